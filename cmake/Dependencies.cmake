@@ -1,0 +1,38 @@
+# Outside libraries, as imported targets. Debian's packages are what the scripts install; other places work through CMAKE_PREFIX_PATH
+# and PKG_CONFIG_PATH.
+find_package(MPI REQUIRED COMPONENTS C)
+find_package(OpenMP REQUIRED COMPONENTS C)
+find_package(Threads REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(PkgConfig REQUIRED)
+
+function(pkg_target target)
+  cmake_parse_arguments(ARG "" "" "MODULES" ${ARGN})
+  foreach(module ${ARG_MODULES})
+    string(MAKE_C_IDENTIFIER "PKG_${module}" prefix)
+    pkg_check_modules(${prefix} IMPORTED_TARGET GLOBAL ${module})
+    if(${prefix}_FOUND)
+      add_library(${target} INTERFACE IMPORTED GLOBAL)
+      target_link_libraries(${target} INTERFACE PkgConfig::${prefix})
+      return()
+    endif()
+  endforeach()
+  message(FATAL_ERROR "None of the pkg-config modules '${ARG_MODULES}' was found (for ${target})")
+endfunction()
+
+pkg_target(HDF5::Parallel MODULES hdf5-openmpi hdf5-mpi hdf5)
+pkg_target(libjpeg-turbo::jpeg MODULES libjpeg)
+pkg_target(YAJL::YAJL MODULES yajl)
+pkg_target(xxHash::xxHash MODULES libxxhash)
+pkg_target(SentencePiece::SentencePiece MODULES sentencepiece)
+
+# The OpenMP build of OpenBLAS first: its threads are then the program's threads.
+find_library(OPENBLAS_LIBRARY NAMES openblas PATH_SUFFIXES openblas-openmp REQUIRED)
+find_path(OPENBLAS_INCLUDE NAMES cblas.h PATH_SUFFIXES openblas-openmp x86_64-linux-gnu/openblas-openmp openblas REQUIRED)
+add_library(OpenBLAS::OpenBLAS UNKNOWN IMPORTED GLOBAL)
+set_target_properties(OpenBLAS::OpenBLAS PROPERTIES IMPORTED_LOCATION ${OPENBLAS_LIBRARY}
+                      INTERFACE_INCLUDE_DIRECTORIES ${OPENBLAS_INCLUDE})
+
+find_path(RANDOM123_INCLUDE NAMES Random123/philox.h REQUIRED)
+add_library(Random123::Random123 INTERFACE IMPORTED GLOBAL)
+set_target_properties(Random123::Random123 PROPERTIES INTERFACE_INCLUDE_DIRECTORIES ${RANDOM123_INCLUDE})

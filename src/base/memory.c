@@ -1,0 +1,117 @@
+#include "base/memory.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 64 };
+static const uint64_t block_mark = UINT64_C(0x6d656d2d626c6f63);
+
+/* Stands in the ALIGNMENT bytes before each block. */
+typedef struct {
+  void *raw;    /* what free() gets */
+  size_t bytes; /* of the block itself */
+  uint64_t mark;
+  arena_t arena;
+} block_t;
+_Static_assert(sizeof(block_t) <= ALIGNMENT, "the header must fit before an aligned block");
+
+static const char *const arena_names[ARENA_COUNT] = {
+    [ARENA_WEIGHTS] = "weights",     [ARENA_GRADIENTS] = "gradients",
+    [ARENA_OPTIMIZER] = "optimizer", [ARENA_ACTIVATIONS] = "activations",
+    [ARENA_SCRATCH] = "scratch",     [ARENA_CACHE] = "cache",
+    [ARENA_FEATURES] = "features",   [ARENA_DATA] = "data",
+    [ARENA_ROLLOUT] = "rollout",     [ARENA_IO] = "io",
+    [ARENA_COMM] = "communication",  [ARENA_OTHER] = "other",
+};
+
+static struct { atomic_size_t current, peak; } usage[ARENA_COUNT];
+
+void memory_account(arena_t arena, int64_t bytes) {
+  size_t current = atomic_fetch_add(&usage[arena].current, (size_t)bytes) + (size_t)bytes;
+  if (bytes <= 0) return;
+  size_t peak = atomic_load(&usage[arena].peak);
+  while (current > peak && !atomic_compare_exchange_weak(&usage[arena].peak, &peak, current)) {
+  }
+}
+
+memory_usage_t memory_usage(arena_t arena) {
+  return (memory_usage_t){arena_names[arena], atomic_load(&usage[arena].current),
+                          atomic_load(&usage[arena].peak)};
+}
+
+/* Zeroed bytes with ALIGNMENT bytes for the header in front of an aligned block. calloc leaves large blocks
+ * to the system's lazy zero pages; the address sanitizer gets blocks that end exactly where they should. */
+static unsigned char *allocate_raw(size_t bytes, void **raw) {
+#ifdef __SANITIZE_ADDRESS__
+  if (posix_memalign(raw, ALIGNMENT, bytes + ALIGNMENT) != 0) return NULL;
+  memset(*raw, 0, bytes + ALIGNMENT);
+  return (unsigned char *)*raw + ALIGNMENT;
+#else
+  *raw = calloc(1, bytes + (size_t)2 * ALIGNMENT);
+  if (!*raw) return NULL;
+  uintptr_t start = (uintptr_t)*raw + ALIGNMENT + ALIGNMENT - 1;
+  return (unsigned char *)(start & ~(uintptr_t)(ALIGNMENT - 1));
+#endif
+}
+
+static block_t *block_of(void *pointer) {
+  block_t *block = (block_t *)((unsigned char *)pointer - ALIGNMENT);
+  assert(block->mark == block_mark);
+  return block;
+}
+
+/* Through memcpy: the caller's pointer may be of any object type. */
+static void store_pointer(void *out, void *pointer) {
+  memcpy(out, &pointer, sizeof pointer);
+}
+
+status_t memory_alloc(void *out, arena_t arena, size_t count, size_t size) {
+  store_pointer(out, NULL);
+  if (count == 0 || size == 0) return STATUS_OK;
+  size_t bytes = 0;
+  void *raw = NULL;
+  unsigned char *pointer = NULL;
+  bool fits = !__builtin_mul_overflow(count, size, &bytes) && bytes <= PTRDIFF_MAX - 2 * ALIGNMENT;
+  if (fits) pointer = allocate_raw(bytes, &raw);
+  if (!pointer)
+    return error_set(
+        STATUS_MEMORY,
+        "cannot get %zu x %zu bytes for '%s' (%zu MiB in use there); use more ranks or nodes, or smaller "
+        "batches (--dry-run shows the memory per rank)",
+        count, size, arena_names[arena], atomic_load(&usage[arena].current) >> 20);
+  block_t block = {.raw = raw, .bytes = bytes, .mark = block_mark, .arena = arena};
+  memcpy(pointer - ALIGNMENT, &block, sizeof block);
+  memory_account(arena, (int64_t)bytes);
+  store_pointer(out, pointer);
+  return STATUS_OK;
+}
+
+status_t memory_resize(void *inout, arena_t arena, size_t count, size_t size) {
+  void *old = NULL, *fresh = NULL;
+  memcpy(&old, inout, sizeof old);
+  TRY(memory_alloc(&fresh, arena, count, size));
+  if (old && fresh) {
+    size_t bytes = block_of(old)->bytes;
+    memcpy(fresh, old, bytes < count * size ? bytes : count * size);
+  }
+  memory_free(old);
+  store_pointer(inout, fresh);
+  return STATUS_OK;
+}
+
+void memory_free(void *pointer) {
+  if (!pointer) return;
+  block_t *block = block_of(pointer);
+  memory_account(block->arena, -(int64_t)block->bytes);
+  block->mark = 0;
+  free(block->raw);
+}
+
+status_t memory_copy_text(char **out, arena_t arena, const char *text, size_t n) {
+  TRY(memory_alloc(out, arena, n + 1, 1));
+  if (n > 0) memcpy(*out, text, n);
+  return STATUS_OK;
+}

@@ -1,0 +1,54 @@
+/* Memory by arena: every long-lived block belongs to a named arena whose current and peak size the memory
+ * report shows, and which --dry-run predicts. */
+#ifndef BASE_MEMORY_H
+#define BASE_MEMORY_H
+
+#include "base/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum {
+  ARENA_WEIGHTS, /* frozen and trained weights, adapters, heads */
+  ARENA_GRADIENTS,
+  ARENA_OPTIMIZER,   /* master weights, moments */
+  ARENA_ACTIVATIONS, /* kept for the backward pass */
+  ARENA_SCRATCH,     /* reused within a pass */
+  ARENA_CACHE,       /* key-value pages */
+  ARENA_FEATURES,    /* image features and pixels */
+  ARENA_DATA,        /* datasets' offsets, loader's rows */
+  ARENA_ROLLOUT,     /* samples of a step */
+  ARENA_IO,          /* staging for files */
+  ARENA_COMM,        /* staging for communication */
+  ARENA_OTHER,
+  ARENA_COUNT
+} arena_t;
+
+typedef struct {
+  const char *name;
+  size_t current; /* bytes */
+  size_t peak;    /* bytes */
+} memory_usage_t;
+
+/* Allocates COUNT * SIZE zeroed bytes (64-byte aligned) of ARENA and stores the pointer in *(void **)OUT;
+ * NULL for 0 bytes. OUT is the address of a pointer of any object type. Errors: STATUS_MEMORY (names arena
+ * and size; overflow included). The caller frees with memory_free. Local, thread-safe. */
+status_t memory_alloc(void *out, arena_t arena, size_t count, size_t size);
+
+/* Changes a block of memory_alloc to COUNT * SIZE bytes, keeping its contents; new bytes are zeroed. *(void
+ * **)INOUT may be NULL. On error the old block is untouched. Local, thread-safe. */
+status_t memory_resize(void *inout, arena_t arena, size_t count, size_t size);
+
+/* Frees a block of memory_alloc; NULL is fine. Local, thread-safe. */
+void memory_free(void *pointer);
+
+/* Duplicates the first N bytes of TEXT and ends them with '\0'. Caller frees with memory_free. */
+status_t memory_copy_text(char **out, arena_t arena, const char *text, size_t n);
+
+/* Counts BYTES that another allocator (a device's) took (positive) or gave back (negative) in ARENA. */
+void memory_account(arena_t arena, int64_t bytes);
+
+/* Use of one arena so far. Local. */
+memory_usage_t memory_usage(arena_t arena);
+
+#endif

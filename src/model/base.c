@@ -1,0 +1,335 @@
+#include "model/base.h"
+
+#include "base/memory.h"
+#include "tensor/ops.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const proj_names[PROJ_COUNT] = {
+    [PROJ_Q] = "self_attn.q_proj", [PROJ_K] = "self_attn.k_proj", [PROJ_V] = "self_attn.v_proj",
+    [PROJ_O] = "self_attn.o_proj", [PROJ_GATE] = "mlp.gate_proj", [PROJ_UP] = "mlp.up_proj",
+    [PROJ_DOWN] = "mlp.down_proj",
+};
+
+const char *proj_name(proj_t proj) {
+  return proj_names[proj];
+}
+
+/* (out, in) of a projection. */
+static void proj_shape(const model_config_t *config, proj_t proj, int64_t *out, int64_t *in) {
+  int64_t q = (int64_t)config->heads * config->head_size, kv = (int64_t)config->kv_heads * config->head_size;
+  const int64_t outs[PROJ_COUNT] = {q, kv, kv, config->hidden, config->mlp, config->mlp, config->hidden};
+  const int64_t ins[PROJ_COUNT] = {config->hidden, config->hidden, config->hidden, q,
+                                   config->hidden, config->hidden, config->mlp};
+  *out = outs[proj];
+  *in = ins[proj];
+}
+
+/* How a projection is split: its outputs over tp where the next operation works on shares, else its inputs.
+ */
+static split_t proj_split(proj_t proj) {
+  if (proj == PROJ_O || proj == PROJ_DOWN) return SPLIT_COLUMNS;
+  return proj == PROJ_K || proj == PROJ_V ? SPLIT_KV_ROWS : SPLIT_ROWS;
+}
+
+/* A shard held by several ranks, whose queries differ, gets a part of its gradient on each. */
+static complete_t proj_complete(const model_config_t *config, proj_t proj, int tp) {
+  return proj_split(proj) == SPLIT_KV_ROWS && tp > config->kv_heads ? COMPLETE_SUM : COMPLETE_LOCAL;
+}
+
+static status_t add_matrix(params_t *params, const char *name, split_t split, complete_t complete,
+                           int64_t rows, int64_t cols, double scale, int32_t *id) {
+  return params_add(params,
+                    &(param_spec_t){.name = name,
+                                    .split = split,
+                                    .complete = complete,
+                                    .ndim = 2,
+                                    .shape = {rows, cols},
+                                    .init = INIT_NORMAL,
+                                    .init_scale = scale},
+                    id);
+}
+
+static status_t add_vector(params_t *params, const char *name, complete_t complete, int64_t n, init_t init,
+                           double scale, int32_t *id) {
+  return params_add(params,
+                    &(param_spec_t){.name = name,
+                                    .split = SPLIT_NONE,
+                                    .complete = complete,
+                                    .ndim = 1,
+                                    .shape = {n},
+                                    .init = init,
+                                    .init_scale = scale},
+                    id);
+}
+
+static const char tower_prefix[] = "model.vision_tower.vision_tower.vision_model";
+
+/* A linear layer of the tower or projector: replicated, run on a share of the images, so gradients are
+ * summed. */
+static status_t add_linear(params_t *params, const char *prefix, const char *name, int64_t out, int64_t in,
+                           double scale, linear_t *linear) {
+  char full[PARAM_NAME_MAX];
+  snprintf(full, sizeof full, "%s.%s.weight", prefix, name);
+  TRY(add_matrix(params, full, SPLIT_NONE, COMPLETE_SUM, out, in, scale, &linear->weight));
+  snprintf(full, sizeof full, "%s.%s.bias", prefix, name);
+  return add_vector(params, full, COMPLETE_SUM, out, INIT_ZERO, 0.0, &linear->bias);
+}
+
+static status_t add_layernorm(params_t *params, const char *prefix, const char *name, int64_t n,
+                              linear_t *norm) {
+  char full[PARAM_NAME_MAX];
+  snprintf(full, sizeof full, "%s.%s.weight", prefix, name);
+  TRY(add_vector(params, full, COMPLETE_SUM, n, INIT_ONE, 0.0, &norm->weight));
+  snprintf(full, sizeof full, "%s.%s.bias", prefix, name);
+  return add_vector(params, full, COMPLETE_SUM, n, INIT_ZERO, 0.0, &norm->bias);
+}
+
+static status_t add_tower_layer(base_t *base, int32_t index) {
+  const model_config_t *config = &base->config;
+  params_t *params = &base->params;
+  tower_layer_t *layer = &base->tower[index];
+  int64_t c = config->vision_hidden, f = config->vision_mlp;
+  double in_scale = 1.0 / sqrt((double)c);
+  double residual = 1.0 / sqrt(2.0 * config->vision_layers);
+  char prefix[PARAM_NAME_MAX / 2];
+  snprintf(prefix, sizeof prefix, "%s.encoder.layers.%d", tower_prefix, index);
+  TRY(add_layernorm(params, prefix, "layer_norm1", c, &layer->norm1));
+  TRY(add_linear(params, prefix, "self_attn.q_proj", c, c, in_scale, &layer->q));
+  TRY(add_linear(params, prefix, "self_attn.k_proj", c, c, in_scale, &layer->k));
+  TRY(add_linear(params, prefix, "self_attn.v_proj", c, c, in_scale, &layer->v));
+  TRY(add_linear(params, prefix, "self_attn.out_proj", c, c, in_scale * residual, &layer->out));
+  TRY(add_layernorm(params, prefix, "layer_norm2", c, &layer->norm2));
+  TRY(add_linear(params, prefix, "mlp.fc1", f, c, in_scale, &layer->fc1));
+  return add_linear(params, prefix, "mlp.fc2", c, f, residual / sqrt((double)f), &layer->fc2);
+}
+
+static status_t add_tower(base_t *base) {
+  const model_config_t *config = &base->config;
+  params_t *params = &base->params;
+  int64_t c = config->vision_hidden, patch = config->vision_patch;
+  char name[PARAM_NAME_MAX];
+  snprintf(name, sizeof name, "%s.embeddings.class_embedding", tower_prefix);
+  TRY(add_vector(params, name, COMPLETE_SUM, c, INIT_NORMAL, 0.02, &base->class_embedding));
+  snprintf(name, sizeof name, "%s.embeddings.patch_embedding.weight", tower_prefix);
+  TRY(params_add(params,
+                 &(param_spec_t){.name = name,
+                                 .split = SPLIT_NONE,
+                                 .complete = COMPLETE_SUM,
+                                 .ndim = 4,
+                                 .shape = {c, 3, patch, patch},
+                                 .init = INIT_NORMAL,
+                                 .init_scale = 1.0 / sqrt((double)config_patch_size(config))},
+                 &base->patch_embedding));
+  snprintf(name, sizeof name, "%s.embeddings.position_embedding.weight", tower_prefix);
+  TRY(add_matrix(params, name, SPLIT_NONE, COMPLETE_SUM, config_patches(config) + 1, c, 0.1,
+                 &base->position_embedding));
+  TRY(add_layernorm(params, tower_prefix, "pre_layrnorm", c, &base->pre_norm));
+  for (int32_t l = 0; l < config_tower_layers(config); l++)
+    TRY(add_tower_layer(base, l));
+  int64_t h = config->hidden;
+  if (config->projector == PROJECTOR_LINEAR)
+    return add_linear(params, "model", "mm_projector", h, c, 1.0 / sqrt((double)c), &base->projector[0]);
+  TRY(add_linear(params, "model", "mm_projector.0", h, c, 1.0 / sqrt((double)c), &base->projector[0]));
+  return add_linear(params, "model", "mm_projector.2", h, h, 1.0 / sqrt((double)h), &base->projector[1]);
+}
+
+static status_t add_decoder_layer(base_t *base, int32_t index) {
+  const model_config_t *config = &base->config;
+  params_t *params = &base->params;
+  decoder_layer_t *layer = &base->layers[index];
+  int tp = params->grid->tp_size;
+  char name[PARAM_NAME_MAX];
+  for (int p = 0; p < PROJ_COUNT; p++) {
+    if (p == PROJ_Q || p == PROJ_GATE) {
+      const char *norm = p == PROJ_Q ? "input_layernorm" : "post_attention_layernorm";
+      snprintf(name, sizeof name, "model.layers.%d.%s.weight", index, norm);
+      TRY(add_vector(params, name, COMPLETE_EQUAL, config->hidden, INIT_ONE, 0.0,
+                     p == PROJ_Q ? &layer->input_norm : &layer->post_norm));
+    }
+    int64_t out, in;
+    proj_shape(config, (proj_t)p, &out, &in);
+    double scale = 1.0 / sqrt((double)in);
+    if (proj_split((proj_t)p) == SPLIT_COLUMNS) scale /= sqrt(2.0 * config->layers);
+    snprintf(name, sizeof name, "model.layers.%d.%s.weight", index, proj_names[p]);
+    TRY(params_add(params,
+                   &(param_spec_t){.name = name,
+                                   .split = proj_split((proj_t)p),
+                                   .complete = proj_complete(config, (proj_t)p, tp),
+                                   .ndim = 2,
+                                   .shape = {out, in},
+                                   .heads = config->kv_heads,
+                                   .init = INIT_NORMAL,
+                                   .init_scale = scale},
+                   &layer->proj[p]));
+  }
+  return STATUS_OK;
+}
+
+static status_t add_decoder(base_t *base) {
+  const model_config_t *config = &base->config;
+  params_t *params = &base->params;
+  double scale = 1.0 / sqrt((double)config->hidden);
+  TRY(add_matrix(params, "model.embed_tokens.weight", SPLIT_VOCAB, COMPLETE_LOCAL, config->vocab,
+                 config->hidden, scale, &base->embed));
+  for (int32_t l = 0; l < config->layers; l++)
+    TRY(add_decoder_layer(base, l));
+  TRY(add_vector(params, "model.norm.weight", COMPLETE_EQUAL, config->hidden, INIT_ONE, 0.0,
+                 &base->final_norm));
+  base->lm_head = base->embed;
+  if (config->tied) return STATUS_OK;
+  return add_matrix(params, "lm_head.weight", SPLIT_VOCAB, COMPLETE_LOCAL, config->vocab, config->hidden,
+                    scale, &base->lm_head);
+}
+
+static status_t base_describe(base_t *base) {
+  const model_config_t *config = &base->config;
+  TRY(memory_alloc(&base->layers, ARENA_OTHER, (size_t)config->layers, sizeof *base->layers));
+  TRY(memory_alloc(&base->tower, ARENA_OTHER, (size_t)config_tower_layers(config), sizeof *base->tower));
+  TRY(add_tower(base));
+  TRY(add_decoder(base));
+  const partition_t *vocab = &base->params.items[base->embed].partition;
+  const partition_t *q = &base->params.items[base->layers[0].proj[PROJ_Q]].partition;
+  const partition_t *k = &base->params.items[base->layers[0].proj[PROJ_K]].partition;
+  const partition_t *gate = &base->params.items[base->layers[0].proj[PROJ_GATE]].partition;
+  base->heads = (int32_t)(q->local_rows / config->head_size);
+  base->kv_heads = (int32_t)(k->local_rows / config->head_size);
+  base->mlp = (int32_t)gate->local_rows;
+  base->vocab_begin = vocab->row_begin;
+  base->vocab_count = vocab->row_count;
+  base->vocab_rows = vocab->local_rows;
+  return params_allocate(&base->params);
+}
+
+status_t base_create(device_t *device, const grid_t *grid, const model_config_t *config, base_t *out) {
+  *out = (base_t){.config = *config};
+  TRY(config_check_tp(config, grid->tp_size));
+  params_create(device, grid, "base", &out->params);
+  status_code_t status = base_describe(out);
+  if (status != STATUS_OK) base_free(out);
+  return status;
+}
+
+void base_free(base_t *base) {
+  params_free(&base->params);
+  memory_free(base->layers);
+  memory_free(base->tower);
+  base->layers = NULL;
+  base->tower = NULL;
+}
+
+static bool trained_in(const param_t *param, const void *context) {
+  train_mode_t mode = *(const train_mode_t *)context;
+  if (mode == TRAIN_ALL) return true;
+  bool tower = strncmp(param->name, tower_prefix, strlen(tower_prefix)) == 0;
+  bool projector = strncmp(param->name, "model.mm_projector", 18) == 0;
+  if (mode == TRAIN_PROJECTOR) return projector;
+  return mode == TRAIN_DECODER && !tower;
+}
+
+status_t base_set_trainable(base_t *base, train_mode_t mode) {
+  return params_set_trainable(&base->params, trained_in, &mode);
+}
+
+/* Adds A or B of one projection of one layer. A beside an output split is replicated and its ranks see
+ * different outputs; beside an input split it is B that is replicated and its ranks see different inputs. */
+static status_t add_lora(const base_t *base, adapter_t *adapter, int32_t layer, proj_t proj, bool is_a) {
+  params_t *params = &adapter->params;
+  int64_t out, in, r = adapter->config.r;
+  proj_shape(&base->config, proj, &out, &in);
+  bool inputs_split = proj_split(proj) == SPLIT_COLUMNS;
+  char name[PARAM_NAME_MAX];
+  snprintf(name, sizeof name, "model.layers.%d.%s.lora_%c.weight", layer, proj_names[proj], is_a ? 'A' : 'B');
+  param_spec_t spec = {.name = name, .ndim = 2, .heads = base->config.kv_heads};
+  if (is_a) {
+    spec.split = inputs_split ? SPLIT_COLUMNS : SPLIT_NONE;
+    spec.complete = inputs_split ? COMPLETE_LOCAL : COMPLETE_SUM;
+    spec.shape[0] = r;
+    spec.shape[1] = in;
+    spec.init = INIT_UNIFORM;
+    spec.init_scale = 1.0 / sqrt((double)in);
+    return params_add(params, &spec, &adapter->a[layer][proj]);
+  }
+  spec.split = inputs_split ? SPLIT_NONE : proj_split(proj);
+  spec.complete = inputs_split ? COMPLETE_SUM : proj_complete(&base->config, proj, params->grid->tp_size);
+  spec.shape[0] = out;
+  spec.shape[1] = r;
+  spec.init = INIT_ZERO;
+  return params_add(params, &spec, &adapter->b[layer][proj]);
+}
+
+/* The weights of one layer whose gradients are summed over tp come first, side by side: one reduction
+ * completes them. */
+static status_t add_lora_layer(const base_t *base, adapter_t *adapter, int32_t layer) {
+  for (int p = 0; p < PROJ_COUNT; p++)
+    adapter->a[layer][p] = adapter->b[layer][p] = -1;
+  for (int summed = 1; summed >= 0; summed--)
+    for (int p = 0; p < PROJ_COUNT; p++) {
+      if (!adapter->config.targets[p]) continue;
+      bool a_summed = proj_split((proj_t)p) != SPLIT_COLUMNS;
+      TRY(add_lora(base, adapter, layer, (proj_t)p, a_summed == (summed == 1)));
+    }
+  return STATUS_OK;
+}
+
+static status_t adapter_describe(const base_t *base, adapter_t *adapter) {
+  size_t layers = (size_t)base->config.layers;
+  TRY(memory_alloc(&adapter->a, ARENA_OTHER, layers, sizeof *adapter->a));
+  TRY(memory_alloc(&adapter->b, ARENA_OTHER, layers, sizeof *adapter->b));
+  for (int32_t l = 0; l < base->config.layers; l++)
+    TRY(add_lora_layer(base, adapter, l));
+  return params_allocate(&adapter->params);
+}
+
+status_t adapter_create(const base_t *base, const adapter_config_t *config, const char *name,
+                        adapter_t *out) {
+  *out = (adapter_t){.config = *config};
+  if (config->r < 1) return error_set(STATUS_INPUT, "adapter.r is %d, expected at least 1", config->r);
+  params_create(base->params.device, base->params.grid, name, &out->params);
+  status_code_t status = adapter_describe(base, out);
+  if (status != STATUS_OK) adapter_free(out);
+  return status;
+}
+
+void adapter_free(adapter_t *adapter) {
+  params_free(&adapter->params);
+  memory_free(adapter->a);
+  memory_free(adapter->b);
+  adapter->a = adapter->b = NULL;
+}
+
+status_t adapter_copy(const adapter_t *from, adapter_t *to) {
+  if (from->params.elements != to->params.elements)
+    return error_set(STATUS_INTERNAL, "adapters '%s' and '%s' have %lld and %lld weights", from->params.name,
+                     to->params.name, (long long)from->params.elements, (long long)to->params.elements);
+  return OP(to->params.device, copy, from->params.elements, from->params.data, to->params.data);
+}
+
+static status_t head_describe(const base_t *base, bool zero, head_t *head) {
+  double scale = 1.0 / sqrt((double)base->config.hidden);
+  TRY(params_add(&head->params,
+                 &(param_spec_t){.name = "weight",
+                                 .split = SPLIT_NONE,
+                                 .complete = COMPLETE_EQUAL,
+                                 .ndim = 2,
+                                 .shape = {1, base->config.hidden},
+                                 .init = zero ? INIT_ZERO : INIT_UNIFORM,
+                                 .init_scale = scale},
+                 &head->weight));
+  TRY(add_vector(&head->params, "bias", COMPLETE_EQUAL, 1, INIT_ZERO, 0.0, &head->bias));
+  return params_allocate(&head->params);
+}
+
+status_t head_create(const base_t *base, const char *name, bool zero, head_t *out) {
+  *out = (head_t){0};
+  params_create(base->params.device, base->params.grid, name, &out->params);
+  status_code_t status = head_describe(base, zero, out);
+  if (status != STATUS_OK) head_free(out);
+  return status;
+}
+
+void head_free(head_t *head) {
+  params_free(&head->params);
+}

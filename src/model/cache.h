@@ -1,0 +1,28 @@
+/* The paged key-value cache of a generator: page numbers are shared by all layers. */
+#ifndef MODEL_CACHE_H
+#define MODEL_CACHE_H
+
+#include "model/base.h"
+
+typedef struct cache {
+  device_t *device;
+  int32_t layers, kv_heads, head_size; /* local heads */
+  int32_t page_size, pages;
+  real_t **k, **v;     /* (layers): (pages, K, page_size, D) */
+  int32_t *free_pages; /* (pages): stack */
+  int32_t free_count;
+} cache_t;
+
+/* Allocates PAGES pages of PAGE_SIZE positions for BASE. Free with cache_free. Local. */
+status_t cache_create(const base_t *base, int32_t pages, int32_t page_size, cache_t *out);
+void cache_free(cache_t *cache);
+
+/* Takes COUNT pages into PAGES (count); false, and nothing taken, where there are not that many. The same on
+ * all ranks of a tp group. Local. */
+bool cache_take(cache_t *cache, int32_t count, int32_t *pages);
+void cache_give(cache_t *cache, int32_t count, const int32_t *pages);
+
+/* Bytes of one page over all layers. */
+size_t cache_page_bytes(const base_t *base, int32_t page_size);
+
+#endif

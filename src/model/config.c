@@ -1,0 +1,91 @@
+#include "model/config.h"
+
+int32_t config_patches(const model_config_t *config) {
+  int32_t side = config->vision_image_size / config->vision_patch;
+  return side * side;
+}
+
+int32_t config_tower_layers(const model_config_t *config) {
+  return config->vision_layers + 1 + config->vision_feature_layer;
+}
+
+int32_t config_patch_size(const model_config_t *config) {
+  return 3 * config->vision_patch * config->vision_patch;
+}
+
+/* One size that must be at least MINIMUM. */
+static status_t check_size(const char *name, int32_t value, int32_t minimum) {
+  if (value >= minimum) return STATUS_OK;
+  return error_set(STATUS_INPUT, "model: %s is %d, expected at least %d", name, value, minimum);
+}
+
+static status_t check_divides(const char *divisor_name, int32_t divisor, const char *name, int32_t value) {
+  if (value % divisor == 0) return STATUS_OK;
+  return error_set(STATUS_INPUT, "model: %s = %d does not divide %s = %d; choose sizes that divide",
+                   divisor_name, divisor, name, value);
+}
+
+status_t config_check(const model_config_t *config) {
+  TRY(check_size("hidden", config->hidden, 1));
+  TRY(check_size("layers", config->layers, 1));
+  TRY(check_size("heads", config->heads, 1));
+  TRY(check_size("kv_heads", config->kv_heads, 1));
+  TRY(check_size("head_size", config->head_size, 2));
+  TRY(check_size("mlp", config->mlp, 1));
+  TRY(check_size("vocab", config->vocab, 4));
+  TRY(check_size("vision_hidden", config->vision_hidden, 1));
+  TRY(check_size("vision_layers", config->vision_layers, 1));
+  TRY(check_size("vision_heads", config->vision_heads, 1));
+  TRY(check_size("vision_mlp", config->vision_mlp, 1));
+  TRY(check_size("vision_patch", config->vision_patch, 1));
+  TRY(check_size("vision_image_size", config->vision_image_size, config->vision_patch));
+  TRY(check_divides("kv_heads", config->kv_heads, "heads", config->heads));
+  TRY(check_divides("2", 2, "head_size", config->head_size));
+  TRY(check_divides("vision_heads", config->vision_heads, "vision_hidden", config->vision_hidden));
+  TRY(check_divides("vision_patch", config->vision_patch, "vision_image_size", config->vision_image_size));
+  if (config->vision_feature_layer > -1 || config_tower_layers(config) < 1)
+    return error_set(STATUS_INPUT,
+                     "model: vision_feature_layer is %d, expected -1 to %d for a tower of %d layers",
+                     config->vision_feature_layer, -config->vision_layers, config->vision_layers);
+  if (!(config->rope_base > 1.0) || !(config->norm_eps > 0.0) || !(config->vision_norm_eps > 0.0))
+    return error_set(
+        STATUS_INPUT,
+        "model: rope_base %g, norm_eps %g, vision norm eps %g; expected above 1, above 0, above 0",
+        config->rope_base, config->norm_eps, config->vision_norm_eps);
+  return STATUS_OK;
+}
+
+status_t config_check_tp(const model_config_t *config, int tp) {
+  TRY(config_check(config));
+  if (config->heads % tp != 0)
+    return error_set(STATUS_INPUT,
+                     "parallel.tp = %d does not divide the model's %d heads; choose a divisor of both", tp,
+                     config->heads);
+  if (config->mlp % tp != 0)
+    return error_set(STATUS_INPUT,
+                     "parallel.tp = %d does not divide the model's mlp size %d; choose a divisor", tp,
+                     config->mlp);
+  if (config->kv_heads % tp != 0 && tp % config->kv_heads != 0)
+    return error_set(
+        STATUS_INPUT,
+        "parallel.tp = %d neither divides the model's %d key-value heads nor is a multiple of them", tp,
+        config->kv_heads);
+  return STATUS_OK;
+}
+
+int64_t config_decoder_weights(const model_config_t *config) {
+  int64_t c = config->hidden, d = config->head_size;
+  int64_t attention = 2 * c * config->heads * d + 2 * c * config->kv_heads * d;
+  int64_t layer = attention + 3 * c * config->mlp + 2 * c;
+  int64_t tables = (config->tied ? 1 : 2) * (int64_t)config->vocab * c;
+  return config->layers * layer + tables + c;
+}
+
+int64_t config_tower_weights(const model_config_t *config) {
+  int64_t c = config->vision_hidden, f = config->vision_mlp, h = config->hidden;
+  int64_t layer = 4 * (c * c + c) + 2 * c * f + f + c + 4 * c;
+  int64_t embeddings = c + c * config_patch_size(config) + c * (config_patches(config) + 1) + 2 * c;
+  int64_t projector = c * h + h;
+  if (config->projector == PROJECTOR_MLP2X_GELU) projector += h * h + h;
+  return config_tower_layers(config) * layer + embeddings + projector;
+}

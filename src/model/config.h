@@ -1,0 +1,58 @@
+/* Sizes of a model: decoder, vision tower, projector. */
+#ifndef MODEL_CONFIG_H
+#define MODEL_CONFIG_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum { PROJECTOR_LINEAR, PROJECTOR_MLP2X_GELU } projector_t;
+
+typedef struct {
+  /* Decoder (LLaMA). */
+  int32_t hidden;    /* C */
+  int32_t layers;    /* L */
+  int32_t heads;     /* H */
+  int32_t kv_heads;  /* K, divides H */
+  int32_t head_size; /* D, even */
+  int32_t mlp;       /* F */
+  int32_t vocab;     /* V: rows of the embedding, at least the tokenizer's pieces */
+  double rope_base;
+  double norm_eps;
+  bool tied; /* the output head is the embedding */
+  /* Vision tower (CLIP ViT). */
+  int32_t vision_hidden;
+  int32_t vision_layers;
+  int32_t vision_heads;
+  int32_t vision_mlp;
+  int32_t vision_patch;         /* pixels */
+  int32_t vision_image_size;    /* pixels, a multiple of the patch */
+  int32_t vision_feature_layer; /* hidden states used: -1 after the last layer, -2 entering it, ... */
+  double vision_norm_eps;
+  projector_t projector;
+} model_config_t;
+
+/* Patches of one image: the slots it takes in a sequence (P). */
+int32_t config_patches(const model_config_t *config);
+/* Tower layers that are run: vision_layers + 1 + vision_feature_layer. */
+int32_t config_tower_layers(const model_config_t *config);
+/* Numbers of a flattened patch: 3 * patch * patch. */
+int32_t config_patch_size(const model_config_t *config);
+
+/* Errors: STATUS_INPUT where sizes contradict each other. Local. */
+status_t config_check(const model_config_t *config);
+/* As config_check, and that tp divides heads, MLP and (or is a multiple of) key-value heads. Local. */
+status_t config_check_tp(const model_config_t *config, int tp);
+
+/* Weights of decoder (with embedding and head), tower and projector. */
+int64_t config_decoder_weights(const model_config_t *config);
+int64_t config_tower_weights(const model_config_t *config);
+
+/* JSON text with the field names of Hugging Face's config.json where there are such, for the `config`
+ * attribute of weights files. *TEXT is freed by the caller with memory_free. Local. */
+status_t config_to_json(const model_config_t *config, char **text);
+/* Reads such a text; WHERE names it in messages. Errors: STATUS_DATA (missing or wrong fields). Local. */
+status_t config_from_json(const char *text, const char *where, model_config_t *config);
+
+#endif

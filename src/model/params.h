@@ -1,0 +1,83 @@
+/* Named weights of one kind (a base, an adapter, a head) in one flat block of device memory, with gradients
+ * for those that are trained. */
+#ifndef MODEL_PARAMS_H
+#define MODEL_PARAMS_H
+
+#include "parallel/grid.h"
+#include "tensor/device.h"
+#include "tensor/partition.h"
+
+enum { PARAM_NAME_MAX = 160, PARAM_DIMS_MAX = 4 };
+
+typedef enum { INIT_ZERO, INIT_ONE, INIT_NORMAL, INIT_UNIFORM } init_t;
+
+typedef struct {
+  char name[PARAM_NAME_MAX]; /* outside name, without role */
+  partition_t partition;     /* 2-d view: (rows, cols) */
+  int ndim;
+  int64_t shape[PARAM_DIMS_MAX]; /* outside shape */
+  init_t init;
+  double init_scale; /* standard deviation, or half width */
+  bool trainable;
+  int64_t elements;    /* stored here: partition_elements */
+  int64_t offset;      /* of the first element in params_t.data */
+  int64_t grad_offset; /* in params_t.grad; -1 where not trainable */
+} param_t;
+
+typedef struct {
+  device_t *device;
+  const grid_t *grid;
+  char name[32];  /* "base", "policy", ... in messages */
+  param_t *items; /* (count), in the order of the forward pass */
+  int32_t count, capacity;
+  int64_t elements;  /* of data */
+  real_t *data;      /* (elements) */
+  int64_t trainable; /* elements of grad */
+  wide_t *grad;      /* (trainable), NULL if nothing is trained */
+} params_t;
+
+/* An empty set. Local. */
+void params_create(device_t *device, const grid_t *grid, const char *name, params_t *out);
+
+/* Describes one weight; *ID its index. HEADS as in partition_make. Errors: STATUS_INPUT where it does not
+ * split. Local. */
+typedef struct {
+  const char *name;
+  split_t split;
+  complete_t complete;
+  int ndim;
+  int64_t shape[PARAM_DIMS_MAX]; /* the 2-d view is (shape[0], product of the others) */
+  int heads;
+  init_t init;
+  double init_scale;
+} param_spec_t;
+status_t params_add(params_t *params, const param_spec_t *spec, int32_t *id);
+
+/* Allocates data once all weights are described (contents undefined). Local. */
+status_t params_allocate(params_t *params);
+/* Says which weights are trained (TRAINABLE(param, context)), lays out their gradients in order and allocates
+ * them, zeroed. Local. */
+status_t params_set_trainable(params_t *params, bool (*trainable)(const param_t *param, const void *context),
+                              const void *context);
+/* Fills all weights by their init: a function of (seed, name, element of the global weight) only. Local. */
+status_t params_initialise(params_t *params, uint64_t seed);
+void params_free(params_t *params);
+
+/* Addresses of a weight's stored shard; its gradient, NULL where not trained. */
+real_t *param_data(const params_t *params, int32_t id);
+wide_t *param_grad(const params_t *params, int32_t id);
+/* Index of the weight called NAME, or -1. */
+int32_t params_find(const params_t *params, const char *name);
+status_t params_zero_grad(params_t *params);
+
+/* Copies a weight's shard (local_rows, local_cols) to and from host floats, F64 on request. Synchronises. */
+status_t param_read(const params_t *params, int32_t id, dtype_t host_type, void *to);
+status_t param_write(params_t *params, int32_t id, dtype_t host_type, const void *from);
+
+/* Trains all weights: gradients for every one. Local. */
+status_t params_train_all(params_t *params);
+
+/* Sum of the shards' elements over all weights of the global model (without replicas and padding). */
+int64_t params_global_elements(const params_t *params);
+
+#endif

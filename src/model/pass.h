@@ -1,0 +1,83 @@
+/* Passes through the network of a role: packed batch and images -> final hidden states, and back. One pass
+ * object per base holds the activations and scratch, reused from call to call. */
+#ifndef MODEL_PASS_H
+#define MODEL_PASS_H
+
+#include "model/base.h"
+#include "tensor/packed.h"
+
+typedef struct pass pass_t;
+
+/* Images of a batch, host memory, the same on all ranks of the tp group: each rank works on its share. One of
+ * the two is not NULL if count > 0. */
+typedef struct {
+  int32_t count;         /* N */
+  const float *patches;  /* (N, P, patch size): tower_patches of the pixels */
+  const float *features; /* (N, P, vision hidden): pass_features of a frozen tower */
+} pass_images_t;
+
+/* Key-value pages of a generator (model/cache.h). */
+struct cache;
+
+/* RECOMPUTE keeps only each layer's input for the backward pass and runs the layer again there.
+ * LARGEST_LOGITS bounds the elements of one chunk of logits (0: a default). Free with pass_free. Local. */
+typedef struct {
+  bool recompute;
+  int64_t largest_logits;
+} pass_options_t;
+status_t pass_create(base_t *base, const pass_options_t *options, pass_t **out);
+void pass_free(pass_t *pass);
+
+/* Tower features (count, P, vision hidden) of PATCHES (count, P, patch size), both host memory: the tp group
+ * shares the images and gathers. Collective on tp. */
+status_t pass_features(pass_t *pass, int32_t count, const float *patches, float *features);
+
+/* Final hidden states of PACKED under ROLE (whose base is the pass's). KEEP holds what pass_backward needs.
+ * With CACHE, keys and values go to its pages as well: SLOTS (T) on the host, page * page_size + place, -1 =
+ * none. Collective on tp. */
+status_t pass_forward(pass_t *pass, const role_t *role, const packed_t *packed, const pass_images_t *images,
+                      bool keep, struct cache *cache, const int32_t *slots);
+
+/* One token per sequence against the cache: TOKENS, POSITIONS, SLOTS (n) of the new tokens, PAGES (n,
+ * max_pages) and LENGTHS (n, the new token included), host memory. Hidden states become rows 0..n-1.
+ * Collective on tp. */
+status_t pass_decode(pass_t *pass, const role_t *role, struct cache *cache, int32_t max_pages, int32_t n,
+                     const int32_t *tokens, const int32_t *positions, const int32_t *slots,
+                     const int32_t *pages, const int32_t *lengths);
+
+/* What a pass's hidden states predict: for ROWS (n) of the last pass_forward/pass_decode, the log-probability
+ * of TARGETS (n) under softmax(scale * logits), and the entropy (NULL: not wanted); host, F64. Logits exist
+ * one chunk of rows at a time. Collective on tp. */
+status_t pass_logprobs(pass_t *pass, int64_t n, const int32_t *rows, const int32_t *targets, double scale,
+                       double *logprobs, double *entropies);
+
+/* As pass_logprobs, and its backward pass into the gradient of the hidden states (and of the output head, if
+ * trained): LOSS is called per chunk with rows begin .. begin + count - 1 of the arrays above and fills
+ * DLOGPROBS (count). Needs a kept forward pass. Collective on tp. */
+typedef status_t (*pass_loss_t)(void *context, int64_t begin, int64_t count, const double *logprobs,
+                                const double *entropies, double *dlogprobs);
+status_t pass_logprobs_backward(pass_t *pass, int64_t n, const int32_t *rows, const int32_t *targets,
+                                double scale, pass_loss_t loss, void *context);
+
+/* The role's scalar head on ROWS (n): VALUES (n), host. Local. */
+status_t pass_scalars(pass_t *pass, int64_t n, const int32_t *rows, double *values);
+/* Its backward pass from DVALUES (n): adds to the gradients of the head and of the hidden states. Rows are
+ * distinct. Local. */
+status_t pass_scalars_backward(pass_t *pass, int64_t n, const int32_t *rows, const double *dvalues);
+
+/* Backward pass of the last kept pass_forward, after the *_backward calls above: adds to the gradients of
+ * whatever the role trains. DONE (may be NULL) is called after each layer (layers-1 .. 0, then -1 for
+ * embedding and images) with CONTEXT. Collective on tp. */
+typedef status_t (*pass_done_t)(void *context, int32_t layer);
+status_t pass_backward(pass_t *pass, pass_done_t done, void *context);
+
+/* Local logits of the last pass for ROWS (n), wide (n, vocab_rows), valid until the next call: what samplers
+ * read. n is at most pass_logit_rows. Local. */
+status_t pass_logits(pass_t *pass, int64_t n, const int32_t *rows, const wide_t **logits);
+int64_t pass_logit_rows(const pass_t *pass);
+/* As pass_logprobs for the rows of the last pass_logits, without computing the logits again. Collective on
+ * tp. */
+status_t pass_logprobs_of_logits(pass_t *pass, int64_t n, const int32_t *targets, double scale,
+                                 double *logprobs, double *entropies);
+
+#endif

@@ -1,0 +1,276 @@
+/* What hidden states are used for: vocabulary head in chunks of rows, so that full logits never exist, and
+ * scalar heads. */
+#include "base/memory.h"
+#include "model/pass_internal.h"
+#include "perf/perf.h"
+
+enum { DEFAULT_LARGEST_LOGITS = 1 << 23, MOST_ROWS = 4096 };
+
+int64_t pass_logit_rows(const pass_t *pass) {
+  int64_t largest = pass->options.largest_logits > 0 ? pass->options.largest_logits : DEFAULT_LARGEST_LOGITS;
+  int64_t rows = largest / pass->base->vocab_rows;
+  if (rows < 1) rows = 1;
+  return rows > MOST_ROWS ? MOST_ROWS : rows;
+}
+
+void pass_head_free(pass_t *pass) {
+  pass_head_t *head = &pass->head;
+  void *all[] = {head->hidden,  head->dhidden, head->logits,   head->dlogits, head->max,    head->sums,
+                 head->logprob, head->entropy, head->dlogprob, head->index,   head->targets};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    device_release(pass->device, all[i]);
+  *head = (pass_head_t){0};
+}
+
+static status_t allocate_head(pass_t *pass, size_t rows) {
+  pass_head_t *head = &pass->head;
+  device_t *device = pass->device;
+  size_t c = rows * (size_t)pass->base->config.hidden;
+  TRY(real_alloc(device, ARENA_SCRATCH, c, &head->hidden));
+  TRY(real_alloc(device, ARENA_SCRATCH, c, &head->dhidden));
+  TRY(wide_alloc(device, ARENA_SCRATCH, rows * (size_t)pass->base->vocab_rows, &head->logits));
+  wide_t **columns[] = {&head->max, &head->logprob, &head->entropy, &head->dlogprob};
+  for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
+    TRY(wide_alloc(device, ARENA_SCRATCH, rows, columns[i]));
+  TRY(wide_alloc(device, ARENA_SCRATCH, 3 * rows, &head->sums));
+  TRY(index_alloc(device, ARENA_SCRATCH, rows, &head->index));
+  TRY(index_alloc(device, ARENA_SCRATCH, rows, &head->targets));
+  head->rows = (int64_t)rows;
+  return STATUS_OK;
+}
+
+/* Buffers for chunks of N rows (at most pass_logit_rows). */
+static status_t ensure_head(pass_t *pass, int64_t n, bool backward) {
+  pass_head_t *head = &pass->head;
+  if (head->rows < n) {
+    pass_head_free(pass);
+    TRY(allocate_head(pass, (size_t)n));
+  }
+  if (!backward || head->dlogits) return STATUS_OK;
+  return real_alloc(pass->device, ARENA_SCRATCH, (size_t)(head->rows * pass->base->vocab_rows),
+                    &head->dlogits);
+}
+
+static int64_t chunk_rows(const pass_t *pass, int64_t n) {
+  int64_t most = pass_logit_rows(pass);
+  return n < most ? n : most;
+}
+
+/* Hidden states of ROWS (n) side by side in head.hidden. */
+static status_t gather_hidden(pass_t *pass, int64_t n, const int32_t *rows) {
+  pass_head_t *head = &pass->head;
+  int64_t c = pass->base->config.hidden;
+  TRY(index_upload(pass->device, head->index, rows, (size_t)n));
+  return OP(pass->device, rows_gather,
+            &(op_rows_t){.rows = n,
+                         .cols = c,
+                         .from = pass->final,
+                         .ld_from = c,
+                         .index = head->index,
+                         .to = head->hidden,
+                         .ld_to = c});
+}
+
+static status_t chunk_logits(pass_t *pass, int64_t n, const int32_t *rows) {
+  const base_t *base = pass->base;
+  int64_t c = base->config.hidden, v = base->vocab_rows;
+  TRY(gather_hidden(pass, n, rows));
+  perf_flops(2.0 * (double)n * (double)c * (double)v);
+  return OP(pass->device, gemm,
+            &(op_gemm_t){.trans_b = true,
+                         .m = n,
+                         .n = v,
+                         .k = c,
+                         .a = pass->head.hidden,
+                         .lda = c,
+                         .b = param_data(&base->params, base->lm_head),
+                         .ldb = c,
+                         .c = pass->head.logits,
+                         .ldc = v,
+                         .c_wide = true,
+                         .alpha = 1.0});
+}
+
+status_t pass_logits(pass_t *pass, int64_t n, const int32_t *rows, const wide_t **logits) {
+  TRY(ensure_head(pass, n, false));
+  TRY(chunk_logits(pass, n, rows));
+  *logits = pass->head.logits;
+  return STATUS_OK;
+}
+
+static vocab_shard_t shard_of(const pass_t *pass, int64_t n, double scale) {
+  return (vocab_shard_t){.rows = n,
+                         .ld = pass->base->vocab_rows,
+                         .begin = pass->base->vocab_begin,
+                         .count = pass->base->vocab_count,
+                         .logits = pass->head.logits,
+                         .scale = scale};
+}
+
+/* From head.logits and TARGETS (n) to head.max, sums, logprob, entropy over all shards. */
+static status_t chunk_statistics(pass_t *pass, int64_t n, const int32_t *targets, double scale) {
+  pass_head_t *head = &pass->head;
+  vocab_shard_t shard = shard_of(pass, n, scale);
+  TRY(index_upload(pass->device, head->targets, targets, (size_t)n));
+  TRY(OP(pass->device, vocab_max, &(op_vocab_max_t){.shard = shard, .max = head->max}));
+  TRY(wide_allreduce(pass->device, pass->grid->tp, head->max, (size_t)n, COMM_MAX));
+  TRY(OP(pass->device, vocab_sums,
+         &(op_vocab_sums_t){.shard = shard, .max = head->max, .targets = head->targets, .sums = head->sums}));
+  TRY(wide_allreduce(pass->device, pass->grid->tp, head->sums, (size_t)(3 * n), COMM_SUM));
+  return OP(pass->device, vocab_logprob,
+            &(op_vocab_logprob_t){
+                .rows = n, .sums = head->sums, .logprob = head->logprob, .entropy = head->entropy});
+}
+
+static status_t read_statistics(pass_t *pass, int64_t n, double *logprobs, double *entropies) {
+  TRY(wide_download(pass->device, logprobs, DTYPE_F64, pass->head.logprob, (size_t)n));
+  if (entropies) TRY(wide_download(pass->device, entropies, DTYPE_F64, pass->head.entropy, (size_t)n));
+  return device_synchronize(pass->device);
+}
+
+status_t pass_logprobs_of_logits(pass_t *pass, int64_t n, const int32_t *targets, double scale,
+                                 double *logprobs, double *entropies) {
+  TRY(chunk_statistics(pass, n, targets, scale));
+  return read_statistics(pass, n, logprobs, entropies);
+}
+
+status_t pass_logprobs(pass_t *pass, int64_t n, const int32_t *rows, const int32_t *targets, double scale,
+                       double *logprobs, double *entropies) {
+  int64_t chunk = chunk_rows(pass, n);
+  TRY(ensure_head(pass, chunk, false));
+  for (int64_t i = 0; i < n; i += chunk) {
+    int64_t count = n - i < chunk ? n - i : chunk;
+    TRY(chunk_logits(pass, count, rows + i));
+    TRY(chunk_statistics(pass, count, targets + i, scale));
+    TRY(read_statistics(pass, count, logprobs + i, entropies ? entropies + i : NULL));
+  }
+  return STATUS_OK;
+}
+
+/* Gradient of a chunk's logits into the output head and, summed over shards, into the hidden states'
+ * gradient. */
+static status_t chunk_backward(pass_t *pass, int64_t n, double scale, const double *dlogprobs) {
+  base_t *base = pass->base;
+  pass_head_t *head = &pass->head;
+  linear_context_t context = {pass->device, true};
+  int64_t c = base->config.hidden, v = base->vocab_rows;
+  TRY(wide_upload(pass->device, head->dlogprob, dlogprobs, DTYPE_F64, (size_t)n));
+  TRY(OP(pass->device, vocab_backward,
+         &(op_vocab_backward_t){.shard = shard_of(pass, n, scale),
+                                .max = head->max,
+                                .sums = head->sums,
+                                .dlogprob = head->dlogprob,
+                                .targets = head->targets,
+                                .dlogits = head->dlogits}));
+  TRY(linear_backward_weight(&context, n, c, v, head->dlogits, head->hidden,
+                             param_grad(&base->params, base->lm_head)));
+  TRY(linear_backward_input(&context, n, c, v, head->dlogits, param_data(&base->params, base->lm_head), 1.0,
+                            0.0, head->dhidden));
+  TRY(real_allreduce(pass->device, pass->grid->tp, head->dhidden, (size_t)(n * c), COMM_SUM));
+  return OP(pass->device, rows_scatter,
+            &(op_rows_t){.rows = n,
+                         .cols = c,
+                         .from = head->dhidden,
+                         .ld_from = c,
+                         .index = head->index,
+                         .to = pass->dfinal,
+                         .ld_to = c,
+                         .add = true});
+}
+
+/* The host arrays of one chunk. */
+typedef struct {
+  double *logprobs, *entropies, *dlogprobs;
+} chunk_host_t;
+
+static status_t logprobs_backward(pass_t *pass, int64_t n, int64_t chunk, const int32_t *rows,
+                                  const int32_t *targets, double scale, pass_loss_t loss, void *context,
+                                  chunk_host_t host) {
+  for (int64_t i = 0; i < n; i += chunk) {
+    int64_t count = n - i < chunk ? n - i : chunk;
+    TRY(chunk_logits(pass, count, rows + i));
+    TRY(chunk_statistics(pass, count, targets + i, scale));
+    TRY(read_statistics(pass, count, host.logprobs, host.entropies));
+    TRY(loss(context, i, count, host.logprobs, host.entropies, host.dlogprobs));
+    TRY(chunk_backward(pass, count, scale, host.dlogprobs));
+  }
+  return STATUS_OK;
+}
+
+status_t pass_logprobs_backward(pass_t *pass, int64_t n, const int32_t *rows, const int32_t *targets,
+                                double scale, pass_loss_t loss, void *context) {
+  if (!pass->kept)
+    return error_set(STATUS_INTERNAL, "gradient of log-probabilities without a kept forward pass");
+  if (n == 0) return STATUS_OK;
+  int64_t chunk = chunk_rows(pass, n);
+  TRY(ensure_head(pass, chunk, true));
+  double *block;
+  TRY(memory_alloc(&block, ARENA_OTHER, 3 * (size_t)chunk, sizeof *block));
+  chunk_host_t host = {block, block + chunk, block + 2 * chunk};
+  status_code_t status = logprobs_backward(pass, n, chunk, rows, targets, scale, loss, context, host);
+  memory_free(block);
+  return status;
+}
+
+status_t pass_scalars(pass_t *pass, int64_t n, const int32_t *rows, double *values) {
+  const head_t *head = pass->role.head;
+  if (!head) return error_set(STATUS_INTERNAL, "a role without a scalar head was asked for values");
+  if (n == 0) return STATUS_OK;
+  TRY(ensure_head(pass, n, false));
+  TRY(gather_hidden(pass, n, rows));
+  int64_t c = pass->base->config.hidden;
+  perf_flops(2.0 * (double)n * (double)c);
+  TRY(OP(pass->device, gemm,
+         &(op_gemm_t){.trans_b = true,
+                      .m = n,
+                      .n = 1,
+                      .k = c,
+                      .a = pass->head.hidden,
+                      .lda = c,
+                      .b = param_data(&head->params, head->weight),
+                      .ldb = c,
+                      .c = pass->head.logprob,
+                      .ldc = 1,
+                      .c_wide = true,
+                      .alpha = 1.0,
+                      .bias = param_data(&head->params, head->bias)}));
+  TRY(wide_download(pass->device, values, DTYPE_F64, pass->head.logprob, (size_t)n));
+  return device_synchronize(pass->device);
+}
+
+/* head.dhidden (n, C) = dvalues (n) weight; gradients of weight and bias +=. */
+static status_t scalar_gradients(pass_t *pass, int64_t n, real_t *dvalues) {
+  const head_t *head = pass->role.head;
+  linear_context_t context = {pass->device, true};
+  int64_t c = pass->base->config.hidden;
+  TRY(OP(pass->device, narrow, n, pass->head.dlogprob, dvalues));
+  TRY(linear_backward_weight(&context, n, c, 1, dvalues, pass->head.hidden,
+                             param_grad(&head->params, head->weight)));
+  TRY(linear_backward_bias(&context, n, 1, dvalues, param_grad(&head->params, head->bias)));
+  return linear_backward_input(&context, n, c, 1, dvalues, param_data(&head->params, head->weight), 1.0, 0.0,
+                               pass->head.dhidden);
+}
+
+status_t pass_scalars_backward(pass_t *pass, int64_t n, const int32_t *rows, const double *dvalues) {
+  if (!pass->kept || !pass->role.head)
+    return error_set(STATUS_INTERNAL, "gradient of values without a kept forward pass or without a head");
+  if (n == 0) return STATUS_OK;
+  TRY(ensure_head(pass, n, false));
+  TRY(gather_hidden(pass, n, rows));
+  TRY(wide_upload(pass->device, pass->head.dlogprob, dvalues, DTYPE_F64, (size_t)n));
+  real_t *narrowed;
+  TRY(real_alloc(pass->device, ARENA_SCRATCH, (size_t)n, &narrowed));
+  status_code_t status = scalar_gradients(pass, n, narrowed);
+  device_release(pass->device, narrowed);
+  TRY(status);
+  int64_t c = pass->base->config.hidden;
+  return OP(pass->device, rows_scatter,
+            &(op_rows_t){.rows = n,
+                         .cols = c,
+                         .from = pass->head.dhidden,
+                         .ld_from = c,
+                         .index = pass->head.index,
+                         .to = pass->dfinal,
+                         .ld_to = c,
+                         .add = true});
+}

@@ -1,0 +1,477 @@
+#include "model/tower.h"
+
+#include "base/memory.h"
+#include "model/linear.h"
+#include "perf/perf.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Activations of one tower layer for T = count * (P + 1) rows, C = vision hidden, F = vision MLP. */
+typedef struct {
+  real_t *x;                             /* (T, C) input */
+  real_t *n1;                            /* (T, C) after layer_norm1 */
+  real_t *q, *k, *v;                     /* (T, C) */
+  real_t *attended;                      /* (T, C) */
+  real_t *mid;                           /* (T, C) after the attention's residual */
+  real_t *n2;                            /* (T, C) */
+  real_t *pre;                           /* (T, F) before quick-GELU */
+  real_t *hidden;                        /* (T, F) */
+  wide_t *mean1, *rstd1, *mean2, *rstd2; /* (T) */
+  wide_t *lse;                           /* (T, heads) */
+} tower_saved_t;
+
+struct tower_pass {
+  device_t *device;
+  const base_t *base; /* the one the buffers were made for */
+  int32_t capacity;   /* images */
+  int32_t layers;     /* saved sets: one per layer where kept, else 1 */
+  tower_saved_t *saved;
+  real_t *patches;    /* (count * P, patch size) */
+  real_t *embedded;   /* (T, C) before pre_layrnorm */
+  real_t *out;        /* (T, C) of the last layer */
+  real_t *features;   /* (count * P, C) */
+  real_t *patch_rows; /* (count * P, C) */
+  wide_t *mean0, *rstd0;
+  real_t *project_pre, *project_hidden; /* (count * P, hidden): mlp projector */
+  real_t *dx, *dn, *dq, *dk, *dv;       /* (T, C) backward scratch */
+  real_t *dhidden;                      /* (T, F) */
+  real_t *dproject;                     /* (count * P, hidden) */
+  index_t *patch_index;                 /* (count * P): row of each patch in T */
+  index_t *class_index;                 /* (T): 0 at class rows, else -1 */
+  index_t *offsets;                     /* (count + 1) */
+  int32_t *offsets_host;
+  int32_t count;
+  const real_t *used_features; /* what the projector read */
+};
+
+status_t tower_pass_create(device_t *device, tower_pass_t **out) {
+  TRY(memory_alloc(out, ARENA_OTHER, 1, sizeof **out));
+  (*out)->device = device;
+  return STATUS_OK;
+}
+
+static void release_saved(device_t *device, tower_saved_t *saved) {
+  void *all[] = {saved->x,        saved->n1,    saved->q,     saved->k,     saved->v,
+                 saved->attended, saved->mid,   saved->n2,    saved->pre,   saved->hidden,
+                 saved->mean1,    saved->rstd1, saved->mean2, saved->rstd2, saved->lse};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    device_release(device, all[i]);
+}
+
+static void release_buffers(tower_pass_t *pass) {
+  device_t *device = pass->device;
+  for (int32_t l = 0; l < pass->layers; l++)
+    release_saved(device, &pass->saved[l]);
+  void *all[] = {pass->patches,  pass->embedded,    pass->out,
+                 pass->features, pass->patch_rows,  pass->mean0,
+                 pass->rstd0,    pass->project_pre, pass->project_hidden,
+                 pass->dx,       pass->dn,          pass->dq,
+                 pass->dk,       pass->dv,          pass->dhidden,
+                 pass->dproject, pass->patch_index, pass->class_index,
+                 pass->offsets};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    device_release(device, all[i]);
+  memory_free(pass->saved);
+  memory_free(pass->offsets_host);
+  *pass = (tower_pass_t){.device = device};
+}
+
+void tower_pass_free(tower_pass_t *pass) {
+  if (!pass) return;
+  release_buffers(pass);
+  memory_free(pass);
+}
+
+void tower_patches(const model_config_t *config, const float *pixels, float *patches) {
+  int32_t size = config->vision_image_size, patch = config->vision_patch, side = size / patch;
+  for (int32_t p = 0; p < side * side; p++)
+    for (int32_t c = 0; c < 3; c++)
+      for (int32_t y = 0; y < patch; y++) {
+        const float *row = pixels + ((int64_t)c * size + (p / side) * patch + y) * size + (p % side) * patch;
+        memcpy(patches, row, (size_t)patch * sizeof *row);
+        patches += patch;
+      }
+}
+
+static status_t allocate_saved(device_t *device, const model_config_t *config, int64_t rows,
+                               tower_saved_t *saved) {
+  size_t c = (size_t)(rows * config->vision_hidden), f = (size_t)(rows * config->vision_mlp),
+         t = (size_t)rows;
+  real_t **wide_c[] = {&saved->x, &saved->n1,       &saved->q,   &saved->k,
+                       &saved->v, &saved->attended, &saved->mid, &saved->n2};
+  for (size_t i = 0; i < sizeof wide_c / sizeof *wide_c; i++)
+    TRY(real_alloc(device, ARENA_ACTIVATIONS, c, wide_c[i]));
+  TRY(real_alloc(device, ARENA_ACTIVATIONS, f, &saved->pre));
+  TRY(real_alloc(device, ARENA_ACTIVATIONS, f, &saved->hidden));
+  wide_t **per_row[] = {&saved->mean1, &saved->rstd1, &saved->mean2, &saved->rstd2};
+  for (size_t i = 0; i < sizeof per_row / sizeof *per_row; i++)
+    TRY(wide_alloc(device, ARENA_ACTIVATIONS, t, per_row[i]));
+  return wide_alloc(device, ARENA_ACTIVATIONS, t * (size_t)config->vision_heads, &saved->lse);
+}
+
+/* Index arrays for CAPACITY images. */
+static status_t fill_indices(tower_pass_t *pass, int32_t patches) {
+  int32_t rows = pass->capacity * (patches + 1);
+  int32_t *host;
+  TRY(memory_alloc(&host, ARENA_OTHER, (size_t)rows, sizeof *host));
+  for (int32_t i = 0; i < pass->capacity * patches; i++)
+    host[i] = i / patches * (patches + 1) + 1 + i % patches;
+  status_code_t status =
+      index_upload(pass->device, pass->patch_index, host, (size_t)pass->capacity * (size_t)patches);
+  for (int32_t i = 0; i < rows; i++)
+    host[i] = i % (patches + 1) == 0 ? 0 : -1;
+  if (status == STATUS_OK) status = index_upload(pass->device, pass->class_index, host, (size_t)rows);
+  memory_free(host);
+  TRY(status);
+  for (int32_t i = 0; i <= pass->capacity; i++)
+    pass->offsets_host[i] = i * (patches + 1);
+  return index_upload(pass->device, pass->offsets, pass->offsets_host, (size_t)pass->capacity + 1);
+}
+
+static status_t allocate_buffers(tower_pass_t *pass, const base_t *base, int32_t count, int32_t layers,
+                                 bool backward) {
+  device_t *device = pass->device;
+  const model_config_t *config = &base->config;
+  int32_t patches = config_patches(config);
+  int64_t rows = (int64_t)count * (patches + 1);
+  size_t p = (size_t)count * (size_t)patches, c = (size_t)(rows * config->vision_hidden);
+  size_t hidden = p * (size_t)config->hidden;
+  pass->base = base;
+  TRY(memory_alloc(&pass->saved, ARENA_OTHER, (size_t)layers, sizeof *pass->saved));
+  pass->layers = layers;
+  for (int32_t l = 0; l < layers; l++)
+    TRY(allocate_saved(device, config, rows, &pass->saved[l]));
+  TRY(real_alloc(device, ARENA_SCRATCH, p * (size_t)config_patch_size(config), &pass->patches));
+  TRY(real_alloc(device, ARENA_ACTIVATIONS, c, &pass->embedded));
+  TRY(real_alloc(device, ARENA_ACTIVATIONS, c, &pass->out));
+  TRY(real_alloc(device, ARENA_FEATURES, p * (size_t)config->vision_hidden, &pass->features));
+  TRY(real_alloc(device, ARENA_SCRATCH, p * (size_t)config->vision_hidden, &pass->patch_rows));
+  TRY(wide_alloc(device, ARENA_ACTIVATIONS, (size_t)rows, &pass->mean0));
+  TRY(wide_alloc(device, ARENA_ACTIVATIONS, (size_t)rows, &pass->rstd0));
+  if (config->projector == PROJECTOR_MLP2X_GELU) {
+    TRY(real_alloc(device, ARENA_ACTIVATIONS, hidden, &pass->project_pre));
+    TRY(real_alloc(device, ARENA_ACTIVATIONS, hidden, &pass->project_hidden));
+    TRY(real_alloc(device, ARENA_SCRATCH, hidden, &pass->dproject));
+  }
+  if (backward) {
+    real_t **scratch[] = {&pass->dx, &pass->dn, &pass->dq, &pass->dk, &pass->dv};
+    for (size_t i = 0; i < sizeof scratch / sizeof *scratch; i++)
+      TRY(real_alloc(device, ARENA_SCRATCH, c, scratch[i]));
+    TRY(real_alloc(device, ARENA_SCRATCH, (size_t)(rows * config->vision_mlp), &pass->dhidden));
+  }
+  TRY(index_alloc(device, ARENA_SCRATCH, p, &pass->patch_index));
+  TRY(index_alloc(device, ARENA_SCRATCH, (size_t)rows, &pass->class_index));
+  TRY(index_alloc(device, ARENA_SCRATCH, (size_t)count + 1, &pass->offsets));
+  TRY(memory_alloc(&pass->offsets_host, ARENA_OTHER, (size_t)count + 1, sizeof *pass->offsets_host));
+  pass->capacity = count;
+  return fill_indices(pass, patches);
+}
+
+/* Buffers for at least COUNT images of BASE. */
+static status_t ensure(tower_pass_t *pass, const base_t *base, int32_t count, bool keep) {
+  int32_t layers = keep ? config_tower_layers(&base->config) : 1;
+  bool fits = pass->base == base && pass->capacity >= count && pass->layers >= layers && (!keep || pass->dx);
+  if (fits) return STATUS_OK;
+  bool backward = keep || (pass->base == base && pass->dx);
+  if (pass->base == base && pass->layers > layers) layers = pass->layers;
+  if (pass->base == base && pass->capacity > count) count = pass->capacity;
+  release_buffers(pass);
+  return allocate_buffers(pass, base, count > 0 ? count : 1, layers, backward);
+}
+
+static real_t *weight(const base_t *base, int32_t id) {
+  return param_data(&base->params, id);
+}
+
+static status_t layernorm(tower_pass_t *pass, const base_t *base, int64_t rows, const real_t *x,
+                          linear_t norm, real_t *y, wide_t *mean, wide_t *rstd) {
+  return OP(pass->device, layernorm,
+            &(op_layernorm_t){.rows = rows,
+                              .cols = base->config.vision_hidden,
+                              .x = x,
+                              .weight = weight(base, norm.weight),
+                              .bias = weight(base, norm.bias),
+                              .eps = base->config.vision_norm_eps,
+                              .y = y,
+                              .mean = mean,
+                              .rstd = rstd});
+}
+
+static op_attention_t attention_of(const tower_pass_t *pass, const base_t *base, const tower_saved_t *saved) {
+  const model_config_t *config = &base->config;
+  int32_t head_size = config->vision_hidden / config->vision_heads;
+  return (op_attention_t){.sequences = pass->count,
+                          .offsets_host = pass->offsets_host,
+                          .offsets = pass->offsets,
+                          .heads = config->vision_heads,
+                          .kv_heads = config->vision_heads,
+                          .head_size = head_size,
+                          .q = saved->q,
+                          .k = saved->k,
+                          .v = saved->v,
+                          .ldq = config->vision_hidden,
+                          .ldkv = config->vision_hidden,
+                          .ldo = config->vision_hidden,
+                          .scale = 1.0 / sqrt((double)head_size),
+                          .causal = false,
+                          .out = saved->attended,
+                          .lse = saved->lse};
+}
+
+/* FLOPs of the attention of COUNT images, forward. */
+static double attention_flops(const model_config_t *config, int32_t count) {
+  double rows = config_patches(config) + 1;
+  return 4.0 * count * rows * rows * config->vision_hidden;
+}
+
+static status_t linear(tower_pass_t *pass, const base_t *base, int64_t rows, linear_t ids, const real_t *x,
+                       int64_t in, int64_t out, activation_t activation, real_t *pre, real_t *y) {
+  linear_context_t context = {pass->device, true};
+  return linear_forward_bias(&context, rows, in, out, x, weight(base, ids.weight), weight(base, ids.bias),
+                             activation, pre, y);
+}
+
+static status_t layer_forward(tower_pass_t *pass, const base_t *base, int32_t index, tower_saved_t *saved,
+                              int64_t rows, real_t *out) {
+  const tower_layer_t *layer = &base->tower[index];
+  int64_t c = base->config.vision_hidden, f = base->config.vision_mlp;
+  TRY(layernorm(pass, base, rows, saved->x, layer->norm1, saved->n1, saved->mean1, saved->rstd1));
+  TRY(linear(pass, base, rows, layer->q, saved->n1, c, c, ACTIVATION_NONE, NULL, saved->q));
+  TRY(linear(pass, base, rows, layer->k, saved->n1, c, c, ACTIVATION_NONE, NULL, saved->k));
+  TRY(linear(pass, base, rows, layer->v, saved->n1, c, c, ACTIVATION_NONE, NULL, saved->v));
+  op_attention_t attention = attention_of(pass, base, saved);
+  perf_flops(attention_flops(&base->config, pass->count));
+  TRY(OP(pass->device, attention, &attention));
+  TRY(linear(pass, base, rows, layer->out, saved->attended, c, c, ACTIVATION_NONE, NULL, saved->mid));
+  TRY(OP(pass->device, add, rows * c, saved->x, saved->mid));
+  TRY(layernorm(pass, base, rows, saved->mid, layer->norm2, saved->n2, saved->mean2, saved->rstd2));
+  TRY(linear(pass, base, rows, layer->fc1, saved->n2, c, f, ACTIVATION_QUICK_GELU, saved->pre,
+             saved->hidden));
+  TRY(linear(pass, base, rows, layer->fc2, saved->hidden, f, c, ACTIVATION_NONE, NULL, out));
+  return OP(pass->device, add, rows * c, saved->mid, out);
+}
+
+/* Patch, class and position embeddings, then pre_layrnorm into the first layer's input. */
+static status_t embed(tower_pass_t *pass, const base_t *base, int64_t rows, real_t *x) {
+  const model_config_t *config = &base->config;
+  int64_t c = config->vision_hidden, patches = config_patches(config), p = pass->count * patches;
+  linear_context_t context = {pass->device, true};
+  TRY(linear_forward(&context, p, config_patch_size(config), c, pass->patches,
+                     weight(base, base->patch_embedding), 1.0, 0.0, pass->patch_rows));
+  TRY(OP(pass->device, rows_scatter,
+         &(op_rows_t){.rows = p,
+                      .cols = c,
+                      .from = pass->patch_rows,
+                      .ld_from = c,
+                      .index = pass->patch_index,
+                      .to = pass->embedded,
+                      .ld_to = c}));
+  TRY(OP(pass->device, rows_gather,
+         &(op_rows_t){.rows = rows,
+                      .cols = c,
+                      .from = weight(base, base->class_embedding),
+                      .ld_from = c,
+                      .index = pass->class_index,
+                      .to = pass->embedded,
+                      .ld_to = c}));
+  TRY(OP(pass->device, add_periodic,
+         &(op_add_periodic_t){.rows = rows,
+                              .cols = c,
+                              .period = patches + 1,
+                              .table = weight(base, base->position_embedding),
+                              .x = pass->embedded}));
+  return layernorm(pass, base, rows, pass->embedded, base->pre_norm, x, pass->mean0, pass->rstd0);
+}
+
+static status_t tower_run(tower_pass_t *pass, const base_t *base, const float *patches, bool keep) {
+  const model_config_t *config = &base->config;
+  int64_t c = config->vision_hidden, per_image = config_patches(config);
+  int64_t rows = pass->count * (per_image + 1), p = pass->count * per_image;
+  int32_t layers = config_tower_layers(config);
+  TRY(real_upload(pass->device, pass->patches, patches, DTYPE_F32, (size_t)(p * config_patch_size(config))));
+  TRY(embed(pass, base, rows, pass->saved[0].x));
+  for (int32_t l = 0; l < layers; l++) {
+    tower_saved_t *saved = &pass->saved[keep ? l : 0];
+    bool last = l == layers - 1;
+    real_t *out = keep && !last ? pass->saved[l + 1].x : pass->out;
+    TRY(layer_forward(pass, base, l, saved, rows, out));
+    if (!keep && !last) TRY(OP(pass->device, copy, rows * c, out, saved->x));
+  }
+  return OP(pass->device, rows_gather,
+            &(op_rows_t){.rows = p,
+                         .cols = c,
+                         .from = pass->out,
+                         .ld_from = c,
+                         .index = pass->patch_index,
+                         .to = pass->features,
+                         .ld_to = c});
+}
+
+status_t tower_forward(tower_pass_t *pass, const base_t *base, int32_t count, const float *patches, bool keep,
+                       const real_t **features) {
+  perf_begin(REGION_TOWER);
+  status_code_t status = ensure(pass, base, count, keep);
+  pass->count = count;
+  if (status == STATUS_OK && count > 0) status = tower_run(pass, base, patches, keep);
+  *features = pass->features;
+  perf_end(REGION_TOWER);
+  return status;
+}
+
+status_t tower_restore(tower_pass_t *pass, const base_t *base, int32_t count, const float *features,
+                       const real_t **on_device) {
+  TRY(ensure(pass, base, count, false));
+  pass->count = count;
+  *on_device = pass->features;
+  size_t n = (size_t)count * (size_t)config_patches(&base->config) * (size_t)base->config.vision_hidden;
+  if (n == 0) return STATUS_OK;
+  return real_upload(pass->device, pass->features, features, DTYPE_F32, n);
+}
+
+status_t projector_forward(tower_pass_t *pass, const base_t *base, int64_t rows, const real_t *features,
+                           real_t *out) {
+  const model_config_t *config = &base->config;
+  pass->used_features = features;
+  if (rows == 0) return STATUS_OK;
+  if (config->projector == PROJECTOR_LINEAR)
+    return linear(pass, base, rows, base->projector[0], features, config->vision_hidden, config->hidden,
+                  ACTIVATION_NONE, NULL, out);
+  TRY(linear(pass, base, rows, base->projector[0], features, config->vision_hidden, config->hidden,
+             ACTIVATION_GELU, pass->project_pre, pass->project_hidden));
+  return linear(pass, base, rows, base->projector[1], pass->project_hidden, config->hidden, config->hidden,
+                ACTIVATION_NONE, NULL, out);
+}
+
+/* Gradients of one linear layer with bias: weight and bias +=, dx = (beta 0) or += (beta 1) unless NULL. */
+static status_t linear_backward(tower_pass_t *pass, base_t *base, int64_t rows, linear_t ids, const real_t *x,
+                                int64_t in, int64_t out, const real_t *dy, double beta, real_t *dx) {
+  linear_context_t context = {pass->device, true};
+  TRY(linear_backward_weight(&context, rows, in, out, dy, x, param_grad(&base->params, ids.weight)));
+  TRY(linear_backward_bias(&context, rows, out, dy, param_grad(&base->params, ids.bias)));
+  if (!dx) return STATUS_OK;
+  return linear_backward_input(&context, rows, in, out, dy, weight(base, ids.weight), 1.0, beta, dx);
+}
+
+static status_t layernorm_backward(tower_pass_t *pass, base_t *base, int64_t rows, const real_t *x,
+                                   linear_t norm, const wide_t *mean, const wide_t *rstd, const real_t *dy,
+                                   real_t *dx, bool add) {
+  return OP(pass->device, layernorm_backward,
+            &(op_layernorm_backward_t){.rows = rows,
+                                       .cols = base->config.vision_hidden,
+                                       .x = x,
+                                       .weight = weight(base, norm.weight),
+                                       .dy = dy,
+                                       .mean = mean,
+                                       .rstd = rstd,
+                                       .dx = dx,
+                                       .dx_add = add,
+                                       .dweight = param_grad(&base->params, norm.weight),
+                                       .dbias = param_grad(&base->params, norm.bias)});
+}
+
+/* pass->dx: gradient at the layer's output on entry, at its input on return. */
+static status_t layer_backward(tower_pass_t *pass, base_t *base, int32_t index, int64_t rows) {
+  const tower_layer_t *layer = &base->tower[index];
+  const tower_saved_t *saved = &pass->saved[index];
+  int64_t c = base->config.vision_hidden, f = base->config.vision_mlp;
+  TRY(linear_backward(pass, base, rows, layer->fc2, saved->hidden, f, c, pass->dx, 0.0, pass->dhidden));
+  TRY(OP(pass->device, activation_backward,
+         &(op_activation_backward_t){.n = rows * f,
+                                     .activation = ACTIVATION_QUICK_GELU,
+                                     .pre = saved->pre,
+                                     .dy = pass->dhidden,
+                                     .dx = pass->dhidden}));
+  TRY(linear_backward(pass, base, rows, layer->fc1, saved->n2, c, f, pass->dhidden, 0.0, pass->dn));
+  TRY(layernorm_backward(pass, base, rows, saved->mid, layer->norm2, saved->mean2, saved->rstd2, pass->dn,
+                         pass->dx, true));
+  TRY(linear_backward(pass, base, rows, layer->out, saved->attended, c, c, pass->dx, 0.0, pass->dn));
+  op_attention_backward_t attention = {.forward = attention_of(pass, base, saved),
+                                       .dout = pass->dn,
+                                       .dq = pass->dq,
+                                       .dk = pass->dk,
+                                       .dv = pass->dv};
+  perf_flops(2.0 * attention_flops(&base->config, pass->count));
+  TRY(OP(pass->device, attention_backward, &attention));
+  TRY(linear_backward(pass, base, rows, layer->q, saved->n1, c, c, pass->dq, 0.0, pass->dn));
+  TRY(linear_backward(pass, base, rows, layer->k, saved->n1, c, c, pass->dk, 1.0, pass->dn));
+  TRY(linear_backward(pass, base, rows, layer->v, saved->n1, c, c, pass->dv, 1.0, pass->dn));
+  return layernorm_backward(pass, base, rows, saved->x, layer->norm1, saved->mean1, saved->rstd1, pass->dn,
+                            pass->dx, true);
+}
+
+static status_t embed_backward(tower_pass_t *pass, base_t *base, int64_t rows) {
+  const model_config_t *config = &base->config;
+  int64_t c = config->vision_hidden, patches = config_patches(config), p = pass->count * patches;
+  TRY(layernorm_backward(pass, base, rows, pass->embedded, base->pre_norm, pass->mean0, pass->rstd0, pass->dx,
+                         pass->dn, false));
+  wide_t *positions = param_grad(&base->params, base->position_embedding);
+  TRY(OP(pass->device, sum_periodic,
+         &(op_sum_periodic_t){
+             .rows = rows, .cols = c, .period = patches + 1, .x = pass->dn, .ldx = c, .sums = positions}));
+  /* Class rows are (P + 1) apart: a matrix of COUNT rows with that stride. */
+  TRY(OP(pass->device, sum_periodic,
+         &(op_sum_periodic_t){.rows = pass->count,
+                              .cols = c,
+                              .period = 1,
+                              .x = pass->dn,
+                              .ldx = c * (patches + 1),
+                              .sums = param_grad(&base->params, base->class_embedding)}));
+  TRY(OP(pass->device, rows_gather,
+         &(op_rows_t){.rows = p,
+                      .cols = c,
+                      .from = pass->dn,
+                      .ld_from = c,
+                      .index = pass->patch_index,
+                      .to = pass->patch_rows,
+                      .ld_to = c}));
+  linear_context_t context = {pass->device, true};
+  return linear_backward_weight(&context, p, config_patch_size(config), c, pass->patch_rows, pass->patches,
+                                param_grad(&base->params, base->patch_embedding));
+}
+
+/* Projector's gradients; dfeatures (rows, vision hidden) = unless NULL. */
+static status_t projector_backward(tower_pass_t *pass, base_t *base, int64_t rows, const real_t *dout,
+                                   real_t *dfeatures) {
+  const model_config_t *config = &base->config;
+  int64_t in = config->vision_hidden, out = config->hidden;
+  if (config->projector == PROJECTOR_LINEAR)
+    return linear_backward(pass, base, rows, base->projector[0], pass->used_features, in, out, dout, 0.0,
+                           dfeatures);
+  TRY(linear_backward(pass, base, rows, base->projector[1], pass->project_hidden, out, out, dout, 0.0,
+                      pass->dproject));
+  TRY(OP(pass->device, activation_backward,
+         &(op_activation_backward_t){.n = rows * out,
+                                     .activation = ACTIVATION_GELU,
+                                     .pre = pass->project_pre,
+                                     .dy = pass->dproject,
+                                     .dx = pass->dproject}));
+  return linear_backward(pass, base, rows, base->projector[0], pass->used_features, in, out, pass->dproject,
+                         0.0, dfeatures);
+}
+
+static status_t backward_run(tower_pass_t *pass, base_t *base, const real_t *dout) {
+  const model_config_t *config = &base->config;
+  int64_t c = config->vision_hidden, patches = config_patches(config);
+  int64_t p = pass->count * patches, rows = pass->count * (patches + 1);
+  bool through = param_grad(&base->params, base->patch_embedding) != NULL;
+  TRY(projector_backward(pass, base, p, dout, through ? pass->patch_rows : NULL));
+  if (!through) return STATUS_OK;
+  TRY(OP(pass->device, fill_real, rows * c, 0.0, pass->dx));
+  TRY(OP(pass->device, rows_scatter,
+         &(op_rows_t){.rows = p,
+                      .cols = c,
+                      .from = pass->patch_rows,
+                      .ld_from = c,
+                      .index = pass->patch_index,
+                      .to = pass->dx,
+                      .ld_to = c}));
+  for (int32_t l = config_tower_layers(config) - 1; l >= 0; l--)
+    TRY(layer_backward(pass, base, l, rows));
+  return embed_backward(pass, base, rows);
+}
+
+status_t tower_backward(tower_pass_t *pass, base_t *base, int32_t count, const real_t *dout) {
+  if (count == 0) return STATUS_OK;
+  return backward_run(pass, base, dout);
+}

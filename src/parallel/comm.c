@@ -1,0 +1,179 @@
+#define _GNU_SOURCE
+#include "parallel/comm.h"
+
+#include "base/memory.h"
+#include "parallel/comm_internal.h"
+#include "parallel/watchdog.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Reductions need scratch of this size in MPI, so it bounds memory; it is far beyond where latency counts. */
+static const size_t piece_preset = (size_t)64 << 20;
+
+int comm_rank(const comm_t *comm) {
+  return comm->rank;
+}
+
+int comm_size(const comm_t *comm) {
+  return comm->size;
+}
+
+const char *comm_name(const comm_t *comm) {
+  return comm->name;
+}
+
+MPI_Comm comm_mpi(const comm_t *comm) {
+  return comm->mpi;
+}
+
+void comm_set_piece(comm_t *comm, size_t bytes) {
+  comm->piece = bytes;
+}
+
+status_t comm_mpi_error(int code, const char *call) {
+  char text[MPI_MAX_ERROR_STRING] = "unknown error";
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  int name_length = (int)strcspn(call, "( ");
+  return error_set(STATUS_COMM, "%.*s failed: %s", name_length, call, text);
+}
+
+status_t comm_mpi_wait(MPI_Request *requests, int count, const char *call) {
+  int done = 0;
+  int code = MPI_Testall(count, requests, &done, MPI_STATUSES_IGNORE);
+  if (code == MPI_SUCCESS && done) return STATUS_OK;
+  watchdog_enter(call);
+  while (code == MPI_SUCCESS && !done) {
+    sched_yield();
+    code = MPI_Testall(count, requests, &done, MPI_STATUSES_IGNORE);
+  }
+  watchdog_leave();
+  return code == MPI_SUCCESS ? STATUS_OK : comm_mpi_error(code, call);
+}
+
+/* The MPI_Op of comm_allreduce_maxloc. Ties go to the smaller index; NaN loses against numbers. */
+static void maxloc_combine(void *in, void *inout, int *count, MPI_Datatype *type) {
+  (void)type;
+  const comm_maxloc_t *a = in;
+  comm_maxloc_t *b = inout;
+  for (int i = 0; i < *count; i++) {
+    bool a_nan = a[i].value != a[i].value, b_nan = b[i].value != b[i].value;
+    bool tie = a[i].value == b[i].value || (a_nan && b_nan);
+    bool larger = a[i].value > b[i].value || (b_nan && !a_nan);
+    if (larger || (tie && a[i].index < b[i].index)) b[i] = a[i];
+  }
+}
+
+static status_t make_maxloc(comm_t *comm) {
+  /* One value and one index, both of 8 bytes: bytes are enough, for the ranks of a job are of one kind. */
+  TRY_MPI(MPI_Type_contiguous((int)sizeof(comm_maxloc_t), MPI_BYTE, &comm->maxloc_type));
+  TRY_MPI(MPI_Type_commit(&comm->maxloc_type));
+  TRY_MPI(MPI_Op_create(maxloc_combine, 1, &comm->maxloc_op));
+  return STATUS_OK;
+}
+
+static status_t fill(const comm_t *parent, MPI_Comm mpi, const char *name, comm_t *comm) {
+  comm->piece = parent != NULL ? parent->piece : piece_preset;
+  comm->maxloc_type = parent != NULL ? parent->maxloc_type : MPI_DATATYPE_NULL;
+  comm->maxloc_op = parent != NULL ? parent->maxloc_op : MPI_OP_NULL;
+  snprintf(comm->name, sizeof comm->name, "%s", name);
+  TRY_MPI(MPI_Comm_set_errhandler(mpi, MPI_ERRORS_RETURN));
+  TRY_MPI(MPI_Comm_set_name(mpi, name));
+  TRY_MPI(MPI_Comm_rank(mpi, &comm->rank));
+  TRY_MPI(MPI_Comm_size(mpi, &comm->size));
+  TRY_MPI(MPI_Comm_rank(MPI_COMM_WORLD, &comm->world_rank));
+  TRY(memory_alloc(&comm->counts, ARENA_COMM, (size_t)comm->size, sizeof *comm->counts));
+  TRY(memory_alloc(&comm->places, ARENA_COMM, (size_t)comm->size, sizeof *comm->places));
+  comm->mpi = mpi;
+  return STATUS_OK;
+}
+
+status_t comm_wrap(const comm_t *parent, MPI_Comm mpi, const char *name, comm_t **out) {
+  TRY(memory_alloc(out, ARENA_COMM, 1, sizeof **out));
+  (*out)->mpi = MPI_COMM_NULL;
+  status_code_t status = fill(parent, mpi, name, *out);
+  if (status != STATUS_OK) {
+    comm_free(*out);
+    *out = NULL;
+  }
+  return status;
+}
+
+status_t comm_split(comm_t *comm, int colour, int key, const char *name, comm_t **out) {
+  MPI_Comm mpi = MPI_COMM_NULL;
+  *out = NULL;
+  watchdog_enter("split of a communicator");
+  int code = MPI_Comm_split(comm->mpi, colour, key, &mpi);
+  watchdog_leave();
+  if (code != MPI_SUCCESS) return comm_mpi_error(code, "MPI_Comm_split");
+  return comm_wrap(comm, mpi, name, out);
+}
+
+status_t comm_split_node(comm_t *comm, const char *name, comm_t **out) {
+  MPI_Comm mpi = MPI_COMM_NULL;
+  *out = NULL;
+  watchdog_enter("split of a communicator by node");
+  int code = MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &mpi);
+  watchdog_leave();
+  if (code != MPI_SUCCESS) return comm_mpi_error(code, "MPI_Comm_split_type");
+  return comm_wrap(comm, mpi, name, out);
+}
+
+void comm_free(comm_t *comm) {
+  if (comm == NULL) return;
+  if (comm->mpi != MPI_COMM_NULL) MPI_Comm_free(&comm->mpi);
+  memory_free(comm->counts);
+  memory_free(comm->places);
+  memory_free(comm);
+}
+
+status_t comm_init(int *argc, char ***argv, comm_t **world) {
+  int provided = MPI_THREAD_SINGLE;
+  MPI_Comm mpi = MPI_COMM_NULL;
+  *world = NULL;
+  TRY_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided));
+  if (provided < MPI_THREAD_FUNNELED)
+    return error_set(STATUS_COMM,
+                     "this MPI library offers thread level %d; MPI_THREAD_FUNNELED (%d) is needed: "
+                     "use a build of it with thread support",
+                     provided, MPI_THREAD_FUNNELED);
+  TRY_MPI(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
+  TRY_MPI(MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN));
+  TRY_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &mpi));
+  TRY(comm_wrap(NULL, mpi, "world", world));
+  return make_maxloc(*world);
+}
+
+void comm_finish(comm_t *world) {
+  if (world != NULL) {
+    if (world->maxloc_op != MPI_OP_NULL) MPI_Op_free(&world->maxloc_op);
+    if (world->maxloc_type != MPI_DATATYPE_NULL) MPI_Type_free(&world->maxloc_type);
+    comm_free(world);
+  }
+  MPI_Finalize();
+}
+
+/* Seconds that MPI_Abort gets before this process ends by itself (which makes mpirun end the others). */
+enum { ABORT_GRACE = 20 };
+static volatile sig_atomic_t abort_status = 1;
+
+static void exit_now(int signal_number) {
+  (void)signal_number;
+  _exit(abort_status);
+}
+
+_Noreturn void comm_abort(int exit_status) {
+  int started = 0, ended = 0;
+  abort_status = exit_status;
+  signal(SIGALRM, exit_now);
+  alarm(ABORT_GRACE);
+  fflush(NULL);
+  MPI_Initialized(&started);
+  MPI_Finalized(&ended);
+  if (started && !ended) MPI_Abort(MPI_COMM_WORLD, exit_status);
+  _exit(exit_status);
+}

@@ -1,0 +1,83 @@
+/* Communicators and collectives on host memory. MPI stays behind this header (parallel/comm_mpi.h shows it to
+ * io). */
+#ifndef PARALLEL_COMM_H
+#define PARALLEL_COMM_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct comm comm_t;
+
+typedef enum { COMM_F32, COMM_F64, COMM_I32, COMM_I64, COMM_U64, COMM_BYTE } comm_type_t;
+typedef enum { COMM_SUM, COMM_MAX, COMM_MIN } comm_op_t;
+
+/* One value with the index it came from, for comm_allreduce_maxloc. */
+typedef struct {
+  double value;
+  int64_t index;
+} comm_maxloc_t;
+
+int comm_rank(const comm_t *comm);
+int comm_size(const comm_t *comm);
+const char *comm_name(const comm_t *comm);
+
+/* All collectives: collective on COMM, watched (parallel/watchdog.h), counted in the open perf region. Counts
+ * are in elements, equal on all ranks unless said otherwise. With comm_size 1 they cost nothing. Results of
+ * reductions are the same bits on every rank. Errors: STATUS_COMM. */
+status_t comm_barrier(comm_t *comm);
+status_t comm_broadcast(comm_t *comm, void *data, size_t count, comm_type_t type, int root);
+/* In place: DATA (count) is input and output. Counts beyond 2^31 are split. */
+status_t comm_allreduce(comm_t *comm, void *data, size_t count, comm_type_t type, comm_op_t op);
+/* In place: the largest value, the smaller index among equals. */
+status_t comm_allreduce_maxloc(comm_t *comm, comm_maxloc_t *data, size_t count);
+/* Every rank gives COUNT elements; ALL (size * count) in rank order on all ranks. MINE may be its own place
+ * in ALL. */
+status_t comm_allgather(comm_t *comm, const void *mine, void *all, size_t count, comm_type_t type);
+/* As allgather with a count of its own per rank: COUNTS (size), the same on all ranks. */
+status_t comm_allgatherv(comm_t *comm, const void *mine, void *all, const size_t *counts, comm_type_t type);
+/* ALL and COUNTS matter on ROOT only; each rank gives MY_COUNT elements. */
+status_t comm_gatherv(comm_t *comm, const void *mine, size_t my_count, void *all, const size_t *counts,
+                      comm_type_t type, int root);
+/* Ragged all-to-all of bytes: SEND_COUNTS (size) bytes to each rank from contiguous SEND in rank order; the
+ * received bytes, in rank order, are allocated in ARENA_COMM and given to the caller, with RECV_COUNTS (size)
+ * filled in. */
+status_t comm_exchange_bytes(comm_t *comm, const void *send, const size_t *send_counts, void **recv,
+                             size_t *recv_counts);
+
+/* Sum of DATA (count) to ROOT, started here and finished by comm_wait; in place on ROOT, and DATA must not be
+ * touched before. *REQUEST is owned by comm_wait, which frees it. */
+typedef struct comm_request comm_request_t;
+status_t comm_reduce_begin(comm_t *comm, void *data, size_t count, comm_type_t type, int root,
+                           comm_request_t **request);
+/* Lets pending requests of this rank progress (MPI needs to be called for that). Local, cheap. */
+status_t comm_poll(void);
+/* Waits for one request (NULL is fine). */
+status_t comm_wait(comm_request_t *request);
+
+/* Agreement on success: every rank passes the STATUS of what it just did locally; returns the worst (largest)
+ * of all on all ranks. On ranks that had no error of their own the message becomes that of the lowest failing
+ * rank, with its rank number. Call before a collective that a local failure would have kept some ranks from.
+ */
+status_t comm_agree(comm_t *comm, status_code_t status);
+
+/* True on all ranks if FLAG is true on any. */
+status_t comm_any(comm_t *comm, bool flag, bool *any);
+
+/* A new communicator of the ranks with the same COLOUR, ordered by KEY. Caller frees with comm_free. */
+status_t comm_split(comm_t *comm, int colour, int key, const char *name, comm_t **out);
+/* The same for the ranks that share this rank's node, in COMM's order. */
+status_t comm_split_node(comm_t *comm, const char *name, comm_t **out);
+/* NULL is fine. Collective on COMM. */
+void comm_free(comm_t *comm);
+
+/* Set-up and end, called by main and by tests. comm_init starts MPI (thread level FUNNELED); *WORLD is freed
+ * by comm_finish. */
+status_t comm_init(int *argc, char ***argv, comm_t **world);
+void comm_finish(comm_t *world);
+/* Ends all ranks at once with EXIT_STATUS. Only main and the watchdog call it. */
+_Noreturn void comm_abort(int exit_status);
+
+#endif

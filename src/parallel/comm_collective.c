@@ -1,0 +1,242 @@
+/* Collectives with the same count on every rank, and their agreement on success. */
+#include "base/memory.h"
+#include "parallel/comm_internal.h"
+#include "perf/perf.h"
+
+#include <limits.h>
+#include <string.h>
+
+size_t comm_type_size(comm_type_t type) {
+  switch (type) {
+  case COMM_F32:
+  case COMM_I32:
+    return 4;
+  case COMM_F64:
+  case COMM_I64:
+  case COMM_U64:
+    return 8;
+  case COMM_BYTE:
+    return 1;
+  }
+  return 1;
+}
+
+MPI_Datatype comm_type_mpi(comm_type_t type) {
+  switch (type) {
+  case COMM_F32:
+    return MPI_FLOAT;
+  case COMM_F64:
+    return MPI_DOUBLE;
+  case COMM_I32:
+    return MPI_INT32_T;
+  case COMM_I64:
+    return MPI_INT64_T;
+  case COMM_U64:
+    return MPI_UINT64_T;
+  case COMM_BYTE:
+    return MPI_BYTE;
+  }
+  return MPI_BYTE;
+}
+
+static MPI_Op op_mpi(comm_op_t op) {
+  switch (op) {
+  case COMM_SUM:
+    return MPI_SUM;
+  case COMM_MAX:
+    return MPI_MAX;
+  case COMM_MIN:
+    return MPI_MIN;
+  }
+  return MPI_OP_NULL;
+}
+
+size_t comm_piece_elements(const comm_t *comm, size_t size) {
+  size_t elements = comm->piece / size;
+  if (elements > INT_MAX) elements = INT_MAX;
+  return elements > 0 ? elements : 1;
+}
+
+/* One piece of a collective: N elements from DATA on. */
+typedef struct {
+  char *data;
+  int n;
+} piece_t;
+
+/* The piece that begins at element DONE of COUNT. */
+static piece_t piece_at(const comm_t *comm, void *data, size_t size, size_t count, size_t done) {
+  size_t n = comm_piece_elements(comm, size);
+  if (n > count - done) n = count - done;
+  return (piece_t){(char *)data + done * size, (int)n};
+}
+
+status_t comm_barrier(comm_t *comm) {
+  if (comm->size == 1) return STATUS_OK;
+  MPI_Request request;
+  double start = perf_now();
+  TRY_MPI(MPI_Ibarrier(comm->mpi, &request));
+  TRY(comm_mpi_wait(&request, 1, "barrier"));
+  perf_comm(0, perf_now() - start);
+  return STATUS_OK;
+}
+
+static status_t broadcast(comm_t *comm, void *data, size_t count, size_t size, MPI_Datatype type, int root,
+                          const char *call) {
+  piece_t piece;
+  for (size_t done = 0; done < count; done += (size_t)piece.n) {
+    MPI_Request request;
+    piece = piece_at(comm, data, size, count, done);
+    TRY_MPI(MPI_Ibcast(piece.data, piece.n, type, root, comm->mpi, &request));
+    TRY(comm_mpi_wait(&request, 1, call));
+  }
+  return STATUS_OK;
+}
+
+status_t comm_broadcast(comm_t *comm, void *data, size_t count, comm_type_t type, int root) {
+  if (comm->size == 1 || count == 0) return STATUS_OK;
+  double start = perf_now();
+  size_t size = comm_type_size(type);
+  TRY(broadcast(comm, data, count, size, comm_type_mpi(type), root, "broadcast"));
+  perf_comm(comm->rank == root ? (double)(count * size) : 0, perf_now() - start);
+  return STATUS_OK;
+}
+
+/* Reduces N elements in place on all ranks by MPI_Iallreduce: for operations whose result depends on no
+ * order. */
+static status_t reduce_in_any_order(comm_t *comm, piece_t piece, MPI_Datatype type, MPI_Op op,
+                                    const char *call) {
+  MPI_Request request;
+  TRY_MPI(MPI_Iallreduce(MPI_IN_PLACE, piece.data, piece.n, type, op, comm->mpi, &request));
+  return comm_mpi_wait(&request, 1, call);
+}
+
+/* The same for floating-point numbers. The MPI standard only recommends that an allreduce gives all ranks the
+ * same bits (Open MPI 4.1's algorithms do; others may add in a different order on each rank), and it leaves
+ * open which of +0 and -0 is the larger. So one rank computes and tells the others. */
+static status_t reduce_in_one_place(comm_t *comm, piece_t piece, size_t size, MPI_Datatype type, MPI_Op op) {
+  MPI_Request request;
+  const void *mine = comm->rank == 0 ? MPI_IN_PLACE : piece.data;
+  TRY_MPI(MPI_Ireduce(mine, piece.data, piece.n, type, op, 0, comm->mpi, &request));
+  TRY(comm_mpi_wait(&request, 1, "allreduce"));
+  return broadcast(comm, piece.data, (size_t)piece.n, size, type, 0, "allreduce");
+}
+
+status_t comm_allreduce(comm_t *comm, void *data, size_t count, comm_type_t type, comm_op_t op) {
+  if (comm->size == 1 || count == 0) return STATUS_OK;
+  if (type == COMM_BYTE) return error_set(STATUS_INTERNAL, "comm_allreduce does not reduce bytes");
+  double start = perf_now();
+  bool floating = type == COMM_F32 || type == COMM_F64;
+  size_t size = comm_type_size(type);
+  piece_t piece;
+  for (size_t done = 0; done < count; done += (size_t)piece.n) {
+    piece = piece_at(comm, data, size, count, done);
+    if (floating) {
+      TRY(reduce_in_one_place(comm, piece, size, comm_type_mpi(type), op_mpi(op)));
+    } else {
+      TRY(reduce_in_any_order(comm, piece, comm_type_mpi(type), op_mpi(op), "allreduce"));
+    }
+  }
+  perf_comm((double)(count * size), perf_now() - start);
+  return STATUS_OK;
+}
+
+status_t comm_allreduce_maxloc(comm_t *comm, comm_maxloc_t *data, size_t count) {
+  if (comm->size == 1 || count == 0) return STATUS_OK;
+  double start = perf_now();
+  piece_t piece;
+  for (size_t done = 0; done < count; done += (size_t)piece.n) {
+    piece = piece_at(comm, data, sizeof *data, count, done);
+    TRY(reduce_in_any_order(comm, piece, comm->maxloc_type, comm->maxloc_op, "allreduce (maxloc)"));
+  }
+  perf_comm((double)(count * sizeof *data), perf_now() - start);
+  return STATUS_OK;
+}
+
+status_t comm_any(comm_t *comm, bool flag, bool *any) {
+  int32_t value = flag;
+  TRY(comm_allreduce(comm, &value, 1, COMM_I32, COMM_MAX));
+  *any = value != 0;
+  return STATUS_OK;
+}
+
+/* The message of rank FROM becomes that of the ranks that have no error of their own (STATUS_OK). */
+static status_t share_message(comm_t *comm, status_code_t status, status_code_t worst, int from) {
+  int64_t head[2] = {(int64_t)strlen(error_message()), comm->world_rank}; /* length, who */
+  char *text = NULL;
+  TRY(comm_broadcast(comm, head, 2, COMM_I64, from));
+  TRY(memory_alloc(&text, ARENA_COMM, (size_t)head[0] + 1, 1));
+  if (comm->rank == from) memcpy(text, error_message(), (size_t)head[0]);
+  status_code_t sent = comm_broadcast(comm, text, (size_t)head[0], COMM_BYTE, from);
+  if (sent == STATUS_OK && status == STATUS_OK)
+    sent = error_set(worst, "on rank %d: %s", (int)head[1], text);
+  else if (sent == STATUS_OK)
+    sent = worst;
+  memory_free(text);
+  return sent;
+}
+
+status_t comm_agree(comm_t *comm, status_code_t status) {
+  if (comm->size == 1) return status;
+  /* The worst status, and size - (lowest failing rank). */
+  int32_t outcome[2] = {(int32_t)status, status == STATUS_OK ? 0 : comm->size - comm->rank};
+  TRY(comm_allreduce(comm, outcome, 2, COMM_I32, COMM_MAX));
+  if (outcome[0] == STATUS_OK) return STATUS_OK;
+  return share_message(comm, status, (status_code_t)outcome[0], comm->size - outcome[1]);
+}
+
+/* --- gathering --- */
+
+/* An allgather of at most this many pieces goes in one MPI call, a larger one as a broadcast per rank: the
+ * displacements of MPI_Iallgatherv are ints. */
+enum { ALLGATHER_PIECES = 16 };
+
+static status_t allgather_by_broadcast(comm_t *comm, char *all, const size_t *counts, comm_type_t type) {
+  size_t size = comm_type_size(type);
+  for (int r = 0; r < comm->size; r++) {
+    TRY(broadcast(comm, all, counts[r], size, comm_type_mpi(type), r, "allgather"));
+    all += counts[r] * size;
+  }
+  return STATUS_OK;
+}
+
+static status_t allgather_at_once(comm_t *comm, char *all, const size_t *counts, comm_type_t type) {
+  MPI_Request request;
+  int place = 0;
+  for (int r = 0; r < comm->size; r++) {
+    comm->counts[r] = (int)counts[r];
+    comm->places[r] = place;
+    place += (int)counts[r];
+  }
+  TRY_MPI(MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, all, comm->counts, comm->places,
+                          comm_type_mpi(type), comm->mpi, &request));
+  return comm_mpi_wait(&request, 1, "allgather");
+}
+
+status_t comm_allgatherv(comm_t *comm, const void *mine, void *all, const size_t *counts, comm_type_t type) {
+  size_t size = comm_type_size(type), before = 0, total = 0;
+  for (int r = 0; r < comm->size; r++) {
+    if (r < comm->rank) before += counts[r];
+    total += counts[r];
+  }
+  char *place = (char *)all + before * size;
+  if (counts[comm->rank] > 0 && mine != place) memmove(place, mine, counts[comm->rank] * size);
+  if (comm->size == 1 || total == 0) return STATUS_OK;
+  double start = perf_now();
+  if (total * size <= ALLGATHER_PIECES * comm->piece && total <= INT_MAX) {
+    TRY(allgather_at_once(comm, all, counts, type));
+  } else {
+    TRY(allgather_by_broadcast(comm, all, counts, type));
+  }
+  perf_comm((double)(counts[comm->rank] * size), perf_now() - start);
+  return STATUS_OK;
+}
+
+status_t comm_allgather(comm_t *comm, const void *mine, void *all, size_t count, comm_type_t type) {
+  size_t *counts = NULL;
+  TRY(memory_alloc(&counts, ARENA_COMM, (size_t)comm->size, sizeof *counts));
+  for (int r = 0; r < comm->size; r++)
+    counts[r] = count;
+  status_code_t status = comm_allgatherv(comm, mine, all, counts, type);
+  memory_free(counts);
+  return status;
+}

@@ -1,0 +1,30 @@
+/* What the sources of this folder share about a communicator. */
+#ifndef PARALLEL_COMM_INTERNAL_H
+#define PARALLEL_COMM_INTERNAL_H
+
+#include "parallel/comm_mpi.h"
+
+struct comm {
+  MPI_Comm mpi;
+  int rank, size;
+  int world_rank;
+  size_t piece; /* see comm_set_piece */
+  char name[32];
+  int *counts; /* (size): scratch for the v-collectives */
+  int *places; /* (size): displacements */
+  /* comm_maxloc_t as MPI sees it; made once for the world, copied by those split from it. */
+  MPI_Datatype maxloc_type;
+  MPI_Op maxloc_op;
+};
+
+/* A comm_t around MPI (which it then owns), with the settings of PARENT (NULL for the world). Local. */
+status_t comm_wrap(const comm_t *parent, MPI_Comm mpi, const char *name, comm_t **out);
+
+/* Bytes of one element, and MPI's name for the type. Local. */
+size_t comm_type_size(comm_type_t type);
+MPI_Datatype comm_type_mpi(comm_type_t type);
+
+/* How many elements of SIZE bytes one MPI call is given: at least one. Local. */
+size_t comm_piece_elements(const comm_t *comm, size_t size);
+
+#endif

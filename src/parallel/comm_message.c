@@ -1,0 +1,229 @@
+/* What goes by messages between pairs of ranks (gather, exchange), and what runs in the background (reduce).
+ */
+#include "base/memory.h"
+#include "parallel/comm_internal.h"
+#include "perf/perf.h"
+
+#include <string.h>
+
+enum { TAG_GATHER = 1, TAG_EXCHANGE = 2 };
+
+/* Messages under way. */
+typedef struct {
+  MPI_Request *requests; /* (capacity) */
+  size_t count, capacity;
+} messages_t;
+
+static status_t messages_add(messages_t *messages, MPI_Request **place) {
+  if (messages->count == messages->capacity) {
+    size_t capacity = messages->capacity > 0 ? 2 * messages->capacity : 16;
+    TRY(memory_resize(&messages->requests, ARENA_COMM, capacity, sizeof *messages->requests));
+    messages->capacity = capacity;
+  }
+  *place = &messages->requests[messages->count++];
+  **place = MPI_REQUEST_NULL;
+  return STATUS_OK;
+}
+
+/* Starts sending COUNT bytes to RANK, in pieces. */
+static status_t messages_send(messages_t *messages, comm_t *comm, const char *data, size_t count, int rank,
+                              int tag) {
+  size_t step = comm_piece_elements(comm, 1);
+  for (size_t done = 0; done < count; done += step) {
+    MPI_Request *request = NULL;
+    int n = (int)(count - done < step ? count - done : step);
+    TRY(messages_add(messages, &request));
+    TRY_MPI(MPI_Isend(data + done, n, MPI_BYTE, rank, tag, comm->mpi, request));
+  }
+  return STATUS_OK;
+}
+
+static status_t messages_receive(messages_t *messages, comm_t *comm, char *data, size_t count, int rank,
+                                 int tag) {
+  size_t step = comm_piece_elements(comm, 1);
+  for (size_t done = 0; done < count; done += step) {
+    MPI_Request *request = NULL;
+    int n = (int)(count - done < step ? count - done : step);
+    TRY(messages_add(messages, &request));
+    TRY_MPI(MPI_Irecv(data + done, n, MPI_BYTE, rank, tag, comm->mpi, request));
+  }
+  return STATUS_OK;
+}
+
+static status_t messages_wait(messages_t *messages, const char *call) {
+  return comm_mpi_wait(messages->requests, (int)messages->count, call);
+}
+
+static status_t gather_on_root(messages_t *messages, comm_t *comm, const void *mine, char *all,
+                               const size_t *counts, size_t size) {
+  for (int r = 0; r < comm->size; r++) {
+    size_t bytes = counts[r] * size;
+    if (r != comm->rank) {
+      TRY(messages_receive(messages, comm, all, bytes, r, TAG_GATHER));
+    } else if (bytes > 0 && mine != all) {
+      memmove(all, mine, bytes);
+    }
+    all += bytes;
+  }
+  return STATUS_OK;
+}
+
+status_t comm_gatherv(comm_t *comm, const void *mine, size_t my_count, void *all, const size_t *counts,
+                      comm_type_t type, int root) {
+  messages_t messages = {0};
+  size_t size = comm_type_size(type);
+  double start = perf_now();
+  status_code_t status = comm->rank == root
+                             ? gather_on_root(&messages, comm, mine, all, counts, size)
+                             : messages_send(&messages, comm, mine, my_count * size, root, TAG_GATHER);
+  if (status == STATUS_OK && messages.count > 0) status = messages_wait(&messages, "gather");
+  if (status == STATUS_OK && comm->size > 1)
+    perf_comm(comm->rank == root ? 0 : (double)(my_count * size), perf_now() - start);
+  memory_free(messages.requests);
+  return status;
+}
+
+/* Learns how many bytes each rank sends here. */
+static status_t exchange_counts(comm_t *comm, const size_t *send_counts, size_t *recv_counts) {
+  _Static_assert(sizeof(size_t) == sizeof(uint64_t), "counts travel as 64-bit integers");
+  MPI_Request request;
+  if (comm->size == 1) {
+    recv_counts[0] = send_counts[0];
+    return STATUS_OK;
+  }
+  TRY_MPI(MPI_Ialltoall(send_counts, 1, MPI_UINT64_T, recv_counts, 1, MPI_UINT64_T, comm->mpi, &request));
+  return comm_mpi_wait(&request, 1, "exchange of counts");
+}
+
+/* Bytes for this rank itself are copied; receives are posted before sends, so that nothing is buffered in
+ * vain. */
+static status_t exchange_start(messages_t *messages, comm_t *comm, const char *send,
+                               const size_t *send_counts, char *recv, const size_t *recv_counts) {
+  const char *own = NULL;
+  char *own_place = NULL;
+  for (int r = 0; r < comm->size; r++) {
+    if (r != comm->rank) {
+      TRY(messages_receive(messages, comm, recv, recv_counts[r], r, TAG_EXCHANGE));
+    } else {
+      own_place = recv;
+    }
+    recv += recv_counts[r];
+  }
+  for (int r = 0; r < comm->size; r++) {
+    if (r != comm->rank) {
+      TRY(messages_send(messages, comm, send, send_counts[r], r, TAG_EXCHANGE));
+    } else {
+      own = send;
+    }
+    send += send_counts[r];
+  }
+  if (send_counts[comm->rank] > 0) memcpy(own_place, own, send_counts[comm->rank]);
+  return STATUS_OK;
+}
+
+static status_t exchange(messages_t *messages, comm_t *comm, const void *send, const size_t *send_counts,
+                         void **recv, size_t *recv_counts) {
+  size_t total = 0, sent = 0;
+  double start = perf_now();
+  TRY(exchange_counts(comm, send_counts, recv_counts));
+  for (int r = 0; r < comm->size; r++) {
+    total += recv_counts[r];
+    if (r != comm->rank) sent += send_counts[r];
+  }
+  TRY(memory_alloc(recv, ARENA_COMM, total, 1));
+  TRY(exchange_start(messages, comm, send, send_counts, *recv, recv_counts));
+  if (messages->count > 0) TRY(messages_wait(messages, "exchange"));
+  if (comm->size > 1) perf_comm((double)sent, perf_now() - start);
+  return STATUS_OK;
+}
+
+status_t comm_exchange_bytes(comm_t *comm, const void *send, const size_t *send_counts, void **recv,
+                             size_t *recv_counts) {
+  messages_t messages = {0};
+  *recv = NULL;
+  status_code_t status = exchange(&messages, comm, send, send_counts, recv, recv_counts);
+  memory_free(messages.requests);
+  if (status != STATUS_OK) {
+    memory_free(*recv);
+    *recv = NULL;
+  }
+  return status;
+}
+
+/* --- reductions in the background --- */
+
+struct comm_request {
+  comm_request_t *next; /* in the list of those under way */
+  MPI_Request *requests;
+  int count;
+  bool done;
+  double bytes;
+};
+
+/* The requests of this rank that nobody has waited for yet. comm_poll() has no argument because MPI's
+ * progress has none: the list is as much one per process as MPI itself. Main thread only. */
+static comm_request_t *under_way;
+
+static status_t reduce_start(comm_t *comm, char *data, size_t count, comm_type_t type, int root,
+                             comm_request_t *request) {
+  size_t size = comm_type_size(type), step = comm_piece_elements(comm, size);
+  int pieces = (int)((count + step - 1) / step);
+  TRY(memory_alloc(&request->requests, ARENA_COMM, (size_t)pieces, sizeof *request->requests));
+  for (size_t done = 0; done < count; done += step) {
+    int n = (int)(count - done < step ? count - done : step);
+    char *piece = data + done * size;
+    TRY_MPI(MPI_Ireduce(comm->rank == root ? MPI_IN_PLACE : piece, piece, n, comm_type_mpi(type), MPI_SUM,
+                        root, comm->mpi, &request->requests[request->count]));
+    request->count++;
+  }
+  request->bytes = comm->rank == root ? 0 : (double)(count * size);
+  return STATUS_OK;
+}
+
+static void request_free(comm_request_t *request) {
+  memory_free(request->requests);
+  memory_free(request);
+}
+
+status_t comm_reduce_begin(comm_t *comm, void *data, size_t count, comm_type_t type, int root,
+                           comm_request_t **request) {
+  *request = NULL;
+  if (comm->size == 1 || count == 0) return STATUS_OK;
+  comm_request_t *made = NULL;
+  double start = perf_now();
+  TRY(memory_alloc(&made, ARENA_COMM, 1, sizeof *made));
+  status_code_t status = reduce_start(comm, data, count, type, root, made);
+  if (status != STATUS_OK) {
+    request_free(made);
+    return status;
+  }
+  made->next = under_way;
+  under_way = made;
+  *request = made;
+  perf_comm(made->bytes, perf_now() - start);
+  return STATUS_OK;
+}
+
+status_t comm_poll(void) {
+  for (comm_request_t *request = under_way; request != NULL; request = request->next) {
+    int done = request->done;
+    if (done) continue;
+    TRY_MPI(MPI_Testall(request->count, request->requests, &done, MPI_STATUSES_IGNORE));
+    request->done = done != 0;
+  }
+  return STATUS_OK;
+}
+
+status_t comm_wait(comm_request_t *request) {
+  if (request == NULL) return STATUS_OK;
+  double start = perf_now();
+  status_code_t status = STATUS_OK;
+  if (!request->done) status = comm_mpi_wait(request->requests, request->count, "reduce");
+  comm_request_t **link = &under_way;
+  while (*link != NULL && *link != request)
+    link = &(*link)->next;
+  if (*link == request) *link = request->next;
+  request_free(request);
+  perf_comm(0, perf_now() - start);
+  return status;
+}

@@ -1,0 +1,31 @@
+/* The cores that this process may run on, and its fair part of them. */
+#ifndef PARALLEL_CORES_H
+#define PARALLEL_CORES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CORES_MAX = 4096 };
+
+/* A set of cores, each named by the lowest of its hardware threads. Plain value, may be sent as bytes. */
+typedef struct {
+  uint64_t bits[CORES_MAX / 64];
+} core_set_t;
+
+bool core_set_has(const core_set_t *set, int core);
+void core_set_add(core_set_t *set, int core);
+int core_set_count(const core_set_t *set);
+/* Writes SET as ranges ("0-3,8") to TEXT (capacity), cut with "..." where it does not fit. */
+void core_set_text(const core_set_t *set, char *text, size_t capacity);
+
+/* The cores of this process' affinity mask: all that the scheduler, mpirun's binding or a container left it.
+ * Where the system does not tell, as many as it has. Local. */
+void core_set_of_process(core_set_t *set);
+
+/* How many of its cores rank ME may keep busy if each core is divided evenly among the ranks whose SETS
+ * (count) hold it: the whole part of the sum, at least 1. So ranks bound apart keep all of theirs, and ranks
+ * bound nowhere share. Local. */
+int core_set_share(const core_set_t *sets, int count, int me);
+
+#endif

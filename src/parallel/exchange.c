@@ -1,0 +1,118 @@
+#include "parallel/exchange.h"
+
+#include "base/memory.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Stands before each item's bytes in a message; the bytes are followed by padding up to a multiple of
+ * ALIGNMENT. */
+typedef struct {
+  int64_t id;
+  uint64_t size;
+} head_t;
+
+enum { ALIGNMENT = 16 };
+_Static_assert(sizeof(head_t) == ALIGNMENT, "an item's bytes stay aligned behind its head");
+
+static size_t message_size(size_t item_size) {
+  return sizeof(head_t) + (item_size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+/* What one exchange needs on its way. */
+typedef struct {
+  size_t *send_counts; /* (ranks): bytes to each */
+  size_t *recv_counts; /* (ranks) */
+  size_t *places;      /* (ranks): where the next item for each goes in SEND */
+  char *send;
+} staging_t;
+
+static status_t staging_pack(staging_t *staging, int ranks, const exchange_item_t *items, int64_t count) {
+  size_t total = 0;
+  for (int64_t i = 0; i < count; i++) {
+    if (items[i].destination < 0 || items[i].destination >= ranks)
+      return error_set(STATUS_INTERNAL, "exchange_items: item %" PRId64 " is for rank %d of %d", items[i].id,
+                       items[i].destination, ranks);
+    staging->send_counts[items[i].destination] += message_size(items[i].size);
+  }
+  for (int r = 0; r < ranks; r++) {
+    staging->places[r] = total;
+    total += staging->send_counts[r];
+  }
+  TRY(memory_alloc(&staging->send, ARENA_COMM, total, 1));
+  for (int64_t i = 0; i < count; i++) {
+    char *place = staging->send + staging->places[items[i].destination];
+    head_t head = {items[i].id, items[i].size};
+    memcpy(place, &head, sizeof head);
+    if (items[i].size > 0) memcpy(place + sizeof head, items[i].bytes, items[i].size);
+    staging->places[items[i].destination] += message_size(items[i].size);
+  }
+  return STATUS_OK;
+}
+
+static int by_id(const void *a, const void *b) {
+  int64_t x = ((const exchange_received_t *)a)->id, y = ((const exchange_received_t *)b)->id;
+  return (x > y) - (x < y);
+}
+
+static int64_t count_messages(const char *bytes, size_t total) {
+  int64_t count = 0;
+  for (size_t at = 0; at < total; count++) {
+    head_t head;
+    memcpy(&head, bytes + at, sizeof head);
+    at += message_size(head.size);
+  }
+  return count;
+}
+
+/* Makes the list of items in RESULT->storage (TOTAL bytes). */
+static status_t list_items(exchange_t *result, size_t total) {
+  const char *bytes = result->storage;
+  result->count = count_messages(bytes, total);
+  TRY(memory_alloc(&result->items, ARENA_COMM, (size_t)result->count, sizeof *result->items));
+  for (int64_t i = 0; i < result->count; i++) {
+    head_t head;
+    memcpy(&head, bytes, sizeof head);
+    result->items[i] = (exchange_received_t){head.id, bytes + sizeof head, head.size};
+    bytes += message_size(head.size);
+  }
+  if (result->count > 1) qsort(result->items, (size_t)result->count, sizeof *result->items, by_id);
+  for (int64_t i = 1; i < result->count; i++) {
+    if (result->items[i].id == result->items[i - 1].id)
+      return error_set(STATUS_INTERNAL, "exchange_items: two items have the number %" PRId64,
+                       result->items[i].id);
+  }
+  return STATUS_OK;
+}
+
+static status_t exchange(comm_t *comm, staging_t *staging, const exchange_item_t *items, int64_t count,
+                         exchange_t *result) {
+  size_t ranks = (size_t)comm_size(comm), total = 0;
+  TRY(memory_alloc(&staging->send_counts, ARENA_COMM, ranks, sizeof(size_t)));
+  TRY(memory_alloc(&staging->recv_counts, ARENA_COMM, ranks, sizeof(size_t)));
+  TRY(memory_alloc(&staging->places, ARENA_COMM, ranks, sizeof(size_t)));
+  TRY(staging_pack(staging, (int)ranks, items, count));
+  TRY(comm_exchange_bytes(comm, staging->send, staging->send_counts, &result->storage, staging->recv_counts));
+  for (size_t r = 0; r < ranks; r++)
+    total += staging->recv_counts[r];
+  return list_items(result, total);
+}
+
+status_t exchange_items(comm_t *comm, const exchange_item_t *items, int64_t count, exchange_t *result) {
+  staging_t staging = {0};
+  *result = (exchange_t){0};
+  status_code_t status = exchange(comm, &staging, items, count, result);
+  memory_free(staging.send);
+  memory_free(staging.places);
+  memory_free(staging.recv_counts);
+  memory_free(staging.send_counts);
+  if (status != STATUS_OK) exchange_free(result);
+  return status;
+}
+
+void exchange_free(exchange_t *result) {
+  memory_free(result->items);
+  memory_free(result->storage);
+  *result = (exchange_t){0};
+}

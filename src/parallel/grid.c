@@ -1,0 +1,92 @@
+#define _GNU_SOURCE
+#include "parallel/grid.h"
+
+#include "base/memory.h"
+#include "parallel/cores.h"
+
+#include <omp.h>
+
+status_t grid_place(const int32_t *leader, int size, int rank, int tp, grid_t *grid) {
+  if (tp < 1 || size % tp != 0)
+    return error_set(
+        STATUS_INPUT,
+        "parallel.tp = %d does not divide the %d ranks of this run: start a multiple of %d ranks, or choose "
+        "a tp that divides %d",
+        tp, size, tp < 1 ? 1 : tp, size);
+  *grid = (grid_t){.rank = rank,
+                   .size = size,
+                   .dp_rank = rank / tp,
+                   .dp_size = size / tp,
+                   .tp_rank = rank % tp,
+                   .tp_size = tp};
+  for (int r = 0; r < size; r++) {
+    int group_head = r - r % tp;
+    if (leader[r] != leader[group_head])
+      return error_set(
+          STATUS_INPUT,
+          "a group of parallel.tp = %d ranks would span two nodes (ranks %d and %d): a tp group must lie "
+          "inside one node; start a multiple of %d ranks per node, in blocks (mpirun --map-by core, srun "
+          "--distribution=block), or lower parallel.tp",
+          tp, group_head, r, tp);
+    if (leader[r] != r) continue;
+    if (r < leader[rank]) grid->node++;
+    grid->node_count++;
+  }
+  return STATUS_OK;
+}
+
+/* LEADER (world size): for each rank the lowest rank on its node. */
+static status_t find_leaders(comm_t *world, comm_t *node, int32_t *leader) {
+  int32_t lowest = comm_rank(world);
+  TRY(comm_allreduce(node, &lowest, 1, COMM_I32, COMM_MIN));
+  return comm_allgather(world, &lowest, leader, 1, COMM_I32);
+}
+
+static status_t find_share(comm_t *node, int *threads) {
+  core_set_t *sets = NULL, mine;
+  core_set_of_process(&mine);
+  TRY(memory_alloc(&sets, ARENA_COMM, (size_t)comm_size(node), sizeof *sets));
+  status_code_t status = comm_allgather(node, &mine, sets, sizeof mine, COMM_BYTE);
+  if (status == STATUS_OK) *threads = core_set_share(sets, comm_size(node), comm_rank(node));
+  memory_free(sets);
+  return status;
+}
+
+static status_t place(comm_t *world, comm_t *node, int tp, grid_t *grid) {
+  int32_t *leader = NULL;
+  int size = comm_size(world);
+  TRY(memory_alloc(&leader, ARENA_COMM, (size_t)size, sizeof *leader));
+  status_code_t status = find_leaders(world, node, leader);
+  if (status == STATUS_OK) status = grid_place(leader, size, comm_rank(world), tp, grid);
+  memory_free(leader);
+  return status;
+}
+
+static status_t fill(comm_t *world, comm_t *node, int tp, int threads, grid_t *grid) {
+  TRY(place(world, node, tp, grid));
+  grid->world = world;
+  grid->node_rank = comm_rank(node);
+  grid->node_size = comm_size(node);
+  grid->threads = threads;
+  if (threads <= 0) TRY(find_share(node, &grid->threads));
+  TRY(comm_split(world, grid->tp_rank, grid->dp_rank, "dp", &grid->dp));
+  TRY(comm_split(world, grid->dp_rank, grid->tp_rank, "tp", &grid->tp));
+  omp_set_num_threads(grid->threads);
+  return STATUS_OK;
+}
+
+status_t grid_create(comm_t *world, int tp, int threads, grid_t *grid) {
+  comm_t *node = NULL;
+  *grid = (grid_t){0};
+  TRY(comm_split_node(world, "node", &node));
+  status_code_t status = fill(world, node, tp, threads, grid);
+  comm_free(node);
+  if (status != STATUS_OK) grid_free(grid);
+  return status;
+}
+
+void grid_free(grid_t *grid) {
+  comm_free(grid->dp);
+  comm_free(grid->tp);
+  *grid = (grid_t){0};
+}

@@ -1,0 +1,106 @@
+#define _GNU_SOURCE
+#include "base/log.h"
+#include "base/memory.h"
+#include "parallel/cores.h"
+#include "parallel/grid.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* More ranks than this are shown a node to a line, and not more nodes than that. */
+enum { LINES_MAX = 16 };
+
+/* What rank 0 learns about each rank. */
+typedef struct {
+  char host[64];
+  int32_t node, threads;
+  core_set_t cores;
+} place_t;
+
+/* What the ranks of a node are together. */
+typedef struct {
+  int first, last, ranks, threads;
+  core_set_t cores;
+} node_summary_t;
+
+static void summarise_node(const place_t *places, int size, int node, node_summary_t *summary) {
+  *summary = (node_summary_t){.first = -1};
+  for (int r = 0; r < size; r++) {
+    if (places[r].node != node) continue;
+    if (summary->first < 0) summary->first = r;
+    summary->last = r;
+    summary->ranks++;
+    summary->threads += places[r].threads;
+    for (int i = 0; i < CORES_MAX / 64; i++)
+      summary->cores.bits[i] |= places[r].cores.bits[i];
+  }
+}
+
+static void log_ranks(const grid_t *grid, const place_t *places) {
+  log_info("  rank   dp   tp  threads  host                 cores");
+  for (int r = 0; r < grid->size; r++) {
+    char cores[64];
+    core_set_text(&places[r].cores, cores, sizeof cores);
+    log_info("  %4d %4d %4d  %7d  %-20s %s", r, r / grid->tp_size, r % grid->tp_size, places[r].threads,
+             places[r].host, cores);
+  }
+}
+
+static void log_nodes(const grid_t *grid, const place_t *places) {
+  log_info("  node  ranks  from    to  threads  host                 cores");
+  for (int n = 0; n < grid->node_count && n < LINES_MAX; n++) {
+    char cores[64];
+    node_summary_t node;
+    summarise_node(places, grid->size, n, &node);
+    core_set_text(&node.cores, cores, sizeof cores);
+    log_info("  %4d  %5d %5d %5d  %7d  %-20s %s", n, node.ranks, node.first, node.last, node.threads,
+             places[node.first].host, cores);
+  }
+  if (grid->node_count > LINES_MAX) log_info("  and %d more nodes", grid->node_count - LINES_MAX);
+}
+
+/* Says where threads outnumber cores: right for a trial, slow otherwise. */
+static void log_oversubscribed(const grid_t *grid, const place_t *places) {
+  for (int n = 0; n < grid->node_count; n++) {
+    node_summary_t node;
+    summarise_node(places, grid->size, n, &node);
+    int cores = core_set_count(&node.cores);
+    if (node.threads <= cores) continue;
+    log_info("  threads outnumber cores: %d on %d cores of %s%s", node.threads, cores,
+             places[node.first].host, grid->node_count > 1 ? " (and maybe other nodes)" : "");
+    return;
+  }
+}
+
+static void log_grid(const grid_t *grid, const place_t *places) {
+  log_info("%d rank%s = dp %d x tp %d on %d node%s", grid->size, grid->size > 1 ? "s" : "", grid->dp_size,
+           grid->tp_size, grid->node_count, grid->node_count > 1 ? "s" : "");
+  if (grid->size <= LINES_MAX) {
+    log_ranks(grid, places);
+  } else {
+    log_nodes(grid, places);
+  }
+  log_oversubscribed(grid, places);
+}
+
+static status_t gather(const grid_t *grid, const place_t *mine, place_t *places, size_t *counts) {
+  for (int r = 0; r < grid->size; r++)
+    counts[r] = sizeof *mine;
+  return comm_gatherv(grid->world, mine, sizeof *mine, places, counts, COMM_BYTE, 0);
+}
+
+status_t grid_describe(const grid_t *grid) {
+  place_t *places = NULL, mine = {.node = grid->node, .threads = grid->threads};
+  size_t *counts = NULL;
+  if (gethostname(mine.host, sizeof mine.host - 1) != 0) snprintf(mine.host, sizeof mine.host, "unknown");
+  core_set_of_process(&mine.cores);
+  TRY(memory_alloc(&counts, ARENA_COMM, (size_t)grid->size, sizeof *counts));
+  status_code_t status =
+      memory_alloc(&places, ARENA_COMM, grid->rank == 0 ? (size_t)grid->size : 0, sizeof *places);
+  if (status == STATUS_OK) status = gather(grid, &mine, places, counts);
+  if (status == STATUS_OK && grid->rank == 0) log_grid(grid, places);
+  memory_free(places);
+  memory_free(counts);
+  return status;
+}

@@ -1,0 +1,101 @@
+#include "parallel/queue.h"
+
+#include "base/memory.h"
+#include "parallel/comm_mpi.h"
+#include "parallel/watchdog.h"
+#include "perf/perf.h"
+
+struct queue {
+  const grid_t *grid;
+  int64_t n;
+  bool shared;    /* by a counter; otherwise dealt statically */
+  int64_t next;   /* static: the next item of this group */
+  bool empty;     /* shared: this group has seen the end */
+  MPI_Win window; /* shared: the counter, on world rank 0 */
+};
+
+static status_t make_counter(queue_t *queue) {
+  int64_t *counter = NULL;
+  comm_t *world = queue->grid->world;
+  MPI_Aint bytes = comm_rank(world) == 0 ? (MPI_Aint)sizeof *counter : 0;
+  TRY_MPI(MPI_Win_allocate(bytes, (int)sizeof *counter, MPI_INFO_NULL, comm_mpi(world), (void *)&counter,
+                           &queue->window));
+  TRY_MPI(MPI_Win_set_errhandler(queue->window, MPI_ERRORS_RETURN));
+  TRY_MPI(MPI_Win_lock_all(MPI_MODE_NOCHECK, queue->window));
+  if (comm_rank(world) == 0) *counter = 0;
+  TRY_MPI(MPI_Win_sync(queue->window));
+  return comm_barrier(world);
+}
+
+status_t queue_create(const grid_t *grid, int64_t n, bool deterministic, queue_t **out) {
+  *out = NULL;
+  TRY(memory_alloc(out, ARENA_COMM, 1, sizeof **out));
+  queue_t *queue = *out;
+  /* A single group has nobody to share with: static dealing gives it everything in order. */
+  *queue =
+      (queue_t){.grid = grid, .n = n, .shared = !deterministic && grid->dp_size > 1, .next = grid->dp_rank};
+  queue->window = MPI_WIN_NULL;
+  if (!queue->shared) return STATUS_OK;
+  watchdog_enter("set-up of the queue");
+  status_code_t status = make_counter(queue);
+  watchdog_leave();
+  if (status != STATUS_OK) {
+    queue_free(queue);
+    *out = NULL;
+  }
+  return status;
+}
+
+/* Adds COUNT to the counter and tells what it was. */
+static status_t fetch(queue_t *queue, int64_t count, int64_t *first) {
+  watchdog_enter("fetch from the queue");
+  int code = MPI_Fetch_and_op(&count, first, MPI_INT64_T, 0, 0, MPI_SUM, queue->window);
+  if (code == MPI_SUCCESS) code = MPI_Win_flush(0, queue->window);
+  watchdog_leave();
+  return code == MPI_SUCCESS ? STATUS_OK : comm_mpi_error(code, "MPI_Fetch_and_op");
+}
+
+static status_t take_shared(queue_t *queue, int64_t count, int64_t *items, int64_t *taken) {
+  int64_t first = 0;
+  if (queue->empty) return STATUS_OK;
+  if (queue->grid->tp_rank == 0) {
+    double start = perf_now();
+    TRY(fetch(queue, count, &first));
+    perf_comm(sizeof count, perf_now() - start);
+  }
+  TRY(comm_broadcast(queue->grid->tp, &first, 1, COMM_I64, 0));
+  while (*taken < count && first + *taken < queue->n) {
+    items[*taken] = first + *taken;
+    ++*taken;
+  }
+  queue->empty = *taken < count;
+  return STATUS_OK;
+}
+
+status_t queue_take(queue_t *queue, int64_t count, int64_t *items, int64_t *taken) {
+  *taken = 0;
+  if (count <= 0) return STATUS_OK;
+  if (queue->shared) return take_shared(queue, count, items, taken);
+  for (; *taken < count && queue->next < queue->n; queue->next += queue->grid->dp_size)
+    items[(*taken)++] = queue->next;
+  return STATUS_OK;
+}
+
+status_t queue_progress(queue_t *queue) {
+  int waiting = 0;
+  if (!queue->shared) return STATUS_OK;
+  /* Any call that looks for messages lets MPI serve those who address this rank's memory. */
+  TRY_MPI(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, comm_mpi(queue->grid->world), &waiting, MPI_STATUS_IGNORE));
+  return STATUS_OK;
+}
+
+void queue_free(queue_t *queue) {
+  if (queue == NULL) return;
+  if (queue->window != MPI_WIN_NULL) {
+    watchdog_enter("end of the queue");
+    MPI_Win_unlock_all(queue->window);
+    MPI_Win_free(&queue->window);
+    watchdog_leave();
+  }
+  memory_free(queue);
+}

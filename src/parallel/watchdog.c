@@ -1,0 +1,234 @@
+#define _GNU_SOURCE
+#include "parallel/watchdog.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "parallel/comm_internal.h"
+#include "perf/perf.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { CALL_MAX = 40, LAGGING_SHOWN = 8 };
+
+/* What the ranks of a node show each other, in memory that they share. Only its own rank writes an entry. */
+typedef struct {
+  _Atomic uint64_t calls; /* waits begun so far */
+  _Atomic double since;   /* perf_now() at the start of the current wait, 0 outside */
+  _Atomic int region;     /* region_t at the start of the newest wait */
+  _Atomic int world_rank;
+  _Atomic int reporting;       /* entry 0 only: some rank of the node is writing the report */
+  _Atomic char call[CALL_MAX]; /* the newest wait; the last byte stays 0 */
+  char apart[64];              /* keeps the entries of different ranks out of each other's cache lines */
+} entry_t;
+
+/* The watch of this process. Like the log it is one per process, because any code may mark a wait. */
+static struct {
+  entry_t *mine;     /* NULL: not started */
+  entry_t **entries; /* (node_size) */
+  int node_size;
+  int depth; /* open waits of the main thread; the outermost is the one watched */
+  double timeout;
+  comm_t *node;
+  MPI_Win window;
+  entry_t *alone; /* the entry where there is one rank and thus no window */
+  pthread_t thread;
+  pthread_mutex_t mutex;
+  pthread_cond_t wake;
+  bool stop;
+} watch = {.mutex = PTHREAD_MUTEX_INITIALIZER, .window = MPI_WIN_NULL};
+
+void watchdog_enter(const char *call) {
+  entry_t *entry = watch.mine;
+  if (entry == NULL || watch.depth++ > 0) return;
+  for (int i = 0; i < CALL_MAX - 1; i++) {
+    atomic_store_explicit(&entry->call[i], call[i], memory_order_relaxed);
+    if (call[i] == '\0') break;
+  }
+  atomic_store_explicit(&entry->region, (int)perf_region(), memory_order_relaxed);
+  atomic_fetch_add_explicit(&entry->calls, 1, memory_order_relaxed);
+  atomic_store_explicit(&entry->since, perf_now(), memory_order_release);
+}
+
+void watchdog_leave(void) {
+  if (watch.mine == NULL || --watch.depth > 0) return;
+  atomic_store_explicit(&watch.mine->since, 0, memory_order_release);
+}
+
+static void read_call(entry_t *entry, char *call) {
+  for (int i = 0; i < CALL_MAX; i++)
+    call[i] = atomic_load_explicit(&entry->call[i], memory_order_relaxed);
+}
+
+/* Appends one line about a rank that lags. */
+static void describe_lagging(entry_t *entry, double now, char *text, size_t capacity) {
+  char call[CALL_MAX];
+  size_t used = strlen(text);
+  double since = atomic_load(&entry->since);
+  read_call(entry, call);
+  const char *region = perf_region_name((region_t)atomic_load(&entry->region));
+  unsigned long long calls = atomic_load(&entry->calls);
+  int rank = atomic_load(&entry->world_rank);
+  if (since > 0) {
+    snprintf(text + used, capacity - used,
+             "\n  rank %d waits in '%s' (region %s) for %.1f s, its wait no. %llu", rank, call, region,
+             now - since, calls);
+  } else {
+    snprintf(text + used, capacity - used,
+             "\n  rank %d waits for nobody; its newest wait was no. %llu: '%s' (region %s)", rank, calls,
+             calls > 0 ? call : "none", region);
+  }
+}
+
+/* A rank lags if it is outside any wait or has begun fewer of them than this one. */
+static bool lags(entry_t *entry) {
+  return atomic_load(&entry->since) <= 0 || atomic_load(&entry->calls) < atomic_load(&watch.mine->calls);
+}
+
+static void report(double now, double since) {
+  char text[4096], call[CALL_MAX];
+  int lagging = 0;
+  read_call(watch.mine, call);
+  snprintf(text, sizeof text,
+           "rank %d has waited %.1f s in '%s' (region %s, wait no. %llu), longer than parallel.timeout = %g "
+           "s: the run "
+           "ends. Ranks of this node that lag:",
+           atomic_load(&watch.mine->world_rank), now - since, call,
+           perf_region_name((region_t)atomic_load(&watch.mine->region)),
+           (unsigned long long)atomic_load(&watch.mine->calls), watch.timeout);
+  for (int i = 0; i < watch.node_size; i++) {
+    if (!lags(watch.entries[i])) continue;
+    if (lagging++ < LAGGING_SHOWN) describe_lagging(watch.entries[i], now, text, sizeof text);
+  }
+  size_t used = strlen(text);
+  if (lagging > LAGGING_SHOWN)
+    snprintf(text + used, sizeof text - used, "\n  and %d more", lagging - LAGGING_SHOWN);
+  if (lagging == 0) snprintf(text + used, sizeof text - used, " none; see the messages of the other nodes");
+  log_error("%s", text);
+}
+
+/* Looks once; ends the run if the current wait is overdue. The first rank of a node to notice reports; the
+ * others leave it the time to do so. */
+static void look(void) {
+  double since = atomic_load_explicit(&watch.mine->since, memory_order_acquire), now = perf_now();
+  if (since <= 0 || now - since < watch.timeout) return;
+  if (atomic_exchange(&watch.entries[0]->reporting, 1) == 0) {
+    report(now, since);
+  } else {
+    nanosleep(&(struct timespec){.tv_sec = 2}, NULL);
+  }
+  comm_abort(status_exit(STATUS_COMM));
+}
+
+/* Seconds between two looks: a tenth of the timeout, within bounds that cost nothing. */
+static double period(void) {
+  double seconds = watch.timeout / 10;
+  if (seconds < 0.01) return 0.01;
+  return seconds > 1 ? 1 : seconds;
+}
+
+static void *watch_thread(void *unused) {
+  (void)unused;
+  pthread_mutex_lock(&watch.mutex);
+  while (!watch.stop) {
+    struct timespec until;
+    double wake = perf_now() + period();
+    until.tv_sec = (time_t)wake;
+    until.tv_nsec = (long)((wake - (double)until.tv_sec) * 1e9);
+    pthread_cond_timedwait(&watch.wake, &watch.mutex, &until);
+    if (!watch.stop) look();
+  }
+  pthread_mutex_unlock(&watch.mutex);
+  return NULL;
+}
+
+/* Finds the entries of the node's ranks in the window that they share. */
+static status_t map_entries(void) {
+  for (int i = 0; i < watch.node_size; i++) {
+    MPI_Aint bytes;
+    int unit;
+    TRY_MPI(MPI_Win_shared_query(watch.window, i, &bytes, &unit, &watch.entries[i]));
+  }
+  return STATUS_OK;
+}
+
+static status_t share_entries(comm_t *world, entry_t **own) {
+  TRY(comm_split_node(world, "node (watchdog)", &watch.node));
+  watch.node_size = comm_size(watch.node);
+  TRY(memory_alloc(&watch.entries, ARENA_COMM, (size_t)watch.node_size, sizeof(entry_t *)));
+  TRY_MPI(
+      MPI_Win_allocate_shared(sizeof(entry_t), 1, MPI_INFO_NULL, comm_mpi(watch.node), own, &watch.window));
+  TRY_MPI(MPI_Win_set_errhandler(watch.window, MPI_ERRORS_RETURN));
+  return map_entries();
+}
+
+static status_t own_entry(entry_t **own) {
+  watch.node_size = 1;
+  TRY(memory_alloc(&watch.entries, ARENA_COMM, 1, sizeof(entry_t *)));
+  TRY(memory_alloc(&watch.alone, ARENA_COMM, 1, sizeof(entry_t)));
+  watch.entries[0] = *own = watch.alone;
+  return STATUS_OK;
+}
+
+/* Sleeps by the clock of perf_now(), which no change of the time of day moves. */
+static status_t start_thread(void) {
+  pthread_condattr_t attributes;
+  pthread_condattr_init(&attributes);
+  pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+  pthread_cond_init(&watch.wake, &attributes);
+  pthread_condattr_destroy(&attributes);
+  watch.stop = false;
+  int code = pthread_create(&watch.thread, NULL, watch_thread, NULL);
+  if (code != 0) return error_set(STATUS_COMM, "the watchdog's thread does not start: %s", strerror(code));
+  return STATUS_OK;
+}
+
+static void release(void) {
+  if (watch.window != MPI_WIN_NULL) MPI_Win_free(&watch.window);
+  comm_free(watch.node);
+  memory_free(watch.entries);
+  memory_free(watch.alone);
+  watch.window = MPI_WIN_NULL;
+  watch.node = NULL;
+  watch.entries = NULL;
+  watch.alone = NULL;
+}
+
+/* The entry is complete before the first rank reads another's: a barrier ends the set-up. */
+static status_t start(comm_t *world, double timeout) {
+  entry_t *own = NULL;
+  status_code_t status = comm_size(world) > 1 ? share_entries(world, &own) : own_entry(&own);
+  if (status != STATUS_OK) return status;
+  memset(own, 0, sizeof *own);
+  atomic_store(&own->world_rank, comm_rank(world));
+  TRY(comm_barrier(world));
+  watch.timeout = timeout;
+  watch.depth = 0;
+  watch.mine = own;
+  status = start_thread();
+  if (status != STATUS_OK) watch.mine = NULL;
+  return status;
+}
+
+status_t watchdog_start(comm_t *world, double timeout) {
+  if (watch.mine != NULL) return error_set(STATUS_INTERNAL, "the watchdog was started twice");
+  if (timeout <= 0) return STATUS_OK;
+  status_code_t status = start(world, timeout);
+  if (status != STATUS_OK) release();
+  return status;
+}
+
+void watchdog_stop(void) {
+  if (watch.mine == NULL) return;
+  pthread_mutex_lock(&watch.mutex);
+  watch.stop = true;
+  pthread_cond_signal(&watch.wake);
+  pthread_mutex_unlock(&watch.mutex);
+  pthread_join(watch.thread, NULL);
+  pthread_cond_destroy(&watch.wake);
+  watch.mine = NULL;
+  release();
+}

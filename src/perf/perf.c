@@ -1,0 +1,135 @@
+#define _GNU_SOURCE
+#include "perf/perf.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
+enum { DEPTH_MAX = 64 };
+
+static const char *const region_names[REGION_COUNT] = {
+    [REGION_OTHER] = "other",
+    [REGION_SETUP] = "set-up",
+    [REGION_DATA_WAIT] = "data wait",
+    [REGION_IMAGE_DECODE] = "image decode",
+    [REGION_EXCHANGE] = "exchange",
+    [REGION_TOWER] = "tower",
+    [REGION_PREFILL] = "prefill",
+    [REGION_DECODE] = "decode",
+    [REGION_QUEUE_WAIT] = "queue wait",
+    [REGION_POLICY] = "policy",
+    [REGION_REFERENCE] = "reference",
+    [REGION_VALUE] = "value",
+    [REGION_REWARD] = "reward",
+    [REGION_FORWARD] = "forward",
+    [REGION_BACKWARD] = "backward",
+    [REGION_REDUCE] = "reduce",
+    [REGION_OPTIMISER] = "optimiser",
+    [REGION_CHECKPOINT] = "checkpoint",
+    [REGION_ROLLOUT_WRITE] = "rollout write",
+    [REGION_EVALUATE] = "evaluate",
+    [REGION_IMBALANCE] = "imbalance",
+};
+
+/* Main thread: a stack of open regions; the time since MARK belongs to the innermost one. The stack's bottom
+ * is REGION_OTHER. */
+static struct {
+  perf_counter_t counters[REGION_COUNT];
+  region_t stack[DEPTH_MAX];
+  int depth;
+  double mark; /* 0 until the clock starts */
+} perf;
+
+/* Helper threads. */
+static struct {
+  pthread_mutex_t mutex;
+  perf_counter_t counters[REGION_COUNT];
+} helpers = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+double perf_now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+const char *perf_region_name(region_t region) {
+  return region < REGION_COUNT ? region_names[region] : "unknown";
+}
+
+region_t perf_region(void) {
+  return perf.depth > 0 ? perf.stack[perf.depth - 1] : REGION_OTHER;
+}
+
+/* Gives the time up to now to the innermost region. */
+static void charge(void) {
+  double now = perf_now();
+  if (perf.mark > 0) perf.counters[perf_region()].seconds += now - perf.mark;
+  perf.mark = now;
+}
+
+void perf_begin(region_t region) {
+  charge();
+  perf.counters[region].count++;
+  if (perf.depth < DEPTH_MAX) perf.stack[perf.depth++] = region;
+}
+
+/* Whether REGION is open at all. */
+static int is_open(region_t region) {
+  for (int i = 0; i < perf.depth; i++)
+    if (perf.stack[i] == region) return 1;
+  return 0;
+}
+
+void perf_end(region_t region) {
+  charge();
+  /* An early return on an error leaves inner regions open: they end with the one around them. */
+  if (!is_open(region)) return;
+  while (perf.stack[--perf.depth] != region) {
+  }
+}
+
+void perf_flops(double flops) {
+  perf.counters[perf_region()].flops += flops;
+}
+
+void perf_bytes(double bytes) {
+  perf.counters[perf_region()].bytes += bytes;
+}
+
+void perf_comm(double bytes, double seconds) {
+  perf_counter_t *counter = &perf.counters[perf_region()];
+  counter->comm_bytes += bytes;
+  counter->comm_seconds += seconds;
+}
+
+void perf_tokens(double tokens) {
+  perf.counters[perf_region()].tokens += tokens;
+}
+
+void perf_thread(region_t region, double seconds, double bytes) {
+  pthread_mutex_lock(&helpers.mutex);
+  helpers.counters[region].count++;
+  helpers.counters[region].thread_seconds += seconds;
+  helpers.counters[region].bytes += bytes;
+  pthread_mutex_unlock(&helpers.mutex);
+}
+
+void perf_snapshot(perf_counter_t *counters) {
+  charge();
+  memcpy(counters, perf.counters, sizeof perf.counters);
+  pthread_mutex_lock(&helpers.mutex);
+  for (int i = 0; i < REGION_COUNT; i++) {
+    counters[i].count += helpers.counters[i].count;
+    counters[i].thread_seconds += helpers.counters[i].thread_seconds;
+    counters[i].bytes += helpers.counters[i].bytes;
+  }
+  pthread_mutex_unlock(&helpers.mutex);
+}
+
+void perf_reset(void) {
+  pthread_mutex_lock(&helpers.mutex);
+  memset(helpers.counters, 0, sizeof helpers.counters);
+  pthread_mutex_unlock(&helpers.mutex);
+  memset(perf.counters, 0, sizeof perf.counters);
+  perf.mark = perf_now();
+}

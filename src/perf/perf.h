@@ -1,0 +1,73 @@
+/* Named regions with time, FLOPs, bytes moved, bytes communicated and tokens; always on. The counters are one
+ * of the two globals of the program. Reports over ranks are made by perf/report.h from gathered snapshots. */
+#ifndef PERF_PERF_H
+#define PERF_PERF_H
+
+#include <stdint.h>
+
+typedef enum {
+  REGION_OTHER, /* what no region claims */
+  REGION_SETUP,
+  REGION_DATA_WAIT,
+  REGION_IMAGE_DECODE,
+  REGION_EXCHANGE,
+  REGION_TOWER,
+  REGION_PREFILL,
+  REGION_DECODE,
+  REGION_QUEUE_WAIT,
+  REGION_POLICY, /* policy's teacher-forced forward before the update */
+  REGION_REFERENCE,
+  REGION_VALUE,
+  REGION_REWARD,
+  REGION_FORWARD,
+  REGION_BACKWARD,
+  REGION_REDUCE, /* gradients over dp */
+  REGION_OPTIMISER,
+  REGION_CHECKPOINT,
+  REGION_ROLLOUT_WRITE,
+  REGION_EVALUATE,
+  REGION_IMBALANCE, /* waiting for other ranks at a step's end */
+  REGION_COUNT
+} region_t;
+
+typedef struct {
+  uint64_t count;
+  double seconds;        /* of the main thread, exclusive of inner regions */
+  double thread_seconds; /* of helper threads, beside the main thread */
+  double flops;
+  double bytes;      /* memory traffic, where counted */
+  double comm_bytes; /* sent by this rank, in the collectives called within the region */
+  double comm_seconds;
+  double tokens;
+} perf_counter_t;
+
+/* Name in reports ("data wait"). */
+const char *perf_region_name(region_t region);
+
+/* Enters / leaves a region of the main thread. Regions nest; time goes to the innermost one. Leaving a region
+ * leaves those that an error kept open inside it. */
+void perf_begin(region_t region);
+void perf_end(region_t region);
+
+/* The innermost open region (REGION_OTHER if none). */
+region_t perf_region(void);
+
+/* Adds to the innermost region. Main thread only. */
+void perf_flops(double flops);
+void perf_bytes(double bytes);
+void perf_comm(double bytes, double seconds);
+void perf_tokens(double tokens);
+
+/* Adds the work of a helper thread (image decoding) to REGION. Thread-safe. */
+void perf_thread(region_t region, double seconds, double bytes);
+
+/* Copies the counters; time of open regions up to now included. COUNTERS has REGION_COUNT elements. */
+void perf_snapshot(perf_counter_t *counters);
+
+/* Sets all counters to zero and starts the clock. */
+void perf_reset(void);
+
+/* Seconds of a monotonic clock. */
+double perf_now(void);
+
+#endif

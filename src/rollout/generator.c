@@ -1,0 +1,382 @@
+#include "rollout/generator.h"
+
+#include "base/memory.h"
+#include "model/cache.h"
+#include "perf/perf.h"
+
+#include <string.h>
+
+/* One sequence in flight. */
+typedef struct {
+  bool active;
+  int64_t prompt, sample;
+  int32_t *pages; /* (max_pages) */
+  int32_t page_count;
+  int32_t cached;   /* positions in the cache */
+  int32_t n;        /* response tokens so far; the last one is not cached yet */
+  int32_t *tokens;  /* (max_tokens) */
+  double *logprobs; /* (max_tokens) */
+} slot_t;
+
+struct generator {
+  pass_t *pass;
+  base_t *base;
+  generator_options_t options;
+  cache_t cache;
+  sampler_t *sampler;
+  int32_t slots, max_pages;
+  slot_t *slot;
+  int32_t *page_block, *token_block;
+  double *logprob_block;
+  /* Items taken from the queue and not yet prefilled. */
+  int64_t *pending;
+  int32_t pending_count;
+  /* Arrays of one decode step or prefill, (slots) unless said otherwise. */
+  int32_t *who; /* slot of each row */
+  int32_t *rows, *step_tokens, *positions, *cache_slots, *lengths, *drawn;
+  int32_t *step_pages; /* (slots, max_pages) */
+  int64_t *samples;
+  double *step_logprobs, *step_entropies;
+};
+
+static int32_t pages_for(const generator_t *generator, int64_t positions) {
+  int32_t size = generator->options.page_size;
+  return (int32_t)((positions + size - 1) / size);
+}
+
+static status_t allocate_host(generator_t *generator) {
+  size_t n = (size_t)generator->slots, pages = (size_t)generator->max_pages;
+  size_t tokens = (size_t)generator->options.max_tokens;
+  TRY(memory_alloc(&generator->slot, ARENA_OTHER, n, sizeof *generator->slot));
+  TRY(memory_alloc(&generator->page_block, ARENA_OTHER, n * pages, sizeof(int32_t)));
+  TRY(memory_alloc(&generator->token_block, ARENA_OTHER, n * tokens, sizeof(int32_t)));
+  TRY(memory_alloc(&generator->logprob_block, ARENA_OTHER, n * tokens, sizeof(double)));
+  for (size_t s = 0; s < n; s++) {
+    generator->slot[s].pages = generator->page_block + s * pages;
+    generator->slot[s].tokens = generator->token_block + s * tokens;
+    generator->slot[s].logprobs = generator->logprob_block + s * tokens;
+  }
+  TRY(memory_alloc(&generator->pending, ARENA_OTHER, n, sizeof *generator->pending));
+  int32_t **ints[] = {&generator->who,       &generator->rows,        &generator->step_tokens,
+                      &generator->positions, &generator->cache_slots, &generator->lengths,
+                      &generator->drawn};
+  for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
+    TRY(memory_alloc(ints[i], ARENA_OTHER, n, sizeof(int32_t)));
+  TRY(memory_alloc(&generator->step_pages, ARENA_OTHER, n * pages, sizeof(int32_t)));
+  TRY(memory_alloc(&generator->samples, ARENA_OTHER, n, sizeof *generator->samples));
+  TRY(memory_alloc(&generator->step_logprobs, ARENA_OTHER, n, sizeof(double)));
+  return memory_alloc(&generator->step_entropies, ARENA_OTHER, n, sizeof(double));
+}
+
+/* Sequences whose worst case fits CACHE_BYTES, at most the slots asked for. */
+static status_t choose_slots(generator_t *generator, size_t cache_bytes) {
+  const generator_options_t *options = &generator->options;
+  generator->max_pages = pages_for(generator, (int64_t)options->longest_query + options->max_tokens);
+  generator->slots = options->slots;
+  if (cache_bytes == 0) return STATUS_OK;
+  size_t sequence = (size_t)generator->max_pages * cache_page_bytes(generator->base, options->page_size);
+  size_t fit = cache_bytes / sequence;
+  if (fit == 0)
+    return error_set(
+        STATUS_INPUT,
+        "the key-value cache of one sequence takes %zu bytes, %zu are allowed; allow more, or reduce "
+        "rollout.response_len or data.query_len",
+        sequence, cache_bytes);
+  if (fit < (size_t)generator->slots) generator->slots = (int32_t)fit;
+  return STATUS_OK;
+}
+
+static status_t build(generator_t *generator, size_t cache_bytes) {
+  device_t *device = generator->base->params.device;
+  TRY(choose_slots(generator, cache_bytes));
+  TRY(cache_create(generator->base, generator->slots * generator->max_pages, generator->options.page_size,
+                   &generator->cache));
+  TRY(sampler_create(generator->pass, device, generator->base->params.grid, generator->base,
+                     &generator->options.sampler, generator->slots, &generator->sampler));
+  return allocate_host(generator);
+}
+
+status_t generator_create(pass_t *pass, base_t *base, const generator_options_t *options, size_t cache_bytes,
+                          generator_t **out) {
+  TRY(memory_alloc(out, ARENA_OTHER, 1, sizeof **out));
+  generator_t *generator = *out;
+  generator->pass = pass;
+  generator->base = base;
+  generator->options = *options;
+  status_code_t status = build(generator, cache_bytes);
+  if (status != STATUS_OK) {
+    generator_free(generator);
+    *out = NULL;
+  }
+  return status;
+}
+
+void generator_free(generator_t *generator) {
+  if (!generator) return;
+  cache_free(&generator->cache);
+  sampler_free(generator->sampler);
+  void *all[] = {
+      generator->slot,       generator->page_block,  generator->token_block,   generator->logprob_block,
+      generator->pending,    generator->who,         generator->rows,          generator->step_tokens,
+      generator->positions,  generator->cache_slots, generator->lengths,       generator->drawn,
+      generator->step_pages, generator->samples,     generator->step_logprobs, generator->step_entropies};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    memory_free(all[i]);
+  memory_free(generator);
+}
+
+static int32_t active_count(const generator_t *generator) {
+  int32_t active = 0;
+  for (int32_t s = 0; s < generator->slots; s++)
+    active += generator->slot[s].active;
+  return active;
+}
+
+/* Place in the cache of position POSITION of a slot. */
+static int32_t cache_place(const generator_t *generator, const slot_t *slot, int32_t position) {
+  int32_t size = generator->options.page_size;
+  return slot->pages[position / size] * size + position % size;
+}
+
+/* Gives a finished slot's response to the sink and its pages back. */
+static status_t finish(generator_t *generator, slot_t *slot, bool stopped, const generator_source_t *source) {
+  generator_response_t response = {.prompt = slot->prompt,
+                                   .tokens = slot->tokens,
+                                   .n = slot->n,
+                                   .logprobs = slot->logprobs,
+                                   .stopped = stopped};
+  cache_give(&generator->cache, slot->page_count, slot->pages);
+  slot->active = false;
+  return source->put(source->context, &response);
+}
+
+static bool ends_response(const generator_options_t *options, int32_t token) {
+  return token == options->eos || (options->stops[0] >= 0 && token == options->stops[0]) ||
+         (options->stops[1] >= 0 && token == options->stops[1]);
+}
+
+/* Draws the next token of the N slots in generator->who from generator->rows of the last pass. */
+static status_t draw(generator_t *generator, int32_t n, const generator_source_t *source) {
+  for (int32_t i = 0; i < n; i++) {
+    const slot_t *slot = &generator->slot[generator->who[i]];
+    generator->samples[i] = slot->sample;
+    generator->positions[i] = slot->n;
+  }
+  TRY(sampler_draw(generator->sampler, n, generator->rows, generator->samples, generator->positions,
+                   generator->drawn, generator->step_logprobs, generator->step_entropies));
+  for (int32_t i = 0; i < n; i++) {
+    slot_t *slot = &generator->slot[generator->who[i]];
+    int32_t token = generator->drawn[i];
+    slot->tokens[slot->n] = token;
+    slot->logprobs[slot->n++] = generator->step_logprobs[i];
+    bool stopped = ends_response(&generator->options, token);
+    if (stopped || slot->n == generator->options.max_tokens) TRY(finish(generator, slot, stopped, source));
+  }
+  return STATUS_OK;
+}
+
+/* One decode step of all active slots. */
+static status_t decode(generator_t *generator, const role_t *role, const generator_source_t *source) {
+  int32_t n = 0, max_pages = generator->max_pages;
+  for (int32_t s = 0; s < generator->slots; s++) {
+    slot_t *slot = &generator->slot[s];
+    if (!slot->active) continue;
+    generator->who[n] = s;
+    generator->step_tokens[n] = slot->tokens[slot->n - 1];
+    generator->positions[n] = slot->cached;
+    generator->cache_slots[n] = cache_place(generator, slot, slot->cached);
+    generator->lengths[n] = ++slot->cached;
+    memcpy(generator->step_pages + (size_t)n * (size_t)max_pages, slot->pages,
+           (size_t)max_pages * sizeof(int32_t));
+    /* Beyond the pages taken: a valid page that is never looked at. */
+    for (int32_t p = slot->page_count; p < max_pages; p++)
+      generator->step_pages[(size_t)n * (size_t)max_pages + (size_t)p] = slot->pages[0];
+    generator->rows[n] = n;
+    n++;
+  }
+  TRY(pass_decode(generator->pass, role, &generator->cache, max_pages, n, generator->step_tokens,
+                  generator->positions, generator->cache_slots, generator->step_pages, generator->lengths));
+  return draw(generator, n, source);
+}
+
+/* What one prefill pass is made of. */
+typedef struct {
+  int32_t n;                   /* prompts */
+  packed_source_t *sources;    /* (n) */
+  generator_prompt_t *prompts; /* (n) */
+  int32_t **copies;            /* (n): tokens, copied: a source may reuse its memory */
+  float *features;             /* (images, P * vision hidden) */
+  int32_t images;
+} prefill_t;
+
+static void prefill_free(prefill_t *prefill) {
+  for (int32_t i = 0; i < prefill->n && prefill->copies; i++)
+    memory_free(prefill->copies[i]);
+  memory_free(prefill->sources);
+  memory_free(prefill->prompts);
+  memory_free(prefill->copies);
+  memory_free(prefill->features);
+}
+
+/* Copies prompt PROMPT from the source as the next of PREFILL. */
+static status_t prefill_add(generator_t *generator, prefill_t *prefill, int64_t prompt,
+                            const generator_source_t *source) {
+  const model_config_t *config = &generator->base->config;
+  size_t per_image = (size_t)config_patches(config) * (size_t)config->vision_hidden;
+  int32_t i = prefill->n;
+  generator_prompt_t *got = &prefill->prompts[i];
+  TRY(source->get(source->context, prompt, got));
+  TRY(memory_alloc(&prefill->copies[i], ARENA_OTHER, (size_t)got->n, sizeof(int32_t)));
+  prefill->n++;
+  memcpy(prefill->copies[i], got->tokens, (size_t)got->n * sizeof(int32_t));
+  prefill->sources[i] = (packed_source_t){.tokens = prefill->copies[i], .n = got->n, .image_index = -1};
+  if (!got->features) return STATUS_OK;
+  memcpy(prefill->features + (size_t)prefill->images * per_image, got->features, per_image * sizeof(float));
+  prefill->sources[i].image_index = prefill->images++;
+  return STATUS_OK;
+}
+
+/* Takes the longest run of pending prompts that one pass may hold. */
+static status_t prefill_collect(generator_t *generator, prefill_t *prefill, int32_t most,
+                                const generator_source_t *source) {
+  const model_config_t *config = &generator->base->config;
+  int32_t patches = config_patches(config);
+  size_t per_image = (size_t)patches * (size_t)config->vision_hidden;
+  TRY(memory_alloc(&prefill->sources, ARENA_OTHER, (size_t)most, sizeof *prefill->sources));
+  TRY(memory_alloc(&prefill->prompts, ARENA_OTHER, (size_t)most, sizeof *prefill->prompts));
+  TRY(memory_alloc(&prefill->copies, ARENA_OTHER, (size_t)most, sizeof *prefill->copies));
+  TRY(memory_alloc(&prefill->features, ARENA_FEATURES, (size_t)most * per_image, sizeof *prefill->features));
+  int64_t positions = 0;
+  for (int32_t i = 0; i < most; i++) {
+    generator_prompt_t next;
+    TRY(source->get(source->context, generator->pending[i], &next));
+    int32_t length = packed_length(next.tokens, next.n, patches);
+    if (length > generator->options.longest_query)
+      return error_set(STATUS_INTERNAL, "prompt %lld takes %d positions, the generator was made for %d",
+                       (long long)generator->pending[i], length, generator->options.longest_query);
+    if (i > 0 && positions + length > generator->options.prefill_tokens) break;
+    positions += length;
+    TRY(prefill_add(generator, prefill, generator->pending[i], source));
+  }
+  return STATUS_OK;
+}
+
+/* Gives prompt I of PREFILL a free slot and its worst case of pages; writes the places of its positions to
+ * PLACES. */
+static status_t occupy(generator_t *generator, const prefill_t *prefill, int32_t i, const packed_t *packed,
+                       int32_t *places) {
+  int32_t s = 0;
+  while (generator->slot[s].active)
+    s++;
+  slot_t *slot = &generator->slot[s];
+  int32_t length = packed->offsets[i + 1] - packed->offsets[i];
+  slot->page_count = pages_for(generator, (int64_t)length + generator->options.max_tokens);
+  if (!cache_take(&generator->cache, slot->page_count, slot->pages))
+    return error_set(STATUS_INTERNAL, "the key-value cache ran out of pages, which admission rules out");
+  slot->active = true;
+  slot->prompt = generator->pending[i];
+  slot->sample = prefill->prompts[i].sample;
+  slot->cached = length;
+  slot->n = 0;
+  generator->who[i] = s;
+  generator->rows[i] = packed->offsets[i + 1] - 1;
+  for (int32_t p = 0; p < length; p++)
+    places[packed->offsets[i] + p] = cache_place(generator, slot, p);
+  return STATUS_OK;
+}
+
+static status_t prefill_run(generator_t *generator, const role_t *role, const prefill_t *prefill,
+                            const packed_t *packed, const generator_source_t *source) {
+  int32_t *places;
+  TRY(memory_alloc(&places, ARENA_OTHER, (size_t)packed->offsets[packed->sequences], sizeof *places));
+  status_code_t status = STATUS_OK;
+  for (int32_t i = 0; i < prefill->n && status == STATUS_OK; i++)
+    status = occupy(generator, prefill, i, packed, places);
+  pass_images_t images = {.count = prefill->images, .features = prefill->features};
+  if (status == STATUS_OK)
+    status = pass_forward(generator->pass, role, packed, &images, false, &generator->cache, places);
+  memory_free(places);
+  TRY(status);
+  int32_t n = prefill->n;
+  generator->pending_count -= n;
+  memmove(generator->pending, generator->pending + n,
+          (size_t)generator->pending_count * sizeof *generator->pending);
+  return draw(generator, n, source);
+}
+
+/* One prefill pass over as many pending prompts as there are slots and room for. */
+static status_t admit(generator_t *generator, const role_t *role, int32_t free_slots,
+                      const generator_source_t *source) {
+  int32_t most = generator->pending_count < free_slots ? generator->pending_count : free_slots;
+  prefill_t prefill = {0};
+  packed_t packed = {0};
+  status_code_t status = prefill_collect(generator, &prefill, most, source);
+  if (status == STATUS_OK)
+    status = packed_create(prefill.sources, prefill.n, config_patches(&generator->base->config), &packed);
+  if (status == STATUS_OK) {
+    status = prefill_run(generator, role, &prefill, &packed, source);
+    packed_free(&packed);
+  }
+  prefill_free(&prefill);
+  return status;
+}
+
+/* Fills the free slots from the queue. Waiting for a quarter of the slots makes prefill passes of a useful
+ * size. */
+static status_t refill(generator_t *generator, const role_t *role, queue_t *queue, bool *drained,
+                       const generator_source_t *source) {
+  int32_t active = active_count(generator);
+  int32_t free_slots = generator->slots - active;
+  if (active > 0 && free_slots < (generator->slots + 3) / 4) return STATUS_OK;
+  if (!*drained && generator->pending_count < free_slots) {
+    int64_t taken, *end = generator->pending + generator->pending_count;
+    TRY(queue_take(queue, free_slots - generator->pending_count, end, &taken));
+    *drained = taken == 0;
+    if (taken > 0) TRY(source->load(source->context, end, (int32_t)taken));
+    generator->pending_count += (int32_t)taken;
+  }
+  perf_begin(REGION_PREFILL);
+  status_code_t status = STATUS_OK;
+  while (status == STATUS_OK && generator->pending_count > 0 && active_count(generator) < generator->slots)
+    status = admit(generator, role, generator->slots - active_count(generator), source);
+  perf_end(REGION_PREFILL);
+  return status;
+}
+
+static status_t run(generator_t *generator, const role_t *role, queue_t *queue,
+                    const generator_source_t *source) {
+  bool drained = false;
+  for (;;) {
+    if (source->stop && source->stop(source->context)) return STATUS_STOPPED;
+    TRY(refill(generator, role, queue, &drained, source));
+    TRY(queue_progress(queue));
+    if (active_count(generator) == 0) {
+      if (drained && generator->pending_count == 0) return STATUS_OK;
+      continue;
+    }
+    perf_begin(REGION_DECODE);
+    status_code_t status = decode(generator, role, source);
+    perf_end(REGION_DECODE);
+    TRY(status);
+  }
+}
+
+/* After an interrupted run: nothing in flight, all pages free. */
+static void reset(generator_t *generator) {
+  for (int32_t s = 0; s < generator->slots; s++) {
+    slot_t *slot = &generator->slot[s];
+    if (slot->active) cache_give(&generator->cache, slot->page_count, slot->pages);
+    slot->active = false;
+  }
+  generator->pending_count = 0;
+}
+
+status_t generator_run(generator_t *generator, const role_t *role, int64_t n,
+                       const generator_source_t *source) {
+  queue_t *queue;
+  reset(generator);
+  TRY(queue_create(generator->base->params.grid, n, generator->options.deterministic, &queue));
+  status_code_t status = run(generator, role, queue, source);
+  if (status == STATUS_OK || status == STATUS_STOPPED) queue_free(queue);
+  return status;
+}

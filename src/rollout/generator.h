@@ -1,0 +1,60 @@
+/* Generation: continuous batching over slots with a paged key-value cache; dp groups draw prompts from a
+ * shared queue. */
+#ifndef ROLLOUT_GENERATOR_H
+#define ROLLOUT_GENERATOR_H
+
+#include "parallel/queue.h"
+#include "rollout/sampler.h"
+
+typedef struct {
+  sampler_options_t sampler;
+  int32_t max_tokens;     /* of one response */
+  int32_t slots;          /* sequences in flight per dp group */
+  int32_t page_size;      /* positions of a page */
+  int32_t longest_query;  /* positions (images expanded) that admission must be able to hold */
+  int64_t prefill_tokens; /* positions of one prefill pass at most (one longer prompt is taken alone) */
+  bool deterministic;     /* prompts dealt statically */
+  int32_t eos;            /* ends a response, kept */
+  int32_t stops[2];       /* further tokens that end it, kept: a generated question mark; -1: none */
+} generator_options_t;
+
+/* A prompt as the source gives it; memory is the source's, valid until its next call. */
+typedef struct {
+  int64_t sample;        /* key of its random numbers */
+  const int32_t *tokens; /* (n), TOKEN_IMAGE once per image */
+  int32_t n;
+  const float *features; /* (P, vision hidden) tower features; NULL without an image */
+} generator_prompt_t;
+
+/* A response; memory is the generator's until the sink returns. */
+typedef struct {
+  int64_t prompt; /* index given to the source */
+  const int32_t *tokens;
+  int32_t n;
+  const double *logprobs; /* (n) the sampler's */
+  bool stopped;           /* ended by eos or a stop, not by max_tokens */
+} generator_response_t;
+
+/* Where prompts come from and responses go. LOAD is collective on tp and is called for a run of queue items
+ * before their GET. Responses arrive in no particular order; the same on all ranks of a tp group. */
+typedef struct {
+  void *context;
+  status_t (*load)(void *context, const int64_t *prompts, int32_t n);
+  status_t (*get)(void *context, int64_t prompt, generator_prompt_t *out);
+  status_t (*put)(void *context, const generator_response_t *response);
+  bool (*stop)(void *context); /* NULL: never; looked at between decode steps, the same on all ranks */
+} generator_source_t;
+
+typedef struct generator generator_t;
+
+/* Allocates cache and slots. Fewer slots than asked are used where CACHE_BYTES (0: no bound) is less than
+ * their worst case; STATUS_INPUT where it does not hold one sequence. Free with generator_free. Local. */
+status_t generator_create(pass_t *pass, base_t *base, const generator_options_t *options, size_t cache_bytes,
+                          generator_t **out);
+void generator_free(generator_t *generator);
+
+/* Answers prompts 0..n-1 under ROLE. Collective on the grid's world. */
+status_t generator_run(generator_t *generator, const role_t *role, int64_t n,
+                       const generator_source_t *source);
+
+#endif

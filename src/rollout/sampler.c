@@ -1,0 +1,280 @@
+#include "rollout/sampler.h"
+
+#include "base/memory.h"
+#include "tensor/ops.h"
+
+#include <stdlib.h>
+
+enum { BUCKETS = 256 };
+
+/* Histograms: count and mass, side by side. */
+typedef enum { MEASURE_COUNT, MEASURE_MASS, MEASURES } measure_t;
+
+struct sampler {
+  pass_t *pass;
+  device_t *device;
+  const grid_t *grid;
+  const base_t *base;
+  sampler_options_t options;
+  int32_t most_rows;
+  /* Device. */
+  index_t *samples;           /* (n, 2): low and high word */
+  index_t *positions;         /* (n) */
+  index_t *cut, *prefix, *id; /* (n) */
+  wide_t *value, *max;        /* (n) */
+  wide_t *histogram;          /* (n, 256, 2) */
+  /* Host. */
+  int32_t *words; /* (n, 2) */
+  int32_t *ids, *cuts, *prefixes;
+  double *values;
+  comm_maxloc_t *best;
+  double *measures; /* (n, 256, 2) */
+};
+
+static bool cuts_used(const sampler_options_t *options) {
+  return !options->greedy && (options->top_p < 1.0 || options->top_k > 0);
+}
+
+static status_t allocate_device(sampler_t *sampler, size_t n) {
+  device_t *device = sampler->device;
+  TRY(index_alloc(device, ARENA_SCRATCH, 2 * n, &sampler->samples));
+  TRY(index_alloc(device, ARENA_SCRATCH, n, &sampler->positions));
+  TRY(index_alloc(device, ARENA_SCRATCH, n, &sampler->id));
+  TRY(wide_alloc(device, ARENA_SCRATCH, n, &sampler->value));
+  if (!cuts_used(&sampler->options)) return STATUS_OK;
+  TRY(index_alloc(device, ARENA_SCRATCH, n, &sampler->cut));
+  TRY(index_alloc(device, ARENA_SCRATCH, n, &sampler->prefix));
+  TRY(wide_alloc(device, ARENA_SCRATCH, n, &sampler->max));
+  return wide_alloc(device, ARENA_SCRATCH, n * BUCKETS * MEASURES, &sampler->histogram);
+}
+
+static status_t allocate_host(sampler_t *sampler, size_t n) {
+  TRY(memory_alloc(&sampler->words, ARENA_OTHER, 2 * n, sizeof *sampler->words));
+  TRY(memory_alloc(&sampler->ids, ARENA_OTHER, n, sizeof *sampler->ids));
+  TRY(memory_alloc(&sampler->values, ARENA_OTHER, n, sizeof *sampler->values));
+  TRY(memory_alloc(&sampler->best, ARENA_OTHER, n, sizeof *sampler->best));
+  if (!cuts_used(&sampler->options)) return STATUS_OK;
+  TRY(memory_alloc(&sampler->cuts, ARENA_OTHER, n, sizeof *sampler->cuts));
+  TRY(memory_alloc(&sampler->prefixes, ARENA_OTHER, n, sizeof *sampler->prefixes));
+  return memory_alloc(&sampler->measures, ARENA_OTHER, n * BUCKETS * MEASURES, sizeof *sampler->measures);
+}
+
+status_t sampler_create(pass_t *pass, device_t *device, const grid_t *grid, const base_t *base,
+                        const sampler_options_t *options, int32_t most_rows, sampler_t **out) {
+  TRY(memory_alloc(out, ARENA_OTHER, 1, sizeof **out));
+  sampler_t *sampler = *out;
+  int64_t logit_rows = pass_logit_rows(pass);
+  sampler->pass = pass;
+  sampler->device = device;
+  sampler->grid = grid;
+  sampler->base = base;
+  sampler->options = *options;
+  sampler->most_rows = most_rows < logit_rows ? most_rows : (int32_t)logit_rows;
+  status_code_t status = allocate_device(sampler, (size_t)sampler->most_rows);
+  if (status == STATUS_OK) status = allocate_host(sampler, (size_t)sampler->most_rows);
+  if (status != STATUS_OK) {
+    sampler_free(sampler);
+    *out = NULL;
+  }
+  return status;
+}
+
+void sampler_free(sampler_t *sampler) {
+  if (!sampler) return;
+  void *on_device[] = {sampler->samples, sampler->positions, sampler->cut, sampler->prefix,
+                       sampler->id,      sampler->value,     sampler->max, sampler->histogram};
+  for (size_t i = 0; i < sizeof on_device / sizeof *on_device; i++)
+    device_release(sampler->device, on_device[i]);
+  void *on_host[] = {sampler->words,  sampler->ids,  sampler->cuts,    sampler->prefixes,
+                     sampler->values, sampler->best, sampler->measures};
+  for (size_t i = 0; i < sizeof on_host / sizeof *on_host; i++)
+    memory_free(on_host[i]);
+  memory_free(sampler);
+}
+
+int32_t sampler_walk(const double *histogram, double target, double *reached) {
+  int32_t lowest = 0;
+  double above = *reached, above_lowest = *reached;
+  for (int32_t b = BUCKETS - 1; b >= 0; b--) {
+    if (histogram[b] <= 0.0) continue;
+    lowest = b;
+    above_lowest = above;
+    if (above + histogram[b] >= target) break;
+    above += histogram[b];
+  }
+  *reached = above_lowest;
+  return lowest;
+}
+
+/* One pass: histograms of all rows for the keys that continue the rows' prefixes, over all shards, to
+ * sampler->measures. */
+static status_t histogram_pass(sampler_t *sampler, const vocab_shard_t *shard, int32_t shift) {
+  size_t n = (size_t)shard->rows;
+  TRY(index_upload(sampler->device, sampler->prefix, sampler->prefixes, n));
+  TRY(OP(sampler->device, vocab_histogram,
+         &(op_vocab_histogram_t){.shard = *shard,
+                                 .max = sampler->max,
+                                 .prefix = sampler->prefix,
+                                 .shift = shift,
+                                 .histogram = sampler->histogram}));
+  TRY(wide_allreduce(sampler->device, sampler->grid->tp, sampler->histogram, n * BUCKETS * MEASURES,
+                     COMM_SUM));
+  TRY(wide_download(sampler->device, sampler->measures, DTYPE_F64, sampler->histogram,
+                    n * BUCKETS * MEASURES));
+  return device_synchronize(sampler->device);
+}
+
+/* What one selection looks for: the largest cut so that MEASURE over keys >= cut reaches the rows' targets.
+ */
+typedef struct {
+  measure_t measure;
+  double *targets; /* (n); MEASURE_MASS: a share, turned into a mass in the first pass where only_above */
+  double *reached; /* (n): measure above the current prefix */
+  double *mass;    /* (n): mass above the current prefix; at the end mass of all keys >= cut */
+} selection_t;
+
+/* Walks row I's histogram at one level. */
+static void select_level(sampler_t *sampler, const selection_t *selection, int32_t i) {
+  double measure[BUCKETS], mass[BUCKETS];
+  const double *histogram = sampler->measures + (size_t)i * BUCKETS * MEASURES;
+  for (int32_t b = 0; b < BUCKETS; b++) {
+    measure[b] = histogram[b * MEASURES + selection->measure];
+    mass[b] = histogram[b * MEASURES + MEASURE_MASS];
+  }
+  int32_t bucket = sampler_walk(measure, selection->targets[i], &selection->reached[i]);
+  for (int32_t b = BUCKETS - 1; b > bucket; b--)
+    selection->mass[i] += mass[b];
+  sampler->prefixes[i] = (int32_t)((uint32_t)sampler->prefixes[i] << 8 | (uint32_t)bucket);
+}
+
+/* Four passes from the highest byte of the keys to the lowest: the rows' cuts end up in sampler->prefixes. */
+static status_t select_cut(sampler_t *sampler, const vocab_shard_t *shard, const selection_t *selection) {
+  int32_t n = (int32_t)shard->rows;
+  for (int32_t i = 0; i < n; i++) {
+    sampler->prefixes[i] = 0;
+    selection->reached[i] = selection->mass[i] = 0.0;
+  }
+  for (int32_t shift = 24; shift >= 0; shift -= 8) {
+    TRY(histogram_pass(sampler, shard, shift));
+    for (int32_t i = 0; i < n; i++)
+      select_level(sampler, selection, i);
+  }
+  /* The cut's own bucket (ties of one key) belongs to what is kept. */
+  for (int32_t i = 0; i < n; i++) {
+    uint32_t bucket = (uint32_t)sampler->prefixes[i] & (BUCKETS - 1);
+    selection->mass[i] += sampler->measures[((size_t)i * BUCKETS + bucket) * MEASURES + MEASURE_MASS];
+  }
+  return STATUS_OK;
+}
+
+/* Mass of the whole row, from the first pass over all keys. */
+static status_t row_masses(sampler_t *sampler, const vocab_shard_t *shard, double *mass) {
+  int32_t n = (int32_t)shard->rows;
+  for (int32_t i = 0; i < n; i++)
+    sampler->prefixes[i] = 0;
+  TRY(histogram_pass(sampler, shard, 24));
+  for (int32_t i = 0; i < n; i++) {
+    mass[i] = 0.0;
+    for (int32_t b = 0; b < BUCKETS; b++)
+      mass[i] += sampler->measures[((size_t)i * BUCKETS + (size_t)b) * MEASURES + MEASURE_MASS];
+  }
+  return STATUS_OK;
+}
+
+/* Cuts of all rows to sampler->cut: top-k, then top-p within what top-k kept. BLOCK (3, n) is scratch. */
+static status_t find_cuts(sampler_t *sampler, const vocab_shard_t *shard, double *block) {
+  int32_t n = (int32_t)shard->rows;
+  const sampler_options_t *options = &sampler->options;
+  selection_t selection = {.targets = block, .reached = block + n, .mass = block + 2 * n};
+  TRY(OP(sampler->device, vocab_max, &(op_vocab_max_t){.shard = *shard, .max = sampler->max}));
+  TRY(wide_allreduce(sampler->device, sampler->grid->tp, sampler->max, (size_t)n, COMM_MAX));
+  for (int32_t i = 0; i < n; i++)
+    sampler->cuts[i] = 0;
+  if (options->top_k > 0) {
+    selection.measure = MEASURE_COUNT;
+    for (int32_t i = 0; i < n; i++)
+      selection.targets[i] = options->top_k;
+    TRY(select_cut(sampler, shard, &selection));
+    for (int32_t i = 0; i < n; i++)
+      sampler->cuts[i] = sampler->prefixes[i];
+  } else {
+    TRY(row_masses(sampler, shard, selection.mass));
+  }
+  if (options->top_p < 1.0) {
+    selection.measure = MEASURE_MASS;
+    for (int32_t i = 0; i < n; i++)
+      selection.targets[i] = options->top_p * selection.mass[i];
+    TRY(select_cut(sampler, shard, &selection));
+    for (int32_t i = 0; i < n; i++)
+      if ((uint32_t)sampler->prefixes[i] > (uint32_t)sampler->cuts[i])
+        sampler->cuts[i] = sampler->prefixes[i];
+  }
+  return index_upload(sampler->device, sampler->cut, sampler->cuts, (size_t)n);
+}
+
+/* The best perturbed id over all shards, to sampler->best. */
+static status_t draw_best(sampler_t *sampler, const vocab_shard_t *shard, const int64_t *samples,
+                          const int32_t *positions) {
+  size_t n = (size_t)shard->rows;
+  for (size_t i = 0; i < n; i++) {
+    sampler->words[2 * i] = (int32_t)(uint32_t)(uint64_t)samples[i];
+    sampler->words[2 * i + 1] = (int32_t)(uint32_t)((uint64_t)samples[i] >> 32);
+  }
+  TRY(index_upload(sampler->device, sampler->samples, sampler->words, 2 * n));
+  TRY(index_upload(sampler->device, sampler->positions, positions, n));
+  TRY(OP(sampler->device, sample,
+         &(op_sample_t){.shard = *shard,
+                        .seed = sampler->options.seed,
+                        .samples = sampler->samples,
+                        .positions = sampler->positions,
+                        .cut = cuts_used(&sampler->options) ? sampler->cut : NULL,
+                        .greedy = sampler->options.greedy,
+                        .value = sampler->value,
+                        .id = sampler->id}));
+  TRY(wide_download(sampler->device, sampler->values, DTYPE_F64, sampler->value, n));
+  TRY(index_download(sampler->device, sampler->ids, sampler->id, n));
+  TRY(device_synchronize(sampler->device));
+  for (size_t i = 0; i < n; i++)
+    sampler->best[i] = (comm_maxloc_t){sampler->values[i], sampler->ids[i]};
+  return comm_allreduce_maxloc(sampler->grid->tp, sampler->best, n);
+}
+
+static status_t draw_chunk(sampler_t *sampler, int32_t n, const int32_t *rows, const int64_t *samples,
+                           const int32_t *positions, int32_t *tokens, double *logprobs, double *entropies) {
+  double scale = sampler->options.greedy ? 1.0 : 1.0 / sampler->options.temperature;
+  const wide_t *logits;
+  TRY(pass_logits(sampler->pass, n, rows, &logits));
+  vocab_shard_t shard = {.rows = n,
+                         .ld = sampler->base->vocab_rows,
+                         .begin = sampler->base->vocab_begin,
+                         .count = sampler->base->vocab_count,
+                         .logits = logits,
+                         .scale = scale};
+  if (cuts_used(&sampler->options)) {
+    double *block;
+    TRY(memory_alloc(&block, ARENA_OTHER, 3 * (size_t)n, sizeof *block));
+    status_code_t status = find_cuts(sampler, &shard, block);
+    memory_free(block);
+    TRY(status);
+  }
+  TRY(draw_best(sampler, &shard, samples, positions));
+  for (int32_t i = 0; i < n; i++) {
+    tokens[i] = (int32_t)sampler->best[i].index;
+    if (tokens[i] < 0)
+      return error_set(
+          STATUS_NUMERIC,
+          "sampling found no token for sample %lld at response position %d: its logits are not finite",
+          (long long)samples[i], positions[i]);
+  }
+  return pass_logprobs_of_logits(sampler->pass, n, tokens, scale, logprobs, entropies);
+}
+
+status_t sampler_draw(sampler_t *sampler, int32_t n, const int32_t *rows, const int64_t *samples,
+                      const int32_t *positions, int32_t *tokens, double *logprobs, double *entropies) {
+  for (int32_t i = 0; i < n; i += sampler->most_rows) {
+    int32_t count = n - i < sampler->most_rows ? n - i : sampler->most_rows;
+    TRY(draw_chunk(sampler, count, rows + i, samples + i, positions + i, tokens + i, logprobs + i,
+                   entropies + i));
+  }
+  return STATUS_OK;
+}

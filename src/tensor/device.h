@@ -1,0 +1,99 @@
+/* A device: memory, a stream, collectives and the op table. Model code is written once against this header
+ * and never asks where it runs. Device memory has types of its own that cannot be dereferenced: host and
+ * device exchange data only by device_upload and device_download. */
+#ifndef TENSOR_DEVICE_H
+#define TENSOR_DEVICE_H
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "parallel/comm.h"
+#include "tensor/dtype.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct device device_t;
+typedef struct device_real real_t; /* device memory of the compute type: weights, activations */
+typedef struct device_wide
+    wide_t; /* device memory of the accumulation type: gradients, statistics, optimiser */
+typedef struct device_index index_t; /* device memory of 32-bit integers */
+
+struct ops; /* tensor/ops.h */
+
+/* What every device provides. Fields are set by the device's own create function; others only read them. */
+struct device {
+  const char *name;             /* "cpu", "plain", "cuda" */
+  const char *detail;           /* SIMD level, GPU model */
+  dtype_t real_type;            /* F32, F64 (plain), BF16 */
+  dtype_t wide_type;            /* F32, F64 (plain) */
+  const struct ops *ops;        /* a missing operation is NULL; device_require names it */
+  void *state;                  /* the device's own */
+  struct device_blocks *blocks; /* device.c's own: size and arena of each block; NULL at the start */
+  void (*destroy)(device_t *device);
+  /* Required functions; call them through the wrappers below. */
+  status_t (*alloc)(device_t *device, size_t bytes, void **out);
+  void (*release)(device_t *device, void *pointer, size_t bytes);
+  status_t (*upload)(device_t *device, void *to, dtype_t to_type, const void *from, dtype_t from_type,
+                     size_t n);
+  status_t (*download)(device_t *device, void *to, dtype_t to_type, const void *from, dtype_t from_type,
+                       size_t n);
+  status_t (*synchronize)(device_t *device);
+  status_t (*allreduce)(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, comm_op_t op);
+  status_t (*allgatherv)(device_t *device, comm_t *comm, const void *mine, void *all, const size_t *counts,
+                         dtype_t type);
+  status_t (*reduce_begin)(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, int root,
+                           comm_request_t **request);
+  status_t (*reduce_end)(device_t *device, comm_request_t *request);
+};
+
+void device_free(device_t *device);
+
+/* Device memory: N elements of the compute type, accumulation type, 32-bit integers. Contents are undefined
+ * (the checking mode of plain poisons them). N = 0 gives NULL. Counted in ARENA. Errors: STATUS_MEMORY.
+ * Local. */
+status_t real_alloc(device_t *device, arena_t arena, size_t n, real_t **out);
+status_t wide_alloc(device_t *device, arena_t arena, size_t n, wide_t **out);
+status_t index_alloc(device_t *device, arena_t arena, size_t n, index_t **out);
+/* Frees what the functions above gave (any of the three types); NULL is fine. */
+void device_release(device_t *device, void *pointer);
+
+/* The element N further on. */
+static inline real_t *real_at(const device_t *device, const real_t *base, int64_t n) {
+  return (real_t *)((uintptr_t)base + (uintptr_t)(n * (int64_t)dtype_size(device->real_type)));
+}
+static inline wide_t *wide_at(const device_t *device, const wide_t *base, int64_t n) {
+  return (wide_t *)((uintptr_t)base + (uintptr_t)(n * (int64_t)dtype_size(device->wide_type)));
+}
+static inline index_t *index_at(const index_t *base, int64_t n) {
+  return (index_t *)((uintptr_t)base + (uintptr_t)(n * (int64_t)sizeof(int32_t)));
+}
+
+/* Copies N elements from host to device on the device's stream; host elements are F32 or F64 (I32 for
+ * indices) and are converted. The host memory may be reused at once. Local. */
+status_t real_upload(device_t *device, real_t *to, const void *from, dtype_t host_type, size_t n);
+status_t wide_upload(device_t *device, wide_t *to, const void *from, dtype_t host_type, size_t n);
+status_t index_upload(device_t *device, index_t *to, const int32_t *from, size_t n);
+/* Copies N elements from device to host; the host memory holds them after device_synchronize, not before.
+ * Local. */
+status_t real_download(device_t *device, void *to, dtype_t host_type, const real_t *from, size_t n);
+status_t wide_download(device_t *device, void *to, dtype_t host_type, const wide_t *from, size_t n);
+status_t index_download(device_t *device, int32_t *to, const index_t *from, size_t n);
+/* Waits for all that was asked of the device. Local. */
+status_t device_synchronize(device_t *device);
+
+/* Collectives on device memory, in the stream's order. Collective on COMM; see comm.h. */
+status_t real_allreduce(device_t *device, comm_t *comm, real_t *data, size_t n, comm_op_t op);
+status_t wide_allreduce(device_t *device, comm_t *comm, wide_t *data, size_t n, comm_op_t op);
+/* MINE may be its own place inside ALL. COUNTS (comm size) in elements. */
+status_t real_allgatherv(device_t *device, comm_t *comm, const real_t *mine, real_t *all,
+                         const size_t *counts);
+/* Starts summing DATA (n) to ROOT in the background; DATA is not touched until wide_reduce_end. */
+status_t wide_reduce_begin(device_t *device, comm_t *comm, wide_t *data, size_t n, int root,
+                           comm_request_t **request);
+status_t wide_reduce_end(device_t *device, comm_request_t *request);
+
+/* Error that names DEVICE and NAME where FUNCTION_IS_NULL: a missing operation is never a slow path in
+ * disguise. */
+status_t device_require(const device_t *device, const char *name, bool function_is_null);
+
+#endif

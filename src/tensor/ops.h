@@ -1,0 +1,329 @@
+/* The op table: every operation a device offers to the model, each with its arguments in a struct. All arrays
+ * are row-major device memory unless called host; leading dimensions (ld*) count elements; "=" sets and "+="
+ * adds. Scalars are exact in double and rounded to the device's types. Operations run in the order of the
+ * device's stream; arguments are read when the call is made, device memory when its turn comes. All are
+ * local. Errors: STATUS_DEVICE, STATUS_MEMORY.
+ *
+ * Shapes: T tokens (rows), C hidden size, H query heads, K key-value heads (H % K == 0), D head size, F MLP
+ * size, V vocabulary shard, B sequences. */
+#ifndef TENSOR_OPS_H
+#define TENSOR_OPS_H
+
+#include "tensor/device.h"
+
+typedef enum { ACTIVATION_NONE, ACTIVATION_QUICK_GELU, ACTIVATION_GELU } activation_t;
+
+/* c = alpha * op(a) op(b) + beta * c, then + bias (n) on every row, then the activation. op(a) is (m, k),
+ * op(b) is (k, n). c is wide where c_wide, else real. With an activation, PRE (m, n; ldc) keeps the value
+ * before it (NULL: not kept). beta = 0 does not read c. */
+typedef struct {
+  bool trans_a, trans_b;
+  int64_t m, n, k;
+  const real_t *a;
+  int64_t lda;
+  const real_t *b;
+  int64_t ldb;
+  void *c;
+  int64_t ldc;
+  bool c_wide;
+  double alpha, beta;
+  const real_t *bias; /* NULL: none */
+  activation_t activation;
+  real_t *pre;
+} op_gemm_t;
+
+/* y = x * rstd * weight, rstd = 1/sqrt(mean(x^2) + eps). x, y (T, C); weight (C); rstd (T) kept where not
+ * NULL. */
+typedef struct {
+  int64_t rows, cols;
+  const real_t *x, *weight;
+  double eps;
+  real_t *y;
+  wide_t *rstd;
+} op_rmsnorm_t;
+
+/* dx += (dx_add) or = gradient; dweight (C) += where not NULL. */
+typedef struct {
+  int64_t rows, cols;
+  const real_t *x, *weight, *dy;
+  const wide_t *rstd;
+  real_t *dx;
+  bool dx_add;
+  wide_t *dweight;
+} op_rmsnorm_backward_t;
+
+/* y = (x - mean) * rstd * weight + bias. mean, rstd (T) kept where not NULL. */
+typedef struct {
+  int64_t rows, cols;
+  const real_t *x, *weight, *bias;
+  double eps;
+  real_t *y;
+  wide_t *mean, *rstd;
+} op_layernorm_t;
+
+typedef struct {
+  int64_t rows, cols;
+  const real_t *x, *weight, *dy;
+  const wide_t *mean, *rstd;
+  real_t *dx;
+  bool dx_add;
+  wide_t *dweight, *dbias; /* (C) += where not NULL */
+} op_layernorm_backward_t;
+
+/* dx = dy * f'(pre), n elements; dx may be dy. */
+typedef struct {
+  int64_t n;
+  activation_t activation;
+  const real_t *pre, *dy;
+  real_t *dx;
+} op_activation_backward_t;
+
+/* y = silu(gate) * up; n elements each. y may be gate. */
+typedef struct {
+  int64_t n;
+  const real_t *gate, *up;
+  real_t *y;
+} op_swiglu_t;
+
+/* dgate, dup = (may be gate and up themselves). */
+typedef struct {
+  int64_t n;
+  const real_t *gate, *up, *dy;
+  real_t *dgate, *dup;
+} op_swiglu_backward_t;
+
+/* Rotary embedding in place on x (T, heads, D; row stride ld): element pairs (i, i + D/2), angle position *
+ * base^(-2i/D), as in LLaMA. INVERSE rotates back (the backward pass). positions (T). */
+typedef struct {
+  int64_t rows;
+  int32_t heads, head_size;
+  real_t *x;
+  int64_t ld;
+  const index_t *positions;
+  double base;
+  bool inverse;
+} op_rope_t;
+
+/* Attention over packed sequences: out = softmax(scale * q k^T) v within each sequence, causal or not; no T x
+ * T matrix is ever formed. q, out (T, H*D), k, v (T, K*D) with row strides ldq, ldkv, ldo; offsets (B+1) on
+ * host and on the device. lse (T, H) = log-sum-exp of each row's scaled scores, kept where not NULL. */
+typedef struct {
+  int32_t sequences;
+  const int32_t *offsets_host;
+  const index_t *offsets;
+  int32_t heads, kv_heads, head_size;
+  const real_t *q, *k, *v;
+  int64_t ldq, ldkv, ldo;
+  double scale;
+  bool causal;
+  real_t *out;
+  wide_t *lse;
+} op_attention_t;
+
+/* dq, dk, dv = (strides as q, k, v). */
+typedef struct {
+  op_attention_t forward; /* with out and lse as the forward pass left them */
+  const real_t *dout;     /* stride ldo */
+  real_t *dq, *dk, *dv;
+} op_attention_backward_t;
+
+/* Stores k, v (T, K*D; stride ldkv) in one layer's cache: slots (T) = page * page_size + place in the page,
+ * -1 = skip. Cache layout: (pages, K, page_size, D). */
+typedef struct {
+  int64_t rows;
+  int32_t kv_heads, head_size, page_size;
+  const real_t *k, *v;
+  int64_t ldkv;
+  const index_t *slots;
+  real_t *k_cache, *v_cache;
+} op_cache_write_t;
+
+/* One query per sequence against the paged cache: out (n, H*D); q (n, H*D; stride ldq); sequence i attends to
+ * its first lengths[i] cached positions through pages[i * max_pages + position / page_size]. lengths[i] >= 1.
+ */
+typedef struct {
+  int64_t rows;
+  int32_t heads, kv_heads, head_size, page_size, max_pages;
+  const real_t *q;
+  int64_t ldq;
+  const real_t *k_cache, *v_cache;
+  const index_t *pages, *lengths;
+  double scale;
+  real_t *out;
+  int64_t ldo;
+} op_attention_paged_t;
+
+/* y (T, C) = rows tokens[t] - begin of weight (count, C); zero where that is outside 0..count-1 (another
+ * shard's, or an image slot). */
+typedef struct {
+  int64_t rows, cols, begin, count;
+  const index_t *tokens;
+  const real_t *weight;
+  real_t *y;
+} op_embedding_t;
+
+/* dweight (count, C) += dy rows. The same bits in every run (no atomics in arbitrary order). */
+typedef struct {
+  int64_t rows, cols, begin, count;
+  const index_t *tokens;
+  const real_t *dy;
+  wide_t *dweight;
+} op_embedding_backward_t;
+
+/* Gather: to[i] = (or +=, ADD) from[index[i]]; scatter: to[index[i]] = (or +=) from[i]; rows of COLS
+ * elements, index -1 skips. Scatter's indices are distinct. */
+typedef struct {
+  int64_t rows, cols;
+  const real_t *from;
+  int64_t ld_from;
+  const index_t *index;
+  real_t *to;
+  int64_t ld_to;
+  bool add;
+} op_rows_t;
+
+/* x (rows, cols) += table[r % period] (period, cols). */
+typedef struct {
+  int64_t rows, cols, period;
+  const real_t *table;
+  real_t *x;
+} op_add_periodic_t;
+
+/* sums[r % period] (period, cols; wide) += x (rows, cols): the gradient of the above, and of a bias (period
+ * 1). */
+typedef struct {
+  int64_t rows, cols, period;
+  const real_t *x;
+  int64_t ldx;
+  wide_t *sums;
+} op_sum_periodic_t;
+
+/* A vocabulary shard: ids begin .. begin + count - 1 (count true ids; the shard's padding lies behind them
+ * and is never looked at). logits (n, ld) wide; scaled logit z = scale * logit. */
+typedef struct {
+  int64_t rows, ld, begin, count;
+  const wide_t *logits;
+  double scale;
+} vocab_shard_t;
+
+/* max (n) = largest z of each row (-inf where count is 0). */
+typedef struct {
+  vocab_shard_t shard;
+  wide_t *max;
+} op_vocab_max_t;
+
+/* sums (n, 3) = sum exp(z - max), sum exp(z - max) (z - max), and z_target - max where the target is in this
+ * shard, else 0. max (n) over all shards; targets (n) global ids. To be summed over tp. */
+typedef struct {
+  vocab_shard_t shard;
+  const wide_t *max;
+  const index_t *targets;
+  wide_t *sums;
+} op_vocab_sums_t;
+
+/* From the sums over all shards: logprob (n) = target - log(sum), entropy (n) = log(sum) - weighted/sum.
+ * entropy may be NULL. */
+typedef struct {
+  int64_t rows;
+  const wide_t *sums;
+  wide_t *logprob, *entropy;
+} op_vocab_logprob_t;
+
+/* dlogits (n, ld) real = dlogprob[n] * scale * (1[target] - exp(z - max) / sum); zero on the padding. */
+typedef struct {
+  vocab_shard_t shard;
+  const wide_t *max, *sums, *dlogprob;
+  const index_t *targets;
+  real_t *dlogits;
+} op_vocab_backward_t;
+
+/* Gumbel-max over a shard: value (n) = largest z + noise, id (n) = its global id (smallest among equals; -1
+ * and -inf where no id qualifies). noise = -log(-log(u)), u = random_open_unit of word 0 of
+ * random_words(seed, RANDOM_SAMPLING, sample, position << 32 | id), with samples given as two 32-bit halves
+ * (n, 2: low, high); GREEDY: no noise. Only ids whose key (vocab_key of (float) z) is >= cut (n; NULL: all)
+ * take part. */
+typedef struct {
+  vocab_shard_t shard;
+  uint64_t seed;
+  const index_t *samples, *positions;
+  const index_t *cut;
+  bool greedy;
+  wide_t *value;
+  index_t *id;
+} op_sample_t;
+
+/* One radix pass towards top-k and top-p cuts: for ids with (key >> shift) >> 8 == prefix[row] (shift 24:
+ * all), histogram (n, 256, 2) of bucket (key
+ * >> shift) & 255: count, and mass exp(z - max). To be summed over tp. */
+typedef struct {
+  vocab_shard_t shard;
+  const wide_t *max;
+  const index_t *prefix;
+  int32_t shift;
+  wide_t *histogram;
+} op_vocab_histogram_t;
+
+/* One AdamW step on n elements (PyTorch's form): master *= 1 - lr * weight_decay; g = grad * grad_scale; m, v
+ * moments with bias correction for STEP (from 1); master -= lr * mhat / (sqrt(vhat) + eps). */
+typedef struct {
+  int64_t n;
+  wide_t *master, *m, *v;
+  const wide_t *grad;
+  double grad_scale, lr, beta1, beta2, eps, weight_decay;
+  int64_t step;
+} op_adamw_t;
+
+/* Order-preserving 32-bit key of a float: a < b <=> vocab_key(a) < vocab_key(b). */
+static inline uint32_t vocab_key(float z) {
+  union {
+    float f;
+    uint32_t u;
+  } bits = {.f = z};
+  return bits.u & 0x80000000u ? ~bits.u : bits.u | 0x80000000u;
+}
+
+typedef struct ops {
+  status_t (*gemm)(device_t *device, const op_gemm_t *op);
+  status_t (*rmsnorm)(device_t *device, const op_rmsnorm_t *op);
+  status_t (*rmsnorm_backward)(device_t *device, const op_rmsnorm_backward_t *op);
+  status_t (*layernorm)(device_t *device, const op_layernorm_t *op);
+  status_t (*layernorm_backward)(device_t *device, const op_layernorm_backward_t *op);
+  status_t (*activation_backward)(device_t *device, const op_activation_backward_t *op);
+  status_t (*swiglu)(device_t *device, const op_swiglu_t *op);
+  status_t (*swiglu_backward)(device_t *device, const op_swiglu_backward_t *op);
+  status_t (*rope)(device_t *device, const op_rope_t *op);
+  status_t (*attention)(device_t *device, const op_attention_t *op);
+  status_t (*attention_backward)(device_t *device, const op_attention_backward_t *op);
+  status_t (*cache_write)(device_t *device, const op_cache_write_t *op);
+  status_t (*attention_paged)(device_t *device, const op_attention_paged_t *op);
+  status_t (*embedding)(device_t *device, const op_embedding_t *op);
+  status_t (*embedding_backward)(device_t *device, const op_embedding_backward_t *op);
+  status_t (*rows_gather)(device_t *device, const op_rows_t *op);
+  status_t (*rows_scatter)(device_t *device, const op_rows_t *op);
+  status_t (*add_periodic)(device_t *device, const op_add_periodic_t *op);
+  status_t (*sum_periodic)(device_t *device, const op_sum_periodic_t *op);
+  status_t (*vocab_max)(device_t *device, const op_vocab_max_t *op);
+  status_t (*vocab_sums)(device_t *device, const op_vocab_sums_t *op);
+  status_t (*vocab_logprob)(device_t *device, const op_vocab_logprob_t *op);
+  status_t (*vocab_backward)(device_t *device, const op_vocab_backward_t *op);
+  status_t (*sample)(device_t *device, const op_sample_t *op);
+  status_t (*vocab_histogram)(device_t *device, const op_vocab_histogram_t *op);
+  status_t (*adamw)(device_t *device, const op_adamw_t *op);
+  /* y (n) += x. */
+  status_t (*add)(device_t *device, int64_t n, const real_t *x, real_t *y);
+  status_t (*copy)(device_t *device, int64_t n, const real_t *x, real_t *y);
+  status_t (*fill_real)(device_t *device, int64_t n, double value, real_t *x);
+  status_t (*fill_wide)(device_t *device, int64_t n, double value, wide_t *x);
+  /* to (n) = from, between the two types. */
+  status_t (*narrow)(device_t *device, int64_t n, const wide_t *from, real_t *to);
+  status_t (*widen)(device_t *device, int64_t n, const real_t *from, wide_t *to);
+  /* *sum (1) += sum of squares of x (n), in an order that does not depend on the number of threads. */
+  status_t (*sum_squares)(device_t *device, int64_t n, const wide_t *x, wide_t *sum);
+} ops_t;
+
+/* Calls an operation of DEVICE, with an error that names the operation if the device lacks it. */
+#define OP(device, operation, ...)                                                                           \
+  ((device)->ops->operation ? (device)->ops->operation((device), __VA_ARGS__)                                \
+                            : device_require((device), #operation, true))
+
+#endif

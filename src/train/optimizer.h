@@ -1,0 +1,59 @@
+/* AdamW over one or more sets of weights at once, its state sharded over dp by rows; gradients reduced in
+ * buckets while the backward pass runs; one gradient-norm clip over everything. */
+#ifndef TRAIN_OPTIMIZER_H
+#define TRAIN_OPTIMIZER_H
+
+#include "model/params.h"
+
+/* Sets of one role share a GROUP: their gradients are complete together, and their norm is reported. Groups
+ * count from 0 in the order of the backward passes. Sets without trained weights are not given. */
+typedef struct {
+  params_t *params;
+  int32_t group;
+} optimizer_set_t;
+
+typedef struct {
+  double beta1, beta2, eps, weight_decay;
+  double grad_clip;        /* largest norm over all sets; 0 = no clipping */
+  int64_t bucket_elements; /* of one reduction; 0 = a default */
+} optimizer_options_t;
+
+typedef struct optimizer optimizer_t;
+
+/* Master weights start as the sets' present weights. Errors: STATUS_INTERNAL where a set's trained weights do
+ * not lie side by side. Free with optimizer_free before the sets. Collective on the grid's world. */
+status_t optimizer_create(device_t *device, const grid_t *grid, const optimizer_set_t *sets, int32_t count,
+                          const optimizer_options_t *options, optimizer_t **out);
+void optimizer_free(optimizer_t *optimizer);
+
+/* During the last backward pass of GROUP before a step: LAYER and all behind it have their gradients (-1: all
+ * of the group). Starts their reductions. Groups that are not announced are reduced by optimizer_step. Local.
+ */
+status_t optimizer_layer_done(optimizer_t *optimizer, int32_t group, int32_t layer);
+
+/* Finishes the reductions, clips, steps with learning rate LR, spreads the new weights over dp and zeroes the
+ * gradients. NORMS (groups + 1), before clipping: of each group, then of all together. Errors: STATUS_NUMERIC
+ * where the norm is not finite (the weights are then untouched). Collective on the grid's world. */
+status_t optimizer_step(optimizer_t *optimizer, double lr, double *norms);
+
+/* Steps made so far, for bias correction; set when a checkpoint is continued. */
+int64_t optimizer_steps(const optimizer_t *optimizer);
+void optimizer_set_steps(optimizer_t *optimizer, int64_t steps);
+
+/* A run of whole rows of one weight that this rank owns (for checkpoints). */
+typedef struct {
+  int32_t set;
+  const param_t *param;
+  int64_t first_row, rows; /* of the stored shard, its vocabulary padding left out */
+  int64_t offset;          /* of the first element in the owned state */
+} optimizer_piece_t;
+typedef enum { OPTIMIZER_MASTER, OPTIMIZER_M, OPTIMIZER_V, OPTIMIZER_STATES } optimizer_state_t;
+int32_t optimizer_piece_count(const optimizer_t *optimizer);
+optimizer_piece_t optimizer_piece(const optimizer_t *optimizer, int32_t index);
+/* Elements (rows, local_cols) of a piece to and from host floats. Synchronises. Local. */
+status_t optimizer_read(const optimizer_t *optimizer, const optimizer_piece_t *piece, optimizer_state_t state,
+                        float *to);
+status_t optimizer_write(optimizer_t *optimizer, const optimizer_piece_t *piece, optimizer_state_t state,
+                         const float *from);
+
+#endif

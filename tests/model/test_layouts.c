@@ -1,0 +1,107 @@
+/* The model split over tp = number of ranks against the whole model on one rank: losses, values and the completed gradient of every weight. */
+#include "base/memory.h"
+#include "model/tiny.h"
+#include "mpi_test.h"
+#include "tensor/plain/plain.h"
+
+#include <math.h>
+
+/* In double only the order of sums differs. */
+static const double tolerance = 1e-10;
+
+static double *download(const params_t *params, int32_t id) {
+  double *values;
+  assert_ok(memory_alloc(&values, ARENA_OTHER, (size_t)params->items[id].elements, sizeof *values));
+  assert_ok(
+      wide_download(params->device, values, DTYPE_F64, param_grad(params, id), (size_t)params->items[id].elements));
+  assert_ok(device_synchronize(params->device));
+  return values;
+}
+
+/* Sums a shard's gradient over its holders where its partition says so. */
+static void complete(const grid_t *grid, const partition_t *part, double *gradient) {
+  if (part->complete != COMPLETE_SUM) return;
+  comm_t *holders;
+  int colour = part->split == SPLIT_KV_ROWS ? grid->tp_rank / part->replicas : 0;
+  assert_ok(comm_split(grid->tp, colour, grid->tp_rank, "holders", &holders));
+  assert_ok(comm_allreduce(holders, gradient, (size_t)partition_elements(part), COMM_F64, COMM_SUM));
+  comm_free(holders);
+}
+
+static void compare_param(const grid_t *grid, const params_t *split, const params_t *whole, int32_t id) {
+  const partition_t *part = &split->items[id].partition;
+  double *mine = download(split, id), *all = download(whole, id), largest = 0.0;
+  complete(grid, part, mine);
+  for (int64_t i = 0; i < whole->items[id].elements; i++) largest = fmax(largest, fabs(all[i]));
+  for (int64_t r = 0; r < part->row_count; r++)
+    for (int64_t c = 0; c < part->col_count; c++) {
+      double got = mine[r * part->local_cols + c];
+      double expected = all[(part->row_begin + r) * part->cols + part->col_begin + c];
+      if (!(fabs(got - expected) <= tolerance * fmax(largest, 1e-3)))
+        fail_msg("%s[%lld, %lld]: %.15g, expected %.15g", split->items[id].name, (long long)r, (long long)c, got,
+                 expected);
+    }
+  memory_free(mine);
+  memory_free(all);
+}
+
+static void check_layout(const tiny_options_t *options) {
+  comm_t *world = mpi_test_world(), *self;
+  grid_t grid, alone;
+  device_t *device;
+  tiny_t split, whole;
+  double split_loss, whole_loss;
+  assert_ok(comm_split(world, comm_rank(world), 0, "self", &self));
+  assert_ok(grid_create(world, comm_size(world), 1, &grid));
+  assert_ok(grid_create(self, 1, 1, &alone));
+  assert_ok(plain_create(PLAIN_DOUBLE, true, &device));
+  assert_ok(tiny_create(device, &grid, options, &split));
+  assert_ok(tiny_create(device, &alone, options, &whole));
+  assert_ok(tiny_gradients(&split, &split_loss));
+  assert_ok(tiny_gradients(&whole, &whole_loss));
+  assert_true(fabs(split_loss - whole_loss) <= tolerance * fabs(whole_loss));
+  params_t *split_sets[3], *whole_sets[3];
+  int32_t count = tiny_sets(&split, split_sets);
+  assert_int_equal(count, tiny_sets(&whole, whole_sets));
+  for (int32_t s = 0; s < count; s++)
+    for (int32_t i = 0; i < split_sets[s]->count; i++)
+      if (split_sets[s]->items[i].trainable) compare_param(&grid, split_sets[s], whole_sets[s], i);
+  tiny_free(&split);
+  tiny_free(&whole);
+  device_free(device);
+  grid_free(&alone);
+  grid_free(&grid);
+  comm_free(self);
+}
+
+static void test_all_weights(void **state) {
+  (void)state;
+  check_layout(&(tiny_options_t){.config = tiny_config(2, false, PROJECTOR_MLP2X_GELU), .mode = TRAIN_ALL});
+}
+
+static void test_replicated_key_value_heads(void **state) {
+  (void)state;
+  check_layout(&(tiny_options_t){.config = tiny_config(1, true, PROJECTOR_LINEAR), .mode = TRAIN_ALL,
+                                 .recompute = true, .largest_logits = 60});
+}
+
+static void test_lora(void **state) {
+  (void)state;
+  check_layout(&(tiny_options_t){.config = tiny_config(1, false, PROJECTOR_LINEAR), .mode = TRAIN_LORA});
+}
+
+static void test_lora_recomputed(void **state) {
+  (void)state;
+  check_layout(&(tiny_options_t){.config = tiny_config(4, false, PROJECTOR_LINEAR), .mode = TRAIN_LORA,
+                                 .recompute = true});
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_all_weights),
+      cmocka_unit_test(test_replicated_key_value_heads),
+      cmocka_unit_test(test_lora),
+      cmocka_unit_test(test_lora_recomputed),
+  };
+  return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
+}

@@ -1,0 +1,149 @@
+#include "model/tiny.h"
+
+#include "base/memory.h"
+#include "base/random.h"
+
+#include <string.h>
+
+enum { IMAGES = 2, SCALE = 2 };
+
+model_config_t tiny_config(int32_t kv_heads, bool tied, projector_t projector) {
+  return (model_config_t){.hidden = 24,
+                          .layers = 2,
+                          .heads = 4,
+                          .kv_heads = kv_heads,
+                          .head_size = 6,
+                          .mlp = 20,
+                          .vocab = 37,
+                          .rope_base = 10000.0,
+                          .norm_eps = 1e-5,
+                          .tied = tied,
+                          .vision_hidden = 16,
+                          .vision_layers = 3,
+                          .vision_heads = 2,
+                          .vision_mlp = 28,
+                          .vision_patch = 4,
+                          .vision_image_size = 8,
+                          .vision_feature_layer = -2,
+                          .vision_norm_eps = 1e-5,
+                          .projector = projector};
+}
+
+/* Adds noise to all weights of a set, so that none is zero or one: a function of (name, global element). */
+static status_t roughen(params_t *params) {
+  for (int32_t i = 0; i < params->count; i++) {
+    param_t *param = &params->items[i];
+    param->init = param->init == INIT_ONE ? INIT_ONE : INIT_NORMAL;
+    if (param->init == INIT_NORMAL && param->init_scale == 0.0) param->init_scale = 0.3;
+  }
+  return params_initialise(params, 11);
+}
+
+static status_t make_batch(tiny_t *tiny) {
+  /* Two sequences share image 1; one has no image; one is a single token. */
+  static const int32_t a[] = {1, 5, TOKEN_IMAGE, 7, 8, 9, 30}, b[] = {1, TOKEN_IMAGE, 36, 12, 3}, c[] = {1, 20, 21, 22},
+                       d[] = {2}, e[] = {TOKEN_IMAGE, 14, 15, 0};
+  const packed_source_t sources[] = {{a, 7, 1}, {b, 5, 0}, {c, 4, -1}, {d, 1, -1}, {e, 4, 1}};
+  TRY(packed_create(sources, 5, config_patches(&tiny->base.config), &tiny->packed));
+  random_stream_t stream = random_stream(3, RANDOM_TEST, 1);
+  size_t n = (size_t)(IMAGES * config_patches(&tiny->base.config) * config_patch_size(&tiny->base.config));
+  TRY(memory_alloc(&tiny->patches, ARENA_OTHER, n, sizeof *tiny->patches));
+  for (size_t i = 0; i < n; i++) tiny->patches[i] = (float)random_normal(&stream);
+  int32_t rows = tiny->packed.offsets[5];
+  for (int32_t r = 0; r < rows; r += 1 + r % 2) {
+    tiny->rows[tiny->n] = r;
+    tiny->targets[tiny->n] = (r * 7 + 3) % tiny->base.config.vocab;
+    tiny->weights[tiny->n++] = random_normal(&stream);
+  }
+  for (int32_t s = 0; s < 5; s++) {
+    tiny->scalar_rows[s] = tiny->packed.offsets[s + 1] - 1;
+    tiny->scalar_weights[s] = random_normal(&stream);
+  }
+  tiny->scalars = 5;
+  return STATUS_OK;
+}
+
+status_t tiny_create(device_t *device, const grid_t *grid, const tiny_options_t *options, tiny_t *out) {
+  *out = (tiny_t){.options = *options};
+  const adapter_config_t lora = {.r = 3, .alpha = 5.0, .targets = {true, true, true, true, true, true, true}};
+  TRY(base_create(device, grid, &options->config, &out->base));
+  TRY(roughen(&out->base.params));
+  TRY(adapter_create(&out->base, &lora, "policy", &out->adapter));
+  TRY(roughen(&out->adapter.params));
+  TRY(head_create(&out->base, "value", false, &out->head));
+  TRY(roughen(&out->head.params));
+  TRY(base_set_trainable(&out->base, options->mode));
+  if (options->mode == TRAIN_LORA) TRY(params_train_all(&out->adapter.params));
+  TRY(params_train_all(&out->head.params));
+  const pass_options_t pass = {.recompute = options->recompute, .largest_logits = options->largest_logits};
+  TRY(pass_create(&out->base, &pass, &out->pass));
+  out->role = (role_t){&out->base, &out->adapter, &out->head};
+  return make_batch(out);
+}
+
+void tiny_free(tiny_t *tiny) {
+  pass_free(tiny->pass);
+  head_free(&tiny->head);
+  adapter_free(&tiny->adapter);
+  base_free(&tiny->base);
+  packed_free(&tiny->packed);
+  memory_free(tiny->patches);
+}
+
+int32_t tiny_sets(tiny_t *tiny, params_t *sets[3]) {
+  int32_t count = 0;
+  if (tiny->base.params.trainable) sets[count++] = &tiny->base.params;
+  if (tiny->adapter.params.trainable) sets[count++] = &tiny->adapter.params;
+  sets[count++] = &tiny->head.params;
+  return count;
+}
+
+static status_t run_forward(tiny_t *tiny, bool keep) {
+  pass_images_t images = {.count = IMAGES, .patches = tiny->patches};
+  return pass_forward(tiny->pass, &tiny->role, &tiny->packed, &images, keep, NULL, NULL);
+}
+
+status_t tiny_loss(tiny_t *tiny, double *loss, double *logprobs, double *values) {
+  double own_logprobs[64], own_values[8];
+  if (!logprobs) logprobs = own_logprobs;
+  if (!values) values = own_values;
+  TRY(run_forward(tiny, false));
+  TRY(pass_logprobs(tiny->pass, tiny->n, tiny->rows, tiny->targets, SCALE, logprobs, NULL));
+  TRY(pass_scalars(tiny->pass, tiny->scalars, tiny->scalar_rows, values));
+  *loss = 0.0;
+  for (int32_t i = 0; i < tiny->n; i++) *loss -= tiny->weights[i] * logprobs[i];
+  for (int32_t i = 0; i < tiny->scalars; i++) *loss += tiny->scalar_weights[i] * values[i];
+  return STATUS_OK;
+}
+
+typedef struct {
+  const tiny_t *tiny;
+  double loss;
+} loss_context_t;
+
+static status_t weighted_loss(void *context, int64_t begin, int64_t count, const double *logprobs,
+                              const double *entropies, double *dlogprobs) {
+  loss_context_t *loss = context;
+  (void)entropies;
+  for (int64_t i = 0; i < count; i++) {
+    loss->loss -= loss->tiny->weights[begin + i] * logprobs[i];
+    dlogprobs[i] = -loss->tiny->weights[begin + i];
+  }
+  return STATUS_OK;
+}
+
+status_t tiny_gradients(tiny_t *tiny, double *loss) {
+  params_t *sets[3];
+  int32_t count = tiny_sets(tiny, sets);
+  for (int32_t s = 0; s < count; s++) TRY(params_zero_grad(sets[s]));
+  TRY(run_forward(tiny, true));
+  loss_context_t context = {.tiny = tiny};
+  double values[8];
+  TRY(pass_logprobs_backward(tiny->pass, tiny->n, tiny->rows, tiny->targets, SCALE, weighted_loss, &context));
+  TRY(pass_scalars(tiny->pass, tiny->scalars, tiny->scalar_rows, values));
+  TRY(pass_scalars_backward(tiny->pass, tiny->scalars, tiny->scalar_rows, tiny->scalar_weights));
+  TRY(pass_backward(tiny->pass, NULL, NULL));
+  *loss = context.loss;
+  for (int32_t i = 0; i < tiny->scalars; i++) *loss += tiny->scalar_weights[i] * values[i];
+  return STATUS_OK;
+}
