@@ -1,0 +1,221 @@
+#include "run/session.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "io/json.h"
+#include "parallel/watchdog.h"
+#include "perf/perf.h"
+#include "perf/report.h"
+#include "run/peaks.h"
+#include "run/stop.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+status_t session_path(const session_t *session, const char *name, char path[FILE_MAX_PATH]) {
+  return file_join(path, session->run_dir, name, NULL);
+}
+
+static status_t open_device(session_t *session, const device_entry_t *devices, int32_t count) {
+  const char *wanted = session->settings->parallel.device;
+  for (int32_t d = 0; d < count; d++)
+    if ((d == 0 && strcmp(wanted, "auto") == 0) || strcmp(wanted, devices[d].name) == 0)
+      return devices[d].create(&session->grid, session->settings, &session->device);
+  return error_set(STATUS_INPUT,
+                   "parallel.device = '%s' is not in this build (--version lists the devices); use 'auto'",
+                   wanted);
+}
+
+static status_t echo_settings(const session_t *session) {
+  char path[FILE_MAX_PATH], *text = NULL;
+  size_t n = 0;
+  TRY(session_path(session, "input.nml", path));
+  FILE *memory = open_memstream(&text, &n);
+  if (!memory) return error_set(STATUS_MEMORY, "no memory for the echo of the settings");
+  status_code_t status = settings_echo(session->settings, memory);
+  fclose(memory);
+  if (status == STATUS_OK) status = file_replace(path, text, n);
+  free(text);
+  return status;
+}
+
+static status_t open_log(const session_t *session) {
+  char path[FILE_MAX_PATH];
+  TRY(session_path(session, "log.txt", path));
+  return log_open(path);
+}
+
+static log_level_t level_of(const char *name) {
+  if (strcmp(name, "debug") == 0) return LOG_DEBUG;
+  if (strcmp(name, "warning") == 0) return LOG_WARNING;
+  return strcmp(name, "error") == 0 ? LOG_ERROR : LOG_INFO;
+}
+
+static status_t open_run(session_t *session) {
+  const settings_t *settings = session->settings;
+  rundir_use_t use = strcmp(settings->job.restart, "never") == 0 ? RUNDIR_NEW : RUNDIR_CONTINUE;
+  TRY(rundir_open(session->world, settings->job.run_dir, use, &session->rundir));
+  session->run_dir = rundir_path(session->rundir);
+  status_code_t status = STATUS_OK;
+  if (comm_rank(session->world) == 0) {
+    status = open_log(session);
+    if (status == STATUS_OK) status = echo_settings(session);
+  }
+  return comm_agree(session->world, status);
+}
+
+status_t session_open(comm_t *world, const settings_t *settings, const device_entry_t *devices, int32_t count,
+                      session_t *session) {
+  *session =
+      (session_t){.settings = settings, .world = world, .started = perf_now(), .last_look = perf_now()};
+  perf_reset();
+  log_set_level(level_of(settings->log.level));
+  stop_install();
+  TRY(open_run(session));
+  TRY(watchdog_start(world, settings->parallel.timeout));
+  TRY(grid_create(world, (int)settings->parallel.tp, (int)settings->parallel.threads, &session->grid));
+  TRY(comm_agree(world, open_device(session, devices, count)));
+  log_info("task       %s in %s", settings->job.task, session->run_dir);
+  log_info("device     %s (%s)", session->device->name, session->device->detail);
+  TRY(grid_describe(&session->grid));
+  perf_begin(REGION_SETUP);
+  status_code_t status = peaks_measure(session->device, &session->sgemm_flops, &session->stream_bytes);
+  perf_end(REGION_SETUP);
+  return status;
+}
+
+/* The table of all ranks, on rank 0. */
+static status_t write_report(session_t *session, const perf_counter_t *all) {
+  const perf_report_t report = {.all = all,
+                                .ranks = comm_size(session->world),
+                                .seconds = perf_now() - session->started,
+                                .peak_flops = session->sgemm_flops,
+                                .peak_bytes = session->stream_bytes};
+  char path[FILE_MAX_PATH], *text = NULL;
+  size_t n = 0;
+  FILE *memory = open_memstream(&text, &n);
+  if (!memory) return error_set(STATUS_MEMORY, "no memory for the performance table");
+  status_code_t status = perf_report_table(&report, memory);
+  fclose(memory);
+  if (status == STATUS_OK) log_info("\n%s", text);
+  free(text);
+  TRY(status);
+  TRY(session_path(session, "perf.json", path));
+  memory = open_memstream(&text, &n);
+  if (!memory) return error_set(STATUS_MEMORY, "no memory for perf.json");
+  status = perf_report_json(&report, memory);
+  fclose(memory);
+  if (status == STATUS_OK) status = file_replace(path, text, n);
+  free(text);
+  return status;
+}
+
+static status_t report(session_t *session) {
+  perf_counter_t mine[REGION_COUNT], *all = NULL;
+  int size = comm_size(session->world);
+  perf_snapshot(mine);
+  TRY(memory_alloc(&all, ARENA_OTHER, (size_t)size * REGION_COUNT, sizeof *all));
+  status_code_t status = comm_allgather(session->world, mine, all, sizeof mine, COMM_BYTE);
+  if (status == STATUS_OK && comm_rank(session->world) == 0) status = write_report(session, all);
+  memory_free(all);
+  return status;
+}
+
+static void log_memory(void) {
+  size_t total = 0;
+  for (int a = 0; a < ARENA_COUNT; a++)
+    total += memory_usage((arena_t)a).peak;
+  log_info("memory     peak per arena of rank 0, MB (sum %.1f):", 1e-6 * (double)total);
+  for (int a = 0; a < ARENA_COUNT; a++) {
+    memory_usage_t usage = memory_usage((arena_t)a);
+    if (usage.peak > 100000) log_info("             %-12s %10.1f", usage.name, 1e-6 * (double)usage.peak);
+  }
+}
+
+void session_close(session_t *session, status_code_t status) {
+  if (session->rundir && session->device && (status == STATUS_OK || status == STATUS_STOPPED)) {
+    log_memory();
+    if (report(session) != STATUS_OK)
+      log_warning("the performance table could not be written: %s", error_message());
+  }
+  if (status == STATUS_OK)
+    log_info("DONE       %.1f s", perf_now() - session->started);
+  else if (status == STATUS_STOPPED)
+    log_info("STOPPED    cleanly after %.1f s: start again with the same command",
+             perf_now() - session->started);
+  watchdog_stop();
+  if (session->device) device_free(session->device);
+  if (session->grid.world) grid_free(&session->grid);
+  rundir_close(session->rundir);
+  log_close();
+  *session = (session_t){0};
+}
+
+/* Why rank 0, or any rank by its signal, wants to stop; NULL if nothing does. */
+static status_t stop_reason(session_t *session, double reserve, const char **reason) {
+  double now = perf_now(), max_seconds = session->settings->job.max_seconds;
+  bool exit_seen;
+  if (now - session->last_look > session->longest_step) session->longest_step = now - session->last_look;
+  session->last_look = now;
+  *reason = NULL;
+  TRY(rundir_poll(session->rundir, &exit_seen));
+  if (stop_signal()) *reason = "a signal asks to stop";
+  if (exit_seen) *reason = "the file EXIT asks to stop";
+  if (max_seconds > 0.0 && now - session->started + session->longest_step + reserve > max_seconds)
+    *reason = "job.max_seconds is nearly used up";
+  return STATUS_OK;
+}
+
+status_t session_stop(session_t *session, double reserve, bool *stop) {
+  const char *reason;
+  TRY(stop_reason(session, reserve, &reason));
+  TRY(comm_any(session->world, reason != NULL, stop));
+  if (*stop) log_info("stopping   %s", reason ? reason : "another rank was asked to stop");
+  return STATUS_OK;
+}
+
+void metrics_add(metrics_t *metrics, const char *name, double value) {
+  if (metrics->count == METRICS_MAX) return;
+  metrics->names[metrics->count] = name;
+  metrics->values[metrics->count++] = value;
+}
+
+double metrics_value(const metrics_t *metrics, const char *name) {
+  for (int32_t i = 0; i < metrics->count; i++)
+    if (strcmp(metrics->names[i], name) == 0) return metrics->values[i];
+  return 0.0;
+}
+
+static status_t metrics_line(const session_t *session, const metrics_t *metrics, char **line) {
+  json_writer_t *writer;
+  TRY(json_writer_create(NULL, &writer));
+  json_write_object_begin(writer);
+  json_write_key(writer, "step");
+  json_write_int(writer, metrics->step);
+  json_write_key(writer, "seconds");
+  json_write_real(writer, perf_now() - session->started);
+  for (int32_t i = 0; i < metrics->count; i++) {
+    json_write_key(writer, metrics->names[i]);
+    json_write_real(writer, metrics->values[i]);
+  }
+  json_write_object_end(writer);
+  return json_writer_finish(writer, line, NULL);
+}
+
+status_t session_log(session_t *session, const metrics_t *metrics, bool shown) {
+  if (comm_rank(session->world) != 0) return STATUS_OK;
+  char *line;
+  TRY(metrics_line(session, metrics, &line));
+  status_code_t status = rundir_metrics_append(session->rundir, line);
+  memory_free(line);
+  TRY(status);
+  if (!shown) return STATUS_OK;
+  char text[1024];
+  int used = snprintf(text, sizeof text, "step %6lld", (long long)metrics->step);
+  for (int32_t i = 0; i < metrics->count && used < (int)sizeof text - 64; i++)
+    used += snprintf(text + used, sizeof text - (size_t)used, " | %s %.4g", metrics->names[i],
+                     metrics->values[i]);
+  log_info("%s", text);
+  return STATUS_OK;
+}

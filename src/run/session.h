@@ -1,0 +1,62 @@
+/* What every task runs in: settings, grid, device, run directory, metrics, stop requests, and the performance
+ * table at the end. */
+#ifndef RUN_SESSION_H
+#define RUN_SESSION_H
+
+#include "input/settings.h"
+#include "io/rundir.h"
+#include "parallel/grid.h"
+#include "tensor/device.h"
+
+/* A device that main offers. */
+typedef struct {
+  const char *name; /* parallel.device */
+  status_t (*create)(const grid_t *grid, const settings_t *settings, device_t **out);
+} device_entry_t;
+
+typedef struct {
+  const settings_t *settings;
+  comm_t *world;
+  grid_t grid;
+  device_t *device;
+  rundir_t *rundir;
+  const char *run_dir;
+  double started;      /* perf_now() */
+  double longest_step; /* seconds between two looks for stop requests, for job.max_seconds */
+  double last_look;
+  double sgemm_flops, stream_bytes; /* this rank's measured peaks, per second */
+} session_t;
+
+/* Makes grid, device and run directory (locked, input echoed, log opened), starts the watchdog and takes over
+ * the stop signals. DEVICES (count): the first is what 'auto' means. Collective on WORLD. Close with
+ * session_close, also where it failed. */
+status_t session_open(comm_t *world, const settings_t *settings, const device_entry_t *devices, int32_t count,
+                      session_t *session);
+
+/* Logs and stores the performance table, and the last line: DONE, or the reason of STATUS. Collective while
+ * STATUS is OK or STOPPED; local otherwise. */
+void session_close(session_t *session, status_code_t status);
+
+/* *STOP on all ranks if the run should end now: a signal, the file EXIT, or job.max_seconds nearly used up
+ * (the longest time between two looks, and RESERVE seconds for what is still to be written, are left).
+ * Collective on the world. */
+status_t session_stop(session_t *session, double reserve, bool *stop);
+
+/* One logged step: rank 0 writes it to metrics.jsonl, TensorBoard events and, if SHOWN, the log. Names as in
+ * the documentation ("ppo/loss/policy"). */
+enum { METRICS_MAX = 64 };
+typedef struct {
+  int64_t step;
+  int32_t count;
+  const char *names[METRICS_MAX];
+  double values[METRICS_MAX];
+} metrics_t;
+void metrics_add(metrics_t *metrics, const char *name, double value);
+/* The value called NAME, 0 if it is not there. */
+double metrics_value(const metrics_t *metrics, const char *name);
+status_t session_log(session_t *session, const metrics_t *metrics, bool shown);
+
+/* A path below the run directory, in a buffer of FILE_MAX_PATH. Errors: STATUS_INPUT where it is too long. */
+status_t session_path(const session_t *session, const char *name, char path[FILE_MAX_PATH]);
+
+#endif

@@ -1,0 +1,35 @@
+/* Where a task's samples come from: a dataset with its loader, and the settings that say how samples become
+ * sequences. */
+#ifndef RUN_SOURCE_H
+#define RUN_SOURCE_H
+
+#include "data/loader.h"
+#include "data/order.h"
+#include "text/conversation.h"
+#include "run/models.h"
+
+typedef struct {
+  dataset_t *dataset;
+  loader_t *loader;
+  const tokenizer_t *tokenizer;
+  template_t template;
+  image_aspect_t aspect;
+  int32_t max_len;
+  bool skip_bad;
+  int64_t skipped; /* bad samples met by this rank */
+} source_t;
+
+/* Opens PATH (of the setting SETTING, for messages). Collective. Close with source_close. */
+status_t source_open(session_t *session, const model_t *model, const char *setting, const char *path,
+                     source_t *out);
+void source_close(source_t *source);
+
+/* Training sequence of dataset row ROW. A bad sample is an error that names it or, where data.bad_sample =
+ * 'skip', an empty sequence, counted and reported. Local. */
+status_t source_sequence(source_t *source, int64_t row, sequence_t *sequence, int64_t *image);
+
+/* Turns STATUS of working on ROW into an error that names the sample or, where bad samples are skipped,
+ * reports it and returns STATUS_OK. Local. */
+status_t source_bad_sample(source_t *source, int64_t row, const char *id, status_code_t status);
+
+#endif

@@ -1,0 +1,114 @@
+#include "train/loop.h"
+
+#include "base/log.h"
+#include "io/checkpoint.h"
+#include "perf/perf.h"
+
+#include <math.h>
+#include <stdio.h>
+
+int64_t loop_steps(int64_t steps, int64_t epochs, int64_t count, int64_t batch) {
+  if (steps > 0) return steps;
+  return (epochs * count + batch - 1) / batch;
+}
+
+static status_t restart(session_t *session, loop_t *loop) {
+  char path[FILE_MAX_PATH];
+  bool found;
+  loop->state.step = 0;
+  loop->state.best = -INFINITY;
+  loop->state.best_step = -1;
+  TRY(resume_find(session, path, &found));
+  if (!found) return STATUS_OK;
+  TRY(loop->reload(loop->context, path));
+  return resume_load(session, path, &loop->state);
+}
+
+static status_t save(session_t *session, loop_t *loop) {
+  return resume_save(session, &loop->contents, &loop->state);
+}
+
+/* *DONE: patience is used up. A checkpoint of the best so far is kept whatever checkpoint.every says. */
+static status_t evaluate(session_t *session, loop_t *loop, metrics_t *metrics, bool *saved, bool *done) {
+  const settings_t *settings = session->settings;
+  int64_t every = settings->eval.every, step = loop->state.step;
+  *done = false;
+  if (!loop->evaluate || every == 0 || step % every != 0) return STATUS_OK;
+  double score;
+  perf_begin(REGION_EVALUATE);
+  status_code_t status = loop->evaluate(loop->context, step, metrics, &score);
+  perf_end(REGION_EVALUATE);
+  TRY(status);
+  if (score > loop->state.best) {
+    loop->state.best = score;
+    loop->state.best_step = step;
+    if (!settings->eval.keep_best) return STATUS_OK;
+    TRY(save(session, loop));
+    *saved = true;
+    return checkpoint_mark_best(session->world, session->run_dir, step);
+  }
+  int64_t waited = (step - loop->state.best_step) / every;
+  *done = settings->eval.patience > 0 && waited >= settings->eval.patience;
+  if (*done)
+    log_info("early stop after step %lld: no better evaluation since step %lld (eval.patience = %lld)",
+             (long long)step, (long long)loop->state.best_step, (long long)settings->eval.patience);
+  return STATUS_OK;
+}
+
+static status_t one_step(session_t *session, loop_t *loop, bool *done) {
+  const settings_t *settings = session->settings;
+  int64_t step = loop->state.step + 1;
+  metrics_t metrics = {.step = step};
+  double begin = perf_now();
+  TRY(loop->update(loop->context, step, schedule_lr(&loop->schedule, step), &metrics));
+  metrics_add(&metrics, "step_seconds", perf_now() - begin);
+  loop->state.step = step;
+  bool saved = false;
+  TRY(evaluate(session, loop, &metrics, &saved, done));
+  bool last = step == loop->total || *done;
+  int64_t every = settings->log.every > 0 ? settings->log.every : 1;
+  TRY(comm_agree(session->world, session_log(session, &metrics, step % every == 0 || last)));
+  log_progress(loop->label, step, loop->total, "steps", NULL);
+  if (!saved && !last && settings->checkpoint.every > 0 && step % settings->checkpoint.every == 0)
+    TRY(save(session, loop));
+  return STATUS_OK;
+}
+
+static status_t stop_here(session_t *session, loop_t *loop) {
+  TRY(save(session, loop));
+  return error_set(STATUS_STOPPED, "stopped after step %lld of %lld", (long long)loop->state.step,
+                   (long long)loop->total);
+}
+
+/* The result: of the last step, or of the best one. */
+static status_t finish(session_t *session, loop_t *loop) {
+  char path[FILE_MAX_PATH];
+  TRY(save(session, loop));
+  if (session->settings->eval.keep_best && loop->state.best_step >= 0 &&
+      loop->state.best_step != loop->state.step) {
+    TRY(checkpoint_path(path, session->run_dir, loop->state.best_step));
+    log_info("result     is step %lld, the best evaluation", (long long)loop->state.best_step);
+    TRY(loop->reload(loop->context, path));
+  }
+  TRY(session_path(session, "model.h5", path));
+  perf_begin(REGION_CHECKPOINT);
+  status_code_t status = store_write(session->world, path, &loop->contents);
+  perf_end(REGION_CHECKPOINT);
+  TRY(status);
+  log_info("result     %s", path);
+  return STATUS_OK;
+}
+
+status_t loop_run(session_t *session, loop_t *loop) {
+  bool done = false;
+  TRY(restart(session, loop));
+  while (loop->state.step < loop->total && !done) {
+    bool stop;
+    TRY(session_stop(session, 0.0, &stop));
+    if (stop) return stop_here(session, loop);
+    status_code_t status = one_step(session, loop, &done);
+    if (status == STATUS_STOPPED) return stop_here(session, loop);
+    TRY(status);
+  }
+  return finish(session, loop);
+}

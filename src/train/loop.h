@@ -1,0 +1,34 @@
+/* The loop around the updates of any training task: restart, learning rate, metrics, periodic evaluation,
+ * checkpoints, stop requests, result. */
+#ifndef TRAIN_LOOP_H
+#define TRAIN_LOOP_H
+
+#include "train/resume.h"
+#include "train/schedule.h"
+
+typedef struct {
+  const char *label; /* in progress lines */
+  int64_t total;     /* steps */
+  schedule_t schedule;
+  store_contents_t contents; /* of checkpoints and of model.h5 */
+  resume_state_t state;      /* optimizer, set_names, sets, set_count are given */
+  void *context;
+  /* Step STEP (from 1) at learning rate LR; adds what is logged. STATUS_STOPPED ends the run before the step
+   * counts. Collective. */
+  status_t (*update)(void *context, int64_t step, double lr, metrics_t *metrics);
+  /* Periodic evaluation (eval.every): adds what is logged, and *SCORE, of which more is better. NULL: none.
+   * Collective. */
+  status_t (*evaluate)(void *context, int64_t step, metrics_t *metrics, double *score);
+  /* Loads the weights of what is trained from the checkpoint PATH. Collective. */
+  status_t (*reload)(void *context, const char *path);
+} loop_t;
+
+/* Steps of EPOCHS epochs over COUNT samples in batches of BATCH, or STEPS if that is not 0. */
+int64_t loop_steps(int64_t steps, int64_t epochs, int64_t count, int64_t batch);
+
+/* Continues from a checkpoint if job.restart says so, runs to the end, and writes model.h5 (of the best
+ * evaluation where eval.keep_best). Returns STATUS_STOPPED after a clean stop, with a checkpoint written.
+ * Collective. */
+status_t loop_run(session_t *session, loop_t *loop);
+
+#endif

@@ -1,0 +1,245 @@
+#include "train/resume.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "io/checkpoint.h"
+#include "perf/perf.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *const state_names[OPTIMIZER_STATES] = {"master", "m", "v"};
+
+/* Items of the optimiser's state: for each set, weight and state one, of this rank's piece or none. */
+typedef struct {
+  char **paths;
+  float **values;
+  weights_item_t *items;
+  int64_t count;
+} pieces_t;
+
+static void pieces_free(pieces_t *pieces) {
+  for (int64_t i = 0; i < pieces->count; i++) {
+    if (pieces->paths) memory_free(pieces->paths[i]);
+    if (pieces->values) memory_free(pieces->values[i]);
+  }
+  memory_free(pieces->paths);
+  memory_free(pieces->values);
+  memory_free(pieces->items);
+  *pieces = (pieces_t){0};
+}
+
+static const optimizer_piece_t *find_piece(const optimizer_piece_t *pieces, int32_t count, int32_t set,
+                                           const param_t *param) {
+  for (int32_t i = 0; i < count; i++)
+    if (pieces[i].set == set && pieces[i].param == param) return &pieces[i];
+  return NULL;
+}
+
+/* Describes one state of one weight, with room for this rank's piece of it. */
+static status_t add_item(pieces_t *pieces, const char *set_name, const param_t *param, int state,
+                         const optimizer_piece_t *piece) {
+  int64_t i = pieces->count;
+  size_t n = strlen(set_name) + strlen(param->name) + 32;
+  TRY(memory_alloc(&pieces->paths[i], ARENA_IO, n, 1));
+  pieces->count++;
+  snprintf(pieces->paths[i], n, "/optimizer/%s/%s/%s", set_name, param->name, state_names[state]);
+  const partition_t *part = &param->partition;
+  weights_item_t *item = &pieces->items[i];
+  *item = (weights_item_t){.path = pieces->paths[i],
+                           .ndim = param->ndim,
+                           .dtype = DTYPE_F32,
+                           .rows = part->rows,
+                           .cols = part->cols,
+                           .col_begin = part->col_begin,
+                           .col_count = part->col_count};
+  memcpy(item->shape, param->shape, sizeof item->shape);
+  if (!piece) return STATUS_OK;
+  TRY(memory_alloc(&pieces->values[i], ARENA_IO, (size_t)(piece->rows * part->local_cols), sizeof(float)));
+  item->row_begin = part->row_begin + piece->first_row;
+  item->row_count = piece->rows;
+  item->stride = part->local_cols;
+  item->data = pieces->values[i];
+  item->mine = part->replica == 0;
+  return STATUS_OK;
+}
+
+static int64_t most_items(const resume_state_t *state) {
+  int64_t count = 0;
+  for (int32_t s = 0; s < state->set_count; s++)
+    count += (int64_t)state->sets[s]->count * OPTIMIZER_STATES;
+  return count;
+}
+
+/* Walks all states of all trained weights in one order on all ranks; READ copies the optimiser's values to
+ * the items. */
+static status_t collect(const resume_state_t *state, bool read, optimizer_piece_t *list, pieces_t *pieces) {
+  int32_t count = optimizer_piece_count(state->optimizer);
+  size_t most = (size_t)most_items(state);
+  for (int32_t i = 0; i < count; i++)
+    list[i] = optimizer_piece(state->optimizer, i);
+  TRY(memory_alloc(&pieces->paths, ARENA_IO, most, sizeof *pieces->paths));
+  TRY(memory_alloc(&pieces->values, ARENA_IO, most, sizeof *pieces->values));
+  TRY(memory_alloc(&pieces->items, ARENA_IO, most, sizeof *pieces->items));
+  for (int32_t s = 0; s < state->set_count; s++)
+    for (int32_t i = 0; i < state->sets[s]->count; i++) {
+      const param_t *param = &state->sets[s]->items[i];
+      if (!param->trainable) continue;
+      const optimizer_piece_t *piece = find_piece(list, count, s, param);
+      for (int k = 0; k < OPTIMIZER_STATES; k++) {
+        TRY(add_item(pieces, state->set_names[s], param, k, piece));
+        if (piece && read)
+          TRY(optimizer_read(state->optimizer, piece, (optimizer_state_t)k,
+                             pieces->values[pieces->count - 1]));
+      }
+    }
+  return STATUS_OK;
+}
+
+static status_t collect_pieces(const resume_state_t *state, bool read, pieces_t *pieces) {
+  optimizer_piece_t *list;
+  TRY(memory_alloc(&list, ARENA_IO, (size_t)optimizer_piece_count(state->optimizer) + 1, sizeof *list));
+  status_code_t status = collect(state, read, list, pieces);
+  memory_free(list);
+  return status;
+}
+
+typedef struct {
+  const session_t *session;
+  const resume_state_t *state;
+} annotation_t;
+
+static status_t annotate(h5_file_t *file, void *context) {
+  const annotation_t *annotation = context;
+  const session_t *session = annotation->session;
+  const resume_state_t *state = annotation->state;
+  const int64_t layout[2] = {session->grid.dp_size, session->grid.tp_size};
+  int64_t optimizer_step = optimizer_steps(state->optimizer);
+  TRY(h5_create_group(file, "/state"));
+  TRY(h5_attr_write_i64(file, "/state", "step", &state->step, 1));
+  TRY(h5_attr_write_i64(file, "/state", "optimizer_steps", &optimizer_step, 1));
+  TRY(h5_attr_write_i64(file, "/state", "seed", &session->settings->job.seed, 1));
+  TRY(h5_attr_write_i64(file, "/state", "best_step", &state->best_step, 1));
+  TRY(h5_attr_write_f64(file, "/state", "best", &state->best, 1));
+  TRY(h5_attr_write_text(file, "/state", "task", session->settings->job.task));
+  return h5_attr_write_i64(file, "/state", "layout", layout, 2);
+}
+
+static status_t save(session_t *session, const store_contents_t *contents, const resume_state_t *state) {
+  pieces_t pieces = {0};
+  annotation_t annotation = {session, state};
+  status_code_t status = comm_agree(session->world, collect_pieces(state, true, &pieces));
+  if (status == STATUS_OK) {
+    store_contents_t all = *contents;
+    all.extra = pieces.items;
+    all.extra_count = pieces.count;
+    all.annotate = annotate;
+    all.context = &annotation;
+    status = store_checkpoint(session->world, session->run_dir, state->step, &all,
+                              session->settings->checkpoint.keep);
+  }
+  pieces_free(&pieces);
+  return status;
+}
+
+status_t resume_save(session_t *session, const store_contents_t *contents, const resume_state_t *state) {
+  perf_begin(REGION_CHECKPOINT);
+  status_code_t status = save(session, contents, state);
+  perf_end(REGION_CHECKPOINT);
+  return status;
+}
+
+status_t resume_find(session_t *session, char path[FILE_MAX_PATH], bool *found) {
+  const char *restart = session->settings->job.restart;
+  int64_t step;
+  *found = false;
+  if (strcmp(restart, "never") == 0) return STATUS_OK;
+  if (strcmp(restart, "auto") == 0)
+    return checkpoint_find(session->world, session->run_dir, CHECKPOINT_OR_PREVIOUS, STORE_FORMAT,
+                           STORE_VERSION, path, &step, found);
+  TRY(file_join(path, restart, NULL, NULL));
+  *found = true;
+  return STATUS_OK;
+}
+
+static status_t read_state(weights_file_t *file, const session_t *session, resume_state_t *state) {
+  h5_file_t *h5 = weights_h5(file);
+  int64_t steps;
+  char *task;
+  TRY(h5_attr_read_text(h5, "/state", "task", &task));
+  bool same = strcmp(task, session->settings->job.task) == 0;
+  status_code_t status =
+      same ? STATUS_OK
+           : error_set(STATUS_DATA,
+                       "%s is a checkpoint of task '%s', this run's task is '%s'; use another job.run_dir",
+                       h5_path(h5), task, session->settings->job.task);
+  memory_free(task);
+  TRY(status);
+  TRY(h5_attr_read_i64(h5, "/state", "step", &state->step, 1));
+  TRY(h5_attr_read_i64(h5, "/state", "optimizer_steps", &steps, 1));
+  TRY(h5_attr_read_i64(h5, "/state", "best_step", &state->best_step, 1));
+  TRY(h5_attr_read_f64(h5, "/state", "best", &state->best, 1));
+  optimizer_set_steps(state->optimizer, steps);
+  return STATUS_OK;
+}
+
+static status_t read_pieces(weights_file_t *file, const pieces_t *pieces) {
+  weights_request_t *requests;
+  int64_t count = 0;
+  TRY(memory_alloc(&requests, ARENA_IO, (size_t)pieces->count + 1, sizeof *requests));
+  for (int64_t i = 0; i < pieces->count; i++) {
+    const weights_item_t *item = &pieces->items[i];
+    if (!pieces->values[i]) continue;
+    requests[count++] = (weights_request_t){.path = item->path,
+                                            .rows = item->rows,
+                                            .cols = item->cols,
+                                            .row_begin = item->row_begin,
+                                            .row_count = item->row_count,
+                                            .col_begin = item->col_begin,
+                                            .col_count = item->col_count,
+                                            .stride = item->stride,
+                                            .data = pieces->values[i]};
+  }
+  status_code_t status = weights_read(file, requests, count);
+  memory_free(requests);
+  return status;
+}
+
+/* Items come in the order of collect: find each one's piece again and hand its values over. */
+static status_t hand_over(resume_state_t *state, const pieces_t *pieces) {
+  int64_t i = 0;
+  int32_t count = optimizer_piece_count(state->optimizer);
+  for (int32_t s = 0; s < state->set_count; s++)
+    for (int32_t p = 0; p < state->sets[s]->count; p++) {
+      const param_t *param = &state->sets[s]->items[p];
+      if (!param->trainable) continue;
+      for (int32_t q = 0; q < count; q++) {
+        optimizer_piece_t piece = optimizer_piece(state->optimizer, q);
+        if (piece.set != s || piece.param != param) continue;
+        for (int k = 0; k < OPTIMIZER_STATES; k++)
+          TRY(optimizer_write(state->optimizer, &piece, (optimizer_state_t)k, pieces->values[i + k]));
+      }
+      i += OPTIMIZER_STATES;
+    }
+  return STATUS_OK;
+}
+
+static status_t load(weights_file_t *file, session_t *session, resume_state_t *state) {
+  pieces_t pieces = {0};
+  TRY(comm_agree(session->world, read_state(file, session, state)));
+  status_code_t status = comm_agree(session->world, collect_pieces(state, false, &pieces));
+  if (status == STATUS_OK) status = read_pieces(file, &pieces);
+  if (status == STATUS_OK) status = hand_over(state, &pieces);
+  pieces_free(&pieces);
+  return comm_agree(session->world, status);
+}
+
+status_t resume_load(session_t *session, const char *path, resume_state_t *state) {
+  weights_file_t *file;
+  TRY(weights_open(session->world, path, STORE_FORMAT, STORE_VERSION, &file));
+  status_code_t status = load(file, session, state);
+  weights_close(file);
+  TRY(status);
+  log_info("restart    from %s after step %lld", path, (long long)state->step);
+  return comm_agree(session->world, rundir_metrics_rewind(session->rundir, state->step));
+}

@@ -1,0 +1,297 @@
+#include "train/supervised.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "perf/perf.h"
+#include "run/batch.h"
+#include "train/loop.h"
+#include "run/source.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct {
+  session_t *session;
+  model_t model;
+  train_mode_t mode;
+  adapter_t adapter;     /* mode TRAIN_LORA */
+  source_t source, held; /* held: eval.dataset */
+  order_t order;
+  optimizer_t *optimizer;
+  role_t role;
+  int32_t batch_size;
+  int64_t *rows; /* (batch_size): dataset rows of the batch being built */
+  batch_t next;  /* of step NEXT_STEP, prepared while the one before is worked on */
+  int64_t next_step;
+  int64_t total;
+} supervised_t;
+
+/* Sums over one batch, per sample, so that they can be added in sample order on any layout. */
+typedef struct {
+  double *loss, *hits; /* (n) */
+} sample_sums_t;
+
+typedef struct {
+  source_t *source;
+  const int64_t *rows;
+} build_context_t;
+
+static status_t build(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
+  const build_context_t *build_context = context;
+  return source_sequence(build_context->source, build_context->rows[i], sequence, image);
+}
+
+static status_t make_batch(supervised_t *task, source_t *source, const int64_t *rows, int32_t n,
+                           batch_t *batch) {
+  build_context_t context = {source, rows};
+  return batch_create(&task->session->grid, source->loader, &task->model.base.config, source->aspect, n, 1,
+                      task->session->settings->optim.micro_tokens, build, &context, batch);
+}
+
+/* Prepares the batch of STEP. */
+static status_t prepare_step(supervised_t *task, int64_t step) {
+  task->next_step = step;
+  TRY(order_rows(&task->order, (step - 1) * task->batch_size, task->batch_size, task->rows));
+  return make_batch(task, &task->source, task->rows, task->batch_size, &task->next);
+}
+
+typedef struct {
+  const micro_t *micro;
+  const int32_t *owner;
+  double scale; /* 1 / learnt tokens of the whole batch */
+  sample_sums_t sums;
+} loss_context_t;
+
+static status_t cross_entropy(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
+  const loss_context_t *loss = context;
+  for (int64_t i = 0; i < chunk->count; i++) {
+    int32_t sample = loss->micro->which[loss->owner[chunk->begin + i]];
+    loss->sums.loss[sample] -= chunk->logprobs[i];
+    loss->sums.hits[sample] += chunk->hits[i];
+    dlogprobs[i] = -loss->scale;
+  }
+  return STATUS_OK;
+}
+
+static status_t layer_done(void *context, int32_t layer) {
+  return optimizer_layer_done(context, 0, layer);
+}
+
+/* Forward and, where TRAINED, backward over one micro-batch. */
+static status_t run_micro(supervised_t *task, batch_t *batch, int32_t index, bool trained,
+                          const float *patches, double scale, sample_sums_t sums) {
+  const micro_t *micro = &batch->micro[index];
+  pass_images_t images = {.count = micro->image_count, .patches = patches};
+  perf_begin(REGION_FORWARD);
+  status_code_t status =
+      pass_forward(task->model.pass, &task->role, &micro->packed, &images, trained, NULL, NULL);
+  perf_end(REGION_FORWARD);
+  TRY(status);
+  int32_t *rows, *targets, *owner, n;
+  TRY(micro_targets(&batch->plan, micro, &rows, &targets, &owner, &n));
+  loss_context_t loss = {.micro = micro, .owner = owner, .scale = scale, .sums = sums};
+  bool last = index == batch->plan.micro_count - 1;
+  if (trained) {
+    perf_begin(REGION_BACKWARD);
+    status = pass_logprobs_backward(task->model.pass, n, rows, targets, 1.0, cross_entropy, &loss);
+    if (status == STATUS_OK)
+      status = pass_backward(task->model.pass, last ? layer_done : NULL, task->optimizer);
+    perf_end(REGION_BACKWARD);
+  } else {
+    double *logprobs;
+    status = memory_alloc(&logprobs, ARENA_OTHER, (size_t)n, sizeof *logprobs);
+    if (status == STATUS_OK) status = pass_logprobs(task->model.pass, n, rows, targets, 1.0, logprobs, NULL);
+    for (int32_t i = 0; i < n && status == STATUS_OK; i++)
+      sums.loss[micro->which[owner[i]]] -= logprobs[i];
+    memory_free(logprobs);
+  }
+  memory_free(rows);
+  return status;
+}
+
+/* All micro-batches of this group; then sums of all groups. LOSS and HITS: totals in sample order. */
+static status_t run_batch(supervised_t *task, batch_t *batch, bool trained, double *loss, double *hits,
+                          int64_t *learnt) {
+  const plan_t *plan = &batch->plan;
+  double *block;
+  TRY(memory_alloc(&block, ARENA_OTHER, 2 * (size_t)plan->n, sizeof *block));
+  sample_sums_t sums = {block, block + plan->n};
+  *learnt = 0;
+  for (int32_t i = 0; i < plan->n; i++)
+    *learnt += plan->learnt[i];
+  status_code_t status = STATUS_OK;
+  for (int32_t m = 0; m < plan->micro_count && status == STATUS_OK; m++) {
+    float *patches;
+    status = batch_patches(batch, m, &task->model.base.config, &patches);
+    if (status == STATUS_OK)
+      status = run_micro(task, batch, m, trained, patches, *learnt > 0 ? 1.0 / (double)*learnt : 0.0, sums);
+    memory_free(patches);
+  }
+  perf_begin(REGION_IMBALANCE);
+  if (status == STATUS_OK)
+    status = comm_allreduce(task->session->grid.dp, block, 2 * (size_t)plan->n, COMM_F64, COMM_SUM);
+  perf_end(REGION_IMBALANCE);
+  *loss = *hits = 0.0;
+  for (int32_t i = 0; i < plan->n; i++) {
+    *loss += sums.loss[i];
+    *hits += sums.hits[i];
+  }
+  memory_free(block);
+  return status;
+}
+
+static status_t check_finite(double loss, int64_t step) {
+  if (isfinite(loss)) return STATUS_OK;
+  return error_set(STATUS_NUMERIC,
+                   "the loss of step %lld is %g; the weights were not changed. Lower optim.lr, or look for a "
+                   "broken sample",
+                   (long long)step, loss);
+}
+
+static status_t update(void *context, int64_t step, double lr, metrics_t *metrics) {
+  supervised_t *task = context;
+  if (task->next_step != step) {
+    batch_free(&task->next);
+    TRY(prepare_step(task, step));
+  }
+  batch_t batch = task->next;
+  task->next = (batch_t){0};
+  task->next_step = 0;
+  double loss, hits, norms[2];
+  int64_t learnt = 0;
+  status_code_t status = step < task->total ? prepare_step(task, step + 1) : STATUS_OK;
+  if (status == STATUS_OK) status = run_batch(task, &batch, true, &loss, &hits, &learnt);
+  batch_free(&batch);
+  TRY(status);
+  double mean = learnt > 0 ? loss / (double)learnt : 0.0;
+  TRY(check_finite(mean, step));
+  TRY(optimizer_step(task->optimizer, lr, norms));
+  metrics_add(metrics, "sft/loss", mean);
+  metrics_add(metrics, "sft/accuracy", learnt > 0 ? hits / (double)learnt : 0.0);
+  metrics_add(metrics, "sft/lr", lr);
+  metrics_add(metrics, "sft/grad_norm", norms[1]);
+  metrics_add(metrics, "sft/tokens", (double)learnt);
+  return STATUS_OK;
+}
+
+/* Mean loss per learnt token over all of eval.dataset. */
+static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double *score) {
+  supervised_t *task = context;
+  int64_t count = dataset_info(task->held.dataset).samples, learnt = 0,
+          limit = task->session->settings->eval.limit;
+  if (limit > 0 && limit < count) count = limit;
+  double loss = 0.0;
+  int64_t *rows;
+  (void)step;
+  TRY(memory_alloc(&rows, ARENA_OTHER, (size_t)task->batch_size, sizeof *rows));
+  status_code_t status = STATUS_OK;
+  for (int64_t begin = 0; begin < count && status == STATUS_OK; begin += task->batch_size) {
+    int32_t n = (int32_t)(count - begin < task->batch_size ? count - begin : task->batch_size);
+    for (int32_t i = 0; i < n; i++)
+      rows[i] = begin + i;
+    batch_t batch;
+    double batch_loss, hits;
+    int64_t batch_learnt;
+    status = make_batch(task, &task->held, rows, n, &batch);
+    if (status != STATUS_OK) break;
+    status = run_batch(task, &batch, false, &batch_loss, &hits, &batch_learnt);
+    batch_free(&batch);
+    loss += batch_loss;
+    learnt += batch_learnt;
+  }
+  memory_free(rows);
+  TRY(status);
+  double mean = learnt > 0 ? loss / (double)learnt : 0.0;
+  metrics_add(metrics, "eval/loss", mean);
+  *score = -mean;
+  return STATUS_OK;
+}
+
+/* The one trained set: the adapter, or the base. */
+static params_t *trained_set(supervised_t *task) {
+  return task->mode == TRAIN_LORA ? &task->adapter.params : &task->model.base.params;
+}
+
+static status_t reload(void *context, const char *path) {
+  supervised_t *task = context;
+  const char *prefix = task->mode == TRAIN_LORA ? "/adapters/default/" : "/weights/";
+  return store_load_params(task->session->world, path, prefix, trained_set(task));
+}
+
+/* LoRA: the adapter that model.adapter names, or a new one. Otherwise the base itself. */
+static status_t open_trained(supervised_t *task) {
+  session_t *session = task->session;
+  task->mode = settings_train_mode(session->settings);
+  if (task->mode != TRAIN_LORA) return base_set_trainable(&task->model.base, task->mode);
+  bool found;
+  TRY(model_settings_adapter(session, &task->model, &task->adapter, &found));
+  if (!found) TRY(model_new_adapter(session, &task->model, "default", &task->adapter));
+  task->role.adapter = &task->adapter;
+  return params_train_all(&task->adapter.params);
+}
+
+static status_t open_data(supervised_t *task) {
+  session_t *session = task->session;
+  const settings_t *settings = session->settings;
+  int64_t *rows, count;
+  TRY(source_open(session, &task->model, "data.dataset", settings->data.dataset, &task->source));
+  TRY(dataset_rows(task->source.dataset, false, &rows, &count));
+  if (settings->data.limit > 0 && settings->data.limit < count) count = settings->data.limit;
+  status_code_t status = order_create((uint64_t)settings->job.seed, true, rows, count, &task->order);
+  memory_free(rows);
+  TRY(status);
+  task->batch_size = (int32_t)settings->optim.batch;
+  TRY(memory_alloc(&task->rows, ARENA_DATA, (size_t)task->batch_size, sizeof *task->rows));
+  task->total = loop_steps(settings->optim.steps, settings->optim.epochs, count, task->batch_size);
+  if (!*settings->eval.dataset) return STATUS_OK;
+  return source_open(session, &task->model, "eval.dataset", settings->eval.dataset, &task->held);
+}
+
+static status_t run(supervised_t *task) {
+  session_t *session = task->session;
+  const settings_t *settings = session->settings;
+  TRY(model_from_settings(session, &task->model));
+  task->role = (role_t){.base = &task->model.base};
+  TRY(open_trained(task));
+  TRY(open_data(task));
+  params_t *set = trained_set(task);
+  const optimizer_set_t sets[] = {{set, 0}};
+  const optimizer_options_t options = {.beta1 = settings->optim.betas[0],
+                                       .beta2 = settings->optim.betas[1],
+                                       .eps = settings->optim.eps,
+                                       .weight_decay = settings->optim.weight_decay,
+                                       .grad_clip = settings->optim.grad_clip};
+  TRY(optimizer_create(session->device, &session->grid, sets, 1, &options, &task->optimizer));
+  static const char *const names[] = {"policy"};
+  loop_t loop = {.label = settings->job.task,
+                 .total = task->total,
+                 .schedule = schedule_from_settings(settings, task->total),
+                 .state = {.optimizer = task->optimizer, .set_names = names, .sets = &set, .set_count = 1},
+                 .context = task,
+                 .update = update,
+                 .evaluate = task->held.dataset ? evaluate : NULL,
+                 .reload = reload};
+  model_contents(&task->model, task->mode != TRAIN_LORA, &loop.contents);
+  if (task->mode == TRAIN_LORA) {
+    loop.contents.adapter_names[0] = "default";
+    loop.contents.adapters[0] = &task->adapter;
+    loop.contents.adapter_count = 1;
+  }
+  log_info("training   %s: %.3f M weights, %lld steps of %d samples", settings->model.train,
+           1e-6 * (double)set->trainable, (long long)task->total, task->batch_size);
+  return loop_run(session, &loop);
+}
+
+status_t supervised_run(session_t *session) {
+  supervised_t task = {.session = session};
+  status_code_t status = run(&task);
+  batch_free(&task.next);
+  optimizer_free(task.optimizer);
+  adapter_free(&task.adapter);
+  memory_free(task.rows);
+  order_free(&task.order);
+  source_close(&task.source);
+  source_close(&task.held);
+  model_free(&task.model);
+  return status;
+}
