@@ -16,6 +16,7 @@ typedef struct {
   int32_t n;        /* response tokens so far; the last one is not cached yet */
   int32_t *tokens;  /* (max_tokens) */
   double *logprobs; /* (max_tokens) */
+  double *entropies; /* (max_tokens) */
 } slot_t;
 
 struct generator {
@@ -27,7 +28,7 @@ struct generator {
   int32_t slots, max_pages;
   slot_t *slot;
   int32_t *page_block, *token_block;
-  double *logprob_block;
+  double *logprob_block; /* log-probabilities, then entropies, of all slots */
   /* Items taken from the queue and not yet prefilled. */
   int64_t *pending;
   int32_t pending_count;
@@ -50,11 +51,12 @@ static status_t allocate_host(generator_t *generator) {
   TRY(memory_alloc(&generator->slot, ARENA_OTHER, n, sizeof *generator->slot));
   TRY(memory_alloc(&generator->page_block, ARENA_OTHER, n * pages, sizeof(int32_t)));
   TRY(memory_alloc(&generator->token_block, ARENA_OTHER, n * tokens, sizeof(int32_t)));
-  TRY(memory_alloc(&generator->logprob_block, ARENA_OTHER, n * tokens, sizeof(double)));
+  TRY(memory_alloc(&generator->logprob_block, ARENA_OTHER, 2 * n * tokens, sizeof(double)));
   for (size_t s = 0; s < n; s++) {
     generator->slot[s].pages = generator->page_block + s * pages;
     generator->slot[s].tokens = generator->token_block + s * tokens;
     generator->slot[s].logprobs = generator->logprob_block + s * tokens;
+    generator->slot[s].entropies = generator->logprob_block + (n + s) * tokens;
   }
   TRY(memory_alloc(&generator->pending, ARENA_OTHER, n, sizeof *generator->pending));
   int32_t **ints[] = {&generator->who,       &generator->rows,        &generator->step_tokens,
@@ -144,6 +146,7 @@ static status_t finish(generator_t *generator, slot_t *slot, bool stopped, const
                                    .tokens = slot->tokens,
                                    .n = slot->n,
                                    .logprobs = slot->logprobs,
+                                   .entropies = slot->entropies,
                                    .stopped = stopped};
   cache_give(&generator->cache, slot->page_count, slot->pages);
   slot->active = false;
@@ -168,6 +171,7 @@ static status_t draw(generator_t *generator, int32_t n, const generator_source_t
     slot_t *slot = &generator->slot[generator->who[i]];
     int32_t token = generator->drawn[i];
     slot->tokens[slot->n] = token;
+    slot->entropies[slot->n] = generator->step_entropies[i];
     slot->logprobs[slot->n++] = generator->step_logprobs[i];
     bool stopped = ends_response(&generator->options, token);
     if (stopped || slot->n == generator->options.max_tokens) TRY(finish(generator, slot, stopped, source));

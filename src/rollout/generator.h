@@ -31,7 +31,8 @@ typedef struct {
   int64_t prompt; /* index given to the source */
   const int32_t *tokens;
   int32_t n;
-  const double *logprobs; /* (n) the sampler's */
+  const double *logprobs;  /* (n) the sampler's */
+  const double *entropies; /* (n) of the distributions drawn from, before top-k and top-p */
   bool stopped;           /* ended by eos or a stop, not by max_tokens */
 } generator_response_t;
 

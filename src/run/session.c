@@ -65,24 +65,40 @@ static status_t open_run(session_t *session) {
   return comm_agree(session->world, status);
 }
 
-status_t session_open(comm_t *world, const settings_t *settings, const device_entry_t *devices, int32_t count,
-                      session_t *session) {
+status_t session_prepare(comm_t *world, const settings_t *settings, const device_entry_t *devices,
+                         int32_t count, session_t *session) {
   *session =
       (session_t){.settings = settings, .world = world, .started = perf_now(), .last_look = perf_now()};
   perf_reset();
+  perf_begin(REGION_SETUP);
   log_set_level(level_of(settings->log.level));
   stop_install();
-  TRY(open_run(session));
   TRY(watchdog_start(world, settings->parallel.timeout));
   TRY(grid_create(world, (int)settings->parallel.tp, (int)settings->parallel.threads, &session->grid));
   TRY(comm_agree(world, open_device(session, devices, count)));
-  log_info("task       %s in %s", settings->job.task, session->run_dir);
-  log_info("device     %s (%s)", session->device->name, session->device->detail);
-  TRY(grid_describe(&session->grid));
-  perf_begin(REGION_SETUP);
-  status_code_t status = peaks_measure(session->device, &session->sgemm_flops, &session->stream_bytes);
+  TRY(peaks_measure(session->device, &session->sgemm_flops, &session->stream_bytes));
   perf_end(REGION_SETUP);
-  return status;
+  return STATUS_OK;
+}
+
+/* The number that the scheduler gave the job, NULL outside of one. */
+static const char *job_id(void) {
+  static const char *const variables[] = {"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID"};
+  for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+    const char *value = getenv(variables[i]);
+    if (value && *value) return value;
+  }
+  return NULL;
+}
+
+status_t session_open(session_t *session, const char *build) {
+  const char *job = job_id();
+  TRY(open_run(session));
+  log_info("llava_rlhf %s%s%s", build, job ? ", job " : "", job ? job : "");
+  log_info("task       %s in %s", session->settings->job.task, session->run_dir);
+  log_info("device     %s (%s), sgemm %.1f GFLOP/s, streaming %.1f GB/s", session->device->name,
+           session->device->detail, 1e-9 * session->sgemm_flops, 1e-9 * session->stream_bytes);
+  return grid_describe(&session->grid);
 }
 
 /* The table of all ranks, on rank 0. */
@@ -133,23 +149,52 @@ static void log_memory(void) {
   }
 }
 
-void session_close(session_t *session, status_code_t status) {
-  if (session->rundir && session->device && (status == STATUS_OK || status == STATUS_STOPPED)) {
-    log_memory();
-    if (report(session) != STATUS_OK)
-      log_warning("the performance table could not be written: %s", error_message());
-  }
+static void log_success(const session_t *session, status_code_t status) {
+  double seconds = perf_now() - session->started;
   if (status == STATUS_OK)
-    log_info("DONE       %.1f s", perf_now() - session->started);
-  else if (status == STATUS_STOPPED)
-    log_info("STOPPED    cleanly after %.1f s: start again with the same command",
-             perf_now() - session->started);
+    log_info("DONE       %.1f s", seconds);
+  else
+    log_info("STOPPED    after %.1f s: %s. Start again with the same command", seconds, error_message());
+}
+
+/* What went wrong; once the run has a log, with a last line that says so. */
+static void log_failure(const session_t *session, status_code_t status, const char *message) {
+  if (session->rundir)
+    log_error("%s\nFAILED     after %.1f s (%s, exit status %d)", message, perf_now() - session->started,
+              status_name(status), status_exit(status));
+  else
+    log_error("%s", message);
+  log_debug("%s", error_backtrace());
+}
+
+static void log_end(session_t *session, status_code_t status) {
+  bool good = status == STATUS_OK || status == STATUS_STOPPED;
+  if (!good && comm_rank(session->world) == 0) log_failure(session, status, error_message());
+  if (!good || !session->rundir) return;
+  log_memory();
+  if (report(session) != STATUS_OK)
+    log_warning("the performance table could not be written: %s", error_message());
+  log_success(session, status);
+}
+
+void session_close(session_t *session, status_code_t status) {
+  log_end(session, status);
   watchdog_stop();
   if (session->device) device_free(session->device);
   if (session->grid.world) grid_free(&session->grid);
   rundir_close(session->rundir);
   log_close();
   *session = (session_t){0};
+}
+
+void session_fail(session_t *session, status_code_t status) {
+  char path[FILE_MAX_PATH], message[4096];
+  bool log_elsewhere = session->rundir && comm_rank(session->world) != 0; /* rank 0 has it open */
+  snprintf(message, sizeof message, "%s", error_message());
+  if (log_elsewhere && (session_path(session, "log.txt", path) != STATUS_OK || log_open(path) != STATUS_OK))
+    log_warning("%s", error_message());
+  log_failure(session, status, message);
+  log_close();
 }
 
 /* Why rank 0, or any rank by its signal, wants to stop; NULL if nothing does. */

@@ -27,15 +27,24 @@ typedef struct {
   double sgemm_flops, stream_bytes; /* this rank's measured peaks, per second */
 } session_t;
 
-/* Makes grid, device and run directory (locked, input echoed, log opened), starts the watchdog and takes over
- * the stop signals. DEVICES (count): the first is what 'auto' means. Collective on WORLD. Close with
- * session_close, also where it failed. */
-status_t session_open(comm_t *world, const settings_t *settings, const device_entry_t *devices, int32_t count,
-                      session_t *session);
+/* Makes grid and device, measures the machine's peaks, starts the watchdog and takes over the stop signals.
+ * DEVICES (count): the first is what 'auto' means. Touches no file. Collective on WORLD. Close with
+ * session_close, also where it failed. Errors: STATUS_INPUT where tp or the device do not fit. */
+status_t session_prepare(comm_t *world, const settings_t *settings, const device_entry_t *devices,
+                         int32_t count, session_t *session);
 
-/* Logs and stores the performance table, and the last line: DONE, or the reason of STATUS. Collective while
- * STATUS is OK or STOPPED; local otherwise. */
+/* Opens the run directory: locked, log opened, input echoed; then says in the log who runs where. BUILD: the
+ * program's version in one line. Collective. Errors: STATUS_INPUT (another job has it, or job.restart forbids
+ * its use), STATUS_DATA. */
+status_t session_open(session_t *session, const char *build);
+
+/* Ends a run that all ranks have come to the end of, with the same STATUS: stores the performance table (unless
+ * the run failed), writes the log's last line (DONE, or the reason), gives everything back. Collective. */
 void session_close(session_t *session, status_code_t status);
+
+/* Writes the reason of STATUS to screen and log where the ranks have not come together: what a rank that failed
+ * alone does before it ends the others. Local. */
+void session_fail(session_t *session, status_code_t status);
 
 /* *STOP on all ranks if the run should end now: a signal, the file EXIT, or job.max_seconds nearly used up
  * (the longest time between two looks, and RESERVE seconds for what is still to be written, are left).

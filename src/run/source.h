@@ -5,8 +5,8 @@
 
 #include "data/loader.h"
 #include "data/order.h"
-#include "text/conversation.h"
 #include "run/models.h"
+#include "text/conversation.h"
 
 typedef struct {
   dataset_t *dataset;

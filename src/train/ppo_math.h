@@ -45,7 +45,8 @@ typedef struct {
 
 /* KL, rewards, GAE and advantages whitened over all tokens of the step (population deviation, eps 1e-8).
  * Shaped rewards are stored before whitening or scaling. Whitening of rewards does not shift their mean.
- * Errors: STATUS_NUMERIC naming the sample where an input is not finite. Local. */
+ * Errors: STATUS_NUMERIC naming the sample where an input or its KL is not finite; STATUS_INTERNAL where a
+ * sample has no token. Local. */
 status_t ppo_rewards(const ppo_options_t *options, const ppo_samples_t *samples);
 
 /* What one token contributes to a mini-batch's loss. */
@@ -57,7 +58,8 @@ typedef struct {
   double approx_kl;                   /* 0.5 (logp - old)^2 */
   double value_error;                 /* (v - R)^2 */
 } ppo_term_t;
-/* LOGPROB, VALUE: present ones; OLD_*: of the rollout. Local. */
+/* LOGPROB, VALUE: present ones; OLD_*: of the rollout. The derivative is zero where the clipped term is the
+ * larger one, else that of the unclipped term. Local. */
 ppo_term_t ppo_term(const ppo_options_t *options, double logprob, double old_logprob, double advantage,
                     double value, double old_value, double ret);
 
@@ -66,7 +68,9 @@ ppo_term_t ppo_term(const ppo_options_t *options, double logprob, double old_log
 double ppo_weight(const ppo_options_t *options, int64_t length, int32_t samples, int64_t tokens);
 
 /* Statistics of a step, under the names that are logged ("objective/..."): from filled samples and the
- * entropies per token. */
+ * entropies per token. kl_sum_seq, shaped_rewards and non_score_rewards are means over samples of sums over
+ * tokens; kl_avg_seq and the entropies are means over tokens; the rest means over samples, the coefficient of
+ * correct_bonus included. */
 typedef struct {
   double kl_sum_seq, kl_avg_seq, length_bonus, correct_bonus, rewards, shaped_rewards, non_score_rewards;
   double entropies, ref_entropies;

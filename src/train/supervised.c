@@ -4,8 +4,8 @@
 #include "base/memory.h"
 #include "perf/perf.h"
 #include "run/batch.h"
-#include "train/loop.h"
 #include "run/source.h"
+#include "train/loop.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,0 +1,53 @@
+#include "run/criteria.h"
+
+#include "base/memory.h"
+#include "io/file.h"
+#include "text/judging.h"
+
+#include <string.h>
+
+enum { LARGEST_PROMPT = 1 << 20 };
+
+static status_t read_text(const char *file, char **text) {
+  if (!*file)
+    return memory_copy_text(text, ARENA_OTHER, judging_prompt_builtin(), strlen(judging_prompt_builtin()));
+  return file_read(file, LARGEST_PROMPT, text, NULL);
+}
+
+status_t criteria_open(session_t *session, const char *file, bool facts, criteria_t *out) {
+  *out = (criteria_t){.facts = facts, .seed = (uint64_t)session->settings->job.seed};
+  status_code_t status = read_text(file, &out->text);
+  if (status == STATUS_OK && facts && !judging_prompt_has_slot(text_view(out->text)))
+    status = error_set(
+        STATUS_INPUT,
+        "%s has no slot {factual_prompt}, but facts are asked for; add one, or set facts = .false.", file);
+  status = comm_agree(session->world, status);
+  if (status != STATUS_OK) criteria_free(out);
+  return status;
+}
+
+void criteria_free(criteria_t *criteria) {
+  memory_free(criteria->text);
+  *criteria = (criteria_t){0};
+}
+
+static status_t append(const criteria_t *criteria, const tokenizer_t *tokenizer, const text_view_t *facts,
+                       const int32_t *order, int32_t count, sequence_t *sequence) {
+  text_buffer_t filled = {0};
+  status_code_t status = judging_prompt_fill(text_view(criteria->text), facts, order, count, &filled);
+  if (status == STATUS_OK) status = judging_prompt_append(tokenizer, text_buffer_view(&filled), sequence);
+  text_buffer_free(&filled);
+  return status;
+}
+
+status_t criteria_append(const criteria_t *criteria, const tokenizer_t *tokenizer, const text_view_t *facts,
+                         int32_t count, uint64_t sample, uint64_t use, int32_t *order, sequence_t *sequence) {
+  if (!criteria->facts) count = 0;
+  int32_t *drawn;
+  TRY(memory_alloc(&drawn, ARENA_OTHER, (size_t)count + 1, sizeof *drawn));
+  judging_facts_order(criteria->seed, sample, use, count, drawn);
+  status_code_t status = append(criteria, tokenizer, facts, drawn, count, sequence);
+  if (order) memcpy(order, drawn, (size_t)count * sizeof *order);
+  memory_free(drawn);
+  return status;
+}

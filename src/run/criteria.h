@@ -1,0 +1,27 @@
+/* What the reward model reads behind a conversation: the judging prompt of a run, with the facts of a sample.
+ */
+#ifndef RUN_CRITERIA_H
+#define RUN_CRITERIA_H
+
+#include "io/dataset.h"
+#include "run/session.h"
+#include "text/sequence.h"
+#include "text/tokenizer.h"
+
+typedef struct {
+  char *text; /* prompt file, or the built-in wording */
+  bool facts;
+  uint64_t seed;
+} criteria_t;
+
+/* Reads FILE ("" for the built-in wording). Errors, agreed: STATUS_DATA where it cannot be read; STATUS_INPUT
+ * where FACTS are asked for and it has no slot for them. Collective. Free with criteria_free. */
+status_t criteria_open(session_t *session, const char *file, bool facts, criteria_t *out);
+void criteria_free(criteria_t *criteria);
+
+/* Appends the judging prompt for a sample with FACTS (count) to SEQUENCE; their order is drawn for (SAMPLE,
+ * USE); USE below 2^32. ORDER (count; NULL: not wanted) tells it. Local. */
+status_t criteria_append(const criteria_t *criteria, const tokenizer_t *tokenizer, const text_view_t *facts,
+                         int32_t count, uint64_t sample, uint64_t use, int32_t *order, sequence_t *sequence);
+
+#endif

@@ -1,0 +1,356 @@
+/* Answers to the prompts of one PPO step. */
+#include "train/ppo_step.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "data/order.h"
+#include "model/tower.h"
+#include "parallel/exchange.h"
+#include "perf/perf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void free_list(void **list, int32_t n) {
+  for (int32_t i = 0; i < n && list; i++)
+    memory_free(list[i]);
+  memory_free(list);
+}
+
+void ppo_step_free(ppo_step_t *step) {
+  for (int32_t i = 0; i < step->n; i++) {
+    if (step->data) dataset_sample_free(&step->data[i]);
+    if (step->queries) sequence_free(&step->queries[i]);
+  }
+  free_list((void **)step->responses, step->n);
+  free_list((void **)step->sampler_logprobs, step->n);
+  free_list((void **)step->sampler_entropies, step->n);
+  free_list((void **)step->fact_order, step->n);
+  free_list((void **)step->policy_features.by_sample, step->n);
+  free_list((void **)step->value_features.by_sample, step->n);
+  void *all[] = {step->rows,       step->data,    step->queries,      step->lengths,
+                 step->offsets,    step->stopped, step->owned,        step->scalars,
+                 step->raw_reward, step->reward,  step->length_bonus, step->length_multiplier,
+                 step->correct};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    memory_free(all[i]);
+  *step = (ppo_step_t){0};
+}
+
+static void init_store(model_t *model, feature_store_t *store) {
+  store->model = model;
+  store->per_sample = (size_t)config_patches(&model->base.config) * (size_t)model->base.config.vision_hidden;
+}
+
+feature_store_t *ppo_store(const ppo_task_t *task, ppo_step_t *step, const model_t *model) {
+  return model == &task->model ? &step->policy_features : &step->value_features;
+}
+
+static status_t allocate(ppo_task_t *task, ppo_step_t *step) {
+  size_t n = (size_t)step->n;
+  TRY(memory_alloc(&step->rows, ARENA_ROLLOUT, n, sizeof *step->rows));
+  TRY(memory_alloc(&step->data, ARENA_ROLLOUT, n, sizeof *step->data));
+  TRY(memory_alloc(&step->queries, ARENA_ROLLOUT, n, sizeof *step->queries));
+  TRY(memory_alloc(&step->responses, ARENA_ROLLOUT, n, sizeof *step->responses));
+  TRY(memory_alloc(&step->lengths, ARENA_ROLLOUT, n, sizeof *step->lengths));
+  TRY(memory_alloc(&step->sampler_logprobs, ARENA_ROLLOUT, n, sizeof *step->sampler_logprobs));
+  TRY(memory_alloc(&step->sampler_entropies, ARENA_ROLLOUT, n, sizeof *step->sampler_entropies));
+  TRY(memory_alloc(&step->fact_order, ARENA_ROLLOUT, n, sizeof *step->fact_order));
+  TRY(memory_alloc(&step->offsets, ARENA_ROLLOUT, n + 1, sizeof *step->offsets));
+  TRY(memory_alloc(&step->stopped, ARENA_ROLLOUT, n, sizeof *step->stopped));
+  TRY(memory_alloc(&step->owned, ARENA_ROLLOUT, n, sizeof *step->owned));
+  double **per_sample[] = {&step->raw_reward, &step->reward, &step->length_bonus, &step->length_multiplier,
+                           &step->correct};
+  for (size_t i = 0; i < sizeof per_sample / sizeof *per_sample; i++)
+    TRY(memory_alloc(per_sample[i], ARENA_ROLLOUT, n, sizeof(double)));
+  init_store(&task->model, &step->policy_features);
+  init_store(task->value_model, &step->value_features);
+  TRY(memory_alloc(&step->policy_features.by_sample, ARENA_ROLLOUT, n, sizeof(float *)));
+  return memory_alloc(&step->value_features.by_sample, ARENA_ROLLOUT, n, sizeof(float *));
+}
+
+/* Text and query of sample I: every rank reads all prompts of a step, which are short. */
+static status_t read_prompt(ppo_task_t *task, ppo_step_t *step, int32_t i) {
+  const source_t *source = &task->source;
+  dataset_sample_t *data = &step->data[i];
+  bool fits;
+  TRY(dataset_sample_read(source->dataset, step->rows[i], data));
+  step->length_multiplier[i] = data->length_bonus;
+  TRY(conversation_query(source->tokenizer, source->template, &data->conversation, 0,
+                         (int32_t)task->session->settings->data.query_len, &step->queries[i], &fits));
+  if (!fits)
+    return error_set(STATUS_INTERNAL, "a query that is too long was not dropped: row %lld",
+                     (long long)step->rows[i]);
+  return STATUS_OK;
+}
+
+/* ---- Generation ---- */
+
+typedef struct {
+  ppo_task_t *task;
+  ppo_step_t *step;
+  int32_t done; /* responses of this group */
+} rollout_t;
+
+/* Patches of the images of PROMPTS (n) that have one, for MODEL; WITH (count) are those prompts. */
+static status_t load_patches(ppo_task_t *task, const ppo_step_t *step, const model_config_t *config,
+                             const int32_t *with, int32_t count, float **patches) {
+  int64_t *images;
+  const float *pixels;
+  loader_ticket_t *ticket;
+  size_t per_image = (size_t)config_patches(config) * (size_t)config_patch_size(config);
+  TRY(memory_alloc(patches, ARENA_FEATURES, (size_t)count * per_image, sizeof **patches));
+  TRY(memory_alloc(&images, ARENA_OTHER, (size_t)count, sizeof *images));
+  for (int32_t i = 0; i < count; i++)
+    images[i] = step->data[with[i]].image;
+  status_code_t status = loader_request(task->source.loader, images, count, config->vision_image_size,
+                                        task->source.aspect, &ticket);
+  memory_free(images);
+  TRY(status);
+  status = loader_wait(task->source.loader, ticket, &pixels);
+  for (int32_t i = 0; i < count && status == STATUS_OK; i++)
+    tower_patches(config, pixels + (size_t)i * per_image, *patches + (size_t)i * per_image);
+  loader_release(task->source.loader, ticket);
+  return status;
+}
+
+/* Features of the prompts WITH (count) under MODEL's tower, to its store. Collective on tp. */
+static status_t store_features(ppo_task_t *task, ppo_step_t *step, model_t *model, const int32_t *with,
+                               int32_t count) {
+  feature_store_t *store = ppo_store(task, step, model);
+  float *patches = NULL, *features = NULL;
+  status_code_t status = load_patches(task, step, &model->base.config, with, count, &patches);
+  if (status == STATUS_OK)
+    status = memory_alloc(&features, ARENA_FEATURES, (size_t)count * store->per_sample, sizeof *features);
+  if (status == STATUS_OK) status = pass_features(model->pass, count, patches, features);
+  for (int32_t i = 0; i < count && status == STATUS_OK; i++) {
+    float **place = &store->by_sample[with[i]];
+    status = memory_alloc(place, ARENA_FEATURES, store->per_sample, sizeof(float));
+    if (status == STATUS_OK)
+      memcpy(*place, features + (size_t)i * store->per_sample, store->per_sample * sizeof(float));
+  }
+  memory_free(features);
+  memory_free(patches);
+  return status;
+}
+
+static status_t load(void *context, const int64_t *prompts, int32_t n) {
+  rollout_t *rollout = context;
+  ppo_task_t *task = rollout->task;
+  int32_t *with, count = 0;
+  TRY(memory_alloc(&with, ARENA_OTHER, (size_t)n, sizeof *with));
+  for (int32_t i = 0; i < n; i++) {
+    int32_t sample = (int32_t)prompts[i];
+    rollout->step->owned[sample] = 1;
+    if (sequence_images(&rollout->step->queries[sample]) > 0) with[count++] = sample;
+  }
+  status_code_t status = STATUS_OK;
+  if (count > 0) status = store_features(task, rollout->step, &task->model, with, count);
+  if (count > 0 && status == STATUS_OK && task->value_model != &task->model)
+    status = store_features(task, rollout->step, task->value_model, with, count);
+  memory_free(with);
+  return status;
+}
+
+static status_t get(void *context, int64_t prompt, generator_prompt_t *out) {
+  const rollout_t *rollout = context;
+  const ppo_step_t *step = rollout->step;
+  const sequence_t *query = &step->queries[prompt];
+  /* Numbered over the whole run: the same prompt is answered anew when it comes again. */
+  *out = (generator_prompt_t){.sample = (step->step - 1) * step->n + prompt,
+                              .tokens = query->tokens,
+                              .n = query->n,
+                              .features = step->policy_features.by_sample[prompt]};
+  return STATUS_OK;
+}
+
+static status_t put(void *context, const generator_response_t *response) {
+  rollout_t *rollout = context;
+  ppo_step_t *step = rollout->step;
+  int64_t i = response->prompt;
+  size_t n = (size_t)response->n;
+  TRY(memory_alloc(&step->responses[i], ARENA_ROLLOUT, n, sizeof **step->responses));
+  TRY(memory_alloc(&step->sampler_logprobs[i], ARENA_ROLLOUT, n, sizeof(double)));
+  TRY(memory_alloc(&step->sampler_entropies[i], ARENA_ROLLOUT, n, sizeof(double)));
+  memcpy(step->responses[i], response->tokens, n * sizeof(int32_t));
+  memcpy(step->sampler_logprobs[i], response->logprobs, n * sizeof(double));
+  memcpy(step->sampler_entropies[i], response->entropies, n * sizeof(double));
+  step->lengths[i] = response->n;
+  log_progress("ppo: answers", ++rollout->done, step->n / rollout->task->session->grid.dp_size, "answers",
+               NULL);
+  return STATUS_OK;
+}
+
+/* ---- Making samples known to all ranks ---- */
+
+/* Offsets, and one block for the scalars of all tokens. */
+static status_t lay_out(ppo_step_t *step) {
+  for (int32_t i = 0; i < step->n; i++)
+    step->offsets[i + 1] = step->offsets[i] + step->lengths[i];
+  size_t tokens = (size_t)step->offsets[step->n];
+  double **arrays[] = {&step->sampler_logprob, &step->logprob, &step->entropy, &step->ref_logprob,
+                       &step->ref_entropy,     &step->value,   &step->kl,      &step->shaped_reward,
+                       &step->advantage,       &step->ret};
+  enum { ARRAYS = sizeof arrays / sizeof *arrays };
+  TRY(memory_alloc(&step->scalars, ARENA_ROLLOUT, ARRAYS * tokens, sizeof(double)));
+  for (size_t a = 0; a < ARRAYS; a++)
+    *arrays[a] = step->scalars + a * tokens;
+  return STATUS_OK;
+}
+
+/* Each group fills in its own tokens; the sum over groups is the whole. */
+static status_t share_tokens(ppo_task_t *task, ppo_step_t *step) {
+  comm_t *dp = task->session->grid.dp;
+  size_t tokens = (size_t)step->offsets[step->n];
+  int32_t *all;
+  TRY(memory_alloc(&all, ARENA_ROLLOUT, tokens, sizeof *all));
+  for (int32_t i = 0; i < step->n; i++) {
+    if (!step->owned[i]) continue;
+    size_t n = (size_t)step->lengths[i];
+    memcpy(all + step->offsets[i], step->responses[i], n * sizeof *all);
+    memcpy(step->sampler_logprob + step->offsets[i], step->sampler_logprobs[i], n * sizeof(double));
+    memcpy(step->entropy + step->offsets[i], step->sampler_entropies[i], n * sizeof(double));
+  }
+  status_code_t status = comm_allreduce(dp, all, tokens, COMM_I32, COMM_SUM);
+  if (status == STATUS_OK) status = comm_allreduce(dp, step->sampler_logprob, tokens, COMM_F64, COMM_SUM);
+  if (status == STATUS_OK) status = comm_allreduce(dp, step->entropy, tokens, COMM_F64, COMM_SUM);
+  for (int32_t i = 0; i < step->n && status == STATUS_OK; i++) {
+    if (step->owned[i]) continue;
+    status = memory_alloc(&step->responses[i], ARENA_ROLLOUT, (size_t)step->lengths[i], sizeof(int32_t));
+    if (status == STATUS_OK)
+      memcpy(step->responses[i], all + step->offsets[i], (size_t)step->lengths[i] * sizeof(int32_t));
+  }
+  memory_free(all);
+  return status;
+}
+
+/* What the symbolic rewards read of each response. */
+static status_t read_responses(ppo_task_t *task, ppo_step_t *step) {
+  for (int32_t i = 0; i < step->n; i++) {
+    int32_t length = step->lengths[i];
+    char *text;
+    step->stopped[i] = length > 0 && step->responses[i][length - 1] == task->end.eos;
+    TRY(tokenizer_decode(task->source.tokenizer, step->responses[i], length, &text, NULL));
+    step->correct[i] = answer_correct((answer_type_t)step->data[i].caption_type, text_view(text));
+    memory_free(text);
+  }
+  return STATUS_OK;
+}
+
+static status_t gather(ppo_task_t *task, ppo_step_t *step) {
+  TRY(comm_allreduce(task->session->grid.dp, step->lengths, (size_t)step->n, COMM_I32, COMM_SUM));
+  TRY(lay_out(step));
+  TRY(share_tokens(task, step));
+  return read_responses(task, step);
+}
+
+static status_t generate(ppo_task_t *task, ppo_step_t *step) {
+  TRY(allocate(task, step));
+  TRY(order_rows(&task->order, (step->step - 1) * step->n, step->n, step->rows));
+  status_code_t status = STATUS_OK;
+  for (int32_t i = 0; i < step->n && status == STATUS_OK; i++)
+    status = read_prompt(task, step, i);
+  TRY(comm_agree(task->session->world, status));
+  rollout_t rollout = {task, step, 0};
+  const generator_source_t source = {.context = &rollout, .load = load, .get = get, .put = put};
+  TRY(generator_run(task->generator, &task->policy, step->n, &source));
+  perf_begin(REGION_IMBALANCE);
+  status = comm_barrier(task->session->world);
+  perf_end(REGION_IMBALANCE);
+  TRY(status);
+  return gather(task, step);
+}
+
+status_t ppo_generate(ppo_task_t *task, int64_t step, ppo_step_t *out) {
+  *out = (ppo_step_t){.n = task->batch, .step = step};
+  status_code_t status = generate(task, out);
+  if (status != STATUS_OK) ppo_step_free(out);
+  return status;
+}
+
+/* ---- Sequences and features for the passes over a step ---- */
+
+status_t ppo_build_response(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
+  const ppo_build_t *build = context;
+  const ppo_step_t *step = build->step;
+  int32_t sample = build->which ? build->which[i] : i;
+  const sequence_t *query = &step->queries[sample];
+  *image = sequence_images(query) > 0 ? sample : -1;
+  return sequence_respond(query, step->responses[sample], step->lengths[sample], sequence);
+}
+
+/* Sends each sample that this group holds and another works on. */
+static status_t send_features(ppo_task_t *task, const feature_store_t *store, exchange_item_t *items,
+                              const int32_t *sample_group, int32_t n, exchange_t *received) {
+  int32_t count = 0;
+  const grid_t *grid = &task->session->grid;
+  for (int32_t s = 0; s < n; s++)
+    if (store->by_sample[s] && sample_group[s] >= 0 && sample_group[s] != grid->dp_rank)
+      items[count++] = (exchange_item_t){.id = s,
+                                         .destination = sample_group[s],
+                                         .bytes = store->by_sample[s],
+                                         .size = store->per_sample * sizeof(float)};
+  return exchange_items(grid->dp, items, count, received);
+}
+
+static status_t gather_features(ppo_task_t *task, const ppo_step_t *step, const feature_store_t *store,
+                                const int32_t *sample_group, ppo_features_t *out) {
+  TRY(memory_alloc(&out->by_sample, ARENA_ROLLOUT, (size_t)step->n, sizeof *out->by_sample));
+  for (int32_t s = 0; s < step->n; s++)
+    out->by_sample[s] = store->by_sample[s];
+  if (task->session->grid.dp_size == 1) return STATUS_OK;
+  exchange_item_t *items;
+  exchange_t *received;
+  TRY(memory_alloc(&received, ARENA_COMM, 1, sizeof *received));
+  out->received = received;
+  TRY(memory_alloc(&items, ARENA_COMM, (size_t)step->n, sizeof *items));
+  status_code_t status = send_features(task, store, items, sample_group, step->n, received);
+  memory_free(items);
+  TRY(status);
+  for (int64_t i = 0; i < received->count; i++)
+    out->by_sample[received->items[i].id] = received->items[i].bytes;
+  return STATUS_OK;
+}
+
+status_t ppo_features_gather(ppo_task_t *task, const ppo_step_t *step, const feature_store_t *store,
+                             const plan_t *plan, const int32_t *which, ppo_features_t *out) {
+  *out = (ppo_features_t){0};
+  int32_t *sample_group;
+  TRY(memory_alloc(&sample_group, ARENA_OTHER, (size_t)step->n, sizeof *sample_group));
+  for (int32_t s = 0; s < step->n; s++)
+    sample_group[s] = -1;
+  for (int32_t i = 0; i < plan->n; i++)
+    sample_group[which ? which[i] : i] = plan->group[i];
+  perf_begin(REGION_EXCHANGE);
+  status_code_t status = gather_features(task, step, store, sample_group, out);
+  perf_end(REGION_EXCHANGE);
+  memory_free(sample_group);
+  if (status != STATUS_OK) ppo_features_free(out);
+  return status;
+}
+
+void ppo_features_free(ppo_features_t *features) {
+  if (features->received) exchange_free(features->received);
+  memory_free(features->received);
+  memory_free(features->by_sample);
+  *features = (ppo_features_t){0};
+}
+
+status_t ppo_micro_images(const feature_store_t *store, const ppo_features_t *features, const micro_t *micro,
+                          pass_images_t *images, float **block) {
+  size_t n = store->per_sample;
+  *images = (pass_images_t){.count = micro->image_count};
+  *block = NULL;
+  if (micro->image_count == 0) return STATUS_OK;
+  TRY(memory_alloc(block, ARENA_FEATURES, (size_t)micro->image_count * n, sizeof **block));
+  for (int32_t i = 0; i < micro->image_count; i++) {
+    const float *from = features->by_sample[micro->images[i]];
+    if (!from)
+      return error_set(STATUS_INTERNAL, "no features of sample %lld on this rank",
+                       (long long)micro->images[i]);
+    memcpy(*block + (size_t)i * n, from, n * sizeof **block);
+  }
+  images->features = *block;
+  return STATUS_OK;
+}

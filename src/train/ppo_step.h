@@ -1,0 +1,111 @@
+/* Inside the PPO task: the roles, and what one step's files share. */
+#ifndef TRAIN_PPO_STEP_H
+#define TRAIN_PPO_STEP_H
+
+#include "rollout/generator.h"
+#include "run/criteria.h"
+#include "run/plan.h"
+#include "run/source.h"
+#include "text/answers.h"
+#include "train/optimizer.h"
+#include "train/ppo_math.h"
+
+/* Tower features by sample, of one base. */
+typedef struct {
+  model_t *model;
+  size_t per_sample; /* floats: P * vision hidden */
+  float **by_sample; /* (batch): features held by this group, NULL otherwise */
+} feature_store_t;
+
+/* All samples of a step. Texts, tokens and scalars are known to every rank, in sample order; features lie
+ * where they were computed. */
+typedef struct {
+  int32_t n; /* samples: rollout.batch */
+  int64_t step;
+  int64_t *rows;              /* (n) rows of the dataset */
+  dataset_sample_t *data;     /* (n) */
+  sequence_t *queries;        /* (n) */
+  int32_t **responses;        /* (n): tokens; this group's until ppo_gather, then all */
+  int32_t *lengths;           /* (n): response tokens */
+  double **sampler_logprobs;  /* (n): as responses */
+  double **sampler_entropies; /* (n) */
+  int64_t *offsets;           /* (n + 1) */
+  bool *stopped;              /* (n): holds the end-of-sequence token */
+  int32_t *owned;             /* (n): 1 where this group generated it */
+  int32_t **fact_order; /* (n): facts as the reward model saw them, on the group that built the sequence */
+  /* Per token. */
+  double *scalars; /* one block of the arrays below */
+  double *sampler_logprob, *logprob, *entropy, *ref_logprob, *ref_entropy, *value, *kl, *shaped_reward,
+      *advantage, *ret;
+  /* Per sample. */
+  double *raw_reward, *reward, *length_bonus, *length_multiplier, *correct;
+  feature_store_t policy_features, value_features; /* the second unused where bases are shared */
+} ppo_step_t;
+
+typedef struct {
+  session_t *session;
+  model_t model;        /* of policy and reference */
+  model_t other;        /* of value and reward, if their base is another one */
+  model_t *value_model; /* &model or &other */
+  adapter_t policy_adapter, reference_adapter, value_adapter, reward_adapter;
+  bool has_reference; /* false: the reference is the bare base */
+  head_t value_head, reward_head;
+  role_t policy, reference, value, reward;
+  source_t source;
+  criteria_t criteria;
+  order_t order;
+  response_end_t end;
+  ppo_options_t options;
+  generator_t *generator;
+  optimizer_t *optimizer;
+  int32_t longest_query; /* positions, images expanded */
+  int32_t batch, minibatch;
+  double scale;       /* 1 / temperature */
+  bool recompute_old; /* ppo.old_logprob = 'recompute' */
+} ppo_task_t;
+
+/* Draws the prompts of STEP, answers them and makes all samples known to all ranks. Collective. Free with
+ * ppo_step_free. */
+status_t ppo_generate(ppo_task_t *task, int64_t step, ppo_step_t *out);
+void ppo_step_free(ppo_step_t *step);
+
+/* Log-probabilities of policy and reference, values, rewards. Collective. */
+status_t ppo_score(ppo_task_t *task, ppo_step_t *step);
+
+/* Statistics of all updates of a step: means over mini-batches. */
+typedef struct {
+  ppo_statistics_t mean;
+  double grad_norm, grad_norm_policy, grad_norm_value;
+  double logprob_gap; /* largest |sampler - training| seen before the first update, where the old
+                         log-probabilities are the sampler's */
+} ppo_update_t;
+/* Inner epochs over mini-batches. Collective. */
+status_t ppo_update(ppo_task_t *task, ppo_step_t *step, double lr, ppo_update_t *out);
+
+/* Plans the sequences I = 0 .. n-1, of samples WHICH[i], made by BUILD. Collective. */
+typedef struct {
+  ppo_task_t *task;
+  ppo_step_t *step;
+  const int32_t *which; /* NULL: sample i */
+} ppo_build_t;
+/* Query and response of sample which[i]; its image number is the sample. */
+status_t ppo_build_response(void *context, int32_t i, sequence_t *sequence, int64_t *image);
+
+/* Features of all samples (WHICH[i], or I) of PLAN's micro-batches on this group: those it holds and those it
+ * is sent. Collective on dp. */
+typedef struct {
+  const float **by_sample; /* (step->n) */
+  void *received;
+} ppo_features_t;
+status_t ppo_features_gather(ppo_task_t *task, const ppo_step_t *step, const feature_store_t *store,
+                             const plan_t *plan, const int32_t *which, ppo_features_t *out);
+void ppo_features_free(ppo_features_t *features);
+/* The images of a micro-batch side by side; *IMAGES->features is freed by the caller with memory_free. Local.
+ */
+status_t ppo_micro_images(const feature_store_t *store, const ppo_features_t *features, const micro_t *micro,
+                          pass_images_t *images, float **block);
+
+/* The store that holds features for a role's base. */
+feature_store_t *ppo_store(const ppo_task_t *task, ppo_step_t *step, const model_t *model);
+
+#endif

@@ -1,0 +1,353 @@
+#include "train/reward.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "perf/perf.h"
+#include "run/batch.h"
+#include "run/criteria.h"
+#include "run/source.h"
+#include "train/loop.h"
+#include "train/ppo_math.h"
+
+#include <math.h>
+
+enum { OUTPUTS = 2 };
+
+typedef struct {
+  session_t *session;
+  model_t model;
+  adapter_t adapter;
+  head_t head;
+  source_t source, separate; /* separate: eval.dataset, if given */
+  criteria_t criteria;
+  order_t order;
+  int64_t *held_rows, held_count;
+  optimizer_t *optimizer;
+  role_t role;
+  int32_t batch_pairs, group;
+} reward_task_t;
+
+/* A batch of pairs: sequence 2 i + k is output k of pair i. */
+typedef struct {
+  reward_task_t *task;
+  source_t *source;
+  const int64_t *rows; /* (pairs) */
+  int64_t use;         /* of pair 0: counts uses of facts */
+  int32_t *preferred;  /* (pairs): 0 or 1; filled for the pairs that this rank builds */
+} pairs_t;
+
+static status_t check_pair(const dataset_sample_t *sample) {
+  if (!sample->paired) return error_set(STATUS_DATA, "it is no pair: 'output_1' and 'output_2' are expected");
+  if (sample->preference != 1 && sample->preference != 2)
+    return error_set(STATUS_DATA, "'preference' is %d, expected 1 or 2; annotate the pairs first",
+                     sample->preference);
+  return STATUS_OK;
+}
+
+static status_t build_pair(const pairs_t *pairs, const dataset_sample_t *sample, int32_t i,
+                           sequence_t *sequence) {
+  const source_t *source = pairs->source;
+  int32_t pair = i / OUTPUTS, output = i % OUTPUTS;
+  TRY(check_pair(sample));
+  TRY(conversation_answered(source->tokenizer, source->template, &sample->conversation,
+                            sample->outputs[output], true, sequence));
+  pairs->preferred[pair] = sample->preference - 1;
+  return criteria_append(&pairs->task->criteria, source->tokenizer, sample->facts, sample->fact_count,
+                         (uint64_t)pairs->rows[pair],
+                         (uint64_t)(pairs->use + pair) * OUTPUTS + (uint64_t)output, NULL, sequence);
+}
+
+static status_t build(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
+  const pairs_t *pairs = context;
+  dataset_sample_t sample;
+  int64_t row = pairs->rows[i / OUTPUTS];
+  TRY(dataset_sample_read(pairs->source->dataset, row, &sample));
+  *image = sample.image;
+  status_code_t status = build_pair(pairs, &sample, i, sequence);
+  if (status == STATUS_OK && sequence_images(sequence) == 0) *image = -1;
+  if (status != STATUS_OK)
+    status = error_context(status, "sample '%s' (row %lld of %s)", sample.id.bytes, (long long)row,
+                           dataset_path(pairs->source->dataset));
+  dataset_sample_free(&sample);
+  return status;
+}
+
+/* Rewards and preferences of a batch, known to all ranks once run_pairs is through. */
+typedef struct {
+  double *rewards; /* (pairs, 2) */
+  double *loss;    /* (groups) */
+  int32_t *preferred;
+} outcome_t;
+
+/* Losses and derivatives of the groups of one micro-batch. */
+static void group_losses(const reward_task_t *task, const micro_t *micro, int32_t group, double weight,
+                         const double *values, const outcome_t *outcome, double *dvalues) {
+  double center = task->session->settings->rm.center_coef;
+  int32_t size = group * OUTPUTS;
+  for (int32_t g = 0; g < micro->count; g += size) {
+    int32_t first = micro->which[g];
+    outcome->loss[first / size] = reward_pair_loss(group, values + g, outcome->preferred + first / OUTPUTS,
+                                                   center, weight, dvalues + g);
+    for (int32_t i = 0; i < size; i++)
+      outcome->rewards[first + i] = values[g + i];
+  }
+}
+
+static status_t layer_done(void *context, int32_t layer) {
+  return optimizer_layer_done(context, 0, layer);
+}
+
+static status_t run_micro(reward_task_t *task, batch_t *batch, int32_t index, bool trained,
+                          const float *patches, int32_t group, const outcome_t *outcome) {
+  const micro_t *micro = &batch->micro[index];
+  pass_images_t images = {.count = micro->image_count, .patches = patches};
+  perf_begin(REGION_FORWARD);
+  status_code_t status =
+      pass_forward(task->model.pass, &task->role, &micro->packed, &images, trained, NULL, NULL);
+  perf_end(REGION_FORWARD);
+  TRY(status);
+  double *values;
+  int32_t *rows;
+  size_t n = (size_t)micro->count;
+  TRY(memory_alloc(&values, ARENA_OTHER, n, 2 * sizeof *values + sizeof *rows));
+  double *dvalues = values + n;
+  rows = (int32_t *)(values + 2 * n);
+  for (size_t s = 0; s < n; s++)
+    rows[s] = micro->packed.offsets[s + 1] - 1;
+  status = pass_scalars(task->model.pass, micro->count, rows, values);
+  if (status == STATUS_OK) {
+    double groups = (double)batch->plan.n / (group * OUTPUTS);
+    group_losses(task, micro, group, 1.0 / groups, values, outcome, dvalues);
+  }
+  if (status == STATUS_OK && trained) {
+    bool last = index == batch->plan.micro_count - 1;
+    perf_begin(REGION_BACKWARD);
+    status = pass_scalars_backward(task->model.pass, micro->count, rows, dvalues);
+    if (status == STATUS_OK)
+      status = pass_backward(task->model.pass, last ? layer_done : NULL, task->optimizer);
+    perf_end(REGION_BACKWARD);
+  }
+  memory_free(values);
+  return status;
+}
+
+/* Preferences are filled by whoever built a pair; each group knows its own, and all learn the rest. */
+static status_t share_preferences(reward_task_t *task, const plan_t *plan, int32_t *preferred) {
+  const grid_t *grid = &task->session->grid;
+  for (int32_t i = 0; i < plan->n; i += OUTPUTS)
+    if (plan->group[i] != grid->dp_rank) preferred[i / OUTPUTS] = 0;
+  return comm_allreduce(grid->dp, preferred, (size_t)(plan->n / OUTPUTS), COMM_I32, COMM_SUM);
+}
+
+static status_t run_batch(reward_task_t *task, batch_t *batch, bool trained, int32_t group,
+                          const outcome_t *outcome) {
+  const plan_t *plan = &batch->plan;
+  TRY(share_preferences(task, plan, outcome->preferred));
+  for (int32_t m = 0; m < plan->micro_count; m++) {
+    float *patches;
+    TRY(batch_patches(batch, m, &task->model.base.config, &patches));
+    status_code_t status = run_micro(task, batch, m, trained, patches, group, outcome);
+    memory_free(patches);
+    TRY(status);
+  }
+  perf_begin(REGION_IMBALANCE);
+  status_code_t status =
+      comm_allreduce(task->session->grid.dp, outcome->rewards, (size_t)plan->n, COMM_F64, COMM_SUM);
+  if (status == STATUS_OK)
+    status = comm_allreduce(task->session->grid.dp, outcome->loss, (size_t)(plan->n / (group * OUTPUTS)),
+                            COMM_F64, COMM_SUM);
+  perf_end(REGION_IMBALANCE);
+  return status;
+}
+
+typedef struct {
+  double loss, accuracy, mean_score, label_share;
+} reward_metrics_t;
+
+static reward_metrics_t summarise(const outcome_t *outcome, int32_t pairs, int32_t groups) {
+  reward_metrics_t metrics = {0};
+  for (int32_t g = 0; g < groups; g++)
+    metrics.loss += outcome->loss[g];
+  for (int32_t i = 0; i < pairs; i++) {
+    const double *rewards = outcome->rewards + (ptrdiff_t)OUTPUTS * i;
+    int32_t preferred = outcome->preferred[i];
+    metrics.accuracy += rewards[preferred] >= rewards[1 - preferred];
+    metrics.mean_score += 0.5 * (rewards[0] + rewards[1]);
+    metrics.label_share += preferred;
+  }
+  metrics.accuracy /= pairs;
+  metrics.mean_score /= pairs;
+  metrics.label_share /= pairs;
+  return metrics;
+}
+
+/* One pass over PAIRS pairs (rows of SOURCE), in groups of GROUP. */
+static status_t run_pairs(reward_task_t *task, source_t *source, const int64_t *rows, int32_t pairs,
+                          int64_t use, bool trained, int32_t group, reward_metrics_t *metrics) {
+  session_t *session = task->session;
+  double *block;
+  TRY(memory_alloc(&block, ARENA_OTHER, (size_t)pairs, (OUTPUTS + 1) * sizeof *block + sizeof(int32_t)));
+  outcome_t outcome = {.rewards = block,
+                       .loss = block + (ptrdiff_t)OUTPUTS * pairs,
+                       .preferred = (int32_t *)(block + (ptrdiff_t)(OUTPUTS + 1) * pairs)};
+  pairs_t context = {task, source, rows, use, outcome.preferred};
+  batch_t batch;
+  status_code_t status =
+      batch_create(&session->grid, source->loader, &task->model.base.config, source->aspect, pairs * OUTPUTS,
+                   group * OUTPUTS, session->settings->optim.micro_tokens, build, &context, &batch);
+  if (status == STATUS_OK) {
+    status = run_batch(task, &batch, trained, group, &outcome);
+    batch_free(&batch);
+  }
+  if (status == STATUS_OK) *metrics = summarise(&outcome, pairs, pairs / group);
+  memory_free(block);
+  return status;
+}
+
+static status_t update(void *context, int64_t step, double lr, metrics_t *metrics) {
+  reward_task_t *task = context;
+  double norms[2];
+  reward_metrics_t result;
+  int64_t *rows, position = (step - 1) * task->batch_pairs;
+  TRY(memory_alloc(&rows, ARENA_OTHER, (size_t)task->batch_pairs, sizeof *rows));
+  status_code_t status = order_rows(&task->order, position, task->batch_pairs, rows);
+  if (status == STATUS_OK)
+    status = run_pairs(task, &task->source, rows, task->batch_pairs, position, true, task->group, &result);
+  memory_free(rows);
+  TRY(status);
+  if (!isfinite(result.loss))
+    return error_set(STATUS_NUMERIC, "the reward model's loss of step %lld is %g; lower optim.lr",
+                     (long long)step, result.loss);
+  TRY(optimizer_step(task->optimizer, lr, norms));
+  metrics_add(metrics, "rm/loss", result.loss);
+  metrics_add(metrics, "rm/accuracy", result.accuracy);
+  metrics_add(metrics, "rm/mean_score", result.mean_score);
+  metrics_add(metrics, "rm/label_share", result.label_share);
+  metrics_add(metrics, "rm/lr", lr);
+  metrics_add(metrics, "rm/grad_norm", norms[1]);
+  return STATUS_OK;
+}
+
+/* Loss (without centring) and accuracy on the held-out pairs. */
+static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double *score) {
+  reward_task_t *task = context;
+  source_t *source = task->separate.dataset ? &task->separate : &task->source;
+  double loss = 0.0, right = 0.0;
+  (void)step;
+  for (int64_t begin = 0; begin < task->held_count; begin += task->batch_pairs) {
+    int64_t left = task->held_count - begin;
+    int32_t pairs = (int32_t)(left < task->batch_pairs ? left : task->batch_pairs);
+    reward_metrics_t part;
+    TRY(run_pairs(task, source, task->held_rows + begin, pairs, begin, false, 1, &part));
+    loss += part.loss * pairs;
+    right += part.accuracy * pairs;
+  }
+  metrics_add(metrics, "eval/loss", loss / (double)task->held_count);
+  metrics_add(metrics, "eval/accuracy", right / (double)task->held_count);
+  *score = right / (double)task->held_count;
+  return STATUS_OK;
+}
+
+static status_t reload(void *context, const char *path) {
+  reward_task_t *task = context;
+  TRY(store_load_params(task->session->world, path, "/adapters/reward/", &task->adapter.params));
+  return store_load_params(task->session->world, path, "/heads/reward/", &task->head.params);
+}
+
+static status_t open_role(reward_task_t *task) {
+  session_t *session = task->session;
+  TRY(model_open(session, "model.base", session->settings->model.base, &task->model));
+  TRY(model_new_adapter(session, &task->model, "reward", &task->adapter));
+  TRY(head_create(&task->model.base, "reward", false, &task->head));
+  TRY(params_initialise(&task->head.params, (uint64_t)session->settings->job.seed));
+  TRY(params_train_all(&task->adapter.params));
+  TRY(params_train_all(&task->head.params));
+  task->role = (role_t){&task->model.base, &task->adapter, &task->head};
+  return STATUS_OK;
+}
+
+static status_t open_held_out(reward_task_t *task) {
+  session_t *session = task->session;
+  const settings_t *settings = session->settings;
+  if (!*settings->eval.dataset)
+    return dataset_rows(task->source.dataset, true, &task->held_rows, &task->held_count);
+  TRY(source_open(session, &task->model, "eval.dataset", settings->eval.dataset, &task->separate));
+  task->held_count = dataset_info(task->separate.dataset).samples;
+  TRY(memory_alloc(&task->held_rows, ARENA_DATA, (size_t)task->held_count, sizeof *task->held_rows));
+  for (int64_t i = 0; i < task->held_count; i++)
+    task->held_rows[i] = i;
+  return STATUS_OK;
+}
+
+static status_t open_data(reward_task_t *task, int64_t *total) {
+  session_t *session = task->session;
+  const settings_t *settings = session->settings;
+  int64_t *rows, count;
+  TRY(source_open(session, &task->model, "data.dataset", settings->data.dataset, &task->source));
+  TRY(criteria_open(session, settings->rm.prompt_file, settings->rm.facts, &task->criteria));
+  TRY(dataset_rows(task->source.dataset, false, &rows, &count));
+  if (settings->data.limit > 0 && settings->data.limit < count) count = settings->data.limit;
+  status_code_t status = order_create((uint64_t)settings->job.seed, true, rows, count, &task->order);
+  memory_free(rows);
+  TRY(status);
+  TRY(open_held_out(task));
+  if (settings->eval.limit > 0 && settings->eval.limit < task->held_count)
+    task->held_count = settings->eval.limit;
+  task->batch_pairs = (int32_t)settings->optim.batch;
+  task->group = (int32_t)settings->rm.center_group;
+  if (task->batch_pairs % task->group != 0)
+    return error_set(STATUS_INPUT, "optim.batch = %d pairs is no multiple of rm.center_group = %d",
+                     task->batch_pairs, task->group);
+  *total = loop_steps(settings->optim.steps, settings->optim.epochs, count, task->batch_pairs);
+  return STATUS_OK;
+}
+
+static status_t run(reward_task_t *task) {
+  session_t *session = task->session;
+  const settings_t *settings = session->settings;
+  int64_t total;
+  TRY(open_role(task));
+  TRY(open_data(task, &total));
+  params_t *sets[] = {&task->adapter.params, &task->head.params};
+  const optimizer_set_t trained[] = {{sets[0], 0}, {sets[1], 0}};
+  const optimizer_options_t options = {.beta1 = settings->optim.betas[0],
+                                       .beta2 = settings->optim.betas[1],
+                                       .eps = settings->optim.eps,
+                                       .weight_decay = settings->optim.weight_decay,
+                                       .grad_clip = settings->optim.grad_clip};
+  TRY(optimizer_create(session->device, &session->grid, trained, 2, &options, &task->optimizer));
+  static const char *const names[] = {"reward", "reward_head"};
+  loop_t loop = {.label = "rm",
+                 .total = total,
+                 .schedule = schedule_from_settings(settings, total),
+                 .contents = {.adapter_names = {"reward"},
+                              .adapters = {&task->adapter},
+                              .adapter_count = 1,
+                              .head_names = {"reward"},
+                              .heads = {&task->head},
+                              .head_count = 1},
+                 .state = {.optimizer = task->optimizer, .set_names = names, .sets = sets, .set_count = 2},
+                 .context = task,
+                 .update = update,
+                 .evaluate = task->held_count > 0 ? evaluate : NULL,
+                 .reload = reload};
+  model_contents(&task->model, false, &loop.contents);
+  log_info("training   reward model: %lld steps of %d pairs, %lld pairs held out, facts %s", (long long)total,
+           task->batch_pairs, (long long)task->held_count, task->criteria.facts ? "shown" : "not shown");
+  return loop_run(session, &loop);
+}
+
+status_t rm_run(session_t *session) {
+  reward_task_t task = {.session = session};
+  status_code_t status = run(&task);
+  optimizer_free(task.optimizer);
+  head_free(&task.head);
+  adapter_free(&task.adapter);
+  order_free(&task.order);
+  memory_free(task.held_rows);
+  criteria_free(&task.criteria);
+  source_close(&task.source);
+  source_close(&task.separate);
+  model_free(&task.model);
+  return status;
+}
