@@ -6,9 +6,9 @@
  *   }
  *
  * Every rank runs every test, in the same order; tests get their communicator from mpi_test_world(). Rank 0
- * alone prints; the output of another rank is kept back and shown only if a test fails there. On more than
- * one rank the first failing test ends the program on all ranks, because they would no longer be in step.
- * Include this header in one source file of a program, and link `parallel`. */
+ * alone prints; the output of another rank is kept back and shown only if a test fails there (sanitizers
+ * report at once). On more than one rank the first failing test ends the program on all ranks, because they
+ * would no longer be in step. Include this header in one source file of a program, and link `parallel`. */
 #ifndef TESTS_MPI_TEST_H
 #define TESTS_MPI_TEST_H
 
@@ -40,6 +40,9 @@
     assert_true(error_message()[0] != '\0');                                                                 \
     error_clear();                                                                                           \
   } while (0)
+
+/* Present where a sanitizer is linked in. */
+extern void __sanitizer_set_report_fd(void *file) __attribute__((weak));
 
 static inline comm_t **mpi_test_world_place(void) {
   static comm_t *world;
@@ -84,7 +87,8 @@ static inline int mpi_test_main(int argc, char **argv, const struct CMUnitTest *
   }
   const int rank = comm_rank(*world), size = comm_size(*world);
   log_set_rank(rank, size);
-  const int screen = dup(STDERR_FILENO);
+  const int screen = dup(STDERR_FILENO); /* open to the end, for a leak report */
+  if (__sanitizer_set_report_fd != NULL) __sanitizer_set_report_fd((void *)(intptr_t)screen);
   FILE *const kept = rank == 0 ? NULL : mpi_test_capture();
   bool failed = false;
   for (size_t i = 0; i < count; i++) {
@@ -95,7 +99,6 @@ static inline int mpi_test_main(int argc, char **argv, const struct CMUnitTest *
     comm_abort(1);
   }
   comm_finish(*world);
-  close(screen);
   if (kept != NULL) fclose(kept);
   return failed ? 1 : 0;
 }

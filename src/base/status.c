@@ -45,7 +45,7 @@ static void append_trace(const char *format, ...) {
   va_end(arguments);
 }
 
-status_t error_set(status_code_t status, const char *format, ...) {
+void error_message_set(const char *format, ...) {
   /* Through a second buffer: an argument may be the earlier message itself. */
   static _Thread_local char fresh[MESSAGE_MAX];
   va_list arguments;
@@ -54,7 +54,6 @@ status_t error_set(status_code_t status, const char *format, ...) {
   va_end(arguments);
   memcpy(message, fresh, strlen(fresh) + 1);
   trace[0] = '\0';
-  return status;
 }
 
 status_t error_context(status_code_t status, const char *format, ...) {
@@ -67,9 +66,8 @@ status_t error_context(status_code_t status, const char *format, ...) {
   return status;
 }
 
-status_t error_trace(status_code_t status, const char *function, const char *file, int line) {
+void error_trace(const char *function, const char *file, int line) {
   append_trace("  at %s (%s:%d)\n", function, file, line);
-  return status;
 }
 
 const char *error_message(void) {

@@ -27,17 +27,19 @@ const char *status_name(status_code_t status);
 /* Exit status of the program for a status (INTERFACE: 0, 2, 3, 4, 5, 10; 1 for a bug of ours). Local. */
 int status_exit(status_code_t status);
 
-/* Sets this thread's error message (printf style) and returns STATUS, so that callers write
+/* Sets this thread's error message (printf style) and is STATUS, so that callers write
  * `return error_set(STATUS_DATA, "...")`. A message says what was found, what was expected, where, and what
- * to do. Replaces an earlier message of the thread. Local. */
-status_t error_set(status_code_t status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+ * to do. Replaces an earlier message of the thread. A macro, so that the compiler sees which status comes
+ * back. Local. */
+#define error_set(status, ...) (error_message_set(__VA_ARGS__), (status_code_t)(status))
+void error_message_set(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Appends one line of context ("while ...") to this thread's message and returns STATUS unchanged. Local. */
 status_t error_context(status_code_t status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Appends "at function (file:line)" to this thread's trace (shown with log level debug). Used by TRY. Local.
  */
-status_t error_trace(status_code_t status, const char *function, const char *file, int line);
+void error_trace(const char *function, const char *file, int line);
 
 /* This thread's message with its context lines, "" if there is none; valid until the thread's next error_*.
  */
@@ -54,7 +56,10 @@ void error_clear(void);
 #define TRY(expr)                                                                                            \
   do {                                                                                                       \
     status_code_t try_status_ = (expr);                                                                      \
-    if (try_status_ != STATUS_OK) return error_trace(try_status_, __func__, __FILE__, __LINE__);             \
+    if (try_status_ != STATUS_OK) {                                                                          \
+      error_trace(__func__, __FILE__, __LINE__);                                                             \
+      return try_status_;                                                                                    \
+    }                                                                                                        \
   } while (0)
 
 #endif

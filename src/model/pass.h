@@ -52,10 +52,14 @@ status_t pass_logprobs(pass_t *pass, int64_t n, const int32_t *rows, const int32
                        double *logprobs, double *entropies);
 
 /* As pass_logprobs, and its backward pass into the gradient of the hidden states (and of the output head, if
- * trained): LOSS is called per chunk with rows begin .. begin + count - 1 of the arrays above and fills
- * DLOGPROBS (count). Needs a kept forward pass. Collective on tp. */
-typedef status_t (*pass_loss_t)(void *context, int64_t begin, int64_t count, const double *logprobs,
-                                const double *entropies, double *dlogprobs);
+ * trained): LOSS is called per chunk of the rows and fills DLOGPROBS (chunk->count). Needs a kept forward
+ * pass. Collective on tp. */
+typedef struct {
+  int64_t begin, count;               /* rows begin .. begin + count - 1 of the arrays given */
+  const double *logprobs, *entropies; /* (count) */
+  const bool *hits;                   /* (count): the target is the most likely token */
+} pass_chunk_t;
+typedef status_t (*pass_loss_t)(void *context, const pass_chunk_t *chunk, double *dlogprobs);
 status_t pass_logprobs_backward(pass_t *pass, int64_t n, const int32_t *rows, const int32_t *targets,
                                 double scale, pass_loss_t loss, void *context);
 

@@ -180,19 +180,34 @@ static status_t chunk_backward(pass_t *pass, int64_t n, double scale, const doub
 
 /* The host arrays of one chunk. */
 typedef struct {
-  double *logprobs, *entropies, *dlogprobs;
+  double *logprobs, *entropies, *dlogprobs, *sums;
+  bool *hits;
 } chunk_host_t;
+
+/* A target is the most likely token if its scaled logit is the largest: the third sum is their difference. */
+static status_t read_chunk(pass_t *pass, int64_t n, const chunk_host_t *host) {
+  TRY(wide_download(pass->device, host->sums, DTYPE_F64, pass->head.sums, (size_t)(3 * n)));
+  TRY(read_statistics(pass, n, host->logprobs, host->entropies));
+  for (int64_t i = 0; i < n; i++)
+    host->hits[i] = host->sums[3 * i + 2] >= 0.0;
+  return STATUS_OK;
+}
 
 static status_t logprobs_backward(pass_t *pass, int64_t n, int64_t chunk, const int32_t *rows,
                                   const int32_t *targets, double scale, pass_loss_t loss, void *context,
-                                  chunk_host_t host) {
+                                  const chunk_host_t *host) {
   for (int64_t i = 0; i < n; i += chunk) {
     int64_t count = n - i < chunk ? n - i : chunk;
     TRY(chunk_logits(pass, count, rows + i));
     TRY(chunk_statistics(pass, count, targets + i, scale));
-    TRY(read_statistics(pass, count, host.logprobs, host.entropies));
-    TRY(loss(context, i, count, host.logprobs, host.entropies, host.dlogprobs));
-    TRY(chunk_backward(pass, count, scale, host.dlogprobs));
+    TRY(read_chunk(pass, count, host));
+    const pass_chunk_t values = {.begin = i,
+                                 .count = count,
+                                 .logprobs = host->logprobs,
+                                 .entropies = host->entropies,
+                                 .hits = host->hits};
+    TRY(loss(context, &values, host->dlogprobs));
+    TRY(chunk_backward(pass, count, scale, host->dlogprobs));
   }
   return STATUS_OK;
 }
@@ -205,9 +220,13 @@ status_t pass_logprobs_backward(pass_t *pass, int64_t n, const int32_t *rows, co
   int64_t chunk = chunk_rows(pass, n);
   TRY(ensure_head(pass, chunk, true));
   double *block;
-  TRY(memory_alloc(&block, ARENA_OTHER, 3 * (size_t)chunk, sizeof *block));
-  chunk_host_t host = {block, block + chunk, block + 2 * chunk};
-  status_code_t status = logprobs_backward(pass, n, chunk, rows, targets, scale, loss, context, host);
+  TRY(memory_alloc(&block, ARENA_OTHER, 7 * (size_t)chunk, sizeof *block));
+  chunk_host_t host = {.logprobs = block,
+                       .entropies = block + chunk,
+                       .dlogprobs = block + 2 * chunk,
+                       .sums = block + 3 * chunk,
+                       .hits = (bool *)(block + 6 * chunk)};
+  status_code_t status = logprobs_backward(pass, n, chunk, rows, targets, scale, loss, context, &host);
   memory_free(block);
   return status;
 }

@@ -25,7 +25,8 @@ int comm_size(const comm_t *comm);
 const char *comm_name(const comm_t *comm);
 
 /* All collectives: collective on COMM, watched (parallel/watchdog.h), counted in the open perf region. Counts
- * are in elements, equal on all ranks unless said otherwise. With comm_size 1 they cost nothing. Results of
+ * are in elements, equal on all ranks unless said otherwise. The bytes counted are those this rank
+ * contributes (a broadcast's root, the others nothing). With comm_size 1 they cost nothing. Results of
  * reductions are the same bits on every rank. Errors: STATUS_COMM. */
 status_t comm_barrier(comm_t *comm);
 status_t comm_broadcast(comm_t *comm, void *data, size_t count, comm_type_t type, int root);

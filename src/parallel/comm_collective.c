@@ -1,4 +1,4 @@
-/* Collectives with the same count on every rank, and their agreement on success. */
+/* Broadcast, gathering to all ranks, and agreement on success. */
 #include "base/memory.h"
 #include "parallel/comm_internal.h"
 #include "perf/perf.h"
@@ -39,35 +39,16 @@ MPI_Datatype comm_type_mpi(comm_type_t type) {
   return MPI_BYTE;
 }
 
-static MPI_Op op_mpi(comm_op_t op) {
-  switch (op) {
-  case COMM_SUM:
-    return MPI_SUM;
-  case COMM_MAX:
-    return MPI_MAX;
-  case COMM_MIN:
-    return MPI_MIN;
-  }
-  return MPI_OP_NULL;
-}
-
 size_t comm_piece_elements(const comm_t *comm, size_t size) {
   size_t elements = comm->piece / size;
   if (elements > INT_MAX) elements = INT_MAX;
   return elements > 0 ? elements : 1;
 }
 
-/* One piece of a collective: N elements from DATA on. */
-typedef struct {
-  char *data;
-  int n;
-} piece_t;
-
-/* The piece that begins at element DONE of COUNT. */
-static piece_t piece_at(const comm_t *comm, void *data, size_t size, size_t count, size_t done) {
+comm_piece_t comm_piece_at(const comm_t *comm, void *data, size_t size, size_t count, size_t done) {
   size_t n = comm_piece_elements(comm, size);
   if (n > count - done) n = count - done;
-  return (piece_t){(char *)data + done * size, (int)n};
+  return (comm_piece_t){(char *)data + done * size, (int)n};
 }
 
 status_t comm_barrier(comm_t *comm) {
@@ -80,13 +61,14 @@ status_t comm_barrier(comm_t *comm) {
   return STATUS_OK;
 }
 
-static status_t broadcast(comm_t *comm, void *data, size_t count, size_t size, MPI_Datatype type, int root,
-                          const char *call) {
-  piece_t piece;
+status_t comm_broadcast_as(comm_t *comm, void *data, size_t count, comm_type_t type, int root,
+                           const char *call) {
+  size_t size = comm_type_size(type);
+  comm_piece_t piece;
   for (size_t done = 0; done < count; done += (size_t)piece.n) {
     MPI_Request request;
-    piece = piece_at(comm, data, size, count, done);
-    TRY_MPI(MPI_Ibcast(piece.data, piece.n, type, root, comm->mpi, &request));
+    piece = comm_piece_at(comm, data, size, count, done);
+    TRY_MPI(MPI_Ibcast(piece.data, piece.n, comm_type_mpi(type), root, comm->mpi, &request));
     TRY(comm_mpi_wait(&request, 1, call));
   }
   return STATUS_OK;
@@ -95,67 +77,8 @@ static status_t broadcast(comm_t *comm, void *data, size_t count, size_t size, M
 status_t comm_broadcast(comm_t *comm, void *data, size_t count, comm_type_t type, int root) {
   if (comm->size == 1 || count == 0) return STATUS_OK;
   double start = perf_now();
-  size_t size = comm_type_size(type);
-  TRY(broadcast(comm, data, count, size, comm_type_mpi(type), root, "broadcast"));
-  perf_comm(comm->rank == root ? (double)(count * size) : 0, perf_now() - start);
-  return STATUS_OK;
-}
-
-/* Reduces N elements in place on all ranks by MPI_Iallreduce: for operations whose result depends on no
- * order. */
-static status_t reduce_in_any_order(comm_t *comm, piece_t piece, MPI_Datatype type, MPI_Op op,
-                                    const char *call) {
-  MPI_Request request;
-  TRY_MPI(MPI_Iallreduce(MPI_IN_PLACE, piece.data, piece.n, type, op, comm->mpi, &request));
-  return comm_mpi_wait(&request, 1, call);
-}
-
-/* The same for floating-point numbers. The MPI standard only recommends that an allreduce gives all ranks the
- * same bits (Open MPI 4.1's algorithms do; others may add in a different order on each rank), and it leaves
- * open which of +0 and -0 is the larger. So one rank computes and tells the others. */
-static status_t reduce_in_one_place(comm_t *comm, piece_t piece, size_t size, MPI_Datatype type, MPI_Op op) {
-  MPI_Request request;
-  const void *mine = comm->rank == 0 ? MPI_IN_PLACE : piece.data;
-  TRY_MPI(MPI_Ireduce(mine, piece.data, piece.n, type, op, 0, comm->mpi, &request));
-  TRY(comm_mpi_wait(&request, 1, "allreduce"));
-  return broadcast(comm, piece.data, (size_t)piece.n, size, type, 0, "allreduce");
-}
-
-status_t comm_allreduce(comm_t *comm, void *data, size_t count, comm_type_t type, comm_op_t op) {
-  if (comm->size == 1 || count == 0) return STATUS_OK;
-  if (type == COMM_BYTE) return error_set(STATUS_INTERNAL, "comm_allreduce does not reduce bytes");
-  double start = perf_now();
-  bool floating = type == COMM_F32 || type == COMM_F64;
-  size_t size = comm_type_size(type);
-  piece_t piece;
-  for (size_t done = 0; done < count; done += (size_t)piece.n) {
-    piece = piece_at(comm, data, size, count, done);
-    if (floating) {
-      TRY(reduce_in_one_place(comm, piece, size, comm_type_mpi(type), op_mpi(op)));
-    } else {
-      TRY(reduce_in_any_order(comm, piece, comm_type_mpi(type), op_mpi(op), "allreduce"));
-    }
-  }
-  perf_comm((double)(count * size), perf_now() - start);
-  return STATUS_OK;
-}
-
-status_t comm_allreduce_maxloc(comm_t *comm, comm_maxloc_t *data, size_t count) {
-  if (comm->size == 1 || count == 0) return STATUS_OK;
-  double start = perf_now();
-  piece_t piece;
-  for (size_t done = 0; done < count; done += (size_t)piece.n) {
-    piece = piece_at(comm, data, sizeof *data, count, done);
-    TRY(reduce_in_any_order(comm, piece, comm->maxloc_type, comm->maxloc_op, "allreduce (maxloc)"));
-  }
-  perf_comm((double)(count * sizeof *data), perf_now() - start);
-  return STATUS_OK;
-}
-
-status_t comm_any(comm_t *comm, bool flag, bool *any) {
-  int32_t value = flag;
-  TRY(comm_allreduce(comm, &value, 1, COMM_I32, COMM_MAX));
-  *any = value != 0;
+  TRY(comm_broadcast_as(comm, data, count, type, root, "broadcast"));
+  perf_comm(comm->rank == root ? (double)(count * comm_type_size(type)) : 0, perf_now() - start);
   return STATUS_OK;
 }
 
@@ -193,7 +116,7 @@ enum { ALLGATHER_PIECES = 16 };
 static status_t allgather_by_broadcast(comm_t *comm, char *all, const size_t *counts, comm_type_t type) {
   size_t size = comm_type_size(type);
   for (int r = 0; r < comm->size; r++) {
-    TRY(broadcast(comm, all, counts[r], size, comm_type_mpi(type), r, "allgather"));
+    TRY(comm_broadcast_as(comm, all, counts[r], type, r, "allgather"));
     all += counts[r] * size;
   }
   return STATUS_OK;

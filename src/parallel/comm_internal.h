@@ -10,8 +10,10 @@ struct comm {
   int world_rank;
   size_t piece; /* see comm_set_piece */
   char name[32];
-  int *counts; /* (size): scratch for the v-collectives */
-  int *places; /* (size): displacements */
+  int *counts;   /* (size): scratch for the v-collectives */
+  int *places;   /* (size): displacements */
+  void *scratch; /* of comm_allreduce: grows to what it needs, at most a piece per rank that takes part */
+  size_t scratch_size;
   /* comm_maxloc_t as MPI sees it; made once for the world, copied by those split from it. */
   MPI_Datatype maxloc_type;
   MPI_Op maxloc_op;
@@ -20,11 +22,27 @@ struct comm {
 /* A comm_t around MPI (which it then owns), with the settings of PARENT (NULL for the world). Local. */
 status_t comm_wrap(const comm_t *parent, MPI_Comm mpi, const char *name, comm_t **out);
 
+/* Makes the type and operation of comm_allreduce_maxloc; freed by comm_finish. Local. */
+status_t comm_make_maxloc(comm_t *world);
+
 /* Bytes of one element, and MPI's name for the type. Local. */
 size_t comm_type_size(comm_type_t type);
 MPI_Datatype comm_type_mpi(comm_type_t type);
 
 /* How many elements of SIZE bytes one MPI call is given: at least one. Local. */
 size_t comm_piece_elements(const comm_t *comm, size_t size);
+
+/* One piece of a buffer: N elements from DATA on. */
+typedef struct {
+  char *data;
+  int n;
+} comm_piece_t;
+
+/* The piece that begins at element DONE of DATA (count elements of SIZE bytes). Local. */
+comm_piece_t comm_piece_at(const comm_t *comm, void *data, size_t size, size_t count, size_t done);
+
+/* comm_broadcast as a part of the collective CALL: not counted by itself. */
+status_t comm_broadcast_as(comm_t *comm, void *data, size_t count, comm_type_t type, int root,
+                           const char *call);
 
 #endif

@@ -76,7 +76,7 @@ status_t comm_gatherv(comm_t *comm, const void *mine, size_t my_count, void *all
   status_code_t status = comm->rank == root
                              ? gather_on_root(&messages, comm, mine, all, counts, size)
                              : messages_send(&messages, comm, mine, my_count * size, root, TAG_GATHER);
-  if (status == STATUS_OK && messages.count > 0) status = messages_wait(&messages, "gather");
+  if (status == STATUS_OK && comm->size > 1) status = messages_wait(&messages, "gather");
   if (status == STATUS_OK && comm->size > 1)
     perf_comm(comm->rank == root ? 0 : (double)(my_count * size), perf_now() - start);
   memory_free(messages.requests);
@@ -132,7 +132,7 @@ static status_t exchange(messages_t *messages, comm_t *comm, const void *send, c
   }
   TRY(memory_alloc(recv, ARENA_COMM, total, 1));
   TRY(exchange_start(messages, comm, send, send_counts, *recv, recv_counts));
-  if (messages->count > 0) TRY(messages_wait(messages, "exchange"));
+  if (comm->size > 1) TRY(messages_wait(messages, "exchange"));
   if (comm->size > 1) perf_comm((double)sent, perf_now() - start);
   return STATUS_OK;
 }
@@ -217,8 +217,7 @@ status_t comm_poll(void) {
 status_t comm_wait(comm_request_t *request) {
   if (request == NULL) return STATUS_OK;
   double start = perf_now();
-  status_code_t status = STATUS_OK;
-  if (!request->done) status = comm_mpi_wait(request->requests, request->count, "reduce");
+  status_code_t status = comm_mpi_wait(request->requests, request->count, "reduce");
   comm_request_t **link = &under_way;
   while (*link != NULL && *link != request)
     link = &(*link)->next;

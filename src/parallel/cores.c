@@ -69,7 +69,7 @@ void core_set_of_process(core_set_t *set) {
   }
 }
 
-int core_set_share(const core_set_t *sets, int count, int me) {
+double core_set_share(const core_set_t *sets, int count, int me) {
   double share = 0;
   for (int core = 0; core < CORES_MAX; core++) {
     int holders = 0;
@@ -78,6 +78,5 @@ int core_set_share(const core_set_t *sets, int count, int me) {
       holders += core_set_has(&sets[r], core);
     share += 1.0 / holders;
   }
-  int whole = (int)(share + 1e-6);
-  return whole > 1 ? whole : 1;
+  return share;
 }

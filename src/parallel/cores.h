@@ -23,9 +23,8 @@ void core_set_text(const core_set_t *set, char *text, size_t capacity);
  * Where the system does not tell, as many as it has. Local. */
 void core_set_of_process(core_set_t *set);
 
-/* How many of its cores rank ME may keep busy if each core is divided evenly among the ranks whose SETS
- * (count) hold it: the whole part of the sum, at least 1. So ranks bound apart keep all of theirs, and ranks
- * bound nowhere share. Local. */
-int core_set_share(const core_set_t *sets, int count, int me);
+/* How many cores rank ME has to itself if each core is divided evenly among the ranks whose SETS (count) hold
+ * it. So ranks bound apart have all of theirs, and ranks bound nowhere share. Local. */
+double core_set_share(const core_set_t *sets, int count, int me);
 
 #endif

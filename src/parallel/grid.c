@@ -2,6 +2,7 @@
 #include "parallel/grid.h"
 
 #include "base/memory.h"
+#include "parallel/comm_mpi.h"
 #include "parallel/cores.h"
 
 #include <omp.h>
@@ -42,14 +43,25 @@ static status_t find_leaders(comm_t *world, comm_t *node, int32_t *leader) {
   return comm_allgather(world, &lowest, leader, 1, COMM_I32);
 }
 
-static status_t find_share(comm_t *node, int *threads) {
+static status_t find_share(comm_t *node, double *share) {
   core_set_t *sets = NULL, mine;
   core_set_of_process(&mine);
   TRY(memory_alloc(&sets, ARENA_COMM, (size_t)comm_size(node), sizeof *sets));
   status_code_t status = comm_allgather(node, &mine, sets, sizeof mine, COMM_BYTE);
-  if (status == STATUS_OK) *threads = core_set_share(sets, comm_size(node), comm_rank(node));
+  if (status == STATUS_OK) *share = core_set_share(sets, comm_size(node), comm_rank(node));
   memory_free(sets);
   return status;
+}
+
+/* The wanted number of THREADS, or the whole part of this rank's share of the cores. */
+static status_t choose_threads(comm_t *node, int wanted, int *threads) {
+  const double rounding = 1e-6;
+  double share = 1;
+  TRY(find_share(node, &share));
+  *threads = wanted > 0 ? wanted : (int)(share + rounding);
+  if (*threads < 1) *threads = 1;
+  comm_set_crowded(*threads > share + rounding);
+  return STATUS_OK;
 }
 
 static status_t place(comm_t *world, comm_t *node, int tp, grid_t *grid) {
@@ -67,8 +79,7 @@ static status_t fill(comm_t *world, comm_t *node, int tp, int threads, grid_t *g
   grid->world = world;
   grid->node_rank = comm_rank(node);
   grid->node_size = comm_size(node);
-  grid->threads = threads;
-  if (threads <= 0) TRY(find_share(node, &grid->threads));
+  TRY(choose_threads(node, threads, &grid->threads));
   TRY(comm_split(world, grid->tp_rank, grid->dp_rank, "dp", &grid->dp));
   TRY(comm_split(world, grid->dp_rank, grid->tp_rank, "tp", &grid->tp));
   omp_set_num_threads(grid->threads);

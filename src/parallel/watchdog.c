@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { CALL_MAX = 40, LAGGING_SHOWN = 8 };
+enum { CALL_MAX = 40, RANKS_SHOWN = 8 };
 
 /* What the ranks of a node show each other, in memory that they share. Only its own rank writes an entry. */
 typedef struct {
@@ -63,8 +63,8 @@ static void read_call(entry_t *entry, char *call) {
     call[i] = atomic_load_explicit(&entry->call[i], memory_order_relaxed);
 }
 
-/* Appends one line about a rank that lags. */
-static void describe_lagging(entry_t *entry, double now, char *text, size_t capacity) {
+/* Appends one line about a rank. */
+static void describe(entry_t *entry, double now, char *text, size_t capacity) {
   char call[CALL_MAX];
   size_t used = strlen(text);
   double since = atomic_load(&entry->since);
@@ -76,10 +76,12 @@ static void describe_lagging(entry_t *entry, double now, char *text, size_t capa
     snprintf(text + used, capacity - used,
              "\n  rank %d waits in '%s' (region %s) for %.1f s, its wait no. %llu", rank, call, region,
              now - since, calls);
-  } else {
+  } else if (calls > 0) {
     snprintf(text + used, capacity - used,
-             "\n  rank %d waits for nobody; its newest wait was no. %llu: '%s' (region %s)", rank, calls,
-             calls > 0 ? call : "none", region);
+             "\n  rank %d is in no wait; its newest was no. %llu, '%s' (region %s)", rank, calls, call,
+             region);
+  } else {
+    snprintf(text + used, capacity - used, "\n  rank %d has waited for nothing yet", rank);
   }
 }
 
@@ -88,26 +90,34 @@ static bool lags(entry_t *entry) {
   return atomic_load(&entry->since) <= 0 || atomic_load(&entry->calls) < atomic_load(&watch.mine->calls);
 }
 
+/* Appends the node's ranks that lag, or, ALL, all but this one; returns their number. */
+static int describe_ranks(bool all, double now, char *text, size_t capacity) {
+  int found = 0;
+  for (int i = 0; i < watch.node_size; i++) {
+    if (watch.entries[i] == watch.mine || !(all || lags(watch.entries[i]))) continue;
+    if (found++ < RANKS_SHOWN) describe(watch.entries[i], now, text, capacity);
+  }
+  size_t used = strlen(text);
+  if (found > RANKS_SHOWN) snprintf(text + used, capacity - used, "\n  and %d more", found - RANKS_SHOWN);
+  return found;
+}
+
 static void report(double now, double since) {
-  char text[4096], call[CALL_MAX];
-  int lagging = 0;
+  char head[512], ranks[4096] = "", call[CALL_MAX];
+  const char *title = "Ranks of this node that lag:";
   read_call(watch.mine, call);
-  snprintf(text, sizeof text,
+  snprintf(head, sizeof head,
            "rank %d has waited %.1f s in '%s' (region %s, wait no. %llu), longer than parallel.timeout = %g "
            "s: the run "
-           "ends. Ranks of this node that lag:",
+           "ends.",
            atomic_load(&watch.mine->world_rank), now - since, call,
            perf_region_name((region_t)atomic_load(&watch.mine->region)),
            (unsigned long long)atomic_load(&watch.mine->calls), watch.timeout);
-  for (int i = 0; i < watch.node_size; i++) {
-    if (!lags(watch.entries[i])) continue;
-    if (lagging++ < LAGGING_SHOWN) describe_lagging(watch.entries[i], now, text, sizeof text);
+  if (describe_ranks(false, now, ranks, sizeof ranks) == 0) {
+    title = "No rank of this node lags (look at other nodes' messages, or for ranks whose waits differ):";
+    if (describe_ranks(true, now, ranks, sizeof ranks) == 0) title = "It is the only rank of this node.";
   }
-  size_t used = strlen(text);
-  if (lagging > LAGGING_SHOWN)
-    snprintf(text + used, sizeof text - used, "\n  and %d more", lagging - LAGGING_SHOWN);
-  if (lagging == 0) snprintf(text + used, sizeof text - used, " none; see the messages of the other nodes");
-  log_error("%s", text);
+  log_error("%s %s%s", head, title, ranks);
 }
 
 /* Looks once; ends the run if the current wait is overdue. The first rank of a node to notice reports; the

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { DEPTH_MAX = 64 };
 
@@ -36,14 +37,17 @@ static const char *const region_names[REGION_COUNT] = {
 static struct {
   perf_counter_t counters[REGION_COUNT];
   region_t stack[DEPTH_MAX];
+  double begins[DEPTH_MAX]; /* when each of the stack was entered */
   int depth;
   double mark; /* 0 until the clock starts */
 } perf;
 
-/* Helper threads. */
+/* Helper threads, and who is told of regions that end. */
 static struct {
   pthread_mutex_t mutex;
   perf_counter_t counters[REGION_COUNT];
+  perf_observer_t observer;
+  void *context;
 } helpers = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 double perf_now(void) {
@@ -70,7 +74,9 @@ static void charge(void) {
 void perf_begin(region_t region) {
   charge();
   perf.counters[region].count++;
-  if (perf.depth < DEPTH_MAX) perf.stack[perf.depth++] = region;
+  if (perf.depth == DEPTH_MAX) return;
+  perf.begins[perf.depth] = perf.mark;
+  perf.stack[perf.depth++] = region;
 }
 
 /* Whether REGION is open at all. */
@@ -80,12 +86,23 @@ static int is_open(region_t region) {
   return 0;
 }
 
+/* Only the main thread changes the observer, so that it may look at it without the lock. */
+static void tell_of_main(region_t region, double begin) {
+  const perf_event_t event = {.region = region, .begin = begin, .end = perf.mark};
+  pthread_mutex_lock(&helpers.mutex);
+  helpers.observer(helpers.context, &event);
+  pthread_mutex_unlock(&helpers.mutex);
+}
+
 void perf_end(region_t region) {
   charge();
   /* An early return on an error leaves inner regions open: they end with the one around them. */
   if (!is_open(region)) return;
-  while (perf.stack[--perf.depth] != region) {
-  }
+  region_t left;
+  do {
+    left = perf.stack[--perf.depth];
+    if (helpers.observer) tell_of_main(left, perf.begins[perf.depth]);
+  } while (left != region);
 }
 
 void perf_flops(double flops) {
@@ -111,6 +128,19 @@ void perf_thread(region_t region, double seconds, double bytes) {
   helpers.counters[region].count++;
   helpers.counters[region].thread_seconds += seconds;
   helpers.counters[region].bytes += bytes;
+  if (helpers.observer) {
+    double now = perf_now();
+    const perf_event_t event = {
+        .region = region, .begin = now - seconds, .end = now, .thread = (int64_t)gettid()};
+    helpers.observer(helpers.context, &event);
+  }
+  pthread_mutex_unlock(&helpers.mutex);
+}
+
+void perf_observe(perf_observer_t observer, void *context) {
+  pthread_mutex_lock(&helpers.mutex);
+  helpers.observer = observer;
+  helpers.context = context;
   pthread_mutex_unlock(&helpers.mutex);
 }
 

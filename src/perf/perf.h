@@ -61,6 +61,19 @@ void perf_tokens(double tokens);
 /* Adds the work of a helper thread (image decoding) to REGION. Thread-safe. */
 void perf_thread(region_t region, double seconds, double bytes);
 
+/* A stretch of time that a region was open, inner regions included; times of perf_now(). THREAD: 0 is the
+ * main thread, helper threads have the system's numbers. */
+typedef struct {
+  region_t region;
+  double begin, end;
+  int64_t thread;
+} perf_event_t;
+
+/* From now on OBSERVER is told of every stretch when it ends, by one thread at a time; NULL ends it. It must
+ * not call this header's functions. Main thread only. */
+typedef void (*perf_observer_t)(void *context, const perf_event_t *event);
+void perf_observe(perf_observer_t observer, void *context);
+
 /* Copies the counters; time of open regions up to now included. COUNTERS has REGION_COUNT elements. */
 void perf_snapshot(perf_counter_t *counters);
 

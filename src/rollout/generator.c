@@ -12,10 +12,10 @@ typedef struct {
   int64_t prompt, sample;
   int32_t *pages; /* (max_pages) */
   int32_t page_count;
-  int32_t cached;   /* positions in the cache */
-  int32_t n;        /* response tokens so far; the last one is not cached yet */
-  int32_t *tokens;  /* (max_tokens) */
-  double *logprobs; /* (max_tokens) */
+  int32_t cached;    /* positions in the cache */
+  int32_t n;         /* response tokens so far; the last one is not cached yet */
+  int32_t *tokens;   /* (max_tokens) */
+  double *logprobs;  /* (max_tokens) */
   double *entropies; /* (max_tokens) */
 } slot_t;
 
@@ -381,6 +381,13 @@ status_t generator_run(generator_t *generator, const role_t *role, int64_t n,
   reset(generator);
   TRY(queue_create(generator->base->params.grid, n, generator->options.deterministic, &queue));
   status_code_t status = run(generator, role, queue, source);
-  if (status == STATUS_OK || status == STATUS_STOPPED) queue_free(queue);
-  return status;
+  /* A group that failed is not waited for: the caller's error ends the run. */
+  if (status != STATUS_OK && status != STATUS_STOPPED) return status;
+  bool stopped = false;
+  perf_begin(REGION_IMBALANCE);
+  status_code_t agreed = comm_any(generator->base->params.grid->world, status == STATUS_STOPPED, &stopped);
+  perf_end(REGION_IMBALANCE);
+  queue_free(queue);
+  TRY(agreed);
+  return stopped ? STATUS_STOPPED : STATUS_OK;
 }

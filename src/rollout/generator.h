@@ -33,7 +33,7 @@ typedef struct {
   int32_t n;
   const double *logprobs;  /* (n) the sampler's */
   const double *entropies; /* (n) of the distributions drawn from, before top-k and top-p */
-  bool stopped;           /* ended by eos or a stop, not by max_tokens */
+  bool stopped;            /* ended by eos or a stop, not by max_tokens */
 } generator_response_t;
 
 /* Where prompts come from and responses go. LOAD is collective on tp and is called for a run of queue items
@@ -43,7 +43,7 @@ typedef struct {
   status_t (*load)(void *context, const int64_t *prompts, int32_t n);
   status_t (*get)(void *context, int64_t prompt, generator_prompt_t *out);
   status_t (*put)(void *context, const generator_response_t *response);
-  bool (*stop)(void *context); /* NULL: never; looked at between decode steps, the same on all ranks */
+  bool (*stop)(void *context); /* NULL: never; looked at between decode steps, the same on all ranks of tp */
 } generator_source_t;
 
 typedef struct generator generator_t;
@@ -54,7 +54,9 @@ status_t generator_create(pass_t *pass, base_t *base, const generator_options_t 
                           generator_t **out);
 void generator_free(generator_t *generator);
 
-/* Answers prompts 0..n-1 under ROLE. Collective on the grid's world. */
+/* Answers prompts 0..n-1 under ROLE. Collective on the grid's world. STATUS_STOPPED on all ranks where the
+ * source of any group said stop: prompts that have no response yet are forgotten, and the generator may run
+ * again. */
 status_t generator_run(generator_t *generator, const role_t *role, int64_t n,
                        const generator_source_t *source);
 

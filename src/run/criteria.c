@@ -41,13 +41,12 @@ static status_t append(const criteria_t *criteria, const tokenizer_t *tokenizer,
 }
 
 status_t criteria_append(const criteria_t *criteria, const tokenizer_t *tokenizer, const text_view_t *facts,
-                         int32_t count, uint64_t sample, uint64_t use, int32_t *order, sequence_t *sequence) {
+                         int32_t count, uint64_t sample, uint64_t use, sequence_t *sequence) {
   if (!criteria->facts) count = 0;
   int32_t *drawn;
   TRY(memory_alloc(&drawn, ARENA_OTHER, (size_t)count + 1, sizeof *drawn));
   judging_facts_order(criteria->seed, sample, use, count, drawn);
   status_code_t status = append(criteria, tokenizer, facts, drawn, count, sequence);
-  if (order) memcpy(order, drawn, (size_t)count * sizeof *order);
   memory_free(drawn);
   return status;
 }

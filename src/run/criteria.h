@@ -20,8 +20,8 @@ status_t criteria_open(session_t *session, const char *file, bool facts, criteri
 void criteria_free(criteria_t *criteria);
 
 /* Appends the judging prompt for a sample with FACTS (count) to SEQUENCE; their order is drawn for (SAMPLE,
- * USE); USE below 2^32. ORDER (count; NULL: not wanted) tells it. Local. */
+ * USE); USE below 2^32. Local. */
 status_t criteria_append(const criteria_t *criteria, const tokenizer_t *tokenizer, const text_view_t *facts,
-                         int32_t count, uint64_t sample, uint64_t use, int32_t *order, sequence_t *sequence);
+                         int32_t count, uint64_t sample, uint64_t use, sequence_t *sequence);
 
 #endif

@@ -7,6 +7,7 @@
 #include "perf/perf.h"
 #include "perf/report.h"
 #include "run/peaks.h"
+#include "run/records.h"
 #include "run/stop.h"
 
 #include <stdio.h>
@@ -70,6 +71,7 @@ status_t session_prepare(comm_t *world, const settings_t *settings, const device
   *session =
       (session_t){.settings = settings, .world = world, .started = perf_now(), .last_look = perf_now()};
   perf_reset();
+  TRY(records_start(session));
   perf_begin(REGION_SETUP);
   log_set_level(level_of(settings->log.level));
   stop_install();
@@ -98,6 +100,8 @@ status_t session_open(session_t *session, const char *build) {
   log_info("task       %s in %s", session->settings->job.task, session->run_dir);
   log_info("device     %s (%s), sgemm %.1f GFLOP/s, streaming %.1f GB/s", session->device->name,
            session->device->detail, 1e-9 * session->sgemm_flops, 1e-9 * session->stream_bytes);
+  session->build = build;
+  TRY(comm_agree(session->world, records_open(session)));
   return grid_describe(&session->grid);
 }
 
@@ -255,6 +259,7 @@ status_t session_log(session_t *session, const metrics_t *metrics, bool shown) {
   status_code_t status = rundir_metrics_append(session->rundir, line);
   memory_free(line);
   TRY(status);
+  TRY(records_metrics(session, metrics));
   if (!shown) return STATUS_OK;
   char text[1024];
   int used = snprintf(text, sizeof text, "step %6lld", (long long)metrics->step);

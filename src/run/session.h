@@ -21,10 +21,15 @@ typedef struct {
   device_t *device;
   rundir_t *rundir;
   const char *run_dir;
+  const char *build;   /* the program's version in one line */
   double started;      /* perf_now() */
   double longest_step; /* seconds between two looks for stop requests, for job.max_seconds */
   double last_look;
   double sgemm_flops, stream_bytes; /* this rank's measured peaks, per second */
+  struct tensorboard *tensorboard;  /* rank 0: of this job's metrics, NULL until there are some */
+  struct trace *trace;              /* NULL unless log.trace */
+  uint64_t sample_round;            /* of samples.c: step and model of the newest sample, and how many of those */
+  int64_t sample_count;
 } session_t;
 
 /* Makes grid and device, measures the machine's peaks, starts the watchdog and takes over the stop signals.
@@ -38,12 +43,13 @@ status_t session_prepare(comm_t *world, const settings_t *settings, const device
  * its use), STATUS_DATA. */
 status_t session_open(session_t *session, const char *build);
 
-/* Ends a run that all ranks have come to the end of, with the same STATUS: stores the performance table (unless
- * the run failed), writes the log's last line (DONE, or the reason), gives everything back. Collective. */
+/* Ends a run that all ranks have come to the end of, with the same STATUS: stores the performance table
+ * (unless the run failed), writes the log's last line (DONE, or the reason), gives everything back.
+ * Collective. */
 void session_close(session_t *session, status_code_t status);
 
-/* Writes the reason of STATUS to screen and log where the ranks have not come together: what a rank that failed
- * alone does before it ends the others. Local. */
+/* Writes the reason of STATUS to screen and log where the ranks have not come together: what a rank that
+ * failed alone does before it ends the others. Local. */
 void session_fail(session_t *session, status_code_t status);
 
 /* *STOP on all ranks if the run should end now: a signal, the file EXIT, or job.max_seconds nearly used up

@@ -8,23 +8,6 @@
 
 #include <string.h>
 
-static void log_counts(const char *output, const prepare_counts_t *counts) {
-  log_info("dataset    %s: %lld samples (%lld held out), %lld images", output, (long long)counts->samples,
-           (long long)counts->held_out, (long long)counts->images);
-  if (counts->skipped > 0)
-    log_warning("%lld samples and %lld images were bad and left out", (long long)counts->skipped,
-                (long long)counts->broken_images);
-  if (counts->without_facts > 0)
-    log_info("           %lld samples have an image without facts", (long long)counts->without_facts);
-}
-
-static status_t prepare(session_t *session, const prepare_options_t *options) {
-  prepare_counts_t counts;
-  TRY(prepare_run(session->world, options, &counts));
-  log_counts(options->output, &counts);
-  return STATUS_OK;
-}
-
 /* ---- world ---- */
 
 static world_options_t world_options(const settings_t *settings, const char *dir) {
@@ -60,12 +43,14 @@ static status_t world_dataset(session_t *session, const char *dir, const world_d
   TRY(file_join(output, dir, name, NULL));
   TRY(file_join(facts, dir, "facts.json", NULL));
   TRY(file_join(images, dir, "images", NULL));
-  return prepare(session, &(prepare_options_t){.conversations = json,
-                                               .facts = set->facts ? facts : NULL,
-                                               .image_folder = images,
-                                               .output = output,
-                                               .seed = (uint64_t)session->settings->job.seed,
-                                               .workers = (int)session->settings->prepare.workers});
+  return prepare_run(session->world,
+                     &(prepare_options_t){.conversations = json,
+                                          .facts = set->facts ? facts : NULL,
+                                          .image_folder = images,
+                                          .output = output,
+                                          .seed = (uint64_t)session->settings->job.seed,
+                                          .workers = (int)session->settings->prepare.workers},
+                     NULL);
 }
 
 static status_t world_datasets(session_t *session, const char *dir) {
@@ -86,7 +71,6 @@ status_t world_task_run(session_t *session) {
   const char *dir = *settings->world.dir ? settings->world.dir : session->run_dir;
   world_options_t options = world_options(settings, dir);
   TRY(world_write(session->world, &options));
-  log_info("world      %s", dir);
   return settings->world.datasets ? world_datasets(session, dir) : STATUS_OK;
 }
 
@@ -107,7 +91,7 @@ status_t prepare_task_run(session_t *session) {
                                      .skip_bad = strcmp(settings->data.bad_sample, "skip") == 0,
                                      .report = report,
                                      .workers = (int)settings->prepare.workers};
-  return prepare(session, &options);
+  return prepare_run(session->world, &options, NULL);
 }
 
 /* ---- annotate ---- */

@@ -4,6 +4,7 @@
 #include "io/rollout_file.h"
 #include "perf/perf.h"
 #include "text/buffer.h"
+#include "text/judging.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,11 +74,16 @@ static void add_numbers(const ppo_step_t *step, int32_t i, rollout_file_t *file,
   file->length_multiplier[k] = (float)step->length_multiplier[i];
   file->correct[k] = (float)step->correct[i];
   file->stopped[k] = step->stopped[i];
-  /* The order of facts is known on the rank that built the judged sequence: it is a function of sample and
-   * step, drawn again where it is not. */
+}
+
+/* The order in which the reward model read the facts: drawn as build_judged of ppo_score.c does. */
+static void add_fact_order(const ppo_task_t *task, const ppo_step_t *step, int32_t i, rollout_file_t *file,
+                           int64_t k) {
+  int32_t *order = file->fact_order + k * file->fact_width, count = step->data[i].fact_count;
   for (int64_t f = 0; f < file->fact_width; f++)
-    file->fact_order[k * file->fact_width + f] =
-        step->fact_order[i] && f < step->data[i].fact_count ? step->fact_order[i][f] : -1;
+    order[f] = -1;
+  if (task->criteria.facts)
+    judging_facts_order(task->criteria.seed, (uint64_t)step->rows[i], (uint64_t)step->step, count, order);
 }
 
 static void add_tokens(const ppo_step_t *step, int32_t i, rollout_file_t *file, int64_t k) {
@@ -119,6 +125,7 @@ static status_t fill(const ppo_task_t *task, const ppo_step_t *step, rollout_fil
     if (!writes(task, step, i)) continue;
     int64_t k = file->samples++;
     add_numbers(step, i, file, k);
+    add_fact_order(task, step, i, file, k);
     add_tokens(step, i, file, k);
     TRY(add_text(task->source.tokenizer, step->queries[i].tokens, step->queries[i].n, queries,
                  &file->query_text_offsets[k + 1]));

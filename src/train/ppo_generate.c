@@ -26,7 +26,6 @@ void ppo_step_free(ppo_step_t *step) {
   free_list((void **)step->responses, step->n);
   free_list((void **)step->sampler_logprobs, step->n);
   free_list((void **)step->sampler_entropies, step->n);
-  free_list((void **)step->fact_order, step->n);
   free_list((void **)step->policy_features.by_sample, step->n);
   free_list((void **)step->value_features.by_sample, step->n);
   void *all[] = {step->rows,       step->data,    step->queries,      step->lengths,
@@ -56,7 +55,6 @@ static status_t allocate(ppo_task_t *task, ppo_step_t *step) {
   TRY(memory_alloc(&step->lengths, ARENA_ROLLOUT, n, sizeof *step->lengths));
   TRY(memory_alloc(&step->sampler_logprobs, ARENA_ROLLOUT, n, sizeof *step->sampler_logprobs));
   TRY(memory_alloc(&step->sampler_entropies, ARENA_ROLLOUT, n, sizeof *step->sampler_entropies));
-  TRY(memory_alloc(&step->fact_order, ARENA_ROLLOUT, n, sizeof *step->fact_order));
   TRY(memory_alloc(&step->offsets, ARENA_ROLLOUT, n + 1, sizeof *step->offsets));
   TRY(memory_alloc(&step->stopped, ARENA_ROLLOUT, n, sizeof *step->stopped));
   TRY(memory_alloc(&step->owned, ARENA_ROLLOUT, n, sizeof *step->owned));

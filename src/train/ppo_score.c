@@ -106,10 +106,8 @@ static status_t build_judged(void *context, int32_t i, sequence_t *sequence, int
   ppo_task_t *task = build->task;
   const dataset_sample_t *data = &step->data[i];
   TRY(ppo_build_response(context, i, sequence, image));
-  if (task->criteria.facts && !step->fact_order[i])
-    TRY(memory_alloc(&step->fact_order[i], ARENA_ROLLOUT, (size_t)data->fact_count + 1, sizeof(int32_t)));
   return criteria_append(&task->criteria, task->source.tokenizer, data->facts, data->fact_count,
-                         (uint64_t)step->rows[i], (uint64_t)step->step, step->fact_order[i], sequence);
+                         (uint64_t)step->rows[i], (uint64_t)step->step, sequence);
 }
 
 typedef status_t (*micro_work_t)(scoring_t *scoring, const micro_t *micro, const pass_images_t *images);

@@ -32,7 +32,6 @@ typedef struct {
   int64_t *offsets;           /* (n + 1) */
   bool *stopped;              /* (n): holds the end-of-sequence token */
   int32_t *owned;             /* (n): 1 where this group generated it */
-  int32_t **fact_order; /* (n): facts as the reward model saw them, on the group that built the sequence */
   /* Per token. */
   double *scalars; /* one block of the arrays below */
   double *sampler_logprob, *logprob, *entropy, *ref_logprob, *ref_entropy, *value, *kl, *shaped_reward,

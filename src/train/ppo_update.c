@@ -311,7 +311,7 @@ static status_t run_updates(ppo_task_t *task, ppo_step_t *step, double lr, int32
     TRY(draw_minibatches(task, step, epoch, which));
     for (int32_t b = 0; b < step->n; b += task->minibatch) {
       int32_t n = step->n - b < task->minibatch ? step->n - b : task->minibatch;
-      ppo_statistics_t statistics;
+      ppo_statistics_t statistics = {0};
       double norms[3], gap = 0.0;
       TRY(update_minibatch(task, step, which + b, n, lr, &statistics, norms, &gap));
       if (epoch == 0 && b == 0) out->logprob_gap = gap;

@@ -54,7 +54,7 @@ static status_t build_pair(const pairs_t *pairs, const dataset_sample_t *sample,
   pairs->preferred[pair] = sample->preference - 1;
   return criteria_append(&pairs->task->criteria, source->tokenizer, sample->facts, sample->fact_count,
                          (uint64_t)pairs->rows[pair],
-                         (uint64_t)(pairs->use + pair) * OUTPUTS + (uint64_t)output, NULL, sequence);
+                         (uint64_t)(pairs->use + pair) * OUTPUTS + (uint64_t)output, sequence);
 }
 
 static status_t build(void *context, int32_t i, sequence_t *sequence, int64_t *image) {

@@ -1,4 +1,5 @@
-/* The whole model in double (plain device, checking mode) against central finite differences: tower, projector, decoder, adapters, heads. */
+/* The whole model in double (plain device, checking mode) against central finite differences: tower,
+ * projector, decoder, adapters, heads. */
 #include "base/memory.h"
 #include "base/random.h"
 #include "model/tiny.h"
@@ -8,20 +9,21 @@
 #include <math.h>
 
 enum { PROBES = 3 };
-/* Of the largest gradient of the weight's tensor (or of SMALL, where the true gradient vanishes: a bias on keys shifts all scores alike); step 1e-5 in
- * double. */
+/* Of the largest gradient of the weight's tensor (or of SMALL, where the true gradient vanishes: a bias on
+ * keys shifts all scores alike); step 1e-5 in double. */
 static const double tolerance = 1e-6, small = 1e-2;
-
 
 static double *read_gradient(const params_t *params, int32_t id) {
   double *gradient;
   assert_ok(memory_alloc(&gradient, ARENA_OTHER, (size_t)params->items[id].elements, sizeof *gradient));
-  assert_ok(wide_download(params->device, gradient, DTYPE_F64, param_grad(params, id), (size_t)params->items[id].elements));
+  assert_ok(wide_download(params->device, gradient, DTYPE_F64, param_grad(params, id),
+                          (size_t)params->items[id].elements));
   assert_ok(device_synchronize(params->device));
   return gradient;
 }
 
-static double loss_with(tiny_t *tiny, params_t *params, int32_t id, double *weights, int64_t element, double change) {
+static double loss_with(tiny_t *tiny, params_t *params, int32_t id, double *weights, int64_t element,
+                        double change) {
   double kept = weights[element], loss;
   weights[element] = kept + change;
   assert_ok(param_write(params, id, DTYPE_F64, weights));
@@ -44,7 +46,8 @@ static void check_param(tiny_t *tiny, params_t *params, int32_t id) {
       largest = fabs(gradient[i]);
       probes[0] = i;
     }
-  for (int p = 1; p < PROBES; p++) probes[p] = random_below(&stream, (uint32_t)param->elements);
+  for (int p = 1; p < PROBES; p++)
+    probes[p] = random_below(&stream, (uint32_t)param->elements);
   if (largest == 0.0) fail_msg("%s has no gradient", param->name);
   for (int p = 0; p < PROBES; p++) {
     const double step = 1e-5;
@@ -53,8 +56,8 @@ static void check_param(tiny_t *tiny, params_t *params, int32_t id) {
                         (2.0 * step);
     double error = fabs(difference - gradient[probes[p]]) / fmax(largest, small);
     if (!(error < tolerance))
-      fail_msg("%s[%lld]: gradient %.12g, finite difference %.12g, error %.3g", param->name, (long long)probes[p],
-               gradient[probes[p]], difference, error);
+      fail_msg("%s[%lld]: gradient %.12g, finite difference %.12g, error %.3g", param->name,
+               (long long)probes[p], gradient[probes[p]], difference, error);
   }
   memory_free(weights);
   memory_free(gradient);
@@ -88,7 +91,9 @@ static void test_all_weights(void **state) {
 
 static void test_all_weights_tied_recomputed(void **state) {
   (void)state;
-  check_model(&(tiny_options_t){.config = tiny_config(4, true, PROJECTOR_LINEAR), .mode = TRAIN_ALL, .recompute = true,
+  check_model(&(tiny_options_t){.config = tiny_config(4, true, PROJECTOR_LINEAR),
+                                .mode = TRAIN_ALL,
+                                .recompute = true,
                                 .largest_logits = 37 * 5});
 }
 
@@ -99,25 +104,27 @@ static void test_lora(void **state) {
 
 static void test_lora_recomputed(void **state) {
   (void)state;
-  check_model(&(tiny_options_t){.config = tiny_config(2, true, PROJECTOR_LINEAR), .mode = TRAIN_LORA, .recompute = true});
+  check_model(&(tiny_options_t){
+      .config = tiny_config(2, true, PROJECTOR_LINEAR), .mode = TRAIN_LORA, .recompute = true});
 }
 
 static void test_projector_only(void **state) {
   (void)state;
-  check_model(&(tiny_options_t){.config = tiny_config(2, false, PROJECTOR_MLP2X_GELU), .mode = TRAIN_PROJECTOR});
+  check_model(
+      &(tiny_options_t){.config = tiny_config(2, false, PROJECTOR_MLP2X_GELU), .mode = TRAIN_PROJECTOR});
 }
 
 static void test_decoder(void **state) {
   (void)state;
-  check_model(&(tiny_options_t){.config = tiny_config(2, false, PROJECTOR_LINEAR), .mode = TRAIN_DECODER,
-                                .largest_logits = 37});
+  check_model(&(tiny_options_t){
+      .config = tiny_config(2, false, PROJECTOR_LINEAR), .mode = TRAIN_DECODER, .largest_logits = 37});
 }
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_all_weights),     cmocka_unit_test(test_all_weights_tied_recomputed),
-      cmocka_unit_test(test_lora),            cmocka_unit_test(test_lora_recomputed),
-      cmocka_unit_test(test_projector_only),  cmocka_unit_test(test_decoder),
+      cmocka_unit_test(test_all_weights),    cmocka_unit_test(test_all_weights_tied_recomputed),
+      cmocka_unit_test(test_lora),           cmocka_unit_test(test_lora_recomputed),
+      cmocka_unit_test(test_projector_only), cmocka_unit_test(test_decoder),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

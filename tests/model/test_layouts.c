@@ -1,4 +1,5 @@
-/* The model split over tp = number of ranks against the whole model on one rank: losses, values and the completed gradient of every weight. */
+/* The model split over tp = number of ranks against the whole model on one rank: losses, values and the
+ * completed gradient of every weight. */
 #include "base/memory.h"
 #include "model/tiny.h"
 #include "mpi_test.h"
@@ -12,8 +13,8 @@ static const double tolerance = 1e-10;
 static double *download(const params_t *params, int32_t id) {
   double *values;
   assert_ok(memory_alloc(&values, ARENA_OTHER, (size_t)params->items[id].elements, sizeof *values));
-  assert_ok(
-      wide_download(params->device, values, DTYPE_F64, param_grad(params, id), (size_t)params->items[id].elements));
+  assert_ok(wide_download(params->device, values, DTYPE_F64, param_grad(params, id),
+                          (size_t)params->items[id].elements));
   assert_ok(device_synchronize(params->device));
   return values;
 }
@@ -32,14 +33,15 @@ static void compare_param(const grid_t *grid, const params_t *split, const param
   const partition_t *part = &split->items[id].partition;
   double *mine = download(split, id), *all = download(whole, id), largest = 0.0;
   complete(grid, part, mine);
-  for (int64_t i = 0; i < whole->items[id].elements; i++) largest = fmax(largest, fabs(all[i]));
+  for (int64_t i = 0; i < whole->items[id].elements; i++)
+    largest = fmax(largest, fabs(all[i]));
   for (int64_t r = 0; r < part->row_count; r++)
     for (int64_t c = 0; c < part->col_count; c++) {
       double got = mine[r * part->local_cols + c];
       double expected = all[(part->row_begin + r) * part->cols + part->col_begin + c];
       if (!(fabs(got - expected) <= tolerance * fmax(largest, 1e-3)))
-        fail_msg("%s[%lld, %lld]: %.15g, expected %.15g", split->items[id].name, (long long)r, (long long)c, got,
-                 expected);
+        fail_msg("%s[%lld, %lld]: %.15g, expected %.15g", split->items[id].name, (long long)r, (long long)c,
+                 got, expected);
     }
   memory_free(mine);
   memory_free(all);
@@ -81,8 +83,10 @@ static void test_all_weights(void **state) {
 
 static void test_replicated_key_value_heads(void **state) {
   (void)state;
-  check_layout(&(tiny_options_t){.config = tiny_config(1, true, PROJECTOR_LINEAR), .mode = TRAIN_ALL,
-                                 .recompute = true, .largest_logits = 60});
+  check_layout(&(tiny_options_t){.config = tiny_config(1, true, PROJECTOR_LINEAR),
+                                 .mode = TRAIN_ALL,
+                                 .recompute = true,
+                                 .largest_logits = 60});
 }
 
 static void test_lora(void **state) {
@@ -92,8 +96,8 @@ static void test_lora(void **state) {
 
 static void test_lora_recomputed(void **state) {
   (void)state;
-  check_layout(&(tiny_options_t){.config = tiny_config(4, false, PROJECTOR_LINEAR), .mode = TRAIN_LORA,
-                                 .recompute = true});
+  check_layout(&(tiny_options_t){
+      .config = tiny_config(4, false, PROJECTOR_LINEAR), .mode = TRAIN_LORA, .recompute = true});
 }
 
 int main(int argc, char **argv) {

@@ -41,14 +41,15 @@ static status_t roughen(params_t *params) {
 
 static status_t make_batch(tiny_t *tiny) {
   /* Two sequences share image 1; one has no image; one is a single token. */
-  static const int32_t a[] = {1, 5, TOKEN_IMAGE, 7, 8, 9, 30}, b[] = {1, TOKEN_IMAGE, 36, 12, 3}, c[] = {1, 20, 21, 22},
-                       d[] = {2}, e[] = {TOKEN_IMAGE, 14, 15, 0};
+  static const int32_t a[] = {1, 5, TOKEN_IMAGE, 7, 8, 9, 30}, b[] = {1, TOKEN_IMAGE, 36, 12, 3},
+                       c[] = {1, 20, 21, 22}, d[] = {2}, e[] = {TOKEN_IMAGE, 14, 15, 0};
   const packed_source_t sources[] = {{a, 7, 1}, {b, 5, 0}, {c, 4, -1}, {d, 1, -1}, {e, 4, 1}};
   TRY(packed_create(sources, 5, config_patches(&tiny->base.config), &tiny->packed));
   random_stream_t stream = random_stream(3, RANDOM_TEST, 1);
   size_t n = (size_t)(IMAGES * config_patches(&tiny->base.config) * config_patch_size(&tiny->base.config));
   TRY(memory_alloc(&tiny->patches, ARENA_OTHER, n, sizeof *tiny->patches));
-  for (size_t i = 0; i < n; i++) tiny->patches[i] = (float)random_normal(&stream);
+  for (size_t i = 0; i < n; i++)
+    tiny->patches[i] = (float)random_normal(&stream);
   int32_t rows = tiny->packed.offsets[5];
   for (int32_t r = 0; r < rows; r += 1 + r % 2) {
     tiny->rows[tiny->n] = r;
@@ -111,8 +112,10 @@ status_t tiny_loss(tiny_t *tiny, double *loss, double *logprobs, double *values)
   TRY(pass_logprobs(tiny->pass, tiny->n, tiny->rows, tiny->targets, SCALE, logprobs, NULL));
   TRY(pass_scalars(tiny->pass, tiny->scalars, tiny->scalar_rows, values));
   *loss = 0.0;
-  for (int32_t i = 0; i < tiny->n; i++) *loss -= tiny->weights[i] * logprobs[i];
-  for (int32_t i = 0; i < tiny->scalars; i++) *loss += tiny->scalar_weights[i] * values[i];
+  for (int32_t i = 0; i < tiny->n; i++)
+    *loss -= tiny->weights[i] * logprobs[i];
+  for (int32_t i = 0; i < tiny->scalars; i++)
+    *loss += tiny->scalar_weights[i] * values[i];
   return STATUS_OK;
 }
 
@@ -121,13 +124,11 @@ typedef struct {
   double loss;
 } loss_context_t;
 
-static status_t weighted_loss(void *context, int64_t begin, int64_t count, const double *logprobs,
-                              const double *entropies, double *dlogprobs) {
+static status_t weighted_loss(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
   loss_context_t *loss = context;
-  (void)entropies;
-  for (int64_t i = 0; i < count; i++) {
-    loss->loss -= loss->tiny->weights[begin + i] * logprobs[i];
-    dlogprobs[i] = -loss->tiny->weights[begin + i];
+  for (int64_t i = 0; i < chunk->count; i++) {
+    loss->loss -= loss->tiny->weights[chunk->begin + i] * chunk->logprobs[i];
+    dlogprobs[i] = -loss->tiny->weights[chunk->begin + i];
   }
   return STATUS_OK;
 }
@@ -135,7 +136,8 @@ static status_t weighted_loss(void *context, int64_t begin, int64_t count, const
 status_t tiny_gradients(tiny_t *tiny, double *loss) {
   params_t *sets[3];
   int32_t count = tiny_sets(tiny, sets);
-  for (int32_t s = 0; s < count; s++) TRY(params_zero_grad(sets[s]));
+  for (int32_t s = 0; s < count; s++)
+    TRY(params_zero_grad(sets[s]));
   TRY(run_forward(tiny, true));
   loss_context_t context = {.tiny = tiny};
   double values[8];
@@ -144,6 +146,7 @@ status_t tiny_gradients(tiny_t *tiny, double *loss) {
   TRY(pass_scalars_backward(tiny->pass, tiny->scalars, tiny->scalar_rows, tiny->scalar_weights));
   TRY(pass_backward(tiny->pass, NULL, NULL));
   *loss = context.loss;
-  for (int32_t i = 0; i < tiny->scalars; i++) *loss += tiny->scalar_weights[i] * values[i];
+  for (int32_t i = 0; i < tiny->scalars; i++)
+    *loss += tiny->scalar_weights[i] * values[i];
   return STATUS_OK;
 }

@@ -1,0 +1,361 @@
+#define _GNU_SOURCE
+#include "io/dataset.h"
+
+#include "base/memory.h"
+#include "io/dataset_layout.h"
+#include "io/file.h"
+#include "io/h5_core.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+enum { BYTES_BUFFER = 4 << 20, COLUMN_BUFFER = 64 << 10 };
+
+/* Rows of one part that wait to be written in one piece. */
+typedef struct {
+  char *buffer;
+  int64_t begin, count, capacity; /* rows */
+} column_t;
+
+struct dataset_writer {
+  comm_t *comm;
+  char *path;
+  char partial[FILE_MAX_PATH];
+  h5_file_t *file;
+  column_t columns[PART_COUNT];
+  int64_t images;
+  int64_t *image_offsets; /* (images + 1) */
+  dataset_counts_t planned;
+  dataset_counts_t done; /* rank 0: texts and text_bytes include the images' names */
+  int64_t names, held_out;
+  XXH3_state_t *hash;
+};
+
+static status_t agree(dataset_writer_t *writer, status_code_t status) {
+  return comm_agree(writer->comm, status);
+}
+
+static bool is_first(const dataset_writer_t *writer) {
+  return comm_rank(writer->comm) == 0;
+}
+
+/* ---- Columns ---- */
+
+static status_t column_flush(dataset_writer_t *writer, part_t part) {
+  column_t *column = &writer->columns[part];
+  int64_t count = column->count;
+  if (count == 0) return STATUS_OK;
+  column->count = 0;
+  return h5_write_range(writer->file, part_layout(part)->object, part_layout(part)->type, column->begin,
+                        count, column->buffer);
+}
+
+static status_t columns_flush(dataset_writer_t *writer) {
+  for (part_t part = 0; part < PART_COUNT; part++)
+    TRY(column_flush(writer, part));
+  return STATUS_OK;
+}
+
+static status_t column_prepare(column_t *column, h5_type_t type) {
+  if (column->buffer != NULL) return STATUS_OK;
+  size_t size = type == H5TYPE_U8 ? BYTES_BUFFER : COLUMN_BUFFER;
+  column->capacity = (int64_t)(size / h5_type_size(type));
+  return memory_alloc(&column->buffer, ARENA_IO, size, 1);
+}
+
+/* Writes COUNT rows of PART from row AT on, sooner or later. */
+static status_t column_put(dataset_writer_t *writer, part_t part, int64_t at, const void *rows,
+                           int64_t count) {
+  column_t *column = &writer->columns[part];
+  const size_t size = h5_type_size(part_layout(part)->type);
+  const char *from = rows;
+  TRY(column_prepare(column, part_layout(part)->type));
+  if (at != column->begin + column->count) TRY(column_flush(writer, part));
+  while (count > 0) {
+    if (column->count == column->capacity) TRY(column_flush(writer, part));
+    if (column->count == 0) column->begin = at;
+    int64_t room = column->capacity - column->count;
+    int64_t now = count < room ? count : room;
+    memcpy(column->buffer + (size_t)column->count * size, from, (size_t)now * size);
+    column->count += now;
+    at += now;
+    from += (size_t)now * size;
+    count -= now;
+  }
+  return STATUS_OK;
+}
+
+static status_t put_i64(dataset_writer_t *writer, part_t part, int64_t at, int64_t value) {
+  return column_put(writer, part, at, &value, 1);
+}
+
+static status_t put_i32(dataset_writer_t *writer, part_t part, int64_t at, int32_t value) {
+  return column_put(writer, part, at, &value, 1);
+}
+
+static status_t put_u8(dataset_writer_t *writer, part_t part, int64_t at, uint8_t value) {
+  return column_put(writer, part, at, &value, 1);
+}
+
+/* Collective. */
+static status_t part_create(dataset_writer_t *writer, part_t part, int64_t rows) {
+  const part_layout_t *layout = part_layout(part);
+  TRY(h5_create_dataset(writer->file, layout->object, layout->type, 1, &rows));
+  return h5_attr_write_text(writer->file, layout->object, "meaning", layout->meaning);
+}
+
+/* ---- Opening and ending ---- */
+
+static void writer_free(dataset_writer_t *writer) {
+  for (part_t part = 0; part < PART_COUNT; part++)
+    memory_free(writer->columns[part].buffer);
+  if (writer->hash != NULL) XXH3_freeState(writer->hash);
+  memory_free(writer->image_offsets);
+  memory_free(writer->path);
+  memory_free(writer);
+}
+
+static status_t writer_start(dataset_writer_t *writer, const char *path) {
+  TRY(memory_copy_text(&writer->path, ARENA_IO, path, strlen(path)));
+  TRY(file_partial(writer->partial, path));
+  writer->hash = XXH3_createState();
+  if (writer->hash == NULL) return error_set(STATUS_MEMORY, "%s: no memory for a hash", path);
+  XXH3_64bits_reset(writer->hash);
+  return STATUS_OK;
+}
+
+status_t dataset_writer_open(comm_t *comm, const char *path, dataset_writer_t **out) {
+  *out = NULL;
+  dataset_writer_t *writer = NULL;
+  status_code_t status = memory_alloc(&writer, ARENA_IO, 1, sizeof *writer);
+  if (status == STATUS_OK) {
+    writer->comm = comm;
+    status = writer_start(writer, path);
+  }
+  status = comm_agree(comm, status);
+  if (status == STATUS_OK)
+    status = h5_create(writer->partial, comm, DATASET_FORMAT, DATASET_VERSION, &writer->file);
+  if (status == STATUS_OK)
+    *out = writer;
+  else if (writer != NULL)
+    writer_free(writer);
+  return status;
+}
+
+void dataset_writer_abandon(dataset_writer_t *writer) {
+  if (writer == NULL) return;
+  status_code_t closed = writer->file == NULL ? STATUS_OK : h5_close(writer->file);
+  (void)closed; /* the file goes away */
+  if (is_first(writer)) unlink(writer->partial);
+  writer_free(writer);
+}
+
+/* ---- Images ---- */
+
+static status_t offsets_make(dataset_writer_t *writer, const int64_t *sizes, int64_t n) {
+  writer->images = n;
+  TRY(memory_alloc(&writer->image_offsets, ARENA_IO, (size_t)n + 1, sizeof *writer->image_offsets));
+  for (int64_t i = 0; i < n; i++)
+    writer->image_offsets[i + 1] = writer->image_offsets[i] + sizes[i];
+  return STATUS_OK;
+}
+
+static status_t images_create(dataset_writer_t *writer) {
+  int64_t n = writer->images;
+  TRY(part_create(writer, PART_IMAGE_BYTES, writer->image_offsets[n]));
+  TRY(part_create(writer, PART_IMAGE_OFFSETS, n + 1));
+  TRY(part_create(writer, PART_IMAGE_NAME, n));
+  TRY(part_create(writer, PART_IMAGE_WIDTH, n));
+  return part_create(writer, PART_IMAGE_HEIGHT, n);
+}
+
+status_t dataset_writer_images(dataset_writer_t *writer, const int64_t *sizes, int64_t n) {
+  TRY(agree(writer, offsets_make(writer, sizes, n)));
+  TRY(agree(writer, images_create(writer)));
+  status_code_t status = STATUS_OK;
+  if (is_first(writer)) status = column_put(writer, PART_IMAGE_OFFSETS, 0, writer->image_offsets, n + 1);
+  return agree(writer, status);
+}
+
+status_t dataset_writer_image(dataset_writer_t *writer, int64_t i, const uint8_t *bytes, int32_t width,
+                              int32_t height) {
+  if (i < 0 || i >= writer->images)
+    return error_set(STATUS_INTERNAL, "image %lld of %lld was to be written", (long long)i,
+                     (long long)writer->images);
+  int64_t begin = writer->image_offsets[i];
+  if (bytes != NULL)
+    TRY(column_put(writer, PART_IMAGE_BYTES, begin, bytes, writer->image_offsets[i + 1] - begin));
+  TRY(put_i32(writer, PART_IMAGE_WIDTH, i, bytes == NULL ? 0 : width));
+  return put_i32(writer, PART_IMAGE_HEIGHT, i, bytes == NULL ? 0 : height);
+}
+
+/* ---- Texts ---- */
+
+static status_t texts_create(dataset_writer_t *writer) {
+  const dataset_counts_t *planned = &writer->planned;
+  TRY(part_create(writer, PART_TEXT_BYTES, planned->text_bytes));
+  TRY(part_create(writer, PART_TEXT_OFFSETS, planned->texts + 1));
+  TRY(part_create(writer, PART_TEXT_KIND, planned->texts));
+  TRY(part_create(writer, PART_FACT_BYTES, planned->fact_bytes));
+  TRY(part_create(writer, PART_FACT_OFFSETS, planned->facts + 1));
+  for (part_t part = PART_SAMPLE_BEGIN; part < PART_SAMPLE_END; part++)
+    TRY(part_create(writer, part, planned->samples));
+  return STATUS_OK;
+}
+
+status_t dataset_writer_texts(dataset_writer_t *writer, const dataset_counts_t *counts, int64_t name_bytes) {
+  TRY(agree(writer, columns_flush(writer)));
+  writer->planned = *counts;
+  writer->planned.texts += writer->images;
+  writer->planned.text_bytes += name_bytes;
+  TRY(agree(writer, texts_create(writer)));
+  if (!is_first(writer)) return STATUS_OK;
+  TRY(put_i64(writer, PART_TEXT_OFFSETS, 0, 0));
+  return put_i64(writer, PART_FACT_OFFSETS, 0, 0);
+}
+
+static status_t too_much(const char *what, int64_t planned) {
+  return error_set(STATUS_INTERNAL, "more than the %lld %s that were announced", (long long)planned, what);
+}
+
+static status_t text_put(dataset_writer_t *writer, text_kind_t kind, text_view_t text) {
+  dataset_counts_t *done = &writer->done;
+  if (done->texts == writer->planned.texts) return too_much("texts", writer->planned.texts);
+  if (done->text_bytes + (int64_t)text.n > writer->planned.text_bytes)
+    return too_much("bytes of text", writer->planned.text_bytes);
+  uint64_t n = text.n;
+  XXH3_64bits_update(writer->hash, &n, sizeof n);
+  if (n > 0) XXH3_64bits_update(writer->hash, text.bytes, text.n);
+  TRY(column_put(writer, PART_TEXT_BYTES, done->text_bytes, text.bytes, (int64_t)text.n));
+  TRY(put_u8(writer, PART_TEXT_KIND, done->texts, (uint8_t)kind));
+  done->texts++;
+  done->text_bytes += (int64_t)text.n;
+  return put_i64(writer, PART_TEXT_OFFSETS, done->texts, done->text_bytes);
+}
+
+status_t dataset_writer_name(dataset_writer_t *writer, text_view_t name) {
+  if (writer->names == writer->images) return too_much("image names", writer->images);
+  TRY(put_i64(writer, PART_IMAGE_NAME, writer->names, writer->done.texts));
+  writer->names++;
+  return text_put(writer, TEXT_IMAGE_NAME, name);
+}
+
+status_t dataset_writer_fact(dataset_writer_t *writer, text_view_t fact) {
+  dataset_counts_t *done = &writer->done;
+  if (done->facts == writer->planned.facts) return too_much("facts", writer->planned.facts);
+  if (done->fact_bytes + (int64_t)fact.n > writer->planned.fact_bytes)
+    return too_much("bytes of facts", writer->planned.fact_bytes);
+  TRY(column_put(writer, PART_FACT_BYTES, done->fact_bytes, fact.bytes, (int64_t)fact.n));
+  done->facts++;
+  done->fact_bytes += (int64_t)fact.n;
+  return put_i64(writer, PART_FACT_OFFSETS, done->facts, done->fact_bytes);
+}
+
+static status_t sample_put_texts(dataset_writer_t *writer, const dataset_sample_t *sample) {
+  TRY(text_put(writer, TEXT_ID, sample->id));
+  for (int32_t t = 0; t < sample->conversation.count; t++) {
+    const turn_t *turn = &sample->conversation.turns[t];
+    TRY(text_put(writer, turn->role == TURN_HUMAN ? TEXT_HUMAN : TEXT_GPT, turn->text));
+  }
+  for (int k = 0; k < 2 && sample->paired; k++)
+    TRY(text_put(writer, TEXT_OUTPUT, sample->outputs[k]));
+  return STATUS_OK;
+}
+
+static status_t sample_put_numbers(dataset_writer_t *writer, const dataset_sample_t *sample) {
+  int64_t row = writer->done.samples, text = writer->done.texts;
+  int32_t turns = sample->conversation.count;
+  TRY(put_i64(writer, PART_ID, row, text));
+  TRY(put_i64(writer, PART_FIRST_TURN, row, text + 1));
+  TRY(put_i32(writer, PART_TURNS, row, turns));
+  TRY(put_i64(writer, PART_OUTPUT, row, sample->paired ? text + 1 + turns : -1));
+  TRY(put_i32(writer, PART_PREFERENCE, row, sample->preference));
+  TRY(put_i64(writer, PART_IMAGE, row, sample->image));
+  TRY(put_i32(writer, PART_CAPTION_TYPE, row, sample->caption_type));
+  TRY(column_put(writer, PART_LENGTH_BONUS, row, &sample->length_bonus, 1));
+  TRY(put_i64(writer, PART_FACT, row, sample->fact));
+  TRY(put_i32(writer, PART_FACTS, row, sample->fact_count));
+  return put_u8(writer, PART_HELD_OUT, row, sample->held_out);
+}
+
+status_t dataset_writer_sample(dataset_writer_t *writer, const dataset_sample_t *sample) {
+  if (writer->done.samples == writer->planned.samples) return too_much("samples", writer->planned.samples);
+  int64_t numbers[] = {sample->preference, sample->image,      sample->caption_type,
+                       sample->fact,       sample->fact_count, sample->held_out};
+  XXH3_64bits_update(writer->hash, numbers, sizeof numbers);
+  TRY(sample_put_numbers(writer, sample));
+  TRY(sample_put_texts(writer, sample));
+  writer->done.samples++;
+  writer->held_out += sample->held_out;
+  return STATUS_OK;
+}
+
+/* ---- The end ---- */
+
+static status_t counts_check(const dataset_writer_t *writer) {
+  const dataset_counts_t *done = &writer->done, *planned = &writer->planned;
+  if (done->samples == planned->samples && done->texts == planned->texts &&
+      done->text_bytes == planned->text_bytes && done->facts == planned->facts &&
+      done->fact_bytes == planned->fact_bytes && writer->names == writer->images)
+    return STATUS_OK;
+  return error_set(STATUS_INTERNAL,
+                   "%s: %lld samples, %lld texts, %lld facts were written; %lld, %lld, %lld were announced",
+                   writer->path, (long long)done->samples, (long long)done->texts, (long long)done->facts,
+                   (long long)planned->samples, (long long)planned->texts, (long long)planned->facts);
+}
+
+typedef struct {
+  int64_t skipped, held_out;
+  uint64_t identity;
+  int64_t sources; /* bytes of the text, '\0' included */
+} ending_t;
+
+/* What rank 0 knows goes to all, because attributes are written by all ranks alike. */
+static status_t ending_share(dataset_writer_t *writer, ending_t *ending, const char *sources, char **text) {
+  TRY(comm_broadcast(writer->comm, ending, sizeof *ending, COMM_BYTE, 0));
+  TRY(agree(writer, memory_alloc(text, ARENA_IO, (size_t)ending->sources, 1)));
+  if (is_first(writer)) memcpy(*text, sources, (size_t)ending->sources);
+  return comm_broadcast(writer->comm, *text, (size_t)ending->sources, COMM_BYTE, 0);
+}
+
+static status_t attributes_write(dataset_writer_t *writer, const ending_t *ending, const char *sources) {
+  const int64_t images = writer->images;
+  TRY(h5_attr_write_text(writer->file, "/", "sources", sources));
+  TRY(h5_attr_write_i64(writer->file, "/", "samples", &writer->planned.samples, 1));
+  TRY(h5_attr_write_i64(writer->file, "/", "images", &images, 1));
+  TRY(h5_attr_write_i64(writer->file, "/", "texts", &writer->planned.texts, 1));
+  TRY(h5_attr_write_i64(writer->file, "/", "facts", &writer->planned.facts, 1));
+  TRY(h5_attr_write_i64(writer->file, "/", "held_out", &ending->held_out, 1));
+  TRY(h5_attr_write_i64(writer->file, "/", "skipped", &ending->skipped, 1));
+  return h5_attr_write_u64(writer->file, "/", "identity", &ending->identity, 1);
+}
+
+static status_t writer_end(dataset_writer_t *writer, const char *sources, int64_t skipped) {
+  TRY(agree(writer, columns_flush(writer)));
+  TRY(agree(writer, is_first(writer) ? counts_check(writer) : STATUS_OK));
+  ending_t ending = {.skipped = skipped, .held_out = writer->held_out};
+  if (is_first(writer)) ending.sources = (int64_t)strlen(sources) + 1;
+  ending.identity = XXH3_64bits_digest(writer->hash);
+  char *text = NULL;
+  status_code_t status = ending_share(writer, &ending, sources, &text);
+  if (status == STATUS_OK) status = agree(writer, attributes_write(writer, &ending, text));
+  memory_free(text);
+  TRY(status);
+  h5_file_t *file = writer->file;
+  writer->file = NULL;
+  return agree(writer, h5_close(file));
+}
+
+status_t dataset_writer_close(dataset_writer_t *writer, const char *sources, int64_t skipped) {
+  status_code_t status = writer_end(writer, sources, skipped);
+  if (status != STATUS_OK) {
+    dataset_writer_abandon(writer);
+    return status;
+  }
+  status = file_commit(writer->comm, writer->path, status, true);
+  writer_free(writer);
+  return status;
+}

@@ -1,0 +1,47 @@
+/* Plain files: folders, whole small files, and the steps that make a new file replace an old one in one
+ * instant. */
+#ifndef IO_FILE_H
+#define IO_FILE_H
+
+#include "base/status.h"
+#include "parallel/comm.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Longest path that is built here. */
+enum { FILE_MAX_PATH = 4096 };
+
+/* Joins up to three parts with '/' into PATH (FILE_MAX_PATH); NULL ends the list early. Errors: STATUS_INPUT
+ * where it is too long. Local. */
+status_t file_join(char path[FILE_MAX_PATH], const char *a, const char *b, const char *c);
+
+/* True if PATH exists. Local. */
+bool file_exists(const char *path);
+
+/* Makes the folder PATH with its parents; fine if it exists. Errors: STATUS_DATA. Local. */
+status_t file_make_folder(const char *path);
+/* The same for the folder that PATH lies in. */
+status_t file_make_parent(const char *path);
+
+/* Reads all of PATH (at most MAX_BYTES); a '\0' follows the N bytes. N may be NULL. Caller frees *TEXT with
+ * memory_free. Errors: STATUS_DATA. Local. */
+status_t file_read(const char *path, size_t max_bytes, char **text, size_t *n);
+
+/* Makes PATH hold exactly the N bytes of TEXT: written beside, synced, renamed over the old one; a reader
+ * sees the old or the new file, never a part. Errors: STATUS_DATA. Local. */
+status_t file_replace(const char *path, const void *text, size_t n);
+
+/* Syncs the file's data (and a folder's names) to storage. Local. */
+status_t file_sync(const char *path);
+
+/* The name beside PATH under which a file is written before it is complete: PATH.partial. */
+status_t file_partial(char partial[FILE_MAX_PATH], const char *path);
+
+/* Turns PATH.partial, complete and closed on all ranks, into PATH: every rank with WROTE syncs it, all agree
+ * on STATUS (what each rank's writing came to), rank 0 renames it and syncs the folder. After an error on any
+ * rank rank 0 removes it and PATH is untouched. Collective on COMM. Errors: the worst STATUS; STATUS_DATA. */
+status_t file_commit(comm_t *comm, const char *path, status_code_t status, bool wrote);
+
+#endif

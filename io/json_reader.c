@@ -1,0 +1,336 @@
+/* A huge file is fed to YAJL in pieces. The elements that a piece completes wait in a list; an element may
+ * begin in one piece and end in a later one, so each has storage of its own. */
+#include "io/json.h"
+
+#include "base/memory.h"
+#include "io/json_build.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { CHUNK = 256 * 1024, ELEMENT_MAX_MEMORY = 16 * JSON_MAX_ELEMENT };
+
+typedef struct ready {
+  struct ready *next;
+  json_element_t element;
+  json_block_t *storage; /* holds this struct's tree, not the struct */
+} ready_t;
+
+struct json_reader {
+  char *path;
+  FILE *file;
+  yajl_handle yajl;
+  json_builder_t builder;
+  ready_t *first, *last; /* complete, not handed out */
+  ready_t *current;      /* handed out */
+  json_stream_t kind;
+  int outer;     /* containers around each element: 1 in an array or object, 0 with JSON lines */
+  int depth;     /* how many of them are open */
+  bool started;  /* the builder is inside an element */
+  bool finished; /* the file's end has been parsed */
+  bool memory_out;
+  unsigned char *chunk;
+  size_t filled;         /* bytes in chunk */
+  int64_t chunk_start;   /* where chunk lies in the file */
+  int64_t line;          /* of line_at, 1-based */
+  size_t line_at;        /* within chunk */
+  int64_t element_start; /* byte where the present element starts */
+  int64_t element_line;
+  char *element_key;
+  int64_t count; /* elements so far */
+  int64_t size;  /* bytes of the file */
+};
+
+/* ---- Events ---- */
+
+/* The line of byte AT of the chunk; calls come with growing AT. */
+static int64_t line_of(json_reader_t *reader, size_t at) {
+  if (at > reader->filled) at = reader->filled;
+  for (; reader->line_at < at; reader->line_at++)
+    reader->line += reader->chunk[reader->line_at] == '\n';
+  return reader->line;
+}
+
+static void element_begin(json_reader_t *reader) {
+  if (reader->started) return;
+  size_t at = yajl_get_bytes_consumed(reader->yajl);
+  reader->started = true;
+  reader->element_start = reader->chunk_start + (int64_t)at;
+  reader->element_line = line_of(reader, at);
+}
+
+/* Moves a complete element to the list. */
+static bool element_end(json_reader_t *reader) {
+  if (!reader->builder.done) return true;
+  ready_t *ready = NULL;
+  status_code_t status = memory_alloc(&ready, ARENA_IO, 1, sizeof *ready);
+  if (status != STATUS_OK) {
+    reader->memory_out = true;
+    return false;
+  }
+  ready->element = (json_element_t){.value = reader->builder.root,
+                                    .key = reader->element_key,
+                                    .index = reader->count++,
+                                    .line = reader->element_line};
+  ready->storage = reader->builder.storage.blocks;
+  if (reader->last == NULL)
+    reader->first = ready;
+  else
+    reader->last->next = ready;
+  reader->last = ready;
+  json_build_reset(&reader->builder);
+  reader->element_key = NULL;
+  reader->started = false;
+  return true;
+}
+
+static int on_null(void *context) {
+  json_reader_t *reader = context;
+  json_t *node;
+  element_begin(reader);
+  return json_build_value(&reader->builder, JSON_NULL, &node) && element_end(reader);
+}
+
+static int on_bool(void *context, int value) {
+  json_reader_t *reader = context;
+  json_t *node;
+  element_begin(reader);
+  if (!json_build_value(&reader->builder, JSON_BOOL, &node)) return 0;
+  node->u.boolean = value != 0;
+  return element_end(reader);
+}
+
+static int on_number(void *context, const char *text, size_t n) {
+  json_reader_t *reader = context;
+  element_begin(reader);
+  return json_build_number(&reader->builder, text, n) && element_end(reader);
+}
+
+static int on_string(void *context, const unsigned char *text, size_t n) {
+  json_reader_t *reader = context;
+  element_begin(reader);
+  return json_build_string(&reader->builder, text, n) && element_end(reader);
+}
+
+/* An array or object opens: one of those around the elements, or one of an element. */
+static int open_container(json_reader_t *reader, json_type_t type) {
+  if (reader->depth < reader->outer) {
+    reader->depth++;
+    return 1;
+  }
+  element_begin(reader);
+  return json_build_open(&reader->builder, type);
+}
+
+static int on_object(void *context) {
+  return open_container(context, JSON_OBJECT);
+}
+
+static int on_array(void *context) {
+  return open_container(context, JSON_ARRAY);
+}
+
+static int on_key(void *context, const unsigned char *text, size_t n) {
+  json_reader_t *reader = context;
+  element_begin(reader);
+  if (!json_build_key(&reader->builder, text, n)) return 0;
+  if (reader->builder.depth == 0) reader->element_key = reader->builder.key;
+  return 1;
+}
+
+static int on_end(void *context) {
+  json_reader_t *reader = context;
+  if (!reader->started) {
+    reader->depth--;
+    return 1;
+  }
+  json_build_close(&reader->builder);
+  return element_end(reader);
+}
+
+static const yajl_callbacks callbacks = {
+    .yajl_null = on_null,
+    .yajl_boolean = on_bool,
+    .yajl_number = on_number,
+    .yajl_string = on_string,
+    .yajl_map_key = on_key,
+    .yajl_start_map = on_object,
+    .yajl_start_array = on_array,
+    .yajl_end_map = on_end,
+    .yajl_end_array = on_end,
+};
+
+/* ---- Pieces ---- */
+
+static status_t chunk_read(json_reader_t *reader) {
+  line_of(reader, reader->filled);
+  reader->chunk_start += (int64_t)reader->filled;
+  reader->line_at = 0;
+  reader->filled = fread(reader->chunk, 1, CHUNK, reader->file);
+  if (!ferror(reader->file)) return STATUS_OK;
+  return error_set(STATUS_DATA, "%s: byte %lld: cannot be read: %s", reader->path,
+                   (long long)reader->chunk_start, strerror(errno));
+}
+
+static status_t refuse(json_reader_t *reader, const char *problem) {
+  size_t at = yajl_get_bytes_consumed(reader->yajl);
+  if (at > reader->filled) at = reader->filled;
+  return error_set(STATUS_DATA, "%s: line %" PRId64 ", byte %" PRId64 ", element %" PRId64 ": %s",
+                   reader->path, line_of(reader, at), reader->chunk_start + (int64_t)at, reader->count,
+                   problem);
+}
+
+static status_t judge(json_reader_t *reader, yajl_status result) {
+  char message[160];
+  if (result == yajl_status_ok) return STATUS_OK;
+  if (reader->memory_out) return STATUS_MEMORY;
+  if (reader->builder.problem[0] != '\0') return refuse(reader, reader->builder.problem);
+  json_yajl_message(reader->yajl, message, sizeof message);
+  return refuse(reader, message);
+}
+
+static status_t too_long(const json_reader_t *reader, int64_t start) {
+  return error_set(
+      STATUS_DATA,
+      "%s: line %lld, byte %lld: element %lld is longer than %d bytes: is this a list of samples?",
+      reader->path, (long long)reader->element_line, (long long)start, (long long)reader->count,
+      (int)JSON_MAX_ELEMENT);
+}
+
+/* A first string of a huge element has made no event yet: so the distance from the last event counts as well.
+ */
+static status_t length_check(const json_reader_t *reader, int64_t quiet_since) {
+  int64_t end = reader->chunk_start + (int64_t)reader->filled;
+  int64_t start = reader->started ? reader->element_start : quiet_since;
+  return end - start > JSON_MAX_ELEMENT ? too_long(reader, start) : STATUS_OK;
+}
+
+/* Parses pieces until an element is complete, or the file ends. */
+static status_t advance(json_reader_t *reader) {
+  int64_t quiet_since = reader->chunk_start + (int64_t)reader->filled;
+  while (reader->first == NULL && !reader->finished) {
+    TRY(chunk_read(reader));
+    if (reader->filled == 0) {
+      reader->finished = true;
+      return judge(reader, yajl_complete_parse(reader->yajl));
+    }
+    TRY(judge(reader, yajl_parse(reader->yajl, reader->chunk, reader->filled)));
+    if (reader->first == NULL) TRY(length_check(reader, quiet_since));
+  }
+  return STATUS_OK;
+}
+
+static void ready_free(ready_t *ready) {
+  if (ready == NULL) return;
+  json_storage_free(ready->storage);
+  memory_free(ready);
+}
+
+status_t json_reader_next(json_reader_t *reader, json_element_t *element) {
+  *element = (json_element_t){.index = reader->count};
+  ready_free(reader->current);
+  reader->current = NULL;
+  if (reader->first == NULL) TRY(advance(reader));
+  ready_t *ready = reader->first;
+  if (ready == NULL) return STATUS_OK;
+  reader->first = ready->next;
+  if (reader->first == NULL) reader->last = NULL;
+  reader->current = ready;
+  *element = ready->element;
+  return STATUS_OK;
+}
+
+/* ---- Opening ---- */
+
+static const unsigned char *skip_space(const unsigned char *at, const unsigned char *end) {
+  while (at < end && (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n'))
+    at++;
+  return at;
+}
+
+/* Looks at the first byte that counts, leaves the file behind a byte order mark. */
+static status_t look_ahead(json_reader_t *reader) {
+  unsigned char *chunk = reader->chunk;
+  size_t n = fread(chunk, 1, CHUNK, reader->file);
+  if (ferror(reader->file))
+    return error_set(STATUS_DATA, "%s: cannot be read: %s", reader->path, strerror(errno));
+  size_t mark = n >= 3 && memcmp(chunk, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+  const unsigned char *first = skip_space(chunk + mark, chunk + n);
+  if (first == chunk + n) return error_set(STATUS_DATA, "%s: empty; JSON was expected", reader->path);
+  if (reader->kind == JSON_MEMBERS && *first != '{')
+    return error_set(STATUS_DATA, "%s: starts with '%c'; a JSON object {...} was expected", reader->path,
+                     *first);
+  if (reader->kind == JSON_ELEMENTS && *first != '[' && *first != '{')
+    return error_set(STATUS_DATA,
+                     "%s: starts with byte 0x%02x; a JSON array [...] or JSON lines {...} were expected",
+                     reader->path, *first);
+  reader->outer = reader->kind == JSON_MEMBERS || *first == '[';
+  if (fseeko(reader->file, (off_t)mark, SEEK_SET) != 0)
+    return error_set(STATUS_DATA, "%s: %s; a regular file was expected", reader->path, strerror(errno));
+  reader->chunk_start = (int64_t)mark;
+  return STATUS_OK;
+}
+
+static status_t file_open(json_reader_t *reader) {
+  struct stat info;
+  reader->file = fopen(reader->path, "rb");
+  if (reader->file == NULL)
+    return error_set(STATUS_DATA, "%s: cannot be opened: %s", reader->path, strerror(errno));
+  if (fstat(fileno(reader->file), &info) != 0 || !S_ISREG(info.st_mode))
+    return error_set(STATUS_DATA, "%s: a regular file was expected", reader->path);
+  reader->size = (int64_t)info.st_size;
+  return STATUS_OK;
+}
+
+static status_t reader_start(json_reader_t *reader, const char *path) {
+  TRY(memory_copy_text(&reader->path, ARENA_IO, path, strlen(path)));
+  TRY(memory_alloc(&reader->chunk, ARENA_IO, CHUNK, 1));
+  TRY(file_open(reader));
+  TRY(look_ahead(reader));
+  reader->yajl = yajl_alloc(&callbacks, NULL, reader);
+  if (reader->yajl == NULL) return error_set(STATUS_MEMORY, "%s: no memory for a JSON parser", path);
+  if (reader->outer == 0) yajl_config(reader->yajl, yajl_allow_multiple_values, 1);
+  return STATUS_OK;
+}
+
+status_t json_reader_open(const char *path, json_stream_t kind, json_reader_t **out) {
+  *out = NULL;
+  json_reader_t *reader = NULL;
+  TRY(memory_alloc(&reader, ARENA_IO, 1, sizeof *reader));
+  reader->kind = kind;
+  reader->line = 1;
+  reader->builder.max_bytes = ELEMENT_MAX_MEMORY;
+  status_code_t status = reader_start(reader, path);
+  if (status != STATUS_OK)
+    json_reader_close(reader);
+  else
+    *out = reader;
+  return status;
+}
+
+int64_t json_reader_position(const json_reader_t *reader) {
+  return reader->chunk_start + (int64_t)reader->filled;
+}
+
+int64_t json_reader_size(const json_reader_t *reader) {
+  return reader->size;
+}
+
+void json_reader_close(json_reader_t *reader) {
+  if (reader == NULL) return;
+  ready_free(reader->current);
+  while (reader->first != NULL) {
+    ready_t *next = reader->first->next;
+    ready_free(reader->first);
+    reader->first = next;
+  }
+  json_storage_free(reader->builder.storage.blocks);
+  if (reader->yajl != NULL) yajl_free(reader->yajl);
+  if (reader->file != NULL) fclose(reader->file);
+  memory_free(reader->chunk);
+  memory_free(reader->path);
+  memory_free(reader);
+}

@@ -1,0 +1,43 @@
+/* A job's run directory: made and locked by rank 0, so that two jobs never write it; metrics.jsonl; the file
+ * EXIT. */
+#ifndef IO_RUNDIR_H
+#define IO_RUNDIR_H
+
+#include "io/file.h"
+
+typedef struct rundir rundir_t;
+
+typedef enum {
+  RUNDIR_NEW,     /* job.restart = 'never': a directory with results is refused */
+  RUNDIR_CONTINUE /* 'auto', or a checkpoint's path */
+} rundir_use_t;
+
+/* Makes PATH (with parents) if need be and locks it. Collective on COMM. Close with rundir_close. Errors,
+ * agreed: STATUS_INPUT where another job holds it, or where USE is RUNDIR_NEW and it holds results;
+ * STATUS_DATA where it cannot be made.
+ *
+ * The lock is the file `lock`, held with flock and naming host and process. After a job that was killed, the
+ * next one takes it over at once on the same host or where flock works between hosts and the job's last sign
+ * of life (rundir_poll) is two minutes old. */
+status_t rundir_open(comm_t *comm, const char *path, rundir_use_t use, rundir_t **out);
+
+/* Gives the lock back; NULL is fine. Local. */
+void rundir_close(rundir_t *rundir);
+
+const char *rundir_path(const rundir_t *rundir);
+
+/* Rank 0: *EXIT_SEEN is true if the file EXIT is there (it is removed); shows that the job is alive and that
+ * the lock is still its own. Looks at the disk once a second at most, so it may be called between decode
+ * steps. Other ranks: *EXIT_SEEN is false. Errors: STATUS_INPUT where the lock has been taken away. Local:
+ * the caller shares what rank 0 saw. */
+status_t rundir_poll(rundir_t *rundir, bool *exit_seen);
+
+/* Rank 0 appends LINE (JSON, without line end) to metrics.jsonl, at once and in one piece; other ranks do
+ * nothing. Errors: STATUS_DATA. Local. */
+status_t rundir_metrics_append(rundir_t *rundir, const char *line);
+
+/* Before a run goes on after step STEP: rank 0 drops the lines of metrics.jsonl whose "step" is later, and a
+ * line without an end. Other ranks do nothing. Errors: STATUS_DATA. Local. */
+status_t rundir_metrics_rewind(rundir_t *rundir, int64_t step);
+
+#endif

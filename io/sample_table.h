@@ -1,0 +1,47 @@
+/* Tables with one row per sample, some columns of which hold several elements per sample ("ragged", end to
+ * end with an offsets array). Each rank has samples of its own, in any order; the file has them in the order
+ * of their index. The shared part of rollout and score files; internal to io/. */
+#ifndef IO_SAMPLE_TABLE_H
+#define IO_SAMPLE_TABLE_H
+
+#include "io/h5.h"
+
+enum { TABLE_MAX_RAGGED = 4, TABLE_MAX_COLUMNS = 40 };
+
+/* Offsets that several columns share. */
+typedef struct {
+  const char *path;  /* of the dataset of offsets, int64 (samples + 1) */
+  int64_t **offsets; /* where the caller keeps them: (samples + 1), the first is 0 */
+} table_ragged_t;
+
+typedef struct {
+  const char *path;
+  const char *meaning; /* becomes the attribute `meaning` */
+  h5_type_t type;
+  int ragged;    /* which offsets; -1: WIDTH elements per sample */
+  bool matrix;   /* ragged -1: stored as (samples, width) rather than (samples) */
+  int64_t width; /* 1 unless matrix */
+  void *data_at; /* address of the caller's pointer to the elements, whatever its type */
+} table_column_t;
+
+typedef struct {
+  int64_t samples;      /* of this rank */
+  const int64_t *index; /* (samples): place in the file; over all ranks 0 .. total - 1, each once */
+  int ragged_count, column_count;
+  table_ragged_t ragged[TABLE_MAX_RAGGED];
+  table_column_t columns[TABLE_MAX_COLUMNS];
+} table_t;
+
+/* Writes TABLE to FILE, which COMM has opened. Samples are first moved so that each rank has a run of
+ * neighbours, then each column is one collective write. Widths are those of the ranks that have samples.
+ * Collective. Errors, agreed: STATUS_INTERNAL where the indices are not 0 .. total - 1 each once, or widths
+ * differ; STATUS_DATA. */
+status_t sample_table_write(h5_file_t *file, comm_t *comm, const table_t *table);
+
+/* Reads samples BEGIN .. BEGIN + COUNT - 1 (COUNT -1: all from BEGIN on) of TABLE's columns; sets TABLE's
+ * samples and widths, allocates (ARENA_ROLLOUT) and sets the caller's offsets and elements; offsets start at
+ * 0. On error the caller still frees them with sample_table_free. Local. Errors: STATUS_DATA. */
+status_t sample_table_read(h5_file_t *file, int64_t begin, int64_t count, table_t *table);
+void sample_table_free(const table_t *table);
+
+#endif

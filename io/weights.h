@@ -1,0 +1,98 @@
+/* Files of named weights in global (unsplit) shapes, written and read by all ranks at once, in any layout:
+ * weights, adapters, heads, optimiser state. The stored bytes of each dataset are hashed in blocks of 16 MiB
+ * (attribute `xxh3`, XXH3_64bits) and checked when they are read. */
+#ifndef IO_WEIGHTS_H
+#define IO_WEIGHTS_H
+
+#include "io/h5.h"
+#include "tensor/dtype.h"
+
+enum { WEIGHTS_BLOCK_BYTES = 16 << 20 };
+
+/* One rank's rectangle of one tensor. The tensor has SHAPE (ndim) in the file and is seen as ROWS x COLS
+ * here: ROWS is a product of leading dimensions, so a vector of n is (n, 1) or (1, n). Several items of one
+ * path, from one rank or many, fill a tensor together; each element is given by exactly one item. */
+typedef struct {
+  const char *path; /* of the dataset: "/weights/model.norm.weight" */
+  int ndim;
+  int64_t shape[H5_MAX_DIMS];
+  dtype_t dtype; /* stored type: DTYPE_F32 or DTYPE_BF16 (rounded to nearest even) */
+  int64_t rows, cols;
+  int64_t row_begin, row_count;
+  int64_t col_begin, col_count;
+  int64_t stride;    /* elements from one row of DATA to the next; 0 is col_count */
+  const float *data; /* host: (row_count, col_count) */
+  bool mine;         /* false: a replica of what another rank gives; DATA is not looked at */
+} weights_item_t;
+
+/* What a file is called and holds besides tensors. */
+typedef struct {
+  const char *format;
+  int version;
+  /* Writes attributes, groups and small datasets (h5_attr_write_*, h5_write_bytes) to FILE, open on rank 0
+   * alone. May be NULL. */
+  status_t (*annotate)(h5_file_t *file, void *context);
+  void *context;
+} weights_spec_t;
+
+/* Writes ITEMS (count) to PATH, which appears when it is complete and synced, replacing an older file in one
+ * instant. Every rank lists the same paths in the same order; items of one path follow each other, and their
+ * number may differ between ranks (at least one, with mine = false where a rank has nothing to give). Staging
+ * memory is bounded (about 300 MB on a rank, far less for small files). Collective on COMM. Errors, agreed:
+ * STATUS_DATA (disk), STATUS_INTERNAL (items that do not fill a tensor, lists that differ), STATUS_MEMORY. */
+status_t weights_write(comm_t *comm, const char *path, const weights_spec_t *spec,
+                       const weights_item_t *items, int64_t count);
+
+/* ---- Reading ---- */
+
+typedef struct weights_file weights_file_t;
+
+/* A tensor of a file. */
+typedef struct {
+  const char *path;
+  int ndim;
+  int64_t shape[H5_MAX_DIMS]; /* 1 beyond ndim */
+  dtype_t dtype;              /* DTYPE_F32 or DTYPE_BF16 */
+} weights_tensor_t;
+
+/* A rectangle that a rank wants, as float, of a tensor seen as ROWS x COLS. */
+typedef struct {
+  const char *path;
+  int64_t rows, cols;
+  int64_t row_begin, row_count;
+  int64_t col_begin, col_count;
+  int64_t stride; /* elements from one row of DATA to the next; 0 is col_count */
+  float *data;    /* host: (row_count, col_count), set */
+} weights_request_t;
+
+/* Opens PATH, whose format must be FORMAT of version 1 to VERSION (NULL: any). Collective on COMM. Close with
+ * weights_close. Errors, agreed: STATUS_DATA for a file that is missing, empty, cut short, not HDF5, of
+ * another format. */
+status_t weights_open(comm_t *comm, const char *path, const char *format, int version, weights_file_t **file);
+
+/* NULL is fine. Collective. */
+void weights_close(weights_file_t *file);
+
+/* The file on this rank, for reading attributes and small datasets; owned by FILE. Local. */
+h5_file_t *weights_h5(weights_file_t *file);
+
+/* The tensors (float32 and bfloat16 datasets) in order of strcmp of their paths; owned by FILE. Local. */
+int64_t weights_count(const weights_file_t *file);
+const weights_tensor_t *weights_at(const weights_file_t *file, int64_t i);
+/* The tensor of this path, NULL if there is none. Local. */
+const weights_tensor_t *weights_find(const weights_file_t *file, const char *path);
+
+/* Fills REQUESTS (count, a list of the rank's own, maybe empty). Every block that is used has been verified.
+ * Staging memory is bounded (64 MiB on a rank). Collective on the COMM of opening. Errors, agreed:
+ * STATUS_DATA naming tensor and block for a missing tensor (with the nearest name there is), another shape, a
+ * hash that does not fit. */
+status_t weights_read(weights_file_t *file, const weights_request_t *requests, int64_t count);
+
+/* STATUS_DATA naming the first tensors below PREFIX ("/weights/") that no rank has read since opening: the
+ * file holds more than the model has. Local, the same on every rank. */
+status_t weights_check_all_read(const weights_file_t *file, const char *prefix);
+
+/* Reads every block and compares the hashes, without keeping anything. Collective. Errors as weights_read. */
+status_t weights_verify(weights_file_t *file);
+
+#endif

@@ -1,0 +1,114 @@
+#define _GNU_SOURCE
+#include "data/image_files.h"
+
+#include "base/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+status_t image_folder_open(const char *path, image_folder_t *folder) {
+  char root[PATH_MAX];
+  struct stat info;
+  folder->root = NULL;
+  if (realpath(path, root) == NULL || stat(root, &info) != 0)
+    return error_set(STATUS_DATA, "%s: the image folder cannot be found: %s", path, strerror(errno));
+  if (!S_ISDIR(info.st_mode))
+    return error_set(STATUS_DATA, "%s: a folder of images was expected, this is a file", path);
+  return memory_copy_text(&folder->root, ARENA_DATA, root, strcmp(root, "/") == 0 ? 0 : strlen(root));
+}
+
+void image_folder_close(image_folder_t *folder) {
+  memory_free(folder->root);
+  folder->root = NULL;
+}
+
+static bool has_parent_step(const char *name) {
+  for (const char *at = name; at != NULL;) {
+    if (strncmp(at, "..", 2) == 0 && (at[2] == '/' || at[2] == '\0')) return true;
+    at = strchr(at, '/');
+    if (at != NULL) at++;
+  }
+  return false;
+}
+
+/* The real path of NAME in PATH (PATH_MAX), once it is known to lie inside the folder. */
+static status_t resolve(const image_folder_t *folder, const char *name, char *path) {
+  char joined[PATH_MAX];
+  size_t root = strlen(folder->root);
+  if (name[0] == '\0') return error_set(STATUS_DATA, "the image path is empty");
+  if (name[0] == '/')
+    return error_set(STATUS_DATA, "the image path is absolute; a path below the image folder was expected");
+  if (has_parent_step(name)) return error_set(STATUS_DATA, "the image path leaves the image folder by '..'");
+  int n = snprintf(joined, sizeof joined, "%s/%s", folder->root, name);
+  if (n < 0 || (size_t)n >= sizeof joined)
+    return error_set(STATUS_DATA, "the image path is too long (%d bytes)", n);
+  if (realpath(joined, path) == NULL)
+    return error_set(STATUS_DATA, "the image file %s cannot be found: %s", joined, strerror(errno));
+  if (strncmp(path, folder->root, root) == 0 && path[root] == '/') return STATUS_OK;
+  return error_set(STATUS_DATA,
+                   "a symbolic link leads out of the image folder %s to %s; name the real folder",
+                   folder->root, path);
+}
+
+static status_t examine(int descriptor, const char *path, int64_t *size) {
+  struct stat info;
+  if (fstat(descriptor, &info) != 0) return error_set(STATUS_DATA, "%s: %s", path, strerror(errno));
+  if (!S_ISREG(info.st_mode)) return error_set(STATUS_DATA, "%s: not a regular file", path);
+  if (info.st_size == 0) return error_set(STATUS_DATA, "%s: empty file", path);
+  if (info.st_size > IMAGE_FILE_MAX_BYTES)
+    return error_set(STATUS_DATA, "%s: %lld bytes; at most %d are accepted", path, (long long)info.st_size,
+                     (int)IMAGE_FILE_MAX_BYTES);
+  *size = (int64_t)info.st_size;
+  return STATUS_OK;
+}
+
+/* Not blocking: a named pipe must not stop the program. */
+static status_t open_inside(const image_folder_t *folder, const char *name, char *path, int *descriptor) {
+  TRY(resolve(folder, name, path));
+  *descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (*descriptor >= 0) return STATUS_OK;
+  return error_set(STATUS_DATA, "%s: cannot be opened: %s", path, strerror(errno));
+}
+
+status_t image_file_size(const image_folder_t *folder, const char *name, int64_t *size) {
+  char path[PATH_MAX];
+  int descriptor = -1;
+  *size = 0;
+  TRY(open_inside(folder, name, path, &descriptor));
+  status_code_t status = examine(descriptor, path, size);
+  close(descriptor);
+  return status;
+}
+
+static status_t read_all(int descriptor, const char *path, uint8_t *bytes, int64_t size) {
+  int64_t found = 0;
+  TRY(examine(descriptor, path, &found));
+  if (found != size)
+    return error_set(STATUS_DATA, "%s: changed from %lld to %lld bytes meanwhile", path, (long long)size,
+                     (long long)found);
+  for (int64_t done = 0; done < size;) {
+    ssize_t n = read(descriptor, bytes + done, (size_t)(size - done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0)
+      return error_set(STATUS_DATA, "%s: cannot be read: %s", path,
+                       n == 0 ? "it became shorter" : strerror(errno));
+    done += n;
+  }
+  return STATUS_OK;
+}
+
+status_t image_file_read(const image_folder_t *folder, const char *name, uint8_t *bytes, int64_t size) {
+  char path[PATH_MAX];
+  int descriptor = -1;
+  TRY(open_inside(folder, name, path, &descriptor));
+  status_code_t status = read_all(descriptor, path, bytes, size);
+  close(descriptor);
+  return status;
+}

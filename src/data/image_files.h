@@ -1,0 +1,27 @@
+/* Image files below a folder. A path that leads out of the folder is refused, whether by "..", by being
+ * absolute, or through a symbolic link. */
+#ifndef DATA_IMAGE_FILES_H
+#define DATA_IMAGE_FILES_H
+
+#include "base/status.h"
+
+#include <stdint.h>
+
+enum { IMAGE_FILE_MAX_BYTES = 256 << 20 };
+
+typedef struct {
+  char *root; /* resolved, without '/' at the end */
+} image_folder_t;
+
+/* Errors: STATUS_DATA where PATH is no folder. Free with image_folder_close. Local. */
+status_t image_folder_open(const char *path, image_folder_t *folder);
+void image_folder_close(image_folder_t *folder);
+
+/* Bytes of the file NAME, a path below the folder. Errors: STATUS_DATA: missing, empty, larger than
+ * IMAGE_FILE_MAX_BYTES, not a regular file, outside the folder. Local, thread-safe. */
+status_t image_file_size(const image_folder_t *folder, const char *name, int64_t *size);
+/* Reads the file NAME of SIZE bytes to BYTES. Errors: as before, and where its size is another. Local,
+ * thread-safe. */
+status_t image_file_read(const image_folder_t *folder, const char *name, uint8_t *bytes, int64_t size);
+
+#endif

@@ -1,0 +1,247 @@
+#include "data/prepare.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "data/prepare_parts.h"
+#include "io/file.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool given(const char *text) {
+  return text != NULL && text[0] != '\0';
+}
+
+static bool is_first(const prepare_t *prepare) {
+  return comm_rank(prepare->comm) == 0;
+}
+
+/* ---- Starting ---- */
+
+static status_t options_check(const prepare_options_t *options) {
+  if (!given(options->conversations) && !given(options->preferences))
+    return error_set(STATUS_INPUT,
+                     "there is nothing to prepare: name a file of conversations or of preferences");
+  if (!given(options->output)) return error_set(STATUS_INPUT, "name the dataset to write (output)");
+  if (options->held_out < 0)
+    return error_set(STATUS_INPUT, "%" PRId64 " samples cannot be held out", options->held_out);
+  if (given(options->held_out_output) && options->held_out == 0)
+    return error_set(STATUS_INPUT, "%s is to get the samples held out, but none are: set how many",
+                     options->held_out_output);
+  if (given(options->held_out_output) && strcmp(options->held_out_output, options->output) == 0)
+    return error_set(STATUS_INPUT, "%s cannot be the dataset and that of the samples held out",
+                     options->output);
+  return STATUS_OK;
+}
+
+static void sources_list(prepare_t *prepare) {
+  const prepare_options_t *options = prepare->options;
+  if (given(options->conversations))
+    prepare->sources[prepare->source_count++] =
+        (source_t){.path = options->conversations, .kind = SAMPLE_CONVERSATION};
+  if (given(options->preferences))
+    prepare->sources[prepare->source_count++] =
+        (source_t){.path = options->preferences, .kind = SAMPLE_PREFERENCE};
+}
+
+static status_t report_open(prepare_t *prepare) {
+  const char *path = prepare->options->report;
+  if (!given(path) || !prepare->options->skip_bad) return STATUS_OK;
+  prepare->report = fopen(path, "w");
+  if (prepare->report != NULL) return STATUS_OK;
+  return error_set(STATUS_DATA, "%s: cannot be created: %s", path, strerror(errno));
+}
+
+static status_t scan_first(prepare_t *prepare) {
+  TRY(report_open(prepare));
+  return prepare_scan(prepare);
+}
+
+static status_t folder_open(prepare_t *prepare) {
+  if (prepare->names.count == 0) return STATUS_OK;
+  if (given(prepare->options->image_folder))
+    return image_folder_open(prepare->options->image_folder, &prepare->folder);
+  return error_set(STATUS_INPUT, "the samples have images ('%s'): name their image_folder",
+                   names_name(&prepare->names, 0));
+}
+
+/* ---- One dataset ---- */
+
+static void mark_used(output_t *output, int64_t *place) {
+  const prepare_t *prepare = output->prepare;
+  for (int64_t i = 0; i < prepare->names.count; i++)
+    place[i] = -1;
+  for (int64_t i = 0; i < prepare->note_count; i++) {
+    const sample_note_t *note = &prepare->notes[i];
+    if (!note->bad && note->image >= 0 && output_wants(output, note)) place[note->image] = 0;
+  }
+  for (int64_t i = 0; i < prepare->names.count; i++)
+    if (place[i] == 0) place[i] = output->image_count++;
+}
+
+/* The images of the dataset. Rank 0 knows which, the others learn it. Collective. */
+static status_t images_list(output_t *output) {
+  const prepare_t *prepare = output->prepare;
+  const size_t names = (size_t)prepare->names.count;
+  TRY(comm_agree(prepare->comm, memory_alloc(&output->place, ARENA_DATA, names, sizeof *output->place)));
+  if (is_first(prepare)) mark_used(output, output->place);
+  TRY(comm_broadcast(prepare->comm, &output->image_count, 1, COMM_I64, 0));
+  TRY(comm_broadcast(prepare->comm, output->place, names, COMM_I64, 0));
+  TRY(comm_agree(prepare->comm, memory_alloc(&output->images, ARENA_DATA, (size_t)output->image_count,
+                                             sizeof *output->images)));
+  for (int64_t i = 0; i < prepare->names.count; i++)
+    if (output->place[i] >= 0) output->images[output->place[i]] = i;
+  return STATUS_OK;
+}
+
+static void write_source(json_writer_t *writer, const source_t *source) {
+  json_write_object_begin(writer);
+  json_write_key(writer, "file");
+  json_write_string(writer, source->path);
+  json_write_key(writer, "kind");
+  json_write_string(writer, source->kind == SAMPLE_PREFERENCE ? "preferences" : "conversations");
+  json_write_key(writer, "samples");
+  json_write_int(writer, source->elements);
+  json_write_key(writer, "left_out");
+  json_write_int(writer, source->bad);
+  json_write_object_end(writer);
+}
+
+static status_t sources_text(const prepare_t *prepare, char **text) {
+  json_writer_t *writer = NULL;
+  TRY(json_writer_create(NULL, &writer));
+  json_write_object_begin(writer);
+  json_write_key(writer, "files");
+  json_write_array_begin(writer);
+  for (int s = 0; s < prepare->source_count; s++)
+    write_source(writer, &prepare->sources[s]);
+  json_write_array_end(writer);
+  json_write_key(writer, "facts");
+  json_write_string(writer, given(prepare->options->facts) ? prepare->options->facts : NULL);
+  json_write_key(writer, "image_folder");
+  json_write_string(writer, prepare->folder.root);
+  json_write_key(writer, "seed");
+  json_write_int(writer, (int64_t)prepare->options->seed);
+  json_write_key(writer, "held_out");
+  json_write_int(writer, prepare->options->held_out);
+  json_write_object_end(writer);
+  return json_writer_finish(writer, text, NULL);
+}
+
+static status_t facts_open(output_t *output, int64_t *name_bytes) {
+  const prepare_options_t *options = output->prepare->options;
+  if (given(options->facts)) TRY(facts_create(output, options->facts, &output->facts));
+  return output_plan(output, name_bytes);
+}
+
+/* All steps between opening and closing the writer. Collective. */
+static status_t output_fill(output_t *output) {
+  comm_t *comm = output->prepare->comm;
+  int64_t name_bytes = 0;
+  const bool first = is_first(output->prepare);
+  TRY(output_write_images(output));
+  TRY(comm_agree(comm, first ? facts_open(output, &name_bytes) : STATUS_OK));
+  TRY(comm_broadcast(comm, &output->planned, sizeof output->planned, COMM_BYTE, 0));
+  TRY(comm_broadcast(comm, &name_bytes, 1, COMM_I64, 0));
+  TRY(comm_agree(comm, dataset_writer_texts(output->writer, &output->planned, name_bytes)));
+  return comm_agree(comm, first ? output_write_texts(output) : STATUS_OK);
+}
+
+static status_t output_close(output_t *output) {
+  char *sources = NULL;
+  status_code_t status = is_first(output->prepare) ? sources_text(output->prepare, &sources) : STATUS_OK;
+  status = comm_agree(output->prepare->comm, status);
+  dataset_writer_t *writer = output->writer;
+  output->writer = NULL;
+  if (status == STATUS_OK)
+    status = dataset_writer_close(writer, sources, output->prepare->counts.skipped);
+  else
+    dataset_writer_abandon(writer);
+  memory_free(sources);
+  return status;
+}
+
+/* The folder of a dataset may be new. */
+static status_t parent_make(const char *path) {
+  char folder[FILE_MAX_PATH];
+  TRY(file_join(folder, path, NULL, NULL));
+  char *slash = strrchr(folder, '/');
+  if (slash == NULL || slash == folder) return STATUS_OK;
+  *slash = '\0';
+  return file_make_folder(folder);
+}
+
+static status_t output_make(output_t *output) {
+  const prepare_t *prepare = output->prepare;
+  TRY(images_list(output));
+  TRY(comm_agree(prepare->comm, is_first(prepare) ? parent_make(output->path) : STATUS_OK));
+  TRY(dataset_writer_open(prepare->comm, output->path, &output->writer));
+  TRY(output_fill(output));
+  return output_close(output);
+}
+
+static void output_free(output_t *output) {
+  dataset_writer_abandon(output->writer);
+  facts_free(output->facts);
+  memory_free(output->images);
+  memory_free(output->place);
+  memory_free(output->sizes);
+  memory_free(output->problems);
+  memory_free(output->problem_bytes);
+}
+
+static status_t output_run(prepare_t *prepare, const char *path, bool all, bool held_out) {
+  output_t output = {.prepare = prepare, .path = path, .all = all, .held_out = held_out};
+  int64_t images = 0;
+  status_code_t status = output_make(&output);
+  images = output.image_count;
+  output_free(&output);
+  if (status == STATUS_OK) log_info("%s: %" PRId64 " images", path, images);
+  return status;
+}
+
+/* ---- The task ---- */
+
+static void summary_log(const prepare_t *prepare) {
+  const prepare_counts_t *counts = &prepare->counts;
+  log_info("prepared %" PRId64 " samples with %" PRId64 " images; %" PRId64 " held out, %" PRId64
+           " left out, %" PRId64 " images broken",
+           counts->samples, counts->images, counts->held_out, counts->skipped, counts->broken_images);
+  if (counts->without_facts > 0)
+    log_warning("%" PRId64 " samples with an image have no facts in %s", counts->without_facts,
+                prepare->options->facts);
+}
+
+static status_t prepare_all(prepare_t *prepare) {
+  const prepare_options_t *options = prepare->options;
+  comm_t *comm = prepare->comm;
+  TRY(options_check(options));
+  sources_list(prepare);
+  TRY(comm_agree(comm, is_first(prepare) ? scan_first(prepare) : STATUS_OK));
+  TRY(names_share(comm, &prepare->names));
+  TRY(comm_agree(comm, folder_open(prepare)));
+  const bool apart = given(options->held_out_output);
+  TRY(output_run(prepare, options->output, !apart, false));
+  if (apart) TRY(output_run(prepare, options->held_out_output, false, true));
+  prepare->counts.images = prepare->names.count;
+  TRY(comm_broadcast(comm, &prepare->counts, sizeof prepare->counts, COMM_BYTE, 0));
+  summary_log(prepare);
+  return STATUS_OK;
+}
+
+static void prepare_free(prepare_t *prepare) {
+  if (prepare->report != NULL) fclose(prepare->report);
+  image_folder_close(&prepare->folder);
+  names_free(&prepare->names);
+  memory_free(prepare->notes);
+}
+
+status_t prepare_run(comm_t *comm, const prepare_options_t *options, prepare_counts_t *counts) {
+  prepare_t prepare = {.comm = comm, .options = options};
+  status_code_t status = prepare_all(&prepare);
+  if (counts != NULL) *counts = prepare.counts;
+  prepare_free(&prepare);
+  return status;
+}

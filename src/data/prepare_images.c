@@ -1,0 +1,269 @@
+#include "data/prepare_parts.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "io/jpeg.h"
+#include "perf/perf.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+/* Images are read and checked by threads in windows of so many files and bytes, then written by the main
+ * thread in order. */
+enum { WINDOW_FILES = 64, WINDOW_BYTES = 64 << 20, WORKERS_MAX = 256 };
+
+typedef struct {
+  int64_t image; /* place in output->images */
+  uint8_t *bytes;
+  int32_t width, height;
+  char *problem; /* NULL: it is fine */
+} item_t;
+
+typedef struct {
+  output_t *output;
+  int64_t begin, end; /* this rank's share */
+  item_t items[WINDOW_FILES];
+  int count;
+  atomic_int next;
+  text_buffer_t problems; /* for rank 0: image as 8 bytes, text, '\0' */
+  int64_t problem_count;
+} share_t;
+
+static const char *name_of(const output_t *output, int64_t image) {
+  return names_name(&output->prepare->names, output->images[image]);
+}
+
+/* ---- Problems ---- */
+
+/* Notes why an image cannot be used, or stops. REASON may be the thread's error message. */
+static status_t refuse(share_t *share, int64_t image, const char *reason) {
+  const output_t *output = share->output;
+  const prepare_t *prepare = output->prepare;
+  char text[1024];
+  snprintf(text, sizeof text, "image '%.200s': %.700s", name_of(output, image), reason);
+  error_clear();
+  if (!prepare->options->skip_bad)
+    return error_set(STATUS_DATA,
+                     "sample '%s': %s; mend it, or leave bad samples out with bad_sample = 'skip'",
+                     names_sample(&prepare->names, output->images[image]), text);
+  share->problem_count++;
+  TRY(text_buffer_append(&share->problems, (text_view_t){(const char *)&image, sizeof image}));
+  return text_buffer_append(&share->problems, (text_view_t){text, strlen(text) + 1});
+}
+
+static void problems_index(output_t *output, char *bytes, size_t n) {
+  for (size_t at = 0; at < n;) {
+    int64_t image;
+    memcpy(&image, bytes + at, sizeof image);
+    at += sizeof image;
+    output->problems[image] = bytes + at;
+    at += strlen(bytes + at) + 1;
+  }
+}
+
+static status_t problems_alloc(output_t *output, const size_t *counts, int ranks, size_t *total) {
+  *total = 0;
+  for (int r = 0; r < ranks; r++)
+    *total += counts[r];
+  TRY(memory_alloc(&output->problem_bytes, ARENA_DATA, *total, 1));
+  return memory_alloc(&output->problems, ARENA_DATA, (size_t)output->image_count, sizeof *output->problems);
+}
+
+static status_t problems_collect(share_t *share, uint64_t *sizes, size_t *counts) {
+  comm_t *comm = share->output->prepare->comm;
+  const int ranks = comm_size(comm);
+  uint64_t mine = share->problems.n;
+  size_t total = 0;
+  TRY(comm_allgather(comm, &mine, sizes, 1, COMM_U64));
+  for (int r = 0; r < ranks; r++)
+    counts[r] = (size_t)sizes[r];
+  const bool first = comm_rank(comm) == 0;
+  TRY(comm_agree(comm, first ? problems_alloc(share->output, counts, ranks, &total) : STATUS_OK));
+  TRY(comm_gatherv(comm, share->problems.bytes, share->problems.n, share->output->problem_bytes, counts,
+                   COMM_BYTE, 0));
+  if (first) problems_index(share->output, share->output->problem_bytes, total);
+  return STATUS_OK;
+}
+
+/* Gives all ranks' problems to rank 0. Collective. */
+static status_t problems_gather(share_t *share) {
+  comm_t *comm = share->output->prepare->comm;
+  uint64_t *sizes = NULL;
+  size_t *counts = NULL;
+  status_code_t status = memory_alloc(&sizes, ARENA_DATA, (size_t)comm_size(comm), sizeof *sizes);
+  if (status == STATUS_OK)
+    status = memory_alloc(&counts, ARENA_DATA, (size_t)comm_size(comm), sizeof *counts);
+  status = comm_agree(comm, status);
+  if (status == STATUS_OK) status = problems_collect(share, sizes, counts);
+  memory_free(sizes);
+  memory_free(counts);
+  return status;
+}
+
+/* ---- Sizes ---- */
+
+static status_t share_measure(share_t *share, int64_t *sizes) {
+  for (int64_t i = share->begin; i < share->end; i++) {
+    int64_t *size = &sizes[i - share->begin];
+    status_code_t status = image_file_size(&share->output->prepare->folder, name_of(share->output, i), size);
+    if (status == STATUS_OK) continue;
+    *size = 0;
+    TRY(refuse(share, i, error_message()));
+  }
+  return STATUS_OK;
+}
+
+static void share_of(int64_t n, int rank, int ranks, int64_t *begin, int64_t *end) {
+  *begin = n * rank / ranks;
+  *end = n * (rank + 1) / ranks;
+}
+
+/* Sizes of all images on all ranks. Collective. */
+static status_t sizes_gather(share_t *share, int64_t *mine, size_t *counts) {
+  output_t *output = share->output;
+  comm_t *comm = output->prepare->comm;
+  for (int r = 0; r < comm_size(comm); r++) {
+    int64_t begin, end;
+    share_of(output->image_count, r, comm_size(comm), &begin, &end);
+    counts[r] = (size_t)(end - begin);
+  }
+  TRY(comm_agree(comm, share_measure(share, mine)));
+  return comm_allgatherv(comm, mine, output->sizes, counts, COMM_I64);
+}
+
+static status_t images_measure(share_t *share) {
+  output_t *output = share->output;
+  comm_t *comm = output->prepare->comm;
+  int64_t *mine = NULL;
+  size_t *counts = NULL;
+  status_code_t status = memory_alloc(&mine, ARENA_DATA, (size_t)(share->end - share->begin), sizeof *mine);
+  if (status == STATUS_OK)
+    status = memory_alloc(&counts, ARENA_DATA, (size_t)comm_size(comm), sizeof *counts);
+  if (status == STATUS_OK)
+    status = memory_alloc(&output->sizes, ARENA_DATA, (size_t)output->image_count, sizeof *output->sizes);
+  status = comm_agree(comm, status);
+  if (status == STATUS_OK) status = sizes_gather(share, mine, counts);
+  memory_free(mine);
+  memory_free(counts);
+  return status;
+}
+
+/* ---- Reading and checking ---- */
+
+static status_t item_load(const output_t *output, item_t *item) {
+  int64_t size = output->sizes[item->image];
+  const char *name = name_of(output, item->image);
+  TRY(memory_alloc(&item->bytes, ARENA_DATA, (size_t)size, 1));
+  TRY(image_file_read(&output->prepare->folder, name, item->bytes, size));
+  return jpeg_check(item->bytes, (size_t)size, name, &item->width, &item->height);
+}
+
+/* Keeps the message of this thread; without memory for it, says so. */
+static char *problem_copy(const char *message) {
+  char *copy = NULL;
+  status_code_t status = memory_copy_text(&copy, ARENA_DATA, message, strlen(message));
+  return status == STATUS_OK ? copy : NULL;
+}
+
+static void *window_work(void *context) {
+  share_t *share = context;
+  double start = perf_now(), bytes = 0;
+  for (int i = atomic_fetch_add(&share->next, 1); i < share->count; i = atomic_fetch_add(&share->next, 1)) {
+    item_t *item = &share->items[i];
+    status_code_t status = item_load(share->output, item);
+    bytes += (double)share->output->sizes[item->image];
+    if (status == STATUS_OK) continue;
+    item->problem = problem_copy(error_message());
+    memory_free(item->bytes);
+    item->bytes = NULL;
+  }
+  perf_thread(REGION_IMAGE_DECODE, perf_now() - start, bytes);
+  return NULL;
+}
+
+/* The main thread works too; fewer threads than asked for are no harm. */
+static void window_run(share_t *share) {
+  pthread_t threads[WORKERS_MAX];
+  int wanted = share->output->prepare->options->workers - 1, started = 0;
+  if (wanted > WORKERS_MAX) wanted = WORKERS_MAX;
+  if (wanted > share->count - 1) wanted = share->count - 1;
+  atomic_store(&share->next, 0);
+  while (started < wanted && pthread_create(&threads[started], NULL, window_work, share) == 0)
+    started++;
+  window_work(share);
+  for (int t = 0; t < started; t++)
+    pthread_join(threads[t], NULL);
+}
+
+static status_t window_write(share_t *share) {
+  for (int i = 0; i < share->count; i++) {
+    item_t *item = &share->items[i];
+    if (item->bytes == NULL)
+      TRY(refuse(share, item->image, item->problem == NULL ? "no memory to read it" : item->problem));
+    TRY(dataset_writer_image(share->output->writer, item->image, item->bytes, item->width, item->height));
+  }
+  return STATUS_OK;
+}
+
+static void window_free(share_t *share) {
+  for (int i = 0; i < share->count; i++) {
+    memory_free(share->items[i].bytes);
+    memory_free(share->items[i].problem);
+  }
+  share->count = 0;
+}
+
+/* Fills a window from image AT on; returns the image after it. An image of size 0 has its problem already. */
+static int64_t window_fill(share_t *share, int64_t at) {
+  int64_t bytes = 0;
+  share->count = 0;
+  for (; at < share->end && share->count < WINDOW_FILES && bytes < WINDOW_BYTES; at++) {
+    if (share->output->sizes[at] == 0) continue;
+    share->items[share->count++] = (item_t){.image = at};
+    bytes += share->output->sizes[at];
+  }
+  return at;
+}
+
+static status_t unmeasured_write(share_t *share) {
+  for (int64_t i = share->begin; i < share->end; i++)
+    if (share->output->sizes[i] == 0) TRY(dataset_writer_image(share->output->writer, i, NULL, 0, 0));
+  return STATUS_OK;
+}
+
+static status_t share_write(share_t *share) {
+  TRY(unmeasured_write(share));
+  for (int64_t at = share->begin; at < share->end;) {
+    at = window_fill(share, at);
+    window_run(share);
+    status_code_t status = window_write(share);
+    window_free(share);
+    TRY(status);
+    log_progress("images", at - share->begin, share->end - share->begin, "images", NULL);
+  }
+  return STATUS_OK;
+}
+
+static status_t images_write(share_t *share) {
+  output_t *output = share->output;
+  comm_t *comm = output->prepare->comm;
+  TRY(images_measure(share));
+  TRY(dataset_writer_images(output->writer, output->sizes, output->image_count));
+  TRY(comm_agree(comm, share_write(share)));
+  TRY(comm_allreduce(comm, &share->problem_count, 1, COMM_I64, COMM_SUM));
+  output->prepare->counts.broken_images += share->problem_count;
+  return problems_gather(share);
+}
+
+status_t output_write_images(output_t *output) {
+  comm_t *comm = output->prepare->comm;
+  share_t *share = NULL;
+  TRY(comm_agree(comm, memory_alloc(&share, ARENA_DATA, 1, sizeof *share)));
+  share->output = output;
+  share_of(output->image_count, comm_rank(comm), comm_size(comm), &share->begin, &share->end);
+  status_code_t status = images_write(share);
+  text_buffer_free(&share->problems);
+  memory_free(share);
+  return status;
+}

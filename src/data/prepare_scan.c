@@ -1,0 +1,153 @@
+#include "data/prepare_parts.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/random.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { WARNINGS_SHOWN = 10 };
+
+/* ---- Reading all samples ---- */
+
+typedef struct {
+  source_t *source;
+  json_reader_t *reader;
+  sample_reader_t sample;
+  int64_t number; /* of the next sample, over all sources */
+  const char *label;
+  sample_visit_t visit;
+  void *context;
+} visiting_t;
+
+static void progress_show(const visiting_t *visiting, int64_t done) {
+  const int64_t size = json_reader_size(visiting->reader);
+  log_progress(visiting->label, (done + 1023) / 1024, (size + 1023) / 1024, "KiB", visiting->source->path);
+}
+
+static status_t visit_source(visiting_t *visiting) {
+  const int64_t size = json_reader_size(visiting->reader);
+  json_element_t element;
+  for (;;) {
+    TRY(json_reader_next(visiting->reader, &element));
+    if (element.value == NULL) break;
+    sample_place_t place = {visiting->source, visiting->number++, element.line, STATUS_OK};
+    place.status = sample_read(&visiting->sample, element.value, element.index, visiting->source->kind);
+    if (place.status != STATUS_OK && place.status != STATUS_DATA) return place.status;
+    TRY(visiting->visit(visiting->context, &place, &visiting->sample));
+    const int64_t done = json_reader_position(visiting->reader);
+    if (done < size) progress_show(visiting, done);
+  }
+  progress_show(visiting, size);
+  return STATUS_OK;
+}
+
+status_t samples_visit(prepare_t *prepare, const char *label, sample_visit_t visit, void *context) {
+  visiting_t visiting = {.label = label, .visit = visit, .context = context};
+  status_code_t status = STATUS_OK;
+  for (int s = 0; s < prepare->source_count && status == STATUS_OK; s++) {
+    visiting.source = &prepare->sources[s];
+    status = json_reader_open(visiting.source->path, JSON_ELEMENTS, &visiting.reader);
+    if (status == STATUS_OK) status = visit_source(&visiting);
+    json_reader_close(visiting.reader);
+    visiting.reader = NULL;
+  }
+  sample_reader_free(&visiting.sample);
+  return status;
+}
+
+/* ---- Bad samples ---- */
+
+static status_t report_line(FILE *report, const sample_place_t *place, const dataset_sample_t *sample,
+                            const char *reason) {
+  json_writer_t *writer = NULL;
+  TRY(json_writer_create(report, &writer));
+  json_write_object_begin(writer);
+  json_write_key(writer, "file");
+  json_write_string(writer, place->source->path);
+  json_write_key(writer, "line");
+  json_write_int(writer, place->line);
+  json_write_key(writer, "sample");
+  json_write_string(writer, sample->id.bytes);
+  json_write_key(writer, "reason");
+  json_write_string(writer, reason);
+  json_write_object_end(writer);
+  json_write_line(writer);
+  return json_writer_finish(writer, NULL, NULL);
+}
+
+status_t sample_refuse(prepare_t *prepare, const sample_place_t *place, const dataset_sample_t *sample,
+                       const char *reason) {
+  if (!prepare->options->skip_bad)
+    return error_set(STATUS_DATA,
+                     "%s: line %" PRId64 ": %s; mend it, or leave bad samples out with bad_sample = 'skip'",
+                     place->source->path, place->line, reason);
+  place->source->bad++;
+  prepare->counts.skipped++;
+  if (prepare->counts.skipped <= WARNINGS_SHOWN)
+    log_warning("left out: %s: line %" PRId64 ": %s", place->source->path, place->line, reason);
+  if (prepare->counts.skipped == WARNINGS_SHOWN + 1)
+    log_warning("more samples are left out%s%s", prepare->report == NULL ? "" : "; all are listed in ",
+                prepare->report == NULL ? "" : prepare->options->report);
+  return prepare->report == NULL ? STATUS_OK : report_line(prepare->report, place, sample, reason);
+}
+
+/* ---- The first reading ---- */
+
+static status_t note_add(prepare_t *prepare, const sample_note_t *note) {
+  if (prepare->note_count == prepare->note_capacity) {
+    int64_t capacity = prepare->note_capacity == 0 ? 1024 : prepare->note_capacity * 2;
+    TRY(memory_resize(&prepare->notes, ARENA_DATA, (size_t)capacity, sizeof *prepare->notes));
+    prepare->note_capacity = capacity;
+  }
+  prepare->notes[prepare->note_count++] = *note;
+  return STATUS_OK;
+}
+
+static status_t scan_visit(void *context, const sample_place_t *place, const sample_reader_t *reader) {
+  prepare_t *prepare = context;
+  const dataset_sample_t *sample = &reader->sample;
+  sample_note_t note = {.image = -1, .bytes = reader->bytes, .texts = (int32_t)reader->texts};
+  place->source->elements++;
+  if (place->status != STATUS_OK) {
+    char reason[1024];
+    snprintf(reason, sizeof reason, "%s", error_message());
+    error_clear();
+    note.bad = true;
+    TRY(sample_refuse(prepare, place, &reader->sample, reason));
+    return note_add(prepare, &note);
+  }
+  note.choice = sample->caption_type >= 2 && sample->caption_type <= 5;
+  if (reader->image != NULL) TRY(names_add(&prepare->names, reader->image, sample->id.bytes, &note.image));
+  return note_add(prepare, &note);
+}
+
+static status_t hold_out(prepare_t *prepare, int64_t *order, int64_t good) {
+  random_permutation(prepare->options->seed, RANDOM_SPLIT, 0, good, order);
+  bool *chosen = NULL;
+  TRY(memory_alloc(&chosen, ARENA_DATA, (size_t)good, sizeof *chosen));
+  for (int64_t i = 0; i < prepare->options->held_out; i++)
+    chosen[order[i]] = true;
+  for (int64_t i = 0, nth = 0; i < prepare->note_count; i++)
+    if (!prepare->notes[i].bad) prepare->notes[i].held_out = chosen[nth++];
+  memory_free(chosen);
+  return STATUS_OK;
+}
+
+status_t prepare_scan(prepare_t *prepare) {
+  TRY(samples_visit(prepare, "samples", scan_visit, prepare));
+  int64_t good = prepare->note_count - prepare->counts.skipped;
+  if (good == 0)
+    return error_set(STATUS_DATA, "%s: none of its %" PRId64 " samples can be used", prepare->sources[0].path,
+                     prepare->note_count);
+  if (prepare->options->held_out == 0) return STATUS_OK;
+  if (prepare->options->held_out >= good)
+    return error_set(STATUS_INPUT, "%" PRId64 " samples were to be held out of %" PRId64 "; hold out fewer",
+                     prepare->options->held_out, good);
+  int64_t *order = NULL;
+  TRY(memory_alloc(&order, ARENA_DATA, (size_t)good, sizeof *order));
+  status_code_t status = hold_out(prepare, order, good);
+  memory_free(order);
+  return status;
+}

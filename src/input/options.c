@@ -1,0 +1,102 @@
+#include "input/options.h"
+
+#include "base/memory.h"
+#include "input/mistakes.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+typedef struct {
+  int argc;
+  char *const *argv;
+  int next;
+  const char *command_option; /* the option that chose the command, NULL for none */
+  options_t *options;
+} command_line_t;
+
+static const struct {
+  const char *option;
+  command_t command;
+} commands[] = {
+    {"--check", COMMAND_CHECK}, {"--dry-run", COMMAND_DRY_RUN}, {"--help", COMMAND_HELP},
+    {"-h", COMMAND_HELP},       {"--version", COMMAND_VERSION}, {"--print-defaults", COMMAND_PRINT_DEFAULTS},
+};
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+static bool needs_input(command_t command) {
+  return command == COMMAND_RUN || command == COMMAND_CHECK || command == COMMAND_DRY_RUN;
+}
+
+static status_t set_command(command_line_t *line, const char *option, command_t command) {
+  if (line->command_option)
+    return error_set(STATUS_INPUT, "%s and %s exclude each other", line->command_option, option);
+  line->command_option = option;
+  line->options->command = command;
+  bool has_task =
+      command == COMMAND_PRINT_DEFAULTS && line->next < line->argc && line->argv[line->next][0] != '-';
+  if (has_task) line->options->task = line->argv[line->next++];
+  return STATUS_OK;
+}
+
+static status_t add_override(command_line_t *line, const char *text) {
+  if (!text || strncmp(text, "--", 2) == 0)
+    return error_set(STATUS_INPUT, "--set expects group.name=value, found %s", text ? text : "nothing");
+  line->options->overrides[line->options->override_count++] = text;
+  return STATUS_OK;
+}
+
+static status_t reject_option(const char *option) {
+  nearest_t nearest = nearest_to(option);
+  for (int i = 0; i < COMMANDS; i++)
+    nearest_offer(&nearest, commands[i].option);
+  nearest_offer(&nearest, "--set");
+  if (nearest.found)
+    return error_set(STATUS_INPUT, "unknown option %s; did you mean %s?", option, nearest.found);
+  return error_set(STATUS_INPUT, "unknown option %s; --help lists the options", option);
+}
+
+static status_t read_option(command_line_t *line, const char *option) {
+  for (int i = 0; i < COMMANDS; i++)
+    if (strcmp(option, commands[i].option) == 0) return set_command(line, option, commands[i].command);
+  if (strcmp(option, "--set") == 0)
+    return add_override(line, line->next < line->argc ? line->argv[line->next++] : NULL);
+  if (strncmp(option, "--set=", 6) == 0) return add_override(line, option + 6);
+  return reject_option(option);
+}
+
+static status_t read_line(command_line_t *line) {
+  options_t *options = line->options;
+  while (line->next < line->argc) {
+    const char *word = line->argv[line->next++];
+    if (word[0] == '-' && word[1] != '\0') {
+      TRY(read_option(line, word));
+    } else {
+      if (options->input)
+        return error_set(STATUS_INPUT,
+                         "expected one input file, found '%s' and '%s' (settings are changed by --set)",
+                         options->input, word);
+      options->input = word;
+    }
+  }
+  if (needs_input(options->command) && !options->input)
+    return error_set(STATUS_INPUT,
+                     "no input file; usage: mpirun -np N llava_rlhf INPUT.nml (--help says more)");
+  if (!needs_input(options->command) && (options->input || options->override_count > 0))
+    return error_set(STATUS_INPUT, "%s takes no %s", line->command_option,
+                     options->input ? "input file" : "--set");
+  return STATUS_OK;
+}
+
+status_t options_parse(int argc, char *const *argv, options_t *options) {
+  *options = (options_t){.command = COMMAND_RUN};
+  TRY(memory_alloc(&options->overrides, ARENA_OTHER, (size_t)argc + 1, sizeof *options->overrides));
+  command_line_t line = {.argc = argc, .argv = argv, .next = 1, .options = options};
+  status_code_t status = read_line(&line);
+  if (status != STATUS_OK) options_free(options);
+  return status;
+}
+
+void options_free(options_t *options) {
+  memory_free(options->overrides);
+  *options = (options_t){0};
+}

@@ -1,0 +1,30 @@
+/* The command line. */
+#ifndef INPUT_OPTIONS_H
+#define INPUT_OPTIONS_H
+
+#include "base/status.h"
+
+typedef enum {
+  COMMAND_RUN,
+  COMMAND_CHECK,
+  COMMAND_DRY_RUN,
+  COMMAND_HELP,
+  COMMAND_VERSION,
+  COMMAND_PRINT_DEFAULTS
+} command_t;
+
+typedef struct {
+  command_t command;
+  const char *input;      /* path; NULL for help, version and print-defaults. Texts are argv's. */
+  const char *task;       /* of --print-defaults, NULL for all settings */
+  const char **overrides; /* (override_count): "group.name=value" */
+  int override_count;
+} options_t;
+
+/* Reads the command line (see settings_print_help for its form). Free OPTIONS with options_free; on error
+ * there is nothing to free. Errors: STATUS_INPUT (names the option and the nearest known one). Local. */
+status_t options_parse(int argc, char *const *argv, options_t *options);
+
+void options_free(options_t *options);
+
+#endif

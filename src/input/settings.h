@@ -1,0 +1,290 @@
+/* A run's settings: one sub-struct per namelist group, one field per setting. Names, types, defaults, ranges
+ * and texts stand in ONE table (settings_table.c); a new setting is a field here and a row there. Texts are
+ * never NULL ("" where not given). */
+#ifndef INPUT_SETTINGS_H
+#define INPUT_SETTINGS_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+typedef enum {
+  TASK_WORLD,
+  TASK_PREPARE,
+  TASK_IMPORT,
+  TASK_EXPORT,
+  TASK_PRETRAIN,
+  TASK_SFT,
+  TASK_RM,
+  TASK_PPO,
+  TASK_GENERATE,
+  TASK_ANNOTATE,
+  TASK_SCORE,
+  TASK_EVALUATE,
+  TASK_BENCH,
+  TASK_COUNT
+} task_t;
+
+/* A list of texts; an empty list has count 0. */
+typedef struct {
+  char **items; /* (count) */
+  int64_t count;
+} text_list_t;
+
+typedef struct {
+  struct {
+    char *task;
+    char *run_dir;
+    int64_t seed;
+    char *restart; /* "auto", "never" or a path */
+    double max_seconds;
+    bool deterministic;
+  } job;
+  struct {
+    int64_t tp;
+    int64_t threads;
+    char *device;
+    char *dtype;
+    bool check;
+    double timeout;
+  } parallel;
+  struct {
+    char *base;
+    char *adapter;
+    char *template;
+    char *train;
+    bool recompute;
+    bool from_scratch;
+    bool tied;
+    char *tokenizer;
+    int64_t hidden;
+    int64_t layers;
+    int64_t heads;
+    int64_t kv_heads;  /* 0: as heads */
+    int64_t head_size; /* 0: hidden / heads */
+    int64_t mlp;
+    int64_t vocab; /* 0: the tokenizer's pieces */
+    double rope_base;
+    double norm_eps;
+    int64_t vision_hidden;
+    int64_t vision_layers;
+    int64_t vision_heads;
+    int64_t vision_mlp;
+    int64_t vision_patch;
+    int64_t vision_image_size;
+    int64_t vision_feature_layer;
+    double vision_norm_eps;
+    char *projector;
+  } model;
+  struct {
+    int64_t r;
+    double alpha;
+    text_list_t targets;
+  } adapter;
+  struct {
+    char *dataset;
+    int64_t max_len;
+    int64_t query_len;
+    char *bad_sample;
+    int64_t limit; /* 0: all */
+    int64_t workers;
+    int64_t prefetch;
+  } data;
+  struct {
+    char *aspect;
+  } image;
+  struct {
+    char *conversations;
+    char *preferences;
+    char *facts;
+    char *image_folder;
+    char *output;
+    int64_t held_out;
+    char *held_out_output;
+    int64_t workers;
+  } prepare;
+  struct {
+    char *weights;
+    char *vision_tower;
+    char *projector;
+    char *tokenizer;
+    char *adapter;
+    char *head;
+    char *output;
+  } import;
+  struct {
+    char *output;
+    bool merge;
+    int64_t shard_size;
+    char *dtype;
+  } export;
+  struct {
+    int64_t center_group;
+    double center_coef;
+    bool facts;
+    char *prompt_file;
+  } rm;
+  struct {
+    char *model;
+    bool facts;
+    char *prompt_file;
+    double correct_bonus;
+    double length_bonus;
+    double no_stop_penalty;
+    bool relative_penalty;
+    double bias;
+  } reward;
+  struct {
+    int64_t batch;
+    int64_t response_len;
+    double temperature;
+    double top_p;
+    int64_t top_k; /* 0: all */
+    bool stop_at_question;
+    int64_t slots; /* 0: as many as the samples of a dp group, at most 64 */
+    int64_t page;
+  } rollout;
+  struct {
+    int64_t epochs;
+    int64_t steps; /* 0: from epochs */
+    int64_t inner_epochs;
+    int64_t minibatch;
+    double kl_coef;
+    char *kl_estimator;
+    double gamma;
+    double lam;
+    double clip;
+    double clip_value;
+    double vf_coef;
+    bool whiten_rewards;
+    double reward_scale;
+    char *loss_norm;
+    char *old_logprob;
+    double max_kl; /* 0: none */
+  } ppo;
+  struct {
+    double lr;
+    char *schedule;
+    int64_t warmup_steps;
+    double warmup_ratio;
+    bool warmup_from_zero;
+    double weight_decay;
+    double betas[2];
+    double eps;
+    double grad_clip; /* 0: none */
+    int64_t batch;
+    int64_t micro_tokens;
+    int64_t epochs;
+    int64_t steps; /* 0: from epochs */
+  } optim;
+  struct {
+    char *dataset;
+    int64_t every; /* 0: never */
+    bool keep_best;
+    int64_t patience; /* 0: no early stopping */
+    char *judge;
+    char *scenes;
+    text_list_t models;
+    int64_t limit; /* 0: all */
+  } eval;
+  struct {
+    int64_t every; /* 0: only the result */
+    int64_t keep;  /* 0: all */
+  } checkpoint;
+  struct {
+    int64_t every;
+    int64_t rollouts; /* 0: never */
+    int64_t samples;
+    bool tensorboard;
+    bool trace;
+    char *level;
+  } log;
+  struct {
+    char *image;
+    char *prompt;
+    char *dataset;
+    char *output;
+    int64_t samples;
+    int64_t max_tokens;
+    double temperature;
+    double top_p;
+    int64_t top_k; /* 0: all */
+    bool greedy;
+    bool stop_at_question;
+  } generate;
+  struct {
+    char *pairs;
+    char *output;
+    char *scenes;
+    double label_noise;
+  } annotate;
+  struct {
+    char *dir;
+    int64_t seed;
+    int64_t image_size;
+    int64_t jpeg_quality;
+    int64_t objects_min;
+    int64_t objects_max;
+    int64_t turns;
+    double bias;
+    int64_t vocab;
+    int64_t pretrain_images;
+    int64_t sft_images;
+    int64_t pair_images;
+    int64_t policy_init_images;
+    int64_t ppo_images;
+    int64_t eval_images;
+    bool datasets;
+  } world;
+  struct {
+    int64_t hidden;
+    int64_t layers;
+    int64_t heads;
+    int64_t mlp;
+    int64_t vocab;
+    int64_t sequences;
+    int64_t length;
+    int64_t decode_tokens;
+    int64_t repetitions;
+  } bench;
+} settings_t;
+
+/* Reads the input file PATH, applies OVERRIDES (n_overrides texts "group.name=value"; the last wins) and
+ * checks all of it. Every mistake is found before it returns: the error's message lists each with file, line,
+ * column and what was expected. *WARNINGS (may be NULL) becomes a text of one line per warning, "" if none,
+ * freed by the caller with memory_free. On success *SETTINGS is complete and freed with settings_free; on
+ * error there is nothing to free. Errors: STATUS_INPUT. Local. */
+status_t settings_read(const char *path, int n_overrides, const char *const *overrides, settings_t *settings,
+                       char **warnings);
+
+/* The same for an input that is in memory; NAME stands for it in messages. Local. */
+status_t settings_read_text(const char *name, const char *text, int n_overrides, const char *const *overrides,
+                            settings_t *settings, char **warnings);
+
+/* Reads the whole input file. *TEXT is freed by the caller with memory_free. Errors: STATUS_INPUT (missing,
+ * not a file, too large, holds zero bytes). Local. */
+status_t settings_load(const char *path, char **text);
+
+void settings_free(settings_t *settings);
+
+/* The task of checked settings. Local. */
+task_t settings_task(const settings_t *settings);
+const char *task_name(task_t task);
+/* The task called NAME (case matters), or TASK_COUNT. */
+task_t task_find(const char *name);
+
+/* Writes every setting with its value, as an input that reads back to the same settings. Local. Errors:
+ * STATUS_DATA (write failed). */
+status_t settings_echo(const settings_t *settings, FILE *file);
+
+/* Writes an input with the defaults and each setting's documentation: of the settings that TASK uses with the
+ * defaults it has there, or of all settings where TASK is NULL. Local. Errors: STATUS_INPUT (no such task;
+ * names the nearest), STATUS_DATA (write failed). */
+status_t settings_print_defaults(FILE *file, const char *task);
+
+/* Writes the text of --help. Local. Errors: STATUS_DATA (write failed). */
+status_t settings_print_help(FILE *file);
+
+#endif

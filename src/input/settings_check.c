@@ -1,0 +1,266 @@
+/* Checks that concern several settings at once. */
+#include "base/memory.h"
+#include "input/settings_read.h"
+#include "input/settings_value.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+static setting_state_t *state_of(const settings_reader_t *reader, const void *field) {
+  size_t offset = (size_t)((const char *)field - (const char *)reader->settings);
+  for (int i = 0; i < reader->count; i++)
+    if (reader->rows[i].offset == offset) return &reader->states[i];
+  return NULL;
+}
+
+/* A mistake in how FIRST and SECOND go together, placed at the first of the two that was given. Silent where
+ * either is wrong by itself. */
+__attribute__((format(printf, 4, 5))) static void complain(settings_reader_t *reader, const void *first,
+                                                           const void *second, const char *format, ...) {
+  const setting_state_t *a = state_of(reader, first), *b = state_of(reader, second);
+  if (a->bad || b->bad) return;
+  char text[512];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  place_t nowhere = {0};
+  mistakes_add(&reader->mistakes, a->given ? a->place : b->given ? b->place : nowhere, "%s", text);
+}
+
+/* ------------------------------------------------------------------------------------------------ one
+ * setting, one task */
+
+static void check_required(settings_reader_t *reader) {
+  for (int i = 0; i < reader->count; i++) {
+    const setting_t *row = &reader->rows[i];
+    const setting_state_t *state = &reader->states[i];
+    bool needed =
+        reader->task < TASK_COUNT ? (row->required >> reader->task & 1) != 0 : row->standard == NULL;
+    if (!needed || state->bad || **(char **)setting_field(reader->settings, row)) continue;
+    mistakes_add(&reader->mistakes, state->place, "%s.%s is missing: %s", row->group, row->name, row->doc);
+  }
+}
+
+/* Whether the field holds the default: then it does no harm where the task does not use it. */
+static bool is_default(const settings_reader_t *reader, const setting_t *row) {
+  const char *text = setting_default(row, reader->task);
+  mistakes_t none = {0};
+  namelist_t list = {0};
+  settings_t standard = {0};
+  bool stored = false, equal = false;
+  status_code_t status = namelist_parse_values(text, (place_t){0}, &none, &list);
+  if (status == STATUS_OK)
+    status = setting_store(row, &standard, list.values, list.value_count, (place_t){0}, &none, &stored);
+  if (status == STATUS_OK && stored) equal = setting_equal(row, reader->settings, &standard);
+  setting_release(row, &standard);
+  namelist_free(&list);
+  mistakes_free(&none);
+  return equal;
+}
+
+static void warn_unused(settings_reader_t *reader) {
+  for (int i = 0; i < reader->count; i++) {
+    const setting_t *row = &reader->rows[i];
+    const setting_state_t *state = &reader->states[i];
+    bool used = (row->used >> reader->task & 1) != 0;
+    if (used || !state->given || state->bad || is_default(reader, row)) continue;
+    mistakes_add(&reader->warnings, state->place, "%s.%s is not used by task '%s'", row->group, row->name,
+                 task_name(reader->task));
+  }
+}
+
+/* -------------------------------------------------------------------------------------------------------------
+ * groups */
+
+static bool task_in(const settings_reader_t *reader, unsigned tasks) {
+  return (tasks >> reader->task & 1) != 0;
+}
+
+#define TASK_BIT(task) (1u << (task))
+
+static void check_model_source(settings_reader_t *reader) {
+  const settings_t *s = reader->settings;
+  unsigned optional = task_in(reader, TASK_BIT(TASK_EVALUATE)) && s->eval.models.count > 0;
+  if (s->model.from_scratch && *s->model.base)
+    complain(reader, &s->model.from_scratch, &s->model.base,
+             "model.from_scratch and model.base exclude each other");
+  if (!s->model.from_scratch && !*s->model.base && !optional)
+    complain(
+        reader, &s->model.base, &s->model.from_scratch,
+        "model.base is missing: the model.h5 to start from (or model.from_scratch = .true. for a new model)");
+  if (s->model.from_scratch && !*s->model.tokenizer)
+    complain(reader, &s->model.tokenizer, &s->model.from_scratch,
+             "model.tokenizer is missing: a new model needs one");
+}
+
+/* Devices differ in what they compute with. 'auto' is settled when the run starts. */
+static void check_device(settings_reader_t *reader) {
+  const settings_t *s = reader->settings;
+  bool host = strcmp(s->parallel.device, "cpu") == 0 || strcmp(s->parallel.device, "plain") == 0;
+  bool plain = strcmp(s->parallel.device, "plain") == 0;
+  if (host && strcmp(s->parallel.dtype, "bf16") == 0)
+    complain(reader, &s->parallel.dtype, &s->parallel.device,
+             "parallel.dtype = 'bf16': device '%s' computes in f32; expected 'auto' or 'f32'",
+             s->parallel.device);
+  if (!plain && strcmp(s->parallel.dtype, "f64") == 0)
+    complain(reader, &s->parallel.dtype, &s->parallel.device,
+             "parallel.dtype = 'f64' needs parallel.device = 'plain'; found '%s'", s->parallel.device);
+  if (!plain && s->parallel.check)
+    complain(reader, &s->parallel.check, &s->parallel.device,
+             "parallel.check needs parallel.device = 'plain'; found '%s'", s->parallel.device);
+}
+
+static void check_decoder_sizes(settings_reader_t *reader) {
+  const settings_t *s = reader->settings;
+  int64_t kv_heads = s->model.kv_heads ? s->model.kv_heads : s->model.heads;
+  int64_t head_size = s->model.head_size ? s->model.head_size : s->model.hidden / s->model.heads;
+  if (s->model.head_size == 0 && s->model.hidden % s->model.heads != 0)
+    complain(reader, &s->model.hidden, &s->model.heads,
+             "model.hidden = %" PRId64 " is not a multiple of model.heads = %" PRId64, s->model.hidden,
+             s->model.heads);
+  else if (head_size % 2 != 0)
+    complain(reader, &s->model.head_size, &s->model.hidden,
+             "a head of %" PRId64 " numbers cannot be rotated; expected an even model.head_size", head_size);
+  if (s->model.heads % kv_heads != 0)
+    complain(reader, &s->model.kv_heads, &s->model.heads,
+             "model.kv_heads = %" PRId64 " does not divide model.heads = %" PRId64, kv_heads, s->model.heads);
+  if (s->model.heads % s->parallel.tp != 0)
+    complain(reader, &s->parallel.tp, &s->model.heads,
+             "parallel.tp = %" PRId64 " does not divide model.heads = %" PRId64, s->parallel.tp,
+             s->model.heads);
+  if (s->model.mlp % s->parallel.tp != 0)
+    complain(reader, &s->parallel.tp, &s->model.mlp,
+             "parallel.tp = %" PRId64 " does not divide model.mlp = %" PRId64, s->parallel.tp, s->model.mlp);
+}
+
+static void check_tower_sizes(settings_reader_t *reader) {
+  const settings_t *s = reader->settings;
+  if (s->model.vision_hidden % s->model.vision_heads != 0)
+    complain(reader, &s->model.vision_hidden, &s->model.vision_heads,
+             "model.vision_hidden = %" PRId64 " is not a multiple of model.vision_heads = %" PRId64,
+             s->model.vision_hidden, s->model.vision_heads);
+  if (s->model.vision_image_size % s->model.vision_patch != 0)
+    complain(reader, &s->model.vision_image_size, &s->model.vision_patch,
+             "model.vision_image_size = %" PRId64 " is not a multiple of model.vision_patch = %" PRId64,
+             s->model.vision_image_size, s->model.vision_patch);
+  if (-s->model.vision_feature_layer > s->model.vision_layers + 1)
+    complain(reader, &s->model.vision_feature_layer, &s->model.vision_layers,
+             "model.vision_feature_layer = %" PRId64 " lies before the first of %" PRId64
+             " layers; expected %" PRId64 " .. -1",
+             s->model.vision_feature_layer, s->model.vision_layers, -s->model.vision_layers - 1);
+}
+
+static void check_training(settings_reader_t *reader) {
+  const settings_t *s = reader->settings;
+  bool lora_only = task_in(reader, TASK_BIT(TASK_RM) | TASK_BIT(TASK_PPO));
+  if (lora_only && strcmp(s->model.train, "lora") != 0)
+    complain(reader, &s->model.train, &s->job.task,
+             "model.train = '%s': task '%s' trains adapters and heads on a frozen base; expected 'lora'",
+             s->model.train, s->job.task);
+  if ((s->eval.keep_best || s->eval.patience > 0) && s->eval.every == 0)
+    complain(reader, s->eval.keep_best ? (const void *)&s->eval.keep_best : &s->eval.patience, &s->eval.every,
+             "eval.%s needs eval.every > 0", s->eval.keep_best ? "keep_best" : "patience");
+}
+
+static void check_rm(settings_reader_t *reader) {
+  const settings_t *s = reader->settings;
+  if (s->optim.batch % s->rm.center_group != 0)
+    complain(reader, &s->rm.center_group, &s->optim.batch,
+             "rm.center_group = %" PRId64 " does not divide optim.batch = %" PRId64, s->rm.center_group,
+             s->optim.batch);
+}
+
+static void check_ppo(settings_reader_t *reader) {
+  const settings_t *s = reader->settings;
+  if (s->rollout.batch % s->ppo.minibatch != 0)
+    complain(reader, &s->ppo.minibatch, &s->rollout.batch,
+             "ppo.minibatch = %" PRId64 " does not divide rollout.batch = %" PRId64, s->ppo.minibatch,
+             s->rollout.batch);
+}
+
+static void check_generate(settings_reader_t *reader) {
+  const settings_t *s = reader->settings;
+  if (!*s->generate.prompt && !*s->generate.dataset)
+    complain(reader, &s->generate.dataset, &s->generate.prompt,
+             "nothing to answer: give generate.dataset, or generate.prompt (with generate.image)");
+  if (*s->generate.prompt && *s->generate.dataset)
+    complain(reader, &s->generate.prompt, &s->generate.dataset,
+             "generate.prompt and generate.dataset exclude each other");
+  if (*s->generate.image && !*s->generate.prompt)
+    complain(reader, &s->generate.image, &s->generate.prompt,
+             "generate.image needs generate.prompt, the question about it");
+  if (s->generate.greedy && s->generate.samples > 1)
+    complain(reader, &s->generate.samples, &s->generate.greedy,
+             "generate.samples = %" PRId64 ": generate.greedy gives the same answer each time",
+             s->generate.samples);
+}
+
+static void check_judge(settings_reader_t *reader) {
+  const settings_t *s = reader->settings;
+  if (strcmp(s->eval.judge, "shapes") == 0 && !*s->eval.scenes)
+    complain(reader, &s->eval.judge, &s->eval.scenes,
+             "eval.judge = 'shapes' needs eval.scenes (scenes.jsonl of the shapes world)");
+}
+
+static void check_prepare(settings_reader_t *reader) {
+  const settings_t *s = reader->settings;
+  bool conversations = *s->prepare.conversations != '\0', preferences = *s->prepare.preferences != '\0';
+  if (!conversations && !preferences)
+    complain(reader, &s->prepare.conversations, &s->prepare.preferences,
+             "nothing to prepare: give prepare.conversations or prepare.preferences");
+  if (*s->prepare.held_out_output && s->prepare.held_out == 0)
+    complain(reader, &s->prepare.held_out_output, &s->prepare.held_out,
+             "prepare.held_out_output needs prepare.held_out > 0");
+}
+
+static void check_world(settings_reader_t *reader) {
+  const settings_t *s = reader->settings;
+  if (s->world.objects_min > s->world.objects_max)
+    complain(reader, &s->world.objects_min, &s->world.objects_max,
+             "world.objects_min = %" PRId64 " exceeds world.objects_max = %" PRId64, s->world.objects_min,
+             s->world.objects_max);
+}
+
+static void check_bench(settings_reader_t *reader) {
+  const settings_t *s = reader->settings;
+  if (s->bench.hidden % (2 * s->bench.heads) != 0)
+    complain(reader, &s->bench.hidden, &s->bench.heads,
+             "bench.hidden = %" PRId64 " is not a multiple of twice bench.heads = %" PRId64, s->bench.hidden,
+             s->bench.heads);
+}
+
+/* The checks of each task; those of a group run where the task uses it. */
+static const struct {
+  unsigned tasks;
+  bool new_model_only;
+  void (*check)(settings_reader_t *reader);
+} checks[] = {
+    {TASK_BIT(TASK_PRETRAIN) | TASK_BIT(TASK_SFT) | TASK_BIT(TASK_RM) | TASK_BIT(TASK_PPO) |
+         TASK_BIT(TASK_GENERATE) | TASK_BIT(TASK_SCORE) | TASK_BIT(TASK_EVALUATE) | TASK_BIT(TASK_EXPORT),
+     false, check_model_source},
+    {TASK_BIT(TASK_COUNT) - 1, false, check_device},
+    {TASK_BIT(TASK_COUNT) - 1, true, check_decoder_sizes},
+    {TASK_BIT(TASK_COUNT) - 1, true, check_tower_sizes},
+    {TASK_BIT(TASK_PRETRAIN) | TASK_BIT(TASK_SFT) | TASK_BIT(TASK_RM) | TASK_BIT(TASK_PPO), false,
+     check_training},
+    {TASK_BIT(TASK_RM), false, check_rm},
+    {TASK_BIT(TASK_PPO), false, check_ppo},
+    {TASK_BIT(TASK_GENERATE), false, check_generate},
+    {TASK_BIT(TASK_EVALUATE) | TASK_BIT(TASK_PPO), false, check_judge},
+    {TASK_BIT(TASK_PREPARE), false, check_prepare},
+    {TASK_BIT(TASK_WORLD), false, check_world},
+    {TASK_BIT(TASK_BENCH), false, check_bench},
+};
+
+void settings_check(settings_reader_t *reader) {
+  check_required(reader);
+  if (reader->task == TASK_COUNT) return;
+  warn_unused(reader);
+  for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
+    if (task_in(reader, checks[i].tasks) &&
+        (!checks[i].new_model_only || reader->settings->model.from_scratch))
+      checks[i].check(reader);
+}

@@ -1,0 +1,165 @@
+/* What is written about settings: the echo of a run's input, the documented defaults, the text of --help. */
+#include "input/mistakes.h"
+#include "input/settings_table.h"
+#include "input/settings_value.h"
+
+#include <string.h>
+
+enum { TEXT_WIDTH = 96, RANGE_BYTES = 512, DOC_BYTES = 2048 };
+
+static status_t finish(FILE *file) {
+  if (fflush(file) != 0 || ferror(file)) return error_set(STATUS_DATA, "cannot write: the disk may be full");
+  return STATUS_OK;
+}
+
+status_t settings_echo(const settings_t *settings, FILE *file) {
+  int group_count, count;
+  const setting_group_t *groups = settings_groups(&group_count);
+  const setting_t *rows = settings_table(&count);
+  for (int g = 0; g < group_count; g++) {
+    fprintf(file, "&%s\n", groups[g].name);
+    for (int i = 0; i < count; i++) {
+      if (strcmp(rows[i].group, groups[g].name) != 0) continue;
+      fprintf(file, "  %s = ", rows[i].name);
+      setting_write(&rows[i], settings, file);
+      fputc('\n', file);
+    }
+    fputs("/\n", file);
+  }
+  return finish(file);
+}
+
+/* Writes TEXT broken into lines, each behind PREFIX. */
+static void write_wrapped(FILE *file, const char *prefix, const char *text) {
+  size_t column = 0;
+  while (*text) {
+    size_t word = strcspn(text, " ");
+    if (column > 0 && column + 1 + word > TEXT_WIDTH) {
+      fputc('\n', file);
+      column = 0;
+    }
+    if (column == 0)
+      column = (size_t)fprintf(file, "%s%.*s", prefix, (int)word, text);
+    else
+      column += (size_t)fprintf(file, " %.*s", (int)word, text);
+    text += word;
+    text += strspn(text, " ");
+  }
+  fputc('\n', file);
+}
+
+/* Adds "; TASK: default" for tasks with a default of their own. */
+static void append_task_defaults(const setting_t *row, char *text, size_t size) {
+  for (int task = 0; task < TASK_COUNT; task++) {
+    size_t used = strlen(text);
+    if (row->by_task[task])
+      snprintf(text + used, size - used, " In task %s: %s.", task_name(task), row->by_task[task]);
+  }
+}
+
+static void print_setting(FILE *file, const setting_t *row, task_t task) {
+  char range[RANGE_BYTES], text[DOC_BYTES];
+  setting_describe_range(row, range, sizeof range);
+  snprintf(text, sizeof text, "%s%s%s%s", row->doc, *range ? " (" : "", range, *range ? ")" : "");
+  if (task == TASK_COUNT) append_task_defaults(row, text, sizeof text);
+  write_wrapped(file, "  ! ", text);
+  const char *standard = setting_default(row, task);
+  bool required = task == TASK_COUNT ? standard == NULL : (row->required >> task & 1) != 0;
+  if (row->offset == offsetof(settings_t, job.task) && task < TASK_COUNT)
+    fprintf(file, "  %s = '%s'\n", row->name, task_name(task));
+  else if (required)
+    fprintf(file, "  ! %s = (required)\n", row->name);
+  else
+    fprintf(file, "  %s = %s\n", row->name, standard);
+}
+
+static bool is_printed(const setting_t *row, const char *group, task_t task) {
+  return strcmp(row->group, group) == 0 && (task == TASK_COUNT || (row->used >> task & 1));
+}
+
+static void print_group(FILE *file, const setting_group_t *group, task_t task) {
+  int count, printed = 0;
+  const setting_t *rows = settings_table(&count);
+  for (int i = 0; i < count; i++)
+    printed += is_printed(&rows[i], group->name, task);
+  if (printed == 0 && task != TASK_COUNT) return;
+  fputc('\n', file);
+  write_wrapped(file, "! ", group->doc);
+  fprintf(file, "&%s\n", group->name);
+  for (int i = 0; i < count; i++)
+    if (is_printed(&rows[i], group->name, task)) print_setting(file, &rows[i], task);
+  fputs("/\n", file);
+}
+
+static status_t find_task(const char *name, task_t *task) {
+  *task = name ? task_find(name) : TASK_COUNT;
+  if (!name || *task != TASK_COUNT) return STATUS_OK;
+  nearest_t nearest = nearest_to(name);
+  for (int i = 0; i < TASK_COUNT; i++)
+    nearest_offer(&nearest, task_name(i));
+  if (nearest.found)
+    return error_set(STATUS_INPUT, "unknown task '%s'; did you mean '%s'?", name, nearest.found);
+  return error_set(STATUS_INPUT, "unknown task '%s'; --help lists the tasks", name);
+}
+
+status_t settings_print_defaults(FILE *file, const char *task) {
+  task_t which;
+  TRY(find_task(task, &which));
+  if (task)
+    fprintf(file, "! Settings of task '%s' with their defaults. Settings marked (required) have none.\n",
+            task);
+  else
+    fputs("! All settings with their defaults. Settings marked (required) have none.\n", file);
+  int count;
+  const setting_group_t *groups = settings_groups(&count);
+  for (int i = 0; i < count; i++)
+    print_group(file, &groups[i], which);
+  return finish(file);
+}
+
+static const char help_head[] =
+    "llava_rlhf: aligns a vision-language model with human preferences (SFT, reward model, PPO)\n"
+    "\n"
+    "  mpirun -np N llava_rlhf [--check | --dry-run] [--set group.name=value ...] INPUT.nml\n"
+    "  llava_rlhf --help | --version | --print-defaults [task]\n"
+    "\n"
+    "  --check                 reads and checks the input, opens no data\n"
+    "  --dry-run               opens the files too; prints layout, memory, disk and time per step\n"
+    "  --set group.name=value  changes a setting of the input; may be repeated, the last one wins\n"
+    "  --print-defaults        writes an input with every setting, its default and what it means;\n"
+    "                          with a task, only what that task uses\n"
+    "  --version               version, compiler, libraries\n"
+    "  --help                  this text\n"
+    "\n"
+    "The input is a file of Fortran namelists:\n"
+    "\n"
+    "  &job                    ! a comment\n"
+    "    task = 'sft'  run_dir = 'runs/sft'\n"
+    "  /\n"
+    "  &optim\n"
+    "    lr = 1e-4  betas = 0.9, 0.95\n"
+    "  /\n"
+    "\n";
+
+static const char help_tail[] =
+    "\n"
+    "Exit status: 0 done; 2 input or command line wrong; 3 a data, model or checkpoint file missing or "
+    "broken;\n"
+    "4 NaN, infinity or divergence; 5 device or communication failed; 10 stopped cleanly before the end, "
+    "start\n"
+    "again with the same command to go on.\n"
+    "To stop a run: signal USR1, job.max_seconds, or a file EXIT in its run directory.\n";
+
+status_t settings_print_help(FILE *file) {
+  int count;
+  const setting_group_t *groups = settings_groups(&count);
+  fputs(help_head, file);
+  fputs("Tasks:", file);
+  for (int i = 0; i < TASK_COUNT; i++)
+    fprintf(file, " %s", task_name(i));
+  fputs("\n\nGroups of settings:\n", file);
+  for (int i = 0; i < count; i++)
+    fprintf(file, "  &%-12s %s\n", groups[i].name, groups[i].doc);
+  fputs(help_tail, file);
+  return finish(file);
+}

@@ -1,0 +1,34 @@
+#include "main_devices.h"
+
+#include "tensor/cpu/cpu.h"
+#include "tensor/plain/plain.h"
+
+#include <string.h>
+
+static bool dtype_is(const settings_t *settings, const char *name) {
+  return strcmp(settings->parallel.dtype, name) == 0;
+}
+
+static status_t refuse_dtype(const settings_t *settings, const char *device, const char *expected) {
+  return error_set(STATUS_INPUT, "parallel.dtype = '%s' is not computed by device '%s'; expected %s",
+                   settings->parallel.dtype, device, expected);
+}
+
+static status_t create_cpu(const grid_t *grid, const settings_t *settings, device_t **out) {
+  if (!dtype_is(settings, "auto") && !dtype_is(settings, "f32"))
+    return refuse_dtype(settings, "cpu", "'auto' or 'f32'");
+  return cpu_create(grid->threads, NULL, out);
+}
+
+static status_t create_plain(const grid_t *grid, const settings_t *settings, device_t **out) {
+  (void)grid;
+  if (dtype_is(settings, "bf16")) return refuse_dtype(settings, "plain", "'auto', 'f32' or 'f64'");
+  return plain_create(dtype_is(settings, "f64") ? PLAIN_DOUBLE : PLAIN_FLOAT, settings->parallel.check, out);
+}
+
+static const device_entry_t devices[] = {{"cpu", create_cpu}, {"plain", create_plain}};
+
+const device_entry_t *devices_table(int32_t *count) {
+  *count = (int32_t)(sizeof devices / sizeof *devices);
+  return devices;
+}

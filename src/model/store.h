@@ -1,0 +1,72 @@
+/* Models in files: weights with configuration and tokenizer, or adapters and heads with a reference to their
+ * base. Format "llava_rlhf_model". */
+#ifndef MODEL_STORE_H
+#define MODEL_STORE_H
+
+#include "io/weights.h"
+#include "model/base.h"
+#include "text/tokenizer.h"
+
+#define STORE_FORMAT "llava_rlhf_model"
+enum { STORE_VERSION = 1, STORE_ROLES_MAX = 8, STORE_ROLE_NAME_MAX = 32 };
+
+/* What a file holds. */
+typedef struct {
+  char *path; /* of this file */
+  bool has_weights;
+  char *base_path;       /* where the weights are: path itself, or the file that the reference leads to */
+  uint64_t identity;     /* of the base's weights: a hash of their hashes */
+  model_config_t config; /* of the base */
+  char adapters[STORE_ROLES_MAX][STORE_ROLE_NAME_MAX];
+  adapter_config_t adapter_configs[STORE_ROLES_MAX];
+  int32_t adapter_count;
+  char heads[STORE_ROLES_MAX][STORE_ROLE_NAME_MAX];
+  int32_t head_count;
+  void *tokenizer_bytes; /* of the base file */
+  int64_t tokenizer_size;
+} store_info_t;
+
+/* Reads what PATH holds, following its reference to the base (a path as it was written, or beside this file)
+ * and comparing the base's identity. Collective on COMM. Free with store_info_free. Errors, agreed:
+ * STATUS_DATA. */
+status_t store_inspect(comm_t *comm, const char *path, store_info_t *info);
+void store_info_free(store_info_t *info);
+
+/* Index of a role among the file's adapters or heads, -1 if it is not there. NAMES as in store_info_t. */
+int32_t store_find(const char names[][STORE_ROLE_NAME_MAX], int32_t count, const char *role);
+
+/* Fills the weights of BASE (created with the file's config) from INFO's base. Collective on COMM. */
+status_t store_load_base(comm_t *comm, const store_info_t *info, base_t *base);
+/* Fills a set from PATH's datasets below PREFIX ("/adapters/policy/", "/heads/value/"). Collective on COMM.
+ */
+status_t store_load_params(comm_t *comm, const char *path, const char *prefix, params_t *params);
+
+/* What to write. Anything may be absent. */
+typedef struct {
+  const base_t *base; /* configuration always; its weights where WEIGHTS */
+  bool weights;
+  const char *base_path; /* otherwise the reference: path and identity */
+  uint64_t base_identity;
+  const void *tokenizer_bytes; /* stored with weights */
+  int64_t tokenizer_size;
+  const char *adapter_names[STORE_ROLES_MAX];
+  const adapter_t *adapters[STORE_ROLES_MAX];
+  int32_t adapter_count;
+  const char *head_names[STORE_ROLES_MAX];
+  const head_t *heads[STORE_ROLES_MAX];
+  int32_t head_count;
+  /* A checkpoint adds datasets of its own and annotations. */
+  const weights_item_t *extra;
+  int64_t extra_count;
+  status_t (*annotate)(h5_file_t *file, void *context);
+  void *context;
+} store_contents_t;
+
+/* Writes PATH in one instant (io/weights.h). Collective on COMM. */
+status_t store_write(comm_t *comm, const char *path, const store_contents_t *contents);
+/* Writes the checkpoint of STEP in RUN_DIR, of which the KEEP newest stay (io/checkpoint.h). Collective on
+ * COMM. */
+status_t store_checkpoint(comm_t *comm, const char *run_dir, int64_t step, const store_contents_t *contents,
+                          int64_t keep);
+
+#endif

@@ -1,0 +1,268 @@
+#include "perf/report.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+enum { CELL_BYTES = 32, CELLS_MAX = 16 };
+
+static double ratio(double a, double b) {
+  return b > 0 ? a / b : 0;
+}
+
+perf_region_report_t perf_report_region(const perf_report_t *report, region_t region) {
+  perf_region_report_t out = {.min = INFINITY};
+  double total = 0;
+  for (int rank = 0; rank < report->ranks; rank++) {
+    const perf_counter_t *c = &report->all[(size_t)rank * REGION_COUNT + region];
+    if (c->count > out.count) out.count = c->count;
+    out.min = fmin(out.min, c->seconds);
+    out.max = fmax(out.max, c->seconds);
+    total += c->seconds;
+    out.thread_seconds += c->thread_seconds;
+    out.flops += c->flops;
+    out.bytes += c->bytes;
+    out.comm_bytes += c->comm_bytes;
+    out.comm_seconds += c->comm_seconds;
+    out.tokens += c->tokens;
+  }
+  if (report->ranks == 0) out.min = 0;
+  out.avg = ratio(total, report->ranks);
+  out.share = ratio(out.avg, report->seconds);
+  out.imbalance = out.min > 0 ? out.max / out.min : out.max > 0 ? INFINITY : 1;
+  out.flops_per_second = ratio(out.flops, total);
+  out.bytes_per_second = ratio(out.bytes, total + out.thread_seconds);
+  out.tokens_per_second = ratio(out.tokens, out.max);
+  out.flops_of_peak = ratio(out.flops_per_second, report->peak_flops);
+  out.bytes_of_peak = ratio(out.bytes_per_second, report->peak_bytes);
+  return out;
+}
+
+static bool was_entered(const perf_region_report_t *region) {
+  return region->count > 0 || region->max > 0 || region->thread_seconds > 0;
+}
+
+/* The order of the table: what no region claims comes last. */
+static region_t region_at(int index) {
+  return index + 1 < REGION_COUNT ? (region_t)(index + 1) : REGION_OTHER;
+}
+_Static_assert(REGION_OTHER == 0, "region_at moves the first region to the end");
+
+/* -------------------------------------------------------------------------------------------------------------
+ * table */
+
+/* A line of the table: a name and right-aligned cells, "-" where there is nothing to say. */
+typedef struct {
+  char cells[CELLS_MAX][CELL_BYTES];
+  int count;
+} line_t;
+
+static const struct {
+  const char *title, *unit;
+  int width;
+} columns[] = {
+    {"count", "", 8},      {"min", "s", 8},     {"avg", "s", 8},           {"max", "s", 8},
+    {"share", "%", 6},     {"max/min", "", 7},  {"compute", "GFLOP/s", 9}, {"of peak", "%", 8},
+    {"memory", "GB/s", 8}, {"of peak", "%", 8}, {"sent", "MB", 10},        {"tokens", "1/s", 10},
+};
+enum { COLUMNS = sizeof columns / sizeof columns[0], NAME_WIDTH = 20 };
+
+/* A number with about four digits that fits its column. */
+static void add_number(line_t *line, bool exists, double value) {
+  char *cell = line->cells[line->count++];
+  if (!exists || !isfinite(value))
+    snprintf(cell, CELL_BYTES, "-");
+  else if (fabs(value) >= 1e7)
+    snprintf(cell, CELL_BYTES, "%.2e", value);
+  else
+    snprintf(cell, CELL_BYTES, "%.*f",
+             fabs(value) >= 1000  ? 0
+             : fabs(value) >= 100 ? 1
+             : fabs(value) >= 10  ? 2
+                                  : 3,
+             value);
+}
+
+static void add_percent(line_t *line, bool exists, double share) {
+  char *cell = line->cells[line->count++];
+  snprintf(cell, CELL_BYTES, !exists ? "-" : share < 1000 ? "%.1f" : "%.1e", 100 * share);
+}
+
+static void add_imbalance(line_t *line, double imbalance) {
+  char *cell = line->cells[line->count++];
+  if (imbalance < 1000)
+    snprintf(cell, CELL_BYTES, "%.2f", imbalance);
+  else
+    snprintf(cell, CELL_BYTES, isfinite(imbalance) ? ">1000" : "-");
+}
+
+static void write_line(FILE *file, const char *name, const line_t *line) {
+  fprintf(file, "%-*s", NAME_WIDTH, name);
+  for (int i = 0; i < COLUMNS; i++)
+    fprintf(file, " %*s", columns[i].width, i < line->count ? line->cells[i] : "");
+  fputc('\n', file);
+}
+
+static void write_rule(FILE *file) {
+  int width = NAME_WIDTH;
+  for (int i = 0; i < COLUMNS; i++)
+    width += columns[i].width + 1;
+  while (width-- > 0)
+    fputc('-', file);
+  fputc('\n', file);
+}
+
+static void write_head(FILE *file) {
+  line_t titles = {.count = COLUMNS}, units = {.count = COLUMNS};
+  for (int i = 0; i < COLUMNS; i++) {
+    snprintf(titles.cells[i], CELL_BYTES, "%s", columns[i].title);
+    snprintf(units.cells[i], CELL_BYTES, "%s", columns[i].unit);
+  }
+  write_line(file, "region", &titles);
+  write_line(file, "", &units);
+  write_rule(file);
+}
+
+/* The cells from compute to tokens. */
+static void add_rates(line_t *line, const perf_report_t *report, const perf_region_report_t *region) {
+  bool computes = region->flops > 0, moves = region->bytes > 0;
+  add_number(line, computes, region->flops_per_second / 1e9);
+  add_percent(line, computes && report->peak_flops > 0, region->flops_of_peak);
+  add_number(line, moves, region->bytes_per_second / 1e9);
+  add_percent(line, moves && report->peak_bytes > 0, region->bytes_of_peak);
+  add_number(line, region->comm_bytes > 0, region->comm_bytes / 1e6);
+  add_number(line, region->tokens > 0, region->tokens_per_second);
+}
+
+static void write_region(FILE *file, const perf_report_t *report, region_t which,
+                         const perf_region_report_t *region) {
+  line_t line = {0};
+  bool threads_only = region->max == 0 && region->thread_seconds > 0;
+  snprintf(line.cells[line.count++], CELL_BYTES, region->count > 0 ? "%" PRIu64 : "-", region->count);
+  if (threads_only) {
+    add_number(&line, false, 0);
+    add_number(&line, true, region->thread_seconds / report->ranks);
+    add_number(&line, false, 0);
+    add_percent(&line, false, 0);
+    add_number(&line, false, 0);
+  } else {
+    add_number(&line, true, region->min);
+    add_number(&line, true, region->avg);
+    add_number(&line, true, region->max);
+    add_percent(&line, true, region->share);
+    add_imbalance(&line, region->imbalance);
+  }
+  add_rates(&line, report, region);
+  char name[NAME_WIDTH + 1];
+  snprintf(name, sizeof name, "%s%s", perf_region_name(which), threads_only ? " threads" : "");
+  write_line(file, name, &line);
+}
+
+/* All regions together, over the run's whole time. */
+static void write_total(FILE *file, const perf_report_t *report) {
+  perf_region_report_t total = {0};
+  double most_tokens = 0;
+  for (int i = 0; i < REGION_COUNT; i++) {
+    perf_region_report_t region = perf_report_region(report, region_at(i));
+    total.avg += region.avg;
+    total.flops += region.flops;
+    total.comm_bytes += region.comm_bytes;
+    most_tokens = fmax(most_tokens, region.tokens);
+  }
+  total.share = ratio(total.avg, report->seconds);
+  total.flops_per_second = ratio(total.flops, report->seconds * report->ranks);
+  total.flops_of_peak = ratio(total.flops_per_second, report->peak_flops);
+  line_t line = {0};
+  snprintf(line.cells[line.count++], CELL_BYTES, "-");
+  add_number(&line, false, 0);
+  add_number(&line, true, total.avg);
+  add_number(&line, false, 0);
+  add_percent(&line, report->seconds > 0, total.share);
+  add_number(&line, false, 0);
+  add_rates(&line, report, &total);
+  write_line(file, "total", &line);
+}
+
+static void write_notes(FILE *file, const perf_report_t *report) {
+  fprintf(
+      file,
+      "%d rank%s, %.1f s. Times and the rates of compute and memory are one rank's within the region; sent "
+      "and tokens are all ranks'.\n",
+      report->ranks, report->ranks == 1 ? "" : "s", report->seconds);
+  if (report->peak_flops > 0)
+    fprintf(file, "Peaks measured in this run, per rank: sgemm %.1f GFLOP/s", report->peak_flops / 1e9);
+  else
+    fputs("Peaks were not measured in this run", file);
+  if (report->peak_bytes > 0) fprintf(file, "; streaming %.1f GB/s", report->peak_bytes / 1e9);
+  fputs(".\n", file);
+}
+
+static status_t finish(FILE *file, const char *what) {
+  if (fflush(file) != 0 || ferror(file))
+    return error_set(STATUS_DATA, "cannot write %s: the disk may be full", what);
+  return STATUS_OK;
+}
+
+status_t perf_report_table(const perf_report_t *report, FILE *file) {
+  write_head(file);
+  for (int i = 0; i < REGION_COUNT; i++) {
+    perf_region_report_t region = perf_report_region(report, region_at(i));
+    if (was_entered(&region)) write_region(file, report, region_at(i), &region);
+  }
+  write_rule(file);
+  write_total(file, report);
+  write_notes(file, report);
+  return finish(file, "the performance table");
+}
+
+/* --------------------------------------------------------------------------------------------------------------
+ * JSON */
+
+/* `, "NAME": value`; null for what JSON cannot say. */
+static void write_json_number(FILE *file, const char *name, double value) {
+  if (isfinite(value))
+    fprintf(file, ", \"%s\": %.9g", name, value);
+  else
+    fprintf(file, ", \"%s\": null", name);
+}
+
+static void write_json_region(FILE *file, region_t which, const perf_region_report_t *region) {
+  fprintf(file, "    {\"name\": \"%s\", \"count\": %" PRIu64, perf_region_name(which), region->count);
+  write_json_number(file, "min", region->min);
+  write_json_number(file, "avg", region->avg);
+  write_json_number(file, "max", region->max);
+  write_json_number(file, "thread_seconds", region->thread_seconds);
+  write_json_number(file, "share", region->share);
+  write_json_number(file, "imbalance", region->imbalance);
+  write_json_number(file, "flops", region->flops);
+  write_json_number(file, "bytes", region->bytes);
+  write_json_number(file, "comm_bytes", region->comm_bytes);
+  write_json_number(file, "comm_seconds", region->comm_seconds);
+  write_json_number(file, "tokens", region->tokens);
+  write_json_number(file, "flops_per_second", region->flops_per_second);
+  write_json_number(file, "bytes_per_second", region->bytes_per_second);
+  write_json_number(file, "tokens_per_second", region->tokens_per_second);
+  write_json_number(file, "flops_of_peak", region->flops_of_peak);
+  write_json_number(file, "bytes_of_peak", region->bytes_of_peak);
+  fputc('}', file);
+}
+
+status_t perf_report_json(const perf_report_t *report, FILE *file) {
+  fprintf(file, "{\n  \"format\": \"llava_rlhf performance\", \"format_version\": 1,\n  \"ranks\": %d",
+          report->ranks);
+  write_json_number(file, "seconds", report->seconds);
+  write_json_number(file, "peak_flops", report->peak_flops);
+  write_json_number(file, "peak_bytes", report->peak_bytes);
+  fputs(",\n  \"regions\": [", file);
+  bool first = true;
+  for (int i = 0; i < REGION_COUNT; i++) {
+    perf_region_report_t region = perf_report_region(report, region_at(i));
+    if (!was_entered(&region)) continue;
+    fputs(first ? "\n" : ",\n", file);
+    write_json_region(file, region_at(i), &region);
+    first = false;
+  }
+  fputs("\n  ]\n}\n", file);
+  return finish(file, "perf.json");
+}

@@ -1,0 +1,77 @@
+/* Questions of a dataset on their way through a generator, and their responses on the way back: what tasks
+ * generate and evaluate share. */
+#ifndef ROLLOUT_PROMPTS_H
+#define ROLLOUT_PROMPTS_H
+
+#include "rollout/generator.h"
+#include "run/source.h"
+#include "text/answers.h"
+
+enum { PROMPT_SAMPLES_MAX = 1024 };
+
+typedef struct {
+  int32_t samples;    /* responses to each question, 1..PROMPT_SAMPLES_MAX */
+  int32_t query_len;  /* tokens; longer queries are dropped (0: no limit) */
+  int64_t limit;      /* uses the first rows only (0: all) */
+  const char *suffix; /* appended to the question; NULL: nothing */
+} prompts_options_t;
+
+/* The last question of each sample of a source. */
+typedef struct {
+  session_t *session;
+  model_t *model;
+  source_t *source;
+  prompts_options_t options;
+  int64_t *rows;   /* (count) rows of the dataset that are asked, ascending */
+  int64_t count;   /* questions */
+  int64_t dropped; /* questions whose query is too long, or that are bad and skipped */
+  int32_t longest; /* positions of the longest query, images expanded */
+} prompts_t;
+
+/* Measures all queries, shared out over the ranks; those that are too long are dropped and counted before
+ * anything is generated. SESSION, MODEL, SOURCE stay the caller's. Collective on the world. Close with
+ * prompts_close. Errors, agreed: STATUS_DATA (a bad sample; no question is left). */
+status_t prompts_open(session_t *session, model_t *model, source_t *source, const prompts_options_t *options,
+                      prompts_t *out);
+void prompts_close(prompts_t *prompts);
+
+/* How responses are drawn. */
+typedef struct {
+  sampler_options_t sampler;
+  int32_t max_tokens;
+  bool stop_at_question;
+} prompts_sampling_t;
+
+/* What &generate asks for. Local. */
+prompts_sampling_t prompts_sampling(const settings_t *settings);
+
+/* A generator for these questions, with the slots and pages of &rollout. Free with generator_free. Local. */
+status_t prompts_generator(const prompts_t *prompts, const prompts_sampling_t *sampling, generator_t **out);
+
+/* Questions of a round: enough to keep all slots of all groups busy, few enough to keep their responses in
+ * memory. Local. */
+int64_t prompts_round(const prompts_t *prompts);
+
+/* Responses to questions begin .. begin + n - 1; response k of question begin + i has number i * samples + k.
+ */
+typedef struct {
+  int64_t begin, n;
+  int32_t samples;
+  int64_t *offsets; /* (n * samples + 1) */
+  int32_t *tokens;  /* (offsets[n * samples]); what ended a response is its last token */
+  int32_t *stopped; /* (n * samples): 1 where a response ended by itself, 0 where max_tokens cut it */
+} responses_t;
+
+/* Generates them under ROLE and makes them known to all ranks. Random numbers are those of (row of the
+ * dataset, k), so they depend neither on rounds nor on layout. Collective on the world. Free with
+ * responses_free. Errors: STATUS_STOPPED where a signal asked to stop meanwhile (nothing to free then);
+ * STATUS_DATA (a broken image). */
+status_t prompts_respond(prompts_t *prompts, generator_t *generator, const role_t *role, int64_t begin,
+                         int64_t n, responses_t *out);
+void responses_free(responses_t *responses);
+
+/* Response NUMBER as text, stripped: *TEXT is freed by the caller with memory_free. Local. */
+status_t responses_text(const responses_t *responses, const tokenizer_t *tokenizer, int64_t number,
+                        char **text);
+
+#endif

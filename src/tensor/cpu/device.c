@@ -1,0 +1,199 @@
+/* The cpu device: memory, copies, collectives and the choice of the SIMD level. Device memory is host memory,
+ * so that copies and operations are finished when they return. */
+#include "tensor/cpu/cpu.h"
+#include "tensor/cpu/state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LINE_BYTES = 64 };
+static const size_t huge_page = (size_t)2 << 20;
+
+typedef struct {
+  const char *name;
+  void (*fill)(kernels_t *table);
+  bool (*is_supported)(void);
+} level_t;
+
+static bool has_generic(void) {
+  return true;
+}
+
+#ifdef CPU_HAS_X86_LEVELS
+static bool has_avx2(void) {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool has_avx512(void) {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+/* Best first. */
+static const level_t levels[] = {
+#ifdef CPU_HAS_X86_LEVELS
+    {"avx512", kernels_fill_avx512, has_avx512},
+    {"avx2", kernels_fill_avx2, has_avx2},
+#endif
+    {"generic", kernels_fill_generic, has_generic},
+};
+enum { LEVELS = sizeof levels / sizeof levels[0] };
+
+static status_t choose_level(const char *name, const level_t **out) {
+  for (size_t i = 0; i < LEVELS; i++) {
+    if (name && strcmp(name, levels[i].name) != 0) continue;
+    if (levels[i].is_supported()) {
+      *out = &levels[i];
+      return STATUS_OK;
+    }
+    if (name)
+      return error_set(STATUS_INPUT,
+                       "SIMD level '%s' is more than this processor has; choose another or none", name);
+  }
+  return error_set(STATUS_INPUT,
+                   "SIMD level '%s' does not exist for this processor; expected generic, avx2 or avx512",
+                   name ? name : "");
+}
+
+static status_t cpu_alloc(device_t *device, size_t bytes, void **out) {
+  size_t align = bytes >= 2 * huge_page ? huge_page : LINE_BYTES;
+  void *pointer = NULL;
+  (void)device;
+  if (posix_memalign(&pointer, align, bytes) != 0)
+    return error_set(STATUS_MEMORY, "the system has no %zu bytes left; use more nodes or smaller batches",
+                     bytes);
+  if (align == huge_page) cpu_advise_huge(pointer, bytes);
+  *out = pointer;
+  return STATUS_OK;
+}
+
+static void cpu_release(device_t *device, void *pointer, size_t bytes) {
+  (void)device;
+  (void)bytes;
+  free(pointer);
+}
+
+/* Copies N elements and converts between F32 and F64 where the types differ. */
+static status_t convert(void *to, dtype_t to_type, const void *from, dtype_t from_type, size_t n) {
+  if (to_type == from_type) {
+    memcpy(to, from, n * dtype_size(to_type));
+  } else if (to_type == DTYPE_F32 && from_type == DTYPE_F64) {
+    for (size_t i = 0; i < n; i++)
+      ((float *)to)[i] = (float)((const double *)from)[i];
+  } else if (to_type == DTYPE_F64 && from_type == DTYPE_F32) {
+    for (size_t i = 0; i < n; i++)
+      ((double *)to)[i] = (double)((const float *)from)[i];
+  } else {
+    return error_set(STATUS_DEVICE, "device 'cpu' cannot convert elements of type %d to type %d",
+                     (int)from_type, (int)to_type);
+  }
+  return STATUS_OK;
+}
+
+static status_t cpu_upload(device_t *device, void *to, dtype_t to_type, const void *from, dtype_t from_type,
+                           size_t n) {
+  (void)device;
+  return convert(to, to_type, from, from_type, n);
+}
+
+static status_t cpu_download(device_t *device, void *to, dtype_t to_type, const void *from, dtype_t from_type,
+                             size_t n) {
+  (void)device;
+  return convert(to, to_type, from, from_type, n);
+}
+
+static status_t cpu_synchronize(device_t *device) {
+  (void)device;
+  return STATUS_OK;
+}
+
+static status_t comm_type_of(dtype_t type, comm_type_t *out) {
+  if (type != DTYPE_F32 && type != DTYPE_I32)
+    return error_set(STATUS_DEVICE, "device 'cpu' has no collectives on elements of type %d", (int)type);
+  *out = type == DTYPE_F32 ? COMM_F32 : COMM_I32;
+  return STATUS_OK;
+}
+
+static status_t cpu_allreduce(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
+                              comm_op_t op) {
+  comm_type_t comm_type = COMM_F32;
+  (void)device;
+  TRY(comm_type_of(type, &comm_type));
+  return comm_allreduce(comm, data, n, comm_type, op);
+}
+
+static status_t cpu_allgatherv(device_t *device, comm_t *comm, const void *mine, void *all,
+                               const size_t *counts, dtype_t type) {
+  comm_type_t comm_type = COMM_F32;
+  (void)device;
+  TRY(comm_type_of(type, &comm_type));
+  return comm_allgatherv(comm, mine, all, counts, comm_type);
+}
+
+static status_t cpu_reduce_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, int root,
+                                 comm_request_t **request) {
+  comm_type_t comm_type = COMM_F32;
+  (void)device;
+  TRY(comm_type_of(type, &comm_type));
+  return comm_reduce_begin(comm, data, n, comm_type, root, request);
+}
+
+static status_t cpu_reduce_end(device_t *device, comm_request_t *request) {
+  (void)device;
+  return comm_wait(request);
+}
+
+static void cpu_destroy(device_t *device) {
+  cpu_state_t *state = cpu_state(device);
+  for (int i = 0; i < CPU_ROPE_TABLES; i++)
+    memory_free(state->rope[i].values);
+  memory_free(state->scratch);
+  memory_free(state->shared);
+  memory_free(state);
+  memory_free(device);
+}
+
+static void fill_ops(ops_t *ops) {
+  cpu_fill_gemm(ops);
+  cpu_fill_norm(ops);
+  cpu_fill_elementwise(ops);
+  cpu_fill_rows(ops);
+  cpu_fill_attention(ops);
+  cpu_fill_vocab(ops);
+}
+
+status_t cpu_create(int threads, const char *level_name, device_t **out) {
+  const level_t *level = NULL;
+  device_t *device = NULL;
+  cpu_state_t *state = NULL;
+  *out = NULL;
+  TRY(choose_level(level_name, &level));
+  TRY(memory_alloc(&device, ARENA_OTHER, 1, sizeof *device));
+  status_code_t status = memory_alloc(&state, ARENA_OTHER, 1, sizeof *state);
+  if (status != STATUS_OK) {
+    memory_free(device);
+    return status;
+  }
+  state->threads = threads > 0 ? threads : 1;
+  level->fill(&state->kernels);
+  fill_ops(&state->ops);
+  *device = (device_t){.name = "cpu",
+                       .detail = level->name,
+                       .real_type = DTYPE_F32,
+                       .wide_type = DTYPE_F32,
+                       .ops = &state->ops,
+                       .state = state,
+                       .destroy = cpu_destroy,
+                       .alloc = cpu_alloc,
+                       .release = cpu_release,
+                       .upload = cpu_upload,
+                       .download = cpu_download,
+                       .synchronize = cpu_synchronize,
+                       .allreduce = cpu_allreduce,
+                       .allgatherv = cpu_allgatherv,
+                       .reduce_begin = cpu_reduce_begin,
+                       .reduce_end = cpu_reduce_end};
+  *out = device;
+  return STATUS_OK;
+}

@@ -1,0 +1,119 @@
+/* Operations on single elements. */
+#include "tensor/cpu/state.h"
+
+#include <string.h>
+
+/* Nanoseconds per element, for the work threshold. */
+static const double exp_cost = 0.5, move_cost = 0.1, adamw_cost = 0.6;
+enum { LINE = 16, SQUARES_BLOCK = 16384 };
+
+static status_t activation_backward(device_t *device, const op_activation_backward_t *op) {
+  cpu_state_t *state = cpu_state(device);
+  cpu_for(state, state->kernels.activation_backward, op, op->n, LINE, (double)op->n * exp_cost);
+  return STATUS_OK;
+}
+
+static status_t swiglu(device_t *device, const op_swiglu_t *op) {
+  cpu_state_t *state = cpu_state(device);
+  cpu_for(state, state->kernels.swiglu, op, op->n, LINE, (double)op->n * exp_cost);
+  return STATUS_OK;
+}
+
+static status_t swiglu_backward(device_t *device, const op_swiglu_backward_t *op) {
+  cpu_state_t *state = cpu_state(device);
+  cpu_for(state, state->kernels.swiglu_backward, op, op->n, LINE, (double)op->n * exp_cost);
+  return STATUS_OK;
+}
+
+static status_t adamw(device_t *device, const op_adamw_t *op) {
+  cpu_state_t *state = cpu_state(device);
+  cpu_for(state, state->kernels.adamw, op, op->n, LINE, (double)op->n * adamw_cost);
+  return STATUS_OK;
+}
+
+static status_t add(device_t *device, int64_t n, const real_t *x, real_t *y) {
+  cpu_state_t *state = cpu_state(device);
+  add_op_t op = {.n = n, .x = (const float *)x, .y = (float *)y};
+  cpu_for(state, state->kernels.add, &op, n, LINE, (double)n * move_cost);
+  return STATUS_OK;
+}
+
+static void copy_range(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  const add_op_t *op = argument;
+  (void)scratch;
+  memmove(op->y + begin, op->x + begin, (size_t)(end - begin) * sizeof *op->y);
+}
+
+static status_t copy_floats(device_t *device, int64_t n, const void *x, void *y) {
+  add_op_t op = {.n = n, .x = x, .y = y};
+  if (x != y) cpu_for(cpu_state(device), copy_range, &op, n, LINE, (double)n * move_cost);
+  return STATUS_OK;
+}
+
+static status_t copy(device_t *device, int64_t n, const real_t *x, real_t *y) {
+  return copy_floats(device, n, x, y);
+}
+
+static status_t narrow(device_t *device, int64_t n, const wide_t *from, real_t *to) {
+  return copy_floats(device, n, from, to);
+}
+
+static status_t widen(device_t *device, int64_t n, const real_t *from, wide_t *to) {
+  return copy_floats(device, n, from, to);
+}
+
+typedef struct {
+  float *x, value;
+} fill_op_t;
+
+static void fill_range(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  const fill_op_t *op = argument;
+  (void)scratch;
+  if (op->value == 0.0f) {
+    memset(op->x + begin, 0, (size_t)(end - begin) * sizeof *op->x);
+    return;
+  }
+  for (int64_t i = begin; i < end; i++)
+    op->x[i] = op->value;
+}
+
+static status_t fill_floats(device_t *device, int64_t n, double value, void *x) {
+  fill_op_t op = {.x = x, .value = (float)value};
+  cpu_for(cpu_state(device), fill_range, &op, n, LINE, (double)n * move_cost);
+  return STATUS_OK;
+}
+
+static status_t fill_real(device_t *device, int64_t n, double value, real_t *x) {
+  return fill_floats(device, n, value, x);
+}
+
+static status_t fill_wide(device_t *device, int64_t n, double value, wide_t *x) {
+  return fill_floats(device, n, value, x);
+}
+
+static status_t sum_squares(device_t *device, int64_t n, const wide_t *x, wide_t *sum) {
+  cpu_state_t *state = cpu_state(device);
+  int64_t blocks = (n + SQUARES_BLOCK - 1) / SQUARES_BLOCK;
+  block_op_t job = {.op = x, .count = n, .block = SQUARES_BLOCK};
+  TRY(cpu_shared(state, blocks * (int64_t)sizeof(double), &job.totals));
+  cpu_for(state, state->kernels.sum_squares, &job, blocks, 1, (double)n * move_cost);
+  double total = *(const float *)sum;
+  for (int64_t b = 0; b < blocks; b++)
+    total += job.totals[b];
+  *(float *)sum = (float)total;
+  return STATUS_OK;
+}
+
+void cpu_fill_elementwise(ops_t *ops) {
+  ops->activation_backward = activation_backward;
+  ops->swiglu = swiglu;
+  ops->swiglu_backward = swiglu_backward;
+  ops->adamw = adamw;
+  ops->add = add;
+  ops->copy = copy;
+  ops->fill_real = fill_real;
+  ops->fill_wide = fill_wide;
+  ops->narrow = narrow;
+  ops->widen = widen;
+  ops->sum_squares = sum_squares;
+}

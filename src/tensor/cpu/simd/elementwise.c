@@ -1,0 +1,111 @@
+/* Operations on single elements: activations, gated MLP, optimiser, sums. */
+#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/simd/vector.h"
+
+#include <math.h>
+
+static void activation_backward(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  const op_activation_backward_t *op = argument;
+  const float *pre = (const float *)op->pre, *dy = (const float *)op->dy;
+  float *dx = (float *)op->dx;
+  (void)scratch;
+  if (op->activation == ACTIVATION_QUICK_GELU) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; i++) {
+      float s = sigmoid_float(1.702f * pre[i]);
+      dx[i] = dy[i] * (s + 1.702f * pre[i] * s * (1.0f - s));
+    }
+  } else if (op->activation == ACTIVATION_GELU) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; i++) {
+      float x = pre[i];
+      float below = 0.5f * (1.0f + erf_float(x * 0.70710678118654752f));
+      dx[i] = dy[i] * (below + x * 0.39894228040143268f * exp_float(-0.5f * x * x));
+    }
+  } else if (dx != dy) {
+    memcpy(dx + begin, dy + begin, (size_t)(end - begin) * sizeof *dx);
+  }
+}
+
+static void swiglu(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  const op_swiglu_t *op = argument;
+  const float *gate = (const float *)op->gate, *up = (const float *)op->up;
+  float *y = (float *)op->y;
+  (void)scratch;
+#pragma omp simd
+  for (int64_t i = begin; i < end; i++)
+    y[i] = gate[i] * sigmoid_float(gate[i]) * up[i];
+}
+
+static void swiglu_backward(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  const op_swiglu_backward_t *op = argument;
+  const float *gate = (const float *)op->gate, *up = (const float *)op->up, *dy = (const float *)op->dy;
+  float *dgate = (float *)op->dgate, *dup = (float *)op->dup;
+  (void)scratch;
+#pragma omp simd
+  for (int64_t i = begin; i < end; i++) {
+    float g = gate[i], u = up[i], d = dy[i], s = sigmoid_float(g);
+    dgate[i] = d * u * s * (1.0f + g * (1.0f - s));
+    dup[i] = d * g * s;
+  }
+}
+
+static void adamw(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  const op_adamw_t *op = argument;
+  float *master = (float *)op->master, *m = (float *)op->m, *v = (float *)op->v;
+  const float *grad = (const float *)op->grad;
+  double step = (double)op->step;
+  float grad_scale = (float)op->grad_scale, eps = (float)op->eps,
+        decay = (float)(1.0 - op->lr * op->weight_decay);
+  float beta1 = (float)op->beta1, beta2 = (float)op->beta2;
+  float rest1 = (float)(1.0 - op->beta1), rest2 = (float)(1.0 - op->beta2);
+  float rate = (float)(op->lr / (1.0 - pow(op->beta1, step)));
+  float correction = (float)(1.0 / sqrt(1.0 - pow(op->beta2, step)));
+  (void)scratch;
+#pragma omp simd
+  for (int64_t i = begin; i < end; i++) {
+    float g = grad[i] * grad_scale;
+    float first = beta1 * m[i] + rest1 * g, second = beta2 * v[i] + rest2 * g * g;
+    m[i] = first;
+    v[i] = second;
+    master[i] = master[i] * decay - rate * first / (sqrtf(second) * correction + eps);
+  }
+}
+
+static void add(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  const add_op_t *op = argument;
+  (void)scratch;
+#pragma omp simd
+  for (int64_t i = begin; i < end; i++)
+    op->y[i] += op->x[i];
+}
+
+/* Each block's sum of squares: lanes in float over short runs, runs in double. */
+static void sum_squares(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  enum { RUN = 256 };
+  const block_op_t *job = argument;
+  const float *x = job->op;
+  (void)scratch;
+  for (int64_t b = begin; b < end; b++) {
+    int64_t from = b * job->block, to = from + job->block < job->count ? from + job->block : job->count;
+    double total = 0.0;
+    for (int64_t run = from; run < to; run += RUN) {
+      int64_t stop = run + RUN < to ? run + RUN : to;
+      float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+      for (int64_t i = run; i < stop; i++)
+        sum += x[i] * x[i];
+      total += sum;
+    }
+    job->totals[b] = total;
+  }
+}
+
+void SIMD_NAME(kernels_fill_elementwise)(kernels_t *table) {
+  table->activation_backward = activation_backward;
+  table->swiglu = swiglu;
+  table->swiglu_backward = swiglu_backward;
+  table->adamw = adamw;
+  table->add = add;
+  table->sum_squares = sum_squares;
+}

@@ -1,0 +1,259 @@
+/* Matrix product with epilogue: blocks of a and b are copied ("packed") into the order in which the
+ * micro-kernel reads them, as in Goto and van de Geijn, "Anatomy of high-performance matrix multiplication"
+ * (2008). */
+#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/simd/tile.h"
+
+/* A block of b, DEPTH x COLS, fits the second cache; a panel of a, DEPTH x TILE_ROWS, the first. */
+#ifndef BD
+#if defined(__AVX512F__)
+enum { BLOCK_DEPTH = 256, BLOCK_COLS = 1024 };
+#else
+enum { BLOCK_DEPTH = 256, BLOCK_COLS = 384 };
+#endif
+#else
+enum { BLOCK_DEPTH = BD, BLOCK_COLS = BC };
+#endif
+/* Up to so many floats of a are packed for the whole depth at once, and b is streamed past them. */
+enum { RESIDENT_FLOATS = 128 * 1024 };
+/* Columns of c up to which packing a costs more than reading it in place. */
+enum { IN_PLACE_COLS = TILE_COLS };
+enum { SLACK = LANES }; /* the last packed row is written as a whole vector */
+
+typedef struct {
+  int64_t depth; /* of this block */
+  float init;    /* of c */
+  bool last;     /* the block that completes the sums: then comes the epilogue */
+} gemm_step_t;
+
+static int64_t min_int(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+
+ALWAYS_INLINE float activate(activation_t activation, float x) {
+  if (activation == ACTIVATION_QUICK_GELU) return x * sigmoid_float(1.702f * x);
+  return 0.5f * x * (1.0f + erf_float(x * 0.70710678118654752f));
+}
+
+/* Bias, copy before the activation, activation on columns begin .. end-1 of one row. */
+ALWAYS_INLINE void finish_row(activation_t activation, int64_t n, const float *bias, float *pre, float *c) {
+  if (bias) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+      c[i] += bias[i];
+  }
+  if (activation == ACTIVATION_NONE) return;
+  if (pre) memcpy(pre, c, (size_t)n * sizeof *c);
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++)
+    c[i] = activate(activation, c[i]);
+}
+
+static void finish_tile(const op_gemm_t *op, int64_t row, int64_t col, int64_t rows, int64_t cols) {
+  const float *bias = op->bias ? (const float *)op->bias + col : NULL;
+  for (int64_t r = row; r < row + rows; r++) {
+    float *c = (float *)op->c + r * op->ldc + col;
+    float *pre = op->pre ? (float *)op->pre + r * op->ldc + col : NULL;
+    if (op->activation == ACTIVATION_NONE)
+      finish_row(ACTIVATION_NONE, cols, bias, pre, c);
+    else if (op->activation == ACTIVATION_QUICK_GELU)
+      finish_row(ACTIVATION_QUICK_GELU, cols, bias, pre, c);
+    else
+      finish_row(ACTIVATION_GELU, cols, bias, pre, c);
+  }
+}
+
+/* A panel (depth, TILE_ROWS) of rows row .. row + rows - 1 (at most TILE_ROWS) of alpha * op(a). */
+static void pack_a(const op_gemm_t *op, int64_t row, int64_t rows, int64_t k, int64_t depth, float *to) {
+  const float *a = (const float *)op->a;
+  float alpha = (float)op->alpha;
+  if (!op->trans_a) {
+    pack_transposed(rows, depth, a + row * op->lda + k, op->lda, alpha, to, TILE_ROWS);
+    return;
+  }
+  const float *from = a + k * op->lda + row;
+  if (row + LANES <= op->m) {
+    for (int64_t i = 0; i < depth; i++)
+      vec_store(to + i * TILE_ROWS, vec_load(from + i * op->lda) * alpha);
+    return;
+  }
+  for (int64_t i = 0; i < depth; i++)
+    for (int64_t j = 0; j < rows; j++)
+      to[i * TILE_ROWS + j] = alpha * from[i * op->lda + j];
+}
+
+/* A panel (depth, TILE_COLS) of columns col .. col + cols - 1 of op(b); beyond cols, vectors hold zeros or
+ * are not written. */
+static void pack_b_panel(const op_gemm_t *op, int64_t col, int64_t cols, int64_t k, int64_t depth,
+                         float *to) {
+  const float *b = (const float *)op->b;
+  for (int64_t v = 0; v < cols; v += LANES, to += LANES) {
+    int64_t count = min_int(LANES, cols - v);
+    if (op->trans_b) {
+      pack_transposed(count, depth, b + (col + v) * op->ldb + k, op->ldb, 1.0f, to, TILE_COLS);
+      continue;
+    }
+    const float *from = b + k * op->ldb + col + v;
+    if (count == LANES) {
+      for (int64_t i = 0; i < depth; i++)
+        vec_store(to + i * TILE_COLS, vec_load(from + i * op->ldb));
+    } else {
+      for (int64_t i = 0; i < depth; i++)
+        vec_store(to + i * TILE_COLS, vec_load_part(from + i * op->ldb, count));
+    }
+  }
+}
+
+/* Panels of TILE_COLS columns, one behind the other. */
+static void pack_b(const op_gemm_t *op, int64_t col, int64_t cols, int64_t k, int64_t depth, float *to) {
+  for (int64_t c = 0; c < cols; c += TILE_COLS, to += depth * TILE_COLS)
+    pack_b_panel(op, col + c, min_int(TILE_COLS, cols - c), k, depth, to);
+}
+
+/* Where the micro-kernel finds its rows of a: packed in a panel (stride TILE_ROWS along the depth), or in
+ * place. */
+typedef struct {
+  const float *from;
+  int64_t row_stride; /* of rows in place; 0: a panel */
+} rows_t;
+
+static void multiply_panel(int rows, int vecs, int64_t depth, const float *a, const float *b, float *c,
+                           int64_t ldc, float init) {
+  tile_multiply(rows, vecs, depth, a, 1, TILE_ROWS, b, TILE_COLS, c, ldc, init);
+}
+
+static void multiply_in_place(int rows, int vecs, int64_t depth, const float *a, int64_t row_stride,
+                              const float *b, float *c, int64_t ldc, float init) {
+  tile_multiply(rows, vecs, depth, a, row_stride, 1, b, TILE_COLS, c, ldc, init);
+}
+
+static void multiply(const rows_t *a, int rows, int vecs, int64_t depth, const float *b, float *c,
+                     int64_t ldc, float init) {
+  if (a->row_stride == 0)
+    multiply_panel(rows, vecs, depth, a->from, b, c, ldc, init);
+  else
+    multiply_in_place(rows, vecs, depth, a->from, a->row_stride, b, c, ldc, init);
+}
+
+/* A tile that overhangs the last column, by way of a buffer. */
+static void multiply_edge(const rows_t *a, const gemm_step_t *step, int64_t rows, int64_t cols,
+                          const float *b, float *c, int64_t ldc) {
+  float buffer[TILE_ROWS * TILE_COLS] __attribute__((aligned(64)));
+  int64_t whole = cols / LANES * LANES, part = cols - whole;
+  for (int64_t r = 0; r < rows && step->init != 0.0f; r++) {
+    if (whole > 0) vec_store(buffer + r * TILE_COLS, vec_load(c + r * ldc));
+    vec_store(buffer + r * TILE_COLS + whole, vec_load_part(c + r * ldc + whole, part));
+  }
+  multiply(a, (int)rows, whole > 0 ? 2 : 1, step->depth, b, buffer, TILE_COLS, step->init);
+  for (int64_t r = 0; r < rows; r++) {
+    if (whole > 0) vec_store(c + r * ldc, vec_load(buffer + r * TILE_COLS));
+    vec_store_part(c + r * ldc + whole, vec_load(buffer + r * TILE_COLS + whole), part);
+  }
+}
+
+/* One tile of c, its rows' next columns on their way to the cache meanwhile. */
+static void make_tile(const op_gemm_t *op, const gemm_step_t *step, const rows_t *a, int64_t row, int64_t col,
+                      int64_t rows, int64_t cols, const float *b) {
+  float *c = (float *)op->c + row * op->ldc + col;
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t i = 0; i < TILE_COLS; i += 16)
+      __builtin_prefetch(c + r * op->ldc + TILE_COLS + i, 1);
+  if (cols % LANES == 0)
+    multiply(a, (int)rows, (int)(cols / LANES), step->depth, b, c, op->ldc, step->init);
+  else
+    multiply_edge(a, step, rows, cols, b, c, op->ldc);
+  if (step->last && (op->bias || op->activation != ACTIVATION_NONE)) finish_tile(op, row, col, rows, cols);
+}
+
+/* A strip of rows of c from one panel of a, which stays in the first cache, and packed b. */
+static void make_strip(const op_gemm_t *op, const gemm_step_t *step, const rows_t *a, int64_t row,
+                       int64_t col, int64_t rows, int64_t cols, const float *b) {
+  for (int64_t j = 0; j < cols; j += TILE_COLS)
+    make_tile(op, step, a, row, col + j, rows, min_int(TILE_COLS, cols - j), b + j * step->depth);
+}
+
+static gemm_step_t step_at(const op_gemm_t *op, int64_t k) {
+  int64_t depth = min_int(BLOCK_DEPTH, op->k - k);
+  return (gemm_step_t){.depth = depth, .init = k == 0 ? (float)op->beta : 1.0f, .last = k + depth == op->k};
+}
+
+/* Rows per tile, so that all tiles are about equally high. */
+static int64_t tile_height(int64_t rows) {
+  int64_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+  return (rows + tiles - 1) / tiles;
+}
+
+static bool is_resident(const op_gemm_t *op, int64_t rows) {
+  int64_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+  return tiles * TILE_ROWS * op->k <= RESIDENT_FLOATS;
+}
+
+/* Few rows: a is packed whole, b passes once, panel by panel, through the first cache. */
+static void gemm_streaming(const gemm_part_t *part) {
+  const op_gemm_t *op = &part->op;
+  int64_t all = part->row_end - part->row_begin, height = tile_height(all);
+  int64_t padded = (all + height - 1) / height * TILE_ROWS;
+  float *a = part->scratch, *b = a + padded * op->k + SLACK;
+  for (int64_t k = 0; k < op->k; k += BLOCK_DEPTH) {
+    int64_t depth = min_int(BLOCK_DEPTH, op->k - k);
+    for (int64_t i = 0, panel = 0; i < all; i += height, panel++)
+      pack_a(op, part->row_begin + i, min_int(height, all - i), k, depth,
+             a + padded * k + panel * depth * TILE_ROWS);
+  }
+  for (int64_t col = part->col_begin; col < part->col_end; col += TILE_COLS) {
+    int64_t cols = min_int(TILE_COLS, part->col_end - col);
+    for (int64_t k = 0; k < op->k; k += BLOCK_DEPTH) {
+      gemm_step_t step = step_at(op, k);
+      pack_b_panel(op, col, cols, k, step.depth, b);
+      for (int64_t i = 0, panel = 0; i < all; i += height, panel++) {
+        rows_t rows = {.from = a + padded * k + panel * step.depth * TILE_ROWS};
+        make_tile(op, &step, &rows, part->row_begin + i, col, min_int(height, all - i), cols, b);
+      }
+    }
+  }
+}
+
+/* Many rows: a block of b is packed into the second cache, and panel by panel of a is packed into the first
+ * and meets all of it. Along a strip c is written row by row, which suits prefetchers and page tables. Where
+ * c is narrow, a is not worth packing. */
+static void gemm_blocked(const gemm_part_t *part) {
+  const op_gemm_t *op = &part->op;
+  float *a = part->scratch, *b = a + TILE_ROWS * BLOCK_DEPTH + SLACK;
+  bool in_place = !op->trans_a && op->alpha == 1.0 && part->col_end - part->col_begin <= IN_PLACE_COLS;
+  for (int64_t col = part->col_begin; col < part->col_end; col += BLOCK_COLS) {
+    int64_t cols = min_int(BLOCK_COLS, part->col_end - col);
+    for (int64_t k = 0; k < op->k; k += BLOCK_DEPTH) {
+      gemm_step_t step = step_at(op, k);
+      pack_b(op, col, cols, k, step.depth, b);
+      for (int64_t row = part->row_begin; row < part->row_end; row += TILE_ROWS) {
+        int64_t rows = min_int(TILE_ROWS, part->row_end - row);
+        rows_t from = {.from = a};
+        if (in_place)
+          from = (rows_t){.from = (const float *)op->a + row * op->lda + k, .row_stride = op->lda};
+        else
+          pack_a(op, row, rows, k, step.depth, a);
+        make_strip(op, &step, &from, row, col, rows, cols, b);
+      }
+    }
+  }
+}
+
+static void gemm(const gemm_part_t *part) {
+  if (is_resident(&part->op, part->row_end - part->row_begin))
+    gemm_streaming(part);
+  else
+    gemm_blocked(part);
+}
+
+static int64_t gemm_scratch(void) {
+  int64_t blocked = TILE_ROWS * BLOCK_DEPTH + BLOCK_DEPTH * BLOCK_COLS;
+  int64_t streaming = RESIDENT_FLOATS + BLOCK_DEPTH * TILE_COLS;
+  return (blocked > streaming ? blocked : streaming) + 2 * SLACK;
+}
+
+void SIMD_NAME(kernels_fill_gemm)(kernels_t *table) {
+  table->gemm_tile_rows = TILE_ROWS;
+  table->gemm_tile_cols = TILE_COLS;
+  table->gemm_scratch = gemm_scratch;
+  table->gemm = gemm;
+}

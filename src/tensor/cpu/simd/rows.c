@@ -1,0 +1,117 @@
+/* Operations on whole rows: rotary embedding, embedding gradients, gather, scatter, periodic tables. */
+#include "tensor/cpu/kernels.h"
+#include "tensor/cpu/simd/vector.h"
+
+static void rotate(int64_t half, const float *cosine, const float *sine, float direction, float *x) {
+#pragma omp simd
+  for (int64_t i = 0; i < half; i++) {
+    float a = x[i], b = x[i + half], s = direction * sine[i];
+    x[i] = a * cosine[i] - b * s;
+    x[i + half] = b * cosine[i] + a * s;
+  }
+}
+
+static void rope(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  const rope_job_t *job = argument;
+  const op_rope_t *op = job->op;
+  const int32_t *positions = (const int32_t *)op->positions;
+  int64_t half = op->head_size / 2;
+  float direction = op->inverse ? -1.0f : 1.0f;
+  (void)scratch;
+  for (int64_t r = begin; r < end; r++) {
+    const float *cosine = job->table + positions[r] * 2 * half;
+    float *x = (float *)op->x + r * op->ld;
+    for (int32_t h = 0; h < op->heads; h++, x += op->head_size) {
+      if (half == 8)
+        rotate(8, cosine, cosine + 8, direction, x);
+      else
+        rotate(half, cosine, cosine + half, direction, x);
+    }
+  }
+}
+
+static void add_row(int64_t cols, const float *from, float *to) {
+#pragma omp simd
+  for (int64_t i = 0; i < cols; i++)
+    to[i] += from[i];
+}
+
+/* Columns begin .. end-1 of all rows, in order: the same bits for any share of the columns. */
+static void embedding_backward(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  const op_embedding_backward_t *op = argument;
+  const int32_t *tokens = (const int32_t *)op->tokens;
+  (void)scratch;
+  for (int64_t r = 0; r < op->rows; r++) {
+    int64_t row = tokens[r] - op->begin;
+    if (row >= 0 && row < op->count)
+      add_row(end - begin, (const float *)op->dy + r * op->cols + begin,
+              (float *)op->dweight + row * op->cols + begin);
+  }
+}
+
+static void copy_or_add(bool add_to, int64_t cols, const float *from, float *to) {
+  if (add_to)
+    add_row(cols, from, to);
+  else
+    memcpy(to, from, (size_t)cols * sizeof *to);
+}
+
+static void rows_gather(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  const op_rows_t *op = argument;
+  const int32_t *index = (const int32_t *)op->index;
+  (void)scratch;
+  for (int64_t r = begin; r < end; r++)
+    if (index[r] >= 0)
+      copy_or_add(op->add, op->cols, (const float *)op->from + index[r] * op->ld_from,
+                  (float *)op->to + r * op->ld_to);
+}
+
+static void rows_scatter(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  const op_rows_t *op = argument;
+  const int32_t *index = (const int32_t *)op->index;
+  (void)scratch;
+  for (int64_t r = begin; r < end; r++)
+    if (index[r] >= 0)
+      copy_or_add(op->add, op->cols, (const float *)op->from + r * op->ld_from,
+                  (float *)op->to + index[r] * op->ld_to);
+}
+
+static void add_periodic(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  const op_add_periodic_t *op = argument;
+  (void)scratch;
+  for (int64_t r = begin; r < end; r++)
+    add_row(op->cols, (const float *)op->table + r % op->period * op->cols, (float *)op->x + r * op->cols);
+}
+
+/* Item i is block i / period of the rows of phase i % period. */
+static void sum_periodic(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  const block_op_t *job = argument;
+  const op_sum_periodic_t *op = job->op;
+  (void)scratch;
+  for (int64_t item = begin; item < end; item++) {
+    float *partial = job->partial + item * job->columns;
+    int64_t phase = item % op->period, first = item / op->period * job->block;
+    memset(partial, 0, (size_t)op->cols * sizeof *partial);
+    for (int64_t i = first; i < first + job->block; i++) {
+      int64_t row = i * op->period + phase;
+      if (row < op->rows) add_row(op->cols, (const float *)op->x + row * op->ldx, partial);
+    }
+  }
+}
+
+static void sum_blocks(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  const sum_blocks_t *op = argument;
+  (void)scratch;
+  for (int64_t b = 0; b < op->blocks; b++)
+    add_row(end - begin, op->partial + b * op->stride + begin, op->out + begin);
+}
+
+void SIMD_NAME(kernels_fill_rows)(kernels_t *table) {
+  table->rope = rope;
+  table->embedding_backward = embedding_backward;
+  table->rows_gather = rows_gather;
+  table->rows_scatter = rows_scatter;
+  table->add_periodic = add_periodic;
+  table->sum_periodic = sum_periodic;
+  table->sum_blocks = sum_blocks;
+}

@@ -1,0 +1,194 @@
+/* The micro-kernel of all matrix products on the cpu device, and packing for it. Each element of a product is
+ * one chain of multiply-adds over the depth in ascending order, whatever the tile, so that results depend
+ * neither on how many rows are computed together nor on the number of threads: a row decoded alone has the
+ * bits of the same row in a batch. */
+#ifndef TENSOR_CPU_SIMD_TILE_H
+#define TENSOR_CPU_SIMD_TILE_H
+
+#include "tensor/cpu/simd/vector.h"
+
+#include <stdbool.h>
+
+/* Rows of a tile: with TILE_VECS vectors of columns the sums fill the registers (32 of them with AVX-512,
+ * else 16). */
+#if defined(__AVX512F__)
+enum { TILE_ROWS = 14 };
+#elif defined(__AVX2__)
+enum { TILE_ROWS = 6 };
+#else
+enum { TILE_ROWS = 4 };
+#endif
+enum { TILE_VECS = 2, TILE_COLS = TILE_VECS * LANES };
+
+/* c (rows, vecs * LANES; row stride ldc) = init * c + a b; init 0 does not read c. Element (r, k) of a lies
+ * at a[r * row_stride + k * depth_stride]; row k of b at b + k * ldb. ROWS and VECS are constants at each
+ * call, so that the sums stay in registers. */
+ALWAYS_INLINE void tile_multiply_fixed(int rows, int vecs, int64_t depth, const float *a, int64_t row_stride,
+                                       int64_t depth_stride, const float *b, int64_t ldb, float *c,
+                                       int64_t ldc, float init) {
+  vec_t sum[TILE_ROWS][TILE_VECS];
+  if (init == 0.0f) {
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+      for (int v = 0; v < vecs; v++)
+        sum[r][v] = (vec_t){0};
+  } else {
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+      for (int v = 0; v < vecs; v++)
+        sum[r][v] = vec_load(c + r * ldc + v * LANES) * init;
+  }
+#pragma GCC unroll 2
+  for (int64_t k = 0; k < depth; k++) {
+    vec_t row[TILE_VECS];
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; v++)
+      row[v] = vec_load(b + k * ldb + v * LANES);
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++) {
+      float factor = a[r * row_stride + k * depth_stride];
+#pragma GCC unroll 4
+      for (int v = 0; v < vecs; v++)
+        sum[r][v] += factor * row[v];
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; v++)
+      vec_store(c + r * ldc + v * LANES, sum[r][v]);
+}
+
+/* The same for 1 <= rows <= TILE_ROWS and 1 <= vecs <= TILE_VECS known at run time; the strides are constants
+ * at each call. */
+ALWAYS_INLINE void tile_multiply(int rows, int vecs, int64_t depth, const float *a, int64_t row_stride,
+                                 int64_t depth_stride, const float *b, int64_t ldb, float *c, int64_t ldc,
+                                 float init) {
+#define TILE_CASE(r)                                                                                         \
+  case r:                                                                                                    \
+    if (vecs == 2)                                                                                           \
+      tile_multiply_fixed(r, 2, depth, a, row_stride, depth_stride, b, ldb, c, ldc, init);                   \
+    else                                                                                                     \
+      tile_multiply_fixed(r, 1, depth, a, row_stride, depth_stride, b, ldb, c, ldc, init);                   \
+    break;
+  switch (rows) {
+    TILE_CASE(1)
+    TILE_CASE(2)
+    TILE_CASE(3)
+    TILE_CASE(4)
+#if defined(__AVX2__)
+    TILE_CASE(5)
+    TILE_CASE(6)
+#endif
+#if defined(__AVX512F__)
+    TILE_CASE(7)
+    TILE_CASE(8)
+    TILE_CASE(9)
+    TILE_CASE(10)
+    TILE_CASE(11)
+    TILE_CASE(12)
+    TILE_CASE(13)
+    TILE_CASE(14)
+#endif
+  }
+#undef TILE_CASE
+}
+
+/* Transposes the square of LANES vectors in place. */
+ALWAYS_INLINE void vec_transpose(vec_t v[LANES]) {
+#if defined(__AVX512F__)
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 2) {
+    vec_t a = v[i], b = v[i + 1];
+    v[i] = __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30);
+    v[i + 1] = __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i++)
+    if (!(i & 2)) {
+      vec_t a = v[i], b = v[i + 2];
+      v[i] = __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+      v[i + 2] = __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+    }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i++)
+    if (!(i & 4)) {
+      vec_t a = v[i], b = v[i + 4];
+      v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
+      v[i + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+    }
+#pragma GCC unroll 16
+  for (int i = 0; i < 8; i++) {
+    vec_t a = v[i], b = v[i + 8];
+    v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+    v[i + 8] = __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  }
+#elif defined(__AVX2__)
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; i += 2) {
+    vec_t a = v[i], b = v[i + 1];
+    v[i] = __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14);
+    v[i + 1] = __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; i++)
+    if (!(i & 2)) {
+      vec_t a = v[i], b = v[i + 2];
+      v[i] = __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
+      v[i + 2] = __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+#pragma GCC unroll 8
+  for (int i = 0; i < 4; i++) {
+    vec_t a = v[i], b = v[i + 4];
+    v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
+    v[i + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+#else
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i += 2) {
+    vec_t a = v[i], b = v[i + 1];
+    v[i] = __builtin_shufflevector(a, b, 0, 4, 2, 6);
+    v[i + 1] = __builtin_shufflevector(a, b, 1, 5, 3, 7);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 2; i++) {
+    vec_t a = v[i], b = v[i + 2];
+    v[i] = __builtin_shufflevector(a, b, 0, 1, 4, 5);
+    v[i + 2] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+  }
+#endif
+}
+
+/* to (depth, LANES; row stride ld_to) = factor * the transpose of from (rows <= LANES, depth; row stride
+ * ld_from), zero where rows are missing. Rows of TO may overlap (ld_to < LANES): they are written in
+ * ascending order. */
+ALWAYS_INLINE void pack_transposed(int64_t rows, int64_t depth, const float *from, int64_t ld_from,
+                                   float factor, float *to, int64_t ld_to) {
+  int64_t k = 0;
+  for (; k + LANES <= depth; k += LANES) {
+    vec_t v[LANES];
+    if (rows >= LANES) {
+#pragma GCC unroll 16
+      for (int i = 0; i < LANES; i++)
+        v[i] = vec_load(from + i * ld_from + k) * factor;
+    } else {
+#pragma GCC unroll 16
+      for (int i = 0; i < LANES; i++)
+        v[i] = i < rows ? vec_load(from + i * ld_from + k) * factor : (vec_t){0};
+    }
+    vec_transpose(v);
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++)
+      vec_store(to + (k + i) * ld_to, v[i]);
+  }
+  for (; k < depth; k++) {
+    vec_t column = {0};
+    for (int64_t i = 0; i < rows && i < LANES; i++)
+      column[i] = from[i * ld_from + k] * factor;
+    vec_store(to + k * ld_to, column);
+  }
+}
+
+#endif

@@ -1,0 +1,241 @@
+#include "tensor/device.h"
+
+#include "base/log.h"
+
+#include <assert.h>
+
+/* ---- Blocks: which pointer has how many bytes of which arena (device memory cannot hold a header of its
+ * own) ---- */
+
+enum { BLOCKS_FIRST_CAPACITY = 64 };
+
+typedef struct {
+  void *pointer; /* NULL: free place */
+  size_t bytes;
+  arena_t arena;
+} block_t;
+
+/* Open addressing with linear probing; capacity is a power of two, at most half full. */
+struct device_blocks {
+  block_t *slots;
+  size_t capacity, count;
+};
+
+static size_t blocks_home(const struct device_blocks *blocks, const void *pointer) {
+  uint64_t mixed = (uint64_t)(uintptr_t)pointer * UINT64_C(0x9e3779b97f4a7c15);
+  return (size_t)(mixed >> 32) & (blocks->capacity - 1);
+}
+
+/* The place of POINTER, or the free place where it would go. */
+static size_t blocks_find(const struct device_blocks *blocks, const void *pointer) {
+  size_t place = blocks_home(blocks, pointer);
+  while (blocks->slots[place].pointer && blocks->slots[place].pointer != pointer)
+    place = (place + 1) & (blocks->capacity - 1);
+  return place;
+}
+
+static status_t blocks_grow(struct device_blocks *blocks) {
+  struct device_blocks larger = {.capacity = blocks->capacity ? 2 * blocks->capacity : BLOCKS_FIRST_CAPACITY,
+                                 .count = blocks->count};
+  TRY(memory_alloc(&larger.slots, ARENA_OTHER, larger.capacity, sizeof *larger.slots));
+  for (size_t i = 0; i < blocks->capacity; i++)
+    if (blocks->slots[i].pointer)
+      larger.slots[blocks_find(&larger, blocks->slots[i].pointer)] = blocks->slots[i];
+  memory_free(blocks->slots);
+  *blocks = larger;
+  return STATUS_OK;
+}
+
+/* Makes room for one more block, so that blocks_add cannot fail. */
+static status_t blocks_reserve(device_t *device) {
+  if (!device->blocks) TRY(memory_alloc(&device->blocks, ARENA_OTHER, 1, sizeof *device->blocks));
+  if (2 * (device->blocks->count + 1) > device->blocks->capacity) TRY(blocks_grow(device->blocks));
+  return STATUS_OK;
+}
+
+static void blocks_add(struct device_blocks *blocks, block_t block) {
+  size_t place = blocks_find(blocks, block.pointer);
+  assert(!blocks->slots[place].pointer);
+  blocks->slots[place] = block;
+  blocks->count++;
+}
+
+/* Takes the block at PLACE out and moves those behind it up, so that no search stops too early. */
+static void blocks_remove(struct device_blocks *blocks, size_t place) {
+  size_t mask = blocks->capacity - 1;
+  blocks->count--;
+  for (size_t next = (place + 1) & mask; blocks->slots[next].pointer; next = (next + 1) & mask) {
+    size_t home = blocks_home(blocks, blocks->slots[next].pointer);
+    if (((next - home) & mask) < ((next - place) & mask)) continue;
+    blocks->slots[place] = blocks->slots[next];
+    place = next;
+  }
+  blocks->slots[place] = (block_t){0};
+}
+
+static void blocks_free(device_t *device) {
+  struct device_blocks *blocks = device->blocks;
+  if (!blocks) return;
+  if (blocks->count > 0) log_debug("device %s: %zu blocks were never released", device->name, blocks->count);
+  for (size_t i = 0; i < blocks->capacity; i++)
+    if (blocks->slots[i].pointer) memory_account(blocks->slots[i].arena, -(int64_t)blocks->slots[i].bytes);
+  memory_free(blocks->slots);
+  memory_free(blocks);
+  device->blocks = NULL;
+}
+
+/* ---- Memory ---- */
+
+status_t device_require(const device_t *device, const char *name, bool function_is_null) {
+  if (!function_is_null) return STATUS_OK;
+  return error_set(STATUS_DEVICE, "device '%s' has no operation '%s'; choose another parallel.device",
+                   device->name, name);
+}
+
+void device_free(device_t *device) {
+  if (!device) return;
+  blocks_free(device);
+  device->destroy(device);
+}
+
+static status_t block_alloc(device_t *device, arena_t arena, size_t n, dtype_t type, void **out) {
+  size_t bytes = 0;
+  *out = NULL;
+  if (n == 0) return STATUS_OK;
+  if (__builtin_mul_overflow(n, dtype_size(type), &bytes))
+    return error_set(STATUS_MEMORY, "device '%s': %zu elements of %zu bytes are more than memory can hold",
+                     device->name, n, dtype_size(type));
+  TRY(blocks_reserve(device));
+  status_code_t status = device->alloc(device, bytes, out);
+  if (status != STATUS_OK)
+    return error_context(status, "while getting %zu bytes of '%s' on device '%s'", bytes,
+                         memory_usage(arena).name, device->name);
+  memory_account(arena, (int64_t)bytes);
+  blocks_add(device->blocks, (block_t){.pointer = *out, .bytes = bytes, .arena = arena});
+  return STATUS_OK;
+}
+
+status_t real_alloc(device_t *device, arena_t arena, size_t n, real_t **out) {
+  void *pointer = NULL;
+  status_code_t status = block_alloc(device, arena, n, device->real_type, &pointer);
+  *out = pointer;
+  return status;
+}
+
+status_t wide_alloc(device_t *device, arena_t arena, size_t n, wide_t **out) {
+  void *pointer = NULL;
+  status_code_t status = block_alloc(device, arena, n, device->wide_type, &pointer);
+  *out = pointer;
+  return status;
+}
+
+status_t index_alloc(device_t *device, arena_t arena, size_t n, index_t **out) {
+  void *pointer = NULL;
+  status_code_t status = block_alloc(device, arena, n, DTYPE_I32, &pointer);
+  *out = pointer;
+  return status;
+}
+
+void device_release(device_t *device, void *pointer) {
+  if (!pointer) return;
+  assert(device->blocks);
+  size_t place = device->blocks ? blocks_find(device->blocks, pointer) : 0;
+  if (!device->blocks || !device->blocks->slots[place].pointer) {
+    log_error("device %s: a pointer was released that is no live block of this device (released twice?)",
+              device->name);
+    assert(!"device_release of a pointer that is no live block");
+    return;
+  }
+  block_t block = device->blocks->slots[place];
+  blocks_remove(device->blocks, place);
+  memory_account(block.arena, -(int64_t)block.bytes);
+  device->release(device, pointer, block.bytes);
+}
+
+/* ---- Copies ---- */
+
+static status_t pointers_check(const device_t *device, const char *what, const void *to, const void *from) {
+  if (to && from) return STATUS_OK;
+  return error_set(STATUS_DEVICE, "device '%s': %s from or to NULL", device->name, what);
+}
+
+static status_t copy_check(const device_t *device, const char *what, const void *to, const void *from,
+                           dtype_t host_type) {
+  TRY(pointers_check(device, what, to, from));
+  if (host_type == DTYPE_F32 || host_type == DTYPE_F64) return STATUS_OK;
+  return error_set(STATUS_DEVICE, "device '%s': %s: host elements must be F32 or F64", device->name, what);
+}
+
+status_t real_upload(device_t *device, real_t *to, const void *from, dtype_t host_type, size_t n) {
+  if (n == 0) return STATUS_OK;
+  TRY(copy_check(device, "real_upload", to, from, host_type));
+  return device->upload(device, to, device->real_type, from, host_type, n);
+}
+
+status_t wide_upload(device_t *device, wide_t *to, const void *from, dtype_t host_type, size_t n) {
+  if (n == 0) return STATUS_OK;
+  TRY(copy_check(device, "wide_upload", to, from, host_type));
+  return device->upload(device, to, device->wide_type, from, host_type, n);
+}
+
+status_t index_upload(device_t *device, index_t *to, const int32_t *from, size_t n) {
+  if (n == 0) return STATUS_OK;
+  TRY(pointers_check(device, "index_upload", to, from));
+  return device->upload(device, to, DTYPE_I32, from, DTYPE_I32, n);
+}
+
+status_t real_download(device_t *device, void *to, dtype_t host_type, const real_t *from, size_t n) {
+  if (n == 0) return STATUS_OK;
+  TRY(copy_check(device, "real_download", to, from, host_type));
+  return device->download(device, to, host_type, from, device->real_type, n);
+}
+
+status_t wide_download(device_t *device, void *to, dtype_t host_type, const wide_t *from, size_t n) {
+  if (n == 0) return STATUS_OK;
+  TRY(copy_check(device, "wide_download", to, from, host_type));
+  return device->download(device, to, host_type, from, device->wide_type, n);
+}
+
+status_t index_download(device_t *device, int32_t *to, const index_t *from, size_t n) {
+  if (n == 0) return STATUS_OK;
+  TRY(pointers_check(device, "index_download", to, from));
+  return device->download(device, to, DTYPE_I32, from, DTYPE_I32, n);
+}
+
+status_t device_synchronize(device_t *device) {
+  return device->synchronize(device);
+}
+
+/* ---- Collectives ---- */
+
+status_t real_allreduce(device_t *device, comm_t *comm, real_t *data, size_t n, comm_op_t op) {
+  if (n == 0) return STATUS_OK;
+  TRY(device_require(device, "allreduce", !device->allreduce));
+  return device->allreduce(device, comm, data, device->real_type, n, op);
+}
+
+status_t wide_allreduce(device_t *device, comm_t *comm, wide_t *data, size_t n, comm_op_t op) {
+  if (n == 0) return STATUS_OK;
+  TRY(device_require(device, "allreduce", !device->allreduce));
+  return device->allreduce(device, comm, data, device->wide_type, n, op);
+}
+
+status_t real_allgatherv(device_t *device, comm_t *comm, const real_t *mine, real_t *all,
+                         const size_t *counts) {
+  TRY(device_require(device, "allgatherv", !device->allgatherv));
+  return device->allgatherv(device, comm, mine, all, counts, device->real_type);
+}
+
+status_t wide_reduce_begin(device_t *device, comm_t *comm, wide_t *data, size_t n, int root,
+                           comm_request_t **request) {
+  *request = NULL;
+  if (n == 0) return STATUS_OK;
+  TRY(device_require(device, "reduce_begin", !device->reduce_begin));
+  return device->reduce_begin(device, comm, data, device->wide_type, n, root, request);
+}
+
+status_t wide_reduce_end(device_t *device, comm_request_t *request) {
+  if (!request) return STATUS_OK;
+  TRY(device_require(device, "reduce_end", !device->reduce_end));
+  return device->reduce_end(device, request);
+}

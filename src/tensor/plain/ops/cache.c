@@ -1,0 +1,133 @@
+/* The paged key-value cache: (pages, K, page_size, D). */
+#include "tensor/plain/ops/element.h"
+
+#include <math.h>
+
+static int64_t page_elements(int32_t kv_heads, int32_t page_size, int32_t head_size) {
+  return (int64_t)kv_heads * page_size * head_size;
+}
+
+static status_t cache_write(device_t *device, const op_cache_write_t *op) {
+  access_t access = access_begin(device, "cache_write");
+  int64_t K = op->kv_heads, D = op->head_size, S = op->page_size;
+  access_require(&access, K > 0 && D > 0 && S > 0, "%d heads of size %d, pages of %d", op->kv_heads,
+                 op->head_size, op->page_size);
+  access_index(&access, "slots", op->slots, op->rows, -1, INT32_MAX, true);
+  int64_t max_slot = access_index_max(&access, op->slots, op->rows);
+  int64_t cache = max_slot < 0 ? 0
+                               : (max_slot / (S > 0 ? S : 1) + 1) *
+                                     page_elements(op->kv_heads, op->page_size, op->head_size);
+  reads(&access, "k", op->k, op->rows, K * D, op->ldkv);
+  reads(&access, "v", op->v, op->rows, K * D, op->ldkv);
+  writes_some(&access, "k_cache", op->k_cache, cache);
+  writes_some(&access, "v_cache", op->v_cache, cache);
+  TRY(access_ready(&access));
+  const element_t *k = (const element_t *)op->k, *v = (const element_t *)op->v;
+  for (int64_t t = 0; t < op->rows; t++) {
+    int64_t slot = ((const int32_t *)op->slots)[t];
+    if (slot < 0) continue;
+    for (int64_t h = 0; h < K; h++) {
+      int64_t to = ((slot / S * K + h) * S + slot % S) * D, from = t * op->ldkv + h * D;
+      for (int64_t d = 0; d < D; d++) {
+        ((element_t *)op->k_cache)[to + d] = k[from + d];
+        ((element_t *)op->v_cache)[to + d] = v[from + d];
+      }
+    }
+  }
+  access_end(&access);
+  return STATUS_OK;
+}
+
+/* Where position j of sequence i lies in the cache, for key-value head kv. */
+static int64_t cache_place(const op_attention_paged_t *op, int64_t i, int64_t j, int64_t kv) {
+  int64_t page = ((const int32_t *)op->pages)[i * op->max_pages + j / op->page_size];
+  return ((page * op->kv_heads + kv) * op->page_size + j % op->page_size) * op->head_size;
+}
+
+/* Pages in use must be 0 or more; the entries behind them are not looked at. Gives the number of pages that
+ * the cache has at least. */
+static int64_t paged_indices(access_t *access, const op_attention_paged_t *op) {
+  access_index(access, "lengths", op->lengths, op->rows, 1, (int64_t)op->max_pages * op->page_size, false);
+  access_operand(access, "pages", op->pages, sizeof(int32_t), op->rows, op->max_pages, op->max_pages,
+                 ACCESS_SOME, NULL);
+  int64_t count = 0;
+  for (int64_t i = 0; access->status == STATUS_OK && i < op->rows; i++) {
+    int64_t used = (((const int32_t *)op->lengths)[i] - 1) / op->page_size + 1;
+    access_touch(access, "pages", op->pages, sizeof(int32_t), i * op->max_pages, used);
+    for (int64_t p = 0; access->status == STATUS_OK && p < used; p++) {
+      int32_t page = ((const int32_t *)op->pages)[i * op->max_pages + p];
+      access_require(access, page >= 0, "page %lld of sequence %lld is %d", (long long)p, (long long)i, page);
+      if (page >= count) count = page + (int64_t)1;
+    }
+  }
+  return count;
+}
+
+static void paged_operands(access_t *access, const op_attention_paged_t *op) {
+  access_require(access,
+                 op->heads > 0 && op->kv_heads > 0 && op->head_size > 0 && op->heads % op->kv_heads == 0,
+                 "%d query heads, %d key-value heads, head size %d", op->heads, op->kv_heads, op->head_size);
+  access_require(access, op->page_size > 0 && op->max_pages >= 0, "%d pages of %d", op->max_pages,
+                 op->page_size);
+  if (access->status != STATUS_OK) return;
+  int64_t cache = paged_indices(access, op) * page_elements(op->kv_heads, op->page_size, op->head_size);
+  int64_t cols = (int64_t)op->heads * op->head_size;
+  reads(access, "q", op->q, op->rows, cols, op->ldq);
+  reads_some(access, "k_cache", op->k_cache, cache);
+  reads_some(access, "v_cache", op->v_cache, cache);
+  writes(access, "out", op->out, op->rows, cols, op->ldo);
+  for (int64_t i = 0; access->status == STATUS_OK && i < op->rows; i++)
+    for (int64_t j = 0; j < ((const int32_t *)op->lengths)[i]; j++)
+      for (int64_t kv = 0; kv < op->kv_heads; kv++) {
+        access_touch(access, "k_cache", op->k_cache, sizeof(element_t), cache_place(op, i, j, kv),
+                     op->head_size);
+        access_touch(access, "v_cache", op->v_cache, sizeof(element_t), cache_place(op, i, j, kv),
+                     op->head_size);
+      }
+}
+
+static void paged_row(const op_attention_paged_t *op, int64_t i, int64_t h, double *scores) {
+  int64_t D = op->head_size, kv = h / (op->heads / op->kv_heads), length = ((const int32_t *)op->lengths)[i];
+  const element_t *q = (const element_t *)op->q + i * op->ldq + h * D;
+  element_t *out = (element_t *)op->out + i * op->ldo + h * D;
+  double max = -INFINITY, sum = 0.0;
+  for (int64_t j = 0; j < length; j++) {
+    const element_t *k = (const element_t *)op->k_cache + cache_place(op, i, j, kv);
+    double dot = 0.0;
+    for (int64_t d = 0; d < D; d++)
+      dot += (double)q[d] * (double)k[d];
+    scores[j] = op->scale * dot;
+    max = fmax(max, scores[j]);
+  }
+  for (int64_t j = 0; j < length; j++)
+    sum += exp(scores[j] - max);
+  double lse = max + log(sum);
+  for (int64_t j = 0; j < length; j++)
+    scores[j] = exp(scores[j] - lse); /* now probabilities */
+  for (int64_t d = 0; d < D; d++) {
+    double value = 0.0;
+    for (int64_t j = 0; j < length; j++)
+      value += scores[j] * (double)((const element_t *)op->v_cache)[cache_place(op, i, j, kv) + d];
+    out[d] = (element_t)value;
+  }
+}
+
+static status_t attention_paged(device_t *device, const op_attention_paged_t *op) {
+  access_t access = access_begin(device, "attention_paged");
+  paged_operands(&access, op);
+  TRY(access_ready(&access));
+  double *scores = NULL;
+  size_t longest = (size_t)op->max_pages * (size_t)op->page_size;
+  status_code_t status = memory_alloc(&scores, ARENA_SCRATCH, longest, sizeof *scores);
+  for (int64_t i = 0; status == STATUS_OK && i < op->rows; i++)
+    for (int64_t h = 0; h < op->heads; h++)
+      paged_row(op, i, h, scores);
+  memory_free(scores);
+  access_end(&access);
+  return status;
+}
+
+void PLAIN_NAME(plain_fill_cache)(ops_t *ops) {
+  ops->cache_write = cache_write;
+  ops->attention_paged = attention_paged;
+}

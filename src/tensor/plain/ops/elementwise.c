@@ -1,0 +1,160 @@
+/* Operations on elements by themselves, sums over rows, and casts. */
+#include "tensor/plain/ops/element.h"
+
+#include <math.h>
+
+static double sigmoid(double x) {
+  return 1.0 / (1.0 + exp(-x));
+}
+
+static status_t swiglu(device_t *device, const op_swiglu_t *op) {
+  access_t access = access_begin(device, "swiglu");
+  reads(&access, "gate", op->gate, 1, op->n, op->n);
+  reads(&access, "up", op->up, 1, op->n, op->n);
+  writes_over(&access, "y", op->y, op->n, op->gate);
+  TRY(access_ready(&access));
+  const element_t *gate = (const element_t *)op->gate, *up = (const element_t *)op->up;
+  element_t *y = (element_t *)op->y;
+  for (int64_t i = 0; i < op->n; i++)
+    y[i] = (element_t)((double)gate[i] * sigmoid((double)gate[i]) * (double)up[i]);
+  access_end(&access);
+  return STATUS_OK;
+}
+
+static status_t swiglu_backward(device_t *device, const op_swiglu_backward_t *op) {
+  access_t access = access_begin(device, "swiglu_backward");
+  reads(&access, "gate", op->gate, 1, op->n, op->n);
+  reads(&access, "up", op->up, 1, op->n, op->n);
+  reads(&access, "dy", op->dy, 1, op->n, op->n);
+  writes_over(&access, "dgate", op->dgate, op->n, op->gate);
+  writes_over(&access, "dup", op->dup, op->n, op->up);
+  TRY(access_ready(&access));
+  const element_t *gate = (const element_t *)op->gate, *up = (const element_t *)op->up;
+  const element_t *dy = (const element_t *)op->dy;
+  element_t *dgate = (element_t *)op->dgate, *dup = (element_t *)op->dup;
+  for (int64_t i = 0; i < op->n; i++) {
+    double g = (double)gate[i], u = (double)up[i], d = (double)dy[i], s = sigmoid(g);
+    dgate[i] = (element_t)(d * u * s * (1.0 + g * (1.0 - s)));
+    dup[i] = (element_t)(d * g * s);
+  }
+  access_end(&access);
+  return STATUS_OK;
+}
+
+static status_t add_periodic(device_t *device, const op_add_periodic_t *op) {
+  access_t access = access_begin(device, "add_periodic");
+  int64_t C = op->cols;
+  access_require(&access, op->period > 0, "period %lld", (long long)op->period);
+  reads(&access, "table", op->table, op->period, C, C);
+  updates(&access, "x", op->x, op->rows, C, C);
+  TRY(access_ready(&access));
+  const element_t *table = (const element_t *)op->table;
+  element_t *x = (element_t *)op->x;
+  for (int64_t r = 0; r < op->rows; r++)
+    for (int64_t c = 0; c < C; c++)
+      x[r * C + c] += table[r % op->period * C + c];
+  access_end(&access);
+  return STATUS_OK;
+}
+
+static status_t sum_periodic(device_t *device, const op_sum_periodic_t *op) {
+  access_t access = access_begin(device, "sum_periodic");
+  int64_t C = op->cols;
+  access_require(&access, op->period > 0, "period %lld", (long long)op->period);
+  reads(&access, "x", op->x, op->rows, C, op->ldx);
+  updates(&access, "sums", op->sums, op->period, C, C);
+  TRY(access_ready(&access));
+  const element_t *x = (const element_t *)op->x;
+  element_t *sums = (element_t *)op->sums;
+  for (int64_t p = 0; p < op->period; p++)
+    for (int64_t c = 0; c < C; c++) {
+      double sum = (double)sums[p * C + c];
+      for (int64_t r = p; r < op->rows; r += op->period)
+        sum += (double)x[r * op->ldx + c];
+      sums[p * C + c] = (element_t)sum;
+    }
+  access_end(&access);
+  return STATUS_OK;
+}
+
+static status_t add(device_t *device, int64_t n, const real_t *from, real_t *to) {
+  access_t access = access_begin(device, "add");
+  reads(&access, "x", from, 1, n, n);
+  updates(&access, "y", to, 1, n, n);
+  TRY(access_ready(&access));
+  const element_t *x = (const element_t *)from;
+  element_t *y = (element_t *)to;
+  for (int64_t i = 0; i < n; i++)
+    y[i] += x[i];
+  access_end(&access);
+  return STATUS_OK;
+}
+
+/* Copies of memory that nobody wrote are let through: the copy is as unwritten as the original. */
+static status_t copy_elements(device_t *device, const char *name, int64_t n, const void *from, void *to) {
+  access_t access = access_begin(device, name);
+  reads_some(&access, "from", from, n);
+  writes(&access, "to", to, 1, n, n);
+  TRY(access_ready(&access));
+  for (int64_t i = 0; i < n; i++)
+    ((element_t *)to)[i] = ((const element_t *)from)[i];
+  access_end(&access);
+  return STATUS_OK;
+}
+
+static status_t copy(device_t *device, int64_t n, const real_t *x, real_t *y) {
+  return copy_elements(device, "copy", n, x, y);
+}
+
+static status_t narrow(device_t *device, int64_t n, const wide_t *from, real_t *to) {
+  return copy_elements(device, "narrow", n, from, to);
+}
+
+static status_t widen(device_t *device, int64_t n, const real_t *from, wide_t *to) {
+  return copy_elements(device, "widen", n, from, to);
+}
+
+static status_t fill(device_t *device, const char *name, int64_t n, double value, void *x) {
+  access_t access = access_begin(device, name);
+  writes(&access, "x", x, 1, n, n);
+  TRY(access_ready(&access));
+  for (int64_t i = 0; i < n; i++)
+    ((element_t *)x)[i] = (element_t)value;
+  access_end(&access);
+  return STATUS_OK;
+}
+
+static status_t fill_real(device_t *device, int64_t n, double value, real_t *x) {
+  return fill(device, "fill_real", n, value, x);
+}
+
+static status_t fill_wide(device_t *device, int64_t n, double value, wide_t *x) {
+  return fill(device, "fill_wide", n, value, x);
+}
+
+static status_t sum_squares(device_t *device, int64_t n, const wide_t *x, wide_t *sum) {
+  access_t access = access_begin(device, "sum_squares");
+  reads(&access, "x", x, 1, n, n);
+  updates(&access, "sum", sum, 1, 1, 1);
+  TRY(access_ready(&access));
+  double squares = 0.0;
+  for (int64_t i = 0; i < n; i++)
+    squares += (double)((const element_t *)x)[i] * (double)((const element_t *)x)[i];
+  *(element_t *)sum = (element_t)((double)*(element_t *)sum + squares);
+  access_end(&access);
+  return STATUS_OK;
+}
+
+void PLAIN_NAME(plain_fill_elementwise)(ops_t *ops) {
+  ops->swiglu = swiglu;
+  ops->swiglu_backward = swiglu_backward;
+  ops->add_periodic = add_periodic;
+  ops->sum_periodic = sum_periodic;
+  ops->add = add;
+  ops->copy = copy;
+  ops->narrow = narrow;
+  ops->widen = widen;
+  ops->fill_real = fill_real;
+  ops->fill_wide = fill_wide;
+  ops->sum_squares = sum_squares;
+}

@@ -1,0 +1,97 @@
+/* The matrix product with its epilogue, and the activations. */
+#include "tensor/plain/ops/element.h"
+
+#include <math.h>
+
+static const double quick_gelu_slope = 1.702;
+
+/* Gaussian error function form, as PyTorch's GELU; quick-GELU as CLIP's. */
+static double activate(activation_t activation, double x) {
+  if (activation == ACTIVATION_QUICK_GELU) return x / (1.0 + exp(-quick_gelu_slope * x));
+  if (activation == ACTIVATION_GELU) return 0.5 * x * (1.0 + erf(x * M_SQRT1_2));
+  return x;
+}
+
+static double activation_slope(activation_t activation, double x) {
+  if (activation == ACTIVATION_QUICK_GELU) {
+    double sigmoid = 1.0 / (1.0 + exp(-quick_gelu_slope * x));
+    return sigmoid + quick_gelu_slope * x * sigmoid * (1.0 - sigmoid);
+  }
+  if (activation == ACTIVATION_GELU) {
+    double density = exp(-0.5 * x * x) * 0.5 * M_SQRT1_2 * M_2_SQRTPI;
+    return 0.5 * (1.0 + erf(x * M_SQRT1_2)) + x * density;
+  }
+  return 1.0;
+}
+
+/* Element (i, j) of op(a) op(b). */
+static double gemm_product(const op_gemm_t *op, int64_t i, int64_t j) {
+  const element_t *a = (const element_t *)op->a + (op->trans_a ? i : i * op->lda);
+  const element_t *b = (const element_t *)op->b + (op->trans_b ? j * op->ldb : j);
+  int64_t a_step = op->trans_a ? op->lda : 1, b_step = op->trans_b ? 1 : op->ldb;
+  double sum = 0.0;
+  for (int64_t l = 0; l < op->k; l++)
+    sum += (double)a[l * a_step] * (double)b[l * b_step];
+  return sum;
+}
+
+static void gemm_operands(access_t *access, const op_gemm_t *op) {
+  int64_t m = op->m, n = op->n, k = op->k;
+  access_require(access, m >= 0 && n >= 0 && k >= 0, "sizes %lld x %lld x %lld", (long long)m, (long long)n,
+                 (long long)k);
+  access_require(access, !op->pre || op->activation != ACTIVATION_NONE,
+                 "'pre' is kept only with an activation");
+  access_require(access, !op->c_wide || op->activation == ACTIVATION_NONE, "an activation has a real result");
+  if (op->trans_a)
+    reads(access, "a", op->a, k, m, op->lda);
+  else
+    reads(access, "a", op->a, m, k, op->lda);
+  if (op->trans_b)
+    reads(access, "b", op->b, n, k, op->ldb);
+  else
+    reads(access, "b", op->b, k, n, op->ldb);
+  if (op->bias) reads(access, "bias", op->bias, 1, n, n);
+  if (op->beta == 0.0)
+    writes(access, "c", op->c, m, n, op->ldc);
+  else
+    updates(access, "c", op->c, m, n, op->ldc);
+  if (op->pre) writes(access, "pre", op->pre, m, n, op->ldc);
+}
+
+static status_t gemm(device_t *device, const op_gemm_t *op) {
+  access_t access = access_begin(device, "gemm");
+  gemm_operands(&access, op);
+  TRY(access_ready(&access));
+  const element_t *bias = (const element_t *)op->bias;
+  element_t *c = op->c, *pre = (element_t *)op->pre;
+  for (int64_t i = 0; i < op->m; i++)
+    for (int64_t j = 0; j < op->n; j++) {
+      int64_t place = i * op->ldc + j;
+      double value = op->alpha * gemm_product(op, i, j);
+      if (op->beta != 0.0) value += op->beta * (double)c[place];
+      if (bias) value += (double)bias[j];
+      if (pre) pre[place] = (element_t)value;
+      c[place] = (element_t)activate(op->activation, value);
+    }
+  access_end(&access);
+  return STATUS_OK;
+}
+
+static status_t activation_backward(device_t *device, const op_activation_backward_t *op) {
+  access_t access = access_begin(device, "activation_backward");
+  reads(&access, "pre", op->pre, 1, op->n, op->n);
+  reads(&access, "dy", op->dy, 1, op->n, op->n);
+  writes_over(&access, "dx", op->dx, op->n, op->dy);
+  TRY(access_ready(&access));
+  const element_t *pre = (const element_t *)op->pre, *dy = (const element_t *)op->dy;
+  element_t *dx = (element_t *)op->dx;
+  for (int64_t i = 0; i < op->n; i++)
+    dx[i] = (element_t)((double)dy[i] * activation_slope(op->activation, (double)pre[i]));
+  access_end(&access);
+  return STATUS_OK;
+}
+
+void PLAIN_NAME(plain_fill_linear)(ops_t *ops) {
+  ops->gemm = gemm;
+  ops->activation_backward = activation_backward;
+}

@@ -1,0 +1,33 @@
+/* AdamW (Loshchilov and Hutter 2019) in PyTorch's form. */
+#include "tensor/plain/ops/element.h"
+
+#include <math.h>
+
+static status_t adamw(device_t *device, const op_adamw_t *op) {
+  access_t access = access_begin(device, "adamw");
+  access_require(&access, op->step >= 1, "step %lld; they count from 1", (long long)op->step);
+  updates(&access, "master", op->master, 1, op->n, op->n);
+  updates(&access, "m", op->m, 1, op->n, op->n);
+  updates(&access, "v", op->v, 1, op->n, op->n);
+  reads(&access, "grad", op->grad, 1, op->n, op->n);
+  TRY(access_ready(&access));
+  element_t *master = (element_t *)op->master, *m = (element_t *)op->m, *v = (element_t *)op->v;
+  const element_t *grad = (const element_t *)op->grad;
+  double correction1 = 1.0 - pow(op->beta1, (double)op->step),
+         correction2 = 1.0 - pow(op->beta2, (double)op->step);
+  for (int64_t i = 0; i < op->n; i++) {
+    double g = (double)grad[i] * op->grad_scale;
+    double weight = (double)master[i] * (1.0 - op->lr * op->weight_decay);
+    double first = op->beta1 * (double)m[i] + (1.0 - op->beta1) * g;
+    double second = op->beta2 * (double)v[i] + (1.0 - op->beta2) * g * g;
+    m[i] = (element_t)first;
+    v[i] = (element_t)second;
+    master[i] = (element_t)(weight - op->lr * (first / correction1) / (sqrt(second / correction2) + op->eps));
+  }
+  access_end(&access);
+  return STATUS_OK;
+}
+
+void PLAIN_NAME(plain_fill_optimiser)(ops_t *ops) {
+  ops->adamw = adamw;
+}

@@ -1,0 +1,187 @@
+#include "tensor/plain/plain.h"
+
+#include "tensor/plain/access.h"
+#include "tensor/plain/ops/fill.h"
+#include "tensor/plain/state.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 64 };
+
+/* ---- Memory ---- */
+
+static status_t plain_alloc(device_t *device, size_t bytes, void **out) {
+  plain_state_t *state = plain_state(device);
+  if (state->checking) return guard_alloc(&state->guard, bytes, out);
+  if (posix_memalign(out, ALIGNMENT, bytes) != 0)
+    return error_set(STATUS_MEMORY, "cannot get %zu bytes", bytes);
+  return STATUS_OK;
+}
+
+static void plain_release(device_t *device, void *pointer, size_t bytes) {
+  (void)bytes;
+  plain_state_t *state = plain_state(device);
+  if (state->checking)
+    guard_release(&state->guard, pointer);
+  else
+    free(pointer);
+}
+
+/* ---- Copies ---- */
+
+static void convert(void *to, dtype_t to_type, const void *from, dtype_t from_type, size_t n) {
+  if (to_type == from_type) {
+    memcpy(to, from, n * dtype_size(to_type));
+  } else if (to_type == DTYPE_F32) {
+    assert(from_type == DTYPE_F64);
+    for (size_t i = 0; i < n; i++)
+      ((float *)to)[i] = (float)((const double *)from)[i];
+  } else {
+    assert(to_type == DTYPE_F64 && from_type == DTYPE_F32);
+    for (size_t i = 0; i < n; i++)
+      ((double *)to)[i] = (double)((const float *)from)[i];
+  }
+}
+
+static status_t check_host(const device_t *device, const char *what, const void *host) {
+  const plain_state_t *state = plain_state(device);
+  if (!state->checking || !guard_contains(&state->guard, host)) return STATUS_OK;
+  return error_set(STATUS_DEVICE, "%s: a device pointer stands where host memory is expected", what);
+}
+
+static status_t plain_upload(device_t *device, void *to, dtype_t to_type, const void *from, dtype_t from_type,
+                             size_t n) {
+  TRY(check_host(device, "upload", from));
+  access_t access = access_begin(device, "upload");
+  access_operand(&access, "to", to, dtype_size(to_type), 1, (int64_t)n, (int64_t)n, ACCESS_WRITE, NULL);
+  TRY(access_ready(&access));
+  convert(to, to_type, from, from_type, n);
+  access_end(&access);
+  return STATUS_OK;
+}
+
+/* Keeps the elements as they are now, for synchronize. */
+static status_t download_defer(device_t *device, plain_download_t wanted, const void *from) {
+  plain_download_t *download = NULL;
+  size_t bytes = wanted.n * dtype_size(wanted.from_type);
+  TRY(memory_alloc(&download, ARENA_SCRATCH, 1, sizeof *download));
+  *download = wanted;
+  status_code_t status = memory_alloc(&download->copy, ARENA_SCRATCH, bytes, 1);
+  if (status != STATUS_OK) {
+    memory_free(download);
+    return status;
+  }
+  memcpy(download->copy, from, bytes);
+  download->next = plain_state(device)->downloads;
+  plain_state(device)->downloads = download;
+  return STATUS_OK;
+}
+
+static status_t plain_download(device_t *device, void *to, dtype_t to_type, const void *from,
+                               dtype_t from_type, size_t n) {
+  TRY(check_host(device, "download", to));
+  access_t access = access_begin(device, "download");
+  access_operand(&access, "from", from, dtype_size(from_type), 1, (int64_t)n, (int64_t)n, ACCESS_READ, NULL);
+  TRY(access_ready(&access));
+  status_code_t status = STATUS_OK;
+  plain_download_t wanted = {.to = to, .to_type = to_type, .from_type = from_type, .n = n};
+  if (plain_state(device)->checking)
+    status = download_defer(device, wanted, from);
+  else
+    convert(to, to_type, from, from_type, n);
+  access_end(&access);
+  return status;
+}
+
+static void download_free(plain_download_t *download) {
+  memory_free(download->copy);
+  memory_free(download);
+}
+
+static status_t plain_synchronize(device_t *device) {
+  plain_state_t *state = plain_state(device);
+  plain_download_t *oldest = NULL;
+  while (state->downloads) { /* turn the list round: two downloads may go to the same place */
+    plain_download_t *download = state->downloads;
+    state->downloads = download->next;
+    download->next = oldest;
+    oldest = download;
+  }
+  while (oldest) {
+    plain_download_t *download = oldest;
+    oldest = download->next;
+    convert(download->to, download->to_type, download->copy, download->from_type, download->n);
+    download_free(download);
+  }
+  return STATUS_OK;
+}
+
+/* ---- Life ---- */
+
+static void plain_destroy(device_t *device) {
+  plain_state_t *state = plain_state(device);
+  while (state->downloads) {
+    plain_download_t *download = state->downloads;
+    state->downloads = download->next;
+    download_free(download);
+  }
+  assert(!state->reductions);
+  guard_destroy(&state->guard);
+  memory_free(state);
+  memory_free((void *)(uintptr_t)device->ops);
+  memory_free(device);
+}
+
+static const char *plain_detail(plain_type_t type, bool checking) {
+  if (type == PLAIN_FLOAT) return checking ? "float, checking" : "float";
+  return checking ? "double, checking" : "double";
+}
+
+static status_t plain_create_state(device_t *device, plain_type_t type, bool checking) {
+  ops_t *ops = NULL;
+  plain_state_t *state = NULL;
+  TRY(memory_alloc(&ops, ARENA_OTHER, 1, sizeof *ops));
+  device->ops = ops;
+  if (type == PLAIN_FLOAT)
+    plain_fill_f32(ops);
+  else
+    plain_fill_f64(ops);
+  TRY(memory_alloc(&state, ARENA_OTHER, 1, sizeof *state));
+  device->state = state;
+  state->type = type;
+  state->checking = checking;
+  if (checking) TRY(guard_create(&state->guard));
+  return STATUS_OK;
+}
+
+status_t plain_create(plain_type_t type, bool checking, device_t **out) {
+  device_t *device = NULL;
+  *out = NULL;
+  TRY(memory_alloc(&device, ARENA_OTHER, 1, sizeof *device));
+  dtype_t dtype = type == PLAIN_FLOAT ? DTYPE_F32 : DTYPE_F64;
+  *device = (device_t){.name = "plain",
+                       .detail = plain_detail(type, checking),
+                       .real_type = dtype,
+                       .wide_type = dtype,
+                       .destroy = plain_destroy,
+                       .alloc = plain_alloc,
+                       .release = plain_release,
+                       .upload = plain_upload,
+                       .download = plain_download,
+                       .synchronize = plain_synchronize,
+                       .allreduce = plain_allreduce,
+                       .allgatherv = plain_allgatherv,
+                       .reduce_begin = plain_reduce_begin,
+                       .reduce_end = plain_reduce_end};
+  status_code_t status = plain_create_state(device, type, checking);
+  if (status != STATUS_OK) {
+    memory_free(device->state);
+    memory_free((void *)(uintptr_t)device->ops);
+    memory_free(device);
+    return status;
+  }
+  *out = device;
+  return STATUS_OK;
+}

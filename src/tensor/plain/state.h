@@ -1,0 +1,45 @@
+/* The state of a plain device, seen by this folder only. */
+#ifndef TENSOR_PLAIN_STATE_H
+#define TENSOR_PLAIN_STATE_H
+
+#include "tensor/plain/guard.h"
+#include "tensor/plain/plain.h"
+
+/* A download that device_synchronize carries out. */
+typedef struct plain_download {
+  struct plain_download *next;
+  void *to;
+  dtype_t to_type, from_type;
+  size_t n;
+  void *copy; /* the elements as they were when the download's turn came */
+} plain_download_t;
+
+/* A reduction under way: MPI works on a copy that it can reach at any time. */
+typedef struct plain_reduction {
+  struct plain_reduction *next;
+  comm_request_t *request;
+  void *data, *copy;
+  size_t bytes;
+} plain_reduction_t;
+
+typedef struct {
+  plain_type_t type;
+  bool checking;
+  guard_t guard;               /* the rest: checking mode only */
+  plain_download_t *downloads; /* newest first */
+  plain_reduction_t *reductions;
+} plain_state_t;
+
+static inline plain_state_t *plain_state(const device_t *device) {
+  return device->state;
+}
+
+/* Collectives (collective.c). */
+status_t plain_allreduce(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, comm_op_t op);
+status_t plain_allgatherv(device_t *device, comm_t *comm, const void *mine, void *all, const size_t *counts,
+                          dtype_t type);
+status_t plain_reduce_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, int root,
+                            comm_request_t **request);
+status_t plain_reduce_end(device_t *device, comm_request_t *request);
+
+#endif

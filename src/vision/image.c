@@ -1,0 +1,107 @@
+#include "vision/image.h"
+
+#include "base/memory.h"
+#include "vision/resample.h"
+
+#include <stdbool.h>
+
+/* CLIP's statistics of its training images. */
+static const double clip_mean[3] = {0.48145466, 0.4578275, 0.40821073};
+static const double clip_std[3] = {0.26862954, 0.26130258, 0.27577711};
+enum { LEVELS = 256 };
+
+status_t image_create(int32_t width, int32_t height, image_t *out) {
+  *out = (image_t){0};
+  if (width <= 0 || height <= 0)
+    return error_set(STATUS_DATA, "an image of %d x %d pixels; expected at least 1 x 1", width, height);
+  TRY(memory_alloc(&out->rgb, ARENA_FEATURES, (size_t)width * (size_t)height, 3));
+  out->width = width;
+  out->height = height;
+  return STATUS_OK;
+}
+
+void image_free(image_t *image) {
+  memory_free(image->rgb);
+  *image = (image_t){0};
+}
+
+static status_t check(const image_t *image) {
+  if (image->rgb && image->width > 0 && image->height > 0) return STATUS_OK;
+  return error_set(STATUS_DATA, "an image of %d x %d pixels; expected at least 1 x 1", image->width,
+                   image->height);
+}
+
+/* The image alone, without border. */
+static canvas_t bare_canvas(const image_t *image) {
+  return (canvas_t){.image = image, .width = image->width, .height = image->height};
+}
+
+/* The image in the middle of the smallest square that holds it, in CLIP's mean colour. */
+static canvas_t square_canvas(const image_t *image) {
+  int32_t side = image->width > image->height ? image->width : image->height;
+  canvas_t canvas = {.image = image,
+                     .width = side,
+                     .height = side,
+                     .left = (side - image->width) / 2,
+                     .top = (side - image->height) / 2};
+  for (int c = 0; c < 3; c++)
+    canvas.fill[c] = (uint8_t)(clip_mean[c] * 255);
+  return canvas;
+}
+
+/* The middle SIZE x SIZE of the image whose shorter side is resized to SIZE. */
+static status_t crop_window(const image_t *image, int32_t size, window_t *window) {
+  bool wide = image->width > image->height;
+  int32_t shorter = wide ? image->height : image->width, longer = wide ? image->width : image->height;
+  double resized = (double)((int64_t)size * longer) / shorter;
+  if (resized > INT32_MAX)
+    return error_set(STATUS_DATA,
+                     "an image of %d x %d pixels is too long to be resized to a shorter side of %d",
+                     image->width, image->height, size);
+  int32_t length = (int32_t)resized;
+  *window = (window_t){.width = wide ? length : size, .height = wide ? size : length};
+  window->left = (window->width - size) / 2;
+  window->top = (window->height - size) / 2;
+  return STATUS_OK;
+}
+
+status_t image_resize(const image_t *from, int32_t width, int32_t height, image_t *out) {
+  *out = (image_t){0};
+  TRY(check(from));
+  TRY(image_create(width, height, out));
+  canvas_t canvas = bare_canvas(from);
+  status_code_t status = resample(&canvas, &(window_t){.width = width, .height = height}, out);
+  if (status != STATUS_OK) image_free(out);
+  return status;
+}
+
+/* (height, width, 3) 8-bit -> (3, height, width). Each step rounds to float as numpy does it for
+ * CLIPImageProcessor. */
+static void normalise(const image_t *image, float *pixels) {
+  int64_t count = (int64_t)image->width * image->height;
+  for (int c = 0; c < 3; c++) {
+    float levels[LEVELS];
+    for (int level = 0; level < LEVELS; level++)
+      levels[level] = ((float)(level * (1 / 255.0)) - (float)clip_mean[c]) / (float)clip_std[c];
+    for (int64_t i = 0; i < count; i++)
+      pixels[c * count + i] = levels[image->rgb[3 * i + c]];
+  }
+}
+
+status_t image_preprocess(const image_t *image, image_aspect_t aspect, int32_t size, float *pixels) {
+  image_t out;
+  canvas_t canvas;
+  window_t window = {.width = size, .height = size};
+  TRY(check(image));
+  if (aspect == IMAGE_PAD) {
+    canvas = square_canvas(image);
+  } else {
+    canvas = bare_canvas(image);
+    TRY(crop_window(image, size, &window));
+  }
+  TRY(image_create(size, size, &out));
+  status_code_t status = resample(&canvas, &window, &out);
+  if (status == STATUS_OK) normalise(&out, pixels);
+  image_free(&out);
+  return status;
+}

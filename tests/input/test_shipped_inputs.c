@@ -1,0 +1,106 @@
+#include "base/memory.h"
+#include "input/settings.h"
+
+#include <glob.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+/* Checks every input in FOLDER: right, and nothing in it without effect. Returns how many there are. */
+static int check_folder(const char *folder) {
+  char pattern[1024];
+  glob_t files;
+  snprintf(pattern, sizeof pattern, "%s/../inputs/%s/*.nml", TEST_SOURCE_DIR, folder);
+  assert_int_equal(glob(pattern, 0, NULL, &files), 0);
+  for (size_t i = 0; i < files.gl_pathc; i++) {
+    settings_t settings;
+    char *warnings = NULL;
+    if (settings_read(files.gl_pathv[i], 0, NULL, &settings, &warnings) != STATUS_OK)
+      fail_msg("%s", error_message());
+    if (*warnings) fail_msg("%s", warnings);
+    memory_free(warnings);
+    settings_free(&settings);
+  }
+  int count = (int)files.gl_pathc;
+  globfree(&files);
+  return count;
+}
+
+static void inputs_of_the_shapes_world_are_right(void **state) {
+  (void)state;
+  assert_true(check_folder(".") >= 8);
+}
+
+static void published_inputs_are_right(void **state) {
+  (void)state;
+  assert_true(check_folder("llava_7b") >= 7);
+  assert_true(check_folder("llava_13b") >= 7);
+}
+
+static settings_t read_input(const char *name) {
+  char path[1024];
+  settings_t settings;
+  snprintf(path, sizeof path, "%s/../inputs/%s", TEST_SOURCE_DIR, name);
+  if (settings_read(path, 0, NULL, &settings, NULL) != STATUS_OK) fail_msg("%s", error_message());
+  return settings;
+}
+
+/* The published PPO settings, as numbers. */
+static void published_ppo_settings_are_kept(void **state) {
+  (void)state;
+  static const char *const names[] = {"llava_7b/ppo.nml", "llava_13b/ppo.nml"};
+  for (int i = 0; i < 2; i++) {
+    settings_t s = read_input(names[i]);
+    assert_true(s.optim.lr == 3e-5 && s.optim.warmup_steps == 5 && s.optim.grad_clip == 1);
+    assert_string_equal(s.optim.schedule, "cosine");
+    assert_int_equal(s.rollout.batch, 512);
+    assert_int_equal(s.ppo.minibatch, 256);
+    assert_int_equal(s.ppo.epochs, 4);
+    assert_int_equal(s.data.query_len, 128);
+    assert_int_equal(s.rollout.response_len, 896);
+    assert_true(s.ppo.kl_coef == 0.1 && s.ppo.vf_coef == 0.1 && s.ppo.reward_scale == 10);
+    assert_true(s.reward.correct_bonus == 2 && s.reward.length_bonus == -10 &&
+                s.reward.no_stop_penalty == -8);
+    assert_int_equal(s.checkpoint.every, 10);
+    assert_true(s.optim.betas[0] == 0.9 && s.optim.betas[1] == 0.999 && s.optim.eps == 1e-8);
+    settings_free(&s);
+  }
+}
+
+/* Each step of the shapes world reads what an earlier one writes. */
+static void the_steps_fit_together(void **state) {
+  (void)state;
+  settings_t sft = read_input("sft.nml"), rm = read_input("rm.nml"), ppo = read_input("ppo.nml");
+  settings_t sample = read_input("sample.nml"), annotate = read_input("annotate.nml"),
+             prepare = read_input("prepare.nml");
+  char result[1024];
+  snprintf(result, sizeof result, "%s/model.h5", sft.job.run_dir);
+  assert_string_equal(rm.model.base, result);
+  assert_string_equal(ppo.model.base, result);
+  assert_string_equal(sample.model.base, result);
+  snprintf(result, sizeof result, "%s/model.h5", rm.job.run_dir);
+  assert_string_equal(ppo.reward.model, result);
+  assert_string_equal(annotate.annotate.pairs, sample.generate.output);
+  assert_string_equal(prepare.prepare.preferences, annotate.annotate.output);
+  assert_string_equal(rm.data.dataset, prepare.prepare.output);
+  assert_int_equal(rm.adapter.r, ppo.adapter.r); /* the value model starts from the reward model's adapter */
+  settings_t *all[] = {&sft, &rm, &ppo, &sample, &annotate, &prepare};
+  for (int i = 0; i < 6; i++)
+    settings_free(all[i]);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(inputs_of_the_shapes_world_are_right),
+      cmocka_unit_test(published_inputs_are_right),
+      cmocka_unit_test(published_ppo_settings_are_kept),
+      cmocka_unit_test(the_steps_fit_together),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

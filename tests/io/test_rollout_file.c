@@ -1,0 +1,228 @@
+/* Rollout and score files: written from samples scattered over the ranks, read back in order, whole and in
+ * ranges. */
+#define _GNU_SOURCE
+#include "mpi_test.h"
+
+#include "base/memory.h"
+#include "io/rollout_file.h"
+#include "io/scores_file.h"
+#include "io_test.h"
+
+#include <stdlib.h>
+
+enum { TOTAL = 13, FACTS = 3, MOST = 4096 };
+
+/* Sample I of the step: lengths that include none, and contents that name their place. */
+static int64_t query_length(int64_t i) {
+  return 1 + i % 3;
+}
+static int64_t response_length(int64_t i) {
+  return (i * 5) % 7;
+}
+static float token_value(int64_t i, int k, int64_t place) {
+  return (float)(i * 1000 + k * 100 + place);
+}
+
+/* Appends sample I to ROLLOUT, whose arrays have room. */
+static void sample_append(rollout_file_t *rollout, int64_t i) {
+  int64_t n = rollout->samples++;
+  int64_t q = rollout->query_offsets[n], r = rollout->response_offsets[n];
+  rollout->index[n] = i;
+  for (int64_t k = 0; k < query_length(i); ++k)
+    rollout->query_tokens[q + k] = (int32_t)(i * 10 + k);
+  for (int64_t k = 0; k < response_length(i); ++k) {
+    rollout->response_tokens[r + k] = (int32_t)(i * 20 + k);
+    for (int f = 0; f < ROLLOUT_TOKEN_COUNT; ++f)
+      rollout->token[f][r + k] = token_value(i, f, k);
+  }
+  rollout->query_offsets[n + 1] = q + query_length(i);
+  rollout->response_offsets[n + 1] = r + response_length(i);
+  rollout->id[n] = 100 + i;
+  rollout->image[n] = i % 2 ? i : -1;
+  rollout->answer_type[n] = (int32_t)(i % 7 + 1);
+  rollout->raw_reward[n] = (float)i / 4;
+  rollout->reward[n] = (float)i / 4 - 8;
+  rollout->length_bonus[n] = (float)-i;
+  rollout->length_multiplier[n] = (float)(i + 1);
+  rollout->correct[n] = 0.5f;
+  rollout->stopped[n] = (uint8_t)(i % 2);
+  for (int64_t f = 0; f < FACTS; ++f)
+    rollout->fact_order[n * FACTS + f] = (int32_t)((i + f) % FACTS);
+  int64_t t = rollout->query_text_offsets[n], u = rollout->response_text_offsets[n];
+  rollout->query_text_offsets[n + 1] = t + sprintf(rollout->query_text + t, "question %lld", (long long)i);
+  rollout->response_text_offsets[n + 1] =
+      u + (i == 4 ? 0 : sprintf(rollout->response_text + u, "%lld", (long long)i));
+}
+
+/* Room for all samples, in one block per array, all from calloc. */
+static void rollout_make(rollout_file_t *rollout) {
+  *rollout = (rollout_file_t){.fact_width = FACTS};
+  void **arrays[] = {(void **)&rollout->index,           (void **)&rollout->query_offsets,
+                     (void **)&rollout->query_tokens,    (void **)&rollout->response_offsets,
+                     (void **)&rollout->response_tokens, (void **)&rollout->id,
+                     (void **)&rollout->image,           (void **)&rollout->answer_type,
+                     (void **)&rollout->raw_reward,      (void **)&rollout->reward,
+                     (void **)&rollout->length_bonus,    (void **)&rollout->length_multiplier,
+                     (void **)&rollout->correct,         (void **)&rollout->stopped,
+                     (void **)&rollout->fact_order,      (void **)&rollout->query_text_offsets,
+                     (void **)&rollout->query_text,      (void **)&rollout->response_text_offsets,
+                     (void **)&rollout->response_text};
+  for (size_t k = 0; k < sizeof arrays / sizeof *arrays; ++k)
+    assert_ok(memory_alloc(arrays[k], ARENA_ROLLOUT, MOST, 1));
+  for (int k = 0; k < ROLLOUT_TOKEN_COUNT; ++k)
+    assert_ok(memory_alloc(&rollout->token[k], ARENA_ROLLOUT, MOST, 1));
+}
+
+/* The samples that RANK of SIZE holds: dealt backwards, so that no rank's are neighbours; the last of several
+ * ranks has none. */
+static void rollout_deal(rollout_file_t *rollout, int rank, int size) {
+  int holders = size > 1 ? size - 1 : 1;
+  for (int64_t i = TOTAL - 1; i >= 0; --i) {
+    if ((i * 7) % holders == rank) sample_append(rollout, i);
+  }
+}
+
+#define assert_same(field, count)                                                                            \
+  assert_memory_equal(read.field, expected.field, (size_t)(count) * sizeof *read.field)
+
+/* Reads COUNT samples from BEGIN and compares with samples made in order. */
+static void range_compare(const char *path, int64_t begin, int64_t count) {
+  rollout_file_t read, expected;
+  rollout_info_t info;
+  assert_ok(rollout_file_read(path, begin, count, &info, &read));
+  assert_int_equal(info.step, 42);
+  assert_string_equal(info.policy_hash, "abc");
+  assert_string_equal(info.settings, "&job /\n");
+  rollout_make(&expected);
+  for (int64_t i = begin; i < begin + count; ++i)
+    sample_append(&expected, i);
+  assert_int_equal(read.samples, count);
+  assert_int_equal(read.fact_width, FACTS);
+  assert_same(index, count);
+  assert_same(query_offsets, count + 1);
+  assert_same(query_tokens, expected.query_offsets[count]);
+  assert_same(response_offsets, count + 1);
+  if (count > 0) {
+    assert_same(response_tokens, expected.response_offsets[count]);
+    for (int k = 0; k < ROLLOUT_TOKEN_COUNT; ++k)
+      assert_same(token[k], expected.response_offsets[count]);
+    assert_same(id, count);
+    assert_same(image, count);
+    assert_same(answer_type, count);
+    assert_same(raw_reward, count);
+    assert_same(reward, count);
+    assert_same(length_bonus, count);
+    assert_same(length_multiplier, count);
+    assert_same(correct, count);
+    assert_same(stopped, count);
+    assert_same(fact_order, count * FACTS);
+    assert_same(query_text, expected.query_text_offsets[count]);
+    assert_same(response_text, expected.response_text_offsets[count]);
+  }
+  assert_same(query_text_offsets, count + 1);
+  assert_same(response_text_offsets, count + 1);
+  rollout_file_free(&expected);
+  rollout_file_free(&read);
+  rollout_info_free(&info);
+}
+
+static void rollouts_return_in_order(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], hash[] = "abc", settings[] = "&job /\n";
+  comm_t *world = mpi_test_world();
+  rollout_info_t info = {42, hash, settings};
+  rollout_file_t mine, read;
+  io_test_folder(folder);
+  assert_ok(rollout_file_path(path, folder, 42));
+  rollout_make(&mine);
+  rollout_deal(&mine, comm_rank(world), comm_size(world));
+  assert_ok(rollout_file_write(world, path, &info, &mine));
+  range_compare(path, 0, TOTAL);
+  range_compare(path, 3, 5);
+  range_compare(path, TOTAL - 1, 1);
+  range_compare(path, 4, 0);
+  assert_ok(rollout_file_read(path, 10, -1, NULL, &read));
+  assert_int_equal(read.samples, TOTAL - 10);
+  rollout_file_free(&read);
+  assert_error(rollout_file_read(path, 10, 4, NULL, &read), STATUS_DATA);
+  assert_error(rollout_file_read(path, TOTAL + 1, -1, NULL, &read), STATUS_DATA);
+
+  /* An index that occurs twice is an error on all ranks, and the file stays as it was. */
+  if (mine.samples > 0) mine.index[0] = mine.index[mine.samples - 1] == 0 ? 1 : 0;
+  assert_error(rollout_file_write(world, path, &info, &mine), STATUS_INTERNAL);
+  range_compare(path, 0, TOTAL);
+  rollout_file_free(&mine);
+  io_test_remove(folder);
+}
+
+static void no_samples_at_all(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], hash[] = "abc", settings[] = "&job /\n";
+  rollout_info_t info = {42, hash, settings};
+  rollout_file_t none;
+  io_test_folder(folder);
+  io_test_path(path, folder, "none.h5");
+  rollout_make(&none);
+  none.fact_width = 0;
+  assert_ok(rollout_file_write(mpi_test_world(), path, &info, &none));
+  rollout_file_free(&none);
+  assert_ok(rollout_file_read(path, 0, -1, NULL, &none));
+  assert_int_equal(none.samples, 0);
+  rollout_file_free(&none);
+  io_test_remove(folder);
+}
+
+static void scores_return(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  comm_t *world = mpi_test_world();
+  int rank = comm_rank(world), size = comm_size(world);
+  int64_t index[TOTAL], id[TOTAL], offsets[TOTAL + 1] = {0};
+  int32_t tokens[TOTAL * 8];
+  float logprob[TOTAL * 8], reward[TOTAL];
+  io_test_folder(folder);
+  for (int with_reward = 0; with_reward < 2; ++with_reward) {
+    scores_file_t mine = {0, index, id, offsets, tokens, logprob, with_reward, with_reward ? reward : NULL},
+                  read;
+    for (int64_t i = 0; i < TOTAL; ++i) {
+      if (i % size != rank) continue;
+      int64_t n = mine.samples++;
+      index[n] = i;
+      id[n] = i + 7;
+      reward[n] = (float)i;
+      offsets[n + 1] = offsets[n] + response_length(i);
+      for (int64_t k = 0; k < response_length(i); ++k) {
+        tokens[offsets[n] + k] = (int32_t)(i + k);
+        logprob[offsets[n] + k] = (float)-(i + k);
+      }
+    }
+    io_test_path(path, folder, with_reward ? "reward.h5" : "plain.h5");
+    assert_ok(scores_file_write(world, path, "model.h5", &mine));
+    assert_ok(scores_file_read(path, 2, 6, &read));
+    assert_int_equal(read.samples, 6);
+    assert_true(read.has_reward == (with_reward != 0));
+    for (int64_t i = 0; i < 6; ++i) {
+      assert_int_equal(read.id[i], i + 9);
+      assert_int_equal(read.index[i], i + 2);
+      assert_int_equal(read.offsets[i + 1] - read.offsets[i], response_length(i + 2));
+      for (int64_t k = read.offsets[i]; k < read.offsets[i + 1]; ++k) {
+        assert_int_equal(read.tokens[k], i + 2 + k - read.offsets[i]);
+        assert_true(read.logprob[k] == (float)-read.tokens[k]);
+      }
+      if (with_reward) assert_true(read.reward[i] == (float)(i + 2));
+    }
+    scores_file_free(&read);
+    rollout_file_t rollout;
+    assert_error(rollout_file_read(path, 0, -1, NULL, &rollout), STATUS_DATA);
+  }
+  io_test_remove(folder);
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(rollouts_return_in_order),
+      cmocka_unit_test(no_samples_at_all),
+      cmocka_unit_test(scores_return),
+  };
+  return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
+}

@@ -1,0 +1,170 @@
+/* The run directory: its lock, EXIT, metrics.jsonl; and the small-file functions below it. */
+#define _GNU_SOURCE
+#include "mpi_test.h"
+
+#include "base/memory.h"
+#include "io/rundir.h"
+#include "io/rundir_lock.h"
+#include "io_test.h"
+
+#include <time.h>
+
+static bool lead(void) {
+  return comm_rank(mpi_test_world()) == 0;
+}
+
+static void second_job_is_refused(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], lock[FILE_MAX_PATH];
+  comm_t *world = mpi_test_world();
+  rundir_t *first, *second;
+  io_test_folder(folder);
+  io_test_path(path, folder, "a/run");
+  assert_ok(rundir_open(world, path, RUNDIR_NEW, &first));
+  assert_error(rundir_open(world, path, RUNDIR_CONTINUE, &second), STATUS_INPUT);
+  assert_null(second);
+  rundir_close(first);
+  assert_ok(comm_barrier(world));
+  assert_false(file_exists(io_test_path(lock, path, "lock")));
+  assert_ok(comm_barrier(world));
+  assert_ok(rundir_open(world, path, RUNDIR_NEW, &second));
+  assert_string_equal(rundir_path(second), path);
+  rundir_close(second);
+  /* Something that is no folder in the way. */
+  io_test_write(io_test_path(path, folder, "file"), "x");
+  assert_error(rundir_open(world, path, RUNDIR_NEW, &second), STATUS_DATA);
+  assert_error(rundir_open(world, io_test_path(path, folder, "file/below"), RUNDIR_NEW, &second),
+               STATUS_DATA);
+  io_test_remove(folder);
+}
+
+/* Writes a lock file as another job would have left it, AGE seconds ago. */
+static void leave_lock(const char *path, const char *text, time_t age) {
+  struct timespec times[2] = {{time(NULL) - age, 0}, {time(NULL) - age, 0}};
+  io_test_write(path, text);
+  assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+static void locks_of_dead_jobs_are_taken_over(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], host[256] = "", text[512];
+  rundir_lock_t lock;
+  io_test_folder(folder);
+  io_test_path(path, folder, "lock");
+  log_set_level(LOG_ERROR); /* the warnings are expected */
+  gethostname(host, sizeof host - 1);
+  if (comm_size(mpi_test_world()) == 1) {
+    /* This very process number, but started at another time: it has been given out again. */
+    snprintf(text, sizeof text, "host %s process %ld started 1\n", host, (long)getpid());
+    leave_lock(path, text, 0);
+    assert_ok(rundir_lock_take(path, &lock));
+    assert_ok(rundir_lock_renew(&lock));
+    /* Removed and taken by another: noticed, and not removed by us. */
+    unlink(path);
+    leave_lock(path, "host other process 5 started 7\n", 0);
+    assert_error(rundir_lock_renew(&lock), STATUS_INPUT);
+    rundir_lock_release(&lock);
+    assert_true(file_exists(path));
+    /* Another host: alive until it has been silent for long. */
+    assert_error(rundir_lock_take(path, &lock), STATUS_INPUT);
+    assert_error(rundir_lock_take(path, &lock), STATUS_INPUT);
+    leave_lock(path, "host other process 5 started 7\n", RUNDIR_STALE_SECONDS / 2);
+    assert_error(rundir_lock_take(path, &lock), STATUS_INPUT);
+    leave_lock(path, "host other process 5 started 7\n", RUNDIR_STALE_SECONDS + 5);
+    assert_ok(rundir_lock_take(path, &lock));
+    rundir_lock_release(&lock);
+    assert_false(file_exists(path));
+  }
+  log_set_level(LOG_INFO);
+  io_test_remove(folder);
+}
+
+static void used_directory_is_refused_for_a_new_run(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH];
+  comm_t *world = mpi_test_world();
+  rundir_t *rundir;
+  io_test_folder(folder);
+  assert_ok(rundir_open(world, folder, RUNDIR_NEW, &rundir));
+  assert_ok(rundir_metrics_append(rundir, "{\"step\":1}"));
+  rundir_close(rundir);
+  assert_error(rundir_open(world, folder, RUNDIR_NEW, &rundir), STATUS_INPUT);
+  assert_ok(rundir_open(world, folder, RUNDIR_CONTINUE, &rundir));
+  rundir_close(rundir);
+  io_test_remove(folder);
+}
+
+static void exit_file_is_seen_once(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  rundir_t *rundir;
+  bool seen;
+  io_test_folder(folder);
+  assert_ok(rundir_open(mpi_test_world(), folder, RUNDIR_NEW, &rundir));
+  io_test_write(io_test_path(path, folder, "EXIT"), "");
+  assert_ok(rundir_poll(rundir, &seen));
+  assert_true(seen == lead());
+  assert_ok(comm_barrier(mpi_test_world()));
+  assert_false(file_exists(path));
+  assert_ok(rundir_poll(rundir, &seen));
+  assert_false(seen);
+  rundir_close(rundir);
+  io_test_remove(folder);
+}
+
+static void later_metrics_are_dropped(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], *text;
+  rundir_t *rundir;
+  io_test_folder(folder);
+  io_test_path(path, folder, "metrics.jsonl");
+  assert_ok(rundir_open(mpi_test_world(), folder, RUNDIR_NEW, &rundir));
+  assert_ok(rundir_metrics_rewind(rundir, 5));
+  assert_ok(rundir_metrics_append(rundir, "{\"step\":1,\"a\":2}"));
+  assert_ok(rundir_metrics_append(rundir, "{\"step\": 2}"));
+  assert_ok(rundir_metrics_append(rundir, "{\"step\":3}"));
+  if (lead()) {
+    FILE *file = fopen(path, "a");
+    fputs("{\"step\":2,\"cut", file);
+    fclose(file);
+    assert_ok(rundir_metrics_rewind(rundir, 2));
+    assert_ok(rundir_metrics_append(rundir, "{\"step\":3,\"again\":1}"));
+    assert_ok(file_read(path, 4096, &text, NULL));
+    assert_string_equal(text, "{\"step\":1,\"a\":2}\n{\"step\": 2}\n{\"step\":3,\"again\":1}\n");
+    memory_free(text);
+  }
+  rundir_close(rundir);
+  io_test_remove(folder);
+}
+
+static void files_are_replaced_whole(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], *text;
+  size_t n;
+  io_test_folder(folder);
+  if (lead()) {
+    io_test_path(path, folder, "text");
+    assert_ok(file_replace(path, "first, longer", 13));
+    assert_ok(file_replace(path, "second", 6));
+    assert_ok(file_read(path, 100, &text, &n));
+    assert_int_equal(n, 6);
+    assert_string_equal(text, "second");
+    memory_free(text);
+    assert_error(file_read(path, 5, &text, &n), STATUS_DATA);
+    assert_error(file_read(folder, 5, &text, &n), STATUS_DATA);
+    assert_error(file_replace(io_test_path(path, folder, "none/text"), "x", 1), STATUS_DATA);
+  }
+  io_test_remove(folder);
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(second_job_is_refused),
+      cmocka_unit_test(locks_of_dead_jobs_are_taken_over),
+      cmocka_unit_test(used_directory_is_refused_for_a_new_run),
+      cmocka_unit_test(exit_file_is_seen_once),
+      cmocka_unit_test(later_metrics_are_dropped),
+      cmocka_unit_test(files_are_replaced_whole),
+  };
+  return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
+}

@@ -1,0 +1,112 @@
+/* The whole model in float on every device of this machine against plain double: cpu at each SIMD level that
+ * the processor has, and plain float. */
+#include "base/memory.h"
+#include "model/compare.h"
+#include "model/tiny.h"
+#include "mpi_test.h"
+#include "tensor/cpu/cpu.h"
+#include "tensor/plain/plain.h"
+
+/* Sums of a few hundred float products each; of the largest number of each tensor, and no less than SMALL of
+ * it (a bias on keys has no gradient). */
+static const double forward_tolerance = 1e-5, gradient_tolerance = 1e-4, small = 1e-2;
+
+static void compare_forward(tiny_t *tiny, tiny_t *oracle) {
+  double loss, oracle_loss, logprobs[64], oracle_logprobs[64], values[8], oracle_values[8];
+  assert_ok(tiny_loss(tiny, &loss, logprobs, values));
+  assert_ok(tiny_loss(oracle, &oracle_loss, oracle_logprobs, oracle_values));
+  compare_arrays("logprobs", logprobs, oracle_logprobs, oracle->n, 0.0, forward_tolerance);
+  compare_arrays("values", values, oracle_values, oracle->scalars, 0.0, forward_tolerance);
+  compare_arrays("loss", &loss, &oracle_loss, 1, 0.0, forward_tolerance);
+}
+
+static void compare_gradients(tiny_t *tiny, tiny_t *oracle) {
+  double loss, oracle_loss;
+  assert_ok(tiny_gradients(tiny, &loss));
+  assert_ok(tiny_gradients(oracle, &oracle_loss));
+  params_t *sets[3], *oracle_sets[3];
+  int32_t count = tiny_sets(tiny, sets);
+  assert_int_equal(tiny_sets(oracle, oracle_sets), count);
+  for (int32_t s = 0; s < count; s++)
+    for (int32_t i = 0; i < sets[s]->count; i++) {
+      if (!sets[s]->items[i].trainable) continue;
+      double *found = gradient_read(sets[s], i), *expected = gradient_read(oracle_sets[s], i);
+      compare_arrays(sets[s]->items[i].name, found, expected, sets[s]->items[i].elements, small,
+                     gradient_tolerance);
+      memory_free(found);
+      memory_free(expected);
+    }
+}
+
+static void check_options(device_t *device, const tiny_options_t *options) {
+  grid_t grid;
+  device_t *plain;
+  tiny_t tiny, oracle;
+  assert_ok(grid_create(mpi_test_world(), 1, 1, &grid));
+  assert_ok(plain_create(PLAIN_DOUBLE, false, &plain));
+  assert_ok(tiny_create(device, &grid, options, &tiny));
+  assert_ok(tiny_create(plain, &grid, options, &oracle));
+  compare_forward(&tiny, &oracle);
+  compare_gradients(&tiny, &oracle);
+  tiny_free(&tiny);
+  tiny_free(&oracle);
+  device_free(plain);
+  grid_free(&grid);
+}
+
+/* Frees DEVICE. */
+static void check_device(device_t *device) {
+  check_options(device,
+                &(tiny_options_t){.config = tiny_config(2, false, PROJECTOR_MLP2X_GELU), .mode = TRAIN_ALL});
+  check_options(device, &(tiny_options_t){.config = tiny_config(4, true, PROJECTOR_LINEAR),
+                                          .mode = TRAIN_ALL,
+                                          .recompute = true,
+                                          .largest_logits = 37 * 5});
+  check_options(device,
+                &(tiny_options_t){.config = tiny_config(1, false, PROJECTOR_LINEAR), .mode = TRAIN_LORA});
+  device_free(device);
+}
+
+/* A level that this processor lacks is skipped; the generic one is always there. */
+static void check_level(const char *level, bool always) {
+  device_t *device;
+  status_code_t status = cpu_create(2, level, &device);
+  if (status == STATUS_INPUT && !always) {
+    error_clear();
+    skip();
+  }
+  assert_ok(status);
+  check_device(device);
+}
+
+static void test_cpu_generic(void **state) {
+  (void)state;
+  check_level("generic", true);
+}
+
+static void test_cpu_avx2(void **state) {
+  (void)state;
+  check_level("avx2", false);
+}
+
+static void test_cpu_avx512(void **state) {
+  (void)state;
+  check_level("avx512", false);
+}
+
+static void test_plain_float(void **state) {
+  (void)state;
+  device_t *device;
+  assert_ok(plain_create(PLAIN_FLOAT, true, &device));
+  check_device(device);
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_cpu_generic),
+      cmocka_unit_test(test_cpu_avx2),
+      cmocka_unit_test(test_cpu_avx512),
+      cmocka_unit_test(test_plain_float),
+  };
+  return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
+}

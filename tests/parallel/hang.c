@@ -1,0 +1,71 @@
+/* Run by test_watchdog under mpirun: hang CASE TIMEOUT. Exits with 0 if nothing ends it before. */
+#include "base/log.h"
+#include "parallel/comm.h"
+#include "parallel/watchdog.h"
+#include "perf/perf.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A rank that never comes to the barrier that the others wait in. */
+static status_t absent(comm_t *world) {
+  if (comm_rank(world) == comm_size(world) - 1) {
+    for (;;)
+      pause();
+  }
+  perf_begin(REGION_BACKWARD);
+  TRY(comm_barrier(world));
+  perf_end(REGION_BACKWARD);
+  return STATUS_OK;
+}
+
+/* The same where the others wait inside MPI, in a call that does not look at our clock. */
+static status_t absent_from_split(comm_t *world) {
+  comm_t *part = NULL;
+  while (comm_rank(world) == 0)
+    pause();
+  TRY(comm_split(world, 0, 0, "part", &part));
+  comm_free(part);
+  return STATUS_OK;
+}
+
+/* Every rank waits for something that is not MPI: a wait marked by hand. */
+static status_t stuck(comm_t *world) {
+  watchdog_enter("something that never comes");
+  while (comm_size(world) > 0)
+    pause();
+  watchdog_leave();
+  return STATUS_OK;
+}
+
+/* Many short waits, which together last longer than the timeout, are no reason to stop. */
+static status_t busy(comm_t *world, double seconds) {
+  bool late = false;
+  for (double end = perf_now() + seconds; !late;) {
+    watchdog_enter("outer");
+    TRY(comm_any(world, perf_now() > end, &late));
+    watchdog_leave();
+  }
+  return STATUS_OK;
+}
+
+static status_t run(comm_t *world, const char *name, double timeout) {
+  TRY(watchdog_start(world, timeout));
+  if (strcmp(name, "absent") == 0) TRY(absent(world));
+  if (strcmp(name, "absent_from_split") == 0) TRY(absent_from_split(world));
+  if (strcmp(name, "stuck") == 0) TRY(stuck(world));
+  if (strcmp(name, "busy") == 0) TRY(busy(world, 2 * timeout));
+  watchdog_stop();
+  return STATUS_OK;
+}
+
+int main(int argc, char **argv) {
+  comm_t *world = NULL;
+  if (comm_init(&argc, &argv, &world) != STATUS_OK || argc != 3) return 1;
+  log_set_rank(comm_rank(world), comm_size(world));
+  status_code_t status = run(world, argv[1], atof(argv[2]));
+  if (status != STATUS_OK) comm_abort(1);
+  comm_finish(world);
+  return 0;
+}

@@ -1,0 +1,149 @@
+#include "perf/perf.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <string.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static void spin(double seconds) {
+  double end = perf_now() + seconds;
+  while (perf_now() < end) {
+  }
+}
+
+static void time_goes_to_the_innermost_region(void **state) {
+  (void)state;
+  perf_counter_t c[REGION_COUNT];
+  perf_reset();
+  double start = perf_now();
+  perf_begin(REGION_FORWARD);
+  spin(0.004);
+  perf_begin(REGION_TOWER);
+  spin(0.008);
+  perf_end(REGION_TOWER);
+  perf_end(REGION_FORWARD);
+  double elapsed = perf_now() - start;
+  perf_snapshot(c);
+  assert_true(c[REGION_FORWARD].seconds >= 0.004);
+  assert_true(c[REGION_TOWER].seconds >= 0.008);
+  assert_true(c[REGION_FORWARD].seconds + c[REGION_TOWER].seconds <= elapsed + 1e-9);
+  assert_int_equal(c[REGION_FORWARD].count, 1);
+  assert_int_equal(c[REGION_TOWER].count, 1);
+}
+
+/* The regions' times add up to the time since the reset, open regions included. */
+static void no_time_is_lost(void **state) {
+  (void)state;
+  perf_counter_t c[REGION_COUNT];
+  double before = perf_now();
+  perf_reset();
+  double after = perf_now();
+  spin(0.002);
+  perf_begin(REGION_DECODE);
+  for (int i = 0; i < 100; i++) {
+    perf_begin(REGION_EXCHANGE);
+    perf_end(REGION_EXCHANGE);
+  }
+  double early = perf_now();
+  perf_snapshot(c);
+  double late = perf_now();
+  double sum = 0;
+  for (int i = 0; i < REGION_COUNT; i++)
+    sum += c[i].seconds;
+  assert_true(sum >= early - after - 1e-9 && sum <= late - before + 1e-9);
+  assert_true(c[REGION_OTHER].seconds >= 0.002);
+  assert_int_equal(c[REGION_EXCHANGE].count, 100);
+  perf_end(REGION_DECODE);
+}
+
+static void work_goes_to_the_innermost_region(void **state) {
+  (void)state;
+  perf_counter_t c[REGION_COUNT];
+  perf_reset();
+  perf_flops(1);
+  perf_begin(REGION_BACKWARD);
+  perf_flops(10);
+  perf_bytes(20);
+  perf_tokens(30);
+  perf_begin(REGION_REDUCE);
+  assert_int_equal(perf_region(), REGION_REDUCE);
+  perf_comm(40, 0.5);
+  perf_end(REGION_REDUCE);
+  perf_flops(10);
+  perf_end(REGION_BACKWARD);
+  assert_int_equal(perf_region(), REGION_OTHER);
+  perf_snapshot(c);
+  assert_true(c[REGION_OTHER].flops == 1);
+  assert_true(c[REGION_BACKWARD].flops == 20);
+  assert_true(c[REGION_BACKWARD].bytes == 20);
+  assert_true(c[REGION_BACKWARD].tokens == 30);
+  assert_true(c[REGION_BACKWARD].comm_bytes == 0);
+  assert_true(c[REGION_REDUCE].comm_bytes == 40);
+  assert_true(c[REGION_REDUCE].comm_seconds == 0.5);
+}
+
+/* A function that returned early on an error left its regions open. */
+static void leaving_a_region_leaves_those_inside(void **state) {
+  (void)state;
+  perf_reset();
+  perf_begin(REGION_EVALUATE);
+  perf_begin(REGION_PREFILL);
+  perf_begin(REGION_TOWER);
+  perf_end(REGION_EVALUATE);
+  assert_int_equal(perf_region(), REGION_OTHER);
+  perf_end(REGION_TOWER); /* was not open: nothing happens */
+  assert_int_equal(perf_region(), REGION_OTHER);
+}
+
+static void *decode(void *unused) {
+  (void)unused;
+  for (int i = 0; i < 1000; i++)
+    perf_thread(REGION_IMAGE_DECODE, 0.25, 2);
+  return NULL;
+}
+
+static void helper_threads_add_beside_the_main_thread(void **state) {
+  (void)state;
+  perf_counter_t c[REGION_COUNT];
+  pthread_t threads[4];
+  perf_reset();
+  for (int i = 0; i < 4; i++)
+    assert_int_equal(pthread_create(&threads[i], NULL, decode, NULL), 0);
+  for (int i = 0; i < 4; i++)
+    pthread_join(threads[i], NULL);
+  perf_snapshot(c);
+  assert_int_equal(c[REGION_IMAGE_DECODE].count, 4000);
+  assert_true(c[REGION_IMAGE_DECODE].thread_seconds == 1000);
+  assert_true(c[REGION_IMAGE_DECODE].bytes == 8000);
+  assert_true(c[REGION_IMAGE_DECODE].seconds == 0);
+  perf_reset();
+  perf_snapshot(c);
+  assert_int_equal(c[REGION_IMAGE_DECODE].count, 0);
+}
+
+static void every_region_has_a_name_of_its_own(void **state) {
+  (void)state;
+  for (int i = 0; i < REGION_COUNT; i++) {
+    assert_non_null(perf_region_name((region_t)i));
+    for (int j = 0; j < i; j++)
+      assert_string_not_equal(perf_region_name((region_t)i), perf_region_name((region_t)j));
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(time_goes_to_the_innermost_region),
+      cmocka_unit_test(no_time_is_lost),
+      cmocka_unit_test(work_goes_to_the_innermost_region),
+      cmocka_unit_test(leaving_a_region_leaves_those_inside),
+      cmocka_unit_test(helper_threads_add_beside_the_main_thread),
+      cmocka_unit_test(every_region_has_a_name_of_its_own),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,181 @@
+/* Drawing tokens from the rows of a forward pass, split over tp = number of ranks, against sorted rows of the
+ * whole model on the host. */
+#include "base/memory.h"
+#include "model/tiny.h"
+#include "mpi_test.h"
+#include "rollout/oracle.h"
+#include "tensor/plain/plain.h"
+
+#include <math.h>
+
+static const double tolerance = 1e-10;
+
+enum { ROWS = 9 };
+
+typedef struct {
+  comm_t *self;
+  grid_t grid, alone;
+  device_t *device;
+  tiny_t split, whole;
+} fixture_t;
+
+static status_t forward(tiny_t *tiny) {
+  pass_images_t images = {.count = 2, .patches = tiny->patches};
+  return pass_forward(tiny->pass, &tiny->role, &tiny->packed, &images, false, NULL, NULL);
+}
+
+/* SILENT: the head is zero, so all tokens are equally likely. */
+static void set_up(fixture_t *f, int64_t largest_logits, bool silent) {
+  comm_t *world = mpi_test_world();
+  const tiny_options_t options = {.config = tiny_config(2, false, PROJECTOR_LINEAR),
+                                  .mode = TRAIN_LORA,
+                                  .largest_logits = largest_logits};
+  assert_ok(comm_split(world, comm_rank(world), 0, "self", &f->self));
+  assert_ok(grid_create(world, comm_size(world), 1, &f->grid));
+  assert_ok(grid_create(f->self, 1, 1, &f->alone));
+  assert_ok(plain_create(PLAIN_DOUBLE, true, &f->device));
+  tiny_t *both[] = {&f->split, &f->whole};
+  for (int i = 0; i < 2; i++) {
+    assert_ok(tiny_create(f->device, i == 0 ? &f->grid : &f->alone, &options, both[i]));
+    params_t *params = &both[i]->base.params;
+    int32_t head = both[i]->base.lm_head;
+    double *zero;
+    assert_ok(memory_alloc(&zero, ARENA_OTHER, (size_t)params->items[head].elements, sizeof *zero));
+    if (silent) assert_ok(param_write(params, head, DTYPE_F64, zero));
+    memory_free(zero);
+    assert_ok(forward(both[i]));
+  }
+}
+
+static void tear_down(fixture_t *f) {
+  tiny_free(&f->split);
+  tiny_free(&f->whole);
+  device_free(f->device);
+  grid_free(&f->alone);
+  grid_free(&f->grid);
+  comm_free(f->self);
+}
+
+/* Draws for ROWS rows at once and compares each with the oracle. */
+static void check(fixture_t *f, const sampler_options_t *options, int32_t most_rows) {
+  int32_t rows[ROWS], positions[ROWS], tokens[ROWS];
+  int64_t samples[ROWS];
+  double logprobs[ROWS], entropies[ROWS];
+  sampler_t *sampler;
+  for (int32_t i = 0; i < ROWS; i++) {
+    rows[i] = (i * 5 + 2) % f->whole.packed.offsets[5];
+    positions[i] = 3 * i;
+    samples[i] = ((int64_t)i << 33) + 7 - i; /* both halves of the key count */
+  }
+  assert_ok(sampler_create(f->split.pass, f->device, &f->grid, &f->split.base, options, most_rows, &sampler));
+  assert_ok(sampler_draw(sampler, ROWS, rows, samples, positions, tokens, logprobs, entropies));
+  sampler_free(sampler);
+  for (int32_t i = 0; i < ROWS; i++) {
+    double logits[ORACLE_VOCAB_MAX];
+    oracle_row_t row;
+    assert_ok(oracle_logits(f->whole.pass, &f->whole.base, rows[i], logits));
+    oracle_row(options, logits, f->whole.base.config.vocab, &row);
+    assert_int_equal(tokens[i], oracle_draw(options, &row, samples[i], positions[i]));
+    assert_true(fabs(logprobs[i] - row.logprob[tokens[i]]) <= tolerance);
+    assert_true(fabs(entropies[i] - row.entropy) <= tolerance);
+  }
+}
+
+/* All ways of cutting the distribution. */
+static void check_cuts(fixture_t *f, int32_t most_rows) {
+  static const int32_t top_k[] = {0, 1, 2, 5, 36, 37, 1000};
+  static const double top_p[] = {1.0, 0.999, 0.9, 0.5, 0.2, 1e-6};
+  static const double temperatures[] = {1.0, 0.7, 3.0};
+  for (size_t k = 0; k < sizeof top_k / sizeof *top_k; k++)
+    for (size_t p = 0; p < sizeof top_p / sizeof *top_p; p++)
+      check(
+          f,
+          &(sampler_options_t){
+              .temperature = temperatures[(k + p) % 3], .top_p = top_p[p], .top_k = top_k[k], .seed = 5 + k},
+          most_rows);
+}
+
+static void test_cuts_against_sorting(void **state) {
+  (void)state;
+  fixture_t f;
+  set_up(&f, 0, false);
+  check_cuts(&f, ROWS);
+  tear_down(&f);
+}
+
+static void test_few_rows_at_a_time(void **state) {
+  (void)state;
+  fixture_t f;
+  set_up(&f, 100, false); /* the pass itself takes two rows of logits at a time */
+  check(&f, &(sampler_options_t){.temperature = 1.0, .top_p = 0.8, .top_k = 9, .seed = 3}, ROWS);
+  check(&f, &(sampler_options_t){.temperature = 1.0, .top_p = 1.0, .seed = 3}, 1);
+  tear_down(&f);
+}
+
+static void test_greedy(void **state) {
+  (void)state;
+  fixture_t f;
+  set_up(&f, 0, false);
+  /* Temperature and cuts mean nothing to it. */
+  check(&f, &(sampler_options_t){.greedy = true, .temperature = 0.1, .top_p = 0.3, .top_k = 2}, ROWS);
+  tear_down(&f);
+}
+
+static void test_ties_are_kept_together(void **state) {
+  (void)state;
+  fixture_t f;
+  set_up(&f, 0, true);
+  check_cuts(&f, ROWS);
+  check(&f, &(sampler_options_t){.greedy = true}, ROWS);
+  tear_down(&f);
+}
+
+static void test_seeds_and_samples_differ(void **state) {
+  (void)state;
+  fixture_t f;
+  set_up(&f, 0, true);
+  int32_t rows[ROWS] = {0}, positions[ROWS] = {0}, tokens[2][ROWS], differ[3] = {0};
+  int64_t samples[ROWS];
+  double logprobs[ROWS], entropies[ROWS];
+  for (int32_t i = 0; i < ROWS; i++)
+    samples[i] = i;
+  for (uint64_t seed = 0; seed < 2; seed++) {
+    const sampler_options_t options = {.temperature = 1.0, .top_p = 1.0, .seed = seed};
+    sampler_t *sampler;
+    assert_ok(sampler_create(f.split.pass, f.device, &f.grid, &f.split.base, &options, ROWS, &sampler));
+    assert_ok(sampler_draw(sampler, ROWS, rows, samples, positions, tokens[seed], logprobs, entropies));
+    sampler_free(sampler);
+  }
+  for (int32_t i = 1; i < ROWS; i++) {
+    differ[0] += tokens[0][i] != tokens[0][0];
+    differ[1] += tokens[1][i] != tokens[0][i];
+    assert_true(fabs(logprobs[i] + log(37.0)) <= tolerance);
+    assert_true(fabs(entropies[i] - log(37.0)) <= tolerance);
+  }
+  assert_true(differ[0] > 0 && differ[1] > 0);
+  tear_down(&f);
+}
+
+static void test_walk(void **state) {
+  (void)state;
+  double histogram[256] = {[3] = 2.0, [7] = 1.0, [200] = 4.0}, reached = 0.0;
+  assert_int_equal(sampler_walk(histogram, 4.0, &reached), 200);
+  assert_true(reached == 0.0);
+  assert_int_equal(sampler_walk(histogram, 4.5, &reached), 7);
+  assert_true(reached == 4.0);
+  reached = 0.0;
+  assert_int_equal(sampler_walk(histogram, 100.0, &reached), 3); /* never reached: the lowest */
+  assert_true(reached == 5.0);
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_walk),
+      cmocka_unit_test(test_cuts_against_sorting),
+      cmocka_unit_test(test_few_rows_at_a_time),
+      cmocka_unit_test(test_greedy),
+      cmocka_unit_test(test_ties_are_kept_together),
+      cmocka_unit_test(test_seeds_and_samples_differ),
+  };
+  return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
+}

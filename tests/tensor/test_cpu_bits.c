@@ -1,0 +1,466 @@
+/* What the cpu device promises beyond accuracy: the same bits on any number of threads, for a row alone and
+ * for the same row in a batch, for a decoded position and for the same position in a packed sequence; and the
+ * ids that plain double samples. */
+#include "base/random.h"
+#include "tensor/cpu/cpu.h"
+#include "tensor/ops.h"
+#include "tensor/plain/plain.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { THREADS = 3 };
+
+#define OK(expr) assert_int_equal((expr), STATUS_OK)
+
+static device_t *device_new(int threads) {
+  device_t *device = NULL;
+  OK(cpu_create(threads, NULL, &device));
+  return device;
+}
+
+/* N normal numbers of stream SEED; on the host. */
+static float *normal_new(uint64_t seed, int64_t n) {
+  float *values = NULL;
+  random_stream_t stream = random_stream(seed, RANDOM_TEST, 0);
+  OK(memory_alloc(&values, ARENA_OTHER, (size_t)n, sizeof *values));
+  for (int64_t i = 0; i < n; i++)
+    values[i] = (float)random_normal(&stream);
+  return values;
+}
+
+/* N numbers on DEVICE: normal ones of stream SEED, or zeros for seed 0. */
+static real_t *real_new(device_t *device, uint64_t seed, int64_t n) {
+  real_t *real = NULL;
+  OK(real_alloc(device, ARENA_OTHER, (size_t)n, &real));
+  if (seed == 0) {
+    OK(OP(device, fill_real, n, 0.0, real));
+    return real;
+  }
+  float *values = normal_new(seed, n);
+  OK(real_upload(device, real, values, DTYPE_F32, (size_t)n));
+  memory_free(values);
+  return real;
+}
+
+static wide_t *wide_new(device_t *device, int64_t n) {
+  wide_t *wide = NULL;
+  OK(wide_alloc(device, ARENA_OTHER, (size_t)n, &wide));
+  OK(OP(device, fill_wide, n, 0.0, wide));
+  return wide;
+}
+
+static index_t *index_new(device_t *device, const int32_t *values, int64_t n) {
+  index_t *index = NULL;
+  OK(index_alloc(device, ARENA_OTHER, (size_t)n, &index));
+  OK(index_upload(device, index, values, (size_t)n));
+  return index;
+}
+
+static float *real_get(device_t *device, const real_t *from, int64_t n) {
+  float *values = NULL;
+  OK(memory_alloc(&values, ARENA_OTHER, (size_t)n, sizeof *values));
+  OK(real_download(device, values, DTYPE_F32, from, (size_t)n));
+  OK(device_synchronize(device));
+  return values;
+}
+
+static float *wide_get(device_t *device, const wide_t *from, int64_t n) {
+  float *values = NULL;
+  OK(memory_alloc(&values, ARENA_OTHER, (size_t)n, sizeof *values));
+  OK(wide_download(device, values, DTYPE_F32, from, (size_t)n));
+  OK(device_synchronize(device));
+  return values;
+}
+
+/* Runs an operation on fresh inputs of DEVICE and returns its results (*n floats) on the host. */
+typedef float *(*scenario_t)(device_t *device, int64_t *n);
+
+static void expect_same_on_threads(scenario_t scenario) {
+  device_t *one = device_new(1);
+  int64_t n = 0;
+  float *expected = scenario(one, &n);
+  for (int threads = 2; threads <= THREADS; threads++) {
+    device_t *several = device_new(threads);
+    float *found = scenario(several, &n);
+    assert_memory_equal(found, expected, (size_t)n * sizeof *found);
+    memory_free(found);
+    device_free(several);
+  }
+  memory_free(expected);
+  device_free(one);
+}
+
+/* c (m, n) = a b^T for weights (n, k), in the device's memory. */
+static real_t *multiply(device_t *device, int64_t m, int64_t n, int64_t k, const real_t *a, const real_t *b) {
+  real_t *c = real_new(device, 0, m * n);
+  op_gemm_t op = {.trans_b = true,
+                  .m = m,
+                  .n = n,
+                  .k = k,
+                  .a = a,
+                  .lda = k,
+                  .b = b,
+                  .ldb = k,
+                  .c = c,
+                  .ldc = n,
+                  .alpha = 1.0};
+  OK(OP(device, gemm, &op));
+  return c;
+}
+
+static float *scenario_gemm(device_t *device, int64_t *n) {
+  enum { M = 301, N = 203, K = 517 };
+  real_t *a = real_new(device, 1, M * K), *b = real_new(device, 2, N * K);
+  real_t *c = multiply(device, M, N, K, a, b);
+  *n = M * N;
+  float *result = real_get(device, c, *n);
+  device_release(device, a);
+  device_release(device, b);
+  device_release(device, c);
+  return result;
+}
+
+/* Gradient of a weight: a^T b added to c. */
+static float *scenario_gemm_gradient(device_t *device, int64_t *n) {
+  enum { M = 150, N = 97, K = 803 };
+  real_t *a = real_new(device, 1, K * M), *b = real_new(device, 2, K * N);
+  wide_t *c = wide_new(device, M * N);
+  op_gemm_t op = {.trans_a = true,
+                  .m = M,
+                  .n = N,
+                  .k = K,
+                  .a = a,
+                  .lda = M,
+                  .b = b,
+                  .ldb = N,
+                  .c = c,
+                  .ldc = N,
+                  .c_wide = true,
+                  .alpha = 0.7,
+                  .beta = 1.0};
+  OK(OP(device, gemm, &op));
+  OK(OP(device, gemm, &op));
+  *n = M * N;
+  float *result = wide_get(device, c, *n);
+  device_release(device, a);
+  device_release(device, b);
+  device_release(device, c);
+  return result;
+}
+
+static float *scenario_rmsnorm_backward(device_t *device, int64_t *n) {
+  enum { ROWS = 1000, COLS = 130 };
+  real_t *x = real_new(device, 1, ROWS * COLS), *weight = real_new(device, 2, COLS);
+  real_t *dy = real_new(device, 3, ROWS * COLS), *y = real_new(device, 0, ROWS * COLS);
+  wide_t *rstd = wide_new(device, ROWS), *dweight = wide_new(device, COLS);
+  op_rmsnorm_t forward = {
+      .rows = ROWS, .cols = COLS, .x = x, .weight = weight, .eps = 1e-5, .y = y, .rstd = rstd};
+  OK(OP(device, rmsnorm, &forward));
+  op_rmsnorm_backward_t backward = {.rows = ROWS,
+                                    .cols = COLS,
+                                    .x = x,
+                                    .weight = weight,
+                                    .dy = dy,
+                                    .rstd = rstd,
+                                    .dx = y,
+                                    .dweight = dweight};
+  OK(OP(device, rmsnorm_backward, &backward));
+  *n = COLS;
+  float *result = wide_get(device, dweight, *n);
+  void *all[] = {x, weight, dy, y, rstd, dweight};
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+    device_release(device, all[i]);
+  return result;
+}
+
+static float *scenario_embedding_backward(device_t *device, int64_t *n) {
+  enum { ROWS = 4000, COLS = 96, COUNT = 50 };
+  int32_t tokens[ROWS];
+  for (int32_t i = 0; i < ROWS; i++)
+    tokens[i] = (i * 37) % (COUNT + 5);
+  index_t *index = index_new(device, tokens, ROWS);
+  real_t *dy = real_new(device, 3, ROWS * COLS);
+  wide_t *dweight = wide_new(device, COUNT * COLS);
+  op_embedding_backward_t op = {
+      .rows = ROWS, .cols = COLS, .begin = 2, .count = COUNT, .tokens = index, .dy = dy, .dweight = dweight};
+  OK(OP(device, embedding_backward, &op));
+  *n = COUNT * COLS;
+  float *result = wide_get(device, dweight, *n);
+  device_release(device, index);
+  device_release(device, dy);
+  device_release(device, dweight);
+  return result;
+}
+
+static float *scenario_sum_squares(device_t *device, int64_t *n) {
+  enum { COUNT = 1000003 };
+  real_t *x = real_new(device, 5, COUNT);
+  wide_t *wide = wide_new(device, COUNT), *sum = wide_new(device, 1);
+  OK(OP(device, widen, COUNT, x, wide));
+  OK(OP(device, sum_squares, COUNT, wide, sum));
+  *n = 1;
+  float *result = wide_get(device, sum, 1);
+  assert_true(fabs((double)*result / COUNT - 1.0) < 0.01);
+  device_release(device, x);
+  device_release(device, wide);
+  device_release(device, sum);
+  return result;
+}
+
+static float *scenario_sum_periodic(device_t *device, int64_t *n) {
+  enum { ROWS = 3001, COLS = 77, PERIOD = 3 };
+  real_t *x = real_new(device, 5, ROWS * COLS);
+  wide_t *sums = wide_new(device, PERIOD * COLS);
+  op_sum_periodic_t op = {.rows = ROWS, .cols = COLS, .period = PERIOD, .x = x, .ldx = COLS, .sums = sums};
+  OK(OP(device, sum_periodic, &op));
+  *n = PERIOD * COLS;
+  float *result = wide_get(device, sums, *n);
+  device_release(device, x);
+  device_release(device, sums);
+  return result;
+}
+
+enum { HEADS = 4, KV_HEADS = 2, D = 24, WIDTH = HEADS * D, KV_WIDTH = KV_HEADS * D };
+static const int32_t attention_offsets[] = {0, 70, 71, 350};
+enum { SEQUENCES = 3, TOKENS = 350 };
+
+typedef struct {
+  index_t *offsets;
+  real_t *q, *k, *v, *out, *dout, *dq, *dk, *dv;
+  wide_t *lse;
+  op_attention_t op;
+} attention_case_t;
+
+static attention_case_t attention_new(device_t *device) {
+  attention_case_t c = {.offsets = index_new(device, attention_offsets, SEQUENCES + 1),
+                        .q = real_new(device, 1, TOKENS * WIDTH),
+                        .k = real_new(device, 2, TOKENS * KV_WIDTH),
+                        .v = real_new(device, 3, TOKENS * KV_WIDTH),
+                        .out = real_new(device, 0, TOKENS * WIDTH),
+                        .dout = real_new(device, 4, TOKENS * WIDTH),
+                        .dq = real_new(device, 0, TOKENS * WIDTH),
+                        .dk = real_new(device, 0, TOKENS * KV_WIDTH),
+                        .dv = real_new(device, 0, TOKENS * KV_WIDTH),
+                        .lse = wide_new(device, TOKENS * HEADS)};
+  c.op = (op_attention_t){.sequences = SEQUENCES,
+                          .offsets_host = attention_offsets,
+                          .offsets = c.offsets,
+                          .heads = HEADS,
+                          .kv_heads = KV_HEADS,
+                          .head_size = D,
+                          .q = c.q,
+                          .k = c.k,
+                          .v = c.v,
+                          .ldq = WIDTH,
+                          .ldkv = KV_WIDTH,
+                          .ldo = WIDTH,
+                          .scale = 0.2,
+                          .causal = true,
+                          .out = c.out,
+                          .lse = c.lse};
+  OK(OP(device, attention, &c.op));
+  return c;
+}
+
+static void attention_release(device_t *device, attention_case_t *c) {
+  void *all[] = {c->offsets, c->q, c->k, c->v, c->out, c->dout, c->dq, c->dk, c->dv, c->lse};
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+    device_release(device, all[i]);
+}
+
+static float *scenario_attention(device_t *device, int64_t *n) {
+  attention_case_t c = attention_new(device);
+  *n = TOKENS * WIDTH;
+  float *result = real_get(device, c.out, *n);
+  attention_release(device, &c);
+  return result;
+}
+
+static float *scenario_attention_backward(device_t *device, int64_t *n) {
+  attention_case_t c = attention_new(device);
+  op_attention_backward_t op = {.forward = c.op, .dout = c.dout, .dq = c.dq, .dk = c.dk, .dv = c.dv};
+  OK(OP(device, attention_backward, &op));
+  *n = TOKENS * KV_WIDTH;
+  float *result = real_get(device, c.dk, *n);
+  attention_release(device, &c);
+  return result;
+}
+
+static void test_threads(void **context) {
+  (void)context;
+  expect_same_on_threads(scenario_gemm);
+  expect_same_on_threads(scenario_gemm_gradient);
+  expect_same_on_threads(scenario_rmsnorm_backward);
+  expect_same_on_threads(scenario_embedding_backward);
+  expect_same_on_threads(scenario_sum_squares);
+  expect_same_on_threads(scenario_sum_periodic);
+  expect_same_on_threads(scenario_attention);
+  expect_same_on_threads(scenario_attention_backward);
+}
+
+/* Rows of a product have the same bits however many are computed together. */
+static void test_row_alone(void **context) {
+  enum { M = 131, N = 77, K = 600 };
+  (void)context;
+  device_t *device = device_new(2);
+  real_t *a = real_new(device, 1, M * K), *b = real_new(device, 2, N * K);
+  real_t *whole = multiply(device, M, N, K, a, b);
+  float *expected = real_get(device, whole, M * N);
+  const int64_t counts[] = {1, 2, 5, 16, 33};
+  for (int i = 0; i < 5; i++) {
+    int64_t first = 7 * i;
+    real_t *part = multiply(device, counts[i], N, K, real_at(device, a, first * K), b);
+    float *found = real_get(device, part, counts[i] * N);
+    assert_memory_equal(found, expected + first * N, (size_t)(counts[i] * N) * sizeof *found);
+    memory_free(found);
+    device_release(device, part);
+  }
+  memory_free(expected);
+  device_release(device, whole);
+  device_release(device, a);
+  device_release(device, b);
+  device_free(device);
+}
+
+/* The last sequence's every third position, decoded against a paged cache, has the bits that packed attention
+ * gave. */
+static void test_decoded_position(void **context) {
+  enum { PAGE = 16, FIRST = 71, LENGTH = TOKENS - FIRST, PAGES = (LENGTH + PAGE - 1) / PAGE };
+  (void)context;
+  device_t *device = device_new(2);
+  attention_case_t c = attention_new(device);
+  float *expected = real_get(device, c.out, TOKENS * WIDTH);
+  real_t *k_cache = real_new(device, 0, PAGES * PAGE * KV_WIDTH);
+  real_t *v_cache = real_new(device, 0, PAGES * PAGE * KV_WIDTH);
+  real_t *out = real_new(device, 0, WIDTH);
+  int32_t slots[LENGTH], pages[PAGES];
+  for (int32_t i = 0; i < PAGES; i++)
+    pages[i] = (i * 7) % PAGES; /* PAGES is 18: 7 is coprime */
+  for (int32_t i = 0; i < LENGTH; i++)
+    slots[i] = pages[i / PAGE] * PAGE + i % PAGE;
+  index_t *slot_index = index_new(device, slots, LENGTH), *page_index = index_new(device, pages, PAGES);
+  op_cache_write_t write = {.rows = LENGTH,
+                            .kv_heads = KV_HEADS,
+                            .head_size = D,
+                            .page_size = PAGE,
+                            .k = real_at(device, c.k, FIRST * KV_WIDTH),
+                            .v = real_at(device, c.v, FIRST * KV_WIDTH),
+                            .ldkv = KV_WIDTH,
+                            .slots = slot_index,
+                            .k_cache = k_cache,
+                            .v_cache = v_cache};
+  OK(OP(device, cache_write, &write));
+  for (int32_t position = 0; position < LENGTH; position += 3) {
+    int32_t length = position + 1;
+    index_t *length_index = index_new(device, &length, 1);
+    op_attention_paged_t op = {.rows = 1,
+                               .heads = HEADS,
+                               .kv_heads = KV_HEADS,
+                               .head_size = D,
+                               .page_size = PAGE,
+                               .max_pages = PAGES,
+                               .q = real_at(device, c.q, (FIRST + position) * WIDTH),
+                               .ldq = WIDTH,
+                               .k_cache = k_cache,
+                               .v_cache = v_cache,
+                               .pages = page_index,
+                               .lengths = length_index,
+                               .scale = 0.2,
+                               .out = out,
+                               .ldo = WIDTH};
+    OK(OP(device, attention_paged, &op));
+    float *found = real_get(device, out, WIDTH);
+    assert_memory_equal(found, expected + (FIRST + position) * WIDTH, WIDTH * sizeof *found);
+    memory_free(found);
+    device_release(device, length_index);
+  }
+  memory_free(expected);
+  void *all[] = {k_cache, v_cache, out, slot_index, page_index};
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+    device_release(device, all[i]);
+  attention_release(device, &c);
+  device_free(device);
+}
+
+/* Ids sampled on DEVICE from (rows, count) logits, ids of the shard starting at BEGIN. */
+static void sample_ids(device_t *device, int64_t rows, int64_t count, int64_t begin, int32_t *ids,
+                       float *values) {
+  real_t *logits = real_new(device, 9, rows * count);
+  wide_t *wide = wide_new(device, rows * count), *value = wide_new(device, rows);
+  OK(OP(device, widen, rows * count, logits, wide));
+  int32_t samples[64], positions[32];
+  assert_true(rows <= 32);
+  for (int32_t r = 0; r < 32; r++) {
+    samples[2 * r] = 1000003 * r;
+    samples[2 * r + 1] = r % 3;
+    positions[r] = 17 * r;
+  }
+  index_t *sample_index = index_new(device, samples, 2 * rows),
+          *position_index = index_new(device, positions, rows);
+  index_t *id = index_new(device, positions, rows);
+  op_sample_t op = {
+      .shard = {.rows = rows, .ld = count, .begin = begin, .count = count, .logits = wide, .scale = 1.25},
+      .seed = 0x123456789abcdefull,
+      .samples = sample_index,
+      .positions = position_index,
+      .value = value,
+      .id = id};
+  OK(OP(device, sample, &op));
+  OK(index_download(device, ids, id, (size_t)rows));
+  OK(wide_download(device, values, DTYPE_F32, value, (size_t)rows));
+  OK(device_synchronize(device));
+  void *all[] = {logits, wide, value, sample_index, position_index, id};
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+    device_release(device, all[i]);
+}
+
+/* Fast noise picks the ids that noise in double picks, on each level. */
+static void test_samples(void **context) {
+  enum { ROWS = 32, COUNT = 3001, BEGIN = 40000 };
+  (void)context;
+  const char *const levels[] = {"generic", "avx2", "avx512"};
+  int32_t expected[ROWS], found[ROWS];
+  float expected_value[ROWS], found_value[ROWS];
+  device_t *oracle = NULL;
+  OK(plain_create(PLAIN_DOUBLE, false, &oracle));
+  sample_ids(oracle, ROWS, COUNT, BEGIN, expected, expected_value);
+  device_free(oracle);
+  for (int i = 0; i < 3; i++) {
+    device_t *device = NULL;
+    if (cpu_create(2, levels[i], &device) != STATUS_OK) {
+      error_clear();
+      continue;
+    }
+    sample_ids(device, ROWS, COUNT, BEGIN, found, found_value);
+    assert_memory_equal(found, expected, sizeof found);
+    for (int r = 0; r < ROWS; r++)
+      assert_true(fabsf(found_value[r] - expected_value[r]) < 1e-5f);
+    device_free(device);
+  }
+}
+
+static void test_levels(void **context) {
+  (void)context;
+  device_t *device = NULL;
+  assert_int_equal(cpu_create(1, "sse9", &device), STATUS_INPUT);
+  assert_null(device);
+  error_clear();
+  OK(cpu_create(1, "generic", &device));
+  assert_string_equal(device->detail, "generic");
+  device_free(device);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_levels),    cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_row_alone), cmocka_unit_test(test_decoded_position),
+      cmocka_unit_test(test_samples),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

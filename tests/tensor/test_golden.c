@@ -1,0 +1,394 @@
+/* The plain device in double against values that PyTorch and transformers computed (golden/make_golden.py).
+ */
+#include "tensor/golden_file.h"
+#include "tensor/ops.h"
+#include "tensor/plain/plain.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+/* The file has twelve digits. transformers computes its RMSNorm and rotary angles in float whatever the type
+ * of the model: the latter are off by up to half a unit in the last place of an angle of some hundred
+ * radians. */
+static const double exact = 1e-10, float_norm = 1e-6, float_angle = 5e-5;
+
+enum { BLOCKS_MAX = 32 };
+
+typedef struct {
+  golden_t golden;
+  device_t *device;
+  void *blocks[BLOCKS_MAX];
+  int block_count;
+} fixture_t;
+
+static void ok(status_code_t status) {
+  if (status != STATUS_OK) fail_msg("%s", error_message());
+}
+
+static int start(void **state) {
+  static fixture_t fixture;
+  golden_read(TEST_SOURCE_DIR "/tensor/golden/ops.txt", &fixture.golden);
+  ok(plain_create(PLAIN_DOUBLE, true, &fixture.device));
+  *state = &fixture;
+  return 0;
+}
+
+static int finish(void **state) {
+  fixture_t *fixture = *state;
+  device_free(fixture->device);
+  golden_free(&fixture->golden);
+  return 0;
+}
+
+static int release(void **state) {
+  fixture_t *fixture = *state;
+  for (int i = 0; i < fixture->block_count; i++)
+    device_release(fixture->device, fixture->blocks[i]);
+  fixture->block_count = 0;
+  return 0;
+}
+
+static void keep(fixture_t *fixture, void *block) {
+  assert_true(fixture->block_count < BLOCKS_MAX);
+  fixture->blocks[fixture->block_count++] = block;
+}
+
+/* ---- Arrays by golden name, and unnamed ones for results ---- */
+
+static real_t *real_named(fixture_t *fixture, const char *name, size_t n) {
+  real_t *array = NULL;
+  ok(real_alloc(fixture->device, ARENA_OTHER, n, &array));
+  ok(real_upload(fixture->device, array, golden_get(&fixture->golden, name, n), DTYPE_F64, n));
+  keep(fixture, array);
+  return array;
+}
+
+static wide_t *wide_named(fixture_t *fixture, const char *name, size_t n) {
+  wide_t *array = NULL;
+  ok(wide_alloc(fixture->device, ARENA_OTHER, n, &array));
+  ok(wide_upload(fixture->device, array, golden_get(&fixture->golden, name, n), DTYPE_F64, n));
+  keep(fixture, array);
+  return array;
+}
+
+static index_t *index_named(fixture_t *fixture, const char *name, size_t n, int32_t *host) {
+  index_t *array = NULL;
+  const double *values = golden_get(&fixture->golden, name, n);
+  for (size_t i = 0; i < n; i++)
+    host[i] = (int32_t)values[i];
+  ok(index_alloc(fixture->device, ARENA_OTHER, n, &array));
+  ok(index_upload(fixture->device, array, host, n));
+  keep(fixture, array);
+  return array;
+}
+
+static real_t *real_zeros(fixture_t *fixture, size_t n) {
+  real_t *array = NULL;
+  ok(real_alloc(fixture->device, ARENA_OTHER, n, &array));
+  ok(OP(fixture->device, fill_real, (int64_t)n, 0.0, array));
+  keep(fixture, array);
+  return array;
+}
+
+static wide_t *wide_zeros(fixture_t *fixture, size_t n) {
+  wide_t *array = NULL;
+  ok(wide_alloc(fixture->device, ARENA_OTHER, n, &array));
+  ok(OP(fixture->device, fill_wide, (int64_t)n, 0.0, array));
+  keep(fixture, array);
+  return array;
+}
+
+enum { VALUES_MAX = 512 };
+
+static void compare(const fixture_t *fixture, const char *name, const double *values, size_t n,
+                    double tolerance) {
+  const double *golden = golden_get(&fixture->golden, name, n);
+  double error = 0.0, size = 0.0;
+  for (size_t i = 0; i < n; i++) {
+    error = fmax(error, fabs(values[i] - golden[i]));
+    size = fmax(size, fabs(golden[i]));
+  }
+  if (!(error <= tolerance * size)) fail_msg("%s is off by %g of %g", name, error, size);
+}
+
+static void real_expect(fixture_t *fixture, const char *name, const real_t *array, size_t n,
+                        double tolerance) {
+  double values[VALUES_MAX];
+  assert_true(n <= VALUES_MAX);
+  ok(real_download(fixture->device, values, DTYPE_F64, array, n));
+  ok(device_synchronize(fixture->device));
+  compare(fixture, name, values, n, tolerance);
+}
+
+static void wide_expect(fixture_t *fixture, const char *name, const wide_t *array, size_t n,
+                        double tolerance) {
+  double values[VALUES_MAX];
+  assert_true(n <= VALUES_MAX);
+  ok(wide_download(fixture->device, values, DTYPE_F64, array, n));
+  ok(device_synchronize(fixture->device));
+  compare(fixture, name, values, n, tolerance);
+}
+
+/* ---- Norms ---- */
+
+enum { T = 5, C = 8 };
+static const double norm_eps = 1e-5;
+
+static void test_rmsnorm(void **state) {
+  fixture_t *f = *state;
+  real_t *x = real_named(f, "rmsnorm.x", T * C), *weight = real_named(f, "rmsnorm.weight", C);
+  real_t *y = real_zeros(f, T * C), *dx = real_zeros(f, T * C);
+  wide_t *rstd = wide_zeros(f, T), *dweight = wide_zeros(f, C);
+  op_rmsnorm_t forward = {
+      .rows = T, .cols = C, .x = x, .weight = weight, .eps = norm_eps, .y = y, .rstd = rstd};
+  ok(OP(f->device, rmsnorm, &forward));
+  op_rmsnorm_backward_t backward = {.rows = T,
+                                    .cols = C,
+                                    .x = x,
+                                    .weight = weight,
+                                    .dy = real_named(f, "rmsnorm.dy", T * C),
+                                    .rstd = rstd,
+                                    .dx = dx,
+                                    .dweight = dweight};
+  ok(OP(f->device, rmsnorm_backward, &backward));
+  real_expect(f, "rmsnorm.y", y, T * C, float_norm);
+  real_expect(f, "rmsnorm.dx", dx, T * C, float_norm);
+  wide_expect(f, "rmsnorm.dweight", dweight, C, float_norm);
+}
+
+static void test_layernorm(void **state) {
+  fixture_t *f = *state;
+  real_t *x = real_named(f, "layernorm.x", T * C), *weight = real_named(f, "layernorm.weight", C);
+  real_t *y = real_zeros(f, T * C), *dx = real_zeros(f, T * C);
+  wide_t *mean = wide_zeros(f, T), *rstd = wide_zeros(f, T), *dweight = wide_zeros(f, C),
+         *dbias = wide_zeros(f, C);
+  op_layernorm_t forward = {.rows = T,
+                            .cols = C,
+                            .x = x,
+                            .weight = weight,
+                            .bias = real_named(f, "layernorm.bias", C),
+                            .eps = norm_eps,
+                            .y = y,
+                            .mean = mean,
+                            .rstd = rstd};
+  ok(OP(f->device, layernorm, &forward));
+  op_layernorm_backward_t backward = {.rows = T,
+                                      .cols = C,
+                                      .x = x,
+                                      .weight = weight,
+                                      .dy = real_named(f, "layernorm.dy", T * C),
+                                      .mean = mean,
+                                      .rstd = rstd,
+                                      .dx = dx,
+                                      .dweight = dweight,
+                                      .dbias = dbias};
+  ok(OP(f->device, layernorm_backward, &backward));
+  real_expect(f, "layernorm.y", y, T * C, exact);
+  real_expect(f, "layernorm.dx", dx, T * C, exact);
+  wide_expect(f, "layernorm.dweight", dweight, C, exact);
+  wide_expect(f, "layernorm.dbias", dbias, C, exact);
+}
+
+/* ---- Activations ---- */
+
+enum { ELEMENTS = 24 };
+
+static void test_swiglu(void **state) {
+  fixture_t *f = *state;
+  real_t *gate = real_named(f, "swiglu.gate", ELEMENTS), *up = real_named(f, "swiglu.up", ELEMENTS);
+  real_t *y = real_zeros(f, ELEMENTS), *dgate = real_zeros(f, ELEMENTS), *dup = real_zeros(f, ELEMENTS);
+  op_swiglu_t forward = {.n = ELEMENTS, .gate = gate, .up = up, .y = y};
+  ok(OP(f->device, swiglu, &forward));
+  op_swiglu_backward_t backward = {.n = ELEMENTS,
+                                   .gate = gate,
+                                   .up = up,
+                                   .dy = real_named(f, "swiglu.dy", ELEMENTS),
+                                   .dgate = dgate,
+                                   .dup = dup};
+  ok(OP(f->device, swiglu_backward, &backward));
+  real_expect(f, "swiglu.y", y, ELEMENTS, exact);
+  real_expect(f, "swiglu.dgate", dgate, ELEMENTS, exact);
+  real_expect(f, "swiglu.dup", dup, ELEMENTS, exact);
+}
+
+/* Through the product with a 1 x 1 identity, whose epilogue applies the activation. */
+static void check_activation(fixture_t *f, const char *name, activation_t activation) {
+  char x_name[GOLDEN_NAME_MAX], y_name[GOLDEN_NAME_MAX], dx_name[GOLDEN_NAME_MAX], dy_name[GOLDEN_NAME_MAX];
+  snprintf(x_name, sizeof x_name, "%s.x", name);
+  snprintf(y_name, sizeof y_name, "%s.y", name);
+  snprintf(dx_name, sizeof dx_name, "%s.dx", name);
+  snprintf(dy_name, sizeof dy_name, "%s.dy", name);
+  real_t *one = real_zeros(f, 1), *y = real_zeros(f, ELEMENTS), *pre = real_zeros(f, ELEMENTS);
+  real_t *dx = real_zeros(f, ELEMENTS);
+  ok(OP(f->device, fill_real, 1, 1.0, one));
+  op_gemm_t forward = {.m = ELEMENTS,
+                       .n = 1,
+                       .k = 1,
+                       .a = real_named(f, x_name, ELEMENTS),
+                       .lda = 1,
+                       .b = one,
+                       .ldb = 1,
+                       .c = y,
+                       .ldc = 1,
+                       .alpha = 1.0,
+                       .activation = activation,
+                       .pre = pre};
+  ok(OP(f->device, gemm, &forward));
+  op_activation_backward_t backward = {
+      .n = ELEMENTS, .activation = activation, .pre = pre, .dy = real_named(f, dy_name, ELEMENTS), .dx = dx};
+  ok(OP(f->device, activation_backward, &backward));
+  real_expect(f, y_name, y, ELEMENTS, exact);
+  real_expect(f, dx_name, dx, ELEMENTS, exact);
+}
+
+static void test_activations(void **state) {
+  check_activation(*state, "gelu", ACTIVATION_GELU);
+  check_activation(*state, "quick_gelu", ACTIVATION_QUICK_GELU);
+}
+
+/* ---- Rotary embedding and attention ---- */
+
+static void test_rope(void **state) {
+  fixture_t *f = *state;
+  enum { HEADS = 2, HEAD_SIZE = 8, COLS = HEADS * HEAD_SIZE };
+  int32_t positions[T];
+  real_t *x = real_named(f, "rope.x", T * COLS), *dx = real_named(f, "rope.dy", T * COLS);
+  op_rope_t op = {.rows = T,
+                  .heads = HEADS,
+                  .head_size = HEAD_SIZE,
+                  .x = x,
+                  .ld = COLS,
+                  .positions = index_named(f, "rope.positions", T, positions),
+                  .base = 10000.0};
+  ok(OP(f->device, rope, &op));
+  op.x = dx;
+  op.inverse = true;
+  ok(OP(f->device, rope, &op));
+  real_expect(f, "rope.y", x, T * COLS, float_angle);
+  real_expect(f, "rope.dx", dx, T * COLS, float_angle);
+}
+
+static void check_attention(fixture_t *f, const char *name, bool causal) {
+  enum { SEQUENCES = 3, ROWS = 11, HEADS = 4, KV_HEADS = 2, D = 8, COLS = HEADS * D, KV_COLS = KV_HEADS * D };
+  static const char *const parts[] = {"offsets", "q", "k", "v", "y", "dy", "dq", "dk", "dv"};
+  enum { OFFSETS, Q, K, V, Y, DY, DQ, DK, DV, PARTS };
+  char names[PARTS][GOLDEN_NAME_MAX];
+  for (int i = 0; i < PARTS; i++)
+    snprintf(names[i], sizeof names[i], "%s.%s", name, parts[i]);
+  int32_t offsets[SEQUENCES + 1];
+  index_t *device_offsets = index_named(f, names[OFFSETS], SEQUENCES + 1, offsets);
+  op_attention_t forward = {.sequences = SEQUENCES,
+                            .offsets_host = offsets,
+                            .offsets = device_offsets,
+                            .heads = HEADS,
+                            .kv_heads = KV_HEADS,
+                            .head_size = D,
+                            .q = real_named(f, names[Q], ROWS * COLS),
+                            .k = real_named(f, names[K], ROWS * KV_COLS),
+                            .v = real_named(f, names[V], ROWS * KV_COLS),
+                            .ldq = COLS,
+                            .ldkv = KV_COLS,
+                            .ldo = COLS,
+                            .scale = 1.0 / sqrt((double)D),
+                            .causal = causal,
+                            .out = real_zeros(f, ROWS * COLS),
+                            .lse = wide_zeros(f, ROWS * HEADS)};
+  ok(OP(f->device, attention, &forward));
+  op_attention_backward_t backward = {.forward = forward,
+                                      .dout = real_named(f, names[DY], ROWS * COLS),
+                                      .dq = real_zeros(f, ROWS * COLS),
+                                      .dk = real_zeros(f, ROWS * KV_COLS),
+                                      .dv = real_zeros(f, ROWS * KV_COLS)};
+  ok(OP(f->device, attention_backward, &backward));
+  real_expect(f, names[Y], forward.out, ROWS * COLS, exact);
+  real_expect(f, names[DQ], backward.dq, ROWS * COLS, exact);
+  real_expect(f, names[DK], backward.dk, ROWS * KV_COLS, exact);
+  real_expect(f, names[DV], backward.dv, ROWS * KV_COLS, exact);
+}
+
+static void test_attention(void **state) {
+  check_attention(*state, "causal", true);
+  check_attention(*state, "full", false);
+}
+
+/* ---- Vocabulary ---- */
+
+static void test_vocabulary(void **state) {
+  fixture_t *f = *state;
+  enum { ROWS = 4, SIZE = 13, SUMS = 3 };
+  int32_t host_targets[ROWS];
+  index_t *targets = index_named(f, "vocab.targets", ROWS, host_targets);
+  wide_t *max = wide_zeros(f, ROWS), *sums = wide_zeros(f, ROWS * SUMS);
+  wide_t *logprob = wide_zeros(f, ROWS), *entropy = wide_zeros(f, ROWS);
+  vocab_shard_t shard = {.rows = ROWS,
+                         .ld = SIZE,
+                         .count = SIZE,
+                         .logits = wide_named(f, "vocab.logits", ROWS * SIZE),
+                         .scale = 1.0 / golden_get(&f->golden, "vocab.temperature", 1)[0]};
+  op_vocab_max_t find_max = {.shard = shard, .max = max};
+  ok(OP(f->device, vocab_max, &find_max));
+  op_vocab_sums_t find_sums = {.shard = shard, .max = max, .targets = targets, .sums = sums};
+  ok(OP(f->device, vocab_sums, &find_sums));
+  op_vocab_logprob_t forward = {.rows = ROWS, .sums = sums, .logprob = logprob, .entropy = entropy};
+  ok(OP(f->device, vocab_logprob, &forward));
+  op_vocab_backward_t backward = {.shard = shard,
+                                  .max = max,
+                                  .sums = sums,
+                                  .dlogprob = wide_named(f, "vocab.dy", ROWS),
+                                  .targets = targets,
+                                  .dlogits = real_zeros(f, ROWS * SIZE)};
+  ok(OP(f->device, vocab_backward, &backward));
+  wide_expect(f, "vocab.y", logprob, ROWS, exact);
+  wide_expect(f, "vocab.entropy", entropy, ROWS, exact);
+  real_expect(f, "vocab.dlogits", backward.dlogits, ROWS * SIZE, exact);
+}
+
+/* ---- AdamW ---- */
+
+static void test_adamw(void **state) {
+  fixture_t *f = *state;
+  enum { WEIGHTS = 10, STEPS = 3 };
+  wide_t *master = wide_named(f, "adamw.start", WEIGHTS), *m = wide_zeros(f, WEIGHTS),
+         *v = wide_zeros(f, WEIGHTS);
+  for (int step = 1; step <= STEPS; step++) {
+    char grad_name[GOLDEN_NAME_MAX], weight_name[GOLDEN_NAME_MAX];
+    snprintf(grad_name, sizeof grad_name, "adamw.grad%d", step);
+    snprintf(weight_name, sizeof weight_name, "adamw.weight%d", step);
+    op_adamw_t op = {.n = WEIGHTS,
+                     .master = master,
+                     .m = m,
+                     .v = v,
+                     .grad = wide_named(f, grad_name, WEIGHTS),
+                     .grad_scale = 1.0,
+                     .lr = 0.05,
+                     .beta1 = 0.9,
+                     .beta2 = 0.999,
+                     .eps = 1e-8,
+                     .weight_decay = 0.1,
+                     .step = step};
+    ok(OP(f->device, adamw, &op));
+    wide_expect(f, weight_name, master, WEIGHTS, exact);
+  }
+  wide_expect(f, "adamw.m", m, WEIGHTS, exact);
+  wide_expect(f, "adamw.v", v, WEIGHTS, exact);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_teardown(test_rmsnorm, release),
+      cmocka_unit_test_teardown(test_layernorm, release),
+      cmocka_unit_test_teardown(test_swiglu, release),
+      cmocka_unit_test_teardown(test_activations, release),
+      cmocka_unit_test_teardown(test_rope, release),
+      cmocka_unit_test_teardown(test_attention, release),
+      cmocka_unit_test_teardown(test_vocabulary, release),
+      cmocka_unit_test_teardown(test_adamw, release),
+  };
+  return cmocka_run_group_tests(tests, start, finish);
+}

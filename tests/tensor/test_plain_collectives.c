@@ -1,0 +1,155 @@
+/* Collectives on the plain device's memory, with and without the checking mode. */
+#include "parallel/comm.h"
+#include "tensor/ops.h"
+#include "tensor/plain/plain.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+enum { N = 1000 };
+
+static void ok(status_code_t status) {
+  if (status != STATUS_OK) fail_msg("%s", error_message());
+}
+
+/* Each test runs on the four kinds of plain device. */
+static device_t *device_make(int kind) {
+  device_t *device = NULL;
+  ok(plain_create(kind & 1 ? PLAIN_DOUBLE : PLAIN_FLOAT, kind & 2, &device));
+  return device;
+}
+enum { KINDS = 4 };
+
+static wide_t *wide_make(device_t *device, double first) {
+  double values[N];
+  wide_t *array = NULL;
+  for (int i = 0; i < N; i++)
+    values[i] = first + i;
+  ok(wide_alloc(device, ARENA_OTHER, N, &array));
+  ok(wide_upload(device, array, values, DTYPE_F64, N));
+  return array;
+}
+
+static void wide_expect(device_t *device, const wide_t *array, double first, double step) {
+  double values[N];
+  ok(wide_download(device, values, DTYPE_F64, array, N));
+  ok(device_synchronize(device));
+  for (int i = 0; i < N; i++)
+    if (values[i] != first + step * i)
+      fail_msg("element %d is %g, expected %g", i, values[i], first + step * i);
+}
+
+static void test_allreduce(void **state) {
+  comm_t *comm = *state;
+  int size = comm_size(comm), rank = comm_rank(comm);
+  for (int kind = 0; kind < KINDS; kind++) {
+    device_t *device = device_make(kind);
+    wide_t *data = wide_make(device, rank);
+    ok(wide_allreduce(device, comm, data, N, COMM_SUM));
+    wide_expect(device, data, size * (size - 1) / 2, size);
+    device_release(device, data);
+    data = wide_make(device, rank);
+    ok(wide_allreduce(device, comm, data, N, COMM_MAX));
+    wide_expect(device, data, size - 1, 1);
+    device_release(device, data);
+    device_free(device);
+  }
+}
+
+/* Rank r gives r + 1 elements of value r. */
+static void test_allgatherv(void **state) {
+  comm_t *comm = *state;
+  enum { RANKS_MAX = 16 };
+  int size = comm_size(comm), rank = comm_rank(comm);
+  size_t counts[RANKS_MAX], total = 0, before = 0;
+  assert_true(size <= RANKS_MAX);
+  for (int r = 0; r < size; r++) {
+    counts[r] = (size_t)r + 1;
+    if (r < rank) before += counts[r];
+    total += counts[r];
+  }
+  for (int kind = 0; kind < KINDS; kind++)
+    for (int in_place = 0; in_place < 2; in_place++) {
+      device_t *device = device_make(kind);
+      real_t *all = NULL, *mine = NULL;
+      double host[RANKS_MAX * RANKS_MAX];
+      ok(real_alloc(device, ARENA_OTHER, total, &all));
+      ok(real_alloc(device, ARENA_OTHER, counts[rank], &mine));
+      real_t *source = in_place ? real_at(device, all, (int64_t)before) : mine;
+      ok(OP(device, fill_real, (int64_t)counts[rank], rank, source));
+      ok(real_allgatherv(device, comm, source, all, counts));
+      ok(real_download(device, host, DTYPE_F64, all, total));
+      ok(device_synchronize(device));
+      for (size_t i = 0, r = 0, left = counts[0]; i < total; i++, left--) {
+        if (left == 0) left = counts[++r];
+        assert_true(host[i] == (double)r);
+      }
+      device_release(device, all);
+      device_release(device, mine);
+      device_free(device);
+    }
+}
+
+/* Two reductions under way at once, with work on other memory between; ended in the other order. */
+static void test_reduce_in_the_background(void **state) {
+  comm_t *comm = *state;
+  int size = comm_size(comm), rank = comm_rank(comm), last = size - 1;
+  for (int kind = 0; kind < KINDS; kind++) {
+    device_t *device = device_make(kind);
+    wide_t *first = wide_make(device, rank), *second = wide_make(device, 2 * rank),
+           *other = wide_make(device, 0);
+    comm_request_t *first_request = NULL, *second_request = NULL;
+    ok(wide_reduce_begin(device, comm, first, N, 0, &first_request));
+    ok(wide_reduce_begin(device, comm, second, N, last, &second_request));
+    ok(OP(device, fill_wide, N, 5.0, other));
+    ok(comm_poll());
+    ok(wide_reduce_end(device, second_request));
+    ok(wide_reduce_end(device, first_request));
+    if (rank == 0) wide_expect(device, first, size * (size - 1) / 2, size);
+    if (rank == last) wide_expect(device, second, size * (size - 1), size);
+    device_release(device, first);
+    device_release(device, second);
+    device_release(device, other);
+    device_free(device);
+  }
+}
+
+/* The checking mode refuses memory that is being reduced. */
+static void test_reduced_memory_is_not_touched(void **state) {
+  comm_t *comm = *state;
+  if (comm_size(comm) == 1) return; /* the sum is complete at once */
+  device_t *device = device_make(2);
+  wide_t *data = wide_make(device, 1);
+  comm_request_t *request = NULL;
+  double host[N];
+  ok(wide_reduce_begin(device, comm, data, N, 0, &request));
+  assert_non_null(request);
+  assert_int_equal(OP(device, fill_wide, 1, 0.0, wide_at(device, data, N - 1)), STATUS_DEVICE);
+  assert_int_equal(wide_download(device, host, DTYPE_F64, data, N), STATUS_DEVICE);
+  ok(wide_reduce_end(device, request));
+  ok(OP(device, fill_wide, N, 0.0, data));
+  device_release(device, data);
+  device_free(device);
+}
+
+int main(int argc, char **argv) {
+  comm_t *world = NULL;
+  if (comm_init(&argc, &argv, &world) != STATUS_OK) {
+    fprintf(stderr, "%s\n", error_message());
+    return 1;
+  }
+  struct CMUnitTest tests[] = {
+      cmocka_unit_test_prestate(test_allreduce, world),
+      cmocka_unit_test_prestate(test_allgatherv, world),
+      cmocka_unit_test_prestate(test_reduce_in_the_background, world),
+      cmocka_unit_test_prestate(test_reduced_memory_is_not_touched, world),
+  };
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  comm_finish(world);
+  return failed;
+}
