@@ -1,5 +1,7 @@
+#define _GNU_SOURCE
 #include "io/h5.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "io/h5_core.h"
 #include "parallel/comm_mpi.h"
@@ -134,11 +136,12 @@ static hid_t untimed_open(hid_t class_id) {
 }
 
 /* Wraps ID in a new *FILE; on failure ID is closed. */
-static status_t file_wrap(hid_t id, const char *path, comm_t *comm, h5_file_t **file) {
+static status_t file_wrap(hid_t id, const char *path, comm_t *comm, bool writable, h5_file_t **file) {
   status_code_t status = memory_alloc(file, ARENA_IO, 1, sizeof **file);
   if (status == STATUS_OK) {
     (*file)->id = id;
     (*file)->comm = comm;
+    (*file)->writable = writable;
     status = memory_copy_text(&(*file)->path, ARENA_IO, path, strlen(path));
     if (status == STATUS_OK) return STATUS_OK;
     memory_free(*file);
@@ -148,18 +151,74 @@ static status_t file_wrap(hid_t id, const char *path, comm_t *comm, h5_file_t **
   return status;
 }
 
+/* HDF5 crashes at the end of the program, or hangs on some ranks, if it could not write what it still held
+ * when a file was closed. So a full disk is found before: room is made sure of when a file is created (for
+ * what is written at closing) and before it is closed. */
+static const int64_t closing_bytes = 1 << 20, closing_bytes_per_dataset = 1 << 10;
+
+/* True if the file system has promised the file N bytes, or cannot promise anything; errno says why not. */
+static bool room_promised(int descriptor, int64_t n) {
+  if (fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, n) == 0) return true;
+  return errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL || errno == ENODEV;
+}
+
+static status_t room_check(const char *path) {
+  int descriptor = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (descriptor < 0) return error_set(STATUS_DATA, "%s: cannot be created: %s", path, strerror(errno));
+  status_code_t status = STATUS_OK;
+  if (!room_promised(descriptor, closing_bytes)) {
+    status = error_set(STATUS_DATA, "%s: cannot be created: %s", path, strerror(errno));
+    unlink(path);
+  }
+  close(descriptor);
+  return status;
+}
+
+/* Makes sure of room for the whole file. If there is none, gives back what the file has, so that HDF5 can
+ * finish; the file is worthless then. */
+static status_t room_reserve(const h5_file_t *file) {
+  struct stat info;
+  int descriptor = open(file->path, O_RDWR | O_CLOEXEC);
+  if (descriptor < 0 || fstat(descriptor, &info) != 0) {
+    if (descriptor >= 0) close(descriptor);
+    return STATUS_OK; /* removed meanwhile: closing will tell */
+  }
+  status_code_t status = STATUS_OK;
+  int64_t bytes = info.st_size > (int64_t)file->data_end ? info.st_size : (int64_t)file->data_end;
+  if (!room_promised(descriptor, bytes + closing_bytes + closing_bytes_per_dataset * file->created)) {
+    status = error_set(STATUS_DATA, "%s: there is no room for its %.1f MB: %s", file->path,
+                       (double)bytes * 1e-6, strerror(errno));
+    if (ftruncate(descriptor, 0) != 0)
+      log_warning("%s: could not be emptied: %s", file->path, strerror(errno));
+  }
+  close(descriptor);
+  return status;
+}
+
+/* Gives back what was promised and not used. */
+static void room_return(const char *path) {
+  struct stat info;
+  if (stat(path, &info) == 0 && truncate(path, info.st_size) != 0)
+    log_warning("%s: unused room could not be given back: %s", path, strerror(errno));
+}
+
 static status_t file_create(const char *path, comm_t *comm, h5_file_t **file) {
-  hid_t properties = access_open(comm);
-  TRY_H5(properties, "cannot set HDF5's access properties");
+  hid_t access = access_open(comm);
+  TRY_H5(access, "cannot set HDF5's access properties");
   hid_t creation = untimed_open(H5P_FILE_CREATE);
   watchdog_enter("H5Fcreate");
-  hid_t id = creation < 0 ? -1 : H5Fcreate(path, H5F_ACC_TRUNC, creation, properties);
+  hid_t id = creation < 0 ? -1 : H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
   watchdog_leave();
+  status_code_t status =
+      id >= 0
+          ? STATUS_OK
+          : h5_error(
+                "%s: cannot be created; does its folder exist, may this job write there, is the disk full?",
+                path);
   if (creation >= 0) H5Pclose(creation);
-  H5Pclose(properties);
-  TRY_H5(id, "%s: cannot be created; does its folder exist, may this job write there, is the disk full?",
-         path);
-  return file_wrap(id, path, comm, file);
+  H5Pclose(access);
+  TRY(status);
+  return file_wrap(id, path, comm, true, file);
 }
 
 /* Frees *FILE after the error STATUS, which stays the one to report. */
@@ -192,7 +251,10 @@ static status_t format_write(h5_file_t *file, const char *format, int version) {
 status_t h5_create(const char *path, comm_t *comm, const char *format, int version, h5_file_t **file) {
   *file = NULL;
   H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-  status_code_t status = file_create(path, comm, file);
+  status_code_t status = !comm || comm_rank(comm) == 0 ? room_check(path) : STATUS_OK;
+  if (comm) status = comm_agree(comm, status);
+  TRY(status);
+  status = file_create(path, comm, file);
   if (comm) status = comm_agree(comm, status);
   if (status != STATUS_OK) return file_abandon(comm, file, status);
   status = h5_agree(*file, format_write(*file, format, version));
@@ -224,9 +286,14 @@ static status_t file_open(const char *path, comm_t *comm, h5_access_t access, h5
   watchdog_enter("H5Fopen");
   hid_t id = H5Fopen(path, access == H5_READ ? H5F_ACC_RDONLY : H5F_ACC_RDWR, properties);
   watchdog_leave();
+  status_code_t status =
+      id >= 0 ? STATUS_OK
+              : h5_error(
+                    "%s: cannot be opened as HDF5; it may have been cut short while it was written or copied",
+                    path);
   H5Pclose(properties);
-  TRY_H5(id, "%s: cannot be opened as HDF5; it may have been cut short while it was written or copied", path);
-  return file_wrap(id, path, comm, file);
+  TRY(status);
+  return file_wrap(id, path, comm, access == H5_EDIT, file);
 }
 
 static status_t format_check(h5_file_t *file, const char *format, int version) {
@@ -266,12 +333,14 @@ status_t h5_open(const char *path, comm_t *comm, h5_access_t access, const char 
 
 status_t h5_close(h5_file_t *file) {
   if (!file) return STATUS_OK;
-  status_code_t status = STATUS_OK;
+  bool lead = file->writable && (!file->comm || comm_rank(file->comm) == 0);
+  status_code_t status = lead ? room_reserve(file) : STATUS_OK;
   watchdog_enter("H5Fclose");
   herr_t result = H5Fclose(file->id);
   watchdog_leave();
-  if (result < 0)
+  if (result < 0 && status == STATUS_OK)
     status = h5_error("%s: closing failed; the file may be incomplete (is the disk full?)", file->path);
+  if (lead && status == STATUS_OK) room_return(file->path);
   memory_free(file->path);
   memory_free(file);
   return status;
@@ -306,10 +375,10 @@ static status_t group_create_one(h5_file_t *file, const char *object) {
   hid_t properties = untimed_open(H5P_GROUP_CREATE);
   TRY_H5(properties, "cannot set HDF5's group properties");
   hid_t id = H5Gcreate2(file->id, object, H5P_DEFAULT, properties, H5P_DEFAULT);
+  status_code_t status = id >= 0 ? STATUS_OK : h5_error("%s: cannot create group %s", file->path, object);
   H5Pclose(properties);
-  TRY_H5(id, "%s: cannot create group %s", file->path, object);
-  H5Gclose(id);
-  return STATUS_OK;
+  if (id >= 0) H5Gclose(id);
+  return status;
 }
 
 status_t h5_create_group(h5_file_t *file, const char *object) {

@@ -49,8 +49,8 @@ status_t h5_open(const char *path, comm_t *comm, h5_access_t access, const char 
                  h5_file_t **file);
 
 /* Closes and frees FILE; NULL is fine. Data may still be in the system's cache (io/file.h: file_commit).
- * Collective where opening was. Errors: STATUS_DATA (a full disk shows here at the latest); FILE is freed all
- * the same. */
+ * Collective where opening was. Errors: STATUS_DATA (the disk is full) on the rank that met it: agree before
+ * going on. FILE is freed all the same. */
 status_t h5_close(h5_file_t *file);
 
 const char *h5_path(const h5_file_t *file);

@@ -19,10 +19,11 @@ static status_t attribute_write(h5_file_t *file, const char *object, const char 
            file->path, name, object);
   hid_t id = H5Acreate_by_name(file->id, object, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
   TRY_H5(id, "%s: cannot create attribute %s of %s", file->path, name, object);
-  herr_t result = H5Awrite(id, type, values);
+  status_code_t status = STATUS_OK;
+  if (H5Awrite(id, type, values) < 0)
+    status = h5_error("%s: cannot write attribute %s of %s", file->path, name, object);
   H5Aclose(id);
-  TRY_H5(result, "%s: cannot write attribute %s of %s", file->path, name, object);
-  return STATUS_OK;
+  return status;
 }
 
 /* Variable-length UTF-8 strings: h5py gives them as str, and their length is not bound to the 64 KiB of an
@@ -99,10 +100,10 @@ static status_t variable_text_read(hid_t id, char **value) {
   char *text = NULL;
   hid_t type = text_type_open();
   TRY_H5(type, "cannot make HDF5's string type");
-  herr_t result = H5Aread(id, type, &text);
+  status_code_t status = H5Aread(id, type, &text) >= 0 ? STATUS_OK : h5_error("cannot read a string");
   H5Tclose(type);
-  TRY_H5(result, "cannot read a string");
-  status_code_t status = memory_copy_text(value, ARENA_IO, text ? text : "", text ? strlen(text) : 0);
+  TRY(status);
+  status = memory_copy_text(value, ARENA_IO, text ? text : "", text ? strlen(text) : 0);
   H5free_memory(text);
   return status;
 }
@@ -153,10 +154,9 @@ static status_t numbers_convert(hid_t id, h5_type_t kind, void *values, int64_t 
     return error_set(STATUS_DATA, "not of type %s", h5_type_name(kind));
   hid_t type = h5_type_open(kind);
   TRY_H5(type, "cannot make HDF5's type %s", h5_type_name(kind));
-  herr_t result = H5Aread(id, type, values);
+  status_code_t status = H5Aread(id, type, values) >= 0 ? STATUS_OK : h5_error("cannot read the values");
   H5Tclose(type);
-  TRY_H5(result, "cannot read the values");
-  return STATUS_OK;
+  return status;
 }
 
 static status_t numbers_read(h5_file_t *file, const char *object, const char *name, h5_type_t kind,

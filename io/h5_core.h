@@ -9,6 +9,9 @@
 struct h5_file {
   hid_t id;
   comm_t *comm; /* NULL: opened by this rank alone */
+  bool writable;
+  uint64_t data_end; /* where the last of the datasets created through this handle ends in the file */
+  int64_t created;   /* how many there are */
   char *path;
 };
 

@@ -25,18 +25,31 @@ static hid_t creation_open(void) {
   return -1;
 }
 
-static hid_t dataset_create(h5_file_t *file, const char *object, h5_type_t kind, int ndim,
-                            const hsize_t *dims) {
+/* Notes where the new dataset ends, for h5_close to make sure of the room. */
+static void dataset_account(h5_file_t *file, hid_t id) {
+  haddr_t begin = H5Dget_offset(id);
+  H5Eclear2(H5E_DEFAULT);
+  file->created += 1;
+  if (begin == HADDR_UNDEF) return; /* it is empty */
+  uint64_t end = begin + H5Dget_storage_size(id);
+  if (end > file->data_end) file->data_end = end;
+}
+
+static status_t dataset_create(h5_file_t *file, const char *object, h5_type_t kind, int ndim,
+                               const hsize_t *dims) {
   hid_t id = -1;
   hid_t type = h5_type_open(kind);
   hid_t space = ndim > 0 ? H5Screate_simple(ndim, dims, NULL) : H5Screate(H5S_SCALAR);
   hid_t creation = creation_open();
   if (type >= 0 && space >= 0 && creation >= 0)
     id = H5Dcreate2(file->id, object, type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+  status_code_t status = id >= 0 ? STATUS_OK : h5_error("%s: cannot create dataset %s", file->path, object);
+  if (id >= 0) dataset_account(file, id);
+  if (id >= 0) H5Dclose(id);
   if (creation >= 0) H5Pclose(creation);
   if (space >= 0) H5Sclose(space);
   if (type >= 0) H5Tclose(type);
-  return id;
+  return status;
 }
 
 status_t h5_create_dataset(h5_file_t *file, const char *object, h5_type_t type, int ndim,
@@ -53,10 +66,7 @@ status_t h5_create_dataset(h5_file_t *file, const char *object, h5_type_t type, 
   if (h5_exists(file, object))
     return error_set(STATUS_INTERNAL, "%s: %s exists, it would be created twice", file->path, object);
   TRY(h5_create_parents(file, object));
-  hid_t id = dataset_create(file, object, type, ndim, dims);
-  TRY_H5(id, "%s: cannot create dataset %s", file->path, object);
-  H5Dclose(id);
-  return STATUS_OK;
+  return dataset_create(file, object, type, ndim, dims);
 }
 
 /* ------------------------------------------------------------------ facts --------------------------------
@@ -199,12 +209,14 @@ static status_t range_transfer(h5_file_t *file, const char *object, dataset_t *d
   herr_t result = read_to
                       ? H5Dread(dataset->id, dataset->type, memory, dataset->space, H5P_DEFAULT, read_to)
                       : H5Dwrite(dataset->id, dataset->type, memory, dataset->space, H5P_DEFAULT, write_from);
+  status_code_t status = STATUS_OK;
+  if (result < 0)
+    status = h5_error("%s: %s elements %lld to %lld of dataset %s failed%s", file->path,
+                      read_to ? "reading" : "writing", (long long)begin, (long long)(begin + count), object,
+                      read_to ? "" : "; is the disk full?");
   H5Sclose(memory);
-  TRY_H5(result, "%s: %s elements %lld to %lld of dataset %s failed%s", file->path,
-         read_to ? "reading" : "writing", (long long)begin, (long long)(begin + count), object,
-         read_to ? "" : "; is the disk full?");
   perf_bytes((double)count * (double)h5_type_size(dataset->kind));
-  return STATUS_OK;
+  return status;
 }
 
 status_t h5_write_range(h5_file_t *file, const char *object, h5_type_t type, int64_t begin, int64_t count,
@@ -269,31 +281,37 @@ static status_t rows_select(const rows_t *rows, int64_t first, int64_t count, hi
   return STATUS_OK;
 }
 
-/* One call for rows FIRST .. FIRST + COUNT - 1 of this rank's share. A failed selection still takes part,
- * with nothing, so that the other ranks do not wait. */
-static status_t rows_round(rows_t *rows, int64_t first, int64_t count) {
-  hid_t memory = -1;
-  static char nothing;
-  int64_t skip = first * rows->row_elements * (int64_t)h5_type_size(rows->dataset.kind);
-  status_code_t status = rows_select(rows, first, count, &memory);
-  if (status != STATUS_OK) {
-    status_code_t none = rows_select(rows, 0, 0, &memory);
-    if (none != STATUS_OK) return none;
-  }
+static status_t rows_call(const rows_t *rows, hid_t memory, int64_t first, int64_t count) {
+  const dataset_t *dataset = &rows->dataset;
+  char nothing = 0; /* a pointer that may be passed where there are no rows */
+  int64_t skip = first * rows->row_elements * (int64_t)h5_type_size(dataset->kind);
   watchdog_enter(rows->read_to ? "H5Dread" : "H5Dwrite");
-  herr_t result = rows->read_to ? H5Dread(rows->dataset.id, rows->dataset.type, memory, rows->dataset.space,
-                                          rows->transfer, count ? rows->read_to + skip : &nothing)
-                                : H5Dwrite(rows->dataset.id, rows->dataset.type, memory, rows->dataset.space,
-                                           rows->transfer, count ? rows->write_from + skip : &nothing);
+  herr_t result = rows->read_to ? H5Dread(dataset->id, dataset->type, memory, dataset->space, rows->transfer,
+                                          count ? rows->read_to + skip : &nothing)
+                                : H5Dwrite(dataset->id, dataset->type, memory, dataset->space, rows->transfer,
+                                           count ? rows->write_from + skip : &nothing);
   watchdog_leave();
-  H5Sclose(memory);
-  TRY(status);
   TRY_H5(result, "%s: %s rows %lld to %lld of dataset %s failed%s", rows->file->path,
          rows->read_to ? "reading" : "writing", (long long)(rows->row_begin + first),
          (long long)(rows->row_begin + first + count), rows->object,
          rows->read_to ? "" : "; is the disk full?");
-  perf_bytes((double)(count * rows->row_elements) * (double)h5_type_size(rows->dataset.kind));
+  perf_bytes((double)(count * rows->row_elements) * (double)h5_type_size(dataset->kind));
   return rows->file->comm ? rows_check_collective(rows) : STATUS_OK;
+}
+
+/* One collective call for rows FIRST .. FIRST + COUNT - 1 of this rank's share. A rank whose selection fails
+ * still takes part, with nothing, so that the other ranks do not wait. */
+static status_t rows_round(const rows_t *rows, int64_t first, int64_t count) {
+  hid_t memory = -1;
+  status_code_t status = rows_select(rows, first, count, &memory);
+  if (status != STATUS_OK) {
+    if (memory >= 0) H5Sclose(memory);
+    first = count = 0;
+    TRY(rows_select(rows, first, count, &memory));
+  }
+  status_code_t called = rows_call(rows, memory, first, count);
+  H5Sclose(memory);
+  return status != STATUS_OK ? status : called;
 }
 
 static status_t rows_open(rows_t *rows, h5_type_t type) {

@@ -93,7 +93,8 @@ static status_t read_input(comm_t *world, const options_t *options, settings_t *
 }
 
 static status_t run_task(session_t *session, bool dry) {
-  if (dry) return dry_run(session);
+  TRY(tasks_check(session->settings));
+  if (dry) return dry_run(session, tasks_run);
   TRY(session_open(session, version_line()));
   return tasks_run(session);
 }

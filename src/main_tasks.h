@@ -4,7 +4,10 @@
 
 #include "run/session.h"
 
-/* Runs the settings' task. Collective. Errors: STATUS_INPUT where this version lacks it; the task's. */
+/* Errors: STATUS_INPUT where this version lacks the settings' task. Local. */
+status_t tasks_check(const settings_t *settings);
+
+/* Runs the settings' task. Collective. Errors: as tasks_check; the task's. */
 status_t tasks_run(session_t *session);
 
 #endif

@@ -37,6 +37,11 @@ void memory_account(arena_t arena, int64_t bytes) {
   }
 }
 
+void memory_reset_peaks(void) {
+  for (int a = 0; a < ARENA_COUNT; a++)
+    atomic_store(&usage[a].peak, atomic_load(&usage[a].current));
+}
+
 memory_usage_t memory_usage(arena_t arena) {
   return (memory_usage_t){arena_names[arena], atomic_load(&usage[arena].current),
                           atomic_load(&usage[arena].peak)};

@@ -48,6 +48,9 @@ status_t memory_copy_text(char **out, arena_t arena, const char *text, size_t n)
 /* Counts BYTES that another allocator (a device's) took (positive) or gave back (negative) in ARENA. */
 void memory_account(arena_t arena, int64_t bytes);
 
+/* Starts the peaks of all arenas anew, from what is in use. Local. */
+void memory_reset_peaks(void);
+
 /* Use of one arena so far. Local. */
 memory_usage_t memory_usage(arena_t arena);
 

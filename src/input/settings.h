@@ -187,6 +187,10 @@ typedef struct {
     char *judge;
     char *scenes;
     text_list_t models;
+    char *pope;
+    char *pope_suffix;
+    char *image_folder;
+    char *replies;
     int64_t limit; /* 0: all */
   } eval;
   struct {
@@ -205,6 +209,7 @@ typedef struct {
     char *image;
     char *prompt;
     char *dataset;
+    char *image_folder;
     char *output;
     int64_t samples;
     int64_t max_tokens;

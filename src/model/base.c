@@ -124,7 +124,7 @@ static status_t add_tower(base_t *base) {
                                  .init_scale = 1.0 / sqrt((double)config_patch_size(config))},
                  &base->patch_embedding));
   snprintf(name, sizeof name, "%s.embeddings.position_embedding.weight", tower_prefix);
-  TRY(add_matrix(params, name, SPLIT_NONE, COMPLETE_SUM, config_patches(config) + 1, c, 0.1,
+  TRY(add_matrix(params, name, SPLIT_NONE, COMPLETE_SUM, config_patches(config) + 1, c, 0.5,
                  &base->position_embedding));
   TRY(add_layernorm(params, tower_prefix, "pre_layrnorm", c, &base->pre_norm));
   for (int32_t l = 0; l < config_tower_layers(config); l++)
@@ -172,8 +172,9 @@ static status_t add_decoder(base_t *base) {
   const model_config_t *config = &base->config;
   params_t *params = &base->params;
   double scale = 1.0 / sqrt((double)config->hidden);
+  /* A row of the embedding is as large as what the layers add to it, unless it is the output head as well. */
   TRY(add_matrix(params, "model.embed_tokens.weight", SPLIT_VOCAB, COMPLETE_LOCAL, config->vocab,
-                 config->hidden, scale, &base->embed));
+                 config->hidden, config->tied ? scale : 1.0, &base->embed));
   for (int32_t l = 0; l < config->layers; l++)
     TRY(add_decoder_layer(base, l));
   TRY(add_vector(params, "model.norm.weight", COMPLETE_EQUAL, config->hidden, INIT_ONE, 0.0,

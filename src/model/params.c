@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Elements that are initialised at once. */
+enum { INITIAL_BLOCK = 1 << 20 };
+
 void params_create(device_t *device, const grid_t *grid, const char *name, params_t *out) {
   *out = (params_t){.device = device, .grid = grid};
   snprintf(out->name, sizeof out->name, "%s", name);
@@ -85,25 +88,43 @@ static double initial_value(const param_t *param, uint64_t seed, uint64_t hash, 
   return param->init_scale * (2.0 * random_uniform(&stream) - 1.0);
 }
 
-static status_t initialise_one(params_t *params, int32_t id, uint64_t seed, double *values) {
-  const param_t *param = &params->items[id];
+/* Rows FIRST .. FIRST + ROWS - 1 of a stored shard to VALUES (rows, local_cols). */
+static void initial_rows(const param_t *param, uint64_t seed, int64_t first, int64_t rows, double *values) {
   const partition_t *part = &param->partition;
   uint64_t hash = name_hash(param->name);
-  for (int64_t r = 0; r < part->local_rows; r++) {
+#pragma omp parallel for schedule(static)
+  for (int64_t r = first; r < first + rows; r++) {
+    double *row = values + (r - first) * part->local_cols;
     for (int64_t c = 0; c < part->local_cols; c++) {
       int64_t element = (part->row_begin + r) * part->cols + part->col_begin + c;
       bool padding = r >= part->row_count;
-      values[r * part->local_cols + c] = padding ? 0.0 : initial_value(param, seed, hash, element);
+      row[c] = padding ? 0.0 : initial_value(param, seed, hash, element);
     }
   }
-  return param_write(params, id, DTYPE_F64, values);
+}
+
+/* By blocks of rows, so that little of a large weight is ever on the host. */
+static status_t initialise_one(params_t *params, int32_t id, uint64_t seed, int64_t block, double *values) {
+  const param_t *param = &params->items[id];
+  int64_t rows = param->partition.local_rows, cols = param->partition.local_cols;
+  for (int64_t first = 0; first < rows; first += block) {
+    int64_t count = rows - first < block ? rows - first : block;
+    initial_rows(param, seed, first, count, values);
+    TRY(real_upload(params->device, real_at(params->device, param_data(params, id), first * cols), values,
+                    DTYPE_F64, (size_t)(count * cols)));
+  }
+  return STATUS_OK;
 }
 
 status_t params_initialise(params_t *params, uint64_t seed) {
   for (int32_t i = 0; i < params->count; i++) {
+    int64_t cols = params->items[i].partition.local_cols, rows = params->items[i].partition.local_rows;
+    if (rows * cols == 0) continue;
+    int64_t block = cols < INITIAL_BLOCK ? INITIAL_BLOCK / cols : 1;
     double *values;
-    TRY(memory_alloc(&values, ARENA_OTHER, (size_t)params->items[i].elements, sizeof *values));
-    status_code_t status = initialise_one(params, i, seed, values);
+    if (block > rows) block = rows;
+    TRY(memory_alloc(&values, ARENA_OTHER, (size_t)(block * cols), sizeof *values));
+    status_code_t status = initialise_one(params, i, seed, block, values);
     memory_free(values);
     TRY(status);
   }

@@ -339,6 +339,7 @@ static status_t refill(generator_t *generator, const role_t *role, queue_t *queu
     if (taken > 0) TRY(source->load(source->context, end, (int32_t)taken));
     generator->pending_count += (int32_t)taken;
   }
+  if (generator->pending_count == 0) return STATUS_OK;
   perf_begin(REGION_PREFILL);
   status_code_t status = STATUS_OK;
   while (status == STATUS_OK && generator->pending_count > 0 && active_count(generator) < generator->slots)

@@ -335,6 +335,7 @@ status_t prompts_respond(prompts_t *prompts, generator_t *generator, const role_
                          int64_t n, responses_t *out) {
   *out = (responses_t){.begin = begin, .n = n, .samples = prompts->options.samples};
   round_t round = {.prompts = prompts, .out = out};
+  show_progress(&round);
   status_code_t status = run_round(&round, generator, role);
   for (int64_t i = 0; i < n && round.questions; i++)
     question_free(&round.questions[i]);

@@ -1,5 +1,205 @@
+#define _GNU_SOURCE
 #include "run/dry_run.h"
 
-status_t dry_run(session_t *session) {
-  return grid_describe(&session->grid);
+#include "base/log.h"
+#include "tensor/blank.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Samples of each dp group that tasks without steps go through. */
+enum { SAMPLES_PER_GROUP = 64, LINES_MAX = 16 };
+
+static const double mega = 1e-6, giga = 1e-9;
+
+/* ---- Going through ---- */
+
+/* A folder for what the task writes, gone afterwards. The same PATH on all ranks. */
+static status_t make_folder(comm_t *world, char path[FILE_MAX_PATH]) {
+  status_code_t status = STATUS_OK;
+  memset(path, 0, FILE_MAX_PATH);
+  if (comm_rank(world) == 0) {
+    const char *parent = getenv("TMPDIR");
+    status = file_join(path, parent && *parent ? parent : "/tmp", "llava_rlhf_dry_XXXXXX", NULL);
+    if (status == STATUS_OK && !mkdtemp(path))
+      status = error_set(STATUS_DATA, "%s cannot be made: %s (TMPDIR says where)", path, strerror(errno));
+  }
+  TRY(comm_agree(world, status));
+  return comm_broadcast(world, path, FILE_MAX_PATH, COMM_BYTE, 0);
+}
+
+static int remove_one(const char *path, const struct stat *what, int type, struct FTW *place) {
+  (void)what;
+  (void)type;
+  (void)place;
+  return remove(path);
+}
+
+static void remove_folder(const comm_t *world, const char *path) {
+  if (comm_rank(world) != 0) return;
+  if (nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS) != 0)
+    log_warning("%s could not be removed: %s", path, strerror(errno));
+}
+
+/* The run's settings, but for where results go and how many samples tasks without steps have. */
+static settings_t shortened(const session_t *session) {
+  static char nothing[] = "";
+  settings_t settings = *session->settings;
+  int64_t most = (int64_t)SAMPLES_PER_GROUP * session->grid.dp_size;
+  task_t task = settings_task(&settings);
+  bool steps = task == TASK_PRETRAIN || task == TASK_SFT || task == TASK_RM || task == TASK_PPO;
+  if (!steps && (settings.data.limit == 0 || settings.data.limit > most)) settings.data.limit = most;
+  if (!steps && (settings.eval.limit == 0 || settings.eval.limit > most)) settings.eval.limit = most;
+  settings.generate.output = nothing;
+  return settings;
+}
+
+static void read_peaks(size_t *peaks) {
+  for (int a = 0; a < ARENA_COUNT; a++)
+    peaks[a] = memory_usage((arena_t)a).peak;
+}
+
+static void conclude(const session_t *session, const size_t *before, estimate_t *estimate) {
+  perf_counter_t counters[REGION_COUNT];
+  size_t during[ARENA_COUNT];
+  read_peaks(during);
+  perf_snapshot(counters);
+  estimate_memory(before, during, &estimate->files, session->grid.size, estimate->memory);
+  const estimate_speed_t speed = {session->sgemm_flops, session->stream_bytes, (double)during[ARENA_WEIGHTS]};
+  double steps = estimate->steps > 0 ? (double)estimate->steps : 1.0;
+  estimate->seconds = estimate_seconds(counters, &speed) / steps;
+  for (int r = 0; r < REGION_COUNT; r++) {
+    estimate->flops += counters[r].flops / steps;
+    estimate->tokens += counters[r].tokens / steps;
+  }
+}
+
+static status_t go_through(session_t *session, status_t (*task)(session_t *session), estimate_t *estimate) {
+  session_t dry = *session;
+  settings_t settings = shortened(session);
+  char folder[FILE_MAX_PATH];
+  size_t before[ARENA_COUNT];
+  TRY(make_folder(session->world, folder));
+  status_code_t status = blank_create(session->device, &dry.device);
+  if (status == STATUS_OK) {
+    dry.settings = &settings;
+    dry.run_dir = folder;
+    dry.dry = estimate;
+    read_peaks(before);
+    memory_reset_peaks();
+    perf_reset();
+    status = task(&dry);
+    if (status == STATUS_OK) conclude(session, before, estimate);
+    device_free(dry.device);
+  }
+  remove_folder(session->world, folder);
+  return status;
+}
+
+status_t dry_run_estimate(session_t *session, status_t (*task)(session_t *session), estimate_t *estimate) {
+  *estimate = (estimate_t){0};
+  return go_through(session, task, estimate);
+}
+
+/* ---- Printing ---- */
+
+static size_t total_of(const estimate_t *estimate) {
+  size_t total = 0;
+  for (int a = 0; a < ARENA_COUNT; a++)
+    total += estimate->memory[a];
+  return total;
+}
+
+static void append_megabytes(char *line, size_t size, size_t bytes) {
+  size_t used = strlen(line);
+  if (used < size) snprintf(line + used, size - used, " %9.1f", mega * (double)bytes);
+}
+
+static void print_rank(const estimate_t *estimate, int rank) {
+  char line[256];
+  snprintf(line, sizeof line, "  %4d", rank);
+  for (int a = 0; a < ARENA_COUNT; a++)
+    append_megabytes(line, sizeof line, estimate->memory[a]);
+  append_megabytes(line, sizeof line, total_of(estimate));
+  log_info("%s", line);
+}
+
+static void print_memory(const estimate_t *all, int ranks) {
+  char head[256] = "  rank";
+  int most = 0;
+  for (int a = 0; a < ARENA_COUNT; a++) {
+    size_t used = strlen(head);
+    snprintf(head + used, sizeof head - used, " %9.9s", memory_usage((arena_t)a).name);
+  }
+  log_info("memory     most that each rank takes, MB:");
+  log_info("%s %9s", head, "sum");
+  for (int r = 0; r < ranks; r++) {
+    if (r < LINES_MAX) print_rank(&all[r], r);
+    if (total_of(&all[r]) > total_of(&all[most])) most = r;
+  }
+  if (ranks > LINES_MAX) {
+    log_info("  and %d more; the one that takes most:", ranks - LINES_MAX);
+    print_rank(&all[most], most);
+  }
+}
+
+static void print_disk(const settings_t *settings, const estimate_t *first) {
+  int64_t kept = settings->checkpoint.keep;
+  if (first->steps == 0) return;
+  log_info("disk       a checkpoint takes %.1f MB (%s%lld kept, and the best), the result %.1f MB",
+           mega * (double)first->files.file, kept == 0 ? "all of them: " : "", (long long)kept,
+           mega * (double)first->files.result);
+  if (first->rollout == 0 || settings->log.rollouts == 0) return;
+  double files = (double)(first->total / settings->log.rollouts);
+  log_info("           rollouts take %.1f MB a file, %.1f MB in all", mega * (double)first->rollout,
+           mega * (double)first->rollout * files);
+}
+
+static void print_work(const estimate_t *all, int ranks) {
+  double flops = 0.0, tokens = 0.0, seconds = 0.0;
+  for (int r = 0; r < ranks; r++) {
+    flops += all[r].flops;
+    tokens += all[r].tokens;
+    if (all[r].seconds > seconds) seconds = all[r].seconds;
+  }
+  bool steps = all[0].steps > 0;
+  log_info("work       %.1f GFLOP and %.0f tokens %s, all ranks together", giga * flops, tokens,
+           steps ? "a step" : "for the first samples");
+  if (seconds == 0.0) return;
+  log_info("time       %.3g s %s at half the speed that was measured", seconds,
+           steps ? "a step" : "for the first samples");
+  if (steps)
+    log_info("           %.3g h for %lld steps", seconds * (double)all[0].total / 3600.0,
+             (long long)all[0].total);
+}
+
+static void print_all(const session_t *session, const estimate_t *all) {
+  print_memory(all, session->grid.size);
+  print_disk(session->settings, &all[0]);
+  print_work(all, session->grid.size);
+}
+
+static status_t gather_and_print(session_t *session, const estimate_t *estimate) {
+  estimate_t *all;
+  TRY(memory_alloc(&all, ARENA_OTHER, (size_t)session->grid.size, sizeof *all));
+  status_code_t status = comm_allgather(session->world, estimate, all, sizeof *estimate, COMM_BYTE);
+  if (status == STATUS_OK && comm_rank(session->world) == 0) print_all(session, all);
+  memory_free(all);
+  return status;
+}
+
+status_t dry_run(session_t *session, status_t (*task)(session_t *session)) {
+  task_t which = settings_task(session->settings);
+  estimate_t estimate;
+  log_info("dry run    task %s: nothing is kept", session->settings->job.task);
+  log_info("device     %s (%s), sgemm %.1f GFLOP/s, streaming %.1f GB/s", session->device->name,
+           session->device->detail, giga * session->sgemm_flops, giga * session->stream_bytes);
+  TRY(grid_describe(&session->grid));
+  if (which == TASK_WORLD || which == TASK_PREPARE || which == TASK_ANNOTATE || which == TASK_BENCH)
+    return STATUS_OK;
+  TRY(dry_run_estimate(session, task, &estimate));
+  return gather_and_print(session, &estimate);
 }

@@ -26,7 +26,7 @@ static status_t check_tokenizer(const model_t *model, const char *where) {
 static status_t open_model(session_t *session, const char *path, model_t *model) {
   TRY(store_inspect(session->world, path, &model->info));
   TRY(base_create(session->device, &session->grid, &model->info.config, &model->base));
-  TRY(store_load_base(session->world, &model->info, &model->base));
+  if (!session->dry) TRY(store_load_base(session->world, &model->info, &model->base));
   TRY(tokenizer_create(model->info.tokenizer_bytes, (size_t)model->info.tokenizer_size, &model->tokenizer));
   TRY(check_tokenizer(model, model->info.base_path));
   return add_pass(session, model);
@@ -81,7 +81,7 @@ static status_t new_model(session_t *session, model_t *model) {
   TRY(comm_agree(session->world, tokenizer_load(settings->model.tokenizer, &model->tokenizer)));
   model_config_t config = settings_config(settings, tokenizer_size(model->tokenizer));
   TRY(base_create(session->device, &session->grid, &config, &model->base));
-  TRY(params_initialise(&model->base.params, (uint64_t)settings->job.seed));
+  if (!session->dry) TRY(params_initialise(&model->base.params, (uint64_t)settings->job.seed));
   TRY(check_tokenizer(model, settings->model.tokenizer));
   return add_pass(session, model);
 }
@@ -138,6 +138,7 @@ static status_t load_adapter(session_t *session, const model_t *model, const sto
   char prefix[96] = "/adapters/";
   strncat(strncat(prefix, info->adapters[index], STORE_ROLE_NAME_MAX), "/", 2);
   TRY(adapter_create(&model->base, &info->adapter_configs[index], name, out));
+  if (session->dry) return STATUS_OK;
   return store_load_params(session->world, info->path, prefix, &out->params);
 }
 
@@ -165,6 +166,7 @@ static status_t load_head(session_t *session, const model_t *model, const store_
     return error_set(STATUS_DATA, "%s has no head called '%s'; a reward model is expected", info->path, role);
   strncat(strncat(prefix, role, STORE_ROLE_NAME_MAX), "/", 2);
   TRY(head_create(&model->base, role, false, out));
+  if (session->dry) return STATUS_OK;
   return store_load_params(session->world, info->path, prefix, &out->params);
 }
 

@@ -9,4 +9,9 @@
  * device is plain. Local. */
 status_t peaks_measure(device_t *device, double *flops, double *bytes);
 
+/* Bytes/s of a streaming copy of ELEMENTS numbers (read and written bytes both counted), the best of a few
+ * tries: with arrays far larger than the caches, what memory itself gives. Takes twice their memory for the
+ * while. 0 where the device is plain. Local. */
+status_t peaks_measure_stream(device_t *device, int64_t elements, double *bytes);
+
 #endif

@@ -6,6 +6,7 @@
 #include "run/trace.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum { REASON_MAX = 1024 };
 
@@ -61,6 +62,7 @@ void records_close(session_t *session, status_code_t status) {
   tensorboard_close(session->tensorboard);
   session->trace = NULL;
   session->tensorboard = NULL;
+  if (strcmp(reason, error_message()) == 0) return;
   error_clear();
   if (*reason) (void)!error_set(status, "%s", reason);
 }

@@ -158,7 +158,8 @@ static void log_success(const session_t *session, status_code_t status) {
   if (status == STATUS_OK)
     log_info("DONE       %.1f s", seconds);
   else
-    log_info("STOPPED    after %.1f s: %s. Start again with the same command", seconds, error_message());
+    log_info("STOPPED    after %.1f s%s%s. Start again with the same command", seconds,
+             *error_message() ? ": " : "", error_message());
 }
 
 /* What went wrong; once the run has a log, with a last line that says so. */
@@ -174,11 +175,12 @@ static void log_failure(const session_t *session, status_code_t status, const ch
 static void log_end(session_t *session, status_code_t status) {
   bool good = status == STATUS_OK || status == STATUS_STOPPED;
   if (!good && comm_rank(session->world) == 0) log_failure(session, status, error_message());
-  if (!good || !session->rundir) return;
-  log_memory();
-  if (report(session) != STATUS_OK)
+  bool table = good && session->rundir;
+  if (table) log_memory();
+  if (table && report(session) != STATUS_OK)
     log_warning("the performance table could not be written: %s", error_message());
-  log_success(session, status);
+  records_close(session, status);
+  if (table) log_success(session, status);
 }
 
 void session_close(session_t *session, status_code_t status) {
@@ -218,6 +220,8 @@ static status_t stop_reason(session_t *session, double reserve, const char **rea
 
 status_t session_stop(session_t *session, double reserve, bool *stop) {
   const char *reason;
+  *stop = false;
+  if (session->dry) return STATUS_OK;
   TRY(stop_reason(session, reserve, &reason));
   TRY(comm_any(session->world, reason != NULL, stop));
   if (*stop) log_info("stopping   %s", reason ? reason : "another rank was asked to stop");
@@ -253,7 +257,7 @@ static status_t metrics_line(const session_t *session, const metrics_t *metrics,
 }
 
 status_t session_log(session_t *session, const metrics_t *metrics, bool shown) {
-  if (comm_rank(session->world) != 0) return STATUS_OK;
+  if (comm_rank(session->world) != 0 || session->dry) return STATUS_OK;
   char *line;
   TRY(metrics_line(session, metrics, &line));
   status_code_t status = rundir_metrics_append(session->rundir, line);

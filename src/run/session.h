@@ -28,8 +28,10 @@ typedef struct {
   double sgemm_flops, stream_bytes; /* this rank's measured peaks, per second */
   struct tensorboard *tensorboard;  /* rank 0: of this job's metrics, NULL until there are some */
   struct trace *trace;              /* NULL unless log.trace */
-  uint64_t sample_round;            /* of samples.c: step and model of the newest sample, and how many of those */
+  uint64_t sample_round; /* of samples.c: step and model of the newest sample, and how many of those */
   int64_t sample_count;
+  struct estimate *dry; /* NULL in a run; in a dry run what it counts (run/estimate.h): then nothing is read
+                           that is large, and nothing is written but below run_dir, which is temporary */
 } session_t;
 
 /* Makes grid and device, measures the machine's peaks, starts the watchdog and takes over the stop signals.

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "io/checkpoint.h"
 #include "perf/perf.h"
+#include "run/estimate.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -39,7 +40,7 @@ static status_t evaluate(session_t *session, loop_t *loop, metrics_t *metrics, b
   status_code_t status = loop->evaluate(loop->context, step, metrics, &score);
   perf_end(REGION_EVALUATE);
   TRY(status);
-  if (score > loop->state.best) {
+  if (step > 0 && score > loop->state.best) {
     loop->state.best = score;
     loop->state.best_step = step;
     if (!settings->eval.keep_best) return STATUS_OK;
@@ -47,6 +48,7 @@ static status_t evaluate(session_t *session, loop_t *loop, metrics_t *metrics, b
     *saved = true;
     return checkpoint_mark_best(session->world, session->run_dir, step);
   }
+  if (step == 0) return STATUS_OK;
   int64_t waited = (step - loop->state.best_step) / every;
   *done = settings->eval.patience > 0 && waited >= settings->eval.patience;
   if (*done)
@@ -99,9 +101,46 @@ static status_t finish(session_t *session, loop_t *loop) {
   return STATUS_OK;
 }
 
+/* Where a run starts from, for its curves. */
+static status_t evaluate_start(session_t *session, loop_t *loop) {
+  metrics_t metrics = {0};
+  bool saved, done;
+  if (loop->state.step > 0 || !loop->evaluate || session->settings->eval.every == 0) return STATUS_OK;
+  TRY(evaluate(session, loop, &metrics, &saved, &done));
+  return comm_agree(session->world, session_log(session, &metrics, true));
+}
+
+/* Elements of the optimiser's state that this rank owns. */
+static int64_t owned_elements(const optimizer_t *optimizer) {
+  int64_t elements = 0;
+  for (int32_t i = 0; i < optimizer_piece_count(optimizer); i++) {
+    optimizer_piece_t piece = optimizer_piece(optimizer, i);
+    elements += piece.rows * piece.param->partition.local_cols;
+  }
+  return elements;
+}
+
+/* A few steps that count for nothing. */
+static status_t run_dry(session_t *session, loop_t *loop) {
+  enum { DRY_STEPS = 3 };
+  estimate_t *estimate = session->dry;
+  estimate->total = loop->total;
+  estimate->steps = loop->total < DRY_STEPS ? loop->total : DRY_STEPS;
+  estimate->files = estimate_files(&loop->contents, loop->state.sets, loop->state.set_count,
+                                   owned_elements(loop->state.optimizer));
+  perf_reset();
+  for (int64_t step = 1; step <= estimate->steps; step++) {
+    metrics_t metrics = {.step = step};
+    TRY(loop->update(loop->context, step, 0.0, &metrics));
+  }
+  return STATUS_OK;
+}
+
 status_t loop_run(session_t *session, loop_t *loop) {
   bool done = false;
+  if (session->dry) return run_dry(session, loop);
   TRY(restart(session, loop));
+  TRY(evaluate_start(session, loop));
   while (loop->state.step < loop->total && !done) {
     bool stop;
     TRY(session_stop(session, 0.0, &stop));

@@ -38,8 +38,10 @@ struct optimizer {
   int32_t count, groups;
   optimizer_piece_t *pieces;
   int32_t piece_count;
-  wide_t *squares; /* (groups) */
-  comm_t *kv_comm; /* the ranks that hold the same key-value heads; NULL where each has its own */
+  wide_t *squares;     /* (groups) */
+  comm_t *kv_comm;     /* the ranks that hold the same key-value heads; NULL where each has its own */
+  comm_t *reduce_comm; /* the ranks of dp: for what runs in the background, so that its order does not depend
+                          on what a rank does meanwhile; NULL where dp is 1 */
   int64_t steps;
 };
 
@@ -176,6 +178,8 @@ static status_t build(optimizer_t *optimizer, const optimizer_set_t *sets) {
   }
   TRY(wide_alloc(optimizer->device, ARENA_OPTIMIZER, (size_t)optimizer->groups, &optimizer->squares));
   TRY(make_pieces(optimizer));
+  const grid_t *grid = optimizer->grid;
+  if (grid->dp_size > 1) TRY(comm_split(grid->dp, 0, grid->dp_rank, "reduce", &optimizer->reduce_comm));
   return make_kv_comm(optimizer);
 }
 
@@ -208,7 +212,8 @@ void optimizer_free(optimizer_t *optimizer) {
   memory_free(optimizer->sets);
   memory_free(optimizer->pieces);
   device_release(optimizer->device, optimizer->squares);
-  if (optimizer->kv_comm) comm_free(optimizer->kv_comm);
+  comm_free(optimizer->kv_comm);
+  comm_free(optimizer->reduce_comm);
   memory_free(optimizer);
 }
 
@@ -231,7 +236,7 @@ static status_t start_buckets(optimizer_t *optimizer, set_t *set, int64_t from) 
     if (bucket->begin < from) break;
     bucket->started = true;
     if (optimizer->grid->dp_size == 1) continue;
-    TRY(wide_reduce_begin(optimizer->device, optimizer->grid->dp,
+    TRY(wide_reduce_begin(optimizer->device, optimizer->reduce_comm,
                           wide_at(optimizer->device, set->params->grad, bucket->begin), (size_t)bucket->count,
                           bucket->owner, &bucket->request));
   }

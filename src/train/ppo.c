@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "run/samples.h"
 #include "train/loop.h"
 #include "train/ppo_file.h"
 #include "train/ppo_step.h"
@@ -257,6 +258,32 @@ static status_t check_divergence(const ppo_task_t *task, const ppo_objective_t *
                    objective->kl_sum_seq, (long long)step, limit);
 }
 
+/* One answer for the report. */
+static status_t show_answer(ppo_task_t *task, const ppo_step_t *step, int32_t i) {
+  const tokenizer_t *tokenizer = task->source.tokenizer;
+  const conversation_t *conversation = &step->data[i].conversation;
+  char *answer;
+  TRY(tokenizer_decode(tokenizer, step->responses[i], step->lengths[i], &answer, NULL));
+  const session_sample_t sample = {.step = step->step,
+                                   .model = "policy",
+                                   .question = conversation->turns[0].text.bytes,
+                                   .answer = answer,
+                                   .score_name = "reward",
+                                   .score = step->reward[i],
+                                   .note = step->stopped[i] ? NULL : "does not end",
+                                   .dataset = dataset_path(task->source.dataset),
+                                   .image = step->data[i].image};
+  status_code_t status = session_sample(task->session, &sample);
+  memory_free(answer);
+  return status;
+}
+
+static status_t show_answers(ppo_task_t *task, const ppo_step_t *step) {
+  for (int32_t i = 0; i < step->n && session_wants_sample(task->session, step->step, "policy"); i++)
+    TRY(show_answer(task, step, i));
+  return STATUS_OK;
+}
+
 static status_t work_step(ppo_task_t *task, ppo_step_t *step, double lr, metrics_t *metrics) {
   const settings_t *settings = task->session->settings;
   ppo_update_t update;
@@ -265,6 +292,7 @@ static status_t work_step(ppo_task_t *task, ppo_step_t *step, double lr, metrics
   TRY(ppo_rewards(&task->options, &samples));
   ppo_objective_t objective = ppo_objective(&task->options, &samples, step->entropy, step->ref_entropy);
   if (settings->log.rollouts > 0 && step->step % settings->log.rollouts == 0) TRY(ppo_file_write(task, step));
+  TRY(comm_agree(task->session->world, show_answers(task, step)));
   add_objective(task, step, &objective, lr, metrics);
   TRY(check_divergence(task, &objective, step->step));
   TRY(ppo_update(task, step, lr, &update));
@@ -280,6 +308,23 @@ static status_t update(void *context, int64_t number, double lr, metrics_t *metr
   status_code_t status = work_step(task, &step, lr, metrics);
   ppo_step_free(&step);
   return status;
+}
+
+/* The policy's likeliest answers to eval.dataset, judged; the mean rating decides which is best. */
+static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double *score) {
+  ppo_task_t *task = context;
+  judge_table_t table;
+  (void)step;
+  TRY(evaluate_answers(&task->evaluator, &task->policy, "policy", "", &table));
+  judge_summary_t summary = judge_table_summary(&table);
+  metrics_add(metrics, "eval/rating", summary.rating);
+  metrics_add(metrics, "eval/hallucination", summary.hallucination);
+  metrics_add(metrics, "eval/open_hallucination", summary.open_hallucination);
+  metrics_add(metrics, "eval/claims_right", summary.claims_right);
+  metrics_add(metrics, "eval/recall", summary.recall);
+  metrics_add(metrics, "eval/words", summary.words);
+  *score = summary.rating;
+  return STATUS_OK;
 }
 
 static status_t reload(void *context, const char *path) {
@@ -342,6 +387,8 @@ static status_t run(ppo_task_t *task) {
   TRY(open_data(task, &count));
   TRY(open_generator(task));
   TRY(open_optimizer(task, sets));
+  bool evaluated = *settings->eval.dataset && settings->eval.every > 0;
+  if (evaluated) TRY(evaluator_open(session, &task->model, &task->evaluator));
   int64_t total = loop_steps(settings->ppo.steps, settings->ppo.epochs, count, task->batch);
   loop_t loop = {.label = "ppo",
                  .total = total,
@@ -349,6 +396,7 @@ static status_t run(ppo_task_t *task) {
                  .state = {.optimizer = task->optimizer, .set_names = names, .sets = sets, .set_count = SETS},
                  .context = task,
                  .update = update,
+                 .evaluate = evaluated ? evaluate : NULL,
                  .reload = reload};
   fill_contents(task, &loop.contents);
   log_info("training   ppo: %lld steps of %d answers, %lld prompts; policy %.3f M, value %.3f M weights",
@@ -360,6 +408,7 @@ static status_t run(ppo_task_t *task) {
 status_t ppo_run(session_t *session) {
   ppo_task_t task = {.session = session};
   status_code_t status = run(&task);
+  evaluator_close(&task.evaluator);
   optimizer_free(task.optimizer);
   generator_free(task.generator);
   head_free(&task.reward_head);

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "io/rollout_file.h"
 #include "perf/perf.h"
+#include "run/estimate.h"
 #include "text/buffer.h"
 #include "text/judging.h"
 
@@ -183,9 +184,23 @@ static status_t write_file(ppo_task_t *task, const ppo_step_t *step, const rollo
   return status;
 }
 
+/* About what the file of STEP takes; texts have about four bytes a token. */
+static int64_t file_bytes(const ppo_step_t *step) {
+  enum { TOKEN_BYTES = 4, SAMPLE_BYTES = 80 };
+  int64_t bytes = (int64_t)step->n * SAMPLE_BYTES;
+  for (int32_t i = 0; i < step->n; i++)
+    bytes += (step->queries[i].n + (int64_t)step->lengths[i]) * 2 * TOKEN_BYTES +
+             (int64_t)step->lengths[i] * ROLLOUT_TOKEN_COUNT * (int64_t)sizeof(float);
+  return bytes;
+}
+
 status_t ppo_file_write(ppo_task_t *task, const ppo_step_t *step) {
   rollout_file_t file = {0};
   text_buffer_t queries = {0}, responses = {0};
+  if (task->session->dry) {
+    task->session->dry->rollout = file_bytes(step);
+    return STATUS_OK;
+  }
   perf_begin(REGION_ROLLOUT_WRITE);
   status_code_t status = comm_agree(task->session->world, fill(task, step, &file, &queries, &responses));
   if (status == STATUS_OK) status = write_file(task, step, &file);

@@ -2,6 +2,7 @@
 #ifndef TRAIN_PPO_STEP_H
 #define TRAIN_PPO_STEP_H
 
+#include "eval/answers.h"
 #include "rollout/generator.h"
 #include "run/criteria.h"
 #include "run/plan.h"
@@ -57,6 +58,7 @@ typedef struct {
   ppo_options_t options;
   generator_t *generator;
   optimizer_t *optimizer;
+  evaluator_t evaluator; /* of periodic evaluation; unused where eval.dataset is empty */
   int32_t longest_query; /* positions, images expanded */
   int32_t batch, minibatch;
   double scale;       /* 1 / temperature */

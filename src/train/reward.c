@@ -244,7 +244,8 @@ static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double
   }
   metrics_add(metrics, "eval/loss", loss / (double)task->held_count);
   metrics_add(metrics, "eval/accuracy", right / (double)task->held_count);
-  *score = right / (double)task->held_count;
+  /* Among equal accuracies the smaller loss. */
+  *score = (right - 1e-3 * loss) / (double)task->held_count;
   return STATUS_OK;
 }
 

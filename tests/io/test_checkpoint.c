@@ -6,6 +6,10 @@
 #include "io/checkpoint.h"
 #include "io_test.h"
 
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
 static const weights_spec_t spec = {"test_checkpoint", 1, NULL, NULL};
 
 /* Writes a checkpoint whose one tensor holds the step; rank 0 gives it. */
@@ -126,12 +130,47 @@ static void failed_writing_leaves_the_old(void **state) {
   io_test_remove(run);
 }
 
+/* The disk takes no more from all ranks but the first (a limit on the size of its files stands for that): all
+ * ranks get the error, nothing is lost. */
+static void full_disk_leaves_the_old(void **state) {
+  (void)state;
+  if (comm_size(mpi_test_world()) == 1) return; /* the limit would also hold back what gives room again */
+  enum { ROWS = 1024, COLS = 2048 };
+  char run[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  comm_t *world = mpi_test_world();
+  bool full = comm_rank(world) > 0;
+  float *data = calloc((size_t)ROWS * COLS, sizeof *data);
+  struct rlimit before, small;
+  weights_item_t items[4];
+  io_test_folder(run);
+  assert_ok(write_step(run, 1, 1));
+  static const char *const names[4] = {"/weights/a", "/weights/b", "/weights/c", "/weights/d"};
+  for (int i = 0; i < 4; ++i)
+    items[i] = (weights_item_t){names[i], 2,    {ROWS, COLS},         DTYPE_F32, ROWS, COLS, 0, ROWS, 0, COLS,
+                                COLS,     data, comm_rank(world) == 0};
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+  small = before;
+  small.rlim_cur = 1 << 20;
+  signal(SIGXFSZ, SIG_IGN);
+  if (full) assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+  status_code_t status = checkpoint_write(world, run, 2, &spec, items, 4, 1);
+  if (full) assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  assert_error(status, STATUS_DATA);
+  assert_int_equal(found_step(run, CHECKPOINT_LATEST), 1);
+  assert_false(step_exists(run, 2));
+  assert_false(file_exists(io_test_path(path, run, "checkpoints/step_00000002.h5.partial")));
+  /* With room again the same step is written. */
+  assert_ok(checkpoint_write(world, run, 2, &spec, items, 4, 1));
+  assert_int_equal(found_step(run, CHECKPOINT_LATEST), 2);
+  free(data);
+  io_test_remove(run);
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(newest_complete_one_is_found),
-      cmocka_unit_test(damaged_ones_are_passed_over),
-      cmocka_unit_test(pruning_spares_latest_and_best),
-      cmocka_unit_test(failed_writing_leaves_the_old),
+      cmocka_unit_test(newest_complete_one_is_found),   cmocka_unit_test(damaged_ones_are_passed_over),
+      cmocka_unit_test(pruning_spares_latest_and_best), cmocka_unit_test(failed_writing_leaves_the_old),
+      cmocka_unit_test(full_disk_leaves_the_old),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -48,12 +48,25 @@ static model_config_t read_config(const arrays_t *arrays) {
   };
 }
 
+double *golden_shard(const param_t *param, const arrays_t *arrays, const char *prefix) {
+  const partition_t *part = &param->partition;
+  char name[ARRAYS_NAME_MAX];
+  double *shard;
+  snprintf(name, sizeof name, "%s%s", prefix, param->name);
+  const double *whole = arrays_get(arrays, name, part->rows * part->cols);
+  succeed(memory_alloc(&shard, ARENA_OTHER, (size_t)param->elements, sizeof *shard));
+  for (int64_t r = 0; r < part->row_count; r++)
+    for (int64_t c = 0; c < part->col_count; c++)
+      shard[r * part->local_cols + c] = whole[(part->row_begin + r) * part->cols + part->col_begin + c];
+  return shard;
+}
+
 /* Fills every weight of PARAMS from the arrays PREFIX + name; returns how many. */
 static int32_t load(params_t *params, const arrays_t *arrays, const char *prefix) {
-  char name[ARRAYS_NAME_MAX];
   for (int32_t i = 0; i < params->count; i++) {
-    snprintf(name, sizeof name, "%s%s", prefix, params->items[i].name);
-    succeed(param_write(params, i, DTYPE_F64, arrays_get(arrays, name, params->items[i].elements)));
+    double *shard = golden_shard(&params->items[i], arrays, prefix);
+    succeed(param_write(params, i, DTYPE_F64, shard));
+    memory_free(shard);
   }
   return params->count;
 }

@@ -21,6 +21,10 @@ void golden_model_create(device_t *device, const grid_t *grid, const char *path,
                          golden_model_t *out);
 void golden_model_free(golden_model_t *model);
 
+/* This rank's shard (local_rows, local_cols) of the array PREFIX + the weight's name, zero where it is
+ * padded; freed by the caller with memory_free. */
+double *golden_shard(const param_t *param, const arrays_t *arrays, const char *prefix);
+
 /* Packs the sequences that ARRAYS holds below PREFIX: its first FIRST to FIRST + COUNT - 1. Free with
  * packed_free. */
 void golden_pack(const golden_model_t *model, const arrays_t *arrays, const char *prefix, int32_t first,
@@ -30,7 +34,8 @@ void golden_pack(const golden_model_t *model, const arrays_t *arrays, const char
 void golden_forward(golden_model_t *model, adapter_t *adapter, head_t *head, const packed_t *packed,
                     bool keep);
 
-/* Compares the gradients of all trained weights of PARAMS with the arrays PREFIX + name, per tensor. */
+/* Compares the gradients of all trained weights of PARAMS with the arrays PREFIX + name, per tensor. Without
+ * tensor parallelism, where gradients are whole. */
 void golden_compare_gradients(const params_t *params, const arrays_t *arrays, const char *prefix,
                               double tolerance);
 

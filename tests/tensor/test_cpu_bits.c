@@ -227,8 +227,8 @@ static float *scenario_sum_periodic(device_t *device, int64_t *n) {
 }
 
 enum { HEADS = 4, KV_HEADS = 2, D = 24, WIDTH = HEADS * D, KV_WIDTH = KV_HEADS * D };
-static const int32_t attention_offsets[] = {0, 70, 71, 350};
-enum { SEQUENCES = 3, TOKENS = 350 };
+static const int32_t attention_offsets[] = {0, 70, 71, 700}; /* the last is more than one task */
+enum { SEQUENCES = 3, TOKENS = 700 };
 
 typedef struct {
   index_t *offsets;
@@ -304,20 +304,18 @@ static void test_threads(void **context) {
   expect_same_on_threads(scenario_attention_backward);
 }
 
-/* Rows of a product have the same bits however many are computed together. */
-static void test_row_alone(void **context) {
-  enum { M = 131, N = 77, K = 600 };
-  (void)context;
-  device_t *device = device_new(2);
-  real_t *a = real_new(device, 1, M * K), *b = real_new(device, 2, N * K);
-  real_t *whole = multiply(device, M, N, K, a, b);
-  float *expected = real_get(device, whole, M * N);
-  const int64_t counts[] = {1, 2, 5, 16, 33};
-  for (int i = 0; i < 5; i++) {
+/* Rows of a product (m, n) by a weight (n, k) have the same bits however many are computed together. */
+static void expect_rows_alone(device_t *device, int64_t n) {
+  enum { M = 631, K = 600 };
+  real_t *a = real_new(device, 1, M * K), *b = real_new(device, 2, n * K);
+  real_t *whole = multiply(device, M, n, K, a, b);
+  float *expected = real_get(device, whole, M * n);
+  const int64_t counts[] = {1, 2, 5, 16, 33, 64};
+  for (int i = 0; i < 6; i++) {
     int64_t first = 7 * i;
-    real_t *part = multiply(device, counts[i], N, K, real_at(device, a, first * K), b);
-    float *found = real_get(device, part, counts[i] * N);
-    assert_memory_equal(found, expected + first * N, (size_t)(counts[i] * N) * sizeof *found);
+    real_t *part = multiply(device, counts[i], n, K, real_at(device, a, first * K), b);
+    float *found = real_get(device, part, counts[i] * n);
+    assert_memory_equal(found, expected + first * n, (size_t)(counts[i] * n) * sizeof *found);
     memory_free(found);
     device_release(device, part);
   }
@@ -325,11 +323,63 @@ static void test_row_alone(void **context) {
   device_release(device, whole);
   device_release(device, a);
   device_release(device, b);
+}
+
+static void test_row_alone(void **context) {
+  (void)context;
+  device_t *device = device_new(2);
+  expect_rows_alone(device, 77);
+  expect_rows_alone(device, 8); /* narrow: a is read in place */
   device_free(device);
 }
 
-/* The last sequence's every third position, decoded against a paged cache, has the bits that packed attention
- * gave. */
+/* A product of more than one block in every dimension against sums in double. */
+static void test_blocks(void **context) {
+  enum { M = 37, N = 1100, K = 530 };
+  (void)context;
+  device_t *device = device_new(1);
+  real_t *a = real_new(device, 1, M * K), *b = real_new(device, 2, N * K);
+  real_t *c = multiply(device, M, N, K, a, b);
+  float *left = normal_new(1, M * K), *right = normal_new(2, N * K), *found = real_get(device, c, M * N);
+  double worst = 0.0;
+  for (int64_t i = 0; i < M; i++)
+    for (int64_t j = 0; j < N; j++) {
+      double sum = 0.0;
+      for (int64_t k = 0; k < K; k++)
+        sum += (double)left[i * K + k] * (double)right[j * K + k];
+      worst = fmax(worst, fabs(sum - (double)found[i * N + j]));
+    }
+  assert_true(worst < 1e-3); /* sums of 530 terms of size 1, about 23 each: 30 ulp */
+  memory_free(left);
+  memory_free(right);
+  memory_free(found);
+  device_release(device, a);
+  device_release(device, b);
+  device_release(device, c);
+  device_free(device);
+}
+
+/* Without depth, c = beta * c. */
+static void test_no_depth(void **context) {
+  enum { M = 3, N = 5 };
+  (void)context;
+  device_t *device = device_new(1);
+  real_t *c = real_new(device, 4, M * N);
+  float *before = real_get(device, c, M * N);
+  op_gemm_t op = {
+      .m = M, .n = N, .a = c, .lda = 1, .b = c, .ldb = N, .c = c, .ldc = N, .alpha = 1.0, .beta = 0.5};
+  OK(OP(device, gemm, &op));
+  float *after = real_get(device, c, M * N);
+  for (int i = 0; i < M * N; i++)
+    assert_true(after[i] == 0.5f * before[i]);
+  memory_free(before);
+  memory_free(after);
+  device_release(device, c);
+  device_free(device);
+}
+
+/* The last sequence's every eleventh position, decoded against a paged cache, has the bits that packed
+ * attention gave. */
 static void test_decoded_position(void **context) {
   enum { PAGE = 16, FIRST = 71, LENGTH = TOKENS - FIRST, PAGES = (LENGTH + PAGE - 1) / PAGE };
   (void)context;
@@ -341,7 +391,7 @@ static void test_decoded_position(void **context) {
   real_t *out = real_new(device, 0, WIDTH);
   int32_t slots[LENGTH], pages[PAGES];
   for (int32_t i = 0; i < PAGES; i++)
-    pages[i] = (i * 7) % PAGES; /* PAGES is 18: 7 is coprime */
+    pages[i] = (i * 7) % PAGES; /* PAGES is 40: 7 is coprime */
   for (int32_t i = 0; i < LENGTH; i++)
     slots[i] = pages[i / PAGE] * PAGE + i % PAGE;
   index_t *slot_index = index_new(device, slots, LENGTH), *page_index = index_new(device, pages, PAGES);
@@ -356,7 +406,7 @@ static void test_decoded_position(void **context) {
                             .k_cache = k_cache,
                             .v_cache = v_cache};
   OK(OP(device, cache_write, &write));
-  for (int32_t position = 0; position < LENGTH; position += 3) {
+  for (int32_t position = 0; position < LENGTH; position += 11) {
     int32_t length = position + 1;
     index_t *length_index = index_new(device, &length, 1);
     op_attention_paged_t op = {.rows = 1,
@@ -459,7 +509,8 @@ static void test_levels(void **context) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_levels),    cmocka_unit_test(test_threads),
-      cmocka_unit_test(test_row_alone), cmocka_unit_test(test_decoded_position),
+      cmocka_unit_test(test_row_alone), cmocka_unit_test(test_blocks),
+      cmocka_unit_test(test_no_depth),  cmocka_unit_test(test_decoded_position),
       cmocka_unit_test(test_samples),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

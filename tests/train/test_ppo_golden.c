@@ -29,7 +29,7 @@ typedef struct {
 } case_t;
 
 static const double *get(const case_t *c, const char *name, size_t n) {
-  char full[GOLDEN_NAME_MAX];
+  char full[2 * GOLDEN_NAME_MAX];
   snprintf(full, sizeof full, "%s.%s", c->prefix, name);
   return golden_get(&c->golden, full, n);
 }

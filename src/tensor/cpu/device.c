@@ -150,6 +150,7 @@ static void cpu_destroy(device_t *device) {
     memory_free(state->rope[i].values);
   memory_free(state->scratch);
   memory_free(state->shared);
+  pool_free(state->pool);
   memory_free(state);
   memory_free(device);
 }
@@ -171,7 +172,9 @@ status_t cpu_create(int threads, const char *level_name, device_t **out) {
   TRY(choose_level(level_name, &level));
   TRY(memory_alloc(&device, ARENA_OTHER, 1, sizeof *device));
   status_code_t status = memory_alloc(&state, ARENA_OTHER, 1, sizeof *state);
+  if (status == STATUS_OK) status = pool_create(threads, &state->pool);
   if (status != STATUS_OK) {
+    memory_free(state);
     memory_free(device);
     return status;
   }

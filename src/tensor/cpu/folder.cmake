@@ -15,7 +15,6 @@ foreach(level ${simd_levels})
   target_compile_definitions(tensor_cpu_${level} PRIVATE SIMD_LEVEL=${level})
   # Products and sums are fused wherever the level can; the optimiser is wanted in debug builds too.
   target_compile_options(tensor_cpu_${level} PRIVATE -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math
-                         ${OpenMP_C_FLAGS} ${simd_options_${level}})
-  target_link_libraries(tensor_cpu_${level} PRIVATE MPI::MPI_C)
+                         -fopenmp-simd ${simd_options_${level}})
   target_sources(tensor_cpu PRIVATE $<TARGET_OBJECTS:tensor_cpu_${level}>)
 endforeach()

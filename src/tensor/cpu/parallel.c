@@ -2,14 +2,14 @@
 #define _GNU_SOURCE
 #include "tensor/cpu/state.h"
 
-#include <omp.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 
-/* Work in nanoseconds that a further thread must have to be worth waking: about four times what opening and
- * closing a parallel region takes. */
-static const double work_per_thread = 8e3;
+/* Nanoseconds of work that make a thread worth its waking, and that make a share worth its taking. */
+static const double work_per_thread = 8e3, work_per_share = 4e3;
+/* Shares per thread, so that one which comes late or is held up leaves its part to the others. */
+enum { SHARES_PER_THREAD = 4 };
 
 void cpu_advise_huge(void *pointer, size_t bytes) {
   const uintptr_t page = 4096;
@@ -48,37 +48,47 @@ int cpu_threads(const cpu_state_t *state, double work) {
   return worth < 2.0 ? 1 : (int)worth;
 }
 
-static float *scratch_of(const cpu_state_t *state, int thread) {
+int64_t cpu_shares(double work, int threads, int64_t most) {
+  double worth = work / work_per_share;
+  int64_t shares = (int64_t)SHARES_PER_THREAD * threads;
+  if (worth < (double)shares) shares = worth < (double)threads ? threads : (int64_t)worth;
+  return shares < most ? shares : most;
+}
+
+float *cpu_scratch_of(const cpu_state_t *state, int thread) {
   return state->scratch ? state->scratch + thread * state->scratch_floats : NULL;
+}
+
+/* A range kernel's job: share i is grains * i / shares .. grains * (i + 1) / shares. */
+typedef struct {
+  const cpu_state_t *state;
+  range_kernel_t kernel;
+  const void *op;
+  int64_t n, grain, grains, shares;
+} range_job_t;
+
+static void run_share(const void *context, int64_t item, int thread) {
+  const range_job_t *job = context;
+  int64_t begin = job->grains * item / job->shares * job->grain;
+  int64_t end = job->grains * (item + 1) / job->shares * job->grain;
+  if (end > job->n) end = job->n;
+  if (begin < end) job->kernel(job->op, begin, end, cpu_scratch_of(job->state, thread));
 }
 
 void cpu_for(cpu_state_t *state, range_kernel_t kernel, const void *op, int64_t n, int64_t grain,
              double work) {
-  if (n <= 0) return;
-  int64_t grains = (n + grain - 1) / grain;
   int threads = cpu_threads(state, work);
-  if (threads > grains) threads = (int)grains;
-  if (threads <= 1) {
-    kernel(op, 0, n, scratch_of(state, 0));
-    return;
-  }
-#pragma omp parallel num_threads(threads)
-  {
-    int64_t me = omp_get_thread_num(), all = omp_get_num_threads();
-    int64_t begin = grains * me / all * grain, end = grains * (me + 1) / all * grain;
-    if (end > n) end = n;
-    if (begin < end) kernel(op, begin, end, scratch_of(state, (int)me));
-  }
+  range_job_t job = {.state = state, .kernel = kernel, .op = op, .n = n, .grain = grain};
+  job.grains = (n + grain - 1) / grain;
+  job.shares = threads > 1 ? cpu_shares(work, threads, job.grains) : 1;
+  if (n > 0) pool_run(state->pool, threads, job.shares, run_share, &job);
 }
 
 void cpu_for_each(cpu_state_t *state, range_kernel_t kernel, const void *op, int64_t n, double work) {
   int threads = cpu_threads(state, work);
-  if (threads > n) threads = (int)n;
-  if (threads <= 1) {
-    if (n > 0) kernel(op, 0, n, scratch_of(state, 0));
-    return;
-  }
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
-  for (int64_t i = 0; i < n; i++)
-    kernel(op, i, i + 1, scratch_of(state, omp_get_thread_num()));
+  range_job_t job = {.state = state, .kernel = kernel, .op = op, .n = n, .grain = 1, .grains = n};
+  double shares = work / work_per_share; /* tiny items go together */
+  job.shares = threads == 1 || shares < 1.0 ? 1 : shares > (double)n ? n : (int64_t)shares;
+  if (job.shares > POOL_ITEMS_MAX) job.shares = POOL_ITEMS_MAX;
+  if (n > 0) pool_run(state->pool, threads, job.shares, run_share, &job);
 }

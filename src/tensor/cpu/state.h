@@ -3,6 +3,7 @@
 #define TENSOR_CPU_STATE_H
 
 #include "tensor/cpu/kernels.h"
+#include "tensor/cpu/pool.h"
 
 enum { CPU_ROPE_TABLES = 8 };
 
@@ -16,6 +17,7 @@ typedef struct {
 
 typedef struct {
   int threads;
+  pool_t *pool;
   kernels_t kernels;
   ops_t ops;
   float
@@ -40,14 +42,18 @@ status_t cpu_scratch(cpu_state_t *state, int64_t floats);
  * STATUS_MEMORY. */
 status_t cpu_shared(cpu_state_t *state, int64_t bytes, void *out);
 
-/* Runs KERNEL on items 0 .. n-1 of OP: in equal runs of multiples of GRAIN items on as many threads as WORK,
- * the operation's cost in units of about a nanosecond of one thread, is worth. */
+/* Thread's scratch; NULL before the first cpu_scratch. */
+float *cpu_scratch_of(const cpu_state_t *state, int thread);
+
+/* Runs KERNEL on items 0 .. n-1 of OP: in about equal runs of multiples of GRAIN items, on as many threads as
+ * WORK, the operation's cost in units of about a nanosecond of one thread, is worth. */
 void cpu_for(cpu_state_t *state, range_kernel_t kernel, const void *op, int64_t n, int64_t grain,
              double work);
-/* The same, item by item to whoever is free, for items of unequal cost. */
+/* The same for items of unequal cost: item by item to whoever is free, tiny ones together. */
 void cpu_for_each(cpu_state_t *state, range_kernel_t kernel, const void *op, int64_t n, double work);
-/* Threads that WORK is worth, at least 1. */
+/* Threads that WORK is worth, at least 1; into how many shares to cut it for THREADS, at most MOST. */
 int cpu_threads(const cpu_state_t *state, double work);
+int64_t cpu_shares(double work, int threads, int64_t most);
 
 /* Each file of operations adds its own to OPS. */
 void cpu_fill_gemm(ops_t *ops);

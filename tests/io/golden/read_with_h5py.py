@@ -1,6 +1,6 @@
 """Reads weights, checkpoints, rollouts and scores as an outsider does, with h5py, and checks the block hashes.
 
-    pip install h5py==3.16.0 xxhash==3.5.0
+    pip install h5py==3.16.0 xxhash==4.1.0
     python read_with_h5py.py run_dir/model.h5
 
 Not part of the test suite: it shows that the files need none of our code. Ends with status 1 if a hash does not fit.

@@ -7,9 +7,22 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+from transformers.models.llama import modeling_llama
 
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
+
+
+class DoubleTorch:
+    """torch, with double for float32: transformers computes norms, rotations and losses in single precision whatever
+    the model's type, which would limit the golden values to six digits."""
+
+    def __getattr__(self, name):
+        return torch.float64 if name in ("float", "float32") else getattr(torch, name)
+
+
+modeling_llama.torch = DoubleTorch()
+torch.Tensor.float = torch.Tensor.double
 
 IMAGE = -200
 ADAPTERS = ("policy", "value")
@@ -18,6 +31,11 @@ TOWER = "model.vision_tower.vision_tower.vision_model."
 SIZES = dict(hidden=24, layers=2, heads=4, head_size=6, mlp=20, vocab=37, vision_hidden=16, vision_layers=3,
              vision_heads=2, vision_mlp=28, vision_patch=4, vision_image_size=8, vision_feature_layer=-2, lora_r=3,
              lora_alpha=5)
+
+
+# The models of the golden files.
+GROUPED = dict(kv_heads=2, tied=False, mlp_projector=True, seed=1)
+TIED = dict(kv_heads=1, tied=True, mlp_projector=False, seed=2)
 
 
 def single(tensor):
@@ -49,6 +67,7 @@ class ReferenceModel:
         self.head = nn.Linear(s["hidden"], 1)
         self.named = self._name_parameters()
         self._randomise()
+        self.pixels = single(torch.randn(2, 3, s["vision_image_size"], s["vision_image_size"]))
         self.use(ADAPTERS[0])
 
     def _name_parameters(self):
@@ -97,9 +116,9 @@ class ReferenceModel:
         for parameter in self.named.values():
             parameter.grad = None
 
-    def features(self, pixels):
-        """(N, P, vision hidden): hidden states entering the last layer, without the class token."""
-        states = self.tower(pixels, output_hidden_states=True).hidden_states
+    def features(self):
+        """(N, P, vision hidden) of the pixels: hidden states entering the last layer, without the class token."""
+        states = self.tower(self.pixels, output_hidden_states=True).hidden_states
         return states[self.sizes["vision_feature_layer"]][:, 1:]
 
     def embed(self, tokens, image_tokens):
@@ -115,9 +134,9 @@ class ReferenceModel:
     def logits(self, hidden):
         return self.decoder.get_base_model().lm_head(hidden)
 
-    def run(self, pixels, sequences):
+    def run(self, sequences):
         """Packed final hidden states (T, hidden) of SEQUENCES: (tokens, image or -1) each; also the features."""
-        features = self.features(pixels)
+        features = self.features()
         image_tokens = self.projector(features)
         states = [self.hidden(self.embed(tokens, image_tokens[image])) for tokens, image in sequences]
         return torch.cat(states), features

@@ -5,17 +5,17 @@
 #include "tensor/cpu/simd/tile.h"
 
 /* A block of b, DEPTH x COLS, fits the second cache; a panel of a, DEPTH x TILE_ROWS, the first. */
-#ifndef BD
 #if defined(__AVX512F__)
 enum { BLOCK_DEPTH = 256, BLOCK_COLS = 1024 };
 #else
 enum { BLOCK_DEPTH = 256, BLOCK_COLS = 384 };
 #endif
-#else
-enum { BLOCK_DEPTH = BD, BLOCK_COLS = BC };
-#endif
 /* Up to so many floats of a are packed for the whole depth at once, and b is streamed past them. */
-enum { RESIDENT_FLOATS = 128 * 1024 };
+#if defined(__AVX512F__)
+enum { RESIDENT_FLOATS = 320 * 1024 };
+#else
+enum { RESIDENT_FLOATS = 96 * 1024 };
+#endif
 /* Columns of c up to which packing a costs more than reading it in place. */
 enum { IN_PLACE_COLS = TILE_COLS };
 enum { SLACK = LANES }; /* the last packed row is written as a whole vector */
@@ -188,26 +188,32 @@ static bool is_resident(const op_gemm_t *op, int64_t rows) {
   return tiles * TILE_ROWS * op->k <= RESIDENT_FLOATS;
 }
 
+/* Packs rows begin .. end-1 of alpha * op(a) for the whole depth: block by block of the depth, panels of
+ * HEIGHT rows. */
+static void pack_a_whole(const op_gemm_t *op, int64_t begin, int64_t end, int64_t height, float *to) {
+  for (int64_t k = 0; k < op->k; k += BLOCK_DEPTH) {
+    int64_t depth = min_int(BLOCK_DEPTH, op->k - k);
+    for (int64_t row = begin; row < end; row += height, to += depth * TILE_ROWS)
+      pack_a(op, row, min_int(height, end - row), k, depth, to);
+  }
+}
+
 /* Few rows: a is packed whole, b passes once, panel by panel, through the first cache. */
 static void gemm_streaming(const gemm_part_t *part) {
   const op_gemm_t *op = &part->op;
   int64_t all = part->row_end - part->row_begin, height = tile_height(all);
-  int64_t padded = (all + height - 1) / height * TILE_ROWS;
-  float *a = part->scratch, *b = a + padded * op->k + SLACK;
-  for (int64_t k = 0; k < op->k; k += BLOCK_DEPTH) {
-    int64_t depth = min_int(BLOCK_DEPTH, op->k - k);
-    for (int64_t i = 0, panel = 0; i < all; i += height, panel++)
-      pack_a(op, part->row_begin + i, min_int(height, all - i), k, depth,
-             a + padded * k + panel * depth * TILE_ROWS);
-  }
+  int64_t panels = (all + height - 1) / height;
+  float *a = part->scratch, *b = a + panels * TILE_ROWS * op->k + SLACK;
+  pack_a_whole(op, part->row_begin, part->row_end, height, a);
   for (int64_t col = part->col_begin; col < part->col_end; col += TILE_COLS) {
     int64_t cols = min_int(TILE_COLS, part->col_end - col);
-    for (int64_t k = 0; k < op->k; k += BLOCK_DEPTH) {
+    for (int64_t k = 0; k == 0 || k < op->k; k += BLOCK_DEPTH) {
       gemm_step_t step = step_at(op, k);
       pack_b_panel(op, col, cols, k, step.depth, b);
-      for (int64_t i = 0, panel = 0; i < all; i += height, panel++) {
-        rows_t rows = {.from = a + padded * k + panel * step.depth * TILE_ROWS};
-        make_tile(op, &step, &rows, part->row_begin + i, col, min_int(height, all - i), cols, b);
+      for (int64_t i = 0; i < panels; i++) {
+        rows_t rows = {.from = a + TILE_ROWS * (panels * k + i * step.depth)};
+        make_tile(op, &step, &rows, part->row_begin + i * height, col, min_int(height, all - i * height),
+                  cols, b);
       }
     }
   }
@@ -222,7 +228,7 @@ static void gemm_blocked(const gemm_part_t *part) {
   bool in_place = !op->trans_a && op->alpha == 1.0 && part->col_end - part->col_begin <= IN_PLACE_COLS;
   for (int64_t col = part->col_begin; col < part->col_end; col += BLOCK_COLS) {
     int64_t cols = min_int(BLOCK_COLS, part->col_end - col);
-    for (int64_t k = 0; k < op->k; k += BLOCK_DEPTH) {
+    for (int64_t k = 0; k == 0 || k < op->k; k += BLOCK_DEPTH) {
       gemm_step_t step = step_at(op, k);
       pack_b(op, col, cols, k, step.depth, b);
       for (int64_t row = part->row_begin; row < part->row_end; row += TILE_ROWS) {

@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that building, testing and running need: only those that are missing, and only as root or
+# where sudo lets us. Elsewhere it says what is missing. Called by quickstart.sh and tests/run.sh.
+set -euo pipefail
+
+usage() {
+  cat <<'END'
+usage: jobs/setup.sh [--check | --list]
+  (nothing)  installs what is missing; needs root or sudo, and only if something is missing
+  --check    only says what is missing
+  --list     prints all packages that are needed
+exit status: 0 nothing is missing (any more), 2 something is, and it cannot be installed here
+END
+}
+
+# A command stands for its package where it is there in any way (a module, a newer version).
+commands=(
+  gcc:gcc g++:g++ cmake:cmake ninja:ninja-build pkg-config:pkg-config mpicc:libopenmpi-dev mpirun:openmpi-bin
+)
+libraries=(
+  libhdf5-openmpi-dev    # files, written in parallel
+  libopenblas-openmp-dev # matrix products
+  libsentencepiece-dev   # tokenizer
+  libjpeg-dev            # images
+  libyajl-dev            # JSON
+  libxxhash-dev          # checksums
+  librandom123-dev       # random numbers
+  zlib1g-dev             # compression
+  libcmocka-dev          # tests
+)
+
+installed() {
+  [[ $(dpkg-query -W -f='${Status}' "$1" 2>/dev/null) == 'install ok installed' ]]
+}
+
+find_missing() {
+  local entry
+  missing=()
+  for entry in "${commands[@]}"; do
+    command -v "${entry%%:*}" >/dev/null || missing+=("${entry#*:}")
+  done
+  # Without dpkg (another system, modules) CMake is the one that finds the libraries, or says which it misses.
+  command -v dpkg-query >/dev/null || return 0
+  for entry in "${libraries[@]}"; do
+    installed "$entry" || missing+=("$entry")
+  done
+}
+
+# Sets `as_root` to what runs a command as root; fails where nothing does.
+find_root() {
+  as_root=()
+  if [[ $(id -u) == 0 ]]; then return 0; fi
+  command -v sudo >/dev/null || return 1
+  as_root=(sudo)
+  sudo -n true 2>/dev/null || { [[ -t 0 ]] && sudo -v; }
+}
+
+cannot_install() {
+  echo "setup: $1" >&2
+  echo "setup: these packages are missing; ask whoever may install them, and start again:" >&2
+  echo "  apt-get install ${missing[*]}" >&2
+  exit 2
+}
+
+install_missing() {
+  command -v apt-get >/dev/null || cannot_install "there is no apt-get here"
+  find_root || cannot_install "not root, and sudo is not to be had"
+  echo "setup: installing ${missing[*]}"
+  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
+  "${apt[@]}" update || echo "setup: the package lists could not be renewed; trying with those that are here" >&2
+  "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null ||
+    cannot_install "apt-get could not install them (its message is above)"
+}
+
+main() {
+  case ${1:-} in
+  -h | --help) usage ;;
+  --list)
+    printf '%s\n' "${commands[@]#*:}" "${libraries[@]}"
+    ;;
+  --check)
+    find_missing
+    ((${#missing[@]} == 0)) || cannot_install "nothing was installed"
+    ;;
+  '')
+    find_missing
+    if ((${#missing[@]})); then install_missing; fi
+    ;;
+  *)
+    usage >&2
+    exit 2
+    ;;
+  esac
+}
+main "$@"

@@ -1,0 +1,218 @@
+#include "eval/answers.h"
+
+#include "base/memory.h"
+#include "perf/perf.h"
+#include "rollout/questions.h"
+#include "run/samples.h"
+#include "world/output_file.h"
+
+#include <string.h>
+
+/* ---- Opening ---- */
+
+/* In training &generate is not there: the likeliest answers, cut as the rollouts are. */
+static prompts_sampling_t sampling_of(const settings_t *settings) {
+  prompts_sampling_t sampling = prompts_sampling(settings);
+  if (settings_task(settings) != TASK_PPO) return sampling;
+  sampling.sampler = (sampler_options_t){.greedy = true, .temperature = 1.0, .top_p = 1.0};
+  sampling.max_tokens = (int32_t)settings->rollout.response_len;
+  sampling.stop_at_question = settings->rollout.stop_at_question;
+  return sampling;
+}
+
+static status_t open_evaluator(evaluator_t *evaluator) {
+  session_t *session = evaluator->session;
+  const settings_t *settings = session->settings;
+  bool training = settings_task(settings) == TASK_PPO;
+  const prompts_options_t options = {
+      .samples = 1,
+      .query_len = (int32_t)(training ? settings->data.query_len : settings->data.max_len),
+      .limit = settings->eval.limit};
+  evaluator->sampling = sampling_of(settings);
+  evaluator->judged = strcmp(settings->eval.judge, "shapes") == 0;
+  status_code_t status = STATUS_OK;
+  if (evaluator->judged && comm_rank(session->world) == 0)
+    status = scene_table_read(settings->eval.scenes, &evaluator->scenes);
+  TRY(comm_agree(session->world, status));
+  TRY(source_open(session, evaluator->model, "eval.dataset", settings->eval.dataset, &evaluator->source));
+  return prompts_open(session, evaluator->model, &evaluator->source, &options, &evaluator->prompts);
+}
+
+status_t evaluator_open(session_t *session, model_t *model, evaluator_t *out) {
+  *out = (evaluator_t){.session = session, .model = model};
+  status_code_t status = open_evaluator(out);
+  if (status != STATUS_OK) evaluator_close(out);
+  return status;
+}
+
+void evaluator_close(evaluator_t *evaluator) {
+  prompts_close(&evaluator->prompts);
+  source_close(&evaluator->source);
+  scene_table_free(&evaluator->scenes);
+  *evaluator = (evaluator_t){0};
+}
+
+/* ---- Judging and writing, on rank 0 ---- */
+
+/* One evaluation under way. */
+typedef struct {
+  evaluator_t *evaluator;
+  const char *model;
+  judge_table_t *table;
+  json_writer_t *writer; /* NULL: answers are not written */
+} evaluation_t;
+
+static void write_count(json_writer_t *writer, const char *key, int64_t value) {
+  json_write_key(writer, key);
+  json_write_int(writer, value);
+}
+
+static void write_member(json_writer_t *writer, const char *key, const char *value) {
+  json_write_key(writer, key);
+  json_write_string(writer, value);
+}
+
+static void write_judgement(json_writer_t *writer, const judgement_t *judgement) {
+  write_member(writer, "question_type", question_type_name(judgement->type));
+  write_count(writer, "rating", judgement->rating);
+  write_count(writer, "claims", judgement->claims);
+  write_count(writer, "claims_right", judgement->right);
+  write_count(writer, "claims_absent", judgement->absent);
+  write_count(writer, "expected", judgement->expected);
+  write_count(writer, "given", judgement->given);
+  write_count(writer, "words", judgement->words);
+}
+
+static void write_answer(const evaluation_t *evaluation, const dataset_sample_t *sample, const char *image,
+                         const char *question, const char *text, bool stopped, const judgement_t *judgement) {
+  json_writer_t *writer = evaluation->writer;
+  json_write_object_begin(writer);
+  write_member(writer, "question_id", sample->id.bytes);
+  write_member(writer, "image", image);
+  write_member(writer, "text", question);
+  write_member(writer, "answer", text);
+  write_member(writer, "model", evaluation->model);
+  json_write_key(writer, "stopped");
+  json_write_bool(writer, stopped);
+  if (judgement) write_judgement(writer, judgement);
+  json_write_object_end(writer);
+  json_write_line(writer);
+}
+
+/* One of the answers that the report shows. */
+static status_t show_sample(const evaluation_t *evaluation, const dataset_sample_t *sample,
+                            const char *question, const char *text, const judgement_t *judgement) {
+  const evaluator_t *evaluator = evaluation->evaluator;
+  session_sample_t shown = {.step = evaluator->step,
+                            .model = evaluation->model,
+                            .question = question,
+                            .answer = text,
+                            .dataset = dataset_path(evaluator->source.dataset),
+                            .image = sample->image};
+  if (judgement) {
+    shown.score_name = "rating";
+    shown.score = judgement->rating;
+    if (judgement->rating < RATING_HONEST) shown.note = "hallucinates";
+  }
+  return session_sample(evaluator->session, &shown);
+}
+
+static status_t judge(const evaluation_t *evaluation, const dataset_sample_t *sample, const char *image,
+                      const char *question, const char *text, bool stopped) {
+  const evaluator_t *evaluator = evaluation->evaluator;
+  judgement_t judgement;
+  if (evaluator->judged) {
+    const scene_t *scene = image ? scene_table_find(&evaluator->scenes, image) : NULL;
+    if (!scene)
+      return error_set(STATUS_DATA,
+                       "sample '%s': its image '%s' is in none of the scenes of eval.scenes = '%s'; give the "
+                       "scenes.jsonl that was written with the images, or eval.judge = 'none'",
+                       sample->id.bytes, image ? image : "", evaluator->session->settings->eval.scenes);
+    judge_response(scene, question, text, &judgement);
+    judge_table_add(evaluation->table, &judgement);
+  }
+  TRY(show_sample(evaluation, sample, question, text, evaluator->judged ? &judgement : NULL));
+  if (evaluation->writer)
+    write_answer(evaluation, sample, image, question, text, stopped, evaluator->judged ? &judgement : NULL);
+  return STATUS_OK;
+}
+
+static status_t judge_sample(const evaluation_t *evaluation, const responses_t *responses, int64_t i,
+                             const dataset_sample_t *sample) {
+  const evaluator_t *evaluator = evaluation->evaluator;
+  char *text = NULL, *question = NULL, *image = NULL;
+  status_code_t status = responses_text(responses, evaluator->source.tokenizer, i, &text);
+  if (status == STATUS_OK) status = questions_text(sample, &question);
+  if (status == STATUS_OK && sample->image >= 0)
+    status = dataset_image_name(evaluator->source.dataset, sample->image, &image);
+  if (status == STATUS_OK)
+    status = judge(evaluation, sample, image, question, text, responses->stopped[i] != 0);
+  memory_free(image);
+  memory_free(question);
+  memory_free(text);
+  return status;
+}
+
+static status_t judge_round(const evaluation_t *evaluation, const responses_t *responses) {
+  const evaluator_t *evaluator = evaluation->evaluator;
+  for (int64_t i = 0; i < responses->n; i++) {
+    dataset_sample_t sample;
+    TRY(dataset_sample_read(evaluator->source.dataset, evaluator->prompts.rows[responses->begin + i],
+                            &sample));
+    status_code_t status = judge_sample(evaluation, responses, i, &sample);
+    dataset_sample_free(&sample);
+    TRY(status);
+  }
+  return STATUS_OK;
+}
+
+/* ---- The evaluation ---- */
+
+static status_t answer_all(const evaluation_t *evaluation, generator_t *generator, const role_t *role) {
+  evaluator_t *evaluator = evaluation->evaluator;
+  comm_t *world = evaluator->session->world;
+  prompts_t *prompts = &evaluator->prompts;
+  int64_t round = prompts_round(prompts);
+  for (int64_t begin = 0; begin < prompts->count; begin += round) {
+    int64_t n = prompts->count - begin < round ? prompts->count - begin : round;
+    responses_t responses;
+    TRY(prompts_respond(prompts, generator, role, begin, n, &responses));
+    status_code_t status = comm_rank(world) == 0 ? judge_round(evaluation, &responses) : STATUS_OK;
+    responses_free(&responses);
+    TRY(comm_agree(world, status));
+  }
+  return STATUS_OK;
+}
+
+static status_t answer(const evaluation_t *evaluation, const role_t *role) {
+  evaluator_t *evaluator = evaluation->evaluator;
+  comm_t *world = evaluator->session->world;
+  generator_t *generator = NULL;
+  TRY(comm_agree(world, prompts_generator(&evaluator->prompts, &evaluator->sampling, &generator)));
+  status_code_t status = answer_all(evaluation, generator, role);
+  generator_free(generator);
+  TRY(status);
+  /* All members are fp64 sums. */
+  return comm_broadcast(world, evaluation->table, sizeof *evaluation->table / sizeof(double), COMM_F64, 0);
+}
+
+static status_t answer_to_file(evaluation_t *evaluation, const role_t *role, const char *path) {
+  comm_t *world = evaluation->evaluator->session->world;
+  bool writes = comm_rank(world) == 0;
+  output_file_t file;
+  TRY(comm_agree(world, writes ? output_file_open(path, &file) : STATUS_OK));
+  if (writes) evaluation->writer = file.writer;
+  status_code_t status = answer(evaluation, role);
+  if (writes) status = output_file_close(&file, status);
+  return comm_agree(world, status);
+}
+
+status_t evaluate_answers(evaluator_t *evaluator, const role_t *role, const char *model, const char *path,
+                          judge_table_t *table) {
+  evaluation_t evaluation = {.evaluator = evaluator, .model = model, .table = table};
+  memset(table, 0, sizeof *table);
+  perf_begin(REGION_EVALUATE);
+  status_code_t status = *path ? answer_to_file(&evaluation, role, path) : answer(&evaluation, role);
+  perf_end(REGION_EVALUATE);
+  return status;
+}

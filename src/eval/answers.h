@@ -1,0 +1,35 @@
+/* A model's answers to eval.dataset, judged: what task evaluate and the periodic evaluation of training
+ * share. */
+#ifndef EVAL_ANSWERS_H
+#define EVAL_ANSWERS_H
+
+#include "rollout/prompts.h"
+#include "world/judge.h"
+#include "world/scene_file.h"
+
+typedef struct {
+  session_t *session;
+  model_t *model;
+  source_t source;
+  prompts_t prompts;
+  prompts_sampling_t sampling;
+  int64_t step;         /* of training, for the report: the caller sets it */
+  bool judged;          /* eval.judge = 'shapes' */
+  scene_table_t scenes; /* rank 0, where judged */
+} evaluator_t;
+
+/* Opens eval.dataset (its first eval.limit samples) for MODEL's answers, which stays the caller's, and
+ * eval.scenes where eval.judge = 'shapes'. Answers are drawn as &generate says; in task ppo they are the
+ * likeliest ones, of at most rollout.response_len tokens. Collective. Free with evaluator_close. Errors,
+ * agreed: STATUS_DATA. */
+status_t evaluator_open(session_t *session, model_t *model, evaluator_t *out);
+void evaluator_close(evaluator_t *evaluator);
+
+/* Answers all questions under ROLE, a role of the evaluator's model, and judges them: *TABLE, the same on all
+ * ranks and layouts (all zero without a judge). PATH ("": none): JSON lines of question_id, image, text,
+ * answer, model (MODEL), stopped and the judgement, in the order of the questions. Collective. Errors,
+ * agreed: STATUS_DATA (a sample whose image has no scene), STATUS_STOPPED. */
+status_t evaluate_answers(evaluator_t *evaluator, const role_t *role, const char *model, const char *path,
+                          judge_table_t *table);
+
+#endif

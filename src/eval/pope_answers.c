@@ -1,0 +1,127 @@
+#include "eval/pope_answers.h"
+
+#include "base/memory.h"
+#include "perf/perf.h"
+#include "rollout/prompts.h"
+#include "rollout/questions.h"
+#include "world/output_file.h"
+
+#include <string.h>
+
+typedef struct {
+  session_t *session;
+  source_t source;
+  prompts_t prompts;
+  generator_t *generator;
+  const char *name;
+  pope_counts_t *counts;
+  /* Rank 0. */
+  json_reader_t *questions;
+  json_writer_t *writer;
+} pope_task_t;
+
+static status_t read_label(const json_element_t *element, const char *id, bool *yes) {
+  char where[160];
+  const char *label;
+  snprintf(where, sizeof where, "POPE question '%.80s'", id);
+  TRY(json_string(element->value, "label", where, &label));
+  *yes = strcmp(label, "yes") == 0;
+  if (*yes || strcmp(label, "no") == 0) return STATUS_OK;
+  return error_set(STATUS_DATA, "%s: field 'label': found '%s', expected 'yes' or 'no'", where, label);
+}
+
+static void write_answer(pope_task_t *task, const json_t *question, const char *text) {
+  json_writer_t *writer = task->writer;
+  json_write_object_begin(writer);
+  for (const json_t *member = question->u.first; member; member = member->next) {
+    json_write_key(writer, member->key);
+    json_write_tree(writer, member);
+  }
+  json_write_key(writer, "answer");
+  json_write_string(writer, text);
+  json_write_key(writer, "model");
+  json_write_string(writer, task->name);
+  json_write_object_end(writer);
+  json_write_line(writer);
+}
+
+static status_t count_answer(pope_task_t *task, const responses_t *responses, int64_t i, const char *id) {
+  json_element_t element;
+  bool yes;
+  char *text;
+  TRY(questions_find(task->questions, id, &element));
+  TRY(read_label(&element, id, &yes));
+  TRY(responses_text(responses, task->source.tokenizer, i, &text));
+  pope_add(task->counts, yes, pope_says_yes(text_view(text)));
+  write_answer(task, element.value, text);
+  memory_free(text);
+  return STATUS_OK;
+}
+
+static status_t count_round(pope_task_t *task, const responses_t *responses) {
+  for (int64_t i = 0; i < responses->n; i++) {
+    dataset_sample_t sample;
+    TRY(dataset_sample_read(task->source.dataset, task->prompts.rows[responses->begin + i], &sample));
+    status_code_t status = count_answer(task, responses, i, sample.id.bytes);
+    dataset_sample_free(&sample);
+    TRY(status);
+  }
+  return STATUS_OK;
+}
+
+static status_t answer_all(pope_task_t *task, const role_t *role) {
+  comm_t *world = task->session->world;
+  int64_t round = prompts_round(&task->prompts), count = task->prompts.count;
+  for (int64_t begin = 0; begin < count; begin += round) {
+    responses_t responses;
+    TRY(prompts_respond(&task->prompts, task->generator, role, begin,
+                        count - begin < round ? count - begin : round, &responses));
+    status_code_t status = comm_rank(world) == 0 ? count_round(task, &responses) : STATUS_OK;
+    responses_free(&responses);
+    TRY(comm_agree(world, status));
+  }
+  return STATUS_OK;
+}
+
+static status_t answer_to_file(pope_task_t *task, const role_t *role, const char *path) {
+  comm_t *world = task->session->world;
+  bool writes = comm_rank(world) == 0;
+  output_file_t file = {0};
+  status_code_t status = STATUS_OK;
+  if (writes) status = json_reader_open(task->session->settings->eval.pope, JSON_ELEMENTS, &task->questions);
+  if (writes && status == STATUS_OK) status = output_file_open(path, &file);
+  TRY(comm_agree(world, status));
+  task->writer = file.writer;
+  status = answer_all(task, role);
+  if (writes) status = output_file_close(&file, status);
+  return comm_agree(world, status);
+}
+
+static status_t run(pope_task_t *task, model_t *model, const role_t *role, const char *dataset,
+                    const char *path) {
+  session_t *session = task->session;
+  const settings_t *settings = session->settings;
+  const prompts_options_t options = {.samples = 1,
+                                     .query_len = (int32_t)settings->data.max_len,
+                                     .limit = settings->eval.limit,
+                                     .suffix = settings->eval.pope_suffix};
+  TRY(source_open(session, model, "eval.pope", dataset, &task->source));
+  TRY(prompts_open(session, model, &task->source, &options, &task->prompts));
+  prompts_sampling_t sampling = prompts_sampling(settings);
+  TRY(comm_agree(session->world, prompts_generator(&task->prompts, &sampling, &task->generator)));
+  return answer_to_file(task, role, path);
+}
+
+status_t pope_answer(session_t *session, model_t *model, const role_t *role, const char *dataset,
+                     const char *name, const char *path, pope_counts_t *counts) {
+  pope_task_t task = {.session = session, .name = name, .counts = counts};
+  *counts = (pope_counts_t){0};
+  perf_begin(REGION_EVALUATE);
+  status_code_t status = run(&task, model, role, dataset, path);
+  perf_end(REGION_EVALUATE);
+  json_reader_close(task.questions);
+  generator_free(task.generator);
+  prompts_close(&task.prompts);
+  source_close(&task.source);
+  return status;
+}

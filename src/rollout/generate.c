@@ -1,0 +1,294 @@
+#include "rollout/generate.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "rollout/prompts.h"
+#include "rollout/questions.h"
+#include "run/samples.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { PAIR = 2 };
+
+typedef struct {
+  session_t *session;
+  model_t model;
+  adapter_t adapter;
+  role_t role;
+  source_t source;
+  prompts_t prompts;
+  generator_t *generator;
+  const char *name; /* of the model, in the answers */
+  bool pairs, single;
+  char path[FILE_MAX_PATH];
+  /* Rank 0. */
+  json_reader_t *questions; /* NULL where the questions are a dataset */
+  FILE *file;
+  json_writer_t *writer;
+} generate_task_t;
+
+/* ---- Writing, on rank 0 ---- */
+
+static void write_member(json_writer_t *writer, const char *key, const char *value) {
+  json_write_key(writer, key);
+  json_write_string(writer, value);
+}
+
+static void write_turn(json_writer_t *writer, const char *from, text_view_t value) {
+  json_write_object_begin(writer);
+  write_member(writer, "from", from);
+  json_write_key(writer, "value");
+  json_write_text(writer, value.bytes, value.n);
+  json_write_object_end(writer);
+}
+
+/* The conversation as it was, and the two answers to its last question. */
+static void write_pair(json_writer_t *writer, const dataset_sample_t *sample, const char *image,
+                       char *const texts[PAIR]) {
+  const conversation_t *conversation = &sample->conversation;
+  json_write_line(writer);
+  json_write_object_begin(writer);
+  json_write_key(writer, "id");
+  json_write_text(writer, sample->id.bytes, sample->id.n);
+  if (image) write_member(writer, "image", image);
+  json_write_key(writer, "conversations");
+  json_write_array_begin(writer);
+  for (int32_t t = 0; t < conversation->count; t++)
+    write_turn(writer, conversation->turns[t].role == TURN_HUMAN ? "human" : "gpt",
+               conversation->turns[t].text);
+  json_write_array_end(writer);
+  for (int k = 0; k < PAIR; k++) {
+    json_write_key(writer, k == 0 ? "output_1" : "output_2");
+    write_turn(writer, "gpt", text_view(texts[k]));
+  }
+  json_write_object_end(writer);
+}
+
+/* What is known of a question of a dataset. */
+static status_t write_question(json_writer_t *writer, const dataset_sample_t *sample, const char *image) {
+  char *text;
+  TRY(questions_text(sample, &text));
+  json_write_key(writer, "question_id");
+  json_write_text(writer, sample->id.bytes, sample->id.n);
+  if (image) write_member(writer, "image", image);
+  write_member(writer, "text", text);
+  memory_free(text);
+  return STATUS_OK;
+}
+
+static status_t write_answer(generate_task_t *task, const dataset_sample_t *sample, const char *image,
+                             const json_t *question, const char *text, int32_t k, bool stopped) {
+  json_writer_t *writer = task->writer;
+  json_write_object_begin(writer);
+  if (question)
+    for (const json_t *member = question->u.first; member; member = member->next) {
+      json_write_key(writer, member->key);
+      json_write_tree(writer, member);
+    }
+  else
+    TRY(write_question(writer, sample, image));
+  if (task->prompts.options.samples > 1) {
+    json_write_key(writer, "sample");
+    json_write_int(writer, k);
+  }
+  write_member(writer, "answer", text);
+  write_member(writer, "model", task->name);
+  json_write_key(writer, "stopped");
+  json_write_bool(writer, stopped);
+  json_write_object_end(writer);
+  json_write_line(writer);
+  return STATUS_OK;
+}
+
+/* One of the answers that the report shows. */
+static status_t show_sample(generate_task_t *task, const dataset_sample_t *sample, const char *answer) {
+  char *question;
+  if (!session_wants_sample(task->session, 0, task->name)) return STATUS_OK;
+  TRY(questions_text(sample, &question));
+  const session_sample_t shown = {.model = task->name,
+                                  .question = question,
+                                  .answer = answer,
+                                  .dataset = dataset_path(task->source.dataset),
+                                  .image = sample->image};
+  status_code_t status = session_sample(task->session, &shown);
+  memory_free(question);
+  return status;
+}
+
+/* All responses TEXTS (samples) to question I of RESPONSES. */
+static status_t write_responses(generate_task_t *task, const responses_t *responses, int64_t i,
+                                const dataset_sample_t *sample, const char *image, char *const *texts) {
+  json_element_t element = {0};
+  if (task->questions) TRY(questions_find(task->questions, sample->id.bytes, &element));
+  if (task->single) log_info("answer     %s", texts[0]);
+  TRY(show_sample(task, sample, texts[0]));
+  if (task->pairs) {
+    write_pair(task->writer, sample, image, texts);
+    return STATUS_OK;
+  }
+  for (int32_t k = 0; k < responses->samples; k++)
+    TRY(write_answer(task, sample, image, element.value, texts[k], k,
+                     responses->stopped[i * responses->samples + k]));
+  return STATUS_OK;
+}
+
+static status_t write_sample(generate_task_t *task, const responses_t *responses, int64_t i,
+                             const dataset_sample_t *sample, char **texts) {
+  char *image = NULL;
+  for (int32_t k = 0; k < responses->samples; k++)
+    TRY(responses_text(responses, task->model.tokenizer, i * responses->samples + k, &texts[k]));
+  if (sample->image >= 0) TRY(dataset_image_name(task->source.dataset, sample->image, &image));
+  status_code_t status = write_responses(task, responses, i, sample, image, texts);
+  memory_free(image);
+  return status;
+}
+
+static status_t write_row(generate_task_t *task, const responses_t *responses, int64_t i) {
+  dataset_sample_t sample;
+  char **texts;
+  TRY(dataset_sample_read(task->source.dataset, task->prompts.rows[responses->begin + i], &sample));
+  status_code_t status = memory_alloc(&texts, ARENA_OTHER, (size_t)responses->samples, sizeof *texts);
+  if (status == STATUS_OK) {
+    status = write_sample(task, responses, i, &sample, texts);
+    for (int32_t k = 0; k < responses->samples; k++)
+      memory_free(texts[k]);
+    memory_free(texts);
+  }
+  dataset_sample_free(&sample);
+  return status;
+}
+
+static status_t write_round(generate_task_t *task, const responses_t *responses) {
+  status_code_t status = STATUS_OK;
+  if (comm_rank(task->session->world) == 0)
+    for (int64_t i = 0; i < responses->n && status == STATUS_OK; i++)
+      status = write_row(task, responses, i);
+  return comm_agree(task->session->world, status);
+}
+
+static status_t open_output(generate_task_t *task, const char *questions) {
+  char partial[FILE_MAX_PATH];
+  TRY(file_make_parent(task->path));
+  TRY(file_partial(partial, task->path));
+  if (questions) TRY(json_reader_open(questions, JSON_ELEMENTS, &task->questions));
+  task->file = fopen(partial, "wb");
+  if (!task->file) return error_set(STATUS_DATA, "cannot write '%s': %s", partial, strerror(errno));
+  TRY(json_writer_create(task->file, &task->writer));
+  if (task->pairs) json_write_array_begin(task->writer);
+  return STATUS_OK;
+}
+
+/* Ends the JSON of a run that came to STATUS, whose message survives what ending unfinished JSON says. */
+static status_t end_writer(generate_task_t *task, status_code_t status) {
+  char message[2048];
+  snprintf(message, sizeof message, "%s", error_message());
+  if (task->pairs && status == STATUS_OK) {
+    json_write_line(task->writer);
+    json_write_array_end(task->writer);
+    json_write_line(task->writer);
+  }
+  status_code_t finished = json_writer_finish(task->writer, NULL, NULL);
+  if (status == STATUS_OK) return finished;
+  return *message ? error_set(status, "%s", message) : status;
+}
+
+static status_t end_output(generate_task_t *task, status_code_t status) {
+  if (task->writer) status = end_writer(task, status);
+  if (task->file && fclose(task->file) != 0 && status == STATUS_OK)
+    status = error_set(STATUS_DATA, "cannot write '%s': %s", task->path, strerror(errno));
+  json_reader_close(task->questions);
+  return status;
+}
+
+/* ---- The task ---- */
+
+static status_t open_model(generate_task_t *task) {
+  bool found;
+  const settings_t *settings = task->session->settings;
+  TRY(model_from_settings(task->session, &task->model));
+  TRY(model_settings_adapter(task->session, &task->model, &task->adapter, &found));
+  task->role = (role_t){&task->model.base, found ? &task->adapter : NULL, NULL};
+  task->name = *settings->model.adapter ? settings->model.adapter : settings->model.base;
+  return STATUS_OK;
+}
+
+/* The dataset to answer, and the JSON file it was made of (NULL if none). */
+static status_t find_dataset(generate_task_t *task, char dataset[FILE_MAX_PATH], const char **questions) {
+  session_t *session = task->session;
+  const settings_t *settings = session->settings;
+  *questions = NULL;
+  if (task->single)
+    return questions_prepare_one(session, settings->generate.image, settings->generate.prompt, dataset);
+  const char *given = settings->generate.dataset;
+  if (!questions_are_json(given)) return file_join(dataset, given, NULL, NULL);
+  *questions = given;
+  return questions_prepare(session, given, settings->generate.image_folder, "questions", dataset);
+}
+
+static status_t find_output(generate_task_t *task) {
+  const char *output = task->session->settings->generate.output;
+  if (*output) return file_join(task->path, output, NULL, NULL);
+  return session_path(task->session, task->pairs ? "pairs.json" : "answers.jsonl", task->path);
+}
+
+static status_t answer_all(generate_task_t *task) {
+  prompts_t *prompts = &task->prompts;
+  int64_t round = prompts_round(prompts);
+  for (int64_t begin = 0; begin < prompts->count; begin += round) {
+    int64_t n = prompts->count - begin < round ? prompts->count - begin : round;
+    responses_t responses;
+    bool stop;
+    TRY(session_stop(task->session, 0.0, &stop));
+    if (stop) return STATUS_STOPPED;
+    TRY(prompts_respond(prompts, task->generator, &task->role, begin, n, &responses));
+    status_code_t status = write_round(task, &responses);
+    responses_free(&responses);
+    TRY(status);
+  }
+  return STATUS_OK;
+}
+
+static status_t open_questions(generate_task_t *task, const char **questions) {
+  const settings_t *settings = task->session->settings;
+  const prompts_options_t options = {.samples = (int32_t)settings->generate.samples,
+                                     .query_len = (int32_t)settings->data.max_len,
+                                     .limit = settings->data.limit};
+  char dataset[FILE_MAX_PATH];
+  TRY(find_dataset(task, dataset, questions));
+  TRY(source_open(task->session, &task->model, "generate.dataset", dataset, &task->source));
+  TRY(prompts_open(task->session, &task->model, &task->source, &options, &task->prompts));
+  prompts_sampling_t sampling = prompts_sampling(settings);
+  return comm_agree(task->session->world, prompts_generator(&task->prompts, &sampling, &task->generator));
+}
+
+static status_t generate(generate_task_t *task) {
+  comm_t *world = task->session->world;
+  bool writes = comm_rank(world) == 0;
+  const char *questions;
+  TRY(open_model(task));
+  TRY(open_questions(task, &questions));
+  TRY(find_output(task));
+  status_code_t status = comm_agree(world, writes ? open_output(task, questions) : STATUS_OK);
+  if (status == STATUS_OK) status = answer_all(task);
+  if (writes) status = end_output(task, status);
+  TRY(file_commit(world, task->path, status, writes));
+  if (task->session->dry) return STATUS_OK;
+  log_info("written    %s: %lld questions, %d answers each", task->path, (long long)task->prompts.count,
+           task->prompts.options.samples);
+  return STATUS_OK;
+}
+
+status_t generate_run(session_t *session) {
+  const settings_t *settings = session->settings;
+  generate_task_t task = {.session = session,
+                          .pairs = settings->generate.samples == PAIR,
+                          .single = *settings->generate.prompt != '\0'};
+  status_code_t status = generate(&task);
+  generator_free(task.generator);
+  prompts_close(&task.prompts);
+  source_close(&task.source);
+  adapter_free(&task.adapter);
+  model_free(&task.model);
+  return status;
+}

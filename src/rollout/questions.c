@@ -1,0 +1,118 @@
+#include "rollout/questions.h"
+
+#include "base/memory.h"
+#include "data/prepare.h"
+#include "text/script.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static bool ends_with(const char *path, const char *end) {
+  size_t n = strlen(path), m = strlen(end);
+  return n >= m && strcmp(path + n - m, end) == 0;
+}
+
+bool questions_are_json(const char *path) {
+  return ends_with(path, ".json") || ends_with(path, ".jsonl");
+}
+
+/* The folder that PATH lies in, to FOLDER. */
+static status_t parent_of(const char *path, char folder[FILE_MAX_PATH]) {
+  const char *slash = strrchr(path, '/');
+  TRY(file_join(folder, slash ? path : ".", NULL, NULL));
+  if (slash) folder[slash == path ? 1 : slash - path] = '\0';
+  return STATUS_OK;
+}
+
+status_t questions_prepare(session_t *session, const char *path, const char *image_folder, const char *name,
+                           char dataset[FILE_MAX_PATH]) {
+  char beside[FILE_MAX_PATH], images[FILE_MAX_PATH], file[512], report[FILE_MAX_PATH];
+  TRY(parent_of(path, beside));
+  TRY(file_join(images, beside, "images", NULL));
+  snprintf(file, sizeof file, "%s.h5", name);
+  TRY(session_path(session, file, dataset));
+  snprintf(file, sizeof file, "%s.skipped.jsonl", name);
+  TRY(session_path(session, file, report));
+  const settings_t *settings = session->settings;
+  const prepare_options_t options = {.conversations = path,
+                                     .image_folder = *image_folder ? image_folder : images,
+                                     .output = dataset,
+                                     .seed = (uint64_t)settings->job.seed,
+                                     .skip_bad = strcmp(settings->data.bad_sample, "skip") == 0,
+                                     .report = report,
+                                     .workers = (int)settings->data.workers};
+  return prepare_run(session->world, &options, NULL);
+}
+
+static status_t one_question(const char *image, const char *text, char **json, size_t *n) {
+  const char *slash = strrchr(image, '/');
+  json_writer_t *writer;
+  TRY(json_writer_create(NULL, &writer));
+  json_write_object_begin(writer);
+  json_write_key(writer, "question_id");
+  json_write_int(writer, 0);
+  if (*image) {
+    json_write_key(writer, "image");
+    json_write_string(writer, slash ? slash + 1 : image);
+  }
+  json_write_key(writer, "text");
+  json_write_string(writer, text);
+  json_write_object_end(writer);
+  json_write_line(writer);
+  return json_writer_finish(writer, json, n);
+}
+
+static status_t write_one(const char *path, const char *image, const char *text) {
+  char *json;
+  size_t n;
+  TRY(one_question(image, text, &json, &n));
+  status_code_t status = file_replace(path, json, n);
+  memory_free(json);
+  return status;
+}
+
+status_t questions_prepare_one(session_t *session, const char *image, const char *text,
+                               char dataset[FILE_MAX_PATH]) {
+  char path[FILE_MAX_PATH], folder[FILE_MAX_PATH];
+  TRY(session_path(session, "question.jsonl", path));
+  TRY(parent_of(image, folder));
+  status_code_t status = STATUS_OK;
+  if (comm_rank(session->world) == 0) status = write_one(path, image, text);
+  TRY(comm_agree(session->world, status));
+  return questions_prepare(session, path, folder, "question", dataset);
+}
+
+static bool has_id(const json_t *element, const char *id) {
+  char number[32];
+  const json_t *found = json_get(element, "id");
+  if (!found) found = json_get(element, "question_id");
+  if (!found) return false;
+  if (found->type == JSON_STRING) return strcmp(found->u.string, id) == 0;
+  if (found->type != JSON_INT) return false;
+  snprintf(number, sizeof number, "%" PRId64, found->u.integer);
+  return strcmp(number, id) == 0;
+}
+
+status_t questions_find(json_reader_t *reader, const char *id, json_element_t *element) {
+  for (;;) {
+    TRY(json_reader_next(reader, element));
+    if (!element->value)
+      return error_set(
+          STATUS_DATA,
+          "the file of questions has no more element with the id '%s'; it has changed since it was read", id);
+    if (has_id(element->value, id)) return STATUS_OK;
+  }
+}
+
+status_t questions_text(const dataset_sample_t *sample, char **text) {
+  const conversation_t *conversation = &sample->conversation;
+  int32_t last = conversation->count - 1;
+  while (last > 0 && conversation->turns[last].role != TURN_HUMAN)
+    last--;
+  text_buffer_t buffer = {0};
+  status_code_t status = text_buffer_append_without(&buffer, conversation->turns[last].text, IMAGE_MARK);
+  text_view_t stripped = text_strip(text_buffer_view(&buffer));
+  if (status == STATUS_OK) status = memory_copy_text(text, ARENA_OTHER, stripped.bytes, stripped.n);
+  text_buffer_free(&buffer);
+  return status;
+}

@@ -1,0 +1,80 @@
+#include "run/estimate.h"
+
+/* States per trained weight in a checkpoint: master weight and two moments, in float. */
+enum { STATES = 3, STATE_BYTES = 4 };
+
+/* Of measured speeds, what whole steps reach. */
+static const double reached = 0.5;
+
+/* io/weights_write.c: what one round moves. */
+static const int64_t round_bytes_per_rank = INT64_C(32) << 20, round_bytes_most = INT64_C(128) << 20;
+
+const double estimate_margin = 1.1;
+
+static int64_t stored_size(const params_t *params) {
+  return params->device->real_type == DTYPE_BF16 ? 2 : 4;
+}
+
+static void add_set(const params_t *params, estimate_files_t *files) {
+  files->file += params_global_elements(params) * stored_size(params);
+  files->staged += params->elements * (int64_t)sizeof(float);
+  if (params->grid->dp_rank == 0) files->given += params->elements * (int64_t)sizeof(float);
+}
+
+static int64_t trained_elements(const params_t *params) {
+  int64_t elements = 0;
+  for (int32_t i = 0; i < params->count; i++)
+    if (params->items[i].trainable)
+      elements += params->items[i].partition.rows * params->items[i].partition.cols;
+  return elements;
+}
+
+estimate_files_t estimate_files(const store_contents_t *contents, params_t *const *sets, int32_t count,
+                                int64_t owned) {
+  estimate_files_t files = {0};
+  if (contents->weights) add_set(&contents->base->params, &files);
+  for (int32_t i = 0; i < contents->adapter_count; i++)
+    add_set(&contents->adapters[i]->params, &files);
+  for (int32_t i = 0; i < contents->head_count; i++)
+    add_set(&contents->heads[i]->params, &files);
+  if (contents->weights) files.file += contents->tokenizer_size;
+  files.result = files.file;
+  for (int32_t s = 0; s < count; s++)
+    files.file += trained_elements(sets[s]) * STATES * STATE_BYTES;
+  files.state = owned * STATES * STATE_BYTES;
+  files.given += files.state;
+  return files;
+}
+
+static int64_t smaller(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+
+int64_t estimate_writing(const estimate_files_t *files, int ranks) {
+  int64_t round = smaller(files->file, smaller(ranks * round_bytes_per_rank, round_bytes_most));
+  int64_t bytes = files->staged + files->state + smaller(files->given, round) + round / ranks;
+  return (int64_t)((double)bytes * estimate_margin); /* blocks are dealt whole; names and hashes */
+}
+
+void estimate_memory(const size_t *before, const size_t *during, const estimate_files_t *files, int ranks,
+                     size_t *memory) {
+  static const bool grows[ARENA_COUNT] = {
+      [ARENA_ACTIVATIONS] = true, [ARENA_SCRATCH] = true, [ARENA_FEATURES] = true, [ARENA_ROLLOUT] = true};
+  for (int a = 0; a < ARENA_COUNT; a++) {
+    size_t steps = grows[a] ? (size_t)((double)during[a] * estimate_margin) : during[a];
+    memory[a] = steps > before[a] ? steps : before[a];
+  }
+  size_t writing = (size_t)estimate_writing(files, ranks);
+  if (writing > memory[ARENA_IO]) memory[ARENA_IO] = writing;
+}
+
+double estimate_seconds(const perf_counter_t *counters, const estimate_speed_t *speed) {
+  double flops = 0.0;
+  if (speed->sgemm_flops <= 0.0 || speed->stream_bytes <= 0.0) return 0.0;
+  for (int r = 0; r < REGION_COUNT; r++)
+    if (r != REGION_DECODE) flops += counters[r].flops;
+  const perf_counter_t *decode = &counters[REGION_DECODE];
+  double computing = decode->flops / (reached * speed->sgemm_flops);
+  double reading = (double)decode->count * speed->weight_bytes / (reached * speed->stream_bytes);
+  return flops / (reached * speed->sgemm_flops) + (computing > reading ? computing : reading);
+}

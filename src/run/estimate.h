@@ -1,0 +1,57 @@
+/* What a run will take, for --dry-run: numbers that a few steps on a blank device have counted, and what
+ * follows from them. Pure functions. */
+#ifndef RUN_ESTIMATE_H
+#define RUN_ESTIMATE_H
+
+#include "base/memory.h"
+#include "model/store.h"
+#include "perf/perf.h"
+
+/* What a checkpoint holds. Bytes. */
+typedef struct {
+  int64_t file;   /* of the whole file */
+  int64_t result; /* of model.h5 */
+  int64_t staged; /* host copies of weights that a rank makes to write it */
+  int64_t given;  /* of all its copies, what this rank gives to the file */
+  int64_t state;  /* host copies of the optimiser's state that this rank owns */
+} estimate_files_t;
+
+/* One rank's counts. */
+typedef struct estimate {
+  int64_t steps; /* that were gone through; 0: a task without steps */
+  int64_t total; /* steps of the run */
+  estimate_files_t files;
+  int64_t rollout;            /* bytes of a step's rollout file */
+  size_t memory[ARENA_COUNT]; /* bytes, the peaks */
+  double flops;               /* of this rank in one step, or in the whole of what was gone through */
+  double tokens;
+  double seconds; /* of one step, by estimate_seconds; 0: the peaks are unknown */
+} estimate_t;
+
+/* Sizes of a checkpoint of CONTENTS with the state of an optimiser that trains SETS (count), of which this
+ * rank owns OWNED elements. Local. */
+estimate_files_t estimate_files(const store_contents_t *contents, params_t *const *sets, int32_t count,
+                                int64_t owned);
+
+/* Host memory for writing such a file by RANKS ranks: the copies, and the rounds of io/weights.h. Local. */
+int64_t estimate_writing(const estimate_files_t *files, int ranks);
+
+/* What is allowed for above the steps gone through: later ones may have longer sequences. */
+extern const double estimate_margin;
+
+/* MEMORY (ARENA_COUNT) of a run: BEFORE are the peaks before the steps, DURING those of the steps, which grow
+ * by the margin where they follow the sequences' lengths. Local. */
+void estimate_memory(const size_t *before, const size_t *during, const estimate_files_t *files, int ranks,
+                     size_t *memory);
+
+/* This rank's speed. */
+typedef struct {
+  double sgemm_flops, stream_bytes; /* measured, per second */
+  double weight_bytes;              /* read for each decode step */
+} estimate_speed_t;
+
+/* Seconds for COUNTERS (REGION_COUNT) at half the measured speeds: products, or for decode steps the reading
+ * of the weights where that takes longer. 0 where the speeds are not known. Local. */
+double estimate_seconds(const perf_counter_t *counters, const estimate_speed_t *speed);
+
+#endif

@@ -1,0 +1,262 @@
+#include "tensor/blank.h"
+
+#include "tensor/ops.h"
+
+#include <string.h>
+
+typedef struct {
+  uintptr_t next; /* address of the next block: never read, never given out twice */
+} blank_state_t;
+
+/* Far from anything that the process has. */
+static const uintptr_t first_address = (uintptr_t)1 << 46;
+enum { BLOCK_ALIGNMENT = 256 };
+
+static status_t blank_alloc(device_t *device, size_t bytes, void **out) {
+  blank_state_t *state = device->state;
+  *out = (void *)state->next;
+  state->next += (bytes / BLOCK_ALIGNMENT + 1) * BLOCK_ALIGNMENT;
+  return STATUS_OK;
+}
+
+static void blank_release(device_t *device, void *pointer, size_t bytes) {
+  (void)device;
+  (void)pointer;
+  (void)bytes;
+}
+
+static status_t blank_upload(device_t *device, void *to, dtype_t to_type, const void *from, dtype_t from_type,
+                             size_t n) {
+  (void)device;
+  (void)to;
+  (void)to_type;
+  (void)from;
+  (void)from_type;
+  (void)n;
+  return STATUS_OK;
+}
+
+static status_t blank_download(device_t *device, void *to, dtype_t to_type, const void *from,
+                               dtype_t from_type, size_t n) {
+  (void)device;
+  (void)from;
+  (void)from_type;
+  memset(to, 0, n * dtype_size(to_type));
+  return STATUS_OK;
+}
+
+static status_t blank_synchronize(device_t *device) {
+  (void)device;
+  return STATUS_OK;
+}
+
+static status_t blank_allreduce(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
+                                comm_op_t op) {
+  (void)device;
+  (void)comm;
+  (void)data;
+  (void)type;
+  (void)n;
+  (void)op;
+  return STATUS_OK;
+}
+
+static status_t blank_allgatherv(device_t *device, comm_t *comm, const void *mine, void *all,
+                                 const size_t *counts, dtype_t type) {
+  (void)device;
+  (void)comm;
+  (void)mine;
+  (void)all;
+  (void)counts;
+  (void)type;
+  return STATUS_OK;
+}
+
+static status_t blank_reduce_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
+                                   int root, comm_request_t **request) {
+  (void)device;
+  (void)comm;
+  (void)data;
+  (void)type;
+  (void)n;
+  (void)root;
+  *request = NULL;
+  return STATUS_OK;
+}
+
+static status_t blank_reduce_end(device_t *device, comm_request_t *request) {
+  (void)device;
+  (void)request;
+  return STATUS_OK;
+}
+
+/* ---- Operations: each with its own type, none with an effect ---- */
+
+#define BLANK(operation)                                                                                     \
+  static status_t blank_##operation(device_t *device, const op_##operation##_t *op) {                        \
+    (void)device;                                                                                            \
+    (void)op;                                                                                                \
+    return STATUS_OK;                                                                                        \
+  }
+BLANK(gemm)
+BLANK(rmsnorm)
+BLANK(rmsnorm_backward)
+BLANK(layernorm)
+BLANK(layernorm_backward)
+BLANK(activation_backward)
+BLANK(swiglu)
+BLANK(swiglu_backward)
+BLANK(rope)
+BLANK(attention)
+BLANK(attention_backward)
+BLANK(cache_write)
+BLANK(attention_paged)
+BLANK(embedding)
+BLANK(embedding_backward)
+BLANK(add_periodic)
+BLANK(sum_periodic)
+BLANK(vocab_max)
+BLANK(vocab_sums)
+BLANK(vocab_logprob)
+BLANK(vocab_backward)
+BLANK(sample)
+BLANK(vocab_histogram)
+BLANK(adamw)
+
+static status_t blank_rows_gather(device_t *device, const op_rows_t *op) {
+  (void)device;
+  (void)op;
+  return STATUS_OK;
+}
+
+static status_t blank_rows_scatter(device_t *device, const op_rows_t *op) {
+  (void)device;
+  (void)op;
+  return STATUS_OK;
+}
+
+static status_t blank_add(device_t *device, int64_t n, const real_t *x, real_t *y) {
+  (void)device;
+  (void)n;
+  (void)x;
+  (void)y;
+  return STATUS_OK;
+}
+
+static status_t blank_copy(device_t *device, int64_t n, const real_t *x, real_t *y) {
+  (void)device;
+  (void)n;
+  (void)x;
+  (void)y;
+  return STATUS_OK;
+}
+
+static status_t blank_fill_real(device_t *device, int64_t n, double value, real_t *x) {
+  (void)device;
+  (void)n;
+  (void)value;
+  (void)x;
+  return STATUS_OK;
+}
+
+static status_t blank_fill_wide(device_t *device, int64_t n, double value, wide_t *x) {
+  (void)device;
+  (void)n;
+  (void)value;
+  (void)x;
+  return STATUS_OK;
+}
+
+static status_t blank_narrow(device_t *device, int64_t n, const wide_t *from, real_t *to) {
+  (void)device;
+  (void)n;
+  (void)from;
+  (void)to;
+  return STATUS_OK;
+}
+
+static status_t blank_widen(device_t *device, int64_t n, const real_t *from, wide_t *to) {
+  (void)device;
+  (void)n;
+  (void)from;
+  (void)to;
+  return STATUS_OK;
+}
+
+static status_t blank_sum_squares(device_t *device, int64_t n, const wide_t *x, wide_t *sum) {
+  (void)device;
+  (void)n;
+  (void)x;
+  (void)sum;
+  return STATUS_OK;
+}
+
+static const ops_t blank_ops = {
+    .gemm = blank_gemm,
+    .rmsnorm = blank_rmsnorm,
+    .rmsnorm_backward = blank_rmsnorm_backward,
+    .layernorm = blank_layernorm,
+    .layernorm_backward = blank_layernorm_backward,
+    .activation_backward = blank_activation_backward,
+    .swiglu = blank_swiglu,
+    .swiglu_backward = blank_swiglu_backward,
+    .rope = blank_rope,
+    .attention = blank_attention,
+    .attention_backward = blank_attention_backward,
+    .cache_write = blank_cache_write,
+    .attention_paged = blank_attention_paged,
+    .embedding = blank_embedding,
+    .embedding_backward = blank_embedding_backward,
+    .rows_gather = blank_rows_gather,
+    .rows_scatter = blank_rows_scatter,
+    .add_periodic = blank_add_periodic,
+    .sum_periodic = blank_sum_periodic,
+    .vocab_max = blank_vocab_max,
+    .vocab_sums = blank_vocab_sums,
+    .vocab_logprob = blank_vocab_logprob,
+    .vocab_backward = blank_vocab_backward,
+    .sample = blank_sample,
+    .vocab_histogram = blank_vocab_histogram,
+    .adamw = blank_adamw,
+    .add = blank_add,
+    .copy = blank_copy,
+    .fill_real = blank_fill_real,
+    .fill_wide = blank_fill_wide,
+    .narrow = blank_narrow,
+    .widen = blank_widen,
+    .sum_squares = blank_sum_squares,
+};
+
+static void blank_destroy(device_t *device) {
+  memory_free(device->state);
+  memory_free(device);
+}
+
+status_t blank_create(const device_t *like, device_t **out) {
+  blank_state_t *state;
+  *out = NULL;
+  TRY(memory_alloc(&state, ARENA_OTHER, 1, sizeof *state));
+  status_code_t status = memory_alloc(out, ARENA_OTHER, 1, sizeof **out);
+  if (status != STATUS_OK) {
+    memory_free(state);
+    return status;
+  }
+  *state = (blank_state_t){.next = first_address};
+  **out = (device_t){.name = like->name,
+                     .detail = like->detail,
+                     .real_type = like->real_type,
+                     .wide_type = like->wide_type,
+                     .ops = &blank_ops,
+                     .state = state,
+                     .destroy = blank_destroy,
+                     .alloc = blank_alloc,
+                     .release = blank_release,
+                     .upload = blank_upload,
+                     .download = blank_download,
+                     .synchronize = blank_synchronize,
+                     .allreduce = blank_allreduce,
+                     .allgatherv = blank_allgatherv,
+                     .reduce_begin = blank_reduce_begin,
+                     .reduce_end = blank_reduce_end};
+  return STATUS_OK;
+}

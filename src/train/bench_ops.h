@@ -1,0 +1,46 @@
+/* Time of a device's operations: a table of operations that measures those of another. */
+#ifndef TRAIN_BENCH_OPS_H
+#define TRAIN_BENCH_OPS_H
+
+#include "tensor/ops.h"
+
+/* Operations that are reported together. */
+typedef enum {
+  TIMED_GEMM_FORWARD, /* activations times weights */
+  TIMED_GEMM_INPUT,   /* gradient of the input */
+  TIMED_GEMM_WEIGHT,  /* gradient of the weights */
+  TIMED_ATTENTION,
+  TIMED_ATTENTION_BACKWARD,
+  TIMED_ATTENTION_PAGED,
+  TIMED_VOCAB, /* softmax and sampling over the vocabulary */
+  TIMED_NORM,
+  TIMED_ACTIVATION,
+  TIMED_ROPE,
+  TIMED_CACHE_WRITE,
+  TIMED_ROWS, /* embedding, gather, scatter, sums over rows */
+  TIMED_ADAMW,
+  TIMED_COPY, /* copies, fills, sums of whole arrays */
+  TIMED_COUNT
+} timed_t;
+
+/* Name in reports ("gemm forward"). */
+const char *timed_name(timed_t timed);
+
+typedef struct {
+  int64_t calls;
+  double seconds, flops; /* flops 0 where they are not worth counting */
+} op_time_t;
+
+/* Must stay where it is between op_timer_start and op_timer_stop. */
+typedef struct {
+  ops_t ops; /* the table that measures; first, so that the device's table leads here */
+  const ops_t *inner;
+  op_time_t times[TIMED_COUNT];
+} op_timer_t;
+
+/* From now on DEVICE's operations are measured one by one: each waits for the one before, which slows a
+ * device that works while the host goes on. Times start at zero. Local. */
+void op_timer_start(device_t *device, op_timer_t *timer);
+void op_timer_stop(device_t *device, op_timer_t *timer);
+
+#endif

@@ -1,0 +1,237 @@
+#define _GNU_SOURCE
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+struct cli_child {
+  pid_t pid;
+  int out, err; /* files that it writes to */
+  int status;   /* of waitpid, once it has ended */
+  bool ended;
+  double deadline;
+};
+
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static void pause_briefly(void) {
+  nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+}
+
+/* ---- The folder ---- */
+
+static char folder[] = "/tmp/llava_rlhf_cli_XXXXXX";
+
+int cli_enter(void **state) {
+  (void)state;
+  return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
+}
+
+static int remove_one(const char *path, const struct stat *what, int type, struct FTW *place) {
+  (void)what;
+  (void)type;
+  (void)place;
+  return remove(path);
+}
+
+int cli_leave(void **state) {
+  (void)state;
+  if (chdir("/") != 0) return -1;
+  return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static const char world_input[] = "&job task = 'world' run_dir = 'world' /\n"
+                                  "&world pretrain_images = 40 sft_images = 16 pair_images = 2 "
+                                  "policy_init_images = 2 ppo_images = 2 eval_images = 2 "
+                                  "turns = 2 vocab = 400 /\n";
+
+static const char train_input[] =
+    "&job task = 'pretrain' run_dir = 'run' /\n"
+    "&model from_scratch = .true. tokenizer = 'world/tokenizer.model' train = 'all' template = 'v1'\n"
+    "  hidden = 32 layers = 2 heads = 4 mlp = 64 vision_image_size = 48 vision_patch = 16\n"
+    "  vision_hidden = 32 vision_layers = 1 vision_heads = 4 vision_mlp = 64 vision_feature_layer = -1 /\n"
+    "&data dataset = 'world/pretrain.h5' max_len = 128 /\n"
+    "&optim lr = 1e-3 batch = 8 grad_clip = 1.0 steps = 1 /\n"
+    "&log tensorboard = .false. /\n";
+
+int cli_enter_world(void **state) {
+  cli_result_t result;
+  if (cli_enter(state) != 0) return -1;
+  cli_write("world.nml", world_input, sizeof world_input - 1);
+  cli_write("train.nml", train_input, sizeof train_input - 1);
+  CLI_RUN(1, &result, "world.nml");
+  cli_expect(&result, 0);
+  CLI_RUN(1, &result, "--set", "job.run_dir=base", "train.nml");
+  cli_expect(&result, 0);
+  return rename("base/model.h5", "model.h5");
+}
+
+/* ---- Runs ---- */
+
+static int output_file(void) {
+  FILE *file = tmpfile();
+  assert_non_null(file);
+  int descriptor = dup(fileno(file));
+  fclose(file);
+  return descriptor;
+}
+
+static _Noreturn void become(int ranks, const char *const *arguments, int out, int err) {
+  const char *line[CLI_ARGUMENTS_MAX + 8];
+  char count[16];
+  int n = 0;
+  if (ranks > 0) {
+    snprintf(count, sizeof count, "%d", ranks);
+    const char *const launcher[] = {MPIRUN, "--oversubscribe", "--bind-to", "none", "-np", count};
+    for (size_t i = 0; i < sizeof launcher / sizeof *launcher; i++)
+      line[n++] = launcher[i];
+  }
+  line[n++] = getenv("LLAVA_RLHF_BINARY");
+  for (int i = 0; arguments[i] && i < CLI_ARGUMENTS_MAX; i++)
+    line[n++] = arguments[i];
+  line[n] = NULL;
+  setpgid(0, 0);
+  dup2(out, STDOUT_FILENO);
+  dup2(err, STDERR_FILENO);
+  execv(line[0], (char *const *)(uintptr_t)line);
+  _exit(127);
+}
+
+cli_child_t *cli_start(int ranks, const char *const *arguments) {
+  assert_non_null(getenv("LLAVA_RLHF_BINARY"));
+  cli_child_t *child = calloc(1, sizeof *child);
+  assert_non_null(child);
+  child->out = output_file();
+  child->err = output_file();
+  child->deadline = now() + CLI_SECONDS;
+  child->pid = fork();
+  assert_true(child->pid >= 0);
+  if (child->pid == 0) become(ranks, arguments, child->out, child->err);
+  setpgid(child->pid, child->pid);
+  return child;
+}
+
+void cli_signal(cli_child_t *child, int signal_number) {
+  assert_int_equal(kill(child->pid, signal_number), 0);
+}
+
+static bool has_ended(cli_child_t *child) {
+  if (!child->ended) child->ended = waitpid(child->pid, &child->status, WNOHANG) == child->pid;
+  return child->ended;
+}
+
+static void read_back(int descriptor, char *text, size_t size) {
+  ssize_t n = pread(descriptor, text, size - 1, 0);
+  text[n > 0 ? n : 0] = '\0';
+  close(descriptor);
+}
+
+void cli_wait(cli_child_t *child, cli_result_t *result) {
+  while (!has_ended(child) && now() < child->deadline)
+    pause_briefly();
+  bool late = !child->ended;
+  if (late) {
+    kill(-child->pid, SIGKILL);
+    waitpid(child->pid, &child->status, 0);
+  }
+  result->status = !late && WIFEXITED(child->status) ? WEXITSTATUS(child->status) : -1;
+  read_back(child->out, result->out, sizeof result->out);
+  read_back(child->err, result->err, sizeof result->err);
+  free(child);
+}
+
+void cli_run(int ranks, const char *const *arguments, cli_result_t *result) {
+  cli_wait(cli_start(ranks, arguments), result);
+}
+
+/* ---- Expectations ---- */
+
+void cli_expect(const cli_result_t *result, int status) {
+  if (result->status == status) return;
+  fail_msg("exit status %d, expected %d; it said:\n%s%s", result->status, status, result->out, result->err);
+}
+
+static int count_of(const char *text, const char *what) {
+  int count = 0;
+  for (const char *place = text; (place = strstr(place, what)) != NULL; place += strlen(what))
+    count++;
+  return count;
+}
+
+void cli_expect_one_message(const cli_result_t *result, int status) {
+  cli_expect(result, status);
+  int count = count_of(result->err, "error: ");
+  if (count != 1) fail_msg("%d messages, expected one; it said:\n%s%s", count, result->out, result->err);
+}
+
+/* ---- Files ---- */
+
+void cli_write(const char *path, const void *text, size_t n) {
+  FILE *file = fopen(path, "wb");
+  assert_non_null(file);
+  assert_int_equal(fwrite(text, 1, n, file), n);
+  assert_int_equal(fclose(file), 0);
+}
+
+size_t cli_read(const char *path, char *text, size_t size) {
+  FILE *file = fopen(path, "rb");
+  if (!file) fail_msg("%s: %s", path, strerror(errno));
+  size_t n = fread(text, 1, size - 1, file);
+  text[n] = '\0';
+  fclose(file);
+  return n;
+}
+
+void cli_copy(const char *from, const char *to, size_t n) {
+  static char bytes[1 << 20];
+  FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+  assert_non_null(in);
+  assert_non_null(out);
+  for (size_t done = 0, got = 1; done < n && got > 0; done += got) {
+    size_t want = n - done < sizeof bytes ? n - done : sizeof bytes;
+    got = fread(bytes, 1, want, in);
+    assert_int_equal(fwrite(bytes, 1, got, out), got);
+  }
+  fclose(in);
+  assert_int_equal(fclose(out), 0);
+}
+
+bool cli_exists(const char *path) {
+  return access(path, F_OK) == 0;
+}
+
+static int lines_of(const char *path) {
+  FILE *file = fopen(path, "rb");
+  int lines = 0;
+  if (!file) return 0;
+  for (int c; (c = fgetc(file)) != EOF;)
+    lines += c == '\n';
+  fclose(file);
+  return lines;
+}
+
+bool cli_wait_lines(cli_child_t *child, const char *file, int lines) {
+  while (lines_of(file) < lines) {
+    if (has_ended(child) || now() > child->deadline) return false;
+    pause_briefly();
+  }
+  return true;
+}

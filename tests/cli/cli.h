@@ -1,0 +1,54 @@
+/* Runs the program as a user does and looks at its exit status, its messages and its files. Works in a folder
+ * of its own, made by cli_enter and removed by cli_leave. */
+#ifndef TESTS_CLI_H
+#define TESTS_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* How a run ended. Texts are cut at their size. */
+typedef struct {
+  int status; /* exit status; -1: it was killed, because it took longer than CLI_SECONDS */
+  char out[32768];
+  char err[32768];
+} cli_result_t;
+
+/* No run here may take longer: a run that hangs fails its test. */
+enum { CLI_SECONDS = 60, CLI_ARGUMENTS_MAX = 32 };
+
+/* Makes a folder and works in it: cmocka's group set-up and tear-down. */
+int cli_enter(void **state);
+int cli_leave(void **state);
+
+/* As cli_enter, and makes a small world (world/) and a small model of it (model.h5). */
+int cli_enter_world(void **state);
+
+/* Runs the program on RANKS ranks (0: without mpirun) with ARGUMENTS (ended by NULL). */
+void cli_run(int ranks, const char *const *arguments, cli_result_t *result);
+#define CLI_RUN(ranks, result, ...) cli_run(ranks, (const char *const[]){__VA_ARGS__, NULL}, result)
+
+/* A run that goes on while the test does something else: started, asked to stop, waited for. */
+typedef struct cli_child cli_child_t;
+cli_child_t *cli_start(int ranks, const char *const *arguments);
+#define CLI_START(ranks, ...) cli_start(ranks, (const char *const[]){__VA_ARGS__, NULL})
+void cli_signal(cli_child_t *child, int signal_number);
+void cli_wait(cli_child_t *child, cli_result_t *result);
+
+/* Fails unless the run ended with STATUS; shows what it said. */
+void cli_expect(const cli_result_t *result, int status);
+/* The same, and that it gave exactly one message of an error, on one rank. */
+void cli_expect_one_message(const cli_result_t *result, int status);
+
+/* Writes N bytes of TEXT as file PATH. */
+void cli_write(const char *path, const void *text, size_t n);
+/* Reads file PATH (at most SIZE - 1 bytes) to TEXT; fails if there is none. Returns the bytes read. */
+size_t cli_read(const char *path, char *text, size_t size);
+/* Copies the first N bytes (SIZE_MAX: all) of FROM to TO. */
+void cli_copy(const char *from, const char *to, size_t n);
+bool cli_exists(const char *path);
+
+/* Waits until FILE has LINES lines; false if CHILD ends before. */
+bool cli_wait_lines(cli_child_t *child, const char *file, int lines);
+
+#endif

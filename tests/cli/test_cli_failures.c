@@ -1,0 +1,122 @@
+/* Wrong, missing and broken files, and layouts that do not fit: one message, the right exit status, no rank
+ * left waiting, and nothing harmed. */
+#define _GNU_SOURCE
+#include "cli/cli.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define TRAIN "--set", "optim.steps=2", "train.nml"
+
+static void layouts_that_do_not_fit_are_refused(void **state) {
+  cli_result_t result;
+  (void)state;
+  CLI_RUN(3, &result, "--set", "parallel.tp=2", TRAIN);
+  cli_expect_one_message(&result, 2);
+  assert_false(cli_exists("run"));
+  CLI_RUN(3, &result, "--set", "parallel.tp=3", "--set", "model.from_scratch=F", "--set",
+          "model.base=model.h5", TRAIN);
+  cli_expect_one_message(&result, 2);
+}
+
+static void broken_datasets_are_refused(void **state) {
+  cli_result_t result;
+  (void)state;
+  cli_copy("world/pretrain.h5", "cut.h5", 20000);
+  cli_write("empty.h5", "", 0);
+  static const char *const names[] = {"missing.h5", "cut.h5", "empty.h5", "model.h5"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    char set[64];
+    snprintf(set, sizeof set, "data.dataset=%s", names[i]);
+    CLI_RUN(3, &result, "--set", set, TRAIN);
+    cli_expect_one_message(&result, 3);
+  }
+}
+
+static void broken_models_are_refused(void **state) {
+  cli_result_t result;
+  (void)state;
+  cli_copy("model.h5", "cut_model.h5", 50000);
+  static const char *const names[] = {"missing.h5", "cut_model.h5", "world/pretrain.h5"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    char set[64];
+    snprintf(set, sizeof set, "model.base=%s", names[i]);
+    CLI_RUN(3, &result, "--set", "model.from_scratch=F", "--set", set, TRAIN);
+    cli_expect_one_message(&result, 3);
+  }
+}
+
+/* Overwrites what begins with the OCCURRENCE-th LOOK_FOR (n bytes; from 0) in the file. */
+static void damage(const char *path, const char *look_for, size_t n, int occurrence) {
+  static char bytes[8 << 20];
+  size_t size = cli_read(path, bytes, sizeof bytes);
+  char *place = bytes;
+  for (int i = 0; i <= occurrence; i++) {
+    place = memmem(place + 1, size - (size_t)(place + 1 - bytes), look_for, n);
+    assert_non_null(place);
+  }
+  memset(place, 0, 400);
+  cli_write(path, bytes, size);
+}
+
+/* Only the rank whose turn it is meets the image; the others wait for its gradients. */
+static void an_image_that_one_rank_cannot_read_ends_all(void **state) {
+  cli_result_t result;
+  (void)state;
+  cli_copy("world/pretrain.h5", "image.h5", SIZE_MAX);
+  damage("image.h5", "\xff\xd8\xff\xe0", 4, 3);
+  CLI_RUN(4, &result, "--set", "data.dataset=image.h5", "--set", "job.run_dir=image", "--set",
+          "optim.steps=5", "train.nml");
+  cli_expect_one_message(&result, 3);
+  char log[32768];
+  cli_read("image/log.txt", log, sizeof log);
+  assert_non_null(strstr(log, "FAILED"));
+}
+
+static void a_damaged_checkpoint_is_refused_and_kept(void **state) {
+  cli_result_t result;
+  char before[64], after[64];
+  (void)state;
+  CLI_RUN(1, &result, "--set", "job.run_dir=hurt", TRAIN);
+  cli_expect(&result, 0);
+  cli_copy("hurt/checkpoints/step_00000002.h5", "whole.h5", SIZE_MAX);
+  cli_copy("whole.h5", "hurt/checkpoints/step_00000002.h5", 60000);
+  cli_read("hurt/checkpoints/latest", before, sizeof before);
+  CLI_RUN(3, &result, "--set", "job.run_dir=hurt", "--set", "optim.steps=3", "train.nml");
+  cli_expect_one_message(&result, 3);
+  cli_read("hurt/checkpoints/latest", after, sizeof after);
+  assert_string_equal(before, after);
+  assert_true(cli_exists("hurt/model.h5"));
+  CLI_RUN(3, &result, "--set", "job.run_dir=other", "--set", "job.restart=model.h5", TRAIN);
+  cli_expect_one_message(&result, 3);
+  CLI_RUN(3, &result, "--set", "job.run_dir=hurt", "--set", "job.restart=never", TRAIN);
+  cli_expect_one_message(&result, 2);
+}
+
+static void a_run_directory_in_use_is_refused(void **state) {
+  cli_result_t first, second;
+  (void)state;
+  cli_child_t *child = CLI_START(1, "--set", "job.run_dir=busy", "--set", "optim.steps=100000", "train.nml");
+  assert_true(cli_wait_lines(child, "busy/metrics.jsonl", 1));
+  CLI_RUN(3, &second, "--set", "job.run_dir=busy", TRAIN);
+  cli_write("busy/EXIT", "", 0);
+  cli_wait(child, &first);
+  cli_expect_one_message(&second, 2);
+  cli_expect(&first, 10);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(layouts_that_do_not_fit_are_refused),
+      cmocka_unit_test(broken_datasets_are_refused),
+      cmocka_unit_test(broken_models_are_refused),
+      cmocka_unit_test(an_image_that_one_rank_cannot_read_ends_all),
+      cmocka_unit_test(a_damaged_checkpoint_is_refused_and_kept),
+      cmocka_unit_test(a_run_directory_in_use_is_refused),
+  };
+  return cmocka_run_group_tests(tests, cli_enter_world, cli_leave);
+}

@@ -1,0 +1,119 @@
+/* A dry run tells what the run takes: the run itself is made afterwards, in the same process, and must stay
+ * within the estimate, which must not be far above. */
+#define _GNU_SOURCE
+#include "data/prepare.h"
+#include "main_devices.h"
+#include "mpi_test.h"
+#include "run/dry_run.h"
+#include "train/supervised.h"
+#include "world/world_task.h"
+
+#include <ftw.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The dry run goes through as many steps as the run has. */
+static const char input[] =
+    "&job task = 'pretrain' run_dir = 'run' /\n"
+    "&model from_scratch = .true. tokenizer = 'world/tokenizer.model' train = 'all' template = 'v1'\n"
+    "  hidden = 128 layers = 3 heads = 8 mlp = 384 vision_image_size = 48 vision_patch = 16\n"
+    "  vision_hidden = 96 vision_layers = 2 vision_heads = 8 vision_mlp = 384 vision_feature_layer = -1 /\n"
+    "&data dataset = 'world/pretrain.h5' max_len = 256 /\n"
+    "&optim lr = 1e-3 batch = 32 steps = 3 /\n"
+    "&log level = 'warning' /\n";
+
+static const double allowed_excess = 1.15;
+
+static int remove_one(const char *path, const struct stat *what, int type, struct FTW *place) {
+  (void)what;
+  (void)type;
+  (void)place;
+  return remove(path);
+}
+
+/* The same folder for all ranks. */
+static void enter(comm_t *world, char folder[64]) {
+  strcpy(folder, "/tmp/llava_rlhf_test_XXXXXX");
+  if (comm_rank(world) == 0) assert_non_null(mkdtemp(folder));
+  assert_ok(comm_broadcast(world, folder, 64, COMM_BYTE, 0));
+  assert_int_equal(chdir(folder), 0);
+}
+
+static void leave(comm_t *world, const char *folder) {
+  assert_int_equal(chdir("/"), 0);
+  assert_ok(comm_barrier(world));
+  if (comm_rank(world) == 0) nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void make_world(comm_t *world) {
+  world_options_t options = world_options_default();
+  options.dir = "world";
+  options.pretrain_images = 96;
+  options.sft_images = options.pair_images = options.policy_init_images = options.rl_images =
+      options.eval_images = 0;
+  const prepare_options_t prepare = {.conversations = "world/pretrain.json",
+                                     .image_folder = "world/images",
+                                     .output = "world/pretrain.h5",
+                                     .seed = 1,
+                                     .workers = 1};
+  assert_ok(world_write(world, &options));
+  assert_ok(prepare_run(world, &prepare, NULL));
+}
+
+static void compare(const estimate_t *estimate) {
+  double expected = 0.0, found = 0.0;
+  for (int a = 0; a < ARENA_COUNT; a++) {
+    memory_usage_t usage = memory_usage((arena_t)a);
+    expected += (double)estimate->memory[a];
+    found += (double)usage.peak;
+    bool small = usage.peak < 1 << 20; /* odds and ends */
+    if (!small && (double)usage.peak > (double)estimate->memory[a])
+      fail_msg("%s: %zu bytes, estimated %zu", usage.name, usage.peak, estimate->memory[a]);
+  }
+  if (expected < found || expected > allowed_excess * found)
+    fail_msg("the run took %.0f bytes, estimated %.0f", found, expected);
+}
+
+/* FLOPs of the three steps: the same passes, so the same number. */
+static void compare_flops(const estimate_t *estimate) {
+  perf_counter_t counters[REGION_COUNT];
+  double flops = 0.0;
+  perf_snapshot(counters);
+  for (int r = 0; r < REGION_COUNT; r++)
+    flops += counters[r].flops;
+  assert_int_equal(estimate->steps, 3);
+  assert_true(fabs(estimate->flops * 3.0 - flops) <= 1e-9 * flops);
+}
+
+static void a_run_stays_within_its_estimate(void **state) {
+  comm_t *world = mpi_test_world();
+  char folder[64];
+  settings_t settings;
+  session_t session;
+  estimate_t estimate;
+  int32_t count;
+  (void)state;
+  enter(world, folder);
+  make_world(world);
+  assert_ok(settings_read_text("input", input, 0, NULL, &settings, NULL));
+  const device_entry_t *devices = devices_table(&count);
+  memory_reset_peaks();
+  assert_ok(session_prepare(world, &settings, devices, count, &session));
+  assert_ok(dry_run_estimate(&session, supervised_run, &estimate));
+  assert_int_not_equal(access("run", F_OK), 0);
+  memory_reset_peaks();
+  perf_reset();
+  assert_ok(session_open(&session, "test"));
+  assert_ok(supervised_run(&session));
+  compare(&estimate);
+  compare_flops(&estimate);
+  session_close(&session, STATUS_OK);
+  settings_free(&settings);
+  leave(world, folder);
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_run_stays_within_its_estimate)};
+  return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
+}

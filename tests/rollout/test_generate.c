@@ -1,0 +1,239 @@
+/* Task generate from files to files. */
+#include "rollout/generate.h"
+
+#include "base/memory.h"
+#include "io/json.h"
+#include "mpi_test.h"
+#include "rollout/task_fixture.h"
+#include "world/annotate.h"
+
+#include <string.h>
+
+static fixture_t *fixture(void) {
+  static fixture_t made;
+  return &made;
+}
+
+static void test_set_up(void **state) {
+  (void)state;
+  assert_ok(fixture_create(mpi_test_world(), fixture()));
+}
+
+static void test_tear_down(void **state) {
+  (void)state;
+  fixture_free(mpi_test_world(), fixture());
+}
+
+static void read_file(const char *name, char **text) {
+  char path[FILE_MAX_PATH];
+  assert_ok(file_read(fixture_path(fixture(), name, path), 1 << 24, text, NULL));
+}
+
+static bool has_file(const char *name) {
+  char path[FILE_MAX_PATH];
+  return file_exists(fixture_path(fixture(), name, path));
+}
+
+static status_t generate(int tp, const char *input) {
+  status_code_t status = fixture_run(fixture(), mpi_test_world(), tp, input, generate_run);
+  status_code_t together = comm_barrier(mpi_test_world());
+  return status != STATUS_OK ? status : together;
+}
+
+static const char pope_input[] = "&job task='generate' run_dir='@/pope' /\n&model base='@/model.h5' /\n"
+                                 "&generate dataset='@/world/pope.jsonl' max_tokens=6 /\n";
+
+/* Every question in its order, with all its members, and an answer. */
+static void check_answers(const char *name, const char *questions) {
+  char path[FILE_MAX_PATH], asked[FILE_MAX_PATH];
+  json_reader_t *answers, *wanted;
+  json_element_t answer, question;
+  assert_ok(json_reader_open(fixture_path(fixture(), name, path), JSON_ELEMENTS, &answers));
+  assert_ok(json_reader_open(fixture_path(fixture(), questions, asked), JSON_ELEMENTS, &wanted));
+  for (;;) {
+    assert_ok(json_reader_next(answers, &answer));
+    assert_ok(json_reader_next(wanted, &question));
+    if (!question.value) break;
+    assert_non_null(answer.value);
+    int64_t id, expected;
+    const char *text, *label;
+    assert_ok(json_int(question.value, "question_id", "question", &expected));
+    assert_ok(json_int(answer.value, "question_id", "answer", &id));
+    assert_int_equal(id, expected);
+    assert_ok(json_string(answer.value, "answer", "answer", &text));
+    assert_ok(json_string(answer.value, "label", "answer", &label));
+    assert_ok(json_string(answer.value, "model", "answer", &text));
+    assert_non_null(strstr(text, "model.h5"));
+  }
+  assert_null(answer.value);
+  json_reader_close(answers);
+  json_reader_close(wanted);
+}
+
+static void test_json_questions(void **state) {
+  (void)state;
+  assert_ok(generate(1, pope_input));
+  if (comm_rank(mpi_test_world()) == 0) check_answers("pope/answers.jsonl", "world/pope.jsonl");
+  assert_false(has_file("pope/answers.jsonl.partial"));
+}
+
+/* The same bytes on every layout that this number of ranks allows, dealt by queue or in advance. */
+static void test_layouts_agree(void **state) {
+  (void)state;
+  int size = comm_size(mpi_test_world());
+  static const char input[] =
+      "&job task='generate' run_dir='@/layout' deterministic=%s /\n&model base='@/model.h5' /\n"
+      "&rollout slots=%d page=%d /\n"
+      "&generate dataset='@/world/eval.h5' max_tokens=6 samples=3 temperature=2.0 top_k=20 /\n";
+  char filled[512], *first = NULL;
+  for (int tp = 1; tp <= 4; tp *= 2) {
+    if (size % tp != 0) continue;
+    snprintf(filled, sizeof filled, input, tp == 1 ? ".true." : ".false.", 3 * tp, 5 * tp);
+    assert_ok(generate(tp, filled));
+    char *text;
+    read_file("layout/answers.jsonl", &text);
+    if (first) assert_string_equal(text, first);
+    if (first) memory_free(text);
+    if (!first) first = text;
+    assert_ok(comm_barrier(mpi_test_world()));
+  }
+  assert_non_null(strstr(first, "\"sample\":2"));
+  memory_free(first);
+}
+
+/* One process alone gives the bytes that all together give. */
+static void test_one_rank_agrees(void **state) {
+  (void)state;
+  comm_t *world = mpi_test_world(), *self;
+  char *all;
+  read_file("layout/answers.jsonl", &all);
+  assert_ok(comm_split(world, comm_rank(world), 0, "self", &self));
+  if (comm_rank(world) == 0) {
+    assert_ok(
+        fixture_run(fixture(), self, 1,
+                    "&job task='generate' run_dir='@/alone' /\n&model base='@/model.h5' /\n"
+                    "&generate dataset='@/world/eval.h5' max_tokens=6 samples=3 temperature=2.0 top_k=20 /\n",
+                    generate_run));
+    char *one;
+    read_file("alone/answers.jsonl", &one);
+    assert_string_equal(one, all);
+    memory_free(one);
+  }
+  memory_free(all);
+  comm_free(self);
+  assert_ok(comm_barrier(world));
+}
+
+static void test_pairs_can_be_annotated(void **state) {
+  (void)state;
+  assert_ok(generate(1, "&job task='generate' run_dir='@/pairs' /\n&model base='@/model.h5' /\n"
+                        "&generate dataset='@/world/prompts.h5' output='@/new/folder/pairs.json' samples=2 "
+                        "max_tokens=6 /\n"));
+  if (comm_rank(mpi_test_world()) == 0) {
+    char pairs[FILE_MAX_PATH], scenes[FILE_MAX_PATH], output[FILE_MAX_PATH];
+    const annotator_t annotator = {.seed = 1};
+    annotation_counts_t counts;
+    json_document_t document;
+    assert_ok(annotate_file(&annotator, fixture_path(fixture(), "new/folder/pairs.json", pairs),
+                            fixture_path(fixture(), "world/scenes.jsonl", scenes),
+                            fixture_path(fixture(), "annotated.json", output), &counts));
+    assert_int_equal(counts.pairs, FIXTURE_QUESTIONS);
+    assert_ok(json_parse_file(pairs, 1 << 24, &document));
+    const json_t *pair = document.root->u.first, *conversations, *one;
+    assert_null(json_get(pair, "preference"));
+    assert_ok(json_array(pair, "conversations", "pair", &conversations));
+    assert_int_equal(conversations->count, 2);
+    assert_ok(json_object(pair, "output_1", "pair", &one));
+    json_free(&document);
+  }
+  assert_ok(comm_barrier(mpi_test_world()));
+}
+
+/* The adapter of a file that refers to its base answers, and otherwise than the base alone. */
+static void test_adapter(void **state) {
+  (void)state;
+  static const char input[] = "&job task='generate' run_dir='@/adapter' /\n&model base='@/%s' /\n"
+                              "&generate dataset='@/world/eval.h5' greedy=.true. max_tokens=6 /\n";
+  char filled[512];
+  snprintf(filled, sizeof filled, input, "model.h5");
+  assert_ok(generate(1, filled));
+  char *base;
+  read_file("adapter/answers.jsonl", &base);
+  assert_ok(comm_barrier(mpi_test_world()));
+  snprintf(filled, sizeof filled, input, "reward.h5");
+  assert_ok(generate(1, filled));
+  char *adapted;
+  read_file("adapter/answers.jsonl", &adapted);
+  assert_string_not_equal(base, adapted);
+  memory_free(base);
+  memory_free(adapted);
+}
+
+static void write_questions(const char *text) {
+  char path[FILE_MAX_PATH];
+  if (comm_rank(mpi_test_world()) == 0)
+    assert_ok(file_replace(fixture_path(fixture(), "questions.json", path), text, strlen(text)));
+  assert_ok(comm_barrier(mpi_test_world()));
+}
+
+/* Too long ones are dropped; bad ones too where that is allowed; the others keep their order and answers. */
+static void test_dropped_questions(void **state) {
+  (void)state;
+  write_questions(
+      "[{\"id\": \"a\", \"text\": \"What is in the image?\", \"kind\": 1},\n"
+      "{\"id\": \"b\", \"text\": \"Is there a red circle in the image? Is there a red circle in the "
+      "image? Is there a red circle in the image? Is there a red circle in the image?\"},\n"
+      "{\"id\": \"c\", \"image\": \"nowhere.jpg\", \"text\": \"Describe the image.\"},\n"
+      "{\"id\": \"d\", \"text\": \"Describe the image.\", \"kind\": [2]}]\n");
+  static const char input[] =
+      "&job task='generate' run_dir='@/dropped' /\n&model base='@/model.h5' /\n&data max_len=%d "
+      "bad_sample='%s' /\n&generate dataset='@/questions.json' image_folder='@/world/images' max_tokens=3 "
+      "/\n";
+  char filled[512];
+  snprintf(filled, sizeof filled, input, 200, "stop");
+  assert_error(generate(1, filled), STATUS_DATA);
+  assert_false(has_file("dropped/answers.jsonl"));
+  assert_false(has_file("dropped/answers.jsonl.partial"));
+  snprintf(filled, sizeof filled, input, 90, "skip");
+  assert_ok(generate(1, filled));
+  char *text;
+  read_file("dropped/answers.jsonl", &text);
+  const char *a = strstr(text, "{\"id\":\"a\""), *d = strstr(text, "{\"id\":\"d\"");
+  assert_true(a == text);
+  assert_non_null(d);
+  assert_true(d > a);
+  assert_non_null(strstr(d, "\"kind\":[2]"));
+  assert_null(strstr(text, "\"id\":\"b\""));
+  assert_null(strstr(text, "\"id\":\"c\""));
+  memory_free(text);
+  assert_ok(comm_barrier(mpi_test_world()));
+  snprintf(filled, sizeof filled, input, 5, "skip");
+  assert_error(generate(1, filled), STATUS_DATA);
+}
+
+static void test_one_question(void **state) {
+  (void)state;
+  assert_ok(generate(1, "&job task='generate' run_dir='@/single' /\n&model base='@/model.h5' /\n"
+                        "&generate image='@/world/images/000/000002.jpg' prompt='What is in the image?' "
+                        "max_tokens=3 /\n"));
+  char *text;
+  read_file("single/answers.jsonl", &text);
+  assert_non_null(strstr(text, "\"image\":\"000002.jpg\""));
+  assert_non_null(strstr(text, "\"text\":\"What is in the image?\""));
+  memory_free(text);
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_set_up),
+      cmocka_unit_test(test_json_questions),
+      cmocka_unit_test(test_layouts_agree),
+      cmocka_unit_test(test_one_rank_agrees),
+      cmocka_unit_test(test_pairs_can_be_annotated),
+      cmocka_unit_test(test_adapter),
+      cmocka_unit_test(test_dropped_questions),
+      cmocka_unit_test(test_one_question),
+      cmocka_unit_test(test_tear_down),
+  };
+  return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
+}

@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Sets up, builds and tests: the one script for people and for CI.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+usage() {
+  cat <<'END'
+usage: tests/run.sh [options] [-- CTEST OPTIONS]
+  Installs missing packages (jobs/setup.sh), builds with warnings as errors, runs the tests, and ends with the line
+  'N passed, N failed, N skipped'.
+
+  --all             also the tests labelled slow
+  --preset NAME     release (default), debug, asan, ubsan or sanitizers; the last three run the unit and io tests
+  --jobs N          builds with N processes and runs tests on N cores (as many as there are)
+  --build-dir DIR   where to build (build/NAME in the source tree)
+  --help            this text
+  -- ...            for ctest, for example: tests/run.sh -- -R generator
+exit status: 0 all passed, 1 tests failed or the build did, 2 wrong usage or missing packages
+END
+}
+
+fail() {
+  echo "run.sh: $2" >&2
+  exit "$1"
+}
+
+preset=release
+jobs=$(nproc)
+build=
+all=no
+ctest_options=()
+
+need_value() { (($2 > 1)) || fail 2 "$1 needs a value (see --help)"; }
+while (($#)); do
+  case $1 in
+  -h | --help)
+    usage
+    exit 0
+    ;;
+  --all)
+    all=yes
+    shift
+    ;;
+  --preset)
+    need_value "$1" $#
+    preset=$2
+    shift 2
+    ;;
+  --jobs)
+    need_value "$1" $#
+    jobs=$2
+    shift 2
+    ;;
+  --build-dir)
+    need_value "$1" $#
+    build=$(realpath -m "$2")
+    shift 2
+    ;;
+  --)
+    shift
+    ctest_options+=("$@")
+    break
+    ;;
+  *) fail 2 "unknown option '$1' (see --help)" ;;
+  esac
+done
+[[ $jobs =~ ^[1-9][0-9]*$ ]] || fail 2 "--jobs '$jobs': expected a whole number from 1"
+case $preset in
+release | debug) ;;
+asan | ubsan | sanitizers) ctest_options+=(-L '^(unit|io)$') ;;
+*) fail 2 "no preset '$preset'; expected release, debug, asan, ubsan or sanitizers" ;;
+esac
+if [[ $all == no ]]; then ctest_options+=(-LE '^slow$'); fi
+build=${build:-$root/build/$preset}
+
+# "N passed, N failed, N skipped", and a line for each test that was not passed, from the JUnit file that ctest wrote.
+summarise() {
+  awk '
+    function attribute(name, text) {
+      if (!match($0, name "=\"[^\"]*\"")) return ""
+      text = substr($0, RSTART, RLENGTH)
+      sub(/^[^"]*"/, "", text); sub(/"$/, "", text)
+      return text
+    }
+    /<testcase / {
+      status = attribute("status")
+      count[status]++
+      if (status != "run") print "  " (status == "fail" ? "failed " : "skipped ") attribute(" name")
+    }
+    END { printf "%d passed, %d failed, %d skipped\n", count["run"], count["fail"], count["notrun"] + count["disabled"] }
+  ' "$1"
+}
+
+"$root/jobs/setup.sh"
+cd "$root"
+started=$SECONDS
+cmake --preset "$preset" -B "$build" -DLLAVA_RLHF_TESTS=ON >"$build.configure.txt" 2>&1 ||
+  { cat "$build.configure.txt" >&2; fail 1 "configuring failed"; }
+cmake --build "$build" -j "$jobs" || fail 1 "the build failed"
+echo "built with preset $preset in $((SECONDS - started)) s"
+
+status=0
+started=$SECONDS
+rm -f "$build/tests.xml"
+ctest --test-dir "$build" -j "$jobs" --output-on-failure --no-tests=error --output-junit "$build/tests.xml" \
+  "${ctest_options[@]}" || status=1
+echo "tested in $((SECONDS - started)) s"
+[[ -s $build/tests.xml ]] || fail 1 "ctest ran no tests"
+summarise "$build/tests.xml"
+exit "$status"

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Checks the arrows between folders in the #includes of ROOT's sources.
+# usage: check_includes.sh ROOT [ARROWS]
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+arrows=${2:-$here/arrows.txt}
+[[ -r $arrows ]] || { echo "cannot read $arrows" >&2; exit 2; }
+arrows=$(realpath "$arrows")
+cd "$1"
+folders=()
+for folder in src io cuda; do
+  if [[ -d $folder ]]; then folders+=("$folder"); fi
+done
+{ grep -rnE '^[[:space:]]*#[[:space:]]*include[[:space:]]*[<"]' "${folders[@]}" \
+    --include='*.c' --include='*.h' --include='*.cc' --include='*.cu' --include='*.cuh' || true; } |
+  awk -v table="$arrows" -f "$here/arrows.awk" -f "$here/includes.awk"

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The shell scripts parse, say what they are for, and refuse what they do not know; from any directory.
+# usage: test_scripts.sh ROOT
+set -euo pipefail
+root=$1
+cd /
+failures=0
+fail() {
+  echo "FAILED: $1"
+  failures=$((failures + 1))
+}
+
+while IFS= read -r script; do
+  bash -n "$script" || fail "$script does not parse"
+done < <(find "$root/jobs" "$root/tests" "$root/.ci" -name '*.sh' -o -path "$root/.ci/run" -o -name '*.sbatch')
+
+for script in jobs/setup.sh jobs/quickstart.sh jobs/make_base.sh jobs/local/run_until_done.sh tests/run.sh; do
+  [[ -x $root/$script ]] || fail "$script cannot be executed"
+  "$root/$script" --help | grep -q "usage: $script" || fail "$script --help does not show its usage"
+  status=0
+  "$root/$script" --no-such-option >/dev/null 2>&1 || status=$?
+  ((status == 2)) || fail "$script --no-such-option: exit status $status, expected 2"
+done
+
+# run_until_done.sh starts again on status 10, and only then.
+counter=$(mktemp)
+trap 'rm -f "$counter"' EXIT
+job='echo x >>"$0"; (( $(wc -l <"$0") < 3 )) && exit 10; exit 4'
+status=0
+"$root/jobs/local/run_until_done.sh" bash -c "$job" "$counter" >/dev/null 2>&1 || status=$?
+((status == 4)) || fail "run_until_done.sh: exit status $status, expected the job's last, 4"
+(($(wc -l <"$counter") == 3)) || fail "run_until_done.sh: $(wc -l <"$counter") starts, expected 3"
+
+exit $((failures > 0))
