@@ -336,6 +336,8 @@ static status_t rows_open(rows_t *rows, h5_type_t type) {
 
 static status_t rows_transfer(rows_t *rows, h5_type_t type) {
   TRY(h5_agree(rows->file, rows_open(rows, type)));
+  /* Rows of no elements have no place in the file that HDF5 could be given. */
+  if (rows->row_elements == 0) return STATUS_OK;
   int64_t rounds = (rows->row_count + rows->round_rows - 1) / rows->round_rows;
   if (rows->file->comm) TRY(comm_allreduce(rows->file->comm, &rounds, 1, COMM_I64, COMM_MAX));
   status_code_t status = STATUS_OK;

@@ -82,12 +82,23 @@ summarise() {
       sub(/^[^"]*"/, "", text); sub(/"$/, "", text)
       return text
     }
-    /<testcase / {
-      status = attribute("status")
-      count[status]++
-      if (status != "run") print "  " (status == "fail" ? "failed " : "skipped ") attribute(" name")
+    function add() {
+      if (name == "") return
+      count[outcome]++
+      if (outcome != "passed") print "  " outcome " " name
     }
-    END { printf "%d passed, %d failed, %d skipped\n", count["run"], count["fail"], count["notrun"] + count["disabled"] }
+    /<testcase / {
+      add()
+      name = attribute(" name")
+      status = attribute(" status")
+      outcome = status == "run" ? "passed" : status == "fail" ? "failed" : "skipped"
+    }
+    # A test that could not be started was not skipped: it failed.
+    /<skipped / && !/SKIP_/ { outcome = "failed" }
+    END {
+      add()
+      printf "%d passed, %d failed, %d skipped\n", count["passed"], count["failed"], count["skipped"]
+    }
   ' "$1"
 }
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* Samples of each dp group that tasks without steps go through. */
-enum { SAMPLES_PER_GROUP = 64, LINES_MAX = 16 };
+enum { SAMPLES_PER_GROUP = 64, LINES_MAX = 16, COLUMN = 13 };
 
 static const double mega = 1e-6, giga = 1e-9;
 
@@ -115,7 +115,7 @@ static size_t total_of(const estimate_t *estimate) {
 
 static void append_megabytes(char *line, size_t size, size_t bytes) {
   size_t used = strlen(line);
-  if (used < size) snprintf(line + used, size - used, " %9.1f", mega * (double)bytes);
+  if (used < size) snprintf(line + used, size - used, " %*.1f", COLUMN, mega * (double)bytes);
 }
 
 static void print_rank(const estimate_t *estimate, int rank) {
@@ -132,10 +132,10 @@ static void print_memory(const estimate_t *all, int ranks) {
   int most = 0;
   for (int a = 0; a < ARENA_COUNT; a++) {
     size_t used = strlen(head);
-    snprintf(head + used, sizeof head - used, " %9.9s", memory_usage((arena_t)a).name);
+    snprintf(head + used, sizeof head - used, " %*s", COLUMN, memory_usage((arena_t)a).name);
   }
   log_info("memory     most that each rank takes, MB:");
-  log_info("%s %9s", head, "sum");
+  log_info("%s %*s", head, COLUMN, "sum");
   for (int r = 0; r < ranks; r++) {
     if (r < LINES_MAX) print_rank(&all[r], r);
     if (total_of(&all[r]) > total_of(&all[most])) most = r;

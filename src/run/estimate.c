@@ -50,8 +50,16 @@ static int64_t smaller(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
 
+static int64_t round_bytes(const estimate_files_t *files, int ranks) {
+  return smaller(files->file, smaller(ranks * round_bytes_per_rank, round_bytes_most));
+}
+
+int64_t estimate_receiving(const estimate_files_t *files, int ranks) {
+  return (int64_t)((double)(round_bytes(files, ranks) / ranks) * estimate_margin);
+}
+
 int64_t estimate_writing(const estimate_files_t *files, int ranks) {
-  int64_t round = smaller(files->file, smaller(ranks * round_bytes_per_rank, round_bytes_most));
+  int64_t round = round_bytes(files, ranks);
   int64_t bytes = files->staged + files->state + smaller(files->given, round) + round / ranks;
   return (int64_t)((double)bytes * estimate_margin); /* blocks are dealt whole; names and hashes */
 }
@@ -66,6 +74,7 @@ void estimate_memory(const size_t *before, const size_t *during, const estimate_
   }
   size_t writing = (size_t)estimate_writing(files, ranks);
   if (writing > memory[ARENA_IO]) memory[ARENA_IO] = writing;
+  memory[ARENA_COMM] += (size_t)estimate_receiving(files, ranks);
 }
 
 double estimate_seconds(const perf_counter_t *counters, const estimate_speed_t *speed) {

@@ -33,8 +33,10 @@ typedef struct estimate {
 estimate_files_t estimate_files(const store_contents_t *contents, params_t *const *sets, int32_t count,
                                 int64_t owned);
 
-/* Host memory for writing such a file by RANKS ranks: the copies, and the rounds of io/weights.h. Local. */
+/* Host memory for writing such a file by RANKS ranks: in ARENA_IO the copies and what a round of io/weights.h
+ * sends and writes, in ARENA_COMM what it receives. Local. */
 int64_t estimate_writing(const estimate_files_t *files, int ranks);
+int64_t estimate_receiving(const estimate_files_t *files, int ranks);
 
 /* What is allowed for above the steps gone through: later ones may have longer sequences. */
 extern const double estimate_margin;

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "run/describe.h"
+#include "run/report_html.h"
 #include "run/tensorboard.h"
 #include "run/trace.h"
 
@@ -52,6 +53,7 @@ static void write_all(session_t *session, status_code_t status, const char *reas
   if (session->trace) warn(write_trace(session), "the timeline");
   if (comm_rank(session->world) != 0) return;
   warn(describe_run(session, state_of(status), *reason ? reason : NULL), "run.json");
+  warn(report_html_write(session->run_dir), "report.html");
 }
 
 void records_close(session_t *session, status_code_t status) {

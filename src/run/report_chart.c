@@ -1,5 +1,5 @@
-/* Line charts as SVG: a card with a title, the newest value, and the curves. Curves of many steps are drawn as
- * means over stretches of steps, with the range within each stretch behind them. */
+/* Line charts as SVG: a card with a title, the newest value, and the curves. Curves of many steps are drawn
+ * as means over stretches of steps, with the range within each stretch behind them. */
 #include "run/report_page.h"
 
 #include <float.h>
@@ -15,7 +15,7 @@ enum {
   BOTTOM = 26,
   POINTS_MAX = 120,
   TICKS_MAX = 12,
-  Y_TICKS = 4,
+  Y_TICKS = 5,
   X_TICKS = 5
 };
 
@@ -60,15 +60,17 @@ static curve_t make_curve(const series_t *series) {
 }
 
 /* The range is drawn over a few extremes: it reaches only as far as 1.6 times the means do. */
-static extent_t make_extent(const curve_t *curves, int32_t count, bool percent) {
+static extent_t make_extent(const chart_t *chart, const curve_t *curves) {
   extent_t e = {DBL_MAX, -DBL_MAX, DBL_MAX, -DBL_MAX};
-  for (int32_t c = 0; c < count; c++)
+  int32_t count = chart->count;
+  for (int32_t c = 0; c < count; c++) {
+    e.x_min = fmin(e.x_min, chart->lines[c]->steps[0]);
+    e.x_max = fmax(e.x_max, chart->lines[c]->steps[chart->lines[c]->count - 1]);
     for (int32_t i = 0; i < curves[c].count; i++) {
-      e.x_min = fmin(e.x_min, curves[c].x[i]);
-      e.x_max = fmax(e.x_max, curves[c].x[i]);
       e.y_min = fmin(e.y_min, curves[c].mean[i]);
       e.y_max = fmax(e.y_max, curves[c].mean[i]);
     }
+  }
   double low = e.y_min, high = e.y_max, more = 0.3 * (high - low);
   for (int32_t c = 0; c < count; c++)
     for (int32_t i = 0; i < curves[c].count; i++) {
@@ -79,7 +81,7 @@ static extent_t make_extent(const curve_t *curves, int32_t count, bool percent) 
   if (high - low <= 1e-9 * fmax(fabs(low), fabs(high))) margin = high != 0.0 ? 0.1 * fabs(high) : 1.0;
   bool positive = low >= 0.0, near_zero = positive && low < 0.4 * high;
   e.y_min = near_zero || (positive && low - margin < 0.0) ? 0.0 : low - margin;
-  e.y_max = percent && high <= 1.0 && high + margin > 1.0 ? 1.0 : high + margin;
+  e.y_max = chart->percent && high <= 1.0 && high + margin > 1.0 ? 1.0 : high + margin;
   if (e.x_max <= e.x_min) {
     e.x_min -= 1.0;
     e.x_max += 1.0;
@@ -130,7 +132,11 @@ static void tick_text(const chart_t *chart, double at, double step, char text[NU
     apart *= 1e-3;
     suffix = "k";
   }
-  if (apart < 5e-4 && scaled != 0.0) {
+  if (scaled == 0.0) {
+    snprintf(text, NUMBER_TEXT_MAX, "0%s", chart->percent ? "%" : "");
+    return;
+  }
+  if (apart < 5e-4) {
     snprintf(text, NUMBER_TEXT_MAX, "%.0e", scaled);
     return;
   }
@@ -140,7 +146,8 @@ static void tick_text(const chart_t *chart, double at, double step, char text[NU
 }
 
 static void draw_axes(FILE *file, const chart_t *chart, const extent_t *e) {
-  ticks_t x = make_ticks(e->x_min, e->x_max, X_TICKS, true), y = make_ticks(e->y_min, e->y_max, Y_TICKS, false);
+  ticks_t x = make_ticks(e->x_min, e->x_max, X_TICKS, true),
+          y = make_ticks(e->y_min, e->y_max, Y_TICKS, false);
   char text[NUMBER_TEXT_MAX];
   for (int i = 0; i < y.count; i++) {
     tick_text(chart, y.at[i], y.count > 1 ? y.at[1] - y.at[0] : 1.0, text);
@@ -166,10 +173,7 @@ static void draw_range(FILE *file, const extent_t *e, const curve_t *curve, int3
 
 /* Mean over the neighbours of point I, for a line that shows where things go. */
 static double smoothed(const curve_t *curve, int32_t i) {
-  int32_t reach = curve->count / 16, begin = i - reach, end = i + reach;
-  if (i < reach) end = 2 * i; /* as many on both sides, so that ends are not dragged */
-  if (curve->count - 1 - i < reach) begin = 2 * i - (curve->count - 1);
-  if (begin < i - reach) begin = i - reach;
+  int32_t reach = curve->count / 20, begin = i - reach, end = i + reach;
   if (begin < 0) begin = 0;
   if (end > curve->count - 1) end = curve->count - 1;
   double sum = 0.0;
@@ -220,12 +224,22 @@ static void draw_hints(FILE *file, const chart_t *chart, const extent_t *e, cons
   }
 }
 
+/* Mean over the last twentieth; what is next to nothing beside the rest is nothing. */
+static double newest_value(const series_t *series) {
+  int64_t stretch = series->count >= 20 ? series->count / 20 : 1;
+  double sum = 0.0, largest = 0.0;
+  for (int64_t i = 0; i < series->count; i++)
+    largest = fmax(largest, fabs(series->values[i]));
+  for (int64_t i = series->count - stretch; i < series->count; i++)
+    sum += series->values[i];
+  return fabs(sum) < 1e-9 * largest ? 0.0 : sum / (double)stretch;
+}
+
 static void write_heading(FILE *file, const chart_t *chart) {
   char text[NUMBER_TEXT_MAX];
   fputs("<figcaption><h3>", file);
   html_text(file, chart->title);
-  const series_t *main_line = chart->lines[0];
-  value_text(chart, main_line->values[main_line->count - 1], text);
+  value_text(chart, newest_value(chart->lines[0]), text);
   fprintf(file, "</h3><span class=\"newest\">%s</span>", text);
   if (chart->note) {
     fputs("<p>", file);
@@ -250,7 +264,7 @@ void chart_write(FILE *file, const chart_t *chart) {
   curve_t curves[CHART_LINES_MAX];
   for (int32_t c = 0; c < chart->count; c++)
     curves[c] = make_curve(chart->lines[c]);
-  extent_t e = make_extent(curves, chart->count, chart->percent);
+  extent_t e = make_extent(chart, curves);
   fputs("<figure class=\"card chart\">", file);
   write_heading(file, chart);
   fprintf(file, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"", WIDTH, HEIGHT);

@@ -6,7 +6,7 @@
 #include "model/tiny.h"
 #include "rollout/generator.h"
 
-enum { PROMPTS = 11, PROMPT_MAX = 8, RESPONSE_MAX = 14 };
+enum { PROMPTS = 8, PROMPT_MAX = 8, RESPONSE_MAX = 8 };
 
 typedef struct {
   int32_t n;

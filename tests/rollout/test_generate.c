@@ -169,6 +169,8 @@ static void test_adapter(void **state) {
   memory_free(adapted);
 }
 
+#define LONG "Is there a red circle in the image? Is there a green square? Is there a blue ring? "
+
 static void write_questions(const char *text) {
   char path[FILE_MAX_PATH];
   if (comm_rank(mpi_test_world()) == 0)
@@ -179,12 +181,10 @@ static void write_questions(const char *text) {
 /* Too long ones are dropped; bad ones too where that is allowed; the others keep their order and answers. */
 static void test_dropped_questions(void **state) {
   (void)state;
-  write_questions(
-      "[{\"id\": \"a\", \"text\": \"What is in the image?\", \"kind\": 1},\n"
-      "{\"id\": \"b\", \"text\": \"Is there a red circle in the image? Is there a red circle in the "
-      "image? Is there a red circle in the image? Is there a red circle in the image?\"},\n"
-      "{\"id\": \"c\", \"image\": \"nowhere.jpg\", \"text\": \"Describe the image.\"},\n"
-      "{\"id\": \"d\", \"text\": \"Describe the image.\", \"kind\": [2]}]\n");
+  write_questions("[{\"id\": \"a\", \"text\": \"What is in the image?\", \"kind\": 1},\n"
+                  "{\"id\": \"b\", \"text\": \"" LONG LONG LONG LONG "\"},\n"
+                  "{\"id\": \"c\", \"image\": \"nowhere.jpg\", \"text\": \"Describe the image.\"},\n"
+                  "{\"id\": \"d\", \"text\": \"Describe the image.\", \"kind\": [2]}]\n");
   static const char input[] =
       "&job task='generate' run_dir='@/dropped' /\n&model base='@/model.h5' /\n&data max_len=%d "
       "bad_sample='%s' /\n&generate dataset='@/questions.json' image_folder='@/world/images' max_tokens=3 "

@@ -238,7 +238,7 @@ static void compare_weights(const case_t *c, const params_t *params, const char 
  * by its own size, so that a small one brings its rounding with it. Features are single precision on any
  * device. */
 typedef struct {
-  bool cpu; /* else plain, in double, checking */
+  bool cpu; /* else plain, in double; checking where there is one rank */
   double statistics, weights;
 } platform_t;
 
@@ -250,7 +250,7 @@ static void check_case(const platform_t *platform, const arrays_t *arrays, const
   if (platform->cpu)
     assert_ok(cpu_create(1, NULL, &device));
   else
-    assert_ok(plain_create(PLAIN_DOUBLE, true, &device));
+    assert_ok(plain_create(PLAIN_DOUBLE, comm_size(mpi_test_world()) == 1, &device));
   fixture_open(&f, &c, device, tp);
   check_rewards(&c, &f);
   assert_ok(ppo_update(&f.task, &f.step, get(&c, "lr", 1)[0], &update));
