@@ -356,8 +356,8 @@ static const setting_t rows[] = {
     {FIELD(eval, pope), .standard = "''", .used = EVALUATE,
      .doc = "POPE questions: JSON lines of question_id, image, text, label (yes or no)."},
     {FIELD(eval, pope_suffix), .standard = "''", .used = EVALUATE,
-     .doc = "Text behind each POPE question; the published one is "
-            "'\\nAnswer the question using a single word or phrase.'"},
+     .doc = "Text behind each POPE question; published: '\\nAnswer the question using a single word or "
+            "phrase.', backslash and n as they stand."},
     {FIELD(eval, image_folder), .standard = "''", .used = EVALUATE,
      .doc = "Folder that the image paths of eval.pope start from; empty for the folder images beside it."},
     {FIELD(eval, replies), .standard = "''", .used = EVALUATE,

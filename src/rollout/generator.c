@@ -382,8 +382,11 @@ status_t generator_run(generator_t *generator, const role_t *role, int64_t n,
   reset(generator);
   TRY(queue_create(generator->base->params.grid, n, generator->options.deterministic, &queue));
   status_code_t status = run(generator, role, queue, source);
-  /* A group that failed is not waited for: the caller's error ends the run. */
-  if (status != STATUS_OK && status != STATUS_STOPPED) return status;
+  if (status != STATUS_OK && status != STATUS_STOPPED) {
+    /* The other groups are not waited for: the error ends the run. A queue that all share ends with all. */
+    if (generator->options.deterministic || generator->base->params.grid->dp_size == 1) queue_free(queue);
+    return status;
+  }
   bool stopped = false;
   perf_begin(REGION_IMBALANCE);
   status_code_t agreed = comm_any(generator->base->params.grid->world, status == STATUS_STOPPED, &stopped);

@@ -327,6 +327,7 @@ static status_t run_round(round_t *round, generator_t *generator, const role_t *
   const generator_source_t source = {.context = round, .load = load, .get = get, .put = put, .stop = stop};
   status_code_t status = generator_run(generator, role, (int64_t)n, &source);
   TRY(round->stop_status);
+  if (status == STATUS_STOPPED) log_info("stopping   a signal asks to stop");
   TRY(status);
   return share(round);
 }

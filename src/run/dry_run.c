@@ -67,7 +67,7 @@ static void conclude(const session_t *session, const size_t *before, estimate_t 
   size_t during[ARENA_COUNT];
   read_peaks(during);
   perf_snapshot(counters);
-  estimate_memory(before, during, &estimate->files, session->grid.size, estimate->memory);
+  estimate_memory(before, during, session->grid.size, estimate);
   const estimate_speed_t speed = {session->sgemm_flops, session->stream_bytes, (double)during[ARENA_WEIGHTS]};
   double steps = estimate->steps > 0 ? (double)estimate->steps : 1.0;
   estimate->seconds = estimate_seconds(counters, &speed) / steps;

@@ -64,17 +64,26 @@ int64_t estimate_writing(const estimate_files_t *files, int ranks) {
   return (int64_t)((double)bytes * estimate_margin); /* blocks are dealt whole; names and hashes */
 }
 
-void estimate_memory(const size_t *before, const size_t *during, const estimate_files_t *files, int ranks,
-                     size_t *memory) {
+int64_t estimate_reading(int64_t loaded) {
+  int64_t round = loaded < WEIGHTS_BLOCK_BYTES ? WEIGHTS_BLOCK_BYTES : smaller(loaded, round_bytes_most);
+  return loaded > 0 ? (int64_t)((double)(loaded + round) * estimate_margin) : 0;
+}
+
+static void raise_to(size_t *bytes, int64_t least) {
+  if (*bytes < (size_t)least) *bytes = (size_t)least;
+}
+
+void estimate_memory(const size_t *before, const size_t *during, int ranks, estimate_t *estimate) {
   static const bool grows[ARENA_COUNT] = {
       [ARENA_ACTIVATIONS] = true, [ARENA_SCRATCH] = true, [ARENA_FEATURES] = true, [ARENA_ROLLOUT] = true};
+  size_t *memory = estimate->memory;
   for (int a = 0; a < ARENA_COUNT; a++) {
-    size_t steps = grows[a] ? (size_t)((double)during[a] * estimate_margin) : during[a];
-    memory[a] = steps > before[a] ? steps : before[a];
+    memory[a] = grows[a] ? (size_t)((double)during[a] * estimate_margin) : during[a];
+    raise_to(&memory[a], (int64_t)before[a]);
   }
-  size_t writing = (size_t)estimate_writing(files, ranks);
-  if (writing > memory[ARENA_IO]) memory[ARENA_IO] = writing;
-  memory[ARENA_COMM] += (size_t)estimate_receiving(files, ranks);
+  raise_to(&memory[ARENA_IO], estimate_writing(&estimate->files, ranks));
+  raise_to(&memory[ARENA_IO], estimate_reading(estimate->loaded));
+  memory[ARENA_COMM] += (size_t)estimate_receiving(&estimate->files, ranks);
 }
 
 double estimate_seconds(const perf_counter_t *counters, const estimate_speed_t *speed) {

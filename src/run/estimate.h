@@ -21,6 +21,7 @@ typedef struct estimate {
   int64_t steps; /* that were gone through; 0: a task without steps */
   int64_t total; /* steps of the run */
   estimate_files_t files;
+  int64_t loaded;             /* bytes of the host copy of the largest set of weights that is read */
   int64_t rollout;            /* bytes of a step's rollout file */
   size_t memory[ARENA_COUNT]; /* bytes, the peaks */
   double flops;               /* of this rank in one step, or in the whole of what was gone through */
@@ -41,10 +42,13 @@ int64_t estimate_receiving(const estimate_files_t *files, int ranks);
 /* What is allowed for above the steps gone through: later ones may have longer sequences. */
 extern const double estimate_margin;
 
-/* MEMORY (ARENA_COUNT) of a run: BEFORE are the peaks before the steps, DURING those of the steps, which grow
- * by the margin where they follow the sequences' lengths. Local. */
-void estimate_memory(const size_t *before, const size_t *during, const estimate_files_t *files, int ranks,
-                     size_t *memory);
+/* Host memory in ARENA_IO for reading LOADED bytes of weights: the copy, and a round of io/weights.h. Local.
+ */
+int64_t estimate_reading(int64_t loaded);
+
+/* Fills estimate->memory: BEFORE are the peaks before the steps, DURING those of the steps, which grow by the
+ * margin where they follow the sequences' lengths; files are read and written by RANKS ranks. Local. */
+void estimate_memory(const size_t *before, const size_t *during, int ranks, estimate_t *estimate);
 
 /* This rank's speed. */
 typedef struct {

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "run/estimate.h"
 
 #include <string.h>
 
@@ -23,10 +24,18 @@ static status_t check_tokenizer(const model_t *model, const char *where) {
       pieces, rows);
 }
 
+/* In a dry run the memory for it is noted instead. */
+static status_t load_base(session_t *session, model_t *model) {
+  int64_t bytes = model->base.params.elements * (int64_t)sizeof(float);
+  if (!session->dry) return store_load_base(session->world, &model->info, &model->base);
+  if (session->dry->loaded < bytes) session->dry->loaded = bytes;
+  return STATUS_OK;
+}
+
 static status_t open_model(session_t *session, const char *path, model_t *model) {
   TRY(store_inspect(session->world, path, &model->info));
   TRY(base_create(session->device, &session->grid, &model->info.config, &model->base));
-  if (!session->dry) TRY(store_load_base(session->world, &model->info, &model->base));
+  TRY(load_base(session, model));
   TRY(tokenizer_create(model->info.tokenizer_bytes, (size_t)model->info.tokenizer_size, &model->tokenizer));
   TRY(check_tokenizer(model, model->info.base_path));
   return add_pass(session, model);

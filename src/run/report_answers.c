@@ -13,6 +13,7 @@
 
 enum {
   ANSWERS_MAX = 240,
+  SPANS_MAX = 64,     /* models */
   LARGEST_SIDE = 320, /* pixels: larger images are shrunk */
   JPEG_QUALITY = 85
 };
@@ -109,6 +110,18 @@ static status_t add_image(library_t *library, const json_t *line, answer_t *answ
 
 /* ---- Answers ---- */
 
+/* Takes the marks of the image's place, and the space at both ends that they leave, out of TEXT. */
+static void remove_marks(char *text) {
+  static const char mark[] = "<image>";
+  for (char *at = text; (at = strstr(at, mark));)
+    memmove(at, at + sizeof mark - 1, strlen(at + sizeof mark - 1) + 1);
+  size_t begin = strspn(text, " \n\t"), end = strlen(text);
+  while (end > begin && strchr(" \n\t", text[end - 1]))
+    end--;
+  memmove(text, text + begin, end - begin);
+  text[end - begin] = '\0';
+}
+
 static status_t fill_answer(library_t *library, const json_t *line, answer_t *answer) {
   const struct {
     char **to;
@@ -124,6 +137,7 @@ static status_t fill_answer(library_t *library, const json_t *line, answer_t *an
     const char *text = report_text(line, texts[i].key);
     TRY(memory_copy_text(texts[i].to, ARENA_OTHER, text, strlen(text)));
   }
+  remove_marks(answer->question);
   return add_image(library, line, answer);
 }
 
@@ -160,42 +174,68 @@ static status_t add_answer(report_data_t *data, library_t *library, const json_t
   return STATUS_OK;
 }
 
+/* The first and last step of which a model's answers are there. */
 typedef struct {
+  char *model;
   int64_t first, last;
-  bool known;
-} steps_t;
+} span_t;
 
-static void widen(steps_t *steps, int64_t step) {
-  if (!steps->known || step < steps->first) steps->first = step;
-  if (!steps->known || step > steps->last) steps->last = step;
-  steps->known = true;
+typedef struct {
+  int32_t count;
+  span_t items[SPANS_MAX];
+} spans_t;
+
+static span_t *find_span(spans_t *spans, const char *model) {
+  for (int32_t i = 0; i < spans->count; i++)
+    if (strcmp(spans->items[i].model, model) == 0) return &spans->items[i];
+  return NULL;
 }
 
-/* Takes the answers of the first and last of STEPS; finds out STEPS where DATA is NULL. */
-static status_t read_lines(json_reader_t *reader, report_data_t *data, library_t *library, steps_t *steps) {
+/* Models beyond SPANS_MAX are left out. */
+static status_t widen(spans_t *spans, const char *model, int64_t step) {
+  span_t *span = find_span(spans, model);
+  if (!span && spans->count == SPANS_MAX) return STATUS_OK;
+  if (!span) {
+    span = &spans->items[spans->count];
+    *span = (span_t){.first = step, .last = step};
+    TRY(memory_copy_text(&span->model, ARENA_OTHER, model, strlen(model)));
+    spans->count++;
+  }
+  if (step < span->first) span->first = step;
+  if (step > span->last) span->last = step;
+  return STATUS_OK;
+}
+
+/* Takes the answers of each model's first and last step; finds out SPANS where DATA is NULL. */
+static status_t read_lines(json_reader_t *reader, report_data_t *data, library_t *library, spans_t *spans) {
   for (;;) {
     json_element_t element;
     TRY(json_reader_next(reader, &element));
     if (!element.value) return STATUS_OK;
     int64_t step = (int64_t)report_number(element.value, "step", 0.0);
-    if (!data) widen(steps, step);
-    if (data && (step == steps->first || step == steps->last)) TRY(add_answer(data, library, element.value));
+    const char *model = report_text(element.value, "model");
+    if (!data) TRY(widen(spans, model, step));
+    const span_t *span = find_span(spans, model);
+    if (data && span && (step == span->first || step == span->last))
+      TRY(add_answer(data, library, element.value));
   }
 }
 
-static status_t read_file(const char *path, report_data_t *data, library_t *library, steps_t *steps) {
+static status_t read_file(const char *path, report_data_t *data, library_t *library, spans_t *spans) {
   json_reader_t *reader;
   TRY(json_reader_open(path, JSON_ELEMENTS, &reader));
-  status_code_t status = read_lines(reader, data, library, steps);
+  status_code_t status = read_lines(reader, data, library, spans);
   json_reader_close(reader);
   return status;
 }
 
 status_t report_answers_read(const char *path, report_data_t *data) {
-  steps_t steps = {0};
+  spans_t spans = {0};
   library_t library = {0};
-  TRY(read_file(path, NULL, &library, &steps));
-  status_code_t status = read_file(path, data, &library, &steps);
+  status_code_t status = read_file(path, NULL, &library, &spans);
+  if (status == STATUS_OK) status = read_file(path, data, &library, &spans);
   library_close(&library);
+  for (int32_t i = 0; i < spans.count; i++)
+    memory_free(spans.items[i].model);
   return status;
 }

@@ -78,9 +78,9 @@ static extent_t make_extent(const chart_t *chart, const curve_t *curves) {
       high = fmax(high, fmin(curves[c].high[i], e.y_max + more));
     }
   double margin = 0.06 * (high - low);
-  if (high - low <= 1e-9 * fmax(fabs(low), fabs(high))) margin = high != 0.0 ? 0.1 * fabs(high) : 1.0;
+  if (high - low <= 1e-9 * fmax(fabs(low), fabs(high))) margin = high != 0.0 ? fabs(high) : 1.0;
   bool positive = low >= 0.0, near_zero = positive && low < 0.4 * high;
-  e.y_min = near_zero || (positive && low - margin < 0.0) ? 0.0 : low - margin;
+  e.y_min = near_zero || (positive && low - margin <= 0.0) ? 0.0 : low - margin;
   e.y_max = chart->percent && high <= 1.0 && high + margin > 1.0 ? 1.0 : high + margin;
   if (e.x_max <= e.x_min) {
     e.x_min -= 1.0;
@@ -137,7 +137,7 @@ static void tick_text(const chart_t *chart, double at, double step, char text[NU
     return;
   }
   if (apart < 5e-4) {
-    snprintf(text, NUMBER_TEXT_MAX, "%.0e", scaled);
+    tiny_text(scaled, text);
     return;
   }
   int digits = apart >= 1.0 ? 0 : (int)ceil(-log10(apart) - 1e-9);

@@ -29,7 +29,7 @@ typedef struct {
   json_document_t run, perf, evaluation;
   series_t *series;
   int32_t series_count, series_capacity;
-  answer_t *answers; /* of the first and the newest step, in the order of the file */
+  answer_t *answers; /* of each model's first and newest step, in the order of the file */
   int64_t answer_count, answer_capacity;
   char *input; /* input.nml; "" where absent */
 } report_data_t;

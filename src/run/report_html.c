@@ -9,17 +9,17 @@
 /* What a task is called for people. */
 static const char *title_of(const char *task) {
   static const char *const titles[][2] = {
-      {"world", "The shapes world is made"},
-      {"prepare", "Data are prepared"},
-      {"import", "Weights are imported"},
-      {"export", "Weights are exported"},
-      {"pretrain", "Projector and decoder are pretrained"},
+      {"world", "The shapes world"},
+      {"prepare", "Preparing data"},
+      {"import", "Importing weights"},
+      {"export", "Exporting weights"},
+      {"pretrain", "Pretraining"},
       {"sft", "Supervised fine-tuning"},
       {"rm", "Reward model"},
       {"ppo", "Reinforcement learning from human feedback"},
-      {"generate", "Answers are generated"},
-      {"annotate", "Pairs are annotated"},
-      {"score", "Answers are scored"},
+      {"generate", "Generating answers"},
+      {"annotate", "Annotating pairs"},
+      {"score", "Scoring answers"},
       {"evaluate", "Evaluation"},
       {"bench", "Speed of this machine"},
   };

@@ -12,8 +12,10 @@ enum { NUMBER_TEXT_MAX = 32 };
 /* TEXT with what HTML would misread escaped. */
 void html_text(FILE *file, const char *text);
 
-/* VALUE for people, four digits at most: "0.0123", "12.3k", "2.00e-05". */
+/* VALUE for people, four digits at most: "0.0123", "12.3k", "2e-5". */
 void number_text(double value, char text[NUMBER_TEXT_MAX]);
+/* VALUE, not 0, with an exponent: "1.5e-5". */
+void tiny_text(double value, char text[NUMBER_TEXT_MAX]);
 /* The same, as a percentage: "12.3 %". */
 void percent_text(double value, char text[NUMBER_TEXT_MAX]);
 /* SECONDS for people: "3 min 20 s". */

@@ -115,14 +115,21 @@ static void write_step(FILE *file, const report_data_t *data, int64_t step, cons
   if (opened) fputs("</div></section>\n", file);
 }
 
+/* The smallest step above AFTER, INT64_MAX where there is none. */
+static int64_t next_step(const report_data_t *data, int64_t after) {
+  int64_t next = INT64_MAX;
+  for (int64_t i = 0; i < data->answer_count; i++)
+    if (data->answers[i].step > after && data->answers[i].step < next) next = data->answers[i].step;
+  return next;
+}
+
 void report_samples(FILE *file, const report_data_t *data) {
   if (data->answer_count == 0) return;
-  int64_t first = data->answers[0].step, last = first;
-  for (int64_t i = 0; i < data->answer_count; i++) {
-    if (data->answers[i].step < first) first = data->answers[i].step;
-    if (data->answers[i].step > last) last = data->answers[i].step;
-  }
   write_compared(file, data);
-  write_step(file, data, first, first == last ? "Answers" : "Answers at the beginning");
-  if (last != first) write_step(file, data, last, "Answers at the end");
+  int64_t first = next_step(data, INT64_MIN);
+  for (int64_t step = first; step != INT64_MAX; step = next_step(data, step)) {
+    bool last = next_step(data, step) == INT64_MAX;
+    const char *when = step == first ? "Answers at the beginning" : last ? "Answers at the end" : "Answers";
+    write_step(file, data, step, step == first && last ? "Answers" : when);
+  }
 }

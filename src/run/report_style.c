@@ -99,7 +99,7 @@ static const char *const rules[] = {
     ".sample>img{width:min(100%,240px)}.charts{grid-template-columns:1fr}.tiles{grid-template-columns:1fr 1fr}.tile b{font-size:21px}\n",
     ".times td:nth-child(4),.times td:nth-child(6){display:none}}\n",
     "@media print{:root{--page:#fff;--card:#fff;--text:#000;--muted:#444;--edge:#ccc;--grid:#ddd;--shadow:none;--s0:#2f5fd0;--s1:#d8661a;--s2:#1b8f6f}\n",
-    "body{font-size:11px}main{max-width:none;padding:0}.card,.tile,figure,article,tr{break-inside:avoid}h2{break-after:avoid}\n",
+    "body{font-size:11px}main{max-width:none;padding:0}h1{font-size:22px}.tile b{font-size:17px}h2,summary{font-size:15px;margin:20px 0 8px}.card,.tile,figure,article,tr{break-inside:avoid}h2{break-after:avoid}\n",
     ".charts{grid-template-columns:repeat(3,1fr)}.samples{grid-template-columns:1fr 1fr}.sample>img{width:90px;min-width:90px}\n",
     "*{-webkit-print-color-adjust:exact;print-color-adjust:exact}details:not([open]){display:none}}\n",
 };

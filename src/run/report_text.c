@@ -25,12 +25,23 @@ static int digits_behind(double magnitude) {
   return magnitude >= 0.1 ? 3 : 4;
 }
 
+void tiny_text(double value, char text[NUMBER_TEXT_MAX]) {
+  int exponent = (int)floor(log10(fabs(value)));
+  double factor = value / pow(10.0, exponent);
+  if (fabs(factor) >= 9.95) {
+    factor /= 10.0;
+    exponent++;
+  }
+  bool whole = fabs(factor - round(factor)) < 0.05;
+  snprintf(text, NUMBER_TEXT_MAX, "%.*fe%d", whole ? 0 : 1, factor, exponent);
+}
+
 void number_text(double value, char text[NUMBER_TEXT_MAX]) {
   double magnitude = fabs(value);
   if (!isfinite(value))
     snprintf(text, NUMBER_TEXT_MAX, "-");
   else if (magnitude > 0.0 && magnitude < 5e-4)
-    snprintf(text, NUMBER_TEXT_MAX, "%.1e", value);
+    tiny_text(value, text);
   else if (magnitude >= 1e7)
     snprintf(text, NUMBER_TEXT_MAX, "%.*fM", digits_behind(1e-6 * magnitude), 1e-6 * value);
   else if (magnitude >= 1e4)

@@ -12,7 +12,7 @@
 
 /* A number for (STEP, MODEL) (FNV-1a). */
 static uint64_t round_of(int64_t step, const char *model) {
-  uint64_t hash = 0xcbf29ce484222325u ^ (uint64_t)step;
+  uint64_t hash = 0xcbf29ce484222325u ^ (uint64_t)step * 0x9e3779b97f4a7c15u;
   for (const char *c = model ? model : ""; *c; c++)
     hash = (hash ^ (uint8_t)*c) * 0x100000001b3u;
   return hash;

@@ -21,7 +21,7 @@ typedef struct {
   size_t jpeg_size;
 } session_sample_t;
 
-/* True where SESSION still takes answers of MODEL at STEP: log.samples of each, and the first and the newest
+/* True where SESSION still takes answers of MODEL at STEP: log.samples of each; each model's first and newest
  * step are what the report shows. Local; false on all ranks but 0. */
 bool session_wants_sample(const session_t *session, int64_t step, const char *model);
 

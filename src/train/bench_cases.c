@@ -12,7 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LORA_R = 64, LORA_ALPHA = 16, STREAM_ELEMENTS = 1 << 26 };
+enum { LORA_R = 64, LORA_ALPHA = 16 };
+/* Arrays for the measurement of memory: as large as the weights, within bounds. */
+enum { STREAM_LEAST = 1 << 20, STREAM_MOST = 1 << 26 };
 static const double learning_rate = 1e-5;
 
 typedef struct {
@@ -283,8 +285,11 @@ static status_t time_once(bench_t *bench, work_t work, double *seconds) {
 static status_t update_peaks(bench_t *bench) {
   double flops, bytes;
   bench_result_t *result = bench->result;
+  int64_t elements = (int64_t)result->weights;
+  if (elements < STREAM_LEAST) elements = STREAM_LEAST;
+  if (elements > STREAM_MOST) elements = STREAM_MOST;
   TRY(peaks_measure(bench->session->device, &flops, &bytes));
-  TRY(peaks_measure_stream(bench->session->device, STREAM_ELEMENTS, &bytes));
+  TRY(peaks_measure_stream(bench->session->device, elements, &bytes));
   if (flops > result->sgemm_flops) result->sgemm_flops = flops;
   if (bytes > result->stream_bytes) result->stream_bytes = bytes;
   return STATUS_OK;

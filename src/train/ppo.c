@@ -128,7 +128,7 @@ static status_t choose_prompts(ppo_task_t *task, int64_t *rows, int64_t *count) 
   }
   memory_free(positions);
   TRY(status);
-  if (kept < *count)
+  if (kept < *count && session->grid.rank == 0)
     log_warning("%lld of %lld prompts were dropped: longer than data.query_len = %lld tokens, or bad",
                 (long long)(*count - kept), (long long)*count, (long long)session->settings->data.query_len);
   if (kept == 0)
@@ -315,7 +315,7 @@ static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double
   ppo_task_t *task = context;
   judge_table_t table;
   (void)step;
-  TRY(evaluate_answers(&task->evaluator, &task->policy, "policy", "", &table));
+  TRY(evaluate_answers(&task->evaluator, &task->policy, "policy, likeliest answers", "", &table));
   judge_summary_t summary = judge_table_summary(&table);
   metrics_add(metrics, "eval/rating", summary.rating);
   metrics_add(metrics, "eval/hallucination", summary.hallucination);

@@ -6,6 +6,7 @@ enum { OPEN_TURNS = 3, VQA_TURNS = 4 };
 enum { GENERAL = 1, FIRST_OPTION = 2, TRUTH_NO = 6, TRUTH_YES = 7 };
 #define DESCRIPTION_SHARE 0.6
 #define ABSENT_SHARE 0.1
+#define FIRST_DESCRIPTION_SHARE 0.8
 
 /* The types that ask for a detail that is there. */
 static const question_type_t details[] = {TYPE_ATTRIBUTE, TYPE_COMPARISON,  TYPE_COUNTING,
@@ -70,7 +71,10 @@ static question_t draw_description(const scene_t *scene, random_stream_t *stream
 
 void dialogue_draw_pretrain(const scene_t *scene, int turns, random_stream_t *stream, dialogue_t *out) {
   dialogue_start(out);
-  int described = (int)random_below(stream, (uint32_t)turns);
+  /* A description that comes first can only be read off the image; a later one repeats what the questions before it
+   * gave away. */
+  bool first = random_uniform(stream) < FIRST_DESCRIPTION_SHARE;
+  int described = first ? 0 : (int)random_below(stream, (uint32_t)turns);
   for (int i = 0; i < turns; i++) {
     question_t question = i == described                 ? draw_description(scene, stream)
                           : i == (described + 1) % turns ? draw_yes_no(scene, stream)

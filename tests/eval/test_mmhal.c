@@ -33,11 +33,16 @@ static void test_counts(void **state) {
   mmhal_counts_t counts;
   log_set_level(LOG_ERROR);
   /* Nine replies: the ninth is of the first type again. The sixth names two ratings. */
-  status_code_t status = read_text(
-      "[" REPLY("Fine.\\nRating: 6") "," REPLY("rating: 2, poor") "," REPLY("Rating: 3") "," REPLY("RATING: "
-                                                                                                   "0") "," REPLY("Rating: 5") "," REPLY(
-          "Rating: 5 ... or Rating: 4") "," REPLY("Rating: 1") "," REPLY("no number") "," REPLY("Rating: 4") "]",
-      &counts);
+  static const char replies[] = "[" REPLY("Fine.\\nRating: 6") ",\n" //
+      REPLY("rating: 2, poor") ",\n"                                 //
+      REPLY("Rating: 3") ",\n"                                       //
+      REPLY("RATING: 0") ",\n"                                       //
+      REPLY("Rating: 5") ",\n"                                       //
+      REPLY("Rating: 5 ... or Rating: 4") ",\n"                      //
+      REPLY("Rating: 1") ",\n"                                       //
+      REPLY("no number") ",\n"                                       //
+      REPLY("Rating: 4") "]";
+  status_code_t status = read_text(replies, &counts);
   log_set_level(LOG_INFO);
   assert_int_equal(status, STATUS_OK);
   assert_int_equal(counts.replies, 9);

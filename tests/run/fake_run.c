@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "fake_run.h"
 
 #include "base/memory.h"
