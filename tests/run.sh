@@ -105,8 +105,9 @@ summarise() {
 "$root/jobs/setup.sh"
 cd "$root"
 started=$SECONDS
-cmake --preset "$preset" -B "$build" -DLLAVA_RLHF_TESTS=ON >"$build.configure.txt" 2>&1 ||
-  { cat "$build.configure.txt" >&2; fail 1 "configuring failed"; }
+mkdir -p "$build"
+cmake --preset "$preset" -B "$build" -DLLAVA_RLHF_TESTS=ON >"$build/configure.txt" 2>&1 ||
+  { cat "$build/configure.txt" >&2; fail 1 "configuring failed"; }
 cmake --build "$build" -j "$jobs" || fail 1 "the build failed"
 echo "built with preset $preset in $((SECONDS - started)) s"
 

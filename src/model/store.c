@@ -218,13 +218,14 @@ static void staged_free(staged_t *staged) {
   *staged = (staged_t){0};
 }
 
-static status_t stage(const params_t *params, const char *prefix, staged_t *staged) {
+static status_t stage(const params_t *params, const char *prefix, bool values, staged_t *staged) {
   staged->count = params->count;
   TRY(memory_alloc(&staged->paths, ARENA_IO, (size_t)params->count, sizeof *staged->paths));
   TRY(memory_alloc(&staged->values, ARENA_IO, (size_t)params->count, sizeof *staged->values));
   for (int32_t i = 0; i < params->count; i++) {
     TRY(param_path(prefix, &params->items[i], &staged->paths[i]));
-    TRY(memory_alloc(&staged->values[i], ARENA_IO, (size_t)params->items[i].elements, sizeof(float)));
+    if (values)
+      TRY(memory_alloc(&staged->values[i], ARENA_IO, (size_t)params->items[i].elements, sizeof(float)));
   }
   return STATUS_OK;
 }
@@ -251,7 +252,7 @@ static status_t read_staged(weights_file_t *file, const params_t *params, staged
 
 static status_t load(comm_t *comm, weights_file_t *file, const char *prefix, params_t *params) {
   staged_t staged = {0};
-  status_code_t status = comm_agree(comm, stage(params, prefix, &staged));
+  status_code_t status = comm_agree(comm, stage(params, prefix, true, &staged));
   if (status == STATUS_OK) status = read_staged(file, params, &staged);
   for (int32_t i = 0; i < params->count && status == STATUS_OK; i++)
     status = param_write(params, i, DTYPE_F32, staged.values[i]);
@@ -301,12 +302,18 @@ static void list_sets(const store_contents_t *contents, writing_t *writing) {
     add_set(writing, &contents->heads[i]->params, heads_group, contents->head_names[i]);
 }
 
-/* Host copies of all sets. Weights are equal over dp: the first dp group writes. */
+/* Weights are equal over dp: the first dp group writes. */
+static bool writes(const params_t *params) {
+  return params->grid->dp_rank == 0;
+}
+
+/* Host copies of all sets, on the ranks that write. */
 static status_t stage_all(writing_t *writing) {
   for (int32_t s = 0; s < writing->count; s++) {
-    TRY(stage(writing->sets[s], writing->prefixes[s], &writing->staged[s]));
-    for (int32_t i = 0; i < writing->sets[s]->count; i++)
-      TRY(param_read(writing->sets[s], i, DTYPE_F32, writing->staged[s].values[i]));
+    const params_t *params = writing->sets[s];
+    TRY(stage(params, writing->prefixes[s], writes(params), &writing->staged[s]));
+    for (int32_t i = 0; i < params->count && writes(params); i++)
+      TRY(param_read(params, i, DTYPE_F32, writing->staged[s].values[i]));
   }
   return STATUS_OK;
 }
@@ -325,7 +332,7 @@ static weights_item_t item_of(const params_t *params, const staged_t *staged, in
                          .col_count = part->col_count,
                          .stride = part->local_cols,
                          .data = staged->values[i],
-                         .mine = part->replica == 0 && params->grid->dp_rank == 0};
+                         .mine = part->replica == 0 && writes(params)};
   memcpy(item.shape, param->shape, sizeof item.shape);
   return item;
 }

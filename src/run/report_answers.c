@@ -95,7 +95,7 @@ static status_t read_image(library_t *library, const char *path, int64_t index, 
 /* An image that cannot be had is no reason to have no report. */
 static status_t add_image(library_t *library, const json_t *line, answer_t *answer) {
   const char *path = report_text(line, "dataset"), *inlined = report_text(line, "jpeg");
-  int64_t index = (int64_t)report_number(line, "image", -1.0);
+  int64_t index = report_integer(line, "image", -1);
   char key[FILE_MAX_PATH + 32] = "";
   if (*path) snprintf(key, sizeof key, "%s#%lld", path, (long long)index);
   const char *tells_apart = *inlined ? inlined : key;
@@ -131,7 +131,7 @@ static status_t fill_answer(library_t *library, const json_t *line, answer_t *an
                {&answer->answer, "answer"},
                {&answer->score_name, "score_name"},
                {&answer->note, "note"}};
-  answer->step = (int64_t)report_number(line, "step", 0.0);
+  answer->step = report_integer(line, "step", 0);
   answer->score = report_number(line, "score", NAN);
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     const char *text = report_text(line, texts[i].key);
@@ -212,7 +212,7 @@ static status_t read_lines(json_reader_t *reader, report_data_t *data, library_t
     json_element_t element;
     TRY(json_reader_next(reader, &element));
     if (!element.value) return STATUS_OK;
-    int64_t step = (int64_t)report_number(element.value, "step", 0.0);
+    int64_t step = report_integer(element.value, "step", 0);
     const char *model = report_text(element.value, "model");
     if (!data) TRY(widen(spans, model, step));
     const span_t *span = find_span(spans, model);

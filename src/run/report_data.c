@@ -6,12 +6,18 @@
 #include <string.h>
 
 enum { JSON_FILE_MAX = 1 << 26 };
+static const double largest_value = 1e100; /* what is larger is no measurement, and would spoil a curve */
 
 double report_number(const json_t *object, const char *key, double fallback) {
   const json_t *member = json_get(object, key);
   if (!member) return fallback;
   if (member->type == JSON_INT) return (double)member->u.integer;
   return member->type == JSON_REAL ? member->u.real : fallback;
+}
+
+int64_t report_integer(const json_t *object, const char *key, int64_t fallback) {
+  const json_t *member = json_get(object, key);
+  return member && member->type == JSON_INT ? member->u.integer : fallback;
 }
 
 const char *report_text(const json_t *object, const char *key) {
@@ -43,7 +49,7 @@ static status_t add_series(report_data_t *data, const char *name, series_t **out
 
 static status_t add_point(report_data_t *data, const char *name, double step, double value) {
   series_t *series;
-  if (!isfinite(value)) return STATUS_OK;
+  if (!(fabs(value) <= largest_value)) return STATUS_OK;
   TRY(add_series(data, name, &series));
   if (series->count == series->capacity) {
     int64_t capacity = series->capacity ? 2 * series->capacity : 64;
@@ -58,7 +64,7 @@ static status_t add_point(report_data_t *data, const char *name, double step, do
 
 static status_t add_line(report_data_t *data, const json_t *line) {
   double step = report_number(line, "step", NAN);
-  if (line->type != JSON_OBJECT || !isfinite(step)) return STATUS_OK;
+  if (line->type != JSON_OBJECT || !(fabs(step) <= largest_value)) return STATUS_OK;
   for (const json_t *member = line->u.first; member; member = member->next) {
     if (strcmp(member->key, "step") == 0 || strcmp(member->key, "seconds") == 0) continue;
     if (member->type == JSON_INT) TRY(add_point(data, member->key, step, (double)member->u.integer));

@@ -9,7 +9,7 @@
 typedef struct {
   char *name;
   int64_t count, capacity;
-  double *steps, *values; /* (count); finite */
+  double *steps, *values; /* (count); finite, below 1e100 */
   bool shown;             /* set by whoever has drawn it */
 } series_t;
 
@@ -42,8 +42,9 @@ void report_data_free(report_data_t *data);
 /* The metric called NAME, NULL if there is none. */
 series_t *report_data_series(const report_data_t *data, const char *name);
 
-/* Member KEY of OBJECT as a number, or FALLBACK; as text, or "". */
+/* Member KEY of OBJECT as a number, as an integer, or FALLBACK; as text, or "". */
 double report_number(const json_t *object, const char *key, double fallback);
+int64_t report_integer(const json_t *object, const char *key, int64_t fallback);
 const char *report_text(const json_t *object, const char *key);
 
 /* The answers of samples.jsonl: part of report_data_read. */

@@ -9,7 +9,7 @@
 
 typedef struct trace trace_t;
 
-/* Records all regions from now on; the newest CAPACITY stretches are kept (0: 262144, 10 MB). One trace at a
+/* Records all regions from now on; the newest CAPACITY stretches are kept (0: 262144, 8 MB). One trace at a
  * time. End with trace_close. Local. */
 status_t trace_open(int64_t capacity, trace_t **out);
 

@@ -97,7 +97,7 @@ status_t prepare_task_run(session_t *session) {
 /* ---- annotate ---- */
 
 static void log_annotation(const char *output, const annotation_counts_t *counts) {
-  log_info("annotated  %s: %lld pairs, first preferred in %lld, drawn %lld, turned round by noise %lld",
+  log_info("annotated  %s: %lld pairs, first preferred in %lld, %lld left out as equal, turned round by noise %lld",
            output, (long long)counts->pairs, (long long)counts->first, (long long)counts->ties,
            (long long)counts->noisy);
 }

@@ -26,12 +26,13 @@ int annotate_pair(const annotator_t *annotator, const scene_t *scene, const char
   judge_response(scene, question, second, &two);
   random_words_t words = random_words(annotator->seed, RANDOM_ANNOTATE, (uint64_t)pair, 0);
   int order = judgement_compare(&one, &two);
-  int preference = order > 0 ? 1 : order < 0 ? 2 : 1 + (int)(words.v[1] & 1);
+  if (counts) counts->pairs++;
+  if (counts) counts->ties += order == 0;
+  if (order == 0) return 0;
+  int preference = order > 0 ? 1 : 2;
   bool noisy = random_open_unit(words.v[0]) < annotator->noise;
   if (noisy) preference = 3 - preference;
   if (!counts) return preference;
-  counts->pairs++;
-  counts->ties += order == 0;
   counts->noisy += noisy;
   counts->first += preference == 1;
   return preference;
@@ -73,6 +74,7 @@ static status_t annotate_element(const annotator_t *annotator, const scene_table
                      "written with the images",
                      where, image);
   int preference = annotate_pair(annotator, scene, question, first, second, element->index, counts);
+  if (preference == 0) return STATUS_OK;
   json_write_line(writer);
   json_write_object_begin(writer);
   for (const json_t *member = pair->u.first; member; member = member->next) {

@@ -147,7 +147,7 @@ static void odd_metrics_are_drawn(void **state) {
   assert_int_equal(count(text, "inf"), 0);
   memory_free(text);
   run_test_write(folder, "metrics.jsonl",
-                 "{\"step\":1,\"x\":1e300}\n{\"step\":2,\"x\":-1e300}\n{\"step\":2,\"x\":5}\n");
+                 "{\"step\":1,\"x\":1e300}\n{\"step\":2,\"x\":-1.7e308}\n{\"step\":2,\"x\":5}\n");
   text = make_report(folder);
   assert_int_equal(count(text, "<svg"), 1);
   memory_free(text);
@@ -185,9 +185,11 @@ static void lost_images_are_left_out(void **state) {
   run_test_write(
       folder, "samples.jsonl",
       "{\"step\":1,\"question\":\"q\",\"answer\":\"a\",\"dataset\":\"/no/such/file.h5\",\"image\":3}\n"
-      "{\"step\":1,\"question\":\"q\",\"answer\":\"b\",\"dataset\":\"/no/such/file.h5\",\"image\":4}\n");
+      "{\"step\":1,\"question\":\"q\",\"answer\":\"b\",\"dataset\":\"/no/such/file.h5\",\"image\":4}\n"
+      "{\"step\":1e300,\"question\":\"r\",\"answer\":\"b\",\"dataset\":\"/no/such/"
+      "file.h5\",\"image\":1e300}\n");
   char *text = make_report(folder);
-  assert_int_equal(count(text, "<article"), 2); /* the same words about another image are another case */
+  assert_int_equal(count(text, "<article"), 3); /* the same words about another image are another case */
   assert_int_equal(count(text, "<img"), 0);
   memory_free(text);
   run_test_remove(folder);
