@@ -10,12 +10,8 @@ static const char fact_before[] = "  - ";
 static const char fact_after[] = "\n";
 
 static const char builtin[] =
-    "USER: Please rate your last response. Judge it by four criteria:\n"
-    "1. Accurate: it says only what the image shows, and nothing that the image does not "
-    "support.\n" JUDGING_SLOT "2. Helpful: it answers what was asked and serves the user's needs.\n"
-    "3. Natural: it reads like the language of a person, fluent and easy to follow.\n"
-    "4. Concise: it comes to the point, without needless or repeated words.\n"
-    "Give a higher score to a response that meets these criteria better. "
+    "USER: Please rate your last response. It should be accurate: it says only what the image "
+    "shows. " JUDGING_SLOT "It should be helpful, natural and concise. "
     "ASSISTANT: Following your definitions, the quality score of my last response is";
 
 const char *judging_prompt_builtin(void) {

@@ -71,8 +71,8 @@ static question_t draw_description(const scene_t *scene, random_stream_t *stream
 
 void dialogue_draw_pretrain(const scene_t *scene, int turns, random_stream_t *stream, dialogue_t *out) {
   dialogue_start(out);
-  /* A description that comes first can only be read off the image; a later one repeats what the questions before it
-   * gave away. */
+  /* A description that comes first can only be read off the image; a later one repeats what the questions
+   * before it gave away. */
   bool first = random_uniform(stream) < FIRST_DESCRIPTION_SHARE;
   int described = first ? 0 : (int)random_below(stream, (uint32_t)turns);
   for (int i = 0; i < turns; i++) {
@@ -108,6 +108,12 @@ void dialogue_draw_open(const scene_t *scene, double bias, random_stream_t *stre
     question = draw_detail(scene, stream);
     dialogue_add(out, &question, scene);
   }
+}
+
+void dialogue_draw_described(const scene_t *scene, double bias, random_stream_t *stream, dialogue_t *out) {
+  do
+    dialogue_draw_open(scene, bias, stream, out);
+  while (out->turns[0].question.type != TYPE_HOLISTIC);
 }
 
 void dialogue_draw_yes_no(const scene_t *scene, int turns, random_stream_t *stream, dialogue_t *out) {
@@ -157,7 +163,7 @@ void dialogue_draw_rl(const scene_t *scene, int64_t index, double bias, random_s
   enum { CYCLE = 7, OPEN = 5, CHOICE = 6 };
   int64_t part = index % CYCLE;
   if (part < OPEN)
-    dialogue_draw_open(scene, bias, stream, out);
+    dialogue_draw_described(scene, bias, stream, out);
   else if (part < CHOICE)
     dialogue_draw_choice(scene, index / CYCLE % 2 == 0, stream, out);
   else

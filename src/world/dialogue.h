@@ -28,6 +28,10 @@ void dialogue_draw_pretrain(const scene_t *scene, int turns, random_stream_t *st
  * but often occurs with one that is. Local. */
 void dialogue_draw_open(const scene_t *scene, double bias, random_stream_t *stream, dialogue_t *out);
 
+/* The same whose first question asks for a description: where inventions show, so what pairs and PPO's
+ * general prompts are made of. Local. */
+void dialogue_draw_described(const scene_t *scene, double bias, random_stream_t *stream, dialogue_t *out);
+
 /* TURNS yes/no questions (VQA-v2's part); one question with options (A-OKVQA's part), the answer with its
  * reason if EXPLAIN; a list of the objects (Flickr30k's part). Their answers are true. Local. */
 void dialogue_draw_yes_no(const scene_t *scene, int turns, random_stream_t *stream, dialogue_t *out);

@@ -65,7 +65,7 @@ void world_dialogue_draw(const world_options_t *options, world_set_t set, const 
     dialogue_draw_sft(scene, index, options->bias, &stream, out);
     return;
   case SET_PAIRS:
-    dialogue_draw_open(scene, options->bias, &stream, out);
+    dialogue_draw_described(scene, options->bias, &stream, out);
     return;
   case SET_CHOICES:
     dialogue_draw_choice(scene, true, &stream, out);
