@@ -45,6 +45,14 @@ struct optimizer {
   int64_t steps;
 };
 
+optimizer_options_t optimizer_options(const settings_t *settings) {
+  return (optimizer_options_t){.beta1 = settings->optim.betas[0],
+                               .beta2 = settings->optim.betas[1],
+                               .eps = settings->optim.eps,
+                               .weight_decay = settings->optim.weight_decay,
+                               .grad_clip = settings->optim.grad_clip};
+}
+
 static int64_t owned_begin(const optimizer_t *optimizer, const set_t *set) {
   return set->bounds[optimizer->grid->dp_rank];
 }

@@ -3,6 +3,7 @@
 #ifndef TRAIN_OPTIMIZER_H
 #define TRAIN_OPTIMIZER_H
 
+#include "input/settings.h"
 #include "model/params.h"
 
 /* Sets of one role share a GROUP: their gradients are complete together, and their norm is reported. Groups
@@ -17,6 +18,9 @@ typedef struct {
   double grad_clip;        /* largest norm over all sets; 0 = no clipping */
   int64_t bucket_elements; /* of one reduction; 0 = a default */
 } optimizer_options_t;
+
+/* The options that the settings ask for (optim.*). */
+optimizer_options_t optimizer_options(const settings_t *settings);
 
 typedef struct optimizer optimizer_t;
 

@@ -348,11 +348,7 @@ static status_t open_optimizer(ppo_task_t *task, params_t *sets[SETS]) {
   for (int s = 0; s < SETS; s++)
     TRY(params_train_all(sets[s]));
   const optimizer_set_t trained[SETS] = {{sets[0], 0}, {sets[1], 1}, {sets[2], 1}};
-  const optimizer_options_t options = {.beta1 = settings->optim.betas[0],
-                                       .beta2 = settings->optim.betas[1],
-                                       .eps = settings->optim.eps,
-                                       .weight_decay = settings->optim.weight_decay,
-                                       .grad_clip = settings->optim.grad_clip};
+  const optimizer_options_t options = optimizer_options(settings);
   return optimizer_create(task->session->device, &task->session->grid, trained, SETS, &options,
                           &task->optimizer);
 }

@@ -253,10 +253,6 @@ static status_t generate(ppo_task_t *task, ppo_step_t *step) {
   rollout_t rollout = {task, step, 0};
   const generator_source_t source = {.context = &rollout, .load = load, .get = get, .put = put};
   TRY(generator_run(task->generator, &task->policy, step->n, &source));
-  perf_begin(REGION_IMBALANCE);
-  status = comm_barrier(task->session->world);
-  perf_end(REGION_IMBALANCE);
-  TRY(status);
   return gather(task, step);
 }
 

@@ -311,11 +311,7 @@ static status_t run(reward_task_t *task) {
   TRY(open_data(task, &total));
   params_t *sets[] = {&task->adapter.params, &task->head.params};
   const optimizer_set_t trained[] = {{sets[0], 0}, {sets[1], 0}};
-  const optimizer_options_t options = {.beta1 = settings->optim.betas[0],
-                                       .beta2 = settings->optim.betas[1],
-                                       .eps = settings->optim.eps,
-                                       .weight_decay = settings->optim.weight_decay,
-                                       .grad_clip = settings->optim.grad_clip};
+  const optimizer_options_t options = optimizer_options(settings);
   TRY(optimizer_create(session->device, &session->grid, trained, 2, &options, &task->optimizer));
   static const char *const names[] = {"reward", "reward_head"};
   loop_t loop = {.label = "rm",

@@ -256,11 +256,7 @@ static status_t run(supervised_t *task) {
   TRY(open_data(task));
   params_t *set = trained_set(task);
   const optimizer_set_t sets[] = {{set, 0}};
-  const optimizer_options_t options = {.beta1 = settings->optim.betas[0],
-                                       .beta2 = settings->optim.betas[1],
-                                       .eps = settings->optim.eps,
-                                       .weight_decay = settings->optim.weight_decay,
-                                       .grad_clip = settings->optim.grad_clip};
+  const optimizer_options_t options = optimizer_options(settings);
   TRY(optimizer_create(session->device, &session->grid, sets, 1, &options, &task->optimizer));
   static const char *const names[] = {"policy"};
   loop_t loop = {.label = settings->job.task,
