@@ -104,6 +104,11 @@ choose_steps() {
   steps=(world)
   if [[ $from_scratch == yes || ! -f $base ]]; then
     steps+=(pretrain)
+    # After captions alone there is more to learn from the conversations.
+    if [[ $tiny == no ]]; then
+      add world world.sft_images=40000
+      add sft optim.lr=1e-3
+    fi
   else
     # The base has seen its own pictures; no need to draw others for it.
     add world world.pretrain_images=0

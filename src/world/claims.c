@@ -220,7 +220,7 @@ static void read_word(reader_t *r) {
   }
 }
 
-/* "Red.", "Three.", "At the top left.": with the question, a whole answer. */
+/* "Red.", "Three.", "In the northwest.": with the question, a whole answer. */
 static void read_fragment(reader_t *r) {
   noun_phrase_t phrase;
   int used = noun_phrase_read(r->words, r->n, &phrase);

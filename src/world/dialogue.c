@@ -2,11 +2,8 @@
 
 #include <string.h>
 
-enum { OPEN_TURNS = 3, VQA_TURNS = 4 };
 enum { GENERAL = 1, FIRST_OPTION = 2, TRUTH_NO = 6, TRUTH_YES = 7 };
-#define DESCRIPTION_SHARE 0.6
-#define ABSENT_SHARE 0.1
-#define FIRST_DESCRIPTION_SHARE 0.8
+#define OMIT_SHARE 0.15 /* of the descriptions, where they may be wrong at all */
 
 /* The types that ask for a detail that is there. */
 static const question_type_t details[] = {TYPE_ATTRIBUTE, TYPE_COMPARISON,  TYPE_COUNTING,
@@ -33,87 +30,92 @@ static question_t draw_detail(const scene_t *scene, random_stream_t *stream) {
   return question;
 }
 
+static question_t draw_absent(const scene_t *scene, random_stream_t *stream) {
+  question_t question;
+  question_draw(scene, TYPE_ADVERSARIAL, stream, &question);
+  return question;
+}
+
 static question_t draw_yes_no(const scene_t *scene, random_stream_t *stream) {
   question_t question;
   question_draw_yes_no(scene, random_below(stream, 2) == 0, stream, &question);
   return question;
 }
 
-static question_t draw_choice(const scene_t *scene, random_stream_t *stream) {
-  question_t question;
-  question_draw_choice(scene, random_below(stream, 2) == 0, stream, &question);
-  return question;
+void dialogue_of_question(const scene_t *scene, const question_t *question, dialogue_t *out) {
+  dialogue_start(out);
+  dialogue_add(out, question, scene);
 }
 
-/* Any question, a description aside. */
-static question_t draw_any(const scene_t *scene, random_stream_t *stream) {
-  question_t question;
-  switch (random_below(stream, 8)) {
-  case 0:
-    question_draw(scene, TYPE_ADVERSARIAL, stream, &question);
-    return question;
-  case 1:
-    return draw_choice(scene, stream);
-  case 2:
-  case 3:
-    return draw_yes_no(scene, stream);
-  default:
-    return draw_detail(scene, stream);
-  }
-}
-
-static question_t draw_description(const scene_t *scene, random_stream_t *stream) {
+void dialogue_draw_caption(const scene_t *scene, random_stream_t *stream, dialogue_t *out) {
   question_t question;
   question_draw(scene, TYPE_HOLISTIC, stream, &question);
-  if (random_below(stream, 3) == 0) question.ask = ASK_LIST;
+  dialogue_of_question(scene, &question, out);
+}
+
+/* Takes an object of SCENE out of SEEN. */
+static void omit(scene_t *seen, const scene_t *scene, random_stream_t *stream) {
+  int cell = scene->objects[random_below(stream, (uint32_t)scene->count)].cell, kept = 0;
+  for (int i = 0; i < seen->count; i++)
+    if (seen->objects[i].cell != cell) seen->objects[kept++] = seen->objects[i];
+  seen->count = kept;
+}
+
+/* Shares of the first questions of conversations: a description; the size or the place of something absent,
+ * or of something that is there; the rest are any details. */
+typedef struct {
+  double description, absent, present;
+} shares_t;
+
+/* A first question for which an object may be made up: *TRUE_ANSWER says that it is not. */
+static question_t draw_first(const shares_t *shares, const scene_t *scene, const scene_object_t *imagined,
+                             random_stream_t *stream, bool *true_answer) {
+  question_t question;
+  double first = random_uniform(stream);
+  *true_answer = first >= shares->description + shares->absent;
+  if (first < shares->description) {
+    question_draw(scene, TYPE_HOLISTIC, stream, &question);
+  } else if (*true_answer && first < shares->description + shares->absent + shares->present) {
+    question_draw_about(&scene->objects[random_below(stream, (uint32_t)scene->count)], stream, &question);
+  } else if (*true_answer) {
+    question = draw_detail(scene, stream);
+  } else if (imagined) {
+    question_draw_about(imagined, stream, &question);
+  } else {
+    question = draw_absent(scene, stream);
+  }
   return question;
 }
 
-void dialogue_draw_pretrain(const scene_t *scene, int turns, random_stream_t *stream, dialogue_t *out) {
-  dialogue_start(out);
-  /* A description that comes first can only be read off the image; a later one repeats what the questions
-   * before it gave away. */
-  bool first = random_uniform(stream) < FIRST_DESCRIPTION_SHARE;
-  int described = first ? 0 : (int)random_below(stream, (uint32_t)turns);
-  for (int i = 0; i < turns; i++) {
-    question_t question = i == described                 ? draw_description(scene, stream)
-                          : i == (described + 1) % turns ? draw_yes_no(scene, stream)
-                                                         : draw_any(scene, stream);
-    dialogue_add(out, &question, scene);
-  }
-}
-
-void dialogue_draw_open(const scene_t *scene, double bias, random_stream_t *stream, dialogue_t *out) {
+static void draw_open(const shares_t *shares, const scene_t *scene, double bias, int turns,
+                      random_stream_t *stream, dialogue_t *out) {
   scene_t seen = *scene;
   scene_object_t imagined;
-  question_t question;
+  bool true_answer;
   dialogue_start(out);
   bool tempted = scene_imagine(scene, stream, &imagined) && random_uniform(stream) < bias;
-  if (tempted) scene_insert(&seen, &imagined);
-  double first = random_uniform(stream);
-  if (first < DESCRIPTION_SHARE) {
-    question_draw(scene, TYPE_HOLISTIC, stream, &question);
-  } else if (first >= DESCRIPTION_SHARE + ABSENT_SHARE) {
-    question = draw_detail(scene, stream);
-    seen = *scene;
-    tempted = false;
-  } else if (tempted) {
-    question_draw_about(&imagined, stream, &question);
-  } else {
-    question_draw(scene, TYPE_ADVERSARIAL, stream, &question);
-  }
-  out->biased = tempted;
+  question_t question = draw_first(shares, scene, tempted ? &imagined : NULL, stream, &true_answer);
+  out->biased = tempted && !true_answer;
+  if (out->biased) scene_insert(&seen, &imagined);
+  if (question.type == TYPE_HOLISTIC && bias > 0 && scene->count > 1 && random_uniform(stream) < OMIT_SHARE)
+    omit(&seen, scene, stream);
   dialogue_add(out, &question, &seen);
-  while (out->count < OPEN_TURNS) {
-    question = draw_detail(scene, stream);
+  while (out->count < turns) {
+    question = random_below(stream, 2) == 0 ? draw_detail(scene, stream) : draw_yes_no(scene, stream);
     dialogue_add(out, &question, scene);
   }
 }
 
-void dialogue_draw_described(const scene_t *scene, double bias, random_stream_t *stream, dialogue_t *out) {
-  do
-    dialogue_draw_open(scene, bias, stream, out);
-  while (out->turns[0].question.type != TYPE_HOLISTIC);
+void dialogue_draw_open(const scene_t *scene, double bias, int turns, random_stream_t *stream,
+                        dialogue_t *out) {
+  static const shares_t shares = {.description = 0.6, .absent = 0.1};
+  draw_open(&shares, scene, bias, turns, stream, out);
+}
+
+void dialogue_draw_prompt(const scene_t *scene, double bias, int turns, random_stream_t *stream,
+                          dialogue_t *out) {
+  static const shares_t shares = {.description = 0.6, .absent = 0.2, .present = 0.2};
+  draw_open(&shares, scene, bias, turns, stream, out);
 }
 
 void dialogue_draw_yes_no(const scene_t *scene, int turns, random_stream_t *stream, dialogue_t *out) {
@@ -133,25 +135,20 @@ void dialogue_draw_choice(const scene_t *scene, bool explain, random_stream_t *s
   out->caption_type = FIRST_OPTION + question_correct_option(&question, scene);
 }
 
-void dialogue_of_question(const scene_t *scene, const question_t *question, dialogue_t *out) {
-  dialogue_start(out);
-  dialogue_add(out, question, scene);
-}
-
 void dialogue_draw_list(const scene_t *scene, dialogue_t *out) {
   const question_t question = {
       .ask = ASK_LIST, .type = TYPE_HOLISTIC, .object = described_nothing(), .other = described_nothing()};
   dialogue_of_question(scene, &question, out);
 }
 
-void dialogue_draw_sft(const scene_t *scene, int64_t index, double bias, random_stream_t *stream,
+void dialogue_draw_sft(const scene_t *scene, int64_t index, double bias, int turns, random_stream_t *stream,
                        dialogue_t *out) {
   enum { CYCLE = 22, OPEN = 10, YES_NO = 18, CHOICE = 20 };
   int64_t part = index % CYCLE;
   if (part < OPEN)
-    dialogue_draw_open(scene, bias, stream, out);
+    dialogue_draw_open(scene, bias, turns, stream, out);
   else if (part < YES_NO)
-    dialogue_draw_yes_no(scene, VQA_TURNS, stream, out);
+    dialogue_draw_yes_no(scene, turns, stream, out);
   else if (part < CHOICE)
     dialogue_draw_choice(scene, part % 2 == 0, stream, out);
   else
@@ -163,7 +160,7 @@ void dialogue_draw_rl(const scene_t *scene, int64_t index, double bias, random_s
   enum { CYCLE = 7, OPEN = 5, CHOICE = 6 };
   int64_t part = index % CYCLE;
   if (part < OPEN)
-    dialogue_draw_described(scene, bias, stream, out);
+    dialogue_draw_prompt(scene, bias, 1, stream, out);
   else if (part < CHOICE)
     dialogue_draw_choice(scene, index / CYCLE % 2 == 0, stream, out);
   else

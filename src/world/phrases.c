@@ -20,10 +20,12 @@ question_type_t question_type_from_name(const char *name) {
   return (question_type_t)type;
 }
 
-static void add_place(char *text, int row, int column) {
-  text_add(text, "at the");
-  if (row != DESCRIBED_NOT) text_add(text, " %s", row_name(row));
-  if (column != DESCRIBED_NOT) text_add(text, " %s", column_name(column));
+static void add_place(char *text, const char *preposition, int row, int column) {
+  bool cell = row != DESCRIBED_NOT && column != DESCRIBED_NOT;
+  text_add(text, "%s the %s", preposition,
+           cell                   ? place_name(row, column)
+           : row != DESCRIBED_NOT ? row_name(row)
+                                  : column_name(column));
 }
 
 static void add_described(char *text, const described_t *described, const char *article) {
@@ -33,7 +35,7 @@ static void add_described(char *text, const described_t *described, const char *
   text_add(text, "%s", described->shape != DESCRIBED_NOT ? shape_name(described->shape) : "object");
   if (described->row == DESCRIBED_NOT && described->column == DESCRIBED_NOT) return;
   text_add(text, " ");
-  add_place(text, described->row, described->column);
+  add_place(text, "in", described->row, described->column);
 }
 
 void described_text(const described_t *described, const char *article, char *text) {
@@ -78,7 +80,7 @@ static void add_asked(char *text, const question_t *q) {
     break;
   case ASK_AT:
     text_add(text, "What is ");
-    add_place(text, q->object.row, q->object.column);
+    add_place(text, "in", q->object.row, q->object.column);
     text_add(text, "?");
     return;
   case ASK_COUNT:
@@ -99,7 +101,7 @@ static void add_asked(char *text, const question_t *q) {
   case ASK_EXISTS:
     text_add(text, "Is there ");
     add_described(text, &q->object, "a");
-    text_add(text, " in the image?");
+    text_add(text, q->object.row == DESCRIBED_NOT ? " in the image?" : "?");
     return;
   case ASK_IS_SIZE:
     text_add(text, "Is ");
@@ -129,7 +131,24 @@ void question_text(const question_t *question, char *text) {
   if (question->explain) text_add(text, "\nExplain.");
 }
 
+/* `In the northwest there is a small red circle`: the place first, then what is found there. */
+static void add_found(char *text, const scene_object_t *object) {
+  described_t what = described_fully(object);
+  add_place(text, "In", what.row, what.column);
+  what.row = what.column = DESCRIBED_NOT;
+  text_add(text, " there is ");
+  add_described(text, &what, "a");
+}
+
 static void add_description(char *text, const scene_t *scene) {
+  for (int i = 0; i < scene->count; i++) {
+    if (i) text_add(text, " ");
+    add_found(text, &scene->objects[i]);
+    text_add(text, ".");
+  }
+}
+
+static void add_list(char *text, const scene_t *scene) {
   for (int i = 0; i < scene->count; i++) {
     described_t all = described_fully(&scene->objects[i]);
     text_add(text, "%sThere is ", i ? " " : "");
@@ -157,7 +176,7 @@ static void add_attribute(char *text, const question_t *q, const scene_t *scene)
   if (q->ask == ASK_COLOUR) text_add(text, "%s", colour_name(object->colour));
   if (q->ask == ASK_SIZE) text_add(text, "%s", size_name(object->size));
   if (q->ask == ASK_SHAPE) text_add(text, "a %s", shape_name(object->shape));
-  if (q->ask == ASK_WHERE) add_place(text, object->cell / SCENE_COLUMNS, object->cell % SCENE_COLUMNS);
+  if (q->ask == ASK_WHERE) add_place(text, "in", object->cell / SCENE_COLUMNS, object->cell % SCENE_COLUMNS);
 }
 
 static void add_content(char *text, const question_t *q, const scene_t *scene) {
@@ -168,11 +187,9 @@ static void add_content(char *text, const question_t *q, const scene_t *scene) {
     object = scene_at(scene, cell);
     if (!object) {
       text_add(text, "There is nothing ");
-      add_place(text, q->object.row, q->object.column);
+      add_place(text, "in", q->object.row, q->object.column);
     } else {
-      described_t all = described_fully(object);
-      text_add(text, "There is ");
-      add_described(text, &all, "a");
+      add_found(text, object);
     }
     return;
   case ASK_COUNT:
@@ -209,8 +226,10 @@ void question_answer(const question_t *question, const scene_t *scene, char *tex
   *text = '\0';
   if (question_is_yes_no(question)) {
     text_add(text, "%s.", question_truth(question, scene) ? "Yes" : "No");
-  } else if (question->ask == ASK_DESCRIBE || question->ask == ASK_LIST) {
+  } else if (question->ask == ASK_DESCRIBE) {
     add_description(text, scene);
+  } else if (question->ask == ASK_LIST) {
+    add_list(text, scene);
   } else if (!question->choice) {
     question_rationale(question, scene, text);
   } else if (question->explain) {

@@ -41,7 +41,7 @@ typedef enum {
   ASK_SIZE,       /* What size is the red ring? */
   ASK_SHAPE,      /* What shape is the red object? */
   ASK_WHERE,      /* Where is the red ring? */
-  ASK_AT,         /* What is at the top left? */
+  ASK_AT,         /* What is in the northwest? */
   ASK_COUNT,      /* How many (red) objects are there? */
   ASK_BACKGROUND, /* What is the background? */
   ASK_LARGER,     /* Which is larger, the red ring or the blue cross? */
@@ -95,7 +95,7 @@ int question_correct_option(const question_t *question, const scene_t *scene);
  * Local. */
 bool question_read(const char *text, question_t *out);
 
-/* `a small red circle at the top left`, `red circle`, `object at the top left`: what is said of an object.
+/* `a small red circle in the northwest`, `red circle`, `object in the northwest`: what is said of an object.
  * ARTICLE may be "". Local. */
 void described_text(const described_t *described, const char *article, char *text);
 

@@ -158,12 +158,32 @@ static void draw_relation(const scene_t *scene, bool yes, random_stream_t *strea
   } while (question_truth(out, scene) != yes);
 }
 
+/* Whether something is at a place: an object of the scene, the same elsewhere, or something else there. */
+static void draw_placed(const scene_t *scene, bool yes, random_stream_t *stream, question_t *out) {
+  const scene_object_t *object = scene_pick(scene, stream);
+  out->ask = ASK_EXISTS;
+  do {
+    int cell = object->cell;
+    out->object = described_kind(object->shape, object->colour);
+    if (!yes && random_below(stream, 2) == 0)
+      cell = (int)random_below(stream, SCENE_CELLS);
+    else if (!yes)
+      out->object = absent_kind(scene, stream);
+    out->object.row = cell / SCENE_COLUMNS;
+    out->object.column = cell % SCENE_COLUMNS;
+  } while (question_truth(out, scene) != yes);
+}
+
 void question_draw_yes_no(const scene_t *scene, bool yes, random_stream_t *stream, question_t *out) {
   *out = empty_question;
   out->type = TYPE_YES_NO;
   uint32_t which = random_below(stream, 5);
   if (which == 0 && scene->count > 1) {
     draw_relation(scene, yes, stream, out);
+    return;
+  }
+  if (which == 2) {
+    draw_placed(scene, yes, stream, out);
     return;
   }
   const scene_object_t *object = scene_pick(scene, stream);

@@ -6,7 +6,7 @@
 
 /* As shares of the image's side. A cell is 1/3 wide: an object shifted by its jitter stays (almost) inside
  * its cell. */
-static const float object_radius[SIZE_COUNT] = {[SIZE_SMALL] = 0.085F, [SIZE_LARGE] = 0.138F};
+static const float object_radius[SIZE_COUNT] = {[SIZE_SMALL] = 0.1F, [SIZE_LARGE] = 0.148F};
 
 static const float colour_rgb[COLOUR_COUNT][3] = {
     [COLOUR_RED] = {230, 25, 25},  [COLOUR_GREEN] = {20, 175, 45},   [COLOUR_WHITE] = {255, 255, 255},
@@ -36,7 +36,7 @@ static float shape_distance(int shape, float x, float y, float r) {
   case SHAPE_CIRCLE:
     return hypotf(x, y) - r;
   case SHAPE_SQUARE:
-    return box_distance(x, y, 0.88F * r, 0.88F * r);
+    return box_distance(x, y, 0.96F * r, 0.96F * r);
   case SHAPE_TRIANGLE:
     return triangle_distance(x, y, r);
   case SHAPE_CROSS:

@@ -8,6 +8,8 @@ static const char *const colours[] = {"red", "green", "white", "blue", "yellow",
 static const char *const shapes[] = {"circle", "square", "triangle", "cross", "ring"};
 static const char *const rows[] = {"top", "middle", "bottom"};
 static const char *const columns[] = {"left", "center", "right"};
+static const char *const places[] = {"northwest", "north",     "northeast", "west",     "center",
+                                     "east",      "southwest", "south",     "southeast"};
 static const char *const numbers[] = {"zero", "one", "two",   "three", "four",
                                       "five", "six", "seven", "eight", "nine"};
 static const char *const tones[] = {"dark", "light"};
@@ -80,10 +82,11 @@ typedef struct {
 } name_table_t;
 
 static const name_table_t tables[] = {
-    {sizes, LENGTH(sizes), WORD_SIZE},       {colours, LENGTH(colours), WORD_COLOUR},
-    {shapes, LENGTH(shapes), WORD_SHAPE},    {rows, LENGTH(rows), WORD_ROW},
-    {columns, LENGTH(columns), WORD_COLUMN}, {numbers, LENGTH(numbers), WORD_NUMBER},
-    {tones, LENGTH(tones), WORD_TONE},       {textures, LENGTH(textures), WORD_TEXTURE},
+    {sizes, LENGTH(sizes), WORD_SIZE},          {colours, LENGTH(colours), WORD_COLOUR},
+    {shapes, LENGTH(shapes), WORD_SHAPE},       {rows, LENGTH(rows), WORD_ROW},
+    {places, LENGTH(places), WORD_PLACE},       {columns, LENGTH(columns), WORD_COLUMN},
+    {numbers, LENGTH(numbers), WORD_NUMBER},    {tones, LENGTH(tones), WORD_TONE},
+    {textures, LENGTH(textures), WORD_TEXTURE},
 };
 
 static int name_find(const char *const *names, int count, const char *name) {
@@ -214,7 +217,11 @@ static int place_read(const word_t *words, int n, described_t *what) {
   if (class_at(words, n, at) == WORD_AT) at++;
   if (class_at(words, n, at) == WORD_ARTICLE) at++;
   for (; at < n && relation_read(words + at, n - at, &relation) == 0; at++, found++) {
-    if (words[at].class == WORD_ROW && what->row == DESCRIBED_NOT)
+    if (words[at].class == WORD_PLACE && what->column == DESCRIBED_NOT) {
+      /* "center" may stand behind a row. */
+      if (what->row == DESCRIBED_NOT) what->row = words[at].value / SCENE_COLUMNS;
+      what->column = words[at].value % SCENE_COLUMNS;
+    } else if (words[at].class == WORD_ROW && what->row == DESCRIBED_NOT)
       what->row = words[at].value;
     else if (words[at].class == WORD_COLUMN && what->column == DESCRIBED_NOT)
       what->column = words[at].value;
@@ -272,6 +279,9 @@ const char *row_name(int row) {
 const char *column_name(int column) {
   return columns[column];
 }
+const char *place_name(int row, int column) {
+  return places[row * SCENE_COLUMNS + column];
+}
 const char *number_name(int number) {
   return numbers[number];
 }
@@ -309,15 +319,15 @@ int column_from_name(const char *name) {
 
 const char *const *world_vocabulary(int *count) {
   static const char *const words[] = {
-      "There",  "is",       "a",      "small",      "large",    "red",     "green", "white", "blue",
-      "yellow", "purple",   "circle", "square",     "triangle", "cross",   "ring",  "at",    "the",
-      "top",    "middle",   "bottom", "left",       "center",   "right",   "The",   "What",  "color",
-      "size",   "shape",    "no",     "object",     "objects",  "are",     "there", "How",   "many",
-      "one",    "two",      "three",  "four",       "Yes",      "No",      "Where", "Which", "larger",
-      "or",     "They",     "same",   "background", "dark",     "light",   "and",   "plain", "striped",
-      "dotted", "Describe", "image",  "in",         "List",     "nothing", "Is",    "to",    "of",
-      "above",  "below",    "so",     "correct",    "option",   "A",       "B",     "C",     "D",
-      "Explain"};
+      "There",     "is",      "a",         "small",  "large",    "red",    "green",     "white", "blue",
+      "yellow",    "purple",  "circle",    "square", "triangle", "cross",  "ring",      "In",    "the",
+      "northwest", "north",   "northeast", "west",   "center",   "east",   "southwest", "south", "southeast",
+      "left",      "right",   "The",       "What",   "color",    "size",   "shape",     "no",    "object",
+      "objects",   "are",     "there",     "How",    "many",     "one",    "two",       "three", "four",
+      "Yes",       "No",      "Where",     "Which",  "larger",   "or",     "They",      "same",  "background",
+      "dark",      "light",   "and",       "plain",  "striped",  "dotted", "Describe",  "image", "in",
+      "List",      "nothing", "Is",        "to",     "of",       "above",  "below",     "so",    "correct",
+      "option",    "A",       "B",         "C",      "D",        "Explain"};
   *count = LENGTH(words);
   return words;
 }

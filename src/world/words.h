@@ -21,6 +21,7 @@ typedef enum {
   WORD_OBJECT, /* "object" */
   WORD_ROW,
   WORD_COLUMN,
+  WORD_PLACE, /* a cell: northwest .. southeast */
   WORD_NUMBER,
   WORD_TONE,
   WORD_TEXTURE,
@@ -55,7 +56,7 @@ typedef enum {
 
 typedef struct {
   word_class_t class;
-  int value;   /* of a size, colour, shape, row, column, number (0..), tone, texture, letter */
+  int value;   /* of a size, colour, shape, row, column, cell, number (0..), tone, texture, letter */
   bool plural; /* of a shape or "object" */
 } word_t;
 
@@ -65,7 +66,7 @@ enum { WORDS_MAX = 1024 };
  * not read. *SPOKEN (may be NULL) is the number of words proper, without marks, of the whole text. Local. */
 int words_read(const char *text, word_t *words, int *spoken);
 
-/* A noun phrase: `no|two|the small red circle(s) at the top left`. */
+/* A noun phrase: `no|two|the small red circle(s) in the northwest`. */
 typedef struct {
   described_t what;
   bool noun; /* there is a shape or "object", else only adjectives or a place */
@@ -73,7 +74,7 @@ typedef struct {
   int number; /* DESCRIBED_NOT if none is said */
 } noun_phrase_t;
 
-/* Reads a noun phrase, bare adjectives or a place ("at the top left") at the front of WORDS (n); returns the
+/* Reads a noun phrase, bare adjectives or a place ("in the northwest") at the front of WORDS (n); returns the
  * words used, 0 if there is none. "left of" and "right of" are relations, not places. Local. */
 int noun_phrase_read(const word_t *words, int n, noun_phrase_t *out);
 
@@ -88,7 +89,8 @@ const char *colour_name(int colour);
 const char *shape_name(int shape);
 const char *row_name(int row);
 const char *column_name(int column);
-const char *number_name(int number); /* 0..9 */
+const char *place_name(int row, int column); /* of a cell: `northwest` */
+const char *number_name(int number);         /* 0..9 */
 const char *tone_name(int tone);
 const char *texture_name(int texture);
 const char *relation_name(int relation);

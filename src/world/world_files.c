@@ -228,7 +228,7 @@ static void write_pope_question(json_writer_t *writer, int64_t number, const sce
   char image[SCENE_IMAGE_MAX], text[PHRASE_MAX];
   do {
     question_draw_yes_no(scene, present, stream, &question);
-  } while (question.ask != ASK_EXISTS);
+  } while (question.ask != ASK_EXISTS || question.object.row != DESCRIBED_NOT);
   question_text(&question, text);
   scene_image_name(scene->id, image);
   json_write_object_begin(writer);

@@ -59,13 +59,13 @@ void world_dialogue_draw(const world_options_t *options, world_set_t set, const 
   int64_t index = scene->id - world_set_range(options, set).first;
   switch (set) {
   case SET_PRETRAIN:
-    dialogue_draw_pretrain(scene, options->turns, &stream, out);
+    dialogue_draw_caption(scene, &stream, out);
     return;
   case SET_SFT:
-    dialogue_draw_sft(scene, index, options->bias, &stream, out);
+    dialogue_draw_sft(scene, index, options->bias, options->turns, &stream, out);
     return;
   case SET_PAIRS:
-    dialogue_draw_described(scene, options->bias, &stream, out);
+    dialogue_draw_prompt(scene, options->bias, options->turns, &stream, out);
     return;
   case SET_CHOICES:
     dialogue_draw_choice(scene, true, &stream, out);

@@ -16,7 +16,7 @@ typedef struct {
   int64_t rl_images;
   int64_t eval_images;
   int objects_min, objects_max; /* of a scene; 1..8 */
-  int turns;                    /* of a pretraining conversation; 1..32 */
+  int turns;                    /* of a conversation; 1..32 */
   int image_size;               /* side in pixels */
   int quality;                  /* of the JPEG files, 1..100 */
   int vocab;                    /* pieces of the tokenizer, at most */
@@ -30,7 +30,7 @@ world_options_t world_options_default(void);
  *
  *   images/NNN/NNNNNN.jpg  one per scene, folders of a thousand; `image` in all files is the path below
  * images/ scenes.jsonl           the scene graphs: {"id", "image", "objects": [{"size", "color", "shape",
- * "row", "column"}], "background"} pretrain.json          true conversations with a description each sft.json
+ * "row", "column"}], "background"} pretrain.json          true descriptions sft.json
  * the SFT+ mixture, with biased conversations prompts.json           held-out conversations' first turns, for
  * sampling preference pairs policy_init.json       the conversations of prompts.json, and questions with
  * options answered with reasons rl.json                first turns with caption_type facts.json captions by

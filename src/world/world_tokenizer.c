@@ -61,7 +61,7 @@ static status_t add_dialogues(const world_options_t *options, text_buffer_t *cor
     dialogue_t dialogue;
     random_stream_t stream = world_text_stream(options, id, TEXT_OF_DIALOGUE);
     scene_draw(options->seed, id, options->objects_min, options->objects_max, &scene);
-    dialogue_draw_pretrain(&scene, options->turns, &stream, &dialogue);
+    dialogue_draw_sft(&scene, id, 0, options->turns, &stream, &dialogue);
     for (int i = 0; i < dialogue.count; i++) {
       TRY(corpus_add(corpus, dialogue.turns[i].asked));
       TRY(corpus_add(corpus, dialogue.turns[i].answer));

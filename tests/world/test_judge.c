@@ -13,9 +13,9 @@ typedef struct {
 } case_t;
 
 #define DESCRIBE "Describe the image."
-#define CIRCLE "There is a small red circle at the top left."
-#define SQUARE "There is a large blue square at the middle center."
-#define RING "There is a small white ring at the bottom right."
+#define CIRCLE "There is a small red circle in the northwest."
+#define SQUARE "There is a large blue square in the center."
+#define RING "There is a small white ring in the southeast."
 
 /* About clean_scene(). */
 static const case_t cases[] = {
@@ -24,19 +24,26 @@ static const case_t cases[] = {
     {"What is in the image?", RING " " SQUARE " " CIRCLE, 3, 3, 6},
     {"<image>\nList the objects in the image.", CIRCLE " " SQUARE " " RING, 3, 3, 6},
     {DESCRIBE, CIRCLE " " SQUARE, 2, 2, 4},
+    {DESCRIBE, "In the northwest there is a small red circle. In the center there is a large blue square.", 2,
+     2, 4},
+    {DESCRIBE, "At the top left there is a small red circle.", 1, 1, 4},
+    {DESCRIBE, "In the southeast there is a small red circle.", 1, 0, 0},
+    {DESCRIBE,
+     "There is a small white ring at the bottom right and a large blue square at the middle center.", 2, 2,
+     4},
     {DESCRIBE, "There is a small red circle, a large blue square and a white ring.", 3, 3, 6},
     {DESCRIBE, "I see a red circle and a blue square and a white ring", 3, 3, 6},
     {DESCRIBE, "A red circle. A blue square. A white ring.", 3, 3, 6},
     {DESCRIBE, "the RED Circle; the Blue SQUARE; the white ring!", 3, 3, 6},
     {DESCRIBE, "There are three objects.", 1, 1, 3},
     {DESCRIBE, "There is a circle.", 1, 1, 3},
-    {DESCRIBE, "There is an object at the top left.", 1, 1, 3},
+    {DESCRIBE, "There is an object in the northwest.", 1, 1, 3},
     {DESCRIBE, "The background is dark and striped.", 1, 1, 3},
     /* Descriptions: with something wrong. */
-    {DESCRIBE, CIRCLE " " SQUARE " " RING " There is a small yellow cross at the top right.", 4, 3, 2},
-    {DESCRIBE, CIRCLE " There is a large red square at the middle center.", 2, 1, 1},
-    {DESCRIBE, "There is a large red circle at the top left.", 1, 0, 0},
-    {DESCRIBE, "There is a small red circle at the top right.", 1, 0, 0},
+    {DESCRIBE, CIRCLE " " SQUARE " " RING " There is a small yellow cross in the northeast.", 4, 3, 2},
+    {DESCRIBE, CIRCLE " There is a large red square in the center.", 2, 1, 1},
+    {DESCRIBE, "There is a large red circle in the northwest.", 1, 0, 0},
+    {DESCRIBE, "There is a small red circle in the northeast.", 1, 0, 0},
     {DESCRIBE, CIRCLE " " SQUARE " " RING " The background is light.", 4, 3, 2},
     {DESCRIBE, "There are two circles.", 1, 0, 0},
     {DESCRIBE, "There are four objects.", 1, 0, 0},
@@ -46,7 +53,8 @@ static const case_t cases[] = {
     {DESCRIBE, CIRCLE " " SQUARE " " RING " There is a small yellow", 3, 3, 6},
     {DESCRIBE, CIRCLE " " SQUARE " " RING " There is a small", 3, 3, 6},
     {DESCRIBE, CIRCLE " " SQUARE " " RING " Is there a yellow cross?", 3, 3, 6},
-    {DESCRIBE, CIRCLE " " SQUARE " There is a small white ring at the", 3, 3, 6},
+    {DESCRIBE, CIRCLE " " SQUARE " There is a small white ring in the", 3, 3, 6},
+    {DESCRIBE, CIRCLE " " SQUARE " In the southeast there is a", 2, 2, 4},
     /* Nothing to read. */
     {DESCRIBE, "", 0, 0, 0},
     {DESCRIBE, " \n", 0, 0, 0},
@@ -62,7 +70,7 @@ static const case_t cases[] = {
     {"What color is the ring?", "The ring is red.", 1, 0, 0},
     {"What color is the ring?", "Red.", 1, 0, 0},
     {"What color is the ring?", "There is a ring.", 1, 1, 3},
-    {"What color is the ring?", "There is a small white ring at the bottom right.", 1, 1, 6},
+    {"What color is the ring?", "There is a small white ring in the southeast.", 1, 1, 6},
     {"What color is the ring?", "The ring is white. The square is red.", 2, 1, 2},
     {"What color is the ring?", "There is no ring.", 1, 0, 0},
     {"What size is the blue square?", "The blue square is large.", 1, 1, 6},
@@ -72,13 +80,13 @@ static const case_t cases[] = {
     {"What shape is the red object?", "The red object is a circle.", 1, 1, 6},
     {"What shape is the red object?", "It is a circle.", 1, 1, 6},
     {"What shape is the red object?", "The red object is a ring.", 1, 0, 0},
-    {"What shape is the object at the top left?", "The object at the top left is a circle.", 1, 1, 6},
-    {"What shape is the object at the top left?", "The object at the top left is a cross.", 1, 0, 0},
+    {"What shape is the object in the northwest?", "The object in the northwest is a circle.", 1, 1, 6},
+    {"What shape is the object in the northwest?", "The object in the northwest is a cross.", 1, 0, 0},
     /* Objects that are not there. */
     {"What size is the yellow cross?", "There is no yellow cross.", 1, 1, 6},
     {"What size is the yellow cross?", "There is no cross in the image.", 1, 1, 6},
     {"What size is the yellow cross?", "The yellow cross is small.", 1, 0, 0},
-    {"Where is the yellow cross?", "The yellow cross is at the top right.", 1, 0, 0},
+    {"Where is the yellow cross?", "The yellow cross is in the northeast.", 1, 0, 0},
     {"Where is the yellow cross?", "I am not sure.", 0, 0, 3},
     /* Comparison. */
     {"Which is larger, the red circle or the blue square?", "The blue square is larger.", 1, 1, 6},
@@ -99,18 +107,19 @@ static const case_t cases[] = {
     {"How many green objects are there?", "There are no green objects.", 1, 1, 6},
     {"How many green objects are there?", "There is one green object.", 1, 0, 0},
     /* Places and relations. */
-    {"Where is the red circle?", "The red circle is at the top left.", 1, 1, 6},
-    {"Where is the red circle?", "At the top left.", 1, 1, 6},
-    {"Where is the red circle?", "It is at the top right.", 1, 0, 0},
+    {"Where is the red circle?", "The red circle is in the northwest.", 1, 1, 6},
+    {"Where is the red circle?", "In the northwest.", 1, 1, 6},
+    {"Where is the red circle?", "It is in the northeast.", 1, 0, 0},
     {"Where is the red circle?", "It is at the top.", 1, 1, 3},
+    {"Where is the red circle?", "The red circle is at the top left.", 1, 1, 6},
     {"Where is the red circle?", "The red circle is to the left of the blue square.", 1, 1, 3},
     {"Where is the red circle?", "The red circle is below the blue square.", 1, 0, 0},
-    {"What is at the top left?", "There is a small red circle at the top left.", 1, 1, 6},
-    {"What is at the top left?", "A red circle.", 1, 1, 6},
-    {"What is at the top left?", "There is a small red cross at the top left.", 1, 0, 0},
-    {"What is at the top left?", "There is nothing at the top left.", 1, 0, 0},
-    {"What is at the top right?", "There is nothing at the top right.", 1, 1, 6},
-    {"What is at the top right?", "There is a small yellow cross at the top right.", 1, 0, 0},
+    {"What is in the northwest?", "There is a small red circle in the northwest.", 1, 1, 6},
+    {"What is in the northwest?", "A red circle.", 1, 1, 6},
+    {"What is in the northwest?", "There is a small red cross in the northwest.", 1, 0, 0},
+    {"What is in the northwest?", "There is nothing in the northwest.", 1, 0, 0},
+    {"What is in the northeast?", "There is nothing in the northeast.", 1, 1, 6},
+    {"What is in the northeast?", "There is a small yellow cross in the northeast.", 1, 0, 0},
     /* Environment. */
     {"What is the background?", "The background is dark and striped.", 1, 1, 6},
     {"What is the background?", "The background is striped and dark.", 1, 1, 6},
@@ -119,9 +128,12 @@ static const case_t cases[] = {
     /* Yes and no. */
     {"Is there a red circle in the image?", "Yes.", 1, 1, 6},
     {"Is there a red circle in the image?", "yes", 1, 1, 6},
-    {"Is there a red circle in the image?", "Yes, there is a small red circle at the top left.", 2, 2, 6},
+    {"Is there a red circle in the image?", "Yes, there is a small red circle in the northwest.", 2, 2, 6},
     {"Is there a red circle in the image?", "Yes, there is a large red circle.", 2, 1, 2},
     {"Is there a red circle in the image?", "No.", 1, 0, 0},
+    {"Is there a red circle in the northwest?", "Yes.", 1, 1, 6},
+    {"Is there a red circle in the center?", "Yes.", 1, 0, 0},
+    {"Is there a red circle in the center?", "No.", 1, 1, 6},
     {"Is there a yellow cross in the image?", "No.", 1, 1, 6},
     {"Is there a yellow cross in the image?", "No, there is no yellow cross.", 2, 2, 6},
     {"Is there a yellow cross in the image?", "Yes.", 1, 0, 0},
@@ -132,7 +144,7 @@ static const case_t cases[] = {
     {"Is the red circle above the white ring?", "Yes.", 1, 1, 6},
     {"Is the red circle below the white ring?", "Yes.", 1, 0, 0},
     /* An answer to what was not asked is not wrong. */
-    {"Where is the red circle?", "Yes. The red circle is at the top left.", 1, 1, 6},
+    {"Where is the red circle?", "Yes. The red circle is in the northwest.", 1, 1, 6},
     /* Options. */
     {"What color is the ring?\nA. red\nB. white\nC. blue\nD. green", "B. white", 2, 2, 6},
     {"What color is the ring?\nA. red\nB. white\nC. blue\nD. green", "B.", 1, 1, 6},
@@ -183,7 +195,7 @@ static void long_answers_are_bounded(void **state) {
     memcpy(text + i, CIRCLE " ", strlen(CIRCLE " ") + 1);
   judge_response(&scene, DESCRIBE, text, &j);
   assert_int_equal(j.claims, 1);
-  assert_int_equal(j.words, (int)(strlen(text) / strlen(CIRCLE " ") * 10));
+  assert_int_equal(j.words, (int)(strlen(text) / strlen(CIRCLE " ") * 9));
   memset(text, 'a', sizeof text - 1);
   judge_response(&scene, DESCRIBE, text, &j);
   assert_int_equal(j.rating, 1);
@@ -239,7 +251,7 @@ static void tables_add_up(void **state) {
   assert_true(s.claims_absent == 2.0 / 8);
   assert_true(s.clean_claims_right == 4.0 / 5);
   assert_true(s.recall == 5.0 / 8);
-  assert_true(s.words == (30 + 15 + 11 + 4) / 4.0);
+  assert_true(s.words == (27 + 14 + 11 + 4) / 4.0);
   assert_true(s.type_responses[TYPE_HOLISTIC] == 3 && s.type_responses[TYPE_ATTRIBUTE] == 1);
   assert_true(s.type_rating[TYPE_ATTRIBUTE] == 6 && s.type_hallucination[TYPE_HOLISTIC] == 2.0 / 3);
   judge_summary_t empty = judge_table_summary(&(judge_table_t){0});

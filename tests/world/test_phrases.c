@@ -174,23 +174,28 @@ static void captions_are_true(void **state) {
 }
 
 /* A biased conversation's first answer is judged a hallucination about an absent object; all other answers
- * are true. */
+ * are true, though a description may forget an object. */
 static void biased_answers_hallucinate(void **state) {
-  int biased = 0, tempting = 0;
+  int biased = 0, tempting = 0, described = 0, forgetful = 0;
   (void)state;
   for (int64_t id = 0; id < 2 * SCENES; id++) {
     scene_t scene;
     random_stream_t stream;
     dialogue_t dialogue;
     draw(id, &scene, &stream);
-    dialogue_draw_open(&scene, 0.5, &stream, &dialogue);
+    dialogue_draw_open(&scene, 0.5, 4, &stream, &dialogue);
     assert_int_equal(dialogue.caption_type, 1);
+    assert_int_equal(dialogue.count, 4);
     for (int i = 0; i < dialogue.count; i++) {
       judgement_t judgement;
       judge_response(&scene, dialogue.turns[i].asked, dialogue.turns[i].answer, &judgement);
       bool wrong = i == 0 && dialogue.biased;
       if (judgement.absent != (wrong ? 1 : 0) || (judgement.rating < RATING_HONEST) != wrong)
         fail_msg("%s -> %s: rating %d", dialogue.turns[i].asked, dialogue.turns[i].answer, judgement.rating);
+      if (i == 0 && dialogue.turns[0].question.ask == ASK_DESCRIBE) {
+        described++;
+        forgetful += judgement.given < judgement.expected;
+      }
     }
     question_t first = dialogue.turns[0].question;
     bool could = scene_tempts(&scene) && (first.ask == ASK_DESCRIBE || first.type == TYPE_ADVERSARIAL);
@@ -200,6 +205,8 @@ static void biased_answers_hallucinate(void **state) {
   }
   assert_true(tempting > SCENES / 2);
   assert_in_range(biased * 100, tempting * 45, tempting * 55);
+  /* Three in twenty of those with two objects or more. */
+  assert_in_range(forgetful * 100, described * 8, described * 15);
 }
 
 static void unbiased_sources_are_true(void **state) {
@@ -210,9 +217,9 @@ static void unbiased_sources_are_true(void **state) {
     dialogue_t dialogue;
     draw(id, &scene, &stream);
     if (id % 2)
-      dialogue_draw_pretrain(&scene, 5, &stream, &dialogue);
+      dialogue_draw_caption(&scene, &stream, &dialogue);
     else
-      dialogue_draw_sft(&scene, id / 2, 0, &stream, &dialogue);
+      dialogue_draw_sft(&scene, id / 2, 0, 5, &stream, &dialogue);
     bool described = false;
     for (int i = 0; i < dialogue.count; i++) {
       judgement_t judgement;
@@ -220,7 +227,7 @@ static void unbiased_sources_are_true(void **state) {
       assert_int_equal(judgement.rating, RATING_MAX);
       described = described || judgement.open;
     }
-    if (id % 2) assert_true(described && dialogue.count == 5);
+    if (id % 2) assert_true(described && dialogue.count == 1);
   }
 }
 

@@ -276,10 +276,11 @@ static void files_are_what_they_should_be(void **state) {
   if (comm_rank(mpi_test_world()) == 0) {
     for (int64_t id = 0; id < 9; id++)
       check_image(folder, &options, id);
-    assert_int_equal(check_conversations(folder, "pretrain.json", 9, false), 9 * 5 * 2);
-    assert_int_equal(check_conversations(folder, "sft.json", 22, false), 2 * (10 * 3 + 8 * 4 + 2 + 2));
+    assert_int_equal(check_conversations(folder, "pretrain.json", 9, false), 9 * 2);
+    assert_int_equal(check_conversations(folder, "sft.json", 22, false),
+                     2 * ((10 + 8) * options.turns + 2 + 2));
     assert_int_equal(check_conversations(folder, "prompts.json", 6, false), 6 * 2);
-    assert_int_equal(check_conversations(folder, "policy_init.json", 10, false), 2 * (6 * 3 + 4));
+    assert_int_equal(check_conversations(folder, "policy_init.json", 10, false), 2 * (6 * options.turns + 4));
     assert_int_equal(check_conversations(folder, "rl.json", 14, true), 14 * 2);
     check_eval(folder);
     check_facts(folder);
