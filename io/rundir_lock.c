@@ -17,8 +17,9 @@ enum { HOST_MOST = 256 };
 /* ------------------------------------------------------------------ owners -------------------------------
  */
 
-/* When process PID started, in the kernel's ticks since boot; 0 if there is no such process. With it a
- * process number that has been given out again is told from the old one. */
+/* When process PID started, in the kernel's ticks since boot; 0 if there is no such process, or it has ended
+ * and is only still listed because nobody asked how (in a container that can take long). With it a process
+ * number that has been given out again is told from the old one. */
 static unsigned long long process_start(long pid) {
   char path[64], text[1024];
   snprintf(path, sizeof path, "/proc/%ld/stat", pid);
@@ -29,6 +30,7 @@ static unsigned long long process_start(long pid) {
   text[n] = '\0';
   /* The 22nd field; the second, the name, is in brackets and may hold spaces. */
   const char *place = strrchr(text, ')');
+  if (place && (strncmp(place, ") Z", 3) == 0 || strncmp(place, ") X", 3) == 0)) return 0;
   for (int field = 2; place && field < 22; ++field)
     place = strchr(place + 1, ' ');
   unsigned long long start = 0;

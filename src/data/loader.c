@@ -8,6 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Why an image could not be loaded. */
+typedef struct {
+  status_code_t status;
+  char *message; /* NULL where there is none, or no memory for it */
+} problem_t;
+
 struct loader_ticket {
   loader_ticket_t *next; /* asked for later */
   int64_t *images;       /* (n) */
@@ -16,11 +22,9 @@ struct loader_ticket {
   float *pixels; /* (n, 3, size, size); NULL until the ticket's turn has come */
   size_t bytes;  /* of pixels */
   int32_t taken, finished;
-  bool counted;   /* its bytes count against the budget */
-  bool withdrawn; /* nobody wants it: what is being decoded is finished, nothing more is begun */
-  int32_t failed; /* the first image that failed, n if none */
-  status_code_t status;
-  char *message;
+  bool counted;        /* its bytes count against the budget */
+  bool withdrawn;      /* nobody wants it: what is being decoded is finished, nothing more is begun */
+  problem_t *problems; /* (n) */
 };
 
 struct loader {
@@ -106,15 +110,15 @@ static loader_ticket_t *ticket_with_work(const loader_t *loader) {
   return NULL;
 }
 
+/* Notes why image K failed; its pixels are the mean colour. */
 static void ticket_fail(loader_ticket_t *ticket, int32_t k, status_code_t status) {
-  if (k >= ticket->failed) return;
-  ticket->failed = k;
-  ticket->status = status;
-  memory_free(ticket->message);
-  ticket->message = NULL;
+  problem_t *problem = &ticket->problems[k];
   const char *message = error_message();
+  const size_t stride = 3 * (size_t)ticket->size * (size_t)ticket->size;
   char *copy = NULL;
-  if (memory_copy_text(&copy, ARENA_DATA, message, strlen(message)) == STATUS_OK) ticket->message = copy;
+  problem->status = status;
+  if (memory_copy_text(&copy, ARENA_DATA, message, strlen(message)) == STATUS_OK) problem->message = copy;
+  memset(ticket->pixels + (size_t)k * stride, 0, stride * sizeof *ticket->pixels);
 }
 
 static void ticket_unlink(loader_t *loader, loader_ticket_t *ticket) {
@@ -129,9 +133,11 @@ static void ticket_unlink(loader_t *loader, loader_ticket_t *ticket) {
 }
 
 static void ticket_free(loader_ticket_t *ticket) {
+  for (int32_t k = 0; k < ticket->n && ticket->problems != NULL; k++)
+    memory_free(ticket->problems[k].message);
   memory_free(ticket->pixels);
   memory_free(ticket->images);
-  memory_free(ticket->message);
+  memory_free(ticket->problems);
   memory_free(ticket);
 }
 
@@ -221,6 +227,7 @@ static status_t ticket_fill(loader_ticket_t *ticket, const int64_t *images) {
   const size_t n = (size_t)ticket->n;
   ticket->bytes = n * 3 * (size_t)ticket->size * (size_t)ticket->size * sizeof(float);
   TRY(memory_alloc(&ticket->images, ARENA_DATA, n, sizeof *images));
+  TRY(memory_alloc(&ticket->problems, ARENA_DATA, n, sizeof *ticket->problems));
   if (n > 0) memcpy(ticket->images, images, n * sizeof *images);
   return STATUS_OK;
 }
@@ -244,7 +251,6 @@ status_t loader_request(loader_t *loader, const int64_t *images, int32_t n, int3
   ticket->n = n;
   ticket->size = size;
   ticket->aspect = aspect;
-  ticket->failed = n;
   status_code_t status = ticket_fill(ticket, images);
   if (status != STATUS_OK) {
     ticket_free(ticket);
@@ -290,18 +296,40 @@ static status_t ticket_wait(loader_t *loader, loader_ticket_t *ticket) {
     ticket_complete(loader, ticket);
   }
   pthread_mutex_unlock(&loader->lock);
-  TRY(status);
-  if (ticket->status == STATUS_OK) return STATUS_OK;
-  return error_set(ticket->status, "%s",
-                   ticket->message == NULL ? "an image could not be loaded" : ticket->message);
+  return status;
 }
 
-status_t loader_wait(loader_t *loader, loader_ticket_t *ticket, const float **pixels) {
+/* The first problem that is to end the run: any, or where images may be broken, any of another kind. */
+static status_t ticket_outcome(const loader_ticket_t *ticket, bool may_break) {
+  for (int32_t k = 0; k < ticket->n; k++) {
+    const problem_t *problem = &ticket->problems[k];
+    if (problem->status == STATUS_OK || (may_break && problem->status == STATUS_DATA)) continue;
+    return error_set(problem->status, "%s", loader_problem(ticket, k));
+  }
+  return STATUS_OK;
+}
+
+static status_t wait_for(loader_t *loader, loader_ticket_t *ticket, bool may_break, const float **pixels) {
   perf_begin(REGION_DATA_WAIT);
   status_code_t status = ticket_wait(loader, ticket);
   perf_end(REGION_DATA_WAIT);
+  if (status == STATUS_OK) status = ticket_outcome(ticket, may_break);
   *pixels = status == STATUS_OK ? ticket->pixels : NULL;
   return status;
+}
+
+status_t loader_wait(loader_t *loader, loader_ticket_t *ticket, const float **pixels) {
+  return wait_for(loader, ticket, false, pixels);
+}
+
+status_t loader_wait_each(loader_t *loader, loader_ticket_t *ticket, const float **pixels) {
+  return wait_for(loader, ticket, true, pixels);
+}
+
+const char *loader_problem(const loader_ticket_t *ticket, int32_t k) {
+  const problem_t *problem = &ticket->problems[k];
+  if (problem->status == STATUS_OK) return NULL;
+  return problem->message == NULL ? "the image could not be loaded" : problem->message;
 }
 
 void loader_release(loader_t *loader, loader_ticket_t *ticket) {

@@ -28,6 +28,14 @@ status_t loader_request(loader_t *loader, const int64_t *images, int32_t n, int3
  * failed: STATUS_DATA naming dataset and image. */
 status_t loader_wait(loader_t *loader, loader_ticket_t *ticket, const float **pixels);
 
+/* The same where images may be broken: one that fails with STATUS_DATA is no error, its pixels are zero (the
+ * mean colour), and loader_problem says why. */
+status_t loader_wait_each(loader_t *loader, loader_ticket_t *ticket, const float **pixels);
+
+/* Why image K of TICKET, which was waited for, could not be loaded; NULL where it was. The ticket's. Local.
+ */
+const char *loader_problem(const loader_ticket_t *ticket, int32_t k);
+
 /* Gives TICKET and its pixels back, waited for or not. NULL is fine. */
 void loader_release(loader_t *loader, loader_ticket_t *ticket);
 

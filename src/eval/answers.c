@@ -157,6 +157,7 @@ static status_t judge_round(const evaluation_t *evaluation, const responses_t *r
   const evaluator_t *evaluator = evaluation->evaluator;
   for (int64_t i = 0; i < responses->n; i++) {
     dataset_sample_t sample;
+    if (responses->broken[i]) continue;
     TRY(dataset_sample_read(evaluator->source.dataset, evaluator->prompts.rows[responses->begin + i],
                             &sample));
     status_code_t status = judge_sample(evaluation, responses, i, &sample);
@@ -204,7 +205,7 @@ static status_t answer_to_file(evaluation_t *evaluation, const role_t *role, con
   if (writes) evaluation->writer = file.writer;
   status_code_t status = answer(evaluation, role);
   if (writes) status = output_file_close(&file, status);
-  return comm_agree(world, status);
+  return evaluation->evaluator->prompts.alone ? status : comm_agree(world, status);
 }
 
 status_t evaluate_answers(evaluator_t *evaluator, const role_t *role, const char *model, const char *path,

@@ -61,6 +61,7 @@ static status_t count_answer(pope_task_t *task, const responses_t *responses, in
 static status_t count_round(pope_task_t *task, const responses_t *responses) {
   for (int64_t i = 0; i < responses->n; i++) {
     dataset_sample_t sample;
+    if (responses->broken[i]) continue;
     TRY(dataset_sample_read(task->source.dataset, task->prompts.rows[responses->begin + i], &sample));
     status_code_t status = count_answer(task, responses, i, sample.id.bytes);
     dataset_sample_free(&sample);
@@ -94,7 +95,7 @@ static status_t answer_to_file(pope_task_t *task, const role_t *role, const char
   task->writer = file.writer;
   status = answer_all(task, role);
   if (writes) status = output_file_close(&file, status);
-  return comm_agree(world, status);
+  return task->prompts.alone ? status : comm_agree(world, status);
 }
 
 static status_t run(pope_task_t *task, model_t *model, const role_t *role, const char *dataset,

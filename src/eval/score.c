@@ -37,6 +37,7 @@ typedef struct {
   int32_t n;
   float **logprobs; /* (n): of this group's samples */
   double *rewards;  /* (n) */
+  int64_t skipped;  /* bad samples */
 } run_t;
 
 /* ---- Passes over a run ---- */
@@ -102,7 +103,6 @@ static status_t read_logprobs(run_t *run, const batch_t *batch, const micro_t *m
 
 /* Rewards at the last token of each sequence of a micro-batch. */
 static status_t read_rewards(run_t *run, const batch_t *batch, const micro_t *micro) {
-  (void)batch;
   int32_t *rows, n = 0;
   double *values;
   TRY(memory_alloc(&values, ARENA_OTHER, (size_t)micro->count, sizeof *values + sizeof *rows));
@@ -112,7 +112,11 @@ static status_t read_rewards(run_t *run, const batch_t *batch, const micro_t *mi
   status_code_t status = pass_scalars(run->task->model.pass, n, rows, values);
   n = 0;
   for (int32_t s = 0; s < micro->count && status == STATUS_OK; s++)
-    if (micro->packed.offsets[s + 1] > micro->packed.offsets[s]) run->rewards[micro->which[s]] = values[n++];
+    if (micro->packed.offsets[s + 1] > micro->packed.offsets[s]) {
+      int32_t sample = micro->which[s];
+      run->rewards[sample] = batch->broken[sample] ? 0.0 : values[n];
+      n++;
+    }
   memory_free(values);
   return status;
 }
@@ -141,11 +145,11 @@ static status_t score_micro(run_t *run, batch_t *batch, int32_t index, const sco
 
 static status_t score_batch(run_t *run, const scoring_t *scoring, batch_t *batch) {
   score_task_t *task = run->task;
-  TRY(batch_create(&task->session->grid, task->source.loader, &task->model.base.config, task->source.aspect,
-                   run->n, 1, task->session->settings->optim.micro_tokens, scoring->build, run, batch));
+  TRY(batch_create(&task->session->grid, &task->source, &task->model.base.config, run->n, 1,
+                   task->session->settings->optim.micro_tokens, scoring->build, run, batch));
   for (int32_t m = 0; m < batch->plan.micro_count; m++)
     TRY(score_micro(run, batch, m, scoring));
-  return STATUS_OK;
+  return batch_settle(&task->session->grid, batch, &run->skipped);
 }
 
 /* ---- Results ---- */
@@ -234,6 +238,7 @@ static status_t score_rows(score_task_t *task, int64_t begin, int32_t n) {
   run_t run = {.task = task, .begin = begin, .n = n};
   batch_t answers = {0}, judgements = {0};
   status_code_t status = score_both(&run, &answers, &judgements);
+  session_skipped(task->session, run.skipped, NULL);
   batch_free(&answers);
   batch_free(&judgements);
   for (int32_t i = 0; i < n && run.logprobs; i++)

@@ -218,6 +218,7 @@ typedef struct {
     int64_t top_k; /* 0: all */
     bool greedy;
     bool stop_at_question;
+    bool logprobs;
   } generate;
   struct {
     char *pairs;

@@ -181,13 +181,15 @@ static const setting_t rows[] = {
     {FIELD(data, query_len), .standard = "128", .used = PPO, COUNT_FROM(1), .unit = "tokens",
      .doc = "Longest query, an image counting as one token; longer ones are dropped and counted."},
     {FIELD(data, bad_sample), .standard = "'stop'", .used = RUNNING | PREPARE, .choices = "stop|skip",
-     .doc = "What a broken image or sample does: end the run, or be left out, reported and counted."},
+     .doc =
+         "What a broken image or sample does: end the run, or be left out, reported and counted (task ppo: "
+         "replaced by another prompt of the step)."},
     {FIELD(data, limit), .standard = "0", .used = RUNNING & ~EVALUATE, COUNT_FROM(0), .unit = "samples",
      .doc = "Uses only the first samples of the dataset; 0 for all."},
     {FIELD(data, workers), .standard = "1", .used = RUNNING, BETWEEN(1, 256), .unit = "threads",
      .doc = "Threads of a rank that decode images ahead of need."},
-    {FIELD(data, prefetch), .standard = "2", .used = RUNNING, BETWEEN(1, 1024), .unit = "batches",
-     .doc = "Batches that are decoded ahead of need."},
+    {FIELD(data, prefetch), .standard = "256", .used = RUNNING, BETWEEN(1, 1048576), .unit = "MiB",
+     .doc = "Memory of a rank for images that are decoded ahead of need."},
 
     {FIELD(image, aspect), .standard = "'pad'", .by_task = {[TASK_PRETRAIN] = "'square'"}, .used = RUNNING,
      .choices = "pad|square",
@@ -409,6 +411,8 @@ static const setting_t rows[] = {
      .used = GENERATE | EVALUATE, .doc = "Takes the likeliest token each time instead of sampling."},
     {FIELD(generate, stop_at_question), .standard = ".false.", .used = GENERATE | EVALUATE,
      .doc = "Cuts an answer after a question mark."},
+    {FIELD(generate, logprobs), .standard = ".false.", .used = GENERATE,
+     .doc = "Writes each answer's number of tokens and its log-probability as the sampler saw it."},
 
     {FIELD(annotate, pairs), .standard = "''", .used = ANNOTATE, .required = ANNOTATE,
      .doc = "JSON file of answer pairs (task generate with two samples)."},

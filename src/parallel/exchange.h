@@ -24,7 +24,9 @@ typedef struct {
   void *storage;
 } exchange_t;
 
-/* Sends ITEMS (count, may be 0) to their destinations. Collective on COMM. Free RESULT with exchange_free. */
+/* Sends ITEMS (count, may be 0) to their destinations. Collective on COMM. Free RESULT with exchange_free.
+ * Errors of what a rank gives and gets are agreed: STATUS_INTERNAL (a destination or number that cannot be),
+ * STATUS_MEMORY; those of the transfer itself (STATUS_COMM, no memory for what comes in) are a rank's own. */
 status_t exchange_items(comm_t *comm, const exchange_item_t *items, int64_t count, exchange_t *result);
 void exchange_free(exchange_t *result);
 

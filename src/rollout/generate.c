@@ -21,6 +21,7 @@ typedef struct {
   generator_t *generator;
   const char *name; /* of the model, in the answers */
   bool pairs, single;
+  int64_t skipped; /* questions whose image is broken */
   char path[FILE_MAX_PATH];
   /* Rank 0. */
   json_reader_t *questions; /* NULL where the questions are a dataset */
@@ -78,7 +79,8 @@ static status_t write_question(json_writer_t *writer, const dataset_sample_t *sa
 }
 
 static status_t write_answer(generate_task_t *task, const dataset_sample_t *sample, const char *image,
-                             const json_t *question, const char *text, int32_t k, bool stopped) {
+                             const json_t *question, const char *text, const responses_t *responses,
+                             int64_t number) {
   json_writer_t *writer = task->writer;
   json_write_object_begin(writer);
   if (question)
@@ -90,12 +92,18 @@ static status_t write_answer(generate_task_t *task, const dataset_sample_t *samp
     TRY(write_question(writer, sample, image));
   if (task->prompts.options.samples > 1) {
     json_write_key(writer, "sample");
-    json_write_int(writer, k);
+    json_write_int(writer, number % responses->samples);
   }
   write_member(writer, "answer", text);
   write_member(writer, "model", task->name);
   json_write_key(writer, "stopped");
-  json_write_bool(writer, stopped);
+  json_write_bool(writer, responses->stopped[number] != 0);
+  if (task->session->settings->generate.logprobs) {
+    json_write_key(writer, "tokens");
+    json_write_int(writer, responses->offsets[number + 1] - responses->offsets[number]);
+    json_write_key(writer, "logprob");
+    json_write_real(writer, responses->logprobs[number]);
+  }
   json_write_object_end(writer);
   json_write_line(writer);
   return STATUS_OK;
@@ -128,8 +136,7 @@ static status_t write_responses(generate_task_t *task, const responses_t *respon
     return STATUS_OK;
   }
   for (int32_t k = 0; k < responses->samples; k++)
-    TRY(write_answer(task, sample, image, element.value, texts[k], k,
-                     responses->stopped[i * responses->samples + k]));
+    TRY(write_answer(task, sample, image, element.value, texts[k], responses, i * responses->samples + k));
   return STATUS_OK;
 }
 
@@ -163,7 +170,7 @@ static status_t write_round(generate_task_t *task, const responses_t *responses)
   status_code_t status = STATUS_OK;
   if (comm_rank(task->session->world) == 0)
     for (int64_t i = 0; i < responses->n && status == STATUS_OK; i++)
-      status = write_row(task, responses, i);
+      if (!responses->broken[i]) status = write_row(task, responses, i);
   return comm_agree(task->session->world, status);
 }
 
@@ -243,6 +250,7 @@ static status_t answer_all(generate_task_t *task) {
     if (stop) return STATUS_STOPPED;
     TRY(prompts_respond(prompts, task->generator, &task->role, begin, n, &responses));
     status_code_t status = write_round(task, &responses);
+    task->skipped += responses.skipped;
     responses_free(&responses);
     TRY(status);
   }
@@ -272,10 +280,13 @@ static status_t generate(generate_task_t *task) {
   status_code_t status = comm_agree(world, writes ? open_output(task, questions) : STATUS_OK);
   if (status == STATUS_OK) status = answer_all(task);
   if (writes) status = end_output(task, status);
+  if (task->prompts.alone) return status;
   TRY(file_commit(world, task->path, status, writes));
   if (task->session->dry) return STATUS_OK;
-  log_info("written    %s: %lld questions, %d answers each", task->path, (long long)task->prompts.count,
-           task->prompts.options.samples);
+  log_info("written    %s: %lld questions, %d answers each", task->path,
+           (long long)(task->prompts.count - task->skipped), task->prompts.options.samples);
+  if (task->skipped > 0)
+    log_warning("%lld questions have no answer: their images are broken", (long long)task->skipped);
   return STATUS_OK;
 }
 

@@ -348,11 +348,12 @@ static status_t refill(generator_t *generator, const role_t *role, queue_t *queu
   return status;
 }
 
-static status_t run(generator_t *generator, const role_t *role, queue_t *queue,
+static status_t run(generator_t *generator, const role_t *role, queue_t *queue, pulse_t *pulse,
                     const generator_source_t *source) {
-  bool drained = false;
+  bool drained = false, stop;
   for (;;) {
-    if (source->stop && source->stop(source->context)) return STATUS_STOPPED;
+    TRY(pulse_look(pulse, &stop));
+    if (stop) return STATUS_STOPPED;
     TRY(refill(generator, role, queue, &drained, source));
     TRY(queue_progress(queue));
     if (active_count(generator) == 0) {
@@ -376,22 +377,42 @@ static void reset(generator_t *generator) {
   generator->pending_count = 0;
 }
 
+static bool never(void *context) {
+  (void)context;
+  return false;
+}
+
+/* This group's share; then the others are waited for. Looks cost a collective on tp, beside a decode step's
+ * two for each layer. */
+static status_t run_watched(generator_t *generator, const role_t *role, queue_t *queue,
+                            const generator_source_t *source) {
+  enum { LOOKS_PER_COLLECTIVE = 8 };
+  pulse_t *pulse;
+  bool stop = false;
+  TRY(pulse_start(generator->base->params.grid, LOOKS_PER_COLLECTIVE, source->stop ? source->stop : never,
+                  source->context, &pulse));
+  status_code_t status = run(generator, role, queue, pulse, source);
+  if (status == STATUS_OK) {
+    perf_begin(REGION_IMBALANCE);
+    status = pulse_finish(pulse, &stop);
+    perf_end(REGION_IMBALANCE);
+  }
+  pulse_free(pulse);
+  TRY(status);
+  return stop ? STATUS_STOPPED : STATUS_OK;
+}
+
 status_t generator_run(generator_t *generator, const role_t *role, int64_t n,
                        const generator_source_t *source) {
   queue_t *queue;
+  const grid_t *grid = generator->base->params.grid;
   reset(generator);
-  TRY(queue_create(generator->base->params.grid, n, generator->options.deterministic, &queue));
-  status_code_t status = run(generator, role, queue, source);
-  if (status != STATUS_OK && status != STATUS_STOPPED) {
-    /* The other groups are not waited for: the error ends the run. A queue that all share ends with all. */
-    if (generator->options.deterministic || generator->base->params.grid->dp_size == 1) queue_free(queue);
-    return status;
-  }
-  bool stopped = false;
-  perf_begin(REGION_IMBALANCE);
-  status_code_t agreed = comm_any(generator->base->params.grid->world, status == STATUS_STOPPED, &stopped);
-  perf_end(REGION_IMBALANCE);
-  queue_free(queue);
-  TRY(agreed);
-  return stopped ? STATUS_STOPPED : STATUS_OK;
+  TRY(queue_create(grid, n, generator->options.deterministic, &queue));
+  status_code_t status = run_watched(generator, role, queue, source);
+  /* After an error the other groups are not waited for: it ends the run. A queue that all share ends with
+   * all.
+   */
+  bool together = status == STATUS_OK || status == STATUS_STOPPED;
+  if (together || generator->options.deterministic || grid->dp_size == 1) queue_free(queue);
+  return status;
 }

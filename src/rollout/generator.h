@@ -3,6 +3,7 @@
 #ifndef ROLLOUT_GENERATOR_H
 #define ROLLOUT_GENERATOR_H
 
+#include "parallel/pulse.h"
 #include "parallel/queue.h"
 #include "rollout/sampler.h"
 
@@ -43,7 +44,7 @@ typedef struct {
   status_t (*load)(void *context, const int64_t *prompts, int32_t n);
   status_t (*get)(void *context, int64_t prompt, generator_prompt_t *out);
   status_t (*put)(void *context, const generator_response_t *response);
-  bool (*stop)(void *context); /* NULL: never; looked at between decode steps, the same on all ranks of tp */
+  pulse_wish_t stop; /* this rank wishes to stop; looked at between decode steps. NULL: never */
 } generator_source_t;
 
 typedef struct generator generator_t;
@@ -55,8 +56,8 @@ status_t generator_create(pass_t *pass, base_t *base, const generator_options_t 
 void generator_free(generator_t *generator);
 
 /* Answers prompts 0..n-1 under ROLE. Collective on the grid's world. STATUS_STOPPED on all ranks where the
- * source of any group said stop: prompts that have no response yet are forgotten, and the generator may run
- * again. */
+ * source of any rank said stop: within two tenths of a second and a few decode steps all groups break off;
+ * prompts that have no response yet are forgotten, and the generator may run again. */
 status_t generator_run(generator_t *generator, const role_t *role, int64_t n,
                        const generator_source_t *source);
 

@@ -4,7 +4,6 @@
 #include "base/memory.h"
 #include "model/tower.h"
 #include "perf/perf.h"
-#include "run/stop.h"
 #include "text/sequence.h"
 
 #include <string.h>
@@ -12,7 +11,6 @@
 enum {
   MOST_SLOTS = 64,      /* of a dp group, where rollout.slots does not say */
   ROUND_PER_SLOT = 16,  /* responses of a round for each slot */
-  LOOKS_PER_STOP = 16,  /* decode steps between two looks for a signal */
   SAMPLE_KEY_SHIFT = 10 /* key of a response's random numbers: row << 10 | k */
 };
 
@@ -173,14 +171,24 @@ typedef struct {
   int32_t **tokens;      /* (n * samples): this group's responses */
   int32_t *lengths;      /* (n * samples) */
   int64_t done;          /* responses of this group */
-  int32_t looks;
-  status_code_t stop_status;
 } round_t;
 
 static void question_free(question_t *question) {
   sequence_free(&question->query);
   memory_free(question->features);
   *question = (question_t){0};
+}
+
+/* Waits for the images of QUESTIONS (count) and marks the questions whose image is broken. */
+static status_t wait_images(round_t *round, loader_ticket_t *ticket, const int64_t *questions,
+                            const int64_t *images, int32_t count, const float **pixels) {
+  int32_t *broken;
+  TRY(memory_alloc(&broken, ARENA_OTHER, (size_t)count, sizeof *broken));
+  status_code_t status = source_wait(round->prompts->source, ticket, images, count, pixels, broken);
+  for (int32_t i = 0; i < count && status == STATUS_OK; i++)
+    if (broken[i]) round->out->broken[questions[i]] = 1;
+  memory_free(broken);
+  return status;
 }
 
 /* Patches of the images of QUESTIONS (count); *PATCHES is freed by the caller. */
@@ -197,9 +205,8 @@ static status_t load_patches(round_t *round, const int64_t *questions, int32_t c
     images[i] = dataset_sample_image(source->dataset, prompts->rows[round->out->begin + questions[i]]);
   status_code_t status =
       loader_request(source->loader, images, count, config->vision_image_size, source->aspect, &ticket);
+  if (status == STATUS_OK) status = wait_images(round, ticket, questions, images, count, &pixels);
   memory_free(images);
-  TRY(status);
-  status = loader_wait(source->loader, ticket, &pixels);
   if (status == STATUS_OK)
     status = memory_alloc(patches, ARENA_FEATURES, (size_t)count * per_image, sizeof **patches);
   for (int32_t i = 0; i < count && status == STATUS_OK; i++)
@@ -283,6 +290,8 @@ static status_t put(void *context, const generator_response_t *response) {
   memcpy(round->tokens[i], response->tokens, n * sizeof **round->tokens);
   round->lengths[i] = response->n;
   round->out->stopped[i] = response->stopped;
+  for (int32_t t = 0; t < response->n; t++)
+    round->out->logprobs[i] += response->logprobs[t];
   question_t *question = &round->questions[i / round->prompts->options.samples];
   if (--question->waiting == 0) question_free(question);
   round->done++;
@@ -290,13 +299,9 @@ static status_t put(void *context, const generator_response_t *response) {
   return STATUS_OK;
 }
 
-/* A signal may have reached some ranks of a tp group only. */
 static bool stop(void *context) {
-  round_t *round = context;
-  bool wanted = false;
-  if (round->looks++ % LOOKS_PER_STOP != 0) return false;
-  round->stop_status = comm_any(round->prompts->session->grid.tp, stop_signal() != 0, &wanted);
-  return wanted || round->stop_status != STATUS_OK;
+  const round_t *round = context;
+  return session_wish(round->prompts->session, 0.0);
 }
 
 /* Each group fills in its own responses; the sum over groups is the whole. */
@@ -307,6 +312,10 @@ static status_t share(round_t *round) {
   int32_t *lengths = round->lengths;
   TRY(comm_allreduce(dp, lengths, (size_t)n, COMM_I32, COMM_SUM));
   TRY(comm_allreduce(dp, out->stopped, (size_t)n, COMM_I32, COMM_SUM));
+  TRY(comm_allreduce(dp, out->logprobs, (size_t)n, COMM_F64, COMM_SUM));
+  TRY(comm_allreduce(dp, out->broken, (size_t)out->n, COMM_I32, COMM_MAX));
+  for (int64_t i = 0; i < out->n; i++)
+    out->skipped += out->broken[i];
   for (int64_t i = 0; i < n; i++)
     out->offsets[i + 1] = out->offsets[i] + lengths[i];
   TRY(memory_alloc(&out->tokens, ARENA_ROLLOUT, (size_t)out->offsets[n], sizeof *out->tokens));
@@ -320,14 +329,15 @@ static status_t run_round(round_t *round, generator_t *generator, const role_t *
   responses_t *out = round->out;
   size_t n = (size_t)(out->n * out->samples);
   TRY(memory_alloc(&out->offsets, ARENA_ROLLOUT, n + 1, sizeof *out->offsets));
+  TRY(memory_alloc(&out->logprobs, ARENA_ROLLOUT, n, sizeof *out->logprobs));
+  TRY(memory_alloc(&out->broken, ARENA_ROLLOUT, (size_t)out->n, sizeof *out->broken));
   TRY(memory_alloc(&out->stopped, ARENA_ROLLOUT, n, sizeof *out->stopped));
   TRY(memory_alloc(&round->questions, ARENA_ROLLOUT, (size_t)out->n, sizeof *round->questions));
   TRY(memory_alloc(&round->tokens, ARENA_ROLLOUT, n, sizeof *round->tokens));
   TRY(memory_alloc(&round->lengths, ARENA_ROLLOUT, n, sizeof *round->lengths));
   const generator_source_t source = {.context = round, .load = load, .get = get, .put = put, .stop = stop};
   status_code_t status = generator_run(generator, role, (int64_t)n, &source);
-  TRY(round->stop_status);
-  if (status == STATUS_STOPPED) log_info("stopping   a signal asks to stop");
+  if (status == STATUS_STOPPED) TRY(session_stopped(round->prompts->session, NULL));
   TRY(status);
   return share(round);
 }
@@ -345,6 +355,8 @@ status_t prompts_respond(prompts_t *prompts, generator_t *generator, const role_
   memory_free(round.questions);
   memory_free(round.tokens);
   memory_free(round.lengths);
+  session_skipped(prompts->session, out->skipped, NULL);
+  prompts->alone = status != STATUS_OK && status != STATUS_STOPPED;
   if (status != STATUS_OK) responses_free(out);
   return status;
 }
@@ -353,6 +365,8 @@ void responses_free(responses_t *responses) {
   memory_free(responses->offsets);
   memory_free(responses->tokens);
   memory_free(responses->stopped);
+  memory_free(responses->logprobs);
+  memory_free(responses->broken);
   *responses = (responses_t){0};
 }
 

@@ -26,6 +26,8 @@ typedef struct {
   int64_t count;   /* questions */
   int64_t dropped; /* questions whose query is too long, or that are bad and skipped */
   int32_t longest; /* positions of the longest query, images expanded */
+  bool alone;      /* prompts_respond failed on this rank, the others may still be at work: nothing collective
+                      may follow, the error goes up to main */
 } prompts_t;
 
 /* Measures all queries, shared out over the ranks; those that are too long are dropped and counted before
@@ -60,11 +62,15 @@ typedef struct {
   int64_t *offsets; /* (n * samples + 1) */
   int32_t *tokens;  /* (offsets[n * samples]); what ended a response is its last token */
   int32_t *stopped; /* (n * samples): 1 where a response ended by itself, 0 where max_tokens cut it */
+  double *logprobs; /* (n * samples): the sampler's, summed over a response's tokens */
+  int32_t *broken; /* (n): 1 where the question's image is broken (and bad samples are skipped): its responses
+                      are to no image and not to be used */
+  int64_t skipped; /* questions that are broken */
 } responses_t;
 
 /* Generates them under ROLE and makes them known to all ranks. Random numbers are those of (row of the
  * dataset, k), so they depend neither on rounds nor on layout. Collective on the world. Free with
- * responses_free. Errors: STATUS_STOPPED where a signal asked to stop meanwhile (nothing to free then);
+ * responses_free. Errors: STATUS_STOPPED where the run is to end meanwhile (nothing to free then);
  * STATUS_DATA (a broken image). */
 status_t prompts_respond(prompts_t *prompts, generator_t *generator, const role_t *role, int64_t begin,
                          int64_t n, responses_t *out);

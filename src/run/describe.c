@@ -77,6 +77,7 @@ status_t describe_run(const session_t *session, const char *state, const char *r
   write_times(session, writer);
   write_machine(session, writer);
   write_int(writer, "seed", session->settings->job.seed);
+  write_int(writer, "skipped_samples", session->skipped);
   json_write_object_end(writer);
   json_write_line(writer);
   TRY(json_writer_finish(writer, &text, &n));

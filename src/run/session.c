@@ -68,8 +68,7 @@ static status_t open_run(session_t *session) {
 
 status_t session_prepare(comm_t *world, const settings_t *settings, const device_entry_t *devices,
                          int32_t count, session_t *session) {
-  *session =
-      (session_t){.settings = settings, .world = world, .started = perf_now(), .last_look = perf_now()};
+  *session = (session_t){.settings = settings, .world = world, .started = perf_now()};
   perf_reset();
   TRY(records_start(session));
   perf_begin(REGION_SETUP);
@@ -155,6 +154,9 @@ static void log_memory(void) {
 
 static void log_success(const session_t *session, status_code_t status) {
   double seconds = perf_now() - session->started;
+  if (session->skipped > 0)
+    log_warning("%lld times a bad sample was left out (data.bad_sample = 'skip')",
+                (long long)session->skipped);
   if (status == STATUS_OK)
     log_info("DONE       %.1f s", seconds);
   else
@@ -203,35 +205,59 @@ void session_fail(session_t *session, status_code_t status) {
   log_close();
 }
 
-/* Why rank 0, or any rank by its signal, wants to stop; NULL if nothing does. */
-static status_t stop_reason(session_t *session, double reserve, const char **reason) {
-  double now = perf_now(), max_seconds = session->settings->job.max_seconds;
-  bool exit_seen;
-  if (now - session->last_look > session->longest_step) session->longest_step = now - session->last_look;
-  session->last_look = now;
-  *reason = NULL;
-  TRY(rundir_poll(session->rundir, &exit_seen));
-  if (stop_signal()) *reason = "a signal asks to stop";
-  if (exit_seen) *reason = "the file EXIT asks to stop";
-  if (max_seconds > 0.0 && now - session->started + session->longest_step + reserve > max_seconds)
-    *reason = "job.max_seconds is nearly used up";
+/* Rank 0 sees the file EXIT once: it is removed then. */
+static void look_for_file(session_t *session) {
+  bool seen;
+  if (session->stop_status != STATUS_OK) return;
+  session->stop_status = rundir_poll(session->rundir, &seen);
+  if (session->stop_status == STATUS_OK && seen) session->stop_why[STOP_EXIT] = 1;
+}
+
+bool session_wish(session_t *session, double reserve) {
+  double limit = session->settings->job.max_seconds;
+  if (session->dry) return false;
+  look_for_file(session);
+  if (stop_signal()) session->stop_why[STOP_SIGNAL] = 1;
+  double end = perf_now() - session->started + session->reserve + reserve;
+  if (limit > 0.0 && end > limit) session->stop_why[STOP_TIME] = 1;
+  const int32_t *why = session->stop_why;
+  return session->stop_status != STATUS_OK || why[STOP_SIGNAL] || why[STOP_EXIT] || why[STOP_TIME];
+}
+
+status_t session_stopped(session_t *session, bool *asked) {
+  static const char *const reasons[STOP_REASONS] = {[STOP_SIGNAL] = "a signal asks to stop",
+                                                    [STOP_EXIT] = "the file EXIT asks to stop",
+                                                    [STOP_TIME] = "job.max_seconds is nearly used up"};
+  int32_t *why = session->stop_why, reason = STOP_SIGNAL;
+  TRY(comm_agree(session->world, session->stop_status));
+  TRY(comm_allreduce(session->world, why, STOP_REASONS, COMM_I32, COMM_MAX));
+  while (reason < STOP_TIME && !why[reason])
+    reason++;
+  if (!session->stop_told) log_info("stopping   %s", reasons[reason]);
+  session->stop_told = true;
+  if (asked) *asked = reason != STOP_TIME;
   return STATUS_OK;
 }
 
 status_t session_stop(session_t *session, double reserve, bool *stop) {
-  const char *reason;
+  double now = perf_now(), since = session->last_look > 0.0 ? now - session->last_look : 0.0;
   *stop = false;
   if (session->dry) return STATUS_OK;
-  TRY(stop_reason(session, reserve, &reason));
-  TRY(comm_any(session->world, reason != NULL, stop));
-  if (*stop) log_info("stopping   %s", reason ? reason : "another rank was asked to stop");
-  return STATUS_OK;
+  if (since > session->longest_step) session->longest_step = since;
+  session->last_look = now;
+  TRY(comm_any(session->world, session_wish(session, session->longest_step + reserve), stop));
+  return *stop ? session_stopped(session, NULL) : STATUS_OK;
 }
 
 void metrics_add(metrics_t *metrics, const char *name, double value) {
   if (metrics->count == METRICS_MAX) return;
   metrics->names[metrics->count] = name;
   metrics->values[metrics->count++] = value;
+}
+
+void session_skipped(session_t *session, int64_t samples, metrics_t *metrics) {
+  session->skipped += samples;
+  if (metrics) metrics_add(metrics, "data/skipped", (double)samples);
 }
 
 double metrics_value(const metrics_t *metrics, const char *name) {

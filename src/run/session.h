@@ -14,6 +14,9 @@ typedef struct {
   status_t (*create)(const grid_t *grid, const settings_t *settings, device_t **out);
 } device_entry_t;
 
+/* Why a run stops before its end. */
+typedef enum { STOP_SIGNAL, STOP_EXIT, STOP_TIME, STOP_REASONS } stop_reason_t;
+
 typedef struct {
   const settings_t *settings;
   comm_t *world;
@@ -23,11 +26,17 @@ typedef struct {
   const char *run_dir;
   const char *build;   /* the program's version in one line */
   double started;      /* perf_now() */
-  double longest_step; /* seconds between two looks for stop requests, for job.max_seconds */
-  double last_look;
+  double longest_step; /* seconds between two looks of session_stop, for job.max_seconds */
+  double last_look;    /* 0 before the first one */
+  double reserve;      /* seconds that the end of the run takes to be written, as far as is known */
+  int32_t stop_why[STOP_REASONS]; /* 1: this rank has seen it; all ranks' once session_stopped has told */
+  status_code_t stop_status;      /* what went wrong in looking */
+  bool stop_told;
   double sgemm_flops, stream_bytes; /* this rank's measured peaks, per second */
   struct tensorboard *tensorboard;  /* rank 0: of this job's metrics, NULL until there are some */
   struct trace *trace;              /* NULL unless log.trace */
+  int64_t
+      skipped; /* bad samples that steps or answers went without, counted each time; the same on all ranks */
   uint64_t sample_round; /* of samples.c: step and model of the newest sample, and how many of those */
   int64_t sample_count;
   struct estimate *dry; /* NULL in a run; in a dry run what it counts (run/estimate.h): then nothing is read
@@ -54,10 +63,21 @@ void session_close(session_t *session, status_code_t status);
  * failed alone does before it ends the others. Local. */
 void session_fail(session_t *session, status_code_t status);
 
-/* *STOP on all ranks if the run should end now: a signal, the file EXIT, or job.max_seconds nearly used up
- * (the longest time between two looks, and RESERVE seconds for what is still to be written, are left).
- * Collective on the world. */
+/* *STOP on all ranks if the run should end now, between two pieces of work that are each worth keeping: a
+ * signal, the file EXIT, or job.max_seconds nearly used up (less is left than the longest time between two
+ * looks, session->reserve and RESERVE seconds take). Says why in the log. Collective on the world. Errors: as
+ * session_stopped. */
 status_t session_stop(session_t *session, double reserve, bool *stop);
+
+/* Whether this rank alone sees a reason to stop in the midst of a piece of work that can be given up: as
+ * session_stop, but the time that the piece takes need not be left. Cheap enough to be called between decode
+ * steps; the callers bring the ranks' wishes together (parallel/pulse.h, comm_any). Local. */
+bool session_wish(session_t *session, double reserve);
+
+/* After wishes have stopped all ranks: says why in the log, once. *ASKED (NULL: not wanted): somebody asked
+ * to stop, by a signal or the file EXIT; otherwise it was job.max_seconds. Collective on the world. Errors,
+ * agreed: of the run directory (rundir_poll). */
+status_t session_stopped(session_t *session, bool *asked);
 
 /* One logged step: rank 0 writes it to metrics.jsonl, TensorBoard events and, if SHOWN, the log. Names as in
  * the documentation ("ppo/loss/policy"). */
@@ -72,6 +92,10 @@ void metrics_add(metrics_t *metrics, const char *name, double value);
 /* The value called NAME, 0 if it is not there. */
 double metrics_value(const metrics_t *metrics, const char *name);
 status_t session_log(session_t *session, const metrics_t *metrics, bool shown);
+
+/* Counts SAMPLES that data.bad_sample = 'skip' left out of a step, for METRICS ("data/skipped"; NULL: none),
+ * the end of the log and run.json. All ranks pass the same number. Local. */
+void session_skipped(session_t *session, int64_t samples, metrics_t *metrics);
 
 /* A path below the run directory, in a buffer of FILE_MAX_PATH. Errors: STATUS_INPUT where it is too long. */
 status_t session_path(const session_t *session, const char *name, char path[FILE_MAX_PATH]);

@@ -16,7 +16,9 @@ typedef struct {
   image_aspect_t aspect;
   int32_t max_len;
   bool skip_bad;
-  int64_t skipped; /* bad samples met by this rank */
+  const grid_t *grid;
+  int64_t *reported; /* (reported_count): rows that this rank has said to be bad */
+  int64_t reported_count;
 } source_t;
 
 /* Opens PATH (of the setting SETTING, for messages). Collective. Close with source_close. */
@@ -25,11 +27,19 @@ status_t source_open(session_t *session, const model_t *model, const char *setti
 void source_close(source_t *source);
 
 /* Training sequence of dataset row ROW. A bad sample is an error that names it or, where data.bad_sample =
- * 'skip', an empty sequence, counted and reported. Local. */
+ * 'skip', an empty sequence, reported. Local. */
 status_t source_sequence(source_t *source, int64_t row, sequence_t *sequence, int64_t *image);
 
 /* Turns STATUS of working on ROW into an error that names the sample or, where bad samples are skipped,
- * reports it and returns STATUS_OK. Local. */
+ * reports it, once, and returns STATUS_OK. Local. */
 status_t source_bad_sample(source_t *source, int64_t row, const char *id, status_code_t status);
+
+/* Waits for TICKET, by which SOURCE's loader was asked for IMAGES (n). An image that cannot be decoded is an
+ * error that names its file, a sample that needs it, and the rank; where bad samples are skipped it is
+ * reported, its pixels are zero (the mean colour) and BROKEN[k], all of which are set, is 1. *PIXELS (n, 3,
+ * size, size) belong to the ticket. Collective on tp where bad samples are skipped (its ranks agree on what
+ * is broken), else local. */
+status_t source_wait(source_t *source, loader_ticket_t *ticket, const int64_t *images, int32_t n,
+                     const float **pixels, int32_t *broken);
 
 #endif

@@ -19,14 +19,23 @@ static status_t restart(session_t *session, loop_t *loop) {
   loop->state.step = 0;
   loop->state.best = -INFINITY;
   loop->state.best_step = -1;
+  loop->state.owes_evaluation = false;
+  loop->first = loop->saved = 0;
   TRY(resume_find(session, path, &found));
-  if (!found) return STATUS_OK;
+  /* Without a checkpoint, what an earlier start has logged is done again. */
+  if (!found) return comm_agree(session->world, rundir_metrics_rewind(session->rundir, -1));
   TRY(loop->reload(loop->context, path));
-  return resume_load(session, path, &loop->state);
+  TRY(resume_load(session, path, &loop->state));
+  loop->first = loop->saved = loop->state.step;
+  return STATUS_OK;
 }
 
 static status_t save(session_t *session, loop_t *loop) {
-  return resume_save(session, &loop->contents, &loop->state);
+  double begin = perf_now();
+  TRY(resume_save(session, &loop->contents, &loop->state));
+  session->reserve = fmax(session->reserve, perf_now() - begin);
+  loop->saved = loop->state.step;
+  return STATUS_OK;
 }
 
 /* *DONE: patience is used up. A checkpoint of the best so far is kept whatever checkpoint.every says. */
@@ -61,23 +70,46 @@ static status_t one_step(session_t *session, loop_t *loop, bool *done) {
   const settings_t *settings = session->settings;
   int64_t step = loop->state.step + 1;
   metrics_t metrics = {.step = step};
-  double begin = perf_now();
+  loop->step_began = perf_now();
   TRY(loop->update(loop->context, step, schedule_lr(&loop->schedule, step), &metrics));
-  metrics_add(&metrics, "step_seconds", perf_now() - begin);
+  metrics_add(&metrics, "step_seconds", perf_now() - loop->step_began);
   loop->state.step = step;
   bool saved = false;
-  TRY(evaluate(session, loop, &metrics, &saved, done));
+  status_code_t evaluated = evaluate(session, loop, &metrics, &saved, done);
+  loop->state.owes_evaluation = evaluated == STATUS_STOPPED;
+  if (evaluated != STATUS_STOPPED) TRY(evaluated);
   bool last = step == loop->total || *done;
   int64_t every = settings->log.every > 0 ? settings->log.every : 1;
   TRY(comm_agree(session->world, session_log(session, &metrics, step % every == 0 || last)));
+  if (evaluated == STATUS_STOPPED) return evaluated;
   log_progress(loop->label, step, loop->total, "steps", NULL);
   if (!saved && !last && settings->checkpoint.every > 0 && step % settings->checkpoint.every == 0)
     TRY(save(session, loop));
   return STATUS_OK;
 }
 
+/* Another start like this one would get no further either: it must not look like a clean stop. */
+static status_t fail_without_progress(const session_t *session, const loop_t *loop) {
+  double now = perf_now(), limit = session->settings->job.max_seconds;
+  if (loop->step_began == 0.0)
+    return error_set(STATUS_INPUT,
+                     "job.max_seconds = %g s were over before the first step could begin, %.1f s after the "
+                     "start; raise it to at least %.0f s",
+                     limit, now - session->started, ceil(2.0 * (now - session->started)));
+  double before = loop->step_began - session->started, in_step = now - loop->step_began;
+  return error_set(
+      STATUS_INPUT,
+      "job.max_seconds = %g s are too short for one step: step %lld began %.1f s after the start and "
+      "was given up after %.1f s, so starting again would gain nothing; raise it to at least %.0f s",
+      limit, (long long)loop->state.step + 1, before, in_step, ceil(before + 2.0 * in_step));
+}
+
+/* The state is that after the last finished step. */
 static status_t stop_here(session_t *session, loop_t *loop) {
-  TRY(save(session, loop));
+  bool asked;
+  TRY(session_stopped(session, &asked));
+  if (!asked && loop->state.step == loop->first) return fail_without_progress(session, loop);
+  if (loop->state.step != loop->saved) TRY(save(session, loop));
   return error_set(STATUS_STOPPED, "stopped after step %lld of %lld", (long long)loop->state.step,
                    (long long)loop->total);
 }
@@ -101,12 +133,14 @@ static status_t finish(session_t *session, loop_t *loop) {
   return STATUS_OK;
 }
 
-/* Where a run starts from, for its curves. */
-static status_t evaluate_start(session_t *session, loop_t *loop) {
-  metrics_t metrics = {0};
-  bool saved, done;
-  if (loop->state.step > 0 || !loop->evaluate || session->settings->eval.every == 0) return STATUS_OK;
-  TRY(evaluate(session, loop, &metrics, &saved, &done));
+/* Where a run starts from, for its curves; or the evaluation that the last start was stopped in. */
+static status_t evaluate_start(session_t *session, loop_t *loop, bool *done) {
+  metrics_t metrics = {.step = loop->state.step};
+  bool saved, owed = loop->state.owes_evaluation;
+  if ((loop->state.step > 0 && !owed) || !loop->evaluate || session->settings->eval.every == 0)
+    return STATUS_OK;
+  loop->state.owes_evaluation = false;
+  TRY(evaluate(session, loop, &metrics, &saved, done));
   return comm_agree(session->world, session_log(session, &metrics, true));
 }
 
@@ -136,18 +170,22 @@ static status_t run_dry(session_t *session, loop_t *loop) {
   return STATUS_OK;
 }
 
+static status_t run_steps(session_t *session, loop_t *loop) {
+  bool done = false, stop;
+  TRY(evaluate_start(session, loop, &done));
+  while (loop->state.step < loop->total && !done) {
+    TRY(session_stop(session, 0.0, &stop));
+    if (stop) return STATUS_STOPPED;
+    TRY(one_step(session, loop, &done));
+  }
+  return STATUS_OK;
+}
+
 status_t loop_run(session_t *session, loop_t *loop) {
-  bool done = false;
   if (session->dry) return run_dry(session, loop);
   TRY(restart(session, loop));
-  TRY(evaluate_start(session, loop));
-  while (loop->state.step < loop->total && !done) {
-    bool stop;
-    TRY(session_stop(session, 0.0, &stop));
-    if (stop) return stop_here(session, loop);
-    status_code_t status = one_step(session, loop, &done);
-    if (status == STATUS_STOPPED) return stop_here(session, loop);
-    TRY(status);
-  }
+  status_code_t status = run_steps(session, loop);
+  if (status == STATUS_STOPPED) return stop_here(session, loop);
+  TRY(status);
   return finish(session, loop);
 }

@@ -13,22 +13,27 @@ typedef struct {
   store_contents_t contents; /* of checkpoints and of model.h5 */
   resume_state_t state;      /* optimizer, set_names, sets, set_count are given */
   void *context;
-  /* Step STEP (from 1) at learning rate LR; adds what is logged. STATUS_STOPPED ends the run before the step
-   * counts. Collective. */
+  /* Step STEP (from 1) at learning rate LR; adds what is logged. STATUS_STOPPED, on all ranks, after wishes
+   * (session_wish): the step was given up, and what is trained is as before it. Collective. */
   status_t (*update)(void *context, int64_t step, double lr, metrics_t *metrics);
-  /* Periodic evaluation (eval.every): adds what is logged, and *SCORE, of which more is better. NULL: none.
-   * Collective. */
+  /* Periodic evaluation (eval.every): adds what is logged, and *SCORE, of which more is better.
+   * STATUS_STOPPED as above: the next start evaluates. NULL: none. Collective. */
   status_t (*evaluate)(void *context, int64_t step, metrics_t *metrics, double *score);
   /* Loads the weights of what is trained from the checkpoint PATH. Collective. */
   status_t (*reload)(void *context, const char *path);
+  /* Kept by loop_run. */
+  int64_t first;     /* finished steps when this start began */
+  int64_t saved;     /* of the newest checkpoint, or what a start without one begins with */
+  double step_began; /* perf_now() at the newest step, 0 before */
 } loop_t;
 
 /* Steps of EPOCHS epochs over COUNT samples in batches of BATCH, or STEPS if that is not 0. */
 int64_t loop_steps(int64_t steps, int64_t epochs, int64_t count, int64_t batch);
 
 /* Continues from a checkpoint if job.restart says so, runs to the end, and writes model.h5 (of the best
- * evaluation where eval.keep_best). Returns STATUS_STOPPED after a clean stop, with a checkpoint written.
- * Collective. */
+ * evaluation where eval.keep_best). Returns STATUS_STOPPED after a clean stop, with a checkpoint of the last
+ * finished step. Errors: STATUS_INPUT where job.max_seconds was over before this start had finished one step:
+ * then no number of starts would get on. Collective. */
 status_t loop_run(session_t *session, loop_t *loop);
 
 #endif

@@ -207,10 +207,23 @@ status_t optimizer_create(device_t *device, const grid_t *grid, const optimizer_
   return status;
 }
 
+static bool is_under_way(const set_t *set) {
+  for (int32_t b = 0; b < set->bucket_count && set->buckets; b++)
+    if (set->buckets[b].request) return true;
+  return false;
+}
+
+/* A rank that failed alone cannot wait for reductions that the others may never join. Until it has ended the
+ * run, MPI may write to the gradients: they are not given back. */
+static void keep_gradients(set_t *set) {
+  if (is_under_way(set)) set->params->grad = NULL;
+}
+
 void optimizer_free(optimizer_t *optimizer) {
   if (!optimizer) return;
   for (int32_t s = 0; s < optimizer->count && optimizer->sets; s++) {
     set_t *set = &optimizer->sets[s];
+    keep_gradients(set);
     memory_free(set->bounds);
     memory_free(set->counts);
     memory_free(set->buckets);
@@ -391,6 +404,13 @@ status_t optimizer_step(optimizer_t *optimizer, double lr, double *norms) {
   perf_begin(REGION_OPTIMISER);
   status_code_t status = step(optimizer, lr, norms);
   perf_end(REGION_OPTIMISER);
+  return status;
+}
+
+status_t optimizer_discard(optimizer_t *optimizer) {
+  perf_begin(REGION_REDUCE);
+  status_code_t status = finish_reductions(optimizer);
+  perf_end(REGION_REDUCE);
   return status;
 }
 

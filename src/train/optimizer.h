@@ -40,6 +40,10 @@ status_t optimizer_layer_done(optimizer_t *optimizer, int32_t group, int32_t lay
  * where the norm is not finite (the weights are then untouched). Collective on the grid's world. */
 status_t optimizer_step(optimizer_t *optimizer, double lr, double *norms);
 
+/* Instead of a step that is not to be made: ends the reductions that are under way, whose memory MPI would
+ * still write to. All ranks come here alike, as to a step. Collective on the grid's world. */
+status_t optimizer_discard(optimizer_t *optimizer);
+
 /* Steps made so far, for bias correction; set when a checkpoint is continued. */
 int64_t optimizer_steps(const optimizer_t *optimizer);
 void optimizer_set_steps(optimizer_t *optimizer, int64_t steps);

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "perf/perf.h"
 #include "run/samples.h"
 #include "train/loop.h"
 #include "train/ppo_file.h"
@@ -248,14 +249,14 @@ static double logprob_gap(const ppo_step_t *step) {
   return gap;
 }
 
-static status_t check_divergence(const ppo_task_t *task, const ppo_objective_t *objective, int64_t step) {
+static status_t check_divergence(const ppo_task_t *task, const ppo_objective_t *objective) {
   double limit = task->session->settings->ppo.max_kl;
   if (limit <= 0.0 || objective->kl_sum_seq <= limit) return STATUS_OK;
-  return error_set(STATUS_NUMERIC,
-                   "diverged: the mean kl of a response is %.4g at step %lld, ppo.max_kl allows %.4g. The "
-                   "last checkpoint is "
-                   "from before; lower optim.lr or raise ppo.kl_coef",
-                   objective->kl_sum_seq, (long long)step, limit);
+  return error_set(
+      STATUS_NUMERIC,
+      "diverged: the mean kl of a response is %.4g, ppo.max_kl allows %.4g. The last checkpoint is "
+      "from before; lower optim.lr or raise ppo.kl_coef",
+      objective->kl_sum_seq, limit);
 }
 
 /* One answer for the report. */
@@ -284,28 +285,49 @@ static status_t show_answers(ppo_task_t *task, const ppo_step_t *step) {
   return STATUS_OK;
 }
 
+/* The last moment to give a step up: nothing of it has been written yet, and the weights are those of its
+ * beginning. An update once begun is finished, so there must be time for as long a one as there has been. */
+static status_t stop_before_update(const ppo_task_t *task) {
+  bool stop;
+  TRY(comm_any(task->session->world, session_wish(task->session, task->longest_update), &stop));
+  return stop ? STATUS_STOPPED : STATUS_OK;
+}
+
+static status_t run_update(ppo_task_t *task, ppo_step_t *step, double lr, ppo_update_t *update) {
+  double begin = perf_now();
+  TRY(ppo_update(task, step, lr, update));
+  task->longest_update = fmax(task->longest_update, perf_now() - begin);
+  return STATUS_OK;
+}
+
 static status_t work_step(ppo_task_t *task, ppo_step_t *step, double lr, metrics_t *metrics) {
   const settings_t *settings = task->session->settings;
   ppo_update_t update;
   TRY(ppo_score(task, step));
+  TRY(stop_before_update(task));
   ppo_samples_t samples = samples_of(step);
   TRY(ppo_rewards(&task->options, &samples));
   ppo_objective_t objective = ppo_objective(&task->options, &samples, step->entropy, step->ref_entropy);
   if (settings->log.rollouts > 0 && step->step % settings->log.rollouts == 0) TRY(ppo_file_write(task, step));
   TRY(comm_agree(task->session->world, show_answers(task, step)));
   add_objective(task, step, &objective, lr, metrics);
-  TRY(check_divergence(task, &objective, step->step));
-  TRY(ppo_update(task, step, lr, &update));
+  TRY(check_divergence(task, &objective));
+  TRY(run_update(task, step, lr, &update));
   metrics_add(metrics, "rollout/logprob_gap", task->recompute_old ? logprob_gap(step) : update.logprob_gap);
   add_update(&update, metrics);
   return STATUS_OK;
 }
 
+static status_t name_step(status_code_t status, int64_t number) {
+  return status == STATUS_NUMERIC ? error_context(status, "in step %lld", (long long)number) : status;
+}
+
 static status_t update(void *context, int64_t number, double lr, metrics_t *metrics) {
   ppo_task_t *task = context;
   ppo_step_t step;
-  TRY(ppo_generate(task, number, &step));
-  status_code_t status = work_step(task, &step, lr, metrics);
+  TRY(name_step(ppo_generate(task, number, &step), number));
+  status_code_t status = name_step(work_step(task, &step, lr, metrics), number);
+  if (task->source.skip_bad) session_skipped(task->session, step.skipped, metrics);
   ppo_step_free(&step);
   return status;
 }

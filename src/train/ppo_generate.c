@@ -28,10 +28,9 @@ void ppo_step_free(ppo_step_t *step) {
   free_list((void **)step->sampler_entropies, step->n);
   free_list((void **)step->policy_features.by_sample, step->n);
   free_list((void **)step->value_features.by_sample, step->n);
-  void *all[] = {step->rows,       step->data,    step->queries,      step->lengths,
-                 step->offsets,    step->stopped, step->owned,        step->scalars,
-                 step->raw_reward, step->reward,  step->length_bonus, step->length_multiplier,
-                 step->correct};
+  void *all[] = {step->rows,    step->data,         step->queries,           step->lengths, step->offsets,
+                 step->stopped, step->owned,        step->scalars,           step->broken,  step->raw_reward,
+                 step->reward,  step->length_bonus, step->length_multiplier, step->correct};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     memory_free(all[i]);
   *step = (ppo_step_t){0};
@@ -58,6 +57,7 @@ static status_t allocate(ppo_task_t *task, ppo_step_t *step) {
   TRY(memory_alloc(&step->offsets, ARENA_ROLLOUT, n + 1, sizeof *step->offsets));
   TRY(memory_alloc(&step->stopped, ARENA_ROLLOUT, n, sizeof *step->stopped));
   TRY(memory_alloc(&step->owned, ARENA_ROLLOUT, n, sizeof *step->owned));
+  TRY(memory_alloc(&step->broken, ARENA_ROLLOUT, n, sizeof *step->broken));
   double **per_sample[] = {&step->raw_reward, &step->reward, &step->length_bonus, &step->length_multiplier,
                            &step->correct};
   for (size_t i = 0; i < sizeof per_sample / sizeof *per_sample; i++)
@@ -88,15 +88,32 @@ static status_t read_prompt(ppo_task_t *task, ppo_step_t *step, int32_t i) {
 typedef struct {
   ppo_task_t *task;
   ppo_step_t *step;
-  int32_t done; /* responses of this group */
+  int32_t done;   /* responses of this group */
+  int32_t *which; /* samples to answer: item i of the queue is which[i]; NULL: sample i */
 } rollout_t;
 
+static int32_t sample_of(const rollout_t *rollout, int64_t item) {
+  return rollout->which ? rollout->which[item] : (int32_t)item;
+}
+
+/* Waits for the images of samples WITH (count) and marks those whose image is broken. */
+static status_t wait_images(ppo_task_t *task, ppo_step_t *step, loader_ticket_t *ticket,
+                            const int64_t *images, const int32_t *with, int32_t count, const float **pixels) {
+  int32_t *broken;
+  TRY(memory_alloc(&broken, ARENA_OTHER, (size_t)count, sizeof *broken));
+  status_code_t status = source_wait(&task->source, ticket, images, count, pixels, broken);
+  for (int32_t i = 0; i < count && status == STATUS_OK; i++)
+    if (broken[i]) step->broken[with[i]] = 1;
+  memory_free(broken);
+  return status;
+}
+
 /* Patches of the images of PROMPTS (n) that have one, for MODEL; WITH (count) are those prompts. */
-static status_t load_patches(ppo_task_t *task, const ppo_step_t *step, const model_config_t *config,
+static status_t load_patches(ppo_task_t *task, ppo_step_t *step, const model_config_t *config,
                              const int32_t *with, int32_t count, float **patches) {
   int64_t *images;
   const float *pixels;
-  loader_ticket_t *ticket;
+  loader_ticket_t *ticket = NULL;
   size_t per_image = (size_t)config_patches(config) * (size_t)config_patch_size(config);
   TRY(memory_alloc(patches, ARENA_FEATURES, (size_t)count * per_image, sizeof **patches));
   TRY(memory_alloc(&images, ARENA_OTHER, (size_t)count, sizeof *images));
@@ -104,9 +121,8 @@ static status_t load_patches(ppo_task_t *task, const ppo_step_t *step, const mod
     images[i] = step->data[with[i]].image;
   status_code_t status = loader_request(task->source.loader, images, count, config->vision_image_size,
                                         task->source.aspect, &ticket);
+  if (status == STATUS_OK) status = wait_images(task, step, ticket, images, with, count, &pixels);
   memory_free(images);
-  TRY(status);
-  status = loader_wait(task->source.loader, ticket, &pixels);
   for (int32_t i = 0; i < count && status == STATUS_OK; i++)
     tower_patches(config, pixels + (size_t)i * per_image, *patches + (size_t)i * per_image);
   loader_release(task->source.loader, ticket);
@@ -139,7 +155,7 @@ static status_t load(void *context, const int64_t *prompts, int32_t n) {
   int32_t *with, count = 0;
   TRY(memory_alloc(&with, ARENA_OTHER, (size_t)n, sizeof *with));
   for (int32_t i = 0; i < n; i++) {
-    int32_t sample = (int32_t)prompts[i];
+    int32_t sample = sample_of(rollout, prompts[i]);
     rollout->step->owned[sample] = 1;
     if (sequence_images(&rollout->step->queries[sample]) > 0) with[count++] = sample;
   }
@@ -151,9 +167,10 @@ static status_t load(void *context, const int64_t *prompts, int32_t n) {
   return status;
 }
 
-static status_t get(void *context, int64_t prompt, generator_prompt_t *out) {
+static status_t get(void *context, int64_t item, generator_prompt_t *out) {
   const rollout_t *rollout = context;
   const ppo_step_t *step = rollout->step;
+  int32_t prompt = sample_of(rollout, item);
   const sequence_t *query = &step->queries[prompt];
   /* Numbered over the whole run: the same prompt is answered anew when it comes again. */
   *out = (generator_prompt_t){.sample = (step->step - 1) * step->n + prompt,
@@ -166,7 +183,7 @@ static status_t get(void *context, int64_t prompt, generator_prompt_t *out) {
 static status_t put(void *context, const generator_response_t *response) {
   rollout_t *rollout = context;
   ppo_step_t *step = rollout->step;
-  int64_t i = response->prompt;
+  int32_t i = sample_of(rollout, response->prompt);
   size_t n = (size_t)response->n;
   TRY(memory_alloc(&step->responses[i], ARENA_ROLLOUT, n, sizeof **step->responses));
   TRY(memory_alloc(&step->sampler_logprobs[i], ARENA_ROLLOUT, n, sizeof(double)));
@@ -178,6 +195,11 @@ static status_t put(void *context, const generator_response_t *response) {
   log_progress("ppo: answers", ++rollout->done, step->n / rollout->task->session->grid.dp_size, "answers",
                NULL);
   return STATUS_OK;
+}
+
+static bool stop(void *context) {
+  const rollout_t *rollout = context;
+  return session_wish(rollout->task->session, 0.0);
 }
 
 /* ---- Making samples known to all ranks ---- */
@@ -243,6 +265,76 @@ static status_t gather(ppo_task_t *task, ppo_step_t *step) {
   return read_responses(task, step);
 }
 
+/* ---- Prompts whose image is broken ---- */
+
+/* Forgets the answer to prompt I and everything else that is known of it. */
+static void forget(ppo_step_t *step, int32_t i) {
+  void **lists[] = {(void **)step->responses, (void **)step->sampler_logprobs,
+                    (void **)step->sampler_entropies, (void **)step->policy_features.by_sample,
+                    (void **)step->value_features.by_sample};
+  for (size_t l = 0; l < sizeof lists / sizeof *lists; l++) {
+    memory_free(lists[l][i]);
+    lists[l][i] = NULL;
+  }
+  dataset_sample_free(&step->data[i]);
+  step->data[i] = (dataset_sample_t){0};
+  sequence_free(&step->queries[i]);
+  step->queries[i] = (sequence_t){0};
+  step->lengths[i] = 0;
+  step->owned[i] = 0;
+}
+
+/* The broken prompts, to WHICH, become the next whole one of the step each. */
+static status_t replace_broken(ppo_task_t *task, ppo_step_t *step, int32_t *which, int32_t count) {
+  int32_t replaced = 0;
+  if (count == step->n)
+    return error_set(STATUS_DATA,
+                     "the images of all %d prompts of step %lld are broken: make %s again with task "
+                     "prepare",
+                     step->n, (long long)step->step, dataset_path(task->source.dataset));
+  for (int32_t i = 0; i < step->n; i++) {
+    if (!step->broken[i]) continue;
+    int32_t whole = i;
+    while (step->broken[whole])
+      whole = (whole + 1) % step->n;
+    forget(step, i);
+    step->rows[i] = step->rows[whole];
+    TRY(read_prompt(task, step, i));
+    which[replaced++] = i;
+  }
+  memset(step->broken, 0, (size_t)step->n * sizeof *step->broken);
+  return STATUS_OK;
+}
+
+/* Makes the broken prompts known to all ranks; *COUNT of them. */
+static status_t count_broken(ppo_task_t *task, ppo_step_t *step, int32_t *count) {
+  *count = 0;
+  if (!task->source.skip_bad) return STATUS_OK;
+  TRY(comm_allreduce(task->session->grid.dp, step->broken, (size_t)step->n, COMM_I32, COMM_MAX));
+  for (int32_t i = 0; i < step->n; i++)
+    *count += step->broken[i];
+  return STATUS_OK;
+}
+
+/* Answers all prompts; those whose image proves broken are replaced, and the new ones answered. */
+static status_t answer(rollout_t *rollout) {
+  ppo_task_t *task = rollout->task;
+  ppo_step_t *step = rollout->step;
+  const generator_source_t source = {.context = rollout, .load = load, .get = get, .put = put, .stop = stop};
+  int32_t count;
+  TRY(generator_run(task->generator, &task->policy, step->n, &source));
+  TRY(count_broken(task, step, &count));
+  if (count == 0) return STATUS_OK;
+  TRY(memory_alloc(&rollout->which, ARENA_ROLLOUT, (size_t)step->n, sizeof *rollout->which));
+  while (count > 0) {
+    step->skipped += count;
+    TRY(comm_agree(task->session->world, replace_broken(task, step, rollout->which, count)));
+    TRY(generator_run(task->generator, &task->policy, count, &source));
+    TRY(count_broken(task, step, &count));
+  }
+  return STATUS_OK;
+}
+
 static status_t generate(ppo_task_t *task, ppo_step_t *step) {
   TRY(allocate(task, step));
   TRY(order_rows(&task->order, (step->step - 1) * step->n, step->n, step->rows));
@@ -250,9 +342,10 @@ static status_t generate(ppo_task_t *task, ppo_step_t *step) {
   for (int32_t i = 0; i < step->n && status == STATUS_OK; i++)
     status = read_prompt(task, step, i);
   TRY(comm_agree(task->session->world, status));
-  rollout_t rollout = {task, step, 0};
-  const generator_source_t source = {.context = &rollout, .load = load, .get = get, .put = put};
-  TRY(generator_run(task->generator, &task->policy, step->n, &source));
+  rollout_t rollout = {.task = task, .step = step};
+  status = answer(&rollout);
+  memory_free(rollout.which);
+  TRY(status);
   return gather(task, step);
 }
 

@@ -125,6 +125,38 @@ static status_t work_micro(scoring_t *scoring, const feature_store_t *store, con
   return status;
 }
 
+static bool wish(void *context) {
+  return session_wish(context, 0.0);
+}
+
+/* WORK (works) on all micro-batches of this group, unless the run is to stop; then the other groups are
+ * waited for. */
+static status_t work_all(scoring_t *scoring, const feature_store_t *store, const ppo_features_t *features,
+                         pulse_t *pulse, const micro_work_t *work, int32_t works) {
+  bool stop = false;
+  for (int32_t m = 0; m < scoring->plan.micro_count; m++)
+    for (int32_t w = 0; w < works; w++) {
+      TRY(pulse_look(pulse, &stop));
+      if (stop) return STATUS_STOPPED;
+      TRY(work_micro(scoring, store, features, m, work[w]));
+    }
+  perf_begin(REGION_IMBALANCE);
+  status_code_t status = pulse_finish(pulse, &stop);
+  perf_end(REGION_IMBALANCE);
+  TRY(status);
+  return stop ? STATUS_STOPPED : STATUS_OK;
+}
+
+static status_t work_watched(scoring_t *scoring, const feature_store_t *store, const ppo_features_t *features,
+                             const micro_work_t *work, int32_t works) {
+  session_t *session = scoring->task->session;
+  pulse_t *pulse;
+  TRY(pulse_start(&session->grid, 1, wish, session, &pulse));
+  status_code_t status = work_all(scoring, store, features, pulse, work, works);
+  pulse_free(pulse);
+  return status;
+}
+
 /* WORK on all micro-batches of the sequences that BUILD makes, with the features of MODEL. */
 static status_t score_all(ppo_task_t *task, ppo_step_t *step, const model_t *model, plan_build_t build,
                           const micro_work_t *work, int32_t works) {
@@ -136,9 +168,7 @@ static status_t score_all(ppo_task_t *task, ppo_step_t *step, const model_t *mod
   TRY(plan_create(&task->session->grid, step->n, 1, config_patches(&model->base.config),
                   settings->optim.micro_tokens, build, &context, &scoring.plan));
   status_code_t status = ppo_features_gather(task, step, store, &scoring.plan, NULL, &features);
-  for (int32_t m = 0; m < scoring.plan.micro_count && status == STATUS_OK; m++)
-    for (int32_t w = 0; w < works && status == STATUS_OK; w++)
-      status = work_micro(&scoring, store, &features, m, work[w]);
+  if (status == STATUS_OK) status = work_watched(&scoring, store, &features, work, works);
   ppo_features_free(&features);
   plan_free(&scoring.plan);
   return status;

@@ -33,6 +33,8 @@ typedef struct {
   int64_t *offsets;           /* (n + 1) */
   bool *stopped;              /* (n): holds the end-of-sequence token */
   int32_t *owned;             /* (n): 1 where this group generated it */
+  int32_t *broken; /* (n): 1 while a prompt's image has proved broken and the prompt is not replaced */
+  int64_t skipped; /* prompts that were replaced by others of the step */
   /* Per token. */
   double *scalars; /* one block of the arrays below */
   double *sampler_logprob, *logprob, *entropy, *ref_logprob, *ref_entropy, *value, *kl, *shaped_reward,
@@ -61,16 +63,19 @@ typedef struct {
   evaluator_t evaluator; /* of periodic evaluation; unused where eval.dataset is empty */
   int32_t longest_query; /* positions, images expanded */
   int32_t batch, minibatch;
-  double scale;       /* 1 / temperature */
-  bool recompute_old; /* ppo.old_logprob = 'recompute' */
+  double scale;          /* 1 / temperature */
+  double longest_update; /* seconds, of this run's steps so far */
+  bool recompute_old;    /* ppo.old_logprob = 'recompute' */
 } ppo_task_t;
 
 /* Draws the prompts of STEP, answers them and makes all samples known to all ranks. Collective. Free with
- * ppo_step_free. */
+ * ppo_step_free. Errors: STATUS_STOPPED on all ranks where the run is to end meanwhile (nothing to free
+ * then); STATUS_NUMERIC, STATUS_DATA. */
 status_t ppo_generate(ppo_task_t *task, int64_t step, ppo_step_t *out);
 void ppo_step_free(ppo_step_t *step);
 
-/* Log-probabilities of policy and reference, values, rewards. Collective. */
+/* Log-probabilities of policy and reference, values, rewards. Collective. Errors: STATUS_STOPPED on all ranks
+ * where the run is to end meanwhile. */
 status_t ppo_score(ppo_task_t *task, ppo_step_t *step);
 
 /* Statistics of all updates of a step: means over mini-batches. */
@@ -80,7 +85,8 @@ typedef struct {
   double logprob_gap; /* largest |sampler - training| seen before the first update, where the old
                          log-probabilities are the sampler's */
 } ppo_update_t;
-/* Inner epochs over mini-batches. Collective. */
+/* Inner epochs over mini-batches. Looks for no stop request: a checkpoint holds whole steps. Collective.
+ * Errors: STATUS_NUMERIC, with some of the mini-batches' updates done. */
 status_t ppo_update(ppo_task_t *task, ppo_step_t *step, double lr, ppo_update_t *out);
 
 /* Plans the sequences I = 0 .. n-1, of samples WHICH[i], made by BUILD. Collective. */

@@ -114,13 +114,14 @@ static status_t annotate(h5_file_t *file, void *context) {
   const session_t *session = annotation->session;
   const resume_state_t *state = annotation->state;
   const int64_t layout[2] = {session->grid.dp_size, session->grid.tp_size};
-  int64_t optimizer_step = optimizer_steps(state->optimizer);
+  int64_t optimizer_step = optimizer_steps(state->optimizer), owes = state->owes_evaluation;
   TRY(h5_create_group(file, "/state"));
   TRY(h5_attr_write_i64(file, "/state", "step", &state->step, 1));
   TRY(h5_attr_write_i64(file, "/state", "optimizer_steps", &optimizer_step, 1));
   TRY(h5_attr_write_i64(file, "/state", "seed", &session->settings->job.seed, 1));
   TRY(h5_attr_write_i64(file, "/state", "best_step", &state->best_step, 1));
   TRY(h5_attr_write_f64(file, "/state", "best", &state->best, 1));
+  TRY(h5_attr_write_i64(file, "/state", "owes_evaluation", &owes, 1));
   TRY(h5_attr_write_text(file, "/state", "task", session->settings->job.task));
   return h5_attr_write_i64(file, "/state", "layout", layout, 2);
 }
@@ -164,7 +165,7 @@ status_t resume_find(session_t *session, char path[FILE_MAX_PATH], bool *found) 
 
 static status_t read_state(weights_file_t *file, const session_t *session, resume_state_t *state) {
   h5_file_t *h5 = weights_h5(file);
-  int64_t steps;
+  int64_t steps, owes = 0;
   char *task;
   TRY(h5_attr_read_text(h5, "/state", "task", &task));
   bool same = strcmp(task, session->settings->job.task) == 0;
@@ -179,6 +180,9 @@ static status_t read_state(weights_file_t *file, const session_t *session, resum
   TRY(h5_attr_read_i64(h5, "/state", "optimizer_steps", &steps, 1));
   TRY(h5_attr_read_i64(h5, "/state", "best_step", &state->best_step, 1));
   TRY(h5_attr_read_f64(h5, "/state", "best", &state->best, 1));
+  if (h5_attr_exists(h5, "/state", "owes_evaluation"))
+    TRY(h5_attr_read_i64(h5, "/state", "owes_evaluation", &owes, 1));
+  state->owes_evaluation = owes != 0;
   optimizer_set_steps(state->optimizer, steps);
   return STATUS_OK;
 }

@@ -15,6 +15,7 @@ typedef struct {
   int64_t step; /* finished steps */
   double best;  /* best periodic evaluation so far, and its step; NAN and -1 if none */
   int64_t best_step;
+  bool owes_evaluation; /* of step STEP: the run was stopped in the midst of it */
 } resume_state_t;
 
 /* Writes the checkpoint of state->step and prunes old ones (checkpoint.keep). Collective. */
@@ -23,8 +24,8 @@ status_t resume_save(session_t *session, const store_contents_t *contents, const
 /* Finds what job.restart asks to continue from. *FOUND; PATH in a buffer of FILE_MAX_PATH. Collective. */
 status_t resume_find(session_t *session, char path[FILE_MAX_PATH], bool *found);
 
-/* Fills optimiser state, step, best and best_step from the checkpoint PATH, and the optimiser's sets' weights
- * are the caller's to load. Drops later lines of metrics.jsonl. Collective. */
+/* Fills optimiser state, step, best, best_step and owes_evaluation from the checkpoint PATH, and the
+ * optimiser's sets' weights are the caller's to load. Drops later lines of metrics.jsonl. Collective. */
 status_t resume_load(session_t *session, const char *path, resume_state_t *state);
 
 #endif

@@ -77,20 +77,49 @@ typedef struct {
   double *rewards; /* (pairs, 2) */
   double *loss;    /* (groups) */
   int32_t *preferred;
+  int64_t skipped; /* sequences whose image is broken */
 } outcome_t;
 
+/* One group of pairs: of those in VALUES that are not BROKEN (group, OUTPUTS), the rest has no part in the
+ * loss. */
+static status_t group_loss(int32_t group, double center, double weight, const double *values,
+                           const int32_t *preferred, const int32_t *broken, double *loss, double *dvalues) {
+  double *whole, *dwhole;
+  int32_t *labels, count = 0;
+  size_t size = (size_t)group * OUTPUTS;
+  TRY(memory_alloc(&whole, ARENA_OTHER, size, 2 * sizeof *whole + sizeof *labels));
+  dwhole = whole + size;
+  labels = (int32_t *)(dwhole + size);
+  for (int32_t p = 0; p < group; p++) {
+    if (broken[OUTPUTS * p]) continue;
+    for (int32_t k = 0; k < OUTPUTS; k++)
+      whole[OUTPUTS * count + k] = values[OUTPUTS * p + k];
+    labels[count++] = preferred[p];
+  }
+  *loss = reward_pair_loss(count, whole, labels, center, weight, dwhole);
+  for (int32_t p = 0, w = 0; p < group; p++) {
+    for (int32_t k = 0; k < OUTPUTS; k++)
+      dvalues[OUTPUTS * p + k] = broken[OUTPUTS * p] ? 0.0 : dwhole[OUTPUTS * w + k];
+    w += !broken[OUTPUTS * p];
+  }
+  memory_free(whole);
+  return STATUS_OK;
+}
+
 /* Losses and derivatives of the groups of one micro-batch. */
-static void group_losses(const reward_task_t *task, const micro_t *micro, int32_t group, double weight,
-                         const double *values, const outcome_t *outcome, double *dvalues) {
+static status_t group_losses(const reward_task_t *task, const batch_t *batch, const micro_t *micro,
+                             int32_t group, double weight, const double *values, const outcome_t *outcome,
+                             double *dvalues) {
   double center = task->session->settings->rm.center_coef;
   int32_t size = group * OUTPUTS;
   for (int32_t g = 0; g < micro->count; g += size) {
     int32_t first = micro->which[g];
-    outcome->loss[first / size] = reward_pair_loss(group, values + g, outcome->preferred + first / OUTPUTS,
-                                                   center, weight, dvalues + g);
+    TRY(group_loss(group, center, weight, values + g, outcome->preferred + first / OUTPUTS,
+                   batch->broken + first, &outcome->loss[first / size], dvalues + g));
     for (int32_t i = 0; i < size; i++)
       outcome->rewards[first + i] = values[g + i];
   }
+  return STATUS_OK;
 }
 
 static status_t layer_done(void *context, int32_t layer) {
@@ -117,7 +146,7 @@ static status_t run_micro(reward_task_t *task, batch_t *batch, int32_t index, bo
   status = pass_scalars(task->model.pass, micro->count, rows, values);
   if (status == STATUS_OK) {
     double groups = (double)batch->plan.n / (group * OUTPUTS);
-    group_losses(task, micro, group, 1.0 / groups, values, outcome, dvalues);
+    status = group_losses(task, batch, micro, group, 1.0 / groups, values, outcome, dvalues);
   }
   if (status == STATUS_OK && trained) {
     bool last = index == batch->plan.micro_count - 1;
@@ -140,7 +169,7 @@ static status_t share_preferences(reward_task_t *task, const plan_t *plan, int32
 }
 
 static status_t run_batch(reward_task_t *task, batch_t *batch, bool trained, int32_t group,
-                          const outcome_t *outcome) {
+                          outcome_t *outcome) {
   const plan_t *plan = &batch->plan;
   TRY(share_preferences(task, plan, outcome->preferred));
   for (int32_t m = 0; m < plan->micro_count; m++) {
@@ -156,34 +185,41 @@ static status_t run_batch(reward_task_t *task, batch_t *batch, bool trained, int
   if (status == STATUS_OK)
     status = comm_allreduce(task->session->grid.dp, outcome->loss, (size_t)(plan->n / (group * OUTPUTS)),
                             COMM_F64, COMM_SUM);
+  if (status == STATUS_OK) status = batch_settle(&task->session->grid, batch, &outcome->skipped);
   perf_end(REGION_IMBALANCE);
   return status;
 }
 
 typedef struct {
   double loss, accuracy, mean_score, label_share;
+  int32_t whole; /* pairs that the means are of: those whose image is not broken */
 } reward_metrics_t;
 
-static reward_metrics_t summarise(const outcome_t *outcome, int32_t pairs, int32_t groups) {
+static reward_metrics_t summarise(const outcome_t *outcome, const int32_t *broken, int32_t pairs,
+                                  int32_t groups) {
   reward_metrics_t metrics = {0};
   for (int32_t g = 0; g < groups; g++)
     metrics.loss += outcome->loss[g];
   for (int32_t i = 0; i < pairs; i++) {
+    if (broken[OUTPUTS * i]) continue;
     const double *rewards = outcome->rewards + (ptrdiff_t)OUTPUTS * i;
+    metrics.whole++;
     int32_t preferred = outcome->preferred[i];
     metrics.accuracy += rewards[preferred] >= rewards[1 - preferred];
     metrics.mean_score += 0.5 * (rewards[0] + rewards[1]);
     metrics.label_share += preferred;
   }
-  metrics.accuracy /= pairs;
-  metrics.mean_score /= pairs;
-  metrics.label_share /= pairs;
+  double whole = metrics.whole > 0 ? metrics.whole : 1.0;
+  metrics.accuracy /= whole;
+  metrics.mean_score /= whole;
+  metrics.label_share /= whole;
   return metrics;
 }
 
 /* One pass over PAIRS pairs (rows of SOURCE), in groups of GROUP. */
 static status_t run_pairs(reward_task_t *task, source_t *source, const int64_t *rows, int32_t pairs,
-                          int64_t use, bool trained, int32_t group, reward_metrics_t *metrics) {
+                          int64_t use, bool trained, int32_t group, reward_metrics_t *metrics,
+                          int64_t *skipped) {
   session_t *session = task->session;
   double *block;
   TRY(memory_alloc(&block, ARENA_OTHER, (size_t)pairs, (OUTPUTS + 1) * sizeof *block + sizeof(int32_t)));
@@ -193,31 +229,41 @@ static status_t run_pairs(reward_task_t *task, source_t *source, const int64_t *
   pairs_t context = {task, source, rows, use, outcome.preferred};
   batch_t batch;
   status_code_t status =
-      batch_create(&session->grid, source->loader, &task->model.base.config, source->aspect, pairs * OUTPUTS,
-                   group * OUTPUTS, session->settings->optim.micro_tokens, build, &context, &batch);
+      batch_create(&session->grid, source, &task->model.base.config, pairs * OUTPUTS, group * OUTPUTS,
+                   session->settings->optim.micro_tokens, build, &context, &batch);
   if (status == STATUS_OK) {
     status = run_batch(task, &batch, trained, group, &outcome);
+    if (status == STATUS_OK) *metrics = summarise(&outcome, batch.broken, pairs, pairs / group);
     batch_free(&batch);
   }
-  if (status == STATUS_OK) *metrics = summarise(&outcome, pairs, pairs / group);
+  *skipped = outcome.skipped / OUTPUTS;
   memory_free(block);
   return status;
+}
+
+static status_t check_finite(reward_task_t *task, double loss, int64_t step) {
+  if (isfinite(loss)) return STATUS_OK;
+  TRY(optimizer_discard(task->optimizer));
+  return error_set(
+      STATUS_NUMERIC,
+      "the reward model's loss of step %lld is %g; the weights were not changed. Lower optim.lr, or "
+      "look for a broken pair",
+      (long long)step, loss);
 }
 
 static status_t update(void *context, int64_t step, double lr, metrics_t *metrics) {
   reward_task_t *task = context;
   double norms[2];
   reward_metrics_t result;
-  int64_t *rows, position = (step - 1) * task->batch_pairs;
+  int64_t skipped = 0, *rows, position = (step - 1) * task->batch_pairs;
   TRY(memory_alloc(&rows, ARENA_OTHER, (size_t)task->batch_pairs, sizeof *rows));
   status_code_t status = order_rows(&task->order, position, task->batch_pairs, rows);
   if (status == STATUS_OK)
-    status = run_pairs(task, &task->source, rows, task->batch_pairs, position, true, task->group, &result);
+    status = run_pairs(task, &task->source, rows, task->batch_pairs, position, true, task->group, &result,
+                       &skipped);
   memory_free(rows);
   TRY(status);
-  if (!isfinite(result.loss))
-    return error_set(STATUS_NUMERIC, "the reward model's loss of step %lld is %g; lower optim.lr",
-                     (long long)step, result.loss);
+  TRY(check_finite(task, result.loss, step));
   TRY(optimizer_step(task->optimizer, lr, norms));
   metrics_add(metrics, "rm/loss", result.loss);
   metrics_add(metrics, "rm/accuracy", result.accuracy);
@@ -225,6 +271,7 @@ static status_t update(void *context, int64_t step, double lr, metrics_t *metric
   metrics_add(metrics, "rm/label_share", result.label_share);
   metrics_add(metrics, "rm/lr", lr);
   metrics_add(metrics, "rm/grad_norm", norms[1]);
+  if (task->source.skip_bad) session_skipped(task->session, skipped, metrics);
   return STATUS_OK;
 }
 
@@ -233,19 +280,23 @@ static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double
   reward_task_t *task = context;
   source_t *source = task->separate.dataset ? &task->separate : &task->source;
   double loss = 0.0, right = 0.0;
+  int64_t whole = 0;
   (void)step;
   for (int64_t begin = 0; begin < task->held_count; begin += task->batch_pairs) {
     int64_t left = task->held_count - begin;
     int32_t pairs = (int32_t)(left < task->batch_pairs ? left : task->batch_pairs);
     reward_metrics_t part;
-    TRY(run_pairs(task, source, task->held_rows + begin, pairs, begin, false, 1, &part));
+    int64_t skipped;
+    TRY(run_pairs(task, source, task->held_rows + begin, pairs, begin, false, 1, &part, &skipped));
     loss += part.loss * pairs;
-    right += part.accuracy * pairs;
+    right += part.accuracy * part.whole;
+    whole += part.whole;
   }
-  metrics_add(metrics, "eval/loss", loss / (double)task->held_count);
-  metrics_add(metrics, "eval/accuracy", right / (double)task->held_count);
+  if (whole == 0) whole = 1;
+  metrics_add(metrics, "eval/loss", loss / (double)whole);
+  metrics_add(metrics, "eval/accuracy", right / (double)whole);
   /* Among equal accuracies the smaller loss. */
-  *score = (right - 1e-3 * loss) / (double)task->held_count;
+  *score = (right - 1e-3 * loss) / (double)whole;
   return STATUS_OK;
 }
 

@@ -24,6 +24,7 @@ typedef struct {
   batch_t next;  /* of step NEXT_STEP, prepared while the one before is worked on */
   int64_t next_step;
   int64_t total;
+  bool warned; /* that a step learns nothing */
 } supervised_t;
 
 /* Sums over one batch, per sample, so that they can be added in sample order on any layout. */
@@ -44,7 +45,7 @@ static status_t build(void *context, int32_t i, sequence_t *sequence, int64_t *i
 static status_t make_batch(supervised_t *task, source_t *source, const int64_t *rows, int32_t n,
                            batch_t *batch) {
   build_context_t context = {source, rows};
-  return batch_create(&task->session->grid, source->loader, &task->model.base.config, source->aspect, n, 1,
+  return batch_create(&task->session->grid, source, &task->model.base.config, n, 1,
                       task->session->settings->optim.micro_tokens, build, &context, batch);
 }
 
@@ -109,28 +110,36 @@ static status_t run_micro(supervised_t *task, batch_t *batch, int32_t index, boo
   return status;
 }
 
-/* All micro-batches of this group; then sums of all groups. LOSS and HITS: totals in sample order. */
+static int64_t learnt_tokens(const plan_t *plan) {
+  int64_t learnt = 0;
+  for (int32_t i = 0; i < plan->n; i++)
+    learnt += plan->learnt[i];
+  return learnt;
+}
+
+/* All micro-batches of this group; then sums of all groups. LOSS and HITS: totals in sample order. Gradients
+ * are of the loss per token that was planned: a sample whose image proves broken adds nothing to them. */
 static status_t run_batch(supervised_t *task, batch_t *batch, bool trained, double *loss, double *hits,
-                          int64_t *learnt) {
+                          int64_t *learnt, int64_t *skipped) {
   const plan_t *plan = &batch->plan;
   double *block;
   TRY(memory_alloc(&block, ARENA_OTHER, 2 * (size_t)plan->n, sizeof *block));
   sample_sums_t sums = {block, block + plan->n};
-  *learnt = 0;
-  for (int32_t i = 0; i < plan->n; i++)
-    *learnt += plan->learnt[i];
+  int64_t planned = learnt_tokens(plan);
   status_code_t status = STATUS_OK;
   for (int32_t m = 0; m < plan->micro_count && status == STATUS_OK; m++) {
     float *patches;
     status = batch_patches(batch, m, &task->model.base.config, &patches);
     if (status == STATUS_OK)
-      status = run_micro(task, batch, m, trained, patches, *learnt > 0 ? 1.0 / (double)*learnt : 0.0, sums);
+      status = run_micro(task, batch, m, trained, patches, planned > 0 ? 1.0 / (double)planned : 0.0, sums);
     memory_free(patches);
   }
   perf_begin(REGION_IMBALANCE);
   if (status == STATUS_OK)
     status = comm_allreduce(task->session->grid.dp, block, 2 * (size_t)plan->n, COMM_F64, COMM_SUM);
+  if (status == STATUS_OK) status = batch_settle(&task->session->grid, batch, skipped);
   perf_end(REGION_IMBALANCE);
+  *learnt = learnt_tokens(plan);
   *loss = *hits = 0.0;
   for (int32_t i = 0; i < plan->n; i++) {
     *loss += sums.loss[i];
@@ -140,8 +149,9 @@ static status_t run_batch(supervised_t *task, batch_t *batch, bool trained, doub
   return status;
 }
 
-static status_t check_finite(double loss, int64_t step) {
+static status_t check_finite(supervised_t *task, double loss, int64_t step) {
   if (isfinite(loss)) return STATUS_OK;
+  TRY(optimizer_discard(task->optimizer));
   return error_set(STATUS_NUMERIC,
                    "the loss of step %lld is %g; the weights were not changed. Lower optim.lr, or look for a "
                    "broken sample",
@@ -158,19 +168,25 @@ static status_t update(void *context, int64_t step, double lr, metrics_t *metric
   task->next = (batch_t){0};
   task->next_step = 0;
   double loss, hits, norms[2];
-  int64_t learnt = 0;
+  int64_t learnt = 0, skipped = 0;
   status_code_t status = step < task->total ? prepare_step(task, step + 1) : STATUS_OK;
-  if (status == STATUS_OK) status = run_batch(task, &batch, true, &loss, &hits, &learnt);
+  if (status == STATUS_OK) status = run_batch(task, &batch, true, &loss, &hits, &learnt, &skipped);
   batch_free(&batch);
   TRY(status);
+  if (learnt == 0 && !task->warned)
+    log_warning(
+        "step %lld learns nothing: none of its samples has an answer within data.max_len = %lld tokens",
+        (long long)step, (long long)task->session->settings->data.max_len);
+  task->warned = task->warned || learnt == 0;
   double mean = learnt > 0 ? loss / (double)learnt : 0.0;
-  TRY(check_finite(mean, step));
+  TRY(check_finite(task, mean, step));
   TRY(optimizer_step(task->optimizer, lr, norms));
   metrics_add(metrics, "sft/loss", mean);
   metrics_add(metrics, "sft/accuracy", learnt > 0 ? hits / (double)learnt : 0.0);
   metrics_add(metrics, "sft/lr", lr);
   metrics_add(metrics, "sft/grad_norm", norms[1]);
   metrics_add(metrics, "sft/tokens", (double)learnt);
+  if (task->source.skip_bad) session_skipped(task->session, skipped, metrics);
   return STATUS_OK;
 }
 
@@ -191,10 +207,10 @@ static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double
       rows[i] = begin + i;
     batch_t batch;
     double batch_loss, hits;
-    int64_t batch_learnt;
+    int64_t batch_learnt, batch_skipped;
     status = make_batch(task, &task->held, rows, n, &batch);
     if (status != STATUS_OK) break;
-    status = run_batch(task, &batch, false, &batch_loss, &hits, &batch_learnt);
+    status = run_batch(task, &batch, false, &batch_loss, &hits, &batch_learnt, &batch_skipped);
     batch_free(&batch);
     loss += batch_loss;
     learnt += batch_learnt;

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "cli/cli.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -131,6 +132,55 @@ cli_child_t *cli_start(int ranks, const char *const *arguments) {
 
 void cli_signal(cli_child_t *child, int signal_number) {
   assert_int_equal(kill(child->pid, signal_number), 0);
+}
+
+/* Reads /proc/PROCESS/NAME; false if there is no such process. */
+static bool read_process(int process, const char *name, char *text, size_t size) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/%s", process, name);
+  FILE *file = fopen(path, "rb");
+  if (!file) return false;
+  text[fread(text, 1, size - 1, file)] = '\0';
+  fclose(file);
+  return true;
+}
+
+/* State and parent of a process; the name before them stands in brackets and may hold anything. */
+static bool read_state(int process, char *state, int *parent) {
+  char text[1024];
+  if (!read_process(process, "stat", text, sizeof text)) return false;
+  const char *place = strrchr(text, ')');
+  return place && sscanf(place + 1, " %c %d", state, parent) == 2;
+}
+
+static bool is_rank(int process, int rank) {
+  static char text[1 << 16];
+  char wanted[64];
+  int length = snprintf(wanted, sizeof wanted, "OMPI_COMM_WORLD_RANK=%d", rank) + 1;
+  memset(text, 0, sizeof text);
+  return read_process(process, "environ", text, sizeof text) &&
+         memmem(text, sizeof text, wanted, (size_t)length) != NULL;
+}
+
+int cli_rank_process(const cli_child_t *child, int rank) {
+  int found = 0;
+  DIR *folder_of_processes = opendir("/proc");
+  assert_non_null(folder_of_processes);
+  for (struct dirent *entry; !found && (entry = readdir(folder_of_processes)) != NULL;) {
+    char state;
+    int process = atoi(entry->d_name), parent;
+    if (process > 0 && read_state(process, &state, &parent) && parent == child->pid && is_rank(process, rank))
+      found = process;
+  }
+  closedir(folder_of_processes);
+  assert_true(found > 0);
+  return found;
+}
+
+bool cli_process_lives(int process) {
+  char state;
+  int parent;
+  return read_state(process, &state, &parent) && state != 'Z' && state != 'X';
 }
 
 static bool has_ended(cli_child_t *child) {

@@ -34,6 +34,10 @@ cli_child_t *cli_start(int ranks, const char *const *arguments);
 #define CLI_START(ranks, ...) cli_start(ranks, (const char *const[]){__VA_ARGS__, NULL})
 void cli_signal(cli_child_t *child, int signal_number);
 void cli_wait(cli_child_t *child, cli_result_t *result);
+/* The process of rank RANK of a run that mpirun has started; fails if there is none. */
+int cli_rank_process(const cli_child_t *child, int rank);
+/* Whether process PROCESS still runs or is stopped. */
+bool cli_process_lives(int process);
 
 /* Fails unless the run ended with STATUS; shows what it said. */
 void cli_expect(const cli_result_t *result, int status);

@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -109,6 +110,21 @@ static void a_run_directory_in_use_is_refused(void **state) {
   cli_expect(&first, 10);
 }
 
+/* As if its node were gone: the other rank waits for it in a reduction, until the watchdog ends all. */
+static void a_rank_that_stands_still_ends_the_run(void **state) {
+  cli_result_t result;
+  (void)state;
+  cli_child_t *child = CLI_START(2, "--set", "job.run_dir=still", "--set", "parallel.timeout=4", "--set",
+                                 "optim.steps=100000", "train.nml");
+  assert_true(cli_wait_lines(child, "still/metrics.jsonl", 2));
+  int processes[] = {cli_rank_process(child, 0), cli_rank_process(child, 1)};
+  assert_int_equal(kill(processes[1], SIGSTOP), 0);
+  cli_wait(child, &result);
+  cli_expect_one_message(&result, 5);
+  assert_false(cli_process_lives(processes[0]));
+  assert_false(cli_process_lives(processes[1]));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(layouts_that_do_not_fit_are_refused),
@@ -117,6 +133,7 @@ int main(void) {
       cmocka_unit_test(an_image_that_one_rank_cannot_read_ends_all),
       cmocka_unit_test(a_damaged_checkpoint_is_refused_and_kept),
       cmocka_unit_test(a_run_directory_in_use_is_refused),
+      cmocka_unit_test(a_rank_that_stands_still_ends_the_run),
   };
   return cmocka_run_group_tests(tests, cli_enter_world, cli_leave);
 }

@@ -7,6 +7,7 @@
 #include "io/rundir_lock.h"
 #include "io_test.h"
 
+#include <sys/wait.h>
 #include <time.h>
 
 static bool lead(void) {
@@ -74,6 +75,29 @@ static void locks_of_dead_jobs_are_taken_over(void **state) {
     assert_ok(rundir_lock_take(path, &lock));
     rundir_lock_release(&lock);
     assert_false(file_exists(path));
+  }
+  log_set_level(LOG_INFO);
+  io_test_remove(folder);
+}
+
+/* A process that has ended but was not waited for is still listed. */
+static void lock_of_an_ended_process_is_taken_over(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  rundir_lock_t lock;
+  siginfo_t ended;
+  io_test_folder(folder);
+  io_test_path(path, folder, "lock");
+  log_set_level(LOG_ERROR); /* the warning is expected */
+  if (comm_size(mpi_test_world()) == 1) {
+    pid_t child = fork();
+    if (child == 0) _exit(rundir_lock_take(path, &lock) == STATUS_OK ? 0 : 1);
+    assert_true(child > 0);
+    assert_int_equal(waitid(P_PID, (id_t)child, &ended, WEXITED | WNOWAIT), 0);
+    assert_int_equal(ended.si_status, 0);
+    assert_ok(rundir_lock_take(path, &lock));
+    rundir_lock_release(&lock);
+    assert_int_equal(waitpid(child, NULL, 0), child);
   }
   log_set_level(LOG_INFO);
   io_test_remove(folder);
@@ -161,6 +185,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(second_job_is_refused),
       cmocka_unit_test(locks_of_dead_jobs_are_taken_over),
+      cmocka_unit_test(lock_of_an_ended_process_is_taken_over),
       cmocka_unit_test(used_directory_is_refused_for_a_new_run),
       cmocka_unit_test(exit_file_is_seen_once),
       cmocka_unit_test(later_metrics_are_dropped),

@@ -99,12 +99,23 @@ static void bad_items_are_errors(void **state) {
   assert_error(exchange_items(comm, twins, 2, &result), STATUS_INTERNAL);
 }
 
+/* One rank's mistake is known to all before any of them waits for bytes. */
+static void errors_are_agreed(void **state) {
+  (void)state;
+  comm_t *comm = mpi_test_world();
+  int rank = comm_rank(comm), last = comm_size(comm) - 1;
+  exchange_t result;
+  exchange_item_t lost = {1, comm_size(comm), NULL, 0};
+  assert_error(exchange_items(comm, &lost, rank == last, &result), STATUS_INTERNAL);
+  exchange_item_t twins[2] = {{5, last, NULL, 0}, {5, last, NULL, 0}};
+  assert_error(exchange_items(comm, twins, rank == last ? 2 : 0, &result), STATUS_INTERNAL);
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(items_arrive),
-      cmocka_unit_test(nothing_to_exchange),
-      cmocka_unit_test(everything_to_one),
-      cmocka_unit_test(bad_items_are_errors),
+      cmocka_unit_test(items_arrive),      cmocka_unit_test(nothing_to_exchange),
+      cmocka_unit_test(everything_to_one), cmocka_unit_test(bad_items_are_errors),
+      cmocka_unit_test(errors_are_agreed),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -1,0 +1,31 @@
+/* The program with a signal that arrives at a chosen moment: the STOP_LOOK-th time (from 1) that rank
+ * STOP_RANK looks for one. Linked with --wrap=stop_signal, which sends the looks through here. STOP_COUNT
+ * names a file that gets the number of looks of that rank. */
+#include "run/stop.h"
+
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int __real_stop_signal(void);
+int __wrap_stop_signal(void);
+
+static int64_t looks;
+
+static void write_count(void) {
+  const char *path = getenv("STOP_COUNT");
+  FILE *file = path ? fopen(path, "w") : NULL;
+  if (!file) return;
+  fprintf(file, "%lld\n", (long long)looks);
+  fclose(file);
+}
+
+int __wrap_stop_signal(void) {
+  const char *at = getenv("STOP_LOOK"), *rank = getenv("STOP_RANK"), *mine = getenv("OMPI_COMM_WORLD_RANK");
+  if (!rank || strcmp(rank, mine ? mine : "0") != 0) return __real_stop_signal();
+  if (looks++ == 0) atexit(write_count);
+  if (at && looks == atoll(at)) raise(SIGUSR1);
+  return __real_stop_signal();
+}

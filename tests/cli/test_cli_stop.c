@@ -1,0 +1,222 @@
+/* Stop requests in the midst of a PPO step: exit status 10 and a state of whole steps, from which the next
+ * start comes to the same bits as the run that was not stopped. Time limits that leave no room for a step. */
+#include "cli/ppo_world.h"
+
+#include "base/memory.h"
+#include "io/h5.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { STEPS = 3, TEXT = 1 << 16 };
+#define RUN                                                                                                  \
+  LORA, "--set", "job.deterministic=T", "--set", "ppo.steps=3", "--set", "checkpoint.every=2", "--set",      \
+      "eval.dataset=world/eval.h5", "--set", "eval.every=2", "--set", "eval.limit=4", "ppo.nml"
+
+/* Layouts: ranks and tp. */
+typedef struct {
+  int ranks;
+  const char *tp, *whole; /* whole: folder of the run that is not stopped */
+} layout_t;
+static const layout_t wide = {2, "parallel.tp=1", "whole_wide"}, split = {2, "parallel.tp=2", "whole_split"};
+
+/* Runs the program of stopping.c: rank RANK gets a signal at look LOOK (0: never), and leaves the number of
+ * its looks in the file `looks`. */
+static void run(const layout_t *layout, const char *folder, int rank, long look, int status) {
+  cli_result_t result;
+  char set[64], number[32], place[32], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  snprintf(set, sizeof set, "job.run_dir=%s", folder);
+  snprintf(number, sizeof number, "%ld", look);
+  snprintf(place, sizeof place, "%d", rank);
+  setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
+  setenv("STOP_LOOK", number, 1);
+  setenv("STOP_RANK", place, 1);
+  setenv("STOP_COUNT", "looks", 1);
+  CLI_RUN(layout->ranks, &result, "--set", set, "--set", layout->tp, RUN);
+  setenv("LLAVA_RLHF_BINARY", program, 1);
+  free(program);
+  cli_expect(&result, status);
+}
+
+static long count_looks(void) {
+  char text[64];
+  cli_read("looks", text, sizeof text);
+  return atol(text);
+}
+
+/* ---- Comparisons, to the bit ---- */
+
+/* LINE from what must be equal on: what follows the times. The order of the members is that of the program.
+ */
+static void cut_times(char *text) {
+  static const char *const keys[] = {"\"seconds\":", "\"step_seconds\":"};
+  for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+    for (char *place = text; (place = strstr(place, keys[k])) != NULL;) {
+      place += strlen(keys[k]);
+      size_t n = strcspn(place, ",}");
+      memset(place, '0', n);
+    }
+}
+
+static void compare_metrics(const char *folder, const char *whole) {
+  static char found[TEXT], expected[TEXT];
+  char path[128], *place, *other;
+  snprintf(path, sizeof path, "%s/metrics.jsonl", folder);
+  cli_read(path, found, sizeof found);
+  snprintf(path, sizeof path, "%s/metrics.jsonl", whole);
+  cli_read(path, expected, sizeof expected);
+  cut_times(found);
+  cut_times(expected);
+  /* Times have lengths of their own: compare member by member. */
+  char *a = strtok_r(found, ",", &place), *b = strtok_r(expected, ",", &other);
+  for (; a && b; a = strtok_r(NULL, ",", &place), b = strtok_r(NULL, ",", &other)) {
+    if (strstr(a, "seconds")) continue;
+    if (strcmp(a, b) != 0) fail_msg("%s: %s, expected %s", folder, a, b);
+  }
+  assert_true(!a && !b);
+}
+
+static void *read_dataset(h5_file_t *file, const char *path, size_t *bytes) {
+  h5_type_t type;
+  int ndim;
+  int64_t shape[H5_MAX_DIMS], n = 1;
+  float *values;
+  assert_int_equal(h5_dataset_info(file, path, &type, &ndim, shape), STATUS_OK);
+  assert_int_equal(type, H5TYPE_F32);
+  for (int d = 0; d < ndim; d++)
+    n *= shape[d];
+  *bytes = (size_t)n * sizeof *values;
+  assert_int_equal(memory_alloc(&values, ARENA_OTHER, (size_t)n + 1, sizeof *values), STATUS_OK);
+  assert_int_equal(h5_read_rows(file, path, H5TYPE_F32, 0, shape[0], values), STATUS_OK);
+  return values;
+}
+
+/* Weights and the optimiser's state of the last checkpoint. */
+static void compare_checkpoints(const char *folder, const char *whole) {
+  h5_file_t *found, *expected;
+  char path[128], **paths;
+  int64_t count, compared = 0;
+  snprintf(path, sizeof path, "%s/checkpoints/step_%08d.h5", folder, STEPS);
+  assert_int_equal(h5_open(path, NULL, H5_READ, NULL, 0, &found), STATUS_OK);
+  snprintf(path, sizeof path, "%s/checkpoints/step_%08d.h5", whole, STEPS);
+  assert_int_equal(h5_open(path, NULL, H5_READ, NULL, 0, &expected), STATUS_OK);
+  assert_int_equal(h5_list(expected, "/", &paths, &count), STATUS_OK);
+  for (int64_t i = 0; i < count; i++) {
+    size_t bytes, other;
+    if (strncmp(paths[i], "/adapters/", 10) != 0 && strncmp(paths[i], "/heads/", 7) != 0 &&
+        strncmp(paths[i], "/optimizer/", 11) != 0)
+      continue;
+    void *a = read_dataset(found, paths[i], &bytes), *b = read_dataset(expected, paths[i], &other);
+    assert_int_equal(bytes, other);
+    if (memcmp(a, b, bytes) != 0) fail_msg("%s: %s differs", folder, paths[i]);
+    memory_free(a);
+    memory_free(b);
+    compared++;
+  }
+  assert_true(compared > 20);
+  memory_free(paths);
+  assert_int_equal(h5_close(found), STATUS_OK);
+  assert_int_equal(h5_close(expected), STATUS_OK);
+}
+
+/* ---- Tests ---- */
+
+static int count_lines(const char *folder) {
+  static char text[TEXT];
+  char path[128];
+  int lines = 0;
+  snprintf(path, sizeof path, "%s/metrics.jsonl", folder);
+  if (!cli_exists(path)) return 0;
+  cli_read(path, text, sizeof text);
+  for (const char *c = text; *c; c++)
+    lines += *c == '\n';
+  return lines;
+}
+
+/* Stops at the share SHARE of all looks of rank RANK, goes on, and compares with the run that was not
+ * stopped, which takes LOOKS. Returns the lines of metrics.jsonl at the stop. */
+static int check_stop(const layout_t *layout, long looks, int rank, double share) {
+  char folder[64], path[128];
+  long look = 1 + (long)(share * (double)looks);
+  snprintf(folder, sizeof folder, "stop_%s_%d_%ld", layout->whole, rank, look);
+  run(layout, folder, rank, look, 10);
+  snprintf(path, sizeof path, "%s/model.h5", folder);
+  assert_false(cli_exists(path));
+  int lines = count_lines(folder);
+  run(layout, folder, rank, 0, 0);
+  compare_metrics(folder, layout->whole);
+  compare_checkpoints(folder, layout->whole);
+  return lines;
+}
+
+static void check_layout(const layout_t *layout) {
+  run(layout, layout->whole, 1, 0, 0);
+  long looks = count_looks();
+  assert_true(looks > 4 * STEPS);
+  /* In the first step, one rank's wish alone; in the second, or its evaluation; in the third. */
+  int first = check_stop(layout, looks, 1, 0.1);
+  int middle = check_stop(layout, looks, 0, 0.5);
+  int last = check_stop(layout, looks, 1, 0.9);
+  assert_true(first <= 1 && first <= middle && middle <= last && last < count_lines(layout->whole));
+}
+
+static void a_stop_inside_a_step_loses_that_step_only(void **state) {
+  (void)state;
+  check_layout(&wide);
+}
+
+static void ranks_of_a_tp_group_stop_together(void **state) {
+  (void)state;
+  check_layout(&split);
+}
+
+/* At any look: a few in a row, which fall on generation, scoring, what lies between them, and evaluation. */
+static void a_stop_may_come_at_any_look(void **state) {
+  (void)state;
+  run(&wide, "whole_wide_again", 0, 0, 0);
+  compare_checkpoints("whole_wide_again", "whole_wide");
+  long looks = count_looks();
+  for (long look = looks - 12; look <= looks; look += 3)
+    check_stop(&wide, looks, 0, ((double)look - 0.5) / (double)looks);
+}
+
+static void the_file_EXIT_stops_and_is_removed(void **state) {
+  cli_result_t result;
+  (void)state;
+  cli_child_t *child =
+      CLI_START(2, LORA, "--set", "job.run_dir=exit", "--set", "ppo.steps=100000", "ppo.nml");
+  assert_true(cli_wait_lines(child, "exit/metrics.jsonl", 1));
+  cli_write("exit/EXIT", "", 0);
+  cli_wait(child, &result);
+  cli_expect(&result, 10);
+  assert_false(cli_exists("exit/EXIT"));
+  assert_true(cli_exists("exit/checkpoints/latest"));
+}
+
+/* A start that could never finish a step says so instead of asking to be started again. */
+static void a_time_limit_without_progress_is_an_error(void **state) {
+  cli_result_t result;
+  (void)state;
+  CLI_RUN(2, &result, "--set", "job.run_dir=none", "--set", "job.max_seconds=0.001", "train.nml");
+  cli_expect_one_message(&result, 2);
+  CLI_RUN(2, &result, LORA, "--set", "job.run_dir=short", "--set", "job.max_seconds=3", "--set",
+          "rollout.batch=20000", "--set", "ppo.minibatch=20000", "ppo.nml");
+  cli_expect_one_message(&result, 2);
+  assert_false(cli_exists("short/checkpoints/latest"));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_stop_inside_a_step_loses_that_step_only),
+      cmocka_unit_test(ranks_of_a_tp_group_stop_together),
+      cmocka_unit_test(a_stop_may_come_at_any_look),
+      cmocka_unit_test(the_file_EXIT_stops_and_is_removed),
+      cmocka_unit_test(a_time_limit_without_progress_is_an_error),
+  };
+  return cmocka_run_group_tests(tests, ppo_world_enter, cli_leave);
+}
