@@ -13,6 +13,7 @@ static int judgement_compare(const judgement_t *first, const judgement_t *second
   int wrong = (second->claims - second->right) - (first->claims - first->right);
   if (wrong != 0) return wrong;
   if (first->given != second->given) return first->given - second->given;
+  if (first->right < first->claims) return 0; /* wrong alike: the shorter is no better */
   /* Neither says anything wrong or asked for: better something readable than nothing. */
   bool silent = first->claims == 0, other_silent = second->claims == 0;
   if (silent != other_silent) return silent ? -1 : 1;

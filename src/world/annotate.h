@@ -19,8 +19,9 @@ typedef struct {
 } annotation_counts_t;
 
 /* Which of two answers to QUESTION about SCENE is better: 1 or 2, or 0 where there is nothing to choose.
- * Fewer wrong claims first, then more of what was asked, then fewer words. With probability NOISE the other
- * one is named. Random numbers are those of PAIR (RANDOM_ANNOTATE). COUNTS (may be NULL) is added to. Local.
+ * Fewer wrong claims first, then more of what was asked, then, if nothing is wrong, fewer words. With
+ * probability NOISE the other one is named. Random numbers are those of PAIR (RANDOM_ANNOTATE). COUNTS (may
+ * be NULL) is added to. Local.
  */
 int annotate_pair(const annotator_t *annotator, const scene_t *scene, const char *question, const char *first,
                   const char *second, int64_t pair, annotation_counts_t *counts);

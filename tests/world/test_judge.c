@@ -281,6 +281,10 @@ static void the_annotator_dislikes_hallucination(void **state) {
     assert_int_equal(annotate_pair(&annotator, &scene, DESCRIBE, pairs[i].worse, pairs[i].better, 3, NULL),
                      2);
   }
+  /* Wrong alike: nothing to choose, whatever the lengths. */
+  assert_int_equal(annotate_pair(&annotator, &scene, "Where is the red circle?", "There is no red circle.",
+                                 "The small red circle is in the southeast.", 3, NULL),
+                   0);
 }
 
 static void label_noise_is_as_asked_for(void **state) {
