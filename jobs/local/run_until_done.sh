@@ -7,7 +7,7 @@ usage() {
 usage: jobs/local/run_until_done.sh COMMAND...
   for example: jobs/local/run_until_done.sh mpirun -np 2 llava_rlhf --set job.max_seconds=600 inputs/ppo.nml
   Runs COMMAND, and again after each exit status 10 (stopped cleanly: time was up, a signal, or a file EXIT).
-  A job that is never given time for one step never gets on: look at the step that its log ends with.
+  A job whose job.max_seconds is too short for one step ends with status 2 and says what to raise it to.
 exit status: that of the last run. To stop for good, end this script first.
 END
 }

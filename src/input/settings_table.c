@@ -83,7 +83,8 @@ static const setting_t rows[] = {
             "that is in use; "
             "otherwise the path of a checkpoint to continue from."},
     {FIELD(job, max_seconds), .standard = "0", .used = ALL, AT_LEAST(0), .unit = "s",
-     .doc = "Time after which the run writes a checkpoint and stops with exit status 10; 0 for no limit."},
+     .doc = "Time after which the run writes a checkpoint and stops with exit status 10; 0 for no limit. "
+            "Less than one step needs is an error."},
     {FIELD(job, deterministic), .standard = ".false.", .used = ALL,
      .doc = "Makes a run on one layout repeatable to the bit, at some cost in speed."},
 

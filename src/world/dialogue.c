@@ -3,7 +3,7 @@
 #include <string.h>
 
 enum { GENERAL = 1, FIRST_OPTION = 2, TRUTH_NO = 6, TRUTH_YES = 7 };
-#define OMIT_SHARE 0.25 /* of the descriptions, where they may be wrong at all */
+#define OMIT_SHARE 0.2 /* of the descriptions, where they may be wrong at all */
 
 /* The types that ask for a detail that is there. */
 static const question_type_t details[] = {TYPE_ATTRIBUTE, TYPE_COMPARISON,  TYPE_COUNTING,

@@ -24,7 +24,7 @@ void dialogue_draw_caption(const scene_t *scene, random_stream_t *stream, dialog
 /* Machine-written conversation of TURNS turns (LLaVA-Instruct's part): the first asks for a description
  * (60%), for something absent (10%) or for a detail, the others for details or yes/no. With probability BIAS,
  * if the scene tempts, the description, or the answer about something absent, speaks of an object that is not
- * there but often occurs with one that is; and where BIAS is not 0, 15% of the descriptions of several
+ * there but often occurs with one that is; and where BIAS is not 0, 20% of the descriptions of several
  * objects forget one. Local. */
 void dialogue_draw_open(const scene_t *scene, double bias, int turns, random_stream_t *stream,
                         dialogue_t *out);
