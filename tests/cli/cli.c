@@ -60,7 +60,7 @@ int cli_leave(void **state) {
 }
 
 static const char world_input[] = "&job task = 'world' run_dir = 'world' /\n"
-                                  "&world pretrain_images = 40 sft_images = 16 pair_images = 2 "
+                                  "&world pretrain_images = 40 sft_images = 16 pair_images = 12 "
                                   "policy_init_images = 2 ppo_images = 2 eval_images = 2 "
                                   "turns = 2 vocab = 400 /\n";
 
