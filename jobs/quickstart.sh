@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to a policy aligned with preferences, on the shapes world: sets up, builds, runs all phases, compares.
+# To a policy aligned with preferences, on the shapes world: sets up, builds, runs all phases, compares.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source-path=SCRIPTDIR source=local/pipeline.sh
@@ -14,7 +14,7 @@ usage: jobs/quickstart.sh [options]
 
   --np N            ranks (2)
   --base FILE       the small model that sft starts from (inputs/base/shapes_base.h5; jobs/make_base.sh makes it)
-  --from-scratch    trains that model, too, from random weights (one more step, pretrain)
+  --from-scratch    starts from random weights and captions instead (one more step, pretrain), and sees less well
   --fresh           removes the results of all steps first
   --tiny            a rehearsal in two minutes: every step does almost nothing, in runs/tiny; the numbers mean nothing
   --set STEP:GROUP.NAME=VALUE
