@@ -20,12 +20,12 @@ question_type_t question_type_from_name(const char *name) {
   return (question_type_t)type;
 }
 
+/* `in the northwest` of a cell, with PREPOSITION; `at the top` where only the row or the column is known. */
 static void add_place(char *text, const char *preposition, int row, int column) {
-  bool cell = row != DESCRIBED_NOT && column != DESCRIBED_NOT;
-  text_add(text, "%s the %s", preposition,
-           cell                   ? place_name(row, column)
-           : row != DESCRIBED_NOT ? row_name(row)
-                                  : column_name(column));
+  if (row != DESCRIBED_NOT && column != DESCRIBED_NOT)
+    text_add(text, "%s the %s", preposition, place_name(row, column));
+  else
+    text_add(text, "at the %s", row != DESCRIBED_NOT ? row_name(row) : column_name(column));
 }
 
 static void add_described(char *text, const described_t *described, const char *article) {
@@ -140,19 +140,15 @@ static void add_found(char *text, const scene_object_t *object) {
   add_described(text, &what, "a");
 }
 
-static void add_description(char *text, const scene_t *scene) {
-  for (int i = 0; i < scene->count; i++) {
-    if (i) text_add(text, " ");
-    add_found(text, &scene->objects[i]);
-    text_add(text, ".");
-  }
-}
-
-static void add_list(char *text, const scene_t *scene) {
+/* All objects, a sentence each: the place first or, in a list, last. */
+static void add_objects(char *text, const scene_t *scene, bool list) {
   for (int i = 0; i < scene->count; i++) {
     described_t all = described_fully(&scene->objects[i]);
-    text_add(text, "%sThere is ", i ? " " : "");
-    add_described(text, &all, "a");
+    text_add(text, "%s%s", i ? " " : "", list ? "There is " : "");
+    if (list)
+      add_described(text, &all, "a");
+    else
+      add_found(text, &scene->objects[i]);
     text_add(text, ".");
   }
 }
@@ -226,10 +222,8 @@ void question_answer(const question_t *question, const scene_t *scene, char *tex
   *text = '\0';
   if (question_is_yes_no(question)) {
     text_add(text, "%s.", question_truth(question, scene) ? "Yes" : "No");
-  } else if (question->ask == ASK_DESCRIBE) {
-    add_description(text, scene);
-  } else if (question->ask == ASK_LIST) {
-    add_list(text, scene);
+  } else if (question->ask == ASK_DESCRIBE || question->ask == ASK_LIST) {
+    add_objects(text, scene, question->ask == ASK_LIST);
   } else if (!question->choice) {
     question_rationale(question, scene, text);
   } else if (question->explain) {

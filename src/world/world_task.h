@@ -28,16 +28,20 @@ world_options_t world_options_default(void);
 
 /* Writes into options->dir:
  *
- *   images/NNN/NNNNNN.jpg  one per scene, folders of a thousand; `image` in all files is the path below
- * images/ scenes.jsonl           the scene graphs: {"id", "image", "objects": [{"size", "color", "shape",
- * "row", "column"}], "background"} pretrain.json          true descriptions sft.json
- * the SFT+ mixture, with biased conversations prompts.json           held-out conversations' first turns, for
- * sampling preference pairs policy_init.json       the conversations of prompts.json, and questions with
- * options answered with reasons rl.json                first turns with caption_type facts.json captions by
- * image of prompts, policy_init, rl and eval; rationales under "aok_<image>" eval.json              questions
- * of the eight MMHal-Bench types (type = index mod 8), with the fields of MMHal-Bench pope.jsonl two
- * questions per eval image, one true, one not corpus.txt             what the tokenizer was trained on
- *   tokenizer.model        every word of the world is one piece of it, if vocab allows
+ * - images/NNN/NNNNNN.jpg: one per scene, folders of a thousand; `image` in all files is the path below
+ * images/
+ * - scenes.jsonl: the scene graphs, {"id", "image", "objects": [{"size", "color", "shape", "row", "column"}],
+ *   "background"}
+ * - pretrain.json: true descriptions
+ * - sft.json: the SFT+ mixture, with biased conversations
+ * - prompts.json: held-out conversations' first turns, for sampling preference pairs
+ * - policy_init.json: the conversations of prompts.json, and questions with options answered with reasons
+ * - rl.json: first turns with caption_type
+ * - facts.json: captions by image of prompts, policy_init, rl and eval; rationales under "aok_<image>"
+ * - eval.json: questions of the eight MMHal-Bench types (type = index mod 8), with the fields of MMHal-Bench
+ * - pope.jsonl: two questions per eval image, one true, one not
+ * - corpus.txt: what the tokenizer was trained on
+ * - tokenizer.model: every word of the world is one piece of it, if vocab allows
  *
  * Images are shared out (rank r draws the scenes r, r + size, ...), rank 0 writes the rest; the bytes are the
  * same for any number of ranks. Files but images appear whole or not at all; an older world in the folder is
