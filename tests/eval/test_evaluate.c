@@ -13,26 +13,6 @@
 #include <math.h>
 #include <string.h>
 
-static fixture_t *fixture(void) {
-  static fixture_t made;
-  return &made;
-}
-
-static void test_set_up(void **state) {
-  (void)state;
-  assert_ok(fixture_create(mpi_test_world(), fixture()));
-}
-
-static void test_tear_down(void **state) {
-  (void)state;
-  fixture_free(mpi_test_world(), fixture());
-}
-
-static void read_file(const char *name, char **text) {
-  char path[FILE_MAX_PATH];
-  assert_ok(file_read(fixture_path(fixture(), name, path), 1 << 24, text, NULL));
-}
-
 static const char input[] =
     "&job task='evaluate' run_dir='@/evaluate' /\n&model template='v1' /\n"
     "&eval models='@/model.h5', '@/reward.h5' dataset='@/world/eval.h5' judge='shapes' "
@@ -140,7 +120,7 @@ static void test_evaluation(void **state) {
     if (comm_rank(world) == 0) check_evaluation();
     for (int i = 0; i < 3; i++) {
       char *text;
-      read_file(names[i], &text);
+      fixture_read(names[i], &text);
       if (tp > 1) assert_string_equal(text, texts[i]);
       memory_free(texts[i]);
       texts[i] = text;
@@ -166,12 +146,12 @@ static void test_without_judge(void **state) {
                         "&eval dataset='@/world/eval.h5' limit=3 replies='@/replies.json' /\n"
                         "&generate max_tokens=4 /\n",
                         evaluate_run));
-  read_file("plain/evaluation.json", &text);
+  fixture_read("plain/evaluation.json", &text);
   assert_null(strstr(text, "rating"));
   assert_non_null(strstr(text, "\"questions\":3"));
   assert_non_null(strstr(text, "\"score\":4.0"));
   memory_free(text);
-  read_file("plain/answers_1.jsonl", &text);
+  fixture_read("plain/answers_1.jsonl", &text);
   assert_non_null(strstr(text, "\"answer\":"));
   memory_free(text);
   assert_ok(comm_barrier(world));
@@ -182,7 +162,7 @@ static void test_image_without_scene(void **state) {
   (void)state;
   comm_t *world = mpi_test_world();
   char path[FILE_MAX_PATH], *text, *end;
-  read_file("world/scenes.jsonl", &text);
+  fixture_read("world/scenes.jsonl", &text);
   end = strchr(text, '\n');
   end[1] = '\0';
   if (comm_rank(world) == 0)
@@ -202,9 +182,9 @@ static void test_image_without_scene(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_set_up),        cmocka_unit_test(test_evaluation),
+      cmocka_unit_test(fixture_set_up),     cmocka_unit_test(test_evaluation),
       cmocka_unit_test(test_without_judge), cmocka_unit_test(test_image_without_scene),
-      cmocka_unit_test(test_tear_down),
+      cmocka_unit_test(fixture_tear_down),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

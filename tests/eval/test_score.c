@@ -15,21 +15,6 @@
 /* Scores are kept as floats. */
 static const double tolerance = 2e-6;
 
-static fixture_t *fixture(void) {
-  static fixture_t made;
-  return &made;
-}
-
-static void test_set_up(void **state) {
-  (void)state;
-  assert_ok(fixture_create(mpi_test_world(), fixture()));
-}
-
-static void test_tear_down(void **state) {
-  (void)state;
-  fixture_free(mpi_test_world(), fixture());
-}
-
 #define REWARD_INPUT                                                                                         \
   "&job task='score' run_dir='@/score' /\n&model base='@/reward.h5' /\n"                                     \
   "&data dataset='@/world/eval.h5' max_len=200 /\n"
@@ -193,9 +178,9 @@ static void test_facts_matter(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_set_up),       cmocka_unit_test(test_scores),
+      cmocka_unit_test(fixture_set_up),    cmocka_unit_test(test_scores),
       cmocka_unit_test(test_facts_matter), cmocka_unit_test(test_base_without_head),
-      cmocka_unit_test(test_tear_down),
+      cmocka_unit_test(fixture_tear_down),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -3,6 +3,7 @@
 #ifndef TESTS_ROLLOUT_TASK_FIXTURE_H
 #define TESTS_ROLLOUT_TASK_FIXTURE_H
 
+#include "mpi_test.h"
 #include "run/session.h"
 
 typedef struct {
@@ -23,5 +24,28 @@ status_t fixture_run(const fixture_t *fixture, comm_t *world, int tp, const char
 
 /* FOLDER/NAME to PATH. */
 const char *fixture_path(const fixture_t *fixture, const char *name, char path[FILE_MAX_PATH]);
+
+/* The one that all tests of a program share, and the first and the last of its tests, which make and remove
+ * it. */
+static inline fixture_t *fixture(void) {
+  static fixture_t made;
+  return &made;
+}
+
+static inline void fixture_set_up(void **state) {
+  (void)state;
+  assert_ok(fixture_create(mpi_test_world(), fixture()));
+}
+
+static inline void fixture_tear_down(void **state) {
+  (void)state;
+  fixture_free(mpi_test_world(), fixture());
+}
+
+/* The shared one's file NAME, '\0'-ended, to be freed with memory_free. */
+static inline void fixture_read(const char *name, char **text) {
+  char path[FILE_MAX_PATH];
+  assert_ok(file_read(fixture_path(fixture(), name, path), 1 << 24, text, NULL));
+}
 
 #endif

@@ -9,26 +9,6 @@
 
 #include <string.h>
 
-static fixture_t *fixture(void) {
-  static fixture_t made;
-  return &made;
-}
-
-static void test_set_up(void **state) {
-  (void)state;
-  assert_ok(fixture_create(mpi_test_world(), fixture()));
-}
-
-static void test_tear_down(void **state) {
-  (void)state;
-  fixture_free(mpi_test_world(), fixture());
-}
-
-static void read_file(const char *name, char **text) {
-  char path[FILE_MAX_PATH];
-  assert_ok(file_read(fixture_path(fixture(), name, path), 1 << 24, text, NULL));
-}
-
 static bool has_file(const char *name) {
   char path[FILE_MAX_PATH];
   return file_exists(fixture_path(fixture(), name, path));
@@ -91,7 +71,7 @@ static void test_layouts_agree(void **state) {
     snprintf(filled, sizeof filled, input, tp == 1 ? ".true." : ".false.", 3 * tp, 5 * tp);
     assert_ok(generate(tp, filled));
     char *text;
-    read_file("layout/answers.jsonl", &text);
+    fixture_read("layout/answers.jsonl", &text);
     if (first) assert_string_equal(text, first);
     if (first) memory_free(text);
     if (!first) first = text;
@@ -106,7 +86,7 @@ static void test_one_rank_agrees(void **state) {
   (void)state;
   comm_t *world = mpi_test_world(), *self;
   char *all;
-  read_file("layout/answers.jsonl", &all);
+  fixture_read("layout/answers.jsonl", &all);
   assert_ok(comm_split(world, comm_rank(world), 0, "self", &self));
   if (comm_rank(world) == 0) {
     assert_ok(
@@ -115,7 +95,7 @@ static void test_one_rank_agrees(void **state) {
                     "&generate dataset='@/world/eval.h5' max_tokens=6 samples=3 temperature=2.0 top_k=20 /\n",
                     generate_run));
     char *one;
-    read_file("alone/answers.jsonl", &one);
+    fixture_read("alone/answers.jsonl", &one);
     assert_string_equal(one, all);
     memory_free(one);
   }
@@ -158,12 +138,12 @@ static void test_adapter(void **state) {
   snprintf(filled, sizeof filled, input, "model.h5");
   assert_ok(generate(1, filled));
   char *base;
-  read_file("adapter/answers.jsonl", &base);
+  fixture_read("adapter/answers.jsonl", &base);
   assert_ok(comm_barrier(mpi_test_world()));
   snprintf(filled, sizeof filled, input, "reward.h5");
   assert_ok(generate(1, filled));
   char *adapted;
-  read_file("adapter/answers.jsonl", &adapted);
+  fixture_read("adapter/answers.jsonl", &adapted);
   assert_string_not_equal(base, adapted);
   memory_free(base);
   memory_free(adapted);
@@ -197,7 +177,7 @@ static void test_dropped_questions(void **state) {
   snprintf(filled, sizeof filled, input, 90, "skip");
   assert_ok(generate(1, filled));
   char *text;
-  read_file("dropped/answers.jsonl", &text);
+  fixture_read("dropped/answers.jsonl", &text);
   const char *a = strstr(text, "{\"id\":\"a\""), *d = strstr(text, "{\"id\":\"d\"");
   assert_true(a == text);
   assert_non_null(d);
@@ -217,7 +197,7 @@ static void test_one_question(void **state) {
                         "&generate image='@/world/images/000/000002.jpg' prompt='What is in the image?' "
                         "max_tokens=3 /\n"));
   char *text;
-  read_file("single/answers.jsonl", &text);
+  fixture_read("single/answers.jsonl", &text);
   assert_non_null(strstr(text, "\"image\":\"000002.jpg\""));
   assert_non_null(strstr(text, "\"text\":\"What is in the image?\""));
   memory_free(text);
@@ -225,7 +205,7 @@ static void test_one_question(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_set_up),
+      cmocka_unit_test(fixture_set_up),
       cmocka_unit_test(test_json_questions),
       cmocka_unit_test(test_layouts_agree),
       cmocka_unit_test(test_one_rank_agrees),
@@ -233,7 +213,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_adapter),
       cmocka_unit_test(test_dropped_questions),
       cmocka_unit_test(test_one_question),
-      cmocka_unit_test(test_tear_down),
+      cmocka_unit_test(fixture_tear_down),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -9,21 +9,6 @@
 
 enum { TICKETS = 10, SIZE = 336, TICKET_BYTES = 3 * SIZE * SIZE * sizeof(float) };
 
-static fixture_t *fixture(void) {
-  static fixture_t made;
-  return &made;
-}
-
-static void test_set_up(void **state) {
-  (void)state;
-  assert_ok(fixture_create(mpi_test_world(), fixture()));
-}
-
-static void test_tear_down(void **state) {
-  (void)state;
-  fixture_free(mpi_test_world(), fixture());
-}
-
 /* Asks for TICKETS images and takes the tickets' pixels for what memory grew by; what a thread resizes with
  * is less than a ticket. */
 static int64_t tickets_held(source_t *source) {
@@ -69,7 +54,7 @@ static void prefetch_is_memory(void **state) {
 }
 
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_set_up), cmocka_unit_test(prefetch_is_memory),
-                                     cmocka_unit_test(test_tear_down)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(fixture_set_up), cmocka_unit_test(prefetch_is_memory),
+                                     cmocka_unit_test(fixture_tear_down)};
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }
