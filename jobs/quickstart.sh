@@ -35,7 +35,7 @@ fresh=no from_scratch=no tiny=no work_dir='' program=''
 use_tiny_settings() {
   local training='optim.steps=4 optim.batch=8'
   pipeline_settings=(
-    [world]='world.pretrain_images=64 world.sft_images=64 world.pair_images=32 world.policy_init_images=32 world.ppo_images=32 world.eval_images=16'
+    [world]='world.pretrain_images=64 world.sft_images=64 world.pair_images=200 world.policy_init_images=32 world.ppo_images=32 world.ppo_held_out=8 world.eval_images=16'
     [pretrain]=$training
     [sft]=$training
     [sample]='generate.max_tokens=24'

@@ -20,34 +20,34 @@ static prompts_sampling_t sampling_of(const settings_t *settings) {
   return sampling;
 }
 
-static status_t open_evaluator(evaluator_t *evaluator) {
+static status_t open_evaluator(evaluator_t *evaluator, const int64_t *rows, int64_t count) {
   session_t *session = evaluator->session;
   const settings_t *settings = session->settings;
   bool training = settings_task(settings) == TASK_PPO;
   const prompts_options_t options = {
       .samples = 1,
       .query_len = (int32_t)(training ? settings->data.query_len : settings->data.max_len),
-      .limit = settings->eval.limit};
+      .rows = rows,
+      .limit = count};
   evaluator->sampling = sampling_of(settings);
   evaluator->judged = strcmp(settings->eval.judge, "shapes") == 0;
   status_code_t status = STATUS_OK;
   if (evaluator->judged && comm_rank(session->world) == 0)
     status = scene_table_read(settings->eval.scenes, &evaluator->scenes);
   TRY(comm_agree(session->world, status));
-  TRY(source_open(session, evaluator->model, "eval.dataset", settings->eval.dataset, &evaluator->source));
-  return prompts_open(session, evaluator->model, &evaluator->source, &options, &evaluator->prompts);
+  return prompts_open(session, evaluator->model, evaluator->source, &options, &evaluator->prompts);
 }
 
-status_t evaluator_open(session_t *session, model_t *model, evaluator_t *out) {
-  *out = (evaluator_t){.session = session, .model = model};
-  status_code_t status = open_evaluator(out);
+status_t evaluator_open(session_t *session, model_t *model, source_t *source, const int64_t *rows,
+                        int64_t count, evaluator_t *out) {
+  *out = (evaluator_t){.session = session, .model = model, .source = source};
+  status_code_t status = open_evaluator(out, rows, count);
   if (status != STATUS_OK) evaluator_close(out);
   return status;
 }
 
 void evaluator_close(evaluator_t *evaluator) {
   prompts_close(&evaluator->prompts);
-  source_close(&evaluator->source);
   scene_table_free(&evaluator->scenes);
   *evaluator = (evaluator_t){0};
 }
@@ -107,7 +107,7 @@ static status_t show_sample(const evaluation_t *evaluation, const dataset_sample
                             .model = evaluation->model,
                             .question = question,
                             .answer = text,
-                            .dataset = dataset_path(evaluator->source.dataset),
+                            .dataset = dataset_path(evaluator->source->dataset),
                             .image = sample->image};
   if (judgement) {
     shown.score_name = "rating";
@@ -141,10 +141,10 @@ static status_t judge_sample(const evaluation_t *evaluation, const responses_t *
                              const dataset_sample_t *sample) {
   const evaluator_t *evaluator = evaluation->evaluator;
   char *text = NULL, *question = NULL, *image = NULL;
-  status_code_t status = responses_text(responses, evaluator->source.tokenizer, i, &text);
+  status_code_t status = responses_text(responses, evaluator->source->tokenizer, i, &text);
   if (status == STATUS_OK) status = questions_text(sample, &question);
   if (status == STATUS_OK && sample->image >= 0)
-    status = dataset_image_name(evaluator->source.dataset, sample->image, &image);
+    status = dataset_image_name(evaluator->source->dataset, sample->image, &image);
   if (status == STATUS_OK)
     status = judge(evaluation, sample, image, question, text, responses->stopped[i] != 0);
   memory_free(image);
@@ -158,7 +158,7 @@ static status_t judge_round(const evaluation_t *evaluation, const responses_t *r
   for (int64_t i = 0; i < responses->n; i++) {
     dataset_sample_t sample;
     if (responses->broken[i]) continue;
-    TRY(dataset_sample_read(evaluator->source.dataset, evaluator->prompts.rows[responses->begin + i],
+    TRY(dataset_sample_read(evaluator->source->dataset, evaluator->prompts.rows[responses->begin + i],
                             &sample));
     status_code_t status = judge_sample(evaluation, responses, i, &sample);
     dataset_sample_free(&sample);
@@ -178,9 +178,12 @@ static status_t answer_all(const evaluation_t *evaluation, generator_t *generato
     int64_t n = prompts->count - begin < round ? prompts->count - begin : round;
     responses_t responses;
     TRY(prompts_respond(prompts, generator, role, begin, n, &responses));
-    status_code_t status = comm_rank(world) == 0 ? judge_round(evaluation, &responses) : STATUS_OK;
+    status_code_t status =
+        comm_agree(world, comm_rank(world) == 0 ? judge_round(evaluation, &responses) : STATUS_OK);
+    if (status == STATUS_OK && evaluator->answered)
+      status = evaluator->answered(evaluator->context, &responses);
     responses_free(&responses);
-    TRY(comm_agree(world, status));
+    TRY(status);
   }
   return STATUS_OK;
 }

@@ -21,6 +21,7 @@ typedef struct {
   model_t model;
   adapter_t adapter;
   role_t role;
+  source_t source;
   evaluator_t evaluator;
 } candidate_t;
 
@@ -64,7 +65,10 @@ static status_t answer(evaluate_task_t *task, int64_t index, candidate_t *candid
   column_t *column = &task->comparison.columns[index];
   char path[FILE_MAX_PATH];
   TRY(open_candidate(session, index, candidate));
-  TRY(evaluator_open(session, &candidate->model, &candidate->evaluator));
+  TRY(source_open(session, &candidate->model, "eval.dataset", session->settings->eval.dataset,
+                  &candidate->source));
+  TRY(evaluator_open(session, &candidate->model, &candidate->source, NULL, session->settings->eval.limit,
+                     &candidate->evaluator));
   column->questions = candidate->evaluator.prompts.count;
   column->dropped = candidate->evaluator.prompts.dropped;
   TRY(answers_path(session, "answers", index, path));
@@ -82,6 +86,7 @@ static status_t evaluate_model(evaluate_task_t *task, int64_t index) {
   if (stop) return STATUS_STOPPED;
   status_code_t status = answer(task, index, &candidate);
   evaluator_close(&candidate.evaluator);
+  source_close(&candidate.source);
   adapter_free(&candidate.adapter);
   model_free(&candidate.model);
   return status;

@@ -241,6 +241,7 @@ typedef struct {
     int64_t pair_images;
     int64_t policy_init_images;
     int64_t ppo_images;
+    int64_t ppo_held_out;
     int64_t eval_images;
     bool datasets;
   } world;

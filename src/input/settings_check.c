@@ -222,6 +222,10 @@ static void check_world(settings_reader_t *reader) {
     complain(reader, &s->world.objects_min, &s->world.objects_max,
              "world.objects_min = %" PRId64 " exceeds world.objects_max = %" PRId64, s->world.objects_min,
              s->world.objects_max);
+  if (s->world.ppo_images > 0 && s->world.ppo_held_out >= s->world.ppo_images)
+    complain(reader, &s->world.ppo_held_out, &s->world.ppo_images,
+             "world.ppo_held_out = %" PRId64 " leaves none of world.ppo_images = %" PRId64 " to train on",
+             s->world.ppo_held_out, s->world.ppo_images);
 }
 
 static void check_bench(settings_reader_t *reader) {

@@ -340,12 +340,16 @@ static const setting_t rows[] = {
      .doc = "Updates; 0 for as many as the epochs need."},
 
     {FIELD(eval, dataset), .standard = "''", .used = TRAINING | EVALUATE, .required = EVALUATE,
-     .doc = "HDF5 dataset of the evaluation; where training evaluates, empty for the samples held out in "
-            "data.dataset."},
+     .doc =
+         "HDF5 dataset of the evaluation; where training evaluates (eval.every), empty for the samples held "
+         "out in data.dataset."},
     {FIELD(eval, every), .standard = "0", .used = TRAINING, COUNT_FROM(0), .unit = "steps",
      .doc = "Steps between two evaluations; 0 for none."},
     {FIELD(eval, keep_best), .standard = ".false.", .used = TRAINING,
-     .doc = "The best evaluation's state, not the last, becomes the result."},
+     .doc =
+         "The best evaluation's state, not the last, becomes the result. Best is: the smallest loss; in task "
+         "rm the most pairs put in the right order; in task ppo the judge's mean rating, without a judge "
+         "the mean reward."},
     {FIELD(eval, patience), .standard = "0", .used = TRAINING, COUNT_FROM(0), .unit = "evaluations",
      .doc = "Training stops after this many evaluations without a better one; 0 to go on."},
     {FIELD(eval, judge), .standard = "'none'", .used = EVALUATE | PPO, .choices = "none|shapes",
@@ -453,6 +457,8 @@ static const setting_t rows[] = {
      .doc = "Images for the policy's initialisation."},
     {FIELD(world, ppo_images), .standard = "4000", .used = WORLD, COUNT_FROM(0),
      .doc = "Images of the prompts of reinforcement learning."},
+    {FIELD(world, ppo_held_out), .standard = "0", .used = WORLD, COUNT_FROM(0),
+     .doc = "Of these, held out for the evaluations on the way."},
     {FIELD(world, eval_images), .standard = "400", .used = WORLD, COUNT_FROM(0),
      .doc = "Images of the final questions."},
     {FIELD(world, datasets), .standard = ".true.", .used = WORLD,

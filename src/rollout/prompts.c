@@ -52,6 +52,7 @@ static status_t sample_query(const prompts_t *prompts, const dataset_sample_t *s
 static status_t row_query(prompts_t *prompts, int64_t row, sequence_t *query, bool *fits) {
   source_t *source = prompts->source;
   dataset_sample_t sample;
+  *query = (sequence_t){0};
   *fits = false;
   TRY(dataset_sample_read(source->dataset, row, &sample));
   status_code_t status = sample_query(prompts, &sample, query, fits);
@@ -63,33 +64,52 @@ static status_t row_query(prompts_t *prompts, int64_t row, sequence_t *query, bo
   return status;
 }
 
-/* Positions of all rows' queries, 0 for those that are not asked, to LENGTHS (rows). */
-static status_t measure(prompts_t *prompts, int64_t rows, int32_t *lengths) {
+/* Candidate I of those to ask. */
+static int64_t row_of(const prompts_t *prompts, int64_t i) {
+  return prompts->options.rows ? prompts->options.rows[i] : i;
+}
+
+status_t prompts_answered(prompts_t *prompts, const responses_t *responses, int64_t number,
+                          sequence_t *sequence, int64_t *image) {
+  int64_t row = prompts->rows[responses->begin + number / responses->samples],
+          begin = responses->offsets[number];
+  sequence_t query;
+  bool fits;
+  TRY(row_query(prompts, row, &query, &fits));
+  status_code_t status = sequence_respond(&query, responses->tokens + begin,
+                                          (int32_t)(responses->offsets[number + 1] - begin), sequence);
+  *image = sequence_images(&query) > 0 ? dataset_sample_image(prompts->source->dataset, row) : -1;
+  sequence_free(&query);
+  return status;
+}
+
+/* Positions of the queries of all candidates (n), 0 for those that are not asked, to LENGTHS (n). */
+static status_t measure(prompts_t *prompts, int64_t n, int32_t *lengths) {
   const grid_t *grid = &prompts->session->grid;
   int32_t patches = config_patches(&prompts->model->base.config);
   status_code_t status = STATUS_OK;
-  for (int64_t row = grid->rank; row < rows && status == STATUS_OK; row += grid->size) {
+  for (int64_t i = grid->rank; i < n && status == STATUS_OK; i += grid->size) {
     sequence_t query = {0};
     bool fits;
-    status = row_query(prompts, row, &query, &fits);
-    if (status == STATUS_OK && fits) lengths[row] = packed_length(query.tokens, query.n, patches);
+    status = row_query(prompts, row_of(prompts, i), &query, &fits);
+    if (status == STATUS_OK && fits) lengths[i] = packed_length(query.tokens, query.n, patches);
     sequence_free(&query);
   }
   TRY(comm_agree(grid->world, status));
-  return comm_allreduce(grid->world, lengths, (size_t)rows, COMM_I32, COMM_SUM);
+  return comm_allreduce(grid->world, lengths, (size_t)n, COMM_I32, COMM_SUM);
 }
 
-static status_t choose(prompts_t *prompts, int64_t rows, const int32_t *lengths) {
-  TRY(memory_alloc(&prompts->rows, ARENA_DATA, (size_t)rows, sizeof *prompts->rows));
-  for (int64_t row = 0; row < rows; row++) {
-    if (lengths[row] == 0) continue;
-    prompts->rows[prompts->count++] = row;
-    if (lengths[row] > prompts->longest) prompts->longest = lengths[row];
+static status_t choose(prompts_t *prompts, int64_t n, const int32_t *lengths) {
+  TRY(memory_alloc(&prompts->rows, ARENA_DATA, (size_t)n, sizeof *prompts->rows));
+  for (int64_t i = 0; i < n; i++) {
+    if (lengths[i] == 0) continue;
+    prompts->rows[prompts->count++] = row_of(prompts, i);
+    if (lengths[i] > prompts->longest) prompts->longest = lengths[i];
   }
-  prompts->dropped = rows - prompts->count;
+  prompts->dropped = n - prompts->count;
   if (prompts->dropped > 0)
     log_warning("%lld of %lld questions are left out: longer than %d tokens, or bad",
-                (long long)prompts->dropped, (long long)rows, prompts->options.query_len);
+                (long long)prompts->dropped, (long long)n, prompts->options.query_len);
   if (prompts->count > 0) return STATUS_OK;
   return error_set(STATUS_DATA, "%s has no question that can be asked: expected one of at most %d tokens",
                    dataset_path(prompts->source->dataset), prompts->options.query_len);
@@ -98,12 +118,12 @@ static status_t choose(prompts_t *prompts, int64_t rows, const int32_t *lengths)
 status_t prompts_open(session_t *session, model_t *model, source_t *source, const prompts_options_t *options,
                       prompts_t *out) {
   *out = (prompts_t){.session = session, .model = model, .source = source, .options = *options};
-  int64_t rows = dataset_info(source->dataset).samples;
-  if (options->limit > 0 && options->limit < rows) rows = options->limit;
+  int64_t n = dataset_info(source->dataset).samples;
+  if (options->limit > 0 && options->limit < n) n = options->limit;
   int32_t *lengths;
-  TRY(memory_alloc(&lengths, ARENA_DATA, (size_t)rows, sizeof *lengths));
-  status_code_t status = measure(out, rows, lengths);
-  if (status == STATUS_OK) status = choose(out, rows, lengths);
+  TRY(memory_alloc(&lengths, ARENA_DATA, (size_t)n, sizeof *lengths));
+  status_code_t status = measure(out, n, lengths);
+  if (status == STATUS_OK) status = choose(out, n, lengths);
   memory_free(lengths);
   if (status != STATUS_OK) prompts_close(out);
   return status;

@@ -10,10 +10,11 @@
 enum { PROMPT_SAMPLES_MAX = 1024 };
 
 typedef struct {
-  int32_t samples;    /* responses to each question, 1..PROMPT_SAMPLES_MAX */
-  int32_t query_len;  /* tokens; longer queries are dropped (0: no limit) */
-  int64_t limit;      /* uses the first rows only (0: all) */
-  const char *suffix; /* appended to the question; NULL: nothing */
+  int32_t samples;     /* responses to each question, 1..PROMPT_SAMPLES_MAX */
+  int32_t query_len;   /* tokens; longer queries are dropped (0: no limit) */
+  const int64_t *rows; /* (limit) rows of the dataset to ask, ascending; NULL: the first ones */
+  int64_t limit;       /* rows (0: all of the dataset) */
+  const char *suffix;  /* appended to the question; NULL: nothing */
 } prompts_options_t;
 
 /* The last question of each sample of a source. */
@@ -75,6 +76,11 @@ typedef struct {
 status_t prompts_respond(prompts_t *prompts, generator_t *generator, const role_t *role, int64_t begin,
                          int64_t n, responses_t *out);
 void responses_free(responses_t *responses);
+
+/* Query and response NUMBER in one sequence, which becomes the caller's, and the image it shows (-1: none).
+ * Local. */
+status_t prompts_answered(prompts_t *prompts, const responses_t *responses, int64_t number,
+                          sequence_t *sequence, int64_t *image);
 
 /* Response NUMBER as text, stripped: *TEXT is freed by the caller with memory_free. Local. */
 status_t responses_text(const responses_t *responses, const tokenizer_t *tokenizer, int64_t number,

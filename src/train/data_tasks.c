@@ -33,6 +33,7 @@ typedef struct {
   const char *name;
   int64_t images;
   bool facts;
+  int64_t held_out;
 } world_dataset_t;
 
 static status_t world_dataset(session_t *session, const char *dir, const world_dataset_t *set) {
@@ -48,6 +49,7 @@ static status_t world_dataset(session_t *session, const char *dir, const world_d
                                           .facts = set->facts ? facts : NULL,
                                           .image_folder = images,
                                           .output = output,
+                                          .held_out = set->held_out,
                                           .seed = (uint64_t)session->settings->job.seed,
                                           .workers = (int)session->settings->prepare.workers},
                      NULL);
@@ -55,12 +57,12 @@ static status_t world_dataset(session_t *session, const char *dir, const world_d
 
 static status_t world_datasets(session_t *session, const char *dir) {
   const settings_t *settings = session->settings;
-  const world_dataset_t sets[] = {{"pretrain", settings->world.pretrain_images, false},
-                                  {"sft", settings->world.sft_images, false},
-                                  {"prompts", settings->world.pair_images, true},
-                                  {"policy_init", settings->world.policy_init_images, true},
-                                  {"rl", settings->world.ppo_images, true},
-                                  {"eval", settings->world.eval_images, true}};
+  const world_dataset_t sets[] = {{"pretrain", settings->world.pretrain_images, false, 0},
+                                  {"sft", settings->world.sft_images, false, 0},
+                                  {"prompts", settings->world.pair_images, true, 0},
+                                  {"policy_init", settings->world.policy_init_images, true, 0},
+                                  {"rl", settings->world.ppo_images, true, settings->world.ppo_held_out},
+                                  {"eval", settings->world.eval_images, true, 0}};
   for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
     if (sets[i].images > 0) TRY(world_dataset(session, dir, &sets[i]));
   return STATUS_OK;
@@ -97,7 +99,8 @@ status_t prepare_task_run(session_t *session) {
 /* ---- annotate ---- */
 
 static void log_annotation(const char *output, const annotation_counts_t *counts) {
-  log_info("annotated  %s: %lld pairs, first preferred in %lld, %lld left out as equal, turned round by noise %lld",
+  log_info("annotated  %s: %lld pairs, first preferred in %lld, %lld left out as equal, turned round by "
+           "noise %lld",
            output, (long long)counts->pairs, (long long)counts->first, (long long)counts->ties,
            (long long)counts->noisy);
 }

@@ -43,7 +43,7 @@ static status_t evaluate(session_t *session, loop_t *loop, metrics_t *metrics, b
   const settings_t *settings = session->settings;
   int64_t every = settings->eval.every, step = loop->state.step;
   *done = false;
-  if (!loop->evaluate || every == 0 || step % every != 0) return STATUS_OK;
+  if (every == 0 || step % every != 0) return STATUS_OK;
   double score;
   perf_begin(REGION_EVALUATE);
   status_code_t status = loop->evaluate(loop->context, step, metrics, &score);
@@ -137,8 +137,7 @@ static status_t finish(session_t *session, loop_t *loop) {
 static status_t evaluate_start(session_t *session, loop_t *loop, bool *done) {
   metrics_t metrics = {.step = loop->state.step};
   bool saved, owed = loop->state.owes_evaluation;
-  if ((loop->state.step > 0 && !owed) || !loop->evaluate || session->settings->eval.every == 0)
-    return STATUS_OK;
+  if ((loop->state.step > 0 && !owed) || session->settings->eval.every == 0) return STATUS_OK;
   loop->state.owes_evaluation = false;
   TRY(evaluate(session, loop, &metrics, &saved, done));
   return comm_agree(session->world, session_log(session, &metrics, true));

@@ -17,7 +17,7 @@ typedef struct {
    * (session_wish): the step was given up, and what is trained is as before it. Collective. */
   status_t (*update)(void *context, int64_t step, double lr, metrics_t *metrics);
   /* Periodic evaluation (eval.every): adds what is logged, and *SCORE, of which more is better.
-   * STATUS_STOPPED as above: the next start evaluates. NULL: none. Collective. */
+   * STATUS_STOPPED as above: the next start evaluates. Collective. */
   status_t (*evaluate)(void *context, int64_t step, metrics_t *metrics, double *score);
   /* Loads the weights of what is trained from the checkpoint PATH. Collective. */
   status_t (*reload)(void *context, const char *path);

@@ -332,23 +332,6 @@ static status_t update(void *context, int64_t number, double lr, metrics_t *metr
   return status;
 }
 
-/* The policy's likeliest answers to eval.dataset, judged; the mean rating decides which is best. */
-static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double *score) {
-  ppo_task_t *task = context;
-  judge_table_t table;
-  (void)step;
-  TRY(evaluate_answers(&task->evaluator, &task->policy, "policy, likeliest answers", "", &table));
-  judge_summary_t summary = judge_table_summary(&table);
-  metrics_add(metrics, "eval/rating", summary.rating);
-  metrics_add(metrics, "eval/hallucination", summary.hallucination);
-  metrics_add(metrics, "eval/open_hallucination", summary.open_hallucination);
-  metrics_add(metrics, "eval/claims_right", summary.claims_right);
-  metrics_add(metrics, "eval/recall", summary.recall);
-  metrics_add(metrics, "eval/words", summary.words);
-  *score = summary.rating;
-  return STATUS_OK;
-}
-
 static status_t reload(void *context, const char *path) {
   ppo_task_t *task = context;
   comm_t *world = task->session->world;
@@ -405,8 +388,8 @@ static status_t run(ppo_task_t *task) {
   TRY(open_data(task, &count));
   TRY(open_generator(task));
   TRY(open_optimizer(task, sets));
-  bool evaluated = *settings->eval.dataset && settings->eval.every > 0;
-  if (evaluated) TRY(evaluator_open(session, &task->model, &task->evaluator));
+  TRY(held_out_open(session, &task->model, &task->source, &task->held));
+  if (task->held.count > 0) TRY(ppo_evaluate_open(task));
   int64_t total = loop_steps(settings->ppo.steps, settings->ppo.epochs, count, task->batch);
   loop_t loop = {.label = "ppo",
                  .total = total,
@@ -414,7 +397,7 @@ static status_t run(ppo_task_t *task) {
                  .state = {.optimizer = task->optimizer, .set_names = names, .sets = sets, .set_count = SETS},
                  .context = task,
                  .update = update,
-                 .evaluate = evaluated ? evaluate : NULL,
+                 .evaluate = ppo_evaluate,
                  .reload = reload};
   fill_contents(task, &loop.contents);
   log_info("training   ppo: %lld steps of %d answers, %lld prompts; policy %.3f M, value %.3f M weights",
@@ -427,6 +410,7 @@ status_t ppo_run(session_t *session) {
   ppo_task_t task = {.session = session};
   status_code_t status = run(&task);
   evaluator_close(&task.evaluator);
+  held_out_close(&task.held);
   optimizer_free(task.optimizer);
   generator_free(task.generator);
   head_free(&task.reward_head);

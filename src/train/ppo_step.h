@@ -5,8 +5,8 @@
 #include "eval/answers.h"
 #include "rollout/generator.h"
 #include "run/criteria.h"
+#include "run/held_out.h"
 #include "run/plan.h"
-#include "run/source.h"
 #include "text/answers.h"
 #include "train/optimizer.h"
 #include "train/ppo_math.h"
@@ -60,7 +60,8 @@ typedef struct {
   ppo_options_t options;
   generator_t *generator;
   optimizer_t *optimizer;
-  evaluator_t evaluator; /* of periodic evaluation; unused where eval.dataset is empty */
+  held_out_t held;
+  evaluator_t evaluator; /* of held; unused where eval.every = 0 */
   int32_t longest_query; /* positions, images expanded */
   int32_t batch, minibatch;
   double scale;          /* 1 / temperature */
@@ -88,6 +89,13 @@ typedef struct {
 /* Inner epochs over mini-batches. Looks for no stop request: a checkpoint holds whole steps. Collective.
  * Errors: STATUS_NUMERIC, with some of the mini-batches' updates done. */
 status_t ppo_update(ppo_task_t *task, ppo_step_t *step, double lr, ppo_update_t *out);
+
+/* Periodic evaluation: the policy's likeliest answers to the held-out questions, judged where there is a
+ * judge (eval.judge) and scored by the reward model. Adds what is logged; *SCORE is the judge's mean rating,
+ * without a judge the mean reward. CONTEXT is the task. Collective. Errors: STATUS_STOPPED on all ranks where
+ * the run is to end meanwhile. */
+status_t ppo_evaluate_open(ppo_task_t *task);
+status_t ppo_evaluate(void *context, int64_t step, metrics_t *metrics, double *score);
 
 /* Plans the sequences I = 0 .. n-1, of samples WHICH[i], made by BUILD. Collective. */
 typedef struct {

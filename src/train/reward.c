@@ -5,7 +5,7 @@
 #include "perf/perf.h"
 #include "run/batch.h"
 #include "run/criteria.h"
-#include "run/source.h"
+#include "run/held_out.h"
 #include "train/loop.h"
 #include "train/ppo_math.h"
 
@@ -18,10 +18,10 @@ typedef struct {
   model_t model;
   adapter_t adapter;
   head_t head;
-  source_t source, separate; /* separate: eval.dataset, if given */
+  source_t source;
+  held_out_t held;
   criteria_t criteria;
   order_t order;
-  int64_t *held_rows, held_count;
   optimizer_t *optimizer;
   role_t role;
   int32_t batch_pairs, group;
@@ -278,16 +278,16 @@ static status_t update(void *context, int64_t step, double lr, metrics_t *metric
 /* Loss (without centring) and accuracy on the held-out pairs. */
 static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double *score) {
   reward_task_t *task = context;
-  source_t *source = task->separate.dataset ? &task->separate : &task->source;
+  const held_out_t *held = &task->held;
   double loss = 0.0, right = 0.0;
   int64_t whole = 0;
   (void)step;
-  for (int64_t begin = 0; begin < task->held_count; begin += task->batch_pairs) {
-    int64_t left = task->held_count - begin;
+  for (int64_t begin = 0; begin < held->count; begin += task->batch_pairs) {
+    int64_t left = held->count - begin;
     int32_t pairs = (int32_t)(left < task->batch_pairs ? left : task->batch_pairs);
     reward_metrics_t part;
     int64_t skipped;
-    TRY(run_pairs(task, source, task->held_rows + begin, pairs, begin, false, 1, &part, &skipped));
+    TRY(run_pairs(task, held->source, held->rows + begin, pairs, begin, false, 1, &part, &skipped));
     loss += part.loss * pairs;
     right += part.accuracy * part.whole;
     whole += part.whole;
@@ -318,19 +318,6 @@ static status_t open_role(reward_task_t *task) {
   return STATUS_OK;
 }
 
-static status_t open_held_out(reward_task_t *task) {
-  session_t *session = task->session;
-  const settings_t *settings = session->settings;
-  if (!*settings->eval.dataset)
-    return dataset_rows(task->source.dataset, true, &task->held_rows, &task->held_count);
-  TRY(source_open(session, &task->model, "eval.dataset", settings->eval.dataset, &task->separate));
-  task->held_count = dataset_info(task->separate.dataset).samples;
-  TRY(memory_alloc(&task->held_rows, ARENA_DATA, (size_t)task->held_count, sizeof *task->held_rows));
-  for (int64_t i = 0; i < task->held_count; i++)
-    task->held_rows[i] = i;
-  return STATUS_OK;
-}
-
 static status_t open_data(reward_task_t *task, int64_t *total) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
@@ -342,9 +329,7 @@ static status_t open_data(reward_task_t *task, int64_t *total) {
   status_code_t status = order_create((uint64_t)settings->job.seed, true, rows, count, &task->order);
   memory_free(rows);
   TRY(status);
-  TRY(open_held_out(task));
-  if (settings->eval.limit > 0 && settings->eval.limit < task->held_count)
-    task->held_count = settings->eval.limit;
+  TRY(held_out_open(session, &task->model, &task->source, &task->held));
   task->batch_pairs = (int32_t)settings->optim.batch;
   task->group = (int32_t)settings->rm.center_group;
   if (task->batch_pairs % task->group != 0)
@@ -377,11 +362,12 @@ static status_t run(reward_task_t *task) {
                  .state = {.optimizer = task->optimizer, .set_names = names, .sets = sets, .set_count = 2},
                  .context = task,
                  .update = update,
-                 .evaluate = task->held_count > 0 ? evaluate : NULL,
+                 .evaluate = evaluate,
                  .reload = reload};
   model_contents(&task->model, false, &loop.contents);
   log_info("training   reward model: %lld steps of %d pairs, %lld pairs held out, facts %s", (long long)total,
-           task->batch_pairs, (long long)task->held_count, task->criteria.facts ? "shown" : "not shown");
+           task->batch_pairs, (long long)dataset_info(task->source.dataset).held_out,
+           task->criteria.facts ? "shown" : "not shown");
   return loop_run(session, &loop);
 }
 
@@ -392,10 +378,9 @@ status_t rm_run(session_t *session) {
   head_free(&task.head);
   adapter_free(&task.adapter);
   order_free(&task.order);
-  memory_free(task.held_rows);
   criteria_free(&task.criteria);
+  held_out_close(&task.held);
   source_close(&task.source);
-  source_close(&task.separate);
   model_free(&task.model);
   return status;
 }

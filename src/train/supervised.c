@@ -4,7 +4,7 @@
 #include "base/memory.h"
 #include "perf/perf.h"
 #include "run/batch.h"
-#include "run/source.h"
+#include "run/held_out.h"
 #include "train/loop.h"
 
 #include <math.h>
@@ -14,8 +14,9 @@ typedef struct {
   session_t *session;
   model_t model;
   train_mode_t mode;
-  adapter_t adapter;     /* mode TRAIN_LORA */
-  source_t source, held; /* held: eval.dataset */
+  adapter_t adapter; /* mode TRAIN_LORA */
+  source_t source;
+  held_out_t held;
   order_t order;
   optimizer_t *optimizer;
   role_t role;
@@ -190,33 +191,25 @@ static status_t update(void *context, int64_t step, double lr, metrics_t *metric
   return STATUS_OK;
 }
 
-/* Mean loss per learnt token over all of eval.dataset. */
+/* Mean loss per learnt token over all samples held out. */
 static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double *score) {
   supervised_t *task = context;
-  int64_t count = dataset_info(task->held.dataset).samples, learnt = 0,
-          limit = task->session->settings->eval.limit;
-  if (limit > 0 && limit < count) count = limit;
+  const held_out_t *held = &task->held;
+  int64_t learnt = 0;
   double loss = 0.0;
-  int64_t *rows;
   (void)step;
-  TRY(memory_alloc(&rows, ARENA_OTHER, (size_t)task->batch_size, sizeof *rows));
-  status_code_t status = STATUS_OK;
-  for (int64_t begin = 0; begin < count && status == STATUS_OK; begin += task->batch_size) {
-    int32_t n = (int32_t)(count - begin < task->batch_size ? count - begin : task->batch_size);
-    for (int32_t i = 0; i < n; i++)
-      rows[i] = begin + i;
+  for (int64_t begin = 0; begin < held->count; begin += task->batch_size) {
+    int32_t n = (int32_t)(held->count - begin < task->batch_size ? held->count - begin : task->batch_size);
     batch_t batch;
     double batch_loss, hits;
     int64_t batch_learnt, batch_skipped;
-    status = make_batch(task, &task->held, rows, n, &batch);
-    if (status != STATUS_OK) break;
-    status = run_batch(task, &batch, false, &batch_loss, &hits, &batch_learnt, &batch_skipped);
+    TRY(make_batch(task, held->source, held->rows + begin, n, &batch));
+    status_code_t status = run_batch(task, &batch, false, &batch_loss, &hits, &batch_learnt, &batch_skipped);
     batch_free(&batch);
+    TRY(status);
     loss += batch_loss;
     learnt += batch_learnt;
   }
-  memory_free(rows);
-  TRY(status);
   double mean = learnt > 0 ? loss / (double)learnt : 0.0;
   metrics_add(metrics, "eval/loss", mean);
   *score = -mean;
@@ -259,8 +252,7 @@ static status_t open_data(supervised_t *task) {
   task->batch_size = (int32_t)settings->optim.batch;
   TRY(memory_alloc(&task->rows, ARENA_DATA, (size_t)task->batch_size, sizeof *task->rows));
   task->total = loop_steps(settings->optim.steps, settings->optim.epochs, count, task->batch_size);
-  if (!*settings->eval.dataset) return STATUS_OK;
-  return source_open(session, &task->model, "eval.dataset", settings->eval.dataset, &task->held);
+  return held_out_open(session, &task->model, &task->source, &task->held);
 }
 
 static status_t run(supervised_t *task) {
@@ -281,7 +273,7 @@ static status_t run(supervised_t *task) {
                  .state = {.optimizer = task->optimizer, .set_names = names, .sets = &set, .set_count = 1},
                  .context = task,
                  .update = update,
-                 .evaluate = task->held.dataset ? evaluate : NULL,
+                 .evaluate = evaluate,
                  .reload = reload};
   model_contents(&task->model, task->mode != TRAIN_LORA, &loop.contents);
   if (task->mode == TRAIN_LORA) {
@@ -302,8 +294,8 @@ status_t supervised_run(session_t *session) {
   adapter_free(&task.adapter);
   memory_free(task.rows);
   order_free(&task.order);
+  held_out_close(&task.held);
   source_close(&task.source);
-  source_close(&task.held);
   model_free(&task.model);
   return status;
 }

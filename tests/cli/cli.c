@@ -53,10 +53,18 @@ static int remove_one(const char *path, const struct stat *what, int type, struc
   return remove(path);
 }
 
+static int remove_all(const char *path) {
+  return nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+void cli_remove(const char *path) {
+  assert_int_equal(remove_all(path), 0);
+}
+
 int cli_leave(void **state) {
   (void)state;
   if (chdir("/") != 0) return -1;
-  return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  return remove_all(folder);
 }
 
 static const char world_input[] = "&job task = 'world' run_dir = 'world' /\n"

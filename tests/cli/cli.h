@@ -51,6 +51,8 @@ size_t cli_read(const char *path, char *text, size_t size);
 /* Copies the first N bytes (SIZE_MAX: all) of FROM to TO. */
 void cli_copy(const char *from, const char *to, size_t n);
 bool cli_exists(const char *path);
+/* Removes PATH with all that is in it. */
+void cli_remove(const char *path);
 
 /* Waits until FILE has LINES lines; false if CHILD ends before. */
 bool cli_wait_lines(cli_child_t *child, const char *file, int lines);
