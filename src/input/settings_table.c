@@ -178,7 +178,8 @@ static const setting_t rows[] = {
      .doc = "HDF5 dataset made by task prepare."},
     {FIELD(data, max_len), .standard = "2048", .by_task = {[TASK_SFT] = "1280"}, .used = RUNNING & ~PPO,
      COUNT_FROM(1), .unit = "tokens",
-     .doc = "Longest sequence, an image counting as one token; longer training sequences are cut."},
+     .doc = "Longest sequence, an image counting as one token; longer training sequences are cut, where a "
+            "judging prompt follows in front of it."},
     {FIELD(data, query_len), .standard = "128", .used = PPO, COUNT_FROM(1), .unit = "tokens",
      .doc = "Longest query, an image counting as one token; longer ones are dropped and counted."},
     {FIELD(data, bad_sample), .standard = "'stop'", .used = RUNNING | PREPARE, .choices = "stop|skip",

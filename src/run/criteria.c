@@ -15,7 +15,12 @@ static status_t read_text(const char *file, char **text) {
 }
 
 status_t criteria_open(session_t *session, const char *file, bool facts, criteria_t *out) {
-  *out = (criteria_t){.facts = facts, .seed = (uint64_t)session->settings->job.seed};
+  const settings_t *settings = session->settings;
+  bool limited =
+      settings_task(settings) != TASK_PPO; /* there data.query_len and rollout.response_len do it */
+  *out = (criteria_t){.facts = facts,
+                      .seed = (uint64_t)settings->job.seed,
+                      .max_len = limited ? (int32_t)settings->data.max_len : 0};
   status_code_t status = read_text(file, &out->text);
   if (status == STATUS_OK && facts && !judging_prompt_has_slot(text_view(out->text)))
     status = error_set(
@@ -31,11 +36,27 @@ void criteria_free(criteria_t *criteria) {
   *criteria = (criteria_t){0};
 }
 
+/* Appends JUDGING to SEQUENCE, which is cut to make room for it. */
+static status_t join(const criteria_t *criteria, const sequence_t *judging, sequence_t *sequence) {
+  int32_t limit = criteria->max_len;
+  if (limit > 0 && judging->n >= limit)
+    return error_set(
+        STATUS_DATA,
+        "the judging prompt with its facts takes %d tokens, so data.max_len = %d leaves none for the "
+        "conversation; raise it",
+        judging->n, limit);
+  if (limit > 0) sequence_cut(sequence, limit - judging->n);
+  return sequence_append(sequence, judging->tokens, judging->n, false);
+}
+
 static status_t append(const criteria_t *criteria, const tokenizer_t *tokenizer, const text_view_t *facts,
                        const int32_t *order, int32_t count, sequence_t *sequence) {
   text_buffer_t filled = {0};
+  sequence_t judging = {0};
   status_code_t status = judging_prompt_fill(text_view(criteria->text), facts, order, count, &filled);
-  if (status == STATUS_OK) status = judging_prompt_append(tokenizer, text_buffer_view(&filled), sequence);
+  if (status == STATUS_OK) status = judging_prompt_append(tokenizer, text_buffer_view(&filled), &judging);
+  if (status == STATUS_OK) status = join(criteria, &judging, sequence);
+  sequence_free(&judging);
   text_buffer_free(&filled);
   return status;
 }

@@ -12,6 +12,7 @@ typedef struct {
   char *text; /* prompt file, or the built-in wording */
   bool facts;
   uint64_t seed;
+  int32_t max_len; /* of conversation and judging prompt, in tokens; 0: no limit */
 } criteria_t;
 
 /* Reads FILE ("" for the built-in wording). Errors, agreed: STATUS_DATA where it cannot be read; STATUS_INPUT
@@ -19,8 +20,9 @@ typedef struct {
 status_t criteria_open(session_t *session, const char *file, bool facts, criteria_t *out);
 void criteria_free(criteria_t *criteria);
 
-/* Appends the judging prompt for a sample with FACTS (count) to SEQUENCE; their order is drawn for (SAMPLE,
- * USE); USE below 2^32. Local. */
+/* Appends the judging prompt for a sample with FACTS (count) to SEQUENCE, of which the end is cut where both
+ * exceed data.max_len; the facts' order is drawn for (SAMPLE, USE); USE below 2^32. Errors: STATUS_DATA where
+ * the judging prompt alone is too long. Local. */
 status_t criteria_append(const criteria_t *criteria, const tokenizer_t *tokenizer, const text_view_t *facts,
                          int32_t count, uint64_t sample, uint64_t use, sequence_t *sequence);
 

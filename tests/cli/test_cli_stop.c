@@ -208,6 +208,8 @@ static void a_time_limit_without_progress_is_an_error(void **state) {
           "rollout.batch=20000", "--set", "ppo.minibatch=20000", "ppo.nml");
   cli_expect_one_message(&result, 2);
   assert_false(cli_exists("short/checkpoints/latest"));
+  CLI_RUN(2, &result, "--set", "job.run_dir=none_sample", "--set", "job.max_seconds=0.001", "sample.nml");
+  cli_expect_one_message(&result, 2);
 }
 
 int main(void) {
