@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "io/h5_core.h"
 #include "parallel/comm_mpi.h"
+#include "perf/perf.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -296,6 +297,7 @@ status_t weights_block_read(weights_file_t *file, int64_t i, void *bytes) {
   TRY(h5_read_range(file->h5, tensor->path, weights_h5_type(tensor->dtype), block.begin, block.count, bytes));
   if (!file->hashed[block.tensor]) return STATUS_OK;
   uint64_t found = XXH3_64bits(bytes, (size_t)block.bytes);
+  perf_bytes((double)block.bytes);
   if (found == file->hashes[i]) return STATUS_OK;
   return error_set(
       STATUS_DATA,

@@ -3,6 +3,7 @@
 #include "io/h5_core.h"
 #include "io/weights.h"
 #include "io/weights_plan.h"
+#include "perf/perf.h"
 
 #include <string.h>
 #include <xxhash.h>
@@ -273,6 +274,7 @@ static status_t round_pack(const writer_t *writer, round_t *round) {
   }
   TRY(memory_alloc(&round->send, ARENA_IO, total, 1));
   if (round->send) round_add_items(writer, round);
+  perf_bytes(2.0 * (double)total); /* read from the items, written to the messages */
   int64_t n = round->mine_last - round->mine_first;
   TRY(memory_alloc(&round->offsets, ARENA_IO, (size_t)n + 1, sizeof *round->offsets));
   TRY(memory_alloc(&round->covered, ARENA_IO, (size_t)n, sizeof *round->covered));
@@ -307,6 +309,7 @@ static status_t block_store(writer_t *writer, const round_t *round, int64_t b) {
     return error_set(STATUS_INTERNAL, "%s: the ranks gave %lld elements for the %lld from element %lld on",
                      tensor->path, (long long)covered, (long long)block.count, (long long)block.begin);
   writer->hashes[b] = XXH3_64bits(bytes, (size_t)block.bytes);
+  perf_bytes((double)block.bytes);
   writer->wrote = true;
   return h5_write_range(writer->file, tensor->path, weights_h5_type(tensor->dtype), block.begin, block.count,
                         bytes);
@@ -316,6 +319,7 @@ static status_t round_store(writer_t *writer, round_t *round) {
   size_t total = 0;
   for (int rank = 0; rank < comm_size(writer->comm); ++rank)
     total += round->recv_counts[rank];
+  perf_bytes(2.0 * (double)total); /* read from the messages, written to the blocks */
   for (size_t place = 0; place < total;)
     place += box_unpack(writer, round, round->recv + place);
   for (int64_t b = round->mine_first; b < round->mine_last; ++b)

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "model/pass_internal.h"
+#include "model/traffic.h"
 #include "perf/perf.h"
 
 #include <string.h>
@@ -221,6 +222,8 @@ status_t pass_forward(pass_t *pass, const role_t *role, const packed_t *packed, 
   pass->pairs = causal_pairs(packed);
   if (keep) TRY(OP(pass->device, fill_real, rows * pass->base->config.hidden, 0.0, pass->dfinal));
   if (rows == 0) return STATUS_OK;
+  perf_bytes(traffic_decoder(role).weights + (cache ? traffic_cache(pass->base, (double)rows) : 0.0) +
+             (keep ? traffic_kept(role, (double)rows, pass->options.recompute) : 0.0));
   TRY(index_upload(pass->device, pass->tokens, packed->tokens, (size_t)rows));
   TRY(index_upload(pass->device, pass->positions, packed->positions, (size_t)rows));
   TRY(index_upload(pass->device, pass->offsets, packed->offsets, (size_t)packed->sequences + 1));
@@ -252,6 +255,7 @@ status_t pass_decode(pass_t *pass, const role_t *role, cache_t *cache, int32_t m
   for (int32_t i = 0; i < n; i++)
     pass->pairs += lengths[i];
   if (n == 0) return STATUS_OK;
+  perf_bytes(traffic_decoder(role).weights + traffic_cache(pass->base, pass->pairs + n));
   TRY(ensure_pages(pass, n, (int64_t)n * max_pages));
   TRY(index_upload(pass->device, pass->tokens, tokens, (size_t)n));
   TRY(index_upload(pass->device, pass->positions, positions, (size_t)n));
@@ -260,6 +264,12 @@ status_t pass_decode(pass_t *pass, const role_t *role, cache_t *cache, int32_t m
   TRY(index_upload(pass->device, pass->lengths, lengths, (size_t)n));
   TRY(embed(pass, input_of(pass, 0)));
   return run_layers(pass);
+}
+
+static double backward_bytes(const pass_t *pass) {
+  traffic_t decoder = traffic_decoder(&pass->role);
+  return decoder.weights + decoder.gradients +
+         traffic_kept(&pass->role, (double)pass->rows, pass->options.recompute);
 }
 
 static bool trains(const params_t *params, int32_t id) {
@@ -286,7 +296,8 @@ status_t pass_backward(pass_t *pass, pass_done_t done, void *context) {
   if (!pass->kept) return error_set(STATUS_INTERNAL, "backward pass without a kept forward pass");
   bool inputs_trained =
       trains(&base->params, base->embed) || trains(&base->params, base->projector[0].weight);
-  if (pass->rows > 0)
+  if (pass->rows > 0) {
+    perf_bytes(backward_bytes(pass));
     TRY(OP(pass->device, rmsnorm_backward,
            &(op_rmsnorm_backward_t){.rows = pass->rows,
                                     .cols = base->config.hidden,
@@ -296,6 +307,7 @@ status_t pass_backward(pass_t *pass, pass_done_t done, void *context) {
                                     .rstd = pass->final_rstd,
                                     .dx = pass->dx,
                                     .dweight = param_grad(&base->params, base->final_norm)}));
+  }
   for (int32_t l = layers - 1; l >= 0; l--) {
     if (pass->rows > 0) TRY(pass_layer_backward(pass, l, input_of(pass, l), l > 0 || inputs_trained));
     if (done) TRY(done(context, l));

@@ -2,6 +2,7 @@
  * scalar heads. */
 #include "base/memory.h"
 #include "model/pass_internal.h"
+#include "model/traffic.h"
 #include "perf/perf.h"
 
 enum { DEFAULT_LARGEST_LOGITS = 1 << 23, MOST_ROWS = 4096 };
@@ -76,6 +77,7 @@ static status_t chunk_logits(pass_t *pass, int64_t n, const int32_t *rows) {
   int64_t c = base->config.hidden, v = base->vocab_rows;
   TRY(gather_hidden(pass, n, rows));
   perf_flops(2.0 * (double)n * (double)c * (double)v);
+  perf_bytes(traffic_head(base).weights);
   return OP(pass->device, gemm,
             &(op_gemm_t){.trans_b = true,
                          .m = n,
@@ -154,6 +156,8 @@ static status_t chunk_backward(pass_t *pass, int64_t n, double scale, const doub
   pass_head_t *head = &pass->head;
   linear_context_t context = {pass->device, true};
   int64_t c = base->config.hidden, v = base->vocab_rows;
+  traffic_t traffic = traffic_head(base);
+  perf_bytes(traffic.weights + traffic.gradients);
   TRY(wide_upload(pass->device, head->dlogprob, dlogprobs, DTYPE_F64, (size_t)n));
   TRY(OP(pass->device, vocab_backward,
          &(op_vocab_backward_t){.shard = shard_of(pass, n, scale),

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "model/linear.h"
+#include "model/traffic.h"
 #include "perf/perf.h"
 
 #include <math.h>
@@ -313,6 +314,8 @@ status_t tower_forward(tower_pass_t *pass, const base_t *base, int32_t count, co
   perf_begin(REGION_TOWER);
   status_code_t status = ensure(pass, base, count, keep);
   pass->count = count;
+  double kept = keep ? traffic_tower_kept(base, count * (config_patches(&base->config) + 1.0)) : 0.0;
+  if (count > 0) perf_bytes(traffic_tower(base).weights + kept);
   if (status == STATUS_OK && count > 0) status = tower_run(pass, base, patches, keep);
   *features = pass->features;
   perf_end(REGION_TOWER);
@@ -334,6 +337,7 @@ status_t projector_forward(tower_pass_t *pass, const base_t *base, int64_t rows,
   const model_config_t *config = &base->config;
   pass->used_features = features;
   if (rows == 0) return STATUS_OK;
+  perf_bytes(traffic_projector(base).weights);
   if (config->projector == PROJECTOR_LINEAR)
     return linear(pass, base, rows, base->projector[0], features, config->vision_hidden, config->hidden,
                   ACTIVATION_NONE, NULL, out);
@@ -450,11 +454,19 @@ static status_t projector_backward(tower_pass_t *pass, base_t *base, int64_t row
                          0.0, dfeatures);
 }
 
+/* THROUGH: not the projector's alone. */
+static double backward_bytes(const base_t *base, int64_t rows, bool through) {
+  traffic_t projector = traffic_projector(base), tower = traffic_tower(base);
+  double bytes = projector.weights + projector.gradients;
+  return through ? bytes + tower.weights + tower.gradients + traffic_tower_kept(base, (double)rows) : bytes;
+}
+
 static status_t backward_run(tower_pass_t *pass, base_t *base, const real_t *dout) {
   const model_config_t *config = &base->config;
   int64_t c = config->vision_hidden, patches = config_patches(config);
   int64_t p = pass->count * patches, rows = pass->count * (patches + 1);
   bool through = param_grad(&base->params, base->patch_embedding) != NULL;
+  perf_bytes(backward_bytes(base, rows, through));
   TRY(projector_backward(pass, base, p, dout, through ? pass->patch_rows : NULL));
   if (!through) return STATUS_OK;
   TRY(OP(pass->device, fill_real, rows * c, 0.0, pass->dx));

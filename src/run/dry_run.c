@@ -68,7 +68,7 @@ static void conclude(const session_t *session, const size_t *before, estimate_t 
   read_peaks(during);
   perf_snapshot(counters);
   estimate_memory(before, during, session->grid.size, estimate);
-  const estimate_speed_t speed = {session->sgemm_flops, session->stream_bytes, (double)during[ARENA_WEIGHTS]};
+  const estimate_speed_t speed = {session->sgemm_flops, session->stream_bytes};
   double steps = estimate->steps > 0 ? (double)estimate->steps : 1.0;
   estimate->seconds = estimate_seconds(counters, &speed) / steps;
   for (int r = 0; r < REGION_COUNT; r++) {

@@ -93,6 +93,6 @@ double estimate_seconds(const perf_counter_t *counters, const estimate_speed_t *
     if (r != REGION_DECODE) flops += counters[r].flops;
   const perf_counter_t *decode = &counters[REGION_DECODE];
   double computing = decode->flops / (reached * speed->sgemm_flops);
-  double reading = (double)decode->count * speed->weight_bytes / (reached * speed->stream_bytes);
+  double reading = decode->bytes / (reached * speed->stream_bytes);
   return flops / (reached * speed->sgemm_flops) + (computing > reading ? computing : reading);
 }

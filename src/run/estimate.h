@@ -53,11 +53,10 @@ void estimate_memory(const size_t *before, const size_t *during, int ranks, esti
 /* This rank's speed. */
 typedef struct {
   double sgemm_flops, stream_bytes; /* measured, per second */
-  double weight_bytes;              /* read for each decode step */
 } estimate_speed_t;
 
 /* Seconds for COUNTERS (REGION_COUNT) at half the measured speeds: products, or for decode steps the reading
- * of the weights where that takes longer. 0 where the speeds are not known. Local. */
+ * of weights and cache where that takes longer. 0 where the speeds are not known. Local. */
 double estimate_seconds(const perf_counter_t *counters, const estimate_speed_t *speed);
 
 #endif

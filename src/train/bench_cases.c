@@ -260,13 +260,15 @@ static status_t decode(bench_t *bench) {
 
 typedef status_t (*work_t)(bench_t *bench);
 
-static double flops_so_far(void) {
-  perf_counter_t counters[REGION_COUNT];
-  double flops = 0.0;
+/* FLOPs and bytes that all regions have counted. */
+static perf_counter_t counted_so_far(void) {
+  perf_counter_t counters[REGION_COUNT], all = {0};
   perf_snapshot(counters);
-  for (int r = 0; r < REGION_COUNT; r++)
-    flops += counters[r].flops;
-  return flops;
+  for (int r = 0; r < REGION_COUNT; r++) {
+    all.flops += counters[r].flops;
+    all.bytes += counters[r].bytes;
+  }
+  return all;
 }
 
 /* Seconds that WORK takes on the slowest rank. */
@@ -306,18 +308,20 @@ static status_t by_operation(bench_t *bench, work_t work, bench_case_t *c) {
   return status;
 }
 
-static status_t measure(bench_t *bench, const char *name, double tokens, double bytes, work_t work) {
+static status_t measure(bench_t *bench, const char *name, double tokens, work_t work) {
   bench_case_t *c = &bench->result->cases[bench->result->count++];
   int64_t repetitions = bench->session->settings->bench.repetitions;
   snprintf(c->name, sizeof c->name, "%s", name);
   c->tokens = tokens * bench->session->grid.dp_size;
-  c->bytes = bytes;
   log_info("           %s", name);
   for (int64_t r = 0; r < repetitions; r++) {
-    double seconds, before = flops_so_far();
+    double seconds;
+    perf_counter_t before = counted_so_far();
     TRY(time_once(bench, work, &seconds));
     if (r == 0 || seconds < c->seconds) c->seconds = seconds;
-    c->flops = flops_so_far() - before;
+    perf_counter_t after = counted_so_far();
+    c->flops = after.flops - before.flops;
+    c->bytes = after.bytes - before.bytes;
   }
   TRY(by_operation(bench, work, c));
   return update_peaks(bench);
@@ -327,7 +331,7 @@ static status_t measure_training(bench_t *bench) {
   double tokens = bench->packed.offsets[bench->packed.sequences];
   TRY(base_set_trainable(&bench->base, TRAIN_DECODER));
   TRY(make_optimizer(bench, &bench->base.params));
-  TRY(measure(bench, "train, all weights", tokens, 0.0, training_step));
+  TRY(measure(bench, "train, all weights", tokens, training_step));
   optimizer_free(bench->optimizer);
   bench->optimizer = NULL;
   return base_set_trainable(&bench->base, TRAIN_NOTHING);
@@ -343,40 +347,20 @@ static status_t measure_adapters(bench_t *bench) {
   TRY(params_train_all(&bench->adapter.params));
   TRY(make_optimizer(bench, &bench->adapter.params));
   bench->role.adapter = &bench->adapter;
-  TRY(measure(bench, "train, adapters of 64", tokens, 0.0, training_step));
+  TRY(measure(bench, "train, adapters of 64", tokens, training_step));
   optimizer_free(bench->optimizer);
   bench->optimizer = NULL;
   bench->role.adapter = NULL;
   return STATUS_OK;
 }
 
-/* Bytes of the weights that a decoding step reads on this rank: layers, norms, output head. */
-static double weight_bytes(const base_t *base) {
-  const params_t *params = &base->params;
-  double elements = 0.0;
-  for (int32_t i = 0; i < params->count; i++)
-    if (strncmp(params->items[i].name, "model.layers.", 13) == 0 || i == base->final_norm ||
-        i == base->lm_head)
-      elements += (double)params->items[i].elements;
-  return elements * (double)dtype_size(params->device->real_type);
-}
-
-/* Bytes of keys and values of POSITIONS positions on this rank. */
-static double cache_bytes(const bench_t *bench, double positions) {
-  const base_t *base = &bench->base;
-  return 2.0 * base->config.layers * base->kv_heads * base->config.head_size * positions *
-         (double)dtype_size(bench->session->device->real_type);
-}
-
 static status_t measure_decoding(bench_t *bench, int32_t sequences) {
   const settings_t *settings = bench->session->settings;
-  double steps = (double)settings->bench.decode_tokens, first = (double)settings->bench.length + 1.0;
-  double positions = steps * (first + 0.5 * (steps - 1.0)); /* attended to, of one sequence */
+  double steps = (double)settings->bench.decode_tokens;
   char name[BENCH_NAME_MAX];
   bench->decoded = sequences;
   snprintf(name, sizeof name, "decode, %d sequence%s", sequences, sequences == 1 ? "" : "s");
-  return measure(bench, name, steps * sequences,
-                 steps * weight_bytes(&bench->base) + sequences * cache_bytes(bench, positions), decode);
+  return measure(bench, name, steps * sequences, decode);
 }
 
 static status_t run(bench_t *bench) {
@@ -387,7 +371,7 @@ static status_t run(bench_t *bench) {
   TRY(measure_training(bench));
   TRY(measure_adapters(bench));
   TRY(make_cache(bench));
-  TRY(measure(bench, "prefill", bench->packed.offsets[bench->packed.sequences], 0.0, prefill));
+  TRY(measure(bench, "prefill", bench->packed.offsets[bench->packed.sequences], prefill));
   TRY(measure_decoding(bench, 1));
   return bench->packed.sequences > 1 ? measure_decoding(bench, bench->packed.sequences) : STATUS_OK;
 }

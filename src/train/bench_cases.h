@@ -11,10 +11,10 @@ enum { BENCH_CASES_MAX = 8, BENCH_NAME_MAX = 48 };
 /* Per repetition and rank, of the fastest repetition. */
 typedef struct {
   char name[BENCH_NAME_MAX];
-  double seconds; /* of the slowest rank */
-  double tokens;  /* of all dp groups */
-  double flops;   /* as DESIGN counts them: recomputation is not work */
-  double bytes;   /* weights and cache that must be read; 0 where they are not what limits */
+  double seconds;                    /* of the slowest rank */
+  double tokens;                     /* of all dp groups */
+  double flops;                      /* as DESIGN counts them: recomputation is not work */
+  double bytes;                      /* that must move at the least (model/traffic.h, and the optimiser's) */
   op_time_t operations[TIMED_COUNT]; /* of one further repetition */
   double operation_seconds;          /* that repetition, all in all */
 } bench_case_t;
