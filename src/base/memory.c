@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 enum { ALIGNMENT = 64 };
 static const uint64_t block_mark = UINT64_C(0x6d656d2d626c6f63);
@@ -105,6 +106,11 @@ status_t memory_resize(void *inout, arena_t arena, size_t count, size_t size) {
   memory_free(old);
   store_pointer(inout, fresh);
   return STATUS_OK;
+}
+
+size_t memory_resident_peak(void) {
+  struct rusage use;
+  return getrusage(RUSAGE_SELF, &use) == 0 ? (size_t)use.ru_maxrss * 1024 : 0;
 }
 
 void memory_free(void *pointer) {

@@ -51,6 +51,9 @@ void memory_account(arena_t arena, int64_t bytes);
 /* Starts the peaks of all arenas anew, from what is in use. Local. */
 void memory_reset_peaks(void);
 
+/* Bytes of the largest resident set that this process has had, all of its libraries included. Local. */
+size_t memory_resident_peak(void);
+
 /* Use of one arena so far. Local. */
 memory_usage_t memory_usage(arena_t arena);
 

@@ -167,12 +167,15 @@ static void write_total(FILE *file, const perf_report_t *report) {
     perf_region_report_t region = perf_report_region(report, region_at(i));
     total.avg += region.avg;
     total.flops += region.flops;
+    total.bytes += region.bytes;
     total.comm_bytes += region.comm_bytes;
     most_tokens = fmax(most_tokens, region.tokens);
   }
   total.share = ratio(total.avg, report->seconds);
   total.flops_per_second = ratio(total.flops, report->seconds * report->ranks);
   total.flops_of_peak = ratio(total.flops_per_second, report->peak_flops);
+  total.bytes_per_second = ratio(total.bytes, report->seconds * report->ranks);
+  total.bytes_of_peak = ratio(total.bytes_per_second, report->peak_bytes);
   line_t line = {0};
   snprintf(line.cells[line.count++], CELL_BYTES, "-");
   add_number(&line, false, 0);
@@ -195,7 +198,8 @@ static void write_notes(FILE *file, const perf_report_t *report) {
   else
     fputs("Peaks were not measured in this run", file);
   if (report->peak_bytes > 0) fprintf(file, "; streaming %.1f GB/s", report->peak_bytes / 1e9);
-  fputs(".\n", file);
+  fputs(".\nMemory: what must move at the least; more than the peak is where it stays in the caches.\n",
+        file);
 }
 
 static status_t finish(FILE *file, const char *what) {
@@ -254,6 +258,8 @@ status_t perf_report_json(const perf_report_t *report, FILE *file) {
   write_json_number(file, "seconds", report->seconds);
   write_json_number(file, "peak_flops", report->peak_flops);
   write_json_number(file, "peak_bytes", report->peak_bytes);
+  write_json_number(file, "resident_bytes", report->resident);
+  fprintf(file, ", \"resident_rank\": %d", report->resident_rank);
   fputs(",\n  \"regions\": [", file);
   bool first = true;
   for (int i = 0; i < REGION_COUNT; i++) {

@@ -10,7 +10,8 @@ static const double smallest_share = 0.002; /* of a region that has a line of it
 
 typedef struct {
   const char *name;
-  double share, seconds, imbalance, tokens_per_second, flops_per_second, flops_of_peak;
+  double share, seconds, imbalance, tokens_per_second, flops_per_second, flops_of_peak, bytes_per_second,
+      bytes_of_peak;
 } region_line_t;
 
 typedef struct {
@@ -35,7 +36,9 @@ static region_list_t list_regions(const json_t *perf) {
                           .imbalance = report_number(region, "imbalance", NAN),
                           .tokens_per_second = report_number(region, "tokens_per_second", 0.0),
                           .flops_per_second = report_number(region, "flops_per_second", 0.0),
-                          .flops_of_peak = report_number(region, "flops_of_peak", 0.0)};
+                          .flops_of_peak = report_number(region, "flops_of_peak", 0.0),
+                          .bytes_per_second = report_number(region, "bytes_per_second", 0.0),
+                          .bytes_of_peak = report_number(region, "bytes_of_peak", 0.0)};
     if (line.share < smallest_share || list.count == REGIONS_MAX)
       list.rest += line.share;
     else
@@ -65,6 +68,13 @@ static void write_rate(FILE *file, double value, double scale) {
   fprintf(file, "<td>%s</td>", value > 0.0 ? text : "");
 }
 
+static void write_share(FILE *file, double share) {
+  if (share > 0.0)
+    fprintf(file, "<td>%.0f&#8239;%%</td>", 100.0 * share);
+  else
+    fputs("<td></td>", file);
+}
+
 static void write_line(FILE *file, const region_line_t *line, int colour) {
   char text[NUMBER_TEXT_MAX];
   fprintf(file, "<tr><th><i class=\"c%d\"></i>", colour % COLOURS);
@@ -77,10 +87,10 @@ static void write_line(FILE *file, const region_line_t *line, int colour) {
     fputs("<td></td>", file);
   write_rate(file, line->tokens_per_second, 1.0);
   write_rate(file, line->flops_per_second, 1e9);
-  if (line->flops_of_peak > 0.0)
-    fprintf(file, "<td>%.0f&#8239;%%</td></tr>\n", 100.0 * line->flops_of_peak);
-  else
-    fputs("<td></td></tr>\n", file);
+  write_share(file, line->flops_of_peak);
+  write_rate(file, line->bytes_per_second, 1e9);
+  write_share(file, line->bytes_of_peak);
+  fputs("</tr>\n", file);
 }
 
 void report_times(FILE *file, const report_data_t *data) {
@@ -91,14 +101,15 @@ void report_times(FILE *file, const report_data_t *data) {
   write_bar(file, &list);
   fputs("<div class=\"wide\"><table class=\"times\"><thead><tr><th>region</th><td>time</td><td>share</td>"
         "<td>slowest&#8239;/&#8239;fastest rank</td><td>tokens/s</td><td>GFLOP/s</td><td>of "
-        "peak</td></tr></thead>"
+        "peak</td><td>GB/s</td><td>of peak</td></tr></thead>"
         "<tbody>\n",
         file);
   for (int i = 0; i < list.count; i++)
     write_line(file, &list.lines[i], i);
-  fputs("</tbody></table></div>\n<p class=\"small\">Times and GFLOP/s are one rank's; tokens/s are all "
-        "ranks'. ",
-        file);
+  fputs(
+      "</tbody></table></div>\n<p class=\"small\">Times, GFLOP/s and GB/s (what must move at the least) are "
+      "one rank's; tokens/s are all ranks'. ",
+      file);
   double flops = report_number(perf, "peak_flops", 0.0), bytes = report_number(perf, "peak_bytes", 0.0);
   if (flops > 0.0)
     fprintf(file, "Peaks measured in this run, per rank: %.0f GFLOP/s, %.1f GB/s.", 1e-9 * flops,

@@ -105,17 +105,12 @@ status_t session_open(session_t *session, const char *build) {
 }
 
 /* The table of all ranks, on rank 0. */
-static status_t write_report(session_t *session, const perf_counter_t *all) {
-  const perf_report_t report = {.all = all,
-                                .ranks = comm_size(session->world),
-                                .seconds = perf_now() - session->started,
-                                .peak_flops = session->sgemm_flops,
-                                .peak_bytes = session->stream_bytes};
+static status_t write_report(const session_t *session, const perf_report_t *report) {
   char path[FILE_MAX_PATH], *text = NULL;
   size_t n = 0;
   FILE *memory = open_memstream(&text, &n);
   if (!memory) return error_set(STATUS_MEMORY, "no memory for the performance table");
-  status_code_t status = perf_report_table(&report, memory);
+  status_code_t status = perf_report_table(report, memory);
   fclose(memory);
   if (status == STATUS_OK) log_info("\n%s", text);
   free(text);
@@ -123,33 +118,61 @@ static status_t write_report(session_t *session, const perf_counter_t *all) {
   TRY(session_path(session, "perf.json", path));
   memory = open_memstream(&text, &n);
   if (!memory) return error_set(STATUS_MEMORY, "no memory for perf.json");
-  status = perf_report_json(&report, memory);
+  status = perf_report_json(report, memory);
   fclose(memory);
   if (status == STATUS_OK) status = file_replace(path, text, n);
   free(text);
   return status;
 }
 
-static status_t report(session_t *session) {
-  perf_counter_t mine[REGION_COUNT], *all = NULL;
-  int size = comm_size(session->world);
-  perf_snapshot(mine);
-  TRY(memory_alloc(&all, ARENA_OTHER, (size_t)size * REGION_COUNT, sizeof *all));
-  status_code_t status = comm_allgather(session->world, mine, all, sizeof mine, COMM_BYTE);
-  if (status == STATUS_OK && comm_rank(session->world) == 0) status = write_report(session, all);
-  memory_free(all);
-  return status;
-}
-
-static void log_memory(void) {
+static void log_memory(const perf_report_t *report) {
   size_t total = 0;
   for (int a = 0; a < ARENA_COUNT; a++)
     total += memory_usage((arena_t)a).peak;
-  log_info("memory     peak per arena of rank 0, MB (sum %.1f):", 1e-6 * (double)total);
+  log_info("memory     largest resident set of a rank: %.1f MB (rank %d)", 1e-6 * report->resident,
+           report->resident_rank);
+  log_info("           peak per arena of rank 0, MB (sum %.1f):", 1e-6 * (double)total);
   for (int a = 0; a < ARENA_COUNT; a++) {
     memory_usage_t usage = memory_usage((arena_t)a);
     if (usage.peak > 100000) log_info("             %-12s %10.1f", usage.name, 1e-6 * (double)usage.peak);
   }
+}
+
+/* The same on all ranks. */
+static status_t find_resident(session_t *session, perf_report_t *report) {
+  double mine = (double)memory_resident_peak(), *all = NULL;
+  TRY(memory_alloc(&all, ARENA_OTHER, (size_t)report->ranks, sizeof *all));
+  status_code_t status = comm_allgather(session->world, &mine, all, 1, COMM_F64);
+  for (int rank = 0; rank < report->ranks && status == STATUS_OK; rank++)
+    if (all[rank] > report->resident) {
+      report->resident = all[rank];
+      report->resident_rank = rank;
+    }
+  memory_free(all);
+  return status;
+}
+
+static status_t report_ranks(session_t *session, perf_counter_t *all) {
+  perf_counter_t mine[REGION_COUNT];
+  perf_report_t report = {.all = all,
+                          .ranks = comm_size(session->world),
+                          .peak_flops = session->sgemm_flops,
+                          .peak_bytes = session->stream_bytes};
+  perf_snapshot(mine);
+  TRY(comm_allgather(session->world, mine, all, sizeof mine, COMM_BYTE));
+  TRY(find_resident(session, &report));
+  if (comm_rank(session->world) != 0) return STATUS_OK;
+  report.seconds = perf_now() - session->started;
+  log_memory(&report);
+  return write_report(session, &report);
+}
+
+static status_t report(session_t *session) {
+  perf_counter_t *all;
+  TRY(memory_alloc(&all, ARENA_OTHER, (size_t)comm_size(session->world) * REGION_COUNT, sizeof *all));
+  status_code_t status = report_ranks(session, all);
+  memory_free(all);
+  return status;
 }
 
 static void log_success(const session_t *session, status_code_t status) {
@@ -178,7 +201,6 @@ static void log_end(session_t *session, status_code_t status) {
   bool good = status == STATUS_OK || status == STATUS_STOPPED;
   if (!good && comm_rank(session->world) == 0) log_failure(session, status, error_message());
   bool table = good && session->rundir;
-  if (table) log_memory();
   if (table && report(session) != STATUS_OK)
     log_warning("the performance table could not be written: %s", error_message());
   records_close(session, status);

@@ -33,8 +33,13 @@ static perf_report_t make_report(void) {
     counters[rank][REGION_IMAGE_DECODE] = (perf_counter_t){.count = 7, .thread_seconds = 1.5, .bytes = 3e9};
   }
   counters[1][REGION_DATA_WAIT] = (perf_counter_t){.count = 1, .seconds = 3};
-  return (perf_report_t){
-      .all = &counters[0][0], .ranks = RANKS, .seconds = 10, .peak_flops = 1e9, .peak_bytes = 2e9};
+  return (perf_report_t){.all = &counters[0][0],
+                         .ranks = RANKS,
+                         .seconds = 10,
+                         .peak_flops = 1e9,
+                         .peak_bytes = 2e9,
+                         .resident = 5e8,
+                         .resident_rank = 2};
 }
 
 static void regions_are_put_together(void **state) {
@@ -158,7 +163,10 @@ static void json_holds_the_same_numbers(void **state) {
   write_text(&report, perf_report_json, &text);
   assert_close(json_number(text, "forward", "avg"), 4);
   assert_close(json_number(text, "forward", "flops"), 6e9);
+  assert_close(json_number(text, "forward", "bytes_of_peak"), 0.5);
   assert_close(json_number(text, "image decode", "thread_seconds"), 4.5);
+  assert_non_null(strstr(text, "\"resident_bytes\": 500000000,"));
+  assert_non_null(strstr(text, "\"resident_rank\": 2,"));
   assert_null(strstr(text, "inf"));
   assert_null(strstr(text, "nan"));
   int depth = 0;
