@@ -28,7 +28,7 @@ pipeline_program() {
   (cd "$root" && cmake --preset release -B "$pipeline_build") >"$pipeline_log" 2>&1 || pipeline_build_failed
   cmake --build "$pipeline_build" --target llava_rlhf >>"$pipeline_log" 2>&1 || pipeline_build_failed
   program=$pipeline_build/llava_rlhf
-  echo "build      $((SECONDS - started)) s"
+  echo "build      $((SECONDS - started)) s" | tee -a "$pipeline_log"
 }
 
 pipeline_build_failed() {

@@ -12,9 +12,10 @@ fail() {
 
 while IFS= read -r script; do
   bash -n "$script" || fail "$script does not parse"
-done < <(find "$root/jobs" "$root/tests" "$root/.ci" -name '*.sh' -o -path "$root/.ci/run" -o -name '*.sbatch')
+done < <(find "$root/jobs" "$root/tests" "$root/benchmarks" "$root/.ci" -name '*.sh' -o -path "$root/.ci/run" -o -name '*.sbatch')
 
-for script in jobs/setup.sh jobs/quickstart.sh jobs/make_base.sh jobs/local/run_until_done.sh tests/run.sh tests/photographs/fetch.sh; do
+for script in jobs/setup.sh jobs/quickstart.sh jobs/make_base.sh jobs/local/run_until_done.sh tests/run.sh tests/photographs/fetch.sh \
+  benchmarks/quickstart/check.sh; do
   [[ -x $root/$script ]] || fail "$script cannot be executed"
   "$root/$script" --help | grep -q "usage: $script" || fail "$script --help does not show its usage"
   status=0
