@@ -93,6 +93,13 @@ typedef struct {
   int64_t facts, fact_bytes;
 } dataset_counts_t;
 
+/* About the size of a file of COUNTS and IMAGES images with NAME_BYTES of names and IMAGE_BYTES of JPEG. The
+ * constant part is what COUNTS of nothing give. Local. */
+int64_t dataset_file_bytes(const dataset_counts_t *counts, int64_t name_bytes, int64_t images,
+                           int64_t image_bytes);
+/* Bytes that a writer's buffers grow to, on rank 0 (FIRST) and on others, besides 8 an image. Local. */
+size_t dataset_writer_memory(bool first);
+
 /* Starts PATH (in PATH.partial). Collective on COMM. Errors, agreed: STATUS_DATA. */
 status_t dataset_writer_open(comm_t *comm, const char *path, dataset_writer_t **out);
 

@@ -13,6 +13,7 @@
 #include <xxhash.h>
 
 enum { BYTES_BUFFER = 4 << 20, COLUMN_BUFFER = 64 << 10 };
+enum { DATASET_OWN_BYTES = 15 << 10 }; /* about what HDF5 and the attributes take */
 
 /* Rows of one part that wait to be written in one piece. */
 typedef struct {
@@ -100,11 +101,62 @@ static status_t put_u8(dataset_writer_t *writer, part_t part, int64_t at, uint8_
   return column_put(writer, part, at, &value, 1);
 }
 
+/* How many of everything a file holds; texts with the images' names. */
+typedef struct {
+  dataset_counts_t texts;
+  int64_t images, image_bytes;
+} extent_t;
+
+static int64_t part_rows(const extent_t *extent, part_t part) {
+  switch (part) {
+  case PART_TEXT_BYTES:
+    return extent->texts.text_bytes;
+  case PART_TEXT_OFFSETS:
+    return extent->texts.texts + 1;
+  case PART_TEXT_KIND:
+    return extent->texts.texts;
+  case PART_IMAGE_BYTES:
+    return extent->image_bytes;
+  case PART_IMAGE_OFFSETS:
+    return extent->images + 1;
+  case PART_IMAGE_NAME:
+  case PART_IMAGE_WIDTH:
+  case PART_IMAGE_HEIGHT:
+    return extent->images;
+  case PART_FACT_BYTES:
+    return extent->texts.fact_bytes;
+  case PART_FACT_OFFSETS:
+    return extent->texts.facts + 1;
+  default:
+    return extent->texts.samples;
+  }
+}
+
 /* Collective. */
-static status_t part_create(dataset_writer_t *writer, part_t part, int64_t rows) {
+static status_t part_create(dataset_writer_t *writer, part_t part, const extent_t *extent) {
   const part_layout_t *layout = part_layout(part);
+  const int64_t rows = part_rows(extent, part);
   TRY(h5_create_dataset(writer->file, layout->object, layout->type, 1, &rows));
   return h5_attr_write_text(writer->file, layout->object, "meaning", layout->meaning);
+}
+
+int64_t dataset_file_bytes(const dataset_counts_t *counts, int64_t name_bytes, int64_t images,
+                           int64_t image_bytes) {
+  extent_t extent = {*counts, images, image_bytes};
+  int64_t bytes = DATASET_OWN_BYTES;
+  extent.texts.texts += images;
+  extent.texts.text_bytes += name_bytes;
+  for (part_t part = 0; part < PART_COUNT; part++)
+    bytes += part_rows(&extent, part) * (int64_t)h5_type_size(part_layout(part)->type);
+  return bytes;
+}
+
+size_t dataset_writer_memory(bool first) {
+  size_t bytes = 0;
+  if (!first) return BYTES_BUFFER + 2 * COLUMN_BUFFER; /* images' bytes; widths and heights */
+  for (part_t part = 0; part < PART_COUNT; part++)
+    bytes += part_layout(part)->type == H5TYPE_U8 ? BYTES_BUFFER : COLUMN_BUFFER;
+  return bytes;
 }
 
 /* ---- Opening and ending ---- */
@@ -164,12 +216,10 @@ static status_t offsets_make(dataset_writer_t *writer, const int64_t *sizes, int
 }
 
 static status_t images_create(dataset_writer_t *writer) {
-  int64_t n = writer->images;
-  TRY(part_create(writer, PART_IMAGE_BYTES, writer->image_offsets[n]));
-  TRY(part_create(writer, PART_IMAGE_OFFSETS, n + 1));
-  TRY(part_create(writer, PART_IMAGE_NAME, n));
-  TRY(part_create(writer, PART_IMAGE_WIDTH, n));
-  return part_create(writer, PART_IMAGE_HEIGHT, n);
+  const extent_t extent = {.images = writer->images, .image_bytes = writer->image_offsets[writer->images]};
+  for (part_t part = PART_IMAGE_BYTES; part <= PART_IMAGE_HEIGHT; part++)
+    TRY(part_create(writer, part, &extent));
+  return STATUS_OK;
 }
 
 status_t dataset_writer_images(dataset_writer_t *writer, const int64_t *sizes, int64_t n) {
@@ -195,14 +245,11 @@ status_t dataset_writer_image(dataset_writer_t *writer, int64_t i, const uint8_t
 /* ---- Texts ---- */
 
 static status_t texts_create(dataset_writer_t *writer) {
-  const dataset_counts_t *planned = &writer->planned;
-  TRY(part_create(writer, PART_TEXT_BYTES, planned->text_bytes));
-  TRY(part_create(writer, PART_TEXT_OFFSETS, planned->texts + 1));
-  TRY(part_create(writer, PART_TEXT_KIND, planned->texts));
-  TRY(part_create(writer, PART_FACT_BYTES, planned->fact_bytes));
-  TRY(part_create(writer, PART_FACT_OFFSETS, planned->facts + 1));
-  for (part_t part = PART_SAMPLE_BEGIN; part < PART_SAMPLE_END; part++)
-    TRY(part_create(writer, part, planned->samples));
+  const extent_t extent = {.texts = writer->planned};
+  for (part_t part = PART_TEXT_BYTES; part <= PART_TEXT_KIND; part++)
+    TRY(part_create(writer, part, &extent));
+  for (part_t part = PART_FACT_BYTES; part < PART_COUNT; part++)
+    TRY(part_create(writer, part, &extent));
   return STATUS_OK;
 }
 

@@ -21,6 +21,13 @@ bool file_exists(const char *path) {
   return access(path, F_OK) == 0;
 }
 
+status_t file_size(const char *path, int64_t *bytes) {
+  struct stat info;
+  if (stat(path, &info) != 0) return error_set(STATUS_DATA, "%s: %s", path, strerror(errno));
+  *bytes = (int64_t)info.st_size;
+  return STATUS_OK;
+}
+
 static status_t folder_make_one(const char *path) {
   struct stat info;
   if (mkdir(path, 0777) == 0) return STATUS_OK;

@@ -20,6 +20,9 @@ status_t file_join(char path[FILE_MAX_PATH], const char *a, const char *b, const
 /* True if PATH exists. Local. */
 bool file_exists(const char *path);
 
+/* Bytes of the file PATH. Errors: STATUS_DATA. Local. */
+status_t file_size(const char *path, int64_t *bytes);
+
 /* Makes the folder PATH with its parents; fine if it exists. Errors: STATUS_DATA. Local. */
 status_t file_make_folder(const char *path);
 /* The same for the folder that PATH lies in. */

@@ -40,6 +40,14 @@ static table_t table_make(scores_file_t *scores) {
   return table;
 }
 
+double scores_file_bytes(double samples, double tokens, bool has_reward) {
+  enum { OWN_BYTES = 6 << 10 }; /* about what HDF5 and the attributes take */
+  const scores_file_t *scores = NULL;
+  double per_sample =
+      sizeof *scores->id + sizeof *scores->offsets + (has_reward ? sizeof *scores->reward : 0);
+  return OWN_BYTES + samples * per_sample + tokens * (sizeof *scores->tokens + sizeof *scores->logprob);
+}
+
 static status_t scores_fill(h5_file_t *file, comm_t *comm, const char *model, const scores_file_t *scores) {
   scores_file_t copy = *scores; /* the table keeps addresses of its pointers, and only reads through them */
   table_t table = table_make(&copy);

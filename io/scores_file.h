@@ -23,6 +23,9 @@ typedef struct {
  * (indices), STATUS_MEMORY. */
 status_t scores_file_write(comm_t *comm, const char *path, const char *model, const scores_file_t *scores);
 
+/* About the size of a file of SAMPLES samples with TOKENS tokens in all. Local. */
+double scores_file_bytes(double samples, double tokens, bool has_reward);
+
 /* Reads samples BEGIN .. BEGIN + COUNT - 1 (COUNT -1: all from BEGIN on). Local. Free with scores_file_free.
  * Errors: STATUS_DATA; nothing is left to free then. */
 status_t scores_file_read(const char *path, int64_t begin, int64_t count, scores_file_t *scores);

@@ -48,7 +48,7 @@ static void sources_list(prepare_t *prepare) {
 
 static status_t report_open(prepare_t *prepare) {
   const char *path = prepare->options->report;
-  if (!given(path) || !prepare->options->skip_bad) return STATUS_OK;
+  if (!given(path) || !prepare->options->skip_bad || prepare->options->plan) return STATUS_OK;
   prepare->report = fopen(path, "w");
   if (prepare->report != NULL) return STATUS_OK;
   return error_set(STATUS_DATA, "%s: cannot be created: %s", path, strerror(errno));
@@ -182,6 +182,24 @@ static status_t output_make(output_t *output) {
   return output_close(output);
 }
 
+/* Counts what output_make would write. */
+static status_t output_count(output_t *output) {
+  prepare_t *prepare = output->prepare;
+  const bool first = is_first(prepare);
+  int64_t name_bytes = 0, image_bytes = 0;
+  const dataset_counts_t none = {0};
+  TRY(images_list(output));
+  TRY(output_measure_images(output));
+  TRY(comm_agree(prepare->comm, first ? facts_open(output, &name_bytes) : STATUS_OK));
+  for (int64_t i = 0; i < output->image_count; i++)
+    image_bytes += output->sizes[i];
+  prepare->counts.samples += output->planned.samples;
+  prepare->counts.bytes += dataset_file_bytes(&output->planned, name_bytes, output->image_count, image_bytes);
+  prepare->counts.constant += dataset_file_bytes(&none, 0, 0, 0);
+  prepare->counts.kept = (int64_t)memory_usage(ARENA_DATA).current - prepare->data_before;
+  return STATUS_OK;
+}
+
 static void output_free(output_t *output) {
   dataset_writer_abandon(output->writer);
   facts_free(output->facts);
@@ -195,10 +213,10 @@ static void output_free(output_t *output) {
 static status_t output_run(prepare_t *prepare, const char *path, bool all, bool held_out) {
   output_t output = {.prepare = prepare, .path = path, .all = all, .held_out = held_out};
   int64_t images = 0;
-  status_code_t status = output_make(&output);
+  status_code_t status = prepare->options->plan ? output_count(&output) : output_make(&output);
   images = output.image_count;
   output_free(&output);
-  if (status == STATUS_OK) log_info("%s: %" PRId64 " images", path, images);
+  if (status == STATUS_OK && !prepare->options->plan) log_info("%s: %" PRId64 " images", path, images);
   return status;
 }
 
@@ -227,7 +245,7 @@ static status_t prepare_all(prepare_t *prepare) {
   if (apart) TRY(output_run(prepare, options->held_out_output, false, true));
   prepare->counts.images = prepare->names.count;
   TRY(comm_broadcast(comm, &prepare->counts, sizeof prepare->counts, COMM_BYTE, 0));
-  summary_log(prepare);
+  if (!options->plan) summary_log(prepare);
   return STATUS_OK;
 }
 
@@ -239,7 +257,8 @@ static void prepare_free(prepare_t *prepare) {
 }
 
 status_t prepare_run(comm_t *comm, const prepare_options_t *options, prepare_counts_t *counts) {
-  prepare_t prepare = {.comm = comm, .options = options};
+  prepare_t prepare = {
+      .comm = comm, .options = options, .data_before = (int64_t)memory_usage(ARENA_DATA).current};
   status_code_t status = prepare_all(&prepare);
   if (counts != NULL) *counts = prepare.counts;
   prepare_free(&prepare);

@@ -24,6 +24,7 @@ typedef struct {
   bool skip_bad;      /* leave bad samples out and go on, instead of stopping at the first */
   const char *report; /* JSON lines about the samples that were left out: file, line, sample, reason */
   int workers;        /* threads of a rank that check images, at least 1 */
+  bool plan;          /* writes nothing: reads the JSON, measures the images' files, and counts */
 } prepare_options_t;
 
 typedef struct {
@@ -34,12 +35,16 @@ typedef struct {
   int64_t broken_images; /* of them, left out */
   int64_t
       without_facts; /* samples with an image for which FACTS has no entry; 0 if no facts were asked for */
+  int64_t bytes;     /* about, of the datasets' files */
+  int64_t constant;  /* of them, what does not depend on the samples */
+  int64_t kept;      /* in a plan: bytes of memory on rank 0 that grow with the samples */
 } prepare_counts_t;
 
-/* Makes the dataset(s). A file that is there already is replaced once the new one is complete. Collective on
- * COMM; all ranks pass the same OPTIONS and get the same COUNTS (may be NULL). Errors, the same on all ranks:
- * STATUS_INPUT (no source, more held out than there are), STATUS_DATA (broken JSON, a bad sample unless they
- * are skipped, no sample left, image folder missing). */
+/* Makes the dataset(s), or plans them (in COUNTS then samples, skipped, images and bytes). A file that is
+ * there already is replaced once the new one is complete. Collective on COMM; all ranks pass the same OPTIONS
+ * and get the same COUNTS (may be NULL). Errors, the same on all ranks: STATUS_INPUT (no source, more held
+ * out than there are), STATUS_DATA (broken JSON, a bad sample unless they are skipped, no sample left, image
+ * folder missing). */
 status_t prepare_run(comm_t *comm, const prepare_options_t *options, prepare_counts_t *counts);
 
 #endif

@@ -245,25 +245,62 @@ static status_t share_write(share_t *share) {
   return STATUS_OK;
 }
 
-static status_t images_write(share_t *share) {
+/* Counts and spreads what is known of the images by now. */
+static status_t problems_share(share_t *share) {
   output_t *output = share->output;
-  comm_t *comm = output->prepare->comm;
-  TRY(images_measure(share));
-  TRY(dataset_writer_images(output->writer, output->sizes, output->image_count));
-  TRY(comm_agree(comm, share_write(share)));
-  TRY(comm_allreduce(comm, &share->problem_count, 1, COMM_I64, COMM_SUM));
+  TRY(comm_allreduce(output->prepare->comm, &share->problem_count, 1, COMM_I64, COMM_SUM));
   output->prepare->counts.broken_images += share->problem_count;
   return problems_gather(share);
 }
 
-status_t output_write_images(output_t *output) {
+static status_t images_write(share_t *share) {
+  output_t *output = share->output;
+  TRY(images_measure(share));
+  TRY(dataset_writer_images(output->writer, output->sizes, output->image_count));
+  TRY(comm_agree(output->prepare->comm, share_write(share)));
+  return problems_share(share);
+}
+
+/* Room for the largest window that would be read, and for the writer's buffers. */
+static void account_for_writing(const share_t *share) {
+  const output_t *output = share->output;
+  int64_t most = 0, window = 0, files = 0;
+  for (int64_t i = share->begin; i < share->end; i++) {
+    if (files == WINDOW_FILES || window >= WINDOW_BYTES) files = window = 0;
+    files++;
+    window += output->sizes[i];
+    if (window > most) most = window;
+  }
+  int64_t buffers = (int64_t)dataset_writer_memory(comm_rank(output->prepare->comm) == 0) +
+                    (output->image_count + 1) * (int64_t)sizeof(int64_t);
+  memory_account(ARENA_DATA, most);
+  memory_account(ARENA_IO, buffers);
+  memory_account(ARENA_DATA, -most);
+  memory_account(ARENA_IO, -buffers);
+}
+
+static status_t images_plan(share_t *share) {
+  TRY(images_measure(share));
+  account_for_writing(share);
+  return problems_share(share);
+}
+
+static status_t share_run(output_t *output, status_t (*work)(share_t *share)) {
   comm_t *comm = output->prepare->comm;
   share_t *share = NULL;
   TRY(comm_agree(comm, memory_alloc(&share, ARENA_DATA, 1, sizeof *share)));
   share->output = output;
   share_of(output->image_count, comm_rank(comm), comm_size(comm), &share->begin, &share->end);
-  status_code_t status = images_write(share);
+  status_code_t status = work(share);
   text_buffer_free(&share->problems);
   memory_free(share);
   return status;
+}
+
+status_t output_write_images(output_t *output) {
+  return share_run(output, images_write);
+}
+
+status_t output_measure_images(output_t *output) {
+  return share_run(output, images_plan);
 }

@@ -33,7 +33,8 @@ typedef struct {
   names_t names;
   sample_note_t *notes; /* (note_count): rank 0 */
   int64_t note_count, note_capacity;
-  FILE *report; /* rank 0, may be NULL */
+  FILE *report;        /* rank 0, may be NULL */
+  int64_t data_before; /* use of ARENA_DATA before anything was read */
   prepare_counts_t counts;
 } prepare_t;
 
@@ -78,8 +79,9 @@ status_t prepare_scan(prepare_t *prepare);
 /* Is a sample with this note meant for OUTPUT? */
 bool output_wants(const output_t *output, const sample_note_t *note);
 
-/* Reads, checks and writes the images. Collective. */
+/* Reads, checks and writes the images; or only measures their files. Collective. */
 status_t output_write_images(output_t *output);
+status_t output_measure_images(output_t *output);
 
 /* The second reading, rank 0: the names, facts and samples, once output_plan has counted them. */
 status_t output_plan(output_t *output, int64_t *name_bytes);

@@ -6,8 +6,10 @@
 #include "eval/comparison.h"
 #include "eval/pope_answers.h"
 #include "rollout/questions.h"
+#include "run/estimate.h"
 #include "world/output_file.h"
 
+#include <stdio.h>
 #include <string.h>
 
 typedef struct {
@@ -60,6 +62,17 @@ static status_t answers_path(const session_t *session, const char *stem, int64_t
   return session_path(session, name, path);
 }
 
+/* As of task generate: about the longest that the file of answers can be. */
+static void note_output(const session_t *session, const evaluator_t *evaluator, int64_t index,
+                        const char *path) {
+  estimate_t *estimate = session->dry;
+  char name[64];
+  estimate_part(estimate, dataset_info(evaluator->source.dataset).samples, estimate->eval_limit,
+                session->settings->eval.limit);
+  snprintf(name, sizeof name, "answers_%lld.jsonl", (long long)index + 1);
+  estimate_output_file(estimate, name, path);
+}
+
 static status_t answer(evaluate_task_t *task, int64_t index, candidate_t *candidate) {
   session_t *session = task->session;
   column_t *column = &task->comparison.columns[index];
@@ -73,6 +86,7 @@ static status_t answer(evaluate_task_t *task, int64_t index, candidate_t *candid
   column->dropped = candidate->evaluator.prompts.dropped;
   TRY(answers_path(session, "answers", index, path));
   TRY(evaluate_answers(&candidate->evaluator, &candidate->role, column->model, path, &column->judged));
+  if (session->dry) note_output(session, &candidate->evaluator, index, path);
   if (!task->comparison.has_pope) return STATUS_OK;
   TRY(answers_path(session, "pope", index, path));
   return pope_answer(session, &candidate->model, &candidate->role, task->pope, column->model, path,

@@ -6,6 +6,7 @@
 #include "perf/perf.h"
 #include "run/batch.h"
 #include "run/criteria.h"
+#include "run/estimate.h"
 #include "run/source.h"
 
 #include <string.h>
@@ -283,6 +284,15 @@ static status_t open_task(score_task_t *task) {
   return comm_agree(session->world, reserve(task, 0, 0));
 }
 
+static void note_output(const score_task_t *task) {
+  estimate_t *estimate = task->session->dry;
+  double tokens = (double)task->token_count, samples = (double)task->total;
+  estimate_part(estimate, dataset_info(task->source.dataset).samples, estimate->data_limit,
+                task->session->settings->data.limit);
+  estimate_output(estimate, "scores.h5",
+                  scores_file_bytes(samples / estimate->part, tokens / estimate->part, task->has_reward));
+}
+
 static status_t write_scores(score_task_t *task) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
@@ -290,7 +300,10 @@ static status_t write_scores(score_task_t *task) {
   const char *name = *settings->model.adapter ? settings->model.adapter : settings->model.base;
   TRY(session_path(session, "scores.h5", path));
   task->scores.has_reward = task->has_reward;
-  if (session->dry) return STATUS_OK;
+  if (session->dry) {
+    note_output(task);
+    return STATUS_OK;
+  }
   TRY(scores_file_write(session->world, path, name, &task->scores));
   log_info("scores     %lld answers, %lld tokens: mean log-probability %.4f", (long long)task->total,
            (long long)task->token_count,

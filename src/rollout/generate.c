@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "rollout/prompts.h"
 #include "rollout/questions.h"
+#include "run/estimate.h"
 #include "run/samples.h"
 
 #include <errno.h>
@@ -270,6 +271,15 @@ static status_t open_questions(generate_task_t *task, const char **questions) {
   return comm_agree(task->session->world, prompts_generator(&task->prompts, &sampling, &task->generator));
 }
 
+/* A blank device's answers have all the tokens that they may, and the text of a token that is none takes as
+ * many bytes as that of most words: about the longest that the file can be. */
+static void note_output(const generate_task_t *task) {
+  estimate_t *estimate = task->session->dry;
+  estimate_part(estimate, dataset_info(task->source.dataset).samples, estimate->data_limit,
+                task->session->settings->data.limit);
+  estimate_output_file(estimate, task->pairs ? "pairs.json" : "answers.jsonl", task->path);
+}
+
 static status_t generate(generate_task_t *task) {
   comm_t *world = task->session->world;
   bool writes = comm_rank(world) == 0;
@@ -282,7 +292,10 @@ static status_t generate(generate_task_t *task) {
   if (writes) status = end_output(task, status);
   if (task->prompts.alone) return status;
   TRY(file_commit(world, task->path, status, writes));
-  if (task->session->dry) return STATUS_OK;
+  if (task->session->dry) {
+    note_output(task);
+    return STATUS_OK;
+  }
   log_info("written    %s: %lld questions, %d answers each", task->path,
            (long long)(task->prompts.count - task->skipped), task->prompts.options.samples);
   if (task->skipped > 0)

@@ -44,16 +44,19 @@ static void remove_folder(const comm_t *world, const char *path) {
     log_warning("%s could not be removed: %s", path, strerror(errno));
 }
 
-/* The run's settings, but for where results go and how many samples tasks without steps have. */
-static settings_t shortened(const session_t *session) {
+/* The run's settings, but for where results go and how many samples tasks without steps have; ESTIMATE keeps
+ * how many there are. */
+static settings_t shortened(const session_t *session, estimate_t *estimate) {
   static char nothing[] = "";
   settings_t settings = *session->settings;
   int64_t most = (int64_t)SAMPLES_PER_GROUP * session->grid.dp_size;
   task_t task = settings_task(&settings);
+  estimate->data_limit = settings.data.limit;
+  estimate->eval_limit = settings.eval.limit;
   bool steps = task == TASK_PRETRAIN || task == TASK_SFT || task == TASK_RM || task == TASK_PPO;
   if (!steps && (settings.data.limit == 0 || settings.data.limit > most)) settings.data.limit = most;
   if (!steps && (settings.eval.limit == 0 || settings.eval.limit > most)) settings.eval.limit = most;
-  settings.generate.output = nothing;
+  settings.generate.output = settings.annotate.output = settings.world.dir = nothing;
   return settings;
 }
 
@@ -69,17 +72,17 @@ static void conclude(const session_t *session, const size_t *before, estimate_t 
   perf_snapshot(counters);
   estimate_memory(before, during, session->grid.size, estimate);
   const estimate_speed_t speed = {session->sgemm_flops, session->stream_bytes};
-  double steps = estimate->steps > 0 ? (double)estimate->steps : 1.0;
-  estimate->seconds = estimate_seconds(counters, &speed) / steps;
+  double units = estimate->steps > 0 ? (double)estimate->steps : estimate->part;
+  estimate->seconds = estimate_seconds(counters, &speed) / units;
   for (int r = 0; r < REGION_COUNT; r++) {
-    estimate->flops += counters[r].flops / steps;
-    estimate->tokens += counters[r].tokens / steps;
+    estimate->flops += counters[r].flops / units;
+    estimate->tokens += counters[r].tokens / units;
   }
 }
 
 static status_t go_through(session_t *session, status_t (*task)(session_t *session), estimate_t *estimate) {
   session_t dry = *session;
-  settings_t settings = shortened(session);
+  settings_t settings = shortened(session, estimate);
   char folder[FILE_MAX_PATH];
   size_t before[ARENA_COUNT];
   TRY(make_folder(session->world, folder));
@@ -100,7 +103,7 @@ static status_t go_through(session_t *session, status_t (*task)(session_t *sessi
 }
 
 status_t dry_run_estimate(session_t *session, status_t (*task)(session_t *session), estimate_t *estimate) {
-  *estimate = (estimate_t){0};
+  *estimate = (estimate_t){.part = 1.0};
   return go_through(session, task, estimate);
 }
 
@@ -146,16 +149,54 @@ static void print_memory(const estimate_t *all, int ranks) {
   }
 }
 
-static void print_disk(const settings_t *settings, const estimate_t *first) {
+/* Checkpoints that are there at the same time: those that are kept, or all of them; the one that is being
+ * written; the best. */
+static double checkpoint_count(const settings_t *settings, const estimate_t *first) {
+  int64_t kept = settings->checkpoint.keep, every = settings->checkpoint.every;
+  int64_t written = 1 + (every > 0 ? (first->total - 1) / every : 0);
+  if (settings->eval.keep_best && settings->eval.every > 0) written += first->total / settings->eval.every;
+  if (written > first->total) written = first->total;
+  if (kept == 0 || written <= kept) return (double)written;
+  return (double)(kept + 1 + (settings->eval.keep_best ? 1 : 0));
+}
+
+static double rollout_bytes(const settings_t *settings, const estimate_t *first) {
+  if (first->rollout == 0 || settings->log.rollouts == 0) return 0.0;
+  return (double)first->rollout * (double)(first->total / settings->log.rollouts);
+}
+
+static void print_checkpoints(const settings_t *settings, const estimate_t *first) {
   int64_t kept = settings->checkpoint.keep;
-  if (first->steps == 0) return;
+  double checkpoints = checkpoint_count(settings, first), rollouts = rollout_bytes(settings, first);
   log_info("disk       a checkpoint takes %.1f MB (%s%lld kept, and the best), the result %.1f MB",
            mega * (double)first->files.file, kept == 0 ? "all of them: " : "", (long long)kept,
            mega * (double)first->files.result);
-  if (first->rollout == 0 || settings->log.rollouts == 0) return;
-  double files = (double)(first->total / settings->log.rollouts);
-  log_info("           rollouts take %.1f MB a file, %.1f MB in all", mega * (double)first->rollout,
-           mega * (double)first->rollout * files);
+  if (rollouts > 0.0)
+    log_info("           rollouts take %.3f MB a file, %.1f MB in all", mega * (double)first->rollout,
+             mega * rollouts);
+  log_info("           at most %.1f MB in all, besides logs",
+           mega * (checkpoints * (double)first->files.file + (double)first->files.result + rollouts));
+}
+
+static void print_outputs(const estimate_t *first) {
+  double all = 0.0;
+  for (int32_t i = 0; i < first->output_count; i++) {
+    log_info("%s%10.3f MB  %s", i == 0 ? "disk       " : "           ", mega * first->outputs[i].bytes,
+             first->outputs[i].name);
+    all += first->outputs[i].bytes;
+  }
+  if (first->output_count == 0) log_info("disk       nothing but logs");
+  if (first->output_count > 1) log_info("           %10.3f MB  in all, besides logs", mega * all);
+}
+
+static void print_time(const estimate_t *first, double seconds) {
+  if (first->steps > 0) {
+    log_info("time       %.3g s a step at half the speed that was measured", seconds);
+    log_info("           %.3g h for %lld steps", seconds * (double)first->total / 3600.0,
+             (long long)first->total);
+  } else {
+    log_info("time       %.3g s at half the speed that was measured", seconds);
+  }
 }
 
 static void print_work(const estimate_t *all, int ranks) {
@@ -165,20 +206,21 @@ static void print_work(const estimate_t *all, int ranks) {
     tokens += all[r].tokens;
     if (all[r].seconds > seconds) seconds = all[r].seconds;
   }
-  bool steps = all[0].steps > 0;
-  log_info("work       %.1f GFLOP and %.0f tokens %s, all ranks together", giga * flops, tokens,
-           steps ? "a step" : "for the first samples");
-  if (seconds == 0.0) return;
-  log_info("time       %.3g s %s at half the speed that was measured", seconds,
-           steps ? "a step" : "for the first samples");
-  if (steps)
-    log_info("           %.3g h for %lld steps", seconds * (double)all[0].total / 3600.0,
-             (long long)all[0].total);
+  if (flops == 0.0) {
+    log_info("work       no model is run; the time goes into files");
+    return;
+  }
+  log_info("work       %.1f GFLOP and %.0f tokens%s, all ranks together", giga * flops, tokens,
+           all[0].steps > 0 ? " a step" : "");
+  if (seconds > 0.0) print_time(&all[0], seconds);
 }
 
 static void print_all(const session_t *session, const estimate_t *all) {
   print_memory(all, session->grid.size);
-  print_disk(session->settings, &all[0]);
+  if (all[0].steps > 0)
+    print_checkpoints(session->settings, &all[0]);
+  else
+    print_outputs(&all[0]);
   print_work(all, session->grid.size);
 }
 
@@ -192,14 +234,11 @@ static status_t gather_and_print(session_t *session, const estimate_t *estimate)
 }
 
 status_t dry_run(session_t *session, status_t (*task)(session_t *session)) {
-  task_t which = settings_task(session->settings);
   estimate_t estimate;
   log_info("dry run    task %s: nothing is kept", session->settings->job.task);
   log_info("device     %s (%s), sgemm %.1f GFLOP/s, streaming %.1f GB/s", session->device->name,
            session->device->detail, giga * session->sgemm_flops, giga * session->stream_bytes);
   TRY(grid_describe(&session->grid));
-  if (which == TASK_WORLD || which == TASK_PREPARE || which == TASK_ANNOTATE || which == TASK_BENCH)
-    return STATUS_OK;
   TRY(dry_run_estimate(session, task, &estimate));
   return gather_and_print(session, &estimate);
 }

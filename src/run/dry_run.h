@@ -6,13 +6,13 @@
 #include "run/session.h"
 
 /* Goes through a few steps of TASK on a blank device with the sizes, data and layout of the run: files are
- * opened, weights are not read, nothing is computed, locked or kept. ESTIMATE: this rank's. SESSION is
+ * opened, weights are not read, nothing is computed, locked or kept. Tasks without steps go through their
+ * first samples and say what part that was. ESTIMATE: this rank's. SESSION is
  * prepared, not opened, and is as before afterwards. Collective. Errors: STATUS_INPUT, STATUS_DATA, as the
  * run would give them. */
 status_t dry_run_estimate(session_t *session, status_t (*task)(session_t *session), estimate_t *estimate);
 
-/* The same, and prints layout, memory by arena, disk, FLOPs and time for each rank. Tasks that run no model
- * have a layout only. Collective. */
+/* The same, and prints layout, memory by arena, disk, FLOPs and time for each rank. Collective. */
 status_t dry_run(session_t *session, status_t (*task)(session_t *session));
 
 #endif

@@ -1,7 +1,12 @@
 #include "run/estimate.h"
 
-/* States per trained weight in a checkpoint: master weight and two moments, in float. */
-enum { STATES = 3, STATE_BYTES = 4 };
+#include "io/file.h"
+
+#include <stdio.h>
+
+/* States per trained weight in a checkpoint: master weight and two moments, in float. TENSOR_BYTES: about
+ * what HDF5 and the attributes take for each array. */
+enum { STATES = 3, STATE_BYTES = 4, TENSOR_BYTES = 560 };
 
 /* Of measured speeds, what whole steps reach. */
 static const double reached = 0.5;
@@ -11,12 +16,32 @@ static const int64_t round_bytes_per_rank = INT64_C(32) << 20, round_bytes_most 
 
 const double estimate_margin = 1.1;
 
+void estimate_output(estimate_t *estimate, const char *name, double bytes) {
+  int32_t i =
+      estimate->output_count < ESTIMATE_OUTPUTS_MAX ? estimate->output_count++ : ESTIMATE_OUTPUTS_MAX - 1;
+  snprintf(estimate->outputs[i].name, ESTIMATE_NAME_MAX, "%s", name);
+  estimate->outputs[i].bytes += bytes;
+}
+
+void estimate_output_file(estimate_t *estimate, const char *name, const char *path) {
+  int64_t size;
+  if (file_size(path, &size) == STATUS_OK)
+    estimate_output(estimate, name, (double)size / estimate->part);
+  else
+    error_clear();
+}
+
+void estimate_part(estimate_t *estimate, int64_t all, int64_t wanted, int64_t gone) {
+  if (wanted > 0 && wanted < all) all = wanted;
+  estimate->part = gone > 0 && gone < all ? (double)gone / (double)all : 1.0;
+}
+
 static int64_t stored_size(const params_t *params) {
   return params->device->real_type == DTYPE_BF16 ? 2 : 4;
 }
 
 static void add_set(const params_t *params, estimate_files_t *files) {
-  files->file += params_global_elements(params) * stored_size(params);
+  files->file += params_global_elements(params) * stored_size(params) + params->count * TENSOR_BYTES;
   files->staged += params->elements * (int64_t)sizeof(float);
   if (params->grid->dp_rank == 0) files->given += params->elements * (int64_t)sizeof(float);
 }
@@ -27,6 +52,13 @@ static int64_t trained_elements(const params_t *params) {
     if (params->items[i].trainable)
       elements += params->items[i].partition.rows * params->items[i].partition.cols;
   return elements;
+}
+
+static int64_t trained_count(const params_t *params) {
+  int64_t count = 0;
+  for (int32_t i = 0; i < params->count; i++)
+    count += params->items[i].trainable;
+  return count;
 }
 
 estimate_files_t estimate_files(const store_contents_t *contents, params_t *const *sets, int32_t count,
@@ -40,7 +72,7 @@ estimate_files_t estimate_files(const store_contents_t *contents, params_t *cons
   if (contents->weights) files.file += contents->tokenizer_size;
   files.result = files.file;
   for (int32_t s = 0; s < count; s++)
-    files.file += trained_elements(sets[s]) * STATES * STATE_BYTES;
+    files.file += STATES * (trained_elements(sets[s]) * STATE_BYTES + trained_count(sets[s]) * TENSOR_BYTES);
   files.state = owned * STATES * STATE_BYTES;
   files.given += files.state;
   return files;

@@ -16,18 +16,40 @@ typedef struct {
   int64_t state;  /* host copies of the optimiser's state that this rank owns */
 } estimate_files_t;
 
+/* Files that a task without steps leaves. */
+enum { ESTIMATE_OUTPUTS_MAX = 12, ESTIMATE_NAME_MAX = 48 };
+typedef struct {
+  char name[ESTIMATE_NAME_MAX];
+  double bytes;
+} estimate_output_t;
+
 /* One rank's counts. */
 typedef struct estimate {
-  int64_t steps; /* that were gone through; 0: a task without steps */
-  int64_t total; /* steps of the run */
+  int64_t steps;                  /* that were gone through; 0: a task without steps */
+  int64_t total;                  /* steps of the run */
+  double part;                    /* of a task without steps, the share that was gone through: 0 .. 1 */
+  int64_t data_limit, eval_limit; /* the settings', where what is gone through has fewer samples */
+  int32_t output_count;
+  estimate_output_t outputs[ESTIMATE_OUTPUTS_MAX];
   estimate_files_t files;
   int64_t loaded;             /* bytes of the host copy of the largest set of weights that is read */
   int64_t rollout;            /* bytes of a step's rollout file */
   size_t memory[ARENA_COUNT]; /* bytes, the peaks */
-  double flops;               /* of this rank in one step, or in the whole of what was gone through */
+  double flops;               /* of this rank in one step, or in the whole task */
   double tokens;
-  double seconds; /* of one step, by estimate_seconds; 0: the peaks are unknown */
+  double seconds; /* of one step, or of the whole task, by estimate_seconds; 0: the peaks are unknown */
 } estimate_t;
+
+/* Adds to the files that the whole task leaves; those above the most are one with the last. Local. */
+void estimate_output(estimate_t *estimate, const char *name, double bytes);
+
+/* The same for the file PATH that the part gone through has left; nothing where this rank does not see
+ * it. Local. */
+void estimate_output_file(estimate_t *estimate, const char *name, const char *path);
+
+/* Notes that of ALL samples of a dataset the first GONE (0: all) were gone through, where the input asks for
+ * the first WANTED (0: all). Local. */
+void estimate_part(estimate_t *estimate, int64_t all, int64_t wanted, int64_t gone);
 
 /* Sizes of a checkpoint of CONTENTS with the state of an optimiser that trains SETS (count), of which this
  * rank owns OWNED elements. Local. */

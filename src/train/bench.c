@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "io/json.h"
+#include "run/estimate.h"
 #include "train/bench_cases.h"
 
 #include <stdio.h>
@@ -166,6 +167,11 @@ status_t bench_report(const session_t *session, const bench_result_t *result) {
 
 status_t bench_run(session_t *session) {
   bench_result_t result = {0};
+  enum { ABOUT_BYTES = 6000 };
   TRY(bench_measure(session, &result));
+  if (session->dry) {
+    estimate_output(session->dry, "bench.json", ABOUT_BYTES);
+    return STATUS_OK;
+  }
   return comm_agree(session->world, bench_report(session, &result));
 }

@@ -135,11 +135,12 @@ static status_t make_model(bench_t *bench) {
   const pass_options_t options = {.recompute = session->settings->model.recompute};
   TRY(base_create(session->device, &session->grid, &config, &bench->base));
   double begin = perf_now();
-  TRY(params_initialise(&bench->base.params, (uint64_t)session->settings->job.seed));
+  if (!session->dry) TRY(params_initialise(&bench->base.params, (uint64_t)session->settings->job.seed));
   bench->result->initialise_seconds = perf_now() - begin;
   bench->result->weights = (double)config_decoder_weights(&config);
   TRY(pass_create(&bench->base, &options, &bench->pass));
   bench->role = (role_t){.base = &bench->base};
+  if (session->dry) return STATUS_OK;
   log_info("bench      %.1f M weights made in %.1f s; every dp group has %lld sequences of %lld tokens",
            1e-6 * bench->result->weights, bench->result->initialise_seconds,
            (long long)session->settings->bench.sequences, (long long)session->settings->bench.length);
@@ -313,7 +314,7 @@ static status_t measure(bench_t *bench, const char *name, double tokens, work_t 
   int64_t repetitions = bench->session->settings->bench.repetitions;
   snprintf(c->name, sizeof c->name, "%s", name);
   c->tokens = tokens * bench->session->grid.dp_size;
-  log_info("           %s", name);
+  if (!bench->session->dry) log_info("           %s", name);
   for (int64_t r = 0; r < repetitions; r++) {
     double seconds;
     perf_counter_t before = counted_so_far();

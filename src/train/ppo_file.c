@@ -184,14 +184,17 @@ static status_t write_file(ppo_task_t *task, const ppo_step_t *step, const rollo
   return status;
 }
 
-/* About what the file of STEP takes; texts have about four bytes a token. */
+/* About what the file of STEP takes; texts have about four bytes a token, HDF5 and the attributes (the
+ * settings are one) their own. */
 static int64_t file_bytes(const ppo_step_t *step) {
-  enum { TOKEN_BYTES = 4, SAMPLE_BYTES = 80 };
-  int64_t bytes = (int64_t)step->n * SAMPLE_BYTES;
-  for (int32_t i = 0; i < step->n; i++)
+  enum { OWN_BYTES = 21 << 10, TOKEN_BYTES = 4, SAMPLE_BYTES = 73, FACT_BYTES = 4 };
+  int64_t bytes = OWN_BYTES, fact_width = 0;
+  for (int32_t i = 0; i < step->n; i++) {
+    if (step->data[i].fact_count > fact_width) fact_width = step->data[i].fact_count;
     bytes += (step->queries[i].n + (int64_t)step->lengths[i]) * 2 * TOKEN_BYTES +
              (int64_t)step->lengths[i] * ROLLOUT_TOKEN_COUNT * (int64_t)sizeof(float);
-  return bytes;
+  }
+  return bytes + (int64_t)step->n * (SAMPLE_BYTES + FACT_BYTES * fact_width);
 }
 
 status_t ppo_file_write(ppo_task_t *task, const ppo_step_t *step) {

@@ -13,7 +13,6 @@ typedef struct {
   int64_t first, count;
 } world_range_t;
 world_range_t world_set_range(const world_options_t *options, world_set_t set);
-int64_t world_scene_count(const world_options_t *options);
 
 /* Conversations of SET_PAIRS that policy initialisation uses. Local. */
 int64_t world_policy_pairs(const world_options_t *options);

@@ -35,6 +35,21 @@ world_options_t world_options_default(void) {
                            .bias = 0.6};
 }
 
+world_options_t world_options_smaller(const world_options_t *options) {
+  enum { PIXELS_MOST = 1 << 23, IMAGES_MOST = 2048, IMAGES_LEAST = 32 };
+  world_options_t smaller = *options;
+  int64_t *counts[] = {&smaller.pretrain_images,    &smaller.sft_images, &smaller.pair_images,
+                       &smaller.policy_init_images, &smaller.rl_images,  &smaller.eval_images};
+  int64_t all = world_scene_count(options), size = options->image_size;
+  int64_t most = size > 0 ? PIXELS_MOST / (size * size) : 0;
+  if (most > IMAGES_MOST) most = IMAGES_MOST;
+  if (most < IMAGES_LEAST) most = IMAGES_LEAST;
+  if (all <= most) return smaller;
+  for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+    if (*counts[i] > 0) *counts[i] = 1 + *counts[i] * most / all;
+  return smaller;
+}
+
 static status_t check_range(const char *name, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return STATUS_OK;
   return error_set(STATUS_INPUT, "world.%s: found %" PRId64 ", expected %" PRId64 " to %" PRId64, name, value,
@@ -124,6 +139,5 @@ status_t world_write(comm_t *comm, const world_options_t *options) {
   TRY(comm_agree(comm, first ? folders_make(options) : STATUS_OK));
   TRY(comm_agree(comm, images_write(comm, options)));
   TRY(comm_agree(comm, first ? texts_write(options) : STATUS_OK));
-  if (first) log_info("world: %" PRId64 " scenes in %s", world_scene_count(options), options->dir);
   return STATUS_OK;
 }

@@ -26,6 +26,13 @@ typedef struct {
 /* The quickstart's sizes. Local. */
 world_options_t world_options_default(void);
 
+/* Scenes of all sets, of which each has an image. Local. */
+int64_t world_scene_count(const world_options_t *options);
+
+/* The same world with fewer images in each set, so that it takes a second or two to draw: what the whole one
+ * takes follows from it. Local. */
+world_options_t world_options_smaller(const world_options_t *options);
+
 /* Writes into options->dir:
  *
  * - images/NNN/NNNNNN.jpg: one per scene, folders of a thousand; `image` in all files is the path below
