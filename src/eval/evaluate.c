@@ -67,7 +67,7 @@ static void note_output(const session_t *session, const evaluator_t *evaluator, 
                         const char *path) {
   estimate_t *estimate = session->dry;
   char name[64];
-  estimate_part(estimate, dataset_info(evaluator->source.dataset).samples, estimate->eval_limit,
+  estimate_part(estimate, dataset_info(evaluator->source->dataset).samples, estimate->eval_limit,
                 session->settings->eval.limit);
   snprintf(name, sizeof name, "answers_%lld.jsonl", (long long)index + 1);
   estimate_output_file(estimate, name, path);
