@@ -97,7 +97,7 @@ static status_t read_all(int descriptor, const char *path, size_t max_bytes, cha
 
 status_t file_read(const char *path, size_t max_bytes, char **text, size_t *n) {
   *text = NULL;
-  int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+  int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a named pipe must not stop the program */
   if (descriptor < 0) return error_set(STATUS_DATA, "%s: cannot be opened: %s", path, strerror(errno));
   status_code_t status = read_all(descriptor, path, max_bytes, text, n);
   close(descriptor);
@@ -153,8 +153,10 @@ status_t file_partial(char partial[FILE_MAX_PATH], const char *path) {
 status_t file_replace(const char *path, const void *text, size_t n) {
   char partial[FILE_MAX_PATH];
   TRY(file_partial(partial, path));
-  TRY(write_file(partial, text, n));
-  return rename_synced(partial, path);
+  status_code_t status = write_file(partial, text, n);
+  if (status == STATUS_OK) return rename_synced(partial, path);
+  unlink(partial); /* half a file helps nobody, least of all on a full disk */
+  return status;
 }
 
 status_t file_commit(comm_t *comm, const char *path, status_code_t status, bool wrote) {

@@ -266,7 +266,7 @@ static status_t file_examine(const char *path) {
   static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
   struct stat info;
   unsigned char head[8] = {0};
-  int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+  int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a named pipe must not stop the program */
   if (descriptor < 0) return error_set(STATUS_DATA, "%s: cannot be opened: %s", path, strerror(errno));
   ssize_t n =
       fstat(descriptor, &info) == 0 && S_ISREG(info.st_mode) ? read(descriptor, head, sizeof head) : -1;

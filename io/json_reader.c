@@ -276,11 +276,12 @@ static status_t look_ahead(json_reader_t *reader) {
 
 static status_t file_open(json_reader_t *reader) {
   struct stat info;
-  reader->file = fopen(reader->path, "rb");
-  if (reader->file == NULL)
-    return error_set(STATUS_DATA, "%s: cannot be opened: %s", reader->path, strerror(errno));
-  if (fstat(fileno(reader->file), &info) != 0 || !S_ISREG(info.st_mode))
+  /* Looked at first: opening a named pipe would wait for its writer. */
+  if (stat(reader->path, &info) == 0 && !S_ISREG(info.st_mode))
     return error_set(STATUS_DATA, "%s: a regular file was expected", reader->path);
+  reader->file = fopen(reader->path, "rb");
+  if (reader->file == NULL || fstat(fileno(reader->file), &info) != 0)
+    return error_set(STATUS_DATA, "%s: cannot be opened: %s", reader->path, strerror(errno));
   reader->size = (int64_t)info.st_size;
   return STATUS_OK;
 }

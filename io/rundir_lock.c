@@ -134,7 +134,9 @@ static status_t take_open(int descriptor, bool created, rundir_lock_t *lock, boo
   *again = !same_file(descriptor, lock->path);
   if (*again) return STATUS_OK;
   if (!created) TRY(examine(lock->path, descriptor, flocked));
-  return owner_write(descriptor, lock);
+  status_code_t status = owner_write(descriptor, lock);
+  if (status != STATUS_OK) unlink(lock->path); /* without an owner's name it would only be in the way */
+  return status;
 }
 
 status_t rundir_lock_take(const char *path, rundir_lock_t *lock) {

@@ -9,6 +9,7 @@
 #include "run/estimate.h"
 #include "run/source.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Samples of a dp group that are planned together. */
@@ -210,6 +211,11 @@ static status_t add_up(run_t *run, const plan_t *plan) {
     task->logprob_sum += sums[i];
     task->reward_sum += run->rewards[i];
     task->token_count += plan->learnt[i];
+    if (status == STATUS_OK && !(isfinite(sums[i]) && isfinite(run->rewards[i])))
+      status = error_set(STATUS_NUMERIC,
+                         "sample %lld has the log-probability %g and the reward %g, expected finite numbers; "
+                         "the model or its adapter is broken",
+                         (long long)(run->begin + i), sums[i], run->rewards[i]);
   }
   memory_free(sums);
   return status;

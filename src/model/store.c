@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "io/checkpoint.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,9 @@ static status_t read_adapter_config(weights_file_t *file, const char *role, adap
   if (r < 1 || r > INT32_MAX)
     return error_set(STATUS_DATA, "%s: attribute 'r' of %s is %lld, expected at least 1",
                      h5_path(weights_h5(file)), group, (long long)r);
+  if (!isfinite(config->alpha))
+    return error_set(STATUS_DATA, "%s: attribute 'alpha' of %s is %g, expected a finite number",
+                     h5_path(weights_h5(file)), group, config->alpha);
   config->r = (int32_t)r;
   for (int64_t i = 0; i < weights_count(file); i++) {
     const char *path = weights_at(file, i)->path;

@@ -15,6 +15,7 @@ extern "C" {
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 #include <string>
+#include <sys/stat.h>
 #include <unordered_map>
 #include <vector>
 
@@ -75,6 +76,9 @@ status_code_t create(std::string &&bytes, tokenizer_t **out) {
 }
 
 status_code_t read_file(const char *path, std::string *bytes) {
+  struct stat info;
+  if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) /* a pipe or device may have no end */
+    return error_set(STATUS_DATA, "cannot read tokenizer '%s': not a regular file", path);
   std::unique_ptr<FILE, int (*)(FILE *)> file(std::fopen(path, "rb"), std::fclose);
   char block[1 << 16];
   size_t n = 0;

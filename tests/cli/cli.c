@@ -185,10 +185,18 @@ int cli_rank_process(const cli_child_t *child, int rank) {
   return found;
 }
 
-bool cli_process_lives(int process) {
+static bool process_lives(int process) {
   char state;
   int parent;
   return read_state(process, &state, &parent) && state != 'Z' && state != 'X';
+}
+
+void cli_wait_process(int process) {
+  double deadline = now() + CLI_SECONDS;
+  while (process_lives(process)) {
+    assert_true(now() < deadline);
+    pause_briefly();
+  }
 }
 
 static bool has_ended(cli_child_t *child) {

@@ -36,8 +36,8 @@ void cli_signal(cli_child_t *child, int signal_number);
 void cli_wait(cli_child_t *child, cli_result_t *result);
 /* The process of rank RANK of a run that mpirun has started; fails if there is none. */
 int cli_rank_process(const cli_child_t *child, int rank);
-/* Whether process PROCESS still runs or is stopped. */
-bool cli_process_lives(int process);
+/* Fails unless process PROCESS ends, if it has not yet; one that mpirun kills may outlive mpirun a little. */
+void cli_wait_process(int process);
 
 /* Fails unless the run ended with STATUS; shows what it said. */
 void cli_expect(const cli_result_t *result, int status);

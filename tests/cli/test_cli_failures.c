@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -98,6 +99,36 @@ static void a_damaged_checkpoint_is_refused_and_kept(void **state) {
   cli_expect_one_message(&result, 2);
 }
 
+/* The base in the run directory, under another name for it. */
+static void a_result_does_not_take_the_place_of_its_base(void **state) {
+  static char before[1 << 20], after[sizeof before];
+  cli_result_t result;
+  (void)state;
+  assert_int_equal(mkdir("own", 0777), 0);
+  cli_copy("model.h5", "own/model.h5", SIZE_MAX);
+  size_t n = cli_read("own/model.h5", before, sizeof before);
+  CLI_RUN(2, &result, "--set", "job.run_dir=world/../own", "--set", "model.from_scratch=F", "--set",
+          "model.base=own/model.h5", TRAIN);
+  cli_expect_one_message(&result, 2);
+  assert_int_equal(cli_read("own/model.h5", after, sizeof after), n);
+  assert_memory_equal(after, before, n);
+}
+
+static void a_dataset_does_not_take_the_place_of_its_source(void **state) {
+  static char before[1 << 16], after[sizeof before];
+  static const char input[] = "&job task = 'prepare' run_dir = 'prepared' /\n"
+                              "&prepare conversations = 'world/eval.json' image_folder = 'world/images'\n"
+                              "  output = './world/eval.json' /\n";
+  cli_result_t result;
+  (void)state;
+  cli_write("prepare.nml", input, sizeof input - 1);
+  cli_read("world/eval.json", before, sizeof before);
+  CLI_RUN(2, &result, "prepare.nml");
+  cli_expect_one_message(&result, 2);
+  cli_read("world/eval.json", after, sizeof after);
+  assert_string_equal(after, before);
+}
+
 static void a_run_directory_in_use_is_refused(void **state) {
   cli_result_t first, second;
   (void)state;
@@ -121,8 +152,8 @@ static void a_rank_that_stands_still_ends_the_run(void **state) {
   assert_int_equal(kill(processes[1], SIGSTOP), 0);
   cli_wait(child, &result);
   cli_expect_one_message(&result, 5);
-  assert_false(cli_process_lives(processes[0]));
-  assert_false(cli_process_lives(processes[1]));
+  cli_wait_process(processes[0]);
+  cli_wait_process(processes[1]);
 }
 
 int main(void) {
@@ -132,6 +163,8 @@ int main(void) {
       cmocka_unit_test(broken_models_are_refused),
       cmocka_unit_test(an_image_that_one_rank_cannot_read_ends_all),
       cmocka_unit_test(a_damaged_checkpoint_is_refused_and_kept),
+      cmocka_unit_test(a_result_does_not_take_the_place_of_its_base),
+      cmocka_unit_test(a_dataset_does_not_take_the_place_of_its_source),
       cmocka_unit_test(a_run_directory_in_use_is_refused),
       cmocka_unit_test(a_rank_that_stands_still_ends_the_run),
   };

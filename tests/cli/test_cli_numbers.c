@@ -2,6 +2,9 @@
  * written from what is broken. */
 #include "cli/ppo_world.h"
 
+#include "io/h5.h"
+
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -63,11 +66,33 @@ static void a_policy_that_leaves_its_reference_ends_ppo(void **state) {
   }
 }
 
+/* An adapter so strong that nothing behind it is a number; then one whose strength is none. */
+static void scores_that_are_no_numbers_are_not_written(void **state) {
+  static const char input[] = "&job task = 'score' run_dir = 'score' /\n"
+                              "&model base = 'model.h5' adapter = 'strong.h5' /\n"
+                              "&data dataset = 'pairs.h5' limit = 2 /\n";
+  const double alphas[] = {1e30, NAN};
+  (void)state;
+  cli_write("score.nml", input, sizeof input - 1);
+  cli_copy("rm/model.h5", "strong.h5", SIZE_MAX);
+  for (int i = 0; i < 2; i++) {
+    cli_result_t result;
+    h5_file_t *file;
+    assert_int_equal(h5_open("strong.h5", NULL, H5_EDIT, NULL, 0, &file), STATUS_OK);
+    assert_int_equal(h5_attr_write_f64(file, "/adapters/reward", "alpha", &alphas[i], 1), STATUS_OK);
+    assert_int_equal(h5_close(file), STATUS_OK);
+    CLI_RUN(2, &result, "score.nml");
+    cli_expect_one_message(&result, i == 0 ? 4 : 3);
+    assert_false(cli_exists("score/scores.h5"));
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_loss_that_is_no_number_ends_training),
       cmocka_unit_test(ppo_ends_where_its_numbers_end),
       cmocka_unit_test(a_policy_that_leaves_its_reference_ends_ppo),
+      cmocka_unit_test(scores_that_are_no_numbers_are_not_written),
   };
   return cmocka_run_group_tests(tests, ppo_world_enter, cli_leave);
 }

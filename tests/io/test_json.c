@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -272,6 +273,18 @@ static void broken_streams_are_refused(void **state) {
   assert_int_equal(json_reader_open("/tmp", JSON_ELEMENTS, &reader), STATUS_DATA);
 }
 
+static void a_named_pipe_does_not_stop_the_program(void **state) {
+  char folder[] = "/tmp/llava_json_XXXXXX", path[64];
+  json_reader_t *reader;
+  (void)state;
+  assert_non_null(mkdtemp(folder));
+  snprintf(path, sizeof path, "%s/pipe", folder);
+  assert_int_equal(mkfifo(path, 0600), 0);
+  assert_int_equal(json_reader_open(path, JSON_ELEMENTS, &reader), STATUS_DATA);
+  unlink(path);
+  rmdir(folder);
+}
+
 /* A valid file cut anywhere is an error, never fewer elements without a word. */
 static void every_cut_is_noticed(void **state) {
   (void)state;
@@ -459,6 +472,7 @@ int main(void) {
       cmocka_unit_test(streams_object),
       cmocka_unit_test(empty_containers_have_no_elements),
       cmocka_unit_test(broken_streams_are_refused),
+      cmocka_unit_test(a_named_pipe_does_not_stop_the_program),
       cmocka_unit_test(every_cut_is_noticed),
       cmocka_unit_test(bombs_in_streams_are_refused),
       cmocka_unit_test(writer_escapes),

@@ -177,6 +177,11 @@ static void files_are_replaced_whole(void **state) {
     assert_error(file_read(path, 5, &text, &n), STATUS_DATA);
     assert_error(file_read(folder, 5, &text, &n), STATUS_DATA);
     assert_error(file_replace(io_test_path(path, folder, "none/text"), "x", 1), STATUS_DATA);
+    /* A full disk: nothing half is left. */
+    io_test_path(path, folder, "full.partial");
+    assert_int_equal(symlink("/dev/full", path), 0);
+    assert_error(file_replace(io_test_path(path, folder, "full"), "x", 1), STATUS_DATA);
+    assert_false(io_test_size(io_test_path(path, folder, "full.partial")) >= 0);
   }
   io_test_remove(folder);
 }

@@ -172,6 +172,7 @@ static void test_broken_models_are_refused(void **state) {
   assert_int_equal(tokenizer_load("/nonexistent/tokenizer.model", &bad), STATUS_DATA);
   assert_non_null(strstr(error_message(), "/nonexistent/tokenizer.model"));
   assert_int_equal(tokenizer_load("/tmp", &bad), STATUS_DATA);
+  assert_int_equal(tokenizer_load("/dev/zero", &bad), STATUS_DATA); /* it has no end */
   assert_int_equal(tokenizer_save(good, "/nonexistent/tokenizer.model"), STATUS_DATA);
   assert_null(bad);
   tokenizer_free(good);
