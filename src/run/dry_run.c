@@ -44,8 +44,8 @@ static void remove_folder(const comm_t *world, const char *path) {
     log_warning("%s could not be removed: %s", path, strerror(errno));
 }
 
-/* The run's settings, but for where results go and how many samples tasks without steps have; ESTIMATE keeps
- * how many there are. */
+/* The run's settings, but for where results go, who answers what and how many samples tasks without steps
+ * have; ESTIMATE keeps how many there are. */
 static settings_t shortened(const session_t *session, estimate_t *estimate) {
   static char nothing[] = "";
   settings_t settings = *session->settings;
@@ -56,6 +56,7 @@ static settings_t shortened(const session_t *session, estimate_t *estimate) {
   bool steps = task == TASK_PRETRAIN || task == TASK_SFT || task == TASK_RM || task == TASK_PPO;
   if (!steps && (settings.data.limit == 0 || settings.data.limit > most)) settings.data.limit = most;
   if (!steps && (settings.eval.limit == 0 || settings.eval.limit > most)) settings.eval.limit = most;
+  settings.job.deterministic = true; /* a group that is a little faster would take all prompts */
   settings.generate.output = settings.annotate.output = settings.world.dir = nothing;
   return settings;
 }

@@ -1,6 +1,7 @@
 /* Every task of the chain, told about by a dry run and then made, in one process: memory by arena must come
  * out as estimated, and the files must have the sizes. The plain device, so that no block for measuring the
- * machine hides what tasks take. */
+ * machine hides what tasks take; prompts are dealt, so that no group's share of the answers depends on how
+ * busy the cores are. */
 #define _GNU_SOURCE
 #include "eval/evaluate.h"
 #include "eval/score.h"
@@ -73,7 +74,8 @@ static session_t prepare(const step_t *step, settings_t *settings) {
   int32_t count;
   const device_entry_t *devices = devices_table(&count);
   snprintf(text, sizeof text,
-           "&job task = '%s' run_dir = '%s' /\n&parallel device = 'plain' /\n&log level = 'warning' /\n%s",
+           "&job task = '%s' run_dir = '%s' deterministic = .true. /\n&parallel device = 'plain' /\n&log "
+           "level = 'warning' /\n%s",
            step->name, step->name, step->text);
   assert_ok(settings_read_text(step->name, text, 0, NULL, settings, NULL));
   assert_ok(session_prepare(mpi_test_world(), settings, devices, count, &session));
