@@ -26,8 +26,9 @@ static const struct {
     [ROLLOUT_ENTROPY] = {"/token/entropy", "entropy of the policy, nats"},
     [ROLLOUT_REF_ENTROPY] = {"/token/ref_entropy", "entropy of the reference policy, nats"},
     [ROLLOUT_KL] = {"/token/kl", "estimate of the divergence from the reference policy, nats"},
-    [ROLLOUT_SHAPED_REWARD] = {"/token/shaped_reward",
-                               "-kl_coef * kl, at the last token plus all rewards; after scaling"},
+    [ROLLOUT_SHAPED_REWARD] =
+        {"/token/shaped_reward",
+         "-kl_coef * kl, at the last token plus all rewards; before scaling or whitening"},
     [ROLLOUT_ADVANTAGE] = {"/token/advantage", "advantage after whitening"},
     [ROLLOUT_RETURN] = {"/token/return", "return, the target of the value"},
 };

@@ -11,10 +11,20 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LABEL_MAX = 64, LINE_MAX_BYTES = 512 };
+enum { LABEL_MAX = 64, LINE_MAX_BYTES = 512, CLOCKS_MAX = 4 };
 
 static const double terminal_interval = 0.2; /* seconds between two drawings of a progress line */
 static const double plain_interval = 10.0;   /* the same where it is not a terminal */
+
+/* Of what is in progress under a label; several may be at a time, as the answers of a step among its steps.
+ */
+typedef struct {
+  char label[LABEL_MAX]; /* "": free */
+  long long first_done;
+  double started;
+  double last_terminal;
+  double last_plain;
+} progress_clock_t;
 
 static struct {
   pthread_mutex_t mutex;
@@ -23,11 +33,7 @@ static struct {
   FILE *file;
   bool screen_known, screen_terminal;
   bool line_open; /* the terminal's last line is a progress line */
-  char label[LABEL_MAX];
-  long long first_done;
-  double started;
-  double last_terminal;
-  double last_plain;
+  progress_clock_t clocks[CLOCKS_MAX];
 } logger = {.mutex = PTHREAD_MUTEX_INITIALIZER, .level = LOG_INFO};
 
 static double now_seconds(void) {
@@ -137,14 +143,16 @@ static void format_duration(char *text, size_t size, double seconds) {
     snprintf(text, size, "%lld h %02lld min", whole / 3600, whole % 3600 / 60);
 }
 
-static void format_progress(char *line, size_t size, long long done, long long total, const char *unit,
-                            const char *text, double now) {
-  double elapsed = now - logger.started;
-  double rate = elapsed > 0 ? (double)(done - logger.first_done) / elapsed : 0;
+static void format_progress(const progress_clock_t *clock, char *line, size_t size, long long done,
+                            long long total, const char *unit, const char *text, double now) {
+  double elapsed = now - clock->started;
+  double rate = elapsed > 0 ? (double)(done - clock->first_done) / elapsed : 0;
   int width = snprintf(NULL, 0, "%lld", total);
-  size_t used = (size_t)snprintf(line, size, "%-10s %*lld/%lld %s", logger.label, width, done, total, unit);
+  size_t used = (size_t)snprintf(line, size, "%-10s %*lld/%lld %s", clock->label, width, done, total, unit);
   if (text && used < size) used += (size_t)snprintf(line + used, size - used, "  %s", text);
-  if (rate > 0 && used < size) used += (size_t)snprintf(line + used, size - used, "  %.3g %s/s", rate, unit);
+  if (rate > 0 && used < size)
+    used +=
+        (size_t)snprintf(line + used, size - used, rate < 1000 ? "  %.3g %s/s" : "  %.0f %s/s", rate, unit);
   if (used >= size) return;
   char duration[32];
   if (done >= total) {
@@ -156,39 +164,47 @@ static void format_progress(char *line, size_t size, long long done, long long t
   }
 }
 
-/* Starts the clock of a new label. The mutex is held. */
-static void start_label(const char *label, long long done, double now) {
-  if (strncmp(logger.label, label, LABEL_MAX - 1) == 0 && done >= logger.first_done) return;
-  snprintf(logger.label, sizeof logger.label, "%s", label);
-  logger.first_done = done;
-  logger.started = now;
-  logger.last_terminal = now - terminal_interval;
-  logger.last_plain = now;
+/* The clock of LABEL; a new label takes a free one, or that which was started first. The mutex is held. */
+static progress_clock_t *find_clock(const char *label, long long done, double now) {
+  progress_clock_t *found = &logger.clocks[0];
+  for (int i = 0; i < CLOCKS_MAX; i++) {
+    progress_clock_t *clock = &logger.clocks[i];
+    if (clock->label[0] && strncmp(clock->label, label, LABEL_MAX - 1) == 0) {
+      if (done >= clock->first_done) return clock;
+      found = clock;
+      break;
+    }
+    if (found->label[0] && (!clock->label[0] || clock->started < found->started)) found = clock;
+  }
+  *found = (progress_clock_t){
+      .first_done = done, .started = now, .last_terminal = now - terminal_interval, .last_plain = now};
+  snprintf(found->label, sizeof found->label, "%s", label);
+  return found;
 }
 
 void log_progress(const char *label, long long done, long long total, const char *unit, const char *text) {
   pthread_mutex_lock(&logger.mutex);
   if (logger.rank == 0 && logger.level >= LOG_INFO) {
     double now = now_seconds();
-    start_label(label, done, now);
+    progress_clock_t *clock = find_clock(label, done, now);
     bool finished = done >= total;
     bool terminal = screen_is_terminal();
-    bool draw = finished || now - logger.last_terminal >= terminal_interval;
-    bool plain = finished || now - logger.last_plain >= plain_interval;
+    bool draw = finished || now - clock->last_terminal >= terminal_interval;
+    bool plain = finished || now - clock->last_plain >= plain_interval;
     char line[LINE_MAX_BYTES];
-    if ((terminal && draw) || plain) format_progress(line, sizeof line, done, total, unit, text, now);
+    if ((terminal && draw) || plain) format_progress(clock, line, sizeof line, done, total, unit, text, now);
     if (terminal && draw) {
       fprintf(stdout, "\r\033[K%s%s", line, finished ? "\n" : "");
       fflush(stdout);
       logger.line_open = !finished;
-      logger.last_terminal = now;
+      clock->last_terminal = now;
     }
     if (plain) {
       if (!terminal) fprintf(stdout, "%s\n", line), fflush(stdout);
       if (logger.file) fprintf(logger.file, "%s\n", line), fflush(logger.file);
-      logger.last_plain = now;
+      clock->last_plain = now;
     }
-    if (finished) logger.label[0] = '\0';
+    if (finished) clock->label[0] = '\0';
   }
   pthread_mutex_unlock(&logger.mutex);
 }

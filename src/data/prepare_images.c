@@ -232,6 +232,13 @@ static status_t unmeasured_write(share_t *share) {
   return STATUS_OK;
 }
 
+/* The shares are alike: of all images about as many are done as of this rank's. */
+static void report_progress(const share_t *share, int64_t at) {
+  int64_t count = share->output->image_count;
+  double done = (double)(at - share->begin) / (double)(share->end - share->begin);
+  log_progress("images", at < share->end ? (int64_t)(done * (double)count) : count, count, "images", NULL);
+}
+
 static status_t share_write(share_t *share) {
   TRY(unmeasured_write(share));
   for (int64_t at = share->begin; at < share->end;) {
@@ -240,7 +247,7 @@ static status_t share_write(share_t *share) {
     status_code_t status = window_write(share);
     window_free(share);
     TRY(status);
-    log_progress("images", at - share->begin, share->end - share->begin, "images", NULL);
+    report_progress(share, at);
   }
   return STATUS_OK;
 }

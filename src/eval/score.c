@@ -223,8 +223,13 @@ static status_t add_up(run_t *run, const plan_t *plan) {
 
 static status_t keep_run(run_t *run, const plan_t *plan) {
   const grid_t *grid = &run->task->session->grid;
-  if (run->task->has_reward) TRY(comm_allreduce(grid->dp, run->rewards, (size_t)run->n, COMM_F64, COMM_SUM));
-  TRY(add_up(run, plan));
+  perf_begin(REGION_IMBALANCE);
+  status_code_t status = STATUS_OK;
+  if (run->task->has_reward)
+    status = comm_allreduce(grid->dp, run->rewards, (size_t)run->n, COMM_F64, COMM_SUM);
+  if (status == STATUS_OK) status = add_up(run, plan);
+  perf_end(REGION_IMBALANCE);
+  TRY(status);
   for (int32_t i = 0; i < run->n && grid->tp_rank == 0; i++)
     if (plan->group[i] == grid->dp_rank) TRY(append(run, plan, i));
   return STATUS_OK;

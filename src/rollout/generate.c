@@ -296,8 +296,9 @@ static status_t generate(generate_task_t *task) {
     note_output(task);
     return STATUS_OK;
   }
-  log_info("written    %s: %lld questions, %d answers each", task->path,
-           (long long)(task->prompts.count - task->skipped), task->prompts.options.samples);
+  log_info("written    %s: %lld questions, %d answer%s each", task->path,
+           (long long)(task->prompts.count - task->skipped), task->prompts.options.samples,
+           task->prompts.options.samples == 1 ? "" : "s");
   if (task->skipped > 0)
     log_warning("%lld questions have no answer: their images are broken", (long long)task->skipped);
   return STATUS_OK;

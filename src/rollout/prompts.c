@@ -295,11 +295,14 @@ static status_t get(void *context, int64_t item, generator_prompt_t *out) {
   return STATUS_OK;
 }
 
-static void show_progress(const round_t *round) {
+/* The groups work at their own pace: what all have done is guessed from this one's, and never the whole round
+ * before it is OVER. */
+static void show_progress(const round_t *round, bool over) {
   const prompts_t *prompts = round->prompts;
-  int64_t total = prompts->count * prompts->options.samples;
-  int64_t done = round->out->begin * prompts->options.samples + round->done * prompts->session->grid.dp_size;
-  log_progress("answers", done < total ? done : total, total, "answers", NULL);
+  int64_t samples = prompts->options.samples, end = (round->out->begin + round->out->n) * samples;
+  int64_t done = round->out->begin * samples + round->done * prompts->session->grid.dp_size;
+  if (done >= end) done = end - 1;
+  log_progress("answers", over ? end : done, prompts->count * samples, "answers", NULL);
 }
 
 static status_t put(void *context, const generator_response_t *response) {
@@ -315,7 +318,7 @@ static status_t put(void *context, const generator_response_t *response) {
   question_t *question = &round->questions[i / round->prompts->options.samples];
   if (--question->waiting == 0) question_free(question);
   round->done++;
-  show_progress(round);
+  show_progress(round, false);
   return STATUS_OK;
 }
 
@@ -366,8 +369,9 @@ status_t prompts_respond(prompts_t *prompts, generator_t *generator, const role_
                          int64_t n, responses_t *out) {
   *out = (responses_t){.begin = begin, .n = n, .samples = prompts->options.samples};
   round_t round = {.prompts = prompts, .out = out};
-  show_progress(&round);
+  show_progress(&round, false);
   status_code_t status = run_round(&round, generator, role);
+  if (status == STATUS_OK) show_progress(&round, true);
   for (int64_t i = 0; i < n && round.questions; i++)
     question_free(&round.questions[i]);
   for (int64_t i = 0; i < n * out->samples && round.tokens; i++)

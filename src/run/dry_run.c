@@ -169,9 +169,10 @@ static double rollout_bytes(const settings_t *settings, const estimate_t *first)
 static void print_checkpoints(const settings_t *settings, const estimate_t *first) {
   int64_t kept = settings->checkpoint.keep;
   double checkpoints = checkpoint_count(settings, first), rollouts = rollout_bytes(settings, first);
-  log_info("disk       a checkpoint takes %.1f MB (%s%lld kept, and the best), the result %.1f MB",
-           mega * (double)first->files.file, kept == 0 ? "all of them: " : "", (long long)kept,
-           mega * (double)first->files.result);
+  char number[48] = "all are";
+  if (kept > 0) snprintf(number, sizeof number, "%lld and the best are", (long long)kept);
+  log_info("disk       a checkpoint takes %.1f MB (%s kept), the result %.1f MB",
+           mega * (double)first->files.file, number, mega * (double)first->files.result);
   if (rollouts > 0.0)
     log_info("           rollouts take %.3f MB a file, %.1f MB in all", mega * (double)first->rollout,
              mega * rollouts);
@@ -190,11 +191,19 @@ static void print_outputs(const estimate_t *first) {
   if (first->output_count > 1) log_info("           %10.3f MB  in all, besides logs", mega * all);
 }
 
+static void print_duration(double seconds, int64_t steps) {
+  double unit = seconds < 60.0 ? 1.0 : seconds < 3600.0 ? 60.0 : 3600.0;
+  log_info("           %.3g %s for %lld steps", seconds / unit,
+           unit == 1.0    ? "s"
+           : unit == 60.0 ? "min"
+                          : "h",
+           (long long)steps);
+}
+
 static void print_time(const estimate_t *first, double seconds) {
   if (first->steps > 0) {
     log_info("time       %.3g s a step at half the speed that was measured", seconds);
-    log_info("           %.3g h for %lld steps", seconds * (double)first->total / 3600.0,
-             (long long)first->total);
+    print_duration(seconds * (double)first->total, first->total);
   } else {
     log_info("time       %.3g s at half the speed that was measured", seconds);
   }

@@ -19,6 +19,8 @@ enum {
   X_TICKS = 5
 };
 
+static const double least_margin = 0.005; /* of the largest value: smaller changes are not blown up */
+
 /* A curve as it is drawn. */
 typedef struct {
   int32_t count;
@@ -77,7 +79,7 @@ static extent_t make_extent(const chart_t *chart, const curve_t *curves) {
       low = fmin(low, fmax(curves[c].low[i], e.y_min - more));
       high = fmax(high, fmin(curves[c].high[i], e.y_max + more));
     }
-  double margin = 0.06 * (high - low);
+  double margin = fmax(0.06 * (high - low), least_margin * fmax(fabs(low), fabs(high)));
   if (high - low <= 1e-9 * fmax(fabs(low), fabs(high))) margin = high != 0.0 ? fabs(high) : 1.0;
   bool positive = low >= 0.0, near_zero = positive && low < 0.4 * high;
   e.y_min = near_zero || (positive && low - margin <= 0.0) ? 0.0 : low - margin;
@@ -136,8 +138,12 @@ static void tick_text(const chart_t *chart, double at, double step, char text[NU
     snprintf(text, NUMBER_TEXT_MAX, "0%s", chart->percent ? "%" : "");
     return;
   }
-  if (apart < 5e-4) {
+  if (apart < 5e-4 && magnitude <= 20.0 * apart) {
     tiny_text(scaled, text);
+    return;
+  }
+  if (magnitude < 0.01) {
+    snprintf(text, NUMBER_TEXT_MAX, "%.*g", (int)ceil(log10(magnitude / apart)) + 1, scaled);
     return;
   }
   int digits = apart >= 1.0 ? 0 : (int)ceil(-log10(apart) - 1e-9);

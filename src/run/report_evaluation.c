@@ -116,6 +116,11 @@ static void write_heading(FILE *file, const columns_t *models, const char *first
   fputs("</tr></thead><tbody>\n", file);
 }
 
+/* A rating of 0 looks like the others: it stands beside a share. */
+static void rating_text(double rating, char text[NUMBER_TEXT_MAX]) {
+  snprintf(text, NUMBER_TEXT_MAX, isfinite(rating) ? "%.2f" : "-", rating);
+}
+
 /* Rating and hallucination of each question type. */
 static void write_types(FILE *file, const columns_t *models) {
   columns_t types = members(models, "types");
@@ -129,7 +134,7 @@ static void write_types(FILE *file, const columns_t *models) {
     for (int c = 0; c < types.count; c++) {
       char rating[NUMBER_TEXT_MAX], share[NUMBER_TEXT_MAX];
       const json_t *values = json_get(types.items[c], type->key);
-      number_text(report_number(values, "rating", NAN), rating);
+      rating_text(report_number(values, "rating", NAN), rating);
       percent_text(report_number(values, "hallucination", NAN), share);
       fprintf(file, "<td>%s <span class=\"muted\">%s</span></td>", rating, share);
     }

@@ -47,9 +47,11 @@ static void write_change(FILE *file, const figure_t *figure, const series_t *ser
   value_text(figure, begin, from);
   value_text(figure, end, to);
   const char *judged = figure->better * (end - begin) > 0.0 ? "good" : "bad";
-  if (figure->better == 0 || end == begin) judged = "plain";
+  if (figure->better == 0) judged = "plain";
   fprintf(file, "<div class=\"tile\"><dt>%s</dt><dd><b>%s</b>%s</dd>", figure->title, to, figure->unit);
-  if (series->count > 1)
+  if (series->count > 1 && strcmp(from, to) == 0)
+    fputs("<dd class=\"plain\">as before</dd>", file);
+  else if (series->count > 1)
     fprintf(file, "<dd class=\"%s\">%s from %s</dd>", judged, end > begin ? "&#9650;" : "&#9660;", from);
   fputs("</div>\n", file);
 }

@@ -6,7 +6,8 @@
 #include <string.h>
 
 enum { REGIONS_MAX = 64, COLOURS = 10 };
-static const double smallest_share = 0.002; /* of a region that has a line of its own */
+static const double smallest_share = 0.002;     /* of a region that has a line of its own */
+static const double largest_imbalance = 1000.0; /* that is told from others, as in the table of the log */
 
 typedef struct {
   const char *name;
@@ -81,10 +82,12 @@ static void write_line(FILE *file, const region_line_t *line, int colour) {
   html_text(file, line->name);
   duration_text(line->seconds, text);
   fprintf(file, "</th><td>%s</td><td>%.1f&#8239;%%</td>", text, 100.0 * line->share);
-  if (isfinite(line->imbalance))
+  if (!isfinite(line->imbalance))
+    fputs("<td></td>", file);
+  else if (line->imbalance < largest_imbalance)
     fprintf(file, "<td>%.2f</td>", line->imbalance);
   else
-    fputs("<td></td>", file);
+    fprintf(file, "<td>&gt;%.0f</td>", largest_imbalance);
   write_rate(file, line->tokens_per_second, 1.0);
   write_rate(file, line->flops_per_second, 1e9);
   write_share(file, line->flops_of_peak);

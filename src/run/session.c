@@ -304,6 +304,20 @@ static status_t metrics_line(const session_t *session, const metrics_t *metrics,
   return json_writer_finish(writer, line, NULL);
 }
 
+/* Task ppo has more metrics than a line of text can hold: of its groups these are shown. */
+static bool is_shown(const char *name) {
+  static const char *const groups[] = {"objective/", "rollout/", "ppo/"};
+  static const char *const shown[] = {"objective/rewards",   "objective/kl_sum_seq",    "objective/entropies",
+                                      "objective/lr",        "rollout/response_length", "rollout/stopped",
+                                      "rollout/logprob_gap", "ppo/loss/policy",         "ppo/loss/value",
+                                      "ppo/loss/grad_norm"};
+  for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
+    if (strcmp(name, shown[i]) == 0) return true;
+  for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
+    if (strncmp(name, groups[i], strlen(groups[i])) == 0) return false;
+  return true;
+}
+
 status_t session_log(session_t *session, const metrics_t *metrics, bool shown) {
   if (comm_rank(session->world) != 0 || session->dry) return STATUS_OK;
   char *line;
@@ -316,8 +330,9 @@ status_t session_log(session_t *session, const metrics_t *metrics, bool shown) {
   char text[1024];
   int used = snprintf(text, sizeof text, "step %6lld", (long long)metrics->step);
   for (int32_t i = 0; i < metrics->count && used < (int)sizeof text - 64; i++)
-    used += snprintf(text + used, sizeof text - (size_t)used, " | %s %.4g", metrics->names[i],
-                     metrics->values[i]);
+    if (is_shown(metrics->names[i]))
+      used += snprintf(text + used, sizeof text - (size_t)used, " | %s %.4g", metrics->names[i],
+                       metrics->values[i]);
   log_info("%s", text);
   return STATUS_OK;
 }

@@ -172,6 +172,8 @@ static status_t run_dry(session_t *session, loop_t *loop) {
 static status_t run_steps(session_t *session, loop_t *loop) {
   bool done = false, stop;
   TRY(evaluate_start(session, loop, &done));
+  if (loop->state.step < loop->total && !done)
+    log_progress(loop->label, loop->state.step, loop->total, "steps", NULL); /* starts its clock */
   while (loop->state.step < loop->total && !done) {
     TRY(session_stop(session, 0.0, &stop));
     if (stop) return STATUS_STOPPED;

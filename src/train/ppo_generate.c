@@ -180,6 +180,16 @@ static status_t get(void *context, int64_t item, generator_prompt_t *out) {
   return STATUS_OK;
 }
 
+/* The groups work at their own pace: what all have done is guessed from this one's, and never the whole
+ * before it is OVER. */
+static void show_progress(const rollout_t *rollout, bool over) {
+  const session_t *session = rollout->task->session;
+  int32_t n = rollout->step->n, done = rollout->done * session->grid.dp_size;
+  if (session->dry) return;
+  if (done >= n) done = n - 1;
+  log_progress("answers", over ? n : done, n, "answers", NULL);
+}
+
 static status_t put(void *context, const generator_response_t *response) {
   rollout_t *rollout = context;
   ppo_step_t *step = rollout->step;
@@ -192,8 +202,8 @@ static status_t put(void *context, const generator_response_t *response) {
   memcpy(step->sampler_logprobs[i], response->logprobs, n * sizeof(double));
   memcpy(step->sampler_entropies[i], response->entropies, n * sizeof(double));
   step->lengths[i] = response->n;
-  log_progress("ppo: answers", ++rollout->done, step->n / rollout->task->session->grid.dp_size, "answers",
-               NULL);
+  rollout->done++;
+  show_progress(rollout, false);
   return STATUS_OK;
 }
 
@@ -323,6 +333,7 @@ static status_t answer(rollout_t *rollout) {
   const generator_source_t source = {.context = rollout, .load = load, .get = get, .put = put, .stop = stop};
   int32_t count;
   TRY(generator_run(task->generator, &task->policy, step->n, &source));
+  show_progress(rollout, true);
   TRY(count_broken(task, step, &count));
   if (count == 0) return STATUS_OK;
   TRY(memory_alloc(&rollout->which, ARENA_ROLLOUT, (size_t)step->n, sizeof *rollout->which));

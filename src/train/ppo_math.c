@@ -190,7 +190,7 @@ ppo_objective_t ppo_objective(const ppo_options_t *options, const ppo_samples_t 
       .correct_bonus = options->correct_bonus * mean_of(samples->correct, n),
       .rewards = mean_of(samples->reward, n),
       .shaped_rewards = shaped / n,
-      .non_score_rewards = -options->kl_coef * kl / n,
+      .non_score_rewards = 0.0 - options->kl_coef * kl / n, /* no -0 where kl is 0 */
       .entropies = mean_of(entropy, tokens),
       .ref_entropies = mean_of(ref_entropy, tokens),
   };

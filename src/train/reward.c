@@ -130,11 +130,6 @@ static status_t run_micro(reward_task_t *task, batch_t *batch, int32_t index, bo
                           const float *patches, int32_t group, const outcome_t *outcome) {
   const micro_t *micro = &batch->micro[index];
   pass_images_t images = {.count = micro->image_count, .patches = patches};
-  perf_begin(REGION_FORWARD);
-  status_code_t status =
-      pass_forward(task->model.pass, &task->role, &micro->packed, &images, trained, NULL, NULL);
-  perf_end(REGION_FORWARD);
-  TRY(status);
   double *values;
   int32_t *rows;
   size_t n = (size_t)micro->count;
@@ -143,7 +138,11 @@ static status_t run_micro(reward_task_t *task, batch_t *batch, int32_t index, bo
   rows = (int32_t *)(values + 2 * n);
   for (size_t s = 0; s < n; s++)
     rows[s] = micro->packed.offsets[s + 1] - 1;
-  status = pass_scalars(task->model.pass, micro->count, rows, values);
+  perf_begin(REGION_FORWARD);
+  status_code_t status =
+      pass_forward(task->model.pass, &task->role, &micro->packed, &images, trained, NULL, NULL);
+  if (status == STATUS_OK) status = pass_scalars(task->model.pass, micro->count, rows, values);
+  perf_end(REGION_FORWARD);
   if (status == STATUS_OK) {
     double groups = (double)batch->plan.n / (group * OUTPUTS);
     status = group_losses(task, batch, micro, group, 1.0 / groups, values, outcome, dvalues);

@@ -102,7 +102,9 @@ static status_t run_micro(supervised_t *task, batch_t *batch, int32_t index, boo
   } else {
     double *logprobs;
     status = memory_alloc(&logprobs, ARENA_OTHER, (size_t)n, sizeof *logprobs);
+    perf_begin(REGION_FORWARD);
     if (status == STATUS_OK) status = pass_logprobs(task->model.pass, n, rows, targets, 1.0, logprobs, NULL);
+    perf_end(REGION_FORWARD);
     for (int32_t i = 0; i < n && status == STATUS_OK; i++)
       sums.loss[micro->which[owner[i]]] -= logprobs[i];
     memory_free(logprobs);

@@ -91,6 +91,18 @@ static void progress_is_rare_in_files_but_ends_with_a_line(void **state) {
   assert_int_equal(count_lines(state, "1000/1000"), 1);
 }
 
+/* One within the other, as a step's answers are among the steps: neither starts the other's clock anew. */
+static void progress_of_two_kinds_goes_on_side_by_side(void **state) {
+  for (int outer = 0; outer <= 3; outer++) {
+    log_progress("outside", outer, 3, "steps", NULL);
+    for (int inner = 0; inner <= 2; inner++)
+      log_progress("inside", inner, 2, "answers", NULL);
+  }
+  assert_int_equal(count_lines(state, "inside"), 4);
+  assert_int_equal(count_lines(state, "outside"), 1);
+  assert_int_equal(count_lines(state, "steps/s"), 1); /* the rate since the first step, not since the last */
+}
+
 static void a_long_progress_line_is_cut(void **state) {
   char text[2000];
   memset(text, 'x', sizeof text);
@@ -111,9 +123,13 @@ static void a_path_that_cannot_be_opened_is_an_error(void **state) {
 int main(void) {
 #define LOG_TEST(test) cmocka_unit_test_setup_teardown(test, open_log, close_log)
   const struct CMUnitTest tests[] = {
-      LOG_TEST(levels_are_kept_back),        LOG_TEST(other_ranks_only_warn),
-      LOG_TEST(threads_do_not_mix_lines),    LOG_TEST(progress_is_rare_in_files_but_ends_with_a_line),
-      LOG_TEST(a_long_progress_line_is_cut), LOG_TEST(a_path_that_cannot_be_opened_is_an_error),
+      LOG_TEST(levels_are_kept_back),
+      LOG_TEST(other_ranks_only_warn),
+      LOG_TEST(threads_do_not_mix_lines),
+      LOG_TEST(progress_is_rare_in_files_but_ends_with_a_line),
+      LOG_TEST(progress_of_two_kinds_goes_on_side_by_side),
+      LOG_TEST(a_long_progress_line_is_cut),
+      LOG_TEST(a_path_that_cannot_be_opened_is_an_error),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

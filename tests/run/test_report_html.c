@@ -154,6 +154,69 @@ static void odd_metrics_are_drawn(void **state) {
   run_test_remove(folder);
 }
 
+/* What did not change points neither up nor down. */
+static void key_figures_tell_their_direction(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH];
+  run_test_folder(folder);
+  run_test_write(folder, "metrics.jsonl",
+                 "{\"step\":1,\"sft/loss\":2.0,\"sft/accuracy\":0.5}\n"
+                 "{\"step\":2,\"sft/loss\":1.0,\"sft/accuracy\":0.5}\n");
+  char *text = make_report(folder);
+  assert_int_equal(count(text, "&#9660;"), 1);
+  assert_int_equal(count(text, "&#9650;"), 0);
+  memory_free(text);
+  run_test_remove(folder);
+}
+
+/* No two neighbours on an axis of TEXT bear the same label. */
+static void assert_labels_differ(const char *text) {
+  static const char mark[] = "text-anchor=\"end\">";
+  char last[NAME_MAX_BYTES] = "";
+  int labels = 0;
+  for (const char *at = text; (at = strstr(at, mark)); labels++) {
+    at += strlen(mark);
+    int n = (int)strcspn(at, "<");
+    assert_true(n > 0 && n < NAME_MAX_BYTES);
+    if ((int)strlen(last) == n) assert_memory_not_equal(at, last, (size_t)n);
+    snprintf(last, sizeof last, "%.*s", n, at);
+  }
+  assert_true(labels >= 2);
+}
+
+static void axes_tell_small_changes_apart(void **state) {
+  (void)state;
+  static const double values[] = {-2.566, 0.0501, 5.01e-5, 123456.0, 1.0, 0.2};
+  char folder[FILE_MAX_PATH], line[256];
+  run_test_folder(folder);
+  for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+    for (int k = 0; k < 3; k++) {
+      static const double changes[] = {4e-4, 1e-2, 0.3};
+      snprintf(line, sizeof line, "{\"step\":1,\"x\":%.9g}\n{\"step\":2,\"x\":%.9g}\n", values[i],
+               values[i] * (1.0 + changes[k]));
+      run_test_write(folder, "metrics.jsonl", line);
+      char *text = make_report(folder);
+      assert_labels_differ(text);
+      memory_free(text);
+    }
+  run_test_remove(folder);
+}
+
+/* A rank that hardly waited makes a ratio that says nothing. */
+static void large_imbalances_are_cut_short(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH];
+  run_test_folder(folder);
+  run_test_write(
+      folder, "perf.json",
+      "{\"regions\": [{\"name\": \"imbalance\", \"avg\": 1, \"share\": 0.5, \"imbalance\": 22706.7}]}");
+  char *text = make_report(folder);
+  assert_int_equal(count(text, "22706"), 0);
+  assert_int_equal(count(text, "&gt;1000"), 1);
+  memory_free(text);
+  run_test_remove(folder);
+}
+
 static void an_empty_folder_makes_an_empty_report(void **state) {
   (void)state;
   char folder[FILE_MAX_PATH];
@@ -255,6 +318,9 @@ int main(void) {
       cmocka_unit_test(models_stand_side_by_side),
       cmocka_unit_test(short_runs_have_curves_too),
       cmocka_unit_test(odd_metrics_are_drawn),
+      cmocka_unit_test(key_figures_tell_their_direction),
+      cmocka_unit_test(axes_tell_small_changes_apart),
+      cmocka_unit_test(large_imbalances_are_cut_short),
       cmocka_unit_test(an_empty_folder_makes_an_empty_report),
       cmocka_unit_test(broken_files_are_errors),
       cmocka_unit_test(lost_images_are_left_out),

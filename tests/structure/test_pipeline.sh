@@ -7,12 +7,17 @@ program=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-"$root/jobs/quickstart.sh" --tiny --from-scratch --program "$program" --work-dir "$work" >"$work/said" 2>&1 || {
-  status=$?
-  tail -n 60 "$work/said"
-  echo "quickstart.sh --tiny: exit status $status"
-  exit 1
+rehearse() { # OPTIONS...
+  "$root/jobs/quickstart.sh" --tiny "$@" --program "$program" --work-dir "$work" >"$work/said" 2>&1 || {
+    status=$?
+    tail -n 60 "$work/said"
+    echo "quickstart.sh --tiny $*: exit status $status"
+    exit 1
+  }
 }
+
+rehearse --fresh # from the carried base
+rehearse --fresh --from-scratch
 for step in world pretrain sft sample annotate prepare rm policy_init ppo evaluate; do
   if ! tail -n 1 "$work/runs/$step/log.txt" | grep -q '^DONE'; then
     echo "runs/$step/log.txt does not end in DONE"

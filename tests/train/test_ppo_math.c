@@ -407,6 +407,18 @@ static void test_objective(void **state) {
   near(o.ref_entropies, 0.5, tiny);
 }
 
+/* A policy that is its own reference: zeros are written as 0, not as -0. */
+static void test_objective_without_kl(void **state) {
+  (void)state;
+  rollout_t r;
+  rollout_make(&r, 1, (const int64_t[]){2});
+  rewards_made(&published, &r);
+  const double entropy[] = {1.0, 1.0};
+  ppo_objective_t o = ppo_objective(&published, &r.samples, entropy, entropy);
+  assert_true(o.kl_sum_seq == 0.0 && o.non_score_rewards == 0.0);
+  assert_false(signbit(o.non_score_rewards));
+}
+
 static void test_statistics(void **state) {
   (void)state;
   ppo_sums_t sums = {0};
@@ -466,6 +478,7 @@ int main(void) {
       cmocka_unit_test(test_term_derivatives),
       cmocka_unit_test(test_loss_norms),
       cmocka_unit_test(test_objective),
+      cmocka_unit_test(test_objective_without_kl),
       cmocka_unit_test(test_statistics),
       cmocka_unit_test(test_statistics_of_nothing),
   };
