@@ -121,6 +121,10 @@ void json_write_int(json_writer_t *writer, int64_t value);
 void json_write_real(json_writer_t *writer, double value);
 void json_write_bool(json_writer_t *writer, bool value);
 void json_write_null(json_writer_t *writer);
+/* A key and its value. */
+void json_write_member(json_writer_t *writer, const char *key, const char *string);
+void json_write_int_member(json_writer_t *writer, const char *key, int64_t value);
+void json_write_real_member(json_writer_t *writer, const char *key, double value);
 /* A copy of TREE. */
 void json_write_tree(json_writer_t *writer, const json_t *tree);
 /* A line end after a top-level value (JSON lines) or, inside an array or object, before the next item;

@@ -218,6 +218,21 @@ void json_write_null(json_writer_t *writer) {
   put_text(writer, "null");
 }
 
+void json_write_member(json_writer_t *writer, const char *key, const char *string) {
+  json_write_key(writer, key);
+  json_write_string(writer, string);
+}
+
+void json_write_int_member(json_writer_t *writer, const char *key, int64_t value) {
+  json_write_key(writer, key);
+  json_write_int(writer, value);
+}
+
+void json_write_real_member(json_writer_t *writer, const char *key, double value) {
+  json_write_key(writer, key);
+  json_write_real(writer, value);
+}
+
 static void write_children(json_writer_t *writer, const json_t *tree) {
   bool object = tree->type == JSON_OBJECT;
   open_container(writer, object);

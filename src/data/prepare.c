@@ -98,14 +98,10 @@ static status_t images_list(output_t *output) {
 
 static void write_source(json_writer_t *writer, const source_t *source) {
   json_write_object_begin(writer);
-  json_write_key(writer, "file");
-  json_write_string(writer, source->path);
-  json_write_key(writer, "kind");
-  json_write_string(writer, source->kind == SAMPLE_PREFERENCE ? "preferences" : "conversations");
-  json_write_key(writer, "samples");
-  json_write_int(writer, source->elements);
-  json_write_key(writer, "left_out");
-  json_write_int(writer, source->bad);
+  json_write_member(writer, "file", source->path);
+  json_write_member(writer, "kind", source->kind == SAMPLE_PREFERENCE ? "preferences" : "conversations");
+  json_write_int_member(writer, "samples", source->elements);
+  json_write_int_member(writer, "left_out", source->bad);
   json_write_object_end(writer);
 }
 
@@ -118,14 +114,10 @@ static status_t sources_text(const prepare_t *prepare, char **text) {
   for (int s = 0; s < prepare->source_count; s++)
     write_source(writer, &prepare->sources[s]);
   json_write_array_end(writer);
-  json_write_key(writer, "facts");
-  json_write_string(writer, given(prepare->options->facts) ? prepare->options->facts : NULL);
-  json_write_key(writer, "image_folder");
-  json_write_string(writer, prepare->folder.root);
-  json_write_key(writer, "seed");
-  json_write_int(writer, (int64_t)prepare->options->seed);
-  json_write_key(writer, "held_out");
-  json_write_int(writer, prepare->options->held_out);
+  json_write_member(writer, "facts", given(prepare->options->facts) ? prepare->options->facts : NULL);
+  json_write_member(writer, "image_folder", prepare->folder.root);
+  json_write_int_member(writer, "seed", (int64_t)prepare->options->seed);
+  json_write_int_member(writer, "held_out", prepare->options->held_out);
   json_write_object_end(writer);
   return json_writer_finish(writer, text, NULL);
 }

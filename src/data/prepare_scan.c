@@ -64,14 +64,10 @@ static status_t report_line(FILE *report, const sample_place_t *place, const dat
   json_writer_t *writer = NULL;
   TRY(json_writer_create(report, &writer));
   json_write_object_begin(writer);
-  json_write_key(writer, "file");
-  json_write_string(writer, place->source->path);
-  json_write_key(writer, "line");
-  json_write_int(writer, place->line);
-  json_write_key(writer, "sample");
-  json_write_string(writer, sample->id.bytes);
-  json_write_key(writer, "reason");
-  json_write_string(writer, reason);
+  json_write_member(writer, "file", place->source->path);
+  json_write_int_member(writer, "line", place->line);
+  json_write_member(writer, "sample", sample->id.bytes);
+  json_write_member(writer, "reason", reason);
   json_write_object_end(writer);
   json_write_line(writer);
   return json_writer_finish(writer, NULL, NULL);

@@ -62,36 +62,26 @@ typedef struct {
   json_writer_t *writer; /* NULL: answers are not written */
 } evaluation_t;
 
-static void write_count(json_writer_t *writer, const char *key, int64_t value) {
-  json_write_key(writer, key);
-  json_write_int(writer, value);
-}
-
-static void write_member(json_writer_t *writer, const char *key, const char *value) {
-  json_write_key(writer, key);
-  json_write_string(writer, value);
-}
-
 static void write_judgement(json_writer_t *writer, const judgement_t *judgement) {
-  write_member(writer, "question_type", question_type_name(judgement->type));
-  write_count(writer, "rating", judgement->rating);
-  write_count(writer, "claims", judgement->claims);
-  write_count(writer, "claims_right", judgement->right);
-  write_count(writer, "claims_absent", judgement->absent);
-  write_count(writer, "expected", judgement->expected);
-  write_count(writer, "given", judgement->given);
-  write_count(writer, "words", judgement->words);
+  json_write_member(writer, "question_type", question_type_name(judgement->type));
+  json_write_int_member(writer, "rating", judgement->rating);
+  json_write_int_member(writer, "claims", judgement->claims);
+  json_write_int_member(writer, "claims_right", judgement->right);
+  json_write_int_member(writer, "claims_absent", judgement->absent);
+  json_write_int_member(writer, "expected", judgement->expected);
+  json_write_int_member(writer, "given", judgement->given);
+  json_write_int_member(writer, "words", judgement->words);
 }
 
 static void write_answer(const evaluation_t *evaluation, const dataset_sample_t *sample, const char *image,
                          const char *question, const char *text, bool stopped, const judgement_t *judgement) {
   json_writer_t *writer = evaluation->writer;
   json_write_object_begin(writer);
-  write_member(writer, "question_id", sample->id.bytes);
-  write_member(writer, "image", image);
-  write_member(writer, "text", question);
-  write_member(writer, "answer", text);
-  write_member(writer, "model", evaluation->model);
+  json_write_member(writer, "question_id", sample->id.bytes);
+  json_write_member(writer, "image", image);
+  json_write_member(writer, "text", question);
+  json_write_member(writer, "answer", text);
+  json_write_member(writer, "model", evaluation->model);
   json_write_key(writer, "stopped");
   json_write_bool(writer, stopped);
   if (judgement) write_judgement(writer, judgement);

@@ -132,22 +132,12 @@ void comparison_log(const comparison_t *comparison) {
   if (comparison->has_replies) log_replies(&comparison->replies);
 }
 
-static void write_real(json_writer_t *writer, const char *key, double value) {
-  json_write_key(writer, key);
-  json_write_real(writer, value);
-}
-
-static void write_count(json_writer_t *writer, const char *key, int64_t value) {
-  json_write_key(writer, key);
-  json_write_int(writer, value);
-}
-
 static void write_values(const column_t *column, const row_t *rows, int count,
                          void (*values)(const column_t *column, double *values), json_writer_t *writer) {
   double all[MOST_ROWS];
   values(column, all);
   for (int r = 0; r < count; r++)
-    write_real(writer, rows[r].key, all[r]);
+    json_write_real_member(writer, rows[r].key, all[r]);
 }
 
 static void write_types(const column_t *column, json_writer_t *writer) {
@@ -158,9 +148,9 @@ static void write_types(const column_t *column, json_writer_t *writer) {
     if (summary.type_responses[t] <= 0.0) continue;
     json_write_key(writer, question_type_name((question_type_t)t));
     json_write_object_begin(writer);
-    write_count(writer, "answers", (int64_t)summary.type_responses[t]);
-    write_real(writer, "rating", summary.type_rating[t]);
-    write_real(writer, "hallucination", summary.type_hallucination[t]);
+    json_write_int_member(writer, "answers", (int64_t)summary.type_responses[t]);
+    json_write_real_member(writer, "rating", summary.type_rating[t]);
+    json_write_real_member(writer, "hallucination", summary.type_hallucination[t]);
     json_write_object_end(writer);
   }
   json_write_object_end(writer);
@@ -169,10 +159,10 @@ static void write_types(const column_t *column, json_writer_t *writer) {
 static void write_pope(const column_t *column, json_writer_t *writer) {
   json_write_key(writer, "pope");
   json_write_object_begin(writer);
-  write_count(writer, "TP", column->pope.true_positive);
-  write_count(writer, "FP", column->pope.false_positive);
-  write_count(writer, "TN", column->pope.true_negative);
-  write_count(writer, "FN", column->pope.false_negative);
+  json_write_int_member(writer, "TP", column->pope.true_positive);
+  json_write_int_member(writer, "FP", column->pope.false_positive);
+  json_write_int_member(writer, "TN", column->pope.true_negative);
+  json_write_int_member(writer, "FN", column->pope.false_negative);
   write_values(column, pope_rows, POPE_ROWS, pope_values, writer);
   json_write_object_end(writer);
 }
@@ -180,10 +170,9 @@ static void write_pope(const column_t *column, json_writer_t *writer) {
 static void write_column(const comparison_t *comparison, const column_t *column, json_writer_t *writer) {
   json_write_line(writer);
   json_write_object_begin(writer);
-  json_write_key(writer, "model");
-  json_write_string(writer, column->model);
-  write_count(writer, "questions", column->questions);
-  write_count(writer, "dropped", column->dropped);
+  json_write_member(writer, "model", column->model);
+  json_write_int_member(writer, "questions", column->questions);
+  json_write_int_member(writer, "dropped", column->dropped);
   if (comparison->judged) {
     write_values(column, judged_rows, JUDGED_ROWS, judged_values, writer);
     write_types(column, writer);
@@ -195,15 +184,15 @@ static void write_column(const comparison_t *comparison, const column_t *column,
 static void write_replies(const mmhal_counts_t *replies, json_writer_t *writer) {
   json_write_key(writer, "mmhal");
   json_write_object_begin(writer);
-  write_count(writer, "replies", replies->replies);
-  write_count(writer, "unread", replies->unread);
-  write_real(writer, "score", share(replies->ratings, replies->replies));
-  write_real(writer, "hallucination", share(replies->hallucinated, replies->replies));
+  json_write_int_member(writer, "replies", replies->replies);
+  json_write_int_member(writer, "unread", replies->unread);
+  json_write_real_member(writer, "score", share(replies->ratings, replies->replies));
+  json_write_real_member(writer, "hallucination", share(replies->hallucinated, replies->replies));
   json_write_key(writer, "types");
   json_write_object_begin(writer);
   for (int t = 0; t < MMHAL_TYPES; t++)
-    write_real(writer, question_type_name((question_type_t)t),
-               share(replies->type_ratings[t], replies->type_replies[t]));
+    json_write_real_member(writer, question_type_name((question_type_t)t),
+                           share(replies->type_ratings[t], replies->type_replies[t]));
   json_write_object_end(writer);
   json_write_object_end(writer);
 }

@@ -37,10 +37,8 @@ static void write_answer(pope_task_t *task, const json_t *question, const char *
     json_write_key(writer, member->key);
     json_write_tree(writer, member);
   }
-  json_write_key(writer, "answer");
-  json_write_string(writer, text);
-  json_write_key(writer, "model");
-  json_write_string(writer, task->name);
+  json_write_member(writer, "answer", text);
+  json_write_member(writer, "model", task->name);
   json_write_object_end(writer);
   json_write_line(writer);
 }

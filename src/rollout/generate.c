@@ -32,14 +32,9 @@ typedef struct {
 
 /* ---- Writing, on rank 0 ---- */
 
-static void write_member(json_writer_t *writer, const char *key, const char *value) {
-  json_write_key(writer, key);
-  json_write_string(writer, value);
-}
-
 static void write_turn(json_writer_t *writer, const char *from, text_view_t value) {
   json_write_object_begin(writer);
-  write_member(writer, "from", from);
+  json_write_member(writer, "from", from);
   json_write_key(writer, "value");
   json_write_text(writer, value.bytes, value.n);
   json_write_object_end(writer);
@@ -53,7 +48,7 @@ static void write_pair(json_writer_t *writer, const dataset_sample_t *sample, co
   json_write_object_begin(writer);
   json_write_key(writer, "id");
   json_write_text(writer, sample->id.bytes, sample->id.n);
-  if (image) write_member(writer, "image", image);
+  if (image) json_write_member(writer, "image", image);
   json_write_key(writer, "conversations");
   json_write_array_begin(writer);
   for (int32_t t = 0; t < conversation->count; t++)
@@ -73,8 +68,8 @@ static status_t write_question(json_writer_t *writer, const dataset_sample_t *sa
   TRY(questions_text(sample, &text));
   json_write_key(writer, "question_id");
   json_write_text(writer, sample->id.bytes, sample->id.n);
-  if (image) write_member(writer, "image", image);
-  write_member(writer, "text", text);
+  if (image) json_write_member(writer, "image", image);
+  json_write_member(writer, "text", text);
   memory_free(text);
   return STATUS_OK;
 }
@@ -92,18 +87,15 @@ static status_t write_answer(generate_task_t *task, const dataset_sample_t *samp
   else
     TRY(write_question(writer, sample, image));
   if (task->prompts.options.samples > 1) {
-    json_write_key(writer, "sample");
-    json_write_int(writer, number % responses->samples);
+    json_write_int_member(writer, "sample", number % responses->samples);
   }
-  write_member(writer, "answer", text);
-  write_member(writer, "model", task->name);
+  json_write_member(writer, "answer", text);
+  json_write_member(writer, "model", task->name);
   json_write_key(writer, "stopped");
   json_write_bool(writer, responses->stopped[number] != 0);
   if (task->session->settings->generate.logprobs) {
-    json_write_key(writer, "tokens");
-    json_write_int(writer, responses->offsets[number + 1] - responses->offsets[number]);
-    json_write_key(writer, "logprob");
-    json_write_real(writer, responses->logprobs[number]);
+    json_write_int_member(writer, "tokens", responses->offsets[number + 1] - responses->offsets[number]);
+    json_write_real_member(writer, "logprob", responses->logprobs[number]);
   }
   json_write_object_end(writer);
   json_write_line(writer);

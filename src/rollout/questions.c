@@ -49,14 +49,11 @@ static status_t one_question(const char *image, const char *text, char **json, s
   json_writer_t *writer;
   TRY(json_writer_create(NULL, &writer));
   json_write_object_begin(writer);
-  json_write_key(writer, "question_id");
-  json_write_int(writer, 0);
+  json_write_int_member(writer, "question_id", 0);
   if (*image) {
-    json_write_key(writer, "image");
-    json_write_string(writer, slash ? slash + 1 : image);
+    json_write_member(writer, "image", slash ? slash + 1 : image);
   }
-  json_write_key(writer, "text");
-  json_write_string(writer, text);
+  json_write_member(writer, "text", text);
   json_write_object_end(writer);
   json_write_line(writer);
   return json_writer_finish(writer, json, n);

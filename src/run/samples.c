@@ -26,8 +26,7 @@ bool session_wants_sample(const session_t *session, int64_t step, const char *mo
 
 static void write_optional(json_writer_t *writer, const char *key, const char *text) {
   if (!text) return;
-  json_write_key(writer, key);
-  json_write_string(writer, text);
+  json_write_member(writer, key, text);
 }
 
 static status_t write_image(json_writer_t *writer, const session_sample_t *sample) {
@@ -38,8 +37,7 @@ static status_t write_image(json_writer_t *writer, const session_sample_t *sampl
     memory_free(text);
   } else if (sample->dataset && sample->image >= 0) {
     write_optional(writer, "dataset", sample->dataset);
-    json_write_key(writer, "image");
-    json_write_int(writer, sample->image);
+    json_write_int_member(writer, "image", sample->image);
   }
   return STATUS_OK;
 }
@@ -48,15 +46,13 @@ static status_t sample_line(const session_sample_t *sample, char **line, size_t 
   json_writer_t *writer;
   TRY(json_writer_create(NULL, &writer));
   json_write_object_begin(writer);
-  json_write_key(writer, "step");
-  json_write_int(writer, sample->step);
+  json_write_int_member(writer, "step", sample->step);
   write_optional(writer, "model", sample->model);
   write_optional(writer, "question", sample->question);
   write_optional(writer, "answer", sample->answer);
   if (sample->score_name && isfinite(sample->score)) {
     write_optional(writer, "score_name", sample->score_name);
-    json_write_key(writer, "score");
-    json_write_real(writer, sample->score);
+    json_write_real_member(writer, "score", sample->score);
   }
   write_optional(writer, "note", sample->note);
   status_code_t status = write_image(writer, sample);

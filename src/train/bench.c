@@ -61,21 +61,6 @@ static void log_tables(const session_t *session, const bench_result_t *result) {
 
 /* ---- bench.json ---- */
 
-static void write_real(json_writer_t *writer, const char *key, double value) {
-  json_write_key(writer, key);
-  json_write_real(writer, value);
-}
-
-static void write_int(json_writer_t *writer, const char *key, int64_t value) {
-  json_write_key(writer, key);
-  json_write_int(writer, value);
-}
-
-static void write_text(json_writer_t *writer, const char *key, const char *text) {
-  json_write_key(writer, key);
-  json_write_string(writer, text);
-}
-
 static void write_operations(json_writer_t *writer, const bench_case_t *c) {
   json_write_key(writer, "operations");
   json_write_array_begin(writer);
@@ -83,60 +68,60 @@ static void write_operations(json_writer_t *writer, const bench_case_t *c) {
     if (c->operations[t].calls == 0) continue;
     json_write_line(writer);
     json_write_object_begin(writer);
-    write_text(writer, "name", timed_name((timed_t)t));
-    write_int(writer, "calls", c->operations[t].calls);
-    write_real(writer, "seconds", c->operations[t].seconds);
-    write_real(writer, "flops", c->operations[t].flops);
+    json_write_member(writer, "name", timed_name((timed_t)t));
+    json_write_int_member(writer, "calls", c->operations[t].calls);
+    json_write_real_member(writer, "seconds", c->operations[t].seconds);
+    json_write_real_member(writer, "flops", c->operations[t].flops);
     json_write_object_end(writer);
   }
   json_write_array_end(writer);
-  write_real(writer, "operation_seconds", c->operation_seconds);
+  json_write_real_member(writer, "operation_seconds", c->operation_seconds);
 }
 
 static void write_case(json_writer_t *writer, const bench_result_t *result, const bench_case_t *c) {
   json_write_line(writer);
   json_write_object_begin(writer);
-  write_text(writer, "name", c->name);
-  write_real(writer, "seconds", c->seconds);
-  write_real(writer, "tokens", c->tokens);
-  write_real(writer, "tokens_per_second", c->tokens / c->seconds);
-  write_real(writer, "flops", c->flops);
-  write_real(writer, "flops_per_second", c->flops / c->seconds);
-  write_real(writer, "flops_of_peak", share(c->flops / c->seconds, result->sgemm_flops));
-  write_real(writer, "bytes", c->bytes);
-  write_real(writer, "bytes_per_second", c->bytes / c->seconds);
-  write_real(writer, "bytes_of_peak", share(c->bytes / c->seconds, result->stream_bytes));
+  json_write_member(writer, "name", c->name);
+  json_write_real_member(writer, "seconds", c->seconds);
+  json_write_real_member(writer, "tokens", c->tokens);
+  json_write_real_member(writer, "tokens_per_second", c->tokens / c->seconds);
+  json_write_real_member(writer, "flops", c->flops);
+  json_write_real_member(writer, "flops_per_second", c->flops / c->seconds);
+  json_write_real_member(writer, "flops_of_peak", share(c->flops / c->seconds, result->sgemm_flops));
+  json_write_real_member(writer, "bytes", c->bytes);
+  json_write_real_member(writer, "bytes_per_second", c->bytes / c->seconds);
+  json_write_real_member(writer, "bytes_of_peak", share(c->bytes / c->seconds, result->stream_bytes));
   write_operations(writer, c);
   json_write_object_end(writer);
 }
 
 static void write_sizes(json_writer_t *writer, const session_t *session) {
   const settings_t *settings = session->settings;
-  write_int(writer, "hidden", settings->bench.hidden);
-  write_int(writer, "layers", settings->bench.layers);
-  write_int(writer, "heads", settings->bench.heads);
-  write_int(writer, "mlp", settings->bench.mlp);
-  write_int(writer, "vocab", settings->bench.vocab);
-  write_int(writer, "sequences", settings->bench.sequences);
-  write_int(writer, "length", settings->bench.length);
-  write_int(writer, "decode_tokens", settings->bench.decode_tokens);
-  write_int(writer, "repetitions", settings->bench.repetitions);
-  write_int(writer, "dp", session->grid.dp_size);
-  write_int(writer, "tp", session->grid.tp_size);
-  write_int(writer, "threads", session->grid.threads);
-  write_text(writer, "device", session->device->name);
-  write_text(writer, "device_detail", session->device->detail);
+  json_write_int_member(writer, "hidden", settings->bench.hidden);
+  json_write_int_member(writer, "layers", settings->bench.layers);
+  json_write_int_member(writer, "heads", settings->bench.heads);
+  json_write_int_member(writer, "mlp", settings->bench.mlp);
+  json_write_int_member(writer, "vocab", settings->bench.vocab);
+  json_write_int_member(writer, "sequences", settings->bench.sequences);
+  json_write_int_member(writer, "length", settings->bench.length);
+  json_write_int_member(writer, "decode_tokens", settings->bench.decode_tokens);
+  json_write_int_member(writer, "repetitions", settings->bench.repetitions);
+  json_write_int_member(writer, "dp", session->grid.dp_size);
+  json_write_int_member(writer, "tp", session->grid.tp_size);
+  json_write_int_member(writer, "threads", session->grid.threads);
+  json_write_member(writer, "device", session->device->name);
+  json_write_member(writer, "device_detail", session->device->detail);
 }
 
 static void write_result(json_writer_t *writer, const session_t *session, const bench_result_t *result) {
   json_write_object_begin(writer);
-  write_text(writer, "format", "llava_rlhf bench");
-  write_int(writer, "format_version", 1);
+  json_write_member(writer, "format", "llava_rlhf bench");
+  json_write_int_member(writer, "format_version", 1);
   write_sizes(writer, session);
-  write_real(writer, "weights", result->weights);
-  write_real(writer, "initialise_seconds", result->initialise_seconds);
-  write_real(writer, "sgemm_flops", result->sgemm_flops);
-  write_real(writer, "stream_bytes", result->stream_bytes);
+  json_write_real_member(writer, "weights", result->weights);
+  json_write_real_member(writer, "initialise_seconds", result->initialise_seconds);
+  json_write_real_member(writer, "sgemm_flops", result->sgemm_flops);
+  json_write_real_member(writer, "stream_bytes", result->stream_bytes);
   json_write_key(writer, "cases");
   json_write_array_begin(writer);
   for (int32_t i = 0; i < result->count; i++)

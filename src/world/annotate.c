@@ -83,8 +83,7 @@ static status_t annotate_element(const annotator_t *annotator, const scene_table
     json_write_key(writer, member->key);
     json_write_tree(writer, member);
   }
-  json_write_key(writer, "preference");
-  json_write_int(writer, preference);
+  json_write_int_member(writer, "preference", preference);
   json_write_object_end(writer);
   return STATUS_OK;
 }

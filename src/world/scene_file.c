@@ -12,18 +12,13 @@ void scene_image_name(int64_t id, char *image) {
   snprintf(image, SCENE_IMAGE_MAX, "%03" PRId64 "/%06" PRId64 ".jpg", id / SCENE_IMAGES_PER_FOLDER, id);
 }
 
-static void write_name(json_writer_t *writer, const char *key, const char *name) {
-  json_write_key(writer, key);
-  json_write_string(writer, name);
-}
-
 static void write_object(json_writer_t *writer, const scene_object_t *object) {
   json_write_object_begin(writer);
-  write_name(writer, "size", size_name(object->size));
-  write_name(writer, "color", colour_name(object->colour));
-  write_name(writer, "shape", shape_name(object->shape));
-  write_name(writer, "row", row_name(object->cell / SCENE_COLUMNS));
-  write_name(writer, "column", column_name(object->cell % SCENE_COLUMNS));
+  json_write_member(writer, "size", size_name(object->size));
+  json_write_member(writer, "color", colour_name(object->colour));
+  json_write_member(writer, "shape", shape_name(object->shape));
+  json_write_member(writer, "row", row_name(object->cell / SCENE_COLUMNS));
+  json_write_member(writer, "column", column_name(object->cell % SCENE_COLUMNS));
   json_write_object_end(writer);
 }
 
@@ -31,9 +26,8 @@ void scene_write(json_writer_t *writer, const scene_t *scene) {
   char image[SCENE_IMAGE_MAX];
   scene_image_name(scene->id, image);
   json_write_object_begin(writer);
-  json_write_key(writer, "id");
-  json_write_int(writer, scene->id);
-  write_name(writer, "image", image);
+  json_write_int_member(writer, "id", scene->id);
+  json_write_member(writer, "image", image);
   json_write_key(writer, "objects");
   json_write_array_begin(writer);
   for (int i = 0; i < scene->count; i++)
@@ -41,8 +35,8 @@ void scene_write(json_writer_t *writer, const scene_t *scene) {
   json_write_array_end(writer);
   json_write_key(writer, "background");
   json_write_object_begin(writer);
-  write_name(writer, "tone", tone_name(scene->background.tone));
-  write_name(writer, "texture", texture_name(scene->background.texture));
+  json_write_member(writer, "tone", tone_name(scene->background.tone));
+  json_write_member(writer, "texture", texture_name(scene->background.texture));
   json_write_object_end(writer);
   json_write_object_end(writer);
   json_write_line(writer);

@@ -19,15 +19,10 @@ typedef struct {
   bool caption_types; /* written */
 } set_writer_t;
 
-static void write_member(json_writer_t *writer, const char *key, const char *value) {
-  json_write_key(writer, key);
-  json_write_string(writer, value);
-}
-
 static void write_turn(json_writer_t *writer, const char *from, const char *value) {
   json_write_object_begin(writer);
-  write_member(writer, "from", from);
-  write_member(writer, "value", value);
+  json_write_member(writer, "from", from);
+  json_write_member(writer, "value", value);
   json_write_object_end(writer);
 }
 
@@ -51,8 +46,8 @@ static void write_identity(json_writer_t *writer, const char *prefix, int64_t id
   char name[64], image[SCENE_IMAGE_MAX];
   snprintf(name, sizeof name, "%s_%06" PRId64, prefix, id);
   scene_image_name(id, image);
-  write_member(writer, "id", name);
-  write_member(writer, "image", image);
+  json_write_member(writer, "id", name);
+  json_write_member(writer, "image", image);
 }
 
 static void write_sample(json_writer_t *writer, const set_writer_t *set, int64_t id) {
@@ -65,8 +60,7 @@ static void write_sample(json_writer_t *writer, const set_writer_t *set, int64_t
   write_identity(writer, set->id_prefix, id);
   write_conversations(writer, &dialogue, set->turns, id % 2 == 1);
   if (set->caption_types) {
-    json_write_key(writer, "caption_type");
-    json_write_int(writer, dialogue.caption_type);
+    json_write_int_member(writer, "caption_type", dialogue.caption_type);
   }
   json_write_object_end(writer);
 }
@@ -196,16 +190,15 @@ static void write_eval_question(json_writer_t *writer, const world_options_t *op
   json_write_line(writer);
   json_write_object_begin(writer);
   write_identity(writer, "eval", id);
-  write_member(writer, "question_type", question_type_name(turn->question.type));
-  write_member(writer, "question_topic", topic);
-  write_member(writer, "image_id", image_id);
-  write_member(writer, "image_src", image);
+  json_write_member(writer, "question_type", question_type_name(turn->question.type));
+  json_write_member(writer, "question_topic", topic);
+  json_write_member(writer, "image_id", image_id);
+  json_write_member(writer, "image_src", image);
   write_content(writer, &scene);
-  write_member(writer, "question", turn->asked);
-  write_member(writer, "gt_answer", turn->answer);
-  write_member(writer, "model_answer", "");
-  json_write_key(writer, "scene");
-  json_write_int(writer, id);
+  json_write_member(writer, "question", turn->asked);
+  json_write_member(writer, "gt_answer", turn->answer);
+  json_write_member(writer, "model_answer", "");
+  json_write_int_member(writer, "scene", id);
   write_conversations(writer, &dialogue, 1, false);
   json_write_object_end(writer);
 }
@@ -232,11 +225,10 @@ static void write_pope_question(json_writer_t *writer, int64_t number, const sce
   question_text(&question, text);
   scene_image_name(scene->id, image);
   json_write_object_begin(writer);
-  json_write_key(writer, "question_id");
-  json_write_int(writer, number);
-  write_member(writer, "image", image);
-  write_member(writer, "text", text);
-  write_member(writer, "label", present ? "yes" : "no");
+  json_write_int_member(writer, "question_id", number);
+  json_write_member(writer, "image", image);
+  json_write_member(writer, "text", text);
+  json_write_member(writer, "label", present ? "yes" : "no");
   json_write_object_end(writer);
   json_write_line(writer);
 }

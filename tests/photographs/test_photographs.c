@@ -74,15 +74,10 @@ static bool photographs_are_there(void) {
 
 /* ---- The JSON ---- */
 
-static void write_member(json_writer_t *writer, const char *key, const char *value) {
-  json_write_key(writer, key);
-  json_write_string(writer, value);
-}
-
 static void write_turn(json_writer_t *writer, const char *from, const char *value) {
   json_write_object_begin(writer);
-  write_member(writer, "from", from);
-  write_member(writer, "value", value);
+  json_write_member(writer, "from", from);
+  json_write_member(writer, "value", value);
   json_write_object_end(writer);
 }
 
@@ -97,8 +92,8 @@ static void write_conversations(const char *path, char *const *answers) {
     char text[256];
     snprintf(text, sizeof text, "%09d", 1000 + i);
     json_write_object_begin(writer);
-    write_member(writer, "id", text);
-    write_member(writer, "image", photographs[i].file);
+    json_write_member(writer, "id", text);
+    json_write_member(writer, "image", photographs[i].file);
     json_write_key(writer, "conversations");
     json_write_array_begin(writer);
     snprintf(text, sizeof text, "<image>\n%s", photographs[i].question);
@@ -120,10 +115,9 @@ static void write_questions(const char *path) {
   assert_int_equal(json_writer_create(file, &writer), STATUS_OK);
   for (int i = 0; i < PHOTOGRAPHS; i++) {
     json_write_object_begin(writer);
-    json_write_key(writer, "question_id");
-    json_write_int(writer, i);
-    write_member(writer, "image", photographs[i].file);
-    write_member(writer, "text", photographs[i].question);
+    json_write_int_member(writer, "question_id", i);
+    json_write_member(writer, "image", photographs[i].file);
+    json_write_member(writer, "text", photographs[i].question);
     json_write_object_end(writer);
     json_write_line(writer);
   }

@@ -93,25 +93,18 @@ typedef struct {
   int picture; /* -1: none */
 } fake_sample_t;
 
-static void write_member(json_writer_t *writer, const char *key, const char *text) {
-  json_write_key(writer, key);
-  json_write_string(writer, text);
-}
-
 static status_t add_sample(json_writer_t *writer, const fake_sample_t *sample) {
   char *base64 = NULL;
   if (sample->picture >= 0) TRY(picture(sample->picture, &base64));
   json_write_object_begin(writer);
-  json_write_key(writer, "step");
-  json_write_int(writer, sample->step);
-  write_member(writer, "model", sample->model);
-  write_member(writer, "question", sample->question);
-  write_member(writer, "answer", sample->answer);
-  write_member(writer, "score_name", sample->score_name);
-  json_write_key(writer, "score");
-  json_write_real(writer, sample->score);
-  if (sample->note) write_member(writer, "note", sample->note);
-  if (base64) write_member(writer, "jpeg", base64);
+  json_write_int_member(writer, "step", sample->step);
+  json_write_member(writer, "model", sample->model);
+  json_write_member(writer, "question", sample->question);
+  json_write_member(writer, "answer", sample->answer);
+  json_write_member(writer, "score_name", sample->score_name);
+  json_write_real_member(writer, "score", sample->score);
+  if (sample->note) json_write_member(writer, "note", sample->note);
+  if (base64) json_write_member(writer, "jpeg", base64);
   json_write_object_end(writer);
   json_write_line(writer);
   memory_free(base64);
@@ -155,16 +148,14 @@ static double noise(random_stream_t *stream, double size) {
 }
 
 static void write_value(json_writer_t *writer, const char *name, double value) {
-  json_write_key(writer, name);
-  json_write_real(writer, value);
+  json_write_real_member(writer, name, value);
 }
 
 /* Metrics of one step, as they change in a run that goes well. */
 static void add_ppo_line(json_writer_t *writer, random_stream_t *r, int64_t step, int64_t steps) {
   double p = (double)step / (double)steps, rise = 1.0 - exp(-3.0 * p);
   json_write_object_begin(writer);
-  json_write_key(writer, "step");
-  json_write_int(writer, step);
+  json_write_int_member(writer, "step", step);
   write_value(writer, "seconds", 1.7 * (double)step);
   write_value(writer, "objective/kl_coef", 0.1);
   write_value(writer, "objective/kl_sum_seq", fabs(6.0 * rise + noise(r, 0.4)));
@@ -327,8 +318,7 @@ static status_t rm_metrics(json_writer_t *writer, int64_t steps) {
   for (int64_t s = 1; s <= steps; s++) {
     double p = (double)s / (double)steps;
     json_write_object_begin(writer);
-    json_write_key(writer, "step");
-    json_write_int(writer, s);
+    json_write_int_member(writer, "step", s);
     write_value(writer, "seconds", (double)s);
     write_value(writer, "rm/loss", 0.69 - 0.3 * p + noise(&stream, 0.02));
     write_value(writer, "rm/accuracy", 0.5 + 0.33 * p + noise(&stream, 0.03));
