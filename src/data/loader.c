@@ -299,31 +299,23 @@ static status_t ticket_wait(loader_t *loader, loader_ticket_t *ticket) {
   return status;
 }
 
-/* The first problem that is to end the run: any, or where images may be broken, any of another kind. */
-static status_t ticket_outcome(const loader_ticket_t *ticket, bool may_break) {
+/* The first problem that is no broken image. */
+static status_t ticket_outcome(const loader_ticket_t *ticket) {
   for (int32_t k = 0; k < ticket->n; k++) {
     const problem_t *problem = &ticket->problems[k];
-    if (problem->status == STATUS_OK || (may_break && problem->status == STATUS_DATA)) continue;
+    if (problem->status == STATUS_OK || problem->status == STATUS_DATA) continue;
     return error_set(problem->status, "%s", loader_problem(ticket, k));
   }
   return STATUS_OK;
 }
 
-static status_t wait_for(loader_t *loader, loader_ticket_t *ticket, bool may_break, const float **pixels) {
+status_t loader_wait(loader_t *loader, loader_ticket_t *ticket, const float **pixels) {
   perf_begin(REGION_DATA_WAIT);
   status_code_t status = ticket_wait(loader, ticket);
   perf_end(REGION_DATA_WAIT);
-  if (status == STATUS_OK) status = ticket_outcome(ticket, may_break);
+  if (status == STATUS_OK) status = ticket_outcome(ticket);
   *pixels = status == STATUS_OK ? ticket->pixels : NULL;
   return status;
-}
-
-status_t loader_wait(loader_t *loader, loader_ticket_t *ticket, const float **pixels) {
-  return wait_for(loader, ticket, false, pixels);
-}
-
-status_t loader_wait_each(loader_t *loader, loader_ticket_t *ticket, const float **pixels) {
-  return wait_for(loader, ticket, true, pixels);
 }
 
 const char *loader_problem(const loader_ticket_t *ticket, int32_t k) {

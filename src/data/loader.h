@@ -24,13 +24,10 @@ status_t loader_request(loader_t *loader, const int64_t *images, int32_t n, int3
                         image_aspect_t aspect, loader_ticket_t **ticket);
 
 /* Waits for TICKET, decoding along. *PIXELS (n, 3, size, size) belong to the ticket. Time goes to
- * REGION_DATA_WAIT, what this thread decodes meanwhile to REGION_IMAGE_DECODE. Errors: the first image's that
- * failed: STATUS_DATA naming dataset and image. */
+ * REGION_DATA_WAIT, what this thread decodes meanwhile to REGION_IMAGE_DECODE. A broken image is no error:
+ * its pixels are zero (the mean colour), and loader_problem says why. Errors: the first image's that failed
+ * otherwise than with STATUS_DATA. */
 status_t loader_wait(loader_t *loader, loader_ticket_t *ticket, const float **pixels);
-
-/* The same where images may be broken: one that fails with STATUS_DATA is no error, its pixels are zero (the
- * mean colour), and loader_problem says why. */
-status_t loader_wait_each(loader_t *loader, loader_ticket_t *ticket, const float **pixels);
 
 /* Why image K of TICKET, which was waited for, could not be loaded; NULL where it was. The ticket's. Local.
  */

@@ -153,11 +153,6 @@ static status_t finish(generator_t *generator, slot_t *slot, bool stopped, const
   return source->put(source->context, &response);
 }
 
-static bool ends_response(const generator_options_t *options, int32_t token) {
-  return token == options->eos || (options->stops[0] >= 0 && token == options->stops[0]) ||
-         (options->stops[1] >= 0 && token == options->stops[1]);
-}
-
 /* Draws the next token of the N slots in generator->who from generator->rows of the last pass. */
 static status_t draw(generator_t *generator, int32_t n, const generator_source_t *source) {
   for (int32_t i = 0; i < n; i++) {
@@ -173,7 +168,7 @@ static status_t draw(generator_t *generator, int32_t n, const generator_source_t
     slot->tokens[slot->n] = token;
     slot->entropies[slot->n] = generator->step_entropies[i];
     slot->logprobs[slot->n++] = generator->step_logprobs[i];
-    bool stopped = ends_response(&generator->options, token);
+    bool stopped = response_ends(&generator->options.end, token);
     if (stopped || slot->n == generator->options.max_tokens) TRY(finish(generator, slot, stopped, source));
   }
   return STATUS_OK;

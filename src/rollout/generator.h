@@ -6,6 +6,7 @@
 #include "parallel/pulse.h"
 #include "parallel/queue.h"
 #include "rollout/sampler.h"
+#include "text/answers.h"
 
 typedef struct {
   sampler_options_t sampler;
@@ -15,8 +16,7 @@ typedef struct {
   int32_t longest_query;  /* positions (images expanded) that admission must be able to hold */
   int64_t prefill_tokens; /* positions of one prefill pass at most (one longer prompt is taken alone) */
   bool deterministic;     /* prompts dealt statically */
-  int32_t eos;            /* ends a response, kept */
-  int32_t stops[2];       /* further tokens that end it, kept: a generated question mark; -1: none */
+  response_end_t end;     /* the tokens that end a response, kept */
 } generator_options_t;
 
 /* A prompt as the source gives it; memory is the source's, valid until its next call. */
@@ -34,7 +34,7 @@ typedef struct {
   int32_t n;
   const double *logprobs;  /* (n) the sampler's */
   const double *entropies; /* (n) of the distributions drawn from, before top-k and top-p */
-  bool stopped;            /* ended by eos or a stop, not by max_tokens */
+  bool stopped;            /* ended by one of the tokens that end it, not by max_tokens */
 } generator_response_t;
 
 /* Where prompts come from and responses go. LOAD is collective on tp and is called for a run of queue items

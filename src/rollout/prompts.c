@@ -2,7 +2,6 @@
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "model/tower.h"
 #include "perf/perf.h"
 #include "text/sequence.h"
 
@@ -156,16 +155,15 @@ static int32_t slots_of(const prompts_t *prompts) {
 
 status_t prompts_generator(const prompts_t *prompts, const prompts_sampling_t *sampling, generator_t **out) {
   const settings_t *settings = prompts->session->settings;
-  response_end_t end = response_end(prompts->source->tokenizer, sampling->stop_at_question);
-  const generator_options_t options = {.sampler = sampling->sampler,
-                                       .max_tokens = sampling->max_tokens,
-                                       .slots = slots_of(prompts),
-                                       .page_size = (int32_t)settings->rollout.page,
-                                       .longest_query = prompts->longest,
-                                       .prefill_tokens = settings->optim.micro_tokens,
-                                       .deterministic = settings->job.deterministic,
-                                       .eos = end.eos,
-                                       .stops = {end.question[0], end.question[1]}};
+  const generator_options_t options = {
+      .sampler = sampling->sampler,
+      .max_tokens = sampling->max_tokens,
+      .slots = slots_of(prompts),
+      .page_size = (int32_t)settings->rollout.page,
+      .longest_query = prompts->longest,
+      .prefill_tokens = settings->optim.micro_tokens,
+      .deterministic = settings->job.deterministic,
+      .end = response_end(prompts->source->tokenizer, sampling->stop_at_question)};
   return generator_create(prompts->model->pass, &prompts->model->base, &options, 0, out);
 }
 
@@ -199,39 +197,20 @@ static void question_free(question_t *question) {
   *question = (question_t){0};
 }
 
-/* Waits for the images of QUESTIONS (count) and marks the questions whose image is broken. */
-static status_t wait_images(round_t *round, loader_ticket_t *ticket, const int64_t *questions,
-                            const int64_t *images, int32_t count, const float **pixels) {
-  int32_t *broken;
-  TRY(memory_alloc(&broken, ARENA_OTHER, (size_t)count, sizeof *broken));
-  status_code_t status = source_wait(round->prompts->source, ticket, images, count, pixels, broken);
-  for (int32_t i = 0; i < count && status == STATUS_OK; i++)
-    if (broken[i]) round->out->broken[questions[i]] = 1;
-  memory_free(broken);
-  return status;
-}
-
-/* Patches of the images of QUESTIONS (count); *PATCHES is freed by the caller. */
+/* Patches of the images of QUESTIONS (count), freed by the caller; marks the questions whose image is broken.
+ */
 static status_t load_patches(round_t *round, const int64_t *questions, int32_t count, float **patches) {
   prompts_t *prompts = round->prompts;
   source_t *source = prompts->source;
-  const model_config_t *config = &prompts->model->base.config;
-  size_t per_image = (size_t)config_patches(config) * (size_t)config_patch_size(config);
   int64_t *images;
-  loader_ticket_t *ticket = NULL;
-  const float *pixels;
-  TRY(memory_alloc(&images, ARENA_OTHER, (size_t)count, sizeof *images));
+  TRY(memory_alloc(&images, ARENA_OTHER, (size_t)count, sizeof *images + sizeof(int32_t)));
+  int32_t *broken = (int32_t *)(images + count);
   for (int32_t i = 0; i < count; i++)
     images[i] = dataset_sample_image(source->dataset, prompts->rows[round->out->begin + questions[i]]);
-  status_code_t status =
-      loader_request(source->loader, images, count, config->vision_image_size, source->aspect, &ticket);
-  if (status == STATUS_OK) status = wait_images(round, ticket, questions, images, count, &pixels);
-  memory_free(images);
-  if (status == STATUS_OK)
-    status = memory_alloc(patches, ARENA_FEATURES, (size_t)count * per_image, sizeof **patches);
+  status_code_t status = source_load(source, &prompts->model->base.config, images, count, patches, broken);
   for (int32_t i = 0; i < count && status == STATUS_OK; i++)
-    tower_patches(config, pixels + (size_t)i * per_image, *patches + (size_t)i * per_image);
-  loader_release(source->loader, ticket);
+    if (broken[i]) round->out->broken[questions[i]] = 1;
+  memory_free(images);
   return status;
 }
 

@@ -1,13 +1,11 @@
 #include "run/batch.h"
 
 #include "base/memory.h"
-#include "model/tower.h"
 
 #include <string.h>
 
-static status_t pack_all(batch_t *batch, int32_t size) {
+static status_t pack_all(batch_t *batch, const model_config_t *config) {
   int32_t count = batch->plan.micro_count;
-  const source_t *source = batch->source;
   TRY(memory_alloc(&batch->micro, ARENA_DATA, (size_t)count, sizeof *batch->micro));
   TRY(memory_alloc(&batch->tickets, ARENA_DATA, (size_t)count, sizeof(loader_ticket_t *)));
   TRY(memory_alloc(&batch->broken, ARENA_DATA, (size_t)batch->plan.n, sizeof *batch->broken));
@@ -15,8 +13,7 @@ static status_t pack_all(batch_t *batch, int32_t size) {
     micro_t *micro = &batch->micro[m];
     TRY(micro_create(&batch->plan, m, micro));
     if (micro->image_count > 0)
-      TRY(loader_request(source->loader, micro->images, micro->image_count, size, source->aspect,
-                         &batch->tickets[m]));
+      TRY(source_request(batch->source, config, micro->images, micro->image_count, &batch->tickets[m]));
   }
   return STATUS_OK;
 }
@@ -25,7 +22,7 @@ status_t batch_create(const grid_t *grid, source_t *source, const model_config_t
                       int32_t unit, int64_t micro_tokens, plan_build_t build, void *context, batch_t *batch) {
   *batch = (batch_t){.source = source};
   TRY(plan_create(grid, n, unit, config_patches(config), micro_tokens, build, context, &batch->plan));
-  status_code_t status = comm_agree(grid->world, pack_all(batch, config->vision_image_size));
+  status_code_t status = comm_agree(grid->world, pack_all(batch, config));
   if (status != STATUS_OK) batch_free(batch);
   return status;
 }
@@ -57,30 +54,19 @@ static void silence_broken(batch_t *batch, const micro_t *micro, const int32_t *
       if (batch->plan.images[micro->which[s]] == micro->images[k]) silence(batch, micro->which[s]);
 }
 
-static status_t wait_for(batch_t *batch, int32_t index, const float **pixels) {
-  const micro_t *micro = &batch->micro[index];
-  int32_t *broken;
-  TRY(memory_alloc(&broken, ARENA_DATA, (size_t)micro->image_count, sizeof *broken));
-  status_code_t status =
-      source_wait(batch->source, batch->tickets[index], micro->images, micro->image_count, pixels, broken);
-  if (status == STATUS_OK) silence_broken(batch, micro, broken);
-  memory_free(broken);
-  return status;
-}
-
 status_t batch_patches(batch_t *batch, int32_t index, const model_config_t *config, float **patches) {
   const micro_t *micro = &batch->micro[index];
-  const float *pixels;
+  int32_t *broken;
   *patches = NULL;
   if (micro->image_count == 0) return STATUS_OK;
-  TRY(wait_for(batch, index, &pixels));
-  size_t per_image = (size_t)config_patches(config) * (size_t)config_patch_size(config);
-  TRY(memory_alloc(patches, ARENA_FEATURES, (size_t)micro->image_count * per_image, sizeof **patches));
-  for (int32_t i = 0; i < micro->image_count; i++)
-    tower_patches(config, pixels + (size_t)i * per_image, *patches + (size_t)i * per_image);
+  TRY(memory_alloc(&broken, ARENA_DATA, (size_t)micro->image_count, sizeof *broken));
+  status_code_t status = source_patches(batch->source, config, batch->tickets[index], micro->images,
+                                        micro->image_count, patches, broken);
+  if (status == STATUS_OK) silence_broken(batch, micro, broken);
+  memory_free(broken);
   loader_release(batch->source->loader, batch->tickets[index]);
   batch->tickets[index] = NULL;
-  return STATUS_OK;
+  return status;
 }
 
 status_t batch_settle(const grid_t *grid, batch_t *batch, int64_t *skipped) {

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "model/tower.h"
 
 #include <string.h>
 
@@ -102,15 +103,40 @@ static status_t agree_broken(source_t *source, const loader_ticket_t *ticket, co
   return STATUS_OK;
 }
 
-status_t source_wait(source_t *source, loader_ticket_t *ticket, const int64_t *images, int32_t n,
-                     const float **pixels, int32_t *broken) {
-  TRY(loader_wait_each(source->loader, ticket, pixels));
+static status_t wait_for(source_t *source, loader_ticket_t *ticket, const int64_t *images, int32_t n,
+                         const float **pixels, int32_t *broken) {
+  TRY(loader_wait(source->loader, ticket, pixels));
   if (source->skip_bad) return agree_broken(source, ticket, images, n, broken);
   for (int32_t k = 0; k < n; k++) {
     broken[k] = 0;
     if (loader_problem(ticket, k)) return broken_image(source, images[k], loader_problem(ticket, k));
   }
   return STATUS_OK;
+}
+
+status_t source_request(source_t *source, const model_config_t *config, const int64_t *images, int32_t n,
+                        loader_ticket_t **ticket) {
+  return loader_request(source->loader, images, n, config->vision_image_size, source->aspect, ticket);
+}
+
+status_t source_patches(source_t *source, const model_config_t *config, loader_ticket_t *ticket,
+                        const int64_t *images, int32_t n, float **patches, int32_t *broken) {
+  const float *pixels;
+  size_t per_image = (size_t)config_patches(config) * (size_t)config_patch_size(config);
+  TRY(wait_for(source, ticket, images, n, &pixels, broken));
+  TRY(memory_alloc(patches, ARENA_FEATURES, (size_t)n * per_image, sizeof **patches));
+  for (int32_t i = 0; i < n; i++)
+    tower_patches(config, pixels + (size_t)i * per_image, *patches + (size_t)i * per_image);
+  return STATUS_OK;
+}
+
+status_t source_load(source_t *source, const model_config_t *config, const int64_t *images, int32_t n,
+                     float **patches, int32_t *broken) {
+  loader_ticket_t *ticket;
+  TRY(source_request(source, config, images, n, &ticket));
+  status_code_t status = source_patches(source, config, ticket, images, n, patches, broken);
+  loader_release(source->loader, ticket);
+  return status;
 }
 
 /* ---- Sequences ---- */

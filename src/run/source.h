@@ -34,12 +34,21 @@ status_t source_sequence(source_t *source, int64_t row, sequence_t *sequence, in
  * reports it, once, and returns STATUS_OK. Local. */
 status_t source_bad_sample(source_t *source, int64_t row, const char *id, status_code_t status);
 
-/* Waits for TICKET, by which SOURCE's loader was asked for IMAGES (n). An image that cannot be decoded is an
- * error that names its file, a sample that needs it, and the rank; where bad samples are skipped it is
- * reported, its pixels are zero (the mean colour) and BROKEN[k], all of which are set, is 1. *PIXELS (n, 3,
- * size, size) belong to the ticket. Collective on tp where bad samples are skipped (its ranks agree on what
- * is broken), else local. */
-status_t source_wait(source_t *source, loader_ticket_t *ticket, const int64_t *images, int32_t n,
-                     const float **pixels, int32_t *broken);
+/* Asks SOURCE's loader for IMAGES (n) as CONFIG's tower takes them. *TICKET is for source_patches, or
+ * loader_release. Local. */
+status_t source_request(source_t *source, const model_config_t *config, const int64_t *images, int32_t n,
+                        loader_ticket_t **ticket);
+
+/* Waits for TICKET, by which IMAGES (n) were asked for, and makes *PATCHES (n, P, patch size) of them, the
+ * caller's to free with memory_free. An image that cannot be decoded is an error that names its file, a
+ * sample that needs it, and the rank; where bad samples are skipped it is reported, its pixels are zero (the
+ * mean colour) and BROKEN[k], all of which are set, is 1. The ticket stays the caller's. Collective on tp
+ * where bad samples are skipped (its ranks agree on what is broken), else local. */
+status_t source_patches(source_t *source, const model_config_t *config, loader_ticket_t *ticket,
+                        const int64_t *images, int32_t n, float **patches, int32_t *broken);
+
+/* Both, one after the other. */
+status_t source_load(source_t *source, const model_config_t *config, const int64_t *images, int32_t n,
+                     float **patches, int32_t *broken);
 
 #endif

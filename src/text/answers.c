@@ -16,16 +16,6 @@ bool response_ends(const response_end_t *end, int32_t token) {
   return token >= 0 && (token == end->eos || token == end->question[0] || token == end->question[1]);
 }
 
-int32_t response_cut(const response_end_t *end, const int32_t *tokens, int32_t n, bool *stopped) {
-  *stopped = false;
-  for (int32_t i = 0; i < n; i++) {
-    if (!response_ends(end, tokens[i])) continue;
-    *stopped = tokens[i] == end->eos;
-    return i + 1;
-  }
-  return n;
-}
-
 status_t answer_type_from_number(int64_t number, answer_type_t *out) {
   if (number < ANSWER_GENERAL || number > ANSWER_YES)
     return error_set(STATUS_DATA,

@@ -18,10 +18,6 @@ response_end_t response_end(const tokenizer_t *tokenizer, bool stop_at_question)
 /* True if a response ends with TOKEN (which is kept). Local. */
 bool response_ends(const response_end_t *end, int32_t token);
 
-/* Length of the response TOKENS (N) once it is cut after the first token that ends it; N if none does.
- * *STOPPED: the rest holds the EOS. Local. */
-int32_t response_cut(const response_end_t *end, const int32_t *tokens, int32_t n, bool *stopped);
-
 /* What the true answer is, by the data's `caption_type`. */
 typedef enum {
   ANSWER_GENERAL = 1,

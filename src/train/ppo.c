@@ -172,8 +172,7 @@ static status_t open_generator(ppo_task_t *task) {
                                        .longest_query = task->longest_query,
                                        .prefill_tokens = settings->optim.micro_tokens,
                                        .deterministic = settings->job.deterministic,
-                                       .eos = task->end.eos,
-                                       .stops = {task->end.question[0], task->end.question[1]}};
+                                       .end = task->end};
   return generator_create(task->model.pass, &task->model.base, &options, 0, &task->generator);
 }
 

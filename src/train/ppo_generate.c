@@ -5,7 +5,6 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "data/order.h"
-#include "model/tower.h"
 #include "parallel/exchange.h"
 #include "perf/perf.h"
 
@@ -96,36 +95,18 @@ static int32_t sample_of(const rollout_t *rollout, int64_t item) {
   return rollout->which ? rollout->which[item] : (int32_t)item;
 }
 
-/* Waits for the images of samples WITH (count) and marks those whose image is broken. */
-static status_t wait_images(ppo_task_t *task, ppo_step_t *step, loader_ticket_t *ticket,
-                            const int64_t *images, const int32_t *with, int32_t count, const float **pixels) {
-  int32_t *broken;
-  TRY(memory_alloc(&broken, ARENA_OTHER, (size_t)count, sizeof *broken));
-  status_code_t status = source_wait(&task->source, ticket, images, count, pixels, broken);
-  for (int32_t i = 0; i < count && status == STATUS_OK; i++)
-    if (broken[i]) step->broken[with[i]] = 1;
-  memory_free(broken);
-  return status;
-}
-
-/* Patches of the images of PROMPTS (n) that have one, for MODEL; WITH (count) are those prompts. */
+/* Patches of the images of samples WITH (count), freed by the caller; marks those whose image is broken. */
 static status_t load_patches(ppo_task_t *task, ppo_step_t *step, const model_config_t *config,
                              const int32_t *with, int32_t count, float **patches) {
   int64_t *images;
-  const float *pixels;
-  loader_ticket_t *ticket = NULL;
-  size_t per_image = (size_t)config_patches(config) * (size_t)config_patch_size(config);
-  TRY(memory_alloc(patches, ARENA_FEATURES, (size_t)count * per_image, sizeof **patches));
-  TRY(memory_alloc(&images, ARENA_OTHER, (size_t)count, sizeof *images));
+  TRY(memory_alloc(&images, ARENA_OTHER, (size_t)count, sizeof *images + sizeof(int32_t)));
+  int32_t *broken = (int32_t *)(images + count);
   for (int32_t i = 0; i < count; i++)
     images[i] = step->data[with[i]].image;
-  status_code_t status = loader_request(task->source.loader, images, count, config->vision_image_size,
-                                        task->source.aspect, &ticket);
-  if (status == STATUS_OK) status = wait_images(task, step, ticket, images, with, count, &pixels);
-  memory_free(images);
+  status_code_t status = source_load(&task->source, config, images, count, patches, broken);
   for (int32_t i = 0; i < count && status == STATUS_OK; i++)
-    tower_patches(config, pixels + (size_t)i * per_image, *patches + (size_t)i * per_image);
-  loader_release(task->source.loader, ticket);
+    if (broken[i]) step->broken[with[i]] = 1;
+  memory_free(images);
   return status;
 }
 

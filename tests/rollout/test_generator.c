@@ -63,8 +63,7 @@ static generator_options_t options_of(const sampler_options_t *sampler) {
                                .page_size = 4,
                                .longest_query = 16,
                                .prefill_tokens = 24,
-                               .eos = EOS,
-                               .stops = {QUESTION, -1}};
+                               .end = {EOS, {QUESTION, -1}}};
 }
 
 /* Forward pass of the whole model over prompt I and its first N response tokens; *ROWS positions. */
@@ -83,10 +82,6 @@ static void forward_whole(fixture_t *f, int32_t i, const response_t *response, i
   packed_free(&packed);
 }
 
-static bool ends(const generator_options_t *options, int32_t token) {
-  return token == options->eos || token == options->stops[0] || token == options->stops[1];
-}
-
 /* The response to prompt I, a whole forward pass per token. */
 static void answer_the_long_way(fixture_t *f, const generator_options_t *options, int32_t i) {
   response_t *out = &f->truth.responses[i];
@@ -102,7 +97,7 @@ static void answer_the_long_way(fixture_t *f, const generator_options_t *options
     out->logprobs[out->n] = row.logprob[token];
     out->entropies[out->n] = row.entropy;
     out->tokens[out->n++] = token;
-    out->stopped = ends(options, token);
+    out->stopped = token == EOS || token == QUESTION;
   }
 }
 
