@@ -41,10 +41,6 @@ int64_t order_place(const order_t *order, int64_t position) {
   return position % order->count;
 }
 
-int64_t order_batches(const order_t *order, int64_t batch, int64_t epochs) {
-  return (order->count * epochs + batch - 1) / batch;
-}
-
 /* The permutation of EPOCH; even and odd epochs have a place each. */
 static const int64_t *permutation(order_t *order, int64_t epoch) {
   int k = (int)(epoch % 2);

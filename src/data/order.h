@@ -31,7 +31,4 @@ status_t order_rows(order_t *order, int64_t position, int64_t n, int64_t *rows);
 int64_t order_epoch(const order_t *order, int64_t position);
 int64_t order_place(const order_t *order, int64_t position);
 
-/* Batches of BATCH samples in EPOCHS epochs; the last may reach into an epoch that is not counted. Local. */
-int64_t order_batches(const order_t *order, int64_t batch, int64_t epochs);
-
 #endif

@@ -148,12 +148,6 @@ wide_t *param_grad(const params_t *params, int32_t id) {
   return param->trainable ? wide_at(params->device, params->grad, param->grad_offset) : NULL;
 }
 
-int32_t params_find(const params_t *params, const char *name) {
-  for (int32_t i = 0; i < params->count; i++)
-    if (strcmp(params->items[i].name, name) == 0) return i;
-  return -1;
-}
-
 status_t params_zero_grad(params_t *params) {
   if (params->trainable == 0) return STATUS_OK;
   return OP(params->device, fill_wide, params->trainable, 0.0, params->grad);

@@ -66,8 +66,6 @@ void params_free(params_t *params);
 /* Addresses of a weight's stored shard; its gradient, NULL where not trained. */
 real_t *param_data(const params_t *params, int32_t id);
 wide_t *param_grad(const params_t *params, int32_t id);
-/* Index of the weight called NAME, or -1. */
-int32_t params_find(const params_t *params, const char *name);
 status_t params_zero_grad(params_t *params);
 
 /* Copies a weight's shard (local_rows, local_cols) to and from host floats, F64 on request. Synchronises. */

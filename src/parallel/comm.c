@@ -22,10 +22,6 @@ int comm_size(const comm_t *comm) {
   return comm->size;
 }
 
-const char *comm_name(const comm_t *comm) {
-  return comm->name;
-}
-
 MPI_Comm comm_mpi(const comm_t *comm) {
   return comm->mpi;
 }

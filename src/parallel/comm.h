@@ -22,7 +22,6 @@ typedef struct {
 
 int comm_rank(const comm_t *comm);
 int comm_size(const comm_t *comm);
-const char *comm_name(const comm_t *comm);
 
 /* All collectives: collective on COMM, watched (parallel/watchdog.h), counted in the open perf region. Counts
  * are in elements, equal on all ranks unless said otherwise. The bytes counted are those this rank

@@ -115,15 +115,6 @@ static int32_t place_of(int64_t *images, int32_t *count, int64_t image) {
   return (*count)++;
 }
 
-status_t plan_images(const plan_t *plan, int64_t **images, int32_t *count) {
-  *count = 0;
-  TRY(memory_alloc(images, ARENA_DATA, (size_t)plan->n, sizeof **images));
-  for (int32_t m = 0; m < plan->micro_count; m++)
-    for (int32_t i = 0; i < plan->n; i++)
-      if (plan->micro[i] == m && plan->images[i] >= 0) place_of(*images, count, plan->images[i]);
-  return STATUS_OK;
-}
-
 static status_t pack(const plan_t *plan, int32_t index, micro_t *micro, packed_source_t *sources) {
   for (int32_t i = 0; i < plan->n; i++) {
     if (plan->micro[i] != index) continue;

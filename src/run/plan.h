@@ -31,10 +31,6 @@ status_t plan_create(const grid_t *grid, int32_t n, int32_t unit, int32_t slots,
                      plan_build_t build, void *context, plan_t *plan);
 void plan_free(plan_t *plan);
 
-/* The distinct images of this group's sequences in order of use: *IMAGES (*COUNT), freed by the caller with
- * memory_free. Local. */
-status_t plan_images(const plan_t *plan, int64_t **images, int32_t *count);
-
 /* One micro-batch, packed. */
 typedef struct {
   int32_t count;  /* sequences */

@@ -282,20 +282,12 @@ void session_skipped(session_t *session, int64_t samples, metrics_t *metrics) {
   if (metrics) metrics_add(metrics, "data/skipped", (double)samples);
 }
 
-double metrics_value(const metrics_t *metrics, const char *name) {
-  for (int32_t i = 0; i < metrics->count; i++)
-    if (strcmp(metrics->names[i], name) == 0) return metrics->values[i];
-  return 0.0;
-}
-
 static status_t metrics_line(const session_t *session, const metrics_t *metrics, char **line) {
   json_writer_t *writer;
   TRY(json_writer_create(NULL, &writer));
   json_write_object_begin(writer);
-  json_write_key(writer, "step");
-  json_write_int(writer, metrics->step);
-  json_write_key(writer, "seconds");
-  json_write_real(writer, perf_now() - session->started);
+  json_write_int_member(writer, "step", metrics->step);
+  json_write_real_member(writer, "seconds", perf_now() - session->started);
   for (int32_t i = 0; i < metrics->count; i++) {
     json_write_key(writer, metrics->names[i]);
     json_write_real(writer, metrics->values[i]);

@@ -89,8 +89,6 @@ typedef struct {
   double values[METRICS_MAX];
 } metrics_t;
 void metrics_add(metrics_t *metrics, const char *name, double value);
-/* The value called NAME, 0 if it is not there. */
-double metrics_value(const metrics_t *metrics, const char *name);
 status_t session_log(session_t *session, const metrics_t *metrics, bool shown);
 
 /* Counts SAMPLES that data.bad_sample = 'skip' left out of a step, for METRICS ("data/skipped"; NULL: none),

@@ -27,10 +27,6 @@ status_t template_from_name(const char *name, template_t *out) {
   return error_set(STATUS_INPUT, "unknown template '%s'; expected 'v1', 'llava_v1' or 'plain'", name);
 }
 
-const char *template_name(template_t template) {
-  return template_names[template];
-}
-
 static const char *role_name(turn_role_t role) {
   return role == TURN_HUMAN ? "human" : "gpt";
 }

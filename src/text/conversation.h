@@ -37,7 +37,6 @@ typedef enum {
 
 /* The template of a setting's value ('v1', 'llava_v1', 'plain'). Errors: STATUS_INPUT. Local. */
 status_t template_from_name(const char *name, template_t *out);
-const char *template_name(template_t template);
 
 /* Role of a turn as the published files spell it ("human", "gpt"). Errors: STATUS_DATA. Local. */
 status_t turn_role_from_name(text_view_t name, turn_role_t *out);
@@ -86,7 +85,7 @@ status_t conversation_query(const tokenizer_t *tokenizer, template_t template,
  * none. Local. */
 int32_t conversation_last_question(const conversation_t *conversation);
 
-/* Query and a sampled response (N tokens, cut by response_cut): the response is learnt. Free with
+/* Query and a sampled response (N tokens): the response is learnt. Free with
  * sequence_free. Local. */
 status_t sequence_respond(const sequence_t *query, const int32_t *response, int32_t n, sequence_t *sequence);
 

@@ -9,7 +9,6 @@ extern "C" {
 #include <climits>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <new>
 #include <sentencepiece_processor.h>
@@ -198,10 +197,6 @@ int32_t tokenizer_size(const tokenizer_t *tokenizer) {
   return tokenizer->processor.GetPieceSize();
 }
 
-int32_t tokenizer_unk(const tokenizer_t *tokenizer) {
-  return tokenizer->processor.unk_id();
-}
-
 int32_t tokenizer_bos(const tokenizer_t *tokenizer) {
   return tokenizer->processor.bos_id();
 }
@@ -266,16 +261,5 @@ status_code_t tokenizer_train(const tokenizer_training_t *training, tokenizer_te
       return error_set(STATUS_INPUT, "training a tokenizer of %d pieces: %s", training->vocab_size,
                        status.error_message());
     return create(std::move(bytes), out);
-  });
-}
-
-status_code_t tokenizer_save(const tokenizer_t *tokenizer, const char *path) {
-  return guarded("writing a tokenizer", [&]() -> status_code_t {
-    errno = 0;
-    std::ofstream file(path, std::ios::binary | std::ios::trunc);
-    file.write(tokenizer->bytes.data(), static_cast<std::streamsize>(tokenizer->bytes.size()));
-    file.close();
-    if (!file) return error_set(STATUS_DATA, "cannot write tokenizer '%s': %s", path, std::strerror(errno));
-    return STATUS_OK;
   });
 }

@@ -28,7 +28,6 @@ const void *tokenizer_bytes(const tokenizer_t *tokenizer, size_t *n);
 
 /* Number of pieces V; ids are 0..V-1. Local. */
 int32_t tokenizer_size(const tokenizer_t *tokenizer);
-int32_t tokenizer_unk(const tokenizer_t *tokenizer);
 int32_t tokenizer_bos(const tokenizer_t *tokenizer);
 int32_t tokenizer_eos(const tokenizer_t *tokenizer);
 
@@ -64,9 +63,6 @@ typedef struct {
  * refuses (no text, a vocabulary smaller than the texts' characters). Local. */
 status_t tokenizer_train(const tokenizer_training_t *training, tokenizer_texts_t texts, void *context,
                          tokenizer_t **out);
-
-/* Writes the model to a file. Local. */
-status_t tokenizer_save(const tokenizer_t *tokenizer, const char *path);
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,5 @@
 #include "world/judge.h"
 
-#include "base/log.h"
 #include "world/claims.h"
 
 #include <string.h>
@@ -154,17 +153,4 @@ judge_summary_t judge_table_summary(const judge_table_t *table) {
     s.type_hallucination[i] = share(table->types[i].hallucinated, table->types[i].responses);
   }
   return s;
-}
-
-void judge_table_log(const judge_table_t *table, const char *heading) {
-  judge_summary_t s = judge_table_summary(table);
-  log_info("%s: %.0f answers, rating %.2f, hallucinated %.1f%% (descriptions %.1f%%)", heading, s.responses,
-           s.rating, 100 * s.hallucination, 100 * s.open_hallucination);
-  log_info("  claims right %.1f%% (clean scenes %.1f%%), about absent objects %.1f%%, objects named %.1f%%, "
-           "words %.1f",
-           100 * s.claims_right, 100 * s.clean_claims_right, 100 * s.claims_absent, 100 * s.recall, s.words);
-  for (int i = 0; i < TYPE_COUNT; i++)
-    if (s.type_responses[i] > 0)
-      log_info("  %-12s %5.0f  rating %.2f  hallucinated %5.1f%%", question_type_name((question_type_t)i),
-               s.type_responses[i], s.type_rating[i], 100 * s.type_hallucination[i]);
 }

@@ -71,7 +71,4 @@ typedef struct {
 } judge_summary_t;
 judge_summary_t judge_table_summary(const judge_table_t *table);
 
-/* Logs the table under a heading. Local. */
-void judge_table_log(const judge_table_t *table, const char *heading);
-
 #endif

@@ -13,13 +13,6 @@ const char *question_type_name(question_type_t type) {
   return type_names[type];
 }
 
-question_type_t question_type_from_name(const char *name) {
-  int type = 0;
-  while (type < TYPE_COUNT && strcmp(type_names[type], name) != 0)
-    type++;
-  return (question_type_t)type;
-}
-
 /* `in the northwest` of a cell, with PREPOSITION; `at the top` where only the row or the column is known. */
 static void add_place(char *text, const char *preposition, int row, int column) {
   if (row != DESCRIBED_NOT && column != DESCRIBED_NOT)

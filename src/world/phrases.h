@@ -31,8 +31,6 @@ typedef enum {
 /* "attribute", "adversarial", "comparison", "counting", "relation", "environment", "holistic", "other" as
  * MMHal-Bench writes them, "yes/no", "choice". Local. */
 const char *question_type_name(question_type_t type);
-/* TYPE_COUNT if NAME is none of them. Local. */
-question_type_t question_type_from_name(const char *name);
 
 typedef enum {
   ASK_DESCRIBE,   /* Describe the image. What is in the image? */

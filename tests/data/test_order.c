@@ -75,7 +75,6 @@ static void rows_are_those_given(void **state) {
   assert_int_equal(sum, 65);
   assert_int_equal(order_epoch(&order, 7), 1);
   assert_int_equal(order_place(&order, 7), 3);
-  assert_int_equal(order_batches(&order, 3, 2), 3);
   order_free(&order);
 }
 

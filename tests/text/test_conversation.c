@@ -43,10 +43,13 @@ static void test_image_marks(void **state) {
 static void test_template_names(void **state) {
   (void)state;
   template_t template;
-  const char *const names[] = {"v1", "llava_v1", "plain"};
-  for (size_t i = 0; i < 3; i++) {
-    assert_int_equal(template_from_name(names[i], &template), STATUS_OK);
-    assert_string_equal(template_name(template), names[i]);
+  static const struct {
+    const char *name;
+    template_t template;
+  } cases[] = {{"v1", TEMPLATE_V1}, {"llava_v1", TEMPLATE_LLAVA_V1}, {"plain", TEMPLATE_PLAIN}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    assert_int_equal(template_from_name(cases[i].name, &template), STATUS_OK);
+    assert_int_equal(template, cases[i].template);
   }
   assert_int_equal(template_from_name("v2", &template), STATUS_INPUT);
 }

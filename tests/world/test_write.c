@@ -189,7 +189,7 @@ static void check_eval(const char *folder) {
     assert_non_null(scene);
     assert_true(scene->count >= 2);
     assert_int_equal(content->count, scene->count);
-    assert_int_equal(question_type_from_name(type), i % TYPE_MMHAL_COUNT);
+    assert_string_equal(type, question_type_name((question_type_t)(i % TYPE_MMHAL_COUNT)));
     judge_response(scene, question, answer, &judgement);
     assert_int_equal(judgement.rating, RATING_MAX);
     assert_int_equal(judgement.type, i % TYPE_MMHAL_COUNT);
