@@ -241,6 +241,7 @@ static ppo_samples_t samples_of(const ppo_step_t *step) {
                          .length_bonus = step->length_bonus};
 }
 
+/* Largest |sampler - old| log-probability; 0 where the old ones are the sampler's. */
 static double logprob_gap(const ppo_step_t *step) {
   double gap = 0.0;
   for (int64_t t = 0; t < step->offsets[step->n]; t++)
@@ -312,7 +313,7 @@ static status_t work_step(ppo_task_t *task, ppo_step_t *step, double lr, metrics
   add_objective(task, step, &objective, lr, metrics);
   TRY(check_divergence(task, &objective));
   TRY(run_update(task, step, lr, &update));
-  metrics_add(metrics, "rollout/logprob_gap", task->recompute_old ? logprob_gap(step) : update.logprob_gap);
+  metrics_add(metrics, "rollout/logprob_gap", fmax(logprob_gap(step), update.logprob_gap));
   add_update(&update, metrics);
   return STATUS_OK;
 }

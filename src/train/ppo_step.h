@@ -83,8 +83,8 @@ status_t ppo_score(ppo_task_t *task, ppo_step_t *step);
 typedef struct {
   ppo_statistics_t mean;
   double grad_norm, grad_norm_policy, grad_norm_value;
-  double logprob_gap; /* largest |sampler - training| seen before the first update, where the old
-                         log-probabilities are the sampler's */
+  double logprob_gap; /* largest |sampler - training| log-probability in the first mini-batch's forward pass,
+                         before any update */
 } ppo_update_t;
 /* Inner epochs over mini-batches. Looks for no stop request: a checkpoint holds whole steps. Collective.
  * Errors: STATUS_NUMERIC, with some of the mini-batches' updates done. */

@@ -1,6 +1,16 @@
 #include "cli/ppo_world.h"
 
+#include "base/memory.h"
+#include "io/json.h"
+#include "io/rollout_file.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static const char preferences_input[] =
     "&job task = 'prepare' run_dir = 'pairs' /\n"
@@ -48,4 +58,96 @@ int ppo_world_enter(void **state) {
   }
   cli_write("ppo.nml", ppo_input, sizeof ppo_input - 1);
   return 0;
+}
+
+/* ---- Comparisons ---- */
+
+void ppo_world_close(const char *folder, const char *name, double number, double expected, double scale) {
+  if (!(fabs(number - expected) <= ppo_world_tolerance * fmax(scale, 1e-6)))
+    fail_msg("%s: %s is %.9g, expected %.9g", folder, name, number, expected);
+}
+
+/* Line LINE of FOLDER's metrics; false beyond the last. */
+static bool parse_line(const char *folder, int line, json_document_t *document) {
+  static char text[1 << 16];
+  char path[128], *at = text;
+  snprintf(path, sizeof path, "%s/metrics.jsonl", folder);
+  cli_read(path, text, sizeof text);
+  for (int i = 0; i < line && at; i++)
+    at = (at = strchr(at, '\n')) ? at + 1 : NULL;
+  if (!at || !*at) return false;
+  assert_int_equal(json_parse(at, strcspn(at, "\n"), path, document), STATUS_OK);
+  return true;
+}
+
+static double number_of(const json_t *node) {
+  return node->type == JSON_INT ? (double)node->u.integer : node->u.real;
+}
+
+double ppo_world_metric(const char *folder, int line, const char *name) {
+  json_document_t document;
+  assert_true(parse_line(folder, line, &document));
+  const json_t *node = json_get(document.root, name);
+  if (!node) fail_msg("%s has no metric %s", folder, name);
+  double number = number_of(node);
+  json_free(&document);
+  return number;
+}
+
+/* What a metric's rounding error is a share of: its value, but where terms cancel. The gap and the kl are
+ * differences of log-probabilities, which agree to 1e-5; the policy's loss is a mean of whitened advantages,
+ * which have variance 1; a variance is the square of a deviation from the mean. */
+static double scale_of(const char *name, double value) {
+  size_t length = strlen(name);
+  if (strcmp(name, "ppo/loss/policy") == 0) return 1.0;
+  if (strcmp(name, "rollout/logprob_gap") == 0 || strstr(name, "kl")) return fmax(fabs(value), 0.1);
+  if (length > 4 && strcmp(name + length - 4, "/var") == 0) return sqrt(value);
+  return fabs(value);
+}
+
+static void compare_line(const char *folder, const json_t *found, const json_t *expected) {
+  int compared = 0;
+  for (const json_t *node = expected->u.first; node; node = node->next) {
+    if (strstr(node->key, "seconds")) continue;
+    const json_t *other = json_get(found, node->key);
+    if (!other) fail_msg("%s has no metric %s", folder, node->key);
+    double value = number_of(node);
+    ppo_world_close(folder, node->key, number_of(other), value, scale_of(node->key, value));
+    compared++;
+  }
+  assert_true(compared > 25);
+}
+
+int ppo_world_compare_metrics(const char *folder, const char *expected) {
+  json_document_t a, b;
+  int line = 0;
+  for (; parse_line(expected, line, &b); line++) {
+    if (!parse_line(folder, line, &a)) fail_msg("%s has %d lines of metrics", folder, line);
+    compare_line(folder, a.root, b.root);
+    json_free(&a);
+    json_free(&b);
+  }
+  assert_false(parse_line(folder, line, &a));
+  return line;
+}
+
+static void read_rollout(const char *folder, int step, rollout_file_t *out) {
+  char path[FILE_MAX_PATH];
+  assert_int_equal(rollout_file_path(path, folder, step), STATUS_OK);
+  assert_int_equal(rollout_file_read(path, 0, -1, NULL, out), STATUS_OK);
+}
+
+void ppo_world_compare_rollouts(const char *folder, const char *expected, int step) {
+  rollout_file_t a, b;
+  read_rollout(folder, step, &a);
+  read_rollout(expected, step, &b);
+  assert_int_equal(a.samples, b.samples);
+  int64_t tokens = b.response_offsets[b.samples];
+  assert_memory_equal(a.id, b.id, (size_t)a.samples * sizeof(int64_t));
+  assert_memory_equal(a.response_offsets, b.response_offsets, (size_t)(a.samples + 1) * sizeof(int64_t));
+  assert_memory_equal(a.response_tokens, b.response_tokens, (size_t)tokens * sizeof(int32_t));
+  for (int64_t t = 0; t < tokens; t++)
+    ppo_world_close(folder, "log-probability", a.token[ROLLOUT_LOGPROB][t], b.token[ROLLOUT_LOGPROB][t], 1.0);
+  rollout_file_free(&a);
+  rollout_file_free(&b);
 }

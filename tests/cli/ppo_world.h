@@ -11,4 +11,19 @@
  * ppo.nml, which needs a job.run_dir and LORA. */
 int ppo_world_enter(void **state);
 
+/* Sums in another order, through one forward and backward pass and one AdamW step in fp32. */
+static const double ppo_world_tolerance = 1e-4;
+
+/* Fails unless NUMBER, called NAME in FOLDER, is EXPECTED to the tolerance times SCALE. */
+void ppo_world_close(const char *folder, const char *name, double number, double expected, double scale);
+/* FOLDER's metric NAME of its line LINE (from 0) of metrics.jsonl. */
+double ppo_world_metric(const char *folder, int line, const char *name);
+/* Fails unless the lines of metrics.jsonl in FOLDER are those of EXPECTED: as many, with the same names, and
+ * the numbers close, but for times. Returns how many there are. */
+int ppo_world_compare_metrics(const char *folder, const char *expected);
+/* Fails unless the rollouts of STEP have the same samples to the token, with log-probabilities that are
+ * close.
+ */
+void ppo_world_compare_rollouts(const char *folder, const char *expected, int step);
+
 #endif
