@@ -9,7 +9,7 @@ usage: tests/run.sh [options] [-- CTEST OPTIONS]
   Installs missing packages (jobs/setup.sh), builds with warnings as errors, runs the tests, and ends with the line
   'N passed, N failed, N skipped'.
 
-  --all             also the tests labelled slow
+  --all             also the tests labelled slow: those that try more of what another test has tried already
   --preset NAME     release (default), debug, asan, ubsan or sanitizers; the last three run the unit and io tests
   --jobs N          builds with N processes and runs tests on N cores (as many as there are)
   --build-dir DIR   where to build (build/NAME in the source tree)

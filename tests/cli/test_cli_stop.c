@@ -175,13 +175,14 @@ static void ranks_of_a_tp_group_stop_together(void **state) {
   check_layout(&split);
 }
 
-/* At any look: a few in a row, which fall on generation, scoring, what lies between them, and evaluation. */
+/* At any look: of some in a row, which fall on generation, scoring, what lies between them, and evaluation,
+ * every *STATE-th. */
 static void a_stop_may_come_at_any_look(void **state) {
-  (void)state;
+  const long *stride = *state;
   run(&wide, "whole_wide_again", 0, 0, 0);
   compare_checkpoints("whole_wide_again", "whole_wide");
   long looks = count_looks();
-  for (long look = looks - 12; look <= looks; look += 3)
+  for (long look = looks - 12; look <= looks; look += *stride)
     check_stop(&wide, looks, 0, ((double)look - 0.5) / (double)looks);
 }
 
@@ -212,11 +213,14 @@ static void a_time_limit_without_progress_is_an_error(void **state) {
   cli_expect_one_message(&result, 2);
 }
 
-int main(void) {
+/* With an argument: at every look. */
+int main(int argc, char **argv) {
+  long stride = argc > 1 ? 1 : 6;
+  (void)argv;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_stop_inside_a_step_loses_that_step_only),
       cmocka_unit_test(ranks_of_a_tp_group_stop_together),
-      cmocka_unit_test(a_stop_may_come_at_any_look),
+      cmocka_unit_test_prestate(a_stop_may_come_at_any_look, &stride),
       cmocka_unit_test(the_file_EXIT_stops_and_is_removed),
       cmocka_unit_test(a_time_limit_without_progress_is_an_error),
   };
