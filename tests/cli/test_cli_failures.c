@@ -129,6 +129,72 @@ static void a_dataset_does_not_take_the_place_of_its_source(void **state) {
   assert_string_equal(after, before);
 }
 
+/* Fails unless one rank, and two, end with one message and STATUS. */
+static void expect_refused(int status, const char *const *arguments) {
+  for (int ranks = 1; ranks <= 2; ranks++) {
+    cli_result_t result;
+    cli_run(ranks, arguments, &result);
+    cli_expect_one_message(&result, status);
+  }
+}
+#define REFUSED(status, ...) expect_refused(status, (const char *const[]){__VA_ARGS__, NULL})
+
+static void an_empty_model_is_refused(void **state) {
+  (void)state;
+  cli_write("empty_model.h5", "", 0);
+  REFUSED(3, "--set", "model.from_scratch=F", "--set", "model.base=empty_model.h5", TRAIN);
+}
+
+static void checkpoints_that_are_not_there_are_refused(void **state) {
+  (void)state;
+  cli_write("empty_checkpoint.h5", "", 0);
+  REFUSED(3, "--set", "job.run_dir=new", "--set", "job.restart=missing.h5", TRAIN);
+  REFUSED(3, "--set", "job.run_dir=new", "--set", "job.restart=empty_checkpoint.h5", TRAIN);
+  assert_false(cli_exists("new/model.h5"));
+}
+
+/* Then the newest sound one counts, if there is one. */
+static void latest_may_name_a_missing_checkpoint(void **state) {
+  static const char *const steps[] = {"optim.steps=2", "optim.steps=3", "optim.steps=4"};
+  static const char missing[] = "step_00000007.h5\n";
+  cli_result_t result;
+  (void)state;
+  for (int ranks = 0; ranks <= 2; ranks++) {
+    CLI_RUN(ranks, &result, "--set", "job.run_dir=lost", "--set", "checkpoint.keep=1", "--set", steps[ranks],
+            "train.nml");
+    cli_expect(&result, 0);
+    cli_write("lost/checkpoints/latest", missing, sizeof missing - 1);
+  }
+  assert_false(cli_exists("lost/checkpoints/step_00000003.h5"));
+  cli_write("lost/checkpoints/step_00000004.h5", "", 0);
+  REFUSED(3, "--set", "job.run_dir=lost", "--set", "optim.steps=5", "train.nml");
+}
+
+#define LORA                                                                                                 \
+  "--set", "model.from_scratch=F", "--set", "job.task=sft", "--set", "model.train=lora", "--set",            \
+      "adapter.r=4", "--set", "adapter.alpha=8", TRAIN
+
+static const char ppo_input[] =
+    "&job task = 'ppo' run_dir = 'ppo' /\n&model base = 'model.h5' /\n&adapter r = 4 alpha = 8 /\n"
+    "&data dataset = 'world/pretrain.h5' query_len = 256 /\n&rollout batch = 2 response_len = 4 /\n"
+    "&ppo steps = 1 minibatch = 2 /\n";
+
+/* An adapter of another model; and as a reward model: bare weights, and an adapter without a head. */
+static void adapters_that_do_not_fit_are_refused(void **state) {
+  cli_result_t result;
+  (void)state;
+  cli_write("ppo.nml", ppo_input, sizeof ppo_input - 1);
+  CLI_RUN(1, &result, "--set", "job.run_dir=wide", "--set", "model.hidden=48", TRAIN);
+  cli_expect(&result, 0);
+  CLI_RUN(1, &result, "--set", "job.run_dir=wide_lora", "--set", "model.base=wide/model.h5", LORA);
+  cli_expect(&result, 0);
+  CLI_RUN(1, &result, "--set", "job.run_dir=lora", "--set", "model.base=model.h5", LORA);
+  cli_expect(&result, 0);
+  REFUSED(3, "--set", "model.adapter=wide_lora/model.h5", "--set", "reward.model=lora/model.h5", "ppo.nml");
+  REFUSED(3, "--set", "reward.model=lora/model.h5", "ppo.nml");
+  REFUSED(3, "--set", "reward.model=model.h5", "ppo.nml");
+}
+
 static void a_run_directory_in_use_is_refused(void **state) {
   cli_result_t first, second;
   (void)state;
@@ -145,7 +211,7 @@ static void a_run_directory_in_use_is_refused(void **state) {
 static void a_rank_that_stands_still_ends_the_run(void **state) {
   cli_result_t result;
   (void)state;
-  cli_child_t *child = CLI_START(2, "--set", "job.run_dir=still", "--set", "parallel.timeout=4", "--set",
+  cli_child_t *child = CLI_START(2, "--set", "job.run_dir=still", "--set", "parallel.timeout=8", "--set",
                                  "optim.steps=100000", "train.nml");
   assert_true(cli_wait_lines(child, "still/metrics.jsonl", 2));
   int processes[] = {cli_rank_process(child, 0), cli_rank_process(child, 1)};
@@ -165,6 +231,10 @@ int main(void) {
       cmocka_unit_test(a_damaged_checkpoint_is_refused_and_kept),
       cmocka_unit_test(a_result_does_not_take_the_place_of_its_base),
       cmocka_unit_test(a_dataset_does_not_take_the_place_of_its_source),
+      cmocka_unit_test(an_empty_model_is_refused),
+      cmocka_unit_test(checkpoints_that_are_not_there_are_refused),
+      cmocka_unit_test(latest_may_name_a_missing_checkpoint),
+      cmocka_unit_test(adapters_that_do_not_fit_are_refused),
       cmocka_unit_test(a_run_directory_in_use_is_refused),
       cmocka_unit_test(a_rank_that_stands_still_ends_the_run),
   };
