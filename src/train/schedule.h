@@ -19,7 +19,7 @@ schedule_t schedule_from_settings(const settings_t *settings, int64_t total);
 
 /* Learning rate of step S = 1 .. total. Warm-up: base * S / warmup (FROM_ZERO: (S - 1) / warmup, as in
  * transformers); after it constant, or falling linearly or as a half cosine over the remaining steps, at its
- * full value in the first of them. */
+ * full value in the first of them and at zero one step after the last. */
 double schedule_lr(const schedule_t *schedule, int64_t step);
 
 #endif
