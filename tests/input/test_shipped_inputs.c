@@ -73,6 +73,46 @@ static void published_ppo_settings_are_kept(void **state) {
   }
 }
 
+/* The other phases' published settings, as numbers: learning rate, schedule, warm-up, global batch, epochs,
+ * longest sequence, clip, images. The reward model's run ends at step 200 of the 9500 / 32 of its epoch, of
+ * which its warm-up is 3%, rounded up. */
+static void published_settings_are_kept(void **state) {
+  (void)state;
+  static const struct {
+    const char *name;
+    double lr;
+    const char *schedule;
+    double warmup_ratio;
+    int64_t warmup_steps, batch, epochs, steps, max_len;
+    double grad_clip;
+    const char *aspect, *train;
+  } table[] = {{"pretrain", 2e-3, "cosine", 0.03, 0, 128, 1, 0, 2048, 0, "square", "projector"},
+               {"sft", 2e-5, "cosine", 0.03, 0, 128, 3, 0, 1280, 0, "pad", "decoder"},
+               {"policy_init", 1e-4, "cosine", 0.03, 0, 128, 1, 0, 4096, 0, "pad", "lora"},
+               {"rm", 2e-5, "constant", 0, 9, 32, 1, 200, 2048, 0.3, "pad", NULL}};
+  static const char *const folders[] = {"llava_7b", "llava_13b"};
+  for (int i = 0; i < 8; i++) {
+    char name[64];
+    snprintf(name, sizeof name, "%s/%s.nml", folders[i % 2], table[i / 2].name);
+    settings_t s = read_input(name);
+    assert_true(s.optim.lr == table[i / 2].lr && s.optim.grad_clip == table[i / 2].grad_clip);
+    assert_string_equal(s.optim.schedule, table[i / 2].schedule);
+    assert_int_equal(s.optim.warmup_steps, table[i / 2].warmup_steps);
+    if (s.optim.warmup_steps == 0) assert_true(s.optim.warmup_ratio == table[i / 2].warmup_ratio);
+    assert_int_equal(s.optim.batch, table[i / 2].batch);
+    assert_int_equal(s.optim.epochs, table[i / 2].epochs);
+    assert_int_equal(s.optim.steps, table[i / 2].steps);
+    assert_int_equal(s.data.max_len, table[i / 2].max_len);
+    assert_string_equal(s.image.aspect, table[i / 2].aspect);
+    if (table[i / 2].train) assert_string_equal(s.model.train, table[i / 2].train);
+    assert_true(s.optim.weight_decay == 0 && s.optim.betas[0] == 0.9 && s.optim.betas[1] == 0.999 &&
+                s.optim.eps == 1e-8);
+    assert_string_equal(s.parallel.dtype, "bf16");
+    if (i / 2 >= 2) assert_true(s.adapter.r == 64 && s.adapter.alpha == 16);
+    settings_free(&s);
+  }
+}
+
 /* Each step of the shapes world reads what an earlier one writes. */
 static void the_steps_fit_together(void **state) {
   (void)state;
@@ -100,6 +140,7 @@ int main(void) {
       cmocka_unit_test(inputs_of_the_shapes_world_are_right),
       cmocka_unit_test(published_inputs_are_right),
       cmocka_unit_test(published_ppo_settings_are_kept),
+      cmocka_unit_test(published_settings_are_kept),
       cmocka_unit_test(the_steps_fit_together),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
