@@ -107,10 +107,8 @@ static status_t group_loss(int32_t group, double center, double weight, const do
 }
 
 /* Losses and derivatives of the groups of one micro-batch. */
-static status_t group_losses(const reward_task_t *task, const batch_t *batch, const micro_t *micro,
-                             int32_t group, double weight, const double *values, const outcome_t *outcome,
-                             double *dvalues) {
-  double center = task->session->settings->rm.center_coef;
+static status_t group_losses(const batch_t *batch, const micro_t *micro, int32_t group, double center,
+                             double weight, const double *values, const outcome_t *outcome, double *dvalues) {
   int32_t size = group * OUTPUTS;
   for (int32_t g = 0; g < micro->count; g += size) {
     int32_t first = micro->which[g];
@@ -145,7 +143,8 @@ static status_t run_micro(reward_task_t *task, batch_t *batch, int32_t index, bo
   perf_end(REGION_FORWARD);
   if (status == STATUS_OK) {
     double groups = (double)batch->plan.n / (group * OUTPUTS);
-    status = group_losses(task, batch, micro, group, 1.0 / groups, values, outcome, dvalues);
+    double center = trained ? task->session->settings->rm.center_coef : 0.0;
+    status = group_losses(batch, micro, group, center, 1.0 / groups, values, outcome, dvalues);
   }
   if (status == STATUS_OK && trained) {
     bool last = index == batch->plan.micro_count - 1;
@@ -274,7 +273,7 @@ static status_t update(void *context, int64_t step, double lr, metrics_t *metric
   return STATUS_OK;
 }
 
-/* Loss (without centring) and accuracy on the held-out pairs. */
+/* Loss, without the centring term, and accuracy on the held-out pairs. */
 static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double *score) {
   reward_task_t *task = context;
   const held_out_t *held = &task->held;
