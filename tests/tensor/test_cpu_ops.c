@@ -4,14 +4,16 @@
 #include "tensor/op_suite.h"
 
 #include <stdio.h>
+#include <string.h>
 
-/* Runs the suite on one level; a level that the processor lacks is reported and passes. */
+/* Runs the suite on one level; returns the failures. Only generic, which every processor has, must be there.
+ */
 static int run(const char *level, int threads) {
   device_t *device = NULL;
   if (cpu_create(threads, level, &device) != STATUS_OK) {
     printf("level %s not run: %s\n", level, error_message());
     error_clear();
-    return 0;
+    return strcmp(level, "generic") == 0;
   }
   printf("level %s, %d threads\n", level, threads);
   int failed = op_suite_run(device, (op_suite_tolerances_t){.forward = 1e-5, .gradient = 1e-4});
