@@ -314,7 +314,8 @@ static const setting_t rows[] = {
      .used = TRAINING, AT_LEAST(0), .doc = "Highest learning rate."},
     {FIELD(optim, schedule), .standard = "'cosine'", .by_task = {[TASK_RM] = "'constant'"}, .used = TRAINING,
      .choices = "constant|linear|cosine",
-     .doc = "Learning rate after the warm-up: constant, or falling to zero at the last step."},
+     .doc = "Learning rate after the warm-up: constant, or falling so that a step after the last would have "
+            "zero."},
     {FIELD(optim, warmup_steps), .standard = "0", .by_task = {[TASK_PPO] = "5"}, .used = TRAINING,
      COUNT_FROM(0), .unit = "steps",
      .doc = "Steps in which the learning rate rises; 0 to go by warmup_ratio."},
@@ -379,7 +380,8 @@ static const setting_t rows[] = {
      .doc = "Newest checkpoints to keep, beside the best; 0 for all."},
 
     {FIELD(log, every), .standard = "1", .used = TRAINING, COUNT_FROM(1), .unit = "steps",
-     .doc = "Steps between two lines of metrics."},
+     .doc = "Steps between two lines of metrics on the screen and in log.txt; metrics.jsonl and TensorBoard "
+            "have every step."},
     {FIELD(log, rollouts), .standard = "1", .used = PPO, COUNT_FROM(0), .unit = "steps",
      .doc = "Steps between two rollout files (everything that made the step); 0 for none."},
     {FIELD(log, samples), .standard = "12", .used = ALL, COUNT_FROM(0),
