@@ -1,5 +1,5 @@
 /* What holds of a PPO step on any layout: one forward, either choice of the old log-probabilities, and the
- * dropping of queries that are too long. */
+ * dropping of queries that are too long. And of its reward model's evaluation. */
 #include "cli/ppo_world.h"
 
 #include "base/memory.h"
@@ -154,8 +154,30 @@ static void long_queries_are_dropped(void **state) {
   }
 }
 
+/* ---- The reward model ---- */
+
+/* Its loss in training has the centring term, that of an evaluation has not. */
+static void evaluations_have_no_centring_term(void **state) {
+  static const char *const folders[] = {"bare", "centred"}, *const sets[] = {"job.run_dir=bare",
+                                                                             "job.run_dir=centred"};
+  static const char *const coefs[] = {"rm.center_coef=0", "rm.center_coef=100"};
+  double evaluated[2], trained[2];
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    cli_result_t result;
+    CLI_RUN(1, &result, LORA, "--set", sets[i], "--set", coefs[i], "--set", "eval.dataset=pairs.h5", "--set",
+            "eval.every=1", "--set", "optim.steps=1", "rm.nml");
+    cli_expect(&result, 0);
+    evaluated[i] = ppo_world_metric(folders[i], 0, "eval/loss"); /* of the start */
+    trained[i] = ppo_world_metric(folders[i], 1, "rm/loss");
+  }
+  assert_true(evaluated[0] == evaluated[1]);
+  assert_true(trained[1] > trained[0] + 1e-3);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(one_forward),
-                                     cmocka_unit_test(long_queries_are_dropped)};
+                                     cmocka_unit_test(long_queries_are_dropped),
+                                     cmocka_unit_test(evaluations_have_no_centring_term)};
   return cmocka_run_group_tests(tests, ppo_world_enter, cli_leave);
 }
