@@ -112,7 +112,7 @@ status_t h5_read_rows(h5_file_t *file, const char *object, h5_type_t type, int64
                       int64_t row_count, void *data);
 
 /* Creates OBJECT, one dimension of N bytes, and writes it. In a file opened by COMM, all ranks call and rank
- * 0's BYTES are written. Attribute xxh3 holds their hash, which h5_read_bytes compares where it is there. */
+ * 0's BYTES are written. */
 status_t h5_write_bytes(h5_file_t *file, const char *object, const void *bytes, int64_t n);
 /* Reads all bytes of OBJECT (N); an additional '\0' follows. The caller frees *BYTES with memory_free. Local,
  * also in a file opened by COMM. */

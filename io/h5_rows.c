@@ -5,7 +5,6 @@
 #include "perf/perf.h"
 
 #include <string.h>
-#include <xxhash.h>
 
 /* Bytes that one collective call moves per rank at most: MPI counts are 32-bit, and staging inside MPI-IO
  * stays small. */
@@ -385,23 +384,8 @@ status_t h5_read_rows(h5_file_t *file, const char *object, h5_type_t type, int64
 
 status_t h5_write_bytes(h5_file_t *file, const char *object, const void *bytes, int64_t n) {
   TRY(h5_agree(file, h5_create_dataset(file, object, H5TYPE_U8, 1, &n)));
-  bool lead = !file->comm || comm_rank(file->comm) == 0, mine = n > 0 && lead;
-  uint64_t hash = lead ? XXH3_64bits(bytes, (size_t)n) : 0;
-  if (file->comm) TRY(comm_broadcast(file->comm, &hash, 1, COMM_U64, 0));
-  TRY(h5_agree(file, h5_attr_write_u64(file, object, "xxh3", &hash, 1)));
+  bool mine = n > 0 && (!file->comm || comm_rank(file->comm) == 0);
   return h5_agree(file, mine ? h5_write_range(file, object, H5TYPE_U8, 0, n, bytes) : STATUS_OK);
-}
-
-/* Files of before have no hash here. */
-static status_t bytes_verify(h5_file_t *file, const char *object, const char *bytes, int64_t n) {
-  uint64_t written, found = XXH3_64bits(bytes, (size_t)n);
-  if (!h5_attr_exists(file, object, "xxh3")) return STATUS_OK;
-  TRY(h5_attr_read_u64(file, object, "xxh3", &written, 1));
-  if (found == written) return STATUS_OK;
-  return error_set(
-      STATUS_DATA,
-      "%s: %s is damaged: its hash is %016llx, written was %016llx; use another copy of the file", file->path,
-      object, (unsigned long long)found, (unsigned long long)written);
 }
 
 status_t h5_read_bytes(h5_file_t *file, const char *object, char **bytes, int64_t *n) {
@@ -414,7 +398,6 @@ status_t h5_read_bytes(h5_file_t *file, const char *object, char **bytes, int64_
     return error_set(STATUS_DATA, "%s: %s has %d dimensions, expected 1", file->path, object, ndim);
   TRY(memory_alloc(bytes, ARENA_IO, (size_t)shape[0] + 1, 1));
   status_code_t status = h5_read_range(file, object, H5TYPE_U8, 0, shape[0], *bytes);
-  if (status == STATUS_OK) status = bytes_verify(file, object, *bytes, shape[0]);
   *n = shape[0];
   if (status == STATUS_OK) return STATUS_OK;
   memory_free(*bytes);

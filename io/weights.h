@@ -20,9 +20,10 @@ typedef struct {
   int64_t rows, cols;
   int64_t row_begin, row_count;
   int64_t col_begin, col_count;
-  int64_t stride;    /* elements from one row of DATA to the next; 0 is col_count */
-  const float *data; /* host: (row_count, col_count) */
-  bool mine;         /* false: a replica of what another rank gives; DATA is not looked at */
+  int64_t stride;      /* elements from one row of DATA to the next; 0 is col_count */
+  const float *data;   /* host: (row_count, col_count) */
+  bool mine;           /* false: a replica of what another rank gives; DATA is not looked at */
+  const char *meaning; /* becomes the attribute `meaning` of the dataset; NULL: none */
 } weights_item_t;
 
 /* What a file is called and holds besides tensors. */
@@ -42,6 +43,15 @@ typedef struct {
  * STATUS_DATA (disk), STATUS_INTERNAL (items that do not fill a tensor, lists that differ), STATUS_MEMORY. */
 status_t weights_write(comm_t *comm, const char *path, const weights_spec_t *spec,
                        const weights_item_t *items, int64_t count);
+
+/* What weights_identity would say of a file of these ITEMS (count, as in weights_write): a name of weights
+ * that are in memory, the same whichever rank holds what. Moves the weights about as writing does. Collective
+ * on COMM. Errors, agreed: STATUS_INTERNAL as weights_write, STATUS_MEMORY. */
+status_t weights_items_identity(comm_t *comm, const weights_item_t *items, int64_t count, uint64_t *identity);
+
+/* Writes N BYTES as dataset OBJECT with their hashes and MEANING (for weights_spec_t's annotate). */
+status_t weights_write_bytes(h5_file_t *file, const char *object, const char *meaning, const void *bytes,
+                             int64_t n);
 
 /* ---- Reading ---- */
 
@@ -81,6 +91,15 @@ int64_t weights_count(const weights_file_t *file);
 const weights_tensor_t *weights_at(const weights_file_t *file, int64_t i);
 /* The tensor of this path, NULL if there is none. Local. */
 const weights_tensor_t *weights_find(const weights_file_t *file, const char *path);
+
+/* A number that names what FILE holds below PREFIX ("/weights/"): a hash (FNV-1a) over the paths and block
+ * hashes of its tensors, going on from FROM. Local, the same on every rank. */
+#define WEIGHTS_IDENTITY_START UINT64_C(0xcbf29ce484222325)
+uint64_t weights_identity(const weights_file_t *file, const char *prefix, uint64_t from);
+
+/* Reads dataset OBJECT as h5_read_bytes does and compares its hashes, where it has any. Local. Errors:
+ * STATUS_DATA. */
+status_t weights_read_bytes(h5_file_t *file, const char *object, char **bytes, int64_t *n);
 
 /* Fills REQUESTS (count, a list of the rank's own, maybe empty). Every block that is used has been verified.
  * Staging memory is bounded (64 MiB on a rank). Collective on the COMM of opening. Errors, agreed:

@@ -42,6 +42,13 @@ void weights_plan_free(weights_plan_t *plan);
 /* Block number I of all. */
 weights_block_t weights_plan_block(const weights_plan_t *plan, int64_t i);
 
+/* Adds a tensor's path and the hashes (n) of its blocks to IDENTITY (weights_identity). */
+uint64_t weights_identity_mix(uint64_t identity, const char *path, const uint64_t *hashes, int64_t n);
+
+/* Identity of PLAN's tensors, whatever their order, from the HASHES (plan->blocks) of their blocks. Errors:
+ * STATUS_MEMORY. Local. */
+status_t weights_identity_sorted(const weights_plan_t *plan, const uint64_t *hashes, uint64_t *identity);
+
 /* Which of SIZE ranks gets a block that begins at byte BEGIN of a round of TOTAL bytes and is BYTES long:
  * rank numbers never fall along a round, so each rank's blocks lie next to each other in the file. */
 int weights_deal(int64_t begin, int64_t bytes, int64_t total, int size);

@@ -26,7 +26,7 @@ typedef struct {
   int64_t *cols; /* of each tensor as its items see it */
   int64_t tensor_count;
   weights_plan_t plan;
-  h5_file_t *file;
+  h5_file_t *file;  /* NULL where only hashes are wanted */
   uint64_t *hashes; /* (plan.blocks), zero for blocks of other ranks */
   bool wrote;
 } writer_t;
@@ -143,6 +143,9 @@ static status_t annotate(h5_file_t *file, writer_t *writer, const weights_spec_t
     const weights_tensor_t *tensor = &writer->tensors[t];
     TRY(h5_create_dataset(file, tensor->path, weights_h5_type(tensor->dtype), tensor->ndim, tensor->shape));
   }
+  for (int64_t i = 0; i < writer->count; ++i)
+    if (writer->items[i].meaning && (i == 0 || writer->item_tensor[i] != writer->item_tensor[i - 1]))
+      TRY(h5_attr_write_text(file, writer->items[i].path, "meaning", writer->items[i].meaning));
   return spec->annotate ? spec->annotate(file, spec->context) : STATUS_OK;
 }
 
@@ -310,6 +313,7 @@ static status_t block_store(writer_t *writer, const round_t *round, int64_t b) {
                      tensor->path, (long long)covered, (long long)block.count, (long long)block.begin);
   writer->hashes[b] = XXH3_64bits(bytes, (size_t)block.bytes);
   perf_bytes((double)block.bytes);
+  if (!writer->file) return STATUS_OK;
   writer->wrote = true;
   return h5_write_range(writer->file, tensor->path, weights_h5_type(tensor->dtype), block.begin, block.count,
                         bytes);
@@ -366,6 +370,14 @@ static status_t writer_run(writer_t *writer, const weights_spec_t *spec) {
   return comm_agree(writer->comm, status);
 }
 
+static void writer_free(writer_t *writer) {
+  weights_plan_free(&writer->plan);
+  memory_free(writer->item_tensor);
+  memory_free(writer->tensors);
+  memory_free(writer->cols);
+  memory_free(writer->hashes);
+}
+
 status_t weights_write(comm_t *comm, const char *path, const weights_spec_t *spec,
                        const weights_item_t *items, int64_t count) {
   char partial[FILE_MAX_PATH];
@@ -373,12 +385,29 @@ status_t weights_write(comm_t *comm, const char *path, const weights_spec_t *spe
   writer_t writer = {.comm = comm, .path = partial, .items = items, .count = count};
   status_code_t status = writer_run(&writer, spec);
   bool wrote = writer.wrote || comm_rank(comm) == 0;
-  weights_plan_free(&writer.plan);
-  memory_free(writer.item_tensor);
-  memory_free(writer.tensors);
-  memory_free(writer.cols);
-  memory_free(writer.hashes);
+  writer_free(&writer);
   status = file_commit(comm, path, status, wrote);
   if (status == STATUS_OK) return STATUS_OK;
   return error_context(status, "while writing %s", path);
+}
+
+/* ------------------------------------------------------------------ identity -----------------------------
+ */
+
+/* The hashes of all blocks on all ranks, without a file. */
+static status_t writer_hash(writer_t *writer) {
+  TRY(comm_agree(writer->comm, writer_list(writer)));
+  TRY(writer_compare(writer));
+  TRY(rounds_run(writer));
+  return comm_allreduce(writer->comm, writer->hashes, (size_t)writer->plan.blocks, COMM_U64, COMM_SUM);
+}
+
+status_t weights_items_identity(comm_t *comm, const weights_item_t *items, int64_t count,
+                                uint64_t *identity) {
+  writer_t writer = {.comm = comm, .path = "(weights in memory)", .items = items, .count = count};
+  status_code_t status = writer_hash(&writer);
+  if (status == STATUS_OK)
+    status = comm_agree(comm, weights_identity_sorted(&writer.plan, writer.hashes, identity));
+  writer_free(&writer);
+  return status;
 }

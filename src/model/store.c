@@ -28,32 +28,6 @@ int32_t store_find(const char names[][STORE_ROLE_NAME_MAX], int32_t count, const
 
 /* ---- Reading ---- */
 
-static uint64_t mix(uint64_t hash, const void *bytes, size_t n) {
-  for (size_t i = 0; i < n; i++)
-    hash = (hash ^ ((const uint8_t *)bytes)[i]) * 0x100000001b3u;
-  return hash;
-}
-
-/* A hash (FNV-1a) over the names and block hashes of all weights. */
-static status_t weights_identity(weights_file_t *file, uint64_t *identity) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (int64_t i = 0; i < weights_count(file); i++) {
-    const char *path = weights_at(file, i)->path;
-    if (strncmp(path, weights_prefix, strlen(weights_prefix)) != 0) continue;
-    hash = mix(hash, path, strlen(path));
-    int64_t blocks;
-    TRY(h5_attr_count(weights_h5(file), path, "xxh3", &blocks));
-    uint64_t *hashes;
-    TRY(memory_alloc(&hashes, ARENA_IO, (size_t)blocks, sizeof *hashes));
-    status_code_t status = h5_attr_read_u64(weights_h5(file), path, "xxh3", hashes, blocks);
-    if (status == STATUS_OK) hash = mix(hash, hashes, (size_t)blocks * sizeof *hashes);
-    memory_free(hashes);
-    TRY(status);
-  }
-  *identity = hash;
-  return STATUS_OK;
-}
-
 /* The role in "/adapters/ROLE/..." or "/heads/ROLE/..."; false for other paths. */
 static bool role_of(const char *path, const char *group, char role[STORE_ROLE_NAME_MAX]) {
   size_t n = strlen(group);
@@ -117,9 +91,10 @@ static status_t read_base(weights_file_t *file, store_info_t *info) {
   status_code_t status = config_from_json(text, h5_path(weights_h5(file)), &info->config);
   memory_free(text);
   TRY(status);
-  TRY(h5_read_bytes(weights_h5(file), "/tokenizer", &bytes, &info->tokenizer_size));
+  TRY(weights_read_bytes(weights_h5(file), "/tokenizer", &bytes, &info->tokenizer_size));
   info->tokenizer_bytes = bytes;
-  return weights_identity(file, &info->identity);
+  info->identity = weights_identity(file, weights_prefix, WEIGHTS_IDENTITY_START);
+  return STATUS_OK;
 }
 
 static bool has_weights(const weights_file_t *file) {
@@ -153,6 +128,8 @@ static status_t resolve_base(weights_file_t *file, store_info_t *info) {
 /* What of a file can be read without its base; *REFERENCED: identity of the base it names. */
 static status_t read_file(weights_file_t *file, store_info_t *info, uint64_t *referenced) {
   info->has_weights = has_weights(file);
+  info->added = weights_identity(file, "/adapters/", WEIGHTS_IDENTITY_START);
+  info->added = weights_identity(file, "/heads/", info->added);
   TRY(read_roles(file, info));
   if (info->has_weights) {
     TRY(memory_copy_text(&info->base_path, ARENA_OTHER, info->path, strlen(info->path)));
@@ -311,15 +288,32 @@ static bool writes(const params_t *params) {
   return params->grid->dp_rank == 0;
 }
 
-/* Host copies of all sets, on the ranks that write. */
-static status_t stage_all(writing_t *writing) {
-  for (int32_t s = 0; s < writing->count; s++) {
-    const params_t *params = writing->sets[s];
-    TRY(stage(params, writing->prefixes[s], writes(params), &writing->staged[s]));
-    for (int32_t i = 0; i < params->count && writes(params); i++)
-      TRY(param_read(params, i, DTYPE_F32, writing->staged[s].values[i]));
-  }
+/* Host copies of a set, on the ranks that write. */
+static status_t stage_set(const params_t *params, const char *prefix, staged_t *staged) {
+  TRY(stage(params, prefix, writes(params), staged));
+  for (int32_t i = 0; i < params->count && writes(params); i++)
+    TRY(param_read(params, i, DTYPE_F32, staged->values[i]));
   return STATUS_OK;
+}
+
+static status_t stage_all(writing_t *writing) {
+  for (int32_t s = 0; s < writing->count; s++)
+    TRY(stage_set(writing->sets[s], writing->prefixes[s], &writing->staged[s]));
+  return STATUS_OK;
+}
+
+static bool ends_with(const char *text, const char *end) {
+  size_t n = strlen(text), m = strlen(end);
+  return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* What a dataset of this path holds, in words. */
+static const char *meaning_of(const char *path) {
+  if (ends_with(path, ".lora_A.weight")) return "LoRA's A (r, inputs): the module adds alpha / r * B A x";
+  if (ends_with(path, ".lora_B.weight")) return "LoRA's B (outputs, r): the module adds alpha / r * B A x";
+  if (strncmp(path, heads_group, strlen(heads_group)) == 0)
+    return "head: weight x + bias, of a sequence's last hidden state x, is its score";
+  return "weight of the model, under its published name and in its published shape";
 }
 
 static weights_item_t item_of(const params_t *params, const staged_t *staged, int32_t i) {
@@ -336,7 +330,8 @@ static weights_item_t item_of(const params_t *params, const staged_t *staged, in
                          .col_count = part->col_count,
                          .stride = part->local_cols,
                          .data = staged->values[i],
-                         .mine = part->replica == 0 && writes(params)};
+                         .mine = part->replica == 0 && writes(params),
+                         .meaning = meaning_of(staged->paths[i])};
   memcpy(item.shape, param->shape, sizeof item.shape);
   return item;
 }
@@ -352,7 +347,8 @@ static status_t annotate_base(h5_file_t *file, const store_contents_t *contents)
   status_code_t status = h5_attr_write_text(file, "/weights", "config", text);
   memory_free(text);
   TRY(status);
-  return h5_write_bytes(file, "/tokenizer", contents->tokenizer_bytes, contents->tokenizer_size);
+  return weights_write_bytes(file, "/tokenizer", "bytes of SentencePiece's tokenizer.model",
+                             contents->tokenizer_bytes, contents->tokenizer_size);
 }
 
 static status_t annotate(h5_file_t *file, void *context) {
@@ -418,4 +414,23 @@ status_t store_write(comm_t *comm, const char *path, const store_contents_t *con
 status_t store_checkpoint(comm_t *comm, const char *run_dir, int64_t step, const store_contents_t *contents,
                           int64_t keep) {
   return write_contents(comm, &(destination_t){.run_dir = run_dir, .step = step, .keep = keep}, contents);
+}
+
+static status_t staged_identity(comm_t *comm, const params_t *params, const staged_t *staged,
+                                uint64_t *identity) {
+  weights_item_t *items;
+  TRY(comm_agree(comm, memory_alloc(&items, ARENA_IO, (size_t)params->count, sizeof *items)));
+  for (int32_t i = 0; i < params->count; i++)
+    items[i] = item_of(params, staged, i);
+  status_code_t status = weights_items_identity(comm, items, params->count, identity);
+  memory_free(items);
+  return status;
+}
+
+status_t store_params_identity(comm_t *comm, const char *prefix, const params_t *params, uint64_t *identity) {
+  staged_t staged = {0};
+  status_code_t status = comm_agree(comm, stage_set(params, prefix, &staged));
+  if (status == STATUS_OK) status = staged_identity(comm, params, &staged, identity);
+  staged_free(&staged);
+  return status;
 }

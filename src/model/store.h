@@ -15,7 +15,8 @@ typedef struct {
   char *path; /* of this file */
   bool has_weights;
   char *base_path;       /* where the weights are: path itself, or the file that the reference leads to */
-  uint64_t identity;     /* of the base's weights: a hash of their hashes */
+  uint64_t identity;     /* of the base's weights: a hash of their hashes (weights_identity) */
+  uint64_t added;        /* the same of this file's adapters and heads */
   model_config_t config; /* of the base */
   char adapters[STORE_ROLES_MAX][STORE_ROLE_NAME_MAX];
   adapter_config_t adapter_configs[STORE_ROLES_MAX];
@@ -40,6 +41,9 @@ status_t store_load_base(comm_t *comm, const store_info_t *info, base_t *base);
 /* Fills a set from PATH's datasets below PREFIX ("/adapters/policy/", "/heads/value/"). Collective on COMM.
  */
 status_t store_load_params(comm_t *comm, const char *path, const char *prefix, params_t *params);
+/* The identity that a file would have whose only datasets were PARAMS below PREFIX ("/adapters/policy/"): a
+ * name of weights that are in memory, whatever the layout. Collective on COMM. Errors, agreed. */
+status_t store_params_identity(comm_t *comm, const char *prefix, const params_t *params, uint64_t *identity);
 
 /* What to write. Anything may be absent. */
 typedef struct {

@@ -16,8 +16,8 @@ static const weights_spec_t spec = {"test_checkpoint", 1, NULL, NULL};
 static status_t write_step(const char *run, int64_t step, int64_t keep) {
   comm_t *world = mpi_test_world();
   float value = (float)step;
-  weights_item_t item = {"/adapters/policy/x", 1, {1}, DTYPE_F32, 1, 1, 0, 1, 0, 1, 0, &value,
-                         comm_rank(world) == 0};
+  weights_item_t item = {"/adapters/policy/x",  1,   {1}, DTYPE_F32, 1, 1, 0, 1, 0, 1, 0, &value,
+                         comm_rank(world) == 0, NULL};
   return checkpoint_write(world, run, step, &spec, &item, 1, keep);
 }
 
@@ -146,8 +146,9 @@ static void full_disk_leaves_the_old(void **state) {
   assert_ok(write_step(run, 1, 1));
   static const char *const names[4] = {"/weights/a", "/weights/b", "/weights/c", "/weights/d"};
   for (int i = 0; i < 4; ++i)
-    items[i] = (weights_item_t){names[i], 2,    {ROWS, COLS},         DTYPE_F32, ROWS, COLS, 0, ROWS, 0, COLS,
-                                COLS,     data, comm_rank(world) == 0};
+    items[i] =
+        (weights_item_t){names[i], 2,    {ROWS, COLS},          DTYPE_F32, ROWS, COLS, 0, ROWS, 0, COLS,
+                         COLS,     data, comm_rank(world) == 0, NULL};
   assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
   small = before;
   small.rlim_cur = 1 << 20;

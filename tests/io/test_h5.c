@@ -133,33 +133,6 @@ static void ranges_cover_any_shape(void **state) {
   io_test_remove(folder);
 }
 
-static void damaged_bytes_are_refused(void **state) {
-  (void)state;
-  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], *text;
-  comm_t *world = mpi_test_world();
-  h5_file_t *file;
-  uint64_t offset;
-  int64_t n;
-  io_test_folder(folder);
-  io_test_path(path, folder, "bytes.h5");
-  assert_ok(h5_create(path, world, "test", 1, &file));
-  assert_ok(h5_write_bytes(file, "/words", comm_rank(world) == 0 ? "some words" : "", 10));
-  assert_ok(h5_close(file));
-  assert_ok(h5_open(path, NULL, H5_READ, "test", 1, &file));
-  assert_ok(h5_read_bytes(file, "/words", &text, &n));
-  assert_string_equal(text, "some words");
-  memory_free(text);
-  assert_ok(h5_data_offset(file, "/words", &offset));
-  assert_ok(h5_close(file));
-  assert_ok(comm_barrier(world));
-  io_test_flip(path, (off_t)offset + 4);
-  assert_ok(h5_open(path, NULL, H5_READ, "test", 1, &file));
-  assert_error(h5_read_bytes(file, "/words", &text, &n), STATUS_DATA);
-  assert_null(text);
-  assert_ok(h5_close(file));
-  io_test_remove(folder);
-}
-
 static void bad_files_are_refused(void **state) {
   (void)state;
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
@@ -234,8 +207,8 @@ static void listing_is_sorted(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(attributes_return),      cmocka_unit_test(rows_return),
-      cmocka_unit_test(ranges_cover_any_shape), cmocka_unit_test(damaged_bytes_are_refused),
-      cmocka_unit_test(bad_files_are_refused),  cmocka_unit_test(listing_is_sorted),
+      cmocka_unit_test(ranges_cover_any_shape), cmocka_unit_test(bad_files_are_refused),
+      cmocka_unit_test(listing_is_sorted),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -73,20 +73,21 @@ static weights_item_t item_of(int64_t tensor, const int64_t box[4], const float 
                          .col_begin = box[2],
                          .col_count = box[3],
                          .data = data,
-                         .mine = mine};
+                         .mine = mine,
+                         .meaning = sample->path};
   memcpy(item.shape, sample->shape, sizeof item.shape);
   return item;
 }
 
 static status_t annotate(h5_file_t *file, void *context) {
   TRY(h5_attr_write_text(file, "/weights", "config", context));
-  return h5_write_bytes(file, "/tokenizer", "tok", 3);
+  return weights_write_bytes(file, "/tokenizer", "text", "tok", 3);
 }
 
 static const weights_spec_t spec = {"test_weights", 1, annotate, "{}"};
 
-/* Writes all samples from the ranks of COMM. */
-static status_t samples_write(comm_t *comm, const char *path) {
+/* Writes all samples from the ranks of COMM; without PATH only names them. */
+static status_t samples_give(comm_t *comm, const char *path, uint64_t *identity) {
   weights_item_t items[TENSORS * 2];
   float *data[TENSORS * 2];
   int64_t box[4], count = 0;
@@ -109,10 +110,15 @@ static status_t samples_write(comm_t *comm, const char *path) {
     items[count] = item_of(t, box, data[count], mine);
     ++count;
   }
-  status_code_t status = weights_write(comm, path, &spec, items, count);
+  status_code_t status = path ? weights_write(comm, path, &spec, items, count)
+                              : weights_items_identity(comm, items, count, identity);
   for (int64_t i = 0; i < count; ++i)
     free(data[i]);
   return status;
+}
+
+static status_t samples_write(comm_t *comm, const char *path) {
+  return samples_give(comm, path, NULL);
 }
 
 /* Reads all samples in SHARE on the ranks of COMM and compares; HANDED takes the way of many nodes with
@@ -203,6 +209,86 @@ static void saved_on_n_loads_on_m(void **state) {
   io_test_remove(folder);
 }
 
+/* Weights in memory have the name of the file they would make, whoever holds what. */
+static void weights_in_memory_have_the_name_of_their_file(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  comm_t *world = mpi_test_world();
+  weights_file_t *file;
+  io_test_folder(folder);
+  io_test_path(path, folder, "w.h5");
+  assert_ok(samples_write(world, path));
+  assert_ok(weights_open(world, path, "test_weights", 1, &file));
+  uint64_t whole = weights_identity(file, "/", WEIGHTS_IDENTITY_START);
+  assert_true(weights_identity(file, "/weights/", WEIGHTS_IDENTITY_START) != whole);
+  weights_close(file);
+  for (int n = 1; n <= comm_size(world); ++n) {
+    comm_t *part = first_ranks(n);
+    uint64_t identity = whole;
+    if (part) assert_ok(samples_give(part, NULL, &identity));
+    assert_true(identity == whole);
+    comm_free(part);
+  }
+  float value = 1.0F;
+  weights_item_t item = item_of(5, (const int64_t[]){0, 1, 0, 1}, &value, comm_rank(world) == 0);
+  uint64_t one, other;
+  assert_ok(weights_items_identity(world, &item, 1, &one));
+  value = 2.0F;
+  assert_ok(weights_items_identity(world, &item, 1, &other));
+  assert_true(one != other);
+  io_test_remove(folder);
+}
+
+static void texts_are_hashed_and_datasets_explained(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], *text;
+  int64_t n;
+  uint64_t offset;
+  h5_file_t *file;
+  io_test_folder(folder);
+  io_test_path(path, folder, "w.h5");
+  assert_ok(samples_write(mpi_test_world(), path));
+  assert_ok(h5_open(path, NULL, H5_READ, NULL, 0, &file));
+  for (int64_t t = 0; t < TENSORS; ++t) {
+    assert_ok(h5_attr_read_text(file, samples[t].path, "meaning", &text));
+    assert_string_equal(text, samples[t].path);
+    memory_free(text);
+  }
+  assert_ok(weights_read_bytes(file, "/tokenizer", &text, &n));
+  assert_int_equal(n, 3);
+  assert_string_equal(text, "tok");
+  memory_free(text);
+  assert_ok(h5_data_offset(file, "/tokenizer", &offset));
+  assert_ok(h5_close(file));
+  assert_ok(comm_barrier(mpi_test_world()));
+  io_test_flip(path, (off_t)offset + 1);
+  assert_ok(h5_open(path, NULL, H5_READ, NULL, 0, &file));
+  assert_error(weights_read_bytes(file, "/tokenizer", &text, &n), STATUS_DATA);
+  assert_null(text);
+  assert_ok(h5_close(file));
+  io_test_remove(folder);
+}
+
+/* As older files have them. */
+static void texts_without_hashes_are_read(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], *text;
+  int64_t n;
+  h5_file_t *file;
+  comm_t *world = mpi_test_world();
+  io_test_folder(folder);
+  io_test_path(path, folder, "old.h5");
+  assert_ok(h5_create(path, world, "test_weights", 1, &file));
+  assert_ok(h5_write_bytes(file, "/tokenizer", "tok", 3));
+  assert_ok(h5_close(file));
+  assert_ok(h5_open(path, NULL, H5_READ, NULL, 0, &file));
+  assert_ok(weights_read_bytes(file, "/tokenizer", &text, &n));
+  assert_string_equal(text, "tok");
+  memory_free(text);
+  assert_ok(h5_close(file));
+  io_test_remove(folder);
+}
+
 /* More than one block, cut in the middle of a row; columns over the ranks; 16-bit and 32-bit. */
 static void large_tensors_have_many_blocks(void **state) {
   (void)state;
@@ -216,7 +302,7 @@ static void large_tensors_have_many_blocks(void **state) {
   for (int64_t i = 0; i < rows * width; ++i)
     data[i] = (float)((i / width * cols + begin + i % width) % 241);
   weights_item_t items[2] = {
-      {"/weights/f", 2, {rows, cols}, DTYPE_F32, rows, cols, 0, rows, begin, width, 0, data, true}};
+      {"/weights/f", 2, {rows, cols}, DTYPE_F32, rows, cols, 0, rows, begin, width, 0, data, true, NULL}};
   items[1] = items[0];
   items[1].path = "/weights/h";
   items[1].dtype = DTYPE_BF16;
@@ -251,7 +337,8 @@ static void bf16_rounds_to_nearest_even(void **state) {
                  0x1.fffffep127f, 0x1p-133f};
   float expected[8] = {1.0f, 1.0f + 0x1p-6f, 1.0f + 0x1p-7f, -0.0f, INFINITY, NAN, INFINITY, 0x1p-133f},
         out[8];
-  weights_item_t item = {"/weights/x", 1, {8}, DTYPE_BF16, 8, 1, 0, 8, 0, 1, 0, in, comm_rank(world) == 0};
+  weights_item_t item = {"/weights/x",          1,   {8}, DTYPE_BF16, 8, 1, 0, 8, 0, 1, 0, in,
+                         comm_rank(world) == 0, NULL};
   weights_request_t request = {"/weights/x", 1, 8, 0, 1, 0, 8, 0, out};
   weights_file_t *file;
   io_test_folder(folder);
@@ -297,7 +384,7 @@ static void what_does_not_fit_is_refused(void **state) {
   weights_close(file);
 
   /* Elements that nobody gives, and lists that differ. */
-  weights_item_t item = {"/weights/x", 2, {2, 2}, DTYPE_F32, 2, 2, 0, 1, 0, 2, 0, out, lead};
+  weights_item_t item = {"/weights/x", 2, {2, 2}, DTYPE_F32, 2, 2, 0, 1, 0, 2, 0, out, lead, NULL};
   assert_error(weights_write(world, path, &spec, &item, 1), STATUS_INTERNAL);
   if (comm_size(world) > 1) {
     item.shape[0] = item.rows = lead ? 1 : 2;
@@ -343,6 +430,9 @@ static void damage_is_found(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(saved_on_n_loads_on_m),
+      cmocka_unit_test(weights_in_memory_have_the_name_of_their_file),
+      cmocka_unit_test(texts_are_hashed_and_datasets_explained),
+      cmocka_unit_test(texts_without_hashes_are_read),
       cmocka_unit_test(large_tensors_have_many_blocks),
       cmocka_unit_test(bf16_rounds_to_nearest_even),
       cmocka_unit_test(what_does_not_fit_is_refused),
