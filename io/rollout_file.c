@@ -18,19 +18,26 @@ enum { RAGGED_QUERY, RAGGED_RESPONSE, RAGGED_QUERY_TEXT, RAGGED_RESPONSE_TEXT, R
 static const struct {
   const char *path, *meaning;
 } token_columns[ROLLOUT_TOKEN_COUNT] = {
-    [ROLLOUT_LOGPROB] = {"/token/logprob", "log-probability under the policy before the update, nats"},
+    [ROLLOUT_LOGPROB] = {"/token/logprob",
+                         "log-probability at rollout.temperature under the policy before the update, nats; "
+                         "the sampler's where ppo.old_logprob = 'sampled'"},
     [ROLLOUT_SAMPLER_LOGPROB] = {"/token/sampler_logprob",
-                                 "log-probability as the sampler computed it, nats"},
-    [ROLLOUT_REF_LOGPROB] = {"/token/ref_logprob", "log-probability under the reference policy, nats"},
+                                 "the same as the sampler computed it, before top_p and top_k, nats"},
+    [ROLLOUT_REF_LOGPROB] = {"/token/ref_logprob",
+                             "log-probability at rollout.temperature under the reference policy, nats"},
     [ROLLOUT_VALUE] = {"/token/value", "value before the update"},
-    [ROLLOUT_ENTROPY] = {"/token/entropy", "entropy of the policy, nats"},
-    [ROLLOUT_REF_ENTROPY] = {"/token/ref_entropy", "entropy of the reference policy, nats"},
-    [ROLLOUT_KL] = {"/token/kl", "estimate of the divergence from the reference policy, nats"},
-    [ROLLOUT_SHAPED_REWARD] =
-        {"/token/shaped_reward",
-         "-kl_coef * kl, at the last token plus all rewards; before scaling or whitening"},
-    [ROLLOUT_ADVANTAGE] = {"/token/advantage", "advantage after whitening"},
-    [ROLLOUT_RETURN] = {"/token/return", "return, the target of the value"},
+    [ROLLOUT_ENTROPY] = {"/token/entropy", "entropy of the policy's distribution that logprob is of, nats"},
+    [ROLLOUT_REF_ENTROPY] = {"/token/ref_entropy", "entropy of the reference policy's distribution, nats"},
+    [ROLLOUT_KL] = {"/token/kl",
+                    "estimate (ppo.kl_estimator) of the divergence from the reference policy, nats"},
+    [ROLLOUT_SHAPED_REWARD] = {"/token/shaped_reward",
+                               "-ppo.kl_coef * kl; at the last token plus reward, length_bonus, "
+                               "reward.correct_bonus * correct and reward.bias; before ppo.reward_scale or "
+                               "whitening"},
+    [ROLLOUT_ADVANTAGE] = {"/token/advantage", "advantage after whitening over all tokens of the step"},
+    [ROLLOUT_RETURN] = {"/token/return",
+                        "target of the value: advantage before whitening + value, of shaped rewards after "
+                        "ppo.reward_scale or whitening"},
 };
 
 static void add_ragged(table_t *table, const char *path, int64_t **offsets) {
@@ -49,17 +56,22 @@ static void add_samples(table_t *table, rollout_file_t *rollout) {
   add_column(table, "/sample/answer_type", "1 general, 2..5 option A..D, 6 truth is No, 7 truth is Yes",
              H5TYPE_I32, -1, &rollout->answer_type);
   add_column(table, "/sample/raw_reward", "the reward model's score", H5TYPE_F32, -1, &rollout->raw_reward);
-  add_column(table, "/sample/reward", "score with the penalty for a response without end", H5TYPE_F32, -1,
-             &rollout->reward);
-  add_column(table, "/sample/length_bonus", "term for the length that was added", H5TYPE_F32, -1,
-             &rollout->length_bonus);
+  add_column(
+      table, "/sample/reward",
+      "raw_reward where stopped; else raw_reward + reward.no_stop_penalty, or the penalty alone unless "
+      "reward.relative_penalty",
+      H5TYPE_F32, -1, &rollout->reward);
+  add_column(table, "/sample/length_bonus", "the term for the length as it is added, with all its factors",
+             H5TYPE_F32, -1, &rollout->length_bonus);
   add_column(table, "/sample/length_multiplier", "the sample's own factor in length_bonus", H5TYPE_F32, -1,
              &rollout->length_multiplier);
-  add_column(table, "/sample/correct", "-0.5, 0, 0.5 or 1: does the answer match the known truth", H5TYPE_F32,
-             -1, &rollout->correct);
-  add_column(table, "/sample/stopped", "1 if the response holds its end token", H5TYPE_U8, -1,
+  add_column(table, "/sample/correct",
+             "-0.5, 0, 0.5 or 1: does the answer match the known truth; before reward.correct_bonus",
+             H5TYPE_F32, -1, &rollout->correct);
+  add_column(table, "/sample/stopped", "1 if the response ends with the end-of-sequence token", H5TYPE_U8, -1,
              &rollout->stopped);
-  add_column(table, "/sample/fact_order", "order in which the reward model read the facts, -1 beyond them",
+  add_column(table, "/sample/fact_order",
+             "order in which the reward model read the facts, -1 beyond them and where it read none",
              H5TYPE_I32, -1, &rollout->fact_order);
   table->columns[table->column_count - 1].matrix = true;
   table->columns[table->column_count - 1].width = rollout->fact_width;
@@ -75,7 +87,8 @@ static table_t table_make(rollout_file_t *rollout) {
   add_samples(&table, rollout);
   add_column(&table, "/query/tokens", "token ids, -200 for an image", H5TYPE_I32, RAGGED_QUERY,
              &rollout->query_tokens);
-  add_column(&table, "/response/tokens", "token ids", H5TYPE_I32, RAGGED_RESPONSE, &rollout->response_tokens);
+  add_column(&table, "/response/tokens", "token ids, with the one that ended the response", H5TYPE_I32,
+             RAGGED_RESPONSE, &rollout->response_tokens);
   for (int k = 0; k < ROLLOUT_TOKEN_COUNT; ++k)
     add_column(&table, token_columns[k].path, token_columns[k].meaning, H5TYPE_F32, RAGGED_RESPONSE,
                &rollout->token[k]);

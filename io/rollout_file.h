@@ -14,9 +14,9 @@ typedef enum {
   ROLLOUT_ENTROPY,
   ROLLOUT_REF_ENTROPY,
   ROLLOUT_KL,
-  ROLLOUT_SHAPED_REWARD,
-  ROLLOUT_ADVANTAGE,
-  ROLLOUT_RETURN,
+  ROLLOUT_SHAPED_REWARD, /* before scaling or whitening */
+  ROLLOUT_ADVANTAGE,     /* whitened */
+  ROLLOUT_RETURN,        /* of scaled or whitened rewards */
   ROLLOUT_TOKEN_COUNT
 } rollout_token_t;
 
@@ -36,11 +36,11 @@ typedef struct {
   int64_t *image;           /* (samples) image of the dataset, -1: none */
   int32_t *answer_type;     /* (samples) 1 general, 2..5 option A..D, 6 truth is No, 7 truth is Yes */
   float *raw_reward;        /* (samples) the reward model's */
-  float *reward;            /* (samples) with the penalty for a response without end */
+  float *reward;            /* (samples) with the penalty where that token is missing */
   float *length_bonus;      /* (samples) the term added, with all its factors */
   float *length_multiplier; /* (samples) the sample's own factor in it */
   float *correct;           /* (samples) -0.5, 0, 0.5 or 1 */
-  uint8_t *stopped;         /* (samples) 1: the response holds its end token */
+  uint8_t *stopped;         /* (samples) 1: the response ends with the end-of-sequence token */
   int64_t fact_width;       /* facts of the sample that has most */
   int32_t
       *fact_order; /* (samples, fact_width) order in which the reward model read the facts, -1 beyond them */
@@ -53,7 +53,8 @@ typedef struct {
 
 typedef struct {
   int64_t step;
-  char *policy_hash; /* names the weights that answered */
+  char *policy_hash; /* of the policy's trained weights that answered (store_params_identity), in hexadecimal;
+                        those of the checkpoint of STEP - 1 have it too */
   char *settings;    /* the run's settings, as input.nml */
 } rollout_info_t;
 

@@ -286,6 +286,16 @@ task_t task_find(const char *name);
  * STATUS_DATA (write failed). */
 status_t settings_echo(const settings_t *settings, FILE *file);
 
+/* The same as a text: *TEXT is freed by the caller with memory_free. Local. Errors: STATUS_MEMORY. */
+status_t settings_text(const settings_t *settings, char **text);
+
+/* Lists the settings that WAS's task reads and that NOW has another value of: "ppo.lam = 0.95 (was 1)",
+ * separated by commas; "" if none. Passed over is what changes no result (where files go, when to stop, how
+ * the work is shared and reported), and paths of files and numbers of samples, whose contents are known by
+ * other means to whoever compares. *TEXT is freed by the caller with memory_free. Local. Errors:
+ * STATUS_MEMORY. */
+status_t settings_compare(const settings_t *was, const settings_t *now, char **text);
+
 /* Writes an input with the defaults and each setting's documentation: of the settings that TASK uses with the
  * defaults it has there, or of all settings where TASK is NULL. Local. Errors: STATUS_INPUT (no such task;
  * names the nearest), STATUS_DATA (write failed). */

@@ -1,8 +1,10 @@
 /* What is written about settings: the echo of a run's input, the documented defaults, the text of --help. */
+#include "base/memory.h"
 #include "input/mistakes.h"
 #include "input/settings_table.h"
 #include "input/settings_value.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { TEXT_WIDTH = 96, RANGE_BYTES = 512, DOC_BYTES = 2048 };
@@ -27,6 +29,19 @@ status_t settings_echo(const settings_t *settings, FILE *file) {
     fputs("/\n", file);
   }
   return finish(file);
+}
+
+status_t settings_text(const settings_t *settings, char **text) {
+  char *echo = NULL;
+  size_t n = 0;
+  *text = NULL;
+  FILE *memory = open_memstream(&echo, &n);
+  if (!memory) return error_set(STATUS_MEMORY, "no memory for the echo of the settings");
+  status_code_t status = settings_echo(settings, memory);
+  fclose(memory);
+  if (status == STATUS_OK) status = memory_copy_text(text, ARENA_OTHER, echo, n);
+  free(echo);
+  return status;
 }
 
 /* Writes TEXT broken into lines, each behind PREFIX. */

@@ -29,15 +29,11 @@ static status_t open_device(session_t *session, const device_entry_t *devices, i
 }
 
 static status_t echo_settings(const session_t *session) {
-  char path[FILE_MAX_PATH], *text = NULL;
-  size_t n = 0;
+  char path[FILE_MAX_PATH], *text;
   TRY(session_path(session, "input.nml", path));
-  FILE *memory = open_memstream(&text, &n);
-  if (!memory) return error_set(STATUS_MEMORY, "no memory for the echo of the settings");
-  status_code_t status = settings_echo(session->settings, memory);
-  fclose(memory);
-  if (status == STATUS_OK) status = file_replace(path, text, n);
-  free(text);
+  TRY(settings_text(session->settings, &text));
+  status_code_t status = file_replace(path, text, strlen(text));
+  memory_free(text);
   return status;
 }
 

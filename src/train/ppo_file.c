@@ -8,7 +8,6 @@
 #include "text/judging.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Sizes of what this rank writes. */
@@ -162,25 +161,17 @@ static void free_arrays(rollout_file_t *file) {
     memory_free(file->token[t]);
 }
 
-/* What names the weights that answered: the base's identity and the updates made since the start. */
-static void policy_name(const ppo_task_t *task, const ppo_step_t *step, char *name, size_t n) {
-  snprintf(name, n, "%016llx-%s-%lld", (unsigned long long)task->model.info.identity,
-           task->session->settings->job.run_dir, (long long)step->step - 1);
-}
-
 static status_t write_file(ppo_task_t *task, const ppo_step_t *step, const rollout_file_t *file) {
   session_t *session = task->session;
-  char path[FILE_MAX_PATH], name[512], *settings = NULL;
-  size_t n = 0;
+  char path[FILE_MAX_PATH], hash[17], *settings;
+  uint64_t identity;
   TRY(rollout_file_path(path, session->run_dir, step->step));
-  policy_name(task, step, name, sizeof name);
-  FILE *memory = open_memstream(&settings, &n);
-  if (!memory) return error_set(STATUS_MEMORY, "no memory for the settings of %s", path);
-  status_code_t status = settings_echo(session->settings, memory);
-  fclose(memory);
-  const rollout_info_t info = {.step = step->step, .policy_hash = name, .settings = settings};
-  if (status == STATUS_OK) status = rollout_file_write(session->world, path, &info, file);
-  free(settings);
+  TRY(store_params_identity(session->world, "/adapters/policy/", &task->policy_adapter.params, &identity));
+  snprintf(hash, sizeof hash, "%016llx", (unsigned long long)identity);
+  TRY(comm_agree(session->world, settings_text(session->settings, &settings)));
+  const rollout_info_t info = {.step = step->step, .policy_hash = hash, .settings = settings};
+  status_code_t status = rollout_file_write(session->world, path, &info, file);
+  memory_free(settings);
   return status;
 }
 

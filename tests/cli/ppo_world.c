@@ -131,16 +131,19 @@ int ppo_world_compare_metrics(const char *folder, const char *expected) {
   return line;
 }
 
-static void read_rollout(const char *folder, int step, rollout_file_t *out) {
+static void read_rollout(const char *folder, int step, rollout_info_t *info, rollout_file_t *out) {
   char path[FILE_MAX_PATH];
   assert_int_equal(rollout_file_path(path, folder, step), STATUS_OK);
-  assert_int_equal(rollout_file_read(path, 0, -1, NULL, out), STATUS_OK);
+  assert_int_equal(rollout_file_read(path, 0, -1, info, out), STATUS_OK);
 }
 
 void ppo_world_compare_rollouts(const char *folder, const char *expected, int step) {
+  rollout_info_t a_info, b_info;
   rollout_file_t a, b;
-  read_rollout(folder, step, &a);
-  read_rollout(expected, step, &b);
+  read_rollout(folder, step, &a_info, &a);
+  read_rollout(expected, step, &b_info, &b);
+  /* Before the first update the weights are the same to the bit. */
+  if (step == 1) assert_string_equal(a_info.policy_hash, b_info.policy_hash);
   assert_int_equal(a.samples, b.samples);
   int64_t tokens = b.response_offsets[b.samples];
   assert_memory_equal(a.id, b.id, (size_t)a.samples * sizeof(int64_t));
@@ -148,6 +151,8 @@ void ppo_world_compare_rollouts(const char *folder, const char *expected, int st
   assert_memory_equal(a.response_tokens, b.response_tokens, (size_t)tokens * sizeof(int32_t));
   for (int64_t t = 0; t < tokens; t++)
     ppo_world_close(folder, "log-probability", a.token[ROLLOUT_LOGPROB][t], b.token[ROLLOUT_LOGPROB][t], 1.0);
+  rollout_info_free(&a_info);
+  rollout_info_free(&b_info);
   rollout_file_free(&a);
   rollout_file_free(&b);
 }
