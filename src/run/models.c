@@ -188,11 +188,15 @@ status_t model_load_head(session_t *session, const model_t *model, const char *p
   return status;
 }
 
+const char *model_adapter_path(const session_t *session, const model_t *model) {
+  const char *path = session->settings->model.adapter;
+  return !*path && model->info.adapter_count > 0 ? model->info.path : path;
+}
+
 status_t model_settings_adapter(session_t *session, const model_t *model, adapter_t *out, bool *found) {
   static const char *const roles[] = {"policy", "default", "reward", NULL};
-  const char *path = session->settings->model.adapter;
-  if (!*path && model->info.adapter_count > 0) path = model->info.path;
-  *found = path && *path;
+  const char *path = model_adapter_path(session, model);
+  *found = *path != '\0';
   if (!*found) return STATUS_OK;
   const char *role;
   TRY(model_load_adapter(session, model, path, roles, "policy", out, &role));

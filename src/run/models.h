@@ -33,6 +33,10 @@ status_t model_load_adapter(session_t *session, const model_t *model, const char
 status_t model_load_head(session_t *session, const model_t *model, const char *path, const char *role,
                          head_t *out);
 
+/* File of the adapter that the settings ask for: model.adapter, or the file of MODEL itself where that holds
+ * adapters; "" for none. Local. */
+const char *model_adapter_path(const session_t *session, const model_t *model);
+
 /* The adapter that the settings ask for a role that generates or is scored: model.adapter, or what model.base
  * itself holds beside a reference to its base. *FOUND tells whether there is one. Collective. */
 status_t model_settings_adapter(session_t *session, const model_t *model, adapter_t *out, bool *found);

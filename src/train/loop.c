@@ -24,6 +24,7 @@ static status_t restart(session_t *session, loop_t *loop) {
   TRY(resume_find(session, path, &found));
   /* Without a checkpoint, what an earlier start has logged is done again. */
   if (!found) return comm_agree(session->world, rundir_metrics_rewind(session->rundir, -1));
+  TRY(resume_check(session, path, &loop->contents, &loop->state));
   TRY(loop->reload(loop->context, path));
   TRY(resume_load(session, path, &loop->state));
   loop->first = loop->saved = loop->state.step;
@@ -117,7 +118,7 @@ static status_t stop_here(session_t *session, loop_t *loop) {
 /* The result: of the last step, or of the best one. */
 static status_t finish(session_t *session, loop_t *loop) {
   char path[FILE_MAX_PATH];
-  TRY(save(session, loop));
+  if (loop->state.step != loop->saved) TRY(save(session, loop));
   if (session->settings->eval.keep_best && loop->state.best_step >= 0 &&
       loop->state.best_step != loop->state.step) {
     TRY(checkpoint_path(path, session->run_dir, loop->state.best_step));
@@ -136,10 +137,11 @@ static status_t finish(session_t *session, loop_t *loop) {
 /* Where a run starts from, for its curves; or the evaluation that the last start was stopped in. */
 static status_t evaluate_start(session_t *session, loop_t *loop, bool *done) {
   metrics_t metrics = {.step = loop->state.step};
-  bool saved, owed = loop->state.owes_evaluation;
+  bool saved = false, owed = loop->state.owes_evaluation;
   if ((loop->state.step > 0 && !owed) || session->settings->eval.every == 0) return STATUS_OK;
   loop->state.owes_evaluation = false;
   TRY(evaluate(session, loop, &metrics, &saved, done));
+  if (owed && !saved) loop->saved = -1; /* the checkpoint of this step still owes it */
   return comm_agree(session->world, session_log(session, &metrics, true));
 }
 

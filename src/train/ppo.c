@@ -372,6 +372,30 @@ static void fill_contents(const ppo_task_t *task, store_contents_t *contents) {
   contents->head_count = 1;
 }
 
+/* Identity of all that PATH holds beside its base. */
+static status_t added_identity(session_t *session, const char *path, uint64_t *identity) {
+  store_info_t info;
+  TRY(store_inspect(session->world, path, &info));
+  *identity = info.added;
+  store_info_free(&info);
+  return STATUS_OK;
+}
+
+/* What the run is made from. Reward model and reference are read again by each start; the reward model's base
+ * is the one that its file names. */
+static status_t add_inputs(ppo_task_t *task, resume_state_t *state) {
+  session_t *session = task->session;
+  const char *reward = session->settings->reward.model,
+             *reference = model_adapter_path(session, &task->model);
+  uint64_t rewarding, referred = 0;
+  TRY(added_identity(session, reward, &rewarding));
+  if (task->has_reference) TRY(added_identity(session, reference, &referred));
+  resume_add_inputs(state, &task->model, &task->source);
+  resume_add_file(state, "reward_model", "reward.model", reward, rewarding);
+  resume_add_file(state, "reference", "model.adapter", reference, referred);
+  return STATUS_OK;
+}
+
 static status_t run(ppo_task_t *task) {
   static const char *const names[SETS] = {"policy", "value", "value_head"};
   session_t *session = task->session;
@@ -394,11 +418,18 @@ static status_t run(ppo_task_t *task) {
   loop_t loop = {.label = "ppo",
                  .total = total,
                  .schedule = schedule_from_settings(settings, total),
-                 .state = {.optimizer = task->optimizer, .set_names = names, .sets = sets, .set_count = SETS},
+                 .state = {.optimizer = task->optimizer,
+                           .set_names = names,
+                           .sets = sets,
+                           .set_count = SETS,
+                           .samples = count,
+                           .batch = task->batch,
+                           .batch_setting = "rollout.batch"},
                  .context = task,
                  .update = update,
                  .evaluate = ppo_evaluate,
                  .reload = reload};
+  TRY(add_inputs(task, &loop.state));
   fill_contents(task, &loop.contents);
   log_info("training   ppo: %lld steps of %d answers, %lld prompts; policy %.3f M, value %.3f M weights",
            (long long)total, task->batch, (long long)count, 1e-6 * (double)sets[0]->trainable,

@@ -1,4 +1,4 @@
-#include "train/resume.h"
+#include "train/resume_state.h"
 
 #include "base/log.h"
 #include "base/memory.h"
@@ -9,6 +9,20 @@
 #include <string.h>
 
 static const char *const state_names[OPTIMIZER_STATES] = {"master", "m", "v"};
+static const char *const state_meanings[OPTIMIZER_STATES] = {"trained weight in full precision",
+                                                             "AdamW's running mean of the gradient",
+                                                             "AdamW's running mean of the gradient squared"};
+
+void resume_add_file(resume_state_t *state, const char *name, const char *setting, const char *path,
+                     uint64_t identity) {
+  state->files[state->file_count++] = (resume_file_t){name, setting, path ? path : "", identity};
+}
+
+void resume_add_inputs(resume_state_t *state, const model_t *model, const source_t *source) {
+  resume_add_file(state, "base", "model.base", model->info.base_path, model->info.identity);
+  resume_add_file(state, "dataset", "data.dataset", dataset_path(source->dataset),
+                  dataset_info(source->dataset).identity);
+}
 
 /* Items of the optimiser's state: for each set, weight and state one, of this rank's piece or none. */
 typedef struct {
@@ -52,7 +66,8 @@ static status_t add_item(pieces_t *pieces, const char *set_name, const param_t *
                            .rows = part->rows,
                            .cols = part->cols,
                            .col_begin = part->col_begin,
-                           .col_count = part->col_count};
+                           .col_count = part->col_count,
+                           .meaning = state_meanings[state]};
   memcpy(item->shape, param->shape, sizeof item->shape);
   if (!piece) return STATUS_OK;
   TRY(memory_alloc(&pieces->values[i], ARENA_IO, (size_t)(piece->rows * part->local_cols), sizeof(float)));
@@ -111,19 +126,7 @@ typedef struct {
 
 static status_t annotate(h5_file_t *file, void *context) {
   const annotation_t *annotation = context;
-  const session_t *session = annotation->session;
-  const resume_state_t *state = annotation->state;
-  const int64_t layout[2] = {session->grid.dp_size, session->grid.tp_size};
-  int64_t optimizer_step = optimizer_steps(state->optimizer), owes = state->owes_evaluation;
-  TRY(h5_create_group(file, "/state"));
-  TRY(h5_attr_write_i64(file, "/state", "step", &state->step, 1));
-  TRY(h5_attr_write_i64(file, "/state", "optimizer_steps", &optimizer_step, 1));
-  TRY(h5_attr_write_i64(file, "/state", "seed", &session->settings->job.seed, 1));
-  TRY(h5_attr_write_i64(file, "/state", "best_step", &state->best_step, 1));
-  TRY(h5_attr_write_f64(file, "/state", "best", &state->best, 1));
-  TRY(h5_attr_write_i64(file, "/state", "owes_evaluation", &owes, 1));
-  TRY(h5_attr_write_text(file, "/state", "task", session->settings->job.task));
-  return h5_attr_write_i64(file, "/state", "layout", layout, 2);
+  return resume_state_write(file, annotation->session, annotation->state);
 }
 
 static status_t save(session_t *session, const store_contents_t *contents, const resume_state_t *state) {
@@ -160,30 +163,6 @@ status_t resume_find(session_t *session, char path[FILE_MAX_PATH], bool *found) 
                            STORE_VERSION, path, &step, found);
   TRY(file_join(path, restart, NULL, NULL));
   *found = true;
-  return STATUS_OK;
-}
-
-static status_t read_state(weights_file_t *file, const session_t *session, resume_state_t *state) {
-  h5_file_t *h5 = weights_h5(file);
-  int64_t steps, owes = 0;
-  char *task;
-  TRY(h5_attr_read_text(h5, "/state", "task", &task));
-  bool same = strcmp(task, session->settings->job.task) == 0;
-  status_code_t status =
-      same ? STATUS_OK
-           : error_set(STATUS_DATA,
-                       "%s is a checkpoint of task '%s', this run's task is '%s'; use another job.run_dir",
-                       h5_path(h5), task, session->settings->job.task);
-  memory_free(task);
-  TRY(status);
-  TRY(h5_attr_read_i64(h5, "/state", "step", &state->step, 1));
-  TRY(h5_attr_read_i64(h5, "/state", "optimizer_steps", &steps, 1));
-  TRY(h5_attr_read_i64(h5, "/state", "best_step", &state->best_step, 1));
-  TRY(h5_attr_read_f64(h5, "/state", "best", &state->best, 1));
-  if (h5_attr_exists(h5, "/state", "owes_evaluation"))
-    TRY(h5_attr_read_i64(h5, "/state", "owes_evaluation", &owes, 1));
-  state->owes_evaluation = owes != 0;
-  optimizer_set_steps(state->optimizer, steps);
   return STATUS_OK;
 }
 
@@ -230,12 +209,26 @@ static status_t hand_over(resume_state_t *state, const pieces_t *pieces) {
 
 static status_t load(weights_file_t *file, session_t *session, resume_state_t *state) {
   pieces_t pieces = {0};
-  TRY(comm_agree(session->world, read_state(file, session, state)));
+  TRY(comm_agree(session->world, resume_state_read(weights_h5(file), session, state)));
   status_code_t status = comm_agree(session->world, collect_pieces(state, false, &pieces));
   if (status == STATUS_OK) status = read_pieces(file, &pieces);
   if (status == STATUS_OK) status = hand_over(state, &pieces);
   pieces_free(&pieces);
   return comm_agree(session->world, status);
+}
+
+status_t resume_check(session_t *session, const char *path, const store_contents_t *contents,
+                      const resume_state_t *state) {
+  weights_file_t *file;
+  char *differences = NULL;
+  TRY(weights_open(session->world, path, STORE_FORMAT, STORE_VERSION, &file));
+  status_code_t status = resume_state_check(weights_h5(file), session, contents, state, &differences);
+  weights_close(file);
+  status = comm_agree(session->world, status);
+  if (status == STATUS_OK && *differences && comm_rank(session->world) == 0)
+    log_warning("going on with other settings than before %s: %s", path, differences);
+  memory_free(differences);
+  return status;
 }
 
 status_t resume_load(session_t *session, const char *path, resume_state_t *state) {

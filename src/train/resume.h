@@ -4,7 +4,18 @@
 #define TRAIN_RESUME_H
 
 #include "run/models.h"
+#include "run/source.h"
 #include "train/optimizer.h"
+
+/* A file that a run is made from; another one of the same contents will do for going on. */
+typedef struct {
+  const char *name;    /* "base", "dataset", "reward_model", "reference": of attributes */
+  const char *setting; /* that names the file, for messages */
+  const char *path;    /* the caller's; "" where there is none */
+  uint64_t identity;   /* of its contents; 0 where there is none */
+} resume_file_t;
+
+enum { RESUME_FILES_MAX = 4 };
 
 /* What a run's checkpoint holds besides the model's contents. */
 typedef struct {
@@ -12,11 +23,22 @@ typedef struct {
   const char *const *set_names; /* (sets): name below /optimizer/ */
   params_t *const *sets;        /* (sets): as given to the optimizer */
   int32_t set_count;
+  int64_t samples;           /* of an epoch: of the data order */
+  int64_t batch;             /* samples of a step */
+  const char *batch_setting; /* that says so */
+  resume_file_t files[RESUME_FILES_MAX];
+  int32_t file_count;
   int64_t step; /* finished steps */
   double best;  /* best periodic evaluation so far, and its step; NAN and -1 if none */
   int64_t best_step;
   bool owes_evaluation; /* of step STEP: the run was stopped in the midst of it */
 } resume_state_t;
+
+/* Adds a file that the run is made from. PATH NULL: there is none. Local. */
+void resume_add_file(resume_state_t *state, const char *name, const char *setting, const char *path,
+                     uint64_t identity);
+/* Adds model.base, with what MODEL came from, and the dataset of SOURCE. Local. */
+void resume_add_inputs(resume_state_t *state, const model_t *model, const source_t *source);
 
 /* Writes the checkpoint of state->step and prunes old ones (checkpoint.keep). Collective. */
 status_t resume_save(session_t *session, const store_contents_t *contents, const resume_state_t *state);
@@ -24,8 +46,15 @@ status_t resume_save(session_t *session, const store_contents_t *contents, const
 /* Finds what job.restart asks to continue from. *FOUND; PATH in a buffer of FILE_MAX_PATH. Collective. */
 status_t resume_find(session_t *session, char path[FILE_MAX_PATH], bool *found);
 
-/* Fills optimiser state, step, best, best_step and owes_evaluation from the checkpoint PATH, and the
- * optimiser's sets' weights are the caller's to load. Drops later lines of metrics.jsonl. Collective. */
+/* Whether this run can go on from the checkpoint PATH: compares task, seed, batch, the data order, adapters
+ * and the contents of STATE's files with what it was made from; warns of settings that differ and change the
+ * result. Layout and what else changes no result may differ. Collective. Errors, agreed: STATUS_DATA. */
+status_t resume_check(session_t *session, const char *path, const store_contents_t *contents,
+                      const resume_state_t *state);
+
+/* Fills optimiser state, step, best, best_step and owes_evaluation from the checkpoint PATH, which
+ * resume_check found fit; the optimiser's sets' weights are the caller's to load. Drops later lines of
+ * metrics.jsonl. Collective. */
 status_t resume_load(session_t *session, const char *path, resume_state_t *state);
 
 #endif

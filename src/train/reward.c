@@ -357,11 +357,18 @@ static status_t run(reward_task_t *task) {
                               .head_names = {"reward"},
                               .heads = {&task->head},
                               .head_count = 1},
-                 .state = {.optimizer = task->optimizer, .set_names = names, .sets = sets, .set_count = 2},
+                 .state = {.optimizer = task->optimizer,
+                           .set_names = names,
+                           .sets = sets,
+                           .set_count = 2,
+                           .samples = task->order.count,
+                           .batch = task->batch_pairs,
+                           .batch_setting = "optim.batch"},
                  .context = task,
                  .update = update,
                  .evaluate = evaluate,
                  .reload = reload};
+  resume_add_inputs(&loop.state, &task->model, &task->source);
   model_contents(&task->model, false, &loop.contents);
   log_info("training   reward model: %lld steps of %d pairs, %lld pairs held out, facts %s", (long long)total,
            task->batch_pairs, (long long)dataset_info(task->source.dataset).held_out,

@@ -272,11 +272,18 @@ static status_t run(supervised_t *task) {
   loop_t loop = {.label = settings->job.task,
                  .total = task->total,
                  .schedule = schedule_from_settings(settings, task->total),
-                 .state = {.optimizer = task->optimizer, .set_names = names, .sets = &set, .set_count = 1},
+                 .state = {.optimizer = task->optimizer,
+                           .set_names = names,
+                           .sets = &set,
+                           .set_count = 1,
+                           .samples = task->order.count,
+                           .batch = task->batch_size,
+                           .batch_setting = "optim.batch"},
                  .context = task,
                  .update = update,
                  .evaluate = evaluate,
                  .reload = reload};
+  resume_add_inputs(&loop.state, &task->model, &task->source);
   model_contents(&task->model, task->mode != TRAIN_LORA, &loop.contents);
   if (task->mode == TRAIN_LORA) {
     loop.contents.adapter_names[0] = "default";
