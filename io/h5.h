@@ -94,6 +94,15 @@ status_t h5_attr_count(h5_file_t *file, const char *object, const char *name, in
 status_t h5_create_dataset(h5_file_t *file, const char *object, h5_type_t type, int ndim,
                            const int64_t *shape);
 
+/* Creates dataset OBJECT (and its groups) of one dimension and no rows, stored in chunks, to be lengthened by
+ * h5_grow. In a file opened by COMM every rank calls with the same arguments. Errors: STATUS_DATA. */
+status_t h5_create_growing(h5_file_t *file, const char *object, h5_type_t type);
+/* Bytes that one of ELEMENTS elements takes in the file. Local. */
+int64_t h5_growing_bytes(h5_type_t type, int64_t elements);
+/* Lengthens OBJECT to ROWS rows, the new ones undefined until written. In a file opened by COMM every rank
+ * calls with the same arguments. Errors: STATUS_DATA. */
+status_t h5_grow(h5_file_t *file, const char *object, int64_t rows);
+
 /* Type and shape of dataset OBJECT. Local. Errors: STATUS_DATA where it is missing, or of a type not in the
  * list above. */
 status_t h5_dataset_info(h5_file_t *file, const char *object, h5_type_t *type, int *ndim,

@@ -5,6 +5,7 @@
 #include "perf/perf.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 /* Bytes that one collective call moves per rank at most: MPI counts are 32-bit, and staging inside MPI-IO
  * stays small. */
@@ -12,6 +13,9 @@ static const int64_t rows_round_bytes = INT64_C(256) << 20;
 
 /* ------------------------------------------------------------------ creating -----------------------------
  */
+
+/* Elements of a chunk of a dataset that grows. */
+static const hsize_t chunk_elements = 16384;
 
 static hid_t creation_open(void) {
   hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
@@ -35,12 +39,17 @@ static void dataset_account(h5_file_t *file, hid_t id) {
   if (end > file->data_end) file->data_end = end;
 }
 
+/* MOST (ndim): how long the dimensions may become, which then are stored in chunks; NULL: as they are. */
 static status_t dataset_create(h5_file_t *file, const char *object, h5_type_t kind, int ndim,
-                               const hsize_t *dims) {
+                               const hsize_t *dims, const hsize_t *most) {
   hid_t id = -1;
   hid_t type = h5_type_open(kind);
-  hid_t space = ndim > 0 ? H5Screate_simple(ndim, dims, NULL) : H5Screate(H5S_SCALAR);
+  hid_t space = ndim > 0 ? H5Screate_simple(ndim, dims, most) : H5Screate(H5S_SCALAR);
   hid_t creation = creation_open();
+  if (most && creation >= 0 && H5Pset_chunk(creation, 1, &chunk_elements) < 0) {
+    H5Pclose(creation);
+    creation = -1;
+  }
   if (type >= 0 && space >= 0 && creation >= 0)
     id = H5Dcreate2(file->id, object, type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
   status_code_t status = id >= 0 ? STATUS_OK : h5_error("%s: cannot create dataset %s", file->path, object);
@@ -66,7 +75,20 @@ status_t h5_create_dataset(h5_file_t *file, const char *object, h5_type_t type, 
   if (h5_exists(file, object))
     return error_set(STATUS_INTERNAL, "%s: %s exists, it would be created twice", file->path, object);
   TRY(h5_create_parents(file, object));
-  return dataset_create(file, object, type, ndim, dims);
+  return dataset_create(file, object, type, ndim, dims, NULL);
+}
+
+status_t h5_create_growing(h5_file_t *file, const char *object, h5_type_t type) {
+  const hsize_t none = 0, most = H5S_UNLIMITED;
+  if (h5_exists(file, object))
+    return error_set(STATUS_INTERNAL, "%s: %s exists, it would be created twice", file->path, object);
+  TRY(h5_create_parents(file, object));
+  return dataset_create(file, object, type, 1, &none, &most);
+}
+
+int64_t h5_growing_bytes(h5_type_t type, int64_t elements) {
+  int64_t chunk = (int64_t)chunk_elements, chunks = (elements + chunk - 1) / chunk;
+  return chunks * chunk * (int64_t)h5_type_size(type);
 }
 
 /* ------------------------------------------------------------------ facts --------------------------------
@@ -137,6 +159,28 @@ status_t h5_dataset_info(h5_file_t *file, const char *object, h5_type_t *type, i
       "%s: dataset %s is of a type this program does not use, expected float32, float64, bfloat16, "
       "uint8, int32, int64 or uint64 (little-endian)",
       file->path, object);
+}
+
+/* Notes that the file will be BYTES longer than it is now, or than was noted before. */
+static void growth_account(h5_file_t *file, hsize_t bytes) {
+  struct stat info;
+  if (file->data_end == 0 && stat(file->path, &info) == 0) file->data_end = (uint64_t)info.st_size;
+  file->data_end += bytes;
+}
+
+status_t h5_grow(h5_file_t *file, const char *object, int64_t rows) {
+  dataset_t dataset;
+  hsize_t dims = (hsize_t)rows;
+  TRY(dataset_open(file, object, &dataset));
+  hsize_t before = H5Dget_storage_size(dataset.id);
+  watchdog_enter("H5Dset_extent");
+  herr_t result = H5Dset_extent(dataset.id, &dims);
+  watchdog_leave();
+  if (result >= 0) growth_account(file, H5Dget_storage_size(dataset.id) - before);
+  dataset_close(&dataset);
+  TRY_H5(result, "%s: dataset %s cannot grow to %lld rows; is the disk full?", file->path, object,
+         (long long)rows);
+  return STATUS_OK;
 }
 
 status_t h5_data_offset(h5_file_t *file, const char *object, uint64_t *offset) {

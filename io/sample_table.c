@@ -56,8 +56,9 @@ typedef struct {
   h5_file_t *file;
   comm_t *comm;
   const table_t *table;
-  int64_t total;        /* samples of all ranks */
-  int64_t begin, count; /* this rank's run of them in the file */
+  const table_end_t *end; /* of what is in the file already; NULL: datasets are made */
+  int64_t total;          /* samples of all ranks */
+  int64_t begin, count;   /* this rank's run of them in the file */
   int64_t widths[TABLE_MAX_COLUMNS];
   exchange_item_t *items; /* (table->samples) */
   char *packed;
@@ -198,21 +199,30 @@ static status_t column_gather(mover_t *mover, const table_column_t *column, int6
   return STATUS_OK;
 }
 
+static const char offsets_meaning[] = "sample i has the elements offsets[i] .. offsets[i + 1] - 1";
+
+static status_t dataset_make(h5_file_t *file, const char *path, const char *meaning, h5_type_t type, int ndim,
+                             const int64_t *shape) {
+  TRY(shape ? h5_create_dataset(file, path, type, ndim, shape) : h5_create_growing(file, path, type));
+  return meaning ? h5_attr_write_text(file, path, "meaning", meaning) : STATUS_OK;
+}
+
 static status_t column_write(mover_t *mover, int c) {
   const table_column_t *column = &mover->table->columns[c];
+  int ragged = column->ragged, ndim = column->matrix ? 2 : 1;
   int64_t n, shape[2] = {mover->total, mover->widths[c]}, begin = mover->begin, rows = mover->count;
   status_code_t status = column_gather(mover, column, mover->widths[c], &n);
-  if (column->ragged >= 0) {
-    shape[0] = mover->totals[column->ragged];
-    begin = mover->places[column->ragged];
+  if (ragged >= 0) {
+    shape[0] = mover->totals[ragged];
+    begin = mover->places[ragged];
     rows = n;
   }
+  int64_t before = !mover->end ? 0 : ragged < 0 ? mover->end->samples : mover->end->elements[ragged];
   if (status == STATUS_OK)
-    status = h5_create_dataset(mover->file, column->path, column->type, column->matrix ? 2 : 1, shape);
-  if (status == STATUS_OK && column->meaning)
-    status = h5_attr_write_text(mover->file, column->path, "meaning", column->meaning);
+    status = mover->end ? h5_grow(mover->file, column->path, before + shape[0])
+                        : dataset_make(mover->file, column->path, column->meaning, column->type, ndim, shape);
   TRY(comm_agree(mover->comm, status));
-  TRY(h5_write_rows(mover->file, column->path, column->type, begin, rows, mover->column));
+  TRY(h5_write_rows(mover->file, column->path, column->type, before + begin, rows, mover->column));
   memory_free(mover->column);
   mover->column = NULL;
   return STATUS_OK;
@@ -221,7 +231,7 @@ static status_t column_write(mover_t *mover, int c) {
 /* This rank's run of offsets; the last rank adds the end. */
 static status_t offsets_gather(mover_t *mover, int ragged, int64_t *rows) {
   bool last = comm_rank(mover->comm) == comm_size(mover->comm) - 1;
-  int64_t place = mover->places[ragged], *to;
+  int64_t place = mover->places[ragged] + (mover->end ? mover->end->elements[ragged] : 0), *to;
   *rows = mover->count + last;
   TRY(memory_alloc(&mover->column, ARENA_ROLLOUT, (size_t)*rows, sizeof *to));
   to = (int64_t *)(void *)mover->column;
@@ -232,13 +242,16 @@ static status_t offsets_gather(mover_t *mover, int ragged, int64_t *rows) {
   return STATUS_OK;
 }
 
+/* A round writes the end of the round before again, as its first sample's begin. */
 static status_t offsets_write(mover_t *mover, int ragged) {
   const char *path = mover->table->ragged[ragged].path;
-  int64_t rows, shape = mover->total + 1;
+  int64_t rows, before = mover->end ? mover->end->samples : 0, shape = before + mover->total + 1;
   status_code_t status = offsets_gather(mover, ragged, &rows);
-  if (status == STATUS_OK) status = h5_create_dataset(mover->file, path, H5TYPE_I64, 1, &shape);
+  if (status == STATUS_OK)
+    status = mover->end ? h5_grow(mover->file, path, shape)
+                        : dataset_make(mover->file, path, offsets_meaning, H5TYPE_I64, 1, &shape);
   TRY(comm_agree(mover->comm, status));
-  TRY(h5_write_rows(mover->file, path, H5TYPE_I64, mover->begin, rows, mover->column));
+  TRY(h5_write_rows(mover->file, path, H5TYPE_I64, before + mover->begin, rows, mover->column));
   memory_free(mover->column);
   mover->column = NULL;
   return STATUS_OK;
@@ -256,6 +269,43 @@ static status_t mover_run(mover_t *mover) {
 status_t sample_table_write(h5_file_t *file, comm_t *comm, const table_t *table) {
   mover_t mover = {.file = file, .comm = comm, .table = table};
   status_code_t status = mover_run(&mover);
+  mover_free(&mover);
+  return status;
+}
+
+/* ------------------------------------------------------------------ in rounds ----------------------------
+ */
+
+static status_t growing_make(h5_file_t *file, const table_t *table) {
+  for (int r = 0; r < table->ragged_count; ++r)
+    TRY(dataset_make(file, table->ragged[r].path, offsets_meaning, H5TYPE_I64, 1, NULL));
+  for (int c = 0; c < table->column_count; ++c) {
+    const table_column_t *column = &table->columns[c];
+    if (column->matrix)
+      return error_set(STATUS_INTERNAL, "%s is a matrix, which is not written in rounds", column->path);
+    TRY(dataset_make(file, column->path, column->meaning, column->type, 1, NULL));
+  }
+  return STATUS_OK;
+}
+
+status_t sample_table_begin(h5_file_t *file, comm_t *comm, const table_t *table) {
+  const int64_t nothing = 0;
+  TRY(comm_agree(comm, growing_make(file, table)));
+  for (int r = 0; r < table->ragged_count; ++r) { /* the end of no samples */
+    TRY(comm_agree(comm, h5_grow(file, table->ragged[r].path, 1)));
+    TRY(h5_write_rows(file, table->ragged[r].path, H5TYPE_I64, 0, comm_rank(comm) == 0, &nothing));
+  }
+  return STATUS_OK;
+}
+
+status_t sample_table_append(h5_file_t *file, comm_t *comm, const table_t *table, table_end_t *end) {
+  mover_t mover = {.file = file, .comm = comm, .table = table, .end = end};
+  status_code_t status = mover_run(&mover);
+  if (status == STATUS_OK) {
+    end->samples += mover.total;
+    for (int r = 0; r < table->ragged_count; ++r)
+      end->elements[r] += mover.totals[r];
+  }
   mover_free(&mover);
   return status;
 }

@@ -38,6 +38,20 @@ typedef struct {
  * differ; STATUS_DATA. */
 status_t sample_table_write(h5_file_t *file, comm_t *comm, const table_t *table);
 
+/* How much of a table that is written in rounds is in the file. */
+typedef struct {
+  int64_t samples;
+  int64_t elements[TABLE_MAX_RAGGED];
+} table_end_t;
+
+/* Makes TABLE's datasets in FILE without samples, for sample_table_append; no column is a matrix. What TABLE
+ * holds is not looked at. Collective. Errors, agreed: STATUS_DATA, STATUS_INTERNAL. */
+status_t sample_table_begin(h5_file_t *file, comm_t *comm, const table_t *table);
+
+/* Writes TABLE behind the samples that FILE has (*END, moved on): indices count from the first of this round.
+ * Otherwise as sample_table_write. Memory: this round's samples. Collective. */
+status_t sample_table_append(h5_file_t *file, comm_t *comm, const table_t *table, table_end_t *end);
+
 /* Reads samples BEGIN .. BEGIN + COUNT - 1 (COUNT -1: all from BEGIN on) of TABLE's columns; sets TABLE's
  * samples and widths, allocates (ARENA_ROLLOUT) and sets the caller's offsets and elements; offsets start at
  * 0. On error the caller still frees them with sample_table_free. Local. Errors: STATUS_DATA. */

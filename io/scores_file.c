@@ -4,73 +4,155 @@
 #include "io/sample_table.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static const char format_name[] = "llava_rlhf_scores";
 enum { FORMAT_VERSION = 1 };
 
+/* ------------------------------------------------------------------ columns ------------------------------
+ */
+
+enum { RAGGED_TOKENS, RAGGED_NAMES, RAGGED_COUNT };
+
+static void add_column(table_t *table, const char *path, const char *meaning, h5_type_t type, int ragged,
+                       void *data_at) {
+  table->columns[table->column_count++] = (table_column_t){
+      .path = path, .meaning = meaning, .type = type, .ragged = ragged, .width = 1, .data_at = data_at};
+}
+
 /* The file's layout, with the places of SCORES' arrays. */
 static table_t table_make(scores_file_t *scores) {
-  table_t table = {.samples = scores->samples, .index = scores->index, .ragged_count = 1, .column_count = 3};
-  table.ragged[0] = (table_ragged_t){"/offsets", &scores->offsets};
-  table.columns[0] = (table_column_t){.path = "/sample/id",
-                                      .meaning = "row of the dataset",
-                                      .type = H5TYPE_I64,
-                                      .ragged = -1,
-                                      .width = 1,
-                                      .data_at = &scores->id};
-  table.columns[1] = (table_column_t){.path = "/tokens",
-                                      .meaning = "token ids of the answers",
-                                      .type = H5TYPE_I32,
-                                      .ragged = 0,
-                                      .width = 1,
-                                      .data_at = &scores->tokens};
-  table.columns[2] = (table_column_t){.path = "/logprob",
-                                      .meaning = "log-probability of each answer token, teacher-forced, nats",
-                                      .type = H5TYPE_F32,
-                                      .ragged = 0,
-                                      .width = 1,
-                                      .data_at = &scores->logprob};
+  table_t table = {.samples = scores->samples, .index = scores->index, .ragged_count = RAGGED_COUNT};
+  table.ragged[RAGGED_TOKENS] = (table_ragged_t){"/offsets", &scores->offsets};
+  table.ragged[RAGGED_NAMES] = (table_ragged_t){"/text/id/offsets", &scores->name_offsets};
+  add_column(&table, "/sample/id", "row of the dataset", H5TYPE_I64, -1, &scores->id);
+  add_column(&table, "/text/id/bytes", "the sample's id in the dataset, UTF-8", H5TYPE_U8, RAGGED_NAMES,
+             &scores->names);
+  add_column(&table, "/tokens", "token ids of the answers", H5TYPE_I32, RAGGED_TOKENS, &scores->tokens);
+  add_column(&table, "/logprob", "log-probability of each answer token, teacher-forced, nats", H5TYPE_F32,
+             RAGGED_TOKENS, &scores->logprob);
   if (scores->has_reward)
-    table.columns[table.column_count++] = (table_column_t){.path = "/reward",
-                                                           .meaning = "the reward head's score",
-                                                           .type = H5TYPE_F32,
-                                                           .ragged = -1,
-                                                           .width = 1,
-                                                           .data_at = &scores->reward};
+    add_column(&table, "/reward", "the reward head's score", H5TYPE_F32, -1, &scores->reward);
   return table;
 }
 
-double scores_file_bytes(double samples, double tokens, bool has_reward) {
-  enum { OWN_BYTES = 6 << 10 }; /* about what HDF5 and the attributes take */
-  const scores_file_t *scores = NULL;
-  double per_sample =
-      sizeof *scores->id + sizeof *scores->offsets + (has_reward ? sizeof *scores->reward : 0);
-  return OWN_BYTES + samples * per_sample + tokens * (sizeof *scores->tokens + sizeof *scores->logprob);
+int64_t scores_file_bytes(int64_t samples, int64_t tokens, bool has_reward) {
+  enum { OWN_BYTES = 12 << 10 /* about what HDF5 and the attributes take */, NAME_BYTES = 12 /* of most */ };
+  scores_file_t none = {.has_reward = has_reward};
+  table_t table = table_make(&none);
+  const int64_t elements[RAGGED_COUNT] = {[RAGGED_TOKENS] = tokens, [RAGGED_NAMES] = NAME_BYTES * samples};
+  int64_t bytes = OWN_BYTES;
+  for (int r = 0; r < table.ragged_count; r++)
+    bytes += h5_growing_bytes(H5TYPE_I64, samples + 1);
+  for (int c = 0; c < table.column_count; c++) {
+    int ragged = table.columns[c].ragged;
+    bytes += h5_growing_bytes(table.columns[c].type, ragged < 0 ? samples : elements[ragged]);
+  }
+  return bytes;
 }
 
-static status_t scores_fill(h5_file_t *file, comm_t *comm, const char *model, const scores_file_t *scores) {
-  scores_file_t copy = *scores; /* the table keeps addresses of its pointers, and only reads through them */
-  table_t table = table_make(&copy);
-  TRY(comm_agree(comm, h5_attr_write_text(file, "/", "model", model)));
-  return sample_table_write(file, comm, &table);
+/* ------------------------------------------------------------------ writing ------------------------------
+ */
+
+struct scores_writer {
+  comm_t *comm;
+  char path[FILE_MAX_PATH], partial[FILE_MAX_PATH];
+  bool has_reward;
+  table_end_t end;
+};
+
+static status_t info_write(h5_file_t *file, const scores_info_t *info) {
+  TRY(h5_attr_write_text(file, "/", "model", info->model));
+  TRY(h5_attr_write_text(file, "/", "dataset", info->dataset));
+  return h5_attr_write_u64(file, "/", "dataset_identity", &info->dataset_identity, 1);
 }
 
-static status_t scores_write(comm_t *comm, const char *path, const char *model, const scores_file_t *scores) {
-  char partial[FILE_MAX_PATH];
+static status_t file_begin(h5_file_t *file, const scores_writer_t *writer, const scores_info_t *info) {
+  scores_file_t none = {.has_reward = writer->has_reward};
+  table_t table = table_make(&none);
+  TRY(comm_agree(writer->comm, info_write(file, info)));
+  return sample_table_begin(file, writer->comm, &table);
+}
+
+static status_t writer_begin(scores_writer_t *writer, const scores_info_t *info) {
   h5_file_t *file;
-  status_code_t status = comm_rank(comm) == 0 ? file_make_parent(path) : STATUS_OK;
-  TRY(comm_agree(comm, status));
-  TRY(file_partial(partial, path));
-  TRY(h5_create(partial, comm, format_name, FORMAT_VERSION, &file));
-  status = scores_fill(file, comm, model, scores);
+  status_code_t status = comm_rank(writer->comm) == 0 ? file_make_parent(writer->path) : STATUS_OK;
+  TRY(comm_agree(writer->comm, status));
+  TRY(file_partial(writer->partial, writer->path));
+  TRY(h5_create(writer->partial, writer->comm, format_name, FORMAT_VERSION, &file));
+  status = file_begin(file, writer, info);
   status_code_t closed = h5_close(file);
-  return file_commit(comm, path, status != STATUS_OK ? status : closed, true);
+  return comm_agree(writer->comm, status != STATUS_OK ? status : closed);
 }
 
-status_t scores_file_write(comm_t *comm, const char *path, const char *model, const scores_file_t *scores) {
-  status_code_t status = scores_write(comm, path, model, scores);
+status_t scores_writer_open(comm_t *comm, const char *path, const scores_info_t *info, bool has_reward,
+                            scores_writer_t **out) {
+  TRY(comm_agree(comm, memory_alloc(out, ARENA_IO, 1, sizeof **out)));
+  scores_writer_t *writer = *out;
+  writer->comm = comm;
+  writer->has_reward = has_reward;
+  status_code_t status = file_join(writer->path, path, NULL, NULL);
+  if (status == STATUS_OK) status = writer_begin(writer, info);
   if (status == STATUS_OK) return STATUS_OK;
-  return error_context(status, "while writing the scores %s", path);
+  scores_writer_abandon(writer);
+  *out = NULL;
+  return error_context(status, "while starting the scores %s", path);
+}
+
+/* Between rounds the file is closed: whatever ends the run then, no rank waits for another to close it. */
+static status_t round_append(scores_writer_t *writer, const scores_file_t *round) {
+  scores_file_t copy = *round; /* the table keeps addresses of its pointers, and only reads through them */
+  h5_file_t *file;
+  copy.has_reward = writer->has_reward;
+  table_t table = table_make(&copy);
+  TRY(h5_open(writer->partial, writer->comm, H5_EDIT, format_name, FORMAT_VERSION, &file));
+  status_code_t status = sample_table_append(file, writer->comm, &table, &writer->end);
+  status_code_t closed = h5_close(file);
+  return comm_agree(writer->comm, status != STATUS_OK ? status : closed);
+}
+
+status_t scores_writer_append(scores_writer_t *writer, const scores_file_t *round) {
+  status_code_t status = round_append(writer, round);
+  if (status == STATUS_OK) return STATUS_OK;
+  return error_context(status, "while writing the scores %s", writer->path);
+}
+
+status_t scores_writer_close(scores_writer_t *writer) {
+  status_code_t status = file_commit(writer->comm, writer->path, STATUS_OK, true);
+  memory_free(writer);
+  return status;
+}
+
+void scores_writer_abandon(scores_writer_t *writer) {
+  if (!writer) return;
+  if (comm_rank(writer->comm) == 0 && *writer->partial) unlink(writer->partial);
+  memory_free(writer);
+}
+
+/* ------------------------------------------------------------------ reading ------------------------------
+ */
+
+static status_t info_read(h5_file_t *file, scores_info_t *info) {
+  TRY(h5_attr_read_text(file, "/", "model", &info->model));
+  TRY(h5_attr_read_text(file, "/", "dataset", &info->dataset));
+  return h5_attr_read_u64(file, "/", "dataset_identity", &info->dataset_identity, 1);
+}
+
+status_t scores_info_read(const char *path, scores_info_t *info) {
+  h5_file_t *file;
+  *info = (scores_info_t){0};
+  TRY(h5_open(path, NULL, H5_READ, format_name, FORMAT_VERSION, &file));
+  status_code_t status = info_read(file, info);
+  status_code_t closed = h5_close(file);
+  if (status == STATUS_OK) status = closed;
+  if (status != STATUS_OK) scores_info_free(info);
+  return status;
+}
+
+void scores_info_free(scores_info_t *info) {
+  memory_free(info->model);
+  memory_free(info->dataset);
+  *info = (scores_info_t){0};
 }
 
 static status_t scores_read(h5_file_t *file, int64_t begin, int64_t count, scores_file_t *scores) {

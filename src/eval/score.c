@@ -7,13 +7,14 @@
 #include "run/batch.h"
 #include "run/criteria.h"
 #include "run/estimate.h"
-#include "run/source.h"
+#include "run/rewards.h"
+#include "text/buffer.h"
 
 #include <math.h>
-#include <string.h>
 
-/* Samples of a dp group that are planned together. */
-enum { SAMPLES_PER_GROUP = 128 };
+/* Samples of a dp group that are planned, scored and written together: as many as fill about this many
+ * micro-batches. */
+enum { MICRO_BATCHES = 32 };
 
 typedef struct {
   session_t *session;
@@ -26,10 +27,8 @@ typedef struct {
   criteria_t criteria;
   int64_t total; /* samples */
   double logprob_sum, reward_sum;
-  int64_t token_count; /* over all ranks */
-  /* What this rank writes, and room for it. */
-  scores_file_t scores;
-  int64_t sample_capacity, token_capacity;
+  int64_t token_count;     /* over all ranks */
+  scores_writer_t *writer; /* NULL in a dry run, and once the file is complete */
 } score_task_t;
 
 /* A run of samples: rows begin .. begin + n - 1 of the dataset. */
@@ -103,90 +102,79 @@ static status_t read_logprobs(run_t *run, const batch_t *batch, const micro_t *m
   return status;
 }
 
-/* Rewards at the last token of each sequence of a micro-batch. */
-static status_t read_rewards(run_t *run, const batch_t *batch, const micro_t *micro) {
-  int32_t *rows, n = 0;
-  double *values;
-  TRY(memory_alloc(&values, ARENA_OTHER, (size_t)micro->count, sizeof *values + sizeof *rows));
-  rows = (int32_t *)(values + micro->count);
-  for (int32_t s = 0; s < micro->count; s++)
-    if (micro->packed.offsets[s + 1] > micro->packed.offsets[s]) rows[n++] = micro->packed.offsets[s + 1] - 1;
-  status_code_t status = pass_scalars(run->task->model.pass, n, rows, values);
-  n = 0;
-  for (int32_t s = 0; s < micro->count && status == STATUS_OK; s++)
-    if (micro->packed.offsets[s + 1] > micro->packed.offsets[s]) {
-      int32_t sample = micro->which[s];
-      run->rewards[sample] = batch->broken[sample] ? 0.0 : values[n];
-      n++;
-    }
-  memory_free(values);
-  return status;
-}
-
-/* What a pass over a run's sequences is for. */
-typedef struct {
-  const role_t *role;
-  plan_build_t build;
-  status_t (*read)(run_t *run, const batch_t *batch, const micro_t *micro);
-  region_t region;
-} scoring_t;
-
-static status_t score_micro(run_t *run, batch_t *batch, int32_t index, const scoring_t *scoring) {
+static status_t score_micro(run_t *run, batch_t *batch, int32_t index) {
+  const score_task_t *task = run->task;
   const micro_t *micro = &batch->micro[index];
-  pass_t *pass = run->task->model.pass;
   float *patches;
-  TRY(batch_patches(batch, index, &run->task->model.base.config, &patches));
+  TRY(batch_patches(batch, index, &task->model.base.config, &patches));
   pass_images_t images = {.count = micro->image_count, .patches = patches};
-  perf_begin(scoring->region);
-  status_code_t status = pass_forward(pass, scoring->role, &micro->packed, &images, false, NULL, NULL);
-  if (status == STATUS_OK) status = scoring->read(run, batch, micro);
-  perf_end(scoring->region);
+  perf_begin(REGION_POLICY);
+  status_code_t status =
+      pass_forward(task->model.pass, &task->role, &micro->packed, &images, false, NULL, NULL);
+  if (status == STATUS_OK) status = read_logprobs(run, batch, micro);
+  perf_end(REGION_POLICY);
   memory_free(patches);
   return status;
 }
 
-static status_t score_batch(run_t *run, const scoring_t *scoring, batch_t *batch) {
+static status_t plan_run(run_t *run, plan_build_t build, batch_t *batch) {
   score_task_t *task = run->task;
-  TRY(batch_create(&task->session->grid, &task->source, &task->model.base.config, run->n, 1,
-                   task->session->settings->optim.micro_tokens, scoring->build, run, batch));
+  return batch_create(&task->session->grid, &task->source, &task->model.base.config, run->n, 1,
+                      task->session->settings->optim.micro_tokens, build, run, batch);
+}
+
+static status_t score_answers(run_t *run, batch_t *batch) {
+  TRY(plan_run(run, build_answers, batch));
   for (int32_t m = 0; m < batch->plan.micro_count; m++)
-    TRY(score_micro(run, batch, m, scoring));
-  return batch_settle(&task->session->grid, batch, &run->skipped);
+    TRY(score_micro(run, batch, m));
+  return batch_settle(&run->task->session->grid, batch, &run->skipped);
+}
+
+static status_t score_rewards(run_t *run, batch_t *batch) {
+  score_task_t *task = run->task;
+  TRY(plan_run(run, build_judged, batch));
+  return rewards_of_batch(task->session, &task->model, &task->reward, batch, run->rewards, &run->skipped);
 }
 
 /* ---- Results ---- */
 
-static status_t grow(void *array, int64_t *capacity, int64_t needed, size_t size) {
-  if (needed <= *capacity) return STATUS_OK;
-  int64_t bigger = 2 * *capacity > needed ? 2 * *capacity : needed;
-  TRY(memory_resize(array, ARENA_IO, (size_t)bigger, size));
-  *capacity = bigger;
-  return STATUS_OK;
+/* The first rank of a group writes the samples that the group scored. */
+static bool writes(const run_t *run, const plan_t *plan, int32_t i) {
+  const grid_t *grid = &run->task->session->grid;
+  return grid->tp_rank == 0 && plan->group[i] == grid->dp_rank;
 }
 
-static status_t reserve(score_task_t *task, int64_t samples, int64_t tokens) {
-  scores_file_t *scores = &task->scores;
-  int64_t capacity[] = {task->sample_capacity, task->sample_capacity, task->sample_capacity,
-                        task->sample_capacity, task->token_capacity,  task->token_capacity};
-  TRY(grow(&scores->index, &capacity[0], samples + 1, sizeof *scores->index));
-  TRY(grow(&scores->id, &capacity[1], samples + 1, sizeof *scores->id));
-  TRY(grow(&scores->offsets, &capacity[2], samples + 1, sizeof *scores->offsets));
-  TRY(grow(&scores->reward, &capacity[3], samples + 1, sizeof *scores->reward));
-  TRY(grow(&scores->tokens, &capacity[4], tokens, sizeof *scores->tokens));
-  TRY(grow(&scores->logprob, &capacity[5], tokens, sizeof *scores->logprob));
-  task->sample_capacity = capacity[0];
-  task->token_capacity = capacity[4];
-  return STATUS_OK;
+static status_t allocate(const run_t *run, const plan_t *plan, scores_file_t *scores) {
+  size_t n = 0, tokens = 0;
+  for (int32_t i = 0; i < run->n; i++) {
+    if (!writes(run, plan, i)) continue;
+    n++;
+    tokens += (size_t)plan->learnt[i];
+  }
+  TRY(memory_alloc(&scores->index, ARENA_IO, n, sizeof *scores->index));
+  TRY(memory_alloc(&scores->id, ARENA_IO, n, sizeof *scores->id));
+  TRY(memory_alloc(&scores->name_offsets, ARENA_IO, n + 1, sizeof *scores->name_offsets));
+  TRY(memory_alloc(&scores->offsets, ARENA_IO, n + 1, sizeof *scores->offsets));
+  TRY(memory_alloc(&scores->reward, ARENA_IO, n, sizeof *scores->reward));
+  TRY(memory_alloc(&scores->tokens, ARENA_IO, tokens, sizeof *scores->tokens));
+  return memory_alloc(&scores->logprob, ARENA_IO, tokens, sizeof *scores->logprob);
 }
 
-/* Appends sample I of RUN, which this rank's group scored. */
-static status_t append(run_t *run, const plan_t *plan, int32_t i) {
-  score_task_t *task = run->task;
-  scores_file_t *scores = &task->scores;
+static status_t add_name(const run_t *run, int32_t i, text_buffer_t *names) {
+  dataset_sample_t sample;
+  TRY(dataset_sample_read(run->task->source.dataset, run->begin + i, &sample));
+  status_code_t status = text_buffer_append(names, sample.id);
+  dataset_sample_free(&sample);
+  return status;
+}
+
+/* Adds sample I of RUN. */
+static status_t add_sample(const run_t *run, const plan_t *plan, int32_t i, scores_file_t *scores,
+                           text_buffer_t *names) {
   const sequence_t *sequence = &plan->sequences[i];
-  int64_t s = scores->samples, at = s > 0 ? scores->offsets[s] : 0;
-  TRY(reserve(task, s + 1, at + plan->learnt[i]));
-  scores->index[s] = scores->id[s] = run->begin + i;
+  int64_t s = scores->samples++, at = scores->offsets[s];
+  scores->index[s] = i;
+  scores->id[s] = run->begin + i;
   scores->reward[s] = (float)run->rewards[i];
   for (int32_t t = 0, k = 0; t < sequence->n; t++) {
     if (!sequence->learnt[t]) continue;
@@ -194,8 +182,30 @@ static status_t append(run_t *run, const plan_t *plan, int32_t i) {
     scores->logprob[at++] = run->logprobs[i][k++];
   }
   scores->offsets[s + 1] = at;
-  scores->samples++;
+  TRY(add_name(run, i, names));
+  scores->name_offsets[s + 1] = (int64_t)names->n;
   return STATUS_OK;
+}
+
+static status_t fill(const run_t *run, const plan_t *plan, scores_file_t *scores, text_buffer_t *names) {
+  TRY(allocate(run, plan, scores));
+  for (int32_t i = 0; i < run->n; i++)
+    if (writes(run, plan, i)) TRY(add_sample(run, plan, i, scores, names));
+  scores->names = names->bytes;
+  return STATUS_OK;
+}
+
+static status_t write_run(run_t *run, const plan_t *plan) {
+  score_task_t *task = run->task;
+  scores_file_t scores = {.has_reward = task->has_reward};
+  text_buffer_t names = {0};
+  if (!task->writer) return STATUS_OK;
+  status_code_t status = comm_agree(task->session->world, fill(run, plan, &scores, &names));
+  if (status == STATUS_OK) status = scores_writer_append(task->writer, &scores);
+  text_buffer_free(&names);
+  scores.names = NULL;
+  scores_file_free(&scores);
+  return status;
 }
 
 /* Sums in sample order, for the log. */
@@ -222,27 +232,19 @@ static status_t add_up(run_t *run, const plan_t *plan) {
 }
 
 static status_t keep_run(run_t *run, const plan_t *plan) {
-  const grid_t *grid = &run->task->session->grid;
   perf_begin(REGION_IMBALANCE);
-  status_code_t status = STATUS_OK;
-  if (run->task->has_reward)
-    status = comm_allreduce(grid->dp, run->rewards, (size_t)run->n, COMM_F64, COMM_SUM);
-  if (status == STATUS_OK) status = add_up(run, plan);
+  status_code_t status = add_up(run, plan);
   perf_end(REGION_IMBALANCE);
   TRY(status);
-  for (int32_t i = 0; i < run->n && grid->tp_rank == 0; i++)
-    if (plan->group[i] == grid->dp_rank) TRY(append(run, plan, i));
-  return STATUS_OK;
+  return write_run(run, plan);
 }
 
 static status_t score_both(run_t *run, batch_t *answers, batch_t *judgements) {
   score_task_t *task = run->task;
-  const scoring_t logprobs = {&task->role, build_answers, read_logprobs, REGION_POLICY};
-  const scoring_t rewards = {&task->reward, build_judged, read_rewards, REGION_REWARD};
   TRY(memory_alloc(&run->logprobs, ARENA_OTHER, (size_t)run->n, sizeof *run->logprobs));
   TRY(memory_alloc(&run->rewards, ARENA_OTHER, (size_t)run->n, sizeof *run->rewards));
-  TRY(score_batch(run, &logprobs, answers));
-  if (task->has_reward) TRY(score_batch(run, &rewards, judgements));
+  TRY(score_answers(run, answers));
+  if (task->has_reward) TRY(score_rewards(run, judgements));
   return keep_run(run, &answers->plan);
 }
 
@@ -292,43 +294,60 @@ static status_t open_task(score_task_t *task) {
   TRY(source_open(session, &task->model, "data.dataset", settings->data.dataset, &task->source));
   task->total = dataset_info(task->source.dataset).samples;
   if (settings->data.limit > 0 && settings->data.limit < task->total) task->total = settings->data.limit;
-  return comm_agree(session->world, reserve(task, 0, 0));
+  return STATUS_OK;
 }
 
 static void note_output(const score_task_t *task) {
   estimate_t *estimate = task->session->dry;
-  double tokens = (double)task->token_count, samples = (double)task->total;
   estimate_part(estimate, dataset_info(task->source.dataset).samples, estimate->data_limit,
                 task->session->settings->data.limit);
   estimate_output(estimate, "scores.h5",
-                  scores_file_bytes(samples / estimate->part, tokens / estimate->part, task->has_reward));
+                  (double)scores_file_bytes((int64_t)((double)task->total / estimate->part),
+                                            (int64_t)((double)task->token_count / estimate->part),
+                                            task->has_reward));
 }
 
-static status_t write_scores(score_task_t *task) {
+static status_t open_file(score_task_t *task) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
   char path[FILE_MAX_PATH];
-  const char *name = *settings->model.adapter ? settings->model.adapter : settings->model.base;
+  const scores_info_t info = {.model =
+                                  *settings->model.adapter ? settings->model.adapter : settings->model.base,
+                              .dataset = settings->data.dataset,
+                              .dataset_identity = dataset_info(task->source.dataset).identity};
+  if (session->dry) return STATUS_OK;
   TRY(session_path(session, "scores.h5", path));
-  task->scores.has_reward = task->has_reward;
-  if (session->dry) {
-    note_output(task);
-    return STATUS_OK;
-  }
-  TRY(scores_file_write(session->world, path, name, &task->scores));
+  return scores_writer_open(session->world, path, &info, task->has_reward, &task->writer);
+}
+
+static status_t close_file(score_task_t *task) {
+  scores_writer_t *writer = task->writer;
+  if (task->session->dry) note_output(task);
+  if (!writer) return STATUS_OK;
+  task->writer = NULL;
+  TRY(scores_writer_close(writer));
   log_info("scores     %lld answers, %lld tokens: mean log-probability %.4f", (long long)task->total,
            (long long)task->token_count,
            task->token_count > 0 ? task->logprob_sum / (double)task->token_count : 0.0);
   if (task->has_reward)
     log_info("           mean reward %.4f", task->total > 0 ? task->reward_sum / (double)task->total : 0.0);
-  log_info("written    %s", path);
+  log_info("written    %s/scores.h5", task->session->run_dir);
   return STATUS_OK;
+}
+
+/* Samples of a round, of all groups. */
+static int64_t round_size(const session_t *session) {
+  const settings_t *settings = session->settings;
+  int64_t samples = MICRO_BATCHES * settings->optim.micro_tokens / settings->data.max_len;
+  if (samples < 1) samples = 1;
+  return (samples < INT16_MAX ? samples : INT16_MAX) * session->grid.dp_size;
 }
 
 static status_t score(score_task_t *task) {
   session_t *session = task->session;
   TRY(open_task(task));
-  int64_t round = (int64_t)SAMPLES_PER_GROUP * session->grid.dp_size;
+  TRY(open_file(task));
+  int64_t round = round_size(session);
   for (int64_t begin = 0; begin < task->total; begin += round) {
     int64_t n = task->total - begin < round ? task->total - begin : round;
     bool stop;
@@ -337,16 +356,13 @@ static status_t score(score_task_t *task) {
     TRY(score_rows(task, begin, (int32_t)n));
     log_progress("score", begin + n, task->total, "answers", NULL);
   }
-  return write_scores(task);
+  return close_file(task);
 }
 
 status_t score_run(session_t *session) {
   score_task_t task = {.session = session};
   status_code_t status = score(&task);
-  void *all[] = {task.scores.index,  task.scores.id,      task.scores.offsets,
-                 task.scores.tokens, task.scores.logprob, task.scores.reward};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-    memory_free(all[i]);
+  scores_writer_abandon(task.writer);
   criteria_free(&task.criteria);
   source_close(&task.source);
   head_free(&task.head);

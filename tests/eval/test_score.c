@@ -96,6 +96,24 @@ static void check_reward(direct_t *direct, int64_t row, const scores_file_t *sco
   dataset_sample_free(&sample);
 }
 
+/* The file says of which samples of which dataset it is. */
+static void check_names(const direct_t *direct, const scores_file_t *scores) {
+  char path[FILE_MAX_PATH];
+  scores_info_t info;
+  dataset_sample_t sample;
+  assert_ok(scores_info_read(fixture_path(fixture(), "score/scores.h5", path), &info));
+  assert_string_equal(info.dataset, dataset_path(direct->source.dataset));
+  assert_true(info.dataset_identity == dataset_info(direct->source.dataset).identity);
+  scores_info_free(&info);
+  for (int64_t row = 0; row < scores->samples; row++) {
+    int64_t begin = scores->name_offsets[row];
+    assert_ok(dataset_sample_read(direct->source.dataset, row, &sample));
+    assert_int_equal(scores->name_offsets[row + 1] - begin, sample.id.n);
+    assert_memory_equal(scores->names + begin, sample.id.bytes, sample.id.n);
+    dataset_sample_free(&sample);
+  }
+}
+
 /* Task: compares what the score task wrote. */
 static status_t check_scores(session_t *session) {
   static const char *const roles[] = {"reward", NULL};
@@ -119,6 +137,7 @@ static status_t check_scores(session_t *session) {
     check_reward(&direct, row, &scores);
   }
   assert_true(scores.reward[0] != scores.reward[1]);
+  check_names(&direct, &scores);
   scores_file_free(&scores);
   criteria_free(&direct.criteria);
   source_close(&direct.source);
@@ -143,6 +162,32 @@ static void test_scores(void **state) {
     assert_ok(comm_barrier(world));
   }
   comm_free(self);
+}
+
+/* Little memory for a pass makes rounds of few samples: the file stays the same. */
+static void test_rounds(void **state) {
+  (void)state;
+  comm_t *world = mpi_test_world();
+  scores_file_t one, many;
+  assert_ok(fixture_run(fixture(), world, 1, REWARD_INPUT "&optim micro_tokens=300 /\n", score_run));
+  read_scores("score/scores.h5", &one);
+  assert_ok(comm_barrier(world));
+  assert_ok(fixture_run(fixture(), world, 1, REWARD_INPUT "&optim micro_tokens=20 /\n", score_run));
+  read_scores("score/scores.h5", &many);
+  assert_int_equal(many.samples, one.samples);
+  size_t offsets = (size_t)one.samples + 1, tokens = (size_t)one.offsets[one.samples];
+  assert_memory_equal(many.offsets, one.offsets, offsets * sizeof *one.offsets);
+  assert_memory_equal(many.id, one.id, (offsets - 1) * sizeof *one.id);
+  assert_memory_equal(many.name_offsets, one.name_offsets, offsets * sizeof *one.name_offsets);
+  assert_memory_equal(many.names, one.names, (size_t)one.name_offsets[one.samples]);
+  assert_memory_equal(many.tokens, one.tokens, tokens * sizeof *one.tokens);
+  for (size_t t = 0; t < tokens; t++)
+    assert_true(fabs((double)many.logprob[t] - (double)one.logprob[t]) <= tolerance);
+  for (int64_t i = 0; i < one.samples; i++)
+    assert_true(fabs((double)many.reward[i] - (double)one.reward[i]) <= tolerance);
+  scores_file_free(&one);
+  scores_file_free(&many);
+  assert_ok(comm_barrier(world));
 }
 
 static void test_base_without_head(void **state) {
@@ -178,8 +223,11 @@ static void test_facts_matter(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(fixture_set_up),    cmocka_unit_test(test_scores),
-      cmocka_unit_test(test_facts_matter), cmocka_unit_test(test_base_without_head),
+      cmocka_unit_test(fixture_set_up),
+      cmocka_unit_test(test_scores),
+      cmocka_unit_test(test_rounds),
+      cmocka_unit_test(test_facts_matter),
+      cmocka_unit_test(test_base_without_head),
       cmocka_unit_test(fixture_tear_down),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);

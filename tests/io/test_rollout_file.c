@@ -172,49 +172,132 @@ static void no_samples_at_all(void **state) {
   io_test_remove(folder);
 }
 
-static void scores_return(void **state) {
-  (void)state;
-  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
-  comm_t *world = mpi_test_world();
-  int rank = comm_rank(world), size = comm_size(world);
-  int64_t index[TOTAL], id[TOTAL], offsets[TOTAL + 1] = {0};
+/* ---- Scores ---- */
+
+/* A rank's samples of a round of scores. */
+typedef struct {
+  int64_t index[TOTAL], id[TOTAL], offsets[TOTAL + 1], name_offsets[TOTAL + 1];
   int32_t tokens[TOTAL * 8];
   float logprob[TOTAL * 8], reward[TOTAL];
-  io_test_folder(folder);
-  for (int with_reward = 0; with_reward < 2; ++with_reward) {
-    scores_file_t mine = {0, index, id, offsets, tokens, logprob, with_reward, with_reward ? reward : NULL},
-                  read;
-    for (int64_t i = 0; i < TOTAL; ++i) {
-      if (i % size != rank) continue;
-      int64_t n = mine.samples++;
-      index[n] = i;
-      id[n] = i + 7;
-      reward[n] = (float)i;
-      offsets[n + 1] = offsets[n] + response_length(i);
-      for (int64_t k = 0; k < response_length(i); ++k) {
-        tokens[offsets[n] + k] = (int32_t)(i + k);
-        logprob[offsets[n] + k] = (float)-(i + k);
-      }
+  char names[TOTAL * 8];
+  scores_file_t file;
+} scores_t;
+
+static int name_of(int64_t i, char name[8]) {
+  return snprintf(name, 8, "s%lld", (long long)(i * i));
+}
+
+/* Samples BEGIN .. END - 1 of the file, as a round: those of RANK of SIZE, backwards. */
+static void scores_make(int64_t begin, int64_t end, int rank, int size, bool with_reward, scores_t *scores) {
+  *scores = (scores_t){0};
+  scores_file_t *file = &scores->file;
+  for (int64_t i = end - 1; i >= begin; --i) {
+    if (i % size != rank) continue;
+    int64_t n = file->samples++, at = scores->offsets[n], length = response_length(i);
+    scores->index[n] = i - begin;
+    scores->id[n] = i + 7;
+    scores->reward[n] = (float)i;
+    scores->offsets[n + 1] = at + length;
+    for (int64_t k = 0; k < length; ++k) {
+      scores->tokens[at + k] = (int32_t)(i + k);
+      scores->logprob[at + k] = (float)-(i + k);
     }
-    io_test_path(path, folder, with_reward ? "reward.h5" : "plain.h5");
-    assert_ok(scores_file_write(world, path, "model.h5", &mine));
-    assert_ok(scores_file_read(path, 2, 6, &read));
-    assert_int_equal(read.samples, 6);
-    assert_true(read.has_reward == (with_reward != 0));
-    for (int64_t i = 0; i < 6; ++i) {
-      assert_int_equal(read.id[i], i + 9);
-      assert_int_equal(read.index[i], i + 2);
-      assert_int_equal(read.offsets[i + 1] - read.offsets[i], response_length(i + 2));
-      for (int64_t k = read.offsets[i]; k < read.offsets[i + 1]; ++k) {
-        assert_int_equal(read.tokens[k], i + 2 + k - read.offsets[i]);
-        assert_true(read.logprob[k] == (float)-read.tokens[k]);
-      }
-      if (with_reward) assert_true(read.reward[i] == (float)(i + 2));
-    }
-    scores_file_free(&read);
-    rollout_file_t rollout;
-    assert_error(rollout_file_read(path, 0, -1, NULL, &rollout), STATUS_DATA);
+    int bytes = name_of(i, scores->names + scores->name_offsets[n]);
+    scores->name_offsets[n + 1] = scores->name_offsets[n] + bytes;
   }
+  *file = (scores_file_t){file->samples,  scores->index,
+                          scores->id,     scores->name_offsets,
+                          scores->names,  scores->offsets,
+                          scores->tokens, scores->logprob,
+                          with_reward,    with_reward ? scores->reward : NULL};
+}
+
+/* Writes all samples in rounds of ROUND. */
+static void scores_write(const char *path, int64_t round, bool with_reward) {
+  comm_t *world = mpi_test_world();
+  char model[] = "model.h5", dataset[] = "data.h5";
+  const scores_info_t info = {model, dataset, 0xfeedfacecafe1234u};
+  scores_writer_t *writer;
+  scores_t *mine = malloc(sizeof *mine);
+  assert_ok(scores_writer_open(world, path, &info, with_reward, &writer));
+  for (int64_t begin = 0; begin < TOTAL; begin += round) {
+    int64_t end = begin + round < TOTAL ? begin + round : TOTAL;
+    scores_make(begin, end, comm_rank(world), comm_size(world), with_reward, mine);
+    assert_ok(scores_writer_append(writer, &mine->file));
+  }
+  assert_false(file_exists(path));
+  assert_ok(comm_barrier(world));
+  assert_ok(scores_writer_close(writer));
+  free(mine);
+}
+
+static void scores_check(const char *path, int64_t begin, int64_t count, bool with_reward) {
+  scores_file_t read;
+  char name[8];
+  assert_ok(scores_file_read(path, begin, count, &read));
+  assert_int_equal(read.samples, count);
+  assert_true(read.has_reward == with_reward);
+  for (int64_t i = 0; i < count; ++i) {
+    assert_int_equal(read.id[i], begin + i + 7);
+    assert_int_equal(read.index[i], begin + i);
+    assert_int_equal(read.name_offsets[i + 1] - read.name_offsets[i], name_of(begin + i, name));
+    assert_memory_equal(read.names + read.name_offsets[i], name, strlen(name));
+    assert_int_equal(read.offsets[i + 1] - read.offsets[i], response_length(begin + i));
+    for (int64_t k = read.offsets[i]; k < read.offsets[i + 1]; ++k) {
+      assert_int_equal(read.tokens[k], begin + i + k - read.offsets[i]);
+      assert_true(read.logprob[k] == (float)-read.tokens[k]);
+    }
+    if (with_reward) assert_true(read.reward[i] == (float)(begin + i));
+  }
+  scores_file_free(&read);
+}
+
+/* However many rounds there are; the last has one sample, so none on most ranks. */
+static void scores_return(void **state) {
+  static const int64_t rounds[] = {TOTAL, TOTAL / 2};
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  scores_info_t info;
+  rollout_file_t rollout;
+  io_test_folder(folder);
+  io_test_path(path, folder, "scores.h5");
+  for (int r = 0; r < 2; ++r) {
+    scores_write(path, rounds[r], r == 1);
+    scores_check(path, 0, TOTAL, r == 1);
+    scores_check(path, 2, 6, r == 1);
+    assert_ok(scores_info_read(path, &info));
+    assert_string_equal(info.dataset, "data.h5");
+    assert_true(info.dataset_identity == 0xfeedfacecafe1234u);
+    scores_info_free(&info);
+    assert_error(rollout_file_read(path, 0, -1, NULL, &rollout), STATUS_DATA);
+    assert_ok(comm_barrier(mpi_test_world()));
+    if (comm_rank(mpi_test_world()) == 0) assert_int_equal(remove(path), 0);
+    assert_ok(comm_barrier(mpi_test_world()));
+  }
+  io_test_remove(folder);
+}
+
+static void broken_scores_leave_no_file(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], partial[FILE_MAX_PATH], text[] = "x";
+  const scores_info_t info = {text, text, 1};
+  comm_t *world = mpi_test_world();
+  scores_writer_t *writer;
+  scores_t *mine = malloc(sizeof *mine);
+  io_test_folder(folder);
+  io_test_path(path, folder, "scores.h5");
+  assert_ok(file_partial(partial, path));
+  assert_ok(scores_writer_open(world, path, &info, true, &writer));
+  scores_make(0, 5, comm_rank(world), comm_size(world), true, mine);
+  for (int64_t i = 0; i < mine->file.samples; ++i)
+    mine->index[i] = 0;
+  assert_error(scores_writer_append(writer, &mine->file), STATUS_INTERNAL);
+  assert_true(file_exists(partial));
+  assert_ok(comm_barrier(world));
+  scores_writer_abandon(writer);
+  assert_ok(comm_barrier(world));
+  assert_false(file_exists(path) || file_exists(partial));
+  free(mine);
   io_test_remove(folder);
 }
 
@@ -223,6 +306,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(rollouts_return_in_order),
       cmocka_unit_test(no_samples_at_all),
       cmocka_unit_test(scores_return),
+      cmocka_unit_test(broken_scores_leave_no_file),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }
