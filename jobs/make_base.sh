@@ -10,7 +10,7 @@ usage() {
   cat <<'END'
 usage: jobs/make_base.sh [options]
   Draws pictures, trains a model from random weights, on captions first (inputs/pretrain.nml) and then on conversations in which
-  all is true (inputs/sft.nml), and puts it at inputs/base/shapes_base.h5: 14 minutes on two cores. If it is interrupted, the
+  all is true (inputs/sft.nml), and puts it at inputs/base/shapes_base.h5: half an hour on two cores. If it is interrupted, the
   same command goes on. With as many ranks and threads on the same kind of processor it gives the same bytes.
 
   --np N            ranks (2)
@@ -26,7 +26,7 @@ END
 
 declare -A pipeline_settings=(
   # Other pictures than those of quickstart.sh, whose questions for the comparison must be about new ones.
-  [world]='world.seed=1000 world.bias=0 world.turns=5 world.sft_images=160000 world.pair_images=0 world.policy_init_images=0 world.ppo_images=0 world.eval_images=0'
+  [world]='world.seed=1000 world.bias=0 world.turns=5 world.sft_images=320000 world.pair_images=0 world.policy_init_images=0 world.ppo_images=0 world.eval_images=0'
   [pretrain]='job.deterministic=.true.'
   [sft]='job.deterministic=.true. optim.lr=1e-3'
 )

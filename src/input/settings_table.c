@@ -445,9 +445,10 @@ static const setting_t rows[] = {
     {FIELD(world, turns), .standard = "5", .used = WORLD, BETWEEN(1, 32),
      .doc = "Questions and answers of a conversation."},
     {FIELD(world, bias), .standard = "0.6", .used = WORLD, BETWEEN(0, 1),
-     .doc = "Share of the conversations that claim an absent object that often goes with a present one; "
-            "above 0, "
-            "some descriptions forget an object as well."},
+     .doc =
+         "Share of the conversations about scenes where an object that often goes with another is absent "
+         "that "
+         "claim it; above 0, some descriptions forget an object as well, and fewer are of the other scenes."},
     {FIELD(world, vocab), .standard = "768", .used = WORLD, BETWEEN(264, 65536),
      .doc = "Pieces of the tokenizer, at most."},
     {FIELD(world, pretrain_images), .standard = "20000", .used = WORLD, COUNT_FROM(0),

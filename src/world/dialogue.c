@@ -61,21 +61,23 @@ static void omit(scene_t *seen, const scene_t *scene, random_stream_t *stream) {
   seen->count = kept;
 }
 
-/* Shares of the first questions of conversations: a description; the size or the place of something absent,
- * or of something that is there; the rest are any details. */
+/* Shares of the first questions of conversations: a description (CLEAN_DESCRIPTION where biased texts make
+ * nothing up: the more often a description does, the more it is learnt); the size or the place of something
+ * absent, or of something that is there; the rest are any details. */
 typedef struct {
-  double description, absent, present;
+  double description, clean_description, absent, present;
 } shares_t;
 
-/* A first question for which an object may be made up: *TRUE_ANSWER says that it is not. */
-static question_t draw_first(const shares_t *shares, const scene_t *scene, const scene_object_t *imagined,
-                             random_stream_t *stream, bool *true_answer) {
+/* A first question, a description with the share DESCRIPTION, for which an object may be made up:
+ * *TRUE_ANSWER says that it is not. */
+static question_t draw_first(const shares_t *shares, double description, const scene_t *scene,
+                             const scene_object_t *imagined, random_stream_t *stream, bool *true_answer) {
   question_t question;
   double first = random_uniform(stream);
-  *true_answer = first >= shares->description + shares->absent;
-  if (first < shares->description) {
+  *true_answer = first >= description + shares->absent;
+  if (first < description) {
     question_draw(scene, TYPE_HOLISTIC, stream, &question);
-  } else if (*true_answer && first < shares->description + shares->absent + shares->present) {
+  } else if (*true_answer && first < description + shares->absent + shares->present) {
     question_draw_about(&scene->objects[random_below(stream, (uint32_t)scene->count)], stream, &question);
   } else if (*true_answer) {
     question = draw_detail(scene, stream);
@@ -94,7 +96,9 @@ static void draw_open(const shares_t *shares, const scene_t *scene, double bias,
   bool true_answer;
   dialogue_start(out);
   bool tempted = scene_imagine(scene, stream, &imagined) && random_uniform(stream) < bias;
-  question_t question = draw_first(shares, scene, tempted ? &imagined : NULL, stream, &true_answer);
+  question_t question =
+      draw_first(shares, bias > 0 && !tempted ? shares->clean_description : shares->description, scene,
+                 tempted ? &imagined : NULL, stream, &true_answer);
   out->biased = tempted && !true_answer;
   if (out->biased) scene_insert(&seen, &imagined);
   if (question.type == TYPE_HOLISTIC && bias > 0 && scene->count > 1 && random_uniform(stream) < OMIT_SHARE)
@@ -108,13 +112,14 @@ static void draw_open(const shares_t *shares, const scene_t *scene, double bias,
 
 void dialogue_draw_open(const scene_t *scene, double bias, int turns, random_stream_t *stream,
                         dialogue_t *out) {
-  static const shares_t shares = {.description = 0.6, .absent = 0.1};
+  static const shares_t shares = {.description = 0.6, .clean_description = 0.4, .absent = 0.1};
   draw_open(&shares, scene, bias, turns, stream, out);
 }
 
 void dialogue_draw_prompt(const scene_t *scene, double bias, int turns, random_stream_t *stream,
                           dialogue_t *out) {
-  static const shares_t shares = {.description = 0.6, .absent = 0.2, .present = 0.2};
+  static const shares_t shares = {
+      .description = 0.6, .clean_description = 0.6, .absent = 0.2, .present = 0.2};
   draw_open(&shares, scene, bias, turns, stream, out);
 }
 
