@@ -176,7 +176,7 @@ static void captions_are_true(void **state) {
 /* A biased conversation's first answer is judged a hallucination about an absent object; all other answers
  * are true, though a description may forget an object. */
 static void biased_answers_hallucinate(void **state) {
-  int biased = 0, tempting = 0, described = 0, forgetful = 0;
+  int biased = 0, tempting = 0, clean = 0, plain = 0, described = 0, forgetful = 0;
   (void)state;
   for (int64_t id = 0; id < 2 * SCENES; id++) {
     scene_t scene;
@@ -200,11 +200,16 @@ static void biased_answers_hallucinate(void **state) {
     question_t first = dialogue.turns[0].question;
     bool could = scene_tempts(&scene) && (first.ask == ASK_DESCRIBE || first.type == TYPE_ADVERSARIAL);
     assert_true(could || !dialogue.biased);
-    tempting += could;
+    tempting += scene_tempts(&scene);
     biased += dialogue.biased;
+    clean += !scene_tempts(&scene);
+    plain += !scene_tempts(&scene) && first.ask == ASK_DESCRIBE;
   }
-  assert_true(tempting > SCENES / 2);
-  assert_in_range(biased * 100, tempting * 45, tempting * 55);
+  /* Half of the 60 % that describe and the 10 % that ask about something absent; 40 % describe a clean scene.
+   */
+  assert_true(tempting > SCENES / 2 && clean > SCENES / 2);
+  assert_in_range(biased * 100, tempting * 31, tempting * 39);
+  assert_in_range(plain * 100, clean * 36, clean * 44);
   /* A fifth of those with two objects or more. */
   assert_in_range(forgetful * 100, described * 10, described * 20);
 }
