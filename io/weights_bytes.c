@@ -32,7 +32,7 @@ static status_t bytes_check(h5_file_t *file, const char *object, const char *byt
   int64_t found, blocks = block_count(n);
   uint64_t *hashes;
   TRY(h5_attr_count(file, object, "xxh3", &found));
-  /* Older files, inputs/base/shapes_base.h5 among them, hash their tensors alone. */
+  /* Older files hash their tensors alone. */
   if (found == 0) return STATUS_OK;
   if (found != blocks)
     return error_set(STATUS_DATA,
