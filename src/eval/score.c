@@ -155,7 +155,7 @@ static status_t allocate(const run_t *run, const plan_t *plan, scores_file_t *sc
   TRY(memory_alloc(&scores->id, ARENA_IO, n, sizeof *scores->id));
   TRY(memory_alloc(&scores->name_offsets, ARENA_IO, n + 1, sizeof *scores->name_offsets));
   TRY(memory_alloc(&scores->offsets, ARENA_IO, n + 1, sizeof *scores->offsets));
-  TRY(memory_alloc(&scores->reward, ARENA_IO, n, sizeof *scores->reward));
+  if (scores->has_reward) TRY(memory_alloc(&scores->reward, ARENA_IO, n, sizeof *scores->reward));
   TRY(memory_alloc(&scores->tokens, ARENA_IO, tokens, sizeof *scores->tokens));
   return memory_alloc(&scores->logprob, ARENA_IO, tokens, sizeof *scores->logprob);
 }
@@ -175,7 +175,7 @@ static status_t add_sample(const run_t *run, const plan_t *plan, int32_t i, scor
   int64_t s = scores->samples++, at = scores->offsets[s];
   scores->index[s] = i;
   scores->id[s] = run->begin + i;
-  scores->reward[s] = (float)run->rewards[i];
+  if (scores->has_reward) scores->reward[s] = (float)run->rewards[i];
   for (int32_t t = 0, k = 0; t < sequence->n; t++) {
     if (!sequence->learnt[t]) continue;
     scores->tokens[at] = sequence->tokens[t];

@@ -1,4 +1,5 @@
-/* A tiny model with everything in it (images, grouped-query attention, adapters, heads) and a loss over a small packed batch, for the tests of the model. */
+/* A tiny model with everything in it (images, grouped-query attention, adapters, heads) and a loss over a
+ * small packed batch, for the tests of the model. */
 #ifndef TESTS_MODEL_TINY_H
 #define TESTS_MODEL_TINY_H
 
@@ -11,7 +12,8 @@ typedef struct {
   int64_t largest_logits; /* small: several chunks */
 } tiny_options_t;
 
-/* Sizes that nothing divides by accident: hidden 24, 2 layers, 4 heads of 6 on KV_HEADS key-value heads, vocabulary 37. */
+/* Sizes that nothing divides by accident: hidden 24, 2 layers, 4 heads of 6 on KV_HEADS key-value heads,
+ * vocabulary 37. */
 model_config_t tiny_config(int32_t kv_heads, bool tied, projector_t projector);
 
 typedef struct {
@@ -37,7 +39,8 @@ typedef struct {
 status_t tiny_create(device_t *device, const grid_t *grid, const tiny_options_t *options, tiny_t *out);
 void tiny_free(tiny_t *tiny);
 
-/* LOSS = - sum weights * scale-2 logprobs + sum scalar_weights * values, forward only; LOGPROBS (n) and VALUES (scalars) where not NULL. */
+/* LOSS = - sum weights * scale-2 logprobs + sum scalar_weights * values, forward only; LOGPROBS (n) and
+ * VALUES (scalars) where not NULL. */
 status_t tiny_loss(tiny_t *tiny, double *loss, double *logprobs, double *values);
 /* The same with gradients, which are zeroed first. */
 status_t tiny_gradients(tiny_t *tiny, double *loss);
