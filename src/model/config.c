@@ -13,10 +13,12 @@ int32_t config_patch_size(const model_config_t *config) {
   return 3 * config->vision_patch * config->vision_patch;
 }
 
-/* One size that must be at least MINIMUM. */
-static status_t check_size(const char *name, int32_t value, int32_t minimum) {
-  if (value >= minimum) return STATUS_OK;
-  return error_set(STATUS_INPUT, "model: %s is %d, expected at least %d", name, value, minimum);
+/* More than any model has, and few enough that no product of two overflows where it is 32 bits wide. */
+enum { LAYERS_MOST = 4096, VOCAB_MOST = 1 << 24, WIDTH_MOST = 1 << 20, SIDE_MOST = 1 << 14 };
+
+static status_t check_size(const char *name, int32_t value, int32_t minimum, int32_t maximum) {
+  if (value >= minimum && value <= maximum) return STATUS_OK;
+  return error_set(STATUS_INPUT, "model: %s is %d, expected %d to %d", name, value, minimum, maximum);
 }
 
 static status_t check_divides(const char *divisor_name, int32_t divisor, const char *name, int32_t value) {
@@ -26,19 +28,19 @@ static status_t check_divides(const char *divisor_name, int32_t divisor, const c
 }
 
 status_t config_check(const model_config_t *config) {
-  TRY(check_size("hidden", config->hidden, 1));
-  TRY(check_size("layers", config->layers, 1));
-  TRY(check_size("heads", config->heads, 1));
-  TRY(check_size("kv_heads", config->kv_heads, 1));
-  TRY(check_size("head_size", config->head_size, 2));
-  TRY(check_size("mlp", config->mlp, 1));
-  TRY(check_size("vocab", config->vocab, 4));
-  TRY(check_size("vision_hidden", config->vision_hidden, 1));
-  TRY(check_size("vision_layers", config->vision_layers, 1));
-  TRY(check_size("vision_heads", config->vision_heads, 1));
-  TRY(check_size("vision_mlp", config->vision_mlp, 1));
-  TRY(check_size("vision_patch", config->vision_patch, 1));
-  TRY(check_size("vision_image_size", config->vision_image_size, config->vision_patch));
+  TRY(check_size("hidden", config->hidden, 1, WIDTH_MOST));
+  TRY(check_size("layers", config->layers, 1, LAYERS_MOST));
+  TRY(check_size("heads", config->heads, 1, WIDTH_MOST));
+  TRY(check_size("kv_heads", config->kv_heads, 1, WIDTH_MOST));
+  TRY(check_size("head_size", config->head_size, 2, WIDTH_MOST));
+  TRY(check_size("mlp", config->mlp, 1, WIDTH_MOST));
+  TRY(check_size("vocab", config->vocab, 4, VOCAB_MOST));
+  TRY(check_size("vision_hidden", config->vision_hidden, 1, WIDTH_MOST));
+  TRY(check_size("vision_layers", config->vision_layers, 1, LAYERS_MOST));
+  TRY(check_size("vision_heads", config->vision_heads, 1, WIDTH_MOST));
+  TRY(check_size("vision_mlp", config->vision_mlp, 1, WIDTH_MOST));
+  TRY(check_size("vision_patch", config->vision_patch, 1, SIDE_MOST));
+  TRY(check_size("vision_image_size", config->vision_image_size, config->vision_patch, SIDE_MOST));
   TRY(check_divides("kv_heads", config->kv_heads, "heads", config->heads));
   TRY(check_divides("2", 2, "head_size", config->head_size));
   TRY(check_divides("vision_heads", config->vision_heads, "vision_hidden", config->vision_hidden));

@@ -67,6 +67,10 @@ static status_t read_adapter_config(weights_file_t *file, const char *role, adap
     if (strncmp(path, group, strlen(group)) != 0 || path[strlen(group)] != '/') continue;
     for (int p = 0; p < PROJ_COUNT; p++)
       if (strstr(path, proj_name((proj_t)p))) config->targets[p] = true;
+    if (strstr(path, ".lora_A.") && weights_at(file, i)->shape[0] != r)
+      return error_set(STATUS_DATA, "%s: %s has %lld rows, but attribute 'r' of %s is %lld",
+                       h5_path(weights_h5(file)), path, (long long)weights_at(file, i)->shape[0], group,
+                       (long long)r);
   }
   return STATUS_OK;
 }

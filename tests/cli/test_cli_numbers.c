@@ -87,12 +87,29 @@ static void scores_that_are_no_numbers_are_not_written(void **state) {
   }
 }
 
+/* What an adapter says of itself is believed only as far as its weights bear it out. */
+static void an_adapter_has_the_rank_of_its_weights(void **state) {
+  const int64_t ranks[] = {INT32_MAX, 3};
+  cli_result_t result;
+  h5_file_t *file;
+  (void)state;
+  cli_copy("rm/model.h5", "strong.h5", SIZE_MAX);
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(h5_open("strong.h5", NULL, H5_EDIT, NULL, 0, &file), STATUS_OK);
+    assert_int_equal(h5_attr_write_i64(file, "/adapters/reward", "r", &ranks[i], 1), STATUS_OK);
+    assert_int_equal(h5_close(file), STATUS_OK);
+    CLI_RUN(2, &result, "score.nml");
+    cli_expect_one_message(&result, 3);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_loss_that_is_no_number_ends_training),
       cmocka_unit_test(ppo_ends_where_its_numbers_end),
       cmocka_unit_test(a_policy_that_leaves_its_reference_ends_ppo),
       cmocka_unit_test(scores_that_are_no_numbers_are_not_written),
+      cmocka_unit_test(an_adapter_has_the_rank_of_its_weights),
   };
   return cmocka_run_group_tests(tests, ppo_world_enter, cli_leave);
 }
