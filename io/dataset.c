@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 enum { BLOCK = 64 << 10 }; /* rows that are checked at a time */
 
@@ -70,6 +71,7 @@ static status_t shapes_check(const dataset_t *dataset) {
   TRY(rows_expect(dataset, PART_IMAGE_NAME, info->images));
   TRY(rows_expect(dataset, PART_IMAGE_WIDTH, info->images));
   TRY(rows_expect(dataset, PART_IMAGE_HEIGHT, info->images));
+  TRY(rows_expect(dataset, PART_IMAGE_HASH, info->images));
   TRY(rows_expect(dataset, PART_FACT_OFFSETS, info->facts + 1));
   for (part_t part = PART_SAMPLE_BEGIN; part < PART_SAMPLE_END; part++)
     TRY(rows_expect(dataset, part, info->samples));
@@ -125,7 +127,39 @@ static status_t column_read(const dataset_t *dataset, h5_file_t *file, part_t pa
   return h5_read_range(file, layout->object, layout->type, 0, dataset->rows[part], rows);
 }
 
+/* The bytes of PART must be those that were written; BLOCK has room for BLOCK rows of any type. */
+static status_t part_verify(const dataset_t *dataset, h5_file_t *file, part_t part, int64_t *block,
+                            XXH3_state_t *state) {
+  const part_layout_t *layout = part_layout(part);
+  size_t size = h5_type_size(layout->type);
+  int64_t rows = dataset->rows[part], most = (int64_t)(BLOCK * sizeof *block / size);
+  uint64_t written;
+  XXH3_64bits_reset(state);
+  for (int64_t row = 0; row < rows; row += most) {
+    int64_t n = rows - row < most ? rows - row : most;
+    TRY(h5_read_range(file, layout->object, layout->type, row, n, block));
+    XXH3_64bits_update(state, block, (size_t)n * size);
+  }
+  TRY(h5_attr_read_u64(file, layout->object, "xxh3", &written, 1));
+  if (XXH3_64bits_digest(state) == written) return STATUS_OK;
+  return error_set(
+      STATUS_DATA,
+      "%s: %s does not have the hash it was written with: the file is damaged; take another copy "
+      "or prepare the dataset again",
+      dataset->path, layout->object);
+}
+
+static status_t parts_verify(const dataset_t *dataset, h5_file_t *file, int64_t *block) {
+  XXH3_state_t *state = XXH3_createState();
+  status_code_t status = state ? STATUS_OK : error_set(STATUS_MEMORY, "no memory for a hash");
+  for (part_t part = 0; part < PART_COUNT && status == STATUS_OK; part++)
+    if (part_is_serial(part)) status = part_verify(dataset, file, part, block, state);
+  XXH3_freeState(state);
+  return status;
+}
+
 static status_t contents_read(dataset_t *dataset, h5_file_t *file, int64_t *block) {
+  TRY(parts_verify(dataset, file, block));
   TRY(offsets_check(dataset, file, PART_TEXT_OFFSETS, PART_TEXT_BYTES, block, NULL));
   TRY(offsets_check(dataset, file, PART_FACT_OFFSETS, PART_FACT_BYTES, block, NULL));
   TRY(offsets_check(dataset, file, PART_IMAGE_OFFSETS, PART_IMAGE_BYTES, block, dataset->image_offsets));
@@ -272,11 +306,6 @@ static status_t read_rows(const dataset_t *dataset, part_t part, int64_t begin, 
   return STATUS_OK;
 }
 
-status_t dataset_image_read(const dataset_t *dataset, int64_t i, uint8_t *bytes) {
-  return read_rows(dataset, PART_IMAGE_BYTES, dataset->image_offsets[i], dataset_image_size(dataset, i),
-                   bytes);
-}
-
 /* Reads COUNT + 1 offsets, which must grow. */
 static status_t read_offsets(const dataset_t *dataset, part_t part, int64_t begin, int64_t count,
                              int64_t *offsets) {
@@ -304,6 +333,27 @@ status_t dataset_image_name(const dataset_t *dataset, int64_t i, char **name) {
   memory_free(*name);
   *name = NULL;
   return status;
+}
+
+static status_t damaged_image(const dataset_t *dataset, int64_t i) {
+  char *name;
+  TRY(dataset_image_name(dataset, i, &name));
+  status_code_t status =
+      error_set(STATUS_DATA,
+                "%s: image %s does not have the hash it was written with: the file is damaged; take another "
+                "copy or prepare the dataset again",
+                dataset->path, name);
+  memory_free(name);
+  return status;
+}
+
+status_t dataset_image_read(const dataset_t *dataset, int64_t i, uint8_t *bytes) {
+  int64_t size = dataset_image_size(dataset, i);
+  uint64_t written = 0;
+  TRY(read_rows(dataset, PART_IMAGE_BYTES, dataset->image_offsets[i], size, bytes));
+  TRY(read_rows(dataset, PART_IMAGE_HASH, i, 1, &written));
+  if (XXH3_64bits(bytes, (size_t)size) == written) return STATUS_OK;
+  return damaged_image(dataset, i);
 }
 
 /* Where a sample's texts and facts lie. */

@@ -73,7 +73,8 @@ void dataset_sample_free(dataset_sample_t *sample);
 
 /* Bytes of the JPEG file of image I. Local, from memory. */
 int64_t dataset_image_size(const dataset_t *dataset, int64_t i);
-/* Reads them to BYTES (dataset_image_size). Errors: STATUS_DATA. Local, thread-safe. */
+/* Reads them to BYTES (dataset_image_size) and compares their hash. Errors: STATUS_DATA. Local, thread-safe.
+ */
 status_t dataset_image_read(const dataset_t *dataset, int64_t i, uint8_t *bytes);
 /* Path of image I below the image folder it came from: *NAME is freed by the caller with memory_free. Local,
  * thread-safe. */

@@ -12,6 +12,7 @@ static const part_layout_t layouts[PART_COUNT] = {
     [PART_IMAGE_NAME] = {"/image/name", H5TYPE_I64, "row of /text: path below the image folder"},
     [PART_IMAGE_WIDTH] = {"/image/width", H5TYPE_I32, "pixels; 0: unusable, no sample refers to it"},
     [PART_IMAGE_HEIGHT] = {"/image/height", H5TYPE_I32, "pixels; 0: unusable, no sample refers to it"},
+    [PART_IMAGE_HASH] = {"/image/xxh3", H5TYPE_U64, "XXH3 hash of the image's bytes"},
     [PART_FACT_BYTES] = {"/facts/bytes", H5TYPE_U8, "UTF-8 facts about images end to end"},
     [PART_FACT_OFFSETS] = {"/facts/offsets", H5TYPE_I64,
                            "fact i is bytes[offsets[i]] to bytes[offsets[i + 1] - 1]"},
@@ -31,4 +32,9 @@ static const part_layout_t layouts[PART_COUNT] = {
 
 const part_layout_t *part_layout(part_t part) {
   return &layouts[part];
+}
+
+bool part_is_serial(part_t part) {
+  return part != PART_IMAGE_BYTES && part != PART_IMAGE_WIDTH && part != PART_IMAGE_HEIGHT &&
+         part != PART_IMAGE_HASH;
 }

@@ -4,8 +4,10 @@
 
 #include "io/h5.h"
 
+#include <stdbool.h>
+
 #define DATASET_FORMAT "llava_rlhf dataset"
-enum { DATASET_VERSION = 1 };
+enum { DATASET_VERSION = 2 };
 
 /* One HDF5 dataset each, all with one dimension. */
 typedef enum {
@@ -17,6 +19,7 @@ typedef enum {
   PART_IMAGE_NAME,
   PART_IMAGE_WIDTH,
   PART_IMAGE_HEIGHT,
+  PART_IMAGE_HASH,
   PART_FACT_BYTES,
   PART_FACT_OFFSETS,
   PART_ID,
@@ -43,5 +46,10 @@ typedef struct {
 
 /* Local. */
 const part_layout_t *part_layout(part_t part);
+
+/* Whether rank 0 writes PART, from its first row to its last: such a part has an attribute xxh3, the XXH3
+ * hash of its bytes. The others are the images', which all ranks write; each image has its hash in a row.
+ * Local. */
+bool part_is_serial(part_t part);
 
 #endif

@@ -32,7 +32,8 @@ struct dataset_writer {
   dataset_counts_t planned;
   dataset_counts_t done; /* rank 0: texts and text_bytes include the images' names */
   int64_t names, held_out;
-  XXH3_state_t *hash;
+  XXH3_state_t *hash;               /* of the contents */
+  XXH3_state_t *hashes[PART_COUNT]; /* of the parts that are serial; rank 0 */
 };
 
 static status_t agree(dataset_writer_t *writer, status_code_t status) {
@@ -74,6 +75,7 @@ static status_t column_put(dataset_writer_t *writer, part_t part, int64_t at, co
   const size_t size = h5_type_size(part_layout(part)->type);
   const char *from = rows;
   TRY(column_prepare(column, part_layout(part)->type));
+  if (part_is_serial(part)) XXH3_64bits_update(writer->hashes[part], rows, (size_t)count * size);
   if (at != column->begin + column->count) TRY(column_flush(writer, part));
   while (count > 0) {
     if (column->count == column->capacity) TRY(column_flush(writer, part));
@@ -122,6 +124,7 @@ static int64_t part_rows(const extent_t *extent, part_t part) {
   case PART_IMAGE_NAME:
   case PART_IMAGE_WIDTH:
   case PART_IMAGE_HEIGHT:
+  case PART_IMAGE_HASH:
     return extent->images;
   case PART_FACT_BYTES:
     return extent->texts.fact_bytes;
@@ -164,18 +167,27 @@ size_t dataset_writer_memory(bool first) {
 static void writer_free(dataset_writer_t *writer) {
   for (part_t part = 0; part < PART_COUNT; part++)
     memory_free(writer->columns[part].buffer);
-  if (writer->hash != NULL) XXH3_freeState(writer->hash);
+  for (part_t part = 0; part < PART_COUNT; part++)
+    XXH3_freeState(writer->hashes[part]);
+  XXH3_freeState(writer->hash);
   memory_free(writer->image_offsets);
   memory_free(writer->path);
   memory_free(writer);
 }
 
+static status_t hash_start(XXH3_state_t **out) {
+  *out = XXH3_createState();
+  if (*out == NULL) return error_set(STATUS_MEMORY, "no memory for a hash");
+  XXH3_64bits_reset(*out);
+  return STATUS_OK;
+}
+
 static status_t writer_start(dataset_writer_t *writer, const char *path) {
   TRY(memory_copy_text(&writer->path, ARENA_IO, path, strlen(path)));
   TRY(file_partial(writer->partial, path));
-  writer->hash = XXH3_createState();
-  if (writer->hash == NULL) return error_set(STATUS_MEMORY, "%s: no memory for a hash", path);
-  XXH3_64bits_reset(writer->hash);
+  TRY(hash_start(&writer->hash));
+  for (part_t part = 0; part < PART_COUNT && is_first(writer); part++)
+    if (part_is_serial(part)) TRY(hash_start(&writer->hashes[part]));
   return STATUS_OK;
 }
 
@@ -217,7 +229,7 @@ static status_t offsets_make(dataset_writer_t *writer, const int64_t *sizes, int
 
 static status_t images_create(dataset_writer_t *writer) {
   const extent_t extent = {.images = writer->images, .image_bytes = writer->image_offsets[writer->images]};
-  for (part_t part = PART_IMAGE_BYTES; part <= PART_IMAGE_HEIGHT; part++)
+  for (part_t part = PART_IMAGE_BYTES; part <= PART_IMAGE_HASH; part++)
     TRY(part_create(writer, part, &extent));
   return STATUS_OK;
 }
@@ -235,9 +247,10 @@ status_t dataset_writer_image(dataset_writer_t *writer, int64_t i, const uint8_t
   if (i < 0 || i >= writer->images)
     return error_set(STATUS_INTERNAL, "image %lld of %lld was to be written", (long long)i,
                      (long long)writer->images);
-  int64_t begin = writer->image_offsets[i];
-  if (bytes != NULL)
-    TRY(column_put(writer, PART_IMAGE_BYTES, begin, bytes, writer->image_offsets[i + 1] - begin));
+  int64_t begin = writer->image_offsets[i], size = writer->image_offsets[i + 1] - begin;
+  uint64_t hash = XXH3_64bits(bytes, bytes == NULL ? 0 : (size_t)size);
+  if (bytes != NULL) TRY(column_put(writer, PART_IMAGE_BYTES, begin, bytes, size));
+  TRY(column_put(writer, PART_IMAGE_HASH, i, &hash, 1));
   TRY(put_i32(writer, PART_IMAGE_WIDTH, i, bytes == NULL ? 0 : width));
   return put_i32(writer, PART_IMAGE_HEIGHT, i, bytes == NULL ? 0 : height);
 }
@@ -356,7 +369,7 @@ static status_t counts_check(const dataset_writer_t *writer) {
 
 typedef struct {
   int64_t skipped, held_out;
-  uint64_t identity;
+  uint64_t identity, hashes[PART_COUNT];
   int64_t sources; /* bytes of the text, '\0' included */
 } ending_t;
 
@@ -377,6 +390,9 @@ static status_t attributes_write(dataset_writer_t *writer, const ending_t *endin
   TRY(h5_attr_write_i64(writer->file, "/", "facts", &writer->planned.facts, 1));
   TRY(h5_attr_write_i64(writer->file, "/", "held_out", &ending->held_out, 1));
   TRY(h5_attr_write_i64(writer->file, "/", "skipped", &ending->skipped, 1));
+  for (part_t part = 0; part < PART_COUNT; part++)
+    if (part_is_serial(part))
+      TRY(h5_attr_write_u64(writer->file, part_layout(part)->object, "xxh3", &ending->hashes[part], 1));
   return h5_attr_write_u64(writer->file, "/", "identity", &ending->identity, 1);
 }
 
@@ -386,6 +402,8 @@ static status_t writer_end(dataset_writer_t *writer, const char *sources, int64_
   ending_t ending = {.skipped = skipped, .held_out = writer->held_out};
   if (is_first(writer)) ending.sources = (int64_t)strlen(sources) + 1;
   ending.identity = XXH3_64bits_digest(writer->hash);
+  for (part_t part = 0; part < PART_COUNT && is_first(writer); part++)
+    if (part_is_serial(part)) ending.hashes[part] = XXH3_64bits_digest(writer->hashes[part]);
   char *text = NULL;
   status_code_t status = ending_share(writer, &ending, sources, &text);
   if (status == STATUS_OK) status = agree(writer, attributes_write(writer, &ending, text));

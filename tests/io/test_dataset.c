@@ -6,6 +6,8 @@
 
 #include "io_test.h"
 
+#include <xxhash.h>
+
 enum { SAMPLES = 57, IMAGES = 11, FACTS = 23 };
 
 static int64_t image_bytes(int64_t i) {
@@ -141,9 +143,13 @@ static void check_image(const dataset_t *dataset, int64_t i) {
   uint8_t bytes[1024], expected[1024];
   char *name, expected_name[64];
   assert_int_equal(dataset_image_size(dataset, i), image_bytes(i));
-  assert_ok(dataset_image_read(dataset, i, bytes));
   fill_image(i, expected);
-  if (i != 4) assert_memory_equal(bytes, expected, (size_t)image_bytes(i));
+  if (i == 4) { /* unusable: never written */
+    assert_error(dataset_image_read(dataset, i, bytes), STATUS_DATA);
+  } else {
+    assert_ok(dataset_image_read(dataset, i, bytes));
+    assert_memory_equal(bytes, expected, (size_t)image_bytes(i));
+  }
   assert_ok(dataset_image_name(dataset, i, &name));
   snprintf(expected_name, sizeof expected_name, "folder/%03lld.jpg", (long long)i);
   assert_string_equal(name, expected_name);
@@ -247,11 +253,21 @@ static void half_a_dataset_is_no_dataset(void **state) {
   io_test_remove(folder);
 }
 
+/* As a program with a mistake would write it: the hash is right. */
 static void overwrite_i64(const char *path, const char *object, int64_t row, int64_t value) {
   if (comm_rank(mpi_test_world()) == 0) {
     h5_file_t *file;
+    h5_type_t type;
+    int dims;
+    int64_t shape[H5_MAX_DIMS], *rows;
     assert_ok(h5_open(path, NULL, H5_EDIT, NULL, 0, &file));
     assert_ok(h5_write_rows(file, object, H5TYPE_I64, row, 1, &value));
+    assert_ok(h5_dataset_info(file, object, &type, &dims, shape));
+    assert_ok(memory_alloc(&rows, ARENA_IO, (size_t)shape[0], sizeof *rows));
+    assert_ok(h5_read_rows(file, object, H5TYPE_I64, 0, shape[0], rows));
+    uint64_t hash = XXH3_64bits(rows, (size_t)shape[0] * sizeof *rows);
+    assert_ok(h5_attr_write_u64(file, object, "xxh3", &hash, 1));
+    memory_free(rows);
     assert_ok(h5_close(file));
   }
   assert_ok(comm_barrier(mpi_test_world()));
@@ -286,6 +302,39 @@ static void broken_files_are_refused(void **state) {
   io_test_remove(folder);
 }
 
+/* One flipped byte, wherever it is, is noticed: in an image when that is read, elsewhere at once. */
+static void damaged_files_are_refused(void **state) {
+  (void)state;
+  static const char *const parts[] = {
+      "/text/bytes",   "/text/offsets", "/text/kind",           "/facts/bytes",     "/sample/preference",
+      "/sample/turns", "/sample/image", "/sample/length_bonus", "/sample/held_out", "/sample/caption_type"};
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  uint8_t bytes[1024];
+  dataset_t *dataset;
+  h5_file_t *file;
+  uint64_t offset;
+  io_test_folder(folder);
+  io_test_path(path, folder, "data.h5");
+  for (size_t p = 0; p <= sizeof parts / sizeof *parts; p++) {
+    bool image = p == sizeof parts / sizeof *parts;
+    write_dataset(path);
+    assert_ok(h5_open(path, NULL, H5_READ, NULL, 0, &file));
+    assert_ok(h5_data_offset(file, image ? "/image/bytes" : parts[p], &offset));
+    assert_ok(h5_close(file));
+    assert_ok(comm_barrier(mpi_test_world()));
+    io_test_flip(path, (off_t)offset + 50);
+    if (!image) {
+      assert_error(dataset_open(mpi_test_world(), path, &dataset), STATUS_DATA);
+      continue;
+    }
+    assert_ok(dataset_open(mpi_test_world(), path, &dataset));
+    assert_error(dataset_image_read(dataset, 0, bytes), STATUS_DATA);
+    assert_ok(dataset_image_read(dataset, 1, bytes));
+    dataset_close(dataset);
+  }
+  io_test_remove(folder);
+}
+
 /* What opening does not look at is checked when a sample is read. */
 static void bad_rows_are_refused(void **state) {
   (void)state;
@@ -316,7 +365,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_is_written_is_read),      cmocka_unit_test(empty_parts_are_fine),
       cmocka_unit_test(half_a_dataset_is_no_dataset), cmocka_unit_test(broken_files_are_refused),
-      cmocka_unit_test(bad_rows_are_refused),
+      cmocka_unit_test(damaged_files_are_refused),    cmocka_unit_test(bad_rows_are_refused),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

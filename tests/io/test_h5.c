@@ -133,6 +133,24 @@ static void ranges_cover_any_shape(void **state) {
   io_test_remove(folder);
 }
 
+/* What another job on this node has of the same name does not matter: here something in the place of the
+ * semaphore that Open MPI would like to make for the file. */
+static void other_jobs_files_do_not_matter(void **state) {
+  static const char taken[] = "/dev/shm/sem.OMPIO_h5_test_of_another_job.h5";
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  comm_t *world = mpi_test_world();
+  h5_file_t *file;
+  io_test_folder(folder);
+  io_test_path(path, folder, "h5_test_of_another_job.h5");
+  if (comm_rank(world) == 0) mkdir(taken, 0777);
+  assert_ok(comm_barrier(world));
+  assert_ok(h5_create(path, world, "test", 1, &file));
+  assert_ok(h5_close(file));
+  if (comm_rank(world) == 0) rmdir(taken);
+  io_test_remove(folder);
+}
+
 static void bad_files_are_refused(void **state) {
   (void)state;
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
@@ -207,8 +225,8 @@ static void listing_is_sorted(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(attributes_return),      cmocka_unit_test(rows_return),
-      cmocka_unit_test(ranges_cover_any_shape), cmocka_unit_test(bad_files_are_refused),
-      cmocka_unit_test(listing_is_sorted),
+      cmocka_unit_test(ranges_cover_any_shape), cmocka_unit_test(other_jobs_files_do_not_matter),
+      cmocka_unit_test(bad_files_are_refused),  cmocka_unit_test(listing_is_sorted),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }
