@@ -32,7 +32,6 @@ struct dataset_writer {
   dataset_counts_t planned;
   dataset_counts_t done; /* rank 0: texts and text_bytes include the images' names */
   int64_t names, held_out;
-  XXH3_state_t *hash;               /* of the contents */
   XXH3_state_t *hashes[PART_COUNT]; /* of the parts that are serial; rank 0 */
 };
 
@@ -156,7 +155,7 @@ int64_t dataset_file_bytes(const dataset_counts_t *counts, int64_t name_bytes, i
 
 size_t dataset_writer_memory(bool first) {
   size_t bytes = 0;
-  if (!first) return BYTES_BUFFER + 2 * COLUMN_BUFFER; /* images' bytes; widths and heights */
+  if (!first) return BYTES_BUFFER + 3 * COLUMN_BUFFER; /* images' bytes; widths, heights and hashes */
   for (part_t part = 0; part < PART_COUNT; part++)
     bytes += part_layout(part)->type == H5TYPE_U8 ? BYTES_BUFFER : COLUMN_BUFFER;
   return bytes;
@@ -169,7 +168,6 @@ static void writer_free(dataset_writer_t *writer) {
     memory_free(writer->columns[part].buffer);
   for (part_t part = 0; part < PART_COUNT; part++)
     XXH3_freeState(writer->hashes[part]);
-  XXH3_freeState(writer->hash);
   memory_free(writer->image_offsets);
   memory_free(writer->path);
   memory_free(writer);
@@ -185,7 +183,6 @@ static status_t hash_start(XXH3_state_t **out) {
 static status_t writer_start(dataset_writer_t *writer, const char *path) {
   TRY(memory_copy_text(&writer->path, ARENA_IO, path, strlen(path)));
   TRY(file_partial(writer->partial, path));
-  TRY(hash_start(&writer->hash));
   for (part_t part = 0; part < PART_COUNT && is_first(writer); part++)
     if (part_is_serial(part)) TRY(hash_start(&writer->hashes[part]));
   return STATUS_OK;
@@ -286,9 +283,6 @@ static status_t text_put(dataset_writer_t *writer, text_kind_t kind, text_view_t
   if (done->texts == writer->planned.texts) return too_much("texts", writer->planned.texts);
   if (done->text_bytes + (int64_t)text.n > writer->planned.text_bytes)
     return too_much("bytes of text", writer->planned.text_bytes);
-  uint64_t n = text.n;
-  XXH3_64bits_update(writer->hash, &n, sizeof n);
-  if (n > 0) XXH3_64bits_update(writer->hash, text.bytes, text.n);
   TRY(column_put(writer, PART_TEXT_BYTES, done->text_bytes, text.bytes, (int64_t)text.n));
   TRY(put_u8(writer, PART_TEXT_KIND, done->texts, (uint8_t)kind));
   done->texts++;
@@ -343,9 +337,6 @@ static status_t sample_put_numbers(dataset_writer_t *writer, const dataset_sampl
 
 status_t dataset_writer_sample(dataset_writer_t *writer, const dataset_sample_t *sample) {
   if (writer->done.samples == writer->planned.samples) return too_much("samples", writer->planned.samples);
-  int64_t numbers[] = {sample->preference, sample->image,      sample->caption_type,
-                       sample->fact,       sample->fact_count, sample->held_out};
-  XXH3_64bits_update(writer->hash, numbers, sizeof numbers);
   TRY(sample_put_numbers(writer, sample));
   TRY(sample_put_texts(writer, sample));
   writer->done.samples++;
@@ -401,9 +392,9 @@ static status_t writer_end(dataset_writer_t *writer, const char *sources, int64_
   TRY(agree(writer, is_first(writer) ? counts_check(writer) : STATUS_OK));
   ending_t ending = {.skipped = skipped, .held_out = writer->held_out};
   if (is_first(writer)) ending.sources = (int64_t)strlen(sources) + 1;
-  ending.identity = XXH3_64bits_digest(writer->hash);
   for (part_t part = 0; part < PART_COUNT && is_first(writer); part++)
     if (part_is_serial(part)) ending.hashes[part] = XXH3_64bits_digest(writer->hashes[part]);
+  ending.identity = XXH3_64bits(ending.hashes, sizeof ending.hashes);
   char *text = NULL;
   status_code_t status = ending_share(writer, &ending, sources, &text);
   if (status == STATUS_OK) status = agree(writer, attributes_write(writer, &ending, text));

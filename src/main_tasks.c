@@ -9,27 +9,26 @@
 #include "train/reward.h"
 #include "train/supervised.h"
 
-/* run NULL: not in this version. */
-static const struct {
-  status_t (*run)(session_t *session);
-  bool checkpoints; /* goes on where it was stopped */
-} tasks[TASK_COUNT] = {
-    [TASK_WORLD] = {world_task_run, false},
-    [TASK_PREPARE] = {prepare_task_run, false},
-    [TASK_PRETRAIN] = {supervised_run, true},
-    [TASK_SFT] = {supervised_run, true},
-    [TASK_ANNOTATE] = {annotate_task_run, false},
-    [TASK_BENCH] = {bench_run, false},
-    [TASK_GENERATE] = {generate_run, false},
-    [TASK_SCORE] = {score_run, false},
-    [TASK_EVALUATE] = {evaluate_run, false},
-    [TASK_RM] = {rm_run, true},
-    [TASK_PPO] = {ppo_run, true},
+typedef status_t task_run_t(session_t *session);
+
+/* NULL: not in this version. */
+static task_run_t *const tasks[TASK_COUNT] = {
+    [TASK_WORLD] = world_task_run,
+    [TASK_PREPARE] = prepare_task_run,
+    [TASK_PRETRAIN] = supervised_run,
+    [TASK_SFT] = supervised_run,
+    [TASK_ANNOTATE] = annotate_task_run,
+    [TASK_BENCH] = bench_run,
+    [TASK_GENERATE] = generate_run,
+    [TASK_SCORE] = score_run,
+    [TASK_EVALUATE] = evaluate_run,
+    [TASK_RM] = rm_run,
+    [TASK_PPO] = ppo_run,
 };
 
 status_t tasks_check(const settings_t *settings) {
   task_t task = settings_task(settings);
-  if (tasks[task].run) return STATUS_OK;
+  if (tasks[task]) return STATUS_OK;
   return error_set(STATUS_INPUT, "task %s is not in this version", task_name(task));
 }
 
@@ -50,7 +49,7 @@ static status_t stopped_without_checkpoint(session_t *session) {
 status_t tasks_run(session_t *session) {
   TRY(tasks_check(session->settings));
   task_t task = settings_task(session->settings);
-  status_code_t status = tasks[task].run(session);
-  if (status != STATUS_STOPPED || tasks[task].checkpoints) return status;
+  status_code_t status = tasks[task](session);
+  if (status != STATUS_STOPPED || task_trains(task)) return status;
   return stopped_without_checkpoint(session);
 }

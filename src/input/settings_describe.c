@@ -25,6 +25,10 @@ const char *task_name(task_t task) {
   return task < TASK_COUNT ? task_names[task] : "unknown";
 }
 
+bool task_trains(task_t task) {
+  return task == TASK_PRETRAIN || task == TASK_SFT || task == TASK_RM || task == TASK_PPO;
+}
+
 task_t task_find(const char *name) {
   task_t task = 0;
   while (task < TASK_COUNT && strcmp(task_names[task], name) != 0)

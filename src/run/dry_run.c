@@ -50,10 +50,9 @@ static settings_t shortened(const session_t *session, estimate_t *estimate) {
   static char nothing[] = "";
   settings_t settings = *session->settings;
   int64_t most = (int64_t)SAMPLES_PER_GROUP * session->grid.dp_size;
-  task_t task = settings_task(&settings);
   estimate->data_limit = settings.data.limit;
   estimate->eval_limit = settings.eval.limit;
-  bool steps = task == TASK_PRETRAIN || task == TASK_SFT || task == TASK_RM || task == TASK_PPO;
+  bool steps = task_trains(settings_task(&settings));
   if (!steps && (settings.data.limit == 0 || settings.data.limit > most)) settings.data.limit = most;
   if (!steps && (settings.eval.limit == 0 || settings.eval.limit > most)) settings.eval.limit = most;
   settings.job.deterministic = true; /* a group that is a little faster would take all prompts */

@@ -52,8 +52,7 @@ static status_t check_data_task(const settings_t *settings) {
 
 static status_t check_training(const settings_t *settings) {
   char path[FILE_MAX_PATH];
-  task_t task = settings_task(settings);
-  if (task != TASK_PRETRAIN && task != TASK_SFT && task != TASK_RM && task != TASK_PPO) return STATUS_OK;
+  if (!task_trains(settings_task(settings))) return STATUS_OK;
   const named_t inputs[] = {{"model.base", settings->model.base},
                             {"model.adapter", settings->model.adapter},
                             {"reward.model", settings->reward.model}};

@@ -5,8 +5,8 @@
 #define _GNU_SOURCE
 #include "eval/evaluate.h"
 #include "eval/score.h"
+#include "io/io_test.h"
 #include "main_devices.h"
-#include "mpi_test.h"
 #include "rollout/generate.h"
 #include "run/dry_run.h"
 #include "train/bench.h"
@@ -17,7 +17,6 @@
 #include "world/scene_file.h"
 #include "world/world_task.h"
 
-#include <ftw.h>
 #include <glob.h>
 #include <math.h>
 #include <stdlib.h>
@@ -30,25 +29,14 @@ static const double disk_tolerance = 0.1, memory_tolerance = 0.2;
 #define MODEL "&model base = 'pretrain/model.h5' template = 'v1' /\n"
 #define ADAPTER "&adapter r = 8 alpha = 8 /\n"
 
-static int remove_one(const char *path, const struct stat *what, int type, struct FTW *place) {
-  (void)what;
-  (void)type;
-  (void)place;
-  return remove(path);
-}
-
-/* The same folder for all ranks. */
-static void enter(comm_t *world, char folder[64]) {
-  strcpy(folder, "/tmp/llava_rlhf_test_XXXXXX");
-  if (comm_rank(world) == 0) assert_non_null(mkdtemp(folder));
-  assert_ok(comm_broadcast(world, folder, 64, COMM_BYTE, 0));
+static void enter(char folder[FILE_MAX_PATH]) {
+  io_test_folder(folder);
   assert_int_equal(chdir(folder), 0);
 }
 
-static void leave(comm_t *world, const char *folder) {
+static void leave(const char *folder) {
   assert_int_equal(chdir("/"), 0);
-  assert_ok(comm_barrier(world));
-  if (comm_rank(world) == 0) nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  io_test_remove(folder);
 }
 
 /* ---- Running ---- */
@@ -254,10 +242,9 @@ static void answering_tasks(void) {
 }
 
 static void every_task_stays_near_its_estimate(void **state) {
-  comm_t *world = mpi_test_world();
-  char folder[64];
+  char folder[FILE_MAX_PATH];
   (void)state;
-  enter(world, folder);
+  enter(folder);
   data_tasks();
   training_tasks();
   answering_tasks();
@@ -266,7 +253,7 @@ static void every_task_stays_near_its_estimate(void **state) {
                         "  length = 20 decode_tokens = 5 repetitions = 1 /\n",
                         bench_run};
   run_both(&bench);
-  leave(world, folder);
+  leave(folder);
 }
 
 /* What is not there is said by the dry run. */
@@ -275,10 +262,9 @@ static void missing_files_are_found(void **state) {
       {"prepare", "&prepare preferences = 'none.json' image_folder = 'images' output = 'pairs.h5' /\n",
        prepare_task_run},
       {"annotate", "&annotate pairs = 'none.json' scenes = 'none.jsonl' /\n", annotate_task_run}};
-  comm_t *world = mpi_test_world();
-  char folder[64];
+  char folder[FILE_MAX_PATH];
   (void)state;
-  enter(world, folder);
+  enter(folder);
   for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
     settings_t settings;
     estimate_t estimate;
@@ -287,7 +273,7 @@ static void missing_files_are_found(void **state) {
     session_close(&session, STATUS_OK);
     settings_free(&settings);
   }
-  leave(world, folder);
+  leave(folder);
 }
 
 /* A world too large to be drawn for an estimate: counts follow from a part of it. */

@@ -2,13 +2,12 @@
  * within the estimate, which must not be far above. */
 #define _GNU_SOURCE
 #include "data/prepare.h"
+#include "io/io_test.h"
 #include "main_devices.h"
-#include "mpi_test.h"
 #include "run/dry_run.h"
 #include "train/supervised.h"
 #include "world/world_task.h"
 
-#include <ftw.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,25 +24,14 @@ static const char input[] =
 
 static const double allowed_excess = 1.15;
 
-static int remove_one(const char *path, const struct stat *what, int type, struct FTW *place) {
-  (void)what;
-  (void)type;
-  (void)place;
-  return remove(path);
-}
-
-/* The same folder for all ranks. */
-static void enter(comm_t *world, char folder[64]) {
-  strcpy(folder, "/tmp/llava_rlhf_test_XXXXXX");
-  if (comm_rank(world) == 0) assert_non_null(mkdtemp(folder));
-  assert_ok(comm_broadcast(world, folder, 64, COMM_BYTE, 0));
+static void enter(char folder[FILE_MAX_PATH]) {
+  io_test_folder(folder);
   assert_int_equal(chdir(folder), 0);
 }
 
-static void leave(comm_t *world, const char *folder) {
+static void leave(const char *folder) {
   assert_int_equal(chdir("/"), 0);
-  assert_ok(comm_barrier(world));
-  if (comm_rank(world) == 0) nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  io_test_remove(folder);
 }
 
 static void make_world(comm_t *world) {
@@ -90,14 +78,14 @@ static void compare_flops(const estimate_t *estimate) {
 
 static void a_run_stays_within_its_estimate(void **state) {
   comm_t *world = mpi_test_world();
-  char folder[64];
+  char folder[FILE_MAX_PATH];
   settings_t settings;
   session_t session;
   estimate_t estimate;
   size_t prepared[ARENA_COUNT];
   int32_t count;
   (void)state;
-  enter(world, folder);
+  enter(folder);
   make_world(world);
   assert_ok(settings_read_text("input", input, 0, NULL, &settings, NULL));
   const device_entry_t *devices = devices_table(&count);
@@ -116,7 +104,7 @@ static void a_run_stays_within_its_estimate(void **state) {
   compare_flops(&estimate);
   session_close(&session, STATUS_OK);
   settings_free(&settings);
-  leave(world, folder);
+  leave(folder);
 }
 
 int main(int argc, char **argv) {
