@@ -20,7 +20,7 @@ function(pkg_target target)
   message(FATAL_ERROR "None of the pkg-config modules '${ARG_MODULES}' was found (for ${target})")
 endfunction()
 
-pkg_target(HDF5::Parallel MODULES hdf5-openmpi hdf5-mpi hdf5)
+pkg_target(HDF5::HDF5 MODULES hdf5-openmpi hdf5-mpi hdf5)
 pkg_target(libjpeg-turbo::jpeg MODULES libjpeg)
 pkg_target(YAJL::YAJL MODULES yajl)
 pkg_target(xxHash::xxHash MODULES libxxhash)

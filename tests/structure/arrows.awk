@@ -1,4 +1,4 @@
-# Reads arrows.txt (variable table) and offers what the two checks ask. Needs POSIX awk only.
+# Reads src/arrows.txt (variable table) and offers what the check asks. Needs POSIX awk only.
 
 function complain(text) {
   print text
@@ -22,42 +22,56 @@ function read_folder(line, left, right, fields, allowed, name) {
     if (!(other in directory)) complain(table ": folder " name " may not name " other ", which is not above it in the list")
     may[name, other] = 1
   }
-  may[name, name] = 1
+  may[name, name] = used[name, name] = 1
   directory[name] = fields[3]
-  library[name] = fields[4]
   order[++folders] = name
 }
 
-# "header PATTERN : NAMES" and "symbol PATTERN : NAMES"
-function read_rule(line, left, right, fields, allowed, n) {
-  left = line; sub(/ :.*/, "", left)
+# "outside LIBRARY PATTERN : NAMES"; the library's name may hold "::".
+function read_outside(line, left, right, fields, allowed, n) {
+  left = line; sub(/ :( .*)?$/, "", left)
   right = line; sub(/^.* :/, "", right)
   split(left, fields, " ")
-  n = ++rules
-  rule_kind[n] = fields[1]
-  rule_pattern[n] = fields[2]
-  rule_names[n] = right
+  n = ++outsides
+  outside_pattern[n] = fields[3]
+  outside_names[n] = right
   split("", allowed)
   names_into(allowed, right)
   for (name in allowed) {
-    if (!(name in directory)) complain(table ": rule " fields[2] " names " name ", which is no folder")
-    rule_allows[n, name] = 1
+    if (!(name in directory)) complain(table ": " fields[2] " names " name ", which is no folder")
+    outside_allows[n, name] = 1
   }
 }
 
 function table_read(line) {
   while ((getline line < table) > 0) {
     if (line ~ /^folder /) read_folder(line)
-    else if (line ~ /^(header|symbol) /) read_rule(line)
+    else if (line ~ /^outside /) read_outside(line)
     else if (line !~ /^(#|[ \t]*$)/) complain(table ": cannot read '" line "'")
   }
   close(table)
   if (folders == 0) complain(table ": no folders")
 }
 
-# The number of the rule of KIND that TEXT breaks when FOLDER uses it; 0 if none.
-function rule_broken(kind, text, folder, n) {
-  for (n = 1; n <= rules; n++)
-    if (rule_kind[n] == kind && text ~ rule_pattern[n] && !((n, folder) in rule_allows)) return n
+# The number of the outside library whose header TEXT is and that FOLDER may not use; 0 if none. Notes the use.
+function outside_broken(text, folder, n) {
+  for (n = 1; n <= outsides; n++) {
+    if (text !~ outside_pattern[n]) continue
+    if (!((n, folder) in outside_allows)) return n
+    outside_used[n, folder] = 1
+  }
   return 0
+}
+
+# Complains about what the list allows and nothing uses.
+function unused_find(pair, parts) {
+  for (pair in may) {
+    split(pair, parts, SUBSEP)
+    if (!(pair in used)) complain(table ": no file of " parts[1] " includes one of " parts[2] "; take the arrow out")
+  }
+  for (pair in outside_allows) {
+    split(pair, parts, SUBSEP)
+    if (!(pair in outside_used))
+      complain(table ": no file of " parts[2] " includes " outside_pattern[parts[1]] "; take the name out")
+  }
 }

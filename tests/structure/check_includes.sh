@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Checks the arrows between folders in the #includes of ROOT's sources.
+# Compares the arrows between folders with the #includes of ROOT's sources: none may be missing, none unused.
 # usage: check_includes.sh ROOT [ARROWS]
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-arrows=${2:-$here/arrows.txt}
+arrows=${2:-$here/../../src/arrows.txt}
 [[ -r $arrows ]] || { echo "cannot read $arrows" >&2; exit 2; }
 arrows=$(realpath "$arrows")
 cd "$1"

@@ -45,6 +45,7 @@ function check_own(place, path, folder, header, target) {
   target = header ~ /\// ? folder_named(header) : folder_of_bare(path, header)
   if (target == "") complain(place ": \"" header "\" lies in no folder that arrows.txt knows")
   else if (!((folder, target) in may)) complain(place ": " folder " may not include " target " (\"" header "\")")
+  else used[folder, target] = 1
 }
 
 BEGIN { table_read() }
@@ -64,12 +65,13 @@ BEGIN { table_read() }
     next
   }
   if (quote == "\"") check_own(place, parts[1], folder, header)
-  broken = rule_broken("header", header, folder)
-  if (broken) complain(place ": " folder " may not include <" header ">; only" rule_names[broken])
+  broken = outside_broken(header, folder)
+  if (broken) complain(place ": " folder " may not include <" header ">; only" outside_names[broken])
 }
 
 END {
   if (!seen) complain("no includes found: looked in the wrong place?")
+  else unused_find()
   printf "%d includes, %d violations\n", seen, violations
   exit violations > 0
 }
