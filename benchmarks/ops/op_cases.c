@@ -46,12 +46,12 @@ typedef struct {
 
 static void call_sum_squares(bench_t *bench, const void *argument) {
   const plain_op_t *op = argument;
-  bench_check(OP(bench->device, sum_squares, op->n, op->x, op->sum));
+  bench_check(OP(bench->device, sum_squares, &(op_sum_squares_t){.n = op->n, .x = op->x, .sum = op->sum}));
 }
 
 static void call_add(bench_t *bench, const void *argument) {
   const plain_op_t *op = argument;
-  bench_check(OP(bench->device, add, op->n, op->a, op->b));
+  bench_check(OP(bench->device, add, &(op_add_t){.n = op->n, .x = op->a, .y = op->b}));
 }
 
 /* ROWS tokens of COLS columns; heads of 64 or 16. */
@@ -113,7 +113,7 @@ static void bench_optimiser(bench_t *bench, int64_t n) {
   wide_t *grad = bench_wide(bench, n), *sum = bench_wide(bench, 1);
   double bytes = 4.0 * (double)n;
   char text[64];
-  bench_check(OP(bench->device, fill_wide, n, 0.1, v));
+  bench_check(OP(bench->device, fill_wide, &(op_fill_wide_t){.n = n, .value = 0.1, .x = v}));
   shape_text(text, sizeof text, "%lld", n, 0);
   op_adamw_t adamw = {.n = n,
                       .master = master,

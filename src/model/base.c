@@ -305,7 +305,8 @@ status_t adapter_copy(const adapter_t *from, adapter_t *to) {
   if (from->params.elements != to->params.elements)
     return error_set(STATUS_INTERNAL, "adapters '%s' and '%s' have %lld and %lld weights", from->params.name,
                      to->params.name, (long long)from->params.elements, (long long)to->params.elements);
-  return OP(to->params.device, copy, from->params.elements, from->params.data, to->params.data);
+  return OP(to->params.device, copy,
+            &(op_copy_t){.n = from->params.elements, .x = from->params.data, .y = to->params.data});
 }
 
 static status_t head_describe(const base_t *base, bool zero, head_t *head) {

@@ -52,7 +52,7 @@ static status_t project_residual(pass_t *pass, int32_t index, proj_t proj, const
                                  const real_t *residual, real_t *y) {
   int64_t n = pass->rows * pass->base->config.hidden;
   bool first = pass->grid->tp_rank == 0;
-  if (first) TRY(OP(pass->device, copy, n, residual, y));
+  if (first) TRY(OP(pass->device, copy, &(op_copy_t){.n = n, .x = residual, .y = y}));
   TRY(project(pass, index, proj, x, first ? 1.0 : 0.0, y));
   return real_allreduce(pass->device, pass->grid->tp, y, (size_t)n, COMM_SUM);
 }

@@ -150,7 +150,8 @@ wide_t *param_grad(const params_t *params, int32_t id) {
 
 status_t params_zero_grad(params_t *params) {
   if (params->trainable == 0) return STATUS_OK;
-  return OP(params->device, fill_wide, params->trainable, 0.0, params->grad);
+  return OP(params->device, fill_wide,
+            &(op_fill_wide_t){.n = params->trainable, .value = 0.0, .x = params->grad});
 }
 
 status_t param_read(const params_t *params, int32_t id, dtype_t host_type, void *to) {

@@ -220,7 +220,9 @@ status_t pass_forward(pass_t *pass, const role_t *role, const packed_t *packed, 
   pass->packed = packed;
   pass->cache = cache;
   pass->pairs = causal_pairs(packed);
-  if (keep) TRY(OP(pass->device, fill_real, rows * pass->base->config.hidden, 0.0, pass->dfinal));
+  if (keep)
+    TRY(OP(pass->device, fill_real,
+           &(op_fill_real_t){.n = rows * pass->base->config.hidden, .value = 0.0, .x = pass->dfinal}));
   if (rows == 0) return STATUS_OK;
   perf_bytes(traffic_decoder(role).weights + (cache ? traffic_cache(pass->base, (double)rows) : 0.0) +
              (keep ? traffic_kept(role, (double)rows, pass->options.recompute) : 0.0));

@@ -266,7 +266,7 @@ static status_t scalar_gradients(pass_t *pass, int64_t n, real_t *dvalues) {
   const head_t *head = pass->role.head;
   linear_context_t context = {pass->device, true};
   int64_t c = pass->base->config.hidden;
-  TRY(OP(pass->device, narrow, n, pass->head.dlogprob, dvalues));
+  TRY(OP(pass->device, narrow, &(op_narrow_t){.n = n, .from = pass->head.dlogprob, .to = dvalues}));
   TRY(linear_backward_weight(&context, n, c, 1, dvalues, pass->head.hidden,
                              param_grad(&head->params, head->weight)));
   TRY(linear_backward_bias(&context, n, 1, dvalues, param_grad(&head->params, head->bias)));

@@ -145,7 +145,8 @@ static status_t gather_gradients(pass_t *pass, int32_t *seen, int32_t *rows) {
   int64_t hidden = pass->base->config.hidden, n = (int64_t)pass->image_share * pass->packed->image_slots;
   index_t *index;
   TRY(index_alloc(pass->device, ARENA_SCRATCH, (size_t)n, &index));
-  status_code_t status = OP(pass->device, fill_real, n * hidden, 0.0, pass->dimage);
+  status_code_t status =
+      OP(pass->device, fill_real, &(op_fill_real_t){.n = n * hidden, .value = 0.0, .x = pass->dimage});
   for (int32_t round = 0; status == STATUS_OK; round++) {
     bool any;
     round_rows(pass, round, seen, rows, &any);

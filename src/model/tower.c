@@ -245,12 +245,12 @@ static status_t layer_forward(tower_pass_t *pass, const base_t *base, int32_t in
   perf_flops(attention_flops(&base->config, pass->count));
   TRY(OP(pass->device, attention, &attention));
   TRY(linear(pass, base, rows, layer->out, saved->attended, c, c, ACTIVATION_NONE, NULL, saved->mid));
-  TRY(OP(pass->device, add, rows * c, saved->x, saved->mid));
+  TRY(OP(pass->device, add, &(op_add_t){.n = rows * c, .x = saved->x, .y = saved->mid}));
   TRY(layernorm(pass, base, rows, saved->mid, layer->norm2, saved->n2, saved->mean2, saved->rstd2));
   TRY(linear(pass, base, rows, layer->fc1, saved->n2, c, f, ACTIVATION_QUICK_GELU, saved->pre,
              saved->hidden));
   TRY(linear(pass, base, rows, layer->fc2, saved->hidden, f, c, ACTIVATION_NONE, NULL, out));
-  return OP(pass->device, add, rows * c, saved->mid, out);
+  return OP(pass->device, add, &(op_add_t){.n = rows * c, .x = saved->mid, .y = out});
 }
 
 /* Patch, class and position embeddings, then pre_layrnorm into the first layer's input. */
@@ -297,7 +297,7 @@ static status_t tower_run(tower_pass_t *pass, const base_t *base, const float *p
     bool last = l == layers - 1;
     real_t *out = keep && !last ? pass->saved[l + 1].x : pass->out;
     TRY(layer_forward(pass, base, l, saved, rows, out));
-    if (!keep && !last) TRY(OP(pass->device, copy, rows * c, out, saved->x));
+    if (!keep && !last) TRY(OP(pass->device, copy, &(op_copy_t){.n = rows * c, .x = out, .y = saved->x}));
   }
   return OP(pass->device, rows_gather,
             &(op_rows_t){.rows = p,
@@ -469,7 +469,7 @@ static status_t backward_run(tower_pass_t *pass, base_t *base, const real_t *dou
   perf_bytes(backward_bytes(base, rows, through));
   TRY(projector_backward(pass, base, p, dout, through ? pass->patch_rows : NULL));
   if (!through) return STATUS_OK;
-  TRY(OP(pass->device, fill_real, rows * c, 0.0, pass->dx));
+  TRY(OP(pass->device, fill_real, &(op_fill_real_t){.n = rows * c, .value = 0.0, .x = pass->dx}));
   TRY(OP(pass->device, rows_scatter,
          &(op_rows_t){.rows = p,
                       .cols = c,

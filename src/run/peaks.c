@@ -36,7 +36,7 @@ static status_t measure_copy(device_t *device, int64_t n, const real_t *from, re
   for (int t = 0; t <= TRIES; t++) {
     TRY(device_synchronize(device));
     double begin = perf_now();
-    TRY(OP(device, copy, n, from, to));
+    TRY(OP(device, copy, &(op_copy_t){.n = n, .x = from, .y = to}));
     TRY(device_synchronize(device));
     double rate = 2.0 * (double)n * (double)dtype_size(device->real_type) / (perf_now() - begin);
     if (t > 0 && rate > *bytes) *bytes = rate;
@@ -46,7 +46,7 @@ static status_t measure_copy(device_t *device, int64_t n, const real_t *from, re
 
 static status_t measure(device_t *device, real_t *block, double *flops, double *bytes) {
   const int64_t n = (int64_t)MATRIX * MATRIX;
-  TRY(OP(device, fill_real, 2 * (int64_t)COPY, 0.5, block));
+  TRY(OP(device, fill_real, &(op_fill_real_t){.n = 2 * (int64_t)COPY, .value = 0.5, .x = block}));
   TRY(measure_gemm(device, block, real_at(device, block, n), real_at(device, block, 2 * n), flops));
   return measure_copy(device, COPY, block, real_at(device, block, COPY), bytes);
 }
@@ -62,7 +62,7 @@ status_t peaks_measure(device_t *device, double *flops, double *bytes) {
 }
 
 static status_t measure_stream(device_t *device, int64_t n, real_t *block, double *bytes) {
-  TRY(OP(device, fill_real, 2 * n, 0.5, block));
+  TRY(OP(device, fill_real, &(op_fill_real_t){.n = 2 * n, .value = 0.5, .x = block}));
   return measure_copy(device, n, block, real_at(device, block, n), bytes);
 }
 

@@ -1,7 +1,5 @@
 #include "tensor/blank.h"
 
-#include "tensor/ops.h"
-
 #include <string.h>
 
 typedef struct {
@@ -92,142 +90,12 @@ static status_t blank_reduce_end(device_t *device, comm_request_t *request) {
   return STATUS_OK;
 }
 
-/* ---- Operations: each with its own type, none with an effect ---- */
-
-#define BLANK(operation)                                                                                     \
-  static status_t blank_##operation(device_t *device, const op_##operation##_t *op) {                        \
-    (void)device;                                                                                            \
-    (void)op;                                                                                                \
-    return STATUS_OK;                                                                                        \
-  }
-BLANK(gemm)
-BLANK(rmsnorm)
-BLANK(rmsnorm_backward)
-BLANK(layernorm)
-BLANK(layernorm_backward)
-BLANK(activation_backward)
-BLANK(swiglu)
-BLANK(swiglu_backward)
-BLANK(rope)
-BLANK(attention)
-BLANK(attention_backward)
-BLANK(cache_write)
-BLANK(attention_paged)
-BLANK(embedding)
-BLANK(embedding_backward)
-BLANK(add_periodic)
-BLANK(sum_periodic)
-BLANK(vocab_max)
-BLANK(vocab_sums)
-BLANK(vocab_logprob)
-BLANK(vocab_backward)
-BLANK(sample)
-BLANK(vocab_histogram)
-BLANK(adamw)
-
-static status_t blank_rows_gather(device_t *device, const op_rows_t *op) {
+static status_t blank_run(device_t *device, int number, const void *arguments) {
   (void)device;
-  (void)op;
+  (void)number;
+  (void)arguments;
   return STATUS_OK;
 }
-
-static status_t blank_rows_scatter(device_t *device, const op_rows_t *op) {
-  (void)device;
-  (void)op;
-  return STATUS_OK;
-}
-
-static status_t blank_add(device_t *device, int64_t n, const real_t *x, real_t *y) {
-  (void)device;
-  (void)n;
-  (void)x;
-  (void)y;
-  return STATUS_OK;
-}
-
-static status_t blank_copy(device_t *device, int64_t n, const real_t *x, real_t *y) {
-  (void)device;
-  (void)n;
-  (void)x;
-  (void)y;
-  return STATUS_OK;
-}
-
-static status_t blank_fill_real(device_t *device, int64_t n, double value, real_t *x) {
-  (void)device;
-  (void)n;
-  (void)value;
-  (void)x;
-  return STATUS_OK;
-}
-
-static status_t blank_fill_wide(device_t *device, int64_t n, double value, wide_t *x) {
-  (void)device;
-  (void)n;
-  (void)value;
-  (void)x;
-  return STATUS_OK;
-}
-
-static status_t blank_narrow(device_t *device, int64_t n, const wide_t *from, real_t *to) {
-  (void)device;
-  (void)n;
-  (void)from;
-  (void)to;
-  return STATUS_OK;
-}
-
-static status_t blank_widen(device_t *device, int64_t n, const real_t *from, wide_t *to) {
-  (void)device;
-  (void)n;
-  (void)from;
-  (void)to;
-  return STATUS_OK;
-}
-
-static status_t blank_sum_squares(device_t *device, int64_t n, const wide_t *x, wide_t *sum) {
-  (void)device;
-  (void)n;
-  (void)x;
-  (void)sum;
-  return STATUS_OK;
-}
-
-static const ops_t blank_ops = {
-    .gemm = blank_gemm,
-    .rmsnorm = blank_rmsnorm,
-    .rmsnorm_backward = blank_rmsnorm_backward,
-    .layernorm = blank_layernorm,
-    .layernorm_backward = blank_layernorm_backward,
-    .activation_backward = blank_activation_backward,
-    .swiglu = blank_swiglu,
-    .swiglu_backward = blank_swiglu_backward,
-    .rope = blank_rope,
-    .attention = blank_attention,
-    .attention_backward = blank_attention_backward,
-    .cache_write = blank_cache_write,
-    .attention_paged = blank_attention_paged,
-    .embedding = blank_embedding,
-    .embedding_backward = blank_embedding_backward,
-    .rows_gather = blank_rows_gather,
-    .rows_scatter = blank_rows_scatter,
-    .add_periodic = blank_add_periodic,
-    .sum_periodic = blank_sum_periodic,
-    .vocab_max = blank_vocab_max,
-    .vocab_sums = blank_vocab_sums,
-    .vocab_logprob = blank_vocab_logprob,
-    .vocab_backward = blank_vocab_backward,
-    .sample = blank_sample,
-    .vocab_histogram = blank_vocab_histogram,
-    .adamw = blank_adamw,
-    .add = blank_add,
-    .copy = blank_copy,
-    .fill_real = blank_fill_real,
-    .fill_wide = blank_fill_wide,
-    .narrow = blank_narrow,
-    .widen = blank_widen,
-    .sum_squares = blank_sum_squares,
-};
 
 static void blank_destroy(device_t *device) {
   const blank_state_t *state = device->state;
@@ -250,8 +118,8 @@ status_t blank_create(const device_t *like, device_t **out) {
                      .detail = like->detail,
                      .real_type = like->real_type,
                      .wide_type = like->wide_type,
-                     .ops = &blank_ops,
                      .state = state,
+                     .run = blank_run,
                      .destroy = blank_destroy,
                      .alloc = blank_alloc,
                      .release = blank_release,

@@ -20,17 +20,26 @@ typedef struct device_index index_t; /* device memory of 32-bit integers */
 
 struct ops; /* tensor/ops.h */
 
+/* Sees every operation of a device before and after it is run: timers, counters, checks. */
+typedef struct device_watcher device_watcher_t;
+struct device_watcher {
+  /* Instead of DEVICE's own run function, which it calls itself. */
+  status_t (*run)(device_watcher_t *watcher, device_t *device, int number, const void *arguments);
+};
+
 /* What every device provides. Fields are set by the device's own create function; others only read them. */
 struct device {
   const char *name;             /* "cpu", "plain", "cuda" */
   const char *detail;           /* SIMD level, GPU model */
   dtype_t real_type;            /* F32, F64 (plain), BF16 */
   dtype_t wide_type;            /* F32, F64 (plain) */
-  const struct ops *ops;        /* a missing operation is NULL; device_require names it */
+  const struct ops *ops;        /* a missing operation is NULL; of a device whose run is ops_run */
+  device_watcher_t *watcher;    /* NULL, or who sees every operation; set and reset by its owner */
   void *state;                  /* the device's own */
   struct device_blocks *blocks; /* device.c's own: size and arena of each block; NULL at the start */
   void (*destroy)(device_t *device);
   /* Required functions; call them through the wrappers below. */
+  status_t (*run)(device_t *device, int number, const void *arguments); /* an operation: tensor/ops.h */
   status_t (*alloc)(device_t *device, size_t bytes, void **out);
   void (*release)(device_t *device, void *pointer, size_t bytes);
   status_t (*upload)(device_t *device, void *to, dtype_t to_type, const void *from, dtype_t from_type,
@@ -47,6 +56,12 @@ struct device {
 };
 
 void device_free(device_t *device);
+
+/* Runs operation NUMBER (op_number_t) with its arguments: use OP of tensor/ops.h. Local. */
+static inline status_t device_run(device_t *device, int number, const void *arguments) {
+  if (device->watcher) return device->watcher->run(device->watcher, device, number, arguments);
+  return device->run(device, number, arguments);
+}
 
 /* Device memory: N elements of the compute type, accumulation type, 32-bit integers. Contents are undefined
  * (the checking mode of plain poisons them). N = 0 gives NULL. Counted in ARENA. Errors: STATUS_MEMORY.

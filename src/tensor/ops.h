@@ -181,6 +181,8 @@ typedef struct {
   int64_t ld_to;
   bool add;
 } op_rows_t;
+typedef op_rows_t op_rows_gather_t;
+typedef op_rows_t op_rows_scatter_t;
 
 /* x (rows, cols) += table[r % period] (period, cols). */
 typedef struct {
@@ -282,6 +284,52 @@ static inline uint32_t vocab_key(float z) {
   return bits.u & 0x80000000u ? ~bits.u : bits.u | 0x80000000u;
 }
 
+/* y (n) += x. */
+typedef struct {
+  int64_t n;
+  const real_t *x;
+  real_t *y;
+} op_add_t;
+
+/* y (n) = x. */
+typedef struct {
+  int64_t n;
+  const real_t *x;
+  real_t *y;
+} op_copy_t;
+
+/* x (n) = value. */
+typedef struct {
+  int64_t n;
+  double value;
+  real_t *x;
+} op_fill_real_t;
+typedef struct {
+  int64_t n;
+  double value;
+  wide_t *x;
+} op_fill_wide_t;
+
+/* to (n) = from, between the two types. */
+typedef struct {
+  int64_t n;
+  const wide_t *from;
+  real_t *to;
+} op_narrow_t;
+typedef struct {
+  int64_t n;
+  const real_t *from;
+  wide_t *to;
+} op_widen_t;
+
+/* *sum (1) += sum of squares of x (n), in an order that does not depend on the number of threads. */
+typedef struct {
+  int64_t n;
+  const wide_t *x;
+  wide_t *sum;
+} op_sum_squares_t;
+
+/* What a device fills: a function for each operation, NULL where it has none. */
 typedef struct ops {
   status_t (*gemm)(device_t *device, const op_gemm_t *op);
   status_t (*rmsnorm)(device_t *device, const op_rmsnorm_t *op);
@@ -298,8 +346,8 @@ typedef struct ops {
   status_t (*attention_paged)(device_t *device, const op_attention_paged_t *op);
   status_t (*embedding)(device_t *device, const op_embedding_t *op);
   status_t (*embedding_backward)(device_t *device, const op_embedding_backward_t *op);
-  status_t (*rows_gather)(device_t *device, const op_rows_t *op);
-  status_t (*rows_scatter)(device_t *device, const op_rows_t *op);
+  status_t (*rows_gather)(device_t *device, const op_rows_gather_t *op);
+  status_t (*rows_scatter)(device_t *device, const op_rows_scatter_t *op);
   status_t (*add_periodic)(device_t *device, const op_add_periodic_t *op);
   status_t (*sum_periodic)(device_t *device, const op_sum_periodic_t *op);
   status_t (*vocab_max)(device_t *device, const op_vocab_max_t *op);
@@ -309,21 +357,64 @@ typedef struct ops {
   status_t (*sample)(device_t *device, const op_sample_t *op);
   status_t (*vocab_histogram)(device_t *device, const op_vocab_histogram_t *op);
   status_t (*adamw)(device_t *device, const op_adamw_t *op);
-  /* y (n) += x. */
-  status_t (*add)(device_t *device, int64_t n, const real_t *x, real_t *y);
-  status_t (*copy)(device_t *device, int64_t n, const real_t *x, real_t *y);
-  status_t (*fill_real)(device_t *device, int64_t n, double value, real_t *x);
-  status_t (*fill_wide)(device_t *device, int64_t n, double value, wide_t *x);
-  /* to (n) = from, between the two types. */
-  status_t (*narrow)(device_t *device, int64_t n, const wide_t *from, real_t *to);
-  status_t (*widen)(device_t *device, int64_t n, const real_t *from, wide_t *to);
-  /* *sum (1) += sum of squares of x (n), in an order that does not depend on the number of threads. */
-  status_t (*sum_squares)(device_t *device, int64_t n, const wide_t *x, wide_t *sum);
+  status_t (*add)(device_t *device, const op_add_t *op);
+  status_t (*copy)(device_t *device, const op_copy_t *op);
+  status_t (*fill_real)(device_t *device, const op_fill_real_t *op);
+  status_t (*fill_wide)(device_t *device, const op_fill_wide_t *op);
+  status_t (*narrow)(device_t *device, const op_narrow_t *op);
+  status_t (*widen)(device_t *device, const op_widen_t *op);
+  status_t (*sum_squares)(device_t *device, const op_sum_squares_t *op);
 } ops_t;
 
-/* Calls an operation of DEVICE, with an error that names the operation if the device lacks it. */
-#define OP(device, operation, ...)                                                                           \
-  ((device)->ops->operation ? (device)->ops->operation((device), __VA_ARGS__)                                \
-                            : device_require((device), #operation, true))
+/* Every operation, by number: for those who handle all of them alike (OP, below; a device's run function). */
+typedef enum {
+  op_gemm,
+  op_rmsnorm,
+  op_rmsnorm_backward,
+  op_layernorm,
+  op_layernorm_backward,
+  op_activation_backward,
+  op_swiglu,
+  op_swiglu_backward,
+  op_rope,
+  op_attention,
+  op_attention_backward,
+  op_cache_write,
+  op_attention_paged,
+  op_embedding,
+  op_embedding_backward,
+  op_rows_gather,
+  op_rows_scatter,
+  op_add_periodic,
+  op_sum_periodic,
+  op_vocab_max,
+  op_vocab_sums,
+  op_vocab_logprob,
+  op_vocab_backward,
+  op_sample,
+  op_vocab_histogram,
+  op_adamw,
+  op_add,
+  op_copy,
+  op_fill_real,
+  op_fill_wide,
+  op_narrow,
+  op_widen,
+  op_sum_squares,
+  op_count
+} op_number_t;
+
+/* Name of an operation ("gemm"). */
+const char *op_name(op_number_t number);
+
+/* The run function of a device that has a table of OPS: calls the entry of operation NUMBER with its
+ * arguments, a const op_NAME_t *. Errors: STATUS_DEVICE naming the operation where the table has none (a
+ * missing operation is never a slow path in disguise). Local. */
+status_t ops_run(device_t *device, int number, const void *arguments);
+
+/* Calls operation NAME of DEVICE with its arguments, a (const) op_NAME_t *: the only door to operations,
+ * where a watcher sees all of them (tensor/device.h). */
+#define OP(device, name, ...)                                                                                \
+  device_run((device), op_##name, (true) ? (__VA_ARGS__) : (const op_##name##_t *)NULL)
 
 #endif

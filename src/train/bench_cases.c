@@ -303,7 +303,7 @@ static status_t by_operation(bench_t *bench, work_t work, bench_case_t *c) {
   TRY(memory_alloc(&timer, ARENA_OTHER, 1, sizeof *timer));
   op_timer_start(bench->session->device, timer);
   status_code_t status = time_once(bench, work, &c->operation_seconds);
-  op_timer_stop(bench->session->device, timer);
+  op_timer_stop(bench->session->device);
   memcpy(c->operations, timer->times, sizeof c->operations);
   memory_free(timer);
   return status;

@@ -1,4 +1,4 @@
-/* Time of a device's operations: a table of operations that measures those of another. */
+/* Time of a device's operations, each by itself. */
 #ifndef TRAIN_BENCH_OPS_H
 #define TRAIN_BENCH_OPS_H
 
@@ -33,14 +33,13 @@ typedef struct {
 
 /* Must stay where it is between op_timer_start and op_timer_stop. */
 typedef struct {
-  ops_t ops; /* the table that measures; first, so that the device's table leads here */
-  const ops_t *inner;
+  device_watcher_t watcher; /* first, so that it leads here */
   op_time_t times[TIMED_COUNT];
 } op_timer_t;
 
 /* From now on DEVICE's operations are measured one by one: each waits for the one before, which slows a
  * device that works while the host goes on. Times start at zero. Local. */
 void op_timer_start(device_t *device, op_timer_t *timer);
-void op_timer_stop(device_t *device, op_timer_t *timer);
+void op_timer_stop(device_t *device);
 
 #endif

@@ -122,10 +122,12 @@ static status_t make_state(const optimizer_t *optimizer, set_t *set) {
   for (int s = 0; s < OPTIMIZER_STATES; s++)
     TRY(wide_alloc(device, ARENA_OPTIMIZER, (size_t)n, &set->state[s]));
   if (n == 0) return STATUS_OK;
-  TRY(OP(device, widen, n, real_at(device, set->params->data, set->data_begin + begin),
-         set->state[OPTIMIZER_MASTER]));
-  TRY(OP(device, fill_wide, n, 0.0, set->state[OPTIMIZER_M]));
-  return OP(device, fill_wide, n, 0.0, set->state[OPTIMIZER_V]);
+  TRY(OP(device, widen,
+         &(op_widen_t){.n = n,
+                       .from = real_at(device, set->params->data, set->data_begin + begin),
+                       .to = set->state[OPTIMIZER_MASTER]}));
+  TRY(OP(device, fill_wide, &(op_fill_wide_t){.n = n, .value = 0.0, .x = set->state[OPTIMIZER_M]}));
+  return OP(device, fill_wide, &(op_fill_wide_t){.n = n, .value = 0.0, .x = set->state[OPTIMIZER_V]});
 }
 
 /* The part of PARAM that lies in the owned range of its set; rows 0 if none. */
@@ -333,14 +335,17 @@ static status_t complete_over_tp(optimizer_t *optimizer) {
 /* NORMS (groups + 1): gradient norms over the whole model, replicas counted once. */
 static status_t global_norms(optimizer_t *optimizer, double *norms) {
   int32_t groups = optimizer->groups;
-  TRY(OP(optimizer->device, fill_wide, groups, 0.0, optimizer->squares));
+  TRY(OP(optimizer->device, fill_wide,
+         &(op_fill_wide_t){.n = groups, .value = 0.0, .x = optimizer->squares}));
   for (int32_t i = 0; i < optimizer->piece_count; i++) {
     const optimizer_piece_t *piece = &optimizer->pieces[i];
     if (piece->param->partition.replica != 0) continue;
     const set_t *set = &optimizer->sets[piece->set];
     perf_bytes((double)(piece_elements(piece) * (int64_t)dtype_size(optimizer->device->wide_type)));
-    TRY(OP(optimizer->device, sum_squares, piece_elements(piece), owned_grad(optimizer, set, piece->offset),
-           wide_at(optimizer->device, optimizer->squares, set->group)));
+    TRY(OP(optimizer->device, sum_squares,
+           &(op_sum_squares_t){.n = piece_elements(piece),
+                               .x = owned_grad(optimizer, set, piece->offset),
+                               .sum = wide_at(optimizer->device, optimizer->squares, set->group)}));
   }
   TRY(wide_download(optimizer->device, norms, DTYPE_F64, optimizer->squares, (size_t)groups));
   TRY(device_synchronize(optimizer->device));
@@ -388,7 +393,7 @@ static status_t update_set(optimizer_t *optimizer, set_t *set, double lr, double
                          .eps = options->eps,
                          .weight_decay = options->weight_decay,
                          .step = optimizer->steps}));
-    TRY(OP(device, narrow, n, set->state[OPTIMIZER_MASTER], mine));
+    TRY(OP(device, narrow, &(op_narrow_t){.n = n, .from = set->state[OPTIMIZER_MASTER], .to = mine}));
   }
   if (optimizer->grid->dp_size > 1) TRY(real_allgatherv(device, optimizer->grid->dp, mine, run, set->counts));
   return params_zero_grad(set->params);

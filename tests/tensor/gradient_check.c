@@ -55,7 +55,7 @@ index_t *check_index(check_t *check, const int32_t *values, size_t n) {
 real_t *check_real_filled(check_t *check, size_t n) {
   real_t *array = NULL;
   CHECK_OK(real_alloc(check->device, ARENA_OTHER, n, &array));
-  CHECK_OK(OP(check->device, fill_real, (int64_t)n, 0.0, array));
+  CHECK_OK(OP(check->device, fill_real, &(op_fill_real_t){.n = (int64_t)n, .value = 0.0, .x = array}));
   keep(check, array);
   return array;
 }
@@ -63,7 +63,7 @@ real_t *check_real_filled(check_t *check, size_t n) {
 wide_t *check_wide_filled(check_t *check, size_t n) {
   wide_t *array = NULL;
   CHECK_OK(wide_alloc(check->device, ARENA_OTHER, n, &array));
-  CHECK_OK(OP(check->device, fill_wide, (int64_t)n, 0.0, array));
+  CHECK_OK(OP(check->device, fill_wide, &(op_fill_wide_t){.n = (int64_t)n, .value = 0.0, .x = array}));
   keep(check, array);
   return array;
 }

@@ -193,13 +193,13 @@ void case_simple(void **state) {
     wide_pair_t wide_filled = wide_untouched(pair, n + 1);
     for (int s = 0; s < DEVICES; s++) {
       device_t *device = pair->devices[s];
-      EXPECT_OK(OP(device, add, n, x.on[s], y.on[s]));
-      EXPECT_OK(OP(device, copy, n, x.on[s], copied.on[s]));
-      EXPECT_OK(OP(device, fill_real, n, 0.75, filled.on[s]));
-      EXPECT_OK(OP(device, fill_wide, n, -0.5, wide_filled.on[s]));
-      EXPECT_OK(OP(device, narrow, n, wide.on[s], narrowed.on[s]));
-      EXPECT_OK(OP(device, widen, n, x.on[s], widened.on[s]));
-      EXPECT_OK(OP(device, sum_squares, n, wide.on[s], sum.on[s]));
+      EXPECT_OK(OP(device, add, &(op_add_t){.n = n, .x = x.on[s], .y = y.on[s]}));
+      EXPECT_OK(OP(device, copy, &(op_copy_t){.n = n, .x = x.on[s], .y = copied.on[s]}));
+      EXPECT_OK(OP(device, fill_real, &(op_fill_real_t){.n = n, .value = 0.75, .x = filled.on[s]}));
+      EXPECT_OK(OP(device, fill_wide, &(op_fill_wide_t){.n = n, .value = -0.5, .x = wide_filled.on[s]}));
+      EXPECT_OK(OP(device, narrow, &(op_narrow_t){.n = n, .from = wide.on[s], .to = narrowed.on[s]}));
+      EXPECT_OK(OP(device, widen, &(op_widen_t){.n = n, .from = x.on[s], .to = widened.on[s]}));
+      EXPECT_OK(OP(device, sum_squares, &(op_sum_squares_t){.n = n, .x = wide.on[s], .sum = sum.on[s]}));
     }
     double tolerance = pair->tolerances.forward;
     real_expect_close(pair, "add", &y, 0, 1, n, n, tolerance);

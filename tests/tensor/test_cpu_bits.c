@@ -39,7 +39,7 @@ static real_t *real_new(device_t *device, uint64_t seed, int64_t n) {
   real_t *real = NULL;
   OK(real_alloc(device, ARENA_OTHER, (size_t)n, &real));
   if (seed == 0) {
-    OK(OP(device, fill_real, n, 0.0, real));
+    OK(OP(device, fill_real, &(op_fill_real_t){.n = n, .value = 0.0, .x = real}));
     return real;
   }
   float *values = normal_new(seed, n);
@@ -51,7 +51,7 @@ static real_t *real_new(device_t *device, uint64_t seed, int64_t n) {
 static wide_t *wide_new(device_t *device, int64_t n) {
   wide_t *wide = NULL;
   OK(wide_alloc(device, ARENA_OTHER, (size_t)n, &wide));
-  OK(OP(device, fill_wide, n, 0.0, wide));
+  OK(OP(device, fill_wide, &(op_fill_wide_t){.n = n, .value = 0.0, .x = wide}));
   return wide;
 }
 
@@ -202,8 +202,8 @@ static float *scenario_sum_squares(device_t *device, int64_t *n) {
   enum { COUNT = 1000003 };
   real_t *x = real_new(device, 5, COUNT);
   wide_t *wide = wide_new(device, COUNT), *sum = wide_new(device, 1);
-  OK(OP(device, widen, COUNT, x, wide));
-  OK(OP(device, sum_squares, COUNT, wide, sum));
+  OK(OP(device, widen, &(op_widen_t){.n = COUNT, .from = x, .to = wide}));
+  OK(OP(device, sum_squares, &(op_sum_squares_t){.n = COUNT, .x = wide, .sum = sum}));
   *n = 1;
   float *result = wide_get(device, sum, 1);
   assert_true(fabs((double)*result / COUNT - 1.0) < 0.01);
@@ -443,7 +443,7 @@ static void sample_ids(device_t *device, int64_t rows, int64_t count, int64_t be
                        float *values) {
   real_t *logits = real_new(device, 9, rows * count);
   wide_t *wide = wide_new(device, rows * count), *value = wide_new(device, rows);
-  OK(OP(device, widen, rows * count, logits, wide));
+  OK(OP(device, widen, &(op_widen_t){.n = rows * count, .from = logits, .to = wide}));
   int32_t samples[64], positions[32];
   assert_true(rows <= 32);
   for (int32_t r = 0; r < 32; r++) {

@@ -91,7 +91,7 @@ static index_t *index_named(fixture_t *fixture, const char *name, size_t n, int3
 static real_t *real_zeros(fixture_t *fixture, size_t n) {
   real_t *array = NULL;
   ok(real_alloc(fixture->device, ARENA_OTHER, n, &array));
-  ok(OP(fixture->device, fill_real, (int64_t)n, 0.0, array));
+  ok(OP(fixture->device, fill_real, &(op_fill_real_t){.n = (int64_t)n, .value = 0.0, .x = array}));
   keep(fixture, array);
   return array;
 }
@@ -99,7 +99,7 @@ static real_t *real_zeros(fixture_t *fixture, size_t n) {
 static wide_t *wide_zeros(fixture_t *fixture, size_t n) {
   wide_t *array = NULL;
   ok(wide_alloc(fixture->device, ARENA_OTHER, n, &array));
-  ok(OP(fixture->device, fill_wide, (int64_t)n, 0.0, array));
+  ok(OP(fixture->device, fill_wide, &(op_fill_wide_t){.n = (int64_t)n, .value = 0.0, .x = array}));
   keep(fixture, array);
   return array;
 }
@@ -226,7 +226,7 @@ static void check_activation(fixture_t *f, const char *name, activation_t activa
   snprintf(dy_name, sizeof dy_name, "%s.dy", name);
   real_t *one = real_zeros(f, 1), *y = real_zeros(f, ELEMENTS), *pre = real_zeros(f, ELEMENTS);
   real_t *dx = real_zeros(f, ELEMENTS);
-  ok(OP(f->device, fill_real, 1, 1.0, one));
+  ok(OP(f->device, fill_real, &(op_fill_real_t){.n = 1, .value = 1.0, .x = one}));
   op_gemm_t forward = {.m = ELEMENTS,
                        .n = 1,
                        .k = 1,

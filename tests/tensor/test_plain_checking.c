@@ -36,7 +36,7 @@ static device_t *device_make(bool checking) {
 static real_t *real_make(device_t *device, size_t n) {
   real_t *array = NULL;
   ok(real_alloc(device, ARENA_OTHER, n, &array));
-  ok(OP(device, fill_real, (int64_t)n, 1.0, array));
+  ok(OP(device, fill_real, &(op_fill_real_t){.n = (int64_t)n, .value = 1.0, .x = array}));
   return array;
 }
 
@@ -94,8 +94,8 @@ static void test_use_after_free_faults(void **state) {
   assert_true(faults(real, false));
   real_t *next = real_make(device, N);
   assert_true(next != real); /* addresses are not given out again */
-  refused(OP(device, fill_real, N, 0.0, real));
-  refused(OP(device, copy, N, real, next));
+  refused(OP(device, fill_real, &(op_fill_real_t){.n = N, .value = 0.0, .x = real}));
+  refused(OP(device, copy, &(op_copy_t){.n = N, .x = real, .y = next}));
   float host[N];
   refused(real_download(device, host, DTYPE_F32, real, N));
   device_release(device, next);
@@ -118,12 +118,14 @@ static void test_unwritten_memory_is_refused(void **state) {
   refused(real_download(device, host, DTYPE_F32, real, N));
   refused(wide_download(device, host, DTYPE_F32, wide, N));
   refused(index_download(device, host_index, index, N));
-  refused(OP(device, add, N, real, good));
-  refused(OP(device, add, N, good, real));
-  ok(OP(device, fill_real, N - 1, 2.0, real)); /* one element stays unwritten */
+  refused(OP(device, add, &(op_add_t){.n = N, .x = real, .y = good}));
+  refused(OP(device, add, &(op_add_t){.n = N, .x = good, .y = real}));
+  ok(OP(device, fill_real,
+        &(op_fill_real_t){.n = N - 1, .value = 2.0, .x = real})); /* one element stays unwritten */
   ok(real_download(device, host, DTYPE_F32, real, N - 1));
   refused(real_download(device, host, DTYPE_F32, real, N));
-  ok(OP(device, copy, N, real, good)); /* a copy is as unwritten as the original */
+  ok(OP(device, copy,
+        &(op_copy_t){.n = N, .x = real, .y = good})); /* a copy is as unwritten as the original */
   refused(real_download(device, host, DTYPE_F32, good, N));
   op_embedding_t embedding = {.rows = N, .cols = 1, .count = 5, .tokens = index, .weight = good, .y = real};
   refused(OP(device, embedding, &embedding));
@@ -143,7 +145,7 @@ static void test_computed_nan_is_downloaded(void **state) {
     real_t *real = NULL;
     double host[N] = {0};
     ok(real_alloc(device, ARENA_OTHER, N, &real));
-    ok(OP(device, fill_real, N, (double)NAN, real));
+    ok(OP(device, fill_real, &(op_fill_real_t){.n = N, .value = (double)NAN, .x = real}));
     ok(real_download(device, host, DTYPE_F64, real, N));
     ok(device_synchronize(device));
     assert_true(isnan(host[0]) && isnan(host[N - 1]));
@@ -162,7 +164,8 @@ static void test_download_waits_for_synchronize(void **state) {
   ok(real_download(device, host, DTYPE_F32, real, N));
   for (int i = 0; i < N; i++)
     assert_true(host[i] == 0.0f);
-  ok(OP(device, fill_real, N, 3.0, real)); /* after the download's turn */
+  ok(OP(device, fill_real,
+        &(op_fill_real_t){.n = N, .value = 3.0, .x = real})); /* after the download's turn */
   ok(real_download(device, second, DTYPE_F32, real, N));
   ok(device_synchronize(device));
   for (int i = 0; i < N; i++)
@@ -183,7 +186,7 @@ static void test_pointers_of_the_wrong_side_are_refused(void **state) {
   refused(real_upload(device, real, other, DTYPE_F32, N));
   refused(real_download(device, host, DTYPE_F32, (real_t *)(void *)host, N));
   refused(real_download(device, other, DTYPE_F32, real, N));
-  refused(OP(device, add, N, (real_t *)(void *)host, real));
+  refused(OP(device, add, &(op_add_t){.n = N, .x = (real_t *)(void *)host, .y = real}));
   refused(real_upload(device, real, NULL, DTYPE_F32, N));
   refused(real_upload(device, real, host, DTYPE_I32, N));
   device_release(device, real);
@@ -196,10 +199,10 @@ static void test_operands_must_lie_in_one_block(void **state) {
   device_t *device = device_make(true);
   real_t *real = real_make(device, N), *next = real_make(device, N);
   float host[2 * N] = {0};
-  refused(OP(device, fill_real, N + 1, 0.0, real));
-  refused(OP(device, fill_real, 1, 0.0, real_at(device, real, N)));
-  refused(OP(device, fill_real, 1, 0.0, real_at(device, real, -1)));
-  ok(OP(device, fill_real, 1, 0.0, real_at(device, real, N - 1)));
+  refused(OP(device, fill_real, &(op_fill_real_t){.n = N + 1, .value = 0.0, .x = real}));
+  refused(OP(device, fill_real, &(op_fill_real_t){.n = 1, .value = 0.0, .x = real_at(device, real, N)}));
+  refused(OP(device, fill_real, &(op_fill_real_t){.n = 1, .value = 0.0, .x = real_at(device, real, -1)}));
+  ok(OP(device, fill_real, &(op_fill_real_t){.n = 1, .value = 0.0, .x = real_at(device, real, N - 1)}));
   refused(real_upload(device, real, host, DTYPE_F32, 2 * N));
   refused(real_download(device, host, DTYPE_F32, real, 2 * N));
   device_release(device, real);
@@ -243,9 +246,9 @@ static void check_indices(device_t *device) {
 
 static void check_overlaps(device_t *device) {
   real_t *x = real_make(device, 2 * N), *y = real_make(device, 2 * N);
-  refused(OP(device, add, N, x, x));
-  refused(OP(device, copy, N, x, real_at(device, x, N - 1)));
-  ok(OP(device, copy, N, x, real_at(device, x, N)));
+  refused(OP(device, add, &(op_add_t){.n = N, .x = x, .y = x}));
+  refused(OP(device, copy, &(op_copy_t){.n = N, .x = x, .y = real_at(device, x, N - 1)}));
+  ok(OP(device, copy, &(op_copy_t){.n = N, .x = x, .y = real_at(device, x, N)}));
   op_swiglu_t swiglu = {.n = N, .gate = x, .up = y, .y = x};
   ok(OP(device, swiglu, &swiglu)); /* as ops.h allows */
   swiglu.y = y;
@@ -273,7 +276,7 @@ static void check_sizes(device_t *device) {
   refused(OP(device, gemm, &gemm));
   gemm.m = 0; /* nothing to do: nothing is looked at */
   ok(OP(device, gemm, &gemm));
-  refused(OP(device, fill_real, N, 0.0, NULL));
+  refused(OP(device, fill_real, &(op_fill_real_t){.n = N, .value = 0.0, .x = NULL}));
   device_release(device, x);
   device_release(device, y);
   device_release(device, w);
@@ -321,8 +324,8 @@ static void test_missing_operation_is_named(void **state) {
   ops_t none = {0};
   const ops_t *all = device->ops;
   device->ops = &none;
-  refused(OP(device, fill_real, 1, 0.0, NULL));
-  refused(OP(device, sum_squares, 1, NULL, NULL));
+  refused(OP(device, fill_real, &(op_fill_real_t){.n = 1, .value = 0.0, .x = NULL}));
+  refused(OP(device, sum_squares, &(op_sum_squares_t){.n = 1, .x = NULL, .sum = NULL}));
   device->ops = all;
   device_free(device);
 }

@@ -81,7 +81,7 @@ static void test_allgatherv(void **state) {
       ok(real_alloc(device, ARENA_OTHER, total, &all));
       ok(real_alloc(device, ARENA_OTHER, counts[rank], &mine));
       real_t *source = in_place ? real_at(device, all, (int64_t)before) : mine;
-      ok(OP(device, fill_real, (int64_t)counts[rank], rank, source));
+      ok(OP(device, fill_real, &(op_fill_real_t){.n = (int64_t)counts[rank], .value = rank, .x = source}));
       ok(real_allgatherv(device, comm, source, all, counts));
       ok(real_download(device, host, DTYPE_F64, all, total));
       ok(device_synchronize(device));
@@ -106,7 +106,7 @@ static void test_reduce_in_the_background(void **state) {
     comm_request_t *first_request = NULL, *second_request = NULL;
     ok(wide_reduce_begin(device, comm, first, N, 0, &first_request));
     ok(wide_reduce_begin(device, comm, second, N, last, &second_request));
-    ok(OP(device, fill_wide, N, 5.0, other));
+    ok(OP(device, fill_wide, &(op_fill_wide_t){.n = N, .value = 5.0, .x = other}));
     ok(comm_poll());
     ok(wide_reduce_end(device, second_request));
     ok(wide_reduce_end(device, first_request));
@@ -129,10 +129,12 @@ static void test_reduced_memory_is_not_touched(void **state) {
   double host[N];
   ok(wide_reduce_begin(device, comm, data, N, 0, &request));
   assert_non_null(request);
-  assert_int_equal(OP(device, fill_wide, 1, 0.0, wide_at(device, data, N - 1)), STATUS_DEVICE);
+  assert_int_equal(
+      OP(device, fill_wide, &(op_fill_wide_t){.n = 1, .value = 0.0, .x = wide_at(device, data, N - 1)}),
+      STATUS_DEVICE);
   assert_int_equal(wide_download(device, host, DTYPE_F64, data, N), STATUS_DEVICE);
   ok(wide_reduce_end(device, request));
-  ok(OP(device, fill_wide, N, 0.0, data));
+  ok(OP(device, fill_wide, &(op_fill_wide_t){.n = N, .value = 0.0, .x = data}));
   device_release(device, data);
   device_free(device);
 }

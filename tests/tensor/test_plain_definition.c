@@ -92,19 +92,20 @@ static void test_elements(void **state) {
   check_t *check = *state;
   real_t *x = check_real(check, small, COUNT), *y = check_real(check, other, COUNT);
   wide_t *wide = check_wide(check, other, COUNT), *sum = check_wide(check, small, COUNT);
-  CHECK_OK(OP(check->device, add, COUNT, x, y));
+  CHECK_OK(OP(check->device, add, &(op_add_t){.n = COUNT, .x = x, .y = y}));
   expect_real(check, y, 11.0, 18.0, 30.5, 43.0);
-  CHECK_OK(OP(check->device, copy, COUNT, x, y));
+  CHECK_OK(OP(check->device, copy, &(op_copy_t){.n = COUNT, .x = x, .y = y}));
   expect_real(check, y, 1.0, -2.0, 0.5, 3.0);
-  CHECK_OK(OP(check->device, narrow, COUNT - 1, wide, y));
+  CHECK_OK(OP(check->device, narrow, &(op_narrow_t){.n = COUNT - 1, .from = wide, .to = y}));
   expect_real(check, y, 10.0, 20.0, 30.0, 3.0);
-  CHECK_OK(OP(check->device, widen, COUNT - 1, x, wide));
+  CHECK_OK(OP(check->device, widen, &(op_widen_t){.n = COUNT - 1, .from = x, .to = wide}));
   expect_wide(check, wide, 1.0, -2.0, 0.5, 40.0);
-  CHECK_OK(OP(check->device, sum_squares, COUNT - 1, wide, sum)); /* 1 + 1 + 4 + 0.25 */
+  CHECK_OK(OP(check->device, sum_squares,
+              &(op_sum_squares_t){.n = COUNT - 1, .x = wide, .sum = sum})); /* 1 + 1 + 4 + 0.25 */
   expect_wide(check, sum, 6.25, -2.0, 0.5, 3.0);
-  CHECK_OK(OP(check->device, fill_real, COUNT - 1, 8.0, x));
+  CHECK_OK(OP(check->device, fill_real, &(op_fill_real_t){.n = COUNT - 1, .value = 8.0, .x = x}));
   expect_real(check, x, 8.0, 8.0, 8.0, 3.0);
-  CHECK_OK(OP(check->device, fill_wide, 2, -8.0, wide));
+  CHECK_OK(OP(check->device, fill_wide, &(op_fill_wide_t){.n = 2, .value = -8.0, .x = wide}));
   expect_wide(check, wide, -8.0, -8.0, 0.5, 40.0);
 }
 

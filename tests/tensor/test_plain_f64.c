@@ -219,7 +219,7 @@ static void rope_forward(check_t *check, real_t *const *x, double *y) {
 }
 
 static void rope_backward(check_t *check, real_t *const *x, const real_t *dy, double *const *dx) {
-  CHECK_OK(OP(check->device, copy, T * ROPE_LD, dy, x[0]));
+  CHECK_OK(OP(check->device, copy, &(op_copy_t){.n = T * ROPE_LD, .x = dy, .y = x[0]}));
   rope_run(check, x[0], true);
   check_fetch_real(check, x[0], dx[0], T * ROPE_LD);
 }
@@ -438,7 +438,7 @@ static void logprob_backward(check_t *check, real_t *const *x, const real_t *dy,
   double weights[ROWS], padded[ROWS * LD];
   check_fetch_real(check, dy, weights, ROWS);
   real_t *dlogits = check_real_filled(check, ROWS * LD);
-  CHECK_OK(OP(check->device, fill_real, ROWS * LD, 5.0, dlogits));
+  CHECK_OK(OP(check->device, fill_real, &(op_fill_real_t){.n = ROWS * LD, .value = 5.0, .x = dlogits}));
   op_vocab_backward_t op = {.shard = pass.shard,
                             .max = pass.max,
                             .sums = pass.sums,

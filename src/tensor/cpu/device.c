@@ -187,6 +187,7 @@ status_t cpu_create(int threads, const char *level_name, device_t **out) {
                        .wide_type = DTYPE_F32,
                        .ops = &state->ops,
                        .state = state,
+                       .run = ops_run,
                        .destroy = cpu_destroy,
                        .alloc = cpu_alloc,
                        .release = cpu_release,

@@ -31,35 +31,39 @@ static status_t adamw(device_t *device, const op_adamw_t *op) {
   return STATUS_OK;
 }
 
-static status_t add(device_t *device, int64_t n, const real_t *x, real_t *y) {
+static status_t add(device_t *device, const op_add_t *op) {
   cpu_state_t *state = cpu_state(device);
-  add_op_t op = {.n = n, .x = (const float *)x, .y = (float *)y};
-  cpu_for(state, state->kernels.add, &op, n, LINE, (double)n * move_cost);
+  cpu_for(state, state->kernels.add, op, op->n, LINE, (double)op->n * move_cost);
   return STATUS_OK;
 }
 
+typedef struct {
+  const float *x;
+  float *y;
+} copy_floats_t;
+
 static void copy_range(const void *argument, int64_t begin, int64_t end, float *scratch) {
-  const add_op_t *op = argument;
+  const copy_floats_t *op = argument;
   (void)scratch;
   memmove(op->y + begin, op->x + begin, (size_t)(end - begin) * sizeof *op->y);
 }
 
 static status_t copy_floats(device_t *device, int64_t n, const void *x, void *y) {
-  add_op_t op = {.n = n, .x = x, .y = y};
+  copy_floats_t op = {.x = x, .y = y};
   if (x != y) cpu_for(cpu_state(device), copy_range, &op, n, LINE, (double)n * move_cost);
   return STATUS_OK;
 }
 
-static status_t copy(device_t *device, int64_t n, const real_t *x, real_t *y) {
-  return copy_floats(device, n, x, y);
+static status_t copy(device_t *device, const op_copy_t *op) {
+  return copy_floats(device, op->n, op->x, op->y);
 }
 
-static status_t narrow(device_t *device, int64_t n, const wide_t *from, real_t *to) {
-  return copy_floats(device, n, from, to);
+static status_t narrow(device_t *device, const op_narrow_t *op) {
+  return copy_floats(device, op->n, op->from, op->to);
 }
 
-static status_t widen(device_t *device, int64_t n, const real_t *from, wide_t *to) {
-  return copy_floats(device, n, from, to);
+static status_t widen(device_t *device, const op_widen_t *op) {
+  return copy_floats(device, op->n, op->from, op->to);
 }
 
 typedef struct {
@@ -83,24 +87,25 @@ static status_t fill_floats(device_t *device, int64_t n, double value, void *x) 
   return STATUS_OK;
 }
 
-static status_t fill_real(device_t *device, int64_t n, double value, real_t *x) {
-  return fill_floats(device, n, value, x);
+static status_t fill_real(device_t *device, const op_fill_real_t *op) {
+  return fill_floats(device, op->n, op->value, op->x);
 }
 
-static status_t fill_wide(device_t *device, int64_t n, double value, wide_t *x) {
-  return fill_floats(device, n, value, x);
+static status_t fill_wide(device_t *device, const op_fill_wide_t *op) {
+  return fill_floats(device, op->n, op->value, op->x);
 }
 
-static status_t sum_squares(device_t *device, int64_t n, const wide_t *x, wide_t *sum) {
+static status_t sum_squares(device_t *device, const op_sum_squares_t *op) {
   cpu_state_t *state = cpu_state(device);
-  int64_t blocks = (n + SQUARES_BLOCK - 1) / SQUARES_BLOCK;
-  block_op_t job = {.op = x, .count = n, .block = SQUARES_BLOCK};
+  int64_t blocks = (op->n + SQUARES_BLOCK - 1) / SQUARES_BLOCK;
+  block_op_t job = {.op = op->x, .count = op->n, .block = SQUARES_BLOCK};
   TRY(cpu_shared(state, blocks * (int64_t)sizeof(double), &job.totals));
-  cpu_for(state, state->kernels.sum_squares, &job, blocks, 1, (double)n * move_cost);
-  double total = *(const float *)sum;
+  cpu_for(state, state->kernels.sum_squares, &job, blocks, 1, (double)op->n * move_cost);
+  float *sum = (float *)op->sum;
+  double total = *sum;
   for (int64_t b = 0; b < blocks; b++)
     total += job.totals[b];
-  *(float *)sum = (float)total;
+  *sum = (float)total;
   return STATUS_OK;
 }
 

@@ -20,12 +20,12 @@ static status_t arrays_fill(arrays_t *arrays) {
   real_t **matrices[] = {&arrays->a, &arrays->b, &arrays->c};
   for (int i = 0; i < 3; i++) {
     TRY(real_alloc(device, ARENA_OTHER, (size_t)square, matrices[i]));
-    TRY(OP(device, fill_real, square, 0.5, *matrices[i]));
+    TRY(OP(device, fill_real, &(op_fill_real_t){.n = square, .value = 0.5, .x = *matrices[i]}));
   }
   TRY(wide_alloc(device, ARENA_OTHER, (size_t)floats, &arrays->x));
   TRY(wide_alloc(device, ARENA_OTHER, 1, &arrays->sum));
-  TRY(OP(device, fill_wide, floats, 1e-3, arrays->x));
-  return OP(device, fill_wide, 1, 0.0, arrays->sum);
+  TRY(OP(device, fill_wide, &(op_fill_wide_t){.n = floats, .value = 1e-3, .x = arrays->x}));
+  return OP(device, fill_wide, &(op_fill_wide_t){.n = 1, .value = 0.0, .x = arrays->sum});
 }
 
 static status_t call_sgemm(const arrays_t *arrays) {
@@ -36,7 +36,9 @@ static status_t call_sgemm(const arrays_t *arrays) {
 }
 
 static status_t call_stream(const arrays_t *arrays) {
-  return OP(arrays->device, sum_squares, CPU_PEAK_BYTES / (int64_t)sizeof(float), arrays->x, arrays->sum);
+  return OP(
+      arrays->device, sum_squares,
+      &(op_sum_squares_t){.n = CPU_PEAK_BYTES / (int64_t)sizeof(float), .x = arrays->x, .sum = arrays->sum});
 }
 
 /* Least seconds of one call, after a first one that warms up. */

@@ -165,6 +165,7 @@ status_t plain_create(plain_type_t type, bool checking, device_t **out) {
                        .detail = plain_detail(type, checking),
                        .real_type = dtype,
                        .wide_type = dtype,
+                       .run = ops_run,
                        .destroy = plain_destroy,
                        .alloc = plain_alloc,
                        .release = plain_release,

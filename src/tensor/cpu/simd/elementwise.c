@@ -73,11 +73,13 @@ static void adamw(const void *argument, int64_t begin, int64_t end, float *scrat
 }
 
 static void add(const void *argument, int64_t begin, int64_t end, float *scratch) {
-  const add_op_t *op = argument;
+  const op_add_t *op = argument;
+  const float *x = (const float *)op->x;
+  float *y = (float *)op->y;
   (void)scratch;
 #pragma omp simd
   for (int64_t i = begin; i < end; i++)
-    op->y[i] += op->x[i];
+    y[i] += x[i];
 }
 
 /* Each block's sum of squares: lanes in float over short runs, runs in double. */

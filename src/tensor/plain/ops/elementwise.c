@@ -77,14 +77,14 @@ static status_t sum_periodic(device_t *device, const op_sum_periodic_t *op) {
   return STATUS_OK;
 }
 
-static status_t add(device_t *device, int64_t n, const real_t *from, real_t *to) {
+static status_t add(device_t *device, const op_add_t *op) {
   access_t access = access_begin(device, "add");
-  reads(&access, "x", from, 1, n, n);
-  updates(&access, "y", to, 1, n, n);
+  reads(&access, "x", op->x, 1, op->n, op->n);
+  updates(&access, "y", op->y, 1, op->n, op->n);
   TRY(access_ready(&access));
-  const element_t *x = (const element_t *)from;
-  element_t *y = (element_t *)to;
-  for (int64_t i = 0; i < n; i++)
+  const element_t *x = (const element_t *)op->x;
+  element_t *y = (element_t *)op->y;
+  for (int64_t i = 0; i < op->n; i++)
     y[i] += x[i];
   access_end(&access);
   return STATUS_OK;
@@ -102,16 +102,16 @@ static status_t copy_elements(device_t *device, const char *name, int64_t n, con
   return STATUS_OK;
 }
 
-static status_t copy(device_t *device, int64_t n, const real_t *x, real_t *y) {
-  return copy_elements(device, "copy", n, x, y);
+static status_t copy(device_t *device, const op_copy_t *op) {
+  return copy_elements(device, "copy", op->n, op->x, op->y);
 }
 
-static status_t narrow(device_t *device, int64_t n, const wide_t *from, real_t *to) {
-  return copy_elements(device, "narrow", n, from, to);
+static status_t narrow(device_t *device, const op_narrow_t *op) {
+  return copy_elements(device, "narrow", op->n, op->from, op->to);
 }
 
-static status_t widen(device_t *device, int64_t n, const real_t *from, wide_t *to) {
-  return copy_elements(device, "widen", n, from, to);
+static status_t widen(device_t *device, const op_widen_t *op) {
+  return copy_elements(device, "widen", op->n, op->from, op->to);
 }
 
 static status_t fill(device_t *device, const char *name, int64_t n, double value, void *x) {
@@ -124,23 +124,25 @@ static status_t fill(device_t *device, const char *name, int64_t n, double value
   return STATUS_OK;
 }
 
-static status_t fill_real(device_t *device, int64_t n, double value, real_t *x) {
-  return fill(device, "fill_real", n, value, x);
+static status_t fill_real(device_t *device, const op_fill_real_t *op) {
+  return fill(device, "fill_real", op->n, op->value, op->x);
 }
 
-static status_t fill_wide(device_t *device, int64_t n, double value, wide_t *x) {
-  return fill(device, "fill_wide", n, value, x);
+static status_t fill_wide(device_t *device, const op_fill_wide_t *op) {
+  return fill(device, "fill_wide", op->n, op->value, op->x);
 }
 
-static status_t sum_squares(device_t *device, int64_t n, const wide_t *x, wide_t *sum) {
+static status_t sum_squares(device_t *device, const op_sum_squares_t *op) {
   access_t access = access_begin(device, "sum_squares");
-  reads(&access, "x", x, 1, n, n);
-  updates(&access, "sum", sum, 1, 1, 1);
+  reads(&access, "x", op->x, 1, op->n, op->n);
+  updates(&access, "sum", op->sum, 1, 1, 1);
   TRY(access_ready(&access));
+  const element_t *x = (const element_t *)op->x;
+  element_t *sum = (element_t *)op->sum;
   double squares = 0.0;
-  for (int64_t i = 0; i < n; i++)
-    squares += (double)((const element_t *)x)[i] * (double)((const element_t *)x)[i];
-  *(element_t *)sum = (element_t)((double)*(element_t *)sum + squares);
+  for (int64_t i = 0; i < op->n; i++)
+    squares += (double)x[i] * (double)x[i];
+  *sum = (element_t)((double)*sum + squares);
   access_end(&access);
   return STATUS_OK;
 }

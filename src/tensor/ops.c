@@ -1,0 +1,88 @@
+#include "tensor/ops.h"
+
+static const char *const names[op_count] = {
+    [op_gemm] = "gemm",
+    [op_rmsnorm] = "rmsnorm",
+    [op_rmsnorm_backward] = "rmsnorm_backward",
+    [op_layernorm] = "layernorm",
+    [op_layernorm_backward] = "layernorm_backward",
+    [op_activation_backward] = "activation_backward",
+    [op_swiglu] = "swiglu",
+    [op_swiglu_backward] = "swiglu_backward",
+    [op_rope] = "rope",
+    [op_attention] = "attention",
+    [op_attention_backward] = "attention_backward",
+    [op_cache_write] = "cache_write",
+    [op_attention_paged] = "attention_paged",
+    [op_embedding] = "embedding",
+    [op_embedding_backward] = "embedding_backward",
+    [op_rows_gather] = "rows_gather",
+    [op_rows_scatter] = "rows_scatter",
+    [op_add_periodic] = "add_periodic",
+    [op_sum_periodic] = "sum_periodic",
+    [op_vocab_max] = "vocab_max",
+    [op_vocab_sums] = "vocab_sums",
+    [op_vocab_logprob] = "vocab_logprob",
+    [op_vocab_backward] = "vocab_backward",
+    [op_sample] = "sample",
+    [op_vocab_histogram] = "vocab_histogram",
+    [op_adamw] = "adamw",
+    [op_add] = "add",
+    [op_copy] = "copy",
+    [op_fill_real] = "fill_real",
+    [op_fill_wide] = "fill_wide",
+    [op_narrow] = "narrow",
+    [op_widen] = "widen",
+    [op_sum_squares] = "sum_squares",
+};
+
+const char *op_name(op_number_t number) {
+  return names[number];
+}
+
+/* The entry of the table that has the type of the arguments, or the error that it is missing. */
+#define CALL(name)                                                                                           \
+  case op_##name:                                                                                            \
+    if (!device->ops->name) break;                                                                           \
+    return device->ops->name(device, arguments);
+
+status_t ops_run(device_t *device, int number, const void *arguments) {
+  switch ((op_number_t)number) {
+    CALL(gemm)
+    CALL(rmsnorm)
+    CALL(rmsnorm_backward)
+    CALL(layernorm)
+    CALL(layernorm_backward)
+    CALL(activation_backward)
+    CALL(swiglu)
+    CALL(swiglu_backward)
+    CALL(rope)
+    CALL(attention)
+    CALL(attention_backward)
+    CALL(cache_write)
+    CALL(attention_paged)
+    CALL(embedding)
+    CALL(embedding_backward)
+    CALL(rows_gather)
+    CALL(rows_scatter)
+    CALL(add_periodic)
+    CALL(sum_periodic)
+    CALL(vocab_max)
+    CALL(vocab_sums)
+    CALL(vocab_logprob)
+    CALL(vocab_backward)
+    CALL(sample)
+    CALL(vocab_histogram)
+    CALL(adamw)
+    CALL(add)
+    CALL(copy)
+    CALL(fill_real)
+    CALL(fill_wide)
+    CALL(narrow)
+    CALL(widen)
+    CALL(sum_squares)
+  case op_count:
+    break;
+  }
+  return device_require(device, op_name((op_number_t)number), true);
+}
