@@ -122,6 +122,19 @@ static status_t sources_text(const prepare_t *prepare, char **text) {
   return json_writer_finish(writer, text, NULL);
 }
 
+/* Room for the numbers of the elements, if OUTPUT is the dataset whose rows' are asked for. */
+static status_t elements_alloc(output_t *output) {
+  const prepare_options_t *options = output->prepare->options;
+  if (options->elements == NULL || output->path != options->output) return STATUS_OK;
+  return memory_alloc(&output->elements, ARENA_DATA, (size_t)output->planned.samples,
+                      sizeof *output->elements);
+}
+
+static status_t texts_write(output_t *output) {
+  TRY(elements_alloc(output));
+  return output_write_texts(output);
+}
+
 static status_t facts_open(output_t *output, int64_t *name_bytes) {
   const prepare_options_t *options = output->prepare->options;
   if (given(options->facts)) TRY(facts_create(output, options->facts, &output->facts));
@@ -138,7 +151,7 @@ static status_t output_fill(output_t *output) {
   TRY(comm_broadcast(comm, &output->planned, sizeof output->planned, COMM_BYTE, 0));
   TRY(comm_broadcast(comm, &name_bytes, 1, COMM_I64, 0));
   TRY(comm_agree(comm, dataset_writer_texts(output->writer, &output->planned, name_bytes)));
-  return comm_agree(comm, first ? output_write_texts(output) : STATUS_OK);
+  return comm_agree(comm, first ? texts_write(output) : STATUS_OK);
 }
 
 static status_t output_close(output_t *output) {
@@ -200,6 +213,7 @@ static void output_free(output_t *output) {
   memory_free(output->sizes);
   memory_free(output->problems);
   memory_free(output->problem_bytes);
+  memory_free(output->elements);
 }
 
 static status_t output_run(prepare_t *prepare, const char *path, bool all, bool held_out) {
@@ -207,6 +221,10 @@ static status_t output_run(prepare_t *prepare, const char *path, bool all, bool 
   int64_t images = 0;
   status_code_t status = prepare->options->plan ? output_count(&output) : output_make(&output);
   images = output.image_count;
+  if (status == STATUS_OK && output.elements != NULL) {
+    *prepare->options->elements = output.elements;
+    output.elements = NULL;
+  }
   output_free(&output);
   if (status == STATUS_OK && !prepare->options->plan) log_info("%s: %" PRId64 " images", path, images);
   return status;

@@ -25,6 +25,8 @@ typedef struct {
   const char *report; /* JSON lines about the samples that were left out: file, line, sample, reason */
   int workers;        /* threads of a rank that check images, at least 1 */
   bool plan;          /* writes nothing: reads the JSON, measures the images' files, and counts */
+  int64_t **elements; /* NULL, or becomes on rank 0 for each row of OUTPUT the number of its element, counted
+                         through both files; freed by the caller with memory_free. Not in a plan. */
 } prepare_options_t;
 
 typedef struct {

@@ -52,6 +52,8 @@ typedef struct {
   struct facts *facts; /* rank 0, may be NULL */
   dataset_counts_t planned;
   int64_t skipped;
+  int64_t *elements; /* (planned.samples) rank 0, where asked for: which element each row is */
+  int64_t rows;      /* written */
   dataset_writer_t *writer;
 } output_t;
 
