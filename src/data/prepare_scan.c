@@ -43,13 +43,15 @@ static status_t visit_source(visiting_t *visiting) {
   return STATUS_OK;
 }
 
-status_t samples_visit(prepare_t *prepare, const char *label, sample_visit_t visit, void *context) {
+status_t samples_visit(prepare_t *prepare, const char *label, bool first, sample_visit_t visit,
+                       void *context) {
   visiting_t visiting = {.label = label, .visit = visit, .context = context};
   status_code_t status = STATUS_OK;
   for (int s = 0; s < prepare->source_count && status == STATUS_OK; s++) {
     visiting.source = &prepare->sources[s];
     status = json_reader_open(visiting.source->path, JSON_ELEMENTS, &visiting.reader);
     if (status == STATUS_OK) status = visit_source(&visiting);
+    if (status == STATUS_OK && first) json_reader_warn(visiting.reader);
     json_reader_close(visiting.reader);
     visiting.reader = NULL;
   }
@@ -132,7 +134,7 @@ static status_t hold_out(prepare_t *prepare, int64_t *order, int64_t good) {
 }
 
 status_t prepare_scan(prepare_t *prepare) {
-  TRY(samples_visit(prepare, "samples", scan_visit, prepare));
+  TRY(samples_visit(prepare, "samples", true, scan_visit, prepare));
   int64_t good = prepare->note_count - prepare->counts.skipped;
   if (good == 0)
     return error_set(STATUS_DATA, "%s: none of its %" PRId64 " samples can be used", prepare->sources[0].path,

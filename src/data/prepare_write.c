@@ -80,5 +80,5 @@ status_t output_write_texts(output_t *output) {
   for (int64_t i = 0; i < output->image_count; i++)
     TRY(dataset_writer_name(output->writer, text_view(names_name(&prepare->names, output->images[i]))));
   if (output->facts != NULL) TRY(facts_write(output->facts, output->writer));
-  return samples_visit(output->prepare, "writing", write_visit, output);
+  return samples_visit(output->prepare, "writing", false, write_visit, output);
 }

@@ -109,7 +109,10 @@ static status_t read_entries(const char *path, json_reader_t *reader, scene_tabl
   for (;;) {
     json_element_t element;
     TRY(json_reader_next(reader, &element));
-    if (!element.value) return STATUS_OK;
+    if (!element.value) {
+      json_reader_warn(reader);
+      return STATUS_OK;
+    }
     if (out->count == capacity) {
       capacity = capacity ? 2 * capacity : 1024;
       TRY(memory_resize(&out->entries, ARENA_DATA, (size_t)capacity, sizeof *out->entries));
