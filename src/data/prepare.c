@@ -237,6 +237,16 @@ static void summary_log(const prepare_t *prepare) {
   log_info("prepared %" PRId64 " samples with %" PRId64 " images; %" PRId64 " held out, %" PRId64
            " left out, %" PRId64 " images broken",
            counts->samples, counts->images, counts->held_out, counts->skipped, counts->broken_images);
+  if (counts->shared > 0)
+    log_warning("%" PRId64
+                " of the samples held out show images that samples for training show, too: what is "
+                "measured on them may be remembered; held_out_by = 'image' keeps them apart",
+                counts->shared);
+  if (counts->turned_images > 0)
+    log_warning("%" PRId64
+                " images are to be turned or mirrored, as their EXIF blocks say; models see them as "
+                "they are stored, as in the published code: turn the files themselves if that is not wanted",
+                counts->turned_images);
   if (counts->without_facts > 0)
     log_warning("%" PRId64 " samples with an image have no facts in %s", counts->without_facts,
                 prepare->options->facts);

@@ -18,7 +18,8 @@ typedef struct {
   const char *facts;         /* JSON object: image path (or "aok_" and image path) -> list of facts */
   const char *image_folder;
   const char *output;          /* dataset to write */
-  int64_t held_out;            /* samples to hold out, drawn by SEED */
+  int64_t held_out;            /* samples to hold out, drawn by SEED: whole images until there are as many */
+  bool split_images;           /* samples are drawn one by one: an image may be on both sides */
   const char *held_out_output; /* dataset for them; without, they stay in OUTPUT, marked */
   uint64_t seed;
   bool skip_bad;      /* leave bad samples out and go on, instead of stopping at the first */
@@ -32,9 +33,12 @@ typedef struct {
 typedef struct {
   int64_t samples; /* written, those held out included */
   int64_t held_out;
+  int64_t shared;        /* of those held out, whose image samples for training show, too */
   int64_t skipped;       /* bad samples left out */
   int64_t images;        /* distinct */
   int64_t broken_images; /* of them, left out */
+  int64_t turned_images; /* of them, whose EXIF block asks for another orientation than the stored one, which
+                            is what models see; 0 in a plan */
   int64_t
       without_facts; /* samples with an image for which FACTS has no entry; 0 if no facts were asked for */
   int64_t bytes;     /* about, of the datasets' files */

@@ -201,6 +201,8 @@ static status_t end_writer(generate_task_t *task, status_code_t status) {
     json_write_line(task->writer);
   }
   status_code_t finished = json_writer_finish(task->writer, NULL, NULL);
+  if (status == STATUS_OK && finished != STATUS_OK)
+    return error_context(finished, "while writing '%s'", task->path);
   if (status == STATUS_OK) return finished;
   return *message ? error_set(status, "%s", message) : status;
 }
