@@ -98,6 +98,7 @@ static status_t run_task(session_t *session, bool dry) {
   TRY(overwrite_check(session->world, session->settings));
   if (dry) return dry_run(session, tasks_run);
   TRY(session_open(session, version_line()));
+  TRY(overwrite_clear(session->world, session->settings));
   return tasks_run(session);
 }
 

@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "data/prepare_parts.h"
-#include "io/file.h"
+#include "io/file_identity.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -20,6 +20,16 @@ static bool is_first(const prepare_t *prepare) {
 
 /* ---- Starting ---- */
 
+static status_t outputs_check(const prepare_options_t *options) {
+  file_identity_t output, held_out;
+  if (!given(options->held_out_output)) return STATUS_OK;
+  TRY(file_identity(options->output, &output));
+  TRY(file_identity(options->held_out_output, &held_out));
+  if (!file_identical(&output, &held_out)) return STATUS_OK;
+  return error_set(STATUS_INPUT, "%s cannot be the dataset and that of the samples held out, too (%s)",
+                   options->output, options->held_out_output);
+}
+
 static status_t options_check(const prepare_options_t *options) {
   if (!given(options->conversations) && !given(options->preferences))
     return error_set(STATUS_INPUT,
@@ -30,10 +40,7 @@ static status_t options_check(const prepare_options_t *options) {
   if (given(options->held_out_output) && options->held_out == 0)
     return error_set(STATUS_INPUT, "%s is to get the samples held out, but none are: set how many",
                      options->held_out_output);
-  if (given(options->held_out_output) && strcmp(options->held_out_output, options->output) == 0)
-    return error_set(STATUS_INPUT, "%s cannot be the dataset and that of the samples held out",
-                     options->output);
-  return STATUS_OK;
+  return outputs_check(options);
 }
 
 static void sources_list(prepare_t *prepare) {
@@ -255,7 +262,7 @@ static void summary_log(const prepare_t *prepare) {
 static status_t prepare_all(prepare_t *prepare) {
   const prepare_options_t *options = prepare->options;
   comm_t *comm = prepare->comm;
-  TRY(options_check(options));
+  TRY(comm_agree(comm, is_first(prepare) ? options_check(options) : STATUS_OK));
   sources_list(prepare);
   TRY(comm_agree(comm, is_first(prepare) ? scan_first(prepare) : STATUS_OK));
   TRY(names_share(comm, &prepare->names));

@@ -176,6 +176,9 @@ static void held_out_samples_have_a_dataset(void **state) {
   mark_talks(setting.output, seen);
   for (int i = 0; i < TALKS; i++)
     assert_int_equal(seen[i], 1);
+  char twice[FILE_MAX_PATH];
+  setting.options.held_out_output = io_test_path(twice, setting.folder, "new/../new/folder/data.h5");
+  assert_prepare_fails(&setting, STATUS_INPUT, twice);
   setting_end(&setting);
 }
 
