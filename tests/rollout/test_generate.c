@@ -248,6 +248,17 @@ static void test_one_question(void **state) {
   fixture_read("single/answers.jsonl", &text);
   assert_non_null(strstr(text, "\"image\":\"000002.jpg\""));
   assert_non_null(strstr(text, "\"text\":\"What is in the image?\""));
+  /* The image may be a link; its answer is that to the image. */
+  char link[FILE_MAX_PATH], *linked;
+  fixture_path(fixture(), "link.jpg", link);
+  if (comm_rank(mpi_test_world()) == 0) assert_int_equal(symlink("world/images/000/000002.jpg", link), 0);
+  assert_ok(comm_barrier(mpi_test_world()));
+  assert_ok(generate(1, "&job task='generate' run_dir='@/linked' /\n&model base='@/model.h5' /\n"
+                        "&generate image='@/link.jpg' prompt='What is in the image?' max_tokens=3 /\n"));
+  fixture_read("linked/answers.jsonl", &linked);
+  assert_non_null(strstr(linked, "\"image\":\"link.jpg\""));
+  assert_string_equal(strstr(linked, "\"answer\":"), strstr(text, "\"answer\":"));
+  memory_free(linked);
   memory_free(text);
 }
 
