@@ -4,6 +4,7 @@
 #include "io/jpeg.h"
 
 #include "base/memory.h"
+#include "io/image_kind.h"
 
 #include <setjmp.h>
 #include <stdbool.h>
@@ -25,6 +26,7 @@ typedef struct {
   struct jpeg_progress_mgr progress;
   jpeg_errors_t errors;
   const char *name;
+  const uint8_t *bytes;
   size_t n;
   image_t *out; /* NULL: look only */
   uint8_t *row; /* (width, components) for CMYK or when nothing is kept */
@@ -67,6 +69,11 @@ static void errors_install(jpeg_errors_t *errors) {
 }
 
 static status_t refuse(const decoder_t *decoder) {
+  const uint8_t *bytes = decoder->bytes;
+  const char *kind = image_kind(bytes, decoder->n);
+  if (decoder->n < 2 || bytes[0] != 0xff || bytes[1] != 0xd8)
+    return error_set(STATUS_DATA, "%s: not a JPEG file but %s (%zu bytes); make a JPEG file of the picture",
+                     decoder->name, kind ? kind : "something unknown", decoder->n);
   return error_set(STATUS_DATA, "%s: broken JPEG file (%zu bytes): %s", decoder->name, decoder->n,
                    decoder->errors.text);
 }
@@ -109,6 +116,7 @@ static status_t header_check(decoder_t *decoder) {
 static status_t decoder_open(decoder_t *decoder, const uint8_t *bytes, size_t n, const char *name) {
   memset(decoder, 0, sizeof *decoder);
   decoder->name = name;
+  decoder->bytes = bytes;
   decoder->n = n;
   errors_install(&decoder->errors);
   decoder->jpeg.err = &decoder->errors.manager;

@@ -20,8 +20,8 @@ enum {
 status_t jpeg_size(const uint8_t *bytes, size_t n, const char *name, int32_t *width, int32_t *height);
 
 /* Decodes baseline or progressive, grey, RGB/YCbCr, CMYK/YCCK (converted as Pillow does) to RGB; EXIF
- * orientation is ignored. A truncated or broken file is STATUS_DATA (libjpeg's warnings count as broken where
- * data is missing). Free OUT with image_free. Local. */
+ * orientation is ignored (io/image_kind.h tells it). A truncated or broken file is STATUS_DATA (libjpeg's
+ * warnings count as broken where data is missing). Free OUT with image_free. Local. */
 status_t jpeg_decode(const uint8_t *bytes, size_t n, const char *name, image_t *out);
 
 /* Decodes everything as jpeg_decode does and keeps nothing but the size: is the file whole? Needs memory for

@@ -1,5 +1,6 @@
 #include "io/json.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "io/file.h"
 #include "io/json_build.h"
@@ -43,8 +44,7 @@ static int on_array(void *context) {
 }
 
 static int on_end(void *context) {
-  json_build_close(context);
-  return 1;
+  return json_build_close(context);
 }
 
 static const yajl_callbacks callbacks = {
@@ -69,6 +69,10 @@ static status_t refuse(const char *text, size_t at, const char *name, const char
 static status_t parse(json_builder_t *builder, yajl_handle yajl, const char *text, size_t n,
                       const char *name) {
   char message[160];
+  json_escapes_t escapes = {0};
+  size_t half;
+  if (!json_escapes_whole(&escapes, (const unsigned char *)text, n, &half))
+    return refuse(text, half, name, json_half_pair);
   yajl_status result = yajl_parse(yajl, (const unsigned char *)text, n);
   size_t at = result == yajl_status_ok ? n : yajl_get_bytes_consumed(yajl);
   if (result == yajl_status_ok) result = yajl_complete_parse(yajl);
@@ -78,6 +82,11 @@ static status_t parse(json_builder_t *builder, yajl_handle yajl, const char *tex
   return refuse(text, at < n ? at : n, name, n == 0 ? "empty; a JSON value was expected" : message);
 }
 
+void json_warn_repeated(const char *name, int64_t count) {
+  if (count > 0)
+    log_warning("%s: %lld keys are repeated: the last value under a key counts", name, (long long)count);
+}
+
 status_t json_parse(const char *text, size_t n, const char *name, json_document_t *out) {
   *out = (json_document_t){0};
   json_builder_t builder = {.max_bytes = PARSE_MAX_MEMORY};
@@ -85,13 +94,14 @@ status_t json_parse(const char *text, size_t n, const char *name, json_document_
   if (yajl == NULL) return error_set(STATUS_MEMORY, "%s: no memory for a JSON parser", name);
   status_code_t status = parse(&builder, yajl, text, n, name);
   yajl_free(yajl);
-  if (status != STATUS_OK) {
-    json_storage_free(builder.storage.blocks);
-    return status;
+  if (status == STATUS_OK) {
+    json_warn_repeated(name, builder.repeated);
+    out->root = builder.root;
+    out->storage = builder.storage.blocks;
+    json_build_reset(&builder);
   }
-  out->root = builder.root;
-  out->storage = builder.storage.blocks;
-  return STATUS_OK;
+  json_build_free(&builder);
+  return status;
 }
 
 status_t json_parse_file(const char *path, size_t max_bytes, json_document_t *out) {

@@ -41,8 +41,10 @@ typedef struct {
 } json_document_t;
 
 /* Parses TEXT (n bytes). NAME stands for it in messages. Numbers without fraction or exponent that fit become
- * JSON_INT, others JSON_REAL. Errors: STATUS_DATA for anything but one valid JSON value, deeper nesting than
- * JSON_MAX_DEPTH, invalid UTF-8 or a NUL character in a string. Free OUT with json_free. Local. */
+ * JSON_INT, others JSON_REAL. Where an object repeats a key the last value counts, as Python reads it, and a
+ * warning says how many did. Errors: STATUS_DATA for anything but one valid JSON value, deeper nesting than
+ * JSON_MAX_DEPTH, invalid UTF-8, half a surrogate pair or a NUL character in a string. Free OUT with
+ * json_free. Local. */
 status_t json_parse(const char *text, size_t n, const char *name, json_document_t *out);
 
 /* The same for a whole file of at most MAX_BYTES. Local. */
@@ -52,8 +54,7 @@ void json_free(json_document_t *document);
 /* "a string", "an object", ... for messages. */
 const char *json_type_name(json_type_t type);
 
-/* The member KEY of OBJECT (the last one where it is repeated, as Python reads it); NULL if it is absent or
- * null, or if OBJECT is no object. Local. */
+/* The member KEY of OBJECT; NULL if it is absent or null, or if OBJECT is no object. Local. */
 const json_t *json_get(const json_t *object, const char *key);
 
 /* The I-th item of an array, or member of an object; NULL beyond the end. Takes I steps: walk long arrays by
@@ -90,9 +91,15 @@ typedef struct {
 status_t json_reader_open(const char *path, json_stream_t kind, json_reader_t **out);
 
 /* The next element, valid until the next call; ELEMENT->value is NULL after the last one. Errors: STATUS_DATA
- * with file, line and byte: broken or cut-short JSON, invalid UTF-8, nesting beyond JSON_MAX_DEPTH, an
- * element beyond JSON_MAX_ELEMENT. Local. */
+ * with file, line and byte: broken or cut-short JSON, invalid UTF-8, half a surrogate pair, nesting beyond
+ * JSON_MAX_DEPTH, an element beyond JSON_MAX_ELEMENT. Local. */
 status_t json_reader_next(json_reader_t *reader, json_element_t *element);
+
+/* Warns, once READER is at its end, how many keys the objects of its elements repeat (the last value counts):
+ * to be called by whoever reads a file first. Local. */
+void json_reader_warn(const json_reader_t *reader);
+/* The same for COUNT keys that a caller has found repeated in the file NAME. Local. */
+void json_warn_repeated(const char *name, int64_t count);
 
 /* Bytes consumed so far and in all, for progress. Local. */
 int64_t json_reader_position(const json_reader_t *reader);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <xxhash.h>
+
 enum { FIRST_BLOCK = 4096, LARGEST_BLOCK = 1 << 20, ALIGNMENT = 8 };
 
 struct json_block {
@@ -65,11 +67,79 @@ static bool room(json_builder_t *builder, size_t n) {
   return refuse(builder, "one value takes too much memory");
 }
 
+/* ---- Members ---- */
+
+static bool member_note(json_builder_t *builder, json_t *node) {
+  json_members_t *members = &builder->members;
+  if (members->count == members->capacity) {
+    size_t capacity = members->capacity == 0 ? 64 : 2 * members->capacity;
+    if (memory_resize(&members->nodes, ARENA_IO, capacity, sizeof *members->nodes) != STATUS_OK)
+      return refuse(builder, "no memory for it");
+    members->capacity = capacity;
+  }
+  members->nodes[members->count++] = node;
+  return true;
+}
+
+/* Empty slots for N members, at most half of which will be taken. */
+static bool slots_clear(json_builder_t *builder, size_t n) {
+  json_members_t *members = &builder->members;
+  size_t count = 4;
+  while (count < 2 * n)
+    count *= 2;
+  if (count > members->slot_capacity) {
+    if (memory_resize(&members->slots, ARENA_IO, count, sizeof *members->slots) != STATUS_OK)
+      return refuse(builder, "no memory for it");
+    members->slot_capacity = count;
+  }
+  members->slot_count = count;
+  for (size_t s = 0; s < count; s++)
+    members->slots[s] = SIZE_MAX;
+  return true;
+}
+
+/* The slot of the member of NODES that is called KEY, or the free one where it belongs. */
+static size_t *slot_of(const json_members_t *members, json_t *const *nodes, const char *key) {
+  size_t mask = members->slot_count - 1, slot = (size_t)XXH3_64bits(key, strlen(key)) & mask;
+  while (members->slots[slot] != SIZE_MAX && strcmp(nodes[members->slots[slot]]->key, key) != 0)
+    slot = (slot + 1) & mask;
+  return &members->slots[slot];
+}
+
+static void relink(json_t *object, json_t **nodes, size_t n) {
+  object->count = (int64_t)n;
+  object->u.first = nodes[0];
+  for (size_t i = 0; i < n; i++)
+    nodes[i]->next = i + 1 < n ? nodes[i + 1] : NULL;
+}
+
+/* Leaves one member of each name in OBJECT, which is about to close. */
+static bool members_unique(json_builder_t *builder, json_t *object) {
+  json_members_t *members = &builder->members;
+  size_t begin = members->begin[builder->depth - 1], n = members->count - begin, kept = 0;
+  json_t **nodes = members->nodes + begin;
+  members->count = begin;
+  if (n < 2) return true;
+  if (!slots_clear(builder, n)) return false;
+  for (size_t i = 0; i < n; i++) {
+    size_t *slot = slot_of(members, nodes, nodes[i]->key);
+    bool found = *slot != SIZE_MAX;
+    if (!found) *slot = kept++;
+    nodes[*slot] = nodes[i];
+  }
+  if (kept == n) return true;
+  builder->repeated += (int64_t)(n - kept);
+  relink(object, nodes, kept);
+  return true;
+}
+
+/* ---- Values ---- */
+
 /* Links NODE into the container that is open. */
-static void attach(json_builder_t *builder, json_t *node) {
+static bool attach(json_builder_t *builder, json_t *node) {
   if (builder->depth == 0) {
     builder->root = node;
-    return;
+    return true;
   }
   int top = builder->depth - 1;
   json_t *parent = builder->open[top];
@@ -81,6 +151,7 @@ static void attach(json_builder_t *builder, json_t *node) {
     builder->last[top]->next = node;
   builder->last[top] = node;
   parent->count++;
+  return parent->type != JSON_OBJECT || member_note(builder, node);
 }
 
 bool json_build_value(json_builder_t *builder, json_type_t type, json_t **out) {
@@ -89,7 +160,7 @@ bool json_build_value(json_builder_t *builder, json_type_t type, json_t **out) {
   if (node == NULL) return refuse(builder, "no memory for it");
   memset(node, 0, sizeof *node);
   node->type = type;
-  attach(builder, node);
+  if (!attach(builder, node)) return false;
   if (builder->depth == 0 && type != JSON_ARRAY && type != JSON_OBJECT) builder->done = true;
   *out = node;
   return true;
@@ -148,13 +219,17 @@ bool json_build_open(json_builder_t *builder, json_type_t type) {
   if (!json_build_value(builder, type, &node)) return false;
   builder->open[builder->depth] = node;
   builder->last[builder->depth] = NULL;
+  builder->members.begin[builder->depth] = builder->members.count;
   builder->depth++;
   return true;
 }
 
-void json_build_close(json_builder_t *builder) {
+bool json_build_close(json_builder_t *builder) {
+  json_t *closed = builder->open[builder->depth - 1];
+  if (closed->type == JSON_OBJECT && !members_unique(builder, closed)) return false;
   builder->depth--;
   if (builder->depth == 0) builder->done = true;
+  return true;
 }
 
 void json_build_reset(json_builder_t *builder) {
@@ -163,6 +238,67 @@ void json_build_reset(json_builder_t *builder) {
   builder->depth = 0;
   builder->key = NULL;
   builder->done = false;
+}
+
+void json_build_free(json_builder_t *builder) {
+  json_storage_free(builder->storage.blocks);
+  memory_free(builder->members.nodes);
+  memory_free(builder->members.slots);
+  *builder = (json_builder_t){0};
+}
+
+/* ---- Escapes ---- */
+
+const char json_half_pair[] =
+    "half a surrogate pair (\\ud800 to \\udfff without its other half) in a string, "
+    "which is no character";
+
+static bool is_high(unsigned code) {
+  return code >= 0xd800 && code < 0xdc00;
+}
+
+static bool is_low(unsigned code) {
+  return code >= 0xdc00 && code < 0xe000;
+}
+
+/* The character of a \u has been read: does it go with the one before it? */
+static bool pair_fits(json_escapes_t *escapes) {
+  bool waiting = escapes->high;
+  escapes->high = !waiting && is_high(escapes->code);
+  return waiting ? is_low(escapes->code) : !is_low(escapes->code);
+}
+
+static int digit_of(unsigned char c) {
+  static const char digits[] = "0123456789abcdef";
+  const char *found = c == '\0' ? NULL : strchr(digits, c >= 'A' && c <= 'F' ? c - 'A' + 'a' : c);
+  return found ? (int)(found - digits) : -1;
+}
+
+static bool escape_step(json_escapes_t *escapes, unsigned char c) {
+  enum { OUTSIDE, BEHIND, FIRST_DIGIT, LAST_DIGIT = 5 };
+  if (escapes->place == OUTSIDE || (escapes->place == BEHIND && c != 'u')) {
+    escapes->place = escapes->place == OUTSIDE && c == '\\' ? BEHIND : OUTSIDE;
+    return escapes->place == BEHIND || !escapes->high;
+  }
+  int digit = escapes->place == BEHIND ? 0 : digit_of(c);
+  escapes->code = escapes->place == BEHIND ? 0 : 16 * escapes->code + (unsigned)digit;
+  if (digit < 0) escapes->place = OUTSIDE; /* YAJL refuses it */
+  if (digit < 0 || escapes->place++ < LAST_DIGIT) return true;
+  escapes->place = OUTSIDE;
+  return pair_fits(escapes);
+}
+
+bool json_escapes_whole(json_escapes_t *escapes, const unsigned char *text, size_t n, size_t *at) {
+  for (size_t i = 0; i < n; i++) {
+    if (escapes->place == 0 && !escapes->high) {
+      const unsigned char *next = memchr(text + i, '\\', n - i);
+      if (next == NULL) return true;
+      i = (size_t)(next - text);
+    }
+    *at = i;
+    if (!escape_step(escapes, text[i])) return false;
+  }
+  return true;
 }
 
 void json_yajl_message(yajl_handle yajl, char *message, size_t capacity) {

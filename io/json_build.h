@@ -16,7 +16,28 @@ typedef struct {
 
 void json_storage_free(json_block_t *blocks);
 
-/* Builds one value from YAJL's events. */
+/* The members of the objects that are open, those of an outer one first, and where to look for a key. */
+typedef struct {
+  json_t **nodes; /* (capacity) */
+  size_t count, capacity;
+  size_t begin[JSON_MAX_DEPTH]; /* of each open container */
+  size_t *slots; /* (slot_count of slot_capacity), a power of two: number of a member, or SIZE_MAX */
+  size_t slot_count, slot_capacity;
+} json_members_t;
+
+/* Follows the escapes of a text, whose surrogates YAJL does not check. All zero to begin with. */
+typedef struct {
+  int place; /* of the next character in an escape: 0 outside, 1 behind the backslash, 2..5 digits of \u */
+  unsigned code; /* of the digits so far */
+  bool high;     /* the first half of a surrogate pair waits for the second */
+} json_escapes_t;
+
+/* Reads on through TEXT (n bytes); false, and *AT its place, where half a surrogate pair stands alone. */
+bool json_escapes_whole(json_escapes_t *escapes, const unsigned char *text, size_t n, size_t *at);
+extern const char json_half_pair[]; /* what to say then */
+
+/* Builds one value from YAJL's events. Of members of one name the last counts, in the place of the first, as
+ * Python reads it. */
 typedef struct {
   json_storage_t storage;
   size_t max_bytes;
@@ -24,6 +45,8 @@ typedef struct {
   json_t *open[JSON_MAX_DEPTH]; /* containers that are not closed yet */
   json_t *last[JSON_MAX_DEPTH]; /* the last child of each, NULL if none */
   int depth;
+  json_members_t members;
+  int64_t repeated;  /* members that a later one of the same name has replaced */
   char *key;         /* of the next member */
   bool done;         /* the value is complete */
   char problem[160]; /* why an event was refused */
@@ -35,9 +58,11 @@ bool json_build_string(json_builder_t *builder, const unsigned char *text, size_
 bool json_build_number(json_builder_t *builder, const char *text, size_t n);
 bool json_build_key(json_builder_t *builder, const unsigned char *text, size_t n);
 bool json_build_open(json_builder_t *builder, json_type_t type);
-void json_build_close(json_builder_t *builder);
+bool json_build_close(json_builder_t *builder);
 /* Forgets the value: the caller has taken root and storage, or does not want them. */
 void json_build_reset(json_builder_t *builder);
+/* Frees what the builder keeps from value to value, and a value that is not complete. */
+void json_build_free(json_builder_t *builder);
 
 /* A copy of TEXT with '\0' behind it in STORAGE; NULL without memory. */
 char *json_storage_text(json_storage_t *storage, const unsigned char *text, size_t n);

@@ -24,6 +24,7 @@ struct json_reader {
   FILE *file;
   yajl_handle yajl;
   json_builder_t builder;
+  json_escapes_t escapes;
   ready_t *first, *last; /* complete, not handed out */
   ready_t *current;      /* handed out */
   json_stream_t kind;
@@ -147,8 +148,7 @@ static int on_end(void *context) {
     reader->depth--;
     return 1;
   }
-  json_build_close(&reader->builder);
-  return element_end(reader);
+  return json_build_close(&reader->builder) && element_end(reader);
 }
 
 static const yajl_callbacks callbacks = {
@@ -175,8 +175,7 @@ static status_t chunk_read(json_reader_t *reader) {
                    (long long)reader->chunk_start, strerror(errno));
 }
 
-static status_t refuse(json_reader_t *reader, const char *problem) {
-  size_t at = yajl_get_bytes_consumed(reader->yajl);
+static status_t refuse(json_reader_t *reader, size_t at, const char *problem) {
   if (at > reader->filled) at = reader->filled;
   return error_set(STATUS_DATA, "%s: line %" PRId64 ", byte %" PRId64 ", element %" PRId64 ": %s",
                    reader->path, line_of(reader, at), reader->chunk_start + (int64_t)at, reader->count,
@@ -187,9 +186,10 @@ static status_t judge(json_reader_t *reader, yajl_status result) {
   char message[160];
   if (result == yajl_status_ok) return STATUS_OK;
   if (reader->memory_out) return STATUS_MEMORY;
-  if (reader->builder.problem[0] != '\0') return refuse(reader, reader->builder.problem);
+  size_t at = yajl_get_bytes_consumed(reader->yajl);
+  if (reader->builder.problem[0] != '\0') return refuse(reader, at, reader->builder.problem);
   json_yajl_message(reader->yajl, message, sizeof message);
-  return refuse(reader, message);
+  return refuse(reader, at, message);
 }
 
 static status_t too_long(const json_reader_t *reader, int64_t start) {
@@ -217,6 +217,9 @@ static status_t advance(json_reader_t *reader) {
       reader->finished = true;
       return judge(reader, yajl_complete_parse(reader->yajl));
     }
+    size_t half;
+    if (!json_escapes_whole(&reader->escapes, reader->chunk, reader->filled, &half))
+      return refuse(reader, half, json_half_pair);
     TRY(judge(reader, yajl_parse(reader->yajl, reader->chunk, reader->filled)));
     if (reader->first == NULL) TRY(length_check(reader, quiet_since));
   }
@@ -312,6 +315,10 @@ status_t json_reader_open(const char *path, json_stream_t kind, json_reader_t **
   return status;
 }
 
+void json_reader_warn(const json_reader_t *reader) {
+  json_warn_repeated(reader->path, reader->builder.repeated);
+}
+
 int64_t json_reader_position(const json_reader_t *reader) {
   return reader->chunk_start + (int64_t)reader->filled;
 }
@@ -328,7 +335,7 @@ void json_reader_close(json_reader_t *reader) {
     ready_free(reader->first);
     reader->first = next;
   }
-  json_storage_free(reader->builder.storage.blocks);
+  json_build_free(&reader->builder);
   if (reader->yajl != NULL) yajl_free(reader->yajl);
   if (reader->file != NULL) fclose(reader->file);
   memory_free(reader->chunk);

@@ -38,15 +38,22 @@ static void log_warnings(const char *warnings) {
   }
 }
 
+/* What a run would refuse before it looks at any file. */
+static status_t check_build(const settings_t *settings) {
+  TRY(tasks_check(settings));
+  return devices_check(settings);
+}
+
 static status_t check_input(const options_t *options) {
   settings_t settings;
   char *warnings = NULL;
   TRY(settings_read(options->input, options->override_count, options->overrides, &settings, &warnings));
   log_warnings(warnings);
-  log_info("%s: ok", options->input);
+  status_code_t status = check_build(&settings);
+  if (status == STATUS_OK) log_info("%s: ok", options->input);
   memory_free(warnings);
   settings_free(&settings);
-  return STATUS_OK;
+  return status;
 }
 
 static status_t answer(const options_t *options) {
@@ -98,6 +105,7 @@ static status_t run_task(session_t *session, bool dry) {
   TRY(overwrite_check(session->world, session->settings));
   if (dry) return dry_run(session, tasks_run);
   TRY(session_open(session, version_line()));
+  TRY(overwrite_clear(session->world, session->settings));
   return tasks_run(session);
 }
 

@@ -7,4 +7,7 @@
 /* All devices (*COUNT); the first is what parallel.device = 'auto' means. */
 const device_entry_t *devices_table(int32_t *count);
 
+/* Does this build have a device that computes what the settings ask for? Errors: STATUS_INPUT. Local. */
+status_t devices_check(const settings_t *settings);
+
 #endif

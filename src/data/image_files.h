@@ -1,5 +1,5 @@
-/* Image files below a folder. A path that leads out of the folder is refused, whether by "..", by being
- * absolute, or through a symbolic link. */
+/* Image files below a folder. Names come from data files: one that is absolute or has a step ".." is refused.
+ * Symbolic links are followed wherever they lead. */
 #ifndef DATA_IMAGE_FILES_H
 #define DATA_IMAGE_FILES_H
 
@@ -18,7 +18,7 @@ status_t image_folder_open(const char *path, image_folder_t *folder);
 void image_folder_close(image_folder_t *folder);
 
 /* Bytes of the file NAME, a path below the folder. Errors: STATUS_DATA: missing, empty, larger than
- * IMAGE_FILE_MAX_BYTES, not a regular file, outside the folder. Local, thread-safe. */
+ * IMAGE_FILE_MAX_BYTES, not a regular file, a name that leads out of the folder. Local, thread-safe. */
 status_t image_file_size(const image_folder_t *folder, const char *name, int64_t *size);
 /* Reads the file NAME of SIZE bytes to BYTES. Errors: as before, and where its size is another. Local,
  * thread-safe. */

@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "data/prepare_parts.h"
-#include "io/file.h"
+#include "io/file_identity.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -20,6 +20,16 @@ static bool is_first(const prepare_t *prepare) {
 
 /* ---- Starting ---- */
 
+static status_t outputs_check(const prepare_options_t *options) {
+  file_identity_t output, held_out;
+  if (!given(options->held_out_output)) return STATUS_OK;
+  TRY(file_identity(options->output, &output));
+  TRY(file_identity(options->held_out_output, &held_out));
+  if (!file_identical(&output, &held_out)) return STATUS_OK;
+  return error_set(STATUS_INPUT, "%s cannot be the dataset and that of the samples held out, too (%s)",
+                   options->output, options->held_out_output);
+}
+
 static status_t options_check(const prepare_options_t *options) {
   if (!given(options->conversations) && !given(options->preferences))
     return error_set(STATUS_INPUT,
@@ -30,10 +40,7 @@ static status_t options_check(const prepare_options_t *options) {
   if (given(options->held_out_output) && options->held_out == 0)
     return error_set(STATUS_INPUT, "%s is to get the samples held out, but none are: set how many",
                      options->held_out_output);
-  if (given(options->held_out_output) && strcmp(options->held_out_output, options->output) == 0)
-    return error_set(STATUS_INPUT, "%s cannot be the dataset and that of the samples held out",
-                     options->output);
-  return STATUS_OK;
+  return outputs_check(options);
 }
 
 static void sources_list(prepare_t *prepare) {
@@ -122,6 +129,19 @@ static status_t sources_text(const prepare_t *prepare, char **text) {
   return json_writer_finish(writer, text, NULL);
 }
 
+/* Room for the numbers of the elements, if OUTPUT is the dataset whose rows' are asked for. */
+static status_t elements_alloc(output_t *output) {
+  const prepare_options_t *options = output->prepare->options;
+  if (options->elements == NULL || output->path != options->output) return STATUS_OK;
+  return memory_alloc(&output->elements, ARENA_DATA, (size_t)output->planned.samples,
+                      sizeof *output->elements);
+}
+
+static status_t texts_write(output_t *output) {
+  TRY(elements_alloc(output));
+  return output_write_texts(output);
+}
+
 static status_t facts_open(output_t *output, int64_t *name_bytes) {
   const prepare_options_t *options = output->prepare->options;
   if (given(options->facts)) TRY(facts_create(output, options->facts, &output->facts));
@@ -138,7 +158,7 @@ static status_t output_fill(output_t *output) {
   TRY(comm_broadcast(comm, &output->planned, sizeof output->planned, COMM_BYTE, 0));
   TRY(comm_broadcast(comm, &name_bytes, 1, COMM_I64, 0));
   TRY(comm_agree(comm, dataset_writer_texts(output->writer, &output->planned, name_bytes)));
-  return comm_agree(comm, first ? output_write_texts(output) : STATUS_OK);
+  return comm_agree(comm, first ? texts_write(output) : STATUS_OK);
 }
 
 static status_t output_close(output_t *output) {
@@ -200,6 +220,7 @@ static void output_free(output_t *output) {
   memory_free(output->sizes);
   memory_free(output->problems);
   memory_free(output->problem_bytes);
+  memory_free(output->elements);
 }
 
 static status_t output_run(prepare_t *prepare, const char *path, bool all, bool held_out) {
@@ -207,6 +228,10 @@ static status_t output_run(prepare_t *prepare, const char *path, bool all, bool 
   int64_t images = 0;
   status_code_t status = prepare->options->plan ? output_count(&output) : output_make(&output);
   images = output.image_count;
+  if (status == STATUS_OK && output.elements != NULL) {
+    *prepare->options->elements = output.elements;
+    output.elements = NULL;
+  }
   output_free(&output);
   if (status == STATUS_OK && !prepare->options->plan) log_info("%s: %" PRId64 " images", path, images);
   return status;
@@ -219,6 +244,16 @@ static void summary_log(const prepare_t *prepare) {
   log_info("prepared %" PRId64 " samples with %" PRId64 " images; %" PRId64 " held out, %" PRId64
            " left out, %" PRId64 " images broken",
            counts->samples, counts->images, counts->held_out, counts->skipped, counts->broken_images);
+  if (counts->shared > 0)
+    log_warning("%" PRId64
+                " of the samples held out show images that samples for training show, too: what is "
+                "measured on them may be remembered; held_out_by = 'image' keeps them apart",
+                counts->shared);
+  if (counts->turned_images > 0)
+    log_warning("%" PRId64
+                " images are to be turned or mirrored, as their EXIF blocks say; models see them as "
+                "they are stored, as in the published code: turn the files themselves if that is not wanted",
+                counts->turned_images);
   if (counts->without_facts > 0)
     log_warning("%" PRId64 " samples with an image have no facts in %s", counts->without_facts,
                 prepare->options->facts);
@@ -227,7 +262,7 @@ static void summary_log(const prepare_t *prepare) {
 static status_t prepare_all(prepare_t *prepare) {
   const prepare_options_t *options = prepare->options;
   comm_t *comm = prepare->comm;
-  TRY(options_check(options));
+  TRY(comm_agree(comm, is_first(prepare) ? options_check(options) : STATUS_OK));
   sources_list(prepare);
   TRY(comm_agree(comm, is_first(prepare) ? scan_first(prepare) : STATUS_OK));
   TRY(names_share(comm, &prepare->names));

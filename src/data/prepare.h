@@ -18,21 +18,27 @@ typedef struct {
   const char *facts;         /* JSON object: image path (or "aok_" and image path) -> list of facts */
   const char *image_folder;
   const char *output;          /* dataset to write */
-  int64_t held_out;            /* samples to hold out, drawn by SEED */
+  int64_t held_out;            /* samples to hold out, drawn by SEED: whole images until there are as many */
+  bool split_images;           /* samples are drawn one by one: an image may be on both sides */
   const char *held_out_output; /* dataset for them; without, they stay in OUTPUT, marked */
   uint64_t seed;
   bool skip_bad;      /* leave bad samples out and go on, instead of stopping at the first */
   const char *report; /* JSON lines about the samples that were left out: file, line, sample, reason */
   int workers;        /* threads of a rank that check images, at least 1 */
   bool plan;          /* writes nothing: reads the JSON, measures the images' files, and counts */
+  int64_t **elements; /* NULL, or becomes on rank 0 for each row of OUTPUT the number of its element, counted
+                         through both files; freed by the caller with memory_free. Not in a plan. */
 } prepare_options_t;
 
 typedef struct {
   int64_t samples; /* written, those held out included */
   int64_t held_out;
+  int64_t shared;        /* of those held out, whose image samples for training show, too */
   int64_t skipped;       /* bad samples left out */
   int64_t images;        /* distinct */
   int64_t broken_images; /* of them, left out */
+  int64_t turned_images; /* of them, whose EXIF block asks for another orientation than the stored one, which
+                            is what models see; 0 in a plan */
   int64_t
       without_facts; /* samples with an image for which FACTS has no entry; 0 if no facts were asked for */
   int64_t bytes;     /* about, of the datasets' files */

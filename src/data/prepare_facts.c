@@ -11,10 +11,14 @@ struct facts {
   const output_t *output;
   const char *path;
   int64_t images;
-  int64_t *first; /* (2 * images): row of the first fact under the plain name, then under "aok_"; -1 none */
-  int64_t *count; /* (2 * images) */
+  int64_t *entry; /* (2 * images): number of the file's entry under the plain name, then of that under "aok_";
+                     -1 none */
+  int64_t *first; /* (2 * images): row of its first fact, once it is written */
+  int64_t *count; /* (2 * images): of its facts */
+  int64_t *size;  /* (2 * images): bytes of its facts */
   bool *needed;   /* (2 * images): some sample asks for it */
   int64_t rows, bytes;
+  int64_t repeated;         /* entries that a later one has replaced */
   dataset_writer_t *writer; /* NULL while counting */
   int64_t written;
 };
@@ -57,20 +61,26 @@ static const json_t *next_fact(const json_t *value, const json_t *fact) {
   return value->type == JSON_STRING ? NULL : fact->next;
 }
 
-/* The first entry under a key counts; a repeated one finds its place taken. */
-static void count_entry(facts_t *facts, int64_t place, const json_t *value) {
-  if (!facts->needed[place] || facts->first[place] >= 0) return;
-  facts->first[place] = facts->rows;
-  for (const json_t *fact = first_fact(value); fact != NULL; fact = next_fact(value, fact)) {
+/* Of entries under one key the last counts: it replaces an earlier one. */
+static void count_entry(facts_t *facts, int64_t place, const json_element_t *entry) {
+  if (!facts->needed[place]) return;
+  facts->repeated += facts->entry[place] >= 0;
+  facts->rows -= facts->count[place];
+  facts->bytes -= facts->size[place];
+  facts->entry[place] = entry->index;
+  facts->count[place] = facts->size[place] = 0;
+  for (const json_t *fact = first_fact(entry->value); fact != NULL; fact = next_fact(entry->value, fact)) {
     facts->count[place]++;
-    facts->rows++;
-    facts->bytes += fact->count;
+    facts->size[place] += fact->count;
   }
+  facts->rows += facts->count[place];
+  facts->bytes += facts->size[place];
 }
 
-static status_t write_entry(facts_t *facts, int64_t place, const json_t *value) {
-  if (!facts->needed[place] || facts->first[place] != facts->written || facts->count[place] == 0)
-    return STATUS_OK;
+static status_t write_entry(facts_t *facts, int64_t place, const json_element_t *entry) {
+  const json_t *value = entry->value;
+  if (!facts->needed[place] || facts->entry[place] != entry->index) return STATUS_OK;
+  facts->first[place] = facts->written;
   int64_t left = facts->count[place];
   const json_t *fact = first_fact(value);
   for (; fact != NULL && left > 0; fact = next_fact(value, fact), left--)
@@ -80,13 +90,13 @@ static status_t write_entry(facts_t *facts, int64_t place, const json_t *value) 
   return error_set(STATUS_DATA, "%s: changed while it was read", facts->path);
 }
 
-static status_t take_entry(facts_t *facts, const char *name, bool choice, const json_t *value) {
+static status_t take_entry(facts_t *facts, const char *name, bool choice, const json_element_t *entry) {
   int64_t number = names_find(&facts->output->prepare->names, name);
   int64_t place = number < 0 ? -1 : facts->output->place[number];
   if (place < 0) return STATUS_OK;
   place += choice ? facts->images : 0;
-  if (facts->writer != NULL) return write_entry(facts, place, value);
-  count_entry(facts, place, value);
+  if (facts->writer != NULL) return write_entry(facts, place, entry);
+  count_entry(facts, place, entry);
   return STATUS_OK;
 }
 
@@ -97,9 +107,9 @@ static status_t visit_entries(facts_t *facts, json_reader_t *reader) {
     TRY(json_reader_next(reader, &entry));
     if (entry.value == NULL) return STATUS_OK;
     TRY(check_entry(facts, &entry));
-    TRY(take_entry(facts, entry.key, false, entry.value));
+    TRY(take_entry(facts, entry.key, false, &entry));
     if (strncmp(entry.key, CHOICE_PREFIX, prefix) == 0)
-      TRY(take_entry(facts, entry.key + prefix, true, entry.value));
+      TRY(take_entry(facts, entry.key + prefix, true, &entry));
   }
 }
 
@@ -107,19 +117,24 @@ static status_t facts_read(facts_t *facts) {
   json_reader_t *reader = NULL;
   TRY(json_reader_open(facts->path, JSON_MEMBERS, &reader));
   status_code_t status = visit_entries(facts, reader);
+  if (status == STATUS_OK && facts->writer == NULL) json_reader_warn(reader);
   json_reader_close(reader);
   return status;
 }
 
 static status_t facts_count_all(facts_t *facts) {
   size_t places = 2 * (size_t)facts->images;
+  TRY(memory_alloc(&facts->entry, ARENA_DATA, places, sizeof *facts->entry));
   TRY(memory_alloc(&facts->first, ARENA_DATA, places, sizeof *facts->first));
   TRY(memory_alloc(&facts->count, ARENA_DATA, places, sizeof *facts->count));
+  TRY(memory_alloc(&facts->size, ARENA_DATA, places, sizeof *facts->size));
   TRY(memory_alloc(&facts->needed, ARENA_DATA, places, sizeof *facts->needed));
   for (size_t i = 0; i < places; i++)
-    facts->first[i] = -1;
+    facts->entry[i] = -1;
   mark_needed(facts);
-  return facts_read(facts);
+  TRY(facts_read(facts));
+  json_warn_repeated(facts->path, facts->repeated);
+  return STATUS_OK;
 }
 
 status_t facts_create(output_t *output, const char *path, facts_t **out) {
@@ -155,7 +170,7 @@ status_t facts_write(facts_t *facts, dataset_writer_t *writer) {
 
 bool facts_find(const facts_t *facts, int64_t image, bool choice, int64_t *first, int32_t *count) {
   int64_t place = (choice ? facts->images : 0) + image;
-  if (facts->first[place] < 0) return false;
+  if (facts->entry[place] < 0) return false;
   *first = facts->first[place];
   *count = (int32_t)facts->count[place];
   return true;
@@ -163,8 +178,10 @@ bool facts_find(const facts_t *facts, int64_t image, bool choice, int64_t *first
 
 void facts_free(facts_t *facts) {
   if (facts == NULL) return;
+  memory_free(facts->entry);
   memory_free(facts->first);
   memory_free(facts->count);
+  memory_free(facts->size);
   memory_free(facts->needed);
   memory_free(facts);
 }

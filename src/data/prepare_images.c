@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "io/image_kind.h"
 #include "io/jpeg.h"
 #include "perf/perf.h"
 
@@ -17,6 +18,7 @@ typedef struct {
   int64_t image; /* place in output->images */
   uint8_t *bytes;
   int32_t width, height;
+  bool turned;   /* by its EXIF block */
   char *problem; /* NULL: it is fine */
 } item_t;
 
@@ -27,7 +29,7 @@ typedef struct {
   int count;
   atomic_int next;
   text_buffer_t problems; /* for rank 0: image as 8 bytes, text, '\0' */
-  int64_t problem_count;
+  int64_t problem_count, turned_count;
 } share_t;
 
 static const char *name_of(const output_t *output, int64_t image) {
@@ -156,6 +158,7 @@ static status_t item_load(const output_t *output, item_t *item) {
   const char *name = name_of(output, item->image);
   TRY(memory_alloc(&item->bytes, ARENA_DATA, (size_t)size, 1));
   TRY(image_file_read(&output->prepare->folder, name, item->bytes, size));
+  item->turned = image_orientation(item->bytes, (size_t)size) != 1;
   return jpeg_check(item->bytes, (size_t)size, name, &item->width, &item->height);
 }
 
@@ -199,6 +202,7 @@ static void window_run(share_t *share) {
 static status_t window_write(share_t *share) {
   for (int i = 0; i < share->count; i++) {
     item_t *item = &share->items[i];
+    share->turned_count += item->bytes != NULL && item->turned;
     if (item->bytes == NULL)
       TRY(refuse(share, item->image, item->problem == NULL ? "no memory to read it" : item->problem));
     TRY(dataset_writer_image(share->output->writer, item->image, item->bytes, item->width, item->height));
@@ -255,8 +259,11 @@ static status_t share_write(share_t *share) {
 /* Counts and spreads what is known of the images by now. */
 static status_t problems_share(share_t *share) {
   output_t *output = share->output;
-  TRY(comm_allreduce(output->prepare->comm, &share->problem_count, 1, COMM_I64, COMM_SUM));
-  output->prepare->counts.broken_images += share->problem_count;
+  prepare_counts_t *counts = &output->prepare->counts;
+  int64_t found[] = {share->problem_count, share->turned_count};
+  TRY(comm_allreduce(output->prepare->comm, found, 2, COMM_I64, COMM_SUM));
+  counts->broken_images += found[0];
+  counts->turned_images += found[1];
   return problems_gather(share);
 }
 

@@ -52,6 +52,8 @@ typedef struct {
   struct facts *facts; /* rank 0, may be NULL */
   dataset_counts_t planned;
   int64_t skipped;
+  int64_t *elements; /* (planned.samples) rank 0, where asked for: which element each row is */
+  int64_t rows;      /* written */
   dataset_writer_t *writer;
 } output_t;
 
@@ -65,8 +67,10 @@ typedef struct {
 
 typedef status_t (*sample_visit_t)(void *context, const sample_place_t *place, const sample_reader_t *reader);
 
-/* Reads all samples of all sources and calls VISIT for each. LABEL is for the progress line. Rank 0. */
-status_t samples_visit(prepare_t *prepare, const char *label, sample_visit_t visit, void *context);
+/* Reads all samples of all sources and calls VISIT for each. LABEL is for the progress line; FIRST: warns of
+ * what is odd in the files. Rank 0. */
+status_t samples_visit(prepare_t *prepare, const char *label, bool first, sample_visit_t visit,
+                       void *context);
 
 /* A bad sample (of which the id at most is known): an error to return, or a line of the report, as the
  * options ask. */
@@ -91,7 +95,8 @@ status_t output_write_texts(output_t *output);
 
 typedef struct facts facts_t;
 
-/* Reads the facts file once to count what the images need. Rank 0. */
+/* Reads the facts file once to count what the images need; of entries under one key the last counts. Rank 0.
+ */
 status_t facts_create(output_t *output, const char *path, facts_t **out);
 int64_t facts_count(const facts_t *facts);
 int64_t facts_bytes(const facts_t *facts);

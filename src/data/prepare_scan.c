@@ -43,13 +43,15 @@ static status_t visit_source(visiting_t *visiting) {
   return STATUS_OK;
 }
 
-status_t samples_visit(prepare_t *prepare, const char *label, sample_visit_t visit, void *context) {
+status_t samples_visit(prepare_t *prepare, const char *label, bool first, sample_visit_t visit,
+                       void *context) {
   visiting_t visiting = {.label = label, .visit = visit, .context = context};
   status_code_t status = STATUS_OK;
   for (int s = 0; s < prepare->source_count && status == STATUS_OK; s++) {
     visiting.source = &prepare->sources[s];
     status = json_reader_open(visiting.source->path, JSON_ELEMENTS, &visiting.reader);
     if (status == STATUS_OK) status = visit_source(&visiting);
+    if (status == STATUS_OK && first) json_reader_warn(visiting.reader);
     json_reader_close(visiting.reader);
     visiting.reader = NULL;
   }
@@ -59,10 +61,10 @@ status_t samples_visit(prepare_t *prepare, const char *label, sample_visit_t vis
 
 /* ---- Bad samples ---- */
 
-static status_t report_line(FILE *report, const sample_place_t *place, const dataset_sample_t *sample,
-                            const char *reason) {
+static status_t report_line(const prepare_t *prepare, const sample_place_t *place,
+                            const dataset_sample_t *sample, const char *reason) {
   json_writer_t *writer = NULL;
-  TRY(json_writer_create(report, &writer));
+  TRY(json_writer_create(prepare->report, &writer));
   json_write_object_begin(writer);
   json_write_member(writer, "file", place->source->path);
   json_write_int_member(writer, "line", place->line);
@@ -70,7 +72,8 @@ static status_t report_line(FILE *report, const sample_place_t *place, const dat
   json_write_member(writer, "reason", reason);
   json_write_object_end(writer);
   json_write_line(writer);
-  return json_writer_finish(writer, NULL, NULL);
+  status_code_t status = json_writer_finish(writer, NULL, NULL);
+  return status == STATUS_OK ? status : error_context(status, "while writing %s", prepare->options->report);
 }
 
 status_t sample_refuse(prepare_t *prepare, const sample_place_t *place, const dataset_sample_t *sample,
@@ -86,7 +89,7 @@ status_t sample_refuse(prepare_t *prepare, const sample_place_t *place, const da
   if (prepare->counts.skipped == WARNINGS_SHOWN + 1)
     log_warning("more samples are left out%s%s", prepare->report == NULL ? "" : "; all are listed in ",
                 prepare->report == NULL ? "" : prepare->options->report);
-  return prepare->report == NULL ? STATUS_OK : report_line(prepare->report, place, sample, reason);
+  return prepare->report == NULL ? STATUS_OK : report_line(prepare, place, sample, reason);
 }
 
 /* ---- The first reading ---- */
@@ -119,20 +122,92 @@ static status_t scan_visit(void *context, const sample_place_t *place, const sam
   return note_add(prepare, &note);
 }
 
-static status_t hold_out(prepare_t *prepare, int64_t *order, int64_t good) {
-  random_permutation(prepare->options->seed, RANDOM_SPLIT, 0, good, order);
-  bool *chosen = NULL;
-  TRY(memory_alloc(&chosen, ARENA_DATA, (size_t)good, sizeof *chosen));
-  for (int64_t i = 0; i < prepare->options->held_out; i++)
-    chosen[order[i]] = true;
-  for (int64_t i = 0, nth = 0; i < prepare->note_count; i++)
-    if (!prepare->notes[i].bad) prepare->notes[i].held_out = chosen[nth++];
-  memory_free(chosen);
+/* ---- Holding out ---- */
+
+/* The samples in groups that are held out together or not at all. */
+typedef struct {
+  int64_t count;
+  int64_t *of_note;  /* (notes): group of each sample that is not bad */
+  int64_t *of_image; /* (names): group of its samples, -1 none yet */
+  int64_t *size;     /* (groups): samples */
+  int64_t *order;    /* (groups): as drawn */
+  bool *chosen;      /* (groups) */
+} split_t;
+
+static status_t split_alloc(const prepare_t *prepare, int64_t good, split_t *split) {
+  TRY(memory_alloc(&split->of_note, ARENA_DATA, (size_t)prepare->note_count, sizeof *split->of_note));
+  TRY(memory_alloc(&split->of_image, ARENA_DATA, (size_t)prepare->names.count, sizeof *split->of_image));
+  TRY(memory_alloc(&split->size, ARENA_DATA, (size_t)good, sizeof *split->size));
+  TRY(memory_alloc(&split->order, ARENA_DATA, (size_t)good, sizeof *split->order));
+  return memory_alloc(&split->chosen, ARENA_DATA, (size_t)good, sizeof *split->chosen);
+}
+
+static void split_free(split_t *split) {
+  memory_free(split->of_note);
+  memory_free(split->of_image);
+  memory_free(split->size);
+  memory_free(split->order);
+  memory_free(split->chosen);
+}
+
+/* Groups in order of their first sample: by image, or each sample for itself. */
+static void split_group(const prepare_t *prepare, split_t *split) {
+  for (int64_t i = 0; i < prepare->names.count; i++)
+    split->of_image[i] = -1;
+  for (int64_t i = 0; i < prepare->note_count; i++) {
+    const sample_note_t *note = &prepare->notes[i];
+    if (note->bad) continue;
+    int64_t *shared =
+        note->image >= 0 && !prepare->options->split_images ? &split->of_image[note->image] : NULL;
+    int64_t group = shared && *shared >= 0 ? *shared : split->count++;
+    if (shared) *shared = group;
+    split->of_note[i] = group;
+    split->size[group]++;
+  }
+}
+
+/* Chooses groups until they have as many samples as are wanted; returns how many they have. */
+static int64_t split_draw(const prepare_t *prepare, split_t *split) {
+  int64_t held_out = 0;
+  random_permutation(prepare->options->seed, RANDOM_SPLIT, 0, split->count, split->order);
+  for (int64_t g = 0; g < split->count && held_out < prepare->options->held_out; g++) {
+    split->chosen[split->order[g]] = true;
+    held_out += split->size[split->order[g]];
+  }
+  return held_out;
+}
+
+/* Marks the samples of the chosen groups, and counts those whose image training will see. */
+static void split_mark(prepare_t *prepare, split_t *split) {
+  enum { UNSEEN = -1, SEEN };
+  for (int64_t i = 0; i < prepare->names.count; i++)
+    split->of_image[i] = UNSEEN;
+  for (int64_t i = 0; i < prepare->note_count; i++) {
+    sample_note_t *note = &prepare->notes[i];
+    if (note->bad) continue;
+    note->held_out = split->chosen[split->of_note[i]];
+    if (!note->held_out && note->image >= 0) split->of_image[note->image] = SEEN;
+  }
+  for (int64_t i = 0; i < prepare->note_count; i++) {
+    const sample_note_t *note = &prepare->notes[i];
+    prepare->counts.shared += note->held_out && note->image >= 0 && split->of_image[note->image] == SEEN;
+  }
+}
+
+static status_t hold_out(prepare_t *prepare, int64_t good, split_t *split) {
+  TRY(split_alloc(prepare, good, split));
+  split_group(prepare, split);
+  if (split_draw(prepare, split) == good)
+    return error_set(STATUS_INPUT,
+                     "%" PRId64 " samples were to be held out of %" PRId64 ", which show too few images: all "
+                     "would be; hold out fewer, or let images be on both sides (held_out_by = 'sample')",
+                     prepare->options->held_out, good);
+  split_mark(prepare, split);
   return STATUS_OK;
 }
 
 status_t prepare_scan(prepare_t *prepare) {
-  TRY(samples_visit(prepare, "samples", scan_visit, prepare));
+  TRY(samples_visit(prepare, "samples", true, scan_visit, prepare));
   int64_t good = prepare->note_count - prepare->counts.skipped;
   if (good == 0)
     return error_set(STATUS_DATA, "%s: none of its %" PRId64 " samples can be used", prepare->sources[0].path,
@@ -141,9 +216,8 @@ status_t prepare_scan(prepare_t *prepare) {
   if (prepare->options->held_out >= good)
     return error_set(STATUS_INPUT, "%" PRId64 " samples were to be held out of %" PRId64 "; hold out fewer",
                      prepare->options->held_out, good);
-  int64_t *order = NULL;
-  TRY(memory_alloc(&order, ARENA_DATA, (size_t)good, sizeof *order));
-  status_code_t status = hold_out(prepare, order, good);
-  memory_free(order);
+  split_t split = {0};
+  status_code_t status = hold_out(prepare, good, &split);
+  split_free(&split);
   return status;
 }

@@ -41,7 +41,8 @@ static status_t changed(const sample_place_t *place) {
                    place->source->path, place->line);
 }
 
-static status_t sample_write(output_t *output, const sample_note_t *note, const sample_reader_t *reader) {
+static status_t sample_write(output_t *output, const sample_place_t *place, const sample_note_t *note,
+                             const sample_reader_t *reader) {
   prepare_t *prepare = output->prepare;
   dataset_sample_t sample = reader->sample;
   sample.held_out = output->all && note->held_out;
@@ -51,6 +52,7 @@ static status_t sample_write(output_t *output, const sample_note_t *note, const 
     prepare->counts.without_facts++;
   prepare->counts.samples++;
   prepare->counts.held_out += note->held_out;
+  if (output->elements != NULL) output->elements[output->rows++] = place->number;
   return dataset_writer_sample(output->writer, &sample);
 }
 
@@ -66,7 +68,7 @@ static status_t write_visit(void *context, const sample_place_t *place, const sa
     return changed(place);
   if (reader->image != NULL && strcmp(names_name(&prepare->names, note->image), reader->image) != 0)
     return changed(place);
-  if (is_kept(output, note)) return sample_write(output, note, reader);
+  if (is_kept(output, note)) return sample_write(output, place, note, reader);
   char reason[1200];
   snprintf(reason, sizeof reason, "%s: %s", reader->where, output->problems[output->place[note->image]]);
   output->skipped++;
@@ -78,5 +80,5 @@ status_t output_write_texts(output_t *output) {
   for (int64_t i = 0; i < output->image_count; i++)
     TRY(dataset_writer_name(output->writer, text_view(names_name(&prepare->names, output->images[i]))));
   if (output->facts != NULL) TRY(facts_write(output->facts, output->writer));
-  return samples_visit(output->prepare, "writing", write_visit, output);
+  return samples_visit(output->prepare, "writing", false, write_visit, output);
 }

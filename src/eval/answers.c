@@ -20,6 +20,36 @@ static prompts_sampling_t sampling_of(const settings_t *settings) {
   return sampling;
 }
 
+static const scene_t *scene_of(const evaluator_t *evaluator, const char *image) {
+  return image ? scene_table_find(&evaluator->scenes, image) : NULL;
+}
+
+static status_t check_scene(const evaluator_t *evaluator, const dataset_sample_t *sample) {
+  char *image = NULL;
+  if (sample->image >= 0) TRY(dataset_image_name(evaluator->source->dataset, sample->image, &image));
+  status_code_t status = STATUS_OK;
+  if (!scene_of(evaluator, image))
+    status = error_set(STATUS_DATA,
+                       "sample '%s': its image '%s' is in none of the scenes of eval.scenes = '%s'; give the "
+                       "scenes.jsonl that was written with the images, or eval.judge = 'none'",
+                       sample->id.bytes, image ? image : "", evaluator->session->settings->eval.scenes);
+  memory_free(image);
+  return status;
+}
+
+/* Every question must have its scene before the first one is answered. */
+static status_t check_scenes(const evaluator_t *evaluator) {
+  const prompts_t *prompts = &evaluator->prompts;
+  for (int64_t i = 0; i < prompts->count; i++) {
+    dataset_sample_t sample;
+    TRY(dataset_sample_read(evaluator->source->dataset, prompts->rows[i], &sample));
+    status_code_t status = check_scene(evaluator, &sample);
+    dataset_sample_free(&sample);
+    TRY(status);
+  }
+  return STATUS_OK;
+}
+
 static status_t open_evaluator(evaluator_t *evaluator, const int64_t *rows, int64_t count) {
   session_t *session = evaluator->session;
   const settings_t *settings = session->settings;
@@ -31,11 +61,11 @@ static status_t open_evaluator(evaluator_t *evaluator, const int64_t *rows, int6
       .limit = count};
   evaluator->sampling = sampling_of(settings);
   evaluator->judged = strcmp(settings->eval.judge, "shapes") == 0;
-  status_code_t status = STATUS_OK;
-  if (evaluator->judged && comm_rank(session->world) == 0)
-    status = scene_table_read(settings->eval.scenes, &evaluator->scenes);
-  TRY(comm_agree(session->world, status));
-  return prompts_open(session, evaluator->model, evaluator->source, &options, &evaluator->prompts);
+  bool judges = evaluator->judged && comm_rank(session->world) == 0;
+  TRY(comm_agree(session->world,
+                 judges ? scene_table_read(settings->eval.scenes, &evaluator->scenes) : STATUS_OK));
+  TRY(prompts_open(session, evaluator->model, evaluator->source, &options, &evaluator->prompts));
+  return comm_agree(session->world, judges ? check_scenes(evaluator) : STATUS_OK);
 }
 
 status_t evaluator_open(session_t *session, model_t *model, source_t *source, const int64_t *rows,
@@ -112,13 +142,7 @@ static status_t judge(const evaluation_t *evaluation, const dataset_sample_t *sa
   const evaluator_t *evaluator = evaluation->evaluator;
   judgement_t judgement;
   if (evaluator->judged) {
-    const scene_t *scene = image ? scene_table_find(&evaluator->scenes, image) : NULL;
-    if (!scene)
-      return error_set(STATUS_DATA,
-                       "sample '%s': its image '%s' is in none of the scenes of eval.scenes = '%s'; give the "
-                       "scenes.jsonl that was written with the images, or eval.judge = 'none'",
-                       sample->id.bytes, image ? image : "", evaluator->session->settings->eval.scenes);
-    judge_response(scene, question, text, &judgement);
+    judge_response(scene_of(evaluator, image), question, text, &judgement);
     judge_table_add(evaluation->table, &judgement);
   }
   TRY(show_sample(evaluation, sample, question, text, evaluator->judged ? &judgement : NULL));

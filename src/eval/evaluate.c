@@ -5,7 +5,6 @@
 #include "eval/answers.h"
 #include "eval/comparison.h"
 #include "eval/pope_answers.h"
-#include "rollout/questions.h"
 #include "run/estimate.h"
 #include "world/output_file.h"
 
@@ -15,7 +14,7 @@
 typedef struct {
   session_t *session;
   comparison_t comparison;
-  char pope[FILE_MAX_PATH]; /* dataset made of eval.pope */
+  pope_questions_t pope;
 } evaluate_task_t;
 
 /* A model under evaluation. */
@@ -89,7 +88,7 @@ static status_t answer(evaluate_task_t *task, int64_t index, candidate_t *candid
   if (session->dry) note_output(session, &candidate->evaluator, index, path);
   if (!task->comparison.has_pope) return STATUS_OK;
   TRY(answers_path(session, "pope", index, path));
-  return pope_answer(session, &candidate->model, &candidate->role, task->pope, column->model, path,
+  return pope_answer(session, &candidate->model, &candidate->role, &task->pope, column->model, path,
                      &column->pope);
 }
 
@@ -104,6 +103,19 @@ static status_t evaluate_model(evaluate_task_t *task, int64_t index) {
   adapter_free(&candidate.adapter);
   model_free(&candidate.model);
   return status;
+}
+
+/* All models must be there before the first one answers. */
+static status_t check_models(const session_t *session) {
+  const text_list_t *models = &session->settings->eval.models;
+  for (int64_t m = 0; m < models->count; m++) {
+    store_info_t info;
+    status_code_t status = store_inspect(session->world, models->items[m], &info);
+    if (status != STATUS_OK)
+      return error_context(status, "while opening eval.models = '%s'", models->items[m]);
+    store_info_free(&info);
+  }
+  return STATUS_OK;
 }
 
 static status_t write_comparison(const evaluate_task_t *task) {
@@ -130,10 +142,10 @@ static status_t evaluate(evaluate_task_t *task) {
   comparison->judged = strcmp(settings->eval.judge, "none") != 0;
   comparison->has_pope = *settings->eval.pope != '\0';
   TRY(comm_agree(session->world, first ? read_replies(task) : STATUS_OK));
-  TRY(memory_alloc(&comparison->columns, ARENA_OTHER, (size_t)comparison->count,
-                   sizeof *comparison->columns));
-  if (comparison->has_pope)
-    TRY(questions_prepare(session, settings->eval.pope, settings->eval.image_folder, "pope", task->pope));
+  TRY(check_models(session));
+  TRY(comm_agree(session->world, memory_alloc(&comparison->columns, ARENA_OTHER, (size_t)comparison->count,
+                                              sizeof *comparison->columns)));
+  if (comparison->has_pope) TRY(pope_questions_open(session, &task->pope));
   for (int64_t m = 0; m < comparison->count; m++) {
     comparison->columns[m].model = model_name(settings, m);
     TRY(evaluate_model(task, m));
@@ -150,5 +162,6 @@ status_t evaluate_run(session_t *session) {
   evaluate_task_t task = {.session = session};
   status_code_t status = evaluate(&task);
   memory_free(task.comparison.columns);
+  pope_questions_free(&task.pope);
   return status;
 }

@@ -37,7 +37,10 @@ static status_t add_replies(mmhal_counts_t *counts, json_reader_t *reader, const
     json_element_t element;
     char where[512];
     TRY(json_reader_next(reader, &element));
-    if (!element.value) return STATUS_OK;
+    if (!element.value) {
+      json_reader_warn(reader);
+      return STATUS_OK;
+    }
     snprintf(where, sizeof where, "%s, line %lld", path, (long long)element.line);
     TRY(add_reply(counts, &element, where));
   }

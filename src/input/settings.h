@@ -102,6 +102,7 @@ typedef struct {
     char *image_folder;
     char *output;
     int64_t held_out;
+    char *held_out_by;
     char *held_out_output;
     int64_t workers;
   } prepare;

@@ -17,6 +17,7 @@ typedef struct {
   model_t model;
   adapter_t adapter;
   role_t role;
+  questions_t questions;
   source_t source;
   prompts_t prompts;
   generator_t *generator;
@@ -25,7 +26,8 @@ typedef struct {
   int64_t skipped; /* questions whose image is broken */
   char path[FILE_MAX_PATH];
   /* Rank 0. */
-  json_reader_t *questions; /* NULL where the questions are a dataset */
+  json_reader_t *reader; /* of the questions' JSON file; NULL where they are a dataset */
+  int64_t replaced;      /* questions with members called as the answer's own */
   FILE *file;
   json_writer_t *writer;
 } generate_task_t;
@@ -74,26 +76,35 @@ static status_t write_question(json_writer_t *writer, const dataset_sample_t *sa
   return STATUS_OK;
 }
 
+/* All that a JSON file says of a question; true if some of it gives way to the answer's members. */
+static bool copy_question(json_writer_t *writer, const json_t *question, bool numbered, bool logprobs) {
+  const char *own[7] = {"answer", "model", "stopped"};
+  int n = 3;
+  if (numbered) own[n++] = "sample";
+  if (logprobs) own[n++] = "tokens";
+  if (logprobs) own[n++] = "logprob";
+  return questions_copy(writer, question, own);
+}
+
 static status_t write_answer(generate_task_t *task, const dataset_sample_t *sample, const char *image,
                              const json_t *question, const char *text, const responses_t *responses,
                              int64_t number) {
   json_writer_t *writer = task->writer;
+  bool numbered = task->prompts.options.samples > 1;
+  bool logprobs = task->session->settings->generate.logprobs;
   json_write_object_begin(writer);
   if (question)
-    for (const json_t *member = question->u.first; member; member = member->next) {
-      json_write_key(writer, member->key);
-      json_write_tree(writer, member);
-    }
+    task->replaced += copy_question(writer, question, numbered, logprobs);
   else
     TRY(write_question(writer, sample, image));
-  if (task->prompts.options.samples > 1) {
+  if (numbered) {
     json_write_int_member(writer, "sample", number % responses->samples);
   }
   json_write_member(writer, "answer", text);
   json_write_member(writer, "model", task->name);
   json_write_key(writer, "stopped");
   json_write_bool(writer, responses->stopped[number] != 0);
-  if (task->session->settings->generate.logprobs) {
+  if (logprobs) {
     json_write_int_member(writer, "tokens", responses->offsets[number + 1] - responses->offsets[number]);
     json_write_real_member(writer, "logprob", responses->logprobs[number]);
   }
@@ -121,7 +132,8 @@ static status_t show_sample(generate_task_t *task, const dataset_sample_t *sampl
 static status_t write_responses(generate_task_t *task, const responses_t *responses, int64_t i,
                                 const dataset_sample_t *sample, const char *image, char *const *texts) {
   json_element_t element = {0};
-  if (task->questions) TRY(questions_find(task->questions, sample->id.bytes, &element));
+  int64_t row = task->prompts.rows[responses->begin + i];
+  if (task->reader) TRY(questions_find(&task->questions, task->reader, row, sample->id.bytes, &element));
   if (task->single) log_info("answer     %s", texts[0]);
   TRY(show_sample(task, sample, texts[0]));
   if (task->pairs) {
@@ -167,11 +179,11 @@ static status_t write_round(generate_task_t *task, const responses_t *responses)
   return comm_agree(task->session->world, status);
 }
 
-static status_t open_output(generate_task_t *task, const char *questions) {
+static status_t open_output(generate_task_t *task) {
   char partial[FILE_MAX_PATH];
   TRY(file_make_parent(task->path));
   TRY(file_partial(partial, task->path));
-  if (questions) TRY(json_reader_open(questions, JSON_ELEMENTS, &task->questions));
+  if (task->questions.json) TRY(json_reader_open(task->questions.json, JSON_ELEMENTS, &task->reader));
   task->file = fopen(partial, "wb");
   if (!task->file) return error_set(STATUS_DATA, "cannot write '%s': %s", partial, strerror(errno));
   TRY(json_writer_create(task->file, &task->writer));
@@ -189,6 +201,8 @@ static status_t end_writer(generate_task_t *task, status_code_t status) {
     json_write_line(task->writer);
   }
   status_code_t finished = json_writer_finish(task->writer, NULL, NULL);
+  if (status == STATUS_OK && finished != STATUS_OK)
+    return error_context(finished, "while writing '%s'", task->path);
   if (status == STATUS_OK) return finished;
   return *message ? error_set(status, "%s", message) : status;
 }
@@ -197,7 +211,7 @@ static status_t end_output(generate_task_t *task, status_code_t status) {
   if (task->writer) status = end_writer(task, status);
   if (task->file && fclose(task->file) != 0 && status == STATUS_OK)
     status = error_set(STATUS_DATA, "cannot write '%s': %s", task->path, strerror(errno));
-  json_reader_close(task->questions);
+  json_reader_close(task->reader);
   return status;
 }
 
@@ -213,17 +227,16 @@ static status_t open_model(generate_task_t *task) {
   return STATUS_OK;
 }
 
-/* The dataset to answer, and the JSON file it was made of (NULL if none). */
-static status_t find_dataset(generate_task_t *task, char dataset[FILE_MAX_PATH], const char **questions) {
+/* The questions to answer, as a dataset. */
+static status_t find_questions(generate_task_t *task) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
-  *questions = NULL;
   if (task->single)
-    return questions_prepare_one(session, settings->generate.image, settings->generate.prompt, dataset);
+    return questions_prepare_one(session, settings->generate.image, settings->generate.prompt,
+                                 &task->questions);
   const char *given = settings->generate.dataset;
-  if (!questions_are_json(given)) return file_join(dataset, given, NULL, NULL);
-  *questions = given;
-  return questions_prepare(session, given, settings->generate.image_folder, "questions", dataset);
+  if (!questions_are_json(given)) return file_join(task->questions.dataset, given, NULL, NULL);
+  return questions_prepare(session, given, settings->generate.image_folder, "questions", &task->questions);
 }
 
 static status_t find_output(generate_task_t *task) {
@@ -250,14 +263,13 @@ static status_t answer_all(generate_task_t *task) {
   return STATUS_OK;
 }
 
-static status_t open_questions(generate_task_t *task, const char **questions) {
+static status_t open_questions(generate_task_t *task) {
   const settings_t *settings = task->session->settings;
   const prompts_options_t options = {.samples = (int32_t)settings->generate.samples,
                                      .query_len = (int32_t)settings->data.max_len,
                                      .limit = settings->data.limit};
-  char dataset[FILE_MAX_PATH];
-  TRY(find_dataset(task, dataset, questions));
-  TRY(source_open(task->session, &task->model, "generate.dataset", dataset, &task->source));
+  TRY(find_questions(task));
+  TRY(source_open(task->session, &task->model, "generate.dataset", task->questions.dataset, &task->source));
   TRY(prompts_open(task->session, &task->model, &task->source, &options, &task->prompts));
   prompts_sampling_t sampling = prompts_sampling(settings);
   return comm_agree(task->session->world, prompts_generator(&task->prompts, &sampling, &task->generator));
@@ -275,11 +287,10 @@ static void note_output(const generate_task_t *task) {
 static status_t generate(generate_task_t *task) {
   comm_t *world = task->session->world;
   bool writes = comm_rank(world) == 0;
-  const char *questions;
   TRY(open_model(task));
-  TRY(open_questions(task, &questions));
+  TRY(open_questions(task));
   TRY(find_output(task));
-  status_code_t status = comm_agree(world, writes ? open_output(task, questions) : STATUS_OK);
+  status_code_t status = comm_agree(world, writes ? open_output(task) : STATUS_OK);
   if (status == STATUS_OK) status = answer_all(task);
   if (writes) status = end_output(task, status);
   if (task->prompts.alone) return status;
@@ -293,6 +304,11 @@ static status_t generate(generate_task_t *task) {
            task->prompts.options.samples == 1 ? "" : "s");
   if (task->skipped > 0)
     log_warning("%lld questions have no answer: their images are broken", (long long)task->skipped);
+  if (task->replaced > 0)
+    log_warning(
+        "%lld answers stand in place of fields of their questions: 'answer', 'model' and the like are "
+        "the answer's own",
+        (long long)task->replaced);
   return STATUS_OK;
 }
 
@@ -305,6 +321,7 @@ status_t generate_run(session_t *session) {
   generator_free(task.generator);
   prompts_close(&task.prompts);
   source_close(&task.source);
+  questions_free(&task.questions);
   adapter_free(&task.adapter);
   model_free(&task.model);
   return status;

@@ -24,24 +24,36 @@ static status_t parent_of(const char *path, char folder[FILE_MAX_PATH]) {
   return STATUS_OK;
 }
 
-status_t questions_prepare(session_t *session, const char *path, const char *image_folder, const char *name,
-                           char dataset[FILE_MAX_PATH]) {
+static status_t prepare(session_t *session, const char *path, const char *image_folder, const char *name,
+                        questions_t *out) {
   char beside[FILE_MAX_PATH], images[FILE_MAX_PATH], file[512], report[FILE_MAX_PATH];
   TRY(parent_of(path, beside));
   TRY(file_join(images, beside, "images", NULL));
   snprintf(file, sizeof file, "%s.h5", name);
-  TRY(session_path(session, file, dataset));
+  TRY(session_path(session, file, out->dataset));
   snprintf(file, sizeof file, "%s.skipped.jsonl", name);
   TRY(session_path(session, file, report));
   const settings_t *settings = session->settings;
   const prepare_options_t options = {.conversations = path,
                                      .image_folder = *image_folder ? image_folder : images,
-                                     .output = dataset,
+                                     .output = out->dataset,
                                      .seed = (uint64_t)settings->job.seed,
                                      .skip_bad = strcmp(settings->data.bad_sample, "skip") == 0,
                                      .report = report,
-                                     .workers = (int)settings->data.workers};
+                                     .workers = (int)settings->data.workers,
+                                     .elements = &out->elements};
   return prepare_run(session->world, &options, NULL);
+}
+
+status_t questions_prepare(session_t *session, const char *path, const char *image_folder, const char *name,
+                           questions_t *out) {
+  *out = (questions_t){.json = path};
+  return prepare(session, path, image_folder, name, out);
+}
+
+void questions_free(questions_t *questions) {
+  memory_free(questions->elements);
+  *questions = (questions_t){0};
 }
 
 static status_t one_question(const char *image, const char *text, char **json, size_t *n) {
@@ -68,15 +80,15 @@ static status_t write_one(const char *path, const char *image, const char *text)
   return status;
 }
 
-status_t questions_prepare_one(session_t *session, const char *image, const char *text,
-                               char dataset[FILE_MAX_PATH]) {
+status_t questions_prepare_one(session_t *session, const char *image, const char *text, questions_t *out) {
   char path[FILE_MAX_PATH], folder[FILE_MAX_PATH];
+  *out = (questions_t){0};
   TRY(session_path(session, "question.jsonl", path));
   TRY(parent_of(image, folder));
   status_code_t status = STATUS_OK;
   if (comm_rank(session->world) == 0) status = write_one(path, image, text);
   TRY(comm_agree(session->world, status));
-  return questions_prepare(session, path, folder, "question", dataset);
+  return prepare(session, path, folder, "question", out);
 }
 
 static bool has_id(const json_t *element, const char *id) {
@@ -90,15 +102,37 @@ static bool has_id(const json_t *element, const char *id) {
   return strcmp(number, id) == 0;
 }
 
-status_t questions_find(json_reader_t *reader, const char *id, json_element_t *element) {
-  for (;;) {
+status_t questions_find(const questions_t *questions, json_reader_t *reader, int64_t row, const char *id,
+                        json_element_t *element) {
+  int64_t number = questions->elements[row];
+  do
     TRY(json_reader_next(reader, element));
-    if (!element->value)
-      return error_set(
-          STATUS_DATA,
-          "the file of questions has no more element with the id '%s'; it has changed since it was read", id);
-    if (has_id(element->value, id)) return STATUS_OK;
+  while (element->value && element->index < number);
+  if (element->value && element->index == number && has_id(element->value, id)) return STATUS_OK;
+  return error_set(STATUS_DATA,
+                   "%s: element %" PRId64
+                   " is not the one with the id '%.80s' any more; the file has changed "
+                   "since it was read",
+                   questions->json, number, id);
+}
+
+static bool is_one_of(const char *key, const char *const *keys) {
+  for (; *keys; keys++)
+    if (strcmp(key, *keys) == 0) return true;
+  return false;
+}
+
+bool questions_copy(json_writer_t *writer, const json_t *question, const char *const *own) {
+  bool replaced = false;
+  for (const json_t *member = question->u.first; member; member = member->next) {
+    if (is_one_of(member->key, own)) {
+      replaced = true;
+      continue;
+    }
+    json_write_key(writer, member->key);
+    json_write_tree(writer, member);
   }
+  return replaced;
 }
 
 status_t questions_text(const dataset_sample_t *sample, char **text) {

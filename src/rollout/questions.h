@@ -10,20 +10,33 @@
 /* True if PATH is JSON by its name (.json, .jsonl), not a dataset. Local. */
 bool questions_are_json(const char *path);
 
-/* Makes the dataset NAME in the run directory of the JSON file PATH (array or lines); its path to DATASET.
- * IMAGE_FOLDER "": the folder `images` beside PATH. Samples that data.bad_sample leaves out are listed in
- * NAME.skipped.jsonl. Collective. Errors, agreed: STATUS_DATA. */
+/* A dataset of questions, and the JSON file that it was made of. */
+typedef struct {
+  char dataset[FILE_MAX_PATH];
+  const char *json;  /* the caller's; NULL: the questions came as a dataset */
+  int64_t *elements; /* rank 0, with a JSON file: which of its elements each row of the dataset is */
+} questions_t;
+
+/* Makes the dataset NAME in the run directory of the JSON file PATH (array or lines). IMAGE_FOLDER "": the
+ * folder `images` beside PATH. Samples that data.bad_sample leaves out are listed in NAME.skipped.jsonl.
+ * Collective. Free with questions_free, also after an error. Errors, agreed: STATUS_DATA. */
 status_t questions_prepare(session_t *session, const char *path, const char *image_folder, const char *name,
-                           char dataset[FILE_MAX_PATH]);
+                           questions_t *out);
 
 /* The same for one question, with the image file IMAGE ("": none). Collective. Errors, agreed: STATUS_DATA.
  */
-status_t questions_prepare_one(session_t *session, const char *image, const char *text,
-                               char dataset[FILE_MAX_PATH]);
+status_t questions_prepare_one(session_t *session, const char *image, const char *text, questions_t *out);
+void questions_free(questions_t *questions);
 
-/* Moves READER on to the element of sample ID; elements before it are not in the dataset. Errors: STATUS_DATA
- * where there is none. Local. */
-status_t questions_find(json_reader_t *reader, const char *id, json_element_t *element);
+/* Moves READER, on the questions' JSON file, on to the element of ROW, whose id is ID; rows come in ascending
+ * order. Ids may be repeated: the place in the file tells whose answer it is. Errors: STATUS_DATA where the
+ * file has changed. Rank 0. */
+status_t questions_find(const questions_t *questions, json_reader_t *reader, int64_t row, const char *id,
+                        json_element_t *element);
+
+/* Writes all members of QUESTION, an element of the JSON file, but for those called as one of OWN (ended by
+ * NULL), which the answer is about to write itself; true if there were such. Local. */
+bool questions_copy(json_writer_t *writer, const json_t *question, const char *const *own);
 
 /* The last question of SAMPLE as it was asked, without image marks, stripped: *TEXT is freed by the caller
  * with memory_free. Local. */

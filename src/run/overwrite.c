@@ -1,70 +1,141 @@
 #include "run/overwrite.h"
 
-#include "io/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "io/file_identity.h"
+#include "run/task_files.h"
 
-#include <sys/stat.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
 
-/* A setting that names a file. */
+/* The files of a task with what they are, those that it writes twice: the file, and the part of it that is
+ * written beside its place. */
 typedef struct {
-  const char *name, *path;
-} named_t;
+  task_files_t inputs, outputs;
+  file_identity_t *read, *written, *partial; /* (inputs), (outputs), (outputs) */
+} files_t;
 
-static bool is_same_file(const char *a, const char *b) {
-  struct stat first, second;
-  return *a && *b && stat(a, &first) == 0 && stat(b, &second) == 0 && S_ISREG(first.st_mode) &&
-         first.st_dev == second.st_dev && first.st_ino == second.st_ino;
-}
+/* ---- One output ---- */
 
-static status_t keep_apart(named_t output, const named_t *inputs, size_t count) {
-  for (size_t i = 0; i < count; i++)
-    if (is_same_file(output.path, inputs[i].path))
-      return error_set(STATUS_INPUT,
-                       "%s = '%s' would be overwritten by the result (%s): choose another place",
-                       inputs[i].name, inputs[i].path, output.name);
+/* IDENTITY is where OUTPUT is to be made. */
+static status_t check_place(const task_file_t *output, const file_identity_t *identity) {
+  bool made = *identity->rest == '\0';
+  if (made && identity->folder)
+    return error_set(STATUS_INPUT, "%s = '%s' is a folder; name a file to write", output->name, output->path);
+  if (!made && !identity->folder)
+    return error_set(STATUS_INPUT, "%s = '%s' cannot be made: a file stands where a folder was expected",
+                     output->name, output->path);
+  if (!made && !identity->writable)
+    return error_set(STATUS_INPUT, "%s = '%s' cannot be made: its folder may not be written to", output->name,
+                     output->path);
   return STATUS_OK;
 }
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-
-static status_t check_data_task(const settings_t *settings) {
-  const named_t sources[] = {{"prepare.conversations", settings->prepare.conversations},
-                             {"prepare.preferences", settings->prepare.preferences},
-                             {"prepare.facts", settings->prepare.facts}};
-  const named_t pairs[] = {{"annotate.pairs", settings->annotate.pairs},
-                           {"annotate.scenes", settings->annotate.scenes}};
-  const named_t questions[] = {{"generate.dataset", settings->generate.dataset},
-                               {"generate.image", settings->generate.image},
-                               {"model.base", settings->model.base},
-                               {"model.adapter", settings->model.adapter}};
-  switch (settings_task(settings)) {
-  case TASK_PREPARE:
-    TRY(keep_apart((named_t){"prepare.output", settings->prepare.output}, sources, COUNT(sources)));
-    return keep_apart((named_t){"prepare.held_out_output", settings->prepare.held_out_output}, sources,
-                      COUNT(sources));
-  case TASK_ANNOTATE:
-    return keep_apart((named_t){"annotate.output", settings->annotate.output}, pairs, COUNT(pairs));
-  case TASK_GENERATE:
-    return keep_apart((named_t){"generate.output", settings->generate.output}, questions, COUNT(questions));
-  default:
-    return STATUS_OK;
-  }
+static status_t look(const task_file_t *file, file_identity_t *out) {
+  status_code_t status = file_identity(file->path, out);
+  return status == STATUS_OK ? status : error_context(status, "while looking at %s", file->name);
 }
 
-static status_t check_training(const settings_t *settings) {
+static status_t look_at_output(const task_file_t *output, file_identity_t *written,
+                               file_identity_t *partial) {
   char path[FILE_MAX_PATH];
-  if (!task_trains(settings_task(settings))) return STATUS_OK;
-  const named_t inputs[] = {{"model.base", settings->model.base},
-                            {"model.adapter", settings->model.adapter},
-                            {"reward.model", settings->reward.model}};
-  TRY(file_join(path, settings->job.run_dir, "model.h5", NULL));
-  return keep_apart((named_t){"model.h5 in job.run_dir", path}, inputs, COUNT(inputs));
+  TRY(look(output, written));
+  TRY(check_place(output, written));
+  TRY(file_partial(path, output->path));
+  const task_file_t beside = {output->name, path};
+  TRY(look(&beside, partial));
+  return check_place(&beside, partial);
+}
+
+/* ---- All of them ---- */
+
+static status_t look_at_all(const settings_t *settings, files_t *files) {
+  TRY(task_files_list(settings, &files->inputs, &files->outputs));
+  size_t inputs = (size_t)files->inputs.count, outputs = (size_t)files->outputs.count;
+  TRY(memory_alloc(&files->read, ARENA_OTHER, inputs, sizeof *files->read));
+  TRY(memory_alloc(&files->written, ARENA_OTHER, outputs, sizeof *files->written));
+  TRY(memory_alloc(&files->partial, ARENA_OTHER, outputs, sizeof *files->partial));
+  for (size_t i = 0; i < inputs; i++)
+    TRY(look(&files->inputs.items[i], &files->read[i]));
+  for (size_t i = 0; i < outputs; i++)
+    TRY(look_at_output(&files->outputs.items[i], &files->written[i], &files->partial[i]));
+  return STATUS_OK;
+}
+
+static status_t keep_from_inputs(const files_t *files, int64_t o) {
+  const task_file_t *output = &files->outputs.items[o];
+  for (int64_t i = 0; i < files->inputs.count; i++) {
+    const task_file_t *input = &files->inputs.items[i];
+    if (file_identical(&files->written[o], &files->read[i]) ||
+        file_identical(&files->partial[o], &files->read[i]))
+      return error_set(STATUS_INPUT,
+                       "%s = '%s' would be overwritten by the result %s = '%s': choose another place",
+                       input->name, input->path, output->name, output->path);
+  }
+  return STATUS_OK;
+}
+
+static status_t keep_from_outputs(const files_t *files, int64_t o) {
+  const task_file_t *output = &files->outputs.items[o];
+  for (int64_t i = 0; i < o; i++) {
+    const task_file_t *other = &files->outputs.items[i];
+    if (file_identical(&files->written[o], &files->written[i]) ||
+        file_identical(&files->written[o], &files->partial[i]) ||
+        file_identical(&files->partial[o], &files->written[i]))
+      return error_set(STATUS_INPUT, "%s = '%s' and %s = '%s' are one file, and would overwrite each other",
+                       other->name, other->path, output->name, output->path);
+  }
+  return STATUS_OK;
+}
+
+static status_t check(const settings_t *settings, files_t *files) {
+  TRY(look_at_all(settings, files));
+  for (int64_t o = 0; o < files->outputs.count; o++) {
+    TRY(keep_from_inputs(files, o));
+    TRY(keep_from_outputs(files, o));
+  }
+  return STATUS_OK;
+}
+
+static status_t check_all(const settings_t *settings) {
+  files_t files = {0};
+  status_code_t status = check(settings, &files);
+  memory_free(files.read);
+  memory_free(files.written);
+  memory_free(files.partial);
+  task_files_free(&files.inputs);
+  task_files_free(&files.outputs);
+  return status;
 }
 
 status_t overwrite_check(comm_t *comm, const settings_t *settings) {
-  status_code_t status = STATUS_OK;
-  if (comm_rank(comm) == 0) {
-    status = check_data_task(settings);
-    if (status == STATUS_OK) status = check_training(settings);
-  }
-  return comm_agree(comm, status);
+  return comm_agree(comm, comm_rank(comm) == 0 ? check_all(settings) : STATUS_OK);
+}
+
+/* ---- Remains ---- */
+
+static status_t remove_partial(const task_file_t *output) {
+  char path[FILE_MAX_PATH];
+  TRY(file_partial(path, output->path));
+  if (unlink(path) == 0)
+    log_info("removed    %s, left by a job that died", path);
+  else if (errno != ENOENT && errno != ENOTDIR)
+    return error_set(STATUS_DATA, "%s, left by a job that died, cannot be removed: %s", path,
+                     strerror(errno));
+  return STATUS_OK;
+}
+
+static status_t clear_all(const settings_t *settings) {
+  task_files_t inputs, outputs;
+  status_code_t status = task_files_list(settings, &inputs, &outputs);
+  for (int64_t i = 0; i < outputs.count && status == STATUS_OK; i++)
+    status = remove_partial(&outputs.items[i]);
+  task_files_free(&inputs);
+  task_files_free(&outputs);
+  return status;
+}
+
+status_t overwrite_clear(comm_t *comm, const settings_t *settings) {
+  return comm_agree(comm, comm_rank(comm) == 0 ? clear_all(settings) : STATUS_OK);
 }

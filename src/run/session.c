@@ -18,14 +18,21 @@ status_t session_path(const session_t *session, const char *name, char path[FILE
   return file_join(path, session->run_dir, name, NULL);
 }
 
-static status_t open_device(session_t *session, const device_entry_t *devices, int32_t count) {
-  const char *wanted = session->settings->parallel.device;
-  for (int32_t d = 0; d < count; d++)
-    if ((d == 0 && strcmp(wanted, "auto") == 0) || strcmp(wanted, devices[d].name) == 0)
-      return devices[d].create(&session->grid, session->settings, &session->device);
+status_t device_choose(const settings_t *settings, const device_entry_t *devices, int32_t count,
+                       const device_entry_t **out) {
+  const char *wanted = settings->parallel.device;
+  for (*out = devices; *out < devices + count; ++*out)
+    if ((*out == devices && strcmp(wanted, "auto") == 0) || strcmp(wanted, (*out)->name) == 0)
+      return STATUS_OK;
   return error_set(STATUS_INPUT,
                    "parallel.device = '%s' is not in this build (--version lists the devices); use 'auto'",
                    wanted);
+}
+
+static status_t open_device(session_t *session, const device_entry_t *devices, int32_t count) {
+  const device_entry_t *device;
+  TRY(device_choose(session->settings, devices, count, &device));
+  return device->create(&session->grid, session->settings, &session->device);
 }
 
 static status_t echo_settings(const session_t *session) {

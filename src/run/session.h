@@ -14,6 +14,11 @@ typedef struct {
   status_t (*create)(const grid_t *grid, const settings_t *settings, device_t **out);
 } device_entry_t;
 
+/* *OUT: the one of DEVICES (count; the first is what 'auto' means) that the settings ask for. Errors:
+ * STATUS_INPUT where it is not among them. Local. */
+status_t device_choose(const settings_t *settings, const device_entry_t *devices, int32_t count,
+                       const device_entry_t **out);
+
 /* Why a run stops before its end. */
 typedef enum { STOP_SIGNAL, STOP_EXIT, STOP_TIME, STOP_REASONS } stop_reason_t;
 

@@ -219,6 +219,7 @@ status_t prepare_task_run(session_t *session) {
                                      .image_folder = settings->prepare.image_folder,
                                      .output = settings->prepare.output,
                                      .held_out = settings->prepare.held_out,
+                                     .split_images = strcmp(settings->prepare.held_out_by, "sample") == 0,
                                      .held_out_output = settings->prepare.held_out_output,
                                      .seed = (uint64_t)settings->job.seed,
                                      .skip_bad = strcmp(settings->data.bad_sample, "skip") == 0,

@@ -95,7 +95,10 @@ static status_t annotate_elements(const annotator_t *annotator, const scene_tabl
     json_element_t element;
     char where[512];
     TRY(json_reader_next(reader, &element));
-    if (!element.value) return STATUS_OK;
+    if (!element.value) {
+      json_reader_warn(reader);
+      return STATUS_OK;
+    }
     snprintf(where, sizeof where, "%s, line %lld", pairs, (long long)element.line);
     TRY(annotate_element(annotator, scenes, &element, where, writer, counts));
   }

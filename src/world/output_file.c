@@ -34,6 +34,7 @@ static status_t writer_abandon(json_writer_t *writer, status_code_t status) {
 status_t output_file_close(output_file_t *file, status_code_t status) {
   if (status == STATUS_OK) {
     status = json_writer_finish(file->writer, NULL, NULL);
+    if (status != STATUS_OK) status = error_context(status, "while writing '%s'", file->path);
     bool closed = fclose(file->stream) == 0;
     if (status == STATUS_OK) status = output_file_place(file, closed);
   } else {

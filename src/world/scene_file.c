@@ -89,7 +89,9 @@ status_t scene_read(const json_t *value, const char *where, scene_t *out) {
 }
 
 static int compare_entries(const void *a, const void *b) {
-  return strcmp(((const struct scene_entry *)a)->image, ((const struct scene_entry *)b)->image);
+  const struct scene_entry *first = a, *second = b;
+  int order = strcmp(first->image, second->image);
+  return order != 0 ? order : (first->number > second->number) - (first->number < second->number);
 }
 
 static status_t read_entry(const char *path, const json_element_t *element, struct scene_entry *out) {
@@ -101,6 +103,7 @@ static status_t read_entry(const char *path, const json_element_t *element, stru
     return error_set(STATUS_DATA, "%s: field 'image': found a name of %zu bytes, expected less than %d",
                      where, strlen(image), (int)SCENE_IMAGE_MAX);
   strcpy(out->image, image);
+  out->number = element->index;
   return scene_read(element->value, where, &out->scene);
 }
 
@@ -109,7 +112,10 @@ static status_t read_entries(const char *path, json_reader_t *reader, scene_tabl
   for (;;) {
     json_element_t element;
     TRY(json_reader_next(reader, &element));
-    if (!element.value) return STATUS_OK;
+    if (!element.value) {
+      json_reader_warn(reader);
+      return STATUS_OK;
+    }
     if (out->count == capacity) {
       capacity = capacity ? 2 * capacity : 1024;
       TRY(memory_resize(&out->entries, ARENA_DATA, (size_t)capacity, sizeof *out->entries));
@@ -117,6 +123,20 @@ static status_t read_entries(const char *path, json_reader_t *reader, scene_tabl
     TRY(read_entry(path, &element, &out->entries[out->count]));
     out->count++;
   }
+}
+
+/* By image, one of each: the last. */
+static void sort_entries(const char *path, scene_table_t *table) {
+  int64_t kept = 0;
+  if (table->count == 0) return;
+  qsort(table->entries, (size_t)table->count, sizeof *table->entries, compare_entries);
+  for (int64_t i = 0; i < table->count; i++) {
+    bool repeats = kept > 0 && strcmp(table->entries[kept - 1].image, table->entries[i].image) == 0;
+    if (!repeats) kept++;
+    table->entries[kept - 1] = table->entries[i];
+  }
+  json_warn_repeated(path, table->count - kept);
+  table->count = kept;
 }
 
 status_t scene_table_read(const char *path, scene_table_t *out) {
@@ -129,7 +149,7 @@ status_t scene_table_read(const char *path, scene_table_t *out) {
     scene_table_free(out);
     return status;
   }
-  if (out->count > 0) qsort(out->entries, (size_t)out->count, sizeof *out->entries, compare_entries);
+  sort_entries(path, out);
   return STATUS_OK;
 }
 

@@ -26,12 +26,13 @@ typedef struct {
   int64_t count;
   struct scene_entry {
     char image[SCENE_IMAGE_MAX];
+    int64_t number; /* in the file */
     scene_t scene;
   } * entries; /* (count), by image */
 } scene_table_t;
 
-/* Reads PATH (about 300 bytes of memory a scene). Errors: STATUS_DATA with the line. Free with
- * scene_table_free. Local. */
+/* Reads PATH (about 300 bytes of memory a scene). Of scenes with one image the last counts, with a warning.
+ * Errors: STATUS_DATA with the line. Free with scene_table_free. Local. */
 status_t scene_table_read(const char *path, scene_table_t *out);
 void scene_table_free(scene_table_t *table);
 

@@ -1,116 +1,7 @@
 #define _GNU_SOURCE
-#include "data/prepare.h"
-#include "io/dataset.h"
-#include "io/json.h"
 #include "mpi_test.h"
 
-#include "data_test.h"
-
-enum { PICTURES = 7, TALKS = 20, PAIRS = 9 };
-
-typedef struct {
-  char folder[FILE_MAX_PATH], talks[FILE_MAX_PATH], pairs[FILE_MAX_PATH], facts[FILE_MAX_PATH],
-      images[FILE_MAX_PATH], output[FILE_MAX_PATH], held_out[FILE_MAX_PATH], report[FILE_MAX_PATH];
-  prepare_options_t options;
-} setting_t;
-
-/* ---- Files to prepare ---- */
-
-static void write_talks(const char *path) {
-  FILE *file = fopen(path, "w");
-  assert_non_null(file);
-  fputs("[\n", file);
-  for (int i = 0; i < TALKS; i++) {
-    fprintf(file, "%s {\"id\": \"talk%d\", ", i == 0 ? "" : ",\n", i);
-    if (i % 4 != 3) fprintf(file, "\"image\": \"sub/%d.jpg\", ", i % PICTURES);
-    if (i % 5 == 0) fprintf(file, "\"caption_type\": %d, ", 1 + i / 5);
-    fprintf(file, "\"conversations\": [{\"from\": \"human\", \"value\": \"%squestion %d\"}, ",
-            i % 4 != 3 ? "<image>\\n" : "", i);
-    fprintf(file, "{\"from\": \"gpt\", \"value\": \"answer \\u20ac %d\"}]}", i);
-  }
-  fputs("\n]\n", file);
-  fclose(file);
-}
-
-static void write_pairs(const char *path) {
-  FILE *file = fopen(path, "w");
-  assert_non_null(file);
-  for (int i = 0; i < PAIRS; i++) {
-    fprintf(file,
-            "{\"id\": \"pair%d\", \"image\": \"sub/%d.jpg\", \"conversations\": [{\"from\": \"human\", ", i,
-            i % PICTURES);
-    fprintf(file, "\"value\": \"What?\\n<image>\"}, {\"from\": \"gpt\", \"value\": \"x\"}], ");
-    fprintf(file, "\"output_1\": {\"from\": \"llava\", \"value\": \"one %d\"}, ", i);
-    fprintf(file, "\"output_2\": {\"from\": \"llava\", \"value\": \"two\"}, \"preference\": %d}\n",
-            1 + i % 2);
-  }
-  fclose(file);
-}
-
-static void write_facts(const char *path) {
-  FILE *file = fopen(path, "w");
-  assert_non_null(file);
-  fputs("{\"other.jpg\": [\"never used\"]", file);
-  for (int i = PICTURES - 1; i >= 0; i--) {
-    if (i == 3) continue;
-    fprintf(file, ",\n \"sub/%d.jpg\": [\"caption %d\", \"another caption %d\"]", i, i, i);
-    fprintf(file, ", \"aok_sub/%d.jpg\": [\"because %d\"]", i, i);
-  }
-  fputs(", \"sub/1.jpg\": [\"repeated\"]}\n", file);
-  fclose(file);
-}
-
-static void write_pictures(const char *folder) {
-  for (int i = 0; i < PICTURES; i++) {
-    char name[32];
-    snprintf(name, sizeof name, "sub/%d.jpg", i);
-    data_test_image(folder, name, i, 0);
-  }
-}
-
-static void setting_start(setting_t *setting) {
-  memset(setting, 0, sizeof *setting);
-  io_test_folder(setting->folder);
-  io_test_path(setting->talks, setting->folder, "talks.json");
-  io_test_path(setting->pairs, setting->folder, "pairs.jsonl");
-  io_test_path(setting->facts, setting->folder, "facts.json");
-  io_test_path(setting->images, setting->folder, "images");
-  io_test_path(setting->output, setting->folder, "new/folder/data.h5");
-  io_test_path(setting->held_out, setting->folder, "held_out.h5");
-  io_test_path(setting->report, setting->folder, "report.jsonl");
-  if (data_test_first()) {
-    char sub[FILE_MAX_PATH];
-    assert_ok(file_make_folder(io_test_path(sub, setting->images, "sub")));
-    write_talks(setting->talks);
-    write_pairs(setting->pairs);
-    write_facts(setting->facts);
-    write_pictures(setting->images);
-  }
-  assert_ok(comm_barrier(mpi_test_world()));
-  setting->options = (prepare_options_t){.conversations = setting->talks,
-                                         .image_folder = setting->images,
-                                         .output = setting->output,
-                                         .seed = 11,
-                                         .workers = 2};
-}
-
-static void setting_end(setting_t *setting) {
-  io_test_remove(setting->folder);
-}
-
-static dataset_t *prepared(const setting_t *setting, prepare_counts_t *counts) {
-  dataset_t *dataset;
-  assert_ok(prepare_run(mpi_test_world(), &setting->options, counts));
-  assert_ok(dataset_open(mpi_test_world(), setting->output, &dataset));
-  return dataset;
-}
-
-static void assert_prepare_fails(const setting_t *setting, status_code_t status, const char *hint) {
-  assert_int_equal(prepare_run(mpi_test_world(), &setting->options, NULL), status);
-  if (strstr(error_message(), hint) == NULL) fail_msg("'%s' lacks '%s'", error_message(), hint);
-  error_clear();
-  assert_ok(comm_barrier(mpi_test_world()));
-}
+#include "prepare_setting.h"
 
 /* ---- What was prepared ---- */
 
@@ -136,8 +27,10 @@ static void check_facts(const dataset_sample_t *sample, int i) {
   char text[64];
   const int picture = i % PICTURES;
   const bool choice = sample->caption_type >= 2 && sample->caption_type <= 5;
-  assert_int_equal(sample->fact_count, picture == 3 ? 0 : choice ? 1 : 2);
-  if (sample->fact_count == 0) return;
+  const bool repeated = picture == 1 && !choice; /* the last entry under its key counts */
+  assert_int_equal(sample->fact_count, picture == 3 ? 0 : choice || repeated ? 1 : 2);
+  if (repeated) assert_string_equal(sample->facts[0].bytes, "repeated");
+  if (sample->fact_count == 0 || repeated) return;
   snprintf(text, sizeof text, choice ? "because %d" : "caption %d", picture);
   assert_string_equal(sample->facts[0].bytes, text);
   snprintf(text, sizeof text, "another caption %d", picture);
@@ -229,6 +122,7 @@ static void held_out_samples_are_marked(void **state) {
   prepare_counts_t counts;
   setting_start(&setting);
   setting.options.held_out = 6;
+  setting.options.split_images = true;
   dataset_t *dataset = prepared(&setting, &counts);
   assert_int_equal(counts.held_out, 6);
   assert_int_equal(dataset_info(dataset).held_out, 6);
@@ -268,6 +162,7 @@ static void held_out_samples_have_a_dataset(void **state) {
   int seen[TALKS] = {0};
   setting_start(&setting);
   setting.options.held_out = 5;
+  setting.options.split_images = true;
   setting.options.held_out_output = setting.held_out;
   setting.options.facts = setting.facts;
   assert_ok(prepare_run(mpi_test_world(), &setting.options, &counts));
@@ -281,96 +176,59 @@ static void held_out_samples_have_a_dataset(void **state) {
   mark_talks(setting.output, seen);
   for (int i = 0; i < TALKS; i++)
     assert_int_equal(seen[i], 1);
+  char twice[FILE_MAX_PATH];
+  setting.options.held_out_output = io_test_path(twice, setting.folder, "new/../new/folder/data.h5");
+  assert_prepare_fails(&setting, STATUS_INPUT, twice);
+  setting_end(&setting);
+}
+
+/* Samples that are held out although one for training shows their image; *HELD_OUT of all. */
+static int64_t count_shared(const dataset_t *dataset, int64_t *held_out) {
+  enum { MOST = TALKS };
+  const int64_t n = dataset_info(dataset).samples;
+  bool trained[MOST] = {false};
+  int64_t shared = 0;
+  dataset_sample_t sample;
+  *held_out = 0;
+  for (int pass = 0; pass < 2; pass++)
+    for (int64_t row = 0; row < n; row++) {
+      assert_ok(dataset_sample_read(dataset, row, &sample));
+      if (pass == 0 && !sample.held_out && sample.image >= 0) trained[sample.image] = true;
+      *held_out += pass == 1 && sample.held_out;
+      shared += pass == 1 && sample.held_out && sample.image >= 0 && trained[sample.image];
+      dataset_sample_free(&sample);
+    }
+  return shared;
+}
+
+/* By image none is on both sides, and no more are held out than it takes; by sample all that are is told. */
+static void images_are_kept_together(void **state) {
+  (void)state;
+  setting_t setting;
+  setting_start(&setting);
+  for (int i = 0; i < 12; i++) {
+    prepare_counts_t counts;
+    int64_t held_out;
+    setting.options.held_out = 1 + i / 2;
+    setting.options.split_images = i % 2 == 1;
+    dataset_t *dataset = prepared(&setting, &counts);
+    int64_t shared = count_shared(dataset, &held_out);
+    assert_int_equal(counts.held_out, held_out);
+    assert_int_equal(counts.shared, shared);
+    if (setting.options.split_images) {
+      assert_int_equal(held_out, setting.options.held_out);
+      assert_true(shared > 0 || held_out < 3);
+    } else {
+      assert_int_equal(shared, 0);
+      assert_in_range(held_out, setting.options.held_out, setting.options.held_out + 2);
+    }
+    dataset_close(dataset);
+    assert_ok(comm_barrier(mpi_test_world()));
+  }
   setting_end(&setting);
 }
 
 /* ---- Bad samples ---- */
-
-/* Replaces the talks by one with IMAGE and a good one without. */
-static void one_image(const setting_t *setting, const char *image) {
-  char text[1024];
-  snprintf(text, sizeof text,
-           "{\"id\": \"seen\", \"image\": \"%s\", \"conversations\": [{\"from\": \"human\", \"value\": "
-           "\"<image>\"}]}\n"
-           "{\"id\": \"blind\", \"conversations\": [{\"from\": \"human\", \"value\": \"Hello?\"}]}\n",
-           image);
-  io_test_write(setting->talks, text);
-}
-
-static void check_report(const setting_t *setting, const char *sample, int64_t line) {
-  if (!data_test_first()) return;
-  json_reader_t *reader;
-  json_element_t element;
-  const char *text;
-  int64_t found = 0;
-  assert_ok(json_reader_open(setting->report, JSON_ELEMENTS, &reader));
-  assert_ok(json_reader_next(reader, &element));
-  assert_ok(json_string(element.value, "sample", "report", &text));
-  assert_string_equal(text, sample);
-  assert_ok(json_string(element.value, "file", "report", &text));
-  assert_string_equal(text, setting->talks);
-  assert_ok(json_int(element.value, "line", "report", &found));
-  assert_int_equal(found, line);
-  assert_ok(json_string(element.value, "reason", "report", &text));
-  assert_ok(json_reader_next(reader, &element));
-  assert_null(element.value);
-  json_reader_close(reader);
-}
-
-static void make_bad_pictures(const setting_t *setting) {
-  if (data_test_first()) {
-    char path[FILE_MAX_PATH], outside[FILE_MAX_PATH];
-    static const uint8_t png[] = "\x89PNG\r\n\x1a\n.....";
-    data_test_image(setting->images, "cut.jpg", 1, 60);
-    data_test_image(setting->folder, "outside.jpg", 1, 0);
-    data_test_write_bytes(setting->images, "empty.jpg", "", 0);
-    data_test_write_bytes(setting->images, "png.jpg", png, sizeof png);
-    io_test_path(outside, setting->folder, "outside.jpg");
-    assert_int_equal(symlink(outside, io_test_path(path, setting->images, "link.jpg")), 0);
-    assert_int_equal(symlink(setting->folder, io_test_path(path, setting->images, "up")), 0);
-    assert_int_equal(symlink("sub/1.jpg", io_test_path(path, setting->images, "inside.jpg")), 0);
-    assert_int_equal(mkfifo(io_test_path(path, setting->images, "pipe.jpg"), 0600), 0);
-  }
-  assert_ok(comm_barrier(mpi_test_world()));
-}
-
-static void bad_images_stop_or_are_left_out(void **state) {
-  (void)state;
-  static const char *const images[] = {
-      "missing.jpg", "cut.jpg",        "empty.jpg",   "png.jpg", "../outside.jpg", "sub/../../outside.jpg",
-      "link.jpg",    "up/outside.jpg", "/etc/passwd", "sub",     "pipe.jpg",       ".."};
-  setting_t setting;
-  setting_start(&setting);
-  make_bad_pictures(&setting);
-  setting.options.report = setting.report;
-  for (size_t i = 0; i < sizeof images / sizeof *images; i++) {
-    one_image(&setting, images[i]);
-    setting.options.skip_bad = false;
-    assert_prepare_fails(&setting, STATUS_DATA, images[i]);
-    assert_prepare_fails(&setting, STATUS_DATA, "sample 'seen'");
-    assert_int_equal(io_test_size(setting.output), -1);
-    setting.options.skip_bad = true;
-    prepare_counts_t counts;
-    dataset_t *dataset = prepared(&setting, &counts);
-    assert_int_equal(counts.samples, 1);
-    assert_int_equal(counts.skipped, 1);
-    assert_int_equal(counts.broken_images, 1);
-    assert_int_equal(dataset_info(dataset).skipped, 1);
-    dataset_sample_t sample;
-    assert_ok(dataset_sample_read(dataset, 0, &sample));
-    assert_string_equal(sample.id.bytes, "blind");
-    dataset_sample_free(&sample);
-    dataset_close(dataset);
-    check_report(&setting, "seen", 1);
-    assert_ok(comm_barrier(mpi_test_world()));
-    if (data_test_first()) unlink(setting.output);
-    assert_ok(comm_barrier(mpi_test_world()));
-  }
-  one_image(&setting, "inside.jpg");
-  setting.options.skip_bad = false;
-  assert_ok(prepare_run(mpi_test_world(), &setting.options, NULL));
-  setting_end(&setting);
-}
 
 static void bad_samples_stop_or_are_left_out(void **state) {
   (void)state;
@@ -438,10 +296,10 @@ static void broken_files_are_refused(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(conversations_come_through),      cmocka_unit_test(facts_and_pairs_come_through),
-      cmocka_unit_test(held_out_samples_are_marked),     cmocka_unit_test(held_out_samples_have_a_dataset),
-      cmocka_unit_test(bad_images_stop_or_are_left_out), cmocka_unit_test(bad_samples_stop_or_are_left_out),
-      cmocka_unit_test(nothing_left_is_an_error),        cmocka_unit_test(broken_files_are_refused),
+      cmocka_unit_test(conversations_come_through),  cmocka_unit_test(facts_and_pairs_come_through),
+      cmocka_unit_test(held_out_samples_are_marked), cmocka_unit_test(held_out_samples_have_a_dataset),
+      cmocka_unit_test(images_are_kept_together),    cmocka_unit_test(bad_samples_stop_or_are_left_out),
+      cmocka_unit_test(nothing_left_is_an_error),    cmocka_unit_test(broken_files_are_refused),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

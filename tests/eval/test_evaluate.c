@@ -157,6 +157,114 @@ static void test_without_judge(void **state) {
   assert_ok(comm_barrier(world));
 }
 
+/* ---- POPE ---- */
+
+#define LONG "Is there a red circle in the image? Is there a green square? Is there a blue ring? "
+
+static void write_fixture(const char *name, const char *text) {
+  char path[FILE_MAX_PATH];
+  if (comm_rank(mpi_test_world()) == 0)
+    assert_ok(file_replace(fixture_path(fixture(), name, path), text, strlen(text)));
+  assert_ok(comm_barrier(mpi_test_world()));
+}
+
+static status_t run_pope(void) {
+  status_code_t status = fixture_run(
+      fixture(), mpi_test_world(), 1,
+      "&job task='evaluate' run_dir='@/pope' /\n&model base='@/model.h5' template='v1' /\n"
+      "&data max_len=90 bad_sample='skip' /\n"
+      "&eval dataset='@/world/eval.h5' limit=3 pope='@/ids.jsonl' image_folder='@/world/images' /\n"
+      "&generate max_tokens=4 greedy=.true. /\n",
+      evaluate_run);
+  status_code_t together = comm_barrier(mpi_test_world());
+  return status != STATUS_OK ? status : together;
+}
+
+/* Whether the model says yes to each of two questions. */
+static void ask_two(const char *first, const char *second, bool says_yes[2]) {
+  char text[1024], path[FILE_MAX_PATH];
+  json_reader_t *reader;
+  json_element_t element;
+  snprintf(text, sizeof text,
+           "{\"question_id\":1,\"text\":\"%s\",\"label\":\"yes\"}\n"
+           "{\"question_id\":2,\"text\":\"%s\",\"label\":\"yes\"}\n",
+           first, second);
+  write_fixture("ids.jsonl", text);
+  assert_ok(run_pope());
+  assert_ok(json_reader_open(fixture_path(fixture(), "pope/pope_1.jsonl", path), JSON_ELEMENTS, &reader));
+  for (int i = 0; i < 2; i++) {
+    assert_ok(json_reader_next(reader, &element));
+    says_yes[i] = pope_says_yes(text_view(member(&element, "answer")));
+  }
+  json_reader_close(reader);
+  assert_ok(comm_barrier(mpi_test_world()));
+}
+
+static void check_member(json_reader_t *reader, int64_t id, const char *text) {
+  json_element_t element;
+  int64_t found;
+  assert_ok(json_reader_next(reader, &element));
+  assert_ok(json_int(element.value, "question_id", "answer", &found));
+  assert_int_equal(found, id);
+  assert_string_equal(member(&element, "text"), text);
+  assert_null(json_get(element.value, "left_out"));
+  assert_string_not_equal(member(&element, "answer"), "an answer of before");
+}
+
+/* Three questions of which the first, with the id of the second, cannot be asked; the labels of the others
+ * are what the model says. */
+static void check_repeated_ids(const char *unusable) {
+  static const char first[] = "Is there a ring?", second[] = "Is there a red square?";
+  char text[2048], path[FILE_MAX_PATH];
+  bool yes[2];
+  json_document_t document;
+  json_reader_t *reader;
+  const json_t *models, *pope;
+  ask_two(first, second, yes);
+  snprintf(text, sizeof text,
+           "{\"question_id\":1,%s,\"label\":\"%s\",\"left_out\":true}\n"
+           "{\"question_id\":1,\"text\":\"%s\",\"label\":\"%s\",\"answer\":\"an answer of before\"}\n"
+           "{\"question_id\":2,\"text\":\"%s\",\"label\":\"%s\"}\n",
+           unusable, yes[0] ? "no" : "yes", first, yes[0] ? "yes" : "no", second, yes[1] ? "yes" : "no");
+  write_fixture("ids.jsonl", text);
+  assert_ok(run_pope());
+  assert_ok(json_parse_file(fixture_path(fixture(), "pope/evaluation.json", path), 1 << 24, &document));
+  assert_ok(json_array(document.root, "models", "evaluation", &models));
+  assert_ok(json_object(json_at(models, 0), "pope", "evaluation", &pope));
+  check_real(pope, "accuracy", 1.0);
+  json_free(&document);
+  assert_ok(json_reader_open(fixture_path(fixture(), "pope/pope_1.jsonl", path), JSON_ELEMENTS, &reader));
+  check_member(reader, 1, first);
+  check_member(reader, 2, second);
+  json_reader_close(reader);
+  assert_ok(comm_barrier(mpi_test_world()));
+}
+
+static void test_repeated_ids(void **state) {
+  (void)state;
+  check_repeated_ids("\"text\":\"" LONG LONG LONG LONG "\"");
+  check_repeated_ids("\"image\":\"nowhere.jpg\",\"text\":\"Is there a ring?\"");
+}
+
+/* A label that is none is found before the first answer, as is a model that is not there. */
+static void test_found_first(void **state) {
+  (void)state;
+  char path[FILE_MAX_PATH];
+  write_fixture("ids.jsonl", "{\"question_id\":1,\"text\":\"Is there a ring?\",\"label\":\"yes\"}\n"
+                             "{\"question_id\":2,\"text\":\"Is there a ring?\",\"label\":\"maybe\"}\n");
+  if (comm_rank(mpi_test_world()) == 0) remove(fixture_path(fixture(), "pope/answers_1.jsonl", path));
+  assert_error(run_pope(), STATUS_DATA);
+  assert_false(file_exists(fixture_path(fixture(), "pope/answers_1.jsonl", path)));
+  assert_error(fixture_run(fixture(), mpi_test_world(), 1,
+                           "&job task='evaluate' run_dir='@/absent' /\n&model template='v1' /\n"
+                           "&eval models='@/model.h5', '@/nowhere.h5' dataset='@/world/eval.h5' limit=2 /\n"
+                           "&generate max_tokens=4 /\n",
+                           evaluate_run),
+               STATUS_DATA);
+  assert_ok(comm_barrier(mpi_test_world()));
+  assert_false(file_exists(fixture_path(fixture(), "absent/answers_1.jsonl", path)));
+}
+
 /* Scenes of another world: an error, and neither table nor answers are left. */
 static void test_image_without_scene(void **state) {
   (void)state;
@@ -184,6 +292,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(fixture_set_up),     cmocka_unit_test(test_evaluation),
       cmocka_unit_test(test_without_judge), cmocka_unit_test(test_image_without_scene),
+      cmocka_unit_test(test_repeated_ids),  cmocka_unit_test(test_found_first),
       cmocka_unit_test(fixture_tear_down),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);

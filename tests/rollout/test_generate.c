@@ -191,6 +191,54 @@ static void test_dropped_questions(void **state) {
   assert_error(generate(1, filled), STATUS_DATA);
 }
 
+static void check_answer(json_reader_t *reader, const char *id, const char *text, int64_t kind) {
+  json_element_t element;
+  const char *found;
+  int64_t number;
+  int answers = 0;
+  assert_ok(json_reader_next(reader, &element));
+  assert_non_null(element.value);
+  assert_ok(json_string(element.value, "id", "answer", &found));
+  assert_string_equal(found, id);
+  assert_ok(json_string(element.value, "text", "answer", &found));
+  assert_string_equal(found, text);
+  assert_ok(json_int(element.value, "kind", "answer", &number));
+  assert_int_equal(number, kind);
+  for (const json_t *member = element.value->u.first; member; member = member->next)
+    answers += strcmp(member->key, "answer") == 0;
+  assert_int_equal(answers, 1);
+  assert_ok(json_string(element.value, "answer", "answer", &found));
+  assert_string_not_equal(found, "an answer of before");
+}
+
+/* Answers stand beside their own questions where ids are repeated and the first of them is left out. */
+static void test_repeated_ids(void **state) {
+  (void)state;
+  static const char *const unusable[] = {"\"text\": \"" LONG LONG LONG LONG "\"",
+                                         "\"image\": \"nowhere.jpg\", \"text\": \"Describe the image.\""};
+  for (int i = 0; i < 2; i++) {
+    char text[2048], path[FILE_MAX_PATH];
+    json_reader_t *reader;
+    json_element_t element;
+    snprintf(text, sizeof text,
+             "[{\"id\": \"1\", %s, \"kind\": 1},\n"
+             "{\"id\": \"1\", \"text\": \"What is it?\", \"kind\": 2, \"answer\": \"an answer of before\"},\n"
+             "{\"id\": \"2\", \"text\": \"Where?\", \"kind\": 3}]\n",
+             unusable[i]);
+    write_questions(text);
+    assert_ok(generate(1, "&job task='generate' run_dir='@/ids' /\n&model base='@/model.h5' /\n"
+                          "&data max_len=90 bad_sample='skip' /\n&generate dataset='@/questions.json' "
+                          "image_folder='@/world/images' max_tokens=3 /\n"));
+    assert_ok(json_reader_open(fixture_path(fixture(), "ids/answers.jsonl", path), JSON_ELEMENTS, &reader));
+    check_answer(reader, "1", "What is it?", 2);
+    check_answer(reader, "2", "Where?", 3);
+    assert_ok(json_reader_next(reader, &element));
+    assert_null(element.value);
+    json_reader_close(reader);
+    assert_ok(comm_barrier(mpi_test_world()));
+  }
+}
+
 static void test_one_question(void **state) {
   (void)state;
   assert_ok(generate(1, "&job task='generate' run_dir='@/single' /\n&model base='@/model.h5' /\n"
@@ -200,6 +248,17 @@ static void test_one_question(void **state) {
   fixture_read("single/answers.jsonl", &text);
   assert_non_null(strstr(text, "\"image\":\"000002.jpg\""));
   assert_non_null(strstr(text, "\"text\":\"What is in the image?\""));
+  /* The image may be a link; its answer is that to the image. */
+  char link[FILE_MAX_PATH], *linked;
+  fixture_path(fixture(), "link.jpg", link);
+  if (comm_rank(mpi_test_world()) == 0) assert_int_equal(symlink("world/images/000/000002.jpg", link), 0);
+  assert_ok(comm_barrier(mpi_test_world()));
+  assert_ok(generate(1, "&job task='generate' run_dir='@/linked' /\n&model base='@/model.h5' /\n"
+                        "&generate image='@/link.jpg' prompt='What is in the image?' max_tokens=3 /\n"));
+  fixture_read("linked/answers.jsonl", &linked);
+  assert_non_null(strstr(linked, "\"image\":\"link.jpg\""));
+  assert_string_equal(strstr(linked, "\"answer\":"), strstr(text, "\"answer\":"));
+  memory_free(linked);
   memory_free(text);
 }
 
@@ -212,6 +271,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_pairs_can_be_annotated),
       cmocka_unit_test(test_adapter),
       cmocka_unit_test(test_dropped_questions),
+      cmocka_unit_test(test_repeated_ids),
       cmocka_unit_test(test_one_question),
       cmocka_unit_test(fixture_tear_down),
   };

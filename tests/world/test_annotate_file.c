@@ -8,9 +8,11 @@
 #include "world/output_file.h"
 #include "world/scene_file.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 typedef struct {
@@ -75,6 +77,47 @@ static void scenes_are_read_back(void **state) {
   assert_null(scene_table_find(&table, "000/000009.jpg"));
   assert_null(scene_table_find(&table, ""));
   scene_table_free(&table);
+}
+
+static void of_scenes_with_one_image_the_last_counts(void **state) {
+  const files_t *files = *state;
+  output_file_t file;
+  scene_t scene = clean_scene();
+  scene_table_t table;
+  check_ok(output_file_open(files->scenes, &file));
+  for (int i = 0; i < 40; i++) {
+    scene.background.tone = i == 39 ? TONE_LIGHT : TONE_DARK;
+    scene_write(file.writer, &scene);
+  }
+  check_ok(output_file_close(&file, STATUS_OK));
+  check_ok(scene_table_read(files->scenes, &table));
+  assert_int_equal(table.count, 1);
+  assert_int_equal(scene_table_find(&table, "000/000007.jpg")->background.tone, TONE_LIGHT);
+  scene_table_free(&table);
+}
+
+/* A full disk, or as here the largest file allowed: the message names the file, and no part of it stays. */
+static void a_file_that_cannot_be_written_is_named(void **state) {
+  const files_t *files = *state;
+  struct rlimit allowed, before;
+  output_file_t file;
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+  allowed = (struct rlimit){.rlim_cur = 4096, .rlim_max = before.rlim_max};
+  void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+  check_ok(output_file_open(files->scenes, &file));
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &allowed), 0);
+  json_write_array_begin(file.writer);
+  for (int i = 0; i < 100000; i++)
+    json_write_string(file.writer, "a line");
+  json_write_array_end(file.writer);
+  status_code_t status = output_file_close(&file, STATUS_OK);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, handler);
+  assert_int_equal(status, STATUS_DATA);
+  assert_non_null(strstr(error_message(), files->scenes));
+  error_clear();
+  assert_false(file_exists(files->scenes));
+  assert_false(file_exists(file.partial));
 }
 
 static void broken_scenes_are_refused(void **state) {
@@ -187,6 +230,9 @@ static void broken_pairs_are_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(scenes_are_read_back, files_set_up, files_tear_down),
+      cmocka_unit_test_setup_teardown(of_scenes_with_one_image_the_last_counts, files_set_up,
+                                      files_tear_down),
+      cmocka_unit_test_setup_teardown(a_file_that_cannot_be_written_is_named, files_set_up, files_tear_down),
       cmocka_unit_test_setup_teardown(broken_scenes_are_refused, files_set_up, files_tear_down),
       cmocka_unit_test_setup_teardown(preferences_are_filled_in, files_set_up, files_tear_down),
       cmocka_unit_test_setup_teardown(broken_pairs_are_refused, files_set_up, files_tear_down),

@@ -1,0 +1,16 @@
+/* What a file of an image's name holds, by its bytes. */
+#ifndef IO_IMAGE_KIND_H
+#define IO_IMAGE_KIND_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What the first bytes of a file (N bytes, or as many as there are) say it is, for messages: "a PNG image",
+ * "a web page (HTML)", ...; NULL where they say nothing. Local. */
+const char *image_kind(const uint8_t *bytes, size_t n);
+
+/* The orientation that the EXIF block of a JPEG file asks to be shown in: 1 as stored (also where it says
+ * nothing that makes sense), 2..8 mirrored or turned. Local. */
+int image_orientation(const uint8_t *bytes, size_t n);
+
+#endif

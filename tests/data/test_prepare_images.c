@@ -1,0 +1,147 @@
+/* Task prepare and its image files: broken ones, links, orientation. */
+#define _GNU_SOURCE
+#include "mpi_test.h"
+
+#include "prepare_setting.h"
+
+/* Replaces the talks by one with IMAGE and a good one without. */
+static void one_image(const setting_t *setting, const char *image) {
+  char text[1024];
+  snprintf(text, sizeof text,
+           "{\"id\": \"seen\", \"image\": \"%s\", \"conversations\": [{\"from\": \"human\", \"value\": "
+           "\"<image>\"}]}\n"
+           "{\"id\": \"blind\", \"conversations\": [{\"from\": \"human\", \"value\": \"Hello?\"}]}\n",
+           image);
+  io_test_write(setting->talks, text);
+}
+
+static void make_bad_pictures(const setting_t *setting) {
+  if (data_test_first()) {
+    char path[FILE_MAX_PATH], outside[FILE_MAX_PATH];
+    static const uint8_t png[] = "\x89PNG\r\n\x1a\n.....";
+    data_test_image(setting->images, "cut.jpg", 1, 60);
+    data_test_image(setting->folder, "outside.jpg", 1, 0);
+    data_test_write_bytes(setting->images, "empty.jpg", "", 0);
+    data_test_write_bytes(setting->images, "png.jpg", png, sizeof png);
+    io_test_path(outside, setting->folder, "outside.jpg");
+    assert_int_equal(symlink(outside, io_test_path(path, setting->images, "link.jpg")), 0);
+    assert_int_equal(symlink(setting->folder, io_test_path(path, setting->images, "up")), 0);
+    assert_int_equal(symlink("nowhere.jpg", io_test_path(path, setting->images, "dead.jpg")), 0);
+    assert_int_equal(symlink("sub/1.jpg", io_test_path(path, setting->images, "inside.jpg")), 0);
+    assert_int_equal(mkfifo(io_test_path(path, setting->images, "pipe.jpg"), 0600), 0);
+  }
+  assert_ok(comm_barrier(mpi_test_world()));
+}
+
+static void bad_images_stop_or_are_left_out(void **state) {
+  (void)state;
+  static const char *const images[] = {
+      "missing.jpg", "cut.jpg", "empty.jpg", "png.jpg", "../outside.jpg", "sub/../../outside.jpg", "dead.jpg",
+      "/etc/passwd", "sub",     "pipe.jpg",  ".."};
+  setting_t setting;
+  setting_start(&setting);
+  make_bad_pictures(&setting);
+  setting.options.report = setting.report;
+  for (size_t i = 0; i < sizeof images / sizeof *images; i++) {
+    one_image(&setting, images[i]);
+    setting.options.skip_bad = false;
+    assert_prepare_fails(&setting, STATUS_DATA, images[i]);
+    assert_prepare_fails(&setting, STATUS_DATA, "sample 'seen'");
+    assert_int_equal(io_test_size(setting.output), -1);
+    setting.options.skip_bad = true;
+    prepare_counts_t counts;
+    dataset_t *dataset = prepared(&setting, &counts);
+    assert_int_equal(counts.samples, 1);
+    assert_int_equal(counts.skipped, 1);
+    assert_int_equal(counts.broken_images, 1);
+    assert_int_equal(dataset_info(dataset).skipped, 1);
+    dataset_sample_t sample;
+    assert_ok(dataset_sample_read(dataset, 0, &sample));
+    assert_string_equal(sample.id.bytes, "blind");
+    dataset_sample_free(&sample);
+    dataset_close(dataset);
+    check_report(&setting, "seen", 1);
+    assert_ok(comm_barrier(mpi_test_world()));
+    if (data_test_first()) unlink(setting.output);
+    assert_ok(comm_barrier(mpi_test_world()));
+  }
+  setting_end(&setting);
+}
+
+/* Links to images and to folders are followed, out of the image folder as well; so is one to that folder. */
+static void links_are_followed(void **state) {
+  (void)state;
+  static const char *const images[] = {"inside.jpg", "link.jpg", "up/outside.jpg"};
+  char link[FILE_MAX_PATH];
+  setting_t setting;
+  setting_start(&setting);
+  make_bad_pictures(&setting);
+  io_test_path(link, setting.folder, "images_link");
+  if (data_test_first()) assert_int_equal(symlink(setting.images, link), 0);
+  assert_ok(comm_barrier(mpi_test_world()));
+  for (int i = 0; i < 6; i++) {
+    prepare_counts_t counts;
+    one_image(&setting, images[i % 3]);
+    setting.options.image_folder = i < 3 ? setting.images : link;
+    dataset_t *dataset = prepared(&setting, &counts);
+    assert_int_equal(counts.samples, 2);
+    assert_int_equal(dataset_info(dataset).images, 1);
+    uint8_t *expected, *found;
+    size_t n;
+    data_test_jpeg(1, 21, 17, &expected, &n);
+    assert_int_equal(dataset_image_size(dataset, 0), n);
+    assert_ok(memory_alloc(&found, ARENA_OTHER, n, 1));
+    assert_ok(dataset_image_read(dataset, 0, found));
+    assert_memory_equal(found, expected, n);
+    memory_free(found);
+    memory_free(expected);
+    dataset_close(dataset);
+    assert_ok(comm_barrier(mpi_test_world()));
+  }
+  setting_end(&setting);
+}
+
+/* Writes picture NUMBER with an EXIF block that asks for ORIENTATION. */
+static void write_turned(const setting_t *setting, const char *name, int number, uint8_t orientation) {
+  const uint8_t exif[] = {0xff, 0xe1, 0, 34, 'E', 'x',         'i', 'f', 0,    0,    'M', 'M',
+                          0,    42,   0, 0,  0,   8,           0,   1,   0x01, 0x12, 0,   3,
+                          0,    0,    0, 1,  0,   orientation, 0,   0,   0,    0,    0,   0};
+  uint8_t *bytes, *all;
+  size_t n;
+  data_test_jpeg(number, 20, 16, &bytes, &n);
+  assert_ok(memory_alloc(&all, ARENA_OTHER, n + sizeof exif, 1));
+  memcpy(all, bytes, 2);
+  memcpy(all + 2, exif, sizeof exif);
+  memcpy(all + 2 + sizeof exif, bytes + 2, n - 2);
+  data_test_write_bytes(setting->images, name, all, n + sizeof exif);
+  memory_free(all);
+  memory_free(bytes);
+}
+
+/* Images that are to be shown otherwise than they are stored are counted, over all ranks. */
+static void turned_images_are_counted(void **state) {
+  (void)state;
+  static const uint8_t orientations[PICTURES] = {1, 6, 0, 8, 2, 9, 3};
+  setting_t setting;
+  prepare_counts_t counts;
+  setting_start(&setting);
+  for (int i = 0; i < PICTURES && data_test_first(); i++) {
+    char name[32];
+    snprintf(name, sizeof name, "sub/%d.jpg", i);
+    write_turned(&setting, name, i, orientations[i]);
+  }
+  assert_ok(comm_barrier(mpi_test_world()));
+  assert_ok(prepare_run(mpi_test_world(), &setting.options, &counts));
+  assert_int_equal(counts.images, PICTURES);
+  assert_int_equal(counts.turned_images, 4);
+  setting_end(&setting);
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(bad_images_stop_or_are_left_out),
+      cmocka_unit_test(links_are_followed),
+      cmocka_unit_test(turned_images_are_counted),
+  };
+  return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
+}
