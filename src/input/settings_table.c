@@ -252,6 +252,10 @@ static const setting_t rows[] = {
      .doc = "Shows the facts about the image to the reward model (Fact-RLHF)."},
     {FIELD(reward, prompt_file), .standard = "''", .used = PPO,
      .doc = "Text of the judging prompt, as the reward model was trained with; empty for the built-in one."},
+    {FIELD(reward, allow_mismatch), .standard = ".false.", .used = PPO | SCORE,
+     .doc = "Goes on where the reward model was trained with other facts or another judging prompt than it "
+            "is asked "
+            "with."},
     {FIELD(reward, correct_bonus), .standard = "2", .used = PPO, ANY_NUMBER,
      .doc = "Added where the true answer is known and given."},
     {FIELD(reward, length_bonus), .standard = "-10", .used = PPO, ANY_NUMBER,
