@@ -251,7 +251,9 @@ static const setting_t rows[] = {
     {FIELD(reward, facts), .standard = ".true.", .used = PPO,
      .doc = "Shows the facts about the image to the reward model (Fact-RLHF)."},
     {FIELD(reward, prompt_file), .standard = "''", .used = PPO,
-     .doc = "Text of the judging prompt, as the reward model was trained with; empty for the built-in one."},
+     .doc =
+         "Text of the judging prompt, which is the one that the reward model was trained with; empty for the "
+         "built-in one."},
     {FIELD(reward, allow_mismatch), .standard = ".false.", .used = PPO | SCORE,
      .doc = "Goes on where the reward model was trained with other facts or another judging prompt than it "
             "is asked "

@@ -69,12 +69,13 @@ static void make_pairs(const char *name, const pair_t *pairs, int count) {
 
 /* ---- Ties ---- */
 
-/* All that tells the two answers apart lies behind data.max_len. */
+/* The judging prompt does not fit; or all that tells the two answers apart lies behind data.max_len. */
 static void pairs_cut_to_the_same_are_refused(void **state) {
+  static const char *const lengths[] = {"data.max_len=60", "data.max_len=210"};
   cli_result_t result;
   (void)state;
-  for (int ranks = 1; ranks <= 3; ranks++) {
-    CLI_RUN(ranks, &result, LORA, SET("job.run_dir", "cut"), SET("data.max_len", "60"), SET("rm.facts", "F"),
+  for (int i = 0; i < 2; i++) {
+    CLI_RUN(1 + i, &result, LORA, SET("job.run_dir", "cut"), "--set", lengths[i], SET("rm.facts", "F"),
             "rm.nml");
     cli_expect_one_message(&result, 3);
     assert_false(cli_exists("cut/metrics.jsonl"));
@@ -89,18 +90,20 @@ static void pairs_cut_to_the_same_are_refused(void **state) {
   cli_expect_one_message(&result, 3);
 }
 
-/* Weights so large that all scores are one: half of the pairs are guessed, and the untrained state's
- * evaluation is not beaten by that. */
+/* Weights so large that all scores are one. */
 static void a_collapsed_model_is_right_half_the_time(void **state) {
+  static const pair_t some[] = {{"same", "No.", "No.", 1, 0}, {"other", "Yes.", "No.", 1, 0}};
   cli_result_t result;
   (void)state;
-  static const pair_t some[] = {{"same", "No.", "No.", 1, 0}, {"other", "Yes.", "No.", 1, 0}};
-  make_pairs("some", some, 2);
-  CLI_RUN(1, &result, LORA, SET("job.run_dir", "collapsed"), SET("optim.lr", "1000"), SET("optim.steps", "2"),
-          SET("eval.every", "1"), SET("eval.dataset", "pairs.h5"), "rm.nml");
+  CLI_RUN(1, &result, LORA, SET("job.run_dir", "collapsed"), SET("optim.lr", "1e6"), SET("optim.steps", "2"),
+          SET("optim.schedule", "constant"), SET("eval.every", "1"), SET("eval.dataset", "pairs.h5"),
+          "rm.nml");
   cli_expect(&result, 0);
-  double loss = ppo_world_metric("collapsed", 2, "eval/loss");
-  if (fabs(loss - log(2.0)) <= 1e-12) assert_true(ppo_world_metric("collapsed", 2, "eval/accuracy") == 0.5);
+  for (int step = 1; step <= 2; step++) {
+    assert_true(fabs(ppo_world_metric("collapsed", step, "eval/loss") - log(2.0)) <= 1e-12);
+    assert_true(ppo_world_metric("collapsed", step, "eval/accuracy") == 0.5);
+  }
+  make_pairs("some", some, 2);
   /* A tie and a pair that is told apart. */
   CLI_RUN(1, &result, LORA, SET("job.run_dir", "some_rm"), SET("eval.dataset", "some.h5"),
           SET("eval.every", "1"), SET("rm.facts", "F"), SET("optim.steps", "1"), "rm.nml");
@@ -135,7 +138,7 @@ static void the_first_bad_sample_ends_the_run_before_it_begins(void **state) {
   cli_result_t result;
   (void)state;
   make_pairs("mixed", mixed, MIXED);
-  for (int ranks = 1; ranks <= 4; ranks++) {
+  for (int ranks = 1; ranks <= 3; ranks++) {
     CLI_RUN(ranks, &result, LORA, SET("job.run_dir", "stop"), MIXED_RM);
     cli_expect_one_message(&result, 3);
     assert_non_null(strstr(result.err, "sample 'no_preference'"));
