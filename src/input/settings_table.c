@@ -183,9 +183,7 @@ static const setting_t rows[] = {
     {FIELD(data, query_len), .standard = "128", .used = PPO, COUNT_FROM(1), .unit = "tokens",
      .doc = "Longest query, an image counting as one token; longer ones are dropped and counted."},
     {FIELD(data, bad_sample), .standard = "'stop'", .used = RUNNING | PREPARE, .choices = "stop|skip",
-     .doc =
-         "What a broken image or sample does: end the run, or be left out, reported and counted (task ppo: "
-         "an image's prompt is replaced)."},
+     .doc = "What a broken image or sample does: end the run, or be left out (ppo: replaced) and counted."},
     {FIELD(data, limit), .standard = "0", .used = RUNNING & ~EVALUATE, COUNT_FROM(0), .unit = "samples",
      .doc = "Uses only the first samples of the dataset; 0 for all."},
     {FIELD(data, workers), .standard = "1", .used = RUNNING, BETWEEN(1, 256), .unit = "threads",
