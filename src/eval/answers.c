@@ -187,19 +187,20 @@ static status_t answer_all(const evaluation_t *evaluation, generator_t *generato
   evaluator_t *evaluator = evaluation->evaluator;
   comm_t *world = evaluator->session->world;
   prompts_t *prompts = &evaluator->prompts;
-  int64_t round = prompts_round(prompts);
+  int64_t round = prompts_round(prompts), skipped = 0;
   for (int64_t begin = 0; begin < prompts->count; begin += round) {
     int64_t n = prompts->count - begin < round ? prompts->count - begin : round;
     responses_t responses;
     TRY(prompts_respond(prompts, generator, role, begin, n, &responses));
     status_code_t status =
         comm_agree(world, comm_rank(world) == 0 ? judge_round(evaluation, &responses) : STATUS_OK);
+    skipped += responses.skipped;
     if (status == STATUS_OK && evaluator->answered)
       status = evaluator->answered(evaluator->context, &responses);
     responses_free(&responses);
     TRY(status);
   }
-  return STATUS_OK;
+  return skipped < prompts->count ? STATUS_OK : prompts_none_whole(prompts);
 }
 
 static status_t answer(const evaluation_t *evaluation, const role_t *role) {

@@ -32,7 +32,7 @@ void evaluator_close(evaluator_t *evaluator);
 /* Answers all questions under ROLE, a role of the evaluator's model, and judges them: *TABLE, the same on all
  * ranks and layouts (all zero without a judge). PATH ("": none): JSON lines of question_id, image, text,
  * answer, model (MODEL), stopped and the judgement, in the order of the questions. Collective. Errors,
- * agreed: STATUS_DATA (a sample whose image has no scene), STATUS_STOPPED. */
+ * agreed: STATUS_DATA (a sample whose image has no scene; no image is whole), STATUS_STOPPED. */
 status_t evaluate_answers(evaluator_t *evaluator, const role_t *role, const char *model, const char *path,
                           judge_table_t *table);
 

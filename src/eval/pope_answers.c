@@ -112,16 +112,17 @@ static status_t count_round(pope_task_t *task, const responses_t *responses) {
 
 static status_t answer_all(pope_task_t *task, const role_t *role) {
   comm_t *world = task->session->world;
-  int64_t round = prompts_round(&task->prompts), count = task->prompts.count;
+  int64_t round = prompts_round(&task->prompts), count = task->prompts.count, skipped = 0;
   for (int64_t begin = 0; begin < count; begin += round) {
     responses_t responses;
     TRY(prompts_respond(&task->prompts, task->generator, role, begin,
                         count - begin < round ? count - begin : round, &responses));
     status_code_t status = comm_rank(world) == 0 ? count_round(task, &responses) : STATUS_OK;
+    skipped += responses.skipped;
     responses_free(&responses);
     TRY(comm_agree(world, status));
   }
-  return STATUS_OK;
+  return skipped < count ? STATUS_OK : prompts_none_whole(&task->prompts);
 }
 
 static status_t answer_to_file(pope_task_t *task, const role_t *role, const char *path) {

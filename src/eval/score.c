@@ -8,6 +8,7 @@
 #include "run/criteria.h"
 #include "run/estimate.h"
 #include "run/rewards.h"
+#include "run/screening.h"
 #include "text/buffer.h"
 
 #include <math.h>
@@ -28,6 +29,7 @@ typedef struct {
   int64_t total; /* samples */
   double logprob_sum, reward_sum;
   int64_t token_count;     /* over all ranks */
+  int64_t skipped;         /* bad samples: they have no score */
   scores_writer_t *writer; /* NULL in a dry run, and once the file is complete */
 } score_task_t;
 
@@ -55,12 +57,20 @@ static text_view_t last_answer(const conversation_t *conversation) {
   return answer;
 }
 
-static status_t judged(run_t *run, int64_t row, const dataset_sample_t *sample, sequence_t *sequence) {
-  score_task_t *task = run->task;
+/* What the reward model reads of SAMPLE, row ROW; *IMAGE: the one it shows. */
+static status_t judged(const score_task_t *task, int64_t row, const dataset_sample_t *sample,
+                       sequence_t *sequence, int64_t *image) {
+  *image = sample->image;
   TRY(conversation_answered(task->source.tokenizer, task->source.template, &sample->conversation,
                             last_answer(&sample->conversation), true, sequence));
-  return criteria_append(&task->criteria, task->source.tokenizer, sample->facts, sample->fact_count,
-                         (uint64_t)row, 0, sequence);
+  status_code_t status = source_image(sequence, image);
+  if (status == STATUS_OK)
+    status = criteria_append(&task->criteria, task->source.tokenizer, sample->facts, sample->fact_count,
+                             (uint64_t)row, 0, sequence);
+  if (status == STATUS_OK) return STATUS_OK;
+  sequence_free(sequence);
+  *image = -1;
+  return status;
 }
 
 static status_t build_judged(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
@@ -69,16 +79,8 @@ static status_t build_judged(void *context, int32_t i, sequence_t *sequence, int
   dataset_sample_t sample;
   int64_t row = run->begin + i;
   TRY(dataset_sample_read(source->dataset, row, &sample));
-  *image = sample.image;
-  status_code_t status = judged(run, row, &sample, sequence);
-  if (status == STATUS_OK && sequence_images(sequence) > 0 && sample.image < 0)
-    status = error_set(STATUS_DATA, "the text has an image place but the sample has no image");
-  if (status != STATUS_OK) {
-    sequence_free(sequence);
-    *sequence = (sequence_t){0};
-  }
+  status_code_t status = judged(run->task, row, &sample, sequence, image);
   status = source_bad_sample(source, row, sample.id.bytes, status);
-  if (sequence_images(sequence) == 0) *image = -1;
   dataset_sample_free(&sample);
   return status;
 }
@@ -253,6 +255,7 @@ static status_t score_rows(score_task_t *task, int64_t begin, int32_t n) {
   batch_t answers = {0}, judgements = {0};
   status_code_t status = score_both(&run, &answers, &judgements);
   session_skipped(task->session, run.skipped, NULL);
+  task->skipped += run.skipped;
   batch_free(&answers);
   batch_free(&judgements);
   for (int32_t i = 0; i < n && run.logprobs; i++)
@@ -264,37 +267,75 @@ static status_t score_rows(score_task_t *task, int64_t begin, int32_t n) {
 
 /* ---- The task ---- */
 
-/* The reward head, where the model has one, with the adapter it was trained with. */
-static status_t open_reward(score_task_t *task) {
+/* The reward head of INFO's file, with the adapter it was trained with. */
+static status_t load_reward(score_task_t *task, const store_info_t *info) {
   static const char *const roles[] = {"reward", NULL};
   session_t *session = task->session;
   const settings_t *settings = session->settings;
-  const char *path = *settings->model.adapter ? settings->model.adapter : settings->model.base;
-  store_info_t info;
-  if (!*path) return STATUS_OK;
-  TRY(store_inspect(session->world, path, &info));
-  task->has_reward =
-      store_find((const char(*)[STORE_ROLE_NAME_MAX])info.heads, info.head_count, "reward") >= 0;
-  store_info_free(&info);
-  if (!task->has_reward) return STATUS_OK;
-  TRY(model_load_adapter(session, &task->model, path, roles, "reward", &task->reward_adapter, NULL));
-  TRY(model_load_head(session, &task->model, path, "reward", &task->head));
+  TRY(model_load_adapter(session, &task->model, info->path, roles, "reward", &task->reward_adapter, NULL));
+  TRY(model_load_head(session, &task->model, info->path, "reward", &task->head));
   task->reward = (role_t){&task->model.base, &task->reward_adapter, &task->head};
   return criteria_open(session, settings->rm.prompt_file, settings->rm.facts, &task->criteria);
 }
 
-static status_t open_task(score_task_t *task) {
+static status_t look(void *context, int64_t row, const dataset_sample_t *sample, int32_t *found) {
+  const score_task_t *task = context;
+  sequence_t sequence = {0};
+  int64_t image;
+  status_code_t status = source_sample_sequence(&task->source, sample, &sequence, &image);
+  sequence_free(&sequence);
+  if (status == STATUS_OK && task->has_reward) status = judged(task, row, sample, &sequence, &image);
+  sequence_free(&sequence);
+  if (screening_has_facts(sample)) *found |= SCREENING_FACTS;
+  return status;
+}
+
+/* Bad samples keep their places, with no score; they are counted as they are come to. */
+static status_t look_at_samples(score_task_t *task, screening_counts_t *counts) {
+  const screening_t screening = {.use = "scoring", .look = look, .context = task};
+  int64_t *rows, count = task->total;
+  TRY(memory_alloc(&rows, ARENA_DATA, (size_t)count, sizeof *rows));
+  for (int64_t i = 0; i < count; i++)
+    rows[i] = i;
+  status_code_t status = screening_run(task->session, &task->source, &screening, rows, &count, counts);
+  memory_free(rows);
+  return status;
+}
+
+/* INFO: of the file that the reward head comes from, if there is one. */
+static status_t open_samples(score_task_t *task, const store_info_t *info) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
-  bool found;
-  TRY(model_from_settings(session, &task->model));
-  TRY(model_settings_adapter(session, &task->model, &task->adapter, &found));
-  task->role = (role_t){&task->model.base, found ? &task->adapter : NULL, NULL};
-  TRY(open_reward(task));
+  screening_counts_t counts;
   TRY(source_open(session, &task->model, "data.dataset", settings->data.dataset, &task->source));
   task->total = dataset_info(task->source.dataset).samples;
   if (settings->data.limit > 0 && settings->data.limit < task->total) task->total = settings->data.limit;
-  return STATUS_OK;
+  TRY(look_at_samples(task, &counts));
+  if (!task->has_reward) return STATUS_OK;
+  criteria_count_facts(session, &task->criteria, "rm.facts", settings->data.dataset, counts.facts,
+                       task->total - counts.bad);
+  return criteria_compare(session, &task->criteria, "rm", info);
+}
+
+static status_t open_scoring(score_task_t *task) {
+  session_t *session = task->session;
+  const char *path =
+      *session->settings->model.adapter ? session->settings->model.adapter : task->model.info.path;
+  store_info_t info = {0};
+  if (path) TRY(store_inspect(session->world, path, &info));
+  task->has_reward = info.judging.prompt != NULL;
+  status_code_t status = task->has_reward ? load_reward(task, &info) : STATUS_OK;
+  if (status == STATUS_OK) status = open_samples(task, &info);
+  store_info_free(&info);
+  return status;
+}
+
+static status_t open_task(score_task_t *task) {
+  bool found;
+  TRY(model_from_settings(task->session, &task->model));
+  TRY(model_settings_adapter(task->session, &task->model, &task->adapter, &found));
+  task->role = (role_t){&task->model.base, found ? &task->adapter : NULL, NULL};
+  return open_scoring(task);
 }
 
 static void note_output(const score_task_t *task) {
@@ -329,8 +370,9 @@ static status_t close_file(score_task_t *task) {
   log_info("scores     %lld answers, %lld tokens: mean log-probability %.4f", (long long)task->total,
            (long long)task->token_count,
            task->token_count > 0 ? task->logprob_sum / (double)task->token_count : 0.0);
-  if (task->has_reward)
-    log_info("           mean reward %.4f", task->total > 0 ? task->reward_sum / (double)task->total : 0.0);
+  int64_t scored = task->total - task->skipped;
+  if (task->has_reward && scored > 0)
+    log_info("           mean reward %.4f", task->reward_sum / (double)scored);
   log_info("written    %s/scores.h5", task->session->run_dir);
   return STATUS_OK;
 }

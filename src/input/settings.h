@@ -131,6 +131,7 @@ typedef struct {
     char *model;
     bool facts;
     char *prompt_file;
+    bool allow_mismatch;
     double correct_bonus;
     double length_bonus;
     double no_stop_penalty;

@@ -183,9 +183,7 @@ static const setting_t rows[] = {
     {FIELD(data, query_len), .standard = "128", .used = PPO, COUNT_FROM(1), .unit = "tokens",
      .doc = "Longest query, an image counting as one token; longer ones are dropped and counted."},
     {FIELD(data, bad_sample), .standard = "'stop'", .used = RUNNING | PREPARE, .choices = "stop|skip",
-     .doc =
-         "What a broken image or sample does: end the run, or be left out, reported and counted (task ppo: "
-         "replaced by another prompt of the step)."},
+     .doc = "What a broken image or sample does: end the run, or be left out (ppo: replaced) and counted."},
     {FIELD(data, limit), .standard = "0", .used = RUNNING & ~EVALUATE, COUNT_FROM(0), .unit = "samples",
      .doc = "Uses only the first samples of the dataset; 0 for all."},
     {FIELD(data, workers), .standard = "1", .used = RUNNING, BETWEEN(1, 256), .unit = "threads",
@@ -243,8 +241,7 @@ static const setting_t rows[] = {
     {FIELD(rm, facts), .standard = ".true.", .used = RM | SCORE,
      .doc = "Shows the facts about the image to the reward model."},
     {FIELD(rm, prompt_file), .standard = "''", .used = RM | SCORE,
-     .doc =
-         "Text of the judging prompt, with a slot {factual_prompt} for facts; empty for the built-in one."},
+     .doc = "Text of the judging prompt, with a slot {factual_prompt} for facts; the built-in one if empty."},
 
     {FIELD(reward, model), .standard = "''", .used = PPO, .required = PPO,
      .doc = "model.h5 of a run of task rm."},
@@ -252,6 +249,8 @@ static const setting_t rows[] = {
      .doc = "Shows the facts about the image to the reward model (Fact-RLHF)."},
     {FIELD(reward, prompt_file), .standard = "''", .used = PPO,
      .doc = "Text of the judging prompt, as the reward model was trained with; empty for the built-in one."},
+    {FIELD(reward, allow_mismatch), .standard = ".false.", .used = PPO | SCORE,
+     .doc = "Goes on where facts or judging prompt are not those that the reward model was trained with."},
     {FIELD(reward, correct_bonus), .standard = "2", .used = PPO, ANY_NUMBER,
      .doc = "Added where the true answer is known and given."},
     {FIELD(reward, length_bonus), .standard = "-10", .used = PPO, ANY_NUMBER,

@@ -12,11 +12,14 @@
 static const char weights_prefix[] = "/weights/";
 static const char *const adapters_group = "/adapters";
 static const char *const heads_group = "/heads";
+static const char reward_role[] = "reward", reward_group[] = "/heads/reward";
 
 void store_info_free(store_info_t *info) {
   memory_free(info->path);
   memory_free(info->base_path);
   memory_free(info->tokenizer_bytes);
+  memory_free((void *)info->judging.prompt);
+  memory_free((void *)info->judging.source);
   *info = (store_info_t){0};
 }
 
@@ -75,6 +78,22 @@ static status_t read_adapter_config(weights_file_t *file, const char *role, adap
   return STATUS_OK;
 }
 
+static bool has_reward_head(const store_info_t *info) {
+  return store_find((const char(*)[STORE_ROLE_NAME_MAX])info->heads, info->head_count, reward_role) >= 0;
+}
+
+static status_t read_judging(h5_file_t *file, store_judging_t *judging) {
+  int64_t facts;
+  char *text;
+  TRY(h5_attr_read_i64(file, reward_group, "facts", &facts, 1));
+  judging->facts = facts != 0;
+  TRY(h5_attr_read_text(file, reward_group, "prompt", &text));
+  judging->prompt = text;
+  TRY(h5_attr_read_text(file, reward_group, "prompt_source", &text));
+  judging->source = text;
+  return STATUS_OK;
+}
+
 static status_t read_roles(weights_file_t *file, store_info_t *info) {
   for (int64_t i = 0; i < weights_count(file); i++) {
     const char *path = weights_at(file, i)->path;
@@ -85,7 +104,7 @@ static status_t read_roles(weights_file_t *file, store_info_t *info) {
   }
   for (int32_t i = 0; i < info->adapter_count; i++)
     TRY(read_adapter_config(file, info->adapters[i], &info->adapter_configs[i]));
-  return STATUS_OK;
+  return has_reward_head(info) ? read_judging(weights_h5(file), &info->judging) : STATUS_OK;
 }
 
 /* Configuration, tokenizer and identity of a file that has weights. */
@@ -355,6 +374,15 @@ static status_t annotate_base(h5_file_t *file, const store_contents_t *contents)
                              contents->tokenizer_bytes, contents->tokenizer_size);
 }
 
+static status_t annotate_judging(h5_file_t *file, const store_judging_t *judging) {
+  int64_t facts = judging->facts;
+  if (!judging->prompt) return error_set(STATUS_INTERNAL, "a reward head without a judging prompt");
+  TRY(h5_create_group(file, reward_group));
+  TRY(h5_attr_write_i64(file, reward_group, "facts", &facts, 1));
+  TRY(h5_attr_write_text(file, reward_group, "prompt", judging->prompt));
+  return h5_attr_write_text(file, reward_group, "prompt_source", judging->source);
+}
+
 static status_t annotate(h5_file_t *file, void *context) {
   const store_contents_t *contents = context;
   TRY(annotate_base(file, contents));
@@ -366,6 +394,8 @@ static status_t annotate(h5_file_t *file, void *context) {
     TRY(h5_attr_write_i64(file, group, "r", &r, 1));
     TRY(h5_attr_write_f64(file, group, "alpha", &contents->adapters[i]->config.alpha, 1));
   }
+  for (int32_t i = 0; i < contents->head_count; i++)
+    if (strcmp(contents->head_names[i], reward_role) == 0) TRY(annotate_judging(file, &contents->judging));
   return contents->annotate ? contents->annotate(file, contents->context) : STATUS_OK;
 }
 

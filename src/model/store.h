@@ -10,6 +10,14 @@
 #define STORE_FORMAT "llava_rlhf_model"
 enum { STORE_VERSION = 1, STORE_ROLES_MAX = 8, STORE_ROLE_NAME_MAX = 32 };
 
+/* How a reward head is asked: what it reads behind a conversation (run/criteria.h). Attributes facts, prompt
+ * and prompt_source of the group /heads/reward. */
+typedef struct {
+  bool facts;         /* facts are shown */
+  const char *prompt; /* the judging prompt */
+  const char *source; /* its file, or what to call it; for people */
+} store_judging_t;
+
 /* What a file holds. */
 typedef struct {
   char *path; /* of this file */
@@ -23,7 +31,8 @@ typedef struct {
   int32_t adapter_count;
   char heads[STORE_ROLES_MAX][STORE_ROLE_NAME_MAX];
   int32_t head_count;
-  void *tokenizer_bytes; /* of the base file */
+  store_judging_t judging; /* of the head "reward"; all zero without one. The texts are this struct's */
+  void *tokenizer_bytes;   /* of the base file */
   int64_t tokenizer_size;
 } store_info_t;
 
@@ -59,6 +68,7 @@ typedef struct {
   const char *head_names[STORE_ROLES_MAX];
   const head_t *heads[STORE_ROLES_MAX];
   int32_t head_count;
+  store_judging_t judging; /* of the head "reward", which cannot be without; the texts are the caller's */
   /* A checkpoint adds datasets of its own and annotations. */
   const weights_item_t *extra;
   int64_t extra_count;

@@ -82,6 +82,12 @@ status_t prompts_answered(prompts_t *prompts, const responses_t *responses, int6
   return status;
 }
 
+status_t prompts_none_whole(const prompts_t *prompts) {
+  return error_set(STATUS_DATA,
+                   "the images of all %lld questions of %s are broken: make it again with task prepare",
+                   (long long)prompts->count, dataset_path(prompts->source->dataset));
+}
+
 /* Positions of the queries of all candidates (n), 0 for those that are not asked, to LENGTHS (n). */
 static status_t measure(prompts_t *prompts, int64_t n, int32_t *lengths) {
   const grid_t *grid = &prompts->session->grid;

@@ -77,6 +77,9 @@ status_t prompts_respond(prompts_t *prompts, generator_t *generator, const role_
                          int64_t n, responses_t *out);
 void responses_free(responses_t *responses);
 
+/* The error of an evaluation to which no question is left, because the images of all are broken. Local. */
+status_t prompts_none_whole(const prompts_t *prompts);
+
 /* Query and response NUMBER in one sequence, which becomes the caller's, and the image it shows (-1: none).
  * Local. */
 status_t prompts_answered(prompts_t *prompts, const responses_t *responses, int64_t number,

@@ -62,13 +62,13 @@ static status_t deal(const grid_t *grid, plan_t *plan) {
   return status;
 }
 
-static status_t cut(const grid_t *grid, plan_t *plan, int64_t micro_tokens) {
+static status_t cut(int dp_rank, plan_t *plan, int64_t micro_tokens) {
   int64_t *mine, count = 0;
   int32_t *micro;
   TRY(memory_alloc(&mine, ARENA_DATA, (size_t)plan->n, sizeof *mine + sizeof *micro));
   micro = (int32_t *)(mine + plan->n);
   for (int32_t i = 0; i < plan->n; i++)
-    if (plan->group[i] == grid->dp_rank) mine[count++] = i;
+    if (plan->group[i] == dp_rank) mine[count++] = i;
   status_code_t status =
       deal_micro_batches(plan->lengths, mine, count, plan->unit, micro_tokens, micro, &plan->micro_count);
   for (int64_t k = 0; k < count; k++)
@@ -95,7 +95,7 @@ static status_t create(const grid_t *grid, int64_t micro_tokens, plan_build_t bu
   TRY(allocate(plan));
   TRY(measure(grid, plan, build, context));
   TRY(deal(grid, plan));
-  TRY(cut(grid, plan, micro_tokens));
+  TRY(cut(grid->dp_rank, plan, micro_tokens));
   return comm_agree(grid->world, settle(grid, plan, build, context));
 }
 
@@ -105,6 +105,15 @@ status_t plan_create(const grid_t *grid, int32_t n, int32_t unit, int32_t slots,
   status_code_t status = create(grid, micro_tokens, build, context, plan);
   if (status != STATUS_OK) plan_free(plan);
   return status;
+}
+
+status_t plan_recut(const grid_t *grid, int32_t slots, int64_t micro_tokens, plan_t *plan) {
+  if (slots == plan->slots) return STATUS_OK;
+  plan->slots = slots;
+  for (int32_t i = 0; i < plan->n; i++)
+    if (plan->group[i] == grid->dp_rank)
+      plan->lengths[i] = packed_length(plan->sequences[i].tokens, plan->sequences[i].n, slots);
+  return cut(grid->dp_rank, plan, micro_tokens);
 }
 
 /* Appends IMAGE to a list unless it is there; returns its place. */

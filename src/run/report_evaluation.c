@@ -64,7 +64,7 @@ static void write_name(FILE *file, const char *path) {
   html_text(file, path);
 }
 
-/* The best of a row, where one differs from another; -1 otherwise. */
+/* One of the best of a row, where one differs from another; -1 otherwise. */
 static int best_of(const columns_t *columns, const row_t *row) {
   int best = -1;
   bool differ = false;
@@ -80,6 +80,7 @@ static int best_of(const columns_t *columns, const row_t *row) {
 
 static void write_row(FILE *file, const columns_t *columns, const row_t *row) {
   int best = best_of(columns, row);
+  double leader = best >= 0 ? report_number(columns->items[best], row->key, NAN) : NAN;
   bool there = false;
   for (int c = 0; c < columns->count; c++)
     if (isfinite(report_number(columns->items[c], row->key, NAN))) there = true;
@@ -92,7 +93,7 @@ static void write_row(FILE *file, const columns_t *columns, const row_t *row) {
       percent_text(value, text);
     else
       number_text(value, text);
-    fprintf(file, "<td%s>%s", c == best ? " class=\"best\"" : "", text);
+    fprintf(file, "<td%s>%s", value == leader ? " class=\"best\"" : "", text);
     if (row->percent && isfinite(value))
       fprintf(file, "<div class=\"meter\"><i style=\"width:%.1f%%\"></i></div>",
               100.0 * fmin(fmax(value, 0.0), 1.0));

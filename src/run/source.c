@@ -53,11 +53,15 @@ static bool report_once(source_t *source, int64_t row) {
   return true;
 }
 
+status_t source_name_sample(const source_t *source, int64_t row, const char *id, status_code_t status) {
+  return error_context(status,
+                       "sample '%s' (row %lld of %s); data.bad_sample = 'skip' leaves such samples out", id,
+                       (long long)row, dataset_path(source->dataset));
+}
+
 status_t source_bad_sample(source_t *source, int64_t row, const char *id, status_code_t status) {
   if (status == STATUS_OK) return STATUS_OK;
-  status =
-      error_context(status, "sample '%s' (row %lld of %s); data.bad_sample = 'skip' leaves such samples out",
-                    id, (long long)row, dataset_path(source->dataset));
+  status = source_name_sample(source, row, id, status);
   if (status != STATUS_DATA || !source->skip_bad) return status;
   if (report_once(source, row)) log_warning("skipped: %s", error_message());
   error_clear();
@@ -141,20 +145,32 @@ status_t source_load(source_t *source, const model_config_t *config, const int64
 
 /* ---- Sequences ---- */
 
+status_t source_image(const sequence_t *sequence, int64_t *image) {
+  if (sequence_images(sequence) == 0)
+    *image = -1;
+  else if (*image < 0)
+    return error_set(STATUS_DATA, "the text has an image place but the sample has no image");
+  return STATUS_OK;
+}
+
+status_t source_sample_sequence(const source_t *source, const dataset_sample_t *sample, sequence_t *sequence,
+                                int64_t *image) {
+  *image = sample->image;
+  status_code_t status = conversation_sequence(source->tokenizer, source->template, &sample->conversation,
+                                               source->max_len, sequence);
+  if (status == STATUS_OK) status = source_image(sequence, image);
+  if (status == STATUS_OK) return STATUS_OK;
+  sequence_free(sequence);
+  *sequence = (sequence_t){0};
+  *image = -1;
+  return status;
+}
+
 status_t source_sequence(source_t *source, int64_t row, sequence_t *sequence, int64_t *image) {
   dataset_sample_t sample;
   TRY(dataset_sample_read(source->dataset, row, &sample));
-  *image = sample.image;
-  status_code_t status = conversation_sequence(source->tokenizer, source->template, &sample.conversation,
-                                               source->max_len, sequence);
-  if (status == STATUS_OK && sequence_images(sequence) > 0 && sample.image < 0)
-    status = error_set(STATUS_DATA, "the text has an image place but the sample has no image");
-  if (status != STATUS_OK) {
-    sequence_free(sequence);
-    *sequence = (sequence_t){0};
-  }
+  status_code_t status = source_sample_sequence(source, &sample, sequence, image);
   status = source_bad_sample(source, row, sample.id.bytes, status);
-  if (sequence_images(sequence) == 0) *image = -1;
   dataset_sample_free(&sample);
   return status;
 }

@@ -30,6 +30,17 @@ void source_close(source_t *source);
  * 'skip', an empty sequence, reported. Local. */
 status_t source_sequence(source_t *source, int64_t row, sequence_t *sequence, int64_t *image);
 
+/* The same of SAMPLE; a bad one is an error, STATUS_DATA, that says why but not which. Local. */
+status_t source_sample_sequence(const source_t *source, const dataset_sample_t *sample, sequence_t *sequence,
+                                int64_t *image);
+
+/* Makes of *IMAGE, its sample's, the image that SEQUENCE shows: -1 where it has no place for one. STATUS_DATA
+ * where it has one and there is no image. Local. */
+status_t source_image(const sequence_t *sequence, int64_t *image);
+
+/* Adds to the error STATUS of working on ROW which sample it is. Local. */
+status_t source_name_sample(const source_t *source, int64_t row, const char *id, status_code_t status);
+
 /* Turns STATUS of working on ROW into an error that names the sample or, where bad samples are skipped,
  * reports it, once, and returns STATUS_OK. Local. */
 status_t source_bad_sample(source_t *source, int64_t row, const char *id, status_code_t status);

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "perf/perf.h"
 #include "run/samples.h"
+#include "run/screening.h"
 #include "train/loop.h"
 #include "train/ppo_file.h"
 #include "train/ppo_step.h"
@@ -87,67 +88,63 @@ static status_t open_value(ppo_task_t *task) {
 
 /* ---- Data ---- */
 
-/* Positions of a row's query; 0 where it is longer than data.query_len. */
-static status_t query_positions(ppo_task_t *task, int64_t row, int32_t *positions) {
+/* Is SAMPLE's query one to ask? Those that are too long are dropped, with all that belongs to them. */
+static status_t look(void *context, int64_t row, const dataset_sample_t *sample, int32_t *found) {
+  ppo_task_t *task = context;
   const source_t *source = &task->source;
-  dataset_sample_t sample;
   sequence_t query = {0};
   bool fits;
   answer_type_t type;
-  TRY(dataset_sample_read(source->dataset, row, &sample));
-  status_code_t status = conversation_query(source->tokenizer, source->template, &sample.conversation, 0,
+  int64_t image = sample->image;
+  (void)row;
+  status_code_t status = conversation_query(source->tokenizer, source->template, &sample->conversation, 0,
                                             (int32_t)task->session->settings->data.query_len, &query, &fits);
-  if (status == STATUS_OK) status = answer_type_from_number(sample.caption_type, &type);
-  if (status == STATUS_OK && sequence_images(&query) > 0 && sample.image < 0)
-    status = error_set(STATUS_DATA, "the question has an image place but the sample has no image");
-  bool bad = status != STATUS_OK;
-  status = source_bad_sample(&task->source, row, sample.id.bytes, status);
-  *positions =
-      bad || !fits ? 0 : packed_length(query.tokens, query.n, config_patches(&task->model.base.config));
+  if (status == STATUS_OK) status = answer_type_from_number(sample->caption_type, &type);
+  if (status == STATUS_OK) status = source_image(&query, &image);
+  int32_t positions = packed_length(query.tokens, query.n, config_patches(&task->model.base.config));
   sequence_free(&query);
-  dataset_sample_free(&sample);
-  return status;
+  TRY(status);
+  if (!fits) *found |= SCREENING_DROPPED;
+  if (screening_has_facts(sample)) *found |= SCREENING_FACTS;
+  if (positions > task->longest_query) task->longest_query = positions;
+  return STATUS_OK;
 }
 
-/* Measures every query once, shared out over the ranks. Those that are too long are dropped, with all that
- * belongs to them, and counted. */
-static status_t choose_prompts(ppo_task_t *task, int64_t *rows, int64_t *count) {
+static status_t choose_prompts(ppo_task_t *task, int64_t *rows, int64_t *count, screening_counts_t *counts) {
   session_t *session = task->session;
-  int32_t *positions;
-  TRY(memory_alloc(&positions, ARENA_DATA, (size_t)*count, sizeof *positions));
-  status_code_t status = STATUS_OK;
-  for (int64_t i = session->grid.rank; i < *count && status == STATUS_OK; i += session->grid.size)
-    status = query_positions(task, rows[i], &positions[i]);
-  status = comm_agree(session->world, status);
-  if (status == STATUS_OK)
-    status = comm_allreduce(session->world, positions, (size_t)*count, COMM_I32, COMM_SUM);
-  int64_t kept = 0;
-  for (int64_t i = 0; i < *count && status == STATUS_OK; i++) {
-    if (positions[i] == 0) continue;
-    if (positions[i] > task->longest_query) task->longest_query = positions[i];
-    rows[kept++] = rows[i];
-  }
-  memory_free(positions);
-  TRY(status);
-  if (kept < *count && session->grid.rank == 0)
-    log_warning("%lld of %lld prompts were dropped: longer than data.query_len = %lld tokens, or bad",
-                (long long)(*count - kept), (long long)*count, (long long)session->settings->data.query_len);
-  if (kept == 0)
-    return error_set(STATUS_DATA, "%s has no prompt of at most data.query_len = %lld tokens",
-                     dataset_path(task->source.dataset), (long long)session->settings->data.query_len);
-  *count = kept;
-  return STATUS_OK;
+  char dropped[96];
+  snprintf(dropped, sizeof dropped, "are longer than data.query_len = %lld tokens and dropped",
+           (long long)session->settings->data.query_len);
+  const screening_t screening = {.use = "training", .dropped = dropped, .look = look, .context = task};
+  TRY(screening_run(session, &task->source, &screening, rows, count, counts));
+  session_skipped(session, counts->bad, NULL);
+  return comm_allreduce(session->world, &task->longest_query, 1, COMM_I32, COMM_MAX);
+}
+
+/* The reward model must be asked as it was trained. */
+static status_t open_criteria(ppo_task_t *task, const screening_counts_t *counts, int64_t count) {
+  session_t *session = task->session;
+  const settings_t *settings = session->settings;
+  store_info_t info;
+  criteria_count_facts(session, &task->criteria, "reward.facts", settings->data.dataset, counts->facts,
+                       count);
+  TRY(store_inspect(session->world, settings->reward.model, &info));
+  status_code_t status = criteria_compare(session, &task->criteria, "reward", &info);
+  store_info_free(&info);
+  return status;
 }
 
 static status_t open_data(ppo_task_t *task, int64_t *count) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
+  screening_counts_t counts;
   int64_t *rows;
   TRY(source_open(session, &task->model, "data.dataset", settings->data.dataset, &task->source));
   TRY(criteria_open(session, settings->reward.prompt_file, settings->reward.facts, &task->criteria));
   TRY(dataset_rows(task->source.dataset, false, &rows, count));
   if (settings->data.limit > 0 && settings->data.limit < *count) *count = settings->data.limit;
-  status_code_t status = choose_prompts(task, rows, count);
+  status_code_t status = choose_prompts(task, rows, count, &counts);
+  if (status == STATUS_OK) status = open_criteria(task, &counts, *count);
   if (status == STATUS_OK)
     status = order_create((uint64_t)settings->job.seed, true, rows, *count, &task->order);
   memory_free(rows);

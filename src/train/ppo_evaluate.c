@@ -72,7 +72,7 @@ status_t ppo_evaluate(void *context, int64_t step, metrics_t *metrics, double *s
   task->evaluator.answered = add_round;
   task->evaluator.context = &sums;
   TRY(evaluate_answers(&task->evaluator, &task->policy, "policy, likeliest answers", "", &table));
-  double answers = sums.answers > 0 ? (double)sums.answers : 1.0;
+  double answers = (double)sums.answers; /* there are some (evaluate_answers) */
   *score = sums.rewards / answers;
   metrics_add(metrics, "eval/reward", sums.rewards / answers);
   metrics_add(metrics, "eval/response_length", sums.tokens / answers);

@@ -268,3 +268,8 @@ double reward_pair_loss(int32_t pairs, const double *rewards, const int32_t *pre
   }
   return weight * (cross_entropy + center_coef * fabs(sum)) / pairs;
 }
+
+double reward_pair_right(const double *rewards, int32_t preferred) {
+  double gap = rewards[preferred] - rewards[1 - preferred];
+  return gap > 0.0 ? 1.0 : gap == 0.0 ? 0.5 : 0.0;
+}

@@ -102,4 +102,8 @@ ppo_statistics_t ppo_statistics(const ppo_sums_t *sums);
 double reward_pair_loss(int32_t pairs, const double *rewards, const int32_t *preferred, double center_coef,
                         double weight, double *drewards);
 
+/* How right REWARDS (2) are about the output PREFERRED (0 or 1): 1 where it has the larger one, 0 where the
+ * other has, 0.5 where both are equal. Local. */
+double reward_pair_right(const double *rewards, int32_t preferred);
+
 #endif

@@ -190,10 +190,13 @@ static status_t run_role(minibatch_t *minibatch, role_pass_t work) {
   return STATUS_OK;
 }
 
-/* With two bases an image takes different numbers of slots: the value role's micro-batches are packed for its
+/* With two bases an image takes different numbers of slots: the value role's micro-batches are cut for its
  * own. */
 static status_t run_value_role(minibatch_t *minibatch) {
-  minibatch->plan.slots = config_patches(&minibatch->task->value_model->base.config);
+  const ppo_task_t *task = minibatch->task;
+  const session_t *session = task->session;
+  TRY(plan_recut(&session->grid, config_patches(&task->value_model->base.config),
+                 session->settings->optim.micro_tokens, &minibatch->plan));
   return run_role(minibatch, run_value);
 }
 

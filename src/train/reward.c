@@ -6,6 +6,7 @@
 #include "run/batch.h"
 #include "run/criteria.h"
 #include "run/held_out.h"
+#include "run/screening.h"
 #include "train/loop.h"
 #include "train/ppo_math.h"
 
@@ -44,32 +45,88 @@ static status_t check_pair(const dataset_sample_t *sample) {
   return STATUS_OK;
 }
 
-static status_t build_pair(const pairs_t *pairs, const dataset_sample_t *sample, int32_t i,
-                           sequence_t *sequence) {
-  const source_t *source = pairs->source;
-  int32_t pair = i / OUTPUTS, output = i % OUTPUTS;
-  TRY(check_pair(sample));
+/* Output OUTPUT of SAMPLE, row ROW, as it is scored; *IMAGE: the one it shows. */
+static status_t output_sequence(const reward_task_t *task, const source_t *source, int64_t row, uint64_t use,
+                                const dataset_sample_t *sample, int32_t output, sequence_t *sequence,
+                                int64_t *image) {
+  *image = sample->image;
   TRY(conversation_answered(source->tokenizer, source->template, &sample->conversation,
                             sample->outputs[output], true, sequence));
-  pairs->preferred[pair] = sample->preference - 1;
-  return criteria_append(&pairs->task->criteria, source->tokenizer, sample->facts, sample->fact_count,
-                         (uint64_t)pairs->rows[pair],
-                         (uint64_t)(pairs->use + pair) * OUTPUTS + (uint64_t)output, sequence);
+  status_code_t status = source_image(sequence, image);
+  if (status == STATUS_OK)
+    status = criteria_append(&task->criteria, source->tokenizer, sample->facts, sample->fact_count,
+                             (uint64_t)row, use * OUTPUTS + (uint64_t)output, sequence);
+  if (status != STATUS_OK) sequence_free(sequence);
+  return status;
 }
 
 static status_t build(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
   const pairs_t *pairs = context;
+  const source_t *source = pairs->source;
   dataset_sample_t sample;
-  int64_t row = pairs->rows[i / OUTPUTS];
-  TRY(dataset_sample_read(pairs->source->dataset, row, &sample));
-  *image = sample.image;
-  status_code_t status = build_pair(pairs, &sample, i, sequence);
-  if (status == STATUS_OK && sequence_images(sequence) == 0) *image = -1;
-  if (status != STATUS_OK)
-    status = error_context(status, "sample '%s' (row %lld of %s)", sample.id.bytes, (long long)row,
-                           dataset_path(pairs->source->dataset));
+  int32_t pair = i / OUTPUTS;
+  int64_t row = pairs->rows[pair];
+  TRY(dataset_sample_read(source->dataset, row, &sample));
+  status_code_t status = output_sequence(pairs->task, source, row, (uint64_t)(pairs->use + pair), &sample,
+                                         i % OUTPUTS, sequence, image);
+  pairs->preferred[pair] = sample.preference - 1;
+  if (status != STATUS_OK) status = source_name_sample(source, row, sample.id.bytes, status);
   dataset_sample_free(&sample);
   return status;
+}
+
+/* ---- Which pairs are used ---- */
+
+typedef struct {
+  reward_task_t *task;
+  source_t *source;
+} look_t;
+
+/* Token FROM or a later one that is learnt; the sequence's end without one. */
+static int32_t next_learnt(const sequence_t *sequence, int32_t from) {
+  while (from < sequence->n && !sequence->learnt[from])
+    from++;
+  return from;
+}
+
+/* Is what is left of both answers the same? The conversation before them is. */
+static bool same_answers(const sequence_t *a, const sequence_t *b) {
+  int32_t i = next_learnt(a, 0), j = next_learnt(b, 0);
+  while (i < a->n && j < b->n && a->tokens[i] == b->tokens[j]) {
+    i = next_learnt(a, i + 1);
+    j = next_learnt(b, j + 1);
+  }
+  return i == a->n && j == b->n;
+}
+
+static status_t look(void *context, int64_t row, const dataset_sample_t *sample, int32_t *found) {
+  const look_t *look = context;
+  sequence_t sequences[OUTPUTS] = {{0}};
+  int64_t image;
+  TRY(check_pair(sample));
+  status_code_t status = STATUS_OK;
+  for (int32_t k = 0; k < OUTPUTS && status == STATUS_OK; k++)
+    status = output_sequence(look->task, look->source, row, 0, sample, k, &sequences[k], &image);
+  if (status == STATUS_OK && same_answers(&sequences[0], &sequences[1])) *found |= SCREENING_IDLE;
+  if (screening_has_facts(sample)) *found |= SCREENING_FACTS;
+  for (int32_t k = 0; k < OUTPUTS; k++)
+    sequence_free(&sequences[k]);
+  return status;
+}
+
+static status_t choose_pairs(reward_task_t *task, source_t *source, const char *use, int64_t *rows,
+                             int64_t *count, screening_counts_t *counts) {
+  session_t *session = task->session;
+  char idle[160];
+  look_t context = {task, source};
+  snprintf(
+      idle, sizeof idle,
+      "have two answers that are the same within data.max_len = %lld tokens, so nothing is learnt from them",
+      (long long)session->settings->data.max_len);
+  const screening_t screening = {.use = use, .idle = idle, .look = look, .context = &context};
+  TRY(screening_run(session, source, &screening, rows, count, counts));
+  session_skipped(session, counts->bad, NULL);
+  return STATUS_OK;
 }
 
 /* Rewards and preferences of a batch, known to all ranks once run_pairs is through. */
@@ -196,14 +253,21 @@ typedef struct {
 static reward_metrics_t summarise(const outcome_t *outcome, const int32_t *broken, int32_t pairs,
                                   int32_t groups) {
   reward_metrics_t metrics = {0};
-  for (int32_t g = 0; g < groups; g++)
+  int32_t group = pairs / groups, whole_groups = 0;
+  for (int32_t g = 0; g < groups; g++) {
+    int32_t whole = 0;
+    for (int32_t p = 0; p < group; p++)
+      whole += !broken[OUTPUTS * (g * group + p)];
+    whole_groups += whole > 0;
     metrics.loss += outcome->loss[g];
+  }
+  if (whole_groups > 0 && whole_groups < groups) metrics.loss *= (double)groups / whole_groups;
   for (int32_t i = 0; i < pairs; i++) {
     if (broken[OUTPUTS * i]) continue;
     const double *rewards = outcome->rewards + (ptrdiff_t)OUTPUTS * i;
     metrics.whole++;
     int32_t preferred = outcome->preferred[i];
-    metrics.accuracy += rewards[preferred] >= rewards[1 - preferred];
+    metrics.accuracy += reward_pair_right(rewards, preferred);
     metrics.mean_score += 0.5 * (rewards[0] + rewards[1]);
     metrics.label_share += preferred;
   }
@@ -263,10 +327,12 @@ static status_t update(void *context, int64_t step, double lr, metrics_t *metric
   TRY(status);
   TRY(check_finite(task, result.loss, step));
   TRY(optimizer_step(task->optimizer, lr, norms));
-  metrics_add(metrics, "rm/loss", result.loss);
-  metrics_add(metrics, "rm/accuracy", result.accuracy);
-  metrics_add(metrics, "rm/mean_score", result.mean_score);
-  metrics_add(metrics, "rm/label_share", result.label_share);
+  if (result.whole > 0) { /* else nothing has been learnt, from nothing */
+    metrics_add(metrics, "rm/loss", result.loss);
+    metrics_add(metrics, "rm/accuracy", result.accuracy);
+    metrics_add(metrics, "rm/mean_score", result.mean_score);
+    metrics_add(metrics, "rm/label_share", result.label_share);
+  }
   metrics_add(metrics, "rm/lr", lr);
   metrics_add(metrics, "rm/grad_norm", norms[1]);
   if (task->source.skip_bad) session_skipped(task->session, skipped, metrics);
@@ -286,11 +352,14 @@ static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double
     reward_metrics_t part;
     int64_t skipped;
     TRY(run_pairs(task, held->source, held->rows + begin, pairs, begin, false, 1, &part, &skipped));
-    loss += part.loss * pairs;
+    loss += part.loss * part.whole;
     right += part.accuracy * part.whole;
     whole += part.whole;
   }
-  if (whole == 0) whole = 1;
+  if (whole == 0)
+    return error_set(STATUS_DATA,
+                     "the images of all %lld pairs held out are broken: make %s again with task prepare",
+                     (long long)held->count, dataset_path(held->source->dataset));
   metrics_add(metrics, "eval/loss", loss / (double)whole);
   metrics_add(metrics, "eval/accuracy", right / (double)whole);
   /* Among equal accuracies the smaller loss. */
@@ -316,24 +385,44 @@ static status_t open_role(reward_task_t *task) {
   return STATUS_OK;
 }
 
+/* What is trained on, and with which facts. */
+static status_t open_pairs(reward_task_t *task) {
+  session_t *session = task->session;
+  const settings_t *settings = session->settings;
+  screening_counts_t counts;
+  int64_t *rows, count;
+  TRY(dataset_rows(task->source.dataset, false, &rows, &count));
+  if (settings->data.limit > 0 && settings->data.limit < count) count = settings->data.limit;
+  status_code_t status = choose_pairs(task, &task->source, "training", rows, &count, &counts);
+  if (status == STATUS_OK)
+    criteria_count_facts(session, &task->criteria, "rm.facts", settings->data.dataset, counts.facts, count);
+  if (status == STATUS_OK)
+    status = order_create((uint64_t)settings->job.seed, true, rows, count, &task->order);
+  memory_free(rows);
+  return status;
+}
+
+static status_t open_held_out(reward_task_t *task) {
+  held_out_t *held = &task->held;
+  screening_counts_t counts;
+  TRY(held_out_open(task->session, &task->model, &task->source, held));
+  if (held->count == 0) return STATUS_OK;
+  return choose_pairs(task, held->source, "evaluation", held->rows, &held->count, &counts);
+}
+
 static status_t open_data(reward_task_t *task, int64_t *total) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
-  int64_t *rows, count;
-  TRY(source_open(session, &task->model, "data.dataset", settings->data.dataset, &task->source));
-  TRY(criteria_open(session, settings->rm.prompt_file, settings->rm.facts, &task->criteria));
-  TRY(dataset_rows(task->source.dataset, false, &rows, &count));
-  if (settings->data.limit > 0 && settings->data.limit < count) count = settings->data.limit;
-  status_code_t status = order_create((uint64_t)settings->job.seed, true, rows, count, &task->order);
-  memory_free(rows);
-  TRY(status);
-  TRY(held_out_open(session, &task->model, &task->source, &task->held));
   task->batch_pairs = (int32_t)settings->optim.batch;
   task->group = (int32_t)settings->rm.center_group;
   if (task->batch_pairs % task->group != 0)
     return error_set(STATUS_INPUT, "optim.batch = %d pairs is no multiple of rm.center_group = %d",
                      task->batch_pairs, task->group);
-  *total = loop_steps(settings->optim.steps, settings->optim.epochs, count, task->batch_pairs);
+  TRY(source_open(session, &task->model, "data.dataset", settings->data.dataset, &task->source));
+  TRY(criteria_open(session, settings->rm.prompt_file, settings->rm.facts, &task->criteria));
+  TRY(open_pairs(task));
+  TRY(open_held_out(task));
+  *total = loop_steps(settings->optim.steps, settings->optim.epochs, task->order.count, task->batch_pairs);
   return STATUS_OK;
 }
 
@@ -356,7 +445,8 @@ static status_t run(reward_task_t *task) {
                               .adapter_count = 1,
                               .head_names = {"reward"},
                               .heads = {&task->head},
-                              .head_count = 1},
+                              .head_count = 1,
+                              .judging = criteria_judging(&task->criteria)},
                  .state = {.optimizer = task->optimizer,
                            .set_names = names,
                            .sets = sets,

@@ -5,6 +5,7 @@
 #include "perf/perf.h"
 #include "run/batch.h"
 #include "run/held_out.h"
+#include "run/screening.h"
 #include "train/loop.h"
 
 #include <math.h>
@@ -176,16 +177,19 @@ static status_t update(void *context, int64_t step, double lr, metrics_t *metric
   if (status == STATUS_OK) status = run_batch(task, &batch, true, &loss, &hits, &learnt, &skipped);
   batch_free(&batch);
   TRY(status);
-  if (learnt == 0 && !task->warned)
-    log_warning(
-        "step %lld learns nothing: none of its samples has an answer within data.max_len = %lld tokens",
-        (long long)step, (long long)task->session->settings->data.max_len);
+  if (learnt == 0 && !task->warned && task->session->grid.rank == 0)
+    log_warning("step %lld learns nothing: none of its samples has an answer within data.max_len = %lld "
+                "tokens, and a "
+                "whole image",
+                (long long)step, (long long)task->session->settings->data.max_len);
   task->warned = task->warned || learnt == 0;
   double mean = learnt > 0 ? loss / (double)learnt : 0.0;
   TRY(check_finite(task, mean, step));
   TRY(optimizer_step(task->optimizer, lr, norms));
-  metrics_add(metrics, "sft/loss", mean);
-  metrics_add(metrics, "sft/accuracy", learnt > 0 ? hits / (double)learnt : 0.0);
+  if (learnt > 0) { /* else there is nothing that these could be of */
+    metrics_add(metrics, "sft/loss", mean);
+    metrics_add(metrics, "sft/accuracy", hits / (double)learnt);
+  }
   metrics_add(metrics, "sft/lr", lr);
   metrics_add(metrics, "sft/grad_norm", norms[1]);
   metrics_add(metrics, "sft/tokens", (double)learnt);
@@ -212,7 +216,12 @@ static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double
     loss += batch_loss;
     learnt += batch_learnt;
   }
-  double mean = learnt > 0 ? loss / (double)learnt : 0.0;
+  if (learnt == 0)
+    return error_set(STATUS_DATA,
+                     "the images of all samples held out that have an answer within data.max_len are "
+                     "broken: make %s again with task prepare",
+                     dataset_path(held->source->dataset));
+  double mean = loss / (double)learnt;
   metrics_add(metrics, "eval/loss", mean);
   *score = -mean;
   return STATUS_OK;
@@ -241,20 +250,59 @@ static status_t open_trained(supervised_t *task) {
   return params_train_all(&task->adapter.params);
 }
 
+static status_t look(void *context, int64_t row, const dataset_sample_t *sample, int32_t *found) {
+  sequence_t sequence = {0};
+  int64_t image;
+  (void)row;
+  status_code_t status = source_sample_sequence(context, sample, &sequence, &image);
+  if (status == STATUS_OK && sequence_learnt(&sequence) == 0) *found |= SCREENING_IDLE;
+  sequence_free(&sequence);
+  return status;
+}
+
+static status_t choose_samples(supervised_t *task, source_t *source, const char *use, int64_t *rows,
+                               int64_t *count) {
+  session_t *session = task->session;
+  screening_counts_t counts;
+  char idle[128];
+  snprintf(idle, sizeof idle,
+           "have no answer within data.max_len = %lld tokens, so nothing is learnt from them",
+           (long long)session->settings->data.max_len);
+  const screening_t screening = {.use = use, .idle = idle, .look = look, .context = source};
+  TRY(screening_run(session, source, &screening, rows, count, &counts));
+  session_skipped(session, counts.bad, NULL);
+  return STATUS_OK;
+}
+
+static status_t open_samples(supervised_t *task) {
+  const settings_t *settings = task->session->settings;
+  int64_t *rows, count;
+  TRY(dataset_rows(task->source.dataset, false, &rows, &count));
+  if (settings->data.limit > 0 && settings->data.limit < count) count = settings->data.limit;
+  status_code_t status = choose_samples(task, &task->source, "training", rows, &count);
+  if (status == STATUS_OK)
+    status = order_create((uint64_t)settings->job.seed, true, rows, count, &task->order);
+  memory_free(rows);
+  return status;
+}
+
+static status_t open_held_out(supervised_t *task) {
+  held_out_t *held = &task->held;
+  TRY(held_out_open(task->session, &task->model, &task->source, held));
+  if (held->count == 0) return STATUS_OK;
+  return choose_samples(task, held->source, "evaluation", held->rows, &held->count);
+}
+
 static status_t open_data(supervised_t *task) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
-  int64_t *rows, count;
   TRY(source_open(session, &task->model, "data.dataset", settings->data.dataset, &task->source));
-  TRY(dataset_rows(task->source.dataset, false, &rows, &count));
-  if (settings->data.limit > 0 && settings->data.limit < count) count = settings->data.limit;
-  status_code_t status = order_create((uint64_t)settings->job.seed, true, rows, count, &task->order);
-  memory_free(rows);
-  TRY(status);
+  TRY(open_samples(task));
   task->batch_size = (int32_t)settings->optim.batch;
   TRY(memory_alloc(&task->rows, ARENA_DATA, (size_t)task->batch_size, sizeof *task->rows));
-  task->total = loop_steps(settings->optim.steps, settings->optim.epochs, count, task->batch_size);
-  return held_out_open(session, &task->model, &task->source, &task->held);
+  task->total =
+      loop_steps(settings->optim.steps, settings->optim.epochs, task->order.count, task->batch_size);
+  return open_held_out(task);
 }
 
 static status_t run(supervised_t *task) {

@@ -202,12 +202,13 @@ static void training_tasks(void) {
                          MODEL ADAPTER "&data dataset = 'pairs.h5' max_len = 512 /\n"
                                        "&optim batch = 8 steps = 3 /\n",
                          rm_run};
-  const step_t ppo = {"ppo",
-                      "&model base = 'pretrain/model.h5' adapter = 'sft/model.h5' template = 'v1' /\n" ADAPTER
-                      "&data dataset = 'world/rl.h5' query_len = 128 /\n&reward model = 'rm/model.h5' /\n"
-                      "&rollout batch = 8 response_len = 16 /\n&optim warmup_steps = 0 /\n"
-                      "&ppo steps = 2 minibatch = 4 inner_epochs = 1 /\n",
-                      ppo_run};
+  const step_t ppo = {
+      "ppo",
+      "&model base = 'pretrain/model.h5' adapter = 'sft/model.h5' template = 'v1' /\n" ADAPTER
+      "&data dataset = 'world/rl.h5' query_len = 128 /\n&reward model = 'rm/model.h5' facts = .false. /\n"
+      "&rollout batch = 8 response_len = 16 /\n&optim warmup_steps = 0 /\n"
+      "&ppo steps = 2 minibatch = 4 inner_epochs = 1 /\n",
+      ppo_run};
   estimate_t estimate = run_both(&pretrain);
   expect_model(&estimate, "pretrain", "pretrain/checkpoints/step_*.h5");
   estimate = run_both(&start);

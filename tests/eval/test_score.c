@@ -212,7 +212,11 @@ static void test_facts_matter(void **state) {
   scores_file_t with, without;
   read_scores("score/scores.h5", &with);
   assert_ok(comm_barrier(world));
-  assert_ok(fixture_run(fixture(), world, 1, REWARD_INPUT "&rm facts=.false. /\n", score_run));
+  /* The reward model was trained with facts: that it sees none must be meant. */
+  assert_error(fixture_run(fixture(), world, 1, REWARD_INPUT "&rm facts=.false. /\n", score_run),
+               STATUS_INPUT);
+  assert_ok(fixture_run(fixture(), world, 1,
+                        REWARD_INPUT "&rm facts=.false. /\n&reward allow_mismatch=.true. /\n", score_run));
   read_scores("score/scores.h5", &without);
   assert_true(with.reward[0] != without.reward[0]);
   assert_memory_equal(with.tokens, without.tokens, (size_t)with.offsets[with.samples] * sizeof *with.tokens);

@@ -7,6 +7,7 @@
 #include "data/prepare.h"
 #include "run/models.h"
 #include "tensor/plain/plain.h"
+#include "text/judging.h"
 #include "world/world_task.h"
 
 #include <ftw.h>
@@ -130,6 +131,7 @@ static status_t write_reward(session_t *session, model_t *model, adapter_t *adap
   contents.adapters[0] = adapter;
   contents.heads[0] = head;
   contents.adapter_count = contents.head_count = 1;
+  contents.judging = (store_judging_t){true, judging_prompt_builtin(), "built-in"};
   TRY(session_path(session, "../reward.h5", path));
   return store_write(session->world, path, &contents);
 }

@@ -104,6 +104,20 @@ static void test_derivatives(void **state) {
   }
 }
 
+/* A model that cannot tell two outputs apart is right half the time. */
+static void test_ties_are_half_right(void **state) {
+  (void)state;
+  const double rewards[][2] = {{0.25, 0.25}, {1.0, 2.0}, {2.0, 1.0}, {-0.0, 0.0}};
+  const double second_is_right[] = {0.5, 1.0, 0.0, 0.5};
+  for (size_t i = 0; i < sizeof second_is_right / sizeof *second_is_right; i++) {
+    near(reward_pair_right(rewards[i], 1), second_is_right[i], 0.0);
+    near(reward_pair_right(rewards[i], 0), 1.0 - second_is_right[i], 0.0);
+  }
+  const double broken[] = {NAN, 1.0};
+  near(reward_pair_right(broken, 0), 0.0, 0.0);
+  near(reward_pair_right(broken, 1), 0.0, 0.0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_equal_rewards),
@@ -113,6 +127,7 @@ int main(void) {
       cmocka_unit_test(test_large_gaps_stay_finite),
       cmocka_unit_test(test_no_pairs),
       cmocka_unit_test(test_derivatives),
+      cmocka_unit_test(test_ties_are_half_right),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
