@@ -294,10 +294,12 @@ static void test_no_prompts(void **state) {
   generator_t *generator;
   set_up(&f, DEVICE_DOUBLE, 1, 2);
   const generator_source_t source = prompt_set_source(&f.set);
-  assert_ok(generator_create(f.split.pass, &f.split.base, &options, 0, &generator));
-  assert_ok(generator_run(generator, &f.split.role, 0, &source));
-  options.deterministic = true;
-  generator_free(generator);
+  for (int dealt = 0; dealt < 2; dealt++) {
+    options.deterministic = dealt != 0;
+    assert_ok(generator_create(f.split.pass, &f.split.base, &options, 0, &generator));
+    assert_ok(generator_run(generator, &f.split.role, 0, &source));
+    generator_free(generator);
+  }
   tear_down(&f);
 }
 
