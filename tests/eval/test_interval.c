@@ -86,6 +86,20 @@ static void claims_of_an_answer_are_not_independent(void **state) {
   check(triple.answers, 400, 0.0);
 }
 
+/* Worked out by hand: 1 of 2, 2 of 3 and 0 of 2 have residuals of 1/7, 5/7 and -6/7 to 3/7, so a variance of
+ * 3/2 * 62/49 / 7^2, that of 6.32 independent claims. */
+static void the_variance_is_that_of_a_ratio(void **state) {
+  judge_ratio_t sums = {0};
+  (void)state;
+  add(&sums, 1, 2);
+  add(&sums, 2, 3);
+  add(&sums, 0, 2);
+  interval_t got = interval_ratio(&sums);
+  check(got.value, 3.0 / 7.0, 1e-15);
+  check(got.low, 0.1501383, 1e-6);
+  check(got.high, 0.7609968, 1e-6);
+}
+
 /* All right, or all wrong: as for a share of answers, never an interval of width 0. */
 static void ends_of_the_range_are_not_certain(void **state) {
   judge_ratio_t right = {0}, wrong = {0}, even = {0}, single = {0}, none = {0};
@@ -142,6 +156,7 @@ int main(void) {
       cmocka_unit_test(shares_have_wilsons_interval),
       cmocka_unit_test(means_have_students_interval),
       cmocka_unit_test(claims_of_an_answer_are_not_independent),
+      cmocka_unit_test(the_variance_is_that_of_a_ratio),
       cmocka_unit_test(ends_of_the_range_are_not_certain),
       cmocka_unit_test(intervals_hold_the_truth_as_often_as_they_say),
   };
