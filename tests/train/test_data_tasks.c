@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "io/dataset.h"
 #include "io/io_test.h"
+#include "io/jpeg.h"
 #include "io/json.h"
 #include "rollout/task_fixture.h"
 #include "world/scene_file.h"
@@ -149,6 +150,49 @@ static void datasets_may_be_left_out(void **state) {
   assert_ok(comm_barrier(mpi_test_world()));
 }
 
+/* Bytes of the world's file NAME (*N) when it is made with SETTINGS. */
+static char *file_with(const char *settings, const char *name, size_t *n) {
+  char input[1024], path[FILE_MAX_PATH], *bytes;
+  snprintf(input, sizeof input,
+           "&job task='world' run_dir='@/one' /\n&world pretrain_images=1 sft_images=24 pair_images=1 "
+           "policy_init_images=1 ppo_images=1 eval_images=1 datasets=F %s /\n",
+           settings);
+  assert_ok(fixture_run(fixture(), mpi_test_world(), 1, input, world_task_run));
+  assert_ok(file_read(file_of("one", name, path), 1 << 20, &bytes, n));
+  assert_ok(comm_barrier(mpi_test_world()));
+  return bytes;
+}
+
+static void images_are_as_asked_for(void **state) {
+  size_t fine_size, coarse_size;
+  int32_t width, height;
+  (void)state;
+  char *fine = file_with("image_size=40 jpeg_quality=95", "images/000/000000.jpg", &fine_size);
+  char *coarse = file_with("image_size=40 jpeg_quality=20", "images/000/000000.jpg", &coarse_size);
+  assert_ok(jpeg_size((const uint8_t *)fine, fine_size, "fine", &width, &height));
+  assert_true(width == 40 && height == 40);
+  assert_true(2 * coarse_size < 3 * fine_size / 2);
+  memory_free(fine);
+  memory_free(coarse);
+}
+
+/* Each of these changes the conversations, and leaves them as they are where it does not change. */
+static void conversations_are_as_asked_for(void **state) {
+  static const char *const settings[] = {"bias=0.9 seed=3 turns=3", "bias=0.9 seed=3 turns=3",
+                                         "bias=0 seed=3 turns=3", "bias=0.9 seed=4 turns=3",
+                                         "bias=0.9 seed=3 turns=4"};
+  char *texts[5];
+  size_t n;
+  (void)state;
+  for (int i = 0; i < 5; i++)
+    texts[i] = file_with(settings[i], "sft.json", &n);
+  assert_string_equal(texts[1], texts[0]);
+  for (int i = 2; i < 5; i++)
+    assert_string_not_equal(texts[i], texts[0]);
+  for (int i = 0; i < 5; i++)
+    memory_free(texts[i]);
+}
+
 /* ---- annotate ---- */
 
 enum { PAIRS = FIXTURE_QUESTIONS };
@@ -221,6 +265,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(a_world_is_as_asked_for),
       cmocka_unit_test(held_out_samples_are_drawn),
       cmocka_unit_test(datasets_may_be_left_out),
+      cmocka_unit_test(images_are_as_asked_for),
+      cmocka_unit_test(conversations_are_as_asked_for),
       cmocka_unit_test(label_noise_is_in_the_labels),
       cmocka_unit_test(fixture_tear_down),
   };
