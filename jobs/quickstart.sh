@@ -10,7 +10,8 @@ usage() {
 usage: jobs/quickstart.sh [options]
   Installs missing packages (jobs/setup.sh), builds the program, and runs the tasks of inputs/*.nml in order: world, sft,
   sample, annotate, prepare, rm, policy_init, ppo, evaluate. Steps that are finished are skipped; one that was interrupted
-  goes on from its newest checkpoint. Ends with the comparison of the model before and after.
+  goes on from its newest checkpoint. Ends with the comparison of the fine-tuned models (sft, policy_init) and
+  the aligned one (ppo).
 
   --np N            ranks (2)
   --base FILE       the small model that sft starts from (inputs/base/shapes_base.h5; jobs/make_base.sh makes it)
@@ -158,7 +159,7 @@ print_results() {
   echo "Performance of ppo (runs/ppo/log.txt)"
   print_performance runs/ppo/log.txt
   echo
-  echo "Before (sft) and after (ppo) on new pictures (runs/evaluate/log.txt)"
+  echo "Fine-tuned (sft), where PPO starts (policy_init) and aligned (ppo), on new pictures (runs/evaluate/log.txt)"
   print_comparison runs/evaluate/log.txt
   echo
   echo "step              time   results"

@@ -13,6 +13,7 @@ usage: benchmarks/quickstart/check.sh [WORK_DIR]
   seeing          sft: at least 75 % of the claims about clean scenes are right
   inventing       sft: at least 30 % of the descriptions hallucinate
   aligned         ppo: hallucinates less than sft, over all questions
+  taught          ppo: hallucinates less than policy_init, from which it starts: what PPO itself has changed
 
 exit status: 0 every line says PASS, 1 one says FAIL, 2 wrong usage or results that are not there
 END
@@ -94,6 +95,7 @@ build=$(build_seconds)
 clean=$(evaluated sft clean_claims_right)
 open=$(evaluated sft open_hallucination)
 before=$(evaluated sft hallucination)
+start=$(evaluated policy_init hallucination)
 after=$(evaluated ppo hallucination)
 
 total=$(awk -v a="$seconds" -v b="$build" 'BEGIN { print a + b }')
@@ -102,4 +104,5 @@ judge memory "$bytes" '<=' 2e9 1e-9 '%.2f GB' "largest resident set of a rank, i
 judge seeing "$clean" '>=' 0.75 100 '%.1f %%' 'sft: claims about clean scenes that are right'
 judge inventing "$open" '>=' 0.3 100 '%.1f %%' 'sft: descriptions that hallucinate'
 judge aligned "$after" '<' "$before" 100 '%.1f %%' 'ppo: answers that hallucinate, beside those of sft'
+judge taught "$after" '<' "$start" 100 '%.1f %%' 'ppo: answers that hallucinate, beside those of policy_init'
 exit $((failures > 0))

@@ -6,7 +6,8 @@
 
 /* For each model of eval.models (or the one of &model): answers to eval.dataset, judged as eval.judge says,
  * to answers_<k>.jsonl, and to eval.pope, if given, to pope_<k>.jsonl; k counts from 1. Then a table in the
- * log, one column per model, and evaluation.json, all in the run directory. eval.replies, if given, are
+ * log, one column per model, with 95 % intervals (eval/interval.h), and evaluation.json, all in the run
+ * directory. eval.replies, if given, are
  * averaged beside it. Collective. Errors: STATUS_DATA, STATUS_STOPPED. */
 status_t evaluate_run(session_t *session);
 

@@ -2,6 +2,8 @@
 #ifndef EVAL_POPE_H
 #define EVAL_POPE_H
 
+#include "eval/interval.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -11,7 +13,7 @@ typedef struct {
 } pope_counts_t;
 
 typedef struct {
-  double accuracy, precision, recall, f1, yes_ratio; /* 0 where the denominator is 0 */
+  interval_t accuracy, precision, recall, f1, yes_ratio;
 } pope_scores_t;
 
 void pope_add(pope_counts_t *counts, bool truth_is_yes, bool answer_is_yes);

@@ -134,6 +134,11 @@ static void check_decoder_sizes(settings_reader_t *reader) {
   if (s->model.mlp % s->parallel.tp != 0)
     complain(reader, &s->parallel.tp, &s->model.mlp,
              "parallel.tp = %" PRId64 " does not divide model.mlp = %" PRId64, s->parallel.tp, s->model.mlp);
+  if (s->model.heads % s->parallel.tp == 0 && kv_heads % s->parallel.tp != 0 &&
+      s->parallel.tp % kv_heads != 0)
+    complain(reader, &s->parallel.tp, &s->model.kv_heads,
+             "parallel.tp = %" PRId64 " neither divides model.kv_heads = %" PRId64 " nor is a multiple of it",
+             s->parallel.tp, kv_heads);
 }
 
 static void check_tower_sizes(settings_reader_t *reader) {

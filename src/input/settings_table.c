@@ -89,7 +89,7 @@ static const setting_t rows[] = {
      .doc = "Makes a run on one layout repeatable to the bit, at some cost in speed."},
 
     {FIELD(parallel, tp), .standard = "1", .used = ALL, BETWEEN(1, 4096), .unit = "ranks",
-     .doc = "Ranks that share one copy of the model; it divides the number of ranks and the heads."},
+     .doc = "Ranks that share one copy of the model; it divides the number of ranks, heads and MLP size."},
     {FIELD(parallel, threads), .standard = "0", .used = ALL, BETWEEN(0, 4096),
      .doc = "Compute threads of a rank; 0 shares the node's cores among its ranks."},
     {FIELD(parallel, device), .standard = "'auto'", .used = ALL, .choices = "auto|cpu|cuda|plain",
@@ -114,8 +114,8 @@ static const setting_t rows[] = {
     {FIELD(model, template), .standard = "'v1'",
      .by_task = {[TASK_PRETRAIN] = "'plain'", [TASK_EVALUATE] = "'llava_v1'"}, .used = RUNNING,
      .choices = "v1|llava_v1|plain",
-     .doc = "Words around questions and answers: 'v1' of training, 'llava_v1' of the published evaluation, "
-            "'plain' for captions alone."},
+     .doc = "Words around turns: 'v1' of training, 'llava_v1' of the published evaluation, 'plain' for "
+            "captions alone. A human turn is stripped only where `<image>` stood in it."},
     {FIELD(model, train), .standard = "'lora'",
      .by_task = {[TASK_PRETRAIN] = "'projector'", [TASK_SFT] = "'decoder'"}, .used = TRAINING,
      .choices = "lora|projector|decoder|all",

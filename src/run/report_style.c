@@ -67,6 +67,7 @@ static const char *const rules[] = {
     ".models td{min-width:92px;padding-left:14px;vertical-align:top}\n",
     ".models thead td{overflow-wrap:anywhere;white-space:normal;color:var(--text);font-weight:600}\n",
     ".best{font-weight:700}\n",
+    ".interval{font-size:12px;font-weight:400;color:var(--muted)}\n",
     ".meter{height:4px;border-radius:2px;background:var(--grid);margin-top:3px}\n",
     ".meter i{display:block;height:4px;border-radius:2px;background:var(--s0);opacity:.55}\n",
     ".best .meter i{opacity:1}\n",

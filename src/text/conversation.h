@@ -52,9 +52,10 @@ int32_t conversation_answers(const conversation_t *conversation);
  * one turn make one place). The plain template always has one. Local. */
 int32_t conversation_images(const conversation_t *conversation);
 
-/* Appends the text of the whole conversation under TEMPLATE, as it goes to the tokenizer. Of a human turn all
- * "<image>" marks are removed, it is stripped, "<image>\n" is put in front, and it is stripped again; marks
- * in an answer are removed, for no model can generate an image. A last human turn without answer is left out.
+/* Appends the text of the whole conversation under TEMPLATE, as it goes to the tokenizer. Of a human turn
+ * with "<image>" in it all such marks are removed, it is stripped, "<image>\n" is put in front, and it is
+ * stripped again; a turn without one is taken as it is. Marks in an answer are removed (and it is stripped),
+ * for no model can generate an image. A last human turn without answer is left out.
  * Errors as conversation_check. Local. */
 status_t conversation_text(template_t template, const conversation_t *conversation, text_buffer_t *text);
 

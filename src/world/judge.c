@@ -112,23 +112,32 @@ double judgement_recall(const judgement_t *judgement) {
 static void row_add(judge_row_t *row, int rating) {
   row->responses += 1;
   row->ratings += rating;
+  row->ratings_squared += rating * rating;
   if (rating < RATING_HONEST) row->hallucinated += 1;
 }
 
+static void ratio_add(judge_ratio_t *ratio, double parts, double wholes) {
+  if (wholes <= 0) return;
+  ratio->responses += 1;
+  ratio->parts += parts;
+  ratio->wholes += wholes;
+  ratio->parts_squared += parts * parts;
+  ratio->products += parts * wholes;
+  ratio->wholes_squared += wholes * wholes;
+}
+
 void judge_table_add(judge_table_t *table, const judgement_t *j) {
+  double words = j->words;
   row_add(&table->all, j->rating);
   row_add(&table->types[j->type], j->rating);
-  table->claims += j->claims;
-  table->right += j->right;
-  table->absent += j->absent;
-  table->words += j->words;
+  ratio_add(&table->right, j->right, j->claims);
+  ratio_add(&table->absent, j->absent, j->claims);
+  table->words += words;
+  table->words_squared += words * words;
   if (!j->open) return;
   row_add(&table->open, j->rating);
-  table->expected += j->expected;
-  table->given += j->given;
-  if (!j->clean) return;
-  table->clean_claims += j->claims;
-  table->clean_right += j->right;
+  ratio_add(&table->given, j->given, j->expected);
+  if (j->clean) ratio_add(&table->clean_right, j->right, j->claims);
 }
 
 static double share(double part, double whole) {
@@ -141,10 +150,10 @@ judge_summary_t judge_table_summary(const judge_table_t *table) {
       .rating = share(table->all.ratings, table->all.responses),
       .hallucination = share(table->all.hallucinated, table->all.responses),
       .open_hallucination = share(table->open.hallucinated, table->open.responses),
-      .claims_right = share(table->right, table->claims),
-      .claims_absent = share(table->absent, table->claims),
-      .clean_claims_right = share(table->clean_right, table->clean_claims),
-      .recall = share(table->given, table->expected),
+      .claims_right = share(table->right.parts, table->right.wholes),
+      .claims_absent = share(table->absent.parts, table->absent.wholes),
+      .clean_claims_right = share(table->clean_right.parts, table->clean_right.wholes),
+      .recall = share(table->given.parts, table->given.wholes),
       .words = share(table->words, table->all.responses),
   };
   for (int i = 0; i < TYPE_COUNT; i++) {

@@ -44,13 +44,19 @@ double judgement_recall(const judgement_t *judgement);
  * added. */
 typedef struct {
   double responses, ratings, hallucinated; /* hallucinated: rated below RATING_HONEST */
+  double ratings_squared;
 } judge_row_t;
+/* A share of claims: of the WHOLES of each response PARTS count. Responses without any are not among them. */
+typedef struct {
+  double responses, parts, wholes;
+  double parts_squared, products, wholes_squared; /* products: of parts and wholes, response by response */
+} judge_ratio_t;
 typedef struct {
   judge_row_t all, open, types[TYPE_COUNT];
-  double claims, right, absent;
-  double clean_claims, clean_right; /* in descriptions of clean scenes: how well the model sees */
-  double expected, given;           /* of descriptions */
-  double words;
+  judge_ratio_t right, absent; /* of the claims of all responses */
+  judge_ratio_t clean_right;   /* of those in descriptions of clean scenes: how well the model sees */
+  judge_ratio_t given;         /* of what descriptions have to name */
+  double words, words_squared;
 } judge_table_t;
 
 /* Adds a judgement. A table starts all zero; add in sample order for the same bits on any layout. Local. */

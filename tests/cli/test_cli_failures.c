@@ -77,6 +77,8 @@ static void an_image_that_one_rank_cannot_read_ends_all(void **state) {
   char log[32768];
   cli_read("image/log.txt", log, sizeof log);
   assert_non_null(strstr(log, "FAILED"));
+  assert_false(cli_exists("image/model.h5"));
+  assert_false(cli_exists("image/checkpoints/latest"));
 }
 
 static void a_damaged_checkpoint_is_refused_and_kept(void **state) {

@@ -132,7 +132,7 @@ static void long_queries_are_dropped(void **state) {
   int64_t kept, count = query_lengths(lengths);
   int32_t limit = choose_limit(lengths, count, &kept);
   int steps = (int)((kept + BATCH - 1) / BATCH);
-  char set[64], folder[64], run_dir[128], path[128], said[128], log[32768];
+  char set[64], folder[64], run_dir[128];
   cli_result_t result;
   (void)state;
   snprintf(set, sizeof set, "data.query_len=%d", limit);
@@ -143,10 +143,6 @@ static void long_queries_are_dropped(void **state) {
             "ppo.steps=0", "--set", "ppo.epochs=1", "--set", "optim.lr=0", "--set", "rollout.response_len=4",
             "ppo.nml");
     cli_expect(&result, 0);
-    snprintf(path, sizeof path, "%s/log.txt", folder);
-    cli_read(path, log, sizeof log);
-    snprintf(said, sizeof said, "%lld of %lld", (long long)(count - kept), (long long)count);
-    assert_non_null(strstr(log, said));
     expect_kept(folder, lengths, limit, kept);
     assert_int_equal(ppo_world_compare_metrics(folder, "short_0"), steps);
     for (int s = 1; s <= steps; s++)
@@ -175,9 +171,29 @@ static void evaluations_have_no_centring_term(void **state) {
   assert_true(trained[1] > trained[0] + 1e-3);
 }
 
+/* Another judging prompt is another question to the reward model. */
+static void the_judging_prompt_is_the_one_given(void **state) {
+  static const char other[] = "There is no circle. {factual_prompt} There is no square.";
+  double loss[2];
+  (void)state;
+  cli_write("other.txt", other, sizeof other - 1);
+  for (int i = 0; i < 2; i++) {
+    static const char *const folders[] = {"builtin", "prompted"}, *const sets[] = {"job.run_dir=builtin",
+                                                                                   "job.run_dir=prompted"};
+    cli_result_t result;
+    CLI_RUN(1, &result, LORA, "--set", sets[i], "--set",
+            i == 0 ? "rm.prompt_file=" : "rm.prompt_file=other.txt", "--set", "eval.dataset=pairs.h5",
+            "--set", "eval.every=1", "--set", "optim.steps=1", "rm.nml");
+    cli_expect(&result, 0);
+    loss[i] = ppo_world_metric(folders[i], 0, "eval/loss"); /* of the start: both models are one */
+  }
+  assert_true(fabs(loss[0] - loss[1]) > 1e-9);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(one_forward),
                                      cmocka_unit_test(long_queries_are_dropped),
-                                     cmocka_unit_test(evaluations_have_no_centring_term)};
+                                     cmocka_unit_test(evaluations_have_no_centring_term),
+                                     cmocka_unit_test(the_judging_prompt_is_the_one_given)};
   return cmocka_run_group_tests(tests, ppo_world_enter, cli_leave);
 }

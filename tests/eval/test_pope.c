@@ -29,21 +29,22 @@ static void test_scores(void **state) {
   assert_int_equal(counts.false_positive, 3);
   assert_int_equal(counts.true_negative, 9);
   pope_scores_t scores = pope_scores(&counts);
-  assert_true(close_to(scores.accuracy, 15.0 / 20.0));
-  assert_true(close_to(scores.precision, 6.0 / 9.0));
-  assert_true(close_to(scores.recall, 6.0 / 8.0));
-  assert_true(close_to(scores.f1, 12.0 / 17.0));
-  assert_true(close_to(scores.yes_ratio, 9.0 / 20.0));
+  assert_true(close_to(scores.accuracy.value, 15.0 / 20.0) && scores.accuracy.answers == 20);
+  assert_true(close_to(scores.precision.value, 6.0 / 9.0) && scores.precision.answers == 9);
+  assert_true(close_to(scores.recall.value, 6.0 / 8.0) && scores.recall.answers == 8);
+  assert_true(close_to(scores.f1.value, 12.0 / 17.0) && scores.f1.answers == 11);
+  assert_true(close_to(scores.yes_ratio.value, 9.0 / 20.0) && scores.yes_ratio.answers == 20);
 }
 
 static void test_nothing_to_divide_by(void **state) {
   (void)state;
   pope_counts_t counts = {0};
   pope_scores_t scores = pope_scores(&counts);
-  assert_true(scores.accuracy == 0.0 && scores.f1 == 0.0 && scores.yes_ratio == 0.0);
+  assert_true(scores.accuracy.value == 0.0 && scores.f1.value == 0.0 && scores.yes_ratio.value == 0.0);
+  assert_true(isnan(scores.accuracy.low) && isnan(scores.f1.high));
   add(&counts, 4, true, false);
   scores = pope_scores(&counts);
-  assert_true(scores.precision == 0.0 && scores.recall == 0.0 && scores.f1 == 0.0);
+  assert_true(scores.precision.value == 0.0 && scores.recall.value == 0.0 && scores.f1.value == 0.0);
 }
 
 int main(void) {

@@ -8,6 +8,7 @@
 #include "rollout/task_fixture.h"
 #include "run/criteria.h"
 #include "run/source.h"
+#include "text/judging.h"
 
 #include <math.h>
 #include <string.h>
@@ -225,13 +226,41 @@ static void test_facts_matter(void **state) {
   assert_ok(comm_barrier(world));
 }
 
+/* The judging prompt of rm.prompt_file: the built-in wording gives the same rewards, another one others. */
+static void test_prompt_file(void **state) {
+  (void)state;
+  comm_t *world = mpi_test_world();
+  static const char other[] = "There is no circle. {factual_prompt} There is no square.";
+  char path[FILE_MAX_PATH];
+  scores_file_t builtin, same, changed;
+  if (comm_rank(world) == 0) {
+    assert_ok(file_replace(fixture_path(fixture(), "builtin.txt", path), judging_prompt_builtin(),
+                           strlen(judging_prompt_builtin())));
+    assert_ok(file_replace(fixture_path(fixture(), "other.txt", path), other, strlen(other)));
+  }
+  assert_ok(fixture_run(fixture(), world, 1, REWARD_INPUT, score_run));
+  read_scores("score/scores.h5", &builtin);
+  assert_ok(comm_barrier(world));
+  assert_ok(fixture_run(fixture(), world, 1, REWARD_INPUT "&rm prompt_file='@/builtin.txt' /\n", score_run));
+  read_scores("score/scores.h5", &same);
+  assert_ok(comm_barrier(world));
+  assert_ok(fixture_run(fixture(), world, 1, REWARD_INPUT "&rm prompt_file='@/other.txt' /\n", score_run));
+  read_scores("score/scores.h5", &changed);
+  for (int64_t i = 0; i < FIXTURE_QUESTIONS; i++) {
+    assert_true(same.reward[i] == builtin.reward[i]);
+    assert_true(changed.reward[i] != builtin.reward[i]);
+  }
+  scores_file_free(&builtin);
+  scores_file_free(&same);
+  scores_file_free(&changed);
+  assert_ok(comm_barrier(world));
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(fixture_set_up),
-      cmocka_unit_test(test_scores),
-      cmocka_unit_test(test_rounds),
-      cmocka_unit_test(test_facts_matter),
-      cmocka_unit_test(test_base_without_head),
+      cmocka_unit_test(fixture_set_up),    cmocka_unit_test(test_scores),
+      cmocka_unit_test(test_rounds),       cmocka_unit_test(test_facts_matter),
+      cmocka_unit_test(test_prompt_file),  cmocka_unit_test(test_base_without_head),
       cmocka_unit_test(fixture_tear_down),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);

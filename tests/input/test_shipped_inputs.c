@@ -119,8 +119,18 @@ static void the_steps_fit_together(void **state) {
   settings_t sft = read_input("sft.nml"), rm = read_input("rm.nml"), ppo = read_input("ppo.nml");
   settings_t sample = read_input("sample.nml"), annotate = read_input("annotate.nml"),
              prepare = read_input("prepare.nml");
+  settings_t start = read_input("policy_init.nml"), evaluate = read_input("evaluate.nml");
+  const settings_t *const judged[] = {&sft, &start, &ppo};
   char result[1024];
+  assert_int_equal(evaluate.eval.models.count, 3);
+  for (int i = 0; i < 3; i++) {
+    snprintf(result, sizeof result, "%s/model.h5", judged[i]->job.run_dir);
+    assert_string_equal(evaluate.eval.models.items[i], result);
+  }
+  snprintf(result, sizeof result, "%s/model.h5", start.job.run_dir);
+  assert_string_equal(ppo.model.adapter, result);
   snprintf(result, sizeof result, "%s/model.h5", sft.job.run_dir);
+  assert_string_equal(start.model.base, result);
   assert_string_equal(rm.model.base, result);
   assert_string_equal(ppo.model.base, result);
   assert_string_equal(sample.model.base, result);
@@ -130,8 +140,8 @@ static void the_steps_fit_together(void **state) {
   assert_string_equal(prepare.prepare.preferences, annotate.annotate.output);
   assert_string_equal(rm.data.dataset, prepare.prepare.output);
   assert_int_equal(rm.adapter.r, ppo.adapter.r); /* the value model starts from the reward model's adapter */
-  settings_t *all[] = {&sft, &rm, &ppo, &sample, &annotate, &prepare};
-  for (int i = 0; i < 6; i++)
+  settings_t *all[] = {&sft, &rm, &ppo, &sample, &annotate, &prepare, &start, &evaluate};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     settings_free(all[i]);
 }
 

@@ -46,36 +46,36 @@ static void leave_lock(const char *path, const char *text, time_t age) {
   assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
 }
 
+/* A lock is taken by one process; on several ranks the first of them does what happens here on one. */
 static void locks_of_dead_jobs_are_taken_over(void **state) {
   (void)state;
+  if (comm_size(mpi_test_world()) > 1) skip();
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], host[256] = "", text[512];
   rundir_lock_t lock;
   io_test_folder(folder);
   io_test_path(path, folder, "lock");
   log_set_level(LOG_ERROR); /* the warnings are expected */
   gethostname(host, sizeof host - 1);
-  if (comm_size(mpi_test_world()) == 1) {
-    /* This very process number, but started at another time: it has been given out again. */
-    snprintf(text, sizeof text, "host %s process %ld started 1\n", host, (long)getpid());
-    leave_lock(path, text, 0);
-    assert_ok(rundir_lock_take(path, &lock));
-    assert_ok(rundir_lock_renew(&lock));
-    /* Removed and taken by another: noticed, and not removed by us. */
-    unlink(path);
-    leave_lock(path, "host other process 5 started 7\n", 0);
-    assert_error(rundir_lock_renew(&lock), STATUS_INPUT);
-    rundir_lock_release(&lock);
-    assert_true(file_exists(path));
-    /* Another host: alive until it has been silent for long. */
-    assert_error(rundir_lock_take(path, &lock), STATUS_INPUT);
-    assert_error(rundir_lock_take(path, &lock), STATUS_INPUT);
-    leave_lock(path, "host other process 5 started 7\n", RUNDIR_STALE_SECONDS / 2);
-    assert_error(rundir_lock_take(path, &lock), STATUS_INPUT);
-    leave_lock(path, "host other process 5 started 7\n", RUNDIR_STALE_SECONDS + 5);
-    assert_ok(rundir_lock_take(path, &lock));
-    rundir_lock_release(&lock);
-    assert_false(file_exists(path));
-  }
+  /* This very process number, but started at another time: it has been given out again. */
+  snprintf(text, sizeof text, "host %s process %ld started 1\n", host, (long)getpid());
+  leave_lock(path, text, 0);
+  assert_ok(rundir_lock_take(path, &lock));
+  assert_ok(rundir_lock_renew(&lock));
+  /* Removed and taken by another: noticed, and not removed by us. */
+  unlink(path);
+  leave_lock(path, "host other process 5 started 7\n", 0);
+  assert_error(rundir_lock_renew(&lock), STATUS_INPUT);
+  rundir_lock_release(&lock);
+  assert_true(file_exists(path));
+  /* Another host: alive until it has been silent for long. */
+  assert_error(rundir_lock_take(path, &lock), STATUS_INPUT);
+  assert_error(rundir_lock_take(path, &lock), STATUS_INPUT);
+  leave_lock(path, "host other process 5 started 7\n", RUNDIR_STALE_SECONDS / 2);
+  assert_error(rundir_lock_take(path, &lock), STATUS_INPUT);
+  leave_lock(path, "host other process 5 started 7\n", RUNDIR_STALE_SECONDS + 5);
+  assert_ok(rundir_lock_take(path, &lock));
+  rundir_lock_release(&lock);
+  assert_false(file_exists(path));
   log_set_level(LOG_INFO);
   io_test_remove(folder);
 }
@@ -83,22 +83,22 @@ static void locks_of_dead_jobs_are_taken_over(void **state) {
 /* A process that has ended but was not waited for is still listed. */
 static void lock_of_an_ended_process_is_taken_over(void **state) {
   (void)state;
+  if (comm_size(mpi_test_world()) > 1) skip();
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
   rundir_lock_t lock;
   siginfo_t ended;
   io_test_folder(folder);
   io_test_path(path, folder, "lock");
   log_set_level(LOG_ERROR); /* the warning is expected */
-  if (comm_size(mpi_test_world()) == 1) {
-    pid_t child = fork();
-    if (child == 0) _exit(rundir_lock_take(path, &lock) == STATUS_OK ? 0 : 1);
-    assert_true(child > 0);
-    assert_int_equal(waitid(P_PID, (id_t)child, &ended, WEXITED | WNOWAIT), 0);
-    assert_int_equal(ended.si_status, 0);
-    assert_ok(rundir_lock_take(path, &lock));
-    rundir_lock_release(&lock);
-    assert_int_equal(waitpid(child, NULL, 0), child);
-  }
+  pid_t child = fork();
+  if (child == 0) _exit(rundir_lock_take(path, &lock) == STATUS_OK ? 0 : 1);
+  assert_true(child > 0);
+  assert_int_equal(waitid(P_PID, (id_t)child, &ended, WEXITED | WNOWAIT), 0);
+  assert_int_equal(ended.si_code, CLD_EXITED);
+  assert_int_equal(ended.si_status, 0);
+  assert_ok(rundir_lock_take(path, &lock));
+  rundir_lock_release(&lock);
+  assert_int_equal(waitpid(child, NULL, 0), child);
   log_set_level(LOG_INFO);
   io_test_remove(folder);
 }

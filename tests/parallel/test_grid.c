@@ -104,7 +104,7 @@ static void shares_follow_the_binding(void **state) {
 
 static void core_sets_have_a_text(void **state) {
   (void)state;
-  char text[24];
+  char text[24], whole[1024];
   core_set_t set = cores(0, 3);
   core_set_add(&set, 8);
   core_set_add(&set, CORES_MAX - 1);
@@ -113,8 +113,11 @@ static void core_sets_have_a_text(void **state) {
   assert_int_equal(core_set_count(&set), 6);
   for (int core = 10; core < 100; core += 2)
     core_set_add(&set, core);
-  core_set_text(&set, text, sizeof text); /* cut, within its bounds */
-  assert_true(strlen(text) < sizeof text);
+  core_set_text(&set, whole, sizeof whole);
+  core_set_text(&set, text,
+                sizeof text); /* cut, within its bounds: as much as fits whole, and that it is cut */
+  assert_string_equal(text, "0-3,8,10,12,14,16,18...");
+  assert_memory_equal(whole, text, strlen(text) - strlen("..."));
 }
 
 int main(int argc, char **argv) {

@@ -3,8 +3,11 @@
 #ifndef TESTS_ROLLOUT_TASK_FIXTURE_H
 #define TESTS_ROLLOUT_TASK_FIXTURE_H
 
+#include "io/json.h"
 #include "mpi_test.h"
 #include "run/session.h"
+
+#include <string.h>
 
 typedef struct {
   char folder[FILE_MAX_PATH]; /* world/, model.h5 (weights), reward.h5 (adapter, head "reward") */
@@ -46,6 +49,32 @@ static inline void fixture_tear_down(void **state) {
 static inline void fixture_read(const char *name, char **text) {
   char path[FILE_MAX_PATH];
   assert_ok(file_read(fixture_path(fixture(), name, path), 1 << 24, text, NULL));
+}
+
+static inline bool fixture_next_answer(json_reader_t *reader, const char **text) {
+  json_element_t element;
+  assert_ok(json_reader_next(reader, &element));
+  if (element.value) assert_ok(json_string(element.value, "answer", "answers", text));
+  return element.value != NULL;
+}
+
+/* How many elements of two files of answers have other texts as `answer`, of the *COUNT that both have. */
+static inline int64_t fixture_answers_differ(const char *name, const char *other, int64_t *count) {
+  char path[FILE_MAX_PATH];
+  json_reader_t *readers[2];
+  int64_t differ = 0;
+  assert_ok(json_reader_open(fixture_path(fixture(), name, path), JSON_ELEMENTS, &readers[0]));
+  assert_ok(json_reader_open(fixture_path(fixture(), other, path), JSON_ELEMENTS, &readers[1]));
+  for (*count = 0;; ++*count) {
+    const char *texts[2];
+    bool more = fixture_next_answer(readers[0], &texts[0]);
+    assert_int_equal(fixture_next_answer(readers[1], &texts[1]), more);
+    if (!more) break;
+    differ += strcmp(texts[0], texts[1]) != 0;
+  }
+  json_reader_close(readers[0]);
+  json_reader_close(readers[1]);
+  return differ;
 }
 
 #endif

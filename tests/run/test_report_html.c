@@ -118,8 +118,38 @@ static void models_stand_side_by_side(void **state) {
   assert_int_equal(count(text, "<article"), FAKE_SAMPLES); /* three answers in each */
   assert_int_equal(count(text, "class=\"answer\""), 3 * FAKE_SAMPLES);
   assert_int_equal(count(text, "<img"), FAKE_SAMPLES - 1); /* one question has no image */
-  assert_true(count(text, "class=\"best\"") >= 7);
+  assert_int_equal(count(text, "class=\"best\""), 7);
+  assert_int_equal(count(text, "class=\"interval\""), 2); /* where both ends are known */
+  assert_int_equal(count(text, ">3.94&#8211;4.16<"), 1);
+  assert_int_equal(count(text, ">18&#8239;%&#8211;26&#8239;%<"), 1);
+  assert_int_equal(count(text, ">399<"), 2);
+  assert_int_equal(count(text, "nan"), 0);
   memory_free(text);
+  run_test_remove(folder);
+}
+
+static void every_model_has_a_column(void **state) {
+  enum { MODELS = 40 };
+  char folder[FILE_MAX_PATH], text[128 * MODELS] = "{\"models\": [";
+  (void)state;
+  for (int m = 0; m < MODELS; m++) {
+    size_t used = strlen(text);
+    snprintf(text + used, sizeof text - used,
+             "%s{\"model\": \"run%d/model.h5\", \"questions\": 8, \"words\": %d}", m > 0 ? "," : "", 100 + m,
+             200 + m);
+  }
+  strcat(text, "]}");
+  run_test_folder(folder);
+  run_test_write(folder, "evaluation.json", text);
+  char *report = make_report(folder);
+  for (int m = 0; m < MODELS; m++) {
+    char mark[32];
+    snprintf(mark, sizeof mark, "<td>run%d</td>", 100 + m);
+    assert_int_equal(count(report, mark), 1);
+    snprintf(mark, sizeof mark, "<td>%d.00</td>", 200 + m);
+    assert_int_equal(count(report, mark), 1);
+  }
+  memory_free(report);
   run_test_remove(folder);
 }
 
@@ -316,6 +346,7 @@ int main(void) {
       cmocka_unit_test(ppo_runs_have_curves_and_first_and_last_answers),
       cmocka_unit_test(long_runs_stay_small),
       cmocka_unit_test(models_stand_side_by_side),
+      cmocka_unit_test(every_model_has_a_column),
       cmocka_unit_test(short_runs_have_curves_too),
       cmocka_unit_test(odd_metrics_are_drawn),
       cmocka_unit_test(key_figures_tell_their_direction),

@@ -20,6 +20,7 @@ make_results() {
   {
     echo '{"models":['
     echo '{"model":"runs/sft/model.h5","hallucination":0.41,"open_hallucination":0.3,"clean_claims_right":0.75}'
+    echo ',{"model":"runs/policy_init/model.h5","hallucination":0.405,"hallucination_low":0.3,"open_hallucination":0.2}'
     echo ',{"model":"runs/ppo/model.h5","hallucination":0.4,"open_hallucination":0.1,"clean_claims_right":0.2}]}'
   } >"$scratch/runs/evaluate/evaluation.json"
 }
@@ -53,8 +54,14 @@ make_results
 change evaluate/evaluation.json 0.3, 0.29,
 expect "a model that does not invent" 1 inventing
 make_results
-change evaluate/evaluation.json ':0.4,' ':0.41,'
+change evaluate/evaluation.json '0.41,' '0.4,'
 expect "an alignment without effect" 1 aligned
+make_results
+change evaluate/evaluation.json 0.405 0.4
+expect "an effect of fine-tuning alone" 1 taught
+make_results
+change evaluate/evaluation.json policy_init other
+expect "an evaluation without the start of PPO" 2 ''
 make_results
 rm "$scratch/runs/ppo/perf.json"
 expect "a step that has not run" 2 ''

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The check of the arrows finds planted violations, and nothing else.
+# The checks of arrows and settings find planted violations, and nothing else.
 # usage: test_checks.sh
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -86,6 +86,30 @@ planted_include "an unknown folder" "src/utils/x.c lies in no folder" src/utils/
 rm -rf "$tree"
 mkdir -p "$tree/src"
 expect_violation "an empty tree" "no includes found" includes
+
+# ---- settings ----
+
+settings() { "$here/check_settings.sh" "$tree"; }
+clean_settings() {
+  rm -rf "$tree"
+  plant src/input/settings_table.c '#define FIELD(group_, name_) 0' '{FIELD(job, seed), 1},' '{FIELD(export, output), 1},'
+  plant src/train/x.c 'seed = settings->job.seed;'
+}
+clean_settings
+expect_clean "settings that are read" settings
+clean_settings
+plant src/train/x.c 'seed = settings->job.seeds;'
+expect_violation "a setting that nobody reads" "job.seed is read by nothing" settings
+clean_settings
+plant src/train/x.c 'seed = 1;'
+plant src/input/x.c 'seed = settings->job.seed;'
+expect_violation "a setting that is only checked" "job.seed is read by nothing" settings
+clean_settings
+plant src/io/x.c 'path = s.export.output;'
+expect_violation "a task that is there now" "export.output is read" settings
+clean_settings
+plant src/input/settings_table.c '{1},'
+expect_violation "a table without settings" "no settings found" settings
 
 # ---- the list itself ----
 

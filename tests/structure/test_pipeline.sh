@@ -31,6 +31,13 @@ for file in pretrain/model.h5 sft/model.h5 sample/pairs.json annotate/preference
     exit 1
   fi
 done
+# Every model was asked the same questions.
+for model in sft policy_init ppo; do
+  if ! grep "\"model\":\"runs/$model/model.h5\"" "$work/runs/evaluate/evaluation.json" | grep -q '"hallucination_answers":[1-9]'; then
+    echo "no answers of $model in runs/evaluate/evaluation.json"
+    exit 1
+  fi
+done
 # Both tables are found in the logs and shown at the end.
 sed -n '/^Performance of ppo/,$p' "$work/said" >"$work/end"
 for row in '^decode ' '^total ' '^rating ' '^hallucinated ' '^words '; do

@@ -10,9 +10,12 @@ fail() {
   failures=$((failures + 1))
 }
 
+parsed=0
 while IFS= read -r script; do
   bash -n "$script" || fail "$script does not parse"
+  parsed=$((parsed + 1))
 done < <(find "$root/jobs" "$root/tests" "$root/benchmarks" "$root/.ci" -name '*.sh' -o -path "$root/.ci/run" -o -name '*.sbatch')
+((parsed >= 20)) || fail "$parsed scripts below $root, expected more"
 
 for script in jobs/setup.sh jobs/quickstart.sh jobs/make_base.sh jobs/local/run_until_done.sh tests/run.sh tests/photographs/fetch.sh \
   benchmarks/quickstart/check.sh; do
