@@ -186,7 +186,8 @@ static status_t refuse(json_reader_t *reader, const char *problem) {
 static status_t judge(json_reader_t *reader, yajl_status result) {
   char message[160];
   if (result == yajl_status_ok) return STATUS_OK;
-  if (reader->memory_out) return STATUS_MEMORY;
+  if (reader->memory_out || reader->builder.memory_out)
+    return error_context(STATUS_MEMORY, "while reading %s", reader->path);
   if (reader->builder.problem[0] != '\0') return refuse(reader, reader->builder.problem);
   json_yajl_message(reader->yajl, message, sizeof message);
   return refuse(reader, message);
