@@ -77,6 +77,7 @@ static status_t parse(json_builder_t *builder, yajl_handle yajl, const char *tex
   size_t at = result == yajl_status_ok ? n : yajl_get_bytes_consumed(yajl);
   if (result == yajl_status_ok) result = yajl_complete_parse(yajl);
   if (result == yajl_status_ok && builder->done) return STATUS_OK;
+  if (builder->memory_out) return error_context(STATUS_MEMORY, "while reading %s", name);
   if (builder->problem[0] != '\0') return refuse(text, at, name, builder->problem);
   json_yajl_message(yajl, message, sizeof message);
   return refuse(text, at < n ? at : n, name, n == 0 ? "empty; a JSON value was expected" : message);

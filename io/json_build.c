@@ -62,6 +62,11 @@ static bool refuse(json_builder_t *builder, const char *problem) {
   return false;
 }
 
+static bool starve(json_builder_t *builder) {
+  builder->memory_out = true;
+  return false;
+}
+
 static bool room(json_builder_t *builder, size_t n) {
   if (builder->storage.bytes + n <= builder->max_bytes) return true;
   return refuse(builder, "one value takes too much memory");
@@ -157,7 +162,7 @@ static bool attach(json_builder_t *builder, json_t *node) {
 bool json_build_value(json_builder_t *builder, json_type_t type, json_t **out) {
   if (!room(builder, sizeof(json_t))) return false;
   json_t *node = storage_take(&builder->storage, sizeof *node);
-  if (node == NULL) return refuse(builder, "no memory for it");
+  if (node == NULL) return starve(builder);
   memset(node, 0, sizeof *node);
   node->type = type;
   if (!attach(builder, node)) return false;
@@ -174,7 +179,7 @@ static char *text_take(json_builder_t *builder, const unsigned char *text, size_
   if (!whole) refuse(builder, "a NUL character (\\u0000) in a string");
   if (!clean || !whole || !room(builder, n)) return NULL;
   char *copy = json_storage_text(&builder->storage, text, n);
-  if (copy == NULL) refuse(builder, "no memory for a string");
+  if (copy == NULL) starve(builder);
   return copy;
 }
 

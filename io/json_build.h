@@ -50,6 +50,7 @@ typedef struct {
   char *key;         /* of the next member */
   bool done;         /* the value is complete */
   char problem[160]; /* why an event was refused */
+  bool memory_out;   /* there was no memory for it: the thread's error message says so */
 } json_builder_t;
 
 /* Each returns false with PROBLEM set where the event is refused. */

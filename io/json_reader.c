@@ -185,7 +185,8 @@ static status_t refuse(json_reader_t *reader, size_t at, const char *problem) {
 static status_t judge(json_reader_t *reader, yajl_status result) {
   char message[160];
   if (result == yajl_status_ok) return STATUS_OK;
-  if (reader->memory_out) return STATUS_MEMORY;
+  if (reader->memory_out || reader->builder.memory_out)
+    return error_context(STATUS_MEMORY, "while reading %s", reader->path);
   size_t at = yajl_get_bytes_consumed(reader->yajl);
   if (reader->builder.problem[0] != '\0') return refuse(reader, at, reader->builder.problem);
   json_yajl_message(reader->yajl, message, sizeof message);

@@ -108,8 +108,11 @@ status_t weights_read_bytes(h5_file_t *file, const char *object, char **bytes, i
 status_t weights_read(weights_file_t *file, const weights_request_t *requests, int64_t count);
 
 /* STATUS_DATA naming the first tensors below PREFIX ("/weights/") that no rank has read since opening: the
- * file holds more than the model has. Local, the same on every rank. */
-status_t weights_check_all_read(const weights_file_t *file, const char *prefix);
+ * file holds more than the model has. Those whose names (behind PREFIX) UNUSED takes with CONTEXT, if it is
+ * not NULL, are expected: the log names them instead. Local, the same on every rank. */
+typedef bool (*weights_unused_t)(const char *name, const void *context);
+status_t weights_check_all_read(const weights_file_t *file, const char *prefix, weights_unused_t unused,
+                                const void *context);
 
 /* Reads every block and compares the hashes, without keeping anything. Collective. Errors as weights_read. */
 status_t weights_verify(weights_file_t *file);

@@ -3,6 +3,7 @@
  * node, whose page cache reads the disk once for all.
  * - each wanted block is read and verified by one rank, then handed to all, so that the work of the file
  * system does not grow with the number of replicas. */
+#include "base/log.h"
 #include "base/memory.h"
 #include "io/weights_file.h"
 
@@ -249,25 +250,45 @@ status_t weights_read(weights_file_t *file, const weights_request_t *requests, i
 /* ------------------------------------------------------------------ checks -------------------------------
  */
 
-status_t weights_check_all_read(const weights_file_t *file, const char *prefix) {
+/* Tensors to be named: the first few, and how many. */
+typedef struct {
+  char names[512];
+  size_t used;
+  int64_t count;
+} listed_t;
+
+static void list_name(listed_t *list, const char *name) {
+  if (list->count++ >= 3 || list->used >= sizeof list->names) return;
+  list->used += (size_t)snprintf(list->names + list->used, sizeof list->names - list->used, "%s%s",
+                                 list->used > 0 ? ", " : "", name);
+}
+
+static bool was_read(const weights_file_t *file, int64_t tensor) {
   const weights_plan_t *plan = &file->plan;
-  char names[512] = "";
-  int64_t extra = 0;
-  size_t n = 0;
-  for (int64_t t = 0; t < plan->tensor_count; ++t) {
+  bool read = plan->first[tensor] == plan->first[tensor + 1];
+  for (int64_t b = plan->first[tensor]; b < plan->first[tensor + 1]; ++b)
+    read = read || file->requested[b];
+  return read;
+}
+
+status_t weights_check_all_read(const weights_file_t *file, const char *prefix, weights_unused_t unused,
+                                const void *context) {
+  listed_t extra = {.count = 0}, expected = {.count = 0};
+  for (int64_t t = 0; t < file->plan.tensor_count; ++t) {
     const char *path = file->tensors[t].path;
-    if (strncmp(path, prefix, strlen(prefix)) != 0) continue;
-    bool read = plan->first[t] == plan->first[t + 1];
-    for (int64_t b = plan->first[t]; b < plan->first[t + 1]; ++b)
-      read = read || file->requested[b];
-    if (read) continue;
-    if (extra++ < 3 && n < sizeof names)
-      n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "", path);
+    if (strncmp(path, prefix, strlen(prefix)) != 0 || was_read(file, t)) continue;
+    bool known = unused && unused(path + strlen(prefix), context);
+    list_name(known ? &expected : &extra, known ? path + strlen(prefix) : path);
   }
-  if (extra == 0) return STATUS_OK;
-  return error_set(STATUS_DATA,
-                   "%s: %lld tensors below %s belong to nothing in this model: %s%s; is it another model?",
-                   h5_path(file->h5), (long long)extra, prefix, names, extra > 3 ? ", ..." : "");
+  if (extra.count > 0)
+    return error_set(
+        STATUS_DATA, "%s: %lld tensors below %s belong to nothing in this model: %s%s; is it another model?",
+        h5_path(file->h5), (long long)extra.count, prefix, extra.names, extra.count > 3 ? ", ..." : "");
+  if (expected.count > 0)
+    log_info(
+        "%s: %lld tensors are not used by a model of this configuration, nor kept in what it becomes: %s%s",
+        h5_path(file->h5), (long long)expected.count, expected.names, expected.count > 3 ? ", ..." : "");
+  return STATUS_OK;
 }
 
 static status_t verify_mine(weights_file_t *file, char *bytes) {

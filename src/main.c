@@ -89,15 +89,16 @@ static status_t load_input(comm_t *world, const char *path, char **text) {
 
 static status_t read_input(comm_t *world, const options_t *options, settings_t *settings) {
   char *text = NULL, *warnings = NULL;
-  status_code_t status = load_input(world, options->input, &text);
-  if (status == STATUS_OK)
-    status = settings_read_text(options->input, text, options->override_count, options->overrides, settings,
-                                &warnings);
+  status_code_t read = load_input(world, options->input, &text);
+  if (read == STATUS_OK)
+    read = settings_read_text(options->input, text, options->override_count, options->overrides, settings,
+                              &warnings);
   memory_free(text);
-  TRY(status);
-  if (comm_rank(world) == 0) log_warnings(warnings);
+  status_code_t status = comm_agree(world, read);
+  if (status == STATUS_OK && comm_rank(world) == 0) log_warnings(warnings);
+  if (status != STATUS_OK && read == STATUS_OK) settings_free(settings);
   memory_free(warnings);
-  return STATUS_OK;
+  return status;
 }
 
 static status_t run_task(session_t *session, bool dry) {
@@ -140,10 +141,10 @@ static status_t run_ranks(comm_t *world, const options_t *options) {
     if (comm_rank(world) == 0) log_error("%s", error_message());
     return status;
   }
-  status = comm_split(world, 0, comm_rank(world), "ending", &ending);
+  status = comm_agree(world, comm_split(world, 0, comm_rank(world), "ending", &ending));
   if (status == STATUS_OK)
     status = run_session(world, ending, &settings, options->command == COMMAND_DRY_RUN);
-  else
+  else if (comm_rank(world) == 0)
     log_error("%s", error_message());
   comm_free(ending);
   settings_free(&settings);

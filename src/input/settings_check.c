@@ -151,11 +151,13 @@ static void check_tower_sizes(settings_reader_t *reader) {
     complain(reader, &s->model.vision_image_size, &s->model.vision_patch,
              "model.vision_image_size = %" PRId64 " is not a multiple of model.vision_patch = %" PRId64,
              s->model.vision_image_size, s->model.vision_patch);
-  if (-s->model.vision_feature_layer > s->model.vision_layers + 1)
+  if (s->model.vision_feature_layer < -s->model.vision_layers - 1 ||
+      s->model.vision_feature_layer > s->model.vision_layers)
     complain(reader, &s->model.vision_feature_layer, &s->model.vision_layers,
-             "model.vision_feature_layer = %" PRId64 " lies before the first of %" PRId64
-             " layers; expected %" PRId64 " .. -1",
-             s->model.vision_feature_layer, s->model.vision_layers, -s->model.vision_layers - 1);
+             "model.vision_feature_layer = %" PRId64 " lies outside the tower's %" PRId64
+             " layers; expected %" PRId64 " .. %" PRId64,
+             s->model.vision_feature_layer, s->model.vision_layers, -s->model.vision_layers - 1,
+             s->model.vision_layers);
 }
 
 static void check_training(settings_reader_t *reader) {

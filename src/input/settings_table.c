@@ -159,8 +159,10 @@ static const setting_t rows[] = {
      .doc = "Vision tower: side of a patch."},
     {FIELD(model, vision_image_size), .standard = "224", .used = RUNNING, COUNT_FROM(1), .unit = "pixels",
      .doc = "Vision tower: side of its input, a multiple of the patch."},
-    {FIELD(model, vision_feature_layer), .standard = "-2", .used = RUNNING, BETWEEN(-1000, -1),
-     .doc = "Hidden states that become features: -1 after the last layer, -2 entering it, and so on."},
+    {FIELD(model, vision_feature_layer), .standard = "-2", .used = RUNNING, BETWEEN(-1000, 1000),
+     .doc = "Hidden states that become features: 0 entering the first layer, 1 after it, and so on; or from "
+            "the end: "
+            "-1 after the last layer, -2 entering it."},
     {FIELD(model, vision_norm_eps), .standard = "1e-5", .used = RUNNING, ABOVE(0),
      .doc = "Epsilon of the tower's norms."},
     {FIELD(model, projector), .standard = "'linear'", .used = RUNNING, .choices = "linear|mlp2x_gelu",

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const proj_names[PROJ_COUNT] = {
@@ -219,6 +220,44 @@ void base_free(base_t *base) {
   memory_free(base->tower);
   base->layers = NULL;
   base->tower = NULL;
+}
+
+/* What follows "PREFIX.INDEX." in NAME, with the index; NULL where NAME begins otherwise. */
+static const char *after_index(const char *name, const char *prefix, int32_t *index) {
+  size_t n = strlen(prefix);
+  char *end;
+  if (strncmp(name, prefix, n) != 0 || name[n] < '0' || name[n] > '9') return NULL;
+  long number = strtol(name + n, &end, 10);
+  *index = number < INT32_MAX ? (int32_t)number : INT32_MAX;
+  return *end == '.' ? end + 1 : NULL;
+}
+
+static bool is_one_of(const char *name, const char *const *modules, size_t count) {
+  static const char *const kinds[] = {".weight", ".bias"};
+  for (size_t m = 0; m < count; m++)
+    for (int k = 0; k < 2; k++) {
+      size_t n = strlen(modules[m]);
+      if (strncmp(name, modules[m], n) == 0 && strcmp(name + n, kinds[k]) == 0) return true;
+    }
+  return false;
+}
+
+bool base_leaves_unused(const model_config_t *config, const char *name) {
+  static const char *const in_layer[] = {"layer_norm1",      "layer_norm2",      "self_attn.q_proj",
+                                         "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj",
+                                         "mlp.fc1",          "mlp.fc2"};
+  static const char *const last_norm[] = {"post_layernorm"};
+  size_t n = strlen(tower_prefix);
+  int32_t index;
+  const char *rest = after_index(name, "model.layers.", &index);
+  if (rest) return index < config->layers && strcmp(rest, "self_attn.rotary_emb.inv_freq") == 0;
+  if (strncmp(name, tower_prefix, n) != 0 || name[n] != '.') return false;
+  name += n + 1;
+  rest = after_index(name, "encoder.layers.", &index);
+  if (rest)
+    return index >= config_tower_layers(config) && index < config->vision_layers &&
+           is_one_of(rest, in_layer, sizeof in_layer / sizeof *in_layer);
+  return is_one_of(name, last_norm, 1) || strcmp(name, "embeddings.position_ids") == 0;
 }
 
 static bool trained_in(const param_t *param, const void *context) {

@@ -52,6 +52,9 @@ typedef enum { TRAIN_NOTHING, TRAIN_LORA, TRAIN_PROJECTOR, TRAIN_DECODER, TRAIN_
  * Errors: STATUS_INPUT where tp does not divide. Free with base_free. */
 status_t base_create(device_t *device, const grid_t *grid, const model_config_t *config, base_t *out);
 void base_free(base_t *base);
+/* Whether published weights under NAME may lie beside those of a model of CONFIG without being used: tower
+ * layers behind those that are run, the tower's last norm, tables that are computed here. Local. */
+bool base_leaves_unused(const model_config_t *config, const char *name);
 /* Gradients for the parts MODE trains (none for TRAIN_LORA). Local. */
 status_t base_set_trainable(base_t *base, train_mode_t mode);
 

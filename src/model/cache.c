@@ -27,6 +27,10 @@ status_t cache_create(const base_t *base, int32_t pages, int32_t page_size, cach
                    .head_size = base->config.head_size,
                    .page_size = page_size,
                    .pages = pages};
+  if ((int64_t)pages * page_size > cache_most_positions)
+    return error_set(STATUS_INTERNAL,
+                     "a key-value cache of %d pages of %d positions; at most %lld can be numbered", pages,
+                     page_size, (long long)cache_most_positions);
   status_code_t status = allocate(out);
   if (status != STATUS_OK) cache_free(out);
   return status;

@@ -13,6 +13,9 @@ typedef struct cache {
   int32_t free_count;
 } cache_t;
 
+/* Most positions of a cache: they are numbered in 32 bits. */
+static const int64_t cache_most_positions = INT32_MAX;
+
 /* Allocates PAGES pages of PAGE_SIZE positions for BASE. Free with cache_free. Local. */
 status_t cache_create(const base_t *base, int32_t pages, int32_t page_size, cache_t *out);
 void cache_free(cache_t *cache);

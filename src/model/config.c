@@ -6,7 +6,8 @@ int32_t config_patches(const model_config_t *config) {
 }
 
 int32_t config_tower_layers(const model_config_t *config) {
-  return config->vision_layers + 1 + config->vision_feature_layer;
+  int32_t layer = config->vision_feature_layer;
+  return layer < 0 ? config->vision_layers + 1 + layer : layer;
 }
 
 int32_t config_patch_size(const model_config_t *config) {
@@ -45,10 +46,11 @@ status_t config_check(const model_config_t *config) {
   TRY(check_divides("2", 2, "head_size", config->head_size));
   TRY(check_divides("vision_heads", config->vision_heads, "vision_hidden", config->vision_hidden));
   TRY(check_divides("vision_patch", config->vision_patch, "vision_image_size", config->vision_image_size));
-  if (config->vision_feature_layer > -1 || config_tower_layers(config) < 1)
+  if (config_tower_layers(config) < 0 || config_tower_layers(config) > config->vision_layers)
     return error_set(STATUS_INPUT,
-                     "model: vision_feature_layer is %d, expected -1 to %d for a tower of %d layers",
-                     config->vision_feature_layer, -config->vision_layers, config->vision_layers);
+                     "model: vision_feature_layer is %d, expected %d to %d for a tower of %d layers",
+                     config->vision_feature_layer, -config->vision_layers - 1, config->vision_layers,
+                     config->vision_layers);
   if (!(config->rope_base > 1.0) || !(config->norm_eps > 0.0) || !(config->vision_norm_eps > 0.0))
     return error_set(
         STATUS_INPUT,

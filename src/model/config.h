@@ -28,14 +28,15 @@ typedef struct {
   int32_t vision_mlp;
   int32_t vision_patch;         /* pixels */
   int32_t vision_image_size;    /* pixels, a multiple of the patch */
-  int32_t vision_feature_layer; /* hidden states used: -1 after the last layer, -2 entering it, ... */
+  int32_t vision_feature_layer; /* hidden states used: 0 entering the first layer, 1 after it, ...; or from
+                                   the end: -1 after the last layer, -2 entering it, ... */
   double vision_norm_eps;
   projector_t projector;
 } model_config_t;
 
 /* Patches of one image: the slots it takes in a sequence (P). */
 int32_t config_patches(const model_config_t *config);
-/* Tower layers that are run: vision_layers + 1 + vision_feature_layer. */
+/* Tower layers that are run, maybe none. */
 int32_t config_tower_layers(const model_config_t *config);
 /* Numbers of a flattened patch: 3 * patch * patch. */
 int32_t config_patch_size(const model_config_t *config);

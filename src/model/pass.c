@@ -14,6 +14,7 @@ status_t pass_create(base_t *base, const pass_options_t *options, pass_t **out) 
   pass->device = base->params.device;
   pass->grid = base->params.grid;
   pass->options = *options;
+  TRY(memory_alloc(&pass->tp_counts, ARENA_OTHER, (size_t)pass->grid->tp_size, sizeof *pass->tp_counts));
   return tower_pass_create(pass->device, &pass->tower);
 }
 
@@ -44,6 +45,8 @@ static void release_buffers(pass_t *pass) {
   }
   memory_free(pass->saved);
   memory_free(pass->inputs);
+  memory_free(pass->image_rows_host);
+  pass->image_rows_host = NULL;
   pass->saved = NULL;
   pass->inputs = NULL;
   pass->sets = pass->input_count = pass->lora_r = 0;
@@ -57,9 +60,9 @@ void pass_free(pass_t *pass) {
   pass_head_free(pass);
   device_release(pass->device, pass->pages);
   device_release(pass->device, pass->lengths);
-  device_release(pass->device, pass->image_tokens);
-  device_release(pass->device, pass->dimage);
+  pass_images_free(pass);
   tower_pass_free(pass->tower);
+  memory_free(pass->tp_counts);
   memory_free(pass);
 }
 
@@ -125,6 +128,7 @@ static status_t allocate_buffers(pass_t *pass, size_t rows, int32_t sets, int32_
   for (size_t i = 0; i < sizeof indices / sizeof *indices; i++)
     TRY(index_alloc(device, ARENA_SCRATCH, rows, indices[i]));
   TRY(index_alloc(device, ARENA_SCRATCH, rows + 1, &pass->offsets));
+  TRY(memory_alloc(&pass->image_rows_host, ARENA_OTHER, rows, sizeof *pass->image_rows_host));
   if (backward) TRY(allocate_backward(pass, rows, lora_r));
   pass->lora_r = lora_r;
   pass->capacity = (int64_t)rows;
@@ -224,6 +228,7 @@ status_t pass_forward(pass_t *pass, const role_t *role, const packed_t *packed, 
     TRY(OP(pass->device, fill_real,
            &(op_fill_real_t){.n = rows * pass->base->config.hidden, .value = 0.0, .x = pass->dfinal}));
   if (rows == 0) return STATUS_OK;
+  TRY(pass_images_begin(pass, images, keep));
   perf_bytes(traffic_decoder(role).weights + (cache ? traffic_cache(pass->base, (double)rows) : 0.0) +
              (keep ? traffic_kept(role, (double)rows, pass->options.recompute) : 0.0));
   TRY(index_upload(pass->device, pass->tokens, packed->tokens, (size_t)rows));

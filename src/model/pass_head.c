@@ -14,41 +14,78 @@ int64_t pass_logit_rows(const pass_t *pass) {
   return rows > MOST_ROWS ? MOST_ROWS : rows;
 }
 
-void pass_head_free(pass_t *pass) {
+static void release_rows(pass_t *pass) {
   pass_head_t *head = &pass->head;
-  void *all[] = {head->hidden,  head->dhidden, head->logits,   head->dlogits, head->max,    head->sums,
-                 head->logprob, head->entropy, head->dlogprob, head->index,   head->targets};
+  void *all[] = {head->hidden, head->dhidden, head->value, head->dvalue, head->dvalue_real, head->index};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     device_release(pass->device, all[i]);
-  *head = (pass_head_t){0};
+  head->hidden = head->dhidden = head->dvalue_real = NULL;
+  head->value = head->dvalue = NULL;
+  head->index = NULL;
+  head->rows = 0;
 }
 
-static status_t allocate_head(pass_t *pass, size_t rows) {
+static void release_logits(pass_t *pass) {
+  pass_head_t *head = &pass->head;
+  void *all[] = {head->logits, head->dlogits, head->max, head->sums, head->entropy, head->targets};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    device_release(pass->device, all[i]);
+  memory_free(head->chunk);
+  memory_free(head->hits);
+  head->logits = head->max = head->sums = head->entropy = NULL;
+  head->dlogits = NULL;
+  head->targets = NULL;
+  head->chunk = NULL;
+  head->hits = NULL;
+  head->logit_rows = 0;
+}
+
+void pass_head_free(pass_t *pass) {
+  release_rows(pass);
+  release_logits(pass);
+}
+
+/* Buffers for N hidden states at once. */
+static status_t ensure_rows(pass_t *pass, int64_t n) {
   pass_head_t *head = &pass->head;
   device_t *device = pass->device;
-  size_t c = rows * (size_t)pass->base->config.hidden;
+  if (head->rows >= n) return STATUS_OK;
+  release_rows(pass);
+  size_t rows = (size_t)n, c = rows * (size_t)pass->base->config.hidden;
   TRY(real_alloc(device, ARENA_SCRATCH, c, &head->hidden));
   TRY(real_alloc(device, ARENA_SCRATCH, c, &head->dhidden));
-  TRY(wide_alloc(device, ARENA_SCRATCH, rows * (size_t)pass->base->vocab_rows, &head->logits));
-  wide_t **columns[] = {&head->max, &head->logprob, &head->entropy, &head->dlogprob};
-  for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
-    TRY(wide_alloc(device, ARENA_SCRATCH, rows, columns[i]));
-  TRY(wide_alloc(device, ARENA_SCRATCH, 3 * rows, &head->sums));
+  TRY(wide_alloc(device, ARENA_SCRATCH, rows, &head->value));
+  TRY(wide_alloc(device, ARENA_SCRATCH, rows, &head->dvalue));
+  TRY(real_alloc(device, ARENA_SCRATCH, rows, &head->dvalue_real));
   TRY(index_alloc(device, ARENA_SCRATCH, rows, &head->index));
-  TRY(index_alloc(device, ARENA_SCRATCH, rows, &head->targets));
-  head->rows = (int64_t)rows;
+  head->rows = n;
   return STATUS_OK;
 }
 
-/* Buffers for chunks of N rows (at most pass_logit_rows). */
-static status_t ensure_head(pass_t *pass, int64_t n, bool backward) {
+static status_t allocate_logits(pass_t *pass, size_t rows) {
   pass_head_t *head = &pass->head;
-  if (head->rows < n) {
-    pass_head_free(pass);
-    TRY(allocate_head(pass, (size_t)n));
+  device_t *device = pass->device;
+  TRY(wide_alloc(device, ARENA_SCRATCH, rows * (size_t)pass->base->vocab_rows, &head->logits));
+  TRY(wide_alloc(device, ARENA_SCRATCH, rows, &head->max));
+  TRY(wide_alloc(device, ARENA_SCRATCH, 3 * rows, &head->sums));
+  TRY(wide_alloc(device, ARENA_SCRATCH, rows, &head->entropy));
+  TRY(index_alloc(device, ARENA_SCRATCH, rows, &head->targets));
+  TRY(memory_alloc(&head->chunk, ARENA_OTHER, CHUNK_COLUMNS * rows, sizeof *head->chunk));
+  TRY(memory_alloc(&head->hits, ARENA_OTHER, rows, sizeof *head->hits));
+  head->logit_rows = (int64_t)rows;
+  return STATUS_OK;
+}
+
+/* Buffers for chunks of N rows (at most pass_logit_rows) of logits. */
+static status_t ensure_logits(pass_t *pass, int64_t n, bool backward) {
+  pass_head_t *head = &pass->head;
+  TRY(ensure_rows(pass, n));
+  if (head->logit_rows < n) {
+    release_logits(pass);
+    TRY(allocate_logits(pass, (size_t)n));
   }
   if (!backward || head->dlogits) return STATUS_OK;
-  return real_alloc(pass->device, ARENA_SCRATCH, (size_t)(head->rows * pass->base->vocab_rows),
+  return real_alloc(pass->device, ARENA_SCRATCH, (size_t)(head->logit_rows * pass->base->vocab_rows),
                     &head->dlogits);
 }
 
@@ -94,7 +131,7 @@ static status_t chunk_logits(pass_t *pass, int64_t n, const int32_t *rows) {
 }
 
 status_t pass_logits(pass_t *pass, int64_t n, const int32_t *rows, const wide_t **logits) {
-  TRY(ensure_head(pass, n, false));
+  TRY(ensure_logits(pass, n, false));
   TRY(chunk_logits(pass, n, rows));
   *logits = pass->head.logits;
   return STATUS_OK;
@@ -119,13 +156,13 @@ static status_t chunk_statistics(pass_t *pass, int64_t n, const int32_t *targets
   TRY(OP(pass->device, vocab_sums,
          &(op_vocab_sums_t){.shard = shard, .max = head->max, .targets = head->targets, .sums = head->sums}));
   TRY(wide_allreduce(pass->device, pass->grid->tp, head->sums, (size_t)(3 * n), COMM_SUM));
-  return OP(pass->device, vocab_logprob,
-            &(op_vocab_logprob_t){
-                .rows = n, .sums = head->sums, .logprob = head->logprob, .entropy = head->entropy});
+  return OP(
+      pass->device, vocab_logprob,
+      &(op_vocab_logprob_t){.rows = n, .sums = head->sums, .logprob = head->value, .entropy = head->entropy});
 }
 
 static status_t read_statistics(pass_t *pass, int64_t n, double *logprobs, double *entropies) {
-  TRY(wide_download(pass->device, logprobs, DTYPE_F64, pass->head.logprob, (size_t)n));
+  TRY(wide_download(pass->device, logprobs, DTYPE_F64, pass->head.value, (size_t)n));
   if (entropies) TRY(wide_download(pass->device, entropies, DTYPE_F64, pass->head.entropy, (size_t)n));
   return device_synchronize(pass->device);
 }
@@ -139,7 +176,7 @@ status_t pass_logprobs_of_logits(pass_t *pass, int64_t n, const int32_t *targets
 status_t pass_logprobs(pass_t *pass, int64_t n, const int32_t *rows, const int32_t *targets, double scale,
                        double *logprobs, double *entropies) {
   int64_t chunk = chunk_rows(pass, n);
-  TRY(ensure_head(pass, chunk, false));
+  TRY(ensure_logits(pass, chunk, false));
   for (int64_t i = 0; i < n; i += chunk) {
     int64_t count = n - i < chunk ? n - i : chunk;
     TRY(chunk_logits(pass, count, rows + i));
@@ -158,12 +195,12 @@ static status_t chunk_backward(pass_t *pass, int64_t n, double scale, const doub
   int64_t c = base->config.hidden, v = base->vocab_rows;
   traffic_t traffic = traffic_head(base);
   perf_bytes(traffic.weights + traffic.gradients);
-  TRY(wide_upload(pass->device, head->dlogprob, dlogprobs, DTYPE_F64, (size_t)n));
+  TRY(wide_upload(pass->device, head->dvalue, dlogprobs, DTYPE_F64, (size_t)n));
   TRY(OP(pass->device, vocab_backward,
          &(op_vocab_backward_t){.shard = shard_of(pass, n, scale),
                                 .max = head->max,
                                 .sums = head->sums,
-                                .dlogprob = head->dlogprob,
+                                .dlogprob = head->dvalue,
                                 .targets = head->targets,
                                 .dlogits = head->dlogits}));
   TRY(linear_backward_weight(&context, n, c, v, head->dlogits, head->hidden,
@@ -188,6 +225,16 @@ typedef struct {
   bool *hits;
 } chunk_host_t;
 
+static chunk_host_t chunk_host(const pass_t *pass) {
+  int64_t n = pass->head.logit_rows;
+  double *columns = pass->head.chunk;
+  return (chunk_host_t){.logprobs = columns,
+                        .entropies = columns + n,
+                        .dlogprobs = columns + 2 * n,
+                        .sums = columns + 3 * n,
+                        .hits = pass->head.hits};
+}
+
 /* A target is the most likely token if its scaled logit is the largest: the third sum is their difference. */
 static status_t read_chunk(pass_t *pass, int64_t n, const chunk_host_t *host) {
   TRY(wide_download(pass->device, host->sums, DTYPE_F64, pass->head.sums, (size_t)(3 * n)));
@@ -197,49 +244,35 @@ static status_t read_chunk(pass_t *pass, int64_t n, const chunk_host_t *host) {
   return STATUS_OK;
 }
 
-static status_t logprobs_backward(pass_t *pass, int64_t n, int64_t chunk, const int32_t *rows,
-                                  const int32_t *targets, double scale, pass_loss_t loss, void *context,
-                                  const chunk_host_t *host) {
-  for (int64_t i = 0; i < n; i += chunk) {
-    int64_t count = n - i < chunk ? n - i : chunk;
-    TRY(chunk_logits(pass, count, rows + i));
-    TRY(chunk_statistics(pass, count, targets + i, scale));
-    TRY(read_chunk(pass, count, host));
-    const pass_chunk_t values = {.begin = i,
-                                 .count = count,
-                                 .logprobs = host->logprobs,
-                                 .entropies = host->entropies,
-                                 .hits = host->hits};
-    TRY(loss(context, &values, host->dlogprobs));
-    TRY(chunk_backward(pass, count, scale, host->dlogprobs));
-  }
-  return STATUS_OK;
-}
-
 status_t pass_logprobs_backward(pass_t *pass, int64_t n, const int32_t *rows, const int32_t *targets,
                                 double scale, pass_loss_t loss, void *context) {
   if (!pass->kept)
     return error_set(STATUS_INTERNAL, "gradient of log-probabilities without a kept forward pass");
   if (n == 0) return STATUS_OK;
   int64_t chunk = chunk_rows(pass, n);
-  TRY(ensure_head(pass, chunk, true));
-  double *block;
-  TRY(memory_alloc(&block, ARENA_OTHER, 7 * (size_t)chunk, sizeof *block));
-  chunk_host_t host = {.logprobs = block,
-                       .entropies = block + chunk,
-                       .dlogprobs = block + 2 * chunk,
-                       .sums = block + 3 * chunk,
-                       .hits = (bool *)(block + 6 * chunk)};
-  status_code_t status = logprobs_backward(pass, n, chunk, rows, targets, scale, loss, context, &host);
-  memory_free(block);
-  return status;
+  TRY(ensure_logits(pass, chunk, true));
+  chunk_host_t host = chunk_host(pass);
+  for (int64_t i = 0; i < n; i += chunk) {
+    int64_t count = n - i < chunk ? n - i : chunk;
+    TRY(chunk_logits(pass, count, rows + i));
+    TRY(chunk_statistics(pass, count, targets + i, scale));
+    TRY(read_chunk(pass, count, &host));
+    const pass_chunk_t values = {.begin = i,
+                                 .count = count,
+                                 .logprobs = host.logprobs,
+                                 .entropies = host.entropies,
+                                 .hits = host.hits};
+    TRY(loss(context, &values, host.dlogprobs));
+    TRY(chunk_backward(pass, count, scale, host.dlogprobs));
+  }
+  return STATUS_OK;
 }
 
 status_t pass_scalars(pass_t *pass, int64_t n, const int32_t *rows, double *values) {
   const head_t *head = pass->role.head;
   if (!head) return error_set(STATUS_INTERNAL, "a role without a scalar head was asked for values");
   if (n == 0) return STATUS_OK;
-  TRY(ensure_head(pass, n, false));
+  TRY(ensure_rows(pass, n));
   TRY(gather_hidden(pass, n, rows));
   int64_t c = pass->base->config.hidden;
   perf_flops(2.0 * (double)n * (double)c);
@@ -252,21 +285,22 @@ status_t pass_scalars(pass_t *pass, int64_t n, const int32_t *rows, double *valu
                       .lda = c,
                       .b = param_data(&head->params, head->weight),
                       .ldb = c,
-                      .c = pass->head.logprob,
+                      .c = pass->head.value,
                       .ldc = 1,
                       .c_wide = true,
                       .alpha = 1.0,
                       .bias = param_data(&head->params, head->bias)}));
-  TRY(wide_download(pass->device, values, DTYPE_F64, pass->head.logprob, (size_t)n));
+  TRY(wide_download(pass->device, values, DTYPE_F64, pass->head.value, (size_t)n));
   return device_synchronize(pass->device);
 }
 
 /* head.dhidden (n, C) = dvalues (n) weight; gradients of weight and bias +=. */
-static status_t scalar_gradients(pass_t *pass, int64_t n, real_t *dvalues) {
+static status_t scalar_gradients(pass_t *pass, int64_t n) {
   const head_t *head = pass->role.head;
+  real_t *dvalues = pass->head.dvalue_real;
   linear_context_t context = {pass->device, true};
   int64_t c = pass->base->config.hidden;
-  TRY(OP(pass->device, narrow, &(op_narrow_t){.n = n, .from = pass->head.dlogprob, .to = dvalues}));
+  TRY(OP(pass->device, narrow, &(op_narrow_t){.n = n, .from = pass->head.dvalue, .to = dvalues}));
   TRY(linear_backward_weight(&context, n, c, 1, dvalues, pass->head.hidden,
                              param_grad(&head->params, head->weight)));
   TRY(linear_backward_bias(&context, n, 1, dvalues, param_grad(&head->params, head->bias)));
@@ -278,14 +312,10 @@ status_t pass_scalars_backward(pass_t *pass, int64_t n, const int32_t *rows, con
   if (!pass->kept || !pass->role.head)
     return error_set(STATUS_INTERNAL, "gradient of values without a kept forward pass or without a head");
   if (n == 0) return STATUS_OK;
-  TRY(ensure_head(pass, n, false));
+  TRY(ensure_rows(pass, n));
   TRY(gather_hidden(pass, n, rows));
-  TRY(wide_upload(pass->device, pass->head.dlogprob, dvalues, DTYPE_F64, (size_t)n));
-  real_t *narrowed;
-  TRY(real_alloc(pass->device, ARENA_SCRATCH, (size_t)n, &narrowed));
-  status_code_t status = scalar_gradients(pass, n, narrowed);
-  device_release(pass->device, narrowed);
-  TRY(status);
+  TRY(wide_upload(pass->device, pass->head.dvalue, dvalues, DTYPE_F64, (size_t)n));
+  TRY(scalar_gradients(pass, n));
   int64_t c = pass->base->config.hidden;
   return OP(pass->device, rows_scatter,
             &(op_rows_t){.rows = n,

@@ -21,15 +21,26 @@ typedef struct {
   real_t *u[PROJ_COUNT];   /* (T, r): scaled x A^T, where an adapter has that target */
 } pass_saved_t;
 
-/* Scratch of the output head, for chunks of ROWS rows. */
+/* Scratch of the heads: for ROWS hidden states at once, and for the logits of LOGIT_ROWS of them, which are
+ * far larger. */
 typedef struct {
-  int64_t rows;
-  real_t *hidden, *dhidden;                          /* (n, C) */
-  wide_t *logits;                                    /* (n, vocab_rows) */
-  real_t *dlogits;                                   /* (n, vocab_rows), made when first needed */
-  wide_t *max, *sums, *logprob, *entropy, *dlogprob; /* (n), sums (n, 3) */
-  index_t *index, *targets;                          /* (n) */
+  int64_t rows;             /* N */
+  real_t *hidden, *dhidden; /* (N, C) */
+  wide_t *value, *dvalue;   /* (N): of the scalar head, or log-probabilities */
+  real_t *dvalue_real;      /* (N): dvalue in the compute type */
+  index_t *index;           /* (N) */
+  int64_t logit_rows;       /* n, at most pass_logit_rows */
+  wide_t *logits;           /* (n, vocab_rows) */
+  real_t *dlogits;          /* (n, vocab_rows), made when first needed */
+  wide_t *max, *sums;       /* (n), (n, 3) */
+  wide_t *entropy;          /* (n) */
+  index_t *targets;         /* (n) */
+  double *chunk;            /* (CHUNK_COLUMNS, n), host */
+  bool *hits;               /* (n), host */
 } pass_head_t;
+
+/* Host arrays of a chunk: log-probabilities, entropies, their gradient, three sums. */
+enum { CHUNK_COLUMNS = 6 };
 
 struct pass {
   base_t *base;
@@ -52,9 +63,14 @@ struct pass {
   index_t *pages, *lengths;                         /* decode; grown apart */
   int64_t pages_capacity;
   real_t *dfinal, *dx, *dn, *dattended, *dq, *dk, *dv, *dact, *du; /* backward scratch */
-  real_t *image_tokens;                                            /* (N * P, C): all images of the batch */
-  real_t *dimage;                                                  /* (share * P, C) */
-  int64_t image_capacity, dimage_capacity;                         /* rows */
+  int32_t *image_rows_host;                                        /* (T) */
+  /* Images, grown apart. */
+  real_t *image_tokens;                    /* (N * P, C): all images of the batch */
+  real_t *dimage;                          /* (share * P, C) */
+  index_t *dimage_rows;                    /* (share * P): where gradients are gathered from */
+  int32_t *dimage_rows_host, *dimage_seen; /* (share * P), (share) */
+  int64_t image_capacity, dimage_capacity; /* rows */
+  size_t *tp_counts;                       /* (tp): what each rank brings to a gather */
   pass_head_t head;
   /* The pass in progress. */
   role_t role;
@@ -78,10 +94,14 @@ status_t pass_layer_forward(pass_t *pass, int32_t index, const real_t *x, real_t
 /* pass->dx: gradient at the layer's output on entry, at its input on return (not computed if !NEED_INPUT). */
 status_t pass_layer_backward(pass_t *pass, int32_t index, const real_t *x, bool need_input);
 
+/* Takes the images of the pass in progress: checks them, shares them over the tp group and makes all buffers
+ * for them, before anything collective. Local. */
+status_t pass_images_begin(pass_t *pass, const pass_images_t *images, bool keep);
 /* Image tokens of the batch into pass->image_tokens, and their rows of the embedded sequence X. */
 status_t pass_images_forward(pass_t *pass, const pass_images_t *images, bool keep, real_t *x);
 /* From pass->dx at image slots to projector and tower. */
 status_t pass_images_backward(pass_t *pass);
+void pass_images_free(pass_t *pass);
 
 void pass_head_free(pass_t *pass);
 

@@ -264,17 +264,27 @@ static status_t load(comm_t *comm, weights_file_t *file, const char *prefix, par
   return status;
 }
 
-status_t store_load_params(comm_t *comm, const char *path, const char *prefix, params_t *params) {
+/* All that lies below PREFIX has its place in PARAMS, but for what UNUSED takes. */
+static status_t load_all(comm_t *comm, const char *path, const char *prefix, weights_unused_t unused,
+                         const void *context, params_t *params) {
   weights_file_t *file;
   TRY(weights_open(comm, path, STORE_FORMAT, STORE_VERSION, &file));
   status_code_t status = load(comm, file, prefix, params);
-  if (status == STATUS_OK) status = weights_check_all_read(file, prefix);
+  if (status == STATUS_OK) status = weights_check_all_read(file, prefix, unused, context);
   weights_close(file);
   return status;
 }
 
+status_t store_load_params(comm_t *comm, const char *path, const char *prefix, params_t *params) {
+  return load_all(comm, path, prefix, NULL, NULL, params);
+}
+
+static bool leaves_unused(const char *name, const void *config) {
+  return base_leaves_unused(config, name);
+}
+
 status_t store_load_base(comm_t *comm, const store_info_t *info, base_t *base) {
-  return store_load_params(comm, info->base_path, weights_prefix, &base->params);
+  return load_all(comm, info->base_path, weights_prefix, leaves_unused, &base->config, &base->params);
 }
 
 /* ---- Writing ---- */

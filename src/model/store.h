@@ -45,7 +45,9 @@ void store_info_free(store_info_t *info);
 /* Index of a role among the file's adapters or heads, -1 if it is not there. NAMES as in store_info_t. */
 int32_t store_find(const char names[][STORE_ROLE_NAME_MAX], int32_t count, const char *role);
 
-/* Fills the weights of BASE (created with the file's config) from INFO's base. Collective on COMM. */
+/* Fills the weights of BASE (created with the file's config) from INFO's base, which may hold more of the
+ * kinds that base_leaves_unused takes: the log names those. Collective on COMM. Errors, agreed: STATUS_DATA.
+ */
 status_t store_load_base(comm_t *comm, const store_info_t *info, base_t *base);
 /* Fills a set from PATH's datasets below PREFIX ("/adapters/policy/", "/heads/value/"). Collective on COMM.
  */

@@ -1,88 +1,10 @@
-#include "model/tower.h"
-
-#include "base/memory.h"
 #include "model/linear.h"
+#include "model/tower_internal.h"
 #include "model/traffic.h"
 #include "perf/perf.h"
 
 #include <math.h>
 #include <string.h>
-
-/* Activations of one tower layer for T = count * (P + 1) rows, C = vision hidden, F = vision MLP. */
-typedef struct {
-  real_t *x;                             /* (T, C) input */
-  real_t *n1;                            /* (T, C) after layer_norm1 */
-  real_t *q, *k, *v;                     /* (T, C) */
-  real_t *attended;                      /* (T, C) */
-  real_t *mid;                           /* (T, C) after the attention's residual */
-  real_t *n2;                            /* (T, C) */
-  real_t *pre;                           /* (T, F) before quick-GELU */
-  real_t *hidden;                        /* (T, F) */
-  wide_t *mean1, *rstd1, *mean2, *rstd2; /* (T) */
-  wide_t *lse;                           /* (T, heads) */
-} tower_saved_t;
-
-struct tower_pass {
-  device_t *device;
-  const base_t *base; /* the one the buffers were made for */
-  int32_t capacity;   /* images */
-  int32_t layers;     /* saved sets: one per layer where kept, else 1 */
-  tower_saved_t *saved;
-  real_t *patches;    /* (count * P, patch size) */
-  real_t *embedded;   /* (T, C) before pre_layrnorm */
-  real_t *out;        /* (T, C) of the last layer */
-  real_t *features;   /* (count * P, C) */
-  real_t *patch_rows; /* (count * P, C) */
-  wide_t *mean0, *rstd0;
-  real_t *project_pre, *project_hidden; /* (count * P, hidden): mlp projector */
-  real_t *dx, *dn, *dq, *dk, *dv;       /* (T, C) backward scratch */
-  real_t *dhidden;                      /* (T, F) */
-  real_t *dproject;                     /* (count * P, hidden) */
-  index_t *patch_index;                 /* (count * P): row of each patch in T */
-  index_t *class_index;                 /* (T): 0 at class rows, else -1 */
-  index_t *offsets;                     /* (count + 1) */
-  int32_t *offsets_host;
-  int32_t count;
-  const real_t *used_features; /* what the projector read */
-};
-
-status_t tower_pass_create(device_t *device, tower_pass_t **out) {
-  TRY(memory_alloc(out, ARENA_OTHER, 1, sizeof **out));
-  (*out)->device = device;
-  return STATUS_OK;
-}
-
-static void release_saved(device_t *device, tower_saved_t *saved) {
-  void *all[] = {saved->x,        saved->n1,    saved->q,     saved->k,     saved->v,
-                 saved->attended, saved->mid,   saved->n2,    saved->pre,   saved->hidden,
-                 saved->mean1,    saved->rstd1, saved->mean2, saved->rstd2, saved->lse};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-    device_release(device, all[i]);
-}
-
-static void release_buffers(tower_pass_t *pass) {
-  device_t *device = pass->device;
-  for (int32_t l = 0; l < pass->layers; l++)
-    release_saved(device, &pass->saved[l]);
-  void *all[] = {pass->patches,  pass->embedded,    pass->out,
-                 pass->features, pass->patch_rows,  pass->mean0,
-                 pass->rstd0,    pass->project_pre, pass->project_hidden,
-                 pass->dx,       pass->dn,          pass->dq,
-                 pass->dk,       pass->dv,          pass->dhidden,
-                 pass->dproject, pass->patch_index, pass->class_index,
-                 pass->offsets};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-    device_release(device, all[i]);
-  memory_free(pass->saved);
-  memory_free(pass->offsets_host);
-  *pass = (tower_pass_t){.device = device};
-}
-
-void tower_pass_free(tower_pass_t *pass) {
-  if (!pass) return;
-  release_buffers(pass);
-  memory_free(pass);
-}
 
 void tower_patches(const model_config_t *config, const float *pixels, float *patches) {
   int32_t size = config->vision_image_size, patch = config->vision_patch, side = size / patch;
@@ -93,92 +15,6 @@ void tower_patches(const model_config_t *config, const float *pixels, float *pat
         memcpy(patches, row, (size_t)patch * sizeof *row);
         patches += patch;
       }
-}
-
-static status_t allocate_saved(device_t *device, const model_config_t *config, int64_t rows,
-                               tower_saved_t *saved) {
-  size_t c = (size_t)(rows * config->vision_hidden), f = (size_t)(rows * config->vision_mlp),
-         t = (size_t)rows;
-  real_t **wide_c[] = {&saved->x, &saved->n1,       &saved->q,   &saved->k,
-                       &saved->v, &saved->attended, &saved->mid, &saved->n2};
-  for (size_t i = 0; i < sizeof wide_c / sizeof *wide_c; i++)
-    TRY(real_alloc(device, ARENA_ACTIVATIONS, c, wide_c[i]));
-  TRY(real_alloc(device, ARENA_ACTIVATIONS, f, &saved->pre));
-  TRY(real_alloc(device, ARENA_ACTIVATIONS, f, &saved->hidden));
-  wide_t **per_row[] = {&saved->mean1, &saved->rstd1, &saved->mean2, &saved->rstd2};
-  for (size_t i = 0; i < sizeof per_row / sizeof *per_row; i++)
-    TRY(wide_alloc(device, ARENA_ACTIVATIONS, t, per_row[i]));
-  return wide_alloc(device, ARENA_ACTIVATIONS, t * (size_t)config->vision_heads, &saved->lse);
-}
-
-/* Index arrays for CAPACITY images. */
-static status_t fill_indices(tower_pass_t *pass, int32_t patches) {
-  int32_t rows = pass->capacity * (patches + 1);
-  int32_t *host;
-  TRY(memory_alloc(&host, ARENA_OTHER, (size_t)rows, sizeof *host));
-  for (int32_t i = 0; i < pass->capacity * patches; i++)
-    host[i] = i / patches * (patches + 1) + 1 + i % patches;
-  status_code_t status =
-      index_upload(pass->device, pass->patch_index, host, (size_t)pass->capacity * (size_t)patches);
-  for (int32_t i = 0; i < rows; i++)
-    host[i] = i % (patches + 1) == 0 ? 0 : -1;
-  if (status == STATUS_OK) status = index_upload(pass->device, pass->class_index, host, (size_t)rows);
-  memory_free(host);
-  TRY(status);
-  for (int32_t i = 0; i <= pass->capacity; i++)
-    pass->offsets_host[i] = i * (patches + 1);
-  return index_upload(pass->device, pass->offsets, pass->offsets_host, (size_t)pass->capacity + 1);
-}
-
-static status_t allocate_buffers(tower_pass_t *pass, const base_t *base, int32_t count, int32_t layers,
-                                 bool backward) {
-  device_t *device = pass->device;
-  const model_config_t *config = &base->config;
-  int32_t patches = config_patches(config);
-  int64_t rows = (int64_t)count * (patches + 1);
-  size_t p = (size_t)count * (size_t)patches, c = (size_t)(rows * config->vision_hidden);
-  size_t hidden = p * (size_t)config->hidden;
-  pass->base = base;
-  TRY(memory_alloc(&pass->saved, ARENA_OTHER, (size_t)layers, sizeof *pass->saved));
-  pass->layers = layers;
-  for (int32_t l = 0; l < layers; l++)
-    TRY(allocate_saved(device, config, rows, &pass->saved[l]));
-  TRY(real_alloc(device, ARENA_SCRATCH, p * (size_t)config_patch_size(config), &pass->patches));
-  TRY(real_alloc(device, ARENA_ACTIVATIONS, c, &pass->embedded));
-  TRY(real_alloc(device, ARENA_ACTIVATIONS, c, &pass->out));
-  TRY(real_alloc(device, ARENA_FEATURES, p * (size_t)config->vision_hidden, &pass->features));
-  TRY(real_alloc(device, ARENA_SCRATCH, p * (size_t)config->vision_hidden, &pass->patch_rows));
-  TRY(wide_alloc(device, ARENA_ACTIVATIONS, (size_t)rows, &pass->mean0));
-  TRY(wide_alloc(device, ARENA_ACTIVATIONS, (size_t)rows, &pass->rstd0));
-  if (config->projector == PROJECTOR_MLP2X_GELU) {
-    TRY(real_alloc(device, ARENA_ACTIVATIONS, hidden, &pass->project_pre));
-    TRY(real_alloc(device, ARENA_ACTIVATIONS, hidden, &pass->project_hidden));
-    TRY(real_alloc(device, ARENA_SCRATCH, hidden, &pass->dproject));
-  }
-  if (backward) {
-    real_t **scratch[] = {&pass->dx, &pass->dn, &pass->dq, &pass->dk, &pass->dv};
-    for (size_t i = 0; i < sizeof scratch / sizeof *scratch; i++)
-      TRY(real_alloc(device, ARENA_SCRATCH, c, scratch[i]));
-    TRY(real_alloc(device, ARENA_SCRATCH, (size_t)(rows * config->vision_mlp), &pass->dhidden));
-  }
-  TRY(index_alloc(device, ARENA_SCRATCH, p, &pass->patch_index));
-  TRY(index_alloc(device, ARENA_SCRATCH, (size_t)rows, &pass->class_index));
-  TRY(index_alloc(device, ARENA_SCRATCH, (size_t)count + 1, &pass->offsets));
-  TRY(memory_alloc(&pass->offsets_host, ARENA_OTHER, (size_t)count + 1, sizeof *pass->offsets_host));
-  pass->capacity = count;
-  return fill_indices(pass, patches);
-}
-
-/* Buffers for at least COUNT images of BASE. */
-static status_t ensure(tower_pass_t *pass, const base_t *base, int32_t count, bool keep) {
-  int32_t layers = keep ? config_tower_layers(&base->config) : 1;
-  bool fits = pass->base == base && pass->capacity >= count && pass->layers >= layers && (!keep || pass->dx);
-  if (fits) return STATUS_OK;
-  bool backward = keep || (pass->base == base && pass->dx);
-  if (pass->base == base && pass->layers > layers) layers = pass->layers;
-  if (pass->base == base && pass->capacity > count) count = pass->capacity;
-  release_buffers(pass);
-  return allocate_buffers(pass, base, count > 0 ? count : 1, layers, backward);
 }
 
 static real_t *weight(const base_t *base, int32_t id) {
@@ -291,7 +127,7 @@ static status_t tower_run(tower_pass_t *pass, const base_t *base, const float *p
   int64_t rows = pass->count * (per_image + 1), p = pass->count * per_image;
   int32_t layers = config_tower_layers(config);
   TRY(real_upload(pass->device, pass->patches, patches, DTYPE_F32, (size_t)(p * config_patch_size(config))));
-  TRY(embed(pass, base, rows, pass->saved[0].x));
+  TRY(embed(pass, base, rows, layers > 0 ? pass->saved[0].x : pass->out));
   for (int32_t l = 0; l < layers; l++) {
     tower_saved_t *saved = &pass->saved[keep ? l : 0];
     bool last = l == layers - 1;
@@ -312,7 +148,7 @@ static status_t tower_run(tower_pass_t *pass, const base_t *base, const float *p
 status_t tower_forward(tower_pass_t *pass, const base_t *base, int32_t count, const float *patches, bool keep,
                        const real_t **features) {
   perf_begin(REGION_TOWER);
-  status_code_t status = ensure(pass, base, count, keep);
+  status_code_t status = tower_ensure(pass, base, count, keep);
   pass->count = count;
   double kept = keep ? traffic_tower_kept(base, count * (config_patches(&base->config) + 1.0)) : 0.0;
   if (count > 0) perf_bytes(traffic_tower(base).weights + kept);
@@ -324,7 +160,7 @@ status_t tower_forward(tower_pass_t *pass, const base_t *base, int32_t count, co
 
 status_t tower_restore(tower_pass_t *pass, const base_t *base, int32_t count, const float *features,
                        const real_t **on_device) {
-  TRY(ensure(pass, base, count, false));
+  TRY(tower_ensure_features(pass, base, count));
   pass->count = count;
   *on_device = pass->features;
   size_t n = (size_t)count * (size_t)config_patches(&base->config) * (size_t)base->config.vision_hidden;

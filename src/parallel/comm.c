@@ -79,6 +79,7 @@ static status_t fill(const comm_t *parent, MPI_Comm mpi, const char *name, comm_
   TRY_MPI(MPI_Comm_rank(MPI_COMM_WORLD, &comm->world_rank));
   TRY(memory_alloc(&comm->counts, ARENA_COMM, (size_t)comm->size, sizeof *comm->counts));
   TRY(memory_alloc(&comm->places, ARENA_COMM, (size_t)comm->size, sizeof *comm->places));
+  TRY(memory_alloc(&comm->equal, ARENA_COMM, (size_t)comm->size, sizeof *comm->equal));
   comm->mpi = mpi;
   return STATUS_OK;
 }
@@ -120,6 +121,7 @@ void comm_free(comm_t *comm) {
   memory_free(comm->scratch);
   memory_free(comm->counts);
   memory_free(comm->places);
+  memory_free(comm->equal);
   memory_free(comm);
 }
 

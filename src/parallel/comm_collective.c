@@ -155,11 +155,7 @@ status_t comm_allgatherv(comm_t *comm, const void *mine, void *all, const size_t
 }
 
 status_t comm_allgather(comm_t *comm, const void *mine, void *all, size_t count, comm_type_t type) {
-  size_t *counts = NULL;
-  TRY(memory_alloc(&counts, ARENA_COMM, (size_t)comm->size, sizeof *counts));
   for (int r = 0; r < comm->size; r++)
-    counts[r] = count;
-  status_code_t status = comm_allgatherv(comm, mine, all, counts, type);
-  memory_free(counts);
-  return status;
+    comm->equal[r] = count;
+  return comm_allgatherv(comm, mine, all, comm->equal, type);
 }

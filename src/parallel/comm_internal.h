@@ -11,6 +11,7 @@ struct comm {
   size_t piece; /* see comm_set_piece */
   char name[32];
   int *counts;   /* (size): scratch for the v-collectives */
+  size_t *equal; /* (size): the counts of an allgather */
   int *places;   /* (size): displacements */
   void *scratch; /* of comm_allreduce: grows to what it needs, at most a piece per rank that takes part */
   size_t scratch_size;

@@ -194,7 +194,7 @@ status_t comm_reduce_begin(comm_t *comm, void *data, size_t count, comm_type_t t
   TRY(memory_alloc(&made, ARENA_COMM, 1, sizeof *made));
   status_code_t status = reduce_start(comm, data, count, type, root, made);
   if (status != STATUS_OK) {
-    request_free(made);
+    if (made->count == 0) request_free(made); /* else MPI still works on the pieces that have been started */
     return status;
   }
   made->next = under_way;

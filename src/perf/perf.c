@@ -39,6 +39,7 @@ static struct {
   region_t stack[DEPTH_MAX];
   double begins[DEPTH_MAX]; /* when each of the stack was entered */
   int depth;
+  int deeper;  /* regions entered when the stack was full: their work goes to its top */
   double mark; /* 0 until the clock starts */
 } perf;
 
@@ -74,7 +75,10 @@ static void charge(void) {
 void perf_begin(region_t region) {
   charge();
   perf.counters[region].count++;
-  if (perf.depth == DEPTH_MAX) return;
+  if (perf.depth == DEPTH_MAX) {
+    perf.deeper++;
+    return;
+  }
   perf.begins[perf.depth] = perf.mark;
   perf.stack[perf.depth++] = region;
 }
@@ -96,6 +100,10 @@ static void tell_of_main(region_t region, double begin) {
 
 void perf_end(region_t region) {
   charge();
+  if (perf.deeper > 0) {
+    perf.deeper--;
+    return;
+  }
   /* An early return on an error leaves inner regions open: they end with the one around them. */
   if (!is_open(region)) return;
   region_t left;

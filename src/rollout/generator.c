@@ -70,11 +70,18 @@ static status_t allocate_host(generator_t *generator) {
   return memory_alloc(&generator->step_entropies, ARENA_OTHER, n, sizeof(double));
 }
 
-/* Sequences whose worst case fits CACHE_BYTES, at most the slots asked for. */
+/* Sequences whose worst case fits CACHE_BYTES and can be numbered, at most the slots asked for. */
 static status_t choose_slots(generator_t *generator, size_t cache_bytes) {
   const generator_options_t *options = &generator->options;
-  generator->max_pages = pages_for(generator, (int64_t)options->longest_query + options->max_tokens);
-  generator->slots = options->slots;
+  int64_t positions = (int64_t)options->longest_query + options->max_tokens;
+  int64_t most = cache_most_positions / (positions + options->page_size - 1);
+  if (most == 0)
+    return error_set(STATUS_INPUT,
+                     "a sequence may take %lld positions, a key-value cache has at most %lld; reduce "
+                     "rollout.response_len or data.query_len",
+                     (long long)positions, (long long)cache_most_positions);
+  generator->max_pages = pages_for(generator, positions);
+  generator->slots = most < options->slots ? (int32_t)most : options->slots;
   if (cache_bytes == 0) return STATUS_OK;
   size_t sequence = (size_t)generator->max_pages * cache_page_bytes(generator->base, options->page_size);
   size_t fit = cache_bytes / sequence;

@@ -28,7 +28,8 @@ struct sampler {
   int32_t *ids, *cuts, *prefixes;
   double *values;
   comm_maxloc_t *best;
-  double *measures; /* (n, 256, 2) */
+  double *measures;  /* (n, 256, 2) */
+  double *selection; /* (3, n): see selection_t */
 };
 
 static bool cuts_used(const sampler_options_t *options) {
@@ -56,6 +57,7 @@ static status_t allocate_host(sampler_t *sampler, size_t n) {
   if (!cuts_used(&sampler->options)) return STATUS_OK;
   TRY(memory_alloc(&sampler->cuts, ARENA_OTHER, n, sizeof *sampler->cuts));
   TRY(memory_alloc(&sampler->prefixes, ARENA_OTHER, n, sizeof *sampler->prefixes));
+  TRY(memory_alloc(&sampler->selection, ARENA_OTHER, 3 * n, sizeof *sampler->selection));
   return memory_alloc(&sampler->measures, ARENA_OTHER, n * BUCKETS * MEASURES, sizeof *sampler->measures);
 }
 
@@ -85,8 +87,8 @@ void sampler_free(sampler_t *sampler) {
                        sampler->id,      sampler->value,     sampler->max, sampler->histogram};
   for (size_t i = 0; i < sizeof on_device / sizeof *on_device; i++)
     device_release(sampler->device, on_device[i]);
-  void *on_host[] = {sampler->words,  sampler->ids,  sampler->cuts,    sampler->prefixes,
-                     sampler->values, sampler->best, sampler->measures};
+  void *on_host[] = {sampler->words,  sampler->ids,  sampler->cuts,     sampler->prefixes,
+                     sampler->values, sampler->best, sampler->measures, sampler->selection};
   for (size_t i = 0; i < sizeof on_host / sizeof *on_host; i++)
     memory_free(on_host[i]);
   memory_free(sampler);
@@ -181,11 +183,12 @@ static status_t row_masses(sampler_t *sampler, const vocab_shard_t *shard, doubl
   return STATUS_OK;
 }
 
-/* Cuts of all rows to sampler->cut: top-k, then top-p within what top-k kept. BLOCK (3, n) is scratch. */
-static status_t find_cuts(sampler_t *sampler, const vocab_shard_t *shard, double *block) {
+/* Cuts of all rows to sampler->cut: top-k, then top-p within what top-k kept. */
+static status_t find_cuts(sampler_t *sampler, const vocab_shard_t *shard) {
   int32_t n = (int32_t)shard->rows;
   const sampler_options_t *options = &sampler->options;
-  selection_t selection = {.targets = block, .reached = block + n, .mass = block + 2 * n};
+  selection_t selection = {
+      .targets = sampler->selection, .reached = sampler->selection + n, .mass = sampler->selection + 2 * n};
   TRY(OP(sampler->device, vocab_max, &(op_vocab_max_t){.shard = *shard, .max = sampler->max}));
   TRY(wide_allreduce(sampler->device, sampler->grid->tp, sampler->max, (size_t)n, COMM_MAX));
   for (int32_t i = 0; i < n; i++)
@@ -250,13 +253,7 @@ static status_t draw_chunk(sampler_t *sampler, int32_t n, const int32_t *rows, c
                          .count = sampler->base->vocab_count,
                          .logits = logits,
                          .scale = scale};
-  if (cuts_used(&sampler->options)) {
-    double *block;
-    TRY(memory_alloc(&block, ARENA_OTHER, 3 * (size_t)n, sizeof *block));
-    status_code_t status = find_cuts(sampler, &shard, block);
-    memory_free(block);
-    TRY(status);
-  }
+  if (cuts_used(&sampler->options)) TRY(find_cuts(sampler, &shard));
   TRY(draw_best(sampler, &shard, samples, positions));
   for (int32_t i = 0; i < n; i++) {
     tokens[i] = (int32_t)sampler->best[i].index;

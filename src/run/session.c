@@ -144,7 +144,7 @@ static void log_memory(const perf_report_t *report) {
 /* The same on all ranks. */
 static status_t find_resident(session_t *session, perf_report_t *report) {
   double mine = (double)memory_resident_peak(), *all = NULL;
-  TRY(memory_alloc(&all, ARENA_OTHER, (size_t)report->ranks, sizeof *all));
+  TRY(comm_agree(session->world, memory_alloc(&all, ARENA_OTHER, (size_t)report->ranks, sizeof *all)));
   status_code_t status = comm_allgather(session->world, &mine, all, 1, COMM_F64);
   for (int rank = 0; rank < report->ranks && status == STATUS_OK; rank++)
     if (all[rank] > report->resident) {
@@ -172,7 +172,8 @@ static status_t report_ranks(session_t *session, perf_counter_t *all) {
 
 static status_t report(session_t *session) {
   perf_counter_t *all;
-  TRY(memory_alloc(&all, ARENA_OTHER, (size_t)comm_size(session->world) * REGION_COUNT, sizeof *all));
+  size_t count = (size_t)comm_size(session->world) * REGION_COUNT;
+  TRY(comm_agree(session->world, memory_alloc(&all, ARENA_OTHER, count, sizeof *all)));
   status_code_t status = report_ranks(session, all);
   memory_free(all);
   return status;

@@ -357,11 +357,13 @@ static status_t global_norms(optimizer_t *optimizer, double *norms) {
   }
   norms[groups] = sqrt(norms[groups]);
   if (isfinite(norms[groups])) return STATUS_OK;
-  return error_set(
-      STATUS_NUMERIC,
-      "the gradient's norm is %g at optimiser step %lld; the weights were not changed. Lower optim.lr, or "
-      "look for a broken sample",
-      norms[groups], (long long)optimizer->steps + 1);
+  return error_set(STATUS_NUMERIC,
+                   "the gradient's norm is %g at optimiser step %lld: one of its numbers is not finite, or "
+                   "their squares are "
+                   "beyond single precision (a norm of 1.8e19); the weights were not changed. Lower "
+                   "optim.lr, or look for a "
+                   "broken sample",
+                   norms[groups], (long long)optimizer->steps + 1);
 }
 
 /* Of adamw and narrow over N elements: state and gradient read, state and weights written; then TRAINABLE

@@ -278,12 +278,20 @@ static int ascending(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-/* Adds B to A, field by field: all fields are doubles. */
 static void add_statistics(ppo_statistics_t *a, const ppo_statistics_t *b, double scale) {
-  double *to = (double *)a;
-  const double *from = (const double *)b;
-  for (size_t i = 0; i < sizeof *a / sizeof(double); i++)
-    to[i] += scale * from[i];
+  _Static_assert(sizeof *a == 12 * sizeof(double), "every field of the statistics is added");
+  a->loss_policy += scale * b->loss_policy;
+  a->loss_value += scale * b->loss_value;
+  a->entropy += scale * b->entropy;
+  a->approx_kl += scale * b->approx_kl;
+  a->policy_clipfrac += scale * b->policy_clipfrac;
+  a->returns_mean += scale * b->returns_mean;
+  a->returns_var += scale * b->returns_var;
+  a->vpred += scale * b->vpred;
+  a->value_error += scale * b->value_error;
+  a->value_clipfrac += scale * b->value_clipfrac;
+  a->value_mean += scale * b->value_mean;
+  a->value_var += scale * b->value_var;
 }
 
 /* Mini-batches of one pass over the samples: a permutation of (seed, step and epoch), cut into runs. */

@@ -163,6 +163,8 @@ static void combinations_are_checked(void **state) {
        "&model from_scratch=T tokenizer='t' vision_hidden=1000 /", 37},
       {"&job task='sft' run_dir='r' / &data dataset='d' /\n",
        "&model from_scratch=T tokenizer='t' vision_feature_layer=-26 /", 37},
+      {"&job task='sft' run_dir='r' / &data dataset='d' /\n",
+       "&model from_scratch=T tokenizer='t' vision_feature_layer=25 /", 37},
       {"&job task='sft' run_dir='r' / &data dataset='d' / &model from_scratch=T tokenizer='t' mlp=32 "
        "heads=32 /\n",
        "&parallel tp=64 /", -1},

@@ -160,7 +160,7 @@ static void samples_compare(comm_t *comm, const char *path, share_t share, bool 
     free(expected[t]);
     free(requests[t].data);
   }
-  assert_ok(weights_check_all_read(file, "/"));
+  assert_ok(weights_check_all_read(file, "/", NULL, NULL));
   weights_close(file);
 }
 
@@ -357,6 +357,10 @@ static void bf16_rounds_to_nearest_even(void **state) {
   io_test_remove(folder);
 }
 
+static bool is_not(const char *name, const void *context) {
+  return strcmp(name, context) != 0;
+}
+
 static void what_does_not_fit_is_refused(void **state) {
   (void)state;
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
@@ -379,8 +383,10 @@ static void what_does_not_fit_is_refused(void **state) {
   assert_error(weights_read(file, lead ? &shaped : &good, 1), STATUS_DATA);
   assert_error(weights_read(file, lead ? &text : &good, 1), STATUS_DATA);
   assert_ok(weights_read(file, &good, lead ? 1 : 0));
-  assert_error(weights_check_all_read(file, "/weights/"), STATUS_DATA);
-  assert_ok(weights_check_all_read(file, "/weights/a"));
+  assert_error(weights_check_all_read(file, "/weights/", NULL, NULL), STATUS_DATA);
+  assert_ok(weights_check_all_read(file, "/weights/a", NULL, NULL));
+  assert_ok(weights_check_all_read(file, "/weights/", is_not, "a.weight"));
+  assert_error(weights_check_all_read(file, "/weights/", is_not, "b.weight"), STATUS_DATA);
   weights_close(file);
 
   /* Elements that nobody gives, and lists that differ. */

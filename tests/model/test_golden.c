@@ -252,6 +252,18 @@ static void test_all_gradients_cpu(void **state) {
   check_gradients(&cpu_platform, "tied.golden", TRAIN_ALL, 0);
 }
 
+/* Features from before the tower's first layer, and after a layer counted from the front. */
+static void test_feature_layers(void **state) {
+  static const char *const files[] = {"embeddings.golden", "front.golden"};
+  (void)state;
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+    check_forward(&plain_platform, files[i]);
+    check_forward(&cpu_platform, files[i]);
+    check_gradients(&plain_platform, files[i], TRAIN_ALL, 0);
+    check_gradients(&cpu_platform, files[i], TRAIN_ALL, 0);
+  }
+}
+
 static void test_lora_gradients_plain(void **state) {
   (void)state;
   check_gradients(&plain_platform, "grouped.golden", TRAIN_LORA, 0);
@@ -282,6 +294,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_all_gradients_plain),  cmocka_unit_test(test_all_gradients_cpu),
       cmocka_unit_test(test_lora_gradients_plain), cmocka_unit_test(test_lora_gradients_cpu),
       cmocka_unit_test(test_supervised_plain),     cmocka_unit_test(test_supervised_cpu),
+      cmocka_unit_test(test_feature_layers),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

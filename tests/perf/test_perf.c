@@ -101,6 +101,20 @@ static void leaving_a_region_leaves_those_inside(void **state) {
   assert_int_equal(perf_region(), REGION_OTHER);
 }
 
+/* Deeper than anything nests: what is entered is left again, in pairs. */
+static void regions_nest_to_any_depth(void **state) {
+  (void)state;
+  perf_reset();
+  perf_begin(REGION_POLICY);
+  for (int i = 0; i < 200; i++)
+    perf_begin(i % 2 ? REGION_FORWARD : REGION_BACKWARD);
+  for (int i = 199; i >= 0; i--)
+    perf_end(i % 2 ? REGION_FORWARD : REGION_BACKWARD);
+  assert_int_equal(perf_region(), REGION_POLICY);
+  perf_end(REGION_POLICY);
+  assert_int_equal(perf_region(), REGION_OTHER);
+}
+
 static void *decode(void *unused) {
   (void)unused;
   for (int i = 0; i < 1000; i++)
@@ -142,6 +156,7 @@ int main(void) {
       cmocka_unit_test(no_time_is_lost),
       cmocka_unit_test(work_goes_to_the_innermost_region),
       cmocka_unit_test(leaving_a_region_leaves_those_inside),
+      cmocka_unit_test(regions_nest_to_any_depth),
       cmocka_unit_test(helper_threads_add_beside_the_main_thread),
       cmocka_unit_test(every_region_has_a_name_of_its_own),
   };

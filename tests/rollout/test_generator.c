@@ -316,6 +316,9 @@ static void test_cache_bound(void **state) {
                                     options.page_size);
   assert_error(generator_create(f.split.pass, &f.split.base, &options, sequence - 1, &generator),
                STATUS_INPUT);
+  generator_options_t endless = options;
+  endless.max_tokens = INT32_MAX;
+  assert_error(generator_create(f.split.pass, &f.split.base, &endless, 0, &generator), STATUS_INPUT);
   answer_all_the_long_way(&f, &options);
   const generator_source_t source = prompt_set_source(&f.set);
   prompt_set_clear(&f.set);

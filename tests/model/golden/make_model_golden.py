@@ -1,4 +1,4 @@
-"""Writes grouped.golden and tied.golden: weights, inputs and results of a tiny model, computed by PyTorch,
+"""Writes {grouped,tied,embeddings,front}.golden: weights, inputs and results of a tiny model, computed by PyTorch,
 transformers and PEFT in double.
 
 Usage: pip install -r requirements.txt; python make_model_golden.py
@@ -8,7 +8,7 @@ The file format is reference_model.Writer's.
 from pathlib import Path
 
 import torch
-from reference_model import GROUPED, IMAGE, TIED, ReferenceModel, Writer, single
+from reference_model import EMBEDDINGS, FRONT, GROUPED, IMAGE, TIED, ReferenceModel, Writer, single
 
 SCALE = 0.8  # of the logits: one over the temperature
 SEQUENCES = [([1, 5, IMAGE, 7, 8, 9, 30, 2], 1), ([1, IMAGE, 36, 12, 3, 11, 4, 0], 0), ([1, 20, 21, 22, 23], -1),
@@ -102,3 +102,5 @@ def make(path, **options):
 here = Path(__file__).parent
 make(here / "grouped.golden", **GROUPED)
 make(here / "tied.golden", **TIED)
+make(here / "embeddings.golden", **EMBEDDINGS)
+make(here / "front.golden", **FRONT)

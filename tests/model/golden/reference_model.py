@@ -36,6 +36,9 @@ SIZES = dict(hidden=24, layers=2, heads=4, head_size=6, mlp=20, vocab=37, vision
 # The models of the golden files.
 GROUPED = dict(kv_heads=2, tied=False, mlp_projector=True, seed=1)
 TIED = dict(kv_heads=1, tied=True, mlp_projector=False, seed=2)
+# Features that leave the tower before its first layer, and after the one whose number counts from the front.
+EMBEDDINGS = dict(kv_heads=2, tied=True, mlp_projector=False, seed=3, vision_feature_layer=-4)
+FRONT = dict(kv_heads=2, tied=True, mlp_projector=False, seed=4, vision_feature_layer=1)
 
 
 def single(tensor):
@@ -44,10 +47,11 @@ def single(tensor):
 
 
 class ReferenceModel:
-    def __init__(self, kv_heads, tied, mlp_projector, seed):
+    def __init__(self, kv_heads, tied, mlp_projector, seed, vision_feature_layer=SIZES["vision_feature_layer"]):
         torch.manual_seed(seed)
         s = SIZES
-        self.sizes = dict(s, kv_heads=kv_heads, tied=int(tied), mlp_projector=int(mlp_projector))
+        self.sizes = dict(s, kv_heads=kv_heads, tied=int(tied), mlp_projector=int(mlp_projector),
+                          vision_feature_layer=vision_feature_layer)
         self.tower = CLIPVisionModel(CLIPVisionConfig(
             hidden_size=s["vision_hidden"], intermediate_size=s["vision_mlp"], num_hidden_layers=s["vision_layers"],
             num_attention_heads=s["vision_heads"], image_size=s["vision_image_size"], patch_size=s["vision_patch"],
@@ -73,10 +77,10 @@ class ReferenceModel:
     def _name_parameters(self):
         """Parameters by the names that published weights have; adapters and head below names of their own."""
         named = {}
-        used = self.sizes["vision_layers"] + 1 + self.sizes["vision_feature_layer"]
+        used = range(self.sizes["vision_layers"] + 1)[self.sizes["vision_feature_layer"]]
         for name, parameter in self.tower.named_parameters():
             short = name.removeprefix("vision_model.")
-            layer = int(short.split(".")[2]) if short.startswith("encoder.layers.") else 0
+            layer = int(short.split(".")[2]) if short.startswith("encoder.layers.") else -1
             if layer < used and not short.startswith("post_layernorm"):
                 named[TOWER + short] = parameter
         for name, parameter in self.projector.named_parameters():
@@ -117,7 +121,7 @@ class ReferenceModel:
             parameter.grad = None
 
     def features(self):
-        """(N, P, vision hidden) of the pixels: hidden states entering the last layer, without the class token."""
+        """(N, P, vision hidden) of the pixels: hidden states of the feature layer, without the class token."""
         states = self.tower(self.pixels, output_hidden_states=True).hidden_states
         return states[self.sizes["vision_feature_layer"]][:, 1:]
 

@@ -1,0 +1,49 @@
+/* What the files of the tower share; nobody else includes this. */
+#ifndef MODEL_TOWER_INTERNAL_H
+#define MODEL_TOWER_INTERNAL_H
+
+#include "model/tower.h"
+
+/* Activations of one tower layer for T = count * (P + 1) rows, C = vision hidden, F = vision MLP. */
+typedef struct {
+  real_t *x;                             /* (T, C) input */
+  real_t *n1;                            /* (T, C) after layer_norm1 */
+  real_t *q, *k, *v;                     /* (T, C) */
+  real_t *attended;                      /* (T, C) */
+  real_t *mid;                           /* (T, C) after the attention's residual */
+  real_t *n2;                            /* (T, C) */
+  real_t *pre;                           /* (T, F) before quick-GELU */
+  real_t *hidden;                        /* (T, F) */
+  wide_t *mean1, *rstd1, *mean2, *rstd2; /* (T) */
+  wide_t *lse;                           /* (T, heads) */
+} tower_saved_t;
+
+struct tower_pass {
+  device_t *device;
+  const base_t *base; /* the one the buffers were made for */
+  /* Features and projector, for HELD images. */
+  int32_t held;
+  real_t *features;                     /* (count * P, C) */
+  real_t *project_pre, *project_hidden; /* (count * P, hidden): mlp projector */
+  real_t *dproject;                     /* (count * P, hidden) */
+  /* The tower itself, for CAPACITY images. */
+  int32_t capacity;
+  int32_t layers; /* saved sets: one per layer where kept, else 1 */
+  tower_saved_t *saved;
+  real_t *patches;    /* (count * P, patch size) */
+  real_t *embedded;   /* (T, C) before pre_layrnorm */
+  real_t *out;        /* (T, C) of the last layer */
+  real_t *patch_rows; /* (count * P, C) */
+  wide_t *mean0, *rstd0;
+  real_t *dx, *dn, *dq, *dk, *dv; /* (T, C) backward scratch */
+  real_t *dhidden;                /* (T, F) */
+  index_t *patch_index;           /* (count * P): row of each patch in T */
+  index_t *class_index;           /* (T): 0 at class rows, else -1 */
+  index_t *offsets;               /* (count + 1) */
+  int32_t *offsets_host;
+  /* The pass in progress. */
+  int32_t count;
+  const real_t *used_features; /* what the projector read */
+};
+
+#endif
