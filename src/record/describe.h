@@ -1,0 +1,11 @@
+/* run.json in the run directory: what a run is - program, task, machine, layout - and how it ended. */
+#ifndef RECORD_DESCRIBE_H
+#define RECORD_DESCRIBE_H
+
+#include "record/record.h"
+
+/* Writes run.json: STATE is "running", "done", "stopped" or "failed", REASON why (NULL: nothing to say). Rank
+ * 0 calls it. Errors: STATUS_DATA. Local. */
+status_t describe_run(const record_t *record, const char *state, const char *reason);
+
+#endif
