@@ -9,17 +9,16 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HOST_MAX = 128, TIME_MAX = 32 };
+enum { HOST_MAX = 128 };
 
-/* Universal time, ISO 8601. */
-static void time_text(time_t when, char text[TIME_MAX]) {
+void time_text(time_t when, char text[TIME_TEXT_MAX]) {
   struct tm parts;
   gmtime_r(&when, &parts);
-  strftime(text, TIME_MAX, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  strftime(text, TIME_TEXT_MAX, "%Y-%m-%dT%H:%M:%SZ", &parts);
 }
 
 static void write_times(const record_t *record, json_writer_t *writer) {
-  char text[TIME_MAX];
+  char text[TIME_TEXT_MAX];
   double seconds = perf_now() - record->started;
   time_t now = time(NULL);
   time_text(now - (time_t)seconds, text);

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "record/describe.h"
 #include "record/metric_table.h"
 #include "record/report_data.h"
 #include "record/report_template.h"
@@ -74,9 +75,12 @@ static void write_charts(json_writer_t *writer) {
 
 static status_t write_data(int count, const char *const *run_dirs, json_writer_t *writer) {
   status_code_t status = STATUS_OK;
+  char text[TIME_TEXT_MAX];
   json_write_object_begin(writer);
   json_write_member(writer, "format", "llava_rlhf report");
   json_write_int_member(writer, "format_version", 1);
+  time_text(time(NULL), text);
+  json_write_member(writer, "written", text);
   write_metrics(writer);
   write_charts(writer);
   json_write_key(writer, "runs");
@@ -175,10 +179,11 @@ static bool is_report(const char *path) {
 static status_t check_runs(int count, const char *const *run_dirs) {
   for (int i = 0; i < count; i++)
     if (!report_data_exists(run_dirs[i]))
-      return error_set(STATUS_INPUT,
-                       "%s is no run directory: it holds none of run.json, metrics.jsonl, input.nml, "
-                       "evaluation.json; give a job.run_dir",
-                       run_dirs[i]);
+      return error_set(
+          STATUS_INPUT,
+          "%s is no run directory: it holds none of run.json, metrics.jsonl, samples.jsonl, input.nml, "
+          "evaluation.json; give a job.run_dir",
+          run_dirs[i]);
   return STATUS_OK;
 }
 

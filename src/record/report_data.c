@@ -2,6 +2,7 @@
 #include "record/report_data.h"
 
 #include "base/memory.h"
+#include "record/describe.h"
 #include "record/lines.h"
 #include "record/series.h"
 
@@ -9,6 +10,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { JSON_FILE_MAX = 1 << 26, SERIES_MAX = 512 };
 static const double largest_value = 1e100; /* what is larger is no measurement, and would spoil a curve */
@@ -39,7 +41,8 @@ const char *report_text(const json_t *object, const char *key) {
 }
 
 bool report_data_exists(const char *run_dir) {
-  static const char *const names[] = {"run.json", "metrics.jsonl", "input.nml", "evaluation.json"};
+  static const char *const names[] = {"run.json", "metrics.jsonl", "samples.jsonl", "input.nml",
+                                      "evaluation.json"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     char path[FILE_MAX_PATH];
     if (file_join(path, run_dir, names[i], NULL) == STATUS_OK && file_exists(path)) return true;
@@ -53,6 +56,7 @@ bool report_data_exists(const char *run_dir) {
 typedef struct {
   series_t *items; /* (SERIES_MAX) */
   int32_t count;
+  double seconds; /* of the newest line; NAN: none */
 } series_list_t;
 
 static status_t find_series(series_list_t *list, const char *name, series_t **out) {
@@ -67,6 +71,7 @@ static status_t find_series(series_list_t *list, const char *name, series_t **ou
 static status_t add_line(series_list_t *list, const json_t *line) {
   double step = report_number(line, "step", NAN);
   if (!(fabs(step) <= largest_value)) return STATUS_OK;
+  list->seconds = report_number(line, "seconds", list->seconds);
   for (const json_t *member = line->u.first; member; member = member->next) {
     series_t *series;
     double value = member->type == JSON_INT ? (double)member->u.integer : member->u.real;
@@ -93,8 +98,17 @@ static status_t read_metrics(const char *path, series_list_t *list, notes_t *not
   return status;
 }
 
+/* When the newest step was logged. */
+static void write_touched(const char *path, json_writer_t *writer) {
+  struct stat info;
+  char text[TIME_TEXT_MAX];
+  if (stat(path, &info) != 0) return;
+  time_text(info.st_mtime, text);
+  json_write_member(writer, "touched", text);
+}
+
 static status_t write_metrics(const char *path, json_writer_t *writer, notes_t *notes) {
-  series_list_t list = {0};
+  series_list_t list = {.seconds = NAN};
   TRY(memory_alloc(&list.items, ARENA_OTHER, SERIES_MAX, sizeof *list.items));
   status_code_t status = read_metrics(path, &list, notes);
   json_write_key(writer, "series");
@@ -104,6 +118,8 @@ static status_t write_metrics(const char *path, json_writer_t *writer, notes_t *
     series_free(&list.items[i]);
   }
   json_write_array_end(writer);
+  json_write_real_member(writer, "seconds", list.seconds);
+  write_touched(path, writer);
   memory_free(list.items);
   return status;
 }

@@ -6,8 +6,10 @@
 
 #include "base/memory.h"
 #include "io/file.h"
+#include "record/metric_table.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -23,7 +25,9 @@ enum {
   EVENT_SUMMARY = 5,
   EVENT_SESSION_LOG = 7
 };
-enum { SUMMARY_VALUE = 1, VALUE_TAG = 1, VALUE_SIMPLE = 2, SESSION_STATUS = 1, SESSION_START = 1 };
+enum { SUMMARY_VALUE = 1, VALUE_TAG = 1, VALUE_SIMPLE = 2, VALUE_METADATA = 9 };
+enum { METADATA_PLUGIN = 1, METADATA_DESCRIPTION = 3, METADATA_CLASS = 4, PLUGIN_NAME = 1, CLASS_SCALAR = 1 };
+enum { SESSION_STATUS = 1, SESSION_START = 1 };
 /* How a field is stored. */
 enum { WIRE_VARINT = 0, WIRE_8_BYTES = 1, WIRE_BYTES = 2, WIRE_4_BYTES = 5 };
 
@@ -36,7 +40,8 @@ struct tensorboard {
   FILE *file;
   char path[FILE_MAX_PATH];
   uint32_t crc_table[256];
-  message_t event, value, summary; /* reused */
+  message_t event, value, summary, metadata; /* reused */
+  bool *described; /* by row of the table of metrics: this file says what it means */
 };
 
 /* Reflected polynomial of crc32c (Castagnoli; RFC 3720). */
@@ -165,7 +170,11 @@ status_t tensorboard_open(const char *folder, int64_t first_step, tensorboard_t 
   tensorboard_t *tensorboard;
   TRY(memory_alloc(&tensorboard, ARENA_OTHER, 1, sizeof *tensorboard));
   fill_crc_table(tensorboard->crc_table);
-  status_code_t status = open_file(tensorboard, folder);
+  int metrics;
+  (void)metric_table(&metrics);
+  status_code_t status =
+      memory_alloc(&tensorboard->described, ARENA_OTHER, (size_t)metrics, sizeof *tensorboard->described);
+  if (status == STATUS_OK) status = open_file(tensorboard, folder);
   if (status == STATUS_OK) status = write_start(tensorboard, first_step);
   if (status != STATUS_OK) {
     tensorboard_close(tensorboard);
@@ -181,7 +190,35 @@ void tensorboard_close(tensorboard_t *tensorboard) {
   memory_free(tensorboard->event.bytes);
   memory_free(tensorboard->value.bytes);
   memory_free(tensorboard->summary.bytes);
+  memory_free(tensorboard->metadata.bytes);
+  memory_free(tensorboard->described);
   memory_free(tensorboard);
+}
+
+/* What METRIC means, for the value in tensorboard->value. */
+static status_t add_metadata(tensorboard_t *tensorboard, const metric_t *metric) {
+  static const char plugin[] = "scalars";
+  message_t *metadata = &tensorboard->metadata, name = {0};
+  status_code_t status = add_field_bytes(&name, PLUGIN_NAME, plugin, strlen(plugin));
+  metadata->used = 0;
+  if (status == STATUS_OK) status = add_field_bytes(metadata, METADATA_PLUGIN, name.bytes, name.used);
+  memory_free(name.bytes);
+  TRY(status);
+  TRY(add_field_bytes(metadata, METADATA_DESCRIPTION, metric->meaning, strlen(metric->meaning)));
+  TRY(add_key(metadata, METADATA_CLASS, WIRE_VARINT));
+  TRY(add_varint(metadata, CLASS_SCALAR));
+  return add_field_bytes(&tensorboard->value, VALUE_METADATA, metadata->bytes, metadata->used);
+}
+
+/* The first value of a metric in a file tells what it means. */
+static status_t describe(tensorboard_t *tensorboard, const char *name) {
+  int count;
+  const metric_t *metric = metric_find(name);
+  if (!metric) return STATUS_OK;
+  bool *described = &tensorboard->described[metric - metric_table(&count)];
+  if (*described) return STATUS_OK;
+  *described = true;
+  return add_metadata(tensorboard, metric);
 }
 
 static status_t add_scalar(tensorboard_t *tensorboard, const char *name, double scalar) {
@@ -192,6 +229,7 @@ static status_t add_scalar(tensorboard_t *tensorboard, const char *name, double 
   value->used = 0;
   TRY(add_field_bytes(value, VALUE_TAG, name, strlen(name)));
   TRY(add_fixed(value, VALUE_SIMPLE, WIRE_4_BYTES, bits));
+  TRY(describe(tensorboard, name));
   return add_field_bytes(&tensorboard->summary, SUMMARY_VALUE, value->bytes, value->used);
 }
 

@@ -13,7 +13,8 @@ typedef struct tensorboard tensorboard_t;
  * with tensorboard_close. Errors: STATUS_DATA. Local. */
 status_t tensorboard_open(const char *folder, int64_t first_step, tensorboard_t **out);
 
-/* Adds VALUES (count) called NAMES (count) at STEP; in the file when it returns. Errors: STATUS_DATA. Local.
+/* Adds VALUES (count) called NAMES (count) at STEP; in the file when it returns. A metric's first value in
+ * the file carries its description (metric_table.h). Errors: STATUS_DATA. Local.
  */
 status_t tensorboard_add(tensorboard_t *tensorboard, int64_t step, int32_t count, const char *const *names,
                          const double *values);

@@ -1,6 +1,6 @@
 /* Run directories as real runs leave them, made up. */
-#ifndef TESTS_RUN_FAKE_RUN_H
-#define TESTS_RUN_FAKE_RUN_H
+#ifndef TESTS_RECORD_FAKE_RUN_H
+#define TESTS_RECORD_FAKE_RUN_H
 
 #include "base/status.h"
 

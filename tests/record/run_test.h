@@ -1,6 +1,6 @@
 /* A folder of its own for each test on a run's files, and looking at files. */
-#ifndef TESTS_RUN_RUN_TEST_H
-#define TESTS_RUN_RUN_TEST_H
+#ifndef TESTS_RECORD_RUN_TEST_H
+#define TESTS_RECORD_RUN_TEST_H
 
 #include "base/memory.h"
 #include "io/file.h"

@@ -33,8 +33,8 @@ static void remove_folder(const char *folder) {
   if (comm_rank(mpi_test_world()) == 0) nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-static session_t make_session(const settings_t *settings, const char *folder) {
-  return (session_t){.settings = settings, .world = mpi_test_world(), .run_dir = folder};
+static record_t make_record(const settings_t *settings, const char *folder) {
+  return (record_t){.settings = settings, .rank = comm_rank(mpi_test_world()), .run_dir = folder};
 }
 
 /* Lines of samples.jsonl, and how many of them are of STEP. */
@@ -64,15 +64,15 @@ static void samples_are_bounded(void **state) {
   char folder[FILE_MAX_PATH];
   settings_t settings = {.log = {.samples = 3}};
   make_folder(folder);
-  session_t session = make_session(&settings, folder);
+  record_t record = make_record(&settings, folder);
   for (int64_t step = 1; step <= 2; step++)
     for (int m = 0; m < 2; m++)
       for (int i = 0; i < 5; i++) {
-        const session_sample_t sample = {
+        const record_sample_t sample = {
             .step = step, .model = m ? "b" : "a", .question = "q", .answer = "a", .image = -1, .score = NAN};
-        assert_true(session_wants_sample(&session, step, sample.model) ==
+        assert_true(record_wants_sample(&record, step, sample.model) ==
                     (comm_rank(mpi_test_world()) == 0 && i < 3));
-        assert_ok(session_sample(&session, &sample));
+        assert_ok(record_sample(&record, &sample));
       }
   assert_ok(comm_barrier(mpi_test_world()));
   if (comm_rank(mpi_test_world()) == 0) {
@@ -106,16 +106,16 @@ static void make_dataset(const char *path, const uint8_t *bytes, size_t n, int32
   assert_ok(dataset_writer_close(writer, "{}", 0));
 }
 
-/* The image that follows the N-th "base64," of TEXT; its size. */
+/* The N-th JPEG of the page TEXT (all begin alike); its size. */
 static void decode_size(const char *text, int n, int32_t *width, int32_t *height) {
   static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   uint8_t *bytes;
   size_t used = 0;
   const char *at = text;
   for (int i = 0; i < n; i++) {
-    at = strstr(at, "base64,");
+    at = strstr(at, "\"/9j/");
     assert_non_null(at);
-    at += 7;
+    at++;
   }
   size_t length = strspn(at, digits);
   assert_ok(memory_alloc(&bytes, ARENA_OTHER, length, 1));
@@ -138,26 +138,27 @@ static void images_reach_the_report(void **state) {
   size_t large_size, small_size;
   settings_t settings = {.log = {.samples = 3}};
   make_folder(folder);
-  session_t session = make_session(&settings, folder);
+  record_t record = make_record(&settings, folder);
   make_jpeg(900, 450, &large, &large_size);
   make_jpeg(40, 30, &small, &small_size);
   assert_ok(file_join(path, folder, "images.h5", NULL));
   make_dataset(path, large, large_size, 900, 450);
-  const session_sample_t from_dataset = {
+  const record_sample_t from_dataset = {
       .model = "m", .question = "large?", .answer = "yes", .dataset = path, .image = 0, .score = NAN};
-  const session_sample_t from_bytes = {.model = "m",
-                                       .question = "small?",
-                                       .answer = "yes",
-                                       .image = -1,
-                                       .jpeg = small,
-                                       .jpeg_size = small_size,
-                                       .score_name = "reward",
-                                       .score = 0.5};
-  assert_ok(session_sample(&session, &from_dataset));
-  assert_ok(session_sample(&session, &from_bytes));
+  const record_sample_t from_bytes = {.model = "m",
+                                      .question = "small?",
+                                      .answer = "yes",
+                                      .image = -1,
+                                      .jpeg = small,
+                                      .jpeg_size = small_size,
+                                      .score_name = "reward",
+                                      .score = 0.5};
+  assert_ok(record_sample(&record, &from_dataset));
+  assert_ok(record_sample(&record, &from_bytes));
   if (comm_rank(mpi_test_world()) == 0) {
     int32_t width, height;
-    assert_ok(report_html_write(folder));
+    const char *const runs[] = {folder};
+    assert_ok(report_make(1, runs, NULL));
     assert_ok(file_join(path, folder, "report.html", NULL));
     assert_ok(file_read(path, 1 << 22, &text, NULL));
     decode_size(text, 1, &width, &height);

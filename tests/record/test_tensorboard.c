@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "record/metric_table.h"
 #include "record/tensorboard.h"
 
 #include "run_test.h"
@@ -91,12 +92,28 @@ typedef struct {
   int count;
   char names[8][64];
   float values[8];
+  char descriptions[8][1024]; /* "": none */
 } event_t;
 
 static void copy_text(char *to, size_t size, reader_t from) {
   assert_true((size_t)(from.end - from.at) < size);
   memcpy(to, from.at, (size_t)(from.end - from.at));
   to[from.end - from.at] = '\0';
+}
+
+/* The description in a value's metadata, which must call it a scalar. */
+static void read_metadata(reader_t metadata, char *description, size_t size) {
+  field_t part, name;
+  bool scalar = false;
+  while (read_field(&metadata, &part)) {
+    char plugin[16];
+    if (part.field == 3) copy_text(description, size, part.content);
+    if (part.field != 1) continue;
+    assert_true(read_field(&part.content, &name));
+    copy_text(plugin, sizeof plugin, name.content);
+    scalar = strcmp(plugin, "scalars") == 0;
+  }
+  assert_true(scalar);
 }
 
 static void read_summary(reader_t summary, event_t *event) {
@@ -110,6 +127,8 @@ static void read_summary(reader_t summary, event_t *event) {
         assert_int_equal(part.wire, 5);
         memcpy(&event->values[event->count], &bits, 4);
       }
+      if (part.field == 9)
+        read_metadata(part.content, event->descriptions[event->count], sizeof event->descriptions[0]);
     }
     event->count++;
   }
@@ -181,6 +200,26 @@ static void scalars_come_back(void **state) {
   run_test_remove(folder);
 }
 
+/* A metric's first value in a file says what it means; a name that is in no table has no description. */
+static void descriptions_come_once(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH];
+  static const char *const names[] = {"sft/loss", "mine"};
+  tensorboard_t *tensorboard;
+  event_t events[4];
+  run_test_folder(folder);
+  assert_ok(tensorboard_open(folder, 1, &tensorboard));
+  for (int step = 1; step <= 2; step++)
+    assert_ok(tensorboard_add(tensorboard, step, 2, names, (const double[]){1.0, 2.0}));
+  assert_int_equal(read_events(folder, events, 4), 4);
+  tensorboard_close(tensorboard);
+  assert_string_equal(events[2].descriptions[0], metric_find("sft/loss")->meaning);
+  assert_string_equal(events[2].descriptions[1], "");
+  assert_string_equal(events[3].descriptions[0], "");
+  assert_true(events[2].values[0] == 1.0f && events[3].values[1] == 2.0f);
+  run_test_remove(folder);
+}
+
 static void two_files_of_one_second_stay_apart(void **state) {
   (void)state;
   char folder[FILE_MAX_PATH];
@@ -217,6 +256,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(checksum_has_its_published_value),
       cmocka_unit_test(scalars_come_back),
+      cmocka_unit_test(descriptions_come_once),
       cmocka_unit_test(two_files_of_one_second_stay_apart),
       cmocka_unit_test(a_folder_that_cannot_be_is_an_error),
   };
