@@ -68,7 +68,7 @@ static void write_row(FILE *file, const metric_t *metric) {
   fprintf(file, "| `%s` | %s | %s | %s | ", metric->name, unit_of(metric), arrows[metric->better],
           metric->label ? metric->label : "");
   for (const char *c = metric->meaning; *c; c++) {
-    if (strchr("|*<_^", *c)) fputc('\\', file);
+    if (strchr("|*<", *c)) fputc('\\', file);
     fputc(*c, file);
   }
   fputs(" |\n", file);

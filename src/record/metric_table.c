@@ -140,11 +140,11 @@ static const metric_t rows[] = {
                 "reported and that of the training forward before the first update. More than rounding means "
                 "that one of them is wrong."},
 
-    {"ppo/loss/policy", "Policy loss", .label = "ploss", .chart = "Policy loss",
+    {"ppo/loss/policy", "Policy loss", .label = "pi", .chart = "Policy loss",
      .meaning =
          "Mean of max(-A r, -A clip(r, 1 - ppo.clip, 1 + ppo.clip)), r the ratio of new to old probability, "
          "A the whitened advantage (" SCHULMAN ", equation 7), normalised as ppo.loss_norm says."},
-    {"ppo/loss/value", "Value loss", .better = BETTER_DOWN, .label = "vloss", .chart = "Value loss",
+    {"ppo/loss/value", "Value loss", .better = BETTER_DOWN, .label = "vf", .chart = "Value loss",
      .meaning = "Mean of 0.5 max((v - R)^2, (clip(v, v_old - ppo.clip_value, v_old + ppo.clip_value) - "
                 "R)^2), without ppo.vf_coef."},
     {"ppo/loss/grad_norm", "Gradient norm", .label = "grad", .chart = "Gradient norm", .line = "both",

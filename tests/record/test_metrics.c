@@ -98,7 +98,7 @@ static void screen_lines_fit(void **state) {
       fill(&metrics, tasks[t], values[v]);
       for (int evaluation = 0; evaluation <= 1; evaluation++) {
         metrics_screen(&metrics, evaluation == 1, text);
-        assert_true(strlen(text) > 20 && strlen(text) <= METRICS_LINE);
+        assert_true(strlen(text) > 15 && strlen(text) <= METRICS_LINE);
         assert_null(strchr(text, '\n'));
       }
     }
