@@ -12,7 +12,6 @@ const json_t *lines_next(lines_t *lines) {
   while (lines->file) {
     ssize_t n = getline(&lines->text, &lines->capacity, lines->file);
     if (n <= 0 || lines->text[n - 1] != '\n') return NULL;
-    lines->number++;
     if (n == 1) continue;
     if (json_parse(lines->text, (size_t)n, "a line", &lines->document) == STATUS_OK) {
       if (lines->document.root->type == JSON_OBJECT) return lines->document.root;

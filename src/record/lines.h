@@ -9,7 +9,6 @@ typedef struct {
   FILE *file; /* NULL: there is none */
   char *text;
   size_t capacity;
-  int64_t number;  /* of the newest line, from 1 */
   int64_t dropped; /* lines that were no JSON; the last one without its end is not among them */
   json_document_t document;
 } lines_t;

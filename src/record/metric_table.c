@@ -218,9 +218,8 @@ static const metric_t rows[] = {
      .line = "held out",
      .meaning =
          "Score of the reward model for the likeliest answers to held-out prompts, mean over answers."},
-    {"eval/response_length", "Length of held-out answers", .unit = "tokens", .label = "len",
-     .chart = "Length of answers", .line = "held out",
-     .meaning = "Tokens of the likeliest answers to held-out prompts, mean."},
+    {"eval/response_length", "Length of held-out answers", .unit = "tokens", .chart = "Length of answers",
+     .line = "held out", .meaning = "Tokens of the likeliest answers to held-out prompts, mean."},
 
     {"pope/accuracy", "POPE accuracy", .better = BETTER_UP, .format = METRIC_SHARE, .compared = true,
      .meaning = "Share of yes/no questions about objects that are answered right (" POPE ")."},

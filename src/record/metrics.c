@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 void metrics_add(metrics_t *metrics, const char *name, double value) {
@@ -41,14 +42,22 @@ status_t metrics_json(const metrics_t *metrics, double seconds, char **line) {
 
 enum { VALUE_MAX = 48 };
 
+/* "1.2e-5". */
+static void write_exponent(double value, int digits, char text[VALUE_MAX]) {
+  snprintf(text, VALUE_MAX, "%.*e", digits, value);
+  char *exponent = strchr(text, 'e') + 1;
+  int power = atoi(exponent);
+  snprintf(exponent, (size_t)(text + VALUE_MAX - exponent), "%d", power);
+}
+
 static void write_value(const metric_t *metric, double value, int digits, char text[VALUE_MAX]) {
   double magnitude = fabs(value);
   if (metric->format == METRIC_SHARE)
     snprintf(text, VALUE_MAX, "%.*f%%", digits - 3, 100.0 * value);
   else if (metric->format == METRIC_SECONDS)
     snprintf(text, VALUE_MAX, "%.3g s", value);
-  else if (magnitude > 0.0 && (magnitude < 1e-3 || magnitude >= 1e5))
-    snprintf(text, VALUE_MAX, "%.2e", value);
+  else if (isfinite(value) && magnitude > 0.0 && (magnitude < 1e-3 || magnitude >= 1e5))
+    write_exponent(value, digits - 2, text);
   else
     snprintf(text, VALUE_MAX, "%.*g", digits, value);
 }
