@@ -9,23 +9,23 @@
 #include <string.h>
 
 void metrics_add(metrics_t *metrics, const char *name, double value) {
-  if (metrics->count < METRICS_MAX) {
-    metrics->names[metrics->count] = name;
-    metrics->values[metrics->count] = value;
+  const metric_t *metric = metric_find(name);
+  if (!metric || metrics->count == METRICS_MAX) {
+    if (!*metrics->refused) snprintf(metrics->refused, sizeof metrics->refused, "%s", name);
+    return;
   }
-  metrics->count++;
+  metrics->names[metrics->count] = metric->name;
+  metrics->values[metrics->count++] = value;
 }
 
 status_t metrics_check(const metrics_t *metrics) {
-  if (metrics->count > METRICS_MAX)
-    return error_set(STATUS_INTERNAL, "step %lld has %d metrics, there is room for %d: raise METRICS_MAX",
-                     (long long)metrics->step, metrics->count, METRICS_MAX);
-  for (int32_t i = 0; i < metrics->count; i++)
-    if (!metric_find(metrics->names[i]))
-      return error_set(STATUS_INTERNAL,
-                       "metric '%s' is not in the table of metrics; describe it in record/metric_table.c",
-                       metrics->names[i]);
-  return STATUS_OK;
+  if (!*metrics->refused) return STATUS_OK;
+  if (metric_find(metrics->refused))
+    return error_set(STATUS_INTERNAL, "step %lld has more than %d metrics: raise METRICS_MAX",
+                     (long long)metrics->step, METRICS_MAX);
+  return error_set(STATUS_INTERNAL,
+                   "metric '%s' is not in the table of metrics; describe it in record/metric_table.c",
+                   metrics->refused);
 }
 
 status_t metrics_json(const metrics_t *metrics, double seconds, char **line) {
@@ -63,7 +63,7 @@ static void write_value(const metric_t *metric, double value, int digits, char t
 }
 
 static bool find_value(const metrics_t *metrics, const char *name, double *value) {
-  for (int32_t i = 0; i < metrics->count && i < METRICS_MAX; i++)
+  for (int32_t i = 0; i < metrics->count; i++)
     if (strcmp(metrics->names[i], name) == 0) {
       *value = metrics->values[i];
       return true;
@@ -75,7 +75,7 @@ static bool find_value(const metrics_t *metrics, const char *name, double *value
 static bool write_screen(const metrics_t *metrics, bool evaluation, int digits, char text[METRICS_LINE + 1]) {
   int count, shown = 0;
   const metric_t *table = metric_table(&count);
-  size_t used = (size_t)snprintf(text, METRICS_LINE + 1, "%s %6lld", evaluation ? "eval" : "step",
+  size_t used = (size_t)snprintf(text, METRICS_LINE + 1, "%s %5lld", evaluation ? "eval" : "step",
                                  (long long)metrics->step);
   for (int m = 0; m < count; m++) {
     double value;

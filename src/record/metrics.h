@@ -10,20 +10,24 @@
 
 enum {
   METRICS_MAX = 64,
-  METRICS_LINE = 108 /* columns of a line on the screen; with the clock in front of it, 120 */
+  METRICS_NAME_MAX = 64,
+  METRICS_LINE = 109 /* columns of a line on the screen; with the clock in front of it, 120 */
 };
 
 typedef struct {
   int64_t step;
-  int32_t count; /* above METRICS_MAX: some had no place */
-  const char *names[METRICS_MAX];
+  int32_t count;
+  const char *names[METRICS_MAX]; /* of the table of metrics */
   double values[METRICS_MAX];
+  char refused[METRICS_NAME_MAX]; /* the first name that has no row, or no place here; "": none */
 } metrics_t;
 
-/* Adds VALUE; NAME, of metric_table.h, must live as long as METRICS. Local. */
+/* Adds VALUE; NAME is one of metric_table.h: another one is refused, which metrics_check tells. Local. */
 void metrics_add(metrics_t *metrics, const char *name, double value);
 
-/* Errors: STATUS_INTERNAL where a name is not in the table of metrics, or where there are too many. Local. */
+/* Errors: STATUS_INTERNAL where a name was refused: it is not in the table of metrics, or there were too
+ * many. Local.
+ */
 status_t metrics_check(const metrics_t *metrics);
 
 /* The line of metrics.jsonl, without its end: step, SECONDS since the start, then all in the order in which

@@ -76,8 +76,8 @@ static void write_report_if_due(record_t *record) {
 
 status_t record_metrics(record_t *record, const metrics_t *metrics, bool shown) {
   char text[METRICS_LINE + 1];
-  if (record->rank != 0) return STATUS_OK;
   TRY(metrics_check(metrics));
+  if (record->rank != 0) return STATUS_OK;
   TRY(append_metrics(record, metrics));
   TRY(add_events(record, metrics));
   if (!shown) return STATUS_OK;

@@ -44,8 +44,8 @@ void record_open(record_t *record, rundir_t *rundir);
 status_t record_describe(record_t *record, const record_machine_t *machine);
 
 /* One logged step: rank 0 writes it to metrics.jsonl, to TensorBoard events if log.tensorboard and, if SHOWN,
- * to the log; now and then report.html (log.report_every). Errors: STATUS_INTERNAL (metrics_check),
- * STATUS_DATA. Local. */
+ * to the log; now and then report.html (log.report_every). Errors: on all ranks STATUS_INTERNAL
+ * (metrics_check), on rank 0 STATUS_DATA. Local. */
 status_t record_metrics(record_t *record, const metrics_t *metrics, bool shown);
 
 /* Rank 0 writes the performance table to the log and to perf.json. Errors: STATUS_DATA. Local. */
