@@ -26,8 +26,7 @@ typedef struct {
 void metrics_add(metrics_t *metrics, const char *name, double value);
 
 /* Errors: STATUS_INTERNAL where a name was refused: it is not in the table of metrics, or there were too
- * many. Local.
- */
+ * many. Local. */
 status_t metrics_check(const metrics_t *metrics);
 
 /* The line of metrics.jsonl, without its end: step, SECONDS since the start, then all in the order in which
