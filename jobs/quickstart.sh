@@ -144,9 +144,10 @@ print_performance() {
   awk '/^region / { text = ""; inside = 1 } inside { text = text $0 "\n" } inside && /^$/ { inside = 0 } END { printf "%s", text }' "$1"
 }
 
-# The last comparison of a log, with its heading.
+# The last comparison of a log, with its heading and without the clock at the beginning of lines.
 print_comparison() {
-  awk '/^rating \(/ { text = last "\n"; inside = 1 }
+  awk '{ sub(/^\[ *[0-9:.]+( s)?\] /, "") }
+       /^rating \(/ { text = last "\n"; inside = 1 }
        inside && /^(memory |result |report |writing |$)/ { inside = 0 }
        inside { text = text $0 "\n" }
        { last = $0 }

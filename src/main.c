@@ -7,6 +7,8 @@
 #include "main_tasks.h"
 #include "main_version.h"
 #include "parallel/ending.h"
+#include "record/metric_print.h"
+#include "record/report.h"
 #include "run/dry_run.h"
 #include "run/overwrite.h"
 #include "run/stop.h"
@@ -64,6 +66,10 @@ static status_t answer(const options_t *options) {
     return version_print();
   case COMMAND_PRINT_DEFAULTS:
     return settings_print_defaults(stdout, options->task);
+  case COMMAND_PRINT_METRICS:
+    return metric_print(stdout, options->markdown);
+  case COMMAND_REPORT:
+    return report_make(options->run_dir_count, options->run_dirs, options->output);
   default:
     return check_input(options);
   }

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "base/log.h"
 
+#include "base/progress.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -8,23 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { LABEL_MAX = 64, LINE_MAX_BYTES = 512, CLOCKS_MAX = 4 };
-
-static const double terminal_interval = 0.2; /* seconds between two drawings of a progress line */
-static const double plain_interval = 10.0;   /* the same where it is not a terminal */
-
-/* Of what is in progress under a label; several may be at a time, as the answers of a step among its steps.
- */
-typedef struct {
-  char label[LABEL_MAX]; /* "": free */
-  long long first_done;
-  double started;
-  double last_terminal;
-  double last_plain;
-} progress_clock_t;
+enum { LINE_MAX_BYTES = 512, COLUMNS_ASSUMED = 80, CLOCK_MAX_BYTES = 32 };
 
 static struct {
   pthread_mutex_t mutex;
@@ -32,8 +22,10 @@ static struct {
   log_level_t level;
   FILE *file;
   bool screen_known, screen_terminal;
-  bool line_open; /* the terminal's last line is a progress line */
-  progress_clock_t clocks[CLOCKS_MAX];
+  bool line_open;  /* the terminal's last line is a progress line */
+  bool clock_runs; /* messages begin with the time since clock_start */
+  double clock_start;
+  progress_t progress;
 } logger = {.mutex = PTHREAD_MUTEX_INITIALIZER, .level = LOG_INFO};
 
 static double now_seconds(void) {
@@ -52,6 +44,19 @@ void log_set_rank(int rank, int size) {
 void log_set_level(log_level_t level) {
   pthread_mutex_lock(&logger.mutex);
   logger.level = level;
+  pthread_mutex_unlock(&logger.mutex);
+}
+
+void log_start_clock(double seconds) {
+  pthread_mutex_lock(&logger.mutex);
+  logger.clock_runs = true;
+  logger.clock_start = now_seconds() - seconds;
+  pthread_mutex_unlock(&logger.mutex);
+}
+
+void log_stop_clock(void) {
+  pthread_mutex_lock(&logger.mutex);
+  logger.clock_runs = false;
   pthread_mutex_unlock(&logger.mutex);
 }
 
@@ -105,9 +110,23 @@ static void clear_line(void) {
   logger.line_open = false;
 }
 
+/* What a line begins with: "[  12.3 s] " or, from 1000 seconds on, "[ 1:02:03] ". The mutex is held. */
+static void format_clock(char text[CLOCK_MAX_BYTES]) {
+  double seconds = now_seconds() - logger.clock_start;
+  long long whole = (long long)seconds;
+  *text = '\0';
+  if (!logger.clock_runs) return;
+  if (seconds < 999.95)
+    snprintf(text, CLOCK_MAX_BYTES, "[%6.1f s] ", seconds);
+  else
+    snprintf(text, CLOCK_MAX_BYTES, "[%2lld:%02lld:%02lld] ", whole / 3600, whole % 3600 / 60, whole % 60);
+}
+
 /* One message to one stream. */
-static void write_message(FILE *stream, log_level_t level, const char *format, va_list arguments) {
+static void write_message(FILE *stream, const char *clock, log_level_t level, const char *format,
+                          va_list arguments) {
   static const char *const prefixes[] = {"error: ", "warning: ", "", ""};
+  fputs(clock, stream);
   if (logger.rank != 0) fprintf(stream, "[rank %d] ", logger.rank);
   fputs(prefixes[level], stream);
   vfprintf(stream, format, arguments);
@@ -119,92 +138,60 @@ void log_message(log_level_t level, const char *format, ...) {
   va_list arguments;
   pthread_mutex_lock(&logger.mutex);
   if (level <= logger.level && (logger.rank == 0 || level <= LOG_WARNING)) {
+    char clock[CLOCK_MAX_BYTES];
     clear_line();
+    format_clock(clock);
     va_start(arguments, format);
-    write_message(level <= LOG_WARNING ? stderr : stdout, level, format, arguments);
+    write_message(level <= LOG_WARNING ? stderr : stdout, clock, level, format, arguments);
     va_end(arguments);
     if (logger.file) {
       va_start(arguments, format);
-      write_message(logger.file, level, format, arguments);
+      write_message(logger.file, clock, level, format, arguments);
       va_end(arguments);
     }
   }
   pthread_mutex_unlock(&logger.mutex);
 }
 
-/* Seconds as "4.2 s", "3 min 05 s" or "2 h 05 min". */
-static void format_duration(char *text, size_t size, double seconds) {
-  long long whole = (long long)(seconds + 0.5);
-  if (seconds < 59.5)
-    snprintf(text, size, "%.0f s", seconds);
-  else if (whole < 3600)
-    snprintf(text, size, "%lld min %02lld s", whole / 60, whole % 60);
-  else
-    snprintf(text, size, "%lld h %02lld min", whole / 3600, whole % 3600 / 60);
+static int screen_columns(void) {
+  struct winsize size;
+  bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+  return known ? size.ws_col : COLUMNS_ASSUMED;
 }
 
-static void format_progress(const progress_clock_t *clock, char *line, size_t size, long long done,
-                            long long total, const char *unit, const char *text, double now) {
-  double elapsed = now - clock->started;
-  double rate = elapsed > 0 ? (double)(done - clock->first_done) / elapsed : 0;
-  int width = snprintf(NULL, 0, "%lld", total);
-  size_t used = (size_t)snprintf(line, size, "%-10s %*lld/%lld %s", clock->label, width, done, total, unit);
-  if (text && used < size) used += (size_t)snprintf(line + used, size - used, "  %s", text);
-  if (rate > 0 && used < size)
-    used +=
-        (size_t)snprintf(line + used, size - used, rate < 1000 ? "  %.3g %s/s" : "  %.0f %s/s", rate, unit);
-  if (used >= size) return;
-  char duration[32];
-  if (done >= total) {
-    format_duration(duration, sizeof duration, elapsed);
-    snprintf(line + used, size - used, "  took %s", duration);
-  } else if (rate > 0) {
-    format_duration(duration, sizeof duration, (double)(total - done) / rate);
-    snprintf(line + used, size - used, "  %s left", duration);
-  }
+/* The mutex is held. */
+static void draw_bar(const progress_due_t *due, const progress_report_t *report, double now) {
+  char line[LINE_MAX_BYTES];
+  progress_bar(&due->clock, report, now, screen_columns(), line, sizeof line);
+  fprintf(stdout, "\r\033[K%s", line);
+  fflush(stdout);
+  logger.line_open = true;
 }
 
-/* The clock of LABEL; a new label takes a free one, or that which was started first. The mutex is held. */
-static progress_clock_t *find_clock(const char *label, long long done, double now) {
-  progress_clock_t *found = &logger.clocks[0];
-  for (int i = 0; i < CLOCKS_MAX; i++) {
-    progress_clock_t *clock = &logger.clocks[i];
-    if (clock->label[0] && strncmp(clock->label, label, LABEL_MAX - 1) == 0) {
-      if (done >= clock->first_done) return clock;
-      found = clock;
-      break;
-    }
-    if (found->label[0] && (!clock->label[0] || clock->started < found->started)) found = clock;
+/* The mutex is held. */
+static void write_plain(const progress_due_t *due, const progress_report_t *report, double now) {
+  char line[LINE_MAX_BYTES], clock[CLOCK_MAX_BYTES];
+  format_clock(clock);
+  progress_line(&due->clock, report, now, line, sizeof line);
+  if (due->finished || !screen_is_terminal()) {
+    clear_line();
+    fprintf(stdout, "%s%s\n", clock, line);
+    fflush(stdout);
   }
-  *found = (progress_clock_t){
-      .first_done = done, .started = now, .last_terminal = now - terminal_interval, .last_plain = now};
-  snprintf(found->label, sizeof found->label, "%s", label);
-  return found;
+  if (!logger.file) return;
+  fprintf(logger.file, "%s%s\n", clock, line);
+  fflush(logger.file);
 }
 
 void log_progress(const char *label, long long done, long long total, const char *unit, const char *text) {
   pthread_mutex_lock(&logger.mutex);
   if (logger.rank == 0 && logger.level >= LOG_INFO) {
     double now = now_seconds();
-    progress_clock_t *clock = find_clock(label, done, now);
-    bool finished = done >= total;
-    bool terminal = screen_is_terminal();
-    bool draw = finished || now - clock->last_terminal >= terminal_interval;
-    bool plain = finished || now - clock->last_plain >= plain_interval;
-    char line[LINE_MAX_BYTES];
-    if ((terminal && draw) || plain) format_progress(clock, line, sizeof line, done, total, unit, text, now);
-    if (terminal && draw) {
-      fprintf(stdout, "\r\033[K%s%s", line, finished ? "\n" : "");
-      fflush(stdout);
-      logger.line_open = !finished;
-      clock->last_terminal = now;
-    }
-    if (plain) {
-      if (!terminal) fprintf(stdout, "%s\n", line), fflush(stdout);
-      if (logger.file) fprintf(logger.file, "%s\n", line), fflush(logger.file);
-      clock->last_plain = now;
-    }
-    if (finished) clock->label[0] = '\0';
+    const progress_report_t report = {label, done, total, unit, text};
+    progress_due_t due = progress_note(&logger.progress, &report, now);
+    if (due.finished) clear_line();
+    if (due.plain) write_plain(&due, &report, now);
+    if (due.bar && screen_is_terminal()) draw_bar(&due, &report, now);
   }
   pthread_mutex_unlock(&logger.mutex);
 }

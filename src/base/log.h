@@ -20,6 +20,11 @@ status_t log_open(const char *path);
 /* Closes the log file; no-op if none is open. */
 void log_close(void);
 
+/* From now on every message begins with a clock that stands at SECONDS now; at a run's end it stops, so that
+ * the last words ("DONE ...") stand at the beginning of their line. Local. */
+void log_start_clock(double seconds);
+void log_stop_clock(void);
+
 /* One message, a line end is added. Errors and warnings go to stderr, the rest to stdout. Local, thread-safe.
  */
 void log_message(log_level_t level, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -28,9 +33,10 @@ void log_message(log_level_t level, const char *format, ...) __attribute__((form
 #define log_info(...) log_message(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_message(LOG_DEBUG, __VA_ARGS__)
 
-/* A line about long work ("sft  120/500  ..."): on a terminal it is rewritten in place at most 5 times a
- * second, elsewhere a plain line at most every 10 seconds; the line for done == total is always shown. Rate
- * and time left are added from the time since the first call with a new LABEL. TEXT may be NULL. Local. */
+/* How far long work has come ("sft  120/500 steps ..."): on a terminal a bar that is drawn in place at most 5
+ * times a second and makes room for messages, elsewhere and in the file a plain line at most every 10
+ * seconds. The end of work, done == total, has a line only where the work was long enough for one. Rate and
+ * time left are added from the time since the first call with a new LABEL. TEXT may be NULL. Local. */
 void log_progress(const char *label, long long done, long long total, const char *unit, const char *text);
 
 #endif

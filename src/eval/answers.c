@@ -2,8 +2,8 @@
 
 #include "base/memory.h"
 #include "perf/perf.h"
+#include "record/samples.h"
 #include "rollout/questions.h"
-#include "run/samples.h"
 #include "world/output_file.h"
 
 #include <string.h>
@@ -123,18 +123,18 @@ static void write_answer(const evaluation_t *evaluation, const dataset_sample_t 
 static status_t show_sample(const evaluation_t *evaluation, const dataset_sample_t *sample,
                             const char *question, const char *text, const judgement_t *judgement) {
   const evaluator_t *evaluator = evaluation->evaluator;
-  session_sample_t shown = {.step = evaluator->step,
-                            .model = evaluation->model,
-                            .question = question,
-                            .answer = text,
-                            .dataset = dataset_path(evaluator->source->dataset),
-                            .image = sample->image};
+  record_sample_t shown = {.step = evaluator->step,
+                           .model = evaluation->model,
+                           .question = question,
+                           .answer = text,
+                           .dataset = dataset_path(evaluator->source->dataset),
+                           .image = sample->image};
   if (judgement) {
     shown.score_name = "rating";
     shown.score = judgement->rating;
     if (judgement->rating < RATING_HONEST) shown.note = "hallucinates";
   }
-  return session_sample(evaluator->session, &shown);
+  return record_sample(&evaluator->session->record, &shown);
 }
 
 static status_t judge(const evaluation_t *evaluation, const dataset_sample_t *sample, const char *image,

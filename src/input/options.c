@@ -18,8 +18,15 @@ static const struct {
   const char *option;
   command_t command;
 } commands[] = {
-    {"--check", COMMAND_CHECK}, {"--dry-run", COMMAND_DRY_RUN}, {"--help", COMMAND_HELP},
-    {"-h", COMMAND_HELP},       {"--version", COMMAND_VERSION}, {"--print-defaults", COMMAND_PRINT_DEFAULTS},
+    {"--check", COMMAND_CHECK},
+    {"--dry-run", COMMAND_DRY_RUN},
+    {"--help", COMMAND_HELP},
+    {"-h", COMMAND_HELP},
+    {"--version", COMMAND_VERSION},
+    {"--print-defaults", COMMAND_PRINT_DEFAULTS},
+    {"--report", COMMAND_REPORT},
+    {"--print-metrics", COMMAND_PRINT_METRICS},
+    {"--print-metrics=markdown", COMMAND_PRINT_METRICS},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -32,6 +39,7 @@ static status_t set_command(command_line_t *line, const char *option, command_t 
     return error_set(STATUS_INPUT, "%s and %s exclude each other", line->command_option, option);
   line->command_option = option;
   line->options->command = command;
+  line->options->markdown = strchr(option, '=') != NULL;
   bool has_task =
       command == COMMAND_PRINT_DEFAULTS && line->next < line->argc && line->argv[line->next][0] != '-';
   if (has_task) line->options->task = line->argv[line->next++];
@@ -45,11 +53,18 @@ static status_t add_override(command_line_t *line, const char *text) {
   return STATUS_OK;
 }
 
+static status_t set_output(command_line_t *line, const char *path) {
+  if (!path || !*path) return error_set(STATUS_INPUT, "--output expects a path");
+  line->options->output = path;
+  return STATUS_OK;
+}
+
 static status_t reject_option(const char *option) {
   nearest_t nearest = nearest_to(option);
   for (int i = 0; i < COMMANDS; i++)
     nearest_offer(&nearest, commands[i].option);
   nearest_offer(&nearest, "--set");
+  nearest_offer(&nearest, "--output");
   if (nearest.found)
     return error_set(STATUS_INPUT, "unknown option %s; did you mean %s?", option, nearest.found);
   return error_set(STATUS_INPUT, "unknown option %s; --help lists the options", option);
@@ -61,23 +76,27 @@ static status_t read_option(command_line_t *line, const char *option) {
   if (strcmp(option, "--set") == 0)
     return add_override(line, line->next < line->argc ? line->argv[line->next++] : NULL);
   if (strncmp(option, "--set=", 6) == 0) return add_override(line, option + 6);
+  if (strcmp(option, "--output") == 0)
+    return set_output(line, line->next < line->argc ? line->argv[line->next++] : NULL);
+  if (strncmp(option, "--output=", 9) == 0) return set_output(line, option + 9);
   return reject_option(option);
 }
 
-static status_t read_line(command_line_t *line) {
+/* Whether words and options fit the command. WORDS (count): what is no option. */
+static status_t take_words(command_line_t *line, const char *const *words, int count) {
   options_t *options = line->options;
-  while (line->next < line->argc) {
-    const char *word = line->argv[line->next++];
-    if (word[0] == '-' && word[1] != '\0') {
-      TRY(read_option(line, word));
-    } else {
-      if (options->input)
-        return error_set(STATUS_INPUT,
-                         "expected one input file, found '%s' and '%s' (settings are changed by --set)",
-                         options->input, word);
-      options->input = word;
-    }
+  if (options->output && options->command != COMMAND_REPORT)
+    return error_set(STATUS_INPUT, "--output belongs to --report");
+  if (options->command == COMMAND_REPORT) {
+    options->run_dir_count = count;
+    if (count == 0) return error_set(STATUS_INPUT, "--report expects run directories, found none");
+    return options->override_count == 0 ? STATUS_OK : error_set(STATUS_INPUT, "--report takes no --set");
   }
+  if (count > 1)
+    return error_set(STATUS_INPUT,
+                     "expected one input file, found '%s' and '%s' (settings are changed by --set)", words[0],
+                     words[1]);
+  options->input = count > 0 ? words[0] : NULL;
   if (needs_input(options->command) && !options->input)
     return error_set(STATUS_INPUT,
                      "no input file; usage: mpirun -np N llava_rlhf INPUT.nml (--help says more)");
@@ -87,16 +106,32 @@ static status_t read_line(command_line_t *line) {
   return STATUS_OK;
 }
 
+static status_t read_line(command_line_t *line) {
+  int count = 0;
+  while (line->next < line->argc) {
+    const char *word = line->argv[line->next++];
+    if (word[0] == '-' && word[1] != '\0')
+      TRY(read_option(line, word));
+    else
+      line->options->run_dirs[count++] = word;
+  }
+  return take_words(line, line->options->run_dirs, count);
+}
+
 status_t options_parse(int argc, char *const *argv, options_t *options) {
   *options = (options_t){.command = COMMAND_RUN};
-  TRY(memory_alloc(&options->overrides, ARENA_OTHER, (size_t)argc + 1, sizeof *options->overrides));
   command_line_t line = {.argc = argc, .argv = argv, .next = 1, .options = options};
-  status_code_t status = read_line(&line);
+  size_t words = (size_t)argc + 1;
+  status_code_t status = memory_alloc(&options->overrides, ARENA_OTHER, words, sizeof *options->overrides);
+  if (status == STATUS_OK)
+    status = memory_alloc(&options->run_dirs, ARENA_OTHER, words, sizeof *options->run_dirs);
+  if (status == STATUS_OK) status = read_line(&line);
   if (status != STATUS_OK) options_free(options);
   return status;
 }
 
 void options_free(options_t *options) {
   memory_free(options->overrides);
+  memory_free(options->run_dirs);
   *options = (options_t){0};
 }

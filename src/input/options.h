@@ -4,19 +4,27 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
+
 typedef enum {
   COMMAND_RUN,
   COMMAND_CHECK,
   COMMAND_DRY_RUN,
   COMMAND_HELP,
   COMMAND_VERSION,
-  COMMAND_PRINT_DEFAULTS
+  COMMAND_PRINT_DEFAULTS,
+  COMMAND_PRINT_METRICS,
+  COMMAND_REPORT
 } command_t;
 
 typedef struct {
   command_t command;
-  const char *input;      /* path; NULL for help, version and print-defaults. Texts are argv's. */
-  const char *task;       /* of --print-defaults, NULL for all settings */
+  const char *input;     /* path; NULL where the command takes none. Texts are argv's. */
+  const char *task;      /* of --print-defaults, NULL for all settings */
+  bool markdown;         /* of --print-metrics */
+  const char **run_dirs; /* (run_dir_count): of --report */
+  int run_dir_count;
+  const char *output;     /* of --report, NULL where not given */
   const char **overrides; /* (override_count): "group.name=value" */
   int override_count;
 } options_t;

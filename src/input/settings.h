@@ -203,6 +203,7 @@ typedef struct {
     int64_t every;
     int64_t rollouts; /* 0: never */
     int64_t samples;
+    int64_t report_every; /* seconds; 0: only at the end */
     bool tensorboard;
     bool trace;
     char *level;

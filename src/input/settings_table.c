@@ -381,14 +381,14 @@ static const setting_t rows[] = {
      .doc = "Newest checkpoints to keep, beside the best; 0 for all."},
 
     {FIELD(log, every), .standard = "1", .used = TRAINING, COUNT_FROM(1), .unit = "steps",
-     .doc = "Steps between two lines of metrics on the screen and in log.txt; metrics.jsonl and TensorBoard "
-            "have every step."},
+     .doc = "Steps between two lines of metrics in the log; metrics.jsonl and TensorBoard have all steps."},
     {FIELD(log, rollouts), .standard = "1", .used = PPO, COUNT_FROM(0), .unit = "steps",
      .doc = "Steps between two rollout files (everything that made the step); 0 for none."},
     {FIELD(log, samples), .standard = "12", .used = ALL, COUNT_FROM(0),
      .doc = "Sample answers shown in report.html."},
-    {FIELD(log, tensorboard), .standard = ".true.", .used = TRAINING,
-     .doc = "Writes TensorBoard event files."},
+    {FIELD(log, report_every), .standard = "60", .used = TRAINING, COUNT_FROM(0), .unit = "seconds",
+     .doc = "Time between two versions of report.html, if steps are logged; 0 for one at the end only."},
+    {FIELD(log, tensorboard), .standard = ".true.", .used = TRAINING, .doc = "Writes TensorBoard events."},
     {FIELD(log, trace), .standard = ".false.", .used = ALL,
      .doc = "Writes a timeline per rank in Chrome's trace format."},
     {FIELD(log, level), .standard = "'info'", .used = ALL, .choices = "error|warning|info|debug",

@@ -2,10 +2,10 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "record/samples.h"
 #include "rollout/prompts.h"
 #include "rollout/questions.h"
 #include "run/estimate.h"
-#include "run/samples.h"
 
 #include <errno.h>
 #include <string.h>
@@ -116,14 +116,14 @@ static status_t write_answer(generate_task_t *task, const dataset_sample_t *samp
 /* One of the answers that the report shows. */
 static status_t show_sample(generate_task_t *task, const dataset_sample_t *sample, const char *answer) {
   char *question;
-  if (!session_wants_sample(task->session, 0, task->name)) return STATUS_OK;
+  if (!record_wants_sample(&task->session->record, 0, task->name)) return STATUS_OK;
   TRY(questions_text(sample, &question));
-  const session_sample_t shown = {.model = task->name,
-                                  .question = question,
-                                  .answer = answer,
-                                  .dataset = dataset_path(task->source.dataset),
-                                  .image = sample->image};
-  status_code_t status = session_sample(task->session, &shown);
+  const record_sample_t shown = {.model = task->name,
+                                 .question = question,
+                                 .answer = answer,
+                                 .dataset = dataset_path(task->source.dataset),
+                                 .image = sample->image};
+  status_code_t status = record_sample(&task->session->record, &shown);
   memory_free(question);
   return status;
 }

@@ -89,7 +89,7 @@ static status_t go_through(session_t *session, status_t (*task)(session_t *sessi
   status_code_t status = blank_create(session->device, &dry.device);
   if (status == STATUS_OK) {
     dry.settings = &settings;
-    dry.run_dir = folder;
+    dry.run_dir = dry.record.run_dir = folder;
     dry.dry = estimate;
     read_peaks(before);
     memory_reset_peaks();

@@ -2,12 +2,10 @@
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "io/json.h"
 #include "parallel/watchdog.h"
 #include "perf/perf.h"
 #include "perf/report.h"
 #include "run/peaks.h"
-#include "run/records.h"
 #include "run/stop.h"
 
 #include <stdio.h>
@@ -61,6 +59,7 @@ static status_t open_run(session_t *session) {
   rundir_use_t use = strcmp(settings->job.restart, "never") == 0 ? RUNDIR_NEW : RUNDIR_CONTINUE;
   TRY(rundir_open(session->world, settings->job.run_dir, use, &session->rundir));
   session->run_dir = rundir_path(session->rundir);
+  record_open(&session->record, session->rundir);
   status_code_t status = STATUS_OK;
   if (comm_rank(session->world) == 0) {
     status = open_log(session);
@@ -73,7 +72,7 @@ status_t session_prepare(comm_t *world, const settings_t *settings, const device
                          int32_t count, session_t *session) {
   *session = (session_t){.settings = settings, .world = world, .started = perf_now()};
   perf_reset();
-  TRY(records_start(session));
+  TRY(record_start(settings, comm_rank(world), session->started, &session->record));
   perf_begin(REGION_SETUP);
   log_set_level(level_of(settings->log.level));
   stop_install();
@@ -98,34 +97,19 @@ static const char *job_id(void) {
 status_t session_open(session_t *session, const char *build) {
   const char *job = job_id();
   TRY(open_run(session));
+  log_start_clock(perf_now() - session->started);
   log_info("llava_rlhf %s%s%s", build, job ? ", job " : "", job ? job : "");
   log_info("task       %s in %s", session->settings->job.task, session->run_dir);
   log_info("device     %s (%s), sgemm %.1f GFLOP/s, streaming %.1f GB/s", session->device->name,
            session->device->detail, 1e-9 * session->sgemm_flops, 1e-9 * session->stream_bytes);
-  session->build = build;
-  TRY(comm_agree(session->world, records_open(session)));
+  const record_machine_t machine = {build,
+                                    &session->grid,
+                                    session->device->name,
+                                    session->device->detail,
+                                    session->sgemm_flops,
+                                    session->stream_bytes};
+  TRY(comm_agree(session->world, record_describe(&session->record, &machine)));
   return grid_describe(&session->grid);
-}
-
-/* The table of all ranks, on rank 0. */
-static status_t write_report(const session_t *session, const perf_report_t *report) {
-  char path[FILE_MAX_PATH], *text = NULL;
-  size_t n = 0;
-  FILE *memory = open_memstream(&text, &n);
-  if (!memory) return error_set(STATUS_MEMORY, "no memory for the performance table");
-  status_code_t status = perf_report_table(report, memory);
-  fclose(memory);
-  if (status == STATUS_OK) log_info("\n%s", text);
-  free(text);
-  TRY(status);
-  TRY(session_path(session, "perf.json", path));
-  memory = open_memstream(&text, &n);
-  if (!memory) return error_set(STATUS_MEMORY, "no memory for perf.json");
-  status = perf_report_json(report, memory);
-  fclose(memory);
-  if (status == STATUS_OK) status = file_replace(path, text, n);
-  free(text);
-  return status;
 }
 
 static void log_memory(const perf_report_t *report) {
@@ -167,7 +151,7 @@ static status_t report_ranks(session_t *session, perf_counter_t *all) {
   if (comm_rank(session->world) != 0) return STATUS_OK;
   report.seconds = perf_now() - session->started;
   log_memory(&report);
-  return write_report(session, &report);
+  return record_perf(&session->record, &report);
 }
 
 static status_t report(session_t *session) {
@@ -181,9 +165,9 @@ static status_t report(session_t *session) {
 
 static void log_success(const session_t *session, status_code_t status) {
   double seconds = perf_now() - session->started;
-  if (session->skipped > 0)
+  if (session->record.skipped > 0)
     log_warning("%lld times a bad sample was left out (data.bad_sample = 'skip')",
-                (long long)session->skipped);
+                (long long)session->record.skipped);
   if (status == STATUS_OK)
     log_info("DONE       %.1f s", seconds);
   else
@@ -203,11 +187,12 @@ static void log_failure(const session_t *session, status_code_t status, const ch
 
 static void log_end(session_t *session, status_code_t status) {
   bool good = status == STATUS_OK || status == STATUS_STOPPED;
+  log_stop_clock();
   if (!good && comm_rank(session->world) == 0) log_failure(session, status, error_message());
   bool table = good && session->rundir;
   if (table && report(session) != STATUS_OK)
     log_warning("the performance table could not be written: %s", error_message());
-  records_close(session, status);
+  record_close(&session->record, status);
   if (table) log_success(session, status);
 }
 
@@ -227,6 +212,7 @@ void session_fail(session_t *session, status_code_t status) {
   snprintf(message, sizeof message, "%s", error_message());
   if (log_elsewhere && (session_path(session, "log.txt", path) != STATUS_OK || log_open(path) != STATUS_OK))
     log_warning("%s", error_message());
+  log_stop_clock();
   log_failure(session, status, message);
   log_close();
 }
@@ -275,60 +261,11 @@ status_t session_stop(session_t *session, double reserve, bool *stop) {
   return *stop ? session_stopped(session, NULL) : STATUS_OK;
 }
 
-void metrics_add(metrics_t *metrics, const char *name, double value) {
-  if (metrics->count == METRICS_MAX) return;
-  metrics->names[metrics->count] = name;
-  metrics->values[metrics->count++] = value;
-}
-
 void session_skipped(session_t *session, int64_t samples, metrics_t *metrics) {
-  session->skipped += samples;
+  session->record.skipped += samples;
   if (metrics) metrics_add(metrics, "data/skipped", (double)samples);
 }
 
-static status_t metrics_line(const session_t *session, const metrics_t *metrics, char **line) {
-  json_writer_t *writer;
-  TRY(json_writer_create(NULL, &writer));
-  json_write_object_begin(writer);
-  json_write_int_member(writer, "step", metrics->step);
-  json_write_real_member(writer, "seconds", perf_now() - session->started);
-  for (int32_t i = 0; i < metrics->count; i++) {
-    json_write_key(writer, metrics->names[i]);
-    json_write_real(writer, metrics->values[i]);
-  }
-  json_write_object_end(writer);
-  return json_writer_finish(writer, line, NULL);
-}
-
-/* Task ppo has more metrics than a line of text can hold: of its groups these are shown. */
-static bool is_shown(const char *name) {
-  static const char *const groups[] = {"objective/", "rollout/", "ppo/"};
-  static const char *const shown[] = {"objective/rewards",   "objective/kl_sum_seq",    "objective/entropies",
-                                      "objective/lr",        "rollout/response_length", "rollout/stopped",
-                                      "rollout/logprob_gap", "ppo/loss/policy",         "ppo/loss/value",
-                                      "ppo/loss/grad_norm"};
-  for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
-    if (strcmp(name, shown[i]) == 0) return true;
-  for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
-    if (strncmp(name, groups[i], strlen(groups[i])) == 0) return false;
-  return true;
-}
-
 status_t session_log(session_t *session, const metrics_t *metrics, bool shown) {
-  if (comm_rank(session->world) != 0 || session->dry) return STATUS_OK;
-  char *line;
-  TRY(metrics_line(session, metrics, &line));
-  status_code_t status = rundir_metrics_append(session->rundir, line);
-  memory_free(line);
-  TRY(status);
-  TRY(records_metrics(session, metrics));
-  if (!shown) return STATUS_OK;
-  char text[1024];
-  int used = snprintf(text, sizeof text, "step %6lld", (long long)metrics->step);
-  for (int32_t i = 0; i < metrics->count && used < (int)sizeof text - 64; i++)
-    if (is_shown(metrics->names[i]))
-      used += snprintf(text + used, sizeof text - (size_t)used, " | %s %.4g", metrics->names[i],
-                       metrics->values[i]);
-  log_info("%s", text);
-  return STATUS_OK;
+  return session->dry ? STATUS_OK : record_metrics(&session->record, metrics, shown);
 }

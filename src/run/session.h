@@ -1,11 +1,12 @@
-/* What every task runs in: settings, grid, device, run directory, metrics, stop requests, and the performance
- * table at the end. */
+/* What every task runs in: settings, grid, device, run directory, stop requests, what the run leaves for
+ * people, and the performance table at the end. */
 #ifndef RUN_SESSION_H
 #define RUN_SESSION_H
 
 #include "input/settings.h"
 #include "io/rundir.h"
 #include "parallel/grid.h"
+#include "record/record.h"
 #include "tensor/device.h"
 
 /* A device that main offers. */
@@ -29,7 +30,6 @@ typedef struct {
   device_t *device;
   rundir_t *rundir;
   const char *run_dir;
-  const char *build;   /* the program's version in one line */
   double started;      /* perf_now() */
   double longest_step; /* seconds between two looks of session_stop, for job.max_seconds */
   double last_look;    /* 0 before the first one */
@@ -38,12 +38,7 @@ typedef struct {
   status_code_t stop_status;      /* what went wrong in looking */
   bool stop_told;
   double sgemm_flops, stream_bytes; /* this rank's measured peaks, per second */
-  struct tensorboard *tensorboard;  /* rank 0: of this job's metrics, NULL until there are some */
-  struct trace *trace;              /* NULL unless log.trace */
-  int64_t
-      skipped; /* bad samples that steps or answers went without, counted each time; the same on all ranks */
-  uint64_t sample_round; /* of samples.c: step and model of the newest sample, and how many of those */
-  int64_t sample_count;
+  record_t record;                  /* what the run leaves for people */
   struct estimate *dry; /* NULL in a run; in a dry run what it counts (run/estimate.h): then nothing is read
                            that is large, and nothing is written but below run_dir, which is temporary */
 } session_t;
@@ -84,16 +79,8 @@ bool session_wish(session_t *session, double reserve);
  * agreed: of the run directory (rundir_poll). */
 status_t session_stopped(session_t *session, bool *asked);
 
-/* One logged step: rank 0 writes it to metrics.jsonl, TensorBoard events and, if SHOWN, the log. Names as in
- * the documentation ("ppo/loss/policy"). */
-enum { METRICS_MAX = 64 };
-typedef struct {
-  int64_t step;
-  int32_t count;
-  const char *names[METRICS_MAX];
-  double values[METRICS_MAX];
-} metrics_t;
-void metrics_add(metrics_t *metrics, const char *name, double value);
+/* One logged step (record_metrics); nothing in a dry run. Errors: as record_metrics; the caller agrees on
+ * them. Local. */
 status_t session_log(session_t *session, const metrics_t *metrics, bool shown);
 
 /* Counts SAMPLES that data.bad_sample = 'skip' left out of a step, for METRICS ("data/skipped"; NULL: none),

@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "perf/perf.h"
-#include "run/samples.h"
+#include "record/samples.h"
 #include "run/screening.h"
 #include "train/loop.h"
 #include "train/ppo_file.h"
@@ -262,22 +262,22 @@ static status_t show_answer(ppo_task_t *task, const ppo_step_t *step, int32_t i)
   const conversation_t *conversation = &step->data[i].conversation;
   char *answer;
   TRY(tokenizer_decode(tokenizer, step->responses[i], step->lengths[i], &answer, NULL));
-  const session_sample_t sample = {.step = step->step,
-                                   .model = "policy",
-                                   .question = conversation->turns[0].text.bytes,
-                                   .answer = answer,
-                                   .score_name = "reward",
-                                   .score = step->reward[i],
-                                   .note = step->stopped[i] ? NULL : "does not end",
-                                   .dataset = dataset_path(task->source.dataset),
-                                   .image = step->data[i].image};
-  status_code_t status = session_sample(task->session, &sample);
+  const record_sample_t sample = {.step = step->step,
+                                  .model = "policy",
+                                  .question = conversation->turns[0].text.bytes,
+                                  .answer = answer,
+                                  .score_name = "reward",
+                                  .score = step->reward[i],
+                                  .note = step->stopped[i] ? NULL : "does not end",
+                                  .dataset = dataset_path(task->source.dataset),
+                                  .image = step->data[i].image};
+  status_code_t status = record_sample(&task->session->record, &sample);
   memory_free(answer);
   return status;
 }
 
 static status_t show_answers(ppo_task_t *task, const ppo_step_t *step) {
-  for (int32_t i = 0; i < step->n && session_wants_sample(task->session, step->step, "policy"); i++)
+  for (int32_t i = 0; i < step->n && record_wants_sample(&task->session->record, step->step, "policy"); i++)
     TRY(show_answer(task, step, i));
   return STATUS_OK;
 }

@@ -31,7 +31,7 @@ static status_t write_counts(h5_file_t *file, const session_t *session, const re
                 {"epoch", state->samples > 0 ? seen / state->samples : 0},
                 {"position", state->samples > 0 ? seen % state->samples : 0},
                 {"samples_seen", seen},
-                {"skipped", session->skipped}};
+                {"skipped", session->record.skipped}};
   for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
     TRY(h5_attr_write_i64(file, group, counts[i].name, &counts[i].value, 1));
   return h5_attr_write_f64(file, group, "best", &state->best, 1);
@@ -188,7 +188,7 @@ status_t resume_state_read(h5_file_t *file, session_t *session, resume_state_t *
   TRY(h5_attr_read_i64(file, group, "best_step", &state->best_step, 1));
   TRY(h5_attr_read_f64(file, group, "best", &state->best, 1));
   TRY(h5_attr_read_i64(file, group, "owes_evaluation", &owes, 1));
-  TRY(h5_attr_read_i64(file, group, "skipped", &session->skipped, 1));
+  TRY(h5_attr_read_i64(file, group, "skipped", &session->record.skipped, 1));
   state->owes_evaluation = owes != 0;
   optimizer_set_steps(state->optimizer, steps);
   return STATUS_OK;

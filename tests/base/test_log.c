@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,15 +36,24 @@ static int close_log(void **state) {
   return unlink(((log_file_t *)*state)->path);
 }
 
-static int count_lines(void **state, const char *word) {
+static int count(void **state, const char *word, bool at_start) {
   FILE *file = fopen(((log_file_t *)*state)->path, "r");
   assert_non_null(file);
   char line[1024];
-  int count = 0;
-  while (fgets(line, sizeof line, file))
-    count += strstr(line, word) != NULL;
+  int found = 0;
+  while (fgets(line, sizeof line, file)) {
+    const char *at = strstr(line, word);
+    found += at && (at == line || !at_start);
+  }
   fclose(file);
-  return count;
+  return found;
+}
+
+static int count_lines(void **state, const char *word) {
+  return count(state, word, false);
+}
+static int count_starts(void **state, const char *word) {
+  return count(state, word, true);
 }
 
 static void levels_are_kept_back(void **state) {
@@ -83,32 +93,26 @@ static void threads_do_not_mix_lines(void **state) {
   assert_int_equal(count_lines(state, "thread says plum and nothing else\n"), 40);
 }
 
-static void progress_is_rare_in_files_but_ends_with_a_line(void **state) {
+/* Short work has no line of its own (test_progress.c has long work, on a clock of its own). */
+static void short_work_leaves_no_line(void **state) {
   for (int i = 0; i <= 1000; i++)
     log_progress("counting", i, 1000, "samples", "loss 0.5");
-  int lines = count_lines(state, "counting");
-  assert_true(lines >= 1 && lines <= 2);
-  assert_int_equal(count_lines(state, "1000/1000"), 1);
+  assert_int_equal(count_lines(state, "counting"), 0);
 }
 
-/* One within the other, as a step's answers are among the steps: neither starts the other's clock anew. */
-static void progress_of_two_kinds_goes_on_side_by_side(void **state) {
-  for (int outer = 0; outer <= 3; outer++) {
-    log_progress("outside", outer, 3, "steps", NULL);
-    for (int inner = 0; inner <= 2; inner++)
-      log_progress("inside", inner, 2, "answers", NULL);
-  }
-  assert_int_equal(count_lines(state, "inside"), 4);
-  assert_int_equal(count_lines(state, "outside"), 1);
-  assert_int_equal(count_lines(state, "steps/s"), 1); /* the rate since the first step, not since the last */
-}
-
-static void a_long_progress_line_is_cut(void **state) {
-  char text[2000];
-  memset(text, 'x', sizeof text);
-  text[sizeof text - 1] = '\0';
-  log_progress("long", 1, 1, "steps", text);
-  assert_int_equal(count_lines(state, "xxx"), 1);
+/* The clock stands in front of every message until it is stopped: the last words begin their line. */
+static void messages_begin_with_the_clock(void **state) {
+  log_start_clock(12.3);
+  log_info("grape");
+  log_warning("grape");
+  log_start_clock(3723.0);
+  log_info("grape");
+  log_stop_clock();
+  log_info("lemon");
+  assert_int_equal(count_starts(state, "[  12.3 s] grape"), 1);
+  assert_int_equal(count_starts(state, "[  12.3 s] warning: grape"), 1);
+  assert_int_equal(count_starts(state, "[ 1:02:03] grape"), 1);
+  assert_int_equal(count_starts(state, "lemon"), 1);
 }
 
 static void a_path_that_cannot_be_opened_is_an_error(void **state) {
@@ -123,13 +127,9 @@ static void a_path_that_cannot_be_opened_is_an_error(void **state) {
 int main(void) {
 #define LOG_TEST(test) cmocka_unit_test_setup_teardown(test, open_log, close_log)
   const struct CMUnitTest tests[] = {
-      LOG_TEST(levels_are_kept_back),
-      LOG_TEST(other_ranks_only_warn),
-      LOG_TEST(threads_do_not_mix_lines),
-      LOG_TEST(progress_is_rare_in_files_but_ends_with_a_line),
-      LOG_TEST(progress_of_two_kinds_goes_on_side_by_side),
-      LOG_TEST(a_long_progress_line_is_cut),
-      LOG_TEST(a_path_that_cannot_be_opened_is_an_error),
+      LOG_TEST(levels_are_kept_back),          LOG_TEST(other_ranks_only_warn),
+      LOG_TEST(threads_do_not_mix_lines),      LOG_TEST(short_work_leaves_no_line),
+      LOG_TEST(messages_begin_with_the_clock), LOG_TEST(a_path_that_cannot_be_opened_is_an_error),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -48,6 +49,33 @@ static void questions_about_the_program_are_answered(void **state) {
     line += strspn(line, " ");
     if (!*line || *line == '\n') fail_msg("the version of %s is empty", parts[i]);
   }
+  CLI_RUN(0, &result, "--print-metrics");
+  cli_expect(&result, 0);
+  assert_non_null(strstr(result.out, "objective/rewards"));
+}
+
+/* Of runs that are dead: no mpirun, no lock. */
+static void reports_are_made_of_what_runs_left(void **state) {
+  static const char line[] = "{\"step\":1,\"seconds\":2,\"sft/loss\":3.5}\n";
+  cli_result_t result;
+  char text[1 << 18];
+  (void)state;
+  assert_int_equal(mkdir("one", 0777), 0);
+  assert_int_equal(mkdir("two", 0777), 0);
+  CLI_RUN(0, &result, "--report", "one");
+  cli_expect_one_message(&result, 2);
+  write_text("one/metrics.jsonl", line);
+  write_text("one/lock", "another job");
+  write_text("two/metrics.jsonl", line);
+  CLI_RUN(0, &result, "--report", "one");
+  cli_expect(&result, 0);
+  assert_true(cli_read("one/report.html", text, sizeof text) > 1000);
+  CLI_RUN(0, &result, "--report", "one", "two");
+  cli_expect(&result, 0);
+  assert_true(cli_read("report.html", text, sizeof text) > 1000);
+  write_text("mine.html", "mine");
+  CLI_RUN(0, &result, "--report", "one", "two", "--output", "mine.html");
+  cli_expect_one_message(&result, 2);
 }
 
 /* import and export are not in this version: their defaults are right, and refused as a run would refuse
@@ -171,6 +199,7 @@ static void ranks_refuse_a_wrong_input_together(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(questions_about_the_program_are_answered),
+      cmocka_unit_test(reports_are_made_of_what_runs_left),
       cmocka_unit_test(defaults_are_an_input_for_every_task),
       cmocka_unit_test(what_this_build_lacks_is_refused),
       cmocka_unit_test(a_wrong_command_line_is_refused),

@@ -65,11 +65,35 @@ static void commands_without_input(void **state) {
   assert_int_equal(PARSE(&o, "--print-defaults", "ppo"), STATUS_OK);
   assert_string_equal(o.task, "ppo");
   options_free(&o);
+  assert_int_equal(PARSE(&o, "--print-metrics"), STATUS_OK);
+  assert_int_equal(o.command, COMMAND_PRINT_METRICS);
+  assert_false(o.markdown);
+  options_free(&o);
+  assert_int_equal(PARSE(&o, "--print-metrics=markdown"), STATUS_OK);
+  assert_int_equal(o.command, COMMAND_PRINT_METRICS);
+  assert_true(o.markdown);
+  options_free(&o);
+}
+
+static void reports_take_run_directories(void **state) {
+  (void)state;
+  options_t o;
+  assert_int_equal(PARSE(&o, "--report", "runs/a"), STATUS_OK);
+  assert_int_equal(o.command, COMMAND_REPORT);
+  assert_int_equal(o.run_dir_count, 1);
+  assert_string_equal(o.run_dirs[0], "runs/a");
+  assert_null(o.output);
+  options_free(&o);
+  assert_int_equal(PARSE(&o, "runs/a", "--output", "x.html", "--report", "runs/b", "runs/c"), STATUS_OK);
+  assert_int_equal(o.run_dir_count, 3);
+  assert_string_equal(o.run_dirs[2], "runs/c");
+  assert_string_equal(o.output, "x.html");
+  options_free(&o);
 }
 
 static void wrong_command_lines_are_refused(void **state) {
   (void)state;
-  static const char *const cases[][4] = {
+  static const char *const cases[][5] = {
       {NULL},
       {"--check", NULL},
       {"a.nml", "b.nml", NULL},
@@ -80,6 +104,12 @@ static void wrong_command_lines_are_refused(void **state) {
       {"--version", "--set", "a.b=1", NULL},
       {"--print-defaults", "ppo", "a.nml", NULL},
       {"--verbose", "a.nml", NULL},
+      {"--report", NULL},
+      {"--report", "a", "--output", NULL},
+      {"--report", "a", "--set", "b.c=1"},
+      {"--report", "--check", "a", NULL},
+      {"--output", "x.html", "a.nml", NULL},
+      {"--print-metrics", "a.nml", NULL},
       {"-x", "a.nml", NULL},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -87,6 +117,7 @@ static void wrong_command_lines_are_refused(void **state) {
     assert_int_equal(parse(cases[i], &o), STATUS_INPUT);
     assert_string_not_equal(error_message(), "");
     assert_null(o.overrides);
+    assert_null(o.run_dirs);
   }
   assert_int_equal(memory_usage(ARENA_OTHER).current, 0);
   error_clear();
@@ -107,6 +138,7 @@ int main(void) {
       cmocka_unit_test(an_input_is_run),
       cmocka_unit_test(options_may_stand_anywhere),
       cmocka_unit_test(commands_without_input),
+      cmocka_unit_test(reports_take_run_directories),
       cmocka_unit_test(wrong_command_lines_are_refused),
       cmocka_unit_test(misspelt_options_find_their_name),
   };

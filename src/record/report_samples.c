@@ -1,0 +1,244 @@
+/* Sample answers with their images. */
+#include "base/log.h"
+#include "base/memory.h"
+#include "io/dataset.h"
+#include "io/jpeg.h"
+#include "record/base64.h"
+#include "record/lines.h"
+#include "record/report_data.h"
+#include "vision/image.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+  ANSWERS_MAX = 240,
+  SPANS_MAX = 64,     /* models */
+  LARGEST_SIDE = 320, /* pixels: larger images are shrunk */
+  JPEG_QUALITY = 85
+};
+
+/* ---- Images ---- */
+
+typedef struct {
+  char *key;  /* what tells it from others */
+  char *jpeg; /* base64; NULL where it cannot be had */
+  int32_t width;
+} picture_t;
+
+/* The pictures of all answers; the dataset that was looked into last stays open: samples come in runs. */
+typedef struct {
+  picture_t pictures[ANSWERS_MAX];
+  int32_t count;
+  int32_t lost;
+  char *path;
+  dataset_t *dataset;
+} library_t;
+
+static void library_close_dataset(library_t *library) {
+  dataset_close(library->dataset);
+  memory_free(library->path);
+  library->dataset = NULL;
+  library->path = NULL;
+}
+
+static void library_free(library_t *library) {
+  library_close_dataset(library);
+  for (int32_t i = 0; i < library->count; i++) {
+    memory_free(library->pictures[i].key);
+    memory_free(library->pictures[i].jpeg);
+  }
+  memory_free(library);
+}
+
+static status_t library_open_dataset(library_t *library, const char *path) {
+  if (library->path && strcmp(library->path, path) == 0) return STATUS_OK;
+  library_close_dataset(library);
+  TRY(dataset_open(NULL, path, &library->dataset));
+  return memory_copy_text(&library->path, ARENA_OTHER, path, strlen(path));
+}
+
+/* Shrinks IMAGE so that its longer side is LARGEST_SIDE, and encodes it. */
+static status_t shrink(const image_t *image, uint8_t **bytes, size_t *n) {
+  int32_t longer = image->width > image->height ? image->width : image->height;
+  double scale = (double)LARGEST_SIDE / longer;
+  int32_t width = (int32_t)lround(scale * image->width), height = (int32_t)lround(scale * image->height);
+  image_t small;
+  TRY(image_resize(image, width > 0 ? width : 1, height > 0 ? height : 1, &small));
+  status_code_t status = jpeg_encode(&small, JPEG_QUALITY, bytes, n);
+  image_free(&small);
+  return status;
+}
+
+/* A JPEG file's bytes as base64, shrunk where they are large. */
+static status_t encode(const char *name, const uint8_t *bytes, size_t n, picture_t *picture) {
+  int32_t height;
+  TRY(jpeg_size(bytes, n, name, &picture->width, &height));
+  if (picture->width <= LARGEST_SIDE && height <= LARGEST_SIDE)
+    return base64_encode(bytes, n, &picture->jpeg);
+  image_t image;
+  uint8_t *small = NULL;
+  TRY(jpeg_decode(bytes, n, name, &image));
+  status_code_t status = shrink(&image, &small, &n);
+  image_free(&image);
+  if (status == STATUS_OK) status = base64_encode(small, n, &picture->jpeg);
+  memory_free(small);
+  return status;
+}
+
+static status_t read_image(library_t *library, const char *path, int64_t index, picture_t *picture) {
+  uint8_t *bytes;
+  TRY(library_open_dataset(library, path));
+  if (index < 0 || index >= dataset_info(library->dataset).images)
+    return error_set(STATUS_DATA, "%s has no image %lld", path, (long long)index);
+  size_t n = (size_t)dataset_image_size(library->dataset, index);
+  TRY(memory_alloc(&bytes, ARENA_OTHER, n, 1));
+  status_code_t status = dataset_image_read(library->dataset, index, bytes);
+  if (status == STATUS_OK) status = encode(path, bytes, n, picture);
+  memory_free(bytes);
+  return status;
+}
+
+/* An image that cannot be had is no reason to have no report. */
+static status_t add_picture(library_t *library, const char *path, int64_t index, const char *key,
+                            bool inlined) {
+  picture_t *picture = &library->pictures[library->count];
+  *picture = (picture_t){0};
+  library->count++;
+  TRY(memory_copy_text(&picture->key, ARENA_OTHER, key, strlen(key)));
+  if (inlined) return memory_copy_text(&picture->jpeg, ARENA_OTHER, key, strlen(key));
+  if (read_image(library, path, index, picture) == STATUS_OK) return STATUS_OK;
+  log_debug("the report lacks an image: %s", error_message());
+  error_clear();
+  library->lost++;
+  return STATUS_OK;
+}
+
+/* *NUMBER of the picture that LINE names; -1: none. There is room: no answer has two. */
+static status_t find_picture(library_t *library, const json_t *line, int32_t *number) {
+  const char *path = report_text(line, "dataset"), *inlined = report_text(line, "jpeg");
+  int64_t index = report_integer(line, "image", -1);
+  char place[FILE_MAX_PATH + 32];
+  snprintf(place, sizeof place, "%s#%lld", path, (long long)index);
+  const char *key = *inlined ? inlined : place;
+  *number = -1;
+  if (!*inlined && !*path) return STATUS_OK;
+  for (*number = 0; *number < library->count; ++*number)
+    if (strcmp(library->pictures[*number].key, key) == 0) return STATUS_OK;
+  return add_picture(library, path, index, key, *inlined != '\0');
+}
+
+static void write_pictures(const library_t *library, json_writer_t *writer) {
+  json_write_key(writer, "images");
+  json_write_array_begin(writer);
+  for (int32_t i = 0; i < library->count; i++) {
+    json_write_object_begin(writer);
+    json_write_member(writer, "jpeg", library->pictures[i].jpeg);
+    json_write_int_member(writer, "width", library->pictures[i].width);
+    json_write_object_end(writer);
+  }
+  json_write_array_end(writer);
+}
+
+/* ---- Answers ---- */
+
+/* A model's first and newest step with samples. */
+typedef struct {
+  char *model;
+  int64_t first, last;
+} span_t;
+
+typedef struct {
+  span_t items[SPANS_MAX];
+  int32_t count;
+} spans_t;
+
+static span_t *find_span(spans_t *spans, const char *model) {
+  for (int32_t i = 0; i < spans->count; i++)
+    if (strcmp(spans->items[i].model, model) == 0) return &spans->items[i];
+  return NULL;
+}
+
+/* Models beyond SPANS_MAX are left out. */
+static status_t widen(spans_t *spans, const char *model, int64_t step) {
+  span_t *span = find_span(spans, model);
+  if (!span && spans->count == SPANS_MAX) return STATUS_OK;
+  if (!span) {
+    span = &spans->items[spans->count];
+    *span = (span_t){.first = step, .last = step};
+    TRY(memory_copy_text(&span->model, ARENA_OTHER, model, strlen(model)));
+    spans->count++;
+  }
+  if (step < span->first) span->first = step;
+  if (step > span->last) span->last = step;
+  return STATUS_OK;
+}
+
+static status_t find_spans(const char *path, spans_t *spans, notes_t *notes) {
+  lines_t lines;
+  const json_t *line;
+  status_code_t status = STATUS_OK;
+  lines_open(path, &lines);
+  while (status == STATUS_OK && (line = lines_next(&lines)))
+    status = widen(spans, report_text(line, "model"), report_integer(line, "step", 0));
+  if (lines.dropped > 0)
+    notes_add(notes, "%lld lines of samples.jsonl cannot be read and are left out.",
+              (long long)lines.dropped);
+  lines_close(&lines);
+  return status;
+}
+
+static status_t write_answer(const json_t *line, library_t *library, json_writer_t *writer) {
+  static const char *const texts[] = {"model", "question", "answer", "score_name", "note"};
+  double score = report_number(line, "score", NAN);
+  int32_t picture;
+  TRY(find_picture(library, line, &picture));
+  json_write_object_begin(writer);
+  json_write_int_member(writer, "step", report_integer(line, "step", 0));
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+    if (*report_text(line, texts[i])) json_write_member(writer, texts[i], report_text(line, texts[i]));
+  if (isfinite(score)) json_write_real_member(writer, "score", score);
+  if (picture >= 0) json_write_int_member(writer, "image", picture);
+  json_write_object_end(writer);
+  return STATUS_OK;
+}
+
+/* The answers of each model's first and last step. */
+static status_t write_answers(const char *path, spans_t *spans, library_t *library, json_writer_t *writer) {
+  lines_t lines;
+  const json_t *line;
+  int32_t count = 0;
+  status_code_t status = STATUS_OK;
+  lines_open(path, &lines);
+  while (status == STATUS_OK && count < ANSWERS_MAX && (line = lines_next(&lines))) {
+    int64_t step = report_integer(line, "step", 0);
+    const span_t *span = find_span(spans, report_text(line, "model"));
+    if (!span || (step != span->first && step != span->last)) continue;
+    status = write_answer(line, library, writer);
+    count++;
+  }
+  lines_close(&lines);
+  return status;
+}
+
+status_t report_samples_write(const char *run_dir, json_writer_t *writer, notes_t *notes) {
+  char path[FILE_MAX_PATH];
+  spans_t spans = {0};
+  library_t *library;
+  TRY(file_join(path, run_dir, "samples.jsonl", NULL));
+  TRY(memory_alloc(&library, ARENA_OTHER, 1, sizeof *library));
+  status_code_t status = find_spans(path, &spans, notes);
+  json_write_key(writer, "samples");
+  json_write_array_begin(writer);
+  if (status == STATUS_OK) status = write_answers(path, &spans, library, writer);
+  json_write_array_end(writer);
+  write_pictures(library, writer);
+  if (library->lost > 0)
+    notes_add(notes, "%d images of sample answers cannot be read; they lie in the datasets of the run.",
+              library->lost);
+  library_free(library);
+  for (int32_t i = 0; i < spans.count; i++)
+    memory_free(spans.items[i].model);
+  return status;
+}
