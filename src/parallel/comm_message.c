@@ -2,6 +2,7 @@
  */
 #include "base/memory.h"
 #include "parallel/comm_internal.h"
+#include "parallel/watchdog.h"
 #include "perf/perf.h"
 
 #include <string.h>
@@ -205,6 +206,7 @@ status_t comm_reduce_begin(comm_t *comm, void *data, size_t count, comm_type_t t
 }
 
 status_t comm_poll(void) {
+  watchdog_alive();
   for (comm_request_t *request = under_way; request != NULL; request = request->next) {
     int done = request->done;
     if (done) continue;

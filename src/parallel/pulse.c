@@ -46,8 +46,8 @@ static status_t group_wish(pulse_t *pulse, bool *wanted) {
 static status_t begin_round(pulse_t *pulse, bool wish, bool busy) {
   pulse->given[WISH] = wish;
   pulse->given[BUSY] = busy;
-  TRY_MPI(MPI_Iallreduce(pulse->given, pulse->result, WORDS, MPI_INT32_T, MPI_MAX, comm_mpi(pulse->grid->dp),
-                         &pulse->request));
+  TRY_MPI(MPI_Iallreduce(pulse->given, pulse->result, WORDS, MPI_INT32_T, MPI_MAX,
+                         comm_mpi(pulse->grid->pulse), &pulse->request));
   pulse->pending = true;
   return STATUS_OK;
 }
@@ -70,6 +70,7 @@ status_t pulse_look(pulse_t *pulse, bool *stop) {
   const grid_t *grid = pulse->grid;
   bool wish;
   *stop = false;
+  watchdog_alive();
   if (grid->tp_size > 1 && pulse->looks++ % pulse->stride != 0) return STATUS_OK;
   TRY(group_wish(pulse, &wish));
   if (grid->dp_size == 1)
@@ -111,8 +112,5 @@ static status_t idle(pulse_t *pulse, bool *stop) {
 
 status_t pulse_finish(pulse_t *pulse, bool *stop) {
   *stop = false;
-  watchdog_enter("end of the groups' work"); /* one wait on every rank, however many rounds it takes */
-  status_code_t status = idle(pulse, stop);
-  watchdog_leave();
-  return status;
+  return idle(pulse, stop);
 }
