@@ -3,6 +3,7 @@
 #define PARALLEL_GRID_H
 
 #include "parallel/comm.h"
+#include "parallel/cores.h"
 
 typedef struct {
   comm_t *world;
@@ -29,8 +30,8 @@ void grid_free(grid_t *grid);
  * grid_create. */
 status_t grid_place(const int32_t *leader, int size, int rank, int tp, grid_t *grid);
 
-/* Logs layout, hosts, cores and threads: a line per rank, or per node where there are more than 16 ranks.
- * Rank 0 prints. Collective on the grid's world. */
-status_t grid_describe(const grid_t *grid);
+/* Logs layout, hosts, threads and the CORES that this rank's threads run on (device_cores): a line per rank,
+ * or per node where there are more than 16 ranks. Rank 0 prints. Collective on the grid's world. */
+status_t grid_describe(const grid_t *grid, const core_set_t *cores);
 
 #endif

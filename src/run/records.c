@@ -56,6 +56,10 @@ static void write_all(session_t *session, status_code_t status, const char *reas
   warn(report_html_write(session->run_dir), "report.html");
 }
 
+void records_fail(const session_t *session, status_code_t status, const char *message) {
+  if (session->build) warn(describe_run(session, state_of(status), message), "run.json");
+}
+
 void records_close(session_t *session, status_code_t status) {
   char reason[REASON_MAX];
   snprintf(reason, sizeof reason, "%s", error_message());

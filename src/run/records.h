@@ -19,4 +19,8 @@ status_t records_metrics(session_t *session, const metrics_t *metrics);
  * Local. */
 void records_close(session_t *session, status_code_t status);
 
+/* Writes run.json alone, with STATUS and MESSAGE: for a rank that ends a run in which the others hang. Any
+ * rank, any thread. Local. */
+void records_fail(const session_t *session, status_code_t status, const char *message);
+
 #endif

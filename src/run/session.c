@@ -62,6 +62,8 @@ static status_t open_run(session_t *session) {
   return comm_agree(session->world, status);
 }
 
+static void tell_end(void *context, status_code_t status, const char *message);
+
 status_t session_prepare(comm_t *world, const settings_t *settings, const device_entry_t *devices,
                          int32_t count, session_t *session) {
   *session = (session_t){.settings = settings, .world = world, .started = perf_now()};
@@ -71,8 +73,10 @@ status_t session_prepare(comm_t *world, const settings_t *settings, const device
   log_set_level(level_of(settings->log.level));
   stop_install();
   TRY(watchdog_start(world, settings->parallel.timeout));
+  watchdog_on_end(tell_end, session);
   TRY(grid_create(world, (int)settings->parallel.tp, (int)settings->parallel.threads, &session->grid));
   TRY(comm_agree(world, open_device(session, devices, count)));
+  device_cores(session->device, &session->cores);
   TRY(peaks_measure(session->device, &session->sgemm_flops, &session->stream_bytes));
   perf_end(REGION_SETUP);
   return STATUS_OK;
@@ -97,7 +101,7 @@ status_t session_open(session_t *session, const char *build) {
            session->device->detail, 1e-9 * session->sgemm_flops, 1e-9 * session->stream_bytes);
   session->build = build;
   TRY(comm_agree(session->world, records_open(session)));
-  return grid_describe(&session->grid);
+  return grid_describe(&session->grid, &session->cores);
 }
 
 /* The table of all ranks, on rank 0. */
@@ -213,13 +217,22 @@ void session_close(session_t *session, status_code_t status) {
   *session = (session_t){0};
 }
 
-void session_fail(session_t *session, status_code_t status) {
-  char path[FILE_MAX_PATH], message[4096];
+/* The last words of a run whose ranks have not come together, in its log and in run.json, by whichever rank
+ * ends it. May be called from the watchdog's thread. */
+static void tell_end(void *context, status_code_t status, const char *message) {
+  session_t *session = context;
+  char path[FILE_MAX_PATH];
   bool log_elsewhere = session->rundir && comm_rank(session->world) != 0; /* rank 0 has it open */
-  snprintf(message, sizeof message, "%s", error_message());
   if (log_elsewhere && (session_path(session, "log.txt", path) != STATUS_OK || log_open(path) != STATUS_OK))
     log_warning("%s", error_message());
   log_failure(session, status, message);
+  if (session->rundir) records_fail(session, status, message);
+}
+
+void session_fail(session_t *session, status_code_t status) {
+  char message[4096];
+  snprintf(message, sizeof message, "%s", error_message());
+  tell_end(session, status, message);
   log_close();
 }
 
@@ -233,6 +246,7 @@ static void look_for_file(session_t *session) {
 
 bool session_wish(session_t *session, double reserve) {
   double limit = session->settings->job.max_seconds;
+  watchdog_alive();
   if (session->dry) return false;
   look_for_file(session);
   if (stop_signal()) session->stop_why[STOP_SIGNAL] = 1;

@@ -10,8 +10,8 @@ static void request(int signal_number) {
   requested = signal_number;
 }
 
-/* Whoever asks twice at the keyboard does not want to wait. The second time the signal does what it would have
- * done without us. */
+/* Whoever asks twice at the keyboard does not want to wait. The second time the signal does what it would
+ * have done without us. */
 static void request_once(int signal_number) {
   if (requested == signal_number) {
     signal(signal_number, SIG_DFL);
@@ -44,13 +44,12 @@ void stop_install(void) {
 }
 
 void stop_release(void) {
-  static const int taken[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGINT, SIGPIPE, SIGXFSZ};
-  int waiting = requested;
+  static const int taken[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGINT};
   for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
     handle_unless_ignored(taken[i], SIG_DFL);
   handle(SIGPIPE, SIG_DFL);
   handle(SIGXFSZ, SIG_DFL);
-  if (waiting) raise(waiting);
+  if (requested) raise(requested);
 }
 
 int stop_signal(void) {
