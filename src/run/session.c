@@ -247,9 +247,9 @@ static void look_for_file(session_t *session) {
 bool session_wish(session_t *session, double reserve) {
   double limit = session->settings->job.max_seconds;
   watchdog_alive();
-  if (session->dry) return false;
-  look_for_file(session);
   if (stop_signal()) session->stop_why[STOP_SIGNAL] = 1;
+  if (session->dry) return session->stop_why[STOP_SIGNAL] != 0; /* it has no run directory and is short */
+  look_for_file(session);
   double end = perf_now() - session->started + session->reserve + reserve;
   if (limit > 0.0 && end > limit) session->stop_why[STOP_TIME] = 1;
   const int32_t *why = session->stop_why;
@@ -274,7 +274,6 @@ status_t session_stopped(session_t *session, bool *asked) {
 status_t session_stop(session_t *session, double reserve, bool *stop) {
   double now = perf_now(), since = session->last_look > 0.0 ? now - session->last_look : 0.0;
   *stop = false;
-  if (session->dry) return STATUS_OK;
   if (since > session->longest_step) session->longest_step = since;
   session->last_look = now;
   TRY(comm_any(session->world, session_wish(session, session->longest_step + reserve), stop));
