@@ -11,7 +11,8 @@
 static const double test_interval = 1e-3;
 
 struct rounds {
-  comm_t *comm; /* of its own */
+  comm_t *world;
+  comm_t *comm; /* its ranks once more, for nothing but the rounds */
   double interval;
   double next_round, next_test; /* on perf_now's clock */
   bool pending, closed;
@@ -32,6 +33,7 @@ status_t rounds_start(comm_t *world, double interval, rounds_t **out) {
     comm_free(comm);
     return status;
   }
+  (*out)->world = world;
   (*out)->comm = comm;
   (*out)->interval = interval;
   (*out)->request = MPI_REQUEST_NULL;
@@ -96,7 +98,7 @@ void rounds_stop(rounds_t *rounds) {
   if (rounds == NULL) return;
   int64_t last = rounds->joined;
   rounds->closed = true;
-  if (comm_allreduce(rounds->comm, &last, 1, COMM_I64, COMM_MAX) == STATUS_OK) finish(rounds, last);
+  if (comm_allreduce(rounds->world, &last, 1, COMM_I64, COMM_MAX) == STATUS_OK) finish(rounds, last);
   if (rounds->pending) return; /* MPI would still write to it */
   comm_free(rounds->comm);
   memory_free(rounds);

@@ -33,6 +33,16 @@ static void handle_unless_ignored(int signal_number, void (*handler)(int)) {
   handle(signal_number, handler);
 }
 
+/* A launcher may leave them blocked; one that came early has waited for this. */
+static void let_in(void) {
+  static const int requests[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGINT};
+  sigset_t set;
+  sigemptyset(&set);
+  for (size_t i = 0; i < sizeof requests / sizeof *requests; i++)
+    sigaddset(&set, requests[i]);
+  sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
 void stop_install(void) {
   handle(SIGUSR1, request);
   handle(SIGUSR2, request);
@@ -41,6 +51,7 @@ void stop_install(void) {
   handle_unless_ignored(SIGINT, request_once);
   handle(SIGPIPE, SIG_IGN);
   handle(SIGXFSZ, SIG_IGN);
+  let_in();
 }
 
 void stop_release(void) {

@@ -4,9 +4,9 @@
 #define RUN_STOP_H
 
 /* From now on SIGUSR1, SIGUSR2, SIGTERM, SIGHUP and SIGINT are requests to stop cleanly (SIGHUP and SIGINT
- * only where they were not ignored; a second SIGINT ends this process at once), and what SIGPIPE and SIGXFSZ
- * would kill for becomes an error of the call that writes. Needs nothing but the system: it may be called
- * before the libraries are set up. */
+ * only where they were not ignored; a second SIGINT ends this process at once), also where a launcher has
+ * them blocked, and what SIGPIPE and SIGXFSZ would kill for becomes an error of the call that writes. Needs
+ * nothing but the system: it may be called before the libraries are set up. */
 void stop_install(void);
 
 /* Gives the signals back: for commands that answer and end. One that has come meanwhile does what it always
