@@ -47,18 +47,18 @@ static const task_t tasks[] = {
 };
 enum { TASKS = sizeof tasks / sizeof *tasks };
 
-/* Pairs for the annotator. */
+/* Pairs for the annotator, so many that it is not done before another rank is heard. */
 static void write_pairs(void) {
   FILE *file = fopen("pairs.json", "w");
   assert_non_null(file);
   fputs("[", file);
-  for (int i = 0; i < 8; i++)
+  for (int i = 0; i < 20000; i++)
     fprintf(file,
             "%s{\"id\": \"%d\", \"image\": \"000/%06d.jpg\", \"conversations\": [{\"from\": \"human\", "
             "\"value\": \"<image>\\nWhat is there?\"}, {\"from\": \"gpt\", \"value\": \"\"}], "
             "\"output_1\": {\"from\": \"llava\", \"value\": \"There is a red circle.\"}, "
             "\"output_2\": {\"from\": \"llava\", \"value\": \"Nothing.\"}, \"preference\": 0}",
-            i == 0 ? "" : ",\n", i, i);
+            i == 0 ? "" : ",\n", i, i % 40);
   fputs("]\n", file);
   fclose(file);
 }
@@ -88,13 +88,14 @@ static void run_stopping(int ranks, int rank, int look, const char *input, int s
   cli_expect(&result, status);
 }
 
-/* Of any one rank; rank 1 does nothing itself where rank 0 reads and writes alone. */
+/* Of any one rank. Rank 1 does nothing itself where rank 0 reads and writes alone. */
 static void tasks_without_checkpoints_stop_on_a_signal(void **state) {
   (void)state;
   for (int t = 0; t < TASKS; t++)
     for (int rank = 0; rank < 2; rank++) {
-      run_stopping(2, rank, 1 + rank, tasks[t].input, 10);
+      run_stopping(2, rank, 1, tasks[t].input, 10);
       assert_false(cli_exists(tasks[t].result));
+      cli_remove(tasks[t].folder);
     }
 }
 
@@ -104,11 +105,13 @@ static void tasks_without_checkpoints_stop_for_the_file(void **state) {
   (void)state;
   for (int t = 0; t < TASKS; t++) {
     snprintf(path, sizeof path, "%s/EXIT", tasks[t].folder);
+    assert_int_equal(mkdir(tasks[t].folder, 0777), 0);
     cli_write(path, "", 0);
     CLI_RUN(1, &result, tasks[t].input);
     cli_expect(&result, 10);
     assert_false(cli_exists(tasks[t].result));
     assert_false(cli_exists(path));
+    cli_remove(tasks[t].folder);
   }
 }
 
@@ -214,17 +217,17 @@ static void a_run_goes_on_without_its_screen(void **state) {
 }
 
 static void a_file_that_grows_too_large_is_an_error(void **state) {
-  struct rlimit before, small;
+  struct rlimit small;
   cli_result_t result;
   (void)state;
-  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-  small = before;
-  small.rlim_cur = 40000;
-  assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-  CLI_RUN(0, &result, "--set", "job.run_dir=large", "train.nml");
-  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-  cli_expect_one_message(&result, 3);
-  assert_non_null(strstr(result.err, "large/checkpoints/step_00000001.h5"));
+  cli_child_t *child = CLI_START(0, "--set", "job.run_dir=large", LONG_RUN);
+  assert_true(cli_wait_lines(child, "large/metrics.jsonl", 1));
+  assert_int_equal(prlimit(cli_process(child), RLIMIT_FSIZE, NULL, &small), 0);
+  small.rlim_cur = 2000;
+  assert_int_equal(prlimit(cli_process(child), RLIMIT_FSIZE, &small, NULL), 0);
+  cli_wait(child, &result);
+  cli_expect(&result, 3);
+  assert_non_null(strstr(result.err, "large/metrics.jsonl"));
 }
 
 /* ---- Threads ---- */
