@@ -89,7 +89,7 @@ static status_t read_input(comm_t *world, const options_t *options, settings_t *
     status = settings_read_text(options->input, text, options->override_count, options->overrides, settings,
                                 &warnings);
   memory_free(text);
-  TRY(status);
+  TRY(comm_agree(world, status));
   if (comm_rank(world) == 0) log_warnings(warnings);
   memory_free(warnings);
   return STATUS_OK;

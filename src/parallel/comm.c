@@ -119,7 +119,7 @@ status_t comm_split_node(comm_t *comm, const char *name, comm_t **out) {
 }
 
 void comm_free(comm_t *comm) {
-  if (comm == NULL) return;
+  if (comm == NULL || comm_is_busy(comm)) return;
   if (comm->mpi != MPI_COMM_NULL) MPI_Comm_free(&comm->mpi);
   memory_free(comm->scratch);
   memory_free(comm->counts);

@@ -70,7 +70,8 @@ status_t comm_any(comm_t *comm, bool flag, bool *any);
 status_t comm_split(comm_t *comm, int colour, int key, const char *name, comm_t **out);
 /* The same for the ranks that share this rank's node, in COMM's order. */
 status_t comm_split_node(comm_t *comm, const char *name, comm_t **out);
-/* NULL is fine. Collective on COMM. */
+/* NULL is fine. One with requests under way stays, for MPI still works on it: there are some after an error
+ * only, which ends the run. Collective on COMM. */
 void comm_free(comm_t *comm);
 
 /* Set-up and end, called by main and by tests. comm_init starts MPI (thread level FUNNELED); *WORLD is freed

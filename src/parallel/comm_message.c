@@ -155,6 +155,7 @@ status_t comm_exchange_bytes(comm_t *comm, const void *send, const size_t *send_
 
 struct comm_request {
   comm_request_t *next; /* in the list of those under way */
+  const comm_t *comm;
   MPI_Request *requests;
   int count;
   bool done;
@@ -198,11 +199,18 @@ status_t comm_reduce_begin(comm_t *comm, void *data, size_t count, comm_type_t t
     request_free(made);
     return status;
   }
+  made->comm = comm;
   made->next = under_way;
   under_way = made;
   *request = made;
   perf_comm(made->bytes, perf_now() - start);
   return STATUS_OK;
+}
+
+bool comm_is_busy(const comm_t *comm) {
+  for (const comm_request_t *request = under_way; request != NULL; request = request->next)
+    if (request->comm == comm) return true;
+  return false;
 }
 
 status_t comm_poll(void) {
