@@ -84,6 +84,8 @@ static void run_stopping(int ranks, int rank, int look, const char *input, int s
   setenv("STOP_RANK", place, 1);
   CLI_RUN(ranks, &result, input);
   setenv("LLAVA_RLHF_BINARY", program, 1);
+  unsetenv("STOP_LOOK");
+  unsetenv("STOP_RANK");
   free(program);
   cli_expect(&result, status);
 }
@@ -313,6 +315,24 @@ static void a_start_after_a_killed_one_waits_for_its_ranks(void **state) {
   cli_wait_process(processes[1]);
 }
 
+/* While it reads the input, opens its data, in the middle of a step, with reductions under way: the other
+ * rank waits for it somewhere else each time. */
+static void a_rank_without_memory_ends_the_run(void **state) {
+  static const char *const blocks[] = {"20", "150", "300", "545", "700"};
+  char *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  (void)state;
+  setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
+  for (size_t b = 0; b < sizeof blocks / sizeof *blocks; b++) {
+    cli_result_t result;
+    setenv("MEMORY_FAILS", blocks[b], 1);
+    CLI_RUN(2, &result, "--set", "job.run_dir=memory", "--set", "optim.steps=3", "train.nml");
+    cli_expect(&result, 5);
+  }
+  unsetenv("MEMORY_FAILS");
+  setenv("LLAVA_RLHF_BINARY", program, 1);
+  free(program);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(tasks_without_checkpoints_stop_on_a_signal),
@@ -325,6 +345,7 @@ int main(void) {
       cmocka_unit_test(a_file_that_grows_too_large_is_an_error),
       cmocka_unit_test(threads_have_all_cores_whatever_openmp_binds),
       cmocka_unit_test(a_rank_that_stands_still_is_recorded),
+      cmocka_unit_test(a_rank_without_memory_ends_the_run),
       cmocka_unit_test(a_start_after_a_killed_one_waits_for_its_ranks),
   };
   return cmocka_run_group_tests(tests, enter, cli_leave);
