@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "io/json_build.h"
+#include "parallel/watchdog.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -234,6 +235,7 @@ static void ready_free(ready_t *ready) {
 }
 
 status_t json_reader_next(json_reader_t *reader, json_element_t *element) {
+  watchdog_alive(); /* a file may take long, and other ranks wait for what is in it */
   *element = (json_element_t){.index = reader->count};
   ready_free(reader->current);
   reader->current = NULL;

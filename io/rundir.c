@@ -84,7 +84,7 @@ status_t rundir_poll(rundir_t *rundir, bool *exit_seen) {
   *exit_seen = false;
   if (!rundir->lead || perf_now() < rundir->next_poll) return STATUS_OK;
   rundir->next_poll = perf_now() + poll_seconds;
-  TRY(rundir_lock_renew(&rundir->lock));
+  TRY(rundir_lock_check(&rundir->lock));
   TRY(file_join(name, rundir->path, "EXIT", NULL));
   if (!file_exists(name)) return STATUS_OK;
   if (unlink(name) != 0 && errno != ENOENT)

@@ -16,9 +16,10 @@ typedef enum {
  * agreed: STATUS_INPUT where another job holds it, or where USE is RUNDIR_NEW and it holds results;
  * STATUS_DATA where it cannot be made.
  *
- * The lock is the file `lock`, held with flock and naming host and process. After a job that was killed, the
- * next one takes it over at once on the same host or where flock works between hosts and the job's last sign
- * of life (rundir_poll) is two minutes old. */
+ * The lock is the file `lock`, held with flock and naming host and process; a thread of its own touches it
+ * every other second. After a job that was killed the next one takes it over: on the same host as soon as the
+ * process is gone, from another one when its last sign of life is two minutes old. It waits for that, and
+ * refuses once the job has shown twice that it lives. */
 status_t rundir_open(comm_t *comm, const char *path, rundir_use_t use, rundir_t **out);
 
 /* Gives the lock back; NULL is fine. Local. */
@@ -26,8 +27,8 @@ void rundir_close(rundir_t *rundir);
 
 const char *rundir_path(const rundir_t *rundir);
 
-/* Rank 0: *EXIT_SEEN is true if the file EXIT is there (it is removed); shows that the job is alive and that
- * the lock is still its own. Looks at the disk once a second at most, so it may be called between decode
+/* Rank 0: *EXIT_SEEN is true if the file EXIT is there (it is removed); sees that the lock is
+ * still the job's own. Looks at the disk once a second at most, so it may be called between decode
  * steps. Other ranks: *EXIT_SEEN is false. Errors: STATUS_INPUT where the lock has been taken away. Local:
  * the caller shares what rank 0 saw. */
 status_t rundir_poll(rundir_t *rundir, bool *exit_seen);

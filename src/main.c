@@ -6,6 +6,7 @@
 #include "main_devices.h"
 #include "main_tasks.h"
 #include "main_version.h"
+#include "parallel/cores.h"
 #include "parallel/ending.h"
 #include "record/metric_print.h"
 #include "record/report.h"
@@ -13,6 +14,7 @@
 #include "run/overwrite.h"
 #include "run/stop.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -159,6 +161,7 @@ static status_t run_ranks(comm_t *world, const options_t *options) {
 
 static status_t run(int *argc, char ***argv, const options_t *options) {
   comm_t *world;
+  cores_restore();
   status_code_t status = comm_init(argc, argv, &world);
   if (status != STATUS_OK) {
     log_error("%s", error_message());
@@ -169,17 +172,39 @@ static status_t run(int *argc, char ***argv, const options_t *options) {
   return status;
 }
 
+/* ---- The process ---- */
+
+/* The one thing that happens before main: a signal may come at any moment, and a library that ties threads to
+ * cores does so when it is loaded. */
+static void begin(void) {
+  cores_remember();
+  stop_install();
+}
+__attribute__((section(".preinit_array"), used)) static void (*const at_the_start)(void) = begin;
+
+/* What was asked for is what stands on the screen, unless it is a run, which has its log. */
+static status_t check_screen(const options_t *options) {
+  if (options->command == COMMAND_RUN) return STATUS_OK;
+  if (fflush(stdout) == 0 && !ferror(stdout)) return STATUS_OK;
+  return error_set(STATUS_DATA, "the answer could not be written to the screen, or to where its output goes");
+}
+
+static status_t command(const options_t *options) {
+  stop_release();
+  return speaks() ? answer(options) : STATUS_OK;
+}
+
 int main(int argc, char **argv) {
   options_t options;
-  stop_install();
   status_code_t status = options_parse(argc, argv, &options);
   bool runs = status == STATUS_OK && (options.command == COMMAND_RUN || options.command == COMMAND_DRY_RUN);
-  if (runs) {
-    status = run(&argc, &argv, &options);
-  } else if (speaks()) {
-    if (status == STATUS_OK) status = answer(&options);
-    if (status != STATUS_OK) log_error("%s", error_message());
-  }
+  if (runs)
+    status = run(&argc, &argv, &options); /* says itself what went wrong */
+  else if (status == STATUS_OK)
+    status = command(&options);
+  bool said = runs && status != STATUS_OK;
+  if (status == STATUS_OK) status = check_screen(&options);
+  if (status != STATUS_OK && !said && speaks()) log_error("%s", error_message());
   options_free(&options);
   return status_exit(status);
 }

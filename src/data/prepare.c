@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool given(const char *text) {
   return text != NULL && text[0] != '\0';
@@ -16,6 +17,10 @@ static bool given(const char *text) {
 
 static bool is_first(const prepare_t *prepare) {
   return comm_rank(prepare->comm) == 0;
+}
+
+status_t prepare_agree(const prepare_t *prepare, status_code_t status) {
+  return pulse_agree(prepare->options->pulse, prepare->comm, status);
 }
 
 /* ---- Starting ---- */
@@ -154,11 +159,11 @@ static status_t output_fill(output_t *output) {
   int64_t name_bytes = 0;
   const bool first = is_first(output->prepare);
   TRY(output_write_images(output));
-  TRY(comm_agree(comm, first ? facts_open(output, &name_bytes) : STATUS_OK));
+  TRY(prepare_agree(output->prepare, first ? facts_open(output, &name_bytes) : STATUS_OK));
   TRY(comm_broadcast(comm, &output->planned, sizeof output->planned, COMM_BYTE, 0));
   TRY(comm_broadcast(comm, &name_bytes, 1, COMM_I64, 0));
   TRY(comm_agree(comm, dataset_writer_texts(output->writer, &output->planned, name_bytes)));
-  return comm_agree(comm, first ? texts_write(output) : STATUS_OK);
+  return prepare_agree(output->prepare, first ? texts_write(output) : STATUS_OK);
 }
 
 static status_t output_close(output_t *output) {
@@ -202,7 +207,7 @@ static status_t output_count(output_t *output) {
   const dataset_counts_t none = {0};
   TRY(images_list(output));
   TRY(output_measure_images(output));
-  TRY(comm_agree(prepare->comm, first ? facts_open(output, &name_bytes) : STATUS_OK));
+  TRY(prepare_agree(prepare, first ? facts_open(output, &name_bytes) : STATUS_OK));
   for (int64_t i = 0; i < output->image_count; i++)
     image_bytes += output->sizes[i];
   prepare->counts.samples += output->planned.samples;
@@ -264,7 +269,7 @@ static status_t prepare_all(prepare_t *prepare) {
   comm_t *comm = prepare->comm;
   TRY(comm_agree(comm, is_first(prepare) ? options_check(options) : STATUS_OK));
   sources_list(prepare);
-  TRY(comm_agree(comm, is_first(prepare) ? scan_first(prepare) : STATUS_OK));
+  TRY(prepare_agree(prepare, is_first(prepare) ? scan_first(prepare) : STATUS_OK));
   TRY(names_share(comm, &prepare->names));
   TRY(comm_agree(comm, folder_open(prepare)));
   const bool apart = given(options->held_out_output);
@@ -288,6 +293,7 @@ status_t prepare_run(comm_t *comm, const prepare_options_t *options, prepare_cou
       .comm = comm, .options = options, .data_before = (int64_t)memory_usage(ARENA_DATA).current};
   status_code_t status = prepare_all(&prepare);
   if (counts != NULL) *counts = prepare.counts;
+  if (status == STATUS_STOPPED && prepare.report != NULL) unlink(options->report); /* it is not whole */
   prepare_free(&prepare);
   return status;
 }

@@ -104,6 +104,7 @@ static status_t visit_entries(facts_t *facts, json_reader_t *reader) {
   json_element_t entry;
   const size_t prefix = sizeof CHOICE_PREFIX - 1;
   for (;;) {
+    TRY(pulse_go_on(facts->output->prepare->options->pulse));
     TRY(json_reader_next(reader, &entry));
     if (entry.value == NULL) return STATUS_OK;
     TRY(check_entry(facts, &entry));

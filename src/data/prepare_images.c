@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "io/image_kind.h"
 #include "io/jpeg.h"
+#include "parallel/watchdog.h"
 #include "perf/perf.h"
 
 #include <pthread.h>
@@ -108,6 +109,7 @@ static status_t problems_gather(share_t *share) {
 static status_t share_measure(share_t *share, int64_t *sizes) {
   for (int64_t i = share->begin; i < share->end; i++) {
     int64_t *size = &sizes[i - share->begin];
+    TRY(pulse_go_on(share->output->prepare->options->pulse));
     status_code_t status = image_file_size(&share->output->prepare->folder, name_of(share->output, i), size);
     if (status == STATUS_OK) continue;
     *size = 0;
@@ -130,7 +132,7 @@ static status_t sizes_gather(share_t *share, int64_t *mine, size_t *counts) {
     share_of(output->image_count, r, comm_size(comm), &begin, &end);
     counts[r] = (size_t)(end - begin);
   }
-  TRY(comm_agree(comm, share_measure(share, mine)));
+  TRY(prepare_agree(output->prepare, share_measure(share, mine)));
   return comm_allgatherv(comm, mine, output->sizes, counts, COMM_I64);
 }
 
@@ -169,11 +171,12 @@ static char *problem_copy(const char *message) {
   return status == STATUS_OK ? copy : NULL;
 }
 
-static void *window_work(void *context) {
-  share_t *share = context;
+/* Items of the window while there are any; the MAIN thread shows that this rank lives. */
+static void window_items(share_t *share, bool main_thread) {
   double start = perf_now(), bytes = 0;
   for (int i = atomic_fetch_add(&share->next, 1); i < share->count; i = atomic_fetch_add(&share->next, 1)) {
     item_t *item = &share->items[i];
+    if (main_thread) watchdog_alive();
     status_code_t status = item_load(share->output, item);
     bytes += (double)share->output->sizes[item->image];
     if (status == STATUS_OK) continue;
@@ -182,6 +185,10 @@ static void *window_work(void *context) {
     item->bytes = NULL;
   }
   perf_thread(REGION_IMAGE_DECODE, perf_now() - start, bytes);
+}
+
+static void *window_work(void *context) {
+  window_items(context, false);
   return NULL;
 }
 
@@ -194,7 +201,7 @@ static void window_run(share_t *share) {
   atomic_store(&share->next, 0);
   while (started < wanted && pthread_create(&threads[started], NULL, window_work, share) == 0)
     started++;
-  window_work(share);
+  window_items(share, true);
   for (int t = 0; t < started; t++)
     pthread_join(threads[t], NULL);
 }
@@ -246,6 +253,7 @@ static void report_progress(const share_t *share, int64_t at) {
 static status_t share_write(share_t *share) {
   TRY(unmeasured_write(share));
   for (int64_t at = share->begin; at < share->end;) {
+    TRY(pulse_go_on(share->output->prepare->options->pulse));
     at = window_fill(share, at);
     window_run(share);
     status_code_t status = window_write(share);
@@ -271,7 +279,7 @@ static status_t images_write(share_t *share) {
   output_t *output = share->output;
   TRY(images_measure(share));
   TRY(dataset_writer_images(output->writer, output->sizes, output->image_count));
-  TRY(comm_agree(output->prepare->comm, share_write(share)));
+  TRY(prepare_agree(output->prepare, share_write(share)));
   return problems_share(share);
 }
 

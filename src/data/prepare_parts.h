@@ -72,6 +72,9 @@ typedef status_t (*sample_visit_t)(void *context, const sample_place_t *place, c
 status_t samples_visit(prepare_t *prepare, const char *label, bool first, sample_visit_t visit,
                        void *context);
 
+/* The end of a step that ranks take at their own pace, or rank 0 alone: STATUS agreed, as by pulse_agree. */
+status_t prepare_agree(const prepare_t *prepare, status_code_t status);
+
 /* A bad sample (of which the id at most is known): an error to return, or a line of the report, as the
  * options ask. */
 status_t sample_refuse(prepare_t *prepare, const sample_place_t *place, const dataset_sample_t *sample,

@@ -17,6 +17,7 @@ typedef struct {
   sample_reader_t sample;
   int64_t number; /* of the next sample, over all sources */
   const char *label;
+  pulse_t *pulse;
   sample_visit_t visit;
   void *context;
 } visiting_t;
@@ -30,6 +31,7 @@ static status_t visit_source(visiting_t *visiting) {
   const int64_t size = json_reader_size(visiting->reader);
   json_element_t element;
   for (;;) {
+    TRY(pulse_go_on(visiting->pulse));
     TRY(json_reader_next(visiting->reader, &element));
     if (element.value == NULL) break;
     sample_place_t place = {visiting->source, visiting->number++, element.line, STATUS_OK};
@@ -45,7 +47,8 @@ static status_t visit_source(visiting_t *visiting) {
 
 status_t samples_visit(prepare_t *prepare, const char *label, bool first, sample_visit_t visit,
                        void *context) {
-  visiting_t visiting = {.label = label, .visit = visit, .context = context};
+  visiting_t visiting = {
+      .label = label, .pulse = prepare->options->pulse, .visit = visit, .context = context};
   status_code_t status = STATUS_OK;
   for (int s = 0; s < prepare->source_count && status == STATUS_OK; s++) {
     visiting.source = &prepare->sources[s];

@@ -104,7 +104,8 @@ static const setting_t rows[] = {
          "Protects the memory of device 'plain' outside its own operations, so that a wrong access ends the "
          "run (for tests)."},
     {FIELD(parallel, timeout), .standard = "600", .used = ALL, AT_LEAST(0), .unit = "s",
-     .doc = "A wait for other ranks that lasts longer ends the run; 0 waits for ever."},
+     .doc = "Ends the run where a rank waits and no rank has shown a sign of life for so long; 0 waits for "
+            "ever."},
 
     {FIELD(model, base), .standard = "''", .used = RUNNING | EXPORT,
      .doc = "Model file to start from (the model.h5 of an earlier run)."},

@@ -7,6 +7,7 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,7 @@ status_t comm_mpi_wait(MPI_Request *requests, int count, const char *call) {
     } else {
       sched_yield();
     }
+    watchdog_poll();
     code = MPI_Testall(count, requests, &done, MPI_STATUSES_IGNORE);
   }
   watchdog_leave();
@@ -98,6 +100,7 @@ status_t comm_wrap(const comm_t *parent, MPI_Comm mpi, const char *name, comm_t 
 status_t comm_split(comm_t *comm, int colour, int key, const char *name, comm_t **out) {
   MPI_Comm mpi = MPI_COMM_NULL;
   *out = NULL;
+  TRY(comm_barrier(comm)); /* whoever waits for a rank that comes late takes part in the rounds meanwhile */
   watchdog_enter("split of a communicator");
   int code = MPI_Comm_split(comm->mpi, colour, key, &mpi);
   watchdog_leave();
@@ -108,6 +111,7 @@ status_t comm_split(comm_t *comm, int colour, int key, const char *name, comm_t 
 status_t comm_split_node(comm_t *comm, const char *name, comm_t **out) {
   MPI_Comm mpi = MPI_COMM_NULL;
   *out = NULL;
+  TRY(comm_barrier(comm));
   watchdog_enter("split of a communicator by node");
   int code = MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &mpi);
   watchdog_leave();
@@ -116,7 +120,7 @@ status_t comm_split_node(comm_t *comm, const char *name, comm_t **out) {
 }
 
 void comm_free(comm_t *comm) {
-  if (comm == NULL) return;
+  if (comm == NULL || comm_is_busy(comm)) return;
   if (comm->mpi != MPI_COMM_NULL) MPI_Comm_free(&comm->mpi);
   memory_free(comm->scratch);
   memory_free(comm->counts);
@@ -193,7 +197,8 @@ void comm_finish(comm_t *world) {
   MPI_Finalize();
 }
 
-/* Seconds that MPI_Abort gets before this process ends by itself (which makes mpirun end the others). */
+/* Seconds that last words and MPI_Abort get before this process ends by itself (which makes mpirun end the
+ * others). */
 enum { ABORT_GRACE = 20 };
 static volatile sig_atomic_t abort_status = 1;
 
@@ -202,11 +207,17 @@ static void exit_now(int signal_number) {
   _exit(abort_status);
 }
 
-_Noreturn void comm_abort(int exit_status) {
-  int started = 0, ended = 0;
+void comm_abort_soon(int exit_status) {
+  static atomic_flag armed = ATOMIC_FLAG_INIT;
+  if (atomic_flag_test_and_set(&armed)) return;
   abort_status = exit_status;
   signal(SIGALRM, exit_now);
   alarm(ABORT_GRACE);
+}
+
+_Noreturn void comm_abort(int exit_status) {
+  int started = 0, ended = 0;
+  comm_abort_soon(exit_status);
   fflush(NULL);
   MPI_Initialized(&started);
   MPI_Finalized(&ended);

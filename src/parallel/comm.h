@@ -70,7 +70,8 @@ status_t comm_any(comm_t *comm, bool flag, bool *any);
 status_t comm_split(comm_t *comm, int colour, int key, const char *name, comm_t **out);
 /* The same for the ranks that share this rank's node, in COMM's order. */
 status_t comm_split_node(comm_t *comm, const char *name, comm_t **out);
-/* NULL is fine. Collective on COMM. */
+/* NULL is fine. One with requests under way stays, for MPI still works on it: there are some after an error
+ * only, which ends the run. Collective on COMM. */
 void comm_free(comm_t *comm);
 
 /* Set-up and end, called by main and by tests. comm_init starts MPI (thread level FUNNELED); *WORLD is freed
@@ -79,5 +80,8 @@ status_t comm_init(int *argc, char ***argv, comm_t **world);
 void comm_finish(comm_t *world);
 /* Ends all ranks at once with EXIT_STATUS. Only main and the watchdog call it. */
 _Noreturn void comm_abort(int exit_status);
+/* Before something that may hang but should be tried first, such as a last word in a file: this process ends
+ * with EXIT_STATUS in any case, some seconds from now. Only the callers of comm_abort call it. Local. */
+void comm_abort_soon(int exit_status);
 
 #endif

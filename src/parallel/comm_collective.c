@@ -1,6 +1,7 @@
 /* Broadcast, gathering to all ranks, and agreement on success. */
 #include "base/memory.h"
 #include "parallel/comm_internal.h"
+#include "parallel/watchdog.h"
 #include "perf/perf.h"
 
 #include <limits.h>
@@ -102,7 +103,10 @@ status_t comm_agree(comm_t *comm, status_code_t status) {
   if (comm->size == 1) return status;
   /* The worst status, and size - (lowest failing rank). */
   int32_t outcome[2] = {(int32_t)status, status == STATUS_OK ? 0 : comm->size - comm->rank};
-  TRY(comm_allreduce(comm, outcome, 2, COMM_I32, COMM_MAX));
+  watchdog_failing(status);
+  status_code_t told = comm_allreduce(comm, outcome, 2, COMM_I32, COMM_MAX);
+  watchdog_failing(STATUS_OK);
+  TRY(told);
   if (outcome[0] == STATUS_OK) return STATUS_OK;
   return share_message(comm, status, (status_code_t)outcome[0], comm->size - outcome[1]);
 }

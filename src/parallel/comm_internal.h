@@ -42,6 +42,9 @@ typedef struct {
 /* The piece that begins at element DONE of DATA (count elements of SIZE bytes). Local. */
 comm_piece_t comm_piece_at(const comm_t *comm, void *data, size_t size, size_t count, size_t done);
 
+/* Whether requests of COMM are under way that nobody has waited for. Local. */
+bool comm_is_busy(const comm_t *comm);
+
 /* comm_broadcast as a part of the collective CALL: not counted by itself. */
 status_t comm_broadcast_as(comm_t *comm, void *data, size_t count, comm_type_t type, int root,
                            const char *call);

@@ -2,6 +2,7 @@
  */
 #include "base/memory.h"
 #include "parallel/comm_internal.h"
+#include "parallel/watchdog.h"
 #include "perf/perf.h"
 
 #include <string.h>
@@ -154,6 +155,7 @@ status_t comm_exchange_bytes(comm_t *comm, const void *send, const size_t *send_
 
 struct comm_request {
   comm_request_t *next; /* in the list of those under way */
+  const comm_t *comm;
   MPI_Request *requests;
   int count;
   bool done;
@@ -197,6 +199,7 @@ status_t comm_reduce_begin(comm_t *comm, void *data, size_t count, comm_type_t t
     if (made->count == 0) request_free(made); /* else MPI still works on the pieces that have been started */
     return status;
   }
+  made->comm = comm;
   made->next = under_way;
   under_way = made;
   *request = made;
@@ -204,7 +207,14 @@ status_t comm_reduce_begin(comm_t *comm, void *data, size_t count, comm_type_t t
   return STATUS_OK;
 }
 
+bool comm_is_busy(const comm_t *comm) {
+  for (const comm_request_t *request = under_way; request != NULL; request = request->next)
+    if (request->comm == comm) return true;
+  return false;
+}
+
 status_t comm_poll(void) {
+  watchdog_alive();
   for (comm_request_t *request = under_way; request != NULL; request = request->next) {
     int done = request->done;
     if (done) continue;

@@ -56,6 +56,11 @@ static int core_of_cpu(int cpu) {
   return first;
 }
 
+static void add_mask(core_set_t *set, const core_set_t *mask) {
+  for (int cpu = 0; cpu < CORES_MAX; cpu++)
+    if (core_set_has(mask, cpu)) core_set_add(set, core_of_cpu(cpu));
+}
+
 void core_set_of_process(core_set_t *set) {
   core_set_t mask = {{0}};
   memset(set, 0, sizeof *set);
@@ -64,9 +69,23 @@ void core_set_of_process(core_set_t *set) {
     for (int cpu = 0; cpu < online && cpu < CORES_MAX; cpu++)
       core_set_add(&mask, cpu);
   }
-  for (int cpu = 0; cpu < CORES_MAX; cpu++) {
-    if (core_set_has(&mask, cpu)) core_set_add(set, core_of_cpu(cpu));
-  }
+  add_mask(set, &mask);
+}
+
+void core_set_add_thread(core_set_t *set, pthread_t thread) {
+  core_set_t mask = {{0}};
+  if (pthread_getaffinity_np(thread, sizeof mask, (cpu_set_t *)(void *)&mask) == 0) add_mask(set, &mask);
+}
+
+static core_set_t remembered;
+static bool remembers;
+
+void cores_remember(void) {
+  remembers = sched_getaffinity(0, sizeof remembered, (cpu_set_t *)(void *)&remembered) == 0;
+}
+
+void cores_restore(void) {
+  if (remembers) sched_setaffinity(0, sizeof remembered, (cpu_set_t *)(void *)&remembered);
 }
 
 double core_set_share(const core_set_t *sets, int count, int me) {

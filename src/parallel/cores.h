@@ -2,6 +2,7 @@
 #ifndef PARALLEL_CORES_H
 #define PARALLEL_CORES_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,8 +17,17 @@ typedef struct {
 bool core_set_has(const core_set_t *set, int core);
 void core_set_add(core_set_t *set, int core);
 int core_set_count(const core_set_t *set);
+/* Adds to SET the cores of the affinity mask of THREAD of this process. Local. */
+void core_set_add_thread(core_set_t *set, pthread_t thread);
 /* Writes SET as ranges ("0-3,8") to TEXT (capacity), cut with "..." where it does not fit. */
 void core_set_text(const core_set_t *set, char *text, size_t capacity);
+
+/* Remembers the affinity mask of this thread, before the first library is set up: where OMP_PROC_BIND or
+ * OMP_PLACES are set, the OpenMP library ties the first thread of the program to its first place, and all
+ * threads that it starts inherit that. cores_restore gives the remembered mask to the calling thread; nothing
+ * happens without one. Local. */
+void cores_remember(void);
+void cores_restore(void);
 
 /* The cores of this process' affinity mask: all that the scheduler, mpirun's binding or a container left it.
  * Where the system does not tell, as many as it has. Local. */

@@ -13,6 +13,7 @@ static status_t wait_until(MPI_Request *request, double deadline, bool *done) {
     TRY_MPI(MPI_Test(request, &flag, MPI_STATUS_IGNORE));
     *done = flag != 0;
     if (*done || (deadline >= 0 && perf_now() > deadline)) return STATUS_OK;
+    watchdog_poll();
     sched_yield();
   }
 }

@@ -81,6 +81,7 @@ static status_t fill(comm_t *world, comm_t *node, int tp, int threads, grid_t *g
   grid->node_size = comm_size(node);
   TRY(choose_threads(node, threads, &grid->threads));
   TRY(comm_split(world, grid->tp_rank, grid->dp_rank, "dp", &grid->dp));
+  TRY(comm_split(world, grid->tp_rank, grid->dp_rank, "pulse", &grid->pulse));
   TRY(comm_split(world, grid->dp_rank, grid->tp_rank, "tp", &grid->tp));
   omp_set_num_threads(grid->threads);
   return STATUS_OK;
@@ -98,6 +99,7 @@ status_t grid_create(comm_t *world, int tp, int threads, grid_t *grid) {
 
 void grid_free(grid_t *grid) {
   comm_free(grid->dp);
+  comm_free(grid->pulse);
   comm_free(grid->tp);
   *grid = (grid_t){0};
 }

@@ -3,11 +3,13 @@
 #define PARALLEL_GRID_H
 
 #include "parallel/comm.h"
+#include "parallel/cores.h"
 
 typedef struct {
   comm_t *world;
-  comm_t *dp; /* ranks with this rank's tp_rank, one per dp group; comm_rank(dp) == dp_rank */
-  comm_t *tp; /* the ranks of this dp group; comm_rank(tp) == tp_rank */
+  comm_t *dp;    /* ranks with this rank's tp_rank, one per dp group; comm_rank(dp) == dp_rank */
+  comm_t *tp;    /* the ranks of this dp group; comm_rank(tp) == tp_rank */
+  comm_t *pulse; /* dp's ranks once more, for what goes on in the background meanwhile (parallel/pulse.h) */
   int rank, size;
   int dp_rank, dp_size;
   int tp_rank, tp_size;
@@ -28,8 +30,8 @@ void grid_free(grid_t *grid);
  * grid_create. */
 status_t grid_place(const int32_t *leader, int size, int rank, int tp, grid_t *grid);
 
-/* Logs layout, hosts, cores and threads: a line per rank, or per node where there are more than 16 ranks.
- * Rank 0 prints. Collective on the grid's world. */
-status_t grid_describe(const grid_t *grid);
+/* Logs layout, hosts, threads and the CORES that this rank's threads run on (device_cores): a line per rank,
+ * or per node where there are more than 16 ranks. Rank 0 prints. Collective on the grid's world. */
+status_t grid_describe(const grid_t *grid, const core_set_t *cores);
 
 #endif

@@ -60,6 +60,19 @@ static void log_nodes(const grid_t *grid, const place_t *places) {
   if (grid->node_count > LINES_MAX) log_info("  and %d more nodes", grid->node_count - LINES_MAX);
 }
 
+/* A rank whose threads share fewer cores than they are, though its node may have more. */
+static void log_narrow(const grid_t *grid, const place_t *places) {
+  for (int r = 0; r < grid->size; r++) {
+    int cores = core_set_count(&places[r].cores);
+    if (places[r].threads <= cores) continue;
+    log_info(
+        "  rank %d computes with %d threads on %d core%s: mpirun --bind-to none, or srun --cpus-per-task, "
+        "gives it more",
+        r, places[r].threads, cores, cores == 1 ? "" : "s");
+    return;
+  }
+}
+
 /* Says where threads outnumber cores: right for a trial, slow otherwise. */
 static void log_oversubscribed(const grid_t *grid, const place_t *places) {
   for (int n = 0; n < grid->node_count; n++) {
@@ -81,6 +94,7 @@ static void log_grid(const grid_t *grid, const place_t *places) {
   } else {
     log_nodes(grid, places);
   }
+  log_narrow(grid, places);
   log_oversubscribed(grid, places);
 }
 
@@ -90,11 +104,10 @@ static status_t gather(const grid_t *grid, const place_t *mine, place_t *places,
   return comm_gatherv(grid->world, mine, sizeof *mine, places, counts, COMM_BYTE, 0);
 }
 
-status_t grid_describe(const grid_t *grid) {
-  place_t *places = NULL, mine = {.node = grid->node, .threads = grid->threads};
+status_t grid_describe(const grid_t *grid, const core_set_t *cores) {
+  place_t *places = NULL, mine = {.node = grid->node, .threads = grid->threads, .cores = *cores};
   size_t *counts = NULL;
   if (gethostname(mine.host, sizeof mine.host - 1) != 0) snprintf(mine.host, sizeof mine.host, "unknown");
-  core_set_of_process(&mine.cores);
   TRY(memory_alloc(&counts, ARENA_COMM, (size_t)grid->size, sizeof *counts));
   status_code_t status =
       memory_alloc(&places, ARENA_COMM, grid->rank == 0 ? (size_t)grid->size : 0, sizeof *places);

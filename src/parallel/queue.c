@@ -36,6 +36,7 @@ status_t queue_create(const grid_t *grid, int64_t n, bool deterministic, queue_t
       (queue_t){.grid = grid, .n = n, .shared = !deterministic && grid->dp_size > 1, .next = grid->dp_rank};
   queue->window = MPI_WIN_NULL;
   if (!queue->shared) return STATUS_OK;
+  TRY(comm_barrier(grid->world)); /* a rank that comes late is waited for where rounds go on (watchdog.h) */
   watchdog_enter("set-up of the queue");
   status_code_t status = make_counter(queue);
   watchdog_leave();
@@ -83,6 +84,7 @@ status_t queue_take(queue_t *queue, int64_t count, int64_t *items, int64_t *take
 
 status_t queue_progress(queue_t *queue) {
   int waiting = 0;
+  watchdog_alive();
   if (!queue->shared) return STATUS_OK;
   /* Any call that looks for messages lets MPI serve those who address this rank's memory. */
   TRY_MPI(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, comm_mpi(queue->grid->world), &waiting, MPI_STATUS_IGNORE));
@@ -92,6 +94,7 @@ status_t queue_progress(queue_t *queue) {
 void queue_free(queue_t *queue) {
   if (queue == NULL) return;
   if (queue->window != MPI_WIN_NULL) {
+    (void)!comm_barrier(queue->grid->world);
     watchdog_enter("end of the queue");
     MPI_Win_unlock_all(queue->window);
     MPI_Win_free(&queue->window);

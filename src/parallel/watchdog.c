@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "parallel/comm_internal.h"
+#include "parallel/rounds.h"
 #include "perf/perf.h"
 
 #include <pthread.h>
@@ -11,13 +12,20 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { CALL_MAX = 40, RANKS_SHOWN = 8 };
+
+/* Seconds that a rank which has failed waits for others that all wait for each other. */
+static const double failing_patience = 3;
+/* Most seconds between two rounds. */
+static const double round_interval = 1;
 
 /* What the ranks of a node show each other, in memory that they share. Only its own rank writes an entry. */
 typedef struct {
   _Atomic uint64_t calls; /* waits begun so far */
   _Atomic double since;   /* perf_now() at the start of the current wait, 0 outside */
+  _Atomic double moved;   /* the same at the newest sign of life */
   _Atomic int region;     /* region_t at the start of the newest wait */
   _Atomic int world_rank;
   _Atomic int reporting;       /* entry 0 only: some rank of the node is writing the report */
@@ -27,8 +35,15 @@ typedef struct {
 
 /* The watch of this process. Like the log it is one per process, because any code may mark a wait. */
 static struct {
-  entry_t *mine;     /* NULL: not started */
-  entry_t **entries; /* (node_size) */
+  bool started;
+  rounds_t *rounds;     /* NULL: one rank */
+  uint64_t moves;       /* signs of life of this rank */
+  status_code_t failed; /* see watchdog_failing */
+  watchdog_tell_t tell;
+  void *tell_context;
+  atomic_flag ending; /* some thread ends the run */
+  entry_t *mine;      /* NULL: nothing is watched */
+  entry_t **entries;  /* (node_size) */
   int node_size;
   int depth; /* open waits of the main thread; the outermost is the one watched */
   double timeout;
@@ -39,10 +54,33 @@ static struct {
   pthread_mutex_t mutex;
   pthread_cond_t wake;
   bool stop;
-} watch = {.mutex = PTHREAD_MUTEX_INITIALIZER, .window = MPI_WIN_NULL};
+} watch = {.mutex = PTHREAD_MUTEX_INITIALIZER, .window = MPI_WIN_NULL, .ending = ATOMIC_FLAG_INIT};
+
+/* ---- Signs of life ---- */
+
+void watchdog_alive(void) {
+  if (!watch.started) return;
+  double now = perf_now();
+  watch.moves++;
+  if (watch.mine != NULL) atomic_store_explicit(&watch.mine->moved, now, memory_order_relaxed);
+  if (watch.rounds != NULL) rounds_look(watch.rounds, watch.moves, now);
+}
+
+static void end_failing(void);
+
+void watchdog_poll(void) {
+  if (watch.rounds == NULL) return;
+  rounds_look(watch.rounds, watch.moves, perf_now());
+  if (watch.failed != STATUS_OK && rounds_still(watch.rounds) > failing_patience) end_failing();
+}
+
+void watchdog_failing(status_code_t status) {
+  watch.failed = status == STATUS_STOPPED ? STATUS_OK : status; /* a clean stop is no failure */
+}
 
 void watchdog_enter(const char *call) {
   entry_t *entry = watch.mine;
+  watchdog_alive();
   if (entry == NULL || watch.depth++ > 0) return;
   for (int i = 0; i < CALL_MAX - 1; i++) {
     atomic_store_explicit(&entry->call[i], call[i], memory_order_relaxed);
@@ -54,8 +92,37 @@ void watchdog_enter(const char *call) {
 }
 
 void watchdog_leave(void) {
+  watchdog_alive();
   if (watch.mine == NULL || --watch.depth > 0) return;
   atomic_store_explicit(&watch.mine->since, 0, memory_order_release);
+}
+
+/* ---- The end of a run ---- */
+
+void watchdog_on_end(watchdog_tell_t tell, void *context) {
+  watch.tell_context = context;
+  watch.tell = tell;
+}
+
+/* Says what the run ends for and ends it. The disk may be what hangs: the time for saying so is limited. */
+static _Noreturn void end_run(status_code_t status, const char *message) {
+  comm_abort_soon(status_exit(status));
+  if (atomic_flag_test_and_set(&watch.ending)) {
+    for (;;)
+      pause(); /* another thread of this rank is at it */
+  }
+  if (watch.tell != NULL) {
+    watch.tell(watch.tell_context, status, message);
+  } else {
+    log_error("%s", message);
+  }
+  comm_abort(status_exit(status));
+}
+
+static void end_failing(void) {
+  char message[4096];
+  snprintf(message, sizeof message, "%s", error_message());
+  end_run(watch.failed, message);
 }
 
 static void read_call(entry_t *entry, char *call) {
@@ -67,7 +134,7 @@ static void read_call(entry_t *entry, char *call) {
 static void describe(entry_t *entry, double now, char *text, size_t capacity) {
   char call[CALL_MAX];
   size_t used = strlen(text);
-  double since = atomic_load(&entry->since);
+  double since = atomic_load(&entry->since), silent = now - atomic_load(&entry->moved);
   read_call(entry, call);
   const char *region = perf_region_name((region_t)atomic_load(&entry->region));
   unsigned long long calls = atomic_load(&entry->calls);
@@ -78,8 +145,8 @@ static void describe(entry_t *entry, double now, char *text, size_t capacity) {
              now - since, calls);
   } else if (calls > 0) {
     snprintf(text + used, capacity - used,
-             "\n  rank %d is in no wait; its newest was no. %llu, '%s' (region %s)", rank, calls, call,
-             region);
+             "\n  rank %d is in no wait and silent for %.1f s; its newest was no. %llu, '%s' (region %s)",
+             rank, silent, calls, call, region);
   } else {
     snprintf(text + used, capacity - used, "\n  rank %d has waited for nothing yet", rank);
   }
@@ -102,34 +169,41 @@ static int describe_ranks(bool all, double now, char *text, size_t capacity) {
   return found;
 }
 
-static void report(double now, double since) {
-  char head[512], ranks[4096] = "", call[CALL_MAX];
+static _Noreturn void report(double now, double since, double silent) {
+  char head[640], ranks[4096] = "", call[CALL_MAX], message[sizeof head + sizeof ranks + 128];
   const char *title = "Ranks of this node that lag:";
   read_call(watch.mine, call);
   snprintf(head, sizeof head,
-           "rank %d has waited %.1f s in '%s' (region %s, wait no. %llu), longer than parallel.timeout = %g "
-           "s: the run "
-           "ends.",
+           "rank %d has waited %.1f s in '%s' (region %s, wait no. %llu), and no rank has shown a sign of "
+           "life for %.1f s, longer than parallel.timeout = %g s: the run ends.",
            atomic_load(&watch.mine->world_rank), now - since, call,
            perf_region_name((region_t)atomic_load(&watch.mine->region)),
-           (unsigned long long)atomic_load(&watch.mine->calls), watch.timeout);
+           (unsigned long long)atomic_load(&watch.mine->calls), silent, watch.timeout);
   if (describe_ranks(false, now, ranks, sizeof ranks) == 0) {
     title = "No rank of this node lags (look at other nodes' messages, or for ranks whose waits differ):";
     if (describe_ranks(true, now, ranks, sizeof ranks) == 0) title = "It is the only rank of this node.";
   }
-  log_error("%s %s%s", head, title, ranks);
+  snprintf(message, sizeof message, "%s %s%s", head, title, ranks);
+  end_run(STATUS_COMM, message);
+}
+
+/* When any rank has shown a sign of life, as far as this one knows. */
+static double newest_sign(double since) {
+  double moved = atomic_load_explicit(&watch.mine->moved, memory_order_relaxed);
+  double seen = watch.rounds != NULL ? rounds_seen(watch.rounds) : 0;
+  if (moved > since) since = moved;
+  return seen > since ? seen : since;
 }
 
 /* Looks once; ends the run if the current wait is overdue. The first rank of a node to notice reports; the
  * others leave it the time to do so. */
 static void look(void) {
   double since = atomic_load_explicit(&watch.mine->since, memory_order_acquire), now = perf_now();
-  if (since <= 0 || now - since < watch.timeout) return;
-  if (atomic_exchange(&watch.entries[0]->reporting, 1) == 0) {
-    report(now, since);
-  } else {
-    nanosleep(&(struct timespec){.tv_sec = 2}, NULL);
-  }
+  if (since <= 0) return;
+  double silent = now - newest_sign(since);
+  if (silent < watch.timeout) return;
+  if (atomic_exchange(&watch.entries[0]->reporting, 1) == 0) report(now, since, silent);
+  nanosleep(&(struct timespec){.tv_sec = 2}, NULL);
   comm_abort(status_exit(STATUS_COMM));
 }
 
@@ -208,37 +282,52 @@ static void release(void) {
 }
 
 /* The entry is complete before the first rank reads another's: a barrier ends the set-up. */
-static status_t start(comm_t *world, double timeout) {
+static status_t start_watching(comm_t *world) {
   entry_t *own = NULL;
-  status_code_t status = comm_size(world) > 1 ? share_entries(world, &own) : own_entry(&own);
-  if (status != STATUS_OK) return status;
+  TRY(comm_size(world) > 1 ? share_entries(world, &own) : own_entry(&own));
   memset(own, 0, sizeof *own);
   atomic_store(&own->world_rank, comm_rank(world));
   TRY(comm_barrier(world));
-  watch.timeout = timeout;
   watch.depth = 0;
   watch.mine = own;
-  status = start_thread();
-  if (status != STATUS_OK) watch.mine = NULL;
-  return status;
+  return start_thread();
+}
+
+static status_t start(comm_t *world) {
+  double interval =
+      watch.timeout > 0 && watch.timeout / 10 < round_interval ? watch.timeout / 10 : round_interval;
+  if (comm_size(world) > 1) TRY(rounds_start(world, interval, &watch.rounds));
+  return watch.timeout > 0 ? start_watching(world) : STATUS_OK;
 }
 
 status_t watchdog_start(comm_t *world, double timeout) {
-  if (watch.mine != NULL) return error_set(STATUS_INTERNAL, "the watchdog was started twice");
-  if (timeout <= 0) return STATUS_OK;
-  status_code_t status = start(world, timeout);
-  if (status != STATUS_OK) release();
+  if (watch.started) return error_set(STATUS_INTERNAL, "the watchdog was started twice");
+  watch.timeout = timeout;
+  status_code_t status = start(world);
+  watch.started = status == STATUS_OK;
+  if (status == STATUS_OK) return STATUS_OK;
+  watch.mine = NULL;
+  release();
   return status;
 }
 
-void watchdog_stop(void) {
-  if (watch.mine == NULL) return;
+static void stop_thread(void) {
   pthread_mutex_lock(&watch.mutex);
   watch.stop = true;
   pthread_cond_signal(&watch.wake);
   pthread_mutex_unlock(&watch.mutex);
   pthread_join(watch.thread, NULL);
   pthread_cond_destroy(&watch.wake);
+}
+
+void watchdog_stop(void) {
+  if (!watch.started) return;
+  if (watch.mine != NULL) stop_thread();
+  rounds_stop(watch.rounds);
+  watch.rounds = NULL;
+  watch.started = false;
   watch.mine = NULL;
+  watch.tell = NULL;
+  watch.failed = STATUS_OK;
   release();
 }

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HOST_MAX = 128 };
+enum { HOST_MAX = 128, CORES_TEXT = 256 };
 
 void time_text(time_t when, char text[TIME_TEXT_MAX]) {
   struct tm parts;
@@ -31,7 +31,7 @@ static void write_times(const record_t *record, json_writer_t *writer) {
 static void write_machine(const record_t *record, json_writer_t *writer) {
   const record_machine_t *machine = &record->machine;
   const grid_t *grid = machine->grid;
-  char host[HOST_MAX];
+  char host[HOST_MAX], cores[CORES_TEXT];
   if (gethostname(host, sizeof host) != 0) host[0] = '\0';
   host[HOST_MAX - 1] = '\0';
   json_write_member(writer, "host", host);
@@ -40,6 +40,9 @@ static void write_machine(const record_t *record, json_writer_t *writer) {
   json_write_int_member(writer, "dp", grid->dp_size);
   json_write_int_member(writer, "tp", grid->tp_size);
   json_write_int_member(writer, "threads", grid->threads);
+  core_set_text(machine->cores, cores, sizeof cores);
+  json_write_member(writer, "cores", cores);
+  json_write_int_member(writer, "core_count", core_set_count(machine->cores));
   json_write_member(writer, "device", machine->device);
   json_write_member(writer, "device_detail", machine->device_detail);
   json_write_real_member(writer, "sgemm_flops", machine->sgemm_flops);

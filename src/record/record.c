@@ -133,6 +133,10 @@ static void write_all(record_t *record, status_code_t status, const char *reason
   write_report(record);
 }
 
+void record_fail(const record_t *record, status_code_t status, const char *message) {
+  if (record->machine.build) warn(describe_run(record, state_of(status), message), "run.json");
+}
+
 void record_close(record_t *record, status_code_t status) {
   char reason[REASON_MAX];
   snprintf(reason, sizeof reason, "%s", error_message());

@@ -6,6 +6,7 @@
 
 #include "input/settings.h"
 #include "io/rundir.h"
+#include "parallel/cores.h"
 #include "parallel/grid.h"
 #include "perf/report.h"
 #include "record/metrics.h"
@@ -14,6 +15,7 @@
 typedef struct {
   const char *build; /* the program's version in one line */
   const grid_t *grid;
+  const core_set_t *cores; /* that this rank's threads run on, as measured at the start */
   const char *device, *device_detail;
   double sgemm_flops, stream_bytes; /* this rank's measured peaks, per second */
 } record_machine_t;
@@ -50,6 +52,10 @@ status_t record_metrics(record_t *record, const metrics_t *metrics, bool shown);
 
 /* Rank 0 writes the performance table to the log and to perf.json. Errors: STATUS_DATA. Local. */
 status_t record_perf(const record_t *record, const perf_report_t *report);
+
+/* Writes run.json alone, with STATUS and MESSAGE: for a rank that ends a run in which the others hang. Any
+ * rank, any thread. Local. */
+void record_fail(const record_t *record, status_code_t status, const char *message);
 
 /* Ends the records of a run that came to STATUS, with its error's message: writes the timeline, run.json and
  * report.html; what cannot be written is warned of. This thread's error message is left as it was. Gives back

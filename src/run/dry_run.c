@@ -247,7 +247,7 @@ status_t dry_run(session_t *session, status_t (*task)(session_t *session)) {
   log_info("dry run    task %s: nothing is kept", session->settings->job.task);
   log_info("device     %s (%s), sgemm %.1f GFLOP/s, streaming %.1f GB/s", session->device->name,
            session->device->detail, giga * session->sgemm_flops, giga * session->stream_bytes);
-  TRY(grid_describe(&session->grid));
+  TRY(grid_describe(&session->grid, &session->cores));
   TRY(dry_run_estimate(session, task, &estimate));
   return gather_and_print(session, &estimate);
 }

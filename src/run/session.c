@@ -68,6 +68,8 @@ static status_t open_run(session_t *session) {
   return comm_agree(session->world, status);
 }
 
+static void tell_end(void *context, status_code_t status, const char *message);
+
 status_t session_prepare(comm_t *world, const settings_t *settings, const device_entry_t *devices,
                          int32_t count, session_t *session) {
   *session = (session_t){.settings = settings, .world = world, .started = perf_now()};
@@ -77,8 +79,10 @@ status_t session_prepare(comm_t *world, const settings_t *settings, const device
   log_set_level(level_of(settings->log.level));
   stop_install();
   TRY(watchdog_start(world, settings->parallel.timeout));
+  watchdog_on_end(tell_end, session);
   TRY(grid_create(world, (int)settings->parallel.tp, (int)settings->parallel.threads, &session->grid));
   TRY(comm_agree(world, open_device(session, devices, count)));
+  device_cores(session->device, &session->cores);
   TRY(peaks_measure(session->device, &session->sgemm_flops, &session->stream_bytes));
   perf_end(REGION_SETUP);
   return STATUS_OK;
@@ -104,12 +108,13 @@ status_t session_open(session_t *session, const char *build) {
            session->device->detail, 1e-9 * session->sgemm_flops, 1e-9 * session->stream_bytes);
   const record_machine_t machine = {build,
                                     &session->grid,
+                                    &session->cores,
                                     session->device->name,
                                     session->device->detail,
                                     session->sgemm_flops,
                                     session->stream_bytes};
   TRY(comm_agree(session->world, record_describe(&session->record, &machine)));
-  return grid_describe(&session->grid);
+  return grid_describe(&session->grid, &session->cores);
 }
 
 static void log_memory(const perf_report_t *report) {
@@ -206,14 +211,23 @@ void session_close(session_t *session, status_code_t status) {
   *session = (session_t){0};
 }
 
-void session_fail(session_t *session, status_code_t status) {
-  char path[FILE_MAX_PATH], message[4096];
+/* The last words of a run whose ranks have not come together, in its log and in run.json, by whichever rank
+ * ends it. May be called from the watchdog's thread. */
+static void tell_end(void *context, status_code_t status, const char *message) {
+  session_t *session = context;
+  char path[FILE_MAX_PATH];
   bool log_elsewhere = session->rundir && comm_rank(session->world) != 0; /* rank 0 has it open */
-  snprintf(message, sizeof message, "%s", error_message());
   if (log_elsewhere && (session_path(session, "log.txt", path) != STATUS_OK || log_open(path) != STATUS_OK))
     log_warning("%s", error_message());
   log_stop_clock();
   log_failure(session, status, message);
+  if (session->rundir) record_fail(&session->record, status, message);
+}
+
+void session_fail(session_t *session, status_code_t status) {
+  char message[4096];
+  snprintf(message, sizeof message, "%s", error_message());
+  tell_end(session, status, message);
   log_close();
 }
 
@@ -227,9 +241,10 @@ static void look_for_file(session_t *session) {
 
 bool session_wish(session_t *session, double reserve) {
   double limit = session->settings->job.max_seconds;
-  if (session->dry) return false;
-  look_for_file(session);
+  watchdog_alive();
   if (stop_signal()) session->stop_why[STOP_SIGNAL] = 1;
+  if (session->dry) return session->stop_why[STOP_SIGNAL] != 0; /* it has no run directory and is short */
+  look_for_file(session);
   double end = perf_now() - session->started + session->reserve + reserve;
   if (limit > 0.0 && end > limit) session->stop_why[STOP_TIME] = 1;
   const int32_t *why = session->stop_why;
@@ -254,7 +269,6 @@ status_t session_stopped(session_t *session, bool *asked) {
 status_t session_stop(session_t *session, double reserve, bool *stop) {
   double now = perf_now(), since = session->last_look > 0.0 ? now - session->last_look : 0.0;
   *stop = false;
-  if (session->dry) return STATUS_OK;
   if (since > session->longest_step) session->longest_step = since;
   session->last_look = now;
   TRY(comm_any(session->world, session_wish(session, session->longest_step + reserve), stop));

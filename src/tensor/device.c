@@ -86,6 +86,11 @@ static void blocks_free(device_t *device) {
 
 /* ---- Memory ---- */
 
+void device_cores(device_t *device, core_set_t *cores) {
+  core_set_of_process(cores);
+  if (device->add_cores) device->add_cores(device, cores);
+}
+
 status_t device_require(const device_t *device, const char *name, bool function_is_null) {
   if (!function_is_null) return STATUS_OK;
   return error_set(STATUS_DEVICE, "device '%s' has no operation '%s'; choose another parallel.device",

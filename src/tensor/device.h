@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "parallel/comm.h"
+#include "parallel/cores.h"
 #include "tensor/dtype.h"
 
 #include <stdbool.h>
@@ -53,6 +54,8 @@ struct device {
   status_t (*reduce_begin)(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, int root,
                            comm_request_t **request);
   status_t (*reduce_end)(device_t *device, comm_request_t *request);
+  /* Optional: adds to CORES those that the device's own threads may run on, as the system tells for each. */
+  void (*add_cores)(device_t *device, core_set_t *cores);
 };
 
 void device_free(device_t *device);
@@ -106,6 +109,9 @@ status_t real_allgatherv(device_t *device, comm_t *comm, const real_t *mine, rea
 status_t wide_reduce_begin(device_t *device, comm_t *comm, wide_t *data, size_t n, int root,
                            comm_request_t **request);
 status_t wide_reduce_end(device_t *device, comm_request_t *request);
+
+/* The cores that this rank computes on: of the calling thread and the device's own, as measured. Local. */
+void device_cores(device_t *device, core_set_t *cores);
 
 /* Error that names DEVICE and NAME where FUNCTION_IS_NULL: a missing operation is never a slow path in
  * disguise. */

@@ -317,6 +317,9 @@ static status_t measure(bench_t *bench, const char *name, double tokens, work_t 
   if (!bench->session->dry) log_info("           %s", name);
   for (int64_t r = 0; r < repetitions; r++) {
     double seconds;
+    bool stop;
+    TRY(session_stop(bench->session, 0.0, &stop));
+    if (stop) return STATUS_STOPPED;
     perf_counter_t before = counted_so_far();
     TRY(time_once(bench, work, &seconds));
     if (r == 0 || seconds < c->seconds) c->seconds = seconds;

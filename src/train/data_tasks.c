@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "data/prepare.h"
 #include "io/dataset.h"
+#include "parallel/pulse.h"
 #include "perf/perf.h"
 #include "run/estimate.h"
 #include "world/annotate.h"
@@ -11,6 +12,23 @@
 #include "world/world_task.h"
 
 #include <string.h>
+
+/* ---- Stopping ---- */
+
+static bool wish(void *context) {
+  return session_wish(context, 0.0);
+}
+
+typedef status_t (*pulsed_task_t)(session_t *session, pulse_t *pulse);
+
+/* Runs TASK with a pulse of all ranks, by which each hears of another's wish to stop. */
+static status_t run_pulsed(session_t *session, pulsed_task_t task) {
+  pulse_t *pulse;
+  TRY(pulse_start_ranks(session->world, wish, session, &pulse));
+  status_code_t status = task(session, pulse);
+  pulse_free(pulse);
+  return status;
+}
 
 /* ---- world ---- */
 
@@ -41,7 +59,7 @@ typedef struct {
 } world_dataset_t;
 
 /* COUNTS may be NULL. In a dry run it is counted only. Collective on COMM. */
-static status_t world_dataset(const session_t *session, comm_t *comm, const char *dir,
+static status_t world_dataset(const session_t *session, comm_t *comm, pulse_t *pulse, const char *dir,
                               const world_dataset_t *set, prepare_counts_t *counts) {
   char json[FILE_MAX_PATH], output[FILE_MAX_PATH], facts[FILE_MAX_PATH], images[FILE_MAX_PATH], name[64];
   snprintf(name, sizeof name, "%s.json", set->name);
@@ -58,6 +76,7 @@ static status_t world_dataset(const session_t *session, comm_t *comm, const char
                                           .held_out = session->dry ? 0 : set->held_out,
                                           .seed = (uint64_t)session->settings->job.seed,
                                           .workers = (int)session->settings->prepare.workers,
+                                          .pulse = pulse,
                                           .plan = session->dry != NULL},
                      counts);
 }
@@ -75,11 +94,11 @@ static void world_sets(const settings_t *settings, world_dataset_t sets[WORLD_DA
   memcpy(sets, all, sizeof all);
 }
 
-static status_t world_datasets(session_t *session, const char *dir) {
+static status_t world_datasets(session_t *session, pulse_t *pulse, const char *dir) {
   world_dataset_t sets[WORLD_DATASETS];
   world_sets(session->settings, sets);
   for (int i = 0; i < WORLD_DATASETS; i++)
-    if (sets[i].images > 0) TRY(world_dataset(session, session->world, dir, &sets[i], NULL));
+    if (sets[i].images > 0) TRY(world_dataset(session, session->world, pulse, dir, &sets[i], NULL));
   return STATUS_OK;
 }
 
@@ -121,12 +140,12 @@ static status_t count_images(estimate_t *estimate, const world_options_t *drawn,
 
 /* The dataset of WHOLE from that of the same name in the smaller world; *KEPT becomes the memory that the
  * larger of them keep of their samples. */
-static status_t count_dataset(const session_t *session, comm_t *alone, const char *dir,
+static status_t count_dataset(const session_t *session, comm_t *alone, pulse_t *pulse, const char *dir,
                               const world_dataset_t *whole, const world_dataset_t *drawn, int64_t *kept) {
   prepare_counts_t counts;
   char name[64];
   double times = (double)whole->images / (double)drawn->images;
-  TRY(world_dataset(session, alone, dir, drawn, &counts));
+  TRY(world_dataset(session, alone, pulse, dir, drawn, &counts));
   snprintf(name, sizeof name, "%s.h5", whole->name);
   estimate_output(session->dry, name,
                   (double)counts.constant + times * (double)(counts.bytes - counts.constant));
@@ -134,13 +153,13 @@ static status_t count_dataset(const session_t *session, comm_t *alone, const cha
   return STATUS_OK;
 }
 
-static status_t count_datasets(const session_t *session, comm_t *alone, const char *dir,
+static status_t count_datasets(const session_t *session, comm_t *alone, pulse_t *pulse, const char *dir,
                                const settings_t *drawn, int64_t *kept) {
   world_dataset_t sets[WORLD_DATASETS], drawn_sets[WORLD_DATASETS];
   world_sets(session->settings, sets);
   world_sets(drawn, drawn_sets);
   for (int i = 0; i < WORLD_DATASETS; i++)
-    if (sets[i].images > 0) TRY(count_dataset(session, alone, dir, &sets[i], &drawn_sets[i], kept));
+    if (sets[i].images > 0) TRY(count_dataset(session, alone, pulse, dir, &sets[i], &drawn_sets[i], kept));
   return STATUS_OK;
 }
 
@@ -166,7 +185,8 @@ static status_t count_world(const session_t *session, comm_t *alone, const world
   TRY(world_write(alone, &drawn));
   TRY(count_images(session->dry, &drawn, part));
   TRY(count_texts(session->dry, drawn.dir, part));
-  return settings.world.datasets ? count_datasets(session, alone, drawn.dir, &settings, kept) : STATUS_OK;
+  return settings.world.datasets ? count_datasets(session, alone, options->pulse, drawn.dir, &settings, kept)
+                                 : STATUS_OK;
 }
 
 /* Notes that BYTES of ARENA would have been in use for a while. */
@@ -186,30 +206,37 @@ static status_t note_datasets(const session_t *session, int64_t kept) {
 }
 
 /* Rank 0 does it alone: the others may not see its temporary folder. */
-static status_t world_dry(session_t *session, const world_options_t *options) {
+static status_t world_dry(session_t *session, world_options_t *options) {
   comm_t *alone;
   int rank = comm_rank(session->world);
   int64_t kept = 0;
   TRY(comm_split(session->world, rank, 0, "dry run", &alone));
-  status_code_t status = rank == 0 ? count_world(session, alone, options, &kept) : STATUS_OK;
+  status_code_t status = pulse_start_ranks(alone, wish, session, &options->pulse);
+  if (status == STATUS_OK && rank == 0) status = count_world(session, alone, options, &kept);
+  pulse_free(options->pulse);
   comm_free(alone);
   TRY(comm_agree(session->world, status));
   return note_datasets(session, kept);
 }
 
-status_t world_task_run(session_t *session) {
+static status_t world_pulsed(session_t *session, pulse_t *pulse) {
   const settings_t *settings = session->settings;
   const char *dir = *settings->world.dir ? settings->world.dir : session->run_dir;
   world_options_t options = world_options(settings, dir);
   if (session->dry) return world_dry(session, &options);
+  options.pulse = pulse;
   TRY(world_write(session->world, &options));
   log_info("world      %lld scenes in %s", (long long)world_scene_count(&options), dir);
-  return settings->world.datasets ? world_datasets(session, dir) : STATUS_OK;
+  return settings->world.datasets ? world_datasets(session, pulse, dir) : STATUS_OK;
+}
+
+status_t world_task_run(session_t *session) {
+  return run_pulsed(session, world_pulsed);
 }
 
 /* ---- prepare ---- */
 
-status_t prepare_task_run(session_t *session) {
+static status_t prepare_pulsed(session_t *session, pulse_t *pulse) {
   const settings_t *settings = session->settings;
   char report[FILE_MAX_PATH];
   TRY(session_path(session, "skipped.jsonl", report));
@@ -225,11 +252,16 @@ status_t prepare_task_run(session_t *session) {
                                      .skip_bad = strcmp(settings->data.bad_sample, "skip") == 0,
                                      .report = report,
                                      .workers = (int)settings->prepare.workers,
+                                     .pulse = pulse,
                                      .plan = session->dry != NULL};
   prepare_counts_t counts;
   TRY(prepare_run(session->world, &options, &counts));
   if (session->dry) estimate_output(session->dry, "datasets", (double)counts.bytes);
   return STATUS_OK;
+}
+
+status_t prepare_task_run(session_t *session) {
+  return run_pulsed(session, prepare_pulsed);
 }
 
 /* ---- annotate ---- */
@@ -241,9 +273,9 @@ static void log_annotation(const char *output, const annotation_counts_t *counts
            (long long)counts->noisy);
 }
 
-static status_t annotate(session_t *session) {
+static status_t annotate(session_t *session, pulse_t *pulse) {
   const settings_t *settings = session->settings;
-  const annotator_t annotator = {(uint64_t)settings->job.seed, settings->annotate.label_noise};
+  const annotator_t annotator = {(uint64_t)settings->job.seed, settings->annotate.label_noise, pulse};
   char path[FILE_MAX_PATH];
   const char *output = settings->annotate.output;
   annotation_counts_t counts = {0};
@@ -260,8 +292,12 @@ static status_t annotate(session_t *session) {
   return STATUS_OK;
 }
 
-status_t annotate_task_run(session_t *session) {
+static status_t annotate_pulsed(session_t *session, pulse_t *pulse) {
   status_code_t status = STATUS_OK;
-  if (comm_rank(session->world) == 0) status = annotate(session);
-  return comm_agree(session->world, status);
+  if (comm_rank(session->world) == 0) status = annotate(session, pulse);
+  return pulse_agree(pulse, session->world, status);
+}
+
+status_t annotate_task_run(session_t *session) {
+  return run_pulsed(session, annotate_pulsed);
 }

@@ -94,6 +94,7 @@ static status_t annotate_elements(const annotator_t *annotator, const scene_tabl
   for (;;) {
     json_element_t element;
     char where[512];
+    TRY(pulse_go_on(annotator->pulse));
     TRY(json_reader_next(reader, &element));
     if (!element.value) {
       json_reader_warn(reader);

@@ -66,10 +66,13 @@ static void write_sample(json_writer_t *writer, const set_writer_t *set, int64_t
 }
 
 /* At most LIMIT samples of a set into the open array of FILE. */
-static void write_samples(json_writer_t *writer, const set_writer_t *set, int64_t limit) {
+static status_t write_samples(json_writer_t *writer, const set_writer_t *set, int64_t limit) {
   world_range_t range = world_set_range(set->options, set->set);
-  for (int64_t i = 0; i < range.count && i < limit; i++)
+  for (int64_t i = 0; i < range.count && i < limit; i++) {
+    TRY(pulse_go_on(set->options->pulse));
     write_sample(writer, set, range.first + i);
+  }
+  return STATUS_OK;
 }
 
 static status_t file_open(const world_options_t *options, const char *name, output_file_t *file) {
@@ -82,10 +85,10 @@ static status_t write_set_file(const char *name, const set_writer_t *set) {
   output_file_t file;
   TRY(file_open(set->options, name, &file));
   json_write_array_begin(file.writer);
-  write_samples(file.writer, set, INT64_MAX);
+  status_code_t status = write_samples(file.writer, set, INT64_MAX);
   json_write_array_end(file.writer);
   json_write_line(file.writer);
-  return output_file_close(&file, STATUS_OK);
+  return output_file_close(&file, status);
 }
 
 static status_t write_policy_init(const world_options_t *options) {
@@ -94,23 +97,25 @@ static status_t write_policy_init(const world_options_t *options) {
   set_writer_t choices = {options, SET_CHOICES, "choice", DIALOGUE_TURNS_MAX, false};
   TRY(file_open(options, "policy_init.json", &file));
   json_write_array_begin(file.writer);
-  write_samples(file.writer, &pairs, world_policy_pairs(options));
-  write_samples(file.writer, &choices, INT64_MAX);
+  status_code_t status = write_samples(file.writer, &pairs, world_policy_pairs(options));
+  if (status == STATUS_OK) status = write_samples(file.writer, &choices, INT64_MAX);
   json_write_array_end(file.writer);
   json_write_line(file.writer);
-  return output_file_close(&file, STATUS_OK);
+  return output_file_close(&file, status);
 }
 
 static status_t write_scenes(const world_options_t *options) {
   output_file_t file;
   int64_t count = world_scene_count(options);
   TRY(file_open(options, "scenes.jsonl", &file));
-  for (int64_t id = 0; id < count; id++) {
+  status_code_t status = STATUS_OK;
+  for (int64_t id = 0; id < count && status == STATUS_OK; id++) {
     scene_t scene;
     world_scene_draw(options, id, &scene);
     scene_write(file.writer, &scene);
+    status = pulse_go_on(options->pulse);
   }
-  return output_file_close(&file, STATUS_OK);
+  return output_file_close(&file, status);
 }
 
 /* What an image of a question with options is known for: its rationale and its objects, under "aok_<image>".
@@ -152,16 +157,19 @@ static void write_facts_of(json_writer_t *writer, const world_options_t *options
 static status_t write_facts(const world_options_t *options) {
   static const world_set_t sets[] = {SET_PAIRS, SET_CHOICES, SET_RL, SET_EVAL};
   output_file_t file;
+  status_code_t status = STATUS_OK;
   TRY(file_open(options, "facts.json", &file));
   json_write_object_begin(file.writer);
   for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
     world_range_t range = world_set_range(options, sets[s]);
-    for (int64_t i = 0; i < range.count; i++)
+    for (int64_t i = 0; i < range.count && status == STATUS_OK; i++) {
       write_facts_of(file.writer, options, sets[s], range.first + i);
+      status = pulse_go_on(options->pulse);
+    }
   }
   json_write_object_end(file.writer);
   json_write_line(file.writer);
-  return output_file_close(&file, STATUS_OK);
+  return output_file_close(&file, status);
 }
 
 /* `image_content`: the objects, as MMHal-Bench lists those of its photographs for the judge. */
@@ -207,12 +215,15 @@ static status_t write_eval(const world_options_t *options) {
   output_file_t file;
   world_range_t range = world_set_range(options, SET_EVAL);
   TRY(file_open(options, "eval.json", &file));
+  status_code_t status = STATUS_OK;
   json_write_array_begin(file.writer);
-  for (int64_t i = 0; i < range.count; i++)
+  for (int64_t i = 0; i < range.count && status == STATUS_OK; i++) {
     write_eval_question(file.writer, options, range.first + i);
+    status = pulse_go_on(options->pulse);
+  }
   json_write_array_end(file.writer);
   json_write_line(file.writer);
-  return output_file_close(&file, STATUS_OK);
+  return output_file_close(&file, status);
 }
 
 static void write_pope_question(json_writer_t *writer, int64_t number, const scene_t *scene, bool present,
@@ -237,14 +248,16 @@ static status_t write_pope(const world_options_t *options) {
   output_file_t file;
   world_range_t range = world_set_range(options, SET_EVAL);
   TRY(file_open(options, "pope.jsonl", &file));
-  for (int64_t i = 0; i < range.count; i++) {
+  status_code_t status = STATUS_OK;
+  for (int64_t i = 0; i < range.count && status == STATUS_OK; i++) {
     scene_t scene;
     random_stream_t stream = world_text_stream(options, range.first + i, TEXT_OF_POPE);
     world_scene_draw(options, range.first + i, &scene);
     write_pope_question(file.writer, 2 * i + 1, &scene, true, &stream);
     write_pope_question(file.writer, 2 * i + 2, &scene, false, &stream);
+    status = pulse_go_on(options->pulse);
   }
-  return output_file_close(&file, STATUS_OK);
+  return output_file_close(&file, status);
 }
 
 status_t world_files_write(const world_options_t *options) {

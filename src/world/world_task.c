@@ -121,6 +121,7 @@ static status_t images_write(const comm_t *comm, const world_options_t *options)
   enum { REPORT_EVERY = 256 };
   int64_t count = world_scene_count(options), done = 0;
   for (int64_t id = comm_rank(comm); id < count; id += comm_size(comm), done++) {
+    TRY(pulse_go_on(options->pulse));
     TRY(image_write(options, id));
     if (comm_rank(comm) == 0 && done % REPORT_EVERY == 0) log_progress("images", id, count, "images", NULL);
   }
@@ -137,7 +138,7 @@ status_t world_write(comm_t *comm, const world_options_t *options) {
   bool first = comm_rank(comm) == 0;
   TRY(comm_agree(comm, options_check(options)));
   TRY(comm_agree(comm, first ? folders_make(options) : STATUS_OK));
-  TRY(comm_agree(comm, images_write(comm, options)));
-  TRY(comm_agree(comm, first ? texts_write(options) : STATUS_OK));
+  TRY(pulse_agree(options->pulse, comm, images_write(comm, options)));
+  TRY(pulse_agree(options->pulse, comm, first ? texts_write(options) : STATUS_OK));
   return STATUS_OK;
 }

@@ -142,6 +142,10 @@ void cli_signal(cli_child_t *child, int signal_number) {
   assert_int_equal(kill(child->pid, signal_number), 0);
 }
 
+int cli_process(const cli_child_t *child) {
+  return child->pid;
+}
+
 /* Reads /proc/PROCESS/NAME; false if there is no such process. */
 static bool read_process(int process, const char *name, char *text, size_t size) {
   char path[64];

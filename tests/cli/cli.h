@@ -33,6 +33,7 @@ typedef struct cli_child cli_child_t;
 cli_child_t *cli_start(int ranks, const char *const *arguments);
 #define CLI_START(ranks, ...) cli_start(ranks, (const char *const[]){__VA_ARGS__, NULL})
 void cli_signal(cli_child_t *child, int signal_number);
+int cli_process(const cli_child_t *child); /* that which was started: mpirun, or the program */
 void cli_wait(cli_child_t *child, cli_result_t *result);
 /* The process of rank RANK of a run that mpirun has started; fails if there is none. */
 int cli_rank_process(const cli_child_t *child, int rank);

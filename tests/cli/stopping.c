@@ -1,9 +1,12 @@
 /* The program with a signal that arrives at a chosen moment: the STOP_LOOK-th time (from 1) that rank
  * STOP_RANK looks for one. Linked with --wrap=stop_signal, which sends the looks through here. STOP_COUNT
- * names a file that gets the number of looks of that rank. */
+ * names a file that gets the number of looks of that rank. Or with memory that is used up at a chosen moment:
+ * the MEMORY_FAILS-th block that rank 1 asks for (--wrap=memory_alloc). */
+#include "base/memory.h"
 #include "run/stop.h"
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +15,19 @@
 int __real_stop_signal(void);
 int __wrap_stop_signal(void);
 
-static int64_t looks;
+status_code_t __real_memory_alloc(void *out, arena_t arena, size_t count, size_t size);
+status_code_t __wrap_memory_alloc(void *out, arena_t arena, size_t count, size_t size);
+
+static int64_t looks, blocks;
+
+status_code_t __wrap_memory_alloc(void *out, arena_t arena, size_t count, size_t size) {
+  const char *at = getenv("MEMORY_FAILS"), *mine = getenv("OMPI_COMM_WORLD_RANK");
+  void *nothing = NULL;
+  bool fails = at && mine && strcmp(mine, "1") == 0 && ++blocks == atoll(at);
+  if (!fails) return __real_memory_alloc(out, arena, count, size);
+  memcpy(out, &nothing, sizeof nothing);
+  return error_set(STATUS_MEMORY, "block %lld of the test is refused", (long long)blocks);
+}
 
 static void write_count(void) {
   const char *path = getenv("STOP_COUNT");

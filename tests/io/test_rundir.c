@@ -7,6 +7,9 @@
 #include "io/rundir_lock.h"
 #include "io_test.h"
 
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -46,6 +49,17 @@ static void leave_lock(const char *path, const char *text, time_t age) {
   assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
 }
 
+/* A process that shows signs of life as the holder of a lock does, until it is killed. */
+static pid_t touch_again_and_again(const char *path) {
+  pid_t child = fork();
+  assert_true(child >= 0);
+  while (child == 0) {
+    utimensat(AT_FDCWD, path, NULL, 0);
+    usleep(200000);
+  }
+  return child;
+}
+
 /* A lock is taken by one process; on several ranks the first of them does what happens here on one. */
 static void locks_of_dead_jobs_are_taken_over(void **state) {
   (void)state;
@@ -60,19 +74,21 @@ static void locks_of_dead_jobs_are_taken_over(void **state) {
   snprintf(text, sizeof text, "host %s process %ld started 1\n", host, (long)getpid());
   leave_lock(path, text, 0);
   assert_ok(rundir_lock_take(path, &lock));
-  assert_ok(rundir_lock_renew(&lock));
+  assert_ok(rundir_lock_check(&lock));
   /* Removed and taken by another: noticed, and not removed by us. */
   unlink(path);
   leave_lock(path, "host other process 5 started 7\n", 0);
-  assert_error(rundir_lock_renew(&lock), STATUS_INPUT);
+  assert_error(rundir_lock_check(&lock), STATUS_INPUT);
   rundir_lock_release(&lock);
   assert_true(file_exists(path));
-  /* Another host: alive until it has been silent for long. */
+  /* Another host: alive if it shows that, gone when it has been silent for long, and waited for meanwhile.
+   */
+  pid_t holder = touch_again_and_again(path);
   assert_error(rundir_lock_take(path, &lock), STATUS_INPUT);
   assert_error(rundir_lock_take(path, &lock), STATUS_INPUT);
-  leave_lock(path, "host other process 5 started 7\n", RUNDIR_STALE_SECONDS / 2);
-  assert_error(rundir_lock_take(path, &lock), STATUS_INPUT);
-  leave_lock(path, "host other process 5 started 7\n", RUNDIR_STALE_SECONDS + 5);
+  assert_int_equal(kill(holder, SIGKILL), 0);
+  assert_int_equal(waitpid(holder, NULL, 0), holder);
+  leave_lock(path, "host other process 5 started 7\n", RUNDIR_STALE_SECONDS - 2);
   assert_ok(rundir_lock_take(path, &lock));
   rundir_lock_release(&lock);
   assert_false(file_exists(path));
@@ -100,6 +116,62 @@ static void lock_of_an_ended_process_is_taken_over(void **state) {
   rundir_lock_release(&lock);
   assert_int_equal(waitpid(child, NULL, 0), child);
   log_set_level(LOG_INFO);
+  io_test_remove(folder);
+}
+
+/* The ranks of a job outlive its mpirun a little. */
+static void a_dying_holder_is_waited_for(void **state) {
+  (void)state;
+  if (comm_size(mpi_test_world()) > 1) skip();
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  rundir_lock_t lock;
+  io_test_folder(folder);
+  io_test_path(path, folder, "lock");
+  log_set_level(LOG_ERROR);
+  int ready[2];
+  char byte = 0;
+  assert_int_equal(pipe(ready), 0);
+  pid_t child = fork();
+  if (child == 0) {
+    byte = rundir_lock_take(path, &lock) == STATUS_OK;
+    if (write(ready[1], &byte, 1) != 1) _exit(1);
+    usleep(700000);
+    _exit(0);
+  }
+  assert_true(child > 0);
+  assert_int_equal(read(ready[0], &byte, 1), 1);
+  assert_int_equal(byte, 1);
+  assert_ok(rundir_lock_take(path, &lock));
+  rundir_lock_release(&lock);
+  assert_int_equal(waitpid(child, NULL, 0), child);
+  close(ready[0]);
+  close(ready[1]);
+  log_set_level(LOG_INFO);
+  io_test_remove(folder);
+}
+
+static struct timespec touched_at(const char *path) {
+  struct stat file;
+  assert_int_equal(stat(path, &file), 0);
+  return file.st_mtim;
+}
+
+/* A job in a long step looks at nothing: its lock shows a sign of life nevertheless. */
+static void a_lock_is_renewed_by_itself(void **state) {
+  (void)state;
+  if (comm_size(mpi_test_world()) > 1) skip();
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  rundir_lock_t lock;
+  io_test_folder(folder);
+  io_test_path(path, folder, "lock");
+  assert_ok(rundir_lock_take(path, &lock));
+  struct timespec first = touched_at(path), now = first;
+  for (int look = 0; look < 1000 && memcmp(&first, &now, sizeof now) == 0; look++) {
+    usleep(10 * RUNDIR_RENEW_SECONDS * 1000);
+    now = touched_at(path);
+  }
+  assert_memory_not_equal(&first, &now, sizeof now);
+  rundir_lock_release(&lock);
   io_test_remove(folder);
 }
 
@@ -191,6 +263,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(second_job_is_refused),
       cmocka_unit_test(locks_of_dead_jobs_are_taken_over),
       cmocka_unit_test(lock_of_an_ended_process_is_taken_over),
+      cmocka_unit_test(a_dying_holder_is_waited_for),
+      cmocka_unit_test(a_lock_is_renewed_by_itself),
       cmocka_unit_test(used_directory_is_refused_for_a_new_run),
       cmocka_unit_test(exit_file_is_seen_once),
       cmocka_unit_test(later_metrics_are_dropped),

@@ -4,6 +4,7 @@
 #include "parallel/watchdog.h"
 #include "perf/perf.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -50,8 +51,45 @@ static status_t busy(comm_t *world, double seconds) {
   return STATUS_OK;
 }
 
+/* The last rank works for SECONDS without a collective, and says that it lives; the others wait for it. */
+static status_t late(comm_t *world, double seconds) {
+  double end = perf_now() + seconds;
+  while (comm_rank(world) == comm_size(world) - 1 && perf_now() < end)
+    watchdog_alive();
+  return comm_barrier(world);
+}
+
+/* As if its node were gone, though it is in a wait and had always shown that it lives. */
+static status_t stopped(comm_t *world, double seconds) {
+  TRY(late(world, seconds));
+  if (comm_rank(world) == comm_size(world) - 1) raise(SIGSTOP);
+  return busy(world, seconds);
+}
+
+/* The ranks wait for each other, in different calls. */
+static status_t crossed(comm_t *world) {
+  comm_t *other = NULL;
+  TRY(comm_split(world, 0, comm_rank(world), "other", &other));
+  TRY(comm_barrier(comm_rank(world) == 0 ? world : other));
+  comm_free(other);
+  return STATUS_OK;
+}
+
+/* The same, where the last rank has failed and wants to say so. */
+static status_t failing(comm_t *world) {
+  bool failed = comm_rank(world) == comm_size(world) - 1;
+  comm_t *other = NULL;
+  TRY(comm_split(world, 0, comm_rank(world), "other", &other));
+  if (failed) return comm_agree(world, error_set(STATUS_DATA, "a file is broken"));
+  return comm_barrier(other);
+}
+
 static status_t run(comm_t *world, const char *name, double timeout) {
   TRY(watchdog_start(world, timeout));
+  if (strcmp(name, "late") == 0) TRY(late(world, 5 * timeout));
+  if (strcmp(name, "stopped") == 0) TRY(stopped(world, 2 * timeout));
+  if (strcmp(name, "crossed") == 0) TRY(crossed(world));
+  if (strcmp(name, "failing") == 0) TRY(failing(world));
   if (strcmp(name, "absent") == 0) TRY(absent(world));
   if (strcmp(name, "absent_from_split") == 0) TRY(absent_from_split(world));
   if (strcmp(name, "stuck") == 0) TRY(stuck(world));

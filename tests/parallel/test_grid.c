@@ -30,7 +30,9 @@ static void ranks_find_their_places(void **state) {
     assert_int_equal(sum, grid.dp_rank * tp * tp + tp * (tp - 1) / 2);
     assert_int_equal(grid.threads, 3);
     assert_int_equal(omp_get_max_threads(), 3);
-    assert_ok(grid_describe(&grid));
+    core_set_t cores;
+    core_set_of_process(&cores);
+    assert_ok(grid_describe(&grid, &cores));
     grid_free(&grid);
   }
 }

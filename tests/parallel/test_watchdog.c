@@ -44,6 +44,30 @@ static void short_waits_do_not(void **state) {
   assert_int_equal(run("3", "busy", "1"), 0);
 }
 
+static void a_rank_at_work_is_waited_for(void **state) {
+  (void)state;
+  assert_int_equal(run("2", "late", "0.5"), 0);
+  assert_int_equal(run("8", "late", "0.5"), 0);
+}
+
+static void a_stopped_rank_ends_the_run(void **state) {
+  (void)state;
+  assert_int_equal(run("2", "stopped", "0.5"), 5);
+  assert_int_equal(run("4", "stopped", "0.5"), 5);
+}
+
+static void ranks_that_wait_for_each_other_end_the_run(void **state) {
+  (void)state;
+  assert_int_equal(run("3", "crossed", "0.5"), 5);
+}
+
+/* At once and with its own status, whatever the timeout. */
+static void a_failure_that_nobody_comes_to_hear_of_ends_the_run(void **state) {
+  (void)state;
+  assert_int_equal(run("3", "failing", "0"), 3);
+  assert_int_equal(run("2", "failing", "600"), 3);
+}
+
 static void nothing_is_watched_without_a_timeout(void **state) {
   (void)state;
   assert_int_equal(run("2", "none", "0"), 0);
@@ -54,6 +78,10 @@ int main(void) {
       cmocka_unit_test(absent_rank_ends_the_run),
       cmocka_unit_test(wait_marked_by_hand_ends_the_run),
       cmocka_unit_test(short_waits_do_not),
+      cmocka_unit_test(a_rank_at_work_is_waited_for),
+      cmocka_unit_test(a_stopped_rank_ends_the_run),
+      cmocka_unit_test(ranks_that_wait_for_each_other_end_the_run),
+      cmocka_unit_test(a_failure_that_nobody_comes_to_hear_of_ends_the_run),
       cmocka_unit_test(nothing_is_watched_without_a_timeout),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

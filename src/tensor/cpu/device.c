@@ -144,6 +144,11 @@ static status_t cpu_reduce_end(device_t *device, comm_request_t *request) {
   return comm_wait(request);
 }
 
+static void cpu_add_cores(device_t *device, core_set_t *cores) {
+  const cpu_state_t *state = device->state;
+  pool_add_cores(state->pool, cores);
+}
+
 static void cpu_destroy(device_t *device) {
   cpu_state_t *state = cpu_state(device);
   for (int i = 0; i < CPU_ROPE_TABLES; i++)
@@ -197,7 +202,8 @@ status_t cpu_create(int threads, const char *level_name, device_t **out) {
                        .allreduce = cpu_allreduce,
                        .allgatherv = cpu_allgatherv,
                        .reduce_begin = cpu_reduce_begin,
-                       .reduce_end = cpu_reduce_end};
+                       .reduce_end = cpu_reduce_end,
+                       .add_cores = cpu_add_cores};
   *out = device;
   return STATUS_OK;
 }

@@ -2,7 +2,6 @@
 #include "tensor/cpu/pool.h"
 
 #include "base/memory.h"
-#include "parallel/cores.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -149,7 +148,7 @@ void pool_run(pool_t *pool, int threads, int64_t n, pool_task_t task, const void
   }
 }
 
-static int cores(void) {
+static int cores_of_process(void) {
   core_set_t set;
   core_set_of_process(&set);
   return core_set_count(&set);
@@ -183,12 +182,17 @@ static status_t pool_start(pool_t *pool) {
   return STATUS_OK;
 }
 
+void pool_add_cores(const pool_t *pool, core_set_t *cores) {
+  for (int i = 0; i < pool->started; i++)
+    core_set_add_thread(cores, pool->workers[i].thread);
+}
+
 status_t pool_create(int threads, pool_t **out) {
   pool_t *pool = NULL;
   *out = NULL;
   TRY(memory_alloc(&pool, ARENA_OTHER, 1, sizeof *pool));
   pool->threads = threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads;
-  pool->spin = pool->threads > cores() ? 0.0 : spin_seconds;
+  pool->spin = pool->threads > cores_of_process() ? 0.0 : spin_seconds;
   status_code_t status = pool_start(pool);
   if (status != STATUS_OK) {
     pool_free(pool);

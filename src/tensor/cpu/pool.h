@@ -6,6 +6,7 @@
 #define TENSOR_CPU_POOL_H
 
 #include "base/status.h"
+#include "parallel/cores.h"
 
 #include <stdint.h>
 
@@ -24,5 +25,8 @@ void pool_free(pool_t *pool);
  * POOL_ITEMS_MAX. One caller at a time. */
 enum { POOL_ITEMS_MAX = (1 << 22) - 1 };
 void pool_run(pool_t *pool, int threads, int64_t n, pool_task_t task, const void *context);
+
+/* Adds to CORES those that the pool's threads, but for the caller of pool_run, may run on. Local. */
+void pool_add_cores(const pool_t *pool, core_set_t *cores);
 
 #endif
