@@ -34,7 +34,7 @@ static const char *model_name(const settings_t *settings, int64_t index) {
 
 /* Base and, where the file has one, the adapter of one of eval.models. */
 static status_t open_listed(session_t *session, const char *path, candidate_t *candidate, bool *adapted) {
-  static const char *const roles[] = {"policy", "default", "reward", NULL};
+  static const char *const roles[] = {"policy", "default", NULL};
   TRY(model_open(session, "eval.models", path, &candidate->model));
   *adapted = candidate->model.info.adapter_count > 0;
   if (!*adapted) return STATUS_OK;

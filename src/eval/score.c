@@ -272,7 +272,7 @@ static status_t open_reward(score_task_t *task) {
   const char *path = *settings->model.adapter ? settings->model.adapter : settings->model.base;
   store_info_t info;
   if (!*path) return STATUS_OK;
-  TRY(store_inspect(session->world, path, &info));
+  TRY(store_inspect(session->world, path, &task->model.info, &info));
   task->has_reward =
       store_find((const char(*)[STORE_ROLE_NAME_MAX])info.heads, info.head_count, "reward") >= 0;
   store_info_free(&info);

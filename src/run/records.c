@@ -28,8 +28,10 @@ static status_t open_tensorboard(session_t *session, int64_t step) {
 status_t records_metrics(session_t *session, const metrics_t *metrics) {
   if (comm_rank(session->world) != 0 || !session->settings->log.tensorboard) return STATUS_OK;
   if (!session->tensorboard) TRY(open_tensorboard(session, metrics->step));
-  return tensorboard_add(session->tensorboard, metrics->step, metrics->count, metrics->names,
-                         metrics->values);
+  const char *names[METRICS_MAX];
+  for (int32_t i = 0; i < metrics->count; i++)
+    names[i] = metrics->names[i];
+  return tensorboard_add(session->tensorboard, metrics->step, metrics->count, names, metrics->values);
 }
 
 static void warn(status_code_t status, const char *what) {

@@ -59,6 +59,9 @@ static status_t open_run(session_t *session) {
     status = open_log(session);
     if (status == STATUS_OK) status = echo_settings(session);
   }
+  /* A task that trains knows only later how far it goes back. */
+  if (status == STATUS_OK && !task_trains(settings_task(settings)))
+    status = rundir_samples_rewind(session->rundir, -1, 0);
   return comm_agree(session->world, status);
 }
 
@@ -268,9 +271,17 @@ status_t session_stop(session_t *session, double reserve, bool *stop) {
 }
 
 void metrics_add(metrics_t *metrics, const char *name, double value) {
-  if (metrics->count == METRICS_MAX) return;
-  metrics->names[metrics->count] = name;
+  metrics->refused |= metrics->count == METRICS_MAX || strlen(name) >= METRICS_NAME_MAX;
+  if (metrics->refused) return;
+  strcpy(metrics->names[metrics->count], name);
   metrics->values[metrics->count++] = value;
+}
+
+static status_t metrics_check(const metrics_t *metrics) {
+  if (!metrics->refused) return STATUS_OK;
+  return error_set(STATUS_INTERNAL,
+                   "step %lld has more than %d metrics, or one whose name has more than %d characters",
+                   (long long)metrics->step, METRICS_MAX, METRICS_NAME_MAX - 1);
 }
 
 void session_skipped(session_t *session, int64_t samples, metrics_t *metrics) {
@@ -278,18 +289,19 @@ void session_skipped(session_t *session, int64_t samples, metrics_t *metrics) {
   if (metrics) metrics_add(metrics, "data/skipped", (double)samples);
 }
 
-static status_t metrics_line(const session_t *session, const metrics_t *metrics, char **line) {
+static status_t metrics_line(const metrics_t *metrics, char **line, size_t *n) {
   json_writer_t *writer;
   TRY(json_writer_create(NULL, &writer));
   json_write_object_begin(writer);
   json_write_int_member(writer, "step", metrics->step);
-  json_write_real_member(writer, "seconds", perf_now() - session->started);
+  json_write_real_member(writer, "seconds", metrics->seconds);
   for (int32_t i = 0; i < metrics->count; i++) {
     json_write_key(writer, metrics->names[i]);
     json_write_real(writer, metrics->values[i]);
   }
   json_write_object_end(writer);
-  return json_writer_finish(writer, line, NULL);
+  json_write_line(writer);
+  return json_writer_finish(writer, line, n);
 }
 
 /* Task ppo has more metrics than a line of text can hold: of its groups these are shown. */
@@ -307,10 +319,12 @@ static bool is_shown(const char *name) {
 }
 
 status_t session_log(session_t *session, const metrics_t *metrics, bool shown) {
+  TRY(metrics_check(metrics));
   if (comm_rank(session->world) != 0 || session->dry) return STATUS_OK;
   char *line;
-  TRY(metrics_line(session, metrics, &line));
-  status_code_t status = rundir_metrics_append(session->rundir, line);
+  size_t n;
+  TRY(metrics_line(metrics, &line, &n));
+  status_code_t status = rundir_metrics_append(session->rundir, line, n);
   memory_free(line);
   TRY(status);
   TRY(records_metrics(session, metrics));

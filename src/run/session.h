@@ -81,14 +81,18 @@ status_t session_stopped(session_t *session, bool *asked);
 
 /* One logged step: rank 0 writes it to metrics.jsonl, TensorBoard events and, if SHOWN, the log. Names as in
  * the documentation ("ppo/loss/policy"). */
-enum { METRICS_MAX = 64 };
+enum { METRICS_MAX = 64, METRICS_NAME_MAX = 48 };
 typedef struct {
   int64_t step;
+  double seconds; /* of the job, when the step was complete */
   int32_t count;
-  const char *names[METRICS_MAX];
+  bool refused; /* one was added for which there is no room */
+  char names[METRICS_MAX][METRICS_NAME_MAX];
   double values[METRICS_MAX];
 } metrics_t;
 void metrics_add(metrics_t *metrics, const char *name, double value);
+/* Errors: on all ranks STATUS_INTERNAL where there were too many metrics or a name was too long; on rank 0
+ * STATUS_DATA. Local. */
 status_t session_log(session_t *session, const metrics_t *metrics, bool shown);
 
 /* Counts SAMPLES that data.bad_sample = 'skip' left out of a step, for METRICS ("data/skipped"; NULL: none),
