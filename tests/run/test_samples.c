@@ -65,6 +65,7 @@ static void samples_are_bounded(void **state) {
   settings_t settings = {.log = {.samples = 3}};
   make_folder(folder);
   session_t session = make_session(&settings, folder);
+  assert_ok(rundir_open(session.world, folder, RUNDIR_NEW, &session.rundir));
   for (int64_t step = 1; step <= 2; step++)
     for (int m = 0; m < 2; m++)
       for (int i = 0; i < 5; i++) {
@@ -80,6 +81,7 @@ static void samples_are_bounded(void **state) {
     assert_int_equal(count_lines(folder, 2, &of_step), 12);
     assert_int_equal(of_step, 6);
   }
+  rundir_close(session.rundir);
   remove_folder(folder);
 }
 
@@ -139,6 +141,7 @@ static void images_reach_the_report(void **state) {
   settings_t settings = {.log = {.samples = 3}};
   make_folder(folder);
   session_t session = make_session(&settings, folder);
+  assert_ok(rundir_open(session.world, folder, RUNDIR_NEW, &session.rundir));
   make_jpeg(900, 450, &large, &large_size);
   make_jpeg(40, 30, &small, &small_size);
   assert_ok(file_join(path, folder, "images.h5", NULL));
@@ -168,6 +171,37 @@ static void images_reach_the_report(void **state) {
   }
   memory_free(large);
   memory_free(small);
+  rundir_close(session.rundir);
+  remove_folder(folder);
+}
+
+/* Metrics for which there is no room are an error on all ranks, not left out. */
+static void too_many_metrics_are_an_error(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], name[METRICS_NAME_MAX + 1], *text;
+  settings_t settings = {.log = {.every = 1}};
+  metrics_t metrics = {.step = 1}, named = {.step = 2};
+  make_folder(folder);
+  session_t session = make_session(&settings, folder);
+  assert_ok(rundir_open(session.world, folder, RUNDIR_NEW, &session.rundir));
+  for (int i = 0; i < METRICS_MAX; i++) {
+    snprintf(name, sizeof name, "m/%d", i);
+    metrics_add(&metrics, name, i);
+  }
+  assert_ok(session_log(&session, &metrics, false));
+  if (comm_rank(session.world) == 0) {
+    assert_ok(file_join(path, folder, "metrics.jsonl", NULL));
+    assert_ok(file_read(path, 1 << 16, &text, NULL));
+    assert_non_null(strstr(text, "\"m/63\":63"));
+    memory_free(text);
+  }
+  metrics_add(&metrics, "m/64", 64);
+  assert_int_equal(session_log(&session, &metrics, false), STATUS_INTERNAL);
+  memset(name, 'x', METRICS_NAME_MAX);
+  name[METRICS_NAME_MAX] = '\0';
+  metrics_add(&named, name, 1.0);
+  assert_int_equal(session_log(&session, &named, false), STATUS_INTERNAL);
+  rundir_close(session.rundir);
   remove_folder(folder);
 }
 
@@ -175,6 +209,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(samples_are_bounded),
       cmocka_unit_test(images_reach_the_report),
+      cmocka_unit_test(too_many_metrics_are_an_error),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }
