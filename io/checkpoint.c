@@ -219,7 +219,8 @@ status_t checkpoint_set_aside(const char *run_dir, int64_t step, char aside[FILE
   for (int64_t i = 0; i < steps.count && *before < 0; ++i)
     if (steps.steps[i] < step) *before = steps.steps[i];
   memory_free(steps.steps);
-  if (rename(path, aside) == 0 || (errno == ENOENT && file_exists(aside))) return STATUS_OK;
+  if (rename(path, aside) == 0) return pointer_set(run_dir, "latest", *before);
+  if (errno == ENOENT && file_exists(aside)) return STATUS_OK; /* another rank was faster */
   *aside = '\0';
   if (errno == ENOENT) return STATUS_OK;
   return error_set(STATUS_DATA, "%s could not be set aside: %s", path, strerror(errno));
