@@ -67,11 +67,11 @@ static void remove_partials(const char *path, const char *below, const char *con
 }
 
 /* Files that jobs of this run directory write, and nobody else: it is locked. Other files there may be being
- * written by jobs with another run directory. */
+ * written by jobs with another run directory. An MPI library adds files of its own to a .partial. */
 static void remove_orphans(const char *path) {
-  static const char *const own[] = {"input.nml.partial",   "run.json.partial", "perf.json.partial",
-                                    "report.html.partial", "model.h5.partial", NULL};
-  static const char *const checkpoints[] = {"step_*.h5.partial", "latest.partial", "best.partial", NULL};
+  static const char *const own[] = {"input.nml.partial",   "run.json.partial",  "perf.json.partial",
+                                    "report.html.partial", "model.h5.partial*", NULL};
+  static const char *const checkpoints[] = {"step_*.h5.partial*", "latest.partial", "best.partial", NULL};
   static const char *const traces[] = {"rank_*.json.gz.partial", NULL};
   remove_partials(path, NULL, own);
   remove_partials(path, "checkpoints", checkpoints);

@@ -79,7 +79,8 @@ static void check_task(const char *task, int ranks, int rank, long count) {
   long calls;
   snprintf(whole, sizeof whole, "%s_%d", task, ranks);
   run(task, ranks, whole, rank, 0, &calls);
-  assert_true(calls > 3 * FEW);
+  if (count > calls) count = calls;
+  assert_true(rank > 0 ? calls > 0 : calls > 3 * FEW);
   for (long i = 0; i < (count > 0 ? count : calls); i++)
     check_call(task, ranks, whole, rank,
                count > 0 ? 1 + (long)(((double)i + 0.5) / (double)count * (double)calls) : i + 1);

@@ -232,7 +232,7 @@ static void a_line_is_whole_or_not_there(void **state) {
 static void what_dead_jobs_left_is_removed(void **state) {
   (void)state;
   static const char *const orphans[] = {"model.h5.partial", "run.json.partial",
-                                        "rollouts/step_00000003.h5.partial",
+                                        "rollouts/step_00000003.h5.partial-7.lock",
                                         "checkpoints/step_00000003.h5.partial", "checkpoints/best.partial"};
   static const char *const others[] = {"sampled.json.partial", "checkpoints/step_00000001.h5",
                                        "checkpoints/mine.partial"};
