@@ -184,8 +184,9 @@ static void later_samples_are_dropped(void **state) {
   io_test_path(path, folder, "samples.jsonl");
   assert_ok(rundir_open(mpi_test_world(), folder, RUNDIR_NEW, &rundir));
   assert_ok(rundir_samples_rewind(rundir, 5, INT64_MAX));
-  for (size_t i = 0; i < sizeof cases / sizeof *cases && lead(); i++) {
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     io_test_write(path, lines);
+    if (!lead()) continue;
     assert_ok(rundir_samples_rewind(rundir, cases[i].step, cases[i].most));
     int64_t before = rundir_samples_lines(rundir);
     assert_ok(rundir_samples_append(rundir, "{\"step\":4}\n", 11));

@@ -140,7 +140,7 @@ static void test_adapter(void **state) {
   char *base;
   fixture_read("adapter/answers.jsonl", &base);
   assert_ok(comm_barrier(mpi_test_world()));
-  snprintf(filled, sizeof filled, input, "reward.h5");
+  snprintf(filled, sizeof filled, input, "adapted.h5");
   assert_ok(generate(1, filled));
   char *adapted;
   fixture_read("adapter/answers.jsonl", &adapted);
