@@ -2,15 +2,15 @@
 #include "io/rundir.h"
 
 #include "base/memory.h"
+#include "io/journal.h"
 #include "io/rundir_lock.h"
 #include "perf/perf.h"
 
+#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <fnmatch.h>
 #include <string.h>
-#include <sys/uio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Seconds between looks at the disk. */
@@ -20,7 +20,7 @@ struct rundir {
   bool lead; /* rank 0: the only one that touches the disk */
   char path[FILE_MAX_PATH];
   rundir_lock_t lock;
-  int metrics;      /* metrics.jsonl, open for appending; -1 until the first line */
+  journal_t metrics, samples;
   double next_poll; /* on perf_now's clock */
 };
 
@@ -42,12 +42,51 @@ static status_t check_unused(const char *path) {
   return STATUS_OK;
 }
 
+/* Removes FOLDER/NAME if it is a file that a job which is no more did not complete. Nobody misses it: what
+ * cannot be removed stays. */
+static void remove_partial(const char *folder, const char *name) {
+  char path[FILE_MAX_PATH];
+  struct stat info;
+  if (file_join(path, folder, name, NULL) != STATUS_OK)
+    error_clear();
+  else if (lstat(path, &info) == 0 && S_ISREG(info.st_mode))
+    unlink(path);
+}
+
+static void remove_partials(const char *path, const char *below, const char *const *patterns) {
+  char folder[FILE_MAX_PATH];
+  if (file_join(folder, path, below, NULL) != STATUS_OK) {
+    error_clear();
+    return;
+  }
+  DIR *directory = opendir(folder);
+  for (const struct dirent *entry; directory && (entry = readdir(directory)) != NULL;)
+    for (size_t p = 0; patterns[p]; ++p)
+      if (fnmatch(patterns[p], entry->d_name, 0) == 0) remove_partial(folder, entry->d_name);
+  if (directory) closedir(directory);
+}
+
+/* Files that jobs of this run directory write, and nobody else: it is locked. Other files there may be being
+ * written by jobs with another run directory. An MPI library adds files of its own to a .partial. */
+static void remove_orphans(const char *path) {
+  static const char *const own[] = {"input.nml.partial",   "run.json.partial",  "perf.json.partial",
+                                    "report.html.partial", "model.h5.partial*", NULL};
+  static const char *const checkpoints[] = {"step_*.h5.partial*", "latest.partial", "best.partial", NULL};
+  static const char *const traces[] = {"rank_*.json.gz.partial", NULL};
+  remove_partials(path, NULL, own);
+  remove_partials(path, "checkpoints", checkpoints);
+  remove_partials(path, "rollouts", checkpoints);
+  remove_partials(path, "trace", traces);
+}
+
 static status_t open_lead(rundir_t *rundir, rundir_use_t use) {
   char name[FILE_MAX_PATH];
   TRY(file_make_folder(rundir->path));
   TRY(file_join(name, rundir->path, "lock", NULL));
   TRY(rundir_lock_take(name, &rundir->lock));
-  return use == RUNDIR_NEW ? check_unused(rundir->path) : STATUS_OK;
+  if (use == RUNDIR_NEW) TRY(check_unused(rundir->path));
+  remove_orphans(rundir->path);
+  return STATUS_OK;
 }
 
 status_t rundir_open(comm_t *comm, const char *path, rundir_use_t use, rundir_t **out) {
@@ -57,9 +96,11 @@ status_t rundir_open(comm_t *comm, const char *path, rundir_use_t use, rundir_t 
   if (status == STATUS_OK) {
     rundir->lead = comm_rank(comm) == 0;
     rundir->lock.descriptor = -1;
-    rundir->metrics = -1;
+    rundir->metrics.descriptor = rundir->samples.descriptor = -1;
     status = file_join(rundir->path, path, NULL, NULL);
   }
+  if (status == STATUS_OK) status = journal_create(path, "metrics.jsonl", &rundir->metrics);
+  if (status == STATUS_OK) status = journal_create(path, "samples.jsonl", &rundir->samples);
   if (status == STATUS_OK && rundir->lead) status = open_lead(rundir, use);
   status = comm_agree(comm, status);
   if (status == STATUS_OK) return STATUS_OK;
@@ -70,7 +111,8 @@ status_t rundir_open(comm_t *comm, const char *path, rundir_use_t use, rundir_t 
 
 void rundir_close(rundir_t *rundir) {
   if (!rundir) return;
-  if (rundir->metrics >= 0) close(rundir->metrics);
+  journal_close(&rundir->metrics);
+  journal_close(&rundir->samples);
   rundir_lock_release(&rundir->lock);
   memory_free(rundir);
 }
@@ -93,71 +135,25 @@ status_t rundir_poll(rundir_t *rundir, bool *exit_seen) {
   return STATUS_OK;
 }
 
-/* ------------------------------------------------------------------ metrics ------------------------------
+/* ------------------------------------------------------------------ metrics and samples ------------------
  */
 
-static status_t metrics_open(rundir_t *rundir, char name[FILE_MAX_PATH]) {
-  TRY(file_join(name, rundir->path, "metrics.jsonl", NULL));
-  if (rundir->metrics >= 0) return STATUS_OK;
-  rundir->metrics = open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-  if (rundir->metrics >= 0) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s: cannot be opened: %s", name, strerror(errno));
-}
-
-status_t rundir_metrics_append(rundir_t *rundir, const char *line) {
-  char name[FILE_MAX_PATH], end[] = "\n";
-  if (!rundir->lead) return STATUS_OK;
-  TRY(metrics_open(rundir, name));
-  size_t n = strlen(line);
-  struct iovec parts[2] = {{(char *)(uintptr_t)line, n}, {end, 1}};
-  ssize_t written = writev(rundir->metrics, parts, 2);
-  if (written == (ssize_t)n + 1) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s: a line could not be written: %s", name,
-                   written < 0 ? strerror(errno) : "the disk is full");
-}
-
-/* True if LINE, N bytes long, is whole and not of a step after STEP. */
-static bool line_stays(const char *line, ssize_t n, int64_t step) {
-  static const char key[] = "\"step\":";
-  if (line[n - 1] != '\n') return false;
-  const char *place = strstr(line, key);
-  return !place || strtoll(place + sizeof key - 1, NULL, 10) <= step;
-}
-
-/* Copies the lines that stay to the open file TO, which becomes metrics.jsonl when it is complete. */
-static status_t metrics_copy(FILE *from, FILE *to, int64_t step) {
-  char *line = NULL;
-  size_t room = 0;
-  ssize_t n;
-  bool good = true;
-  while (good && (n = getline(&line, &room, from)) > 0) {
-    if (line_stays(line, n, step)) good = fwrite(line, 1, (size_t)n, to) == (size_t)n;
-  }
-  free(line);
-  if (good && !ferror(from) && fflush(to) == 0 && fsync(fileno(to)) == 0) return STATUS_OK;
-  return error_set(STATUS_DATA, "metrics.jsonl cannot be rewritten: %s", strerror(errno));
-}
-
-static status_t metrics_rewrite(const char *name, const char *partial, int64_t step) {
-  FILE *from = fopen(name, "r");
-  if (!from) return error_set(STATUS_DATA, "%s: cannot be opened: %s", name, strerror(errno));
-  FILE *to = fopen(partial, "w");
-  status_code_t status = to ? metrics_copy(from, to, step)
-                            : error_set(STATUS_DATA, "%s: cannot be created: %s", partial, strerror(errno));
-  if (to) fclose(to);
-  fclose(from);
-  TRY(status);
-  if (rename(partial, name) == 0) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s cannot be renamed to %s: %s", partial, name, strerror(errno));
+status_t rundir_metrics_append(rundir_t *rundir, const char *line, size_t n) {
+  return rundir->lead ? journal_append(&rundir->metrics, line, n) : STATUS_OK;
 }
 
 status_t rundir_metrics_rewind(rundir_t *rundir, int64_t step) {
-  char name[FILE_MAX_PATH], partial[FILE_MAX_PATH];
-  if (!rundir->lead) return STATUS_OK;
-  TRY(file_join(name, rundir->path, "metrics.jsonl", NULL));
-  if (!file_exists(name)) return STATUS_OK;
-  if (rundir->metrics >= 0) close(rundir->metrics);
-  rundir->metrics = -1;
-  TRY(file_partial(partial, name));
-  return metrics_rewrite(name, partial, step);
+  return rundir->lead ? journal_rewind(&rundir->metrics, step, INT64_MAX) : STATUS_OK;
+}
+
+status_t rundir_samples_append(rundir_t *rundir, const char *line, size_t n) {
+  return rundir->lead ? journal_append(&rundir->samples, line, n) : STATUS_OK;
+}
+
+status_t rundir_samples_rewind(rundir_t *rundir, int64_t step, int64_t most) {
+  return rundir->lead ? journal_rewind(&rundir->samples, step, most) : STATUS_OK;
+}
+
+int64_t rundir_samples_lines(const rundir_t *rundir) {
+  return rundir->samples.lines;
 }

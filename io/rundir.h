@@ -1,5 +1,5 @@
-/* A job's run directory: made and locked by rank 0, so that two jobs never write it; metrics.jsonl; the file
- * EXIT. */
+/* A job's run directory: made and locked by rank 0, so that two jobs never write it; metrics.jsonl and
+ * samples.jsonl; the file EXIT. */
 #ifndef IO_RUNDIR_H
 #define IO_RUNDIR_H
 
@@ -12,7 +12,8 @@ typedef enum {
   RUNDIR_CONTINUE /* 'auto', or a checkpoint's path */
 } rundir_use_t;
 
-/* Makes PATH (with parents) if need be and locks it. Collective on COMM. Close with rundir_close. Errors,
+/* Makes PATH (with parents) if need be, locks it, and removes what dead jobs have not completed there
+ * (*.partial). Collective on COMM. Close with rundir_close. Errors,
  * agreed: STATUS_INPUT where another job holds it, or where USE is RUNDIR_NEW and it holds results;
  * STATUS_DATA where it cannot be made.
  *
@@ -33,12 +34,18 @@ const char *rundir_path(const rundir_t *rundir);
  * the caller shares what rank 0 saw. */
 status_t rundir_poll(rundir_t *rundir, bool *exit_seen);
 
-/* Rank 0 appends LINE (JSON, without line end) to metrics.jsonl, at once and in one piece; other ranks do
- * nothing. Errors: STATUS_DATA. Local. */
-status_t rundir_metrics_append(rundir_t *rundir, const char *line);
+/* Rank 0 appends LINE (JSON, N bytes, its end included) to metrics.jsonl, at once and in one piece; other
+ * ranks do nothing. Errors: STATUS_DATA. Local. */
+status_t rundir_metrics_append(rundir_t *rundir, const char *line, size_t n);
+/* The same for samples.jsonl. */
+status_t rundir_samples_append(rundir_t *rundir, const char *line, size_t n);
 
 /* Before a run goes on after step STEP: rank 0 drops the lines of metrics.jsonl whose "step" is later, and a
- * line without an end. Other ranks do nothing. Errors: STATUS_DATA. Local. */
+ * line without an end (io/journal.h). Other ranks do nothing. Errors: STATUS_DATA. Local. */
 status_t rundir_metrics_rewind(rundir_t *rundir, int64_t step);
+/* The same for samples.jsonl, of which the first MOST lines stay at most. */
+status_t rundir_samples_rewind(rundir_t *rundir, int64_t step, int64_t most);
+/* Lines of samples.jsonl, from its rewinding on; rank 0 knows. Local. */
+int64_t rundir_samples_lines(const rundir_t *rundir);
 
 #endif

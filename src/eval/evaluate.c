@@ -33,7 +33,7 @@ static const char *model_name(const settings_t *settings, int64_t index) {
 
 /* Base and, where the file has one, the adapter of one of eval.models. */
 static status_t open_listed(session_t *session, const char *path, candidate_t *candidate, bool *adapted) {
-  static const char *const roles[] = {"policy", "default", "reward", NULL};
+  static const char *const roles[] = {"policy", "default", NULL};
   TRY(model_open(session, "eval.models", path, &candidate->model));
   *adapted = candidate->model.info.adapter_count > 0;
   if (!*adapted) return STATUS_OK;
@@ -110,7 +110,7 @@ static status_t check_models(const session_t *session) {
   const text_list_t *models = &session->settings->eval.models;
   for (int64_t m = 0; m < models->count; m++) {
     store_info_t info;
-    status_code_t status = store_inspect(session->world, models->items[m], &info);
+    status_code_t status = store_inspect(session->world, models->items[m], NULL, &info);
     if (status != STATUS_OK)
       return error_context(status, "while opening eval.models = '%s'", models->items[m]);
     store_info_free(&info);

@@ -322,7 +322,7 @@ static status_t open_scoring(score_task_t *task) {
   const char *path =
       *session->settings->model.adapter ? session->settings->model.adapter : task->model.info.path;
   store_info_t info = {0};
-  if (path) TRY(store_inspect(session->world, path, &info));
+  if (path) TRY(store_inspect(session->world, path, &task->model.info, &info));
   task->has_reward = info.judging.prompt != NULL;
   status_code_t status = task->has_reward ? load_reward(task, &info) : STATUS_OK;
   if (status == STATUS_OK) status = open_samples(task, &info);

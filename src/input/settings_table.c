@@ -81,7 +81,7 @@ static const setting_t rows[] = {
     {FIELD(job, restart), .standard = "'auto'", .used = ALL,
      .doc = "'auto' continues from the newest complete checkpoint if there is one, 'never' refuses a folder "
             "that is in use; "
-            "otherwise the path of a checkpoint to continue from."},
+            "otherwise the path of a checkpoint to begin at; the run's own, once it has any, come first."},
     {FIELD(job, max_seconds), .standard = "0", .used = ALL, AT_LEAST(0), .unit = "s",
      .doc = "Time after which the run writes a checkpoint and stops with exit status 10; 0 for no limit. "
             "Less than one step needs is an error."},
@@ -310,7 +310,9 @@ static const setting_t rows[] = {
      .doc = "Old log-probabilities come from the training forward, or from the sampler (which saves that "
             "forward)."},
     {FIELD(ppo, max_kl), .standard = "0", .used = PPO, AT_LEAST(0),
-     .doc = "The run stops as diverged where the mean kl of a response exceeds it; 0 for no limit."},
+     .doc =
+         "The run stops as diverged where the mean kl of a response exceeds it, and the next start goes on "
+         "from the checkpoint before; 0 for no limit."},
 
     {FIELD(optim, lr), .standard = "2e-5", .by_task = {[TASK_PRETRAIN] = "2e-3", [TASK_PPO] = "3e-5"},
      .used = TRAINING, AT_LEAST(0), .doc = "Highest learning rate."},
@@ -355,7 +357,8 @@ static const setting_t rows[] = {
          "rm the most pairs put in the right order; in task ppo the judge's mean rating, without a judge "
          "the mean reward."},
     {FIELD(eval, patience), .standard = "0", .used = TRAINING, COUNT_FROM(0), .unit = "evaluations",
-     .doc = "Training stops after this many evaluations without a better one; 0 to go on."},
+     .doc = "Training stops after this many evaluations without a better one, and goes on only where this is "
+            "raised; 0 for never."},
     {FIELD(eval, judge), .standard = "'none'", .used = EVALUATE | PPO, .choices = "none|shapes",
      .doc = "Who rates the answers: nobody (they are written for a judge elsewhere), or the shapes world's "
             "judge."},
@@ -379,7 +382,9 @@ static const setting_t rows[] = {
     {FIELD(checkpoint, every), .standard = "100", .by_task = {[TASK_PPO] = "10"}, .used = TRAINING,
      COUNT_FROM(0), .unit = "steps", .doc = "Steps between two checkpoints; 0 for none before the end."},
     {FIELD(checkpoint, keep), .standard = "2", .used = TRAINING, COUNT_FROM(0),
-     .doc = "Newest checkpoints to keep, beside the best; 0 for all."},
+     .doc =
+         "Newest checkpoints to keep, beside the best and, until a step has been made from the newest, one "
+         "more; 0 for all."},
 
     {FIELD(log, every), .standard = "1", .used = TRAINING, COUNT_FROM(1), .unit = "steps",
      .doc = "Steps between two lines of metrics in the log; metrics.jsonl and TensorBoard have all steps."},

@@ -1,13 +1,12 @@
 #include "model/store.h"
 
 #include "base/memory.h"
-#include "io/checkpoint.h"
+#include "model/store_base.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char weights_prefix[] = "/weights/";
 static const char *const adapters_group = "/adapters";
@@ -107,8 +106,7 @@ static status_t read_roles(weights_file_t *file, store_info_t *info) {
   return has_reward_head(info) ? read_judging(weights_h5(file), &info->judging) : STATUS_OK;
 }
 
-/* Configuration, tokenizer and identity of a file that has weights. */
-static status_t read_base(weights_file_t *file, store_info_t *info) {
+status_t store_read_base(weights_file_t *file, store_info_t *info) {
   char *text, *bytes;
   TRY(h5_attr_read_text(weights_h5(file), "/weights", "config", &text));
   status_code_t status = config_from_json(text, h5_path(weights_h5(file)), &info->config);
@@ -120,66 +118,29 @@ static status_t read_base(weights_file_t *file, store_info_t *info) {
   return STATUS_OK;
 }
 
-static bool has_weights(const weights_file_t *file) {
+bool store_has_weights(const weights_file_t *file) {
   for (int64_t i = 0; i < weights_count(file); i++)
     if (strncmp(weights_at(file, i)->path, weights_prefix, strlen(weights_prefix)) == 0) return true;
   return false;
 }
 
-/* The path of the base that FILE refers to: as written, or the same file name beside FILE. */
-static status_t resolve_base(weights_file_t *file, store_info_t *info) {
-  char *written;
-  TRY(h5_attr_read_text(weights_h5(file), "/", "base_path", &written));
-  info->base_path = written;
-  if (access(written, R_OK) == 0) return STATUS_OK;
-  const char *slash = strrchr(info->path, '/'), *name = strrchr(written, '/');
-  char beside[4096];
-  snprintf(beside, sizeof beside, "%.*s%s", slash ? (int)(slash - info->path + 1) : 0, info->path,
-           name ? name + 1 : written);
-  if (access(beside, R_OK) == 0) {
-    info->base_path = NULL;
-    memory_free(written);
-    return memory_copy_text(&info->base_path, ARENA_OTHER, beside, strlen(beside));
-  }
-  return error_set(
-      STATUS_DATA,
-      "%s holds adapters for the base %s, which cannot be read (nor %s); put the base there, or start in the "
-      "directory that its path is relative to",
-      info->path, written, beside);
-}
-
-/* What of a file can be read without its base; *REFERENCED: identity of the base it names. */
+/* What of a file can be read without its base; *REFERENCED: identity of the base it names, and base_path. */
 static status_t read_file(weights_file_t *file, store_info_t *info, uint64_t *referenced) {
-  info->has_weights = has_weights(file);
+  info->has_weights = store_has_weights(file);
   info->added = weights_identity(file, "/adapters/", WEIGHTS_IDENTITY_START);
   info->added = weights_identity(file, "/heads/", info->added);
   TRY(read_roles(file, info));
   if (info->has_weights) {
     TRY(memory_copy_text(&info->base_path, ARENA_OTHER, info->path, strlen(info->path)));
-    return read_base(file, info);
+    return store_read_base(file, info);
   }
   if (info->adapter_count == 0 && info->head_count == 0)
     return error_set(STATUS_DATA, "%s holds neither weights nor adapters nor heads", info->path);
   TRY(h5_attr_read_u64(weights_h5(file), "/", "base_identity", referenced, 1));
-  return resolve_base(file, info);
+  return h5_attr_read_text(weights_h5(file), "/", "base_path", &info->base_path);
 }
 
-static status_t inspect_referenced(comm_t *comm, store_info_t *info, uint64_t referenced) {
-  weights_file_t *file;
-  TRY(weights_open(comm, info->base_path, STORE_FORMAT, STORE_VERSION, &file));
-  status_code_t status = comm_agree(comm, read_base(file, info));
-  weights_close(file);
-  TRY(status);
-  if (info->identity != referenced)
-    return error_set(
-        STATUS_DATA,
-        "%s was made with another base than %s is now (identity %016llx, found %016llx); use the base it was "
-        "made with",
-        info->path, info->base_path, (unsigned long long)referenced, (unsigned long long)info->identity);
-  return STATUS_OK;
-}
-
-static status_t inspect(comm_t *comm, const char *path, store_info_t *info) {
+static status_t inspect(comm_t *comm, const char *path, const store_info_t *base, store_info_t *info) {
   weights_file_t *file;
   uint64_t referenced = 0;
   TRY(memory_copy_text(&info->path, ARENA_OTHER, path, strlen(path)));
@@ -187,12 +148,12 @@ static status_t inspect(comm_t *comm, const char *path, store_info_t *info) {
   status_code_t status = comm_agree(comm, read_file(file, info, &referenced));
   weights_close(file);
   TRY(status);
-  return info->has_weights ? STATUS_OK : inspect_referenced(comm, info, referenced);
+  return info->has_weights ? STATUS_OK : store_find_base(comm, referenced, base, info);
 }
 
-status_t store_inspect(comm_t *comm, const char *path, store_info_t *info) {
+status_t store_inspect(comm_t *comm, const char *path, const store_info_t *base, store_info_t *info) {
   *info = (store_info_t){0};
-  status_code_t status = inspect(comm, path, info);
+  status_code_t status = inspect(comm, path, base, info);
   if (status != STATUS_OK) store_info_free(info);
   return status;
 }
@@ -409,11 +370,11 @@ static status_t annotate(h5_file_t *file, void *context) {
   return contents->annotate ? contents->annotate(file, contents->context) : STATUS_OK;
 }
 
-/* Where contents go: one file, or the checkpoint of a step. */
+/* Where contents go: one file, or a checkpoint. */
 typedef struct {
   const char *path; /* of the file; NULL: a checkpoint */
   const char *run_dir;
-  int64_t step, keep;
+  const checkpoint_place_t *place;
 } destination_t;
 
 static status_t write_items(comm_t *comm, const destination_t *to, const writing_t *writing) {
@@ -432,9 +393,8 @@ static status_t write_items(comm_t *comm, const destination_t *to, const writing
   store_contents_t copy = *contents;
   const weights_spec_t spec = {
       .format = STORE_FORMAT, .version = STORE_VERSION, .annotate = annotate, .context = &copy};
-  status_code_t status = to->path
-                             ? weights_write(comm, to->path, &spec, items, count)
-                             : checkpoint_write(comm, to->run_dir, to->step, &spec, items, count, to->keep);
+  status_code_t status = to->path ? weights_write(comm, to->path, &spec, items, count)
+                                  : checkpoint_write(comm, to->run_dir, to->place, &spec, items, count);
   memory_free(items);
   return status;
 }
@@ -455,9 +415,9 @@ status_t store_write(comm_t *comm, const char *path, const store_contents_t *con
   return write_contents(comm, &(destination_t){.path = path}, contents);
 }
 
-status_t store_checkpoint(comm_t *comm, const char *run_dir, int64_t step, const store_contents_t *contents,
-                          int64_t keep) {
-  return write_contents(comm, &(destination_t){.run_dir = run_dir, .step = step, .keep = keep}, contents);
+status_t store_checkpoint(comm_t *comm, const char *run_dir, const checkpoint_place_t *place,
+                          const store_contents_t *contents) {
+  return write_contents(comm, &(destination_t){.run_dir = run_dir, .place = place}, contents);
 }
 
 static status_t staged_identity(comm_t *comm, const params_t *params, const staged_t *staged,

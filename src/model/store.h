@@ -3,7 +3,7 @@
 #ifndef MODEL_STORE_H
 #define MODEL_STORE_H
 
-#include "io/weights.h"
+#include "io/checkpoint.h"
 #include "model/base.h"
 #include "text/tokenizer.h"
 
@@ -36,10 +36,11 @@ typedef struct {
   int64_t tokenizer_size;
 } store_info_t;
 
-/* Reads what PATH holds, following its reference to the base (a path as it was written, or beside this file)
- * and comparing the base's identity. Collective on COMM. Free with store_info_free. Errors, agreed:
- * STATUS_DATA. */
-status_t store_inspect(comm_t *comm, const char *path, store_info_t *info);
+/* Reads what PATH holds. A file without weights refers to a base, by a path and an identity: BASE (NULL:
+ * none), which has been inspected, is taken if it is of that identity; otherwise the base is looked for where
+ * it was, beside this file, and in the same place relative to it. Collective on COMM. Free with
+ * store_info_free. Errors, agreed: STATUS_DATA. */
+status_t store_inspect(comm_t *comm, const char *path, const store_info_t *base, store_info_t *info);
 void store_info_free(store_info_t *info);
 
 /* Index of a role among the file's adapters or heads, -1 if it is not there. NAMES as in store_info_t. */
@@ -80,9 +81,8 @@ typedef struct {
 
 /* Writes PATH in one instant (io/weights.h). Collective on COMM. */
 status_t store_write(comm_t *comm, const char *path, const store_contents_t *contents);
-/* Writes the checkpoint of STEP in RUN_DIR, of which the KEEP newest stay (io/checkpoint.h). Collective on
- * COMM. */
-status_t store_checkpoint(comm_t *comm, const char *run_dir, int64_t step, const store_contents_t *contents,
-                          int64_t keep);
+/* Writes the checkpoint of PLACE in RUN_DIR (io/checkpoint.h). Collective on COMM. */
+status_t store_checkpoint(comm_t *comm, const char *run_dir, const checkpoint_place_t *place,
+                          const store_contents_t *contents);
 
 #endif

@@ -28,16 +28,17 @@ status_t metrics_check(const metrics_t *metrics) {
                    metrics->refused);
 }
 
-status_t metrics_json(const metrics_t *metrics, double seconds, char **line) {
+status_t metrics_json(const metrics_t *metrics, char **line, size_t *n) {
   json_writer_t *writer;
   TRY(json_writer_create(NULL, &writer));
   json_write_object_begin(writer);
   json_write_int_member(writer, "step", metrics->step);
-  json_write_real_member(writer, "seconds", seconds);
+  json_write_real_member(writer, "seconds", metrics->seconds);
   for (int32_t i = 0; i < metrics->count; i++)
     json_write_real_member(writer, metrics->names[i], metrics->values[i]);
   json_write_object_end(writer);
-  return json_writer_finish(writer, line, NULL);
+  json_write_line(writer);
+  return json_writer_finish(writer, line, n);
 }
 
 enum { VALUE_MAX = 48 };

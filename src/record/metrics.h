@@ -16,6 +16,7 @@ enum {
 
 typedef struct {
   int64_t step;
+  double seconds; /* of the job, when the step was complete */
   int32_t count;
   const char *names[METRICS_MAX]; /* of the table of metrics */
   double values[METRICS_MAX];
@@ -29,9 +30,9 @@ void metrics_add(metrics_t *metrics, const char *name, double value);
  * many. Local. */
 status_t metrics_check(const metrics_t *metrics);
 
-/* The line of metrics.jsonl, without its end: step, SECONDS since the start, then all in the order in which
- * they were added. Free *LINE with memory_free. Local. */
-status_t metrics_json(const metrics_t *metrics, double seconds, char **line);
+/* The line of metrics.jsonl (N bytes, its end included): step, seconds, then all in the order in which they
+ * were added. Free *LINE with memory_free. Local. */
+status_t metrics_json(const metrics_t *metrics, char **line, size_t *n);
 
 /* What the screen shows of a step, or of the EVALUATION made at it, in METRICS_LINE columns; what does not
  * fit is left out from the end. "" where there is nothing to show. Local. */

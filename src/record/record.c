@@ -35,8 +35,9 @@ status_t record_describe(record_t *record, const record_machine_t *machine) {
 
 static status_t append_metrics(const record_t *record, const metrics_t *metrics) {
   char *line;
-  TRY(metrics_json(metrics, perf_now() - record->started, &line));
-  status_code_t status = rundir_metrics_append(record->rundir, line);
+  size_t n;
+  TRY(metrics_json(metrics, &line, &n));
+  status_code_t status = rundir_metrics_append(record->rundir, line, n);
   memory_free(line);
   return status;
 }

@@ -4,11 +4,7 @@
 #include "io/json.h"
 #include "record/base64.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
-#include <string.h>
-#include <unistd.h>
 
 /* A number for (STEP, MODEL) (FNV-1a). */
 static uint64_t round_of(int64_t step, const char *model) {
@@ -19,7 +15,7 @@ static uint64_t round_of(int64_t step, const char *model) {
 }
 
 bool record_wants_sample(const record_t *record, int64_t step, const char *model) {
-  if (record->rank != 0) return false;
+  if (record->rank != 0 || !record->rundir) return false;
   int64_t taken = record->sample_round == round_of(step, model) ? record->sample_count : 0;
   return taken < record->settings->log.samples;
 }
@@ -64,26 +60,15 @@ static status_t sample_line(const record_sample_t *sample, char **line, size_t *
   return status;
 }
 
-/* In one piece, so that a job that is killed leaves no half line. */
-static status_t append(const char *path, const char *line, size_t n) {
-  int file = open(path, O_WRONLY | O_APPEND | O_CREAT, 0666);
-  bool good = file >= 0 && write(file, line, n) == (ssize_t)n;
-  int error = errno;
-  if (file >= 0 && close(file) != 0) good = false;
-  if (good) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s cannot be written: %s", path, strerror(error));
-}
-
 status_t record_sample(record_t *record, const record_sample_t *sample) {
   if (!record_wants_sample(record, sample->step, sample->model)) return STATUS_OK;
   uint64_t round = round_of(sample->step, sample->model);
   record->sample_count = record->sample_round == round ? record->sample_count + 1 : 1;
   record->sample_round = round;
-  char path[FILE_MAX_PATH], *line;
+  char *line;
   size_t n;
-  TRY(file_join(path, record->run_dir, "samples.jsonl", NULL));
   TRY(sample_line(sample, &line, &n));
-  status_code_t status = append(path, line, n);
+  status_code_t status = rundir_samples_append(record->rundir, line, n);
   memory_free(line);
   return status;
 }

@@ -1,4 +1,5 @@
-/* Sample answers for people: tasks hand over a few of what models answered, run_dir/samples.jsonl keeps them,
+/* Sample answers for people: tasks hand over a few of what models answered, run_dir/samples.jsonl keeps those
+ * of the run so far (a restart takes back those of later steps; a task without steps begins it anew),
  * report.html shows them beside their images. */
 #ifndef RECORD_SAMPLES_H
 #define RECORD_SAMPLES_H

@@ -33,7 +33,7 @@ static status_t load_base(session_t *session, model_t *model) {
 }
 
 static status_t open_model(session_t *session, const char *path, model_t *model) {
-  TRY(store_inspect(session->world, path, &model->info));
+  TRY(store_inspect(session->world, path, NULL, &model->info));
   TRY(base_create(session->device, &session->grid, &model->info.config, &model->base));
   TRY(load_base(session, model));
   TRY(tokenizer_create(model->info.tokenizer_bytes, (size_t)model->info.tokenizer_size, &model->tokenizer));
@@ -129,9 +129,13 @@ status_t model_new_adapter(session_t *session, const model_t *model, const char 
 /* PATH must have been made with MODEL's base. */
 static status_t check_base(const model_t *model, const store_info_t *info) {
   if (info->identity == model->info.identity) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s belongs to the base %s, but this run's base is %s; their weights differ",
-                   info->path, info->base_path,
-                   model->info.base_path ? model->info.base_path : "a new model");
+  return error_set(
+      STATUS_DATA,
+      "%s belongs to the base %s (identity %016llx), but this run's base is %s (identity %016llx): "
+      "their weights differ",
+      info->path, info->base_path, (unsigned long long)info->identity,
+      model->info.base_path ? model->info.base_path : "a new model",
+      (unsigned long long)model->info.identity);
 }
 
 static const char *find_role(const store_info_t *info, const char *const *roles, int32_t *index) {
@@ -151,16 +155,26 @@ static status_t load_adapter(session_t *session, const model_t *model, const sto
   return store_load_params(session->world, info->path, prefix, &out->params);
 }
 
+/* The file has none of the roles, of which WANTED is the first, that were asked for. */
+static status_t refuse_roles(const store_info_t *info, const char *wanted) {
+  if (store_find((const char(*)[STORE_ROLE_NAME_MAX])info->adapters, info->adapter_count, "reward") >= 0)
+    return error_set(
+        STATUS_DATA,
+        "%s is a reward model: it has no adapter called '%s'; name it as reward.model, and here the "
+        "result of sft or ppo",
+        info->path, wanted);
+  return error_set(STATUS_DATA, "%s has no adapter called '%s'; a result of the phase before is expected",
+                   info->path, wanted);
+}
+
 status_t model_load_adapter(session_t *session, const model_t *model, const char *path,
                             const char *const *roles, const char *name, adapter_t *out, const char **role) {
   store_info_t info;
-  TRY(store_inspect(session->world, path, &info));
+  TRY(store_inspect(session->world, path, &model->info, &info));
   int32_t index = -1;
   const char *found = find_role(&info, roles, &index);
   status_code_t status = check_base(model, &info);
-  if (status == STATUS_OK && !found)
-    status = error_set(STATUS_DATA, "%s has no adapter called '%s'; a result of the phase before is expected",
-                       path, roles[0]);
+  if (status == STATUS_OK && !found) status = refuse_roles(&info, roles[0]);
   if (status == STATUS_OK) status = load_adapter(session, model, &info, index, name, out);
   if (role) *role = found;
   store_info_free(&info);
@@ -182,7 +196,7 @@ static status_t load_head(session_t *session, const model_t *model, const store_
 status_t model_load_head(session_t *session, const model_t *model, const char *path, const char *role,
                          head_t *out) {
   store_info_t info;
-  TRY(store_inspect(session->world, path, &info));
+  TRY(store_inspect(session->world, path, &model->info, &info));
   status_code_t status = load_head(session, model, &info, role, out);
   store_info_free(&info);
   return status;
@@ -194,7 +208,9 @@ const char *model_adapter_path(const session_t *session, const model_t *model) {
 }
 
 status_t model_settings_adapter(session_t *session, const model_t *model, adapter_t *out, bool *found) {
-  static const char *const roles[] = {"policy", "default", "reward", NULL};
+  static const char *const answering[] = {"policy", "default", NULL};
+  static const char *const scored[] = {"policy", "default", "reward", NULL};
+  const char *const *roles = settings_task(session->settings) == TASK_SCORE ? scored : answering;
   const char *path = model_adapter_path(session, model);
   *found = *path != '\0';
   if (!*found) return STATUS_OK;

@@ -37,8 +37,9 @@ status_t model_load_head(session_t *session, const model_t *model, const char *p
  * adapters; "" for none. Local. */
 const char *model_adapter_path(const session_t *session, const model_t *model);
 
-/* The adapter that the settings ask for a role that generates or is scored: model.adapter, or what model.base
- * itself holds beside a reference to its base. *FOUND tells whether there is one. Collective. */
+/* The adapter that the settings ask for a role that answers or, in task score, is scored: model.adapter, or
+ * what model.base itself holds beside a reference to its base. *FOUND tells whether there is one. Collective.
+ * Errors: STATUS_DATA where it is a reward model's and the role answers. */
 status_t model_settings_adapter(session_t *session, const model_t *model, adapter_t *out, bool *found);
 
 /* train_mode_t of model.train. */

@@ -65,6 +65,9 @@ static status_t open_run(session_t *session) {
     status = open_log(session);
     if (status == STATUS_OK) status = echo_settings(session);
   }
+  /* A task that trains knows only later how far it goes back. */
+  if (status == STATUS_OK && !task_trains(settings_task(settings)))
+    status = rundir_samples_rewind(session->rundir, -1, 0);
   return comm_agree(session->world, status);
 }
 

@@ -13,79 +13,184 @@ int64_t loop_steps(int64_t steps, int64_t epochs, int64_t count, int64_t batch) 
   return (epochs * count + batch - 1) / batch;
 }
 
-static status_t restart(session_t *session, loop_t *loop) {
-  char path[FILE_MAX_PATH];
-  bool found;
-  loop->state.step = 0;
-  loop->state.best = -INFINITY;
-  loop->state.best_step = -1;
-  loop->state.owes_evaluation = false;
-  loop->first = loop->saved = 0;
-  TRY(resume_find(session, path, &found));
-  /* Without a checkpoint, what an earlier start has logged is done again. */
-  if (!found) return comm_agree(session->world, rundir_metrics_rewind(session->rundir, -1));
+/* ---- Going on ---- */
+
+/* Metrics and samples of what is done again are dropped. The line of the step that a checkpoint of this run
+ * directory holds is written from there: the job may have been killed before it was. */
+static status_t rewind_records(session_t *session, const loop_t *loop, const resume_point_t *point) {
+  const resume_state_t *state = &loop->state;
+  bool own = point->found && point->own;
+  int64_t step = point->found ? state->step : -1;
+  TRY(comm_agree(session->world, rundir_metrics_rewind(session->rundir, own ? step - 1 : step)));
+  TRY(comm_agree(session->world,
+                 rundir_samples_rewind(session->rundir, step, own ? state->sample_lines : INT64_MAX)));
+  if (!own || state->owes_evaluation) return STATUS_OK;
+  return comm_agree(session->world, session_log(session, &state->line, false));
+}
+
+static const char *steps_setting(const session_t *session) {
+  return settings_task(session->settings) == TASK_PPO ? "ppo.steps (or ppo.epochs)"
+                                                      : "optim.steps (or optim.epochs)";
+}
+
+/* Whether the run had ended at the checkpoint PATH, and whether that still holds. */
+static status_t settle_end(const session_t *session, loop_t *loop, const char *path) {
+  resume_state_t *state = &loop->state;
+  int64_t patience = session->settings->eval.patience;
+  resume_end_t was = state->ended;
+  if (state->step > loop->total)
+    return error_set(
+        STATUS_INPUT,
+        "%s is of step %lld, but %s make a run of %lld steps: raise them, or begin another run in "
+        "another job.run_dir",
+        path, (long long)state->step, steps_setting(session), (long long)loop->total);
+  bool used_up = was == RESUME_PATIENCE && patience > 0 && state->waited >= patience;
+  state->ended = used_up ? RESUME_PATIENCE : state->step == loop->total ? RESUME_ALL_STEPS : RESUME_GOES_ON;
+  if (used_up)
+    log_info(
+        "finished   after step %lld, %lld evaluations after the best one; to go on, raise eval.patience = "
+        "%lld or set it to 0",
+        (long long)state->step, (long long)state->waited, (long long)patience);
+  else if (state->ended == RESUME_ALL_STEPS && !state->owes_evaluation)
+    log_info("finished   all %lld steps; to go on, raise %s", (long long)loop->total, steps_setting(session));
+  else if (was != RESUME_GOES_ON)
+    log_info("going on   after the end of the run: eval.patience is %lld now, and there are %lld steps",
+             (long long)patience, (long long)loop->total);
+  return STATUS_OK;
+}
+
+/* `best` names what the state says; where that checkpoint is gone, the best is that of the evaluations to
+ * come. */
+static status_t settle_best(session_t *session, loop_t *loop) {
+  resume_state_t *state = &loop->state;
+  bool there;
+  if (!session->settings->eval.keep_best) return STATUS_OK;
+  TRY(checkpoint_mark_best(session->world, session->run_dir, state->best_step, &there));
+  if (there || state->best_step < 0) return STATUS_OK;
+  if (comm_rank(session->world) == 0)
+    log_warning(
+        "the best evaluation so far was that of step %lld, but there is no checkpoint of it: the best of "
+        "those to come counts",
+        (long long)state->best_step);
+  state->best = -INFINITY;
+  state->best_step = -1;
+  return STATUS_OK;
+}
+
+static status_t go_on(session_t *session, loop_t *loop, const char *path) {
   TRY(resume_check(session, path, &loop->contents, &loop->state));
   TRY(loop->reload(loop->context, path));
   TRY(resume_load(session, path, &loop->state));
-  loop->first = loop->saved = loop->state.step;
-  return STATUS_OK;
+  return settle_end(session, loop, path);
 }
+
+static status_t restart(session_t *session, loop_t *loop) {
+  resume_state_t *state = &loop->state;
+  resume_point_t point;
+  state->step = state->waited = 0;
+  state->best = -INFINITY;
+  state->best_step = -1;
+  state->owes_evaluation = false;
+  state->ended = loop->total > 0 ? RESUME_GOES_ON : RESUME_ALL_STEPS;
+  TRY(resume_find(session, state, &point));
+  if (point.found) TRY(go_on(session, loop, point.path));
+  loop->first = loop->saved = state->step;
+  loop->own = loop->unproven = point.found && point.own;
+  TRY(settle_best(session, loop));
+  return rewind_records(session, loop, &point);
+}
+
+/* ---- Steps ---- */
 
 static status_t save(session_t *session, loop_t *loop) {
   double begin = perf_now();
   TRY(resume_save(session, &loop->contents, &loop->state));
   session->reserve = fmax(session->reserve, perf_now() - begin);
   loop->saved = loop->state.step;
+  loop->own = loop->unproven = true;
   return STATUS_OK;
 }
 
-/* *DONE: patience is used up. A checkpoint of the best so far is kept whatever checkpoint.every says. */
-static status_t evaluate(session_t *session, loop_t *loop, metrics_t *metrics, bool *saved, bool *done) {
-  const settings_t *settings = session->settings;
-  int64_t every = settings->eval.every, step = loop->state.step;
-  *done = false;
-  if (every == 0 || step % every != 0) return STATUS_OK;
+/* Whether the newest checkpoint can be gone on from shows in the step after it: until then the ones before it
+ * stay. */
+static status_t prune(session_t *session, loop_t *loop) {
+  if (!loop->unproven) return STATUS_OK;
+  loop->unproven = false;
+  return checkpoint_prune(session->world, session->run_dir, loop->saved, session->settings->checkpoint.keep);
+}
+
+/* The periodic evaluation, where it is due. */
+static status_t evaluate(session_t *session, loop_t *loop, bool *better) {
+  resume_state_t *state = &loop->state;
+  int64_t every = session->settings->eval.every, step = state->step;
   double score;
+  *better = false;
+  if (every == 0 || step % every != 0) return STATUS_OK;
+  metrics_t metrics = state->line;
   perf_begin(REGION_EVALUATE);
-  status_code_t status = loop->evaluate(loop->context, step, metrics, &score);
+  status_code_t status = loop->evaluate(loop->context, step, &metrics, &score);
   perf_end(REGION_EVALUATE);
   TRY(status);
-  if (step > 0 && score > loop->state.best) {
-    loop->state.best = score;
-    loop->state.best_step = step;
-    if (!settings->eval.keep_best) return STATUS_OK;
-    TRY(save(session, loop));
-    *saved = true;
-    return checkpoint_mark_best(session->world, session->run_dir, step);
-  }
+  if (!isfinite(score))
+    return error_set(STATUS_NUMERIC, "the evaluation after step %lld gives %g; lower optim.lr",
+                     (long long)step, score);
+  state->line = metrics;
   if (step == 0) return STATUS_OK;
-  int64_t waited = (step - loop->state.best_step) / every;
-  *done = settings->eval.patience > 0 && waited >= settings->eval.patience;
-  if (*done)
-    log_info("early stop after step %lld: no better evaluation since step %lld (eval.patience = %lld)",
-             (long long)step, (long long)loop->state.best_step, (long long)settings->eval.patience);
+  *better = score > state->best;
+  state->waited = *better ? 0 : state->waited + 1;
+  if (!*better) return STATUS_OK;
+  state->best = score;
+  state->best_step = step;
   return STATUS_OK;
 }
 
-static status_t one_step(session_t *session, loop_t *loop, bool *done) {
+static resume_end_t end_of(const session_t *session, const loop_t *loop) {
+  const resume_state_t *state = &loop->state;
+  int64_t patience = session->settings->eval.patience;
+  if (state->step >= loop->total) return RESUME_ALL_STEPS;
+  if (patience == 0 || state->waited < patience) return RESUME_GOES_ON;
+  log_info("early stop after step %lld: no better evaluation since step %lld (eval.patience = %lld)",
+           (long long)state->step, (long long)state->best_step, (long long)patience);
+  return RESUME_PATIENCE;
+}
+
+/* What follows an update: the evaluation that is due, a checkpoint of the best state whatever
+ * checkpoint.every says, the line of metrics, the checkpoint that is due. The order matters to a job that is
+ * killed in between: a checkpoint holds its step's line. One that owes the evaluation is written
+ * again. */
+static status_t complete_step(session_t *session, loop_t *loop) {
   const settings_t *settings = session->settings;
+  resume_state_t *state = &loop->state;
+  bool better, there, owed = state->owes_evaluation;
+  state->sample_lines = rundir_samples_lines(session->rundir);
+  state->owes_evaluation = true;
+  TRY(evaluate(session, loop, &better));
+  state->owes_evaluation = false;
+  state->sample_lines = rundir_samples_lines(session->rundir);
+  state->line.seconds = perf_now() - session->started;
+  state->ended = end_of(session, loop);
+  bool saved = better && settings->eval.keep_best, last = state->ended != RESUME_GOES_ON;
+  if (saved) {
+    TRY(save(session, loop));
+    TRY(checkpoint_mark_best(session->world, session->run_dir, state->step, &there));
+  }
+  int64_t shown = settings->log.every > 0 ? settings->log.every : 1, every = settings->checkpoint.every;
+  TRY(comm_agree(session->world, session_log(session, &state->line, state->step % shown == 0 || last)));
+  bool due = owed || (!last && state->step > 0 && every > 0 && state->step % every == 0);
+  return due && !saved ? save(session, loop) : STATUS_OK;
+}
+
+static status_t one_step(session_t *session, loop_t *loop) {
   int64_t step = loop->state.step + 1;
   metrics_t metrics = {.step = step};
   loop->step_began = perf_now();
   TRY(loop->update(loop->context, step, schedule_lr(&loop->schedule, step), &metrics));
   metrics_add(&metrics, "step_seconds", perf_now() - loop->step_began);
+  TRY(prune(session, loop));
   loop->state.step = step;
-  bool saved = false;
-  status_code_t evaluated = evaluate(session, loop, &metrics, &saved, done);
-  loop->state.owes_evaluation = evaluated == STATUS_STOPPED;
-  if (evaluated != STATUS_STOPPED) TRY(evaluated);
-  bool last = step == loop->total || *done;
-  int64_t every = settings->log.every > 0 ? settings->log.every : 1;
-  TRY(comm_agree(session->world, session_log(session, &metrics, step % every == 0 || last)));
-  if (evaluated == STATUS_STOPPED) return evaluated;
+  loop->state.line = metrics;
+  TRY(complete_step(session, loop));
   log_progress(loop->label, step, loop->total, "steps", NULL);
-  if (!saved && !last && settings->checkpoint.every > 0 && step % settings->checkpoint.every == 0)
-    TRY(save(session, loop));
   return STATUS_OK;
 }
 
@@ -115,16 +220,26 @@ static status_t stop_here(session_t *session, loop_t *loop) {
                    (long long)loop->total);
 }
 
+static status_t reload_best(session_t *session, loop_t *loop) {
+  char path[FILE_MAX_PATH];
+  int64_t step = loop->state.best_step;
+  TRY(checkpoint_path(path, session->run_dir, step));
+  log_info("result     is step %lld, the best evaluation", (long long)step);
+  status_code_t status = loop->reload(loop->context, path);
+  if (status == STATUS_OK) return status;
+  return error_context(status,
+                       "while loading the best evaluation's state; eval.keep_best = .false. makes the last "
+                       "step the result");
+}
+
 /* The result: of the last step, or of the best one. */
 static status_t finish(session_t *session, loop_t *loop) {
   char path[FILE_MAX_PATH];
-  if (loop->state.step != loop->saved) TRY(save(session, loop));
-  if (session->settings->eval.keep_best && loop->state.best_step >= 0 &&
-      loop->state.best_step != loop->state.step) {
-    TRY(checkpoint_path(path, session->run_dir, loop->state.best_step));
-    log_info("result     is step %lld, the best evaluation", (long long)loop->state.best_step);
-    TRY(loop->reload(loop->context, path));
-  }
+  const resume_state_t *state = &loop->state;
+  if (state->step != loop->saved) TRY(save(session, loop));
+  TRY(prune(session, loop));
+  if (session->settings->eval.keep_best && state->best_step >= 0 && state->best_step != state->step)
+    TRY(reload_best(session, loop));
   TRY(session_path(session, "model.h5", path));
   perf_begin(REGION_CHECKPOINT);
   status_code_t status = store_write(session->world, path, &loop->contents);
@@ -135,14 +250,13 @@ static status_t finish(session_t *session, loop_t *loop) {
 }
 
 /* Where a run starts from, for its curves; or the evaluation that the last start was stopped in. */
-static status_t evaluate_start(session_t *session, loop_t *loop, bool *done) {
-  metrics_t metrics = {.step = loop->state.step};
-  bool saved = false, owed = loop->state.owes_evaluation;
-  if ((loop->state.step > 0 && !owed) || session->settings->eval.every == 0) return STATUS_OK;
-  loop->state.owes_evaluation = false;
-  TRY(evaluate(session, loop, &metrics, &saved, done));
-  if (owed && !saved) loop->saved = -1; /* the checkpoint of this step still owes it */
-  return comm_agree(session->world, session_log(session, &metrics, true));
+static status_t evaluate_start(session_t *session, loop_t *loop) {
+  resume_state_t *state = &loop->state;
+  if (state->step == 0 && session->settings->eval.every > 0) {
+    state->line = (metrics_t){.step = 0};
+    return complete_step(session, loop);
+  }
+  return state->owes_evaluation ? complete_step(session, loop) : STATUS_OK;
 }
 
 /* Elements of the optimiser's state that this rank owns. */
@@ -172,23 +286,53 @@ static status_t run_dry(session_t *session, loop_t *loop) {
 }
 
 static status_t run_steps(session_t *session, loop_t *loop) {
-  bool done = false, stop;
-  TRY(evaluate_start(session, loop, &done));
-  if (loop->state.step < loop->total && !done)
+  bool stop;
+  TRY(evaluate_start(session, loop));
+  if (loop->state.ended == RESUME_GOES_ON)
     log_progress(loop->label, loop->state.step, loop->total, "steps", NULL); /* starts its clock */
-  while (loop->state.step < loop->total && !done) {
+  while (loop->state.ended == RESUME_GOES_ON) {
     TRY(session_stop(session, 0.0, &stop));
     if (stop) return STATUS_STOPPED;
-    TRY(one_step(session, loop, &done));
+    TRY(one_step(session, loop));
   }
   return STATUS_OK;
 }
 
-status_t loop_run(session_t *session, loop_t *loop) {
-  if (session->dry) return run_dry(session, loop);
+static status_t run(session_t *session, loop_t *loop) {
   TRY(restart(session, loop));
   status_code_t status = run_steps(session, loop);
   if (status == STATUS_STOPPED) return stop_here(session, loop);
   TRY(status);
   return finish(session, loop);
+}
+
+/* Numbers have ended in what comes of the present state. If that state has been saved, the next start must
+ * not begin with it. Local: ranks may fail one by one. */
+static status_t fail_with_numbers(const session_t *session, const loop_t *loop) {
+  enum { MESSAGE_MAX = 2048 };
+  char message[MESSAGE_MAX], aside[FILE_MAX_PATH] = "";
+  int64_t before = loop->saved;
+  bool from_here = loop->saved == loop->state.step && loop->state.step > 0;
+  snprintf(message, sizeof message, "%s", error_message());
+  if (from_here && loop->own &&
+      checkpoint_set_aside(session->run_dir, loop->state.step, aside, &before) != STATUS_OK)
+    log_warning("%s", error_message());
+  error_clear();
+  status_code_t status = error_set(STATUS_NUMERIC, "%s", message);
+  if (*aside)
+    (void)!error_context(status, "the checkpoint of step %lld, which this comes from, is now called %s",
+                         (long long)loop->state.step, aside);
+  if (from_here && !*aside)
+    return error_context(status, "this comes from the checkpoint of step %lld that the run went on from",
+                         (long long)loop->state.step);
+  if (before > 0)
+    return error_context(status, "the next start goes on from the checkpoint of step %lld",
+                         (long long)before);
+  return error_context(status, "there is no checkpoint from before: the next start begins anew");
+}
+
+status_t loop_run(session_t *session, loop_t *loop) {
+  if (session->dry) return run_dry(session, loop);
+  status_code_t status = run(session, loop);
+  return status == STATUS_NUMERIC ? fail_with_numbers(session, loop) : status;
 }

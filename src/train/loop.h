@@ -24,6 +24,8 @@ typedef struct {
   /* Kept by loop_run. */
   int64_t first;     /* finished steps when this start began */
   int64_t saved;     /* of the newest checkpoint, or what a start without one begins with */
+  bool own;          /* that checkpoint is one of this run directory */
+  bool unproven;     /* no step has been made from it yet */
   double step_began; /* perf_now() at the newest step, 0 before */
 } loop_t;
 
@@ -31,9 +33,11 @@ typedef struct {
 int64_t loop_steps(int64_t steps, int64_t epochs, int64_t count, int64_t batch);
 
 /* Continues from a checkpoint if job.restart says so, runs to the end, and writes model.h5 (of the best
- * evaluation where eval.keep_best). Returns STATUS_STOPPED after a clean stop, with a checkpoint of the last
- * finished step. Errors: STATUS_INPUT where job.max_seconds was over before this start had finished one step:
- * then no number of starts would get on. Collective. */
+ * evaluation where eval.keep_best); a run that has ended makes no step. Returns STATUS_STOPPED after a clean
+ * stop, with a checkpoint of the last finished step. Errors: STATUS_INPUT where job.max_seconds was over
+ * before this start had finished one step: then no number of starts would get on; or where the checkpoint is
+ * beyond the last step. STATUS_NUMERIC, whose message says what the next start goes on from: a checkpoint
+ * whose very next step fails is set aside for that. Collective. */
 status_t loop_run(session_t *session, loop_t *loop);
 
 #endif

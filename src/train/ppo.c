@@ -53,7 +53,7 @@ static status_t open_policy(ppo_task_t *task) {
 static status_t open_value_base(ppo_task_t *task, const char *path) {
   session_t *session = task->session;
   store_info_t info;
-  TRY(store_inspect(session->world, path, &info));
+  TRY(store_inspect(session->world, path, &task->model.info, &info));
   bool same = info.identity == task->model.info.identity;
   store_info_free(&info);
   task->value_model = same ? &task->model : &task->other;
@@ -128,7 +128,7 @@ static status_t open_criteria(ppo_task_t *task, const screening_counts_t *counts
   store_info_t info;
   criteria_count_facts(session, &task->criteria, "reward.facts", settings->data.dataset, counts->facts,
                        count);
-  TRY(store_inspect(session->world, settings->reward.model, &info));
+  TRY(store_inspect(session->world, settings->reward.model, &task->model.info, &info));
   status_code_t status = criteria_compare(session, &task->criteria, "reward", &info);
   store_info_free(&info);
   return status;
@@ -251,8 +251,8 @@ static status_t check_divergence(const ppo_task_t *task, const ppo_objective_t *
   if (limit <= 0.0 || objective->kl_sum_seq <= limit) return STATUS_OK;
   return error_set(
       STATUS_NUMERIC,
-      "diverged: the mean kl of a response is %.4g, ppo.max_kl allows %.4g. The last checkpoint is "
-      "from before; lower optim.lr or raise ppo.kl_coef",
+      "diverged: the mean kl of a response is %.4g, ppo.max_kl allows %.4g; lower optim.lr or raise "
+      "ppo.kl_coef",
       objective->kl_sum_seq, limit);
 }
 
@@ -369,10 +369,11 @@ static void fill_contents(const ppo_task_t *task, store_contents_t *contents) {
   contents->head_count = 1;
 }
 
-/* Identity of all that PATH holds beside its base. */
-static status_t added_identity(session_t *session, const char *path, uint64_t *identity) {
+/* Identity of all that PATH holds beside MODEL's base. */
+static status_t added_identity(session_t *session, const model_t *model, const char *path,
+                               uint64_t *identity) {
   store_info_t info;
-  TRY(store_inspect(session->world, path, &info));
+  TRY(store_inspect(session->world, path, &model->info, &info));
   *identity = info.added;
   store_info_free(&info);
   return STATUS_OK;
@@ -385,8 +386,8 @@ static status_t add_inputs(ppo_task_t *task, resume_state_t *state) {
   const char *reward = session->settings->reward.model,
              *reference = model_adapter_path(session, &task->model);
   uint64_t rewarding, referred = 0;
-  TRY(added_identity(session, reward, &rewarding));
-  if (task->has_reference) TRY(added_identity(session, reference, &referred));
+  TRY(added_identity(session, task->value_model, reward, &rewarding));
+  if (task->has_reference) TRY(added_identity(session, &task->model, reference, &referred));
   resume_add_inputs(state, &task->model, &task->source);
   resume_add_file(state, "reward_model", "reward.model", reward, rewarding);
   resume_add_file(state, "reference", "model.adapter", reference, referred);

@@ -2,9 +2,9 @@
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "io/checkpoint.h"
 #include "perf/perf.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -86,6 +86,24 @@ static int64_t most_items(const resume_state_t *state) {
   return count;
 }
 
+/* What is no number must not become the newest checkpoint: nothing could go on from there. */
+static status_t check_numbers(const resume_state_t *state, const param_t *param,
+                              const optimizer_piece_t *piece, const float *values) {
+  for (int64_t i = 0; i < piece->rows * param->partition.local_cols; i++)
+    if (!isfinite(values[i]))
+      return error_set(STATUS_NUMERIC,
+                       "after step %lld the weight %s holds %g: this state is not saved; lower optim.lr",
+                       (long long)state->step, param->name, (double)values[i]);
+  return STATUS_OK;
+}
+
+/* One state of one piece, to VALUES. */
+static status_t read_piece(const resume_state_t *state, const param_t *param, const optimizer_piece_t *piece,
+                           int which, float *values) {
+  TRY(optimizer_read(state->optimizer, piece, (optimizer_state_t)which, values));
+  return which == OPTIMIZER_MASTER ? check_numbers(state, param, piece, values) : STATUS_OK;
+}
+
 /* Walks all states of all trained weights in one order on all ranks; READ copies the optimiser's values to
  * the items. */
 static status_t collect(const resume_state_t *state, bool read, optimizer_piece_t *list, pieces_t *pieces) {
@@ -103,9 +121,7 @@ static status_t collect(const resume_state_t *state, bool read, optimizer_piece_
       const optimizer_piece_t *piece = find_piece(list, count, s, param);
       for (int k = 0; k < OPTIMIZER_STATES; k++) {
         TRY(add_item(pieces, state->set_names[s], param, k, piece));
-        if (piece && read)
-          TRY(optimizer_read(state->optimizer, piece, (optimizer_state_t)k,
-                             pieces->values[pieces->count - 1]));
+        if (piece && read) TRY(read_piece(state, param, piece, k, pieces->values[pieces->count - 1]));
       }
     }
   return STATUS_OK;
@@ -129,7 +145,8 @@ static status_t annotate(h5_file_t *file, void *context) {
   return resume_state_write(file, annotation->session, annotation->state);
 }
 
-static status_t save(session_t *session, const store_contents_t *contents, const resume_state_t *state) {
+static status_t save(session_t *session, const store_contents_t *contents, const resume_state_t *state,
+                     const checkpoint_place_t *place) {
   pieces_t pieces = {0};
   annotation_t annotation = {session, state};
   status_code_t status = comm_agree(session->world, collect_pieces(state, true, &pieces));
@@ -139,31 +156,63 @@ static status_t save(session_t *session, const store_contents_t *contents, const
     all.extra_count = pieces.count;
     all.annotate = annotate;
     all.context = &annotation;
-    status = store_checkpoint(session->world, session->run_dir, state->step, &all,
-                              session->settings->checkpoint.keep);
+    status = store_checkpoint(session->world, session->run_dir, place, &all);
   }
   pieces_free(&pieces);
   return status;
 }
 
-status_t resume_save(session_t *session, const store_contents_t *contents, const resume_state_t *state) {
+status_t resume_save(session_t *session, const store_contents_t *contents, resume_state_t *state) {
+  checkpoint_place_t place = state->place;
+  place.step = state->step;
+  place.serial++;
   perf_begin(REGION_CHECKPOINT);
-  status_code_t status = save(session, contents, state);
+  status_code_t status = save(session, contents, state, &place);
   perf_end(REGION_CHECKPOINT);
-  return status;
+  TRY(status);
+  state->place = place;
+  return STATUS_OK;
 }
 
-status_t resume_find(session_t *session, char path[FILE_MAX_PATH], bool *found) {
-  const char *restart = session->settings->job.restart;
-  int64_t step;
-  *found = false;
-  if (strcmp(restart, "never") == 0) return STATUS_OK;
-  if (strcmp(restart, "auto") == 0)
-    return checkpoint_find(session->world, session->run_dir, CHECKPOINT_OR_PREVIOUS, STORE_FORMAT,
-                           STORE_VERSION, path, &step, found);
-  TRY(file_join(path, restart, NULL, NULL));
-  *found = true;
+/* Identity of all tensors of the checkpoint PATH. */
+static status_t read_origin(session_t *session, const char *path, checkpoint_origin_t *origin) {
+  weights_file_t *file;
+  TRY(file_join(origin->path, path, NULL, NULL));
+  TRY(weights_open(session->world, path, STORE_FORMAT, STORE_VERSION, &file));
+  origin->identity = weights_identity(file, "/", WEIGHTS_IDENTITY_START);
+  weights_close(file);
   return STATUS_OK;
+}
+
+/* The checkpoint may be gone by now: pruned, where it is of this run directory. Then its path tells. */
+static status_t find_descendant(session_t *session, const char *from, resume_state_t *state,
+                                resume_point_t *point) {
+  checkpoint_origin_t origin = {0};
+  status_code_t opened = read_origin(session, from, &origin);
+  if (opened != STATUS_OK && opened != STATUS_DATA) return opened;
+  error_clear();
+  TRY(checkpoint_find(session->world, session->run_dir, &origin, STORE_FORMAT, STORE_VERSION, point->path,
+                      &state->place, &point->found));
+  point->own = point->found;
+  if (point->found) {
+    log_info("restart    job.restart = '%s' is where this run began; it has come further", from);
+    return STATUS_OK;
+  }
+  TRY(read_origin(session, from, &origin));
+  TRY(file_join(point->path, from, NULL, NULL));
+  point->found = true;
+  state->place.origin = origin;
+  return STATUS_OK;
+}
+
+status_t resume_find(session_t *session, resume_state_t *state, resume_point_t *point) {
+  const char *restart = session->settings->job.restart;
+  *point = (resume_point_t){.own = true};
+  state->place = (checkpoint_place_t){0};
+  if (strcmp(restart, "never") == 0) return STATUS_OK;
+  if (strcmp(restart, "auto") != 0) return find_descendant(session, restart, state, point);
+  return checkpoint_find(session->world, session->run_dir, NULL, STORE_FORMAT, STORE_VERSION, point->path,
+                         &state->place, &point->found);
 }
 
 static status_t read_pieces(weights_file_t *file, const pieces_t *pieces) {
@@ -238,5 +287,5 @@ status_t resume_load(session_t *session, const char *path, resume_state_t *state
   weights_close(file);
   TRY(status);
   log_info("restart    from %s after step %lld", path, (long long)state->step);
-  return comm_agree(session->world, rundir_metrics_rewind(session->rundir, state->step));
+  return STATUS_OK;
 }

@@ -17,6 +17,9 @@ typedef struct {
 
 enum { RESUME_FILES_MAX = 4 };
 
+/* How a run came to its end. */
+typedef enum { RESUME_GOES_ON, RESUME_ALL_STEPS, RESUME_PATIENCE, RESUME_ENDS } resume_end_t;
+
 /* What a run's checkpoint holds besides the model's contents. */
 typedef struct {
   optimizer_t *optimizer;
@@ -31,8 +34,20 @@ typedef struct {
   int64_t step; /* finished steps */
   double best;  /* best periodic evaluation so far, and its step; NAN and -1 if none */
   int64_t best_step;
+  int64_t waited;       /* evaluations since then */
   bool owes_evaluation; /* of step STEP: the run was stopped in the midst of it */
+  resume_end_t ended;
+  metrics_t line;           /* of step STEP for metrics.jsonl, without the evaluation that is owed */
+  int64_t sample_lines;     /* of samples.jsonl that belong to it; rank 0 */
+  checkpoint_place_t place; /* of the newest checkpoint */
 } resume_state_t;
+
+/* A checkpoint to go on from. */
+typedef struct {
+  bool found;
+  bool own; /* one of this run directory, otherwise the one that job.restart names */
+  char path[FILE_MAX_PATH];
+} resume_point_t;
 
 /* Adds a file that the run is made from. PATH NULL: there is none. Local. */
 void resume_add_file(resume_state_t *state, const char *name, const char *setting, const char *path,
@@ -40,11 +55,14 @@ void resume_add_file(resume_state_t *state, const char *name, const char *settin
 /* Adds model.base, with what MODEL came from, and the dataset of SOURCE. Local. */
 void resume_add_inputs(resume_state_t *state, const model_t *model, const source_t *source);
 
-/* Writes the checkpoint of state->step and prunes old ones (checkpoint.keep). Collective. */
-status_t resume_save(session_t *session, const store_contents_t *contents, const resume_state_t *state);
+/* Writes the checkpoint of state->step. Collective. Errors, agreed: STATUS_NUMERIC where a trained weight is
+ * no number, and nothing is written; STATUS_DATA. */
+status_t resume_save(session_t *session, const store_contents_t *contents, resume_state_t *state);
 
-/* Finds what job.restart asks to continue from. *FOUND; PATH in a buffer of FILE_MAX_PATH. Collective. */
-status_t resume_find(session_t *session, char path[FILE_MAX_PATH], bool *found);
+/* Finds what job.restart asks to continue from. A path that it names is where the run began: once this run
+ * directory has a checkpoint that comes from there, the newest of those is the one. Sets STATE->place.
+ * Collective. */
+status_t resume_find(session_t *session, resume_state_t *state, resume_point_t *point);
 
 /* Whether this run can go on from the checkpoint PATH: compares task, seed, batch, the data order, adapters
  * and the contents of STATE's files with what it was made from; warns of settings that differ and change the
@@ -52,9 +70,8 @@ status_t resume_find(session_t *session, char path[FILE_MAX_PATH], bool *found);
 status_t resume_check(session_t *session, const char *path, const store_contents_t *contents,
                       const resume_state_t *state);
 
-/* Fills optimiser state, step, best, best_step and owes_evaluation from the checkpoint PATH, which
- * resume_check found fit; the optimiser's sets' weights are the caller's to load. Drops later lines of
- * metrics.jsonl. Collective. */
+/* Fills optimiser state and what the run counts from the checkpoint PATH, which resume_check found fit; the
+ * optimiser's sets' weights are the caller's to load. Collective. */
 status_t resume_load(session_t *session, const char *path, resume_state_t *state);
 
 #endif

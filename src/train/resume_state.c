@@ -24,7 +24,9 @@ static status_t write_counts(h5_file_t *file, const session_t *session, const re
   } counts[] = {{"step", state->step},
                 {"optimizer_steps", optimizer_steps(state->optimizer)},
                 {"best_step", state->best_step},
+                {"waited", state->waited},
                 {"owes_evaluation", state->owes_evaluation},
+                {"sample_lines", state->sample_lines},
                 {"seed", session->settings->job.seed},
                 {"samples", state->samples},
                 {"batch", state->batch},
@@ -35,6 +37,20 @@ static status_t write_counts(h5_file_t *file, const session_t *session, const re
   for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
     TRY(h5_attr_write_i64(file, group, counts[i].name, &counts[i].value, 1));
   return h5_attr_write_f64(file, group, "best", &state->best, 1);
+}
+
+static const char *const end_names[RESUME_ENDS] = {
+    [RESUME_GOES_ON] = "no", [RESUME_ALL_STEPS] = "all steps", [RESUME_PATIENCE] = "patience"};
+
+/* Names one to a line, their values, and the time. */
+static status_t write_line(h5_file_t *file, const metrics_t *line) {
+  char names[METRICS_MAX * METRICS_NAME_MAX + 1] = "";
+  size_t used = 0;
+  for (int32_t i = 0; i < line->count; i++)
+    used += (size_t)snprintf(names + used, sizeof names - used, "%s\n", line->names[i]);
+  TRY(h5_attr_write_text(file, group, "metrics", names));
+  TRY(h5_attr_write_f64(file, group, "metric_seconds", &line->seconds, 1));
+  return h5_attr_write_f64(file, group, "metric_values", line->values, line->count);
 }
 
 static status_t write_files(h5_file_t *file, const resume_state_t *state) {
@@ -52,7 +68,9 @@ status_t resume_state_write(h5_file_t *file, const session_t *session, const res
   char *text;
   TRY(h5_create_group(file, group));
   TRY(write_counts(file, session, state));
+  TRY(write_line(file, &state->line));
   TRY(write_files(file, state));
+  TRY(h5_attr_write_text(file, group, "ended", end_names[state->ended]));
   TRY(h5_attr_write_text(file, group, "task", session->settings->job.task));
   TRY(h5_attr_write_i64(file, group, "layout", layout, 2));
   TRY(settings_text(session->settings, &text));
@@ -76,25 +94,15 @@ static status_t require(h5_file_t *file, const char *name) {
       h5_path(file), name, group);
 }
 
-static status_t check_complete(h5_file_t *file, const resume_state_t *state) {
+/* Before all else: another task's checkpoint lacks what this one's has. */
+static status_t check_task(h5_file_t *file, const char *task) {
+  char *found;
   if (!h5_exists(file, group))
     return error_set(STATUS_DATA,
                      "%s is no checkpoint: it has no group %s; job.restart takes a file of a run's "
                      "checkpoints/",
                      h5_path(file), group);
-  static const char *const names[] = {
-      "step",    "optimizer_steps", "best",  "best_step", "task",         "owes_evaluation", "seed",
-      "samples", "batch",           "epoch", "position",  "samples_seen", "skipped",         "settings"};
-  char name[NAME_MOST];
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    TRY(require(file, names[i]));
-  for (int32_t i = 0; i < state->file_count; i++)
-    TRY(require(file, file_attribute(&state->files[i], "identity", name)));
-  return STATUS_OK;
-}
-
-static status_t check_task(h5_file_t *file, const char *task) {
-  char *found;
+  TRY(require(file, "task"));
   TRY(h5_attr_read_text(file, group, "task", &found));
   status_code_t status = STATUS_OK;
   if (strcmp(found, task) != 0)
@@ -103,6 +111,20 @@ static status_t check_task(h5_file_t *file, const char *task) {
                        h5_path(file), found, task);
   memory_free(found);
   return status;
+}
+
+static status_t check_complete(h5_file_t *file, const resume_state_t *state) {
+  static const char *const names[] = {
+      "step",    "optimizer_steps", "best",         "best_step", "waited",         "owes_evaluation",
+      "ended",   "metrics",         "sample_lines", "seed",      "samples",        "batch",
+      "epoch",   "position",        "samples_seen", "skipped",   "metric_seconds", "metric_values",
+      "settings"};
+  char name[NAME_MOST];
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    TRY(require(file, names[i]));
+  for (int32_t i = 0; i < state->file_count; i++)
+    TRY(require(file, file_attribute(&state->files[i], "identity", name)));
+  return STATUS_OK;
 }
 
 /* The attribute NAME must be what this run has as SETTING. */
@@ -167,8 +189,8 @@ static status_t compare_settings(h5_file_t *file, const settings_t *settings, ch
 status_t resume_state_check(h5_file_t *file, const session_t *session, const store_contents_t *contents,
                             const resume_state_t *state, char **differences) {
   *differences = NULL;
-  TRY(check_complete(file, state));
   TRY(check_task(file, session->settings->job.task));
+  TRY(check_complete(file, state));
   TRY(check_number(file, "seed", "job.seed", session->settings->job.seed));
   TRY(check_number(file, "batch", state->batch_setting, state->batch));
   for (int32_t i = 0; i < state->file_count; i++)
@@ -181,15 +203,56 @@ status_t resume_state_check(h5_file_t *file, const session_t *session, const sto
 
 /* ---- Reading ---- */
 
+static status_t read_end(h5_file_t *file, resume_end_t *ended) {
+  char *text;
+  TRY(h5_attr_read_text(file, group, "ended", &text));
+  int end = RESUME_ENDS - 1;
+  while (end >= 0 && strcmp(text, end_names[end]) != 0)
+    end--;
+  status_code_t status = STATUS_OK;
+  if (end < 0)
+    status = error_set(STATUS_DATA, "%s: attribute ended of %s is '%s', expected '%s', '%s' or '%s'",
+                       h5_path(file), group, text, end_names[0], end_names[1], end_names[2]);
+  *ended = end < 0 ? RESUME_GOES_ON : (resume_end_t)end;
+  memory_free(text);
+  return status;
+}
+
+static status_t read_names(h5_file_t *file, char *names, metrics_t *line) {
+  char *rest, *name = strtok_r(names, "\n", &rest);
+  for (; name; name = strtok_r(NULL, "\n", &rest))
+    metrics_add(line, name, 0.0);
+  int64_t values;
+  TRY(h5_attr_count(file, group, "metric_values", &values));
+  if (!*line->refused && values == line->count) return STATUS_OK;
+  return error_set(STATUS_DATA,
+                   "%s: the attributes metrics and metric_values of %s do not fit: %d names, %lld values",
+                   h5_path(file), group, (int)line->count, (long long)values);
+}
+
+static status_t read_line(h5_file_t *file, int64_t step, metrics_t *line) {
+  char *names;
+  *line = (metrics_t){.step = step};
+  TRY(h5_attr_read_text(file, group, "metrics", &names));
+  status_code_t status = read_names(file, names, line);
+  memory_free(names);
+  TRY(status);
+  TRY(h5_attr_read_f64(file, group, "metric_seconds", &line->seconds, 1));
+  return h5_attr_read_f64(file, group, "metric_values", line->values, line->count);
+}
+
 status_t resume_state_read(h5_file_t *file, session_t *session, resume_state_t *state) {
   int64_t steps, owes;
   TRY(h5_attr_read_i64(file, group, "step", &state->step, 1));
   TRY(h5_attr_read_i64(file, group, "optimizer_steps", &steps, 1));
   TRY(h5_attr_read_i64(file, group, "best_step", &state->best_step, 1));
   TRY(h5_attr_read_f64(file, group, "best", &state->best, 1));
+  TRY(h5_attr_read_i64(file, group, "waited", &state->waited, 1));
   TRY(h5_attr_read_i64(file, group, "owes_evaluation", &owes, 1));
+  TRY(h5_attr_read_i64(file, group, "sample_lines", &state->sample_lines, 1));
   TRY(h5_attr_read_i64(file, group, "skipped", &session->record.skipped, 1));
   state->owes_evaluation = owes != 0;
   optimizer_set_steps(state->optimizer, steps);
-  return STATUS_OK;
+  TRY(read_end(file, &state->ended));
+  return read_line(file, state->step, &state->line);
 }

@@ -84,6 +84,74 @@ static int64_t samples_trained_on(const char *path) {
   return samples;
 }
 
+static long file_hash(const char *path) {
+  static char bytes[1 << 22];
+  size_t n = cli_read(path, bytes, sizeof bytes);
+  unsigned long hash = 5381;
+  for (size_t i = 0; i < n; i++)
+    hash = hash * 33 + (unsigned char)bytes[i];
+  return (long)hash;
+}
+
+/* A finished run, started again: nothing is trained, the same result comes out. It goes on only where what
+ * ended it is changed. */
+static void what_is_finished_stays_finished(void **state) {
+  cli_result_t result;
+  double loss[STEPS + 1];
+  (void)state;
+#define ENDED                                                                                                \
+  "--set", "job.run_dir=best_1", "--set", "eval.keep_best=.true.", "--set", "eval.dataset=world/sft.h5"
+  long model = file_hash("best_1/model.h5");
+  int last = read_metric("best_1", "eval/loss", loss);
+  CLI_RUN(1, &result, ENDED, "--set", "optim.steps=16", STEEP, EVALUATED, "--set", "eval.patience=2",
+          "train.nml");
+  cli_expect(&result, 0);
+  /* More steps are not what it ended for. */
+  CLI_RUN(2, &result, ENDED, "--set", "optim.steps=20", STEEP, EVALUATED, "--set", "eval.patience=2",
+          "train.nml");
+  cli_expect(&result, 0);
+  assert_int_equal(read_metric("best_1", "eval/loss", loss), last);
+  assert_true(file_hash("best_1/model.h5") == model);
+  /* Fewer than it has made contradict it. */
+  CLI_RUN(2, &result, ENDED, "--set", "optim.steps=2", STEEP, EVALUATED, "--set", "eval.patience=2",
+          "train.nml");
+  cli_expect_one_message(&result, 2);
+  assert_non_null(strstr(result.err, "of step 6"));
+  assert_non_null(strstr(result.err, "2 steps"));
+  /* More patience, and none. */
+  CLI_RUN(1, &result, ENDED, "--set", "optim.steps=16", STEEP, EVALUATED, "--set", "eval.patience=3",
+          "train.nml");
+  cli_expect(&result, 0);
+  assert_int_equal(read_metric("best_1", "eval/loss", loss), last + 1);
+  char steps[64];
+  snprintf(steps, sizeof steps, "optim.steps=%d", last + 3);
+  CLI_RUN(1, &result, ENDED, "--set", steps, STEEP, EVALUATED, "--set", "eval.patience=0", "train.nml");
+  cli_expect(&result, 0);
+  assert_int_equal(read_metric("best_1", "eval/loss", loss), last + 3);
+}
+
+/* A checkpoint of the best that is gone must not keep the run from its end. */
+static void a_lost_best_does_not_stop_a_run(void **state) {
+  cli_result_t result;
+  (void)state;
+#define LOSES                                                                                                \
+  LORA, "--set", "job.run_dir=loses", EVALUATED, "--set", "eval.dataset=pairs.h5", "--set",                  \
+      "eval.keep_best=.true.", "--set", "checkpoint.every=1", "--set", "checkpoint.keep=0"
+  CLI_RUN(1, &result, LOSES, "--set", "optim.steps=3", "rm.nml");
+  cli_expect(&result, 0);
+  char marked[64], name[128];
+  cli_read("loses/checkpoints/best", marked, sizeof marked);
+  marked[strcspn(marked, "\n")] = '\0';
+  snprintf(name, sizeof name, "loses/checkpoints/%s", marked);
+  cli_remove(name);
+  CLI_RUN(2, &result, LOSES, "--set", "optim.steps=5", "rm.nml");
+  cli_expect(&result, 0);
+  cli_read("loses/checkpoints/best", marked, sizeof marked);
+  marked[strcspn(marked, "\n")] = '\0';
+  snprintf(name, sizeof name, "loses/checkpoints/%s", marked);
+  assert_true(cli_exists(name));
+}
+
 static const char held_out_input[] = "&job task = 'prepare' run_dir = 'held' /\n"
                                      "&prepare conversations = 'world/pretrain.json' held_out = 9\n"
                                      "  image_folder = 'world/images' output = 'held.h5' /\n";
@@ -162,6 +230,8 @@ static void ppo_is_evaluated_by_the_reward_model(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(training_ends_where_it_gets_no_better_and_keeps_the_best),
+      cmocka_unit_test(what_is_finished_stays_finished),
+      cmocka_unit_test(a_lost_best_does_not_stop_a_run),
       cmocka_unit_test(held_out_samples_are_evaluated_and_not_learnt),
       cmocka_unit_test(evaluating_on_nothing_is_an_error),
       cmocka_unit_test(the_reward_models_best_state_is_kept),

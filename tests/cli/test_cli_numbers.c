@@ -66,6 +66,58 @@ static void a_policy_that_leaves_its_reference_ends_ppo(void **state) {
   }
 }
 
+/* Of FOLDER's first STEPS steps: those whose kl is above LIMIT. */
+static int steps_above(const char *folder, double limit, int steps) {
+  int above = 0;
+  for (int line = 0; line < steps; line++)
+    above += ppo_world_metric(folder, line, "objective/kl_sum_seq") > limit;
+  return above;
+}
+
+/* The kl of a step is that of the state before it: that state, though saved, is not gone on from. Both starts
+ * keep one checkpoint, and the first one ends at its fifth step. */
+static void after_divergence_a_run_goes_on_from_a_good_state(void **state) {
+  cli_result_t result;
+  char set[64];
+  (void)state;
+  for (int ranks = 1; ranks <= 2; ranks++) {
+    const char *folder = folder_of("diverged", ranks, set);
+#define DIVERGES                                                                                             \
+  LORA, "--set", set, "--set", "ppo.steps=6", "--set", "ppo.kl_estimator=k3", "--set", "checkpoint.every=1", \
+      "--set", "checkpoint.keep=1", "--set", "ppo.max_kl=0.014"
+    CLI_RUN(ranks, &result, DIVERGES, "--set", "optim.lr=3e-3", "ppo.nml");
+    expect_numeric(&result, folder);
+    CLI_RUN(ranks, &result, DIVERGES, "--set", "optim.lr=1e-5", "ppo.nml");
+    cli_expect(&result, 0);
+    assert_non_null(strstr(result.out, "step_00000003.h5 after step 3"));
+    assert_int_equal(steps_above(folder, 0.014, 6), 0);
+  }
+}
+
+/* The weights of the first step are finite, and all that comes of them is not. */
+static void after_bad_numbers_a_run_goes_on_from_a_good_state(void **state) {
+  cli_result_t result;
+  char set[64];
+  (void)state;
+  for (int ranks = 1; ranks <= 2; ranks++) {
+    folder_of("wild_sft", ranks, set);
+    CLI_RUN(ranks, &result, "--set", set, WILD, "--set", "checkpoint.every=1", "--set", "optim.steps=3",
+            "train.nml");
+    cli_expect_one_message(&result, 4);
+    CLI_RUN(ranks, &result, "--set", set, "--set", "checkpoint.every=1", "--set", "optim.steps=3",
+            "train.nml");
+    cli_expect(&result, 0);
+    folder_of("wild_rm", ranks, set);
+    CLI_RUN(ranks, &result, LORA, "--set", set, "--set", "checkpoint.every=1", "--set", "optim.steps=2",
+            "rm.nml");
+    cli_expect(&result, 0);
+    CLI_RUN(ranks, &result, LORA, "--set", set, WILD, "--set", "checkpoint.every=1", "rm.nml");
+    cli_expect_one_message(&result, 4);
+    CLI_RUN(ranks, &result, LORA, "--set", set, "--set", "checkpoint.every=1", "rm.nml");
+    cli_expect(&result, 0);
+  }
+}
+
 /* An adapter so strong that nothing behind it is a number; then one whose strength is none. */
 static void scores_that_are_no_numbers_are_not_written(void **state) {
   static const char input[] = "&job task = 'score' run_dir = 'score' /\n"
@@ -108,6 +160,8 @@ int main(void) {
       cmocka_unit_test(a_loss_that_is_no_number_ends_training),
       cmocka_unit_test(ppo_ends_where_its_numbers_end),
       cmocka_unit_test(a_policy_that_leaves_its_reference_ends_ppo),
+      cmocka_unit_test(after_divergence_a_run_goes_on_from_a_good_state),
+      cmocka_unit_test(after_bad_numbers_a_run_goes_on_from_a_good_state),
       cmocka_unit_test(scores_that_are_no_numbers_are_not_written),
       cmocka_unit_test(an_adapter_has_the_rank_of_its_weights),
   };

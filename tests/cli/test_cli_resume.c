@@ -147,6 +147,78 @@ static void a_checkpoint_that_says_less_is_refused(void **state) {
   cli_expect_one_message(&result, 3);
 }
 
+/* What is said of another task's checkpoint is that, not that it is old. */
+static void another_tasks_checkpoint_is_refused(void **state) {
+  cli_result_t result;
+  (void)state;
+  CLI_RUN(1, &result, PPO, "--set", "job.restart=rm/checkpoints/step_00000004.h5", "--set",
+          "job.run_dir=of_rm", "ppo.nml");
+  cli_expect_one_message(&result, 3);
+  assert_non_null(strstr(result.err, "task 'rm'"));
+  CLI_RUN(1, &result, LORA, "--set", "job.restart=" CHECKPOINT, "--set", "job.run_dir=of_ppo", "rm.nml");
+  cli_expect_one_message(&result, 3);
+  assert_non_null(strstr(result.err, "task 'ppo'"));
+}
+
+/* Results that were moved name a base that is no longer there: any file of its identity will do that the run
+ * names, or that lies where it lay relative to them. */
+static void moved_results_find_their_base(void **state) {
+  cli_result_t result;
+  (void)state;
+#define MOVED "--set", "model.adapter=moved/start/model.h5", "--set", "reward.model=moved/rm/model.h5"
+  assert_int_equal(mkdir("moved", 0777) | mkdir("moved/start", 0777) | mkdir("moved/rm", 0777), 0);
+  cli_copy("start/model.h5", "moved/start/model.h5", SIZE_MAX);
+  cli_copy("rm/model.h5", "moved/rm/model.h5", SIZE_MAX);
+  cli_copy("model.h5", "moved/base.h5", SIZE_MAX);
+  assert_int_equal(rename("model.h5", "gone.h5"), 0);
+  CLI_RUN(2, &result, LORA, "--set", "job.run_dir=named", "--set", "model.base=moved/base.h5", MOVED,
+          "ppo.nml");
+  cli_expect(&result, 0);
+  CLI_RUN(2, &result, LORA, "--set", "job.run_dir=other", "--set", "model.base=base_again/model.h5", MOVED,
+          "ppo.nml");
+  cli_expect_one_message(&result, 3);
+  assert_non_null(strstr(result.err, "base_again/model.h5"));
+  assert_non_null(strstr(result.err, "model.h5: cannot be opened"));
+  /* Without a name for it: as the file refers to "model.h5", beside itself or one folder up. */
+  CLI_RUN(1, &result, "--set", "job.run_dir=unnamed", "--set", "model.base=moved/start/model.h5",
+          "sample.nml");
+  cli_expect_one_message(&result, 3);
+  assert_int_equal(rename("moved/base.h5", "moved/model.h5"), 0);
+  CLI_RUN(2, &result, "--set", "job.run_dir=unnamed", "--set", "model.base=moved/start/model.h5",
+          "sample.nml");
+  cli_expect(&result, 0);
+  assert_int_equal(rename("gone.h5", "model.h5"), 0);
+}
+
+/* A reward model answers nothing and is no beginning for what does. */
+static void a_reward_model_is_no_policy(void **state) {
+  cli_result_t result;
+  (void)state;
+  CLI_RUN(2, &result, LORA, "--set", "job.run_dir=no_policy", "--set", "model.adapter=rm/model.h5",
+          "ppo.nml");
+  cli_expect_one_message(&result, 3);
+  CLI_RUN(1, &result, "--set", "job.run_dir=no_answer", "--set", "model.adapter=rm/model.h5", "sample.nml");
+  cli_expect_one_message(&result, 3);
+  CLI_RUN(1, &result, LORA, "--set", "job.run_dir=no_start", "--set", "model.adapter=rm/model.h5",
+          "start.nml");
+  cli_expect_one_message(&result, 3);
+  assert_non_null(strstr(result.err, "reward model"));
+}
+
+/* The answers of a task without steps are those of its newest start. */
+static void answers_shown_are_those_of_one_start(void **state) {
+  static char first[1 << 16], second[1 << 16];
+  cli_result_t result;
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    CLI_RUN(1, &result, "--set", "job.run_dir=shown", "sample.nml");
+    cli_expect(&result, 0);
+    cli_read("shown/samples.jsonl", i == 0 ? first : second, sizeof first);
+  }
+  assert_string_equal(first, second);
+  assert_true(strlen(first) > 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_checkpoint_says_what_it_is_of),
@@ -155,6 +227,10 @@ int main(void) {
       cmocka_unit_test(adapters_may_not_change_their_rank),
       cmocka_unit_test(a_finished_run_leaves_its_checkpoint_alone),
       cmocka_unit_test(a_checkpoint_that_says_less_is_refused),
+      cmocka_unit_test(another_tasks_checkpoint_is_refused),
+      cmocka_unit_test(moved_results_find_their_base),
+      cmocka_unit_test(a_reward_model_is_no_policy),
+      cmocka_unit_test(answers_shown_are_those_of_one_start),
       cmocka_unit_test(other_settings_go_on_with_a_warning),
   };
   return cmocka_run_group_tests(tests, set_up, cli_leave);

@@ -1,9 +1,7 @@
 /* Stop requests in the midst of a PPO step: exit status 10 and a state of whole steps, from which the next
  * start comes to the same bits as the run that was not stopped. Time limits that leave no room for a step. */
 #include "cli/ppo_world.h"
-
-#include "base/memory.h"
-#include "io/h5.h"
+#include "cli/same.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,79 +47,10 @@ static long count_looks(void) {
   return atol(text);
 }
 
-/* ---- Comparisons, to the bit ---- */
-
-/* LINE from what must be equal on: what follows the times. The order of the members is that of the program.
- */
-static void cut_times(char *text) {
-  static const char *const keys[] = {"\"seconds\":", "\"step_seconds\":"};
-  for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
-    for (char *place = text; (place = strstr(place, keys[k])) != NULL;) {
-      place += strlen(keys[k]);
-      size_t n = strcspn(place, ",}");
-      memset(place, '0', n);
-    }
-}
-
-static void compare_metrics(const char *folder, const char *whole) {
-  static char found[TEXT], expected[TEXT];
-  char path[128], *place, *other;
-  snprintf(path, sizeof path, "%s/metrics.jsonl", folder);
-  cli_read(path, found, sizeof found);
-  snprintf(path, sizeof path, "%s/metrics.jsonl", whole);
-  cli_read(path, expected, sizeof expected);
-  cut_times(found);
-  cut_times(expected);
-  /* Times have lengths of their own: compare member by member. */
-  char *a = strtok_r(found, ",", &place), *b = strtok_r(expected, ",", &other);
-  for (; a && b; a = strtok_r(NULL, ",", &place), b = strtok_r(NULL, ",", &other)) {
-    if (strstr(a, "seconds")) continue;
-    if (strcmp(a, b) != 0) fail_msg("%s: %s, expected %s", folder, a, b);
-  }
-  assert_true(!a && !b);
-}
-
-static void *read_dataset(h5_file_t *file, const char *path, size_t *bytes) {
-  h5_type_t type;
-  int ndim;
-  int64_t shape[H5_MAX_DIMS], n = 1;
-  float *values;
-  assert_int_equal(h5_dataset_info(file, path, &type, &ndim, shape), STATUS_OK);
-  assert_int_equal(type, H5TYPE_F32);
-  for (int d = 0; d < ndim; d++)
-    n *= shape[d];
-  *bytes = (size_t)n * sizeof *values;
-  assert_int_equal(memory_alloc(&values, ARENA_OTHER, (size_t)n + 1, sizeof *values), STATUS_OK);
-  assert_int_equal(h5_read_rows(file, path, H5TYPE_F32, 0, shape[0], values), STATUS_OK);
-  return values;
-}
-
-/* Weights and the optimiser's state of the last checkpoint. */
 static void compare_checkpoints(const char *folder, const char *whole) {
-  h5_file_t *found, *expected;
-  char path[128], **paths;
-  int64_t count, compared = 0;
-  snprintf(path, sizeof path, "%s/checkpoints/step_%08d.h5", folder, STEPS);
-  assert_int_equal(h5_open(path, NULL, H5_READ, NULL, 0, &found), STATUS_OK);
-  snprintf(path, sizeof path, "%s/checkpoints/step_%08d.h5", whole, STEPS);
-  assert_int_equal(h5_open(path, NULL, H5_READ, NULL, 0, &expected), STATUS_OK);
-  assert_int_equal(h5_list(expected, "/", &paths, &count), STATUS_OK);
-  for (int64_t i = 0; i < count; i++) {
-    size_t bytes, other;
-    if (strncmp(paths[i], "/adapters/", 10) != 0 && strncmp(paths[i], "/heads/", 7) != 0 &&
-        strncmp(paths[i], "/optimizer/", 11) != 0)
-      continue;
-    void *a = read_dataset(found, paths[i], &bytes), *b = read_dataset(expected, paths[i], &other);
-    assert_int_equal(bytes, other);
-    if (memcmp(a, b, bytes) != 0) fail_msg("%s: %s differs", folder, paths[i]);
-    memory_free(a);
-    memory_free(b);
-    compared++;
-  }
-  assert_true(compared > 20);
-  memory_free(paths);
-  assert_int_equal(h5_close(found), STATUS_OK);
-  assert_int_equal(h5_close(expected), STATUS_OK);
+  char name[64];
+  snprintf(name, sizeof name, "checkpoints/step_%08d.h5", STEPS);
+  assert_true(same_weights(folder, whole, name) > 20);
 }
 
 /* ---- Tests ---- */
@@ -149,7 +78,8 @@ static int check_stop(const layout_t *layout, long looks, int rank, double share
   assert_false(cli_exists(path));
   int lines = count_lines(folder);
   run(layout, folder, rank, 0, 0);
-  compare_metrics(folder, layout->whole);
+  same_metrics(folder, layout->whole);
+  same_text(folder, layout->whole, "samples.jsonl");
   compare_checkpoints(folder, layout->whole);
   return lines;
 }
@@ -173,6 +103,43 @@ static void a_stop_inside_a_step_loses_that_step_only(void **state) {
 static void ranks_of_a_tp_group_stop_together(void **state) {
   (void)state;
   check_layout(&split);
+}
+
+/* Each start of the same command, which names the checkpoint to begin at, goes on from where the one before
+ * it was stopped, after three steps; a start that has another checkpoint to begin at begins there. */
+static void a_run_begun_at_a_checkpoint_comes_to_its_end(void **state) {
+  cli_result_t result;
+  char text[TEXT], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  (void)state;
+#define BEGUN "--set", "optim.steps=10", "--set", "job.deterministic=T", "--set", "checkpoint.keep=1"
+  CLI_RUN(0, &result, "--set", "job.run_dir=from", "--set", "optim.steps=4", "--set", "job.deterministic=T",
+          "--set", "checkpoint.every=2", "--set", "checkpoint.keep=0", "train.nml");
+  cli_expect(&result, 0);
+  CLI_RUN(0, &result, BEGUN, "--set", "job.run_dir=begun_whole", "--set",
+          "job.restart=from/checkpoints/step_00000002.h5", "train.nml");
+  cli_expect(&result, 0);
+  setenv("LLAVA_RLHF_BINARY", TEST_SOURCE_DIR "/../jobs/local/run_until_done.sh", 1);
+  setenv("STOP_LOOK", "4", 1);
+  setenv("STOP_RANK", "0", 1);
+  CLI_RUN(0, &result, STOPPING, BEGUN, "--set", "job.run_dir=begun", "--set",
+          "job.restart=from/checkpoints/step_00000002.h5", "train.nml");
+  setenv("LLAVA_RLHF_BINARY", program, 1);
+  cli_expect(&result, 0);
+  assert_non_null(strstr(result.out, "start 3"));
+  assert_null(strstr(result.out, "start 4"));
+  same_metrics("begun", "begun_whole");
+  cli_read("begun/metrics.jsonl", text, sizeof text);
+  assert_true(strncmp(text, "{\"step\":3,", 10) == 0);
+  /* Taken back within its own folder, to a checkpoint that is then pruned. */
+  for (int i = 0; i < 2; i++) {
+    CLI_RUN(0, &result, "--set", i == 0 ? "optim.steps=6" : "optim.steps=8", "--set", "job.run_dir=from",
+            "--set", "job.restart=from/checkpoints/step_00000002.h5", "--set", "checkpoint.keep=1",
+            "train.nml");
+    cli_expect(&result, 0);
+    assert_non_null(strstr(result.out, i == 0 ? "after step 2\n" : "after step 6\n"));
+    assert_false(cli_exists("from/checkpoints/step_00000002.h5"));
+  }
+  free(program);
 }
 
 /* At any look: of some in a row, which fall on generation, scoring, what lies between them, and evaluation,
@@ -221,6 +188,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(a_stop_inside_a_step_loses_that_step_only),
       cmocka_unit_test(ranks_of_a_tp_group_stop_together),
       cmocka_unit_test_prestate(a_stop_may_come_at_any_look, &stride),
+      cmocka_unit_test(a_run_begun_at_a_checkpoint_comes_to_its_end),
       cmocka_unit_test(the_file_EXIT_stops_and_is_removed),
       cmocka_unit_test(a_time_limit_without_progress_is_an_error),
   };

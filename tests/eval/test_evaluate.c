@@ -15,7 +15,7 @@
 
 static const char input[] =
     "&job task='evaluate' run_dir='@/evaluate' /\n&model template='v1' /\n"
-    "&eval models='@/model.h5', '@/reward.h5' dataset='@/world/eval.h5' judge='shapes' "
+    "&eval models='@/model.h5', '@/adapted.h5' dataset='@/world/eval.h5' judge='shapes' "
     "scenes='@/world/scenes.jsonl' pope='@/world/pope.jsonl' pope_suffix=' Yes or no?' /\n"
     "&generate max_tokens=8 greedy=.false. temperature=3.0 /\n";
 

@@ -9,9 +9,14 @@
 
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
+
+static status_t append(rundir_t *rundir, const char *line) {
+  return rundir_metrics_append(rundir, line, strlen(line));
+}
 
 static bool lead(void) {
   return comm_rank(mpi_test_world()) == 0;
@@ -182,7 +187,7 @@ static void used_directory_is_refused_for_a_new_run(void **state) {
   rundir_t *rundir;
   io_test_folder(folder);
   assert_ok(rundir_open(world, folder, RUNDIR_NEW, &rundir));
-  assert_ok(rundir_metrics_append(rundir, "{\"step\":1}"));
+  assert_ok(append(rundir, "{\"step\":1}\n"));
   rundir_close(rundir);
   assert_error(rundir_open(world, folder, RUNDIR_NEW, &rundir), STATUS_INPUT);
   assert_ok(rundir_open(world, folder, RUNDIR_CONTINUE, &rundir));
@@ -216,19 +221,109 @@ static void later_metrics_are_dropped(void **state) {
   io_test_path(path, folder, "metrics.jsonl");
   assert_ok(rundir_open(mpi_test_world(), folder, RUNDIR_NEW, &rundir));
   assert_ok(rundir_metrics_rewind(rundir, 5));
-  assert_ok(rundir_metrics_append(rundir, "{\"step\":1,\"a\":2}"));
-  assert_ok(rundir_metrics_append(rundir, "{\"step\": 2}"));
-  assert_ok(rundir_metrics_append(rundir, "{\"step\":3}"));
+  assert_ok(append(rundir, "{\"step\":1,\"a\":2}\n"));
+  assert_ok(append(rundir, "{\"step\": 2}\n"));
+  assert_ok(append(rundir, "{\"step\":3}\n"));
   if (lead()) {
     FILE *file = fopen(path, "a");
     fputs("{\"step\":2,\"cut", file);
     fclose(file);
     assert_ok(rundir_metrics_rewind(rundir, 2));
-    assert_ok(rundir_metrics_append(rundir, "{\"step\":3,\"again\":1}"));
+    assert_ok(append(rundir, "{\"step\":3,\"again\":1}\n"));
     assert_ok(file_read(path, 4096, &text, NULL));
     assert_string_equal(text, "{\"step\":1,\"a\":2}\n{\"step\": 2}\n{\"step\":3,\"again\":1}\n");
     memory_free(text);
   }
+  rundir_close(rundir);
+  io_test_remove(folder);
+}
+
+/* Samples are taken back to a step or, where that one's evaluation will be done again, to a line of it. */
+static void later_samples_are_dropped(void **state) {
+  (void)state;
+  static const char lines[] = "{\"step\":1}\n{\"step\":2}\n{\"step\":2,\"e\":1}\n{\"step\":3}\n{\"half";
+  static const struct {
+    int64_t step, most;
+    const char *kept;
+  } cases[] = {{9, INT64_MAX, "{\"step\":1}\n{\"step\":2}\n{\"step\":2,\"e\":1}\n{\"step\":3}\n"},
+               {2, INT64_MAX, "{\"step\":1}\n{\"step\":2}\n{\"step\":2,\"e\":1}\n"},
+               {2, 2, "{\"step\":1}\n{\"step\":2}\n"},
+               {-1, INT64_MAX, ""}};
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], expected[256], *text;
+  rundir_t *rundir;
+  io_test_folder(folder);
+  io_test_path(path, folder, "samples.jsonl");
+  assert_ok(rundir_open(mpi_test_world(), folder, RUNDIR_NEW, &rundir));
+  assert_ok(rundir_samples_rewind(rundir, 5, INT64_MAX));
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    io_test_write(path, lines);
+    if (!lead()) continue;
+    assert_ok(rundir_samples_rewind(rundir, cases[i].step, cases[i].most));
+    int64_t before = rundir_samples_lines(rundir);
+    assert_ok(rundir_samples_append(rundir, "{\"step\":4}\n", 11));
+    assert_int_equal(rundir_samples_lines(rundir), before + 1);
+    snprintf(expected, sizeof expected, "%s{\"step\":4}\n", cases[i].kept);
+    assert_ok(file_read(path, 4096, &text, NULL));
+    assert_string_equal(text, expected);
+    memory_free(text);
+  }
+  rundir_close(rundir);
+  io_test_remove(folder);
+}
+
+/* The disk takes no more: no half line is left. */
+static void a_line_is_whole_or_not_there(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], *text;
+  struct rlimit before, small;
+  rundir_t *rundir;
+  io_test_folder(folder);
+  io_test_path(path, folder, "metrics.jsonl");
+  assert_ok(rundir_open(mpi_test_world(), folder, RUNDIR_NEW, &rundir));
+  if (lead()) {
+    assert_ok(append(rundir, "{\"step\":1}\n"));
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = before;
+    small.rlim_cur = 16; /* the second line begins and does not end below it */
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    status_code_t status = append(rundir, "{\"step\":2}\n");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(status, STATUS_DATA);
+    assert_non_null(strstr(error_message(), path));
+    assert_ok(append(rundir, "{\"step\":3}\n"));
+    assert_ok(file_read(path, 4096, &text, NULL));
+    assert_string_equal(text, "{\"step\":1}\n{\"step\":3}\n");
+    memory_free(text);
+  }
+  rundir_close(rundir);
+  io_test_remove(folder);
+}
+
+/* Files that a killed job of this run directory did not complete; others may be someone else's. */
+static void what_dead_jobs_left_is_removed(void **state) {
+  (void)state;
+  static const char *const orphans[] = {"model.h5.partial", "run.json.partial",
+                                        "rollouts/step_00000003.h5.partial-7.lock",
+                                        "checkpoints/step_00000003.h5.partial", "checkpoints/best.partial"};
+  static const char *const others[] = {"sampled.json.partial", "checkpoints/step_00000001.h5",
+                                       "checkpoints/mine.partial"};
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  rundir_t *rundir;
+  io_test_folder(folder);
+  if (lead()) {
+    assert_ok(file_make_folder(io_test_path(path, folder, "rollouts")));
+    assert_ok(file_make_folder(io_test_path(path, folder, "checkpoints")));
+  }
+  for (size_t i = 0; i < sizeof orphans / sizeof *orphans; i++)
+    io_test_write(io_test_path(path, folder, orphans[i]), "half");
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+    io_test_write(io_test_path(path, folder, others[i]), "x");
+  assert_ok(rundir_open(mpi_test_world(), folder, RUNDIR_CONTINUE, &rundir));
+  for (size_t i = 0; i < sizeof orphans / sizeof *orphans; i++)
+    assert_false(file_exists(io_test_path(path, folder, orphans[i])));
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+    assert_true(file_exists(io_test_path(path, folder, others[i])));
   rundir_close(rundir);
   io_test_remove(folder);
 }
@@ -268,6 +363,9 @@ int main(int argc, char **argv) {
       cmocka_unit_test(used_directory_is_refused_for_a_new_run),
       cmocka_unit_test(exit_file_is_seen_once),
       cmocka_unit_test(later_metrics_are_dropped),
+      cmocka_unit_test(later_samples_are_dropped),
+      cmocka_unit_test(a_line_is_whole_or_not_there),
+      cmocka_unit_test(what_dead_jobs_left_is_removed),
       cmocka_unit_test(files_are_replaced_whole),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);

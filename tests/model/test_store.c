@@ -95,7 +95,7 @@ static void compare(const base_t *loaded, const base_t *whole) {
 static status_t load(fixture_t *f, int32_t *layers) {
   store_info_t info;
   base_t base;
-  TRY(store_inspect(mpi_test_world(), f->path, &info));
+  TRY(store_inspect(mpi_test_world(), f->path, NULL, &info));
   assert_ok(base_create(f->device, &f->grid, &info.config, &base));
   *layers = config_tower_layers(&info.config);
   status_code_t status = store_load_base(mpi_test_world(), &info, &base);

@@ -62,14 +62,16 @@ static void too_many_metrics_are_our_mistake(void **state) {
 /* Names and values to the bit, in the order in which they were added. */
 static void lines_of_json_keep_every_bit(void **state) {
   (void)state;
-  metrics_t metrics = {.step = 12};
+  metrics_t metrics = {.step = 12, .seconds = 1.5};
   char *line;
+  size_t n;
   metrics_add(&metrics, "sft/loss", 0.1 + 0.2);
   metrics_add(&metrics, "sft/lr", 1e-4);
   metrics_add(&metrics, "data/skipped", NAN);
-  assert_ok(metrics_json(&metrics, 1.5, &line));
+  assert_ok(metrics_json(&metrics, &line, &n));
   assert_string_equal(line, "{\"step\":12,\"seconds\":1.5,\"sft/loss\":0.30000000000000004,\"sft/lr\":0.0001,"
-                            "\"data/skipped\":null}");
+                            "\"data/skipped\":null}\n");
+  assert_int_equal(n, strlen(line));
   memory_free(line);
 }
 

@@ -34,7 +34,11 @@ static void remove_folder(const char *folder) {
 }
 
 static record_t make_record(const settings_t *settings, const char *folder) {
-  return (record_t){.settings = settings, .rank = comm_rank(mpi_test_world()), .run_dir = folder};
+  record_t record = {.settings = settings, .rank = comm_rank(mpi_test_world())};
+  rundir_t *rundir;
+  assert_ok(rundir_open(mpi_test_world(), folder, RUNDIR_NEW, &rundir));
+  record_open(&record, rundir);
+  return record;
 }
 
 /* Lines of samples.jsonl, and how many of them are of STEP. */
@@ -80,6 +84,7 @@ static void samples_are_bounded(void **state) {
     assert_int_equal(count_lines(folder, 2, &of_step), 12);
     assert_int_equal(of_step, 6);
   }
+  rundir_close(record.rundir);
   remove_folder(folder);
 }
 
@@ -169,6 +174,7 @@ static void images_reach_the_report(void **state) {
   }
   memory_free(large);
   memory_free(small);
+  rundir_close(record.rundir);
   remove_folder(folder);
 }
 

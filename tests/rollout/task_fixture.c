@@ -133,10 +133,14 @@ static status_t write_reward(session_t *session, model_t *model, adapter_t *adap
   contents.adapter_count = contents.head_count = 1;
   contents.judging = (store_judging_t){true, judging_prompt_builtin(), "built-in"};
   TRY(session_path(session, "../reward.h5", path));
+  TRY(store_write(session->world, path, &contents));
+  contents.adapter_names[0] = "default";
+  contents.head_count = 0;
+  TRY(session_path(session, "../adapted.h5", path));
   return store_write(session->world, path, &contents);
 }
 
-/* Task: a reward model on the base of the settings. */
+/* Task: a reward model on the base of the settings, and its adapter as one that answers. */
 static status_t make_reward(session_t *session) {
   model_t model;
   adapter_t adapter = {0};

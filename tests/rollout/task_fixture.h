@@ -10,7 +10,8 @@
 #include <string.h>
 
 typedef struct {
-  char folder[FILE_MAX_PATH]; /* world/, model.h5 (weights), reward.h5 (adapter, head "reward") */
+  char folder[FILE_MAX_PATH]; /* world/, model.h5 (weights), reward.h5 (adapter, head "reward"), adapted.h5
+                                 (the same adapter, to answer with) */
 } fixture_t;
 
 enum { FIXTURE_QUESTIONS = 16 };
