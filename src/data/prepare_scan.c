@@ -58,6 +58,10 @@ status_t samples_visit(prepare_t *prepare, const char *label, bool first, sample
     json_reader_close(visiting.reader);
     visiting.reader = NULL;
   }
+  if (status == STATUS_OK && first && visiting.sample.messages.systems > 0)
+    log_warning("%" PRId64
+                " system messages are left out: the template has words of its own (model.template)",
+                visiting.sample.messages.systems);
   sample_reader_free(&visiting.sample);
   return status;
 }

@@ -13,11 +13,16 @@ static text_view_t view_of(const json_t *string) {
   return (text_view_t){string->u.string, (size_t)string->count};
 }
 
-/* `id`, or `question_id` of the benchmarks. */
-static status_t read_id(sample_reader_t *reader, const json_t *element, int64_t index) {
+/* `id`, or `question_id` of the benchmarks; where it MAY_LACK, the element's number stands for it. */
+static status_t read_id(sample_reader_t *reader, const json_t *element, int64_t index, bool may_lack) {
   snprintf(reader->where, sizeof reader->where, "sample %" PRId64, index);
   const json_t *id = json_get(element, "id");
   if (id == NULL) id = json_get(element, "question_id");
+  if (id == NULL && may_lack) {
+    snprintf(reader->number, sizeof reader->number, "%" PRId64, index);
+    reader->sample.id = text_view(reader->number);
+    return STATUS_OK;
+  }
   if (id == NULL || (id->type != JSON_STRING && id->type != JSON_INT))
     return error_set(STATUS_DATA, "%s: field 'id': found %s, expected a string or an integer", reader->where,
                      id == NULL ? element->type == JSON_OBJECT ? "nothing" : json_type_name(element->type)
@@ -31,64 +36,140 @@ static status_t read_id(sample_reader_t *reader, const json_t *element, int64_t 
   return STATUS_OK;
 }
 
-static status_t reserve_turns(sample_reader_t *reader, int64_t count) {
-  if (count > INT32_MAX / 2)
-    return error_set(STATUS_DATA, "%s: %" PRId64 " turns are too many", reader->where, count);
-  if (count <= reader->capacity) return STATUS_OK;
-  TRY(memory_resize(&reader->turns, ARENA_DATA, (size_t)count, sizeof *reader->turns));
-  reader->capacity = (int32_t)count;
-  return STATUS_OK;
-}
-
-static status_t read_turn(sample_reader_t *reader, const json_t *element, int32_t number, turn_t *turn) {
-  char where[160];
-  snprintf(where, sizeof where, "%s: turn %d", reader->where, number + 1);
-  const char *from = NULL, *value = NULL;
-  TRY(json_string(element, "from", where, &from));
-  TRY(json_string(element, "value", where, &value));
-  status_code_t status = turn_role_from_name(text_view(from), &turn->role);
-  if (status != STATUS_OK) return error_set(status, "%s: %s", where, error_message());
-  turn->text = view_of(json_get(element, "value"));
-  return STATUS_OK;
-}
-
-static status_t read_turns(sample_reader_t *reader, const json_t *element) {
-  const json_t *turns = NULL;
-  TRY(json_array(element, "conversations", reader->where, &turns));
-  TRY(reserve_turns(reader, turns->count));
-  int32_t n = 0;
-  for (const json_t *at = turns->u.first; at != NULL; at = at->next, n++)
-    TRY(read_turn(reader, at, n, &reader->turns[n]));
-  reader->sample.conversation = (conversation_t){reader->turns, n};
+static status_t conversation_take(sample_reader_t *reader) {
+  reader->sample.conversation = (conversation_t){reader->messages.turns, reader->messages.count};
   status_code_t status = conversation_check(&reader->sample.conversation);
   if (status == STATUS_OK) return STATUS_OK;
   return error_set(status, "%s: %s", reader->where, error_message());
 }
 
-/* A question alone is one human turn; where there is an image, its mark is understood. */
+/* `conversations`, or `messages` of chat files. */
+static status_t read_turns(sample_reader_t *reader, const json_t *element) {
+  const json_t *turns = NULL;
+  const char *key = json_get(element, "messages") != NULL ? "messages" : "conversations";
+  TRY(json_array(element, key, reader->where, &turns));
+  TRY(messages_read(&reader->messages, turns, reader->where));
+  return conversation_take(reader);
+}
+
+/* A question alone is one human turn. */
 static status_t read_question(sample_reader_t *reader, const json_t *element) {
   const char *text = NULL;
   TRY(json_string(element, "text", reader->where, &text));
-  TRY(reserve_turns(reader, 1));
-  reader->question.n = 0;
-  bool marked = strstr(text, IMAGE_MARK) != NULL || json_get(element, "image") == NULL;
-  if (!marked) TRY(text_buffer_append_string(&reader->question, IMAGE_MARK "\n"));
-  TRY(text_buffer_append_string(&reader->question, text));
-  reader->turns[0] = (turn_t){TURN_HUMAN, text_buffer_view(&reader->question)};
-  reader->sample.conversation = (conversation_t){reader->turns, 1};
-  return STATUS_OK;
+  TRY(messages_ask(&reader->messages, view_of(json_get(element, "text"))));
+  return conversation_take(reader);
 }
 
-static status_t read_image(sample_reader_t *reader, const json_t *element) {
+/* The one image of a list, by its path. */
+static status_t read_image_list(sample_reader_t *reader, const json_t *list) {
+  const json_t *image = list->type == JSON_ARRAY ? list->u.first : list;
+  if (list->type == JSON_ARRAY && list->count != 1)
+    return error_set(STATUS_DATA, "%s: field 'images': found %" PRId64 " images, expected one", reader->where,
+                     list->count);
+  if (image->type == JSON_STRING) {
+    reader->image = image->u.string;
+    return STATUS_OK;
+  }
+  if (json_get(image, "path") == NULL)
+    return error_set(STATUS_DATA,
+                     "%s: field 'images': found %s without a path; save the image as a file below "
+                     "prepare.image_folder and give its name",
+                     reader->where, json_type_name(image->type));
+  return json_string(image, "path", reader->where, &reader->image);
+}
+
+/* UNDERSTOOD: where there is an image, its mark may be missing; it belongs to the first question. */
+static status_t read_image(sample_reader_t *reader, const json_t *element, bool understood) {
   reader->image = NULL;
-  if (json_get(element, "image") != NULL) TRY(json_string(element, "image", reader->where, &reader->image));
+  const json_t *list = json_get(element, "images");
+  if (json_get(element, "image") != NULL)
+    TRY(json_string(element, "image", reader->where, &reader->image));
+  else if (list != NULL && !(list->type == JSON_ARRAY && list->count == 0))
+    TRY(read_image_list(reader, list));
   int32_t places = conversation_images(&reader->sample.conversation);
   if (reader->image == NULL && places > 0)
     return error_set(STATUS_DATA, "%s: a human turn has %s but the sample has no 'image'", reader->where,
                      IMAGE_MARK);
-  if (reader->image != NULL && places == 0)
+  if (reader->image == NULL || places > 0) return STATUS_OK;
+  if (!understood)
     return error_set(STATUS_DATA, "%s: has the image '%s' but no human turn has %s", reader->where,
                      reader->image, IMAGE_MARK);
+  messages_mark_image(&reader->messages);
+  return STATUS_OK;
+}
+
+/* ---- Pairs ---- */
+
+/* The answer of `chosen` or `rejected`: a text, or messages of which the last is the answer. BEFORE: how many
+ * others there may be. */
+static status_t read_choice(sample_reader_t *reader, const json_t *element, const char *key, int64_t before,
+                            text_view_t *out) {
+  char where[160];
+  const json_t *choice = json_get(element, key), *last = NULL;
+  bool answer;
+  snprintf(where, sizeof where, "%s: %s", reader->where, key);
+  if (choice != NULL && choice->type == JSON_STRING && before == 0) {
+    *out = view_of(choice);
+    return STATUS_OK;
+  }
+  TRY(json_array(element, key, reader->where, &choice));
+  for (const json_t *message = choice->u.first; message != NULL; message = message->next)
+    last = message;
+  if (last == NULL || choice->count != before + 1)
+    return error_set(STATUS_DATA, "%s: found %" PRId64 " messages, expected %" PRId64, where, choice->count,
+                     before + 1);
+  TRY(messages_is_answer(last, where, &answer));
+  if (!answer) return error_set(STATUS_DATA, "%s: the last message is not the model's", where);
+  return messages_text(&reader->messages, json_get(last, json_get(last, "content") ? "content" : "value"),
+                       where, out);
+}
+
+static bool json_equal(const json_t *a, const json_t *b) {
+  if (a->type != b->type || a->count != b->count) return false;
+  if (a->type == JSON_STRING) return memcmp(a->u.string, b->u.string, (size_t)a->count) == 0;
+  if (a->type != JSON_ARRAY && a->type != JSON_OBJECT) return true; /* messages hold texts */
+  const json_t *x = a->u.first, *y = b->u.first;
+  for (; x != NULL && y != NULL; x = x->next, y = y->next)
+    if ((x->key != NULL && strcmp(x->key, y->key) != 0) || !json_equal(x, y)) return false;
+  return x == NULL && y == NULL;
+}
+
+/* Without `prompt` both choices are whole conversations that differ in their last message. */
+static status_t read_common_turns(sample_reader_t *reader, const json_t *element, int64_t *before) {
+  const json_t *chosen, *rejected;
+  TRY(json_array(element, "chosen", reader->where, &chosen));
+  TRY(json_array(element, "rejected", reader->where, &rejected));
+  *before = chosen->count - 1;
+  const json_t *a = chosen->u.first, *b = rejected->u.first;
+  for (int64_t i = 0; i < *before; i++, a = a->next, b = b->next)
+    if (b == NULL || !json_equal(a, b))
+      return error_set(STATUS_DATA,
+                       "%s: 'chosen' and 'rejected' differ in message %" PRId64
+                       " already; expected conversations that differ in the last one, or a 'prompt'",
+                       reader->where, i + 1);
+  TRY(messages_read(&reader->messages, chosen, reader->where));
+  if (reader->messages.count > 0) reader->messages.count--;
+  return STATUS_OK;
+}
+
+/* A pair as TRL has it: `prompt`, `chosen`, `rejected`; the chosen answer is output 1. */
+static status_t read_chosen(sample_reader_t *reader, const json_t *element) {
+  const json_t *prompt = json_get(element, "prompt");
+  int64_t before = 0;
+  if (prompt == NULL) {
+    TRY(read_common_turns(reader, element, &before));
+  } else if (prompt->type == JSON_STRING) {
+    TRY(messages_ask(&reader->messages, view_of(prompt)));
+  } else {
+    TRY(json_array(element, "prompt", reader->where, &prompt));
+    TRY(messages_read(&reader->messages, prompt, reader->where));
+  }
+  dataset_sample_t *sample = &reader->sample;
+  TRY(conversation_take(reader));
+  TRY(read_choice(reader, element, "chosen", before, &sample->outputs[0]));
+  TRY(read_choice(reader, element, "rejected", before, &sample->outputs[1]));
+  sample->paired = true;
+  sample->preference = 1;
   return STATUS_OK;
 }
 
@@ -154,21 +235,25 @@ static void measure(sample_reader_t *reader) {
 
 status_t sample_read(sample_reader_t *reader, const json_t *element, int64_t index, sample_kind_t kind) {
   reader->sample = (dataset_sample_t){.image = -1};
-  TRY(read_id(reader, element, index));
-  bool question = json_get(element, "conversations") == NULL && json_get(element, "text") != NULL;
-  if (question)
+  bool pair = json_get(element, "chosen") != NULL, chat = json_get(element, "messages") != NULL;
+  bool question =
+      !pair && !chat && json_get(element, "conversations") == NULL && json_get(element, "text") != NULL;
+  TRY(read_id(reader, element, index, pair || chat));
+  TRY(messages_start(&reader->messages, element));
+  if (pair)
+    TRY(read_chosen(reader, element));
+  else if (question)
     TRY(read_question(reader, element));
   else
     TRY(read_turns(reader, element));
-  TRY(read_image(reader, element));
-  TRY(read_pair(reader, element, kind));
+  TRY(read_image(reader, element, pair || chat || question));
+  if (!pair) TRY(read_pair(reader, element, kind));
   TRY(read_numbers(reader, element));
   measure(reader);
   return STATUS_OK;
 }
 
 void sample_reader_free(sample_reader_t *reader) {
-  memory_free(reader->turns);
-  text_buffer_free(&reader->question);
+  messages_free(&reader->messages);
   *reader = (sample_reader_t){0};
 }

@@ -31,18 +31,6 @@ static const char *role_name(turn_role_t role) {
   return role == TURN_HUMAN ? "human" : "gpt";
 }
 
-status_t turn_role_from_name(text_view_t name, turn_role_t *out) {
-  if (text_equal(name, "human")) {
-    *out = TURN_HUMAN;
-  } else if (text_equal(name, "gpt")) {
-    *out = TURN_GPT;
-  } else {
-    int shown = name.n < 40 ? (int)name.n : 40;
-    return error_set(STATUS_DATA, "a turn is from '%.*s'; expected 'human' or 'gpt'", shown, name.bytes);
-  }
-  return STATUS_OK;
-}
-
 /* CONVERSATION without a first turn that is not the human's. */
 static conversation_t started(const conversation_t *conversation) {
   conversation_t rest = *conversation;

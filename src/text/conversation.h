@@ -38,9 +38,6 @@ typedef enum {
 /* The template of a setting's value ('v1', 'llava_v1', 'plain'). Errors: STATUS_INPUT. Local. */
 status_t template_from_name(const char *name, template_t *out);
 
-/* Role of a turn as the published files spell it ("human", "gpt"). Errors: STATUS_DATA. Local. */
-status_t turn_role_from_name(text_view_t name, turn_role_t *out);
-
 /* A first turn that is not the human's does not count. What remains must alternate, starting with the human.
  * Errors: STATUS_DATA (no human turn, two turns of one side in a row; says which). Local. */
 status_t conversation_check(const conversation_t *conversation);

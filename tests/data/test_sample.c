@@ -68,6 +68,85 @@ static void good_samples_are_read(void **state) {
   sample_reader_free(&reader);
 }
 
+#define USER "{\"role\": \"user\", \"content\": \"Why?\"}"
+#define MODEL(text) "{\"role\": \"assistant\", \"content\": \"" text "\"}"
+
+/* The turns of chat files and of ShareGPT: other names, parts, a system message in front. */
+static void chat_messages_are_read(void **state) {
+  static const struct {
+    const char *text, *id, *image, *question, *answer;
+  } cases[] = {
+      {"{\"messages\": [" USER ", " MODEL("So.") "]}", "5", NULL, "Why?", "So."},
+      {"{\"id\": \"a\", \"conversations\": [{\"from\": \"system\", \"value\": \"Be kind.\"}, {\"from\": "
+       "\"user\", "
+       "\"value\": \"Why?\"}, {\"from\": \"assistant\", \"value\": \"So.\"}]}",
+       "a", NULL, "Why?", "So."},
+      {"{\"images\": [\"b.jpg\"], \"messages\": [" USER ", " MODEL("So.") "]}", "5", "b.jpg", "<image>\nWhy?",
+       "So."},
+      {"{\"images\": {\"path\": \"c.jpg\"}, \"messages\": [{\"role\": \"system\", \"content\": \"Be "
+       "kind.\"}, "
+       "{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"Look: \"}, {\"type\": "
+       "\"image\"}, "
+       "{\"type\": \"text\", \"text\": \"why?\"}]}, " MODEL("So.") "]}",
+       "5", "c.jpg", "Look: <image>\nwhy?", "So."},
+  };
+  sample_reader_t reader = {0};
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    json_document_t document;
+    assert_int_equal(read_text(&reader, cases[i].text, SAMPLE_CONVERSATION, &document), STATUS_OK);
+    const conversation_t *conversation = &reader.sample.conversation;
+    assert_string_equal(reader.sample.id.bytes, cases[i].id);
+    assert_int_equal(conversation->count, 2);
+    assert_int_equal(conversation->turns[0].role, TURN_HUMAN);
+    assert_int_equal(conversation->turns[1].role, TURN_GPT);
+    assert_string_equal(conversation->turns[0].text.bytes, cases[i].question);
+    assert_int_equal(conversation->turns[0].text.n, strlen(cases[i].question));
+    assert_string_equal(conversation->turns[1].text.bytes, cases[i].answer);
+    if (cases[i].image)
+      assert_string_equal(reader.image, cases[i].image);
+    else
+      assert_null(reader.image);
+    assert_false(reader.sample.paired);
+    json_free(&document);
+  }
+  assert_int_equal(reader.messages.systems, 2);
+  sample_reader_free(&reader);
+}
+
+/* Pairs as TRL has them: with a prompt that is a text or messages, and without one. */
+static void chosen_and_rejected_are_a_pair(void **state) {
+  static const char *const cases[] = {
+      "{\"image\": \"a.jpg\", \"prompt\": \"Why?\", \"chosen\": \"good\", \"rejected\": \"bad\"}",
+      "{\"images\": [\"a.jpg\"], \"prompt\": [" USER
+      "], \"chosen\": [" MODEL("good") "], \"rejected\": [" MODEL("bad") "]}",
+      "{\"images\": [\"a.jpg\"], \"chosen\": [" USER ", " MODEL("good") "], \"rejected\": [" USER
+                                                                        ", " MODEL("bad") "]}",
+      "{\"images\": [\"a.jpg\"], \"prompt\": [{\"role\": \"user\", \"content\": [{\"type\": \"image\"}, "
+      "{\"type\": "
+      "\"text\", \"text\": \"Why?\"}]}], \"chosen\": [{\"role\": \"assistant\", \"content\": [{\"type\": "
+      "\"text\", "
+      "\"text\": \"good\"}]}], \"rejected\": [" MODEL("bad") "]}",
+  };
+  sample_reader_t reader = {0};
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    json_document_t document;
+    assert_int_equal(read_text(&reader, cases[i], SAMPLE_PREFERENCE, &document), STATUS_OK);
+    const dataset_sample_t *sample = &reader.sample;
+    assert_string_equal(reader.image, "a.jpg");
+    assert_int_equal(sample->conversation.count, 1);
+    assert_string_equal(sample->conversation.turns[0].text.bytes, "<image>\nWhy?");
+    assert_true(sample->paired);
+    assert_int_equal(sample->preference, 1);
+    assert_string_equal(sample->outputs[0].bytes, "good");
+    assert_int_equal(sample->outputs[0].n, 4);
+    assert_string_equal(sample->outputs[1].bytes, "bad");
+    json_free(&document);
+  }
+  sample_reader_free(&reader);
+}
+
 static void questions_are_read(void **state) {
   (void)state;
   sample_reader_t reader = {0};
@@ -106,7 +185,23 @@ static void bad_samples_are_refused(void **state) {
       {"{\"id\": \"x\", \"conversations\": [{\"from\": \"human\"}]}", "'value'"},
       {"{\"id\": \"x\", \"conversations\": [{\"from\": \"human\", \"value\": 4}]}", "a string"},
       {"{\"id\": \"x\", \"conversations\": [{\"from\": \"gpt\", \"value\": \"hi\"}]}", "no human turn"},
-      {"{\"id\": \"x\", \"conversations\": [{\"from\": \"system\", \"value\": \"hi\"}]}", "system"},
+      {"{\"id\": \"x\", \"conversations\": [{\"from\": \"system\", \"value\": \"hi\"}]}", "no human turn"},
+      {"{\"id\": \"x\", \"conversations\": [{\"from\": \"human\", \"value\": \"a\"}, {\"from\": \"system\", "
+       "\"value\": \"b\"}]}",
+       "in front"},
+      {"{\"id\": \"x\", \"messages\": [{\"role\": \"tool\", \"content\": \"a\"}]}", "'tool'"},
+      {"{\"id\": \"x\", \"messages\": [{\"role\": \"user\", \"content\": 4}]}", "an array of parts"},
+      {"{\"id\": \"x\", \"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"audio\"}]}]}",
+       "'audio'"},
+      {"{\"id\": \"x\", \"images\": [\"a.jpg\", \"b.jpg\"], \"messages\": [" USER "]}", "2 images"},
+      {"{\"id\": \"x\", \"images\": [{\"bytes\": \"...\"}], \"messages\": [" USER "]}", "without a path"},
+      {"{\"id\": \"x\", \"prompt\": \"Why?\", \"chosen\": \"a\"}", "'rejected'"},
+      {"{\"id\": \"x\", \"prompt\": [" USER "], \"chosen\": [" USER "], \"rejected\": [" MODEL("b") "]}",
+       "not the model's"},
+      {"{\"id\": \"x\", \"chosen\": [" USER
+       ", " MODEL("a") "], \"rejected\": [" MODEL("a") ", " MODEL("b") "]}",
+       "differ in message 1"},
+      {"{\"id\": \"x\", \"chosen\": [" USER ", " MODEL("a") "], \"rejected\": [" USER "]}", "expected 2"},
       {"{\"id\": \"x\", \"conversations\": [{\"from\": \"human\", \"value\": \"a\"}, {\"from\": \"human\", "
        "\"value\": \"b\"}]}",
        "human"},
@@ -176,10 +271,9 @@ static void published_questions_are_read(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(good_samples_are_read),
-      cmocka_unit_test(questions_are_read),
-      cmocka_unit_test(bad_samples_are_refused),
-      cmocka_unit_test(published_questions_are_read),
+      cmocka_unit_test(good_samples_are_read),          cmocka_unit_test(chat_messages_are_read),
+      cmocka_unit_test(chosen_and_rejected_are_a_pair), cmocka_unit_test(questions_are_read),
+      cmocka_unit_test(bad_samples_are_refused),        cmocka_unit_test(published_questions_are_read),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

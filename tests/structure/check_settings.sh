@@ -20,6 +20,6 @@ while read -r group name; do
     echo "$group.$name is read by nothing outside src/input"
     failures=$((failures + 1))
   fi
-done < <(grep -ohE 'FIELD\([a-z_]+, [a-z_]+\)' src/input/settings_table.c | sed -E 's/FIELD\((.*), (.*)\)/\1 \2/' | grep -v '_ ')
-((count > 0)) || { echo "no settings found in $1/src/input/settings_table.c"; exit 1; }
+done < <(grep -ohE 'FIELD\([a-z_]+, [a-z_]+\)' src/input/settings_rows_*.inc | sed -E 's/FIELD\((.*), (.*)\)/\1 \2/')
+((count > 0)) || { echo "no settings found in $1/src/input/settings_rows_*.inc"; exit 1; }
 exit $((failures > 0))

@@ -92,7 +92,7 @@ expect_violation "an empty tree" "no includes found" includes
 settings() { "$here/check_settings.sh" "$tree"; }
 clean_settings() {
   rm -rf "$tree"
-  plant src/input/settings_table.c '#define FIELD(group_, name_) 0' '{FIELD(job, seed), 1},' '{FIELD(export, output), 1},'
+  plant src/input/settings_rows_x.inc '{FIELD(job, seed), 1},' '{FIELD(export, output), 1},'
   plant src/train/x.c 'seed = settings->job.seed;'
 }
 clean_settings
@@ -108,7 +108,7 @@ clean_settings
 plant src/io/x.c 'path = s.export.output;'
 expect_violation "a task that is there now" "export.output is read" settings
 clean_settings
-plant src/input/settings_table.c '{1},'
+plant src/input/settings_rows_x.inc '{1},'
 expect_violation "a table without settings" "no settings found" settings
 
 # ---- the list itself ----

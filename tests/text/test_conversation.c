@@ -54,17 +54,6 @@ static void test_template_names(void **state) {
   assert_int_equal(template_from_name("v2", &template), STATUS_INPUT);
 }
 
-static void test_roles(void **state) {
-  (void)state;
-  turn_role_t role;
-  assert_int_equal(turn_role_from_name(text_view("human"), &role), STATUS_OK);
-  assert_int_equal(role, TURN_HUMAN);
-  assert_int_equal(turn_role_from_name(text_view("gpt"), &role), STATUS_OK);
-  assert_int_equal(role, TURN_GPT);
-  assert_int_equal(turn_role_from_name(text_view("humans"), &role), STATUS_DATA);
-  assert_int_equal(turn_role_from_name((text_view_t){NULL, 0}, &role), STATUS_DATA);
-}
-
 static void test_checks(void **state) {
   (void)state;
   turn_t gpt_first[] = {
@@ -320,7 +309,6 @@ int main(void) {
       cmocka_unit_test(test_templates),
       cmocka_unit_test(test_image_marks),
       cmocka_unit_test(test_template_names),
-      cmocka_unit_test(test_roles),
       cmocka_unit_test(test_checks),
       cmocka_unit_test(test_mask_by_hand),
       cmocka_unit_test(test_mask_of_a_piece_over_the_border),
