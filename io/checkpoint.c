@@ -170,9 +170,9 @@ status_t checkpoint_write(comm_t *comm, const char *run_dir, int64_t step, const
 /* ------------------------------------------------------------------ finding ------------------------------
  */
 
-static status_t checkpoint_verify(comm_t *comm, const char *path, const char *format, int version) {
+static status_t checkpoint_verify(comm_t *comm, const char *path, const h5_format_t *format) {
   weights_file_t *file;
-  TRY(weights_open(comm, path, format, version, &file));
+  TRY(weights_open(comm, path, format, &file));
   status_code_t status = weights_verify(file);
   weights_close(file);
   return status;
@@ -195,8 +195,8 @@ static status_t candidates_list(const char *run_dir, steps_t *steps) {
 }
 
 static status_t candidates_try(comm_t *comm, const char *run_dir, checkpoint_choice_t choice,
-                               const char *format, int version, const steps_t *steps,
-                               char path[FILE_MAX_PATH], int64_t *step) {
+                               const h5_format_t *format, const steps_t *steps, char path[FILE_MAX_PATH],
+                               int64_t *step) {
   int64_t count = steps->count;
   TRY(comm_broadcast(comm, &count, 1, COMM_I64, 0));
   if (choice == CHECKPOINT_LATEST && count > 1) count = 1;
@@ -205,7 +205,7 @@ static status_t candidates_try(comm_t *comm, const char *run_dir, checkpoint_cho
     int64_t candidate = comm_rank(comm) == 0 ? steps->steps[i] : 0;
     TRY(comm_broadcast(comm, &candidate, 1, COMM_I64, 0));
     TRY(checkpoint_path(path, run_dir, candidate));
-    status_code_t status = checkpoint_verify(comm, path, format, version);
+    status_code_t status = checkpoint_verify(comm, path, format);
     if (status == STATUS_OK) {
       *step = candidate;
       return STATUS_OK;
@@ -219,14 +219,13 @@ static status_t candidates_try(comm_t *comm, const char *run_dir, checkpoint_cho
   return STATUS_OK;
 }
 
-status_t checkpoint_find(comm_t *comm, const char *run_dir, checkpoint_choice_t choice, const char *format,
-                         int version, char path[FILE_MAX_PATH], int64_t *step, bool *found) {
+status_t checkpoint_find(comm_t *comm, const char *run_dir, checkpoint_choice_t choice,
+                         const h5_format_t *format, char path[FILE_MAX_PATH], int64_t *step, bool *found) {
   steps_t steps = {0};
   *found = false;
   status_code_t status =
       comm_agree(comm, comm_rank(comm) == 0 ? candidates_list(run_dir, &steps) : STATUS_OK);
-  if (status == STATUS_OK)
-    status = candidates_try(comm, run_dir, choice, format, version, &steps, path, step);
+  if (status == STATUS_OK) status = candidates_try(comm, run_dir, choice, format, &steps, path, step);
   memory_free(steps.steps);
   TRY(status);
   *found = *step >= 0;

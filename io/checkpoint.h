@@ -28,9 +28,9 @@ typedef enum {
 
 /* Finds the checkpoint to continue from: the one that `latest` names, or where that file is missing the one
  * of the highest step; every block's hash is verified, by all ranks together. PATH and *STEP are set where
- * *FOUND. *FOUND is false where the run has no checkpoint at all. FORMAT and VERSION as in weights_open.
+ * *FOUND. *FOUND is false where the run has no checkpoint at all. FORMAT as in weights_open.
  * Collective on COMM. Errors, agreed: STATUS_DATA where there are checkpoints and none is sound. */
-status_t checkpoint_find(comm_t *comm, const char *run_dir, checkpoint_choice_t choice, const char *format,
-                         int version, char path[FILE_MAX_PATH], int64_t *step, bool *found);
+status_t checkpoint_find(comm_t *comm, const char *run_dir, checkpoint_choice_t choice,
+                         const h5_format_t *format, char path[FILE_MAX_PATH], int64_t *step, bool *found);
 
 #endif

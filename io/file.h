@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* Longest path that is built here. */
 enum { FILE_MAX_PATH = 4096 };
@@ -23,7 +24,8 @@ bool file_exists(const char *path);
 /* Bytes of the file PATH. Errors: STATUS_DATA. Local. */
 status_t file_size(const char *path, int64_t *bytes);
 
-/* Makes the folder PATH with its parents; fine if it exists. Errors: STATUS_DATA. Local. */
+/* Makes the folder PATH with its parents, their names synced to storage; fine if it exists. Errors:
+ * STATUS_DATA. Local. */
 status_t file_make_folder(const char *path);
 /* The same for the folder that PATH lies in. */
 status_t file_make_parent(const char *path);
@@ -36,13 +38,26 @@ status_t file_read(const char *path, size_t max_bytes, char **text, size_t *n);
  * sees the old or the new file, never a part. Errors: STATUS_DATA. Local. */
 status_t file_replace(const char *path, const void *text, size_t n);
 
+/* Adds the N bytes of TEXT to the end of PATH, which is made if need be, in one piece unless the disk breaks
+ * it. Errors: STATUS_DATA. Local. */
+status_t file_append(const char *path, const void *text, size_t n);
+
+/* A stream that makes PATH anew, for output of any length: signals do not break what is written, and *OUT's
+ * failures leave the reason in errno. FRESH: STATUS_DATA with errno EEXIST where there is such a file. The
+ * caller calls fclose. Errors: STATUS_DATA. Local. */
+status_t file_stream(const char *path, bool fresh, FILE **out);
+
+/* Renames FROM to TO, replacing it, and syncs the folder. Errors: STATUS_DATA. Local. */
+status_t file_rename(const char *from, const char *to);
+
 /* Syncs the file's data (and a folder's names) to storage. Local. */
 status_t file_sync(const char *path);
 
 /* The name beside PATH under which a file is written before it is complete: PATH.partial. */
 status_t file_partial(char partial[FILE_MAX_PATH], const char *path);
 
-/* Turns PATH.partial, complete and closed on all ranks, into PATH: every rank with WROTE syncs it, all agree
+/* Turns PATH.partial, complete and closed on all ranks, into PATH: every rank with WROTE syncs it
+ * (h5_close has done so already), all agree
  * on STATUS (what each rank's writing came to), rank 0 renames it and syncs the folder. After an error on any
  * rank rank 0 removes it and PATH is untouched. Collective on COMM. Errors: the worst STATUS; STATUS_DATA. */
 status_t file_commit(comm_t *comm, const char *path, status_code_t status, bool wrote);

@@ -358,9 +358,12 @@ static status_t column_read(h5_file_t *file, table_t *table, int c, int64_t begi
   void *data;
   TRY(dimension(file, column->path, column->matrix ? 2 : 1, &rows, &column->width));
   if (column->ragged >= 0) {
+    int64_t wanted = (*table->ragged[column->ragged].offsets)[table->samples];
     begin = firsts[column->ragged];
-    rows = (*table->ragged[column->ragged].offsets)[table->samples];
-    elements = rows;
+    if (begin < 0 || wanted > rows - begin)
+      return error_set(STATUS_DATA, "%s: %s has %lld rows, its offsets reach further; the file is damaged",
+                       h5_path(file), column->path, (long long)rows);
+    rows = elements = wanted;
   } else {
     rows = table->samples;
     elements = rows * column->width;
@@ -379,7 +382,7 @@ status_t sample_table_read(h5_file_t *file, int64_t begin, int64_t count, table_
     memcpy(table->columns[c].data_at, &nothing, sizeof nothing);
   TRY(samples_count(file, table, &total));
   table->samples = count < 0 ? total - begin : count;
-  if (begin < 0 || table->samples < 0 || begin + table->samples > total)
+  if (begin < 0 || table->samples < 0 || begin > total - table->samples)
     return error_set(STATUS_DATA, "%s holds %lld samples, %lld from %lld on were asked for", h5_path(file),
                      (long long)total, (long long)count, (long long)begin);
   for (int r = 0; r < table->ragged_count; ++r)

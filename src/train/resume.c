@@ -159,8 +159,8 @@ status_t resume_find(session_t *session, char path[FILE_MAX_PATH], bool *found) 
   *found = false;
   if (strcmp(restart, "never") == 0) return STATUS_OK;
   if (strcmp(restart, "auto") == 0)
-    return checkpoint_find(session->world, session->run_dir, CHECKPOINT_OR_PREVIOUS, STORE_FORMAT,
-                           STORE_VERSION, path, &step, found);
+    return checkpoint_find(session->world, session->run_dir, CHECKPOINT_OR_PREVIOUS, &store_format, path,
+                           &step, found);
   TRY(file_join(path, restart, NULL, NULL));
   *found = true;
   return STATUS_OK;
@@ -221,7 +221,7 @@ status_t resume_check(session_t *session, const char *path, const store_contents
                       const resume_state_t *state) {
   weights_file_t *file;
   char *differences = NULL;
-  TRY(weights_open(session->world, path, STORE_FORMAT, STORE_VERSION, &file));
+  TRY(weights_open(session->world, path, &store_format, &file));
   status_code_t status = resume_state_check(weights_h5(file), session, contents, state, &differences);
   weights_close(file);
   status = comm_agree(session->world, status);
@@ -233,7 +233,7 @@ status_t resume_check(session_t *session, const char *path, const store_contents
 
 status_t resume_load(session_t *session, const char *path, resume_state_t *state) {
   weights_file_t *file;
-  TRY(weights_open(session->world, path, STORE_FORMAT, STORE_VERSION, &file));
+  TRY(weights_open(session->world, path, &store_format, &file));
   status_code_t status = load(file, session, state);
   weights_close(file);
   TRY(status);
