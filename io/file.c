@@ -143,13 +143,17 @@ status_t file_rename(const char *from, const char *to) {
  */
 
 static ssize_t stream_write(void *cookie, const char *bytes, size_t n) {
-  errno = descriptor_write((int)(intptr_t)cookie, bytes, n);
-  return errno == 0 ? (ssize_t)n : 0; /* what tells stdio that it failed */
+  int problem = descriptor_write((int)(intptr_t)cookie, bytes, n);
+  if (problem == 0) return (ssize_t)n;
+  errno = problem;
+  return 0; /* what tells stdio that it failed */
 }
 
 static int stream_close(void *cookie) {
-  errno = descriptor_close((int)(intptr_t)cookie);
-  return errno == 0 ? 0 : -1;
+  int problem = descriptor_close((int)(intptr_t)cookie);
+  if (problem == 0) return 0; /* errno may still tell of what could not be written */
+  errno = problem;
+  return -1;
 }
 
 status_t file_stream(const char *path, bool fresh, FILE **out) {

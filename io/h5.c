@@ -301,34 +301,38 @@ const char *h5_path(const h5_file_t *file) {
 /* ------------------------------------------------------------------ groups -------------------------------
  */
 
-/* Follows OBJECT's path. H5L_TYPE_HARD: all of it is there; H5L_TYPE_ERROR: something is missing; else the
- * type of the link at PREFIX, which is not followed. */
-static H5L_type_t path_follow(h5_file_t *file, const char *object, char prefix[H5_MAX_PATH]) {
+/* Follows OBJECT's path. *TYPE is H5L_TYPE_HARD where all of it is there, H5L_TYPE_ERROR where something is
+ * missing, else the type of the link at PREFIX, which is not followed. */
+static status_t path_follow(h5_file_t *file, const char *object, char prefix[H5_MAX_PATH], H5L_type_t *type) {
   size_t n = strlen(object);
-  if (n == 0 || n >= H5_MAX_PATH) return H5L_TYPE_ERROR;
-  for (size_t i = 1; i <= n; ++i) {
-    H5L_info_t info;
+  *type = n == 0 || n >= H5_MAX_PATH ? H5L_TYPE_ERROR : H5L_TYPE_HARD;
+  for (size_t i = 1; i <= n && *type == H5L_TYPE_HARD; ++i) {
+    H5L_info_t info = {.type = H5L_TYPE_ERROR};
     if (object[i] != '/' && object[i] != '\0') continue;
     memcpy(prefix, object, i);
     prefix[i] = '\0';
     if (strcmp(prefix, "/") == 0) continue;
-    if (H5Lget_info(file->id, prefix, &info, H5P_DEFAULT) < 0) {
-      H5Eclear2(H5E_DEFAULT);
-      return H5L_TYPE_ERROR;
-    }
-    if (info.type != H5L_TYPE_HARD) return info.type;
+    htri_t found = H5Lexists(file->id, prefix, H5P_DEFAULT);
+    if (found < 0 || (found > 0 && H5Lget_info(file->id, prefix, &info, H5P_DEFAULT) < 0))
+      return h5_error("%s: cannot look for %s", file->path, prefix);
+    *type = info.type;
   }
-  return H5L_TYPE_HARD;
+  return STATUS_OK;
 }
 
-bool h5_find(h5_file_t *file, const char *object) {
+status_t h5_find(h5_file_t *file, const char *object, bool *found) {
   char prefix[H5_MAX_PATH];
-  return path_follow(file, object, prefix) != H5L_TYPE_ERROR;
+  H5L_type_t type;
+  *found = true; /* what cannot be told is told when it is read */
+  TRY(path_follow(file, object, prefix, &type));
+  *found = type != H5L_TYPE_ERROR;
+  return STATUS_OK;
 }
 
 status_t h5_require(h5_file_t *file, const char *what, const char *object) {
   char prefix[H5_MAX_PATH];
-  H5L_type_t type = path_follow(file, object, prefix);
+  H5L_type_t type;
+  TRY(path_follow(file, object, prefix, &type));
   if (type == H5L_TYPE_HARD) return STATUS_OK;
   if (type == H5L_TYPE_ERROR) return error_set(STATUS_DATA, "%s: %s %s is missing", file->path, what, object);
   return error_set(STATUS_DATA,
@@ -339,22 +343,20 @@ status_t h5_require(h5_file_t *file, const char *what, const char *object) {
                                                : "a user-defined");
 }
 
-static status_t exists(h5_file_t *file, const char *object, bool *found) {
-  *found = h5_find(file, object);
-  return STATUS_OK;
-}
-
-static status_t exists_guarded(h5_file_t *file, const char *object, bool *found) {
-  return H5_GUARDED(file->path, exists(file, object, found));
+static status_t find_guarded(h5_file_t *file, const char *object, bool *found) {
+  return H5_GUARDED(file->path, h5_find(file, object, found));
 }
 
 bool h5_exists(h5_file_t *file, const char *object) {
-  bool found = false;
-  return exists_guarded(file, object, &found) == STATUS_OK && found;
+  bool found = true;
+  if (find_guarded(file, object, &found) != STATUS_OK) error_clear();
+  return found;
 }
 
 static status_t group_make_one(h5_file_t *file, const char *object) {
-  if (h5_find(file, object)) return STATUS_OK;
+  bool found;
+  TRY(h5_find(file, object, &found));
+  if (found) return STATUS_OK;
   H5_HANDLE(H5Pclose) properties = h5_creation_open(H5P_GROUP_CREATE);
   TRY_H5(properties, "cannot set HDF5's group properties");
   H5_HANDLE(H5Gclose) id = H5Gcreate2(file->id, object, H5P_DEFAULT, properties, H5P_DEFAULT);

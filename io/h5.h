@@ -80,9 +80,10 @@ const char *h5_path(const h5_file_t *file);
 /* Group OBJECT with its parents; nothing happens where it exists. */
 status_t h5_create_group(h5_file_t *file, const char *object);
 
-/* True if the file has an object (group or dataset) of this path, or a link in its place. Local. */
+/* True if the file has an object (group or dataset) of this path, or a link in its place, or cannot tell:
+ * what is wrong is told when it is read. Local. */
 bool h5_exists(h5_file_t *file, const char *object);
-/* True if OBJECT is there and has attribute NAME. Local. */
+/* The same of attribute NAME of OBJECT. Local. */
 bool h5_attr_exists(h5_file_t *file, const char *object, const char *name);
 
 /* Attributes of OBJECT ("/" is the root), replacing older ones of the name. COUNT values, in one dimension; a

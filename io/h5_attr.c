@@ -3,14 +3,14 @@
 
 #include <string.h>
 
+/* *FOUND: the object is there, reached by hard links, and has the attribute. */
 static status_t attribute_find(h5_file_t *file, const char *object, const char *name, bool *found) {
-  *found = false;
-  if (h5_require(file, "object", object) != STATUS_OK) {
-    error_clear();
-    return STATUS_OK;
-  }
+  *found = true; /* what cannot be told is told when it is read */
+  TRY(h5_find(file, object, found));
+  if (!*found) return STATUS_OK;
+  TRY(h5_require(file, "object", object));
   htri_t exists = H5Aexists_by_name(file->id, object, name, H5P_DEFAULT);
-  if (exists < 0) H5Eclear2(H5E_DEFAULT);
+  TRY_H5(exists, "%s: cannot look for attribute %s of %s", file->path, name, object);
   *found = exists > 0;
   return STATUS_OK;
 }
@@ -20,8 +20,9 @@ static status_t find_guarded(h5_file_t *file, const char *object, const char *na
 }
 
 bool h5_attr_exists(h5_file_t *file, const char *object, const char *name) {
-  bool found = false;
-  return find_guarded(file, object, name, &found) == STATUS_OK && found;
+  bool found = true;
+  if (find_guarded(file, object, name, &found) != STATUS_OK) error_clear();
+  return found;
 }
 
 /* ------------------------------------------------------------------ writing ------------------------------

@@ -94,7 +94,10 @@ static herr_t driver_read(H5FD_t *shared, H5FD_mem_t type, hid_t transfer, haddr
   (void)transfer;
   h5_disk_read(disk, bytes, n, (int64_t)place, &found);
   memset((char *)bytes + found, 0, n - found);
-  return disk->problem != 0 && !disk->writing ? -1 : 0;
+  if (disk->problem == 0 || disk->writing) return 0;
+  H5Epush2(H5E_DEFAULT, __FILE__, __func__, __LINE__, H5E_ERR_CLS, H5E_IO, H5E_READERROR,
+           "the disk says at byte %lld: %s", (long long)disk->place, strerror(disk->problem));
+  return -1;
 }
 
 static herr_t driver_write(H5FD_t *shared, H5FD_mem_t type, hid_t transfer, haddr_t place, size_t n,

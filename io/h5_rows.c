@@ -19,7 +19,9 @@ static status_t dataset_create(h5_file_t *file, const char *object, h5_type_t ki
   H5_HANDLE(H5Tclose) type = h5_type_open(kind);
   H5_HANDLE(H5Sclose) space = ndim > 0 ? H5Screate_simple(ndim, dims, most) : H5Screate(H5S_SCALAR);
   H5_HANDLE(H5Pclose) creation = h5_creation_open(H5P_DATASET_CREATE);
-  if (h5_find(file, object))
+  bool found;
+  TRY(h5_find(file, object, &found));
+  if (found)
     return error_set(STATUS_INTERNAL, "%s: %s exists, it would be created twice", file->path, object);
   TRY(h5_make_parents(file, object));
   if (type < 0 || space < 0 || creation < 0 || H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY) < 0 ||
