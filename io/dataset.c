@@ -6,6 +6,7 @@
 #include "io/h5_core.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -454,6 +455,11 @@ status_t dataset_sample_read(const dataset_t *dataset, int64_t i, dataset_sample
   TRY(read_rows(dataset, PART_PREFERENCE, i, 1, &out->preference));
   TRY(read_rows(dataset, PART_CAPTION_TYPE, i, 1, &out->caption_type));
   TRY(read_rows(dataset, PART_LENGTH_BONUS, i, 1, &out->length_bonus));
+  if (out->preference < 0 || out->preference > 2)
+    return misfit(dataset, PART_PREFERENCE, i, "neither 0 nor 1 nor 2");
+  if (out->caption_type < 1 || out->caption_type > 7)
+    return misfit(dataset, PART_CAPTION_TYPE, i, "not a number from 1 to 7");
+  if (!isfinite(out->length_bonus)) return misfit(dataset, PART_LENGTH_BONUS, i, "not a finite number");
   TRY(place_read(dataset, i, &place));
   status_code_t status = sample_read_texts(dataset, &place, out);
   if (status != STATUS_OK) dataset_sample_free(out);

@@ -11,6 +11,20 @@
 
 enum { SAMPLES = 57, IMAGES = 11, FACTS = 23 };
 
+/* What differs in the dataset that is written. */
+typedef enum {
+  VARIATION_NONE,
+  VARIATION_IMAGE,
+  VARIATION_TURN,
+  VARIATION_FACT,
+  VARIATION_BONUS,
+  VARIATION_NAME,
+  VARIATION_HELD_OUT,
+  VARIATION_SIZE,
+  VARIATION_COUNT
+} variation_t;
+static variation_t variation;
+
 static int64_t image_bytes(int64_t i) {
   return i == 4 ? 700 : 100 + i * 37;
 }
@@ -18,6 +32,7 @@ static int64_t image_bytes(int64_t i) {
 static void fill_image(int64_t i, uint8_t *bytes) {
   for (int64_t k = 0; k < image_bytes(i); k++)
     bytes[k] = (uint8_t)(i * 31 + k);
+  if (variation == VARIATION_IMAGE && i == 7) bytes[20] ^= 1;
 }
 
 /* Sample I in all its parts; texts of all lengths, empty ones too. TEXTS has room for 8 of 64 bytes. */
@@ -36,6 +51,9 @@ static void make_sample(int64_t i, char texts[8][64], turn_t *turns, dataset_sam
     snprintf(texts[1 + t], 64, t == 1 ? "" : "turn %d of %lld", t, (long long)i);
     turns[t] = (turn_t){t % 2 == 0 ? TURN_HUMAN : TURN_GPT, text_view(texts[1 + t])};
   }
+  if (variation == VARIATION_TURN && i == 9) texts[1][0] = 'T';
+  if (variation == VARIATION_BONUS && i == 9) sample->length_bonus += 1;
+  if (variation == VARIATION_HELD_OUT && i == 9) sample->held_out = !sample->held_out;
   sample->conversation = (conversation_t){turns, count};
   sample->paired = i % 2 == 0;
   if (!sample->paired) return;
@@ -48,6 +66,7 @@ static void make_sample(int64_t i, char texts[8][64], turn_t *turns, dataset_sam
 
 static text_view_t fact_text(int64_t i, char text[64]) {
   snprintf(text, 64, "%.*s fact %lld", (int)(i % 9), "a caption", (long long)i);
+  if (variation == VARIATION_FACT && i == 5) text[0] = 'A';
   return text_view(text);
 }
 
@@ -74,6 +93,7 @@ static void write_texts(dataset_writer_t *writer) {
   dataset_sample_t sample;
   for (int64_t i = 0; i < IMAGES; i++) {
     snprintf(texts[0], 64, "folder/%03lld.jpg", (long long)i);
+    if (variation == VARIATION_NAME && i == 3) texts[0][0] = 'F';
     assert_ok(dataset_writer_name(writer, text_view(texts[0])));
   }
   for (int64_t i = 0; i < FACTS; i++)
@@ -93,7 +113,8 @@ static void write_images(dataset_writer_t *writer) {
   assert_ok(dataset_writer_images(writer, sizes, IMAGES));
   for (int64_t i = comm_rank(world); i < IMAGES; i += comm_size(world)) {
     fill_image(i, bytes);
-    assert_ok(dataset_writer_image(writer, i, i == 4 ? NULL : bytes, (int32_t)(10 + i), 20));
+    assert_ok(dataset_writer_image(writer, i, i == 4 ? NULL : bytes, (int32_t)(10 + i),
+                                   variation == VARIATION_SIZE && i == 2 ? 21 : 20));
   }
 }
 
@@ -301,7 +322,8 @@ static void broken_files_are_refused(void **state) {
     int64_t row, value;
   } edits[] = {
       {"/text/offsets", 7, 1},          {"/text/offsets", 0, 3},      {"/image/offsets", IMAGES, 1 << 20},
-      {"/facts/offsets", 2, INT64_MAX}, {"/sample/image", 3, IMAGES}, {"/sample/image", 3, -2}};
+      {"/facts/offsets", 2, INT64_MAX}, {"/sample/image", 3, IMAGES}, {"/sample/image", 3, -2},
+      {"/image/name", 3, -1},           {"/image/name", 3, 1 << 20}};
   for (size_t e = 0; e < sizeof edits / sizeof *edits; e++) {
     write_dataset(path);
     overwrite_i64(path, edits[e].object, edits[e].row, edits[e].value);
@@ -310,6 +332,30 @@ static void broken_files_are_refused(void **state) {
   write_dataset(path);
   io_test_cut(path, io_test_size(path) / 2);
   assert_error(dataset_open(mpi_test_world(), path, &dataset), STATUS_DATA);
+  io_test_remove(folder);
+}
+
+/* A dataset's identity is that of all its contents, whoever wrote them: a caption, an image's byte, a bonus,
+ * a fact or a name that differs makes another one. */
+static void other_contents_have_other_identities(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  uint64_t identities[VARIATION_COUNT + 1];
+  dataset_t *dataset;
+  io_test_folder(folder);
+  io_test_path(path, folder, "data.h5");
+  for (int v = 0; v <= VARIATION_COUNT; v++) {
+    variation = v % VARIATION_COUNT;
+    write_dataset(path);
+    assert_ok(dataset_open(mpi_test_world(), path, &dataset));
+    identities[v] = dataset_info(dataset).identity;
+    dataset_close(dataset);
+    assert_ok(comm_barrier(mpi_test_world()));
+  }
+  assert_true(identities[VARIATION_NONE] == identities[VARIATION_COUNT]);
+  for (int v = 0; v < VARIATION_COUNT; v++)
+    for (int w = 0; w < v; w++)
+      assert_true(identities[v] != identities[w]);
   io_test_remove(folder);
 }
 
@@ -350,9 +396,9 @@ static void bad_rows_are_refused(void **state) {
   static const struct {
     const char *object;
     int64_t value;
-  } edits[] = {{"/sample/id", -1},       {"/sample/id", 1 << 20},         {"/sample/first_turn", 0},
-               {"/sample/output", 1},    {"/sample/fact", INT64_MAX - 1}, {"/sample/fact", -5},
-               {"/sample/id", INT64_MAX}};
+  } edits[] = {{"/sample/id", -1},    {"/sample/id", 1 << 20},         {"/sample/first_turn", 0},
+               {"/sample/output", 1}, {"/sample/fact", INT64_MAX - 1}, {"/sample/fact", -5},
+               {"/sample/fact", -1},  {"/sample/id", INT64_MAX}};
   io_test_folder(folder);
   io_test_path(path, folder, "data.h5");
   for (size_t e = 0; e < sizeof edits / sizeof *edits; e++) {
@@ -371,9 +417,13 @@ static void bad_rows_are_refused(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(what_is_written_is_read),      cmocka_unit_test(empty_parts_are_fine),
-      cmocka_unit_test(half_a_dataset_is_no_dataset), cmocka_unit_test(broken_files_are_refused),
-      cmocka_unit_test(damaged_files_are_refused),    cmocka_unit_test(bad_rows_are_refused),
+      cmocka_unit_test(what_is_written_is_read),
+      cmocka_unit_test(empty_parts_are_fine),
+      cmocka_unit_test(half_a_dataset_is_no_dataset),
+      cmocka_unit_test(broken_files_are_refused),
+      cmocka_unit_test(other_contents_have_other_identities),
+      cmocka_unit_test(damaged_files_are_refused),
+      cmocka_unit_test(bad_rows_are_refused),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }
