@@ -6,10 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+static const char partial_end[] = ".partial";
 
 status_t file_join(char path[FILE_MAX_PATH], const char *a, const char *b, const char *c) {
   const char *second = b ? b : "", *third = b && c ? c : "";
@@ -17,6 +20,22 @@ status_t file_join(char path[FILE_MAX_PATH], const char *a, const char *b, const
   if (n >= 0 && n < FILE_MAX_PATH) return STATUS_OK;
   return error_set(STATUS_INPUT, "the path %.60s.../%s is longer than %d characters", a, second,
                    FILE_MAX_PATH - 1);
+}
+
+status_t file_check_path(const char *what, const char *path, size_t more) {
+  if (strlen(path) + more >= FILE_MAX_PATH)
+    return error_set(STATUS_INPUT,
+                     "%s is %zu bytes long and gets %zu more: the system takes %d; use a shorter path", what,
+                     strlen(path), more, FILE_MAX_PATH - 1);
+  for (const char *name = path; *name; name += strspn(name, "/")) {
+    size_t n = strcspn(name, "/");
+    bool last = name[n] == '\0';
+    if (n + (last ? strlen(partial_end) : 0) > NAME_MAX)
+      return error_set(STATUS_INPUT, "%s: the name %.40s... in it is %zu bytes long: the system takes %d%s",
+                       what, name, n, NAME_MAX, last ? ", of which '.partial' takes eight for a while" : "");
+    name += n;
+  }
+  return STATUS_OK;
 }
 
 bool file_exists(const char *path) {
@@ -119,6 +138,10 @@ static status_t write_file(const char *path, int flags, const void *text, size_t
   return error_set(STATUS_DATA, "%s: cannot be written: %s", path, strerror(problem));
 }
 
+status_t file_write(const char *path, const void *bytes, size_t n) {
+  return write_file(path, O_TRUNC, bytes, n, false);
+}
+
 status_t file_append(const char *path, const void *text, size_t n) {
   return write_file(path, O_APPEND, text, n, false);
 }
@@ -166,16 +189,17 @@ status_t file_stream(const char *path, bool fresh, FILE **out) {
     problem = *out ? 0 : ENOMEM;
     if (!*out) descriptor_close(descriptor);
   }
-  errno = problem;
   if (problem == 0) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s: cannot be created: %s", path, strerror(problem));
+  status_code_t status = error_set(STATUS_DATA, "%s: cannot be created: %s", path, strerror(problem));
+  errno = problem;
+  return status;
 }
 
 /* ------------------------------------------------------------------ replacing ----------------------------
  */
 
 status_t file_partial(char partial[FILE_MAX_PATH], const char *path) {
-  int n = snprintf(partial, FILE_MAX_PATH, "%s.partial", path);
+  int n = snprintf(partial, FILE_MAX_PATH, "%s%s", path, partial_end);
   if (n >= 0 && n < FILE_MAX_PATH) return STATUS_OK;
   return error_set(STATUS_INPUT, "the path %.60s... is longer than %d characters", path, FILE_MAX_PATH - 9);
 }

@@ -18,6 +18,11 @@ enum { FILE_MAX_PATH = 4096 };
  * where it is too long. Local. */
 status_t file_join(char path[FILE_MAX_PATH], const char *a, const char *b, const char *c);
 
+/* Checks that the system takes PATH with a name of MORE bytes below or behind it: a file that can be made is
+ * made under a longer name first (file_partial). WHAT names PATH in the message. Errors: STATUS_INPUT. Local.
+ */
+status_t file_check_path(const char *what, const char *path, size_t more);
+
 /* True if PATH exists. Local. */
 bool file_exists(const char *path);
 
@@ -37,6 +42,10 @@ status_t file_read(const char *path, size_t max_bytes, char **text, size_t *n);
 /* Makes PATH hold exactly the N bytes of TEXT: written beside, synced, renamed over the old one; a reader
  * sees the old or the new file, never a part. Errors: STATUS_DATA. Local. */
 status_t file_replace(const char *path, const void *text, size_t n);
+
+/* Makes PATH hold the N BYTES, for what can be made again: neither synced nor in one instant. Errors:
+ * STATUS_DATA. Local. */
+status_t file_write(const char *path, const void *bytes, size_t n);
 
 /* Adds the N bytes of TEXT to the end of PATH, which is made if need be, in one piece unless the disk breaks
  * it. Errors: STATUS_DATA. Local. */

@@ -2,6 +2,7 @@
 #include "io/rundir.h"
 
 #include "base/memory.h"
+#include "io/descriptor.h"
 #include "io/rundir_lock.h"
 #include "perf/perf.h"
 
@@ -10,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 /* Seconds between looks at the disk. */
@@ -99,21 +99,22 @@ status_t rundir_poll(rundir_t *rundir, bool *exit_seen) {
 static status_t metrics_open(rundir_t *rundir, char name[FILE_MAX_PATH]) {
   TRY(file_join(name, rundir->path, "metrics.jsonl", NULL));
   if (rundir->metrics >= 0) return STATUS_OK;
-  rundir->metrics = open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-  if (rundir->metrics >= 0) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s: cannot be opened: %s", name, strerror(errno));
+  int problem = descriptor_open(name, O_WRONLY | O_APPEND | O_CREAT, &rundir->metrics);
+  if (problem == 0) return STATUS_OK;
+  return error_set(STATUS_DATA, "%s: cannot be opened: %s", name, strerror(problem));
 }
 
 status_t rundir_metrics_append(rundir_t *rundir, const char *line) {
-  char name[FILE_MAX_PATH], end[] = "\n";
+  char name[FILE_MAX_PATH], *whole = NULL;
   if (!rundir->lead) return STATUS_OK;
   TRY(metrics_open(rundir, name));
   size_t n = strlen(line);
-  struct iovec parts[2] = {{(char *)(uintptr_t)line, n}, {end, 1}};
-  ssize_t written = writev(rundir->metrics, parts, 2);
-  if (written == (ssize_t)n + 1) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s: a line could not be written: %s", name,
-                   written < 0 ? strerror(errno) : "the disk is full");
+  TRY(memory_copy_text(&whole, ARENA_IO, line, n));
+  whole[n] = '\n'; /* in the place of the '\0' */
+  int problem = descriptor_write(rundir->metrics, whole, n + 1);
+  memory_free(whole);
+  if (problem == 0) return STATUS_OK;
+  return error_set(STATUS_DATA, "%s: a line could not be written: %s", name, strerror(problem));
 }
 
 /* True if LINE, N bytes long, is whole and not of a step after STEP. */

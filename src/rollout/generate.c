@@ -172,8 +172,7 @@ static status_t open_output(generate_task_t *task, const char *questions) {
   TRY(file_make_parent(task->path));
   TRY(file_partial(partial, task->path));
   if (questions) TRY(json_reader_open(questions, JSON_ELEMENTS, &task->questions));
-  task->file = fopen(partial, "wb");
-  if (!task->file) return error_set(STATUS_DATA, "cannot write '%s': %s", partial, strerror(errno));
+  TRY(file_stream(partial, false, &task->file));
   TRY(json_writer_create(task->file, &task->writer));
   if (task->pairs) json_write_array_begin(task->writer);
   return STATUS_OK;
@@ -189,7 +188,9 @@ static status_t end_writer(generate_task_t *task, status_code_t status) {
     json_write_line(task->writer);
   }
   status_code_t finished = json_writer_finish(task->writer, NULL, NULL);
-  if (status == STATUS_OK) return finished;
+  if (status == STATUS_OK && finished != STATUS_OK)
+    return error_context(finished, "while writing %s", task->path);
+  if (status == STATUS_OK) return STATUS_OK;
   return *message ? error_set(status, "%s", message) : status;
 }
 

@@ -4,11 +4,8 @@
 #include "io/json.h"
 #include "run/base64.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
 /* A number for (STEP, MODEL) (FNV-1a). */
 static uint64_t round_of(int64_t step, const char *model) {
@@ -64,16 +61,6 @@ static status_t sample_line(const session_sample_t *sample, char **line, size_t 
   return status;
 }
 
-/* In one piece, so that a job that is killed leaves no half line. */
-static status_t append(const char *path, const char *line, size_t n) {
-  int file = open(path, O_WRONLY | O_APPEND | O_CREAT, 0666);
-  bool good = file >= 0 && write(file, line, n) == (ssize_t)n;
-  int error = errno;
-  if (file >= 0 && close(file) != 0) good = false;
-  if (good) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s cannot be written: %s", path, strerror(error));
-}
-
 status_t session_sample(session_t *session, const session_sample_t *sample) {
   if (!session_wants_sample(session, sample->step, sample->model)) return STATUS_OK;
   uint64_t round = round_of(sample->step, sample->model);
@@ -83,7 +70,7 @@ status_t session_sample(session_t *session, const session_sample_t *sample) {
   size_t n;
   TRY(session_path(session, "samples.jsonl", path));
   TRY(sample_line(sample, &line, &n));
-  status_code_t status = append(path, line, n);
+  status_code_t status = file_append(path, line, n);
   memory_free(line);
   return status;
 }
