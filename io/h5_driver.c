@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#if H5_VERSION_GE(1, 13, 0)
+#if H5_VERSION_GE(1, 14, 0)
 #include <H5FDdevelop.h>
 #endif
 
@@ -123,11 +123,9 @@ static herr_t driver_truncate(H5FD_t *shared, hid_t transfer, hbool_t closing) {
 }
 
 static const H5FD_class_t driver_class = {
-#if H5_VERSION_GE(1, 13, 2)
+#if H5_VERSION_GE(1, 14, 0)
     .version = H5FD_CLASS_VERSION,
-#endif
-#if H5_VERSION_GE(1, 13, 0)
-    .value = (H5FD_class_value_t)1905, /* among those that anybody may use who registers none */
+    .value = (H5FD_class_value_t)500, /* one of those for drivers that are nobody else's */
 #endif
     .name = "llava_rlhf",
     .maxaddr = INT64_MAX,
@@ -151,12 +149,8 @@ hid_t h5_driver_access(h5_disk_t *disk) {
   if (driver < 0) driver = H5FDregister(&driver_class);
   hid_t access = driver < 0 ? -1 : H5Pcreate(H5P_FILE_ACCESS);
   if (access < 0) return access;
-#if H5_VERSION_GE(1, 12, 0)
-  const H5F_libver_t newest = H5F_LIBVER_V110;
-#else
-  const H5F_libver_t newest = H5F_LIBVER_LATEST;
-#endif
-  if (H5Pset_driver(access, driver, &disk) >= 0 && H5Pset_libver_bounds(access, H5F_LIBVER_V110, newest) >= 0)
+  if (H5Pset_driver(access, driver, &disk) >= 0 &&
+      H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0)
     return access;
   H5Pclose(access);
   return -1;
