@@ -13,7 +13,7 @@
 #include <xxhash.h>
 
 enum { BYTES_BUFFER = 4 << 20, COLUMN_BUFFER = 64 << 10 };
-enum { DATASET_OWN_BYTES = 15 << 10 }; /* about what HDF5 and the attributes take */
+enum { DATASET_OWN_BYTES = 10 << 10 }; /* about what HDF5 and the attributes take */
 
 /* Rows of one part that wait to be written in one piece. */
 typedef struct {

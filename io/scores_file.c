@@ -35,7 +35,7 @@ static table_t table_make(scores_file_t *scores) {
 }
 
 int64_t scores_file_bytes(int64_t samples, int64_t tokens, bool has_reward) {
-  enum { OWN_BYTES = 12 << 10 /* about what HDF5 and the attributes take */, NAME_BYTES = 12 /* of most */ };
+  enum { OWN_BYTES = 7 << 10 /* about what HDF5 and the attributes take */, NAME_BYTES = 12 /* of most */ };
   scores_file_t none = {.has_reward = has_reward};
   table_t table = table_make(&none);
   const int64_t elements[RAGGED_COUNT] = {[RAGGED_TOKENS] = tokens, [RAGGED_NAMES] = NAME_BYTES * samples};
