@@ -20,7 +20,9 @@ function(pkg_target target)
   message(FATAL_ERROR "None of the pkg-config modules '${ARG_MODULES}' was found (for ${target})")
 endfunction()
 
-pkg_target(HDF5::HDF5 MODULES hdf5-openmpi hdf5-mpi hdf5)
+# Serial or parallel: the program does not use MPI-IO (a parallel HDF5's header includes MPI's).
+pkg_target(HDF5::HDF5 MODULES hdf5-serial hdf5 hdf5-openmpi hdf5-mpi)
+target_link_libraries(HDF5::HDF5 INTERFACE MPI::MPI_C)
 pkg_target(libjpeg-turbo::jpeg MODULES libjpeg)
 pkg_target(YAJL::YAJL MODULES yajl)
 pkg_target(xxHash::xxHash MODULES libxxhash)

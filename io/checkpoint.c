@@ -171,7 +171,7 @@ status_t checkpoint_write(comm_t *comm, const char *run_dir, const checkpoint_pl
   char path[FILE_MAX_PATH];
   bool lead = comm_rank(comm) == 0;
   annotation_t annotation = {spec, place};
-  const weights_spec_t annotated = {spec->format, spec->version, annotate, &annotation};
+  const weights_spec_t annotated = {spec->format, annotate, &annotation};
   TRY(comm_agree(comm, lead ? folder_make(run_dir) : STATUS_OK));
   TRY(checkpoint_path(path, run_dir, place->step));
   TRY(weights_write(comm, path, &annotated, items, count));
@@ -250,7 +250,7 @@ static status_t candidate_read(const char *run_dir, candidate_t *candidate) {
   char path[FILE_MAX_PATH];
   h5_file_t *file;
   TRY(checkpoint_path(path, run_dir, candidate->place.step));
-  status_code_t status = h5_open(path, NULL, H5_READ, NULL, 0, &file);
+  status_code_t status = h5_open(path, H5_READ, NULL, &file);
   if (status == STATUS_OK) {
     status = place_read(file, &candidate->place);
     if (h5_close(file) != STATUS_OK) error_clear();
@@ -316,17 +316,17 @@ static status_t candidates_list(const char *run_dir, const checkpoint_origin_t *
   return status;
 }
 
-static status_t verify(comm_t *comm, const char *path, const char *format, int version) {
+static status_t verify(comm_t *comm, const char *path, const h5_format_t *format) {
   weights_file_t *file;
-  TRY(weights_open(comm, path, format, version, &file));
+  TRY(weights_open(comm, path, format, &file));
   status_code_t status = weights_verify(file);
   weights_close(file);
   return status;
 }
 
 static status_t candidates_try(comm_t *comm, const char *run_dir, const checkpoint_origin_t *origin,
-                               const char *format, int version, const candidates_t *list,
-                               char path[FILE_MAX_PATH], checkpoint_place_t *place, bool *found) {
+                               const h5_format_t *format, const candidates_t *list, char path[FILE_MAX_PATH],
+                               checkpoint_place_t *place, bool *found) {
   int64_t count = list->count;
   bool lead = comm_rank(comm) == 0;
   TRY(comm_broadcast(comm, &count, 1, COMM_I64, 0));
@@ -334,7 +334,7 @@ static status_t candidates_try(comm_t *comm, const char *run_dir, const checkpoi
     if (lead) *place = list->items[i].place;
     TRY(comm_broadcast(comm, place, sizeof *place, COMM_BYTE, 0));
     TRY(checkpoint_path(path, run_dir, place->step));
-    status_code_t status = verify(comm, path, format, version);
+    status_code_t status = verify(comm, path, format);
     *found = status == STATUS_OK;
     if (*found) break;
     if (status != STATUS_DATA || (i + 1 == count && !origin))
@@ -347,15 +347,14 @@ static status_t candidates_try(comm_t *comm, const char *run_dir, const checkpoi
 }
 
 status_t checkpoint_find(comm_t *comm, const char *run_dir, const checkpoint_origin_t *origin,
-                         const char *format, int version, char path[FILE_MAX_PATH], checkpoint_place_t *place,
+                         const h5_format_t *format, char path[FILE_MAX_PATH], checkpoint_place_t *place,
                          bool *found) {
   candidates_t list = {0};
   bool lead = comm_rank(comm) == 0;
   *found = false;
   *place = (checkpoint_place_t){0};
   status_code_t status = comm_agree(comm, lead ? candidates_list(run_dir, origin, &list) : STATUS_OK);
-  if (status == STATUS_OK)
-    status = candidates_try(comm, run_dir, origin, format, version, &list, path, place, found);
+  if (status == STATUS_OK) status = candidates_try(comm, run_dir, origin, format, &list, path, place, found);
   int64_t highest = list.highest;
   memory_free(list.items);
   TRY(status);

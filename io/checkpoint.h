@@ -48,11 +48,11 @@ status_t checkpoint_set_aside(const char *run_dir, int64_t step, char aside[FILE
 /* Finds the checkpoint to continue from: the newest, by serial, whose blocks' hashes all fit, which all ranks
  * verify together; damaged ones are reported and passed over. With ORIGIN only among those of a run that
  * began there: at a checkpoint of that identity or, where that is 0, of that path. PATH and *PLACE are set
- * where *FOUND, and `latest` names it then; PLACE->serial is always the highest there is. FORMAT and
- * VERSION as in weights_open. Collective on COMM. Errors, agreed: STATUS_DATA where there are checkpoints and
+ * where *FOUND, and `latest` names it then; PLACE->serial is always the highest there is. FORMAT as in
+ * weights_open. Collective on COMM. Errors, agreed: STATUS_DATA where there are checkpoints and
  * none is sound (without ORIGIN). */
 status_t checkpoint_find(comm_t *comm, const char *run_dir, const checkpoint_origin_t *origin,
-                         const char *format, int version, char path[FILE_MAX_PATH], checkpoint_place_t *place,
+                         const h5_format_t *format, char path[FILE_MAX_PATH], checkpoint_place_t *place,
                          bool *found);
 
 #endif

@@ -1,17 +1,13 @@
-#define _GNU_SOURCE
 #include "io/dataset.h"
 
 #include "base/memory.h"
 #include "io/dataset_layout.h"
+#include "io/descriptor.h"
 #include "io/h5_core.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdlib.h>
+#include <math.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 enum { BLOCK = 64 << 10 }; /* rows that are checked at a time */
@@ -34,24 +30,21 @@ static status_t misfit(const dataset_t *dataset, part_t part, int64_t row, const
                    part_layout(part)->object, (long long)row, problem);
 }
 
-/* Where PART lies and how long it is; it must lie within the file's SIZE bytes. */
-static status_t part_find(dataset_t *dataset, h5_file_t *file, part_t part, int64_t size) {
+/* Where PART lies and how long it is. */
+static status_t part_find(dataset_t *dataset, h5_file_t *file, part_t part) {
   const part_layout_t *layout = part_layout(part);
   h5_type_t type;
+  h5_span_t span;
   int dims;
   int64_t shape[H5_MAX_DIMS];
-  uint64_t position = 0;
   TRY(h5_dataset_info(file, layout->object, &type, &dims, shape));
   if (type != layout->type || dims != 1)
     return error_set(STATUS_DATA, "%s: %s has %d dimensions of %s; one of %s was expected", dataset->path,
                      layout->object, dims, h5_type_name(type), h5_type_name(layout->type));
-  if (shape[0] > 0) TRY(h5_data_offset(file, layout->object, &position));
+  TRY(h5_spans(file, &layout->object, 1, &span));
   dataset->rows[part] = shape[0];
-  dataset->position[part] = (int64_t)position;
-  uint64_t bytes = (uint64_t)shape[0] * h5_type_size(type);
-  if (position + bytes <= (uint64_t)size) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s: cut short: %s ends at byte %" PRIu64 ", the file has %" PRId64 " bytes",
-                   dataset->path, layout->object, position + bytes, size);
+  dataset->position[part] = span.begin;
+  return STATUS_OK;
 }
 
 static status_t rows_expect(const dataset_t *dataset, part_t part, int64_t rows) {
@@ -107,10 +100,18 @@ static status_t offsets_check(const dataset_t *dataset, h5_file_t *file, part_t 
   return misfit(dataset, part, rows - 1, "the last offset is not the number of bytes");
 }
 
-static status_t images_check(const dataset_t *dataset) {
+/* Samples refer to images, and images to names, that are there. */
+static status_t images_check(const dataset_t *dataset, h5_file_t *file, int64_t *block) {
   for (int64_t i = 0; i < dataset->info.samples; i++)
     if (dataset->images[i] < -1 || dataset->images[i] >= dataset->info.images)
       return misfit(dataset, PART_IMAGE, i, "there is no such image");
+  for (int64_t row = 0; row < dataset->info.images; row += BLOCK) {
+    int64_t n = dataset->info.images - row < BLOCK ? dataset->info.images - row : BLOCK;
+    TRY(h5_read_range(file, part_layout(PART_IMAGE_NAME)->object, H5TYPE_I64, row, n, block));
+    for (int64_t i = 0; i < n; i++)
+      if (block[i] < 0 || block[i] >= dataset->info.texts)
+        return misfit(dataset, PART_IMAGE_NAME, row + i, "there is no such text");
+  }
   return STATUS_OK;
 }
 
@@ -129,7 +130,7 @@ static status_t column_read(const dataset_t *dataset, h5_file_t *file, part_t pa
 
 /* The bytes of PART must be those that were written; BLOCK has room for BLOCK rows of any type. */
 static status_t part_verify(const dataset_t *dataset, h5_file_t *file, part_t part, int64_t *block,
-                            XXH3_state_t *state) {
+                            XXH3_state_t *state, uint64_t *hash) {
   const part_layout_t *layout = part_layout(part);
   size_t size = h5_type_size(layout->type);
   int64_t rows = dataset->rows[part], most = (int64_t)(BLOCK * sizeof *block / size);
@@ -141,7 +142,8 @@ static status_t part_verify(const dataset_t *dataset, h5_file_t *file, part_t pa
     XXH3_64bits_update(state, block, (size_t)n * size);
   }
   TRY(h5_attr_read_u64(file, layout->object, "xxh3", &written, 1));
-  if (XXH3_64bits_digest(state) == written) return STATUS_OK;
+  *hash = XXH3_64bits_digest(state);
+  if (*hash == written) return STATUS_OK;
   return error_set(
       STATUS_DATA,
       "%s: %s does not have the hash it was written with: the file is damaged; take another copy "
@@ -150,12 +152,18 @@ static status_t part_verify(const dataset_t *dataset, h5_file_t *file, part_t pa
 }
 
 static status_t parts_verify(const dataset_t *dataset, h5_file_t *file, int64_t *block) {
+  uint64_t hashes[PART_COUNT] = {0};
   XXH3_state_t *state = XXH3_createState();
   status_code_t status = state ? STATUS_OK : error_set(STATUS_MEMORY, "no memory for a hash");
   for (part_t part = 0; part < PART_COUNT && status == STATUS_OK; part++)
-    if (part_is_serial(part)) status = part_verify(dataset, file, part, block, state);
+    if (part_is_serial(part)) status = part_verify(dataset, file, part, block, state, &hashes[part]);
   XXH3_freeState(state);
-  return status;
+  TRY(status);
+  if (dataset->info.identity == dataset_identity(hashes)) return STATUS_OK;
+  return error_set(STATUS_DATA,
+                   "%s: its identity is not that of its contents: the file is damaged; prepare the "
+                   "dataset again",
+                   dataset->path);
 }
 
 static status_t contents_read(dataset_t *dataset, h5_file_t *file, int64_t *block) {
@@ -165,16 +173,13 @@ static status_t contents_read(dataset_t *dataset, h5_file_t *file, int64_t *bloc
   TRY(offsets_check(dataset, file, PART_IMAGE_OFFSETS, PART_IMAGE_BYTES, block, dataset->image_offsets));
   TRY(column_read(dataset, file, PART_IMAGE, dataset->images));
   TRY(column_read(dataset, file, PART_HELD_OUT, dataset->held_out));
-  return images_check(dataset);
+  return images_check(dataset, file, block);
 }
 
 static status_t file_examine(dataset_t *dataset, h5_file_t *file) {
-  struct stat stat_info;
-  if (stat(dataset->path, &stat_info) != 0)
-    return error_set(STATUS_DATA, "%s: %s", dataset->path, strerror(errno));
   TRY(info_read(dataset, file));
   for (part_t part = 0; part < PART_COUNT; part++)
-    TRY(part_find(dataset, file, part, (int64_t)stat_info.st_size));
+    TRY(part_find(dataset, file, part));
   TRY(shapes_check(dataset));
   TRY(arrays_alloc(dataset));
   int64_t *block = NULL;
@@ -186,10 +191,8 @@ static status_t file_examine(dataset_t *dataset, h5_file_t *file) {
 
 static status_t metadata_read(dataset_t *dataset) {
   h5_file_t *file = NULL;
-  TRY(h5_open(dataset->path, NULL, H5_READ, DATASET_FORMAT, DATASET_VERSION, &file));
-  status_code_t status = file_examine(dataset, file);
-  status_code_t closed = h5_close(file);
-  return status == STATUS_OK ? closed : status;
+  TRY(h5_open(dataset->path, H5_READ, &dataset_format, &file));
+  return h5_end(file, file_examine(dataset, file));
 }
 
 /* ---- Opening ---- */
@@ -211,10 +214,10 @@ static status_t metadata_get(comm_t *comm, dataset_t *dataset) {
   return metadata_share(comm, dataset);
 }
 
-static status_t descriptor_open(dataset_t *dataset) {
-  dataset->descriptor = open(dataset->path, O_RDONLY | O_CLOEXEC);
-  if (dataset->descriptor >= 0) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s: cannot be opened: %s", dataset->path, strerror(errno));
+static status_t bytes_open(dataset_t *dataset) {
+  int problem = descriptor_open(dataset->path, O_RDONLY, &dataset->descriptor);
+  if (problem == 0) return STATUS_OK;
+  return error_set(STATUS_DATA, "%s: cannot be opened: %s", dataset->path, strerror(problem));
 }
 
 static status_t dataset_create(const char *path, dataset_t **out) {
@@ -228,7 +231,7 @@ static status_t dataset_start(comm_t *comm, const char *path, dataset_t **out) {
   if (comm != NULL) status = comm_agree(comm, status);
   TRY(status);
   TRY(metadata_get(comm, *out));
-  status = descriptor_open(*out);
+  status = bytes_open(*out);
   return comm == NULL ? status : comm_agree(comm, status);
 }
 
@@ -244,7 +247,7 @@ status_t dataset_open(comm_t *comm, const char *path, dataset_t **out) {
 
 void dataset_close(dataset_t *dataset) {
   if (dataset == NULL) return;
-  if (dataset->descriptor >= 0) close(dataset->descriptor);
+  if (dataset->descriptor >= 0) descriptor_close(dataset->descriptor);
   memory_free(dataset->image_offsets);
   memory_free(dataset->images);
   memory_free(dataset->held_out);
@@ -292,18 +295,11 @@ static status_t read_rows(const dataset_t *dataset, part_t part, int64_t begin, 
   size_t size = h5_type_size(part_layout(part)->type);
   if (begin < 0 || count < 0 || begin > dataset->rows[part] - count)
     return misfit(dataset, part, begin, "there is no such row, but another part refers to it");
-  char *at = rows;
-  size_t left = (size_t)count * size;
-  off_t position = (off_t)(dataset->position[part] + begin * (int64_t)size);
-  while (left > 0) {
-    ssize_t n = pread(dataset->descriptor, at, left, position);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return misfit(dataset, part, begin, n == 0 ? "the file has become shorter" : strerror(errno));
-    at += n;
-    position += n;
-    left -= (size_t)n;
-  }
-  return STATUS_OK;
+  int64_t position = dataset->position[part] + begin * (int64_t)size;
+  size_t found;
+  int problem = descriptor_read_at(dataset->descriptor, rows, (size_t)count * size, position, &found);
+  if (problem == 0 && found == (size_t)count * size) return STATUS_OK;
+  return misfit(dataset, part, begin, problem ? strerror(problem) : "the file has become shorter");
 }
 
 /* Reads COUNT + 1 offsets, which must grow. */
@@ -459,6 +455,11 @@ status_t dataset_sample_read(const dataset_t *dataset, int64_t i, dataset_sample
   TRY(read_rows(dataset, PART_PREFERENCE, i, 1, &out->preference));
   TRY(read_rows(dataset, PART_CAPTION_TYPE, i, 1, &out->caption_type));
   TRY(read_rows(dataset, PART_LENGTH_BONUS, i, 1, &out->length_bonus));
+  if (out->preference < 0 || out->preference > 2)
+    return misfit(dataset, PART_PREFERENCE, i, "neither 0 nor 1 nor 2");
+  if (out->caption_type < 1 || out->caption_type > 7)
+    return misfit(dataset, PART_CAPTION_TYPE, i, "not a number from 1 to 7");
+  if (!isfinite(out->length_bonus)) return misfit(dataset, PART_LENGTH_BONUS, i, "not a finite number");
   TRY(place_read(dataset, i, &place));
   status_code_t status = sample_read_texts(dataset, &place, out);
   if (status != STATUS_OK) dataset_sample_free(out);

@@ -45,7 +45,7 @@ typedef struct dataset dataset_t;
 typedef struct {
   int64_t samples, images, texts, facts, held_out;
   int64_t skipped;   /* bad samples that were left out when it was made */
-  uint64_t identity; /* hash of all samples: equal for equal contents */
+  uint64_t identity; /* hash of all contents, images and facts included: equal for equal contents */
 } dataset_info_t;
 
 /* Opens PATH: rank 0 reads and checks the metadata and gives them to all; each rank opens the file for its
@@ -98,7 +98,9 @@ typedef struct {
  * constant part is what COUNTS of nothing give. Local. */
 int64_t dataset_file_bytes(const dataset_counts_t *counts, int64_t name_bytes, int64_t images,
                            int64_t image_bytes);
-/* Bytes that a writer's buffers grow to, on rank 0 (FIRST) and on others, besides 8 an image. Local. */
+/* Bytes that a writer's buffers grow to, on rank 0 (FIRST) and on others, besides DATASET_IMAGE_MEMORY an
+ * image. Local. */
+enum { DATASET_IMAGE_MEMORY = 24 };
 size_t dataset_writer_memory(bool first);
 
 /* Starts PATH (in PATH.partial). Collective on COMM. Errors, agreed: STATUS_DATA. */

@@ -1,5 +1,9 @@
 #include "io/dataset_layout.h"
 
+#include <xxhash.h>
+
+const h5_format_t dataset_format = {"llava_rlhf dataset", 3, "prepare the dataset again (task prepare)"};
+
 static const part_layout_t layouts[PART_COUNT] = {
     [PART_TEXT_BYTES] = {"/text/bytes", H5TYPE_U8, "UTF-8 texts end to end"},
     [PART_TEXT_OFFSETS] = {"/text/offsets", H5TYPE_I64,
@@ -35,6 +39,9 @@ const part_layout_t *part_layout(part_t part) {
 }
 
 bool part_is_serial(part_t part) {
-  return part != PART_IMAGE_BYTES && part != PART_IMAGE_WIDTH && part != PART_IMAGE_HEIGHT &&
-         part != PART_IMAGE_HASH;
+  return part != PART_IMAGE_BYTES;
+}
+
+uint64_t dataset_identity(const uint64_t hashes[PART_COUNT]) {
+  return XXH3_64bits(hashes, PART_COUNT * sizeof *hashes);
 }

@@ -6,8 +6,7 @@
 
 #include <stdbool.h>
 
-#define DATASET_FORMAT "llava_rlhf dataset"
-enum { DATASET_VERSION = 2 };
+extern const h5_format_t dataset_format;
 
 /* One HDF5 dataset each, all with one dimension. */
 typedef enum {
@@ -48,8 +47,12 @@ typedef struct {
 const part_layout_t *part_layout(part_t part);
 
 /* Whether rank 0 writes PART, from its first row to its last: such a part has an attribute xxh3, the XXH3
- * hash of its bytes. The others are the images', which all ranks write; each image has its hash in a row.
- * Local. */
+ * hash of its bytes. The others are the images' bytes, which all ranks write; each image has its hash in a
+ * row of another part. Local. */
 bool part_is_serial(part_t part);
+
+/* The identity of a dataset whose parts have HASHES, 0 for those that are not serial: equal for equal
+ * contents, whoever wrote them. Local. */
+uint64_t dataset_identity(const uint64_t hashes[PART_COUNT]);
 
 #endif

@@ -4,7 +4,7 @@
 #include "base/memory.h"
 #include "io/dataset_layout.h"
 #include "io/file.h"
-#include "io/h5_core.h"
+#include "io/h5.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 #include <xxhash.h>
 
 enum { BYTES_BUFFER = 4 << 20, COLUMN_BUFFER = 64 << 10 };
-enum { DATASET_OWN_BYTES = 15 << 10 }; /* about what HDF5 and the attributes take */
+enum { DATASET_OWN_BYTES = 10 << 10 }; /* about what HDF5 and the attributes take */
 
 /* Rows of one part that wait to be written in one piece. */
 typedef struct {
@@ -26,9 +26,12 @@ struct dataset_writer {
   char *path;
   char partial[FILE_MAX_PATH];
   h5_file_t *file;
+  h5_span_t spans[PART_COUNT]; /* where each part lies in the file */
   column_t columns[PART_COUNT];
   int64_t images;
-  int64_t *image_offsets; /* (images + 1) */
+  int64_t *image_offsets;              /* (images + 1) */
+  uint64_t *image_hashes;              /* (images): 0 where it is another rank's, until the images end */
+  int32_t *image_width, *image_height; /* (images): the same */
   dataset_counts_t planned;
   dataset_counts_t done; /* rank 0: texts and text_bytes include the images' names */
   int64_t names, held_out;
@@ -47,11 +50,10 @@ static bool is_first(const dataset_writer_t *writer) {
 
 static status_t column_flush(dataset_writer_t *writer, part_t part) {
   column_t *column = &writer->columns[part];
-  int64_t count = column->count;
+  int64_t count = column->count, size = (int64_t)h5_type_size(part_layout(part)->type);
   if (count == 0) return STATUS_OK;
   column->count = 0;
-  return h5_write_range(writer->file, part_layout(part)->object, part_layout(part)->type, column->begin,
-                        count, column->buffer);
+  return h5_write_span(writer->file, writer->spans[part], column->begin * size, column->buffer, count * size);
 }
 
 static status_t columns_flush(dataset_writer_t *writer) {
@@ -134,7 +136,7 @@ static int64_t part_rows(const extent_t *extent, part_t part) {
   }
 }
 
-/* Collective. */
+/* Rank 0. */
 static status_t part_create(dataset_writer_t *writer, part_t part, const extent_t *extent) {
   const part_layout_t *layout = part_layout(part);
   const int64_t rows = part_rows(extent, part);
@@ -155,7 +157,7 @@ int64_t dataset_file_bytes(const dataset_counts_t *counts, int64_t name_bytes, i
 
 size_t dataset_writer_memory(bool first) {
   size_t bytes = 0;
-  if (!first) return BYTES_BUFFER + 3 * COLUMN_BUFFER; /* images' bytes; widths, heights and hashes */
+  if (!first) return BYTES_BUFFER; /* images' bytes */
   for (part_t part = 0; part < PART_COUNT; part++)
     bytes += part_layout(part)->type == H5TYPE_U8 ? BYTES_BUFFER : COLUMN_BUFFER;
   return bytes;
@@ -169,6 +171,9 @@ static void writer_free(dataset_writer_t *writer) {
   for (part_t part = 0; part < PART_COUNT; part++)
     XXH3_freeState(writer->hashes[part]);
   memory_free(writer->image_offsets);
+  memory_free(writer->image_hashes);
+  memory_free(writer->image_width);
+  memory_free(writer->image_height);
   memory_free(writer->path);
   memory_free(writer);
 }
@@ -197,8 +202,7 @@ status_t dataset_writer_open(comm_t *comm, const char *path, dataset_writer_t **
     status = writer_start(writer, path);
   }
   status = comm_agree(comm, status);
-  if (status == STATUS_OK)
-    status = h5_create(writer->partial, comm, DATASET_FORMAT, DATASET_VERSION, &writer->file);
+  if (status == STATUS_OK) status = h5_create(writer->partial, comm, &dataset_format, &writer->file);
   if (status == STATUS_OK)
     *out = writer;
   else if (writer != NULL)
@@ -208,10 +212,18 @@ status_t dataset_writer_open(comm_t *comm, const char *path, dataset_writer_t **
 
 void dataset_writer_abandon(dataset_writer_t *writer) {
   if (writer == NULL) return;
-  status_code_t closed = writer->file == NULL ? STATUS_OK : h5_close(writer->file);
-  (void)closed; /* the file goes away */
+  h5_abandon(writer->file);
   if (is_first(writer)) unlink(writer->partial);
   writer_free(writer);
+}
+
+/* Finds the places of parts FIRST .. LAST, once rank 0 has made them, which came to STATUS. Collective. */
+static status_t parts_find(dataset_writer_t *writer, part_t first, part_t last, status_code_t status) {
+  const char *objects[PART_COUNT];
+  TRY(agree(writer, status));
+  for (part_t part = first; part <= last; part++)
+    objects[part - first] = part_layout(part)->object;
+  return h5_spans(writer->file, objects, last - first + 1, writer->spans + first);
 }
 
 /* ---- Images ---- */
@@ -219,6 +231,9 @@ void dataset_writer_abandon(dataset_writer_t *writer) {
 static status_t offsets_make(dataset_writer_t *writer, const int64_t *sizes, int64_t n) {
   writer->images = n;
   TRY(memory_alloc(&writer->image_offsets, ARENA_IO, (size_t)n + 1, sizeof *writer->image_offsets));
+  TRY(memory_alloc(&writer->image_hashes, ARENA_IO, (size_t)n, sizeof *writer->image_hashes));
+  TRY(memory_alloc(&writer->image_width, ARENA_IO, (size_t)n, sizeof *writer->image_width));
+  TRY(memory_alloc(&writer->image_height, ARENA_IO, (size_t)n, sizeof *writer->image_height));
   for (int64_t i = 0; i < n; i++)
     writer->image_offsets[i + 1] = writer->image_offsets[i] + sizes[i];
   return STATUS_OK;
@@ -233,7 +248,8 @@ static status_t images_create(dataset_writer_t *writer) {
 
 status_t dataset_writer_images(dataset_writer_t *writer, const int64_t *sizes, int64_t n) {
   TRY(agree(writer, offsets_make(writer, sizes, n)));
-  TRY(agree(writer, images_create(writer)));
+  TRY(parts_find(writer, PART_IMAGE_BYTES, PART_IMAGE_HASH,
+                 is_first(writer) ? images_create(writer) : STATUS_OK));
   status_code_t status = STATUS_OK;
   if (is_first(writer)) status = column_put(writer, PART_IMAGE_OFFSETS, 0, writer->image_offsets, n + 1);
   return agree(writer, status);
@@ -245,11 +261,25 @@ status_t dataset_writer_image(dataset_writer_t *writer, int64_t i, const uint8_t
     return error_set(STATUS_INTERNAL, "image %lld of %lld was to be written", (long long)i,
                      (long long)writer->images);
   int64_t begin = writer->image_offsets[i], size = writer->image_offsets[i + 1] - begin;
-  uint64_t hash = XXH3_64bits(bytes, bytes == NULL ? 0 : (size_t)size);
-  if (bytes != NULL) TRY(column_put(writer, PART_IMAGE_BYTES, begin, bytes, size));
-  TRY(column_put(writer, PART_IMAGE_HASH, i, &hash, 1));
-  TRY(put_i32(writer, PART_IMAGE_WIDTH, i, bytes == NULL ? 0 : width));
-  return put_i32(writer, PART_IMAGE_HEIGHT, i, bytes == NULL ? 0 : height);
+  writer->image_hashes[i] = XXH3_64bits(bytes, bytes == NULL ? 0 : (size_t)size);
+  if (bytes == NULL) return STATUS_OK;
+  writer->image_width[i] = width;
+  writer->image_height[i] = height;
+  return column_put(writer, PART_IMAGE_BYTES, begin, bytes, size);
+}
+
+/* What each rank knows of its images goes to rank 0, which writes it. */
+static status_t images_end(dataset_writer_t *writer) {
+  size_t n = (size_t)writer->images;
+  int64_t rows = writer->images;
+  TRY(agree(writer, column_flush(writer, PART_IMAGE_BYTES)));
+  TRY(comm_allreduce(writer->comm, writer->image_hashes, n, COMM_U64, COMM_SUM));
+  TRY(comm_allreduce(writer->comm, writer->image_width, n, COMM_I32, COMM_SUM));
+  TRY(comm_allreduce(writer->comm, writer->image_height, n, COMM_I32, COMM_SUM));
+  if (!is_first(writer)) return STATUS_OK;
+  TRY(column_put(writer, PART_IMAGE_HASH, 0, writer->image_hashes, rows));
+  TRY(column_put(writer, PART_IMAGE_WIDTH, 0, writer->image_width, rows));
+  return column_put(writer, PART_IMAGE_HEIGHT, 0, writer->image_height, rows);
 }
 
 /* ---- Texts ---- */
@@ -264,11 +294,13 @@ static status_t texts_create(dataset_writer_t *writer) {
 }
 
 status_t dataset_writer_texts(dataset_writer_t *writer, const dataset_counts_t *counts, int64_t name_bytes) {
-  TRY(agree(writer, columns_flush(writer)));
+  TRY(agree(writer, images_end(writer)));
   writer->planned = *counts;
   writer->planned.texts += writer->images;
   writer->planned.text_bytes += name_bytes;
-  TRY(agree(writer, texts_create(writer)));
+  status_code_t status = is_first(writer) ? texts_create(writer) : STATUS_OK;
+  TRY(parts_find(writer, PART_TEXT_BYTES, PART_TEXT_KIND, status));
+  TRY(parts_find(writer, PART_FACT_BYTES, PART_COUNT - 1, STATUS_OK));
   if (!is_first(writer)) return STATUS_OK;
   TRY(put_i64(writer, PART_TEXT_OFFSETS, 0, 0));
   return put_i64(writer, PART_FACT_OFFSETS, 0, 0);
@@ -358,48 +390,35 @@ static status_t counts_check(const dataset_writer_t *writer) {
                    (long long)planned->samples, (long long)planned->texts, (long long)planned->facts);
 }
 
-typedef struct {
-  int64_t skipped, held_out;
-  uint64_t identity, hashes[PART_COUNT];
-  int64_t sources; /* bytes of the text, '\0' included */
-} ending_t;
-
-/* What rank 0 knows goes to all, because attributes are written by all ranks alike. */
-static status_t ending_share(dataset_writer_t *writer, ending_t *ending, const char *sources, char **text) {
-  TRY(comm_broadcast(writer->comm, ending, sizeof *ending, COMM_BYTE, 0));
-  TRY(agree(writer, memory_alloc(text, ARENA_IO, (size_t)ending->sources, 1)));
-  if (is_first(writer)) memcpy(*text, sources, (size_t)ending->sources);
-  return comm_broadcast(writer->comm, *text, (size_t)ending->sources, COMM_BYTE, 0);
-}
-
-static status_t attributes_write(dataset_writer_t *writer, const ending_t *ending, const char *sources) {
+/* Attributes of the root, and hashes: those of the parts of which the identity is made. */
+static status_t attributes_write(dataset_writer_t *writer, const char *sources, int64_t skipped) {
   const int64_t images = writer->images;
+  uint64_t hashes[PART_COUNT] = {0};
   TRY(h5_attr_write_text(writer->file, "/", "sources", sources));
   TRY(h5_attr_write_i64(writer->file, "/", "samples", &writer->planned.samples, 1));
   TRY(h5_attr_write_i64(writer->file, "/", "images", &images, 1));
   TRY(h5_attr_write_i64(writer->file, "/", "texts", &writer->planned.texts, 1));
   TRY(h5_attr_write_i64(writer->file, "/", "facts", &writer->planned.facts, 1));
-  TRY(h5_attr_write_i64(writer->file, "/", "held_out", &ending->held_out, 1));
-  TRY(h5_attr_write_i64(writer->file, "/", "skipped", &ending->skipped, 1));
-  for (part_t part = 0; part < PART_COUNT; part++)
-    if (part_is_serial(part))
-      TRY(h5_attr_write_u64(writer->file, part_layout(part)->object, "xxh3", &ending->hashes[part], 1));
-  return h5_attr_write_u64(writer->file, "/", "identity", &ending->identity, 1);
+  TRY(h5_attr_write_i64(writer->file, "/", "held_out", &writer->held_out, 1));
+  TRY(h5_attr_write_i64(writer->file, "/", "skipped", &skipped, 1));
+  for (part_t part = 0; part < PART_COUNT; part++) {
+    if (!part_is_serial(part)) continue;
+    hashes[part] = XXH3_64bits_digest(writer->hashes[part]);
+    TRY(h5_attr_write_u64(writer->file, part_layout(part)->object, "xxh3", &hashes[part], 1));
+  }
+  const uint64_t identity = dataset_identity(hashes);
+  return h5_attr_write_u64(writer->file, "/", "identity", &identity, 1);
+}
+
+/* Rank 0. */
+static status_t contents_end(dataset_writer_t *writer, const char *sources, int64_t skipped) {
+  TRY(columns_flush(writer));
+  TRY(counts_check(writer));
+  return attributes_write(writer, sources, skipped);
 }
 
 static status_t writer_end(dataset_writer_t *writer, const char *sources, int64_t skipped) {
-  TRY(agree(writer, columns_flush(writer)));
-  TRY(agree(writer, is_first(writer) ? counts_check(writer) : STATUS_OK));
-  ending_t ending = {.skipped = skipped, .held_out = writer->held_out};
-  if (is_first(writer)) ending.sources = (int64_t)strlen(sources) + 1;
-  for (part_t part = 0; part < PART_COUNT && is_first(writer); part++)
-    if (part_is_serial(part)) ending.hashes[part] = XXH3_64bits_digest(writer->hashes[part]);
-  ending.identity = XXH3_64bits(ending.hashes, sizeof ending.hashes);
-  char *text = NULL;
-  status_code_t status = ending_share(writer, &ending, sources, &text);
-  if (status == STATUS_OK) status = agree(writer, attributes_write(writer, &ending, text));
-  memory_free(text);
-  TRY(status);
+  TRY(agree(writer, is_first(writer) ? contents_end(writer, sources, skipped) : STATUS_OK));
   h5_file_t *file = writer->file;
   writer->file = NULL;
   return agree(writer, h5_close(file));
@@ -411,7 +430,7 @@ status_t dataset_writer_close(dataset_writer_t *writer, const char *sources, int
     dataset_writer_abandon(writer);
     return status;
   }
-  status = file_commit(writer->comm, writer->path, status, true);
+  status = file_commit(writer->comm, writer->path, status, false);
   writer_free(writer);
   return status;
 }

@@ -1,13 +1,9 @@
-#define _GNU_SOURCE
 #include "io/h5.h"
 
-#include "base/log.h"
 #include "base/memory.h"
+#include "io/descriptor.h"
 #include "io/h5_core.h"
-#include "parallel/comm_mpi.h"
-#include "parallel/watchdog.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -115,234 +111,186 @@ bool h5_type_find(hid_t id, h5_type_t *type) {
 /* ------------------------------------------------------------------ opening ------------------------------
  */
 
-/* Access properties: MPI-IO for a communicator. The library's own file locks are off: several ranks of a job
- * open one file, and some file systems lack locks; io/rundir.h guards the run directory instead. */
-static hid_t access_open(comm_t *comm) {
-  hid_t properties = H5Pcreate(H5P_FILE_ACCESS);
+/* Most attributes of an object; more would leave its header for a heap whose large entries have no checksum.
+ */
+static const unsigned attributes_most = 1024;
+
+hid_t h5_creation_open(hid_t class_id) {
+  hid_t properties = H5Pcreate(class_id);
   if (properties < 0) return properties;
-  bool good = H5Pset_libver_bounds(properties, H5F_LIBVER_V18, H5F_LIBVER_LATEST) >= 0 &&
-              H5Pset_file_locking(properties, false, true) >= 0;
-  if (comm) good = good && H5Pset_fapl_mpio(properties, comm_mpi(comm), MPI_INFO_NULL) >= 0;
-  if (good) return properties;
+  if (H5Pset_obj_track_times(properties, false) >= 0 &&
+      H5Pset_attr_phase_change(properties, attributes_most, 0) >= 0)
+    return properties;
   H5Pclose(properties);
   return -1;
 }
 
-/* No times are kept anywhere, so that equal contents give equal files. */
-static hid_t untimed_open(hid_t class_id) {
-  hid_t properties = H5Pcreate(class_id);
-  if (properties >= 0) H5Pset_obj_track_times(properties, false);
-  return properties;
+/* Before the library does anything else: nothing of it is left to do at the program's end, where it would be
+ * too late to tell of a failure. */
+static void library_start(void) {
+  H5dont_atexit();
+  H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 
-/* Wraps ID in a new *FILE; on failure ID is closed. */
-static status_t file_wrap(hid_t id, const char *path, comm_t *comm, bool writable, h5_file_t **file) {
-  status_code_t status = memory_alloc(file, ARENA_IO, 1, sizeof **file);
-  if (status == STATUS_OK) {
-    (*file)->id = id;
-    (*file)->comm = comm;
-    (*file)->writable = writable;
-    status = memory_copy_text(&(*file)->path, ARENA_IO, path, strlen(path));
-    if (status == STATUS_OK) return STATUS_OK;
-    memory_free(*file);
-  }
-  H5Fclose(id);
-  *file = NULL;
-  return status;
+static status_t file_alloc(const char *path, comm_t *comm, bool writable, h5_file_t **file) {
+  TRY(memory_alloc(file, ARENA_IO, 1, sizeof **file));
+  **file = (h5_file_t){.id = -1, .comm = comm, .writable = writable, .disk.descriptor = -1};
+  return memory_copy_text(&(*file)->path, ARENA_IO, path, strlen(path));
 }
 
-/* HDF5 crashes at the end of the program, or hangs on some ranks, if it could not write what it still held
- * when a file was closed. So a full disk is found before: room is made sure of when a file is created (for
- * what is written at closing) and before it is closed. */
-static const int64_t closing_bytes = 1 << 20, closing_bytes_per_dataset = 1 << 10;
-
-/* True if the file system has promised the file N bytes, or cannot promise anything; errno says why not. */
-static bool room_promised(int descriptor, int64_t n) {
-  if (fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, n) == 0) return true;
-  return errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL || errno == ENODEV;
+static void file_free(h5_file_t *file) {
+  if (file->disk.descriptor >= 0) descriptor_close(file->disk.descriptor);
+  memory_free(file->path);
+  memory_free(file);
 }
 
-static status_t room_check(const char *path) {
-  int descriptor = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (descriptor < 0) return error_set(STATUS_DATA, "%s: cannot be created: %s", path, strerror(errno));
-  status_code_t status = STATUS_OK;
-  if (!room_promised(descriptor, closing_bytes)) {
-    status = error_set(STATUS_DATA, "%s: cannot be created: %s", path, strerror(errno));
-    unlink(path);
-  }
-  close(descriptor);
-  return status;
+static status_t disk_open(h5_file_t *file, int flags) {
+  int problem = descriptor_open(file->path, flags, &file->disk.descriptor);
+  if (problem == 0) return STATUS_OK;
+  return error_set(STATUS_DATA, "%s: cannot be %s: %s", file->path, flags & O_CREAT ? "created" : "opened",
+                   strerror(problem));
 }
 
-/* Makes sure of room for the whole file. If there is none, gives back what the file has, so that HDF5 can
- * finish; the file is worthless then. */
-static status_t room_reserve(const h5_file_t *file) {
-  struct stat info;
-  int descriptor = open(file->path, O_RDWR | O_CLOEXEC);
-  if (descriptor < 0 || fstat(descriptor, &info) != 0) {
-    if (descriptor >= 0) close(descriptor);
-    return STATUS_OK; /* removed meanwhile: closing will tell */
-  }
-  status_code_t status = STATUS_OK;
-  int64_t bytes = info.st_size > (int64_t)file->data_end ? info.st_size : (int64_t)file->data_end;
-  if (!room_promised(descriptor, bytes + closing_bytes + closing_bytes_per_dataset * file->created)) {
-    status = error_set(STATUS_DATA, "%s: there is no room for its %.1f MB: %s", file->path,
-                       (double)bytes * 1e-6, strerror(errno));
-    if (ftruncate(descriptor, 0) != 0)
-      log_warning("%s: could not be emptied: %s", file->path, strerror(errno));
-  }
-  close(descriptor);
-  return status;
-}
+/* ---- Creating ---- */
 
-/* Gives back what was promised and not used. */
-static void room_return(const char *path) {
-  struct stat info;
-  if (stat(path, &info) == 0 && truncate(path, info.st_size) != 0)
-    log_warning("%s: unused room could not be given back: %s", path, strerror(errno));
-}
-
-static status_t file_create(const char *path, comm_t *comm, h5_file_t **file) {
-  hid_t access = access_open(comm);
-  TRY_H5(access, "cannot set HDF5's access properties");
-  hid_t creation = untimed_open(H5P_FILE_CREATE);
-  watchdog_enter("H5Fcreate");
-  hid_t id = creation < 0 ? -1 : H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
-  watchdog_leave();
-  status_code_t status =
-      id >= 0
-          ? STATUS_OK
-          : h5_error(
-                "%s: cannot be created; does its folder exist, may this job write there, is the disk full?",
-                path);
-  if (creation >= 0) H5Pclose(creation);
-  H5Pclose(access);
-  TRY(status);
-  return file_wrap(id, path, comm, true, file);
-}
-
-/* Frees *FILE after the error STATUS, which stays the one to report. */
-static status_t file_discard(h5_file_t **file, status_code_t status) {
-  H5Fclose((*file)->id);
-  H5Eclear2(H5E_DEFAULT);
-  memory_free((*file)->path);
-  memory_free(*file);
-  *file = NULL;
-  return status;
-}
-
-/* After opening failed on some rank: closing is collective with MPI-IO and would wait for the ranks that have
- * nothing to close, so what was opened there is left to the end of the job. */
-static status_t file_abandon(comm_t *comm, h5_file_t **file, status_code_t status) {
-  if (!*file) return status;
-  if (!comm) return file_discard(file, status);
-  memory_free((*file)->path);
-  memory_free(*file);
-  *file = NULL;
-  return status;
-}
-
-static status_t format_write(h5_file_t *file, const char *format, int version) {
-  int64_t number = version;
-  TRY(h5_attr_write_text(file, "/", "format", format));
+static status_t format_write(h5_file_t *file, const h5_format_t *format) {
+  int64_t number = format->version;
+  TRY(h5_attr_write_text(file, "/", "format", format->name));
   return h5_attr_write_i64(file, "/", "format_version", &number, 1);
 }
 
-status_t h5_create(const char *path, comm_t *comm, const char *format, int version, h5_file_t **file) {
-  *file = NULL;
-  H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-  status_code_t status = !comm || comm_rank(comm) == 0 ? room_check(path) : STATUS_OK;
-  if (comm) status = comm_agree(comm, status);
-  TRY(status);
-  status = file_create(path, comm, file);
-  if (comm) status = comm_agree(comm, status);
-  if (status != STATUS_OK) return file_abandon(comm, file, status);
-  status = h5_agree(*file, format_write(*file, format, version));
-  return status == STATUS_OK ? STATUS_OK : file_discard(file, status);
+/* The one rank that holds the handle. */
+static status_t file_create(h5_file_t *file, const h5_format_t *format) {
+  TRY(disk_open(file, O_RDWR | O_CREAT | O_TRUNC));
+  H5_HANDLE(H5Pclose) access = h5_driver_access(&file->disk);
+  H5_HANDLE(H5Pclose) creation = h5_creation_open(H5P_FILE_CREATE);
+  file->id = access < 0 || creation < 0 ? -1 : H5Fcreate(file->path, H5F_ACC_TRUNC, creation, access);
+  TRY_H5(file->id, "%s: cannot be created as an HDF5 file", file->path);
+  TRY(format_write(file, format));
+  return h5_disk_check(&file->disk, file->path);
 }
 
-/* Says clearly what HDF5 would say dimly: missing, empty, not HDF5. */
-static status_t file_examine(const char *path) {
+status_t h5_create(const char *path, comm_t *comm, const h5_format_t *format, h5_file_t **file) {
+  bool lead = !comm || comm_rank(comm) == 0;
+  *file = NULL;
+  library_start();
+  status_code_t status = file_alloc(path, comm, true, file);
+  if (status == STATUS_OK && lead) status = file_create(*file, format);
+  if (comm) status = comm_agree(comm, status);
+  if (status == STATUS_OK && !lead) status = disk_open(*file, O_WRONLY);
+  if (comm) status = comm_agree(comm, status);
+  if (status == STATUS_OK) return STATUS_OK;
+  if (*file && lead && (*file)->disk.descriptor >= 0) unlink(path);
+  h5_abandon(*file);
+  *file = NULL;
+  return status;
+}
+
+/* ---- Opening ---- */
+
+/* Says clearly what HDF5 would say dimly: empty, not HDF5. */
+static status_t file_examine(h5_file_t *file) {
   static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
   struct stat info;
   unsigned char head[8] = {0};
-  int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a named pipe must not stop the program */
-  if (descriptor < 0) return error_set(STATUS_DATA, "%s: cannot be opened: %s", path, strerror(errno));
-  ssize_t n =
-      fstat(descriptor, &info) == 0 && S_ISREG(info.st_mode) ? read(descriptor, head, sizeof head) : -1;
-  close(descriptor);
-  if (n < 0)
-    return error_set(STATUS_DATA, "%s: not a regular file that can be read, expected an HDF5 file", path);
-  if (n == 0) return error_set(STATUS_DATA, "%s: the file is empty, expected an HDF5 file", path);
-  if (n < (ssize_t)sizeof head || memcmp(head, signature, sizeof head) != 0)
-    return error_set(STATUS_DATA, "%s: not an HDF5 file (its first bytes are %02x %02x %02x %02x)", path,
-                     head[0], head[1], head[2], head[3]);
+  size_t n = 0;
+  if (fstat(file->disk.descriptor, &info) != 0 || !S_ISREG(info.st_mode))
+    return error_set(STATUS_DATA, "%s: not a regular file, expected an HDF5 file", file->path);
+  h5_disk_read(&file->disk, head, sizeof head, 0, &n);
+  TRY(h5_disk_check(&file->disk, file->path));
+  if (n == 0) return error_set(STATUS_DATA, "%s: the file is empty, expected an HDF5 file", file->path);
+  if (n < sizeof head || memcmp(head, signature, sizeof head) != 0)
+    return error_set(STATUS_DATA, "%s: not an HDF5 file (its first bytes are %02x %02x %02x %02x)",
+                     file->path, head[0], head[1], head[2], head[3]);
   return STATUS_OK;
 }
 
-static status_t file_open(const char *path, comm_t *comm, h5_access_t access, h5_file_t **file) {
-  hid_t properties = access_open(comm);
-  TRY_H5(properties, "cannot set HDF5's access properties");
-  watchdog_enter("H5Fopen");
-  hid_t id = H5Fopen(path, access == H5_READ ? H5F_ACC_RDONLY : H5F_ACC_RDWR, properties);
-  watchdog_leave();
-  status_code_t status =
-      id >= 0 ? STATUS_OK
-              : h5_error(
-                    "%s: cannot be opened as HDF5; it may have been cut short while it was written or copied",
-                    path);
-  H5Pclose(properties);
-  TRY(status);
-  return file_wrap(id, path, comm, access == H5_EDIT, file);
+static status_t handle_open(h5_file_t *file) {
+  H5_HANDLE(H5Pclose) access = h5_driver_access(&file->disk);
+  TRY_H5(access, "cannot set HDF5's access properties");
+  file->id = H5Fopen(file->path, file->writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, access);
+  if (file->id >= 0) return STATUS_OK;
+  TRY(h5_disk_check(&file->disk, file->path));
+  return h5_error("%s: cannot be opened as HDF5; it may be damaged, or have been cut short while it was "
+                  "written or copied",
+                  file->path);
 }
 
-static status_t format_check(h5_file_t *file, const char *format, int version) {
+static status_t format_misfit(const h5_file_t *file, const h5_format_t *format, int64_t version) {
+  if (version < format->version)
+    return error_set(STATUS_DATA,
+                     "%s: made by an older version of this program (format_version %lld, this program reads "
+                     "%d): %s",
+                     file->path, (long long)version, format->version, format->remake);
+  return error_set(STATUS_DATA,
+                   "%s: made by a newer version of this program (format_version %lld, this program reads "
+                   "%d): use that one",
+                   file->path, (long long)version, format->version);
+}
+
+/* Old files have a `format` of variable length, which is not read: their version tells enough. */
+static status_t format_check(h5_file_t *file, const h5_format_t *format) {
   char *found = NULL;
-  int64_t number = 0;
-  TRY(h5_attr_read_text(file, "/", "format", &found));
-  status_code_t status = STATUS_OK;
-  if (strcmp(found, format) != 0)
-    status = error_set(STATUS_DATA, "%s: format is '%s', expected '%s'", file->path, found, format);
+  int64_t version = 0;
+  TRY(h5_attr_read_i64(file, "/", "format_version", &version, 1));
+  status_code_t status = h5_attr_read_text(file, "/", "format", &found);
+  if (status == STATUS_DATA && version >= 1 && version < format->version)
+    return format_misfit(file, format, version);
+  TRY(status);
+  if (strcmp(found, format->name) != 0)
+    status = error_set(STATUS_DATA, "%s: format is '%s', expected '%s'", file->path, found, format->name);
   memory_free(found);
   TRY(status);
-  TRY(h5_attr_read_i64(file, "/", "format_version", &number, 1));
-  if (number >= 1 && number <= version) return STATUS_OK;
-  return error_set(
-      STATUS_DATA,
-      "%s: format_version of '%s' is %lld, this program reads 1 to %d; use the program that wrote it, "
-      "or a newer one",
-      file->path, format, (long long)number, version);
+  return version == format->version ? STATUS_OK : format_misfit(file, format, version);
 }
 
-status_t h5_open(const char *path, comm_t *comm, h5_access_t access, const char *format, int version,
-                 h5_file_t **file) {
+static status_t file_open(h5_file_t *file, const h5_format_t *format) {
+  /* O_NONBLOCK: a named pipe must not stop the program. */
+  TRY(disk_open(file, (file->writable ? O_RDWR : O_RDONLY) | O_NONBLOCK));
+  TRY(file_examine(file));
+  TRY(H5_GUARDED(file->path, handle_open(file)));
+  return format ? format_check(file, format) : STATUS_OK;
+}
+
+status_t h5_open(const char *path, h5_access_t access, const h5_format_t *format, h5_file_t **file) {
   *file = NULL;
-  H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-  /* One rank looks first, so that a missing file is no failure of all ranks inside MPI-IO. */
-  status_code_t status = STATUS_OK;
-  if (!comm || comm_rank(comm) == 0) status = file_examine(path);
-  if (comm) status = comm_agree(comm, status);
-  TRY(status);
-  status = file_open(path, comm, access, file);
-  if (comm) status = comm_agree(comm, status);
-  if (status != STATUS_OK) return file_abandon(comm, file, status);
-  if (!format) return STATUS_OK;
-  status = h5_agree(*file, format_check(*file, format, version));
-  return status == STATUS_OK ? STATUS_OK : file_discard(file, status);
+  library_start();
+  status_code_t status = file_alloc(path, NULL, access == H5_EDIT, file);
+  if (status == STATUS_OK) status = file_open(*file, format);
+  if (status == STATUS_OK) return STATUS_OK;
+  h5_abandon(*file);
+  *file = NULL;
+  return status;
+}
+
+/* ---- Closing ---- */
+
+static status_t disk_sync(h5_file_t *file) {
+  TRY(h5_disk_check(&file->disk, file->path));
+  int problem = descriptor_sync(file->disk.descriptor);
+  if (problem == 0) return STATUS_OK;
+  return error_set(STATUS_DATA, "%s: cannot be synced to storage: %s", file->path, strerror(problem));
 }
 
 status_t h5_close(h5_file_t *file) {
-  if (!file) return STATUS_OK;
-  bool lead = file->writable && (!file->comm || comm_rank(file->comm) == 0);
-  status_code_t status = lead ? room_reserve(file) : STATUS_OK;
-  watchdog_enter("H5Fclose");
-  herr_t result = H5Fclose(file->id);
-  watchdog_leave();
-  if (result < 0 && status == STATUS_OK)
-    status = h5_error("%s: closing failed; the file may be incomplete (is the disk full?)", file->path);
-  if (lead && status == STATUS_OK) room_return(file->path);
-  memory_free(file->path);
-  memory_free(file);
+  if (!file || h5_guard_is_broken()) return STATUS_OK;
+  status_code_t status = STATUS_OK;
+  if (file->id >= 0 && H5Fclose(file->id) < 0) status = h5_error("%s: cannot be closed", file->path);
+  if (file->writable && status == STATUS_OK) status = disk_sync(file);
+  file_free(file);
+  return status;
+}
+
+void h5_abandon(h5_file_t *file) {
+  if (!file || h5_guard_is_broken()) return; /* if it is broken the library still knows of the file */
+  if (file->id >= 0) H5Fclose(file->id);
+  H5Eclear2(H5E_DEFAULT);
+  file_free(file);
+}
+
+status_t h5_end(h5_file_t *file, status_code_t status) {
+  if (status == STATUS_OK) return h5_close(file);
+  h5_abandon(file);
   return status;
 }
 
@@ -353,35 +301,70 @@ const char *h5_path(const h5_file_t *file) {
 /* ------------------------------------------------------------------ groups -------------------------------
  */
 
-bool h5_exists(h5_file_t *file, const char *object) {
-  char prefix[H5_MAX_PATH];
+/* Follows OBJECT's path. *TYPE is H5L_TYPE_HARD where all of it is there, H5L_TYPE_ERROR where something is
+ * missing, else the type of the link at PREFIX, which is not followed. */
+static status_t path_follow(h5_file_t *file, const char *object, char prefix[H5_MAX_PATH], H5L_type_t *type) {
   size_t n = strlen(object);
-  if (n >= sizeof prefix) return false;
-  /* H5Lexists fails where a parent is missing, so the parents are asked first. */
-  for (size_t i = 1; i <= n; ++i) {
+  *type = n == 0 || n >= H5_MAX_PATH ? H5L_TYPE_ERROR : H5L_TYPE_HARD;
+  for (size_t i = 1; i <= n && *type == H5L_TYPE_HARD; ++i) {
+    H5L_info_t info = {.type = H5L_TYPE_ERROR};
     if (object[i] != '/' && object[i] != '\0') continue;
     memcpy(prefix, object, i);
     prefix[i] = '\0';
-    if (strcmp(prefix, "/") != 0 && H5Lexists(file->id, prefix, H5P_DEFAULT) <= 0) {
-      H5Eclear2(H5E_DEFAULT);
-      return false;
-    }
+    if (strcmp(prefix, "/") == 0) continue;
+    htri_t found = H5Lexists(file->id, prefix, H5P_DEFAULT);
+    if (found < 0 || (found > 0 && H5Lget_info(file->id, prefix, &info, H5P_DEFAULT) < 0))
+      return h5_error("%s: cannot look for %s", file->path, prefix);
+    *type = info.type;
   }
-  return n > 0;
+  return STATUS_OK;
 }
 
-static status_t group_create_one(h5_file_t *file, const char *object) {
-  if (h5_exists(file, object)) return STATUS_OK;
-  hid_t properties = untimed_open(H5P_GROUP_CREATE);
+status_t h5_find(h5_file_t *file, const char *object, bool *found) {
+  char prefix[H5_MAX_PATH];
+  H5L_type_t type;
+  *found = true; /* what cannot be told is told when it is read */
+  TRY(path_follow(file, object, prefix, &type));
+  *found = type != H5L_TYPE_ERROR;
+  return STATUS_OK;
+}
+
+status_t h5_require(h5_file_t *file, const char *what, const char *object) {
+  char prefix[H5_MAX_PATH];
+  H5L_type_t type;
+  TRY(path_follow(file, object, prefix, &type));
+  if (type == H5L_TYPE_HARD) return STATUS_OK;
+  if (type == H5L_TYPE_ERROR) return error_set(STATUS_DATA, "%s: %s %s is missing", file->path, what, object);
+  return error_set(STATUS_DATA,
+                   "%s: %s is %s link, which is not followed; store in its place what it leads to",
+                   file->path, prefix,
+                   type == H5L_TYPE_SOFT       ? "a soft"
+                   : type == H5L_TYPE_EXTERNAL ? "an external"
+                                               : "a user-defined");
+}
+
+static status_t find_guarded(h5_file_t *file, const char *object, bool *found) {
+  return H5_GUARDED(file->path, h5_find(file, object, found));
+}
+
+bool h5_exists(h5_file_t *file, const char *object) {
+  bool found = true;
+  if (find_guarded(file, object, &found) != STATUS_OK) error_clear();
+  return found;
+}
+
+static status_t group_make_one(h5_file_t *file, const char *object) {
+  bool found;
+  TRY(h5_find(file, object, &found));
+  if (found) return STATUS_OK;
+  H5_HANDLE(H5Pclose) properties = h5_creation_open(H5P_GROUP_CREATE);
   TRY_H5(properties, "cannot set HDF5's group properties");
-  hid_t id = H5Gcreate2(file->id, object, H5P_DEFAULT, properties, H5P_DEFAULT);
-  status_code_t status = id >= 0 ? STATUS_OK : h5_error("%s: cannot create group %s", file->path, object);
-  H5Pclose(properties);
-  if (id >= 0) H5Gclose(id);
-  return status;
+  H5_HANDLE(H5Gclose) id = H5Gcreate2(file->id, object, H5P_DEFAULT, properties, H5P_DEFAULT);
+  TRY_H5(id, "%s: cannot create group %s", file->path, object);
+  return STATUS_OK;
 }
 
-status_t h5_create_group(h5_file_t *file, const char *object) {
+status_t h5_make_group(h5_file_t *file, const char *object) {
   char prefix[H5_MAX_PATH];
   size_t n = strlen(object);
   if (n >= sizeof prefix) return error_set(STATUS_INTERNAL, "the name %.60s... is too long", object);
@@ -389,12 +372,12 @@ status_t h5_create_group(h5_file_t *file, const char *object) {
     if (object[i] != '/' && object[i] != '\0') continue;
     memcpy(prefix, object, i);
     prefix[i] = '\0';
-    TRY(group_create_one(file, prefix));
+    TRY(group_make_one(file, prefix));
   }
   return STATUS_OK;
 }
 
-status_t h5_create_parents(h5_file_t *file, const char *object) {
+status_t h5_make_parents(h5_file_t *file, const char *object) {
   char prefix[H5_MAX_PATH];
   const char *slash = strrchr(object, '/');
   size_t n = slash ? (size_t)(slash - object) : 0;
@@ -402,7 +385,11 @@ status_t h5_create_parents(h5_file_t *file, const char *object) {
   if (n >= sizeof prefix) return error_set(STATUS_INTERNAL, "the name %.60s... is too long", object);
   memcpy(prefix, object, n);
   prefix[n] = '\0';
-  return h5_create_group(file, prefix);
+  return h5_make_group(file, prefix);
+}
+
+status_t h5_create_group(h5_file_t *file, const char *object) {
+  return file->id < 0 ? STATUS_OK : h5_make_group(file, object);
 }
 
 /* ------------------------------------------------------------------ listing ------------------------------
@@ -416,7 +403,16 @@ typedef struct {
   int64_t count;
 } listing_t;
 
-static herr_t listing_visit(hid_t group, const char *name, const H5O_info_t *info, void *context) {
+/* The library's names for what it says of an object changed with 1.12. */
+#if H5_VERSION_GE(1, 12, 0)
+typedef H5O_info2_t object_info_t;
+#define OBJECTS_VISIT H5Ovisit_by_name3
+#else
+typedef H5O_info_t object_info_t;
+#define OBJECTS_VISIT H5Ovisit_by_name2
+#endif
+
+static herr_t listing_visit(hid_t group, const char *name, const object_info_t *info, void *context) {
   listing_t *listing = context;
   (void)group;
   if (info->type != H5O_TYPE_DATASET) return 0;
@@ -437,8 +433,8 @@ static int compare_paths(const void *a, const void *b) {
 static status_t listing_pass(h5_file_t *file, const char *object, listing_t *listing) {
   listing->bytes = 0;
   listing->count = 0;
-  TRY_H5(H5Ovisit_by_name2(file->id, object, H5_INDEX_NAME, H5_ITER_NATIVE, listing_visit, listing,
-                           H5O_INFO_BASIC, H5P_DEFAULT),
+  TRY_H5(OBJECTS_VISIT(file->id, object, H5_INDEX_NAME, H5_ITER_NATIVE, listing_visit, listing,
+                       H5O_INFO_BASIC, H5P_DEFAULT),
          "%s: cannot list %s", file->path, object);
   return STATUS_OK;
 }
@@ -447,12 +443,12 @@ status_t h5_list(h5_file_t *file, const char *object, char ***paths, int64_t *co
   listing_t listing = {.prefix = strcmp(object, "/") == 0 ? "" : object};
   *paths = NULL;
   *count = 0;
-  TRY(listing_pass(file, object, &listing));
+  TRY(H5_GUARDED(file->path, listing_pass(file, object, &listing)));
   if (listing.count == 0) return STATUS_OK;
   size_t pointers = (size_t)listing.count * sizeof(char *);
   TRY(memory_alloc(&listing.paths, ARENA_IO, pointers + listing.bytes, 1));
   listing.text = (char *)listing.paths + pointers;
-  status_code_t status = listing_pass(file, object, &listing);
+  status_code_t status = H5_GUARDED(file->path, listing_pass(file, object, &listing));
   if (status != STATUS_OK) {
     memory_free(listing.paths);
     return status;

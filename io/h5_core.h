@@ -3,15 +3,16 @@
 #define IO_H5_CORE_H
 
 #include "io/h5.h"
+#include "io/h5_driver.h"
+#include "io/h5_guard.h"
 
 #include <hdf5.h>
 
 struct h5_file {
-  hid_t id;
-  comm_t *comm; /* NULL: opened by this rank alone */
+  hid_t id;     /* negative where another rank has the handle */
+  comm_t *comm; /* whose ranks write it together; NULL: this rank alone */
   bool writable;
-  uint64_t data_end; /* where the last of the datasets created through this handle ends in the file */
-  int64_t created;   /* how many there are */
+  h5_disk_t disk; /* this rank's own */
   char *path;
 };
 
@@ -28,29 +29,45 @@ status_t h5_error(const char *format, ...) __attribute__((format(printf, 1, 2)))
     }                                                                                                        \
   } while (0)
 
-/* HDF5's type for TYPE in files and in memory alike, so that no conversion ever happens (a conversion turns
- * collective writing off). Close with H5Tclose. Negative on failure. */
+/* A handle that is closed where its variable goes out of scope: `H5_HANDLE(H5Tclose) type = ...`. */
+#define H5_HANDLE(close) __attribute__((cleanup(close##_handle))) hid_t
+#define H5_HANDLE_CLOSER(close)                                                                              \
+  static inline void close##_handle(const hid_t *id) {                                                       \
+    if (*id >= 0) close(*id);                                                                                \
+  }
+H5_HANDLE_CLOSER(H5Aclose)
+H5_HANDLE_CLOSER(H5Dclose)
+H5_HANDLE_CLOSER(H5Gclose)
+H5_HANDLE_CLOSER(H5Pclose)
+H5_HANDLE_CLOSER(H5Sclose)
+H5_HANDLE_CLOSER(H5Tclose)
+
+/* HDF5's type for TYPE in files and in memory alike. Close with H5Tclose. Negative on failure. */
 hid_t h5_type_open(h5_type_t type);
 
 /* Finds which of our types the HDF5 type ID is; false if none. */
 bool h5_type_find(hid_t id, h5_type_t *type);
 
-/* Agrees on STATUS over the file's communicator; STATUS itself for a file opened alone. */
+/* Properties of class CLASS_ID (files, groups or datasets) for what is created: no times are kept, so that
+ * equal contents give equal files, and attributes stay in the object's header. Negative on failure. */
+hid_t h5_creation_open(hid_t class_id);
+
+/* Agrees on STATUS over the file's communicator; STATUS itself for a file of one rank. */
 status_t h5_agree(h5_file_t *file, status_code_t status);
 
 /* Longest path of an object inside a file. */
 enum { H5_MAX_PATH = 512 };
 
-/* Creates the groups that OBJECT lies in. As h5_create_group. */
-status_t h5_create_parents(h5_file_t *file, const char *object);
+/* What the functions of these names do, for callers that are guarded already (io/h5_guard.h). */
+status_t h5_find(h5_file_t *file, const char *object, bool *found);
+status_t h5_make_group(h5_file_t *file, const char *object);
+status_t h5_make_parents(h5_file_t *file, const char *object);
 
-/* Selects elements BEGIN .. BEGIN + COUNT - 1, counted row-major, in the dataspace SPACE. Local. */
-status_t h5_select_range(hid_t space, int64_t begin, int64_t count);
+/* STATUS_DATA unless OBJECT is there and reached by hard links alone; WHAT is "dataset" or the like. */
+status_t h5_require(h5_file_t *file, const char *what, const char *object);
 
-/* Writes or reads elements BEGIN .. BEGIN + COUNT - 1 (row-major) of dataset OBJECT from / to BYTES of stored
- * TYPE, by this rank alone whoever opened the file. Errors: STATUS_DATA. Local. */
-status_t h5_write_range(h5_file_t *file, const char *object, h5_type_t type, int64_t begin, int64_t count,
-                        const void *bytes);
+/* Reads elements BEGIN .. BEGIN + COUNT - 1 (row-major) of dataset OBJECT of stored TYPE to BYTES. Errors:
+ * STATUS_DATA. Local. */
 status_t h5_read_range(h5_file_t *file, const char *object, h5_type_t type, int64_t begin, int64_t count,
                        void *bytes);
 

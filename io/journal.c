@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "io/journal.h"
 
+#include "io/descriptor.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,41 +17,30 @@ status_t journal_create(const char *folder, const char *name, journal_t *out) {
 }
 
 void journal_close(journal_t *journal) {
-  if (journal->descriptor >= 0) close(journal->descriptor);
+  if (journal->descriptor >= 0) (void)!descriptor_close(journal->descriptor);
   journal->descriptor = -1;
 }
 
 static status_t open_end(journal_t *journal, off_t *end) {
-  while (journal->descriptor < 0) {
-    journal->descriptor = open(journal->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-    if (journal->descriptor < 0 && errno != EINTR)
-      return error_set(STATUS_DATA, "%s: cannot be opened: %s", journal->path, strerror(errno));
+  if (journal->descriptor < 0) {
+    int problem = descriptor_open(journal->path, O_WRONLY | O_APPEND | O_CREAT, &journal->descriptor);
+    if (problem != 0)
+      return error_set(STATUS_DATA, "%s: cannot be opened: %s", journal->path, strerror(problem));
   }
   *end = lseek(journal->descriptor, 0, SEEK_END);
   if (*end >= 0) return STATUS_OK;
   return error_set(STATUS_DATA, "%s: cannot be appended to: %s", journal->path, strerror(errno));
 }
 
-/* 0, or what went wrong. */
-static int write_all(int descriptor, const char *bytes, size_t n) {
-  for (size_t done = 0; done < n;) {
-    ssize_t put = write(descriptor, bytes + done, n - done);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return put < 0 ? errno : ENOSPC;
-    done += (size_t)put;
-  }
-  return 0;
-}
-
 status_t journal_append(journal_t *journal, const char *line, size_t n) {
   off_t end;
   TRY(open_end(journal, &end));
-  int problem = write_all(journal->descriptor, line, n);
+  int problem = descriptor_write(journal->descriptor, line, n);
   if (problem == 0) {
     journal->lines++;
     return STATUS_OK;
   }
-  (void)!ftruncate(journal->descriptor, end); /* half a line would be in the way of every reader */
+  (void)!descriptor_truncate(journal->descriptor, end); /* half a line would be in the way of every reader */
   return error_set(STATUS_DATA, "%s: a line could not be written: %s", journal->path, strerror(problem));
 }
 
@@ -77,13 +68,15 @@ static status_t measure(FILE *file, const char *path, int64_t step, int64_t most
 }
 
 static status_t cut(const char *path, off_t bytes) {
-  int result;
-  do
-    result = truncate(path, bytes);
-  while (result != 0 && errno == EINTR);
-  if (result == 0) return STATUS_OK;
+  int descriptor, problem = descriptor_open(path, O_WRONLY, &descriptor);
+  if (problem == 0) {
+    problem = descriptor_truncate(descriptor, bytes);
+    int closed = descriptor_close(descriptor);
+    if (problem == 0) problem = closed;
+  }
+  if (problem == 0) return STATUS_OK;
   return error_set(STATUS_DATA, "%s: cannot be cut to its first %lld bytes: %s", path, (long long)bytes,
-                   strerror(errno));
+                   strerror(problem));
 }
 
 status_t journal_rewind(journal_t *journal, int64_t step, int64_t most) {

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char format_name[] = "llava_rlhf_rollout";
-enum { FORMAT_VERSION = 1 };
+static const h5_format_t format = {"llava_rlhf_rollout", 2,
+                                   "the run that made it makes another if that step is run again"};
 
 /* ------------------------------------------------------------------ columns ------------------------------
  */
@@ -128,10 +128,9 @@ static status_t rollout_write(comm_t *comm, const char *path, const rollout_info
   status_code_t status = comm_rank(comm) == 0 ? file_make_parent(path) : STATUS_OK;
   TRY(comm_agree(comm, status));
   TRY(file_partial(partial, path));
-  TRY(h5_create(partial, comm, format_name, FORMAT_VERSION, &file));
-  status = rollout_fill(file, comm, info, rollout);
-  status_code_t closed = h5_close(file);
-  return file_commit(comm, path, status != STATUS_OK ? status : closed, true);
+  TRY(h5_create(partial, comm, &format, &file));
+  status = h5_end(file, rollout_fill(file, comm, info, rollout));
+  return file_commit(comm, path, status, false);
 }
 
 status_t rollout_file_write(comm_t *comm, const char *path, const rollout_info_t *info,
@@ -171,10 +170,8 @@ status_t rollout_file_read(const char *path, int64_t begin, int64_t count, rollo
   h5_file_t *file;
   *rollout = (rollout_file_t){0};
   if (info) *info = (rollout_info_t){0};
-  TRY(h5_open(path, NULL, H5_READ, format_name, FORMAT_VERSION, &file));
-  status_code_t status = rollout_read(file, begin, count, info, rollout);
-  status_code_t closed = h5_close(file);
-  if (status == STATUS_OK) status = closed;
+  TRY(h5_open(path, H5_READ, &format, &file));
+  status_code_t status = h5_end(file, rollout_read(file, begin, count, info, rollout));
   if (status == STATUS_OK) return STATUS_OK;
   rollout_file_free(rollout);
   if (info) rollout_info_free(info);

@@ -183,92 +183,128 @@ static status_t samples_move(mover_t *mover) {
 /* ------------------------------------------------------------------ writing ------------------------------
  */
 
-/* Takes the next column out of the records. *N elements in all. */
-static status_t column_gather(mover_t *mover, const table_column_t *column, int64_t width, int64_t *n) {
-  size_t size = h5_type_size(column->type);
-  *n = column->ragged < 0 ? mover->count * width : mover->lengths[column->ragged];
-  TRY(memory_alloc(&mover->column, ARENA_ROLLOUT, (size_t)*n, size));
+/* One dataset of the table as this rank writes it. */
+typedef struct {
+  const char *path, *meaning;
+  h5_type_t type;
+  int ndim;
+  int64_t shape[2];    /* with what the file has already */
+  int64_t begin, rows; /* this rank's */
+} piece_t;
+
+enum { TABLE_MAX_PIECES = TABLE_MAX_RAGGED + TABLE_MAX_COLUMNS };
+
+static const char offsets_meaning[] = "sample i has the elements offsets[i] .. offsets[i + 1] - 1";
+
+static int piece_count(const table_t *table) {
+  return table->ragged_count + table->column_count;
+}
+
+/* Offsets: the last rank adds the end, which the next round writes again as its first sample's begin. */
+static piece_t offsets_piece(const mover_t *mover, int ragged) {
+  int64_t before = mover->end ? mover->end->samples : 0;
+  bool last = comm_rank(mover->comm) == comm_size(mover->comm) - 1;
+  return (piece_t){.path = mover->table->ragged[ragged].path,
+                   .meaning = offsets_meaning,
+                   .type = H5TYPE_I64,
+                   .ndim = 1,
+                   .shape = {before + mover->total + 1, 1},
+                   .begin = before + mover->begin,
+                   .rows = mover->count + last};
+}
+
+static piece_t column_piece(const mover_t *mover, int c) {
+  const table_column_t *column = &mover->table->columns[c];
+  int ragged = column->ragged;
+  int64_t before = !mover->end ? 0 : ragged < 0 ? mover->end->samples : mover->end->elements[ragged];
+  return (piece_t){.path = column->path,
+                   .meaning = column->meaning,
+                   .type = column->type,
+                   .ndim = column->matrix ? 2 : 1,
+                   .shape = {before + (ragged < 0 ? mover->total : mover->totals[ragged]),
+                             column->matrix ? mover->widths[c] : 1},
+                   .begin = before + (ragged < 0 ? mover->begin : mover->places[ragged]),
+                   .rows = ragged < 0 ? mover->count : mover->lengths[ragged]};
+}
+
+/* The offsets come first, then the columns. */
+static piece_t piece_at(const mover_t *mover, int i) {
+  int ragged = mover->table->ragged_count;
+  return i < ragged ? offsets_piece(mover, i) : column_piece(mover, i - ragged);
+}
+
+static void offsets_fill(const mover_t *mover, int ragged, int64_t rows) {
+  int64_t place = mover->places[ragged] + (mover->end ? mover->end->elements[ragged] : 0);
+  int64_t *to = (int64_t *)(void *)mover->column;
+  for (int64_t k = 0; k < rows; ++k) {
+    to[k] = place;
+    if (k < mover->count) place += record_length(mover, k, ragged);
+  }
+}
+
+/* Takes the next column out of the records. */
+static void column_fill(const mover_t *mover, int c) {
+  const table_column_t *column = &mover->table->columns[c];
   char *to = mover->column;
   for (int64_t k = 0; k < mover->count; ++k) {
-    int64_t length = column->ragged < 0 ? width : record_length(mover, k, column->ragged);
-    size_t bytes = (size_t)length * size;
+    int64_t length = column->ragged < 0 ? mover->widths[c] : record_length(mover, k, column->ragged);
+    size_t bytes = (size_t)length * h5_type_size(column->type);
     if (bytes > 0) memcpy(to, (const char *)mover->received.items[k].bytes + mover->cursor[k], bytes);
     mover->cursor[k] += bytes;
     to += bytes;
   }
-  return STATUS_OK;
 }
 
-static const char offsets_meaning[] = "sample i has the elements offsets[i] .. offsets[i + 1] - 1";
-
-static status_t dataset_make(h5_file_t *file, const char *path, const char *meaning, h5_type_t type, int ndim,
-                             const int64_t *shape) {
-  TRY(shape ? h5_create_dataset(file, path, type, ndim, shape) : h5_create_growing(file, path, type));
-  return meaning ? h5_attr_write_text(file, path, "meaning", meaning) : STATUS_OK;
-}
-
-static status_t column_write(mover_t *mover, int c) {
-  const table_column_t *column = &mover->table->columns[c];
-  int ragged = column->ragged, ndim = column->matrix ? 2 : 1;
-  int64_t n, shape[2] = {mover->total, mover->widths[c]}, begin = mover->begin, rows = mover->count;
-  status_code_t status = column_gather(mover, column, mover->widths[c], &n);
-  if (ragged >= 0) {
-    shape[0] = mover->totals[ragged];
-    begin = mover->places[ragged];
-    rows = n;
-  }
-  int64_t before = !mover->end ? 0 : ragged < 0 ? mover->end->samples : mover->end->elements[ragged];
-  if (status == STATUS_OK)
-    status = mover->end ? h5_grow(mover->file, column->path, before + shape[0])
-                        : dataset_make(mover->file, column->path, column->meaning, column->type, ndim, shape);
-  TRY(comm_agree(mover->comm, status));
-  TRY(h5_write_rows(mover->file, column->path, column->type, before + begin, rows, mover->column));
+/* Puts this rank's rows of piece I, the one after the last that was asked for, into mover->column. */
+static status_t piece_gather(mover_t *mover, int i, const piece_t *piece) {
   memory_free(mover->column);
   mover->column = NULL;
+  TRY(memory_alloc(&mover->column, ARENA_ROLLOUT, (size_t)(piece->rows * piece->shape[1]),
+                   h5_type_size(piece->type)));
+  if (i < mover->table->ragged_count)
+    offsets_fill(mover, i, piece->rows);
+  else
+    column_fill(mover, i - mover->table->ragged_count);
   return STATUS_OK;
 }
 
-/* This rank's run of offsets; the last rank adds the end. */
-static status_t offsets_gather(mover_t *mover, int ragged, int64_t *rows) {
-  bool last = comm_rank(mover->comm) == comm_size(mover->comm) - 1;
-  int64_t place = mover->places[ragged] + (mover->end ? mover->end->elements[ragged] : 0), *to;
-  *rows = mover->count + last;
-  TRY(memory_alloc(&mover->column, ARENA_ROLLOUT, (size_t)*rows, sizeof *to));
-  to = (int64_t *)(void *)mover->column;
-  for (int64_t k = 0; k < *rows; ++k) {
-    to[k] = place;
-    if (k < mover->count) place += record_length(mover, k, ragged);
+/* Rank 0. GROWING: without rows yet. */
+static status_t pieces_make(const mover_t *mover, bool growing) {
+  for (int i = 0; i < piece_count(mover->table); ++i) {
+    piece_t piece = piece_at(mover, i);
+    if (growing && piece.ndim > 1)
+      return error_set(STATUS_INTERNAL, "%s is a matrix, which is not written in rounds", piece.path);
+    TRY(growing ? h5_create_growing(mover->file, piece.path, piece.type)
+                : h5_create_dataset(mover->file, piece.path, piece.type, piece.ndim, piece.shape));
+    if (piece.meaning) TRY(h5_attr_write_text(mover->file, piece.path, "meaning", piece.meaning));
   }
   return STATUS_OK;
 }
 
-/* A round writes the end of the round before again, as its first sample's begin. */
-static status_t offsets_write(mover_t *mover, int ragged) {
-  const char *path = mover->table->ragged[ragged].path;
-  int64_t rows, before = mover->end ? mover->end->samples : 0, shape = before + mover->total + 1;
-  status_code_t status = offsets_gather(mover, ragged, &rows);
-  if (status == STATUS_OK)
-    status = mover->end ? h5_grow(mover->file, path, shape)
-                        : dataset_make(mover->file, path, offsets_meaning, H5TYPE_I64, 1, &shape);
-  TRY(comm_agree(mover->comm, status));
-  TRY(h5_write_rows(mover->file, path, H5TYPE_I64, before + mover->begin, rows, mover->column));
-  memory_free(mover->column);
-  mover->column = NULL;
+static status_t pieces_write(mover_t *mover, const h5_span_t *spans) {
+  for (int i = 0; i < piece_count(mover->table); ++i) {
+    piece_t piece = piece_at(mover, i);
+    int64_t row_bytes = piece.shape[1] * (int64_t)h5_type_size(piece.type);
+    TRY(piece_gather(mover, i, &piece));
+    TRY(h5_write_span(mover->file, spans[i], piece.begin * row_bytes, mover->column, piece.rows * row_bytes));
+  }
   return STATUS_OK;
 }
 
-static status_t mover_run(mover_t *mover) {
+static status_t table_write(mover_t *mover) {
+  const char *paths[TABLE_MAX_PIECES];
+  h5_span_t spans[TABLE_MAX_PIECES];
   TRY(samples_move(mover));
-  for (int r = 0; r < mover->table->ragged_count; ++r)
-    TRY(offsets_write(mover, r));
-  for (int c = 0; c < mover->table->column_count; ++c)
-    TRY(column_write(mover, c));
-  return STATUS_OK;
+  TRY(comm_agree(mover->comm, comm_rank(mover->comm) == 0 ? pieces_make(mover, false) : STATUS_OK));
+  for (int i = 0; i < piece_count(mover->table); ++i)
+    paths[i] = piece_at(mover, i).path;
+  TRY(h5_spans(mover->file, paths, piece_count(mover->table), spans));
+  return comm_agree(mover->comm, pieces_write(mover, spans));
 }
 
 status_t sample_table_write(h5_file_t *file, comm_t *comm, const table_t *table) {
   mover_t mover = {.file = file, .comm = comm, .table = table};
-  status_code_t status = mover_run(&mover);
+  status_code_t status = table_write(&mover);
   mover_free(&mover);
   return status;
 }
@@ -276,21 +312,11 @@ status_t sample_table_write(h5_file_t *file, comm_t *comm, const table_t *table)
 /* ------------------------------------------------------------------ in rounds ----------------------------
  */
 
-static status_t growing_make(h5_file_t *file, const table_t *table) {
-  for (int r = 0; r < table->ragged_count; ++r)
-    TRY(dataset_make(file, table->ragged[r].path, offsets_meaning, H5TYPE_I64, 1, NULL));
-  for (int c = 0; c < table->column_count; ++c) {
-    const table_column_t *column = &table->columns[c];
-    if (column->matrix)
-      return error_set(STATUS_INTERNAL, "%s is a matrix, which is not written in rounds", column->path);
-    TRY(dataset_make(file, column->path, column->meaning, column->type, 1, NULL));
-  }
-  return STATUS_OK;
-}
-
 status_t sample_table_begin(h5_file_t *file, comm_t *comm, const table_t *table) {
+  const table_end_t end = {0};
+  const mover_t mover = {.file = file, .comm = comm, .table = table, .end = &end};
   const int64_t nothing = 0;
-  TRY(comm_agree(comm, growing_make(file, table)));
+  TRY(comm_agree(comm, comm_rank(comm) == 0 ? pieces_make(&mover, true) : STATUS_OK));
   for (int r = 0; r < table->ragged_count; ++r) { /* the end of no samples */
     TRY(comm_agree(comm, h5_grow(file, table->ragged[r].path, 1)));
     TRY(h5_write_rows(file, table->ragged[r].path, H5TYPE_I64, 0, comm_rank(comm) == 0, &nothing));
@@ -298,9 +324,21 @@ status_t sample_table_begin(h5_file_t *file, comm_t *comm, const table_t *table)
   return STATUS_OK;
 }
 
+static status_t table_append(mover_t *mover) {
+  TRY(samples_move(mover));
+  for (int i = 0; i < piece_count(mover->table); ++i) {
+    piece_t piece = piece_at(mover, i);
+    status_code_t status = piece_gather(mover, i, &piece);
+    if (status == STATUS_OK) status = h5_grow(mover->file, piece.path, piece.shape[0]);
+    TRY(comm_agree(mover->comm, status));
+    TRY(h5_write_rows(mover->file, piece.path, piece.type, piece.begin, piece.rows, mover->column));
+  }
+  return STATUS_OK;
+}
+
 status_t sample_table_append(h5_file_t *file, comm_t *comm, const table_t *table, table_end_t *end) {
   mover_t mover = {.file = file, .comm = comm, .table = table, .end = end};
-  status_code_t status = mover_run(&mover);
+  status_code_t status = table_append(&mover);
   if (status == STATUS_OK) {
     end->samples += mover.total;
     for (int r = 0; r < table->ragged_count; ++r)
@@ -358,9 +396,12 @@ static status_t column_read(h5_file_t *file, table_t *table, int c, int64_t begi
   void *data;
   TRY(dimension(file, column->path, column->matrix ? 2 : 1, &rows, &column->width));
   if (column->ragged >= 0) {
+    int64_t wanted = (*table->ragged[column->ragged].offsets)[table->samples];
     begin = firsts[column->ragged];
-    rows = (*table->ragged[column->ragged].offsets)[table->samples];
-    elements = rows;
+    if (begin < 0 || wanted > rows - begin)
+      return error_set(STATUS_DATA, "%s: %s has %lld rows, its offsets reach further; the file is damaged",
+                       h5_path(file), column->path, (long long)rows);
+    rows = elements = wanted;
   } else {
     rows = table->samples;
     elements = rows * column->width;
@@ -379,7 +420,7 @@ status_t sample_table_read(h5_file_t *file, int64_t begin, int64_t count, table_
     memcpy(table->columns[c].data_at, &nothing, sizeof nothing);
   TRY(samples_count(file, table, &total));
   table->samples = count < 0 ? total - begin : count;
-  if (begin < 0 || table->samples < 0 || begin + table->samples > total)
+  if (begin < 0 || table->samples < 0 || begin > total - table->samples)
     return error_set(STATUS_DATA, "%s holds %lld samples, %lld from %lld on were asked for", h5_path(file),
                      (long long)total, (long long)count, (long long)begin);
   for (int r = 0; r < table->ragged_count; ++r)

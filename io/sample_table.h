@@ -32,8 +32,8 @@ typedef struct {
   table_column_t columns[TABLE_MAX_COLUMNS];
 } table_t;
 
-/* Writes TABLE to FILE, which COMM has opened. Samples are first moved so that each rank has a run of
- * neighbours, then each column is one collective write. Widths are those of the ranks that have samples.
+/* Writes TABLE to FILE, which COMM has created. Samples are first moved so that each rank has a run of
+ * neighbours, then each rank writes its run of each column. Widths are those of the ranks that have samples.
  * Collective. Errors, agreed: STATUS_INTERNAL where the indices are not 0 .. total - 1 each once, or widths
  * differ; STATUS_DATA. */
 status_t sample_table_write(h5_file_t *file, comm_t *comm, const table_t *table);

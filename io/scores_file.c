@@ -3,11 +3,9 @@
 #include "base/memory.h"
 #include "io/sample_table.h"
 
-#include <string.h>
 #include <unistd.h>
 
-static const char format_name[] = "llava_rlhf_scores";
-enum { FORMAT_VERSION = 1 };
+static const h5_format_t format = {"llava_rlhf_scores", 2, "score the samples again (task score)"};
 
 /* ------------------------------------------------------------------ columns ------------------------------
  */
@@ -37,7 +35,7 @@ static table_t table_make(scores_file_t *scores) {
 }
 
 int64_t scores_file_bytes(int64_t samples, int64_t tokens, bool has_reward) {
-  enum { OWN_BYTES = 12 << 10 /* about what HDF5 and the attributes take */, NAME_BYTES = 12 /* of most */ };
+  enum { OWN_BYTES = 7 << 10 /* about what HDF5 and the attributes take */, NAME_BYTES = 12 /* of most */ };
   scores_file_t none = {.has_reward = has_reward};
   table_t table = table_make(&none);
   const int64_t elements[RAGGED_COUNT] = {[RAGGED_TOKENS] = tokens, [RAGGED_NAMES] = NAME_BYTES * samples};
@@ -57,6 +55,7 @@ int64_t scores_file_bytes(int64_t samples, int64_t tokens, bool has_reward) {
 struct scores_writer {
   comm_t *comm;
   char path[FILE_MAX_PATH], partial[FILE_MAX_PATH];
+  h5_file_t *file;
   bool has_reward;
   table_end_t end;
 };
@@ -67,22 +66,15 @@ static status_t info_write(h5_file_t *file, const scores_info_t *info) {
   return h5_attr_write_u64(file, "/", "dataset_identity", &info->dataset_identity, 1);
 }
 
-static status_t file_begin(h5_file_t *file, const scores_writer_t *writer, const scores_info_t *info) {
+static status_t writer_begin(scores_writer_t *writer, const scores_info_t *info) {
   scores_file_t none = {.has_reward = writer->has_reward};
   table_t table = table_make(&none);
-  TRY(comm_agree(writer->comm, info_write(file, info)));
-  return sample_table_begin(file, writer->comm, &table);
-}
-
-static status_t writer_begin(scores_writer_t *writer, const scores_info_t *info) {
-  h5_file_t *file;
   status_code_t status = comm_rank(writer->comm) == 0 ? file_make_parent(writer->path) : STATUS_OK;
   TRY(comm_agree(writer->comm, status));
   TRY(file_partial(writer->partial, writer->path));
-  TRY(h5_create(writer->partial, writer->comm, format_name, FORMAT_VERSION, &file));
-  status = file_begin(file, writer, info);
-  status_code_t closed = h5_close(file);
-  return comm_agree(writer->comm, status != STATUS_OK ? status : closed);
+  TRY(h5_create(writer->partial, writer->comm, &format, &writer->file));
+  TRY(comm_agree(writer->comm, info_write(writer->file, info)));
+  return sample_table_begin(writer->file, writer->comm, &table);
 }
 
 status_t scores_writer_open(comm_t *comm, const char *path, const scores_info_t *info, bool has_reward,
@@ -99,32 +91,25 @@ status_t scores_writer_open(comm_t *comm, const char *path, const scores_info_t 
   return error_context(status, "while starting the scores %s", path);
 }
 
-/* Between rounds the file is closed: whatever ends the run then, no rank waits for another to close it. */
-static status_t round_append(scores_writer_t *writer, const scores_file_t *round) {
+status_t scores_writer_append(scores_writer_t *writer, const scores_file_t *round) {
   scores_file_t copy = *round; /* the table keeps addresses of its pointers, and only reads through them */
-  h5_file_t *file;
   copy.has_reward = writer->has_reward;
   table_t table = table_make(&copy);
-  TRY(h5_open(writer->partial, writer->comm, H5_EDIT, format_name, FORMAT_VERSION, &file));
-  status_code_t status = sample_table_append(file, writer->comm, &table, &writer->end);
-  status_code_t closed = h5_close(file);
-  return comm_agree(writer->comm, status != STATUS_OK ? status : closed);
-}
-
-status_t scores_writer_append(scores_writer_t *writer, const scores_file_t *round) {
-  status_code_t status = round_append(writer, round);
+  status_code_t status = sample_table_append(writer->file, writer->comm, &table, &writer->end);
   if (status == STATUS_OK) return STATUS_OK;
   return error_context(status, "while writing the scores %s", writer->path);
 }
 
 status_t scores_writer_close(scores_writer_t *writer) {
-  status_code_t status = file_commit(writer->comm, writer->path, STATUS_OK, true);
+  status_code_t closed = h5_close(writer->file);
+  status_code_t status = file_commit(writer->comm, writer->path, closed, false);
   memory_free(writer);
   return status;
 }
 
 void scores_writer_abandon(scores_writer_t *writer) {
   if (!writer) return;
+  h5_abandon(writer->file);
   if (comm_rank(writer->comm) == 0 && *writer->partial) unlink(writer->partial);
   memory_free(writer);
 }
@@ -141,10 +126,8 @@ static status_t info_read(h5_file_t *file, scores_info_t *info) {
 status_t scores_info_read(const char *path, scores_info_t *info) {
   h5_file_t *file;
   *info = (scores_info_t){0};
-  TRY(h5_open(path, NULL, H5_READ, format_name, FORMAT_VERSION, &file));
-  status_code_t status = info_read(file, info);
-  status_code_t closed = h5_close(file);
-  if (status == STATUS_OK) status = closed;
+  TRY(h5_open(path, H5_READ, &format, &file));
+  status_code_t status = h5_end(file, info_read(file, info));
   if (status != STATUS_OK) scores_info_free(info);
   return status;
 }
@@ -169,10 +152,8 @@ static status_t scores_read(h5_file_t *file, int64_t begin, int64_t count, score
 status_t scores_file_read(const char *path, int64_t begin, int64_t count, scores_file_t *scores) {
   h5_file_t *file;
   *scores = (scores_file_t){0};
-  TRY(h5_open(path, NULL, H5_READ, format_name, FORMAT_VERSION, &file));
-  status_code_t status = scores_read(file, begin, count, scores);
-  status_code_t closed = h5_close(file);
-  if (status == STATUS_OK) status = closed;
+  TRY(h5_open(path, H5_READ, &format, &file));
+  status_code_t status = h5_end(file, scores_read(file, begin, count, scores));
   if (status != STATUS_OK) scores_file_free(scores);
   return status;
 }

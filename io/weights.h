@@ -28,8 +28,7 @@ typedef struct {
 
 /* What a file is called and holds besides tensors. */
 typedef struct {
-  const char *format;
-  int version;
+  const h5_format_t *format;
   /* Writes attributes, groups and small datasets (h5_attr_write_*, h5_write_bytes) to FILE, open on rank 0
    * alone. May be NULL. */
   status_t (*annotate)(h5_file_t *file, void *context);
@@ -75,10 +74,10 @@ typedef struct {
   float *data;    /* host: (row_count, col_count), set */
 } weights_request_t;
 
-/* Opens PATH, whose format must be FORMAT of version 1 to VERSION (NULL: any). Collective on COMM. Close with
- * weights_close. Errors, agreed: STATUS_DATA for a file that is missing, empty, cut short, not HDF5, of
- * another format. */
-status_t weights_open(comm_t *comm, const char *path, const char *format, int version, weights_file_t **file);
+/* Opens PATH, which must be of FORMAT (NULL: any). Collective on COMM. Close with weights_close. Errors,
+ * agreed: STATUS_DATA for a file that is missing, empty, cut short, not HDF5, of another format or version,
+ * or that has a tensor without hashes. */
+status_t weights_open(comm_t *comm, const char *path, const h5_format_t *format, weights_file_t **file);
 
 /* NULL is fine. Collective. */
 void weights_close(weights_file_t *file);
@@ -97,14 +96,22 @@ const weights_tensor_t *weights_find(const weights_file_t *file, const char *pat
 #define WEIGHTS_IDENTITY_START UINT64_C(0xcbf29ce484222325)
 uint64_t weights_identity(const weights_file_t *file, const char *prefix, uint64_t from);
 
-/* Reads dataset OBJECT as h5_read_bytes does and compares its hashes, where it has any. Local. Errors:
- * STATUS_DATA. */
+/* Writes TEXT as attribute NAME of OBJECT with its hash, and reads it and compares. The caller frees *TEXT
+ * with memory_free; *HASH, which may be NULL, can go into an identity. Local. Errors: STATUS_DATA. */
+status_t weights_write_text(h5_file_t *file, const char *object, const char *name, const char *text);
+status_t weights_read_text(h5_file_t *file, const char *object, const char *name, char **text,
+                           uint64_t *hash);
+
+/* IDENTITY with one more HASH in it. Local. */
+uint64_t weights_identity_add(uint64_t identity, uint64_t hash);
+
+/* Reads dataset OBJECT as h5_read_bytes does and compares its hashes. Local. Errors: STATUS_DATA. */
 status_t weights_read_bytes(h5_file_t *file, const char *object, char **bytes, int64_t *n);
 
 /* Fills REQUESTS (count, a list of the rank's own, maybe empty). Every block that is used has been verified.
  * Staging memory is bounded (64 MiB on a rank). Collective on the COMM of opening. Errors, agreed:
  * STATUS_DATA naming tensor and block for a missing tensor (with the nearest name there is), another shape, a
- * hash that does not fit. */
+ * hash that does not fit, a value that is NaN or infinite. */
 status_t weights_read(weights_file_t *file, const weights_request_t *requests, int64_t count);
 
 /* STATUS_DATA naming the first tensors below PREFIX ("/weights/") that no rank has read since opening: the
@@ -114,7 +121,8 @@ typedef bool (*weights_unused_t)(const char *name, const void *context);
 status_t weights_check_all_read(const weights_file_t *file, const char *prefix, weights_unused_t unused,
                                 const void *context);
 
-/* Reads every block and compares the hashes, without keeping anything. Collective. Errors as weights_read. */
+/* Reads every block and checks it as weights_read does, without keeping anything. Collective. Errors as
+ * weights_read. */
 status_t weights_verify(weights_file_t *file);
 
 #endif

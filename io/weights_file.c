@@ -1,10 +1,8 @@
 /* Opening: rank 0 lists the file's tensors and hands the list to all. */
 #include "io/weights_file.h"
 
-#include "base/log.h"
 #include "base/memory.h"
 #include "io/h5_core.h"
-#include "parallel/comm_mpi.h"
 #include "perf/perf.h"
 
 #include <stdlib.h>
@@ -17,7 +15,7 @@
 /* A list of tensors as it travels: fixed-size records, and the paths end to end. */
 typedef struct {
   int64_t path; /* where it begins in the text */
-  int64_t ndim, dtype, hashed;
+  int64_t ndim, dtype;
   int64_t shape[H5_MAX_DIMS];
 } record_t;
 
@@ -35,15 +33,12 @@ static void list_free(index_list_t *list) {
 }
 
 /* Appends PATH if it is a tensor; other datasets (texts, tables) are passed over. */
-static void list_add(h5_file_t *file, const char *path, index_list_t *list) {
+static status_t list_add(h5_file_t *file, const char *path, index_list_t *list) {
   h5_type_t type;
   int ndim;
   record_t *record = &list->records[list->count];
-  if (h5_dataset_info(file, path, &type, &ndim, record->shape) != STATUS_OK) {
-    error_clear();
-    return;
-  }
-  if (type != H5TYPE_F32 && type != H5TYPE_BF16) return;
+  TRY(h5_dataset_info(file, path, &type, &ndim, record->shape));
+  if (type != H5TYPE_F32 && type != H5TYPE_BF16) return STATUS_OK;
   size_t n = strlen(path) + 1;
   record->ndim = ndim;
   record->dtype = type == H5TYPE_BF16 ? DTYPE_BF16 : DTYPE_F32;
@@ -51,6 +46,7 @@ static void list_add(h5_file_t *file, const char *path, index_list_t *list) {
   memcpy(list->text + list->bytes, path, n);
   list->bytes += (int64_t)n;
   list->count += 1;
+  return STATUS_OK;
 }
 
 static status_t list_tensors(h5_file_t *file, char **paths, int64_t count, index_list_t *list) {
@@ -60,7 +56,7 @@ static status_t list_tensors(h5_file_t *file, char **paths, int64_t count, index
   TRY(memory_alloc(&list->records, ARENA_IO, (size_t)count + 1, sizeof *list->records));
   TRY(memory_alloc(&list->text, ARENA_IO, bytes, 1));
   for (int64_t i = 0; i < count; ++i)
-    list_add(file, paths[i], list);
+    TRY(list_add(file, paths[i], list));
   return STATUS_OK;
 }
 
@@ -73,19 +69,18 @@ static weights_tensor_t record_tensor(const record_t *record, const char *text) 
 }
 
 /* Reads the hashes of one tensor, which has N blocks. */
-static status_t hashes_read(h5_file_t *file, const char *path, int64_t n, uint64_t *hashes, int64_t *hashed) {
+static status_t hashes_read(h5_file_t *file, const char *path, int64_t n, uint64_t *hashes) {
   int64_t found;
   TRY(h5_attr_count(file, path, "xxh3", &found));
-  *hashed = found > 0;
-  if (found == 0) return STATUS_OK;
-  if (found == n) return h5_attr_read_u64(file, path, "xxh3", hashes, n);
+  if (found == n) return n == 0 ? STATUS_OK : h5_attr_read_u64(file, path, "xxh3", hashes, n);
   return error_set(STATUS_DATA,
-                   "%s: attribute xxh3 of %s has %lld hashes, expected %lld (one for each 16 MiB)",
+                   "%s: attribute xxh3 of %s has %lld hashes, expected %lld (one for each 16 MiB): the file "
+                   "is damaged, or another program wrote it",
                    h5_path(file), path, (long long)found, (long long)n);
 }
 
 static status_t list_hashes(h5_file_t *file, index_list_t *list) {
-  int64_t unhashed = 0, done = 0;
+  int64_t done = 0;
   for (int64_t pass = 0; pass < 2; ++pass) {
     for (int64_t i = 0; i < list->count; ++i) {
       weights_plan_t plan;
@@ -97,16 +92,11 @@ static status_t list_hashes(h5_file_t *file, index_list_t *list) {
         list->blocks += n;
         continue;
       }
-      TRY(hashes_read(file, tensor.path, n, list->hashes + done, &list->records[i].hashed));
-      if (n > 0 && !list->records[i].hashed) unhashed += 1;
+      TRY(hashes_read(file, tensor.path, n, list->hashes + done));
       done += n;
     }
     if (pass == 0) TRY(memory_alloc(&list->hashes, ARENA_IO, (size_t)list->blocks, sizeof *list->hashes));
   }
-  if (unhashed > 0)
-    log_warning(
-        "%s: %lld of %lld tensors carry no hashes (attribute xxh3): their contents are taken as they are",
-        h5_path(file), (long long)unhashed, (long long)list->count);
   return STATUS_OK;
 }
 
@@ -149,47 +139,41 @@ static status_t file_fill(weights_file_t *file, index_list_t *list) {
   list->text = NULL;
   list->hashes = NULL;
   TRY(memory_alloc(&file->tensors, ARENA_IO, (size_t)list->count, sizeof *file->tensors));
-  TRY(memory_alloc(&file->hashed, ARENA_IO, (size_t)list->count, sizeof *file->hashed));
   TRY(memory_alloc(&file->requested, ARENA_IO, (size_t)list->blocks, sizeof *file->requested));
-  for (int64_t t = 0; t < list->count; ++t) {
+  for (int64_t t = 0; t < list->count; ++t)
     file->tensors[t] = record_tensor(&list->records[t], file->text);
-    file->hashed[t] = list->records[t].hashed != 0;
-  }
   return weights_plan_create(file->tensors, list->count, &file->plan);
 }
 
 static status_t node_examine(weights_file_t *file) {
-  MPI_Comm node;
-  int size;
-  TRY_MPI(MPI_Comm_split_type(comm_mpi(file->comm), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
-  MPI_Comm_size(node, &size);
-  TRY_MPI(MPI_Comm_free(&node));
+  comm_t *node;
+  TRY(comm_split_node(file->comm, "node of a weights file", &node));
   /* The same on all ranks: either one node holds all of them, or no node does. */
-  file->one_node = size == comm_size(file->comm);
+  file->one_node = comm_size(node) == comm_size(file->comm);
+  comm_free(node);
   return STATUS_OK;
 }
 
-static status_t file_open(weights_file_t *file, const char *path, const char *format, int version,
+static status_t file_open(weights_file_t *file, const char *path, const h5_format_t *format,
                           index_list_t *list) {
   status_code_t status = STATUS_OK;
   bool lead = comm_rank(file->comm) == 0;
-  if (lead) status = h5_open(path, NULL, H5_READ, format, version, &file->h5);
+  if (lead) status = h5_open(path, H5_READ, format, &file->h5);
   if (lead && status == STATUS_OK) status = list_make(file->h5, list);
   TRY(comm_agree(file->comm, status));
-  if (!lead) status = h5_open(path, NULL, H5_READ, format, version, &file->h5);
+  if (!lead) status = h5_open(path, H5_READ, format, &file->h5);
   TRY(comm_agree(file->comm, status));
   TRY(list_receive(file->comm, list));
   TRY(node_examine(file));
   return comm_agree(file->comm, file_fill(file, list));
 }
 
-status_t weights_open(comm_t *comm, const char *path, const char *format, int version,
-                      weights_file_t **file) {
+status_t weights_open(comm_t *comm, const char *path, const h5_format_t *format, weights_file_t **file) {
   index_list_t list = {0};
   *file = NULL;
   TRY(comm_agree(comm, memory_alloc(file, ARENA_IO, 1, sizeof **file)));
   (*file)->comm = comm;
-  status_code_t status = file_open(*file, path, format, version, &list);
+  status_code_t status = file_open(*file, path, format, &list);
   list_free(&list);
   if (status == STATUS_OK) return STATUS_OK;
   weights_close(*file);
@@ -199,13 +183,11 @@ status_t weights_open(comm_t *comm, const char *path, const char *format, int ve
 
 void weights_close(weights_file_t *file) {
   if (!file) return;
-  status_code_t closed = h5_close(file->h5);
-  (void)closed; /* nothing was written */
+  h5_abandon(file->h5); /* nothing was written */
   weights_plan_free(&file->plan);
   memory_free(file->tensors);
   memory_free(file->text);
   memory_free(file->hashes);
-  memory_free(file->hashed);
   memory_free(file->requested);
   memory_free(file);
 }
@@ -291,19 +273,27 @@ status_t weights_missing(weights_file_t *file, const char *path) {
 /* ------------------------------------------------------------------ blocks -------------------------------
  */
 
-status_t weights_block_read(weights_file_t *file, int64_t i, void *bytes) {
-  weights_block_t block = weights_plan_block(&file->plan, i);
-  const weights_tensor_t *tensor = &file->tensors[block.tensor];
-  TRY(h5_read_range(file->h5, tensor->path, weights_h5_type(tensor->dtype), block.begin, block.count, bytes));
-  if (!file->hashed[block.tensor]) return STATUS_OK;
-  uint64_t found = XXH3_64bits(bytes, (size_t)block.bytes);
-  perf_bytes((double)block.bytes);
+static status_t block_check_hash(const weights_file_t *file, int64_t i, const weights_block_t *block,
+                                 const void *bytes) {
+  uint64_t found = XXH3_64bits(bytes, (size_t)block->bytes);
+  perf_bytes((double)block->bytes);
   if (found == file->hashes[i]) return STATUS_OK;
   return error_set(
       STATUS_DATA,
       "%s: block %lld (elements %lld to %lld) of %s is damaged: its hash is %016llx, written was %016llx; "
       "use another copy of the file",
-      h5_path(file->h5), (long long)block.index, (long long)block.begin,
-      (long long)(block.begin + block.count), tensor->path, (unsigned long long)found,
+      h5_path(file->h5), (long long)block->index, (long long)block->begin,
+      (long long)(block->begin + block->count), file->tensors[block->tensor].path, (unsigned long long)found,
       (unsigned long long)file->hashes[i]);
+}
+
+status_t weights_block_read(weights_file_t *file, int64_t i, void *bytes) {
+  weights_block_t block = weights_plan_block(&file->plan, i);
+  const weights_tensor_t *tensor = &file->tensors[block.tensor];
+  TRY(h5_read_range(file->h5, tensor->path, weights_h5_type(tensor->dtype), block.begin, block.count, bytes));
+  TRY(block_check_hash(file, i, &block, bytes));
+  int64_t bad = weights_find_infinite(tensor->dtype, bytes, block.count);
+  if (bad == block.count) return STATUS_OK;
+  return error_set(STATUS_DATA, "%s: element %lld of %s is NaN or infinite: no model can use the file",
+                   h5_path(file->h5), (long long)(block.begin + bad), tensor->path);
 }

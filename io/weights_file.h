@@ -13,11 +13,11 @@ struct weights_file {
   char *text;                /* the paths */
   weights_plan_t plan;
   uint64_t *hashes;   /* (plan.blocks) */
-  int32_t *hashed;    /* (plan.tensor_count): 1 if the file has hashes for the tensor */
   int32_t *requested; /* (plan.blocks): 1 once any rank has read the block */
 };
 
-/* Reads block I to BYTES and checks its hash. Errors: STATUS_DATA naming file, tensor and block. Local. */
+/* Reads block I to BYTES and checks its hash and that its values are finite. Errors: STATUS_DATA naming file,
+ * tensor and block. Local. */
 status_t weights_block_read(weights_file_t *file, int64_t i, void *bytes);
 
 /* Number of the tensor of this path, -1 if there is none. Local. */

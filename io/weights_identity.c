@@ -14,10 +14,14 @@ uint64_t weights_identity_mix(uint64_t identity, const char *path, const uint64_
   return mix(mix(identity, path, strlen(path)), hashes, (size_t)n * sizeof *hashes);
 }
 
+uint64_t weights_identity_add(uint64_t identity, uint64_t hash) {
+  return mix(identity, &hash, sizeof hash);
+}
+
 uint64_t weights_identity(const weights_file_t *file, const char *prefix, uint64_t from) {
   const weights_plan_t *plan = &file->plan;
   for (int64_t t = 0; t < plan->tensor_count; ++t) {
-    int64_t n = file->hashed[t] ? plan->first[t + 1] - plan->first[t] : 0;
+    int64_t n = plan->first[t + 1] - plan->first[t];
     if (strncmp(plan->tensors[t].path, prefix, strlen(prefix)) != 0) continue;
     from = weights_identity_mix(from, plan->tensors[t].path, file->hashes + plan->first[t], n);
   }

@@ -23,6 +23,14 @@ int64_t weights_elements(const weights_tensor_t *tensor) {
   return n;
 }
 
+bool weights_shape_fits(const weights_tensor_t *tensor) {
+  int64_t bytes = weights_dtype_size(tensor->dtype);
+  bool fits = true;
+  for (int d = 0; d < tensor->ndim; ++d)
+    fits = fits && tensor->shape[d] >= 0 && !__builtin_mul_overflow(bytes, tensor->shape[d], &bytes);
+  return fits;
+}
+
 bool weights_view_fits(const weights_tensor_t *tensor, int64_t rows, int64_t cols) {
   int64_t elements = weights_elements(tensor), leading = 1;
   if (rows < 0 || cols < 0 || (cols > 0 && rows > INT64_MAX / cols) || rows * cols != elements) return false;
@@ -165,4 +173,28 @@ void weights_decode(dtype_t dtype, const void *from, int64_t n, float *to) {
     uint32_t bits = (uint32_t)half << 16;
     memcpy(&to[i], &bits, sizeof bits);
   }
+}
+
+/* All bits of the exponent are set. */
+static bool is_infinite(dtype_t dtype, const unsigned char *values, int64_t i) {
+  const uint32_t exponent = 0x7f800000u;
+  uint32_t bits = 0;
+  if (dtype == DTYPE_BF16)
+    memcpy((unsigned char *)&bits + 2, values + 2 * i, 2);
+  else
+    memcpy(&bits, values + 4 * i, 4);
+  return (bits & exponent) == exponent;
+}
+
+int64_t weights_find_infinite(dtype_t dtype, const void *values, int64_t n) {
+  enum { RUN = 4096 }; /* values that are looked at before it is asked whether one was bad */
+  for (int64_t begin = 0; begin < n; begin += RUN) {
+    int64_t end = begin + RUN < n ? begin + RUN : n;
+    bool bad = false;
+    for (int64_t i = begin; i < end; ++i)
+      bad |= is_infinite(dtype, values, i);
+    for (int64_t i = begin; i < end && bad; ++i)
+      if (is_infinite(dtype, values, i)) return i;
+  }
+  return n;
 }

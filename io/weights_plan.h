@@ -25,7 +25,11 @@ typedef struct {
 int64_t weights_dtype_size(dtype_t dtype);
 h5_type_t weights_h5_type(dtype_t dtype);
 
+/* Its shape is one that has been checked: a file's (h5_dataset_info) or item's. */
 int64_t weights_elements(const weights_tensor_t *tensor);
+
+/* False if the tensor's bytes are no number. */
+bool weights_shape_fits(const weights_tensor_t *tensor);
 
 /* True if the tensor's shape, read row-major, can be seen as ROWS x COLS: ROWS is a product of leading
  * dimensions. */
@@ -65,5 +69,8 @@ int weights_clip(weights_box_t rectangle, int64_t cols, int64_t begin, int64_t c
 /* Converts N floats to the stored type, or back. */
 void weights_encode(dtype_t dtype, const float *from, int64_t n, void *to);
 void weights_decode(dtype_t dtype, const void *from, int64_t n, float *to);
+
+/* The first of N stored values that is NaN or infinite, N if all are finite. */
+int64_t weights_find_infinite(dtype_t dtype, const void *values, int64_t n);
 
 #endif

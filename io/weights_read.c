@@ -43,8 +43,8 @@ static status_t request_check(weights_file_t *file, const weights_request_t *req
                      request->path, weights_shape_text(found, text), (long long)request->rows,
                      (long long)request->cols);
   if (request->row_begin < 0 || request->row_count < 0 ||
-      request->row_begin + request->row_count > request->rows || request->col_begin < 0 ||
-      request->col_count < 0 || request->col_begin + request->col_count > request->cols)
+      request->row_begin > request->rows - request->row_count || request->col_begin < 0 ||
+      request->col_count < 0 || request->col_begin > request->cols - request->col_count)
     return error_set(STATUS_INTERNAL, "%s: rows %lld+%lld, columns %lld+%lld lie outside %lld x %lld",
                      request->path, (long long)request->row_begin, (long long)request->row_count,
                      (long long)request->col_begin, (long long)request->col_count, (long long)request->rows,

@@ -18,7 +18,7 @@ commands=(
   gcc:gcc g++:g++ cmake:cmake ninja:ninja-build pkg-config:pkg-config mpicc:libopenmpi-dev mpirun:openmpi-bin
 )
 libraries=(
-  libhdf5-openmpi-dev    # files, written in parallel
+  libhdf5-dev            # files; the parallel one, libhdf5-openmpi-dev, does as well
   libopenblas-openmp-dev # matrix products
   libsentencepiece-dev   # tokenizer
   libjpeg-dev            # images
@@ -30,6 +30,7 @@ libraries=(
 )
 
 installed() {
+  if [[ $1 == libhdf5-dev ]] && installed libhdf5-openmpi-dev; then return 0; fi
   [[ $(dpkg-query -W -f='${Status}' "$1" 2>/dev/null) == 'install ok installed' ]]
 }
 

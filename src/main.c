@@ -12,6 +12,7 @@
 #include "record/report.h"
 #include "run/dry_run.h"
 #include "run/overwrite.h"
+#include "run/paths.h"
 #include "run/stop.h"
 
 #include <stdio.h>
@@ -111,6 +112,7 @@ static status_t read_input(comm_t *world, const options_t *options, settings_t *
 
 static status_t run_task(session_t *session, bool dry) {
   TRY(tasks_check(session->settings));
+  TRY(paths_check(session->settings));
   TRY(overwrite_check(session->world, session->settings));
   if (dry) return dry_run(session, tasks_run);
   TRY(session_open(session, version_line()));

@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -31,15 +32,21 @@
     if (assert_status_ != STATUS_OK) fail_msg("%s: %s", status_name(assert_status_), error_message());       \
   } while (0)
 
-/* Fails the test unless EXPR returns the error STATUS with a message; then forgets the message. */
-#define assert_error(expr, status)                                                                           \
+/* Fails the test unless EXPR returns the error STATUS with a message that names TEXT; then forgets the
+ * message.
+ */
+#define assert_error_about(expr, status, text)                                                               \
   do {                                                                                                       \
     status_code_t assert_status_ = (expr);                                                                   \
     if (assert_status_ != (status))                                                                          \
       fail_msg("status %s, expected %s", status_name(assert_status_), status_name(status));                  \
-    assert_true(error_message()[0] != '\0');                                                                 \
+    if (error_message()[0] == '\0' || !strstr(error_message(), (text)))                                      \
+      fail_msg("'%s' does not name '%s'", error_message(), (text));                                          \
     error_clear();                                                                                           \
   } while (0)
+
+/* The same with any message. */
+#define assert_error(expr, status) assert_error_about(expr, status, "")
 
 /* Present where a sanitizer is linked in. */
 extern void __sanitizer_set_report_fd(void *file) __attribute__((weak));

@@ -5,7 +5,6 @@
 #include "data/prepare_parts.h"
 #include "io/file_identity.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,9 +60,7 @@ static void sources_list(prepare_t *prepare) {
 static status_t report_open(prepare_t *prepare) {
   const char *path = prepare->options->report;
   if (!given(path) || !prepare->options->skip_bad || prepare->options->plan) return STATUS_OK;
-  prepare->report = fopen(path, "w");
-  if (prepare->report != NULL) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s: cannot be created: %s", path, strerror(errno));
+  return file_stream(path, false, &prepare->report);
 }
 
 static status_t scan_first(prepare_t *prepare) {

@@ -294,7 +294,7 @@ static void account_for_writing(const share_t *share) {
     if (window > most) most = window;
   }
   int64_t buffers = (int64_t)dataset_writer_memory(comm_rank(output->prepare->comm) == 0) +
-                    (output->image_count + 1) * (int64_t)sizeof(int64_t);
+                    (output->image_count + 1) * DATASET_IMAGE_MEMORY;
   memory_account(ARENA_DATA, most);
   memory_account(ARENA_IO, buffers);
   memory_account(ARENA_DATA, -most);

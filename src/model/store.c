@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+const h5_format_t store_format = {"llava_rlhf_model", 2,
+                                  "import the model, or train it, again; a run that has begun goes on with "
+                                  "the version that began it"};
+
 static const char weights_prefix[] = "/weights/";
 static const char *const adapters_group = "/adapters";
 static const char *const heads_group = "/heads";
@@ -108,13 +112,14 @@ static status_t read_roles(weights_file_t *file, store_info_t *info) {
 
 status_t store_read_base(weights_file_t *file, store_info_t *info) {
   char *text, *bytes;
-  TRY(h5_attr_read_text(weights_h5(file), "/weights", "config", &text));
+  uint64_t hash;
+  TRY(weights_read_text(weights_h5(file), "/weights", "config", &text, &hash));
   status_code_t status = config_from_json(text, h5_path(weights_h5(file)), &info->config);
   memory_free(text);
   TRY(status);
   TRY(weights_read_bytes(weights_h5(file), "/tokenizer", &bytes, &info->tokenizer_size));
   info->tokenizer_bytes = bytes;
-  info->identity = weights_identity(file, weights_prefix, WEIGHTS_IDENTITY_START);
+  info->identity = weights_identity_add(weights_identity(file, weights_prefix, WEIGHTS_IDENTITY_START), hash);
   return STATUS_OK;
 }
 
@@ -124,12 +129,23 @@ bool store_has_weights(const weights_file_t *file) {
   return false;
 }
 
+/* An adapter is more than its weights. */
+static void add_adapter_configs(store_info_t *info) {
+  for (int32_t i = 0; i < info->adapter_count; i++) {
+    uint64_t alpha;
+    memcpy(&alpha, &info->adapter_configs[i].alpha, sizeof alpha);
+    info->added = weights_identity_add(info->added, (uint64_t)info->adapter_configs[i].r);
+    info->added = weights_identity_add(info->added, alpha);
+  }
+}
+
 /* What of a file can be read without its base; *REFERENCED: identity of the base it names, and base_path. */
 static status_t read_file(weights_file_t *file, store_info_t *info, uint64_t *referenced) {
   info->has_weights = store_has_weights(file);
   info->added = weights_identity(file, "/adapters/", WEIGHTS_IDENTITY_START);
   info->added = weights_identity(file, "/heads/", info->added);
   TRY(read_roles(file, info));
+  add_adapter_configs(info);
   if (info->has_weights) {
     TRY(memory_copy_text(&info->base_path, ARENA_OTHER, info->path, strlen(info->path)));
     return store_read_base(file, info);
@@ -144,7 +160,7 @@ static status_t inspect(comm_t *comm, const char *path, const store_info_t *base
   weights_file_t *file;
   uint64_t referenced = 0;
   TRY(memory_copy_text(&info->path, ARENA_OTHER, path, strlen(path)));
-  TRY(weights_open(comm, path, STORE_FORMAT, STORE_VERSION, &file));
+  TRY(weights_open(comm, path, &store_format, &file));
   status_code_t status = comm_agree(comm, read_file(file, info, &referenced));
   weights_close(file);
   TRY(status);
@@ -229,7 +245,7 @@ static status_t load(comm_t *comm, weights_file_t *file, const char *prefix, par
 static status_t load_all(comm_t *comm, const char *path, const char *prefix, weights_unused_t unused,
                          const void *context, params_t *params) {
   weights_file_t *file;
-  TRY(weights_open(comm, path, STORE_FORMAT, STORE_VERSION, &file));
+  TRY(weights_open(comm, path, &store_format, &file));
   status_code_t status = load(comm, file, prefix, params);
   if (status == STATUS_OK) status = weights_check_all_read(file, prefix, unused, context);
   weights_close(file);
@@ -338,7 +354,7 @@ static status_t annotate_base(h5_file_t *file, const store_contents_t *contents)
   char *text;
   TRY(h5_create_group(file, "/weights"));
   TRY(config_to_json(&contents->base->config, &text));
-  status_code_t status = h5_attr_write_text(file, "/weights", "config", text);
+  status_code_t status = weights_write_text(file, "/weights", "config", text);
   memory_free(text);
   TRY(status);
   return weights_write_bytes(file, "/tokenizer", "bytes of SentencePiece's tokenizer.model",
@@ -391,8 +407,7 @@ static status_t write_items(comm_t *comm, const destination_t *to, const writing
   for (int64_t i = 0; i < contents->extra_count; i++)
     items[count++] = contents->extra[i];
   store_contents_t copy = *contents;
-  const weights_spec_t spec = {
-      .format = STORE_FORMAT, .version = STORE_VERSION, .annotate = annotate, .context = &copy};
+  const weights_spec_t spec = {.format = &store_format, .annotate = annotate, .context = &copy};
   status_code_t status = to->path ? weights_write(comm, to->path, &spec, items, count)
                                   : checkpoint_write(comm, to->run_dir, to->place, &spec, items, count);
   memory_free(items);

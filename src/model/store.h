@@ -7,8 +7,8 @@
 #include "model/base.h"
 #include "text/tokenizer.h"
 
-#define STORE_FORMAT "llava_rlhf_model"
-enum { STORE_VERSION = 1, STORE_ROLES_MAX = 8, STORE_ROLE_NAME_MAX = 32 };
+extern const h5_format_t store_format;
+enum { STORE_ROLES_MAX = 8, STORE_ROLE_NAME_MAX = 32 };
 
 /* How a reward head is asked: what it reads behind a conversation (run/criteria.h). Attributes facts, prompt
  * and prompt_source of the group /heads/reward. */
@@ -22,9 +22,10 @@ typedef struct {
 typedef struct {
   char *path; /* of this file */
   bool has_weights;
-  char *base_path;       /* where the weights are: path itself, or the file that the reference leads to */
-  uint64_t identity;     /* of the base's weights: a hash of their hashes (weights_identity) */
-  uint64_t added;        /* the same of this file's adapters and heads */
+  char *base_path; /* where the weights are: path itself, or the file that the reference leads to */
+  uint64_t
+      identity;   /* of the base: a hash of its weights' hashes (weights_identity) and its configuration's */
+  uint64_t added; /* the same of this file's adapters and heads, with rank and scale */
   model_config_t config; /* of the base */
   char adapters[STORE_ROLES_MAX][STORE_ROLE_NAME_MAX];
   adapter_config_t adapter_configs[STORE_ROLES_MAX];

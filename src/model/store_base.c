@@ -47,7 +47,7 @@ static bool base_place(int number, const char *file, const char *written, char p
 /* Identity of the weights at PATH, for INFO. */
 static status_t read_base_at(comm_t *comm, const char *path, store_info_t *info) {
   weights_file_t *file;
-  TRY(weights_open(comm, path, STORE_FORMAT, STORE_VERSION, &file));
+  TRY(weights_open(comm, path, &store_format, &file));
   status_code_t status = store_has_weights(file) ? store_read_base(file, info)
                                                  : error_set(STATUS_DATA, "%s holds no weights", path);
   weights_close(file);

@@ -153,17 +153,8 @@ static void ignore_leaks(bool ignore) {
 static void check_leaks(void) {}
 #endif
 
-/* For every file that is opened Open MPI makes a shared file pointer, which nothing here uses, and on one
- * node a semaphore for it that is named after the file without its folder. Where a job of another user has a
- * file of that name open, MPI_File_open then fails on some ranks and never returns on the others. So the
- * pointer becomes a small file beside the file instead, unless the environment says otherwise. */
-static void avoid_semaphores(void) {
-  setenv("OMPI_MCA_sharedfp", "^sm", 0);
-}
-
 /* Starts MPI; *PROVIDED is its thread level. */
 static status_t start_mpi(int *argc, char ***argv, int *provided) {
-  avoid_semaphores();
   ignore_leaks(true);
   int code = MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, provided);
   ignore_leaks(false);

@@ -1,5 +1,4 @@
-/* Communicators and collectives on host memory. MPI stays behind this header (parallel/comm_mpi.h shows it to
- * io). */
+/* Communicators and collectives on host memory. MPI stays behind this header. */
 #ifndef PARALLEL_COMM_H
 #define PARALLEL_COMM_H
 

@@ -1,4 +1,4 @@
-/* MPI behind a comm_t, for the few places besides src/parallel that call MPI themselves: io and main. */
+/* MPI behind a comm_t, inside src/parallel. */
 #ifndef PARALLEL_COMM_MPI_H
 #define PARALLEL_COMM_MPI_H
 

@@ -159,11 +159,11 @@ static status_t open_file(tensorboard_t *tensorboard, const char *folder) {
     snprintf(name, sizeof name, number > 0 ? "events.out.tfevents.%lld.%s.%d" : "events.out.tfevents.%lld.%s",
              now, host, number);
     TRY(file_join(tensorboard->path, folder, name, NULL));
-    tensorboard->file = fopen(tensorboard->path, "wbx");
-    if (tensorboard->file || errno != EEXIST) break;
+    status_code_t status = file_stream(tensorboard->path, true, &tensorboard->file);
+    if (status == STATUS_OK || errno != EEXIST) return status;
+    error_clear();
   }
-  if (tensorboard->file) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s cannot be written: %s", tensorboard->path, strerror(errno));
+  return error_set(STATUS_DATA, "%s exists: files of this second have all numbers", tensorboard->path);
 }
 
 status_t tensorboard_open(const char *folder, int64_t first_step, tensorboard_t **out) {

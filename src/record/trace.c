@@ -89,7 +89,7 @@ status_t trace_write(const trace_t *trace, const char *path, int rank) {
   gzFile file = gzopen(partial, "wb");
   bool good = file && write_events(trace, file, rank);
   if (file && gzclose(file) != Z_OK) good = false;
-  if (good && rename(partial, path) == 0) return STATUS_OK;
+  if (good) return file_rename(partial, path);
   (void)unlink(partial);
   return error_set(STATUS_DATA, "the timeline %s cannot be written; is the disk full?", path);
 }

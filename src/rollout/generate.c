@@ -184,8 +184,7 @@ static status_t open_output(generate_task_t *task) {
   TRY(file_make_parent(task->path));
   TRY(file_partial(partial, task->path));
   if (task->questions.json) TRY(json_reader_open(task->questions.json, JSON_ELEMENTS, &task->reader));
-  task->file = fopen(partial, "wb");
-  if (!task->file) return error_set(STATUS_DATA, "cannot write '%s': %s", partial, strerror(errno));
+  TRY(file_stream(partial, false, &task->file));
   TRY(json_writer_create(task->file, &task->writer));
   if (task->pairs) json_write_array_begin(task->writer);
   return STATUS_OK;

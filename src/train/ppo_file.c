@@ -178,7 +178,7 @@ static status_t write_file(ppo_task_t *task, const ppo_step_t *step, const rollo
 /* About what the file of STEP takes; texts have about four bytes a token, HDF5 and the attributes (the
  * settings are one) their own. */
 static int64_t file_bytes(const ppo_step_t *step) {
-  enum { OWN_BYTES = 21 << 10, TOKEN_BYTES = 4, SAMPLE_BYTES = 73, FACT_BYTES = 4 };
+  enum { OWN_BYTES = 16 << 10, TOKEN_BYTES = 4, SAMPLE_BYTES = 73, FACT_BYTES = 4 };
   int64_t bytes = OWN_BYTES, fact_width = 0;
   for (int32_t i = 0; i < step->n; i++) {
     if (step->data[i].fact_count > fact_width) fact_width = step->data[i].fact_count;

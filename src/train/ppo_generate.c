@@ -79,6 +79,10 @@ static status_t read_prompt(ppo_task_t *task, ppo_step_t *step, int32_t i) {
   if (!fits)
     return error_set(STATUS_INTERNAL, "a query that is too long was not dropped: row %lld",
                      (long long)step->rows[i]);
+  if (sequence_images(&step->queries[i]) > 0 && data->image < 0)
+    return error_set(STATUS_DATA,
+                     "%s: the prompt of row %lld has an image place but no image: prepare the dataset again",
+                     dataset_path(source->dataset), (long long)step->rows[i]);
   return STATUS_OK;
 }
 

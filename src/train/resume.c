@@ -178,7 +178,7 @@ status_t resume_save(session_t *session, const store_contents_t *contents, resum
 static status_t read_origin(session_t *session, const char *path, checkpoint_origin_t *origin) {
   weights_file_t *file;
   TRY(file_join(origin->path, path, NULL, NULL));
-  TRY(weights_open(session->world, path, STORE_FORMAT, STORE_VERSION, &file));
+  TRY(weights_open(session->world, path, &store_format, &file));
   origin->identity = weights_identity(file, "/", WEIGHTS_IDENTITY_START);
   weights_close(file);
   return STATUS_OK;
@@ -191,7 +191,7 @@ static status_t find_descendant(session_t *session, const char *from, resume_sta
   status_code_t opened = read_origin(session, from, &origin);
   if (opened != STATUS_OK && opened != STATUS_DATA) return opened;
   error_clear();
-  TRY(checkpoint_find(session->world, session->run_dir, &origin, STORE_FORMAT, STORE_VERSION, point->path,
+  TRY(checkpoint_find(session->world, session->run_dir, &origin, &store_format, point->path,
                       &state->place, &point->found));
   point->own = point->found;
   if (point->found) {
@@ -211,7 +211,7 @@ status_t resume_find(session_t *session, resume_state_t *state, resume_point_t *
   state->place = (checkpoint_place_t){0};
   if (strcmp(restart, "never") == 0) return STATUS_OK;
   if (strcmp(restart, "auto") != 0) return find_descendant(session, restart, state, point);
-  return checkpoint_find(session->world, session->run_dir, NULL, STORE_FORMAT, STORE_VERSION, point->path,
+  return checkpoint_find(session->world, session->run_dir, NULL, &store_format, point->path,
                          &state->place, &point->found);
 }
 
@@ -270,7 +270,7 @@ status_t resume_check(session_t *session, const char *path, const store_contents
                       const resume_state_t *state) {
   weights_file_t *file;
   char *differences = NULL;
-  TRY(weights_open(session->world, path, STORE_FORMAT, STORE_VERSION, &file));
+  TRY(weights_open(session->world, path, &store_format, &file));
   status_code_t status = resume_state_check(weights_h5(file), session, contents, state, &differences);
   weights_close(file);
   status = comm_agree(session->world, status);
@@ -282,7 +282,7 @@ status_t resume_check(session_t *session, const char *path, const store_contents
 
 status_t resume_load(session_t *session, const char *path, resume_state_t *state) {
   weights_file_t *file;
-  TRY(weights_open(session->world, path, STORE_FORMAT, STORE_VERSION, &file));
+  TRY(weights_open(session->world, path, &store_format, &file));
   status_code_t status = load(file, session, state);
   weights_close(file);
   TRY(status);

@@ -7,8 +7,7 @@
 status_t output_file_open(const char *path, output_file_t *out) {
   TRY(file_join(out->path, path, NULL, NULL));
   TRY(file_partial(out->partial, path));
-  out->stream = fopen(out->partial, "wb");
-  if (!out->stream) return error_set(STATUS_DATA, "cannot write '%s': %s", out->partial, strerror(errno));
+  TRY(file_stream(out->partial, false, &out->stream));
   status_code_t status = json_writer_create(out->stream, &out->writer);
   if (status != STATUS_OK) fclose(out->stream);
   return status;
@@ -17,10 +16,7 @@ status_t output_file_open(const char *path, output_file_t *out) {
 static status_t output_file_place(output_file_t *file, bool closed) {
   if (!closed) return error_set(STATUS_DATA, "cannot write '%s': %s", file->partial, strerror(errno));
   TRY(file_sync(file->partial));
-  if (rename(file->partial, file->path) != 0)
-    return error_set(STATUS_DATA, "cannot rename '%s' to '%s': %s", file->partial, file->path,
-                     strerror(errno));
-  return STATUS_OK;
+  return file_rename(file->partial, file->path);
 }
 
 /* Ends a writer whose JSON may be incomplete, keeping the message of the error that stopped it. */

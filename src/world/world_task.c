@@ -10,7 +10,6 @@
 #include "world/world_files.h"
 #include "world/world_sets.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -91,15 +90,6 @@ static status_t folders_make(const world_options_t *options) {
   return STATUS_OK;
 }
 
-static status_t bytes_write(const char *path, const void *bytes, size_t n) {
-  FILE *file = fopen(path, "wb");
-  if (!file) return error_set(STATUS_DATA, "cannot write '%s': %s", path, strerror(errno));
-  bool written = fwrite(bytes, 1, n, file) == n;
-  if (fclose(file) != 0 || !written)
-    return error_set(STATUS_DATA, "cannot write '%s': %s", path, strerror(errno));
-  return STATUS_OK;
-}
-
 static status_t image_write(const world_options_t *options, int64_t id) {
   char path[FILE_MAX_PATH], name[SCENE_IMAGE_MAX];
   scene_t scene;
@@ -112,7 +102,7 @@ static status_t image_write(const world_options_t *options, int64_t id) {
   TRY(scene_render(&scene, options->image_size, &image));
   status_code_t status = jpeg_encode(&image, options->quality, &bytes, &n);
   image_free(&image);
-  if (status == STATUS_OK) status = bytes_write(path, bytes, n);
+  if (status == STATUS_OK) status = file_write(path, bytes, n);
   memory_free(bytes);
   return status;
 }

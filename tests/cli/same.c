@@ -66,7 +66,7 @@ static h5_file_t *open_file(const char *folder, const char *name) {
   char path[192];
   h5_file_t *file;
   snprintf(path, sizeof path, "%s/%s", folder, name);
-  if (h5_open(path, NULL, H5_READ, NULL, 0, &file) != STATUS_OK) fail_msg("%s", error_message());
+  if (h5_open(path, H5_READ, NULL, &file) != STATUS_OK) fail_msg("%s", error_message());
   return file;
 }
 

@@ -141,6 +141,32 @@ static void expect_refused(int status, const char *const *arguments) {
 }
 #define REFUSED(status, ...) expect_refused(status, (const char *const[]){__VA_ARGS__, NULL})
 
+/* A path as long as the system takes is like any other; a longer one is refused before anything is made. */
+static void long_paths_are_used_or_refused(void **state) {
+  cli_result_t result;
+  (void)state;
+  static char set[8192], file[8192];
+  const char name[] = "abcdefghijklmnopqrstuvwxyz-abcdefghijklmnopqrstuvwxyz/"; /* 54 bytes */
+  int n = sprintf(set, "job.run_dir=");
+  for (int i = 0; i < 12; i++)
+    n += sprintf(set + n, "%s", name);
+  CLI_RUN(2, &result, "--set", set, TRAIN);
+  cli_expect(&result, 0);
+  snprintf(file, sizeof file, "%scheckpoints/latest", strchr(set, '=') + 1);
+  assert_true(cli_exists(file));
+  for (int i = 0; i < 62; i++)
+    n += sprintf(set + n, "%s", name);
+  CLI_RUN(2, &result, "--set", set, TRAIN);
+  cli_expect_one_message(&result, 2);
+  n = sprintf(set, "job.run_dir=long/");
+  memset(set + n, 'x', 256);
+  set[n + 256] = '\0';
+  CLI_RUN(2, &result, "--set", set, TRAIN);
+  cli_expect_one_message(&result, 2);
+  assert_false(cli_exists("long"));
+  cli_remove("abcdefghijklmnopqrstuvwxyz-abcdefghijklmnopqrstuvwxyz");
+}
+
 static void an_empty_model_is_refused(void **state) {
   (void)state;
   cli_write("empty_model.h5", "", 0);
@@ -233,6 +259,7 @@ int main(void) {
       cmocka_unit_test(a_damaged_checkpoint_is_refused_and_kept),
       cmocka_unit_test(a_result_does_not_take_the_place_of_its_base),
       cmocka_unit_test(a_dataset_does_not_take_the_place_of_its_source),
+      cmocka_unit_test(long_paths_are_used_or_refused),
       cmocka_unit_test(an_empty_model_is_refused),
       cmocka_unit_test(checkpoints_that_are_not_there_are_refused),
       cmocka_unit_test(latest_may_name_a_missing_checkpoint),

@@ -130,7 +130,7 @@ static void scores_that_are_no_numbers_are_not_written(void **state) {
   for (int i = 0; i < 2; i++) {
     cli_result_t result;
     h5_file_t *file;
-    assert_int_equal(h5_open("strong.h5", NULL, H5_EDIT, NULL, 0, &file), STATUS_OK);
+    assert_int_equal(h5_open("strong.h5", H5_EDIT, NULL, &file), STATUS_OK);
     assert_int_equal(h5_attr_write_f64(file, "/adapters/reward", "alpha", &alphas[i], 1), STATUS_OK);
     assert_int_equal(h5_close(file), STATUS_OK);
     CLI_RUN(2, &result, "score.nml");
@@ -147,7 +147,7 @@ static void an_adapter_has_the_rank_of_its_weights(void **state) {
   (void)state;
   cli_copy("rm/model.h5", "strong.h5", SIZE_MAX);
   for (int i = 0; i < 2; i++) {
-    assert_int_equal(h5_open("strong.h5", NULL, H5_EDIT, NULL, 0, &file), STATUS_OK);
+    assert_int_equal(h5_open("strong.h5", H5_EDIT, NULL, &file), STATUS_OK);
     assert_int_equal(h5_attr_write_i64(file, "/adapters/reward", "r", &ranks[i], 1), STATUS_OK);
     assert_int_equal(h5_close(file), STATUS_OK);
     CLI_RUN(2, &result, "score.nml");

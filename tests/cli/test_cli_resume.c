@@ -44,7 +44,7 @@ static void a_checkpoint_says_what_it_is_of(void **state) {
   uint64_t identity;
   char name[64], *text;
   (void)state;
-  assert_int_equal(h5_open(CHECKPOINT, NULL, H5_READ, NULL, 0, &file), STATUS_OK);
+  assert_int_equal(h5_open(CHECKPOINT, H5_READ, NULL, &file), STATUS_OK);
   assert_int_equal(number(file, "step"), 1);
   assert_int_equal(number(file, "batch"), 6);
   assert_int_equal(number(file, "samples_seen"), 6);

@@ -151,7 +151,7 @@ static int64_t number(const char *folder, const char *name) {
   h5_file_t *file;
   int64_t value;
   snprintf(path, sizeof path, "%s/checkpoints/step_00000003.h5", folder);
-  assert_int_equal(h5_open(path, NULL, H5_READ, NULL, 0, &file), STATUS_OK);
+  assert_int_equal(h5_open(path, H5_READ, NULL, &file), STATUS_OK);
   assert_int_equal(h5_attr_read_i64(file, "/state", name, &value, 1), STATUS_OK);
   assert_int_equal(h5_close(file), STATUS_OK);
   return value;
@@ -188,7 +188,7 @@ static bool judging(const char *folder, char prompt[8192]) {
   h5_file_t *file;
   int64_t facts;
   snprintf(path, sizeof path, "%s/model.h5", folder);
-  assert_int_equal(h5_open(path, NULL, H5_READ, NULL, 0, &file), STATUS_OK);
+  assert_int_equal(h5_open(path, H5_READ, NULL, &file), STATUS_OK);
   assert_int_equal(h5_attr_read_i64(file, "/heads/reward", "facts", &facts, 1), STATUS_OK);
   assert_int_equal(h5_attr_read_text(file, "/heads/reward", "prompt", &text), STATUS_OK);
   snprintf(prompt, 8192, "%s", text);

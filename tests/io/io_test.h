@@ -4,6 +4,7 @@
 #define TESTS_IO_IO_TEST_H
 
 #include "io/file.h"
+#include "io/h5.h"
 #include "mpi_test.h"
 
 #include <fcntl.h>
@@ -42,6 +43,16 @@ static inline void io_test_remove(const char *path) {
 static inline const char *io_test_path(char path[FILE_MAX_PATH], const char *folder, const char *name) {
   assert_ok(file_join(path, folder, name, NULL));
   return path;
+}
+
+/* Byte of the file PATH where the data of OBJECT begin. */
+static inline off_t io_test_place(const char *path, const char *object) {
+  h5_file_t *file;
+  h5_span_t span;
+  assert_ok(h5_open(path, H5_READ, NULL, &file));
+  assert_ok(h5_spans(file, &object, 1, &span));
+  assert_ok(h5_close(file));
+  return (off_t)span.begin;
 }
 
 /* Flips the bits of the byte at OFFSET. Rank 0 does it; all ranks wait. */

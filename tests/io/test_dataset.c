@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "base/memory.h"
 #include "io/dataset.h"
+#include "io/dataset_layout.h"
 #include "io/h5.h"
 #include "mpi_test.h"
 
@@ -10,6 +11,20 @@
 
 enum { SAMPLES = 57, IMAGES = 11, FACTS = 23 };
 
+/* What differs in the dataset that is written. */
+typedef enum {
+  VARIATION_NONE,
+  VARIATION_IMAGE,
+  VARIATION_TURN,
+  VARIATION_FACT,
+  VARIATION_BONUS,
+  VARIATION_NAME,
+  VARIATION_HELD_OUT,
+  VARIATION_SIZE,
+  VARIATION_COUNT
+} variation_t;
+static variation_t variation;
+
 static int64_t image_bytes(int64_t i) {
   return i == 4 ? 700 : 100 + i * 37;
 }
@@ -17,6 +32,7 @@ static int64_t image_bytes(int64_t i) {
 static void fill_image(int64_t i, uint8_t *bytes) {
   for (int64_t k = 0; k < image_bytes(i); k++)
     bytes[k] = (uint8_t)(i * 31 + k);
+  if (variation == VARIATION_IMAGE && i == 7) bytes[20] ^= 1;
 }
 
 /* Sample I in all its parts; texts of all lengths, empty ones too. TEXTS has room for 8 of 64 bytes. */
@@ -35,6 +51,9 @@ static void make_sample(int64_t i, char texts[8][64], turn_t *turns, dataset_sam
     snprintf(texts[1 + t], 64, t == 1 ? "" : "turn %d of %lld", t, (long long)i);
     turns[t] = (turn_t){t % 2 == 0 ? TURN_HUMAN : TURN_GPT, text_view(texts[1 + t])};
   }
+  if (variation == VARIATION_TURN && i == 9) texts[1][0] = 'T';
+  if (variation == VARIATION_BONUS && i == 9) sample->length_bonus += 1;
+  if (variation == VARIATION_HELD_OUT && i == 9) sample->held_out = !sample->held_out;
   sample->conversation = (conversation_t){turns, count};
   sample->paired = i % 2 == 0;
   if (!sample->paired) return;
@@ -47,6 +66,7 @@ static void make_sample(int64_t i, char texts[8][64], turn_t *turns, dataset_sam
 
 static text_view_t fact_text(int64_t i, char text[64]) {
   snprintf(text, 64, "%.*s fact %lld", (int)(i % 9), "a caption", (long long)i);
+  if (variation == VARIATION_FACT && i == 5) text[0] = 'A';
   return text_view(text);
 }
 
@@ -73,6 +93,7 @@ static void write_texts(dataset_writer_t *writer) {
   dataset_sample_t sample;
   for (int64_t i = 0; i < IMAGES; i++) {
     snprintf(texts[0], 64, "folder/%03lld.jpg", (long long)i);
+    if (variation == VARIATION_NAME && i == 3) texts[0][0] = 'F';
     assert_ok(dataset_writer_name(writer, text_view(texts[0])));
   }
   for (int64_t i = 0; i < FACTS; i++)
@@ -92,7 +113,8 @@ static void write_images(dataset_writer_t *writer) {
   assert_ok(dataset_writer_images(writer, sizes, IMAGES));
   for (int64_t i = comm_rank(world); i < IMAGES; i += comm_size(world)) {
     fill_image(i, bytes);
-    assert_ok(dataset_writer_image(writer, i, i == 4 ? NULL : bytes, (int32_t)(10 + i), 20));
+    assert_ok(dataset_writer_image(writer, i, i == 4 ? NULL : bytes, (int32_t)(10 + i),
+                                   variation == VARIATION_SIZE && i == 2 ? 21 : 20));
   }
 }
 
@@ -253,14 +275,23 @@ static void half_a_dataset_is_no_dataset(void **state) {
   io_test_remove(folder);
 }
 
-/* As a program with a mistake would write it: the hash is right. */
+static void identity_renew(h5_file_t *file) {
+  uint64_t hashes[PART_COUNT] = {0};
+  for (part_t part = 0; part < PART_COUNT; part++)
+    if (part_is_serial(part))
+      assert_ok(h5_attr_read_u64(file, part_layout(part)->object, "xxh3", &hashes[part], 1));
+  const uint64_t identity = dataset_identity(hashes);
+  assert_ok(h5_attr_write_u64(file, "/", "identity", &identity, 1));
+}
+
+/* As a program with a mistake would write it: the hashes are right. */
 static void overwrite_i64(const char *path, const char *object, int64_t row, int64_t value) {
   if (comm_rank(mpi_test_world()) == 0) {
     h5_file_t *file;
     h5_type_t type;
     int dims;
     int64_t shape[H5_MAX_DIMS], *rows;
-    assert_ok(h5_open(path, NULL, H5_EDIT, NULL, 0, &file));
+    assert_ok(h5_open(path, H5_EDIT, NULL, &file));
     assert_ok(h5_write_rows(file, object, H5TYPE_I64, row, 1, &value));
     assert_ok(h5_dataset_info(file, object, &type, &dims, shape));
     assert_ok(memory_alloc(&rows, ARENA_IO, (size_t)shape[0], sizeof *rows));
@@ -268,6 +299,7 @@ static void overwrite_i64(const char *path, const char *object, int64_t row, int
     uint64_t hash = XXH3_64bits(rows, (size_t)shape[0] * sizeof *rows);
     assert_ok(h5_attr_write_u64(file, object, "xxh3", &hash, 1));
     memory_free(rows);
+    identity_renew(file);
     assert_ok(h5_close(file));
   }
   assert_ok(comm_barrier(mpi_test_world()));
@@ -290,7 +322,8 @@ static void broken_files_are_refused(void **state) {
     int64_t row, value;
   } edits[] = {
       {"/text/offsets", 7, 1},          {"/text/offsets", 0, 3},      {"/image/offsets", IMAGES, 1 << 20},
-      {"/facts/offsets", 2, INT64_MAX}, {"/sample/image", 3, IMAGES}, {"/sample/image", 3, -2}};
+      {"/facts/offsets", 2, INT64_MAX}, {"/sample/image", 3, IMAGES}, {"/sample/image", 3, -2},
+      {"/image/name", 3, -1},           {"/image/name", 3, 1 << 20}};
   for (size_t e = 0; e < sizeof edits / sizeof *edits; e++) {
     write_dataset(path);
     overwrite_i64(path, edits[e].object, edits[e].row, edits[e].value);
@@ -302,27 +335,48 @@ static void broken_files_are_refused(void **state) {
   io_test_remove(folder);
 }
 
+/* A dataset's identity is that of all its contents, whoever wrote them: a caption, an image's byte, a bonus,
+ * a fact or a name that differs makes another one. */
+static void other_contents_have_other_identities(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  uint64_t identities[VARIATION_COUNT + 1];
+  dataset_t *dataset;
+  io_test_folder(folder);
+  io_test_path(path, folder, "data.h5");
+  for (int v = 0; v <= VARIATION_COUNT; v++) {
+    variation = v % VARIATION_COUNT;
+    write_dataset(path);
+    assert_ok(dataset_open(mpi_test_world(), path, &dataset));
+    identities[v] = dataset_info(dataset).identity;
+    dataset_close(dataset);
+    assert_ok(comm_barrier(mpi_test_world()));
+  }
+  assert_true(identities[VARIATION_NONE] == identities[VARIATION_COUNT]);
+  for (int v = 0; v < VARIATION_COUNT; v++)
+    for (int w = 0; w < v; w++)
+      assert_true(identities[v] != identities[w]);
+  io_test_remove(folder);
+}
+
 /* One flipped byte, wherever it is, is noticed: in an image when that is read, elsewhere at once. */
 static void damaged_files_are_refused(void **state) {
   (void)state;
   static const char *const parts[] = {
       "/text/bytes",   "/text/offsets", "/text/kind",           "/facts/bytes",     "/sample/preference",
-      "/sample/turns", "/sample/image", "/sample/length_bonus", "/sample/held_out", "/sample/caption_type"};
+      "/sample/turns", "/sample/image", "/sample/length_bonus", "/sample/held_out", "/sample/caption_type",
+      "/image/xxh3",   "/image/width",  "/image/height"};
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
   uint8_t bytes[1024];
   dataset_t *dataset;
-  h5_file_t *file;
-  uint64_t offset;
   io_test_folder(folder);
   io_test_path(path, folder, "data.h5");
   for (size_t p = 0; p <= sizeof parts / sizeof *parts; p++) {
     bool image = p == sizeof parts / sizeof *parts;
     write_dataset(path);
-    assert_ok(h5_open(path, NULL, H5_READ, NULL, 0, &file));
-    assert_ok(h5_data_offset(file, image ? "/image/bytes" : parts[p], &offset));
-    assert_ok(h5_close(file));
+    off_t place = io_test_place(path, image ? "/image/bytes" : parts[p]);
     assert_ok(comm_barrier(mpi_test_world()));
-    io_test_flip(path, (off_t)offset + 50);
+    io_test_flip(path, place + 40);
     if (!image) {
       assert_error(dataset_open(mpi_test_world(), path, &dataset), STATUS_DATA);
       continue;
@@ -342,9 +396,9 @@ static void bad_rows_are_refused(void **state) {
   static const struct {
     const char *object;
     int64_t value;
-  } edits[] = {{"/sample/id", -1},       {"/sample/id", 1 << 20},         {"/sample/first_turn", 0},
-               {"/sample/output", 1},    {"/sample/fact", INT64_MAX - 1}, {"/sample/fact", -5},
-               {"/sample/id", INT64_MAX}};
+  } edits[] = {{"/sample/id", -1},    {"/sample/id", 1 << 20},         {"/sample/first_turn", 0},
+               {"/sample/output", 1}, {"/sample/fact", INT64_MAX - 1}, {"/sample/fact", -5},
+               {"/sample/fact", -1},  {"/sample/id", INT64_MAX}};
   io_test_folder(folder);
   io_test_path(path, folder, "data.h5");
   for (size_t e = 0; e < sizeof edits / sizeof *edits; e++) {
@@ -363,9 +417,13 @@ static void bad_rows_are_refused(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(what_is_written_is_read),      cmocka_unit_test(empty_parts_are_fine),
-      cmocka_unit_test(half_a_dataset_is_no_dataset), cmocka_unit_test(broken_files_are_refused),
-      cmocka_unit_test(damaged_files_are_refused),    cmocka_unit_test(bad_rows_are_refused),
+      cmocka_unit_test(what_is_written_is_read),
+      cmocka_unit_test(empty_parts_are_fine),
+      cmocka_unit_test(half_a_dataset_is_no_dataset),
+      cmocka_unit_test(broken_files_are_refused),
+      cmocka_unit_test(other_contents_have_other_identities),
+      cmocka_unit_test(damaged_files_are_refused),
+      cmocka_unit_test(bad_rows_are_refused),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+static const h5_format_t format = {"test", 3, "make it again"};
+
 static void attributes_return(void **state) {
   (void)state;
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
@@ -19,10 +21,12 @@ static void attributes_return(void **state) {
   int64_t numbers[3] = {-5, 0, INT64_C(1) << 60}, numbers_read[3], count;
   double real = 0.1, real_read;
   uint64_t large = UINT64_MAX, large_read;
+  static char long_text[H5_TEXT_MOST + 2];
   char *text;
+  memset(long_text, 'x', H5_TEXT_MOST);
   io_test_folder(folder);
   io_test_path(path, folder, "a.h5");
-  assert_ok(h5_create(path, world, "test", 3, &file));
+  assert_ok(h5_create(path, world, &format, &file));
   assert_ok(h5_create_group(file, "/state/inner"));
   assert_ok(h5_attr_write_text(file, "/state", "echo", "first"));
   assert_ok(h5_attr_write_text(file, "/state", "echo", "a \xc3\xbc b"));
@@ -30,9 +34,22 @@ static void attributes_return(void **state) {
   assert_ok(h5_attr_write_f64(file, "/state", "real", &real, 1));
   assert_ok(h5_attr_write_u64(file, "/state", "large", &large, 1));
   assert_ok(h5_write_bytes(file, "/tokenizer", "abc", 3));
+  assert_ok(h5_attr_write_text(file, "/state", "empty", ""));
+  assert_ok(h5_attr_write_text(file, "/state", "long", long_text));
+  long_text[0] = 'y';
+  long_text[H5_TEXT_MOST] = 'x';
+  if (comm_rank(world) == 0)
+    assert_error(h5_attr_write_text(file, "/state", "longer", long_text), STATUS_INPUT);
   assert_ok(h5_close(file));
 
-  assert_ok(h5_open(path, world, H5_READ, "test", 4, &file));
+  assert_ok(comm_barrier(world));
+  assert_ok(h5_open(path, H5_READ, &format, &file));
+  assert_ok(h5_attr_read_text(file, "/state", "empty", &text));
+  assert_string_equal(text, "");
+  memory_free(text);
+  assert_ok(h5_attr_read_text(file, "/state", "long", &text));
+  assert_int_equal(strlen(text), H5_TEXT_MOST);
+  memory_free(text);
   assert_ok(h5_attr_read_text(file, "/state", "echo", &text));
   assert_string_equal(text, "a \xc3\xbc b");
   memory_free(text);
@@ -76,7 +93,7 @@ static void rows_return(void **state) {
   h5_file_t *file;
   io_test_folder(folder);
   io_test_path(path, folder, "rows.h5");
-  assert_ok(h5_create(path, world, "test", 1, &file));
+  assert_ok(h5_create(path, world, &format, &file));
   shape[0] = total;
   shape[1] = 3;
   assert_ok(h5_create_dataset(file, "/a/b/rows", H5TYPE_F32, 2, shape));
@@ -84,17 +101,24 @@ static void rows_return(void **state) {
   shape[0] = 0;
   assert_ok(h5_create_dataset(file, "/empty", H5TYPE_I64, 1, shape));
   assert_ok(h5_write_rows(file, "/empty", H5TYPE_I64, 0, 0, NULL));
+  /* One rank's mistake is an error on all of them, not a hang. */
+  assert_error(
+      h5_write_rows(file, "/a/b/rows", H5TYPE_F32, rank == size - 1 ? total : 0, rank == size - 1, rows),
+      STATUS_DATA);
+  assert_error(h5_write_rows(file, rank == 0 ? "/a/b/none" : "/a/b/rows", H5TYPE_F32, 0, 0, rows),
+               STATUS_DATA);
   assert_ok(h5_close(file));
+  assert_ok(comm_barrier(world));
 
   float *all = calloc((size_t)total * 3, sizeof *all);
-  assert_ok(h5_open(path, world, H5_READ, "test", 1, &file));
+  assert_ok(h5_open(path, H5_READ, &format, &file));
   assert_ok(h5_read_rows(file, "/a/b/rows", H5TYPE_F32, 0, total, all));
   for (int64_t i = 0; i < total * 3; ++i)
     assert_true(all[i] == (float)i);
   assert_error(h5_read_rows(file, "/a/b/rows", H5TYPE_F64, 0, 1, all), STATUS_DATA);
   assert_error(h5_read_rows(file, "/a/b/rows", H5TYPE_F32, total, 1, all), STATUS_DATA);
-  /* One rank's mistake is an error on all of them, not a hang. */
-  assert_error(h5_read_rows(file, rank == 0 ? "/a/b/none" : "/a/b/rows", H5TYPE_F32, 0, 1, all), STATUS_DATA);
+  assert_error(h5_read_rows(file, "/a/b/rows", H5TYPE_F32, 0, INT64_MAX, all), STATUS_DATA);
+  assert_error(h5_read_rows(file, "/a/b/none", H5TYPE_F32, 0, 1, all), STATUS_DATA);
   assert_ok(h5_close(file));
   free(all);
   free(rows);
@@ -107,17 +131,23 @@ static void ranges_cover_any_shape(void **state) {
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
   int64_t shape[4] = {3, 2, 4, 3};
   int32_t values[72], out[72];
+  h5_span_t span;
   h5_file_t *file;
   io_test_folder(folder);
   if (comm_rank(mpi_test_world()) == 0) {
     io_test_path(path, folder, "ranges.h5");
-    assert_ok(h5_create(path, NULL, "test", 1, &file));
+    assert_ok(h5_create(path, NULL, &format, &file));
     assert_ok(h5_create_dataset(file, "/x", H5TYPE_I32, 4, shape));
     for (int i = 0; i < 72; ++i)
       values[i] = i;
-    assert_ok(h5_write_range(file, "/x", H5TYPE_I32, 0, 31, values));
-    assert_ok(h5_write_range(file, "/x", H5TYPE_I32, 31, 2, values + 31));
-    assert_ok(h5_write_range(file, "/x", H5TYPE_I32, 33, 39, values + 33));
+    const char *object = "/x";
+    assert_ok(h5_spans(file, &object, 1, &span));
+    assert_int_equal(span.bytes, sizeof values);
+    assert_ok(h5_write_span(file, span, 0, values, 31 * 4));
+    assert_ok(h5_write_span(file, span, 31 * 4, values + 31, 2 * 4));
+    assert_ok(h5_write_span(file, span, 33 * 4, values + 33, 39 * 4));
+    assert_error(h5_write_span(file, span, 71 * 4, values, 8), STATUS_INTERNAL);
+    assert_error(h5_write_span(file, span, -4, values, 4), STATUS_INTERNAL);
     for (int begin = 0; begin < 72; begin += 5) {
       for (int count = 0; begin + count <= 72; count += 7) {
         memset(out, 0xff, sizeof out);
@@ -133,21 +163,46 @@ static void ranges_cover_any_shape(void **state) {
   io_test_remove(folder);
 }
 
-/* What another job on this node has of the same name does not matter: here something in the place of the
- * semaphore that Open MPI would like to make for the file. */
-static void other_jobs_files_do_not_matter(void **state) {
-  static const char taken[] = "/dev/shm/sem.OMPIO_h5_test_of_another_job.h5";
+/* A dataset that grows, by rows of all ranks, some of which have none. */
+static void growing_rows_return(void **state) {
   (void)state;
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
   comm_t *world = mpi_test_world();
+  int rank = comm_rank(world), size = comm_size(world);
+  int32_t mine[4], *all;
+  int64_t total = 0;
   h5_file_t *file;
   io_test_folder(folder);
-  io_test_path(path, folder, "h5_test_of_another_job.h5");
-  if (comm_rank(world) == 0) mkdir(taken, 0777);
-  assert_ok(comm_barrier(world));
-  assert_ok(h5_create(path, world, "test", 1, &file));
+  io_test_path(path, folder, "grow.h5");
+  assert_ok(h5_create(path, world, &format, &file));
+  assert_ok(h5_create_growing(file, "/x", H5TYPE_I32));
+  for (int round = 0; round < 5; ++round) {
+    int64_t begin = total, count = 0;
+    for (int r = 0; r < size; ++r) {
+      int64_t n = (r + round) % 3;
+      if (r == rank) {
+        begin = total;
+        count = n;
+      }
+      total += n;
+    }
+    for (int64_t i = 0; i < count; ++i)
+      mine[i] = (int32_t)(begin + i);
+    assert_ok(comm_agree(world, h5_grow(file, "/x", total)));
+    assert_ok(h5_write_rows(file, "/x", H5TYPE_I32, begin, count, mine));
+  }
+  assert_error(h5_write_rows(file, "/x", H5TYPE_I32, total, 1, mine),
+               STATUS_DATA + (size > 1) * (STATUS_INTERNAL - STATUS_DATA));
   assert_ok(h5_close(file));
-  if (comm_rank(world) == 0) rmdir(taken);
+  assert_ok(comm_barrier(world));
+  all = calloc((size_t)total, sizeof *all);
+  assert_ok(h5_open(path, H5_READ, &format, &file));
+  assert_ok(h5_read_rows(file, "/x", H5TYPE_I32, 0, total, all));
+  for (int64_t i = 0; i < total; ++i)
+    assert_int_equal(all[i], i);
+  assert_error(h5_read_rows(file, "/x", H5TYPE_I32, 1, total, all), STATUS_DATA);
+  assert_ok(h5_close(file));
+  free(all);
   io_test_remove(folder);
 }
 
@@ -159,30 +214,38 @@ static void bad_files_are_refused(void **state) {
   h5_file_t *file;
   io_test_folder(folder);
   io_test_path(path, folder, "bad.h5");
-  assert_error(h5_open(path, world, H5_READ, "test", 1, &file), STATUS_DATA);
-  assert_error(h5_open(folder, world, H5_READ, "test", 1, &file), STATUS_DATA);
+  assert_error(h5_open(path, H5_READ, &format, &file), STATUS_DATA);
+  assert_error(h5_open(folder, H5_READ, &format, &file), STATUS_DATA);
   if (comm_rank(world) == 0) assert_int_equal(mkfifo(path, 0600), 0);
-  assert_error(h5_open(path, world, H5_READ, "test", 1, &file), STATUS_DATA);
+  assert_error(h5_open(path, H5_READ, &format, &file), STATUS_DATA);
   if (comm_rank(world) == 0) assert_int_equal(unlink(path), 0);
   io_test_write(path, "");
-  assert_error(h5_open(path, world, H5_READ, "test", 1, &file), STATUS_DATA);
+  assert_error(h5_open(path, H5_READ, &format, &file), STATUS_DATA);
   io_test_write(path, "this is a text, not HDF5");
-  assert_error(h5_open(path, world, H5_READ, "test", 1, &file), STATUS_DATA);
-  assert_error(h5_open(path, NULL, H5_READ, "test", 1, &file), STATUS_DATA);
+  assert_error(h5_open(path, H5_READ, &format, &file), STATUS_DATA);
 
-  assert_ok(h5_create(path, world, "other", 2, &file));
+  const h5_format_t other = {"other", 2, "make it again"};
+  assert_ok(h5_create(path, world, &other, &file));
   assert_ok(h5_create_dataset(file, "/x", H5TYPE_F64, 1, &shape));
   assert_ok(h5_close(file));
-  assert_error(h5_open(path, world, H5_READ, "test", 2, &file), STATUS_DATA);
+  assert_ok(comm_barrier(world));
+  assert_error(h5_open(path, H5_READ, &format, &file), STATUS_DATA);
   assert_null(file);
-  assert_error(h5_open(path, world, H5_READ, "other", 1, &file), STATUS_DATA);
-  assert_ok(h5_open(path, world, H5_READ, NULL, 0, &file));
+  for (int version = 1; version <= 3; version += 2) {
+    const h5_format_t wanted = {"other", version, "bake it again"};
+    /* An older file's message says what to do. */
+    assert_error_about(h5_open(path, H5_READ, &wanted, &file), STATUS_DATA,
+                       version == 3 ? "bake it again" : "newer version");
+    assert_error_about(h5_open(path, H5_READ, &wanted, &file), STATUS_DATA, path);
+  }
+  assert_ok(h5_open(path, H5_READ, NULL, &file));
   assert_ok(h5_close(file));
+  assert_ok(comm_barrier(world));
   io_test_cut(path, 5000);
-  assert_error(h5_open(path, world, H5_READ, "other", 2, &file), STATUS_DATA);
+  assert_error(h5_open(path, H5_READ, &other, &file), STATUS_DATA);
   io_test_cut(path, 40);
-  assert_error(h5_open(path, world, H5_READ, "other", 2, &file), STATUS_DATA);
-  assert_error(h5_create("/nonexistent/folder/x.h5", world, "test", 1, &file), STATUS_DATA);
+  assert_error(h5_open(path, H5_READ, &other, &file), STATUS_DATA);
+  assert_error(h5_create("/nonexistent/folder/x.h5", world, &format, &file), STATUS_DATA);
   io_test_remove(folder);
 }
 
@@ -190,16 +253,16 @@ static void listing_is_sorted(void **state) {
   (void)state;
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], **paths;
   int64_t shape = 2, count;
-  uint64_t offset;
+  h5_span_t span;
   h5_file_t *file;
   io_test_folder(folder);
   if (comm_rank(mpi_test_world()) == 0) {
     io_test_path(path, folder, "list.h5");
-    assert_ok(h5_create(path, NULL, "test", 1, &file));
+    assert_ok(h5_create(path, NULL, &format, &file));
     assert_ok(h5_create_dataset(file, "/b/z", H5TYPE_U8, 1, &shape));
     assert_ok(h5_create_dataset(file, "/b/a", H5TYPE_U8, 1, &shape));
     assert_ok(h5_create_dataset(file, "/a", H5TYPE_U8, 1, &shape));
-    assert_ok(h5_write_range(file, "/b/a", H5TYPE_U8, 0, 2, "xy"));
+    assert_ok(h5_write_rows(file, "/b/a", H5TYPE_U8, 0, 2, "xy"));
     assert_ok(h5_list(file, "/", &paths, &count));
     assert_int_equal(count, 3);
     assert_string_equal(paths[0], "/a");
@@ -210,12 +273,13 @@ static void listing_is_sorted(void **state) {
     assert_int_equal(count, 2);
     assert_string_equal(paths[0], "/b/a");
     memory_free(paths);
-    assert_ok(h5_data_offset(file, "/b/a", &offset));
+    const char *object = "/b/a";
+    assert_ok(h5_spans(file, &object, 1, &span));
     assert_error(h5_create_dataset(file, "/a", H5TYPE_U8, 1, &shape), STATUS_INTERNAL);
     assert_ok(h5_close(file));
     char bytes[2];
     int descriptor = open(path, O_RDONLY);
-    assert_int_equal(pread(descriptor, bytes, 2, (off_t)offset), 2);
+    assert_int_equal(pread(descriptor, bytes, 2, span.begin), 2);
     close(descriptor);
     assert_memory_equal(bytes, "xy", 2);
   }
@@ -225,7 +289,7 @@ static void listing_is_sorted(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(attributes_return),      cmocka_unit_test(rows_return),
-      cmocka_unit_test(ranges_cover_any_shape), cmocka_unit_test(other_jobs_files_do_not_matter),
+      cmocka_unit_test(ranges_cover_any_shape), cmocka_unit_test(growing_rows_return),
       cmocka_unit_test(bad_files_are_refused),  cmocka_unit_test(listing_is_sorted),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);

@@ -7,6 +7,7 @@
 #include "io/weights_file.h"
 #include "io_test.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -84,7 +85,8 @@ static status_t annotate(h5_file_t *file, void *context) {
   return weights_write_bytes(file, "/tokenizer", "text", "tok", 3);
 }
 
-static const weights_spec_t spec = {"test_weights", 1, annotate, "{}"};
+static const h5_format_t format = {"test_weights", 1, "make it again"};
+static const weights_spec_t spec = {&format, annotate, "{}"};
 
 /* Writes all samples from the ranks of COMM; without PATH only names them. */
 static status_t samples_give(comm_t *comm, const char *path, uint64_t *identity) {
@@ -127,7 +129,7 @@ static void samples_compare(comm_t *comm, const char *path, share_t share, bool 
   weights_file_t *file;
   weights_request_t requests[TENSORS];
   float *expected[TENSORS];
-  assert_ok(weights_open(comm, path, spec.format, spec.version, &file));
+  assert_ok(weights_open(comm, path, &format, &file));
   assert_int_equal(weights_count(file), TENSORS);
   if (handed) file->one_node = false;
   for (int64_t t = 0; t < TENSORS; ++t) {
@@ -218,7 +220,7 @@ static void weights_in_memory_have_the_name_of_their_file(void **state) {
   io_test_folder(folder);
   io_test_path(path, folder, "w.h5");
   assert_ok(samples_write(world, path));
-  assert_ok(weights_open(world, path, "test_weights", 1, &file));
+  assert_ok(weights_open(world, path, &format, &file));
   uint64_t whole = weights_identity(file, "/", WEIGHTS_IDENTITY_START);
   assert_true(weights_identity(file, "/weights/", WEIGHTS_IDENTITY_START) != whole);
   weights_close(file);
@@ -243,12 +245,11 @@ static void texts_are_hashed_and_datasets_explained(void **state) {
   (void)state;
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], *text;
   int64_t n;
-  uint64_t offset;
   h5_file_t *file;
   io_test_folder(folder);
   io_test_path(path, folder, "w.h5");
   assert_ok(samples_write(mpi_test_world(), path));
-  assert_ok(h5_open(path, NULL, H5_READ, NULL, 0, &file));
+  assert_ok(h5_open(path, H5_READ, NULL, &file));
   for (int64_t t = 0; t < TENSORS; ++t) {
     assert_ok(h5_attr_read_text(file, samples[t].path, "meaning", &text));
     assert_string_equal(text, samples[t].path);
@@ -258,33 +259,85 @@ static void texts_are_hashed_and_datasets_explained(void **state) {
   assert_int_equal(n, 3);
   assert_string_equal(text, "tok");
   memory_free(text);
-  assert_ok(h5_data_offset(file, "/tokenizer", &offset));
   assert_ok(h5_close(file));
+  off_t place = io_test_place(path, "/tokenizer");
   assert_ok(comm_barrier(mpi_test_world()));
-  io_test_flip(path, (off_t)offset + 1);
-  assert_ok(h5_open(path, NULL, H5_READ, NULL, 0, &file));
+  io_test_flip(path, place + 1);
+  assert_ok(h5_open(path, H5_READ, NULL, &file));
   assert_error(weights_read_bytes(file, "/tokenizer", &text, &n), STATUS_DATA);
   assert_null(text);
   assert_ok(h5_close(file));
   io_test_remove(folder);
 }
 
-/* As older files have them. */
-static void texts_without_hashes_are_read(void **state) {
+/* What should have hashes and has none is not what was written. */
+static void contents_without_hashes_are_refused(void **state) {
   (void)state;
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], *text;
+  const int64_t shape = 2;
+  const float values[2] = {1, 2};
   int64_t n;
   h5_file_t *file;
+  weights_file_t *weights;
   comm_t *world = mpi_test_world();
   io_test_folder(folder);
-  io_test_path(path, folder, "old.h5");
-  assert_ok(h5_create(path, world, "test_weights", 1, &file));
+  io_test_path(path, folder, "bare.h5");
+  assert_ok(h5_create(path, world, &format, &file));
   assert_ok(h5_write_bytes(file, "/tokenizer", "tok", 3));
+  assert_ok(h5_create_group(file, "/weights"));
+  assert_ok(h5_attr_write_text(file, "/weights", "config", "{}"));
   assert_ok(h5_close(file));
-  assert_ok(h5_open(path, NULL, H5_READ, NULL, 0, &file));
-  assert_ok(weights_read_bytes(file, "/tokenizer", &text, &n));
-  assert_string_equal(text, "tok");
+  assert_ok(comm_barrier(world));
+  assert_ok(h5_open(path, H5_READ, NULL, &file));
+  assert_error(weights_read_bytes(file, "/tokenizer", &text, &n), STATUS_DATA);
+  assert_error(weights_read_text(file, "/weights", "config", &text, NULL), STATUS_DATA);
+  assert_null(text);
+  assert_ok(h5_close(file));
+  assert_ok(weights_open(world, path, &format, &weights)); /* no tensors yet */
+  weights_close(weights);
+  assert_ok(comm_barrier(world));
+  if (comm_rank(world) == 0) {
+    assert_ok(h5_open(path, H5_EDIT, NULL, &file));
+    assert_ok(h5_create_dataset(file, "/weights/x", H5TYPE_F32, 1, &shape));
+    assert_ok(h5_write_rows(file, "/weights/x", H5TYPE_F32, 0, 2, values));
+    assert_ok(h5_close(file));
+  }
+  assert_ok(comm_barrier(world));
+  assert_error_about(weights_open(world, path, &format, &weights), STATUS_DATA, path);
+  assert_error_about(weights_open(world, path, &format, &weights), STATUS_DATA, "/weights/x");
+  io_test_remove(folder);
+}
+
+/* Texts come back with the hash that goes into identities; another text has another one. */
+static void texts_are_part_of_identities(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], *text;
+  uint64_t hash[2];
+  h5_file_t *file;
+  io_test_folder(folder);
+  io_test_path(path, folder, "t.h5");
+  assert_ok(h5_create(path, mpi_test_world(), &format, &file));
+  assert_ok(weights_write_text(file, "/", "one", "1e-05"));
+  assert_ok(weights_write_text(file, "/", "two", "1e-04"));
+  assert_ok(h5_close(file));
+  assert_ok(comm_barrier(mpi_test_world()));
+  assert_ok(h5_open(path, H5_READ, NULL, &file));
+  assert_ok(weights_read_text(file, "/", "one", &text, &hash[0]));
+  assert_string_equal(text, "1e-05");
   memory_free(text);
+  assert_ok(weights_read_text(file, "/", "two", &text, &hash[1]));
+  memory_free(text);
+  assert_true(weights_identity_add(1, hash[0]) != weights_identity_add(1, hash[1]));
+  assert_ok(h5_close(file));
+  assert_ok(comm_barrier(mpi_test_world()));
+  if (comm_rank(mpi_test_world()) == 0) { /* as a damaged file would have it */
+    assert_ok(h5_open(path, H5_EDIT, NULL, &file));
+    assert_ok(h5_attr_write_text(file, "/", "one", "1e-04"));
+    assert_ok(h5_close(file));
+  }
+  assert_ok(comm_barrier(mpi_test_world()));
+  assert_ok(h5_open(path, H5_READ, NULL, &file));
+  assert_error(weights_read_text(file, "/", "one", &text, NULL), STATUS_DATA);
   assert_ok(h5_close(file));
   io_test_remove(folder);
 }
@@ -306,11 +359,11 @@ static void large_tensors_have_many_blocks(void **state) {
   items[1] = items[0];
   items[1].path = "/weights/h";
   items[1].dtype = DTYPE_BF16;
-  weights_spec_t plain = {"test_weights", 1, NULL, NULL};
+  weights_spec_t plain = {&format, NULL, NULL};
   io_test_folder(folder);
   io_test_path(path, folder, "large.h5");
   assert_ok(weights_write(world, path, &plain, items, 2));
-  assert_ok(weights_open(world, path, "test_weights", 1, &file));
+  assert_ok(weights_open(world, path, &format, &file));
   assert_ok(h5_attr_count(weights_h5(file), "/weights/f", "xxh3", &count));
   assert_int_equal(count, 3);
   assert_ok(h5_attr_count(weights_h5(file), "/weights/h", "xxh3", &count));
@@ -331,29 +384,56 @@ static void large_tensors_have_many_blocks(void **state) {
 
 static void bf16_rounds_to_nearest_even(void **state) {
   (void)state;
-  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
-  comm_t *world = mpi_test_world();
-  float in[8] = {1.0f + 0x1p-8f,  1.0f + 3 * 0x1p-8f, 1.0f + 0x1.8p-8f, -0.0f, INFINITY, NAN,
-                 0x1.fffffep127f, 0x1p-133f};
-  float expected[8] = {1.0f, 1.0f + 0x1p-6f, 1.0f + 0x1p-7f, -0.0f, INFINITY, NAN, INFINITY, 0x1p-133f},
-        out[8];
-  weights_item_t item = {"/weights/x",          1,   {8}, DTYPE_BF16, 8, 1, 0, 8, 0, 1, 0, in,
-                         comm_rank(world) == 0, NULL};
-  weights_request_t request = {"/weights/x", 1, 8, 0, 1, 0, 8, 0, out};
-  weights_file_t *file;
-  io_test_folder(folder);
-  io_test_path(path, folder, "b.h5");
-  weights_spec_t plain = {"test_weights", 1, NULL, NULL};
-  assert_ok(weights_write(world, path, &plain, &item, 1));
-  assert_ok(weights_open(world, path, NULL, 0, &file));
-  assert_ok(weights_read(file, &request, 1));
+  const float in[8] = {1.0f + 0x1p-8f,  1.0f + 3 * 0x1p-8f, 1.0f + 0x1.8p-8f, -0.0f, INFINITY, NAN,
+                       0x1.fffffep127f, 0x1p-133f};
+  const float expected[8] = {1.0f, 1.0f + 0x1p-6f, 1.0f + 0x1p-7f, -0.0f, INFINITY, NAN, INFINITY, 0x1p-133f};
+  float out[8];
+  uint16_t stored[8];
+  weights_encode(DTYPE_BF16, in, 8, stored);
+  weights_decode(DTYPE_BF16, stored, 8, out);
   for (int i = 0; i < 8; ++i) {
     if (isnan(expected[i]))
       assert_true(isnan(out[i]));
     else
       assert_true(out[i] == expected[i] && signbit(out[i]) == signbit(expected[i]));
   }
-  weights_close(file);
+  assert_int_equal(weights_find_infinite(DTYPE_BF16, stored, 8), 4);
+  assert_int_equal(weights_find_infinite(DTYPE_BF16, stored, 4), 4);
+}
+
+/* A weight that is no number, wherever it is and of whichever type, is found by all ranks when it is read. */
+static void weights_that_are_no_numbers_are_refused(void **state) {
+  (void)state;
+  enum { N = 9000 };
+  const float bad[3] = {NAN, INFINITY, -INFINITY};
+  const dtype_t types[2] = {DTYPE_F32, DTYPE_BF16};
+  const int64_t places[2] = {0, N - 2};
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  comm_t *world = mpi_test_world();
+  static float values[N], out[N];
+  io_test_folder(folder);
+  io_test_path(path, folder, "n.h5");
+  for (int k = 0; k < 12; ++k) {
+    weights_file_t *file;
+    for (int64_t i = 0; i < N; ++i)
+      values[i] = FLT_MAX;
+    values[places[k % 2]] = bad[k / 2 % 3];
+    weights_item_t item = {"/weights/x",          1,   {N}, types[k / 6], N, 1, 0, N, 0, 1, 0, values,
+                           comm_rank(world) == 0, NULL};
+    if (types[k / 6] == DTYPE_BF16)
+      for (int64_t i = 0; i < N; ++i)
+        if (values[i] == FLT_MAX) values[i] = 1;
+    weights_request_t request = {"/weights/x", N, 1, 0, comm_rank(world) == 0 ? N : 0, 0, 1, 0, out};
+    const weights_spec_t plain = {&format, NULL, NULL};
+    assert_ok(weights_write(world, path, &plain, &item, 1));
+    for (int way = 0; way < 2; ++way) {
+      assert_ok(weights_open(world, path, &format, &file));
+      file->one_node = way == 0;
+      assert_error_about(weights_read(file, &request, 1), STATUS_DATA, path);
+      assert_error_about(weights_verify(file), STATUS_DATA, "/weights/x");
+      weights_close(file);
+    }
+  }
   io_test_remove(folder);
 }
 
@@ -367,13 +447,14 @@ static void what_does_not_fit_is_refused(void **state) {
   comm_t *world = mpi_test_world();
   bool lead = comm_rank(world) == 0;
   float out[64];
+  const h5_format_t other = {"other", 1, "make it again"};
   weights_file_t *file;
   io_test_folder(folder);
   io_test_path(path, folder, "w.h5");
   assert_ok(samples_write(world, path));
-  assert_error(weights_open(world, path, "other", 1, &file), STATUS_DATA);
+  assert_error(weights_open(world, path, &other, &file), STATUS_DATA);
   assert_null(file);
-  assert_ok(weights_open(world, path, "test_weights", 1, &file));
+  assert_ok(weights_open(world, path, &format, &file));
   /* The mistake is one rank's; all get the error. */
   weights_request_t good = {"/weights/a.weight", 7, 5, 0, 7, 0, 5, 0, out};
   weights_request_t misspelt = {"/weights/a.wieght", 7, 5, 0, 7, 0, 5, 0, out};
@@ -407,17 +488,17 @@ static void damage_is_found(void **state) {
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
   comm_t *world = mpi_test_world();
   weights_file_t *file;
-  uint64_t offset;
   float out[64];
   io_test_folder(folder);
   io_test_path(path, folder, "w.h5");
   assert_ok(samples_write(world, path));
-  assert_ok(weights_open(world, path, "test_weights", 1, &file));
+  assert_ok(weights_open(world, path, &format, &file));
   assert_ok(weights_verify(file));
-  assert_ok(h5_data_offset(weights_h5(file), "/weights/b.weight", &offset));
   weights_close(file);
-  io_test_flip(path, (off_t)offset + 17);
-  assert_ok(weights_open(world, path, "test_weights", 1, &file));
+  off_t place = io_test_place(path, "/weights/b.weight");
+  assert_ok(comm_barrier(world));
+  io_test_flip(path, place + 17);
+  assert_ok(weights_open(world, path, &format, &file));
   assert_error(weights_verify(file), STATUS_DATA);
   weights_request_t sound = {"/weights/a.weight", 7, 5, 0, 7, 0, 5, 0, out};
   weights_request_t damaged = {"/weights/b.weight", 6, 9, 0, 1, 0, 1, 0, out};
@@ -427,9 +508,9 @@ static void damage_is_found(void **state) {
   assert_error(weights_read(file, &damaged, 1), STATUS_DATA);
   weights_close(file);
   io_test_cut(path, io_test_size(path) / 2);
-  assert_error(weights_open(world, path, "test_weights", 1, &file), STATUS_DATA);
+  assert_error(weights_open(world, path, &format, &file), STATUS_DATA);
   io_test_cut(path, 0);
-  assert_error(weights_open(world, path, "test_weights", 1, &file), STATUS_DATA);
+  assert_error(weights_open(world, path, &format, &file), STATUS_DATA);
   io_test_remove(folder);
 }
 
@@ -438,9 +519,11 @@ int main(int argc, char **argv) {
       cmocka_unit_test(saved_on_n_loads_on_m),
       cmocka_unit_test(weights_in_memory_have_the_name_of_their_file),
       cmocka_unit_test(texts_are_hashed_and_datasets_explained),
-      cmocka_unit_test(texts_without_hashes_are_read),
+      cmocka_unit_test(contents_without_hashes_are_refused),
+      cmocka_unit_test(texts_are_part_of_identities),
       cmocka_unit_test(large_tensors_have_many_blocks),
       cmocka_unit_test(bf16_rounds_to_nearest_even),
+      cmocka_unit_test(weights_that_are_no_numbers_are_refused),
       cmocka_unit_test(what_does_not_fit_is_refused),
       cmocka_unit_test(damage_is_found),
   };

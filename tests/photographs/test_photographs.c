@@ -176,7 +176,7 @@ static void dataset_holds_every_photograph(void **state) {
   assert_int_equal(dataset_info(alone).images, PHOTOGRAPHS);
   assert_int_equal(dataset_info(alone).skipped, 0);
   assert_true(dataset_info(alone).identity == dataset_info(shared).identity);
-  assert_int_equal(h5_open("photographs.h5", NULL, H5_READ, NULL, 0, &file), STATUS_OK);
+  assert_int_equal(h5_open("photographs.h5", H5_READ, NULL, &file), STATUS_OK);
   assert_int_equal(h5_read_rows(file, "/image/width", H5TYPE_I32, 0, PHOTOGRAPHS, size[0]), STATUS_OK);
   assert_int_equal(h5_read_rows(file, "/image/height", H5TYPE_I32, 0, PHOTOGRAPHS, size[1]), STATUS_OK);
   assert_int_equal(h5_close(file), STATUS_OK);

@@ -99,7 +99,7 @@ static const char weight[] = "model.norm.weight"; /* (NORMS) */
 static void read_weight(const char *file, const char *object, float values[NORMS]) {
   char path[FILE_MAX_PATH];
   h5_file_t *h5;
-  assert_ok(h5_open(fixture_path(fixture(), file, path), NULL, H5_READ, NULL, 0, &h5));
+  assert_ok(h5_open(fixture_path(fixture(), file, path), H5_READ, NULL, &h5));
   assert_ok(h5_read_rows(h5, object, H5TYPE_F32, 0, NORMS, values));
   assert_ok(h5_close(h5));
 }

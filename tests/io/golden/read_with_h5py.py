@@ -15,15 +15,22 @@ BLOCK = 16 << 20
 
 def stored_bytes(path, dataset):
     """The bytes as they lie in the file; h5py itself widens bfloat16 to float32."""
+    if dataset.size == 0:
+        return b""
     with open(path, "rb") as file:
         file.seek(dataset.id.get_offset())
         return file.read(dataset.id.get_storage_size())
 
 
+def text(value):
+    """Texts have fixed lengths, which h5py gives as bytes."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
 def check(path):
     broken = 0
     with h5py.File(path) as file:
-        print(path, dict(file.attrs))
+        print(path, {name: text(value) for name, value in file.attrs.items()})
 
         def visit(name, item):
             nonlocal broken
@@ -36,7 +43,7 @@ def check(path):
                 good = found == [int(h) for h in item.attrs["xxh3"]]
                 verdict = "hashes fit" if good else "HASHES DO NOT FIT"
                 broken += not good
-            print(f"/{name}", item.dtype, item.shape, item.attrs.get("meaning", ""), verdict)
+            print(f"/{name}", item.dtype, item.shape, text(item.attrs.get("meaning", "")), verdict)
 
         file.visititems(visit)
     return broken
