@@ -1,6 +1,7 @@
 add_llava_test(test_h5 SOURCES test_h5.c LINKS io LABELS io mpi RANKS 1 2 3 4)
 add_llava_test(test_h5_refused SOURCES test_h5_refused.c LINKS io LABELS io mpi RANKS 1)
 add_llava_test(test_weights SOURCES test_weights.c LINKS io LABELS io mpi RANKS 1 2 3 4)
+add_llava_test(test_weights_refused SOURCES test_weights_refused.c LINKS io LABELS io mpi RANKS 1 2)
 add_llava_test(test_checkpoint SOURCES test_checkpoint.c LINKS io LABELS io mpi RANKS 1 2 3 4)
 add_llava_test(test_rundir SOURCES test_rundir.c LINKS io LABELS io mpi RANKS 1 2)
 add_llava_test(test_rollout_file SOURCES test_rollout_file.c LINKS io LABELS io mpi RANKS 1 2 3 4)
