@@ -1,7 +1,7 @@
 # The libraries of the program, one per folder, made from src/arrows.txt: what may include what is written there alone.
 
 # llava_folder(NAME DIR LINKS...): the static library llava_NAME of the sources in DIR (not of its sub-folders). Its headers are
-# included as "base/status.h" (below src/) or "io/weights.h" (below the root).
+# included as "base/status.h" (below src/) or "io/formats/weights.h" (below the root).
 function(llava_folder name dir)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${dir}/*.c ${PROJECT_SOURCE_DIR}/${dir}/*.cc)
   if(name STREQUAL "main")

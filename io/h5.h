@@ -4,8 +4,9 @@
  * without MPI-IO. What the system says of a failing disk is kept to the end, and becomes the message.
  *
  * Everything that matters has a checksum: headers and indices are of HDF5's format 1.10, texts are of fixed
- * length and lie in headers, datasets carry hashes (io/weights.h, io/dataset.h). Readers refuse what these
- * files have no use for: variable-length data, links other than hard ones, external and virtual storage.
+ * length and lie in headers, datasets carry hashes (io/formats/weights.h, io/formats/dataset.h). Readers
+ * refuse what these files have no use for: variable-length data, links other than hard ones, external and
+ * virtual storage.
  *
  * HDF5 is not thread-safe: only the main thread calls these functions. The library's own error printing is
  * off; its innermost message becomes part of ours. The library's types stay behind io/h5_core.h. */

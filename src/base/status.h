@@ -24,7 +24,8 @@ typedef enum {
 /* Lower-case name of a status ("data"). Local. */
 const char *status_name(status_code_t status);
 
-/* Exit status of the program for a status (INTERFACE: 0, 2, 3, 4, 5, 10; 1 for a bug of ours). Local. */
+/* Exit status of the program for a status (docs/running.md: 0, 2, 3, 4, 5, 10; 1 for a bug of ours). Local.
+ */
 int status_exit(status_code_t status);
 
 /* Sets this thread's error message (printf style) and is STATUS, so that callers write

@@ -2,7 +2,7 @@
 #ifndef DATA_LOADER_H
 #define DATA_LOADER_H
 
-#include "io/dataset.h"
+#include "io/formats/dataset.h"
 #include "vision/image.h"
 
 typedef struct loader loader_t;

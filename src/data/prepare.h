@@ -1,4 +1,4 @@
-/* Task prepare: published JSON files and a folder of images become one HDF5 dataset (io/dataset.h).
+/* Task prepare: published JSON files and a folder of images become one HDF5 dataset (io/formats/dataset.h).
  *
  * Rank 0 reads the JSON twice, element by element: once to check the samples, number the images and count,
  * once to write. The images are read once, shared out over the ranks; each is decoded to see that it is

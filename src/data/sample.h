@@ -3,7 +3,7 @@
 #define DATA_SAMPLE_H
 
 #include "data/messages.h"
-#include "io/dataset.h"
+#include "io/formats/dataset.h"
 #include "io/json.h"
 
 typedef enum {

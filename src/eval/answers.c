@@ -1,10 +1,10 @@
 #include "eval/answers.h"
 
 #include "base/memory.h"
+#include "io/output_file.h"
 #include "perf/perf.h"
 #include "record/samples.h"
 #include "rollout/questions.h"
-#include "world/output_file.h"
 
 #include <string.h>
 

@@ -4,8 +4,8 @@
 #define EVAL_ANSWERS_H
 
 #include "rollout/prompts.h"
-#include "world/judge.h"
-#include "world/scene_file.h"
+#include "shapes/judge.h"
+#include "shapes/scene_file.h"
 
 typedef struct {
   session_t *session;

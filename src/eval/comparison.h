@@ -5,7 +5,7 @@
 #include "eval/mmhal.h"
 #include "eval/pope.h"
 #include "io/json.h"
-#include "world/judge.h"
+#include "shapes/judge.h"
 
 #include <stdbool.h>
 

@@ -5,8 +5,8 @@
 #include "eval/answers.h"
 #include "eval/comparison.h"
 #include "eval/pope_answers.h"
-#include "run/estimate.h"
-#include "world/output_file.h"
+#include "io/output_file.h"
+#include "session/estimate.h"
 
 #include <stdio.h>
 #include <string.h>

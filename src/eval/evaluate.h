@@ -2,7 +2,7 @@
 #ifndef EVAL_EVALUATE_H
 #define EVAL_EVALUATE_H
 
-#include "run/session.h"
+#include "session/session.h"
 
 /* For each model of eval.models (or the one of &model): answers to eval.dataset, judged as eval.judge says,
  * to answers_<k>.jsonl, and to eval.pope, if given, to pope_<k>.jsonl; k counts from 1. Then a table in the

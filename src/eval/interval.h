@@ -4,7 +4,7 @@
 #ifndef EVAL_INTERVAL_H
 #define EVAL_INTERVAL_H
 
-#include "world/judge.h"
+#include "shapes/judge.h"
 
 /* A number of the table. */
 typedef struct {

@@ -1,9 +1,9 @@
 #include "eval/pope_answers.h"
 
 #include "base/memory.h"
+#include "io/output_file.h"
 #include "perf/perf.h"
 #include "rollout/prompts.h"
-#include "world/output_file.h"
 
 #include <string.h>
 

@@ -4,7 +4,7 @@
 
 #include "eval/pope.h"
 #include "rollout/questions.h"
-#include "run/models.h"
+#include "session/models.h"
 
 /* The questions of eval.pope. */
 typedef struct {

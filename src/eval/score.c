@@ -2,13 +2,13 @@
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "io/scores_file.h"
+#include "io/formats/scores_file.h"
 #include "perf/perf.h"
-#include "run/batch.h"
-#include "run/criteria.h"
-#include "run/estimate.h"
-#include "run/rewards.h"
-#include "run/screening.h"
+#include "session/batch.h"
+#include "session/criteria.h"
+#include "session/estimate.h"
+#include "session/rewards.h"
+#include "session/screening.h"
 #include "text/buffer.h"
 
 #include <math.h>

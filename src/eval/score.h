@@ -2,9 +2,9 @@
 #ifndef EVAL_SCORE_H
 #define EVAL_SCORE_H
 
-#include "run/session.h"
+#include "session/session.h"
 
-/* Writes scores.h5 in the run directory (io/scores_file.h): for each sample of data.dataset the
+/* Writes scores.h5 in the run directory (io/formats/scores_file.h): for each sample of data.dataset the
  * teacher-forced log-probabilities of its answers' tokens and, where the file of model.adapter or model.base
  * has a reward head, the reward of the conversation with the last answer and the judging prompt (rm.facts,
  * rm.prompt_file). Results do not depend on the layout. Collective. Errors: STATUS_DATA (a bad sample unless

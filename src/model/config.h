@@ -50,10 +50,4 @@ status_t config_check_tp(const model_config_t *config, int tp);
 int64_t config_decoder_weights(const model_config_t *config);
 int64_t config_tower_weights(const model_config_t *config);
 
-/* JSON text with the field names of Hugging Face's config.json where there are such, for the `config`
- * attribute of weights files. *TEXT is freed by the caller with memory_free. Local. */
-status_t config_to_json(const model_config_t *config, char **text);
-/* Reads such a text; WHERE names it in messages. Errors: STATUS_DATA (missing or wrong fields). Local. */
-status_t config_from_json(const char *text, const char *where, model_config_t *config);
-
 #endif

@@ -5,7 +5,7 @@
 #define RECORD_RECORD_H
 
 #include "input/settings.h"
-#include "io/rundir.h"
+#include "io/formats/rundir.h"
 #include "parallel/cores.h"
 #include "parallel/grid.h"
 #include "perf/report.h"

@@ -1,7 +1,7 @@
 /* Sample answers with their images. */
 #include "base/log.h"
 #include "base/memory.h"
-#include "io/dataset.h"
+#include "io/formats/dataset.h"
 #include "io/jpeg.h"
 #include "record/base64.h"
 #include "record/lines.h"

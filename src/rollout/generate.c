@@ -5,7 +5,7 @@
 #include "record/samples.h"
 #include "rollout/prompts.h"
 #include "rollout/questions.h"
-#include "run/estimate.h"
+#include "session/estimate.h"
 
 #include <errno.h>
 #include <string.h>

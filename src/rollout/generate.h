@@ -2,7 +2,7 @@
 #ifndef ROLLOUT_GENERATE_H
 #define ROLLOUT_GENERATE_H
 
-#include "run/session.h"
+#include "session/session.h"
 
 /* Answers generate.prompt (about generate.image), or the last question of each sample of generate.dataset (a
  * dataset, or JSON of questions or conversations), and writes generate.output, in the order of the questions:

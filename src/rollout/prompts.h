@@ -4,7 +4,7 @@
 #define ROLLOUT_PROMPTS_H
 
 #include "rollout/generator.h"
-#include "run/source.h"
+#include "session/source.h"
 #include "text/answers.h"
 
 enum { PROMPT_SAMPLES_MAX = 1024 };

@@ -3,9 +3,9 @@
 #ifndef ROLLOUT_QUESTIONS_H
 #define ROLLOUT_QUESTIONS_H
 
-#include "io/dataset.h"
+#include "io/formats/dataset.h"
 #include "io/json.h"
-#include "run/session.h"
+#include "session/session.h"
 
 /* True if PATH is JSON by its name (.json, .jsonl), not a dataset. Local. */
 bool questions_are_json(const char *path);

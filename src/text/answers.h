@@ -5,7 +5,7 @@
 #include "text/tokenizer.h"
 #include "text/view.h"
 
-/* Tokens after which a response is cut (method.md section 7 point 1). */
+/* Tokens after which a response is cut. */
 typedef struct {
   int32_t eos;
   int32_t question[2]; /* the pieces "\u2581?" and "?"; -1 where the model has no such piece or they do not
@@ -35,13 +35,13 @@ status_t answer_type_from_number(int64_t number, answer_type_t *out);
 /* True for the multiple-choice types, whose facts are looked up under "aok_" + image name first. Local. */
 bool answer_type_is_option(answer_type_t type);
 
-/* Correctness of a response's text for the symbolic reward (method.md section 7 point 5): options 1 if it
+/* Correctness of a response's text for the symbolic reward (docs/method.md): options 1 if it
  * starts (stripped) with "X." or contains "correct option is X.", else 0; No: 0.5 if it starts with "No",
  * -0.5 if with "Yes", else 0; others 0. Local. */
 double answer_correct(answer_type_t type, text_view_t response);
 
 /* POPE: true (yes) unless the first sentence (up to the first '.'), commas removed, has one of the words No,
- * not, no between single spaces (method.md section 10). Local. */
+ * not, no between single spaces (docs/method.md, Evaluation). Local. */
 bool pope_says_yes(text_view_t response);
 
 /* MMHal-Bench: the N of "rating: N" (0..6, any case) in a judge's reply. *FOUND is false, and the result 0,

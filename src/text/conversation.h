@@ -1,4 +1,4 @@
-/* Conversations, their templates, and the token sequences made from them (method.md section 4; wire constants
+/* Conversations, their templates, and the token sequences made from them (docs/method.md; wire constants
  * are those that published weights were trained with).
  *
  * Text is split at "<image>" and at "</s>"; each piece goes to SentencePiece by itself; one BOS stands in

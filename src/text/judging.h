@@ -1,5 +1,5 @@
 /* The judging prompt: what the reward model reads after a conversation, and at whose last token its reward is
- * read (method.md section 6). */
+ * read (docs/method.md, Reward model). */
 #ifndef TEXT_JUDGING_H
 #define TEXT_JUDGING_H
 

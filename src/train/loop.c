@@ -1,9 +1,9 @@
 #include "train/loop.h"
 
 #include "base/log.h"
-#include "io/checkpoint.h"
+#include "io/formats/checkpoint.h"
 #include "perf/perf.h"
-#include "run/estimate.h"
+#include "session/estimate.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -191,8 +191,8 @@ static status_t find_descendant(session_t *session, const char *from, resume_sta
   status_code_t opened = read_origin(session, from, &origin);
   if (opened != STATUS_OK && opened != STATUS_DATA) return opened;
   error_clear();
-  TRY(checkpoint_find(session->world, session->run_dir, &origin, &store_format, point->path,
-                      &state->place, &point->found));
+  TRY(checkpoint_find(session->world, session->run_dir, &origin, &store_format, point->path, &state->place,
+                      &point->found));
   point->own = point->found;
   if (point->found) {
     log_info("restart    job.restart = '%s' is where this run began; it has come further", from);
@@ -211,8 +211,8 @@ status_t resume_find(session_t *session, resume_state_t *state, resume_point_t *
   state->place = (checkpoint_place_t){0};
   if (strcmp(restart, "never") == 0) return STATUS_OK;
   if (strcmp(restart, "auto") != 0) return find_descendant(session, restart, state, point);
-  return checkpoint_find(session->world, session->run_dir, NULL, &store_format, point->path,
-                         &state->place, &point->found);
+  return checkpoint_find(session->world, session->run_dir, NULL, &store_format, point->path, &state->place,
+                         &point->found);
 }
 
 static status_t read_pieces(weights_file_t *file, const pieces_t *pieces) {

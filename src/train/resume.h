@@ -3,8 +3,8 @@
 #ifndef TRAIN_RESUME_H
 #define TRAIN_RESUME_H
 
-#include "run/models.h"
-#include "run/source.h"
+#include "session/models.h"
+#include "session/source.h"
 #include "train/optimizer.h"
 
 /* A file that a run is made from; another one of the same contents will do for going on. */

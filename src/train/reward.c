@@ -3,12 +3,12 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "perf/perf.h"
-#include "run/batch.h"
-#include "run/criteria.h"
-#include "run/held_out.h"
-#include "run/screening.h"
+#include "session/batch.h"
+#include "session/criteria.h"
+#include "session/held_out.h"
+#include "session/screening.h"
 #include "train/loop.h"
-#include "train/ppo_math.h"
+#include "train/reward_loss.h"
 
 #include <math.h>
 

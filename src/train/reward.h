@@ -3,7 +3,7 @@
 #ifndef TRAIN_REWARD_H
 #define TRAIN_REWARD_H
 
-#include "run/session.h"
+#include "session/session.h"
 
 /* Trains on the pairs of data.dataset; those held out (or eval.dataset) are evaluated every eval.every steps.
  * Collective. */

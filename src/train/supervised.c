@@ -3,9 +3,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "perf/perf.h"
-#include "run/batch.h"
-#include "run/held_out.h"
-#include "run/screening.h"
+#include "session/batch.h"
+#include "session/held_out.h"
+#include "session/screening.h"
 #include "train/loop.h"
 
 #include <math.h>

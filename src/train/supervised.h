@@ -2,7 +2,7 @@
 #ifndef TRAIN_SUPERVISED_H
 #define TRAIN_SUPERVISED_H
 
-#include "run/session.h"
+#include "session/session.h"
 
 /* Trains what model.train says of model.base (or of a new model) on data.dataset. Collective. */
 status_t supervised_run(session_t *session);

@@ -24,7 +24,7 @@ void image_free(image_t *image);
  * horizontal pass first, 8-bit in between). Local. */
 status_t image_resize(const image_t *from, int32_t width, int32_t height, image_t *out);
 
-/* What the tower reads (method.md section 5): aspect, bicubic resize to SIZE, centre crop, scale to [0,1],
+/* What the tower reads (docs/method.md, Images): aspect, bicubic resize to SIZE, centre crop, scale to [0,1],
  * normalise by CLIP's mean and std. PIXELS (3, SIZE, SIZE) is the caller's. Local, thread-safe. */
 status_t image_preprocess(const image_t *image, image_aspect_t aspect, int32_t size, float *pixels);
 

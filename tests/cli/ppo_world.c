@@ -1,8 +1,8 @@
 #include "cli/ppo_world.h"
 
 #include "base/memory.h"
+#include "io/formats/rollout_file.h"
 #include "io/json.h"
-#include "io/rollout_file.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -3,7 +3,7 @@
  * names a file that gets the number of looks of that rank. Or with memory that is used up at a chosen moment:
  * the MEMORY_FAILS-th block that rank 1 asks for (--wrap=memory_alloc). */
 #include "base/memory.h"
-#include "run/stop.h"
+#include "session/stop.h"
 
 #include <signal.h>
 #include <stdbool.h>

@@ -3,8 +3,8 @@
 #include "cli/ppo_world.h"
 
 #include "base/memory.h"
-#include "io/dataset.h"
-#include "io/rollout_file.h"
+#include "io/formats/dataset.h"
+#include "io/formats/rollout_file.h"
 
 #include <math.h>
 #include <setjmp.h>

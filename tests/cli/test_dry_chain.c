@@ -3,19 +3,20 @@
  * machine hides what tasks take; prompts are dealt, so that no group's share of the answers depends on how
  * busy the cores are. */
 #define _GNU_SOURCE
+#include "bench/bench.h"
 #include "eval/evaluate.h"
 #include "eval/score.h"
 #include "io/io_test.h"
-#include "main_devices.h"
+#include "main/devices.h"
+#include "ppo/ppo.h"
 #include "rollout/generate.h"
-#include "run/dry_run.h"
-#include "train/bench.h"
-#include "train/data_tasks.h"
-#include "train/ppo.h"
+#include "session/dry_run.h"
+#include "session/prepare_task.h"
+#include "shapes/scene_file.h"
+#include "shapes/shapes_tasks.h"
+#include "shapes/world_task.h"
 #include "train/reward.h"
 #include "train/supervised.h"
-#include "world/scene_file.h"
-#include "world/world_task.h"
 
 #include <glob.h>
 #include <math.h>

@@ -3,10 +3,10 @@
 #define _GNU_SOURCE
 #include "data/prepare.h"
 #include "io/io_test.h"
-#include "main_devices.h"
-#include "run/dry_run.h"
+#include "main/devices.h"
+#include "session/dry_run.h"
+#include "shapes/world_task.h"
 #include "train/supervised.h"
-#include "world/world_task.h"
 
 #include <math.h>
 #include <stdlib.h>

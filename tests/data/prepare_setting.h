@@ -3,7 +3,7 @@
 #define TESTS_DATA_PREPARE_SETTING_H
 
 #include "data/prepare.h"
-#include "io/dataset.h"
+#include "io/formats/dataset.h"
 #include "io/json.h"
 
 #include "data_test.h"

@@ -6,9 +6,9 @@
 #include "io/json.h"
 #include "mpi_test.h"
 #include "rollout/task_fixture.h"
+#include "shapes/judge.h"
+#include "shapes/scene_file.h"
 #include "text/answers.h"
-#include "world/judge.h"
-#include "world/scene_file.h"
 
 #include <math.h>
 #include <string.h>

@@ -2,12 +2,12 @@
 #include "eval/score.h"
 
 #include "base/memory.h"
-#include "io/scores_file.h"
+#include "io/formats/scores_file.h"
 #include "model/tower.h"
 #include "mpi_test.h"
 #include "rollout/task_fixture.h"
-#include "run/criteria.h"
-#include "run/source.h"
+#include "session/criteria.h"
+#include "session/source.h"
 #include "text/judging.h"
 
 #include <math.h>

@@ -51,7 +51,7 @@ static void values_reach_their_fields(void **state) {
   settings_free(&s);
 }
 
-/* INTERFACE's table. */
+/* Settings that scripts rely on. */
 static void defaults_are_as_documented(void **state) {
   (void)state;
   settings_t s = read_text(

@@ -1,8 +1,8 @@
 #include "small_files.h"
 
-#include "io/dataset.h"
-#include "io/rollout_file.h"
-#include "io/scores_file.h"
+#include "io/formats/dataset.h"
+#include "io/formats/rollout_file.h"
+#include "io/formats/scores_file.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #ifndef TESTS_IO_SMALL_FILES_H
 #define TESTS_IO_SMALL_FILES_H
 
-#include "io/weights.h"
+#include "io/formats/weights.h"
 
 extern const h5_format_t small_weights_format;
 

@@ -3,7 +3,7 @@
 #include "mpi_test.h"
 
 #include "base/memory.h"
-#include "io/checkpoint.h"
+#include "io/formats/checkpoint.h"
 #include "io_test.h"
 
 #include <errno.h>

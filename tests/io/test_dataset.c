@@ -1,7 +1,7 @@
 #define _GNU_SOURCE
 #include "base/memory.h"
-#include "io/dataset.h"
-#include "io/dataset_layout.h"
+#include "io/formats/dataset.h"
+#include "io/formats/dataset_layout.h"
 #include "io/h5.h"
 #include "mpi_test.h"
 

@@ -6,8 +6,8 @@
 #include "mpi_test.h"
 
 #include "base/memory.h"
-#include "io/dataset.h"
-#include "io/journal.h"
+#include "io/formats/dataset.h"
+#include "io/formats/journal.h"
 #include "io_test.h"
 #include "small_files.h"
 

@@ -1,7 +1,7 @@
 /* One flipped bit, wherever it is in a file, is found or does not matter: the file is refused with its name,
  * or its contents are what they were. Nothing crashes or goes on for ever. */
 #define _GNU_SOURCE
-#include "io/dataset.h"
+#include "io/formats/dataset.h"
 #include "io/h5_core.h"
 #include "io_test.h"
 #include "small_files.h"

@@ -1,8 +1,8 @@
 /* Files that HDF5 itself would read, but that no writer of ours makes: data elsewhere, links, texts without
  * checksums, impossible shapes. And files that HDF5 fails on. */
 #define _GNU_SOURCE
+#include "io/formats/weights.h"
 #include "io/h5_core.h"
-#include "io/weights.h"
 #include "io_test.h"
 
 #include <signal.h>

@@ -4,8 +4,8 @@
 #include "mpi_test.h"
 
 #include "base/memory.h"
-#include "io/rollout_file.h"
-#include "io/scores_file.h"
+#include "io/formats/rollout_file.h"
+#include "io/formats/scores_file.h"
 #include "io_test.h"
 
 #include <stdlib.h>

@@ -3,8 +3,8 @@
 #include "mpi_test.h"
 
 #include "base/memory.h"
-#include "io/rundir.h"
-#include "io/rundir_lock.h"
+#include "io/formats/rundir.h"
+#include "io/formats/rundir_lock.h"
 #include "io_test.h"
 
 #include <signal.h>
@@ -303,9 +303,12 @@ static void a_line_is_whole_or_not_there(void **state) {
 /* Files that a killed job of this run directory did not complete; others may be someone else's. */
 static void what_dead_jobs_left_is_removed(void **state) {
   (void)state;
-  static const char *const orphans[] = {"model.h5.partial", "run.json.partial",
-                                        "rollouts/step_00000003.h5.partial-7.lock",
-                                        "checkpoints/step_00000003.h5.partial", "checkpoints/best.partial"};
+  static const char *const orphans[] = {"model.h5.partial",
+                                        "run.json.partial",
+                                        "rollouts/step_00000003.h5.partial",
+                                        "report.html.4711.partial",
+                                        "checkpoints/step_00000003.h5.partial",
+                                        "checkpoints/best.partial"};
   static const char *const others[] = {"sampled.json.partial", "checkpoints/step_00000001.h5",
                                        "checkpoints/mine.partial"};
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];

@@ -4,7 +4,7 @@
 #include "mpi_test.h"
 
 #include "base/memory.h"
-#include "io/weights_file.h"
+#include "io/formats/weights_file.h"
 #include "io_test.h"
 
 #include <float.h>

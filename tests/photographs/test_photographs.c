@@ -5,11 +5,11 @@
 
 #include "base/memory.h"
 #include "data/loader.h"
-#include "io/dataset.h"
+#include "io/formats/dataset.h"
+#include "io/formats/scores_file.h"
 #include "io/h5.h"
 #include "io/jpeg.h"
 #include "io/json.h"
-#include "io/scores_file.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -2,7 +2,7 @@
 #include "record/samples.h"
 
 #include "base/memory.h"
-#include "io/dataset.h"
+#include "io/formats/dataset.h"
 #include "io/jpeg.h"
 #include "io/json.h"
 #include "mpi_test.h"

@@ -5,10 +5,10 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "data/prepare.h"
-#include "run/models.h"
+#include "session/models.h"
+#include "shapes/world_task.h"
 #include "tensor/plain/plain.h"
 #include "text/judging.h"
-#include "world/world_task.h"
 
 #include <ftw.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
 
 #include "io/json.h"
 #include "mpi_test.h"
-#include "run/session.h"
+#include "session/session.h"
 
 #include <string.h>
 

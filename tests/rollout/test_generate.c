@@ -5,7 +5,7 @@
 #include "io/json.h"
 #include "mpi_test.h"
 #include "rollout/task_fixture.h"
-#include "world/annotate.h"
+#include "shapes/annotate.h"
 
 #include <string.h>
 
@@ -160,14 +160,14 @@ static void test_adapter(void **state) {
   (void)state;
   static const char input[] = "&job task='generate' run_dir='@/of_%s' /\n&model base='@/%s.h5' /\n"
                               "&generate dataset='@/world/eval.h5' greedy=.true. max_tokens=6 /\n";
-  static const char *const models[] = {"model", "reward"};
+  static const char *const models[] = {"model", "adapted"};
   for (int m = 0; m < 2; m++) {
     char filled[512];
     snprintf(filled, sizeof filled, input, models[m], models[m]);
     assert_ok(generate(1, filled));
   }
   int64_t count;
-  assert_true(fixture_answers_differ("of_model/answers.jsonl", "of_reward/answers.jsonl", &count) > 0);
+  assert_true(fixture_answers_differ("of_model/answers.jsonl", "of_adapted/answers.jsonl", &count) > 0);
   assert_int_equal(count, FIXTURE_QUESTIONS);
   assert_ok(comm_barrier(mpi_test_world()));
 }

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Checks that every setting of ROOT's table is read outside src/input: one that the table offers and no task looks at would
-# be accepted and do nothing. Those of tasks that are known to the input and refused are read by nobody yet.
+# be accepted and do nothing. Those of tasks that are known to the input and refused are read by nobody yet (the lists of all
+# tasks' files do not count).
 # usage: check_settings.sh ROOT
 set -euo pipefail
 cd "$1"
 unbuilt=' import export '
 failures=0 count=0
 read_by_a_task() { # GROUP NAME
-  grep -rqE --include='*.c' --include='*.h' --exclude-dir=input "(->|\.)$1\.$2\b" src
+  grep -rqE --include='*.c' --include='*.h' --exclude-dir=input --exclude=task_files.c --exclude=paths.c "(->|\.)$1\.$2\b" src
 }
 while read -r group name; do
   count=$((count + 1))

@@ -1,14 +1,12 @@
 # Input: lines "FILE:LINE:#include ..." with paths from the repository's root. Prints what breaks the arrows.
 
-# The folder of a file: the longest directory that it lies in. Files of src/ itself are main's; a folder of src/ that
-# the list does not know is "".
+# The folder of a file: the longest directory that it lies in; "" for one that the list does not know.
 function folder_of(path, i, best, name, dir) {
   best = ""
   for (i = 1; i <= folders; i++) {
     name = order[i]
     dir = directory[name] "/"
     if (index(path, dir) != 1) continue
-    if (name == "main" && substr(path, length(dir) + 1) ~ /\//) continue
     if (best == "" || length(directory[name]) > length(directory[best])) best = name
   }
   return best
@@ -30,8 +28,7 @@ function exists(path, status, line) {
   return status >= 0
 }
 
-# A name without a folder is a file beside the one that includes it; otherwise it lies in src/ or is made by the build, and
-# both are main's.
+# A name without a folder is a file beside the one that includes it; otherwise it is made by the build, for main.
 function folder_of_bare(path, header) {
   sub(/[^\/]*$/, "", path)
   return exists(path header) ? folder_of(path header) : "main"

@@ -41,7 +41,7 @@ clean_tree() {
   plant src/base/status.h '#include <stddef.h>'
   plant src/tensor/ops.h '#include "base/status.h"'
   plant src/tensor/cpu/simd/norm.c '#include "tensor/cpu/state.h"' '#include "tensor/ops.h"' '#include "near.h"'
-  plant src/main.c '#include "main_tasks.h"' '#include <mpi.h>' '#include "tensor/cpu/cpu.h"'
+  plant src/main/main.c '#include "main/tasks.h"' '#include <mpi.h>' '#include "tensor/cpu/cpu.h"'
   plant src/tensor/cpu/simd/near.h '#include <math.h>'
   plant io/h5.h '#include <hdf5.h>' '#include "base/status.h"'
 }
@@ -55,7 +55,7 @@ folder io           io               : base
 folder model        src/model        :
 folder text         src/text         :
 folder train        src/train        :
-folder main         src              : tensor/cpu
+folder main         src/main         : tensor/cpu
 outside MPI::MPI_C   ^mpi[.]h$       : main
 outside HDF5::HDF5   ^hdf5[.]h$      : io
 outside CUDA::cudart ^cuda           :
@@ -74,7 +74,7 @@ planted_include "an arrow upwards with blanks" "base may not include io" src/bas
 planted_include "an arrow sideways" "tensor/cpu may not include tensor/plain" src/tensor/cpu/x.c '#include "tensor/plain/plain.h"'
 planted_include "the folder above a device" "tensor may not include tensor/cpu" src/tensor/x.c '#include "tensor/cpu/cpu.h"'
 planted_include "a device from a model" "model may not include tensor/cpu" src/model/x.c '#include "tensor/cpu/cpu.h"'
-planted_include "the program's header" "train may not include main" src/train/x.c '#include "main_tasks.h"'
+planted_include "the program's header" "train may not include main" src/train/x.c '#include "main/tasks.h"'
 planted_include "a header of nowhere" "lies in no folder that" src/base/x.c '#include "helpers/strings.h"'
 planted_include "a way round" "climbs out" src/base/x.c '#include "../tensor/ops.h"'
 planted_include "HDF5 outside io" "model may not include <hdf5.h>" src/model/x.c '#include <hdf5.h>'

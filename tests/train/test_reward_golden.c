@@ -6,7 +6,7 @@
 #include "mpi_test.h"
 #include "tensor/cpu/cpu.h"
 #include "tensor/plain/plain.h"
-#include "train/ppo_math.h"
+#include "train/reward_loss.h"
 
 enum { PAIRS = 4, SEQUENCES = 2 * PAIRS };
 

@@ -1,5 +1,5 @@
 /* The loss of reward-model training on cases written out by hand, and its derivatives. */
-#include "train/ppo_math.h"
+#include "train/reward_loss.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -2,18 +2,19 @@
  * is worked out here from the files that they leave. */
 #define _GNU_SOURCE
 #include "base/memory.h"
+#include "io/formats/rollout_file.h"
 #include "io/h5.h"
 #include "io/io_test.h"
 #include "io/json.h"
-#include "io/rollout_file.h"
+#include "ppo/ppo.h"
+#include "ppo/ppo_math.h"
 #include "rollout/task_fixture.h"
+#include "session/prepare_task.h"
+#include "shapes/scene_file.h"
+#include "shapes/shapes_tasks.h"
 #include "text/answers.h"
 #include "text/judging.h"
-#include "train/data_tasks.h"
-#include "train/ppo.h"
-#include "train/ppo_math.h"
 #include "train/supervised.h"
-#include "world/scene_file.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,0 +1,200 @@
+#include "io/formats/weights_plan.h"
+
+#include "base/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Less than this per rank is not worth another rank's opening and writing. */
+static const int64_t deal_least_bytes = INT64_C(1) << 20;
+
+int64_t weights_dtype_size(dtype_t dtype) {
+  return (int64_t)dtype_size(dtype);
+}
+
+h5_type_t weights_h5_type(dtype_t dtype) {
+  return dtype == DTYPE_BF16 ? H5TYPE_BF16 : H5TYPE_F32;
+}
+
+int64_t weights_elements(const weights_tensor_t *tensor) {
+  int64_t n = 1;
+  for (int d = 0; d < tensor->ndim; ++d)
+    n *= tensor->shape[d];
+  return n;
+}
+
+bool weights_shape_fits(const weights_tensor_t *tensor) {
+  int64_t bytes = weights_dtype_size(tensor->dtype);
+  bool fits = true;
+  for (int d = 0; d < tensor->ndim; ++d)
+    fits = fits && tensor->shape[d] >= 0 && !__builtin_mul_overflow(bytes, tensor->shape[d], &bytes);
+  return fits;
+}
+
+bool weights_view_fits(const weights_tensor_t *tensor, int64_t rows, int64_t cols) {
+  int64_t elements = weights_elements(tensor), leading = 1;
+  if (rows < 0 || cols < 0 || (cols > 0 && rows > INT64_MAX / cols) || rows * cols != elements) return false;
+  if (leading == rows) return true;
+  for (int d = 0; d < tensor->ndim; ++d) {
+    leading *= tensor->shape[d];
+    if (leading == rows) return true;
+  }
+  return false;
+}
+
+const char *weights_shape_text(const weights_tensor_t *tensor, char text[WEIGHTS_SHAPE_TEXT]) {
+  int n = snprintf(text, WEIGHTS_SHAPE_TEXT, "(");
+  for (int d = 0; d < tensor->ndim; ++d)
+    n += snprintf(text + n, (size_t)(WEIGHTS_SHAPE_TEXT - n), "%s%lld", d ? ", " : "",
+                  (long long)tensor->shape[d]);
+  snprintf(text + n, (size_t)(WEIGHTS_SHAPE_TEXT - n), ")");
+  return text;
+}
+
+/* ------------------------------------------------------------------ blocks -------------------------------
+ */
+
+static int64_t block_elements(dtype_t dtype) {
+  return WEIGHTS_BLOCK_BYTES / weights_dtype_size(dtype);
+}
+
+status_t weights_plan_create(const weights_tensor_t *tensors, int64_t count, weights_plan_t *plan) {
+  *plan = (weights_plan_t){.tensors = tensors, .tensor_count = count};
+  TRY(memory_alloc(&plan->first, ARENA_IO, (size_t)count + 1, sizeof *plan->first));
+  for (int64_t t = 0; t < count; ++t) {
+    int64_t block = block_elements(tensors[t].dtype);
+    plan->first[t + 1] = plan->first[t] + (weights_elements(&tensors[t]) + block - 1) / block;
+  }
+  plan->blocks = plan->first[count];
+  return STATUS_OK;
+}
+
+void weights_plan_free(weights_plan_t *plan) {
+  memory_free(plan->first);
+  *plan = (weights_plan_t){0};
+}
+
+weights_block_t weights_plan_block(const weights_plan_t *plan, int64_t i) {
+  int64_t low = 0, high = plan->tensor_count;
+  while (high - low > 1) {
+    int64_t middle = low + (high - low) / 2;
+    if (plan->first[middle] <= i)
+      low = middle;
+    else
+      high = middle;
+  }
+  const weights_tensor_t *tensor = &plan->tensors[low];
+  weights_block_t block = {.tensor = low, .index = i - plan->first[low]};
+  int64_t most = block_elements(tensor->dtype);
+  block.begin = block.index * most;
+  block.count = weights_elements(tensor) - block.begin;
+  if (block.count > most) block.count = most;
+  block.bytes = block.count * weights_dtype_size(tensor->dtype);
+  return block;
+}
+
+int weights_deal(int64_t begin, int64_t bytes, int64_t total, int size) {
+  int64_t parts = (total + deal_least_bytes - 1) / deal_least_bytes;
+  if (parts > size) parts = size;
+  if (parts < 1) parts = 1;
+  int64_t part = (begin + bytes / 2) * parts / (total > 0 ? total : 1);
+  if (part >= parts) part = parts - 1;
+  return (int)(part * size / parts); /* the parts are spread over all ranks, and so over the nodes */
+}
+
+/* ------------------------------------------------------------------ boxes --------------------------------
+ */
+
+static int64_t larger(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+
+static int64_t smaller(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+
+static int box_keep(weights_box_t rectangle, int64_t row, int64_t row_end, int64_t col, int64_t col_end,
+                    weights_box_t *box) {
+  int64_t top = larger(row, rectangle.row), bottom = smaller(row_end, rectangle.row + rectangle.rows);
+  int64_t left = larger(col, rectangle.col), right = smaller(col_end, rectangle.col + rectangle.cols);
+  if (top >= bottom || left >= right) return 0;
+  *box = (weights_box_t){top, bottom - top, left, right - left};
+  return 1;
+}
+
+int weights_clip(weights_box_t rectangle, int64_t cols, int64_t begin, int64_t count,
+                 weights_box_t boxes[3]) {
+  if (count <= 0 || cols <= 0) return 0;
+  int64_t last = begin + count - 1;
+  int64_t first_row = begin / cols, first_col = begin % cols;
+  int64_t last_row = last / cols, end_col = last % cols + 1;
+  if (first_row == last_row) return box_keep(rectangle, first_row, first_row + 1, first_col, end_col, boxes);
+  int n = 0;
+  int64_t whole_begin = first_col == 0 ? first_row : first_row + 1;
+  int64_t whole_end = end_col == cols ? last_row + 1 : last_row;
+  if (first_col > 0) n += box_keep(rectangle, first_row, first_row + 1, first_col, cols, boxes + n);
+  n += box_keep(rectangle, whole_begin, whole_end, 0, cols, boxes + n);
+  if (end_col < cols) n += box_keep(rectangle, last_row, last_row + 1, 0, end_col, boxes + n);
+  return n;
+}
+
+/* ------------------------------------------------------------------ types --------------------------------
+ */
+
+/* Round to nearest, ties to even; NaN stays NaN. */
+static uint16_t bf16_from_f32(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((bits >> 16) | 0x40u);
+  return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+void weights_encode(dtype_t dtype, const float *from, int64_t n, void *to) {
+  if (dtype != DTYPE_BF16) {
+    memcpy(to, from, (size_t)n * sizeof *from);
+    return;
+  }
+  unsigned char *out = to;
+  for (int64_t i = 0; i < n; ++i) {
+    uint16_t half = bf16_from_f32(from[i]);
+    memcpy(out + 2 * i, &half, sizeof half);
+  }
+}
+
+void weights_decode(dtype_t dtype, const void *from, int64_t n, float *to) {
+  if (dtype != DTYPE_BF16) {
+    memcpy(to, from, (size_t)n * sizeof *to);
+    return;
+  }
+  const unsigned char *in = from;
+  for (int64_t i = 0; i < n; ++i) {
+    uint16_t half;
+    memcpy(&half, in + 2 * i, sizeof half);
+    uint32_t bits = (uint32_t)half << 16;
+    memcpy(&to[i], &bits, sizeof bits);
+  }
+}
+
+/* All bits of the exponent are set. */
+static bool is_infinite(dtype_t dtype, const unsigned char *values, int64_t i) {
+  const uint32_t exponent = 0x7f800000u;
+  uint32_t bits = 0;
+  if (dtype == DTYPE_BF16)
+    memcpy((unsigned char *)&bits + 2, values + 2 * i, 2);
+  else
+    memcpy(&bits, values + 4 * i, 4);
+  return (bits & exponent) == exponent;
+}
+
+int64_t weights_find_infinite(dtype_t dtype, const void *values, int64_t n) {
+  enum { RUN = 4096 }; /* values that are looked at before it is asked whether one was bad */
+  for (int64_t begin = 0; begin < n; begin += RUN) {
+    int64_t end = begin + RUN < n ? begin + RUN : n;
+    bool bad = false;
+    for (int64_t i = begin; i < end; ++i)
+      bad |= is_infinite(dtype, values, i);
+    for (int64_t i = begin; i < end && bad; ++i)
+      if (is_infinite(dtype, values, i)) return i;
+  }
+  return n;
+}

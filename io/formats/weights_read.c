@@ -1,0 +1,307 @@
+/* Reading by all ranks. Two ways:
+ * - each rank reads and verifies the blocks it wants. Best where few ranks want the same block, and on one
+ * node, whose page cache reads the disk once for all.
+ * - each wanted block is read and verified by one rank, then handed to all, so that the work of the file
+ * system does not grow with the number of replicas. */
+#include "base/log.h"
+#include "base/memory.h"
+#include "io/formats/weights_file.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Ranks that want the same byte, on average, beyond which it is read once and handed round. */
+static const int64_t replicas_most = 2;
+
+/* Bytes that one round brings to every rank. */
+static const int64_t round_bytes_most = INT64_C(64) << 20;
+
+typedef struct {
+  weights_file_t *file;
+  const weights_request_t *requests;
+  int64_t count;
+  int64_t *tensor;      /* (count) */
+  int32_t *wanted_here; /* (blocks): 1 if this rank wants it */
+  int32_t *wanted;      /* (blocks): 1 if any rank wants it */
+  int64_t *place;       /* (blocks): where a block of the round begins in BYTES */
+  size_t *rank_bytes;   /* (comm size): of the round */
+  char *bytes;          /* the round's blocks */
+  int64_t first, last;  /* the round takes wanted blocks among these */
+  int64_t total, most;  /* bytes of the round, and of the largest round */
+} reader_t;
+
+/* ------------------------------------------------------------------ requests -----------------------------
+ */
+
+static status_t request_check(weights_file_t *file, const weights_request_t *request, int64_t *tensor) {
+  char text[WEIGHTS_SHAPE_TEXT];
+  *tensor = weights_index(file, request->path);
+  if (*tensor < 0) return weights_missing(file, request->path);
+  const weights_tensor_t *found = &file->tensors[*tensor];
+  if (!weights_view_fits(found, request->rows, request->cols))
+    return error_set(STATUS_DATA, "%s: %s has shape %s, expected %lld x %lld", h5_path(file->h5),
+                     request->path, weights_shape_text(found, text), (long long)request->rows,
+                     (long long)request->cols);
+  if (request->row_begin < 0 || request->row_count < 0 ||
+      request->row_begin > request->rows - request->row_count || request->col_begin < 0 ||
+      request->col_count < 0 || request->col_begin > request->cols - request->col_count)
+    return error_set(STATUS_INTERNAL, "%s: rows %lld+%lld, columns %lld+%lld lie outside %lld x %lld",
+                     request->path, (long long)request->row_begin, (long long)request->row_count,
+                     (long long)request->col_begin, (long long)request->col_count, (long long)request->rows,
+                     (long long)request->cols);
+  return STATUS_OK;
+}
+
+/* Checks all requests; the message is about the first bad one and says how many more there are. */
+static status_t requests_check(reader_t *reader) {
+  char message[1024];
+  int64_t bad = 0;
+  status_code_t status = STATUS_OK;
+  for (int64_t i = 0; i < reader->count; ++i) {
+    status_code_t one = request_check(reader->file, &reader->requests[i], &reader->tensor[i]);
+    if (one == STATUS_OK) continue;
+    if (bad == 0) snprintf(message, sizeof message, "%s", error_message());
+    if (bad == 0) status = one;
+    bad += 1;
+  }
+  if (bad == 0) return STATUS_OK;
+  if (bad == 1) return error_set(status, "%s", message);
+  return error_set(status, "%s (and %lld more tensors that are missing or do not fit)", message,
+                   (long long)(bad - 1));
+}
+
+static weights_box_t request_box(const weights_request_t *request) {
+  return (weights_box_t){request->row_begin, request->row_count, request->col_begin, request->col_count};
+}
+
+/* Marks the blocks that this rank wants. */
+static void requests_mark(reader_t *reader) {
+  const weights_plan_t *plan = &reader->file->plan;
+  for (int64_t i = 0; i < reader->count; ++i) {
+    const weights_request_t *request = &reader->requests[i];
+    for (int64_t b = plan->first[reader->tensor[i]]; b < plan->first[reader->tensor[i] + 1]; ++b) {
+      weights_block_t block = weights_plan_block(plan, b);
+      weights_box_t boxes[3];
+      if (weights_clip(request_box(request), request->cols, block.begin, block.count, boxes) > 0)
+        reader->wanted_here[b] = 1;
+    }
+  }
+}
+
+/* ------------------------------------------------------------------ rounds -------------------------------
+ */
+
+/* Sets the round's end and bytes, from its first block on. */
+static void round_extent(reader_t *reader) {
+  reader->last = reader->first;
+  reader->total = 0;
+  for (; reader->last < reader->file->plan.blocks; ++reader->last) {
+    if (!reader->wanted[reader->last]) continue;
+    int64_t bytes = weights_plan_block(&reader->file->plan, reader->last).bytes;
+    if (reader->total > 0 && reader->total + bytes > round_bytes_most) break;
+    reader->total += bytes;
+  }
+}
+
+/* Places the round's blocks and reads those dealt to this rank. */
+static status_t round_load(reader_t *reader) {
+  comm_t *comm = reader->file->comm;
+  int size = comm_size(comm), rank = comm_rank(comm);
+  int64_t begin = 0;
+  status_code_t status = STATUS_OK;
+  memset(reader->rank_bytes, 0, (size_t)size * sizeof *reader->rank_bytes);
+  for (int64_t b = reader->first; b < reader->last; ++b) {
+    if (!reader->wanted[b]) continue;
+    int64_t bytes = weights_plan_block(&reader->file->plan, b).bytes;
+    int owner = weights_deal(begin, bytes, reader->total, size);
+    reader->place[b] = begin;
+    reader->rank_bytes[owner] += (size_t)bytes;
+    if (owner == rank && status == STATUS_OK)
+      status = weights_block_read(reader->file, b, reader->bytes + begin);
+    begin += bytes;
+  }
+  return status;
+}
+
+static void box_copy(const weights_request_t *request, dtype_t dtype, const weights_block_t *block,
+                     const char *bytes, weights_box_t box) {
+  int64_t stride = request->stride ? request->stride : request->col_count;
+  for (int64_t row = box.row; row < box.row + box.rows; ++row) {
+    int64_t element = row * request->cols + box.col - block->begin;
+    float *to = request->data + (row - request->row_begin) * stride + box.col - request->col_begin;
+    weights_decode(dtype, bytes + element * weights_dtype_size(dtype), box.cols, to);
+  }
+}
+
+/* Copies what request I has of the round. */
+static void request_fill(const reader_t *reader, int64_t i) {
+  const weights_request_t *request = &reader->requests[i];
+  const weights_plan_t *plan = &reader->file->plan;
+  int64_t begin = plan->first[reader->tensor[i]], end = plan->first[reader->tensor[i] + 1];
+  if (begin < reader->first) begin = reader->first;
+  if (end > reader->last) end = reader->last;
+  for (int64_t b = begin; b < end; ++b) {
+    weights_block_t block = weights_plan_block(plan, b);
+    weights_box_t boxes[3];
+    int n = weights_clip(request_box(request), request->cols, block.begin, block.count, boxes);
+    for (int k = 0; k < n; ++k)
+      box_copy(request, plan->tensors[block.tensor].dtype, &block, reader->bytes + reader->place[b],
+               boxes[k]);
+  }
+}
+
+static char *round_mine(const reader_t *reader) {
+  size_t before = 0;
+  for (int rank = 0; rank < comm_rank(reader->file->comm); ++rank)
+    before += reader->rank_bytes[rank];
+  return reader->bytes + before;
+}
+
+static status_t rounds_run(reader_t *reader) {
+  comm_t *comm = reader->file->comm;
+  for (reader->first = 0; reader->first < reader->file->plan.blocks; reader->first = reader->last) {
+    round_extent(reader);
+    if (reader->total == 0) continue;
+    TRY(comm_agree(comm, round_load(reader)));
+    TRY(comm_allgatherv(comm, round_mine(reader), reader->bytes, reader->rank_bytes, COMM_BYTE));
+    for (int64_t i = 0; i < reader->count; ++i)
+      request_fill(reader, i);
+  }
+  return STATUS_OK;
+}
+
+/* ------------------------------------------------------------------ each for itself ----------------------
+ */
+
+/* Bytes of the blocks marked in WANTED. */
+static int64_t wanted_bytes(const weights_plan_t *plan, const int32_t *wanted) {
+  int64_t bytes = 0;
+  for (int64_t b = 0; b < plan->blocks; ++b)
+    bytes += wanted[b] ? weights_plan_block(plan, b).bytes : 0;
+  return bytes;
+}
+
+static status_t read_alone(reader_t *reader) {
+  TRY(memory_alloc(&reader->bytes, ARENA_IO, WEIGHTS_BLOCK_BYTES, 1));
+  for (int64_t b = 0; b < reader->file->plan.blocks; ++b) {
+    if (!reader->wanted_here[b]) continue;
+    TRY(weights_block_read(reader->file, b, reader->bytes));
+    reader->first = b;
+    reader->last = b + 1;
+    for (int64_t i = 0; i < reader->count; ++i)
+      request_fill(reader, i);
+  }
+  return STATUS_OK;
+}
+
+/* ------------------------------------------------------------------ one for all --------------------------
+ */
+
+/* Room for the largest round. */
+static status_t rounds_prepare(reader_t *reader) {
+  for (reader->first = 0; reader->first < reader->file->plan.blocks; reader->first = reader->last) {
+    round_extent(reader);
+    if (reader->total > reader->most) reader->most = reader->total;
+  }
+  TRY(memory_alloc(&reader->rank_bytes, ARENA_IO, (size_t)comm_size(reader->file->comm),
+                   sizeof *reader->rank_bytes));
+  return memory_alloc(&reader->bytes, ARENA_IO, (size_t)reader->most, 1);
+}
+
+static status_t requests_prepare(reader_t *reader) {
+  TRY(memory_alloc(&reader->tensor, ARENA_IO, (size_t)reader->count, sizeof *reader->tensor));
+  size_t blocks = (size_t)reader->file->plan.blocks;
+  TRY(memory_alloc(&reader->wanted, ARENA_IO, blocks, sizeof *reader->wanted));
+  TRY(memory_alloc(&reader->wanted_here, ARENA_IO, blocks, sizeof *reader->wanted_here));
+  TRY(memory_alloc(&reader->place, ARENA_IO, blocks, sizeof *reader->place));
+  TRY(requests_check(reader));
+  requests_mark(reader);
+  memcpy(reader->wanted, reader->wanted_here, blocks * sizeof *reader->wanted);
+  return STATUS_OK;
+}
+
+static status_t reader_run(reader_t *reader) {
+  weights_file_t *file = reader->file;
+  size_t blocks = (size_t)file->plan.blocks;
+  TRY(comm_agree(file->comm, requests_prepare(reader)));
+  TRY(comm_allreduce(file->comm, reader->wanted, blocks, COMM_I32, COMM_MAX));
+  for (size_t b = 0; b < blocks; ++b)
+    file->requested[b] |= reader->wanted[b];
+  int64_t here = wanted_bytes(&file->plan, reader->wanted_here);
+  TRY(comm_allreduce(file->comm, &here, 1, COMM_I64, COMM_SUM));
+  if (file->one_node || here <= replicas_most * wanted_bytes(&file->plan, reader->wanted))
+    return comm_agree(file->comm, read_alone(reader));
+  TRY(comm_agree(file->comm, rounds_prepare(reader)));
+  return rounds_run(reader);
+}
+
+status_t weights_read(weights_file_t *file, const weights_request_t *requests, int64_t count) {
+  reader_t reader = {.file = file, .requests = requests, .count = count};
+  status_code_t status = reader_run(&reader);
+  memory_free(reader.tensor);
+  memory_free(reader.wanted_here);
+  memory_free(reader.wanted);
+  memory_free(reader.place);
+  memory_free(reader.rank_bytes);
+  memory_free(reader.bytes);
+  return status;
+}
+
+/* ------------------------------------------------------------------ checks -------------------------------
+ */
+
+/* Tensors to be named: the first few, and how many. */
+typedef struct {
+  char names[512];
+  size_t used;
+  int64_t count;
+} listed_t;
+
+static void list_name(listed_t *list, const char *name) {
+  if (list->count++ >= 3 || list->used >= sizeof list->names) return;
+  list->used += (size_t)snprintf(list->names + list->used, sizeof list->names - list->used, "%s%s",
+                                 list->used > 0 ? ", " : "", name);
+}
+
+static bool was_read(const weights_file_t *file, int64_t tensor) {
+  const weights_plan_t *plan = &file->plan;
+  bool read = plan->first[tensor] == plan->first[tensor + 1];
+  for (int64_t b = plan->first[tensor]; b < plan->first[tensor + 1]; ++b)
+    read = read || file->requested[b];
+  return read;
+}
+
+status_t weights_check_all_read(const weights_file_t *file, const char *prefix, weights_unused_t unused,
+                                const void *context) {
+  listed_t extra = {.count = 0}, expected = {.count = 0};
+  for (int64_t t = 0; t < file->plan.tensor_count; ++t) {
+    const char *path = file->tensors[t].path;
+    if (strncmp(path, prefix, strlen(prefix)) != 0 || was_read(file, t)) continue;
+    bool known = unused && unused(path + strlen(prefix), context);
+    list_name(known ? &expected : &extra, known ? path + strlen(prefix) : path);
+  }
+  if (extra.count > 0)
+    return error_set(
+        STATUS_DATA, "%s: %lld tensors below %s belong to nothing in this model: %s%s; is it another model?",
+        h5_path(file->h5), (long long)extra.count, prefix, extra.names, extra.count > 3 ? ", ..." : "");
+  if (expected.count > 0)
+    log_info(
+        "%s: %lld tensors are not used by a model of this configuration, nor kept in what it becomes: %s%s",
+        h5_path(file->h5), (long long)expected.count, expected.names, expected.count > 3 ? ", ..." : "");
+  return STATUS_OK;
+}
+
+static status_t verify_mine(weights_file_t *file, char *bytes) {
+  int size = comm_size(file->comm);
+  for (int64_t b = comm_rank(file->comm); b < file->plan.blocks; b += size)
+    TRY(weights_block_read(file, b, bytes));
+  return STATUS_OK;
+}
+
+status_t weights_verify(weights_file_t *file) {
+  char *bytes = NULL;
+  status_code_t status = memory_alloc(&bytes, ARENA_IO, WEIGHTS_BLOCK_BYTES, 1);
+  if (status == STATUS_OK) status = verify_mine(file, bytes);
+  memory_free(bytes);
+  return comm_agree(file->comm, status);
+}

@@ -1,0 +1,409 @@
+#include "base/memory.h"
+#include "io/file.h"
+#include "io/formats/weights.h"
+#include "io/formats/weights_plan.h"
+#include "perf/perf.h"
+
+#include <string.h>
+#include <xxhash.h>
+
+/* Bytes of all ranks together that one round moves: 32 MiB per rank up to this. One rank may give or get all
+ * of it. */
+static const int64_t round_bytes_per_rank = INT64_C(32) << 20, round_bytes_most = INT64_C(128) << 20;
+
+/* The exchange below does what collective buffering would, so that each rank writes large neighbouring ranges
+ * to their place by itself. */
+typedef struct {
+  comm_t *comm;
+  const char *path; /* of the partial file */
+  const weights_item_t *items;
+  int64_t count;
+  int64_t *item_tensor; /* (count) */
+  weights_tensor_t *tensors;
+  int64_t *cols; /* of each tensor as its items see it */
+  int64_t tensor_count;
+  weights_plan_t plan;
+  h5_file_t *file;  /* NULL where only hashes are wanted */
+  h5_span_t *spans; /* (tensor_count): where each lies in the file */
+  uint64_t *hashes; /* (plan.blocks), zero for blocks of other ranks */
+} writer_t;
+
+/* Consecutive blocks FIRST .. LAST - 1, moved at once. */
+typedef struct {
+  int64_t first, last, bytes;
+  int *owner;         /* (last - first) */
+  int64_t mine_first; /* this rank's blocks: mine_first .. mine_last - 1 */
+  int64_t mine_last;
+  size_t *send_counts, *recv_counts; /* (comm size) */
+  size_t *cursor;                    /* (comm size): where the next bytes for each rank go in SEND */
+  char *send;
+  char *recv;
+  char *blocks;     /* this rank's blocks, end to end */
+  int64_t *offsets; /* (mine_last - mine_first + 1): where each begins in BLOCKS */
+  int64_t *covered; /* (mine_last - mine_first): elements that have come */
+} round_t;
+
+/* Goes before the elements of a box: RUNS runs of RUN elements, the first at element FIRST of its tensor, the
+ * next ones one row of the tensor further. */
+typedef struct {
+  int64_t block, first, run, runs;
+} box_header_t;
+
+/* ------------------------------------------------------------------ items --------------------------------
+ */
+
+static bool same_tensor(const weights_item_t *a, const weights_item_t *b) {
+  return strcmp(a->path, b->path) == 0;
+}
+
+static weights_tensor_t item_tensor(const weights_item_t *item) {
+  weights_tensor_t tensor = {.path = item->path, .ndim = item->ndim, .dtype = item->dtype};
+  for (int d = 0; d < H5_MAX_DIMS; ++d)
+    tensor.shape[d] = d < item->ndim ? item->shape[d] : 1;
+  return tensor;
+}
+
+static status_t item_check(const weights_item_t *item) {
+  char text[WEIGHTS_SHAPE_TEXT];
+  if (item->ndim < 0 || item->ndim > H5_MAX_DIMS)
+    return error_set(STATUS_INTERNAL, "%s has %d dimensions, at most %d are stored", item->path, item->ndim,
+                     H5_MAX_DIMS);
+  if (item->dtype != DTYPE_F32 && item->dtype != DTYPE_BF16)
+    return error_set(STATUS_INTERNAL, "%s: only float32 and bfloat16 are stored", item->path);
+  weights_tensor_t tensor = item_tensor(item);
+  if (!weights_shape_fits(&tensor) || !weights_view_fits(&tensor, item->rows, item->cols))
+    return error_set(STATUS_INTERNAL, "%s: shape %s cannot be seen as %lld x %lld", item->path,
+                     weights_shape_text(&tensor, text), (long long)item->rows, (long long)item->cols);
+  if (item->mine &&
+      (item->row_begin < 0 || item->row_count < 0 || item->row_begin > item->rows - item->row_count ||
+       item->col_begin < 0 || item->col_count < 0 || item->col_begin > item->cols - item->col_count))
+    return error_set(STATUS_INTERNAL, "%s: rows %lld+%lld, columns %lld+%lld lie outside %lld x %lld",
+                     item->path, (long long)item->row_begin, (long long)item->row_count,
+                     (long long)item->col_begin, (long long)item->col_count, (long long)item->rows,
+                     (long long)item->cols);
+  return STATUS_OK;
+}
+
+/* Finds the tensors behind the items. */
+static status_t writer_list(writer_t *writer) {
+  TRY(memory_alloc(&writer->item_tensor, ARENA_IO, (size_t)writer->count, sizeof *writer->item_tensor));
+  TRY(memory_alloc(&writer->tensors, ARENA_IO, (size_t)writer->count, sizeof *writer->tensors));
+  TRY(memory_alloc(&writer->cols, ARENA_IO, (size_t)writer->count, sizeof *writer->cols));
+  TRY(memory_alloc(&writer->spans, ARENA_IO, (size_t)writer->count, sizeof *writer->spans));
+  for (int64_t i = 0; i < writer->count; ++i) {
+    const weights_item_t *item = &writer->items[i];
+    TRY(item_check(item));
+    bool again = i > 0 && same_tensor(item, item - 1);
+    weights_tensor_t tensor = item_tensor(item);
+    if (!again) {
+      writer->tensors[writer->tensor_count] = tensor;
+      writer->cols[writer->tensor_count] = item->cols;
+      writer->tensor_count += 1;
+    }
+    writer->item_tensor[i] = writer->tensor_count - 1;
+    const weights_tensor_t *listed = &writer->tensors[writer->tensor_count - 1];
+    if (again &&
+        (writer->cols[writer->tensor_count - 1] != item->cols || listed->dtype != tensor.dtype ||
+         listed->ndim != tensor.ndim || memcmp(listed->shape, tensor.shape, sizeof tensor.shape) != 0))
+      return error_set(STATUS_INTERNAL, "%s is listed twice with different shapes or types", item->path);
+  }
+  TRY(weights_plan_create(writer->tensors, writer->tensor_count, &writer->plan));
+  return memory_alloc(&writer->hashes, ARENA_IO, (size_t)writer->plan.blocks, sizeof *writer->hashes);
+}
+
+/* One number for the list of tensors, to see that all ranks have the same. */
+static uint64_t writer_list_hash(const writer_t *writer) {
+  uint64_t hash = (uint64_t)writer->tensor_count;
+  for (int64_t t = 0; t < writer->tensor_count; ++t) {
+    const weights_tensor_t *tensor = &writer->tensors[t];
+    int64_t numbers[3 + H5_MAX_DIMS] = {tensor->ndim, (int64_t)tensor->dtype, writer->cols[t]};
+    memcpy(numbers + 3, tensor->shape, sizeof tensor->shape);
+    hash = XXH3_64bits_withSeed(tensor->path, strlen(tensor->path), hash);
+    hash = XXH3_64bits_withSeed(numbers, sizeof numbers, hash);
+  }
+  return hash;
+}
+
+static status_t writer_compare(const writer_t *writer) {
+  uint64_t hash = writer_list_hash(writer);
+  uint64_t both[2] = {hash, ~hash};
+  TRY(comm_allreduce(writer->comm, both, 2, COMM_U64, COMM_MAX));
+  if (both[0] == ~both[1]) return STATUS_OK;
+  return error_set(STATUS_INTERNAL, "%s: the ranks list different tensors (this rank %lld)", writer->path,
+                   (long long)writer->tensor_count);
+}
+
+/* ------------------------------------------------------------------ rank 0's part ------------------------
+ */
+
+/* All datasets, empty, and the attributes. */
+static status_t skeleton_write(const writer_t *writer, const weights_spec_t *spec) {
+  for (int64_t t = 0; t < writer->tensor_count; ++t) {
+    const weights_tensor_t *tensor = &writer->tensors[t];
+    TRY(h5_create_dataset(writer->file, tensor->path, weights_h5_type(tensor->dtype), tensor->ndim,
+                          tensor->shape));
+  }
+  for (int64_t i = 0; i < writer->count; ++i)
+    if (writer->items[i].meaning && (i == 0 || writer->item_tensor[i] != writer->item_tensor[i - 1]))
+      TRY(h5_attr_write_text(writer->file, writer->items[i].path, "meaning", writer->items[i].meaning));
+  return spec->annotate ? spec->annotate(writer->file, spec->context) : STATUS_OK;
+}
+
+/* Adds the hashes of all blocks. */
+static status_t hashes_write(const writer_t *writer) {
+  const weights_plan_t *plan = &writer->plan;
+  for (int64_t t = 0; t < writer->tensor_count; ++t) {
+    int64_t n = plan->first[t + 1] - plan->first[t];
+    if (n > 0)
+      TRY(h5_attr_write_u64(writer->file, writer->tensors[t].path, "xxh3", writer->hashes + plan->first[t],
+                            n));
+  }
+  return STATUS_OK;
+}
+
+/* ------------------------------------------------------------------ a round ------------------------------
+ */
+
+static void round_free(round_t *round) {
+  memory_free(round->owner);
+  memory_free(round->send_counts);
+  memory_free(round->recv_counts);
+  memory_free(round->cursor);
+  memory_free(round->send);
+  memory_free(round->recv);
+  memory_free(round->blocks);
+  memory_free(round->offsets);
+  memory_free(round->covered);
+}
+
+/* Takes blocks from FIRST on, as many as fit a round, and deals them. */
+static status_t round_plan(const writer_t *writer, int64_t first, round_t *round) {
+  int size = comm_size(writer->comm), rank = comm_rank(writer->comm);
+  int64_t most = round_bytes_per_rank * size;
+  if (most > round_bytes_most) most = round_bytes_most;
+  *round = (round_t){.first = first, .last = first};
+  while (round->last < writer->plan.blocks) {
+    int64_t bytes = weights_plan_block(&writer->plan, round->last).bytes;
+    if (round->last > first && round->bytes + bytes > most) break;
+    round->bytes += bytes;
+    round->last += 1;
+  }
+  int64_t n = round->last - first, begin = 0;
+  TRY(memory_alloc(&round->owner, ARENA_IO, (size_t)n, sizeof *round->owner));
+  round->mine_first = round->mine_last = first;
+  for (int64_t i = 0; i < n; ++i) {
+    int64_t bytes = weights_plan_block(&writer->plan, first + i).bytes;
+    round->owner[i] = weights_deal(begin, bytes, round->bytes, size);
+    begin += bytes;
+    if (round->owner[i] < rank) round->mine_first = first + i + 1;
+    if (round->owner[i] <= rank) round->mine_last = first + i + 1;
+  }
+  TRY(memory_alloc(&round->send_counts, ARENA_IO, (size_t)size, sizeof *round->send_counts));
+  TRY(memory_alloc(&round->recv_counts, ARENA_IO, (size_t)size, sizeof *round->recv_counts));
+  return memory_alloc(&round->cursor, ARENA_IO, (size_t)size, sizeof *round->cursor);
+}
+
+/* Bytes of a box in a message; padded so that the next header is aligned. */
+static size_t box_bytes(weights_box_t box, dtype_t dtype) {
+  int64_t payload = box.rows * box.cols * weights_dtype_size(dtype);
+  return sizeof(box_header_t) + (size_t)((payload + 7) / 8 * 8);
+}
+
+static void box_pack(const weights_item_t *item, int64_t block, weights_box_t box, char *to) {
+  int64_t size = weights_dtype_size(item->dtype), stride = item->stride ? item->stride : item->col_count;
+  box_header_t header = {block, box.row * item->cols + box.col, box.cols, box.rows};
+  memcpy(to, &header, sizeof header);
+  to += sizeof header;
+  for (int64_t row = 0; row < box.rows; ++row) {
+    const float *from = item->data + (box.row + row - item->row_begin) * stride + box.col - item->col_begin;
+    weights_encode(item->dtype, from, box.cols, to);
+    to += box.cols * size;
+  }
+}
+
+/* Counts (SEND is NULL) or packs what this rank's ITEM has of the round. */
+static void round_add_item(const writer_t *writer, round_t *round, int64_t i) {
+  const weights_item_t *item = &writer->items[i];
+  const weights_plan_t *plan = &writer->plan;
+  weights_box_t rectangle = {item->row_begin, item->row_count, item->col_begin, item->col_count};
+  int64_t begin = plan->first[writer->item_tensor[i]], end = plan->first[writer->item_tensor[i] + 1];
+  if (begin < round->first) begin = round->first;
+  if (end > round->last) end = round->last;
+  for (int64_t b = begin; b < end; ++b) {
+    weights_block_t block = weights_plan_block(plan, b);
+    weights_box_t boxes[3];
+    int n = weights_clip(rectangle, item->cols, block.begin, block.count, boxes);
+    int owner = round->owner[b - round->first];
+    for (int k = 0; k < n; ++k) {
+      size_t bytes = box_bytes(boxes[k], item->dtype);
+      if (round->send) {
+        box_pack(item, b, boxes[k], round->send + round->cursor[owner]);
+        round->cursor[owner] += bytes;
+      } else {
+        round->send_counts[owner] += bytes;
+      }
+    }
+  }
+}
+
+static void round_add_items(const writer_t *writer, round_t *round) {
+  for (int64_t i = 0; i < writer->count; ++i) {
+    if (writer->items[i].mine) round_add_item(writer, round, i);
+  }
+}
+
+static status_t round_pack(const writer_t *writer, round_t *round) {
+  round_add_items(writer, round);
+  size_t total = 0;
+  for (int rank = 0; rank < comm_size(writer->comm); ++rank) {
+    round->cursor[rank] = total;
+    total += round->send_counts[rank];
+  }
+  TRY(memory_alloc(&round->send, ARENA_IO, total, 1));
+  if (round->send) round_add_items(writer, round);
+  perf_bytes(2.0 * (double)total); /* read from the items, written to the messages */
+  int64_t n = round->mine_last - round->mine_first;
+  TRY(memory_alloc(&round->offsets, ARENA_IO, (size_t)n + 1, sizeof *round->offsets));
+  TRY(memory_alloc(&round->covered, ARENA_IO, (size_t)n, sizeof *round->covered));
+  for (int64_t i = 0; i < n; ++i)
+    round->offsets[i + 1] =
+        round->offsets[i] + weights_plan_block(&writer->plan, round->mine_first + i).bytes;
+  return memory_alloc(&round->blocks, ARENA_IO, (size_t)round->offsets[n], 1);
+}
+
+/* Puts a received box into its block; returns the bytes it took in the message. */
+static size_t box_unpack(const writer_t *writer, round_t *round, const char *from) {
+  box_header_t header;
+  memcpy(&header, from, sizeof header);
+  weights_block_t block = weights_plan_block(&writer->plan, header.block);
+  const weights_tensor_t *tensor = &writer->tensors[block.tensor];
+  int64_t size = weights_dtype_size(tensor->dtype), place = header.block - round->mine_first;
+  int64_t cols = writer->cols[block.tensor];
+  char *to = round->blocks + round->offsets[place] + (header.first - block.begin) * size;
+  for (int64_t run = 0; run < header.runs; ++run)
+    memcpy(to + run * cols * size, from + sizeof header + run * header.run * size,
+           (size_t)(header.run * size));
+  round->covered[place] += header.runs * header.run;
+  return box_bytes((weights_box_t){.rows = header.runs, .cols = header.run}, tensor->dtype);
+}
+
+static status_t block_store(writer_t *writer, const round_t *round, int64_t b) {
+  weights_block_t block = weights_plan_block(&writer->plan, b);
+  const weights_tensor_t *tensor = &writer->tensors[block.tensor];
+  const char *bytes = round->blocks + round->offsets[b - round->mine_first];
+  int64_t covered = round->covered[b - round->mine_first];
+  if (covered != block.count)
+    return error_set(STATUS_INTERNAL, "%s: the ranks gave %lld elements for the %lld from element %lld on",
+                     tensor->path, (long long)covered, (long long)block.count, (long long)block.begin);
+  writer->hashes[b] = XXH3_64bits(bytes, (size_t)block.bytes);
+  perf_bytes((double)block.bytes);
+  if (!writer->file) return STATUS_OK;
+  return h5_write_span(writer->file, writer->spans[block.tensor],
+                       block.begin * weights_dtype_size(tensor->dtype), bytes, block.bytes);
+}
+
+static status_t round_store(writer_t *writer, round_t *round) {
+  size_t total = 0;
+  for (int rank = 0; rank < comm_size(writer->comm); ++rank)
+    total += round->recv_counts[rank];
+  perf_bytes(2.0 * (double)total); /* read from the messages, written to the blocks */
+  for (size_t place = 0; place < total;)
+    place += box_unpack(writer, round, round->recv + place);
+  for (int64_t b = round->mine_first; b < round->mine_last; ++b)
+    TRY(block_store(writer, round, b));
+  return STATUS_OK;
+}
+
+static status_t round_run(writer_t *writer, int64_t first, round_t *round) {
+  status_code_t status = round_plan(writer, first, round);
+  if (status == STATUS_OK) status = round_pack(writer, round);
+  TRY(comm_agree(writer->comm, status));
+  status = comm_exchange_bytes(writer->comm, round->send, round->send_counts, (void **)&round->recv,
+                               round->recv_counts);
+  if (status == STATUS_OK) status = round_store(writer, round);
+  return comm_agree(writer->comm, status);
+}
+
+/* ------------------------------------------------------------------ all of it ----------------------------
+ */
+
+static status_t rounds_run(writer_t *writer) {
+  for (int64_t first = 0; first < writer->plan.blocks;) {
+    round_t round = {0};
+    status_code_t status = round_run(writer, first, &round);
+    first = round.last;
+    round_free(&round);
+    TRY(status);
+  }
+  return STATUS_OK;
+}
+
+static status_t spans_find(writer_t *writer) {
+  const char **paths;
+  TRY(comm_agree(writer->comm, memory_alloc(&paths, ARENA_IO, (size_t)writer->tensor_count, sizeof *paths)));
+  for (int64_t t = 0; t < writer->tensor_count; ++t)
+    paths[t] = writer->tensors[t].path;
+  status_code_t status = h5_spans(writer->file, paths, writer->tensor_count, writer->spans);
+  memory_free(paths);
+  return status;
+}
+
+/* The contents of the open file. Every step is agreed before the next. */
+static status_t file_fill(writer_t *writer, const weights_spec_t *spec) {
+  comm_t *comm = writer->comm;
+  bool lead = comm_rank(comm) == 0;
+  TRY(comm_agree(comm, lead ? skeleton_write(writer, spec) : STATUS_OK));
+  TRY(spans_find(writer));
+  TRY(rounds_run(writer));
+  TRY(comm_allreduce(comm, writer->hashes, (size_t)writer->plan.blocks, COMM_U64, COMM_SUM));
+  return comm_agree(comm, lead ? hashes_write(writer) : STATUS_OK);
+}
+
+static status_t writer_run(writer_t *writer, const weights_spec_t *spec) {
+  TRY(comm_agree(writer->comm, writer_list(writer)));
+  TRY(writer_compare(writer));
+  TRY(h5_create(writer->path, writer->comm, spec->format, &writer->file));
+  return h5_end(writer->file, file_fill(writer, spec));
+}
+
+static void writer_free(writer_t *writer) {
+  weights_plan_free(&writer->plan);
+  memory_free(writer->item_tensor);
+  memory_free(writer->tensors);
+  memory_free(writer->cols);
+  memory_free(writer->spans);
+  memory_free(writer->hashes);
+}
+
+status_t weights_write(comm_t *comm, const char *path, const weights_spec_t *spec,
+                       const weights_item_t *items, int64_t count) {
+  char partial[FILE_MAX_PATH];
+  TRY(file_partial(partial, path));
+  writer_t writer = {.comm = comm, .path = partial, .items = items, .count = count};
+  status_code_t status = writer_run(&writer, spec);
+  writer_free(&writer);
+  status = file_commit(comm, path, status, false);
+  if (status == STATUS_OK) return STATUS_OK;
+  return error_context(status, "while writing %s", path);
+}
+
+/* ------------------------------------------------------------------ identity -----------------------------
+ */
+
+/* The hashes of all blocks on all ranks, without a file. */
+static status_t writer_hash(writer_t *writer) {
+  TRY(comm_agree(writer->comm, writer_list(writer)));
+  TRY(writer_compare(writer));
+  TRY(rounds_run(writer));
+  return comm_allreduce(writer->comm, writer->hashes, (size_t)writer->plan.blocks, COMM_U64, COMM_SUM);
+}
+
+status_t weights_items_identity(comm_t *comm, const weights_item_t *items, int64_t count,
+                                uint64_t *identity) {
+  writer_t writer = {.comm = comm, .path = "(weights in memory)", .items = items, .count = count};
+  status_code_t status = writer_hash(&writer);
+  if (status == STATUS_OK)
+    status = comm_agree(comm, weights_identity_sorted(&writer.plan, writer.hashes, identity));
+  writer_free(&writer);
+  return status;
+}

@@ -1,0 +1,36 @@
+/* What task bench measures, and what came out. */
+#ifndef TRAIN_BENCH_CASES_H
+#define TRAIN_BENCH_CASES_H
+
+#include "bench/bench_ops.h"
+#include "model/pass.h"
+#include "session/session.h"
+
+enum { BENCH_CASES_MAX = 8, BENCH_NAME_MAX = 48 };
+
+/* Per repetition and rank, of the fastest repetition. */
+typedef struct {
+  char name[BENCH_NAME_MAX];
+  double seconds;                    /* of the slowest rank */
+  double tokens;                     /* of all dp groups */
+  double flops;                      /* recomputation is not work */
+  double bytes;                      /* that must move at the least (model/traffic.h, and the optimiser's) */
+  op_time_t operations[TIMED_COUNT]; /* of one further repetition */
+  double operation_seconds;          /* that repetition, all in all */
+} bench_case_t;
+
+typedef struct {
+  double weights;                   /* of the decoder */
+  double sgemm_flops, stream_bytes; /* per rank and second: the best measured before, between and after */
+  double initialise_seconds;
+  int32_t count;
+  bench_case_t cases[BENCH_CASES_MAX];
+} bench_result_t;
+
+/* Measures everything. Collective on the grid's world. */
+status_t bench_measure(session_t *session, bench_result_t *result);
+
+/* Rank 0 logs the tables and writes bench.json; other ranks do nothing. Local. */
+status_t bench_report(const session_t *session, const bench_result_t *result);
+
+#endif

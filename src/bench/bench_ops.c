@@ -1,0 +1,108 @@
+#include "bench/bench_ops.h"
+
+#include "perf/perf.h"
+
+static const char *const names[TIMED_COUNT] = {
+    [TIMED_GEMM_FORWARD] = "gemm forward",
+    [TIMED_GEMM_INPUT] = "gemm input gradient",
+    [TIMED_GEMM_WEIGHT] = "gemm weight gradient",
+    [TIMED_ATTENTION] = "attention",
+    [TIMED_ATTENTION_BACKWARD] = "attention backward",
+    [TIMED_ATTENTION_PAGED] = "attention, paged",
+    [TIMED_VOCAB] = "vocabulary",
+    [TIMED_NORM] = "norms",
+    [TIMED_ACTIVATION] = "activations",
+    [TIMED_ROPE] = "rotary embedding",
+    [TIMED_CACHE_WRITE] = "cache write",
+    [TIMED_ROWS] = "rows",
+    [TIMED_ADAMW] = "AdamW",
+    [TIMED_COPY] = "copies and sums",
+};
+
+const char *timed_name(timed_t timed) {
+  return names[timed];
+}
+
+/* What an operation is reported with; a product is told apart by its transposes: what the model uses each
+ * form for. */
+static timed_t timed_of(op_number_t number, const void *arguments) {
+  static const timed_t groups[op_count] = {
+      [op_rmsnorm] = TIMED_NORM,
+      [op_rmsnorm_backward] = TIMED_NORM,
+      [op_layernorm] = TIMED_NORM,
+      [op_layernorm_backward] = TIMED_NORM,
+      [op_activation_backward] = TIMED_ACTIVATION,
+      [op_swiglu] = TIMED_ACTIVATION,
+      [op_swiglu_backward] = TIMED_ACTIVATION,
+      [op_rope] = TIMED_ROPE,
+      [op_attention] = TIMED_ATTENTION,
+      [op_attention_backward] = TIMED_ATTENTION_BACKWARD,
+      [op_cache_write] = TIMED_CACHE_WRITE,
+      [op_attention_paged] = TIMED_ATTENTION_PAGED,
+      [op_embedding] = TIMED_ROWS,
+      [op_embedding_backward] = TIMED_ROWS,
+      [op_rows_gather] = TIMED_ROWS,
+      [op_rows_scatter] = TIMED_ROWS,
+      [op_add_periodic] = TIMED_ROWS,
+      [op_sum_periodic] = TIMED_ROWS,
+      [op_vocab_max] = TIMED_VOCAB,
+      [op_vocab_sums] = TIMED_VOCAB,
+      [op_vocab_logprob] = TIMED_VOCAB,
+      [op_vocab_backward] = TIMED_VOCAB,
+      [op_sample] = TIMED_VOCAB,
+      [op_vocab_histogram] = TIMED_VOCAB,
+      [op_adamw] = TIMED_ADAMW,
+      [op_add] = TIMED_COPY,
+      [op_copy] = TIMED_COPY,
+      [op_fill_real] = TIMED_COPY,
+      [op_fill_wide] = TIMED_COPY,
+      [op_narrow] = TIMED_COPY,
+      [op_widen] = TIMED_COPY,
+      [op_sum_squares] = TIMED_COPY,
+  };
+  if (number != op_gemm) return groups[number];
+  const op_gemm_t *gemm = arguments;
+  if (gemm->trans_a) return TIMED_GEMM_WEIGHT;
+  return gemm->trans_b ? TIMED_GEMM_FORWARD : TIMED_GEMM_INPUT;
+}
+
+static double attention_flops(const op_attention_t *op) {
+  double pairs = 0.0;
+  for (int32_t s = 0; s < op->sequences; s++) {
+    double n = op->offsets_host[s + 1] - op->offsets_host[s];
+    pairs += op->causal ? 0.5 * n * (n + 1.0) : n * n;
+  }
+  return 4.0 * pairs * op->heads * op->head_size;
+}
+
+/* FLOPs of the operations that are worth counting. */
+static double flops_of(op_number_t number, const void *arguments) {
+  if (number == op_attention) return attention_flops(arguments);
+  if (number == op_attention_backward)
+    return 2.0 * attention_flops(&((const op_attention_backward_t *)arguments)->forward);
+  if (number != op_gemm) return 0.0;
+  const op_gemm_t *gemm = arguments;
+  return 2.0 * (double)gemm->m * (double)gemm->n * (double)gemm->k;
+}
+
+static status_t timer_run(device_watcher_t *watcher, device_t *device, int number, const void *arguments) {
+  op_timer_t *timer = (op_timer_t *)watcher;
+  op_time_t *time = &timer->times[timed_of((op_number_t)number, arguments)];
+  TRY(device_synchronize(device));
+  double begun = perf_now();
+  TRY(device->run(device, number, arguments));
+  TRY(device_synchronize(device));
+  time->calls++;
+  time->seconds += perf_now() - begun;
+  time->flops += flops_of((op_number_t)number, arguments);
+  return STATUS_OK;
+}
+
+void op_timer_start(device_t *device, op_timer_t *timer) {
+  *timer = (op_timer_t){.watcher.run = timer_run};
+  device->watcher = &timer->watcher;
+}
+
+void op_timer_stop(device_t *device) {
+  device->watcher = NULL;
+}

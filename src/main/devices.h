@@ -1,0 +1,13 @@
+/* The devices of this build. */
+#ifndef MAIN_DEVICES_H
+#define MAIN_DEVICES_H
+
+#include "session/session.h"
+
+/* All devices (*COUNT); the first is what parallel.device = 'auto' means. */
+const device_entry_t *devices_table(int32_t *count);
+
+/* Does this build have a device that computes what the settings ask for? Errors: STATUS_INPUT. Local. */
+status_t devices_check(const settings_t *settings);
+
+#endif

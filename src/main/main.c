@@ -1,0 +1,212 @@
+/* llava_rlhf: reads the command line and the input, registers the devices, runs the task. The only place that
+ * ends the process. */
+#include "base/log.h"
+#include "base/memory.h"
+#include "input/options.h"
+#include "main/devices.h"
+#include "main/tasks.h"
+#include "main/version.h"
+#include "parallel/cores.h"
+#include "parallel/ending.h"
+#include "record/metric_print.h"
+#include "record/report.h"
+#include "session/dry_run.h"
+#include "session/overwrite.h"
+#include "session/paths.h"
+#include "session/stop.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How long a rank that failed waits for the others to fail with it, before it ends them. */
+static const double patience_seconds = 3;
+
+/* ---- Commands that need no MPI ---- */
+
+/* Whether this process is the one that speaks, as far as the launcher tells: started by mpirun or srun
+ * without need, a command should still answer once. */
+static bool speaks(void) {
+  static const char *const variables[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
+  for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+    const char *value = getenv(variables[i]);
+    if (value && *value) return strcmp(value, "0") == 0;
+  }
+  return true;
+}
+
+static void log_warnings(const char *warnings) {
+  for (const char *line = warnings; *line;) {
+    int n = (int)strcspn(line, "\n");
+    log_warning("%.*s", n, line);
+    line += line[n] ? n + 1 : n;
+  }
+}
+
+/* What a run would refuse before it looks at any file. */
+static status_t check_build(const settings_t *settings) {
+  TRY(tasks_check(settings));
+  return devices_check(settings);
+}
+
+static status_t check_input(const options_t *options) {
+  settings_t settings;
+  char *warnings = NULL;
+  TRY(settings_read(options->input, options->override_count, options->overrides, &settings, &warnings));
+  log_warnings(warnings);
+  status_code_t status = check_build(&settings);
+  if (status == STATUS_OK) log_info("%s: ok", options->input);
+  memory_free(warnings);
+  settings_free(&settings);
+  return status;
+}
+
+static status_t answer(const options_t *options) {
+  switch (options->command) {
+  case COMMAND_HELP:
+    return settings_print_help(stdout);
+  case COMMAND_VERSION:
+    return version_print();
+  case COMMAND_PRINT_DEFAULTS:
+    return settings_print_defaults(stdout, options->task);
+  case COMMAND_PRINT_METRICS:
+    return metric_print(stdout, options->markdown);
+  case COMMAND_REPORT:
+    return report_make(options->run_dir_count, options->run_dirs, options->output);
+  default:
+    return check_input(options);
+  }
+}
+
+/* ---- Runs ---- */
+
+/* Rank 0 reads the file; all ranks get its text. */
+static status_t load_input(comm_t *world, const char *path, char **text) {
+  status_code_t status = STATUS_OK;
+  int64_t n = 0;
+  *text = NULL;
+  if (comm_rank(world) == 0) {
+    status = settings_load(path, text);
+    if (status == STATUS_OK) n = (int64_t)strlen(*text);
+  }
+  TRY(comm_agree(world, status));
+  TRY(comm_broadcast(world, &n, 1, COMM_I64, 0));
+  if (comm_rank(world) != 0) status = memory_alloc(text, ARENA_OTHER, (size_t)n + 1, 1);
+  TRY(comm_agree(world, status));
+  return comm_broadcast(world, *text, (size_t)n, COMM_BYTE, 0);
+}
+
+static status_t read_input(comm_t *world, const options_t *options, settings_t *settings) {
+  char *text = NULL, *warnings = NULL;
+  status_code_t read = load_input(world, options->input, &text);
+  if (read == STATUS_OK)
+    read = settings_read_text(options->input, text, options->override_count, options->overrides, settings,
+                              &warnings);
+  memory_free(text);
+  status_code_t status = comm_agree(world, read);
+  if (status == STATUS_OK && comm_rank(world) == 0) log_warnings(warnings);
+  if (status != STATUS_OK && read == STATUS_OK) settings_free(settings);
+  memory_free(warnings);
+  return status;
+}
+
+static status_t run_task(session_t *session, bool dry) {
+  TRY(tasks_check(session->settings));
+  TRY(paths_check(session->settings));
+  TRY(overwrite_check(session->world, session->settings));
+  if (dry) return dry_run(session, tasks_run);
+  TRY(session_open(session, version_line()));
+  TRY(overwrite_clear(session->world, session->settings));
+  return tasks_run(session);
+}
+
+/* The ranks end together if they can; otherwise the one that failed ends the others. */
+static status_t end_session(session_t *session, comm_t *ending, status_code_t status) {
+  bool together;
+  status = ending_agree(ending, status, patience_seconds, &together);
+  if (!together) {
+    session_fail(session, status);
+    comm_abort(status_exit(status));
+  }
+  session_close(session, status);
+  return status;
+}
+
+static status_t run_session(comm_t *world, comm_t *ending, const settings_t *settings, bool dry) {
+  session_t session;
+  int32_t count;
+  const device_entry_t *devices = devices_table(&count);
+  status_code_t status = session_prepare(world, settings, devices, count, &session);
+  if (status == STATUS_OK) status = run_task(&session, dry);
+  return end_session(&session, ending, status);
+}
+
+/* Everything between the start and the end of MPI. Prints what went wrong. */
+static status_t run_ranks(comm_t *world, const options_t *options) {
+  settings_t settings;
+  comm_t *ending = NULL;
+  log_set_rank(comm_rank(world), comm_size(world));
+  status_code_t status = read_input(world, options, &settings);
+  if (status != STATUS_OK) {
+    if (comm_rank(world) == 0) log_error("%s", error_message());
+    return status;
+  }
+  status = comm_agree(world, comm_split(world, 0, comm_rank(world), "ending", &ending));
+  if (status == STATUS_OK)
+    status = run_session(world, ending, &settings, options->command == COMMAND_DRY_RUN);
+  else if (comm_rank(world) == 0)
+    log_error("%s", error_message());
+  comm_free(ending);
+  settings_free(&settings);
+  return status;
+}
+
+static status_t run(int *argc, char ***argv, const options_t *options) {
+  comm_t *world;
+  cores_restore();
+  status_code_t status = comm_init(argc, argv, &world);
+  if (status != STATUS_OK) {
+    log_error("%s", error_message());
+    return status;
+  }
+  status = run_ranks(world, options);
+  comm_finish(world);
+  return status;
+}
+
+/* ---- The process ---- */
+
+/* The one thing that happens before main: a signal may come at any moment, and a library that ties threads to
+ * cores does so when it is loaded. */
+static void begin(void) {
+  cores_remember();
+  stop_install();
+}
+__attribute__((section(".preinit_array"), used)) static void (*const at_the_start)(void) = begin;
+
+/* What was asked for is what stands on the screen, unless it is a run, which has its log. */
+static status_t check_screen(const options_t *options) {
+  if (options->command == COMMAND_RUN) return STATUS_OK;
+  if (fflush(stdout) == 0 && !ferror(stdout)) return STATUS_OK;
+  return error_set(STATUS_DATA, "the answer could not be written to the screen, or to where its output goes");
+}
+
+static status_t command(const options_t *options) {
+  stop_release();
+  return speaks() ? answer(options) : STATUS_OK;
+}
+
+int main(int argc, char **argv) {
+  options_t options;
+  status_code_t status = options_parse(argc, argv, &options);
+  bool runs = status == STATUS_OK && (options.command == COMMAND_RUN || options.command == COMMAND_DRY_RUN);
+  if (runs)
+    status = run(&argc, &argv, &options); /* says itself what went wrong */
+  else if (status == STATUS_OK)
+    status = command(&options);
+  bool said = runs && status != STATUS_OK;
+  if (status == STATUS_OK) status = check_screen(&options);
+  if (status != STATUS_OK && !said && speaks()) log_error("%s", error_message());
+  options_free(&options);
+  return status_exit(status);
+}

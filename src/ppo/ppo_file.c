@@ -1,0 +1,206 @@
+#include "ppo/ppo_file.h"
+
+#include "base/memory.h"
+#include "io/formats/rollout_file.h"
+#include "perf/perf.h"
+#include "session/estimate.h"
+#include "text/buffer.h"
+#include "text/judging.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Sizes of what this rank writes. */
+typedef struct {
+  int64_t samples, query_tokens, response_tokens;
+  int64_t fact_width;
+} sizes_t;
+
+/* The first rank of a group writes the group's samples. */
+static bool writes(const ppo_task_t *task, const ppo_step_t *step, int32_t i) {
+  return task->session->grid.tp_rank == 0 && step->owned[i];
+}
+
+static sizes_t measure(const ppo_task_t *task, const ppo_step_t *step) {
+  sizes_t sizes = {0};
+  for (int32_t i = 0; i < step->n; i++) {
+    if (step->data[i].fact_count > sizes.fact_width) sizes.fact_width = step->data[i].fact_count;
+    if (!writes(task, step, i)) continue;
+    sizes.samples++;
+    sizes.query_tokens += step->queries[i].n;
+    sizes.response_tokens += step->lengths[i];
+  }
+  return sizes;
+}
+
+static status_t allocate(const sizes_t *sizes, rollout_file_t *file) {
+  size_t n = (size_t)sizes->samples, tokens = (size_t)sizes->response_tokens;
+  file->fact_width = sizes->fact_width;
+  const struct {
+    void *field;
+    size_t count, size;
+  } blocks[] = {{&file->index, n, sizeof *file->index},
+                {&file->query_offsets, n + 1, sizeof *file->query_offsets},
+                {&file->query_tokens, (size_t)sizes->query_tokens, sizeof *file->query_tokens},
+                {&file->response_offsets, n + 1, sizeof *file->response_offsets},
+                {&file->response_tokens, tokens, sizeof *file->response_tokens},
+                {&file->id, n, sizeof *file->id},
+                {&file->image, n, sizeof *file->image},
+                {&file->answer_type, n, sizeof *file->answer_type},
+                {&file->raw_reward, n, sizeof(float)},
+                {&file->reward, n, sizeof(float)},
+                {&file->length_bonus, n, sizeof(float)},
+                {&file->length_multiplier, n, sizeof(float)},
+                {&file->correct, n, sizeof(float)},
+                {&file->stopped, n, sizeof *file->stopped},
+                {&file->fact_order, n * (size_t)sizes->fact_width, sizeof *file->fact_order},
+                {&file->query_text_offsets, n + 1, sizeof *file->query_text_offsets},
+                {&file->response_text_offsets, n + 1, sizeof *file->response_text_offsets}};
+  for (size_t b = 0; b < sizeof blocks / sizeof *blocks; b++)
+    TRY(memory_alloc(blocks[b].field, ARENA_ROLLOUT, blocks[b].count, blocks[b].size));
+  for (int t = 0; t < ROLLOUT_TOKEN_COUNT; t++)
+    TRY(memory_alloc(&file->token[t], ARENA_ROLLOUT, tokens, sizeof(float)));
+  return STATUS_OK;
+}
+
+static void add_numbers(const ppo_step_t *step, int32_t i, rollout_file_t *file, int64_t k) {
+  file->index[k] = i;
+  file->id[k] = step->rows[i];
+  file->image[k] = step->data[i].image;
+  file->answer_type[k] = step->data[i].caption_type;
+  file->raw_reward[k] = (float)step->raw_reward[i];
+  file->reward[k] = (float)step->reward[i];
+  file->length_bonus[k] = (float)step->length_bonus[i];
+  file->length_multiplier[k] = (float)step->length_multiplier[i];
+  file->correct[k] = (float)step->correct[i];
+  file->stopped[k] = step->stopped[i];
+}
+
+/* The order in which the reward model read the facts: drawn as build_judged of ppo_score.c does. */
+static void add_fact_order(const ppo_task_t *task, const ppo_step_t *step, int32_t i, rollout_file_t *file,
+                           int64_t k) {
+  int32_t *order = file->fact_order + k * file->fact_width, count = step->data[i].fact_count;
+  for (int64_t f = 0; f < file->fact_width; f++)
+    order[f] = -1;
+  if (task->criteria.facts)
+    judging_facts_order(task->criteria.seed, (uint64_t)step->rows[i], (uint64_t)step->step, count, order);
+}
+
+static void add_tokens(const ppo_step_t *step, int32_t i, rollout_file_t *file, int64_t k) {
+  const double *const arrays[ROLLOUT_TOKEN_COUNT] = {[ROLLOUT_LOGPROB] = step->logprob,
+                                                     [ROLLOUT_SAMPLER_LOGPROB] = step->sampler_logprob,
+                                                     [ROLLOUT_REF_LOGPROB] = step->ref_logprob,
+                                                     [ROLLOUT_VALUE] = step->value,
+                                                     [ROLLOUT_ENTROPY] = step->entropy,
+                                                     [ROLLOUT_REF_ENTROPY] = step->ref_entropy,
+                                                     [ROLLOUT_KL] = step->kl,
+                                                     [ROLLOUT_SHAPED_REWARD] = step->shaped_reward,
+                                                     [ROLLOUT_ADVANTAGE] = step->advantage,
+                                                     [ROLLOUT_RETURN] = step->ret};
+  int64_t query = file->query_offsets[k], response = file->response_offsets[k];
+  memcpy(file->query_tokens + query, step->queries[i].tokens, (size_t)step->queries[i].n * sizeof(int32_t));
+  memcpy(file->response_tokens + response, step->responses[i], (size_t)step->lengths[i] * sizeof(int32_t));
+  for (int t = 0; t < ROLLOUT_TOKEN_COUNT; t++)
+    for (int32_t p = 0; p < step->lengths[i]; p++)
+      file->token[t][response + p] = (float)arrays[t][step->offsets[i] + p];
+  file->query_offsets[k + 1] = query + step->queries[i].n;
+  file->response_offsets[k + 1] = response + step->lengths[i];
+}
+
+static status_t add_text(const tokenizer_t *tokenizer, const int32_t *tokens, int32_t n,
+                         text_buffer_t *buffer, int64_t *end) {
+  char *text;
+  TRY(tokenizer_decode(tokenizer, tokens, n, &text, NULL));
+  status_code_t status = text_buffer_append_string(buffer, text);
+  memory_free(text);
+  *end = (int64_t)buffer->n;
+  return status;
+}
+
+static status_t fill(const ppo_task_t *task, const ppo_step_t *step, rollout_file_t *file,
+                     text_buffer_t *queries, text_buffer_t *responses) {
+  sizes_t sizes = measure(task, step);
+  TRY(allocate(&sizes, file));
+  for (int32_t i = 0; i < step->n; i++) {
+    if (!writes(task, step, i)) continue;
+    int64_t k = file->samples++;
+    add_numbers(step, i, file, k);
+    add_fact_order(task, step, i, file, k);
+    add_tokens(step, i, file, k);
+    TRY(add_text(task->source.tokenizer, step->queries[i].tokens, step->queries[i].n, queries,
+                 &file->query_text_offsets[k + 1]));
+    TRY(add_text(task->source.tokenizer, step->responses[i], step->lengths[i], responses,
+                 &file->response_text_offsets[k + 1]));
+  }
+  file->query_text = queries->bytes;
+  file->response_text = responses->bytes;
+  return STATUS_OK;
+}
+
+static void free_arrays(rollout_file_t *file) {
+  void *all[] = {file->index,
+                 file->query_offsets,
+                 file->query_tokens,
+                 file->response_offsets,
+                 file->response_tokens,
+                 file->id,
+                 file->image,
+                 file->answer_type,
+                 file->raw_reward,
+                 file->reward,
+                 file->length_bonus,
+                 file->length_multiplier,
+                 file->correct,
+                 file->stopped,
+                 file->fact_order,
+                 file->query_text_offsets,
+                 file->response_text_offsets};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    memory_free(all[i]);
+  for (int t = 0; t < ROLLOUT_TOKEN_COUNT; t++)
+    memory_free(file->token[t]);
+}
+
+static status_t write_file(ppo_task_t *task, const ppo_step_t *step, const rollout_file_t *file) {
+  session_t *session = task->session;
+  char path[FILE_MAX_PATH], hash[17], *settings;
+  uint64_t identity;
+  TRY(rollout_file_path(path, session->run_dir, step->step));
+  TRY(store_params_identity(session->world, "/adapters/policy/", &task->policy_adapter.params, &identity));
+  snprintf(hash, sizeof hash, "%016llx", (unsigned long long)identity);
+  TRY(comm_agree(session->world, settings_text(session->settings, &settings)));
+  const rollout_info_t info = {.step = step->step, .policy_hash = hash, .settings = settings};
+  status_code_t status = rollout_file_write(session->world, path, &info, file);
+  memory_free(settings);
+  return status;
+}
+
+/* About what the file of STEP takes; texts have about four bytes a token, HDF5 and the attributes (the
+ * settings are one) their own. */
+static int64_t file_bytes(const ppo_step_t *step) {
+  enum { OWN_BYTES = 16 << 10, TOKEN_BYTES = 4, SAMPLE_BYTES = 73, FACT_BYTES = 4 };
+  int64_t bytes = OWN_BYTES, fact_width = 0;
+  for (int32_t i = 0; i < step->n; i++) {
+    if (step->data[i].fact_count > fact_width) fact_width = step->data[i].fact_count;
+    bytes += (step->queries[i].n + (int64_t)step->lengths[i]) * 2 * TOKEN_BYTES +
+             (int64_t)step->lengths[i] * ROLLOUT_TOKEN_COUNT * (int64_t)sizeof(float);
+  }
+  return bytes + (int64_t)step->n * (SAMPLE_BYTES + FACT_BYTES * fact_width);
+}
+
+status_t ppo_file_write(ppo_task_t *task, const ppo_step_t *step) {
+  rollout_file_t file = {0};
+  text_buffer_t queries = {0}, responses = {0};
+  if (task->session->dry) {
+    task->session->dry->rollout = file_bytes(step);
+    return STATUS_OK;
+  }
+  perf_begin(REGION_ROLLOUT_WRITE);
+  status_code_t status = comm_agree(task->session->world, fill(task, step, &file, &queries, &responses));
+  if (status == STATUS_OK) status = write_file(task, step, &file);
+  free_arrays(&file);
+  text_buffer_free(&queries);
+  text_buffer_free(&responses);
+  perf_end(REGION_ROLLOUT_WRITE);
+  return status;
+}

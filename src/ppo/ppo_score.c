@@ -1,0 +1,206 @@
+/* What a step's samples are worth: log-probabilities of policy and reference, values, rewards of the reward
+ * model. */
+#include "ppo/ppo_step.h"
+
+#include "base/memory.h"
+#include "perf/perf.h"
+
+#include <math.h>
+
+/* Teacher-forced passes over query and response. */
+typedef struct {
+  ppo_task_t *task;
+  ppo_step_t *step;
+  plan_t plan;
+} scoring_t;
+
+/* Log-probabilities and entropies of one micro-batch's responses to the step's arrays. */
+static status_t write_logprobs(scoring_t *scoring, const micro_t *micro, pass_t *pass, const int32_t *rows,
+                               const int32_t *targets, int32_t n, double *logprob, double *entropy) {
+  double *block;
+  TRY(memory_alloc(&block, ARENA_ROLLOUT, 2 * (size_t)n, sizeof *block));
+  status_code_t status = pass_logprobs(pass, n, rows, targets, scoring->task->scale, block, block + n);
+  const ppo_step_t *step = scoring->step;
+  int32_t k = 0;
+  for (int32_t s = 0; s < micro->count && status == STATUS_OK; s++) {
+    int64_t begin = step->offsets[micro->which[s]];
+    for (int32_t t = 0; t < step->lengths[micro->which[s]]; t++, k++) {
+      logprob[begin + t] = block[k];
+      entropy[begin + t] = block[n + k];
+    }
+  }
+  memory_free(block);
+  return status;
+}
+
+static status_t write_values(scoring_t *scoring, const micro_t *micro, pass_t *pass, const int32_t *rows,
+                             int32_t n) {
+  double *values;
+  TRY(memory_alloc(&values, ARENA_ROLLOUT, (size_t)n, sizeof *values));
+  status_code_t status = pass_scalars(pass, n, rows, values);
+  const ppo_step_t *step = scoring->step;
+  int32_t k = 0;
+  for (int32_t s = 0; s < micro->count && status == STATUS_OK; s++)
+    for (int32_t t = 0; t < step->lengths[micro->which[s]]; t++)
+      step->value[step->offsets[micro->which[s]] + t] = values[k++];
+  memory_free(values);
+  return status;
+}
+
+/* Forward pass of ROLE over a micro-batch of responses, and what is read from it. */
+static status_t run_role(scoring_t *scoring, const micro_t *micro, const pass_images_t *images,
+                         region_t region, const model_t *model, const role_t *role, double *logprob,
+                         double *entropy) {
+  int32_t *rows, *targets, *owner, n;
+  TRY(micro_targets(&scoring->plan, micro, &rows, &targets, &owner, &n));
+  perf_begin(region);
+  status_code_t status = pass_forward(model->pass, role, &micro->packed, images, false, NULL, NULL);
+  if (status == STATUS_OK)
+    status = logprob ? write_logprobs(scoring, micro, model->pass, rows, targets, n, logprob, entropy)
+                     : write_values(scoring, micro, model->pass, rows, n);
+  perf_end(region);
+  memory_free(rows);
+  return status;
+}
+
+/* Policy (unless the sampler's log-probabilities are the old ones) and reference. */
+static status_t policy_micro(scoring_t *scoring, const micro_t *micro, const pass_images_t *images) {
+  ppo_task_t *task = scoring->task;
+  ppo_step_t *step = scoring->step;
+  if (task->recompute_old)
+    TRY(run_role(scoring, micro, images, REGION_POLICY, &task->model, &task->policy, step->logprob,
+                 step->entropy));
+  return run_role(scoring, micro, images, REGION_REFERENCE, &task->model, &task->reference, step->ref_logprob,
+                  step->ref_entropy);
+}
+
+static status_t value_micro(scoring_t *scoring, const micro_t *micro, const pass_images_t *images) {
+  return run_role(scoring, micro, images, REGION_VALUE, scoring->task->value_model, &scoring->task->value,
+                  NULL, NULL);
+}
+
+static status_t reward_micro(scoring_t *scoring, const micro_t *micro, const pass_images_t *images) {
+  ppo_task_t *task = scoring->task;
+  int32_t *rows;
+  size_t n = (size_t)micro->count;
+  double *rewards;
+  TRY(memory_alloc(&rewards, ARENA_ROLLOUT, n, sizeof *rewards + sizeof *rows));
+  rows = (int32_t *)(rewards + n);
+  for (size_t s = 0; s < n; s++)
+    rows[s] = micro->packed.offsets[s + 1] - 1;
+  perf_begin(REGION_REWARD);
+  status_code_t status =
+      pass_forward(task->value_model->pass, &task->reward, &micro->packed, images, false, NULL, NULL);
+  if (status == STATUS_OK) status = pass_scalars(task->value_model->pass, micro->count, rows, rewards);
+  perf_end(REGION_REWARD);
+  for (size_t s = 0; s < n && status == STATUS_OK; s++)
+    scoring->step->raw_reward[micro->which[s]] = rewards[s];
+  memory_free(rewards);
+  return status;
+}
+
+/* Query, response, judging prompt. No end-of-sequence token is added where the response lacks one. */
+static status_t build_judged(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
+  const ppo_build_t *build = context;
+  ppo_step_t *step = build->step;
+  ppo_task_t *task = build->task;
+  const dataset_sample_t *data = &step->data[i];
+  TRY(ppo_build_response(context, i, sequence, image));
+  return criteria_append(&task->criteria, task->source.tokenizer, data->facts, data->fact_count,
+                         (uint64_t)step->rows[i], (uint64_t)step->step, sequence);
+}
+
+typedef status_t (*micro_work_t)(scoring_t *scoring, const micro_t *micro, const pass_images_t *images);
+
+static status_t work_micro(scoring_t *scoring, const feature_store_t *store, const ppo_features_t *features,
+                           int32_t index, micro_work_t work) {
+  micro_t micro;
+  pass_images_t images;
+  float *block;
+  TRY(micro_create(&scoring->plan, index, &micro));
+  status_code_t status = ppo_micro_images(store, features, &micro, &images, &block);
+  if (status == STATUS_OK) status = work(scoring, &micro, &images);
+  memory_free(block);
+  micro_free(&micro);
+  return status;
+}
+
+static bool wish(void *context) {
+  return session_wish(context, 0.0);
+}
+
+/* WORK (works) on all micro-batches of this group, unless the run is to stop; then the other groups are
+ * waited for. */
+static status_t work_all(scoring_t *scoring, const feature_store_t *store, const ppo_features_t *features,
+                         pulse_t *pulse, const micro_work_t *work, int32_t works) {
+  bool stop = false;
+  for (int32_t m = 0; m < scoring->plan.micro_count; m++)
+    for (int32_t w = 0; w < works; w++) {
+      TRY(pulse_look(pulse, &stop));
+      if (stop) return STATUS_STOPPED;
+      TRY(work_micro(scoring, store, features, m, work[w]));
+    }
+  perf_begin(REGION_IMBALANCE);
+  status_code_t status = pulse_finish(pulse, &stop);
+  perf_end(REGION_IMBALANCE);
+  TRY(status);
+  return stop ? STATUS_STOPPED : STATUS_OK;
+}
+
+static status_t work_watched(scoring_t *scoring, const feature_store_t *store, const ppo_features_t *features,
+                             const micro_work_t *work, int32_t works) {
+  session_t *session = scoring->task->session;
+  pulse_t *pulse;
+  TRY(pulse_start(&session->grid, 1, wish, session, &pulse));
+  status_code_t status = work_all(scoring, store, features, pulse, work, works);
+  pulse_free(pulse);
+  return status;
+}
+
+/* WORK on all micro-batches of the sequences that BUILD makes, with the features of MODEL. */
+static status_t score_all(ppo_task_t *task, ppo_step_t *step, const model_t *model, plan_build_t build,
+                          const micro_work_t *work, int32_t works) {
+  scoring_t scoring = {task, step, {0}};
+  ppo_build_t context = {task, step, NULL};
+  const feature_store_t *store = ppo_store(task, step, model);
+  ppo_features_t features = {0};
+  const settings_t *settings = task->session->settings;
+  TRY(plan_create(&task->session->grid, step->n, 1, config_patches(&model->base.config),
+                  settings->optim.micro_tokens, build, &context, &scoring.plan));
+  status_code_t status = ppo_features_gather(task, step, store, &scoring.plan, NULL, &features);
+  if (status == STATUS_OK) status = work_watched(&scoring, store, &features, work, works);
+  ppo_features_free(&features);
+  plan_free(&scoring.plan);
+  return status;
+}
+
+/* Every sample was scored by one group; the sum over groups is the whole. */
+static status_t share(ppo_task_t *task, ppo_step_t *step) {
+  comm_t *dp = task->session->grid.dp;
+  size_t tokens = (size_t)step->offsets[step->n];
+  double *arrays[] = {step->ref_logprob, step->ref_entropy, step->value, step->logprob, step->entropy};
+  size_t count = task->recompute_old ? 5 : 3;
+  perf_begin(REGION_IMBALANCE);
+  status_code_t status = comm_allreduce(dp, step->raw_reward, (size_t)step->n, COMM_F64, COMM_SUM);
+  for (size_t a = 0; a < count && status == STATUS_OK; a++)
+    status = comm_allreduce(dp, arrays[a], tokens, COMM_F64, COMM_SUM);
+  perf_end(REGION_IMBALANCE);
+  return status;
+}
+
+status_t ppo_score(ppo_task_t *task, ppo_step_t *step) {
+  size_t tokens = (size_t)step->offsets[step->n];
+  const micro_work_t both[] = {policy_micro, value_micro}, reward[] = {reward_micro};
+  bool shared = task->value_model == &task->model;
+  /* The sampler's entropies stand in the array already; recomputed ones replace them. */
+  for (size_t t = 0; t < tokens && task->recompute_old; t++)
+    step->entropy[t] = 0.0;
+  TRY(score_all(task, step, &task->model, ppo_build_response, both, shared ? 2 : 1));
+  if (!shared) TRY(score_all(task, step, task->value_model, ppo_build_response, both + 1, 1));
+  TRY(score_all(task, step, task->value_model, build_judged, reward, 1));
+  TRY(share(task, step));
+  if (task->recompute_old) return STATUS_OK;
+  for (size_t t = 0; t < tokens; t++)
+    step->logprob[t] = step->sampler_logprob[t];
+  return STATUS_OK;
+}

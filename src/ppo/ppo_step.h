@@ -1,0 +1,126 @@
+/* Inside the PPO task: the roles, and what one step's files share. */
+#ifndef TRAIN_PPO_STEP_H
+#define TRAIN_PPO_STEP_H
+
+#include "eval/answers.h"
+#include "ppo/ppo_math.h"
+#include "rollout/generator.h"
+#include "session/criteria.h"
+#include "session/held_out.h"
+#include "session/plan.h"
+#include "text/answers.h"
+#include "train/optimizer.h"
+
+/* Tower features by sample, of one base. */
+typedef struct {
+  model_t *model;
+  size_t per_sample; /* floats: P * vision hidden */
+  float **by_sample; /* (batch): features held by this group, NULL otherwise */
+} feature_store_t;
+
+/* All samples of a step. Texts, tokens and scalars are known to every rank, in sample order; features lie
+ * where they were computed. */
+typedef struct {
+  int32_t n; /* samples: rollout.batch */
+  int64_t step;
+  int64_t *rows;              /* (n) rows of the dataset */
+  dataset_sample_t *data;     /* (n) */
+  sequence_t *queries;        /* (n) */
+  int32_t **responses;        /* (n): tokens; this group's until ppo_gather, then all */
+  int32_t *lengths;           /* (n): response tokens */
+  double **sampler_logprobs;  /* (n): as responses */
+  double **sampler_entropies; /* (n) */
+  int64_t *offsets;           /* (n + 1) */
+  bool *stopped;              /* (n): holds the end-of-sequence token */
+  int32_t *owned;             /* (n): 1 where this group generated it */
+  int32_t *broken; /* (n): 1 while a prompt's image has proved broken and the prompt is not replaced */
+  int64_t skipped; /* prompts that were replaced by others of the step */
+  /* Per token. */
+  double *scalars; /* one block of the arrays below */
+  double *sampler_logprob, *logprob, *entropy, *ref_logprob, *ref_entropy, *value, *kl, *shaped_reward,
+      *advantage, *ret;
+  /* Per sample. */
+  double *raw_reward, *reward, *length_bonus, *length_multiplier, *correct;
+  feature_store_t policy_features, value_features; /* the second unused where bases are shared */
+} ppo_step_t;
+
+typedef struct {
+  session_t *session;
+  model_t model;        /* of policy and reference */
+  model_t other;        /* of value and reward, if their base is another one */
+  model_t *value_model; /* &model or &other */
+  adapter_t policy_adapter, reference_adapter, value_adapter, reward_adapter;
+  bool has_reference; /* false: the reference is the bare base */
+  head_t value_head, reward_head;
+  role_t policy, reference, value, reward;
+  source_t source;
+  criteria_t criteria;
+  order_t order;
+  response_end_t end;
+  ppo_options_t options;
+  generator_t *generator;
+  optimizer_t *optimizer;
+  held_out_t held;
+  evaluator_t evaluator; /* of held; unused where eval.every = 0 */
+  int32_t longest_query; /* positions, images expanded */
+  int32_t batch, minibatch;
+  double scale;          /* 1 / temperature */
+  double longest_update; /* seconds, of this run's steps so far */
+  bool recompute_old;    /* ppo.old_logprob = 'recompute' */
+} ppo_task_t;
+
+/* Draws the prompts of STEP, answers them and makes all samples known to all ranks. Collective. Free with
+ * ppo_step_free. Errors: STATUS_STOPPED on all ranks where the run is to end meanwhile (nothing to free
+ * then); STATUS_NUMERIC, STATUS_DATA. */
+status_t ppo_generate(ppo_task_t *task, int64_t step, ppo_step_t *out);
+void ppo_step_free(ppo_step_t *step);
+
+/* Log-probabilities of policy and reference, values, rewards. Collective. Errors: STATUS_STOPPED on all ranks
+ * where the run is to end meanwhile. */
+status_t ppo_score(ppo_task_t *task, ppo_step_t *step);
+
+/* Statistics of all updates of a step: means over mini-batches. */
+typedef struct {
+  ppo_statistics_t mean;
+  double grad_norm, grad_norm_policy, grad_norm_value;
+  double logprob_gap; /* largest |sampler - training| log-probability in the first mini-batch's forward pass,
+                         before any update */
+} ppo_update_t;
+/* Inner epochs over mini-batches. Looks for no stop request: a checkpoint holds whole steps. Collective.
+ * Errors: STATUS_NUMERIC, with some of the mini-batches' updates done. */
+status_t ppo_update(ppo_task_t *task, ppo_step_t *step, double lr, ppo_update_t *out);
+
+/* Periodic evaluation: the policy's likeliest answers to the held-out questions, judged where there is a
+ * judge (eval.judge) and scored by the reward model. Adds what is logged; *SCORE is the judge's mean rating,
+ * without a judge the mean reward. CONTEXT is the task. Collective. Errors: STATUS_STOPPED on all ranks where
+ * the run is to end meanwhile. */
+status_t ppo_evaluate_open(ppo_task_t *task);
+status_t ppo_evaluate(void *context, int64_t step, metrics_t *metrics, double *score);
+
+/* Plans the sequences I = 0 .. n-1, of samples WHICH[i], made by BUILD. Collective. */
+typedef struct {
+  ppo_task_t *task;
+  ppo_step_t *step;
+  const int32_t *which; /* NULL: sample i */
+} ppo_build_t;
+/* Query and response of sample which[i]; its image number is the sample. */
+status_t ppo_build_response(void *context, int32_t i, sequence_t *sequence, int64_t *image);
+
+/* Features of all samples (WHICH[i], or I) of PLAN's micro-batches on this group: those it holds and those it
+ * is sent. Collective on dp. */
+typedef struct {
+  const float **by_sample; /* (step->n) */
+  void *received;
+} ppo_features_t;
+status_t ppo_features_gather(ppo_task_t *task, const ppo_step_t *step, const feature_store_t *store,
+                             const plan_t *plan, const int32_t *which, ppo_features_t *out);
+void ppo_features_free(ppo_features_t *features);
+/* The images of a micro-batch side by side; *IMAGES->features is freed by the caller with memory_free. Local.
+ */
+status_t ppo_micro_images(const feature_store_t *store, const ppo_features_t *features, const micro_t *micro,
+                          pass_images_t *images, float **block);
+
+/* The store that holds features for a role's base. */
+feature_store_t *ppo_store(const ppo_task_t *task, ppo_step_t *step, const model_t *model);
+
+#endif

@@ -1,0 +1,345 @@
+/* The updates of one PPO step: inner epochs over mini-batches of its samples. */
+#include "ppo/ppo_step.h"
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "perf/perf.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { POLICY_GROUP, VALUE_GROUP };
+
+/* One mini-batch. Token arrays run over its samples in order (offsets). */
+typedef struct {
+  ppo_task_t *task;
+  ppo_step_t *step;
+  plan_t plan;
+  const int32_t *which; /* (plan.n) samples of the step, ascending */
+  int64_t *offsets;     /* (n + 1) */
+  int64_t tokens;
+  double *logprob, *entropy, *value; /* (tokens): as of this update; zero where another group works */
+  ppo_features_t policy_features, value_features;
+} minibatch_t;
+
+/* Where prediction I of a micro-batch stands in the mini-batch's and the step's arrays. */
+typedef struct {
+  minibatch_t *minibatch;
+  const int64_t *place; /* (predictions): in the mini-batch's arrays */
+  const int64_t *token; /* (predictions): in the step's arrays */
+  const double *weight; /* (predictions) */
+} predictions_t;
+
+static ppo_term_t term_of(const ppo_task_t *task, const ppo_step_t *step, int64_t token, double logprob,
+                          double value) {
+  return ppo_term(&task->options, logprob, step->logprob[token], step->advantage[token], value,
+                  step->value[token], step->ret[token]);
+}
+
+static status_t policy_loss(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
+  const predictions_t *predictions = context;
+  minibatch_t *minibatch = predictions->minibatch;
+  for (int64_t i = 0; i < chunk->count; i++) {
+    int64_t p = chunk->begin + i, token = predictions->token[p], place = predictions->place[p];
+    ppo_term_t term =
+        term_of(minibatch->task, minibatch->step, token, chunk->logprobs[i], minibatch->step->value[token]);
+    minibatch->logprob[place] = chunk->logprobs[i];
+    minibatch->entropy[place] = chunk->entropies[i];
+    dlogprobs[i] = predictions->weight[p] * term.dlogprob;
+  }
+  return STATUS_OK;
+}
+
+static status_t policy_done(void *context, int32_t layer) {
+  return optimizer_layer_done(context, POLICY_GROUP, layer);
+}
+
+static status_t value_done(void *context, int32_t layer) {
+  return optimizer_layer_done(context, VALUE_GROUP, layer);
+}
+
+static status_t forward(const model_t *model, const role_t *role, const micro_t *micro,
+                        const pass_images_t *images) {
+  perf_begin(REGION_FORWARD);
+  status_code_t status = pass_forward(model->pass, role, &micro->packed, images, true, NULL, NULL);
+  perf_end(REGION_FORWARD);
+  return status;
+}
+
+static status_t policy_pass(minibatch_t *minibatch, const micro_t *micro, const pass_images_t *images,
+                            bool last, const int32_t *rows, const int32_t *targets, int32_t n,
+                            predictions_t *predictions) {
+  ppo_task_t *task = minibatch->task;
+  TRY(forward(&task->model, &task->policy, micro, images));
+  perf_begin(REGION_BACKWARD);
+  status_code_t status =
+      pass_logprobs_backward(task->model.pass, n, rows, targets, task->scale, policy_loss, predictions);
+  if (status == STATUS_OK)
+    status = pass_backward(task->model.pass, last ? policy_done : NULL, task->optimizer);
+  perf_end(REGION_BACKWARD);
+  return status;
+}
+
+/* Values of all predictions and their derivatives, in place: VALUES in, dvalues out. */
+static void value_losses(const predictions_t *predictions, int32_t n, double *values) {
+  minibatch_t *minibatch = predictions->minibatch;
+  for (int32_t p = 0; p < n; p++) {
+    int64_t token = predictions->token[p];
+    ppo_term_t term =
+        term_of(minibatch->task, minibatch->step, token, minibatch->step->logprob[token], values[p]);
+    minibatch->value[predictions->place[p]] = values[p];
+    values[p] = minibatch->task->options.vf_coef * predictions->weight[p] * term.dvalue;
+  }
+}
+
+static status_t value_pass(minibatch_t *minibatch, const micro_t *micro, const pass_images_t *images,
+                           bool last, const int32_t *rows, int32_t n, predictions_t *predictions) {
+  ppo_task_t *task = minibatch->task;
+  pass_t *pass = task->value_model->pass;
+  double *values;
+  TRY(forward(task->value_model, &task->value, micro, images));
+  TRY(memory_alloc(&values, ARENA_ROLLOUT, (size_t)n, sizeof *values));
+  perf_begin(REGION_BACKWARD);
+  status_code_t status = pass_scalars(pass, n, rows, values);
+  if (status == STATUS_OK) {
+    value_losses(predictions, n, values);
+    status = pass_scalars_backward(pass, n, rows, values);
+  }
+  if (status == STATUS_OK) status = pass_backward(pass, last ? value_done : NULL, task->optimizer);
+  perf_end(REGION_BACKWARD);
+  memory_free(values);
+  return status;
+}
+
+/* Fills the places and weights of a micro-batch's predictions: sample by sample, token by token, as
+ * micro_targets orders them. */
+static void place_predictions(const minibatch_t *minibatch, const micro_t *micro, int64_t *place,
+                              int64_t *token, double *weight) {
+  const ppo_step_t *step = minibatch->step;
+  int32_t p = 0;
+  for (int32_t s = 0; s < micro->count; s++) {
+    int32_t i = micro->which[s], sample = minibatch->which[i];
+    double share =
+        ppo_weight(&minibatch->task->options, step->lengths[sample], minibatch->plan.n, minibatch->tokens);
+    for (int32_t t = 0; t < step->lengths[sample]; t++, p++) {
+      place[p] = minibatch->offsets[i] + t;
+      token[p] = step->offsets[sample] + t;
+      weight[p] = share;
+    }
+  }
+}
+
+/* What of one micro-batch the two roles' passes share. */
+typedef status_t (*role_pass_t)(minibatch_t *minibatch, const micro_t *micro, bool last, const int32_t *rows,
+                                const int32_t *targets, int32_t n, predictions_t *predictions);
+
+static status_t run_policy(minibatch_t *minibatch, const micro_t *micro, bool last, const int32_t *rows,
+                           const int32_t *targets, int32_t n, predictions_t *predictions) {
+  const feature_store_t *store = ppo_store(minibatch->task, minibatch->step, &minibatch->task->model);
+  pass_images_t images;
+  float *block;
+  status_code_t status = ppo_micro_images(store, &minibatch->policy_features, micro, &images, &block);
+  if (status == STATUS_OK)
+    status = policy_pass(minibatch, micro, &images, last, rows, targets, n, predictions);
+  memory_free(block);
+  return status;
+}
+
+static status_t run_value(minibatch_t *minibatch, const micro_t *micro, bool last, const int32_t *rows,
+                          const int32_t *targets, int32_t n, predictions_t *predictions) {
+  ppo_task_t *task = minibatch->task;
+  bool shared = task->value_model == &task->model;
+  const feature_store_t *store = ppo_store(task, minibatch->step, task->value_model);
+  pass_images_t images;
+  float *block;
+  (void)targets;
+  status_code_t status = ppo_micro_images(
+      store, shared ? &minibatch->policy_features : &minibatch->value_features, micro, &images, &block);
+  if (status == STATUS_OK) status = value_pass(minibatch, micro, &images, last, rows, n, predictions);
+  memory_free(block);
+  return status;
+}
+
+static status_t run_predictions(minibatch_t *minibatch, const micro_t *micro, bool last, role_pass_t work) {
+  int32_t *rows, *targets, *owner, n;
+  int64_t *place;
+  TRY(micro_targets(&minibatch->plan, micro, &rows, &targets, &owner, &n));
+  status_code_t status = memory_alloc(&place, ARENA_ROLLOUT, (size_t)n, 2 * sizeof *place + sizeof(double));
+  if (status == STATUS_OK) {
+    double *weight = (double *)(place + 2 * (ptrdiff_t)n);
+    place_predictions(minibatch, micro, place, place + n, weight);
+    predictions_t predictions = {minibatch, place, place + n, weight};
+    status = work(minibatch, micro, last, rows, targets, n, &predictions);
+    memory_free(place);
+  }
+  memory_free(rows);
+  return status;
+}
+
+/* All micro-batches through one role: policy first, then value, so that each role's gradients are complete at
+ * the end of its last one. */
+static status_t run_role(minibatch_t *minibatch, role_pass_t work) {
+  int32_t count = minibatch->plan.micro_count;
+  for (int32_t m = 0; m < count; m++) {
+    micro_t micro;
+    TRY(micro_create(&minibatch->plan, m, &micro));
+    status_code_t status = run_predictions(minibatch, &micro, m == count - 1, work);
+    micro_free(&micro);
+    TRY(status);
+  }
+  return STATUS_OK;
+}
+
+/* With two bases an image takes different numbers of slots: the value role's micro-batches are cut for its
+ * own. */
+static status_t run_value_role(minibatch_t *minibatch) {
+  const ppo_task_t *task = minibatch->task;
+  const session_t *session = task->session;
+  TRY(plan_recut(&session->grid, config_patches(&task->value_model->base.config),
+                 session->settings->optim.micro_tokens, &minibatch->plan));
+  return run_role(minibatch, run_value);
+}
+
+static status_t run_roles(minibatch_t *minibatch) {
+  ppo_task_t *task = minibatch->task;
+  ppo_step_t *step = minibatch->step;
+  TRY(ppo_features_gather(task, step, &step->policy_features, &minibatch->plan, minibatch->which,
+                          &minibatch->policy_features));
+  if (task->value_model != &task->model)
+    TRY(ppo_features_gather(task, step, &step->value_features, &minibatch->plan, minibatch->which,
+                            &minibatch->value_features));
+  TRY(run_role(minibatch, run_policy));
+  TRY(run_value_role(minibatch));
+  perf_begin(REGION_IMBALANCE);
+  status_code_t status = comm_allreduce(task->session->grid.dp, minibatch->logprob,
+                                        3 * (size_t)minibatch->tokens, COMM_F64, COMM_SUM);
+  perf_end(REGION_IMBALANCE);
+  return status;
+}
+
+/* Statistics in sample order, the same on every rank. */
+static ppo_statistics_t statistics_of(const minibatch_t *minibatch, double *gap) {
+  const ppo_step_t *step = minibatch->step;
+  const ppo_options_t *options = &minibatch->task->options;
+  ppo_sums_t sums = {0};
+  for (int32_t i = 0; i < minibatch->plan.n; i++) {
+    int32_t sample = minibatch->which[i];
+    double weight = ppo_weight(options, step->lengths[sample], minibatch->plan.n, minibatch->tokens);
+    for (int32_t t = 0; t < step->lengths[sample]; t++) {
+      int64_t place = minibatch->offsets[i] + t, token = step->offsets[sample] + t;
+      ppo_term_t term =
+          term_of(minibatch->task, step, token, minibatch->logprob[place], minibatch->value[place]);
+      ppo_sums_add(&sums, &term, weight, minibatch->entropy[place], minibatch->value[place],
+                   step->value[token], step->ret[token]);
+      *gap = fmax(*gap, fabs(minibatch->logprob[place] - step->sampler_logprob[token]));
+    }
+  }
+  return ppo_statistics(&sums);
+}
+
+static status_t allocate(minibatch_t *minibatch, int32_t n) {
+  const ppo_step_t *step = minibatch->step;
+  TRY(memory_alloc(&minibatch->offsets, ARENA_ROLLOUT, (size_t)n + 1, sizeof *minibatch->offsets));
+  for (int32_t i = 0; i < n; i++)
+    minibatch->offsets[i + 1] = minibatch->offsets[i] + step->lengths[minibatch->which[i]];
+  minibatch->tokens = minibatch->offsets[n];
+  TRY(memory_alloc(&minibatch->logprob, ARENA_ROLLOUT, 3 * (size_t)minibatch->tokens, sizeof(double)));
+  minibatch->entropy = minibatch->logprob + minibatch->tokens;
+  minibatch->value = minibatch->entropy + minibatch->tokens;
+  return STATUS_OK;
+}
+
+/* One update on the samples WHICH (n, ascending); NORMS (3). GAP: largest |present - sampler|
+ * log-probability. */
+static status_t update_minibatch(ppo_task_t *task, ppo_step_t *step, const int32_t *which, int32_t n,
+                                 double lr, ppo_statistics_t *statistics, double *norms, double *gap) {
+  minibatch_t minibatch = {.task = task, .step = step, .which = which};
+  ppo_build_t context = {task, step, which};
+  status_code_t status = allocate(&minibatch, n);
+  if (status == STATUS_OK)
+    status = plan_create(&task->session->grid, n, 1, config_patches(&task->model.base.config),
+                         task->session->settings->optim.micro_tokens, ppo_build_response, &context,
+                         &minibatch.plan);
+  if (status == STATUS_OK) status = run_roles(&minibatch);
+  if (status == STATUS_OK) {
+    *statistics = statistics_of(&minibatch, gap);
+    status = optimizer_step(task->optimizer, lr, norms);
+  }
+  ppo_features_free(&minibatch.policy_features);
+  ppo_features_free(&minibatch.value_features);
+  plan_free(&minibatch.plan);
+  memory_free(minibatch.logprob);
+  memory_free(minibatch.offsets);
+  return status;
+}
+
+static int ascending(const void *a, const void *b) {
+  int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+  return (x > y) - (x < y);
+}
+
+static void add_statistics(ppo_statistics_t *a, const ppo_statistics_t *b, double scale) {
+  _Static_assert(sizeof *a == 12 * sizeof(double), "every field of the statistics is added");
+  a->loss_policy += scale * b->loss_policy;
+  a->loss_value += scale * b->loss_value;
+  a->entropy += scale * b->entropy;
+  a->approx_kl += scale * b->approx_kl;
+  a->policy_clipfrac += scale * b->policy_clipfrac;
+  a->returns_mean += scale * b->returns_mean;
+  a->returns_var += scale * b->returns_var;
+  a->vpred += scale * b->vpred;
+  a->value_error += scale * b->value_error;
+  a->value_clipfrac += scale * b->value_clipfrac;
+  a->value_mean += scale * b->value_mean;
+  a->value_var += scale * b->value_var;
+}
+
+/* Mini-batches of one pass over the samples: a permutation of (seed, step and epoch), cut into runs. */
+static status_t draw_minibatches(const ppo_task_t *task, const ppo_step_t *step, int64_t epoch,
+                                 int32_t *which) {
+  int64_t *order;
+  int64_t inner = task->session->settings->ppo.inner_epochs;
+  TRY(memory_alloc(&order, ARENA_OTHER, (size_t)step->n, sizeof *order));
+  /* Apart from the orders of the data's epochs, which count from 0: the high bit is set. */
+  uint64_t key = UINT64_C(1) << 63 | (uint64_t)(step->step * inner + epoch);
+  random_permutation((uint64_t)task->session->settings->job.seed, RANDOM_ORDER, key, step->n, order);
+  for (int32_t i = 0; i < step->n; i++)
+    which[i] = (int32_t)order[i];
+  for (int32_t b = 0; b < step->n; b += task->minibatch) {
+    int32_t n = step->n - b < task->minibatch ? step->n - b : task->minibatch;
+    qsort(which + b, (size_t)n, sizeof *which, ascending);
+  }
+  memory_free(order);
+  return STATUS_OK;
+}
+
+static status_t run_updates(ppo_task_t *task, ppo_step_t *step, double lr, int32_t *which,
+                            ppo_update_t *out) {
+  int64_t inner = task->session->settings->ppo.inner_epochs;
+  int32_t per_epoch = (step->n + task->minibatch - 1) / task->minibatch;
+  double share = 1.0 / (double)(inner * per_epoch);
+  for (int64_t epoch = 0; epoch < inner; epoch++) {
+    TRY(draw_minibatches(task, step, epoch, which));
+    for (int32_t b = 0; b < step->n; b += task->minibatch) {
+      int32_t n = step->n - b < task->minibatch ? step->n - b : task->minibatch;
+      ppo_statistics_t statistics = {0};
+      double norms[3], gap = 0.0;
+      TRY(update_minibatch(task, step, which + b, n, lr, &statistics, norms, &gap));
+      if (epoch == 0 && b == 0) out->logprob_gap = gap;
+      add_statistics(&out->mean, &statistics, share);
+      out->grad_norm_policy += share * norms[POLICY_GROUP];
+      out->grad_norm_value += share * norms[VALUE_GROUP];
+      out->grad_norm += share * norms[2];
+    }
+  }
+  return STATUS_OK;
+}
+
+status_t ppo_update(ppo_task_t *task, ppo_step_t *step, double lr, ppo_update_t *out) {
+  int32_t *which;
+  *out = (ppo_update_t){0};
+  TRY(memory_alloc(&which, ARENA_OTHER, (size_t)step->n, sizeof *which));
+  status_code_t status = run_updates(task, step, lr, which, out);
+  memory_free(which);
+  return status;
+}

@@ -1,0 +1,13 @@
+/* A model's configuration as JSON: attribute `config` of weights files. */
+#ifndef SESSION_CONFIG_JSON_H
+#define SESSION_CONFIG_JSON_H
+
+#include "model/config.h"
+
+/* JSON text with the field names of Hugging Face's config.json where there are such, for the `config`
+ * attribute of weights files. *TEXT is freed by the caller with memory_free. Local. */
+status_t config_to_json(const model_config_t *config, char **text);
+/* Reads such a text; WHERE names it in messages. Errors: STATUS_DATA (missing or wrong fields). Local. */
+status_t config_from_json(const char *text, const char *where, model_config_t *config);
+
+#endif

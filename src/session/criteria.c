@@ -1,0 +1,136 @@
+#include "session/criteria.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "io/file.h"
+#include "text/judging.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Bytes. It is an attribute of the reward model's file, which can take 64 KiB. */
+enum { LARGEST_PROMPT = 1 << 15 };
+
+static const char built_in[] = "built-in"; /* where a file would be named */
+
+static status_t read_text(const char *file, char **text) {
+  if (!*file)
+    return memory_copy_text(text, ARENA_OTHER, judging_prompt_builtin(), strlen(judging_prompt_builtin()));
+  return file_read(file, LARGEST_PROMPT, text, NULL);
+}
+
+status_t criteria_open(session_t *session, const char *file, bool facts, criteria_t *out) {
+  const settings_t *settings = session->settings;
+  bool limited =
+      settings_task(settings) != TASK_PPO; /* there data.query_len and rollout.response_len do it */
+  *out = (criteria_t){.file = file,
+                      .facts = facts,
+                      .seed = (uint64_t)settings->job.seed,
+                      .max_len = limited ? (int32_t)settings->data.max_len : 0};
+  status_code_t status = read_text(file, &out->text);
+  if (status == STATUS_OK && facts && !judging_prompt_has_slot(text_view(out->text)))
+    status = error_set(
+        STATUS_INPUT,
+        "%s has no slot {factual_prompt}, but facts are asked for; add one, or set facts = .false.", file);
+  status = comm_agree(session->world, status);
+  if (status != STATUS_OK) criteria_free(out);
+  return status;
+}
+
+void criteria_free(criteria_t *criteria) {
+  memory_free(criteria->text);
+  *criteria = (criteria_t){0};
+}
+
+void criteria_count_facts(const session_t *session, criteria_t *criteria, const char *setting,
+                          const char *path, int64_t with, int64_t samples) {
+  if (!criteria->facts || with == samples) return;
+  criteria->facts = with > 0;
+  if (session->grid.rank != 0) return;
+  if (with == 0)
+    log_warning("%s = .true., but none of the %lld samples in %s has facts: none are shown", setting,
+                (long long)samples, path);
+  else
+    log_warning("%lld of the %lld samples in %s have no facts", (long long)(samples - with),
+                (long long)samples, path);
+}
+
+store_judging_t criteria_judging(const criteria_t *criteria) {
+  return (store_judging_t){.facts = criteria->facts,
+                           .prompt = criteria->text,
+                           .source = *criteria->file ? criteria->file : built_in};
+}
+
+/* An error about something that reward.allow_mismatch allows. */
+__attribute__((format(printf, 2, 3))) static status_t mismatch(const session_t *session, const char *format,
+                                                               ...) {
+  char text[2 * FILE_MAX_PATH];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  if (!session->settings->reward.allow_mismatch)
+    return error_set(STATUS_INPUT, "%s, or set reward.allow_mismatch = .true.", text);
+  if (session->grid.rank == 0) log_warning("%s (allowed by reward.allow_mismatch)", text);
+  return STATUS_OK;
+}
+
+static bool same_prompt(const char *one, const char *other) {
+  text_view_t a = text_strip(text_view(one)), b = text_strip(text_view(other));
+  return a.n == b.n && memcmp(a.bytes, b.bytes, a.n) == 0;
+}
+
+status_t criteria_compare(const session_t *session, const criteria_t *criteria, const char *group,
+                          const store_info_t *model) {
+  const store_judging_t *trained = &model->judging;
+  if (criteria->facts != trained->facts)
+    TRY(mismatch(
+        session,
+        "the reward model %s was trained %s facts (rm.facts, and whether its pairs had any), but here it is "
+        "shown %s (%s.facts, and whether the samples have any): its scores mean little then. Give both the "
+        "same",
+        model->path, trained->facts ? "with" : "without", criteria->facts ? "some" : "none", group));
+  if (same_prompt(criteria->text, trained->prompt)) return STATUS_OK;
+  return mismatch(
+      session,
+      "the reward model %s was trained with another judging prompt (rm.prompt_file: %s) than it is asked "
+      "with here (%s.prompt_file: %s): its scores mean little then. Give both the same",
+      model->path, trained->source, group, criteria_judging(criteria).source);
+}
+
+/* Appends JUDGING to SEQUENCE, which is cut to make room for it. */
+static status_t join(const criteria_t *criteria, const sequence_t *judging, sequence_t *sequence) {
+  int32_t limit = criteria->max_len;
+  if (limit > 0 && judging->n >= limit)
+    return error_set(
+        STATUS_DATA,
+        "the judging prompt with its facts takes %d tokens, so data.max_len = %d leaves none for the "
+        "conversation; raise it",
+        judging->n, limit);
+  if (limit > 0) sequence_cut(sequence, limit - judging->n);
+  return sequence_append(sequence, judging->tokens, judging->n, false);
+}
+
+static status_t append(const criteria_t *criteria, const tokenizer_t *tokenizer, const text_view_t *facts,
+                       const int32_t *order, int32_t count, sequence_t *sequence) {
+  text_buffer_t filled = {0};
+  sequence_t judging = {0};
+  status_code_t status = judging_prompt_fill(text_view(criteria->text), facts, order, count, &filled);
+  if (status == STATUS_OK) status = judging_prompt_append(tokenizer, text_buffer_view(&filled), &judging);
+  if (status == STATUS_OK) status = join(criteria, &judging, sequence);
+  sequence_free(&judging);
+  text_buffer_free(&filled);
+  return status;
+}
+
+status_t criteria_append(const criteria_t *criteria, const tokenizer_t *tokenizer, const text_view_t *facts,
+                         int32_t count, uint64_t sample, uint64_t use, sequence_t *sequence) {
+  if (!criteria->facts) count = 0;
+  int32_t *drawn;
+  TRY(memory_alloc(&drawn, ARENA_OTHER, (size_t)count + 1, sizeof *drawn));
+  judging_facts_order(criteria->seed, sample, use, count, drawn);
+  status_code_t status = append(criteria, tokenizer, facts, drawn, count, sequence);
+  memory_free(drawn);
+  return status;
+}

@@ -1,0 +1,253 @@
+#define _GNU_SOURCE
+#include "session/dry_run.h"
+
+#include "base/log.h"
+#include "tensor/blank.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Samples of each dp group that tasks without steps go through. */
+enum { SAMPLES_PER_GROUP = 64, LINES_MAX = 16, COLUMN = 13 };
+
+static const double mega = 1e-6, giga = 1e-9;
+
+/* ---- Going through ---- */
+
+/* A folder for what the task writes, gone afterwards. The same PATH on all ranks. */
+static status_t make_folder(comm_t *world, char path[FILE_MAX_PATH]) {
+  status_code_t status = STATUS_OK;
+  memset(path, 0, FILE_MAX_PATH);
+  if (comm_rank(world) == 0) {
+    const char *parent = getenv("TMPDIR");
+    status = file_join(path, parent && *parent ? parent : "/tmp", "llava_rlhf_dry_XXXXXX", NULL);
+    if (status == STATUS_OK && !mkdtemp(path))
+      status = error_set(STATUS_DATA, "%s cannot be made: %s (TMPDIR says where)", path, strerror(errno));
+  }
+  TRY(comm_agree(world, status));
+  return comm_broadcast(world, path, FILE_MAX_PATH, COMM_BYTE, 0);
+}
+
+static int remove_one(const char *path, const struct stat *what, int type, struct FTW *place) {
+  (void)what;
+  (void)type;
+  (void)place;
+  return remove(path);
+}
+
+static void remove_folder(const comm_t *world, const char *path) {
+  if (comm_rank(world) != 0) return;
+  if (nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS) != 0)
+    log_warning("%s could not be removed: %s", path, strerror(errno));
+}
+
+/* The run's settings, but for where results go, who answers what and how many samples tasks without steps
+ * have; ESTIMATE keeps how many there are. */
+static settings_t shortened(const session_t *session, estimate_t *estimate) {
+  static char nothing[] = "";
+  settings_t settings = *session->settings;
+  int64_t most = (int64_t)SAMPLES_PER_GROUP * session->grid.dp_size;
+  estimate->data_limit = settings.data.limit;
+  estimate->eval_limit = settings.eval.limit;
+  bool steps = task_trains(settings_task(&settings));
+  if (!steps && (settings.data.limit == 0 || settings.data.limit > most)) settings.data.limit = most;
+  if (!steps && (settings.eval.limit == 0 || settings.eval.limit > most)) settings.eval.limit = most;
+  settings.job.deterministic = true; /* a group that is a little faster would take all prompts */
+  settings.generate.output = settings.annotate.output = settings.world.dir = nothing;
+  return settings;
+}
+
+static void read_peaks(size_t *peaks) {
+  for (int a = 0; a < ARENA_COUNT; a++)
+    peaks[a] = memory_usage((arena_t)a).peak;
+}
+
+static void conclude(const session_t *session, const size_t *before, estimate_t *estimate) {
+  perf_counter_t counters[REGION_COUNT];
+  size_t during[ARENA_COUNT];
+  read_peaks(during);
+  perf_snapshot(counters);
+  estimate_memory(before, during, session->grid.size, estimate);
+  const estimate_speed_t speed = {session->sgemm_flops, session->stream_bytes};
+  double units = estimate->steps > 0 ? (double)estimate->steps : estimate->part;
+  estimate->seconds = estimate_seconds(counters, &speed) / units;
+  for (int r = 0; r < REGION_COUNT; r++) {
+    estimate->flops += counters[r].flops / units;
+    estimate->tokens += counters[r].tokens / units;
+  }
+}
+
+static status_t go_through(session_t *session, status_t (*task)(session_t *session), estimate_t *estimate) {
+  session_t dry = *session;
+  settings_t settings = shortened(session, estimate);
+  char folder[FILE_MAX_PATH];
+  size_t before[ARENA_COUNT];
+  TRY(make_folder(session->world, folder));
+  status_code_t status = blank_create(session->device, &dry.device);
+  if (status == STATUS_OK) {
+    dry.settings = &settings;
+    dry.run_dir = dry.record.run_dir = folder;
+    dry.dry = estimate;
+    read_peaks(before);
+    memory_reset_peaks();
+    perf_reset();
+    status = task(&dry);
+    if (status == STATUS_OK) conclude(session, before, estimate);
+    device_free(dry.device);
+  }
+  remove_folder(session->world, folder);
+  return status;
+}
+
+status_t dry_run_estimate(session_t *session, status_t (*task)(session_t *session), estimate_t *estimate) {
+  *estimate = (estimate_t){.part = 1.0};
+  return go_through(session, task, estimate);
+}
+
+/* ---- Printing ---- */
+
+static size_t total_of(const estimate_t *estimate) {
+  size_t total = 0;
+  for (int a = 0; a < ARENA_COUNT; a++)
+    total += estimate->memory[a];
+  return total;
+}
+
+static void append_megabytes(char *line, size_t size, size_t bytes) {
+  size_t used = strlen(line);
+  if (used < size) snprintf(line + used, size - used, " %*.1f", COLUMN, mega * (double)bytes);
+}
+
+static void print_rank(const estimate_t *estimate, int rank) {
+  char line[256];
+  snprintf(line, sizeof line, "  %4d", rank);
+  for (int a = 0; a < ARENA_COUNT; a++)
+    append_megabytes(line, sizeof line, estimate->memory[a]);
+  append_megabytes(line, sizeof line, total_of(estimate));
+  log_info("%s", line);
+}
+
+static void print_memory(const estimate_t *all, int ranks) {
+  char head[256] = "  rank";
+  int most = 0;
+  for (int a = 0; a < ARENA_COUNT; a++) {
+    size_t used = strlen(head);
+    snprintf(head + used, sizeof head - used, " %*s", COLUMN, memory_usage((arena_t)a).name);
+  }
+  log_info("memory     most that each rank takes, MB:");
+  log_info("%s %*s", head, COLUMN, "sum");
+  for (int r = 0; r < ranks; r++) {
+    if (r < LINES_MAX) print_rank(&all[r], r);
+    if (total_of(&all[r]) > total_of(&all[most])) most = r;
+  }
+  if (ranks > LINES_MAX) {
+    log_info("  and %d more; the one that takes most:", ranks - LINES_MAX);
+    print_rank(&all[most], most);
+  }
+}
+
+/* Checkpoints that are there at the same time: those that are kept, or all of them; the one that is being
+ * written; the best. */
+static double checkpoint_count(const settings_t *settings, const estimate_t *first) {
+  int64_t kept = settings->checkpoint.keep, every = settings->checkpoint.every;
+  int64_t written = 1 + (every > 0 ? (first->total - 1) / every : 0);
+  if (settings->eval.keep_best && settings->eval.every > 0) written += first->total / settings->eval.every;
+  if (written > first->total) written = first->total;
+  if (kept == 0 || written <= kept) return (double)written;
+  return (double)(kept + 1 + (settings->eval.keep_best ? 1 : 0));
+}
+
+static double rollout_bytes(const settings_t *settings, const estimate_t *first) {
+  if (first->rollout == 0 || settings->log.rollouts == 0) return 0.0;
+  return (double)first->rollout * (double)(first->total / settings->log.rollouts);
+}
+
+static void print_checkpoints(const settings_t *settings, const estimate_t *first) {
+  int64_t kept = settings->checkpoint.keep;
+  double checkpoints = checkpoint_count(settings, first), rollouts = rollout_bytes(settings, first);
+  char number[48] = "all are";
+  if (kept > 0) snprintf(number, sizeof number, "%lld and the best are", (long long)kept);
+  log_info("disk       a checkpoint takes %.1f MB (%s kept), the result %.1f MB",
+           mega * (double)first->files.file, number, mega * (double)first->files.result);
+  if (rollouts > 0.0)
+    log_info("           rollouts take %.3f MB a file, %.1f MB in all", mega * (double)first->rollout,
+             mega * rollouts);
+  log_info("           at most %.1f MB in all, besides logs",
+           mega * (checkpoints * (double)first->files.file + (double)first->files.result + rollouts));
+}
+
+static void print_outputs(const estimate_t *first) {
+  double all = 0.0;
+  for (int32_t i = 0; i < first->output_count; i++) {
+    log_info("%s%10.3f MB  %s", i == 0 ? "disk       " : "           ", mega * first->outputs[i].bytes,
+             first->outputs[i].name);
+    all += first->outputs[i].bytes;
+  }
+  if (first->output_count == 0) log_info("disk       nothing but logs");
+  if (first->output_count > 1) log_info("           %10.3f MB  in all, besides logs", mega * all);
+}
+
+static void print_duration(double seconds, int64_t steps) {
+  double unit = seconds < 60.0 ? 1.0 : seconds < 3600.0 ? 60.0 : 3600.0;
+  log_info("           %.3g %s for %lld steps", seconds / unit,
+           unit == 1.0    ? "s"
+           : unit == 60.0 ? "min"
+                          : "h",
+           (long long)steps);
+}
+
+static void print_time(const estimate_t *first, double seconds) {
+  if (first->steps > 0) {
+    log_info("time       %.3g s a step at half the speed that was measured", seconds);
+    print_duration(seconds * (double)first->total, first->total);
+  } else {
+    log_info("time       %.3g s at half the speed that was measured", seconds);
+  }
+}
+
+static void print_work(const estimate_t *all, int ranks) {
+  double flops = 0.0, tokens = 0.0, seconds = 0.0;
+  for (int r = 0; r < ranks; r++) {
+    flops += all[r].flops;
+    tokens += all[r].tokens;
+    if (all[r].seconds > seconds) seconds = all[r].seconds;
+  }
+  if (flops == 0.0) {
+    log_info("work       no model is run; the time goes into files");
+    return;
+  }
+  log_info("work       %.1f GFLOP and %.0f tokens%s, all ranks together", giga * flops, tokens,
+           all[0].steps > 0 ? " a step" : "");
+  if (seconds > 0.0) print_time(&all[0], seconds);
+}
+
+static void print_all(const session_t *session, const estimate_t *all) {
+  print_memory(all, session->grid.size);
+  if (all[0].steps > 0)
+    print_checkpoints(session->settings, &all[0]);
+  else
+    print_outputs(&all[0]);
+  print_work(all, session->grid.size);
+}
+
+static status_t gather_and_print(session_t *session, const estimate_t *estimate) {
+  estimate_t *all;
+  TRY(memory_alloc(&all, ARENA_OTHER, (size_t)session->grid.size, sizeof *all));
+  status_code_t status = comm_allgather(session->world, estimate, all, sizeof *estimate, COMM_BYTE);
+  if (status == STATUS_OK && comm_rank(session->world) == 0) print_all(session, all);
+  memory_free(all);
+  return status;
+}
+
+status_t dry_run(session_t *session, status_t (*task)(session_t *session)) {
+  estimate_t estimate;
+  log_info("dry run    task %s: nothing is kept", session->settings->job.task);
+  log_info("device     %s (%s), sgemm %.1f GFLOP/s, streaming %.1f GB/s", session->device->name,
+           session->device->detail, giga * session->sgemm_flops, giga * session->stream_bytes);
+  TRY(grid_describe(&session->grid, &session->cores));
+  TRY(dry_run_estimate(session, task, &estimate));
+  return gather_and_print(session, &estimate);
+}

@@ -1,0 +1,130 @@
+#include "session/estimate.h"
+
+#include "io/file.h"
+
+#include <stdio.h>
+
+/* States per trained weight in a checkpoint: master weight and two moments, in float. TENSOR_BYTES: about
+ * what HDF5 and the attributes take for each array. */
+enum { STATES = 3, STATE_BYTES = 4, TENSOR_BYTES = 560 };
+
+/* Of measured speeds, what whole steps reach. */
+static const double reached = 0.5;
+
+/* io/formats/weights_write.c: what one round moves. */
+static const int64_t round_bytes_per_rank = INT64_C(32) << 20, round_bytes_most = INT64_C(128) << 20;
+
+const double estimate_margin = 1.1;
+
+void estimate_output(estimate_t *estimate, const char *name, double bytes) {
+  int32_t i =
+      estimate->output_count < ESTIMATE_OUTPUTS_MAX ? estimate->output_count++ : ESTIMATE_OUTPUTS_MAX - 1;
+  snprintf(estimate->outputs[i].name, ESTIMATE_NAME_MAX, "%s", name);
+  estimate->outputs[i].bytes += bytes;
+}
+
+void estimate_output_file(estimate_t *estimate, const char *name, const char *path) {
+  int64_t size;
+  if (file_size(path, &size) == STATUS_OK)
+    estimate_output(estimate, name, (double)size / estimate->part);
+  else
+    error_clear();
+}
+
+void estimate_part(estimate_t *estimate, int64_t all, int64_t wanted, int64_t gone) {
+  if (wanted > 0 && wanted < all) all = wanted;
+  estimate->part = gone > 0 && gone < all ? (double)gone / (double)all : 1.0;
+}
+
+static int64_t stored_size(const params_t *params) {
+  return params->device->real_type == DTYPE_BF16 ? 2 : 4;
+}
+
+static void add_set(const params_t *params, estimate_files_t *files) {
+  files->file += params_global_elements(params) * stored_size(params) + params->count * TENSOR_BYTES;
+  files->staged += params->elements * (int64_t)sizeof(float);
+  if (params->grid->dp_rank == 0) files->given += params->elements * (int64_t)sizeof(float);
+}
+
+static int64_t trained_elements(const params_t *params) {
+  int64_t elements = 0;
+  for (int32_t i = 0; i < params->count; i++)
+    if (params->items[i].trainable)
+      elements += params->items[i].partition.rows * params->items[i].partition.cols;
+  return elements;
+}
+
+static int64_t trained_count(const params_t *params) {
+  int64_t count = 0;
+  for (int32_t i = 0; i < params->count; i++)
+    count += params->items[i].trainable;
+  return count;
+}
+
+estimate_files_t estimate_files(const store_contents_t *contents, params_t *const *sets, int32_t count,
+                                int64_t owned) {
+  estimate_files_t files = {0};
+  if (contents->weights) add_set(&contents->base->params, &files);
+  for (int32_t i = 0; i < contents->adapter_count; i++)
+    add_set(&contents->adapters[i]->params, &files);
+  for (int32_t i = 0; i < contents->head_count; i++)
+    add_set(&contents->heads[i]->params, &files);
+  if (contents->weights) files.file += contents->tokenizer_size;
+  files.result = files.file;
+  for (int32_t s = 0; s < count; s++)
+    files.file += STATES * (trained_elements(sets[s]) * STATE_BYTES + trained_count(sets[s]) * TENSOR_BYTES);
+  files.state = owned * STATES * STATE_BYTES;
+  files.given += files.state;
+  return files;
+}
+
+static int64_t smaller(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+
+static int64_t round_bytes(const estimate_files_t *files, int ranks) {
+  return smaller(files->file, smaller(ranks * round_bytes_per_rank, round_bytes_most));
+}
+
+int64_t estimate_receiving(const estimate_files_t *files, int ranks) {
+  return (int64_t)((double)(round_bytes(files, ranks) / ranks) * estimate_margin);
+}
+
+int64_t estimate_writing(const estimate_files_t *files, int ranks) {
+  int64_t round = round_bytes(files, ranks);
+  int64_t bytes = files->staged + files->state + smaller(files->given, round) + round / ranks;
+  return (int64_t)((double)bytes * estimate_margin); /* blocks are dealt whole; names and hashes */
+}
+
+int64_t estimate_reading(int64_t loaded) {
+  int64_t round = loaded < WEIGHTS_BLOCK_BYTES ? WEIGHTS_BLOCK_BYTES : smaller(loaded, round_bytes_most);
+  return loaded > 0 ? (int64_t)((double)(loaded + round) * estimate_margin) : 0;
+}
+
+static void raise_to(size_t *bytes, int64_t least) {
+  if (*bytes < (size_t)least) *bytes = (size_t)least;
+}
+
+void estimate_memory(const size_t *before, const size_t *during, int ranks, estimate_t *estimate) {
+  static const bool grows[ARENA_COUNT] = {
+      [ARENA_ACTIVATIONS] = true, [ARENA_SCRATCH] = true, [ARENA_FEATURES] = true, [ARENA_ROLLOUT] = true};
+  size_t *memory = estimate->memory;
+  for (int a = 0; a < ARENA_COUNT; a++) {
+    memory[a] = grows[a] ? (size_t)((double)during[a] * estimate_margin) : during[a];
+    raise_to(&memory[a], (int64_t)before[a]);
+  }
+  raise_to(&memory[ARENA_IO], estimate_writing(&estimate->files, ranks));
+  raise_to(&memory[ARENA_IO], estimate_reading(estimate->loaded));
+  memory[ARENA_COMM] += (size_t)estimate_receiving(&estimate->files, ranks);
+}
+
+double estimate_seconds(const perf_counter_t *counters, const estimate_speed_t *speed) {
+  double flops = 0.0;
+  if (speed->sgemm_flops <= 0.0 || speed->stream_bytes <= 0.0) return 0.0;
+  for (int r = 0; r < REGION_COUNT; r++)
+    if (r != REGION_DECODE) flops += counters[r].flops;
+  const perf_counter_t *decode = &counters[REGION_DECODE];
+  double computing = decode->flops / (reached * speed->sgemm_flops);
+  double reading = decode->bytes / (reached * speed->stream_bytes);
+  return flops / (reached * speed->sgemm_flops) + (computing > reading ? computing : reading);
+}

@@ -1,0 +1,85 @@
+/* What a run will take, for --dry-run: numbers that a few steps on a blank device have counted, and what
+ * follows from them. Pure functions. */
+#ifndef RUN_ESTIMATE_H
+#define RUN_ESTIMATE_H
+
+#include "base/memory.h"
+#include "perf/perf.h"
+#include "session/store.h"
+
+/* What a checkpoint holds. Bytes. */
+typedef struct {
+  int64_t file;   /* of the whole file */
+  int64_t result; /* of model.h5 */
+  int64_t staged; /* host copies of weights that a rank makes to write it */
+  int64_t given;  /* of all its copies, what this rank gives to the file */
+  int64_t state;  /* host copies of the optimiser's state that this rank owns */
+} estimate_files_t;
+
+/* Files that a task without steps leaves. */
+enum { ESTIMATE_OUTPUTS_MAX = 12, ESTIMATE_NAME_MAX = 48 };
+typedef struct {
+  char name[ESTIMATE_NAME_MAX];
+  double bytes;
+} estimate_output_t;
+
+/* One rank's counts. */
+typedef struct estimate {
+  int64_t steps;                  /* that were gone through; 0: a task without steps */
+  int64_t total;                  /* steps of the run */
+  double part;                    /* of a task without steps, the share that was gone through: 0 .. 1 */
+  int64_t data_limit, eval_limit; /* the settings', where what is gone through has fewer samples */
+  int32_t output_count;
+  estimate_output_t outputs[ESTIMATE_OUTPUTS_MAX];
+  estimate_files_t files;
+  int64_t loaded;             /* bytes of the host copy of the largest set of weights that is read */
+  int64_t rollout;            /* bytes of a step's rollout file */
+  size_t memory[ARENA_COUNT]; /* bytes, the peaks */
+  double flops;               /* of this rank in one step, or in the whole task */
+  double tokens;
+  double seconds; /* of one step, or of the whole task, by estimate_seconds; 0: the peaks are unknown */
+} estimate_t;
+
+/* Adds to the files that the whole task leaves; those above the most are one with the last. Local. */
+void estimate_output(estimate_t *estimate, const char *name, double bytes);
+
+/* The same for the file PATH that the part gone through has left; nothing where this rank does not see
+ * it. Local. */
+void estimate_output_file(estimate_t *estimate, const char *name, const char *path);
+
+/* Notes that of ALL samples of a dataset the first GONE (0: all) were gone through, where the input asks for
+ * the first WANTED (0: all). Local. */
+void estimate_part(estimate_t *estimate, int64_t all, int64_t wanted, int64_t gone);
+
+/* Sizes of a checkpoint of CONTENTS with the state of an optimiser that trains SETS (count), of which this
+ * rank owns OWNED elements. Local. */
+estimate_files_t estimate_files(const store_contents_t *contents, params_t *const *sets, int32_t count,
+                                int64_t owned);
+
+/* Host memory for writing such a file by RANKS ranks: in ARENA_IO the copies and what a round of
+ * io/formats/weights.h sends and writes, in ARENA_COMM what it receives. Local. */
+int64_t estimate_writing(const estimate_files_t *files, int ranks);
+int64_t estimate_receiving(const estimate_files_t *files, int ranks);
+
+/* What is allowed for above the steps gone through: later ones may have longer sequences. */
+extern const double estimate_margin;
+
+/* Host memory in ARENA_IO for reading LOADED bytes of weights: the copy, and a round of io/formats/weights.h.
+ * Local.
+ */
+int64_t estimate_reading(int64_t loaded);
+
+/* Fills estimate->memory: BEFORE are the peaks before the steps, DURING those of the steps, which grow by the
+ * margin where they follow the sequences' lengths; files are read and written by RANKS ranks. Local. */
+void estimate_memory(const size_t *before, const size_t *during, int ranks, estimate_t *estimate);
+
+/* This rank's speed. */
+typedef struct {
+  double sgemm_flops, stream_bytes; /* measured, per second */
+} estimate_speed_t;
+
+/* Seconds for COUNTERS (REGION_COUNT) at half the measured speeds: products, or for decode steps the reading
+ * of weights and cache where that takes longer. 0 where the speeds are not known. Local. */
+double estimate_seconds(const perf_counter_t *counters, const estimate_speed_t *speed);
+
+#endif

@@ -1,0 +1,242 @@
+#include "session/models.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "session/estimate.h"
+
+#include <string.h>
+
+/* Logits of one chunk take at most this many elements. */
+enum { LARGEST_LOGITS = 1 << 24 };
+
+static status_t add_pass(session_t *session, model_t *model) {
+  const pass_options_t options = {.recompute = session->settings->model.recompute,
+                                  .largest_logits = LARGEST_LOGITS};
+  return pass_create(&model->base, &options, &model->pass);
+}
+
+static status_t check_tokenizer(const model_t *model, const char *where) {
+  int32_t pieces = tokenizer_size(model->tokenizer), rows = model->base.config.vocab;
+  if (pieces <= rows) return STATUS_OK;
+  return error_set(
+      STATUS_DATA,
+      "%s: the tokenizer has %d pieces, the model's vocabulary %d rows; they do not belong together", where,
+      pieces, rows);
+}
+
+/* In a dry run the memory for it is noted instead. */
+static status_t load_base(session_t *session, model_t *model) {
+  int64_t bytes = model->base.params.elements * (int64_t)sizeof(float);
+  if (!session->dry) return store_load_base(session->world, &model->info, &model->base);
+  if (session->dry->loaded < bytes) session->dry->loaded = bytes;
+  return STATUS_OK;
+}
+
+static status_t open_model(session_t *session, const char *path, model_t *model) {
+  TRY(store_inspect(session->world, path, NULL, &model->info));
+  TRY(base_create(session->device, &session->grid, &model->info.config, &model->base));
+  TRY(load_base(session, model));
+  TRY(tokenizer_create(model->info.tokenizer_bytes, (size_t)model->info.tokenizer_size, &model->tokenizer));
+  TRY(check_tokenizer(model, model->info.base_path));
+  return add_pass(session, model);
+}
+
+status_t model_open(session_t *session, const char *setting, const char *path, model_t *out) {
+  *out = (model_t){0};
+  if (!path || !*path)
+    return error_set(STATUS_INPUT, "%s is empty, expected the path of a model (a model.h5)", setting);
+  status_code_t status = open_model(session, path, out);
+  if (status == STATUS_OK) {
+    log_info("model      %s: %.2f M weights, tower %.2f M%s", out->info.base_path,
+             1e-6 * (double)config_decoder_weights(&out->base.config),
+             1e-6 * (double)config_tower_weights(&out->base.config),
+             out->info.has_weights ? "" : " (referred to)");
+    return STATUS_OK;
+  }
+  model_free(out);
+  return error_context(status, "while loading %s = '%s'", setting, path);
+}
+
+static model_config_t settings_config(const settings_t *settings, int32_t pieces) {
+  model_config_t config = {.hidden = (int32_t)settings->model.hidden,
+                           .layers = (int32_t)settings->model.layers,
+                           .heads = (int32_t)settings->model.heads,
+                           .kv_heads = (int32_t)settings->model.kv_heads,
+                           .head_size = (int32_t)settings->model.head_size,
+                           .mlp = (int32_t)settings->model.mlp,
+                           .vocab = (int32_t)settings->model.vocab,
+                           .rope_base = settings->model.rope_base,
+                           .norm_eps = settings->model.norm_eps,
+                           .tied = settings->model.tied,
+                           .vision_hidden = (int32_t)settings->model.vision_hidden,
+                           .vision_layers = (int32_t)settings->model.vision_layers,
+                           .vision_heads = (int32_t)settings->model.vision_heads,
+                           .vision_mlp = (int32_t)settings->model.vision_mlp,
+                           .vision_patch = (int32_t)settings->model.vision_patch,
+                           .vision_image_size = (int32_t)settings->model.vision_image_size,
+                           .vision_feature_layer = (int32_t)settings->model.vision_feature_layer,
+                           .vision_norm_eps = settings->model.vision_norm_eps,
+                           .projector = strcmp(settings->model.projector, "linear") == 0
+                                            ? PROJECTOR_LINEAR
+                                            : PROJECTOR_MLP2X_GELU};
+  if (config.kv_heads == 0) config.kv_heads = config.heads;
+  if (config.head_size == 0) config.head_size = config.hidden / config.heads;
+  if (config.vocab == 0) config.vocab = pieces;
+  return config;
+}
+
+static status_t new_model(session_t *session, model_t *model) {
+  const settings_t *settings = session->settings;
+  TRY(comm_agree(session->world, tokenizer_load(settings->model.tokenizer, &model->tokenizer)));
+  model_config_t config = settings_config(settings, tokenizer_size(model->tokenizer));
+  TRY(base_create(session->device, &session->grid, &config, &model->base));
+  if (!session->dry) TRY(params_initialise(&model->base.params, (uint64_t)settings->job.seed));
+  TRY(check_tokenizer(model, settings->model.tokenizer));
+  return add_pass(session, model);
+}
+
+status_t model_new(session_t *session, model_t *out) {
+  *out = (model_t){0};
+  status_code_t status = new_model(session, out);
+  if (status != STATUS_OK) model_free(out);
+  return status;
+}
+
+status_t model_from_settings(session_t *session, model_t *out) {
+  const settings_t *settings = session->settings;
+  return settings->model.from_scratch ? model_new(session, out)
+                                      : model_open(session, "model.base", settings->model.base, out);
+}
+
+void model_free(model_t *model) {
+  pass_free(model->pass);
+  base_free(&model->base);
+  tokenizer_free(model->tokenizer);
+  store_info_free(&model->info);
+  *model = (model_t){0};
+}
+
+status_t model_new_adapter(session_t *session, const model_t *model, const char *name, adapter_t *out) {
+  const settings_t *settings = session->settings;
+  adapter_config_t config = {.r = (int32_t)settings->adapter.r, .alpha = settings->adapter.alpha};
+  for (int p = 0; p < PROJ_COUNT; p++)
+    for (int64_t t = 0; t < settings->adapter.targets.count; t++)
+      if (strstr(proj_name((proj_t)p), settings->adapter.targets.items[t])) config.targets[p] = true;
+  TRY(adapter_create(&model->base, &config, name, out));
+  return params_initialise(&out->params, (uint64_t)settings->job.seed);
+}
+
+/* PATH must have been made with MODEL's base. */
+static status_t check_base(const model_t *model, const store_info_t *info) {
+  if (info->identity == model->info.identity) return STATUS_OK;
+  return error_set(
+      STATUS_DATA,
+      "%s belongs to the base %s (identity %016llx), but this run's base is %s (identity %016llx): "
+      "their weights differ",
+      info->path, info->base_path, (unsigned long long)info->identity,
+      model->info.base_path ? model->info.base_path : "a new model",
+      (unsigned long long)model->info.identity);
+}
+
+static const char *find_role(const store_info_t *info, const char *const *roles, int32_t *index) {
+  for (; *roles; roles++) {
+    *index = store_find((const char(*)[STORE_ROLE_NAME_MAX])info->adapters, info->adapter_count, *roles);
+    if (*index >= 0) return *roles;
+  }
+  return NULL;
+}
+
+static status_t load_adapter(session_t *session, const model_t *model, const store_info_t *info,
+                             int32_t index, const char *name, adapter_t *out) {
+  char prefix[96] = "/adapters/";
+  strncat(strncat(prefix, info->adapters[index], STORE_ROLE_NAME_MAX), "/", 2);
+  TRY(adapter_create(&model->base, &info->adapter_configs[index], name, out));
+  if (session->dry) return STATUS_OK;
+  return store_load_params(session->world, info->path, prefix, &out->params);
+}
+
+/* The file has none of the roles, of which WANTED is the first, that were asked for. */
+static status_t refuse_roles(const store_info_t *info, const char *wanted) {
+  if (store_find((const char(*)[STORE_ROLE_NAME_MAX])info->adapters, info->adapter_count, "reward") >= 0)
+    return error_set(
+        STATUS_DATA,
+        "%s is a reward model: it has no adapter called '%s'; name it as reward.model, and here the "
+        "result of sft or ppo",
+        info->path, wanted);
+  return error_set(STATUS_DATA, "%s has no adapter called '%s'; a result of the phase before is expected",
+                   info->path, wanted);
+}
+
+status_t model_load_adapter(session_t *session, const model_t *model, const char *path,
+                            const char *const *roles, const char *name, adapter_t *out, const char **role) {
+  store_info_t info;
+  TRY(store_inspect(session->world, path, &model->info, &info));
+  int32_t index = -1;
+  const char *found = find_role(&info, roles, &index);
+  status_code_t status = check_base(model, &info);
+  if (status == STATUS_OK && !found) status = refuse_roles(&info, roles[0]);
+  if (status == STATUS_OK) status = load_adapter(session, model, &info, index, name, out);
+  if (role) *role = found;
+  store_info_free(&info);
+  return status;
+}
+
+static status_t load_head(session_t *session, const model_t *model, const store_info_t *info,
+                          const char *role, head_t *out) {
+  char prefix[96] = "/heads/";
+  TRY(check_base(model, info));
+  if (store_find((const char(*)[STORE_ROLE_NAME_MAX])info->heads, info->head_count, role) < 0)
+    return error_set(STATUS_DATA, "%s has no head called '%s'; a reward model is expected", info->path, role);
+  strncat(strncat(prefix, role, STORE_ROLE_NAME_MAX), "/", 2);
+  TRY(head_create(&model->base, role, false, out));
+  if (session->dry) return STATUS_OK;
+  return store_load_params(session->world, info->path, prefix, &out->params);
+}
+
+status_t model_load_head(session_t *session, const model_t *model, const char *path, const char *role,
+                         head_t *out) {
+  store_info_t info;
+  TRY(store_inspect(session->world, path, &model->info, &info));
+  status_code_t status = load_head(session, model, &info, role, out);
+  store_info_free(&info);
+  return status;
+}
+
+const char *model_adapter_path(const session_t *session, const model_t *model) {
+  const char *path = session->settings->model.adapter;
+  return !*path && model->info.adapter_count > 0 ? model->info.path : path;
+}
+
+status_t model_settings_adapter(session_t *session, const model_t *model, adapter_t *out, bool *found) {
+  static const char *const answering[] = {"policy", "default", NULL};
+  static const char *const scored[] = {"policy", "default", "reward", NULL};
+  const char *const *roles = settings_task(session->settings) == TASK_SCORE ? scored : answering;
+  const char *path = model_adapter_path(session, model);
+  *found = *path != '\0';
+  if (!*found) return STATUS_OK;
+  const char *role;
+  TRY(model_load_adapter(session, model, path, roles, "policy", out, &role));
+  log_info("adapter    %s from %s: r %d, alpha %g", role, path, out->config.r, out->config.alpha);
+  return STATUS_OK;
+}
+
+train_mode_t settings_train_mode(const settings_t *settings) {
+  static const struct {
+    const char *name;
+    train_mode_t mode;
+  } modes[] = {
+      {"lora", TRAIN_LORA}, {"projector", TRAIN_PROJECTOR}, {"decoder", TRAIN_DECODER}, {"all", TRAIN_ALL}};
+  for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+    if (strcmp(settings->model.train, modes[i].name) == 0) return modes[i].mode;
+  return TRAIN_NOTHING;
+}
+
+void model_contents(const model_t *model, bool weights, store_contents_t *contents) {
+  contents->base = &model->base;
+  contents->weights = weights;
+  contents->base_path = model->info.base_path;
+  contents->base_identity = model->info.identity;
+  size_t n;
+  contents->tokenizer_bytes = tokenizer_bytes(model->tokenizer, &n);
+  contents->tokenizer_size = (int64_t)n;
+}

@@ -1,0 +1,182 @@
+#include "session/plan.h"
+
+#include "base/memory.h"
+#include "parallel/exchange.h"
+
+#include <string.h>
+
+static status_t allocate(plan_t *plan) {
+  size_t n = (size_t)plan->n;
+  TRY(memory_alloc(&plan->lengths, ARENA_DATA, n, sizeof *plan->lengths));
+  TRY(memory_alloc(&plan->learnt, ARENA_DATA, n, sizeof *plan->learnt));
+  TRY(memory_alloc(&plan->group, ARENA_DATA, n, sizeof *plan->group));
+  TRY(memory_alloc(&plan->micro, ARENA_DATA, n, sizeof *plan->micro));
+  TRY(memory_alloc(&plan->sequences, ARENA_DATA, n, sizeof *plan->sequences));
+  TRY(memory_alloc(&plan->images, ARENA_DATA, n, sizeof *plan->images));
+  for (size_t i = 0; i < n; i++) {
+    plan->images[i] = -1;
+    plan->micro[i] = -1;
+  }
+  return STATUS_OK;
+}
+
+void plan_free(plan_t *plan) {
+  for (int32_t i = 0; i < plan->n && plan->sequences; i++)
+    sequence_free(&plan->sequences[i]);
+  void *all[] = {plan->lengths, plan->learnt, plan->group, plan->micro, plan->sequences, plan->images};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    memory_free(all[i]);
+  *plan = (plan_t){0};
+}
+
+static status_t build_one(plan_t *plan, plan_build_t build, void *context, int32_t i) {
+  TRY(build(context, i, &plan->sequences[i], &plan->images[i]));
+  const sequence_t *sequence = &plan->sequences[i];
+  plan->lengths[i] = packed_length(sequence->tokens, sequence->n, plan->slots);
+  plan->learnt[i] = sequence_learnt(sequence);
+  return STATUS_OK;
+}
+
+/* Each rank builds every size-th sequence; lengths and counts are then known to all. */
+static status_t measure(const grid_t *grid, plan_t *plan, plan_build_t build, void *context) {
+  status_code_t status = STATUS_OK;
+  for (int32_t i = grid->rank; i < plan->n && status == STATUS_OK; i += grid->size)
+    status = build_one(plan, build, context, i);
+  TRY(comm_agree(grid->world, status));
+  TRY(comm_allreduce(grid->world, plan->lengths, (size_t)plan->n, COMM_I32, COMM_SUM));
+  return comm_allreduce(grid->world, plan->learnt, (size_t)plan->n, COMM_I32, COMM_SUM);
+}
+
+/* Units to groups, by their total length. */
+static status_t deal(const grid_t *grid, plan_t *plan) {
+  int32_t units = plan->n / plan->unit;
+  int32_t *lengths, *group;
+  TRY(memory_alloc(&lengths, ARENA_DATA, 2 * (size_t)units, sizeof *lengths));
+  group = lengths + units;
+  for (int32_t i = 0; i < plan->n; i++)
+    lengths[i / plan->unit] += plan->lengths[i];
+  status_code_t status = deal_by_length(lengths, units, grid->dp_size, group);
+  for (int32_t i = 0; i < plan->n; i++)
+    plan->group[i] = group[i / plan->unit];
+  memory_free(lengths);
+  return status;
+}
+
+static status_t cut(int dp_rank, plan_t *plan, int64_t micro_tokens) {
+  int64_t *mine, count = 0;
+  int32_t *micro;
+  TRY(memory_alloc(&mine, ARENA_DATA, (size_t)plan->n, sizeof *mine + sizeof *micro));
+  micro = (int32_t *)(mine + plan->n);
+  for (int32_t i = 0; i < plan->n; i++)
+    if (plan->group[i] == dp_rank) mine[count++] = i;
+  status_code_t status =
+      deal_micro_batches(plan->lengths, mine, count, plan->unit, micro_tokens, micro, &plan->micro_count);
+  for (int64_t k = 0; k < count; k++)
+    plan->micro[mine[k]] = micro[k];
+  memory_free(mine);
+  return status;
+}
+
+/* Builds what this group was dealt and has not built yet, and drops the rest. */
+static status_t settle(const grid_t *grid, plan_t *plan, plan_build_t build, void *context) {
+  for (int32_t i = 0; i < plan->n; i++) {
+    bool mine = plan->group[i] == grid->dp_rank, built = i % grid->size == grid->rank;
+    if (mine && !built) TRY(build_one(plan, build, context, i));
+    if (mine || !built) continue;
+    sequence_free(&plan->sequences[i]);
+    plan->sequences[i] = (sequence_t){0};
+    plan->images[i] = -1;
+  }
+  return STATUS_OK;
+}
+
+static status_t create(const grid_t *grid, int64_t micro_tokens, plan_build_t build, void *context,
+                       plan_t *plan) {
+  TRY(allocate(plan));
+  TRY(measure(grid, plan, build, context));
+  TRY(deal(grid, plan));
+  TRY(cut(grid->dp_rank, plan, micro_tokens));
+  return comm_agree(grid->world, settle(grid, plan, build, context));
+}
+
+status_t plan_create(const grid_t *grid, int32_t n, int32_t unit, int32_t slots, int64_t micro_tokens,
+                     plan_build_t build, void *context, plan_t *plan) {
+  *plan = (plan_t){.n = n, .unit = unit, .slots = slots};
+  status_code_t status = create(grid, micro_tokens, build, context, plan);
+  if (status != STATUS_OK) plan_free(plan);
+  return status;
+}
+
+status_t plan_recut(const grid_t *grid, int32_t slots, int64_t micro_tokens, plan_t *plan) {
+  if (slots == plan->slots) return STATUS_OK;
+  plan->slots = slots;
+  for (int32_t i = 0; i < plan->n; i++)
+    if (plan->group[i] == grid->dp_rank)
+      plan->lengths[i] = packed_length(plan->sequences[i].tokens, plan->sequences[i].n, slots);
+  return cut(grid->dp_rank, plan, micro_tokens);
+}
+
+/* Appends IMAGE to a list unless it is there; returns its place. */
+static int32_t place_of(int64_t *images, int32_t *count, int64_t image) {
+  for (int32_t i = 0; i < *count; i++)
+    if (images[i] == image) return i;
+  images[*count] = image;
+  return (*count)++;
+}
+
+static status_t pack(const plan_t *plan, int32_t index, micro_t *micro, packed_source_t *sources) {
+  for (int32_t i = 0; i < plan->n; i++) {
+    if (plan->micro[i] != index) continue;
+    const sequence_t *sequence = &plan->sequences[i];
+    int32_t place = plan->images[i] >= 0 ? place_of(micro->images, &micro->image_count, plan->images[i]) : -1;
+    sources[micro->count] =
+        (packed_source_t){.tokens = sequence->tokens, .n = sequence->n, .image_index = place};
+    micro->which[micro->count++] = i;
+  }
+  return packed_create(sources, micro->count, plan->slots, &micro->packed);
+}
+
+status_t micro_create(const plan_t *plan, int32_t index, micro_t *micro) {
+  *micro = (micro_t){0};
+  packed_source_t *sources = NULL;
+  status_code_t status = memory_alloc(&micro->which, ARENA_DATA, (size_t)plan->n, sizeof *micro->which);
+  if (status == STATUS_OK)
+    status = memory_alloc(&micro->images, ARENA_DATA, (size_t)plan->n, sizeof *micro->images);
+  if (status == STATUS_OK) status = memory_alloc(&sources, ARENA_DATA, (size_t)plan->n, sizeof *sources);
+  if (status == STATUS_OK) status = pack(plan, index, micro, sources);
+  memory_free(sources);
+  if (status != STATUS_OK) micro_free(micro);
+  return status;
+}
+
+void micro_free(micro_t *micro) {
+  memory_free(micro->which);
+  memory_free(micro->images);
+  packed_free(&micro->packed);
+  *micro = (micro_t){0};
+}
+
+status_t micro_targets(const plan_t *plan, const micro_t *micro, int32_t **rows, int32_t **targets,
+                       int32_t **owner, int32_t *n) {
+  int32_t total = 0;
+  for (int32_t s = 0; s < micro->count; s++)
+    total += plan->learnt[micro->which[s]];
+  TRY(memory_alloc(rows, ARENA_DATA, 3 * (size_t)total + 1, sizeof **rows));
+  *targets = *rows + total;
+  *owner = *targets + total;
+  *n = 0;
+  for (int32_t s = 0; s < micro->count; s++) {
+    const sequence_t *sequence = &plan->sequences[micro->which[s]];
+    int32_t row = micro->packed.offsets[s];
+    for (int32_t t = 0; t < sequence->n; t++) {
+      /* The first position has nothing before it that could predict it. */
+      if (sequence->learnt[t] && row > micro->packed.offsets[s]) {
+        (*rows)[*n] = row - 1;
+        (*targets)[*n] = sequence->tokens[t];
+        (*owner)[(*n)++] = s;
+      }
+      row += sequence->tokens[t] == TOKEN_IMAGE ? plan->slots : 1;
+    }
+  }
+  return STATUS_OK;
+}

@@ -1,0 +1,53 @@
+#include "session/rewards.h"
+
+#include "base/memory.h"
+#include "perf/perf.h"
+
+#include <string.h>
+
+/* Is there something to score in place S of the micro-batch? */
+static bool has_tokens(const micro_t *micro, int32_t s) {
+  return micro->packed.offsets[s + 1] > micro->packed.offsets[s];
+}
+
+static status_t read_values(pass_t *pass, const batch_t *batch, const micro_t *micro, double *rewards) {
+  int32_t *rows, n = 0;
+  double *values;
+  TRY(memory_alloc(&values, ARENA_OTHER, (size_t)micro->count, sizeof *values + sizeof *rows));
+  rows = (int32_t *)(values + micro->count);
+  for (int32_t s = 0; s < micro->count; s++)
+    if (has_tokens(micro, s)) rows[n++] = micro->packed.offsets[s + 1] - 1;
+  status_code_t status = pass_scalars(pass, n, rows, values);
+  n = 0;
+  for (int32_t s = 0; s < micro->count && status == STATUS_OK; s++) {
+    if (!has_tokens(micro, s)) continue;
+    rewards[micro->which[s]] = batch->broken[micro->which[s]] ? 0.0 : values[n];
+    n++;
+  }
+  memory_free(values);
+  return status;
+}
+
+static status_t score_micro(const model_t *model, const role_t *role, batch_t *batch, int32_t index,
+                            double *rewards) {
+  const micro_t *micro = &batch->micro[index];
+  float *patches;
+  TRY(batch_patches(batch, index, &model->base.config, &patches));
+  pass_images_t images = {.count = micro->image_count, .patches = patches};
+  perf_begin(REGION_REWARD);
+  status_code_t status = pass_forward(model->pass, role, &micro->packed, &images, false, NULL, NULL);
+  if (status == STATUS_OK) status = read_values(model->pass, batch, micro, rewards);
+  perf_end(REGION_REWARD);
+  memory_free(patches);
+  return status;
+}
+
+status_t rewards_of_batch(session_t *session, const model_t *model, const role_t *role, batch_t *batch,
+                          double *rewards, int64_t *skipped) {
+  size_t n = (size_t)batch->plan.n;
+  memset(rewards, 0, n * sizeof *rewards);
+  for (int32_t m = 0; m < batch->plan.micro_count; m++)
+    TRY(score_micro(model, role, batch, m, rewards));
+  TRY(batch_settle(&session->grid, batch, skipped));
+  return comm_allreduce(session->grid.dp, rewards, n, COMM_F64, COMM_SUM);
+}

@@ -1,0 +1,195 @@
+#include "session/screening.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "perf/perf.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+  BLOCK = 512, /* samples that each rank looks at before the ranks meet */
+  MOST_NAMED = 5,
+  NAMES_BYTES = 512,
+  BAD = 1 << 8 /* among what a look finds */
+};
+
+/* The first few samples of a kind. */
+typedef struct {
+  char text[NAMES_BYTES];
+  int32_t count;
+} names_t;
+
+typedef struct {
+  session_t *session;
+  source_t *source;
+  const screening_t *screening;
+  int64_t *rows;
+  int64_t total, kept;
+  screening_counts_t *counts;
+  names_t bad, dropped, idle; /* rank 0's */
+} work_t;
+
+/* Reads and judges ROW. A bad sample is an error, STATUS_DATA, with *BAD. */
+static status_t look(const work_t *work, int64_t row, int32_t *found, bool *bad) {
+  dataset_sample_t sample;
+  *found = 0;
+  *bad = false;
+  TRY(dataset_sample_read(work->source->dataset, row, &sample));
+  status_code_t status = work->screening->look(work->screening->context, row, &sample, found);
+  *bad = status == STATUS_DATA;
+  if (status != STATUS_OK) status = source_name_sample(work->source, row, sample.id.bytes, status);
+  dataset_sample_free(&sample);
+  return status;
+}
+
+static status_t look_at(const work_t *work, int64_t row, int32_t *found) {
+  bool bad;
+  status_code_t status = look(work, row, found, &bad);
+  if (!bad) return status;
+  error_clear();
+  *found = BAD;
+  return STATUS_OK;
+}
+
+/* The reason why ROW is bad, as an error. */
+static status_t bad_again(const work_t *work, int64_t row) {
+  int32_t found;
+  bool bad;
+  status_code_t status = look(work, row, &found, &bad);
+  if (status != STATUS_OK) return status;
+  return error_set(STATUS_DATA, "row %lld of %s could not be used when it was looked at first",
+                   (long long)row, dataset_path(work->source->dataset));
+}
+
+static status_t add_name(const work_t *work, int64_t row, names_t *names) {
+  dataset_sample_t sample;
+  size_t used = strlen(names->text);
+  if (work->session->grid.rank != 0 || names->count == MOST_NAMED) return STATUS_OK;
+  TRY(dataset_sample_read(work->source->dataset, row, &sample));
+  snprintf(names->text + used, sizeof names->text - used, "%s'%.80s'", names->count > 0 ? ", " : "",
+           sample.id.bytes);
+  names->count++;
+  dataset_sample_free(&sample);
+  return STATUS_OK;
+}
+
+/* ROW is bad. */
+static status_t leave_out(work_t *work, int64_t row) {
+  if (!work->source->skip_bad) return bad_again(work, row);
+  work->counts->bad++;
+  if (work->session->grid.rank == 0 && work->bad.count < MOST_NAMED) {
+    status_code_t status = bad_again(work, row);
+    if (status != STATUS_DATA) return status;
+    log_warning("skipped: %s", error_message());
+    error_clear();
+  }
+  return add_name(work, row, &work->bad);
+}
+
+static status_t settle_row(work_t *work, int64_t row, int32_t found) {
+  screening_counts_t *counts = work->counts;
+  if (found & BAD) return leave_out(work, row);
+  if (found & SCREENING_DROPPED) {
+    counts->dropped++;
+    return add_name(work, row, &work->dropped);
+  }
+  work->rows[work->kept++] = row;
+  counts->facts += (found & SCREENING_FACTS) != 0;
+  if (!(found & SCREENING_IDLE)) return STATUS_OK;
+  counts->idle++;
+  return add_name(work, row, &work->idle);
+}
+
+/* ROWS begin .. begin + n - 1: every rank looks at its share, and then all know what was FOUND (n). */
+static status_t work_block(work_t *work, int64_t begin, int64_t n, int32_t *found) {
+  const grid_t *grid = &work->session->grid;
+  status_code_t status = STATUS_OK;
+  memset(found, 0, (size_t)n * sizeof *found);
+  for (int64_t i = grid->rank; i < n && status == STATUS_OK; i += grid->size)
+    status = look_at(work, work->rows[begin + i], &found[i]);
+  TRY(comm_agree(grid->world, status));
+  TRY(comm_allreduce(grid->world, found, (size_t)n, COMM_I32, COMM_SUM));
+  for (int64_t i = 0; i < n && status == STATUS_OK; i++)
+    status = settle_row(work, work->rows[begin + i], found[i]);
+  return comm_agree(grid->world, status);
+}
+
+/* Without a finished step: where nobody asked, another start would get no further either. */
+static status_t stop_here(session_t *session) {
+  bool asked;
+  double passed = perf_now() - session->started;
+  TRY(session_stopped(session, &asked));
+  if (asked) return error_set(STATUS_STOPPED, "stopped before the first step, while samples were looked at");
+  return error_set(
+      STATUS_INPUT,
+      "job.max_seconds = %g s were over while samples were looked at, %.1f s after the start and before "
+      "the first step; raise it to at least %.0f s",
+      session->settings->job.max_seconds, passed, ceil(2.0 * passed));
+}
+
+static status_t work_all(work_t *work, int64_t block, int32_t *found) {
+  session_t *session = work->session;
+  bool shown = work->total > block && !session->dry, stop;
+  if (shown) log_progress("samples", 0, work->total, "looked at", NULL);
+  for (int64_t begin = 0; begin < work->total; begin += block) {
+    int64_t n = work->total - begin < block ? work->total - begin : block;
+    TRY(comm_any(session->world, session_wish(session, 0.0), &stop));
+    if (stop) return stop_here(session);
+    TRY(work_block(work, begin, n, found));
+    if (shown) log_progress("samples", begin + n, work->total, "looked at", NULL);
+  }
+  return STATUS_OK;
+}
+
+/* "N of TOTAL samples for USE in PATH WHAT: 'a', 'b', ..." */
+static void warn(const work_t *work, int64_t n, int64_t total, const char *what, const names_t *names) {
+  if (n == 0 || work->session->grid.rank != 0) return;
+  log_warning("%lld of %lld samples for %s in %s %s: %s%s", (long long)n, (long long)total,
+              work->screening->use, dataset_path(work->source->dataset), what, names->text,
+              n > names->count ? ", ..." : "");
+}
+
+static status_t conclude(const work_t *work) {
+  const screening_counts_t *counts = work->counts;
+  const screening_t *screening = work->screening;
+  const char *path = dataset_path(work->source->dataset);
+  warn(work, counts->bad, work->total, "are bad and left out (data.bad_sample = 'skip')", &work->bad);
+  warn(work, counts->dropped, work->total, screening->dropped, &work->dropped);
+  if (work->kept == 0)
+    return error_set(STATUS_DATA, "none of the %lld samples for %s in %s can be used: %lld are bad, %lld %s",
+                     (long long)work->total, screening->use, path, (long long)counts->bad,
+                     (long long)counts->dropped, screening->dropped ? screening->dropped : "are left out");
+  if (counts->idle == work->kept)
+    return error_set(STATUS_DATA, "all %lld samples for %s in %s %s", (long long)work->kept, screening->use,
+                     path, screening->idle);
+  warn(work, counts->idle, work->kept, screening->idle, &work->idle);
+  return STATUS_OK;
+}
+
+status_t screening_run(session_t *session, source_t *source, const screening_t *screening, int64_t *rows,
+                       int64_t *count, screening_counts_t *counts) {
+  *counts = (screening_counts_t){0};
+  work_t work = {.session = session,
+                 .source = source,
+                 .screening = screening,
+                 .rows = rows,
+                 .total = *count,
+                 .counts = counts};
+  int64_t block = (int64_t)BLOCK * session->grid.size;
+  int32_t *found;
+  if (block > *count) block = *count;
+  status_code_t status = memory_alloc(&found, ARENA_DATA, (size_t)block + 1, sizeof *found);
+  TRY(comm_agree(session->world, status));
+  if (*count > 0) status = work_all(&work, block, found);
+  memory_free(found);
+  TRY(status);
+  *count = work.kept;
+  return conclude(&work);
+}
+
+bool screening_has_facts(const dataset_sample_t *sample) {
+  for (int32_t i = 0; i < sample->fact_count; i++)
+    if (text_strip(sample->facts[i]).n > 0) return true;
+  return false;
+}

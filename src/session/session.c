@@ -1,0 +1,288 @@
+#include "session/session.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "parallel/watchdog.h"
+#include "perf/perf.h"
+#include "perf/report.h"
+#include "session/peaks.h"
+#include "session/stop.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+status_t session_path(const session_t *session, const char *name, char path[FILE_MAX_PATH]) {
+  return file_join(path, session->run_dir, name, NULL);
+}
+
+status_t device_choose(const settings_t *settings, const device_entry_t *devices, int32_t count,
+                       const device_entry_t **out) {
+  const char *wanted = settings->parallel.device;
+  for (*out = devices; *out < devices + count; ++*out)
+    if ((*out == devices && strcmp(wanted, "auto") == 0) || strcmp(wanted, (*out)->name) == 0)
+      return STATUS_OK;
+  return error_set(STATUS_INPUT,
+                   "parallel.device = '%s' is not in this build (--version lists the devices); use 'auto'",
+                   wanted);
+}
+
+static status_t open_device(session_t *session, const device_entry_t *devices, int32_t count) {
+  const device_entry_t *device;
+  TRY(device_choose(session->settings, devices, count, &device));
+  return device->create(&session->grid, session->settings, &session->device);
+}
+
+static status_t echo_settings(const session_t *session) {
+  char path[FILE_MAX_PATH], *text;
+  TRY(session_path(session, "input.nml", path));
+  TRY(settings_text(session->settings, &text));
+  status_code_t status = file_replace(path, text, strlen(text));
+  memory_free(text);
+  return status;
+}
+
+static status_t open_log(const session_t *session) {
+  char path[FILE_MAX_PATH];
+  TRY(session_path(session, "log.txt", path));
+  return log_open(path);
+}
+
+static log_level_t level_of(const char *name) {
+  if (strcmp(name, "debug") == 0) return LOG_DEBUG;
+  if (strcmp(name, "warning") == 0) return LOG_WARNING;
+  return strcmp(name, "error") == 0 ? LOG_ERROR : LOG_INFO;
+}
+
+static status_t open_run(session_t *session) {
+  const settings_t *settings = session->settings;
+  rundir_use_t use = strcmp(settings->job.restart, "never") == 0 ? RUNDIR_NEW : RUNDIR_CONTINUE;
+  TRY(rundir_open(session->world, settings->job.run_dir, use, &session->rundir));
+  session->run_dir = rundir_path(session->rundir);
+  record_open(&session->record, session->rundir);
+  status_code_t status = STATUS_OK;
+  if (comm_rank(session->world) == 0) {
+    status = open_log(session);
+    if (status == STATUS_OK) status = echo_settings(session);
+  }
+  /* A task that trains knows only later how far it goes back. */
+  if (status == STATUS_OK && !task_trains(settings_task(settings)))
+    status = rundir_samples_rewind(session->rundir, -1, 0);
+  return comm_agree(session->world, status);
+}
+
+static void tell_end(void *context, status_code_t status, const char *message);
+
+status_t session_prepare(comm_t *world, const settings_t *settings, const device_entry_t *devices,
+                         int32_t count, session_t *session) {
+  *session = (session_t){.settings = settings, .world = world, .started = perf_now()};
+  perf_reset();
+  TRY(record_start(settings, comm_rank(world), session->started, &session->record));
+  perf_begin(REGION_SETUP);
+  log_set_level(level_of(settings->log.level));
+  stop_install();
+  TRY(watchdog_start(world, settings->parallel.timeout));
+  watchdog_on_end(tell_end, session);
+  TRY(grid_create(world, (int)settings->parallel.tp, (int)settings->parallel.threads, &session->grid));
+  TRY(comm_agree(world, open_device(session, devices, count)));
+  device_cores(session->device, &session->cores);
+  TRY(peaks_measure(session->device, &session->sgemm_flops, &session->stream_bytes));
+  perf_end(REGION_SETUP);
+  return STATUS_OK;
+}
+
+/* The number that the scheduler gave the job, NULL outside of one. */
+static const char *job_id(void) {
+  static const char *const variables[] = {"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID"};
+  for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+    const char *value = getenv(variables[i]);
+    if (value && *value) return value;
+  }
+  return NULL;
+}
+
+status_t session_open(session_t *session, const char *build) {
+  const char *job = job_id();
+  TRY(open_run(session));
+  log_start_clock(perf_now() - session->started);
+  log_info("llava_rlhf %s%s%s", build, job ? ", job " : "", job ? job : "");
+  log_info("task       %s in %s", session->settings->job.task, session->run_dir);
+  log_info("device     %s (%s), sgemm %.1f GFLOP/s, streaming %.1f GB/s", session->device->name,
+           session->device->detail, 1e-9 * session->sgemm_flops, 1e-9 * session->stream_bytes);
+  const record_machine_t machine = {build,
+                                    &session->grid,
+                                    &session->cores,
+                                    session->device->name,
+                                    session->device->detail,
+                                    session->sgemm_flops,
+                                    session->stream_bytes};
+  TRY(comm_agree(session->world, record_describe(&session->record, &machine)));
+  return grid_describe(&session->grid, &session->cores);
+}
+
+static void log_memory(const perf_report_t *report) {
+  size_t total = 0;
+  for (int a = 0; a < ARENA_COUNT; a++)
+    total += memory_usage((arena_t)a).peak;
+  log_info("memory     largest resident set of a rank: %.1f MB (rank %d)", 1e-6 * report->resident,
+           report->resident_rank);
+  log_info("           peak per arena of rank 0, MB (sum %.1f):", 1e-6 * (double)total);
+  for (int a = 0; a < ARENA_COUNT; a++) {
+    memory_usage_t usage = memory_usage((arena_t)a);
+    if (usage.peak > 100000) log_info("             %-12s %10.1f", usage.name, 1e-6 * (double)usage.peak);
+  }
+}
+
+/* The same on all ranks. */
+static status_t find_resident(session_t *session, perf_report_t *report) {
+  double mine = (double)memory_resident_peak(), *all = NULL;
+  TRY(comm_agree(session->world, memory_alloc(&all, ARENA_OTHER, (size_t)report->ranks, sizeof *all)));
+  status_code_t status = comm_allgather(session->world, &mine, all, 1, COMM_F64);
+  for (int rank = 0; rank < report->ranks && status == STATUS_OK; rank++)
+    if (all[rank] > report->resident) {
+      report->resident = all[rank];
+      report->resident_rank = rank;
+    }
+  memory_free(all);
+  return status;
+}
+
+static status_t report_ranks(session_t *session, perf_counter_t *all) {
+  perf_counter_t mine[REGION_COUNT];
+  perf_report_t report = {.all = all,
+                          .ranks = comm_size(session->world),
+                          .peak_flops = session->sgemm_flops,
+                          .peak_bytes = session->stream_bytes};
+  perf_snapshot(mine);
+  TRY(comm_allgather(session->world, mine, all, sizeof mine, COMM_BYTE));
+  TRY(find_resident(session, &report));
+  if (comm_rank(session->world) != 0) return STATUS_OK;
+  report.seconds = perf_now() - session->started;
+  log_memory(&report);
+  return record_perf(&session->record, &report);
+}
+
+static status_t report(session_t *session) {
+  perf_counter_t *all;
+  size_t count = (size_t)comm_size(session->world) * REGION_COUNT;
+  TRY(comm_agree(session->world, memory_alloc(&all, ARENA_OTHER, count, sizeof *all)));
+  status_code_t status = report_ranks(session, all);
+  memory_free(all);
+  return status;
+}
+
+static void log_success(const session_t *session, status_code_t status) {
+  double seconds = perf_now() - session->started;
+  if (session->record.skipped > 0)
+    log_warning("%lld times a bad sample was left out (data.bad_sample = 'skip')",
+                (long long)session->record.skipped);
+  if (status == STATUS_OK)
+    log_info("DONE       %.1f s", seconds);
+  else
+    log_info("STOPPED    after %.1f s%s%s. Start again with the same command", seconds,
+             *error_message() ? ": " : "", error_message());
+}
+
+/* What went wrong; once the run has a log, with a last line that says so. */
+static void log_failure(const session_t *session, status_code_t status, const char *message) {
+  if (session->rundir)
+    log_error("%s\nFAILED     after %.1f s (%s, exit status %d)", message, perf_now() - session->started,
+              status_name(status), status_exit(status));
+  else
+    log_error("%s", message);
+  log_debug("%s", error_backtrace());
+}
+
+static void log_end(session_t *session, status_code_t status) {
+  bool good = status == STATUS_OK || status == STATUS_STOPPED;
+  log_stop_clock();
+  if (!good && comm_rank(session->world) == 0) log_failure(session, status, error_message());
+  bool table = good && session->rundir;
+  if (table && report(session) != STATUS_OK)
+    log_warning("the performance table could not be written: %s", error_message());
+  record_close(&session->record, status);
+  if (table) log_success(session, status);
+}
+
+void session_close(session_t *session, status_code_t status) {
+  log_end(session, status);
+  watchdog_stop();
+  if (session->device) device_free(session->device);
+  if (session->grid.world) grid_free(&session->grid);
+  rundir_close(session->rundir);
+  log_close();
+  *session = (session_t){0};
+}
+
+/* The last words of a run whose ranks have not come together, in its log and in run.json, by whichever rank
+ * ends it. May be called from the watchdog's thread. */
+static void tell_end(void *context, status_code_t status, const char *message) {
+  session_t *session = context;
+  char path[FILE_MAX_PATH];
+  bool log_elsewhere = session->rundir && comm_rank(session->world) != 0; /* rank 0 has it open */
+  if (log_elsewhere && (session_path(session, "log.txt", path) != STATUS_OK || log_open(path) != STATUS_OK))
+    log_warning("%s", error_message());
+  log_stop_clock();
+  log_failure(session, status, message);
+  if (session->rundir) record_fail(&session->record, status, message);
+}
+
+void session_fail(session_t *session, status_code_t status) {
+  char message[4096];
+  snprintf(message, sizeof message, "%s", error_message());
+  tell_end(session, status, message);
+  log_close();
+}
+
+/* Rank 0 sees the file EXIT once: it is removed then. */
+static void look_for_file(session_t *session) {
+  bool seen;
+  if (session->stop_status != STATUS_OK) return;
+  session->stop_status = rundir_poll(session->rundir, &seen);
+  if (session->stop_status == STATUS_OK && seen) session->stop_why[STOP_EXIT] = 1;
+}
+
+bool session_wish(session_t *session, double reserve) {
+  double limit = session->settings->job.max_seconds;
+  watchdog_alive();
+  if (stop_signal()) session->stop_why[STOP_SIGNAL] = 1;
+  if (session->dry) return session->stop_why[STOP_SIGNAL] != 0; /* it has no run directory and is short */
+  look_for_file(session);
+  double end = perf_now() - session->started + session->reserve + reserve;
+  if (limit > 0.0 && end > limit) session->stop_why[STOP_TIME] = 1;
+  const int32_t *why = session->stop_why;
+  return session->stop_status != STATUS_OK || why[STOP_SIGNAL] || why[STOP_EXIT] || why[STOP_TIME];
+}
+
+status_t session_stopped(session_t *session, bool *asked) {
+  static const char *const reasons[STOP_REASONS] = {[STOP_SIGNAL] = "a signal asks to stop",
+                                                    [STOP_EXIT] = "the file EXIT asks to stop",
+                                                    [STOP_TIME] = "job.max_seconds is nearly used up"};
+  int32_t *why = session->stop_why, reason = STOP_SIGNAL;
+  TRY(comm_agree(session->world, session->stop_status));
+  TRY(comm_allreduce(session->world, why, STOP_REASONS, COMM_I32, COMM_MAX));
+  while (reason < STOP_TIME && !why[reason])
+    reason++;
+  if (!session->stop_told) log_info("stopping   %s", reasons[reason]);
+  session->stop_told = true;
+  if (asked) *asked = reason != STOP_TIME;
+  return STATUS_OK;
+}
+
+status_t session_stop(session_t *session, double reserve, bool *stop) {
+  double now = perf_now(), since = session->last_look > 0.0 ? now - session->last_look : 0.0;
+  *stop = false;
+  if (since > session->longest_step) session->longest_step = since;
+  session->last_look = now;
+  TRY(comm_any(session->world, session_wish(session, session->longest_step + reserve), stop));
+  return *stop ? session_stopped(session, NULL) : STATUS_OK;
+}
+
+void session_skipped(session_t *session, int64_t samples, metrics_t *metrics) {
+  session->record.skipped += samples;
+  if (metrics) metrics_add(metrics, "data/skipped", (double)samples);
+}
+
+status_t session_log(session_t *session, const metrics_t *metrics, bool shown) {
+  return session->dry ? STATUS_OK : record_metrics(&session->record, metrics, shown);
+}

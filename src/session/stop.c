@@ -1,0 +1,68 @@
+#define _GNU_SOURCE
+#include "session/stop.h"
+
+#include <signal.h>
+#include <stddef.h>
+
+static volatile sig_atomic_t requested;
+
+static void request(int signal_number) {
+  requested = signal_number;
+}
+
+/* Whoever asks twice at the keyboard does not want to wait. The second time the signal does what it would
+ * have done without us. */
+static void request_once(int signal_number) {
+  if (requested == signal_number) {
+    signal(signal_number, SIG_DFL);
+    raise(signal_number); /* comes once this handler returns */
+  }
+  requested = signal_number;
+}
+
+static void handle(int signal_number, void (*handler)(int)) {
+  struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+  sigemptyset(&action.sa_mask);
+  sigaction(signal_number, &action, NULL);
+}
+
+/* nohup and the shell's & have signals ignored that are not for jobs in the background: that stays. */
+static void handle_unless_ignored(int signal_number, void (*handler)(int)) {
+  struct sigaction before;
+  if (sigaction(signal_number, NULL, &before) == 0 && before.sa_handler == SIG_IGN) return;
+  handle(signal_number, handler);
+}
+
+/* A launcher may leave them blocked; one that came early has waited for this. */
+static void let_in(void) {
+  static const int requests[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGINT};
+  sigset_t set;
+  sigemptyset(&set);
+  for (size_t i = 0; i < sizeof requests / sizeof *requests; i++)
+    sigaddset(&set, requests[i]);
+  sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+void stop_install(void) {
+  handle(SIGUSR1, request);
+  handle(SIGUSR2, request);
+  handle(SIGTERM, request);
+  handle_unless_ignored(SIGHUP, request);
+  handle_unless_ignored(SIGINT, request_once);
+  handle(SIGPIPE, SIG_IGN);
+  handle(SIGXFSZ, SIG_IGN);
+  let_in();
+}
+
+void stop_release(void) {
+  static const int taken[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGINT};
+  for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+    handle_unless_ignored(taken[i], SIG_DFL);
+  handle(SIGPIPE, SIG_DFL);
+  handle(SIGXFSZ, SIG_DFL);
+  if (requested) raise(requested);
+}
+
+int stop_signal(void) {
+  return requested;
+}

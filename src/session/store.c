@@ -1,0 +1,456 @@
+#include "session/store.h"
+
+#include "base/memory.h"
+#include "session/config_json.h"
+#include "session/store_base.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const h5_format_t store_format = {"llava_rlhf_model", 2,
+                                  "import the model, or train it, again; a run that has begun goes on with "
+                                  "the version that began it"};
+
+static const char weights_prefix[] = "/weights/";
+static const char *const adapters_group = "/adapters";
+static const char *const heads_group = "/heads";
+static const char reward_role[] = "reward", reward_group[] = "/heads/reward";
+
+void store_info_free(store_info_t *info) {
+  memory_free(info->path);
+  memory_free(info->base_path);
+  memory_free(info->tokenizer_bytes);
+  memory_free((void *)info->judging.prompt);
+  memory_free((void *)info->judging.source);
+  *info = (store_info_t){0};
+}
+
+int32_t store_find(const char names[][STORE_ROLE_NAME_MAX], int32_t count, const char *role) {
+  for (int32_t i = 0; i < count; i++)
+    if (strcmp(names[i], role) == 0) return i;
+  return -1;
+}
+
+/* ---- Reading ---- */
+
+/* The role in "/adapters/ROLE/..." or "/heads/ROLE/..."; false for other paths. */
+static bool role_of(const char *path, const char *group, char role[STORE_ROLE_NAME_MAX]) {
+  size_t n = strlen(group);
+  if (strncmp(path, group, n) != 0 || path[n] != '/') return false;
+  const char *begin = path + n + 1, *end = strchr(begin, '/');
+  if (!end || end - begin >= STORE_ROLE_NAME_MAX) return false;
+  memcpy(role, begin, (size_t)(end - begin));
+  role[end - begin] = '\0';
+  return true;
+}
+
+static status_t add_role(const char *path, const char *role, char names[][STORE_ROLE_NAME_MAX],
+                         int32_t *count) {
+  if (store_find((const char(*)[STORE_ROLE_NAME_MAX])names, *count, role) >= 0) return STATUS_OK;
+  if (*count == STORE_ROLES_MAX)
+    return error_set(STATUS_DATA, "%s: more than %d adapters or heads", path, STORE_ROLES_MAX);
+  snprintf(names[(*count)++], STORE_ROLE_NAME_MAX, "%s", role);
+  return STATUS_OK;
+}
+
+/* Rank, scale and targets of one adapter: attributes of its group, and the names of its weights. */
+static status_t read_adapter_config(weights_file_t *file, const char *role, adapter_config_t *config) {
+  char group[128];
+  int64_t r;
+  snprintf(group, sizeof group, "%s/%s", adapters_group, role);
+  TRY(h5_attr_read_i64(weights_h5(file), group, "r", &r, 1));
+  TRY(h5_attr_read_f64(weights_h5(file), group, "alpha", &config->alpha, 1));
+  if (r < 1 || r > INT32_MAX)
+    return error_set(STATUS_DATA, "%s: attribute 'r' of %s is %lld, expected at least 1",
+                     h5_path(weights_h5(file)), group, (long long)r);
+  if (!isfinite(config->alpha))
+    return error_set(STATUS_DATA, "%s: attribute 'alpha' of %s is %g, expected a finite number",
+                     h5_path(weights_h5(file)), group, config->alpha);
+  config->r = (int32_t)r;
+  for (int64_t i = 0; i < weights_count(file); i++) {
+    const char *path = weights_at(file, i)->path;
+    if (strncmp(path, group, strlen(group)) != 0 || path[strlen(group)] != '/') continue;
+    for (int p = 0; p < PROJ_COUNT; p++)
+      if (strstr(path, proj_name((proj_t)p))) config->targets[p] = true;
+    if (strstr(path, ".lora_A.") && weights_at(file, i)->shape[0] != r)
+      return error_set(STATUS_DATA, "%s: %s has %lld rows, but attribute 'r' of %s is %lld",
+                       h5_path(weights_h5(file)), path, (long long)weights_at(file, i)->shape[0], group,
+                       (long long)r);
+  }
+  return STATUS_OK;
+}
+
+static bool has_reward_head(const store_info_t *info) {
+  return store_find((const char(*)[STORE_ROLE_NAME_MAX])info->heads, info->head_count, reward_role) >= 0;
+}
+
+static status_t read_judging(h5_file_t *file, store_judging_t *judging) {
+  int64_t facts;
+  char *text;
+  TRY(h5_attr_read_i64(file, reward_group, "facts", &facts, 1));
+  judging->facts = facts != 0;
+  TRY(h5_attr_read_text(file, reward_group, "prompt", &text));
+  judging->prompt = text;
+  TRY(h5_attr_read_text(file, reward_group, "prompt_source", &text));
+  judging->source = text;
+  return STATUS_OK;
+}
+
+static status_t read_roles(weights_file_t *file, store_info_t *info) {
+  for (int64_t i = 0; i < weights_count(file); i++) {
+    const char *path = weights_at(file, i)->path;
+    char role[STORE_ROLE_NAME_MAX];
+    if (role_of(path, adapters_group, role))
+      TRY(add_role(info->path, role, info->adapters, &info->adapter_count));
+    if (role_of(path, heads_group, role)) TRY(add_role(info->path, role, info->heads, &info->head_count));
+  }
+  for (int32_t i = 0; i < info->adapter_count; i++)
+    TRY(read_adapter_config(file, info->adapters[i], &info->adapter_configs[i]));
+  return has_reward_head(info) ? read_judging(weights_h5(file), &info->judging) : STATUS_OK;
+}
+
+status_t store_read_base(weights_file_t *file, store_info_t *info) {
+  char *text, *bytes;
+  uint64_t hash;
+  TRY(weights_read_text(weights_h5(file), "/weights", "config", &text, &hash));
+  status_code_t status = config_from_json(text, h5_path(weights_h5(file)), &info->config);
+  memory_free(text);
+  TRY(status);
+  TRY(weights_read_bytes(weights_h5(file), "/tokenizer", &bytes, &info->tokenizer_size));
+  info->tokenizer_bytes = bytes;
+  info->identity = weights_identity_add(weights_identity(file, weights_prefix, WEIGHTS_IDENTITY_START), hash);
+  return STATUS_OK;
+}
+
+bool store_has_weights(const weights_file_t *file) {
+  for (int64_t i = 0; i < weights_count(file); i++)
+    if (strncmp(weights_at(file, i)->path, weights_prefix, strlen(weights_prefix)) == 0) return true;
+  return false;
+}
+
+/* An adapter is more than its weights. */
+static void add_adapter_configs(store_info_t *info) {
+  for (int32_t i = 0; i < info->adapter_count; i++) {
+    uint64_t alpha;
+    memcpy(&alpha, &info->adapter_configs[i].alpha, sizeof alpha);
+    info->added = weights_identity_add(info->added, (uint64_t)info->adapter_configs[i].r);
+    info->added = weights_identity_add(info->added, alpha);
+  }
+}
+
+/* What of a file can be read without its base; *REFERENCED: identity of the base it names, and base_path. */
+static status_t read_file(weights_file_t *file, store_info_t *info, uint64_t *referenced) {
+  info->has_weights = store_has_weights(file);
+  info->added = weights_identity(file, "/adapters/", WEIGHTS_IDENTITY_START);
+  info->added = weights_identity(file, "/heads/", info->added);
+  TRY(read_roles(file, info));
+  add_adapter_configs(info);
+  if (info->has_weights) {
+    TRY(memory_copy_text(&info->base_path, ARENA_OTHER, info->path, strlen(info->path)));
+    return store_read_base(file, info);
+  }
+  if (info->adapter_count == 0 && info->head_count == 0)
+    return error_set(STATUS_DATA, "%s holds neither weights nor adapters nor heads", info->path);
+  TRY(h5_attr_read_u64(weights_h5(file), "/", "base_identity", referenced, 1));
+  return h5_attr_read_text(weights_h5(file), "/", "base_path", &info->base_path);
+}
+
+static status_t inspect(comm_t *comm, const char *path, const store_info_t *base, store_info_t *info) {
+  weights_file_t *file;
+  uint64_t referenced = 0;
+  TRY(memory_copy_text(&info->path, ARENA_OTHER, path, strlen(path)));
+  TRY(weights_open(comm, path, &store_format, &file));
+  status_code_t status = comm_agree(comm, read_file(file, info, &referenced));
+  weights_close(file);
+  TRY(status);
+  return info->has_weights ? STATUS_OK : store_find_base(comm, referenced, base, info);
+}
+
+status_t store_inspect(comm_t *comm, const char *path, const store_info_t *base, store_info_t *info) {
+  *info = (store_info_t){0};
+  status_code_t status = inspect(comm, path, base, info);
+  if (status != STATUS_OK) store_info_free(info);
+  return status;
+}
+
+/* Names are prefix + outside name. */
+static status_t param_path(const char *prefix, const param_t *param, char **path) {
+  size_t n = strlen(prefix) + strlen(param->name) + 1;
+  TRY(memory_alloc(path, ARENA_IO, n, 1));
+  snprintf(*path, n, "%s%s", prefix, param->name);
+  return STATUS_OK;
+}
+
+/* Host copies of a set's shards with their file paths. */
+typedef struct {
+  char **paths;   /* (count) */
+  float **values; /* (count): (local_rows, local_cols) */
+  int32_t count;
+} staged_t;
+
+static void staged_free(staged_t *staged) {
+  for (int32_t i = 0; i < staged->count; i++) {
+    if (staged->paths) memory_free(staged->paths[i]);
+    if (staged->values) memory_free(staged->values[i]);
+  }
+  memory_free(staged->paths);
+  memory_free(staged->values);
+  *staged = (staged_t){0};
+}
+
+static status_t stage(const params_t *params, const char *prefix, bool values, staged_t *staged) {
+  staged->count = params->count;
+  TRY(memory_alloc(&staged->paths, ARENA_IO, (size_t)params->count, sizeof *staged->paths));
+  TRY(memory_alloc(&staged->values, ARENA_IO, (size_t)params->count, sizeof *staged->values));
+  for (int32_t i = 0; i < params->count; i++) {
+    TRY(param_path(prefix, &params->items[i], &staged->paths[i]));
+    if (values)
+      TRY(memory_alloc(&staged->values[i], ARENA_IO, (size_t)params->items[i].elements, sizeof(float)));
+  }
+  return STATUS_OK;
+}
+
+static status_t read_staged(weights_file_t *file, const params_t *params, staged_t *staged) {
+  weights_request_t *requests;
+  TRY(memory_alloc(&requests, ARENA_IO, (size_t)params->count, sizeof *requests));
+  for (int32_t i = 0; i < params->count; i++) {
+    const partition_t *part = &params->items[i].partition;
+    requests[i] = (weights_request_t){.path = staged->paths[i],
+                                      .rows = part->rows,
+                                      .cols = part->cols,
+                                      .row_begin = part->row_begin,
+                                      .row_count = part->row_count,
+                                      .col_begin = part->col_begin,
+                                      .col_count = part->col_count,
+                                      .stride = part->local_cols,
+                                      .data = staged->values[i]};
+  }
+  status_code_t status = weights_read(file, requests, params->count);
+  memory_free(requests);
+  return status;
+}
+
+static status_t load(comm_t *comm, weights_file_t *file, const char *prefix, params_t *params) {
+  staged_t staged = {0};
+  status_code_t status = comm_agree(comm, stage(params, prefix, true, &staged));
+  if (status == STATUS_OK) status = read_staged(file, params, &staged);
+  for (int32_t i = 0; i < params->count && status == STATUS_OK; i++)
+    status = param_write(params, i, DTYPE_F32, staged.values[i]);
+  staged_free(&staged);
+  return status;
+}
+
+/* All that lies below PREFIX has its place in PARAMS, but for what UNUSED takes. */
+static status_t load_all(comm_t *comm, const char *path, const char *prefix, weights_unused_t unused,
+                         const void *context, params_t *params) {
+  weights_file_t *file;
+  TRY(weights_open(comm, path, &store_format, &file));
+  status_code_t status = load(comm, file, prefix, params);
+  if (status == STATUS_OK) status = weights_check_all_read(file, prefix, unused, context);
+  weights_close(file);
+  return status;
+}
+
+status_t store_load_params(comm_t *comm, const char *path, const char *prefix, params_t *params) {
+  return load_all(comm, path, prefix, NULL, NULL, params);
+}
+
+static bool leaves_unused(const char *name, const void *config) {
+  return base_leaves_unused(config, name);
+}
+
+status_t store_load_base(comm_t *comm, const store_info_t *info, base_t *base) {
+  return load_all(comm, info->base_path, weights_prefix, leaves_unused, &base->config, &base->params);
+}
+
+/* ---- Writing ---- */
+
+enum { SETS_MAX = 1 + 2 * STORE_ROLES_MAX };
+
+/* All sets of a file, staged. */
+typedef struct {
+  const store_contents_t *contents;
+  const params_t *sets[SETS_MAX];
+  char prefixes[SETS_MAX][96];
+  staged_t staged[SETS_MAX];
+  int32_t count;
+} writing_t;
+
+static void add_set(writing_t *writing, const params_t *params, const char *group, const char *role) {
+  writing->sets[writing->count] = params;
+  snprintf(writing->prefixes[writing->count], sizeof writing->prefixes[0], "%s/%s%s", group, role,
+           *role ? "/" : "");
+  writing->count++;
+}
+
+static void list_sets(const store_contents_t *contents, writing_t *writing) {
+  writing->contents = contents;
+  if (contents->weights) add_set(writing, &contents->base->params, "/weights", "");
+  for (int32_t i = 0; i < contents->adapter_count; i++)
+    add_set(writing, &contents->adapters[i]->params, adapters_group, contents->adapter_names[i]);
+  for (int32_t i = 0; i < contents->head_count; i++)
+    add_set(writing, &contents->heads[i]->params, heads_group, contents->head_names[i]);
+}
+
+/* Weights are equal over dp: the first dp group writes. */
+static bool writes(const params_t *params) {
+  return params->grid->dp_rank == 0;
+}
+
+/* Host copies of a set, on the ranks that write. */
+static status_t stage_set(const params_t *params, const char *prefix, staged_t *staged) {
+  TRY(stage(params, prefix, writes(params), staged));
+  for (int32_t i = 0; i < params->count && writes(params); i++)
+    TRY(param_read(params, i, DTYPE_F32, staged->values[i]));
+  return STATUS_OK;
+}
+
+static status_t stage_all(writing_t *writing) {
+  for (int32_t s = 0; s < writing->count; s++)
+    TRY(stage_set(writing->sets[s], writing->prefixes[s], &writing->staged[s]));
+  return STATUS_OK;
+}
+
+static bool ends_with(const char *text, const char *end) {
+  size_t n = strlen(text), m = strlen(end);
+  return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* What a dataset of this path holds, in words. */
+static const char *meaning_of(const char *path) {
+  if (ends_with(path, ".lora_A.weight")) return "LoRA's A (r, inputs): the module adds alpha / r * B A x";
+  if (ends_with(path, ".lora_B.weight")) return "LoRA's B (outputs, r): the module adds alpha / r * B A x";
+  if (strncmp(path, heads_group, strlen(heads_group)) == 0)
+    return "head: weight x + bias, of a sequence's last hidden state x, is its score";
+  return "weight of the model, under its published name and in its published shape";
+}
+
+static weights_item_t item_of(const params_t *params, const staged_t *staged, int32_t i) {
+  const param_t *param = &params->items[i];
+  const partition_t *part = &param->partition;
+  weights_item_t item = {.path = staged->paths[i],
+                         .ndim = param->ndim,
+                         .dtype = params->device->real_type == DTYPE_BF16 ? DTYPE_BF16 : DTYPE_F32,
+                         .rows = part->rows,
+                         .cols = part->cols,
+                         .row_begin = part->row_begin,
+                         .row_count = part->row_count,
+                         .col_begin = part->col_begin,
+                         .col_count = part->col_count,
+                         .stride = part->local_cols,
+                         .data = staged->values[i],
+                         .mine = part->replica == 0 && writes(params),
+                         .meaning = meaning_of(staged->paths[i])};
+  memcpy(item.shape, param->shape, sizeof item.shape);
+  return item;
+}
+
+static status_t annotate_base(h5_file_t *file, const store_contents_t *contents) {
+  if (!contents->weights) {
+    TRY(h5_attr_write_text(file, "/", "base_path", contents->base_path));
+    return h5_attr_write_u64(file, "/", "base_identity", &contents->base_identity, 1);
+  }
+  char *text;
+  TRY(h5_create_group(file, "/weights"));
+  TRY(config_to_json(&contents->base->config, &text));
+  status_code_t status = weights_write_text(file, "/weights", "config", text);
+  memory_free(text);
+  TRY(status);
+  return weights_write_bytes(file, "/tokenizer", "bytes of SentencePiece's tokenizer.model",
+                             contents->tokenizer_bytes, contents->tokenizer_size);
+}
+
+static status_t annotate_judging(h5_file_t *file, const store_judging_t *judging) {
+  int64_t facts = judging->facts;
+  if (!judging->prompt) return error_set(STATUS_INTERNAL, "a reward head without a judging prompt");
+  TRY(h5_create_group(file, reward_group));
+  TRY(h5_attr_write_i64(file, reward_group, "facts", &facts, 1));
+  TRY(h5_attr_write_text(file, reward_group, "prompt", judging->prompt));
+  return h5_attr_write_text(file, reward_group, "prompt_source", judging->source);
+}
+
+static status_t annotate(h5_file_t *file, void *context) {
+  const store_contents_t *contents = context;
+  TRY(annotate_base(file, contents));
+  for (int32_t i = 0; i < contents->adapter_count; i++) {
+    char group[96];
+    int64_t r = contents->adapters[i]->config.r;
+    snprintf(group, sizeof group, "%s/%s", adapters_group, contents->adapter_names[i]);
+    TRY(h5_create_group(file, group));
+    TRY(h5_attr_write_i64(file, group, "r", &r, 1));
+    TRY(h5_attr_write_f64(file, group, "alpha", &contents->adapters[i]->config.alpha, 1));
+  }
+  for (int32_t i = 0; i < contents->head_count; i++)
+    if (strcmp(contents->head_names[i], reward_role) == 0) TRY(annotate_judging(file, &contents->judging));
+  return contents->annotate ? contents->annotate(file, contents->context) : STATUS_OK;
+}
+
+/* Where contents go: one file, or a checkpoint. */
+typedef struct {
+  const char *path; /* of the file; NULL: a checkpoint */
+  const char *run_dir;
+  const checkpoint_place_t *place;
+} destination_t;
+
+static status_t write_items(comm_t *comm, const destination_t *to, const writing_t *writing) {
+  const store_contents_t *contents = writing->contents;
+  int64_t count = 0;
+  for (int32_t s = 0; s < writing->count; s++)
+    count += writing->sets[s]->count;
+  weights_item_t *items;
+  TRY(memory_alloc(&items, ARENA_IO, (size_t)(count + contents->extra_count), sizeof *items));
+  count = 0;
+  for (int32_t s = 0; s < writing->count; s++)
+    for (int32_t i = 0; i < writing->sets[s]->count; i++)
+      items[count++] = item_of(writing->sets[s], &writing->staged[s], i);
+  for (int64_t i = 0; i < contents->extra_count; i++)
+    items[count++] = contents->extra[i];
+  store_contents_t copy = *contents;
+  const weights_spec_t spec = {.format = &store_format, .annotate = annotate, .context = &copy};
+  status_code_t status = to->path ? weights_write(comm, to->path, &spec, items, count)
+                                  : checkpoint_write(comm, to->run_dir, to->place, &spec, items, count);
+  memory_free(items);
+  return status;
+}
+
+static status_t write_contents(comm_t *comm, const destination_t *to, const store_contents_t *contents) {
+  writing_t *writing;
+  TRY(memory_alloc(&writing, ARENA_IO, 1, sizeof *writing));
+  list_sets(contents, writing);
+  status_code_t status = comm_agree(comm, stage_all(writing));
+  if (status == STATUS_OK) status = write_items(comm, to, writing);
+  for (int32_t s = 0; s < writing->count; s++)
+    staged_free(&writing->staged[s]);
+  memory_free(writing);
+  return status;
+}
+
+status_t store_write(comm_t *comm, const char *path, const store_contents_t *contents) {
+  return write_contents(comm, &(destination_t){.path = path}, contents);
+}
+
+status_t store_checkpoint(comm_t *comm, const char *run_dir, const checkpoint_place_t *place,
+                          const store_contents_t *contents) {
+  return write_contents(comm, &(destination_t){.run_dir = run_dir, .place = place}, contents);
+}
+
+static status_t staged_identity(comm_t *comm, const params_t *params, const staged_t *staged,
+                                uint64_t *identity) {
+  weights_item_t *items;
+  TRY(comm_agree(comm, memory_alloc(&items, ARENA_IO, (size_t)params->count, sizeof *items)));
+  for (int32_t i = 0; i < params->count; i++)
+    items[i] = item_of(params, staged, i);
+  status_code_t status = weights_items_identity(comm, items, params->count, identity);
+  memory_free(items);
+  return status;
+}
+
+status_t store_params_identity(comm_t *comm, const char *prefix, const params_t *params, uint64_t *identity) {
+  staged_t staged = {0};
+  status_code_t status = comm_agree(comm, stage_set(params, prefix, &staged));
+  if (status == STATUS_OK) status = staged_identity(comm, params, &staged, identity);
+  staged_free(&staged);
+  return status;
+}

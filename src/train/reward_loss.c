@@ -1,0 +1,38 @@
+#include "train/reward_loss.h"
+
+#include <math.h>
+
+/* log(1 + exp(x)) without overflow. */
+static double softplus(double x) {
+  return fmax(x, 0.0) + log1p(exp(-fabs(x)));
+}
+
+/* 1 / (1 + exp(-x)) without overflow. */
+static double sigmoid(double x) {
+  double e = exp(-fabs(x));
+  return (x >= 0.0 ? 1.0 : e) / (1.0 + e);
+}
+
+double reward_pair_loss(int32_t pairs, const double *rewards, const int32_t *preferred, double center_coef,
+                        double weight, double *drewards) {
+  if (pairs == 0) return 0.0;
+  double cross_entropy = 0.0, sum = 0.0;
+  for (int32_t p = 0; p < pairs; p++) {
+    double gap = rewards[2 * p + 1] - rewards[2 * p];
+    cross_entropy += softplus(preferred[p] == 1 ? -gap : gap);
+    sum += rewards[2 * p] + rewards[2 * p + 1];
+  }
+  double sign = sum > 0.0 ? 1.0 : sum < 0.0 ? -1.0 : 0.0;
+  for (int32_t p = 0; p < pairs; p++) {
+    double gap = rewards[2 * p + 1] - rewards[2 * p];
+    double dgap = preferred[p] == 1 ? -sigmoid(-gap) : sigmoid(gap);
+    drewards[2 * p] = weight * (center_coef * sign - dgap) / pairs;
+    drewards[2 * p + 1] = weight * (center_coef * sign + dgap) / pairs;
+  }
+  return weight * (cross_entropy + center_coef * fabs(sum)) / pairs;
+}
+
+double reward_pair_right(const double *rewards, int32_t preferred) {
+  double gap = rewards[preferred] - rewards[1 - preferred];
+  return gap > 0.0 ? 1.0 : gap == 0.0 ? 0.5 : 0.0;
+}

@@ -1,0 +1,293 @@
+/* PPO's rewards and updates on fixed rollouts against PyTorch, transformers and PEFT with the method's
+ * equations (golden/make_update_golden.py): every statistic, the gradient norms, and the weights afterwards;
+ * on as many ranks as there are, as dp and as tp. */
+#include "base/memory.h"
+#include "model/compare.h"
+#include "model/golden_model.h"
+#include "mpi_test.h"
+#include "ppo/ppo_step.h"
+#include "tensor/cpu/cpu.h"
+#include "tensor/plain/plain.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { SAMPLES = 6, STATISTICS = 15, OPTIONS = 15, TOKEN_ARRAYS = 10 };
+
+typedef struct {
+  const arrays_t *arrays;
+  const char *name; /* of the case */
+} case_t;
+
+static const double *get(const case_t *c, const char *name, int64_t n) {
+  char full[ARRAYS_NAME_MAX];
+  snprintf(full, sizeof full, "ppo/%s/%s", c->name, name);
+  return arrays_get(c->arrays, full, n);
+}
+
+static ppo_options_t options_of(const case_t *c) {
+  const double *o = get(c, "options", OPTIONS);
+  return (ppo_options_t){.kl_coef = o[0],
+                         .kl_estimator = o[1] != 0.0 ? KL_K3 : KL_K1,
+                         .gamma = o[2],
+                         .lam = o[3],
+                         .clip = o[4],
+                         .clip_value = o[5],
+                         .vf_coef = o[6],
+                         .whiten_rewards = o[7] != 0.0,
+                         .reward_scale = o[8],
+                         .loss_norm = (loss_norm_t)(int)o[9],
+                         .correct_bonus = o[10],
+                         .length_bonus = o[11],
+                         .no_stop_penalty = o[12],
+                         .relative_penalty = o[13] != 0.0,
+                         .bias = o[14],
+                         .response_len = (int32_t)arrays_number(c->arrays, "ppo/response_len")};
+}
+
+/* ---- The rollouts ---- */
+
+static void *allocate(size_t count, size_t size) {
+  void *block;
+  assert_ok(memory_alloc(&block, ARENA_ROLLOUT, count, size));
+  return block;
+}
+
+static void fill_tokens(const arrays_t *arrays, ppo_step_t *step) {
+  int32_t *lengths = arrays_integers(arrays, "ppo/query/lengths", SAMPLES);
+  int32_t *query = arrays_integers(arrays, "ppo/query/tokens", arrays_size(arrays, "ppo/query/tokens"));
+  int32_t *response = arrays_integers(arrays, "ppo/responses", arrays_size(arrays, "ppo/responses"));
+  const int32_t *next_query = query, *next_response = response;
+  step->lengths = arrays_integers(arrays, "ppo/response_lengths", SAMPLES);
+  step->queries = allocate(SAMPLES, sizeof *step->queries);
+  step->responses = allocate(SAMPLES, sizeof *step->responses);
+  step->offsets = allocate(SAMPLES + 1, sizeof *step->offsets);
+  for (int32_t s = 0; s < SAMPLES; s++) {
+    assert_ok(sequence_append(&step->queries[s], next_query, lengths[s], false));
+    step->responses[s] = allocate((size_t)step->lengths[s], sizeof(int32_t));
+    memcpy(step->responses[s], next_response, (size_t)step->lengths[s] * sizeof(int32_t));
+    step->offsets[s + 1] = step->offsets[s] + step->lengths[s];
+    next_query += lengths[s];
+    next_response += step->lengths[s];
+  }
+  memory_free(lengths);
+  memory_free(query);
+  memory_free(response);
+}
+
+static void copy(const case_t *c, const char *name, double *to, int64_t n) {
+  memcpy(to, get(c, name, n), (size_t)n * sizeof *to);
+}
+
+static void fill_numbers(const case_t *c, ppo_step_t *step) {
+  int64_t n = step->offsets[SAMPLES];
+  double **per_token[TOKEN_ARRAYS] = {
+      &step->sampler_logprob, &step->logprob, &step->entropy,       &step->ref_logprob, &step->ref_entropy,
+      &step->value,           &step->kl,      &step->shaped_reward, &step->advantage,   &step->ret};
+  double **per_sample[] = {&step->raw_reward, &step->reward, &step->length_bonus, &step->length_multiplier,
+                           &step->correct};
+  step->scalars = allocate(TOKEN_ARRAYS * (size_t)n, sizeof(double));
+  for (int i = 0; i < TOKEN_ARRAYS; i++)
+    *per_token[i] = step->scalars + i * n;
+  for (size_t i = 0; i < sizeof per_sample / sizeof *per_sample; i++)
+    *per_sample[i] = allocate(SAMPLES, sizeof(double));
+  step->stopped = allocate(SAMPLES, sizeof *step->stopped);
+  copy(c, "logprob", step->logprob, n);
+  copy(c, "logprob", step->sampler_logprob, n);
+  copy(c, "ref_logprob", step->ref_logprob, n);
+  copy(c, "value", step->value, n);
+  copy(c, "raw_reward", step->raw_reward, SAMPLES);
+  copy(c, "multiplier", step->length_multiplier, SAMPLES);
+  copy(c, "correct", step->correct, SAMPLES);
+  for (int s = 0; s < SAMPLES; s++)
+    step->stopped[s] = get(c, "stopped", SAMPLES)[s] != 0.0;
+}
+
+/* Features of the samples' images, each on one dp group as if it had generated that sample. */
+static void fill_features(const arrays_t *arrays, golden_model_t *model, const grid_t *grid,
+                          feature_store_t *store) {
+  const model_config_t *config = &model->base.config;
+  int32_t *images = arrays_integers(arrays, "ppo/query/images", SAMPLES);
+  store->per_sample = (size_t)config_patches(config) * (size_t)config->vision_hidden;
+  store->by_sample = allocate(SAMPLES, sizeof *store->by_sample);
+  float *features = allocate((size_t)model->images * store->per_sample, sizeof *features);
+  assert_ok(pass_features(model->pass, model->images, model->patches, features));
+  for (int32_t s = 0; s < SAMPLES; s++) {
+    if (images[s] < 0 || s % grid->dp_size != grid->dp_rank) continue;
+    store->by_sample[s] = allocate(store->per_sample, sizeof *features);
+    memcpy(store->by_sample[s], features + (size_t)images[s] * store->per_sample,
+           store->per_sample * sizeof *features);
+  }
+  memory_free(features);
+  memory_free(images);
+}
+
+/* ---- The task ---- */
+
+typedef struct {
+  golden_model_t model;
+  settings_t settings;
+  session_t session;
+  ppo_task_t task;
+  ppo_step_t step;
+} fixture_t;
+
+static void train(const case_t *c, fixture_t *f) {
+  params_t *sets[] = {&f->model.policy.params, &f->model.value.params, &f->model.head.params};
+  for (int s = 0; s < 3; s++)
+    assert_ok(params_train_all(sets[s]));
+  const optimizer_set_t trained[] = {{sets[0], 0}, {sets[1], 1}, {sets[2], 1}};
+  const optimizer_options_t options = {.beta1 = 0.9,
+                                       .beta2 = 0.999,
+                                       .eps = 1e-8,
+                                       .weight_decay = get(c, "weight_decay", 1)[0],
+                                       .grad_clip = get(c, "grad_clip", 1)[0],
+                                       .bucket_elements = 200};
+  assert_ok(optimizer_create(f->session.device, &f->session.grid, trained, 3, &options, &f->task.optimizer));
+}
+
+/* A task whose policy and value share the golden model's base. Micro-batches hold a sample or two. */
+static void fixture_open(fixture_t *f, const case_t *c, device_t *device, int tp) {
+  memset(f, 0, sizeof *f);
+  f->settings.job.seed = 1;
+  f->settings.ppo.inner_epochs = (int64_t)arrays_number(c->arrays, "ppo/updates");
+  f->settings.optim.micro_tokens = 20;
+  f->session.settings = &f->settings;
+  f->session.world = mpi_test_world();
+  f->session.device = device;
+  assert_ok(grid_create(mpi_test_world(), tp, 1, &f->session.grid));
+  golden_model_create(device, &f->session.grid, TEST_SOURCE_DIR "/model/golden/grouped.golden", 0, &f->model);
+  ppo_task_t *task = &f->task;
+  task->session = &f->session;
+  task->model = (model_t){.base = f->model.base, .pass = f->model.pass};
+  task->value_model = &task->model;
+  task->policy = (role_t){&f->model.base, &f->model.policy, NULL};
+  task->value = (role_t){&f->model.base, &f->model.value, &f->model.head};
+  task->options = options_of(c);
+  task->batch = task->minibatch = SAMPLES;
+  task->scale = 1.0 / arrays_number(c->arrays, "ppo/temperature");
+  task->recompute_old = true;
+  train(c, f);
+  f->step.n = SAMPLES;
+  f->step.step = 1;
+  fill_tokens(c->arrays, &f->step);
+  fill_numbers(c, &f->step);
+  fill_features(c->arrays, &f->model, &f->session.grid, &f->step.policy_features);
+}
+
+static void fixture_close(fixture_t *f) {
+  ppo_step_free(&f->step);
+  optimizer_free(f->task.optimizer);
+  golden_model_free(&f->model);
+  grid_free(&f->session.grid);
+}
+
+/* ---- Comparisons ---- */
+
+static void check_rewards(const case_t *c, fixture_t *f) {
+  ppo_step_t *step = &f->step;
+  const ppo_samples_t samples = {SAMPLES,       step->offsets,    step->logprob,           step->ref_logprob,
+                                 step->value,   step->raw_reward, step->length_multiplier, step->correct,
+                                 step->stopped, step->kl,         step->shaped_reward,     step->advantage,
+                                 step->ret,     step->reward,     step->length_bonus};
+  const double single = 1e-6; /* the file holds single precision */
+  int64_t n = step->offsets[SAMPLES];
+  assert_ok(ppo_rewards(&f->task.options, &samples));
+  compare_arrays("kl", step->kl, get(c, "kl", n), n, 0.0, single);
+  compare_arrays("shaped_reward", step->shaped_reward, get(c, "shaped_reward", n), n, 0.0, single);
+  compare_arrays("advantage", step->advantage, get(c, "advantage", n), n, 0.0, single);
+  compare_arrays("ret", step->ret, get(c, "ret", n), n, 0.0, single);
+}
+
+static void compare_statistics(const case_t *c, const ppo_update_t *update, double tolerance) {
+  static const char *const names[STATISTICS] = {"loss_policy",      "loss_value",      "entropy",
+                                                "approx_kl",        "policy_clipfrac", "returns_mean",
+                                                "returns_var",      "vpred",           "value_error",
+                                                "value_clipfrac",   "value_mean",      "value_var",
+                                                "grad_norm_policy", "grad_norm_value", "grad_norm"};
+  const ppo_statistics_t *s = &update->mean;
+  const double found[STATISTICS] = {
+      s->loss_policy,           s->loss_value,           s->entropy,       s->approx_kl,
+      s->policy_clipfrac,       s->returns_mean,         s->returns_var,   s->vpred,
+      s->value_error,           s->value_clipfrac,       s->value_mean,    s->value_var,
+      update->grad_norm_policy, update->grad_norm_value, update->grad_norm};
+  for (int i = 0; i < STATISTICS; i++)
+    compare_arrays(names[i], &found[i], get(c, "statistics", STATISTICS) + i, 1, 0.0, tolerance);
+}
+
+/* Weights after the updates, to TOLERANCE of the learning rate. */
+static void compare_weights(const case_t *c, const params_t *params, const char *set, double tolerance) {
+  char prefix[ARRAYS_NAME_MAX];
+  snprintf(prefix, sizeof prefix, "ppo/%s/after/%s/", c->name, set);
+  double lr = get(c, "lr", 1)[0];
+  for (int32_t i = 0; i < params->count; i++) {
+    const param_t *param = &params->items[i];
+    double *expected = golden_shard(param, c->arrays, prefix);
+    double *found = allocate((size_t)param->elements, sizeof *found);
+    assert_ok(param_read(params, i, DTYPE_F64, found));
+    for (int64_t e = 0; e < param->elements; e++)
+      if (!(fabs(found[e] - expected[e]) <= tolerance * lr + 1e-7 * fabs(expected[e])))
+        fail_msg("%s, %s[%lld]: %.9g, expected %.9g, learning rate %g", set, param->name, (long long)e,
+                 found[e], expected[e], lr);
+    memory_free(found);
+    memory_free(expected);
+  }
+}
+
+/* Tolerances: of each statistic; of the learning rate for each weight, because AdamW divides every gradient
+ * by its own size, so that a small one brings its rounding with it. Features are single precision on any
+ * device. */
+typedef struct {
+  bool cpu; /* else plain, in double; checking where there is one rank */
+  double statistics, weights;
+} platform_t;
+
+static void check_case(const platform_t *platform, const arrays_t *arrays, const char *name, int tp) {
+  const case_t c = {arrays, name};
+  fixture_t f;
+  device_t *device;
+  ppo_update_t update;
+  if (platform->cpu)
+    assert_ok(cpu_create(1, NULL, &device));
+  else
+    assert_ok(plain_create(PLAIN_DOUBLE, comm_size(mpi_test_world()) == 1, &device));
+  fixture_open(&f, &c, device, tp);
+  check_rewards(&c, &f);
+  assert_ok(ppo_update(&f.task, &f.step, get(&c, "lr", 1)[0], &update));
+  compare_statistics(&c, &update, platform->statistics);
+  compare_weights(&c, &f.model.policy.params, "policy", platform->weights);
+  compare_weights(&c, &f.model.value.params, "value", platform->weights);
+  compare_weights(&c, &f.model.head.params, "head", platform->weights);
+  fixture_close(&f);
+  device_free(device);
+}
+
+/* Every case on every layout of the ranks. */
+static void check(const platform_t *platform) {
+  static const char *const names[] = {"published", "sequence", "fixed"};
+  arrays_t arrays;
+  arrays_read(TEST_SOURCE_DIR "/train/golden/update.golden", &arrays);
+  int size = comm_size(mpi_test_world());
+  for (int tp = 1; tp <= size && tp <= 4; tp++)
+    for (size_t i = 0; i < sizeof names / sizeof *names && size % tp == 0 && tp != 3; i++)
+      check_case(platform, &arrays, names[i], tp);
+  arrays_free(&arrays);
+}
+
+static void test_plain(void **state) {
+  (void)state;
+  check(&(platform_t){false, 1e-6, 1e-4});
+}
+
+static void test_cpu(void **state) {
+  (void)state;
+  check(&(platform_t){true, 1e-4, 1e-2});
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_plain),
+      cmocka_unit_test(test_cpu),
+  };
+  return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
+}

@@ -1,0 +1,166 @@
+/* Models in files that hold more than is used: a published tower has layers behind the one whose states are
+ * taken, and a last norm. */
+#define _GNU_SOURCE
+#include "base/memory.h"
+#include "model/tiny.h"
+#include "mpi_test.h"
+#include "session/store.h"
+#include "tensor/plain/plain.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TOWER "/weights/model.vision_tower.vision_tower.vision_model."
+
+enum { HIDDEN = 16 };
+
+typedef struct {
+  grid_t grid;
+  device_t *device;
+  base_t whole; /* with all layers of the tower */
+  char path[64];
+} fixture_t;
+
+static void fixture_open(fixture_t *f, int32_t feature_layer) {
+  comm_t *world = mpi_test_world();
+  model_config_t config = tiny_config(2, false, PROJECTOR_LINEAR);
+  assert_ok(grid_create(world, comm_size(world), 1, &f->grid));
+  assert_ok(plain_create(PLAIN_DOUBLE, true, &f->device));
+  config.vision_feature_layer = -1;
+  assert_ok(base_create(f->device, &f->grid, &config, &f->whole));
+  assert_ok(params_initialise(&f->whole.params, 5));
+  f->whole.config.vision_feature_layer = feature_layer; /* what the file says */
+  snprintf(f->path, sizeof f->path, "/tmp/llava_rlhf_store_XXXXXX");
+  int descriptor = comm_rank(world) == 0 ? mkstemp(f->path) : -1;
+  if (descriptor >= 0) close(descriptor);
+  assert_ok(comm_broadcast(world, f->path, sizeof f->path, COMM_BYTE, 0));
+}
+
+static void fixture_close(fixture_t *f) {
+  assert_ok(comm_barrier(mpi_test_world()));
+  if (comm_rank(mpi_test_world()) == 0) remove(f->path);
+  base_free(&f->whole);
+  device_free(f->device);
+  grid_free(&f->grid);
+}
+
+/* Writes the whole model, and a vector of each name in EXTRA (ended by NULL). */
+static void write_with(fixture_t *f, const char *const *extra) {
+  static const float values[HIDDEN] = {1};
+  weights_item_t items[4];
+  store_contents_t contents = {
+      .base = &f->whole, .weights = true, .tokenizer_bytes = "-", .tokenizer_size = 1, .extra = items};
+  for (; extra[contents.extra_count]; contents.extra_count++)
+    items[contents.extra_count] = (weights_item_t){.path = extra[contents.extra_count],
+                                                   .ndim = 1,
+                                                   .shape = {HIDDEN},
+                                                   .dtype = DTYPE_F32,
+                                                   .rows = HIDDEN,
+                                                   .cols = 1,
+                                                   .row_count = HIDDEN,
+                                                   .col_count = 1,
+                                                   .data = values,
+                                                   .mine = comm_rank(mpi_test_world()) == 0};
+  assert_ok(store_write(mpi_test_world(), f->path, &contents));
+}
+
+static double *values_of(const params_t *params, int32_t id) {
+  double *values;
+  assert_ok(memory_alloc(&values, ARENA_OTHER, (size_t)params->items[id].elements, sizeof *values));
+  assert_ok(param_read(params, id, DTYPE_F64, values));
+  return values;
+}
+
+static int32_t find(const params_t *params, const char *name) {
+  for (int32_t i = 0; i < params->count; i++)
+    if (strcmp(params->items[i].name, name) == 0) return i;
+  fail_msg("no weight %s", name);
+  return -1;
+}
+
+/* Every weight of LOADED has the value that the whole model has under that name, in single precision. */
+static void compare(const base_t *loaded, const base_t *whole) {
+  for (int32_t i = 0; i < loaded->params.count; i++) {
+    const param_t *param = &loaded->params.items[i];
+    double *found = values_of(&loaded->params, i);
+    double *expected = values_of(&whole->params, find(&whole->params, param->name));
+    for (int64_t e = 0; e < param->elements; e++)
+      assert_true(found[e] == (double)(float)expected[e]);
+    memory_free(found);
+    memory_free(expected);
+  }
+}
+
+/* Loads the file; *LAYERS of the tower are run. */
+static status_t load(fixture_t *f, int32_t *layers) {
+  store_info_t info;
+  base_t base;
+  TRY(store_inspect(mpi_test_world(), f->path, NULL, &info));
+  assert_ok(base_create(f->device, &f->grid, &info.config, &base));
+  *layers = config_tower_layers(&info.config);
+  status_code_t status = store_load_base(mpi_test_world(), &info, &base);
+  if (status == STATUS_OK) compare(&base, &f->whole);
+  base_free(&base);
+  store_info_free(&info);
+  return status;
+}
+
+static const char *const published[] = {TOWER "post_layernorm.weight", TOWER "post_layernorm.bias",
+                                        TOWER "embeddings.position_ids", NULL};
+
+static void unused_parts_of_a_tower_are_left(void **state) {
+  static const struct {
+    int32_t feature_layer, layers;
+  } cases[] = {{-1, 3}, {-2, 2}, {-4, 0}, {0, 0}, {1, 1}, {3, 3}};
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    fixture_t f;
+    int32_t layers;
+    fixture_open(&f, cases[i].feature_layer);
+    write_with(&f, published);
+    assert_ok(load(&f, &layers));
+    assert_int_equal(layers, cases[i].layers);
+    fixture_close(&f);
+  }
+}
+
+static void what_no_model_has_is_refused(void **state) {
+  static const char *const strangers[] = {
+      TOWER "encoder.layers.3.mlp.fc1.bias",      /* behind the last layer */
+      TOWER "encoder.layers.2.mlp.fc3.bias",      /* in an unused layer, but no part of one */
+      TOWER "encoder.layers.2x.mlp.fc1.bias",     /* a number and more */
+      TOWER "post_layernorm.scale",               /**/
+      "/weights/post_layernorm.weight",           /* not of the tower */
+      "/weights/model.layers.0.mlp.up_proj.bias", /* of the decoder */
+  };
+  (void)state;
+  for (size_t i = 0; i < sizeof strangers / sizeof *strangers; i++) {
+    fixture_t f;
+    int32_t layers;
+    fixture_open(&f, -2);
+    write_with(&f, (const char *const[]){strangers[i], published[0], NULL});
+    assert_error(load(&f, &layers), STATUS_DATA);
+    fixture_close(&f);
+  }
+}
+
+static void a_feature_layer_lies_in_the_tower(void **state) {
+  model_config_t config = tiny_config(2, false, PROJECTOR_LINEAR);
+  (void)state;
+  for (config.vision_feature_layer = -7; config.vision_feature_layer <= 7; config.vision_feature_layer++) {
+    bool inside = config.vision_feature_layer >= -4 && config.vision_feature_layer <= 3;
+    if (inside)
+      assert_ok(config_check(&config));
+    else
+      assert_error(config_check(&config), STATUS_INPUT);
+  }
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(unused_parts_of_a_tower_are_left),
+      cmocka_unit_test(what_no_model_has_is_refused),
+      cmocka_unit_test(a_feature_layer_lies_in_the_tower),
+  };
+  return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
+}
