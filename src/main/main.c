@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* How long a rank that failed waits for the others to fail with it, before it ends them. */
 static const double patience_seconds = 3;
@@ -196,6 +197,15 @@ static status_t command(const options_t *options) {
   return speaks() ? answer(options) : STATUS_OK;
 }
 
+/* What went wrong where there was no run. A launcher kills all processes when the first one ends with an
+ * error, so those that do not speak leave the one that does the time to do so. */
+static void refuse(void) {
+  if (speaks())
+    log_error("%s", error_message());
+  else
+    sleep(2);
+}
+
 int main(int argc, char **argv) {
   options_t options;
   status_code_t status = options_parse(argc, argv, &options);
@@ -206,7 +216,7 @@ int main(int argc, char **argv) {
     status = command(&options);
   bool said = runs && status != STATUS_OK;
   if (status == STATUS_OK) status = check_screen(&options);
-  if (status != STATUS_OK && !said && speaks()) log_error("%s", error_message());
+  if (status != STATUS_OK && !said) refuse();
   options_free(&options);
   return status_exit(status);
 }
