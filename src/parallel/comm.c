@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "parallel/comm_internal.h"
 #include "parallel/watchdog.h"
+#include "perf/perf.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -40,10 +41,14 @@ status_t comm_mpi_error(int code, const char *call) {
   return error_set(STATUS_COMM, "%.*s failed: %s", name_length, call, text);
 }
 
-/* Looks at a request between two sleeps of a wait on crowded cores, and the length of a sleep in
- * microseconds. On two busy cores an allreduce of 32 KB over 8 ranks took a half to a twentieth of the time
- * that it took with giving the core away alone. */
-enum { LOOKS = 50, SLEEP = 100 };
+/* A wait gives its core away between two looks, and after each LOOKS of them it sleeps: ranks that share
+ * cores would otherwise spend these on looking. On two busy cores an allreduce of 32 KB over 8 ranks took a
+ * half to a twentieth of the time that it took with giving the core away alone. On crowded cores it sleeps
+ * from the start; else only once the wait has lasted so long that a sleep adds little to it. Sleeps grow with
+ * the wait, so that ranks that wait for long for a few that work (64 on two cores) leave those the cores, and
+ * stay below the share sleep_share of it. */
+enum { LOOKS = 50, SLEEP_LEAST = 100, SLEEP_MOST = 5000 }; /* microseconds */
+static const double sleep_share = 1.0 / 64;
 
 /* Per process, for waits know no communicator. */
 static bool crowded_cores;
@@ -52,13 +57,21 @@ void comm_set_crowded(bool crowded) {
   crowded_cores = crowded;
 }
 
+static void sleep_a_while(double waited) {
+  double sleep = waited * sleep_share * 1e6;
+  if (sleep < SLEEP_LEAST && !crowded_cores) return;
+  if (sleep < SLEEP_LEAST) sleep = SLEEP_LEAST;
+  usleep(sleep > SLEEP_MOST ? SLEEP_MOST : (useconds_t)sleep);
+}
+
 status_t comm_mpi_wait(MPI_Request *requests, int count, const char *call) {
   int done = 0;
   watchdog_enter(call); /* even where nothing is left to wait for: the ranks' counts of waits are compared */
+  double start = perf_now();
   int code = MPI_Testall(count, requests, &done, MPI_STATUSES_IGNORE);
   for (int looks = 1; code == MPI_SUCCESS && !done; looks = (looks + 1) % LOOKS) {
-    if (crowded_cores && looks == 0) {
-      usleep(SLEEP);
+    if (looks == 0) {
+      sleep_a_while(perf_now() - start);
     } else {
       sched_yield();
     }
