@@ -3,37 +3,46 @@
 #ifndef EVAL_ANSWERS_H
 #define EVAL_ANSWERS_H
 
-#include "rollout/prompts.h"
-#include "shapes/judge.h"
-#include "shapes/scene_file.h"
+#include "eval/tally.h"
+#include "rollout/questions.h"
+
+enum { EVALUATOR_JUDGES_MAX = 2 };
+
+/* Which questions are asked, and who judges the answers. All of it stays the caller's. */
+typedef struct {
+  const int64_t *rows;          /* (limit) of the source's dataset; NULL: the first ones */
+  int64_t limit;                /* 0: all */
+  const char *suffix;           /* appended to the questions; NULL: nothing */
+  const questions_t *questions; /* the JSON file that they come from, whose members are written with the
+                                   answers; NULL: they come as a dataset */
+  judge_t *judges[EVALUATOR_JUDGES_MAX];
+  int32_t judge_count;
+  bool shown; /* answers are samples of the report, with the score of the first judge that gives one */
+} evaluator_options_t;
 
 typedef struct {
   session_t *session;
   model_t *model;
   source_t *source;
+  evaluator_options_t options;
   prompts_t prompts;
   prompts_sampling_t sampling;
-  int64_t step;         /* of training, for the report: the caller sets it */
-  bool judged;          /* eval.judge = 'shapes' */
-  scene_table_t scenes; /* rank 0, where judged */
-  /* Called on all ranks with the answers of each round; NULL: not wanted. The caller sets both. */
-  status_t (*answered)(void *context, const responses_t *responses);
-  void *context;
+  int64_t step; /* of training, for the report: the caller sets it */
 } evaluator_t;
 
-/* Questions of SOURCE for MODEL's answers; both stay the caller's. ROWS (count) are asked; NULL: the first
- * COUNT, 0 for all. Opens eval.scenes where eval.judge = 'shapes'. Answers are drawn as &generate says; in
+/* Questions of SOURCE for MODEL's answers; both stay the caller's. Answers are drawn as &generate says; in
  * task ppo they are the likeliest ones, of at most rollout.response_len tokens. Collective. Free with
- * evaluator_close. Errors, agreed: STATUS_DATA. */
-status_t evaluator_open(session_t *session, model_t *model, source_t *source, const int64_t *rows,
-                        int64_t count, evaluator_t *out);
+ * evaluator_close. Errors, agreed: STATUS_DATA (a question that a judge does not accept). */
+status_t evaluator_open(session_t *session, model_t *model, source_t *source,
+                        const evaluator_options_t *options, evaluator_t *out);
 void evaluator_close(evaluator_t *evaluator);
 
-/* Answers all questions under ROLE, a role of the evaluator's model, and judges them: *TABLE, the same on all
- * ranks and layouts (all zero without a judge). PATH ("": none): JSON lines of question_id, image, text,
- * answer, model (MODEL), stopped and the judgement, in the order of the questions. Collective. Errors,
- * agreed: STATUS_DATA (a sample whose image has no scene; no image is whole), STATUS_STOPPED. */
+/* Answers all questions under ROLE, a role of the evaluator's model, and judges them: TALLIES (judge_count),
+ * the same on all ranks and layouts. PATH ("": none): JSON lines, in the order of the questions, of
+ * question_id, image, text, answer, model (MODEL), stopped and what the judges say; with a JSON file of
+ * questions of their members, answer and model. Collective. Errors, agreed: STATUS_DATA (no image is whole),
+ * STATUS_STOPPED, the judges' own. */
 status_t evaluate_answers(evaluator_t *evaluator, const role_t *role, const char *model, const char *path,
-                          judge_table_t *table);
+                          tally_t *tallies);
 
 #endif

@@ -1,86 +1,19 @@
 #include "eval/comparison.h"
 
 #include "base/log.h"
-#include "eval/interval.h"
+#include "record/metric_table.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { NAME_WIDTH = 26, ANSWERS_WIDTH = 10, COLUMN_WIDTH = 22, LINE_MAX_BYTES = 256 };
+enum { NAME_WIDTH = 36, ANSWERS_WIDTH = 8, COLUMN_WIDTH = 22, LINE_MAX_BYTES = 256 };
 enum { COLUMNS_MAX = 4 /* of one table: further models are in tables below */ };
-
-/* One row of the table. */
-typedef struct {
-  const char *name, *key; /* for people, in JSON */
-  bool percent;
-} row_t;
-
-/* The value of row R, or of question type R, of a column. */
-typedef interval_t (*value_t)(const column_t *column, int r);
-
-enum { JUDGED_ROWS = 8, POPE_ROWS = 5 };
-
-static const row_t judged_rows[JUDGED_ROWS] = {
-    {"rating (0..6)", "rating", false},
-    {"hallucinated", "hallucination", true},
-    {"  in descriptions", "open_hallucination", true},
-    {"claims right", "claims_right", true},
-    {"  about clean scenes", "clean_claims_right", true},
-    {"claims about absent things", "claims_absent", true},
-    {"objects named", "recall", true},
-    {"words", "words", false},
-};
-
-static interval_t mean_rating(const judge_row_t *row) {
-  return interval_mean(row->responses, row->ratings, row->ratings_squared);
-}
-static interval_t hallucinated(const judge_row_t *row) {
-  return interval_share(row->hallucinated, row->responses);
-}
-
-static interval_t judged_value(const column_t *column, int r) {
-  const judge_table_t *t = &column->judged;
-  const interval_t all[JUDGED_ROWS] = {
-      mean_rating(&t->all),
-      hallucinated(&t->all),
-      hallucinated(&t->open),
-      interval_ratio(&t->right),
-      interval_ratio(&t->clean_right),
-      interval_ratio(&t->absent),
-      interval_ratio(&t->given),
-      interval_mean(t->all.responses, t->words, t->words_squared),
-  };
-  return all[r];
-}
-
-static const row_t rating_row = {"rating", "rating", false};
-static const row_t hallucination_row = {"hallucinated", "hallucination", true};
-
-static interval_t type_rating(const column_t *column, int type) {
-  return mean_rating(&column->judged.types[type]);
-}
-static interval_t type_hallucination(const column_t *column, int type) {
-  return hallucinated(&column->judged.types[type]);
-}
-
-static const row_t pope_rows[POPE_ROWS] = {
-    {"POPE accuracy", "accuracy", true}, {"  precision", "precision", true},
-    {"  recall", "recall", true},        {"  F1", "f1", true},
-    {"  says yes", "yes_ratio", true},
-};
-
-static interval_t pope_value(const column_t *column, int r) {
-  pope_scores_t scores = pope_scores(&column->pope);
-  const interval_t all[POPE_ROWS] = {scores.accuracy, scores.precision, scores.recall, scores.f1,
-                                     scores.yes_ratio};
-  return all[r];
-}
 
 /* ---- For people ---- */
 
 /* The part of a model's path that tells it from others: the folder, where the file is called model.h5. */
-static void short_name(const char *path, char name[COLUMN_WIDTH]) {
+static void model_short_name(const char *path, char name[COLUMN_WIDTH]) {
   const char *end = path + strlen(path), *begin = strrchr(path, '/');
   if (begin && strcmp(begin, "/model.h5") == 0) end = begin;
   begin = end;
@@ -90,40 +23,48 @@ static void short_name(const char *path, char name[COLUMN_WIDTH]) {
   snprintf(name, COLUMN_WIDTH, "%.*s", n < COLUMN_WIDTH ? n : COLUMN_WIDTH - 1, begin);
 }
 
-static void append(char line[LINE_MAX_BYTES], const char *text, int width) {
+/* A metric's title; a scale belongs to it ("Rating, of 6"). */
+static void metric_row_name(const metric_t *metric, char name[NAME_WIDTH]) {
+  bool scale = metric->unit && strncmp(metric->unit, "of ", 3) == 0;
+  snprintf(name, NAME_WIDTH, "%s%s%s", metric->title, scale ? ", " : "", scale ? metric->unit : "");
+}
+
+static void line_append(char line[LINE_MAX_BYTES], const char *text, int width) {
   size_t used = strlen(line);
   snprintf(line + used, LINE_MAX_BYTES - used, "%*s", width, text);
 }
 
-/* The columns of one table. */
+/* One table: what a judge found of some of the models. */
 typedef struct {
+  const comparison_t *comparison;
   const column_t *columns; /* (count) */
   int count;
-} columns_t;
+  int32_t judge;
+} table_t;
 
-static void log_heading(const columns_t *columns) {
+static void table_log_heading(const table_t *table) {
   char line[LINE_MAX_BYTES] = "";
-  append(line, "(95 % interval)", -NAME_WIDTH);
-  append(line, "answers", ANSWERS_WIDTH);
-  for (int c = 0; c < columns->count; c++) {
+  line_append(line, "(95 % interval)", -NAME_WIDTH);
+  line_append(line, "answers", ANSWERS_WIDTH);
+  for (int c = 0; c < table->count; c++) {
     char name[COLUMN_WIDTH];
-    short_name(columns->columns[c].model, name);
-    append(line, name, COLUMN_WIDTH);
+    model_short_name(table->columns[c].model, name);
+    line_append(line, name, COLUMN_WIDTH);
   }
   log_info("%s", line);
 }
 
 /* How many answers a row rests on; of the columns LEAST has the fewest, MOST the most. */
-static void append_answers(char line[LINE_MAX_BYTES], double least, double most) {
+static void line_append_answers(char line[LINE_MAX_BYTES], double least, double most) {
   char text[64];
   if (least == most)
     snprintf(text, sizeof text, "%.0f", most);
   else
     snprintf(text, sizeof text, "%.0f-%.0f", least, most);
-  append(line, text, ANSWERS_WIDTH);
+  line_append(line, text, ANSWERS_WIDTH);
 }
 
-static void append_value(char line[LINE_MAX_BYTES], const interval_t *value, bool percent) {
+static void line_append_value(char line[LINE_MAX_BYTES], const interval_t *value, bool percent) {
   char text[96];
   double scale = percent ? 100.0 : 1.0;
   int digits = percent ? 1 : 2;
@@ -131,79 +72,90 @@ static void append_value(char line[LINE_MAX_BYTES], const interval_t *value, boo
   if (isfinite(value->low))
     snprintf(text + used, sizeof text - (size_t)used, " (%.*f-%.*f)", digits, scale * value->low, digits,
              scale * value->high);
-  append(line, text, COLUMN_WIDTH);
+  line_append(line, text, COLUMN_WIDTH);
 }
 
-/* A line called NAME: VALUE of R in all columns. */
-static void log_row(const columns_t *columns, const char *name, bool percent, value_t value, int r) {
+enum { ALL_TYPES = -1 };
+
+/* A row called NAME: a metric of the questions of TYPE in all columns. */
+static void table_log_row(const table_t *table, const char *name, bool percent, int32_t type,
+                          int32_t metric) {
+  const judge_t *judge = table->comparison->judges[table->judge];
   char line[LINE_MAX_BYTES] = "";
   interval_t values[COLUMNS_MAX];
   double least = INFINITY, most = 0.0;
-  for (int c = 0; c < columns->count; c++) {
-    values[c] = value(&columns->columns[c], r);
+  for (int c = 0; c < table->count; c++) {
+    const tally_t *tally = &table->columns[c].tallies[table->judge];
+    values[c] = type == ALL_TYPES ? tally_metric(tally, judge, metric)
+                                  : tally_type_metric(tally, judge, type, metric);
     least = fmin(least, values[c].answers);
     most = fmax(most, values[c].answers);
   }
-  append(line, name, -NAME_WIDTH);
-  append_answers(line, least, most);
-  for (int c = 0; c < columns->count; c++)
-    append_value(line, &values[c], percent);
+  line_append(line, name, -NAME_WIDTH);
+  line_append_answers(line, least, most);
+  for (int c = 0; c < table->count; c++)
+    line_append_value(line, &values[c], percent);
   log_info("%s", line);
 }
 
-static void log_rows(const columns_t *columns, const row_t *rows, int count, value_t value) {
-  for (int r = 0; r < count; r++)
-    log_row(columns, rows[r].name, rows[r].percent, value, r);
-}
-
-/* VALUE of each question type that was asked. */
-static void log_types(const columns_t *columns, const row_t *row, value_t value) {
-  log_info("%s by question", row->name);
-  for (int t = 0; t < TYPE_COUNT; t++) {
+/* METRIC of each type of questions that was asked. */
+static void table_log_types(const table_t *table, const metric_t *row, int32_t metric) {
+  const judge_t *judge = table->comparison->judges[table->judge];
+  log_info("%s, by type of question", row->title);
+  for (int32_t t = 0; t < judge->type_count; t++) {
     char name[64];
     bool asked = false;
-    for (int c = 0; c < columns->count; c++)
-      asked = asked || columns->columns[c].judged.types[t].responses > 0.0;
-    snprintf(name, sizeof name, "  %s", question_type_name((question_type_t)t));
-    if (asked) log_row(columns, name, row->percent, value, t);
+    for (int c = 0; c < table->count; c++)
+      asked = asked || table->columns[c].tallies[table->judge].answers[t] > 0.0;
+    snprintf(name, sizeof name, "  %s", judge->type_name(t));
+    if (asked) table_log_row(table, name, row->format == METRIC_SHARE, t, metric);
   }
 }
 
-static void log_table(const comparison_t *comparison, const columns_t *columns) {
-  log_heading(columns);
-  if (comparison->judged) {
-    log_rows(columns, judged_rows, JUDGED_ROWS, judged_value);
-    log_types(columns, &rating_row, type_rating);
-    log_types(columns, &hallucination_row, type_hallucination);
+static void table_log(const table_t *table) {
+  const judge_t *judge = table->comparison->judges[table->judge];
+  for (int32_t m = 0; m < judge->metric_count; m++) {
+    const metric_t *row = metric_find(judge->metrics[m].name);
+    char name[NAME_WIDTH];
+    if (!row) continue; /* a count */
+    metric_row_name(row, name);
+    table_log_row(table, name, row->format == METRIC_SHARE, ALL_TYPES, m);
   }
-  if (comparison->has_pope) log_rows(columns, pope_rows, POPE_ROWS, pope_value);
+  for (int32_t m = 0; m < judge->metric_count; m++)
+    if (judge->metrics[m].by_type) table_log_types(table, metric_find(judge->metrics[m].name), m);
 }
 
 static double share(double part, int64_t whole) {
   return whole > 0 ? part / (double)whole : 0.0;
 }
 
-static void log_replies(const mmhal_counts_t *replies) {
-  log_info("MMHal-Bench: %lld replies, mean score %.2f, hallucinated %.1f %%", (long long)replies->replies,
-           share(replies->ratings, replies->replies), 100.0 * share(replies->hallucinated, replies->replies));
+static void replies_log(const mmhal_counts_t *replies) {
+  const metric_t *score = metric_find("mmhal/score"), *hallucination = metric_find("mmhal/hallucination");
+  log_info("%s %.2f, %s %.1f %%, of %lld replies", score->title, share(replies->ratings, replies->replies),
+           hallucination->title, 100.0 * share(replies->hallucinated, replies->replies),
+           (long long)replies->replies);
   for (int t = 0; t < MMHAL_TYPES; t++)
-    log_info("  %-24s%*.2f", question_type_name((question_type_t)t), COLUMN_WIDTH,
+    log_info("  %-24s%*.2f", mmhal_type_name(t), COLUMN_WIDTH,
              share(replies->type_ratings[t], replies->type_replies[t]));
 }
 
 void comparison_log(const comparison_t *comparison) {
   for (int64_t c = 0; c < comparison->count; c += COLUMNS_MAX) {
     int64_t left = comparison->count - c;
-    const columns_t columns = {&comparison->columns[c], left < COLUMNS_MAX ? (int)left : COLUMNS_MAX};
-    log_table(comparison, &columns);
+    table_t table = {.comparison = comparison,
+                     .columns = &comparison->columns[c],
+                     .count = left < COLUMNS_MAX ? (int)left : COLUMNS_MAX};
+    table_log_heading(&table);
+    for (table.judge = 0; table.judge < comparison->judge_count; table.judge++)
+      table_log(&table);
   }
-  if (comparison->has_replies) log_replies(&comparison->replies);
+  if (comparison->has_replies) replies_log(&comparison->replies);
 }
 
 /* ---- As data ---- */
 
 /* KEY, KEY_low, KEY_high (null: unknown) and KEY_answers. */
-static void write_interval(json_writer_t *writer, const char *key, interval_t value) {
+static void interval_write(json_writer_t *writer, const char *key, interval_t value) {
   char name[64];
   json_write_real_member(writer, key, value.value);
   snprintf(name, sizeof name, "%s_low", key);
@@ -214,53 +166,57 @@ static void write_interval(json_writer_t *writer, const char *key, interval_t va
   json_write_int_member(writer, name, (int64_t)value.answers);
 }
 
-static void write_rows(const column_t *column, const row_t *rows, int count, value_t value,
-                       json_writer_t *writer) {
-  for (int r = 0; r < count; r++)
-    write_interval(writer, rows[r].key, value(column, r));
+static void metrics_write(const judge_t *judge, const tally_t *tally, json_writer_t *writer) {
+  for (int32_t m = 0; m < judge->metric_count; m++) {
+    const char *key = judge_metric_key(&judge->metrics[m]);
+    interval_t value = tally_metric(tally, judge, m);
+    if (judge->metrics[m].estimator == ESTIMATOR_COUNT)
+      json_write_int_member(writer, key, (int64_t)value.value);
+    else
+      interval_write(writer, key, value);
+  }
 }
 
-static void write_types(const column_t *column, json_writer_t *writer) {
+static void types_write(const judge_t *judge, const tally_t *tally, json_writer_t *writer) {
   json_write_key(writer, "types");
   json_write_object_begin(writer);
-  for (int t = 0; t < TYPE_COUNT; t++) {
-    if (column->judged.types[t].responses <= 0.0) continue;
-    json_write_key(writer, question_type_name((question_type_t)t));
+  for (int32_t t = 0; t < judge->type_count; t++) {
+    if (tally->answers[t] <= 0.0) continue;
+    json_write_key(writer, judge->type_name(t));
     json_write_object_begin(writer);
-    json_write_int_member(writer, "answers", (int64_t)column->judged.types[t].responses);
-    write_interval(writer, rating_row.key, type_rating(column, t));
-    write_interval(writer, hallucination_row.key, type_hallucination(column, t));
+    json_write_int_member(writer, "answers", (int64_t)tally->answers[t]);
+    for (int32_t m = 0; m < judge->metric_count; m++)
+      if (judge->metrics[m].by_type)
+        interval_write(writer, judge_metric_key(&judge->metrics[m]), tally_type_metric(tally, judge, t, m));
     json_write_object_end(writer);
   }
   json_write_object_end(writer);
 }
 
-static void write_pope(const column_t *column, json_writer_t *writer) {
-  json_write_key(writer, "pope");
-  json_write_object_begin(writer);
-  json_write_int_member(writer, "TP", column->pope.true_positive);
-  json_write_int_member(writer, "FP", column->pope.false_positive);
-  json_write_int_member(writer, "TN", column->pope.true_negative);
-  json_write_int_member(writer, "FN", column->pope.false_negative);
-  write_rows(column, pope_rows, POPE_ROWS, pope_value, writer);
-  json_write_object_end(writer);
+/* What JUDGE found, in an object of its own unless its metrics are those of the evaluation itself. */
+static void judged_write(const judge_t *judge, const tally_t *tally, json_writer_t *writer) {
+  char prefix[64];
+  snprintf(prefix, sizeof prefix, "%.*s", (int)strcspn(judge->metrics[0].name, "/"), judge->metrics[0].name);
+  bool apart = strcmp(prefix, "eval") != 0;
+  if (apart) json_write_key(writer, prefix);
+  if (apart) json_write_object_begin(writer);
+  metrics_write(judge, tally, writer);
+  if (judge->type_count > 0) types_write(judge, tally, writer);
+  if (apart) json_write_object_end(writer);
 }
 
-static void write_column(const comparison_t *comparison, const column_t *column, json_writer_t *writer) {
+static void column_write(const comparison_t *comparison, const column_t *column, json_writer_t *writer) {
   json_write_line(writer);
   json_write_object_begin(writer);
   json_write_member(writer, "model", column->model);
   json_write_int_member(writer, "questions", column->questions);
   json_write_int_member(writer, "dropped", column->dropped);
-  if (comparison->judged) {
-    write_rows(column, judged_rows, JUDGED_ROWS, judged_value, writer);
-    write_types(column, writer);
-  }
-  if (comparison->has_pope) write_pope(column, writer);
+  for (int32_t j = 0; j < comparison->judge_count; j++)
+    judged_write(comparison->judges[j], &column->tallies[j], writer);
   json_write_object_end(writer);
 }
 
-static void write_replies(const mmhal_counts_t *replies, json_writer_t *writer) {
+static void replies_write(const mmhal_counts_t *replies, json_writer_t *writer) {
   json_write_key(writer, "mmhal");
   json_write_object_begin(writer);
   json_write_int_member(writer, "replies", replies->replies);
@@ -270,7 +226,7 @@ static void write_replies(const mmhal_counts_t *replies, json_writer_t *writer) 
   json_write_key(writer, "types");
   json_write_object_begin(writer);
   for (int t = 0; t < MMHAL_TYPES; t++)
-    json_write_real_member(writer, question_type_name((question_type_t)t),
+    json_write_real_member(writer, mmhal_type_name(t),
                            share(replies->type_ratings[t], replies->type_replies[t]));
   json_write_object_end(writer);
   json_write_object_end(writer);
@@ -281,9 +237,9 @@ void comparison_write(const comparison_t *comparison, json_writer_t *writer) {
   json_write_key(writer, "models");
   json_write_array_begin(writer);
   for (int64_t c = 0; c < comparison->count; c++)
-    write_column(comparison, &comparison->columns[c], writer);
+    column_write(comparison, &comparison->columns[c], writer);
   json_write_array_end(writer);
-  if (comparison->has_replies) write_replies(&comparison->replies, writer);
+  if (comparison->has_replies) replies_write(&comparison->replies, writer);
   json_write_object_end(writer);
   json_write_line(writer);
 }

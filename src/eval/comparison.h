@@ -3,31 +3,32 @@
 #define EVAL_COMPARISON_H
 
 #include "eval/mmhal.h"
-#include "eval/pope.h"
-#include "io/json.h"
-#include "shapes/judge.h"
+#include "eval/tally.h"
 
-#include <stdbool.h>
+/* Judges of one comparison: that of eval.judge and POPE. */
+enum { COMPARISON_JUDGES_MAX = 2 };
 
 /* One model. */
 typedef struct {
   const char *model;
   int64_t questions, dropped;
-  judge_table_t judged;
-  pope_counts_t pope;
+  tally_t tallies[COMPARISON_JUDGES_MAX]; /* by judge */
 } column_t;
 
 typedef struct {
   column_t *columns; /* (count) */
   int64_t count;
-  bool judged, has_pope, has_replies;
+  const judge_t *judges[COMPARISON_JUDGES_MAX]; /* (judge_count) */
+  int32_t judge_count;
+  bool has_replies;
   mmhal_counts_t replies;
 } comparison_t;
 
-/* Logs the table. Local. */
+/* Logs the table, whose rows are called as the table of metrics says (record/metric_table.h). Local. */
 void comparison_log(const comparison_t *comparison);
 
-/* Writes it as one JSON object. Local. */
+/* Writes it as one JSON object: in that of a model the metrics of a judge, "eval/..." directly, others in an
+ * object that is called as their prefix. Local. */
 void comparison_write(const comparison_t *comparison, json_writer_t *writer);
 
 #endif

@@ -4,17 +4,29 @@
 #include "base/memory.h"
 #include "eval/answers.h"
 #include "eval/comparison.h"
-#include "eval/pope_answers.h"
+#include "eval/pope.h"
 #include "io/output_file.h"
 #include "session/estimate.h"
 
 #include <stdio.h>
-#include <string.h>
+
+/* Questions that all models answer, and who judges the answers. */
+typedef struct {
+  const char *setting, *dataset; /* that the questions are a setting of; the dataset */
+  const char *stem;              /* of the files of answers */
+  evaluator_options_t options;
+  int32_t tally; /* of a column: the judge's */
+} question_set_t;
+
+enum { QUESTION_SETS_MAX = COMPARISON_JUDGES_MAX };
 
 typedef struct {
   session_t *session;
   comparison_t comparison;
-  pope_questions_t pope;
+  judge_t judge, pope;
+  questions_t pope_questions;
+  question_set_t sets[QUESTION_SETS_MAX]; /* eval.dataset; eval.pope */
+  int32_t set_count;
 } evaluate_task_t;
 
 /* A model under evaluation. */
@@ -22,9 +34,9 @@ typedef struct {
   model_t model;
   adapter_t adapter;
   role_t role;
-  source_t source;
-  evaluator_t evaluator;
 } candidate_t;
+
+/* ---- Models ---- */
 
 static const char *model_name(const settings_t *settings, int64_t index) {
   if (settings->eval.models.count > 0) return settings->eval.models.items[index];
@@ -32,7 +44,8 @@ static const char *model_name(const settings_t *settings, int64_t index) {
 }
 
 /* Base and, where the file has one, the adapter of one of eval.models. */
-static status_t open_listed(session_t *session, const char *path, candidate_t *candidate, bool *adapted) {
+static status_t candidate_open_listed(session_t *session, const char *path, candidate_t *candidate,
+                                      bool *adapted) {
   static const char *const roles[] = {"policy", "default", NULL};
   TRY(model_open(session, "eval.models", path, &candidate->model));
   *adapted = candidate->model.info.adapter_count > 0;
@@ -40,11 +53,11 @@ static status_t open_listed(session_t *session, const char *path, candidate_t *c
   return model_load_adapter(session, &candidate->model, path, roles, "policy", &candidate->adapter, NULL);
 }
 
-static status_t open_candidate(session_t *session, int64_t index, candidate_t *candidate) {
+static status_t candidate_open(session_t *session, int64_t index, candidate_t *candidate) {
   const settings_t *settings = session->settings;
   bool adapted;
   if (settings->eval.models.count > 0) {
-    TRY(open_listed(session, settings->eval.models.items[index], candidate, &adapted));
+    TRY(candidate_open_listed(session, settings->eval.models.items[index], candidate, &adapted));
   } else {
     TRY(model_from_settings(session, &candidate->model));
     TRY(model_settings_adapter(session, &candidate->model, &candidate->adapter, &adapted));
@@ -53,60 +66,13 @@ static status_t open_candidate(session_t *session, int64_t index, candidate_t *c
   return STATUS_OK;
 }
 
-/* A file of candidate INDEX in the run directory. */
-static status_t answers_path(const session_t *session, const char *stem, int64_t index,
-                             char path[FILE_MAX_PATH]) {
-  char name[64];
-  snprintf(name, sizeof name, "%s_%lld.jsonl", stem, (long long)index + 1);
-  return session_path(session, name, path);
-}
-
-/* As of task generate: about the longest that the file of answers can be. */
-static void note_output(const session_t *session, const evaluator_t *evaluator, int64_t index,
-                        const char *path) {
-  estimate_t *estimate = session->dry;
-  char name[64];
-  estimate_part(estimate, dataset_info(evaluator->source->dataset).samples, estimate->eval_limit,
-                session->settings->eval.limit);
-  snprintf(name, sizeof name, "answers_%lld.jsonl", (long long)index + 1);
-  estimate_output_file(estimate, name, path);
-}
-
-static status_t answer(evaluate_task_t *task, int64_t index, candidate_t *candidate) {
-  session_t *session = task->session;
-  column_t *column = &task->comparison.columns[index];
-  char path[FILE_MAX_PATH];
-  TRY(open_candidate(session, index, candidate));
-  TRY(source_open(session, &candidate->model, "eval.dataset", session->settings->eval.dataset,
-                  &candidate->source));
-  TRY(evaluator_open(session, &candidate->model, &candidate->source, NULL, session->settings->eval.limit,
-                     &candidate->evaluator));
-  column->questions = candidate->evaluator.prompts.count;
-  column->dropped = candidate->evaluator.prompts.dropped;
-  TRY(answers_path(session, "answers", index, path));
-  TRY(evaluate_answers(&candidate->evaluator, &candidate->role, column->model, path, &column->judged));
-  if (session->dry) note_output(session, &candidate->evaluator, index, path);
-  if (!task->comparison.has_pope) return STATUS_OK;
-  TRY(answers_path(session, "pope", index, path));
-  return pope_answer(session, &candidate->model, &candidate->role, &task->pope, column->model, path,
-                     &column->pope);
-}
-
-static status_t evaluate_model(evaluate_task_t *task, int64_t index) {
-  candidate_t candidate = {0};
-  bool stop;
-  TRY(session_stop(task->session, 0.0, &stop));
-  if (stop) return STATUS_STOPPED;
-  status_code_t status = answer(task, index, &candidate);
-  evaluator_close(&candidate.evaluator);
-  source_close(&candidate.source);
-  adapter_free(&candidate.adapter);
-  model_free(&candidate.model);
-  return status;
+static void candidate_close(candidate_t *candidate) {
+  adapter_free(&candidate->adapter);
+  model_free(&candidate->model);
 }
 
 /* All models must be there before the first one answers. */
-static status_t check_models(const session_t *session) {
+static status_t models_check(const session_t *session) {
   const text_list_t *models = &session->settings->eval.models;
   for (int64_t m = 0; m < models->count; m++) {
     store_info_t info;
@@ -118,7 +84,100 @@ static status_t check_models(const session_t *session) {
   return STATUS_OK;
 }
 
-static status_t write_comparison(const evaluate_task_t *task) {
+/* ---- Answers ---- */
+
+/* As of task generate: about the longest that the file of answers can be. */
+static void output_estimate(const session_t *session, const source_t *source, int64_t index,
+                            const char *path) {
+  estimate_t *estimate = session->dry;
+  char name[64];
+  estimate_part(estimate, dataset_info(source->dataset).samples, estimate->eval_limit,
+                session->settings->eval.limit);
+  snprintf(name, sizeof name, "answers_%lld.jsonl", (long long)index + 1);
+  estimate_output_file(estimate, name, path);
+}
+
+static status_t set_answer_opened(evaluate_task_t *task, const question_set_t *set, int64_t index,
+                                  candidate_t *candidate, source_t *source, evaluator_t *evaluator) {
+  session_t *session = task->session;
+  column_t *column = &task->comparison.columns[index];
+  char path[FILE_MAX_PATH], name[64];
+  bool first = set == task->sets;
+  TRY(source_open(session, &candidate->model, set->setting, set->dataset, source));
+  TRY(evaluator_open(session, &candidate->model, source, &set->options, evaluator));
+  if (first) column->questions = evaluator->prompts.count;
+  if (first) column->dropped = evaluator->prompts.dropped;
+  snprintf(name, sizeof name, "%s_%lld.jsonl", set->stem, (long long)index + 1);
+  TRY(session_path(session, name, path));
+  TRY(evaluate_answers(evaluator, &candidate->role, column->model, path, &column->tallies[set->tally]));
+  if (first && session->dry) output_estimate(session, source, index, path);
+  return STATUS_OK;
+}
+
+static status_t set_answer(evaluate_task_t *task, const question_set_t *set, int64_t index,
+                           candidate_t *candidate) {
+  source_t source = {0};
+  evaluator_t evaluator = {0};
+  status_code_t status = set_answer_opened(task, set, index, candidate, &source, &evaluator);
+  evaluator_close(&evaluator);
+  source_close(&source);
+  return status;
+}
+
+static status_t model_evaluate(evaluate_task_t *task, int64_t index) {
+  candidate_t candidate = {0};
+  bool stop;
+  TRY(session_stop(task->session, 0.0, &stop));
+  if (stop) return STATUS_STOPPED;
+  status_code_t status = candidate_open(task->session, index, &candidate);
+  for (int32_t s = 0; s < task->set_count && status == STATUS_OK; s++)
+    status = set_answer(task, &task->sets[s], index, &candidate);
+  candidate_close(&candidate);
+  return status;
+}
+
+/* ---- The task ---- */
+
+/* JUDGE's answers, unless it is NULL, are those of SET. */
+static void set_add(evaluate_task_t *task, question_set_t set, judge_t *judge) {
+  comparison_t *comparison = &task->comparison;
+  set.options.limit = task->session->settings->eval.limit;
+  set.tally = comparison->judge_count;
+  if (judge) {
+    set.options.judges[0] = judge;
+    set.options.judge_count = 1;
+    comparison->judges[comparison->judge_count++] = judge;
+  }
+  task->sets[task->set_count++] = set;
+}
+
+/* All that is needed to judge is there before the first model answers. */
+static status_t sets_open(evaluate_task_t *task) {
+  session_t *session = task->session;
+  const settings_t *settings = session->settings;
+  bool judged;
+  TRY(judge_open(session, &task->judge, &judged));
+  set_add(task,
+          (question_set_t){.setting = "eval.dataset",
+                           .dataset = settings->eval.dataset,
+                           .stem = "answers",
+                           .options = {.shown = true}},
+          judged ? &task->judge : NULL);
+  if (!*settings->eval.pope) return STATUS_OK;
+  TRY(questions_prepare(session, settings->eval.pope, settings->eval.image_folder, "pope",
+                        &task->pope_questions));
+  TRY(pope_open(session, &task->pope_questions, &task->pope));
+  set_add(
+      task,
+      (question_set_t){.setting = "eval.pope",
+                       .dataset = task->pope_questions.dataset,
+                       .stem = "pope",
+                       .options = {.suffix = settings->eval.pope_suffix, .questions = &task->pope_questions}},
+      &task->pope);
+  return STATUS_OK;
+}
+
+static status_t comparison_store(const evaluate_task_t *task) {
   char path[FILE_MAX_PATH];
   output_file_t file;
   TRY(session_path(task->session, "evaluation.json", path));
@@ -127,7 +186,7 @@ static status_t write_comparison(const evaluate_task_t *task) {
   return output_file_close(&file, STATUS_OK);
 }
 
-static status_t read_replies(evaluate_task_t *task) {
+static status_t replies_read(evaluate_task_t *task) {
   const char *path = task->session->settings->eval.replies;
   task->comparison.has_replies = *path != '\0';
   return *path ? mmhal_read(path, &task->comparison.replies) : STATUS_OK;
@@ -139,21 +198,19 @@ static status_t evaluate(evaluate_task_t *task) {
   comparison_t *comparison = &task->comparison;
   bool first = comm_rank(session->world) == 0;
   comparison->count = settings->eval.models.count > 0 ? settings->eval.models.count : 1;
-  comparison->judged = strcmp(settings->eval.judge, "none") != 0;
-  comparison->has_pope = *settings->eval.pope != '\0';
-  TRY(comm_agree(session->world, first ? read_replies(task) : STATUS_OK));
-  TRY(check_models(session));
+  TRY(comm_agree(session->world, first ? replies_read(task) : STATUS_OK));
+  TRY(models_check(session));
   TRY(comm_agree(session->world, memory_alloc(&comparison->columns, ARENA_OTHER, (size_t)comparison->count,
                                               sizeof *comparison->columns)));
-  if (comparison->has_pope) TRY(pope_questions_open(session, &task->pope));
+  TRY(sets_open(task));
   for (int64_t m = 0; m < comparison->count; m++) {
     comparison->columns[m].model = model_name(settings, m);
-    TRY(evaluate_model(task, m));
+    TRY(model_evaluate(task, m));
   }
   status_code_t status = STATUS_OK;
   if (first && !session->dry) {
     comparison_log(comparison);
-    status = write_comparison(task);
+    status = comparison_store(task);
   }
   return comm_agree(session->world, status);
 }
@@ -161,7 +218,9 @@ static status_t evaluate(evaluate_task_t *task) {
 status_t evaluate_run(session_t *session) {
   evaluate_task_t task = {.session = session};
   status_code_t status = evaluate(&task);
+  judge_close(&task.pope);
+  judge_close(&task.judge);
+  questions_free(&task.pope_questions);
   memory_free(task.comparison.columns);
-  pope_questions_free(&task.pope);
   return status;
 }

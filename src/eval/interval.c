@@ -26,6 +26,16 @@ static double student_quantile(double df) {
   return x + (g1 + (g2 + (g3 + g4 / df) / df) / df) / df;
 }
 
+void ratio_sums_add(ratio_sums_t *sums, double parts, double wholes) {
+  if (wholes <= 0.0) return;
+  sums->answers += 1.0;
+  sums->parts += parts;
+  sums->wholes += wholes;
+  sums->parts_squared += parts * parts;
+  sums->products += parts * wholes;
+  sums->wholes_squared += wholes * wholes;
+}
+
 interval_t interval_share(double part, double whole) {
   interval_t out = {.low = NAN, .high = NAN, .answers = whole};
   if (whole <= 0.0) return out;
@@ -55,9 +65,9 @@ interval_t interval_mean(double n, double sum, double squares) {
   return out;
 }
 
-interval_t interval_ratio(const judge_ratio_t *sums) {
-  interval_t out = {.low = NAN, .high = NAN, .answers = sums->responses};
-  double n = sums->responses, r;
+interval_t interval_ratio(const ratio_sums_t *sums) {
+  interval_t out = {.low = NAN, .high = NAN, .answers = sums->answers};
+  double n = sums->answers, r;
   if (sums->wholes <= 0.0) return out;
   out.value = r = sums->parts / sums->wholes;
   if (n < 2.0) return out;

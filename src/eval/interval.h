@@ -4,14 +4,22 @@
 #ifndef EVAL_INTERVAL_H
 #define EVAL_INTERVAL_H
 
-#include "shapes/judge.h"
-
 /* A number of the table. */
 typedef struct {
   double value;     /* 0 where there is nothing to divide by */
   double low, high; /* NAN: too few answers to tell */
   double answers;   /* that it rests on */
 } interval_t;
+
+/* Sums over answers each of which counts PARTS of a number of WHOLES, as claims that are right of all claims;
+ * answers without any are not among them. */
+typedef struct {
+  double answers, parts, wholes;
+  double parts_squared, products, wholes_squared; /* products: of parts and wholes, answer by answer */
+} ratio_sums_t;
+
+/* Adds an answer: nothing where WHOLES is 0. */
+void ratio_sums_add(ratio_sums_t *sums, double parts, double wholes);
 
 /* The share PART / WHOLE of answers: Wilson's score interval (J. Am. Stat. Assoc. 22, 1927, 209). */
 interval_t interval_share(double part, double whole);
@@ -28,6 +36,6 @@ interval_t interval_mean(double n, double sum, double squares);
  * many independent claims as would vary that much, but no more than there are, so that it stays within 0..1
  * (Korn and Graubard, Survey Methodology 24, 1998, 193, with Wilson's in the place of Clopper's); for as many
  * as there are answers where none or all of the claims count, which tells nothing about their variance. */
-interval_t interval_ratio(const judge_ratio_t *sums);
+interval_t interval_ratio(const ratio_sums_t *sums);
 
 #endif

@@ -4,8 +4,11 @@
 #include "io/json.h"
 #include "text/answers.h"
 
-/* Rated below it, an answer counts as hallucinated. */
-enum { RATING_HONEST = 3 };
+const char *mmhal_type_name(int32_t type) {
+  static const char *const names[MMHAL_TYPES] = {"attribute", "adversarial", "comparison", "counting",
+                                                 "relation",  "environment", "holistic",   "other"};
+  return names[type];
+}
 
 static status_t reply_text(const json_t *completion, const char *where, const char **text) {
   const json_t *choices, *message;
@@ -26,7 +29,7 @@ static status_t add_reply(mmhal_counts_t *counts, const json_element_t *element,
   counts->replies++;
   counts->unread += !found;
   counts->ratings += rating;
-  counts->hallucinated += rating < RATING_HONEST;
+  counts->hallucinated += rating < MMHAL_HONEST;
   counts->type_replies[type]++;
   counts->type_ratings[type] += rating;
   return STATUS_OK;

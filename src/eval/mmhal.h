@@ -6,7 +6,14 @@
 
 #include <stdint.h>
 
-enum { MMHAL_TYPES = 8 };
+enum {
+  MMHAL_TYPES = 8,  /* of questions */
+  MMHAL_RATING = 6, /* the best: 0..6 */
+  MMHAL_HONEST = 3  /* rated below it, an answer counts as hallucinated */
+};
+
+/* TYPE: 0 .. MMHAL_TYPES - 1. */
+const char *mmhal_type_name(int32_t type);
 
 typedef struct {
   int64_t replies;

@@ -1,22 +1,32 @@
-/* POPE: yes/no questions about objects (Li et al., arXiv 2305.10355). */
+/* The judge of POPE: yes/no questions about objects, with "yes" as the positive class (Li et al., arXiv
+ * 2305.10355). */
 #ifndef EVAL_POPE_H
 #define EVAL_POPE_H
 
-#include "eval/interval.h"
+#include "eval/judge.h"
+#include "rollout/questions.h"
 
-#include <stdbool.h>
-#include <stdint.h>
+enum {
+  POPE_TRUE_POSITIVE,
+  POPE_FALSE_POSITIVE,
+  POPE_TRUE_NEGATIVE,
+  POPE_FALSE_NEGATIVE,
+  POPE_ACCURACY,
+  POPE_PRECISION,
+  POPE_RECALL,
+  POPE_F1,
+  POPE_YES_RATIO,
+  POPE_METRICS
+};
 
-/* Counts with "yes" as the positive class. */
-typedef struct {
-  int64_t true_positive, false_positive, true_negative, false_negative;
-} pope_counts_t;
+/* Not opened: the metrics. */
+extern const judge_t pope_judge;
 
-typedef struct {
-  interval_t accuracy, precision, recall, f1, yes_ratio;
-} pope_scores_t;
+/* What an answer counts. */
+void pope_verdict(bool truth_is_yes, bool answer_is_yes, verdict_t *out);
 
-void pope_add(pope_counts_t *counts, bool truth_is_yes, bool answer_is_yes);
-pope_scores_t pope_scores(const pope_counts_t *counts);
+/* Reads the labels of all QUESTIONS, which come from a JSON file. Collective. Errors, agreed: STATUS_DATA (a
+ * label that is neither yes nor no). */
+status_t pope_open(session_t *session, const questions_t *questions, judge_t *out);
 
 #endif

@@ -1,9 +1,10 @@
-/* llava_rlhf: reads the command line and the input, registers the devices, runs the task. The only place that
- * ends the process. */
+/* llava_rlhf: reads the command line and the input, registers devices and judges, runs the task. The only
+ * place that ends the process. */
 #include "base/log.h"
 #include "base/memory.h"
 #include "input/options.h"
 #include "main/devices.h"
+#include "main/judges.h"
 #include "main/tasks.h"
 #include "main/version.h"
 #include "parallel/cores.h"
@@ -47,6 +48,7 @@ static void log_warnings(const char *warnings) {
 /* What a run would refuse before it looks at any file. */
 static status_t check_build(const settings_t *settings) {
   TRY(tasks_check(settings));
+  TRY(judges_check(settings));
   return devices_check(settings);
 }
 
@@ -113,6 +115,7 @@ static status_t read_input(comm_t *world, const options_t *options, settings_t *
 
 static status_t run_task(session_t *session, bool dry) {
   TRY(tasks_check(session->settings));
+  TRY(judges_check(session->settings));
   TRY(paths_check(session->settings));
   TRY(overwrite_check(session->world, session->settings));
   if (dry) return dry_run(session, tasks_run);
@@ -138,6 +141,7 @@ static status_t run_session(comm_t *world, comm_t *ending, const settings_t *set
   int32_t count;
   const device_entry_t *devices = devices_table(&count);
   status_code_t status = session_prepare(world, settings, devices, count, &session);
+  session.judges = judges_table(&session.judge_count);
   if (status == STATUS_OK) status = run_task(&session, dry);
   return end_session(&session, ending, status);
 }

@@ -438,7 +438,7 @@ static status_t run(ppo_task_t *task) {
 status_t ppo_run(session_t *session) {
   ppo_task_t task = {.session = session};
   status_code_t status = run(&task);
-  evaluator_close(&task.evaluator);
+  ppo_evaluate_close(&task);
   held_out_close(&task.held);
   optimizer_free(task.optimizer);
   generator_free(task.generator);

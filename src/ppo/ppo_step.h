@@ -62,6 +62,7 @@ typedef struct {
   optimizer_t *optimizer;
   held_out_t held;
   evaluator_t evaluator; /* of held; unused where eval.every = 0 */
+  judge_t judge, reward_judge;
   int32_t longest_query; /* positions, images expanded */
   int32_t batch, minibatch;
   double scale;          /* 1 / temperature */
@@ -91,10 +92,11 @@ typedef struct {
 status_t ppo_update(ppo_task_t *task, ppo_step_t *step, double lr, ppo_update_t *out);
 
 /* Periodic evaluation: the policy's likeliest answers to the held-out questions, judged where there is a
- * judge (eval.judge) and scored by the reward model. Adds what is logged; *SCORE is the judge's mean rating,
+ * judge (eval.judge) and scored by the reward model. Adds what is logged; *SCORE is the judge's mean score,
  * without a judge the mean reward. CONTEXT is the task. Collective. Errors: STATUS_STOPPED on all ranks where
  * the run is to end meanwhile. */
 status_t ppo_evaluate_open(ppo_task_t *task);
+void ppo_evaluate_close(ppo_task_t *task);
 status_t ppo_evaluate(void *context, int64_t step, metrics_t *metrics, double *score);
 
 /* Plans the sequences I = 0 .. n-1, of samples WHICH[i], made by BUILD. Collective. */

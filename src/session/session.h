@@ -40,6 +40,8 @@ typedef struct {
   bool stop_told;
   double sgemm_flops, stream_bytes; /* this rank's measured peaks, per second */
   record_t record;                  /* what the run leaves for people */
+  const struct judge_entry *judges; /* (judge_count) that main offers (eval/judge.h) */
+  int32_t judge_count;
   struct estimate *dry; /* NULL in a run; in a dry run what it counts (session/estimate.h): then nothing is
                            read that is large, and nothing is written but below run_dir, which is temporary */
 } session_t;

@@ -17,10 +17,9 @@
 #ifndef WORLD_JUDGE_H
 #define WORLD_JUDGE_H
 
+#include "eval/mmhal.h"
 #include "shapes/phrases.h"
 #include "shapes/scene.h"
-
-enum { RATING_MAX = 6, RATING_HONEST = 3 /* from here on not hallucinated */ };
 
 typedef struct {
   question_type_t type;
@@ -30,7 +29,7 @@ typedef struct {
   int absent;          /* of the wrong claims: objects whose shape and colour are nowhere in the scene */
   int expected, given; /* claims of the true answer (objects of a description), and how many are given */
   int words;
-  int rating; /* 0..RATING_MAX */
+  int rating; /* 0..MMHAL_RATING */
 } judgement_t;
 
 /* Judges RESPONSE to QUESTION (its text as asked, `<image>` marks allowed) about SCENE. A question that is
@@ -39,42 +38,5 @@ void judge_response(const scene_t *scene, const char *question, const char *resp
 
 /* given / expected, 1 where nothing is expected. Local. */
 double judgement_recall(const judgement_t *judgement);
-
-/* Sums over judgements: all members are counts or sums in fp64, so tables of parts of the responses can be
- * added. */
-typedef struct {
-  double responses, ratings, hallucinated; /* hallucinated: rated below RATING_HONEST */
-  double ratings_squared;
-} judge_row_t;
-/* A share of claims: of the WHOLES of each response PARTS count. Responses without any are not among them. */
-typedef struct {
-  double responses, parts, wholes;
-  double parts_squared, products, wholes_squared; /* products: of parts and wholes, response by response */
-} judge_ratio_t;
-typedef struct {
-  judge_row_t all, open, types[TYPE_COUNT];
-  judge_ratio_t right, absent; /* of the claims of all responses */
-  judge_ratio_t clean_right;   /* of those in descriptions of clean scenes: how well the model sees */
-  judge_ratio_t given;         /* of what descriptions have to name */
-  double words, words_squared;
-} judge_table_t;
-
-/* Adds a judgement. A table starts all zero; add in sample order for the same bits on any layout. Local. */
-void judge_table_add(judge_table_t *table, const judgement_t *judgement);
-
-/* What a table says; 0 where there is nothing to divide by. */
-typedef struct {
-  double responses;
-  double rating;             /* mean, 0..6 */
-  double hallucination;      /* share of responses rated below 3 */
-  double open_hallucination; /* the same among descriptions */
-  double claims_right;       /* share of all claims */
-  double claims_absent;      /* share of all claims that are about absent objects */
-  double clean_claims_right; /* share, descriptions of clean scenes */
-  double recall;             /* share of true objects that descriptions name */
-  double words;              /* mean length */
-  double type_rating[TYPE_COUNT], type_hallucination[TYPE_COUNT], type_responses[TYPE_COUNT];
-} judge_summary_t;
-judge_summary_t judge_table_summary(const judge_table_t *table);
 
 #endif

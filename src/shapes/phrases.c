@@ -1,16 +1,14 @@
 #include "shapes/phrases.h"
 
+#include "eval/mmhal.h"
 #include "shapes/text_add.h"
 #include "shapes/words.h"
 
 #include <string.h>
 
-static const char *const type_names[TYPE_COUNT] = {"attribute", "adversarial", "comparison", "counting",
-                                                   "relation",  "environment", "holistic",   "other",
-                                                   "yes/no",    "choice"};
-
 const char *question_type_name(question_type_t type) {
-  return type_names[type];
+  if (type < TYPE_MMHAL_COUNT) return mmhal_type_name((int32_t)type);
+  return type == TYPE_YES_NO ? "yes/no" : "choice";
 }
 
 /* `in the northwest` of a cell, with PREPOSITION; `at the top` where only the row or the column is known. */

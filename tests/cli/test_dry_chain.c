@@ -8,6 +8,7 @@
 #include "eval/score.h"
 #include "io/io_test.h"
 #include "main/devices.h"
+#include "main/judges.h"
 #include "ppo/ppo.h"
 #include "rollout/generate.h"
 #include "session/dry_run.h"
@@ -68,6 +69,7 @@ static session_t prepare(const step_t *step, settings_t *settings) {
            step->name, step->name, step->text);
   assert_ok(settings_read_text(step->name, text, 0, NULL, settings, NULL));
   assert_ok(session_prepare(mpi_test_world(), settings, devices, count, &session));
+  session.judges = judges_table(&session.judge_count);
   return session;
 }
 

@@ -3,11 +3,12 @@
 
 #include "base/memory.h"
 #include "eval/pope.h"
+#include "eval/tally.h"
 #include "io/json.h"
 #include "mpi_test.h"
 #include "rollout/task_fixture.h"
-#include "shapes/judge.h"
 #include "shapes/scene_file.h"
+#include "shapes/shapes_judge.h"
 #include "text/answers.h"
 
 #include <math.h>
@@ -25,39 +26,45 @@ static const char *member(const json_element_t *element, const char *key) {
   return text;
 }
 
-/* What the answers of a file come to, judged here. */
-static int64_t judge_file(const char *name, const scene_table_t *scenes, judge_table_t *table) {
+/* The next answer of a file; false at its end. */
+static bool next_answer(json_reader_t *reader, json_element_t *element) {
+  assert_ok(json_reader_next(reader, element));
+  return element->value != NULL;
+}
+
+static json_reader_t *open_answers(const char *name) {
   char path[FILE_MAX_PATH];
   json_reader_t *reader;
-  json_element_t element;
-  memset(table, 0, sizeof *table);
   assert_ok(json_reader_open(fixture_path(fixture(), name, path), JSON_ELEMENTS, &reader));
-  for (;;) {
+  return reader;
+}
+
+/* What the answers of a file come to, judged here. */
+static void judge_file(const char *name, const scene_table_t *scenes, tally_t *tally) {
+  json_reader_t *reader = open_answers(name);
+  json_element_t element;
+  while (next_answer(reader, &element)) {
     judgement_t judgement;
+    verdict_t verdict = {0};
     int64_t rating;
-    assert_ok(json_reader_next(reader, &element));
-    if (!element.value) break;
     const scene_t *scene = scene_table_find(scenes, member(&element, "image"));
     judge_response(scene, member(&element, "text"), member(&element, "answer"), &judgement);
     assert_ok(json_int(element.value, "rating", "answer", &rating));
     assert_int_equal(rating, judgement.rating);
-    judge_table_add(table, &judgement);
+    shapes_verdict(&judgement, &verdict);
+    tally_add(tally, &shapes_judge, &verdict);
   }
   json_reader_close(reader);
-  return (int64_t)table->all.responses;
 }
 
-static void count_file(const char *name, pope_counts_t *counts) {
-  char path[FILE_MAX_PATH];
-  json_reader_t *reader;
+static void count_file(const char *name, tally_t *tally) {
+  json_reader_t *reader = open_answers(name);
   json_element_t element;
-  *counts = (pope_counts_t){0};
-  assert_ok(json_reader_open(fixture_path(fixture(), name, path), JSON_ELEMENTS, &reader));
-  for (;;) {
-    assert_ok(json_reader_next(reader, &element));
-    if (!element.value) break;
-    pope_add(counts, strcmp(member(&element, "label"), "yes") == 0,
-             pope_says_yes(text_view(member(&element, "answer"))));
+  while (next_answer(reader, &element)) {
+    verdict_t verdict = {0};
+    pope_verdict(strcmp(member(&element, "label"), "yes") == 0,
+                 pope_says_yes(text_view(member(&element, "answer"))), &verdict);
+    tally_add(tally, &pope_judge, &verdict);
   }
   json_reader_close(reader);
 }
@@ -86,72 +93,80 @@ static void check_interval(const json_t *object, const char *key, interval_t exp
 }
 
 /* The questions of all types are all questions. */
-static void check_types(const json_t *model, const judge_table_t *table) {
+static void check_types(const json_t *model, const tally_t *tally) {
   const json_t *types;
   int64_t asked = 0;
   assert_ok(json_object(model, "types", "evaluation", &types));
   for (int t = 0; t < TYPE_COUNT; t++) {
-    const judge_row_t *row = &table->types[t];
+    const ratio_sums_t *rating = &tally->of_type[t][SHAPES_RATING],
+                       *wrong = &tally->of_type[t][SHAPES_HALLUCINATION];
     const json_t *type = json_get(types, question_type_name((question_type_t)t));
-    assert_true((type != NULL) == (row->responses > 0));
+    assert_true((type != NULL) == (rating->answers > 0));
     if (!type) continue;
-    check_interval(type, "rating", interval_mean(row->responses, row->ratings, row->ratings_squared));
-    check_interval(type, "hallucination", interval_share(row->hallucinated, row->responses));
-    asked += (int64_t)row->responses;
+    check_interval(type, "rating", interval_mean(rating->answers, rating->parts, rating->parts_squared));
+    check_interval(type, "hallucination", interval_share(wrong->parts, wrong->answers));
+    asked += (int64_t)rating->answers;
   }
   assert_int_equal(asked, FIXTURE_QUESTIONS);
 }
 
+static void check_judged(const json_t *model, const tally_t *tally) {
+  const ratio_sums_t *all = tally->all;
+  check_interval(
+      model, "rating",
+      interval_mean(FIXTURE_QUESTIONS, all[SHAPES_RATING].parts, all[SHAPES_RATING].parts_squared));
+  check_interval(model, "hallucination", interval_share(all[SHAPES_HALLUCINATION].parts, FIXTURE_QUESTIONS));
+  check_interval(model, "open_hallucination",
+                 interval_share(all[SHAPES_OPEN_HALLUCINATION].parts, all[SHAPES_OPEN_HALLUCINATION].wholes));
+  check_interval(model, "claims_right", interval_ratio(&all[SHAPES_CLAIMS_RIGHT]));
+  check_interval(model, "clean_claims_right", interval_ratio(&all[SHAPES_CLEAN_CLAIMS_RIGHT]));
+  check_interval(model, "claims_absent", interval_ratio(&all[SHAPES_CLAIMS_ABSENT]));
+  check_interval(model, "recall", interval_ratio(&all[SHAPES_RECALL]));
+  check_interval(model, "words",
+                 interval_mean(FIXTURE_QUESTIONS, all[SHAPES_WORDS].parts, all[SHAPES_WORDS].parts_squared));
+  check_types(model, tally);
+}
+
+static void check_pope(const json_t *pope, const tally_t *tally) {
+  static const char *const counts[] = {"TP", "FP", "TN", "FN"};
+  static const char *const shares[] = {"accuracy", "precision", "recall", "f1", "yes_ratio"};
+  for (int32_t m = POPE_TRUE_POSITIVE; m <= POPE_FALSE_NEGATIVE; m++)
+    check_real(pope, counts[m], tally->all[m].parts);
+  for (int32_t m = POPE_ACCURACY; m <= POPE_YES_RATIO; m++)
+    check_interval(pope, shares[m - POPE_ACCURACY], tally_metric(tally, &pope_judge, m));
+  assert_true(tally->all[POPE_RECALL].wholes == FIXTURE_QUESTIONS);
+}
+
 static void check_model(const json_t *model, int k, const scene_table_t *scenes) {
   char name[64];
-  judge_table_t table;
-  pope_counts_t counts;
+  tally_t judged = {0}, asked = {0};
   const json_t *pope;
   snprintf(name, sizeof name, "evaluate/answers_%d.jsonl", k);
-  assert_int_equal(judge_file(name, scenes, &table), FIXTURE_QUESTIONS);
-  judge_summary_t summary = judge_table_summary(&table);
-  check_real(model, "rating", summary.rating);
-  check_real(model, "hallucination", summary.hallucination);
-  check_real(model, "open_hallucination", summary.open_hallucination);
-  check_real(model, "claims_right", summary.claims_right);
-  check_real(model, "clean_claims_right", summary.clean_claims_right);
-  check_real(model, "recall", summary.recall);
-  check_real(model, "words", summary.words);
-  check_real(model, "claims_absent", summary.claims_absent);
-  check_interval(model, "rating",
-                 interval_mean(table.all.responses, table.all.ratings, table.all.ratings_squared));
-  check_interval(model, "hallucination", interval_share(table.all.hallucinated, table.all.responses));
-  check_interval(model, "open_hallucination", interval_share(table.open.hallucinated, table.open.responses));
-  check_interval(model, "claims_right", interval_ratio(&table.right));
-  check_interval(model, "clean_claims_right", interval_ratio(&table.clean_right));
-  check_interval(model, "claims_absent", interval_ratio(&table.absent));
-  check_interval(model, "recall", interval_ratio(&table.given));
-  check_interval(model, "words", interval_mean(table.all.responses, table.words, table.words_squared));
-  check_types(model, &table);
+  judge_file(name, scenes, &judged);
+  assert_true(judged.all[SHAPES_RATING].answers == FIXTURE_QUESTIONS);
+  check_judged(model, &judged);
   snprintf(name, sizeof name, "evaluate/pope_%d.jsonl", k);
-  count_file(name, &counts);
+  count_file(name, &asked);
   assert_ok(json_object(model, "pope", "evaluation", &pope));
-  check_real(pope, "TP", (double)counts.true_positive);
-  check_real(pope, "TN", (double)counts.true_negative);
-  check_real(pope, "FP", (double)counts.false_positive);
-  check_real(pope, "FN", (double)counts.false_negative);
-  check_interval(pope, "accuracy", pope_scores(&counts).accuracy);
-  check_interval(pope, "precision", pope_scores(&counts).precision);
-  check_interval(pope, "recall", pope_scores(&counts).recall);
-  check_interval(pope, "f1", pope_scores(&counts).f1);
-  check_interval(pope, "yes_ratio", pope_scores(&counts).yes_ratio);
-  assert_int_equal(counts.true_positive + counts.false_negative, FIXTURE_QUESTIONS);
+  check_pope(pope, &asked);
+}
+
+/* The models of an evaluation.json, COUNT of them. */
+static const json_t *open_models(const char *name, int64_t count, json_document_t *document) {
+  char path[FILE_MAX_PATH];
+  const json_t *models;
+  assert_ok(json_parse_file(fixture_path(fixture(), name, path), 1 << 24, document));
+  assert_ok(json_array(document->root, "models", "evaluation", &models));
+  assert_int_equal(models->count, count);
+  return models;
 }
 
 static void check_evaluation(void) {
   char path[FILE_MAX_PATH];
   json_document_t document;
   scene_table_t scenes;
-  const json_t *models;
   assert_ok(scene_table_read(fixture_path(fixture(), "world/scenes.jsonl", path), &scenes));
-  assert_ok(json_parse_file(fixture_path(fixture(), "evaluate/evaluation.json", path), 1 << 24, &document));
-  assert_ok(json_array(document.root, "models", "evaluation", &models));
-  assert_int_equal(models->count, 2);
+  const json_t *models = open_models("evaluate/evaluation.json", 2, &document);
   check_model(json_at(models, 0), 1, &scenes);
   check_model(json_at(models, 1), 2, &scenes);
   json_free(&document);
@@ -187,13 +202,9 @@ static void test_evaluation(void **state) {
 
 /* The first three questions are answered and not rated; the mean of the one reply is its rating. */
 static void check_unjudged(void) {
-  char path[FILE_MAX_PATH];
   json_document_t document;
-  const json_t *models, *mmhal;
+  const json_t *models = open_models("plain/evaluation.json", 1, &document), *mmhal;
   int64_t number;
-  assert_ok(json_parse_file(fixture_path(fixture(), "plain/evaluation.json", path), 1 << 24, &document));
-  assert_ok(json_array(document.root, "models", "evaluation", &models));
-  assert_int_equal(models->count, 1);
   assert_null(json_get(json_at(models, 0), "rating"));
   assert_ok(json_int(json_at(models, 0), "questions", "evaluation", &number));
   assert_int_equal(number, 3);
@@ -249,8 +260,7 @@ static status_t run_pope(void) {
 
 /* Whether the model says yes to each of two questions. */
 static void ask_two(const char *first, const char *second, bool says_yes[2]) {
-  char text[1024], path[FILE_MAX_PATH];
-  json_reader_t *reader;
+  char text[1024];
   json_element_t element;
   snprintf(text, sizeof text,
            "{\"question_id\":1,\"text\":\"%s\",\"label\":\"yes\"}\n"
@@ -258,9 +268,9 @@ static void ask_two(const char *first, const char *second, bool says_yes[2]) {
            first, second);
   write_fixture("ids.jsonl", text);
   assert_ok(run_pope());
-  assert_ok(json_reader_open(fixture_path(fixture(), "pope/pope_1.jsonl", path), JSON_ELEMENTS, &reader));
+  json_reader_t *reader = open_answers("pope/pope_1.jsonl");
   for (int i = 0; i < 2; i++) {
-    assert_ok(json_reader_next(reader, &element));
+    assert_true(next_answer(reader, &element));
     says_yes[i] = pope_says_yes(text_view(member(&element, "answer")));
   }
   json_reader_close(reader);
@@ -282,11 +292,10 @@ static void check_member(json_reader_t *reader, int64_t id, const char *text) {
  * are what the model says. */
 static void check_repeated_ids(const char *unusable) {
   static const char first[] = "Is there a ring?", second[] = "Is there a red square?";
-  char text[2048], path[FILE_MAX_PATH];
+  char text[2048];
   bool yes[2];
   json_document_t document;
-  json_reader_t *reader;
-  const json_t *models, *pope;
+  const json_t *pope;
   ask_two(first, second, yes);
   snprintf(text, sizeof text,
            "{\"question_id\":1,%s,\"label\":\"%s\",\"left_out\":true}\n"
@@ -295,12 +304,11 @@ static void check_repeated_ids(const char *unusable) {
            unusable, yes[0] ? "no" : "yes", first, yes[0] ? "yes" : "no", second, yes[1] ? "yes" : "no");
   write_fixture("ids.jsonl", text);
   assert_ok(run_pope());
-  assert_ok(json_parse_file(fixture_path(fixture(), "pope/evaluation.json", path), 1 << 24, &document));
-  assert_ok(json_array(document.root, "models", "evaluation", &models));
+  const json_t *models = open_models("pope/evaluation.json", 1, &document);
   assert_ok(json_object(json_at(models, 0), "pope", "evaluation", &pope));
   check_real(pope, "accuracy", 1.0);
   json_free(&document);
-  assert_ok(json_reader_open(fixture_path(fixture(), "pope/pope_1.jsonl", path), JSON_ELEMENTS, &reader));
+  json_reader_t *reader = open_answers("pope/pope_1.jsonl");
   check_member(reader, 1, first);
   check_member(reader, 2, second);
   json_reader_close(reader);
@@ -355,10 +363,174 @@ static void test_image_without_scene(void **state) {
   assert_ok(comm_barrier(world));
 }
 
+/* ---- A judge of one's own ---- */
+
+enum { LENGTH_MEAN, LENGTH_LONG, LENGTH_PAIRS, LENGTH_METRICS };
+
+typedef struct {
+  int64_t looks, judged, pairs, refused; /* refused: the row that is not accepted */
+  bool closed;
+} length_state_t;
+
+static length_state_t length_state;
+
+static status_t length_accept(const judge_t *judge, const answer_t *question) {
+  const length_state_t *state = judge->state;
+  assert_non_null(question->question);
+  return question->row == state->refused ? error_set(STATUS_DATA, "not this one") : STATUS_OK;
+}
+
+static status_t length_look(judge_t *judge, const responses_t *responses) {
+  length_state_t *state = judge->state;
+  state->looks += responses->n;
+  return STATUS_OK;
+}
+
+/* Rates an answer by its length, and tells questions of even and odd rows apart. */
+static status_t length_judge(judge_t *judge, const answer_t *answer, json_writer_t *writer, verdict_t *out) {
+  length_state_t *state = judge->state;
+  double length = (double)strlen(answer->text);
+  out->type = (int32_t)(answer->row % 2);
+  out->counts[LENGTH_MEAN] = (judge_count_t){length, 1.0};
+  out->counts[LENGTH_LONG] = (judge_count_t){length > 20.0, 1.0};
+  json_write_int_member(writer, "row", answer->row);
+  state->judged++;
+  if (answer->row % 2 == 1) state->pairs++;
+  return STATUS_OK;
+}
+
+static status_t length_finish(judge_t *judge, struct tally *tally) {
+  length_state_t *state = judge->state;
+  ratio_sums_add(&tally->all[LENGTH_PAIRS], (double)state->pairs, 1.0);
+  state->pairs = 0;
+  return STATUS_OK;
+}
+
+static const char *length_type_name(int32_t type) {
+  return type == 0 ? "even" : "odd";
+}
+
+static void length_close(judge_t *judge) {
+  length_state_t *state = judge->state;
+  state->closed = true;
+}
+
+static status_t length_open(session_t *session, judge_t *out) {
+  static const judge_metric_t metrics[LENGTH_METRICS] = {
+      [LENGTH_MEAN] = {"eval/words", ESTIMATOR_MEAN, .by_type = true},
+      [LENGTH_LONG] = {"eval/recall", ESTIMATOR_SHARE},
+      [LENGTH_PAIRS] = {"eval/pairs", ESTIMATOR_COUNT}};
+  (void)session;
+  *out = (judge_t){.metrics = metrics,
+                   .metric_count = LENGTH_METRICS,
+                   .type_count = 2,
+                   .type_name = length_type_name,
+                   .state = &length_state,
+                   .accept = length_accept,
+                   .look = length_look,
+                   .judge = length_judge,
+                   .finish = length_finish,
+                   .close = length_close};
+  return STATUS_OK;
+}
+
+/* One whose metric is nowhere described. */
+static status_t length_open_unknown(session_t *session, judge_t *out) {
+  static const judge_metric_t metric = {.name = "eval/height", .estimator = ESTIMATOR_MEAN};
+  TRY(length_open(session, out));
+  out->metrics = &metric;
+  out->metric_count = 1;
+  return STATUS_OK;
+}
+
+static const judge_entry_t own_judges[] = {{"length", length_open}, {"height", length_open_unknown}};
+
+/* Task evaluate of a program that offers these judges. */
+static status_t run_own_judge(session_t *session) {
+  session->judges = own_judges;
+  session->judge_count = 2;
+  return evaluate_run(session);
+}
+
+static status_t evaluate_own(const char *judge, int64_t refused) {
+  char text[512];
+  length_state = (length_state_t){.refused = refused};
+  snprintf(text, sizeof text,
+           "&job task='evaluate' run_dir='@/own' /\n&model template='v1' /\n"
+           "&eval models='@/model.h5', '@/adapted.h5' dataset='@/world/eval.h5' judge='%s' /\n"
+           "&generate max_tokens=8 greedy=.false. temperature=3.0 /\n",
+           judge);
+  return fixture_run(fixture(), mpi_test_world(), 1, text, run_own_judge);
+}
+
+static void check_own_judge(void) {
+  json_document_t document;
+  const json_t *models = open_models("own/evaluation.json", 2, &document), *types, *even;
+  json_reader_t *reader = open_answers("own/answers_2.jsonl");
+  json_element_t element;
+  double sum = 0.0, squares = 0.0, many = 0.0, sum_even = 0.0, squares_even = 0.0;
+  for (int64_t i = 0; next_answer(reader, &element); i++) {
+    double length = (double)strlen(member(&element, "answer"));
+    int64_t row;
+    assert_ok(json_int(element.value, "row", "answer", &row));
+    assert_int_equal(row, i);
+    sum += length;
+    squares += length * length;
+    many += length > 20.0;
+    if (row % 2 == 0) sum_even += length;
+    if (row % 2 == 0) squares_even += length * length;
+  }
+  json_reader_close(reader);
+  const json_t *model = json_at(models, 1);
+  check_interval(model, "words", interval_mean(FIXTURE_QUESTIONS, sum, squares));
+  check_interval(model, "recall", interval_share(many, FIXTURE_QUESTIONS));
+  check_real(model, "pairs", FIXTURE_QUESTIONS / 2); /* not those of the first model as well */
+  assert_ok(json_object(model, "types", "evaluation", &types));
+  assert_ok(json_object(types, "even", "evaluation", &even));
+  check_interval(even, "words", interval_mean(FIXTURE_QUESTIONS / 2, sum_even, squares_even));
+  assert_null(json_get(even, "recall"));
+  json_free(&document);
+}
+
+/* What a judge finds is in the table, the files and nowhere else; every rank looks, one judges. */
+static void test_own_judge(void **state) {
+  (void)state;
+  bool first = comm_rank(mpi_test_world()) == 0;
+  assert_ok(evaluate_own("length", -1));
+  assert_int_equal(length_state.judged, first ? 2 * FIXTURE_QUESTIONS : 0);
+  assert_int_equal(length_state.looks, 2 * FIXTURE_QUESTIONS);
+  assert_true(length_state.closed);
+  if (first) check_own_judge();
+  assert_ok(comm_barrier(mpi_test_world()));
+}
+
+/* No answer is made where a judge does not accept a question, is not there or finds what nobody describes. */
+static void test_refused_judges(void **state) {
+  (void)state;
+  assert_error(evaluate_own("length", FIXTURE_QUESTIONS - 1), STATUS_DATA);
+  assert_int_equal(length_state.looks, 0);
+  assert_true(length_state.closed);
+  assert_error(evaluate_own("height", -1), STATUS_INTERNAL);
+  assert_true(length_state.closed);
+  assert_error(evaluate_own("shapes", -1), STATUS_INPUT);
+  assert_int_equal(length_state.looks, 0);
+  settings_t settings = {.eval.judge = "shapes"};
+  const judge_entry_t *chosen;
+  assert_error(judge_choose(&settings, own_judges, 2, &chosen), STATUS_INPUT);
+  assert_non_null(strstr(error_message(), "'none', 'length', 'height'"));
+  settings.eval.judge = "height";
+  assert_ok(judge_choose(&settings, own_judges, 2, &chosen));
+  assert_ptr_equal(chosen, &own_judges[1]);
+  settings.eval.judge = "none";
+  assert_ok(judge_choose(&settings, own_judges, 2, &chosen));
+  assert_null(chosen);
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(fixture_set_up),     cmocka_unit_test(test_evaluation),
       cmocka_unit_test(test_without_judge), cmocka_unit_test(test_image_without_scene),
+      cmocka_unit_test(test_own_judge),     cmocka_unit_test(test_refused_judges),
       cmocka_unit_test(test_repeated_ids),  cmocka_unit_test(test_found_first),
       cmocka_unit_test(fixture_tear_down),
   };

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -59,23 +60,14 @@ static void means_have_students_interval(void **state) {
   assert_true(equal.low == 3.0 && equal.high == 3.0);
 }
 
-static void add(judge_ratio_t *sums, double parts, double wholes) {
-  sums->responses += 1;
-  sums->parts += parts;
-  sums->wholes += wholes;
-  sums->parts_squared += parts * parts;
-  sums->products += parts * wholes;
-  sums->wholes_squared += wholes * wholes;
-}
-
 /* One claim in each answer: nearly the interval of a share; three that stand and fall together: the same, not
  * the narrower one of three times as many claims. */
 static void claims_of_an_answer_are_not_independent(void **state) {
-  judge_ratio_t one = {0}, three = {0};
+  ratio_sums_t one = {0}, three = {0};
   (void)state;
   for (int i = 0; i < 400; i++) {
-    add(&one, i % 4 == 0, 1);
-    add(&three, i % 4 == 0 ? 3 : 0, 3);
+    ratio_sums_add(&one, i % 4 == 0, 1);
+    ratio_sums_add(&three, i % 4 == 0 ? 3 : 0, 3);
   }
   interval_t share = interval_share(100, 400), single = interval_ratio(&one), triple = interval_ratio(&three);
   check(single.value, 0.25, 1e-15);
@@ -89,11 +81,11 @@ static void claims_of_an_answer_are_not_independent(void **state) {
 /* Worked out by hand: 1 of 2, 2 of 3 and 0 of 2 have residuals of 1/7, 5/7 and -6/7 to 3/7, so a variance of
  * 3/2 * 62/49 / 7^2, that of 6.32 independent claims. */
 static void the_variance_is_that_of_a_ratio(void **state) {
-  judge_ratio_t sums = {0};
+  ratio_sums_t sums = {0};
   (void)state;
-  add(&sums, 1, 2);
-  add(&sums, 2, 3);
-  add(&sums, 0, 2);
+  ratio_sums_add(&sums, 1, 2);
+  ratio_sums_add(&sums, 2, 3);
+  ratio_sums_add(&sums, 0, 2);
   interval_t got = interval_ratio(&sums);
   check(got.value, 3.0 / 7.0, 1e-15);
   check(got.low, 0.1501383, 1e-6);
@@ -102,12 +94,12 @@ static void the_variance_is_that_of_a_ratio(void **state) {
 
 /* All right, or all wrong: as for a share of answers, never an interval of width 0. */
 static void ends_of_the_range_are_not_certain(void **state) {
-  judge_ratio_t right = {0}, wrong = {0}, even = {0}, single = {0}, none = {0};
+  ratio_sums_t right = {0}, wrong = {0}, even = {0}, single = {0}, none = {0};
   (void)state;
   for (int i = 0; i < 20; i++) {
-    add(&right, 3, 3);
-    add(&wrong, 0, 3);
-    add(&even, 1, 2);
+    ratio_sums_add(&right, 3, 3);
+    ratio_sums_add(&wrong, 0, 3);
+    ratio_sums_add(&even, 1, 2);
   }
   interval_t got = interval_ratio(&right);
   check(got.low, 1.0 - 0.1611, 5e-5);
@@ -120,7 +112,7 @@ static void ends_of_the_range_are_not_certain(void **state) {
   interval_t share = interval_share(20, 40);
   check(got.low, share.low, 1e-12);
   check(got.high, share.high, 1e-12);
-  add(&single, 1, 2);
+  ratio_sums_add(&single, 1, 2);
   got = interval_ratio(&single);
   assert_true(got.value == 0.5 && isnan(got.low));
   got = interval_ratio(&none);
@@ -137,13 +129,13 @@ static void intervals_hold_the_truth_as_often_as_they_say(void **state) {
   int held = 0;
   (void)state;
   for (int s = 0; s < SAMPLES; s++) {
-    judge_ratio_t sums = {0};
+    ratio_sums_t sums = {0};
     for (int i = 0; i < ANSWERS; i++) {
       bool careless = random_below(&stream, 2) == 1;
       int claims = careless ? 1 + (int)random_below(&stream, 4) : 1, wrong = 0;
       for (int c = 0; c < claims; c++)
         wrong += random_below(&stream, 10) < (careless ? 4u : 1u);
-      add(&sums, wrong, claims);
+      ratio_sums_add(&sums, wrong, claims);
     }
     interval_t got = interval_ratio(&sums);
     held += got.low <= truth && truth <= got.high;

@@ -1,5 +1,6 @@
 /* POPE's counts and scores, by hand. */
 #include "eval/pope.h"
+#include "eval/tally.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -8,43 +9,52 @@
 
 #include <cmocka.h>
 
-static void add(pope_counts_t *counts, int n, bool truth, bool answer) {
-  for (int i = 0; i < n; i++)
-    pope_add(counts, truth, answer);
+static void add(tally_t *tally, int n, bool truth, bool answer) {
+  for (int i = 0; i < n; i++) {
+    verdict_t verdict = {0};
+    pope_verdict(truth, answer, &verdict);
+    tally_add(tally, &pope_judge, &verdict);
+  }
 }
 
-static bool close_to(double got, double expected) {
-  return fabs(got - expected) < 1e-12;
+static interval_t metric_of(const tally_t *tally, int32_t metric) {
+  return tally_metric(tally, &pope_judge, metric);
+}
+
+static void check(const tally_t *tally, int32_t metric, double expected, double answers) {
+  interval_t got = metric_of(tally, metric);
+  assert_true(fabs(got.value - expected) < 1e-12 && got.answers == answers);
 }
 
 static void test_scores(void **state) {
   (void)state;
-  pope_counts_t counts = {0};
-  add(&counts, 6, true, true);
-  add(&counts, 2, true, false);
-  add(&counts, 3, false, true);
-  add(&counts, 9, false, false);
-  assert_int_equal(counts.true_positive, 6);
-  assert_int_equal(counts.false_negative, 2);
-  assert_int_equal(counts.false_positive, 3);
-  assert_int_equal(counts.true_negative, 9);
-  pope_scores_t scores = pope_scores(&counts);
-  assert_true(close_to(scores.accuracy.value, 15.0 / 20.0) && scores.accuracy.answers == 20);
-  assert_true(close_to(scores.precision.value, 6.0 / 9.0) && scores.precision.answers == 9);
-  assert_true(close_to(scores.recall.value, 6.0 / 8.0) && scores.recall.answers == 8);
-  assert_true(close_to(scores.f1.value, 12.0 / 17.0) && scores.f1.answers == 11);
-  assert_true(close_to(scores.yes_ratio.value, 9.0 / 20.0) && scores.yes_ratio.answers == 20);
+  tally_t tally = {0};
+  add(&tally, 6, true, true);
+  add(&tally, 2, true, false);
+  add(&tally, 3, false, true);
+  add(&tally, 9, false, false);
+  assert_true(metric_of(&tally, POPE_TRUE_POSITIVE).value == 6.0);
+  assert_true(metric_of(&tally, POPE_FALSE_NEGATIVE).value == 2.0);
+  assert_true(metric_of(&tally, POPE_FALSE_POSITIVE).value == 3.0);
+  assert_true(metric_of(&tally, POPE_TRUE_NEGATIVE).value == 9.0);
+  check(&tally, POPE_ACCURACY, 15.0 / 20.0, 20);
+  check(&tally, POPE_PRECISION, 6.0 / 9.0, 9);
+  check(&tally, POPE_RECALL, 6.0 / 8.0, 8);
+  check(&tally, POPE_F1, 12.0 / 17.0, 11);
+  check(&tally, POPE_YES_RATIO, 9.0 / 20.0, 20);
 }
 
 static void test_nothing_to_divide_by(void **state) {
   (void)state;
-  pope_counts_t counts = {0};
-  pope_scores_t scores = pope_scores(&counts);
-  assert_true(scores.accuracy.value == 0.0 && scores.f1.value == 0.0 && scores.yes_ratio.value == 0.0);
-  assert_true(isnan(scores.accuracy.low) && isnan(scores.f1.high));
-  add(&counts, 4, true, false);
-  scores = pope_scores(&counts);
-  assert_true(scores.precision.value == 0.0 && scores.recall.value == 0.0 && scores.f1.value == 0.0);
+  tally_t tally = {0};
+  check(&tally, POPE_ACCURACY, 0.0, 0);
+  check(&tally, POPE_F1, 0.0, 0);
+  check(&tally, POPE_YES_RATIO, 0.0, 0);
+  assert_true(isnan(metric_of(&tally, POPE_ACCURACY).low) && isnan(metric_of(&tally, POPE_F1).high));
+  add(&tally, 4, true, false);
+  check(&tally, POPE_PRECISION, 0.0, 0);
+  check(&tally, POPE_RECALL, 0.0, 4);
+  check(&tally, POPE_F1, 0.0, 4);
 }
 
 int main(void) {

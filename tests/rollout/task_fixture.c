@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "data/prepare.h"
 #include "session/models.h"
+#include "shapes/shapes_judge.h"
 #include "shapes/world_task.h"
 #include "tensor/plain/plain.h"
 #include "text/judging.h"
@@ -44,9 +45,12 @@ static status_t fill_in(const fixture_t *fixture, const char *text, char **out) 
 
 static status_t run(comm_t *world, const settings_t *settings, status_t (*task)(session_t *session)) {
   const device_entry_t device = {"plain", create_plain};
+  const judge_entry_t judge = {"shapes", shapes_judge_open};
   session_t session;
   log_set_level(LOG_ERROR);
   status_code_t status = session_prepare(world, settings, &device, 1, &session);
+  session.judges = &judge;
+  session.judge_count = 1;
   if (status == STATUS_OK) status = session_open(&session, "test");
   if (status == STATUS_OK) status = task(&session);
   session_close(&session, status);

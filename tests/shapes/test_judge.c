@@ -1,9 +1,10 @@
 /* The judge and the annotator on sentences written by hand. */
 #include "world_check.h"
 
+#include "eval/tally.h"
 #include "shapes/annotate.h"
 #include "shapes/claims.h"
-#include "shapes/judge.h"
+#include "shapes/shapes_judge.h"
 
 #include <string.h>
 
@@ -222,40 +223,49 @@ static void any_words_are_survived(void **state) {
       strcat(text, " ");
     }
     judge_response(&scene, questions[i % 5], text, &j);
-    assert_in_range(j.rating, 0, RATING_MAX);
+    assert_in_range(j.rating, 0, MMHAL_RATING);
     assert_true(j.right >= 0 && j.right <= j.claims && j.absent <= j.claims - j.right &&
                 j.given <= j.expected);
-    if (j.right < j.claims) assert_true(j.rating < RATING_HONEST);
+    if (j.right < j.claims) assert_true(j.rating < MMHAL_HONEST);
   }
 }
 
-static void tables_add_up(void **state) {
-  const scene_t clean = clean_scene(), tempting = tempting_scene();
-  judge_table_t table = {0};
+static void add(tally_t *tally, const scene_t *scene, const char *question, const char *response) {
   judgement_t j;
+  verdict_t verdict = {0};
+  judge_response(scene, question, response, &j);
+  shapes_verdict(&j, &verdict);
+  tally_add(tally, &shapes_judge, &verdict);
+}
+
+static void verdicts_add_up(void **state) {
+  const scene_t clean = clean_scene(), tempting = tempting_scene();
+  static const struct {
+    double value, answers;
+  } expected[SHAPES_METRICS] = {
+      [SHAPES_RATING] = {(6 + 1 + 1 + 6) / 4.0, 4},
+      [SHAPES_HALLUCINATION] = {0.5, 4},
+      [SHAPES_OPEN_HALLUCINATION] = {2.0 / 3, 3},
+      [SHAPES_CLAIMS_RIGHT] = {6.0 / 8, 4},
+      [SHAPES_CLEAN_CLAIMS_RIGHT] = {4.0 / 5, 2},
+      [SHAPES_CLAIMS_ABSENT] = {2.0 / 8, 4},
+      [SHAPES_RECALL] = {5.0 / 8, 3},
+      [SHAPES_WORDS] = {(27 + 14 + 11 + 4) / 4.0, 4},
+  };
+  tally_t tally = {0}, empty = {0};
   (void)state;
-  judge_response(&clean, DESCRIBE, CIRCLE " " SQUARE " " RING, &j);
-  judge_table_add(&table, &j);
-  judge_response(&clean, DESCRIBE, CIRCLE " There is a red cross.", &j);
-  judge_table_add(&table, &j);
-  judge_response(&tempting, DESCRIBE, "There is a large green triangle. There is a yellow cross.", &j);
-  judge_table_add(&table, &j);
-  judge_response(&clean, "What color is the ring?", "The ring is white.", &j);
-  judge_table_add(&table, &j);
-  judge_summary_t s = judge_table_summary(&table);
-  assert_true(s.responses == 4);
-  assert_true(s.rating == (6 + 1 + 1 + 6) / 4.0);
-  assert_true(s.hallucination == 0.5);
-  assert_true(s.open_hallucination == 2.0 / 3);
-  assert_true(s.claims_right == 6.0 / 8);
-  assert_true(s.claims_absent == 2.0 / 8);
-  assert_true(s.clean_claims_right == 4.0 / 5);
-  assert_true(s.recall == 5.0 / 8);
-  assert_true(s.words == (27 + 14 + 11 + 4) / 4.0);
-  assert_true(s.type_responses[TYPE_HOLISTIC] == 3 && s.type_responses[TYPE_ATTRIBUTE] == 1);
-  assert_true(s.type_rating[TYPE_ATTRIBUTE] == 6 && s.type_hallucination[TYPE_HOLISTIC] == 2.0 / 3);
-  judge_summary_t empty = judge_table_summary(&(judge_table_t){0});
-  assert_true(empty.rating == 0 && empty.recall == 0);
+  add(&tally, &clean, DESCRIBE, CIRCLE " " SQUARE " " RING);
+  add(&tally, &clean, DESCRIBE, CIRCLE " There is a red cross.");
+  add(&tally, &tempting, DESCRIBE, "There is a large green triangle. There is a yellow cross.");
+  add(&tally, &clean, "What color is the ring?", "The ring is white.");
+  for (int32_t m = 0; m < SHAPES_METRICS; m++) {
+    interval_t got = tally_metric(&tally, &shapes_judge, m);
+    assert_true(got.value == expected[m].value && got.answers == expected[m].answers);
+    assert_true(tally_metric(&empty, &shapes_judge, m).value == 0);
+  }
+  assert_true(tally.answers[TYPE_HOLISTIC] == 3 && tally.answers[TYPE_ATTRIBUTE] == 1);
+  assert_true(tally_type_metric(&tally, &shapes_judge, TYPE_ATTRIBUTE, SHAPES_RATING).value == 6);
+  assert_true(tally_type_metric(&tally, &shapes_judge, TYPE_HOLISTIC, SHAPES_HALLUCINATION).value == 2.0 / 3);
 }
 
 static void the_annotator_dislikes_hallucination(void **state) {
@@ -316,7 +326,7 @@ int main(void) {
       cmocka_unit_test(absent_objects_are_told_from_wrong_attributes),
       cmocka_unit_test(long_answers_are_bounded),
       cmocka_unit_test(any_words_are_survived),
-      cmocka_unit_test(tables_add_up),
+      cmocka_unit_test(verdicts_add_up),
       cmocka_unit_test(the_annotator_dislikes_hallucination),
       cmocka_unit_test(label_noise_is_as_asked_for),
   };

@@ -137,7 +137,7 @@ static void true_answers_get_full_marks(void **state) {
     question_text(&question, asked);
     question_answer(&question, &scene, answer);
     judge_response(&scene, asked, answer, &judgement);
-    if (judgement.rating != RATING_MAX || judgement.right != judgement.claims || judgement.claims == 0)
+    if (judgement.rating != MMHAL_RATING || judgement.right != judgement.claims || judgement.claims == 0)
       fail_msg("%s -> %s: rating %d, %d of %d right", asked, answer, judgement.rating, judgement.right,
                judgement.claims);
     if (judgement.type != question.type)
@@ -190,7 +190,7 @@ static void biased_answers_hallucinate(void **state) {
       judgement_t judgement;
       judge_response(&scene, dialogue.turns[i].asked, dialogue.turns[i].answer, &judgement);
       bool wrong = i == 0 && dialogue.biased;
-      if (judgement.absent != (wrong ? 1 : 0) || (judgement.rating < RATING_HONEST) != wrong)
+      if (judgement.absent != (wrong ? 1 : 0) || (judgement.rating < MMHAL_HONEST) != wrong)
         fail_msg("%s -> %s: rating %d", dialogue.turns[i].asked, dialogue.turns[i].answer, judgement.rating);
       if (i == 0 && dialogue.turns[0].question.ask == ASK_DESCRIBE) {
         described++;
@@ -229,7 +229,7 @@ static void unbiased_sources_are_true(void **state) {
     for (int i = 0; i < dialogue.count; i++) {
       judgement_t judgement;
       judge_response(&scene, dialogue.turns[i].asked, dialogue.turns[i].answer, &judgement);
-      assert_int_equal(judgement.rating, RATING_MAX);
+      assert_int_equal(judgement.rating, MMHAL_RATING);
       described = described || judgement.open;
     }
     if (id % 2) assert_true(described && dialogue.count == 1);

@@ -191,7 +191,7 @@ static void check_eval(const char *folder) {
     assert_int_equal(content->count, scene->count);
     assert_string_equal(type, question_type_name((question_type_t)(i % TYPE_MMHAL_COUNT)));
     judge_response(scene, question, answer, &judgement);
-    assert_int_equal(judgement.rating, RATING_MAX);
+    assert_int_equal(judgement.rating, MMHAL_RATING);
     assert_int_equal(judgement.type, i % TYPE_MMHAL_COUNT);
   }
   json_free(&document);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every metric that a source logs has a row in the table of metrics, and every row is logged by a source or written to
-# evaluation.json.
+# Every metric that a source logs or a judge finds has a row in the table of metrics, and every row is logged by a source or
+# written to evaluation.json.
 # usage: check_metrics.sh ROOT PROGRAM
 set -euo pipefail
 root=$1
@@ -12,14 +12,15 @@ fail() {
 }
 
 rows=$("$program" --print-metrics | sed -nE 's/^  ([a-z]+[a-z_0-9/]*).*/\1/p')
-logged=$(grep -rhoE 'metrics_add\([^"]*"[^"]+"' "$root/src" --include='*.c' | sed -E 's/.*"(.*)"/\1/' | sort -u)
+logged=$(grep -rhoE -e 'metrics_add\([^"]*"[^"]+"' -e '\{"[^"]+", ESTIMATOR_(MEAN|SHARE|RATIO|F1)' "$root/src" --include='*.c' |
+  sed -E 's/[^"]*"(.*)".*/\1/' | sort -u)
 [[ $(wc -w <<<"$rows") -gt 40 && $(wc -w <<<"$logged") -gt 40 ]] || fail "found too few names: the patterns here are out of date"
 
 for name in $logged; do
   grep -qx "$name" <<<"$rows" || fail "$name is logged, but is not in src/record/metric_table.c"
 done
 for name in $rows; do
-  grep -qx "$name" <<<"$logged" || grep -q "\"${name##*/}\"" "$root/src/eval/comparison.c" ||
+  grep -qx "$name" <<<"$logged" || grep -q "\"$name\"" "$root/src/eval/comparison.c" ||
     fail "$name is in src/record/metric_table.c, but nothing logs it"
 done
 exit $((failures > 0))
