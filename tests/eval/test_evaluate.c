@@ -516,8 +516,8 @@ static void test_refused_judges(void **state) {
   assert_int_equal(length_state.looks, 0);
   settings_t settings = {.eval.judge = "shapes"};
   const judge_entry_t *chosen;
-  assert_error(judge_choose(&settings, own_judges, 2, &chosen), STATUS_INPUT);
-  assert_non_null(strstr(error_message(), "'none', 'length', 'height'"));
+  assert_error_about(judge_choose(&settings, own_judges, 2, &chosen), STATUS_INPUT,
+                     "'none', 'length', 'height'");
   settings.eval.judge = "height";
   assert_ok(judge_choose(&settings, own_judges, 2, &chosen));
   assert_ptr_equal(chosen, &own_judges[1]);
