@@ -62,6 +62,11 @@ static bool refuse(json_builder_t *builder, const char *problem) {
   return false;
 }
 
+static bool refuse_repeated(json_builder_t *builder, const char *key) {
+  snprintf(builder->problem, sizeof builder->problem, "the key '%.100s' is there twice in one object", key);
+  return false;
+}
+
 static bool starve(json_builder_t *builder) {
   builder->memory_out = true;
   return false;
@@ -122,13 +127,14 @@ static void relink(json_t *object, json_t **nodes, size_t n) {
 static bool members_unique(json_builder_t *builder, json_t *object) {
   json_members_t *members = &builder->members;
   size_t begin = members->begin[builder->depth - 1], n = members->count - begin, kept = 0;
-  json_t **nodes = members->nodes + begin;
   members->count = begin;
-  if (n < 2) return true;
+  if (n < 2) return true; /* there may be no array yet */
+  json_t **nodes = members->nodes + begin;
   if (!slots_clear(builder, n)) return false;
   for (size_t i = 0; i < n; i++) {
     size_t *slot = slot_of(members, nodes, nodes[i]->key);
     bool found = *slot != SIZE_MAX;
+    if (found && builder->unique) return refuse_repeated(builder, nodes[i]->key);
     if (!found) *slot = kept++;
     nodes[*slot] = nodes[i];
   }
