@@ -1,6 +1,8 @@
 #include "main/tasks.h"
 
 #include "bench/bench.h"
+#include "convert/export.h"
+#include "convert/import.h"
 #include "eval/evaluate.h"
 #include "eval/score.h"
 #include "ppo/ppo.h"
@@ -12,10 +14,11 @@
 
 typedef status_t task_run_t(session_t *session);
 
-/* NULL: not in this version. */
 static task_run_t *const tasks[TASK_COUNT] = {
     [TASK_WORLD] = world_task_run,
     [TASK_PREPARE] = prepare_task_run,
+    [TASK_IMPORT] = import_run,
+    [TASK_EXPORT] = export_run,
     [TASK_PRETRAIN] = supervised_run,
     [TASK_SFT] = supervised_run,
     [TASK_ANNOTATE] = annotate_task_run,
