@@ -88,9 +88,9 @@ void json_warn_repeated(const char *name, int64_t count) {
     log_warning("%s: %lld keys are repeated: the last value under a key counts", name, (long long)count);
 }
 
-status_t json_parse(const char *text, size_t n, const char *name, json_document_t *out) {
+static status_t parse_text(const char *text, size_t n, const char *name, bool unique, json_document_t *out) {
   *out = (json_document_t){0};
-  json_builder_t builder = {.max_bytes = PARSE_MAX_MEMORY};
+  json_builder_t builder = {.max_bytes = PARSE_MAX_MEMORY, .unique = unique};
   yajl_handle yajl = yajl_alloc(&callbacks, NULL, &builder);
   if (yajl == NULL) return error_set(STATUS_MEMORY, "%s: no memory for a JSON parser", name);
   status_code_t status = parse(&builder, yajl, text, n, name);
@@ -103,6 +103,14 @@ status_t json_parse(const char *text, size_t n, const char *name, json_document_
   }
   json_build_free(&builder);
   return status;
+}
+
+status_t json_parse(const char *text, size_t n, const char *name, json_document_t *out) {
+  return parse_text(text, n, name, false, out);
+}
+
+status_t json_parse_unique(const char *text, size_t n, const char *name, json_document_t *out) {
+  return parse_text(text, n, name, true, out);
 }
 
 status_t json_parse_file(const char *path, size_t max_bytes, json_document_t *out) {

@@ -47,7 +47,10 @@ typedef struct {
  * json_free. Local. */
 status_t json_parse(const char *text, size_t n, const char *name, json_document_t *out);
 
-/* The same for a whole file of at most MAX_BYTES. Local. */
+/* The same, but a key that an object repeats is an error that names it. Local. */
+status_t json_parse_unique(const char *text, size_t n, const char *name, json_document_t *out);
+
+/* json_parse for a whole file of at most MAX_BYTES. Local. */
 status_t json_parse_file(const char *path, size_t max_bytes, json_document_t *out);
 void json_free(json_document_t *document);
 

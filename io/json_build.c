@@ -62,6 +62,11 @@ static bool refuse(json_builder_t *builder, const char *problem) {
   return false;
 }
 
+static bool refuse_repeated(json_builder_t *builder, const char *key) {
+  snprintf(builder->problem, sizeof builder->problem, "the key '%.100s' is there twice in one object", key);
+  return false;
+}
+
 static bool starve(json_builder_t *builder) {
   builder->memory_out = true;
   return false;
@@ -129,6 +134,7 @@ static bool members_unique(json_builder_t *builder, json_t *object) {
   for (size_t i = 0; i < n; i++) {
     size_t *slot = slot_of(members, nodes, nodes[i]->key);
     bool found = *slot != SIZE_MAX;
+    if (found && builder->unique) return refuse_repeated(builder, nodes[i]->key);
     if (!found) *slot = kept++;
     nodes[*slot] = nodes[i];
   }

@@ -46,6 +46,7 @@ typedef struct {
   json_t *last[JSON_MAX_DEPTH]; /* the last child of each, NULL if none */
   int depth;
   json_members_t members;
+  bool unique;       /* a repeated member is refused */
   int64_t repeated;  /* members that a later one of the same name has replaced */
   char *key;         /* of the next member */
   bool done;         /* the value is complete */

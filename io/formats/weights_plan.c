@@ -1,5 +1,6 @@
 #include "io/formats/weights_plan.h"
 
+#include "base/half.h"
 #include "base/memory.h"
 
 #include <stdio.h>
@@ -141,38 +142,18 @@ int weights_clip(weights_box_t rectangle, int64_t cols, int64_t begin, int64_t c
 /* ------------------------------------------------------------------ types --------------------------------
  */
 
-/* Round to nearest, ties to even; NaN stays NaN. */
-static uint16_t bf16_from_f32(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((bits >> 16) | 0x40u);
-  return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-
 void weights_encode(dtype_t dtype, const float *from, int64_t n, void *to) {
-  if (dtype != DTYPE_BF16) {
+  if (dtype == DTYPE_BF16)
+    half_to_bf16(from, to, (size_t)n);
+  else
     memcpy(to, from, (size_t)n * sizeof *from);
-    return;
-  }
-  unsigned char *out = to;
-  for (int64_t i = 0; i < n; ++i) {
-    uint16_t half = bf16_from_f32(from[i]);
-    memcpy(out + 2 * i, &half, sizeof half);
-  }
 }
 
 void weights_decode(dtype_t dtype, const void *from, int64_t n, float *to) {
-  if (dtype != DTYPE_BF16) {
+  if (dtype == DTYPE_BF16)
+    half_from_bf16(from, to, (size_t)n);
+  else
     memcpy(to, from, (size_t)n * sizeof *to);
-    return;
-  }
-  const unsigned char *in = from;
-  for (int64_t i = 0; i < n; ++i) {
-    uint16_t half;
-    memcpy(&half, in + 2 * i, sizeof half);
-    uint32_t bits = (uint32_t)half << 16;
-    memcpy(&to[i], &bits, sizeof bits);
-  }
 }
 
 /* All bits of the exponent are set. */
