@@ -5,7 +5,6 @@
 #include "input/mistakes.h"
 #include "text/buffer.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -72,16 +71,13 @@ static void name_list_free(name_list_t *list) {
   *list = (name_list_t){0};
 }
 
-/* Layers are one kind: "layers.*.mlp". */
+/* What layers hold is one kind, "text_model.encoder.layers.*", and so are a module's weight and bias. */
 static void kind_of(const char *name, char kind[PARAM_NAME_MAX]) {
-  size_t n = 0;
-  for (const char *c = name; *c && n + 1 < PARAM_NAME_MAX; c++) {
-    bool number = isdigit((unsigned char)*c) && (c == name || c[-1] == '.');
-    kind[n++] = number ? '*' : *c;
-    while (number && isdigit((unsigned char)c[1]))
-      c++;
-  }
-  kind[n] = '\0';
+  static const char layers[] = ".layers.";
+  const char *layer = strstr(name, layers), *dot = strrchr(name, '.');
+  bool parameter = dot && (strcmp(dot, ".weight") == 0 || strcmp(dot, ".bias") == 0);
+  int n = (int)(layer ? layer + strlen(layers) - name : parameter ? dot - name : (ptrdiff_t)strlen(name));
+  snprintf(kind, PARAM_NAME_MAX, "%.*s%s", n, name, layer ? "*" : "");
 }
 
 /* "  reason: kind, kind and N more", each kind once. */
@@ -238,8 +234,8 @@ static status_t refuse_unknown(const taking_t *taking) {
 }
 
 static status_t report(const taking_t *taking) {
-  log_info("%-10s %s: %lld tensors used, %.3f GB", taking->origin->setting + strlen("import."),
-           tensor_files_path(taking->origin->files), (long long)taking->used, 1e-9 * taking->bytes);
+  log_info("%-10s %s: %lld tensors used, %.1f MB", taking->origin->setting + strlen("import."),
+           tensor_files_path(taking->origin->files), (long long)taking->used, 1e-6 * taking->bytes);
   TRY(log_kinds("kept that no pass uses", &taking->kept));
   TRY(log_kinds("ignored", &taking->ignored));
   return log_kinds("passed over, as they come from elsewhere", &taking->elsewhere);

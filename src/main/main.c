@@ -44,18 +44,12 @@ static void log_warnings(const char *warnings) {
   }
 }
 
-/* What a run would refuse before it looks at any file. */
-static status_t check_build(const settings_t *settings) {
-  TRY(tasks_check(settings));
-  return devices_check(settings);
-}
-
 static status_t check_input(const options_t *options) {
   settings_t settings;
   char *warnings = NULL;
   TRY(settings_read(options->input, options->override_count, options->overrides, &settings, &warnings));
   log_warnings(warnings);
-  status_code_t status = check_build(&settings);
+  status_code_t status = devices_check(&settings);
   if (status == STATUS_OK) log_info("%s: ok", options->input);
   memory_free(warnings);
   settings_free(&settings);
@@ -112,7 +106,6 @@ static status_t read_input(comm_t *world, const options_t *options, settings_t *
 }
 
 static status_t run_task(session_t *session, bool dry) {
-  TRY(tasks_check(session->settings));
   TRY(paths_check(session->settings));
   TRY(overwrite_check(session->world, session->settings));
   if (dry) return dry_run(session, tasks_run);

@@ -30,12 +30,6 @@ static task_run_t *const tasks[TASK_COUNT] = {
     [TASK_PPO] = ppo_run,
 };
 
-status_t tasks_check(const settings_t *settings) {
-  task_t task = settings_task(settings);
-  if (tasks[task]) return STATUS_OK;
-  return error_set(STATUS_INPUT, "task %s is not in this version", task_name(task));
-}
-
 /* What would end at the same time limit again must not look like a clean stop. */
 static status_t stopped_without_checkpoint(session_t *session) {
   const char *name = task_name(settings_task(session->settings));
@@ -51,7 +45,6 @@ static status_t stopped_without_checkpoint(session_t *session) {
 }
 
 status_t tasks_run(session_t *session) {
-  TRY(tasks_check(session->settings));
   task_t task = settings_task(session->settings);
   status_code_t status = tasks[task](session);
   if (status != STATUS_STOPPED || task_trains(task)) return status;
