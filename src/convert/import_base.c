@@ -40,33 +40,48 @@ static bool holds(const import_base_t *base, part_t part, const char *name) {
 
 /* ---- Tower ---- */
 
-/* The folder that import.vision_tower or, where the weights hold no tower, their configuration names. */
-static const char *tower_folder(const settings_t *settings, const published_config_t *published,
-                                const import_base_t *base) {
-  if (*settings->import.vision_tower) return settings->import.vision_tower;
-  if (holds(base, PART_TOWER, NULL) || !*published->tower_name) return "";
+static bool is_model(const char *folder) {
   char path[FILE_MAX_PATH];
-  bool folder = file_join(path, published->tower_name, "config.json", NULL) == STATUS_OK && file_exists(path);
-  return folder ? published->tower_name : "";
+  return file_join(path, folder, "config.json", NULL) == STATUS_OK && file_exists(path);
+}
+
+/* The folder that the configuration's mm_vision_tower names, there or inside the weights' folder; "" where it
+ * is none. */
+static status_t named_tower(const settings_t *settings, const char *name, char folder[FILE_MAX_PATH]) {
+  const char *slash = strrchr(name, '/');
+  *folder = '\0';
+  if (!*name) return STATUS_OK;
+  TRY(file_join(folder, name, NULL, NULL));
+  if (is_model(folder)) return STATUS_OK;
+  TRY(file_join(folder, settings->import.weights, slash ? slash + 1 : name, NULL));
+  if (!is_model(folder)) *folder = '\0';
+  return STATUS_OK;
+}
+
+static status_t take_tower(const char *folder, published_config_t *published, import_base_t *base) {
+  base->origins[0].parts &= ~(1u << PART_TOWER);
+  TRY(add_origin(base, "import.vision_tower", folder, 1u << PART_TOWER));
+  return config_read_tower(folder, published);
 }
 
 static status_t open_tower(const settings_t *settings, published_config_t *published, import_base_t *base) {
-  const char *folder = tower_folder(settings, published, base);
-  if (*folder) {
-    base->origins[0].parts &= ~(1u << PART_TOWER);
-    TRY(add_origin(base, "import.vision_tower", folder, 1u << PART_TOWER));
-    return config_read_tower(folder, published);
-  }
-  if (!holds(base, PART_TOWER, NULL))
+  char folder[FILE_MAX_PATH];
+  const char *name = published->tower_name;
+  bool held = holds(base, PART_TOWER, NULL);
+  if (*settings->import.vision_tower) return take_tower(settings->import.vision_tower, published, base);
+  TRY(named_tower(settings, name, folder));
+  if (!held && *folder) return take_tower(folder, published, base);
+  if (!held)
     return error_set(
         STATUS_INPUT,
         "import.weights = '%s' holds no vision tower%s%s; name its folder as import.vision_tower",
-        settings->import.weights, *published->tower_name ? ", and names " : "", published->tower_name);
+        settings->import.weights, *name ? ", and names " : "", name);
+  if (*folder) return config_read_tower(folder, published);
   if (published->has_tower) return STATUS_OK;
   return error_set(STATUS_INPUT,
                    "import.weights = '%s' holds a vision tower, but its config.json does not say which%s%s; "
                    "name the folder of that tower as import.vision_tower",
-                   settings->import.weights, *published->tower_name ? ": " : "", published->tower_name);
+                   settings->import.weights, *name ? ": " : "", name);
 }
 
 /* ---- Projector ---- */
