@@ -1,7 +1,6 @@
 #include "base/memory.h"
 #include "io/file.h"
-#include "io/formats/weights.h"
-#include "io/formats/weights_plan.h"
+#include "io/formats/weights_blocks.h"
 #include "perf/perf.h"
 
 #include <string.h>
@@ -138,27 +137,11 @@ static status_t writer_compare(const writer_t *writer) {
 
 /* All datasets, empty, and the attributes. */
 static status_t skeleton_write(const writer_t *writer, const weights_spec_t *spec) {
-  for (int64_t t = 0; t < writer->tensor_count; ++t) {
-    const weights_tensor_t *tensor = &writer->tensors[t];
-    TRY(h5_create_dataset(writer->file, tensor->path, weights_h5_type(tensor->dtype), tensor->ndim,
-                          tensor->shape));
-  }
+  TRY(weights_create_datasets(writer->file, writer->tensors, writer->tensor_count));
   for (int64_t i = 0; i < writer->count; ++i)
     if (writer->items[i].meaning && (i == 0 || writer->item_tensor[i] != writer->item_tensor[i - 1]))
       TRY(h5_attr_write_text(writer->file, writer->items[i].path, "meaning", writer->items[i].meaning));
   return spec->annotate ? spec->annotate(writer->file, spec->context) : STATUS_OK;
-}
-
-/* Adds the hashes of all blocks. */
-static status_t hashes_write(const writer_t *writer) {
-  const weights_plan_t *plan = &writer->plan;
-  for (int64_t t = 0; t < writer->tensor_count; ++t) {
-    int64_t n = plan->first[t + 1] - plan->first[t];
-    if (n > 0)
-      TRY(h5_attr_write_u64(writer->file, writer->tensors[t].path, "xxh3", writer->hashes + plan->first[t],
-                            n));
-  }
-  return STATUS_OK;
 }
 
 /* ------------------------------------------------------------------ a round ------------------------------
@@ -338,25 +321,16 @@ static status_t rounds_run(writer_t *writer) {
   return STATUS_OK;
 }
 
-static status_t spans_find(writer_t *writer) {
-  const char **paths;
-  TRY(comm_agree(writer->comm, memory_alloc(&paths, ARENA_IO, (size_t)writer->tensor_count, sizeof *paths)));
-  for (int64_t t = 0; t < writer->tensor_count; ++t)
-    paths[t] = writer->tensors[t].path;
-  status_code_t status = h5_spans(writer->file, paths, writer->tensor_count, writer->spans);
-  memory_free(paths);
-  return status;
-}
-
 /* The contents of the open file. Every step is agreed before the next. */
 static status_t file_fill(writer_t *writer, const weights_spec_t *spec) {
   comm_t *comm = writer->comm;
   bool lead = comm_rank(comm) == 0;
   TRY(comm_agree(comm, lead ? skeleton_write(writer, spec) : STATUS_OK));
-  TRY(spans_find(writer));
+  TRY(weights_find_spans(writer->file, comm, writer->tensors, writer->tensor_count, writer->spans));
   TRY(rounds_run(writer));
   TRY(comm_allreduce(comm, writer->hashes, (size_t)writer->plan.blocks, COMM_U64, COMM_SUM));
-  return comm_agree(comm, lead ? hashes_write(writer) : STATUS_OK);
+  return comm_agree(comm,
+                    lead ? weights_write_hashes(writer->file, &writer->plan, writer->hashes) : STATUS_OK);
 }
 
 static status_t writer_run(writer_t *writer, const weights_spec_t *spec) {

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHOWN_MAX = 40, NAME_MAX_BYTES = 63 };
+enum { SHOWN_MAX = 40, NAME_MAX_BYTES = 159 };
 
 static status_t add(mistakes_t *mistakes, place_t place, const char *text) {
   if (mistakes->count == mistakes->capacity) {

@@ -113,13 +113,18 @@ typedef struct {
     char *tokenizer;
     char *adapter;
     char *head;
+    char *role;
+    char *new_projector;
+    char *dtype;
     char *output;
   } import;
   struct {
     char *output;
+    char *naming;
     bool merge;
     int64_t shard_size;
     char *dtype;
+    char *base_name;
   } export;
   struct {
     int64_t center_group;

@@ -212,6 +212,21 @@ static void check_judge(settings_reader_t *reader) {
              "eval.judge = 'shapes' needs eval.scenes (scenes.jsonl of the shapes world)");
 }
 
+static void check_import(settings_reader_t *reader) {
+  const settings_t *s = reader->settings;
+  bool adds = *s->import.adapter || *s->import.head;
+  bool scores = strcmp(s->import.role, "reward") == 0 || strcmp(s->import.role, "value") == 0;
+  if (*s->import.weights && *s->model.base)
+    complain(reader, &s->import.weights, &s->model.base, "import.weights and model.base exclude each other");
+  if (!*s->import.weights && !(*s->model.base && adds))
+    complain(
+        reader, &s->import.weights, &s->import.adapter,
+        "nothing to import: give import.weights, or import.adapter or import.head with their model.base");
+  if (*s->import.head && !scores)
+    complain(reader, &s->import.role, &s->import.head,
+             "import.role = '%s': import.head needs 'reward' or 'value'", s->import.role);
+}
+
 static void check_prepare(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   bool conversations = *s->prepare.conversations != '\0', preferences = *s->prepare.preferences != '\0';
@@ -262,6 +277,7 @@ static const struct {
     {TASK_BIT(TASK_GENERATE), false, check_generate},
     {TASK_BIT(TASK_EVALUATE) | TASK_BIT(TASK_PPO), false, check_judge},
     {TASK_BIT(TASK_PREPARE), false, check_prepare},
+    {TASK_BIT(TASK_IMPORT), false, check_import},
     {TASK_BIT(TASK_WORLD), false, check_world},
     {TASK_BIT(TASK_BENCH), false, check_bench},
 };

@@ -47,7 +47,6 @@ static void log_warnings(const char *warnings) {
 
 /* What a run would refuse before it looks at any file. */
 static status_t check_build(const settings_t *settings) {
-  TRY(tasks_check(settings));
   TRY(judges_check(settings));
   return devices_check(settings);
 }
@@ -114,7 +113,6 @@ static status_t read_input(comm_t *world, const options_t *options, settings_t *
 }
 
 static status_t run_task(session_t *session, bool dry) {
-  TRY(tasks_check(session->settings));
   TRY(judges_check(session->settings));
   TRY(paths_check(session->settings));
   TRY(overwrite_check(session->world, session->settings));

@@ -1,6 +1,8 @@
 #include "main/tasks.h"
 
 #include "bench/bench.h"
+#include "convert/export.h"
+#include "convert/import.h"
 #include "eval/evaluate.h"
 #include "eval/score.h"
 #include "ppo/ppo.h"
@@ -12,10 +14,11 @@
 
 typedef status_t task_run_t(session_t *session);
 
-/* NULL: not in this version. */
 static task_run_t *const tasks[TASK_COUNT] = {
     [TASK_WORLD] = world_task_run,
     [TASK_PREPARE] = prepare_task_run,
+    [TASK_IMPORT] = import_run,
+    [TASK_EXPORT] = export_run,
     [TASK_PRETRAIN] = supervised_run,
     [TASK_SFT] = supervised_run,
     [TASK_ANNOTATE] = annotate_task_run,
@@ -26,12 +29,6 @@ static task_run_t *const tasks[TASK_COUNT] = {
     [TASK_RM] = rm_run,
     [TASK_PPO] = ppo_run,
 };
-
-status_t tasks_check(const settings_t *settings) {
-  task_t task = settings_task(settings);
-  if (tasks[task]) return STATUS_OK;
-  return error_set(STATUS_INPUT, "task %s is not in this version", task_name(task));
-}
 
 /* What would end at the same time limit again must not look like a clean stop. */
 static status_t stopped_without_checkpoint(session_t *session) {
@@ -48,7 +45,6 @@ static status_t stopped_without_checkpoint(session_t *session) {
 }
 
 status_t tasks_run(session_t *session) {
-  TRY(tasks_check(session->settings));
   task_t task = settings_task(session->settings);
   status_code_t status = tasks[task](session);
   if (status != STATUS_STOPPED || task_trains(task)) return status;

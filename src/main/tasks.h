@@ -4,10 +4,7 @@
 
 #include "session/session.h"
 
-/* Errors: STATUS_INPUT where this version lacks the settings' task. Local. */
-status_t tasks_check(const settings_t *settings);
-
-/* Runs the settings' task. Collective. Errors: as tasks_check; the task's. */
+/* Runs the settings' task. Collective. Errors: the task's. */
 status_t tasks_run(session_t *session);
 
 #endif

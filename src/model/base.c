@@ -202,14 +202,21 @@ static status_t base_describe(base_t *base) {
   base->vocab_begin = vocab->row_begin;
   base->vocab_count = vocab->row_count;
   base->vocab_rows = vocab->local_rows;
-  return params_allocate(&base->params);
+  return STATUS_OK;
 }
 
-status_t base_create(device_t *device, const grid_t *grid, const model_config_t *config, base_t *out) {
+status_t base_outline(device_t *device, const grid_t *grid, const model_config_t *config, base_t *out) {
   *out = (base_t){.config = *config};
   TRY(config_check_tp(config, grid->tp_size));
   params_create(device, grid, "base", &out->params);
   status_code_t status = base_describe(out);
+  if (status != STATUS_OK) base_free(out);
+  return status;
+}
+
+status_t base_create(device_t *device, const grid_t *grid, const model_config_t *config, base_t *out) {
+  TRY(base_outline(device, grid, config, out));
+  status_code_t status = params_allocate(&out->params);
   if (status != STATUS_OK) base_free(out);
   return status;
 }
@@ -320,15 +327,23 @@ static status_t adapter_describe(const base_t *base, adapter_t *adapter) {
   TRY(memory_alloc(&adapter->b, ARENA_OTHER, layers, sizeof *adapter->b));
   for (int32_t l = 0; l < base->config.layers; l++)
     TRY(add_lora_layer(base, adapter, l));
-  return params_allocate(&adapter->params);
+  return STATUS_OK;
 }
 
-status_t adapter_create(const base_t *base, const adapter_config_t *config, const char *name,
-                        adapter_t *out) {
+status_t adapter_outline(const base_t *base, const adapter_config_t *config, const char *name,
+                         adapter_t *out) {
   *out = (adapter_t){.config = *config};
   if (config->r < 1) return error_set(STATUS_INPUT, "adapter.r is %d, expected at least 1", config->r);
   params_create(base->params.device, base->params.grid, name, &out->params);
   status_code_t status = adapter_describe(base, out);
+  if (status != STATUS_OK) adapter_free(out);
+  return status;
+}
+
+status_t adapter_create(const base_t *base, const adapter_config_t *config, const char *name,
+                        adapter_t *out) {
+  TRY(adapter_outline(base, config, name, out));
+  status_code_t status = params_allocate(&out->params);
   if (status != STATUS_OK) adapter_free(out);
   return status;
 }
@@ -359,14 +374,20 @@ static status_t head_describe(const base_t *base, bool zero, head_t *head) {
                                  .init = zero ? INIT_ZERO : INIT_UNIFORM,
                                  .init_scale = scale},
                  &head->weight));
-  TRY(add_vector(&head->params, "bias", COMPLETE_EQUAL, 1, INIT_ZERO, 0.0, &head->bias));
-  return params_allocate(&head->params);
+  return add_vector(&head->params, "bias", COMPLETE_EQUAL, 1, INIT_ZERO, 0.0, &head->bias);
 }
 
-status_t head_create(const base_t *base, const char *name, bool zero, head_t *out) {
+status_t head_outline(const base_t *base, const char *name, bool zero, head_t *out) {
   *out = (head_t){0};
   params_create(base->params.device, base->params.grid, name, &out->params);
   status_code_t status = head_describe(base, zero, out);
+  if (status != STATUS_OK) head_free(out);
+  return status;
+}
+
+status_t head_create(const base_t *base, const char *name, bool zero, head_t *out) {
+  TRY(head_outline(base, name, zero, out));
+  status_code_t status = params_allocate(&out->params);
   if (status != STATUS_OK) head_free(out);
   return status;
 }

@@ -51,6 +51,8 @@ typedef enum { TRAIN_NOTHING, TRAIN_LORA, TRAIN_PROJECTOR, TRAIN_DECODER, TRAIN_
 /* Describes and allocates a base for this rank; contents undefined until initialised or loaded. Local.
  * Errors: STATUS_INPUT where tp does not divide. Free with base_free. */
 status_t base_create(device_t *device, const grid_t *grid, const model_config_t *config, base_t *out);
+/* The same without memory for the weights: their names, shapes and shares. Local. */
+status_t base_outline(device_t *device, const grid_t *grid, const model_config_t *config, base_t *out);
 void base_free(base_t *base);
 /* Whether published weights under NAME may lie beside those of a model of CONFIG without being used: tower
  * layers behind those that are run, the tower's last norm, tables that are computed here. Local. */
@@ -74,6 +76,9 @@ typedef struct {
 /* A LoRA adapter for BASE: A Kaiming-uniform (a = sqrt 5), B zero once initialised. Free with adapter_free.
  * Local. */
 status_t adapter_create(const base_t *base, const adapter_config_t *config, const char *name, adapter_t *out);
+/* The same without memory for the weights. Local. */
+status_t adapter_outline(const base_t *base, const adapter_config_t *config, const char *name,
+                         adapter_t *out);
 void adapter_free(adapter_t *adapter);
 /* Sets TO's weights to FROM's; both for the same base and config. Local. */
 status_t adapter_copy(const adapter_t *from, adapter_t *to);
@@ -87,6 +92,8 @@ typedef struct {
 /* ZERO: weight zero (value head), else PyTorch's default for a linear layer; bias zero either way, once
  * initialised. Local. */
 status_t head_create(const base_t *base, const char *name, bool zero, head_t *out);
+/* The same without memory for the weights. Local. */
+status_t head_outline(const base_t *base, const char *name, bool zero, head_t *out);
 void head_free(head_t *head);
 
 /* A role: what makes one of policy, reference, reward, value out of a base. Nothing is owned. */

@@ -88,6 +88,12 @@ static double initial_value(const param_t *param, uint64_t seed, uint64_t hash, 
   return param->init_scale * (2.0 * random_uniform(&stream) - 1.0);
 }
 
+void param_initial(const param_t *param, uint64_t seed, int64_t first, int64_t count, float *values) {
+  uint64_t hash = name_hash(param->name);
+  for (int64_t i = 0; i < count; i++)
+    values[i] = (float)initial_value(param, seed, hash, first + i);
+}
+
 /* Rows FIRST .. FIRST + ROWS - 1 of a stored shard to VALUES (rows, local_cols). */
 static void initial_rows(const param_t *param, uint64_t seed, int64_t first, int64_t rows, double *values) {
   const partition_t *part = &param->partition;

@@ -61,6 +61,8 @@ status_t params_set_trainable(params_t *params, bool (*trainable)(const param_t 
                               const void *context);
 /* Fills all weights by their init: a function of (seed, name, element of the global weight) only. Local. */
 status_t params_initialise(params_t *params, uint64_t seed);
+/* The same values for elements FIRST .. FIRST + COUNT - 1, row-major, of the global weight. Local. */
+void param_initial(const param_t *param, uint64_t seed, int64_t first, int64_t count, float *values);
 void params_free(params_t *params);
 
 /* Addresses of a weight's stored shard; its gradient, NULL where not trained. */

@@ -318,8 +318,7 @@ static bool ends_with(const char *text, const char *end) {
   return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-/* What a dataset of this path holds, in words. */
-static const char *meaning_of(const char *path) {
+const char *store_meaning(const char *path) {
   if (ends_with(path, ".lora_A.weight")) return "LoRA's A (r, inputs): the module adds alpha / r * B A x";
   if (ends_with(path, ".lora_B.weight")) return "LoRA's B (outputs, r): the module adds alpha / r * B A x";
   if (strncmp(path, heads_group, strlen(heads_group)) == 0)
@@ -342,7 +341,7 @@ static weights_item_t item_of(const params_t *params, const staged_t *staged, in
                          .stride = part->local_cols,
                          .data = staged->values[i],
                          .mine = part->replica == 0 && writes(params),
-                         .meaning = meaning_of(staged->paths[i])};
+                         .meaning = store_meaning(staged->paths[i])};
   memcpy(item.shape, param->shape, sizeof item.shape);
   return item;
 }
@@ -371,8 +370,8 @@ static status_t annotate_judging(h5_file_t *file, const store_judging_t *judging
   return h5_attr_write_text(file, reward_group, "prompt_source", judging->source);
 }
 
-static status_t annotate(h5_file_t *file, void *context) {
-  const store_contents_t *contents = context;
+status_t store_annotate(h5_file_t *file, void *of) {
+  const store_contents_t *contents = of;
   TRY(annotate_base(file, contents));
   for (int32_t i = 0; i < contents->adapter_count; i++) {
     char group[96];
@@ -408,7 +407,7 @@ static status_t write_items(comm_t *comm, const destination_t *to, const writing
   for (int64_t i = 0; i < contents->extra_count; i++)
     items[count++] = contents->extra[i];
   store_contents_t copy = *contents;
-  const weights_spec_t spec = {.format = &store_format, .annotate = annotate, .context = &copy};
+  const weights_spec_t spec = {.format = &store_format, .annotate = store_annotate, .context = &copy};
   status_code_t status = to->path ? weights_write(comm, to->path, &spec, items, count)
                                   : checkpoint_write(comm, to->run_dir, to->place, &spec, items, count);
   memory_free(items);

@@ -80,6 +80,12 @@ typedef struct {
   void *context;
 } store_contents_t;
 
+/* What a file of CONTENTS (store_contents_t) has besides tensors, of which nothing but sizes is looked at:
+ * for weights_spec_t's annotate. */
+status_t store_annotate(h5_file_t *file, void *contents);
+/* What a dataset of this path holds, in words. Local. */
+const char *store_meaning(const char *path);
+
 /* Writes PATH in one instant (io/formats/weights.h). Collective on COMM. */
 status_t store_write(comm_t *comm, const char *path, const store_contents_t *contents);
 /* Writes the checkpoint of PLACE in RUN_DIR (io/formats/checkpoint.h). Collective on COMM. */

@@ -70,6 +70,16 @@ static void list_prepare(listing_t *listing) {
   writes_in_run_dir(listing, "skipped.jsonl");
 }
 
+static void list_import(listing_t *listing) {
+  const settings_t *s = listing->settings;
+  reads(listing, "model.base", s->model.base);
+  reads(listing, "import.projector", s->import.projector);
+  reads(listing, "import.tokenizer", s->import.tokenizer);
+  reads(listing, "import.head", s->import.head);
+  reads(listing, "rm.prompt_file", s->rm.prompt_file);
+  writes_or(listing, "import.output", s->import.output, "model.h5");
+}
+
 static void list_annotate(listing_t *listing) {
   const settings_t *s = listing->settings;
   reads(listing, "annotate.pairs", s->annotate.pairs);
@@ -134,6 +144,9 @@ static void list_task(listing_t *listing, task_t task) {
   switch (task) {
   case TASK_PREPARE:
     list_prepare(listing);
+    return;
+  case TASK_IMPORT:
+    list_import(listing);
     return;
   case TASK_ANNOTATE:
     list_annotate(listing);

@@ -6,8 +6,8 @@
 #include <stdbool.h>
 
 /* CLIP's statistics of its training images. */
-static const double clip_mean[3] = {0.48145466, 0.4578275, 0.40821073};
-static const double clip_std[3] = {0.26862954, 0.26130258, 0.27577711};
+const double clip_mean[3] = {0.48145466, 0.4578275, 0.40821073};
+const double clip_std[3] = {0.26862954, 0.26130258, 0.27577711};
 enum { LEVELS = 256 };
 
 status_t image_create(int32_t width, int32_t height, image_t *out) {

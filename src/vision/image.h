@@ -16,6 +16,9 @@ typedef enum {
   IMAGE_SQUARE /* resize the shorter side, then centre crop (CLIP's default) */
 } image_aspect_t;
 
+/* CLIP's mean and standard deviation of red, green and blue, of pixels in [0, 1]. */
+extern const double clip_mean[3], clip_std[3];
+
 /* Allocates width x height, black. Local. */
 status_t image_create(int32_t width, int32_t height, image_t *out);
 void image_free(image_t *image);

@@ -1,0 +1,272 @@
+#include "convert/config_read.h"
+
+#include "base/log.h"
+#include "convert/fields.h"
+#include "io/file.h"
+#include "vision/image.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { CONFIG_BYTES_MOST = 16 << 20 };
+
+/* ---- Decoder ---- */
+
+/* What transformers' LlamaConfig has where a field is absent, as in the text_config of a LLaVA. */
+enum { LLAMA_HIDDEN = 4096, LLAMA_MLP = 11008, LLAMA_LAYERS = 32, LLAMA_HEADS = 32, LLAMA_VOCAB = 32000 };
+static const double llama_eps = 1e-6, llama_rope_base = 10000.0;
+
+static const only_t decoder_only[] = {
+    {.key = "hidden_act", .kind = ONLY_TEXT, .text = "silu"},
+    {.key = "attention_bias", .kind = ONLY_FALSE},
+    {.key = "mlp_bias", .kind = ONLY_FALSE},
+    {.key = "partial_rotary_factor", .kind = ONLY_NUMBER, .number = 1.0},
+    {.key = "use_sliding_window", .kind = ONLY_FALSE},
+    {.key = "sliding_window", .kind = ONLY_ABSENT},
+    {.key = "quantization_config", .kind = ONLY_ABSENT},
+    {.key = "qk_layernorm", .kind = ONLY_FALSE},
+    {.key = "num_local_experts", .kind = ONLY_ABSENT},
+    {.key = "embedding_multiplier", .kind = ONLY_NUMBER, .number = 1.0},
+    {.key = "logits_scaling", .kind = ONLY_NUMBER, .number = 1.0},
+};
+
+static const only_t rope_only[] = {
+    {.key = "rope_type", .kind = ONLY_TEXT, .text = "default"},
+    {.key = "type", .kind = ONLY_TEXT, .text = "default"},
+    {.key = "partial_rotary_factor", .kind = ONLY_NUMBER, .number = 1.0},
+};
+
+#define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
+
+/* Base and kind of the rotary embedding: rope_theta and rope_scaling, or rope_parameters of later releases.
+ */
+static status_t read_rope(const fields_t *text, model_config_t *config) {
+  static const char *const objects[] = {"rope_scaling", "rope_parameters"};
+  TRY(field_real(text, "rope_theta", llama_rope_base, &config->rope_base));
+  for (int i = 0; i < COUNT(objects); i++) {
+    fields_t rope;
+    TRY(field_object(text, objects[i], &rope));
+    TRY(fields_only(&rope, rope_only, COUNT(rope_only)));
+    TRY(field_real(&rope, "rope_theta", config->rope_base, &config->rope_base));
+  }
+  return STATUS_OK;
+}
+
+static status_t read_decoder(const fields_t *text, model_config_t *config) {
+  TRY(fields_only(text, decoder_only, COUNT(decoder_only)));
+  TRY(field_int(text, "hidden_size", LLAMA_HIDDEN, &config->hidden));
+  TRY(field_int(text, "num_hidden_layers", LLAMA_LAYERS, &config->layers));
+  TRY(field_int(text, "num_attention_heads", LLAMA_HEADS, &config->heads));
+  TRY(field_int(text, "num_key_value_heads", config->heads, &config->kv_heads));
+  TRY(field_int(text, "intermediate_size", LLAMA_MLP, &config->mlp));
+  TRY(field_int(text, "vocab_size", LLAMA_VOCAB, &config->vocab));
+  TRY(field_int(text, "head_dim", config->heads > 0 ? config->hidden / config->heads : 0,
+                &config->head_size));
+  TRY(field_real(text, "rms_norm_eps", llama_eps, &config->norm_eps));
+  TRY(field_bool(text, "tie_word_embeddings", false, &config->tied));
+  return read_rope(text, config);
+}
+
+/* ---- Tower ---- */
+
+/* What transformers' CLIPVisionConfig has where a field is absent. */
+enum {
+  CLIP_HIDDEN = 768,
+  CLIP_MLP = 3072,
+  CLIP_LAYERS = 12,
+  CLIP_HEADS = 12,
+  CLIP_PATCH = 32,
+  CLIP_SIDE = 224
+};
+static const double clip_eps = 1e-5;
+
+static const only_t tower_only[] = {
+    {.key = "model_type", .kind = ONLY_TEXT, .text = "clip_vision_model"},
+    {.key = "hidden_act", .kind = ONLY_TEXT, .text = "quick_gelu"},
+    {.key = "num_channels", .kind = ONLY_NUMBER, .number = 3.0},
+};
+
+static status_t read_tower(const fields_t *vision, published_config_t *config) {
+  model_config_t *model = &config->model;
+  TRY(fields_only(vision, tower_only, COUNT(tower_only)));
+  TRY(field_int(vision, "hidden_size", CLIP_HIDDEN, &model->vision_hidden));
+  TRY(field_int(vision, "num_hidden_layers", CLIP_LAYERS, &model->vision_layers));
+  TRY(field_int(vision, "num_attention_heads", CLIP_HEADS, &model->vision_heads));
+  TRY(field_int(vision, "intermediate_size", CLIP_MLP, &model->vision_mlp));
+  TRY(field_int(vision, "patch_size", CLIP_PATCH, &model->vision_patch));
+  TRY(field_int(vision, "image_size", CLIP_SIDE, &model->vision_image_size));
+  TRY(field_real(vision, "layer_norm_eps", clip_eps, &model->vision_norm_eps));
+  config->has_tower = true;
+  return STATUS_OK;
+}
+
+/* The towers that published LLaVA weights name, as their own config.json says. */
+static void find_published_tower(published_config_t *config) {
+  static const struct {
+    const char *name;
+    int32_t side;
+  } towers[] = {{"openai/clip-vit-large-patch14", 224}, {"openai/clip-vit-large-patch14-336", 336}};
+  for (int i = 0; i < COUNT(towers); i++) {
+    if (strcmp(config->tower_name, towers[i].name) != 0) continue;
+    model_config_t *model = &config->model;
+    model->vision_hidden = 1024;
+    model->vision_layers = 24;
+    model->vision_heads = 16;
+    model->vision_mlp = 4096;
+    model->vision_patch = 14;
+    model->vision_image_size = towers[i].side;
+    model->vision_norm_eps = clip_eps;
+    config->has_tower = true;
+  }
+}
+
+/* ---- LLaVA ---- */
+
+static const only_t original_only[] = {
+    {.key = "mm_vision_select_feature", .kind = ONLY_TEXT, .text = "patch"},
+    {.key = "mm_use_im_start_end", .kind = ONLY_FALSE},
+    {.key = "image_aspect_ratio", .kind = ONLY_TEXT, .text = "pad|square"},
+    {.key = "mm_patch_merge_type", .kind = ONLY_TEXT, .text = "flat"},
+    {.key = "mm_projector_type", .kind = ONLY_TEXT, .text = "linear|mlp2x_gelu"},
+};
+
+static const only_t llava_only[] = {
+    {.key = "vision_feature_select_strategy", .kind = ONLY_TEXT, .text = "default"},
+    {.key = "projector_hidden_act", .kind = ONLY_TEXT, .text = "gelu"},
+    {.key = "multimodal_projector_bias", .kind = ONLY_TRUE},
+};
+
+/* The layer of features where LLaVA's configuration does not say. */
+enum { LLAVA_FEATURE_LAYER = -2 };
+
+static status_t read_original(const fields_t *root, published_config_t *config) {
+  const char *projector, *tower;
+  if (!json_get(root->object, "mm_vision_tower") && !json_get(root->object, "mm_projector_type") &&
+      !json_get(root->object, "mm_hidden_size"))
+    return STATUS_OK;
+  TRY(fields_only(root, original_only, COUNT(original_only)));
+  TRY(field_text(root, "mm_projector_type", "linear", &projector));
+  TRY(field_signed(root, "mm_vision_select_layer", LLAVA_FEATURE_LAYER, &config->model.vision_feature_layer));
+  TRY(field_text(root, "mm_vision_tower", "", &tower));
+  config->model.projector = strcmp(projector, "linear") == 0 ? PROJECTOR_LINEAR : PROJECTOR_MLP2X_GELU;
+  config->has_projector = true;
+  snprintf(config->tower_name, sizeof config->tower_name, "%s", tower);
+  find_published_tower(config);
+  return STATUS_OK;
+}
+
+static status_t read_llava(const fields_t *root, published_config_t *config) {
+  fields_t vision, text;
+  char where[FILE_MAX_PATH + 32];
+  TRY(fields_only(root, llava_only, COUNT(llava_only)));
+  TRY(field_object(root, "text_config", &text));
+  TRY(field_object(root, "vision_config", &vision));
+  if (!vision.object)
+    return error_set(STATUS_DATA, "%s: text_config without vision_config; expected a LLaVA model",
+                     root->where);
+  TRY(field_signed(root, "vision_feature_layer", LLAVA_FEATURE_LAYER, &config->model.vision_feature_layer));
+  config->model.projector = PROJECTOR_MLP2X_GELU;
+  config->has_projector = true;
+  snprintf(where, sizeof where, "%s (vision_config)", root->where);
+  vision.where = where;
+  return read_tower(&vision, config);
+}
+
+/* What a model's kind may be, and what its text part's. */
+static const only_t kinds[] = {
+    {.key = "model_type", .kind = ONLY_TEXT, .text = "llama|llava|llava_llama|mistral"}};
+static const only_t text_kinds[] = {{.key = "model_type", .kind = ONLY_TEXT, .text = "llama|mistral"}};
+
+static status_t read_root(const fields_t *root, published_config_t *config) {
+  char where[FILE_MAX_PATH + 32];
+  fields_t text;
+  bool tied;
+  TRY(fields_only(root, kinds, COUNT(kinds)));
+  TRY(field_object(root, "text_config", &text));
+  if (!text.object) {
+    TRY(read_original(root, config));
+    return read_decoder(root, &config->model);
+  }
+  TRY(read_llava(root, config));
+  snprintf(where, sizeof where, "%s (text_config)", root->where);
+  text.where = where;
+  TRY(fields_only(&text, text_kinds, COUNT(text_kinds)));
+  TRY(read_decoder(&text, &config->model));
+  TRY(field_bool(root, "tie_word_embeddings", config->model.tied, &tied));
+  config->model.tied = tied;
+  return STATUS_OK;
+}
+
+/* ---- Pixels ---- */
+
+static const only_t pixels_only[] = {
+    {.key = "resample", .kind = ONLY_NUMBER, .number = PILLOW_BICUBIC},
+    {.key = "do_normalize", .kind = ONLY_TRUE},
+    {.key = "do_rescale", .kind = ONLY_TRUE},
+    {.key = "do_resize", .kind = ONLY_TRUE},
+};
+
+static status_t check_numbers(const fields_t *fields, const char *key, const double expected[3]) {
+  const json_t *list = json_get(fields->object, key);
+  if (!list) return STATUS_OK;
+  for (int i = 0; i < 3; i++) {
+    const json_t *item = json_at(list, i);
+    double value = !item ? NAN : item->type == JSON_INT ? (double)item->u.integer : item->u.real;
+    if (!(fabs(value - expected[i]) < 1e-6))
+      return error_set(STATUS_DATA, "%s: field '%s': found %g in place %d, expected CLIP's %g", fields->where,
+                       key, value, i, expected[i]);
+  }
+  return STATUS_OK;
+}
+
+/* The pixels must be CLIP's; no such file, no check. */
+static status_t check_pixels(const char *folder) {
+  char path[FILE_MAX_PATH];
+  json_document_t document;
+  TRY(file_join(path, folder, "preprocessor_config.json", NULL));
+  if (!file_exists(path)) return STATUS_OK;
+  TRY(json_parse_file(path, CONFIG_BYTES_MOST, &document));
+  const fields_t fields = {document.root, path};
+  status_code_t status = fields_only(&fields, pixels_only, COUNT(pixels_only));
+  if (status == STATUS_OK) status = check_numbers(&fields, "image_mean", clip_mean);
+  if (status == STATUS_OK) status = check_numbers(&fields, "image_std", clip_std);
+  json_free(&document);
+  return status;
+}
+
+/* ---- Files ---- */
+
+static status_t open_config(const char *folder, char path[FILE_MAX_PATH], json_document_t *document) {
+  TRY(file_join(path, folder, "config.json", NULL));
+  TRY(json_parse_file(path, CONFIG_BYTES_MOST, document));
+  if (document->root->type == JSON_OBJECT) return STATUS_OK;
+  const char *found = json_type_name(document->root->type);
+  json_free(document);
+  return error_set(STATUS_DATA, "%s: found %s, expected an object", path, found);
+}
+
+status_t config_read(const char *folder, published_config_t *out) {
+  char path[FILE_MAX_PATH];
+  json_document_t document;
+  *out = (published_config_t){.model.vision_feature_layer = LLAVA_FEATURE_LAYER};
+  TRY(open_config(folder, path, &document));
+  const fields_t root = {document.root, path};
+  status_code_t status = read_root(&root, out);
+  json_free(&document);
+  TRY(status);
+  return check_pixels(folder);
+}
+
+status_t config_read_tower(const char *folder, published_config_t *config) {
+  char path[FILE_MAX_PATH];
+  json_document_t document;
+  TRY(open_config(folder, path, &document));
+  const fields_t root = {document.root, path};
+  fields_t vision;
+  status_code_t status = field_object(&root, "vision_config", &vision);
+  if (status == STATUS_OK) status = read_tower(vision.object ? &vision : &root, config);
+  json_free(&document);
+  TRY(status);
+  return check_pixels(folder);
+}

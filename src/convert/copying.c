@@ -1,0 +1,246 @@
+#include "convert/copying.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Floats that a rank holds of a piece. */
+static const int64_t piece_share = INT64_C(8) << 20;
+static const float f16_most = 65504.0f, f16_beyond = 65520.0f; /* what is rounded to infinity */
+
+status_t copy_list_add(copy_list_t *list, copy_t **out) {
+  if (list->count == list->capacity) {
+    int64_t capacity = 2 * list->capacity + 16;
+    TRY(memory_resize(&list->items, ARENA_IO, (size_t)capacity, sizeof *list->items));
+    list->capacity = capacity;
+  }
+  *out = &list->items[list->count++];
+  **out = (copy_t){.fill = 0.0f};
+  return STATUS_OK;
+}
+
+void copy_list_free(copy_list_t *list) {
+  memory_free(list->items);
+  *list = (copy_list_t){0};
+}
+
+/* A tensor as rows: the first dimension, and the others. */
+static int64_t rows_of(const copy_t *copy) {
+  return copy->dims > 0 ? copy->shape[0] : 1;
+}
+
+static int64_t cols_of(const copy_t *copy) {
+  int64_t cols = 1;
+  for (int d = 1; d < copy->dims; d++)
+    cols *= copy->shape[d];
+  return cols;
+}
+
+double copy_list_bytes(const copy_list_t *list) {
+  double bytes = 0.0;
+  for (int64_t i = 0; i < list->count; i++)
+    bytes += (double)rows_of(&list->items[i]) * (double)cols_of(&list->items[i]) *
+             (double)tensor_type_size(list->items[i].type);
+  return bytes;
+}
+
+/* Rows of one tensor, and this rank's of them. */
+typedef struct {
+  int64_t item;
+  int64_t begin, end; /* of all ranks */
+  int64_t row, rows;  /* of this one */
+  float *values;      /* (rows, columns) */
+  float *a, *b;       /* (r, columns), (rows, r); NULL where nothing is merged */
+} piece_t;
+
+typedef struct {
+  session_t *session;
+  weights_file_t *weights, *lora;
+  const copy_list_t *list;
+  safetensors_writer_t *writer;
+  piece_t *pieces; /* (count) that are moved at once */
+  int64_t count;
+  int64_t item, row; /* where the next piece begins */
+  double done;       /* bytes written */
+} copying_t;
+
+/* ---- A round of pieces ---- */
+
+static void piece_free(piece_t *piece) {
+  memory_free(piece->values);
+  memory_free(piece->a);
+  memory_free(piece->b);
+}
+
+static status_t piece_create(const copying_t *copying, int64_t begin, int64_t end, piece_t *piece) {
+  const copy_t *copy = &copying->list->items[copying->item];
+  int64_t size = copying->session->grid.size, rank = copying->session->grid.rank, n = end - begin;
+  *piece = (piece_t){.item = copying->item, .begin = begin, .end = end, .row = begin + n * rank / size};
+  piece->rows = begin + n * (rank + 1) / size - piece->row;
+  TRY(memory_alloc(&piece->values, ARENA_IO, (size_t)(piece->rows * cols_of(copy)), sizeof(float)));
+  if (!*copy->a) return STATUS_OK;
+  TRY(memory_alloc(&piece->a, ARENA_IO, (size_t)(copy->r * cols_of(copy)), sizeof(float)));
+  return memory_alloc(&piece->b, ARENA_IO, (size_t)(piece->rows * copy->r), sizeof(float));
+}
+
+/* Pieces of the tensors that come next, as many as fill what the ranks may hold. */
+static status_t round_plan(copying_t *copying) {
+  int64_t left = piece_share * copying->session->grid.size;
+  copying->count = 0;
+  while (copying->item < copying->list->count && left > 0) {
+    const copy_t *copy = &copying->list->items[copying->item];
+    int64_t cols = cols_of(copy), rows = rows_of(copy), begin = copying->row;
+    int64_t most = left / (cols > 0 ? cols : 1), end = rows - begin > most ? begin + most : rows;
+    if (end == begin && rows > begin) {
+      if (copying->count > 0) break;
+      end = begin + 1;
+    }
+    TRY(memory_resize(&copying->pieces, ARENA_IO, (size_t)copying->count + 1, sizeof *copying->pieces));
+    copying->count++;
+    TRY(piece_create(copying, begin, end, &copying->pieces[copying->count - 1]));
+    left -= (end - begin) * cols + 1;
+    copying->row = end;
+    if (end < rows) break;
+    copying->item++;
+    copying->row = 0;
+  }
+  return STATUS_OK;
+}
+
+static weights_request_t request(const char *path, int64_t rows, int64_t cols, int64_t begin, int64_t count,
+                                 float *data) {
+  return (weights_request_t){.path = path,
+                             .rows = rows,
+                             .cols = cols,
+                             .row_begin = begin,
+                             .row_count = count,
+                             .col_count = cols,
+                             .data = data};
+}
+
+static status_t read_requests(copying_t *copying, weights_request_t *requests, bool merged) {
+  int64_t n = 0;
+  for (int64_t p = 0; p < copying->count; p++) {
+    const piece_t *piece = &copying->pieces[p];
+    const copy_t *copy = &copying->list->items[piece->item];
+    int64_t rows = rows_of(copy), cols = cols_of(copy);
+    if (!merged && *copy->path)
+      requests[n++] = request(copy->path, rows, cols, piece->row, piece->rows, piece->values);
+    if (!merged || !*copy->a) continue;
+    requests[n++] = request(copy->a, copy->r, cols, 0, copy->r, piece->a);
+    requests[n++] = request(copy->b, rows, copy->r, piece->row, piece->rows, piece->b);
+  }
+  return weights_read(merged ? copying->lora : copying->weights, requests, n);
+}
+
+static status_t round_read(copying_t *copying) {
+  weights_request_t *requests;
+  TRY(comm_agree(copying->session->world,
+                 memory_alloc(&requests, ARENA_IO, 2 * (size_t)copying->count, sizeof *requests)));
+  status_code_t status = read_requests(copying, requests, false);
+  if (status == STATUS_OK && copying->lora) status = read_requests(copying, requests, true);
+  memory_free(requests);
+  return status;
+}
+
+/* values += scale * b a, as LoRA adds it to what the module computes. */
+static void merge(const copy_t *copy, piece_t *piece) {
+  int64_t cols = cols_of(copy);
+  float scale = (float)copy->scale;
+#pragma omp parallel for schedule(static)
+  for (int64_t row = 0; row < piece->rows; row++) {
+    float *values = piece->values + row * cols;
+    for (int64_t k = 0; k < copy->r; k++) {
+      float factor = scale * piece->b[row * copy->r + k];
+      const float *a = piece->a + k * cols;
+      for (int64_t c = 0; c < cols; c++)
+        values[c] += factor * a[c];
+    }
+  }
+}
+
+static status_t check_range(const copy_t *copy, const float *values, int64_t n) {
+  for (int64_t i = 0; i < n && copy->type == TENSOR_F16; i++)
+    if (!(fabsf(values[i]) < f16_beyond))
+      return error_set(STATUS_DATA,
+                       "%s holds %g, but half precision ends at %g; set export.dtype = 'bf16' or 'f32'",
+                       copy->path, (double)values[i], (double)f16_most);
+  return STATUS_OK;
+}
+
+static status_t piece_write(copying_t *copying, piece_t *piece) {
+  const copy_t *copy = &copying->list->items[piece->item];
+  int64_t cols = cols_of(copy), n = piece->rows * cols;
+  if (n == 0) return STATUS_OK;
+  for (int64_t i = 0; i < n && !*copy->path; i++)
+    piece->values[i] = copy->fill;
+  if (*copy->a) merge(copy, piece);
+  TRY(check_range(copy, piece->values, n));
+  return safetensors_write_f32(copying->writer, piece->item, piece->row * cols, n, piece->values);
+}
+
+static status_t round_write(copying_t *copying) {
+  for (int64_t p = 0; p < copying->count; p++) {
+    const piece_t *piece = &copying->pieces[p];
+    const copy_t *copy = &copying->list->items[piece->item];
+    TRY(piece_write(copying, &copying->pieces[p]));
+    copying->done +=
+        (double)((piece->end - piece->begin) * cols_of(copy)) * (double)tensor_type_size(copy->type);
+  }
+  return STATUS_OK;
+}
+
+static status_t round_run(copying_t *copying) {
+  TRY(comm_agree(copying->session->world, round_plan(copying)));
+  TRY(round_read(copying));
+  return comm_agree(copying->session->world, round_write(copying));
+}
+
+/* ---- All of them ---- */
+
+static status_t go_on(session_t *session) {
+  bool stop;
+  TRY(comm_any(session->world, session_wish(session, 0.0), &stop));
+  return stop ? STATUS_STOPPED : STATUS_OK;
+}
+
+static status_t rounds_run(copying_t *copying, const char *stem) {
+  int64_t total = (int64_t)copy_list_bytes(copying->list) >> 20;
+  while (copying->item < copying->list->count) {
+    TRY(go_on(copying->session));
+    status_code_t status = round_run(copying);
+    for (int64_t p = 0; p < copying->count; p++)
+      piece_free(&copying->pieces[p]);
+    TRY(status);
+    if (copying->session->grid.rank == 0)
+      log_progress(stem, (int64_t)copying->done >> 20, total, "MiB", NULL);
+  }
+  return STATUS_OK;
+}
+
+static status_t describe(const copy_list_t *list, tensor_spec_t **specs) {
+  TRY(memory_alloc(specs, ARENA_IO, (size_t)list->count, sizeof **specs));
+  for (int64_t i = 0; i < list->count; i++) {
+    const copy_t *copy = &list->items[i];
+    (*specs)[i] = (tensor_spec_t){.name = copy->name, .type = copy->type, .dims = copy->dims};
+    memcpy((*specs)[i].shape, copy->shape, (size_t)copy->dims * sizeof copy->shape[0]);
+  }
+  return STATUS_OK;
+}
+
+status_t copying_run(session_t *session, weights_file_t *weights, weights_file_t *lora,
+                     const copy_list_t *list, const char *folder, const char *stem, int64_t shard_bytes) {
+  tensor_spec_t *specs = NULL;
+  copying_t copying = {.session = session, .weights = weights, .lora = lora, .list = list};
+  status_code_t status = comm_agree(session->world, describe(list, &specs));
+  if (status == STATUS_OK)
+    status =
+        safetensors_create(session->world, folder, stem, specs, list->count, shard_bytes, &copying.writer);
+  if (status == STATUS_OK) status = safetensors_finish(copying.writer, rounds_run(&copying, stem));
+  memory_free(copying.pieces);
+  memory_free(specs);
+  return status;
+}

@@ -1,0 +1,248 @@
+#include "convert/import.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "convert/import_base.h"
+#include "convert/peft.h"
+#include "io/formats/weights_blocks.h"
+#include "perf/perf.h"
+#include "session/criteria.h"
+#include "session/estimate.h"
+#include "session/pulsed.h"
+#include "session/store.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { ORIGINS_MAX = BASE_ORIGINS_MAX + 2, PREFIX_MAX = 64 };
+static const double mega = 1e-6, giga = 1e-9;
+
+typedef struct {
+  session_t *session;
+  const settings_t *settings;
+  pulse_t *pulse;
+  import_base_t source; /* of a base that is imported; all zero otherwise */
+  store_info_t info;    /* of model.base, where the base is there already */
+  base_t base;          /* outlines: names and shapes */
+  adapter_t adapter;
+  head_t head;
+  criteria_t criteria; /* of a reward head */
+  origin_t origins[ORIGINS_MAX];
+  int origin_count;
+  char adapter_prefix[PREFIX_MAX], head_prefix[PREFIX_MAX];
+  matching_t matching;
+  weights_given_item_t *items; /* (matching.count) */
+  int64_t mine, done;          /* stored bytes of this rank's blocks: guessed, and given */
+  double bytes;                /* read by all ranks */
+  char output[FILE_MAX_PATH];
+} import_t;
+
+/* ---- What there is ---- */
+
+static status_t open_base(import_t *import) {
+  status_code_t status = import_base_open(import->settings, &import->source);
+  if (status == STATUS_OK)
+    status =
+        base_outline(import->session->device, &import->session->grid, &import->source.config, &import->base);
+  for (int o = 0; o < import->source.count; o++)
+    import->origins[import->origin_count++] = import->source.origins[o];
+  if (status == STATUS_OK) return status;
+  return error_context(status, "while importing import.weights = '%s'", import->settings->import.weights);
+}
+
+/* The base that adapter and head are for: imported with them, or a file. */
+static status_t find_base(import_t *import) {
+  session_t *session = import->session;
+  if (*import->settings->import.weights) return comm_agree(session->world, open_base(import));
+  TRY(store_inspect(session->world, import->settings->model.base, NULL, &import->info));
+  log_info("base       %s", import->info.base_path);
+  return comm_agree(session->world,
+                    base_outline(session->device, &session->grid, &import->info.config, &import->base));
+}
+
+static status_t open_adapter(import_t *import) {
+  const settings_t *settings = import->settings;
+  adapter_config_t config;
+  char base[PEFT_BASE_MAX];
+  origin_t *origin = &import->origins[import->origin_count];
+  snprintf(import->adapter_prefix, PREFIX_MAX, "/adapters/%s/", settings->import.role);
+  TRY(origin_open("import.adapter", settings->import.adapter, import->adapter_prefix, ~0u, origin));
+  import->origin_count++;
+  TRY(peft_read(settings->import.adapter, origin->files, &config, base));
+  log_info("adapter    %s, r %d, alpha %g%s%s", settings->import.role, config.r, config.alpha,
+           *base ? ", made with " : "", base);
+  return adapter_outline(&import->base, &config, settings->import.role, &import->adapter);
+}
+
+static status_t open_head(import_t *import) {
+  const settings_t *settings = import->settings;
+  snprintf(import->head_prefix, PREFIX_MAX, "/heads/%s/", settings->import.role);
+  TRY(origin_open("import.head", settings->import.head, import->head_prefix, ~0u,
+                  &import->origins[import->origin_count]));
+  import->origin_count++;
+  return head_outline(&import->base, settings->import.role, false, &import->head);
+}
+
+static bool is_reward(const import_t *import) {
+  return *import->settings->import.head && strcmp(import->settings->import.role, "reward") == 0;
+}
+
+static status_t open_all(import_t *import) {
+  session_t *session = import->session;
+  const settings_t *settings = import->settings;
+  TRY(find_base(import));
+  if (*settings->import.adapter) TRY(comm_agree(session->world, open_adapter(import)));
+  if (*settings->import.head) TRY(comm_agree(session->world, open_head(import)));
+  if (is_reward(import))
+    TRY(criteria_open(session, settings->rm.prompt_file, settings->rm.facts, &import->criteria));
+  return STATUS_OK;
+}
+
+/* ---- What is taken ---- */
+
+static status_t match(import_t *import) {
+  matching_t *matching = &import->matching;
+  if (import->source.count > 0)
+    TRY(matching_want(matching, "/weights/", &import->base.params, import->source.fresh));
+  if (*import->settings->import.adapter)
+    TRY(matching_want(matching, import->adapter_prefix, &import->adapter.params, 0));
+  if (*import->settings->import.head)
+    TRY(matching_want(matching, import->head_prefix, &import->head.params, 0));
+  for (int o = 0; o < import->origin_count; o++)
+    TRY(matching_take(matching, &import->origins[o], o < import->source.count ? &import->base.config : NULL));
+  return matching_complete(matching, import->origins, import->origin_count);
+}
+
+/* How a weight is stored: half precision, of which a file here has no type, is kept in single. */
+static dtype_t stored_type(const settings_t *settings, const tensor_entry_t *entry) {
+  if (strcmp(settings->import.dtype, "bf16") == 0) return DTYPE_BF16;
+  bool keep = strcmp(settings->import.dtype, "keep") == 0;
+  return keep && entry && entry->type == TENSOR_BF16 ? DTYPE_BF16 : DTYPE_F32;
+}
+
+static void describe(const import_t *import, const wanted_t *wanted, weights_given_item_t *item) {
+  const tensor_entry_t *entry = wanted->entry;
+  weights_tensor_t *tensor = &item->tensor;
+  *tensor = (weights_tensor_t){.path = wanted->path,
+                               .ndim = entry ? entry->dims : wanted->param->ndim,
+                               .dtype = stored_type(import->settings, entry)};
+  for (int d = 0; d < H5_MAX_DIMS; d++)
+    tensor->shape[d] = d >= tensor->ndim ? 1 : entry ? entry->shape[d] : wanted->param->shape[d];
+  item->meaning = store_meaning(wanted->path);
+}
+
+/* The list for the file, and its size. */
+static status_t list_items(import_t *import, double *stored) {
+  const matching_t *matching = &import->matching;
+  TRY(memory_alloc(&import->items, ARENA_IO, (size_t)matching->count, sizeof *import->items));
+  for (int64_t i = 0; i < matching->count; i++) {
+    const tensor_entry_t *entry = matching->items[i].entry;
+    describe(import, &matching->items[i], &import->items[i]);
+    const weights_tensor_t *tensor = &import->items[i].tensor;
+    *stored += (double)weights_elements(tensor) * (double)weights_dtype_size(tensor->dtype);
+    if (entry) import->bytes += (double)entry->elements * (double)tensor_type_size(entry->type);
+  }
+  return STATUS_OK;
+}
+
+/* ---- Writing ---- */
+
+static status_t give(void *context, int64_t i, int64_t first, int64_t n, float *values) {
+  import_t *import = context;
+  const wanted_t *wanted = &import->matching.items[i];
+  if (wanted->entry)
+    TRY(tensor_files_read_f32(wanted->origin->files, wanted->entry, first, n, values));
+  else
+    param_initial(wanted->param, (uint64_t)import->settings->job.seed, first, n, values);
+  import->done += n * weights_dtype_size(import->items[i].tensor.dtype);
+  if (import->session->grid.rank == 0)
+    log_progress("import", import->done >> 20, import->mine >> 20, "MiB", NULL);
+  return STATUS_OK;
+}
+
+static void fill_contents(const import_t *import, store_contents_t *contents) {
+  const char *role = import->settings->import.role;
+  contents->base = &import->base;
+  contents->weights = import->source.count > 0;
+  contents->base_path = import->info.base_path;
+  contents->base_identity = import->info.identity;
+  contents->tokenizer_bytes = import->source.tokenizer;
+  contents->tokenizer_size = import->source.tokenizer_size;
+  if (*import->settings->import.adapter) {
+    contents->adapter_names[0] = role;
+    contents->adapters[0] = &import->adapter;
+    contents->adapter_count = 1;
+  }
+  if (*import->settings->import.head) {
+    contents->head_names[0] = role;
+    contents->heads[0] = &import->head;
+    contents->head_count = 1;
+  }
+  if (is_reward(import)) contents->judging = criteria_judging(&import->criteria);
+}
+
+static status_t write(import_t *import, double stored) {
+  store_contents_t contents = {0};
+  double began = perf_now();
+  fill_contents(import, &contents);
+  import->mine = (int64_t)(stored / comm_size(import->session->world)) + 1;
+  const weights_spec_t spec = {.format = &store_format, .annotate = store_annotate, .context = &contents};
+  const weights_given_t given = {
+      .items = import->items, .count = import->matching.count, .give = give, .context = import};
+  TRY(weights_write_given(import->session->world, import->pulse, import->output, &spec, &given));
+  double seconds = perf_now() - began;
+  log_info("written    %s: %.1f MB in %.2f s, %.2f GB/s read, %.2f GB/s written", import->output,
+           mega * stored, seconds, giga * import->bytes / seconds, giga * stored / seconds);
+  return STATUS_OK;
+}
+
+static status_t find_output(import_t *import) {
+  const char *output = import->settings->import.output;
+  if (!*output) return session_path(import->session, "model.h5", import->output);
+  return file_join(import->output, output, NULL, NULL);
+}
+
+static status_t import_all(import_t *import) {
+  comm_t *world = import->session->world;
+  double stored = 0.0;
+  TRY(find_output(import));
+  TRY(open_all(import));
+  status_code_t status = match(import);
+  if (status == STATUS_OK) status = list_items(import, &stored);
+  TRY(comm_agree(world, status));
+  if (import->session->dry) {
+    estimate_output(import->session->dry, "model", stored);
+    return STATUS_OK;
+  }
+  TRY(comm_agree(world, comm_rank(world) == 0 ? file_make_parent(import->output) : STATUS_OK));
+  return write(import, stored);
+}
+
+static void import_free(import_t *import) {
+  for (int o = import->source.count; o < import->origin_count; o++)
+    tensor_files_close(import->origins[o].files);
+  import_base_free(&import->source);
+  matching_free(&import->matching);
+  memory_free(import->items);
+  criteria_free(&import->criteria);
+  head_free(&import->head);
+  adapter_free(&import->adapter);
+  base_free(&import->base);
+  store_info_free(&import->info);
+}
+
+static status_t import_pulsed(session_t *session, pulse_t *pulse) {
+  import_t *import;
+  TRY(comm_agree(session->world, memory_alloc(&import, ARENA_OTHER, 1, sizeof *import)));
+  import->session = session;
+  import->settings = session->settings;
+  import->pulse = pulse;
+  status_code_t status = import_all(import);
+  import_free(import);
+  memory_free(import);
+  return status;
+}
+
+status_t import_run(session_t *session) {
+  return session_run_pulsed(session, import_pulsed);
+}

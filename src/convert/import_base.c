@@ -1,0 +1,164 @@
+#include "convert/import_base.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "io/file.h"
+#include "text/tokenizer.h"
+
+#include <string.h>
+
+enum { TOKENIZER_BYTES_MOST = 256 << 20 };
+static const unsigned all_parts = 1u << PART_DECODER | 1u << PART_PROJECTOR | 1u << PART_TOWER;
+
+status_t origin_open(const char *setting, const char *path, const char *prefix, unsigned parts,
+                     origin_t *out) {
+  *out = (origin_t){.setting = setting, .prefix = prefix, .parts = parts};
+  status_code_t status = tensor_files_open(path, &out->files);
+  return status == STATUS_OK ? status : error_context(status, "while opening %s = '%s'", setting, path);
+}
+
+static status_t add_origin(import_base_t *base, const char *setting, const char *path, unsigned parts) {
+  TRY(origin_open(setting, path, "/weights/", parts, &base->origins[base->count]));
+  base->count++;
+  return STATUS_OK;
+}
+
+/* The first tensor of PART in the files taken for it whose name here is NAME (NULL: any). */
+static bool holds(const import_base_t *base, part_t part, const char *name) {
+  for (int o = 0; o < base->count; o++) {
+    const origin_t *origin = &base->origins[o];
+    if (!(origin->parts >> part & 1)) continue;
+    for (int64_t i = 0; i < tensor_files_count(origin->files); i++) {
+      char ours[PARAM_NAME_MAX];
+      if (name_from_outside(tensor_files_at(origin->files, i)->name, ours) && name_part(ours) == part &&
+          (!name || strcmp(ours, name) == 0))
+        return true;
+    }
+  }
+  return false;
+}
+
+/* ---- Tower ---- */
+
+static bool is_model(const char *folder) {
+  char path[FILE_MAX_PATH];
+  return file_join(path, folder, "config.json", NULL) == STATUS_OK && file_exists(path);
+}
+
+/* The folder that the configuration's mm_vision_tower names, there or inside the weights' folder; "" where it
+ * is none. */
+static status_t named_tower(const settings_t *settings, const char *name, char folder[FILE_MAX_PATH]) {
+  const char *slash = strrchr(name, '/');
+  *folder = '\0';
+  if (!*name) return STATUS_OK;
+  TRY(file_join(folder, name, NULL, NULL));
+  if (is_model(folder)) return STATUS_OK;
+  TRY(file_join(folder, settings->import.weights, slash ? slash + 1 : name, NULL));
+  if (!is_model(folder)) *folder = '\0';
+  return STATUS_OK;
+}
+
+static status_t take_tower(const char *folder, published_config_t *published, import_base_t *base) {
+  base->origins[0].parts &= ~(1u << PART_TOWER);
+  TRY(add_origin(base, "import.vision_tower", folder, 1u << PART_TOWER));
+  return config_read_tower(folder, published);
+}
+
+static status_t open_tower(const settings_t *settings, published_config_t *published, import_base_t *base) {
+  char folder[FILE_MAX_PATH];
+  const char *name = published->tower_name;
+  bool held = holds(base, PART_TOWER, NULL);
+  if (*settings->import.vision_tower) return take_tower(settings->import.vision_tower, published, base);
+  TRY(named_tower(settings, name, folder));
+  if (!held && *folder) return take_tower(folder, published, base);
+  if (!held)
+    return error_set(
+        STATUS_INPUT,
+        "import.weights = '%s' holds no vision tower%s%s; name its folder as import.vision_tower",
+        settings->import.weights, *name ? ", and names " : "", name);
+  if (*folder) return config_read_tower(folder, published);
+  if (published->has_tower) return STATUS_OK;
+  return error_set(STATUS_INPUT,
+                   "import.weights = '%s' holds a vision tower, but its config.json does not say which%s%s; "
+                   "name the folder of that tower as import.vision_tower",
+                   settings->import.weights, *name ? ": " : "", name);
+}
+
+/* ---- Projector ---- */
+
+static status_t new_projector(const settings_t *settings, import_base_t *base) {
+  const char *kind = settings->import.new_projector;
+  if (strcmp(kind, "none") == 0)
+    return error_set(STATUS_INPUT,
+                     "import.weights = '%s' holds no projector; name its file as import.projector, or let "
+                     "import.new_projector make one for task pretrain to train",
+                     settings->import.weights);
+  base->config.projector = strcmp(kind, "linear") == 0 ? PROJECTOR_LINEAR : PROJECTOR_MLP2X_GELU;
+  base->fresh = 1u << PART_PROJECTOR;
+  log_info("projector  new (%s), of initial values by job.seed", kind);
+  return STATUS_OK;
+}
+
+/* Which projector it is, the tensors say. */
+static status_t open_projector(const settings_t *settings, import_base_t *base) {
+  if (*settings->import.projector) {
+    base->origins[0].parts &= ~(1u << PART_PROJECTOR);
+    TRY(add_origin(base, "import.projector", settings->import.projector, 1u << PART_PROJECTOR));
+  }
+  if (!holds(base, PART_PROJECTOR, NULL)) return new_projector(settings, base);
+  bool linear = holds(base, PART_PROJECTOR, "model.mm_projector.weight");
+  base->config.projector = linear ? PROJECTOR_LINEAR : PROJECTOR_MLP2X_GELU;
+  return STATUS_OK;
+}
+
+/* ---- Tokenizer ---- */
+
+static status_t check_tokenizer(const import_base_t *base, const char *path) {
+  tokenizer_t *tokenizer;
+  TRY(tokenizer_create(base->tokenizer, (size_t)base->tokenizer_size, &tokenizer));
+  int32_t pieces = tokenizer_size(tokenizer);
+  tokenizer_free(tokenizer);
+  if (pieces <= base->config.vocab) return STATUS_OK;
+  return error_set(
+      STATUS_DATA,
+      "%s: the tokenizer has %d pieces, the model's vocabulary %d rows; they do not belong together", path,
+      pieces, base->config.vocab);
+}
+
+static status_t read_tokenizer(const settings_t *settings, import_base_t *base) {
+  char path[FILE_MAX_PATH], *bytes;
+  size_t n;
+  if (*settings->import.tokenizer)
+    TRY(file_join(path, settings->import.tokenizer, NULL, NULL));
+  else
+    TRY(file_join(path, settings->import.weights, "tokenizer.model", NULL));
+  if (!*settings->import.tokenizer && !file_exists(path))
+    return error_set(STATUS_INPUT, "%s is missing; name the tokenizer.model as import.tokenizer", path);
+  TRY(file_read(path, TOKENIZER_BYTES_MOST, &bytes, &n));
+  base->tokenizer = bytes;
+  base->tokenizer_size = (int64_t)n;
+  status_code_t status = check_tokenizer(base, path);
+  return status == STATUS_OK ? status : error_context(status, "while reading the tokenizer %s", path);
+}
+
+/* ---- All of it ---- */
+
+status_t import_base_open(const settings_t *settings, import_base_t *out) {
+  published_config_t published;
+  *out = (import_base_t){0};
+  TRY(config_read(settings->import.weights, &published));
+  TRY(add_origin(out, "import.weights", settings->import.weights, all_parts));
+  TRY(open_tower(settings, &published, out));
+  out->config = published.model;
+  if (!published.has_projector)
+    out->config.vision_feature_layer = (int32_t)settings->model.vision_feature_layer;
+  TRY(open_projector(settings, out));
+  return read_tokenizer(settings, out);
+}
+
+void import_base_free(import_base_t *base) {
+  for (int o = 0; o < base->count; o++)
+    tensor_files_close(base->origins[o].files);
+  memory_free(base->tokenizer);
+  *base = (import_base_t){0};
+}

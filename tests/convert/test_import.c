@@ -1,0 +1,133 @@
+/* Published models of every format through import: they compute what PyTorch, transformers and PEFT compute
+ * with them (golden/make_models.py). */
+#include "convert/import.h"
+
+#include "base/memory.h"
+#include "convert/convert_test.h"
+#include "io/file.h"
+#include "io/json.h"
+#include "mpi_test.h"
+#include "rollout/generate.h"
+
+static convert_test_t *test(void) {
+  static convert_test_t made;
+  return &made;
+}
+
+static int set_up(void **state) {
+  (void)state;
+  convert_test_open(mpi_test_world(), comm_size(mpi_test_world()) % 2 == 0 ? 2 : 1, test());
+  return 0;
+}
+
+static int tear_down(void **state) {
+  (void)state;
+  convert_test_close(test());
+  return 0;
+}
+
+static const char model_base[] = "&model base='@/run/model.h5' /";
+#define TOKENIZER " tokenizer='$/text/golden/over.model' /\n"
+
+static void import(const char *settings) {
+  char text[CONVERT_TEXT];
+  snprintf(text, sizeof text, "&job task='import' /\n&import %s" TOKENIZER, settings);
+  assert_ok(convert_run(test(), text, import_run));
+}
+
+/* Grouped-query attention, another base of the rotary embedding, shards; a projector that is new. */
+static void llama_with_a_tower(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llama' vision_tower='$/convert/golden/clip' new_projector='mlp2x_gelu'");
+  convert_compare(test(), model_base, "llama");
+  convert_compare_features(test(), model_base, "features");
+}
+
+static void tied_head_and_odd_head_size(void **state) {
+  (void)state;
+  if (test()->tp == 1) {
+    import("weights='$/convert/golden/tied' vision_tower='$/convert/golden/clip' new_projector='linear'");
+    convert_compare(test(), model_base, "tied");
+  }
+}
+
+static void projector_in_a_file_of_its_own(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llama' vision_tower='$/convert/golden/clip' "
+         "projector='$/convert/golden/mm_projector.bin'");
+  convert_compare(test(), model_base, "projector");
+}
+
+static void original_llava_with_a_linear_projector(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llava_linear' vision_tower='$/convert/golden/clip'");
+  convert_compare(test(), model_base, "llava_linear");
+}
+
+static void transformers_llava(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llava_hf'");
+  convert_compare(test(), model_base, "llava_hf");
+  convert_compare_features(test(), model_base, "llava_hf/features");
+}
+
+/* The adapter and the head in the file of their base, and in one that refers to it. */
+static void adapter_and_reward_head(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llava_hf' adapter='$/convert/golden/adapter' role='reward' "
+         "head='$/convert/golden/reward_head.pt'");
+  convert_compare(test(), model_base, "adapter");
+  import("weights='$/convert/golden/llava_hf' output='@/base.h5'");
+  assert_ok(convert_run(test(),
+                        "&job task='import' /\n&model base='@/base.h5' /\n"
+                        "&import adapter='$/convert/golden/adapter' role='reward' "
+                        "head='$/convert/golden/reward_head.pt' output='@/reward.h5' /\n",
+                        import_run));
+  convert_compare(test(), "&model base='@/reward.h5' /", "adapter");
+}
+
+static void expected_answer(char **answer) {
+  const tensor_entry_t *entry = tensor_files_find(test()->expected, "answer");
+  char path[CONVERT_TEXT];
+  int32_t ids[64];
+  tokenizer_t *tokenizer;
+  assert_non_null(entry);
+  assert_true(entry->elements > 8 && entry->elements <= 64);
+  assert_ok(tensor_files_read(test()->expected, entry, 0, entry->elements, ids));
+  assert_ok(tokenizer_load(convert_fill(test(), "$/text/golden/over.model", path), &tokenizer));
+  assert_ok(tokenizer_decode(tokenizer, ids, (int32_t)entry->elements, answer, NULL));
+  tokenizer_free(tokenizer);
+}
+
+/* From a JPEG and a question to the greedy answer, token by token. */
+static void the_greedy_answer_is_transformers(void **state) {
+  char path[CONVERT_TEXT], *expected;
+  const char *answer;
+  json_document_t document;
+  (void)state;
+  import("weights='$/convert/golden/llava_hf'");
+  assert_ok(convert_run(test(),
+                        "&job task='generate' /\n&model base='@/run/model.h5' template='v1' /\n"
+                        "&generate image='$/convert/golden/image.jpg' prompt='What is it' greedy=.true. "
+                        "max_tokens=64 stop_at_question=.false. output='@/answer.json' /\n",
+                        generate_run));
+  expected_answer(&expected);
+  assert_ok(json_parse_file(convert_fill(test(), "@/answer.json", path), 1 << 20, &document));
+  assert_ok(json_string(document.root, "answer", path, &answer));
+  assert_string_equal(answer, expected);
+  json_free(&document);
+  memory_free(expected);
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(llama_with_a_tower, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(tied_head_and_odd_head_size, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(projector_in_a_file_of_its_own, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(original_llava_with_a_linear_projector, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(transformers_llava, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(adapter_and_reward_head, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(the_greedy_answer_is_transformers, set_up, tear_down),
+  };
+  return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
+}
