@@ -5,10 +5,11 @@ set -euo pipefail
 
 usage() {
   cat <<'END'
-usage: jobs/setup.sh [--check | --list]
+usage: jobs/setup.sh [--develop] [--check | --list]
   (nothing)  installs what is missing; needs root or sudo, and only if something is missing
   --check    only says what is missing
   --list     prints all packages that are needed
+  --develop  all of this with what the checks of the sources need, too: clang and its tools, shellcheck
 exit status: 0 nothing is missing (any more), 2 something is, and it cannot be installed here
 END
 }
@@ -27,6 +28,13 @@ libraries=(
   librandom123-dev       # random numbers
   zlib1g-dev             # compression
   libcmocka-dev          # tests
+)
+develop_commands=(
+  clang:clang clang-tidy:clang-tidy clang-format:clang-format shellcheck:shellcheck
+)
+develop_libraries=(
+  libomp-dev       # threads in what clang builds
+  libclang-rt-dev  # its sanitizers, and libFuzzer
 )
 
 installed() {
@@ -74,6 +82,11 @@ install_missing() {
 }
 
 main() {
+  if [[ ${1:-} == --develop ]]; then
+    commands+=("${develop_commands[@]}")
+    libraries+=("${develop_libraries[@]}")
+    shift
+  fi
   case ${1:-} in
   -h | --help) usage ;;
   --list)

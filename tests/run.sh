@@ -10,7 +10,8 @@ usage: tests/run.sh [options] [-- CTEST OPTIONS]
   'N passed, N failed, N skipped'.
 
   --all             also the tests labelled slow: those that try more of what another test has tried already
-  --preset NAME     release (default), debug, asan, ubsan or sanitizers; the last three run the unit and io tests
+  --preset NAME     release (default), debug, clang, asan, ubsan or sanitizers; the last three run each parallel test on 2 ranks
+                    only, and sanitizers, which is built by clang, has the fuzz targets
   --jobs N          builds with N processes and runs tests on N cores (as many as there are)
   --build-dir DIR   where to build (build/NAME in the source tree)
   --help            this text
@@ -66,9 +67,8 @@ while (($#)); do
 done
 [[ $jobs =~ ^[1-9][0-9]*$ ]] || fail 2 "--jobs '$jobs': expected a whole number from 1"
 case $preset in
-release | debug) ;;
-asan | ubsan | sanitizers) ctest_options+=(-L '^(unit|io)$') ;;
-*) fail 2 "no preset '$preset'; expected release, debug, asan, ubsan or sanitizers" ;;
+release | debug | clang | asan | ubsan | sanitizers) ;;
+*) fail 2 "no preset '$preset'; expected release, debug, clang, asan, ubsan or sanitizers" ;;
 esac
 if [[ $all == no ]]; then ctest_options+=(-LE '^slow$'); fi
 build=${build:-$root/build/$preset}

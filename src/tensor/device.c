@@ -148,7 +148,7 @@ void device_release(device_t *device, void *pointer) {
   if (!device->blocks || !device->blocks->slots[place].pointer) {
     log_error("device %s: a pointer was released that is no live block of this device (released twice?)",
               device->name);
-    assert(!"device_release of a pointer that is no live block");
+    assert(false && "device_release of a pointer that is no live block");
     return;
   }
   block_t block = device->blocks->slots[place];

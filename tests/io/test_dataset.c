@@ -48,7 +48,8 @@ static void make_sample(int64_t i, char texts[8][64], turn_t *turns, dataset_sam
   sample->id = text_view(texts[0]);
   int32_t count = (int32_t)(1 + i % 4);
   for (int32_t t = 0; t < count; t++) {
-    snprintf(texts[1 + t], 64, t == 1 ? "" : "turn %d of %lld", t, (long long)i);
+    texts[1 + t][0] = '\0';
+    if (t != 1) snprintf(texts[1 + t], 64, "turn %d of %lld", t, (long long)i);
     turns[t] = (turn_t){t % 2 == 0 ? TURN_HUMAN : TURN_GPT, text_view(texts[1 + t])};
   }
   if (variation == VARIATION_TURN && i == 9) texts[1][0] = 'T';

@@ -62,8 +62,8 @@ static void test_outputs_are_apart(void **state) {
       PREPARE "conversations='@/b.json' output='@/x/../../x/a.h5' held_out_output='@/../x/a.h5' /\n",
       PREPARE "conversations='@/b.json' output='@/new.h5' held_out_output='@/new.h5.partial' /\n",
       PREPARE "conversations='@/b.json' output='@/new.h5' held_out_output='@/run/log.txt' /\n",
-      "&job task='generate' run_dir='@/run' /\n&model base='@/a.json' /\n"
-      "&generate dataset='@/b.json' output='@/run/questions.h5' /\n"};
+      ("&job task='generate' run_dir='@/run' /\n&model base='@/a.json' /\n"
+       "&generate dataset='@/b.json' output='@/run/questions.h5' /\n")};
   static const char *const apart[] = {
       PREPARE "conversations='@/b.json' output='@/runs/a.h5' held_out_output='@/runs/b.h5' /\n",
       PREPARE "conversations='@/b.json' output='@/x/a.h5' held_out_output='@/y/a.h5' /\n",

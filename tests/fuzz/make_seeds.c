@@ -1,0 +1,88 @@
+/* Writes inputs for the fuzz targets to start from, each target's in a folder of its own.
+ * usage: fuzz_make_seeds FOLDER */
+#include "base/memory.h"
+#include "text/tokenizer.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static bool write_seed(const char *folder, const char *name, const void *bytes, size_t n) {
+  char path[4096];
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  FILE *file = fopen(path, "wb");
+  bool written = file != NULL && fwrite(bytes, 1, n, file) == n;
+  return file != NULL && fclose(file) == 0 && written;
+}
+
+/* FOLDER/TARGET with COUNT texts, each a seed of SIZES bytes (NULL: up to its end). */
+static bool write_texts(const char *folder, const char *target, const char *const *texts,
+                        const size_t *sizes) {
+  char place[2048], name[16];
+  snprintf(place, sizeof place, "%s/%s", folder, target);
+  mkdir(place, 0777);
+  for (int i = 0; texts[i] != NULL; i++) {
+    snprintf(name, sizeof name, "%02d", i);
+    if (!write_seed(place, name, texts[i], sizes != NULL ? sizes[i] : strlen(texts[i]))) return false;
+  }
+  return true;
+}
+
+static const char *const json[] = {
+    "[{\"id\": \"a\", \"image\": \"x/1.jpg\", \"conversations\": [{\"from\": \"human\", \"value\": "
+    "\"<image>\\nWhat?\"}, {\"from\": \"gpt\", \"value\": \"A \\u00e9 \\ud83d\\ude42.\"}]}]",
+    "{\"a\": [1, -2.5e-3, true, false, null, {}], \"b\": {\"c\": []}, \"a\": 12345678901234567890}",
+    "{\"question_id\": 1, \"text\": \"yes\"}\n{\"question_id\": 2, \"text\": \"\"}\n", "[]", NULL};
+
+/* Edits of fuzz_h5.c: hashes or not; kind, object, and what the kind takes. */
+static const char *const h5[] = {"\0",
+                                 "\0\0\1\2\7\0\1\3\1",
+                                 "\0\12\0\7\1\5",
+                                 "\0\10\5\1\2\4\6\1\1",
+                                 "\0\14\1\1\10{\"a\": 1}",
+                                 "\0\15\3\2\1\0\15\4\2\2\0\16\1\3",
+                                 "\7\0\12\2\3\4",
+                                 NULL};
+static const size_t h5_sizes[] = {1, 9, 6, 9, 13, 14, 6};
+
+static bool next_text(void *context, const char **text, size_t *n) {
+  static const char *const texts[] = {"a red square left of a blue circle",
+                                      "how many green triangles are there? 12",
+                                      "no, there is nothing else in the image."};
+  int *next = context;
+  if (*next == 3) return false;
+  *text = texts[(*next)++];
+  *n = strlen(*text);
+  return true;
+}
+
+static bool write_tokenizers(const char *folder) {
+  char place[2048];
+  snprintf(place, sizeof place, "%s/tokenizer", folder);
+  mkdir(place, 0777);
+  for (int fallback = 0; fallback < 2; fallback++) {
+    const tokenizer_training_t training = {.vocab_size = fallback ? 310 : 40, .byte_fallback = fallback};
+    tokenizer_t *tokenizer;
+    int next = 0;
+    size_t n = 0;
+    if (tokenizer_train(&training, next_text, &next, &tokenizer) != STATUS_OK) {
+      fprintf(stderr, "%s\n", error_message());
+      return false;
+    }
+    const void *bytes = tokenizer_bytes(tokenizer, &n);
+    bool written = write_seed(place, fallback ? "bytes.model" : "plain.model", bytes, n);
+    tokenizer_free(tokenizer);
+    if (!written) return false;
+  }
+  return true;
+}
+
+int main(int argc, char **argv) {
+  if (argc != 2) return 2;
+  mkdir(argv[1], 0777);
+  bool written = write_texts(argv[1], "json", json, NULL) && write_texts(argv[1], "dataset", h5, h5_sizes) &&
+                 write_texts(argv[1], "weights", h5, h5_sizes) && write_tokenizers(argv[1]);
+  if (!written) fprintf(stderr, "the seeds cannot be written to %s\n", argv[1]);
+  return written ? 0 : 1;
+}
