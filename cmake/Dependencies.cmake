@@ -24,9 +24,18 @@ endfunction()
 pkg_target(HDF5::HDF5 MODULES hdf5-serial hdf5 hdf5-openmpi hdf5-mpi)
 target_link_libraries(HDF5::HDF5 INTERFACE MPI::MPI_C)
 pkg_target(libjpeg-turbo::jpeg MODULES libjpeg)
+pkg_target(libpng::png MODULES libpng)
 pkg_target(YAJL::YAJL MODULES yajl)
 pkg_target(xxHash::xxHash MODULES libxxhash)
 pkg_target(SentencePiece::SentencePiece MODULES sentencepiece)
+
+# WebP images are read where libwebp is there.
+pkg_check_modules(WEBP IMPORTED_TARGET GLOBAL libwebp libwebpdemux)
+set(LLAVA_HAS_WEBP ${WEBP_FOUND})
+add_library(libwebp::webp INTERFACE IMPORTED GLOBAL)
+if(LLAVA_HAS_WEBP)
+  target_link_libraries(libwebp::webp INTERFACE PkgConfig::WEBP)
+endif()
 
 # The OpenMP build of OpenBLAS first: its threads are then the program's threads.
 find_library(OPENBLAS_LIBRARY NAMES openblas PATH_SUFFIXES openblas-openmp REQUIRED)

@@ -6,33 +6,36 @@
 
 /* ---- Kinds ---- */
 
-static const struct {
+typedef struct {
   size_t at; /* where the mark stands */
   const char *mark;
   size_t n; /* bytes of the mark */
   const char *kind;
-} marks[] = {
-    {0, "\xff\xd8\xff", 3, "a JPEG image"},
-    {0, "\x89PNG", 4, "a PNG image"},
-    {0, "GIF8", 4, "a GIF image"},
-    {8, "WEBP", 4, "a WebP image"},
-    {0, "BM", 2, "a BMP image"},
-    {0, "II*\0", 4, "a TIFF image"},
-    {0, "MM\0*", 4, "a TIFF image"},
-    {4, "ftypheic", 8, "a HEIC image"},
-    {4, "ftypheix", 8, "a HEIC image"},
-    {4, "ftypmif1", 8, "a HEIC image"},
-    {4, "ftypmsf1", 8, "a HEIC image"},
-    {4, "ftypavif", 8, "an AVIF image"},
-    {4, "ftyp", 4, "a video (MP4 or the like)"},
-    {4, "jP  ", 4, "a JPEG 2000 image"},
-    {4, "JXL ", 4, "a JPEG XL image"},
-    {0, "\xff\x0a", 2, "a JPEG XL image"},
-    {0, "%PDF", 4, "a PDF document"},
-    {0, "PK\x03\x04", 4, "a ZIP archive"},
-    {0, "\x1f\x8b", 2, "a gzip archive"},
-    {0, "version https://git-lfs", 23, "a pointer of Git LFS, whose file was not fetched"},
-    {0, "\0\0\0\0\0\0\0\0\0\0\0\0", 12, "zeros, as a broken download leaves them"},
+  image_format_t format;
+} mark_t;
+
+static const mark_t marks[] = {
+    {0, "\xff\xd8\xff", 3, "a JPEG image", IMAGE_JPEG},
+    {0, "\x89PNG", 4, "a PNG image", IMAGE_PNG},
+    {8, "WEBP", 4, "a WebP image", IMAGE_WEBP},
+    {0, "GIF8", 4, "a GIF image", IMAGE_FOREIGN},
+    {0, "BM", 2, "a BMP image", IMAGE_FOREIGN},
+    {0, "II*\0", 4, "a TIFF image", IMAGE_FOREIGN},
+    {0, "MM\0*", 4, "a TIFF image", IMAGE_FOREIGN},
+    {4, "ftypheic", 8, "a HEIC image", IMAGE_FOREIGN},
+    {4, "ftypheix", 8, "a HEIC image", IMAGE_FOREIGN},
+    {4, "ftypmif1", 8, "a HEIC image", IMAGE_FOREIGN},
+    {4, "ftypmsf1", 8, "a HEIC image", IMAGE_FOREIGN},
+    {4, "ftypavif", 8, "an AVIF image", IMAGE_FOREIGN},
+    {4, "ftyp", 4, "a video (MP4 or the like)", IMAGE_FOREIGN},
+    {4, "jP  ", 4, "a JPEG 2000 image", IMAGE_FOREIGN},
+    {4, "JXL ", 4, "a JPEG XL image", IMAGE_FOREIGN},
+    {0, "\xff\x0a", 2, "a JPEG XL image", IMAGE_FOREIGN},
+    {0, "%PDF", 4, "a PDF document", IMAGE_FOREIGN},
+    {0, "PK\x03\x04", 4, "a ZIP archive", IMAGE_FOREIGN},
+    {0, "\x1f\x8b", 2, "a gzip archive", IMAGE_FOREIGN},
+    {0, "version https://git-lfs", 23, "a pointer of Git LFS, whose file was not fetched", IMAGE_FOREIGN},
+    {0, "\0\0\0\0\0\0\0\0\0\0\0\0", 12, "zeros, as a broken download leaves them", IMAGE_FOREIGN},
 };
 
 /* Texts, whatever blanks precede them and in capitals or not. */
@@ -59,11 +62,22 @@ static const char *text_kind(const char *text, size_t n) {
   return NULL;
 }
 
-const char *image_kind(const uint8_t *bytes, size_t n) {
+/* The first mark that BYTES bear; NULL where they bear none. */
+static const mark_t *mark_of(const uint8_t *bytes, size_t n) {
   for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
     if (n >= marks[i].at + marks[i].n && memcmp(bytes + marks[i].at, marks[i].mark, marks[i].n) == 0)
-      return marks[i].kind;
-  return text_kind((const char *)bytes, n);
+      return &marks[i];
+  return NULL;
+}
+
+image_format_t image_format(const uint8_t *bytes, size_t n) {
+  const mark_t *mark = mark_of(bytes, n);
+  return mark ? mark->format : IMAGE_FOREIGN;
+}
+
+const char *image_kind(const uint8_t *bytes, size_t n) {
+  const mark_t *mark = mark_of(bytes, n);
+  return mark ? mark->kind : text_kind((const char *)bytes, n);
 }
 
 /* ---- EXIF (CIPA DC-008) ---- */

@@ -4,7 +4,7 @@
 #include "io/jpeg.h"
 
 #include "base/memory.h"
-#include "io/image_kind.h"
+#include "io/image_decode.h"
 
 #include <setjmp.h>
 #include <stdbool.h>
@@ -26,7 +26,6 @@ typedef struct {
   struct jpeg_progress_mgr progress;
   jpeg_errors_t errors;
   const char *name;
-  const uint8_t *bytes;
   size_t n;
   image_t *out; /* NULL: look only */
   uint8_t *row; /* (width, components) for CMYK or when nothing is kept */
@@ -69,11 +68,6 @@ static void errors_install(jpeg_errors_t *errors) {
 }
 
 static status_t refuse(const decoder_t *decoder) {
-  const uint8_t *bytes = decoder->bytes;
-  const char *kind = image_kind(bytes, decoder->n);
-  if (decoder->n < 2 || bytes[0] != 0xff || bytes[1] != 0xd8)
-    return error_set(STATUS_DATA, "%s: not a JPEG file but %s (%zu bytes); make a JPEG file of the picture",
-                     decoder->name, kind ? kind : "something unknown", decoder->n);
   return error_set(STATUS_DATA, "%s: broken JPEG file (%zu bytes): %s", decoder->name, decoder->n,
                    decoder->errors.text);
 }
@@ -101,9 +95,7 @@ static void read_header(decoder_t *decoder, const uint8_t *bytes) {
 
 static status_t header_check(decoder_t *decoder) {
   const struct jpeg_decompress_struct *jpeg = &decoder->jpeg;
-  if ((uint64_t)jpeg->image_width * jpeg->image_height > JPEG_MAX_PIXELS)
-    return error_set(STATUS_DATA, "%s: its header claims %u x %u pixels; at most %d pixels are accepted",
-                     decoder->name, jpeg->image_width, jpeg->image_height, (int)JPEG_MAX_PIXELS);
+  TRY(image_size_check(decoder->name, jpeg->image_width, jpeg->image_height));
   if (jpeg->num_components != 1 && jpeg->num_components != 3 && jpeg->num_components != 4)
     return error_set(STATUS_DATA, "%s: JPEG file of %d colour components; 1, 3 or 4 are understood",
                      decoder->name, jpeg->num_components);
@@ -116,11 +108,9 @@ static status_t header_check(decoder_t *decoder) {
 static status_t decoder_open(decoder_t *decoder, const uint8_t *bytes, size_t n, const char *name) {
   memset(decoder, 0, sizeof *decoder);
   decoder->name = name;
-  decoder->bytes = bytes;
   decoder->n = n;
   errors_install(&decoder->errors);
   decoder->jpeg.err = &decoder->errors.manager;
-  if (n == 0) return error_set(STATUS_DATA, "%s: empty file; a JPEG file was expected", name);
   if (setjmp(decoder->errors.jump)) return refuse(decoder);
   read_header(decoder, bytes);
   return header_check(decoder);

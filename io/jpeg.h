@@ -1,4 +1,4 @@
-/* JPEG by libjpeg-turbo. Thread-safe; no HDF5 here, so prefetch threads may call it. */
+/* JPEG by libjpeg-turbo; images of any format are read by io/image_decode.h. Thread-safe. */
 #ifndef IO_JPEG_H
 #define IO_JPEG_H
 
@@ -9,8 +9,6 @@
 #include <stdint.h>
 
 enum {
-  /* Pixels an image may claim in its header; more is refused before anything is allocated. */
-  JPEG_MAX_PIXELS = 100000000,
   /* Scans of a progressive file; more is refused: each costs a pass over all pixels. Encoders write about
      ten. */
   JPEG_MAX_SCANS = 100

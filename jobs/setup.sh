@@ -23,6 +23,8 @@ libraries=(
   libopenblas-openmp-dev # matrix products
   libsentencepiece-dev   # tokenizer
   libjpeg-dev            # images
+  libpng-dev
+  libwebp-dev            # the program can do without: WebP files are then refused
   libyajl-dev            # JSON
   libxxhash-dev          # checksums
   librandom123-dev       # random numbers

@@ -1,9 +1,9 @@
-/* The HDF5 dataset: samples of text, images as JPEG bytes, facts; independent of any model (text is not
+/* The HDF5 dataset: samples of text, images as the bytes of their files, facts; independent of any model (text is not
  * tokenised, images are not resized). All bytes lie contiguous in the file, so that samples and images are
  * read by pread, by any thread, without HDF5.
  *
  *   /text/{bytes,offsets,kind}   all texts end to end; row i is bytes[offsets[i] .. offsets[i+1]); kind:
- * text_kind_t /image/{bytes,offsets}       JPEG files as they were; /image/{width,height}: 0 where an image
+ * text_kind_t /image/{bytes,offsets}       image files as they were; /image/{width,height}: 0 where an image
  * is unusable (its bytes are undefined and no sample refers to it); /image/name: the row of /text with its
  * path /facts/{bytes,offsets}       facts (captions, rationales) end to end /sample/...                  one
  * row per sample: id, first_turn (rows of /text), turns, output (row of output_1, output_2 follows; -1 none),
@@ -71,7 +71,7 @@ status_t dataset_rows(const dataset_t *dataset, bool held_out, int64_t **rows, i
 status_t dataset_sample_read(const dataset_t *dataset, int64_t i, dataset_sample_t *out);
 void dataset_sample_free(dataset_sample_t *sample);
 
-/* Bytes of the JPEG file of image I. Local, from memory. */
+/* Bytes of the file of image I. Local, from memory. */
 int64_t dataset_image_size(const dataset_t *dataset, int64_t i);
 /* Reads them to BYTES (dataset_image_size) and compares their hash. Errors: STATUS_DATA. Local, thread-safe.
  */
@@ -94,7 +94,7 @@ typedef struct {
   int64_t facts, fact_bytes;
 } dataset_counts_t;
 
-/* About the size of a file of COUNTS and IMAGES images with NAME_BYTES of names and IMAGE_BYTES of JPEG. The
+/* About the size of a file of COUNTS and IMAGES images with NAME_BYTES of names and IMAGE_BYTES of files. The
  * constant part is what COUNTS of nothing give. Local. */
 int64_t dataset_file_bytes(const dataset_counts_t *counts, int64_t name_bytes, int64_t images,
                            int64_t image_bytes);

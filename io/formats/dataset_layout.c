@@ -10,7 +10,7 @@ static const part_layout_t layouts[PART_COUNT] = {
                            "text i is bytes[offsets[i]] to bytes[offsets[i + 1] - 1]"},
     [PART_TEXT_KIND] = {"/text/kind", H5TYPE_U8,
                         "0 image path, 1 sample id, 2 human turn, 3 gpt turn, 4 output to compare"},
-    [PART_IMAGE_BYTES] = {"/image/bytes", H5TYPE_U8, "JPEG files end to end, as they were"},
+    [PART_IMAGE_BYTES] = {"/image/bytes", H5TYPE_U8, "image files (JPEG, PNG, WebP) end to end, as they were"},
     [PART_IMAGE_OFFSETS] = {"/image/offsets", H5TYPE_I64,
                             "image i is bytes[offsets[i]] to bytes[offsets[i + 1] - 1]"},
     [PART_IMAGE_NAME] = {"/image/name", H5TYPE_I64, "row of /text: path below the image folder"},

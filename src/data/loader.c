@@ -1,7 +1,7 @@
 #include "data/loader.h"
 
 #include "base/memory.h"
-#include "io/jpeg.h"
+#include "io/image_decode.h"
 #include "perf/perf.h"
 
 #include <pthread.h>
@@ -45,7 +45,7 @@ static status_t image_load(const dataset_t *dataset, int64_t i, uint8_t *bytes, 
                            image_t *out) {
   size_t n = (size_t)dataset_image_size(dataset, i);
   TRY(dataset_image_read(dataset, i, bytes));
-  return jpeg_decode(bytes, n, name, out);
+  return image_decode(bytes, n, name, out);
 }
 
 static status_t image_named(const dataset_t *dataset, int64_t i, const char *name, image_t *out) {

@@ -2,8 +2,8 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "io/image_decode.h"
 #include "io/image_kind.h"
-#include "io/jpeg.h"
 #include "parallel/watchdog.h"
 #include "perf/perf.h"
 
@@ -161,7 +161,7 @@ static status_t item_load(const output_t *output, item_t *item) {
   TRY(memory_alloc(&item->bytes, ARENA_DATA, (size_t)size, 1));
   TRY(image_file_read(&output->prepare->folder, name, item->bytes, size));
   item->turned = image_orientation(item->bytes, (size_t)size) != 1;
-  return jpeg_check(item->bytes, (size_t)size, name, &item->width, &item->height);
+  return image_check(item->bytes, (size_t)size, name, &item->width, &item->height);
 }
 
 /* Keeps the message of this thread; without memory for it, says so. */

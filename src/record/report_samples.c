@@ -2,6 +2,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "io/formats/dataset.h"
+#include "io/image_decode.h"
+#include "io/image_kind.h"
 #include "io/jpeg.h"
 #include "record/base64.h"
 #include "record/lines.h"
@@ -59,31 +61,44 @@ static status_t library_open_dataset(library_t *library, const char *path) {
   return memory_copy_text(&library->path, ARENA_OTHER, path, strlen(path));
 }
 
-/* Shrinks IMAGE so that its longer side is LARGEST_SIDE, and encodes it. */
-static status_t shrink(const image_t *image, uint8_t **bytes, size_t *n) {
+static bool is_large(int32_t width, int32_t height) {
+  return width > LARGEST_SIDE || height > LARGEST_SIDE;
+}
+
+/* Shrinks IMAGE so that its longer side is LARGEST_SIDE, where it is longer. */
+static status_t shrink(image_t *image) {
+  if (!is_large(image->width, image->height)) return STATUS_OK;
   int32_t longer = image->width > image->height ? image->width : image->height;
   double scale = (double)LARGEST_SIDE / longer;
   int32_t width = (int32_t)lround(scale * image->width), height = (int32_t)lround(scale * image->height);
   image_t small;
   TRY(image_resize(image, width > 0 ? width : 1, height > 0 ? height : 1, &small));
-  status_code_t status = jpeg_encode(&small, JPEG_QUALITY, bytes, n);
-  image_free(&small);
+  image_free(image);
+  *image = small;
+  return STATUS_OK;
+}
+
+/* IMAGE as base64 of a JPEG file, shrunk where it is large. */
+static status_t encode_anew(image_t *image, char **base64) {
+  uint8_t *bytes;
+  size_t n;
+  TRY(shrink(image));
+  TRY(jpeg_encode(image, JPEG_QUALITY, &bytes, &n));
+  status_code_t status = base64_encode(bytes, n, base64);
+  memory_free(bytes);
   return status;
 }
 
-/* A JPEG file's bytes as base64, shrunk where they are large. */
+/* An image file's bytes as base64 of a JPEG file: as they are where that is what they hold, and not large. */
 static status_t encode(const char *name, const uint8_t *bytes, size_t n, picture_t *picture) {
   int32_t height;
-  TRY(jpeg_size(bytes, n, name, &picture->width, &height));
-  if (picture->width <= LARGEST_SIDE && height <= LARGEST_SIDE)
+  TRY(image_size(bytes, n, name, &picture->width, &height));
+  if (image_format(bytes, n) == IMAGE_JPEG && !is_large(picture->width, height))
     return base64_encode(bytes, n, &picture->jpeg);
   image_t image;
-  uint8_t *small = NULL;
-  TRY(jpeg_decode(bytes, n, name, &image));
-  status_code_t status = shrink(&image, &small, &n);
+  TRY(image_decode(bytes, n, name, &image));
+  status_code_t status = encode_anew(&image, &picture->jpeg);
   image_free(&image);
-  if (status == STATUS_OK) status = base64_encode(small, n, &picture->jpeg);
-  memory_free(small);
   return status;
 }
 

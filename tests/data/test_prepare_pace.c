@@ -1,5 +1,5 @@
 /* Preparing where the ranks' shares take unequally long, under the watchdog, and where some rank wishes to
- * stop at any moment. Linked with --wrap=jpeg_check, which can be made slow. */
+ * stop at any moment. Linked with --wrap=image_check, which can be made slow. */
 #define _GNU_SOURCE
 #include "data/prepare.h"
 #include "mpi_test.h"
@@ -11,16 +11,16 @@ enum { PICTURES = 24 };
 
 static useconds_t delay; /* microseconds for each image of the last rank */
 
-status_code_t __real_jpeg_check(const uint8_t *bytes, size_t n, const char *name, int32_t *width,
+status_code_t __real_image_check(const uint8_t *bytes, size_t n, const char *name, int32_t *width,
                                 int32_t *height);
-status_code_t __wrap_jpeg_check(const uint8_t *bytes, size_t n, const char *name, int32_t *width,
+status_code_t __wrap_image_check(const uint8_t *bytes, size_t n, const char *name, int32_t *width,
                                 int32_t *height);
 
-status_code_t __wrap_jpeg_check(const uint8_t *bytes, size_t n, const char *name, int32_t *width,
+status_code_t __wrap_image_check(const uint8_t *bytes, size_t n, const char *name, int32_t *width,
                                 int32_t *height) {
   comm_t *world = mpi_test_world();
   if (comm_rank(world) == comm_size(world) - 1) usleep(delay);
-  return __real_jpeg_check(bytes, n, name, width, height);
+  return __real_image_check(bytes, n, name, width, height);
 }
 
 typedef struct {
