@@ -122,7 +122,7 @@ static status_t store_features(ppo_task_t *task, ppo_step_t *step, model_t *mode
   status_code_t status = load_patches(task, step, &model->base.config, with, count, &patches);
   if (status == STATUS_OK)
     status = memory_alloc(&features, ARENA_FEATURES, (size_t)count * store->per_sample, sizeof *features);
-  if (status == STATUS_OK) status = pass_features(model->pass, count, patches, features);
+  if (status == STATUS_OK) status = pass_features(model->pass, &model->base, count, patches, features);
   for (int32_t i = 0; i < count && status == STATUS_OK; i++) {
     float **place = &store->by_sample[with[i]];
     status = memory_alloc(place, ARENA_FEATURES, store->per_sample, sizeof(float));

@@ -229,7 +229,7 @@ static status_t load_features(round_t *round, const int64_t *questions, int32_t 
   status_code_t status = load_patches(round, questions, count, &patches);
   if (status == STATUS_OK)
     status = memory_alloc(&features, ARENA_FEATURES, (size_t)count * per_image, sizeof *features);
-  if (status == STATUS_OK) status = pass_features(model->pass, count, patches, features);
+  if (status == STATUS_OK) status = pass_features(model->pass, &model->base, count, patches, features);
   for (int32_t i = 0; i < count && status == STATUS_OK; i++) {
     question_t *question = &round->questions[questions[i]];
     status = memory_alloc(&question->features, ARENA_FEATURES, per_image, sizeof(float));

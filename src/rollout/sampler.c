@@ -65,7 +65,7 @@ status_t sampler_create(pass_t *pass, device_t *device, const grid_t *grid, cons
                         const sampler_options_t *options, int32_t most_rows, sampler_t **out) {
   TRY(memory_alloc(out, ARENA_OTHER, 1, sizeof **out));
   sampler_t *sampler = *out;
-  int64_t logit_rows = pass_logit_rows(pass);
+  int64_t logit_rows = pass_logit_rows(pass, base);
   sampler->pass = pass;
   sampler->device = device;
   sampler->grid = grid;

@@ -111,7 +111,7 @@ static void fill_features(const arrays_t *arrays, golden_model_t *model, const g
   store->per_sample = (size_t)config_patches(config) * (size_t)config->vision_hidden;
   store->by_sample = allocate(SAMPLES, sizeof *store->by_sample);
   float *features = allocate((size_t)model->images * store->per_sample, sizeof *features);
-  assert_ok(pass_features(model->pass, model->images, model->patches, features));
+  assert_ok(pass_features(model->pass, &model->base, model->images, model->patches, features));
   for (int32_t s = 0; s < SAMPLES; s++) {
     if (images[s] < 0 || s % grid->dp_size != grid->dp_rank) continue;
     store->by_sample[s] = allocate(store->per_sample, sizeof *features);
