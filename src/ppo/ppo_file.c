@@ -18,7 +18,7 @@ typedef struct {
 
 /* The first rank of a group writes the group's samples. */
 static bool writes(const ppo_task_t *task, const ppo_step_t *step, int32_t i) {
-  return task->session->grid.tp_rank == 0 && step->owned[i];
+  return task->session->grid.tp_rank == 0 && step->rollout.mine[i];
 }
 
 static sizes_t measure(const ppo_task_t *task, const ppo_step_t *step) {
@@ -27,8 +27,8 @@ static sizes_t measure(const ppo_task_t *task, const ppo_step_t *step) {
     if (step->data[i].fact_count > sizes.fact_width) sizes.fact_width = step->data[i].fact_count;
     if (!writes(task, step, i)) continue;
     sizes.samples++;
-    sizes.query_tokens += step->queries[i].n;
-    sizes.response_tokens += step->lengths[i];
+    sizes.query_tokens += step->rollout.queries[i].n;
+    sizes.response_tokens += step->rollout.lengths[i];
   }
   return sizes;
 }
@@ -88,7 +88,7 @@ static void add_fact_order(const ppo_task_t *task, const ppo_step_t *step, int32
 
 static void add_tokens(const ppo_step_t *step, int32_t i, rollout_file_t *file, int64_t k) {
   const double *const arrays[ROLLOUT_TOKEN_COUNT] = {[ROLLOUT_LOGPROB] = step->logprob,
-                                                     [ROLLOUT_SAMPLER_LOGPROB] = step->sampler_logprob,
+                                                     [ROLLOUT_SAMPLER_LOGPROB] = step->rollout.logprobs,
                                                      [ROLLOUT_REF_LOGPROB] = step->ref_logprob,
                                                      [ROLLOUT_VALUE] = step->value,
                                                      [ROLLOUT_ENTROPY] = step->entropy,
@@ -98,13 +98,15 @@ static void add_tokens(const ppo_step_t *step, int32_t i, rollout_file_t *file, 
                                                      [ROLLOUT_ADVANTAGE] = step->advantage,
                                                      [ROLLOUT_RETURN] = step->ret};
   int64_t query = file->query_offsets[k], response = file->response_offsets[k];
-  memcpy(file->query_tokens + query, step->queries[i].tokens, (size_t)step->queries[i].n * sizeof(int32_t));
-  memcpy(file->response_tokens + response, step->responses[i], (size_t)step->lengths[i] * sizeof(int32_t));
+  memcpy(file->query_tokens + query, step->rollout.queries[i].tokens,
+         (size_t)step->rollout.queries[i].n * sizeof(int32_t));
+  memcpy(file->response_tokens + response, ppo_response(step, i),
+         (size_t)step->rollout.lengths[i] * sizeof(int32_t));
   for (int t = 0; t < ROLLOUT_TOKEN_COUNT; t++)
-    for (int32_t p = 0; p < step->lengths[i]; p++)
-      file->token[t][response + p] = (float)arrays[t][step->offsets[i] + p];
-  file->query_offsets[k + 1] = query + step->queries[i].n;
-  file->response_offsets[k + 1] = response + step->lengths[i];
+    for (int32_t p = 0; p < step->rollout.lengths[i]; p++)
+      file->token[t][response + p] = (float)arrays[t][step->rollout.offsets[i] + p];
+  file->query_offsets[k + 1] = query + step->rollout.queries[i].n;
+  file->response_offsets[k + 1] = response + step->rollout.lengths[i];
 }
 
 static status_t add_text(const tokenizer_t *tokenizer, const int32_t *tokens, int32_t n,
@@ -127,9 +129,9 @@ static status_t fill(const ppo_task_t *task, const ppo_step_t *step, rollout_fil
     add_numbers(step, i, file, k);
     add_fact_order(task, step, i, file, k);
     add_tokens(step, i, file, k);
-    TRY(add_text(task->source.tokenizer, step->queries[i].tokens, step->queries[i].n, queries,
+    TRY(add_text(task->source.tokenizer, step->rollout.queries[i].tokens, step->rollout.queries[i].n, queries,
                  &file->query_text_offsets[k + 1]));
-    TRY(add_text(task->source.tokenizer, step->responses[i], step->lengths[i], responses,
+    TRY(add_text(task->source.tokenizer, ppo_response(step, i), step->rollout.lengths[i], responses,
                  &file->response_text_offsets[k + 1]));
   }
   file->query_text = queries->bytes;
@@ -182,8 +184,8 @@ static int64_t file_bytes(const ppo_step_t *step) {
   int64_t bytes = OWN_BYTES, fact_width = 0;
   for (int32_t i = 0; i < step->n; i++) {
     if (step->data[i].fact_count > fact_width) fact_width = step->data[i].fact_count;
-    bytes += (step->queries[i].n + (int64_t)step->lengths[i]) * 2 * TOKEN_BYTES +
-             (int64_t)step->lengths[i] * ROLLOUT_TOKEN_COUNT * (int64_t)sizeof(float);
+    bytes += (step->rollout.queries[i].n + (int64_t)step->rollout.lengths[i]) * 2 * TOKEN_BYTES +
+             (int64_t)step->rollout.lengths[i] * ROLLOUT_TOKEN_COUNT * (int64_t)sizeof(float);
   }
   return bytes + (int64_t)step->n * (SAMPLE_BYTES + FACT_BYTES * fact_width);
 }

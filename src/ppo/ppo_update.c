@@ -119,11 +119,11 @@ static void place_predictions(const minibatch_t *minibatch, const micro_t *micro
   int32_t p = 0;
   for (int32_t s = 0; s < micro->count; s++) {
     int32_t i = micro->which[s], sample = minibatch->which[i];
-    double share =
-        ppo_weight(&minibatch->task->options, step->lengths[sample], minibatch->plan.n, minibatch->tokens);
-    for (int32_t t = 0; t < step->lengths[sample]; t++, p++) {
+    double share = ppo_weight(&minibatch->task->options, step->rollout.lengths[sample], minibatch->plan.n,
+                              minibatch->tokens);
+    for (int32_t t = 0; t < step->rollout.lengths[sample]; t++, p++) {
       place[p] = minibatch->offsets[i] + t;
-      token[p] = step->offsets[sample] + t;
+      token[p] = step->rollout.offsets[sample] + t;
       weight[p] = share;
     }
   }
@@ -135,10 +135,9 @@ typedef status_t (*role_pass_t)(minibatch_t *minibatch, const micro_t *micro, bo
 
 static status_t run_policy(minibatch_t *minibatch, const micro_t *micro, bool last, const int32_t *rows,
                            const int32_t *targets, int32_t n, predictions_t *predictions) {
-  const feature_store_t *store = ppo_store(minibatch->task, minibatch->step, &minibatch->task->model);
   pass_images_t images;
   float *block;
-  status_code_t status = ppo_micro_images(store, &minibatch->policy_features, micro, &images, &block);
+  status_code_t status = ppo_micro_images(&minibatch->policy_features, micro, &images, &block);
   if (status == STATUS_OK)
     status = policy_pass(minibatch, micro, &images, last, rows, targets, n, predictions);
   memory_free(block);
@@ -149,12 +148,11 @@ static status_t run_value(minibatch_t *minibatch, const micro_t *micro, bool las
                           const int32_t *targets, int32_t n, predictions_t *predictions) {
   ppo_task_t *task = minibatch->task;
   bool shared = task->value_model == &task->model;
-  const feature_store_t *store = ppo_store(task, minibatch->step, task->value_model);
   pass_images_t images;
   float *block;
   (void)targets;
-  status_code_t status = ppo_micro_images(
-      store, shared ? &minibatch->policy_features : &minibatch->value_features, micro, &images, &block);
+  status_code_t status = ppo_micro_images(shared ? &minibatch->policy_features : &minibatch->value_features,
+                                          micro, &images, &block);
   if (status == STATUS_OK) status = value_pass(minibatch, micro, &images, last, rows, n, predictions);
   memory_free(block);
   return status;
@@ -203,10 +201,10 @@ static status_t run_value_role(minibatch_t *minibatch) {
 static status_t run_roles(minibatch_t *minibatch) {
   ppo_task_t *task = minibatch->task;
   ppo_step_t *step = minibatch->step;
-  TRY(ppo_features_gather(task, step, &step->policy_features, &minibatch->plan, minibatch->which,
+  TRY(ppo_features_gather(task, step, &task->model, &minibatch->plan, minibatch->which,
                           &minibatch->policy_features));
   if (task->value_model != &task->model)
-    TRY(ppo_features_gather(task, step, &step->value_features, &minibatch->plan, minibatch->which,
+    TRY(ppo_features_gather(task, step, task->value_model, &minibatch->plan, minibatch->which,
                             &minibatch->value_features));
   TRY(run_role(minibatch, run_policy));
   TRY(run_value_role(minibatch));
@@ -224,14 +222,14 @@ static ppo_statistics_t statistics_of(const minibatch_t *minibatch, double *gap)
   ppo_sums_t sums = {0};
   for (int32_t i = 0; i < minibatch->plan.n; i++) {
     int32_t sample = minibatch->which[i];
-    double weight = ppo_weight(options, step->lengths[sample], minibatch->plan.n, minibatch->tokens);
-    for (int32_t t = 0; t < step->lengths[sample]; t++) {
-      int64_t place = minibatch->offsets[i] + t, token = step->offsets[sample] + t;
+    double weight = ppo_weight(options, step->rollout.lengths[sample], minibatch->plan.n, minibatch->tokens);
+    for (int32_t t = 0; t < step->rollout.lengths[sample]; t++) {
+      int64_t place = minibatch->offsets[i] + t, token = step->rollout.offsets[sample] + t;
       ppo_term_t term =
           term_of(minibatch->task, step, token, minibatch->logprob[place], minibatch->value[place]);
       ppo_sums_add(&sums, &term, weight, minibatch->entropy[place], minibatch->value[place],
                    step->value[token], step->ret[token]);
-      *gap = fmax(*gap, fabs(minibatch->logprob[place] - step->sampler_logprob[token]));
+      *gap = fmax(*gap, fabs(minibatch->logprob[place] - step->rollout.logprobs[token]));
     }
   }
   return ppo_statistics(&sums);
@@ -241,7 +239,7 @@ static status_t allocate(minibatch_t *minibatch, int32_t n) {
   const ppo_step_t *step = minibatch->step;
   TRY(memory_alloc(&minibatch->offsets, ARENA_ROLLOUT, (size_t)n + 1, sizeof *minibatch->offsets));
   for (int32_t i = 0; i < n; i++)
-    minibatch->offsets[i + 1] = minibatch->offsets[i] + step->lengths[minibatch->which[i]];
+    minibatch->offsets[i + 1] = minibatch->offsets[i] + step->rollout.lengths[minibatch->which[i]];
   minibatch->tokens = minibatch->offsets[n];
   TRY(memory_alloc(&minibatch->logprob, ARENA_ROLLOUT, 3 * (size_t)minibatch->tokens, sizeof(double)));
   minibatch->entropy = minibatch->logprob + minibatch->tokens;
