@@ -33,7 +33,7 @@ static sizes_t measure(const ppo_task_t *task, const ppo_step_t *step) {
   return sizes;
 }
 
-static status_t allocate(const sizes_t *sizes, rollout_file_t *file) {
+static status_t allocate(const sizes_t *sizes, memory_pool_t *pool, rollout_file_t *file) {
   size_t n = (size_t)sizes->samples, tokens = (size_t)sizes->response_tokens;
   file->fact_width = sizes->fact_width;
   const struct {
@@ -57,9 +57,9 @@ static status_t allocate(const sizes_t *sizes, rollout_file_t *file) {
                 {&file->query_text_offsets, n + 1, sizeof *file->query_text_offsets},
                 {&file->response_text_offsets, n + 1, sizeof *file->response_text_offsets}};
   for (size_t b = 0; b < sizeof blocks / sizeof *blocks; b++)
-    TRY(memory_alloc(blocks[b].field, ARENA_ROLLOUT, blocks[b].count, blocks[b].size));
+    TRY(memory_pool_alloc(pool, blocks[b].field, blocks[b].count, blocks[b].size));
   for (int t = 0; t < ROLLOUT_TOKEN_COUNT; t++)
-    TRY(memory_alloc(&file->token[t], ARENA_ROLLOUT, tokens, sizeof(float)));
+    TRY(memory_pool_alloc(pool, &file->token[t], tokens, sizeof(float)));
   return STATUS_OK;
 }
 
@@ -119,10 +119,10 @@ static status_t add_text(const tokenizer_t *tokenizer, const int32_t *tokens, in
   return status;
 }
 
-static status_t fill(const ppo_task_t *task, const ppo_step_t *step, rollout_file_t *file,
-                     text_buffer_t *queries, text_buffer_t *responses) {
+static status_t fill(const ppo_task_t *task, const ppo_step_t *step, memory_pool_t *pool,
+                     rollout_file_t *file, text_buffer_t *queries, text_buffer_t *responses) {
   sizes_t sizes = measure(task, step);
-  TRY(allocate(&sizes, file));
+  TRY(allocate(&sizes, pool, file));
   for (int32_t i = 0; i < step->n; i++) {
     if (!writes(task, step, i)) continue;
     int64_t k = file->samples++;
@@ -137,30 +137,6 @@ static status_t fill(const ppo_task_t *task, const ppo_step_t *step, rollout_fil
   file->query_text = queries->bytes;
   file->response_text = responses->bytes;
   return STATUS_OK;
-}
-
-static void free_arrays(rollout_file_t *file) {
-  void *all[] = {file->index,
-                 file->query_offsets,
-                 file->query_tokens,
-                 file->response_offsets,
-                 file->response_tokens,
-                 file->id,
-                 file->image,
-                 file->answer_type,
-                 file->raw_reward,
-                 file->reward,
-                 file->length_bonus,
-                 file->length_multiplier,
-                 file->correct,
-                 file->stopped,
-                 file->fact_order,
-                 file->query_text_offsets,
-                 file->response_text_offsets};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-    memory_free(all[i]);
-  for (int t = 0; t < ROLLOUT_TOKEN_COUNT; t++)
-    memory_free(file->token[t]);
 }
 
 static status_t write_file(ppo_task_t *task, const ppo_step_t *step, const rollout_file_t *file) {
@@ -197,10 +173,11 @@ status_t ppo_file_write(ppo_task_t *task, const ppo_step_t *step) {
     task->session->dry->rollout = file_bytes(step);
     return STATUS_OK;
   }
+  POOL(pool, ARENA_ROLLOUT);
   perf_begin(REGION_ROLLOUT_WRITE);
-  status_code_t status = comm_agree(task->session->world, fill(task, step, &file, &queries, &responses));
+  status_code_t status =
+      comm_agree(task->session->world, fill(task, step, &pool, &file, &queries, &responses));
   if (status == STATUS_OK) status = write_file(task, step, &file);
-  free_arrays(&file);
   text_buffer_free(&queries);
   text_buffer_free(&responses);
   perf_end(REGION_ROLLOUT_WRITE);

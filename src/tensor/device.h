@@ -37,8 +37,8 @@ struct device {
   size_t alignment;          /* bytes, of buffers that share a block; 0: none do (a device that checks) */
   const struct ops *ops;     /* a missing operation is NULL; of a device whose run is ops_run */
   device_watcher_t *watcher; /* NULL, or who sees every operation; set and reset by its owner */
-  bool uncounted; /* operations are done a second time, or to measure: no work; set and reset likewise */
-  void *state;    /* the device's own */
+  bool uncounted;            /* operations are done a second time, which is no work; set and reset likewise */
+  void *state;               /* the device's own */
   struct device_blocks *blocks; /* device.c's own: size and arena of each block; NULL at the start */
   void (*destroy)(device_t *device);
   /* Required functions; call them through the wrappers below. */
