@@ -90,29 +90,31 @@ static status_t project_backward(const layer_t *layer, proj_t proj, const real_t
             : STATUS_OK;
 }
 
-static status_t rmsnorm(const layer_t *layer, int32_t weight, const real_t *x, real_t *y, wide_t *rstd) {
-  return OP(layer->device, rmsnorm,
-            &(op_rmsnorm_t){.rows = layer->rows,
-                            .cols = layer->base->config.hidden,
+status_t pass_norm(const pass_call_t *call, int32_t weight, const real_t *x, real_t *y, wide_t *rstd) {
+  const base_t *base = call->role.base;
+  return OP(call->device, rmsnorm,
+            &(op_rmsnorm_t){.rows = call->rows,
+                            .cols = base->config.hidden,
                             .x = x,
-                            .weight = param_data(&layer->base->params, weight),
-                            .eps = layer->base->config.norm_eps,
+                            .weight = param_data(&base->params, weight),
+                            .eps = base->config.norm_eps,
                             .y = y,
                             .rstd = rstd});
 }
 
-/* dx += gradient through the norm of dn. */
-static status_t rmsnorm_backward(const layer_t *layer, int32_t weight, const real_t *x, const wide_t *rstd) {
-  return OP(layer->device, rmsnorm_backward,
-            &(op_rmsnorm_backward_t){.rows = layer->rows,
-                                     .cols = layer->base->config.hidden,
+status_t pass_norm_backward(const pass_call_t *call, int32_t weight, const real_t *x, const wide_t *rstd,
+                            const real_t *dy, real_t *dx, bool add) {
+  const base_t *base = call->role.base;
+  return OP(call->device, rmsnorm_backward,
+            &(op_rmsnorm_backward_t){.rows = call->rows,
+                                     .cols = base->config.hidden,
                                      .x = x,
-                                     .weight = param_data(&layer->base->params, weight),
-                                     .dy = layer->buffers->dn,
+                                     .weight = param_data(&base->params, weight),
+                                     .dy = dy,
                                      .rstd = rstd,
-                                     .dx = layer->buffers->dx,
-                                     .dx_add = true,
-                                     .dweight = param_grad(&layer->base->params, weight)});
+                                     .dx = dx,
+                                     .dx_add = add,
+                                     .dweight = param_grad(&base->params, weight)});
 }
 
 static status_t rotate(const layer_t *layer, int32_t heads, real_t *x, bool inverse) {
@@ -204,7 +206,7 @@ static status_t attend(const layer_t *layer) {
 /* All of a layer up to and including the gated MLP's product: what the backward pass reads. */
 static status_t layer_inner(const layer_t *layer, const real_t *x) {
   const pass_saved_t *saved = layer->saved;
-  TRY(rmsnorm(layer, layer->ids->input_norm, x, saved->n1, saved->rstd1));
+  TRY(pass_norm(layer->call, layer->ids->input_norm, x, saved->n1, saved->rstd1));
   TRY(project(layer, PROJ_Q, saved->n1, 0.0, saved->q));
   TRY(project(layer, PROJ_K, saved->n1, 0.0, saved->k));
   TRY(project(layer, PROJ_V, saved->n1, 0.0, saved->v));
@@ -212,7 +214,7 @@ static status_t layer_inner(const layer_t *layer, const real_t *x) {
   TRY(rotate(layer, layer->base->kv_heads, saved->k, false));
   TRY(attend(layer));
   TRY(project_residual(layer, PROJ_O, saved->attended, x, saved->mid));
-  TRY(rmsnorm(layer, layer->ids->post_norm, saved->mid, saved->n2, saved->rstd2));
+  TRY(pass_norm(layer->call, layer->ids->post_norm, saved->mid, saved->n2, saved->rstd2));
   TRY(project(layer, PROJ_GATE, saved->n2, 0.0, saved->gate));
   TRY(project(layer, PROJ_UP, saved->n2, 0.0, saved->up));
   return OP(layer->device, swiglu,
@@ -259,7 +261,8 @@ static status_t mlp_backward(const layer_t *layer) {
   TRY(project_backward(layer, PROJ_GATE, saved->n2, saved->gate, 0.0, layer->buffers->dn));
   TRY(project_backward(layer, PROJ_UP, saved->n2, saved->up, 1.0, layer->buffers->dn));
   TRY(real_allreduce(layer->device, layer->call->grid->tp, layer->buffers->dn, n, COMM_SUM));
-  return rmsnorm_backward(layer, layer->ids->post_norm, saved->mid, saved->rstd2);
+  return pass_norm_backward(layer->call, layer->ids->post_norm, saved->mid, saved->rstd2, layer->buffers->dn,
+                            layer->buffers->dx, true);
 }
 
 static status_t attention_backward(const layer_t *layer, const real_t *x, bool need_input) {
@@ -281,7 +284,8 @@ static status_t attention_backward(const layer_t *layer, const real_t *x, bool n
   TRY(project_backward(layer, PROJ_V, saved->n1, layer->buffers->dv, 1.0, dn));
   if (!dn) return STATUS_OK;
   TRY(real_allreduce(layer->device, layer->call->grid->tp, dn, n, COMM_SUM));
-  return rmsnorm_backward(layer, layer->ids->input_norm, x, saved->rstd1);
+  return pass_norm_backward(layer->call, layer->ids->input_norm, x, saved->rstd1, dn, layer->buffers->dx,
+                            true);
 }
 
 status_t pass_layer_backward(const pass_call_t *call, const pass_buffers_t *buffers, int32_t index,

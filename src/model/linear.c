@@ -83,3 +83,21 @@ status_t linear_backward_bias(device_t *device, int64_t rows, int64_t out, const
   return OP(device, sum_periodic,
             &(op_sum_periodic_t){.rows = rows, .cols = out, .period = 1, .x = dy, .ldx = out, .sums = dbias});
 }
+
+static op_rows_t rows_of(int64_t n, int64_t c, const real_t *from, const index_t *index, real_t *to,
+                         bool add) {
+  return (op_rows_t){
+      .rows = n, .cols = c, .from = from, .ld_from = c, .index = index, .to = to, .ld_to = c, .add = add};
+}
+
+status_t rows_gather(device_t *device, int64_t n, int64_t c, const real_t *from, const index_t *index,
+                     real_t *to, bool add) {
+  op_rows_t rows = rows_of(n, c, from, index, to, add);
+  return OP(device, rows_gather, &rows);
+}
+
+status_t rows_scatter(device_t *device, int64_t n, int64_t c, const real_t *from, const index_t *index,
+                      real_t *to, bool add) {
+  op_rows_t rows = rows_of(n, c, from, index, to, add);
+  return OP(device, rows_scatter, &rows);
+}

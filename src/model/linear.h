@@ -1,4 +1,5 @@
-/* Matrix products as the model uses them: forward, gradient of the input, gradient of the weight. Local. */
+/* Matrix products as the model uses them: forward, gradient of the input, gradient of the weight; and rows
+ * that are moved by index. Local. */
 #ifndef MODEL_LINEAR_H
 #define MODEL_LINEAR_H
 
@@ -22,5 +23,11 @@ status_t linear_backward_weight(device_t *device, int64_t rows, int64_t in, int6
                                 const real_t *x, wide_t *dw);
 /* dbias (out) += column sums of dy; nothing where NULL. */
 status_t linear_backward_bias(device_t *device, int64_t rows, int64_t out, const real_t *dy, wide_t *dbias);
+
+/* Rows of C elements: to[i] = (ADD: +=) from[index[i]] for N of them, or to[index[i]]; -1 skips. */
+status_t rows_gather(device_t *device, int64_t n, int64_t c, const real_t *from, const index_t *index,
+                     real_t *to, bool add);
+status_t rows_scatter(device_t *device, int64_t n, int64_t c, const real_t *from, const index_t *index,
+                      real_t *to, bool add);
 
 #endif

@@ -159,14 +159,8 @@ static status_t run_layers(pass_t *pass) {
   int32_t layers = base->config.layers;
   for (int32_t l = 0; l < layers; l++)
     TRY(pass_layer_forward(call, &pass->buffers, l, input_of(pass, l), input_of(pass, l + 1)));
-  return OP(call->device, rmsnorm,
-            &(op_rmsnorm_t){.rows = call->rows,
-                            .cols = base->config.hidden,
-                            .x = input_of(pass, layers),
-                            .weight = param_data(&base->params, base->final_norm),
-                            .eps = base->config.norm_eps,
-                            .y = pass->buffers.final,
-                            .rstd = pass->buffers.final_rstd});
+  return pass_norm(call, base->final_norm, input_of(pass, layers), pass->buffers.final,
+                   pass->buffers.final_rstd);
 }
 
 /* What a pass over ROWS rows starts with. */
@@ -244,20 +238,6 @@ static status_t embed_backward(const pass_call_t *call, const pass_buffers_t *bu
                                        .dweight = grad});
 }
 
-/* From dfinal to dx. */
-static status_t final_norm_backward(const pass_call_t *call, const pass_buffers_t *buffers, const real_t *x) {
-  const base_t *base = call->role.base;
-  return OP(call->device, rmsnorm_backward,
-            &(op_rmsnorm_backward_t){.rows = call->rows,
-                                     .cols = base->config.hidden,
-                                     .x = x,
-                                     .weight = param_data(&base->params, base->final_norm),
-                                     .dy = buffers->dfinal,
-                                     .rstd = buffers->final_rstd,
-                                     .dx = buffers->dx,
-                                     .dweight = param_grad(&base->params, base->final_norm)});
-}
-
 status_t pass_backward(pass_t *pass, pass_done_t done, void *context) {
   const pass_call_t *call = &pass->call;
   if (!call->keep) return error_set(STATUS_INTERNAL, "backward pass without a kept forward pass");
@@ -265,7 +245,9 @@ status_t pass_backward(pass_t *pass, pass_done_t done, void *context) {
   int32_t layers = call->role.base->config.layers;
   bool inputs_trained = params->items[call->role.base->embed].trainable ||
                         params->items[call->role.base->projector[0].weight].trainable;
-  if (call->rows > 0) TRY(final_norm_backward(call, &pass->buffers, input_of(pass, layers)));
+  if (call->rows > 0)
+    TRY(pass_norm_backward(call, call->role.base->final_norm, input_of(pass, layers),
+                           pass->buffers.final_rstd, pass->buffers.dfinal, pass->buffers.dx, false));
   for (int32_t l = layers - 1; l >= 0; l--) {
     if (call->rows > 0)
       TRY(pass_layer_backward(call, &pass->buffers, l, input_of(pass, l), l > 0 || inputs_trained));

@@ -50,14 +50,7 @@ static status_t gather_hidden(pass_t *pass, int64_t n, const int32_t *rows) {
   pass_head_t *head = &pass->head;
   int64_t c = pass->call.role.base->config.hidden;
   TRY(index_upload(pass->device, head->index, rows, (size_t)n));
-  return OP(pass->device, rows_gather,
-            &(op_rows_t){.rows = n,
-                         .cols = c,
-                         .from = pass->buffers.final,
-                         .ld_from = c,
-                         .index = head->index,
-                         .to = head->hidden,
-                         .ld_to = c});
+  return rows_gather(pass->device, n, c, pass->buffers.final, head->index, head->hidden, false);
 }
 
 static status_t chunk_logits(pass_t *pass, int64_t n, const int32_t *rows) {
@@ -142,15 +135,7 @@ static status_t chunk_backward(pass_t *pass, int64_t n, double scale, const doub
   TRY(linear_backward_input(pass->device, n, c, v, head->dlogits, param_data(&base->params, base->lm_head),
                             1.0, 0.0, head->dhidden));
   TRY(real_allreduce(pass->device, pass->grid->tp, head->dhidden, (size_t)(n * c), COMM_SUM));
-  return OP(pass->device, rows_scatter,
-            &(op_rows_t){.rows = n,
-                         .cols = c,
-                         .from = head->dhidden,
-                         .ld_from = c,
-                         .index = head->index,
-                         .to = pass->buffers.dfinal,
-                         .ld_to = c,
-                         .add = true});
+  return rows_scatter(pass->device, n, c, head->dhidden, head->index, pass->buffers.dfinal, true);
 }
 
 /* A target is the most likely token if its scaled logit is the largest: the third sum is their difference. */
@@ -222,13 +207,5 @@ status_t pass_scalars_backward(pass_t *pass, int64_t n, const int32_t *rows, con
   TRY(wide_upload(pass->device, pass->head.dvalue, dvalues, DTYPE_F64, (size_t)n));
   TRY(scalar_gradients(pass, n));
   int64_t c = pass->call.role.base->config.hidden;
-  return OP(pass->device, rows_scatter,
-            &(op_rows_t){.rows = n,
-                         .cols = c,
-                         .from = pass->head.dhidden,
-                         .ld_from = c,
-                         .index = pass->head.index,
-                         .to = pass->buffers.dfinal,
-                         .ld_to = c,
-                         .add = true});
+  return rows_scatter(pass->device, n, c, pass->head.dhidden, pass->head.index, pass->buffers.dfinal, true);
 }

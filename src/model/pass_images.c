@@ -114,14 +114,7 @@ status_t pass_images_forward(pass_t *pass, const pass_images_t *images, real_t *
     TRY(real_allgatherv(call->device, call->grid->tp, mine, buffers->image_tokens,
                         share_counts(pass, call->images, patches * hidden)));
   TRY(upload_image_rows(call, buffers));
-  return OP(call->device, rows_gather,
-            &(op_rows_t){.rows = call->rows,
-                         .cols = hidden,
-                         .from = buffers->image_tokens,
-                         .ld_from = hidden,
-                         .index = buffers->image_rows,
-                         .to = x,
-                         .ld_to = hidden});
+  return rows_gather(call->device, call->rows, hidden, buffers->image_tokens, buffers->image_rows, x, false);
 }
 
 /* buffers->dimage_rows_host: for each of this rank's image rows, the batch row of the image's place number
@@ -153,15 +146,7 @@ static status_t gather_gradients(const pass_call_t *call, const pass_buffers_t *
     round_rows(call, buffers, round, &any);
     if (!any) return STATUS_OK;
     TRY(index_upload(call->device, buffers->dimage_rows, buffers->dimage_rows_host, (size_t)n));
-    TRY(OP(call->device, rows_gather,
-           &(op_rows_t){.rows = n,
-                        .cols = hidden,
-                        .from = buffers->dx,
-                        .ld_from = hidden,
-                        .index = buffers->dimage_rows,
-                        .to = buffers->dimage,
-                        .ld_to = hidden,
-                        .add = true}));
+    TRY(rows_gather(call->device, n, hidden, buffers->dx, buffers->dimage_rows, buffers->dimage, true));
   }
 }
 

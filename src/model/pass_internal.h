@@ -85,6 +85,11 @@ struct pass {
   pass_call_t call;  /* in progress, or the last one */
 };
 
+/* The norm WEIGHT over all rows, and its backward pass into DX (= or, ADD, +=). */
+status_t pass_norm(const pass_call_t *call, int32_t weight, const real_t *x, real_t *y, wide_t *rstd);
+status_t pass_norm_backward(const pass_call_t *call, int32_t weight, const real_t *x, const wide_t *rstd,
+                            const real_t *dy, real_t *dx, bool add);
+
 /* One decoder layer: X -> OUT. */
 status_t pass_layer_forward(const pass_call_t *call, const pass_buffers_t *buffers, int32_t index,
                             const real_t *x, real_t *out);

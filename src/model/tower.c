@@ -86,22 +86,9 @@ static status_t embed(tower_pass_t *pass, const base_t *base, int64_t rows, real
   int64_t c = config->vision_hidden, patches = config_patches(config), p = pass->count * patches;
   TRY(linear_forward(pass->device, p, config_patch_size(config), c, pass->patches,
                      weight(base, base->patch_embedding), 1.0, 0.0, pass->patch_rows));
-  TRY(OP(pass->device, rows_scatter,
-         &(op_rows_t){.rows = p,
-                      .cols = c,
-                      .from = pass->patch_rows,
-                      .ld_from = c,
-                      .index = pass->patch_index,
-                      .to = pass->embedded,
-                      .ld_to = c}));
-  TRY(OP(pass->device, rows_gather,
-         &(op_rows_t){.rows = rows,
-                      .cols = c,
-                      .from = weight(base, base->class_embedding),
-                      .ld_from = c,
-                      .index = pass->class_index,
-                      .to = pass->embedded,
-                      .ld_to = c}));
+  TRY(rows_scatter(pass->device, p, c, pass->patch_rows, pass->patch_index, pass->embedded, false));
+  TRY(rows_gather(pass->device, rows, c, weight(base, base->class_embedding), pass->class_index,
+                  pass->embedded, false));
   TRY(OP(pass->device, add_periodic,
          &(op_add_periodic_t){.rows = rows,
                               .cols = c,
@@ -125,14 +112,7 @@ static status_t tower_run(tower_pass_t *pass, const base_t *base, const float *p
     TRY(layer_forward(pass, base, l, &pass->saved[keep ? l : 0], rows, x, out));
     x = out;
   }
-  return OP(pass->device, rows_gather,
-            &(op_rows_t){.rows = p,
-                         .cols = config->vision_hidden,
-                         .from = x,
-                         .ld_from = config->vision_hidden,
-                         .index = pass->patch_index,
-                         .to = pass->features,
-                         .ld_to = config->vision_hidden});
+  return rows_gather(pass->device, p, config->vision_hidden, x, pass->patch_index, pass->features, false);
 }
 
 status_t tower_forward(tower_pass_t *pass, const base_t *base, int32_t count, const float *patches, bool keep,
@@ -242,14 +222,7 @@ static status_t embed_backward(tower_pass_t *pass, base_t *base, int64_t rows) {
                               .x = pass->dn,
                               .ldx = c * (patches + 1),
                               .sums = param_grad(&base->params, base->class_embedding)}));
-  TRY(OP(pass->device, rows_gather,
-         &(op_rows_t){.rows = p,
-                      .cols = c,
-                      .from = pass->dn,
-                      .ld_from = c,
-                      .index = pass->patch_index,
-                      .to = pass->patch_rows,
-                      .ld_to = c}));
+  TRY(rows_gather(pass->device, p, c, pass->dn, pass->patch_index, pass->patch_rows, false));
   return linear_backward_weight(pass->device, p, config_patch_size(config), c, pass->patch_rows,
                                 pass->patches, param_grad(&base->params, base->patch_embedding));
 }
@@ -282,14 +255,7 @@ static status_t backward_run(tower_pass_t *pass, base_t *base, const real_t *dou
   TRY(projector_backward(pass, base, p, dout, through ? pass->patch_rows : NULL));
   if (!through) return STATUS_OK;
   TRY(OP(pass->device, fill_real, &(op_fill_real_t){.n = rows * c, .value = 0.0, .x = pass->dx}));
-  TRY(OP(pass->device, rows_scatter,
-         &(op_rows_t){.rows = p,
-                      .cols = c,
-                      .from = pass->patch_rows,
-                      .ld_from = c,
-                      .index = pass->patch_index,
-                      .to = pass->dx,
-                      .ld_to = c}));
+  TRY(rows_scatter(pass->device, p, c, pass->patch_rows, pass->patch_index, pass->dx, false));
   for (int32_t l = config_tower_layers(config) - 1; l >= 0; l--)
     TRY(layer_backward(pass, base, l, rows));
   return embed_backward(pass, base, rows);
