@@ -138,7 +138,7 @@ static status_t make_model(bench_t *bench) {
   if (!session->dry) TRY(params_initialise(&bench->base.params, (uint64_t)session->settings->job.seed));
   bench->result->initialise_seconds = perf_now() - begin;
   bench->result->weights = (double)config_decoder_weights(&config);
-  TRY(pass_create(&bench->base, &options, &bench->pass));
+  TRY(pass_create(session->device, &session->grid, &options, &bench->pass));
   bench->role = (role_t){.base = &bench->base};
   if (session->dry) return STATUS_OK;
   log_info("bench      %.1f M weights made in %.1f s; every dp group has %lld sequences of %lld tokens",

@@ -14,7 +14,7 @@ typedef struct {
   double seconds;                    /* of the slowest rank */
   double tokens;                     /* of all dp groups */
   double flops;                      /* recomputation is not work */
-  double bytes;                      /* that must move at the least (model/traffic.h, and the optimiser's) */
+  double bytes;                      /* of the operations (tensor/op_cost.h) */
   op_time_t operations[TIMED_COUNT]; /* of one further repetition */
   double operation_seconds;          /* that repetition, all in all */
 } bench_case_t;

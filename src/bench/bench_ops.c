@@ -1,6 +1,7 @@
 #include "bench/bench_ops.h"
 
 #include "perf/perf.h"
+#include "tensor/op_cost.h"
 
 static const char *const names[TIMED_COUNT] = {
     [TIMED_GEMM_FORWARD] = "gemm forward",
@@ -66,25 +67,6 @@ static timed_t timed_of(op_number_t number, const void *arguments) {
   return gemm->trans_b ? TIMED_GEMM_FORWARD : TIMED_GEMM_INPUT;
 }
 
-static double attention_flops(const op_attention_t *op) {
-  double pairs = 0.0;
-  for (int32_t s = 0; s < op->sequences; s++) {
-    double n = op->offsets_host[s + 1] - op->offsets_host[s];
-    pairs += op->causal ? 0.5 * n * (n + 1.0) : n * n;
-  }
-  return 4.0 * pairs * op->heads * op->head_size;
-}
-
-/* FLOPs of the operations that are worth counting. */
-static double flops_of(op_number_t number, const void *arguments) {
-  if (number == op_attention) return attention_flops(arguments);
-  if (number == op_attention_backward)
-    return 2.0 * attention_flops(&((const op_attention_backward_t *)arguments)->forward);
-  if (number != op_gemm) return 0.0;
-  const op_gemm_t *gemm = arguments;
-  return 2.0 * (double)gemm->m * (double)gemm->n * (double)gemm->k;
-}
-
 static status_t timer_run(device_watcher_t *watcher, device_t *device, int number, const void *arguments) {
   op_timer_t *timer = (op_timer_t *)watcher;
   op_time_t *time = &timer->times[timed_of((op_number_t)number, arguments)];
@@ -94,7 +76,7 @@ static status_t timer_run(device_watcher_t *watcher, device_t *device, int numbe
   TRY(device_synchronize(device));
   time->calls++;
   time->seconds += perf_now() - begun;
-  time->flops += flops_of((op_number_t)number, arguments);
+  time->flops += op_cost(device, (op_number_t)number, arguments).flops;
   return STATUS_OK;
 }
 

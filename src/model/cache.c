@@ -1,49 +1,34 @@
 #include "model/cache.h"
 
-#include "base/memory.h"
-
 #include <string.h>
 
-static status_t allocate(cache_t *cache) {
-  TRY(memory_alloc(&cache->k, ARENA_OTHER, (size_t)cache->layers, sizeof *cache->k));
-  TRY(memory_alloc(&cache->v, ARENA_OTHER, (size_t)cache->layers, sizeof *cache->v));
-  TRY(memory_alloc(&cache->free_pages, ARENA_OTHER, (size_t)cache->pages, sizeof *cache->free_pages));
-  size_t n =
-      (size_t)cache->pages * (size_t)cache->kv_heads * (size_t)cache->page_size * (size_t)cache->head_size;
-  for (int32_t l = 0; l < cache->layers; l++) {
-    TRY(real_alloc(cache->device, ARENA_CACHE, n, &cache->k[l]));
-    TRY(real_alloc(cache->device, ARENA_CACHE, n, &cache->v[l]));
-  }
-  for (int32_t p = 0; p < cache->pages; p++)
-    cache->free_pages[p] = cache->pages - 1 - p;
-  cache->free_count = cache->pages;
-  return STATUS_OK;
-}
-
 status_t cache_create(const base_t *base, int32_t pages, int32_t page_size, cache_t *out) {
-  *out = (cache_t){.device = base->params.device,
-                   .layers = base->config.layers,
-                   .kv_heads = base->kv_heads,
-                   .head_size = base->config.head_size,
-                   .page_size = page_size,
-                   .pages = pages};
+  *out = (cache_t){.page_size = page_size,
+                   .pages = pages,
+                   .layer_elements = (int64_t)pages * base->kv_heads * page_size * base->config.head_size};
   if ((int64_t)pages * page_size > cache_most_positions)
     return error_set(STATUS_INTERNAL,
                      "a key-value cache of %d pages of %d positions; at most %lld can be numbered", pages,
                      page_size, (long long)cache_most_positions);
-  status_code_t status = allocate(out);
-  if (status != STATUS_OK) cache_free(out);
-  return status;
+  workspace_t *w = &out->workspace;
+  *w = workspace_create(base->params.device, "key-value cache");
+  workspace_begin(w);
+  workspace_real(w, ARENA_CACHE, "k", base->config.layers * out->layer_elements, &out->k);
+  workspace_real(w, ARENA_CACHE, "v", base->config.layers * out->layer_elements, &out->v);
+  workspace_host(w, "free_pages", pages, &out->free_pages);
+  status_code_t status = workspace_end(w, NULL);
+  if (status != STATUS_OK) {
+    cache_free(out);
+    return status;
+  }
+  for (int32_t p = 0; p < pages; p++)
+    out->free_pages[p] = pages - 1 - p;
+  out->free_count = pages;
+  return STATUS_OK;
 }
 
 void cache_free(cache_t *cache) {
-  for (int32_t l = 0; l < cache->layers; l++) {
-    if (cache->k) device_release(cache->device, cache->k[l]);
-    if (cache->v) device_release(cache->device, cache->v[l]);
-  }
-  memory_free(cache->k);
-  memory_free(cache->v);
-  memory_free(cache->free_pages);
+  workspace_free(&cache->workspace);
   *cache = (cache_t){0};
 }
 

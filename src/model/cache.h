@@ -3,13 +3,14 @@
 #define MODEL_CACHE_H
 
 #include "model/base.h"
+#include "tensor/workspace.h"
 
 typedef struct cache {
-  device_t *device;
-  int32_t layers, kv_heads, head_size; /* local heads */
+  workspace_t workspace;
   int32_t page_size, pages;
-  real_t **k, **v;     /* (layers): (pages, K, page_size, D) */
-  int32_t *free_pages; /* (pages): stack */
+  int64_t layer_elements; /* pages * K * page_size * D, local heads */
+  real_t *k, *v;          /* (layers, pages, K, page_size, D) */
+  int32_t *free_pages;    /* (pages): stack */
   int32_t free_count;
 } cache_t;
 
@@ -19,6 +20,14 @@ static const int64_t cache_most_positions = INT32_MAX;
 /* Allocates PAGES pages of PAGE_SIZE positions for BASE. Free with cache_free. Local. */
 status_t cache_create(const base_t *base, int32_t pages, int32_t page_size, cache_t *out);
 void cache_free(cache_t *cache);
+
+/* Keys and values of one layer. */
+static inline real_t *cache_keys(const cache_t *cache, int32_t layer) {
+  return real_at(cache->workspace.device, cache->k, layer * cache->layer_elements);
+}
+static inline real_t *cache_values(const cache_t *cache, int32_t layer) {
+  return real_at(cache->workspace.device, cache->v, layer * cache->layer_elements);
+}
 
 /* Takes COUNT pages into PAGES (count); false, and nothing taken, where there are not that many. The same on
  * all ranks of a tp group. Local. */

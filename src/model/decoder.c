@@ -1,11 +1,29 @@
 /* One decoder layer, forward and backward. */
 #include "model/pass_internal.h"
-#include "perf/perf.h"
 
 #include <math.h>
 
-static pass_saved_t *saved_of(const pass_t *pass, int32_t index) {
-  return &pass->saved[pass->kept && !pass->options.recompute ? index : 0];
+/* A layer in a call: what its functions see. */
+typedef struct {
+  device_t *device;
+  int64_t rows;
+  const pass_call_t *call;
+  const pass_buffers_t *buffers;
+  const pass_saved_t *saved;
+  const base_t *base;
+  const decoder_layer_t *ids;
+  int32_t index;
+} layer_t;
+
+static layer_t layer_of(const pass_call_t *call, const pass_buffers_t *buffers, int32_t index) {
+  return (layer_t){.device = call->device,
+                   .rows = call->rows,
+                   .call = call,
+                   .buffers = buffers,
+                   .saved = &buffers->saved[call->keep && !call->recompute ? index : 0],
+                   .base = call->role.base,
+                   .ids = &call->role.base->layers[index],
+                   .index = index};
 }
 
 /* A projection's local sizes and operands. */
@@ -17,14 +35,14 @@ typedef struct {
   double scale; /* alpha / r */
 } projection_t;
 
-static projection_t projection_of(const pass_t *pass, int32_t index, proj_t proj) {
-  const params_t *base = &pass->base->params;
-  int32_t id = pass->base->layers[index].proj[proj];
+static projection_t projection_of(const layer_t *layer, proj_t proj) {
+  const params_t *base = &layer->base->params;
+  int32_t id = layer->ids->proj[proj], index = layer->index;
   projection_t p = {.in = base->items[id].partition.local_cols,
                     .out = base->items[id].partition.local_rows,
                     .w = param_data(base, id),
                     .dw = param_grad(base, id)};
-  const adapter_t *adapter = pass->role.adapter;
+  const adapter_t *adapter = layer->call->role.adapter;
   if (!adapter || adapter->a[index][proj] < 0) return p;
   p.a = param_data(&adapter->params, adapter->a[index][proj]);
   p.b = param_data(&adapter->params, adapter->b[index][proj]);
@@ -36,90 +54,94 @@ static projection_t projection_of(const pass_t *pass, int32_t index, proj_t proj
 }
 
 /* y = beta * y + x W^T + scale * (x A^T) B^T; u (T, r) keeps scale * x A^T. */
-static status_t project(pass_t *pass, int32_t index, proj_t proj, const real_t *x, double beta, real_t *y) {
-  projection_t p = projection_of(pass, index, proj);
-  linear_context_t context = pass_context(pass);
-  TRY(linear_forward(&context, pass->rows, p.in, p.out, x, p.w, 1.0, beta, y));
+static status_t project(const layer_t *layer, proj_t proj, const real_t *x, double beta, real_t *y) {
+  projection_t p = projection_of(layer, proj);
+  TRY(linear_forward(layer->device, layer->rows, p.in, p.out, x, p.w, 1.0, beta, y));
   if (!p.a) return STATUS_OK;
-  real_t *u = saved_of(pass, index)->u[proj];
-  TRY(linear_forward(&context, pass->rows, p.in, p.r, x, p.a, p.scale, 0.0, u));
-  return linear_forward(&context, pass->rows, p.r, p.out, u, p.b, 1.0, 1.0, y);
+  real_t *u = layer->saved->u[proj];
+  TRY(linear_forward(layer->device, layer->rows, p.in, p.r, x, p.a, p.scale, 0.0, u));
+  return linear_forward(layer->device, layer->rows, p.r, p.out, u, p.b, 1.0, 1.0, y);
 }
 
 /* y = residual + the sum over tp of x W^T (+ adapter): a projection whose inputs are split. The first rank
  * brings the residual. */
-static status_t project_residual(pass_t *pass, int32_t index, proj_t proj, const real_t *x,
-                                 const real_t *residual, real_t *y) {
-  int64_t n = pass->rows * pass->base->config.hidden;
-  bool first = pass->grid->tp_rank == 0;
-  if (first) TRY(OP(pass->device, copy, &(op_copy_t){.n = n, .x = residual, .y = y}));
-  TRY(project(pass, index, proj, x, first ? 1.0 : 0.0, y));
-  return real_allreduce(pass->device, pass->grid->tp, y, (size_t)n, COMM_SUM);
+static status_t project_residual(const layer_t *layer, proj_t proj, const real_t *x, const real_t *residual,
+                                 real_t *y) {
+  int64_t n = layer->rows * layer->base->config.hidden;
+  bool first = layer->call->grid->tp_rank == 0;
+  if (first) TRY(OP(layer->device, copy, &(op_copy_t){.n = n, .x = residual, .y = y}));
+  TRY(project(layer, proj, x, first ? 1.0 : 0.0, y));
+  return real_allreduce(layer->device, layer->call->grid->tp, y, (size_t)n, COMM_SUM);
 }
 
 /* dx = beta * dx + dy (W + scale B A); gradients of what is trained +=. */
-static status_t project_backward(pass_t *pass, int32_t index, proj_t proj, const real_t *x, const real_t *dy,
+static status_t project_backward(const layer_t *layer, proj_t proj, const real_t *x, const real_t *dy,
                                  double beta, real_t *dx) {
-  projection_t p = projection_of(pass, index, proj);
-  linear_context_t context = pass_context(pass);
-  TRY(linear_backward_weight(&context, pass->rows, p.in, p.out, dy, x, p.dw));
-  if (dx) TRY(linear_backward_input(&context, pass->rows, p.in, p.out, dy, p.w, 1.0, beta, dx));
+  projection_t p = projection_of(layer, proj);
+  TRY(linear_backward_weight(layer->device, layer->rows, p.in, p.out, dy, x, p.dw));
+  if (dx) TRY(linear_backward_input(layer->device, layer->rows, p.in, p.out, dy, p.w, 1.0, beta, dx));
   if (!p.a) return STATUS_OK;
-  TRY(linear_backward_weight(&context, pass->rows, p.r, p.out, dy, saved_of(pass, index)->u[proj], p.db));
-  TRY(linear_backward_input(&context, pass->rows, p.r, p.out, dy, p.b, p.scale, 0.0, pass->du));
-  TRY(linear_backward_weight(&context, pass->rows, p.in, p.r, pass->du, x, p.da));
-  return dx ? linear_backward_input(&context, pass->rows, p.in, p.r, pass->du, p.a, 1.0, 1.0, dx) : STATUS_OK;
+  TRY(linear_backward_weight(layer->device, layer->rows, p.r, p.out, dy, layer->saved->u[proj], p.db));
+  TRY(linear_backward_input(layer->device, layer->rows, p.r, p.out, dy, p.b, p.scale, 0.0,
+                            layer->buffers->du));
+  TRY(linear_backward_weight(layer->device, layer->rows, p.in, p.r, layer->buffers->du, x, p.da));
+  return dx ? linear_backward_input(layer->device, layer->rows, p.in, p.r, layer->buffers->du, p.a, 1.0, 1.0,
+                                    dx)
+            : STATUS_OK;
 }
 
-static status_t rmsnorm(pass_t *pass, int32_t weight, const real_t *x, real_t *y, wide_t *rstd) {
-  return OP(pass->device, rmsnorm,
-            &(op_rmsnorm_t){.rows = pass->rows,
-                            .cols = pass->base->config.hidden,
+status_t pass_norm(const pass_call_t *call, int32_t weight, const real_t *x, real_t *y, wide_t *rstd) {
+  const base_t *base = call->role.base;
+  return OP(call->device, rmsnorm,
+            &(op_rmsnorm_t){.rows = call->rows,
+                            .cols = base->config.hidden,
                             .x = x,
-                            .weight = param_data(&pass->base->params, weight),
-                            .eps = pass->base->config.norm_eps,
+                            .weight = param_data(&base->params, weight),
+                            .eps = base->config.norm_eps,
                             .y = y,
                             .rstd = rstd});
 }
 
-/* pass->dx += gradient through the norm of pass->dn. */
-static status_t rmsnorm_backward(pass_t *pass, int32_t weight, const real_t *x, const wide_t *rstd) {
-  return OP(pass->device, rmsnorm_backward,
-            &(op_rmsnorm_backward_t){.rows = pass->rows,
-                                     .cols = pass->base->config.hidden,
+status_t pass_norm_backward(const pass_call_t *call, int32_t weight, const real_t *x, const wide_t *rstd,
+                            const real_t *dy, real_t *dx, bool add) {
+  const base_t *base = call->role.base;
+  return OP(call->device, rmsnorm_backward,
+            &(op_rmsnorm_backward_t){.rows = call->rows,
+                                     .cols = base->config.hidden,
                                      .x = x,
-                                     .weight = param_data(&pass->base->params, weight),
-                                     .dy = pass->dn,
+                                     .weight = param_data(&base->params, weight),
+                                     .dy = dy,
                                      .rstd = rstd,
-                                     .dx = pass->dx,
-                                     .dx_add = true,
-                                     .dweight = param_grad(&pass->base->params, weight)});
+                                     .dx = dx,
+                                     .dx_add = add,
+                                     .dweight = param_grad(&base->params, weight)});
 }
 
-static status_t rotate(pass_t *pass, int32_t heads, real_t *x, bool inverse) {
-  int32_t head_size = pass->base->config.head_size;
-  return OP(pass->device, rope,
-            &(op_rope_t){.rows = pass->rows,
+static status_t rotate(const layer_t *layer, int32_t heads, real_t *x, bool inverse) {
+  int32_t head_size = layer->base->config.head_size;
+  return OP(layer->device, rope,
+            &(op_rope_t){.rows = layer->rows,
                          .heads = heads,
                          .head_size = head_size,
                          .x = x,
                          .ld = (int64_t)heads * head_size,
-                         .positions = pass->positions,
-                         .base = pass->base->config.rope_base,
+                         .positions = layer->buffers->positions,
+                         .base = layer->base->config.rope_base,
                          .inverse = inverse});
 }
 
-static double attention_scale(const pass_t *pass) {
-  return 1.0 / sqrt((double)pass->base->config.head_size);
+static double attention_scale(const layer_t *layer) {
+  return 1.0 / sqrt((double)layer->base->config.head_size);
 }
 
-static op_attention_t attention_of(const pass_t *pass, const pass_saved_t *saved) {
-  const base_t *base = pass->base;
+static op_attention_t attention_of(const layer_t *layer) {
+  const pass_saved_t *saved = layer->saved;
+  const base_t *base = layer->base;
   int64_t q = (int64_t)base->heads * base->config.head_size,
           kv = (int64_t)base->kv_heads * base->config.head_size;
-  return (op_attention_t){.sequences = pass->packed->sequences,
-                          .offsets_host = pass->packed->offsets,
-                          .offsets = pass->offsets,
+  return (op_attention_t){.sequences = layer->call->packed->sequences,
+                          .offsets_host = layer->call->packed->offsets,
+                          .offsets = layer->buffers->offsets,
                           .heads = base->heads,
                           .kv_heads = base->kv_heads,
                           .head_size = base->config.head_size,
@@ -129,141 +151,147 @@ static op_attention_t attention_of(const pass_t *pass, const pass_saved_t *saved
                           .ldq = q,
                           .ldkv = kv,
                           .ldo = q,
-                          .scale = attention_scale(pass),
+                          .scale = attention_scale(layer),
                           .causal = true,
                           .out = saved->attended,
                           .lse = saved->lse};
 }
 
-static status_t attend_paged(pass_t *pass, int32_t index, const pass_saved_t *saved) {
-  const base_t *base = pass->base;
+static status_t attend_paged(const layer_t *layer) {
+  const base_t *base = layer->base;
+  const pass_call_t *call = layer->call;
   int64_t q = (int64_t)base->heads * base->config.head_size;
-  return OP(pass->device, attention_paged,
-            &(op_attention_paged_t){.rows = pass->rows,
+  return OP(layer->device, attention_paged,
+            &(op_attention_paged_t){.rows = layer->rows,
                                     .heads = base->heads,
                                     .kv_heads = base->kv_heads,
                                     .head_size = base->config.head_size,
-                                    .page_size = pass->cache->page_size,
-                                    .max_pages = pass->max_pages,
-                                    .q = saved->q,
+                                    .page_size = call->cache->page_size,
+                                    .max_pages = call->max_pages,
+                                    .positions = call->cached,
+                                    .q = layer->saved->q,
                                     .ldq = q,
-                                    .k_cache = pass->cache->k[index],
-                                    .v_cache = pass->cache->v[index],
-                                    .pages = pass->pages,
-                                    .lengths = pass->lengths,
-                                    .scale = attention_scale(pass),
-                                    .out = saved->attended,
+                                    .k_cache = cache_keys(call->cache, layer->index),
+                                    .v_cache = cache_values(call->cache, layer->index),
+                                    .pages = layer->buffers->pages,
+                                    .lengths = layer->buffers->lengths,
+                                    .scale = attention_scale(layer),
+                                    .out = layer->saved->attended,
                                     .ldo = q});
 }
 
-static double attention_flops(const pass_t *pass) {
-  return 4.0 * pass->pairs * pass->base->heads * pass->base->config.head_size;
+static status_t write_cache(const layer_t *layer) {
+  const base_t *base = layer->base;
+  const cache_t *cache = layer->call->cache;
+  return OP(layer->device, cache_write,
+            &(op_cache_write_t){.rows = layer->rows,
+                                .kv_heads = base->kv_heads,
+                                .head_size = base->config.head_size,
+                                .page_size = cache->page_size,
+                                .k = layer->saved->k,
+                                .v = layer->saved->v,
+                                .ldkv = (int64_t)base->kv_heads * base->config.head_size,
+                                .slots = layer->buffers->slots,
+                                .k_cache = cache_keys(cache, layer->index),
+                                .v_cache = cache_values(cache, layer->index)});
 }
 
-static status_t attend(pass_t *pass, int32_t index, const pass_saved_t *saved) {
-  const base_t *base = pass->base;
-  if (!pass->recomputing) perf_flops(attention_flops(pass));
-  if (pass->cache && !pass->recomputing)
-    TRY(OP(pass->device, cache_write,
-           &(op_cache_write_t){.rows = pass->rows,
-                               .kv_heads = base->kv_heads,
-                               .head_size = base->config.head_size,
-                               .page_size = pass->cache->page_size,
-                               .k = saved->k,
-                               .v = saved->v,
-                               .ldkv = (int64_t)base->kv_heads * base->config.head_size,
-                               .slots = pass->slots,
-                               .k_cache = pass->cache->k[index],
-                               .v_cache = pass->cache->v[index]}));
-  if (pass->decode) return attend_paged(pass, index, saved);
-  op_attention_t attention = attention_of(pass, saved);
-  return OP(pass->device, attention, &attention);
+static status_t attend(const layer_t *layer) {
+  if (layer->call->cache) TRY(write_cache(layer));
+  if (!layer->call->packed) return attend_paged(layer);
+  op_attention_t attention = attention_of(layer);
+  return OP(layer->device, attention, &attention);
 }
 
 /* All of a layer up to and including the gated MLP's product: what the backward pass reads. */
-static status_t layer_inner(pass_t *pass, int32_t index, const real_t *x) {
-  const decoder_layer_t *layer = &pass->base->layers[index];
-  const pass_saved_t *saved = saved_of(pass, index);
-  TRY(rmsnorm(pass, layer->input_norm, x, saved->n1, saved->rstd1));
-  TRY(project(pass, index, PROJ_Q, saved->n1, 0.0, saved->q));
-  TRY(project(pass, index, PROJ_K, saved->n1, 0.0, saved->k));
-  TRY(project(pass, index, PROJ_V, saved->n1, 0.0, saved->v));
-  TRY(rotate(pass, pass->base->heads, saved->q, false));
-  TRY(rotate(pass, pass->base->kv_heads, saved->k, false));
-  TRY(attend(pass, index, saved));
-  TRY(project_residual(pass, index, PROJ_O, saved->attended, x, saved->mid));
-  TRY(rmsnorm(pass, layer->post_norm, saved->mid, saved->n2, saved->rstd2));
-  TRY(project(pass, index, PROJ_GATE, saved->n2, 0.0, saved->gate));
-  TRY(project(pass, index, PROJ_UP, saved->n2, 0.0, saved->up));
-  return OP(pass->device, swiglu,
+static status_t layer_inner(const layer_t *layer, const real_t *x) {
+  const pass_saved_t *saved = layer->saved;
+  TRY(pass_norm(layer->call, layer->ids->input_norm, x, saved->n1, saved->rstd1));
+  TRY(project(layer, PROJ_Q, saved->n1, 0.0, saved->q));
+  TRY(project(layer, PROJ_K, saved->n1, 0.0, saved->k));
+  TRY(project(layer, PROJ_V, saved->n1, 0.0, saved->v));
+  TRY(rotate(layer, layer->base->heads, saved->q, false));
+  TRY(rotate(layer, layer->base->kv_heads, saved->k, false));
+  TRY(attend(layer));
+  TRY(project_residual(layer, PROJ_O, saved->attended, x, saved->mid));
+  TRY(pass_norm(layer->call, layer->ids->post_norm, saved->mid, saved->n2, saved->rstd2));
+  TRY(project(layer, PROJ_GATE, saved->n2, 0.0, saved->gate));
+  TRY(project(layer, PROJ_UP, saved->n2, 0.0, saved->up));
+  return OP(layer->device, swiglu,
             &(op_swiglu_t){
-                .n = pass->rows * pass->base->mlp, .gate = saved->gate, .up = saved->up, .y = saved->act});
+                .n = layer->rows * layer->base->mlp, .gate = saved->gate, .up = saved->up, .y = saved->act});
 }
 
-status_t pass_layer_forward(pass_t *pass, int32_t index, const real_t *x, real_t *out) {
-  TRY(layer_inner(pass, index, x));
-  const pass_saved_t *saved = saved_of(pass, index);
-  return project_residual(pass, index, PROJ_DOWN, saved->act, saved->mid, out);
+status_t pass_layer_forward(const pass_call_t *call, const pass_buffers_t *buffers, int32_t index,
+                            const real_t *x, real_t *out) {
+  layer_t layer = layer_of(call, buffers, index);
+  TRY(layer_inner(&layer, x));
+  return project_residual(&layer, PROJ_DOWN, layer.saved->act, layer.saved->mid, out);
 }
 
 /* Runs the layer again up to what the backward pass reads; u of the down projection, whose product is not
  * needed, apart. */
-static status_t recompute(pass_t *pass, int32_t index, const real_t *x) {
-  pass->recomputing = true;
-  status_code_t status = layer_inner(pass, index, x);
-  projection_t down = projection_of(pass, index, PROJ_DOWN);
-  if (status == STATUS_OK && down.a) {
-    linear_context_t context = pass_context(pass);
-    pass_saved_t *saved = saved_of(pass, index);
-    status = linear_forward(&context, pass->rows, down.in, down.r, saved->act, down.a, down.scale, 0.0,
-                            saved->u[PROJ_DOWN]);
-  }
-  pass->recomputing = false;
+static status_t layer_again(const layer_t *layer, const real_t *x) {
+  TRY(layer_inner(layer, x));
+  projection_t down = projection_of(layer, PROJ_DOWN);
+  if (!down.a) return STATUS_OK;
+  return linear_forward(layer->device, layer->rows, down.in, down.r, layer->saved->act, down.a, down.scale,
+                        0.0, layer->saved->u[PROJ_DOWN]);
+}
+
+/* Work that is done a second time is not counted. */
+static status_t recompute(const layer_t *layer, const real_t *x) {
+  layer->device->uncounted = true;
+  status_code_t status = layer_again(layer, x);
+  layer->device->uncounted = false;
   return status;
 }
 
-static status_t mlp_backward(pass_t *pass, int32_t index, const pass_saved_t *saved) {
-  size_t n = (size_t)(pass->rows * pass->base->config.hidden);
-  TRY(project_backward(pass, index, PROJ_DOWN, saved->act, pass->dx, 0.0, pass->dact));
-  TRY(OP(pass->device, swiglu_backward,
-         &(op_swiglu_backward_t){.n = pass->rows * pass->base->mlp,
+static status_t mlp_backward(const layer_t *layer) {
+  const pass_saved_t *saved = layer->saved;
+  size_t n = (size_t)(layer->rows * layer->base->config.hidden);
+  TRY(project_backward(layer, PROJ_DOWN, saved->act, layer->buffers->dx, 0.0, layer->buffers->dact));
+  TRY(OP(layer->device, swiglu_backward,
+         &(op_swiglu_backward_t){.n = layer->rows * layer->base->mlp,
                                  .gate = saved->gate,
                                  .up = saved->up,
-                                 .dy = pass->dact,
+                                 .dy = layer->buffers->dact,
                                  .dgate = saved->gate,
                                  .dup = saved->up}));
-  TRY(project_backward(pass, index, PROJ_GATE, saved->n2, saved->gate, 0.0, pass->dn));
-  TRY(project_backward(pass, index, PROJ_UP, saved->n2, saved->up, 1.0, pass->dn));
-  TRY(real_allreduce(pass->device, pass->grid->tp, pass->dn, n, COMM_SUM));
-  return rmsnorm_backward(pass, pass->base->layers[index].post_norm, saved->mid, saved->rstd2);
+  TRY(project_backward(layer, PROJ_GATE, saved->n2, saved->gate, 0.0, layer->buffers->dn));
+  TRY(project_backward(layer, PROJ_UP, saved->n2, saved->up, 1.0, layer->buffers->dn));
+  TRY(real_allreduce(layer->device, layer->call->grid->tp, layer->buffers->dn, n, COMM_SUM));
+  return pass_norm_backward(layer->call, layer->ids->post_norm, saved->mid, saved->rstd2, layer->buffers->dn,
+                            layer->buffers->dx, true);
 }
 
-static status_t attention_backward(pass_t *pass, int32_t index, const pass_saved_t *saved, const real_t *x,
-                                   bool need_input) {
-  const base_t *base = pass->base;
-  size_t n = (size_t)(pass->rows * base->config.hidden);
-  TRY(project_backward(pass, index, PROJ_O, saved->attended, pass->dx, 0.0, pass->dattended));
-  op_attention_backward_t backward = {.forward = attention_of(pass, saved),
-                                      .dout = pass->dattended,
-                                      .dq = pass->dq,
-                                      .dk = pass->dk,
-                                      .dv = pass->dv};
-  perf_flops(2.0 * attention_flops(pass));
-  TRY(OP(pass->device, attention_backward, &backward));
-  TRY(rotate(pass, base->heads, pass->dq, true));
-  TRY(rotate(pass, base->kv_heads, pass->dk, true));
-  real_t *dn = need_input || base->params.items[base->layers[index].input_norm].trainable ? pass->dn : NULL;
-  TRY(project_backward(pass, index, PROJ_Q, saved->n1, pass->dq, 0.0, dn));
-  TRY(project_backward(pass, index, PROJ_K, saved->n1, pass->dk, 1.0, dn));
-  TRY(project_backward(pass, index, PROJ_V, saved->n1, pass->dv, 1.0, dn));
+static status_t attention_backward(const layer_t *layer, const real_t *x, bool need_input) {
+  const pass_saved_t *saved = layer->saved;
+  const base_t *base = layer->base;
+  size_t n = (size_t)(layer->rows * base->config.hidden);
+  TRY(project_backward(layer, PROJ_O, saved->attended, layer->buffers->dx, 0.0, layer->buffers->dattended));
+  op_attention_backward_t backward = {.forward = attention_of(layer),
+                                      .dout = layer->buffers->dattended,
+                                      .dq = layer->buffers->dq,
+                                      .dk = layer->buffers->dk,
+                                      .dv = layer->buffers->dv};
+  TRY(OP(layer->device, attention_backward, &backward));
+  TRY(rotate(layer, base->heads, layer->buffers->dq, true));
+  TRY(rotate(layer, base->kv_heads, layer->buffers->dk, true));
+  real_t *dn = need_input || base->params.items[layer->ids->input_norm].trainable ? layer->buffers->dn : NULL;
+  TRY(project_backward(layer, PROJ_Q, saved->n1, layer->buffers->dq, 0.0, dn));
+  TRY(project_backward(layer, PROJ_K, saved->n1, layer->buffers->dk, 1.0, dn));
+  TRY(project_backward(layer, PROJ_V, saved->n1, layer->buffers->dv, 1.0, dn));
   if (!dn) return STATUS_OK;
-  TRY(real_allreduce(pass->device, pass->grid->tp, dn, n, COMM_SUM));
-  return rmsnorm_backward(pass, base->layers[index].input_norm, x, saved->rstd1);
+  TRY(real_allreduce(layer->device, layer->call->grid->tp, dn, n, COMM_SUM));
+  return pass_norm_backward(layer->call, layer->ids->input_norm, x, saved->rstd1, dn, layer->buffers->dx,
+                            true);
 }
 
-status_t pass_layer_backward(pass_t *pass, int32_t index, const real_t *x, bool need_input) {
-  if (pass->options.recompute) TRY(recompute(pass, index, x));
-  const pass_saved_t *saved = saved_of(pass, index);
-  TRY(mlp_backward(pass, index, saved));
-  return attention_backward(pass, index, saved, x, need_input);
+status_t pass_layer_backward(const pass_call_t *call, const pass_buffers_t *buffers, int32_t index,
+                             const real_t *x, bool need_input) {
+  layer_t layer = layer_of(call, buffers, index);
+  if (call->recompute) TRY(recompute(&layer, x));
+  TRY(mlp_backward(&layer));
+  return attention_backward(&layer, x, need_input);
 }

@@ -1,5 +1,5 @@
-/* Passes through the network of a role: packed batch and images -> final hidden states, and back. One pass
- * object per base holds the activations and scratch, reused from call to call. */
+/* Passes through the network of a role: packed batch and images -> final hidden states, and back. A pass
+ * object holds the activations and scratch, reused from call to call. */
 #ifndef MODEL_PASS_H
 #define MODEL_PASS_H
 
@@ -25,14 +25,15 @@ typedef struct {
   bool recompute;
   int64_t largest_logits;
 } pass_options_t;
-status_t pass_create(base_t *base, const pass_options_t *options, pass_t **out);
+status_t pass_create(device_t *device, const grid_t *grid, const pass_options_t *options, pass_t **out);
 void pass_free(pass_t *pass);
 
-/* Tower features (count, P, vision hidden) of PATCHES (count, P, patch size), both host memory: the tp group
- * shares the images and gathers. Collective on tp. */
-status_t pass_features(pass_t *pass, int32_t count, const float *patches, float *features);
+/* Features (count, P, vision hidden) under BASE's tower of PATCHES (count, P, patch size), both host memory:
+ * the tp group shares the images and gathers. Collective on tp. */
+status_t pass_features(pass_t *pass, const base_t *base, int32_t count, const float *patches,
+                       float *features);
 
-/* Final hidden states of PACKED under ROLE (whose base is the pass's). KEEP holds what pass_backward needs.
+/* Final hidden states of PACKED under ROLE. KEEP holds what pass_backward needs.
  * With CACHE, keys and values go to its pages as well: SLOTS (T) on the host, page * page_size + place, -1 =
  * none. Collective on tp. */
 status_t pass_forward(pass_t *pass, const role_t *role, const packed_t *packed, const pass_images_t *images,
@@ -78,7 +79,7 @@ status_t pass_backward(pass_t *pass, pass_done_t done, void *context);
 /* Local logits of the last pass for ROWS (n), wide (n, vocab_rows), valid until the next call: what samplers
  * read. n is at most pass_logit_rows. Local. */
 status_t pass_logits(pass_t *pass, int64_t n, const int32_t *rows, const wide_t **logits);
-int64_t pass_logit_rows(const pass_t *pass);
+int64_t pass_logit_rows(const pass_t *pass, const base_t *base);
 /* As pass_logprobs for the rows of the last pass_logits, without computing the logits again. Collective on
  * tp. */
 status_t pass_logprobs_of_logits(pass_t *pass, int64_t n, const int32_t *targets, double scale,

@@ -1,4 +1,5 @@
-/* What the files of a pass share; nobody else includes this. */
+/* What the files of a pass share; nobody else includes this. A pass is memory that lives from call to call
+ * (two workspaces, of the layers and of the heads) and the call in progress. */
 #ifndef MODEL_PASS_INTERNAL_H
 #define MODEL_PASS_INTERNAL_H
 
@@ -6,6 +7,22 @@
 #include "model/linear.h"
 #include "model/pass.h"
 #include "model/tower.h"
+#include "tensor/workspace.h"
+
+/* What one forward pass is given, and its backward pass with it. */
+typedef struct {
+  device_t *device;
+  const grid_t *grid;
+  role_t role;
+  int64_t rows;           /* T */
+  bool keep;              /* a backward pass comes */
+  bool recompute;         /* it runs the layers again */
+  const packed_t *packed; /* NULL in a decode step; valid until pass_backward: the caller keeps it */
+  cache_t *cache;         /* NULL: keys and values go nowhere else */
+  int32_t max_pages;      /* of a sequence, in a decode step */
+  int64_t cached;         /* positions of all sequences, in a decode step */
+  int32_t images, image_begin, image_share;
+} pass_call_t;
 
 /* Activations of one decoder layer; T rows, local shares of heads and MLP. */
 typedef struct {
@@ -21,88 +38,73 @@ typedef struct {
   real_t *u[PROJ_COUNT];   /* (T, r): scaled x A^T, where an adapter has that target */
 } pass_saved_t;
 
-/* Scratch of the heads: for ROWS hidden states at once, and for the logits of LOGIT_ROWS of them, which are
- * far larger. */
+/* Buffers of a call: pass_describe says how large each is. */
 typedef struct {
-  int64_t rows;             /* N */
+  int32_t layers;      /* that the two arrays are for */
+  pass_saved_t *saved; /* (layers) of which all are used where all are kept, else the first */
+  real_t **inputs;     /* (layers + 1), (T, C) each: all used where kept, else two in turn */
+  real_t *final;       /* (T, C) after the final norm */
+  wide_t *final_rstd;
+  index_t *tokens, *positions, *slots, *image_rows;                /* (T) */
+  index_t *offsets;                                                /* (B + 1) */
+  index_t *pages, *lengths;                                        /* (T, max pages), (T): decode */
+  real_t *dfinal, *dx, *dn, *dattended, *dq, *dk, *dv, *dact, *du; /* backward scratch */
+  int32_t *image_rows_host;                                        /* (T) */
+  real_t *image_tokens;                                            /* (N * P, C): all images of the batch */
+  real_t *dimage;                                                  /* (share * P, C) */
+  index_t *dimage_rows;                    /* (share * P): where gradients are gathered from */
+  int32_t *dimage_rows_host, *dimage_seen; /* (share * P), (share) */
+} pass_buffers_t;
+
+/* Scratch of the heads: for N hidden states at once, and for the logits of n of them (at most
+ * pass_logit_rows), which are far larger. */
+typedef struct {
   real_t *hidden, *dhidden; /* (N, C) */
   wide_t *value, *dvalue;   /* (N): of the scalar head, or log-probabilities */
   real_t *dvalue_real;      /* (N): dvalue in the compute type */
   index_t *index;           /* (N) */
-  int64_t logit_rows;       /* n, at most pass_logit_rows */
   wide_t *logits;           /* (n, vocab_rows) */
-  real_t *dlogits;          /* (n, vocab_rows), made when first needed */
+  real_t *dlogits;          /* (n, vocab_rows) */
   wide_t *max, *sums;       /* (n), (n, 3) */
   wide_t *entropy;          /* (n) */
   index_t *targets;         /* (n) */
-  double *chunk;            /* (CHUNK_COLUMNS, n), host */
-  bool *hits;               /* (n), host */
+  double *logprobs_host, *entropies_host, *dlogprobs_host, *sums_host; /* (n), and (n, 3) sums */
+  bool *hits;                                                          /* (n) */
 } pass_head_t;
 
-/* Host arrays of a chunk: log-probabilities, entropies, their gradient, three sums. */
-enum { CHUNK_COLUMNS = 6 };
-
 struct pass {
-  base_t *base;
   device_t *device;
   const grid_t *grid;
   pass_options_t options;
-  tower_pass_t *tower;
-  /* Buffers, for CAPACITY rows. */
-  int64_t capacity;
-  int32_t sets;        /* pass_saved_t sets: layers where all are kept, else 1 */
-  int32_t input_count; /* layer inputs: layers + 1 where kept, else 2 */
-  int32_t lora_r;      /* rank that the u buffers are made for, 0 = none */
-  bool backward;       /* backward scratch is there */
-  pass_saved_t *saved;
-  real_t **inputs; /* (T, C) each */
-  real_t *final;   /* (T, C) after the final norm */
-  wide_t *final_rstd;
-  index_t *tokens, *positions, *slots, *image_rows; /* (T) */
-  index_t *offsets;                                 /* (T + 1) */
-  index_t *pages, *lengths;                         /* decode; grown apart */
-  int64_t pages_capacity;
-  real_t *dfinal, *dx, *dn, *dattended, *dq, *dk, *dv, *dact, *du; /* backward scratch */
-  int32_t *image_rows_host;                                        /* (T) */
-  /* Images, grown apart. */
-  real_t *image_tokens;                    /* (N * P, C): all images of the batch */
-  real_t *dimage;                          /* (share * P, C) */
-  index_t *dimage_rows;                    /* (share * P): where gradients are gathered from */
-  int32_t *dimage_rows_host, *dimage_seen; /* (share * P), (share) */
-  int64_t image_capacity, dimage_capacity; /* rows */
-  size_t *tp_counts;                       /* (tp): what each rank brings to a gather */
+  workspace_t workspace;
+  pass_buffers_t buffers;
+  workspace_t head_workspace;
   pass_head_t head;
-  /* The pass in progress. */
-  role_t role;
-  int64_t rows; /* T */
-  bool kept, recomputing;
-  bool decode;
-  int32_t max_pages;
-  double pairs; /* query-key pairs per head, for FLOPs */
-  cache_t *cache;
-  const packed_t *packed; /* valid until pass_backward: the caller keeps it */
-  int32_t images, image_begin, image_share;
+  tower_pass_t *tower;
+  size_t *tp_counts; /* (tp): what each rank brings to a gather */
+  pass_call_t call;  /* in progress, or the last one */
 };
 
-/* Buffers for ROWS rows under ROLE. */
-status_t pass_ensure(pass_t *pass, const role_t *role, int64_t rows, bool keep);
+/* The norm WEIGHT over all rows, and its backward pass into DX (= or, ADD, +=). */
+status_t pass_norm(const pass_call_t *call, int32_t weight, const real_t *x, real_t *y, wide_t *rstd);
+status_t pass_norm_backward(const pass_call_t *call, int32_t weight, const real_t *x, const wide_t *rstd,
+                            const real_t *dy, real_t *dx, bool add);
 
-linear_context_t pass_context(const pass_t *pass);
+/* One decoder layer: X -> OUT. */
+status_t pass_layer_forward(const pass_call_t *call, const pass_buffers_t *buffers, int32_t index,
+                            const real_t *x, real_t *out);
+/* buffers->dx: gradient at the layer's output on entry, at its input on return (not computed if !NEED_INPUT).
+ */
+status_t pass_layer_backward(const pass_call_t *call, const pass_buffers_t *buffers, int32_t index,
+                             const real_t *x, bool need_input);
 
-/* One decoder layer: inputs[index] -> inputs[index + 1] as pass_input orders them. */
-status_t pass_layer_forward(pass_t *pass, int32_t index, const real_t *x, real_t *out);
-/* pass->dx: gradient at the layer's output on entry, at its input on return (not computed if !NEED_INPUT). */
-status_t pass_layer_backward(pass_t *pass, int32_t index, const real_t *x, bool need_input);
-
-/* Takes the images of the pass in progress: checks them, shares them over the tp group and makes all buffers
- * for them, before anything collective. Local. */
-status_t pass_images_begin(pass_t *pass, const pass_images_t *images, bool keep);
-/* Image tokens of the batch into pass->image_tokens, and their rows of the embedded sequence X. */
-status_t pass_images_forward(pass_t *pass, const pass_images_t *images, bool keep, real_t *x);
-/* From pass->dx at image slots to projector and tower. */
+/* Takes the images of CALL: checks them and shares them over the tp group. Local. */
+status_t pass_images_begin(pass_call_t *call, const pass_images_t *images);
+/* The tower's buffers for them. Local. */
+status_t pass_images_reserve(pass_t *pass, const pass_images_t *images);
+/* Image tokens of the batch, and their rows of the embedded sequence X. */
+status_t pass_images_forward(pass_t *pass, const pass_images_t *images, real_t *x);
+/* From buffers.dx at image slots to projector and tower. */
 status_t pass_images_backward(pass_t *pass);
-void pass_images_free(pass_t *pass);
-
-void pass_head_free(pass_t *pass);
 
 #endif

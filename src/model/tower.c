@@ -1,6 +1,5 @@
 #include "model/linear.h"
 #include "model/tower_internal.h"
-#include "model/traffic.h"
 #include "perf/perf.h"
 
 #include <math.h>
@@ -56,32 +55,24 @@ static op_attention_t attention_of(const tower_pass_t *pass, const base_t *base,
                           .lse = saved->lse};
 }
 
-/* FLOPs of the attention of COUNT images, forward. */
-static double attention_flops(const model_config_t *config, int32_t count) {
-  double rows = config_patches(config) + 1;
-  return 4.0 * count * rows * rows * config->vision_hidden;
-}
-
 static status_t linear(tower_pass_t *pass, const base_t *base, int64_t rows, linear_t ids, const real_t *x,
                        int64_t in, int64_t out, activation_t activation, real_t *pre, real_t *y) {
-  linear_context_t context = {pass->device, true};
-  return linear_forward_bias(&context, rows, in, out, x, weight(base, ids.weight), weight(base, ids.bias),
+  return linear_forward_bias(pass->device, rows, in, out, x, weight(base, ids.weight), weight(base, ids.bias),
                              activation, pre, y);
 }
 
-static status_t layer_forward(tower_pass_t *pass, const base_t *base, int32_t index, tower_saved_t *saved,
-                              int64_t rows, real_t *out) {
+static status_t layer_forward(tower_pass_t *pass, const base_t *base, int32_t index,
+                              const tower_saved_t *saved, int64_t rows, const real_t *x, real_t *out) {
   const tower_layer_t *layer = &base->tower[index];
   int64_t c = base->config.vision_hidden, f = base->config.vision_mlp;
-  TRY(layernorm(pass, base, rows, saved->x, layer->norm1, saved->n1, saved->mean1, saved->rstd1));
+  TRY(layernorm(pass, base, rows, x, layer->norm1, saved->n1, saved->mean1, saved->rstd1));
   TRY(linear(pass, base, rows, layer->q, saved->n1, c, c, ACTIVATION_NONE, NULL, saved->q));
   TRY(linear(pass, base, rows, layer->k, saved->n1, c, c, ACTIVATION_NONE, NULL, saved->k));
   TRY(linear(pass, base, rows, layer->v, saved->n1, c, c, ACTIVATION_NONE, NULL, saved->v));
   op_attention_t attention = attention_of(pass, base, saved);
-  perf_flops(attention_flops(&base->config, pass->count));
   TRY(OP(pass->device, attention, &attention));
   TRY(linear(pass, base, rows, layer->out, saved->attended, c, c, ACTIVATION_NONE, NULL, saved->mid));
-  TRY(OP(pass->device, add, &(op_add_t){.n = rows * c, .x = saved->x, .y = saved->mid}));
+  TRY(OP(pass->device, add, &(op_add_t){.n = rows * c, .x = x, .y = saved->mid}));
   TRY(layernorm(pass, base, rows, saved->mid, layer->norm2, saved->n2, saved->mean2, saved->rstd2));
   TRY(linear(pass, base, rows, layer->fc1, saved->n2, c, f, ACTIVATION_QUICK_GELU, saved->pre,
              saved->hidden));
@@ -93,25 +84,11 @@ static status_t layer_forward(tower_pass_t *pass, const base_t *base, int32_t in
 static status_t embed(tower_pass_t *pass, const base_t *base, int64_t rows, real_t *x) {
   const model_config_t *config = &base->config;
   int64_t c = config->vision_hidden, patches = config_patches(config), p = pass->count * patches;
-  linear_context_t context = {pass->device, true};
-  TRY(linear_forward(&context, p, config_patch_size(config), c, pass->patches,
+  TRY(linear_forward(pass->device, p, config_patch_size(config), c, pass->patches,
                      weight(base, base->patch_embedding), 1.0, 0.0, pass->patch_rows));
-  TRY(OP(pass->device, rows_scatter,
-         &(op_rows_t){.rows = p,
-                      .cols = c,
-                      .from = pass->patch_rows,
-                      .ld_from = c,
-                      .index = pass->patch_index,
-                      .to = pass->embedded,
-                      .ld_to = c}));
-  TRY(OP(pass->device, rows_gather,
-         &(op_rows_t){.rows = rows,
-                      .cols = c,
-                      .from = weight(base, base->class_embedding),
-                      .ld_from = c,
-                      .index = pass->class_index,
-                      .to = pass->embedded,
-                      .ld_to = c}));
+  TRY(rows_scatter(pass->device, p, c, pass->patch_rows, pass->patch_index, pass->embedded, false));
+  TRY(rows_gather(pass->device, rows, c, weight(base, base->class_embedding), pass->class_index,
+                  pass->embedded, false));
   TRY(OP(pass->device, add_periodic,
          &(op_add_periodic_t){.rows = rows,
                               .cols = c,
@@ -123,35 +100,26 @@ static status_t embed(tower_pass_t *pass, const base_t *base, int64_t rows, real
 
 static status_t tower_run(tower_pass_t *pass, const base_t *base, const float *patches, bool keep) {
   const model_config_t *config = &base->config;
-  int64_t c = config->vision_hidden, per_image = config_patches(config);
+  int64_t per_image = config_patches(config);
   int64_t rows = pass->count * (per_image + 1), p = pass->count * per_image;
   int32_t layers = config_tower_layers(config);
   TRY(real_upload(pass->device, pass->patches, patches, DTYPE_F32, (size_t)(p * config_patch_size(config))));
-  TRY(embed(pass, base, rows, layers > 0 ? pass->saved[0].x : pass->out));
+  /* Where nothing is kept, two buffers are input and output in turn. */
+  real_t *turn[] = {layers > 0 ? pass->saved[0].x : pass->out, pass->out}, *x = turn[0];
+  TRY(embed(pass, base, rows, x));
   for (int32_t l = 0; l < layers; l++) {
-    tower_saved_t *saved = &pass->saved[keep ? l : 0];
-    bool last = l == layers - 1;
-    real_t *out = keep && !last ? pass->saved[l + 1].x : pass->out;
-    TRY(layer_forward(pass, base, l, saved, rows, out));
-    if (!keep && !last) TRY(OP(pass->device, copy, &(op_copy_t){.n = rows * c, .x = out, .y = saved->x}));
+    real_t *out = !keep ? turn[(l + 1) % 2] : l == layers - 1 ? pass->out : pass->saved[l + 1].x;
+    TRY(layer_forward(pass, base, l, &pass->saved[keep ? l : 0], rows, x, out));
+    x = out;
   }
-  return OP(pass->device, rows_gather,
-            &(op_rows_t){.rows = p,
-                         .cols = c,
-                         .from = pass->out,
-                         .ld_from = c,
-                         .index = pass->patch_index,
-                         .to = pass->features,
-                         .ld_to = c});
+  return rows_gather(pass->device, p, config->vision_hidden, x, pass->patch_index, pass->features, false);
 }
 
 status_t tower_forward(tower_pass_t *pass, const base_t *base, int32_t count, const float *patches, bool keep,
                        const real_t **features) {
   perf_begin(REGION_TOWER);
-  status_code_t status = tower_ensure(pass, base, count, keep);
+  status_code_t status = tower_reserve(pass, base, count, keep);
   pass->count = count;
-  double kept = keep ? traffic_tower_kept(base, count * (config_patches(&base->config) + 1.0)) : 0.0;
-  if (count > 0) perf_bytes(traffic_tower(base).weights + kept);
   if (status == STATUS_OK && count > 0) status = tower_run(pass, base, patches, keep);
   *features = pass->features;
   perf_end(REGION_TOWER);
@@ -160,7 +128,7 @@ status_t tower_forward(tower_pass_t *pass, const base_t *base, int32_t count, co
 
 status_t tower_restore(tower_pass_t *pass, const base_t *base, int32_t count, const float *features,
                        const real_t **on_device) {
-  TRY(tower_ensure_features(pass, base, count));
+  TRY(tower_reserve_features(pass, base, count));
   pass->count = count;
   *on_device = pass->features;
   size_t n = (size_t)count * (size_t)config_patches(&base->config) * (size_t)base->config.vision_hidden;
@@ -173,7 +141,6 @@ status_t projector_forward(tower_pass_t *pass, const base_t *base, int64_t rows,
   const model_config_t *config = &base->config;
   pass->used_features = features;
   if (rows == 0) return STATUS_OK;
-  perf_bytes(traffic_projector(base).weights);
   if (config->projector == PROJECTOR_LINEAR)
     return linear(pass, base, rows, base->projector[0], features, config->vision_hidden, config->hidden,
                   ACTIVATION_NONE, NULL, out);
@@ -186,11 +153,10 @@ status_t projector_forward(tower_pass_t *pass, const base_t *base, int64_t rows,
 /* Gradients of one linear layer with bias: weight and bias +=, dx = (beta 0) or += (beta 1) unless NULL. */
 static status_t linear_backward(tower_pass_t *pass, base_t *base, int64_t rows, linear_t ids, const real_t *x,
                                 int64_t in, int64_t out, const real_t *dy, double beta, real_t *dx) {
-  linear_context_t context = {pass->device, true};
-  TRY(linear_backward_weight(&context, rows, in, out, dy, x, param_grad(&base->params, ids.weight)));
-  TRY(linear_backward_bias(&context, rows, out, dy, param_grad(&base->params, ids.bias)));
+  TRY(linear_backward_weight(pass->device, rows, in, out, dy, x, param_grad(&base->params, ids.weight)));
+  TRY(linear_backward_bias(pass->device, rows, out, dy, param_grad(&base->params, ids.bias)));
   if (!dx) return STATUS_OK;
-  return linear_backward_input(&context, rows, in, out, dy, weight(base, ids.weight), 1.0, beta, dx);
+  return linear_backward_input(pass->device, rows, in, out, dy, weight(base, ids.weight), 1.0, beta, dx);
 }
 
 static status_t layernorm_backward(tower_pass_t *pass, base_t *base, int64_t rows, const real_t *x,
@@ -231,7 +197,6 @@ static status_t layer_backward(tower_pass_t *pass, base_t *base, int32_t index, 
                                        .dq = pass->dq,
                                        .dk = pass->dk,
                                        .dv = pass->dv};
-  perf_flops(2.0 * attention_flops(&base->config, pass->count));
   TRY(OP(pass->device, attention_backward, &attention));
   TRY(linear_backward(pass, base, rows, layer->q, saved->n1, c, c, pass->dq, 0.0, pass->dn));
   TRY(linear_backward(pass, base, rows, layer->k, saved->n1, c, c, pass->dk, 1.0, pass->dn));
@@ -257,17 +222,9 @@ static status_t embed_backward(tower_pass_t *pass, base_t *base, int64_t rows) {
                               .x = pass->dn,
                               .ldx = c * (patches + 1),
                               .sums = param_grad(&base->params, base->class_embedding)}));
-  TRY(OP(pass->device, rows_gather,
-         &(op_rows_t){.rows = p,
-                      .cols = c,
-                      .from = pass->dn,
-                      .ld_from = c,
-                      .index = pass->patch_index,
-                      .to = pass->patch_rows,
-                      .ld_to = c}));
-  linear_context_t context = {pass->device, true};
-  return linear_backward_weight(&context, p, config_patch_size(config), c, pass->patch_rows, pass->patches,
-                                param_grad(&base->params, base->patch_embedding));
+  TRY(rows_gather(pass->device, p, c, pass->dn, pass->patch_index, pass->patch_rows, false));
+  return linear_backward_weight(pass->device, p, config_patch_size(config), c, pass->patch_rows,
+                                pass->patches, param_grad(&base->params, base->patch_embedding));
 }
 
 /* Projector's gradients; dfeatures (rows, vision hidden) = unless NULL. */
@@ -290,30 +247,15 @@ static status_t projector_backward(tower_pass_t *pass, base_t *base, int64_t row
                          0.0, dfeatures);
 }
 
-/* THROUGH: not the projector's alone. */
-static double backward_bytes(const base_t *base, int64_t rows, bool through) {
-  traffic_t projector = traffic_projector(base), tower = traffic_tower(base);
-  double bytes = projector.weights + projector.gradients;
-  return through ? bytes + tower.weights + tower.gradients + traffic_tower_kept(base, (double)rows) : bytes;
-}
-
 static status_t backward_run(tower_pass_t *pass, base_t *base, const real_t *dout) {
   const model_config_t *config = &base->config;
   int64_t c = config->vision_hidden, patches = config_patches(config);
   int64_t p = pass->count * patches, rows = pass->count * (patches + 1);
   bool through = param_grad(&base->params, base->patch_embedding) != NULL;
-  perf_bytes(backward_bytes(base, rows, through));
   TRY(projector_backward(pass, base, p, dout, through ? pass->patch_rows : NULL));
   if (!through) return STATUS_OK;
   TRY(OP(pass->device, fill_real, &(op_fill_real_t){.n = rows * c, .value = 0.0, .x = pass->dx}));
-  TRY(OP(pass->device, rows_scatter,
-         &(op_rows_t){.rows = p,
-                      .cols = c,
-                      .from = pass->patch_rows,
-                      .ld_from = c,
-                      .index = pass->patch_index,
-                      .to = pass->dx,
-                      .ld_to = c}));
+  TRY(rows_scatter(pass->device, p, c, pass->patch_rows, pass->patch_index, pass->dx, false));
   for (int32_t l = config_tower_layers(config) - 1; l >= 0; l--)
     TRY(layer_backward(pass, base, l, rows));
   return embed_backward(pass, base, rows);

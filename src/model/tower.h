@@ -12,11 +12,11 @@ void tower_pass_free(tower_pass_t *pass);
 /* Reorders pixels (3, S, S) of one image to patch rows (P, 3 * patch * patch), host memory. Local. */
 void tower_patches(const model_config_t *config, const float *pixels, float *patches);
 
-/* Buffers for COUNT images: for features computed earlier (and the projector), or for the tower as well,
- * which tower_restore and tower_forward see to otherwise. Local. Errors: STATUS_INPUT (too many images for
- * one pass), STATUS_MEMORY. */
-status_t tower_ensure_features(tower_pass_t *pass, const base_t *base, int32_t count);
-status_t tower_ensure(tower_pass_t *pass, const base_t *base, int32_t count, bool keep);
+/* Buffers for COUNT images: for features computed earlier (and the projector), or for the tower as well
+ * (KEEP: and its backward pass), which tower_restore and tower_forward see to otherwise. Local. Errors:
+ * STATUS_INPUT (too many images for one pass), STATUS_MEMORY. */
+status_t tower_reserve_features(tower_pass_t *pass, const base_t *base, int32_t count);
+status_t tower_reserve(tower_pass_t *pass, const base_t *base, int32_t count, bool keep);
 
 /* Tower on COUNT images: PATCHES (count * P, patch size) host -> features (count * P, vision hidden) on the
  * device, valid until the next call. KEEP holds the activations for tower_backward. count may be 0. Local. */

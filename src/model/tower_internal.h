@@ -3,6 +3,7 @@
 #define MODEL_TOWER_INTERNAL_H
 
 #include "model/tower.h"
+#include "tensor/workspace.h"
 
 /* Activations of one tower layer for T = count * (P + 1) rows, C = vision hidden, F = vision MLP. */
 typedef struct {
@@ -21,26 +22,25 @@ typedef struct {
 struct tower_pass {
   device_t *device;
   const base_t *base; /* the one the buffers were made for */
-  /* Features and projector, for HELD images. */
-  int32_t held;
+  workspace_t workspace;
+  int32_t indexed; /* images that the index arrays are for */
+  /* Features and projector. */
   real_t *features;                     /* (count * P, C) */
   real_t *project_pre, *project_hidden; /* (count * P, hidden): mlp projector */
   real_t *dproject;                     /* (count * P, hidden) */
-  /* The tower itself, for CAPACITY images. */
-  int32_t capacity;
-  int32_t layers; /* saved sets: one per layer where kept, else 1 */
-  tower_saved_t *saved;
-  real_t *patches;    /* (count * P, patch size) */
-  real_t *embedded;   /* (T, C) before pre_layrnorm */
-  real_t *out;        /* (T, C) of the last layer */
-  real_t *patch_rows; /* (count * P, C) */
+  /* The tower itself. */
+  tower_saved_t *saved; /* (layers), of which all are used where kept, else the first */
+  real_t *patches;      /* (count * P, patch size) */
+  real_t *embedded;     /* (T, C) before pre_layrnorm */
+  real_t *out;          /* (T, C) of the last layer */
+  real_t *patch_rows;   /* (count * P, C) */
   wide_t *mean0, *rstd0;
   real_t *dx, *dn, *dq, *dk, *dv; /* (T, C) backward scratch */
   real_t *dhidden;                /* (T, F) */
   index_t *patch_index;           /* (count * P): row of each patch in T */
   index_t *class_index;           /* (T): 0 at class rows, else -1 */
   index_t *offsets;               /* (count + 1) */
-  int32_t *offsets_host;
+  int32_t *offsets_host, *patch_index_host, *class_index_host;
   /* The pass in progress. */
   int32_t count;
   const real_t *used_features; /* what the projector read */

@@ -35,7 +35,7 @@ typedef struct {
   double seconds;        /* of the main thread, exclusive of inner regions */
   double thread_seconds; /* of helper threads, beside the main thread */
   double flops;
-  double bytes;      /* that must move between memory and processor at the least, where counted */
+  double bytes;      /* moved by operations: each operand read or written once (tensor/op_cost.h) */
   double comm_bytes; /* sent by this rank, in the collectives called within the region */
   double comm_seconds;
   double tokens;

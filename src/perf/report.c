@@ -198,7 +198,7 @@ static void write_notes(FILE *file, const perf_report_t *report) {
   else
     fputs("Peaks were not measured in this run", file);
   if (report->peak_bytes > 0) fprintf(file, "; streaming %.1f GB/s", report->peak_bytes / 1e9);
-  fputs(".\nMemory: what must move at the least; more than the peak is where it stays in the caches.\n",
+  fputs(".\nMemory: the operands of operations; more than the peak is where they stay in the caches.\n",
         file);
 }
 

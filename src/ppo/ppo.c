@@ -152,25 +152,16 @@ static status_t open_data(ppo_task_t *task, int64_t *count) {
 }
 
 static status_t open_generator(ppo_task_t *task) {
-  session_t *session = task->session;
-  const settings_t *settings = session->settings;
-  int32_t per_group = (task->batch + session->grid.dp_size - 1) / session->grid.dp_size;
-  int32_t slots = settings->rollout.slots > 0 ? (int32_t)settings->rollout.slots
-                  : per_group < 64            ? per_group
-                                              : 64;
-  task->end = response_end(task->model.tokenizer, settings->rollout.stop_at_question);
-  const generator_options_t options = {.sampler = {.temperature = settings->rollout.temperature,
+  const settings_t *settings = task->session->settings;
+  const prompts_sampling_t sampling = {.sampler = {.temperature = settings->rollout.temperature,
                                                    .top_p = settings->rollout.top_p,
                                                    .top_k = (int32_t)settings->rollout.top_k,
                                                    .seed = (uint64_t)settings->job.seed},
                                        .max_tokens = (int32_t)settings->rollout.response_len,
-                                       .slots = slots,
-                                       .page_size = (int32_t)settings->rollout.page,
-                                       .longest_query = task->longest_query,
-                                       .prefill_tokens = settings->optim.micro_tokens,
-                                       .deterministic = settings->job.deterministic,
-                                       .end = task->end};
-  return generator_create(task->model.pass, &task->model.base, &options, 0, &task->generator);
+                                       .stop_at_question = settings->rollout.stop_at_question};
+  task->end = response_end(task->model.tokenizer, sampling.stop_at_question);
+  return rollout_generator(task->session, &task->model, &sampling, task->batch, task->longest_query,
+                           &task->generator);
 }
 
 /* ---- One step ---- */
@@ -192,10 +183,10 @@ static void add_objective(const ppo_task_t *task, const ppo_step_t *step, const 
   int32_t shortest = INT32_MAX, longest = 0;
   for (int32_t i = 0; i < step->n; i++) {
     stopped += step->stopped[i];
-    if (step->lengths[i] < shortest) shortest = step->lengths[i];
-    if (step->lengths[i] > longest) longest = step->lengths[i];
+    if (step->rollout.lengths[i] < shortest) shortest = step->rollout.lengths[i];
+    if (step->rollout.lengths[i] > longest) longest = step->rollout.lengths[i];
   }
-  metrics_add(metrics, "rollout/response_length", (double)step->offsets[step->n] / step->n);
+  metrics_add(metrics, "rollout/response_length", (double)step->rollout.offsets[step->n] / step->n);
   metrics_add(metrics, "rollout/response_length_min", shortest);
   metrics_add(metrics, "rollout/response_length_max", longest);
   metrics_add(metrics, "rollout/stopped", stopped / step->n);
@@ -222,7 +213,7 @@ static void add_update(const ppo_update_t *update, metrics_t *metrics) {
 
 static ppo_samples_t samples_of(const ppo_step_t *step) {
   return (ppo_samples_t){.samples = step->n,
-                         .offsets = step->offsets,
+                         .offsets = step->rollout.offsets,
                          .logprob = step->logprob,
                          .ref_logprob = step->ref_logprob,
                          .value = step->value,
@@ -241,8 +232,8 @@ static ppo_samples_t samples_of(const ppo_step_t *step) {
 /* Largest |sampler - old| log-probability; 0 where the old ones are the sampler's. */
 static double logprob_gap(const ppo_step_t *step) {
   double gap = 0.0;
-  for (int64_t t = 0; t < step->offsets[step->n]; t++)
-    gap = fmax(gap, fabs(step->logprob[t] - step->sampler_logprob[t]));
+  for (int64_t t = 0; t < step->rollout.offsets[step->n]; t++)
+    gap = fmax(gap, fabs(step->logprob[t] - step->rollout.logprobs[t]));
   return gap;
 }
 
@@ -261,7 +252,7 @@ static status_t show_answer(ppo_task_t *task, const ppo_step_t *step, int32_t i)
   const tokenizer_t *tokenizer = task->source.tokenizer;
   const conversation_t *conversation = &step->data[i].conversation;
   char *answer;
-  TRY(tokenizer_decode(tokenizer, step->responses[i], step->lengths[i], &answer, NULL));
+  TRY(tokenizer_decode(tokenizer, ppo_response(step, i), step->rollout.lengths[i], &answer, NULL));
   const record_sample_t sample = {.step = step->step,
                                   .model = "policy",
                                   .question = conversation->turns[0].text.bytes,

@@ -18,7 +18,7 @@ typedef struct {
 
 /* The first rank of a group writes the group's samples. */
 static bool writes(const ppo_task_t *task, const ppo_step_t *step, int32_t i) {
-  return task->session->grid.tp_rank == 0 && step->owned[i];
+  return task->session->grid.tp_rank == 0 && step->rollout.mine[i];
 }
 
 static sizes_t measure(const ppo_task_t *task, const ppo_step_t *step) {
@@ -27,13 +27,13 @@ static sizes_t measure(const ppo_task_t *task, const ppo_step_t *step) {
     if (step->data[i].fact_count > sizes.fact_width) sizes.fact_width = step->data[i].fact_count;
     if (!writes(task, step, i)) continue;
     sizes.samples++;
-    sizes.query_tokens += step->queries[i].n;
-    sizes.response_tokens += step->lengths[i];
+    sizes.query_tokens += step->rollout.queries[i].n;
+    sizes.response_tokens += step->rollout.lengths[i];
   }
   return sizes;
 }
 
-static status_t allocate(const sizes_t *sizes, rollout_file_t *file) {
+static status_t allocate(const sizes_t *sizes, memory_pool_t *pool, rollout_file_t *file) {
   size_t n = (size_t)sizes->samples, tokens = (size_t)sizes->response_tokens;
   file->fact_width = sizes->fact_width;
   const struct {
@@ -57,9 +57,9 @@ static status_t allocate(const sizes_t *sizes, rollout_file_t *file) {
                 {&file->query_text_offsets, n + 1, sizeof *file->query_text_offsets},
                 {&file->response_text_offsets, n + 1, sizeof *file->response_text_offsets}};
   for (size_t b = 0; b < sizeof blocks / sizeof *blocks; b++)
-    TRY(memory_alloc(blocks[b].field, ARENA_ROLLOUT, blocks[b].count, blocks[b].size));
+    TRY(memory_pool_alloc(pool, blocks[b].field, blocks[b].count, blocks[b].size));
   for (int t = 0; t < ROLLOUT_TOKEN_COUNT; t++)
-    TRY(memory_alloc(&file->token[t], ARENA_ROLLOUT, tokens, sizeof(float)));
+    TRY(memory_pool_alloc(pool, &file->token[t], tokens, sizeof(float)));
   return STATUS_OK;
 }
 
@@ -88,7 +88,7 @@ static void add_fact_order(const ppo_task_t *task, const ppo_step_t *step, int32
 
 static void add_tokens(const ppo_step_t *step, int32_t i, rollout_file_t *file, int64_t k) {
   const double *const arrays[ROLLOUT_TOKEN_COUNT] = {[ROLLOUT_LOGPROB] = step->logprob,
-                                                     [ROLLOUT_SAMPLER_LOGPROB] = step->sampler_logprob,
+                                                     [ROLLOUT_SAMPLER_LOGPROB] = step->rollout.logprobs,
                                                      [ROLLOUT_REF_LOGPROB] = step->ref_logprob,
                                                      [ROLLOUT_VALUE] = step->value,
                                                      [ROLLOUT_ENTROPY] = step->entropy,
@@ -98,13 +98,15 @@ static void add_tokens(const ppo_step_t *step, int32_t i, rollout_file_t *file, 
                                                      [ROLLOUT_ADVANTAGE] = step->advantage,
                                                      [ROLLOUT_RETURN] = step->ret};
   int64_t query = file->query_offsets[k], response = file->response_offsets[k];
-  memcpy(file->query_tokens + query, step->queries[i].tokens, (size_t)step->queries[i].n * sizeof(int32_t));
-  memcpy(file->response_tokens + response, step->responses[i], (size_t)step->lengths[i] * sizeof(int32_t));
+  memcpy(file->query_tokens + query, step->rollout.queries[i].tokens,
+         (size_t)step->rollout.queries[i].n * sizeof(int32_t));
+  memcpy(file->response_tokens + response, ppo_response(step, i),
+         (size_t)step->rollout.lengths[i] * sizeof(int32_t));
   for (int t = 0; t < ROLLOUT_TOKEN_COUNT; t++)
-    for (int32_t p = 0; p < step->lengths[i]; p++)
-      file->token[t][response + p] = (float)arrays[t][step->offsets[i] + p];
-  file->query_offsets[k + 1] = query + step->queries[i].n;
-  file->response_offsets[k + 1] = response + step->lengths[i];
+    for (int32_t p = 0; p < step->rollout.lengths[i]; p++)
+      file->token[t][response + p] = (float)arrays[t][step->rollout.offsets[i] + p];
+  file->query_offsets[k + 1] = query + step->rollout.queries[i].n;
+  file->response_offsets[k + 1] = response + step->rollout.lengths[i];
 }
 
 static status_t add_text(const tokenizer_t *tokenizer, const int32_t *tokens, int32_t n,
@@ -117,48 +119,24 @@ static status_t add_text(const tokenizer_t *tokenizer, const int32_t *tokens, in
   return status;
 }
 
-static status_t fill(const ppo_task_t *task, const ppo_step_t *step, rollout_file_t *file,
-                     text_buffer_t *queries, text_buffer_t *responses) {
+static status_t fill(const ppo_task_t *task, const ppo_step_t *step, memory_pool_t *pool,
+                     rollout_file_t *file, text_buffer_t *queries, text_buffer_t *responses) {
   sizes_t sizes = measure(task, step);
-  TRY(allocate(&sizes, file));
+  TRY(allocate(&sizes, pool, file));
   for (int32_t i = 0; i < step->n; i++) {
     if (!writes(task, step, i)) continue;
     int64_t k = file->samples++;
     add_numbers(step, i, file, k);
     add_fact_order(task, step, i, file, k);
     add_tokens(step, i, file, k);
-    TRY(add_text(task->source.tokenizer, step->queries[i].tokens, step->queries[i].n, queries,
+    TRY(add_text(task->source.tokenizer, step->rollout.queries[i].tokens, step->rollout.queries[i].n, queries,
                  &file->query_text_offsets[k + 1]));
-    TRY(add_text(task->source.tokenizer, step->responses[i], step->lengths[i], responses,
+    TRY(add_text(task->source.tokenizer, ppo_response(step, i), step->rollout.lengths[i], responses,
                  &file->response_text_offsets[k + 1]));
   }
   file->query_text = queries->bytes;
   file->response_text = responses->bytes;
   return STATUS_OK;
-}
-
-static void free_arrays(rollout_file_t *file) {
-  void *all[] = {file->index,
-                 file->query_offsets,
-                 file->query_tokens,
-                 file->response_offsets,
-                 file->response_tokens,
-                 file->id,
-                 file->image,
-                 file->answer_type,
-                 file->raw_reward,
-                 file->reward,
-                 file->length_bonus,
-                 file->length_multiplier,
-                 file->correct,
-                 file->stopped,
-                 file->fact_order,
-                 file->query_text_offsets,
-                 file->response_text_offsets};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-    memory_free(all[i]);
-  for (int t = 0; t < ROLLOUT_TOKEN_COUNT; t++)
-    memory_free(file->token[t]);
 }
 
 static status_t write_file(ppo_task_t *task, const ppo_step_t *step, const rollout_file_t *file) {
@@ -182,8 +160,8 @@ static int64_t file_bytes(const ppo_step_t *step) {
   int64_t bytes = OWN_BYTES, fact_width = 0;
   for (int32_t i = 0; i < step->n; i++) {
     if (step->data[i].fact_count > fact_width) fact_width = step->data[i].fact_count;
-    bytes += (step->queries[i].n + (int64_t)step->lengths[i]) * 2 * TOKEN_BYTES +
-             (int64_t)step->lengths[i] * ROLLOUT_TOKEN_COUNT * (int64_t)sizeof(float);
+    bytes += (step->rollout.queries[i].n + (int64_t)step->rollout.lengths[i]) * 2 * TOKEN_BYTES +
+             (int64_t)step->rollout.lengths[i] * ROLLOUT_TOKEN_COUNT * (int64_t)sizeof(float);
   }
   return bytes + (int64_t)step->n * (SAMPLE_BYTES + FACT_BYTES * fact_width);
 }
@@ -195,10 +173,11 @@ status_t ppo_file_write(ppo_task_t *task, const ppo_step_t *step) {
     task->session->dry->rollout = file_bytes(step);
     return STATUS_OK;
   }
+  POOL(pool, ARENA_ROLLOUT);
   perf_begin(REGION_ROLLOUT_WRITE);
-  status_code_t status = comm_agree(task->session->world, fill(task, step, &file, &queries, &responses));
+  status_code_t status =
+      comm_agree(task->session->world, fill(task, step, &pool, &file, &queries, &responses));
   if (status == STATUS_OK) status = write_file(task, step, &file);
-  free_arrays(&file);
   text_buffer_free(&queries);
   text_buffer_free(&responses);
   perf_end(REGION_ROLLOUT_WRITE);

@@ -2,7 +2,7 @@
  * model. */
 #include "ppo/ppo_step.h"
 
-#include "base/memory.h"
+#include "base/memory_pool.h"
 #include "perf/perf.h"
 
 #include <math.h>
@@ -17,34 +17,35 @@ typedef struct {
 /* Log-probabilities and entropies of one micro-batch's responses to the step's arrays. */
 static status_t write_logprobs(scoring_t *scoring, const micro_t *micro, pass_t *pass, const int32_t *rows,
                                const int32_t *targets, int32_t n, double *logprob, double *entropy) {
-  double *block;
-  TRY(memory_alloc(&block, ARENA_ROLLOUT, 2 * (size_t)n, sizeof *block));
-  status_code_t status = pass_logprobs(pass, n, rows, targets, scoring->task->scale, block, block + n);
   const ppo_step_t *step = scoring->step;
+  double *logprobs, *entropies;
   int32_t k = 0;
-  for (int32_t s = 0; s < micro->count && status == STATUS_OK; s++) {
-    int64_t begin = step->offsets[micro->which[s]];
-    for (int32_t t = 0; t < step->lengths[micro->which[s]]; t++, k++) {
-      logprob[begin + t] = block[k];
-      entropy[begin + t] = block[n + k];
+  POOL(pool, ARENA_ROLLOUT);
+  TRY(memory_pool_alloc(&pool, &logprobs, (size_t)n, sizeof *logprobs));
+  TRY(memory_pool_alloc(&pool, &entropies, (size_t)n, sizeof *entropies));
+  TRY(pass_logprobs(pass, n, rows, targets, scoring->task->scale, logprobs, entropies));
+  for (int32_t s = 0; s < micro->count; s++) {
+    int64_t begin = step->rollout.offsets[micro->which[s]];
+    for (int32_t t = 0; t < step->rollout.lengths[micro->which[s]]; t++, k++) {
+      logprob[begin + t] = logprobs[k];
+      entropy[begin + t] = entropies[k];
     }
   }
-  memory_free(block);
-  return status;
+  return STATUS_OK;
 }
 
 static status_t write_values(scoring_t *scoring, const micro_t *micro, pass_t *pass, const int32_t *rows,
                              int32_t n) {
-  double *values;
-  TRY(memory_alloc(&values, ARENA_ROLLOUT, (size_t)n, sizeof *values));
-  status_code_t status = pass_scalars(pass, n, rows, values);
   const ppo_step_t *step = scoring->step;
+  double *values;
   int32_t k = 0;
-  for (int32_t s = 0; s < micro->count && status == STATUS_OK; s++)
-    for (int32_t t = 0; t < step->lengths[micro->which[s]]; t++)
-      step->value[step->offsets[micro->which[s]] + t] = values[k++];
-  memory_free(values);
-  return status;
+  POOL(pool, ARENA_ROLLOUT);
+  TRY(memory_pool_alloc(&pool, &values, (size_t)n, sizeof *values));
+  TRY(pass_scalars(pass, n, rows, values));
+  for (int32_t s = 0; s < micro->count; s++)
+    for (int32_t t = 0; t < step->rollout.lengths[micro->which[s]]; t++)
+      step->value[step->rollout.offsets[micro->which[s]] + t] = values[k++];
+  return STATUS_OK;
 }
 
 /* Forward pass of ROLE over a micro-batch of responses, and what is read from it. */
@@ -84,8 +85,9 @@ static status_t reward_micro(scoring_t *scoring, const micro_t *micro, const pas
   int32_t *rows;
   size_t n = (size_t)micro->count;
   double *rewards;
-  TRY(memory_alloc(&rewards, ARENA_ROLLOUT, n, sizeof *rewards + sizeof *rows));
-  rows = (int32_t *)(rewards + n);
+  POOL(pool, ARENA_ROLLOUT);
+  TRY(memory_pool_alloc(&pool, &rewards, n, sizeof *rewards));
+  TRY(memory_pool_alloc(&pool, &rows, n, sizeof *rows));
   for (size_t s = 0; s < n; s++)
     rows[s] = micro->packed.offsets[s + 1] - 1;
   perf_begin(REGION_REWARD);
@@ -95,7 +97,6 @@ static status_t reward_micro(scoring_t *scoring, const micro_t *micro, const pas
   perf_end(REGION_REWARD);
   for (size_t s = 0; s < n && status == STATUS_OK; s++)
     scoring->step->raw_reward[micro->which[s]] = rewards[s];
-  memory_free(rewards);
   return status;
 }
 
@@ -112,13 +113,13 @@ static status_t build_judged(void *context, int32_t i, sequence_t *sequence, int
 
 typedef status_t (*micro_work_t)(scoring_t *scoring, const micro_t *micro, const pass_images_t *images);
 
-static status_t work_micro(scoring_t *scoring, const feature_store_t *store, const ppo_features_t *features,
-                           int32_t index, micro_work_t work) {
+static status_t work_micro(scoring_t *scoring, const ppo_features_t *features, int32_t index,
+                           micro_work_t work) {
   micro_t micro;
   pass_images_t images;
   float *block;
   TRY(micro_create(&scoring->plan, index, &micro));
-  status_code_t status = ppo_micro_images(store, features, &micro, &images, &block);
+  status_code_t status = ppo_micro_images(features, &micro, &images, &block);
   if (status == STATUS_OK) status = work(scoring, &micro, &images);
   memory_free(block);
   micro_free(&micro);
@@ -131,14 +132,14 @@ static bool wish(void *context) {
 
 /* WORK (works) on all micro-batches of this group, unless the run is to stop; then the other groups are
  * waited for. */
-static status_t work_all(scoring_t *scoring, const feature_store_t *store, const ppo_features_t *features,
-                         pulse_t *pulse, const micro_work_t *work, int32_t works) {
+static status_t work_all(scoring_t *scoring, const ppo_features_t *features, pulse_t *pulse,
+                         const micro_work_t *work, int32_t works) {
   bool stop = false;
   for (int32_t m = 0; m < scoring->plan.micro_count; m++)
     for (int32_t w = 0; w < works; w++) {
       TRY(pulse_look(pulse, &stop));
       if (stop) return STATUS_STOPPED;
-      TRY(work_micro(scoring, store, features, m, work[w]));
+      TRY(work_micro(scoring, features, m, work[w]));
     }
   perf_begin(REGION_IMBALANCE);
   status_code_t status = pulse_finish(pulse, &stop);
@@ -147,12 +148,12 @@ static status_t work_all(scoring_t *scoring, const feature_store_t *store, const
   return stop ? STATUS_STOPPED : STATUS_OK;
 }
 
-static status_t work_watched(scoring_t *scoring, const feature_store_t *store, const ppo_features_t *features,
-                             const micro_work_t *work, int32_t works) {
+static status_t work_watched(scoring_t *scoring, const ppo_features_t *features, const micro_work_t *work,
+                             int32_t works) {
   session_t *session = scoring->task->session;
   pulse_t *pulse;
   TRY(pulse_start(&session->grid, 1, wish, session, &pulse));
-  status_code_t status = work_all(scoring, store, features, pulse, work, works);
+  status_code_t status = work_all(scoring, features, pulse, work, works);
   pulse_free(pulse);
   return status;
 }
@@ -162,13 +163,12 @@ static status_t score_all(ppo_task_t *task, ppo_step_t *step, const model_t *mod
                           const micro_work_t *work, int32_t works) {
   scoring_t scoring = {task, step, {0}};
   ppo_build_t context = {task, step, NULL};
-  const feature_store_t *store = ppo_store(task, step, model);
   ppo_features_t features = {0};
   const settings_t *settings = task->session->settings;
   TRY(plan_create(&task->session->grid, step->n, 1, config_patches(&model->base.config),
                   settings->optim.micro_tokens, build, &context, &scoring.plan));
-  status_code_t status = ppo_features_gather(task, step, store, &scoring.plan, NULL, &features);
-  if (status == STATUS_OK) status = work_watched(&scoring, store, &features, work, works);
+  status_code_t status = ppo_features_gather(task, step, model, &scoring.plan, NULL, &features);
+  if (status == STATUS_OK) status = work_watched(&scoring, &features, work, works);
   ppo_features_free(&features);
   plan_free(&scoring.plan);
   return status;
@@ -177,7 +177,7 @@ static status_t score_all(ppo_task_t *task, ppo_step_t *step, const model_t *mod
 /* Every sample was scored by one group; the sum over groups is the whole. */
 static status_t share(ppo_task_t *task, ppo_step_t *step) {
   comm_t *dp = task->session->grid.dp;
-  size_t tokens = (size_t)step->offsets[step->n];
+  size_t tokens = (size_t)step->rollout.offsets[step->n];
   double *arrays[] = {step->ref_logprob, step->ref_entropy, step->value, step->logprob, step->entropy};
   size_t count = task->recompute_old ? 5 : 3;
   perf_begin(REGION_IMBALANCE);
@@ -189,7 +189,7 @@ static status_t share(ppo_task_t *task, ppo_step_t *step) {
 }
 
 status_t ppo_score(ppo_task_t *task, ppo_step_t *step) {
-  size_t tokens = (size_t)step->offsets[step->n];
+  size_t tokens = (size_t)step->rollout.offsets[step->n];
   const micro_work_t both[] = {policy_micro, value_micro}, reward[] = {reward_micro};
   bool shared = task->value_model == &task->model;
   /* The sampler's entropies stand in the array already; recomputed ones replace them. */
@@ -201,6 +201,6 @@ status_t ppo_score(ppo_task_t *task, ppo_step_t *step) {
   TRY(share(task, step));
   if (task->recompute_old) return STATUS_OK;
   for (size_t t = 0; t < tokens; t++)
-    step->logprob[t] = step->sampler_logprob[t];
+    step->logprob[t] = step->rollout.logprobs[t];
   return STATUS_OK;
 }

@@ -4,45 +4,34 @@
 
 #include "eval/answers.h"
 #include "ppo/ppo_math.h"
-#include "rollout/generator.h"
+#include "rollout/rollout.h"
 #include "session/criteria.h"
 #include "session/held_out.h"
 #include "session/plan.h"
 #include "text/answers.h"
 #include "train/optimizer.h"
 
-/* Tower features by sample, of one base. */
-typedef struct {
-  model_t *model;
-  size_t per_sample; /* floats: P * vision hidden */
-  float **by_sample; /* (batch): features held by this group, NULL otherwise */
-} feature_store_t;
-
 /* All samples of a step. Texts, tokens and scalars are known to every rank, in sample order; features lie
  * where they were computed. */
 typedef struct {
   int32_t n; /* samples: rollout.batch */
   int64_t step;
-  int64_t *rows;              /* (n) rows of the dataset */
-  dataset_sample_t *data;     /* (n) */
-  sequence_t *queries;        /* (n) */
-  int32_t **responses;        /* (n): tokens; this group's until ppo_gather, then all */
-  int32_t *lengths;           /* (n): response tokens */
-  double **sampler_logprobs;  /* (n): as responses */
-  double **sampler_entropies; /* (n) */
-  int64_t *offsets;           /* (n + 1) */
-  bool *stopped;              /* (n): holds the end-of-sequence token */
-  int32_t *owned;             /* (n): 1 where this group generated it */
-  int32_t *broken; /* (n): 1 while a prompt's image has proved broken and the prompt is not replaced */
-  int64_t skipped; /* prompts that were replaced by others of the step */
-  /* Per token. */
-  double *scalars; /* one block of the arrays below */
-  double *sampler_logprob, *logprob, *entropy, *ref_logprob, *ref_entropy, *value, *kl, *shaped_reward,
-      *advantage, *ret;
+  memory_pool_t pool;     /* of all arrays, but for the rollout's */
+  int64_t *rows;          /* (n) rows of the dataset */
+  dataset_sample_t *data; /* (n) */
+  rollout_t rollout;      /* queries, responses, features: question and response I is sample I */
+  bool *stopped;          /* (n): holds the end-of-sequence token */
+  int64_t skipped;        /* prompts that were replaced by others of the step */
+  /* Per token: at the rollout's offsets. */
+  double *logprob, *entropy, *ref_logprob, *ref_entropy, *value, *kl, *shaped_reward, *advantage, *ret;
   /* Per sample. */
   double *raw_reward, *reward, *length_bonus, *length_multiplier, *correct;
-  feature_store_t policy_features, value_features; /* the second unused where bases are shared */
 } ppo_step_t;
+
+/* Tokens of response I, rollout.lengths[i] of them. */
+static inline const int32_t *ppo_response(const ppo_step_t *step, int32_t i) {
+  return step->rollout.tokens + step->rollout.offsets[i];
+}
 
 typedef struct {
   session_t *session;
@@ -108,21 +97,19 @@ typedef struct {
 /* Query and response of sample which[i]; its image number is the sample. */
 status_t ppo_build_response(void *context, int32_t i, sequence_t *sequence, int64_t *image);
 
-/* Features of all samples (WHICH[i], or I) of PLAN's micro-batches on this group: those it holds and those it
- * is sent. Collective on dp. */
+/* Features under MODEL's tower of all samples (WHICH[i], or I) of PLAN's micro-batches on this group: those
+ * it holds and those it is sent. Collective on dp. */
 typedef struct {
   const float **by_sample; /* (step->n) */
+  size_t per_sample;       /* floats: P * vision hidden */
   void *received;
 } ppo_features_t;
-status_t ppo_features_gather(ppo_task_t *task, const ppo_step_t *step, const feature_store_t *store,
+status_t ppo_features_gather(ppo_task_t *task, const ppo_step_t *step, const model_t *model,
                              const plan_t *plan, const int32_t *which, ppo_features_t *out);
 void ppo_features_free(ppo_features_t *features);
 /* The images of a micro-batch side by side; *IMAGES->features is freed by the caller with memory_free. Local.
  */
-status_t ppo_micro_images(const feature_store_t *store, const ppo_features_t *features, const micro_t *micro,
-                          pass_images_t *images, float **block);
-
-/* The store that holds features for a role's base. */
-feature_store_t *ppo_store(const ppo_task_t *task, ppo_step_t *step, const model_t *model);
+status_t ppo_micro_images(const ppo_features_t *features, const micro_t *micro, pass_images_t *images,
+                          float **block);
 
 #endif

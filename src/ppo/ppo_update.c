@@ -16,6 +16,7 @@ typedef struct {
   ppo_step_t *step;
   plan_t plan;
   const int32_t *which; /* (plan.n) samples of the step, ascending */
+  memory_pool_t pool;   /* of the arrays below */
   int64_t *offsets;     /* (n + 1) */
   int64_t tokens;
   double *logprob, *entropy, *value; /* (tokens): as of this update; zero where another group works */
@@ -25,9 +26,10 @@ typedef struct {
 /* Where prediction I of a micro-batch stands in the mini-batch's and the step's arrays. */
 typedef struct {
   minibatch_t *minibatch;
-  const int64_t *place; /* (predictions): in the mini-batch's arrays */
-  const int64_t *token; /* (predictions): in the step's arrays */
-  const double *weight; /* (predictions) */
+  memory_pool_t pool;
+  int64_t *place; /* (predictions): in the mini-batch's arrays */
+  int64_t *token; /* (predictions): in the step's arrays */
+  double *weight; /* (predictions) */
 } predictions_t;
 
 static ppo_term_t term_of(const ppo_task_t *task, const ppo_step_t *step, int64_t token, double logprob,
@@ -111,22 +113,25 @@ static status_t value_pass(minibatch_t *minibatch, const micro_t *micro, const p
   return status;
 }
 
-/* Fills the places and weights of a micro-batch's predictions: sample by sample, token by token, as
- * micro_targets orders them. */
-static void place_predictions(const minibatch_t *minibatch, const micro_t *micro, int64_t *place,
-                              int64_t *token, double *weight) {
+/* Places and weights of a micro-batch's predictions (n): sample by sample, token by token, as micro_targets
+ * orders them. */
+static status_t place_predictions(predictions_t *predictions, const micro_t *micro, int32_t n) {
+  const minibatch_t *minibatch = predictions->minibatch;
   const ppo_step_t *step = minibatch->step;
   int32_t p = 0;
+  TRY(memory_pool_alloc(&predictions->pool, &predictions->place, (size_t)n, sizeof(int64_t)));
+  TRY(memory_pool_alloc(&predictions->pool, &predictions->token, (size_t)n, sizeof(int64_t)));
+  TRY(memory_pool_alloc(&predictions->pool, &predictions->weight, (size_t)n, sizeof(double)));
   for (int32_t s = 0; s < micro->count; s++) {
-    int32_t i = micro->which[s], sample = minibatch->which[i];
-    double share =
-        ppo_weight(&minibatch->task->options, step->lengths[sample], minibatch->plan.n, minibatch->tokens);
-    for (int32_t t = 0; t < step->lengths[sample]; t++, p++) {
-      place[p] = minibatch->offsets[i] + t;
-      token[p] = step->offsets[sample] + t;
-      weight[p] = share;
+    int32_t i = micro->which[s], sample = minibatch->which[i], length = step->rollout.lengths[sample];
+    double share = ppo_weight(&minibatch->task->options, length, minibatch->plan.n, minibatch->tokens);
+    for (int32_t t = 0; t < length; t++, p++) {
+      predictions->place[p] = minibatch->offsets[i] + t;
+      predictions->token[p] = step->rollout.offsets[sample] + t;
+      predictions->weight[p] = share;
     }
   }
+  return STATUS_OK;
 }
 
 /* What of one micro-batch the two roles' passes share. */
@@ -135,10 +140,9 @@ typedef status_t (*role_pass_t)(minibatch_t *minibatch, const micro_t *micro, bo
 
 static status_t run_policy(minibatch_t *minibatch, const micro_t *micro, bool last, const int32_t *rows,
                            const int32_t *targets, int32_t n, predictions_t *predictions) {
-  const feature_store_t *store = ppo_store(minibatch->task, minibatch->step, &minibatch->task->model);
   pass_images_t images;
   float *block;
-  status_code_t status = ppo_micro_images(store, &minibatch->policy_features, micro, &images, &block);
+  status_code_t status = ppo_micro_images(&minibatch->policy_features, micro, &images, &block);
   if (status == STATUS_OK)
     status = policy_pass(minibatch, micro, &images, last, rows, targets, n, predictions);
   memory_free(block);
@@ -149,12 +153,11 @@ static status_t run_value(minibatch_t *minibatch, const micro_t *micro, bool las
                           const int32_t *targets, int32_t n, predictions_t *predictions) {
   ppo_task_t *task = minibatch->task;
   bool shared = task->value_model == &task->model;
-  const feature_store_t *store = ppo_store(task, minibatch->step, task->value_model);
   pass_images_t images;
   float *block;
   (void)targets;
-  status_code_t status = ppo_micro_images(
-      store, shared ? &minibatch->policy_features : &minibatch->value_features, micro, &images, &block);
+  status_code_t status = ppo_micro_images(shared ? &minibatch->policy_features : &minibatch->value_features,
+                                          micro, &images, &block);
   if (status == STATUS_OK) status = value_pass(minibatch, micro, &images, last, rows, n, predictions);
   memory_free(block);
   return status;
@@ -162,16 +165,11 @@ static status_t run_value(minibatch_t *minibatch, const micro_t *micro, bool las
 
 static status_t run_predictions(minibatch_t *minibatch, const micro_t *micro, bool last, role_pass_t work) {
   int32_t *rows, *targets, *owner, n;
-  int64_t *place;
   TRY(micro_targets(&minibatch->plan, micro, &rows, &targets, &owner, &n));
-  status_code_t status = memory_alloc(&place, ARENA_ROLLOUT, (size_t)n, 2 * sizeof *place + sizeof(double));
-  if (status == STATUS_OK) {
-    double *weight = (double *)(place + 2 * (ptrdiff_t)n);
-    place_predictions(minibatch, micro, place, place + n, weight);
-    predictions_t predictions = {minibatch, place, place + n, weight};
-    status = work(minibatch, micro, last, rows, targets, n, &predictions);
-    memory_free(place);
-  }
+  predictions_t predictions = {.minibatch = minibatch, .pool.arena = ARENA_ROLLOUT};
+  status_code_t status = place_predictions(&predictions, micro, n);
+  if (status == STATUS_OK) status = work(minibatch, micro, last, rows, targets, n, &predictions);
+  memory_pool_free(&predictions.pool);
   memory_free(rows);
   return status;
 }
@@ -203,16 +201,18 @@ static status_t run_value_role(minibatch_t *minibatch) {
 static status_t run_roles(minibatch_t *minibatch) {
   ppo_task_t *task = minibatch->task;
   ppo_step_t *step = minibatch->step;
-  TRY(ppo_features_gather(task, step, &step->policy_features, &minibatch->plan, minibatch->which,
+  TRY(ppo_features_gather(task, step, &task->model, &minibatch->plan, minibatch->which,
                           &minibatch->policy_features));
   if (task->value_model != &task->model)
-    TRY(ppo_features_gather(task, step, &step->value_features, &minibatch->plan, minibatch->which,
+    TRY(ppo_features_gather(task, step, task->value_model, &minibatch->plan, minibatch->which,
                             &minibatch->value_features));
   TRY(run_role(minibatch, run_policy));
   TRY(run_value_role(minibatch));
   perf_begin(REGION_IMBALANCE);
-  status_code_t status = comm_allreduce(task->session->grid.dp, minibatch->logprob,
-                                        3 * (size_t)minibatch->tokens, COMM_F64, COMM_SUM);
+  double *const arrays[] = {minibatch->logprob, minibatch->entropy, minibatch->value};
+  status_code_t status = STATUS_OK;
+  for (int a = 0; a < 3 && status == STATUS_OK; a++)
+    status = comm_allreduce(task->session->grid.dp, arrays[a], (size_t)minibatch->tokens, COMM_F64, COMM_SUM);
   perf_end(REGION_IMBALANCE);
   return status;
 }
@@ -224,14 +224,14 @@ static ppo_statistics_t statistics_of(const minibatch_t *minibatch, double *gap)
   ppo_sums_t sums = {0};
   for (int32_t i = 0; i < minibatch->plan.n; i++) {
     int32_t sample = minibatch->which[i];
-    double weight = ppo_weight(options, step->lengths[sample], minibatch->plan.n, minibatch->tokens);
-    for (int32_t t = 0; t < step->lengths[sample]; t++) {
-      int64_t place = minibatch->offsets[i] + t, token = step->offsets[sample] + t;
+    double weight = ppo_weight(options, step->rollout.lengths[sample], minibatch->plan.n, minibatch->tokens);
+    for (int32_t t = 0; t < step->rollout.lengths[sample]; t++) {
+      int64_t place = minibatch->offsets[i] + t, token = step->rollout.offsets[sample] + t;
       ppo_term_t term =
           term_of(minibatch->task, step, token, minibatch->logprob[place], minibatch->value[place]);
       ppo_sums_add(&sums, &term, weight, minibatch->entropy[place], minibatch->value[place],
                    step->value[token], step->ret[token]);
-      *gap = fmax(*gap, fabs(minibatch->logprob[place] - step->sampler_logprob[token]));
+      *gap = fmax(*gap, fabs(minibatch->logprob[place] - step->rollout.logprobs[token]));
     }
   }
   return ppo_statistics(&sums);
@@ -239,21 +239,22 @@ static ppo_statistics_t statistics_of(const minibatch_t *minibatch, double *gap)
 
 static status_t allocate(minibatch_t *minibatch, int32_t n) {
   const ppo_step_t *step = minibatch->step;
-  TRY(memory_alloc(&minibatch->offsets, ARENA_ROLLOUT, (size_t)n + 1, sizeof *minibatch->offsets));
+  memory_pool_t *pool = &minibatch->pool;
+  TRY(memory_pool_alloc(pool, &minibatch->offsets, (size_t)n + 1, sizeof *minibatch->offsets));
   for (int32_t i = 0; i < n; i++)
-    minibatch->offsets[i + 1] = minibatch->offsets[i] + step->lengths[minibatch->which[i]];
+    minibatch->offsets[i + 1] = minibatch->offsets[i] + step->rollout.lengths[minibatch->which[i]];
   minibatch->tokens = minibatch->offsets[n];
-  TRY(memory_alloc(&minibatch->logprob, ARENA_ROLLOUT, 3 * (size_t)minibatch->tokens, sizeof(double)));
-  minibatch->entropy = minibatch->logprob + minibatch->tokens;
-  minibatch->value = minibatch->entropy + minibatch->tokens;
-  return STATUS_OK;
+  size_t tokens = (size_t)minibatch->tokens;
+  TRY(memory_pool_alloc(pool, &minibatch->logprob, tokens, sizeof(double)));
+  TRY(memory_pool_alloc(pool, &minibatch->entropy, tokens, sizeof(double)));
+  return memory_pool_alloc(pool, &minibatch->value, tokens, sizeof(double));
 }
 
 /* One update on the samples WHICH (n, ascending); NORMS (3). GAP: largest |present - sampler|
  * log-probability. */
 static status_t update_minibatch(ppo_task_t *task, ppo_step_t *step, const int32_t *which, int32_t n,
                                  double lr, ppo_statistics_t *statistics, double *norms, double *gap) {
-  minibatch_t minibatch = {.task = task, .step = step, .which = which};
+  minibatch_t minibatch = {.task = task, .step = step, .which = which, .pool.arena = ARENA_ROLLOUT};
   ppo_build_t context = {task, step, which};
   status_code_t status = allocate(&minibatch, n);
   if (status == STATUS_OK)
@@ -268,8 +269,7 @@ static status_t update_minibatch(ppo_task_t *task, ppo_step_t *step, const int32
   ppo_features_free(&minibatch.policy_features);
   ppo_features_free(&minibatch.value_features);
   plan_free(&minibatch.plan);
-  memory_free(minibatch.logprob);
-  memory_free(minibatch.offsets);
+  memory_pool_free(&minibatch.pool);
   return status;
 }
 

@@ -266,7 +266,8 @@ static status_t open_questions(generate_task_t *task) {
   const settings_t *settings = task->session->settings;
   const prompts_options_t options = {.samples = (int32_t)settings->generate.samples,
                                      .query_len = (int32_t)settings->data.max_len,
-                                     .limit = settings->data.limit};
+                                     .limit = settings->data.limit,
+                                     .logprobs = settings->generate.logprobs};
   TRY(find_questions(task));
   TRY(source_open(task->session, &task->model, "generate.dataset", task->questions.dataset, &task->source));
   TRY(prompts_open(task->session, &task->model, &task->source, &options, &task->prompts));

@@ -1,6 +1,6 @@
 #include "rollout/generator.h"
 
-#include "base/memory.h"
+#include "base/memory_pool.h"
 #include "model/cache.h"
 #include "perf/perf.h"
 
@@ -26,9 +26,10 @@ struct generator {
   cache_t cache;
   sampler_t *sampler;
   int32_t slots, max_pages;
-  slot_t *slot;
-  int32_t *page_block, *token_block;
-  double *logprob_block; /* log-probabilities, then entropies, of all slots */
+  workspace_t workspace;
+  slot_t *slot;                           /* (slots) */
+  int32_t *slot_pages, *slot_tokens;      /* (slots, max_pages), (slots, max_tokens): the slots' own */
+  double *slot_logprobs, *slot_entropies; /* (slots, max_tokens) */
   /* Items taken from the queue and not yet prefilled. */
   int64_t *pending;
   int32_t pending_count;
@@ -45,29 +46,41 @@ static int32_t pages_for(const generator_t *generator, int64_t positions) {
   return (int32_t)((positions + size - 1) / size);
 }
 
+static void generator_describe(generator_t *generator) {
+  workspace_t *w = &generator->workspace;
+  int64_t n = generator->slots, pages = n * generator->max_pages, tokens = n * generator->options.max_tokens;
+  workspace_host(w, "slot", n, &generator->slot);
+  workspace_host(w, "slot_pages", pages, &generator->slot_pages);
+  workspace_host(w, "slot_tokens", tokens, &generator->slot_tokens);
+  workspace_host(w, "slot_logprobs", tokens, &generator->slot_logprobs);
+  workspace_host(w, "slot_entropies", tokens, &generator->slot_entropies);
+  workspace_host(w, "pending", n, &generator->pending);
+  workspace_host(w, "who", n, &generator->who);
+  workspace_host(w, "rows", n, &generator->rows);
+  workspace_host(w, "step_tokens", n, &generator->step_tokens);
+  workspace_host(w, "positions", n, &generator->positions);
+  workspace_host(w, "cache_slots", n, &generator->cache_slots);
+  workspace_host(w, "lengths", n, &generator->lengths);
+  workspace_host(w, "drawn", n, &generator->drawn);
+  workspace_host(w, "step_pages", pages, &generator->step_pages);
+  workspace_host(w, "samples", n, &generator->samples);
+  workspace_host(w, "step_logprobs", n, &generator->step_logprobs);
+  workspace_host(w, "step_entropies", n, &generator->step_entropies);
+}
+
 static status_t allocate_host(generator_t *generator) {
-  size_t n = (size_t)generator->slots, pages = (size_t)generator->max_pages;
-  size_t tokens = (size_t)generator->options.max_tokens;
-  TRY(memory_alloc(&generator->slot, ARENA_OTHER, n, sizeof *generator->slot));
-  TRY(memory_alloc(&generator->page_block, ARENA_OTHER, n * pages, sizeof(int32_t)));
-  TRY(memory_alloc(&generator->token_block, ARENA_OTHER, n * tokens, sizeof(int32_t)));
-  TRY(memory_alloc(&generator->logprob_block, ARENA_OTHER, 2 * n * tokens, sizeof(double)));
-  for (size_t s = 0; s < n; s++) {
-    generator->slot[s].pages = generator->page_block + s * pages;
-    generator->slot[s].tokens = generator->token_block + s * tokens;
-    generator->slot[s].logprobs = generator->logprob_block + s * tokens;
-    generator->slot[s].entropies = generator->logprob_block + (n + s) * tokens;
+  generator->workspace = workspace_create(generator->base->params.device, "generator");
+  workspace_begin(&generator->workspace);
+  generator_describe(generator);
+  TRY(workspace_end(&generator->workspace, NULL));
+  for (int64_t s = 0; s < generator->slots; s++) {
+    slot_t *slot = &generator->slot[s];
+    slot->pages = generator->slot_pages + s * generator->max_pages;
+    slot->tokens = generator->slot_tokens + s * generator->options.max_tokens;
+    slot->logprobs = generator->slot_logprobs + s * generator->options.max_tokens;
+    slot->entropies = generator->slot_entropies + s * generator->options.max_tokens;
   }
-  TRY(memory_alloc(&generator->pending, ARENA_OTHER, n, sizeof *generator->pending));
-  int32_t **ints[] = {&generator->who,       &generator->rows,        &generator->step_tokens,
-                      &generator->positions, &generator->cache_slots, &generator->lengths,
-                      &generator->drawn};
-  for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
-    TRY(memory_alloc(ints[i], ARENA_OTHER, n, sizeof(int32_t)));
-  TRY(memory_alloc(&generator->step_pages, ARENA_OTHER, n * pages, sizeof(int32_t)));
-  TRY(memory_alloc(&generator->samples, ARENA_OTHER, n, sizeof *generator->samples));
-  TRY(memory_alloc(&generator->step_logprobs, ARENA_OTHER, n, sizeof(double)));
-  return memory_alloc(&generator->step_entropies, ARENA_OTHER, n, sizeof(double));
+  return STATUS_OK;
 }
 
 /* Sequences whose worst case fits CACHE_BYTES and can be numbered, at most the slots asked for. */
@@ -124,13 +137,7 @@ void generator_free(generator_t *generator) {
   if (!generator) return;
   cache_free(&generator->cache);
   sampler_free(generator->sampler);
-  void *all[] = {
-      generator->slot,       generator->page_block,  generator->token_block,   generator->logprob_block,
-      generator->pending,    generator->who,         generator->rows,          generator->step_tokens,
-      generator->positions,  generator->cache_slots, generator->lengths,       generator->drawn,
-      generator->step_pages, generator->samples,     generator->step_logprobs, generator->step_entropies};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-    memory_free(all[i]);
+  workspace_free(&generator->workspace);
   memory_free(generator);
 }
 
@@ -205,39 +212,35 @@ static status_t decode(generator_t *generator, const role_t *role, const generat
   return draw(generator, n, source);
 }
 
-/* What one prefill pass is made of. */
+/* What one prefill pass is made of; a source may reuse its memory, so all is copied. */
 typedef struct {
+  memory_pool_t pool;
   int32_t n;                   /* prompts */
   packed_source_t *sources;    /* (n) */
   generator_prompt_t *prompts; /* (n) */
-  int32_t **copies;            /* (n): tokens, copied: a source may reuse its memory */
   float *features;             /* (images, P * vision hidden) */
   int32_t images;
+  packed_t packed;
 } prefill_t;
 
 static void prefill_free(prefill_t *prefill) {
-  for (int32_t i = 0; i < prefill->n && prefill->copies; i++)
-    memory_free(prefill->copies[i]);
-  memory_free(prefill->sources);
-  memory_free(prefill->prompts);
-  memory_free(prefill->copies);
+  packed_free(&prefill->packed);
   memory_free(prefill->features);
+  memory_pool_free(&prefill->pool);
 }
 
-/* Copies prompt PROMPT from the source as the next of PREFILL. */
-static status_t prefill_add(generator_t *generator, prefill_t *prefill, int64_t prompt,
-                            const generator_source_t *source) {
+/* Copies PROMPT as the next of PREFILL. */
+static status_t prefill_add(generator_t *generator, prefill_t *prefill, const generator_prompt_t *prompt) {
   const model_config_t *config = &generator->base->config;
   size_t per_image = (size_t)config_patches(config) * (size_t)config->vision_hidden;
-  int32_t i = prefill->n;
-  generator_prompt_t *got = &prefill->prompts[i];
-  TRY(source->get(source->context, prompt, got));
-  TRY(memory_alloc(&prefill->copies[i], ARENA_OTHER, (size_t)got->n, sizeof(int32_t)));
-  prefill->n++;
-  memcpy(prefill->copies[i], got->tokens, (size_t)got->n * sizeof(int32_t));
-  prefill->sources[i] = (packed_source_t){.tokens = prefill->copies[i], .n = got->n, .image_index = -1};
-  if (!got->features) return STATUS_OK;
-  memcpy(prefill->features + (size_t)prefill->images * per_image, got->features, per_image * sizeof(float));
+  int32_t i = prefill->n++, *copy;
+  TRY(memory_pool_alloc(&prefill->pool, &copy, (size_t)prompt->n, sizeof *copy));
+  memcpy(copy, prompt->tokens, (size_t)prompt->n * sizeof *copy);
+  prefill->prompts[i] = *prompt;
+  prefill->sources[i] = (packed_source_t){.tokens = copy, .n = prompt->n, .image_index = -1};
+  if (!prompt->features) return STATUS_OK;
+  memcpy(prefill->features + (size_t)prefill->images * per_image, prompt->features,
+         per_image * sizeof(float));
   prefill->sources[i].image_index = prefill->images++;
   return STATUS_OK;
 }
@@ -248,9 +251,8 @@ static status_t prefill_collect(generator_t *generator, prefill_t *prefill, int3
   const model_config_t *config = &generator->base->config;
   int32_t patches = config_patches(config);
   size_t per_image = (size_t)patches * (size_t)config->vision_hidden;
-  TRY(memory_alloc(&prefill->sources, ARENA_OTHER, (size_t)most, sizeof *prefill->sources));
-  TRY(memory_alloc(&prefill->prompts, ARENA_OTHER, (size_t)most, sizeof *prefill->prompts));
-  TRY(memory_alloc(&prefill->copies, ARENA_OTHER, (size_t)most, sizeof *prefill->copies));
+  TRY(memory_pool_alloc(&prefill->pool, &prefill->sources, (size_t)most, sizeof *prefill->sources));
+  TRY(memory_pool_alloc(&prefill->pool, &prefill->prompts, (size_t)most, sizeof *prefill->prompts));
   TRY(memory_alloc(&prefill->features, ARENA_FEATURES, (size_t)most * per_image, sizeof *prefill->features));
   int64_t positions = 0;
   for (int32_t i = 0; i < most; i++) {
@@ -262,15 +264,15 @@ static status_t prefill_collect(generator_t *generator, prefill_t *prefill, int3
                        (long long)generator->pending[i], length, generator->options.longest_query);
     if (i > 0 && positions + length > generator->options.prefill_tokens) break;
     positions += length;
-    TRY(prefill_add(generator, prefill, generator->pending[i], source));
+    TRY(prefill_add(generator, prefill, &next));
   }
-  return STATUS_OK;
+  return packed_create(prefill->sources, prefill->n, patches, &prefill->packed);
 }
 
 /* Gives prompt I of PREFILL a free slot and its worst case of pages; writes the places of its positions to
  * PLACES. */
-static status_t occupy(generator_t *generator, const prefill_t *prefill, int32_t i, const packed_t *packed,
-                       int32_t *places) {
+static status_t occupy(generator_t *generator, const prefill_t *prefill, int32_t i, int32_t *places) {
+  const packed_t *packed = &prefill->packed;
   int32_t s = 0;
   while (generator->slot[s].active)
     s++;
@@ -291,19 +293,15 @@ static status_t occupy(generator_t *generator, const prefill_t *prefill, int32_t
   return STATUS_OK;
 }
 
-static status_t prefill_run(generator_t *generator, const role_t *role, const prefill_t *prefill,
-                            const packed_t *packed, const generator_source_t *source) {
-  int32_t *places;
-  TRY(memory_alloc(&places, ARENA_OTHER, (size_t)packed->offsets[packed->sequences], sizeof *places));
-  status_code_t status = STATUS_OK;
-  for (int32_t i = 0; i < prefill->n && status == STATUS_OK; i++)
-    status = occupy(generator, prefill, i, packed, places);
+static status_t prefill_run(generator_t *generator, const role_t *role, prefill_t *prefill,
+                            const generator_source_t *source) {
+  const packed_t *packed = &prefill->packed;
+  int32_t *places, n = prefill->n;
+  TRY(memory_pool_alloc(&prefill->pool, &places, (size_t)packed->offsets[packed->sequences], sizeof *places));
+  for (int32_t i = 0; i < n; i++)
+    TRY(occupy(generator, prefill, i, places));
   pass_images_t images = {.count = prefill->images, .features = prefill->features};
-  if (status == STATUS_OK)
-    status = pass_forward(generator->pass, role, packed, &images, false, &generator->cache, places);
-  memory_free(places);
-  TRY(status);
-  int32_t n = prefill->n;
+  TRY(pass_forward(generator->pass, role, packed, &images, false, &generator->cache, places));
   generator->pending_count -= n;
   memmove(generator->pending, generator->pending + n,
           (size_t)generator->pending_count * sizeof *generator->pending);
@@ -314,15 +312,9 @@ static status_t prefill_run(generator_t *generator, const role_t *role, const pr
 static status_t admit(generator_t *generator, const role_t *role, int32_t free_slots,
                       const generator_source_t *source) {
   int32_t most = generator->pending_count < free_slots ? generator->pending_count : free_slots;
-  prefill_t prefill = {0};
-  packed_t packed = {0};
+  prefill_t prefill = {.pool.arena = ARENA_OTHER};
   status_code_t status = prefill_collect(generator, &prefill, most, source);
-  if (status == STATUS_OK)
-    status = packed_create(prefill.sources, prefill.n, config_patches(&generator->base->config), &packed);
-  if (status == STATUS_OK) {
-    status = prefill_run(generator, role, &prefill, &packed, source);
-    packed_free(&packed);
-  }
+  if (status == STATUS_OK) status = prefill_run(generator, role, &prefill, source);
   prefill_free(&prefill);
   return status;
 }

@@ -3,8 +3,7 @@
 #ifndef ROLLOUT_PROMPTS_H
 #define ROLLOUT_PROMPTS_H
 
-#include "rollout/generator.h"
-#include "session/source.h"
+#include "rollout/rollout.h"
 #include "text/answers.h"
 
 enum { PROMPT_SAMPLES_MAX = 1024 };
@@ -15,6 +14,7 @@ typedef struct {
   const int64_t *rows; /* (limit) rows of the dataset to ask, ascending; NULL: the first ones */
   int64_t limit;       /* rows (0: all of the dataset) */
   const char *suffix;  /* appended to the question; NULL: nothing */
+  bool logprobs;       /* the responses' log-probabilities are wanted */
 } prompts_options_t;
 
 /* The last question of each sample of a source. */
@@ -38,13 +38,6 @@ status_t prompts_open(session_t *session, model_t *model, source_t *source, cons
                       prompts_t *out);
 void prompts_close(prompts_t *prompts);
 
-/* How responses are drawn. */
-typedef struct {
-  sampler_options_t sampler;
-  int32_t max_tokens;
-  bool stop_at_question;
-} prompts_sampling_t;
-
 /* What &generate asks for. Local. */
 prompts_sampling_t prompts_sampling(const settings_t *settings);
 
@@ -60,10 +53,11 @@ int64_t prompts_round(const prompts_t *prompts);
 typedef struct {
   int64_t begin, n;
   int32_t samples;
-  int64_t *offsets; /* (n * samples + 1) */
-  int32_t *tokens;  /* (offsets[n * samples]); what ended a response is its last token */
-  int32_t *stopped; /* (n * samples): 1 where a response ended by itself, 0 where max_tokens cut it */
-  double *logprobs; /* (n * samples): the sampler's, summed over a response's tokens */
+  memory_pool_t pool; /* of all arrays */
+  int64_t *offsets;   /* (n * samples + 1) */
+  int32_t *tokens;    /* (offsets[n * samples]); what ended a response is its last token */
+  int32_t *stopped;   /* (n * samples): 1 where a response ended by itself, 0 where max_tokens cut it */
+  double *logprobs;   /* (n * samples): the sampler's, summed over a response's tokens; NULL unless wanted */
   int32_t *broken; /* (n): 1 where the question's image is broken (and bad samples are skipped): its responses
                       are to no image and not to be used */
   int64_t skipped; /* questions that are broken */

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "tensor/ops.h"
+#include "tensor/workspace.h"
 
 #include <stdlib.h>
 
@@ -17,6 +18,7 @@ struct sampler {
   const base_t *base;
   sampler_options_t options;
   int32_t most_rows;
+  workspace_t workspace;
   /* Device. */
   index_t *samples;           /* (n, 2): low and high word */
   index_t *positions;         /* (n) */
@@ -28,52 +30,53 @@ struct sampler {
   int32_t *ids, *cuts, *prefixes;
   double *values;
   comm_maxloc_t *best;
-  double *measures;  /* (n, 256, 2) */
-  double *selection; /* (3, n): see selection_t */
+  double *measures;                 /* (n, 256, 2) */
+  double *targets, *reached, *mass; /* (n): see selection_t */
 };
 
 static bool cuts_used(const sampler_options_t *options) {
   return !options->greedy && (options->top_p < 1.0 || options->top_k > 0);
 }
 
-static status_t allocate_device(sampler_t *sampler, size_t n) {
-  device_t *device = sampler->device;
-  TRY(index_alloc(device, ARENA_SCRATCH, 2 * n, &sampler->samples));
-  TRY(index_alloc(device, ARENA_SCRATCH, n, &sampler->positions));
-  TRY(index_alloc(device, ARENA_SCRATCH, n, &sampler->id));
-  TRY(wide_alloc(device, ARENA_SCRATCH, n, &sampler->value));
-  if (!cuts_used(&sampler->options)) return STATUS_OK;
-  TRY(index_alloc(device, ARENA_SCRATCH, n, &sampler->cut));
-  TRY(index_alloc(device, ARENA_SCRATCH, n, &sampler->prefix));
-  TRY(wide_alloc(device, ARENA_SCRATCH, n, &sampler->max));
-  return wide_alloc(device, ARENA_SCRATCH, n * BUCKETS * MEASURES, &sampler->histogram);
-}
-
-static status_t allocate_host(sampler_t *sampler, size_t n) {
-  TRY(memory_alloc(&sampler->words, ARENA_OTHER, 2 * n, sizeof *sampler->words));
-  TRY(memory_alloc(&sampler->ids, ARENA_OTHER, n, sizeof *sampler->ids));
-  TRY(memory_alloc(&sampler->values, ARENA_OTHER, n, sizeof *sampler->values));
-  TRY(memory_alloc(&sampler->best, ARENA_OTHER, n, sizeof *sampler->best));
-  if (!cuts_used(&sampler->options)) return STATUS_OK;
-  TRY(memory_alloc(&sampler->cuts, ARENA_OTHER, n, sizeof *sampler->cuts));
-  TRY(memory_alloc(&sampler->prefixes, ARENA_OTHER, n, sizeof *sampler->prefixes));
-  TRY(memory_alloc(&sampler->selection, ARENA_OTHER, 3 * n, sizeof *sampler->selection));
-  return memory_alloc(&sampler->measures, ARENA_OTHER, n * BUCKETS * MEASURES, sizeof *sampler->measures);
+/* N rows at once. */
+static void sampler_describe(sampler_t *sampler, int64_t n) {
+  workspace_t *w = &sampler->workspace;
+  int64_t cut = cuts_used(&sampler->options) ? n : 0, histograms = cut * BUCKETS * MEASURES;
+  workspace_index(w, ARENA_SCRATCH, "samples", 2 * n, &sampler->samples);
+  workspace_index(w, ARENA_SCRATCH, "positions", n, &sampler->positions);
+  workspace_index(w, ARENA_SCRATCH, "id", n, &sampler->id);
+  workspace_wide(w, ARENA_SCRATCH, "value", n, &sampler->value);
+  workspace_index(w, ARENA_SCRATCH, "cut", cut, &sampler->cut);
+  workspace_index(w, ARENA_SCRATCH, "prefix", cut, &sampler->prefix);
+  workspace_wide(w, ARENA_SCRATCH, "max", cut, &sampler->max);
+  workspace_wide(w, ARENA_SCRATCH, "histogram", histograms, &sampler->histogram);
+  workspace_host(w, "words", 2 * n, &sampler->words);
+  workspace_host(w, "ids", n, &sampler->ids);
+  workspace_host(w, "values", n, &sampler->values);
+  workspace_host(w, "best", n, &sampler->best);
+  workspace_host(w, "cuts", cut, &sampler->cuts);
+  workspace_host(w, "prefixes", cut, &sampler->prefixes);
+  workspace_host(w, "targets", cut, &sampler->targets);
+  workspace_host(w, "reached", cut, &sampler->reached);
+  workspace_host(w, "mass", cut, &sampler->mass);
+  workspace_host(w, "measures", histograms, &sampler->measures);
 }
 
 status_t sampler_create(pass_t *pass, device_t *device, const grid_t *grid, const base_t *base,
                         const sampler_options_t *options, int32_t most_rows, sampler_t **out) {
   TRY(memory_alloc(out, ARENA_OTHER, 1, sizeof **out));
   sampler_t *sampler = *out;
-  int64_t logit_rows = pass_logit_rows(pass);
-  sampler->pass = pass;
-  sampler->device = device;
-  sampler->grid = grid;
-  sampler->base = base;
-  sampler->options = *options;
-  sampler->most_rows = most_rows < logit_rows ? most_rows : (int32_t)logit_rows;
-  status_code_t status = allocate_device(sampler, (size_t)sampler->most_rows);
-  if (status == STATUS_OK) status = allocate_host(sampler, (size_t)sampler->most_rows);
+  int64_t logit_rows = pass_logit_rows(pass, base);
+  *sampler = (sampler_t){.pass = pass,
+                         .device = device,
+                         .grid = grid,
+                         .base = base,
+                         .options = *options,
+                         .most_rows = most_rows < logit_rows ? most_rows : (int32_t)logit_rows,
+                         .workspace = workspace_create(device, "sampler")};
+  workspace_begin(&sampler->workspace);
+  sampler_describe(sampler, sampler->most_rows);
+  status_code_t status = workspace_end(&sampler->workspace, NULL);
   if (status != STATUS_OK) {
     sampler_free(sampler);
     *out = NULL;
@@ -83,14 +86,7 @@ status_t sampler_create(pass_t *pass, device_t *device, const grid_t *grid, cons
 
 void sampler_free(sampler_t *sampler) {
   if (!sampler) return;
-  void *on_device[] = {sampler->samples, sampler->positions, sampler->cut, sampler->prefix,
-                       sampler->id,      sampler->value,     sampler->max, sampler->histogram};
-  for (size_t i = 0; i < sizeof on_device / sizeof *on_device; i++)
-    device_release(sampler->device, on_device[i]);
-  void *on_host[] = {sampler->words,  sampler->ids,  sampler->cuts,     sampler->prefixes,
-                     sampler->values, sampler->best, sampler->measures, sampler->selection};
-  for (size_t i = 0; i < sizeof on_host / sizeof *on_host; i++)
-    memory_free(on_host[i]);
+  workspace_free(&sampler->workspace);
   memory_free(sampler);
 }
 
@@ -187,8 +183,7 @@ static status_t row_masses(sampler_t *sampler, const vocab_shard_t *shard, doubl
 static status_t find_cuts(sampler_t *sampler, const vocab_shard_t *shard) {
   int32_t n = (int32_t)shard->rows;
   const sampler_options_t *options = &sampler->options;
-  selection_t selection = {
-      .targets = sampler->selection, .reached = sampler->selection + n, .mass = sampler->selection + 2 * n};
+  selection_t selection = {.targets = sampler->targets, .reached = sampler->reached, .mass = sampler->mass};
   TRY(OP(sampler->device, vocab_max, &(op_vocab_max_t){.shard = *shard, .max = sampler->max}));
   TRY(wide_allreduce(sampler->device, sampler->grid->tp, sampler->max, (size_t)n, COMM_MAX));
   for (int32_t i = 0; i < n; i++)

@@ -12,7 +12,7 @@ enum { LARGEST_LOGITS = 1 << 24 };
 static status_t add_pass(session_t *session, model_t *model) {
   const pass_options_t options = {.recompute = session->settings->model.recompute,
                                   .largest_logits = LARGEST_LOGITS};
-  return pass_create(&model->base, &options, &model->pass);
+  return pass_create(session->device, &session->grid, &options, &model->pass);
 }
 
 static status_t check_tokenizer(const model_t *model, const char *where) {

@@ -1,6 +1,8 @@
 #include "tensor/device.h"
 
 #include "base/log.h"
+#include "perf/perf.h"
+#include "tensor/op_cost.h"
 
 #include <assert.h>
 
@@ -10,8 +12,8 @@
 enum { BLOCKS_FIRST_CAPACITY = 64 };
 
 typedef struct {
-  void *pointer; /* NULL: free place */
-  size_t bytes;
+  void *pointer;         /* NULL: free place */
+  size_t bytes, counted; /* counted: of ARENA; 0 where the owner counts */
   arena_t arena;
 } block_t;
 
@@ -78,7 +80,7 @@ static void blocks_free(device_t *device) {
   if (!blocks) return;
   if (blocks->count > 0) log_debug("device %s: %zu blocks were never released", device->name, blocks->count);
   for (size_t i = 0; i < blocks->capacity; i++)
-    if (blocks->slots[i].pointer) memory_account(blocks->slots[i].arena, -(int64_t)blocks->slots[i].bytes);
+    if (blocks->slots[i].pointer) memory_account(blocks->slots[i].arena, -(int64_t)blocks->slots[i].counted);
   memory_free(blocks->slots);
   memory_free(blocks);
   device->blocks = NULL;
@@ -97,27 +99,44 @@ status_t device_require(const device_t *device, const char *name, bool function_
                    device->name, name);
 }
 
+status_t device_run(device_t *device, int number, const void *arguments) {
+  if (!device->uncounted) {
+    const op_cost_t cost = op_cost(device, (op_number_t)number, arguments);
+    perf_flops(cost.flops);
+    perf_bytes(cost.bytes);
+  }
+  if (device->watcher) return device->watcher->run(device->watcher, device, number, arguments);
+  return device->run(device, number, arguments);
+}
+
 void device_free(device_t *device) {
   if (!device) return;
   blocks_free(device);
   device->destroy(device);
 }
 
-static status_t block_alloc(device_t *device, arena_t arena, size_t n, dtype_t type, void **out) {
-  size_t bytes = 0;
+status_t device_alloc(device_t *device, const arena_t *arena, size_t bytes, void **out) {
   *out = NULL;
-  if (n == 0) return STATUS_OK;
-  if (__builtin_mul_overflow(n, dtype_size(type), &bytes))
-    return error_set(STATUS_MEMORY, "device '%s': %zu elements of %zu bytes are more than memory can hold",
-                     device->name, n, dtype_size(type));
+  if (bytes == 0) return STATUS_OK;
   TRY(blocks_reserve(device));
   status_code_t status = device->alloc(device, bytes, out);
   if (status != STATUS_OK)
     return error_context(status, "while getting %zu bytes of '%s' on device '%s'", bytes,
-                         memory_usage(arena).name, device->name);
-  memory_account(arena, (int64_t)bytes);
-  blocks_add(device->blocks, (block_t){.pointer = *out, .bytes = bytes, .arena = arena});
+                         arena ? memory_usage(*arena).name : "workspace", device->name);
+  const block_t block = {
+      .pointer = *out, .bytes = bytes, .counted = arena ? bytes : 0, .arena = arena ? *arena : ARENA_OTHER};
+  memory_account(block.arena, (int64_t)block.counted);
+  blocks_add(device->blocks, block);
   return STATUS_OK;
+}
+
+static status_t block_alloc(device_t *device, arena_t arena, size_t n, dtype_t type, void **out) {
+  size_t bytes = 0;
+  *out = NULL;
+  if (__builtin_mul_overflow(n, dtype_size(type), &bytes))
+    return error_set(STATUS_MEMORY, "device '%s': %zu elements of %zu bytes are more than memory can hold",
+                     device->name, n, dtype_size(type));
+  return device_alloc(device, &arena, bytes, out);
 }
 
 status_t real_alloc(device_t *device, arena_t arena, size_t n, real_t **out) {
@@ -153,7 +172,7 @@ void device_release(device_t *device, void *pointer) {
   }
   block_t block = device->blocks->slots[place];
   blocks_remove(device->blocks, place);
-  memory_account(block.arena, -(int64_t)block.bytes);
+  memory_account(block.arena, -(int64_t)block.counted);
   device->release(device, pointer, block.bytes);
 }
 

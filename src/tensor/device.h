@@ -30,13 +30,15 @@ struct device_watcher {
 
 /* What every device provides. Fields are set by the device's own create function; others only read them. */
 struct device {
-  const char *name;             /* "cpu", "plain", "cuda" */
-  const char *detail;           /* SIMD level, GPU model */
-  dtype_t real_type;            /* F32, F64 (plain), BF16 */
-  dtype_t wide_type;            /* F32, F64 (plain) */
-  const struct ops *ops;        /* a missing operation is NULL; of a device whose run is ops_run */
-  device_watcher_t *watcher;    /* NULL, or who sees every operation; set and reset by its owner */
-  void *state;                  /* the device's own */
+  const char *name;          /* "cpu", "plain", "cuda" */
+  const char *detail;        /* SIMD level, GPU model */
+  dtype_t real_type;         /* F32, F64 (plain), BF16 */
+  dtype_t wide_type;         /* F32, F64 (plain) */
+  size_t alignment;          /* bytes, of buffers that share a block; 0: none do (a device that checks) */
+  const struct ops *ops;     /* a missing operation is NULL; of a device whose run is ops_run */
+  device_watcher_t *watcher; /* NULL, or who sees every operation; set and reset by its owner */
+  bool uncounted;            /* operations are done a second time, which is no work; set and reset likewise */
+  void *state;               /* the device's own */
   struct device_blocks *blocks; /* device.c's own: size and arena of each block; NULL at the start */
   void (*destroy)(device_t *device);
   /* Required functions; call them through the wrappers below. */
@@ -60,11 +62,9 @@ struct device {
 
 void device_free(device_t *device);
 
-/* Runs operation NUMBER (op_number_t) with its arguments: use OP of tensor/ops.h. Local. */
-static inline status_t device_run(device_t *device, int number, const void *arguments) {
-  if (device->watcher) return device->watcher->run(device->watcher, device, number, arguments);
-  return device->run(device, number, arguments);
-}
+/* Runs operation NUMBER (op_number_t) with its arguments: use OP of tensor/ops.h. Counts its FLOPs and bytes
+ * (tensor/op_cost.h) in the region of the performance table that is open. Local. */
+status_t device_run(device_t *device, int number, const void *arguments);
 
 /* Device memory: N elements of the compute type, accumulation type, 32-bit integers. Contents are undefined
  * (the checking mode of plain poisons them). N = 0 gives NULL. Counted in ARENA. Errors: STATUS_MEMORY.
@@ -72,7 +72,10 @@ static inline status_t device_run(device_t *device, int number, const void *argu
 status_t real_alloc(device_t *device, arena_t arena, size_t n, real_t **out);
 status_t wide_alloc(device_t *device, arena_t arena, size_t n, wide_t **out);
 status_t index_alloc(device_t *device, arena_t arena, size_t n, index_t **out);
-/* Frees what the functions above gave (any of the three types); NULL is fine. */
+/* BYTES of device memory, counted in *ARENA (NULL: the caller counts them, memory_account): what real_alloc
+ * and workspaces (tensor/workspace.h) are made of. 0 bytes give NULL. Errors: STATUS_MEMORY. Local. */
+status_t device_alloc(device_t *device, const arena_t *arena, size_t bytes, void **out);
+/* Frees what the functions above gave; NULL is fine. */
 void device_release(device_t *device, void *pointer);
 
 /* The element N further on. */

@@ -140,10 +140,11 @@ typedef struct {
 
 /* One query per sequence against the paged cache: out (n, H*D); q (n, H*D; stride ldq); sequence i attends to
  * its first lengths[i] cached positions through pages[i * max_pages + position / page_size]. lengths[i] >= 1.
- */
+ * POSITIONS is the sum of the lengths, for those who count. */
 typedef struct {
   int64_t rows;
   int32_t heads, kv_heads, head_size, page_size, max_pages;
+  int64_t positions;
   const real_t *q;
   int64_t ldq;
   const real_t *k_cache, *v_cache;

@@ -341,7 +341,6 @@ static status_t global_norms(optimizer_t *optimizer, double *norms) {
     const optimizer_piece_t *piece = &optimizer->pieces[i];
     if (piece->param->partition.replica != 0) continue;
     const set_t *set = &optimizer->sets[piece->set];
-    perf_bytes((double)(piece_elements(piece) * (int64_t)dtype_size(optimizer->device->wide_type)));
     TRY(OP(optimizer->device, sum_squares,
            &(op_sum_squares_t){.n = piece_elements(piece),
                                .x = owned_grad(optimizer, set, piece->offset),
@@ -366,21 +365,12 @@ static status_t global_norms(optimizer_t *optimizer, double *norms) {
                    norms[groups], (long long)optimizer->steps + 1);
 }
 
-/* Of adamw and narrow over N elements: state and gradient read, state and weights written; then TRAINABLE
- * gradients are zeroed. */
-static double update_bytes(const device_t *device, int64_t n, int64_t trainable) {
-  double wide = (double)dtype_size(device->wide_type), real = (double)dtype_size(device->real_type);
-  double states = 2.0 * OPTIMIZER_STATES + 1.0; /* read and written; and the gradient */
-  return (double)n * (states * wide + wide + real) + (double)trainable * wide;
-}
-
 static status_t update_set(optimizer_t *optimizer, set_t *set, double lr, double grad_scale) {
   device_t *device = optimizer->device;
   const optimizer_options_t *options = &optimizer->options;
   int64_t n = owned_count(optimizer, set), begin = owned_begin(optimizer, set);
   real_t *run = real_at(device, set->params->data, set->data_begin);
   real_t *mine = real_at(device, run, begin);
-  perf_bytes(update_bytes(device, n, set->params->trainable));
   if (n > 0) {
     TRY(OP(device, adamw,
            &(op_adamw_t){.n = n,

@@ -1,7 +1,7 @@
 #include "train/reward.h"
 
 #include "base/log.h"
-#include "base/memory.h"
+#include "base/memory_pool.h"
 #include "perf/perf.h"
 #include "session/batch.h"
 #include "session/criteria.h"
@@ -144,9 +144,10 @@ static status_t group_loss(int32_t group, double center, double weight, const do
   double *whole, *dwhole;
   int32_t *labels, count = 0;
   size_t size = (size_t)group * OUTPUTS;
-  TRY(memory_alloc(&whole, ARENA_OTHER, size, 2 * sizeof *whole + sizeof *labels));
-  dwhole = whole + size;
-  labels = (int32_t *)(dwhole + size);
+  POOL(pool, ARENA_OTHER);
+  TRY(memory_pool_alloc(&pool, &whole, size, sizeof *whole));
+  TRY(memory_pool_alloc(&pool, &dwhole, size, sizeof *dwhole));
+  TRY(memory_pool_alloc(&pool, &labels, (size_t)group, sizeof *labels));
   for (int32_t p = 0; p < group; p++) {
     if (broken[OUTPUTS * p]) continue;
     for (int32_t k = 0; k < OUTPUTS; k++)
@@ -159,7 +160,6 @@ static status_t group_loss(int32_t group, double center, double weight, const do
       dvalues[OUTPUTS * p + k] = broken[OUTPUTS * p] ? 0.0 : dwhole[OUTPUTS * w + k];
     w += !broken[OUTPUTS * p];
   }
-  memory_free(whole);
   return STATUS_OK;
 }
 
@@ -185,12 +185,13 @@ static status_t run_micro(reward_task_t *task, batch_t *batch, int32_t index, bo
                           const float *patches, int32_t group, const outcome_t *outcome) {
   const micro_t *micro = &batch->micro[index];
   pass_images_t images = {.count = micro->image_count, .patches = patches};
-  double *values;
+  double *values, *dvalues;
   int32_t *rows;
   size_t n = (size_t)micro->count;
-  TRY(memory_alloc(&values, ARENA_OTHER, n, 2 * sizeof *values + sizeof *rows));
-  double *dvalues = values + n;
-  rows = (int32_t *)(values + 2 * n);
+  POOL(pool, ARENA_OTHER);
+  TRY(memory_pool_alloc(&pool, &values, n, sizeof *values));
+  TRY(memory_pool_alloc(&pool, &dvalues, n, sizeof *dvalues));
+  TRY(memory_pool_alloc(&pool, &rows, n, sizeof *rows));
   for (size_t s = 0; s < n; s++)
     rows[s] = micro->packed.offsets[s + 1] - 1;
   perf_begin(REGION_FORWARD);
@@ -211,7 +212,6 @@ static status_t run_micro(reward_task_t *task, batch_t *batch, int32_t index, bo
       status = pass_backward(task->model.pass, last ? layer_done : NULL, task->optimizer);
     perf_end(REGION_BACKWARD);
   }
-  memory_free(values);
   return status;
 }
 
@@ -283,11 +283,11 @@ static status_t run_pairs(reward_task_t *task, source_t *source, const int64_t *
                           int64_t use, bool trained, int32_t group, reward_metrics_t *metrics,
                           int64_t *skipped) {
   session_t *session = task->session;
-  double *block;
-  TRY(memory_alloc(&block, ARENA_OTHER, (size_t)pairs, (OUTPUTS + 1) * sizeof *block + sizeof(int32_t)));
-  outcome_t outcome = {.rewards = block,
-                       .loss = block + (ptrdiff_t)OUTPUTS * pairs,
-                       .preferred = (int32_t *)(block + (ptrdiff_t)(OUTPUTS + 1) * pairs)};
+  outcome_t outcome = {0};
+  POOL(pool, ARENA_OTHER);
+  TRY(memory_pool_alloc(&pool, &outcome.rewards, (size_t)pairs * OUTPUTS, sizeof(double)));
+  TRY(memory_pool_alloc(&pool, &outcome.loss, (size_t)(pairs / group), sizeof(double)));
+  TRY(memory_pool_alloc(&pool, &outcome.preferred, (size_t)pairs, sizeof(int32_t)));
   pairs_t context = {task, source, rows, use, outcome.preferred};
   batch_t batch;
   status_code_t status =
@@ -299,7 +299,6 @@ static status_t run_pairs(reward_task_t *task, source_t *source, const int64_t *
     batch_free(&batch);
   }
   *skipped = outcome.skipped / OUTPUTS;
-  memory_free(block);
   return status;
 }
 

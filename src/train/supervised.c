@@ -1,7 +1,7 @@
 #include "train/supervised.h"
 
 #include "base/log.h"
-#include "base/memory.h"
+#include "base/memory_pool.h"
 #include "perf/perf.h"
 #include "session/batch.h"
 #include "session/held_out.h"
@@ -126,9 +126,10 @@ static int64_t learnt_tokens(const plan_t *plan) {
 static status_t run_batch(supervised_t *task, batch_t *batch, bool trained, double *loss, double *hits,
                           int64_t *learnt, int64_t *skipped) {
   const plan_t *plan = &batch->plan;
-  double *block;
-  TRY(memory_alloc(&block, ARENA_OTHER, 2 * (size_t)plan->n, sizeof *block));
-  sample_sums_t sums = {block, block + plan->n};
+  sample_sums_t sums;
+  POOL(pool, ARENA_OTHER);
+  TRY(memory_pool_alloc(&pool, &sums.loss, (size_t)plan->n, sizeof *sums.loss));
+  TRY(memory_pool_alloc(&pool, &sums.hits, (size_t)plan->n, sizeof *sums.hits));
   int64_t planned = learnt_tokens(plan);
   status_code_t status = STATUS_OK;
   for (int32_t m = 0; m < plan->micro_count && status == STATUS_OK; m++) {
@@ -140,7 +141,9 @@ static status_t run_batch(supervised_t *task, batch_t *batch, bool trained, doub
   }
   perf_begin(REGION_IMBALANCE);
   if (status == STATUS_OK)
-    status = comm_allreduce(task->session->grid.dp, block, 2 * (size_t)plan->n, COMM_F64, COMM_SUM);
+    status = comm_allreduce(task->session->grid.dp, sums.loss, (size_t)plan->n, COMM_F64, COMM_SUM);
+  if (status == STATUS_OK)
+    status = comm_allreduce(task->session->grid.dp, sums.hits, (size_t)plan->n, COMM_F64, COMM_SUM);
   if (status == STATUS_OK) status = batch_settle(&task->session->grid, batch, skipped);
   perf_end(REGION_IMBALANCE);
   *learnt = learnt_tokens(plan);
@@ -149,7 +152,6 @@ static status_t run_batch(supervised_t *task, batch_t *batch, bool trained, doub
     *loss += sums.loss[i];
     *hits += sums.hits[i];
   }
-  memory_free(block);
   return status;
 }
 

@@ -115,7 +115,7 @@ void golden_model_create(device_t *device, const grid_t *grid, const char *path,
   succeed(head_create(&out->base, "value", false, &out->head));
   load_all(out);
   load_patches(out);
-  succeed(pass_create(&out->base, &options, &out->pass));
+  succeed(pass_create(device, grid, &options, &out->pass));
 }
 
 void golden_model_free(golden_model_t *model) {

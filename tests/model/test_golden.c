@@ -64,7 +64,7 @@ static void check_features(fixture_t *f) {
   double *found;
   assert_ok(memory_alloc(&features, ARENA_OTHER, (size_t)n, sizeof *features));
   assert_ok(memory_alloc(&found, ARENA_OTHER, (size_t)n, sizeof *found));
-  assert_ok(pass_features(f->model.pass, f->model.images, f->model.patches, features));
+  assert_ok(pass_features(f->model.pass, &f->model.base, f->model.images, f->model.patches, features));
   for (int64_t i = 0; i < n; i++)
     found[i] = (double)features[i];
   compare_forward_array(f, "features", found, n);

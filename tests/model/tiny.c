@@ -77,7 +77,7 @@ status_t tiny_create(device_t *device, const grid_t *grid, const tiny_options_t 
   if (options->mode == TRAIN_LORA) TRY(params_train_all(&out->adapter.params));
   TRY(params_train_all(&out->head.params));
   const pass_options_t pass = {.recompute = options->recompute, .largest_logits = options->largest_logits};
-  TRY(pass_create(&out->base, &pass, &out->pass));
+  TRY(pass_create(device, grid, &pass, &out->pass));
   out->role = (role_t){&out->base, &out->adapter, &out->head};
   return make_batch(out);
 }

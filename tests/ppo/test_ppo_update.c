@@ -47,30 +47,32 @@ static ppo_options_t options_of(const case_t *c) {
 
 /* ---- The rollouts ---- */
 
-static void *allocate(size_t count, size_t size) {
+static void *take(ppo_step_t *step, size_t count, size_t size) {
   void *block;
-  assert_ok(memory_alloc(&block, ARENA_ROLLOUT, count, size));
+  assert_ok(memory_pool_alloc(&step->pool, &block, count, size));
   return block;
 }
 
 static void fill_tokens(const arrays_t *arrays, ppo_step_t *step) {
   int32_t *lengths = arrays_integers(arrays, "ppo/query/lengths", SAMPLES);
+  int32_t *responses = arrays_integers(arrays, "ppo/response_lengths", SAMPLES);
   int32_t *query = arrays_integers(arrays, "ppo/query/tokens", arrays_size(arrays, "ppo/query/tokens"));
   int32_t *response = arrays_integers(arrays, "ppo/responses", arrays_size(arrays, "ppo/responses"));
-  const int32_t *next_query = query, *next_response = response;
-  step->lengths = arrays_integers(arrays, "ppo/response_lengths", SAMPLES);
-  step->queries = allocate(SAMPLES, sizeof *step->queries);
-  step->responses = allocate(SAMPLES, sizeof *step->responses);
-  step->offsets = allocate(SAMPLES + 1, sizeof *step->offsets);
+  const int32_t *next_query = query;
+  rollout_t *rollout = &step->rollout;
+  *rollout = (rollout_t){.n = SAMPLES, .samples = 1};
+  assert_ok(rollout_create(rollout));
   for (int32_t s = 0; s < SAMPLES; s++) {
-    assert_ok(sequence_append(&step->queries[s], next_query, lengths[s], false));
-    step->responses[s] = allocate((size_t)step->lengths[s], sizeof(int32_t));
-    memcpy(step->responses[s], next_response, (size_t)step->lengths[s] * sizeof(int32_t));
-    step->offsets[s + 1] = step->offsets[s] + step->lengths[s];
+    assert_ok(sequence_append(&rollout->queries[s], next_query, lengths[s], false));
+    rollout->lengths[s] = responses[s];
+    rollout->offsets[s + 1] = rollout->offsets[s] + responses[s];
     next_query += lengths[s];
-    next_response += step->lengths[s];
   }
+  size_t n = (size_t)rollout->offsets[SAMPLES];
+  rollout->tokens = take(step, n, sizeof *response);
+  memcpy(rollout->tokens, response, n * sizeof *response);
   memory_free(lengths);
+  memory_free(responses);
   memory_free(query);
   memory_free(response);
 }
@@ -80,20 +82,20 @@ static void copy(const case_t *c, const char *name, double *to, int64_t n) {
 }
 
 static void fill_numbers(const case_t *c, ppo_step_t *step) {
-  int64_t n = step->offsets[SAMPLES];
-  double **per_token[TOKEN_ARRAYS] = {
-      &step->sampler_logprob, &step->logprob, &step->entropy,       &step->ref_logprob, &step->ref_entropy,
-      &step->value,           &step->kl,      &step->shaped_reward, &step->advantage,   &step->ret};
-  double **per_sample[] = {&step->raw_reward, &step->reward, &step->length_bonus, &step->length_multiplier,
-                           &step->correct};
-  step->scalars = allocate(TOKEN_ARRAYS * (size_t)n, sizeof(double));
-  for (int i = 0; i < TOKEN_ARRAYS; i++)
-    *per_token[i] = step->scalars + i * n;
-  for (size_t i = 0; i < sizeof per_sample / sizeof *per_sample; i++)
-    *per_sample[i] = allocate(SAMPLES, sizeof(double));
-  step->stopped = allocate(SAMPLES, sizeof *step->stopped);
+  int64_t n = step->rollout.offsets[SAMPLES];
+  double **arrays[] = {&step->logprob,       &step->entropy,
+                       &step->ref_logprob,   &step->ref_entropy,
+                       &step->value,         &step->kl,
+                       &step->shaped_reward, &step->advantage,
+                       &step->ret,           &step->rollout.logprobs,
+                       &step->raw_reward,    &step->reward,
+                       &step->length_bonus,  &step->length_multiplier,
+                       &step->correct};
+  for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+    *arrays[i] = take(step, i < TOKEN_ARRAYS ? (size_t)n : SAMPLES, sizeof(double));
+  step->stopped = take(step, SAMPLES, sizeof *step->stopped);
   copy(c, "logprob", step->logprob, n);
-  copy(c, "logprob", step->sampler_logprob, n);
+  copy(c, "logprob", step->rollout.logprobs, n);
   copy(c, "ref_logprob", step->ref_logprob, n);
   copy(c, "value", step->value, n);
   copy(c, "raw_reward", step->raw_reward, SAMPLES);
@@ -105,18 +107,17 @@ static void fill_numbers(const case_t *c, ppo_step_t *step) {
 
 /* Features of the samples' images, each on one dp group as if it had generated that sample. */
 static void fill_features(const arrays_t *arrays, golden_model_t *model, const grid_t *grid,
-                          feature_store_t *store) {
+                          rollout_t *rollout) {
   const model_config_t *config = &model->base.config;
   int32_t *images = arrays_integers(arrays, "ppo/query/images", SAMPLES);
-  store->per_sample = (size_t)config_patches(config) * (size_t)config->vision_hidden;
-  store->by_sample = allocate(SAMPLES, sizeof *store->by_sample);
-  float *features = allocate((size_t)model->images * store->per_sample, sizeof *features);
-  assert_ok(pass_features(model->pass, model->images, model->patches, features));
+  size_t size = (size_t)config_patches(config) * (size_t)config->vision_hidden;
+  float *features, **held = rollout->features[0];
+  assert_ok(memory_alloc(&features, ARENA_ROLLOUT, (size_t)model->images * size, sizeof *features));
+  assert_ok(pass_features(model->pass, &model->base, model->images, model->patches, features));
   for (int32_t s = 0; s < SAMPLES; s++) {
     if (images[s] < 0 || s % grid->dp_size != grid->dp_rank) continue;
-    store->by_sample[s] = allocate(store->per_sample, sizeof *features);
-    memcpy(store->by_sample[s], features + (size_t)images[s] * store->per_sample,
-           store->per_sample * sizeof *features);
+    assert_ok(memory_alloc(&held[s], ARENA_ROLLOUT, size, sizeof *features));
+    memcpy(held[s], features + (size_t)images[s] * size, size * sizeof *features);
   }
   memory_free(features);
   memory_free(images);
@@ -170,9 +171,10 @@ static void fixture_open(fixture_t *f, const case_t *c, device_t *device, int tp
   train(c, f);
   f->step.n = SAMPLES;
   f->step.step = 1;
+  f->step.pool.arena = ARENA_ROLLOUT;
   fill_tokens(c->arrays, &f->step);
   fill_numbers(c, &f->step);
-  fill_features(c->arrays, &f->model, &f->session.grid, &f->step.policy_features);
+  fill_features(c->arrays, &f->model, &f->session.grid, &f->step.rollout);
 }
 
 static void fixture_close(fixture_t *f) {
@@ -186,12 +188,23 @@ static void fixture_close(fixture_t *f) {
 
 static void check_rewards(const case_t *c, fixture_t *f) {
   ppo_step_t *step = &f->step;
-  const ppo_samples_t samples = {SAMPLES,       step->offsets,    step->logprob,           step->ref_logprob,
-                                 step->value,   step->raw_reward, step->length_multiplier, step->correct,
-                                 step->stopped, step->kl,         step->shaped_reward,     step->advantage,
-                                 step->ret,     step->reward,     step->length_bonus};
+  const ppo_samples_t samples = {SAMPLES,
+                                 step->rollout.offsets,
+                                 step->logprob,
+                                 step->ref_logprob,
+                                 step->value,
+                                 step->raw_reward,
+                                 step->length_multiplier,
+                                 step->correct,
+                                 step->stopped,
+                                 step->kl,
+                                 step->shaped_reward,
+                                 step->advantage,
+                                 step->ret,
+                                 step->reward,
+                                 step->length_bonus};
   const double single = 1e-6; /* the file holds single precision */
-  int64_t n = step->offsets[SAMPLES];
+  int64_t n = step->rollout.offsets[SAMPLES];
   assert_ok(ppo_rewards(&f->task.options, &samples));
   compare_arrays("kl", step->kl, get(c, "kl", n), n, 0.0, single);
   compare_arrays("shaped_reward", step->shaped_reward, get(c, "shaped_reward", n), n, 0.0, single);
@@ -223,7 +236,8 @@ static void compare_weights(const case_t *c, const params_t *params, const char 
   for (int32_t i = 0; i < params->count; i++) {
     const param_t *param = &params->items[i];
     double *expected = golden_shard(param, c->arrays, prefix);
-    double *found = allocate((size_t)param->elements, sizeof *found);
+    double *found;
+    assert_ok(memory_alloc(&found, ARENA_OTHER, (size_t)param->elements, sizeof *found));
     assert_ok(param_read(params, i, DTYPE_F64, found));
     for (int64_t e = 0; e < param->elements; e++)
       if (!(fabs(found[e] - expected[e]) <= tolerance * lr + 1e-7 * fabs(expected[e])))

@@ -8,7 +8,7 @@ static status_t compute_features(tiny_t *model, prompt_set_t *set) {
   const model_config_t *config = &model->base.config;
   set->per_image = (size_t)config_patches(config) * (size_t)config->vision_hidden;
   TRY(memory_alloc(&set->features, ARENA_OTHER, 2 * set->per_image, sizeof *set->features));
-  return pass_features(model->pass, 2, model->patches, set->features);
+  return pass_features(model->pass, &model->base, 2, model->patches, set->features);
 }
 
 status_t prompt_set_create(tiny_t *model, prompt_set_t *out) {

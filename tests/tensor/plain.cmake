@@ -8,5 +8,6 @@ add_llava_test(test_plain_f64 SOURCES test_plain_f64.c gradient_check.c LINKS te
 add_llava_test(test_plain_definition SOURCES test_plain_definition.c gradient_check.c LINKS tensor_plain LABELS unit)
 add_llava_test(test_plain_sampling SOURCES test_plain_sampling.c LINKS tensor_plain LABELS unit)
 add_llava_test(test_plain_checking SOURCES test_plain_checking.c LINKS tensor_plain LABELS unit)
+add_llava_test(test_workspace SOURCES test_workspace.c LINKS tensor_plain LABELS unit)
 add_llava_test(test_plain_collectives SOURCES test_plain_collectives.c LINKS tensor_plain LABELS mpi RANKS 1 2 3 4)
 add_llava_test(test_tensor_golden SOURCES test_golden.c golden_file.c LINKS tensor_plain LABELS unit)

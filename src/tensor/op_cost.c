@@ -1,0 +1,224 @@
+#include "tensor/op_cost.h"
+
+/* Bytes of an element: compute type, accumulation type, index. */
+typedef struct {
+  double real, wide, index;
+} sizes_t;
+
+static double written(double bytes, bool added) {
+  return added ? 2.0 * bytes : bytes;
+}
+
+static op_cost_t gemm_cost(sizes_t size, const op_gemm_t *op) {
+  double m = (double)op->m, n = (double)op->n, k = (double)op->k, c = op->c_wide ? size.wide : size.real;
+  return (op_cost_t){.flops = 2.0 * m * n * k,
+                     .bytes = (m * k + k * n + (op->bias ? n : 0.0) + (op->pre ? m * n : 0.0)) * size.real +
+                              written(m * n * c, op->beta != 0.0)};
+}
+
+/* ---- Norms and what goes element by element ---- */
+
+/* VECTORS of the rows' width beside the weight, and STATISTICS for each row. */
+static op_cost_t norm_cost(sizes_t size, int64_t rows, int64_t cols, int vectors, int weights,
+                           int statistics) {
+  double t = (double)rows, c = (double)cols;
+  return (op_cost_t){.bytes = (vectors * t * c + weights * c) * size.real + statistics * t * size.wide};
+}
+
+static op_cost_t norm_backward_cost(sizes_t size, int64_t rows, int64_t cols, bool add, int statistics,
+                                    int gradients) {
+  op_cost_t cost = norm_cost(size, rows, cols, add ? 4 : 3, 1, statistics);
+  cost.bytes += 2.0 * gradients * (double)cols * size.wide;
+  return cost;
+}
+
+/* N elements of BYTES each, all operands together. */
+static op_cost_t elements_cost(int64_t n, double bytes) {
+  return (op_cost_t){.bytes = (double)n * bytes};
+}
+
+static op_cost_t rope_cost(sizes_t size, const op_rope_t *op) {
+  double t = (double)op->rows;
+  return (op_cost_t){.bytes = 2.0 * t * op->heads * op->head_size * size.real + t * size.index};
+}
+
+/* ---- Attention ---- */
+
+/* Pairs of a query and a key, of one head. */
+static double attention_pairs(const op_attention_t *op) {
+  double pairs = 0.0;
+  for (int32_t s = 0; s < op->sequences; s++) {
+    double n = op->offsets_host[s + 1] - op->offsets_host[s];
+    pairs += op->causal ? 0.5 * n * (n + 1.0) : n * n;
+  }
+  return pairs;
+}
+
+/* QUERY_ROWS and KEY_ROWS: how often the queries' and the keys' shape is moved. */
+static op_cost_t attention_cost(sizes_t size, const op_attention_t *op, int query_rows, int key_rows) {
+  double t = op->sequences > 0 ? op->offsets_host[op->sequences] : 0;
+  double q = t * op->heads * op->head_size, kv = t * op->kv_heads * op->head_size;
+  return (op_cost_t){.flops = 4.0 * attention_pairs(op) * op->heads * op->head_size,
+                     .bytes = (query_rows * q + key_rows * kv) * size.real +
+                              (op->lse ? t * op->heads * size.wide : 0.0)};
+}
+
+/* Reads q, k, v, out and dout, writes dq, dk and dv. */
+static op_cost_t attention_backward_cost(sizes_t size, const op_attention_backward_t *op) {
+  op_cost_t cost = attention_cost(size, &op->forward, 4, 4);
+  cost.flops *= 2.0;
+  return cost;
+}
+
+static op_cost_t cache_write_cost(sizes_t size, const op_cache_write_t *op) {
+  double t = (double)op->rows;
+  return (op_cost_t){.bytes = 4.0 * t * op->kv_heads * op->head_size * size.real + t * size.index};
+}
+
+static op_cost_t attention_paged_cost(sizes_t size, const op_attention_paged_t *op) {
+  double n = (double)op->rows, cached = (double)op->positions;
+  return (op_cost_t){.flops = 4.0 * cached * op->heads * op->head_size,
+                     .bytes =
+                         (2.0 * n * op->heads + 2.0 * cached * op->kv_heads) * op->head_size * size.real +
+                         (cached / op->page_size + n) * size.index};
+}
+
+/* ---- Rows ---- */
+
+static op_cost_t embedding_cost(sizes_t size, const op_embedding_t *op) {
+  double t = (double)op->rows;
+  return (op_cost_t){.bytes = 2.0 * t * (double)op->cols * size.real + t * size.index};
+}
+
+static op_cost_t embedding_backward_cost(sizes_t size, const op_embedding_backward_t *op) {
+  double t = (double)op->rows;
+  return (op_cost_t){.bytes = t * (double)op->cols * (size.real + 2.0 * size.wide) + t * size.index};
+}
+
+static op_cost_t rows_cost(sizes_t size, const op_rows_t *op) {
+  double t = (double)op->rows, moved = t * (double)op->cols * size.real;
+  return (op_cost_t){.bytes = moved + written(moved, op->add) + t * size.index};
+}
+
+static op_cost_t add_periodic_cost(sizes_t size, const op_add_periodic_t *op) {
+  return (op_cost_t){.bytes = (2.0 * (double)op->rows + (double)op->period) * (double)op->cols * size.real};
+}
+
+static op_cost_t sum_periodic_cost(sizes_t size, const op_sum_periodic_t *op) {
+  return (op_cost_t){.bytes = (double)op->cols *
+                              ((double)op->rows * size.real + 2.0 * (double)op->period * size.wide)};
+}
+
+/* ---- Vocabulary ---- */
+
+/* The logits of a shard, and NUMBERS wide and INDICES integers for each row. */
+static op_cost_t vocab_cost(sizes_t size, const vocab_shard_t *shard, int numbers, int indices) {
+  double n = (double)shard->rows;
+  return (op_cost_t){.bytes =
+                         n * ((double)shard->count * size.wide + numbers * size.wide + indices * size.index)};
+}
+
+static op_cost_t vocab_backward_cost(sizes_t size, const op_vocab_backward_t *op) {
+  op_cost_t cost = vocab_cost(size, &op->shard, 5, 1);
+  cost.bytes += (double)op->shard.rows * (double)op->shard.ld * size.real;
+  return cost;
+}
+
+/* AdamW: gradient read, master and both moments read and written. */
+enum { ADAMW_MOVES = 7 };
+/* Count and mass of each bucket. */
+enum { HISTOGRAM = 2 * 256 };
+
+/* The arguments of operation NAME. */
+#define ARGUMENTS(name) ((const op_##name##_t *)arguments)
+
+static op_cost_t norms_cost(sizes_t size, op_number_t number, const void *arguments) {
+  switch (number) {
+  case op_rmsnorm:
+    return norm_cost(size, ARGUMENTS(rmsnorm)->rows, ARGUMENTS(rmsnorm)->cols, 2, 1,
+                     ARGUMENTS(rmsnorm)->rstd ? 1 : 0);
+  case op_layernorm:
+    return norm_cost(size, ARGUMENTS(layernorm)->rows, ARGUMENTS(layernorm)->cols, 2, 2,
+                     ARGUMENTS(layernorm)->mean ? 2 : 0);
+  case op_rmsnorm_backward:
+    return norm_backward_cost(size, ARGUMENTS(rmsnorm_backward)->rows, ARGUMENTS(rmsnorm_backward)->cols,
+                              ARGUMENTS(rmsnorm_backward)->dx_add, 1,
+                              ARGUMENTS(rmsnorm_backward)->dweight ? 1 : 0);
+  default:
+    return norm_backward_cost(size, ARGUMENTS(layernorm_backward)->rows, ARGUMENTS(layernorm_backward)->cols,
+                              ARGUMENTS(layernorm_backward)->dx_add, 2,
+                              ARGUMENTS(layernorm_backward)->dweight ? 2 : 0);
+  }
+}
+
+op_cost_t op_cost(const device_t *device, op_number_t number, const void *arguments) {
+  const sizes_t size = {(double)dtype_size(device->real_type), (double)dtype_size(device->wide_type),
+                        (double)sizeof(int32_t)};
+  switch (number) {
+  case op_gemm:
+    return gemm_cost(size, arguments);
+  case op_rmsnorm:
+  case op_rmsnorm_backward:
+  case op_layernorm:
+  case op_layernorm_backward:
+    return norms_cost(size, number, arguments);
+  case op_activation_backward:
+    return elements_cost(ARGUMENTS(activation_backward)->n, 3.0 * size.real);
+  case op_swiglu:
+    return elements_cost(ARGUMENTS(swiglu)->n, 3.0 * size.real);
+  case op_swiglu_backward:
+    return elements_cost(ARGUMENTS(swiglu_backward)->n, 5.0 * size.real);
+  case op_rope:
+    return rope_cost(size, arguments);
+  case op_attention:
+    return attention_cost(size, arguments, 2, 2);
+  case op_attention_backward:
+    return attention_backward_cost(size, arguments);
+  case op_cache_write:
+    return cache_write_cost(size, arguments);
+  case op_attention_paged:
+    return attention_paged_cost(size, arguments);
+  case op_embedding:
+    return embedding_cost(size, arguments);
+  case op_embedding_backward:
+    return embedding_backward_cost(size, arguments);
+  case op_rows_gather:
+  case op_rows_scatter:
+    return rows_cost(size, arguments);
+  case op_add_periodic:
+    return add_periodic_cost(size, arguments);
+  case op_sum_periodic:
+    return sum_periodic_cost(size, arguments);
+  case op_vocab_max:
+    return vocab_cost(size, &ARGUMENTS(vocab_max)->shard, 1, 0);
+  case op_vocab_sums:
+    return vocab_cost(size, &ARGUMENTS(vocab_sums)->shard, 4, 1);
+  case op_vocab_logprob:
+    return elements_cost(ARGUMENTS(vocab_logprob)->rows, 5.0 * size.wide);
+  case op_vocab_backward:
+    return vocab_backward_cost(size, arguments);
+  case op_sample:
+    return vocab_cost(size, &ARGUMENTS(sample)->shard, 1, 5);
+  case op_vocab_histogram:
+    return vocab_cost(size, &ARGUMENTS(vocab_histogram)->shard, 1 + HISTOGRAM, 1);
+  case op_adamw:
+    return elements_cost(ARGUMENTS(adamw)->n, ADAMW_MOVES * size.wide);
+  case op_add:
+    return elements_cost(ARGUMENTS(add)->n, 3.0 * size.real);
+  case op_copy:
+    return elements_cost(ARGUMENTS(copy)->n, 2.0 * size.real);
+  case op_fill_real:
+    return elements_cost(ARGUMENTS(fill_real)->n, size.real);
+  case op_fill_wide:
+    return elements_cost(ARGUMENTS(fill_wide)->n, size.wide);
+  case op_narrow:
+    return elements_cost(ARGUMENTS(narrow)->n, size.wide + size.real);
+  case op_widen:
+    return elements_cost(ARGUMENTS(widen)->n, size.wide + size.real);
+  case op_sum_squares:
+    return elements_cost(ARGUMENTS(sum_squares)->n, size.wide);
+  case op_count:
+    break;
+  }
+  return (op_cost_t){0};
+}
