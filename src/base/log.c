@@ -61,7 +61,7 @@ void log_stop_clock(void) {
 }
 
 /* Closes the file; the mutex is held. */
-static void close_file(void) {
+static void log_close_file(void) {
   if (logger.file) fclose(logger.file);
   logger.file = NULL;
 }
@@ -71,7 +71,7 @@ status_t log_open(const char *path) {
   if (!file)
     return error_set(STATUS_DATA, "cannot open the log file '%s' for appending: %s", path, strerror(errno));
   pthread_mutex_lock(&logger.mutex);
-  close_file();
+  log_close_file();
   logger.file = file;
   pthread_mutex_unlock(&logger.mutex);
   return STATUS_OK;
@@ -79,7 +79,7 @@ status_t log_open(const char *path) {
 
 void log_close(void) {
   pthread_mutex_lock(&logger.mutex);
-  close_file();
+  log_close_file();
   pthread_mutex_unlock(&logger.mutex);
 }
 
@@ -169,7 +169,7 @@ static void draw_bar(const progress_due_t *due, const progress_report_t *report,
 }
 
 /* The mutex is held. */
-static void write_plain(const progress_due_t *due, const progress_report_t *report, double now) {
+static void log_write_plain(const progress_due_t *due, const progress_report_t *report, double now) {
   char line[LINE_MAX_BYTES], clock[CLOCK_MAX_BYTES];
   format_clock(clock);
   progress_line(&due->clock, report, now, line, sizeof line);
@@ -190,7 +190,7 @@ void log_progress(const char *label, long long done, long long total, const char
     const progress_report_t report = {label, done, total, unit, text};
     progress_due_t due = progress_note(&logger.progress, &report, now);
     if (due.finished) clear_line();
-    if (due.plain) write_plain(&due, &report, now);
+    if (due.plain) log_write_plain(&due, &report, now);
     if (due.bar && screen_is_terminal()) draw_bar(&due, &report, now);
   }
   pthread_mutex_unlock(&logger.mutex);

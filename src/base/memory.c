@@ -16,8 +16,8 @@ typedef struct {
   size_t bytes; /* of the block itself */
   uint64_t mark;
   arena_t arena;
-} block_t;
-_Static_assert(sizeof(block_t) <= ALIGNMENT, "the header must fit before an aligned block");
+} memory_block_t;
+_Static_assert(sizeof(memory_block_t) <= ALIGNMENT, "the header must fit before an aligned block");
 
 static const char *const arena_names[ARENA_COUNT] = {
     [ARENA_WEIGHTS] = "weights",     [ARENA_GRADIENTS] = "gradients",
@@ -63,8 +63,8 @@ static unsigned char *allocate_raw(size_t bytes, void **raw) {
 #endif
 }
 
-static block_t *block_of(void *pointer) {
-  block_t *block = (block_t *)((unsigned char *)pointer - ALIGNMENT);
+static memory_block_t *block_of(void *pointer) {
+  memory_block_t *block = (memory_block_t *)((unsigned char *)pointer - ALIGNMENT);
   assert(block->mark == block_mark);
   return block;
 }
@@ -88,7 +88,7 @@ status_t memory_alloc(void *out, arena_t arena, size_t count, size_t size) {
         "cannot get %zu x %zu bytes for '%s' (%zu MiB in use there); use more ranks or nodes, or smaller "
         "batches (--dry-run shows the memory per rank)",
         count, size, arena_names[arena], atomic_load(&usage[arena].current) >> 20);
-  block_t block = {.raw = raw, .bytes = bytes, .mark = block_mark, .arena = arena};
+  memory_block_t block = {.raw = raw, .bytes = bytes, .mark = block_mark, .arena = arena};
   memcpy(pointer - ALIGNMENT, &block, sizeof block);
   memory_account(arena, (int64_t)bytes);
   store_pointer(out, pointer);
@@ -115,7 +115,7 @@ size_t memory_resident_peak(void) {
 
 void memory_free(void *pointer) {
   if (!pointer) return;
-  block_t *block = block_of(pointer);
+  memory_block_t *block = block_of(pointer);
   memory_account(block->arena, -(int64_t)block->bytes);
   block->mark = 0;
   free(block->raw);

@@ -33,7 +33,7 @@ int status_exit(status_code_t status) {
 }
 
 /* Appends to BUFFER of CAPACITY; what does not fit is cut. */
-static void append(char *buffer, size_t capacity, const char *format, va_list arguments) {
+static void status_append(char *buffer, size_t capacity, const char *format, va_list arguments) {
   size_t used = strlen(buffer);
   vsnprintf(buffer + used, capacity - used, format, arguments);
 }
@@ -41,7 +41,7 @@ static void append(char *buffer, size_t capacity, const char *format, va_list ar
 static void append_trace(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  append(trace, sizeof trace, format, arguments);
+  status_append(trace, sizeof trace, format, arguments);
   va_end(arguments);
 }
 
@@ -61,7 +61,7 @@ status_t error_context(status_code_t status, const char *format, ...) {
   if (used > 0 && used + 4 < sizeof message) memcpy(message + used, "\n  ", 4);
   va_list arguments;
   va_start(arguments, format);
-  append(message, sizeof message, format, arguments);
+  status_append(message, sizeof message, format, arguments);
   va_end(arguments);
   return status;
 }

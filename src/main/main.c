@@ -28,7 +28,7 @@ static const double patience_seconds = 3;
 
 /* Whether this process is the one that speaks, as far as the launcher tells: started by mpirun or srun
  * without need, a command should still answer once. */
-static bool speaks(void) {
+static bool main_speaks(void) {
   static const char *const variables[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
   for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
     const char *value = getenv(variables[i]);
@@ -64,7 +64,7 @@ static status_t check_input(const options_t *options) {
   return status;
 }
 
-static status_t answer(const options_t *options) {
+static status_t main_answer(const options_t *options) {
   switch (options->command) {
   case COMMAND_HELP:
     return settings_print_help(stdout);
@@ -166,7 +166,7 @@ static status_t run_ranks(comm_t *world, const options_t *options) {
   return status;
 }
 
-static status_t run(int *argc, char ***argv, const options_t *options) {
+static status_t main_run(int *argc, char ***argv, const options_t *options) {
   comm_t *world;
   cores_restore();
   status_code_t status = comm_init(argc, argv, &world);
@@ -183,11 +183,11 @@ static status_t run(int *argc, char ***argv, const options_t *options) {
 
 /* The one thing that happens before main: a signal may come at any moment, and a library that ties threads to
  * cores does so when it is loaded. */
-static void begin(void) {
+static void main_begin(void) {
   cores_remember();
   stop_install();
 }
-__attribute__((section(".preinit_array"), used)) static void (*const at_the_start)(void) = begin;
+__attribute__((section(".preinit_array"), used)) static void (*const at_the_start)(void) = main_begin;
 
 /* What was asked for is what stands on the screen, unless it is a run, which has its log. */
 static status_t check_screen(const options_t *options) {
@@ -196,15 +196,15 @@ static status_t check_screen(const options_t *options) {
   return error_set(STATUS_DATA, "the answer could not be written to the screen, or to where its output goes");
 }
 
-static status_t command(const options_t *options) {
+static status_t main_command(const options_t *options) {
   stop_release();
-  return speaks() ? answer(options) : STATUS_OK;
+  return main_speaks() ? main_answer(options) : STATUS_OK;
 }
 
 /* What went wrong where there was no run. A launcher kills all processes when the first one ends with an
  * error, so those that do not speak leave the one that does the time to do so. */
-static void refuse(void) {
-  if (speaks())
+static void main_refuse(void) {
+  if (main_speaks())
     log_error("%s", error_message());
   else
     sleep(2);
@@ -215,12 +215,12 @@ int main(int argc, char **argv) {
   status_code_t status = options_parse(argc, argv, &options);
   bool runs = status == STATUS_OK && (options.command == COMMAND_RUN || options.command == COMMAND_DRY_RUN);
   if (runs)
-    status = run(&argc, &argv, &options); /* says itself what went wrong */
+    status = main_run(&argc, &argv, &options); /* says itself what went wrong */
   else if (status == STATUS_OK)
-    status = command(&options);
+    status = main_command(&options);
   bool said = runs && status != STATUS_OK;
   if (status == STATUS_OK) status = check_screen(&options);
-  if (status != STATUS_OK && !said) refuse();
+  if (status != STATUS_OK && !said) main_refuse();
   options_free(&options);
   return status_exit(status);
 }

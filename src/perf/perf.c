@@ -66,14 +66,14 @@ region_t perf_region(void) {
 }
 
 /* Gives the time up to now to the innermost region. */
-static void charge(void) {
+static void perf_charge(void) {
   double now = perf_now();
   if (perf.mark > 0) perf.counters[perf_region()].seconds += now - perf.mark;
   perf.mark = now;
 }
 
 void perf_begin(region_t region) {
-  charge();
+  perf_charge();
   perf.counters[region].count++;
   if (perf.depth == DEPTH_MAX) {
     perf.deeper++;
@@ -99,7 +99,7 @@ static void tell_of_main(region_t region, double begin) {
 }
 
 void perf_end(region_t region) {
-  charge();
+  perf_charge();
   if (perf.deeper > 0) {
     perf.deeper--;
     return;
@@ -153,7 +153,7 @@ void perf_observe(perf_observer_t observer, void *context) {
 }
 
 void perf_snapshot(perf_counter_t *counters) {
-  charge();
+  perf_charge();
   memcpy(counters, perf.counters, sizeof perf.counters);
   pthread_mutex_lock(&helpers.mutex);
   for (int i = 0; i < REGION_COUNT; i++) {

@@ -7,7 +7,7 @@
 
 enum { CELL_BYTES = 32, CELLS_MAX = 16 };
 
-static double ratio(double a, double b) {
+static double perf_report_ratio(double a, double b) {
   return b > 0 ? a / b : 0;
 }
 
@@ -28,14 +28,14 @@ perf_region_report_t perf_report_region(const perf_report_t *report, region_t re
     out.tokens += c->tokens;
   }
   if (report->ranks == 0) out.min = 0;
-  out.avg = ratio(total, report->ranks);
-  out.share = ratio(out.avg, report->seconds);
+  out.avg = perf_report_ratio(total, report->ranks);
+  out.share = perf_report_ratio(out.avg, report->seconds);
   out.imbalance = out.min > 0 ? out.max / out.min : out.max > 0 ? INFINITY : 1;
-  out.flops_per_second = ratio(out.flops, total);
-  out.bytes_per_second = ratio(out.bytes, total + out.thread_seconds);
-  out.tokens_per_second = ratio(out.tokens, out.max);
-  out.flops_of_peak = ratio(out.flops_per_second, report->peak_flops);
-  out.bytes_of_peak = ratio(out.bytes_per_second, report->peak_bytes);
+  out.flops_per_second = perf_report_ratio(out.flops, total);
+  out.bytes_per_second = perf_report_ratio(out.bytes, total + out.thread_seconds);
+  out.tokens_per_second = perf_report_ratio(out.tokens, out.max);
+  out.flops_of_peak = perf_report_ratio(out.flops_per_second, report->peak_flops);
+  out.bytes_of_peak = perf_report_ratio(out.bytes_per_second, report->peak_bytes);
   return out;
 }
 
@@ -97,7 +97,7 @@ static void add_imbalance(line_t *line, double imbalance) {
     snprintf(cell, CELL_BYTES, isfinite(imbalance) ? ">1000" : "-");
 }
 
-static void write_line(FILE *file, const char *name, const line_t *line) {
+static void perf_report_write_line(FILE *file, const char *name, const line_t *line) {
   fprintf(file, "%-*s", NAME_WIDTH, name);
   for (int i = 0; i < COLUMNS; i++)
     fprintf(file, " %*s", columns[i].width, i < line->count ? line->cells[i] : "");
@@ -119,8 +119,8 @@ static void write_head(FILE *file) {
     snprintf(titles.cells[i], CELL_BYTES, "%s", columns[i].title);
     snprintf(units.cells[i], CELL_BYTES, "%s", columns[i].unit);
   }
-  write_line(file, "region", &titles);
-  write_line(file, "", &units);
+  perf_report_write_line(file, "region", &titles);
+  perf_report_write_line(file, "", &units);
   write_rule(file);
 }
 
@@ -156,7 +156,7 @@ static void write_region(FILE *file, const perf_report_t *report, region_t which
   add_rates(&line, report, region);
   char name[NAME_WIDTH + 1];
   snprintf(name, sizeof name, "%s%s", perf_region_name(which), threads_only ? " threads" : "");
-  write_line(file, name, &line);
+  perf_report_write_line(file, name, &line);
 }
 
 /* All regions together, over the run's whole time. */
@@ -171,11 +171,11 @@ static void write_total(FILE *file, const perf_report_t *report) {
     total.comm_bytes += region.comm_bytes;
     most_tokens = fmax(most_tokens, region.tokens);
   }
-  total.share = ratio(total.avg, report->seconds);
-  total.flops_per_second = ratio(total.flops, report->seconds * report->ranks);
-  total.flops_of_peak = ratio(total.flops_per_second, report->peak_flops);
-  total.bytes_per_second = ratio(total.bytes, report->seconds * report->ranks);
-  total.bytes_of_peak = ratio(total.bytes_per_second, report->peak_bytes);
+  total.share = perf_report_ratio(total.avg, report->seconds);
+  total.flops_per_second = perf_report_ratio(total.flops, report->seconds * report->ranks);
+  total.flops_of_peak = perf_report_ratio(total.flops_per_second, report->peak_flops);
+  total.bytes_per_second = perf_report_ratio(total.bytes, report->seconds * report->ranks);
+  total.bytes_of_peak = perf_report_ratio(total.bytes_per_second, report->peak_bytes);
   line_t line = {0};
   snprintf(line.cells[line.count++], CELL_BYTES, "-");
   add_number(&line, false, 0);
@@ -184,10 +184,10 @@ static void write_total(FILE *file, const perf_report_t *report) {
   add_percent(&line, report->seconds > 0, total.share);
   add_number(&line, false, 0);
   add_rates(&line, report, &total);
-  write_line(file, "total", &line);
+  perf_report_write_line(file, "total", &line);
 }
 
-static void write_notes(FILE *file, const perf_report_t *report) {
+static void perf_report_write_notes(FILE *file, const perf_report_t *report) {
   fprintf(
       file,
       "%d rank%s, %.1f s. Times and the rates of compute and memory are one rank's within the region; sent "
@@ -202,7 +202,7 @@ static void write_notes(FILE *file, const perf_report_t *report) {
         file);
 }
 
-static status_t finish(FILE *file, const char *what) {
+static status_t perf_report_finish(FILE *file, const char *what) {
   if (fflush(file) != 0 || ferror(file))
     return error_set(STATUS_DATA, "cannot write %s: the disk may be full", what);
   return STATUS_OK;
@@ -216,8 +216,8 @@ status_t perf_report_table(const perf_report_t *report, FILE *file) {
   }
   write_rule(file);
   write_total(file, report);
-  write_notes(file, report);
-  return finish(file, "the performance table");
+  perf_report_write_notes(file, report);
+  return perf_report_finish(file, "the performance table");
 }
 
 /* --------------------------------------------------------------------------------------------------------------
@@ -270,5 +270,5 @@ status_t perf_report_json(const perf_report_t *report, FILE *file) {
     first = false;
   }
   fputs("\n  ]\n}\n", file);
-  return finish(file, "perf.json");
+  return perf_report_finish(file, "perf.json");
 }

@@ -15,9 +15,9 @@ typedef struct {
   bool pending;
   bool referred; /* the subject is "it": what was asked about */
   bool denied;   /* "is not" */
-} reader_t;
+} claims_reader_t;
 
-static word_class_t class_at(const reader_t *r, int at) {
+static word_class_t claims_class_at(const claims_reader_t *r, int at) {
   return at >= 0 && at < r->n ? r->words[at].class : WORD_END;
 }
 
@@ -53,7 +53,7 @@ static bool described_is_empty(const described_t *d) {
 }
 
 /* Claims the pending subject as an object, or as a number of objects. */
-static void subject_claim(reader_t *r) {
+static void subject_claim(claims_reader_t *r) {
   if (!r->pending) return;
   r->pending = false;
   const noun_phrase_t *subject = &r->subject;
@@ -67,20 +67,20 @@ static void subject_claim(reader_t *r) {
   claim_add(r->out, &claim);
 }
 
-static void subject_set(reader_t *r, const noun_phrase_t *subject) {
+static void subject_set(claims_reader_t *r, const noun_phrase_t *subject) {
   subject_claim(r);
   r->subject = *subject;
   r->pending = true;
   r->referred = false;
 }
 
-static bool read_phrase(reader_t *r, noun_phrase_t *phrase) {
+static bool read_phrase(claims_reader_t *r, noun_phrase_t *phrase) {
   int used = r->at < r->n ? noun_phrase_read(r->words + r->at, r->n - r->at, phrase) : 0;
   r->at += used;
   return used > 0;
 }
 
-static void read_background(reader_t *r) {
+static void read_background(claims_reader_t *r) {
   claim_t claim = claim_of(CLAIM_BACKGROUND);
   for (; r->at < r->n; r->at++) {
     const word_t *word = &r->words[r->at];
@@ -91,7 +91,7 @@ static void read_background(reader_t *r) {
 }
 
 /* "no": a denial of what follows, or the answer No. */
-static void read_no(reader_t *r) {
+static void read_no(claims_reader_t *r) {
   noun_phrase_t phrase;
   r->at++;
   if (!read_phrase(r, &phrase)) {
@@ -104,7 +104,7 @@ static void read_no(reader_t *r) {
   if (phrase.noun) claim_add(r->out, &absent);
 }
 
-static void read_nothing(reader_t *r) {
+static void read_nothing(claims_reader_t *r) {
   noun_phrase_t place;
   claim_t empty = claim_of(CLAIM_EMPTY);
   r->at++;
@@ -114,28 +114,28 @@ static void read_nothing(reader_t *r) {
 }
 
 /* "option is B", "option B". */
-static void read_option(reader_t *r) {
+static void claims_read_option(claims_reader_t *r) {
   r->at++;
-  if (class_at(r, r->at) == WORD_IS) r->at++;
-  if (class_at(r, r->at) != WORD_LETTER) return;
+  if (claims_class_at(r, r->at) == WORD_IS) r->at++;
+  if (claims_class_at(r, r->at) != WORD_LETTER) return;
   claim_t option = claim_of(CLAIM_OPTION);
   option.letter = r->words[r->at++].value;
   claim_add(r->out, &option);
 }
 
-static void read_larger(reader_t *r) {
+static void read_larger(claims_reader_t *r) {
   noun_phrase_t other;
   claim_t larger = claim_of(CLAIM_LARGER);
   larger.object = r->subject.what;
   r->at++;
-  while (r->at < r->n && class_at(r, r->at) == WORD_OTHER)
+  while (r->at < r->n && claims_class_at(r, r->at) == WORD_OTHER)
     r->at++; /* "than" */
   if (read_phrase(r, &other) && other.noun) larger.other = other.what;
   if (!r->denied) claim_add(r->out, &larger);
   r->pending = r->denied = false;
 }
 
-static bool read_relation(reader_t *r) {
+static bool read_relation(claims_reader_t *r) {
   int relation, used = r->at < r->n ? relation_read(r->words + r->at, r->n - r->at, &relation) : 0;
   noun_phrase_t other;
   if (used == 0) return false;
@@ -152,15 +152,15 @@ static bool read_relation(reader_t *r) {
 }
 
 /* Behind "<subject> is": an attribute, a place, a comparison, a relation. */
-static void read_predicate(reader_t *r) {
+static void read_predicate(claims_reader_t *r) {
   noun_phrase_t complement;
   r->at++;
-  if (class_at(r, r->at) == WORD_NOT) {
+  if (claims_class_at(r, r->at) == WORD_NOT) {
     r->denied = true;
     r->at++;
   }
   if (!r->pending) return;
-  if (class_at(r, r->at) == WORD_LARGER) {
+  if (claims_class_at(r, r->at) == WORD_LARGER) {
     read_larger(r);
     return;
   }
@@ -170,7 +170,7 @@ static void read_predicate(reader_t *r) {
   r->subject.noun = r->subject.noun || complement.noun;
 }
 
-static void read_it(reader_t *r) {
+static void read_it(claims_reader_t *r) {
   r->at++;
   if (!r->question) return;
   noun_phrase_t it = {r->question->object, true, false, DESCRIBED_NOT};
@@ -178,10 +178,10 @@ static void read_it(reader_t *r) {
   r->referred = true;
 }
 
-static void read_word(reader_t *r) {
+static void read_word(claims_reader_t *r) {
   noun_phrase_t phrase;
   claim_t claim;
-  switch (class_at(r, r->at)) {
+  switch (claims_class_at(r, r->at)) {
   case WORD_YES:
     claim = claim_of(CLAIM_YES);
     claim_add(r->out, &claim);
@@ -194,7 +194,7 @@ static void read_word(reader_t *r) {
     read_nothing(r);
     return;
   case WORD_OPTION:
-    read_option(r);
+    claims_read_option(r);
     return;
   case WORD_SAME:
     claim = claim_of(CLAIM_SAME_SIZE);
@@ -221,7 +221,7 @@ static void read_word(reader_t *r) {
 }
 
 /* "Red.", "Three.", "In the northwest.": with the question, a whole answer. */
-static void read_fragment(reader_t *r) {
+static void read_fragment(claims_reader_t *r) {
   noun_phrase_t phrase;
   int used = noun_phrase_read(r->words, r->n, &phrase);
   if (used < r->n || phrase.noun || !r->question) return;
@@ -235,7 +235,7 @@ static void read_fragment(reader_t *r) {
 }
 
 static void read_sentence(const word_t *words, int n, const question_t *question, claims_t *out) {
-  reader_t reader = {.question = question, .out = out, .words = words, .n = n};
+  claims_reader_t reader = {.question = question, .out = out, .words = words, .n = n};
   int before = out->count;
   if (n == 1 && words[0].class == WORD_LETTER) { /* "A. red" */
     claim_t option = claim_of(CLAIM_OPTION);

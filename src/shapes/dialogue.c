@@ -54,7 +54,7 @@ void dialogue_draw_caption(const scene_t *scene, random_stream_t *stream, dialog
 }
 
 /* Takes an object of SCENE out of SEEN. */
-static void omit(scene_t *seen, const scene_t *scene, random_stream_t *stream) {
+static void dialogue_omit(scene_t *seen, const scene_t *scene, random_stream_t *stream) {
   int cell = scene->objects[random_below(stream, (uint32_t)scene->count)].cell, kept = 0;
   for (int i = 0; i < seen->count; i++)
     if (seen->objects[i].cell != cell) seen->objects[kept++] = seen->objects[i];
@@ -102,7 +102,7 @@ static void draw_open(const shares_t *shares, const scene_t *scene, double bias,
   out->biased = tempted && !true_answer;
   if (out->biased) scene_insert(&seen, &imagined);
   if (question.type == TYPE_HOLISTIC && bias > 0 && scene->count > 1 && random_uniform(stream) < OMIT_SHARE)
-    omit(&seen, scene, stream);
+    dialogue_omit(&seen, scene, stream);
   dialogue_add(out, &question, &seen);
   while (out->count < turns) {
     question = random_below(stream, 2) == 0 ? draw_detail(scene, stream) : draw_yes_no(scene, stream);

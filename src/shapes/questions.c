@@ -237,12 +237,12 @@ void question_draw_choice(const scene_t *scene, bool explain, random_stream_t *s
 /* ------------------------------------------------------------------------------------------------ reading
  * back */
 
-static word_class_t class_at(const word_t *words, int n, int at) {
+static word_class_t questions_class_at(const word_t *words, int n, int at) {
   return at >= 0 && at < n ? words[at].class : WORD_END;
 }
 
 /* The noun phrase at AT; *AT moves behind it. False if there is none that has a noun. */
-static bool read_object(const word_t *words, int n, int *at, described_t *out) {
+static bool questions_read_object(const word_t *words, int n, int *at, described_t *out) {
   noun_phrase_t phrase;
   int used = *at < n ? noun_phrase_read(words + *at, n - *at, &phrase) : 0;
   if (used == 0 || !phrase.noun) return false;
@@ -253,12 +253,12 @@ static bool read_object(const word_t *words, int n, int *at, described_t *out) {
 
 static bool read_what(const word_t *words, int n, question_t *out) {
   int at = 1;
-  word_class_t name = class_at(words, n, at);
+  word_class_t name = questions_class_at(words, n, at);
   if (name == WORD_COLOUR_NAME || name == WORD_SIZE_NAME || name == WORD_SHAPE_NAME) {
     out->ask = name == WORD_COLOUR_NAME ? ASK_COLOUR : name == WORD_SIZE_NAME ? ASK_SIZE : ASK_SHAPE;
     out->type = TYPE_ATTRIBUTE;
     at += 2;
-    return read_object(words, n, &at, &out->object);
+    return questions_read_object(words, n, &at, &out->object);
   }
   for (int i = at; i < n && words[i].class != WORD_QUESTION; i++)
     if (words[i].class == WORD_BACKGROUND) {
@@ -276,23 +276,23 @@ static bool read_what(const word_t *words, int n, question_t *out) {
   out->ask = ASK_DESCRIBE;
   out->type = TYPE_HOLISTIC;
   out->wording = 1;
-  return class_at(words, n, at) == WORD_IS && class_at(words, n, at + 1) == WORD_AT;
+  return questions_class_at(words, n, at) == WORD_IS && questions_class_at(words, n, at + 1) == WORD_AT;
 }
 
 static bool read_is(const word_t *words, int n, question_t *out) {
   int at = 1, used;
   noun_phrase_t phrase;
   out->type = TYPE_YES_NO;
-  if (class_at(words, n, at) == WORD_THERE) {
+  if (questions_class_at(words, n, at) == WORD_THERE) {
     at++;
     out->ask = ASK_EXISTS;
-    return read_object(words, n, &at, &out->object);
+    return questions_read_object(words, n, &at, &out->object);
   }
-  if (!read_object(words, n, &at, &out->object)) return false;
+  if (!questions_read_object(words, n, &at, &out->object)) return false;
   if (at < n && (used = relation_read(words + at, n - at, &out->relation)) > 0) {
     at += used;
     out->ask = ASK_RELATION;
-    return read_object(words, n, &at, &out->other);
+    return questions_read_object(words, n, &at, &out->other);
   }
   if (at >= n || noun_phrase_read(words + at, n - at, &phrase) == 0) return false;
   out->ask = ASK_IS_SIZE;
@@ -307,14 +307,14 @@ static bool read_which(const word_t *words, int n, question_t *out) {
   at++;
   out->ask = ASK_LARGER;
   out->type = TYPE_COMPARISON;
-  if (!read_object(words, n, &at, &out->object)) return false;
+  if (!questions_read_object(words, n, &at, &out->object)) return false;
   at++; /* "or" */
-  return read_object(words, n, &at, &out->other);
+  return questions_read_object(words, n, &at, &out->other);
 }
 
 static bool read_asked(const word_t *words, int n, question_t *out) {
   int at = 1;
-  switch (class_at(words, n, 0)) {
+  switch (questions_class_at(words, n, 0)) {
   case WORD_DESCRIBE:
     out->ask = ASK_DESCRIBE;
     out->type = TYPE_HOLISTIC;
@@ -327,12 +327,12 @@ static bool read_asked(const word_t *words, int n, question_t *out) {
     out->ask = ASK_WHERE;
     out->type = TYPE_SPATIAL;
     at++;
-    return read_object(words, n, &at, &out->object);
+    return questions_read_object(words, n, &at, &out->object);
   case WORD_HOW:
     out->ask = ASK_COUNT;
     out->type = TYPE_COUNTING;
     at++;
-    return read_object(words, n, &at, &out->object);
+    return questions_read_object(words, n, &at, &out->object);
   case WORD_WHICH:
     return read_which(words, n, out);
   case WORD_WHAT:
@@ -348,8 +348,9 @@ static bool read_asked(const word_t *words, int n, question_t *out) {
 static bool read_options(const word_t *words, int n, question_t *out) {
   int found = 0;
   for (int at = 0; at < n; at++) {
-    if (class_at(words, n, at) == WORD_EXPLAIN) out->explain = true;
-    if (class_at(words, n, at) != WORD_LETTER || class_at(words, n, at + 1) != WORD_END || at + 2 >= n)
+    if (questions_class_at(words, n, at) == WORD_EXPLAIN) out->explain = true;
+    if (questions_class_at(words, n, at) != WORD_LETTER || questions_class_at(words, n, at + 1) != WORD_END ||
+        at + 2 >= n)
       continue;
     if (words[at].value != found || found == CHOICE_OPTIONS) return false;
     out->options[found++] = words[at + 2].value;

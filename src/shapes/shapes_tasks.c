@@ -226,7 +226,7 @@ static void log_annotation(const char *output, const annotation_counts_t *counts
            (long long)counts->noisy);
 }
 
-static status_t annotate(session_t *session, pulse_t *pulse) {
+static status_t task_annotate(session_t *session, pulse_t *pulse) {
   const settings_t *settings = session->settings;
   const annotator_t annotator = {(uint64_t)settings->job.seed, settings->annotate.label_noise, pulse};
   char path[FILE_MAX_PATH];
@@ -247,7 +247,7 @@ static status_t annotate(session_t *session, pulse_t *pulse) {
 
 static status_t annotate_pulsed(session_t *session, pulse_t *pulse) {
   status_code_t status = STATUS_OK;
-  if (comm_rank(session->world) == 0) status = annotate(session, pulse);
+  if (comm_rank(session->world) == 0) status = task_annotate(session, pulse);
   return pulse_agree(pulse, session->world, status);
 }
 

@@ -19,7 +19,7 @@ typedef struct {
   bool caption_types; /* written */
 } set_writer_t;
 
-static void write_turn(json_writer_t *writer, const char *from, const char *value) {
+static void world_files_write_turn(json_writer_t *writer, const char *from, const char *value) {
   json_write_object_begin(writer);
   json_write_member(writer, "from", from);
   json_write_member(writer, "value", value);
@@ -36,8 +36,8 @@ static void write_conversations(json_writer_t *writer, const dialogue_t *dialogu
     if (i == 0 && !mark_behind) text_add(asked, "<image>\n");
     text_add(asked, "%s", dialogue->turns[i].asked);
     if (i == 0 && mark_behind) text_add(asked, "\n<image>");
-    write_turn(writer, "human", asked);
-    write_turn(writer, "gpt", dialogue->turns[i].answer);
+    world_files_write_turn(writer, "human", asked);
+    world_files_write_turn(writer, "gpt", dialogue->turns[i].answer);
   }
   json_write_array_end(writer);
 }
@@ -50,7 +50,7 @@ static void write_identity(json_writer_t *writer, const char *prefix, int64_t id
   json_write_member(writer, "image", image);
 }
 
-static void write_sample(json_writer_t *writer, const set_writer_t *set, int64_t id) {
+static void world_files_write_sample(json_writer_t *writer, const set_writer_t *set, int64_t id) {
   scene_t scene;
   dialogue_t dialogue;
   world_scene_draw(set->options, id, &scene);
@@ -70,12 +70,12 @@ static status_t write_samples(json_writer_t *writer, const set_writer_t *set, in
   world_range_t range = world_set_range(set->options, set->set);
   for (int64_t i = 0; i < range.count && i < limit; i++) {
     TRY(pulse_go_on(set->options->pulse));
-    write_sample(writer, set, range.first + i);
+    world_files_write_sample(writer, set, range.first + i);
   }
   return STATUS_OK;
 }
 
-static status_t file_open(const world_options_t *options, const char *name, output_file_t *file) {
+static status_t world_files_file_open(const world_options_t *options, const char *name, output_file_t *file) {
   char path[FILE_MAX_PATH];
   TRY(file_join(path, options->dir, name, NULL));
   return output_file_open(path, file);
@@ -83,7 +83,7 @@ static status_t file_open(const world_options_t *options, const char *name, outp
 
 static status_t write_set_file(const char *name, const set_writer_t *set) {
   output_file_t file;
-  TRY(file_open(set->options, name, &file));
+  TRY(world_files_file_open(set->options, name, &file));
   json_write_array_begin(file.writer);
   status_code_t status = write_samples(file.writer, set, INT64_MAX);
   json_write_array_end(file.writer);
@@ -95,7 +95,7 @@ static status_t write_policy_init(const world_options_t *options) {
   output_file_t file;
   set_writer_t pairs = {options, SET_PAIRS, "pair", DIALOGUE_TURNS_MAX, false};
   set_writer_t choices = {options, SET_CHOICES, "choice", DIALOGUE_TURNS_MAX, false};
-  TRY(file_open(options, "policy_init.json", &file));
+  TRY(world_files_file_open(options, "policy_init.json", &file));
   json_write_array_begin(file.writer);
   status_code_t status = write_samples(file.writer, &pairs, world_policy_pairs(options));
   if (status == STATUS_OK) status = write_samples(file.writer, &choices, INT64_MAX);
@@ -107,7 +107,7 @@ static status_t write_policy_init(const world_options_t *options) {
 static status_t write_scenes(const world_options_t *options) {
   output_file_t file;
   int64_t count = world_scene_count(options);
-  TRY(file_open(options, "scenes.jsonl", &file));
+  TRY(world_files_file_open(options, "scenes.jsonl", &file));
   status_code_t status = STATUS_OK;
   for (int64_t id = 0; id < count && status == STATUS_OK; id++) {
     scene_t scene;
@@ -154,11 +154,11 @@ static void write_facts_of(json_writer_t *writer, const world_options_t *options
   if (dialogue.turns[0].question.choice) write_rationale(writer, image, &scene, &dialogue.turns[0].question);
 }
 
-static status_t write_facts(const world_options_t *options) {
+static status_t world_files_write_facts(const world_options_t *options) {
   static const world_set_t sets[] = {SET_PAIRS, SET_CHOICES, SET_RL, SET_EVAL};
   output_file_t file;
   status_code_t status = STATUS_OK;
-  TRY(file_open(options, "facts.json", &file));
+  TRY(world_files_file_open(options, "facts.json", &file));
   json_write_object_begin(file.writer);
   for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
     world_range_t range = world_set_range(options, sets[s]);
@@ -214,7 +214,7 @@ static void write_eval_question(json_writer_t *writer, const world_options_t *op
 static status_t write_eval(const world_options_t *options) {
   output_file_t file;
   world_range_t range = world_set_range(options, SET_EVAL);
-  TRY(file_open(options, "eval.json", &file));
+  TRY(world_files_file_open(options, "eval.json", &file));
   status_code_t status = STATUS_OK;
   json_write_array_begin(file.writer);
   for (int64_t i = 0; i < range.count && status == STATUS_OK; i++) {
@@ -247,7 +247,7 @@ static void write_pope_question(json_writer_t *writer, int64_t number, const sce
 static status_t write_pope(const world_options_t *options) {
   output_file_t file;
   world_range_t range = world_set_range(options, SET_EVAL);
-  TRY(file_open(options, "pope.jsonl", &file));
+  TRY(world_files_file_open(options, "pope.jsonl", &file));
   status_code_t status = STATUS_OK;
   for (int64_t i = 0; i < range.count && status == STATUS_OK; i++) {
     scene_t scene;
@@ -271,7 +271,7 @@ status_t world_files_write(const world_options_t *options) {
   TRY(write_set_file("prompts.json", &prompts));
   TRY(write_policy_init(options));
   TRY(write_set_file("rl.json", &rl));
-  TRY(write_facts(options));
+  TRY(world_files_write_facts(options));
   TRY(write_eval(options));
   return write_pope(options);
 }
