@@ -70,12 +70,12 @@ static memory_block_t *block_of(void *pointer) {
 }
 
 /* Through memcpy: the caller's pointer may be of any object type. */
-static void store_pointer(void *out, void *pointer) {
+static void memory_store_pointer(void *out, void *pointer) {
   memcpy(out, &pointer, sizeof pointer);
 }
 
 status_t memory_alloc(void *out, arena_t arena, size_t count, size_t size) {
-  store_pointer(out, NULL);
+  memory_store_pointer(out, NULL);
   if (count == 0 || size == 0) return STATUS_OK;
   size_t bytes = 0;
   void *raw = NULL;
@@ -91,7 +91,7 @@ status_t memory_alloc(void *out, arena_t arena, size_t count, size_t size) {
   memory_block_t block = {.raw = raw, .bytes = bytes, .mark = block_mark, .arena = arena};
   memcpy(pointer - ALIGNMENT, &block, sizeof block);
   memory_account(arena, (int64_t)bytes);
-  store_pointer(out, pointer);
+  memory_store_pointer(out, pointer);
   return STATUS_OK;
 }
 
@@ -104,7 +104,7 @@ status_t memory_resize(void *inout, arena_t arena, size_t count, size_t size) {
     memcpy(fresh, old, bytes < count * size ? bytes : count * size);
   }
   memory_free(old);
-  store_pointer(inout, fresh);
+  memory_store_pointer(inout, fresh);
   return STATUS_OK;
 }
 

@@ -38,7 +38,7 @@ static void status_append(char *buffer, size_t capacity, const char *format, va_
   vsnprintf(buffer + used, capacity - used, format, arguments);
 }
 
-static void append_trace(const char *format, ...) {
+static void status_append_trace(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   status_append(trace, sizeof trace, format, arguments);
@@ -67,7 +67,7 @@ status_t error_context(status_code_t status, const char *format, ...) {
 }
 
 void error_trace(const char *function, const char *file, int line) {
-  append_trace("  at %s (%s:%d)\n", function, file, line);
+  status_append_trace("  at %s (%s:%d)\n", function, file, line);
 }
 
 const char *error_message(void) {

@@ -45,7 +45,7 @@ typedef struct {
 
 /* ---- Passes over a run ---- */
 
-static status_t build_answers(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
+static status_t score_build_answers(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
   run_t *run = context;
   return source_sequence(&run->task->source, run->begin + i, sequence, image);
 }
@@ -86,7 +86,7 @@ static status_t score_build_judged(void *context, int32_t i, sequence_t *sequenc
 }
 
 /* Log-probabilities of the learnt tokens of a micro-batch, to the samples they belong to. */
-static status_t read_logprobs(run_t *run, const batch_t *batch, const micro_t *micro) {
+static status_t score_read_logprobs(run_t *run, const batch_t *batch, const micro_t *micro) {
   int32_t *rows, *targets, *owner, n, k = 0;
   double *logprobs = NULL;
   TRY(micro_targets(&batch->plan, micro, &rows, &targets, &owner, &n));
@@ -113,7 +113,7 @@ static status_t score_micro(run_t *run, batch_t *batch, int32_t index) {
   perf_begin(REGION_POLICY);
   status_code_t status =
       pass_forward(task->model.pass, &task->role, &micro->packed, &images, false, NULL, NULL);
-  if (status == STATUS_OK) status = read_logprobs(run, batch, micro);
+  if (status == STATUS_OK) status = score_read_logprobs(run, batch, micro);
   perf_end(REGION_POLICY);
   memory_free(patches);
   return status;
@@ -126,7 +126,7 @@ static status_t plan_run(run_t *run, plan_build_t build, batch_t *batch) {
 }
 
 static status_t score_answers(run_t *run, batch_t *batch) {
-  TRY(plan_run(run, build_answers, batch));
+  TRY(plan_run(run, score_build_answers, batch));
   for (int32_t m = 0; m < batch->plan.micro_count; m++)
     TRY(score_micro(run, batch, m));
   return batch_settle(&run->task->session->grid, batch, &run->skipped);
@@ -171,8 +171,8 @@ static status_t score_add_name(const run_t *run, int32_t i, text_buffer_t *names
 }
 
 /* Adds sample I of RUN. */
-static status_t add_sample(const run_t *run, const plan_t *plan, int32_t i, scores_file_t *scores,
-                           text_buffer_t *names) {
+static status_t score_add_sample(const run_t *run, const plan_t *plan, int32_t i, scores_file_t *scores,
+                                 text_buffer_t *names) {
   const sequence_t *sequence = &plan->sequences[i];
   int64_t s = scores->samples++, at = scores->offsets[s];
   scores->index[s] = i;
@@ -193,7 +193,7 @@ static status_t score_fill(const run_t *run, const plan_t *plan, scores_file_t *
                            text_buffer_t *names) {
   TRY(score_allocate(run, plan, scores));
   for (int32_t i = 0; i < run->n; i++)
-    if (score_writes(run, plan, i)) TRY(add_sample(run, plan, i, scores, names));
+    if (score_writes(run, plan, i)) TRY(score_add_sample(run, plan, i, scores, names));
   scores->names = names->bytes;
   return STATUS_OK;
 }
@@ -212,7 +212,7 @@ static status_t score_write_run(run_t *run, const plan_t *plan) {
 }
 
 /* Sums in sample order, for the log. */
-static status_t add_up(run_t *run, const plan_t *plan) {
+static status_t score_add_up(run_t *run, const plan_t *plan) {
   score_task_t *task = run->task;
   double *sums;
   TRY(memory_alloc(&sums, ARENA_OTHER, (size_t)run->n, sizeof *sums));
@@ -234,9 +234,9 @@ static status_t add_up(run_t *run, const plan_t *plan) {
   return status;
 }
 
-static status_t keep_run(run_t *run, const plan_t *plan) {
+static status_t score_keep_run(run_t *run, const plan_t *plan) {
   perf_begin(REGION_IMBALANCE);
-  status_code_t status = add_up(run, plan);
+  status_code_t status = score_add_up(run, plan);
   perf_end(REGION_IMBALANCE);
   TRY(status);
   return score_write_run(run, plan);
@@ -248,7 +248,7 @@ static status_t score_both(run_t *run, batch_t *answers, batch_t *judgements) {
   TRY(memory_alloc(&run->rewards, ARENA_OTHER, (size_t)run->n, sizeof *run->rewards));
   TRY(score_answers(run, answers));
   if (task->has_reward) TRY(score_rewards(run, judgements));
-  return keep_run(run, &answers->plan);
+  return score_keep_run(run, &answers->plan);
 }
 
 static status_t score_rows(score_task_t *task, int64_t begin, int32_t n) {
@@ -269,7 +269,7 @@ static status_t score_rows(score_task_t *task, int64_t begin, int32_t n) {
 /* ---- The task ---- */
 
 /* The reward head of INFO's file, with the adapter it was trained with. */
-static status_t load_reward(score_task_t *task, const store_info_t *info) {
+static status_t score_load_reward(score_task_t *task, const store_info_t *info) {
   static const char *const roles[] = {"reward", NULL};
   session_t *session = task->session;
   const settings_t *settings = session->settings;
@@ -318,25 +318,25 @@ static status_t score_open_samples(score_task_t *task, const store_info_t *info)
   return criteria_compare(session, &task->criteria, "rm", info);
 }
 
-static status_t open_scoring(score_task_t *task) {
+static status_t score_open_scoring(score_task_t *task) {
   session_t *session = task->session;
   const char *path =
       *session->settings->model.adapter ? session->settings->model.adapter : task->model.info.path;
   store_info_t info = {0};
   if (path) TRY(store_inspect(session->world, path, &task->model.info, &info));
   task->has_reward = info.judging.prompt != NULL;
-  status_code_t status = task->has_reward ? load_reward(task, &info) : STATUS_OK;
+  status_code_t status = task->has_reward ? score_load_reward(task, &info) : STATUS_OK;
   if (status == STATUS_OK) status = score_open_samples(task, &info);
   store_info_free(&info);
   return status;
 }
 
-static status_t open_task(score_task_t *task) {
+static status_t score_open_task(score_task_t *task) {
   bool found;
   TRY(model_from_settings(task->session, &task->model));
   TRY(model_settings_adapter(task->session, &task->model, &task->adapter, &found));
   task->role = (role_t){&task->model.base, found ? &task->adapter : NULL, NULL};
-  return open_scoring(task);
+  return score_open_scoring(task);
 }
 
 static void score_note_output(const score_task_t *task) {
@@ -388,7 +388,7 @@ static int64_t round_size(const session_t *session) {
 
 static status_t score(score_task_t *task) {
   session_t *session = task->session;
-  TRY(open_task(task));
+  TRY(score_open_task(task));
   TRY(score_open_file(task));
   int64_t round = round_size(session);
   for (int64_t begin = 0; begin < task->total; begin += round) {

@@ -91,7 +91,7 @@ static int is_open(region_t region) {
 }
 
 /* Only the main thread changes the observer, so that it may look at it without the lock. */
-static void tell_of_main(region_t region, double begin) {
+static void perf_tell_of_main(region_t region, double begin) {
   const perf_event_t event = {.region = region, .begin = begin, .end = perf.mark};
   pthread_mutex_lock(&helpers.mutex);
   helpers.observer(helpers.context, &event);
@@ -109,7 +109,7 @@ void perf_end(region_t region) {
   region_t left;
   do {
     left = perf.stack[--perf.depth];
-    if (helpers.observer) tell_of_main(left, perf.begins[perf.depth]);
+    if (helpers.observer) perf_tell_of_main(left, perf.begins[perf.depth]);
   } while (left != region);
 }
 

@@ -52,8 +52,8 @@ static bool is_given(const claim_t *expected, const claims_t *claims, const ques
   return false;
 }
 
-static void count_expected(const scene_t *scene, const question_t *question, const claims_t *claims,
-                           judgement_t *out) {
+static void judge_count_expected(const scene_t *scene, const question_t *question, const claims_t *claims,
+                                 judgement_t *out) {
   char answer[PHRASE_MAX];
   claims_t expected;
   question_answer(question, scene, answer);
@@ -96,7 +96,7 @@ void judge_response(const scene_t *scene, const char *question, const char *resp
     else if (claim_is_absent(&claims.claims[i], scene))
       out->absent++;
   }
-  count_expected(scene, &asked, &claims, out);
+  judge_count_expected(scene, &asked, &claims, out);
   /* A question about something that is not there: MMHal-Bench's adversarial objects. */
   if (asked.type != TYPE_CHOICE &&
       (asked.ask == ASK_SIZE || asked.ask == ASK_WHERE || asked.ask == ASK_COLOUR) &&

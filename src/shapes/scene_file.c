@@ -12,7 +12,7 @@ void scene_image_name(int64_t id, char *image) {
   snprintf(image, SCENE_IMAGE_MAX, "%03" PRId64 "/%06" PRId64 ".jpg", id / SCENE_IMAGES_PER_FOLDER, id);
 }
 
-static void write_object(json_writer_t *writer, const scene_object_t *object) {
+static void scene_file_write_object(json_writer_t *writer, const scene_object_t *object) {
   json_write_object_begin(writer);
   json_write_member(writer, "size", size_name(object->size));
   json_write_member(writer, "color", colour_name(object->colour));
@@ -31,7 +31,7 @@ void scene_write(json_writer_t *writer, const scene_t *scene) {
   json_write_key(writer, "objects");
   json_write_array_begin(writer);
   for (int i = 0; i < scene->count; i++)
-    write_object(writer, &scene->objects[i]);
+    scene_file_write_object(writer, &scene->objects[i]);
   json_write_array_end(writer);
   json_write_key(writer, "background");
   json_write_object_begin(writer);
@@ -88,7 +88,7 @@ status_t scene_read(const json_t *value, const char *where, scene_t *out) {
   return scene_file_read_name(background, "texture", where, texture_from_name, &out->background.texture);
 }
 
-static int compare_entries(const void *a, const void *b) {
+static int scene_file_compare_entries(const void *a, const void *b) {
   const struct scene_entry *first = a, *second = b;
   int order = strcmp(first->image, second->image);
   return order != 0 ? order : (first->number > second->number) - (first->number < second->number);
@@ -127,10 +127,10 @@ static status_t scene_file_read_entries(const char *path, json_reader_t *reader,
 }
 
 /* By image, one of each: the last. */
-static void sort_entries(const char *path, scene_table_t *table) {
+static void scene_file_sort_entries(const char *path, scene_table_t *table) {
   int64_t kept = 0;
   if (table->count == 0) return;
-  qsort(table->entries, (size_t)table->count, sizeof *table->entries, compare_entries);
+  qsort(table->entries, (size_t)table->count, sizeof *table->entries, scene_file_compare_entries);
   for (int64_t i = 0; i < table->count; i++) {
     bool repeats = kept > 0 && strcmp(table->entries[kept - 1].image, table->entries[i].image) == 0;
     if (!repeats) kept++;
@@ -150,7 +150,7 @@ status_t scene_table_read(const char *path, scene_table_t *out) {
     scene_table_free(out);
     return status;
   }
-  sort_entries(path, out);
+  scene_file_sort_entries(path, out);
   return STATUS_OK;
 }
 

@@ -73,7 +73,7 @@ int32_t conversation_images(const conversation_t *conversation) {
 }
 
 /* Appends TEXT without its image marks, stripped if it had any. */
-static status_t append_unmarked(text_buffer_t *out, text_view_t text) {
+static status_t conversation_append_unmarked(text_buffer_t *out, text_view_t text) {
   if (!text_contains(text, IMAGE_MARK)) return text_buffer_append(out, text);
   text_buffer_t plain = {0};
   status_code_t status = text_buffer_append_without(&plain, text, IMAGE_MARK);
@@ -82,11 +82,11 @@ static status_t append_unmarked(text_buffer_t *out, text_view_t text) {
   return status;
 }
 
-static status_t append_question(text_buffer_t *out, text_view_t text) {
+static status_t conversation_append_question(text_buffer_t *out, text_view_t text) {
   if (!text_contains(text, IMAGE_MARK)) return text_buffer_append(out, text);
   TRY(text_buffer_append_string(out, IMAGE_MARK "\n"));
   size_t before = out->n;
-  TRY(append_unmarked(out, text));
+  TRY(conversation_append_unmarked(out, text));
   if (out->n == before)
     out->bytes[--out->n] = '\0'; /* the second strip takes the line end after a lone image */
   return STATUS_OK;
@@ -111,19 +111,19 @@ static status_t conversation_write_answer(const conversation_plan_t *plan, int32
   bool closed = i < plan->last || plan->closed;
   TRY(script_begin_answer(script));
   TRY(text_buffer_append_string(&script->text, before));
-  TRY(append_unmarked(&script->text, answer_text(plan, i)));
+  TRY(conversation_append_unmarked(&script->text, answer_text(plan, i)));
   if (closed) TRY(text_buffer_append_string(&script->text, end));
   script_end_answer(script);
   return STATUS_OK;
 }
 
-static status_t write_chat(const conversation_plan_t *plan, script_t *script) {
+static status_t conversation_write_chat(const conversation_plan_t *plan, script_t *script) {
   text_buffer_t *text = &script->text;
   TRY(text_buffer_append_string(text, plan->template == TEMPLATE_V1 ? system_v1 : system_llava_v1));
   TRY(text_buffer_append_string(text, " "));
   for (int32_t i = 0; i <= plan->last; i++) {
     TRY(text_buffer_append_string(text, human_role));
-    TRY(append_question(text, plan->turns.turns[2 * i].text));
+    TRY(conversation_append_question(text, plan->turns.turns[2 * i].text));
     TRY(text_buffer_append_string(text, gpt_role));
     if (i < plan->last || plan->answered) TRY(conversation_write_answer(plan, i, " ", END_MARK, script));
   }
@@ -140,14 +140,15 @@ static status_t conversation_write_plain(const conversation_plan_t *plan, script
   return plan->answered ? conversation_write_answer(plan, 0, "", "\n", script) : STATUS_OK;
 }
 
-static status_t write_script(const conversation_plan_t *plan, script_t *script) {
-  return plan->template == TEMPLATE_PLAIN ? conversation_write_plain(plan, script) : write_chat(plan, script);
+static status_t conversation_write_script(const conversation_plan_t *plan, script_t *script) {
+  return plan->template == TEMPLATE_PLAIN ? conversation_write_plain(plan, script)
+                                          : conversation_write_chat(plan, script);
 }
 
 static status_t plan_tokenise(const conversation_plan_t *plan, const tokenizer_t *tokenizer,
                               sequence_t *sequence) {
   script_t script = {0};
-  status_code_t status = write_script(plan, &script);
+  status_code_t status = conversation_write_script(plan, &script);
   if (status == STATUS_OK) status = script_tokenise(tokenizer, &script, sequence);
   script_free(&script);
   if (status != STATUS_OK) sequence_free(sequence);
@@ -173,7 +174,7 @@ status_t conversation_text(template_t template, const conversation_t *conversati
   conversation_plan_t plan;
   TRY(plan_whole(template, conversation, &plan));
   script_t script = {0};
-  status_code_t status = write_script(&plan, &script);
+  status_code_t status = conversation_write_script(&plan, &script);
   if (status == STATUS_OK) status = text_buffer_append(text, text_buffer_view(&script.text));
   script_free(&script);
   return status;

@@ -51,7 +51,7 @@ static status_t judging_write_facts(const text_view_t *captions, const int32_t *
   return STATUS_OK;
 }
 
-static status_t write_filled(text_view_t prompt, text_view_t facts, text_buffer_t *out) {
+static status_t judging_write_filled(text_view_t prompt, text_view_t facts, text_buffer_t *out) {
   size_t at = 0;
   TRY(text_buffer_append_string(out, " "));
   while (true) {
@@ -67,7 +67,7 @@ status_t judging_prompt_fill(text_view_t prompt, const text_view_t *captions, co
                              text_buffer_t *out) {
   text_buffer_t facts = {0};
   status_code_t status = judging_write_facts(captions, order, n, &facts);
-  if (status == STATUS_OK) status = write_filled(text_strip(prompt), text_buffer_view(&facts), out);
+  if (status == STATUS_OK) status = judging_write_filled(text_strip(prompt), text_buffer_view(&facts), out);
   text_buffer_free(&facts);
   return status;
 }

@@ -41,8 +41,8 @@ static int32_t to_fixed(double weight) {
 /* Canvas pixels *BEGIN..*END-1 that the output pixel PIXEL reads, and their weights, as doubles that sum to
  * one, in WEIGHTS (taps). Every operation is the one that Pillow does: a weight that rounds differently would
  * change pixels. */
-static void find_weights(const resample_span_t *span, int32_t pixel, int32_t *begin, int32_t *end,
-                         double *weights) {
+static void resample_find_weights(const resample_span_t *span, int32_t pixel, int32_t *begin, int32_t *end,
+                                  double *weights) {
   double scale = (double)span->canvas / span->resized;
   double filter_scale = scale < 1.0 ? 1.0 : scale;
   double support = bicubic_support * filter_scale, inverse = 1.0 / filter_scale;
@@ -60,7 +60,7 @@ static void find_weights(const resample_span_t *span, int32_t pixel, int32_t *be
 
 static void axis_pixel(const resample_span_t *span, int32_t i, double *scratch, axis_t *axis) {
   int32_t begin, end, *weights = axis->weights + i * axis->taps;
-  find_weights(span, span->first + i, &begin, &end, scratch);
+  resample_find_weights(span, span->first + i, &begin, &end, scratch);
   for (int32_t t = 0; t < end - begin; t++) {
     int32_t weight = to_fixed(scratch[t]), at = begin + t - span->start;
     if (at < 0 || at >= span->length) {
@@ -173,7 +173,7 @@ static void vertical_pass(const axis_t *down, const resample_work_t *work, image
   }
 }
 
-static void find_rows(const axis_t *down, resample_work_t *work) {
+static void resample_find_rows(const axis_t *down, resample_work_t *work) {
   int32_t first = INT32_MAX, last = 0;
   for (int32_t y = 0; y < down->count; y++) {
     if (down->number[y] == 0) continue;
@@ -193,7 +193,7 @@ static status_t work_alloc(const image_t *out, resample_work_t *work) {
 
 static status_t both_passes(const canvas_t *canvas, const axis_t *across, const axis_t *down, image_t *out) {
   resample_work_t work = {.canvas = canvas};
-  find_rows(down, &work);
+  resample_find_rows(down, &work);
   status_code_t status = work_alloc(out, &work);
   if (status == STATUS_OK) {
     horizontal_pass(across, &work);
