@@ -61,7 +61,7 @@ void log_stop_clock(void) {
 }
 
 /* Closes the file; the mutex is held. */
-static void close_file(void) {
+static void log_close_file(void) {
   if (logger.file) fclose(logger.file);
   logger.file = NULL;
 }
@@ -71,7 +71,7 @@ status_t log_open(const char *path) {
   if (!file)
     return error_set(STATUS_DATA, "cannot open the log file '%s' for appending: %s", path, strerror(errno));
   pthread_mutex_lock(&logger.mutex);
-  close_file();
+  log_close_file();
   logger.file = file;
   pthread_mutex_unlock(&logger.mutex);
   return STATUS_OK;
@@ -79,13 +79,13 @@ status_t log_open(const char *path) {
 
 void log_close(void) {
   pthread_mutex_lock(&logger.mutex);
-  close_file();
+  log_close_file();
   pthread_mutex_unlock(&logger.mutex);
 }
 
 /* Whether the screen is a terminal. Open MPI's mpirun gives rank 0 a pseudo-terminal whatever its own output
  * is: there, mpirun's output counts. */
-static bool find_terminal(void) {
+static bool log_find_terminal(void) {
   if (isatty(STDOUT_FILENO) != 1) return false;
   if (!getenv("OMPI_COMM_WORLD_SIZE")) return true;
   char path[64], target[256];
@@ -97,13 +97,13 @@ static bool find_terminal(void) {
 }
 
 static bool screen_is_terminal(void) {
-  if (!logger.screen_known) logger.screen_terminal = find_terminal();
+  if (!logger.screen_known) logger.screen_terminal = log_find_terminal();
   logger.screen_known = true;
   return logger.screen_terminal;
 }
 
 /* Takes the progress line off the terminal so that a message can stand there. The mutex is held. */
-static void clear_line(void) {
+static void log_clear_line(void) {
   if (!logger.line_open) return;
   fputs("\r\033[K", stdout);
   fflush(stdout);
@@ -123,8 +123,8 @@ static void format_clock(char text[CLOCK_MAX_BYTES]) {
 }
 
 /* One message to one stream. */
-static void write_message(FILE *stream, const char *clock, log_level_t level, const char *format,
-                          va_list arguments) {
+static void log_write_message(FILE *stream, const char *clock, log_level_t level, const char *format,
+                              va_list arguments) {
   static const char *const prefixes[] = {"error: ", "warning: ", "", ""};
   fputs(clock, stream);
   if (logger.rank != 0) fprintf(stream, "[rank %d] ", logger.rank);
@@ -139,14 +139,14 @@ void log_message(log_level_t level, const char *format, ...) {
   pthread_mutex_lock(&logger.mutex);
   if (level <= logger.level && (logger.rank == 0 || level <= LOG_WARNING)) {
     char clock[CLOCK_MAX_BYTES];
-    clear_line();
+    log_clear_line();
     format_clock(clock);
     va_start(arguments, format);
-    write_message(level <= LOG_WARNING ? stderr : stdout, clock, level, format, arguments);
+    log_write_message(level <= LOG_WARNING ? stderr : stdout, clock, level, format, arguments);
     va_end(arguments);
     if (logger.file) {
       va_start(arguments, format);
-      write_message(logger.file, clock, level, format, arguments);
+      log_write_message(logger.file, clock, level, format, arguments);
       va_end(arguments);
     }
   }
@@ -160,7 +160,7 @@ static int screen_columns(void) {
 }
 
 /* The mutex is held. */
-static void draw_bar(const progress_due_t *due, const progress_report_t *report, double now) {
+static void log_draw_bar(const progress_due_t *due, const progress_report_t *report, double now) {
   char line[LINE_MAX_BYTES];
   progress_bar(&due->clock, report, now, screen_columns(), line, sizeof line);
   fprintf(stdout, "\r\033[K%s", line);
@@ -169,12 +169,12 @@ static void draw_bar(const progress_due_t *due, const progress_report_t *report,
 }
 
 /* The mutex is held. */
-static void write_plain(const progress_due_t *due, const progress_report_t *report, double now) {
+static void log_write_plain(const progress_due_t *due, const progress_report_t *report, double now) {
   char line[LINE_MAX_BYTES], clock[CLOCK_MAX_BYTES];
   format_clock(clock);
   progress_line(&due->clock, report, now, line, sizeof line);
   if (due->finished || !screen_is_terminal()) {
-    clear_line();
+    log_clear_line();
     fprintf(stdout, "%s%s\n", clock, line);
     fflush(stdout);
   }
@@ -189,9 +189,9 @@ void log_progress(const char *label, long long done, long long total, const char
     double now = now_seconds();
     const progress_report_t report = {label, done, total, unit, text};
     progress_due_t due = progress_note(&logger.progress, &report, now);
-    if (due.finished) clear_line();
-    if (due.plain) write_plain(&due, &report, now);
-    if (due.bar && screen_is_terminal()) draw_bar(&due, &report, now);
+    if (due.finished) log_clear_line();
+    if (due.plain) log_write_plain(&due, &report, now);
+    if (due.bar && screen_is_terminal()) log_draw_bar(&due, &report, now);
   }
   pthread_mutex_unlock(&logger.mutex);
 }

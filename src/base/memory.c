@@ -16,8 +16,8 @@ typedef struct {
   size_t bytes; /* of the block itself */
   uint64_t mark;
   arena_t arena;
-} block_t;
-_Static_assert(sizeof(block_t) <= ALIGNMENT, "the header must fit before an aligned block");
+} memory_block_t;
+_Static_assert(sizeof(memory_block_t) <= ALIGNMENT, "the header must fit before an aligned block");
 
 static const char *const arena_names[ARENA_COUNT] = {
     [ARENA_WEIGHTS] = "weights",     [ARENA_GRADIENTS] = "gradients",
@@ -63,19 +63,19 @@ static unsigned char *allocate_raw(size_t bytes, void **raw) {
 #endif
 }
 
-static block_t *block_of(void *pointer) {
-  block_t *block = (block_t *)((unsigned char *)pointer - ALIGNMENT);
+static memory_block_t *block_of(void *pointer) {
+  memory_block_t *block = (memory_block_t *)((unsigned char *)pointer - ALIGNMENT);
   assert(block->mark == block_mark);
   return block;
 }
 
 /* Through memcpy: the caller's pointer may be of any object type. */
-static void store_pointer(void *out, void *pointer) {
+static void memory_store_pointer(void *out, void *pointer) {
   memcpy(out, &pointer, sizeof pointer);
 }
 
 status_t memory_alloc(void *out, arena_t arena, size_t count, size_t size) {
-  store_pointer(out, NULL);
+  memory_store_pointer(out, NULL);
   if (count == 0 || size == 0) return STATUS_OK;
   size_t bytes = 0;
   void *raw = NULL;
@@ -88,10 +88,10 @@ status_t memory_alloc(void *out, arena_t arena, size_t count, size_t size) {
         "cannot get %zu x %zu bytes for '%s' (%zu MiB in use there); use more ranks or nodes, or smaller "
         "batches (--dry-run shows the memory per rank)",
         count, size, arena_names[arena], atomic_load(&usage[arena].current) >> 20);
-  block_t block = {.raw = raw, .bytes = bytes, .mark = block_mark, .arena = arena};
+  memory_block_t block = {.raw = raw, .bytes = bytes, .mark = block_mark, .arena = arena};
   memcpy(pointer - ALIGNMENT, &block, sizeof block);
   memory_account(arena, (int64_t)bytes);
-  store_pointer(out, pointer);
+  memory_store_pointer(out, pointer);
   return STATUS_OK;
 }
 
@@ -104,7 +104,7 @@ status_t memory_resize(void *inout, arena_t arena, size_t count, size_t size) {
     memcpy(fresh, old, bytes < count * size ? bytes : count * size);
   }
   memory_free(old);
-  store_pointer(inout, fresh);
+  memory_store_pointer(inout, fresh);
   return STATUS_OK;
 }
 
@@ -115,7 +115,7 @@ size_t memory_resident_peak(void) {
 
 void memory_free(void *pointer) {
   if (!pointer) return;
-  block_t *block = block_of(pointer);
+  memory_block_t *block = block_of(pointer);
   memory_account(block->arena, -(int64_t)block->bytes);
   block->mark = 0;
   free(block->raw);

@@ -8,7 +8,8 @@ static const double bar_interval = 0.2;
 static const double plain_interval = 10.0;
 
 /* The clock of LABEL; a new label takes a free one, or that which was started first. */
-static progress_clock_t *find_clock(progress_t *progress, const char *label, long long done, double now) {
+static progress_clock_t *progress_find_clock(progress_t *progress, const char *label, long long done,
+                                             double now) {
   progress_clock_t *found = &progress->clocks[0];
   for (int i = 0; i < PROGRESS_KINDS; i++) {
     progress_clock_t *clock = &progress->clocks[i];
@@ -26,7 +27,7 @@ static progress_clock_t *find_clock(progress_t *progress, const char *label, lon
 }
 
 progress_due_t progress_note(progress_t *progress, const progress_report_t *report, double now) {
-  progress_clock_t *clock = find_clock(progress, report->label, report->done, now);
+  progress_clock_t *clock = progress_find_clock(progress, report->label, report->done, now);
   progress_due_t due = {.finished = report->done >= report->total};
   due.bar = !due.finished && now - clock->last_bar >= bar_interval;
   due.plain = now - clock->last_plain >= plain_interval || (due.finished && clock->told);

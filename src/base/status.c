@@ -33,15 +33,15 @@ int status_exit(status_code_t status) {
 }
 
 /* Appends to BUFFER of CAPACITY; what does not fit is cut. */
-static void append(char *buffer, size_t capacity, const char *format, va_list arguments) {
+static void status_append(char *buffer, size_t capacity, const char *format, va_list arguments) {
   size_t used = strlen(buffer);
   vsnprintf(buffer + used, capacity - used, format, arguments);
 }
 
-static void append_trace(const char *format, ...) {
+static void status_append_trace(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  append(trace, sizeof trace, format, arguments);
+  status_append(trace, sizeof trace, format, arguments);
   va_end(arguments);
 }
 
@@ -61,13 +61,13 @@ status_t error_context(status_code_t status, const char *format, ...) {
   if (used > 0 && used + 4 < sizeof message) memcpy(message + used, "\n  ", 4);
   va_list arguments;
   va_start(arguments, format);
-  append(message, sizeof message, format, arguments);
+  status_append(message, sizeof message, format, arguments);
   va_end(arguments);
   return status;
 }
 
 void error_trace(const char *function, const char *file, int line) {
-  append_trace("  at %s (%s:%d)\n", function, file, line);
+  status_append_trace("  at %s (%s:%d)\n", function, file, line);
 }
 
 const char *error_message(void) {

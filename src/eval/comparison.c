@@ -40,9 +40,9 @@ typedef struct {
   const column_t *columns; /* (count) */
   int count;
   int32_t judge;
-} table_t;
+} comparison_table_t;
 
-static void table_log_heading(const table_t *table) {
+static void table_log_heading(const comparison_table_t *table) {
   char line[LINE_MAX_BYTES] = "";
   line_append(line, "(95 % interval)", -NAME_WIDTH);
   line_append(line, "answers", ANSWERS_WIDTH);
@@ -78,7 +78,7 @@ static void line_append_value(char line[LINE_MAX_BYTES], const interval_t *value
 enum { ALL_TYPES = -1 };
 
 /* A row called NAME: a metric of the questions of TYPE in all columns. */
-static void table_log_row(const table_t *table, const char *name, bool percent, int32_t type,
+static void table_log_row(const comparison_table_t *table, const char *name, bool percent, int32_t type,
                           int32_t metric) {
   const judge_t *judge = table->comparison->judges[table->judge];
   char line[LINE_MAX_BYTES] = "";
@@ -99,7 +99,7 @@ static void table_log_row(const table_t *table, const char *name, bool percent, 
 }
 
 /* METRIC of each type of questions that was asked. */
-static void table_log_types(const table_t *table, const metric_t *row, int32_t metric) {
+static void table_log_types(const comparison_table_t *table, const metric_t *row, int32_t metric) {
   const judge_t *judge = table->comparison->judges[table->judge];
   log_info("%s, by type of question", row->title);
   for (int32_t t = 0; t < judge->type_count; t++) {
@@ -112,7 +112,7 @@ static void table_log_types(const table_t *table, const metric_t *row, int32_t m
   }
 }
 
-static void table_log(const table_t *table) {
+static void table_log(const comparison_table_t *table) {
   const judge_t *judge = table->comparison->judges[table->judge];
   for (int32_t m = 0; m < judge->metric_count; m++) {
     const metric_t *row = metric_find(judge->metrics[m].name);
@@ -125,26 +125,26 @@ static void table_log(const table_t *table) {
     if (judge->metrics[m].by_type) table_log_types(table, metric_find(judge->metrics[m].name), m);
 }
 
-static double share(double part, int64_t whole) {
+static double comparison_share(double part, int64_t whole) {
   return whole > 0 ? part / (double)whole : 0.0;
 }
 
 static void replies_log(const mmhal_counts_t *replies) {
   const metric_t *score = metric_find("mmhal/score"), *hallucination = metric_find("mmhal/hallucination");
-  log_info("%s %.2f, %s %.1f %%, of %lld replies", score->title, share(replies->ratings, replies->replies),
-           hallucination->title, 100.0 * share(replies->hallucinated, replies->replies),
-           (long long)replies->replies);
+  log_info("%s %.2f, %s %.1f %%, of %lld replies", score->title,
+           comparison_share(replies->ratings, replies->replies), hallucination->title,
+           100.0 * comparison_share(replies->hallucinated, replies->replies), (long long)replies->replies);
   for (int t = 0; t < MMHAL_TYPES; t++)
     log_info("  %-24s%*.2f", mmhal_type_name(t), COLUMN_WIDTH,
-             share(replies->type_ratings[t], replies->type_replies[t]));
+             comparison_share(replies->type_ratings[t], replies->type_replies[t]));
 }
 
 void comparison_log(const comparison_t *comparison) {
   for (int64_t c = 0; c < comparison->count; c += COLUMNS_MAX) {
     int64_t left = comparison->count - c;
-    table_t table = {.comparison = comparison,
-                     .columns = &comparison->columns[c],
-                     .count = left < COLUMNS_MAX ? (int)left : COLUMNS_MAX};
+    comparison_table_t table = {.comparison = comparison,
+                                .columns = &comparison->columns[c],
+                                .count = left < COLUMNS_MAX ? (int)left : COLUMNS_MAX};
     table_log_heading(&table);
     for (table.judge = 0; table.judge < comparison->judge_count; table.judge++)
       table_log(&table);
@@ -221,13 +221,13 @@ static void replies_write(const mmhal_counts_t *replies, json_writer_t *writer) 
   json_write_object_begin(writer);
   json_write_int_member(writer, "replies", replies->replies);
   json_write_int_member(writer, "unread", replies->unread);
-  json_write_real_member(writer, "score", share(replies->ratings, replies->replies));
-  json_write_real_member(writer, "hallucination", share(replies->hallucinated, replies->replies));
+  json_write_real_member(writer, "score", comparison_share(replies->ratings, replies->replies));
+  json_write_real_member(writer, "hallucination", comparison_share(replies->hallucinated, replies->replies));
   json_write_key(writer, "types");
   json_write_object_begin(writer);
   for (int t = 0; t < MMHAL_TYPES; t++)
     json_write_real_member(writer, mmhal_type_name(t),
-                           share(replies->type_ratings[t], replies->type_replies[t]));
+                           comparison_share(replies->type_ratings[t], replies->type_replies[t]));
   json_write_object_end(writer);
   json_write_object_end(writer);
 }

@@ -34,7 +34,7 @@ typedef struct {
   model_t model;
   adapter_t adapter;
   role_t role;
-} candidate_t;
+} evaluate_candidate_t;
 
 /* ---- Models ---- */
 
@@ -44,7 +44,7 @@ static const char *model_name(const settings_t *settings, int64_t index) {
 }
 
 /* Base and, where the file has one, the adapter of one of eval.models. */
-static status_t candidate_open_listed(session_t *session, const char *path, candidate_t *candidate,
+static status_t candidate_open_listed(session_t *session, const char *path, evaluate_candidate_t *candidate,
                                       bool *adapted) {
   static const char *const roles[] = {"policy", "default", NULL};
   TRY(model_open(session, "eval.models", path, &candidate->model));
@@ -53,7 +53,7 @@ static status_t candidate_open_listed(session_t *session, const char *path, cand
   return model_load_adapter(session, &candidate->model, path, roles, "policy", &candidate->adapter, NULL);
 }
 
-static status_t candidate_open(session_t *session, int64_t index, candidate_t *candidate) {
+static status_t candidate_open(session_t *session, int64_t index, evaluate_candidate_t *candidate) {
   const settings_t *settings = session->settings;
   bool adapted;
   if (settings->eval.models.count > 0) {
@@ -66,7 +66,7 @@ static status_t candidate_open(session_t *session, int64_t index, candidate_t *c
   return STATUS_OK;
 }
 
-static void candidate_close(candidate_t *candidate) {
+static void candidate_close(evaluate_candidate_t *candidate) {
   adapter_free(&candidate->adapter);
   model_free(&candidate->model);
 }
@@ -98,7 +98,7 @@ static void output_estimate(const session_t *session, const source_t *source, in
 }
 
 static status_t set_answer_opened(evaluate_task_t *task, const question_set_t *set, int64_t index,
-                                  candidate_t *candidate, source_t *source, evaluator_t *evaluator) {
+                                  evaluate_candidate_t *candidate, source_t *source, evaluator_t *evaluator) {
   session_t *session = task->session;
   column_t *column = &task->comparison.columns[index];
   char path[FILE_MAX_PATH], name[64];
@@ -115,7 +115,7 @@ static status_t set_answer_opened(evaluate_task_t *task, const question_set_t *s
 }
 
 static status_t set_answer(evaluate_task_t *task, const question_set_t *set, int64_t index,
-                           candidate_t *candidate) {
+                           evaluate_candidate_t *candidate) {
   source_t source = {0};
   evaluator_t evaluator = {0};
   status_code_t status = set_answer_opened(task, set, index, candidate, &source, &evaluator);
@@ -125,7 +125,7 @@ static status_t set_answer(evaluate_task_t *task, const question_set_t *set, int
 }
 
 static status_t model_evaluate(evaluate_task_t *task, int64_t index) {
-  candidate_t candidate = {0};
+  evaluate_candidate_t candidate = {0};
   bool stop;
   TRY(session_stop(task->session, 0.0, &stop));
   if (stop) return STATUS_STOPPED;

@@ -19,7 +19,7 @@ static status_t reply_text(const json_t *completion, const char *where, const ch
   return json_string(message, "content", where, text);
 }
 
-static status_t add_reply(mmhal_counts_t *counts, const json_element_t *element, const char *where) {
+static status_t mmhal_add_reply(mmhal_counts_t *counts, const json_element_t *element, const char *where) {
   const char *text;
   bool found;
   TRY(reply_text(element->value, where, &text));
@@ -35,7 +35,7 @@ static status_t add_reply(mmhal_counts_t *counts, const json_element_t *element,
   return STATUS_OK;
 }
 
-static status_t add_replies(mmhal_counts_t *counts, json_reader_t *reader, const char *path) {
+static status_t mmhal_add_replies(mmhal_counts_t *counts, json_reader_t *reader, const char *path) {
   for (;;) {
     json_element_t element;
     char where[512];
@@ -45,7 +45,7 @@ static status_t add_replies(mmhal_counts_t *counts, json_reader_t *reader, const
       return STATUS_OK;
     }
     snprintf(where, sizeof where, "%s, line %lld", path, (long long)element.line);
-    TRY(add_reply(counts, &element, where));
+    TRY(mmhal_add_reply(counts, &element, where));
   }
 }
 
@@ -53,7 +53,7 @@ status_t mmhal_read(const char *path, mmhal_counts_t *out) {
   json_reader_t *reader;
   *out = (mmhal_counts_t){0};
   TRY(json_reader_open(path, JSON_ELEMENTS, &reader));
-  status_code_t status = add_replies(out, reader, path);
+  status_code_t status = mmhal_add_replies(out, reader, path);
   json_reader_close(reader);
   return status;
 }

@@ -45,7 +45,7 @@ typedef struct {
 
 /* ---- Passes over a run ---- */
 
-static status_t build_answers(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
+static status_t score_build_answers(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
   run_t *run = context;
   return source_sequence(&run->task->source, run->begin + i, sequence, image);
 }
@@ -58,8 +58,8 @@ static text_view_t last_answer(const conversation_t *conversation) {
 }
 
 /* What the reward model reads of SAMPLE, row ROW; *IMAGE: the one it shows. */
-static status_t judged(const score_task_t *task, int64_t row, const dataset_sample_t *sample,
-                       sequence_t *sequence, int64_t *image) {
+static status_t score_judged(const score_task_t *task, int64_t row, const dataset_sample_t *sample,
+                             sequence_t *sequence, int64_t *image) {
   *image = sample->image;
   TRY(conversation_answered(task->source.tokenizer, task->source.template, &sample->conversation,
                             last_answer(&sample->conversation), true, sequence));
@@ -73,20 +73,20 @@ static status_t judged(const score_task_t *task, int64_t row, const dataset_samp
   return status;
 }
 
-static status_t build_judged(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
+static status_t score_build_judged(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
   run_t *run = context;
   source_t *source = &run->task->source;
   dataset_sample_t sample;
   int64_t row = run->begin + i;
   TRY(dataset_sample_read(source->dataset, row, &sample));
-  status_code_t status = judged(run->task, row, &sample, sequence, image);
+  status_code_t status = score_judged(run->task, row, &sample, sequence, image);
   status = source_bad_sample(source, row, sample.id.bytes, status);
   dataset_sample_free(&sample);
   return status;
 }
 
 /* Log-probabilities of the learnt tokens of a micro-batch, to the samples they belong to. */
-static status_t read_logprobs(run_t *run, const batch_t *batch, const micro_t *micro) {
+static status_t score_read_logprobs(run_t *run, const batch_t *batch, const micro_t *micro) {
   int32_t *rows, *targets, *owner, n, k = 0;
   double *logprobs = NULL;
   TRY(micro_targets(&batch->plan, micro, &rows, &targets, &owner, &n));
@@ -113,7 +113,7 @@ static status_t score_micro(run_t *run, batch_t *batch, int32_t index) {
   perf_begin(REGION_POLICY);
   status_code_t status =
       pass_forward(task->model.pass, &task->role, &micro->packed, &images, false, NULL, NULL);
-  if (status == STATUS_OK) status = read_logprobs(run, batch, micro);
+  if (status == STATUS_OK) status = score_read_logprobs(run, batch, micro);
   perf_end(REGION_POLICY);
   memory_free(patches);
   return status;
@@ -126,7 +126,7 @@ static status_t plan_run(run_t *run, plan_build_t build, batch_t *batch) {
 }
 
 static status_t score_answers(run_t *run, batch_t *batch) {
-  TRY(plan_run(run, build_answers, batch));
+  TRY(plan_run(run, score_build_answers, batch));
   for (int32_t m = 0; m < batch->plan.micro_count; m++)
     TRY(score_micro(run, batch, m));
   return batch_settle(&run->task->session->grid, batch, &run->skipped);
@@ -134,22 +134,22 @@ static status_t score_answers(run_t *run, batch_t *batch) {
 
 static status_t score_rewards(run_t *run, batch_t *batch) {
   score_task_t *task = run->task;
-  TRY(plan_run(run, build_judged, batch));
+  TRY(plan_run(run, score_build_judged, batch));
   return rewards_of_batch(task->session, &task->model, &task->reward, batch, run->rewards, &run->skipped);
 }
 
 /* ---- Results ---- */
 
 /* The first rank of a group writes the samples that the group scored. */
-static bool writes(const run_t *run, const plan_t *plan, int32_t i) {
+static bool score_writes(const run_t *run, const plan_t *plan, int32_t i) {
   const grid_t *grid = &run->task->session->grid;
   return grid->tp_rank == 0 && plan->group[i] == grid->dp_rank;
 }
 
-static status_t allocate(const run_t *run, const plan_t *plan, scores_file_t *scores) {
+static status_t score_allocate(const run_t *run, const plan_t *plan, scores_file_t *scores) {
   size_t n = 0, tokens = 0;
   for (int32_t i = 0; i < run->n; i++) {
-    if (!writes(run, plan, i)) continue;
+    if (!score_writes(run, plan, i)) continue;
     n++;
     tokens += (size_t)plan->learnt[i];
   }
@@ -162,7 +162,7 @@ static status_t allocate(const run_t *run, const plan_t *plan, scores_file_t *sc
   return memory_alloc(&scores->logprob, ARENA_IO, tokens, sizeof *scores->logprob);
 }
 
-static status_t add_name(const run_t *run, int32_t i, text_buffer_t *names) {
+static status_t score_add_name(const run_t *run, int32_t i, text_buffer_t *names) {
   dataset_sample_t sample;
   TRY(dataset_sample_read(run->task->source.dataset, run->begin + i, &sample));
   status_code_t status = text_buffer_append(names, sample.id);
@@ -171,8 +171,8 @@ static status_t add_name(const run_t *run, int32_t i, text_buffer_t *names) {
 }
 
 /* Adds sample I of RUN. */
-static status_t add_sample(const run_t *run, const plan_t *plan, int32_t i, scores_file_t *scores,
-                           text_buffer_t *names) {
+static status_t score_add_sample(const run_t *run, const plan_t *plan, int32_t i, scores_file_t *scores,
+                                 text_buffer_t *names) {
   const sequence_t *sequence = &plan->sequences[i];
   int64_t s = scores->samples++, at = scores->offsets[s];
   scores->index[s] = i;
@@ -184,25 +184,26 @@ static status_t add_sample(const run_t *run, const plan_t *plan, int32_t i, scor
     scores->logprob[at++] = run->logprobs[i][k++];
   }
   scores->offsets[s + 1] = at;
-  TRY(add_name(run, i, names));
+  TRY(score_add_name(run, i, names));
   scores->name_offsets[s + 1] = (int64_t)names->n;
   return STATUS_OK;
 }
 
-static status_t fill(const run_t *run, const plan_t *plan, scores_file_t *scores, text_buffer_t *names) {
-  TRY(allocate(run, plan, scores));
+static status_t score_fill(const run_t *run, const plan_t *plan, scores_file_t *scores,
+                           text_buffer_t *names) {
+  TRY(score_allocate(run, plan, scores));
   for (int32_t i = 0; i < run->n; i++)
-    if (writes(run, plan, i)) TRY(add_sample(run, plan, i, scores, names));
+    if (score_writes(run, plan, i)) TRY(score_add_sample(run, plan, i, scores, names));
   scores->names = names->bytes;
   return STATUS_OK;
 }
 
-static status_t write_run(run_t *run, const plan_t *plan) {
+static status_t score_write_run(run_t *run, const plan_t *plan) {
   score_task_t *task = run->task;
   scores_file_t scores = {.has_reward = task->has_reward};
   text_buffer_t names = {0};
   if (!task->writer) return STATUS_OK;
-  status_code_t status = comm_agree(task->session->world, fill(run, plan, &scores, &names));
+  status_code_t status = comm_agree(task->session->world, score_fill(run, plan, &scores, &names));
   if (status == STATUS_OK) status = scores_writer_append(task->writer, &scores);
   text_buffer_free(&names);
   scores.names = NULL;
@@ -211,7 +212,7 @@ static status_t write_run(run_t *run, const plan_t *plan) {
 }
 
 /* Sums in sample order, for the log. */
-static status_t add_up(run_t *run, const plan_t *plan) {
+static status_t score_add_up(run_t *run, const plan_t *plan) {
   score_task_t *task = run->task;
   double *sums;
   TRY(memory_alloc(&sums, ARENA_OTHER, (size_t)run->n, sizeof *sums));
@@ -233,12 +234,12 @@ static status_t add_up(run_t *run, const plan_t *plan) {
   return status;
 }
 
-static status_t keep_run(run_t *run, const plan_t *plan) {
+static status_t score_keep_run(run_t *run, const plan_t *plan) {
   perf_begin(REGION_IMBALANCE);
-  status_code_t status = add_up(run, plan);
+  status_code_t status = score_add_up(run, plan);
   perf_end(REGION_IMBALANCE);
   TRY(status);
-  return write_run(run, plan);
+  return score_write_run(run, plan);
 }
 
 static status_t score_both(run_t *run, batch_t *answers, batch_t *judgements) {
@@ -247,7 +248,7 @@ static status_t score_both(run_t *run, batch_t *answers, batch_t *judgements) {
   TRY(memory_alloc(&run->rewards, ARENA_OTHER, (size_t)run->n, sizeof *run->rewards));
   TRY(score_answers(run, answers));
   if (task->has_reward) TRY(score_rewards(run, judgements));
-  return keep_run(run, &answers->plan);
+  return score_keep_run(run, &answers->plan);
 }
 
 static status_t score_rows(score_task_t *task, int64_t begin, int32_t n) {
@@ -268,7 +269,7 @@ static status_t score_rows(score_task_t *task, int64_t begin, int32_t n) {
 /* ---- The task ---- */
 
 /* The reward head of INFO's file, with the adapter it was trained with. */
-static status_t load_reward(score_task_t *task, const store_info_t *info) {
+static status_t score_load_reward(score_task_t *task, const store_info_t *info) {
   static const char *const roles[] = {"reward", NULL};
   session_t *session = task->session;
   const settings_t *settings = session->settings;
@@ -278,13 +279,13 @@ static status_t load_reward(score_task_t *task, const store_info_t *info) {
   return criteria_open(session, settings->rm.prompt_file, settings->rm.facts, &task->criteria);
 }
 
-static status_t look(void *context, int64_t row, const dataset_sample_t *sample, int32_t *found) {
+static status_t score_look(void *context, int64_t row, const dataset_sample_t *sample, int32_t *found) {
   const score_task_t *task = context;
   sequence_t sequence = {0};
   int64_t image;
   status_code_t status = source_sample_sequence(&task->source, sample, &sequence, &image);
   sequence_free(&sequence);
-  if (status == STATUS_OK && task->has_reward) status = judged(task, row, sample, &sequence, &image);
+  if (status == STATUS_OK && task->has_reward) status = score_judged(task, row, sample, &sequence, &image);
   sequence_free(&sequence);
   if (screening_has_facts(sample)) *found |= SCREENING_FACTS;
   return status;
@@ -292,7 +293,7 @@ static status_t look(void *context, int64_t row, const dataset_sample_t *sample,
 
 /* Bad samples keep their places, with no score; they are counted as they are come to. */
 static status_t look_at_samples(score_task_t *task, screening_counts_t *counts) {
-  const screening_t screening = {.use = "scoring", .look = look, .context = task};
+  const screening_t screening = {.use = "scoring", .look = score_look, .context = task};
   int64_t *rows, count = task->total;
   TRY(memory_alloc(&rows, ARENA_DATA, (size_t)count, sizeof *rows));
   for (int64_t i = 0; i < count; i++)
@@ -303,7 +304,7 @@ static status_t look_at_samples(score_task_t *task, screening_counts_t *counts) 
 }
 
 /* INFO: of the file that the reward head comes from, if there is one. */
-static status_t open_samples(score_task_t *task, const store_info_t *info) {
+static status_t score_open_samples(score_task_t *task, const store_info_t *info) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
   screening_counts_t counts;
@@ -317,28 +318,28 @@ static status_t open_samples(score_task_t *task, const store_info_t *info) {
   return criteria_compare(session, &task->criteria, "rm", info);
 }
 
-static status_t open_scoring(score_task_t *task) {
+static status_t score_open_scoring(score_task_t *task) {
   session_t *session = task->session;
   const char *path =
       *session->settings->model.adapter ? session->settings->model.adapter : task->model.info.path;
   store_info_t info = {0};
   if (path) TRY(store_inspect(session->world, path, &task->model.info, &info));
   task->has_reward = info.judging.prompt != NULL;
-  status_code_t status = task->has_reward ? load_reward(task, &info) : STATUS_OK;
-  if (status == STATUS_OK) status = open_samples(task, &info);
+  status_code_t status = task->has_reward ? score_load_reward(task, &info) : STATUS_OK;
+  if (status == STATUS_OK) status = score_open_samples(task, &info);
   store_info_free(&info);
   return status;
 }
 
-static status_t open_task(score_task_t *task) {
+static status_t score_open_task(score_task_t *task) {
   bool found;
   TRY(model_from_settings(task->session, &task->model));
   TRY(model_settings_adapter(task->session, &task->model, &task->adapter, &found));
   task->role = (role_t){&task->model.base, found ? &task->adapter : NULL, NULL};
-  return open_scoring(task);
+  return score_open_scoring(task);
 }
 
-static void note_output(const score_task_t *task) {
+static void score_note_output(const score_task_t *task) {
   estimate_t *estimate = task->session->dry;
   estimate_part(estimate, dataset_info(task->source.dataset).samples, estimate->data_limit,
                 task->session->settings->data.limit);
@@ -348,7 +349,7 @@ static void note_output(const score_task_t *task) {
                                             task->has_reward));
 }
 
-static status_t open_file(score_task_t *task) {
+static status_t score_open_file(score_task_t *task) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
   char path[FILE_MAX_PATH];
@@ -361,9 +362,9 @@ static status_t open_file(score_task_t *task) {
   return scores_writer_open(session->world, path, &info, task->has_reward, &task->writer);
 }
 
-static status_t close_file(score_task_t *task) {
+static status_t score_close_file(score_task_t *task) {
   scores_writer_t *writer = task->writer;
-  if (task->session->dry) note_output(task);
+  if (task->session->dry) score_note_output(task);
   if (!writer) return STATUS_OK;
   task->writer = NULL;
   TRY(scores_writer_close(writer));
@@ -387,8 +388,8 @@ static int64_t round_size(const session_t *session) {
 
 static status_t score(score_task_t *task) {
   session_t *session = task->session;
-  TRY(open_task(task));
-  TRY(open_file(task));
+  TRY(score_open_task(task));
+  TRY(score_open_file(task));
   int64_t round = round_size(session);
   for (int64_t begin = 0; begin < task->total; begin += round) {
     int64_t n = task->total - begin < round ? task->total - begin : round;
@@ -398,7 +399,7 @@ static status_t score(score_task_t *task) {
     TRY(score_rows(task, begin, (int32_t)n));
     log_progress("score", begin + n, task->total, "answers", NULL);
   }
-  return close_file(task);
+  return score_close_file(task);
 }
 
 status_t score_run(session_t *session) {

@@ -9,36 +9,37 @@ static bool dtype_is(const settings_t *settings, const char *name) {
   return strcmp(settings->parallel.dtype, name) == 0;
 }
 
-static status_t refuse_dtype(const settings_t *settings, const char *device, const char *expected) {
+static status_t devices_refuse_dtype(const settings_t *settings, const char *device, const char *expected) {
   return error_set(STATUS_INPUT, "parallel.dtype = '%s' is not computed by device '%s'; expected %s",
                    settings->parallel.dtype, device, expected);
 }
 
-static status_t check_cpu(const settings_t *settings) {
+static status_t devices_check_cpu(const settings_t *settings) {
   if (dtype_is(settings, "auto") || dtype_is(settings, "f32")) return STATUS_OK;
-  return refuse_dtype(settings, "cpu", "'auto' or 'f32'");
+  return devices_refuse_dtype(settings, "cpu", "'auto' or 'f32'");
 }
 
-static status_t create_cpu(const grid_t *grid, const settings_t *settings, device_t **out) {
-  TRY(check_cpu(settings));
+static status_t devices_create_cpu(const grid_t *grid, const settings_t *settings, device_t **out) {
+  TRY(devices_check_cpu(settings));
   return cpu_create(grid->threads, NULL, out);
 }
 
-static status_t check_plain(const settings_t *settings) {
-  return dtype_is(settings, "bf16") ? refuse_dtype(settings, "plain", "'auto', 'f32' or 'f64'") : STATUS_OK;
+static status_t devices_check_plain(const settings_t *settings) {
+  return dtype_is(settings, "bf16") ? devices_refuse_dtype(settings, "plain", "'auto', 'f32' or 'f64'")
+                                    : STATUS_OK;
 }
 
-static status_t create_plain(const grid_t *grid, const settings_t *settings, device_t **out) {
+static status_t devices_create_plain(const grid_t *grid, const settings_t *settings, device_t **out) {
   (void)grid;
-  TRY(check_plain(settings));
+  TRY(devices_check_plain(settings));
   return plain_create(dtype_is(settings, "f64") ? PLAIN_DOUBLE : PLAIN_FLOAT, settings->parallel.check, out);
 }
 
-static const device_entry_t devices[] = {{"cpu", create_cpu}, {"plain", create_plain}};
+static const device_entry_t devices[] = {{"cpu", devices_create_cpu}, {"plain", devices_create_plain}};
 
 /* What each of them computes, as far as the settings tell. */
 typedef status_t check_t(const settings_t *settings);
-static check_t *const checks[] = {check_cpu, check_plain};
+static check_t *const checks[] = {devices_check_cpu, devices_check_plain};
 
 const device_entry_t *devices_table(int32_t *count) {
   *count = (int32_t)(sizeof devices / sizeof *devices);

@@ -28,7 +28,7 @@ static const double patience_seconds = 3;
 
 /* Whether this process is the one that speaks, as far as the launcher tells: started by mpirun or srun
  * without need, a command should still answer once. */
-static bool speaks(void) {
+static bool main_speaks(void) {
   static const char *const variables[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
   for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
     const char *value = getenv(variables[i]);
@@ -37,7 +37,7 @@ static bool speaks(void) {
   return true;
 }
 
-static void log_warnings(const char *warnings) {
+static void main_log_warnings(const char *warnings) {
   for (const char *line = warnings; *line;) {
     int n = (int)strcspn(line, "\n");
     log_warning("%.*s", n, line);
@@ -46,24 +46,24 @@ static void log_warnings(const char *warnings) {
 }
 
 /* What a run would refuse before it looks at any file. */
-static status_t check_build(const settings_t *settings) {
+static status_t main_check_build(const settings_t *settings) {
   TRY(judges_check(settings));
   return devices_check(settings);
 }
 
-static status_t check_input(const options_t *options) {
+static status_t main_check_input(const options_t *options) {
   settings_t settings;
   char *warnings = NULL;
   TRY(settings_read(options->input, options->override_count, options->overrides, &settings, &warnings));
-  log_warnings(warnings);
-  status_code_t status = check_build(&settings);
+  main_log_warnings(warnings);
+  status_code_t status = main_check_build(&settings);
   if (status == STATUS_OK) log_info("%s: ok", options->input);
   memory_free(warnings);
   settings_free(&settings);
   return status;
 }
 
-static status_t answer(const options_t *options) {
+static status_t main_answer(const options_t *options) {
   switch (options->command) {
   case COMMAND_HELP:
     return settings_print_help(stdout);
@@ -76,14 +76,14 @@ static status_t answer(const options_t *options) {
   case COMMAND_REPORT:
     return report_make(options->run_dir_count, options->run_dirs, options->output);
   default:
-    return check_input(options);
+    return main_check_input(options);
   }
 }
 
 /* ---- Runs ---- */
 
 /* Rank 0 reads the file; all ranks get its text. */
-static status_t load_input(comm_t *world, const char *path, char **text) {
+static status_t main_load_input(comm_t *world, const char *path, char **text) {
   status_code_t status = STATUS_OK;
   int64_t n = 0;
   *text = NULL;
@@ -98,15 +98,15 @@ static status_t load_input(comm_t *world, const char *path, char **text) {
   return comm_broadcast(world, *text, (size_t)n, COMM_BYTE, 0);
 }
 
-static status_t read_input(comm_t *world, const options_t *options, settings_t *settings) {
+static status_t main_read_input(comm_t *world, const options_t *options, settings_t *settings) {
   char *text = NULL, *warnings = NULL;
-  status_code_t read = load_input(world, options->input, &text);
+  status_code_t read = main_load_input(world, options->input, &text);
   if (read == STATUS_OK)
     read = settings_read_text(options->input, text, options->override_count, options->overrides, settings,
                               &warnings);
   memory_free(text);
   status_code_t status = comm_agree(world, read);
-  if (status == STATUS_OK && comm_rank(world) == 0) log_warnings(warnings);
+  if (status == STATUS_OK && comm_rank(world) == 0) main_log_warnings(warnings);
   if (status != STATUS_OK && read == STATUS_OK) settings_free(settings);
   memory_free(warnings);
   return status;
@@ -123,7 +123,7 @@ static status_t run_task(session_t *session, bool dry) {
 }
 
 /* The ranks end together if they can; otherwise the one that failed ends the others. */
-static status_t end_session(session_t *session, comm_t *ending, status_code_t status) {
+static status_t main_end_session(session_t *session, comm_t *ending, status_code_t status) {
   bool together;
   status = ending_agree(ending, status, patience_seconds, &together);
   if (!together) {
@@ -141,7 +141,7 @@ static status_t run_session(comm_t *world, comm_t *ending, const settings_t *set
   status_code_t status = session_prepare(world, settings, devices, count, &session);
   session.judges = judges_table(&session.judge_count);
   if (status == STATUS_OK) status = run_task(&session, dry);
-  return end_session(&session, ending, status);
+  return main_end_session(&session, ending, status);
 }
 
 /* Everything between the start and the end of MPI. Prints what went wrong. */
@@ -149,7 +149,7 @@ static status_t run_ranks(comm_t *world, const options_t *options) {
   settings_t settings;
   comm_t *ending = NULL;
   log_set_rank(comm_rank(world), comm_size(world));
-  status_code_t status = read_input(world, options, &settings);
+  status_code_t status = main_read_input(world, options, &settings);
   if (status != STATUS_OK) {
     if (comm_rank(world) == 0) log_error("%s", error_message());
     return status;
@@ -164,7 +164,7 @@ static status_t run_ranks(comm_t *world, const options_t *options) {
   return status;
 }
 
-static status_t run(int *argc, char ***argv, const options_t *options) {
+static status_t main_run(int *argc, char ***argv, const options_t *options) {
   comm_t *world;
   cores_restore();
   status_code_t status = comm_init(argc, argv, &world);
@@ -181,28 +181,28 @@ static status_t run(int *argc, char ***argv, const options_t *options) {
 
 /* The one thing that happens before main: a signal may come at any moment, and a library that ties threads to
  * cores does so when it is loaded. */
-static void begin(void) {
+static void main_begin(void) {
   cores_remember();
   stop_install();
 }
-__attribute__((section(".preinit_array"), used)) static void (*const at_the_start)(void) = begin;
+__attribute__((section(".preinit_array"), used)) static void (*const at_the_start)(void) = main_begin;
 
 /* What was asked for is what stands on the screen, unless it is a run, which has its log. */
-static status_t check_screen(const options_t *options) {
+static status_t main_check_screen(const options_t *options) {
   if (options->command == COMMAND_RUN) return STATUS_OK;
   if (fflush(stdout) == 0 && !ferror(stdout)) return STATUS_OK;
   return error_set(STATUS_DATA, "the answer could not be written to the screen, or to where its output goes");
 }
 
-static status_t command(const options_t *options) {
+static status_t main_command(const options_t *options) {
   stop_release();
-  return speaks() ? answer(options) : STATUS_OK;
+  return main_speaks() ? main_answer(options) : STATUS_OK;
 }
 
 /* What went wrong where there was no run. A launcher kills all processes when the first one ends with an
  * error, so those that do not speak leave the one that does the time to do so. */
-static void refuse(void) {
-  if (speaks())
+static void main_refuse(void) {
+  if (main_speaks())
     log_error("%s", error_message());
   else
     sleep(2);
@@ -213,12 +213,12 @@ int main(int argc, char **argv) {
   status_code_t status = options_parse(argc, argv, &options);
   bool runs = status == STATUS_OK && (options.command == COMMAND_RUN || options.command == COMMAND_DRY_RUN);
   if (runs)
-    status = run(&argc, &argv, &options); /* says itself what went wrong */
+    status = main_run(&argc, &argv, &options); /* says itself what went wrong */
   else if (status == STATUS_OK)
-    status = command(&options);
+    status = main_command(&options);
   bool said = runs && status != STATUS_OK;
-  if (status == STATUS_OK) status = check_screen(&options);
-  if (status != STATUS_OK && !said) refuse();
+  if (status == STATUS_OK) status = main_check_screen(&options);
+  if (status != STATUS_OK && !said) main_refuse();
   options_free(&options);
   return status_exit(status);
 }

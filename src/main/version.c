@@ -13,7 +13,7 @@ const char *version_line(void) {
   return BUILD_VERSION " (commit " BUILD_COMMIT ", " BUILD_TREE "), " BUILD_TYPE ", " BUILD_COMPILER;
 }
 
-static void print_devices(void) {
+static void version_print_devices(void) {
   int32_t count;
   const device_entry_t *devices = devices_table(&count);
   printf("devices     ");
@@ -23,7 +23,7 @@ static void print_devices(void) {
 }
 
 /* The level that this processor would get. */
-static status_t print_simd(void) {
+static status_t version_print_simd(void) {
   device_t *device;
   TRY(cpu_create(1, NULL, &device));
   printf("SIMD level  %s\n", device->detail);
@@ -32,7 +32,7 @@ static status_t print_simd(void) {
 }
 
 /* MPI's own description, up to the end of its first line. */
-static void print_mpi(void) {
+static void version_print_mpi(void) {
   char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
   int length = 0;
   MPI_Get_library_version(text, &length);
@@ -46,11 +46,11 @@ status_t version_print(void) {
   printf("commit      %s (%s)\n", BUILD_COMMIT, BUILD_TREE);
   printf("compiler    %s\n", BUILD_COMPILER);
   printf("build type  %s\n", BUILD_TYPE);
-  print_mpi();
+  version_print_mpi();
   printf("HDF5        %s\n", hdf5);
   printf("BLAS        %s\n", cpu_blas_version());
-  TRY(print_simd());
-  print_devices();
+  TRY(version_print_simd());
+  version_print_devices();
   printf("CUDA        not built\n");
   if (fflush(stdout) != 0 || ferror(stdout)) return error_set(STATUS_DATA, "the screen cannot be written");
   return STATUS_OK;

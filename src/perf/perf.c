@@ -66,14 +66,14 @@ region_t perf_region(void) {
 }
 
 /* Gives the time up to now to the innermost region. */
-static void charge(void) {
+static void perf_charge(void) {
   double now = perf_now();
   if (perf.mark > 0) perf.counters[perf_region()].seconds += now - perf.mark;
   perf.mark = now;
 }
 
 void perf_begin(region_t region) {
-  charge();
+  perf_charge();
   perf.counters[region].count++;
   if (perf.depth == DEPTH_MAX) {
     perf.deeper++;
@@ -91,7 +91,7 @@ static int is_open(region_t region) {
 }
 
 /* Only the main thread changes the observer, so that it may look at it without the lock. */
-static void tell_of_main(region_t region, double begin) {
+static void perf_tell_of_main(region_t region, double begin) {
   const perf_event_t event = {.region = region, .begin = begin, .end = perf.mark};
   pthread_mutex_lock(&helpers.mutex);
   helpers.observer(helpers.context, &event);
@@ -99,7 +99,7 @@ static void tell_of_main(region_t region, double begin) {
 }
 
 void perf_end(region_t region) {
-  charge();
+  perf_charge();
   if (perf.deeper > 0) {
     perf.deeper--;
     return;
@@ -109,7 +109,7 @@ void perf_end(region_t region) {
   region_t left;
   do {
     left = perf.stack[--perf.depth];
-    if (helpers.observer) tell_of_main(left, perf.begins[perf.depth]);
+    if (helpers.observer) perf_tell_of_main(left, perf.begins[perf.depth]);
   } while (left != region);
 }
 
@@ -153,7 +153,7 @@ void perf_observe(perf_observer_t observer, void *context) {
 }
 
 void perf_snapshot(perf_counter_t *counters) {
-  charge();
+  perf_charge();
   memcpy(counters, perf.counters, sizeof perf.counters);
   pthread_mutex_lock(&helpers.mutex);
   for (int i = 0; i < REGION_COUNT; i++) {

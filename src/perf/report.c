@@ -7,7 +7,7 @@
 
 enum { CELL_BYTES = 32, CELLS_MAX = 16 };
 
-static double ratio(double a, double b) {
+static double perf_report_ratio(double a, double b) {
   return b > 0 ? a / b : 0;
 }
 
@@ -28,14 +28,14 @@ perf_region_report_t perf_report_region(const perf_report_t *report, region_t re
     out.tokens += c->tokens;
   }
   if (report->ranks == 0) out.min = 0;
-  out.avg = ratio(total, report->ranks);
-  out.share = ratio(out.avg, report->seconds);
+  out.avg = perf_report_ratio(total, report->ranks);
+  out.share = perf_report_ratio(out.avg, report->seconds);
   out.imbalance = out.min > 0 ? out.max / out.min : out.max > 0 ? INFINITY : 1;
-  out.flops_per_second = ratio(out.flops, total);
-  out.bytes_per_second = ratio(out.bytes, total + out.thread_seconds);
-  out.tokens_per_second = ratio(out.tokens, out.max);
-  out.flops_of_peak = ratio(out.flops_per_second, report->peak_flops);
-  out.bytes_of_peak = ratio(out.bytes_per_second, report->peak_bytes);
+  out.flops_per_second = perf_report_ratio(out.flops, total);
+  out.bytes_per_second = perf_report_ratio(out.bytes, total + out.thread_seconds);
+  out.tokens_per_second = perf_report_ratio(out.tokens, out.max);
+  out.flops_of_peak = perf_report_ratio(out.flops_per_second, report->peak_flops);
+  out.bytes_of_peak = perf_report_ratio(out.bytes_per_second, report->peak_bytes);
   return out;
 }
 
@@ -69,7 +69,7 @@ static const struct {
 enum { COLUMNS = sizeof columns / sizeof columns[0], NAME_WIDTH = 20 };
 
 /* A number with about four digits that fits its column. */
-static void add_number(line_t *line, bool exists, double value) {
+static void perf_report_add_number(line_t *line, bool exists, double value) {
   char *cell = line->cells[line->count++];
   if (!exists || !isfinite(value))
     snprintf(cell, CELL_BYTES, "-");
@@ -84,12 +84,12 @@ static void add_number(line_t *line, bool exists, double value) {
              value);
 }
 
-static void add_percent(line_t *line, bool exists, double share) {
+static void perf_report_add_percent(line_t *line, bool exists, double share) {
   char *cell = line->cells[line->count++];
   snprintf(cell, CELL_BYTES, !exists ? "-" : share < 1000 ? "%.1f" : "%.1e", 100 * share);
 }
 
-static void add_imbalance(line_t *line, double imbalance) {
+static void perf_report_add_imbalance(line_t *line, double imbalance) {
   char *cell = line->cells[line->count++];
   if (imbalance < 1000)
     snprintf(cell, CELL_BYTES, "%.2f", imbalance);
@@ -97,14 +97,14 @@ static void add_imbalance(line_t *line, double imbalance) {
     snprintf(cell, CELL_BYTES, isfinite(imbalance) ? ">1000" : "-");
 }
 
-static void write_line(FILE *file, const char *name, const line_t *line) {
+static void perf_report_write_line(FILE *file, const char *name, const line_t *line) {
   fprintf(file, "%-*s", NAME_WIDTH, name);
   for (int i = 0; i < COLUMNS; i++)
     fprintf(file, " %*s", columns[i].width, i < line->count ? line->cells[i] : "");
   fputc('\n', file);
 }
 
-static void write_rule(FILE *file) {
+static void perf_report_write_rule(FILE *file) {
   int width = NAME_WIDTH;
   for (int i = 0; i < COLUMNS; i++)
     width += columns[i].width + 1;
@@ -113,54 +113,55 @@ static void write_rule(FILE *file) {
   fputc('\n', file);
 }
 
-static void write_head(FILE *file) {
+static void perf_report_write_head(FILE *file) {
   line_t titles = {.count = COLUMNS}, units = {.count = COLUMNS};
   for (int i = 0; i < COLUMNS; i++) {
     snprintf(titles.cells[i], CELL_BYTES, "%s", columns[i].title);
     snprintf(units.cells[i], CELL_BYTES, "%s", columns[i].unit);
   }
-  write_line(file, "region", &titles);
-  write_line(file, "", &units);
-  write_rule(file);
+  perf_report_write_line(file, "region", &titles);
+  perf_report_write_line(file, "", &units);
+  perf_report_write_rule(file);
 }
 
 /* The cells from compute to tokens. */
-static void add_rates(line_t *line, const perf_report_t *report, const perf_region_report_t *region) {
+static void perf_report_add_rates(line_t *line, const perf_report_t *report,
+                                  const perf_region_report_t *region) {
   bool computes = region->flops > 0, moves = region->bytes > 0;
-  add_number(line, computes, region->flops_per_second / 1e9);
-  add_percent(line, computes && report->peak_flops > 0, region->flops_of_peak);
-  add_number(line, moves, region->bytes_per_second / 1e9);
-  add_percent(line, moves && report->peak_bytes > 0, region->bytes_of_peak);
-  add_number(line, region->comm_bytes > 0, region->comm_bytes / 1e6);
-  add_number(line, region->tokens > 0, region->tokens_per_second);
+  perf_report_add_number(line, computes, region->flops_per_second / 1e9);
+  perf_report_add_percent(line, computes && report->peak_flops > 0, region->flops_of_peak);
+  perf_report_add_number(line, moves, region->bytes_per_second / 1e9);
+  perf_report_add_percent(line, moves && report->peak_bytes > 0, region->bytes_of_peak);
+  perf_report_add_number(line, region->comm_bytes > 0, region->comm_bytes / 1e6);
+  perf_report_add_number(line, region->tokens > 0, region->tokens_per_second);
 }
 
-static void write_region(FILE *file, const perf_report_t *report, region_t which,
-                         const perf_region_report_t *region) {
+static void perf_report_write_region(FILE *file, const perf_report_t *report, region_t which,
+                                     const perf_region_report_t *region) {
   line_t line = {0};
   bool threads_only = region->max == 0 && region->thread_seconds > 0;
   snprintf(line.cells[line.count++], CELL_BYTES, region->count > 0 ? "%" PRIu64 : "-", region->count);
   if (threads_only) {
-    add_number(&line, false, 0);
-    add_number(&line, true, region->thread_seconds / report->ranks);
-    add_number(&line, false, 0);
-    add_percent(&line, false, 0);
-    add_number(&line, false, 0);
+    perf_report_add_number(&line, false, 0);
+    perf_report_add_number(&line, true, region->thread_seconds / report->ranks);
+    perf_report_add_number(&line, false, 0);
+    perf_report_add_percent(&line, false, 0);
+    perf_report_add_number(&line, false, 0);
   } else {
-    add_number(&line, true, region->min);
-    add_number(&line, true, region->avg);
-    add_number(&line, true, region->max);
-    add_percent(&line, true, region->share);
-    add_imbalance(&line, region->imbalance);
+    perf_report_add_number(&line, true, region->min);
+    perf_report_add_number(&line, true, region->avg);
+    perf_report_add_number(&line, true, region->max);
+    perf_report_add_percent(&line, true, region->share);
+    perf_report_add_imbalance(&line, region->imbalance);
   }
-  add_rates(&line, report, region);
+  perf_report_add_rates(&line, report, region);
   char name[NAME_WIDTH + 1];
   snprintf(name, sizeof name, "%s%s", perf_region_name(which), threads_only ? " threads" : "");
-  write_line(file, name, &line);
+  perf_report_write_line(file, name, &line);
 }
 
 /* All regions together, over the run's whole time. */
-static void write_total(FILE *file, const perf_report_t *report) {
+static void perf_report_write_total(FILE *file, const perf_report_t *report) {
   perf_region_report_t total = {0};
   double most_tokens = 0;
   for (int i = 0; i < REGION_COUNT; i++) {
@@ -171,23 +172,23 @@ static void write_total(FILE *file, const perf_report_t *report) {
     total.comm_bytes += region.comm_bytes;
     most_tokens = fmax(most_tokens, region.tokens);
   }
-  total.share = ratio(total.avg, report->seconds);
-  total.flops_per_second = ratio(total.flops, report->seconds * report->ranks);
-  total.flops_of_peak = ratio(total.flops_per_second, report->peak_flops);
-  total.bytes_per_second = ratio(total.bytes, report->seconds * report->ranks);
-  total.bytes_of_peak = ratio(total.bytes_per_second, report->peak_bytes);
+  total.share = perf_report_ratio(total.avg, report->seconds);
+  total.flops_per_second = perf_report_ratio(total.flops, report->seconds * report->ranks);
+  total.flops_of_peak = perf_report_ratio(total.flops_per_second, report->peak_flops);
+  total.bytes_per_second = perf_report_ratio(total.bytes, report->seconds * report->ranks);
+  total.bytes_of_peak = perf_report_ratio(total.bytes_per_second, report->peak_bytes);
   line_t line = {0};
   snprintf(line.cells[line.count++], CELL_BYTES, "-");
-  add_number(&line, false, 0);
-  add_number(&line, true, total.avg);
-  add_number(&line, false, 0);
-  add_percent(&line, report->seconds > 0, total.share);
-  add_number(&line, false, 0);
-  add_rates(&line, report, &total);
-  write_line(file, "total", &line);
+  perf_report_add_number(&line, false, 0);
+  perf_report_add_number(&line, true, total.avg);
+  perf_report_add_number(&line, false, 0);
+  perf_report_add_percent(&line, report->seconds > 0, total.share);
+  perf_report_add_number(&line, false, 0);
+  perf_report_add_rates(&line, report, &total);
+  perf_report_write_line(file, "total", &line);
 }
 
-static void write_notes(FILE *file, const perf_report_t *report) {
+static void perf_report_write_notes(FILE *file, const perf_report_t *report) {
   fprintf(
       file,
       "%d rank%s, %.1f s. Times and the rates of compute and memory are one rank's within the region; sent "
@@ -202,63 +203,63 @@ static void write_notes(FILE *file, const perf_report_t *report) {
         file);
 }
 
-static status_t finish(FILE *file, const char *what) {
+static status_t perf_report_finish(FILE *file, const char *what) {
   if (fflush(file) != 0 || ferror(file))
     return error_set(STATUS_DATA, "cannot write %s: the disk may be full", what);
   return STATUS_OK;
 }
 
 status_t perf_report_table(const perf_report_t *report, FILE *file) {
-  write_head(file);
+  perf_report_write_head(file);
   for (int i = 0; i < REGION_COUNT; i++) {
     perf_region_report_t region = perf_report_region(report, region_at(i));
-    if (was_entered(&region)) write_region(file, report, region_at(i), &region);
+    if (was_entered(&region)) perf_report_write_region(file, report, region_at(i), &region);
   }
-  write_rule(file);
-  write_total(file, report);
-  write_notes(file, report);
-  return finish(file, "the performance table");
+  perf_report_write_rule(file);
+  perf_report_write_total(file, report);
+  perf_report_write_notes(file, report);
+  return perf_report_finish(file, "the performance table");
 }
 
 /* --------------------------------------------------------------------------------------------------------------
  * JSON */
 
 /* `, "NAME": value`; null for what JSON cannot say. */
-static void write_json_number(FILE *file, const char *name, double value) {
+static void perf_report_write_json_number(FILE *file, const char *name, double value) {
   if (isfinite(value))
     fprintf(file, ", \"%s\": %.9g", name, value);
   else
     fprintf(file, ", \"%s\": null", name);
 }
 
-static void write_json_region(FILE *file, region_t which, const perf_region_report_t *region) {
+static void perf_report_write_json_region(FILE *file, region_t which, const perf_region_report_t *region) {
   fprintf(file, "    {\"name\": \"%s\", \"count\": %" PRIu64, perf_region_name(which), region->count);
-  write_json_number(file, "min", region->min);
-  write_json_number(file, "avg", region->avg);
-  write_json_number(file, "max", region->max);
-  write_json_number(file, "thread_seconds", region->thread_seconds);
-  write_json_number(file, "share", region->share);
-  write_json_number(file, "imbalance", region->imbalance);
-  write_json_number(file, "flops", region->flops);
-  write_json_number(file, "bytes", region->bytes);
-  write_json_number(file, "comm_bytes", region->comm_bytes);
-  write_json_number(file, "comm_seconds", region->comm_seconds);
-  write_json_number(file, "tokens", region->tokens);
-  write_json_number(file, "flops_per_second", region->flops_per_second);
-  write_json_number(file, "bytes_per_second", region->bytes_per_second);
-  write_json_number(file, "tokens_per_second", region->tokens_per_second);
-  write_json_number(file, "flops_of_peak", region->flops_of_peak);
-  write_json_number(file, "bytes_of_peak", region->bytes_of_peak);
+  perf_report_write_json_number(file, "min", region->min);
+  perf_report_write_json_number(file, "avg", region->avg);
+  perf_report_write_json_number(file, "max", region->max);
+  perf_report_write_json_number(file, "thread_seconds", region->thread_seconds);
+  perf_report_write_json_number(file, "share", region->share);
+  perf_report_write_json_number(file, "imbalance", region->imbalance);
+  perf_report_write_json_number(file, "flops", region->flops);
+  perf_report_write_json_number(file, "bytes", region->bytes);
+  perf_report_write_json_number(file, "comm_bytes", region->comm_bytes);
+  perf_report_write_json_number(file, "comm_seconds", region->comm_seconds);
+  perf_report_write_json_number(file, "tokens", region->tokens);
+  perf_report_write_json_number(file, "flops_per_second", region->flops_per_second);
+  perf_report_write_json_number(file, "bytes_per_second", region->bytes_per_second);
+  perf_report_write_json_number(file, "tokens_per_second", region->tokens_per_second);
+  perf_report_write_json_number(file, "flops_of_peak", region->flops_of_peak);
+  perf_report_write_json_number(file, "bytes_of_peak", region->bytes_of_peak);
   fputc('}', file);
 }
 
 status_t perf_report_json(const perf_report_t *report, FILE *file) {
   fprintf(file, "{\n  \"format\": \"llava_rlhf performance\", \"format_version\": 1,\n  \"ranks\": %d",
           report->ranks);
-  write_json_number(file, "seconds", report->seconds);
-  write_json_number(file, "peak_flops", report->peak_flops);
-  write_json_number(file, "peak_bytes", report->peak_bytes);
-  write_json_number(file, "resident_bytes", report->resident);
+  perf_report_write_json_number(file, "seconds", report->seconds);
+  perf_report_write_json_number(file, "peak_flops", report->peak_flops);
+  perf_report_write_json_number(file, "peak_bytes", report->peak_bytes);
+  perf_report_write_json_number(file, "resident_bytes", report->resident);
   fprintf(file, ", \"resident_rank\": %d", report->resident_rank);
   fputs(",\n  \"regions\": [", file);
   bool first = true;
@@ -266,9 +267,9 @@ status_t perf_report_json(const perf_report_t *report, FILE *file) {
     perf_region_report_t region = perf_report_region(report, region_at(i));
     if (!was_entered(&region)) continue;
     fputs(first ? "\n" : ",\n", file);
-    write_json_region(file, region_at(i), &region);
+    perf_report_write_json_region(file, region_at(i), &region);
     first = false;
   }
   fputs("\n  ]\n}\n", file);
-  return finish(file, "perf.json");
+  return perf_report_finish(file, "perf.json");
 }

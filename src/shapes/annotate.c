@@ -53,7 +53,8 @@ static status_t last_question(const json_t *pair, const char *where, const char 
   return STATUS_OK;
 }
 
-static status_t read_output(const json_t *pair, const char *key, const char *where, const char **value) {
+static status_t annotate_read_output(const json_t *pair, const char *key, const char *where,
+                                     const char **value) {
   const json_t *output;
   TRY(json_object(pair, key, where, &output));
   return json_string(output, "value", where, value);
@@ -66,8 +67,8 @@ static status_t annotate_element(const annotator_t *annotator, const scene_table
   const char *image, *question, *first, *second;
   TRY(json_string(pair, "image", where, &image));
   TRY(last_question(pair, where, &question));
-  TRY(read_output(pair, "output_1", where, &first));
-  TRY(read_output(pair, "output_2", where, &second));
+  TRY(annotate_read_output(pair, "output_1", where, &first));
+  TRY(annotate_read_output(pair, "output_2", where, &second));
   const scene_t *scene = scene_table_find(scenes, image);
   if (!scene)
     return error_set(STATUS_DATA,

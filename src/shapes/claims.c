@@ -15,9 +15,9 @@ typedef struct {
   bool pending;
   bool referred; /* the subject is "it": what was asked about */
   bool denied;   /* "is not" */
-} reader_t;
+} claims_reader_t;
 
-static word_class_t class_at(const reader_t *r, int at) {
+static word_class_t claims_class_at(const claims_reader_t *r, int at) {
   return at >= 0 && at < r->n ? r->words[at].class : WORD_END;
 }
 
@@ -53,7 +53,7 @@ static bool described_is_empty(const described_t *d) {
 }
 
 /* Claims the pending subject as an object, or as a number of objects. */
-static void subject_claim(reader_t *r) {
+static void subject_claim(claims_reader_t *r) {
   if (!r->pending) return;
   r->pending = false;
   const noun_phrase_t *subject = &r->subject;
@@ -67,20 +67,20 @@ static void subject_claim(reader_t *r) {
   claim_add(r->out, &claim);
 }
 
-static void subject_set(reader_t *r, const noun_phrase_t *subject) {
+static void subject_set(claims_reader_t *r, const noun_phrase_t *subject) {
   subject_claim(r);
   r->subject = *subject;
   r->pending = true;
   r->referred = false;
 }
 
-static bool read_phrase(reader_t *r, noun_phrase_t *phrase) {
+static bool claims_read_phrase(claims_reader_t *r, noun_phrase_t *phrase) {
   int used = r->at < r->n ? noun_phrase_read(r->words + r->at, r->n - r->at, phrase) : 0;
   r->at += used;
   return used > 0;
 }
 
-static void read_background(reader_t *r) {
+static void claims_read_background(claims_reader_t *r) {
   claim_t claim = claim_of(CLAIM_BACKGROUND);
   for (; r->at < r->n; r->at++) {
     const word_t *word = &r->words[r->at];
@@ -91,10 +91,10 @@ static void read_background(reader_t *r) {
 }
 
 /* "no": a denial of what follows, or the answer No. */
-static void read_no(reader_t *r) {
+static void claims_read_no(claims_reader_t *r) {
   noun_phrase_t phrase;
   r->at++;
-  if (!read_phrase(r, &phrase)) {
+  if (!claims_read_phrase(r, &phrase)) {
     claim_t no = claim_of(CLAIM_NO);
     claim_add(r->out, &no);
     return;
@@ -104,38 +104,38 @@ static void read_no(reader_t *r) {
   if (phrase.noun) claim_add(r->out, &absent);
 }
 
-static void read_nothing(reader_t *r) {
+static void claims_read_nothing(claims_reader_t *r) {
   noun_phrase_t place;
   claim_t empty = claim_of(CLAIM_EMPTY);
   r->at++;
-  if (!read_phrase(r, &place) || place.noun) return;
+  if (!claims_read_phrase(r, &place) || place.noun) return;
   empty.object = place.what;
   claim_add(r->out, &empty);
 }
 
 /* "option is B", "option B". */
-static void read_option(reader_t *r) {
+static void claims_read_option(claims_reader_t *r) {
   r->at++;
-  if (class_at(r, r->at) == WORD_IS) r->at++;
-  if (class_at(r, r->at) != WORD_LETTER) return;
+  if (claims_class_at(r, r->at) == WORD_IS) r->at++;
+  if (claims_class_at(r, r->at) != WORD_LETTER) return;
   claim_t option = claim_of(CLAIM_OPTION);
   option.letter = r->words[r->at++].value;
   claim_add(r->out, &option);
 }
 
-static void read_larger(reader_t *r) {
+static void claims_read_larger(claims_reader_t *r) {
   noun_phrase_t other;
   claim_t larger = claim_of(CLAIM_LARGER);
   larger.object = r->subject.what;
   r->at++;
-  while (r->at < r->n && class_at(r, r->at) == WORD_OTHER)
+  while (r->at < r->n && claims_class_at(r, r->at) == WORD_OTHER)
     r->at++; /* "than" */
-  if (read_phrase(r, &other) && other.noun) larger.other = other.what;
+  if (claims_read_phrase(r, &other) && other.noun) larger.other = other.what;
   if (!r->denied) claim_add(r->out, &larger);
   r->pending = r->denied = false;
 }
 
-static bool read_relation(reader_t *r) {
+static bool claims_read_relation(claims_reader_t *r) {
   int relation, used = r->at < r->n ? relation_read(r->words + r->at, r->n - r->at, &relation) : 0;
   noun_phrase_t other;
   if (used == 0) return false;
@@ -143,7 +143,7 @@ static bool read_relation(reader_t *r) {
   claim_t claim = claim_of(CLAIM_RELATION);
   claim.object = r->subject.what;
   claim.relation = relation;
-  if (read_phrase(r, &other) && other.noun && !r->denied) {
+  if (claims_read_phrase(r, &other) && other.noun && !r->denied) {
     claim.other = other.what;
     claim_add(r->out, &claim);
   }
@@ -152,25 +152,25 @@ static bool read_relation(reader_t *r) {
 }
 
 /* Behind "<subject> is": an attribute, a place, a comparison, a relation. */
-static void read_predicate(reader_t *r) {
+static void claims_read_predicate(claims_reader_t *r) {
   noun_phrase_t complement;
   r->at++;
-  if (class_at(r, r->at) == WORD_NOT) {
+  if (claims_class_at(r, r->at) == WORD_NOT) {
     r->denied = true;
     r->at++;
   }
   if (!r->pending) return;
-  if (class_at(r, r->at) == WORD_LARGER) {
-    read_larger(r);
+  if (claims_class_at(r, r->at) == WORD_LARGER) {
+    claims_read_larger(r);
     return;
   }
-  if (read_relation(r) || !read_phrase(r, &complement)) return;
+  if (claims_read_relation(r) || !claims_read_phrase(r, &complement)) return;
   if (r->referred && complement.noun && complement.what.shape == DESCRIBED_NOT) complement.noun = false;
   r->subject.what = described_merge(&r->subject.what, &complement.what);
   r->subject.noun = r->subject.noun || complement.noun;
 }
 
-static void read_it(reader_t *r) {
+static void claims_read_it(claims_reader_t *r) {
   r->at++;
   if (!r->question) return;
   noun_phrase_t it = {r->question->object, true, false, DESCRIBED_NOT};
@@ -178,23 +178,23 @@ static void read_it(reader_t *r) {
   r->referred = true;
 }
 
-static void read_word(reader_t *r) {
+static void claims_read_word(claims_reader_t *r) {
   noun_phrase_t phrase;
   claim_t claim;
-  switch (class_at(r, r->at)) {
+  switch (claims_class_at(r, r->at)) {
   case WORD_YES:
     claim = claim_of(CLAIM_YES);
     claim_add(r->out, &claim);
     r->at++;
     return;
   case WORD_NO:
-    read_no(r);
+    claims_read_no(r);
     return;
   case WORD_NOTHING:
-    read_nothing(r);
+    claims_read_nothing(r);
     return;
   case WORD_OPTION:
-    read_option(r);
+    claims_read_option(r);
     return;
   case WORD_SAME:
     claim = claim_of(CLAIM_SAME_SIZE);
@@ -203,17 +203,17 @@ static void read_word(reader_t *r) {
     r->at++;
     return;
   case WORD_IT:
-    read_it(r);
+    claims_read_it(r);
     return;
   case WORD_IS:
-    read_predicate(r);
+    claims_read_predicate(r);
     return;
   case WORD_UNSURE:
     r->out->evasive = true;
     r->at++;
     return;
   default:
-    if (read_phrase(r, &phrase))
+    if (claims_read_phrase(r, &phrase))
       subject_set(r, &phrase);
     else
       r->at++;
@@ -221,7 +221,7 @@ static void read_word(reader_t *r) {
 }
 
 /* "Red.", "Three.", "In the northwest.": with the question, a whole answer. */
-static void read_fragment(reader_t *r) {
+static void claims_read_fragment(claims_reader_t *r) {
   noun_phrase_t phrase;
   int used = noun_phrase_read(r->words, r->n, &phrase);
   if (used < r->n || phrase.noun || !r->question) return;
@@ -234,8 +234,8 @@ static void read_fragment(reader_t *r) {
   claim_add(r->out, &claim);
 }
 
-static void read_sentence(const word_t *words, int n, const question_t *question, claims_t *out) {
-  reader_t reader = {.question = question, .out = out, .words = words, .n = n};
+static void claims_read_sentence(const word_t *words, int n, const question_t *question, claims_t *out) {
+  claims_reader_t reader = {.question = question, .out = out, .words = words, .n = n};
   int before = out->count;
   if (n == 1 && words[0].class == WORD_LETTER) { /* "A. red" */
     claim_t option = claim_of(CLAIM_OPTION);
@@ -245,13 +245,13 @@ static void read_sentence(const word_t *words, int n, const question_t *question
   }
   for (int i = 0; i < n; i++)
     if (words[i].class == WORD_BACKGROUND) {
-      read_background(&reader);
+      claims_read_background(&reader);
       return;
     }
   while (reader.at < reader.n)
-    read_word(&reader);
+    claims_read_word(&reader);
   subject_claim(&reader);
-  if (out->count == before && n > 0) read_fragment(&reader);
+  if (out->count == before && n > 0) claims_read_fragment(&reader);
 }
 
 void claims_read(const char *text, const question_t *question, claims_t *out) {
@@ -263,7 +263,7 @@ void claims_read(const char *text, const question_t *question, claims_t *out) {
     while (end < n && words[end].class != WORD_END && words[end].class != WORD_QUESTION)
       end++;
     bool asked = end < n && words[end].class == WORD_QUESTION;
-    if (!asked) read_sentence(words + start, end - start, question, out);
+    if (!asked) claims_read_sentence(words + start, end - start, question, out);
     start = end + 1;
   }
 }

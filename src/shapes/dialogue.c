@@ -24,19 +24,19 @@ static void dialogue_add(dialogue_t *out, const question_t *question, const scen
   question_answer(question, scene, turn->answer);
 }
 
-static question_t draw_detail(const scene_t *scene, random_stream_t *stream) {
+static question_t dialogue_draw_detail(const scene_t *scene, random_stream_t *stream) {
   question_t question;
   question_draw(scene, details[random_below(stream, DETAILS)], stream, &question);
   return question;
 }
 
-static question_t draw_absent(const scene_t *scene, random_stream_t *stream) {
+static question_t dialogue_draw_absent(const scene_t *scene, random_stream_t *stream) {
   question_t question;
   question_draw(scene, TYPE_ADVERSARIAL, stream, &question);
   return question;
 }
 
-static question_t draw_yes_no(const scene_t *scene, random_stream_t *stream) {
+static question_t dialogue_draw_yes_no_question(const scene_t *scene, random_stream_t *stream) {
   question_t question;
   question_draw_yes_no(scene, random_below(stream, 2) == 0, stream, &question);
   return question;
@@ -54,7 +54,7 @@ void dialogue_draw_caption(const scene_t *scene, random_stream_t *stream, dialog
 }
 
 /* Takes an object of SCENE out of SEEN. */
-static void omit(scene_t *seen, const scene_t *scene, random_stream_t *stream) {
+static void dialogue_omit(scene_t *seen, const scene_t *scene, random_stream_t *stream) {
   int cell = scene->objects[random_below(stream, (uint32_t)scene->count)].cell, kept = 0;
   for (int i = 0; i < seen->count; i++)
     if (seen->objects[i].cell != cell) seen->objects[kept++] = seen->objects[i];
@@ -70,8 +70,9 @@ typedef struct {
 
 /* A first question, a description with the share DESCRIPTION, for which an object may be made up:
  * *TRUE_ANSWER says that it is not. */
-static question_t draw_first(const shares_t *shares, double description, const scene_t *scene,
-                             const scene_object_t *imagined, random_stream_t *stream, bool *true_answer) {
+static question_t dialogue_draw_first(const shares_t *shares, double description, const scene_t *scene,
+                                      const scene_object_t *imagined, random_stream_t *stream,
+                                      bool *true_answer) {
   question_t question;
   double first = random_uniform(stream);
   *true_answer = first >= description + shares->absent;
@@ -80,32 +81,33 @@ static question_t draw_first(const shares_t *shares, double description, const s
   } else if (*true_answer && first < description + shares->absent + shares->present) {
     question_draw_about(&scene->objects[random_below(stream, (uint32_t)scene->count)], stream, &question);
   } else if (*true_answer) {
-    question = draw_detail(scene, stream);
+    question = dialogue_draw_detail(scene, stream);
   } else if (imagined) {
     question_draw_about(imagined, stream, &question);
   } else {
-    question = draw_absent(scene, stream);
+    question = dialogue_draw_absent(scene, stream);
   }
   return question;
 }
 
-static void draw_open(const shares_t *shares, const scene_t *scene, double bias, int turns,
-                      random_stream_t *stream, dialogue_t *out) {
+static void dialogue_draw_by_shares(const shares_t *shares, const scene_t *scene, double bias, int turns,
+                                    random_stream_t *stream, dialogue_t *out) {
   scene_t seen = *scene;
   scene_object_t imagined;
   bool true_answer;
   dialogue_start(out);
   bool tempted = scene_imagine(scene, stream, &imagined) && random_uniform(stream) < bias;
   question_t question =
-      draw_first(shares, bias > 0 && !tempted ? shares->clean_description : shares->description, scene,
-                 tempted ? &imagined : NULL, stream, &true_answer);
+      dialogue_draw_first(shares, bias > 0 && !tempted ? shares->clean_description : shares->description,
+                          scene, tempted ? &imagined : NULL, stream, &true_answer);
   out->biased = tempted && !true_answer;
   if (out->biased) scene_insert(&seen, &imagined);
   if (question.type == TYPE_HOLISTIC && bias > 0 && scene->count > 1 && random_uniform(stream) < OMIT_SHARE)
-    omit(&seen, scene, stream);
+    dialogue_omit(&seen, scene, stream);
   dialogue_add(out, &question, &seen);
   while (out->count < turns) {
-    question = random_below(stream, 2) == 0 ? draw_detail(scene, stream) : draw_yes_no(scene, stream);
+    question = random_below(stream, 2) == 0 ? dialogue_draw_detail(scene, stream)
+                                            : dialogue_draw_yes_no_question(scene, stream);
     dialogue_add(out, &question, scene);
   }
 }
@@ -113,20 +115,20 @@ static void draw_open(const shares_t *shares, const scene_t *scene, double bias,
 void dialogue_draw_open(const scene_t *scene, double bias, int turns, random_stream_t *stream,
                         dialogue_t *out) {
   static const shares_t shares = {.description = 0.6, .clean_description = 0.4, .absent = 0.1};
-  draw_open(&shares, scene, bias, turns, stream, out);
+  dialogue_draw_by_shares(&shares, scene, bias, turns, stream, out);
 }
 
 void dialogue_draw_prompt(const scene_t *scene, double bias, int turns, random_stream_t *stream,
                           dialogue_t *out) {
   static const shares_t shares = {
       .description = 0.6, .clean_description = 0.6, .absent = 0.2, .present = 0.2};
-  draw_open(&shares, scene, bias, turns, stream, out);
+  dialogue_draw_by_shares(&shares, scene, bias, turns, stream, out);
 }
 
 void dialogue_draw_yes_no(const scene_t *scene, int turns, random_stream_t *stream, dialogue_t *out) {
   dialogue_start(out);
   while (out->count < turns) {
-    question_t question = draw_yes_no(scene, stream);
+    question_t question = dialogue_draw_yes_no_question(scene, stream);
     dialogue_add(out, &question, scene);
   }
   out->caption_type = question_truth(&out->turns[0].question, scene) ? TRUTH_YES : TRUTH_NO;

@@ -12,29 +12,29 @@ const char *question_type_name(question_type_t type) {
 }
 
 /* `in the northwest` of a cell, with PREPOSITION; `at the top` where only the row or the column is known. */
-static void add_place(char *text, const char *preposition, int row, int column) {
+static void phrases_add_place(char *text, const char *preposition, int row, int column) {
   if (row != DESCRIBED_NOT && column != DESCRIBED_NOT)
     text_add(text, "%s the %s", preposition, place_name(row, column));
   else
     text_add(text, "at the %s", row != DESCRIBED_NOT ? row_name(row) : column_name(column));
 }
 
-static void add_described(char *text, const described_t *described, const char *article) {
+static void phrases_add_described(char *text, const described_t *described, const char *article) {
   if (*article) text_add(text, "%s ", article);
   if (described->size != DESCRIBED_NOT) text_add(text, "%s ", size_name(described->size));
   if (described->colour != DESCRIBED_NOT) text_add(text, "%s ", colour_name(described->colour));
   text_add(text, "%s", described->shape != DESCRIBED_NOT ? shape_name(described->shape) : "object");
   if (described->row == DESCRIBED_NOT && described->column == DESCRIBED_NOT) return;
   text_add(text, " ");
-  add_place(text, "in", described->row, described->column);
+  phrases_add_place(text, "in", described->row, described->column);
 }
 
 void described_text(const described_t *described, const char *article, char *text) {
   *text = '\0';
-  add_described(text, described, article);
+  phrases_add_described(text, described, article);
 }
 
-static void add_option(char *text, const question_t *question, int option) {
+static void phrases_add_option(char *text, const question_t *question, int option) {
   int value = question->options[option];
   const char *name = question->ask == ASK_COLOUR  ? colour_name(value)
                      : question->ask == ASK_SHAPE ? shape_name(value)
@@ -42,13 +42,13 @@ static void add_option(char *text, const question_t *question, int option) {
   text_add(text, "%c. %s", 'A' + option, name);
 }
 
-static void add_counted(char *text, const described_t *counted, bool plural) {
+static void phrases_add_counted(char *text, const described_t *counted, bool plural) {
   if (counted->size != DESCRIBED_NOT) text_add(text, "%s ", size_name(counted->size));
   if (counted->colour != DESCRIBED_NOT) text_add(text, "%s ", colour_name(counted->colour));
   text_add(text, "%s", plural ? "objects" : "object");
 }
 
-static void add_asked(char *text, const question_t *q) {
+static void phrases_add_asked(char *text, const question_t *q) {
   static const char *const descriptions[] = {"Describe the image.", "What is in the image?"};
   switch (q->ask) {
   case ASK_DESCRIBE:
@@ -71,12 +71,12 @@ static void add_asked(char *text, const question_t *q) {
     break;
   case ASK_AT:
     text_add(text, "What is ");
-    add_place(text, "in", q->object.row, q->object.column);
+    phrases_add_place(text, "in", q->object.row, q->object.column);
     text_add(text, "?");
     return;
   case ASK_COUNT:
     text_add(text, "How many ");
-    add_counted(text, &q->object, true);
+    phrases_add_counted(text, &q->object, true);
     text_add(text, " are there?");
     return;
   case ASK_BACKGROUND:
@@ -84,89 +84,90 @@ static void add_asked(char *text, const question_t *q) {
     return;
   case ASK_LARGER:
     text_add(text, "Which is larger, ");
-    add_described(text, &q->object, "the");
+    phrases_add_described(text, &q->object, "the");
     text_add(text, " or ");
-    add_described(text, &q->other, "the");
+    phrases_add_described(text, &q->other, "the");
     text_add(text, "?");
     return;
   case ASK_EXISTS:
     text_add(text, "Is there ");
-    add_described(text, &q->object, "a");
+    phrases_add_described(text, &q->object, "a");
     text_add(text, q->object.row == DESCRIBED_NOT ? " in the image?" : "?");
     return;
   case ASK_IS_SIZE:
     text_add(text, "Is ");
-    add_described(text, &q->object, "the");
+    phrases_add_described(text, &q->object, "the");
     text_add(text, " %s?", size_name(q->size));
     return;
   case ASK_RELATION:
     text_add(text, "Is ");
-    add_described(text, &q->object, "the");
+    phrases_add_described(text, &q->object, "the");
     text_add(text, " %s ", relation_name(q->relation));
-    add_described(text, &q->other, "the");
+    phrases_add_described(text, &q->other, "the");
     text_add(text, "?");
     return;
   }
-  add_described(text, &q->object, "the");
+  phrases_add_described(text, &q->object, "the");
   text_add(text, "?");
 }
 
 void question_text(const question_t *question, char *text) {
   *text = '\0';
-  add_asked(text, question);
+  phrases_add_asked(text, question);
   if (!question->choice) return;
   for (int option = 0; option < CHOICE_OPTIONS; option++) {
     text_add(text, "\n");
-    add_option(text, question, option);
+    phrases_add_option(text, question, option);
   }
   if (question->explain) text_add(text, "\nExplain.");
 }
 
 /* `In the northwest there is a small red circle`: the place first, then what is found there. */
-static void add_found(char *text, const scene_object_t *object) {
+static void phrases_add_found(char *text, const scene_object_t *object) {
   described_t what = described_fully(object);
-  add_place(text, "In", what.row, what.column);
+  phrases_add_place(text, "In", what.row, what.column);
   what.row = what.column = DESCRIBED_NOT;
   text_add(text, " there is ");
-  add_described(text, &what, "a");
+  phrases_add_described(text, &what, "a");
 }
 
 /* All objects, a sentence each: the place first or, in a list, last. */
-static void add_objects(char *text, const scene_t *scene, bool list) {
+static void phrases_add_objects(char *text, const scene_t *scene, bool list) {
   for (int i = 0; i < scene->count; i++) {
     described_t all = described_fully(&scene->objects[i]);
     text_add(text, "%s%s", i ? " " : "", list ? "There is " : "");
     if (list)
-      add_described(text, &all, "a");
+      phrases_add_described(text, &all, "a");
     else
-      add_found(text, &scene->objects[i]);
+      phrases_add_found(text, &scene->objects[i]);
     text_add(text, ".");
   }
 }
 
-static void add_count(char *text, const described_t *counted, const scene_t *scene) {
+static void phrases_add_count(char *text, const described_t *counted, const scene_t *scene) {
   int n = scene_count_fits(scene, counted, NULL);
   text_add(text, "There %s %s ", n == 1 ? "is" : "are", n == 0 ? "no" : number_name(n));
-  add_counted(text, counted, n != 1);
+  phrases_add_counted(text, counted, n != 1);
 }
 
 /* The asked attribute of what a question is about, as a sentence without its full stop. */
-static void add_attribute(char *text, const question_t *q, const scene_t *scene) {
+static void phrases_add_attribute(char *text, const question_t *q, const scene_t *scene) {
   const scene_object_t *object;
   if (scene_count_fits(scene, &q->object, &object) == 0) {
     text_add(text, "There is ");
-    add_described(text, &q->object, "no");
+    phrases_add_described(text, &q->object, "no");
     return;
   }
-  add_described(text, &q->object, "The");
+  phrases_add_described(text, &q->object, "The");
   text_add(text, " is ");
   if (q->ask == ASK_COLOUR) text_add(text, "%s", colour_name(object->colour));
   if (q->ask == ASK_SIZE) text_add(text, "%s", size_name(object->size));
   if (q->ask == ASK_SHAPE) text_add(text, "a %s", shape_name(object->shape));
-  if (q->ask == ASK_WHERE) add_place(text, "in", object->cell / SCENE_COLUMNS, object->cell % SCENE_COLUMNS);
+  if (q->ask == ASK_WHERE)
+    phrases_add_place(text, "in", object->cell / SCENE_COLUMNS, object->cell % SCENE_COLUMNS);
 }
 
-static void add_content(char *text, const question_t *q, const scene_t *scene) {
+static void phrases_add_content(char *text, const question_t *q, const scene_t *scene) {
   const scene_object_t *object;
   int cell = q->object.row * SCENE_COLUMNS + q->object.column;
   switch (q->ask) {
@@ -174,13 +175,13 @@ static void add_content(char *text, const question_t *q, const scene_t *scene) {
     object = scene_at(scene, cell);
     if (!object) {
       text_add(text, "There is nothing ");
-      add_place(text, "in", q->object.row, q->object.column);
+      phrases_add_place(text, "in", q->object.row, q->object.column);
     } else {
-      add_found(text, object);
+      phrases_add_found(text, object);
     }
     return;
   case ASK_COUNT:
-    add_count(text, &q->object, scene);
+    phrases_add_count(text, &q->object, scene);
     return;
   case ASK_BACKGROUND:
     text_add(text, "The background is %s and %s", tone_name(scene->background.tone),
@@ -194,18 +195,18 @@ static void add_content(char *text, const question_t *q, const scene_t *scene) {
       text_add(text, "They are the same size");
       return;
     }
-    add_described(text, object && object->size == SIZE_LARGE ? &q->object : &q->other, "The");
+    phrases_add_described(text, object && object->size == SIZE_LARGE ? &q->object : &q->other, "The");
     text_add(text, " is larger");
     return;
   }
   default:
-    add_attribute(text, q, scene);
+    phrases_add_attribute(text, q, scene);
   }
 }
 
 void question_rationale(const question_t *question, const scene_t *scene, char *text) {
   *text = '\0';
-  add_content(text, question, scene);
+  phrases_add_content(text, question, scene);
   text_add(text, ".");
 }
 
@@ -214,14 +215,14 @@ void question_answer(const question_t *question, const scene_t *scene, char *tex
   if (question_is_yes_no(question)) {
     text_add(text, "%s.", question_truth(question, scene) ? "Yes" : "No");
   } else if (question->ask == ASK_DESCRIBE || question->ask == ASK_LIST) {
-    add_objects(text, scene, question->ask == ASK_LIST);
+    phrases_add_objects(text, scene, question->ask == ASK_LIST);
   } else if (!question->choice) {
     question_rationale(question, scene, text);
   } else if (question->explain) {
-    add_content(text, question, scene);
+    phrases_add_content(text, question, scene);
     text_add(text, ", so the correct option is %c.", 'A' + question_correct_option(question, scene));
   } else {
-    add_option(text, question, question_correct_option(question, scene));
+    phrases_add_option(text, question, question_correct_option(question, scene));
   }
 }
 
@@ -274,8 +275,8 @@ int question_correct_option(const question_t *question, const scene_t *scene) {
 
 /* `There is A and B.`, `There is A, B and C.`: objects in a drawn order, with the attributes that KEEP marks.
  */
-static void add_caption(char *text, const scene_t *scene, const int *order, bool sizes_said,
-                        bool colours_said, bool places_said) {
+static void phrases_add_caption(char *text, const scene_t *scene, const int *order, bool sizes_said,
+                                bool colours_said, bool places_said) {
   text_add(text, "There is ");
   for (int i = 0; i < scene->count; i++) {
     described_t what = described_fully(&scene->objects[order[i]]);
@@ -283,7 +284,7 @@ static void add_caption(char *text, const scene_t *scene, const int *order, bool
     if (!colours_said) what.colour = DESCRIBED_NOT;
     if (!places_said) what.row = what.column = DESCRIBED_NOT;
     text_add(text, "%s", i == 0 ? "" : i + 1 < scene->count ? ", " : " and ");
-    add_described(text, &what, "a");
+    phrases_add_described(text, &what, "a");
   }
   text_add(text, ".");
 }
@@ -305,13 +306,13 @@ int scene_captions(const scene_t *scene, random_stream_t *stream, char captions[
   for (int i = 0; i < CAPTIONS_MAX; i++)
     captions[i][0] = '\0';
   order_shuffle(stream, scene->count, order);
-  add_caption(captions[n++], scene, order, true, true, true);
+  phrases_add_caption(captions[n++], scene, order, true, true, true);
   order_shuffle(stream, scene->count, order);
-  add_caption(captions[n++], scene, order, random_below(stream, 2) == 0, true, false);
+  phrases_add_caption(captions[n++], scene, order, random_below(stream, 2) == 0, true, false);
   order_shuffle(stream, scene->count, order);
-  add_caption(captions[n++], scene, order, false, random_below(stream, 2) == 0, true);
+  phrases_add_caption(captions[n++], scene, order, false, random_below(stream, 2) == 0, true);
   if (random_below(stream, 2) == 0) {
-    add_count(captions[n], &anything, scene);
+    phrases_add_count(captions[n], &anything, scene);
     text_add(captions[n++], ".");
   }
   if (random_below(stream, 2) == 0) question_rationale(&environment, scene, captions[n++]);

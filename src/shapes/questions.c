@@ -64,36 +64,36 @@ void question_draw_about(const scene_object_t *object, random_stream_t *stream, 
   out->object = described_kind(object->shape, object->colour);
 }
 
-static void draw_adversarial(const scene_t *scene, random_stream_t *stream, question_t *out) {
+static void questions_draw_adversarial(const scene_t *scene, random_stream_t *stream, question_t *out) {
   described_t kind = absent_kind(scene, stream);
   scene_object_t absent = {.shape = kind.shape, .colour = kind.colour};
   question_draw_about(&absent, stream, out);
 }
 
-static void draw_attribute(const scene_t *scene, random_stream_t *stream, question_t *out) {
+static void questions_draw_attribute(const scene_t *scene, random_stream_t *stream, question_t *out) {
   static const ask_t asks[] = {ASK_COLOUR, ASK_SIZE, ASK_SHAPE};
   out->ask = asks[random_below(stream, 3)];
   out->object = object_refer(scene, scene_pick(scene, stream), out->ask);
 }
 
 /* Two different objects of a scene that has them. */
-static void pick_two(const scene_t *scene, random_stream_t *stream, const scene_object_t **one,
-                     const scene_object_t **other) {
+static void questions_pick_two(const scene_t *scene, random_stream_t *stream, const scene_object_t **one,
+                               const scene_object_t **other) {
   int first = (int)random_below(stream, (uint32_t)scene->count);
   int second = (first + 1 + (int)random_below(stream, (uint32_t)scene->count - 1)) % scene->count;
   *one = &scene->objects[first];
   *other = &scene->objects[second];
 }
 
-static void draw_comparison(const scene_t *scene, random_stream_t *stream, question_t *out) {
+static void questions_draw_comparison(const scene_t *scene, random_stream_t *stream, question_t *out) {
   const scene_object_t *one, *other;
-  pick_two(scene, stream, &one, &other);
+  questions_pick_two(scene, stream, &one, &other);
   out->ask = ASK_LARGER;
   out->object = described_kind(one->shape, one->colour);
   out->other = described_kind(other->shape, other->colour);
 }
 
-static void draw_counting(const scene_t *scene, random_stream_t *stream, question_t *out) {
+static void questions_draw_counting(const scene_t *scene, random_stream_t *stream, question_t *out) {
   out->ask = ASK_COUNT;
   out->type = TYPE_COUNTING;
   uint32_t which = random_below(stream, 4);
@@ -101,13 +101,13 @@ static void draw_counting(const scene_t *scene, random_stream_t *stream, questio
   if (which == 1) out->object.colour = scene_pick(scene, stream)->colour;
 }
 
-static void draw_spatial(const scene_t *scene, random_stream_t *stream, question_t *out) {
+static void questions_draw_spatial(const scene_t *scene, random_stream_t *stream, question_t *out) {
   out->ask = ASK_WHERE;
   const scene_object_t *object = scene_pick(scene, stream);
   out->object = described_kind(object->shape, object->colour);
 }
 
-static void draw_other(const scene_t *scene, random_stream_t *stream, question_t *out) {
+static void questions_draw_other(const scene_t *scene, random_stream_t *stream, question_t *out) {
   int cell =
       random_below(stream, 4) == 0 ? (int)random_below(stream, SCENE_CELLS) : scene_pick(scene, stream)->cell;
   out->ask = ASK_AT;
@@ -121,19 +121,19 @@ void question_draw(const scene_t *scene, question_type_t type, random_stream_t *
   if (type == TYPE_COMPARISON && scene->count < 2) type = TYPE_COUNTING;
   switch (type) {
   case TYPE_ATTRIBUTE:
-    draw_attribute(scene, stream, out);
+    questions_draw_attribute(scene, stream, out);
     return;
   case TYPE_ADVERSARIAL:
-    draw_adversarial(scene, stream, out);
+    questions_draw_adversarial(scene, stream, out);
     return;
   case TYPE_COMPARISON:
-    draw_comparison(scene, stream, out);
+    questions_draw_comparison(scene, stream, out);
     return;
   case TYPE_COUNTING:
-    draw_counting(scene, stream, out);
+    questions_draw_counting(scene, stream, out);
     return;
   case TYPE_SPATIAL:
-    draw_spatial(scene, stream, out);
+    questions_draw_spatial(scene, stream, out);
     return;
   case TYPE_ENVIRONMENT:
     out->ask = ASK_BACKGROUND;
@@ -143,13 +143,14 @@ void question_draw(const scene_t *scene, question_type_t type, random_stream_t *
     out->wording = (int)random_below(stream, 2);
     return;
   default:
-    draw_other(scene, stream, out);
+    questions_draw_other(scene, stream, out);
   }
 }
 
-static void draw_relation(const scene_t *scene, bool yes, random_stream_t *stream, question_t *out) {
+static void questions_draw_relation(const scene_t *scene, bool yes, random_stream_t *stream,
+                                    question_t *out) {
   const scene_object_t *one, *other;
-  pick_two(scene, stream, &one, &other);
+  questions_pick_two(scene, stream, &one, &other);
   out->ask = ASK_RELATION;
   out->object = described_kind(one->shape, one->colour);
   out->other = described_kind(other->shape, other->colour);
@@ -159,7 +160,7 @@ static void draw_relation(const scene_t *scene, bool yes, random_stream_t *strea
 }
 
 /* Whether something is at a place: an object of the scene, the same elsewhere, or something else there. */
-static void draw_placed(const scene_t *scene, bool yes, random_stream_t *stream, question_t *out) {
+static void questions_draw_placed(const scene_t *scene, bool yes, random_stream_t *stream, question_t *out) {
   const scene_object_t *object = scene_pick(scene, stream);
   out->ask = ASK_EXISTS;
   do {
@@ -179,11 +180,11 @@ void question_draw_yes_no(const scene_t *scene, bool yes, random_stream_t *strea
   out->type = TYPE_YES_NO;
   uint32_t which = random_below(stream, 5);
   if (which == 0 && scene->count > 1) {
-    draw_relation(scene, yes, stream, out);
+    questions_draw_relation(scene, yes, stream, out);
     return;
   }
   if (which == 2) {
-    draw_placed(scene, yes, stream, out);
+    questions_draw_placed(scene, yes, stream, out);
     return;
   }
   const scene_object_t *object = scene_pick(scene, stream);
@@ -198,7 +199,7 @@ void question_draw_yes_no(const scene_t *scene, bool yes, random_stream_t *strea
 }
 
 /* Options A..D: TRUTH and three other values of LOW..HIGH-1, in a drawn order. */
-static void draw_options(int truth, int low, int high, random_stream_t *stream, int *options) {
+static void questions_draw_options(int truth, int low, int high, random_stream_t *stream, int *options) {
   int right = (int)random_below(stream, CHOICE_OPTIONS);
   for (int i = 0; i < CHOICE_OPTIONS; i++) {
     bool used = true;
@@ -220,16 +221,17 @@ void question_draw_choice(const scene_t *scene, bool explain, random_stream_t *s
   switch (random_below(stream, 3)) {
   case 0:
     out->ask = ASK_COUNT;
-    draw_options(scene->count, 1, 1 + (scene->count > CHOICE_OPTIONS ? SCENE_CELLS : CHOICE_OPTIONS), stream,
-                 out->options);
+    questions_draw_options(scene->count, 1,
+                           1 + (scene->count > CHOICE_OPTIONS ? SCENE_CELLS : CHOICE_OPTIONS), stream,
+                           out->options);
     return;
   case 1:
     out->ask = ASK_COLOUR;
-    draw_options(object->colour, 0, COLOUR_COUNT, stream, out->options);
+    questions_draw_options(object->colour, 0, COLOUR_COUNT, stream, out->options);
     break;
   default:
     out->ask = ASK_SHAPE;
-    draw_options(object->shape, 0, SHAPE_COUNT, stream, out->options);
+    questions_draw_options(object->shape, 0, SHAPE_COUNT, stream, out->options);
   }
   out->object = object_refer(scene, object, out->ask);
 }
@@ -237,12 +239,12 @@ void question_draw_choice(const scene_t *scene, bool explain, random_stream_t *s
 /* ------------------------------------------------------------------------------------------------ reading
  * back */
 
-static word_class_t class_at(const word_t *words, int n, int at) {
+static word_class_t questions_class_at(const word_t *words, int n, int at) {
   return at >= 0 && at < n ? words[at].class : WORD_END;
 }
 
 /* The noun phrase at AT; *AT moves behind it. False if there is none that has a noun. */
-static bool read_object(const word_t *words, int n, int *at, described_t *out) {
+static bool questions_read_object(const word_t *words, int n, int *at, described_t *out) {
   noun_phrase_t phrase;
   int used = *at < n ? noun_phrase_read(words + *at, n - *at, &phrase) : 0;
   if (used == 0 || !phrase.noun) return false;
@@ -251,14 +253,14 @@ static bool read_object(const word_t *words, int n, int *at, described_t *out) {
   return true;
 }
 
-static bool read_what(const word_t *words, int n, question_t *out) {
+static bool questions_read_what(const word_t *words, int n, question_t *out) {
   int at = 1;
-  word_class_t name = class_at(words, n, at);
+  word_class_t name = questions_class_at(words, n, at);
   if (name == WORD_COLOUR_NAME || name == WORD_SIZE_NAME || name == WORD_SHAPE_NAME) {
     out->ask = name == WORD_COLOUR_NAME ? ASK_COLOUR : name == WORD_SIZE_NAME ? ASK_SIZE : ASK_SHAPE;
     out->type = TYPE_ATTRIBUTE;
     at += 2;
-    return read_object(words, n, &at, &out->object);
+    return questions_read_object(words, n, &at, &out->object);
   }
   for (int i = at; i < n && words[i].class != WORD_QUESTION; i++)
     if (words[i].class == WORD_BACKGROUND) {
@@ -276,23 +278,23 @@ static bool read_what(const word_t *words, int n, question_t *out) {
   out->ask = ASK_DESCRIBE;
   out->type = TYPE_HOLISTIC;
   out->wording = 1;
-  return class_at(words, n, at) == WORD_IS && class_at(words, n, at + 1) == WORD_AT;
+  return questions_class_at(words, n, at) == WORD_IS && questions_class_at(words, n, at + 1) == WORD_AT;
 }
 
-static bool read_is(const word_t *words, int n, question_t *out) {
+static bool questions_read_is(const word_t *words, int n, question_t *out) {
   int at = 1, used;
   noun_phrase_t phrase;
   out->type = TYPE_YES_NO;
-  if (class_at(words, n, at) == WORD_THERE) {
+  if (questions_class_at(words, n, at) == WORD_THERE) {
     at++;
     out->ask = ASK_EXISTS;
-    return read_object(words, n, &at, &out->object);
+    return questions_read_object(words, n, &at, &out->object);
   }
-  if (!read_object(words, n, &at, &out->object)) return false;
+  if (!questions_read_object(words, n, &at, &out->object)) return false;
   if (at < n && (used = relation_read(words + at, n - at, &out->relation)) > 0) {
     at += used;
     out->ask = ASK_RELATION;
-    return read_object(words, n, &at, &out->other);
+    return questions_read_object(words, n, &at, &out->other);
   }
   if (at >= n || noun_phrase_read(words + at, n - at, &phrase) == 0) return false;
   out->ask = ASK_IS_SIZE;
@@ -300,21 +302,21 @@ static bool read_is(const word_t *words, int n, question_t *out) {
   return phrase.what.size != DESCRIBED_NOT;
 }
 
-static bool read_which(const word_t *words, int n, question_t *out) {
+static bool questions_read_which(const word_t *words, int n, question_t *out) {
   int at = 1;
   while (at < n && words[at].class != WORD_COMMA)
     at++;
   at++;
   out->ask = ASK_LARGER;
   out->type = TYPE_COMPARISON;
-  if (!read_object(words, n, &at, &out->object)) return false;
+  if (!questions_read_object(words, n, &at, &out->object)) return false;
   at++; /* "or" */
-  return read_object(words, n, &at, &out->other);
+  return questions_read_object(words, n, &at, &out->other);
 }
 
-static bool read_asked(const word_t *words, int n, question_t *out) {
+static bool questions_read_asked(const word_t *words, int n, question_t *out) {
   int at = 1;
-  switch (class_at(words, n, 0)) {
+  switch (questions_class_at(words, n, 0)) {
   case WORD_DESCRIBE:
     out->ask = ASK_DESCRIBE;
     out->type = TYPE_HOLISTIC;
@@ -327,29 +329,30 @@ static bool read_asked(const word_t *words, int n, question_t *out) {
     out->ask = ASK_WHERE;
     out->type = TYPE_SPATIAL;
     at++;
-    return read_object(words, n, &at, &out->object);
+    return questions_read_object(words, n, &at, &out->object);
   case WORD_HOW:
     out->ask = ASK_COUNT;
     out->type = TYPE_COUNTING;
     at++;
-    return read_object(words, n, &at, &out->object);
+    return questions_read_object(words, n, &at, &out->object);
   case WORD_WHICH:
-    return read_which(words, n, out);
+    return questions_read_which(words, n, out);
   case WORD_WHAT:
-    return read_what(words, n, out);
+    return questions_read_what(words, n, out);
   case WORD_IS:
-    return read_is(words, n, out);
+    return questions_read_is(words, n, out);
   default:
     return false;
   }
 }
 
 /* Options behind the question: `A. red`, one a line. */
-static bool read_options(const word_t *words, int n, question_t *out) {
+static bool questions_read_options(const word_t *words, int n, question_t *out) {
   int found = 0;
   for (int at = 0; at < n; at++) {
-    if (class_at(words, n, at) == WORD_EXPLAIN) out->explain = true;
-    if (class_at(words, n, at) != WORD_LETTER || class_at(words, n, at + 1) != WORD_END || at + 2 >= n)
+    if (questions_class_at(words, n, at) == WORD_EXPLAIN) out->explain = true;
+    if (questions_class_at(words, n, at) != WORD_LETTER || questions_class_at(words, n, at + 1) != WORD_END ||
+        at + 2 >= n)
       continue;
     if (words[at].value != found || found == CHOICE_OPTIONS) return false;
     out->options[found++] = words[at + 2].value;
@@ -371,5 +374,6 @@ bool question_read(const char *text, question_t *out) {
   end = start;
   while (end < n && words[end].class != WORD_QUESTION && words[end].class != WORD_END)
     end++;
-  return read_asked(words + start, end - start, out) && read_options(words + end, n - end, out);
+  return questions_read_asked(words + start, end - start, out) &&
+         questions_read_options(words + end, n - end, out);
 }

@@ -67,7 +67,7 @@ void scene_insert(scene_t *scene, const scene_object_t *object) {
   scene->objects[at] = *object;
 }
 
-static float draw_between(random_stream_t *stream, double low, double high) {
+static float scene_draw_between(random_stream_t *stream, double low, double high) {
   return (float)(low + (high - low) * random_uniform(stream));
 }
 
@@ -76,9 +76,9 @@ static void object_draw_rest(const scene_t *scene, int first_cell, random_stream
                              scene_object_t *object) {
   object->size = (int)random_below(stream, SIZE_COUNT);
   object->cell = scene_free_cell(scene, first_cell, stream);
-  object->x = draw_between(stream, -JITTER, JITTER);
-  object->y = draw_between(stream, -JITTER, JITTER);
-  object->shade = draw_between(stream, 1 - SHADE_SPREAD, 1);
+  object->x = scene_draw_between(stream, -JITTER, JITTER);
+  object->y = scene_draw_between(stream, -JITTER, JITTER);
+  object->shade = scene_draw_between(stream, 1 - SHADE_SPREAD, 1);
 }
 
 bool scene_imagine(const scene_t *scene, random_stream_t *stream, scene_object_t *out) {
@@ -114,10 +114,11 @@ static void scene_draw_object(scene_t *scene, random_stream_t *stream) {
 static void background_draw(random_stream_t *stream, scene_background_t *out) {
   out->tone = (int)random_below(stream, TONE_COUNT);
   out->texture = (int)random_below(stream, TEXTURE_COUNT);
-  out->level = out->tone == TONE_DARK ? draw_between(stream, 35, 65) : draw_between(stream, 130, 160);
-  out->period = draw_between(stream, 0.11, 0.16);
-  out->phase = draw_between(stream, 0, 1);
-  out->angle = draw_between(stream, 0, FULL_TURN / 2);
+  out->level =
+      out->tone == TONE_DARK ? scene_draw_between(stream, 35, 65) : scene_draw_between(stream, 130, 160);
+  out->period = scene_draw_between(stream, 0.11, 0.16);
+  out->phase = scene_draw_between(stream, 0, 1);
+  out->angle = scene_draw_between(stream, 0, FULL_TURN / 2);
 }
 
 void scene_draw(uint64_t seed, int64_t id, int objects_min, int objects_max, scene_t *out) {

@@ -12,7 +12,7 @@ void scene_image_name(int64_t id, char *image) {
   snprintf(image, SCENE_IMAGE_MAX, "%03" PRId64 "/%06" PRId64 ".jpg", id / SCENE_IMAGES_PER_FOLDER, id);
 }
 
-static void write_object(json_writer_t *writer, const scene_object_t *object) {
+static void scene_file_write_object(json_writer_t *writer, const scene_object_t *object) {
   json_write_object_begin(writer);
   json_write_member(writer, "size", size_name(object->size));
   json_write_member(writer, "color", colour_name(object->colour));
@@ -31,7 +31,7 @@ void scene_write(json_writer_t *writer, const scene_t *scene) {
   json_write_key(writer, "objects");
   json_write_array_begin(writer);
   for (int i = 0; i < scene->count; i++)
-    write_object(writer, &scene->objects[i]);
+    scene_file_write_object(writer, &scene->objects[i]);
   json_write_array_end(writer);
   json_write_key(writer, "background");
   json_write_object_begin(writer);
@@ -43,8 +43,8 @@ void scene_write(json_writer_t *writer, const scene_t *scene) {
 }
 
 /* The member KEY of OBJECT, one of a closed list of names. */
-static status_t read_name(const json_t *object, const char *key, const char *where,
-                          int (*from_name)(const char *), int *out) {
+static status_t scene_file_read_name(const json_t *object, const char *key, const char *where,
+                                     int (*from_name)(const char *), int *out) {
   const char *name;
   TRY(json_string(object, key, where, &name));
   *out = from_name(name);
@@ -54,14 +54,14 @@ static status_t read_name(const json_t *object, const char *key, const char *whe
   return STATUS_OK;
 }
 
-static status_t read_object(const json_t *value, const char *where, scene_object_t *out) {
+static status_t scene_file_read_object(const json_t *value, const char *where, scene_object_t *out) {
   int row, column;
   memset(out, 0, sizeof *out);
-  TRY(read_name(value, "size", where, size_from_name, &out->size));
-  TRY(read_name(value, "color", where, colour_from_name, &out->colour));
-  TRY(read_name(value, "shape", where, shape_from_name, &out->shape));
-  TRY(read_name(value, "row", where, row_from_name, &row));
-  TRY(read_name(value, "column", where, column_from_name, &column));
+  TRY(scene_file_read_name(value, "size", where, size_from_name, &out->size));
+  TRY(scene_file_read_name(value, "color", where, colour_from_name, &out->colour));
+  TRY(scene_file_read_name(value, "shape", where, shape_from_name, &out->shape));
+  TRY(scene_file_read_name(value, "row", where, row_from_name, &row));
+  TRY(scene_file_read_name(value, "column", where, column_from_name, &column));
   out->cell = row * SCENE_COLUMNS + column;
   return STATUS_OK;
 }
@@ -76,7 +76,7 @@ status_t scene_read(const json_t *value, const char *where, scene_t *out) {
                      (long long)objects->count, (int)SCENE_OBJECT_SLOTS);
   for (const json_t *item = objects->u.first; item; item = item->next) {
     scene_object_t object;
-    TRY(read_object(item, where, &object));
+    TRY(scene_file_read_object(item, where, &object));
     if (scene_at(out, object.cell))
       return error_set(STATUS_DATA, "%s: field 'objects': two objects at the %s %s, expected one a place",
                        where, row_name(object.cell / SCENE_COLUMNS),
@@ -84,17 +84,18 @@ status_t scene_read(const json_t *value, const char *where, scene_t *out) {
     scene_insert(out, &object);
   }
   TRY(json_object(value, "background", where, &background));
-  TRY(read_name(background, "tone", where, tone_from_name, &out->background.tone));
-  return read_name(background, "texture", where, texture_from_name, &out->background.texture);
+  TRY(scene_file_read_name(background, "tone", where, tone_from_name, &out->background.tone));
+  return scene_file_read_name(background, "texture", where, texture_from_name, &out->background.texture);
 }
 
-static int compare_entries(const void *a, const void *b) {
+static int scene_file_compare_entries(const void *a, const void *b) {
   const struct scene_entry *first = a, *second = b;
   int order = strcmp(first->image, second->image);
   return order != 0 ? order : (first->number > second->number) - (first->number < second->number);
 }
 
-static status_t read_entry(const char *path, const json_element_t *element, struct scene_entry *out) {
+static status_t scene_file_read_entry(const char *path, const json_element_t *element,
+                                      struct scene_entry *out) {
   char where[512];
   const char *image;
   snprintf(where, sizeof where, "%s, line %lld", path, (long long)element->line);
@@ -107,7 +108,7 @@ static status_t read_entry(const char *path, const json_element_t *element, stru
   return scene_read(element->value, where, &out->scene);
 }
 
-static status_t read_entries(const char *path, json_reader_t *reader, scene_table_t *out) {
+static status_t scene_file_read_entries(const char *path, json_reader_t *reader, scene_table_t *out) {
   int64_t capacity = 0;
   for (;;) {
     json_element_t element;
@@ -120,16 +121,16 @@ static status_t read_entries(const char *path, json_reader_t *reader, scene_tabl
       capacity = capacity ? 2 * capacity : 1024;
       TRY(memory_resize(&out->entries, ARENA_DATA, (size_t)capacity, sizeof *out->entries));
     }
-    TRY(read_entry(path, &element, &out->entries[out->count]));
+    TRY(scene_file_read_entry(path, &element, &out->entries[out->count]));
     out->count++;
   }
 }
 
 /* By image, one of each: the last. */
-static void sort_entries(const char *path, scene_table_t *table) {
+static void scene_file_sort_entries(const char *path, scene_table_t *table) {
   int64_t kept = 0;
   if (table->count == 0) return;
-  qsort(table->entries, (size_t)table->count, sizeof *table->entries, compare_entries);
+  qsort(table->entries, (size_t)table->count, sizeof *table->entries, scene_file_compare_entries);
   for (int64_t i = 0; i < table->count; i++) {
     bool repeats = kept > 0 && strcmp(table->entries[kept - 1].image, table->entries[i].image) == 0;
     if (!repeats) kept++;
@@ -143,13 +144,13 @@ status_t scene_table_read(const char *path, scene_table_t *out) {
   json_reader_t *reader;
   memset(out, 0, sizeof *out);
   TRY(json_reader_open(path, JSON_ELEMENTS, &reader));
-  status_code_t status = read_entries(path, reader, out);
+  status_code_t status = scene_file_read_entries(path, reader, out);
   json_reader_close(reader);
   if (status != STATUS_OK) {
     scene_table_free(out);
     return status;
   }
-  sort_entries(path, out);
+  scene_file_sort_entries(path, out);
   return STATUS_OK;
 }
 

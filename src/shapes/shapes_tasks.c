@@ -87,7 +87,7 @@ static status_t world_datasets(session_t *session, pulse_t *pulse, const char *d
 
 /* The world's files but for images and datasets, from those of the smaller one, which has a share PART of the
  * images. */
-static status_t count_texts(estimate_t *estimate, const char *dir, double part) {
+static status_t task_count_texts(estimate_t *estimate, const char *dir, double part) {
   static const struct {
     const char *name;
     bool grows;
@@ -107,7 +107,7 @@ static status_t count_texts(estimate_t *estimate, const char *dir, double part) 
   return STATUS_OK;
 }
 
-static status_t count_images(estimate_t *estimate, const world_options_t *drawn, double part) {
+static status_t task_count_images(estimate_t *estimate, const world_options_t *drawn, double part) {
   double bytes = 0.0;
   for (int64_t id = 0; id < world_scene_count(drawn); id++) {
     char path[FILE_MAX_PATH], name[SCENE_IMAGE_MAX];
@@ -123,8 +123,9 @@ static status_t count_images(estimate_t *estimate, const world_options_t *drawn,
 
 /* The dataset of WHOLE from that of the same name in the smaller world; *KEPT becomes the memory that the
  * larger of them keep of their samples. */
-static status_t count_dataset(const session_t *session, comm_t *alone, pulse_t *pulse, const char *dir,
-                              const world_dataset_t *whole, const world_dataset_t *drawn, int64_t *kept) {
+static status_t task_count_dataset(const session_t *session, comm_t *alone, pulse_t *pulse, const char *dir,
+                                   const world_dataset_t *whole, const world_dataset_t *drawn,
+                                   int64_t *kept) {
   prepare_counts_t counts;
   char name[64];
   double times = (double)whole->images / (double)drawn->images;
@@ -136,13 +137,14 @@ static status_t count_dataset(const session_t *session, comm_t *alone, pulse_t *
   return STATUS_OK;
 }
 
-static status_t count_datasets(const session_t *session, comm_t *alone, pulse_t *pulse, const char *dir,
-                               const settings_t *drawn, int64_t *kept) {
+static status_t task_count_datasets(const session_t *session, comm_t *alone, pulse_t *pulse, const char *dir,
+                                    const settings_t *drawn, int64_t *kept) {
   world_dataset_t sets[WORLD_DATASETS], drawn_sets[WORLD_DATASETS];
   world_sets(session->settings, sets);
   world_sets(drawn, drawn_sets);
   for (int i = 0; i < WORLD_DATASETS; i++)
-    if (sets[i].images > 0) TRY(count_dataset(session, alone, pulse, dir, &sets[i], &drawn_sets[i], kept));
+    if (sets[i].images > 0)
+      TRY(task_count_dataset(session, alone, pulse, dir, &sets[i], &drawn_sets[i], kept));
   return STATUS_OK;
 }
 
@@ -160,31 +162,32 @@ static settings_t settings_of(const settings_t *settings, const world_options_t 
 
 /* Makes a smaller world in the run directory, which is temporary, and counts. ALONE: rank 0's. *KEPT as in
  * count_dataset. */
-static status_t count_world(const session_t *session, comm_t *alone, const world_options_t *options,
-                            int64_t *kept) {
+static status_t task_count_world(const session_t *session, comm_t *alone, const world_options_t *options,
+                                 int64_t *kept) {
   world_options_t drawn = world_options_smaller(options);
   settings_t settings = settings_of(session->settings, &drawn);
   double part = (double)world_scene_count(&drawn) / (double)world_scene_count(options);
   TRY(world_write(alone, &drawn));
-  TRY(count_images(session->dry, &drawn, part));
-  TRY(count_texts(session->dry, drawn.dir, part));
-  return settings.world.datasets ? count_datasets(session, alone, options->pulse, drawn.dir, &settings, kept)
-                                 : STATUS_OK;
+  TRY(task_count_images(session->dry, &drawn, part));
+  TRY(task_count_texts(session->dry, drawn.dir, part));
+  return settings.world.datasets
+             ? task_count_datasets(session, alone, options->pulse, drawn.dir, &settings, kept)
+             : STATUS_OK;
 }
 
 /* Notes that BYTES of ARENA would have been in use for a while. */
-static void note_memory(arena_t arena, int64_t bytes) {
+static void task_note_memory(arena_t arena, int64_t bytes) {
   memory_account(arena, bytes);
   memory_account(arena, -bytes);
 }
 
 /* Memory of making the datasets, of which other ranks than 0 have done nothing. */
-static status_t note_datasets(const session_t *session, int64_t kept) {
+static status_t task_note_datasets(const session_t *session, int64_t kept) {
   bool first = comm_rank(session->world) == 0;
   if (!session->settings->world.datasets) return STATUS_OK;
   TRY(comm_broadcast(session->world, &kept, 1, COMM_I64, 0));
-  note_memory(ARENA_DATA, (first ? (int64_t)memory_usage(ARENA_DATA).peak : 0) + kept);
-  note_memory(ARENA_IO, (int64_t)dataset_writer_memory(first));
+  task_note_memory(ARENA_DATA, (first ? (int64_t)memory_usage(ARENA_DATA).peak : 0) + kept);
+  task_note_memory(ARENA_IO, (int64_t)dataset_writer_memory(first));
   return STATUS_OK;
 }
 
@@ -195,11 +198,11 @@ static status_t world_dry(session_t *session, world_options_t *options) {
   int64_t kept = 0;
   TRY(comm_split(session->world, rank, 0, "dry run", &alone));
   status_code_t status = pulse_start_ranks(alone, session_pulse_wish, session, &options->pulse);
-  if (status == STATUS_OK && rank == 0) status = count_world(session, alone, options, &kept);
+  if (status == STATUS_OK && rank == 0) status = task_count_world(session, alone, options, &kept);
   pulse_free(options->pulse);
   comm_free(alone);
   TRY(comm_agree(session->world, status));
-  return note_datasets(session, kept);
+  return task_note_datasets(session, kept);
 }
 
 static status_t world_pulsed(session_t *session, pulse_t *pulse) {
@@ -219,14 +222,14 @@ status_t world_task_run(session_t *session) {
 
 /* ---- annotate ---- */
 
-static void log_annotation(const char *output, const annotation_counts_t *counts) {
+static void task_log_annotation(const char *output, const annotation_counts_t *counts) {
   log_info("annotated  %s: %lld pairs, first preferred in %lld, %lld left out as equal, turned round by "
            "noise %lld",
            output, (long long)counts->pairs, (long long)counts->first, (long long)counts->ties,
            (long long)counts->noisy);
 }
 
-static status_t annotate(session_t *session, pulse_t *pulse) {
+static status_t task_annotate(session_t *session, pulse_t *pulse) {
   const settings_t *settings = session->settings;
   const annotator_t annotator = {(uint64_t)settings->job.seed, settings->annotate.label_noise, pulse};
   char path[FILE_MAX_PATH];
@@ -241,13 +244,13 @@ static status_t annotate(session_t *session, pulse_t *pulse) {
   if (session->dry)
     estimate_output_file(session->dry, "preferences.json", output);
   else
-    log_annotation(output, &counts);
+    task_log_annotation(output, &counts);
   return STATUS_OK;
 }
 
 static status_t annotate_pulsed(session_t *session, pulse_t *pulse) {
   status_code_t status = STATUS_OK;
-  if (comm_rank(session->world) == 0) status = annotate(session, pulse);
+  if (comm_rank(session->world) == 0) status = task_annotate(session, pulse);
   return pulse_agree(pulse, session->world, status);
 }
 

@@ -187,35 +187,36 @@ int words_read(const char *text, word_t *words, int *spoken) {
   return n;
 }
 
-static word_class_t class_at(const word_t *words, int n, int at) {
+static word_class_t words_class_at(const word_t *words, int n, int at) {
   return at < n ? words[at].class : WORD_END;
 }
 
 static bool is_article(const word_t *words, int n, int at) {
   /* "A" starts a phrase unless it is an option's letter. */
-  if (class_at(words, n, at) == WORD_ARTICLE) return true;
+  if (words_class_at(words, n, at) == WORD_ARTICLE) return true;
   return at + 1 < n && words[at].class == WORD_LETTER && words[at].value == 0 &&
          words[at + 1].class != WORD_END;
 }
 
 int relation_read(const word_t *words, int n, int *relation) {
   int at = 0;
-  if (class_at(words, n, at) == WORD_TO) at++;
-  if (class_at(words, n, at) == WORD_ARTICLE) at++;
-  if (class_at(words, n, at) == WORD_ABOVE || class_at(words, n, at) == WORD_BELOW) {
+  if (words_class_at(words, n, at) == WORD_TO) at++;
+  if (words_class_at(words, n, at) == WORD_ARTICLE) at++;
+  if (words_class_at(words, n, at) == WORD_ABOVE || words_class_at(words, n, at) == WORD_BELOW) {
     *relation = words[at].class == WORD_ABOVE ? RELATION_ABOVE : RELATION_BELOW;
     return at + 1;
   }
-  if (class_at(words, n, at) != WORD_COLUMN || words[at].value == 1 || class_at(words, n, at + 1) != WORD_OF)
+  if (words_class_at(words, n, at) != WORD_COLUMN || words[at].value == 1 ||
+      words_class_at(words, n, at + 1) != WORD_OF)
     return 0;
   *relation = words[at].value == 0 ? RELATION_LEFT : RELATION_RIGHT;
   return at + 2;
 }
 
-static int place_read(const word_t *words, int n, described_t *what) {
+static int words_place_read(const word_t *words, int n, described_t *what) {
   int at = 0, relation, found = 0;
-  if (class_at(words, n, at) == WORD_AT) at++;
-  if (class_at(words, n, at) == WORD_ARTICLE) at++;
+  if (words_class_at(words, n, at) == WORD_AT) at++;
+  if (words_class_at(words, n, at) == WORD_ARTICLE) at++;
   for (; at < n && relation_read(words + at, n - at, &relation) == 0; at++, found++) {
     if (words[at].class == WORD_PLACE && what->column == DESCRIBED_NOT) {
       /* "center" may stand behind a row. */
@@ -250,18 +251,18 @@ int noun_phrase_read(const word_t *words, int n, noun_phrase_t *out) {
   int at = 0;
   *out = (noun_phrase_t){described_nothing(), false, false, DESCRIBED_NOT};
   if (is_article(words, n, at)) at++;
-  bool number = class_at(words, n, at) == WORD_NUMBER;
+  bool number = words_class_at(words, n, at) == WORD_NUMBER;
   if (number) out->number = words[at++].value;
   int adjectives = adjectives_read(words + at, n - at, out);
   at += adjectives;
-  if (class_at(words, n, at) == WORD_SHAPE || class_at(words, n, at) == WORD_OBJECT) {
+  if (words_class_at(words, n, at) == WORD_SHAPE || words_class_at(words, n, at) == WORD_OBJECT) {
     if (words[at].class == WORD_SHAPE) out->what.shape = words[at].value;
     out->plural = words[at].plural;
     out->noun = true;
     at++;
   }
-  if (!out->noun && !number && adjectives == 0) return place_read(words, n, &out->what);
-  return at + place_read(words + at, n - at, &out->what);
+  if (!out->noun && !number && adjectives == 0) return words_place_read(words, n, &out->what);
+  return at + words_place_read(words + at, n - at, &out->what);
 }
 
 const char *size_name(int size) {

@@ -47,7 +47,8 @@ random_stream_t world_text_stream(const world_options_t *options, int64_t id, te
   return random_stream(options->seed, RANDOM_WORLD_TEXT, (uint64_t)id * TEXT_PURPOSES + (uint64_t)purpose);
 }
 
-static void draw_eval(const scene_t *scene, int64_t index, random_stream_t *stream, dialogue_t *out) {
+static void world_sets_draw_eval(const scene_t *scene, int64_t index, random_stream_t *stream,
+                                 dialogue_t *out) {
   question_t question;
   question_draw(scene, (question_type_t)(index % TYPE_MMHAL_COUNT), stream, &question);
   dialogue_of_question(scene, &question, out);
@@ -74,6 +75,6 @@ void world_dialogue_draw(const world_options_t *options, world_set_t set, const 
     dialogue_draw_rl(scene, index, options->bias, &stream, out);
     return;
   default:
-    draw_eval(scene, index, &stream, out);
+    world_sets_draw_eval(scene, index, &stream, out);
   }
 }

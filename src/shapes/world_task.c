@@ -49,25 +49,25 @@ world_options_t world_options_smaller(const world_options_t *options) {
   return smaller;
 }
 
-static status_t check_range(const char *name, int64_t value, int64_t low, int64_t high) {
+static status_t world_task_check_range(const char *name, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return STATUS_OK;
   return error_set(STATUS_INPUT, "world.%s: found %" PRId64 ", expected %" PRId64 " to %" PRId64, name, value,
                    low, high);
 }
 
-static status_t options_check(const world_options_t *o) {
+static status_t world_task_options_check(const world_options_t *o) {
   const int64_t most = INT64_C(1) << 40;
-  TRY(check_range("pretrain_images", o->pretrain_images, 0, most));
-  TRY(check_range("sft_images", o->sft_images, 0, most));
-  TRY(check_range("pair_images", o->pair_images, 0, most));
-  TRY(check_range("policy_init_images", o->policy_init_images, 0, most));
-  TRY(check_range("ppo_images", o->rl_images, 0, most));
-  TRY(check_range("eval_images", o->eval_images, 0, most));
-  TRY(check_range("objects_max", o->objects_max, 1, SCENE_MAX_OBJECTS));
-  TRY(check_range("objects_min", o->objects_min, 1, o->objects_max));
-  TRY(check_range("turns", o->turns, 1, DIALOGUE_TURNS_MAX));
-  TRY(check_range("image_size", o->image_size, IMAGE_SIZE_MIN, IMAGE_SIZE_MAX));
-  TRY(check_range("jpeg_quality", o->quality, 1, 100));
+  TRY(world_task_check_range("pretrain_images", o->pretrain_images, 0, most));
+  TRY(world_task_check_range("sft_images", o->sft_images, 0, most));
+  TRY(world_task_check_range("pair_images", o->pair_images, 0, most));
+  TRY(world_task_check_range("policy_init_images", o->policy_init_images, 0, most));
+  TRY(world_task_check_range("ppo_images", o->rl_images, 0, most));
+  TRY(world_task_check_range("eval_images", o->eval_images, 0, most));
+  TRY(world_task_check_range("objects_max", o->objects_max, 1, SCENE_MAX_OBJECTS));
+  TRY(world_task_check_range("objects_min", o->objects_min, 1, o->objects_max));
+  TRY(world_task_check_range("turns", o->turns, 1, DIALOGUE_TURNS_MAX));
+  TRY(world_task_check_range("image_size", o->image_size, IMAGE_SIZE_MIN, IMAGE_SIZE_MAX));
+  TRY(world_task_check_range("jpeg_quality", o->quality, 1, 100));
   if (!(o->bias >= 0 && o->bias <= 1))
     return error_set(STATUS_INPUT, "world.bias: found %g, expected 0 to 1", o->bias);
   return STATUS_OK;
@@ -107,7 +107,7 @@ static status_t image_write(const world_options_t *options, int64_t id) {
   return status;
 }
 
-static status_t images_write(const comm_t *comm, const world_options_t *options) {
+static status_t world_task_images_write(const comm_t *comm, const world_options_t *options) {
   enum { REPORT_EVERY = 256 };
   int64_t count = world_scene_count(options), done = 0;
   for (int64_t id = comm_rank(comm); id < count; id += comm_size(comm), done++) {
@@ -119,16 +119,16 @@ static status_t images_write(const comm_t *comm, const world_options_t *options)
   return STATUS_OK;
 }
 
-static status_t texts_write(const world_options_t *options) {
+static status_t world_task_texts_write(const world_options_t *options) {
   TRY(world_tokenizer_write(options));
   return world_files_write(options);
 }
 
 status_t world_write(comm_t *comm, const world_options_t *options) {
   bool first = comm_rank(comm) == 0;
-  TRY(comm_agree(comm, options_check(options)));
+  TRY(comm_agree(comm, world_task_options_check(options)));
   TRY(comm_agree(comm, first ? folders_make(options) : STATUS_OK));
-  TRY(pulse_agree(options->pulse, comm, images_write(comm, options)));
-  TRY(pulse_agree(options->pulse, comm, first ? texts_write(options) : STATUS_OK));
+  TRY(pulse_agree(options->pulse, comm, world_task_images_write(comm, options)));
+  TRY(pulse_agree(options->pulse, comm, first ? world_task_texts_write(options) : STATUS_OK));
   return STATUS_OK;
 }

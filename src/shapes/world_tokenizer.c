@@ -21,7 +21,7 @@ static status_t corpus_add(text_buffer_t *corpus, const char *text) {
   return text_buffer_append_string(corpus, "\n");
 }
 
-static status_t add_vocabulary(text_buffer_t *corpus) {
+static status_t world_tokenizer_add_vocabulary(text_buffer_t *corpus) {
   int count;
   const char *const *words = world_vocabulary(&count);
   for (int copy = 0; copy < VOCABULARY_COPIES; copy++) {
@@ -34,7 +34,7 @@ static status_t add_vocabulary(text_buffer_t *corpus) {
   return STATUS_OK;
 }
 
-static status_t add_templates(text_buffer_t *corpus) {
+static status_t world_tokenizer_add_templates(text_buffer_t *corpus) {
   static const char asked[] = "What color is the red circle?", answer[] = "The red circle is red.";
   const turn_t turns[] = {{TURN_HUMAN, text_view(asked)}, {TURN_GPT, text_view(answer)}};
   const conversation_t conversation = {turns, 2};
@@ -45,7 +45,7 @@ static status_t add_templates(text_buffer_t *corpus) {
   return STATUS_OK;
 }
 
-static status_t add_judging(text_buffer_t *corpus) {
+static status_t world_tokenizer_add_judging(text_buffer_t *corpus) {
   const text_view_t caption = text_view("There is a red circle.");
   const int32_t order = 0;
   for (int copy = 0; copy < JUDGING_COPIES; copy++) {
@@ -55,7 +55,7 @@ static status_t add_judging(text_buffer_t *corpus) {
   return STATUS_OK;
 }
 
-static status_t add_dialogues(const world_options_t *options, text_buffer_t *corpus) {
+static status_t world_tokenizer_add_dialogues(const world_options_t *options, text_buffer_t *corpus) {
   for (int64_t id = 0; id < SCENES; id++) {
     scene_t scene;
     dialogue_t dialogue;
@@ -71,10 +71,10 @@ static status_t add_dialogues(const world_options_t *options, text_buffer_t *cor
 }
 
 static status_t corpus_make(const world_options_t *options, text_buffer_t *corpus) {
-  TRY(add_vocabulary(corpus));
-  TRY(add_templates(corpus));
-  TRY(add_judging(corpus));
-  return add_dialogues(options, corpus);
+  TRY(world_tokenizer_add_vocabulary(corpus));
+  TRY(world_tokenizer_add_templates(corpus));
+  TRY(world_tokenizer_add_judging(corpus));
+  return world_tokenizer_add_dialogues(options, corpus);
 }
 
 /* The corpus line by line. */

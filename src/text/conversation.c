@@ -32,7 +32,7 @@ static const char *role_name(turn_role_t role) {
 }
 
 /* CONVERSATION without a first turn that is not the human's. */
-static conversation_t started(const conversation_t *conversation) {
+static conversation_t conversation_started(const conversation_t *conversation) {
   conversation_t rest = *conversation;
   if (rest.count > 0 && rest.turns[0].role != TURN_HUMAN) {
     rest.turns++;
@@ -42,7 +42,7 @@ static conversation_t started(const conversation_t *conversation) {
 }
 
 status_t conversation_check(const conversation_t *conversation) {
-  conversation_t rest = started(conversation);
+  conversation_t rest = conversation_started(conversation);
   if (rest.count == 0)
     return error_set(STATUS_DATA, "a conversation of %d turns has no human turn; expected a question first",
                      conversation->count);
@@ -57,11 +57,11 @@ status_t conversation_check(const conversation_t *conversation) {
 }
 
 int32_t conversation_answers(const conversation_t *conversation) {
-  return started(conversation).count / 2;
+  return conversation_started(conversation).count / 2;
 }
 
 int32_t conversation_last_question(const conversation_t *conversation) {
-  return (started(conversation).count + 1) / 2 - 1;
+  return (conversation_started(conversation).count + 1) / 2 - 1;
 }
 
 int32_t conversation_images(const conversation_t *conversation) {
@@ -73,7 +73,7 @@ int32_t conversation_images(const conversation_t *conversation) {
 }
 
 /* Appends TEXT without its image marks, stripped if it had any. */
-static status_t append_unmarked(text_buffer_t *out, text_view_t text) {
+static status_t conversation_append_unmarked(text_buffer_t *out, text_view_t text) {
   if (!text_contains(text, IMAGE_MARK)) return text_buffer_append(out, text);
   text_buffer_t plain = {0};
   status_code_t status = text_buffer_append_without(&plain, text, IMAGE_MARK);
@@ -82,11 +82,11 @@ static status_t append_unmarked(text_buffer_t *out, text_view_t text) {
   return status;
 }
 
-static status_t append_question(text_buffer_t *out, text_view_t text) {
+static status_t conversation_append_question(text_buffer_t *out, text_view_t text) {
   if (!text_contains(text, IMAGE_MARK)) return text_buffer_append(out, text);
   TRY(text_buffer_append_string(out, IMAGE_MARK "\n"));
   size_t before = out->n;
-  TRY(append_unmarked(out, text));
+  TRY(conversation_append_unmarked(out, text));
   if (out->n == before)
     out->bytes[--out->n] = '\0'; /* the second strip takes the line end after a lone image */
   return STATUS_OK;
@@ -100,53 +100,55 @@ typedef struct {
   bool answered;                  /* the last question has an answer */
   bool closed;                    /* that answer is closed by "</s>" */
   const text_view_t *replacement; /* of the last answer; NULL for its own text */
-} plan_t;
+} conversation_plan_t;
 
-static text_view_t answer_text(const plan_t *plan, int32_t i) {
+static text_view_t answer_text(const conversation_plan_t *plan, int32_t i) {
   return i == plan->last && plan->replacement ? *plan->replacement : plan->turns.turns[2 * i + 1].text;
 }
 
-static status_t write_answer(const plan_t *plan, int32_t i, const char *before, const char *end,
-                             script_t *script) {
+static status_t conversation_write_answer(const conversation_plan_t *plan, int32_t i, const char *before,
+                                          const char *end, script_t *script) {
   bool closed = i < plan->last || plan->closed;
   TRY(script_begin_answer(script));
   TRY(text_buffer_append_string(&script->text, before));
-  TRY(append_unmarked(&script->text, answer_text(plan, i)));
+  TRY(conversation_append_unmarked(&script->text, answer_text(plan, i)));
   if (closed) TRY(text_buffer_append_string(&script->text, end));
   script_end_answer(script);
   return STATUS_OK;
 }
 
-static status_t write_chat(const plan_t *plan, script_t *script) {
+static status_t conversation_write_chat(const conversation_plan_t *plan, script_t *script) {
   text_buffer_t *text = &script->text;
   TRY(text_buffer_append_string(text, plan->template == TEMPLATE_V1 ? system_v1 : system_llava_v1));
   TRY(text_buffer_append_string(text, " "));
   for (int32_t i = 0; i <= plan->last; i++) {
     TRY(text_buffer_append_string(text, human_role));
-    TRY(append_question(text, plan->turns.turns[2 * i].text));
+    TRY(conversation_append_question(text, plan->turns.turns[2 * i].text));
     TRY(text_buffer_append_string(text, gpt_role));
-    if (i < plan->last || plan->answered) TRY(write_answer(plan, i, " ", END_MARK, script));
+    if (i < plan->last || plan->answered) TRY(conversation_write_answer(plan, i, " ", END_MARK, script));
   }
   return STATUS_OK;
 }
 
-static status_t write_plain(const plan_t *plan, script_t *script) {
+static status_t conversation_write_plain(const conversation_plan_t *plan, script_t *script) {
   if (plan->last != 0)
     return error_set(
         STATUS_DATA,
         "a conversation of %d turns under the template 'plain'; expected one question and its caption",
         plan->turns.count);
   TRY(text_buffer_append_string(&script->text, IMAGE_MARK));
-  return plan->answered ? write_answer(plan, 0, "", "\n", script) : STATUS_OK;
+  return plan->answered ? conversation_write_answer(plan, 0, "", "\n", script) : STATUS_OK;
 }
 
-static status_t write_script(const plan_t *plan, script_t *script) {
-  return plan->template == TEMPLATE_PLAIN ? write_plain(plan, script) : write_chat(plan, script);
+static status_t conversation_write_script(const conversation_plan_t *plan, script_t *script) {
+  return plan->template == TEMPLATE_PLAIN ? conversation_write_plain(plan, script)
+                                          : conversation_write_chat(plan, script);
 }
 
-static status_t plan_tokenise(const plan_t *plan, const tokenizer_t *tokenizer, sequence_t *sequence) {
+static status_t plan_tokenise(const conversation_plan_t *plan, const tokenizer_t *tokenizer,
+                              sequence_t *sequence) {
   script_t script = {0};
-  status_code_t status = write_script(plan, &script);
+  status_code_t status = conversation_write_script(plan, &script);
   if (status == STATUS_OK) status = script_tokenise(tokenizer, &script, sequence);
   script_free(&script);
   if (status != STATUS_OK) sequence_free(sequence);
@@ -154,13 +156,14 @@ static status_t plan_tokenise(const plan_t *plan, const tokenizer_t *tokenizer, 
 }
 
 /* Plan of a whole conversation with its own answers. */
-static status_t plan_whole(template_t template, const conversation_t *conversation, plan_t *plan) {
+static status_t plan_whole(template_t template, const conversation_t *conversation,
+                           conversation_plan_t *plan) {
   TRY(conversation_check(conversation));
-  *plan = (plan_t){.template = template,
-                   .turns = started(conversation),
-                   .last = conversation_answers(conversation) - 1,
-                   .answered = true,
-                   .closed = true};
+  *plan = (conversation_plan_t){.template = template,
+                                .turns = conversation_started(conversation),
+                                .last = conversation_answers(conversation) - 1,
+                                .answered = true,
+                                .closed = true};
   if (plan->last >= 0) return STATUS_OK;
   return error_set(STATUS_DATA,
                    "a conversation of %d turns has no answer; expected a gpt turn after the human's",
@@ -168,10 +171,10 @@ static status_t plan_whole(template_t template, const conversation_t *conversati
 }
 
 status_t conversation_text(template_t template, const conversation_t *conversation, text_buffer_t *text) {
-  plan_t plan;
+  conversation_plan_t plan;
   TRY(plan_whole(template, conversation, &plan));
   script_t script = {0};
-  status_code_t status = write_script(&plan, &script);
+  status_code_t status = conversation_write_script(&plan, &script);
   if (status == STATUS_OK) status = text_buffer_append(text, text_buffer_view(&script.text));
   script_free(&script);
   return status;
@@ -179,7 +182,7 @@ status_t conversation_text(template_t template, const conversation_t *conversati
 
 status_t conversation_sequence(const tokenizer_t *tokenizer, template_t template,
                                const conversation_t *conversation, int32_t max_len, sequence_t *sequence) {
-  plan_t plan;
+  conversation_plan_t plan;
   *sequence = (sequence_t){0};
   TRY(plan_whole(template, conversation, &plan));
   TRY(plan_tokenise(&plan, tokenizer, sequence));
@@ -192,12 +195,12 @@ status_t conversation_answered(const tokenizer_t *tokenizer, template_t template
                                sequence_t *sequence) {
   *sequence = (sequence_t){0};
   TRY(conversation_check(conversation));
-  plan_t plan = {.template = template,
-                 .turns = started(conversation),
-                 .last = conversation_last_question(conversation),
-                 .answered = true,
-                 .closed = closed,
-                 .replacement = &answer};
+  conversation_plan_t plan = {.template = template,
+                              .turns = conversation_started(conversation),
+                              .last = conversation_last_question(conversation),
+                              .answered = true,
+                              .closed = closed,
+                              .replacement = &answer};
   return plan_tokenise(&plan, tokenizer, sequence);
 }
 
@@ -210,7 +213,8 @@ status_t conversation_query(const tokenizer_t *tokenizer, template_t template,
   if (answer < 0 || answer > conversation_last_question(conversation))
     return error_set(STATUS_DATA, "a query for question %d of a conversation that has %d", answer + 1,
                      conversation_last_question(conversation) + 1);
-  plan_t plan = {.template = template, .turns = started(conversation), .last = answer};
+  conversation_plan_t plan = {
+      .template = template, .turns = conversation_started(conversation), .last = answer};
   TRY(plan_tokenise(&plan, tokenizer, query));
   memset(query->learnt, 0, (size_t)query->n); /* earlier answers are context here */
   *fits = query_len <= 0 || query->n <= query_len;

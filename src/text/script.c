@@ -58,8 +58,8 @@ static status_t prompt_tokens(const scanner_t *scanner, const char *piece, size_
   return STATUS_OK;
 }
 
-static status_t append_ids(scanner_t *scanner, size_t begin, size_t end, const int32_t *ids, int32_t n,
-                           sequence_t *sequence) {
+static status_t script_append_ids(scanner_t *scanner, size_t begin, size_t end, const int32_t *ids, int32_t n,
+                                  sequence_t *sequence) {
   const script_t *script = scanner->script;
   const char *piece = script->text.bytes + begin;
   if (learnt_at(scanner, begin)) return sequence_append(sequence, ids, n, true);
@@ -73,11 +73,11 @@ static status_t append_ids(scanner_t *scanner, size_t begin, size_t end, const i
 
 /* The piece [BEGIN, END) holds no mark. It may go from prompt to answer once; from answer to prompt only at a
  * mark, where a piece ends anyway. */
-static status_t append_piece(scanner_t *scanner, size_t begin, size_t end, sequence_t *sequence) {
+static status_t script_append_piece(scanner_t *scanner, size_t begin, size_t end, sequence_t *sequence) {
   if (begin == end) return STATUS_OK;
   int32_t *ids = NULL, n = 0;
   TRY(tokenizer_encode(scanner->tokenizer, scanner->script->text.bytes + begin, end - begin, &ids, &n));
-  status_code_t status = append_ids(scanner, begin, end, ids, n, sequence);
+  status_code_t status = script_append_ids(scanner, begin, end, ids, n, sequence);
   memory_free(ids);
   return status;
 }
@@ -90,7 +90,7 @@ status_t script_tokenise(const tokenizer_t *tokenizer, const script_t *script, s
   TRY(sequence_append(sequence, &bos, 1, false));
   while (scanner.at < text.n) {
     size_t mark = next_image < next_end ? next_image : next_end;
-    TRY(append_piece(&scanner, scanner.at, mark, sequence));
+    TRY(script_append_piece(&scanner, scanner.at, mark, sequence));
     scanner.at = mark;
     if (mark == text.n) break;
     if (mark == next_image) {

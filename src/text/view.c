@@ -13,7 +13,7 @@ text_view_t text_slice(text_view_t text, size_t begin, size_t end) {
 }
 
 /* Decodes the character at BYTES (N > 0 bytes left). Returns its length in bytes, 0 where it is malformed. */
-static size_t decode(const unsigned char *bytes, size_t n, uint32_t *character) {
+static size_t text_view_decode(const unsigned char *bytes, size_t n, uint32_t *character) {
   static const uint32_t smallest[5] = {0, 0, 0x80, 0x800, 0x10000};
   if (bytes[0] < 0x80) {
     *character = bytes[0];
@@ -45,7 +45,7 @@ text_view_t text_strip(text_view_t text) {
   size_t begin = 0, end = text.n;
   uint32_t character;
   while (begin < end) {
-    size_t length = decode(bytes + begin, end - begin, &character);
+    size_t length = text_view_decode(bytes + begin, end - begin, &character);
     if (length == 0 || !is_space(character)) break;
     begin += length;
   }
@@ -53,7 +53,8 @@ text_view_t text_strip(text_view_t text) {
     size_t start = end - 1;
     while (start > begin && end - start < 4 && (bytes[start] & 0xC0) == 0x80)
       start--;
-    if (decode(bytes + start, end - start, &character) != end - start || !is_space(character)) break;
+    if (text_view_decode(bytes + start, end - start, &character) != end - start || !is_space(character))
+      break;
     end = start;
   }
   return text_slice(text, begin, end);
@@ -82,7 +83,7 @@ bool text_is_utf8(text_view_t text, size_t *bad) {
   size_t at = 0;
   while (at < text.n) {
     uint32_t character;
-    size_t length = decode((const unsigned char *)text.bytes + at, text.n - at, &character);
+    size_t length = text_view_decode((const unsigned char *)text.bytes + at, text.n - at, &character);
     if (length == 0) {
       if (bad) *bad = at;
       return false;

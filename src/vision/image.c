@@ -25,7 +25,7 @@ void image_free(image_t *image) {
   *image = (image_t){0};
 }
 
-static status_t check(const image_t *image) {
+static status_t image_check(const image_t *image) {
   if (image->rgb && image->width > 0 && image->height > 0) return STATUS_OK;
   return error_set(STATUS_DATA, "an image of %d x %d pixels; expected at least 1 x 1", image->width,
                    image->height);
@@ -67,7 +67,7 @@ static status_t crop_window(const image_t *image, int32_t size, window_t *window
 
 status_t image_resize(const image_t *from, int32_t width, int32_t height, image_t *out) {
   *out = (image_t){0};
-  TRY(check(from));
+  TRY(image_check(from));
   TRY(image_create(width, height, out));
   canvas_t canvas = bare_canvas(from);
   status_code_t status = resample(&canvas, &(window_t){.width = width, .height = height}, out);
@@ -77,7 +77,7 @@ status_t image_resize(const image_t *from, int32_t width, int32_t height, image_
 
 /* (height, width, 3) 8-bit -> (3, height, width). Each step rounds to float as numpy does it for
  * CLIPImageProcessor. */
-static void normalise(const image_t *image, float *pixels) {
+static void image_normalise(const image_t *image, float *pixels) {
   int64_t count = (int64_t)image->width * image->height;
   for (int c = 0; c < 3; c++) {
     float levels[LEVELS];
@@ -92,7 +92,7 @@ status_t image_preprocess(const image_t *image, image_aspect_t aspect, int32_t s
   image_t out;
   canvas_t canvas;
   window_t window = {.width = size, .height = size};
-  TRY(check(image));
+  TRY(image_check(image));
   if (aspect == IMAGE_PAD) {
     canvas = square_canvas(image);
   } else {
@@ -101,7 +101,7 @@ status_t image_preprocess(const image_t *image, image_aspect_t aspect, int32_t s
   }
   TRY(image_create(size, size, &out));
   status_code_t status = resample(&canvas, &window, &out);
-  if (status == STATUS_OK) normalise(&out, pixels);
+  if (status == STATUS_OK) image_normalise(&out, pixels);
   image_free(&out);
   return status;
 }

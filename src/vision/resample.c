@@ -22,10 +22,10 @@ typedef struct {
 typedef struct {
   int32_t canvas, start, length; /* pixels of the canvas; where the image starts on it; pixels of the image */
   int32_t resized, first, count; /* pixels of the resized canvas; first wanted; number wanted */
-} span_t;
+} resample_span_t;
 
 /* Keys' cubic convolution with a = -0.5. */
-static double bicubic(double x) {
+static double resample_bicubic(double x) {
   const double a = -0.5;
   x = fabs(x);
   if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
@@ -41,7 +41,8 @@ static int32_t to_fixed(double weight) {
 /* Canvas pixels *BEGIN..*END-1 that the output pixel PIXEL reads, and their weights, as doubles that sum to
  * one, in WEIGHTS (taps). Every operation is the one that Pillow does: a weight that rounds differently would
  * change pixels. */
-static void find_weights(const span_t *span, int32_t pixel, int32_t *begin, int32_t *end, double *weights) {
+static void resample_find_weights(const resample_span_t *span, int32_t pixel, int32_t *begin, int32_t *end,
+                                  double *weights) {
   double scale = (double)span->canvas / span->resized;
   double filter_scale = scale < 1.0 ? 1.0 : scale;
   double support = bicubic_support * filter_scale, inverse = 1.0 / filter_scale;
@@ -50,16 +51,16 @@ static void find_weights(const span_t *span, int32_t pixel, int32_t *begin, int3
   *begin = below < 0.0 ? 0 : (int32_t)below;
   *end = above > span->canvas ? span->canvas : (int32_t)above;
   for (int32_t t = 0; t < *end - *begin; t++) {
-    weights[t] = bicubic((t + *begin - center + 0.5) * inverse);
+    weights[t] = resample_bicubic((t + *begin - center + 0.5) * inverse);
     sum += weights[t];
   }
   for (int32_t t = 0; sum != 0.0 && t < *end - *begin; t++)
     weights[t] /= sum;
 }
 
-static void axis_pixel(const span_t *span, int32_t i, double *scratch, axis_t *axis) {
+static void axis_pixel(const resample_span_t *span, int32_t i, double *scratch, axis_t *axis) {
   int32_t begin, end, *weights = axis->weights + i * axis->taps;
-  find_weights(span, span->first + i, &begin, &end, scratch);
+  resample_find_weights(span, span->first + i, &begin, &end, scratch);
   for (int32_t t = 0; t < end - begin; t++) {
     int32_t weight = to_fixed(scratch[t]), at = begin + t - span->start;
     if (at < 0 || at >= span->length) {
@@ -88,7 +89,7 @@ static status_t axis_alloc(axis_t *axis, double **scratch) {
   return memory_alloc(scratch, ARENA_FEATURES, (size_t)axis->taps, sizeof **scratch);
 }
 
-static status_t axis_create(const span_t *span, axis_t *axis) {
+static status_t axis_create(const resample_span_t *span, axis_t *axis) {
   double scale = (double)span->canvas / span->resized;
   double *scratch = NULL;
   *axis = (axis_t){.count = span->count,
@@ -146,9 +147,9 @@ typedef struct {
   uint8_t *plain;      /* (out width, 3): a resized row of the canvas without image */
   uint8_t *resized;    /* (rows, out width, 3) */
   int32_t *sums;       /* (out width * 3) */
-} work_t;
+} resample_work_t;
 
-static void horizontal_pass(const axis_t *across, work_t *work) {
+static void horizontal_pass(const axis_t *across, resample_work_t *work) {
   const image_t *image = work->canvas->image;
   resample_plain_row(across, work->canvas->fill, work->plain);
   for (int64_t y = 0; y < work->rows; y++)
@@ -156,7 +157,7 @@ static void horizontal_pass(const axis_t *across, work_t *work) {
                  work->resized + y * across->count * 3);
 }
 
-static void vertical_pass(const axis_t *down, const work_t *work, image_t *out) {
+static void vertical_pass(const axis_t *down, const resample_work_t *work, image_t *out) {
   int64_t stride = (int64_t)out->width * 3;
   for (int32_t y = 0; y < out->height; y++) {
     for (int64_t i = 0; i < stride; i++)
@@ -172,7 +173,7 @@ static void vertical_pass(const axis_t *down, const work_t *work, image_t *out) 
   }
 }
 
-static void find_rows(const axis_t *down, work_t *work) {
+static void resample_find_rows(const axis_t *down, resample_work_t *work) {
   int32_t first = INT32_MAX, last = 0;
   for (int32_t y = 0; y < down->count; y++) {
     if (down->number[y] == 0) continue;
@@ -183,7 +184,7 @@ static void find_rows(const axis_t *down, work_t *work) {
   work->rows = last - work->first;
 }
 
-static status_t work_alloc(const image_t *out, work_t *work) {
+static status_t work_alloc(const image_t *out, resample_work_t *work) {
   size_t stride = (size_t)out->width * 3;
   TRY(memory_alloc(&work->plain, ARENA_FEATURES, stride, 1));
   TRY(memory_alloc(&work->resized, ARENA_FEATURES, (size_t)work->rows, stride));
@@ -191,8 +192,8 @@ static status_t work_alloc(const image_t *out, work_t *work) {
 }
 
 static status_t both_passes(const canvas_t *canvas, const axis_t *across, const axis_t *down, image_t *out) {
-  work_t work = {.canvas = canvas};
-  find_rows(down, &work);
+  resample_work_t work = {.canvas = canvas};
+  resample_find_rows(down, &work);
   status_code_t status = work_alloc(out, &work);
   if (status == STATUS_OK) {
     horizontal_pass(across, &work);
@@ -208,8 +209,8 @@ static status_t both_passes(const canvas_t *canvas, const axis_t *across, const 
  * which is as exact. */
 status_t resample(const canvas_t *canvas, const window_t *window, image_t *out) {
   const image_t *image = canvas->image;
-  span_t x = {canvas->width, canvas->left, image->width, window->width, window->left, out->width};
-  span_t y = {canvas->height, canvas->top, image->height, window->height, window->top, out->height};
+  resample_span_t x = {canvas->width, canvas->left, image->width, window->width, window->left, out->width};
+  resample_span_t y = {canvas->height, canvas->top, image->height, window->height, window->top, out->height};
   axis_t across = {0}, down = {0};
   status_code_t status = axis_create(&x, &across);
   if (status == STATUS_OK) status = axis_create(&y, &down);

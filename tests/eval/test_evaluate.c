@@ -1,43 +1,16 @@
 /* Task evaluate from files to files. */
-#include "eval/evaluate.h"
+#include "eval/evaluation_test.h"
 
 #include "base/memory.h"
 #include "eval/pope.h"
-#include "eval/tally.h"
-#include "io/json.h"
-#include "mpi_test.h"
-#include "rollout/task_fixture.h"
 #include "shapes/scene_file.h"
 #include "shapes/shapes_judge.h"
-#include "text/answers.h"
-
-#include <math.h>
-#include <string.h>
 
 static const char input[] =
     "&job task='evaluate' run_dir='@/evaluate' /\n&model template='v1' /\n"
     "&eval models='@/model.h5', '@/adapted.h5' dataset='@/world/eval.h5' judge='shapes' "
     "scenes='@/world/scenes.jsonl' pope='@/world/pope.jsonl' pope_suffix=' Yes or no?' /\n"
     "&generate max_tokens=8 greedy=.false. temperature=3.0 /\n";
-
-static const char *member(const json_element_t *element, const char *key) {
-  const char *text;
-  assert_ok(json_string(element->value, key, "answer", &text));
-  return text;
-}
-
-/* The next answer of a file; false at its end. */
-static bool next_answer(json_reader_t *reader, json_element_t *element) {
-  assert_ok(json_reader_next(reader, element));
-  return element->value != NULL;
-}
-
-static json_reader_t *open_answers(const char *name) {
-  char path[FILE_MAX_PATH];
-  json_reader_t *reader;
-  assert_ok(json_reader_open(fixture_path(fixture(), name, path), JSON_ELEMENTS, &reader));
-  return reader;
-}
 
 /* What the answers of a file come to, judged here. */
 static void judge_file(const char *name, const scene_table_t *scenes, tally_t *tally) {
@@ -67,29 +40,6 @@ static void count_file(const char *name, tally_t *tally) {
     tally_add(tally, &pope_judge, &verdict);
   }
   json_reader_close(reader);
-}
-
-static void check_real(const json_t *object, const char *key, double expected) {
-  double got;
-  assert_ok(json_real(object, key, "evaluation", &got));
-  assert_true(fabs(got - expected) < 1e-12);
-}
-
-/* KEY with its interval; an end that is not known is null. */
-static void check_interval(const json_t *object, const char *key, interval_t expected) {
-  char name[64];
-  int64_t answers;
-  check_real(object, key, expected.value);
-  snprintf(name, sizeof name, "%s_answers", key);
-  assert_ok(json_int(object, name, "evaluation", &answers));
-  assert_int_equal(answers, expected.answers);
-  for (int end = 0; end < 2; end++) {
-    snprintf(name, sizeof name, end == 0 ? "%s_low" : "%s_high", key);
-    if (isfinite(expected.low))
-      check_real(object, name, end == 0 ? expected.low : expected.high);
-    else
-      assert_null(json_get(object, name)); /* null */
-  }
 }
 
 /* The questions of all types are all questions. */
@@ -149,16 +99,6 @@ static void check_model(const json_t *model, int k, const scene_table_t *scenes)
   count_file(name, &asked);
   assert_ok(json_object(model, "pope", "evaluation", &pope));
   check_pope(pope, &asked);
-}
-
-/* The models of an evaluation.json, COUNT of them. */
-static const json_t *open_models(const char *name, int64_t count, json_document_t *document) {
-  char path[FILE_MAX_PATH];
-  const json_t *models;
-  assert_ok(json_parse_file(fixture_path(fixture(), name, path), 1 << 24, document));
-  assert_ok(json_array(document->root, "models", "evaluation", &models));
-  assert_int_equal(models->count, count);
-  return models;
 }
 
 static void check_evaluation(void) {
@@ -363,174 +303,11 @@ static void test_image_without_scene(void **state) {
   assert_ok(comm_barrier(world));
 }
 
-/* ---- A judge of one's own ---- */
-
-enum { LENGTH_MEAN, LENGTH_LONG, LENGTH_PAIRS, LENGTH_METRICS };
-
-typedef struct {
-  int64_t looks, judged, pairs, refused; /* refused: the row that is not accepted */
-  bool closed;
-} length_state_t;
-
-static length_state_t length_state;
-
-static status_t length_accept(const judge_t *judge, const answer_t *question) {
-  const length_state_t *state = judge->state;
-  assert_non_null(question->question);
-  return question->row == state->refused ? error_set(STATUS_DATA, "not this one") : STATUS_OK;
-}
-
-static status_t length_look(judge_t *judge, const responses_t *responses) {
-  length_state_t *state = judge->state;
-  state->looks += responses->n;
-  return STATUS_OK;
-}
-
-/* Rates an answer by its length, and tells questions of even and odd rows apart. */
-static status_t length_judge(judge_t *judge, const answer_t *answer, json_writer_t *writer, verdict_t *out) {
-  length_state_t *state = judge->state;
-  double length = (double)strlen(answer->text);
-  out->type = (int32_t)(answer->row % 2);
-  out->counts[LENGTH_MEAN] = (judge_count_t){length, 1.0};
-  out->counts[LENGTH_LONG] = (judge_count_t){length > 20.0, 1.0};
-  json_write_int_member(writer, "row", answer->row);
-  state->judged++;
-  if (answer->row % 2 == 1) state->pairs++;
-  return STATUS_OK;
-}
-
-static status_t length_finish(judge_t *judge, struct tally *tally) {
-  length_state_t *state = judge->state;
-  ratio_sums_add(&tally->all[LENGTH_PAIRS], (double)state->pairs, 1.0);
-  state->pairs = 0;
-  return STATUS_OK;
-}
-
-static const char *length_type_name(int32_t type) {
-  return type == 0 ? "even" : "odd";
-}
-
-static void length_close(judge_t *judge) {
-  length_state_t *state = judge->state;
-  state->closed = true;
-}
-
-static status_t length_open(session_t *session, judge_t *out) {
-  static const judge_metric_t metrics[LENGTH_METRICS] = {
-      [LENGTH_MEAN] = {"eval/words", ESTIMATOR_MEAN, .by_type = true},
-      [LENGTH_LONG] = {"eval/recall", ESTIMATOR_SHARE},
-      [LENGTH_PAIRS] = {"eval/pairs", ESTIMATOR_COUNT}};
-  (void)session;
-  *out = (judge_t){.metrics = metrics,
-                   .metric_count = LENGTH_METRICS,
-                   .type_count = 2,
-                   .type_name = length_type_name,
-                   .state = &length_state,
-                   .accept = length_accept,
-                   .look = length_look,
-                   .judge = length_judge,
-                   .finish = length_finish,
-                   .close = length_close};
-  return STATUS_OK;
-}
-
-/* One whose metric is nowhere described. */
-static status_t length_open_unknown(session_t *session, judge_t *out) {
-  static const judge_metric_t metric = {.name = "eval/height", .estimator = ESTIMATOR_MEAN};
-  TRY(length_open(session, out));
-  out->metrics = &metric;
-  out->metric_count = 1;
-  return STATUS_OK;
-}
-
-static const judge_entry_t own_judges[] = {{"length", length_open}, {"height", length_open_unknown}};
-
-/* Task evaluate of a program that offers these judges. */
-static status_t run_own_judge(session_t *session) {
-  session->judges = own_judges;
-  session->judge_count = 2;
-  return evaluate_run(session);
-}
-
-static status_t evaluate_own(const char *judge, int64_t refused) {
-  char text[512];
-  length_state = (length_state_t){.refused = refused};
-  snprintf(text, sizeof text,
-           "&job task='evaluate' run_dir='@/own' /\n&model template='v1' /\n"
-           "&eval models='@/model.h5', '@/adapted.h5' dataset='@/world/eval.h5' judge='%s' /\n"
-           "&generate max_tokens=8 greedy=.false. temperature=3.0 /\n",
-           judge);
-  return fixture_run(fixture(), mpi_test_world(), 1, text, run_own_judge);
-}
-
-static void check_own_judge(void) {
-  json_document_t document;
-  const json_t *models = open_models("own/evaluation.json", 2, &document), *types, *even;
-  json_reader_t *reader = open_answers("own/answers_2.jsonl");
-  json_element_t element;
-  double sum = 0.0, squares = 0.0, many = 0.0, sum_even = 0.0, squares_even = 0.0;
-  for (int64_t i = 0; next_answer(reader, &element); i++) {
-    double length = (double)strlen(member(&element, "answer"));
-    int64_t row;
-    assert_ok(json_int(element.value, "row", "answer", &row));
-    assert_int_equal(row, i);
-    sum += length;
-    squares += length * length;
-    many += length > 20.0;
-    if (row % 2 == 0) sum_even += length;
-    if (row % 2 == 0) squares_even += length * length;
-  }
-  json_reader_close(reader);
-  const json_t *model = json_at(models, 1);
-  check_interval(model, "words", interval_mean(FIXTURE_QUESTIONS, sum, squares));
-  check_interval(model, "recall", interval_share(many, FIXTURE_QUESTIONS));
-  check_real(model, "pairs", FIXTURE_QUESTIONS / 2); /* not those of the first model as well */
-  assert_ok(json_object(model, "types", "evaluation", &types));
-  assert_ok(json_object(types, "even", "evaluation", &even));
-  check_interval(even, "words", interval_mean(FIXTURE_QUESTIONS / 2, sum_even, squares_even));
-  assert_null(json_get(even, "recall"));
-  json_free(&document);
-}
-
-/* What a judge finds is in the table, the files and nowhere else; every rank looks, one judges. */
-static void test_own_judge(void **state) {
-  (void)state;
-  bool first = comm_rank(mpi_test_world()) == 0;
-  assert_ok(evaluate_own("length", -1));
-  assert_int_equal(length_state.judged, first ? 2 * FIXTURE_QUESTIONS : 0);
-  assert_int_equal(length_state.looks, 2 * FIXTURE_QUESTIONS);
-  assert_true(length_state.closed);
-  if (first) check_own_judge();
-  assert_ok(comm_barrier(mpi_test_world()));
-}
-
-/* No answer is made where a judge does not accept a question, is not there or finds what nobody describes. */
-static void test_refused_judges(void **state) {
-  (void)state;
-  assert_error(evaluate_own("length", FIXTURE_QUESTIONS - 1), STATUS_DATA);
-  assert_int_equal(length_state.looks, 0);
-  assert_true(length_state.closed);
-  assert_error(evaluate_own("height", -1), STATUS_INTERNAL);
-  assert_true(length_state.closed);
-  assert_error(evaluate_own("shapes", -1), STATUS_INPUT);
-  assert_int_equal(length_state.looks, 0);
-  settings_t settings = {.eval.judge = "shapes"};
-  const judge_entry_t *chosen;
-  assert_error_about(judge_choose(&settings, own_judges, 2, &chosen), STATUS_INPUT,
-                     "'none', 'length', 'height'");
-  settings.eval.judge = "height";
-  assert_ok(judge_choose(&settings, own_judges, 2, &chosen));
-  assert_ptr_equal(chosen, &own_judges[1]);
-  settings.eval.judge = "none";
-  assert_ok(judge_choose(&settings, own_judges, 2, &chosen));
-  assert_null(chosen);
-}
-
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(fixture_set_up),     cmocka_unit_test(test_evaluation),
       cmocka_unit_test(test_without_judge), cmocka_unit_test(test_image_without_scene),
-      cmocka_unit_test(test_own_judge),     cmocka_unit_test(test_refused_judges),
+
       cmocka_unit_test(test_repeated_ids),  cmocka_unit_test(test_found_first),
       cmocka_unit_test(fixture_tear_down),
   };

@@ -26,22 +26,22 @@ typedef struct {
   double kl[TOKENS], shaped_reward[TOKENS], advantage[TOKENS], ret[TOKENS];
   double reward[SAMPLES], length_bonus[SAMPLES];
   ppo_samples_t samples;
-} case_t;
+} ppo_golden_case_t;
 
-static const double *get(const case_t *c, const char *name, size_t n) {
+static const double *get(const ppo_golden_case_t *c, const char *name, size_t n) {
   char full[2 * GOLDEN_NAME_MAX];
   snprintf(full, sizeof full, "%s.%s", c->prefix, name);
   return golden_get(&c->golden, full, n);
 }
 
-static void compare(const case_t *c, const char *name, const double *found, size_t n) {
+static void compare(const ppo_golden_case_t *c, const char *name, const double *found, size_t n) {
   const double *expected = get(c, name, n);
   for (size_t i = 0; i < n; i++)
     if (!(fabs(found[i] - expected[i]) <= tolerance * fmax(1.0, fabs(expected[i]))))
       fail_msg("%s.%s[%zu] is %.17g, expected %.17g", c->prefix, name, i, found[i], expected[i]);
 }
 
-static void read_options(case_t *c) {
+static void read_options(ppo_golden_case_t *c) {
   const double *o = get(c, "options", 15);
   c->options = (ppo_options_t){.kl_coef = o[0],
                                .kl_estimator = o[1] != 0.0 ? KL_K3 : KL_K1,
@@ -61,7 +61,7 @@ static void read_options(case_t *c) {
                                .response_len = (int32_t)golden_get(&c->golden, "response_len", 1)[0]};
 }
 
-static void case_open(case_t *c, const char *prefix) {
+static void case_open(ppo_golden_case_t *c, const char *prefix) {
   memset(c, 0, sizeof *c);
   c->prefix = prefix;
   golden_read(TEST_SOURCE_DIR "/train/golden/ppo.txt", &c->golden);
@@ -90,7 +90,7 @@ static void case_open(case_t *c, const char *prefix) {
   if (ppo_rewards(&c->options, &c->samples) != STATUS_OK) fail_msg("%s", error_message());
 }
 
-static void compare_rewards(const case_t *c) {
+static void compare_rewards(const ppo_golden_case_t *c) {
   compare(c, "kl", c->kl, TOKENS);
   compare(c, "shaped_reward", c->shaped_reward, TOKENS);
   compare(c, "reward", c->reward, SAMPLES);
@@ -99,7 +99,7 @@ static void compare_rewards(const case_t *c) {
   compare(c, "advantage", c->advantage, TOKENS);
 }
 
-static void compare_objective(const case_t *c) {
+static void compare_objective(const ppo_golden_case_t *c) {
   ppo_objective_t o =
       ppo_objective(&c->options, &c->samples, get(c, "entropy", TOKENS), get(c, "ref_entropy", TOKENS));
   const double found[] = {o.kl_sum_seq,     o.kl_avg_seq,        o.length_bonus, o.correct_bonus, o.rewards,
@@ -108,7 +108,7 @@ static void compare_objective(const case_t *c) {
 }
 
 /* The members of a mini-batch are as many as its array in the file has. */
-static const double *minibatch_members(const case_t *c, int index, int32_t *count) {
+static const double *minibatch_members(const ppo_golden_case_t *c, int index, int32_t *count) {
   char name[GOLDEN_NAME_MAX];
   snprintf(name, sizeof name, "minibatch%d", index);
   for (int i = 0; i < c->golden.count; i++)
@@ -120,7 +120,7 @@ static const double *minibatch_members(const case_t *c, int index, int32_t *coun
   return NULL;
 }
 
-static void compare_minibatch(const case_t *c, int index) {
+static void compare_minibatch(const ppo_golden_case_t *c, int index) {
   int32_t count = 0;
   const double *members = minibatch_members(c, index, &count);
   const double *logprob = get(c, "new_logprob", TOKENS), *value = get(c, "new_value", TOKENS);
@@ -148,7 +148,7 @@ static void compare_minibatch(const case_t *c, int index) {
 }
 
 static void check_case(const char *prefix) {
-  case_t c;
+  ppo_golden_case_t c;
   case_open(&c, prefix);
   compare_rewards(&c);
   compare_objective(&c);

@@ -45,9 +45,9 @@ typedef struct {
   double kl[TOKENS_MAX], shaped[TOKENS_MAX], advantage[TOKENS_MAX], ret[TOKENS_MAX];
   double reward[SAMPLES_MAX], bonus[SAMPLES_MAX];
   ppo_samples_t samples;
-} rollout_t;
+} ppo_math_rollout_t;
 
-static void rollout_make(rollout_t *r, int32_t count, const int64_t *lengths) {
+static void rollout_make(ppo_math_rollout_t *r, int32_t count, const int64_t *lengths) {
   memset(r, 0, sizeof *r);
   for (int32_t s = 0; s < count; s++) {
     r->offsets[s + 1] = r->offsets[s] + lengths[s];
@@ -59,15 +59,15 @@ static void rollout_make(rollout_t *r, int32_t count, const int64_t *lengths) {
                                r->shaped,     r->advantage,  r->ret,     r->reward,      r->bonus};
 }
 
-static void rollout_one(rollout_t *r, int64_t length) {
+static void rollout_one(ppo_math_rollout_t *r, int64_t length) {
   rollout_make(r, 1, &length);
 }
 
-static void rewards_made(const ppo_options_t *options, const rollout_t *r) {
+static void rewards_made(const ppo_options_t *options, const ppo_math_rollout_t *r) {
   if (ppo_rewards(options, &r->samples) != STATUS_OK) fail_msg("%s", error_message());
 }
 
-static void rewards_refused(const rollout_t *r, status_code_t status) {
+static void rewards_refused(const ppo_math_rollout_t *r, status_code_t status) {
   assert_int_equal(ppo_rewards(&published, &r->samples), status);
   assert_true(error_message()[0] != '\0');
   error_clear();
@@ -75,7 +75,7 @@ static void rewards_refused(const rollout_t *r, status_code_t status) {
 
 static void test_kl_k1(void **state) {
   (void)state;
-  rollout_t r;
+  ppo_math_rollout_t r;
   rollout_one(&r, 3);
   r.logprob[0] = -1.0, r.ref_logprob[0] = -1.5; /* more likely than under the reference */
   r.logprob[1] = -2.0, r.ref_logprob[1] = -1.0; /* less likely: nothing is given back */
@@ -91,7 +91,7 @@ static void test_kl_k3(void **state) {
   (void)state;
   ppo_options_t options = published;
   options.kl_estimator = KL_K3;
-  rollout_t r;
+  ppo_math_rollout_t r;
   rollout_one(&r, 4);
   r.logprob[0] = -1.0, r.ref_logprob[0] = -1.0 - log(2.0);
   r.logprob[1] = -1.0 - log(2.0), r.ref_logprob[1] = -1.0;
@@ -108,7 +108,7 @@ static void test_shaped_reward(void **state) {
   (void)state;
   ppo_options_t options = published;
   options.bias = 0.25;
-  rollout_t r;
+  ppo_math_rollout_t r;
   rollout_make(&r, 2, (const int64_t[]){4, 2});
   r.logprob[3] = 1.0; /* kl 1 at the last token */
   r.raw_reward[0] = 3.0;
@@ -129,7 +129,7 @@ static void test_shaped_reward(void **state) {
 static void test_no_stop_penalty(void **state) {
   (void)state;
   ppo_options_t options = published;
-  rollout_t r;
+  ppo_math_rollout_t r;
   rollout_make(&r, 2, (const int64_t[]){1, 1});
   r.raw_reward[0] = r.raw_reward[1] = 1.5;
   r.stopped[1] = false;
@@ -145,7 +145,7 @@ static void test_no_stop_penalty(void **state) {
 /* gamma = lambda = 1: the return of every token is what is still to come, whatever the values say. */
 static void test_returns_without_discount(void **state) {
   (void)state;
-  rollout_t r;
+  ppo_math_rollout_t r;
   rollout_make(&r, 2, (const int64_t[]){3, 1});
   r.raw_reward[0] = 1.0;
   r.raw_reward[1] = 2.0;
@@ -167,7 +167,7 @@ static void test_discounted_advantages(void **state) {
   options.gamma = options.lam = 0.5;
   options.reward_scale = 1.0;
   options.length_bonus = 0.0;
-  rollout_t r;
+  ppo_math_rollout_t r;
   rollout_one(&r, 3);
   r.raw_reward[0] = 8.0;
   r.value[0] = 1.0, r.value[1] = 2.0, r.value[2] = 4.0;
@@ -190,7 +190,7 @@ static void test_whitened_rewards(void **state) {
   options.whiten_rewards = true;
   options.length_bonus = 0.0;
   options.gamma = 0.0; /* returns are the rewards themselves */
-  rollout_t r;
+  ppo_math_rollout_t r;
   rollout_make(&r, 2, (const int64_t[]){2, 2});
   r.raw_reward[0] = 4.0;
   r.raw_reward[1] = 8.0;
@@ -205,7 +205,7 @@ static void test_whitened_rewards(void **state) {
 
 static void test_advantages_are_whitened_over_tokens(void **state) {
   (void)state;
-  rollout_t r;
+  ppo_math_rollout_t r;
   rollout_make(&r, 3, (const int64_t[]){5, 1, 2});
   for (int t = 0; t < 8; t++)
     r.value[t] = sin(3.0 * t);
@@ -224,7 +224,7 @@ static void test_advantages_are_whitened_over_tokens(void **state) {
 static void test_one_token_in_all(void **state) {
   (void)state;
   ppo_options_t options = published;
-  rollout_t r;
+  ppo_math_rollout_t r;
   rollout_one(&r, 1);
   r.raw_reward[0] = 2.0;
   r.value[0] = 0.5;
@@ -239,7 +239,7 @@ static void test_one_token_in_all(void **state) {
 
 static void test_no_samples(void **state) {
   (void)state;
-  rollout_t r;
+  ppo_math_rollout_t r;
   rollout_make(&r, 0, NULL);
   rewards_made(&published, &r);
   ppo_objective_t objective = ppo_objective(&published, &r.samples, NULL, NULL);
@@ -248,7 +248,7 @@ static void test_no_samples(void **state) {
 
 static void test_bad_inputs_are_refused(void **state) {
   (void)state;
-  rollout_t r;
+  ppo_math_rollout_t r;
   rollout_make(&r, 2, (const int64_t[]){2, 3});
   double *const inputs[] = {&r.logprob[4],    &r.ref_logprob[2], &r.value[3],
                             &r.raw_reward[1], &r.multiplier[1],  &r.correct[0]};
@@ -267,7 +267,7 @@ static void test_infinite_kl_is_refused(void **state) {
   (void)state;
   ppo_options_t options = published;
   options.kl_estimator = KL_K3;
-  rollout_t r;
+  ppo_math_rollout_t r;
   rollout_one(&r, 1);
   r.logprob[0] = -1000.0;
   assert_int_equal(ppo_rewards(&options, &r.samples), STATUS_NUMERIC);
@@ -276,7 +276,7 @@ static void test_infinite_kl_is_refused(void **state) {
 
 static void test_empty_response_is_refused(void **state) {
   (void)state;
-  rollout_t r;
+  ppo_math_rollout_t r;
   rollout_make(&r, 3, (const int64_t[]){2, 0, 1});
   rewards_refused(&r, STATUS_INTERNAL);
 }
@@ -387,7 +387,7 @@ static void test_loss_norms(void **state) {
 
 static void test_objective(void **state) {
   (void)state;
-  rollout_t r;
+  ppo_math_rollout_t r;
   rollout_make(&r, 2, (const int64_t[]){3, 1});
   r.logprob[0] = 1.0, r.logprob[3] = 3.0; /* kl 1 and 3 */
   r.raw_reward[0] = 4.0, r.raw_reward[1] = 2.0;
@@ -410,7 +410,7 @@ static void test_objective(void **state) {
 /* A policy that is its own reference: zeros are written as 0, not as -0. */
 static void test_objective_without_kl(void **state) {
   (void)state;
-  rollout_t r;
+  ppo_math_rollout_t r;
   rollout_make(&r, 1, (const int64_t[]){2});
   rewards_made(&published, &r);
   const double entropy[] = {1.0, 1.0};

@@ -17,10 +17,10 @@
 
 typedef struct {
   char folder[64], scenes[128], pairs[128], output[128];
-} files_t;
+} annotate_file_files_t;
 
 static int files_set_up(void **state) {
-  files_t *files = calloc(1, sizeof *files);
+  annotate_file_files_t *files = calloc(1, sizeof *files);
   strcpy(files->folder, "/tmp/llava_rlhf_annotate_XXXXXX");
   if (!mkdtemp(files->folder)) return -1;
   snprintf(files->scenes, sizeof files->scenes, "%s/scenes.jsonl", files->folder);
@@ -31,7 +31,7 @@ static int files_set_up(void **state) {
 }
 
 static int files_tear_down(void **state) {
-  files_t *files = *state;
+  annotate_file_files_t *files = *state;
   unlink(files->scenes);
   unlink(files->pairs);
   unlink(files->output);
@@ -57,7 +57,7 @@ static void write_scenes(const char *path) {
 }
 
 static void scenes_are_read_back(void **state) {
-  const files_t *files = *state;
+  const annotate_file_files_t *files = *state;
   const scene_t written = clean_scene();
   scene_table_t table;
   write_scenes(files->scenes);
@@ -80,7 +80,7 @@ static void scenes_are_read_back(void **state) {
 }
 
 static void of_scenes_with_one_image_the_last_counts(void **state) {
-  const files_t *files = *state;
+  const annotate_file_files_t *files = *state;
   output_file_t file;
   scene_t scene = clean_scene();
   scene_table_t table;
@@ -98,7 +98,7 @@ static void of_scenes_with_one_image_the_last_counts(void **state) {
 
 /* A full disk, or as here the largest file allowed: the message names the file, and no part of it stays. */
 static void a_file_that_cannot_be_written_is_named(void **state) {
-  const files_t *files = *state;
+  const annotate_file_files_t *files = *state;
   struct rlimit allowed, before;
   output_file_t file;
   assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
@@ -142,7 +142,7 @@ static void broken_scenes_are_refused(void **state) {
       "{\"id\": 1, \"ima",
       "",
   };
-  const files_t *files = *state;
+  const annotate_file_files_t *files = *state;
   scene_table_t table;
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     write_text(files->scenes, texts[i]);
@@ -169,7 +169,7 @@ static const char *const pairs = "[{\"id\": \"p0\", \"image\": \"000/000007.jpg\
                                  "\"value\": \"The circle is red.\"}}]";
 
 static void preferences_are_filled_in(void **state) {
-  const files_t *files = *state;
+  const annotate_file_files_t *files = *state;
   const annotator_t annotator = {.seed = 1, .noise = 0};
   annotation_counts_t counts;
   json_document_t document;
@@ -198,7 +198,7 @@ static void preferences_are_filled_in(void **state) {
   json_free(&document);
 }
 
-static void refused(const files_t *files, const char *text, const char *names) {
+static void refused(const annotate_file_files_t *files, const char *text, const char *names) {
   const annotator_t annotator = {.seed = 1, .noise = 0};
   annotation_counts_t counts;
   write_text(files->pairs, text);
@@ -215,7 +215,7 @@ static void refused(const files_t *files, const char *text, const char *names) {
   "\"output_1\": {\"from\": \"gpt\", \"value\": \"a\"}, \"output_2\": {\"from\": \"gpt\", \"value\": \"b\"}"
 
 static void broken_pairs_are_refused(void **state) {
-  const files_t *files = *state;
+  const annotate_file_files_t *files = *state;
   write_scenes(files->scenes);
   refused(files, "[{\"image\": \"000/000099.jpg\", " HUMAN ", " OUTPUTS "}]", "000/000099.jpg");
   refused(files, "[{\"image\": 7, " HUMAN ", " OUTPUTS "}]", "image");

@@ -11,7 +11,7 @@
 typedef struct {
   const char *question, *response;
   int claims, right, rating;
-} case_t;
+} judge_case_t;
 
 #define DESCRIBE "Describe the image."
 #define CIRCLE "There is a small red circle in the northwest."
@@ -19,7 +19,7 @@ typedef struct {
 #define RING "There is a small white ring in the southeast."
 
 /* About clean_scene(). */
-static const case_t cases[] = {
+static const judge_case_t cases[] = {
     /* Descriptions: all, most, some, none of the objects. */
     {DESCRIBE, CIRCLE " " SQUARE " " RING, 3, 3, 6},
     {"What is in the image?", RING " " SQUARE " " CIRCLE, 3, 3, 6},
