@@ -127,7 +127,7 @@ std::string make_utf8(const std::string &text) {
 }
 
 /* The caller's texts as SentencePiece wants them. */
-class texts_iterator : public sentencepiece::SentenceIterator {
+class texts_iterator final : public sentencepiece::SentenceIterator {
 public:
   texts_iterator(tokenizer_texts_t texts, void *context) : texts_(texts), context_(context) {
     Next();

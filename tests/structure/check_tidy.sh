@@ -48,4 +48,13 @@ changed)
   ;;
 esac
 echo "${#files[@]} files"
-((${#files[@]} == 0)) || printf '%s\0' "${files[@]}" | xargs -0 -n 4 -P "$(nproc)" clang-tidy -p "$build" --quiet --warnings-as-errors='*'
+((${#files[@]} > 0)) || exit 0
+
+tidy() { # LANGUAGE'S ENDING, OPTIONS...
+  printf '%s\n' "${files[@]}" | { grep "[.]$1\$" || true; } | tr '\n' '\0' |
+    xargs -0 -r -n 4 -P "$(nproc)" clang-tidy -p "$build" --quiet --warnings-as-errors='*' "${@:2}"
+}
+status=0
+tidy c || status=1
+tidy cc --extra-arg=-std=gnu++17 || status=1
+exit "$status"
