@@ -27,6 +27,7 @@ static struct {
   char stack[STACK_BYTES]; /* a crash may be one of the stack */
   volatile sig_atomic_t signal;
   char message[1024]; /* of the first failure */
+  int exit_status;
 } guard;
 
 bool h5_guard_is_broken(void) {
@@ -42,7 +43,7 @@ static void end_now(int number) {
   (void)number;
   ssize_t written = write(STDERR_FILENO, guard.message, strlen(guard.message));
   (void)written;
-  _exit(status_exit(STATUS_DATA));
+  _exit(guard.exit_status);
 }
 
 static void handle(int number) {
@@ -102,6 +103,7 @@ status_t h5_guard_failed(const char *path) {
                      guard.message);
   guard.inside = false;
   guard.broken = true;
+  guard.exit_status = status_exit(STATUS_DATA);
   timer_set(0);
   snprintf(guard.message, sizeof guard.message,
            "%.900s: HDF5 %s on it: the file is damaged; take another copy or make it again\n", path,

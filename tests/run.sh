@@ -10,8 +10,9 @@ usage: tests/run.sh [options] [-- CTEST OPTIONS]
   'N passed, N failed, N skipped'.
 
   --all             also the tests labelled slow: those that try more of what another test has tried already
-  --preset NAME     release (default), debug, clang, asan, ubsan or sanitizers; the last three run each parallel test on 2 ranks
-                    only, and sanitizers, which is built by clang, has the fuzz targets
+  --preset NAME     release (default), debug, clang, asan, ubsan, sanitizers (these three run each parallel test on 2 ranks only)
+                    or fuzz (the fuzz targets alone)
+  --build-only      runs no tests
   --jobs N          builds with N processes and runs tests on N cores (as many as there are)
   --build-dir DIR   where to build (build/NAME in the source tree)
   --help            this text
@@ -29,6 +30,7 @@ preset=release
 jobs=$(nproc)
 build=
 all=no
+build_only=no
 ctest_options=()
 
 need_value() { (($2 > 1)) || fail 2 "$1 needs a value (see --help)"; }
@@ -40,6 +42,10 @@ while (($#)); do
     ;;
   --all)
     all=yes
+    shift
+    ;;
+  --build-only)
+    build_only=yes
     shift
     ;;
   --preset)
@@ -67,8 +73,8 @@ while (($#)); do
 done
 [[ $jobs =~ ^[1-9][0-9]*$ ]] || fail 2 "--jobs '$jobs': expected a whole number from 1"
 case $preset in
-release | debug | clang | asan | ubsan | sanitizers) ;;
-*) fail 2 "no preset '$preset'; expected release, debug, clang, asan, ubsan or sanitizers" ;;
+release | debug | clang | asan | ubsan | sanitizers | fuzz) ;;
+*) fail 2 "no preset '$preset'; expected release, debug, clang, asan, ubsan, sanitizers or fuzz" ;;
 esac
 if [[ $all == no ]]; then ctest_options+=(-LE '^slow$'); fi
 build=${build:-$root/build/$preset}
@@ -102,19 +108,26 @@ summarise() {
   ' "$1"
 }
 
-"$root/jobs/setup.sh"
+case $preset in
+clang | fuzz) "$root/jobs/setup.sh" --develop ;;
+*) "$root/jobs/setup.sh" ;;
+esac
 cd "$root"
 started=$SECONDS
 mkdir -p "$build"
 cmake --preset "$preset" -B "$build" -DLLAVA_RLHF_TESTS=ON >"$build/configure.txt" 2>&1 ||
   { cat "$build/configure.txt" >&2; fail 1 "configuring failed"; }
-cmake --build "$build" -j "$jobs" || fail 1 "the build failed"
+targets=()
+if [[ $preset == fuzz ]]; then targets=(--target fuzz); fi
+cmake --build "$build" -j "$jobs" "${targets[@]}" || fail 1 "the build failed"
 echo "built with preset $preset in $((SECONDS - started)) s"
+if [[ $build_only == yes ]]; then exit 0; fi
 
+# Tests wait for processes and disks half of their time.
 status=0
 started=$SECONDS
 rm -f "$build/tests.xml"
-ctest --test-dir "$build" -j "$jobs" --output-on-failure --no-tests=error --output-junit "$build/tests.xml" \
+ctest --test-dir "$build" -j $((2 * jobs)) --output-on-failure --no-tests=error --output-junit "$build/tests.xml" \
   "${ctest_options[@]}" || status=1
 echo "tested in $((SECONDS - started)) s"
 [[ -s $build/tests.xml ]] || fail 1 "ctest ran no tests"

@@ -3,6 +3,7 @@
 extern "C" {
 #include "base/memory.h"
 #include "tensor/packed.h"
+#include "text/view.h"
 }
 
 #include <cerrno>
@@ -114,8 +115,19 @@ status_code_t decode(const tokenizer_t *t, const int32_t *ids, int32_t n, std::s
   return append_text(t, run, text);
 }
 
+/* TEXT with U+FFFD for each byte that is not UTF-8: a model may spell its pieces in any bytes. */
+std::string make_utf8(const std::string &text) {
+  std::string good;
+  size_t at = 0, bad = 0;
+  while (!text_is_utf8({text.data() + at, text.size() - at}, &bad)) {
+    good.append(text, at, bad).append(replacement);
+    at += bad + 1;
+  }
+  return good.append(text, at, std::string::npos);
+}
+
 /* The caller's texts as SentencePiece wants them. */
-class texts_iterator : public sentencepiece::SentenceIterator {
+class texts_iterator final : public sentencepiece::SentenceIterator {
 public:
   texts_iterator(tokenizer_texts_t texts, void *context) : texts_(texts), context_(context) {
     Next();
@@ -242,6 +254,7 @@ status_code_t tokenizer_decode(const tokenizer_t *tokenizer, const int32_t *ids,
     std::string all;
     const status_code_t status = decode(tokenizer, ids, n, &all);
     if (status != STATUS_OK) return status;
+    all = make_utf8(all);
     const status_code_t memory = memory_copy_text(text, ARENA_DATA, all.data(), all.size());
     if (memory != STATUS_OK) return memory;
     if (length) *length = all.size();

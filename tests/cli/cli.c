@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,6 +19,8 @@
 #include <setjmp.h>
 
 #include <cmocka.h>
+
+enum { CLI_PATH = 4096 };
 
 struct cli_child {
   pid_t pid;
@@ -81,16 +84,63 @@ static const char train_input[] =
     "&optim lr = 1e-3 batch = 8 grad_clip = 1.0 steps = 1 /\n"
     "&log tensorboard = .false. /\n";
 
-int cli_enter_world(void **state) {
+/* ---- Folders that several tests start from ---- */
+
+/* PATH of the folder NAME that is kept; false where nothing is. */
+static bool kept_path(const char *name, const char *ending, char path[CLI_PATH]) {
+  const char *place = getenv("LLAVA_RLHF_TEST_WORLDS");
+  if (place == NULL || place[0] == '\0') return false;
+  snprintf(path, CLI_PATH, "%s/%s%s", place, name, ending);
+  return true;
+}
+
+/* Copies what is in folder FROM to folder TO, which is there. */
+static void copy_folder(const char *from, const char *to) {
+  char contents[CLI_PATH + 4];
+  int status = -1;
+  snprintf(contents, sizeof contents, "%s/.", from);
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) {
+    execlp("cp", "cp", "-a", contents, to, (char *)NULL);
+    _exit(127);
+  }
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_int_equal(status, 0);
+}
+
+bool cli_take(const char *name) {
+  char path[CLI_PATH];
+  if (!kept_path(name, "", path) || !cli_exists(path)) return false;
+  copy_folder(path, ".");
+  return true;
+}
+
+void cli_keep(const char *name) {
+  char path[CLI_PATH], partial[CLI_PATH];
+  assert_true(kept_path(name, "", path) && kept_path(name, ".partial", partial));
+  remove_all(path);
+  remove_all(partial);
+  assert_int_equal(mkdir(partial, 0777), 0);
+  copy_folder(".", partial);
+  assert_int_equal(rename(partial, path), 0);
+}
+
+void cli_make_world(void) {
   cli_result_t result;
-  if (cli_enter(state) != 0) return -1;
   cli_write("world.nml", world_input, sizeof world_input - 1);
   cli_write("train.nml", train_input, sizeof train_input - 1);
   CLI_RUN(1, &result, "world.nml");
   cli_expect(&result, 0);
   CLI_RUN(1, &result, "--set", "job.run_dir=base", "train.nml");
   cli_expect(&result, 0);
-  return rename("base/model.h5", "model.h5");
+  assert_int_equal(rename("base/model.h5", "model.h5"), 0);
+}
+
+int cli_enter_world(void **state) {
+  if (cli_enter(state) != 0) return -1;
+  if (!cli_take("world")) cli_make_world();
+  return 0;
 }
 
 /* ---- Runs ---- */

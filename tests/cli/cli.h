@@ -21,8 +21,17 @@ enum { CLI_SECONDS = 60, CLI_ARGUMENTS_MAX = 32 };
 int cli_enter(void **state);
 int cli_leave(void **state);
 
-/* As cli_enter, and makes a small world (world/) and a small model of it (model.h5). */
+/* As cli_enter, and makes a small world (world/) and a small model of it (model.h5), or takes those that are
+ * kept. */
 int cli_enter_world(void **state);
+/* Makes them in the test's folder. */
+void cli_make_world(void);
+
+/* Below the folder that the environment's LLAVA_RLHF_TEST_WORLDS names lies what several tests start from,
+ * made by make_worlds.c. Copies its folder NAME to the test's own; false where it is not there. And keeps the
+ * test's folder under NAME. */
+bool cli_take(const char *name);
+void cli_keep(const char *name);
 
 /* Runs the program on RANKS ranks (0: without mpirun) with ARGUMENTS (ended by NULL). */
 void cli_run(int ranks, const char *const *arguments, cli_result_t *result);

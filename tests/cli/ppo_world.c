@@ -45,6 +45,14 @@ static void run_one(const char *input) {
 }
 
 int ppo_world_enter(void **state) {
+  if (cli_enter(state) != 0) return -1;
+  if (cli_take("ppo_world")) return 0;
+  cli_make_world();
+  ppo_world_make();
+  return 0;
+}
+
+void ppo_world_make(void) {
   static const struct {
     const char *name, *text;
   } inputs[] = {{"sample.nml", sample_input},
@@ -52,13 +60,11 @@ int ppo_world_enter(void **state) {
                 {"prepare.nml", preferences_input},
                 {"rm.nml", rm_input},
                 {"start.nml", sft_input}};
-  if (cli_enter_world(state) != 0) return -1;
   for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
     cli_write(inputs[i].name, inputs[i].text, strlen(inputs[i].text));
     run_one(inputs[i].name);
   }
   cli_write("ppo.nml", ppo_input, sizeof ppo_input - 1);
-  return 0;
 }
 
 /* ---- Comparisons ---- */

@@ -10,6 +10,8 @@
 /* cli_enter_world, and then in the test's folder: pairs.h5, rm/model.h5 (rm.nml), start/model.h5, and
  * ppo.nml, which needs a job.run_dir and LORA. */
 int ppo_world_enter(void **state);
+/* The part of it that comes after cli_enter_world. */
+void ppo_world_make(void);
 
 /* Sums in another order, through one forward and backward pass and one AdamW step in fp32. */
 static const double ppo_world_tolerance = 1e-4;

@@ -4,8 +4,8 @@
 #include "base/memory.h"
 #include "tensor/packed.h"
 #include "text/tokenizer.h"
+#include "text/view.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 static const char *const texts[] = {"A red square, left of 12 blue ones.", "<s>a\tb\n</s><image>",
@@ -13,24 +13,11 @@ static const char *const texts[] = {"A red square, left of 12 blue ones.", "<s>a
 
 void fuzz_start(void) {}
 
-static bool is_utf8(const char *text, size_t n) {
-  const uint8_t *bytes = (const uint8_t *)text;
-  for (size_t i = 0; i < n;) {
-    uint8_t lead = bytes[i];
-    size_t more = lead < 0x80 ? 0 : lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
-    if (lead > 0xf4 || (lead >= 0x80 && lead < 0xc2) || more >= n - i) return false;
-    for (size_t k = 1; k <= more; k++)
-      if ((bytes[i + k] & 0xc0) != 0x80) return false;
-    i += more + 1;
-  }
-  return true;
-}
-
 static void decode(const tokenizer_t *tokenizer, const int32_t *ids, int32_t n) {
   char *text = NULL;
   size_t length = 0;
   if (tokenizer_decode(tokenizer, ids, n, &text, &length) != STATUS_OK) return;
-  FUZZ_EXPECT(strlen(text) <= length && is_utf8(text, length));
+  FUZZ_EXPECT(strlen(text) <= length && text_is_utf8((text_view_t){text, length}, NULL));
   memory_free(text);
 }
 

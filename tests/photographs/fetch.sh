@@ -60,7 +60,9 @@ esac
 folder=$(realpath -m "${1:-${LLAVA_RLHF_TEST_PHOTOGRAPHS:-$root/.cache/photographs}}")
 
 if [[ -d $folder ]] && complete "$folder"; then exit 0; fi
-command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || fail 1 "apt-get and dpkg-deb are needed"
+for tool in apt-get dpkg-deb; do
+  command -v "$tool" >/dev/null || fail 1 "$tool is needed"
+done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/found"

@@ -29,6 +29,7 @@ done
 # run_until_done.sh starts again on status 10, and only then.
 counter=$(mktemp)
 trap 'rm -f "$counter"' EXIT
+# shellcheck disable=SC2016 # expanded by the bash that runs it
 job='echo x >>"$0"; (( $(wc -l <"$0") < 3 )) && exit 10; exit 4'
 status=0
 "$root/jobs/local/run_until_done.sh" bash -c "$job" "$counter" >/dev/null 2>&1 || status=$?

@@ -1,4 +1,5 @@
 /* The wrapper around SentencePiece: training, loading, tokenising, decoding, and what must be refused. */
+#define _GNU_SOURCE /* memmem */
 #include "text_test.h"
 
 #include "base/random.h"
@@ -177,6 +178,28 @@ static void test_broken_models_are_refused(void **state) {
   tokenizer_free(NULL);
 }
 
+/* A model may spell a piece in any bytes; each that is not UTF-8 becomes U+FFFD. */
+static void test_pieces_of_any_bytes(void **state) {
+  (void)state;
+  tokenizer_t *good = load_words(), *odd;
+  size_t n, m;
+  char *bytes, *place, *text;
+  int32_t id = tokenizer_piece_id(good, "\u2581circle");
+  const void *model = tokenizer_bytes(good, &n);
+  assert_true(id > 0);
+  assert_int_equal(memory_copy_text(&bytes, ARENA_OTHER, model, n), STATUS_OK);
+  place = memmem(bytes, n, "\u2581circle", strlen("\u2581circle"));
+  assert_non_null(place);
+  memcpy(place + strlen("\u2581ci"), "\x80\xe2", 2);
+  assert_int_equal(tokenizer_create(bytes, n, &odd), STATUS_OK);
+  assert_int_equal(tokenizer_decode(odd, &id, 1, &text, &m), STATUS_OK);
+  assert_string_equal(text, "ci\uFFFD\uFFFDle");
+  memory_free(text);
+  memory_free(bytes);
+  tokenizer_free(good);
+  tokenizer_free(odd);
+}
+
 /* Any bytes are tokenised; what comes back is UTF-8. */
 static void test_any_bytes(void **state) {
   (void)state;
@@ -209,6 +232,7 @@ int main(void) {
       cmocka_unit_test(test_decode_of_special_ids),
       cmocka_unit_test(test_bytes_make_the_same_tokenizer),
       cmocka_unit_test(test_broken_models_are_refused),
+      cmocka_unit_test(test_pieces_of_any_bytes),
       cmocka_unit_test(test_any_bytes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
