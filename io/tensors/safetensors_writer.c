@@ -122,8 +122,8 @@ static status_t check_range(const safetensors_writer_t *writer, int64_t tensor, 
                      (long long)writer->plan.tensor_count);
   int64_t elements = writer->plan.tensors[tensor].elements;
   if (first >= 0 && count >= 0 && first <= elements && count <= elements - first) return STATUS_OK;
-  return error_set(STATUS_INTERNAL, "tensor '%s': elements %lld to %lld are to be written of %lld",
-                   writer->plan.tensors[tensor].name, (long long)first, (long long)(first + count),
+  return error_set(STATUS_INTERNAL, "tensor '%s': %lld elements from %lld on are to be written of %lld",
+                   writer->plan.tensors[tensor].name, (long long)count, (long long)first,
                    (long long)elements);
 }
 
