@@ -62,8 +62,8 @@ status_t machine_pop(machine_t *machine, value_id_t *id) {
 status_t machine_pop_mark(machine_t *machine, const value_id_t **items, size_t *count) {
   if (machine->marks_count == 0) return machine_refuse(machine, "an opcode lacks a mark on the stack");
   size_t floor = machine->marks[--machine->marks_count];
-  *items = machine->stack + floor;
   *count = machine->stack_count - floor;
+  *items = *count > 0 ? machine->stack + floor : NULL;
   machine->stack_count = floor;
   return STATUS_OK;
 }

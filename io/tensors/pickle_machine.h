@@ -103,7 +103,8 @@ status_t machine_push_text(machine_t *machine, const char *text, size_t n);
 /* Takes the top of the stack, or looks at it; never what is below the last mark. */
 status_t machine_pop(machine_t *machine, value_id_t *id);
 status_t machine_top(machine_t *machine, value_id_t *id);
-/* Takes the last mark and all above it: COUNT values from ITEMS on, valid until the next push. */
+/* Takes the last mark and all above it: COUNT values from ITEMS on (NULL for none), valid until the next
+ * push. */
 status_t machine_pop_mark(machine_t *machine, const value_id_t **items, size_t *count);
 
 /* A tuple of COUNT values, put on the stack. */

@@ -191,8 +191,8 @@ static status_t read_range(const tensor_files_t *files, const tensor_entry_t *en
                            int64_t count, void *out, bool floats) {
   const tensor_record_t *record = (const tensor_record_t *)entry;
   if (first < 0 || count < 0 || first > entry->elements || count > entry->elements - first)
-    return error_set(STATUS_INTERNAL, "tensor '%s': elements %lld to %lld wanted of %lld", entry->name,
-                     (long long)first, (long long)(first + count), (long long)entry->elements);
+    return error_set(STATUS_INTERNAL, "tensor '%s': %lld elements from %lld on wanted of %lld", entry->name,
+                     (long long)count, (long long)first, (long long)entry->elements);
   range_t range = {.source = &files->sources[record->source],
                    .record = record,
                    .first = first,

@@ -1,25 +1,30 @@
-/* Any bytes as a safetensors file. An input whose first byte is odd is a header alone: it gets its length
- * before it and 256 bytes of data behind it. */
-#define _GNU_SOURCE
+/* A safetensors file, or, where the bytes begin with '{', its header alone: that gets its length before it
+ * and 256 bytes of data behind it. */
 #include "tensor_input.h"
 
-#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+static const char *path;
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
+void fuzz_start(void) {
+  path = fuzz_path("safetensors");
+}
+
+static void open_header(const uint8_t *header, size_t n) {
   enum { LENGTH = 8, DATA = 256 };
-  if (n == 0) return 0;
-  if (data[0] % 2 == 0) {
-    tensor_input_open(data + 1, n - 1);
-    return 0;
-  }
-  unsigned char *file = calloc(1, LENGTH + n - 1 + DATA);
+  unsigned char *file = calloc(1, LENGTH + n + DATA);
+  FUZZ_EXPECT(file != NULL);
   for (int i = 0; i < LENGTH; i++)
-    file[i] = (unsigned char)((uint64_t)(n - 1) >> (8 * i));
-  memcpy(file + LENGTH, data + 1, n - 1);
-  tensor_input_open(file, LENGTH + n - 1 + DATA);
+    file[i] = (unsigned char)((uint64_t)n >> (8 * i));
+  memcpy(file + LENGTH, header, n);
+  tensor_input_open(path, file, LENGTH + n + DATA);
   free(file);
-  return 0;
+}
+
+void fuzz_one(const uint8_t *bytes, size_t n) {
+  if (n > 0 && bytes[0] == '{')
+    open_header(bytes, n);
+  else
+    tensor_input_open(path, bytes, n);
 }

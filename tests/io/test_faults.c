@@ -8,6 +8,8 @@
 #include "base/memory.h"
 #include "io/formats/dataset.h"
 #include "io/formats/journal.h"
+#include "io/tensors/safetensors_writer.h"
+#include "io/tensors/tensor_file.h"
 #include "io_test.h"
 #include "small_files.h"
 
@@ -114,12 +116,12 @@ static void same_contents(const char *path, const contents_t *expected) {
   memory_free(found.bytes);
 }
 
-static void writing_survives(work_t work) {
+static void writing_survives(work_t work, const char *name) {
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], partial[FILE_MAX_PATH];
   comm_t *world = mpi_test_world();
   bool fired;
   io_test_folder(folder);
-  io_test_path(path, folder, "x.h5");
+  io_test_path(path, folder, name);
   assert_ok(file_partial(partial, path));
   assert_ok(work(world, path));
   contents_t expected = contents_read(path);
@@ -146,25 +148,76 @@ static void writing_survives(work_t work) {
 
 static void weights_survive(void **state) {
   (void)state;
-  writing_survives(small_weights_write);
+  writing_survives(small_weights_write, "x.h5");
 }
 
 static void datasets_survive(void **state) {
   (void)state;
-  writing_survives(small_dataset_write);
+  writing_survives(small_dataset_write, "x.h5");
 }
 
 static void rollouts_survive(void **state) {
   (void)state;
-  writing_survives(small_rollout_write);
+  writing_survives(small_rollout_write, "x.h5");
 }
 
 static void scores_survive(void **state) {
   (void)state;
-  writing_survives(small_scores_write);
+  writing_survives(small_scores_write, "x.h5");
+}
+
+/* Writes x.safetensors, or shards of it, to the folder of PATH: each rank a half of each tensor. */
+static status_t tensors_fill(comm_t *comm, safetensors_writer_t *writer) {
+  const float values[4] = {1, 2, 3, 4};
+  for (int64_t i = 0; i < 2; i++)
+    TRY(safetensors_write_f32(writer, i, 4 * comm_rank(comm), 4, values));
+  return STATUS_OK;
+}
+
+static status_t tensors_write(comm_t *comm, const char *path, int64_t shard_bytes) {
+  char folder[FILE_MAX_PATH];
+  safetensors_writer_t *writer;
+  const int64_t n = 4 * comm_size(comm);
+  const tensor_spec_t specs[] = {{"a", TENSOR_F32, 1, {n}}, {"b", TENSOR_BF16, 1, {n}}};
+  snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
+  TRY(safetensors_create(comm, folder, "x", specs, 2, shard_bytes, &writer));
+  return safetensors_finish(writer, tensors_fill(comm, writer));
+}
+
+static status_t one_file_write(comm_t *comm, const char *path) {
+  return tensors_write(comm, path, 0);
+}
+
+static status_t shards_write(comm_t *comm, const char *path) {
+  return tensors_write(comm, path, 1);
+}
+
+static void tensors_survive(void **state) {
+  (void)state;
+  writing_survives(one_file_write, "x.safetensors");
+  writing_survives(shards_write, "x.safetensors.index.json");
 }
 
 /* ---- Reading ---- */
+
+static status_t tensors_read(const tensor_files_t *files) {
+  float values[16];
+  for (int64_t i = 0; i < tensor_files_count(files); i++) {
+    const tensor_entry_t *entry = tensor_files_at(files, i);
+    TRY(tensor_files_read_f32(files, entry, 0, entry->elements < 16 ? entry->elements : 16, values));
+    for (int k = 0; k < 4; k++)
+      if (values[k] != (float)(k + 1)) return error_set(STATUS_INTERNAL, "%s: another value", entry->name);
+  }
+  return STATUS_OK;
+}
+
+static status_t tensors_use(comm_t *comm, const char *path) {
+  tensor_files_t *files;
+  status_code_t status = tensor_files_open(path, &files);
+  if (status == STATUS_OK) status = tensors_read(files);
+  tensor_files_close(files);
+  return comm_agree(comm, status);
+}
 
 static status_t weights_use(comm_t *comm, const char *path) {
   weights_file_t *file;
@@ -194,12 +247,12 @@ static status_t dataset_use(comm_t *comm, const char *path) {
   return comm_agree(comm, status);
 }
 
-static void reading_survives(work_t write, work_t use) {
+static void reading_survives(work_t write, work_t use, const char *name) {
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
   comm_t *world = mpi_test_world();
   bool fired;
   io_test_folder(folder);
-  io_test_path(path, folder, "x.h5");
+  io_test_path(path, folder, name);
   assert_ok(write(world, path));
   for (int rank = 0; rank < comm_size(world); ++rank) {
     for (fault_t fault = 0; fault < FAULT_COUNT; ++fault) {
@@ -217,8 +270,10 @@ static void reading_survives(work_t write, work_t use) {
 
 static void readers_survive(void **state) {
   (void)state;
-  reading_survives(small_weights_write, weights_use);
-  reading_survives(small_dataset_write, dataset_use);
+  reading_survives(small_weights_write, weights_use, "x.h5");
+  reading_survives(small_dataset_write, dataset_use, "x.h5");
+  reading_survives(one_file_write, tensors_use, "x.safetensors");
+  reading_survives(shards_write, tensors_use, "x.safetensors.index.json");
 }
 
 /* ---- Plain files ---- */
@@ -258,9 +313,9 @@ static status_t text_stream(comm_t *comm, const char *path) {
 
 static void plain_files_survive(void **state) {
   (void)state;
-  writing_survives(text_replace);
-  writing_survives(text_append);
-  writing_survives(text_stream);
+  writing_survives(text_replace, "x.h5");
+  writing_survives(text_append, "x.h5");
+  writing_survives(text_stream, "x.h5");
 }
 
 int main(int argc, char **argv) {
@@ -269,6 +324,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(weights_survive),  cmocka_unit_test(datasets_survive),
       cmocka_unit_test(rollouts_survive), cmocka_unit_test(scores_survive),
       cmocka_unit_test(readers_survive),  cmocka_unit_test(plain_files_survive),
+      cmocka_unit_test(tensors_survive),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

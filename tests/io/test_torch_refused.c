@@ -151,6 +151,7 @@ static void broken_stacks_are_refused(void **state) {
   REFUSE("\x80\x02}.}", "behind the end");
   REFUSE("\x80\x02}K\x01s.", "lacks a value");
   REFUSE("\x80\x02}t.", "lacks a mark");
+  REFUSE("\x80\x02(ter.", "lacks a mark"); /* an empty tuple of an empty stack */
   REFUSE("\x80\x02}(K\x01u.", "without a value");
   REFUSE("\x80\x02}(s.", "lacks a value");
   REFUSE("\x80\x02K\x01\x86.", "lacks a value");

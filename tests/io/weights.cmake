@@ -6,5 +6,5 @@ add_llava_test(test_checkpoint SOURCES test_checkpoint.c LINKS io_formats LABELS
 add_llava_test(test_rundir SOURCES test_rundir.c LINKS io_formats LABELS io mpi RANKS 1 2)
 add_llava_test(test_rollout_file SOURCES test_rollout_file.c LINKS io_formats LABELS io mpi RANKS 1 2 3 4)
 add_llava_test(test_flips SOURCES test_flips.c small_files.c LINKS io_formats LABELS io mpi RANKS 1)
-add_llava_test(test_faults SOURCES test_faults.c small_files.c LINKS io_formats LABELS io mpi RANKS 2 TIMEOUT 600)
+add_llava_test(test_faults SOURCES test_faults.c small_files.c LINKS io_formats io_tensors LABELS io mpi RANKS 2 TIMEOUT 600)
 target_link_options(test_faults PRIVATE -Wl,--wrap=open,--wrap=write,--wrap=pwrite,--wrap=pread,--wrap=fsync,--wrap=ftruncate,--wrap=rename)
