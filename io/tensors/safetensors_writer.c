@@ -184,7 +184,7 @@ static status_t close_files(safetensors_writer_t *writer, bool sync) {
     if (problem == 0 && here != 0) path = writer->plan.shards[i].partial;
     if (problem == 0) problem = here;
   }
-  if (problem == 0) return STATUS_OK;
+  if (problem == 0 || !sync) return STATUS_OK;
   return error_set(STATUS_DATA, "%s: cannot be written: %s", path, strerror(problem));
 }
 
@@ -212,16 +212,20 @@ static status_t place_files(const safetensors_plan_t *plan) {
   return plan->shard_count > 1 ? file_replace(plan->index, plan->index_text, plan->index_bytes) : STATUS_OK;
 }
 
-static status_t end(safetensors_writer_t *writer, status_code_t status) {
+/* Are the files complete on all ranks? The same answer everywhere. */
+static status_t complete(safetensors_writer_t *writer, status_code_t status) {
   status_code_t closing = close_files(writer, status == STATUS_OK);
   TRY(comm_agree(writer->comm, status == STATUS_OK ? closing : status));
-  TRY(check_written(writer));
-  return comm_agree(writer->comm, comm_rank(writer->comm) == 0 ? place_files(&writer->plan) : STATUS_OK);
+  return check_written(writer);
 }
 
 status_t safetensors_finish(safetensors_writer_t *writer, status_code_t status) {
-  status_code_t result = end(writer, status);
-  if (result != STATUS_OK && comm_rank(writer->comm) == 0) remove_files(&writer->plan);
+  status = complete(writer, status);
+  if (comm_rank(writer->comm) == 0) {
+    if (status == STATUS_OK) status = place_files(&writer->plan);
+    if (status != STATUS_OK) remove_files(&writer->plan);
+  }
+  status = comm_agree(writer->comm, status);
   free_writer(writer);
-  return result;
+  return status;
 }

@@ -122,10 +122,12 @@ static status_t read_end(const zip_t *zip, end_t *end) {
 
 /* ---- Entries ---- */
 
-/* The 64-bit numbers of the extra field (N bytes), for those of PACKED, SIZE and HEADER that are absent. */
+/* Sets those of PACKED, SIZE and HEADER that are absent from the ZIP64 field among the extra fields (N
+ * bytes). */
 static bool read_extra(const char *extra, size_t n, uint64_t *packed, uint64_t *size, uint64_t *header) {
   uint64_t *const wanted[] = {size, packed, header};
-  while (n >= 4) {
+  bool missing = *packed == absent32 || *size == absent32 || *header == absent32;
+  while (missing && n >= 4) {
     size_t length = get16(extra + 2), at = 4;
     if (length > n - 4) return false;
     for (int i = 0; get16(extra) == EXTRA_ZIP64 && i < 3; i++) {
@@ -134,10 +136,11 @@ static bool read_extra(const char *extra, size_t n, uint64_t *packed, uint64_t *
       *wanted[i] = get64(extra + at);
       at += 8;
     }
+    missing = get16(extra) != EXTRA_ZIP64;
     extra += 4 + length;
     n -= 4 + length;
   }
-  return true;
+  return !missing;
 }
 
 /* Reads the entry that begins at byte *AT of the directory (N bytes), and moves on. */
@@ -150,7 +153,7 @@ static status_t read_entry(const zip_t *zip, size_t n, size_t *at, zip_entry_t *
   uint64_t packed = get32(bytes + 20), size = get32(bytes + 24), header = get32(bytes + 42);
   *entry = (zip_entry_t){.name = bytes + ENTRY_BYTES, .name_bytes = name, .crc = get32(bytes + 16)};
   if (!read_extra(entry->name + name, extra, &packed, &size, &header))
-    return refuse_entry(zip, entry, "its ZIP64 field is broken");
+    return refuse_entry(zip, entry, "its ZIP64 field is missing or broken");
   if (get16(bytes + 8) & FLAG_ENCRYPTED) return refuse_entry(zip, entry, "encrypted");
   if (get16(bytes + 10) != 0)
     return refuse_entry(
