@@ -71,8 +71,8 @@ static void name_list_free(name_list_t *list) {
   *list = (name_list_t){0};
 }
 
-/* What the layers of a tower or of CLIP's text half hold is one kind, "text_model.encoder.layers.*", and so are
- * a module's weight and bias. */
+/* What the layers of a tower or of CLIP's text half hold is one kind, "text_model.encoder.layers.*", and so
+ * are a module's weight and bias. */
 static void kind_of(const char *name, char kind[PARAM_NAME_MAX]) {
   static const char layers[] = "encoder.layers.";
   const char *layer = strstr(name, layers), *dot = strrchr(name, '.');
