@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "session/estimate.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -45,6 +46,15 @@ double copy_list_bytes(const copy_list_t *list) {
     bytes += (double)rows_of(&list->items[i]) * (double)cols_of(&list->items[i]) *
              (double)tensor_type_size(list->items[i].type);
   return bytes;
+}
+
+void copying_estimate(const copy_list_t *list, session_t *session) {
+  double held = 0.0, most = (double)(piece_share * (int64_t)sizeof(float));
+  for (int64_t i = 0; i < list->count; i++)
+    held += (double)rows_of(&list->items[i]) * (double)cols_of(&list->items[i]) * sizeof(float);
+  held /= session->grid.size;
+  int64_t loaded = (int64_t)(held < most ? held : most);
+  if (session->dry->loaded < loaded) session->dry->loaded = loaded;
 }
 
 /* Rows of one tensor, and this rank's of them. */

@@ -193,6 +193,7 @@ static status_t write_list(export_t *export, const copy_list_t *list, const char
   export->bytes += bytes;
   if (session->dry) {
     estimate_output(session->dry, stem, bytes);
+    copying_estimate(list, session);
     return STATUS_OK;
   }
   TRY(copying_run(session, export->weights ? export->weights : export->lora, export->lora, list, folder, stem,
@@ -244,18 +245,22 @@ static status_t write_base(export_t *export) {
   return comm_agree(world, writes ? write_tokenizer(export) : STATUS_OK);
 }
 
+/* What modules are called in the program that loads the model. */
+static naming_t module_naming(const export_t *export) {
+  return export->naming == NAMING_LLAVA ? NAMING_LLAVA : NAMING_TRANSFORMERS_5;
+}
+
 /* The tensors below GROUP/ROLE of the file of adapters and heads. */
 static status_t list_added(const export_t *export, const char *group, const char *role, bool adapter,
                            copy_list_t *list) {
   char prefix[96], name[PARAM_NAME_MAX];
-  naming_t modules = export->naming == NAMING_LLAVA ? NAMING_LLAVA : NAMING_TRANSFORMERS_5;
   snprintf(prefix, sizeof prefix, "/%s/%s/", group, role);
   for (int64_t i = 0; i < weights_count(export->lora); i++) {
     const weights_tensor_t *tensor = weights_at(export->lora, i);
     if (strncmp(tensor->path, prefix, strlen(prefix)) != 0) continue;
     const char *ours = tensor->path + strlen(prefix);
     snprintf(name, sizeof name, "%s", ours);
-    if (adapter && !peft_name(modules, ours, name))
+    if (adapter && !peft_name(module_naming(export), ours, name))
       return error_set(STATUS_DATA, "%s has no name outside", tensor->path);
     TRY(list_tensor(export, tensor, name, list));
   }
@@ -279,7 +284,8 @@ static status_t write_adapter(export_t *export, int32_t i) {
   TRY(write_added(export, "adapters", role, true, folder, "adapter_model"));
   if (comm_rank(world) != 0 || export->session->dry) return comm_agree(world, STATUS_OK);
   const adapter_config_t *config = &export->added.adapter_configs[i];
-  return comm_agree(world, peft_write(folder, config, export->settings->export.base_name));
+  return comm_agree(world,
+                    peft_write(folder, module_naming(export), config, export->settings->export.base_name));
 }
 
 static status_t export_all(export_t *export) {

@@ -16,6 +16,7 @@
 
 enum { ORIGINS_MAX = BASE_ORIGINS_MAX + 2, PREFIX_MAX = 64 };
 static const double mega = 1e-6, giga = 1e-9;
+static const double staged_blocks = 3.0; /* one of bf16 as float, and as it is stored */
 
 typedef struct {
   session_t *session;
@@ -211,7 +212,9 @@ static status_t import_all(import_t *import) {
   if (status == STATUS_OK) status = list_items(import, &stored);
   TRY(comm_agree(world, status));
   if (import->session->dry) {
+    double most = staged_blocks * (double)WEIGHTS_BLOCK_BYTES;
     estimate_output(import->session->dry, "model", stored);
+    import->session->dry->loaded = (int64_t)(stored < most ? stored : most);
     return STATUS_OK;
   }
   TRY(comm_agree(world, comm_rank(world) == 0 ? file_make_parent(import->output) : STATUS_OK));

@@ -59,9 +59,9 @@ static status_t named_tower(const settings_t *settings, const char *name, char f
 }
 
 static status_t take_tower(const char *folder, published_config_t *published, import_base_t *base) {
+  TRY(config_read_tower(folder, published));
   base->origins[0].parts &= ~(1u << PART_TOWER);
-  TRY(add_origin(base, "import.vision_tower", folder, 1u << PART_TOWER));
-  return config_read_tower(folder, published);
+  return add_origin(base, "import.vision_tower", folder, 1u << PART_TOWER);
 }
 
 static status_t open_tower(const settings_t *settings, published_config_t *published, import_base_t *base) {

@@ -71,9 +71,10 @@ static void name_list_free(name_list_t *list) {
   *list = (name_list_t){0};
 }
 
-/* What layers hold is one kind, "text_model.encoder.layers.*", and so are a module's weight and bias. */
+/* What the layers of a tower or of CLIP's text half hold is one kind, "text_model.encoder.layers.*", and so
+ * are a module's weight and bias. */
 static void kind_of(const char *name, char kind[PARAM_NAME_MAX]) {
-  static const char layers[] = ".layers.";
+  static const char layers[] = "encoder.layers.";
   const char *layer = strstr(name, layers), *dot = strrchr(name, '.');
   bool parameter = dot && (strcmp(dot, ".weight") == 0 || strcmp(dot, ".bias") == 0);
   int n = (int)(layer ? layer + strlen(layers) - name : parameter ? dot - name : (ptrdiff_t)strlen(name));

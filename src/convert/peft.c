@@ -69,12 +69,29 @@ status_t peft_read(const char *folder, const tensor_files_t *files, adapter_conf
   return status;
 }
 
-/* The last part of a projection's name, as target_modules lists it. */
-static const char *module_of(proj_t proj) {
-  return strrchr(proj_name(proj), '.') + 1;
+enum { TARGETS_MAX = 512 };
+
+/* The modules as an expression that the decoder's names match and the tower's, which has a q_proj too, do
+ * not.
+ */
+static void write_targets(naming_t naming, const adapter_config_t *config, char text[TARGETS_MAX]) {
+  const char *before = naming == NAMING_LLAVA ? "model" : ".*language_model";
+  int n = snprintf(text, TARGETS_MAX, "%s\\.layers\\.\\d+\\.(", before);
+  bool more = false;
+  for (int p = 0; p < PROJ_COUNT; p++) {
+    if (!config->targets[p]) continue;
+    n += snprintf(text + n, TARGETS_MAX - (size_t)n, "%s", more ? "|" : "");
+    for (const char *c = proj_name((proj_t)p); *c; c++)
+      n += snprintf(text + n, TARGETS_MAX - (size_t)n, *c == '.' ? "\\%c" : "%c", *c);
+    more = true;
+  }
+  snprintf(text + n, TARGETS_MAX - (size_t)n, ")");
 }
 
-static void write_config(json_writer_t *writer, const adapter_config_t *config, const char *base) {
+static void write_config(json_writer_t *writer, naming_t naming, const adapter_config_t *config,
+                         const char *base) {
+  char targets[TARGETS_MAX];
+  write_targets(naming, config, targets);
   json_write_object_begin(writer);
   json_write_member(writer, "peft_type", "LORA");
   json_write_member(writer, "task_type", "CAUSAL_LM");
@@ -87,21 +104,17 @@ static void write_config(json_writer_t *writer, const adapter_config_t *config, 
   json_write_bool(writer, false);
   json_write_key(writer, "inference_mode");
   json_write_bool(writer, true);
-  json_write_key(writer, "target_modules");
-  json_write_array_begin(writer);
-  for (int p = 0; p < PROJ_COUNT; p++)
-    if (config->targets[p]) json_write_string(writer, module_of((proj_t)p));
-  json_write_array_end(writer);
+  json_write_member(writer, "target_modules", targets);
   json_write_object_end(writer);
 }
 
-status_t peft_write(const char *folder, const adapter_config_t *config, const char *base) {
+status_t peft_write(const char *folder, naming_t naming, const adapter_config_t *config, const char *base) {
   char path[FILE_MAX_PATH], *text;
   size_t n;
   json_writer_t *writer;
   TRY(file_join(path, folder, file_name, NULL));
   TRY(json_writer_create(NULL, &writer));
-  write_config(writer, config, base);
+  write_config(writer, naming, config, base);
   TRY(json_writer_finish(writer, &text, &n));
   status_code_t status = file_replace(path, text, n);
   memory_free(text);

@@ -14,9 +14,9 @@ enum { PEFT_BASE_MAX = 512 };
 status_t peft_read(const char *folder, const tensor_files_t *files, adapter_config_t *config,
                    char base[PEFT_BASE_MAX]);
 
-/* Writes FOLDER/adapter_config.json for an adapter on the base that is called BASE outside ("": unnamed).
- * Local. */
-status_t peft_write(const char *folder, const adapter_config_t *config, const char *base);
+/* Writes FOLDER/adapter_config.json for an adapter on a model of NAMING that is called BASE outside ("":
+ * unnamed). Local. */
+status_t peft_write(const char *folder, naming_t naming, const adapter_config_t *config, const char *base);
 
 /* The module names that PEFT puts before an adapter's weights on a model of NAMING. OURS: an adapter's own
  * name. False where it becomes too long. Local. */

@@ -78,20 +78,18 @@ static void reports_are_made_of_what_runs_left(void **state) {
   cli_expect_one_message(&result, 2);
 }
 
-/* Import has its base from outside. */
 static void defaults_are_an_input_for_every_task(void **state) {
   cli_result_t result;
   (void)state;
   for (size_t t = 0; t < TASKS; t++) {
-    bool import = strcmp(tasks[t], "import") == 0;
     CLI_RUN(0, &result, "--print-defaults", tasks[t]);
     cli_expect(&result, 0);
     write_text("defaults.nml", result.out);
     CLI_RUN(0, &result, "--check", "defaults.nml", "--set", "job.run_dir=x", "--set", "data.dataset=d",
-            "--set", import ? "import.weights=w" : "model.base=m", "--set", "reward.model=r", "--set",
-            "eval.dataset=d", "--set", "generate.dataset=d", "--set", "prepare.output=o", "--set",
-            "prepare.conversations=c", "--set", "annotate.pairs=p", "--set", "annotate.scenes=s", "--set",
-            "export.output=o");
+            "--set", "model.base=m", "--set", "reward.model=r", "--set", "eval.dataset=d", "--set",
+            "generate.dataset=d", "--set", "prepare.output=o", "--set", "prepare.conversations=c", "--set",
+            "annotate.pairs=p", "--set", "annotate.scenes=s", "--set", "export.output=o", "--set",
+            "import.adapter=a");
     cli_expect(&result, 0);
   }
 }
@@ -184,13 +182,6 @@ static void ranks_refuse_a_wrong_input_together(void **state) {
   cli_expect_one_message(&result, 2);
   CLI_RUN(3, &result, "missing.nml");
   cli_expect_one_message(&result, 2);
-  write_text("later.nml",
-             "&job task = 'export' run_dir = 'x' /\n&model base = 'm' /\n&export output = 'o' /\n");
-  CLI_RUN(3, &result, "later.nml");
-  cli_expect_one_message(&result, 2);
-  CLI_RUN(0, &result, "--check", "later.nml");
-  cli_expect_one_message(&result, 2);
-  assert_false(cli_exists("x"));
 }
 
 int main(void) {

@@ -202,7 +202,7 @@ static void the_echo_reads_back(void **state) {
 static void printed_defaults_read_back(void **state) {
   (void)state;
   static const char *const needed[] = {"job.run_dir=r",     "model.base=b",       "data.dataset=d",
-                                       "reward.model=m",    "prepare.output=o",   "import.weights=w",
+                                       "reward.model=m",    "prepare.output=o",   "import.adapter=a",
                                        "export.output=e",   "eval.dataset=e",     "annotate.pairs=p",
                                        "annotate.scenes=s", "generate.dataset=g", "prepare.conversations=c"};
   for (int task = 0; task < TASK_COUNT; task++) {

@@ -92,7 +92,7 @@ expect_violation "an empty tree" "no includes found" includes
 settings() { "$here/check_settings.sh" "$tree"; }
 clean_settings() {
   rm -rf "$tree"
-  plant src/input/settings_rows_x.inc '{FIELD(job, seed), 1},' '{FIELD(export, output), 1},'
+  plant src/input/settings_rows_x.inc '{FIELD(job, seed), 1},'
   plant src/train/x.c 'seed = settings->job.seed;'
 }
 clean_settings
@@ -104,9 +104,6 @@ clean_settings
 plant src/train/x.c 'seed = 1;'
 plant src/input/x.c 'seed = settings->job.seed;'
 expect_violation "a setting that is only checked" "job.seed is read by nothing" settings
-clean_settings
-plant src/io/x.c 'path = s.export.output;'
-expect_violation "a task that is there now" "export.output is read" settings
 clean_settings
 plant src/input/settings_rows_x.inc '{1},'
 expect_violation "a table without settings" "no settings found" settings

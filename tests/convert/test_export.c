@@ -1,0 +1,175 @@
+/* What task export writes is what task import has read, and computes the same. */
+#include "convert/export.h"
+
+#include "base/memory.h"
+#include "convert/convert_test.h"
+#include "convert/import.h"
+#include "convert/names.h"
+#include "io/file.h"
+#include "io/json.h"
+#include "io/tensors/safetensors_writer.h"
+#include "mpi_test.h"
+
+static convert_test_t *test(void) {
+  static convert_test_t made;
+  return &made;
+}
+
+static int set_up(void **state) {
+  (void)state;
+  convert_test_open(mpi_test_world(), comm_size(mpi_test_world()) % 2 == 0 ? 2 : 1, test());
+  return 0;
+}
+
+static int tear_down(void **state) {
+  (void)state;
+  convert_test_close(test());
+  return 0;
+}
+
+#define TOKENIZER "tokenizer='$/text/golden/over.model'"
+
+static void import(const char *settings) {
+  char text[CONVERT_TEXT];
+  snprintf(text, sizeof text, "&job task='import' /\n&import %s /\n", settings);
+  assert_ok(convert_run(test(), text, import_run));
+}
+
+static void export(const char *model, const char *settings) {
+  char text[CONVERT_TEXT];
+  snprintf(text, sizeof text, "&job task='export' /\n&model %s /\n&export %s /\n", model, settings);
+  assert_ok(convert_run(test(), text, export_run));
+}
+
+/* Through the tensors' and the configuration's names of transformers, in shards, with adapter and head. */
+static void transformers_and_back(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llava_hf' adapter='$/convert/golden/adapter' role='reward' "
+         "head='$/convert/golden/reward_head.pt' output='@/first.h5' " TOKENIZER);
+  export("base='@/first.h5'", "output='@/out' shard_size=1");
+  import("weights='@/out' adapter='@/out/reward' head='@/out/reward_head.safetensors' role='reward' "
+         "output='@/second.h5'");
+  convert_same(test(), "@/first.h5", "@/second.h5");
+  convert_compare(test(), "&model base='@/second.h5' /", "adapter");
+}
+
+/* Original LLaVA, its tower in a folder that config.json names. */
+static void original_llava_and_back(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llava_linear' vision_tower='$/convert/golden/clip' "
+         "output='@/first.h5' " TOKENIZER);
+  export("base='@/first.h5'", "output='@/out' naming='llava'");
+  import("weights='@/out' output='@/second.h5'");
+  convert_same(test(), "@/first.h5", "@/second.h5");
+  export("base='@/second.h5'", "output='@/half' naming='llava' dtype='f16'");
+  import("weights='@/half' output='@/third.h5'"); /* published in half precision: nothing is lost */
+  convert_same(test(), "@/first.h5", "@/third.h5");
+}
+
+/* An adapter alone, for a base that lies elsewhere. */
+static void adapter_alone_and_back(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llava_hf' output='@/base.h5' " TOKENIZER);
+  assert_ok(convert_run(test(),
+                        "&job task='import' /\n&model base='@/base.h5' /\n"
+                        "&import adapter='$/convert/golden/adapter' output='@/first.h5' /\n",
+                        import_run));
+  export("base='@/first.h5'", "output='@/out' naming='llava' base_name='tiny/llava'");
+  char path[CONVERT_TEXT];
+  assert_false(file_exists(convert_fill(test(), "@/out/config.json", path)));
+  assert_ok(convert_run(test(),
+                        "&job task='import' /\n&model base='@/base.h5' /\n"
+                        "&import adapter='@/out/default' output='@/second.h5' /\n",
+                        import_run));
+  convert_same(test(), "@/first.h5", "@/second.h5");
+}
+
+static void merged_weights_compute_what_the_adapter_does(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llava_hf' output='@/base.h5' " TOKENIZER);
+  assert_ok(convert_run(test(),
+                        "&job task='import' /\n&model base='@/base.h5' /\n"
+                        "&import adapter='$/convert/golden/adapter' output='@/adapter.h5' /\n",
+                        import_run));
+  export("base='@/base.h5' adapter='@/adapter.h5'", "output='@/merged' merge=.true. dtype='f32'");
+  import("weights='@/merged' output='@/merged.h5'");
+  convert_compare(test(), "&model base='@/merged.h5' /", "adapter");
+}
+
+/* Writes the tensors of golden/llava_hf under the names that NAMING has for them to @/renamed. */
+static void rename_all(naming_t naming) {
+  enum { TENSORS_MAX = 128 };
+  static char names[TENSORS_MAX][PARAM_NAME_MAX];
+  static float values[1 << 14];
+  tensor_spec_t specs[TENSORS_MAX];
+  tensor_files_t *files;
+  safetensors_writer_t *writer;
+  char path[CONVERT_TEXT], ours[PARAM_NAME_MAX];
+  assert_ok(tensor_files_open(convert_fill(test(), "$/convert/golden/llava_hf", path), &files));
+  int64_t count = tensor_files_count(files);
+  assert_true(count <= TENSORS_MAX);
+  for (int64_t i = 0; i < count; i++) {
+    const tensor_entry_t *entry = tensor_files_at(files, i);
+    assert_true(name_from_outside(entry->name, ours) && name_to_outside(naming, ours, names[i]));
+    assert_string_not_equal(names[i], entry->name);
+    specs[i] = (tensor_spec_t){.name = names[i], .type = entry->type, .dims = entry->dims};
+    memcpy(specs[i].shape, entry->shape, sizeof specs[i].shape);
+  }
+  assert_ok(safetensors_create(mpi_test_world(), convert_fill(test(), "@/renamed", path), "model", specs,
+                               count, 0, &writer));
+  for (int64_t i = 0; i < count && comm_rank(mpi_test_world()) == 0; i++) {
+    const tensor_entry_t *entry = tensor_files_at(files, i);
+    assert_true(entry->elements <= (int64_t)(sizeof values / sizeof *values));
+    assert_ok(tensor_files_read_f32(files, entry, 0, entry->elements, values));
+    assert_ok(safetensors_write_f32(writer, i, 0, entry->elements, values));
+  }
+  assert_ok(safetensors_finish(writer, STATUS_OK));
+  tensor_files_close(files);
+}
+
+/* CONFIG, filled, or the one of golden/llava_hf where it is NULL. */
+static void write_config(const char *config) {
+  char path[CONVERT_TEXT], text[CONVERT_TEXT], *copied = NULL;
+  if (config)
+    convert_fill(test(), config, text);
+  else
+    assert_ok(file_read(convert_fill(test(), "$/convert/golden/llava_hf/config.json", path), CONVERT_TEXT,
+                        &copied, NULL));
+  const char *bytes = copied ? copied : text;
+  if (comm_rank(mpi_test_world()) == 0)
+    assert_ok(file_write(convert_fill(test(), "@/renamed/config.json", path), bytes, strlen(bytes)));
+  memory_free(copied);
+  assert_ok(comm_agree(mpi_test_world(), STATUS_OK));
+}
+
+static const char original_config[] =
+    "{\"model_type\": \"llava_llama\", \"hidden_size\": 16, \"intermediate_size\": 24, "
+    "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"vocab_size\": 336, "
+    "\"rms_norm_eps\": 1e-05, \"rope_theta\": 10000.0, \"rope_scaling\": null, "
+    "\"mm_vision_tower\": \"$/convert/golden/clip\", \"mm_projector_type\": \"mlp2x_gelu\", "
+    "\"mm_vision_select_layer\": -2, \"mm_vision_select_feature\": \"patch\", \"mm_hidden_size\": 16}";
+
+/* The modules of later releases, and original LLaVA with its tower among the weights: the same model. */
+static void one_model_under_other_names(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llava_hf' output='@/first.h5' " TOKENIZER);
+  rename_all(NAMING_TRANSFORMERS_5);
+  write_config(NULL);
+  import("weights='@/renamed' output='@/second.h5' " TOKENIZER);
+  convert_same(test(), "@/first.h5", "@/second.h5");
+  rename_all(NAMING_LLAVA);
+  write_config(original_config);
+  import("weights='@/renamed' output='@/third.h5' " TOKENIZER);
+  convert_same(test(), "@/first.h5", "@/third.h5");
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(transformers_and_back, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(original_llava_and_back, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(adapter_alone_and_back, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(merged_weights_compute_what_the_adapter_does, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(one_model_under_other_names, set_up, tear_down),
+  };
+  return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
+}

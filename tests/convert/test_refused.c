@@ -1,0 +1,275 @@
+/* What import cannot take, or could only compute wrongly, is refused by name. */
+#include "base/memory.h"
+#include "convert/convert_test.h"
+#include "convert/export.h"
+#include "convert/import.h"
+#include "io/file.h"
+#include "io/tensors/safetensors_writer.h"
+#include "mpi_test.h"
+
+static convert_test_t *test(void) {
+  static convert_test_t made;
+  return &made;
+}
+
+static int set_up(void **state) {
+  (void)state;
+  convert_test_open(mpi_test_world(), 1, test());
+  return 0;
+}
+
+static int tear_down(void **state) {
+  (void)state;
+  convert_test_close(test());
+  return 0;
+}
+
+static status_code_t import(const char *settings) {
+  char text[CONVERT_TEXT];
+  snprintf(text, sizeof text, "&job task='import' /\n&import %s tokenizer='$/text/golden/over.model' /\n",
+           settings);
+  return convert_run(test(), text, import_run);
+}
+
+static void write_file(const char *name, const char *text) {
+  char path[CONVERT_TEXT];
+  convert_fill(test(), name, path);
+  assert_ok(file_make_parent(path));
+  assert_ok(file_write(path, text, strlen(text)));
+}
+
+/* ---- Configurations ---- */
+
+static const char llama_fields[] =
+    "\"model_type\": \"llama\", \"hidden_size\": 16, \"intermediate_size\": 24, \"num_hidden_layers\": 2, "
+    "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"vocab_size\": 332, \"rms_norm_eps\": 1e-05";
+static const char tower_fields[] = "\"model_type\": \"clip_vision_model\", \"hidden_size\": 16";
+
+/* The fields of a whole configuration but one, and the name that the refusal has to say. */
+typedef struct {
+  const char *field, *named;
+} refused_t;
+
+static void refuse_config(const char *fields, const refused_t *refused, const char *format) {
+  char text[2048];
+  snprintf(text, sizeof text, format, fields, refused->field);
+  write_file("@/bad/config.json", text);
+  assert_error_about(import("weights='@/bad'"), STATUS_DATA, refused->named);
+}
+
+static void decoders_that_are_not_computed(void **state) {
+  static const refused_t refused[] = {
+      {"\"hidden_act\": \"gelu\"", "hidden_act"},
+      {"\"attention_bias\": true", "attention_bias"},
+      {"\"mlp_bias\": true", "mlp_bias"},
+      {"\"model_type\": \"gemma\"", "gemma"},
+      {"\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}", "dynamic"},
+      {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 2.0}", "yarn"},
+      {"\"rope_parameters\": {\"rope_type\": \"longrope\", \"rope_theta\": 1e4}", "longrope"},
+      {"\"partial_rotary_factor\": 0.5", "partial_rotary_factor"},
+      {"\"sliding_window\": 4096", "sliding_window"},
+      {"\"quantization_config\": {\"bits\": 4}", "quantization_config"},
+      {"\"num_local_experts\": 8", "num_local_experts"},
+      {"\"vocab_size\": \"many\"", "vocab_size"},
+      {"\"num_key_value_heads\": -1", "num_key_value_heads"},
+      {"\"mm_vision_tower\": \"x\", \"mm_projector_type\": \"mlp3x_gelu\"", "mm_projector_type"},
+      {"\"mm_vision_tower\": \"x\", \"mm_use_im_start_end\": true", "mm_use_im_start_end"},
+      {"\"mm_vision_tower\": \"x\", \"mm_vision_select_feature\": \"cls_patch\"", "mm_vision_select_feature"},
+      {"\"mm_vision_tower\": \"x\", \"image_aspect_ratio\": \"anyres\"", "image_aspect_ratio"}};
+  (void)state;
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+    refuse_config(llama_fields, &refused[i], "{%s, %s}");
+}
+
+static void llavas_that_are_not_computed(void **state) {
+  static const refused_t refused[] = {
+      {"\"vision_feature_select_strategy\": \"full\"", "vision_feature_select_strategy"},
+      {"\"vision_feature_layer\": [-2, -5]", "vision_feature_layer"},
+      {"\"projector_hidden_act\": \"relu\"", "projector_hidden_act"},
+      {"\"multimodal_projector_bias\": false", "multimodal_projector_bias"},
+      {"\"text_config\": {\"model_type\": \"qwen9\"}", "qwen9"}};
+  (void)state;
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+    refuse_config(tower_fields, &refused[i],
+                  "{\"model_type\": \"llava\", \"text_config\": {}, \"vision_config\": {%s}, %s}");
+}
+
+static void towers_that_are_not_computed(void **state) {
+  static const refused_t refused[] = {{"\"hidden_act\": \"gelu\"", "hidden_act"},
+                                      {"\"model_type\": \"siglip_vision_model\"", "siglip"},
+                                      {"\"num_channels\": 1", "num_channels"}};
+  (void)state;
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    char text[2048];
+    snprintf(text, sizeof text, "{%s, %s}", tower_fields, refused[i].field);
+    write_file("@/tower/config.json", text);
+    assert_error_about(import("weights='$/convert/golden/llama' vision_tower='@/tower'"), STATUS_DATA,
+                       refused[i].named);
+  }
+}
+
+/* Pixels that are not CLIP's. */
+static void other_pixels(void **state) {
+  char text[CONVERT_TEXT], path[CONVERT_TEXT], *config;
+  (void)state;
+  assert_ok(file_read(convert_fill(test(), "$/convert/golden/llama/config.json", path), CONVERT_TEXT, &config,
+                      NULL));
+  snprintf(text, sizeof text, "%s", config);
+  memory_free(config);
+  write_file("@/bad/config.json", text);
+  write_file("@/bad/preprocessor_config.json", "{\"image_mean\": [0.5, 0.5, 0.5]}");
+  assert_error_about(import("weights='@/bad'"), STATUS_DATA, "image_mean");
+  write_file("@/bad/preprocessor_config.json", "{\"resample\": 2}");
+  assert_error_about(import("weights='@/bad'"), STATUS_DATA, "resample");
+}
+
+/* ---- Tensors ---- */
+
+enum { TENSORS_MAX = 64 };
+
+/* One change to the tensors of golden/llama. */
+typedef struct {
+  const char *name;
+  const char *renamed; /* NULL: left out; else its new name */
+  bool transposed, integers;
+  const char *added;    /* one more, of one number; NULL: none */
+  const char *named[2]; /* in the message */
+} change_t;
+
+static int64_t list_changed(const tensor_files_t *files, const change_t *change, tensor_spec_t *specs,
+                            const tensor_entry_t **entries) {
+  int64_t n = 0;
+  for (int64_t i = 0; i < tensor_files_count(files); i++) {
+    const tensor_entry_t *entry = tensor_files_at(files, i);
+    bool changed = change->name && strcmp(entry->name, change->name) == 0;
+    if (changed && !change->renamed) continue;
+    specs[n] = (tensor_spec_t){
+        .name = changed ? change->renamed : entry->name, .type = entry->type, .dims = entry->dims};
+    memcpy(specs[n].shape, entry->shape, sizeof specs[n].shape);
+    if (changed && change->transposed) {
+      specs[n].shape[0] = entry->shape[1];
+      specs[n].shape[1] = entry->shape[0];
+    }
+    if (changed && change->integers) specs[n].type = TENSOR_I16;
+    entries[n++] = entry;
+  }
+  if (change->added)
+    specs[n] = (tensor_spec_t){.name = change->added, .type = TENSOR_F16, .dims = 1, .shape = {1}};
+  return n;
+}
+
+static void write_changed(const change_t *change) {
+  static float values[1 << 14];
+  tensor_spec_t specs[TENSORS_MAX];
+  const tensor_entry_t *entries[TENSORS_MAX];
+  tensor_files_t *files;
+  safetensors_writer_t *writer;
+  char path[CONVERT_TEXT], *config;
+  assert_ok(tensor_files_open(convert_fill(test(), "$/convert/golden/llama", path), &files));
+  int64_t n = list_changed(files, change, specs, entries);
+  assert_ok(safetensors_create(mpi_test_world(), convert_fill(test(), "@/bad", path), "model", specs,
+                               n + (change->added != NULL), 0, &writer));
+  for (int64_t i = 0; i < n; i++) {
+    assert_ok(tensor_files_read(files, entries[i], 0, entries[i]->elements, values));
+    assert_ok(safetensors_write(writer, i, 0, entries[i]->elements, values));
+  }
+  if (change->added) assert_ok(safetensors_write(writer, n, 0, 1, values));
+  assert_ok(safetensors_finish(writer, STATUS_OK));
+  tensor_files_close(files);
+  assert_ok(file_read(convert_fill(test(), "$/convert/golden/llama/config.json", path), CONVERT_TEXT, &config,
+                      NULL));
+  write_file("@/bad/config.json", config);
+  memory_free(config);
+}
+
+static void tensors_that_do_not_fit(void **state) {
+  static const char q[] = "model.layers.1.self_attn.q_proj.weight";
+  static const char k[] = "model.layers.1.self_attn.k_proj.weight";
+  static const change_t changes[] = {
+      {.name = q, .named = {q, "1 tensors"}},
+      {.name = q, .renamed = "model.layers.1.self_attn.qq_proj.weight", .named = {"qq_proj", q}},
+      {.name = q, .renamed = "layer1.q", .named = {"layer1.q", "computed"}},
+      {.name = k, .renamed = k, .transposed = true, .named = {"(16, 8)", "(8, 16)"}},
+      {.name = k, .renamed = k, .integers = true, .named = {k, "I16"}},
+      {.added = "model.layers.0.self_attn.q_proj.bias", .named = {"q_proj.bias", "computed"}},
+      {.added = "model.layers.2.self_attn.q_proj.weight", .named = {"layers.2", "computed"}},
+      {.name = "lm_head.weight", .named = {"lm_head.weight", "1 tensors"}},
+  };
+  (void)state;
+  for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+    write_changed(&changes[i]);
+    status_code_t status =
+        import("weights='@/bad' vision_tower='$/convert/golden/clip' new_projector='linear'");
+    assert_int_equal(status, STATUS_DATA);
+    for (int m = 0; m < 2; m++)
+      if (!strstr(error_message(), changes[i].named[m]))
+        fail_msg("'%s' does not name '%s'", error_message(), changes[i].named[m]);
+    error_clear();
+  }
+}
+
+/* ---- Adapters, parts, names ---- */
+
+static void adapters_that_are_not_computed(void **state) {
+  static const refused_t refused[] = {{"\"bias\": \"lora_only\"", "bias"},
+                                      {"\"use_dora\": true", "use_dora"},
+                                      {"\"use_rslora\": true", "use_rslora"},
+                                      {"\"rank_pattern\": {\"q_proj\": 8}", "rank_pattern"},
+                                      {"\"alpha_pattern\": {\"q_proj\": 8}", "alpha_pattern"},
+                                      {"\"modules_to_save\": [\"lm_head\"]", "modules_to_save"},
+                                      {"\"init_lora_weights\": \"pissa\"", "pissa"},
+                                      {"\"peft_type\": \"IA3\"", "IA3"},
+                                      {"\"r\": 0", "'r'"},
+                                      {"\"r\": 8", "(4, 24), expected (8, 24)"}};
+  char text[2048], path[CONVERT_TEXT], *weights;
+  size_t n;
+  (void)state;
+  assert_ok(file_read(convert_fill(test(), "$/convert/golden/adapter/adapter_model.safetensors", path),
+                      1 << 20, &weights, &n));
+  assert_ok(file_make_folder(convert_fill(test(), "@/adapter", path)));
+  assert_ok(file_write(convert_fill(test(), "@/adapter/adapter_model.safetensors", path), weights, n));
+  memory_free(weights);
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    snprintf(text, sizeof text, "{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 6, %s}",
+             refused[i].field);
+    write_file("@/adapter/adapter_config.json", text);
+    assert_error_about(import("weights='$/convert/golden/llava_hf' adapter='@/adapter'"), STATUS_DATA,
+                       refused[i].named);
+  }
+}
+
+static void parts_that_are_missing(void **state) {
+  (void)state;
+  assert_error_about(import("weights='$/convert/golden/llama'"), STATUS_INPUT, "import.vision_tower");
+  assert_error_about(import("weights='$/convert/golden/llama' vision_tower='$/convert/golden/clip'"),
+                     STATUS_INPUT, "import.projector");
+  assert_error_about(import("weights='@/nowhere'"), STATUS_DATA, "@/nowhere" + 1);
+  assert_error_about(convert_run(test(),
+                                 "&job task='import' /\n&import weights='$/convert/golden/llava_hf' /\n",
+                                 import_run),
+                     STATUS_INPUT, "import.tokenizer");
+}
+
+static void a_linear_projector_has_no_name_in_transformers(void **state) {
+  (void)state;
+  assert_ok(import("weights='$/convert/golden/llava_linear' vision_tower='$/convert/golden/clip'"));
+  assert_error_about(convert_run(test(),
+                                 "&job task='export' /\n&model base='@/run/model.h5' /\n"
+                                 "&export output='@/out' naming='transformers' /\n",
+                                 export_run),
+                     STATUS_INPUT, "linear");
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(decoders_that_are_not_computed, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(llavas_that_are_not_computed, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(towers_that_are_not_computed, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(other_pixels, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(tensors_that_do_not_fit, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(adapters_that_are_not_computed, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(parts_that_are_missing, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_linear_projector_has_no_name_in_transformers, set_up, tear_down),
+  };
+  return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
+}
