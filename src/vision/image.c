@@ -70,22 +70,26 @@ status_t image_resize(const image_t *from, int32_t width, int32_t height, image_
   TRY(check(from));
   TRY(image_create(width, height, out));
   canvas_t canvas = bare_canvas(from);
-  status_code_t status = resample(&canvas, &(window_t){.width = width, .height = height}, out);
+  status_code_t status = resample(passes_best(), &canvas, &(window_t){.width = width, .height = height}, out);
   if (status != STATUS_OK) image_free(out);
   return status;
 }
 
-/* (height, width, 3) 8-bit -> (3, height, width). Each step rounds to float as numpy does it for
- * CLIPImageProcessor. */
-static void normalise(const image_t *image, float *pixels) {
-  int64_t count = (int64_t)image->width * image->height;
-  for (int c = 0; c < 3; c++) {
-    float levels[LEVELS];
+/* What CLIPImageProcessor makes of each 8-bit level; each step rounds to float as numpy does it there. */
+static void find_levels(float levels[3][LEVELS]) {
+  for (int c = 0; c < 3; c++)
     for (int level = 0; level < LEVELS; level++)
-      levels[level] = ((float)(level * (1 / 255.0)) - (float)clip_mean[c]) / (float)clip_std[c];
-    for (int64_t i = 0; i < count; i++)
-      pixels[c * count + i] = levels[image->rgb[3 * i + c]];
-  }
+      levels[c][level] = ((float)(level * (1 / 255.0)) - (float)clip_mean[c]) / (float)clip_std[c];
+}
+
+/* (height, width, 3) 8-bit -> (3, height, width). */
+static void normalise(const image_t *image, float *pixels) {
+  const int64_t count = (int64_t)image->width * image->height;
+  float levels[3][LEVELS];
+  find_levels(levels);
+  for (int64_t i = 0; i < count; i++)
+    for (int c = 0; c < 3; c++)
+      pixels[c * count + i] = levels[c][image->rgb[3 * i + c]];
 }
 
 status_t image_preprocess(const image_t *image, image_aspect_t aspect, int32_t size, float *pixels) {
@@ -100,7 +104,7 @@ status_t image_preprocess(const image_t *image, image_aspect_t aspect, int32_t s
     TRY(crop_window(image, size, &window));
   }
   TRY(image_create(size, size, &out));
-  status_code_t status = resample(&canvas, &window, &out);
+  status_code_t status = resample(passes_best(), &canvas, &window, &out);
   if (status == STATUS_OK) normalise(&out, pixels);
   image_free(&out);
   return status;
