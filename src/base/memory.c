@@ -1,6 +1,7 @@
 #include "base/memory.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -29,6 +30,12 @@ static const char *const arena_names[ARENA_COUNT] = {
 };
 
 static struct { atomic_size_t current, peak; } usage[ARENA_COUNT];
+
+void memory_keep_freed(void) {
+  enum { LARGEST_KEPT = 32 << 20 };
+  mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT);
+  mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_KEPT);
+}
 
 void memory_account(arena_t arena, int64_t bytes) {
   size_t current = atomic_fetch_add(&usage[arena].current, (size_t)bytes) + (size_t)bytes;

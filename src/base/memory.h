@@ -30,6 +30,12 @@ typedef struct {
   size_t peak;    /* bytes */
 } memory_usage_t;
 
+/* Has freed blocks of up to 32 MiB kept for the next of their size, at most 64 MiB at an end of the heap:
+ * images come and go by the thousand, and pages given back to the system come again one fault each. (glibc
+ * arrives at these limits by itself, once it has seen a block of that size freed.) Called once, before all
+ * else. Local. */
+void memory_keep_freed(void);
+
 /* Allocates COUNT * SIZE zeroed bytes (64-byte aligned) of ARENA and stores the pointer in *(void **)OUT;
  * NULL for 0 bytes. OUT is the address of a pointer of any object type. Errors: STATUS_MEMORY (names arena
  * and size; overflow included). The caller frees with memory_free. Local, thread-safe. */

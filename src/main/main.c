@@ -210,6 +210,7 @@ static void main_refuse(void) {
 
 int main(int argc, char **argv) {
   options_t options;
+  memory_keep_freed();
   status_code_t status = options_parse(argc, argv, &options);
   bool runs = status == STATUS_OK && (options.command == COMMAND_RUN || options.command == COMMAND_DRY_RUN);
   if (runs)

@@ -6,8 +6,8 @@
 #include <stdbool.h>
 
 /* CLIP's statistics of its training images. */
-const double clip_mean[3] = {0.48145466, 0.4578275, 0.40821073};
-const double clip_std[3] = {0.26862954, 0.26130258, 0.27577711};
+static const double clip_mean[3] = {0.48145466, 0.4578275, 0.40821073};
+static const double clip_std[3] = {0.26862954, 0.26130258, 0.27577711};
 enum { LEVELS = 256 };
 
 status_t image_create(int32_t width, int32_t height, image_t *out) {
@@ -25,7 +25,7 @@ void image_free(image_t *image) {
   *image = (image_t){0};
 }
 
-static status_t image_check(const image_t *image) {
+static status_t check(const image_t *image) {
   if (image->rgb && image->width > 0 && image->height > 0) return STATUS_OK;
   return error_set(STATUS_DATA, "an image of %d x %d pixels; expected at least 1 x 1", image->width,
                    image->height);
@@ -67,32 +67,36 @@ static status_t crop_window(const image_t *image, int32_t size, window_t *window
 
 status_t image_resize(const image_t *from, int32_t width, int32_t height, image_t *out) {
   *out = (image_t){0};
-  TRY(image_check(from));
+  TRY(check(from));
   TRY(image_create(width, height, out));
   canvas_t canvas = bare_canvas(from);
-  status_code_t status = resample(&canvas, &(window_t){.width = width, .height = height}, out);
+  status_code_t status = resample(passes_best(), &canvas, &(window_t){.width = width, .height = height}, out);
   if (status != STATUS_OK) image_free(out);
   return status;
 }
 
-/* (height, width, 3) 8-bit -> (3, height, width). Each step rounds to float as numpy does it for
- * CLIPImageProcessor. */
-static void image_normalise(const image_t *image, float *pixels) {
-  int64_t count = (int64_t)image->width * image->height;
-  for (int c = 0; c < 3; c++) {
-    float levels[LEVELS];
+/* What CLIPImageProcessor makes of each 8-bit level; each step rounds to float as numpy does it there. */
+static void find_levels(float levels[3][LEVELS]) {
+  for (int c = 0; c < 3; c++)
     for (int level = 0; level < LEVELS; level++)
-      levels[level] = ((float)(level * (1 / 255.0)) - (float)clip_mean[c]) / (float)clip_std[c];
-    for (int64_t i = 0; i < count; i++)
-      pixels[c * count + i] = levels[image->rgb[3 * i + c]];
-  }
+      levels[c][level] = ((float)(level * (1 / 255.0)) - (float)clip_mean[c]) / (float)clip_std[c];
+}
+
+/* (height, width, 3) 8-bit -> (3, height, width). */
+static void normalise(const image_t *image, float *pixels) {
+  const int64_t count = (int64_t)image->width * image->height;
+  float levels[3][LEVELS];
+  find_levels(levels);
+  for (int64_t i = 0; i < count; i++)
+    for (int c = 0; c < 3; c++)
+      pixels[c * count + i] = levels[c][image->rgb[3 * i + c]];
 }
 
 status_t image_preprocess(const image_t *image, image_aspect_t aspect, int32_t size, float *pixels) {
   image_t out;
   canvas_t canvas;
   window_t window = {.width = size, .height = size};
-  TRY(image_check(image));
+  TRY(check(image));
   if (aspect == IMAGE_PAD) {
     canvas = square_canvas(image);
   } else {
@@ -100,8 +104,8 @@ status_t image_preprocess(const image_t *image, image_aspect_t aspect, int32_t s
     TRY(crop_window(image, size, &window));
   }
   TRY(image_create(size, size, &out));
-  status_code_t status = resample(&canvas, &window, &out);
-  if (status == STATUS_OK) image_normalise(&out, pixels);
+  status_code_t status = resample(passes_best(), &canvas, &window, &out);
+  if (status == STATUS_OK) normalise(&out, pixels);
   image_free(&out);
   return status;
 }

@@ -5,6 +5,7 @@
 #define VISION_RESAMPLE_H
 
 #include "vision/image.h"
+#include "vision/passes.h"
 
 /* An image on a larger canvas of one colour. The canvas is never made: its plain rows and borders are
  * computed with. */
@@ -21,8 +22,8 @@ typedef struct {
   int32_t left, top;     /* the part starts here */
 } window_t;
 
-/* Resizes CANVAS as WINDOW says and writes the part of it that OUT (already created) has room for. Errors:
- * STATUS_MEMORY. Local, thread-safe. */
-status_t resample(const canvas_t *canvas, const window_t *window, image_t *out);
+/* Resizes CANVAS by PASSES as WINDOW says and writes the part of it that OUT (already created) has room for.
+ * Errors: STATUS_MEMORY. Local, thread-safe. */
+status_t resample(const passes_t *passes, const canvas_t *canvas, const window_t *window, image_t *out);
 
 #endif

@@ -2,6 +2,9 @@
 #define _GNU_SOURCE
 #include "mpi_test.h"
 
+#include "data/loader.h"
+#include "io/tiny_images.h"
+
 #include "prepare_setting.h"
 
 /* Replaces the talks by one with IMAGE and a good one without. */
@@ -15,6 +18,14 @@ static void one_image(const setting_t *setting, const char *image) {
   io_test_write(setting->talks, text);
 }
 
+/* Writes the small PNG file; DAMAGE changes its pixels' checksum. */
+static void write_tiny_png(const setting_t *setting, const char *name, uint8_t damage) {
+  uint8_t bytes[sizeof tiny_png];
+  memcpy(bytes, tiny_png, sizeof bytes);
+  bytes[TINY_PNG_SUM] ^= damage;
+  data_test_write_bytes(setting->images, name, bytes, sizeof bytes);
+}
+
 static void make_bad_pictures(const setting_t *setting) {
   if (data_test_first()) {
     char path[FILE_MAX_PATH], outside[FILE_MAX_PATH];
@@ -23,6 +34,7 @@ static void make_bad_pictures(const setting_t *setting) {
     data_test_image(setting->folder, "outside.jpg", 1, 0);
     data_test_write_bytes(setting->images, "empty.jpg", "", 0);
     data_test_write_bytes(setting->images, "png.jpg", png, sizeof png);
+    write_tiny_png(setting, "sum.png", 1);
     io_test_path(outside, setting->folder, "outside.jpg");
     assert_int_equal(symlink(outside, io_test_path(path, setting->images, "link.jpg")), 0);
     assert_int_equal(symlink(setting->folder, io_test_path(path, setting->images, "up")), 0);
@@ -36,8 +48,8 @@ static void make_bad_pictures(const setting_t *setting) {
 static void bad_images_stop_or_are_left_out(void **state) {
   (void)state;
   static const char *const images[] = {
-      "missing.jpg", "cut.jpg", "empty.jpg", "png.jpg", "../outside.jpg", "sub/../../outside.jpg", "dead.jpg",
-      "/etc/passwd", "sub",     "pipe.jpg",  ".."};
+      "missing.jpg",           "cut.jpg",  "empty.jpg",   "png.jpg", "sum.png",  "../outside.jpg",
+      "sub/../../outside.jpg", "dead.jpg", "/etc/passwd", "sub",     "pipe.jpg", ".."};
   setting_t setting;
   setting_start(&setting);
   make_bad_pictures(&setting);
@@ -137,10 +149,53 @@ static void turned_images_are_counted(void **state) {
   setting_end(&setting);
 }
 
+static void check_tiny(const dataset_t *dataset, int64_t i, const uint8_t *bytes, size_t n) {
+  uint8_t found[128];
+  image_t image;
+  assert_int_equal(dataset_image_size(dataset, i), n);
+  assert_ok(dataset_image_read(dataset, i, found));
+  assert_memory_equal(found, bytes, n);
+  assert_ok(loader_image(dataset, i, &image));
+  assert_int_equal(image.width, TINY_WIDTH);
+  assert_int_equal(image.height, TINY_HEIGHT);
+  for (int k = 0; k < 3 * TINY_WIDTH * TINY_HEIGHT; k++)
+    assert_int_equal(image.rgb[k], TINY_FIRST + k);
+  image_free(&image);
+}
+
+/* Files are told by what they hold, whatever their names say, and stored as they are. */
+static void names_do_not_matter(void **state) {
+  (void)state;
+  setting_t setting;
+  prepare_counts_t counts;
+  setting_start(&setting);
+  if (data_test_first()) {
+    write_tiny_png(&setting, "sub/1.jpg", 0);
+#ifdef LLAVA_HAS_WEBP
+    data_test_write_bytes(setting.images, "sub/2.jpg", tiny_webp, sizeof tiny_webp);
+#endif
+  }
+  assert_ok(comm_barrier(mpi_test_world()));
+  dataset_t *dataset = prepared(&setting, &counts);
+  assert_int_equal(counts.images, PICTURES);
+  for (int64_t i = 0; i < PICTURES; i++) {
+    char *name;
+    assert_ok(dataset_image_name(dataset, i, &name));
+    if (strcmp(name, "sub/1.jpg") == 0) check_tiny(dataset, i, tiny_png, sizeof tiny_png);
+#ifdef LLAVA_HAS_WEBP
+    if (strcmp(name, "sub/2.jpg") == 0) check_tiny(dataset, i, tiny_webp, sizeof tiny_webp);
+#endif
+    memory_free(name);
+  }
+  dataset_close(dataset);
+  setting_end(&setting);
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(bad_images_stop_or_are_left_out),
       cmocka_unit_test(links_are_followed),
+      cmocka_unit_test(names_do_not_matter),
       cmocka_unit_test(turned_images_are_counted),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);

@@ -5,6 +5,7 @@
 #include "io/formats/dataset.h"
 #include "io/jpeg.h"
 #include "io/json.h"
+#include "io/tiny_images.h"
 #include "mpi_test.h"
 #include "record/report.h"
 
@@ -135,10 +136,10 @@ static void decode_size(const char *text, int n, int32_t *width, int32_t *height
   memory_free(bytes);
 }
 
-/* From a dataset and from bytes; large ones are shrunk. */
+/* From a dataset and from bytes; large ones are shrunk, and all are JPEG there. */
 static void images_reach_the_report(void **state) {
   (void)state;
-  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], *text;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], png_path[FILE_MAX_PATH], *text;
   uint8_t *large, *small;
   size_t large_size, small_size;
   settings_t settings = {.log = {.samples = 3}};
@@ -148,6 +149,8 @@ static void images_reach_the_report(void **state) {
   make_jpeg(40, 30, &small, &small_size);
   assert_ok(file_join(path, folder, "images.h5", NULL));
   make_dataset(path, large, large_size, 900, 450);
+  assert_ok(file_join(png_path, folder, "png.h5", NULL));
+  make_dataset(png_path, tiny_png, sizeof tiny_png, TINY_WIDTH, TINY_HEIGHT);
   const record_sample_t from_dataset = {
       .model = "m", .question = "large?", .answer = "yes", .dataset = path, .image = 0, .score = NAN};
   const record_sample_t from_bytes = {.model = "m",
@@ -158,8 +161,11 @@ static void images_reach_the_report(void **state) {
                                       .jpeg_size = small_size,
                                       .score_name = "reward",
                                       .score = 0.5};
+  const record_sample_t from_png = {
+      .model = "m", .question = "tiny?", .answer = "yes", .dataset = png_path, .image = 0, .score = NAN};
   assert_ok(record_sample(&record, &from_dataset));
   assert_ok(record_sample(&record, &from_bytes));
+  assert_ok(record_sample(&record, &from_png));
   if (comm_rank(mpi_test_world()) == 0) {
     int32_t width, height;
     const char *const runs[] = {folder};
@@ -170,6 +176,8 @@ static void images_reach_the_report(void **state) {
     assert_true(width == 320 && height == 160);
     decode_size(text, 2, &width, &height);
     assert_true(width == 40 && height == 30);
+    decode_size(text, 3, &width, &height);
+    assert_true(width == TINY_WIDTH && height == TINY_HEIGHT);
     memory_free(text);
   }
   memory_free(large);
