@@ -27,6 +27,8 @@ pkg_target(libjpeg-turbo::jpeg MODULES libjpeg)
 pkg_target(YAJL::YAJL MODULES yajl)
 pkg_target(xxHash::xxHash MODULES libxxhash)
 pkg_target(SentencePiece::SentencePiece MODULES sentencepiece)
+pkg_target(PCRE2::PCRE2 MODULES libpcre2-8)
+pkg_target(utf8proc::utf8proc MODULES libutf8proc)
 
 # The OpenMP build of OpenBLAS first: its threads are then the program's threads.
 find_library(OPENBLAS_LIBRARY NAMES openblas PATH_SUFFIXES openblas-openmp REQUIRED)

@@ -158,11 +158,13 @@ static status_t open_generator(ppo_task_t *task) {
   int32_t slots = settings->rollout.slots > 0 ? (int32_t)settings->rollout.slots
                   : per_group < 64            ? per_group
                                               : 64;
-  task->end = response_end(task->model.tokenizer, settings->rollout.stop_at_question);
-  const generator_options_t options = {.sampler = {.temperature = settings->rollout.temperature,
-                                                   .top_p = settings->rollout.top_p,
-                                                   .top_k = (int32_t)settings->rollout.top_k,
-                                                   .seed = (uint64_t)settings->job.seed},
+  task->end = response_end(task->model.tokenizer, task->source.template, settings->rollout.stop_at_question);
+  sampler_options_t sampler = {.temperature = settings->rollout.temperature,
+                               .top_p = settings->rollout.top_p,
+                               .top_k = (int32_t)settings->rollout.top_k,
+                               .seed = (uint64_t)settings->job.seed};
+  sampler.drawable = tokenizer_drawable(task->model.tokenizer, &sampler.ranges);
+  const generator_options_t options = {.sampler = sampler,
                                        .max_tokens = (int32_t)settings->rollout.response_len,
                                        .slots = slots,
                                        .page_size = (int32_t)settings->rollout.page,

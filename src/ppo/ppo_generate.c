@@ -245,7 +245,7 @@ static status_t read_responses(ppo_task_t *task, ppo_step_t *step) {
   for (int32_t i = 0; i < step->n; i++) {
     int32_t length = step->lengths[i];
     char *text;
-    step->stopped[i] = length > 0 && step->responses[i][length - 1] == task->end.eos;
+    step->stopped[i] = length > 0 && response_completes(&task->end, step->responses[i][length - 1]);
     TRY(tokenizer_decode(task->source.tokenizer, step->responses[i], length, &text, NULL));
     step->correct[i] = answer_correct((answer_type_t)step->data[i].caption_type, text_view(text));
     memory_free(text);

@@ -19,7 +19,8 @@ enum {
 static status_t suffixed_query(const prompts_t *prompts, const dataset_sample_t *sample, int32_t question,
                                turn_t *turns, text_buffer_t *text, sequence_t *query, bool *fits) {
   const source_t *source = prompts->source;
-  conversation_t conversation = {turns, sample->conversation.count};
+  conversation_t conversation = sample->conversation;
+  conversation.turns = turns;
   memcpy(turns, sample->conversation.turns, (size_t)conversation.count * sizeof *turns);
   int32_t last = conversation.count - 1;
   while (last > 0 && turns[last].role != TURN_HUMAN)
@@ -161,15 +162,17 @@ static int32_t slots_of(const prompts_t *prompts) {
 
 status_t prompts_generator(const prompts_t *prompts, const prompts_sampling_t *sampling, generator_t **out) {
   const settings_t *settings = prompts->session->settings;
+  sampler_options_t sampler = sampling->sampler;
+  sampler.drawable = tokenizer_drawable(prompts->source->tokenizer, &sampler.ranges);
   const generator_options_t options = {
-      .sampler = sampling->sampler,
+      .sampler = sampler,
       .max_tokens = sampling->max_tokens,
       .slots = slots_of(prompts),
       .page_size = (int32_t)settings->rollout.page,
       .longest_query = prompts->longest,
       .prefill_tokens = settings->optim.micro_tokens,
       .deterministic = settings->job.deterministic,
-      .end = response_end(prompts->source->tokenizer, sampling->stop_at_question)};
+      .end = response_end(prompts->source->tokenizer, prompts->source->template, sampling->stop_at_question)};
   return generator_create(prompts->model->pass, &prompts->model->base, &options, 0, out);
 }
 

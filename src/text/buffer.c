@@ -1,6 +1,7 @@
 #include "text/buffer.h"
 
 #include "base/memory.h"
+#include "text/utf8.h"
 
 #include <string.h>
 
@@ -45,6 +46,17 @@ status_t text_buffer_append_without(text_buffer_t *buffer, text_view_t text, con
     drop_mark(buffer, from, mark, length);
   }
   return STATUS_OK;
+}
+
+status_t text_buffer_append_repaired(text_buffer_t *buffer, text_view_t text) {
+  size_t bad;
+  while (!text_is_utf8(text, &bad)) {
+    TRY(text_buffer_append(buffer, text_slice(text, 0, bad)));
+    TRY(text_buffer_append_string(buffer, "\xEF\xBF\xBD"));
+    bad += utf8_bad_length((const unsigned char *)text.bytes + bad, text.n - bad);
+    text = text_slice(text, bad, text.n);
+  }
+  return text_buffer_append(buffer, text);
 }
 
 text_view_t text_buffer_view(const text_buffer_t *buffer) {

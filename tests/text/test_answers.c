@@ -20,8 +20,9 @@ static void test_ends(void **state) {
 static void test_ends_of_a_model(void **state) {
   (void)state;
   tokenizer_t *tokenizer = load_words();
-  response_end_t end = response_end(tokenizer, true), plain = response_end(tokenizer, false);
-  assert_int_equal(end.eos, tokenizer_eos(tokenizer));
+  response_end_t end = response_end(tokenizer, TEMPLATE_V1, true),
+                 plain = response_end(tokenizer, TEMPLATE_V1, false);
+  assert_int_equal(end.answer, tokenizer_eos(tokenizer));
   assert_string_equal(tokenizer_piece(tokenizer, end.question[1]), "?");
   assert_int_equal(end.question[0], tokenizer_piece_id(tokenizer, "\u2581?"));
   assert_int_equal(plain.question[0], -1);
