@@ -28,6 +28,8 @@ pkg_target(libpng::png MODULES libpng)
 pkg_target(YAJL::YAJL MODULES yajl)
 pkg_target(xxHash::xxHash MODULES libxxhash)
 pkg_target(SentencePiece::SentencePiece MODULES sentencepiece)
+pkg_target(PCRE2::PCRE2 MODULES libpcre2-8)
+pkg_target(utf8proc::utf8proc MODULES libutf8proc)
 
 # WebP images are read where libwebp is there.
 pkg_check_modules(WEBP IMPORTED_TARGET GLOBAL libwebp libwebpdemux)

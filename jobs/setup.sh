@@ -21,7 +21,9 @@ commands=(
 libraries=(
   libhdf5-dev            # files; the parallel one, libhdf5-openmpi-dev, does as well
   libopenblas-openmp-dev # matrix products
-  libsentencepiece-dev   # tokenizer
+  libsentencepiece-dev   # tokenizers: SentencePiece's
+  libpcre2-dev           # those of tokenizer.json: patterns that cut words
+  libutf8proc-dev        # Unicode's normal form
   libjpeg-dev            # images
   libpng-dev
   libwebp-dev            # the program can do without: WebP files are then refused

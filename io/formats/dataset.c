@@ -422,7 +422,7 @@ static status_t sample_fill(const dataset_t *dataset, const place_t *place, cons
   TRY(texts_read(dataset, PART_FACT_BYTES, fact_offsets, place->facts, bytes + text_bytes, views + texts));
   TRY(turns_make(dataset, place, views, turn, kinds));
   out->id = views[0];
-  out->conversation = (conversation_t){turn, place->turns};
+  out->conversation = (conversation_t){.turns = turn, .count = place->turns, .imageless = out->image < 0};
   out->paired = place->output != -1;
   for (int k = 0; k < 2 && out->paired; k++)
     out->outputs[k] = views[1 + turns + (size_t)k];

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "io/file.h"
+#include "io/formats/tokenizer_file.h"
 #include "text/tokenizer.h"
 
 #include <string.h>

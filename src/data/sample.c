@@ -37,7 +37,8 @@ static status_t read_id(sample_reader_t *reader, const json_t *element, int64_t 
 }
 
 static status_t conversation_take(sample_reader_t *reader) {
-  reader->sample.conversation = (conversation_t){reader->messages.turns, reader->messages.count};
+  reader->sample.conversation =
+      (conversation_t){.turns = reader->messages.turns, .count = reader->messages.count};
   status_code_t status = conversation_check(&reader->sample.conversation);
   if (status == STATUS_OK) return STATUS_OK;
   return error_set(status, "%s: %s", reader->where, error_message());
@@ -86,13 +87,16 @@ static status_t read_image(sample_reader_t *reader, const json_t *element, bool 
     TRY(json_string(element, "image", reader->where, &reader->image));
   else if (list != NULL && !(list->type == JSON_ARRAY && list->count == 0))
     TRY(read_image_list(reader, list));
-  int32_t places = conversation_images(&reader->sample.conversation);
-  if (reader->image == NULL && places > 0)
-    return error_set(STATUS_DATA, "%s: a human turn has %s but the sample has no 'image'", reader->where,
-                     IMAGE_MARK);
-  if (reader->image == NULL || places > 0) return STATUS_OK;
+  conversation_t *conversation = &reader->sample.conversation;
+  if (reader->image == NULL && conversation_asks_for_image(conversation))
+    return error_set(
+        STATUS_DATA,
+        "%s: its first human turn has %s at an end, as if for an image, but the sample has no 'image'",
+        reader->where, IMAGE_MARK);
+  conversation->imageless = reader->image == NULL;
+  if (conversation->imageless || conversation_images(conversation) > 0) return STATUS_OK;
   if (!understood)
-    return error_set(STATUS_DATA, "%s: has the image '%s' but no human turn has %s", reader->where,
+    return error_set(STATUS_DATA, "%s: has the image '%s' but its first human turn has no %s", reader->where,
                      reader->image, IMAGE_MARK);
   messages_mark_image(&reader->messages);
   return STATUS_OK;

@@ -159,9 +159,9 @@ static status_t open_generator(ppo_task_t *task) {
                                                    .seed = (uint64_t)settings->job.seed},
                                        .max_tokens = (int32_t)settings->rollout.response_len,
                                        .stop_at_question = settings->rollout.stop_at_question};
-  task->end = response_end(task->model.tokenizer, sampling.stop_at_question);
-  return rollout_generator(task->session, &task->model, &sampling, task->batch, task->longest_query,
-                           &task->generator);
+  task->end = response_end(task->model.tokenizer, task->source.template, sampling.stop_at_question);
+  return rollout_generator(task->session, &task->model, &task->source, &sampling, task->batch,
+                           task->longest_query, &task->generator);
 }
 
 /* ---- One step ---- */

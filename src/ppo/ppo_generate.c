@@ -66,7 +66,7 @@ static status_t read_responses(ppo_task_t *task, ppo_step_t *step) {
     int32_t length = step->rollout.lengths[i];
     const int32_t *tokens = ppo_response(step, i);
     char *text;
-    step->stopped[i] = length > 0 && tokens[length - 1] == task->end.eos;
+    step->stopped[i] = length > 0 && response_completes(&task->end, tokens[length - 1]);
     TRY(tokenizer_decode(task->source.tokenizer, tokens, length, &text, NULL));
     step->correct[i] = answer_correct((answer_type_t)step->data[i].caption_type, text_view(text));
     memory_free(text);

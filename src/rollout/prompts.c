@@ -17,7 +17,8 @@ enum {
 static status_t suffixed_query(const prompts_t *prompts, const dataset_sample_t *sample, int32_t question,
                                turn_t *turns, text_buffer_t *text, sequence_t *query, bool *fits) {
   const source_t *source = prompts->source;
-  conversation_t conversation = {turns, sample->conversation.count};
+  conversation_t conversation = sample->conversation;
+  conversation.turns = turns;
   memcpy(turns, sample->conversation.turns, (size_t)conversation.count * sizeof *turns);
   int32_t last = conversation.count - 1;
   while (last > 0 && turns[last].role != TURN_HUMAN)
@@ -150,7 +151,7 @@ prompts_sampling_t prompts_sampling(const settings_t *settings) {
 }
 
 status_t prompts_generator(const prompts_t *prompts, const prompts_sampling_t *sampling, generator_t **out) {
-  return rollout_generator(prompts->session, prompts->model, sampling,
+  return rollout_generator(prompts->session, prompts->model, prompts->source, sampling,
                            prompts->count * prompts->options.samples, prompts->longest, out);
 }
 

@@ -141,7 +141,10 @@ status_t questions_text(const dataset_sample_t *sample, char **text) {
   while (last > 0 && conversation->turns[last].role != TURN_HUMAN)
     last--;
   text_buffer_t buffer = {0};
-  status_code_t status = text_buffer_append_without(&buffer, conversation->turns[last].text, IMAGE_MARK);
+  text_view_t question = conversation->turns[last].text;
+  bool marked = conversation_last_question(conversation) == 0 && conversation_images(conversation) > 0;
+  status_code_t status = marked ? text_buffer_append_without(&buffer, question, IMAGE_MARK)
+                                : text_buffer_append(&buffer, question);
   text_view_t stripped = text_strip(text_buffer_view(&buffer));
   if (status == STATUS_OK) status = memory_copy_text(text, ARENA_OTHER, stripped.bytes, stripped.n);
   text_buffer_free(&buffer);

@@ -16,17 +16,21 @@ int32_t rollout_slots(const session_t *session, int64_t responses) {
   return (int32_t)(slots < per_group ? slots : per_group);
 }
 
-status_t rollout_generator(const session_t *session, model_t *model, const prompts_sampling_t *sampling,
-                           int64_t responses, int32_t longest, generator_t **out) {
+status_t rollout_generator(const session_t *session, model_t *model, const source_t *source,
+                           const prompts_sampling_t *sampling, int64_t responses, int32_t longest,
+                           generator_t **out) {
   const settings_t *settings = session->settings;
-  const generator_options_t options = {.sampler = sampling->sampler,
-                                       .max_tokens = sampling->max_tokens,
-                                       .slots = rollout_slots(session, responses),
-                                       .page_size = (int32_t)settings->rollout.page,
-                                       .longest_query = longest,
-                                       .prefill_tokens = settings->optim.micro_tokens,
-                                       .deterministic = settings->job.deterministic,
-                                       .end = response_end(model->tokenizer, sampling->stop_at_question)};
+  sampler_options_t sampler = sampling->sampler;
+  sampler.drawable = tokenizer_drawable(source->tokenizer, &sampler.ranges);
+  const generator_options_t options = {
+      .sampler = sampler,
+      .max_tokens = sampling->max_tokens,
+      .slots = rollout_slots(session, responses),
+      .page_size = (int32_t)settings->rollout.page,
+      .longest_query = longest,
+      .prefill_tokens = settings->optim.micro_tokens,
+      .deterministic = settings->job.deterministic,
+      .end = response_end(source->tokenizer, source->template, sampling->stop_at_question)};
   return generator_create(model->pass, &model->base, &options, 0, out);
 }
 

@@ -21,10 +21,11 @@ typedef struct {
  * Local. */
 int32_t rollout_slots(const session_t *session, int64_t responses);
 
-/* A generator for that many responses to queries of at most LONGEST positions, with the slots and pages of
- * &rollout. Free with generator_free. Local. */
-status_t rollout_generator(const session_t *session, model_t *model, const prompts_sampling_t *sampling,
-                           int64_t responses, int32_t longest, generator_t **out);
+/* A generator for that many responses to queries of SOURCE of at most LONGEST positions, with the slots and
+ * pages of &rollout. Free with generator_free. Local. */
+status_t rollout_generator(const session_t *session, model_t *model, const source_t *source,
+                           const prompts_sampling_t *sampling, int64_t responses, int32_t longest,
+                           generator_t **out);
 
 typedef struct {
   /* Of the owner, set before rollout_create. */

@@ -4,7 +4,8 @@
 #include "tensor/ops.h"
 #include "tensor/workspace.h"
 
-#include <stdlib.h>
+#include <math.h>
+#include <string.h>
 
 enum { BUCKETS = 256 };
 
@@ -31,6 +32,7 @@ struct sampler {
   double *values;
   comm_maxloc_t *best;
   double *measures;                 /* (n, 256, 2) */
+  double *part;                     /* (n, 256, 2): of one range of ids */
   double *targets, *reached, *mass; /* (n): see selection_t */
 };
 
@@ -60,6 +62,7 @@ static void sampler_describe(sampler_t *sampler, int64_t n) {
   workspace_host(w, "reached", cut, &sampler->reached);
   workspace_host(w, "mass", cut, &sampler->mass);
   workspace_host(w, "measures", histograms, &sampler->measures);
+  workspace_host(w, "part", histograms, &sampler->part);
 }
 
 status_t sampler_create(pass_t *pass, device_t *device, const grid_t *grid, const base_t *base,
@@ -104,22 +107,50 @@ int32_t sampler_walk(const double *histogram, double target, double *reached) {
   return lowest;
 }
 
+static int32_t ranges_of(const sampler_t *sampler) {
+  return sampler->options.drawable ? sampler->options.ranges : 1;
+}
+
+/* The part of SHARD, which may be empty, whose ids are in range number R of those that may be drawn. */
+static vocab_shard_t drawable_part(const sampler_t *sampler, const vocab_shard_t *shard, int32_t r) {
+  if (!sampler->options.drawable) return *shard;
+  const token_range_t *range = &sampler->options.drawable[r];
+  int64_t begin = range->begin > shard->begin ? range->begin : shard->begin;
+  int64_t end = shard->begin + shard->count < range->end ? shard->begin + shard->count : range->end;
+  vocab_shard_t part = *shard;
+  part.begin = begin;
+  part.count = end > begin ? end - begin : 0;
+  if (part.count > 0) part.logits = wide_at(sampler->device, shard->logits, begin - shard->begin);
+  return part;
+}
+
+/* Histograms of PART are added to sampler->measures. */
+static status_t histogram_part(sampler_t *sampler, const vocab_shard_t *part, int32_t shift) {
+  size_t n = (size_t)part->rows * BUCKETS * MEASURES;
+  TRY(OP(sampler->device, vocab_histogram,
+         &(op_vocab_histogram_t){.shard = *part,
+                                 .max = sampler->max,
+                                 .prefix = sampler->prefix,
+                                 .shift = shift,
+                                 .histogram = sampler->histogram}));
+  TRY(wide_download(sampler->device, sampler->part, DTYPE_F64, sampler->histogram, n));
+  TRY(device_synchronize(sampler->device));
+  for (size_t i = 0; i < n; i++)
+    sampler->measures[i] += sampler->part[i];
+  return STATUS_OK;
+}
+
 /* One pass: histograms of all rows for the keys that continue the rows' prefixes, over all shards, to
  * sampler->measures. */
 static status_t histogram_pass(sampler_t *sampler, const vocab_shard_t *shard, int32_t shift) {
   size_t n = (size_t)shard->rows;
   TRY(index_upload(sampler->device, sampler->prefix, sampler->prefixes, n));
-  TRY(OP(sampler->device, vocab_histogram,
-         &(op_vocab_histogram_t){.shard = *shard,
-                                 .max = sampler->max,
-                                 .prefix = sampler->prefix,
-                                 .shift = shift,
-                                 .histogram = sampler->histogram}));
-  TRY(wide_allreduce(sampler->device, sampler->grid->tp, sampler->histogram, n * BUCKETS * MEASURES,
-                     COMM_SUM));
-  TRY(wide_download(sampler->device, sampler->measures, DTYPE_F64, sampler->histogram,
-                    n * BUCKETS * MEASURES));
-  return device_synchronize(sampler->device);
+  memset(sampler->measures, 0, n * BUCKETS * MEASURES * sizeof *sampler->measures);
+  for (int32_t r = 0; r < ranges_of(sampler); r++) {
+    vocab_shard_t part = drawable_part(sampler, shard, r);
+    if (part.count > 0) TRY(histogram_part(sampler, &part, shift));
+  }
+  return comm_allreduce(sampler->grid->tp, sampler->measures, n * BUCKETS * MEASURES, COMM_F64, COMM_SUM);
 }
 
 /* What one selection looks for: the largest cut so that MEASURE over keys >= cut reaches the rows' targets.
@@ -210,18 +241,11 @@ static status_t find_cuts(sampler_t *sampler, const vocab_shard_t *shard) {
   return index_upload(sampler->device, sampler->cut, sampler->cuts, (size_t)n);
 }
 
-/* The best perturbed id over all shards, to sampler->best. */
-static status_t draw_best(sampler_t *sampler, const vocab_shard_t *shard, const int64_t *samples,
-                          const int32_t *positions) {
-  size_t n = (size_t)shard->rows;
-  for (size_t i = 0; i < n; i++) {
-    sampler->words[2 * i] = (int32_t)(uint32_t)(uint64_t)samples[i];
-    sampler->words[2 * i + 1] = (int32_t)(uint32_t)((uint64_t)samples[i] >> 32);
-  }
-  TRY(index_upload(sampler->device, sampler->samples, sampler->words, 2 * n));
-  TRY(index_upload(sampler->device, sampler->positions, positions, n));
+/* The best perturbed id of PART to sampler->best, where it is better than what is there. */
+static status_t draw_part(sampler_t *sampler, const vocab_shard_t *part) {
+  size_t n = (size_t)part->rows;
   TRY(OP(sampler->device, sample,
-         &(op_sample_t){.shard = *shard,
+         &(op_sample_t){.shard = *part,
                         .seed = sampler->options.seed,
                         .samples = sampler->samples,
                         .positions = sampler->positions,
@@ -233,7 +257,27 @@ static status_t draw_best(sampler_t *sampler, const vocab_shard_t *shard, const 
   TRY(index_download(sampler->device, sampler->ids, sampler->id, n));
   TRY(device_synchronize(sampler->device));
   for (size_t i = 0; i < n; i++)
-    sampler->best[i] = (comm_maxloc_t){sampler->values[i], sampler->ids[i]};
+    if (sampler->values[i] > sampler->best[i].value)
+      sampler->best[i] = (comm_maxloc_t){sampler->values[i], sampler->ids[i]};
+  return STATUS_OK;
+}
+
+/* The best perturbed id over all shards, to sampler->best. */
+static status_t draw_best(sampler_t *sampler, const vocab_shard_t *shard, const int64_t *samples,
+                          const int32_t *positions) {
+  size_t n = (size_t)shard->rows;
+  for (size_t i = 0; i < n; i++) {
+    sampler->words[2 * i] = (int32_t)(uint32_t)(uint64_t)samples[i];
+    sampler->words[2 * i + 1] = (int32_t)(uint32_t)((uint64_t)samples[i] >> 32);
+  }
+  TRY(index_upload(sampler->device, sampler->samples, sampler->words, 2 * n));
+  TRY(index_upload(sampler->device, sampler->positions, positions, n));
+  for (size_t i = 0; i < n; i++)
+    sampler->best[i] = (comm_maxloc_t){-INFINITY, -1};
+  for (int32_t r = 0; r < ranges_of(sampler); r++) {
+    vocab_shard_t part = drawable_part(sampler, shard, r);
+    if (part.count > 0) TRY(draw_part(sampler, &part));
+  }
   return comm_allreduce_maxloc(sampler->grid->tp, sampler->best, n);
 }
 

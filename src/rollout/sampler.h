@@ -4,6 +4,7 @@
 #define ROLLOUT_SAMPLER_H
 
 #include "model/pass.h"
+#include "text/tokenizer.h"
 
 typedef struct {
   double temperature; /* above 0; ignored where greedy */
@@ -11,6 +12,8 @@ typedef struct {
   int32_t top_k;      /* 0: off */
   bool greedy;
   uint64_t seed;
+  const token_range_t *drawable; /* (ranges), ascending: the ids that may be drawn; NULL: all */
+  int32_t ranges;
 } sampler_options_t;
 
 typedef struct sampler sampler_t;
@@ -23,7 +26,8 @@ void sampler_free(sampler_t *sampler);
 /* For ROWS (n) of the last pass: TOKENS (n) drawn for sample SAMPLES[i] at response position POSITIONS[i],
  * and their LOGPROBS (n) and ENTROPIES (n) under the whole temperature-scaled distribution (what the training
  * forward computes). As Hugging Face's order: temperature, top-k (ties kept), top-p (the smallest set of mass
- * >= top_p). Greedy: scale 1. Collective on tp; the same on all its ranks. */
+ * >= top_p), each over the ids that may be drawn. Greedy: scale 1. Collective on tp; the same on all its
+ * ranks. */
 status_t sampler_draw(sampler_t *sampler, int32_t n, const int32_t *rows, const int64_t *samples,
                       const int32_t *positions, int32_t *tokens, double *logprobs, double *entropies);
 

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "io/formats/tokenizer_file.h"
 #include "session/estimate.h"
 
 #include <string.h>

@@ -11,6 +11,7 @@ enum { BYTES_PER_MIB = 1 << 20 };
 static status_t open_source(session_t *session, const model_t *model, const char *path, source_t *source) {
   const settings_t *settings = session->settings;
   TRY(template_from_name(settings->model.template, &source->template));
+  TRY(template_check(source->template, model->tokenizer));
   TRY(dataset_open(session->world, path, &source->dataset));
   source->tokenizer = model->tokenizer;
   source->aspect = strcmp(settings->image.aspect, "square") == 0 ? IMAGE_SQUARE : IMAGE_PAD;

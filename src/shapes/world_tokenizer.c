@@ -8,7 +8,7 @@
 #include "shapes/world_sets.h"
 #include "text/conversation.h"
 #include "text/judging.h"
-#include "text/tokenizer.h"
+#include "text/sentencepiece.h"
 
 #include <string.h>
 
@@ -37,7 +37,7 @@ static status_t world_tokenizer_add_vocabulary(text_buffer_t *corpus) {
 static status_t world_tokenizer_add_templates(text_buffer_t *corpus) {
   static const char asked[] = "What color is the red circle?", answer[] = "The red circle is red.";
   const turn_t turns[] = {{TURN_HUMAN, text_view(asked)}, {TURN_GPT, text_view(answer)}};
-  const conversation_t conversation = {turns, 2};
+  const conversation_t conversation = {.turns = turns, .count = 2};
   for (int copy = 0; copy < TEMPLATE_COPIES; copy++) {
     TRY(conversation_text(copy % 2 ? TEMPLATE_V1 : TEMPLATE_LLAVA_V1, &conversation, corpus));
     TRY(text_buffer_append_string(corpus, "\n"));

@@ -3,17 +3,29 @@
 #include <stdio.h>
 #include <string.h>
 
-response_end_t response_end(const tokenizer_t *tokenizer, bool stop_at_question) {
-  response_end_t end = {tokenizer_eos(tokenizer), {-1, -1}};
+/* A question mark after a space, as SentencePiece or byte-level BPE spells it. */
+static int32_t spaced_question(const tokenizer_t *tokenizer) {
+  int32_t id = tokenizer_piece_id(tokenizer, "\u2581?");
+  return id >= 0 ? id : tokenizer_piece_id(tokenizer, "\u0120?");
+}
+
+response_end_t response_end(const tokenizer_t *tokenizer, template_t template, bool stop_at_question) {
+  response_end_t end = {
+      .answer = template_end(template, tokenizer), .text = tokenizer_eos(tokenizer), .question = {-1, -1}};
   if (stop_at_question) {
-    end.question[0] = tokenizer_piece_id(tokenizer, "\u2581?");
+    end.question[0] = spaced_question(tokenizer);
     end.question[1] = tokenizer_piece_id(tokenizer, "?");
   }
   return end;
 }
 
+bool response_completes(const response_end_t *end, int32_t token) {
+  return token >= 0 && (token == end->answer || token == end->text);
+}
+
 bool response_ends(const response_end_t *end, int32_t token) {
-  return token >= 0 && (token == end->eos || token == end->question[0] || token == end->question[1]);
+  return response_completes(end, token) ||
+         (token >= 0 && (token == end->question[0] || token == end->question[1]));
 }
 
 status_t answer_type_from_number(int64_t number, answer_type_t *out) {
@@ -64,7 +76,7 @@ bool pope_says_yes(text_view_t response) {
   return true;
 }
 
-static char answers_lower(char c) {
+static char lower(char c) {
   return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
 
@@ -73,7 +85,7 @@ static bool starts_with_any_case(text_view_t text, const char *prefix) {
   size_t length = strlen(prefix);
   if (text.n < length) return false;
   for (size_t i = 0; i < length; i++)
-    if (answers_lower(text.bytes[i]) != prefix[i]) return false;
+    if (lower(text.bytes[i]) != prefix[i]) return false;
   return true;
 }
 

@@ -2,21 +2,26 @@
 #ifndef TEXT_ANSWERS_H
 #define TEXT_ANSWERS_H
 
-#include "text/tokenizer.h"
+#include "text/template.h"
 #include "text/view.h"
 
 /* Tokens after which a response is cut. */
 typedef struct {
-  int32_t eos;
-  int32_t question[2]; /* the pieces "\u2581?" and "?"; -1 where the model has no such piece or they do not
-                          stop */
+  int32_t answer;      /* what ends answers under the template */
+  int32_t text;        /* the tokenizer's EOS, often the same */
+  int32_t question[2]; /* the pieces " ?" and "?"; -1 where the model has no such piece or they do not stop */
 } response_end_t;
 
-/* The tokens of TOKENIZER; question marks only if STOP_AT_QUESTION (rollout.stop_at_question). Local. */
-response_end_t response_end(const tokenizer_t *tokenizer, bool stop_at_question);
+/* The tokens of TOKENIZER under TEMPLATE; question marks only if STOP_AT_QUESTION (rollout.stop_at_question).
+ * Local.
+ */
+response_end_t response_end(const tokenizer_t *tokenizer, template_t template, bool stop_at_question);
 
 /* True if a response ends with TOKEN (which is kept). Local. */
 bool response_ends(const response_end_t *end, int32_t token);
+
+/* True if TOKEN says that the response is complete, not only cut. Local. */
+bool response_completes(const response_end_t *end, int32_t token);
 
 /* What the true answer is, by the data's `caption_type`. */
 typedef enum {

@@ -5,39 +5,55 @@
 
 #include <string.h>
 
-status_t script_begin_answer(script_t *script) {
-  if (script->count == script->capacity) {
-    int32_t capacity = 2 * script->capacity + 4;
-    TRY(memory_resize(&script->answers, ARENA_DATA, (size_t)capacity, sizeof *script->answers));
-    script->capacity = capacity;
+static status_t begin_span(script_spans_t *spans, size_t at) {
+  if (spans->count == spans->capacity) {
+    int32_t capacity = 2 * spans->capacity + 4;
+    TRY(memory_resize(&spans->spans, ARENA_DATA, (size_t)capacity, sizeof *spans->spans));
+    spans->capacity = capacity;
   }
-  script->answers[script->count++] = (script_span_t){script->text.n, script->text.n};
+  spans->spans[spans->count++] = (script_span_t){at, at};
   return STATUS_OK;
 }
 
+status_t script_begin_answer(script_t *script) {
+  return begin_span(&script->answers, script->text.n);
+}
+
 void script_end_answer(script_t *script) {
-  script->answers[script->count - 1].end = script->text.n;
+  script->answers.spans[script->answers.count - 1].end = script->text.n;
+}
+
+status_t script_append_image(script_t *script) {
+  TRY(begin_span(&script->images, script->text.n));
+  TRY(text_buffer_append_string(&script->text, IMAGE_MARK));
+  script->images.spans[script->images.count - 1].end = script->text.n;
+  return STATUS_OK;
 }
 
 void script_free(script_t *script) {
   text_buffer_free(&script->text);
-  memory_free(script->answers);
+  memory_free(script->answers.spans);
+  memory_free(script->images.spans);
   *script = (script_t){0};
 }
 
-/* Where the scanner stands: SPAN is the first answer that does not end at or before AT. */
+/* Where the scanner stands: ANSWER is the first that does not end at or before AT, IMAGE the next one. */
 typedef struct {
   const tokenizer_t *tokenizer;
   const script_t *script;
   size_t at;
-  int32_t span;
+  int32_t answer, image;
 } scanner_t;
 
-static bool learnt_at(scanner_t *scanner, size_t at) {
-  const script_t *script = scanner->script;
-  while (scanner->span < script->count && script->answers[scanner->span].end <= at)
-    scanner->span++;
-  return scanner->span < script->count && script->answers[scanner->span].begin <= at;
+/* The answer that the scanner is in or comes to; NULL if none. */
+static const script_span_t *next_answer(const scanner_t *scanner) {
+  const script_spans_t *answers = &scanner->script->answers;
+  return scanner->answer < answers->count ? &answers->spans[scanner->answer] : NULL;
+}
+
+static const script_span_t *next_image(const scanner_t *scanner) {
+  const script_spans_t *images = &scanner->script->images;
+  return scanner->image < images->count ? &images->spans[scanner->image] : NULL;
 }
 
 /* Number of tokens that A (N) and B (M) share from the start. */
@@ -58,50 +74,52 @@ static status_t prompt_tokens(const scanner_t *scanner, const char *piece, size_
   return STATUS_OK;
 }
 
-static status_t script_append_ids(scanner_t *scanner, size_t begin, size_t end, const int32_t *ids, int32_t n,
-                                  sequence_t *sequence) {
-  const script_t *script = scanner->script;
-  const char *piece = script->text.bytes + begin;
-  if (learnt_at(scanner, begin)) return sequence_append(sequence, ids, n, true);
-  bool answered = scanner->span < script->count && script->answers[scanner->span].begin < end;
+static status_t append_ids(const scanner_t *scanner, size_t end, const int32_t *ids, int32_t n,
+                           sequence_t *sequence) {
+  const script_span_t *answer = next_answer(scanner);
   int32_t prompt = n;
-  if (answered)
-    TRY(prompt_tokens(scanner, piece, script->answers[scanner->span].begin - begin, ids, n, &prompt));
+  if (answer && answer->begin <= scanner->at)
+    prompt = 0;
+  else if (answer && answer->begin < end)
+    TRY(prompt_tokens(scanner, scanner->script->text.bytes + scanner->at, answer->begin - scanner->at, ids, n,
+                      &prompt));
   TRY(sequence_append(sequence, ids, prompt, false));
   return sequence_append(sequence, ids + prompt, n - prompt, true);
 }
 
-/* The piece [BEGIN, END) holds no mark. It may go from prompt to answer once; from answer to prompt only at a
- * mark, where a piece ends anyway. */
-static status_t script_append_piece(scanner_t *scanner, size_t begin, size_t end, sequence_t *sequence) {
-  if (begin == end) return STATUS_OK;
+/* The piece from the scanner to END has no image. It may go from prompt to answer once; from answer to prompt
+ * only at its end. */
+static status_t append_piece(scanner_t *scanner, size_t end, sequence_t *sequence) {
   int32_t *ids = NULL, n = 0;
-  TRY(tokenizer_encode(scanner->tokenizer, scanner->script->text.bytes + begin, end - begin, &ids, &n));
-  status_code_t status = script_append_ids(scanner, begin, end, ids, n, sequence);
-  memory_free(ids);
-  return status;
+  if (scanner->at < end) {
+    TRY(tokenizer_encode(scanner->tokenizer, scanner->script->text.bytes + scanner->at, end - scanner->at,
+                         &ids, &n));
+    status_code_t status = append_ids(scanner, end, ids, n, sequence);
+    memory_free(ids);
+    if (status != STATUS_OK) return status;
+  }
+  scanner->at = end;
+  const script_span_t *answer = next_answer(scanner);
+  if (answer && answer->end <= end) scanner->answer++;
+  return STATUS_OK;
 }
 
 status_t script_tokenise(const tokenizer_t *tokenizer, const script_t *script, sequence_t *sequence) {
   scanner_t scanner = {.tokenizer = tokenizer, .script = script};
-  text_view_t text = text_buffer_view(&script->text);
-  int32_t bos = tokenizer_bos(tokenizer), eos = tokenizer_eos(tokenizer), image = TOKEN_IMAGE;
-  size_t next_image = text_find(text, IMAGE_MARK, 0), next_end = text_find(text, END_MARK, 0);
-  TRY(sequence_append(sequence, &bos, 1, false));
-  while (scanner.at < text.n) {
-    size_t mark = next_image < next_end ? next_image : next_end;
-    TRY(script_append_piece(&scanner, scanner.at, mark, sequence));
-    scanner.at = mark;
-    if (mark == text.n) break;
-    if (mark == next_image) {
+  int32_t bos = tokenizer_bos(tokenizer), image = TOKEN_IMAGE;
+  if (bos >= 0) TRY(sequence_append(sequence, &bos, 1, false));
+  while (scanner.at < script->text.n) {
+    const script_span_t *answer = next_answer(&scanner), *place = next_image(&scanner);
+    if (place && place->begin == scanner.at) {
       TRY(sequence_append(sequence, &image, 1, false));
-      scanner.at += strlen(IMAGE_MARK);
-      next_image = text_find(text, IMAGE_MARK, scanner.at);
-    } else {
-      TRY(sequence_append(sequence, &eos, 1, learnt_at(&scanner, mark)));
-      scanner.at += strlen(END_MARK);
-      next_end = text_find(text, END_MARK, scanner.at);
+      scanner.at = place->end;
+      scanner.image++;
+      continue;
     }
+    size_t end = script->text.n;
+    if (answer && answer->end < end) end = answer->end;
+    if (place && place->begin < end) end = place->begin;
+    TRY(append_piece(&scanner, end, sequence));
   }
   return STATUS_OK;
 }

@@ -1,5 +1,6 @@
-/* SentencePiece behind a C interface; the only C++ outside the CUDA folder. No exception leaves these
- * functions. */
+/* Text to ids and back. There are two kinds of tokenizer behind this interface: SentencePiece models
+ * (text/sentencepiece.h) and byte-level BPE (text/bpe.h); io/formats/tokenizer_file.h makes either from the
+ * bytes of its file. */
 #ifndef TEXT_TOKENIZER_H
 #define TEXT_TOKENIZER_H
 
@@ -15,54 +16,51 @@ extern "C" {
 
 typedef struct tokenizer tokenizer_t;
 
-/* Makes a tokenizer from the N bytes of a tokenizer.model; they are copied. Free with tokenizer_free. Errors:
- * STATUS_DATA where they are no SentencePiece model or lack the unknown, BOS or EOS piece. Local. */
-status_t tokenizer_create(const void *bytes, size_t n, tokenizer_t **out);
+/* The ids BEGIN..END-1. */
+typedef struct {
+  int32_t begin, end;
+} token_range_t;
 
-/* The same from a file; the error names it. Local. */
-status_t tokenizer_load(const char *path, tokenizer_t **out);
 void tokenizer_free(tokenizer_t *tokenizer);
 
-/* The model's N bytes, as they were given; owned by the tokenizer. They are stored in weight files. Local. */
+/* The file's N bytes, as they were given; owned by the tokenizer. They are stored in weight files. Local. */
 const void *tokenizer_bytes(const tokenizer_t *tokenizer, size_t *n);
 
-/* Number of pieces V; ids are 0..V-1. Local. */
+/* One more than the largest id V: ids are 0..V-1, of which a BPE tokenizer may leave some out. Local. */
 int32_t tokenizer_size(const tokenizer_t *tokenizer);
+
+/* What a text begins with, -1 where this tokenizer puts nothing in front; what ends it (a chat template may
+ * end answers otherwise, text/conversation.h). Local. */
 int32_t tokenizer_bos(const tokenizer_t *tokenizer);
 int32_t tokenizer_eos(const tokenizer_t *tokenizer);
 
-/* Id of a piece as the model spells it ("\u2581?"); -1 if it has no such piece. Local. */
+/* Id of a piece as the file spells it ("\u2581?", "\u0120?", "<|im_end|>"); -1 if it has no such piece.
+ * Local. */
 int32_t tokenizer_piece_id(const tokenizer_t *tokenizer, const char *piece);
 
 /* Spelling of the piece ID, owned by the tokenizer; NULL if there is no such id. Local. */
 const char *tokenizer_piece(const tokenizer_t *tokenizer, int32_t id);
 
-/* Tokenises the N bytes of TEXT: *IDS (*COUNT), NULL for no tokens, the caller frees with memory_free. No BOS
- * or EOS is added, and "<s>" or "</s>" in the text are plain characters. Bytes that are not UTF-8 become
- * U+FFFD. Local, thread-safe. */
+/* The ids that generation may draw, as RANGES (*COUNT) in ascending order, owned by the tokenizer: those that
+ * have a piece, but for BOS and the placeholders of images (token_is_placeholder). Local. */
+const token_range_t *tokenizer_drawable(const tokenizer_t *tokenizer, int32_t *count);
+
+/* Whether PIECE stands for an image or a video in some model's vocabulary ("<image>", "<|image_pad|>", ...).
+ * In a text such a piece is plain characters, for where images stand is known from the sample. Local. */
+bool token_is_placeholder(const char *piece);
+
+/* Tokenises the N bytes of TEXT: *IDS (*COUNT), NULL for no tokens, the caller frees with memory_free. The
+ * ids are those that transformers gives without adding BOS: special tokens that the text spells ("</s>")
+ * become their ids, all else goes through the model piece by piece between them. Bytes that are not UTF-8
+ * become U+FFFD, as Python replaces them. Local, thread-safe. */
 status_t tokenizer_encode(const tokenizer_t *tokenizer, const char *text, size_t n, int32_t **ids,
                           int32_t *count);
 
 /* Text of IDS (N): *TEXT, '\0'-terminated, of *LENGTH bytes (may be NULL), always UTF-8; the caller frees
- * with memory_free. BOS and EOS leave no trace; TOKEN_IMAGE (tensor/packed.h) becomes "<image>"; an id
+ * with memory_free. Special tokens leave no trace; TOKEN_IMAGE (tensor/packed.h) becomes "<image>"; an id
  * without a piece (rows of an embedding may outnumber the pieces) becomes U+FFFD. Local, thread-safe. */
 status_t tokenizer_decode(const tokenizer_t *tokenizer, const int32_t *ids, int32_t n, char **text,
                           size_t *length);
-
-/* Training texts, one after the other: stores the next in *TEXT (*N bytes, theirs until the next call) and
- * returns true; false at the end. */
-typedef bool (*tokenizer_texts_t)(void *context, const char **text, size_t *n);
-
-typedef struct {
-  int32_t vocab_size; /* at most so many pieces; fewer where the texts are single pieces before that */
-  bool byte_fallback; /* 256 pieces for the bytes of characters that the texts do not have */
-} tokenizer_training_t;
-
-/* Trains a BPE model as LLaMA's is made (identity normalisation, dummy prefix, split digits; ids 0 unknown, 1
- * BOS, 2 EOS). One thread: the same texts give the same bytes. Errors: STATUS_INPUT for what SentencePiece
- * refuses (no text, a vocabulary smaller than the texts' characters). Local. */
-status_t tokenizer_train(const tokenizer_training_t *training, tokenizer_texts_t texts, void *context,
-                         tokenizer_t **out);
 
 #ifdef __cplusplus
 }

@@ -5,9 +5,8 @@
 
 #include <stdbool.h>
 
-/* CLIP's statistics of its training images. */
-static const double clip_mean[3] = {0.48145466, 0.4578275, 0.40821073};
-static const double clip_std[3] = {0.26862954, 0.26130258, 0.27577711};
+const double clip_mean[3] = {0.48145466, 0.4578275, 0.40821073};
+const double clip_std[3] = {0.26862954, 0.26130258, 0.27577711};
 enum { LEVELS = 256 };
 
 status_t image_create(int32_t width, int32_t height, image_t *out) {
@@ -25,7 +24,7 @@ void image_free(image_t *image) {
   *image = (image_t){0};
 }
 
-static status_t check(const image_t *image) {
+static status_t image_check(const image_t *image) {
   if (image->rgb && image->width > 0 && image->height > 0) return STATUS_OK;
   return error_set(STATUS_DATA, "an image of %d x %d pixels; expected at least 1 x 1", image->width,
                    image->height);
@@ -67,7 +66,7 @@ static status_t crop_window(const image_t *image, int32_t size, window_t *window
 
 status_t image_resize(const image_t *from, int32_t width, int32_t height, image_t *out) {
   *out = (image_t){0};
-  TRY(check(from));
+  TRY(image_check(from));
   TRY(image_create(width, height, out));
   canvas_t canvas = bare_canvas(from);
   status_code_t status = resample(passes_best(), &canvas, &(window_t){.width = width, .height = height}, out);
@@ -83,7 +82,7 @@ static void find_levels(float levels[3][LEVELS]) {
 }
 
 /* (height, width, 3) 8-bit -> (3, height, width). */
-static void normalise(const image_t *image, float *pixels) {
+static void image_normalise(const image_t *image, float *pixels) {
   const int64_t count = (int64_t)image->width * image->height;
   float levels[3][LEVELS];
   find_levels(levels);
@@ -96,7 +95,7 @@ status_t image_preprocess(const image_t *image, image_aspect_t aspect, int32_t s
   image_t out;
   canvas_t canvas;
   window_t window = {.width = size, .height = size};
-  TRY(check(image));
+  TRY(image_check(image));
   if (aspect == IMAGE_PAD) {
     canvas = square_canvas(image);
   } else {
@@ -105,7 +104,7 @@ status_t image_preprocess(const image_t *image, image_aspect_t aspect, int32_t s
   }
   TRY(image_create(size, size, &out));
   status_code_t status = resample(passes_best(), &canvas, &window, &out);
-  if (status == STATUS_OK) normalise(&out, pixels);
+  if (status == STATUS_OK) image_normalise(&out, pixels);
   image_free(&out);
   return status;
 }

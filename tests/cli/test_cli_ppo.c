@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "io/formats/dataset.h"
 #include "io/formats/rollout_file.h"
+#include "io/formats/tokenizer_file.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -225,7 +225,7 @@ static status_t compare_features_task(session_t *session) {
   load_image(&model.base.config, patches);
   int64_t n = numbers(current, "", current_name, expected, IMAGE_MAX);
   assert_int_equal(n, config_patches(&model.base.config) * model.base.config.vision_hidden);
-  succeed(pass_features(model.pass, 1, patches, found));
+  succeed(pass_features(model.pass, &model.base, 1, patches, found));
   for (int64_t i = 0; i < n; i++) {
     left[i] = (double)found[i];
     right[i] = (double)expected[i];

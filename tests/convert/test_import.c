@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "convert/convert_test.h"
 #include "io/file.h"
+#include "io/formats/tokenizer_file.h"
 #include "io/json.h"
 #include "mpi_test.h"
 #include "rollout/generate.h"

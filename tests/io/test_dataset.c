@@ -55,7 +55,7 @@ static void make_sample(int64_t i, char texts[8][64], turn_t *turns, dataset_sam
   if (variation == VARIATION_TURN && i == 9) texts[1][0] = 'T';
   if (variation == VARIATION_BONUS && i == 9) sample->length_bonus += 1;
   if (variation == VARIATION_HELD_OUT && i == 9) sample->held_out = !sample->held_out;
-  sample->conversation = (conversation_t){turns, count};
+  sample->conversation = (conversation_t){.turns = turns, .count = count};
   sample->paired = i % 2 == 0;
   if (!sample->paired) return;
   snprintf(texts[6], 64, "first %lld", (long long)i);

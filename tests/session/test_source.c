@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "data/prepare.h"
+#include "io/formats/tokenizer_file.h"
 #include "mpi_test.h"
 #include "rollout/task_fixture.h"
 #include "session/criteria.h"

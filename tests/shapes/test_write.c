@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "io/file.h"
+#include "io/formats/tokenizer_file.h"
 #include "io/jpeg.h"
 #include "io/json.h"
 #include "shapes/judge.h"
@@ -12,7 +13,6 @@
 #include "shapes/scene_file.h"
 #include "shapes/words.h"
 #include "shapes/world_task.h"
-#include "text/tokenizer.h"
 
 #include <ftw.h>
 #include <stdlib.h>

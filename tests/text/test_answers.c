@@ -7,7 +7,7 @@ enum { EOS = 2, SPACED = 1577, MARK = 29973 };
 
 static void test_ends(void **state) {
   (void)state;
-  const response_end_t end = {EOS, {SPACED, MARK}}, plain = {EOS, {-1, -1}};
+  const response_end_t end = {EOS, EOS, {SPACED, MARK}}, plain = {EOS, EOS, {-1, -1}};
   static const int32_t ending[] = {EOS, SPACED, MARK};
   for (size_t i = 0; i < sizeof ending / sizeof *ending; i++) {
     assert_true(response_ends(&end, ending[i]));
@@ -20,8 +20,9 @@ static void test_ends(void **state) {
 static void test_ends_of_a_model(void **state) {
   (void)state;
   tokenizer_t *tokenizer = load_words();
-  response_end_t end = response_end(tokenizer, true), plain = response_end(tokenizer, false);
-  assert_int_equal(end.eos, tokenizer_eos(tokenizer));
+  response_end_t end = response_end(tokenizer, TEMPLATE_V1, true),
+                 plain = response_end(tokenizer, TEMPLATE_V1, false);
+  assert_int_equal(end.answer, tokenizer_eos(tokenizer));
   assert_string_equal(tokenizer_piece(tokenizer, end.question[1]), "?");
   assert_int_equal(end.question[0], tokenizer_piece_id(tokenizer, "\u2581?"));
   assert_int_equal(plain.question[0], -1);

@@ -36,7 +36,9 @@ static void test_image_marks(void **state) {
                 SYSTEM_V1 " USER: <image>\nwx ASSISTANT: a</s>");
   assert_script(TEMPLATE_V1, TALK("\n<image> ", "a"), SYSTEM_V1 " USER: <image> ASSISTANT: a</s>");
   assert_script(TEMPLATE_V1, TALK("<im<image>age>q", "a"), SYSTEM_V1 " USER: <image>\nq ASSISTANT: a</s>");
-  assert_script(TEMPLATE_V1, TALK("q", " a <image> b "), SYSTEM_V1 " USER: q ASSISTANT: a  b</s>");
+  assert_script(TEMPLATE_V1, TALK("q", " a <image> b "), SYSTEM_V1 " USER: q ASSISTANT:  a <image> b </s>");
+  assert_script(TEMPLATE_V1, TALK("<image>", "a", "<image>", "b"),
+                SYSTEM_V1 " USER: <image> ASSISTANT: a</s>USER: <image> ASSISTANT: b</s>");
   assert_script(TEMPLATE_V1, TALK(" q ", " a "), SYSTEM_V1 " USER:  q  ASSISTANT:  a </s>");
 }
 
@@ -46,7 +48,9 @@ static void test_template_names(void **state) {
   static const struct {
     const char *name;
     template_t template;
-  } cases[] = {{"v1", TEMPLATE_V1}, {"llava_v1", TEMPLATE_LLAVA_V1}, {"plain", TEMPLATE_PLAIN}};
+  } cases[] = {{"v1", TEMPLATE_V1},         {"llava_v1", TEMPLATE_LLAVA_V1},
+               {"plain", TEMPLATE_PLAIN},   {"chatml", TEMPLATE_CHATML},
+               {"llama3", TEMPLATE_LLAMA3}, {"llava_llama3", TEMPLATE_LLAVA_LLAMA3}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     assert_int_equal(template_from_name(cases[i].name, &template), STATUS_OK);
     assert_int_equal(template, cases[i].template);
@@ -61,20 +65,21 @@ static void test_checks(void **state) {
   turn_t twice[] = {{TURN_HUMAN, text_view("q")}, {TURN_HUMAN, text_view("q")}};
   turn_t gpt_twice[] = {{TURN_GPT, text_view("a")}, {TURN_GPT, text_view("a")}};
   text_buffer_t text = {0};
-  conversation_t conversation = {gpt_first, 3};
+  conversation_t conversation = {.turns = gpt_first, .count = 3};
   assert_int_equal(conversation_check(&conversation), STATUS_OK);
   assert_int_equal(conversation_answers(&conversation), 1);
   assert_int_equal(conversation_last_question(&conversation), 0);
   assert_int_equal(conversation_text(TEMPLATE_V1, &conversation, &text), STATUS_OK);
   assert_text(&text, SYSTEM_V1 " USER: q ASSISTANT: a</s>");
-  assert_int_equal(conversation_check(&(conversation_t){NULL, 0}), STATUS_DATA);
-  assert_int_equal(conversation_last_question(&(conversation_t){NULL, 0}), -1);
-  assert_int_equal(conversation_check(&(conversation_t){gpt_first, 1}), STATUS_DATA);
-  assert_int_equal(conversation_check(&(conversation_t){twice, 2}), STATUS_DATA);
+  assert_int_equal(conversation_check(&(conversation_t){.turns = NULL, .count = 0}), STATUS_DATA);
+  assert_int_equal(conversation_last_question(&(conversation_t){.turns = NULL, .count = 0}), -1);
+  assert_int_equal(conversation_check(&(conversation_t){.turns = gpt_first, .count = 1}), STATUS_DATA);
+  assert_int_equal(conversation_check(&(conversation_t){.turns = twice, .count = 2}), STATUS_DATA);
   assert_non_null(strstr(error_message(), "turn 2 of 2"));
-  assert_int_equal(conversation_check(&(conversation_t){gpt_twice, 2}), STATUS_DATA);
-  assert_int_equal(conversation_check(&(conversation_t){twice, 1}), STATUS_OK);
-  assert_int_equal(conversation_text(TEMPLATE_V1, &(conversation_t){twice, 1}, &text), STATUS_DATA);
+  assert_int_equal(conversation_check(&(conversation_t){.turns = gpt_twice, .count = 2}), STATUS_DATA);
+  assert_int_equal(conversation_check(&(conversation_t){.turns = twice, .count = 1}), STATUS_OK);
+  assert_int_equal(conversation_text(TEMPLATE_V1, &(conversation_t){.turns = twice, .count = 1}, &text),
+                   STATUS_DATA);
 }
 
 /* The tokens around the border, spelt out: the image place, the line end, the question, " ASSISTANT:", then
@@ -289,19 +294,49 @@ static void test_end_marks_in_text(void **state) {
   tokenizer_free(tokenizer);
 }
 
-static void test_images_are_counted(void **state) {
+/* The sample says whether there is an image, and the first human turn where; "<image>" anywhere else is a
+ * word, tokenised as one and never an image place. */
+static void test_images_are_known_from_the_sample(void **state) {
   (void)state;
   tokenizer_t *tokenizer = load_words();
   talk_t talk;
   sequence_t s;
-  talk_set(&talk, TALK("<image> <image>", "<image>", "no", "a", "b <image>", "c"));
-  assert_int_equal(conversation_images(&talk.conversation), 2);
+  talk_set(&talk, TALK("<image> star <image>", "<image>", "no", "a", "b <image>", "c"));
+  assert_int_equal(conversation_images(&talk.conversation), 1);
+  assert_true(conversation_asks_for_image(&talk.conversation));
   assert_int_equal(conversation_sequence(tokenizer, TEMPLATE_V1, &talk.conversation, 0, &s), STATUS_OK);
-  assert_int_equal(sequence_images(&s), 2);
-  for (int32_t i = 0; i < s.n; i++)
-    assert_false(s.tokens[i] == TOKEN_IMAGE && s.learnt[i]);
+  assert_int_equal(sequence_images(&s), 1);
+  char *text;
+  assert_int_equal(tokenizer_decode(tokenizer, s.tokens, s.n, &text, NULL), STATUS_OK);
+  assert_non_null(strstr(text, "USER: <image>"));
+  assert_non_null(strstr(text, "star ASSISTANT: <image>"));
+  assert_non_null(strstr(text, "USER: b <image> ASSISTANT: c"));
+  memory_free(text);
+  sequence_free(&s);
+  talk.conversation.imageless = true;
+  assert_int_equal(conversation_images(&talk.conversation), 0);
+  assert_int_equal(conversation_sequence(tokenizer, TEMPLATE_V1, &talk.conversation, 0, &s), STATUS_OK);
+  assert_int_equal(sequence_images(&s), 0);
+  assert_int_equal(tokenizer_decode(tokenizer, s.tokens, s.n, &text, NULL), STATUS_OK);
+  assert_non_null(strstr(text, "USER: <image> star <image> ASSISTANT: <image>"));
+  memory_free(text);
   sequence_free(&s);
   tokenizer_free(tokenizer);
+}
+
+static void test_asking_for_an_image(void **state) {
+  (void)state;
+  static const struct {
+    const char *question;
+    bool asks;
+  } cases[] = {{"<image>\nq", true}, {"q\n<image> ", true},
+               {"<image>", true},    {"the tag <image> in HTML", false},
+               {"q", false},         {"<image", false}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    talk_t talk;
+    talk_set(&talk, TALK(cases[i].question, "a", "<image>"));
+    assert_int_equal(conversation_asks_for_image(&talk.conversation), cases[i].asks);
+  }
 }
 
 int main(void) {
@@ -320,7 +355,8 @@ int main(void) {
       cmocka_unit_test(test_replaced_answer),
       cmocka_unit_test(test_respond),
       cmocka_unit_test(test_end_marks_in_text),
-      cmocka_unit_test(test_images_are_counted),
+      cmocka_unit_test(test_images_are_known_from_the_sample),
+      cmocka_unit_test(test_asking_for_an_image),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,11 +1,14 @@
-/* What the tests of text/ share: the small models of golden/make_text.py, and conversations written as string
- * lists. */
+/* What the tests of text/ share: the small models of golden/make_text.py and make_bpe.py, and conversations
+ * written as string lists. */
 #ifndef TESTS_TEXT_TEXT_TEST_H
 #define TESTS_TEXT_TEXT_TEST_H
 
 #include "base/memory.h"
+#include "io/formats/tokenizer_file.h"
 #include "tensor/packed.h"
 #include "text/conversation.h"
+#include "text/sentencepiece.h"
+#include "text/token_list.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,17 +25,22 @@ typedef struct {
   conversation_t conversation;
 } talk_t;
 
-static inline tokenizer_t *load_words(void) {
+/* The tokenizer golden/NAME. */
+static inline tokenizer_t *load_golden(const char *name) {
+  char path[1024];
   tokenizer_t *tokenizer;
-  assert_int_equal(tokenizer_load(TEST_SOURCE_DIR "/text/golden/words.model", &tokenizer), STATUS_OK);
+  snprintf(path, sizeof path, TEST_SOURCE_DIR "/text/golden/%.100s", name);
+  assert_int_equal(tokenizer_load(path, &tokenizer), STATUS_OK);
   return tokenizer;
+}
+
+static inline tokenizer_t *load_words(void) {
+  return load_golden("words.model");
 }
 
 /* A model with pieces that reach over spaces. */
 static inline tokenizer_t *load_over(void) {
-  tokenizer_t *tokenizer;
-  assert_int_equal(tokenizer_load(TEST_SOURCE_DIR "/text/golden/over.model", &tokenizer), STATUS_OK);
-  return tokenizer;
+  return load_golden("over.model");
 }
 
 /* A conversation of TEXTS (NULL ends them), the human first. */
@@ -42,7 +50,7 @@ static inline void talk_set(talk_t *talk, const char *const *texts) {
     assert_in_range(count, 0, TURNS_MAX - 1);
     talk->turns[count] = (turn_t){count % 2 ? TURN_GPT : TURN_HUMAN, text_view(texts[count])};
   }
-  talk->conversation = (conversation_t){talk->turns, count};
+  talk->conversation = (conversation_t){.turns = talk->turns, .count = count};
 }
 #define TALK(...) ((const char *const[]){__VA_ARGS__, NULL})
 

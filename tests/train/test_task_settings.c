@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "base/memory.h"
 #include "io/formats/rollout_file.h"
+#include "io/formats/tokenizer_file.h"
 #include "io/h5.h"
 #include "io/io_test.h"
 #include "io/json.h"
@@ -417,7 +418,7 @@ static void answers_stop_at_a_question(void **state) {
   int shorter = 0;
   (void)state;
   assert_ok(tokenizer_load(fixture_path(fixture(), "world/tokenizer.model", path), &tokenizer));
-  response_end_t end = response_end(tokenizer, true);
+  response_end_t end = response_end(tokenizer, TEMPLATE_V1, true);
   tokenizer_free(tokenizer);
   respond("whole", "response_len=96 temperature=9 stop_at_question=F", "", &whole);
   respond("cut", "response_len=96 temperature=9", "", &cut);

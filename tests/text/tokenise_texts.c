@@ -1,0 +1,117 @@
+/* Tokenises texts with any tokenizer, for compare_tokenizers.py (which says how its ids must be) and for
+ * timing.
+ *
+ *   tokenise_texts TOKENIZER ids < texts      a line of ids for each text; texts are ended by '\0'
+ *   tokenise_texts TOKENIZER texts < ids      the text of each line of ids, ended by '\0'
+ *   tokenise_texts TOKENIZER speed FILE       tokens and MB/s of the file's lines, one thread
+ */
+#include "base/memory.h"
+#include "io/file.h"
+#include "io/formats/tokenizer_file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static status_t print_ids(const tokenizer_t *tokenizer, const char *text, size_t n) {
+  int32_t *ids, count;
+  TRY(tokenizer_encode(tokenizer, text, n, &ids, &count));
+  for (int32_t i = 0; i < count; i++)
+    printf(i > 0 ? " %d" : "%d", ids[i]);
+  putchar('\n');
+  memory_free(ids);
+  return STATUS_OK;
+}
+
+static status_t all_ids(const tokenizer_t *tokenizer) {
+  char *text = NULL;
+  size_t room = 0;
+  ssize_t n;
+  while ((n = getdelim(&text, &room, '\0', stdin)) > 0)
+    TRY(print_ids(tokenizer, text, (size_t)n - 1));
+  free(text);
+  return STATUS_OK;
+}
+
+static status_t print_text(const tokenizer_t *tokenizer, const char *line, int32_t *ids) {
+  int32_t count = 0;
+  char *text, *end;
+  size_t n;
+  for (const char *at = line; *at != '\n' && *at != '\0'; at = end) {
+    ids[count++] = (int32_t)strtol(at, &end, 10);
+    if (end == at) break;
+  }
+  TRY(tokenizer_decode(tokenizer, ids, count, &text, &n));
+  fwrite(text, 1, n + 1, stdout);
+  memory_free(text);
+  return STATUS_OK;
+}
+
+static status_t all_texts(const tokenizer_t *tokenizer) {
+  char *line = NULL;
+  size_t room = 0;
+  ssize_t n;
+  while ((n = getline(&line, &room, stdin)) > 0) {
+    int32_t *ids;
+    TRY(memory_alloc(&ids, ARENA_OTHER, (size_t)n, sizeof *ids));
+    TRY(print_text(tokenizer, line, ids));
+    memory_free(ids);
+  }
+  free(line);
+  return STATUS_OK;
+}
+
+static status_t tokenise_lines(const tokenizer_t *tokenizer, const char *text, size_t n, int64_t *tokens) {
+  for (size_t at = 0; at < n;) {
+    const char *end = memchr(text + at, '\n', n - at);
+    size_t length = end ? (size_t)(end - text) - at : n - at;
+    int32_t *ids, count;
+    TRY(tokenizer_encode(tokenizer, text + at, length, &ids, &count));
+    memory_free(ids);
+    *tokens += count;
+    at += length + 1;
+  }
+  return STATUS_OK;
+}
+
+static double seconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static status_t speed(const tokenizer_t *tokenizer, const char *path) {
+  char *text;
+  size_t n;
+  int64_t tokens = 0;
+  TRY(file_read(path, (size_t)1 << 32, &text, &n));
+  double begin = seconds();
+  TRY(tokenise_lines(tokenizer, text, n, &tokens));
+  double used = seconds() - begin;
+  printf("%zu bytes, %lld tokens, %.3f s of one core, %.1f MB/s\n", n, (long long)tokens, used,
+         1e-6 * (double)n / used);
+  memory_free(text);
+  return STATUS_OK;
+}
+
+static status_t run(int argc, char **argv) {
+  tokenizer_t *tokenizer;
+  if (argc < 3) return error_set(STATUS_INPUT, "usage: tokenise_texts TOKENIZER ids|texts|speed [FILE]");
+  double begin = seconds();
+  TRY(tokenizer_load(argv[1], &tokenizer));
+  double loaded = seconds() - begin;
+  fprintf(stderr, "%s: %d ids, read in %.2f s\n", argv[1], tokenizer_size(tokenizer), loaded);
+  status_code_t status = strcmp(argv[2], "ids") == 0     ? all_ids(tokenizer)
+                         : strcmp(argv[2], "texts") == 0 ? all_texts(tokenizer)
+                         : argc > 3                      ? speed(tokenizer, argv[3])
+                                                         : error_set(STATUS_INPUT, "speed of which FILE?");
+  tokenizer_free(tokenizer);
+  return status;
+}
+
+int main(int argc, char **argv) {
+  status_code_t status = run(argc, argv);
+  if (status != STATUS_OK) fprintf(stderr, "%s\n", error_message());
+  return status_exit(status);
+}
