@@ -5,6 +5,7 @@
 #include "convert/config_write.h"
 #include "convert/copying.h"
 #include "convert/peft.h"
+#include "io/formats/tokenizer_file.h"
 #include "perf/perf.h"
 #include "session/estimate.h"
 #include "session/store.h"

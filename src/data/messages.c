@@ -42,6 +42,8 @@ static status_t part_put(messages_t *messages, const json_t *part, const char *w
   const char *type;
   TRY(json_string(part, "type", where, &type));
   if (strcmp(type, "image") == 0) {
+    if (messages->count > 0)
+      return error_set(STATUS_DATA, "%s: has an image; expected it in the first question", where);
     text_put(messages, MARK, sizeof MARK - 1);
     return STATUS_OK;
   }

@@ -357,7 +357,7 @@ static status_t annotate_base(h5_file_t *file, const store_contents_t *contents)
   status_code_t status = weights_write_text(file, "/weights", "config", text);
   memory_free(text);
   TRY(status);
-  return weights_write_bytes(file, "/tokenizer", "bytes of SentencePiece's tokenizer.model",
+  return weights_write_bytes(file, "/tokenizer", "bytes of tokenizer.model or tokenizer.json",
                              contents->tokenizer_bytes, contents->tokenizer_size);
 }
 

@@ -207,6 +207,15 @@ static void bad_samples_are_refused(void **state) {
        "human"},
       {"{\"id\": \"x\", \"conversations\": [{\"from\": \"human\", \"value\": \"<image>\\nWhat?\"}]}",
        "no 'image'"},
+      {"{\"id\": \"x\", \"conversations\": [{\"from\": \"human\", \"value\": \"What?\\n<image>\"}]}",
+       "no 'image'"},
+      {"{\"id\": \"x\", \"image\": \"a.jpg\", \"conversations\": [{\"from\": \"human\", \"value\": \"a\"}, "
+       "{\"from\": "
+       "\"gpt\", \"value\": \"<image>\"}, {\"from\": \"human\", \"value\": \"<image>\"}]}",
+       "its first human turn has no <image>"},
+      {"{\"id\": \"x\", \"images\": [\"a.jpg\"], \"messages\": [" USER
+       ", " MODEL("a") ", {\"role\": \"user\", \"content\": [{\"type\": \"image\"}]}]}",
+       "in the first question"},
       {"{\"id\": \"x\", \"image\": \"a.jpg\", " TURNS "}", "a.jpg"},
       {"{\"id\": \"x\", \"image\": 7, " TURNS "}", "'image'"},
       {"{\"id\": \"x\", " TURNS ", \"output_1\": \"one\"}", "output_2"},
@@ -234,6 +243,30 @@ static void bad_samples_are_refused(void **state) {
                              SAMPLE_PREFERENCE, &document),
                    STATUS_DATA);
   json_free(&document);
+  sample_reader_free(&reader);
+}
+
+/* Without an image "<image>" within a sentence is a word; with one, it is one outside the first question. */
+static void test_image_marks_in_prose(void **state) {
+  (void)state;
+  static const struct {
+    const char *text;
+    int32_t images;
+  } cases[] = {
+      {"{\"conversations\": [{\"from\": \"human\", \"value\": \"What is <image> in HTML?\"}], \"id\": 1}", 0},
+      {"{\"conversations\": [{\"from\": \"human\", \"value\": \"Why?\"}, {\"from\": \"gpt\", \"value\": "
+       "\"<image>\"}], \"id\": 1}",
+       0},
+      {"{\"image\": \"a.jpg\", \"conversations\": [{\"from\": \"human\", \"value\": \"<image>\\nWhy?\"}, "
+       "{\"from\": \"gpt\", \"value\": \"The tag <image>\"}], \"id\": 1}",
+       1}};
+  sample_reader_t reader = {0};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    json_document_t document;
+    assert_int_equal(read_text(&reader, cases[i].text, SAMPLE_CONVERSATION, &document), STATUS_OK);
+    assert_int_equal(conversation_images(&reader.sample.conversation), cases[i].images);
+    json_free(&document);
+  }
   sample_reader_free(&reader);
 }
 
@@ -271,9 +304,10 @@ static void published_questions_are_read(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(good_samples_are_read),          cmocka_unit_test(chat_messages_are_read),
-      cmocka_unit_test(chosen_and_rejected_are_a_pair), cmocka_unit_test(questions_are_read),
-      cmocka_unit_test(bad_samples_are_refused),        cmocka_unit_test(published_questions_are_read),
+      cmocka_unit_test(test_image_marks_in_prose),    cmocka_unit_test(good_samples_are_read),
+      cmocka_unit_test(chat_messages_are_read),       cmocka_unit_test(chosen_and_rejected_are_a_pair),
+      cmocka_unit_test(questions_are_read),           cmocka_unit_test(bad_samples_are_refused),
+      cmocka_unit_test(published_questions_are_read),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

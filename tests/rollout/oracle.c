@@ -25,11 +25,18 @@ static int32_t ties_end(const entry_t *entries, int32_t n, int32_t i) {
   return end;
 }
 
+static bool may_be_drawn(const sampler_options_t *options, int32_t id) {
+  for (int32_t r = 0; r < options->ranges; r++)
+    if (id >= options->drawable[r].begin && id < options->drawable[r].end) return true;
+  return options->drawable == NULL;
+}
+
 static void keep(const sampler_options_t *options, oracle_row_t *out) {
   entry_t entries[ORACLE_VOCAB_MAX];
-  int32_t n = out->vocab;
-  for (int32_t j = 0; j < n; j++)
-    entries[j] = (entry_t){vocab_key((float)out->z[j]), exp(out->logprob[j]), j};
+  int32_t n = 0;
+  for (int32_t j = 0; j < out->vocab; j++)
+    if (may_be_drawn(options, j))
+      entries[n++] = (entry_t){vocab_key((float)out->z[j]), exp(out->logprob[j]), j};
   qsort(entries, (size_t)n, sizeof *entries, by_key_descending);
   if (options->top_k > 0 && options->top_k < n) n = ties_end(entries, n, options->top_k - 1);
   if (options->top_p < 1.0) {
@@ -66,7 +73,7 @@ int32_t oracle_draw(const sampler_options_t *options, const oracle_row_t *row, i
   int32_t best = -1;
   double largest = -INFINITY;
   for (int32_t j = 0; j < row->vocab; j++) {
-    if (!options->greedy && !row->kept[j]) continue;
+    if (options->greedy ? !may_be_drawn(options, j) : !row->kept[j]) continue;
     random_words_t words = random_words(options->seed, RANDOM_SAMPLING, (uint64_t)sample,
                                         (uint64_t)position << 32 | (uint64_t)j);
     double noise = options->greedy ? 0.0 : -log(-log(random_open_unit(words.v[0])));
