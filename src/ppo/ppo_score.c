@@ -5,7 +5,7 @@
 #include "base/memory_pool.h"
 #include "perf/perf.h"
 
-#include <math.h>
+#include <string.h>
 
 /* Teacher-forced passes over query and response. */
 typedef struct {
@@ -14,37 +14,31 @@ typedef struct {
   plan_t plan;
 } scoring_t;
 
-/* Log-probabilities and entropies of one micro-batch's responses to the step's arrays. */
-static status_t write_logprobs(scoring_t *scoring, const micro_t *micro, pass_t *pass, const int32_t *rows,
-                               const int32_t *targets, int32_t n, double *logprob, double *entropy) {
+/* The numbers FROM of a micro-batch's response tokens to their places in the step's array TO. */
+static void write_tokens(const scoring_t *scoring, const micro_t *micro, const double *from, double *to) {
   const ppo_step_t *step = scoring->step;
-  double *logprobs, *entropies;
-  int32_t k = 0;
-  POOL(pool, ARENA_ROLLOUT);
-  TRY(memory_pool_alloc(&pool, &logprobs, (size_t)n, sizeof *logprobs));
-  TRY(memory_pool_alloc(&pool, &entropies, (size_t)n, sizeof *entropies));
-  TRY(pass_logprobs(pass, n, rows, targets, scoring->task->scale, logprobs, entropies));
   for (int32_t s = 0; s < micro->count; s++) {
-    int64_t begin = step->rollout.offsets[micro->which[s]];
-    for (int32_t t = 0; t < step->rollout.lengths[micro->which[s]]; t++, k++) {
-      logprob[begin + t] = logprobs[k];
-      entropy[begin + t] = entropies[k];
-    }
+    int32_t sample = micro->which[s], n = step->rollout.lengths[sample];
+    memcpy(to + step->rollout.offsets[sample], from, (size_t)n * sizeof *to);
+    from += n;
   }
-  return STATUS_OK;
 }
 
-static status_t write_values(scoring_t *scoring, const micro_t *micro, pass_t *pass, const int32_t *rows,
-                             int32_t n) {
-  const ppo_step_t *step = scoring->step;
-  double *values;
-  int32_t k = 0;
+/* Log-probabilities and entropies of one micro-batch's responses, or values (LOGPROB is NULL). */
+static status_t read_pass(scoring_t *scoring, const micro_t *micro, pass_t *pass, const int32_t *rows,
+                          const int32_t *targets, int32_t n, double *logprob, double *entropy) {
+  double *numbers, *entropies;
   POOL(pool, ARENA_ROLLOUT);
-  TRY(memory_pool_alloc(&pool, &values, (size_t)n, sizeof *values));
-  TRY(pass_scalars(pass, n, rows, values));
-  for (int32_t s = 0; s < micro->count; s++)
-    for (int32_t t = 0; t < step->rollout.lengths[micro->which[s]]; t++)
-      step->value[step->rollout.offsets[micro->which[s]] + t] = values[k++];
+  TRY(memory_pool_alloc(&pool, &numbers, (size_t)n, sizeof *numbers));
+  TRY(memory_pool_alloc(&pool, &entropies, (size_t)n, sizeof *entropies));
+  if (!logprob) {
+    TRY(pass_scalars(pass, n, rows, numbers));
+    write_tokens(scoring, micro, numbers, scoring->step->value);
+    return STATUS_OK;
+  }
+  TRY(pass_logprobs(pass, n, rows, targets, scoring->task->scale, numbers, entropies));
+  write_tokens(scoring, micro, numbers, logprob);
+  write_tokens(scoring, micro, entropies, entropy);
   return STATUS_OK;
 }
 
@@ -57,8 +51,7 @@ static status_t run_role(scoring_t *scoring, const micro_t *micro, const pass_im
   perf_begin(region);
   status_code_t status = pass_forward(model->pass, role, &micro->packed, images, false, NULL, NULL);
   if (status == STATUS_OK)
-    status = logprob ? write_logprobs(scoring, micro, model->pass, rows, targets, n, logprob, entropy)
-                     : write_values(scoring, micro, model->pass, rows, n);
+    status = read_pass(scoring, micro, model->pass, rows, targets, n, logprob, entropy);
   perf_end(region);
   memory_free(rows);
   return status;

@@ -23,14 +23,19 @@ typedef struct {
   ppo_features_t policy_features, value_features;
 } minibatch_t;
 
-/* Where prediction I of a micro-batch stands in the mini-batch's and the step's arrays. */
+/* One micro-batch, and where its prediction I stands in the mini-batch's and the step's arrays. */
 typedef struct {
   minibatch_t *minibatch;
+  micro_t micro;
+  bool last; /* of the mini-batch */
+  pass_images_t images;
+  float *features; /* of the images */
+  int32_t *rows, *targets, *owner, n;
   memory_pool_t pool;
-  int64_t *place; /* (predictions): in the mini-batch's arrays */
-  int64_t *token; /* (predictions): in the step's arrays */
-  double *weight; /* (predictions) */
-} predictions_t;
+  int64_t *place; /* (n): in the mini-batch's arrays */
+  int64_t *token; /* (n): in the step's arrays */
+  double *weight; /* (n) */
+} work_t;
 
 static ppo_term_t term_of(const ppo_task_t *task, const ppo_step_t *step, int64_t token, double logprob,
                           double value) {
@@ -39,15 +44,15 @@ static ppo_term_t term_of(const ppo_task_t *task, const ppo_step_t *step, int64_
 }
 
 static status_t policy_loss(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
-  const predictions_t *predictions = context;
-  minibatch_t *minibatch = predictions->minibatch;
+  const work_t *work = context;
+  minibatch_t *minibatch = work->minibatch;
   for (int64_t i = 0; i < chunk->count; i++) {
-    int64_t p = chunk->begin + i, token = predictions->token[p], place = predictions->place[p];
+    int64_t p = chunk->begin + i, token = work->token[p], place = work->place[p];
     ppo_term_t term =
         term_of(minibatch->task, minibatch->step, token, chunk->logprobs[i], minibatch->step->value[token]);
     minibatch->logprob[place] = chunk->logprobs[i];
     minibatch->entropy[place] = chunk->entropies[i];
-    dlogprobs[i] = predictions->weight[p] * term.dlogprob;
+    dlogprobs[i] = work->weight[p] * term.dlogprob;
   }
   return STATUS_OK;
 }
@@ -60,131 +65,109 @@ static status_t value_done(void *context, int32_t layer) {
   return optimizer_layer_done(context, VALUE_GROUP, layer);
 }
 
-static status_t forward(const model_t *model, const role_t *role, const micro_t *micro,
-                        const pass_images_t *images) {
+static status_t forward(const model_t *model, const role_t *role, const work_t *work) {
   perf_begin(REGION_FORWARD);
-  status_code_t status = pass_forward(model->pass, role, &micro->packed, images, true, NULL, NULL);
+  status_code_t status =
+      pass_forward(model->pass, role, &work->micro.packed, &work->images, true, NULL, NULL);
   perf_end(REGION_FORWARD);
   return status;
 }
 
-static status_t policy_pass(minibatch_t *minibatch, const micro_t *micro, const pass_images_t *images,
-                            bool last, const int32_t *rows, const int32_t *targets, int32_t n,
-                            predictions_t *predictions) {
-  ppo_task_t *task = minibatch->task;
-  TRY(forward(&task->model, &task->policy, micro, images));
+static status_t policy_backward(work_t *work) {
+  const ppo_task_t *task = work->minibatch->task;
+  pass_t *pass = task->model.pass;
+  TRY(pass_logprobs_backward(pass, work->n, work->rows, work->targets, task->scale, policy_loss, work));
+  return pass_backward(pass, work->last ? policy_done : NULL, task->optimizer);
+}
+
+static status_t policy_work(work_t *work) {
+  const ppo_task_t *task = work->minibatch->task;
+  TRY(forward(&task->model, &task->policy, work));
   perf_begin(REGION_BACKWARD);
-  status_code_t status =
-      pass_logprobs_backward(task->model.pass, n, rows, targets, task->scale, policy_loss, predictions);
-  if (status == STATUS_OK)
-    status = pass_backward(task->model.pass, last ? policy_done : NULL, task->optimizer);
+  status_code_t status = policy_backward(work);
   perf_end(REGION_BACKWARD);
   return status;
 }
 
 /* Values of all predictions and their derivatives, in place: VALUES in, dvalues out. */
-static void value_losses(const predictions_t *predictions, int32_t n, double *values) {
-  minibatch_t *minibatch = predictions->minibatch;
-  for (int32_t p = 0; p < n; p++) {
-    int64_t token = predictions->token[p];
+static void value_losses(const work_t *work, double *values) {
+  minibatch_t *minibatch = work->minibatch;
+  for (int32_t p = 0; p < work->n; p++) {
+    int64_t token = work->token[p];
     ppo_term_t term =
         term_of(minibatch->task, minibatch->step, token, minibatch->step->logprob[token], values[p]);
-    minibatch->value[predictions->place[p]] = values[p];
-    values[p] = minibatch->task->options.vf_coef * predictions->weight[p] * term.dvalue;
+    minibatch->value[work->place[p]] = values[p];
+    values[p] = minibatch->task->options.vf_coef * work->weight[p] * term.dvalue;
   }
 }
 
-static status_t value_pass(minibatch_t *minibatch, const micro_t *micro, const pass_images_t *images,
-                           bool last, const int32_t *rows, int32_t n, predictions_t *predictions) {
-  ppo_task_t *task = minibatch->task;
+static status_t value_backward(work_t *work) {
+  const ppo_task_t *task = work->minibatch->task;
   pass_t *pass = task->value_model->pass;
   double *values;
-  TRY(forward(task->value_model, &task->value, micro, images));
-  TRY(memory_alloc(&values, ARENA_ROLLOUT, (size_t)n, sizeof *values));
+  TRY(memory_pool_alloc(&work->pool, &values, (size_t)work->n, sizeof *values));
+  TRY(pass_scalars(pass, work->n, work->rows, values));
+  value_losses(work, values);
+  TRY(pass_scalars_backward(pass, work->n, work->rows, values));
+  return pass_backward(pass, work->last ? value_done : NULL, task->optimizer);
+}
+
+static status_t value_work(work_t *work) {
+  const ppo_task_t *task = work->minibatch->task;
+  TRY(forward(task->value_model, &task->value, work));
   perf_begin(REGION_BACKWARD);
-  status_code_t status = pass_scalars(pass, n, rows, values);
-  if (status == STATUS_OK) {
-    value_losses(predictions, n, values);
-    status = pass_scalars_backward(pass, n, rows, values);
-  }
-  if (status == STATUS_OK) status = pass_backward(pass, last ? value_done : NULL, task->optimizer);
+  status_code_t status = value_backward(work);
   perf_end(REGION_BACKWARD);
-  memory_free(values);
   return status;
 }
 
-/* Places and weights of a micro-batch's predictions (n): sample by sample, token by token, as micro_targets
- * orders them. */
-static status_t place_predictions(predictions_t *predictions, const micro_t *micro, int32_t n) {
-  const minibatch_t *minibatch = predictions->minibatch;
+/* Places and weights of the predictions: sample by sample, token by token, as micro_targets orders them. */
+static status_t place_predictions(work_t *work) {
+  const minibatch_t *minibatch = work->minibatch;
   const ppo_step_t *step = minibatch->step;
+  size_t n = (size_t)work->n;
   int32_t p = 0;
-  TRY(memory_pool_alloc(&predictions->pool, &predictions->place, (size_t)n, sizeof(int64_t)));
-  TRY(memory_pool_alloc(&predictions->pool, &predictions->token, (size_t)n, sizeof(int64_t)));
-  TRY(memory_pool_alloc(&predictions->pool, &predictions->weight, (size_t)n, sizeof(double)));
-  for (int32_t s = 0; s < micro->count; s++) {
-    int32_t i = micro->which[s], sample = minibatch->which[i], length = step->rollout.lengths[sample];
+  TRY(memory_pool_alloc(&work->pool, &work->place, n, sizeof *work->place));
+  TRY(memory_pool_alloc(&work->pool, &work->token, n, sizeof *work->token));
+  TRY(memory_pool_alloc(&work->pool, &work->weight, n, sizeof *work->weight));
+  for (int32_t s = 0; s < work->micro.count; s++) {
+    int32_t i = work->micro.which[s], sample = minibatch->which[i], length = step->rollout.lengths[sample];
     double share = ppo_weight(&minibatch->task->options, length, minibatch->plan.n, minibatch->tokens);
     for (int32_t t = 0; t < length; t++, p++) {
-      predictions->place[p] = minibatch->offsets[i] + t;
-      predictions->token[p] = step->rollout.offsets[sample] + t;
-      predictions->weight[p] = share;
+      work->place[p] = minibatch->offsets[i] + t;
+      work->token[p] = step->rollout.offsets[sample] + t;
+      work->weight[p] = share;
     }
   }
   return STATUS_OK;
 }
 
-/* What of one micro-batch the two roles' passes share. */
-typedef status_t (*role_pass_t)(minibatch_t *minibatch, const micro_t *micro, bool last, const int32_t *rows,
-                                const int32_t *targets, int32_t n, predictions_t *predictions);
-
-static status_t run_policy(minibatch_t *minibatch, const micro_t *micro, bool last, const int32_t *rows,
-                           const int32_t *targets, int32_t n, predictions_t *predictions) {
-  pass_images_t images;
-  float *block;
-  status_code_t status = ppo_micro_images(&minibatch->policy_features, micro, &images, &block);
-  if (status == STATUS_OK)
-    status = policy_pass(minibatch, micro, &images, last, rows, targets, n, predictions);
-  memory_free(block);
-  return status;
+static void work_free(work_t *work) {
+  memory_pool_free(&work->pool);
+  memory_free(work->rows);
+  memory_free(work->features);
+  micro_free(&work->micro);
 }
 
-static status_t run_value(minibatch_t *minibatch, const micro_t *micro, bool last, const int32_t *rows,
-                          const int32_t *targets, int32_t n, predictions_t *predictions) {
-  ppo_task_t *task = minibatch->task;
-  bool shared = task->value_model == &task->model;
-  pass_images_t images;
-  float *block;
-  (void)targets;
-  status_code_t status = ppo_micro_images(shared ? &minibatch->policy_features : &minibatch->value_features,
-                                          micro, &images, &block);
-  if (status == STATUS_OK) status = value_pass(minibatch, micro, &images, last, rows, n, predictions);
-  memory_free(block);
-  return status;
-}
-
-static status_t run_predictions(minibatch_t *minibatch, const micro_t *micro, bool last, role_pass_t work) {
-  int32_t *rows, *targets, *owner, n;
-  TRY(micro_targets(&minibatch->plan, micro, &rows, &targets, &owner, &n));
-  predictions_t predictions = {.minibatch = minibatch, .pool.arena = ARENA_ROLLOUT};
-  status_code_t status = place_predictions(&predictions, micro, n);
-  if (status == STATUS_OK) status = work(minibatch, micro, last, rows, targets, n, &predictions);
-  memory_pool_free(&predictions.pool);
-  memory_free(rows);
-  return status;
+/* Micro-batch INDEX through a role's ROLE_WORK. */
+static status_t run_micro(minibatch_t *minibatch, int32_t index, const ppo_features_t *features,
+                          status_t (*role_work)(work_t *work)) {
+  const plan_t *plan = &minibatch->plan;
+  __attribute__((cleanup(work_free)))
+  work_t work = {.minibatch = minibatch, .last = index == plan->micro_count - 1, .pool.arena = ARENA_ROLLOUT};
+  TRY(micro_create(plan, index, &work.micro));
+  TRY(micro_targets(plan, &work.micro, &work.rows, &work.targets, &work.owner, &work.n));
+  TRY(place_predictions(&work));
+  TRY(ppo_micro_images(features, &work.micro, &work.images, &work.features));
+  return role_work(&work);
 }
 
 /* All micro-batches through one role: policy first, then value, so that each role's gradients are complete at
  * the end of its last one. */
-static status_t run_role(minibatch_t *minibatch, role_pass_t work) {
-  int32_t count = minibatch->plan.micro_count;
-  for (int32_t m = 0; m < count; m++) {
-    micro_t micro;
-    TRY(micro_create(&minibatch->plan, m, &micro));
-    status_code_t status = run_predictions(minibatch, &micro, m == count - 1, work);
-    micro_free(&micro);
-    TRY(status);
-  }
+static status_t run_role(minibatch_t *minibatch, const ppo_features_t *features,
+                         status_t (*role_work)(work_t *work)) {
+  for (int32_t m = 0; m < minibatch->plan.micro_count; m++)
+    TRY(run_micro(minibatch, m, features, role_work));
   return STATUS_OK;
 }
 
@@ -195,7 +178,8 @@ static status_t run_value_role(minibatch_t *minibatch) {
   const session_t *session = task->session;
   TRY(plan_recut(&session->grid, config_patches(&task->value_model->base.config),
                  session->settings->optim.micro_tokens, &minibatch->plan));
-  return run_role(minibatch, run_value);
+  bool shared = task->value_model == &task->model;
+  return run_role(minibatch, shared ? &minibatch->policy_features : &minibatch->value_features, value_work);
 }
 
 static status_t run_roles(minibatch_t *minibatch) {
@@ -206,7 +190,7 @@ static status_t run_roles(minibatch_t *minibatch) {
   if (task->value_model != &task->model)
     TRY(ppo_features_gather(task, step, task->value_model, &minibatch->plan, minibatch->which,
                             &minibatch->value_features));
-  TRY(run_role(minibatch, run_policy));
+  TRY(run_role(minibatch, &minibatch->policy_features, policy_work));
   TRY(run_value_role(minibatch));
   perf_begin(REGION_IMBALANCE);
   double *const arrays[] = {minibatch->logprob, minibatch->entropy, minibatch->value};

@@ -9,7 +9,8 @@
 enum { LINE_BYTES = 64 };
 static const size_t huge_page = (size_t)2 << 20;
 #ifdef __SANITIZE_ADDRESS__
-static const size_t buffer_alignment = 0; /* a block for each buffer: the sanitizer sees where one is overrun */
+static const size_t buffer_alignment =
+    0; /* a block for each buffer: the sanitizer sees where one is overrun */
 #else
 static const size_t buffer_alignment = LINE_BYTES;
 #endif
