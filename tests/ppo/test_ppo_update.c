@@ -5,6 +5,7 @@
 #include "model/compare.h"
 #include "model/golden_model.h"
 #include "mpi_test.h"
+#include "ppo/golden_options.h"
 #include "ppo/ppo_step.h"
 #include "tensor/cpu/cpu.h"
 #include "tensor/plain/plain.h"
@@ -12,7 +13,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { SAMPLES = 6, STATISTICS = 15, OPTIONS = 15, TOKEN_ARRAYS = 10 };
+enum { SAMPLES = 6, STATISTICS = 15, TOKEN_ARRAYS = 10 };
 
 typedef struct {
   const arrays_t *arrays;
@@ -26,23 +27,7 @@ static const double *get(const ppo_update_case_t *c, const char *name, int64_t n
 }
 
 static ppo_options_t options_of(const ppo_update_case_t *c) {
-  const double *o = get(c, "options", OPTIONS);
-  return (ppo_options_t){.kl_coef = o[0],
-                         .kl_estimator = o[1] != 0.0 ? KL_K3 : KL_K1,
-                         .gamma = o[2],
-                         .lam = o[3],
-                         .clip = o[4],
-                         .clip_value = o[5],
-                         .vf_coef = o[6],
-                         .whiten_rewards = o[7] != 0.0,
-                         .reward_scale = o[8],
-                         .loss_norm = (loss_norm_t)(int)o[9],
-                         .correct_bonus = o[10],
-                         .length_bonus = o[11],
-                         .no_stop_penalty = o[12],
-                         .relative_penalty = o[13] != 0.0,
-                         .bias = o[14],
-                         .response_len = (int32_t)arrays_number(c->arrays, "ppo/response_len")};
+  return golden_options(get(c, "options", GOLDEN_OPTIONS), arrays_number(c->arrays, "ppo/response_len"));
 }
 
 /* ---- The rollouts ---- */
