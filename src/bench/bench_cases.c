@@ -170,14 +170,10 @@ static status_t mean_logprob(void *context, const pass_chunk_t *chunk, double *d
   return STATUS_OK;
 }
 
-static status_t layer_done(void *context, int32_t layer) {
-  return optimizer_layer_done(context, 0, layer);
-}
-
 static status_t backward(bench_t *bench) {
   TRY(pass_logprobs_backward(bench->pass, bench->predictions, bench->rows, bench->targets, 1.0, mean_logprob,
                              bench));
-  return pass_backward(bench->pass, layer_done, bench->optimizer);
+  return pass_backward(bench->pass, optimizer_only_layer_done, bench->optimizer);
 }
 
 static status_t training_step(bench_t *bench) {

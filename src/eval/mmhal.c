@@ -1,7 +1,7 @@
 #include "eval/mmhal.h"
 
 #include "base/log.h"
-#include "io/json.h"
+#include "io/json_elements.h"
 #include "text/answers.h"
 
 const char *mmhal_type_name(int32_t type) {
@@ -19,7 +19,8 @@ static status_t reply_text(const json_t *completion, const char *where, const ch
   return json_string(message, "content", where, text);
 }
 
-static status_t mmhal_add_reply(mmhal_counts_t *counts, const json_element_t *element, const char *where) {
+static status_t mmhal_add_reply(void *context, const json_element_t *element, const char *where) {
+  mmhal_counts_t *counts = context;
   const char *text;
   bool found;
   TRY(reply_text(element->value, where, &text));
@@ -35,25 +36,7 @@ static status_t mmhal_add_reply(mmhal_counts_t *counts, const json_element_t *el
   return STATUS_OK;
 }
 
-static status_t mmhal_add_replies(mmhal_counts_t *counts, json_reader_t *reader, const char *path) {
-  for (;;) {
-    json_element_t element;
-    char where[512];
-    TRY(json_reader_next(reader, &element));
-    if (!element.value) {
-      json_reader_warn(reader);
-      return STATUS_OK;
-    }
-    snprintf(where, sizeof where, "%s, line %lld", path, (long long)element.line);
-    TRY(mmhal_add_reply(counts, &element, where));
-  }
-}
-
 status_t mmhal_read(const char *path, mmhal_counts_t *out) {
-  json_reader_t *reader;
   *out = (mmhal_counts_t){0};
-  TRY(json_reader_open(path, JSON_ELEMENTS, &reader));
-  status_code_t status = mmhal_add_replies(out, reader, path);
-  json_reader_close(reader);
-  return status;
+  return json_elements_visit(path, mmhal_add_reply, out);
 }

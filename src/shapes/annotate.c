@@ -1,6 +1,7 @@
 #include "shapes/annotate.h"
 
 #include "base/random.h"
+#include "io/json_elements.h"
 #include "io/output_file.h"
 #include "shapes/judge.h"
 #include "shapes/scene_file.h"
@@ -60,23 +61,15 @@ static status_t annotate_read_output(const json_t *pair, const char *key, const 
   return json_string(output, "value", where, value);
 }
 
-static status_t annotate_element(const annotator_t *annotator, const scene_table_t *scenes,
-                                 const json_element_t *element, const char *where, json_writer_t *writer,
-                                 annotation_counts_t *counts) {
-  const json_t *pair = element->value;
-  const char *image, *question, *first, *second;
-  TRY(json_string(pair, "image", where, &image));
-  TRY(last_question(pair, where, &question));
-  TRY(annotate_read_output(pair, "output_1", where, &first));
-  TRY(annotate_read_output(pair, "output_2", where, &second));
-  const scene_t *scene = scene_table_find(scenes, image);
-  if (!scene)
-    return error_set(STATUS_DATA,
-                     "%s: field 'image': '%s' is in none of the scenes; give the scenes.jsonl that was "
-                     "written with the images",
-                     where, image);
-  int preference = annotate_pair(annotator, scene, question, first, second, element->index, counts);
-  if (preference == 0) return STATUS_OK;
+/* A file of pairs under way. */
+typedef struct {
+  const annotator_t *annotator;
+  const scene_table_t *scenes;
+  json_writer_t *writer;
+  annotation_counts_t *counts;
+} annotating_t;
+
+static void annotate_write(json_writer_t *writer, const json_t *pair, int preference) {
   json_write_line(writer);
   json_write_object_begin(writer);
   for (const json_t *member = pair->u.first; member; member = member->next) {
@@ -86,42 +79,40 @@ static status_t annotate_element(const annotator_t *annotator, const scene_table
   }
   json_write_int_member(writer, "preference", preference);
   json_write_object_end(writer);
-  return STATUS_OK;
 }
 
-static status_t annotate_elements(const annotator_t *annotator, const scene_table_t *scenes,
-                                  const char *pairs, json_reader_t *reader, json_writer_t *writer,
-                                  annotation_counts_t *counts) {
-  for (;;) {
-    json_element_t element;
-    char where[512];
-    TRY(pulse_go_on(annotator->pulse));
-    TRY(json_reader_next(reader, &element));
-    if (!element.value) {
-      json_reader_warn(reader);
-      return STATUS_OK;
-    }
-    snprintf(where, sizeof where, "%s, line %lld", pairs, (long long)element.line);
-    TRY(annotate_element(annotator, scenes, &element, where, writer, counts));
-  }
+static status_t annotate_element(void *context, const json_element_t *element, const char *where) {
+  const annotating_t *annotating = context;
+  const json_t *pair = element->value;
+  const char *image, *question, *first, *second;
+  TRY(pulse_go_on(annotating->annotator->pulse));
+  TRY(json_string(pair, "image", where, &image));
+  TRY(last_question(pair, where, &question));
+  TRY(annotate_read_output(pair, "output_1", where, &first));
+  TRY(annotate_read_output(pair, "output_2", where, &second));
+  const scene_t *scene = scene_table_find(annotating->scenes, image);
+  if (!scene)
+    return error_set(STATUS_DATA,
+                     "%s: field 'image': '%s' is in none of the scenes; give the scenes.jsonl that was "
+                     "written with the images",
+                     where, image);
+  int preference = annotate_pair(annotating->annotator, scene, question, first, second, element->index,
+                                 annotating->counts);
+  if (preference != 0) annotate_write(annotating->writer, pair, preference);
+  return STATUS_OK;
 }
 
 static status_t annotate_opened(const annotator_t *annotator, const scene_table_t *scenes, const char *pairs,
                                 const char *output, annotation_counts_t *counts) {
   output_file_t file;
-  json_reader_t *reader;
-  TRY(json_reader_open(pairs, JSON_ELEMENTS, &reader));
-  status_code_t status = output_file_open(output, &file);
-  if (status == STATUS_OK) {
-    json_write_array_begin(file.writer);
-    status = annotate_elements(annotator, scenes, pairs, reader, file.writer, counts);
-    json_write_line(file.writer);
-    json_write_array_end(file.writer);
-    json_write_line(file.writer);
-    status = output_file_close(&file, status);
-  }
-  json_reader_close(reader);
-  return status;
+  TRY(output_file_open(output, &file));
+  annotating_t annotating = {annotator, scenes, file.writer, counts};
+  json_write_array_begin(file.writer);
+  status_code_t status = json_elements_visit(pairs, annotate_element, &annotating);
+  json_write_line(file.writer);
+  json_write_array_end(file.writer);
+  json_write_line(file.writer);
+  return output_file_close(&file, status);
 }
 
 status_t annotate_file(const annotator_t *annotator, const char *pairs, const char *scenes,

@@ -18,7 +18,7 @@ typedef struct {
 } claims_reader_t;
 
 static word_class_t claims_class_at(const claims_reader_t *r, int at) {
-  return at >= 0 && at < r->n ? r->words[at].class : WORD_END;
+  return word_class_at(r->words, r->n, at);
 }
 
 static claim_t claim_of(claim_kind_t kind) {

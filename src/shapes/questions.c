@@ -239,10 +239,6 @@ void question_draw_choice(const scene_t *scene, bool explain, random_stream_t *s
 /* ------------------------------------------------------------------------------------------------ reading
  * back */
 
-static word_class_t questions_class_at(const word_t *words, int n, int at) {
-  return at >= 0 && at < n ? words[at].class : WORD_END;
-}
-
 /* The noun phrase at AT; *AT moves behind it. False if there is none that has a noun. */
 static bool questions_read_object(const word_t *words, int n, int *at, described_t *out) {
   noun_phrase_t phrase;
@@ -255,7 +251,7 @@ static bool questions_read_object(const word_t *words, int n, int *at, described
 
 static bool questions_read_what(const word_t *words, int n, question_t *out) {
   int at = 1;
-  word_class_t name = questions_class_at(words, n, at);
+  word_class_t name = word_class_at(words, n, at);
   if (name == WORD_COLOUR_NAME || name == WORD_SIZE_NAME || name == WORD_SHAPE_NAME) {
     out->ask = name == WORD_COLOUR_NAME ? ASK_COLOUR : name == WORD_SIZE_NAME ? ASK_SIZE : ASK_SHAPE;
     out->type = TYPE_ATTRIBUTE;
@@ -278,14 +274,14 @@ static bool questions_read_what(const word_t *words, int n, question_t *out) {
   out->ask = ASK_DESCRIBE;
   out->type = TYPE_HOLISTIC;
   out->wording = 1;
-  return questions_class_at(words, n, at) == WORD_IS && questions_class_at(words, n, at + 1) == WORD_AT;
+  return word_class_at(words, n, at) == WORD_IS && word_class_at(words, n, at + 1) == WORD_AT;
 }
 
 static bool questions_read_is(const word_t *words, int n, question_t *out) {
   int at = 1, used;
   noun_phrase_t phrase;
   out->type = TYPE_YES_NO;
-  if (questions_class_at(words, n, at) == WORD_THERE) {
+  if (word_class_at(words, n, at) == WORD_THERE) {
     at++;
     out->ask = ASK_EXISTS;
     return questions_read_object(words, n, &at, &out->object);
@@ -316,7 +312,7 @@ static bool questions_read_which(const word_t *words, int n, question_t *out) {
 
 static bool questions_read_asked(const word_t *words, int n, question_t *out) {
   int at = 1;
-  switch (questions_class_at(words, n, 0)) {
+  switch (word_class_at(words, n, 0)) {
   case WORD_DESCRIBE:
     out->ask = ASK_DESCRIBE;
     out->type = TYPE_HOLISTIC;
@@ -350,8 +346,8 @@ static bool questions_read_asked(const word_t *words, int n, question_t *out) {
 static bool questions_read_options(const word_t *words, int n, question_t *out) {
   int found = 0;
   for (int at = 0; at < n; at++) {
-    if (questions_class_at(words, n, at) == WORD_EXPLAIN) out->explain = true;
-    if (questions_class_at(words, n, at) != WORD_LETTER || questions_class_at(words, n, at + 1) != WORD_END ||
+    if (word_class_at(words, n, at) == WORD_EXPLAIN) out->explain = true;
+    if (word_class_at(words, n, at) != WORD_LETTER || word_class_at(words, n, at + 1) != WORD_END ||
         at + 2 >= n)
       continue;
     if (words[at].value != found || found == CHOICE_OPTIONS) return false;

@@ -1,6 +1,7 @@
 #include "shapes/scene_file.h"
 
 #include "base/memory.h"
+#include "io/json_elements.h"
 #include "shapes/words.h"
 
 #include <inttypes.h>
@@ -94,36 +95,30 @@ static int scene_file_compare_entries(const void *a, const void *b) {
   return order != 0 ? order : (first->number > second->number) - (first->number < second->number);
 }
 
-static status_t scene_file_read_entry(const char *path, const json_element_t *element,
-                                      struct scene_entry *out) {
-  char where[512];
+/* A table being read. */
+typedef struct {
+  scene_table_t *table;
+  int64_t capacity;
+} scene_reading_t;
+
+static status_t scene_file_read_entry(void *context, const json_element_t *element, const char *where) {
+  scene_reading_t *reading = context;
+  scene_table_t *table = reading->table;
   const char *image;
-  snprintf(where, sizeof where, "%s, line %lld", path, (long long)element->line);
+  if (table->count == reading->capacity) {
+    reading->capacity = reading->capacity ? 2 * reading->capacity : 1024;
+    TRY(memory_resize(&table->entries, ARENA_DATA, (size_t)reading->capacity, sizeof *table->entries));
+  }
+  struct scene_entry *entry = &table->entries[table->count];
   TRY(json_string(element->value, "image", where, &image));
   if (strlen(image) >= SCENE_IMAGE_MAX)
     return error_set(STATUS_DATA, "%s: field 'image': found a name of %zu bytes, expected less than %d",
                      where, strlen(image), (int)SCENE_IMAGE_MAX);
-  strcpy(out->image, image);
-  out->number = element->index;
-  return scene_read(element->value, where, &out->scene);
-}
-
-static status_t scene_file_read_entries(const char *path, json_reader_t *reader, scene_table_t *out) {
-  int64_t capacity = 0;
-  for (;;) {
-    json_element_t element;
-    TRY(json_reader_next(reader, &element));
-    if (!element.value) {
-      json_reader_warn(reader);
-      return STATUS_OK;
-    }
-    if (out->count == capacity) {
-      capacity = capacity ? 2 * capacity : 1024;
-      TRY(memory_resize(&out->entries, ARENA_DATA, (size_t)capacity, sizeof *out->entries));
-    }
-    TRY(scene_file_read_entry(path, &element, &out->entries[out->count]));
-    out->count++;
-  }
+  strcpy(entry->image, image);
+  entry->number = element->index;
+  TRY(scene_read(element->value, where, &entry->scene));
+  table->count++;
+  return STATUS_OK;
 }
 
 /* By image, one of each: the last. */
@@ -141,11 +136,9 @@ static void scene_file_sort_entries(const char *path, scene_table_t *table) {
 }
 
 status_t scene_table_read(const char *path, scene_table_t *out) {
-  json_reader_t *reader;
+  scene_reading_t reading = {.table = out};
   memset(out, 0, sizeof *out);
-  TRY(json_reader_open(path, JSON_ELEMENTS, &reader));
-  status_code_t status = scene_file_read_entries(path, reader, out);
-  json_reader_close(reader);
+  status_code_t status = json_elements_visit(path, scene_file_read_entry, &reading);
   if (status != STATUS_OK) {
     scene_table_free(out);
     return status;

@@ -187,27 +187,27 @@ int words_read(const char *text, word_t *words, int *spoken) {
   return n;
 }
 
-static word_class_t words_class_at(const word_t *words, int n, int at) {
-  return at < n ? words[at].class : WORD_END;
+word_class_t word_class_at(const word_t *words, int n, int at) {
+  return at >= 0 && at < n ? words[at].class : WORD_END;
 }
 
 static bool is_article(const word_t *words, int n, int at) {
   /* "A" starts a phrase unless it is an option's letter. */
-  if (words_class_at(words, n, at) == WORD_ARTICLE) return true;
+  if (word_class_at(words, n, at) == WORD_ARTICLE) return true;
   return at + 1 < n && words[at].class == WORD_LETTER && words[at].value == 0 &&
          words[at + 1].class != WORD_END;
 }
 
 int relation_read(const word_t *words, int n, int *relation) {
   int at = 0;
-  if (words_class_at(words, n, at) == WORD_TO) at++;
-  if (words_class_at(words, n, at) == WORD_ARTICLE) at++;
-  if (words_class_at(words, n, at) == WORD_ABOVE || words_class_at(words, n, at) == WORD_BELOW) {
+  if (word_class_at(words, n, at) == WORD_TO) at++;
+  if (word_class_at(words, n, at) == WORD_ARTICLE) at++;
+  if (word_class_at(words, n, at) == WORD_ABOVE || word_class_at(words, n, at) == WORD_BELOW) {
     *relation = words[at].class == WORD_ABOVE ? RELATION_ABOVE : RELATION_BELOW;
     return at + 1;
   }
-  if (words_class_at(words, n, at) != WORD_COLUMN || words[at].value == 1 ||
-      words_class_at(words, n, at + 1) != WORD_OF)
+  if (word_class_at(words, n, at) != WORD_COLUMN || words[at].value == 1 ||
+      word_class_at(words, n, at + 1) != WORD_OF)
     return 0;
   *relation = words[at].value == 0 ? RELATION_LEFT : RELATION_RIGHT;
   return at + 2;
@@ -215,8 +215,8 @@ int relation_read(const word_t *words, int n, int *relation) {
 
 static int words_place_read(const word_t *words, int n, described_t *what) {
   int at = 0, relation, found = 0;
-  if (words_class_at(words, n, at) == WORD_AT) at++;
-  if (words_class_at(words, n, at) == WORD_ARTICLE) at++;
+  if (word_class_at(words, n, at) == WORD_AT) at++;
+  if (word_class_at(words, n, at) == WORD_ARTICLE) at++;
   for (; at < n && relation_read(words + at, n - at, &relation) == 0; at++, found++) {
     if (words[at].class == WORD_PLACE && what->column == DESCRIBED_NOT) {
       /* "center" may stand behind a row. */
@@ -251,11 +251,11 @@ int noun_phrase_read(const word_t *words, int n, noun_phrase_t *out) {
   int at = 0;
   *out = (noun_phrase_t){described_nothing(), false, false, DESCRIBED_NOT};
   if (is_article(words, n, at)) at++;
-  bool number = words_class_at(words, n, at) == WORD_NUMBER;
+  bool number = word_class_at(words, n, at) == WORD_NUMBER;
   if (number) out->number = words[at++].value;
   int adjectives = adjectives_read(words + at, n - at, out);
   at += adjectives;
-  if (words_class_at(words, n, at) == WORD_SHAPE || words_class_at(words, n, at) == WORD_OBJECT) {
+  if (word_class_at(words, n, at) == WORD_SHAPE || word_class_at(words, n, at) == WORD_OBJECT) {
     if (words[at].class == WORD_SHAPE) out->what.shape = words[at].value;
     out->plural = words[at].plural;
     out->noun = true;

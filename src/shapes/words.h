@@ -66,6 +66,9 @@ enum { WORDS_MAX = 1024 };
  * not read. *SPOKEN (may be NULL) is the number of words proper, without marks, of the whole text. Local. */
 int words_read(const char *text, word_t *words, int *spoken);
 
+/* The class of word AT, WORD_END outside of the N WORDS. Local. */
+word_class_t word_class_at(const word_t *words, int n, int at);
+
 /* A noun phrase: `no|two|the small red circle(s) in the northwest`. */
 typedef struct {
   described_t what;

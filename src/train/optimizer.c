@@ -286,6 +286,10 @@ status_t optimizer_layer_done(optimizer_t *optimizer, int32_t group, int32_t lay
   return status;
 }
 
+status_t optimizer_only_layer_done(void *context, int32_t layer) {
+  return optimizer_layer_done(context, 0, layer);
+}
+
 static status_t finish_reductions(optimizer_t *optimizer) {
   for (int32_t g = 0; g < optimizer->groups; g++)
     TRY(start_group(optimizer, g, -1));
@@ -419,6 +423,15 @@ status_t optimizer_discard(optimizer_t *optimizer) {
   status_code_t status = finish_reductions(optimizer);
   perf_end(REGION_REDUCE);
   return status;
+}
+
+status_t optimizer_check_loss(optimizer_t *optimizer, double loss, int64_t step) {
+  if (isfinite(loss)) return STATUS_OK;
+  TRY(optimizer_discard(optimizer));
+  return error_set(STATUS_NUMERIC,
+                   "the loss of step %lld is %g; the weights were not changed. Lower optim.lr, or look for a "
+                   "broken sample",
+                   (long long)step, loss);
 }
 
 int64_t optimizer_steps(const optimizer_t *optimizer) {

@@ -35,6 +35,9 @@ void optimizer_free(optimizer_t *optimizer);
  */
 status_t optimizer_layer_done(optimizer_t *optimizer, int32_t group, int32_t layer);
 
+/* The same of group 0, for pass_backward; CONTEXT is the optimizer. */
+status_t optimizer_only_layer_done(void *context, int32_t layer);
+
 /* Finishes the reductions, clips, steps with learning rate LR, spreads the new weights over dp and zeroes the
  * gradients. NORMS (groups + 1), before clipping: of each group, then of all together. Errors: STATUS_NUMERIC
  * where the norm is not finite (the weights are then untouched). Collective on the grid's world. */
@@ -43,6 +46,10 @@ status_t optimizer_step(optimizer_t *optimizer, double lr, double *norms);
 /* Instead of a step that is not to be made: ends the reductions that are under way, whose memory MPI would
  * still write to. All ranks come here alike, as to a step. Collective on the grid's world. */
 status_t optimizer_discard(optimizer_t *optimizer);
+
+/* Before optimizer_step: discards the step where its LOSS is not finite. All ranks pass the same. Errors:
+ * STATUS_NUMERIC. Collective on the grid's world. */
+status_t optimizer_check_loss(optimizer_t *optimizer, double loss, int64_t step);
 
 /* Steps made so far, for bias correction; set when a checkpoint is continued. */
 int64_t optimizer_steps(const optimizer_t *optimizer);

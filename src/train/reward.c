@@ -10,8 +10,6 @@
 #include "train/loop.h"
 #include "train/reward_loss.h"
 
-#include <math.h>
-
 enum { OUTPUTS = 2 };
 
 typedef struct {
@@ -177,10 +175,6 @@ static status_t group_losses(const batch_t *batch, const micro_t *micro, int32_t
   return STATUS_OK;
 }
 
-static status_t layer_done(void *context, int32_t layer) {
-  return optimizer_layer_done(context, 0, layer);
-}
-
 static status_t run_micro(reward_task_t *task, batch_t *batch, int32_t index, bool trained,
                           const float *patches, int32_t group, const outcome_t *outcome) {
   const micro_t *micro = &batch->micro[index];
@@ -209,7 +203,7 @@ static status_t run_micro(reward_task_t *task, batch_t *batch, int32_t index, bo
     perf_begin(REGION_BACKWARD);
     status = pass_scalars_backward(task->model.pass, micro->count, rows, dvalues);
     if (status == STATUS_OK)
-      status = pass_backward(task->model.pass, last ? layer_done : NULL, task->optimizer);
+      status = pass_backward(task->model.pass, last ? optimizer_only_layer_done : NULL, task->optimizer);
     perf_end(REGION_BACKWARD);
   }
   return status;
@@ -302,16 +296,6 @@ static status_t run_pairs(reward_task_t *task, source_t *source, const int64_t *
   return status;
 }
 
-static status_t check_finite(reward_task_t *task, double loss, int64_t step) {
-  if (isfinite(loss)) return STATUS_OK;
-  TRY(optimizer_discard(task->optimizer));
-  return error_set(
-      STATUS_NUMERIC,
-      "the reward model's loss of step %lld is %g; the weights were not changed. Lower optim.lr, or "
-      "look for a broken pair",
-      (long long)step, loss);
-}
-
 static status_t update(void *context, int64_t step, double lr, metrics_t *metrics) {
   reward_task_t *task = context;
   double norms[2];
@@ -324,7 +308,7 @@ static status_t update(void *context, int64_t step, double lr, metrics_t *metric
                        &skipped);
   memory_free(rows);
   TRY(status);
-  TRY(check_finite(task, result.loss, step));
+  TRY(optimizer_check_loss(task->optimizer, result.loss, step));
   TRY(optimizer_step(task->optimizer, lr, norms));
   if (result.whole > 0) { /* else nothing has been learnt, from nothing */
     metrics_add(metrics, "rm/loss", result.loss);

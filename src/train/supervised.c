@@ -8,7 +8,6 @@
 #include "session/screening.h"
 #include "train/loop.h"
 
-#include <math.h>
 #include <string.h>
 
 typedef struct {
@@ -76,10 +75,6 @@ static status_t cross_entropy(void *context, const pass_chunk_t *chunk, double *
   return STATUS_OK;
 }
 
-static status_t layer_done(void *context, int32_t layer) {
-  return optimizer_layer_done(context, 0, layer);
-}
-
 /* Forward and, where TRAINED, backward over one micro-batch. */
 static status_t run_micro(supervised_t *task, batch_t *batch, int32_t index, bool trained,
                           const float *patches, double scale, sample_sums_t sums) {
@@ -98,7 +93,7 @@ static status_t run_micro(supervised_t *task, batch_t *batch, int32_t index, boo
     perf_begin(REGION_BACKWARD);
     status = pass_logprobs_backward(task->model.pass, n, rows, targets, 1.0, cross_entropy, &loss);
     if (status == STATUS_OK)
-      status = pass_backward(task->model.pass, last ? layer_done : NULL, task->optimizer);
+      status = pass_backward(task->model.pass, last ? optimizer_only_layer_done : NULL, task->optimizer);
     perf_end(REGION_BACKWARD);
   } else {
     double *logprobs;
@@ -155,15 +150,6 @@ static status_t run_batch(supervised_t *task, batch_t *batch, bool trained, doub
   return status;
 }
 
-static status_t check_finite(supervised_t *task, double loss, int64_t step) {
-  if (isfinite(loss)) return STATUS_OK;
-  TRY(optimizer_discard(task->optimizer));
-  return error_set(STATUS_NUMERIC,
-                   "the loss of step %lld is %g; the weights were not changed. Lower optim.lr, or look for a "
-                   "broken sample",
-                   (long long)step, loss);
-}
-
 static status_t update(void *context, int64_t step, double lr, metrics_t *metrics) {
   supervised_t *task = context;
   if (task->next_step != step) {
@@ -186,7 +172,7 @@ static status_t update(void *context, int64_t step, double lr, metrics_t *metric
                 (long long)step, (long long)task->session->settings->data.max_len);
   task->warned = task->warned || learnt == 0;
   double mean = learnt > 0 ? loss / (double)learnt : 0.0;
-  TRY(check_finite(task, mean, step));
+  TRY(optimizer_check_loss(task->optimizer, mean, step));
   TRY(optimizer_step(task->optimizer, lr, norms));
   if (learnt > 0) { /* else there is nothing that these could be of */
     metrics_add(metrics, "sft/loss", mean);

@@ -1,6 +1,6 @@
 /* The arithmetic of PPO against golden/ppo.txt, a transcription of the method's equations in numpy
  * (golden/make_ppo_golden.py): every array and every statistic. */
-#include "ppo/ppo_math.h"
+#include "ppo/golden_options.h"
 #include "tensor/golden_file.h"
 
 #include <math.h>
@@ -41,31 +41,12 @@ static void compare(const ppo_golden_case_t *c, const char *name, const double *
       fail_msg("%s.%s[%zu] is %.17g, expected %.17g", c->prefix, name, i, found[i], expected[i]);
 }
 
-static void read_options(ppo_golden_case_t *c) {
-  const double *o = get(c, "options", 15);
-  c->options = (ppo_options_t){.kl_coef = o[0],
-                               .kl_estimator = o[1] != 0.0 ? KL_K3 : KL_K1,
-                               .gamma = o[2],
-                               .lam = o[3],
-                               .clip = o[4],
-                               .clip_value = o[5],
-                               .vf_coef = o[6],
-                               .whiten_rewards = o[7] != 0.0,
-                               .reward_scale = o[8],
-                               .loss_norm = (loss_norm_t)(int)o[9],
-                               .correct_bonus = o[10],
-                               .length_bonus = o[11],
-                               .no_stop_penalty = o[12],
-                               .relative_penalty = o[13] != 0.0,
-                               .bias = o[14],
-                               .response_len = (int32_t)golden_get(&c->golden, "response_len", 1)[0]};
-}
-
 static void case_open(ppo_golden_case_t *c, const char *prefix) {
   memset(c, 0, sizeof *c);
   c->prefix = prefix;
   golden_read(TEST_SOURCE_DIR "/train/golden/ppo.txt", &c->golden);
-  read_options(c);
+  c->options =
+      golden_options(get(c, "options", GOLDEN_OPTIONS), golden_get(&c->golden, "response_len", 1)[0]);
   const double *lengths = golden_get(&c->golden, "lengths", SAMPLES), *stopped = get(c, "stopped", SAMPLES);
   for (int s = 0; s < SAMPLES; s++) {
     c->offsets[s + 1] = c->offsets[s] + (int64_t)lengths[s];

@@ -5,6 +5,7 @@
 #include "model/compare.h"
 #include "model/golden_model.h"
 #include "mpi_test.h"
+#include "ppo/golden_options.h"
 #include "ppo/ppo_step.h"
 #include "tensor/cpu/cpu.h"
 #include "tensor/plain/plain.h"
@@ -12,37 +13,21 @@
 #include <math.h>
 #include <string.h>
 
-enum { SAMPLES = 6, STATISTICS = 15, OPTIONS = 15, TOKEN_ARRAYS = 10 };
+enum { SAMPLES = 6, STATISTICS = 15, TOKEN_ARRAYS = 10 };
 
 typedef struct {
   const arrays_t *arrays;
   const char *name; /* of the case */
-} ppo_update_case_t;
+} case_t;
 
-static const double *get(const ppo_update_case_t *c, const char *name, int64_t n) {
+static const double *get(const case_t *c, const char *name, int64_t n) {
   char full[ARRAYS_NAME_MAX];
   snprintf(full, sizeof full, "ppo/%s/%s", c->name, name);
   return arrays_get(c->arrays, full, n);
 }
 
-static ppo_options_t options_of(const ppo_update_case_t *c) {
-  const double *o = get(c, "options", OPTIONS);
-  return (ppo_options_t){.kl_coef = o[0],
-                         .kl_estimator = o[1] != 0.0 ? KL_K3 : KL_K1,
-                         .gamma = o[2],
-                         .lam = o[3],
-                         .clip = o[4],
-                         .clip_value = o[5],
-                         .vf_coef = o[6],
-                         .whiten_rewards = o[7] != 0.0,
-                         .reward_scale = o[8],
-                         .loss_norm = (loss_norm_t)(int)o[9],
-                         .correct_bonus = o[10],
-                         .length_bonus = o[11],
-                         .no_stop_penalty = o[12],
-                         .relative_penalty = o[13] != 0.0,
-                         .bias = o[14],
-                         .response_len = (int32_t)arrays_number(c->arrays, "ppo/response_len")};
+static ppo_options_t options_of(const case_t *c) {
+  return golden_options(get(c, "options", GOLDEN_OPTIONS), arrays_number(c->arrays, "ppo/response_len"));
 }
 
 /* ---- The rollouts ---- */
@@ -77,11 +62,11 @@ static void fill_tokens(const arrays_t *arrays, ppo_step_t *step) {
   memory_free(response);
 }
 
-static void copy(const ppo_update_case_t *c, const char *name, double *to, int64_t n) {
+static void copy(const case_t *c, const char *name, double *to, int64_t n) {
   memcpy(to, get(c, name, n), (size_t)n * sizeof *to);
 }
 
-static void fill_numbers(const ppo_update_case_t *c, ppo_step_t *step) {
+static void fill_numbers(const case_t *c, ppo_step_t *step) {
   int64_t n = step->rollout.offsets[SAMPLES];
   double **arrays[] = {&step->logprob,       &step->entropy,
                        &step->ref_logprob,   &step->ref_entropy,
@@ -131,9 +116,9 @@ typedef struct {
   session_t session;
   ppo_task_t task;
   ppo_step_t step;
-} ppo_update_fixture_t;
+} fixture_t;
 
-static void train(const ppo_update_case_t *c, ppo_update_fixture_t *f) {
+static void train(const case_t *c, fixture_t *f) {
   params_t *sets[] = {&f->model.policy.params, &f->model.value.params, &f->model.head.params};
   for (int s = 0; s < 3; s++)
     assert_ok(params_train_all(sets[s]));
@@ -148,7 +133,7 @@ static void train(const ppo_update_case_t *c, ppo_update_fixture_t *f) {
 }
 
 /* A task whose policy and value share the golden model's base. Micro-batches hold a sample or two. */
-static void fixture_open(ppo_update_fixture_t *f, const ppo_update_case_t *c, device_t *device, int tp) {
+static void fixture_open(fixture_t *f, const case_t *c, device_t *device, int tp) {
   memset(f, 0, sizeof *f);
   f->settings.job.seed = 1;
   f->settings.ppo.inner_epochs = (int64_t)arrays_number(c->arrays, "ppo/updates");
@@ -177,7 +162,7 @@ static void fixture_open(ppo_update_fixture_t *f, const ppo_update_case_t *c, de
   fill_features(c->arrays, &f->model, &f->session.grid, &f->step.rollout);
 }
 
-static void fixture_close(ppo_update_fixture_t *f) {
+static void fixture_close(fixture_t *f) {
   ppo_step_free(&f->step);
   optimizer_free(f->task.optimizer);
   golden_model_free(&f->model);
@@ -186,7 +171,7 @@ static void fixture_close(ppo_update_fixture_t *f) {
 
 /* ---- Comparisons ---- */
 
-static void check_rewards(const ppo_update_case_t *c, ppo_update_fixture_t *f) {
+static void check_rewards(const case_t *c, fixture_t *f) {
   ppo_step_t *step = &f->step;
   const ppo_samples_t samples = {SAMPLES,
                                  step->rollout.offsets,
@@ -212,7 +197,7 @@ static void check_rewards(const ppo_update_case_t *c, ppo_update_fixture_t *f) {
   compare_arrays("ret", step->ret, get(c, "ret", n), n, 0.0, single);
 }
 
-static void compare_statistics(const ppo_update_case_t *c, const ppo_update_t *update, double tolerance) {
+static void compare_statistics(const case_t *c, const ppo_update_t *update, double tolerance) {
   static const char *const names[STATISTICS] = {"loss_policy",      "loss_value",      "entropy",
                                                 "approx_kl",        "policy_clipfrac", "returns_mean",
                                                 "returns_var",      "vpred",           "value_error",
@@ -229,8 +214,7 @@ static void compare_statistics(const ppo_update_case_t *c, const ppo_update_t *u
 }
 
 /* Weights after the updates, to TOLERANCE of the learning rate. */
-static void compare_weights(const ppo_update_case_t *c, const params_t *params, const char *set,
-                            double tolerance) {
+static void compare_weights(const case_t *c, const params_t *params, const char *set, double tolerance) {
   char prefix[ARRAYS_NAME_MAX];
   snprintf(prefix, sizeof prefix, "ppo/%s/after/%s/", c->name, set);
   double lr = get(c, "lr", 1)[0];
@@ -255,12 +239,11 @@ static void compare_weights(const ppo_update_case_t *c, const params_t *params, 
 typedef struct {
   bool cpu; /* else plain, in double; checking where there is one rank */
   double statistics, weights;
-} ppo_update_platform_t;
+} platform_t;
 
-static void check_case(const ppo_update_platform_t *platform, const arrays_t *arrays, const char *name,
-                       int tp) {
-  const ppo_update_case_t c = {arrays, name};
-  ppo_update_fixture_t f;
+static void check_case(const platform_t *platform, const arrays_t *arrays, const char *name, int tp) {
+  const case_t c = {arrays, name};
+  fixture_t f;
   device_t *device;
   ppo_update_t update;
   if (platform->cpu)
@@ -279,7 +262,7 @@ static void check_case(const ppo_update_platform_t *platform, const arrays_t *ar
 }
 
 /* Every case on every layout of the ranks. */
-static void check(const ppo_update_platform_t *platform) {
+static void check(const platform_t *platform) {
   static const char *const names[] = {"published", "sequence", "fixed"};
   arrays_t arrays;
   arrays_read(TEST_SOURCE_DIR "/train/golden/update.golden", &arrays);
@@ -292,12 +275,12 @@ static void check(const ppo_update_platform_t *platform) {
 
 static void test_plain(void **state) {
   (void)state;
-  check(&(ppo_update_platform_t){false, 1e-6, 1e-4});
+  check(&(platform_t){false, 1e-6, 1e-4});
 }
 
 static void test_cpu(void **state) {
   (void)state;
-  check(&(ppo_update_platform_t){true, 1e-4, 1e-2});
+  check(&(platform_t){true, 1e-4, 1e-2});
 }
 
 int main(int argc, char **argv) {
