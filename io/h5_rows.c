@@ -161,7 +161,7 @@ static status_t facts_typed(h5_file_t *file, const char *object, h5_type_t type,
 
 status_t h5_dataset_info(h5_file_t *file, const char *object, h5_type_t *type, int *ndim,
                          int64_t shape[H5_MAX_DIMS]) {
-  facts_t facts;
+  facts_t facts = {0};
   TRY(facts_read(file, object, &facts));
   *type = facts.type;
   *ndim = facts.ndim;
@@ -176,7 +176,7 @@ status_t h5_dataset_info(h5_file_t *file, const char *object, h5_type_t *type, i
 
 static status_t spans_find(h5_file_t *file, const char *const *objects, int64_t count, h5_span_t *spans) {
   for (int64_t i = 0; i < count; ++i) {
-    facts_t facts;
+    facts_t facts = {0};
     TRY(facts_read(file, objects[i], &facts));
     if (facts.growing)
       return error_set(STATUS_DATA, "%s: dataset %s is stored in chunks; store it contiguously", file->path,
@@ -352,14 +352,14 @@ static status_t elements_read(h5_file_t *file, const char *object, const facts_t
 
 status_t h5_read_range(h5_file_t *file, const char *object, h5_type_t type, int64_t begin, int64_t count,
                        void *bytes) {
-  facts_t facts;
+  facts_t facts = {0};
   TRY(facts_typed(file, object, type, &facts));
   return elements_read(file, object, &facts, begin, count, bytes);
 }
 
 status_t h5_read_rows(h5_file_t *file, const char *object, h5_type_t type, int64_t row_begin,
                       int64_t row_count, void *data) {
-  facts_t facts;
+  facts_t facts = {0};
   TRY(facts_typed(file, object, type, &facts));
   TRY(rows_check(file, object, &facts, row_begin, row_count));
   return elements_read(file, object, &facts, row_begin * facts.row_elements, row_count * facts.row_elements,
@@ -381,7 +381,7 @@ status_t h5_write_bytes(h5_file_t *file, const char *object, const void *bytes, 
 }
 
 status_t h5_read_bytes(h5_file_t *file, const char *object, char **bytes, int64_t *n) {
-  facts_t facts;
+  facts_t facts = {0};
   *bytes = NULL;
   TRY(facts_typed(file, object, H5TYPE_U8, &facts));
   if (facts.ndim != 1)
