@@ -106,6 +106,7 @@ static status_t rotate(pass_t *pass, int32_t heads, real_t *x, bool inverse) {
                          .ld = (int64_t)heads * head_size,
                          .positions = pass->positions,
                          .base = pass->base->config.rope_base,
+                         .scaling = pass->base->config.rope_scaling,
                          .inverse = inverse});
 }
 
