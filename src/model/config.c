@@ -29,16 +29,16 @@ static status_t check_divides(const char *divisor_name, int32_t divisor, const c
 }
 
 static status_t check_scaling(const rope_scaling_t *scaling) {
-  bool linear = scaling->original == 0.0;
+  bool linear = scaling->original == 0;
   if (scaling->factor == 0.0 && linear) return STATUS_OK;
   if (scaling->factor >= 1.0 &&
-      (linear || (scaling->low > 0.0 && scaling->high > scaling->low && scaling->original > 0.0)))
+      (linear || (scaling->low > 0.0 && scaling->high > scaling->low && scaling->original > 0)))
     return STATUS_OK;
   return error_set(
       STATUS_INPUT,
-      "model: rope scaling has factor %g, low %g, high %g, original positions %g; expected a factor "
+      "model: rope scaling has factor %g, low %g, high %g, original positions %lld; expected a factor "
       "of at least 1, and 0 < low < high",
-      scaling->factor, scaling->low, scaling->high, scaling->original);
+      scaling->factor, scaling->low, scaling->high, (long long)scaling->original);
 }
 
 status_t config_check(const model_config_t *config) {

@@ -42,7 +42,7 @@ static void write_ints(json_writer_t *writer, const model_config_t *config, cons
 }
 
 void config_write_scaling(json_writer_t *writer, const rope_scaling_t *scaling) {
-  bool linear = scaling->original == 0.0;
+  bool linear = scaling->original == 0;
   if (scaling->factor == 0.0) return;
   json_write_key(writer, "rope_scaling");
   json_write_object_begin(writer);
@@ -51,7 +51,7 @@ void config_write_scaling(json_writer_t *writer, const rope_scaling_t *scaling) 
   if (!linear) {
     json_write_real_member(writer, "low_freq_factor", scaling->low);
     json_write_real_member(writer, "high_freq_factor", scaling->high);
-    json_write_real_member(writer, "original_max_position_embeddings", scaling->original);
+    json_write_int_member(writer, "original_max_position_embeddings", scaling->original);
   }
   json_write_object_end(writer);
 }
@@ -70,7 +70,7 @@ status_t config_read_scaling(const json_t *object, const char *where, rope_scali
   if (!llama3) return STATUS_OK;
   TRY(json_real(object, "low_freq_factor", where, &out->low));
   TRY(json_real(object, "high_freq_factor", where, &out->high));
-  return json_real(object, "original_max_position_embeddings", where, &out->original);
+  return json_int(object, "original_max_position_embeddings", where, &out->original);
 }
 
 status_t config_to_json(const model_config_t *config, char **text) {

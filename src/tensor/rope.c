@@ -8,8 +8,8 @@ double rope_frequency(double base, const rope_scaling_t *scaling, int32_t head_s
   double frequency = pow(base, -2.0 * (double)i / (double)head_size);
   if (scaling->factor == 0.0) return frequency;
   double slow = frequency / scaling->factor;
-  if (scaling->original == 0.0) return slow;
-  double turns = scaling->original * frequency / turn;
+  if (scaling->original == 0) return slow;
+  double turns = (double)scaling->original * frequency / turn;
   if (turns < scaling->low) return slow;
   if (turns > scaling->high) return frequency;
   double kept = (turns - scaling->low) / (scaling->high - scaling->low);

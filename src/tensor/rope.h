@@ -11,7 +11,8 @@
  * than HIGH times, and in between for a part that falls linearly. */
 typedef struct {
   double factor;
-  double low, high, original;
+  double low, high;
+  int64_t original;
 } rope_scaling_t;
 
 /* Angle per position of pair I (0 .. HEAD_SIZE / 2 - 1): BASE^(-2 I / HEAD_SIZE), scaled. Local. */
