@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "convert/fields.h"
 #include "io/file.h"
+#include "session/config_json.h"
 #include "vision/image.h"
 
 #include <math.h>
@@ -32,8 +33,6 @@ static const only_t decoder_only[] = {
 };
 
 static const only_t rope_only[] = {
-    {.key = "rope_type", .kind = ONLY_TEXT, .text = "default"},
-    {.key = "type", .kind = ONLY_TEXT, .text = "default"},
     {.key = "partial_rotary_factor", .kind = ONLY_NUMBER, .number = 1.0},
 };
 
@@ -48,6 +47,7 @@ static status_t read_rope(const fields_t *text, model_config_t *config) {
     fields_t rope;
     TRY(field_object(text, objects[i], &rope));
     TRY(fields_only(&rope, rope_only, COUNT(rope_only)));
+    if (rope.object) TRY(config_read_scaling(rope.object, rope.where, &config->rope_scaling));
     TRY(field_real(&rope, "rope_theta", config->rope_base, &config->rope_base));
   }
   return STATUS_OK;

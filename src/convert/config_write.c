@@ -3,7 +3,7 @@
 #include "base/memory.h"
 #include "convert/config_read.h"
 #include "io/file.h"
-#include "io/json.h"
+#include "session/config_json.h"
 #include "vision/image.h"
 
 #include <string.h>
@@ -38,6 +38,7 @@ static void write_decoder(json_writer_t *writer, const written_config_t *config)
   json_write_member(writer, "hidden_act", "silu");
   json_write_real_member(writer, "rms_norm_eps", model->norm_eps);
   json_write_real_member(writer, "rope_theta", model->rope_base);
+  config_write_scaling(writer, &model->rope_scaling);
   json_write_int_member(writer, "bos_token_id", tokenizer_bos(config->tokenizer));
   json_write_int_member(writer, "eos_token_id", tokenizer_eos(config->tokenizer));
   write_bool(writer, "attention_bias", false);

@@ -28,6 +28,19 @@ static status_t check_divides(const char *divisor_name, int32_t divisor, const c
                    divisor_name, divisor, name, value);
 }
 
+static status_t check_scaling(const rope_scaling_t *scaling) {
+  bool linear = scaling->original == 0;
+  if (scaling->factor == 0.0 && linear) return STATUS_OK;
+  if (scaling->factor >= 1.0 &&
+      (linear || (scaling->low > 0.0 && scaling->high > scaling->low && scaling->original > 0)))
+    return STATUS_OK;
+  return error_set(
+      STATUS_INPUT,
+      "model: rope scaling has factor %g, low %g, high %g, original positions %lld; expected a factor "
+      "of at least 1, and 0 < low < high",
+      scaling->factor, scaling->low, scaling->high, (long long)scaling->original);
+}
+
 status_t config_check(const model_config_t *config) {
   TRY(check_size("hidden", config->hidden, 1, WIDTH_MOST));
   TRY(check_size("layers", config->layers, 1, LAYERS_MOST));
@@ -56,7 +69,7 @@ status_t config_check(const model_config_t *config) {
         STATUS_INPUT,
         "model: rope_base %g, norm_eps %g, vision norm eps %g; expected above 1, above 0, above 0",
         config->rope_base, config->norm_eps, config->vision_norm_eps);
-  return STATUS_OK;
+  return check_scaling(&config->rope_scaling);
 }
 
 status_t config_check_tp(const model_config_t *config, int tp) {

@@ -3,6 +3,7 @@
 #define MODEL_CONFIG_H
 
 #include "base/status.h"
+#include "tensor/rope.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,6 +20,7 @@ typedef struct {
   int32_t mlp;       /* F */
   int32_t vocab;     /* V: rows of the embedding, at least the tokenizer's pieces */
   double rope_base;
+  rope_scaling_t rope_scaling;
   double norm_eps;
   bool tied; /* the output head is the embedding */
   /* Vision tower (CLIP ViT). */

@@ -127,6 +127,7 @@ static status_t rotate(const layer_t *layer, int32_t heads, real_t *x, bool inve
                          .ld = (int64_t)heads * head_size,
                          .positions = layer->buffers->positions,
                          .base = layer->base->config.rope_base,
+                         .scaling = layer->base->config.rope_scaling,
                          .inverse = inverse});
 }
 

@@ -2,7 +2,6 @@
 #include "session/config_json.h"
 
 #include "base/memory.h"
-#include "io/json.h"
 
 #include <string.h>
 
@@ -42,12 +41,45 @@ static void write_ints(json_writer_t *writer, const model_config_t *config, cons
   }
 }
 
+void config_write_scaling(json_writer_t *writer, const rope_scaling_t *scaling) {
+  bool linear = scaling->original == 0;
+  if (scaling->factor == 0.0) return;
+  json_write_key(writer, "rope_scaling");
+  json_write_object_begin(writer);
+  json_write_member(writer, "rope_type", linear ? "linear" : "llama3");
+  json_write_real_member(writer, "factor", scaling->factor);
+  if (!linear) {
+    json_write_real_member(writer, "low_freq_factor", scaling->low);
+    json_write_real_member(writer, "high_freq_factor", scaling->high);
+    json_write_int_member(writer, "original_max_position_embeddings", scaling->original);
+  }
+  json_write_object_end(writer);
+}
+
+status_t config_read_scaling(const json_t *object, const char *where, rope_scaling_t *out) {
+  const char *kind = "default", *key = json_get(object, "rope_type") ? "rope_type" : "type";
+  if (json_get(object, key)) TRY(json_string(object, key, where, &kind));
+  if (strcmp(kind, "default") == 0) return STATUS_OK;
+  bool llama3 = strcmp(kind, "llama3") == 0;
+  if (!llama3 && strcmp(kind, "linear") != 0)
+    return error_set(STATUS_DATA,
+                     "%s: field '%s' of the rotary embedding: found '%s'; such a model is not computed here, "
+                     "only default, linear and llama3",
+                     where, key, kind);
+  TRY(json_real(object, "factor", where, &out->factor));
+  if (!llama3) return STATUS_OK;
+  TRY(json_real(object, "low_freq_factor", where, &out->low));
+  TRY(json_real(object, "high_freq_factor", where, &out->high));
+  return json_int(object, "original_max_position_embeddings", where, &out->original);
+}
+
 status_t config_to_json(const model_config_t *config, char **text) {
   json_writer_t *writer;
   TRY(json_writer_create(NULL, &writer));
   json_write_object_begin(writer);
   write_ints(writer, config, text_fields, TEXT_FIELDS);
   json_write_real_member(writer, "rope_theta", config->rope_base);
+  config_write_scaling(writer, &config->rope_scaling);
   json_write_real_member(writer, "rms_norm_eps", config->norm_eps);
   json_write_key(writer, "tie_word_embeddings");
   json_write_bool(writer, config->tied);
@@ -76,9 +108,10 @@ static status_t read_ints(const json_t *object, const char *where, const int_fie
 }
 
 static status_t read_tree(const json_t *root, const char *where, model_config_t *config) {
-  const json_t *vision;
+  const json_t *vision, *scaling = json_get(root, "rope_scaling");
   const char *projector;
   TRY(read_ints(root, where, text_fields, TEXT_FIELDS, config));
+  if (scaling) TRY(config_read_scaling(scaling, where, &config->rope_scaling));
   TRY(json_real(root, "rope_theta", where, &config->rope_base));
   TRY(json_real(root, "rms_norm_eps", where, &config->norm_eps));
   TRY(json_bool(root, "tie_word_embeddings", where, &config->tied));

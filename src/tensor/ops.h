@@ -10,6 +10,7 @@
 #define TENSOR_OPS_H
 
 #include "tensor/device.h"
+#include "tensor/rope.h"
 
 typedef enum { ACTIVATION_NONE, ACTIVATION_QUICK_GELU, ACTIVATION_GELU } activation_t;
 
@@ -93,7 +94,7 @@ typedef struct {
 } op_swiglu_backward_t;
 
 /* Rotary embedding in place on x (T, heads, D; row stride ld): element pairs (i, i + D/2), angle position *
- * base^(-2i/D), as in LLaMA. INVERSE rotates back (the backward pass). positions (T). */
+ * rope_frequency (tensor/rope.h), as in LLaMA. INVERSE rotates back (the backward pass). positions (T). */
 typedef struct {
   int64_t rows;
   int32_t heads, head_size;
@@ -101,6 +102,7 @@ typedef struct {
   int64_t ld;
   const index_t *positions;
   double base;
+  rope_scaling_t scaling;
   bool inverse;
 } op_rope_t;
 

@@ -52,6 +52,42 @@ static void tied_head_and_odd_head_size(void **state) {
   }
 }
 
+/* golden/tied with another config.json, in which SCALING stands. */
+static void import_scaled(const char *scaling) {
+  char path[CONVERT_TEXT], text[CONVERT_TEXT], *bytes;
+  size_t n;
+  snprintf(
+      text, sizeof text,
+      "{\"model_type\": \"llama\", \"hidden_size\": 16, \"intermediate_size\": 24, \"vocab_size\": 340, "
+      "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"num_key_value_heads\": 1, \"head_dim\": 6, "
+      "\"rms_norm_eps\": 1e-06, \"tie_word_embeddings\": true, %s}",
+      scaling);
+  assert_ok(
+      file_read(convert_fill(test(), "$/convert/golden/tied/pytorch_model.bin", path), 1 << 20, &bytes, &n));
+  if (comm_rank(mpi_test_world()) == 0) {
+    assert_ok(file_make_folder(convert_fill(test(), "@/scaled", path)));
+    assert_ok(file_write(convert_fill(test(), "@/scaled/pytorch_model.bin", path), bytes, n));
+    assert_ok(file_write(convert_fill(test(), "@/scaled/config.json", path), text, strlen(text)));
+  }
+  memory_free(bytes);
+  assert_ok(comm_agree(mpi_test_world(), STATUS_OK));
+  import("weights='@/scaled' vision_tower='$/convert/golden/clip' new_projector='linear'");
+}
+
+/* In the fields of the releases before and since transformers 5. */
+static void scaled_rotary_embeddings(void **state) {
+  (void)state;
+  if (test()->tp == 1) {
+    import_scaled("\"rope_theta\": 10000.0, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}");
+    convert_compare(test(), model_base, "linear");
+    import_scaled(
+        "\"rope_parameters\": {\"rope_type\": \"llama3\", \"rope_theta\": 10000.0, \"factor\": 8.0, "
+        "\"low_freq_factor\": 0.5, \"high_freq_factor\": 4.0, "
+        "\"original_max_position_embeddings\": 128}");
+    convert_compare(test(), model_base, "llama3");
+  }
+}
+
 static void projector_in_a_file_of_its_own(void **state) {
   (void)state;
   import("weights='$/convert/golden/llama' vision_tower='$/convert/golden/clip' "
@@ -124,6 +160,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(llama_with_a_tower, set_up, tear_down),
       cmocka_unit_test_setup_teardown(tied_head_and_odd_head_size, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(scaled_rotary_embeddings, set_up, tear_down),
       cmocka_unit_test_setup_teardown(projector_in_a_file_of_its_own, set_up, tear_down),
       cmocka_unit_test_setup_teardown(original_llava_with_a_linear_projector, set_up, tear_down),
       cmocka_unit_test_setup_teardown(transformers_llava, set_up, tear_down),

@@ -66,6 +66,8 @@ static void decoders_that_are_not_computed(void **state) {
       {"\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}", "dynamic"},
       {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 2.0}", "yarn"},
       {"\"rope_parameters\": {\"rope_type\": \"longrope\", \"rope_theta\": 1e4}", "longrope"},
+      {"\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8.0}", "low_freq_factor"},
+      {"\"rope_scaling\": {\"rope_type\": \"linear\"}", "factor"},
       {"\"partial_rotary_factor\": 0.5", "partial_rotary_factor"},
       {"\"sliding_window\": 4096", "sliding_window"},
       {"\"quantization_config\": {\"bits\": 4}", "quantization_config"},

@@ -105,6 +105,7 @@ void case_layernorm(void **state) {
 void case_rope(void **state) {
   op_pair_t *pair = *state;
   static const int64_t head_sizes[] = {8, 16, 40, 64, 128};
+  static const rope_scaling_t scalings[] = {{.factor = 0.0}, {.factor = 4.0}, {8.0, 1.0, 4.0, 8192}};
   enum { SIZES = sizeof head_sizes / sizeof *head_sizes, T = 13, LAST_POSITION = 4000 };
   for (int i = 0; i < SIZES * 4; i++) {
     int32_t D = (int32_t)head_sizes[i % SIZES], heads = i / SIZES % 2 ? 3 : 1, positions[T];
@@ -121,6 +122,7 @@ void case_rope(void **state) {
                       .ld = ld,
                       .positions = where.on[s],
                       .base = 10000.0,
+                      .scaling = scalings[i % 3],
                       .inverse = i / SIZES / 2};
       EXPECT_OK(OP(pair->devices[s], rope, &op));
     }

@@ -7,23 +7,25 @@
 static const double move_cost = 0.1; /* nanoseconds per element, for the work threshold */
 enum { LINE = 16, ROWS_PER_BLOCK = 32, MOST_BLOCKS = 64 };
 
-/* The kept table of this base and head size, or the place for a new one. */
+/* The kept table of these frequencies, or the place for a new one. */
 static rope_table_t *find_table(cpu_state_t *state, const op_rope_t *op) {
   for (int i = 0; i < CPU_ROPE_TABLES; i++) {
     rope_table_t *table = &state->rope[i];
-    if (table->head_size == op->head_size && table->base == op->base) return table;
+    if (table->head_size == op->head_size && table->base == op->base &&
+        rope_scaling_equal(&table->scaling, &op->scaling))
+      return table;
   }
   rope_table_t *table = &state->rope[state->rope_next];
   state->rope_next = (state->rope_next + 1) % CPU_ROPE_TABLES;
   memory_free(table->values);
-  *table = (rope_table_t){.base = op->base, .head_size = op->head_size};
+  *table = (rope_table_t){.base = op->base, .scaling = op->scaling, .head_size = op->head_size};
   return table;
 }
 
 static void fill_table(rope_table_t *table, int64_t from) {
   int64_t half = table->head_size / 2;
   for (int64_t i = 0; i < half; i++) {
-    double frequency = pow(table->base, -2.0 * (double)i / (double)table->head_size);
+    double frequency = rope_frequency(table->base, &table->scaling, table->head_size, i);
     for (int64_t p = from; p < table->positions; p++) {
       double angle = (double)p * frequency;
       table->values[p * 2 * half + i] = (float)cos(angle);

@@ -10,6 +10,7 @@ enum { CPU_ROPE_TABLES = 8 };
 /* Cosines and sines of positions 0 .. positions-1, kept between calls. */
 typedef struct {
   double base;
+  rope_scaling_t scaling;
   int32_t head_size;
   int64_t positions;
   float *values; /* (positions, D) */

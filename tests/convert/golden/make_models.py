@@ -34,6 +34,12 @@ VISION = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=3, num_att
 TEXT_SIZES = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
                   max_position_embeddings=512)
 
+SCALED = {
+    "linear": {"rope_type": "linear", "factor": 4.0},
+    "llama3": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 0.5, "high_freq_factor": 4.0,
+               "original_max_position_embeddings": 128},
+}
+
 expected = {}
 
 
@@ -136,6 +142,20 @@ def make_tied():
     fields["rope_theta"] = 10000.0
     write_config(folder, fields)
     keep("tied", TEXT, text_logits(model, TEXT))
+
+
+def make_scaled():
+    """Scaled rotary embeddings, on the weights of the tied LLaMA: of its three frequencies LLaMA 3's scaling keeps one,
+    divides one, and does something between with the third."""
+    weights = torch.load(HERE / "tied" / "pytorch_model.bin")
+    long = [[1] + [(7 * i * i + 3 * i) % 330 + 2 for i in range(59)]]
+    for case, scaling in SCALED.items():
+        config = LlamaConfig(vocab_size=340, num_key_value_heads=1, rms_norm_eps=1e-6, head_dim=6,
+                             tie_word_embeddings=True, rope_parameters=dict(scaling, rope_theta=10000.0), **TEXT_SIZES)
+        model = LlamaForCausalLM(config)
+        model.load_state_dict(weights, strict=False)
+        model.tie_weights()
+        keep(case, long, text_logits(model.double().eval(), long))
 
 
 def make_clip():
@@ -262,6 +282,7 @@ def main():
         make_linear(tower, pixels)
         make_projector(language, tower, pixels)
         make_hf(pixels)
+        make_scaled()
     kept = {name: (value.float() if value.is_floating_point() else value.int()).contiguous()
             for name, value in expected.items()}
     save_file(kept, HERE / "expected.safetensors")

@@ -14,7 +14,7 @@ static status_t rope(device_t *device, const op_rope_t *op) {
   const int32_t *positions = (const int32_t *)op->positions;
   for (int64_t t = 0; t < op->rows; t++)
     for (int64_t i = 0; i < half; i++) {
-      double angle = positions[t] * pow(op->base, -2.0 * (double)i / (double)D);
+      double angle = positions[t] * rope_frequency(op->base, &op->scaling, op->head_size, i);
       double cosine = cos(angle), sine = op->inverse ? -sin(angle) : sin(angle);
       for (int64_t h = 0; h < op->heads; h++) {
         element_t *x = (element_t *)op->x + t * op->ld + h * D;
