@@ -114,16 +114,65 @@ static int tiff_orientation(part_t tiff) {
   return 1;
 }
 
-int image_orientation(const uint8_t *bytes, size_t n) {
-  enum { FIRST_SEGMENT = 2, HEADER = 4, APP1 = 0xe1, SCAN = 0xda, EXIF = 6 };
-  const part_t file = {bytes, n, false};
-  for (size_t at = FIRST_SEGMENT; at + HEADER < n && bytes[at] == 0xff && bytes[at + 1] != SCAN;) {
-    size_t length = integer_at(&file, at + 2, 2), data = at + HEADER;
-    bool whole = length >= 2 && at + 2 + length <= n;
+enum { EXIF = 6 };
+static const char exif_mark[] = "Exif\0"; /* EXIF bytes with the end of the text */
+
+/* Of the N bytes at AT, which may begin with the mark. */
+static int exif_orientation(const part_t *file, size_t at, size_t n) {
+  const bool marked = n >= EXIF && memcmp(file->bytes + at, exif_mark, EXIF) == 0;
+  const size_t skipped = marked ? EXIF : 0;
+  return tiff_orientation((part_t){file->bytes + at + skipped, n - skipped, false});
+}
+
+static int jpeg_orientation(const part_t *file) {
+  enum { FIRST_SEGMENT = 2, HEADER = 4, APP1 = 0xe1, SCAN = 0xda };
+  const uint8_t *bytes = file->bytes;
+  for (size_t at = FIRST_SEGMENT; at + HEADER < file->n && bytes[at] == 0xff && bytes[at + 1] != SCAN;) {
+    size_t length = integer_at(file, at + 2, 2), data = at + HEADER;
+    bool whole = length >= 2 && at + 2 + length <= file->n;
     if (!whole) return 1;
-    if (bytes[at + 1] == APP1 && length >= 2 + EXIF && memcmp(bytes + data, "Exif\0\0", EXIF) == 0)
-      return tiff_orientation((part_t){bytes + data + EXIF, length - 2 - EXIF, false});
+    if (bytes[at + 1] == APP1 && length >= 2 + EXIF && memcmp(bytes + data, exif_mark, EXIF) == 0)
+      return exif_orientation(file, data, length - 2);
     at += 2 + length;
   }
   return 1;
+}
+
+/* The chunks of a PNG file (PNG specification, 11.3.4.5): length, kind, data, checksum. */
+static int png_orientation(const part_t *file) {
+  enum { FIRST_CHUNK = 8, HEADER = 8, SUM = 4 };
+  for (size_t at = FIRST_CHUNK; at + HEADER < file->n;) {
+    const size_t length = integer_at(file, at, 4), data = at + HEADER;
+    if (length > file->n - data) return 1;
+    if (memcmp(file->bytes + at + 4, "eXIf", 4) == 0) return exif_orientation(file, data, length);
+    at = data + length + SUM;
+  }
+  return 1;
+}
+
+/* The chunks of a WebP file (RFC 9649): kind, length, data to an even number of bytes. */
+static int webp_orientation(const part_t *file) {
+  enum { FIRST_CHUNK = 12, HEADER = 8 };
+  const part_t little = {file->bytes, file->n, true};
+  for (size_t at = FIRST_CHUNK; at + HEADER < file->n;) {
+    const size_t length = integer_at(&little, at + 4, 4), data = at + HEADER;
+    if (length > file->n - data) return 1;
+    if (memcmp(file->bytes + at, "EXIF", 4) == 0) return exif_orientation(file, data, length);
+    at = data + length + length % 2;
+  }
+  return 1;
+}
+
+int image_orientation(const uint8_t *bytes, size_t n) {
+  const part_t file = {bytes, n, false};
+  switch (image_format(bytes, n)) {
+  case IMAGE_JPEG:
+    return jpeg_orientation(&file);
+  case IMAGE_PNG:
+    return png_orientation(&file);
+  case IMAGE_WEBP:
+    return webp_orientation(&file);
+  default:
+    return 1;
+  }
 }

@@ -15,8 +15,8 @@ image_format_t image_format(const uint8_t *bytes, size_t n);
  * "a web page (HTML)", ...; NULL where they say nothing. Local. */
 const char *image_kind(const uint8_t *bytes, size_t n);
 
-/* The orientation that the EXIF block of a JPEG file asks to be shown in: 1 as stored (also where it says
- * nothing that makes sense), 2..8 mirrored or turned. Local. */
+/* The orientation that the EXIF block of a JPEG, PNG or WebP file asks to be shown in: 1 as stored (also
+ * where it says nothing that makes sense), 2..8 mirrored or turned. Local. */
 int image_orientation(const uint8_t *bytes, size_t n);
 
 #endif

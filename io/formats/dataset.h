@@ -1,6 +1,6 @@
-/* The HDF5 dataset: samples of text, images as the bytes of their files, facts; independent of any model (text is not
- * tokenised, images are not resized). All bytes lie contiguous in the file, so that samples and images are
- * read by pread, by any thread, without HDF5.
+/* The HDF5 dataset: samples of text, images as the bytes of their files, facts; independent of any model
+ * (text is not tokenised, images are not resized). All bytes lie contiguous in the file, so that samples and
+ * images are read by pread, by any thread, without HDF5.
  *
  *   /text/{bytes,offsets,kind}   all texts end to end; row i is bytes[offsets[i] .. offsets[i+1]); kind:
  * text_kind_t /image/{bytes,offsets}       image files as they were; /image/{width,height}: 0 where an image

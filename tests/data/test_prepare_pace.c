@@ -12,12 +12,12 @@ enum { PICTURES = 24 };
 static useconds_t delay; /* microseconds for each image of the last rank */
 
 status_code_t __real_image_check(const uint8_t *bytes, size_t n, const char *name, int32_t *width,
-                                int32_t *height);
+                                 int32_t *height);
 status_code_t __wrap_image_check(const uint8_t *bytes, size_t n, const char *name, int32_t *width,
-                                int32_t *height);
+                                 int32_t *height);
 
 status_code_t __wrap_image_check(const uint8_t *bytes, size_t n, const char *name, int32_t *width,
-                                int32_t *height) {
+                                 int32_t *height) {
   comm_t *world = mpi_test_world();
   if (comm_rank(world) == comm_size(world) - 1) usleep(delay);
   return __real_image_check(bytes, n, name, width, height);

@@ -6,6 +6,7 @@
 #include "fuzz.h"
 
 #include "io/image_decode.h"
+#include "io/image_kind.h"
 
 enum {
   FUZZ_PIXELS_MOST = 1 << 20, /* of an image that is still decoded: others take longer than they are worth */
@@ -30,6 +31,8 @@ static inline void fuzz_image_decode(const uint8_t *bytes, size_t n, int32_t wid
 
 static inline void fuzz_image(const uint8_t *bytes, size_t n) {
   int32_t width = 0, height = 0;
+  const int orientation = image_orientation(bytes, n);
+  FUZZ_EXPECT(orientation >= 1 && orientation <= 8);
   if (image_size(bytes, n, "fuzz", &width, &height) == STATUS_OK) {
     FUZZ_EXPECT(width > 0 && height > 0);
     if ((int64_t)width * height <= FUZZ_PIXELS_MOST) fuzz_image_decode(bytes, n, width, height);

@@ -1,6 +1,7 @@
 # The formats of images. Their seeds are the files of tests/io/golden/formats.bin.
 add_executable(fuzz_make_image_seeds make_image_seeds.c)
 target_link_libraries(fuzz_make_image_seeds PRIVATE llava_io)
+add_dependencies(fuzz fuzz_make_image_seeds)
 add_test(NAME fuzz_image_seeds COMMAND fuzz_make_image_seeds ${PROJECT_SOURCE_DIR}/tests/io/golden/formats.bin ${fuzz_seeds})
 set_tests_properties(fuzz_image_seeds PROPERTIES LABELS fuzz FIXTURES_SETUP fuzz_seeds)
 add_fuzz_target(png LINKS io)

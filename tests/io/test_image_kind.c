@@ -72,10 +72,30 @@ static void the_orientation_is_read(void **state) {
   assert_int_equal(image_orientation(odd, sizeof odd), 1);
 }
 
+/* PNG: behind another chunk; WebP: bare and behind the mark of JPEG's block, at an odd length before. */
+static void the_orientation_of_other_formats(void **state) {
+  (void)state;
+  static const char png[] = "\x89PNG\r\n\x1a\n\0\0\0\2tEXtab1234\0\0\0\x16"
+                            "eXIfMM\0*\0\0\0\10\0\1\1\x12\0\3\0\0\0\1\0\6\0\0"
+                            "5678";
+  static const char bare[] = "RIFF....WEBPICCP\3\0\0\0abc\0EXIF\x16\0\0\0"
+                             "II*\0\10\0\0\0\1\0\x12\1\3\0\1\0\0\0\3\0\0\0";
+  static const char marked[] = "RIFF....WEBPEXIF\x1c\0\0\0"
+                               "Exif\0\0MM\0*\0\0\0\10\0\1\1\x12\0\3\0\0\0\1\0\10\0\0";
+  assert_int_equal(image_orientation((const uint8_t *)png, sizeof png - 1), 6);
+  assert_int_equal(image_orientation((const uint8_t *)bare, sizeof bare - 1), 3);
+  assert_int_equal(image_orientation((const uint8_t *)marked, sizeof marked - 1), 8);
+  for (size_t n = 0; n < sizeof png - 7; n++)
+    assert_int_equal(image_orientation((const uint8_t *)png, n), 1);
+  for (size_t n = 0; n < sizeof marked - 1; n++)
+    assert_int_equal(image_orientation((const uint8_t *)marked, n), 1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(kinds_are_told_apart),
       cmocka_unit_test(the_orientation_is_read),
+      cmocka_unit_test(the_orientation_of_other_formats),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
