@@ -95,8 +95,7 @@ status_t file_make_parent(const char *path) {
   return file_make_folder(folder);
 }
 
-/* ------------------------------------------------------------------ whole files --------------------------
- */
+/* ---- whole files ---- */
 
 static status_t read_all(int descriptor, const char *path, size_t max_bytes, char **text, size_t *n) {
   struct stat info;
@@ -158,8 +157,7 @@ status_t file_rename(const char *from, const char *to) {
   return error_set(STATUS_DATA, "%s cannot be renamed to %s: %s", from, to, strerror(problem));
 }
 
-/* ------------------------------------------------------------------ streams ------------------------------
- */
+/* ---- streams ---- */
 
 static ssize_t stream_write(void *cookie, const char *bytes, size_t n) {
   int problem = descriptor_write((int)(intptr_t)cookie, bytes, n);
@@ -191,8 +189,7 @@ status_t file_stream(const char *path, bool fresh, FILE **out) {
   return status;
 }
 
-/* ------------------------------------------------------------------ replacing ----------------------------
- */
+/* ---- replacing ---- */
 
 status_t file_partial(char partial[FILE_MAX_PATH], const char *path) {
   int n = snprintf(partial, FILE_MAX_PATH, "%s%s", path, partial_end);

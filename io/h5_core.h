@@ -30,7 +30,7 @@ status_t h5_error(const char *format, ...) __attribute__((format(printf, 1, 2)))
   } while (0)
 
 /* A handle that is closed where its variable goes out of scope: `H5_HANDLE(H5Tclose) type = ...`. */
-#define H5_HANDLE(close) __attribute__((cleanup(close##_handle))) hid_t
+#define H5_HANDLE(close) SCOPED(close##_handle) hid_t
 #define H5_HANDLE_CLOSER(close)                                                                              \
   static inline void close##_handle(const hid_t *id) {                                                       \
     if (*id >= 0) close(*id);                                                                                \

@@ -3,7 +3,7 @@
 #ifndef IO_JSON_H
 #define IO_JSON_H
 
-#include "base/status.h"
+#include "base/memory.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -105,6 +105,7 @@ void json_warn_repeated(const char *name, int64_t count);
 int64_t json_reader_position(const json_reader_t *reader);
 int64_t json_reader_size(const json_reader_t *reader);
 void json_reader_close(json_reader_t *reader);
+SCOPED_POINTER(json_reader_close, json_reader_t)
 
 /* ---- Writer ---- */
 

@@ -115,20 +115,9 @@ void json_write_array_end(json_writer_t *writer) {
 
 /* The escape of one ASCII character, or NULL if it stands for itself. */
 static const char *escape_of(unsigned char c, char buffer[8]) {
-  switch (c) {
-  case '"':
-    return "\\\"";
-  case '\\':
-    return "\\\\";
-  case '\n':
-    return "\\n";
-  case '\r':
-    return "\\r";
-  case '\t':
-    return "\\t";
-  default:
-    break;
-  }
+  static const char plain[] = "\"\\\n\r\t", *const escapes[] = {"\\\"", "\\\\", "\\n", "\\r", "\\t"};
+  const char *found = c == '\0' ? NULL : strchr(plain, c);
+  if (found) return escapes[found - plain];
   if (c >= 0x20 && c != 0x7f) return NULL;
   snprintf(buffer, 8, "\\u%04x", (unsigned)c);
   return buffer;

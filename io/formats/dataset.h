@@ -12,7 +12,7 @@
 #ifndef IO_DATASET_H
 #define IO_DATASET_H
 
-#include "base/status.h"
+#include "base/memory.h"
 #include "parallel/comm.h"
 #include "text/conversation.h"
 
@@ -54,6 +54,7 @@ typedef struct {
  * dataset, or its parts do not fit each other. */
 status_t dataset_open(comm_t *comm, const char *path, dataset_t **out);
 void dataset_close(dataset_t *dataset);
+SCOPED_POINTER(dataset_close, dataset_t)
 
 const char *dataset_path(const dataset_t *dataset);
 dataset_info_t dataset_info(const dataset_t *dataset);

@@ -34,7 +34,7 @@ static int compare_paths(const void *a, const void *b) {
 }
 
 status_t weights_identity_sorted(const weights_plan_t *plan, const uint64_t *hashes, uint64_t *identity) {
-  const weights_tensor_t **order;
+  SCOPED_MEMORY const weights_tensor_t **order = NULL;
   TRY(memory_alloc(&order, ARENA_IO, (size_t)plan->tensor_count + 1, sizeof *order));
   for (int64_t t = 0; t < plan->tensor_count; ++t)
     order[t] = &plan->tensors[t];
@@ -45,6 +45,5 @@ status_t weights_identity_sorted(const weights_plan_t *plan, const uint64_t *has
     *identity = weights_identity_mix(*identity, order[k]->path, hashes + plan->first[t],
                                      plan->first[t + 1] - plan->first[t]);
   }
-  memory_free(order);
   return STATUS_OK;
 }

@@ -51,20 +51,22 @@ const char *weights_shape_text(const weights_tensor_t *tensor, char text[WEIGHTS
   return text;
 }
 
-/* ------------------------------------------------------------------ blocks -------------------------------
- */
+/* ---- blocks ---- */
 
 static int64_t block_elements(dtype_t dtype) {
   return WEIGHTS_BLOCK_BYTES / weights_dtype_size(dtype);
 }
 
+int64_t weights_blocks(const weights_tensor_t *tensor) {
+  int64_t most = block_elements(tensor->dtype);
+  return (weights_elements(tensor) + most - 1) / most;
+}
+
 status_t weights_plan_create(const weights_tensor_t *tensors, int64_t count, weights_plan_t *plan) {
   *plan = (weights_plan_t){.tensors = tensors, .tensor_count = count};
   TRY(memory_alloc(&plan->first, ARENA_IO, (size_t)count + 1, sizeof *plan->first));
-  for (int64_t t = 0; t < count; ++t) {
-    int64_t block = block_elements(tensors[t].dtype);
-    plan->first[t + 1] = plan->first[t] + (weights_elements(&tensors[t]) + block - 1) / block;
-  }
+  for (int64_t t = 0; t < count; ++t)
+    plan->first[t + 1] = plan->first[t] + weights_blocks(&tensors[t]);
   plan->blocks = plan->first[count];
   return STATUS_OK;
 }
@@ -102,8 +104,7 @@ int weights_deal(int64_t begin, int64_t bytes, int64_t total, int size) {
   return (int)(part * size / parts); /* the parts are spread over all ranks, and so over the nodes */
 }
 
-/* ------------------------------------------------------------------ boxes --------------------------------
- */
+/* ---- boxes ---- */
 
 static int64_t larger(int64_t a, int64_t b) {
   return a > b ? a : b;
@@ -138,8 +139,7 @@ int weights_clip(weights_box_t rectangle, int64_t cols, int64_t begin, int64_t c
   return n;
 }
 
-/* ------------------------------------------------------------------ types --------------------------------
- */
+/* ---- types ---- */
 
 /* Round to nearest, ties to even; NaN stays NaN. */
 static uint16_t bf16_from_f32(float value) {

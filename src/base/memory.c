@@ -121,6 +121,17 @@ void memory_free(void *pointer) {
   free(block->raw);
 }
 
+void memory_free_at(void *address) {
+  void *pointer;
+  memcpy(&pointer, address, sizeof pointer);
+  memory_free(pointer);
+}
+
+void memory_hand_over(void *out, void *pointer) {
+  memcpy(out, pointer, sizeof(void *));
+  store_pointer(pointer, NULL);
+}
+
 status_t memory_copy_text(char **out, arena_t arena, const char *text, size_t n) {
   TRY(memory_alloc(out, arena, n + 1, 1));
   if (n > 0) memcpy(*out, text, n);

@@ -42,6 +42,23 @@ status_t memory_resize(void *inout, arena_t arena, size_t count, size_t size);
 /* Frees a block of memory_alloc; NULL is fine. Local, thread-safe. */
 void memory_free(void *pointer);
 
+/* A variable that FREE, called with its address, cleans up where it goes out of scope, on whichever way out:
+ * by TRY, by return, or at the end of its block. It has a value from the start: `SCOPED(reader_free) reader_t
+ * reader = {0};`. SCOPED_POINTER makes of a function that frees what a pointer leads to, NULL included, one
+ * for SCOPED: FREE_at. */
+#define SCOPED(free) __attribute__((cleanup(free)))
+#define SCOPED_POINTER(free, type)                                                                           \
+  static inline void free##_at(type **pointer) {                                                             \
+    free(*pointer);                                                                                          \
+  }
+
+/* A block of memory_alloc that is freed so: `SCOPED_MEMORY char *text = NULL;`. */
+#define SCOPED_MEMORY SCOPED(memory_free_at)
+void memory_free_at(void *address);
+
+/* What is done well is handed over: *(void **)OUT becomes *(void **)POINTER, which becomes NULL. Local. */
+void memory_hand_over(void *out, void *pointer);
+
 /* Duplicates the first N bytes of TEXT and ends them with '\0'. Caller frees with memory_free. */
 status_t memory_copy_text(char **out, arena_t arena, const char *text, size_t n);
 

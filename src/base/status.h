@@ -52,8 +52,8 @@ const char *error_backtrace(void);
 /* Forgets this thread's message and trace: the error has been dealt with. Local. */
 void error_clear(void);
 
-/* Returns early from a function of type status_t if EXPR is not STATUS_OK. A function that owns resources
- * calls an inner function that uses TRY, then releases them. */
+/* Returns early from a function of type status_t if EXPR is not STATUS_OK. What a function
+ * owns it declares SCOPED (base/memory.h), so that it is released on this way out too. */
 #define TRY(expr)                                                                                            \
   do {                                                                                                       \
     status_code_t try_status_ = (expr);                                                                      \

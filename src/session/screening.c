@@ -32,15 +32,14 @@ typedef struct {
 
 /* Reads and judges ROW. A bad sample is an error, STATUS_DATA, with *BAD. */
 static status_t look(const work_t *work, int64_t row, int32_t *found, bool *bad) {
-  dataset_sample_t sample;
+  SCOPED(dataset_sample_free) dataset_sample_t sample = {0};
   *found = 0;
   *bad = false;
   TRY(dataset_sample_read(work->source->dataset, row, &sample));
   status_code_t status = work->screening->look(work->screening->context, row, &sample, found);
   *bad = status == STATUS_DATA;
-  if (status != STATUS_OK) status = source_name_sample(work->source, row, sample.id.bytes, status);
-  dataset_sample_free(&sample);
-  return status;
+  if (status == STATUS_OK) return STATUS_OK;
+  return source_name_sample(work->source, row, sample.id.bytes, status);
 }
 
 static status_t look_at(const work_t *work, int64_t row, int32_t *found) {
@@ -177,13 +176,10 @@ status_t screening_run(session_t *session, source_t *source, const screening_t *
                  .total = *count,
                  .counts = counts};
   int64_t block = (int64_t)BLOCK * session->grid.size;
-  int32_t *found;
+  SCOPED_MEMORY int32_t *found = NULL;
   if (block > *count) block = *count;
-  status_code_t status = memory_alloc(&found, ARENA_DATA, (size_t)block + 1, sizeof *found);
-  TRY(comm_agree(session->world, status));
-  if (*count > 0) status = work_all(&work, block, found);
-  memory_free(found);
-  TRY(status);
+  TRY(comm_agree(session->world, memory_alloc(&found, ARENA_DATA, (size_t)block + 1, sizeof *found)));
+  if (*count > 0) TRY(work_all(&work, block, found));
   *count = work.kept;
   return conclude(&work);
 }
