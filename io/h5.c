@@ -314,7 +314,7 @@ static status_t group_make_one(h5_file_t *file, const char *object) {
   return STATUS_OK;
 }
 
-status_t h5_make_group(h5_file_t *file, const char *object) {
+static status_t group_make(h5_file_t *file, const char *object) {
   char prefix[H5_MAX_PATH];
   size_t n = strlen(object);
   if (n >= sizeof prefix) return error_set(STATUS_INTERNAL, "the name %.60s... is too long", object);
@@ -335,11 +335,11 @@ status_t h5_make_parents(h5_file_t *file, const char *object) {
   if (n >= sizeof prefix) return error_set(STATUS_INTERNAL, "the name %.60s... is too long", object);
   memcpy(prefix, object, n);
   prefix[n] = '\0';
-  return h5_make_group(file, prefix);
+  return group_make(file, prefix);
 }
 
 status_t h5_create_group(h5_file_t *file, const char *object) {
-  return file->id < 0 ? STATUS_OK : h5_make_group(file, object);
+  return file->id < 0 ? STATUS_OK : group_make(file, object);
 }
 
 /* ---- listing ---- */

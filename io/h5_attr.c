@@ -126,10 +126,8 @@ status_t h5_attr_read_text(h5_file_t *file, const char *object, const char *name
   SCOPED_MEMORY char *text = NULL;
   *value = NULL;
   status_code_t status = H5_GUARDED(file->path, text_read(file, object, name, &text));
-  if (status != STATUS_OK)
-    return error_context(status, "while reading attribute %s of %s in %s", name, object, file->path);
-  memory_hand_over(value, &text);
-  return STATUS_OK;
+  if (status == STATUS_OK) memory_hand_over(value, &text);
+  return error_context(status, "while reading attribute %s of %s in %s", name, object, file->path);
 }
 
 /* Integers and floats of any width are accepted (h5py writes what its user had); the class must match. */
@@ -155,7 +153,6 @@ static status_t numbers_read(h5_file_t *file, const char *object, const char *na
 static status_t numbers_get(h5_file_t *file, const char *object, const char *name, h5_type_t kind,
                             void *values, int64_t count) {
   status_code_t status = H5_GUARDED(file->path, numbers_read(file, object, name, kind, values, count));
-  if (status == STATUS_OK) return STATUS_OK;
   return error_context(status, "while reading attribute %s of %s in %s", name, object, file->path);
 }
 

@@ -60,7 +60,6 @@ enum { H5_MAX_PATH = 512 };
 
 /* What the functions of these names do, for callers that are guarded already (io/h5_guard.h). */
 status_t h5_find(h5_file_t *file, const char *object, bool *found);
-status_t h5_make_group(h5_file_t *file, const char *object);
 status_t h5_make_parents(h5_file_t *file, const char *object);
 
 /* STATUS_DATA unless OBJECT is there and reached by hard links alone; WHAT is "dataset" or the like. */

@@ -131,6 +131,7 @@ void json_write_bool(json_writer_t *writer, bool value);
 void json_write_null(json_writer_t *writer);
 /* A key and its value. */
 void json_write_member(json_writer_t *writer, const char *key, const char *string);
+void json_write_optional(json_writer_t *writer, const char *key, const char *string); /* NULL: neither */
 void json_write_int_member(json_writer_t *writer, const char *key, int64_t value);
 void json_write_real_member(json_writer_t *writer, const char *key, double value);
 /* A copy of TREE. */
@@ -143,5 +144,8 @@ void json_write_line(json_writer_t *writer);
  * memory_free; pass NULL for both with a FILE. Errors: STATUS_DATA (the file could not be written),
  * STATUS_MEMORY, STATUS_INTERNAL (an array or object was left open, or a key is missing). Local. */
 status_t json_writer_finish(json_writer_t *writer, char **text, size_t *n);
+
+/* Frees WRITER, whose JSON is given up. NULL is fine. */
+void json_writer_free(json_writer_t *writer);
 
 #endif

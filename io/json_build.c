@@ -63,12 +63,8 @@ static bool room(json_builder_t *builder, size_t n) {
 
 static bool member_note(json_builder_t *builder, json_t *node) {
   json_members_t *members = &builder->members;
-  if (members->count == members->capacity) {
-    size_t capacity = members->capacity == 0 ? 64 : 2 * members->capacity;
-    if (memory_resize(&members->nodes, ARENA_IO, capacity, sizeof *members->nodes) != STATUS_OK)
-      return refuse(builder, "no memory for it");
-    members->capacity = capacity;
-  }
+  if (memory_reserve(&members->nodes, ARENA_IO, members->count + 1, sizeof *members->nodes) != STATUS_OK)
+    return refuse(builder, "no memory for it");
   members->nodes[members->count++] = node;
   return true;
 }
@@ -79,11 +75,8 @@ static bool slots_clear(json_builder_t *builder, size_t n) {
   size_t count = 4;
   while (count < 2 * n)
     count *= 2;
-  if (count > members->slot_capacity) {
-    if (memory_resize(&members->slots, ARENA_IO, count, sizeof *members->slots) != STATUS_OK)
-      return refuse(builder, "no memory for it");
-    members->slot_capacity = count;
-  }
+  if (memory_reserve(&members->slots, ARENA_IO, count, sizeof *members->slots) != STATUS_OK)
+    return refuse(builder, "no memory for it");
   members->slot_count = count;
   for (size_t s = 0; s < count; s++)
     members->slots[s] = SIZE_MAX;
@@ -267,19 +260,11 @@ const char json_half_pair[] =
     "half a surrogate pair (\\ud800 to \\udfff without its other half) in a string, "
     "which is no character";
 
-static bool is_high(unsigned code) {
-  return code >= 0xd800 && code < 0xdc00;
-}
-
-static bool is_low(unsigned code) {
-  return code >= 0xdc00 && code < 0xe000;
-}
-
 /* The character of a \u has been read: does it go with the one before it? */
 static bool pair_fits(json_escapes_t *escapes) {
-  bool waiting = escapes->high;
-  escapes->high = !waiting && is_high(escapes->code);
-  return waiting ? is_low(escapes->code) : !is_low(escapes->code);
+  bool waiting = escapes->high, low = escapes->code >= 0xdc00 && escapes->code < 0xe000;
+  escapes->high = !waiting && escapes->code >= 0xd800 && escapes->code < 0xdc00;
+  return waiting == low;
 }
 
 static int digit_of(unsigned char c) {

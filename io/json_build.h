@@ -18,11 +18,11 @@ void json_storage_free(json_block_t *blocks);
 
 /* The members of the objects that are open, those of an outer one first, and where to look for a key. */
 typedef struct {
-  json_t **nodes; /* (capacity) */
-  size_t count, capacity;
+  json_t **nodes; /* (count) */
+  size_t count;
   size_t begin[JSON_MAX_DEPTH]; /* of each open container */
-  size_t *slots; /* (slot_count of slot_capacity), a power of two: number of a member, or SIZE_MAX */
-  size_t slot_count, slot_capacity;
+  size_t *slots;                /* (slot_count), a power of two: number of a member, or SIZE_MAX */
+  size_t slot_count;
 } json_members_t;
 
 /* Follows the escapes of a text, whose surrogates YAJL does not check. All zero to begin with. */

@@ -94,22 +94,12 @@ status_t checkpoint_mark_best(comm_t *comm, const char *run_dir, int64_t step, b
 
 typedef struct {
   int64_t *steps; /* (count), highest first */
-  int64_t count, room;
+  int64_t count;
 } steps_t;
 
 static int compare_steps(const void *a, const void *b) {
   int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
   return (x < y) - (x > y);
-}
-
-static status_t steps_add(steps_t *steps, int64_t step) {
-  if (steps->count == steps->room) {
-    int64_t room = steps->room ? 2 * steps->room : 64;
-    TRY(memory_resize(&steps->steps, ARENA_IO, (size_t)room, sizeof *steps->steps));
-    steps->room = room;
-  }
-  steps->steps[steps->count++] = step;
-  return STATUS_OK;
 }
 
 static void steps_free(steps_t *steps) {
@@ -129,7 +119,9 @@ static status_t steps_list(const char *run_dir, steps_t *steps) {
   if (!folder) return error_set(STATUS_DATA, "%s: the folder cannot be read: %s", path, strerror(errno));
   for (const struct dirent *entry; (entry = readdir(folder));) {
     int64_t step = name_step(entry->d_name);
-    if (step >= 0) TRY(steps_add(steps, step));
+    if (step < 0) continue;
+    TRY(memory_reserve(&steps->steps, ARENA_IO, (size_t)steps->count + 1, sizeof *steps->steps));
+    steps->steps[steps->count++] = step;
   }
   if (steps->count > 1) qsort(steps->steps, (size_t)steps->count, sizeof *steps->steps, compare_steps);
   return STATUS_OK;

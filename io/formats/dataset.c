@@ -245,10 +245,6 @@ int64_t dataset_sample_image(const dataset_t *dataset, int64_t i) {
   return dataset->images[i];
 }
 
-bool dataset_sample_held_out(const dataset_t *dataset, int64_t i) {
-  return dataset->held_out[i] != 0;
-}
-
 int64_t dataset_image_size(const dataset_t *dataset, int64_t i) {
   return dataset->image_offsets[i + 1] - dataset->image_offsets[i];
 }
@@ -256,12 +252,12 @@ int64_t dataset_image_size(const dataset_t *dataset, int64_t i) {
 status_t dataset_rows(const dataset_t *dataset, bool held_out, int64_t **rows, int64_t *count) {
   int64_t n = 0;
   for (int64_t i = 0; i < dataset->info.samples; i++)
-    n += dataset_sample_held_out(dataset, i) == held_out;
+    n += (dataset->held_out[i] != 0) == held_out;
   *count = n;
   TRY(memory_alloc(rows, ARENA_DATA, (size_t)n, sizeof **rows));
   n = 0;
   for (int64_t i = 0; i < dataset->info.samples; i++)
-    if (dataset_sample_held_out(dataset, i) == held_out) (*rows)[n++] = i;
+    if ((dataset->held_out[i] != 0) == held_out) (*rows)[n++] = i;
   return STATUS_OK;
 }
 

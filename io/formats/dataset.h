@@ -59,9 +59,8 @@ SCOPED_POINTER(dataset_close, dataset_t)
 const char *dataset_path(const dataset_t *dataset);
 dataset_info_t dataset_info(const dataset_t *dataset);
 
-/* Image of sample I, -1 if it has none; whether sample I was held out. Local, from memory. */
+/* Image of sample I, -1 if it has none. Local, from memory. */
 int64_t dataset_sample_image(const dataset_t *dataset, int64_t i);
-bool dataset_sample_held_out(const dataset_t *dataset, int64_t i);
 
 /* The samples that were held out, or those that were not, ascending: *ROWS (*COUNT), freed by the caller with
  * memory_free. Local. */

@@ -128,9 +128,7 @@ static status_t rollout_write(comm_t *comm, const char *path, const rollout_info
 
 status_t rollout_file_write(comm_t *comm, const char *path, const rollout_info_t *info,
                             const rollout_file_t *rollout) {
-  status_code_t status = rollout_write(comm, path, info, rollout);
-  if (status == STATUS_OK) return STATUS_OK;
-  return error_context(status, "while writing the rollouts %s", path);
+  return error_context(rollout_write(comm, path, info, rollout), "while writing the rollouts %s", path);
 }
 
 /* ---- reading ---- */
@@ -151,11 +149,11 @@ static status_t rollout_read(h5_file_t *file, int64_t begin, int64_t count, roll
 
 status_t rollout_file_read(const char *path, int64_t begin, int64_t count, rollout_info_t *info,
                            rollout_file_t *rollout) {
-  h5_file_t *file;
+  SCOPED(h5_abandon_at) h5_file_t *file = NULL;
   *rollout = (rollout_file_t){0};
   if (info) *info = (rollout_info_t){0};
   TRY(h5_open(path, H5_READ, &format, &file));
-  status_code_t status = h5_end(file, rollout_read(file, begin, count, info, rollout));
+  status_code_t status = rollout_read(file, begin, count, info, rollout);
   if (status == STATUS_OK) return STATUS_OK;
   rollout_file_free(rollout);
   if (info) rollout_info_free(info);

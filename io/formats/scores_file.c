@@ -86,9 +86,8 @@ status_t scores_writer_append(scores_writer_t *writer, const scores_file_t *roun
   scores_file_t copy = *round; /* the table keeps addresses of its pointers, and only reads through them */
   copy.has_reward = writer->has_reward;
   table_t table = table_make(&copy);
-  status_code_t status = sample_table_append(writer->file, writer->comm, &table, &writer->end);
-  if (status == STATUS_OK) return STATUS_OK;
-  return error_context(status, "while writing the scores %s", writer->path);
+  return error_context(sample_table_append(writer->file, writer->comm, &table, &writer->end),
+                       "while writing the scores %s", writer->path);
 }
 
 status_t scores_writer_close(scores_writer_t *writer) {
@@ -113,10 +112,10 @@ static status_t info_read(h5_file_t *file, scores_info_t *info) {
 }
 
 status_t scores_info_read(const char *path, scores_info_t *info) {
-  h5_file_t *file;
+  SCOPED(h5_abandon_at) h5_file_t *file = NULL;
   *info = (scores_info_t){0};
   TRY(h5_open(path, H5_READ, &format, &file));
-  status_code_t status = h5_end(file, info_read(file, info));
+  status_code_t status = info_read(file, info);
   if (status != STATUS_OK) scores_info_free(info);
   return status;
 }
@@ -127,19 +126,14 @@ void scores_info_free(scores_info_t *info) {
   *info = (scores_info_t){0};
 }
 
-static status_t scores_read(h5_file_t *file, int64_t begin, int64_t count, scores_file_t *scores) {
+status_t scores_file_read(const char *path, int64_t begin, int64_t count, scores_file_t *scores) {
+  SCOPED(h5_abandon_at) h5_file_t *file = NULL;
+  *scores = (scores_file_t){0};
+  TRY(h5_open(path, H5_READ, &format, &file));
   scores->has_reward = h5_exists(file, "/reward");
   table_t table = table_make(scores);
   status_code_t status = sample_table_read(file, begin, count, &table, &scores->index);
   scores->samples = table.samples;
-  return status;
-}
-
-status_t scores_file_read(const char *path, int64_t begin, int64_t count, scores_file_t *scores) {
-  h5_file_t *file;
-  *scores = (scores_file_t){0};
-  TRY(h5_open(path, H5_READ, &format, &file));
-  status_code_t status = h5_end(file, scores_read(file, begin, count, scores));
   if (status != STATUS_OK) scores_file_free(scores);
   return status;
 }

@@ -2,6 +2,7 @@
 #include "io/formats/weights_file.h"
 
 #include "base/memory.h"
+#include "base/nearest.h"
 #include "io/h5_core.h"
 #include "perf/perf.h"
 
@@ -135,26 +136,6 @@ int64_t weights_index(const weights_file_t *file, const char *path) {
   return -1;
 }
 
-/* Edits (insert, delete, replace a character) that turn A into B. */
-enum { EDIT_MOST = 256 };
-static int edit_distance(const char *a, const char *b) {
-  int row[EDIT_MOST + 1], n = (int)strlen(b);
-  if (n > EDIT_MOST) return EDIT_MOST;
-  for (int j = 0; j <= n; ++j)
-    row[j] = j;
-  for (int i = 0; a[i] != '\0'; ++i) {
-    int corner = row[0];
-    row[0] = i + 1;
-    for (int j = 1; j <= n; ++j) {
-      int replace = corner + (a[i] != b[j - 1]);
-      int other = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-      corner = row[j];
-      row[j] = replace < other ? replace : other;
-    }
-  }
-  return row[n];
-}
-
 status_t weights_missing(weights_file_t *file, const char *path) {
   h5_type_t type;
   int ndim;
@@ -164,19 +145,14 @@ status_t weights_missing(weights_file_t *file, const char *path) {
     return error_set(STATUS_DATA, "%s: %s is of %s, expected float32 or bfloat16", h5_path(file->h5), path,
                      h5_type_name(type));
   }
-  const char *nearest = NULL;
-  int least = (int)strlen(path) / 3 + 1;
-  for (int64_t t = 0; t < file->plan.tensor_count; ++t) {
-    int distance = edit_distance(path, file->tensors[t].path);
-    if (distance >= least) continue;
-    least = distance;
-    nearest = file->tensors[t].path;
-  }
-  if (!nearest)
+  nearest_t nearest = nearest_to(path);
+  for (int64_t t = 0; t < file->plan.tensor_count; ++t)
+    nearest_offer(&nearest, file->tensors[t].path);
+  if (!nearest.found)
     return error_set(STATUS_DATA, "%s: tensor %s is missing; the file holds %lld other tensors",
                      h5_path(file->h5), path, (long long)file->plan.tensor_count);
   return error_set(STATUS_DATA, "%s: tensor %s is missing; the nearest name there is %s", h5_path(file->h5),
-                   path, nearest);
+                   path, nearest.found);
 }
 
 /* ---- blocks ---- */

@@ -16,7 +16,8 @@ h5_type_t weights_h5_type(dtype_t dtype) {
   return dtype == DTYPE_BF16 ? H5TYPE_BF16 : H5TYPE_F32;
 }
 
-int64_t weights_elements(const weights_tensor_t *tensor) {
+/* Its shape is one that has been checked: a file's (h5_dataset_info) or item's. */
+static int64_t tensor_elements(const weights_tensor_t *tensor) {
   int64_t n = 1;
   for (int d = 0; d < tensor->ndim; ++d)
     n *= tensor->shape[d];
@@ -32,7 +33,7 @@ bool weights_shape_fits(const weights_tensor_t *tensor) {
 }
 
 bool weights_view_fits(const weights_tensor_t *tensor, int64_t rows, int64_t cols) {
-  int64_t elements = weights_elements(tensor), leading = 1;
+  int64_t elements = tensor_elements(tensor), leading = 1;
   if (rows < 0 || cols < 0 || (cols > 0 && rows > INT64_MAX / cols) || rows * cols != elements) return false;
   if (leading == rows) return true;
   for (int d = 0; d < tensor->ndim; ++d) {
@@ -59,7 +60,7 @@ static int64_t block_elements(dtype_t dtype) {
 
 int64_t weights_blocks(const weights_tensor_t *tensor) {
   int64_t most = block_elements(tensor->dtype);
-  return (weights_elements(tensor) + most - 1) / most;
+  return (tensor_elements(tensor) + most - 1) / most;
 }
 
 status_t weights_plan_create(const weights_tensor_t *tensors, int64_t count, weights_plan_t *plan) {
@@ -89,7 +90,7 @@ weights_block_t weights_plan_block(const weights_plan_t *plan, int64_t i) {
   weights_block_t block = {.tensor = low, .index = i - plan->first[low]};
   int64_t most = block_elements(tensor->dtype);
   block.begin = block.index * most;
-  block.count = weights_elements(tensor) - block.begin;
+  block.count = tensor_elements(tensor) - block.begin;
   if (block.count > most) block.count = most;
   block.bytes = block.count * weights_dtype_size(tensor->dtype);
   return block;
@@ -112,6 +113,16 @@ static int64_t larger(int64_t a, int64_t b) {
 
 static int64_t smaller(int64_t a, int64_t b) {
   return a < b ? a : b;
+}
+
+status_t weights_box_check(const char *path, weights_box_t rectangle, int64_t rows, int64_t cols) {
+  weights_box_t r = rectangle;
+  if (r.row >= 0 && r.rows >= 0 && r.row <= rows - r.rows && r.col >= 0 && r.cols >= 0 &&
+      r.col <= cols - r.cols)
+    return STATUS_OK;
+  return error_set(STATUS_INTERNAL, "%s: rows %lld+%lld, columns %lld+%lld lie outside %lld x %lld", path,
+                   (long long)r.row, (long long)r.rows, (long long)r.col, (long long)r.cols, (long long)rows,
+                   (long long)cols);
 }
 
 static int box_keep(weights_box_t rectangle, int64_t row, int64_t row_end, int64_t col, int64_t col_end,

@@ -32,6 +32,10 @@ typedef struct {
 
 /* ---- requests ---- */
 
+static weights_box_t request_box(const weights_request_t *request) {
+  return (weights_box_t){request->row_begin, request->row_count, request->col_begin, request->col_count};
+}
+
 static status_t request_check(weights_file_t *file, const weights_request_t *request, int64_t *tensor) {
   char text[WEIGHTS_SHAPE_TEXT];
   *tensor = weights_index(file, request->path);
@@ -41,14 +45,7 @@ static status_t request_check(weights_file_t *file, const weights_request_t *req
     return error_set(STATUS_DATA, "%s: %s has shape %s, expected %lld x %lld", h5_path(file->h5),
                      request->path, weights_shape_text(found, text), (long long)request->rows,
                      (long long)request->cols);
-  if (request->row_begin < 0 || request->row_count < 0 ||
-      request->row_begin > request->rows - request->row_count || request->col_begin < 0 ||
-      request->col_count < 0 || request->col_begin > request->cols - request->col_count)
-    return error_set(STATUS_INTERNAL, "%s: rows %lld+%lld, columns %lld+%lld lie outside %lld x %lld",
-                     request->path, (long long)request->row_begin, (long long)request->row_count,
-                     (long long)request->col_begin, (long long)request->col_count, (long long)request->rows,
-                     (long long)request->cols);
-  return STATUS_OK;
+  return weights_box_check(request->path, request_box(request), request->rows, request->cols);
 }
 
 /* Checks all requests; the message is about the first bad one and says how many more there are. */
@@ -72,8 +69,7 @@ static status_t requests_check(reader_t *reader) {
 /* The part of the request that lies in BLOCK; returns of how many boxes it is. */
 static int request_clip(const weights_request_t *request, const weights_block_t *block,
                         weights_box_t boxes[3]) {
-  weights_box_t box = {request->row_begin, request->row_count, request->col_begin, request->col_count};
-  return weights_clip(box, request->cols, block->begin, block->count, boxes);
+  return weights_clip(request_box(request), request->cols, block->begin, block->count, boxes);
 }
 
 /* Marks the blocks that this rank wants. */

@@ -60,6 +60,10 @@ static weights_tensor_t item_tensor(const weights_item_t *item) {
   return tensor;
 }
 
+static weights_box_t item_box(const weights_item_t *item) {
+  return (weights_box_t){item->row_begin, item->row_count, item->col_begin, item->col_count};
+}
+
 static status_t item_check(const weights_item_t *item) {
   char text[WEIGHTS_SHAPE_TEXT];
   if (item->ndim < 0 || item->ndim > H5_MAX_DIMS)
@@ -71,14 +75,7 @@ static status_t item_check(const weights_item_t *item) {
   if (!weights_shape_fits(&tensor) || !weights_view_fits(&tensor, item->rows, item->cols))
     return error_set(STATUS_INTERNAL, "%s: shape %s cannot be seen as %lld x %lld", item->path,
                      weights_shape_text(&tensor, text), (long long)item->rows, (long long)item->cols);
-  if (item->mine &&
-      (item->row_begin < 0 || item->row_count < 0 || item->row_begin > item->rows - item->row_count ||
-       item->col_begin < 0 || item->col_count < 0 || item->col_begin > item->cols - item->col_count))
-    return error_set(STATUS_INTERNAL, "%s: rows %lld+%lld, columns %lld+%lld lie outside %lld x %lld",
-                     item->path, (long long)item->row_begin, (long long)item->row_count,
-                     (long long)item->col_begin, (long long)item->col_count, (long long)item->rows,
-                     (long long)item->cols);
-  return STATUS_OK;
+  return item->mine ? weights_box_check(item->path, item_box(item), item->rows, item->cols) : STATUS_OK;
 }
 
 static void writer_free(writer_t *writer) {
@@ -224,14 +221,13 @@ static void box_pack(const weights_item_t *item, int64_t block, weights_box_t bo
 static void round_add_item(const writer_t *writer, round_t *round, int64_t i) {
   const weights_item_t *item = &writer->items[i];
   const weights_plan_t *plan = &writer->plan;
-  weights_box_t rectangle = {item->row_begin, item->row_count, item->col_begin, item->col_count};
   int64_t begin = plan->first[writer->item_tensor[i]], end = plan->first[writer->item_tensor[i] + 1];
   if (begin < round->first) begin = round->first;
   if (end > round->last) end = round->last;
   for (int64_t b = begin; b < end; ++b) {
     weights_block_t block = weights_plan_block(plan, b);
     weights_box_t boxes[3];
-    int n = weights_clip(rectangle, item->cols, block.begin, block.count, boxes);
+    int n = weights_clip(item_box(item), item->cols, block.begin, block.count, boxes);
     int owner = round->owner[b - round->first];
     for (int k = 0; k < n; ++k) {
       size_t bytes = box_bytes(boxes[k], item->dtype);
@@ -359,9 +355,7 @@ status_t weights_write(comm_t *comm, const char *path, const weights_spec_t *spe
   char partial[FILE_MAX_PATH];
   TRY(file_partial(partial, path));
   SCOPED(writer_free) writer_t writer = {.comm = comm, .path = partial, .items = items, .count = count};
-  status_code_t status = file_commit(comm, path, writer_run(&writer, spec), false);
-  if (status == STATUS_OK) return STATUS_OK;
-  return error_context(status, "while writing %s", path);
+  return error_context(file_commit(comm, path, writer_run(&writer, spec), false), "while writing %s", path);
 }
 
 status_t weights_items_identity(comm_t *comm, const weights_item_t *items, int64_t count,

@@ -39,6 +39,10 @@ status_t memory_alloc(void *out, arena_t arena, size_t count, size_t size);
  * **)INOUT may be NULL. On error the old block is untouched. Local, thread-safe. */
 status_t memory_resize(void *inout, arena_t arena, size_t count, size_t size);
 
+/* Sees that a block that grows, *(void **)INOUT, has room for COUNT * SIZE bytes: at least doubles it where
+ * it has not. Otherwise as memory_resize. Local, thread-safe. */
+status_t memory_reserve(void *inout, arena_t arena, size_t count, size_t size);
+
 /* Frees a block of memory_alloc; NULL is fine. Local, thread-safe. */
 void memory_free(void *pointer);
 

@@ -100,6 +100,6 @@ status_t config_from_json(const char *text, const char *where, model_config_t *c
   *config = (model_config_t){0};
   TRY(json_parse(text, strlen(text), where, &document));
   TRY(read_tree(document.root, where, config));
-  if (config_check(config) == STATUS_OK) return STATUS_OK;
-  return error_context(STATUS_DATA, "in the configuration of %s", where);
+  return error_context(config_check(config) == STATUS_OK ? STATUS_OK : STATUS_DATA,
+                       "in the configuration of %s", where);
 }

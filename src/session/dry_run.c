@@ -38,12 +38,6 @@ static int remove_one(const char *path, const struct stat *what, int type, struc
   return remove(path);
 }
 
-static void remove_folder(const comm_t *world, const char *path) {
-  if (comm_rank(world) != 0) return;
-  if (nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS) != 0)
-    log_warning("%s could not be removed: %s", path, strerror(errno));
-}
-
 /* The run's settings, but for where results go, who answers what and how many samples tasks without steps
  * have; ESTIMATE keeps how many there are. */
 static settings_t shortened(const session_t *session, estimate_t *estimate) {
@@ -99,7 +93,8 @@ status_t dry_run_estimate(session_t *session, status_t (*task)(session_t *sessio
     if (status == STATUS_OK) conclude(session, before, estimate);
     device_free(dry.device);
   }
-  remove_folder(session->world, folder);
+  if (comm_rank(session->world) == 0 && nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS) != 0)
+    log_warning("%s could not be removed: %s", folder, strerror(errno));
   return status;
 }
 
@@ -156,14 +151,11 @@ static double checkpoint_count(const settings_t *settings, const estimate_t *fir
   return (double)(kept + 1 + (settings->eval.keep_best ? 1 : 0));
 }
 
-static double rollout_bytes(const settings_t *settings, const estimate_t *first) {
-  if (first->rollout == 0 || settings->log.rollouts == 0) return 0.0;
-  return (double)first->rollout * (double)(first->total / settings->log.rollouts);
-}
-
 static void print_checkpoints(const settings_t *settings, const estimate_t *first) {
   int64_t kept = settings->checkpoint.keep;
-  double checkpoints = checkpoint_count(settings, first), rollouts = rollout_bytes(settings, first);
+  double checkpoints = checkpoint_count(settings, first), rollouts = 0.0;
+  if (settings->log.rollouts > 0)
+    rollouts = (double)first->rollout * (double)(first->total / settings->log.rollouts);
   char number[48] = "all are";
   if (kept > 0) snprintf(number, sizeof number, "%lld and the best are", (long long)kept);
   log_info("disk       a checkpoint takes %.1f MB (%s kept), the result %.1f MB",
@@ -217,15 +209,6 @@ static void print_work(const estimate_t *all, int ranks) {
   if (seconds > 0.0) print_time(&all[0], seconds);
 }
 
-static void print_all(const session_t *session, const estimate_t *all) {
-  print_memory(all, session->grid.size);
-  if (all[0].steps > 0)
-    print_checkpoints(session->settings, &all[0]);
-  else
-    print_outputs(&all[0]);
-  print_work(all, session->grid.size);
-}
-
 status_t dry_run(session_t *session, status_t (*task)(session_t *session)) {
   SCOPED_MEMORY estimate_t *all = NULL;
   estimate_t estimate;
@@ -236,6 +219,12 @@ status_t dry_run(session_t *session, status_t (*task)(session_t *session)) {
   TRY(dry_run_estimate(session, task, &estimate));
   TRY(memory_alloc(&all, ARENA_OTHER, (size_t)session->grid.size, sizeof *all));
   TRY(comm_allgather(session->world, &estimate, all, sizeof estimate, COMM_BYTE));
-  if (comm_rank(session->world) == 0) print_all(session, all);
+  if (comm_rank(session->world) != 0) return STATUS_OK;
+  print_memory(all, session->grid.size);
+  if (all[0].steps > 0)
+    print_checkpoints(session->settings, &all[0]);
+  else
+    print_outputs(&all[0]);
+  print_work(all, session->grid.size);
   return STATUS_OK;
 }

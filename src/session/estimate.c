@@ -78,17 +78,20 @@ static int64_t round_bytes(const estimate_files_t *files, int ranks) {
   return smaller(files->file, weights_round_bytes(ranks));
 }
 
-int64_t estimate_receiving(const estimate_files_t *files, int ranks) {
+/* Host memory in ARENA_COMM for what a round of io/formats/weights.h receives. */
+static int64_t receiving_bytes(const estimate_files_t *files, int ranks) {
   return (int64_t)((double)(round_bytes(files, ranks) / ranks) * estimate_margin);
 }
 
-int64_t estimate_writing(const estimate_files_t *files, int ranks) {
+/* Host memory in ARENA_IO for writing such a file: the copies and what a round sends and writes. */
+static int64_t writing_bytes(const estimate_files_t *files, int ranks) {
   int64_t round = round_bytes(files, ranks);
   int64_t bytes = files->staged + files->state + smaller(files->given, round) + round / ranks;
   return (int64_t)((double)bytes * estimate_margin); /* blocks are dealt whole; names and hashes */
 }
 
-int64_t estimate_reading(int64_t loaded) {
+/* The same for reading LOADED bytes of weights: the copy, and a round. */
+static int64_t reading_bytes(int64_t loaded) {
   int64_t round = loaded < WEIGHTS_BLOCK_BYTES ? WEIGHTS_BLOCK_BYTES : smaller(loaded, reading_bytes_most);
   return loaded > 0 ? (int64_t)((double)(loaded + round) * estimate_margin) : 0;
 }
@@ -105,9 +108,9 @@ void estimate_memory(const size_t *before, const size_t *during, int ranks, esti
     memory[a] = grows[a] ? (size_t)((double)during[a] * estimate_margin) : during[a];
     raise_to(&memory[a], (int64_t)before[a]);
   }
-  raise_to(&memory[ARENA_IO], estimate_writing(&estimate->files, ranks));
-  raise_to(&memory[ARENA_IO], estimate_reading(estimate->loaded));
-  memory[ARENA_COMM] += (size_t)estimate_receiving(&estimate->files, ranks);
+  raise_to(&memory[ARENA_IO], writing_bytes(&estimate->files, ranks));
+  raise_to(&memory[ARENA_IO], reading_bytes(estimate->loaded));
+  memory[ARENA_COMM] += (size_t)receiving_bytes(&estimate->files, ranks);
 }
 
 double estimate_seconds(const perf_counter_t *counters, const estimate_speed_t *speed) {

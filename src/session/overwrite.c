@@ -33,8 +33,7 @@ static status_t check_place(const task_file_t *output, const file_identity_t *id
 }
 
 static status_t look(const task_file_t *file, file_identity_t *out) {
-  status_code_t status = file_identity(file->path, out);
-  return status == STATUS_OK ? status : error_context(status, "while looking at %s", file->name);
+  return error_context(file_identity(file->path, out), "while looking at %s", file->name);
 }
 
 static status_t look_at_output(const task_file_t *output, file_identity_t *written,

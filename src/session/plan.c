@@ -87,21 +87,18 @@ static status_t settle(const grid_t *grid, plan_t *plan, plan_build_t build, voi
   return STATUS_OK;
 }
 
-static status_t create(const grid_t *grid, int64_t micro_tokens, plan_build_t build, void *context,
-                       plan_t *plan) {
-  TRY(allocate(plan));
-  TRY(measure(grid, plan, build, context));
-  TRY(deal(grid, plan));
-  TRY(cut(grid->dp_rank, plan, micro_tokens));
-  return comm_agree(grid->world, settle(grid, plan, build, context));
-}
-
 status_t plan_create(const grid_t *grid, int32_t n, int32_t unit, int32_t slots, int64_t micro_tokens,
-                     plan_build_t build, void *context, plan_t *plan) {
-  *plan = (plan_t){.n = n, .unit = unit, .slots = slots};
-  status_code_t status = create(grid, micro_tokens, build, context, plan);
-  if (status != STATUS_OK) plan_free(plan);
-  return status;
+                     plan_build_t build, void *context, plan_t *out) {
+  SCOPED(plan_free) plan_t plan = {.n = n, .unit = unit, .slots = slots};
+  *out = (plan_t){0};
+  TRY(allocate(&plan));
+  TRY(measure(grid, &plan, build, context));
+  TRY(deal(grid, &plan));
+  TRY(cut(grid->dp_rank, &plan, micro_tokens));
+  TRY(comm_agree(grid->world, settle(grid, &plan, build, context)));
+  *out = plan;
+  plan = (plan_t){0};
+  return STATUS_OK;
 }
 
 status_t plan_recut(const grid_t *grid, int32_t slots, int64_t micro_tokens, plan_t *plan) {
