@@ -93,6 +93,8 @@ h5_file_t *weights_h5(weights_file_t *file);
 /* The tensors (float32 and bfloat16 datasets) in order of strcmp of their paths; owned by FILE. Local. */
 int64_t weights_count(const weights_file_t *file);
 const weights_tensor_t *weights_at(const weights_file_t *file, int64_t i);
+/* The tensor of this path, NULL if there is none. Local. */
+const weights_tensor_t *weights_find(const weights_file_t *file, const char *path);
 
 /* A number that names what FILE holds below PREFIX ("/weights/"): a hash (FNV-1a) over the paths and block
  * hashes of its tensors, going on from FROM. Local, the same on every rank. */

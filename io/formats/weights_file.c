@@ -136,6 +136,11 @@ int64_t weights_index(const weights_file_t *file, const char *path) {
   return -1;
 }
 
+const weights_tensor_t *weights_find(const weights_file_t *file, const char *path) {
+  int64_t i = weights_index(file, path);
+  return i < 0 ? NULL : &file->tensors[i];
+}
+
 status_t weights_missing(weights_file_t *file, const char *path) {
   h5_type_t type;
   int ndim;

@@ -16,8 +16,7 @@ h5_type_t weights_h5_type(dtype_t dtype) {
   return dtype == DTYPE_BF16 ? H5TYPE_BF16 : H5TYPE_F32;
 }
 
-/* Its shape is one that has been checked: a file's (h5_dataset_info) or item's. */
-static int64_t tensor_elements(const weights_tensor_t *tensor) {
+int64_t weights_elements(const weights_tensor_t *tensor) {
   int64_t n = 1;
   for (int d = 0; d < tensor->ndim; ++d)
     n *= tensor->shape[d];
@@ -33,7 +32,7 @@ bool weights_shape_fits(const weights_tensor_t *tensor) {
 }
 
 bool weights_view_fits(const weights_tensor_t *tensor, int64_t rows, int64_t cols) {
-  int64_t elements = tensor_elements(tensor), leading = 1;
+  int64_t elements = weights_elements(tensor), leading = 1;
   if (rows < 0 || cols < 0 || (cols > 0 && rows > INT64_MAX / cols) || rows * cols != elements) return false;
   if (leading == rows) return true;
   for (int d = 0; d < tensor->ndim; ++d) {
@@ -60,7 +59,7 @@ static int64_t block_elements(dtype_t dtype) {
 
 int64_t weights_blocks(const weights_tensor_t *tensor) {
   int64_t most = block_elements(tensor->dtype);
-  return (tensor_elements(tensor) + most - 1) / most;
+  return (weights_elements(tensor) + most - 1) / most;
 }
 
 status_t weights_plan_create(const weights_tensor_t *tensors, int64_t count, weights_plan_t *plan) {
@@ -90,7 +89,7 @@ weights_block_t weights_plan_block(const weights_plan_t *plan, int64_t i) {
   weights_block_t block = {.tensor = low, .index = i - plan->first[low]};
   int64_t most = block_elements(tensor->dtype);
   block.begin = block.index * most;
-  block.count = tensor_elements(tensor) - block.begin;
+  block.count = weights_elements(tensor) - block.begin;
   if (block.count > most) block.count = most;
   block.bytes = block.count * weights_dtype_size(tensor->dtype);
   return block;

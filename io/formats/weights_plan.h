@@ -25,6 +25,9 @@ typedef struct {
 int64_t weights_dtype_size(dtype_t dtype);
 h5_type_t weights_h5_type(dtype_t dtype);
 
+/* Its shape is one that has been checked: a file's (h5_dataset_info) or item's. */
+int64_t weights_elements(const weights_tensor_t *tensor);
+
 /* Blocks that the tensor is cut into. */
 int64_t weights_blocks(const weights_tensor_t *tensor);
 

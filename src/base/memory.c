@@ -138,8 +138,9 @@ void memory_free_at(void *address) {
 }
 
 void memory_hand_over(void *out, void *pointer) {
-  memcpy(out, pointer, sizeof(void *));
-  store_pointer(pointer, NULL);
+  void *nothing = NULL;
+  memcpy(out, pointer, sizeof nothing);
+  memcpy(pointer, &nothing, sizeof nothing);
 }
 
 status_t memory_copy_text(char **out, arena_t arena, const char *text, size_t n) {
