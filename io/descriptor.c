@@ -62,6 +62,10 @@ int descriptor_close(int descriptor) {
   return close(descriptor) == 0 || errno == EINTR ? 0 : errno;
 }
 
+void descriptor_close_at(const int *descriptor) {
+  if (*descriptor >= 0) close(*descriptor);
+}
+
 int descriptor_rename(const char *from, const char *to) {
   while (rename(from, to) != 0)
     if (errno != EINTR) return errno;

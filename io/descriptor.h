@@ -23,6 +23,9 @@ int descriptor_truncate(int descriptor, int64_t bytes);
 /* Closes it in any case. */
 int descriptor_close(int descriptor);
 
+/* For a descriptor that is declared SCOPED (base/memory.h); -1: none is open. */
+void descriptor_close_at(const int *descriptor);
+
 int descriptor_rename(const char *from, const char *to);
 
 #endif

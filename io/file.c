@@ -64,15 +64,15 @@ static status_t parent_sync(const char *path) {
   return file_sync(folder);
 }
 
+/* What is put into a new folder is lost with its name: that is synced. */
 static status_t folder_make_one(const char *path) {
   struct stat info;
-  if (mkdir(path, 0777) == 0) return parent_sync(path); /* what is put into it is lost with its name */
+  if (mkdir(path, 0777) == 0) return parent_sync(path);
   int problem = errno;
-  if (stat(path, &info) == 0) {
-    if (S_ISDIR(info.st_mode)) return STATUS_OK;
-    return error_set(STATUS_DATA, "%s: there is a file of this name, expected a folder", path);
-  }
-  return error_set(STATUS_DATA, "%s: the folder cannot be made: %s", path, strerror(problem));
+  if (stat(path, &info) != 0)
+    return error_set(STATUS_DATA, "%s: the folder cannot be made: %s", path, strerror(problem));
+  if (S_ISDIR(info.st_mode)) return STATUS_OK;
+  return error_set(STATUS_DATA, "%s: there is a file of this name, expected a folder", path);
 }
 
 status_t file_make_folder(const char *path) {
@@ -95,40 +95,35 @@ status_t file_make_parent(const char *path) {
   return file_make_folder(folder);
 }
 
-/* ------------------------------------------------------------------ whole files --------------------------
- */
+/* ---- whole files ---- */
 
-static status_t read_all(int descriptor, const char *path, size_t max_bytes, char **text, size_t *n) {
+status_t file_read(const char *path, size_t max_bytes, char **out, size_t *n) {
+  SCOPED_MEMORY char *text = NULL;
+  SCOPED(descriptor_close_at) int descriptor = -1;
   struct stat info;
+  size_t found;
+  *out = NULL;
+  int problem = descriptor_open(path, O_RDONLY | O_NONBLOCK, &descriptor); /* no wait for a pipe */
+  if (problem) return error_set(STATUS_DATA, "%s: cannot be opened: %s", path, strerror(problem));
   if (fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode))
     return error_set(STATUS_DATA, "%s: not a regular file", path);
   if ((uint64_t)info.st_size > max_bytes)
     return error_set(STATUS_DATA, "%s: %lld bytes found, at most %zu expected", path, (long long)info.st_size,
                      max_bytes);
-  size_t size = (size_t)info.st_size, found;
-  TRY(memory_alloc(text, ARENA_IO, size + 1, 1));
-  int problem = descriptor_read_at(descriptor, *text, size, 0, &found);
+  size_t size = (size_t)info.st_size;
+  TRY(memory_alloc(&text, ARENA_IO, size + 1, 1));
+  problem = descriptor_read_at(descriptor, text, size, 0, &found);
+  if (problem || found != size)
+    return error_set(STATUS_DATA, "%s: cannot be read: %s", path,
+                     problem ? strerror(problem) : "it became shorter meanwhile");
   if (n) *n = size;
-  if (problem == 0 && found == size) return STATUS_OK;
-  memory_free(*text);
-  *text = NULL;
-  return error_set(STATUS_DATA, "%s: cannot be read: %s", path,
-                   problem ? strerror(problem) : "it became shorter meanwhile");
+  memory_hand_over(out, &text);
+  return STATUS_OK;
 }
 
-status_t file_read(const char *path, size_t max_bytes, char **text, size_t *n) {
-  int descriptor,
-      problem = descriptor_open(path, O_RDONLY | O_NONBLOCK, &descriptor); /* no wait for a pipe */
-  *text = NULL;
-  if (problem) return error_set(STATUS_DATA, "%s: cannot be opened: %s", path, strerror(problem));
-  status_code_t status = read_all(descriptor, path, max_bytes, text, n);
-  descriptor_close(descriptor);
-  return status;
-}
-
-/* Writes N bytes of TEXT to PATH, opened with FLAGS besides O_WRONLY and O_CREAT; with SYNC to storage. */
-static status_t write_file(const char *path, int flags, const void *text, size_t n, bool sync) {
-  int descriptor, problem = descriptor_open(path, O_WRONLY | O_CREAT | flags, &descriptor);
+/* Makes PATH hold N bytes of TEXT; with SYNC on storage. */
+static status_t write_file(const char *path, const void *text, size_t n, bool sync) {
+  int descriptor, problem = descriptor_open(path, O_WRONLY | O_CREAT | O_TRUNC, &descriptor);
   if (problem) return error_set(STATUS_DATA, "%s: cannot be created: %s", path, strerror(problem));
   problem = descriptor_write(descriptor, text, n);
   if (problem == 0 && sync) problem = descriptor_sync(descriptor);
@@ -139,14 +134,14 @@ static status_t write_file(const char *path, int flags, const void *text, size_t
 }
 
 status_t file_write(const char *path, const void *bytes, size_t n) {
-  return write_file(path, O_TRUNC, bytes, n, false);
+  return write_file(path, bytes, n, false);
 }
 
 status_t file_sync(const char *path) {
-  int descriptor, problem = descriptor_open(path, O_RDONLY, &descriptor);
+  SCOPED(descriptor_close_at) int descriptor = -1;
+  int problem = descriptor_open(path, O_RDONLY, &descriptor);
   if (problem) return error_set(STATUS_DATA, "%s: cannot be opened for syncing: %s", path, strerror(problem));
   problem = descriptor_sync(descriptor);
-  descriptor_close(descriptor);
   /* Some file systems know no syncing of folders; they keep names by themselves. */
   if (problem == 0 || problem == EINVAL) return STATUS_OK;
   return error_set(STATUS_DATA, "%s: cannot be synced to storage: %s", path, strerror(problem));
@@ -158,8 +153,7 @@ status_t file_rename(const char *from, const char *to) {
   return error_set(STATUS_DATA, "%s cannot be renamed to %s: %s", from, to, strerror(problem));
 }
 
-/* ------------------------------------------------------------------ streams ------------------------------
- */
+/* ---- streams ---- */
 
 static ssize_t stream_write(void *cookie, const char *bytes, size_t n) {
   int problem = descriptor_write((int)(intptr_t)cookie, bytes, n);
@@ -191,8 +185,7 @@ status_t file_stream(const char *path, bool fresh, FILE **out) {
   return status;
 }
 
-/* ------------------------------------------------------------------ replacing ----------------------------
- */
+/* ---- replacing ---- */
 
 status_t file_partial(char partial[FILE_MAX_PATH], const char *path) {
   int n = snprintf(partial, FILE_MAX_PATH, "%s%s", path, partial_end);
@@ -203,7 +196,7 @@ status_t file_partial(char partial[FILE_MAX_PATH], const char *path) {
 status_t file_replace(const char *path, const void *text, size_t n) {
   char partial[FILE_MAX_PATH];
   TRY(file_partial(partial, path));
-  status_code_t status = write_file(partial, O_TRUNC, text, n, true);
+  status_code_t status = write_file(partial, text, n, true);
   if (status == STATUS_OK) status = file_rename(partial, path);
   if (status == STATUS_OK) return STATUS_OK;
   unlink(partial); /* half a file helps nobody, least of all on a full disk */

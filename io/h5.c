@@ -16,8 +16,7 @@
 #error "files are little-endian and are written without conversion"
 #endif
 
-/* ------------------------------------------------------------------ errors -------------------------------
- */
+/* ---- errors ---- */
 
 /* Keeps the innermost entry of HDF5's error stack, which says what happened (the outer ones say where it
  * passed). */
@@ -42,8 +41,7 @@ status_t h5_agree(h5_file_t *file, status_code_t status) {
   return file->comm ? comm_agree(file->comm, status) : status;
 }
 
-/* ------------------------------------------------------------------ types --------------------------------
- */
+/* ---- types ---- */
 
 void h5_version(char text[H5_VERSION_TEXT]) {
   unsigned major = 0, minor = 0, release = 0;
@@ -62,54 +60,30 @@ const char *h5_type_name(h5_type_t type) {
   return names[type];
 }
 
-/* 1 sign, 8 exponent, 7 mantissa bits: the upper half of an IEEE single. */
-static hid_t type_open_bf16(void) {
-  hid_t id = H5Tcopy(H5T_IEEE_F32LE);
-  if (id < 0) return id;
-  if (H5Tset_fields(id, 15, 7, 8, 0, 7) < 0 || H5Tset_size(id, 2) < 0 || H5Tset_ebias(id, 127) < 0) {
-    H5Tclose(id);
-    return -1;
-  }
-  return id;
-}
-
 hid_t h5_type_open(h5_type_t type) {
-  switch (type) {
-  case H5TYPE_F32:
-    return H5Tcopy(H5T_IEEE_F32LE);
-  case H5TYPE_F64:
-    return H5Tcopy(H5T_IEEE_F64LE);
-  case H5TYPE_BF16:
-    return type_open_bf16();
-  case H5TYPE_U8:
-    return H5Tcopy(H5T_STD_U8LE);
-  case H5TYPE_I32:
-    return H5Tcopy(H5T_STD_I32LE);
-  case H5TYPE_I64:
-    return H5Tcopy(H5T_STD_I64LE);
-  case H5TYPE_U64:
-    return H5Tcopy(H5T_STD_U64LE);
-  case H5TYPE_COUNT:
-    break;
-  }
+  const hid_t stored[H5TYPE_COUNT] = {
+      [H5TYPE_F32] = H5T_IEEE_F32LE, [H5TYPE_F64] = H5T_IEEE_F64LE, [H5TYPE_BF16] = H5T_IEEE_F32LE,
+      [H5TYPE_U8] = H5T_STD_U8LE,    [H5TYPE_I32] = H5T_STD_I32LE,  [H5TYPE_I64] = H5T_STD_I64LE,
+      [H5TYPE_U64] = H5T_STD_U64LE};
+  hid_t id = H5Tcopy(stored[type]);
+  if (id < 0 || type != H5TYPE_BF16) return id;
+  /* 1 sign, 8 exponent, 7 mantissa bits: the upper half of an IEEE single. */
+  if (H5Tset_fields(id, 15, 7, 8, 0, 7) >= 0 && H5Tset_size(id, 2) >= 0 && H5Tset_ebias(id, 127) >= 0)
+    return id;
+  H5Tclose(id);
   return -1;
 }
 
 bool h5_type_find(hid_t id, h5_type_t *type) {
   for (int t = 0; t < H5TYPE_COUNT; ++t) {
-    hid_t candidate = h5_type_open((h5_type_t)t);
-    bool equal = candidate >= 0 && H5Tequal(candidate, id) > 0;
-    if (candidate >= 0) H5Tclose(candidate);
-    if (equal) {
-      *type = (h5_type_t)t;
-      return true;
-    }
+    H5_HANDLE(H5Tclose) candidate = h5_type_open((h5_type_t)t);
+    *type = (h5_type_t)t;
+    if (candidate >= 0 && H5Tequal(candidate, id) > 0) return true;
   }
   return false;
 }
 
-/* ------------------------------------------------------------------ opening ------------------------------
- */
+/* ---- opening ---- */
 
 /* Most attributes of an object; more would leave its header for a heap whose large entries have no checksum.
  */
@@ -153,36 +127,31 @@ static status_t disk_open(h5_file_t *file, int flags) {
 
 /* ---- Creating ---- */
 
-static status_t format_write(h5_file_t *file, const h5_format_t *format) {
-  int64_t number = format->version;
-  TRY(h5_attr_write_text(file, "/", "format", format->name));
-  return h5_attr_write_i64(file, "/", "format_version", &number, 1);
-}
-
 /* The one rank that holds the handle. */
 static status_t file_create(h5_file_t *file, const h5_format_t *format) {
+  int64_t version = format->version;
   TRY(disk_open(file, O_RDWR | O_CREAT | O_TRUNC));
   H5_HANDLE(H5Pclose) access = h5_driver_access(&file->disk);
   H5_HANDLE(H5Pclose) creation = h5_creation_open(H5P_FILE_CREATE);
   file->id = access < 0 || creation < 0 ? -1 : H5Fcreate(file->path, H5F_ACC_TRUNC, creation, access);
   TRY_H5(file->id, "%s: cannot be created as an HDF5 file", file->path);
-  TRY(format_write(file, format));
+  TRY(h5_attr_write_text(file, "/", "format", format->name));
+  TRY(h5_attr_write_i64(file, "/", "format_version", &version, 1));
   return h5_disk_check(&file->disk, file->path);
 }
 
-status_t h5_create(const char *path, comm_t *comm, const h5_format_t *format, h5_file_t **file) {
+status_t h5_create(const char *path, comm_t *comm, const h5_format_t *format, h5_file_t **out) {
+  SCOPED(h5_abandon_at) h5_file_t *file = NULL;
   bool lead = !comm || comm_rank(comm) == 0;
-  *file = NULL;
+  *out = NULL;
   library_start();
-  status_code_t status = file_alloc(path, comm, true, file);
-  if (status == STATUS_OK && lead) status = file_create(*file, format);
+  status_code_t status = file_alloc(path, comm, true, &file);
+  if (status == STATUS_OK && lead) status = file_create(file, format);
   if (comm) status = comm_agree(comm, status);
-  if (status == STATUS_OK && !lead) status = disk_open(*file, O_WRONLY);
+  if (status == STATUS_OK && !lead) status = disk_open(file, O_WRONLY);
   if (comm) status = comm_agree(comm, status);
-  if (status == STATUS_OK) return STATUS_OK;
-  if (*file && lead && (*file)->disk.descriptor >= 0) unlink(path);
-  h5_abandon(*file);
-  *file = NULL;
+  if (status == STATUS_OK) memory_hand_over(out, &file);
+  if (status != STATUS_OK && lead && file && file->disk.descriptor >= 0) unlink(path);
   return status;
 }
 
@@ -217,20 +186,16 @@ static status_t handle_open(h5_file_t *file) {
 }
 
 static status_t format_misfit(const h5_file_t *file, const h5_format_t *format, int64_t version) {
-  if (version < format->version)
-    return error_set(STATUS_DATA,
-                     "%s: made by an older version of this program (format_version %lld, this program reads "
-                     "%d): %s",
-                     file->path, (long long)version, format->version, format->remake);
+  bool older = version < format->version;
   return error_set(STATUS_DATA,
-                   "%s: made by a newer version of this program (format_version %lld, this program reads "
-                   "%d): use that one",
-                   file->path, (long long)version, format->version);
+                   "%s: made by %s version of this program (format_version %lld, this program reads %d): %s",
+                   file->path, older ? "an older" : "a newer", (long long)version, format->version,
+                   older ? format->remake : "use that one");
 }
 
 /* Old files have a `format` of variable length, which is not read: their version tells enough. */
 static status_t format_check(h5_file_t *file, const h5_format_t *format) {
-  char *found = NULL;
+  SCOPED_MEMORY char *found = NULL;
   int64_t version = 0;
   TRY(h5_attr_read_i64(file, "/", "format_version", &version, 1));
   status_code_t status = h5_attr_read_text(file, "/", "format", &found);
@@ -238,45 +203,34 @@ static status_t format_check(h5_file_t *file, const h5_format_t *format) {
     return format_misfit(file, format, version);
   TRY(status);
   if (strcmp(found, format->name) != 0)
-    status = error_set(STATUS_DATA, "%s: format is '%s', expected '%s'", file->path, found, format->name);
-  memory_free(found);
-  TRY(status);
+    return error_set(STATUS_DATA, "%s: format is '%s', expected '%s'", file->path, found, format->name);
   return version == format->version ? STATUS_OK : format_misfit(file, format, version);
 }
 
-static status_t file_open(h5_file_t *file, const h5_format_t *format) {
+status_t h5_open(const char *path, h5_access_t access, const h5_format_t *format, h5_file_t **out) {
+  SCOPED(h5_abandon_at) h5_file_t *file = NULL;
+  *out = NULL;
+  library_start();
+  TRY(file_alloc(path, NULL, access == H5_EDIT, &file));
   /* O_NONBLOCK: a named pipe must not stop the program. */
   TRY(disk_open(file, (file->writable ? O_RDWR : O_RDONLY) | O_NONBLOCK));
   TRY(file_examine(file));
-  TRY(H5_GUARDED(file->path, handle_open(file)));
-  return format ? format_check(file, format) : STATUS_OK;
-}
-
-status_t h5_open(const char *path, h5_access_t access, const h5_format_t *format, h5_file_t **file) {
-  *file = NULL;
-  library_start();
-  status_code_t status = file_alloc(path, NULL, access == H5_EDIT, file);
-  if (status == STATUS_OK) status = file_open(*file, format);
-  if (status == STATUS_OK) return STATUS_OK;
-  h5_abandon(*file);
-  *file = NULL;
-  return status;
+  TRY(H5_GUARDED(path, handle_open(file)));
+  if (format) TRY(format_check(file, format));
+  memory_hand_over(out, &file);
+  return STATUS_OK;
 }
 
 /* ---- Closing ---- */
-
-static status_t disk_sync(h5_file_t *file) {
-  TRY(h5_disk_check(&file->disk, file->path));
-  int problem = descriptor_sync(file->disk.descriptor);
-  if (problem == 0) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s: cannot be synced to storage: %s", file->path, strerror(problem));
-}
 
 status_t h5_close(h5_file_t *file) {
   if (!file || h5_guard_is_broken()) return STATUS_OK;
   status_code_t status = STATUS_OK;
   if (file->id >= 0 && H5Fclose(file->id) < 0) status = h5_error("%s: cannot be closed", file->path);
-  if (file->writable && status == STATUS_OK) status = disk_sync(file);
+  if (file->writable && status == STATUS_OK) status = h5_disk_check(&file->disk, file->path);
+  int problem = file->writable && status == STATUS_OK ? descriptor_sync(file->disk.descriptor) : 0;
+  if (problem)
+    status = error_set(STATUS_DATA, "%s: cannot be synced to storage: %s", file->path, strerror(problem));
   file_free(file);
   return status;
 }
@@ -298,8 +252,7 @@ const char *h5_path(const h5_file_t *file) {
   return file->path;
 }
 
-/* ------------------------------------------------------------------ groups -------------------------------
- */
+/* ---- groups ---- */
 
 /* Follows OBJECT's path. *TYPE is H5L_TYPE_HARD where all of it is there, H5L_TYPE_ERROR where something is
  * missing, else the type of the link at PREFIX, which is not followed. */
@@ -343,13 +296,10 @@ status_t h5_require(h5_file_t *file, const char *what, const char *object) {
                                                : "a user-defined");
 }
 
-static status_t find_guarded(h5_file_t *file, const char *object, bool *found) {
-  return H5_GUARDED(file->path, h5_find(file, object, found));
-}
-
 bool h5_exists(h5_file_t *file, const char *object) {
   bool found = true;
-  if (find_guarded(file, object, &found) != STATUS_OK) error_clear();
+  status_code_t status = H5_GUARDED(file->path, h5_find(file, object, &found));
+  if (status != STATUS_OK) error_clear();
   return found;
 }
 
@@ -364,7 +314,7 @@ static status_t group_make_one(h5_file_t *file, const char *object) {
   return STATUS_OK;
 }
 
-status_t h5_make_group(h5_file_t *file, const char *object) {
+static status_t group_make(h5_file_t *file, const char *object) {
   char prefix[H5_MAX_PATH];
   size_t n = strlen(object);
   if (n >= sizeof prefix) return error_set(STATUS_INTERNAL, "the name %.60s... is too long", object);
@@ -385,15 +335,14 @@ status_t h5_make_parents(h5_file_t *file, const char *object) {
   if (n >= sizeof prefix) return error_set(STATUS_INTERNAL, "the name %.60s... is too long", object);
   memcpy(prefix, object, n);
   prefix[n] = '\0';
-  return h5_make_group(file, prefix);
+  return group_make(file, prefix);
 }
 
 status_t h5_create_group(h5_file_t *file, const char *object) {
-  return file->id < 0 ? STATUS_OK : h5_make_group(file, object);
+  return file->id < 0 ? STATUS_OK : group_make(file, object);
 }
 
-/* ------------------------------------------------------------------ listing ------------------------------
- */
+/* ---- listing ---- */
 
 typedef struct {
   const char *prefix; /* "" for the root */
@@ -440,21 +389,19 @@ static status_t listing_pass(h5_file_t *file, const char *object, listing_t *lis
 }
 
 status_t h5_list(h5_file_t *file, const char *object, char ***paths, int64_t *count) {
+  SCOPED_MEMORY char **found = NULL;
   listing_t listing = {.prefix = strcmp(object, "/") == 0 ? "" : object};
   *paths = NULL;
   *count = 0;
   TRY(H5_GUARDED(file->path, listing_pass(file, object, &listing)));
   if (listing.count == 0) return STATUS_OK;
   size_t pointers = (size_t)listing.count * sizeof(char *);
-  TRY(memory_alloc(&listing.paths, ARENA_IO, pointers + listing.bytes, 1));
-  listing.text = (char *)listing.paths + pointers;
-  status_code_t status = H5_GUARDED(file->path, listing_pass(file, object, &listing));
-  if (status != STATUS_OK) {
-    memory_free(listing.paths);
-    return status;
-  }
-  qsort(listing.paths, (size_t)listing.count, sizeof(char *), compare_paths);
-  *paths = listing.paths;
+  TRY(memory_alloc(&found, ARENA_IO, pointers + listing.bytes, 1));
+  listing.paths = found;
+  listing.text = (char *)found + pointers;
+  TRY(H5_GUARDED(file->path, listing_pass(file, object, &listing)));
+  qsort(found, (size_t)listing.count, sizeof(char *), compare_paths);
   *count = listing.count;
+  memory_hand_over(paths, &found);
   return STATUS_OK;
 }

@@ -13,7 +13,7 @@
 #ifndef IO_H5_H
 #define IO_H5_H
 
-#include "base/status.h"
+#include "base/memory.h"
 #include "parallel/comm.h"
 
 #include <stdbool.h>
@@ -68,6 +68,7 @@ status_t h5_close(h5_file_t *file);
 
 /* Closes FILE whose contents do not matter any more; this thread's message stays. NULL is fine. Local. */
 void h5_abandon(h5_file_t *file);
+SCOPED_POINTER(h5_abandon, h5_file_t)
 
 /* Ends work on FILE that came to STATUS: h5_close where it went well, else h5_abandon and STATUS. */
 status_t h5_end(h5_file_t *file, status_code_t status);

@@ -15,18 +15,14 @@ static status_t attribute_find(h5_file_t *file, const char *object, const char *
   return STATUS_OK;
 }
 
-static status_t find_guarded(h5_file_t *file, const char *object, const char *name, bool *found) {
-  return H5_GUARDED(file->path, attribute_find(file, object, name, found));
-}
-
 bool h5_attr_exists(h5_file_t *file, const char *object, const char *name) {
   bool found = true;
-  if (find_guarded(file, object, name, &found) != STATUS_OK) error_clear();
+  status_code_t status = H5_GUARDED(file->path, attribute_find(file, object, name, &found));
+  if (status != STATUS_OK) error_clear();
   return found;
 }
 
-/* ------------------------------------------------------------------ writing ------------------------------
- */
+/* ---- writing ---- */
 
 /* Creates attribute NAME anew and writes VALUES; TYPE and SPACE stay the caller's. */
 static status_t attribute_write(h5_file_t *file, const char *object, const char *name, hid_t type,
@@ -92,12 +88,7 @@ status_t h5_attr_write_f64(h5_file_t *file, const char *object, const char *name
   return numbers_write(file, object, name, H5TYPE_F64, values, count);
 }
 
-/* ------------------------------------------------------------------ reading ------------------------------
- */
-
-static hid_t attribute_open(h5_file_t *file, const char *object, const char *name) {
-  return H5Aopen_by_name(file->id, object, name, H5P_DEFAULT, H5P_DEFAULT);
-}
+/* ---- reading ---- */
 
 static status_t attribute_require(h5_file_t *file, const char *object, const char *name) {
   bool found;
@@ -114,7 +105,7 @@ static int64_t attribute_count(hid_t id) {
 
 static status_t text_read(h5_file_t *file, const char *object, const char *name, char **value) {
   TRY(attribute_require(file, object, name));
-  H5_HANDLE(H5Aclose) id = attribute_open(file, object, name);
+  H5_HANDLE(H5Aclose) id = H5Aopen_by_name(file->id, object, name, H5P_DEFAULT, H5P_DEFAULT);
   TRY_H5(id, "it cannot be opened");
   H5_HANDLE(H5Tclose) stored = H5Aget_type(id);
   TRY_H5(stored, "it has no readable type");
@@ -132,11 +123,10 @@ static status_t text_read(h5_file_t *file, const char *object, const char *name,
 }
 
 status_t h5_attr_read_text(h5_file_t *file, const char *object, const char *name, char **value) {
+  SCOPED_MEMORY char *text = NULL;
   *value = NULL;
-  status_code_t status = H5_GUARDED(file->path, text_read(file, object, name, value));
-  if (status == STATUS_OK) return STATUS_OK;
-  memory_free(*value);
-  *value = NULL;
+  status_code_t status = H5_GUARDED(file->path, text_read(file, object, name, &text));
+  if (status == STATUS_OK) memory_hand_over(value, &text);
   return error_context(status, "while reading attribute %s of %s in %s", name, object, file->path);
 }
 
@@ -144,7 +134,7 @@ status_t h5_attr_read_text(h5_file_t *file, const char *object, const char *name
 static status_t numbers_read(h5_file_t *file, const char *object, const char *name, h5_type_t kind,
                              void *values, int64_t count) {
   TRY(attribute_require(file, object, name));
-  H5_HANDLE(H5Aclose) id = attribute_open(file, object, name);
+  H5_HANDLE(H5Aclose) id = H5Aopen_by_name(file->id, object, name, H5P_DEFAULT, H5P_DEFAULT);
   TRY_H5(id, "it cannot be opened");
   int64_t found = attribute_count(id);
   if (found != count)
@@ -163,7 +153,6 @@ static status_t numbers_read(h5_file_t *file, const char *object, const char *na
 static status_t numbers_get(h5_file_t *file, const char *object, const char *name, h5_type_t kind,
                             void *values, int64_t count) {
   status_code_t status = H5_GUARDED(file->path, numbers_read(file, object, name, kind, values, count));
-  if (status == STATUS_OK) return STATUS_OK;
   return error_context(status, "while reading attribute %s of %s in %s", name, object, file->path);
 }
 
@@ -186,7 +175,7 @@ static status_t count_read(h5_file_t *file, const char *object, const char *name
   bool found;
   TRY(attribute_find(file, object, name, &found));
   if (!found) return STATUS_OK;
-  H5_HANDLE(H5Aclose) id = attribute_open(file, object, name);
+  H5_HANDLE(H5Aclose) id = H5Aopen_by_name(file->id, object, name, H5P_DEFAULT, H5P_DEFAULT);
   TRY_H5(id, "%s: attribute %s of %s cannot be opened", file->path, name, object);
   *count = attribute_count(id);
   return STATUS_OK;

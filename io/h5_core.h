@@ -30,7 +30,7 @@ status_t h5_error(const char *format, ...) __attribute__((format(printf, 1, 2)))
   } while (0)
 
 /* A handle that is closed where its variable goes out of scope: `H5_HANDLE(H5Tclose) type = ...`. */
-#define H5_HANDLE(close) __attribute__((cleanup(close##_handle))) hid_t
+#define H5_HANDLE(close) SCOPED(close##_handle) hid_t
 #define H5_HANDLE_CLOSER(close)                                                                              \
   static inline void close##_handle(const hid_t *id) {                                                       \
     if (*id >= 0) close(*id);                                                                                \
@@ -60,7 +60,6 @@ enum { H5_MAX_PATH = 512 };
 
 /* What the functions of these names do, for callers that are guarded already (io/h5_guard.h). */
 status_t h5_find(h5_file_t *file, const char *object, bool *found);
-status_t h5_make_group(h5_file_t *file, const char *object);
 status_t h5_make_parents(h5_file_t *file, const char *object);
 
 /* STATUS_DATA unless OBJECT is there and reached by hard links alone; WHAT is "dataset" or the like. */

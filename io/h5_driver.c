@@ -10,8 +10,7 @@
 #include <H5FDdevelop.h>
 #endif
 
-/* ------------------------------------------------------------------ the disk -----------------------------
- */
+/* ---- the disk ---- */
 
 static void disk_note(h5_disk_t *disk, int problem, bool writing, int64_t place) {
   if (problem == 0 || disk->problem != 0) return;
@@ -35,8 +34,7 @@ status_t h5_disk_check(const h5_disk_t *disk, const char *path) {
                    disk->writing ? "written" : "read", (long long)disk->place, strerror(disk->problem));
 }
 
-/* ------------------------------------------------------------------ as HDF5 sees it ----------------------
- */
+/* ---- as HDF5 sees it ---- */
 
 typedef struct {
   H5FD_t shared; /* the library's part, which comes first */

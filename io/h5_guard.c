@@ -58,8 +58,7 @@ static void handle(int number) {
   raise(number);
 }
 
-/* ------------------------------------------------------------------ in and out ---------------------------
- */
+/* ---- in and out ---- */
 
 static void timer_set(double seconds) {
   struct itimerspec time = {.it_value = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)}};

@@ -6,8 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* ------------------------------------------------------------------ creating -----------------------------
- */
+/* ---- creating ---- */
 
 /* Elements of a chunk of a dataset that grows. */
 static const hsize_t chunk_elements = 16384;
@@ -57,8 +56,7 @@ int64_t h5_growing_bytes(h5_type_t type, int64_t elements) {
   return chunks * chunk * (int64_t)h5_type_size(type);
 }
 
-/* ------------------------------------------------------------------ facts --------------------------------
- */
+/* ---- facts ---- */
 
 /* What the file says of a dataset. */
 typedef struct {
@@ -192,8 +190,7 @@ status_t h5_spans(h5_file_t *file, const char *const *objects, int64_t count, h5
   return comm_broadcast(file->comm, spans, (size_t)count * sizeof *spans, COMM_BYTE, 0);
 }
 
-/* ------------------------------------------------------------------ writing ------------------------------
- */
+/* ---- writing ---- */
 
 status_t h5_write_span(h5_file_t *file, h5_span_t span, int64_t at, const void *bytes, int64_t n) {
   if (at < 0 || n < 0 || at > span.bytes - n)
@@ -243,16 +240,21 @@ typedef struct {
   int64_t begin, count;
 } rows_t;
 
-/* Chunks are HDF5's to place, so rank 0 gets the rows of all. ALL and BYTES (comm size), GATHERED: scratch.
- */
-static status_t growing_gather(h5_file_t *file, const char *object, const facts_t *facts, rows_t mine,
-                               const void *data, rows_t *all, size_t *bytes, char **gathered) {
+/* Chunks are HDF5's to place, so rank 0 gets the rows of all. */
+static status_t growing_write(h5_file_t *file, const char *object, const facts_t *facts, rows_t mine,
+                              const void *data) {
+  SCOPED_MEMORY rows_t *all = NULL;
+  SCOPED_MEMORY size_t *bytes = NULL;
+  SCOPED_MEMORY char *gathered = NULL;
   comm_t *comm = file->comm;
-  size_t size = h5_type_size(facts->type);
+  bool lead = comm_rank(comm) == 0, follows = true;
+  size_t size = h5_type_size(facts->type), ranks = (size_t)comm_size(comm);
   rows_t sum = {0};
-  bool follows = true;
+  status_code_t status = memory_alloc(&all, ARENA_IO, ranks, sizeof *all);
+  if (status == STATUS_OK) status = memory_alloc(&bytes, ARENA_IO, ranks, sizeof *bytes);
+  TRY(comm_agree(comm, status));
   TRY(comm_allgather(comm, &mine, all, sizeof mine, COMM_BYTE));
-  for (int rank = 0; rank < comm_size(comm); ++rank) {
+  for (size_t rank = 0; rank < ranks; ++rank) {
     if (all[rank].count == 0) continue;
     if (sum.count == 0) sum.begin = all[rank].begin;
     follows = follows && all[rank].begin == sum.begin + sum.count;
@@ -262,26 +264,10 @@ static status_t growing_gather(h5_file_t *file, const char *object, const facts_
   if (!follows)
     return error_set(STATUS_INTERNAL, "%s: the ranks' rows of %s do not follow each other", file->path,
                      object);
-  bool lead = comm_rank(comm) == 0;
-  TRY(comm_agree(comm, lead ? memory_alloc(gathered, ARENA_IO, (size_t)sum.count, size) : STATUS_OK));
-  TRY(comm_gatherv(comm, data, (size_t)mine.count * size, *gathered, bytes, COMM_BYTE, 0));
+  TRY(comm_agree(comm, lead ? memory_alloc(&gathered, ARENA_IO, (size_t)sum.count, size) : STATUS_OK));
+  TRY(comm_gatherv(comm, data, (size_t)mine.count * size, gathered, bytes, COMM_BYTE, 0));
   return comm_agree(comm,
-                    lead ? growing_put(file, object, facts, sum.begin, sum.count, *gathered) : STATUS_OK);
-}
-
-static status_t growing_write(h5_file_t *file, const char *object, const facts_t *facts, rows_t mine,
-                              const void *data) {
-  rows_t *all = NULL;
-  size_t *bytes = NULL, ranks = (size_t)comm_size(file->comm);
-  char *gathered = NULL;
-  status_code_t status = memory_alloc(&all, ARENA_IO, ranks, sizeof *all);
-  if (status == STATUS_OK) status = memory_alloc(&bytes, ARENA_IO, ranks, sizeof *bytes);
-  status = comm_agree(file->comm, status);
-  if (status == STATUS_OK) status = growing_gather(file, object, facts, mine, data, all, bytes, &gathered);
-  memory_free(all);
-  memory_free(bytes);
-  memory_free(gathered);
-  return status;
+                    lead ? growing_put(file, object, facts, sum.begin, sum.count, gathered) : STATUS_OK);
 }
 
 /* Where the rows lie is rank 0's to find; each rank then writes its own to their place. */
@@ -310,8 +296,7 @@ status_t h5_grow(h5_file_t *file, const char *object, int64_t rows) {
   return h5_disk_check(&file->disk, file->path);
 }
 
-/* ------------------------------------------------------------------ reading ------------------------------
- */
+/* ---- reading ---- */
 
 /* Elements of a dataset that grows that one guarded call reads. */
 static const int64_t chunks_most = INT64_C(4) << 20;
@@ -366,31 +351,26 @@ status_t h5_read_rows(h5_file_t *file, const char *object, h5_type_t type, int64
                        data);
 }
 
-/* ------------------------------------------------------------------ bytes --------------------------------
- */
+/* ---- bytes ---- */
 
-static status_t bytes_write(h5_file_t *file, const char *object, const void *bytes, int64_t n) {
+status_t h5_write_bytes(h5_file_t *file, const char *object, const void *bytes, int64_t n) {
   h5_span_t span;
+  if (file->id < 0) return STATUS_OK;
   TRY(h5_create_dataset(file, object, H5TYPE_U8, 1, &n));
   TRY(spans_find(file, &object, 1, &span));
   return h5_write_span(file, span, 0, bytes, n);
 }
 
-status_t h5_write_bytes(h5_file_t *file, const char *object, const void *bytes, int64_t n) {
-  return file->id < 0 ? STATUS_OK : bytes_write(file, object, bytes, n);
-}
-
-status_t h5_read_bytes(h5_file_t *file, const char *object, char **bytes, int64_t *n) {
+status_t h5_read_bytes(h5_file_t *file, const char *object, char **out, int64_t *n) {
+  SCOPED_MEMORY char *bytes = NULL;
   facts_t facts = {0};
-  *bytes = NULL;
+  *out = NULL;
   TRY(facts_typed(file, object, H5TYPE_U8, &facts));
   if (facts.ndim != 1)
     return error_set(STATUS_DATA, "%s: %s has %d dimensions, expected 1", file->path, object, facts.ndim);
-  TRY(memory_alloc(bytes, ARENA_IO, (size_t)facts.elements + 1, 1));
-  status_code_t status = elements_read(file, object, &facts, 0, facts.elements, *bytes);
+  TRY(memory_alloc(&bytes, ARENA_IO, (size_t)facts.elements + 1, 1));
+  TRY(elements_read(file, object, &facts, 0, facts.elements, bytes));
   *n = facts.elements;
-  if (status == STATUS_OK) return STATUS_OK;
-  memory_free(*bytes);
-  *bytes = NULL;
-  return status;
+  memory_hand_over(out, &bytes);
+  return STATUS_OK;
 }

@@ -11,52 +11,16 @@ static const size_t PARSE_MAX_MEMORY = (size_t)1 << 30;
 
 /* ---- Parsing ---- */
 
-static int on_null(void *context) {
-  json_t *node;
-  return json_build_value(context, JSON_NULL, &node);
-}
-
-static int on_bool(void *context, int value) {
-  json_t *node;
-  if (!json_build_value(context, JSON_BOOL, &node)) return 0;
-  node->u.boolean = value != 0;
-  return 1;
-}
-
-static int on_number(void *context, const char *text, size_t n) {
-  return json_build_number(context, text, n);
-}
-
-static int on_string(void *context, const unsigned char *text, size_t n) {
-  return json_build_string(context, text, n);
-}
-
-static int on_object(void *context) {
-  return json_build_open(context, JSON_OBJECT);
-}
-
-static int on_key(void *context, const unsigned char *text, size_t n) {
-  return json_build_key(context, text, n);
-}
-
-static int on_array(void *context) {
-  return json_build_open(context, JSON_ARRAY);
-}
-
-static int on_end(void *context) {
-  return json_build_close(context);
-}
-
 static const yajl_callbacks callbacks = {
-    .yajl_null = on_null,
-    .yajl_boolean = on_bool,
-    .yajl_number = on_number,
-    .yajl_string = on_string,
-    .yajl_map_key = on_key,
-    .yajl_start_map = on_object,
-    .yajl_start_array = on_array,
-    .yajl_end_map = on_end,
-    .yajl_end_array = on_end,
+    .yajl_null = json_build_null,
+    .yajl_boolean = json_build_bool,
+    .yajl_number = json_build_number,
+    .yajl_string = json_build_string,
+    .yajl_map_key = json_build_key,
+    .yajl_start_map = json_build_object,
+    .yajl_start_array = json_build_array,
+    .yajl_end_map = json_build_end,
+    .yajl_end_array = json_build_end,
 };
 
 static status_t refuse(const char *text, size_t at, const char *name, const char *problem) {
@@ -89,20 +53,17 @@ void json_warn_repeated(const char *name, int64_t count) {
 }
 
 static status_t parse_text(const char *text, size_t n, const char *name, bool unique, json_document_t *out) {
+  SCOPED(json_build_free) json_builder_t builder = {.max_bytes = PARSE_MAX_MEMORY, .unique = unique};
   *out = (json_document_t){0};
-  json_builder_t builder = {.max_bytes = PARSE_MAX_MEMORY, .unique = unique};
   yajl_handle yajl = yajl_alloc(&callbacks, NULL, &builder);
   if (yajl == NULL) return error_set(STATUS_MEMORY, "%s: no memory for a JSON parser", name);
   status_code_t status = parse(&builder, yajl, text, n, name);
   yajl_free(yajl);
-  if (status == STATUS_OK) {
-    json_warn_repeated(name, builder.repeated);
-    out->root = builder.root;
-    out->storage = builder.storage.blocks;
-    json_build_reset(&builder);
-  }
-  json_build_free(&builder);
-  return status;
+  TRY(status);
+  json_warn_repeated(name, builder.repeated);
+  *out = (json_document_t){.root = builder.root, .storage = builder.storage.blocks};
+  json_build_reset(&builder);
+  return STATUS_OK;
 }
 
 status_t json_parse(const char *text, size_t n, const char *name, json_document_t *out) {
@@ -114,13 +75,11 @@ status_t json_parse_unique(const char *text, size_t n, const char *name, json_do
 }
 
 status_t json_parse_file(const char *path, size_t max_bytes, json_document_t *out) {
-  char *text = NULL;
+  SCOPED_MEMORY char *text = NULL;
   size_t n = 0;
   *out = (json_document_t){0};
   TRY(file_read(path, max_bytes, &text, &n));
-  status_code_t status = json_parse(text, n, path, out);
-  memory_free(text);
-  return status;
+  return json_parse(text, n, path, out);
 }
 
 void json_free(json_document_t *document) {
@@ -131,23 +90,9 @@ void json_free(json_document_t *document) {
 /* ---- Access ---- */
 
 const char *json_type_name(json_type_t type) {
-  switch (type) {
-  case JSON_NULL:
-    return "null";
-  case JSON_BOOL:
-    return "true or false";
-  case JSON_INT:
-    return "an integer";
-  case JSON_REAL:
-    return "a number";
-  case JSON_STRING:
-    return "a string";
-  case JSON_ARRAY:
-    return "an array";
-  case JSON_OBJECT:
-    return "an object";
-  }
-  return "something unknown";
+  static const char *const names[] = {"null",     "true or false", "an integer", "a number",
+                                      "a string", "an array",      "an object"};
+  return names[type];
 }
 
 /* The member as it stands in the text, null included. */

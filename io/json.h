@@ -3,7 +3,7 @@
 #ifndef IO_JSON_H
 #define IO_JSON_H
 
-#include "base/status.h"
+#include "base/memory.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -108,6 +108,7 @@ void json_warn_repeated(const char *name, int64_t count);
 int64_t json_reader_position(const json_reader_t *reader);
 int64_t json_reader_size(const json_reader_t *reader);
 void json_reader_close(json_reader_t *reader);
+SCOPED_POINTER(json_reader_close, json_reader_t)
 
 /* ---- Writer ---- */
 
@@ -133,6 +134,7 @@ void json_write_bool(json_writer_t *writer, bool value);
 void json_write_null(json_writer_t *writer);
 /* A key and its value. */
 void json_write_member(json_writer_t *writer, const char *key, const char *string);
+void json_write_optional(json_writer_t *writer, const char *key, const char *string); /* NULL: neither */
 void json_write_int_member(json_writer_t *writer, const char *key, int64_t value);
 void json_write_real_member(json_writer_t *writer, const char *key, double value);
 /* A copy of TREE. */
@@ -145,5 +147,8 @@ void json_write_line(json_writer_t *writer);
  * memory_free; pass NULL for both with a FILE. Errors: STATUS_DATA (the file could not be written),
  * STATUS_MEMORY, STATUS_INTERNAL (an array or object was left open, or a key is missing). Local. */
 status_t json_writer_finish(json_writer_t *writer, char **text, size_t *n);
+
+/* Frees WRITER, whose JSON is given up. NULL is fine. */
+void json_writer_free(json_writer_t *writer);
 
 #endif

@@ -49,26 +49,13 @@ static void *storage_take(json_storage_t *storage, size_t n) {
   return place;
 }
 
-char *json_storage_text(json_storage_t *storage, const unsigned char *text, size_t n) {
-  char *copy = storage_take(storage, n + 1);
-  if (copy == NULL) return NULL;
-  if (n > 0) memcpy(copy, text, n);
-  copy[n] = '\0';
-  return copy;
-}
-
-static bool refuse(json_builder_t *builder, const char *problem) {
+static int refuse(json_builder_t *builder, const char *problem) {
   snprintf(builder->problem, sizeof builder->problem, "%s", problem);
-  return false;
+  return 0;
 }
 
 static bool refuse_repeated(json_builder_t *builder, const char *key) {
   snprintf(builder->problem, sizeof builder->problem, "the key '%.100s' is there twice in one object", key);
-  return false;
-}
-
-static bool starve(json_builder_t *builder) {
-  builder->memory_out = true;
   return false;
 }
 
@@ -81,12 +68,8 @@ static bool room(json_builder_t *builder, size_t n) {
 
 static bool member_note(json_builder_t *builder, json_t *node) {
   json_members_t *members = &builder->members;
-  if (members->count == members->capacity) {
-    size_t capacity = members->capacity == 0 ? 64 : 2 * members->capacity;
-    if (memory_resize(&members->nodes, ARENA_IO, capacity, sizeof *members->nodes) != STATUS_OK)
-      return refuse(builder, "no memory for it");
-    members->capacity = capacity;
-  }
+  if (memory_reserve(&members->nodes, ARENA_IO, members->count + 1, sizeof *members->nodes) != STATUS_OK)
+    return refuse(builder, "no memory for it");
   members->nodes[members->count++] = node;
   return true;
 }
@@ -97,11 +80,8 @@ static bool slots_clear(json_builder_t *builder, size_t n) {
   size_t count = 4;
   while (count < 2 * n)
     count *= 2;
-  if (count > members->slot_capacity) {
-    if (memory_resize(&members->slots, ARENA_IO, count, sizeof *members->slots) != STATUS_OK)
-      return refuse(builder, "no memory for it");
-    members->slot_capacity = count;
-  }
+  if (memory_reserve(&members->slots, ARENA_IO, count, sizeof *members->slots) != STATUS_OK)
+    return refuse(builder, "no memory for it");
   members->slot_count = count;
   for (size_t s = 0; s < count; s++)
     members->slots[s] = SIZE_MAX;
@@ -165,16 +145,25 @@ static bool attach(json_builder_t *builder, json_t *node) {
   return parent->type != JSON_OBJECT || member_note(builder, node);
 }
 
-bool json_build_value(json_builder_t *builder, json_type_t type, json_t **out) {
-  if (!room(builder, sizeof(json_t))) return false;
+static json_t *value_add(json_builder_t *builder, json_type_t type) {
+  if (!room(builder, sizeof(json_t))) return NULL;
   json_t *node = storage_take(&builder->storage, sizeof *node);
-  if (node == NULL) return starve(builder);
-  memset(node, 0, sizeof *node);
-  node->type = type;
-  if (!attach(builder, node)) return false;
+  builder->memory_out |= node == NULL;
+  if (node == NULL) return NULL;
+  *node = (json_t){.type = type};
+  if (!attach(builder, node)) return NULL;
   if (builder->depth == 0 && type != JSON_ARRAY && type != JSON_OBJECT) builder->done = true;
-  *out = node;
-  return true;
+  return node;
+}
+
+int json_build_null(void *context) {
+  return value_add(context, JSON_NULL) != NULL;
+}
+
+int json_build_bool(void *context, int value) {
+  json_t *node = value_add(context, JSON_BOOL);
+  if (node != NULL) node->u.boolean = value != 0;
+  return node != NULL;
 }
 
 /* A copy of a string of the file, once it is known to be clean. */
@@ -184,63 +173,76 @@ static char *text_take(json_builder_t *builder, const unsigned char *text, size_
   bool whole = n == 0 || memchr(text, '\0', n) == NULL;
   if (!whole) refuse(builder, "a NUL character (\\u0000) in a string");
   if (!clean || !whole || !room(builder, n)) return NULL;
-  char *copy = json_storage_text(&builder->storage, text, n);
-  if (copy == NULL) starve(builder);
+  char *copy = storage_take(&builder->storage, n + 1);
+  builder->memory_out |= copy == NULL;
+  if (copy == NULL) return NULL;
+  if (n > 0) memcpy(copy, text, n);
+  copy[n] = '\0';
   return copy;
 }
 
-bool json_build_string(json_builder_t *builder, const unsigned char *text, size_t n) {
-  json_t *node;
-  char *copy = text_take(builder, text, n);
-  if (copy == NULL || !json_build_value(builder, JSON_STRING, &node)) return false;
+int json_build_string(void *context, const unsigned char *text, size_t n) {
+  char *copy = text_take(context, text, n);
+  json_t *node = copy == NULL ? NULL : value_add(context, JSON_STRING);
+  if (node == NULL) return 0;
   node->u.string = copy;
   node->count = (int64_t)n;
-  return true;
+  return 1;
 }
 
-bool json_build_number(json_builder_t *builder, const char *text, size_t n) {
+int json_build_number(void *context, const char *text, size_t n) {
   char copy[512];
-  if (n >= sizeof copy) return refuse(builder, "a number of more than 500 digits");
+  if (n >= sizeof copy) return refuse(context, "a number of more than 500 digits");
   memcpy(copy, text, n);
   copy[n] = '\0';
   bool real = strpbrk(copy, ".eE") != NULL;
   errno = 0;
   int64_t integer = real ? 0 : strtoll(copy, NULL, 10);
   if (errno == ERANGE) real = true;
-  json_t *node;
-  if (!json_build_value(builder, real ? JSON_REAL : JSON_INT, &node)) return false;
+  json_t *node = value_add(context, real ? JSON_REAL : JSON_INT);
+  if (node == NULL) return 0;
   if (real)
     node->u.real = strtod(copy, NULL);
   else
     node->u.integer = integer;
-  return true;
+  return 1;
 }
 
-bool json_build_key(json_builder_t *builder, const unsigned char *text, size_t n) {
+int json_build_key(void *context, const unsigned char *text, size_t n) {
+  json_builder_t *builder = context;
   builder->key = text_take(builder, text, n);
   return builder->key != NULL;
 }
 
-bool json_build_open(json_builder_t *builder, json_type_t type) {
+static int container_open(json_builder_t *builder, json_type_t type) {
   if (builder->depth == JSON_MAX_DEPTH) {
     snprintf(builder->problem, sizeof builder->problem, "nested deeper than %d levels", (int)JSON_MAX_DEPTH);
-    return false;
+    return 0;
   }
-  json_t *node;
-  if (!json_build_value(builder, type, &node)) return false;
+  json_t *node = value_add(builder, type);
+  if (node == NULL) return 0;
   builder->open[builder->depth] = node;
   builder->last[builder->depth] = NULL;
   builder->members.begin[builder->depth] = builder->members.count;
   builder->depth++;
-  return true;
+  return 1;
 }
 
-bool json_build_close(json_builder_t *builder) {
+int json_build_object(void *context) {
+  return container_open(context, JSON_OBJECT);
+}
+
+int json_build_array(void *context) {
+  return container_open(context, JSON_ARRAY);
+}
+
+int json_build_end(void *context) {
+  json_builder_t *builder = context;
   json_t *closed = builder->open[builder->depth - 1];
-  if (closed->type == JSON_OBJECT && !members_unique(builder, closed)) return false;
+  if (closed->type == JSON_OBJECT && !members_unique(builder, closed)) return 0;
   builder->depth--;
   if (builder->depth == 0) builder->done = true;
-  return true;
+  return 1;
 }
 
 void json_build_reset(json_builder_t *builder) {
@@ -264,19 +266,11 @@ const char json_half_pair[] =
     "half a surrogate pair (\\ud800 to \\udfff without its other half) in a string, "
     "which is no character";
 
-static bool is_high(unsigned code) {
-  return code >= 0xd800 && code < 0xdc00;
-}
-
-static bool is_low(unsigned code) {
-  return code >= 0xdc00 && code < 0xe000;
-}
-
 /* The character of a \u has been read: does it go with the one before it? */
 static bool pair_fits(json_escapes_t *escapes) {
-  bool waiting = escapes->high;
-  escapes->high = !waiting && is_high(escapes->code);
-  return waiting ? is_low(escapes->code) : !is_low(escapes->code);
+  bool waiting = escapes->high, low = escapes->code >= 0xdc00 && escapes->code < 0xe000;
+  escapes->high = !waiting && escapes->code >= 0xd800 && escapes->code < 0xdc00;
+  return waiting == low;
 }
 
 static int digit_of(unsigned char c) {

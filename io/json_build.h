@@ -18,11 +18,11 @@ void json_storage_free(json_block_t *blocks);
 
 /* The members of the objects that are open, those of an outer one first, and where to look for a key. */
 typedef struct {
-  json_t **nodes; /* (capacity) */
-  size_t count, capacity;
+  json_t **nodes; /* (count) */
+  size_t count;
   size_t begin[JSON_MAX_DEPTH]; /* of each open container */
-  size_t *slots; /* (slot_count of slot_capacity), a power of two: number of a member, or SIZE_MAX */
-  size_t slot_count, slot_capacity;
+  size_t *slots;                /* (slot_count), a power of two: number of a member, or SIZE_MAX */
+  size_t slot_count;
 } json_members_t;
 
 /* Follows the escapes of a text, whose surrogates YAJL does not check. All zero to begin with. */
@@ -54,20 +54,19 @@ typedef struct {
   bool memory_out;   /* there was no memory for it: the thread's error message says so */
 } json_builder_t;
 
-/* Each returns false with PROBLEM set where the event is refused. */
-bool json_build_value(json_builder_t *builder, json_type_t type, json_t **node);
-bool json_build_string(json_builder_t *builder, const unsigned char *text, size_t n);
-bool json_build_number(json_builder_t *builder, const char *text, size_t n);
-bool json_build_key(json_builder_t *builder, const unsigned char *text, size_t n);
-bool json_build_open(json_builder_t *builder, json_type_t type);
-bool json_build_close(json_builder_t *builder);
+/* What YAJL calls, CONTEXT being the builder. Each returns 0 with PROBLEM set where the event is refused. */
+int json_build_null(void *context);
+int json_build_bool(void *context, int value);
+int json_build_number(void *context, const char *text, size_t n);
+int json_build_string(void *context, const unsigned char *text, size_t n);
+int json_build_key(void *context, const unsigned char *text, size_t n);
+int json_build_object(void *context);
+int json_build_array(void *context);
+int json_build_end(void *context); /* of an object or array */
 /* Forgets the value: the caller has taken root and storage, or does not want them. */
 void json_build_reset(json_builder_t *builder);
 /* Frees what the builder keeps from value to value, and a value that is not complete. */
 void json_build_free(json_builder_t *builder);
-
-/* A copy of TEXT with '\0' behind it in STORAGE; NULL without memory. */
-char *json_storage_text(json_storage_t *storage, const unsigned char *text, size_t n);
 
 /* What YAJL says about its last error, without line ends, in MESSAGE (capacity bytes). */
 void json_yajl_message(yajl_handle yajl, char *message, size_t capacity);

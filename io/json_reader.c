@@ -33,7 +33,6 @@ struct json_reader {
   int depth;     /* how many of them are open */
   bool started;  /* the builder is inside an element */
   bool finished; /* the file's end has been parsed */
-  bool memory_out;
   unsigned char *chunk;
   size_t filled;         /* bytes in chunk */
   int64_t chunk_start;   /* where chunk lies in the file */
@@ -68,11 +67,8 @@ static void element_begin(json_reader_t *reader) {
 static bool element_end(json_reader_t *reader) {
   if (!reader->builder.done) return true;
   ready_t *ready = NULL;
-  status_code_t status = memory_alloc(&ready, ARENA_IO, 1, sizeof *ready);
-  if (status != STATUS_OK) {
-    reader->memory_out = true;
-    return false;
-  }
+  reader->builder.memory_out = memory_alloc(&ready, ARENA_IO, 1, sizeof *ready) != STATUS_OK;
+  if (reader->builder.memory_out) return false;
   ready->element = (json_element_t){.value = reader->builder.root,
                                     .key = reader->element_key,
                                     .index = reader->count++,
@@ -91,18 +87,14 @@ static bool element_end(json_reader_t *reader) {
 
 static int on_null(void *context) {
   json_reader_t *reader = context;
-  json_t *node;
   element_begin(reader);
-  return json_build_value(&reader->builder, JSON_NULL, &node) && element_end(reader);
+  return json_build_null(&reader->builder) && element_end(reader);
 }
 
 static int on_bool(void *context, int value) {
   json_reader_t *reader = context;
-  json_t *node;
   element_begin(reader);
-  if (!json_build_value(&reader->builder, JSON_BOOL, &node)) return 0;
-  node->u.boolean = value != 0;
-  return element_end(reader);
+  return json_build_bool(&reader->builder, value) && element_end(reader);
 }
 
 static int on_number(void *context, const char *text, size_t n) {
@@ -118,21 +110,21 @@ static int on_string(void *context, const unsigned char *text, size_t n) {
 }
 
 /* An array or object opens: one of those around the elements, or one of an element. */
-static int open_container(json_reader_t *reader, json_type_t type) {
+static int container_open(json_reader_t *reader, json_type_t type) {
   if (reader->depth < reader->outer) {
     reader->depth++;
     return 1;
   }
   element_begin(reader);
-  return json_build_open(&reader->builder, type);
+  return type == JSON_OBJECT ? json_build_object(&reader->builder) : json_build_array(&reader->builder);
 }
 
 static int on_object(void *context) {
-  return open_container(context, JSON_OBJECT);
+  return container_open(context, JSON_OBJECT);
 }
 
 static int on_array(void *context) {
-  return open_container(context, JSON_ARRAY);
+  return container_open(context, JSON_ARRAY);
 }
 
 static int on_key(void *context, const unsigned char *text, size_t n) {
@@ -149,7 +141,7 @@ static int on_end(void *context) {
     reader->depth--;
     return 1;
   }
-  return json_build_close(&reader->builder) && element_end(reader);
+  return json_build_end(&reader->builder) && element_end(reader);
 }
 
 static const yajl_callbacks callbacks = {
@@ -186,20 +178,11 @@ static status_t refuse(json_reader_t *reader, size_t at, const char *problem) {
 static status_t judge(json_reader_t *reader, yajl_status result) {
   char message[160];
   if (result == yajl_status_ok) return STATUS_OK;
-  if (reader->memory_out || reader->builder.memory_out)
-    return error_context(STATUS_MEMORY, "while reading %s", reader->path);
+  if (reader->builder.memory_out) return error_context(STATUS_MEMORY, "while reading %s", reader->path);
   size_t at = yajl_get_bytes_consumed(reader->yajl);
   if (reader->builder.problem[0] != '\0') return refuse(reader, at, reader->builder.problem);
   json_yajl_message(reader->yajl, message, sizeof message);
   return refuse(reader, at, message);
-}
-
-static status_t too_long(const json_reader_t *reader, int64_t start) {
-  return error_set(
-      STATUS_DATA,
-      "%s: line %lld, byte %lld: element %lld is longer than %d bytes: is this a list of samples?",
-      reader->path, (long long)reader->element_line, (long long)start, (long long)reader->count,
-      (int)JSON_MAX_ELEMENT);
 }
 
 /* A first string of a huge element has made no event yet: so the distance from the last event counts as well.
@@ -207,7 +190,12 @@ static status_t too_long(const json_reader_t *reader, int64_t start) {
 static status_t length_check(const json_reader_t *reader, int64_t quiet_since) {
   int64_t end = reader->chunk_start + (int64_t)reader->filled;
   int64_t start = reader->started ? reader->element_start : quiet_since;
-  return end - start > JSON_MAX_ELEMENT ? too_long(reader, start) : STATUS_OK;
+  if (end - start <= JSON_MAX_ELEMENT) return STATUS_OK;
+  return error_set(
+      STATUS_DATA,
+      "%s: line %lld, byte %lld: element %lld is longer than %d bytes: is this a list of samples?",
+      reader->path, (long long)reader->element_line, (long long)start, (long long)reader->count,
+      (int)JSON_MAX_ELEMENT);
 }
 
 /* Parses pieces until an element is complete, or the file ends. */
@@ -251,12 +239,6 @@ status_t json_reader_next(json_reader_t *reader, json_element_t *element) {
 
 /* ---- Opening ---- */
 
-static const unsigned char *skip_space(const unsigned char *at, const unsigned char *end) {
-  while (at < end && (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n'))
-    at++;
-  return at;
-}
-
 /* Looks at the first byte that counts, leaves the file behind a byte order mark. */
 static status_t look_ahead(json_reader_t *reader) {
   unsigned char *chunk = reader->chunk;
@@ -264,8 +246,10 @@ static status_t look_ahead(json_reader_t *reader) {
   if (ferror(reader->file))
     return error_set(STATUS_DATA, "%s: cannot be read: %s", reader->path, strerror(errno));
   size_t mark = n >= 3 && memcmp(chunk, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-  const unsigned char *first = skip_space(chunk + mark, chunk + n);
-  if (first == chunk + n) return error_set(STATUS_DATA, "%s: empty; JSON was expected", reader->path);
+  const unsigned char *first = chunk + mark, *end = chunk + n;
+  while (first < end && (*first == ' ' || *first == '\t' || *first == '\r' || *first == '\n'))
+    first++;
+  if (first == end) return error_set(STATUS_DATA, "%s: empty; JSON was expected", reader->path);
   if (reader->kind == JSON_MEMBERS && *first != '{')
     return error_set(STATUS_DATA, "%s: starts with '%c'; a JSON object {...} was expected", reader->path,
                      *first);
@@ -292,7 +276,13 @@ static status_t file_open(json_reader_t *reader) {
   return STATUS_OK;
 }
 
-static status_t reader_start(json_reader_t *reader, const char *path) {
+status_t json_reader_open(const char *path, json_stream_t kind, json_reader_t **out) {
+  SCOPED(json_reader_close_at) json_reader_t *reader = NULL;
+  *out = NULL;
+  TRY(memory_alloc(&reader, ARENA_IO, 1, sizeof *reader));
+  reader->kind = kind;
+  reader->line = 1;
+  reader->builder.max_bytes = ELEMENT_MAX_MEMORY;
   TRY(memory_copy_text(&reader->path, ARENA_IO, path, strlen(path)));
   TRY(memory_alloc(&reader->chunk, ARENA_IO, CHUNK, 1));
   TRY(file_open(reader));
@@ -300,22 +290,8 @@ static status_t reader_start(json_reader_t *reader, const char *path) {
   reader->yajl = yajl_alloc(&callbacks, NULL, reader);
   if (reader->yajl == NULL) return error_set(STATUS_MEMORY, "%s: no memory for a JSON parser", path);
   if (reader->outer == 0) yajl_config(reader->yajl, yajl_allow_multiple_values, 1);
+  memory_hand_over(out, &reader);
   return STATUS_OK;
-}
-
-status_t json_reader_open(const char *path, json_stream_t kind, json_reader_t **out) {
-  *out = NULL;
-  json_reader_t *reader = NULL;
-  TRY(memory_alloc(&reader, ARENA_IO, 1, sizeof *reader));
-  reader->kind = kind;
-  reader->line = 1;
-  reader->builder.max_bytes = ELEMENT_MAX_MEMORY;
-  status_code_t status = reader_start(reader, path);
-  if (status != STATUS_OK)
-    json_reader_close(reader);
-  else
-    *out = reader;
-  return status;
 }
 
 void json_reader_warn(const json_reader_t *reader) {

@@ -14,7 +14,7 @@ enum { FLUSH_AT = 64 * 1024 };
 struct json_writer {
   FILE *file;
   char *buffer;
-  size_t used, capacity;
+  size_t used;
   status_code_t status; /* of the first failure */
   char problem[200];
   int depth;
@@ -36,24 +36,14 @@ static void flush(json_writer_t *writer) {
   writer->used = 0;
 }
 
-static bool reserve(json_writer_t *writer, size_t n) {
-  if (writer->status != STATUS_OK) return false;
-  if (writer->used + n <= writer->capacity) return true;
-  size_t capacity = writer->capacity == 0 ? 1024 : writer->capacity;
-  while (capacity < writer->used + n)
-    capacity *= 2;
-  status_code_t status = memory_resize(&writer->buffer, ARENA_IO, capacity, 1);
-  if (status != STATUS_OK) {
-    keep(writer, status, error_message());
-    return false;
-  }
-  writer->capacity = capacity;
-  return true;
-}
-
 static void put(json_writer_t *writer, const char *text, size_t n) {
   if (writer->file != NULL && writer->used + n > FLUSH_AT) flush(writer);
-  if (!reserve(writer, n)) return;
+  if (writer->status != STATUS_OK) return;
+  status_code_t status = memory_reserve(&writer->buffer, ARENA_IO, writer->used + n, 1);
+  if (status != STATUS_OK) {
+    keep(writer, status, error_message());
+    return;
+  }
   memcpy(writer->buffer + writer->used, text, n);
   writer->used += n;
 }
@@ -115,20 +105,9 @@ void json_write_array_end(json_writer_t *writer) {
 
 /* The escape of one ASCII character, or NULL if it stands for itself. */
 static const char *escape_of(unsigned char c, char buffer[8]) {
-  switch (c) {
-  case '"':
-    return "\\\"";
-  case '\\':
-    return "\\\\";
-  case '\n':
-    return "\\n";
-  case '\r':
-    return "\\r";
-  case '\t':
-    return "\\t";
-  default:
-    break;
-  }
+  static const char plain[] = "\"\\\n\r\t", *const escapes[] = {"\\\"", "\\\\", "\\n", "\\r", "\\t"};
+  const char *found = c == '\0' ? NULL : strchr(plain, c);
+  if (found) return escapes[found - plain];
   if (c >= 0x20 && c != 0x7f) return NULL;
   snprintf(buffer, 8, "\\u%04x", (unsigned)c);
   return buffer;
@@ -223,6 +202,10 @@ void json_write_member(json_writer_t *writer, const char *key, const char *strin
   json_write_string(writer, string);
 }
 
+void json_write_optional(json_writer_t *writer, const char *key, const char *string) {
+  if (string != NULL) json_write_member(writer, key, string);
+}
+
 void json_write_int_member(json_writer_t *writer, const char *key, int64_t value) {
   json_write_key(writer, key);
   json_write_int(writer, value);
@@ -280,7 +263,16 @@ status_t json_writer_create(FILE *file, json_writer_t **out) {
   return STATUS_OK;
 }
 
-static status_t writer_end(json_writer_t *writer, char **text, size_t *n) {
+void json_writer_free(json_writer_t *writer) {
+  if (writer == NULL) return;
+  memory_free(writer->buffer);
+  memory_free(writer);
+}
+SCOPED_POINTER(json_writer_free, json_writer_t)
+
+status_t json_writer_finish(json_writer_t *ended, char **text, size_t *n) {
+  SCOPED(json_writer_free_at) json_writer_t *writer = ended;
+  if (text != NULL) *text = NULL;
   if (writer->depth > 0) keep(writer, STATUS_INTERNAL, "a JSON container was left open");
   flush(writer);
   if (writer->file != NULL && fflush(writer->file) != 0) keep(writer, STATUS_DATA, strerror(errno));
@@ -289,16 +281,7 @@ static status_t writer_end(json_writer_t *writer, char **text, size_t *n) {
   if (writer->file != NULL || text == NULL) return STATUS_OK;
   TRY(memory_resize(&writer->buffer, ARENA_IO, writer->used + 1, 1));
   writer->buffer[writer->used] = '\0';
-  *text = writer->buffer;
   if (n != NULL) *n = writer->used;
-  writer->buffer = NULL;
+  memory_hand_over(text, &writer->buffer);
   return STATUS_OK;
-}
-
-status_t json_writer_finish(json_writer_t *writer, char **text, size_t *n) {
-  if (text != NULL) *text = NULL;
-  status_code_t status = writer_end(writer, text, n);
-  memory_free(writer->buffer);
-  memory_free(writer);
-  return status;
 }

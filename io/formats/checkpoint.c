@@ -38,8 +38,7 @@ status_t checkpoint_path(char path[FILE_MAX_PATH], const char *run_dir, int64_t 
   return file_join(path, run_dir, folder_name, name);
 }
 
-/* ------------------------------------------------------------------ latest and best ----------------------
- */
+/* ---- latest and best ---- */
 
 static status_t pointer_write(const char *run_dir, const char *pointer, int64_t step) {
   char path[FILE_MAX_PATH], text[NAME_MOST + 1];
@@ -51,14 +50,14 @@ static status_t pointer_write(const char *run_dir, const char *pointer, int64_t 
 
 /* The step that a pointer file names, -1 if there is no such file or it names none. */
 static status_t pointer_read(const char *run_dir, const char *pointer, int64_t *step) {
-  char path[FILE_MAX_PATH], *text;
+  SCOPED_MEMORY char *text = NULL;
+  char path[FILE_MAX_PATH];
   *step = -1;
   TRY(file_join(path, run_dir, folder_name, pointer));
   if (!file_exists(path)) return STATUS_OK;
   TRY(file_read(path, POINTER_MOST, &text, NULL));
   text[strcspn(text, "\r\n")] = '\0';
   *step = name_step(text);
-  memory_free(text);
   return STATUS_OK;
 }
 
@@ -91,12 +90,11 @@ status_t checkpoint_mark_best(comm_t *comm, const char *run_dir, int64_t step, b
   return STATUS_OK;
 }
 
-/* ------------------------------------------------------------------ what is there ------------------------
- */
+/* ---- what is there ---- */
 
 typedef struct {
   int64_t *steps; /* (count), highest first */
-  int64_t count, room;
+  int64_t count;
 } steps_t;
 
 static int compare_steps(const void *a, const void *b) {
@@ -104,47 +102,32 @@ static int compare_steps(const void *a, const void *b) {
   return (x < y) - (x > y);
 }
 
-static status_t steps_add(steps_t *steps, int64_t step) {
-  if (steps->count == steps->room) {
-    int64_t room = steps->room ? 2 * steps->room : 64;
-    TRY(memory_resize(&steps->steps, ARENA_IO, (size_t)room, sizeof *steps->steps));
-    steps->room = room;
-  }
-  steps->steps[steps->count++] = step;
-  return STATUS_OK;
+static void steps_free(steps_t *steps) {
+  memory_free(steps->steps);
 }
 
-static status_t steps_collect(DIR *folder, steps_t *steps) {
-  const struct dirent *entry;
-  while ((entry = readdir(folder))) {
-    int64_t step = name_step(entry->d_name);
-    if (step >= 0) TRY(steps_add(steps, step));
-  }
-  return STATUS_OK;
+static void folder_close(DIR **folder) {
+  if (*folder) closedir(*folder);
 }
 
-/* Lists the steps of the files there are; none where there is no folder. Free steps->steps with memory_free.
- */
+/* Lists the steps of the files there are in STEPS, empty before; none where there is no folder. */
 static status_t steps_list(const char *run_dir, steps_t *steps) {
   char path[FILE_MAX_PATH];
-  *steps = (steps_t){0};
   TRY(file_join(path, run_dir, folder_name, NULL));
-  DIR *folder = opendir(path);
+  SCOPED(folder_close) DIR *folder = opendir(path);
   if (!folder && errno == ENOENT) return STATUS_OK;
   if (!folder) return error_set(STATUS_DATA, "%s: the folder cannot be read: %s", path, strerror(errno));
-  status_code_t status = steps_collect(folder, steps);
-  closedir(folder);
-  if (status != STATUS_OK) {
-    memory_free(steps->steps);
-    *steps = (steps_t){0};
-    return status;
+  for (const struct dirent *entry; (entry = readdir(folder));) {
+    int64_t step = name_step(entry->d_name);
+    if (step < 0) continue;
+    TRY(memory_reserve(&steps->steps, ARENA_IO, (size_t)steps->count + 1, sizeof *steps->steps));
+    steps->steps[steps->count++] = step;
   }
   if (steps->count > 1) qsort(steps->steps, (size_t)steps->count, sizeof *steps->steps, compare_steps);
   return STATUS_OK;
 }
 
-/* ------------------------------------------------------------------ writing ------------------------------
- */
+/* ---- writing ---- */
 
 typedef struct {
   const weights_spec_t *spec;
@@ -160,33 +143,28 @@ static status_t annotate(h5_file_t *file, void *context) {
   return annotation->spec->annotate ? annotation->spec->annotate(file, annotation->spec->context) : STATUS_OK;
 }
 
-static status_t folder_make(const char *run_dir) {
-  char path[FILE_MAX_PATH];
-  TRY(file_join(path, run_dir, folder_name, NULL));
-  return file_make_folder(path);
-}
-
 status_t checkpoint_write(comm_t *comm, const char *run_dir, const checkpoint_place_t *place,
                           const weights_spec_t *spec, const weights_item_t *items, int64_t count) {
   char path[FILE_MAX_PATH];
   bool lead = comm_rank(comm) == 0;
   annotation_t annotation = {spec, place};
   const weights_spec_t annotated = {spec->format, annotate, &annotation};
-  TRY(comm_agree(comm, lead ? folder_make(run_dir) : STATUS_OK));
   TRY(checkpoint_path(path, run_dir, place->step));
+  TRY(comm_agree(comm, lead ? file_make_parent(path) : STATUS_OK));
   TRY(weights_write(comm, path, &annotated, items, count));
   return comm_agree(comm, lead ? pointer_write(run_dir, "latest", place->step) : STATUS_OK);
 }
 
-/* ------------------------------------------------------------------ removing -----------------------------
- */
+/* ---- removing ---- */
 
-static status_t remove_older(const char *run_dir, const steps_t *steps, int64_t step, int64_t keep) {
+static status_t prune(const char *run_dir, int64_t step, int64_t keep) {
+  SCOPED(steps_free) steps_t steps = {0};
   char path[FILE_MAX_PATH];
   int64_t best, newer = 0;
+  TRY(steps_list(run_dir, &steps));
   TRY(pointer_read(run_dir, "best", &best));
-  for (int64_t i = 0; i < steps->count; ++i) {
-    int64_t candidate = steps->steps[i];
+  for (int64_t i = 0; i < steps.count; ++i) {
+    int64_t candidate = steps.steps[i];
     if (candidate > step || newer++ < keep || candidate == best) continue;
     TRY(checkpoint_path(path, run_dir, candidate));
     if (unlink(path) != 0)
@@ -195,22 +173,14 @@ static status_t remove_older(const char *run_dir, const steps_t *steps, int64_t 
   return STATUS_OK;
 }
 
-static status_t prune(const char *run_dir, int64_t step, int64_t keep) {
-  steps_t steps;
-  TRY(steps_list(run_dir, &steps));
-  status_code_t status = remove_older(run_dir, &steps, step, keep);
-  memory_free(steps.steps);
-  return status;
-}
-
 status_t checkpoint_prune(comm_t *comm, const char *run_dir, int64_t step, int64_t keep) {
   if (keep <= 0) return STATUS_OK;
   return comm_agree(comm, comm_rank(comm) == 0 ? prune(run_dir, step, keep) : STATUS_OK);
 }
 
 status_t checkpoint_set_aside(const char *run_dir, int64_t step, char aside[FILE_MAX_PATH], int64_t *before) {
+  SCOPED(steps_free) steps_t steps = {0};
   char path[FILE_MAX_PATH], name[NAME_MOST];
-  steps_t steps;
   *before = -1;
   snprintf(name, sizeof name, "broken_%08" PRId64 ".h5", step);
   TRY(file_join(aside, run_dir, folder_name, name));
@@ -218,7 +188,6 @@ status_t checkpoint_set_aside(const char *run_dir, int64_t step, char aside[FILE
   TRY(steps_list(run_dir, &steps));
   for (int64_t i = 0; i < steps.count && *before < 0; ++i)
     if (steps.steps[i] < step) *before = steps.steps[i];
-  memory_free(steps.steps);
   if (rename(path, aside) == 0) return pointer_set(run_dir, "latest", *before);
   if (errno == ENOENT && file_exists(aside)) return STATUS_OK; /* another rank was faster */
   *aside = '\0';
@@ -226,8 +195,7 @@ status_t checkpoint_set_aside(const char *run_dir, int64_t step, char aside[FILE
   return error_set(STATUS_DATA, "%s could not be set aside: %s", path, strerror(errno));
 }
 
-/* ------------------------------------------------------------------ finding ------------------------------
- */
+/* ---- finding ---- */
 
 /* A checkpoint that may be continued. */
 typedef struct {
@@ -236,25 +204,20 @@ typedef struct {
 } candidate_t;
 
 static status_t place_read(h5_file_t *file, checkpoint_place_t *place) {
-  char *path;
+  SCOPED_MEMORY char *path = NULL;
   TRY(h5_attr_read_i64(file, "/", serial_name, &place->serial, 1));
   TRY(h5_attr_read_u64(file, "/", origin_name, &place->origin.identity, 1));
   TRY(h5_attr_read_text(file, "/", origin_path_name, &path));
-  status_code_t status = file_join(place->origin.path, path, NULL, NULL);
-  memory_free(path);
-  return status;
+  return file_join(place->origin.path, path, NULL, NULL);
 }
 
 /* Damage is found again, and told, by verifying. */
 static status_t candidate_read(const char *run_dir, candidate_t *candidate) {
+  SCOPED(h5_abandon_at) h5_file_t *file = NULL;
   char path[FILE_MAX_PATH];
-  h5_file_t *file;
   TRY(checkpoint_path(path, run_dir, candidate->place.step));
   status_code_t status = h5_open(path, H5_READ, NULL, &file);
-  if (status == STATUS_OK) {
-    status = place_read(file, &candidate->place);
-    if (h5_close(file) != STATUS_OK) error_clear();
-  }
+  if (status == STATUS_OK) status = place_read(file, &candidate->place);
   candidate->readable = status == STATUS_OK;
   if (status != STATUS_DATA) return status;
   error_clear();
@@ -292,12 +255,17 @@ static int64_t serial_before(const candidates_t *list, int64_t step) {
   return serial;
 }
 
-static status_t candidates_read(const char *run_dir, const steps_t *steps, const checkpoint_origin_t *origin,
-                                candidates_t *out) {
-  TRY(memory_alloc(&out->items, ARENA_IO, (size_t)steps->count + 1, sizeof *out->items));
-  for (int64_t i = 0; i < steps->count; ++i) {
+static void candidates_free(candidates_t *list) {
+  memory_free(list->items);
+}
+
+static status_t candidates_list(const char *run_dir, const checkpoint_origin_t *origin, candidates_t *out) {
+  SCOPED(steps_free) steps_t steps = {0};
+  TRY(steps_list(run_dir, &steps));
+  TRY(memory_alloc(&out->items, ARENA_IO, (size_t)steps.count + 1, sizeof *out->items));
+  for (int64_t i = 0; i < steps.count; ++i) {
     candidate_t *candidate = &out->items[out->count];
-    *candidate = (candidate_t){.place.step = steps->steps[i]};
+    *candidate = (candidate_t){.place.step = steps.steps[i]};
     TRY(candidate_read(run_dir, candidate));
     if (candidate->place.serial > out->highest) out->highest = candidate->place.serial;
     if (is_of(candidate, origin)) out->count++;
@@ -306,22 +274,6 @@ static status_t candidates_read(const char *run_dir, const steps_t *steps, const
     if (!out->items[i].readable) out->items[i].place.serial = serial_before(out, out->items[i].place.step);
   if (out->count > 1) qsort(out->items, (size_t)out->count, sizeof *out->items, compare_candidates);
   return STATUS_OK;
-}
-
-static status_t candidates_list(const char *run_dir, const checkpoint_origin_t *origin, candidates_t *out) {
-  steps_t steps;
-  TRY(steps_list(run_dir, &steps));
-  status_code_t status = candidates_read(run_dir, &steps, origin, out);
-  memory_free(steps.steps);
-  return status;
-}
-
-static status_t verify(comm_t *comm, const char *path, const h5_format_t *format) {
-  weights_file_t *file;
-  TRY(weights_open(comm, path, format, &file));
-  status_code_t status = weights_verify(file);
-  weights_close(file);
-  return status;
 }
 
 static status_t candidates_try(comm_t *comm, const char *run_dir, const checkpoint_origin_t *origin,
@@ -334,7 +286,9 @@ static status_t candidates_try(comm_t *comm, const char *run_dir, const checkpoi
     if (lead) *place = list->items[i].place;
     TRY(comm_broadcast(comm, place, sizeof *place, COMM_BYTE, 0));
     TRY(checkpoint_path(path, run_dir, place->step));
-    status_code_t status = verify(comm, path, format);
+    SCOPED(weights_close_at) weights_file_t *file = NULL;
+    status_code_t status = weights_open(comm, path, format, &file);
+    if (status == STATUS_OK) status = weights_verify(file);
     *found = status == STATUS_OK;
     if (*found) break;
     if (status != STATUS_DATA || (i + 1 == count && !origin))
@@ -349,17 +303,14 @@ static status_t candidates_try(comm_t *comm, const char *run_dir, const checkpoi
 status_t checkpoint_find(comm_t *comm, const char *run_dir, const checkpoint_origin_t *origin,
                          const h5_format_t *format, char path[FILE_MAX_PATH], checkpoint_place_t *place,
                          bool *found) {
-  candidates_t list = {0};
+  SCOPED(candidates_free) candidates_t list = {0};
   bool lead = comm_rank(comm) == 0;
   *found = false;
   *place = (checkpoint_place_t){0};
-  status_code_t status = comm_agree(comm, lead ? candidates_list(run_dir, origin, &list) : STATUS_OK);
-  if (status == STATUS_OK) status = candidates_try(comm, run_dir, origin, format, &list, path, place, found);
-  int64_t highest = list.highest;
-  memory_free(list.items);
-  TRY(status);
-  TRY(comm_broadcast(comm, &highest, 1, COMM_I64, 0));
+  TRY(comm_agree(comm, lead ? candidates_list(run_dir, origin, &list) : STATUS_OK));
+  TRY(candidates_try(comm, run_dir, origin, format, &list, path, place, found));
+  TRY(comm_broadcast(comm, &list.highest, 1, COMM_I64, 0));
   if (!*found) *place = (checkpoint_place_t){0};
-  place->serial = highest;
+  place->serial = list.highest;
   return comm_agree(comm, lead && *found ? pointer_set(run_dir, "latest", place->step) : STATUS_OK);
 }

@@ -166,7 +166,16 @@ static status_t parts_verify(const dataset_t *dataset, h5_file_t *file, int64_t 
                    dataset->path);
 }
 
-static status_t contents_read(dataset_t *dataset, h5_file_t *file, int64_t *block) {
+static status_t metadata_read(dataset_t *dataset) {
+  SCOPED(h5_abandon_at) h5_file_t *file = NULL;
+  SCOPED_MEMORY int64_t *block = NULL;
+  TRY(h5_open(dataset->path, H5_READ, &dataset_format, &file));
+  TRY(info_read(dataset, file));
+  for (part_t part = 0; part < PART_COUNT; part++)
+    TRY(part_find(dataset, file, part));
+  TRY(shapes_check(dataset));
+  TRY(arrays_alloc(dataset));
+  TRY(memory_alloc(&block, ARENA_IO, BLOCK, sizeof *block));
   TRY(parts_verify(dataset, file, block));
   TRY(offsets_check(dataset, file, PART_TEXT_OFFSETS, PART_TEXT_BYTES, block, NULL));
   TRY(offsets_check(dataset, file, PART_FACT_OFFSETS, PART_FACT_BYTES, block, NULL));
@@ -176,48 +185,20 @@ static status_t contents_read(dataset_t *dataset, h5_file_t *file, int64_t *bloc
   return images_check(dataset, file, block);
 }
 
-static status_t file_examine(dataset_t *dataset, h5_file_t *file) {
-  TRY(info_read(dataset, file));
-  for (part_t part = 0; part < PART_COUNT; part++)
-    TRY(part_find(dataset, file, part));
-  TRY(shapes_check(dataset));
-  TRY(arrays_alloc(dataset));
-  int64_t *block = NULL;
-  TRY(memory_alloc(&block, ARENA_IO, BLOCK, sizeof *block));
-  status_code_t status = contents_read(dataset, file, block);
-  memory_free(block);
-  return status;
-}
-
-static status_t metadata_read(dataset_t *dataset) {
-  h5_file_t *file = NULL;
-  TRY(h5_open(dataset->path, H5_READ, &dataset_format, &file));
-  return h5_end(file, file_examine(dataset, file));
-}
-
 /* ---- Opening ---- */
 
-static status_t metadata_share(comm_t *comm, dataset_t *dataset) {
-  const size_t samples = (size_t)dataset->info.samples;
-  TRY(comm_broadcast(comm, dataset->image_offsets, (size_t)dataset->info.images + 1, COMM_I64, 0));
-  TRY(comm_broadcast(comm, dataset->images, samples, COMM_I64, 0));
-  return comm_broadcast(comm, dataset->held_out, samples, COMM_BYTE, 0);
-}
-
+/* Rank 0 reads, and all get it; COMM may be NULL. */
 static status_t metadata_get(comm_t *comm, dataset_t *dataset) {
   if (comm == NULL) return metadata_read(dataset);
+  const dataset_info_t *info = &dataset->info;
   TRY(comm_agree(comm, comm_rank(comm) == 0 ? metadata_read(dataset) : STATUS_OK));
   TRY(comm_broadcast(comm, &dataset->info, sizeof dataset->info, COMM_BYTE, 0));
   TRY(comm_broadcast(comm, dataset->rows, PART_COUNT, COMM_I64, 0));
   TRY(comm_broadcast(comm, dataset->position, PART_COUNT, COMM_I64, 0));
   TRY(comm_agree(comm, comm_rank(comm) == 0 ? STATUS_OK : arrays_alloc(dataset)));
-  return metadata_share(comm, dataset);
-}
-
-static status_t bytes_open(dataset_t *dataset) {
-  int problem = descriptor_open(dataset->path, O_RDONLY, &dataset->descriptor);
-  if (problem == 0) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s: cannot be opened: %s", dataset->path, strerror(problem));
+  TRY(comm_broadcast(comm, dataset->image_offsets, (size_t)info->images + 1, COMM_I64, 0));
+  TRY(comm_broadcast(comm, dataset->images, (size_t)info->samples, COMM_I64, 0));
+  return comm_broadcast(comm, dataset->held_out, (size_t)info->samples, COMM_BYTE, 0);
 }
 
 static status_t dataset_create(const char *path, dataset_t **out) {
@@ -226,22 +207,17 @@ static status_t dataset_create(const char *path, dataset_t **out) {
   return memory_copy_text(&(*out)->path, ARENA_DATA, path, strlen(path));
 }
 
-static status_t dataset_start(comm_t *comm, const char *path, dataset_t **out) {
-  status_code_t status = dataset_create(path, out);
+status_t dataset_open(comm_t *comm, const char *path, dataset_t **out) {
+  SCOPED(dataset_close_at) dataset_t *dataset = NULL;
+  *out = NULL;
+  status_code_t status = dataset_create(path, &dataset);
   if (comm != NULL) status = comm_agree(comm, status);
   TRY(status);
-  TRY(metadata_get(comm, *out));
-  status = bytes_open(*out);
-  return comm == NULL ? status : comm_agree(comm, status);
-}
-
-status_t dataset_open(comm_t *comm, const char *path, dataset_t **out) {
-  *out = NULL;
-  status_code_t status = dataset_start(comm, path, out);
-  if (status != STATUS_OK) {
-    dataset_close(*out);
-    *out = NULL;
-  }
+  TRY(metadata_get(comm, dataset));
+  int problem = descriptor_open(path, O_RDONLY, &dataset->descriptor);
+  if (problem != 0) status = error_set(STATUS_DATA, "%s: cannot be opened: %s", path, strerror(problem));
+  if (comm != NULL) status = comm_agree(comm, status);
+  if (status == STATUS_OK) memory_hand_over(out, &dataset);
   return status;
 }
 
@@ -269,10 +245,6 @@ int64_t dataset_sample_image(const dataset_t *dataset, int64_t i) {
   return dataset->images[i];
 }
 
-bool dataset_sample_held_out(const dataset_t *dataset, int64_t i) {
-  return dataset->held_out[i] != 0;
-}
-
 int64_t dataset_image_size(const dataset_t *dataset, int64_t i) {
   return dataset->image_offsets[i + 1] - dataset->image_offsets[i];
 }
@@ -280,12 +252,12 @@ int64_t dataset_image_size(const dataset_t *dataset, int64_t i) {
 status_t dataset_rows(const dataset_t *dataset, bool held_out, int64_t **rows, int64_t *count) {
   int64_t n = 0;
   for (int64_t i = 0; i < dataset->info.samples; i++)
-    n += dataset_sample_held_out(dataset, i) == held_out;
+    n += (dataset->held_out[i] != 0) == held_out;
   *count = n;
   TRY(memory_alloc(rows, ARENA_DATA, (size_t)n, sizeof **rows));
   n = 0;
   for (int64_t i = 0; i < dataset->info.samples; i++)
-    if (dataset_sample_held_out(dataset, i) == held_out) (*rows)[n++] = i;
+    if ((dataset->held_out[i] != 0) == held_out) (*rows)[n++] = i;
   return STATUS_OK;
 }
 
@@ -312,44 +284,32 @@ static status_t read_offsets(const dataset_t *dataset, part_t part, int64_t begi
   return STATUS_OK;
 }
 
-static status_t name_read(const dataset_t *dataset, int64_t row, char **name) {
-  int64_t offsets[2] = {0};
+status_t dataset_image_name(const dataset_t *dataset, int64_t i, char **out) {
+  SCOPED_MEMORY char *name = NULL;
+  int64_t row = 0, offsets[2] = {0};
+  *out = NULL;
+  TRY(read_rows(dataset, PART_IMAGE_NAME, i, 1, &row));
   TRY(read_offsets(dataset, PART_TEXT_OFFSETS, row, 1, offsets));
   int64_t n = offsets[1] - offsets[0];
-  TRY(memory_alloc(name, ARENA_DATA, (size_t)n + 1, 1));
-  return read_rows(dataset, PART_TEXT_BYTES, offsets[0], n, *name);
-}
-
-status_t dataset_image_name(const dataset_t *dataset, int64_t i, char **name) {
-  int64_t row = 0;
-  *name = NULL;
-  TRY(read_rows(dataset, PART_IMAGE_NAME, i, 1, &row));
-  status_code_t status = name_read(dataset, row, name);
-  if (status == STATUS_OK) return STATUS_OK;
-  memory_free(*name);
-  *name = NULL;
-  return status;
-}
-
-static status_t damaged_image(const dataset_t *dataset, int64_t i) {
-  char *name;
-  TRY(dataset_image_name(dataset, i, &name));
-  status_code_t status =
-      error_set(STATUS_DATA,
-                "%s: image %s does not have the hash it was written with: the file is damaged; take another "
-                "copy or prepare the dataset again",
-                dataset->path, name);
-  memory_free(name);
-  return status;
+  TRY(memory_alloc(&name, ARENA_DATA, (size_t)n + 1, 1));
+  TRY(read_rows(dataset, PART_TEXT_BYTES, offsets[0], n, name));
+  memory_hand_over(out, &name);
+  return STATUS_OK;
 }
 
 status_t dataset_image_read(const dataset_t *dataset, int64_t i, uint8_t *bytes) {
+  SCOPED_MEMORY char *name = NULL;
   int64_t size = dataset_image_size(dataset, i);
   uint64_t written = 0;
   TRY(read_rows(dataset, PART_IMAGE_BYTES, dataset->image_offsets[i], size, bytes));
   TRY(read_rows(dataset, PART_IMAGE_HASH, i, 1, &written));
   if (XXH3_64bits(bytes, (size_t)size) == written) return STATUS_OK;
-  return damaged_image(dataset, i);
+  TRY(dataset_image_name(dataset, i, &name));
+  return error_set(
+      STATUS_DATA,
+      "%s: image %s does not have the hash it was written with: the file is damaged; take another "
+      "copy or prepare the dataset again",
+      dataset->path, name);
 }
 
 /* Where a sample's texts and facts lie. */
@@ -433,15 +393,12 @@ static status_t sample_fill(const dataset_t *dataset, const place_t *place, cons
 }
 
 static status_t sample_read_texts(const dataset_t *dataset, const place_t *place, dataset_sample_t *out) {
-  int64_t *offsets = NULL;
+  SCOPED_MEMORY int64_t *offsets = NULL;
   size_t texts = (size_t)place->texts + 1;
   TRY(memory_alloc(&offsets, ARENA_DATA, texts + (size_t)place->facts + 1, sizeof *offsets));
-  status_code_t status = read_offsets(dataset, PART_TEXT_OFFSETS, place->id, place->texts, offsets);
-  if (status == STATUS_OK)
-    status = read_offsets(dataset, PART_FACT_OFFSETS, place->fact, place->facts, offsets + texts);
-  if (status == STATUS_OK) status = sample_fill(dataset, place, offsets, offsets + texts, out);
-  memory_free(offsets);
-  return status;
+  TRY(read_offsets(dataset, PART_TEXT_OFFSETS, place->id, place->texts, offsets));
+  TRY(read_offsets(dataset, PART_FACT_OFFSETS, place->fact, place->facts, offsets + texts));
+  return sample_fill(dataset, place, offsets, offsets + texts, out);
 }
 
 status_t dataset_sample_read(const dataset_t *dataset, int64_t i, dataset_sample_t *out) {

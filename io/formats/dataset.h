@@ -12,7 +12,7 @@
 #ifndef IO_DATASET_H
 #define IO_DATASET_H
 
-#include "base/status.h"
+#include "base/memory.h"
 #include "parallel/comm.h"
 #include "text/conversation.h"
 
@@ -54,13 +54,13 @@ typedef struct {
  * dataset, or its parts do not fit each other. */
 status_t dataset_open(comm_t *comm, const char *path, dataset_t **out);
 void dataset_close(dataset_t *dataset);
+SCOPED_POINTER(dataset_close, dataset_t)
 
 const char *dataset_path(const dataset_t *dataset);
 dataset_info_t dataset_info(const dataset_t *dataset);
 
-/* Image of sample I, -1 if it has none; whether sample I was held out. Local, from memory. */
+/* Image of sample I, -1 if it has none. Local, from memory. */
 int64_t dataset_sample_image(const dataset_t *dataset, int64_t i);
-bool dataset_sample_held_out(const dataset_t *dataset, int64_t i);
 
 /* The samples that were held out, or those that were not, ascending: *ROWS (*COUNT), freed by the caller with
  * memory_free. Local. */

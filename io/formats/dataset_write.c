@@ -56,12 +56,6 @@ static status_t column_flush(dataset_writer_t *writer, part_t part) {
   return h5_write_span(writer->file, writer->spans[part], column->begin * size, column->buffer, count * size);
 }
 
-static status_t columns_flush(dataset_writer_t *writer) {
-  for (part_t part = 0; part < PART_COUNT; part++)
-    TRY(column_flush(writer, part));
-  return STATUS_OK;
-}
-
 static status_t column_prepare(column_t *column, h5_type_t type) {
   if (column->buffer != NULL) return STATUS_OK;
   size_t size = type == H5TYPE_U8 ? BYTES_BUFFER : COLUMN_BUFFER;
@@ -166,10 +160,11 @@ size_t dataset_writer_memory(bool first) {
 /* ---- Opening and ending ---- */
 
 static void writer_free(dataset_writer_t *writer) {
-  for (part_t part = 0; part < PART_COUNT; part++)
+  if (writer == NULL) return;
+  for (part_t part = 0; part < PART_COUNT; part++) {
     memory_free(writer->columns[part].buffer);
-  for (part_t part = 0; part < PART_COUNT; part++)
     XXH3_freeState(writer->hashes[part]);
+  }
   memory_free(writer->image_offsets);
   memory_free(writer->image_hashes);
   memory_free(writer->image_width);
@@ -178,36 +173,29 @@ static void writer_free(dataset_writer_t *writer) {
   memory_free(writer);
 }
 
-static status_t hash_start(XXH3_state_t **out) {
-  *out = XXH3_createState();
-  if (*out == NULL) return error_set(STATUS_MEMORY, "no memory for a hash");
-  XXH3_64bits_reset(*out);
-  return STATUS_OK;
-}
+SCOPED_POINTER(writer_free, dataset_writer_t)
 
 static status_t writer_start(dataset_writer_t *writer, const char *path) {
   TRY(memory_copy_text(&writer->path, ARENA_IO, path, strlen(path)));
   TRY(file_partial(writer->partial, path));
-  for (part_t part = 0; part < PART_COUNT && is_first(writer); part++)
-    if (part_is_serial(part)) TRY(hash_start(&writer->hashes[part]));
+  for (part_t part = 0; part < PART_COUNT && is_first(writer); part++) {
+    if (!part_is_serial(part)) continue;
+    writer->hashes[part] = XXH3_createState();
+    if (writer->hashes[part] == NULL) return error_set(STATUS_MEMORY, "no memory for a hash");
+    XXH3_64bits_reset(writer->hashes[part]);
+  }
   return STATUS_OK;
 }
 
 status_t dataset_writer_open(comm_t *comm, const char *path, dataset_writer_t **out) {
+  SCOPED(writer_free_at) dataset_writer_t *writer = NULL;
   *out = NULL;
-  dataset_writer_t *writer = NULL;
-  status_code_t status = memory_alloc(&writer, ARENA_IO, 1, sizeof *writer);
-  if (status == STATUS_OK) {
-    writer->comm = comm;
-    status = writer_start(writer, path);
-  }
-  status = comm_agree(comm, status);
-  if (status == STATUS_OK) status = h5_create(writer->partial, comm, &dataset_format, &writer->file);
-  if (status == STATUS_OK)
-    *out = writer;
-  else if (writer != NULL)
-    writer_free(writer);
-  return status;
+  TRY(comm_agree(comm, memory_alloc(&writer, ARENA_IO, 1, sizeof *writer)));
+  writer->comm = comm;
+  TRY(comm_agree(comm, writer_start(writer, path)));
+  TRY(h5_create(writer->partial, comm, &dataset_format, &writer->file));
+  memory_hand_over(out, &writer);
+  return STATUS_OK;
 }
 
 void dataset_writer_abandon(dataset_writer_t *writer) {
@@ -217,12 +205,15 @@ void dataset_writer_abandon(dataset_writer_t *writer) {
   writer_free(writer);
 }
 
-/* Finds the places of parts FIRST .. LAST, once rank 0 has made them, which came to STATUS. Collective. */
-static status_t parts_find(dataset_writer_t *writer, part_t first, part_t last, status_code_t status) {
+/* Rank 0 makes parts FIRST .. LAST, and all find their places. Collective. */
+static status_t parts_make(dataset_writer_t *writer, part_t first, part_t last, const extent_t *extent) {
   const char *objects[PART_COUNT];
-  TRY(agree(writer, status));
-  for (part_t part = first; part <= last; part++)
+  status_code_t status = STATUS_OK;
+  for (part_t part = first; part <= last; part++) {
     objects[part - first] = part_layout(part)->object;
+    if (status == STATUS_OK && is_first(writer)) status = part_create(writer, part, extent);
+  }
+  TRY(agree(writer, status));
   return h5_spans(writer->file, objects, last - first + 1, writer->spans + first);
 }
 
@@ -239,17 +230,10 @@ static status_t offsets_make(dataset_writer_t *writer, const int64_t *sizes, int
   return STATUS_OK;
 }
 
-static status_t images_create(dataset_writer_t *writer) {
-  const extent_t extent = {.images = writer->images, .image_bytes = writer->image_offsets[writer->images]};
-  for (part_t part = PART_IMAGE_BYTES; part <= PART_IMAGE_HASH; part++)
-    TRY(part_create(writer, part, &extent));
-  return STATUS_OK;
-}
-
 status_t dataset_writer_images(dataset_writer_t *writer, const int64_t *sizes, int64_t n) {
   TRY(agree(writer, offsets_make(writer, sizes, n)));
-  TRY(parts_find(writer, PART_IMAGE_BYTES, PART_IMAGE_HASH,
-                 is_first(writer) ? images_create(writer) : STATUS_OK));
+  const extent_t extent = {.images = n, .image_bytes = writer->image_offsets[n]};
+  TRY(parts_make(writer, PART_IMAGE_BYTES, PART_IMAGE_HASH, &extent));
   status_code_t status = STATUS_OK;
   if (is_first(writer)) status = column_put(writer, PART_IMAGE_OFFSETS, 0, writer->image_offsets, n + 1);
   return agree(writer, status);
@@ -284,23 +268,14 @@ static status_t images_end(dataset_writer_t *writer) {
 
 /* ---- Texts ---- */
 
-static status_t texts_create(dataset_writer_t *writer) {
-  const extent_t extent = {.texts = writer->planned};
-  for (part_t part = PART_TEXT_BYTES; part <= PART_TEXT_KIND; part++)
-    TRY(part_create(writer, part, &extent));
-  for (part_t part = PART_FACT_BYTES; part < PART_COUNT; part++)
-    TRY(part_create(writer, part, &extent));
-  return STATUS_OK;
-}
-
 status_t dataset_writer_texts(dataset_writer_t *writer, const dataset_counts_t *counts, int64_t name_bytes) {
   TRY(agree(writer, images_end(writer)));
   writer->planned = *counts;
   writer->planned.texts += writer->images;
   writer->planned.text_bytes += name_bytes;
-  status_code_t status = is_first(writer) ? texts_create(writer) : STATUS_OK;
-  TRY(parts_find(writer, PART_TEXT_BYTES, PART_TEXT_KIND, status));
-  TRY(parts_find(writer, PART_FACT_BYTES, PART_COUNT - 1, STATUS_OK));
+  const extent_t extent = {.texts = writer->planned};
+  TRY(parts_make(writer, PART_TEXT_BYTES, PART_TEXT_KIND, &extent));
+  TRY(parts_make(writer, PART_FACT_BYTES, PART_COUNT - 1, &extent));
   if (!is_first(writer)) return STATUS_OK;
   TRY(put_i64(writer, PART_TEXT_OFFSETS, 0, 0));
   return put_i64(writer, PART_FACT_OFFSETS, 0, 0);
@@ -392,11 +367,10 @@ static status_t counts_check(const dataset_writer_t *writer) {
 
 /* Attributes of the root, and hashes: those of the parts of which the identity is made. */
 static status_t attributes_write(dataset_writer_t *writer, const char *sources, int64_t skipped) {
-  const int64_t images = writer->images;
   uint64_t hashes[PART_COUNT] = {0};
   TRY(h5_attr_write_text(writer->file, "/", "sources", sources));
   TRY(h5_attr_write_i64(writer->file, "/", "samples", &writer->planned.samples, 1));
-  TRY(h5_attr_write_i64(writer->file, "/", "images", &images, 1));
+  TRY(h5_attr_write_i64(writer->file, "/", "images", &writer->images, 1));
   TRY(h5_attr_write_i64(writer->file, "/", "texts", &writer->planned.texts, 1));
   TRY(h5_attr_write_i64(writer->file, "/", "facts", &writer->planned.facts, 1));
   TRY(h5_attr_write_i64(writer->file, "/", "held_out", &writer->held_out, 1));
@@ -412,24 +386,15 @@ static status_t attributes_write(dataset_writer_t *writer, const char *sources, 
 
 /* Rank 0. */
 static status_t contents_end(dataset_writer_t *writer, const char *sources, int64_t skipped) {
-  TRY(columns_flush(writer));
+  for (part_t part = 0; part < PART_COUNT; part++)
+    TRY(column_flush(writer, part));
   TRY(counts_check(writer));
   return attributes_write(writer, sources, skipped);
 }
 
-static status_t writer_end(dataset_writer_t *writer, const char *sources, int64_t skipped) {
-  TRY(agree(writer, is_first(writer) ? contents_end(writer, sources, skipped) : STATUS_OK));
-  h5_file_t *file = writer->file;
-  writer->file = NULL;
-  return agree(writer, h5_close(file));
-}
-
 status_t dataset_writer_close(dataset_writer_t *writer, const char *sources, int64_t skipped) {
-  status_code_t status = writer_end(writer, sources, skipped);
-  if (status != STATUS_OK) {
-    dataset_writer_abandon(writer);
-    return status;
-  }
+  status_code_t status = is_first(writer) ? contents_end(writer, sources, skipped) : STATUS_OK;
+  status = h5_end(writer->file, agree(writer, status));
   status = file_commit(writer->comm, writer->path, status, false);
   writer_free(writer);
   return status;

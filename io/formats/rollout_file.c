@@ -10,8 +10,7 @@
 static const h5_format_t format = {"llava_rlhf_rollout", 2,
                                    "the run that made it makes another if that step is run again"};
 
-/* ------------------------------------------------------------------ columns ------------------------------
- */
+/* ---- columns ---- */
 
 enum { RAGGED_QUERY, RAGGED_RESPONSE, RAGGED_QUERY_TEXT, RAGGED_RESPONSE_TEXT, RAGGED_COUNT };
 
@@ -44,35 +43,32 @@ static void add_ragged(table_t *table, const char *path, int64_t **offsets) {
   table->ragged[table->ragged_count++] = (table_ragged_t){path, offsets};
 }
 
-static void add_column(table_t *table, const char *path, const char *meaning, h5_type_t type, int ragged,
-                       void *data_at) {
-  table->columns[table->column_count++] = (table_column_t){
-      .path = path, .meaning = meaning, .type = type, .ragged = ragged, .width = 1, .data_at = data_at};
-}
-
 static void add_samples(table_t *table, rollout_file_t *rollout) {
-  add_column(table, "/sample/id", "row of the dataset", H5TYPE_I64, -1, &rollout->id);
-  add_column(table, "/sample/image", "image of the dataset, -1 for none", H5TYPE_I64, -1, &rollout->image);
-  add_column(table, "/sample/answer_type", "1 general, 2..5 option A..D, 6 truth is No, 7 truth is Yes",
-             H5TYPE_I32, -1, &rollout->answer_type);
-  add_column(table, "/sample/raw_reward", "the reward model's score", H5TYPE_F32, -1, &rollout->raw_reward);
-  add_column(
+  sample_table_add(table, "/sample/id", "row of the dataset", H5TYPE_I64, -1, &rollout->id);
+  sample_table_add(table, "/sample/image", "image of the dataset, -1 for none", H5TYPE_I64, -1,
+                   &rollout->image);
+  sample_table_add(table, "/sample/answer_type", "1 general, 2..5 option A..D, 6 truth is No, 7 truth is Yes",
+                   H5TYPE_I32, -1, &rollout->answer_type);
+  sample_table_add(table, "/sample/raw_reward", "the reward model's score", H5TYPE_F32, -1,
+                   &rollout->raw_reward);
+  sample_table_add(
       table, "/sample/reward",
       "raw_reward where stopped; else raw_reward + reward.no_stop_penalty, or the penalty alone unless "
       "reward.relative_penalty",
       H5TYPE_F32, -1, &rollout->reward);
-  add_column(table, "/sample/length_bonus", "the term for the length as it is added, with all its factors",
-             H5TYPE_F32, -1, &rollout->length_bonus);
-  add_column(table, "/sample/length_multiplier", "the sample's own factor in length_bonus", H5TYPE_F32, -1,
-             &rollout->length_multiplier);
-  add_column(table, "/sample/correct",
-             "-0.5, 0, 0.5 or 1: does the answer match the known truth; before reward.correct_bonus",
-             H5TYPE_F32, -1, &rollout->correct);
-  add_column(table, "/sample/stopped", "1 if the response ends with the end-of-sequence token", H5TYPE_U8, -1,
-             &rollout->stopped);
-  add_column(table, "/sample/fact_order",
-             "order in which the reward model read the facts, -1 beyond them and where it read none",
-             H5TYPE_I32, -1, &rollout->fact_order);
+  sample_table_add(table, "/sample/length_bonus",
+                   "the term for the length as it is added, with all its factors", H5TYPE_F32, -1,
+                   &rollout->length_bonus);
+  sample_table_add(table, "/sample/length_multiplier", "the sample's own factor in length_bonus", H5TYPE_F32,
+                   -1, &rollout->length_multiplier);
+  sample_table_add(table, "/sample/correct",
+                   "-0.5, 0, 0.5 or 1: does the answer match the known truth; before reward.correct_bonus",
+                   H5TYPE_F32, -1, &rollout->correct);
+  sample_table_add(table, "/sample/stopped", "1 if the response ends with the end-of-sequence token",
+                   H5TYPE_U8, -1, &rollout->stopped);
+  sample_table_add(table, "/sample/fact_order",
+                   "order in which the reward model read the facts, -1 beyond them and where it read none",
+                   H5TYPE_I32, -1, &rollout->fact_order);
   table->columns[table->column_count - 1].matrix = true;
   table->columns[table->column_count - 1].width = rollout->fact_width;
 }
@@ -85,21 +81,20 @@ static table_t table_make(rollout_file_t *rollout) {
   add_ragged(&table, "/text/query/offsets", &rollout->query_text_offsets);
   add_ragged(&table, "/text/response/offsets", &rollout->response_text_offsets);
   add_samples(&table, rollout);
-  add_column(&table, "/query/tokens", "token ids, -200 for an image", H5TYPE_I32, RAGGED_QUERY,
-             &rollout->query_tokens);
-  add_column(&table, "/response/tokens", "token ids, with the one that ended the response", H5TYPE_I32,
-             RAGGED_RESPONSE, &rollout->response_tokens);
+  sample_table_add(&table, "/query/tokens", "token ids, -200 for an image", H5TYPE_I32, RAGGED_QUERY,
+                   &rollout->query_tokens);
+  sample_table_add(&table, "/response/tokens", "token ids, with the one that ended the response", H5TYPE_I32,
+                   RAGGED_RESPONSE, &rollout->response_tokens);
   for (int k = 0; k < ROLLOUT_TOKEN_COUNT; ++k)
-    add_column(&table, token_columns[k].path, token_columns[k].meaning, H5TYPE_F32, RAGGED_RESPONSE,
-               &rollout->token[k]);
-  add_column(&table, "/text/query/bytes", "UTF-8", H5TYPE_U8, RAGGED_QUERY_TEXT, &rollout->query_text);
-  add_column(&table, "/text/response/bytes", "UTF-8", H5TYPE_U8, RAGGED_RESPONSE_TEXT,
-             &rollout->response_text);
+    sample_table_add(&table, token_columns[k].path, token_columns[k].meaning, H5TYPE_F32, RAGGED_RESPONSE,
+                     &rollout->token[k]);
+  sample_table_add(&table, "/text/query/bytes", "UTF-8", H5TYPE_U8, RAGGED_QUERY_TEXT, &rollout->query_text);
+  sample_table_add(&table, "/text/response/bytes", "UTF-8", H5TYPE_U8, RAGGED_RESPONSE_TEXT,
+                   &rollout->response_text);
   return table;
 }
 
-/* ------------------------------------------------------------------ writing ------------------------------
- */
+/* ---- writing ---- */
 
 status_t rollout_file_path(char path[FILE_MAX_PATH], const char *run_dir, int64_t step) {
   char name[48];
@@ -125,40 +120,27 @@ static status_t rollout_write(comm_t *comm, const char *path, const rollout_info
                               const rollout_file_t *rollout) {
   char partial[FILE_MAX_PATH];
   h5_file_t *file;
-  status_code_t status = comm_rank(comm) == 0 ? file_make_parent(path) : STATUS_OK;
-  TRY(comm_agree(comm, status));
+  TRY(comm_agree(comm, comm_rank(comm) == 0 ? file_make_parent(path) : STATUS_OK));
   TRY(file_partial(partial, path));
   TRY(h5_create(partial, comm, &format, &file));
-  status = h5_end(file, rollout_fill(file, comm, info, rollout));
-  return file_commit(comm, path, status, false);
+  return file_commit(comm, path, h5_end(file, rollout_fill(file, comm, info, rollout)), false);
 }
 
 status_t rollout_file_write(comm_t *comm, const char *path, const rollout_info_t *info,
                             const rollout_file_t *rollout) {
-  status_code_t status = rollout_write(comm, path, info, rollout);
-  if (status == STATUS_OK) return STATUS_OK;
-  return error_context(status, "while writing the rollouts %s", path);
+  return error_context(rollout_write(comm, path, info, rollout), "while writing the rollouts %s", path);
 }
 
-/* ------------------------------------------------------------------ reading ------------------------------
- */
-
-static status_t index_fill(int64_t begin, rollout_file_t *rollout) {
-  TRY(memory_alloc(&rollout->index, ARENA_ROLLOUT, (size_t)rollout->samples, sizeof *rollout->index));
-  for (int64_t i = 0; i < rollout->samples; ++i)
-    rollout->index[i] = begin + i;
-  return STATUS_OK;
-}
+/* ---- reading ---- */
 
 static status_t rollout_read(h5_file_t *file, int64_t begin, int64_t count, rollout_info_t *info,
                              rollout_file_t *rollout) {
   table_t table = table_make(rollout);
-  TRY(sample_table_read(file, begin, count, &table));
+  TRY(sample_table_read(file, begin, count, &table, &rollout->index));
   rollout->samples = table.samples;
   for (int c = 0; c < table.column_count; ++c) {
     if (table.columns[c].matrix) rollout->fact_width = table.columns[c].width;
   }
-  TRY(index_fill(begin, rollout));
   if (!info) return STATUS_OK;
   TRY(h5_attr_read_i64(file, "/", "step", &info->step, 1));
   TRY(h5_attr_read_text(file, "/", "policy_hash", &info->policy_hash));
@@ -167,11 +149,11 @@ static status_t rollout_read(h5_file_t *file, int64_t begin, int64_t count, roll
 
 status_t rollout_file_read(const char *path, int64_t begin, int64_t count, rollout_info_t *info,
                            rollout_file_t *rollout) {
-  h5_file_t *file;
+  SCOPED(h5_abandon_at) h5_file_t *file = NULL;
   *rollout = (rollout_file_t){0};
   if (info) *info = (rollout_info_t){0};
   TRY(h5_open(path, H5_READ, &format, &file));
-  status_code_t status = h5_end(file, rollout_read(file, begin, count, info, rollout));
+  status_code_t status = rollout_read(file, begin, count, info, rollout);
   if (status == STATUS_OK) return STATUS_OK;
   rollout_file_free(rollout);
   if (info) rollout_info_free(info);

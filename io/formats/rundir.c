@@ -24,8 +24,7 @@ struct rundir {
   double next_poll; /* on perf_now's clock */
 };
 
-/* ------------------------------------------------------------------ opening ------------------------------
- */
+/* ---- opening ---- */
 
 static status_t check_unused(const char *path) {
   static const char *const results[] = {"metrics.jsonl", "checkpoints", "rollouts", "model.h5"};
@@ -136,8 +135,7 @@ status_t rundir_poll(rundir_t *rundir, bool *exit_seen) {
   return STATUS_OK;
 }
 
-/* ------------------------------------------------------------------ metrics and samples ------------------
- */
+/* ---- metrics and samples ---- */
 
 status_t rundir_metrics_append(rundir_t *rundir, const char *line, size_t n) {
   return rundir->lead ? journal_append(&rundir->metrics, line, n) : STATUS_OK;

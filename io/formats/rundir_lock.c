@@ -15,10 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HOST_MOST = 256 };
+enum { HOST_MOST = 256, OWNER_MOST = 512 };
 
-/* ------------------------------------------------------------------ owners -------------------------------
- */
+/* ---- owners ---- */
 
 /* When process PID started, in the kernel's ticks since boot; 0 if there is no such process, or it has ended
  * and is only still listed because nobody asked how (in a container that can take long). With it a process
@@ -41,13 +40,6 @@ static unsigned long long process_start(long pid) {
   return start;
 }
 
-static void owner_text(char *text, size_t size) {
-  char host[HOST_MOST] = "";
-  gethostname(host, sizeof host - 1);
-  snprintf(text, size, "host %s process %ld started %llu\n", host, (long)getpid(),
-           process_start((long)getpid()));
-}
-
 typedef struct {
   char host[HOST_MOST];
   long pid;
@@ -58,42 +50,23 @@ static bool owner_parse(const char *text, owner_t *owner) {
   return sscanf(text, "host %255s process %ld started %llu", owner->host, &owner->pid, &owner->start) == 3;
 }
 
-static bool owner_is_here(const owner_t *owner) {
-  char host[HOST_MOST] = "";
-  gethostname(host, sizeof host - 1);
-  return strcmp(host, owner->host) == 0;
-}
+/* ---- age ---- */
 
-static bool owner_is_alive(const owner_t *owner) {
-  unsigned long long start = process_start(owner->pid);
-  return start != 0 && start == owner->start;
-}
-
-/* ------------------------------------------------------------------ age ----------------------------------
- */
-
-/* The file system's present time: hosts' clocks differ. False where it cannot be had. */
-static bool server_time(const char *path, time_t *now) {
+/* Seconds since the holder's last sign of life, TOUCHED, by the clock of the file system (hosts' clocks
+ * differ); 0 where that cannot be had. */
+static double sign_age(const char *path, struct timespec touched) {
   char clock[FILE_MAX_PATH + 32];
   struct stat fresh;
   snprintf(clock, sizeof clock, "%s.%ld.now", path, (long)getpid());
   int descriptor = open(clock, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (descriptor < 0) return false;
+  if (descriptor < 0) return 0;
   bool known = fstat(descriptor, &fresh) == 0;
   close(descriptor);
   unlink(clock);
-  *now = fresh.st_mtim.tv_sec;
-  return known;
+  return known ? (double)(fresh.st_mtim.tv_sec - touched.tv_sec) : 0;
 }
 
-/* Seconds since the holder's last sign of life, TOUCHED, by the clock of the file system. */
-static double sign_age(const char *path, struct timespec touched) {
-  time_t now;
-  return server_time(path, &now) ? (double)(now - touched.tv_sec) : 0;
-}
-
-/* ------------------------------------------------------------------ taking -------------------------------
- */
+/* ---- taking ---- */
 
 /* What is known of a lock that another job seems to hold. */
 typedef struct {
@@ -132,8 +105,13 @@ static status_t holder_look(const char *path, int descriptor, holder_t *holder) 
 /* Is the owner of a lock file that was there gone? FLOCKED: the system gave us its lock. */
 static bool owner_is_gone(const char *path, const holder_t *holder, bool flocked) {
   owner_t owner;
+  char host[HOST_MOST] = "";
   bool known = owner_parse(holder->owner, &owner);
-  if (known && owner_is_here(&owner)) return !owner_is_alive(&owner);
+  gethostname(host, sizeof host - 1);
+  if (known && strcmp(host, owner.host) == 0) {
+    unsigned long long start = process_start(owner.pid);
+    return start == 0 || start != owner.start;
+  }
   if (flocked && !known) return true;
   return sign_age(path, holder->touched) >= RUNDIR_STALE_SECONDS ||
          perf_now() - holder->since >= RUNDIR_STALE_SECONDS;
@@ -151,7 +129,11 @@ static status_t examine(const char *path, int descriptor, bool flocked, holder_t
 }
 
 static status_t owner_write(int descriptor, rundir_lock_t *lock) {
-  owner_text(lock->owner, sizeof lock->owner);
+  char host[HOST_MOST] = "";
+  long self = (long)getpid();
+  gethostname(host, sizeof host - 1);
+  snprintf(lock->owner, sizeof lock->owner, "host %s process %ld started %llu\n", host, self,
+           process_start(self));
   size_t n = strlen(lock->owner);
   if (ftruncate(descriptor, 0) == 0 && pwrite(descriptor, lock->owner, n, 0) == (ssize_t)n) return STATUS_OK;
   return error_set(STATUS_DATA, "%s: cannot be written: %s", lock->path, strerror(errno));
@@ -201,18 +183,15 @@ static status_t try_once(rundir_lock_t *lock, holder_t *holder) {
   return STATUS_OK;
 }
 
-static void say_waiting(const rundir_lock_t *lock, const holder_t *holder) {
-  log_info("waiting    for the job that holds %s (%.*s), unless it shows that it lives", lock->path,
-           (int)strcspn(holder->owner, "\n"), holder->owner);
-}
-
 /* How much is enough: one sign of life may be the last of a job that is dying. */
 static status_t wait_for_holder(rundir_lock_t *lock, holder_t *holder) {
   enum { SIGNS = 2, NAP = 100000 };
   for (bool said = false; lock->descriptor < 0; said = true) {
     if (holder->signs >= SIGNS || perf_now() - holder->since > RUNDIR_STALE_SECONDS)
       return refuse(lock->path, holder);
-    if (!said) say_waiting(lock, holder);
+    if (!said)
+      log_info("waiting    for the job that holds %s (%.*s), unless it shows that it lives", lock->path,
+               (int)strcspn(holder->owner, "\n"), holder->owner);
     usleep(NAP);
     watchdog_alive();
     TRY(try_once(lock, holder));
@@ -220,8 +199,7 @@ static status_t wait_for_holder(rundir_lock_t *lock, holder_t *holder) {
   return STATUS_OK;
 }
 
-/* ------------------------------------------------------------------ signs of life ------------------------
- */
+/* ---- signs of life ---- */
 
 static void *renew(void *context) {
   rundir_lock_t *lock = context;
@@ -269,8 +247,7 @@ static void stop_renewing(rundir_lock_t *lock) {
   pthread_mutex_destroy(&lock->mutex);
 }
 
-/* ------------------------------------------------------------------ the lock -----------------------------
- */
+/* ---- the lock ---- */
 
 status_t rundir_lock_take(const char *path, rundir_lock_t *lock) {
   holder_t holder = {0};
@@ -283,10 +260,16 @@ status_t rundir_lock_take(const char *path, rundir_lock_t *lock) {
   return status;
 }
 
+/* Is the lock file still there and this job's? TEXT: what it holds. */
+static bool lock_is_ours(const rundir_lock_t *lock, char text[OWNER_MOST]) {
+  ssize_t n = pread(lock->descriptor, text, OWNER_MOST - 1, 0);
+  text[n > 0 ? n : 0] = '\0';
+  return n > 0 && same_file(lock->descriptor, lock->path) && strcmp(text, lock->owner) == 0;
+}
+
 status_t rundir_lock_check(rundir_lock_t *lock) {
-  char text[512] = "";
-  ssize_t n = pread(lock->descriptor, text, sizeof text - 1, 0);
-  if (n > 0 && same_file(lock->descriptor, lock->path) && strcmp(text, lock->owner) == 0) return STATUS_OK;
+  char text[OWNER_MOST];
+  if (lock_is_ours(lock, text)) return STATUS_OK;
   return error_set(STATUS_INPUT,
                    "%s: the lock was removed or taken by another job (%.*s); this job stops writing here",
                    lock->path, (int)strcspn(text, "\n"), text);
@@ -294,10 +277,9 @@ status_t rundir_lock_check(rundir_lock_t *lock) {
 
 void rundir_lock_release(rundir_lock_t *lock) {
   if (lock->descriptor < 0) return;
+  char text[OWNER_MOST];
   stop_renewing(lock);
-  char text[512] = "";
-  ssize_t n = pread(lock->descriptor, text, sizeof text - 1, 0);
-  if (n > 0 && same_file(lock->descriptor, lock->path) && strcmp(text, lock->owner) == 0) unlink(lock->path);
+  if (lock_is_ours(lock, text)) unlink(lock->path);
   close(lock->descriptor);
   lock->descriptor = -1;
 }

@@ -5,8 +5,13 @@
 
 #include <string.h>
 
-/* ------------------------------------------------------------------ elements -----------------------------
- */
+void sample_table_add(table_t *table, const char *path, const char *meaning, h5_type_t type, int ragged,
+                      void *data_at) {
+  table->columns[table->column_count++] = (table_column_t){
+      .path = path, .meaning = meaning, .type = type, .ragged = ragged, .width = 1, .data_at = data_at};
+}
+
+/* ---- elements ---- */
 
 static void *pointer_load(const void *at) {
   void *pointer;
@@ -26,8 +31,7 @@ static const char *column_bytes(const table_t *table, const table_column_t *colu
   return (const char *)pointer_load(column->data_at) + first * (int64_t)h5_type_size(column->type);
 }
 
-/* ------------------------------------------------------------------ moving samples -----------------------
- */
+/* ---- moving samples ---- */
 
 /* A sample as it travels: its lengths (ragged_count int64), then its elements column by column. */
 static size_t record_bytes(const table_t *table, int64_t i) {
@@ -78,10 +82,6 @@ static void mover_free(mover_t *mover) {
   memory_free(mover->cursor);
   memory_free(mover->everyone);
   memory_free(mover->column);
-}
-
-static int64_t run_begin(int64_t total, int rank, int size) {
-  return total * rank / size;
 }
 
 static status_t items_make(mover_t *mover) {
@@ -170,8 +170,8 @@ static status_t samples_move(mover_t *mover) {
   int size = comm_size(mover->comm), rank = comm_rank(mover->comm);
   mover->total = mover->table->samples;
   TRY(comm_allreduce(mover->comm, &mover->total, 1, COMM_I64, COMM_SUM));
-  mover->begin = run_begin(mover->total, rank, size);
-  mover->count = run_begin(mover->total, rank + 1, size) - mover->begin;
+  mover->begin = mover->total * rank / size;
+  mover->count = mover->total * (rank + 1) / size - mover->begin;
   TRY(widths_agree(mover));
   TRY(comm_agree(mover->comm, items_make(mover)));
   status_code_t status = exchange_items(mover->comm, mover->items, mover->table->samples, &mover->received);
@@ -180,8 +180,7 @@ static status_t samples_move(mover_t *mover) {
   return places_find(mover);
 }
 
-/* ------------------------------------------------------------------ writing ------------------------------
- */
+/* ---- writing ---- */
 
 /* One dataset of the table as this rank writes it. */
 typedef struct {
@@ -194,8 +193,6 @@ typedef struct {
 
 enum { TABLE_MAX_PIECES = TABLE_MAX_RAGGED + TABLE_MAX_COLUMNS };
 
-static const char offsets_meaning[] = "sample i has the elements offsets[i] .. offsets[i + 1] - 1";
-
 static int piece_count(const table_t *table) {
   return table->ragged_count + table->column_count;
 }
@@ -205,7 +202,7 @@ static piece_t offsets_piece(const mover_t *mover, int ragged) {
   int64_t before = mover->end ? mover->end->samples : 0;
   bool last = comm_rank(mover->comm) == comm_size(mover->comm) - 1;
   return (piece_t){.path = mover->table->ragged[ragged].path,
-                   .meaning = offsets_meaning,
+                   .meaning = "sample i has the elements offsets[i] .. offsets[i + 1] - 1",
                    .type = H5TYPE_I64,
                    .ndim = 1,
                    .shape = {before + mover->total + 1, 1},
@@ -291,26 +288,19 @@ static status_t pieces_write(mover_t *mover, const h5_span_t *spans) {
   return STATUS_OK;
 }
 
-static status_t table_write(mover_t *mover) {
+status_t sample_table_write(h5_file_t *file, comm_t *comm, const table_t *table) {
+  SCOPED(mover_free) mover_t mover = {.file = file, .comm = comm, .table = table};
   const char *paths[TABLE_MAX_PIECES];
   h5_span_t spans[TABLE_MAX_PIECES];
-  TRY(samples_move(mover));
-  TRY(comm_agree(mover->comm, comm_rank(mover->comm) == 0 ? pieces_make(mover, false) : STATUS_OK));
-  for (int i = 0; i < piece_count(mover->table); ++i)
-    paths[i] = piece_at(mover, i).path;
-  TRY(h5_spans(mover->file, paths, piece_count(mover->table), spans));
-  return comm_agree(mover->comm, pieces_write(mover, spans));
+  TRY(samples_move(&mover));
+  TRY(comm_agree(comm, comm_rank(comm) == 0 ? pieces_make(&mover, false) : STATUS_OK));
+  for (int i = 0; i < piece_count(table); ++i)
+    paths[i] = piece_at(&mover, i).path;
+  TRY(h5_spans(file, paths, piece_count(table), spans));
+  return comm_agree(comm, pieces_write(&mover, spans));
 }
 
-status_t sample_table_write(h5_file_t *file, comm_t *comm, const table_t *table) {
-  mover_t mover = {.file = file, .comm = comm, .table = table};
-  status_code_t status = table_write(&mover);
-  mover_free(&mover);
-  return status;
-}
-
-/* ------------------------------------------------------------------ in rounds ----------------------------
- */
+/* ---- in rounds ---- */
 
 status_t sample_table_begin(h5_file_t *file, comm_t *comm, const table_t *table) {
   const table_end_t end = {0};
@@ -324,32 +314,23 @@ status_t sample_table_begin(h5_file_t *file, comm_t *comm, const table_t *table)
   return STATUS_OK;
 }
 
-static status_t table_append(mover_t *mover) {
-  TRY(samples_move(mover));
-  for (int i = 0; i < piece_count(mover->table); ++i) {
-    piece_t piece = piece_at(mover, i);
-    status_code_t status = piece_gather(mover, i, &piece);
-    if (status == STATUS_OK) status = h5_grow(mover->file, piece.path, piece.shape[0]);
-    TRY(comm_agree(mover->comm, status));
-    TRY(h5_write_rows(mover->file, piece.path, piece.type, piece.begin, piece.rows, mover->column));
+status_t sample_table_append(h5_file_t *file, comm_t *comm, const table_t *table, table_end_t *end) {
+  SCOPED(mover_free) mover_t mover = {.file = file, .comm = comm, .table = table, .end = end};
+  TRY(samples_move(&mover));
+  for (int i = 0; i < piece_count(table); ++i) {
+    piece_t piece = piece_at(&mover, i);
+    status_code_t status = piece_gather(&mover, i, &piece);
+    if (status == STATUS_OK) status = h5_grow(file, piece.path, piece.shape[0]);
+    TRY(comm_agree(comm, status));
+    TRY(h5_write_rows(file, piece.path, piece.type, piece.begin, piece.rows, mover.column));
   }
+  end->samples += mover.total;
+  for (int r = 0; r < table->ragged_count; ++r)
+    end->elements[r] += mover.totals[r];
   return STATUS_OK;
 }
 
-status_t sample_table_append(h5_file_t *file, comm_t *comm, const table_t *table, table_end_t *end) {
-  mover_t mover = {.file = file, .comm = comm, .table = table, .end = end};
-  status_code_t status = table_append(&mover);
-  if (status == STATUS_OK) {
-    end->samples += mover.total;
-    for (int r = 0; r < table->ragged_count; ++r)
-      end->elements[r] += mover.totals[r];
-  }
-  mover_free(&mover);
-  return status;
-}
-
-/* ------------------------------------------------------------------ reading ------------------------------
- */
+/* ---- reading ---- */
 
 static status_t dimension(h5_file_t *file, const char *path, int ndim, int64_t *rows, int64_t *width) {
   h5_type_t type;
@@ -411,7 +392,7 @@ static status_t column_read(h5_file_t *file, table_t *table, int c, int64_t begi
   return h5_read_rows(file, column->path, column->type, begin, rows, data);
 }
 
-status_t sample_table_read(h5_file_t *file, int64_t begin, int64_t count, table_t *table) {
+status_t sample_table_read(h5_file_t *file, int64_t begin, int64_t count, table_t *table, int64_t **index) {
   int64_t total = 0, firsts[TABLE_MAX_RAGGED] = {0};
   void *nothing = NULL;
   for (int r = 0; r < table->ragged_count; ++r)
@@ -427,6 +408,9 @@ status_t sample_table_read(h5_file_t *file, int64_t begin, int64_t count, table_
     TRY(offsets_read(file, table, r, begin, &firsts[r]));
   for (int c = 0; c < table->column_count; ++c)
     TRY(column_read(file, table, c, begin, firsts));
+  TRY(memory_alloc(index, ARENA_ROLLOUT, (size_t)table->samples, sizeof **index));
+  for (int64_t i = 0; i < table->samples; ++i)
+    (*index)[i] = begin + i;
   return STATUS_OK;
 }
 

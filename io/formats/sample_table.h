@@ -32,6 +32,10 @@ typedef struct {
   table_column_t columns[TABLE_MAX_COLUMNS];
 } table_t;
 
+/* Adds a column of one element per sample or, with RAGGED from 0 on, as many as those offsets say. Local. */
+void sample_table_add(table_t *table, const char *path, const char *meaning, h5_type_t type, int ragged,
+                      void *data_at);
+
 /* Writes TABLE to FILE, which COMM has created. Samples are first moved so that each rank has a run of
  * neighbours, then each rank writes its run of each column. Widths are those of the ranks that have samples.
  * Collective. Errors, agreed: STATUS_INTERNAL where the indices are not 0 .. total - 1 each once, or widths
@@ -53,9 +57,10 @@ status_t sample_table_begin(h5_file_t *file, comm_t *comm, const table_t *table)
 status_t sample_table_append(h5_file_t *file, comm_t *comm, const table_t *table, table_end_t *end);
 
 /* Reads samples BEGIN .. BEGIN + COUNT - 1 (COUNT -1: all from BEGIN on) of TABLE's columns; sets TABLE's
- * samples and widths, allocates (ARENA_ROLLOUT) and sets the caller's offsets and elements; offsets start at
- * 0. On error the caller still frees them with sample_table_free. Local. Errors: STATUS_DATA. */
-status_t sample_table_read(h5_file_t *file, int64_t begin, int64_t count, table_t *table);
+ * samples and widths, allocates (ARENA_ROLLOUT) and sets the caller's offsets and elements, and *INDEX (their
+ * places in the file); offsets start at 0. On error the caller still frees *INDEX, with memory_free, and the
+ * others, with sample_table_free. Local. Errors: STATUS_DATA. */
+status_t sample_table_read(h5_file_t *file, int64_t begin, int64_t count, table_t *table, int64_t **index);
 void sample_table_free(const table_t *table);
 
 #endif

@@ -7,30 +7,23 @@
 
 static const h5_format_t format = {"llava_rlhf_scores", 2, "score the samples again (task score)"};
 
-/* ------------------------------------------------------------------ columns ------------------------------
- */
+/* ---- columns ---- */
 
 enum { RAGGED_TOKENS, RAGGED_NAMES, RAGGED_COUNT };
-
-static void add_column(table_t *table, const char *path, const char *meaning, h5_type_t type, int ragged,
-                       void *data_at) {
-  table->columns[table->column_count++] = (table_column_t){
-      .path = path, .meaning = meaning, .type = type, .ragged = ragged, .width = 1, .data_at = data_at};
-}
 
 /* The file's layout, with the places of SCORES' arrays. */
 static table_t table_make(scores_file_t *scores) {
   table_t table = {.samples = scores->samples, .index = scores->index, .ragged_count = RAGGED_COUNT};
   table.ragged[RAGGED_TOKENS] = (table_ragged_t){"/offsets", &scores->offsets};
   table.ragged[RAGGED_NAMES] = (table_ragged_t){"/text/id/offsets", &scores->name_offsets};
-  add_column(&table, "/sample/id", "row of the dataset", H5TYPE_I64, -1, &scores->id);
-  add_column(&table, "/text/id/bytes", "the sample's id in the dataset, UTF-8", H5TYPE_U8, RAGGED_NAMES,
-             &scores->names);
-  add_column(&table, "/tokens", "token ids of the answers", H5TYPE_I32, RAGGED_TOKENS, &scores->tokens);
-  add_column(&table, "/logprob", "log-probability of each answer token, teacher-forced, nats", H5TYPE_F32,
-             RAGGED_TOKENS, &scores->logprob);
+  sample_table_add(&table, "/sample/id", "row of the dataset", H5TYPE_I64, -1, &scores->id);
+  sample_table_add(&table, "/text/id/bytes", "the sample's id in the dataset, UTF-8", H5TYPE_U8, RAGGED_NAMES,
+                   &scores->names);
+  sample_table_add(&table, "/tokens", "token ids of the answers", H5TYPE_I32, RAGGED_TOKENS, &scores->tokens);
+  sample_table_add(&table, "/logprob", "log-probability of each answer token, teacher-forced, nats",
+                   H5TYPE_F32, RAGGED_TOKENS, &scores->logprob);
   if (scores->has_reward)
-    add_column(&table, "/reward", "the reward head's score", H5TYPE_F32, -1, &scores->reward);
+    sample_table_add(&table, "/reward", "the reward head's score", H5TYPE_F32, -1, &scores->reward);
   return table;
 }
 
@@ -49,8 +42,7 @@ int64_t scores_file_bytes(int64_t samples, int64_t tokens, bool has_reward) {
   return bytes;
 }
 
-/* ------------------------------------------------------------------ writing ------------------------------
- */
+/* ---- writing ---- */
 
 struct scores_writer {
   comm_t *comm;
@@ -66,12 +58,12 @@ static status_t info_write(h5_file_t *file, const scores_info_t *info) {
   return h5_attr_write_u64(file, "/", "dataset_identity", &info->dataset_identity, 1);
 }
 
-static status_t writer_begin(scores_writer_t *writer, const scores_info_t *info) {
+static status_t writer_begin(scores_writer_t *writer, const char *path, const scores_info_t *info) {
   scores_file_t none = {.has_reward = writer->has_reward};
   table_t table = table_make(&none);
-  status_code_t status = comm_rank(writer->comm) == 0 ? file_make_parent(writer->path) : STATUS_OK;
-  TRY(comm_agree(writer->comm, status));
-  TRY(file_partial(writer->partial, writer->path));
+  TRY(file_join(writer->path, path, NULL, NULL));
+  TRY(comm_agree(writer->comm, comm_rank(writer->comm) == 0 ? file_make_parent(path) : STATUS_OK));
+  TRY(file_partial(writer->partial, path));
   TRY(h5_create(writer->partial, writer->comm, &format, &writer->file));
   TRY(comm_agree(writer->comm, info_write(writer->file, info)));
   return sample_table_begin(writer->file, writer->comm, &table);
@@ -83,8 +75,7 @@ status_t scores_writer_open(comm_t *comm, const char *path, const scores_info_t 
   scores_writer_t *writer = *out;
   writer->comm = comm;
   writer->has_reward = has_reward;
-  status_code_t status = file_join(writer->path, path, NULL, NULL);
-  if (status == STATUS_OK) status = writer_begin(writer, info);
+  status_code_t status = writer_begin(writer, path, info);
   if (status == STATUS_OK) return STATUS_OK;
   scores_writer_abandon(writer);
   *out = NULL;
@@ -95,14 +86,12 @@ status_t scores_writer_append(scores_writer_t *writer, const scores_file_t *roun
   scores_file_t copy = *round; /* the table keeps addresses of its pointers, and only reads through them */
   copy.has_reward = writer->has_reward;
   table_t table = table_make(&copy);
-  status_code_t status = sample_table_append(writer->file, writer->comm, &table, &writer->end);
-  if (status == STATUS_OK) return STATUS_OK;
-  return error_context(status, "while writing the scores %s", writer->path);
+  return error_context(sample_table_append(writer->file, writer->comm, &table, &writer->end),
+                       "while writing the scores %s", writer->path);
 }
 
 status_t scores_writer_close(scores_writer_t *writer) {
-  status_code_t closed = h5_close(writer->file);
-  status_code_t status = file_commit(writer->comm, writer->path, closed, false);
+  status_code_t status = file_commit(writer->comm, writer->path, h5_close(writer->file), false);
   memory_free(writer);
   return status;
 }
@@ -114,8 +103,7 @@ void scores_writer_abandon(scores_writer_t *writer) {
   memory_free(writer);
 }
 
-/* ------------------------------------------------------------------ reading ------------------------------
- */
+/* ---- reading ---- */
 
 static status_t info_read(h5_file_t *file, scores_info_t *info) {
   TRY(h5_attr_read_text(file, "/", "model", &info->model));
@@ -124,10 +112,10 @@ static status_t info_read(h5_file_t *file, scores_info_t *info) {
 }
 
 status_t scores_info_read(const char *path, scores_info_t *info) {
-  h5_file_t *file;
+  SCOPED(h5_abandon_at) h5_file_t *file = NULL;
   *info = (scores_info_t){0};
   TRY(h5_open(path, H5_READ, &format, &file));
-  status_code_t status = h5_end(file, info_read(file, info));
+  status_code_t status = info_read(file, info);
   if (status != STATUS_OK) scores_info_free(info);
   return status;
 }
@@ -138,22 +126,14 @@ void scores_info_free(scores_info_t *info) {
   *info = (scores_info_t){0};
 }
 
-static status_t scores_read(h5_file_t *file, int64_t begin, int64_t count, scores_file_t *scores) {
-  scores->has_reward = h5_exists(file, "/reward");
-  table_t table = table_make(scores);
-  TRY(sample_table_read(file, begin, count, &table));
-  scores->samples = table.samples;
-  TRY(memory_alloc(&scores->index, ARENA_ROLLOUT, (size_t)scores->samples, sizeof *scores->index));
-  for (int64_t i = 0; i < scores->samples; ++i)
-    scores->index[i] = begin + i;
-  return STATUS_OK;
-}
-
 status_t scores_file_read(const char *path, int64_t begin, int64_t count, scores_file_t *scores) {
-  h5_file_t *file;
+  SCOPED(h5_abandon_at) h5_file_t *file = NULL;
   *scores = (scores_file_t){0};
   TRY(h5_open(path, H5_READ, &format, &file));
-  status_code_t status = h5_end(file, scores_read(file, begin, count, scores));
+  scores->has_reward = h5_exists(file, "/reward");
+  table_t table = table_make(scores);
+  status_code_t status = sample_table_read(file, begin, count, &table, &scores->index);
+  scores->samples = table.samples;
   if (status != STATUS_OK) scores_file_free(scores);
   return status;
 }

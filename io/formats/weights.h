@@ -4,6 +4,7 @@
 #ifndef IO_WEIGHTS_H
 #define IO_WEIGHTS_H
 
+#include "base/memory.h"
 #include "io/h5.h"
 #include "tensor/dtype.h"
 
@@ -43,6 +44,9 @@ typedef struct {
 status_t weights_write(comm_t *comm, const char *path, const weights_spec_t *spec,
                        const weights_item_t *items, int64_t count);
 
+/* Bytes that one round of writing moves at most on RANKS together. Local. */
+int64_t weights_round_bytes(int ranks);
+
 /* What weights_identity would say of a file of these ITEMS (count, as in weights_write): a name of weights
  * that are in memory, the same whichever rank holds what. Moves the weights about as writing does. Collective
  * on COMM. Errors, agreed: STATUS_INTERNAL as weights_write, STATUS_MEMORY. */
@@ -81,6 +85,7 @@ status_t weights_open(comm_t *comm, const char *path, const h5_format_t *format,
 
 /* NULL is fine. Collective. */
 void weights_close(weights_file_t *file);
+SCOPED_POINTER(weights_close, weights_file_t)
 
 /* The file on this rank, for reading attributes and small datasets; owned by FILE. Local. */
 h5_file_t *weights_h5(weights_file_t *file);

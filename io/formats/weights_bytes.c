@@ -1,5 +1,5 @@
 #include "base/memory.h"
-#include "io/formats/weights.h"
+#include "io/formats/weights_file.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -17,53 +17,46 @@ static uint64_t block_hash(const char *bytes, int64_t n, int64_t block) {
 
 status_t weights_write_bytes(h5_file_t *file, const char *object, const char *meaning, const void *bytes,
                              int64_t n) {
+  SCOPED_MEMORY uint64_t *hashes = NULL;
   int64_t blocks = block_count(n);
-  uint64_t *hashes;
   TRY(h5_write_bytes(file, object, bytes, n));
   TRY(h5_attr_write_text(file, object, "meaning", meaning));
   if (blocks == 0) return STATUS_OK;
   TRY(memory_alloc(&hashes, ARENA_IO, (size_t)blocks, sizeof *hashes));
   for (int64_t b = 0; b < blocks; ++b)
     hashes[b] = block_hash(bytes, n, b);
-  status_code_t status = h5_attr_write_u64(file, object, "xxh3", hashes, blocks);
-  memory_free(hashes);
-  return status;
+  return h5_attr_write_u64(file, object, "xxh3", hashes, blocks);
 }
 
-static status_t bytes_check(h5_file_t *file, const char *object, const char *bytes, int64_t n) {
-  int64_t found, blocks = block_count(n);
-  uint64_t *hashes;
+status_t weights_hashes_read(h5_file_t *file, const char *object, int64_t n, uint64_t *hashes) {
+  int64_t found;
   TRY(h5_attr_count(file, object, "xxh3", &found));
-  if (found == 0 && blocks == 0) return STATUS_OK;
-  if (found != blocks)
-    return error_set(
-        STATUS_DATA,
-        "%s: attribute xxh3 of %s has %lld hashes, expected %lld (one for each 16 MiB): the file "
-        "is damaged, or another program wrote it",
-        h5_path(file), object, (long long)found, (long long)blocks);
+  if (found == n) return n == 0 ? STATUS_OK : h5_attr_read_u64(file, object, "xxh3", hashes, n);
+  return error_set(STATUS_DATA,
+                   "%s: attribute xxh3 of %s has %lld hashes, expected %lld (one for each 16 MiB): the file "
+                   "is damaged, or another program wrote it",
+                   h5_path(file), object, (long long)found, (long long)n);
+}
+
+status_t weights_read_bytes(h5_file_t *file, const char *object, char **out, int64_t *n) {
+  SCOPED_MEMORY char *bytes = NULL;
+  SCOPED_MEMORY uint64_t *hashes = NULL;
+  *out = NULL;
+  TRY(h5_read_bytes(file, object, &bytes, n));
+  int64_t blocks = block_count(*n);
   TRY(memory_alloc(&hashes, ARENA_IO, (size_t)blocks, sizeof *hashes));
-  status_code_t status = h5_attr_read_u64(file, object, "xxh3", hashes, blocks);
-  for (int64_t b = 0; b < blocks && status == STATUS_OK; ++b)
-    if (block_hash(bytes, n, b) != hashes[b])
-      status = error_set(STATUS_DATA,
-                         "%s: block %lld of %s does not have the hash it was written with: the file is "
-                         "damaged; take another copy",
-                         h5_path(file), (long long)b, object);
-  memory_free(hashes);
-  return status;
+  TRY(weights_hashes_read(file, object, blocks, hashes));
+  for (int64_t b = 0; b < blocks; ++b)
+    if (block_hash(bytes, *n, b) != hashes[b])
+      return error_set(STATUS_DATA,
+                       "%s: block %lld of %s does not have the hash it was written with: the file is "
+                       "damaged; take another copy",
+                       h5_path(file), (long long)b, object);
+  memory_hand_over(out, &bytes);
+  return STATUS_OK;
 }
 
-status_t weights_read_bytes(h5_file_t *file, const char *object, char **bytes, int64_t *n) {
-  TRY(h5_read_bytes(file, object, bytes, n));
-  status_code_t status = bytes_check(file, object, *bytes, *n);
-  if (status == STATUS_OK) return STATUS_OK;
-  memory_free(*bytes);
-  *bytes = NULL;
-  return status;
-}
-
-/* ------------------------------------------------------------------ texts --------------------------------
- */
+/* ---- texts ---- */
 
 /* The name of the attribute that holds the hash of attribute NAME. */
 enum { HASH_NAME = 64 };
@@ -79,26 +72,22 @@ status_t weights_write_text(h5_file_t *file, const char *object, const char *nam
   return h5_attr_write_u64(file, object, hash_name(name, hashed), &hash, 1);
 }
 
-static status_t text_check(h5_file_t *file, const char *object, const char *name, const char *text,
+status_t weights_read_text(h5_file_t *file, const char *object, const char *name, char **out,
                            uint64_t *hash) {
+  SCOPED_MEMORY char *text = NULL;
   char hashed[HASH_NAME];
-  uint64_t written, found = XXH3_64bits(text, strlen(text));
+  uint64_t written;
+  *out = NULL;
+  TRY(h5_attr_read_text(file, object, name, &text));
   TRY(h5_attr_read_u64(file, object, hash_name(name, hashed), &written, 1));
+  uint64_t found = XXH3_64bits(text, strlen(text));
   if (hash) *hash = found;
-  if (found == written) return STATUS_OK;
-  return error_set(
-      STATUS_DATA,
-      "%s: attribute %s of %s does not have the hash it was written with: the file is damaged, or "
-      "was changed by another program; take another copy",
-      h5_path(file), name, object);
-}
-
-status_t weights_read_text(h5_file_t *file, const char *object, const char *name, char **text,
-                           uint64_t *hash) {
-  TRY(h5_attr_read_text(file, object, name, text));
-  status_code_t status = text_check(file, object, name, *text, hash);
-  if (status == STATUS_OK) return STATUS_OK;
-  memory_free(*text);
-  *text = NULL;
-  return status;
+  if (found != written)
+    return error_set(
+        STATUS_DATA,
+        "%s: attribute %s of %s does not have the hash it was written with: the file is damaged, or "
+        "was changed by another program; take another copy",
+        h5_path(file), name, object);
+  memory_hand_over(out, &text);
+  return STATUS_OK;
 }

@@ -2,6 +2,7 @@
 #include "io/formats/weights_file.h"
 
 #include "base/memory.h"
+#include "base/nearest.h"
 #include "io/h5_core.h"
 #include "perf/perf.h"
 
@@ -9,140 +10,65 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* ------------------------------------------------------------------ the list on rank 0 -------------------
- */
-
-/* A list of tensors as it travels: fixed-size records, and the paths end to end. */
+/* What rank 0 tells the others before the list itself: tensors, bytes of their paths, blocks. */
 typedef struct {
-  int64_t path; /* where it begins in the text */
-  int64_t ndim, dtype;
-  int64_t shape[H5_MAX_DIMS];
-} record_t;
+  int64_t tensors, text, blocks;
+} sizes_t;
 
-typedef struct {
-  record_t *records; /* (count) */
-  char *text;        /* (bytes) */
-  uint64_t *hashes;  /* (blocks) */
-  int64_t count, bytes, blocks;
-} index_list_t;
-
-static void list_free(index_list_t *list) {
-  memory_free(list->records);
-  memory_free(list->text);
-  memory_free(list->hashes);
-}
-
-/* Appends PATH if it is a tensor; other datasets (texts, tables) are passed over. */
-static status_t list_add(h5_file_t *file, const char *path, index_list_t *list) {
-  h5_type_t type;
-  int ndim;
-  record_t *record = &list->records[list->count];
-  TRY(h5_dataset_info(file, path, &type, &ndim, record->shape));
-  if (type != H5TYPE_F32 && type != H5TYPE_BF16) return STATUS_OK;
-  size_t n = strlen(path) + 1;
-  record->ndim = ndim;
-  record->dtype = type == H5TYPE_BF16 ? DTYPE_BF16 : DTYPE_F32;
-  record->path = list->bytes;
-  memcpy(list->text + list->bytes, path, n);
-  list->bytes += (int64_t)n;
-  list->count += 1;
-  return STATUS_OK;
-}
-
-static status_t list_tensors(h5_file_t *file, char **paths, int64_t count, index_list_t *list) {
-  size_t bytes = 1;
+/* The list on rank 0: tensors and their hashes; other datasets (texts, tables) are passed over. */
+static status_t list_make(weights_file_t *file, sizes_t *sizes) {
+  SCOPED_MEMORY char **paths = NULL;
+  int64_t count;
+  size_t bytes = 0;
+  TRY(h5_list(file->h5, "/", &paths, &count));
   for (int64_t i = 0; i < count; ++i)
     bytes += strlen(paths[i]) + 1;
-  TRY(memory_alloc(&list->records, ARENA_IO, (size_t)count + 1, sizeof *list->records));
-  TRY(memory_alloc(&list->text, ARENA_IO, bytes, 1));
-  for (int64_t i = 0; i < count; ++i)
-    TRY(list_add(file, paths[i], list));
-  return STATUS_OK;
-}
-
-/* The tensor that RECORD describes; its path points into TEXT. */
-static weights_tensor_t record_tensor(const record_t *record, const char *text) {
-  weights_tensor_t tensor = {
-      .path = text + record->path, .ndim = (int)record->ndim, .dtype = (dtype_t)record->dtype};
-  memcpy(tensor.shape, record->shape, sizeof tensor.shape);
-  return tensor;
-}
-
-/* Reads the hashes of one tensor, which has N blocks. */
-static status_t hashes_read(h5_file_t *file, const char *path, int64_t n, uint64_t *hashes) {
-  int64_t found;
-  TRY(h5_attr_count(file, path, "xxh3", &found));
-  if (found == n) return n == 0 ? STATUS_OK : h5_attr_read_u64(file, path, "xxh3", hashes, n);
-  return error_set(STATUS_DATA,
-                   "%s: attribute xxh3 of %s has %lld hashes, expected %lld (one for each 16 MiB): the file "
-                   "is damaged, or another program wrote it",
-                   h5_path(file), path, (long long)found, (long long)n);
-}
-
-static status_t list_hashes(h5_file_t *file, index_list_t *list) {
-  int64_t done = 0;
-  for (int64_t pass = 0; pass < 2; ++pass) {
-    for (int64_t i = 0; i < list->count; ++i) {
-      weights_plan_t plan;
-      weights_tensor_t tensor = record_tensor(&list->records[i], list->text);
-      TRY(weights_plan_create(&tensor, 1, &plan));
-      int64_t n = plan.blocks;
-      weights_plan_free(&plan);
-      if (pass == 0) {
-        list->blocks += n;
-        continue;
-      }
-      TRY(hashes_read(file, tensor.path, n, list->hashes + done));
-      done += n;
-    }
-    if (pass == 0) TRY(memory_alloc(&list->hashes, ARENA_IO, (size_t)list->blocks, sizeof *list->hashes));
+  TRY(memory_alloc(&file->tensors, ARENA_IO, (size_t)count, sizeof *file->tensors));
+  TRY(memory_alloc(&file->text, ARENA_IO, bytes, 1));
+  for (int64_t i = 0; i < count; ++i) {
+    weights_tensor_t *tensor = &file->tensors[sizes->tensors];
+    h5_type_t type;
+    TRY(h5_dataset_info(file->h5, paths[i], &type, &tensor->ndim, tensor->shape));
+    if (type != H5TYPE_F32 && type != H5TYPE_BF16) continue;
+    tensor->dtype = type == H5TYPE_BF16 ? DTYPE_BF16 : DTYPE_F32;
+    tensor->path = strcpy(file->text + sizes->text, paths[i]);
+    sizes->tensors += 1;
+    sizes->text += (int64_t)strlen(paths[i]) + 1;
+    sizes->blocks += weights_blocks(tensor);
+  }
+  TRY(memory_alloc(&file->hashes, ARENA_IO, (size_t)sizes->blocks, sizeof *file->hashes));
+  uint64_t *hashes = file->hashes;
+  for (int64_t t = 0; t < sizes->tensors; ++t) {
+    int64_t n = weights_blocks(&file->tensors[t]);
+    TRY(weights_hashes_read(file->h5, file->tensors[t].path, n, hashes));
+    hashes += n;
   }
   return STATUS_OK;
 }
 
-static status_t list_make(h5_file_t *file, index_list_t *list) {
-  char **paths;
-  int64_t count;
-  TRY(h5_list(file, "/", &paths, &count));
-  status_code_t status = list_tensors(file, paths, count, list);
-  memory_free(paths);
-  TRY(status);
-  return list_hashes(file, list);
+static status_t list_alloc(weights_file_t *file, const sizes_t *sizes) {
+  TRY(memory_alloc(&file->tensors, ARENA_IO, (size_t)sizes->tensors, sizeof *file->tensors));
+  TRY(memory_alloc(&file->text, ARENA_IO, (size_t)sizes->text, 1));
+  return memory_alloc(&file->hashes, ARENA_IO, (size_t)sizes->blocks, sizeof *file->hashes);
 }
 
-/* ------------------------------------------------------------------ the list everywhere ------------------
- */
-
-static status_t list_receive(comm_t *comm, index_list_t *list) {
-  int64_t sizes[3] = {list->count, list->bytes, list->blocks};
-  TRY(comm_broadcast(comm, sizes, 3, COMM_I64, 0));
-  status_code_t status = STATUS_OK;
-  if (comm_rank(comm) != 0) {
-    list->count = sizes[0];
-    list->bytes = sizes[1];
-    list->blocks = sizes[2];
-    status = memory_alloc(&list->records, ARENA_IO, (size_t)list->count, sizeof *list->records);
-    if (status == STATUS_OK) status = memory_alloc(&list->text, ARENA_IO, (size_t)list->bytes, 1);
-    if (status == STATUS_OK)
-      status = memory_alloc(&list->hashes, ARENA_IO, (size_t)list->blocks, sizeof *list->hashes);
+/* Hands rank 0's list to all, and lays out the blocks. */
+static status_t list_share(weights_file_t *file, sizes_t *sizes) {
+  comm_t *comm = file->comm;
+  TRY(comm_broadcast(comm, sizes, sizeof *sizes, COMM_BYTE, 0));
+  TRY(comm_agree(comm, comm_rank(comm) == 0 ? STATUS_OK : list_alloc(file, sizes)));
+  TRY(comm_broadcast(comm, file->tensors, (size_t)sizes->tensors * sizeof *file->tensors, COMM_BYTE, 0));
+  TRY(comm_broadcast(comm, file->text, (size_t)sizes->text, COMM_BYTE, 0));
+  TRY(comm_broadcast(comm, file->hashes, (size_t)sizes->blocks, COMM_U64, 0));
+  const char *path = file->text;
+  for (int64_t t = 0; t < sizes->tensors; ++t) {
+    file->tensors[t].path = path;
+    path += strlen(path) + 1;
   }
-  TRY(comm_agree(comm, status));
-  TRY(comm_broadcast(comm, list->records, (size_t)list->count * sizeof *list->records, COMM_BYTE, 0));
-  TRY(comm_broadcast(comm, list->text, (size_t)list->bytes, COMM_BYTE, 0));
-  return comm_broadcast(comm, list->hashes, (size_t)list->blocks, COMM_U64, 0);
-}
-
-/* Takes over LIST's text and hashes. */
-static status_t file_fill(weights_file_t *file, index_list_t *list) {
-  file->text = list->text;
-  file->hashes = list->hashes;
-  list->text = NULL;
-  list->hashes = NULL;
-  TRY(memory_alloc(&file->tensors, ARENA_IO, (size_t)list->count, sizeof *file->tensors));
-  TRY(memory_alloc(&file->requested, ARENA_IO, (size_t)list->blocks, sizeof *file->requested));
-  for (int64_t t = 0; t < list->count; ++t)
-    file->tensors[t] = record_tensor(&list->records[t], file->text);
-  return weights_plan_create(file->tensors, list->count, &file->plan);
+  status_code_t status = weights_plan_create(file->tensors, sizes->tensors, &file->plan);
+  if (status == STATUS_OK)
+    status = memory_alloc(&file->requested, ARENA_IO, (size_t)sizes->blocks, sizeof *file->requested);
+  return comm_agree(comm, status);
 }
 
 static status_t node_examine(weights_file_t *file) {
@@ -154,31 +80,21 @@ static status_t node_examine(weights_file_t *file) {
   return STATUS_OK;
 }
 
-static status_t file_open(weights_file_t *file, const char *path, const h5_format_t *format,
-                          index_list_t *list) {
-  status_code_t status = STATUS_OK;
-  bool lead = comm_rank(file->comm) == 0;
-  if (lead) status = h5_open(path, H5_READ, format, &file->h5);
-  if (lead && status == STATUS_OK) status = list_make(file->h5, list);
-  TRY(comm_agree(file->comm, status));
-  if (!lead) status = h5_open(path, H5_READ, format, &file->h5);
-  TRY(comm_agree(file->comm, status));
-  TRY(list_receive(file->comm, list));
+status_t weights_open(comm_t *comm, const char *path, const h5_format_t *format, weights_file_t **out) {
+  SCOPED(weights_close_at) weights_file_t *file = NULL;
+  bool lead = comm_rank(comm) == 0;
+  sizes_t sizes = {0};
+  *out = NULL;
+  TRY(comm_agree(comm, memory_alloc(&file, ARENA_IO, 1, sizeof *file)));
+  file->comm = comm;
+  status_code_t status = lead ? h5_open(path, H5_READ, format, &file->h5) : STATUS_OK;
+  if (lead && status == STATUS_OK) status = list_make(file, &sizes);
+  TRY(comm_agree(comm, status));
+  TRY(comm_agree(comm, lead ? STATUS_OK : h5_open(path, H5_READ, format, &file->h5)));
+  TRY(list_share(file, &sizes));
   TRY(node_examine(file));
-  return comm_agree(file->comm, file_fill(file, list));
-}
-
-status_t weights_open(comm_t *comm, const char *path, const h5_format_t *format, weights_file_t **file) {
-  index_list_t list = {0};
-  *file = NULL;
-  TRY(comm_agree(comm, memory_alloc(file, ARENA_IO, 1, sizeof **file)));
-  (*file)->comm = comm;
-  status_code_t status = file_open(*file, path, format, &list);
-  list_free(&list);
-  if (status == STATUS_OK) return STATUS_OK;
-  weights_close(*file);
-  *file = NULL;
-  return status;
+  memory_hand_over(out, &file);
+  return STATUS_OK;
 }
 
 void weights_close(weights_file_t *file) {
@@ -192,8 +108,7 @@ void weights_close(weights_file_t *file) {
   memory_free(file);
 }
 
-/* ------------------------------------------------------------------ looking up ---------------------------
- */
+/* ---- looking up ---- */
 
 h5_file_t *weights_h5(weights_file_t *file) {
   return file->h5;
@@ -226,26 +141,6 @@ const weights_tensor_t *weights_find(const weights_file_t *file, const char *pat
   return i < 0 ? NULL : &file->tensors[i];
 }
 
-/* Edits (insert, delete, replace a character) that turn A into B. */
-enum { EDIT_MOST = 256 };
-static int edit_distance(const char *a, const char *b) {
-  int row[EDIT_MOST + 1], n = (int)strlen(b);
-  if (n > EDIT_MOST) return EDIT_MOST;
-  for (int j = 0; j <= n; ++j)
-    row[j] = j;
-  for (int i = 0; a[i] != '\0'; ++i) {
-    int corner = row[0];
-    row[0] = i + 1;
-    for (int j = 1; j <= n; ++j) {
-      int replace = corner + (a[i] != b[j - 1]);
-      int other = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-      corner = row[j];
-      row[j] = replace < other ? replace : other;
-    }
-  }
-  return row[n];
-}
-
 status_t weights_missing(weights_file_t *file, const char *path) {
   h5_type_t type;
   int ndim;
@@ -255,43 +150,32 @@ status_t weights_missing(weights_file_t *file, const char *path) {
     return error_set(STATUS_DATA, "%s: %s is of %s, expected float32 or bfloat16", h5_path(file->h5), path,
                      h5_type_name(type));
   }
-  const char *nearest = NULL;
-  int least = (int)strlen(path) / 3 + 1;
-  for (int64_t t = 0; t < file->plan.tensor_count; ++t) {
-    int distance = edit_distance(path, file->tensors[t].path);
-    if (distance >= least) continue;
-    least = distance;
-    nearest = file->tensors[t].path;
-  }
-  if (!nearest)
+  nearest_t nearest = nearest_to(path);
+  for (int64_t t = 0; t < file->plan.tensor_count; ++t)
+    nearest_offer(&nearest, file->tensors[t].path);
+  if (!nearest.found)
     return error_set(STATUS_DATA, "%s: tensor %s is missing; the file holds %lld other tensors",
                      h5_path(file->h5), path, (long long)file->plan.tensor_count);
   return error_set(STATUS_DATA, "%s: tensor %s is missing; the nearest name there is %s", h5_path(file->h5),
-                   path, nearest);
+                   path, nearest.found);
 }
 
-/* ------------------------------------------------------------------ blocks -------------------------------
- */
-
-static status_t block_check_hash(const weights_file_t *file, int64_t i, const weights_block_t *block,
-                                 const void *bytes) {
-  uint64_t found = XXH3_64bits(bytes, (size_t)block->bytes);
-  perf_bytes((double)block->bytes);
-  if (found == file->hashes[i]) return STATUS_OK;
-  return error_set(
-      STATUS_DATA,
-      "%s: block %lld (elements %lld to %lld) of %s is damaged: its hash is %016llx, written was %016llx; "
-      "use another copy of the file",
-      h5_path(file->h5), (long long)block->index, (long long)block->begin,
-      (long long)(block->begin + block->count), file->tensors[block->tensor].path, (unsigned long long)found,
-      (unsigned long long)file->hashes[i]);
-}
+/* ---- blocks ---- */
 
 status_t weights_block_read(weights_file_t *file, int64_t i, void *bytes) {
   weights_block_t block = weights_plan_block(&file->plan, i);
   const weights_tensor_t *tensor = &file->tensors[block.tensor];
   TRY(h5_read_range(file->h5, tensor->path, weights_h5_type(tensor->dtype), block.begin, block.count, bytes));
-  TRY(block_check_hash(file, i, &block, bytes));
+  uint64_t found = XXH3_64bits(bytes, (size_t)block.bytes);
+  perf_bytes((double)block.bytes);
+  if (found != file->hashes[i])
+    return error_set(
+        STATUS_DATA,
+        "%s: block %lld (elements %lld to %lld) of %s is damaged: its hash is %016llx, written was %016llx; "
+        "use another copy of the file",
+        h5_path(file->h5), (long long)block.index, (long long)block.begin,
+        (long long)(block.begin + block.count), tensor->path, (unsigned long long)found,
+        (unsigned long long)file->hashes[i]);
   int64_t bad = weights_find_infinite(tensor->dtype, bytes, block.count);
   if (bad == block.count) return STATUS_OK;
   return error_set(STATUS_DATA, "%s: element %lld of %s is NaN or infinite: no model can use the file",

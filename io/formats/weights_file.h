@@ -20,6 +20,9 @@ struct weights_file {
  * tensor and block. Local. */
 status_t weights_block_read(weights_file_t *file, int64_t i, void *bytes);
 
+/* Reads the N hashes of dataset OBJECT. Errors: STATUS_DATA where it has another number of them. Local. */
+status_t weights_hashes_read(h5_file_t *file, const char *object, int64_t n, uint64_t *hashes);
+
 /* Number of the tensor of this path, -1 if there is none. Local. */
 int64_t weights_index(const weights_file_t *file, const char *path);
 

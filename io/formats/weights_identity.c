@@ -10,7 +10,8 @@ static uint64_t mix(uint64_t hash, const void *bytes, size_t n) {
   return hash;
 }
 
-uint64_t weights_identity_mix(uint64_t identity, const char *path, const uint64_t *hashes, int64_t n) {
+/* Adds a tensor's path and the hashes (n) of its blocks. */
+static uint64_t mix_tensor(uint64_t identity, const char *path, const uint64_t *hashes, int64_t n) {
   return mix(mix(identity, path, strlen(path)), hashes, (size_t)n * sizeof *hashes);
 }
 
@@ -23,7 +24,7 @@ uint64_t weights_identity(const weights_file_t *file, const char *prefix, uint64
   for (int64_t t = 0; t < plan->tensor_count; ++t) {
     int64_t n = plan->first[t + 1] - plan->first[t];
     if (strncmp(plan->tensors[t].path, prefix, strlen(prefix)) != 0) continue;
-    from = weights_identity_mix(from, plan->tensors[t].path, file->hashes + plan->first[t], n);
+    from = mix_tensor(from, plan->tensors[t].path, file->hashes + plan->first[t], n);
   }
   return from;
 }
@@ -34,7 +35,7 @@ static int compare_paths(const void *a, const void *b) {
 }
 
 status_t weights_identity_sorted(const weights_plan_t *plan, const uint64_t *hashes, uint64_t *identity) {
-  const weights_tensor_t **order;
+  SCOPED_MEMORY const weights_tensor_t **order = NULL;
   TRY(memory_alloc(&order, ARENA_IO, (size_t)plan->tensor_count + 1, sizeof *order));
   for (int64_t t = 0; t < plan->tensor_count; ++t)
     order[t] = &plan->tensors[t];
@@ -42,9 +43,8 @@ status_t weights_identity_sorted(const weights_plan_t *plan, const uint64_t *has
   *identity = WEIGHTS_IDENTITY_START;
   for (int64_t k = 0; k < plan->tensor_count; ++k) {
     ptrdiff_t t = order[k] - plan->tensors;
-    *identity = weights_identity_mix(*identity, order[k]->path, hashes + plan->first[t],
-                                     plan->first[t + 1] - plan->first[t]);
+    *identity =
+        mix_tensor(*identity, order[k]->path, hashes + plan->first[t], plan->first[t + 1] - plan->first[t]);
   }
-  memory_free(order);
   return STATUS_OK;
 }

@@ -52,20 +52,22 @@ const char *weights_shape_text(const weights_tensor_t *tensor, char text[WEIGHTS
   return text;
 }
 
-/* ------------------------------------------------------------------ blocks -------------------------------
- */
+/* ---- blocks ---- */
 
 static int64_t block_elements(dtype_t dtype) {
   return WEIGHTS_BLOCK_BYTES / weights_dtype_size(dtype);
 }
 
+int64_t weights_blocks(const weights_tensor_t *tensor) {
+  int64_t most = block_elements(tensor->dtype);
+  return (weights_elements(tensor) + most - 1) / most;
+}
+
 status_t weights_plan_create(const weights_tensor_t *tensors, int64_t count, weights_plan_t *plan) {
   *plan = (weights_plan_t){.tensors = tensors, .tensor_count = count};
   TRY(memory_alloc(&plan->first, ARENA_IO, (size_t)count + 1, sizeof *plan->first));
-  for (int64_t t = 0; t < count; ++t) {
-    int64_t block = block_elements(tensors[t].dtype);
-    plan->first[t + 1] = plan->first[t] + (weights_elements(&tensors[t]) + block - 1) / block;
-  }
+  for (int64_t t = 0; t < count; ++t)
+    plan->first[t + 1] = plan->first[t] + weights_blocks(&tensors[t]);
   plan->blocks = plan->first[count];
   return STATUS_OK;
 }
@@ -103,8 +105,7 @@ int weights_deal(int64_t begin, int64_t bytes, int64_t total, int size) {
   return (int)(part * size / parts); /* the parts are spread over all ranks, and so over the nodes */
 }
 
-/* ------------------------------------------------------------------ boxes --------------------------------
- */
+/* ---- boxes ---- */
 
 static int64_t larger(int64_t a, int64_t b) {
   return a > b ? a : b;
@@ -112,6 +113,16 @@ static int64_t larger(int64_t a, int64_t b) {
 
 static int64_t smaller(int64_t a, int64_t b) {
   return a < b ? a : b;
+}
+
+status_t weights_box_check(const char *path, weights_box_t rectangle, int64_t rows, int64_t cols) {
+  weights_box_t r = rectangle;
+  if (r.row >= 0 && r.rows >= 0 && r.row <= rows - r.rows && r.col >= 0 && r.cols >= 0 &&
+      r.col <= cols - r.cols)
+    return STATUS_OK;
+  return error_set(STATUS_INTERNAL, "%s: rows %lld+%lld, columns %lld+%lld lie outside %lld x %lld", path,
+                   (long long)r.row, (long long)r.rows, (long long)r.col, (long long)r.cols, (long long)rows,
+                   (long long)cols);
 }
 
 static int box_keep(weights_box_t rectangle, int64_t row, int64_t row_end, int64_t col, int64_t col_end,
@@ -139,8 +150,7 @@ int weights_clip(weights_box_t rectangle, int64_t cols, int64_t begin, int64_t c
   return n;
 }
 
-/* ------------------------------------------------------------------ types --------------------------------
- */
+/* ---- types ---- */
 
 void weights_encode(dtype_t dtype, const float *from, int64_t n, void *to) {
   if (dtype == DTYPE_BF16)

@@ -28,6 +28,9 @@ h5_type_t weights_h5_type(dtype_t dtype);
 /* Its shape is one that has been checked: a file's (h5_dataset_info) or item's. */
 int64_t weights_elements(const weights_tensor_t *tensor);
 
+/* Blocks that the tensor is cut into. */
+int64_t weights_blocks(const weights_tensor_t *tensor);
+
 /* False if the tensor's bytes are no number. */
 bool weights_shape_fits(const weights_tensor_t *tensor);
 
@@ -46,9 +49,6 @@ void weights_plan_free(weights_plan_t *plan);
 /* Block number I of all. */
 weights_block_t weights_plan_block(const weights_plan_t *plan, int64_t i);
 
-/* Adds a tensor's path and the hashes (n) of its blocks to IDENTITY (weights_identity). */
-uint64_t weights_identity_mix(uint64_t identity, const char *path, const uint64_t *hashes, int64_t n);
-
 /* Identity of PLAN's tensors, whatever their order, from the HASHES (plan->blocks) of their blocks. Errors:
  * STATUS_MEMORY. Local. */
 status_t weights_identity_sorted(const weights_plan_t *plan, const uint64_t *hashes, uint64_t *identity);
@@ -61,6 +61,9 @@ int weights_deal(int64_t begin, int64_t bytes, int64_t total, int size);
 typedef struct {
   int64_t row, rows, col, cols;
 } weights_box_t;
+
+/* STATUS_INTERNAL unless RECTANGLE, of tensor PATH, lies inside ROWS x COLS. */
+status_t weights_box_check(const char *path, weights_box_t rectangle, int64_t rows, int64_t cols);
 
 /* The part of RECTANGLE whose elements lie in BEGIN .. BEGIN + COUNT - 1, as at most three boxes in order;
  * returns how many. */

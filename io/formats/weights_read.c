@@ -30,8 +30,11 @@ typedef struct {
   int64_t total, most;  /* bytes of the round, and of the largest round */
 } reader_t;
 
-/* ------------------------------------------------------------------ requests -----------------------------
- */
+/* ---- requests ---- */
+
+static weights_box_t request_box(const weights_request_t *request) {
+  return (weights_box_t){request->row_begin, request->row_count, request->col_begin, request->col_count};
+}
 
 static status_t request_check(weights_file_t *file, const weights_request_t *request, int64_t *tensor) {
   char text[WEIGHTS_SHAPE_TEXT];
@@ -42,14 +45,7 @@ static status_t request_check(weights_file_t *file, const weights_request_t *req
     return error_set(STATUS_DATA, "%s: %s has shape %s, expected %lld x %lld", h5_path(file->h5),
                      request->path, weights_shape_text(found, text), (long long)request->rows,
                      (long long)request->cols);
-  if (request->row_begin < 0 || request->row_count < 0 ||
-      request->row_begin > request->rows - request->row_count || request->col_begin < 0 ||
-      request->col_count < 0 || request->col_begin > request->cols - request->col_count)
-    return error_set(STATUS_INTERNAL, "%s: rows %lld+%lld, columns %lld+%lld lie outside %lld x %lld",
-                     request->path, (long long)request->row_begin, (long long)request->row_count,
-                     (long long)request->col_begin, (long long)request->col_count, (long long)request->rows,
-                     (long long)request->cols);
-  return STATUS_OK;
+  return weights_box_check(request->path, request_box(request), request->rows, request->cols);
 }
 
 /* Checks all requests; the message is about the first bad one and says how many more there are. */
@@ -70,8 +66,10 @@ static status_t requests_check(reader_t *reader) {
                    (long long)(bad - 1));
 }
 
-static weights_box_t request_box(const weights_request_t *request) {
-  return (weights_box_t){request->row_begin, request->row_count, request->col_begin, request->col_count};
+/* The part of the request that lies in BLOCK; returns of how many boxes it is. */
+static int request_clip(const weights_request_t *request, const weights_block_t *block,
+                        weights_box_t boxes[3]) {
+  return weights_clip(request_box(request), request->cols, block->begin, block->count, boxes);
 }
 
 /* Marks the blocks that this rank wants. */
@@ -82,14 +80,12 @@ static void requests_mark(reader_t *reader) {
     for (int64_t b = plan->first[reader->tensor[i]]; b < plan->first[reader->tensor[i] + 1]; ++b) {
       weights_block_t block = weights_plan_block(plan, b);
       weights_box_t boxes[3];
-      if (weights_clip(request_box(request), request->cols, block.begin, block.count, boxes) > 0)
-        reader->wanted_here[b] = 1;
+      if (request_clip(request, &block, boxes) > 0) reader->wanted_here[b] = 1;
     }
   }
 }
 
-/* ------------------------------------------------------------------ rounds -------------------------------
- */
+/* ---- rounds ---- */
 
 /* Sets the round's end and bytes, from its first block on. */
 static void round_extent(reader_t *reader) {
@@ -143,18 +139,11 @@ static void request_fill(const reader_t *reader, int64_t i) {
   for (int64_t b = begin; b < end; ++b) {
     weights_block_t block = weights_plan_block(plan, b);
     weights_box_t boxes[3];
-    int n = weights_clip(request_box(request), request->cols, block.begin, block.count, boxes);
+    int n = request_clip(request, &block, boxes);
     for (int k = 0; k < n; ++k)
       box_copy(request, plan->tensors[block.tensor].dtype, &block, reader->bytes + reader->place[b],
                boxes[k]);
   }
-}
-
-static char *round_mine(const reader_t *reader) {
-  size_t before = 0;
-  for (int rank = 0; rank < comm_rank(reader->file->comm); ++rank)
-    before += reader->rank_bytes[rank];
-  return reader->bytes + before;
 }
 
 static status_t rounds_run(reader_t *reader) {
@@ -163,15 +152,17 @@ static status_t rounds_run(reader_t *reader) {
     round_extent(reader);
     if (reader->total == 0) continue;
     TRY(comm_agree(comm, round_load(reader)));
-    TRY(comm_allgatherv(comm, round_mine(reader), reader->bytes, reader->rank_bytes, COMM_BYTE));
+    char *mine = reader->bytes;
+    for (int rank = 0; rank < comm_rank(comm); ++rank)
+      mine += reader->rank_bytes[rank];
+    TRY(comm_allgatherv(comm, mine, reader->bytes, reader->rank_bytes, COMM_BYTE));
     for (int64_t i = 0; i < reader->count; ++i)
       request_fill(reader, i);
   }
   return STATUS_OK;
 }
 
-/* ------------------------------------------------------------------ each for itself ----------------------
- */
+/* ---- each for itself ---- */
 
 /* Bytes of the blocks marked in WANTED. */
 static int64_t wanted_bytes(const weights_plan_t *plan, const int32_t *wanted) {
@@ -194,8 +185,7 @@ static status_t read_alone(reader_t *reader) {
   return STATUS_OK;
 }
 
-/* ------------------------------------------------------------------ one for all --------------------------
- */
+/* ---- one for all ---- */
 
 /* Room for the largest round. */
 static status_t rounds_prepare(reader_t *reader) {
@@ -220,35 +210,31 @@ static status_t requests_prepare(reader_t *reader) {
   return STATUS_OK;
 }
 
-static status_t reader_run(reader_t *reader) {
-  weights_file_t *file = reader->file;
-  size_t blocks = (size_t)file->plan.blocks;
-  TRY(comm_agree(file->comm, requests_prepare(reader)));
-  TRY(comm_allreduce(file->comm, reader->wanted, blocks, COMM_I32, COMM_MAX));
-  for (size_t b = 0; b < blocks; ++b)
-    file->requested[b] |= reader->wanted[b];
-  int64_t here = wanted_bytes(&file->plan, reader->wanted_here);
-  TRY(comm_allreduce(file->comm, &here, 1, COMM_I64, COMM_SUM));
-  if (file->one_node || here <= replicas_most * wanted_bytes(&file->plan, reader->wanted))
-    return comm_agree(file->comm, read_alone(reader));
-  TRY(comm_agree(file->comm, rounds_prepare(reader)));
-  return rounds_run(reader);
+static void reader_free(reader_t *reader) {
+  memory_free(reader->tensor);
+  memory_free(reader->wanted_here);
+  memory_free(reader->wanted);
+  memory_free(reader->place);
+  memory_free(reader->rank_bytes);
+  memory_free(reader->bytes);
 }
 
 status_t weights_read(weights_file_t *file, const weights_request_t *requests, int64_t count) {
-  reader_t reader = {.file = file, .requests = requests, .count = count};
-  status_code_t status = reader_run(&reader);
-  memory_free(reader.tensor);
-  memory_free(reader.wanted_here);
-  memory_free(reader.wanted);
-  memory_free(reader.place);
-  memory_free(reader.rank_bytes);
-  memory_free(reader.bytes);
-  return status;
+  SCOPED(reader_free) reader_t reader = {.file = file, .requests = requests, .count = count};
+  size_t blocks = (size_t)file->plan.blocks;
+  TRY(comm_agree(file->comm, requests_prepare(&reader)));
+  TRY(comm_allreduce(file->comm, reader.wanted, blocks, COMM_I32, COMM_MAX));
+  for (size_t b = 0; b < blocks; ++b)
+    file->requested[b] |= reader.wanted[b];
+  int64_t here = wanted_bytes(&file->plan, reader.wanted_here);
+  TRY(comm_allreduce(file->comm, &here, 1, COMM_I64, COMM_SUM));
+  if (file->one_node || here <= replicas_most * wanted_bytes(&file->plan, reader.wanted))
+    return comm_agree(file->comm, read_alone(&reader));
+  TRY(comm_agree(file->comm, rounds_prepare(&reader)));
+  return rounds_run(&reader);
 }
 
-/* ------------------------------------------------------------------ checks -------------------------------
- */
+/* ---- checks ---- */
 
 /* Tensors to be named: the first few, and how many. */
 typedef struct {
@@ -291,17 +277,10 @@ status_t weights_check_all_read(const weights_file_t *file, const char *prefix, 
   return STATUS_OK;
 }
 
-static status_t verify_mine(weights_file_t *file, char *bytes) {
-  int size = comm_size(file->comm);
-  for (int64_t b = comm_rank(file->comm); b < file->plan.blocks; b += size)
-    TRY(weights_block_read(file, b, bytes));
-  return STATUS_OK;
-}
-
 status_t weights_verify(weights_file_t *file) {
-  char *bytes = NULL;
+  SCOPED_MEMORY char *bytes = NULL;
   status_code_t status = memory_alloc(&bytes, ARENA_IO, WEIGHTS_BLOCK_BYTES, 1);
-  if (status == STATUS_OK) status = verify_mine(file, bytes);
-  memory_free(bytes);
+  for (int64_t b = comm_rank(file->comm); b < file->plan.blocks; b += comm_size(file->comm))
+    if (status == STATUS_OK) status = weights_block_read(file, b, bytes);
   return comm_agree(file->comm, status);
 }

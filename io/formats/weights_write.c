@@ -6,9 +6,11 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Bytes of all ranks together that one round moves: 32 MiB per rank up to this. One rank may give or get all
- * of it. */
-static const int64_t round_bytes_per_rank = INT64_C(32) << 20, round_bytes_most = INT64_C(128) << 20;
+/* 32 MiB per rank up to 128 MiB, which one rank may give or get all of. */
+int64_t weights_round_bytes(int ranks) {
+  enum { RANKS_MOST = 4 };
+  return (INT64_C(32) << 20) * (ranks < RANKS_MOST ? ranks : RANKS_MOST);
+}
 
 /* The exchange below does what collective buffering would, so that each rank writes large neighbouring ranges
  * to their place by itself. */
@@ -48,18 +50,17 @@ typedef struct {
   int64_t block, first, run, runs;
 } box_header_t;
 
-/* ------------------------------------------------------------------ items --------------------------------
- */
-
-static bool same_tensor(const weights_item_t *a, const weights_item_t *b) {
-  return strcmp(a->path, b->path) == 0;
-}
+/* ---- items ---- */
 
 static weights_tensor_t item_tensor(const weights_item_t *item) {
   weights_tensor_t tensor = {.path = item->path, .ndim = item->ndim, .dtype = item->dtype};
   for (int d = 0; d < H5_MAX_DIMS; ++d)
     tensor.shape[d] = d < item->ndim ? item->shape[d] : 1;
   return tensor;
+}
+
+static weights_box_t item_box(const weights_item_t *item) {
+  return (weights_box_t){item->row_begin, item->row_count, item->col_begin, item->col_count};
 }
 
 static status_t item_check(const weights_item_t *item) {
@@ -73,14 +74,16 @@ static status_t item_check(const weights_item_t *item) {
   if (!weights_shape_fits(&tensor) || !weights_view_fits(&tensor, item->rows, item->cols))
     return error_set(STATUS_INTERNAL, "%s: shape %s cannot be seen as %lld x %lld", item->path,
                      weights_shape_text(&tensor, text), (long long)item->rows, (long long)item->cols);
-  if (item->mine &&
-      (item->row_begin < 0 || item->row_count < 0 || item->row_begin > item->rows - item->row_count ||
-       item->col_begin < 0 || item->col_count < 0 || item->col_begin > item->cols - item->col_count))
-    return error_set(STATUS_INTERNAL, "%s: rows %lld+%lld, columns %lld+%lld lie outside %lld x %lld",
-                     item->path, (long long)item->row_begin, (long long)item->row_count,
-                     (long long)item->col_begin, (long long)item->col_count, (long long)item->rows,
-                     (long long)item->cols);
-  return STATUS_OK;
+  return item->mine ? weights_box_check(item->path, item_box(item), item->rows, item->cols) : STATUS_OK;
+}
+
+static void writer_free(writer_t *writer) {
+  weights_plan_free(&writer->plan);
+  memory_free(writer->item_tensor);
+  memory_free(writer->tensors);
+  memory_free(writer->cols);
+  memory_free(writer->spans);
+  memory_free(writer->hashes);
 }
 
 /* Finds the tensors behind the items. */
@@ -92,7 +95,7 @@ static status_t writer_list(writer_t *writer) {
   for (int64_t i = 0; i < writer->count; ++i) {
     const weights_item_t *item = &writer->items[i];
     TRY(item_check(item));
-    bool again = i > 0 && same_tensor(item, item - 1);
+    bool again = i > 0 && strcmp(item->path, item[-1].path) == 0;
     weights_tensor_t tensor = item_tensor(item);
     if (!again) {
       writer->tensors[writer->tensor_count] = tensor;
@@ -110,8 +113,9 @@ static status_t writer_list(writer_t *writer) {
   return memory_alloc(&writer->hashes, ARENA_IO, (size_t)writer->plan.blocks, sizeof *writer->hashes);
 }
 
-/* One number for the list of tensors, to see that all ranks have the same. */
-static uint64_t writer_list_hash(const writer_t *writer) {
+/* Lists the tensors on every rank, and sees by a hash that all have the same. */
+static status_t writer_prepare(writer_t *writer) {
+  TRY(comm_agree(writer->comm, writer_list(writer)));
   uint64_t hash = (uint64_t)writer->tensor_count;
   for (int64_t t = 0; t < writer->tensor_count; ++t) {
     const weights_tensor_t *tensor = &writer->tensors[t];
@@ -120,11 +124,6 @@ static uint64_t writer_list_hash(const writer_t *writer) {
     hash = XXH3_64bits_withSeed(tensor->path, strlen(tensor->path), hash);
     hash = XXH3_64bits_withSeed(numbers, sizeof numbers, hash);
   }
-  return hash;
-}
-
-static status_t writer_compare(const writer_t *writer) {
-  uint64_t hash = writer_list_hash(writer);
   uint64_t both[2] = {hash, ~hash};
   TRY(comm_allreduce(writer->comm, both, 2, COMM_U64, COMM_MAX));
   if (both[0] == ~both[1]) return STATUS_OK;
@@ -132,8 +131,7 @@ static status_t writer_compare(const writer_t *writer) {
                    (long long)writer->tensor_count);
 }
 
-/* ------------------------------------------------------------------ rank 0's part ------------------------
- */
+/* ---- rank 0's part ---- */
 
 /* All datasets, empty, and the attributes. */
 static status_t skeleton_write(const writer_t *writer, const weights_spec_t *spec) {
@@ -144,8 +142,7 @@ static status_t skeleton_write(const writer_t *writer, const weights_spec_t *spe
   return spec->annotate ? spec->annotate(writer->file, spec->context) : STATUS_OK;
 }
 
-/* ------------------------------------------------------------------ a round ------------------------------
- */
+/* ---- a round ---- */
 
 static void round_free(round_t *round) {
   memory_free(round->owner);
@@ -162,8 +159,7 @@ static void round_free(round_t *round) {
 /* Takes blocks from FIRST on, as many as fit a round, and deals them. */
 static status_t round_plan(const writer_t *writer, int64_t first, round_t *round) {
   int size = comm_size(writer->comm), rank = comm_rank(writer->comm);
-  int64_t most = round_bytes_per_rank * size;
-  if (most > round_bytes_most) most = round_bytes_most;
+  int64_t most = weights_round_bytes(size);
   *round = (round_t){.first = first, .last = first};
   while (round->last < writer->plan.blocks) {
     int64_t bytes = weights_plan_block(&writer->plan, round->last).bytes;
@@ -204,18 +200,17 @@ static void box_pack(const weights_item_t *item, int64_t block, weights_box_t bo
   }
 }
 
-/* Counts (SEND is NULL) or packs what this rank's ITEM has of the round. */
+/* Counts (SEND is NULL) or packs what this rank's item I has of the round. */
 static void round_add_item(const writer_t *writer, round_t *round, int64_t i) {
   const weights_item_t *item = &writer->items[i];
   const weights_plan_t *plan = &writer->plan;
-  weights_box_t rectangle = {item->row_begin, item->row_count, item->col_begin, item->col_count};
   int64_t begin = plan->first[writer->item_tensor[i]], end = plan->first[writer->item_tensor[i] + 1];
   if (begin < round->first) begin = round->first;
   if (end > round->last) end = round->last;
   for (int64_t b = begin; b < end; ++b) {
     weights_block_t block = weights_plan_block(plan, b);
     weights_box_t boxes[3];
-    int n = weights_clip(rectangle, item->cols, block.begin, block.count, boxes);
+    int n = weights_clip(item_box(item), item->cols, block.begin, block.count, boxes);
     int owner = round->owner[b - round->first];
     for (int k = 0; k < n; ++k) {
       size_t bytes = box_bytes(boxes[k], item->dtype);
@@ -297,87 +292,56 @@ static status_t round_store(writer_t *writer, round_t *round) {
   return STATUS_OK;
 }
 
-static status_t round_run(writer_t *writer, int64_t first, round_t *round) {
-  status_code_t status = round_plan(writer, first, round);
-  if (status == STATUS_OK) status = round_pack(writer, round);
-  TRY(comm_agree(writer->comm, status));
-  status = comm_exchange_bytes(writer->comm, round->send, round->send_counts, (void **)&round->recv,
-                               round->recv_counts);
-  if (status == STATUS_OK) status = round_store(writer, round);
-  return comm_agree(writer->comm, status);
-}
-
-/* ------------------------------------------------------------------ all of it ----------------------------
- */
-
+/* Brings all blocks from the ranks that have their elements to those that hash and store them. Every step is
+ * agreed before the next; all ranks then know all hashes. */
 static status_t rounds_run(writer_t *writer) {
+  comm_t *comm = writer->comm;
   for (int64_t first = 0; first < writer->plan.blocks;) {
-    round_t round = {0};
-    status_code_t status = round_run(writer, first, &round);
+    SCOPED(round_free) round_t round = {0};
+    status_code_t status = round_plan(writer, first, &round);
+    if (status == STATUS_OK) status = round_pack(writer, &round);
+    TRY(comm_agree(comm, status));
+    status =
+        comm_exchange_bytes(comm, round.send, round.send_counts, (void **)&round.recv, round.recv_counts);
+    if (status == STATUS_OK) status = round_store(writer, &round);
+    TRY(comm_agree(comm, status));
     first = round.last;
-    round_free(&round);
-    TRY(status);
   }
-  return STATUS_OK;
+  return comm_allreduce(comm, writer->hashes, (size_t)writer->plan.blocks, COMM_U64, COMM_SUM);
 }
 
-/* The contents of the open file. Every step is agreed before the next. */
+/* ---- all of it ---- */
+
+/* The contents of the open file. */
 static status_t file_fill(writer_t *writer, const weights_spec_t *spec) {
   comm_t *comm = writer->comm;
   bool lead = comm_rank(comm) == 0;
   TRY(comm_agree(comm, lead ? skeleton_write(writer, spec) : STATUS_OK));
   TRY(weights_find_spans(writer->file, comm, writer->tensors, writer->tensor_count, writer->spans));
   TRY(rounds_run(writer));
-  TRY(comm_allreduce(comm, writer->hashes, (size_t)writer->plan.blocks, COMM_U64, COMM_SUM));
   return comm_agree(comm,
                     lead ? weights_write_hashes(writer->file, &writer->plan, writer->hashes) : STATUS_OK);
 }
 
 static status_t writer_run(writer_t *writer, const weights_spec_t *spec) {
-  TRY(comm_agree(writer->comm, writer_list(writer)));
-  TRY(writer_compare(writer));
+  TRY(writer_prepare(writer));
   TRY(h5_create(writer->path, writer->comm, spec->format, &writer->file));
   return h5_end(writer->file, file_fill(writer, spec));
-}
-
-static void writer_free(writer_t *writer) {
-  weights_plan_free(&writer->plan);
-  memory_free(writer->item_tensor);
-  memory_free(writer->tensors);
-  memory_free(writer->cols);
-  memory_free(writer->spans);
-  memory_free(writer->hashes);
 }
 
 status_t weights_write(comm_t *comm, const char *path, const weights_spec_t *spec,
                        const weights_item_t *items, int64_t count) {
   char partial[FILE_MAX_PATH];
   TRY(file_partial(partial, path));
-  writer_t writer = {.comm = comm, .path = partial, .items = items, .count = count};
-  status_code_t status = writer_run(&writer, spec);
-  writer_free(&writer);
-  status = file_commit(comm, path, status, false);
-  if (status == STATUS_OK) return STATUS_OK;
-  return error_context(status, "while writing %s", path);
-}
-
-/* ------------------------------------------------------------------ identity -----------------------------
- */
-
-/* The hashes of all blocks on all ranks, without a file. */
-static status_t writer_hash(writer_t *writer) {
-  TRY(comm_agree(writer->comm, writer_list(writer)));
-  TRY(writer_compare(writer));
-  TRY(rounds_run(writer));
-  return comm_allreduce(writer->comm, writer->hashes, (size_t)writer->plan.blocks, COMM_U64, COMM_SUM);
+  SCOPED(writer_free) writer_t writer = {.comm = comm, .path = partial, .items = items, .count = count};
+  return error_context(file_commit(comm, path, writer_run(&writer, spec), false), "while writing %s", path);
 }
 
 status_t weights_items_identity(comm_t *comm, const weights_item_t *items, int64_t count,
                                 uint64_t *identity) {
+  SCOPED(writer_free)
   writer_t writer = {.comm = comm, .path = "(weights in memory)", .items = items, .count = count};
-  status_code_t status = writer_hash(&writer);
-  if (status == STATUS_OK)
-    status = comm_agree(comm, weights_identity_sorted(&writer.plan, writer.hashes, identity));
-  writer_free(&writer);
-  return status;
+  TRY(writer_prepare(&writer));
+  TRY(rounds_run(&writer));
+  return comm_agree(comm, weights_identity_sorted(&writer.plan, writer.hashes, identity));
 }

@@ -115,6 +115,16 @@ status_t memory_resize(void *inout, arena_t arena, size_t count, size_t size) {
   return STATUS_OK;
 }
 
+status_t memory_reserve(void *inout, arena_t arena, size_t count, size_t size) {
+  enum { FIRST_BYTES = 1024 };
+  void *block = NULL;
+  memcpy(&block, inout, sizeof block);
+  size_t has = block ? block_of(block)->bytes : 0, needs = 0;
+  if (has > 0 && !__builtin_mul_overflow(count, size, &needs) && needs <= has) return STATUS_OK;
+  size_t larger = has > 0 ? 2 * (has / size) : FIRST_BYTES / size;
+  return memory_resize(inout, arena, larger > count ? larger : count, size);
+}
+
 size_t memory_resident_peak(void) {
   struct rusage use;
   return getrusage(RUSAGE_SELF, &use) == 0 ? (size_t)use.ru_maxrss * 1024 : 0;
@@ -126,6 +136,18 @@ void memory_free(void *pointer) {
   memory_account(block->arena, -(int64_t)block->bytes);
   block->mark = 0;
   free(block->raw);
+}
+
+void memory_free_at(void *address) {
+  void *pointer;
+  memcpy(&pointer, address, sizeof pointer);
+  memory_free(pointer);
+}
+
+void memory_hand_over(void *out, void *pointer) {
+  void *nothing = NULL;
+  memcpy(out, pointer, sizeof nothing);
+  memcpy(pointer, &nothing, sizeof nothing);
 }
 
 status_t memory_copy_text(char **out, arena_t arena, const char *text, size_t n) {

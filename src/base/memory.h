@@ -45,8 +45,29 @@ status_t memory_alloc(void *out, arena_t arena, size_t count, size_t size);
  * **)INOUT may be NULL. On error the old block is untouched. Local, thread-safe. */
 status_t memory_resize(void *inout, arena_t arena, size_t count, size_t size);
 
+/* Sees that a block that grows, *(void **)INOUT, has room for COUNT * SIZE bytes: at least doubles it where
+ * it has not. Otherwise as memory_resize. Local, thread-safe. */
+status_t memory_reserve(void *inout, arena_t arena, size_t count, size_t size);
+
 /* Frees a block of memory_alloc; NULL is fine. Local, thread-safe. */
 void memory_free(void *pointer);
+
+/* A variable that FREE, called with its address, cleans up where it goes out of scope, on whichever way out:
+ * by TRY, by return, or at the end of its block. It has a value from the start: `SCOPED(reader_free) reader_t
+ * reader = {0};`. SCOPED_POINTER makes of a function that frees what a pointer leads to, NULL included, one
+ * for SCOPED: FREE_at. */
+#define SCOPED(free) __attribute__((cleanup(free)))
+#define SCOPED_POINTER(free, type)                                                                           \
+  static inline void free##_at(type **pointer) {                                                             \
+    free(*pointer);                                                                                          \
+  }
+
+/* A block of memory_alloc that is freed so: `SCOPED_MEMORY char *text = NULL;`. */
+#define SCOPED_MEMORY SCOPED(memory_free_at)
+void memory_free_at(void *address);
+
+/* What is done well is handed over: *(void **)OUT becomes *(void **)POINTER, which becomes NULL. Local. */
+void memory_hand_over(void *out, void *pointer);
 
 /* Duplicates the first N bytes of TEXT and ends them with '\0'. Caller frees with memory_free. */
 status_t memory_copy_text(char **out, arena_t arena, const char *text, size_t n);

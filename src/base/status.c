@@ -57,6 +57,7 @@ void error_message_set(const char *format, ...) {
 }
 
 status_t error_context(status_code_t status, const char *format, ...) {
+  if (status == STATUS_OK) return STATUS_OK;
   size_t used = strlen(message);
   if (used > 0 && used + 4 < sizeof message) memcpy(message + used, "\n  ", 4);
   va_list arguments;

@@ -35,7 +35,8 @@ int status_exit(status_code_t status);
 #define error_set(status, ...) (error_message_set(__VA_ARGS__), (status_code_t)(status))
 void error_message_set(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Appends one line of context ("while ...") to this thread's message and returns STATUS unchanged. Local. */
+/* Appends one line of context ("while ...") to this thread's message, unless STATUS is STATUS_OK, and returns
+ * STATUS. Local. */
 status_t error_context(status_code_t status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Appends "at function (file:line)" to this thread's trace (shown with log level debug). Used by TRY. Local.
@@ -52,8 +53,8 @@ const char *error_backtrace(void);
 /* Forgets this thread's message and trace: the error has been dealt with. Local. */
 void error_clear(void);
 
-/* Returns early from a function of type status_t if EXPR is not STATUS_OK. A function that owns resources
- * calls an inner function that uses TRY, then releases them. */
+/* Returns early from a function of type status_t if EXPR is not STATUS_OK. What a function
+ * owns it declares SCOPED (base/memory.h), so that it is released on this way out too. */
 #define TRY(expr)                                                                                            \
   do {                                                                                                       \
     status_code_t try_status_ = (expr);                                                                      \

@@ -2,6 +2,7 @@
 #include "data/image_files.h"
 
 #include "base/memory.h"
+#include "io/descriptor.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 status_t image_folder_open(const char *path, image_folder_t *folder) {
   char root[PATH_MAX];
@@ -64,43 +64,31 @@ static status_t examine(int descriptor, const char *path, int64_t *size) {
 /* Not blocking: a named pipe must not stop the program. */
 static status_t open_inside(const image_folder_t *folder, const char *name, char *path, int *descriptor) {
   TRY(resolve(folder, name, path));
-  *descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (*descriptor >= 0) return STATUS_OK;
-  return error_set(STATUS_DATA, "the image file %s cannot be opened: %s", path, strerror(errno));
+  int problem = descriptor_open(path, O_RDONLY | O_NONBLOCK, descriptor);
+  if (problem == 0) return STATUS_OK;
+  return error_set(STATUS_DATA, "the image file %s cannot be opened: %s", path, strerror(problem));
 }
 
 status_t image_file_size(const image_folder_t *folder, const char *name, int64_t *size) {
+  SCOPED(descriptor_close_at) int descriptor = -1;
   char path[PATH_MAX];
-  int descriptor = -1;
   *size = 0;
   TRY(open_inside(folder, name, path, &descriptor));
-  status_code_t status = examine(descriptor, path, size);
-  close(descriptor);
-  return status;
-}
-
-static status_t read_all(int descriptor, const char *path, uint8_t *bytes, int64_t size) {
-  int64_t found = 0;
-  TRY(examine(descriptor, path, &found));
-  if (found != size)
-    return error_set(STATUS_DATA, "%s: changed from %lld to %lld bytes meanwhile", path, (long long)size,
-                     (long long)found);
-  for (int64_t done = 0; done < size;) {
-    ssize_t n = read(descriptor, bytes + done, (size_t)(size - done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0)
-      return error_set(STATUS_DATA, "%s: cannot be read: %s", path,
-                       n == 0 ? "it became shorter" : strerror(errno));
-    done += n;
-  }
-  return STATUS_OK;
+  return examine(descriptor, path, size);
 }
 
 status_t image_file_read(const image_folder_t *folder, const char *name, uint8_t *bytes, int64_t size) {
+  SCOPED(descriptor_close_at) int descriptor = -1;
   char path[PATH_MAX];
-  int descriptor = -1;
+  int64_t now = 0;
+  size_t found;
   TRY(open_inside(folder, name, path, &descriptor));
-  status_code_t status = read_all(descriptor, path, bytes, size);
-  close(descriptor);
-  return status;
+  TRY(examine(descriptor, path, &now));
+  if (now != size)
+    return error_set(STATUS_DATA, "%s: changed from %lld to %lld bytes meanwhile", path, (long long)size,
+                     (long long)now);
+  int problem = descriptor_read_at(descriptor, bytes, (size_t)size, 0, &found);
+  if (problem == 0 && found == (size_t)size) return STATUS_OK;
+  return error_set(STATUS_DATA, "%s: cannot be read: %s", path,
+                   problem ? strerror(problem) : "it became shorter");
 }

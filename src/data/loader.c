@@ -41,40 +41,25 @@ struct loader {
 
 /* ---- One image ---- */
 
-static status_t image_load(const dataset_t *dataset, int64_t i, uint8_t *bytes, const char *name,
-                           image_t *out) {
-  size_t n = (size_t)dataset_image_size(dataset, i);
-  TRY(dataset_image_read(dataset, i, bytes));
-  return image_decode(bytes, n, name, out);
-}
-
-static status_t image_named(const dataset_t *dataset, int64_t i, const char *name, image_t *out) {
-  uint8_t *bytes = NULL;
-  TRY(memory_alloc(&bytes, ARENA_DATA, (size_t)dataset_image_size(dataset, i), 1));
-  status_code_t status = image_load(dataset, i, bytes, name, out);
-  memory_free(bytes);
-  return status;
-}
-
 status_t loader_image(const dataset_t *dataset, int64_t i, image_t *out) {
-  char *name = NULL;
+  SCOPED_MEMORY char *name = NULL;
+  SCOPED_MEMORY uint8_t *bytes = NULL;
   *out = (image_t){0};
   if (i < 0 || i >= dataset_info(dataset).images)
     return error_set(STATUS_INTERNAL, "%s: there is no image %lld", dataset_path(dataset), (long long)i);
   TRY(dataset_image_name(dataset, i, &name));
-  status_code_t status = image_named(dataset, i, name, out);
-  memory_free(name);
-  return status == STATUS_OK ? STATUS_OK : error_context(status, "in the dataset %s", dataset_path(dataset));
+  size_t n = (size_t)dataset_image_size(dataset, i);
+  status_code_t status = memory_alloc(&bytes, ARENA_DATA, n, 1);
+  if (status == STATUS_OK) status = dataset_image_read(dataset, i, bytes);
+  if (status == STATUS_OK) status = image_decode(bytes, n, name, out);
+  return error_context(status, "in the dataset %s", dataset_path(dataset));
 }
 
 static status_t pixels_make(const loader_t *loader, const loader_ticket_t *ticket, int32_t k) {
-  image_t image = {0};
+  SCOPED(image_free) image_t image = {0};
   TRY(loader_image(loader->dataset, ticket->images[k], &image));
   size_t stride = 3 * (size_t)ticket->size * (size_t)ticket->size;
-  status_code_t status =
-      image_preprocess(&image, ticket->aspect, ticket->size, ticket->pixels + (size_t)k * stride);
-  image_free(&image);
-  return status;
+  return image_preprocess(&image, ticket->aspect, ticket->size, ticket->pixels + (size_t)k * stride);
 }
 
 /* ---- Under the lock ---- */
@@ -115,9 +100,8 @@ static void ticket_fail(loader_ticket_t *ticket, int32_t k, status_code_t status
   problem_t *problem = &ticket->problems[k];
   const char *message = error_message();
   const size_t stride = 3 * (size_t)ticket->size * (size_t)ticket->size;
-  char *copy = NULL;
   problem->status = status;
-  if (memory_copy_text(&copy, ARENA_DATA, message, strlen(message)) == STATUS_OK) problem->message = copy;
+  (void)!memory_copy_text(&problem->message, ARENA_DATA, message, strlen(message));
   memset(ticket->pixels + (size_t)k * stride, 0, stride * sizeof *ticket->pixels);
 }
 
@@ -133,6 +117,7 @@ static void ticket_unlink(loader_t *loader, loader_ticket_t *ticket) {
 }
 
 static void ticket_free(loader_ticket_t *ticket) {
+  if (ticket == NULL) return;
   for (int32_t k = 0; k < ticket->n && ticket->problems != NULL; k++)
     memory_free(ticket->problems[k].message);
   memory_free(ticket->pixels);
@@ -140,6 +125,8 @@ static void ticket_free(loader_ticket_t *ticket) {
   memory_free(ticket->problems);
   memory_free(ticket);
 }
+
+SCOPED_POINTER(ticket_free, loader_ticket_t)
 
 /* Decodes the ticket's next image; the lock is open meanwhile. */
 static void ticket_step(loader_t *loader, loader_ticket_t *ticket) {
@@ -175,30 +162,24 @@ static void *thread_run(void *context) {
   return NULL;
 }
 
-static status_t threads_start(loader_t *loader, int threads) {
-  TRY(memory_alloc(&loader->threads, ARENA_DATA, (size_t)threads, sizeof *loader->threads));
-  for (; loader->thread_count < threads; loader->thread_count++)
-    if (pthread_create(&loader->threads[loader->thread_count], NULL, thread_run, loader) != 0)
-      return error_set(STATUS_MEMORY, "thread %d of %d that decode images cannot be started",
-                       loader->thread_count + 1, threads);
-  return STATUS_OK;
-}
+SCOPED_POINTER(loader_free, loader_t)
 
 status_t loader_create(const dataset_t *dataset, int threads, size_t budget, loader_t **out) {
+  SCOPED(loader_free_at) loader_t *loader = NULL;
   *out = NULL;
-  loader_t *loader = NULL;
   TRY(memory_alloc(&loader, ARENA_DATA, 1, sizeof *loader));
   loader->dataset = dataset;
   loader->budget = budget;
   pthread_mutex_init(&loader->lock, NULL);
   pthread_cond_init(&loader->work, NULL);
   pthread_cond_init(&loader->done, NULL);
-  status_code_t status = threads_start(loader, threads);
-  if (status == STATUS_OK)
-    *out = loader;
-  else
-    loader_free(loader);
-  return status;
+  TRY(memory_alloc(&loader->threads, ARENA_DATA, (size_t)threads, sizeof *loader->threads));
+  for (; loader->thread_count < threads; loader->thread_count++)
+    if (pthread_create(&loader->threads[loader->thread_count], NULL, thread_run, loader) != 0)
+      return error_set(STATUS_MEMORY, "thread %d of %d that decode images cannot be started",
+                       loader->thread_count + 1, threads);
+  memory_hand_over(out, &loader);
+  return STATUS_OK;
 }
 
 void loader_free(loader_t *loader) {
@@ -223,15 +204,6 @@ void loader_free(loader_t *loader) {
 
 /* ---- Tickets ---- */
 
-static status_t ticket_fill(loader_ticket_t *ticket, const int64_t *images) {
-  const size_t n = (size_t)ticket->n;
-  ticket->bytes = n * 3 * (size_t)ticket->size * (size_t)ticket->size * sizeof(float);
-  TRY(memory_alloc(&ticket->images, ARENA_DATA, n, sizeof *images));
-  TRY(memory_alloc(&ticket->problems, ARENA_DATA, n, sizeof *ticket->problems));
-  if (n > 0) memcpy(ticket->images, images, n * sizeof *images);
-  return STATUS_OK;
-}
-
 static status_t images_check(const loader_t *loader, const int64_t *images, int32_t n, int32_t size) {
   const int64_t count = dataset_info(loader->dataset).images;
   if (n < 0 || size <= 0) return error_set(STATUS_INTERNAL, "%d images of %d pixels were asked for", n, size);
@@ -244,18 +216,17 @@ static status_t images_check(const loader_t *loader, const int64_t *images, int3
 
 status_t loader_request(loader_t *loader, const int64_t *images, int32_t n, int32_t size,
                         image_aspect_t aspect, loader_ticket_t **out) {
-  loader_ticket_t *ticket = NULL;
+  SCOPED(ticket_free_at) loader_ticket_t *ticket = NULL;
   *out = NULL;
   TRY(images_check(loader, images, n, size));
   TRY(memory_alloc(&ticket, ARENA_DATA, 1, sizeof *ticket));
   ticket->n = n;
   ticket->size = size;
   ticket->aspect = aspect;
-  status_code_t status = ticket_fill(ticket, images);
-  if (status != STATUS_OK) {
-    ticket_free(ticket);
-    return status;
-  }
+  ticket->bytes = (size_t)n * 3 * (size_t)size * (size_t)size * sizeof(float);
+  TRY(memory_alloc(&ticket->images, ARENA_DATA, (size_t)n, sizeof *images));
+  TRY(memory_alloc(&ticket->problems, ARENA_DATA, (size_t)n, sizeof *ticket->problems));
+  if (n > 0) memcpy(ticket->images, images, (size_t)n * sizeof *images);
   pthread_mutex_lock(&loader->lock);
   if (loader->last == NULL)
     loader->first = ticket;
@@ -264,7 +235,7 @@ status_t loader_request(loader_t *loader, const int64_t *images, int32_t n, int3
   loader->last = ticket;
   tickets_admit(loader);
   pthread_mutex_unlock(&loader->lock);
-  *out = ticket;
+  memory_hand_over(out, &ticket);
   return STATUS_OK;
 }
 
@@ -275,8 +246,14 @@ static void ticket_discount(loader_t *loader, loader_ticket_t *ticket) {
   loader->used -= ticket->bytes;
 }
 
-static void ticket_complete(loader_t *loader, loader_ticket_t *ticket) {
-  while (ticket->finished < ticket->n) {
+static status_t ticket_wait(loader_t *loader, loader_ticket_t *ticket) {
+  pthread_mutex_lock(&loader->lock);
+  status_code_t status = ticket_admit(loader, ticket);
+  if (status == STATUS_OK) {
+    ticket_discount(loader, ticket);
+    tickets_admit(loader);
+  }
+  while (status == STATUS_OK && ticket->finished < ticket->n) {
     if (has_work(ticket)) {
       perf_begin(REGION_IMAGE_DECODE);
       ticket_step(loader, ticket);
@@ -284,16 +261,6 @@ static void ticket_complete(loader_t *loader, loader_ticket_t *ticket) {
     } else {
       pthread_cond_wait(&loader->done, &loader->lock);
     }
-  }
-}
-
-static status_t ticket_wait(loader_t *loader, loader_ticket_t *ticket) {
-  pthread_mutex_lock(&loader->lock);
-  status_code_t status = ticket_admit(loader, ticket);
-  if (status == STATUS_OK) {
-    ticket_discount(loader, ticket);
-    tickets_admit(loader);
-    ticket_complete(loader, ticket);
   }
   pthread_mutex_unlock(&loader->lock);
   return status;

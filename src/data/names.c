@@ -6,7 +6,7 @@
 
 #include <xxhash.h>
 
-enum { FIRST_SLOTS = 1024, FIRST_ROOM = 64 << 10 };
+enum { FIRST_SLOTS = 1024 };
 
 const char *names_name(const names_t *names, int64_t number) {
   return names->bytes + names->name[number];
@@ -42,28 +42,14 @@ static status_t slots_grow(names_t *names) {
   return STATUS_OK;
 }
 
-static status_t room_grow(names_t *names, int64_t bytes) {
-  if (names->count == names->capacity) {
-    int64_t capacity = names->capacity == 0 ? (int64_t)FIRST_SLOTS : names->capacity * 2;
-    TRY(memory_resize(&names->name, ARENA_DATA, (size_t)capacity, sizeof *names->name));
-    names->capacity = capacity;
-  }
-  if (names->used + bytes <= names->room) return STATUS_OK;
-  int64_t room = names->room == 0 ? (int64_t)FIRST_ROOM : names->room * 2;
-  while (room < names->used + bytes)
-    room *= 2;
-  TRY(memory_resize(&names->bytes, ARENA_DATA, (size_t)room, 1));
-  names->room = room;
-  return STATUS_OK;
-}
-
 status_t names_add(names_t *names, const char *name, const char *sample, int64_t *number) {
   TRY(slots_grow(names));
   int64_t slot = slot_of(names, name);
   *number = names->slots[slot];
   if (*number >= 0) return STATUS_OK;
   size_t name_bytes = strlen(name) + 1, sample_bytes = strlen(sample) + 1;
-  TRY(room_grow(names, (int64_t)(name_bytes + sample_bytes)));
+  TRY(memory_reserve(&names->name, ARENA_DATA, (size_t)names->count + 1, sizeof *names->name));
+  TRY(memory_reserve(&names->bytes, ARENA_DATA, (size_t)names->used + name_bytes + sample_bytes, 1));
   memcpy(names->bytes + names->used, name, name_bytes);
   memcpy(names->bytes + names->used + name_bytes, sample, sample_bytes);
   names->name[names->count] = names->used;
@@ -74,7 +60,7 @@ status_t names_add(names_t *names, const char *name, const char *sample, int64_t
 }
 
 static status_t arrays_alloc(names_t *names, int64_t count, int64_t used) {
-  *names = (names_t){.count = count, .used = used, .room = used, .capacity = count};
+  *names = (names_t){.count = count, .used = used};
   TRY(memory_alloc(&names->bytes, ARENA_DATA, (size_t)used, 1));
   return memory_alloc(&names->name, ARENA_DATA, (size_t)count, sizeof *names->name);
 }

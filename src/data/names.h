@@ -11,9 +11,8 @@
 typedef struct {
   int64_t count;
   char *bytes; /* each name and the id of the first sample that uses it, both with their '\0' */
-  int64_t used, room;
-  int64_t *name; /* (capacity): where each name begins in bytes */
-  int64_t capacity;
+  int64_t used;
+  int64_t *name;  /* (count): where each name begins in bytes */
   int64_t *slots; /* (slot_count): number of a name, or -1; a power of two, at most half full */
   int64_t slot_count;
 } names_t;

@@ -48,23 +48,17 @@ static status_t options_check(const prepare_options_t *options) {
 }
 
 static void sources_list(prepare_t *prepare) {
-  const prepare_options_t *options = prepare->options;
-  if (given(options->conversations))
-    prepare->sources[prepare->source_count++] =
-        (source_t){.path = options->conversations, .kind = SAMPLE_CONVERSATION};
-  if (given(options->preferences))
-    prepare->sources[prepare->source_count++] =
-        (source_t){.path = options->preferences, .kind = SAMPLE_PREFERENCE};
+  const source_t sources[] = {{.path = prepare->options->conversations, .kind = SAMPLE_CONVERSATION},
+                              {.path = prepare->options->preferences, .kind = SAMPLE_PREFERENCE}};
+  for (size_t s = 0; s < sizeof sources / sizeof *sources; s++)
+    if (given(sources[s].path)) prepare->sources[prepare->source_count++] = sources[s];
 }
 
-static status_t report_open(prepare_t *prepare) {
-  const char *path = prepare->options->report;
-  if (!given(path) || !prepare->options->skip_bad || prepare->options->plan) return STATUS_OK;
-  return file_stream(path, false, &prepare->report);
-}
-
+/* Rank 0. */
 static status_t scan_first(prepare_t *prepare) {
-  TRY(report_open(prepare));
+  const prepare_options_t *options = prepare->options;
+  if (given(options->report) && options->skip_bad && !options->plan)
+    TRY(file_stream(options->report, false, &prepare->report));
   return prepare_scan(prepare);
 }
 
@@ -131,16 +125,13 @@ static status_t sources_text(const prepare_t *prepare, char **text) {
   return json_writer_finish(writer, text, NULL);
 }
 
-/* Room for the numbers of the elements, if OUTPUT is the dataset whose rows' are asked for. */
-static status_t elements_alloc(output_t *output) {
-  const prepare_options_t *options = output->prepare->options;
-  if (options->elements == NULL || output->path != options->output) return STATUS_OK;
-  return memory_alloc(&output->elements, ARENA_DATA, (size_t)output->planned.samples,
-                      sizeof *output->elements);
-}
-
+/* Room for the numbers of the elements, if OUTPUT is the dataset whose rows' are asked for; then the texts.
+ */
 static status_t texts_write(output_t *output) {
-  TRY(elements_alloc(output));
+  const prepare_options_t *options = output->prepare->options;
+  if (options->elements != NULL && output->path == options->output)
+    TRY(memory_alloc(&output->elements, ARENA_DATA, (size_t)output->planned.samples,
+                     sizeof *output->elements));
   return output_write_texts(output);
 }
 
@@ -150,49 +141,29 @@ static status_t facts_open(output_t *output, int64_t *name_bytes) {
   return output_plan(output, name_bytes);
 }
 
-/* All steps between opening and closing the writer. Collective. */
-static status_t output_fill(output_t *output) {
-  comm_t *comm = output->prepare->comm;
-  int64_t name_bytes = 0;
-  const bool first = is_first(output->prepare);
-  TRY(output_write_images(output));
-  TRY(prepare_agree(output->prepare, first ? facts_open(output, &name_bytes) : STATUS_OK));
-  TRY(comm_broadcast(comm, &output->planned, sizeof output->planned, COMM_BYTE, 0));
-  TRY(comm_broadcast(comm, &name_bytes, 1, COMM_I64, 0));
-  TRY(comm_agree(comm, dataset_writer_texts(output->writer, &output->planned, name_bytes)));
-  return prepare_agree(output->prepare, first ? texts_write(output) : STATUS_OK);
-}
-
 static status_t output_close(output_t *output) {
-  char *sources = NULL;
-  status_code_t status = is_first(output->prepare) ? sources_text(output->prepare, &sources) : STATUS_OK;
-  status = comm_agree(output->prepare->comm, status);
+  SCOPED_MEMORY char *sources = NULL;
+  const prepare_t *prepare = output->prepare;
+  TRY(comm_agree(prepare->comm, is_first(prepare) ? sources_text(prepare, &sources) : STATUS_OK));
   dataset_writer_t *writer = output->writer;
   output->writer = NULL;
-  if (status == STATUS_OK)
-    status = dataset_writer_close(writer, sources, output->prepare->counts.skipped);
-  else
-    dataset_writer_abandon(writer);
-  memory_free(sources);
-  return status;
-}
-
-/* The folder of a dataset may be new. */
-static status_t parent_make(const char *path) {
-  char folder[FILE_MAX_PATH];
-  TRY(file_join(folder, path, NULL, NULL));
-  char *slash = strrchr(folder, '/');
-  if (slash == NULL || slash == folder) return STATUS_OK;
-  *slash = '\0';
-  return file_make_folder(folder);
+  return dataset_writer_close(writer, sources, prepare->counts.skipped);
 }
 
 static status_t output_make(output_t *output) {
   const prepare_t *prepare = output->prepare;
+  comm_t *comm = prepare->comm;
+  const bool first = is_first(prepare);
+  int64_t name_bytes = 0;
   TRY(images_list(output));
-  TRY(comm_agree(prepare->comm, is_first(prepare) ? parent_make(output->path) : STATUS_OK));
-  TRY(dataset_writer_open(prepare->comm, output->path, &output->writer));
-  TRY(output_fill(output));
+  TRY(comm_agree(comm, first ? file_make_parent(output->path) : STATUS_OK));
+  TRY(dataset_writer_open(comm, output->path, &output->writer));
+  TRY(output_write_images(output));
+  TRY(prepare_agree(prepare, first ? facts_open(output, &name_bytes) : STATUS_OK));
+  TRY(comm_broadcast(comm, &output->planned, sizeof output->planned, COMM_BYTE, 0));
+  TRY(comm_broadcast(comm, &name_bytes, 1, COMM_I64, 0));
+  TRY(comm_agree(comm, dataset_writer_texts(output->writer, &output->planned, name_bytes)));
+  TRY(prepare_agree(prepare, first ? texts_write(output) : STATUS_OK));
   return output_close(output);
 }
 
@@ -226,17 +197,13 @@ static void output_free(output_t *output) {
 }
 
 static status_t output_run(prepare_t *prepare, const char *path, bool all, bool held_out) {
+  SCOPED(output_free)
   output_t output = {.prepare = prepare, .path = path, .all = all, .held_out = held_out};
-  int64_t images = 0;
-  status_code_t status = prepare->options->plan ? output_count(&output) : output_make(&output);
-  images = output.image_count;
-  if (status == STATUS_OK && output.elements != NULL) {
-    *prepare->options->elements = output.elements;
-    output.elements = NULL;
-  }
-  output_free(&output);
-  if (status == STATUS_OK && !prepare->options->plan) log_info("%s: %" PRId64 " images", path, images);
-  return status;
+  if (prepare->options->plan) return output_count(&output);
+  TRY(output_make(&output));
+  if (output.elements != NULL) memory_hand_over(prepare->options->elements, &output.elements);
+  log_info("%s: %" PRId64 " images", path, output.image_count);
+  return STATUS_OK;
 }
 
 /* ---- The task ---- */
@@ -286,11 +253,11 @@ static void prepare_free(prepare_t *prepare) {
 }
 
 status_t prepare_run(comm_t *comm, const prepare_options_t *options, prepare_counts_t *counts) {
+  SCOPED(prepare_free)
   prepare_t prepare = {
       .comm = comm, .options = options, .data_before = (int64_t)memory_usage(ARENA_DATA).current};
   status_code_t status = prepare_all(&prepare);
   if (counts != NULL) *counts = prepare.counts;
   if (status == STATUS_STOPPED && prepare.report != NULL) unlink(options->report); /* it is not whole */
-  prepare_free(&prepare);
   return status;
 }

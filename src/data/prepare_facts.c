@@ -34,10 +34,6 @@ static void mark_needed(facts_t *facts) {
   }
 }
 
-static text_view_t fact_text(const json_t *fact) {
-  return (text_view_t){fact->u.string, (size_t)fact->count};
-}
-
 /* One text, or a list of texts. */
 static status_t check_entry(const facts_t *facts, const json_element_t *entry) {
   json_type_t type = entry->value->type;
@@ -84,7 +80,7 @@ static status_t write_entry(facts_t *facts, int64_t place, const json_element_t 
   int64_t left = facts->count[place];
   const json_t *fact = first_fact(value);
   for (; fact != NULL && left > 0; fact = next_fact(value, fact), left--)
-    TRY(dataset_writer_fact(facts->writer, fact_text(fact)));
+    TRY(dataset_writer_fact(facts->writer, (text_view_t){fact->u.string, (size_t)fact->count}));
   facts->written += facts->count[place];
   if (left == 0 && fact == NULL) return STATUS_OK;
   return error_set(STATUS_DATA, "%s: changed while it was read", facts->path);
@@ -115,16 +111,23 @@ static status_t visit_entries(facts_t *facts, json_reader_t *reader) {
 }
 
 static status_t facts_read(facts_t *facts) {
-  json_reader_t *reader = NULL;
+  SCOPED(json_reader_close_at) json_reader_t *reader = NULL;
   TRY(json_reader_open(facts->path, JSON_MEMBERS, &reader));
-  status_code_t status = visit_entries(facts, reader);
-  if (status == STATUS_OK && facts->writer == NULL) json_reader_warn(reader);
-  json_reader_close(reader);
-  return status;
+  TRY(visit_entries(facts, reader));
+  if (facts->writer == NULL) json_reader_warn(reader);
+  return STATUS_OK;
 }
 
-static status_t facts_count_all(facts_t *facts) {
-  size_t places = 2 * (size_t)facts->images;
+SCOPED_POINTER(facts_free, facts_t)
+
+status_t facts_create(output_t *output, const char *path, facts_t **out) {
+  SCOPED(facts_free_at) facts_t *facts = NULL;
+  size_t places = 2 * (size_t)output->image_count;
+  *out = NULL;
+  TRY(memory_alloc(&facts, ARENA_DATA, 1, sizeof *facts));
+  facts->output = output;
+  facts->path = path;
+  facts->images = output->image_count;
   TRY(memory_alloc(&facts->entry, ARENA_DATA, places, sizeof *facts->entry));
   TRY(memory_alloc(&facts->first, ARENA_DATA, places, sizeof *facts->first));
   TRY(memory_alloc(&facts->count, ARENA_DATA, places, sizeof *facts->count));
@@ -134,31 +137,14 @@ static status_t facts_count_all(facts_t *facts) {
     facts->entry[i] = -1;
   mark_needed(facts);
   TRY(facts_read(facts));
-  json_warn_repeated(facts->path, facts->repeated);
+  json_warn_repeated(path, facts->repeated);
+  memory_hand_over(out, &facts);
   return STATUS_OK;
 }
 
-status_t facts_create(output_t *output, const char *path, facts_t **out) {
-  *out = NULL;
-  facts_t *facts = NULL;
-  TRY(memory_alloc(&facts, ARENA_DATA, 1, sizeof *facts));
-  facts->output = output;
-  facts->path = path;
-  facts->images = output->image_count;
-  status_code_t status = facts_count_all(facts);
-  if (status == STATUS_OK)
-    *out = facts;
-  else
-    facts_free(facts);
-  return status;
-}
-
-int64_t facts_count(const facts_t *facts) {
-  return facts->rows;
-}
-
-int64_t facts_bytes(const facts_t *facts) {
-  return facts->bytes;
+void facts_measure(const facts_t *facts, dataset_counts_t *counts) {
+  counts->facts = facts->rows;
+  counts->fact_bytes = facts->bytes;
 }
 
 status_t facts_write(facts_t *facts, dataset_writer_t *writer) {

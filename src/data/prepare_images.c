@@ -55,53 +55,33 @@ static status_t refuse(share_t *share, int64_t image, const char *reason) {
   return text_buffer_append(&share->problems, (text_view_t){text, strlen(text) + 1});
 }
 
-static void problems_index(output_t *output, char *bytes, size_t n) {
-  for (size_t at = 0; at < n;) {
-    int64_t image;
-    memcpy(&image, bytes + at, sizeof image);
-    at += sizeof image;
-    output->problems[image] = bytes + at;
-    at += strlen(bytes + at) + 1;
-  }
-}
-
+/* Room on rank 0 for the problems of all RANKS, of COUNTS bytes each. */
 static status_t problems_alloc(output_t *output, const size_t *counts, int ranks, size_t *total) {
-  *total = 0;
   for (int r = 0; r < ranks; r++)
     *total += counts[r];
   TRY(memory_alloc(&output->problem_bytes, ARENA_DATA, *total, 1));
   return memory_alloc(&output->problems, ARENA_DATA, (size_t)output->image_count, sizeof *output->problems);
 }
 
-static status_t problems_collect(share_t *share, uint64_t *sizes, size_t *counts) {
-  comm_t *comm = share->output->prepare->comm;
-  const int ranks = comm_size(comm);
-  uint64_t mine = share->problems.n;
-  size_t total = 0;
-  TRY(comm_allgather(comm, &mine, sizes, 1, COMM_U64));
-  for (int r = 0; r < ranks; r++)
-    counts[r] = (size_t)sizes[r];
-  const bool first = comm_rank(comm) == 0;
-  TRY(comm_agree(comm, first ? problems_alloc(share->output, counts, ranks, &total) : STATUS_OK));
-  TRY(comm_gatherv(comm, share->problems.bytes, share->problems.n, share->output->problem_bytes, counts,
-                   COMM_BYTE, 0));
-  if (first) problems_index(share->output, share->output->problem_bytes, total);
-  return STATUS_OK;
-}
-
 /* Gives all ranks' problems to rank 0. Collective. */
 static status_t problems_gather(share_t *share) {
-  comm_t *comm = share->output->prepare->comm;
-  uint64_t *sizes = NULL;
-  size_t *counts = NULL;
-  status_code_t status = memory_alloc(&sizes, ARENA_DATA, (size_t)comm_size(comm), sizeof *sizes);
-  if (status == STATUS_OK)
-    status = memory_alloc(&counts, ARENA_DATA, (size_t)comm_size(comm), sizeof *counts);
-  status = comm_agree(comm, status);
-  if (status == STATUS_OK) status = problems_collect(share, sizes, counts);
-  memory_free(sizes);
-  memory_free(counts);
-  return status;
+  SCOPED_MEMORY size_t *counts = NULL;
+  output_t *output = share->output;
+  comm_t *comm = output->prepare->comm;
+  const bool first = comm_rank(comm) == 0;
+  size_t mine = share->problems.n, total = 0;
+  TRY(comm_agree(comm, memory_alloc(&counts, ARENA_DATA, (size_t)comm_size(comm), sizeof *counts)));
+  TRY(comm_allgather(comm, &mine, counts, sizeof mine, COMM_BYTE));
+  TRY(comm_agree(comm, first ? problems_alloc(output, counts, comm_size(comm), &total) : STATUS_OK));
+  TRY(comm_gatherv(comm, share->problems.bytes, mine, output->problem_bytes, counts, COMM_BYTE, 0));
+  for (size_t at = 0; at < total;) { /* rank 0 */
+    int64_t image;
+    memcpy(&image, output->problem_bytes + at, sizeof image);
+    at += sizeof image;
+    output->problems[image] = output->problem_bytes + at;
+    at += strlen(output->problem_bytes + at) + 1;
+  }
+  return STATUS_OK;
 }
 
 /* ---- Sizes ---- */
@@ -124,33 +104,24 @@ static void share_of(int64_t n, int rank, int ranks, int64_t *begin, int64_t *en
 }
 
 /* Sizes of all images on all ranks. Collective. */
-static status_t sizes_gather(share_t *share, int64_t *mine, size_t *counts) {
+static status_t images_measure(share_t *share) {
+  SCOPED_MEMORY int64_t *mine = NULL;
+  SCOPED_MEMORY size_t *counts = NULL;
   output_t *output = share->output;
   comm_t *comm = output->prepare->comm;
-  for (int r = 0; r < comm_size(comm); r++) {
+  const int ranks = comm_size(comm);
+  status_code_t status = memory_alloc(&mine, ARENA_DATA, (size_t)(share->end - share->begin), sizeof *mine);
+  if (status == STATUS_OK) status = memory_alloc(&counts, ARENA_DATA, (size_t)ranks, sizeof *counts);
+  if (status == STATUS_OK)
+    status = memory_alloc(&output->sizes, ARENA_DATA, (size_t)output->image_count, sizeof *output->sizes);
+  TRY(comm_agree(comm, status));
+  for (int r = 0; r < ranks; r++) {
     int64_t begin, end;
-    share_of(output->image_count, r, comm_size(comm), &begin, &end);
+    share_of(output->image_count, r, ranks, &begin, &end);
     counts[r] = (size_t)(end - begin);
   }
   TRY(prepare_agree(output->prepare, share_measure(share, mine)));
   return comm_allgatherv(comm, mine, output->sizes, counts, COMM_I64);
-}
-
-static status_t images_measure(share_t *share) {
-  output_t *output = share->output;
-  comm_t *comm = output->prepare->comm;
-  int64_t *mine = NULL;
-  size_t *counts = NULL;
-  status_code_t status = memory_alloc(&mine, ARENA_DATA, (size_t)(share->end - share->begin), sizeof *mine);
-  if (status == STATUS_OK)
-    status = memory_alloc(&counts, ARENA_DATA, (size_t)comm_size(comm), sizeof *counts);
-  if (status == STATUS_OK)
-    status = memory_alloc(&output->sizes, ARENA_DATA, (size_t)output->image_count, sizeof *output->sizes);
-  status = comm_agree(comm, status);
-  if (status == STATUS_OK) status = sizes_gather(share, mine, counts);
-  memory_free(mine);
-  memory_free(counts);
-  return status;
 }
 
 /* ---- Reading and checking ---- */
@@ -164,13 +135,6 @@ static status_t item_load(const output_t *output, item_t *item) {
   return image_check(item->bytes, (size_t)size, name, &item->width, &item->height);
 }
 
-/* Keeps the message of this thread; without memory for it, says so. */
-static char *problem_copy(const char *message) {
-  char *copy = NULL;
-  status_code_t status = memory_copy_text(&copy, ARENA_DATA, message, strlen(message));
-  return status == STATUS_OK ? copy : NULL;
-}
-
 /* Items of the window while there are any; the MAIN thread shows that this rank lives. */
 static void window_items(share_t *share, bool main_thread) {
   double start = perf_now(), bytes = 0;
@@ -180,7 +144,7 @@ static void window_items(share_t *share, bool main_thread) {
     status_code_t status = item_load(share->output, item);
     bytes += (double)share->output->sizes[item->image];
     if (status == STATUS_OK) continue;
-    item->problem = problem_copy(error_message());
+    (void)!memory_copy_text(&item->problem, ARENA_DATA, error_message(), strlen(error_message()));
     memory_free(item->bytes);
     item->bytes = NULL;
   }
@@ -237,12 +201,6 @@ static int64_t window_fill(share_t *share, int64_t at) {
   return at;
 }
 
-static status_t unmeasured_write(share_t *share) {
-  for (int64_t i = share->begin; i < share->end; i++)
-    if (share->output->sizes[i] == 0) TRY(dataset_writer_image(share->output->writer, i, NULL, 0, 0));
-  return STATUS_OK;
-}
-
 /* The shares are alike: of all images about as many are done as of this rank's. */
 static void report_progress(const share_t *share, int64_t at) {
   int64_t count = share->output->image_count;
@@ -251,7 +209,8 @@ static void report_progress(const share_t *share, int64_t at) {
 }
 
 static status_t share_write(share_t *share) {
-  TRY(unmeasured_write(share));
+  for (int64_t i = share->begin; i < share->end; i++) /* those that could not be measured */
+    if (share->output->sizes[i] == 0) TRY(dataset_writer_image(share->output->writer, i, NULL, 0, 0));
   for (int64_t at = share->begin; at < share->end;) {
     TRY(pulse_go_on(share->output->prepare->options->pulse));
     at = window_fill(share, at);
@@ -275,14 +234,6 @@ static status_t problems_share(share_t *share) {
   return problems_gather(share);
 }
 
-static status_t images_write(share_t *share) {
-  output_t *output = share->output;
-  TRY(images_measure(share));
-  TRY(dataset_writer_images(output->writer, output->sizes, output->image_count));
-  TRY(prepare_agree(output->prepare, share_write(share)));
-  return problems_share(share);
-}
-
 /* Room for the largest window that would be read, and for the writer's buffers. */
 static void account_for_writing(const share_t *share) {
   const output_t *output = share->output;
@@ -301,28 +252,30 @@ static void account_for_writing(const share_t *share) {
   memory_account(ARENA_IO, -buffers);
 }
 
-static status_t images_plan(share_t *share) {
-  TRY(images_measure(share));
-  account_for_writing(share);
-  return problems_share(share);
+static void share_free(share_t **share) {
+  if (*share != NULL) text_buffer_free(&(*share)->problems);
+  memory_free(*share);
 }
 
-static status_t share_run(output_t *output, status_t (*work)(share_t *share)) {
+static status_t share_create(output_t *output, share_t **share) {
   comm_t *comm = output->prepare->comm;
-  share_t *share = NULL;
-  TRY(comm_agree(comm, memory_alloc(&share, ARENA_DATA, 1, sizeof *share)));
-  share->output = output;
-  share_of(output->image_count, comm_rank(comm), comm_size(comm), &share->begin, &share->end);
-  status_code_t status = work(share);
-  text_buffer_free(&share->problems);
-  memory_free(share);
-  return status;
+  TRY(comm_agree(comm, memory_alloc(share, ARENA_DATA, 1, sizeof **share)));
+  (*share)->output = output;
+  share_of(output->image_count, comm_rank(comm), comm_size(comm), &(*share)->begin, &(*share)->end);
+  return images_measure(*share);
 }
 
 status_t output_write_images(output_t *output) {
-  return share_run(output, images_write);
+  SCOPED(share_free) share_t *share = NULL;
+  TRY(share_create(output, &share));
+  TRY(dataset_writer_images(output->writer, output->sizes, output->image_count));
+  TRY(prepare_agree(output->prepare, share_write(share)));
+  return problems_share(share);
 }
 
 status_t output_measure_images(output_t *output) {
-  return share_run(output, images_plan);
+  SCOPED(share_free) share_t *share = NULL;
+  TRY(share_create(output, &share));
+  account_for_writing(share);
+  return problems_share(share);
 }

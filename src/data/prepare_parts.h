@@ -32,7 +32,7 @@ typedef struct {
   image_folder_t folder;
   names_t names;
   sample_note_t *notes; /* (note_count): rank 0 */
-  int64_t note_count, note_capacity;
+  int64_t note_count;
   FILE *report;        /* rank 0, may be NULL */
   int64_t data_before; /* use of ARENA_DATA before anything was read */
   prepare_counts_t counts;
@@ -101,8 +101,8 @@ typedef struct facts facts_t;
 /* Reads the facts file once to count what the images need; of entries under one key the last counts. Rank 0.
  */
 status_t facts_create(output_t *output, const char *path, facts_t **out);
-int64_t facts_count(const facts_t *facts);
-int64_t facts_bytes(const facts_t *facts);
+/* Sets how many facts there are, and their bytes. */
+void facts_measure(const facts_t *facts, dataset_counts_t *counts);
 /* Reads it again and writes the facts. */
 status_t facts_write(facts_t *facts, dataset_writer_t *writer);
 /* Rows of an image's facts (its place in OUTPUT); false if there are none. */

@@ -22,6 +22,10 @@ typedef struct {
   void *context;
 } visiting_t;
 
+static void visiting_end(visiting_t *visiting) {
+  sample_reader_free(&visiting->sample);
+}
+
 static void progress_show(const visiting_t *visiting, int64_t done) {
   const int64_t size = json_reader_size(visiting->reader);
   log_progress(visiting->label, (done + 1023) / 1024, (size + 1023) / 1024, "KiB", visiting->source->path);
@@ -47,23 +51,22 @@ static status_t visit_source(visiting_t *visiting) {
 
 status_t samples_visit(prepare_t *prepare, const char *label, bool first, sample_visit_t visit,
                        void *context) {
+  SCOPED(visiting_end)
   visiting_t visiting = {
       .label = label, .pulse = prepare->options->pulse, .visit = visit, .context = context};
-  status_code_t status = STATUS_OK;
-  for (int s = 0; s < prepare->source_count && status == STATUS_OK; s++) {
+  for (int s = 0; s < prepare->source_count; s++) {
+    SCOPED(json_reader_close_at) json_reader_t *reader = NULL;
     visiting.source = &prepare->sources[s];
-    status = json_reader_open(visiting.source->path, JSON_ELEMENTS, &visiting.reader);
-    if (status == STATUS_OK) status = visit_source(&visiting);
-    if (status == STATUS_OK && first) json_reader_warn(visiting.reader);
-    json_reader_close(visiting.reader);
-    visiting.reader = NULL;
+    TRY(json_reader_open(visiting.source->path, JSON_ELEMENTS, &reader));
+    visiting.reader = reader;
+    TRY(visit_source(&visiting));
+    if (first) json_reader_warn(reader);
   }
-  if (status == STATUS_OK && first && visiting.sample.messages.systems > 0)
+  if (first && visiting.sample.messages.systems > 0)
     log_warning("%" PRId64
                 " system messages are left out: the template has words of its own (model.template)",
                 visiting.sample.messages.systems);
-  sample_reader_free(&visiting.sample);
-  return status;
+  return STATUS_OK;
 }
 
 /* ---- Bad samples ---- */
@@ -79,8 +82,7 @@ static status_t report_line(const prepare_t *prepare, const sample_place_t *plac
   json_write_member(writer, "reason", reason);
   json_write_object_end(writer);
   json_write_line(writer);
-  status_code_t status = json_writer_finish(writer, NULL, NULL);
-  return status == STATUS_OK ? status : error_context(status, "while writing %s", prepare->options->report);
+  return error_context(json_writer_finish(writer, NULL, NULL), "while writing %s", prepare->options->report);
 }
 
 status_t sample_refuse(prepare_t *prepare, const sample_place_t *place, const dataset_sample_t *sample,
@@ -101,32 +103,23 @@ status_t sample_refuse(prepare_t *prepare, const sample_place_t *place, const da
 
 /* ---- The first reading ---- */
 
-static status_t note_add(prepare_t *prepare, const sample_note_t *note) {
-  if (prepare->note_count == prepare->note_capacity) {
-    int64_t capacity = prepare->note_capacity == 0 ? 1024 : prepare->note_capacity * 2;
-    TRY(memory_resize(&prepare->notes, ARENA_DATA, (size_t)capacity, sizeof *prepare->notes));
-    prepare->note_capacity = capacity;
-  }
-  prepare->notes[prepare->note_count++] = *note;
-  return STATUS_OK;
-}
-
 static status_t scan_visit(void *context, const sample_place_t *place, const sample_reader_t *reader) {
   prepare_t *prepare = context;
   const dataset_sample_t *sample = &reader->sample;
-  sample_note_t note = {.image = -1, .bytes = reader->bytes, .texts = (int32_t)reader->texts};
+  TRY(memory_reserve(&prepare->notes, ARENA_DATA, (size_t)prepare->note_count + 1, sizeof *prepare->notes));
+  sample_note_t *note = &prepare->notes[prepare->note_count++];
+  *note = (sample_note_t){.image = -1, .bytes = reader->bytes, .texts = (int32_t)reader->texts};
   place->source->elements++;
   if (place->status != STATUS_OK) {
     char reason[1024];
     snprintf(reason, sizeof reason, "%s", error_message());
     error_clear();
-    note.bad = true;
-    TRY(sample_refuse(prepare, place, &reader->sample, reason));
-    return note_add(prepare, &note);
+    note->bad = true;
+    return sample_refuse(prepare, place, sample, reason);
   }
-  note.choice = sample->caption_type >= 2 && sample->caption_type <= 5;
-  if (reader->image != NULL) TRY(names_add(&prepare->names, reader->image, sample->id.bytes, &note.image));
-  return note_add(prepare, &note);
+  note->choice = sample->caption_type >= 2 && sample->caption_type <= 5;
+  return reader->image == NULL ? STATUS_OK
+                               : names_add(&prepare->names, reader->image, sample->id.bytes, &note->image);
 }
 
 /* ---- Holding out ---- */
@@ -201,15 +194,16 @@ static void split_mark(prepare_t *prepare, split_t *split) {
   }
 }
 
-static status_t hold_out(prepare_t *prepare, int64_t good, split_t *split) {
-  TRY(split_alloc(prepare, good, split));
-  split_group(prepare, split);
-  if (split_draw(prepare, split) == good)
+static status_t hold_out(prepare_t *prepare, int64_t good) {
+  SCOPED(split_free) split_t split = {0};
+  TRY(split_alloc(prepare, good, &split));
+  split_group(prepare, &split);
+  if (split_draw(prepare, &split) == good)
     return error_set(STATUS_INPUT,
                      "%" PRId64 " samples were to be held out of %" PRId64 ", which show too few images: all "
                      "would be; hold out fewer, or let images be on both sides (held_out_by = 'sample')",
                      prepare->options->held_out, good);
-  split_mark(prepare, split);
+  split_mark(prepare, &split);
   return STATUS_OK;
 }
 
@@ -223,8 +217,5 @@ status_t prepare_scan(prepare_t *prepare) {
   if (prepare->options->held_out >= good)
     return error_set(STATUS_INPUT, "%" PRId64 " samples were to be held out of %" PRId64 "; hold out fewer",
                      prepare->options->held_out, good);
-  split_t split = {0};
-  status_code_t status = hold_out(prepare, good, &split);
-  split_free(&split);
-  return status;
+  return hold_out(prepare, good);
 }

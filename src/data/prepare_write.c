@@ -26,10 +26,7 @@ status_t output_plan(output_t *output, int64_t *name_bytes) {
   *name_bytes = 0;
   for (int64_t i = 0; i < output->image_count; i++)
     *name_bytes += (int64_t)strlen(names_name(&prepare->names, output->images[i]));
-  if (output->facts != NULL) {
-    planned->facts = facts_count(output->facts);
-    planned->fact_bytes = facts_bytes(output->facts);
-  }
+  if (output->facts != NULL) facts_measure(output->facts, planned);
   if (planned->samples > 0) return STATUS_OK;
   return error_set(STATUS_DATA, "%s: no sample is left, for all their images are unusable (the first: %s)",
                    output->path,

@@ -2,23 +2,18 @@
 
 #include "base/memory.h"
 
-#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHOWN_MAX = 40, NAME_MAX_BYTES = 159 };
+enum { SHOWN_MAX = 40 };
 
 static status_t add(mistakes_t *mistakes, place_t place, const char *text) {
-  if (mistakes->count == mistakes->capacity) {
-    int capacity = mistakes->capacity ? 2 * mistakes->capacity : 8;
-    TRY(memory_resize(&mistakes->items, ARENA_OTHER, (size_t)capacity, sizeof *mistakes->items));
-    mistakes->capacity = capacity;
-  }
+  TRY(memory_reserve(&mistakes->items, ARENA_OTHER, (size_t)mistakes->count + 1, sizeof *mistakes->items));
   mistake_t *mistake = &mistakes->items[mistakes->count];
+  *mistake = (mistake_t){.place = place};
   TRY(memory_copy_text(&mistake->text, ARENA_OTHER, text, strlen(text)));
-  mistake->place = place;
   mistakes->count++;
   return STATUS_OK;
 }
@@ -82,19 +77,14 @@ status_t mistakes_report(mistakes_t *mistakes) {
   if (mistakes->status != STATUS_OK) return mistakes->status;
   if (mistakes->count == 0) return STATUS_OK;
   sort(mistakes);
-  char *text = NULL;
+  SCOPED_MEMORY char *text = NULL;
   int shown = mistakes->count < SHOWN_MAX ? mistakes->count : SHOWN_MAX;
   TRY(join(mistakes, shown, &text));
-  status_code_t status;
-  if (mistakes->count == 1)
-    status = error_set(STATUS_INPUT, "%s", text);
-  else if (mistakes->count == shown)
-    status = error_set(STATUS_INPUT, "%d mistakes in the input:\n%s", mistakes->count, text);
-  else
-    status = error_set(STATUS_INPUT, "%d mistakes in the input:\n%s\n... and %d more", mistakes->count, text,
-                       mistakes->count - shown);
-  memory_free(text);
-  return status;
+  if (mistakes->count == 1) return error_set(STATUS_INPUT, "%s", text);
+  if (mistakes->count == shown)
+    return error_set(STATUS_INPUT, "%d mistakes in the input:\n%s", mistakes->count, text);
+  return error_set(STATUS_INPUT, "%d mistakes in the input:\n%s\n... and %d more", mistakes->count, text,
+                   mistakes->count - shown);
 }
 
 void mistakes_free(mistakes_t *mistakes) {
@@ -102,67 +92,5 @@ void mistakes_free(mistakes_t *mistakes) {
     memory_free(mistakes->items[i].text);
   memory_free(mistakes->items);
   mistakes->items = NULL;
-  mistakes->count = mistakes->capacity = 0;
-}
-
-static int smallest(int a, int b, int c) {
-  int least = a < b ? a : b;
-  return least < c ? least : c;
-}
-
-static bool same_letter(char a, char b) {
-  return tolower((unsigned char)a) == tolower((unsigned char)b);
-}
-
-/* Edit distance with exchanges of neighbours (optimal string alignment), letters without case. */
-static int edit_distance(const char *a, size_t n, const char *b, size_t m) {
-  int rows[3][NAME_MAX_BYTES + 2];
-  int *before = rows[0], *above = rows[1], *current = rows[2];
-  for (size_t j = 0; j <= m; j++)
-    above[j] = (int)j;
-  for (size_t i = 1; i <= n; i++) {
-    current[0] = (int)i;
-    for (size_t j = 1; j <= m; j++) {
-      int change = above[j - 1] + !same_letter(a[i - 1], b[j - 1]);
-      current[j] = smallest(above[j] + 1, current[j - 1] + 1, change);
-      bool exchanged = i > 1 && j > 1 && same_letter(a[i - 1], b[j - 2]) && same_letter(a[i - 2], b[j - 1]);
-      if (exchanged && before[j - 2] + 1 < current[j]) current[j] = before[j - 2] + 1;
-    }
-    int *recycled = before;
-    before = above;
-    above = current;
-    current = recycled;
-  }
-  return above[m];
-}
-
-nearest_t nearest_to(const char *wanted) {
-  return (nearest_t){.wanted = wanted, .found = NULL, .distance = 0};
-}
-
-void nearest_offer(nearest_t *nearest, const char *candidate) {
-  size_t n = strlen(nearest->wanted), m = strlen(candidate);
-  if (n == 0 || n > NAME_MAX_BYTES || m > NAME_MAX_BYTES) return;
-  int allowed = m < 4 ? 1 : m < 7 ? 2 : (int)(m / 3);
-  int distance = edit_distance(nearest->wanted, n, candidate, m);
-  if (distance > allowed || (nearest->found && distance >= nearest->distance)) return;
-  nearest->found = candidate;
-  nearest->distance = distance;
-}
-
-void nearest_in_list(const char *wanted, const char *list, char *found, size_t size) {
-  char name[NAME_MAX_BYTES + 1];
-  int least = -1;
-  if (size > 0) found[0] = '\0';
-  while (*list) {
-    size_t length = strcspn(list, "|");
-    snprintf(name, sizeof name, "%.*s", (int)length, list);
-    nearest_t nearest = nearest_to(wanted);
-    nearest_offer(&nearest, name);
-    if (nearest.found && (least < 0 || nearest.distance < least)) {
-      least = nearest.distance;
-      snprintf(found, size, "%s", name);
-    }
-    list += length + (list[length] == '|');
-  }
+  mistakes->count = 0;
 }

@@ -3,6 +3,7 @@
 #ifndef INPUT_MISTAKES_H
 #define INPUT_MISTAKES_H
 
+#include "base/nearest.h"
 #include "base/status.h"
 
 #include <stdbool.h>
@@ -23,7 +24,7 @@ typedef struct {
   const char *name;             /* of the input file, in messages */
   const char *const *overrides; /* in messages */
   mistake_t *items;             /* (count) */
-  int count, capacity;
+  int count;
   status_code_t status; /* STATUS_MEMORY where one could not be kept */
 } mistakes_t;
 
@@ -39,17 +40,5 @@ status_t mistakes_report(mistakes_t *mistakes);
 status_t mistakes_text(mistakes_t *mistakes, char **text);
 
 void mistakes_free(mistakes_t *mistakes);
-
-/* The nearest of several names by edit distance (case does not matter), where it is near enough to be a
- * misspelling. */
-typedef struct {
-  const char *wanted;
-  const char *found; /* NULL: nothing near */
-  int distance;
-} nearest_t;
-nearest_t nearest_to(const char *wanted);
-void nearest_offer(nearest_t *nearest, const char *candidate);
-/* The same over a list "a|b|c": the nearest is copied to FOUND (SIZE bytes), "" where nothing is near. */
-void nearest_in_list(const char *wanted, const char *list, char *found, size_t size);
 
 #endif

@@ -67,21 +67,6 @@ static char *keep(parser_t *parser, const char *text, size_t n) {
   return kept;
 }
 
-static status_t grow(void *array, int count, int *capacity, size_t size) {
-  if (count < *capacity) return STATUS_OK;
-  int wanted = *capacity ? 2 * *capacity : 32;
-  TRY(memory_resize(array, ARENA_OTHER, (size_t)wanted, size));
-  *capacity = wanted;
-  return STATUS_OK;
-}
-
-static status_t add_value(parser_t *parser, namelist_value_t value) {
-  namelist_t *out = parser->out;
-  TRY(grow(&out->values, out->value_count, &out->value_capacity, sizeof *out->values));
-  out->values[out->value_count++] = value;
-  return STATUS_OK;
-}
-
 /* Reads a name in lower case; AT is at its first letter. */
 static char *read_name(parser_t *parser) {
   const char *start = parser->at;
@@ -191,8 +176,10 @@ static status_t read_value(parser_t *parser) {
     mistakes_add(parser->mistakes, value.place, "a value is missing after the repeat '*'");
     return STATUS_OK;
   }
+  namelist_t *out = parser->out;
+  TRY(memory_reserve(&out->values, ARENA_OTHER, (size_t)(out->value_count + repeat), sizeof *out->values));
   for (long i = 0; i < repeat; i++)
-    TRY(add_value(parser, value));
+    out->values[out->value_count++] = value;
   return STATUS_OK;
 }
 
@@ -252,7 +239,7 @@ static status_t read_entry(parser_t *parser, int group) {
   read_equals(parser, entry.name);
   TRY(read_values(parser));
   entry.count = out->value_count - entry.first;
-  TRY(grow(&out->entries, out->entry_count, &out->entry_capacity, sizeof *out->entries));
+  TRY(memory_reserve(&out->entries, ARENA_OTHER, (size_t)out->entry_count + 1, sizeof *out->entries));
   out->entries[out->entry_count++] = entry;
   return STATUS_OK;
 }
@@ -314,7 +301,7 @@ static status_t read_group(parser_t *parser) {
   advance(parser);
   group.name = read_name(parser);
   if (!*group.name) mistakes_add(parser->mistakes, group.place, "expected a group's name after '&'");
-  TRY(grow(&out->groups, out->group_count, &out->group_capacity, sizeof *out->groups));
+  TRY(memory_reserve(&out->groups, ARENA_OTHER, (size_t)out->group_count + 1, sizeof *out->groups));
   out->groups[out->group_count++] = group;
   parser->outside_reported = false;
   return read_entries(parser, out->group_count - 1);

@@ -27,7 +27,6 @@ typedef struct {
   namelist_entry_t *entries;
   namelist_value_t *values;
   int group_count, entry_count, value_count;
-  int group_capacity, entry_capacity, value_capacity;
   char *strings; /* holds all texts */
   size_t strings_used;
 } namelist_t;

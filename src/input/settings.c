@@ -34,16 +34,13 @@ static status_t store_default(settings_reader_t *reader, int index) {
   const setting_t *row = &reader->rows[index];
   const char *text = setting_default(row, reader->task);
   place_t nowhere = {0};
-  namelist_t list = {0};
+  SCOPED(namelist_free) namelist_t list = {0};
   bool stored = false;
-  status_code_t status = namelist_parse_values(text ? text : "''", nowhere, &reader->mistakes, &list);
-  if (status == STATUS_OK && !text) /* required: empty until given */
-    status = memory_copy_text(setting_field(reader->settings, row), ARENA_OTHER, "", 0);
-  else if (status == STATUS_OK)
-    status = setting_store(row, reader->settings, list.values, list.value_count, nowhere, &reader->mistakes,
-                           &stored);
-  namelist_free(&list);
-  return status;
+  if (!text) /* required: empty until given */
+    return memory_copy_text(setting_field(reader->settings, row), ARENA_OTHER, "", 0);
+  TRY(namelist_parse_values(text, nowhere, &reader->mistakes, &list));
+  return setting_store(row, reader->settings, list.values, list.value_count, nowhere, &reader->mistakes,
+                       &stored);
 }
 
 /* Stores what was given for a setting. */
@@ -165,11 +162,9 @@ static status_t store_override(settings_reader_t *reader, const char *text, plac
   } else if (index < 0) {
     complain_setting(reader, group, name, place);
   } else {
-    namelist_t list = {0};
-    status_code_t status = parse_override(reader, &reader->rows[index], value, place, &list);
-    if (status == STATUS_OK) status = store_given(reader, index, list.values, list.value_count, place);
-    namelist_free(&list);
-    return status;
+    SCOPED(namelist_free) namelist_t list = {0};
+    TRY(parse_override(reader, &reader->rows[index], value, place, &list));
+    return store_given(reader, index, list.values, list.value_count, place);
   }
   return STATUS_OK;
 }
@@ -197,12 +192,10 @@ settings_reader_t settings_reader(const char *name, const char *const *overrides
 }
 
 status_t settings_reader_read(settings_reader_t *reader, const char *text, int n_overrides) {
-  namelist_t list = {0};
+  SCOPED(namelist_free) namelist_t list = {0};
   TRY(memory_alloc(&reader->states, ARENA_OTHER, (size_t)reader->count, sizeof *reader->states));
-  status_code_t status = namelist_parse(text, &reader->mistakes, &list);
-  if (status == STATUS_OK) status = fill(reader, &list, n_overrides);
-  namelist_free(&list);
-  return status;
+  TRY(namelist_parse(text, &reader->mistakes, &list));
+  return fill(reader, &list, n_overrides);
 }
 
 void settings_reader_free(settings_reader_t *reader) {
@@ -211,60 +204,47 @@ void settings_reader_free(settings_reader_t *reader) {
   mistakes_free(&reader->warnings);
 }
 
-static status_t read_and_report(settings_reader_t *reader, const char *text, int n_overrides,
-                                char **warnings) {
-  TRY(settings_reader_read(reader, text, n_overrides));
-  TRY(mistakes_report(&reader->mistakes));
-  if (warnings) TRY(mistakes_text(&reader->warnings, warnings));
-  return STATUS_OK;
-}
-
 status_t settings_read_text(const char *name, const char *text, int n_overrides, const char *const *overrides,
                             settings_t *settings, char **warnings) {
-  settings_reader_t reader = settings_reader(name, overrides, settings);
+  SCOPED(settings_reader_free) settings_reader_t reader = settings_reader(name, overrides, settings);
   if (warnings) *warnings = NULL;
-  status_code_t status = read_and_report(&reader, text, n_overrides, warnings);
-  settings_reader_free(&reader);
+  status_code_t status = settings_reader_read(&reader, text, n_overrides);
+  if (status == STATUS_OK) status = mistakes_report(&reader.mistakes);
+  if (status == STATUS_OK && warnings) status = mistakes_text(&reader.warnings, warnings);
   if (status != STATUS_OK) settings_free(settings);
   return status;
 }
 
-/* Reads an open file into TEXT. */
-static status_t load_file(FILE *file, const char *path, char **text) {
-  TRY(memory_alloc(text, ARENA_OTHER, INPUT_MAX_BYTES + 2, 1));
-  size_t length = fread(*text, 1, INPUT_MAX_BYTES + 1, file);
+static void file_close(FILE **file) {
+  if (*file) fclose(*file);
+}
+
+status_t settings_load(const char *path, char **out) {
+  SCOPED_MEMORY char *text = NULL;
+  SCOPED(file_close) FILE *file = fopen(path, "rb");
+  *out = NULL;
+  if (!file) return error_set(STATUS_INPUT, "cannot open the input file '%s': %s", path, strerror(errno));
+  TRY(memory_alloc(&text, ARENA_OTHER, INPUT_MAX_BYTES + 2, 1));
+  size_t length = fread(text, 1, INPUT_MAX_BYTES + 1, file);
   if (ferror(file))
     return error_set(STATUS_INPUT, "cannot read the input file '%s': %s", path, strerror(errno));
   if (length > INPUT_MAX_BYTES)
     return error_set(STATUS_INPUT, "the input file '%s' has more than %d bytes; is it a namelist?", path,
                      INPUT_MAX_BYTES);
-  if (memchr(*text, '\0', length))
+  if (memchr(text, '\0', length))
     return error_set(STATUS_INPUT, "the input file '%s' holds zero bytes; expected a text file of namelists",
                      path);
+  memory_hand_over(out, &text);
   return STATUS_OK;
-}
-
-status_t settings_load(const char *path, char **text) {
-  *text = NULL;
-  FILE *file = fopen(path, "rb");
-  if (!file) return error_set(STATUS_INPUT, "cannot open the input file '%s': %s", path, strerror(errno));
-  status_code_t status = load_file(file, path, text);
-  fclose(file);
-  if (status == STATUS_OK) return STATUS_OK;
-  memory_free(*text);
-  *text = NULL;
-  return status;
 }
 
 status_t settings_read(const char *path, int n_overrides, const char *const *overrides, settings_t *settings,
                        char **warnings) {
-  char *text = NULL;
+  SCOPED_MEMORY char *text = NULL;
   *settings = (settings_t){0};
   if (warnings) *warnings = NULL;
   TRY(settings_load(path, &text));
-  status_code_t status = settings_read_text(path, text, n_overrides, overrides, settings, warnings);
-  memory_free(text);
-  return status;
+  return settings_read_text(path, text, n_overrides, overrides, settings, warnings);
 }
 
 void settings_free(settings_t *settings) {

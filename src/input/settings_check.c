@@ -30,8 +30,7 @@ __attribute__((format(printf, 4, 5))) static void complain(settings_reader_t *re
   mistakes_add(&reader->mistakes, a->given ? a->place : b->given ? b->place : nowhere, "%s", text);
 }
 
-/* ------------------------------------------------------------------------------------------------ one
- * setting, one task */
+/* ---- one setting, one task ---- */
 
 static void check_required(settings_reader_t *reader) {
   for (int i = 0; i < reader->count; i++) {
@@ -47,18 +46,14 @@ static void check_required(settings_reader_t *reader) {
 /* Whether the field holds the default: then it does no harm where the task does not use it. */
 static bool is_default(const settings_reader_t *reader, const setting_t *row) {
   const char *text = setting_default(row, reader->task);
-  mistakes_t none = {0};
-  namelist_t list = {0};
-  settings_t standard = {0};
-  bool stored = false, equal = false;
-  status_code_t status = namelist_parse_values(text, (place_t){0}, &none, &list);
-  if (status == STATUS_OK)
-    status = setting_store(row, &standard, list.values, list.value_count, (place_t){0}, &none, &stored);
-  if (status == STATUS_OK && stored) equal = setting_equal(row, reader->settings, &standard);
-  setting_release(row, &standard);
-  namelist_free(&list);
-  mistakes_free(&none);
-  return equal;
+  SCOPED(mistakes_free) mistakes_t none = {0};
+  SCOPED(namelist_free) namelist_t list = {0};
+  SCOPED(settings_free) settings_t standard = {0};
+  bool stored = false;
+  if (namelist_parse_values(text, (place_t){0}, &none, &list) != STATUS_OK) return false;
+  status_code_t status =
+      setting_store(row, &standard, list.values, list.value_count, (place_t){0}, &none, &stored);
+  return status == STATUS_OK && stored && setting_equal(row, reader->settings, &standard);
 }
 
 static void warn_unused(settings_reader_t *reader) {
@@ -72,8 +67,7 @@ static void warn_unused(settings_reader_t *reader) {
   }
 }
 
-/* -------------------------------------------------------------------------------------------------------------
- * groups */
+/* ---- groups ---- */
 
 static bool task_in(const settings_reader_t *reader, unsigned tasks) {
   return (tasks >> reader->task & 1) != 0;

@@ -47,18 +47,17 @@ static void write_differences(const settings_t *was, const settings_t *now, FILE
   }
 }
 
+static void list_free(char **list) {
+  free(*list);
+}
+
 status_t settings_compare(const settings_t *was, const settings_t *now, char **text) {
-  char *list = NULL;
+  SCOPED(list_free) char *list = NULL;
   size_t n = 0;
   *text = NULL;
   FILE *memory = open_memstream(&list, &n);
   if (!memory) return error_set(STATUS_MEMORY, "no memory to compare settings");
   write_differences(was, now, memory);
-  if (fclose(memory) != 0) {
-    free(list);
-    return error_set(STATUS_MEMORY, "no memory to compare settings");
-  }
-  status_code_t status = memory_copy_text(text, ARENA_OTHER, list, n);
-  free(list);
-  return status;
+  if (fclose(memory) != 0) return error_set(STATUS_MEMORY, "no memory to compare settings");
+  return memory_copy_text(text, ARENA_OTHER, list, n);
 }

@@ -82,7 +82,12 @@ status_t comm_mpi_wait(MPI_Request *requests, int count, const char *call) {
   return code == MPI_SUCCESS ? STATUS_OK : comm_mpi_error(code, call);
 }
 
-static status_t fill(const comm_t *parent, MPI_Comm mpi, const char *name, comm_t *comm) {
+/* A comm_t around MPI (which it then owns), with the settings of PARENT (NULL for the world). */
+static status_t comm_wrap(const comm_t *parent, MPI_Comm mpi, const char *name, comm_t **out) {
+  SCOPED(comm_free_at) comm_t *comm = NULL;
+  *out = NULL;
+  TRY(memory_alloc(&comm, ARENA_COMM, 1, sizeof *comm));
+  comm->mpi = MPI_COMM_NULL;
   comm->piece = parent != NULL ? parent->piece : piece_preset;
   comm->maxloc_type = parent != NULL ? parent->maxloc_type : MPI_DATATYPE_NULL;
   comm->maxloc_op = parent != NULL ? parent->maxloc_op : MPI_OP_NULL;
@@ -96,18 +101,8 @@ static status_t fill(const comm_t *parent, MPI_Comm mpi, const char *name, comm_
   TRY(memory_alloc(&comm->places, ARENA_COMM, (size_t)comm->size, sizeof *comm->places));
   TRY(memory_alloc(&comm->equal, ARENA_COMM, (size_t)comm->size, sizeof *comm->equal));
   comm->mpi = mpi;
+  memory_hand_over(out, &comm);
   return STATUS_OK;
-}
-
-status_t comm_wrap(const comm_t *parent, MPI_Comm mpi, const char *name, comm_t **out) {
-  TRY(memory_alloc(out, ARENA_COMM, 1, sizeof **out));
-  (*out)->mpi = MPI_COMM_NULL;
-  status_code_t status = fill(parent, mpi, name, *out);
-  if (status != STATUS_OK) {
-    comm_free(*out);
-    *out = NULL;
-  }
-  return status;
 }
 
 status_t comm_split(comm_t *comm, int colour, int key, const char *name, comm_t **out) {
@@ -166,19 +161,14 @@ static void ignore_leaks(bool ignore) {
 static void check_leaks(void) {}
 #endif
 
-/* Starts MPI; *PROVIDED is its thread level. */
-static status_t start_mpi(int *argc, char ***argv, int *provided) {
-  ignore_leaks(true);
-  int code = MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, provided);
-  ignore_leaks(false);
-  return code == MPI_SUCCESS ? STATUS_OK : comm_mpi_error(code, "MPI_Init_thread");
-}
-
 status_t comm_init(int *argc, char ***argv, comm_t **world) {
   int provided = MPI_THREAD_SINGLE;
   MPI_Comm mpi = MPI_COMM_NULL;
   *world = NULL;
-  TRY(start_mpi(argc, argv, &provided));
+  ignore_leaks(true);
+  int code = MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
+  ignore_leaks(false);
+  if (code != MPI_SUCCESS) return comm_mpi_error(code, "MPI_Init_thread");
   if (provided < MPI_THREAD_FUNNELED)
     return error_set(STATUS_COMM,
                      "this MPI library offers thread level %d; MPI_THREAD_FUNNELED (%d) is needed: "

@@ -2,7 +2,7 @@
 #ifndef PARALLEL_COMM_H
 #define PARALLEL_COMM_H
 
-#include "base/status.h"
+#include "base/memory.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -72,6 +72,7 @@ status_t comm_split_node(comm_t *comm, const char *name, comm_t **out);
 /* NULL is fine. One with requests under way stays, for MPI still works on it: there are some after an error
  * only, which ends the run. Collective on COMM. */
 void comm_free(comm_t *comm);
+SCOPED_POINTER(comm_free, comm_t)
 
 /* Set-up and end, called by main and by tests. comm_init starts MPI (thread level FUNNELED); *WORLD is freed
  * by comm_finish. */

@@ -8,36 +8,15 @@
 #include <string.h>
 
 size_t comm_type_size(comm_type_t type) {
-  switch (type) {
-  case COMM_F32:
-  case COMM_I32:
-    return 4;
-  case COMM_F64:
-  case COMM_I64:
-  case COMM_U64:
-    return 8;
-  case COMM_BYTE:
-    return 1;
-  }
-  return 1;
+  static const size_t sizes[] = {
+      [COMM_F32] = 4, [COMM_F64] = 8, [COMM_I32] = 4, [COMM_I64] = 8, [COMM_U64] = 8, [COMM_BYTE] = 1};
+  return sizes[type];
 }
 
 MPI_Datatype comm_type_mpi(comm_type_t type) {
-  switch (type) {
-  case COMM_F32:
-    return MPI_FLOAT;
-  case COMM_F64:
-    return MPI_DOUBLE;
-  case COMM_I32:
-    return MPI_INT32_T;
-  case COMM_I64:
-    return MPI_INT64_T;
-  case COMM_U64:
-    return MPI_UINT64_T;
-  case COMM_BYTE:
-    return MPI_BYTE;
-  }
-  return MPI_BYTE;
+  const MPI_Datatype types[] = {[COMM_F32] = MPI_FLOAT,   [COMM_F64] = MPI_DOUBLE,   [COMM_I32] = MPI_INT32_T,
+                                [COMM_I64] = MPI_INT64_T, [COMM_U64] = MPI_UINT64_T, [COMM_BYTE] = MPI_BYTE};
+  return types[type];
 }
 
 size_t comm_piece_elements(const comm_t *comm, size_t size) {
@@ -86,17 +65,12 @@ status_t comm_broadcast(comm_t *comm, void *data, size_t count, comm_type_t type
 /* The message of rank FROM becomes that of the ranks that have no error of their own (STATUS_OK). */
 static status_t share_message(comm_t *comm, status_code_t status, status_code_t worst, int from) {
   int64_t head[2] = {(int64_t)strlen(error_message()), comm->world_rank}; /* length, who */
-  char *text = NULL;
+  SCOPED_MEMORY char *text = NULL;
   TRY(comm_broadcast(comm, head, 2, COMM_I64, from));
   TRY(memory_alloc(&text, ARENA_COMM, (size_t)head[0] + 1, 1));
   if (comm->rank == from) memcpy(text, error_message(), (size_t)head[0]);
-  status_code_t sent = comm_broadcast(comm, text, (size_t)head[0], COMM_BYTE, from);
-  if (sent == STATUS_OK && status == STATUS_OK)
-    sent = error_set(worst, "on rank %d: %s", (int)head[1], text);
-  else if (sent == STATUS_OK)
-    sent = worst;
-  memory_free(text);
-  return sent;
+  TRY(comm_broadcast(comm, text, (size_t)head[0], COMM_BYTE, from));
+  return status == STATUS_OK ? error_set(worst, "on rank %d: %s", (int)head[1], text) : worst;
 }
 
 status_t comm_agree(comm_t *comm, status_code_t status) {

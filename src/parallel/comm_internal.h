@@ -20,9 +20,6 @@ struct comm {
   MPI_Op maxloc_op;
 };
 
-/* A comm_t around MPI (which it then owns), with the settings of PARENT (NULL for the world). Local. */
-status_t comm_wrap(const comm_t *parent, MPI_Comm mpi, const char *name, comm_t **out);
-
 /* Makes the type and operation of comm_allreduce_maxloc; freed by comm_finish. Local. */
 status_t comm_make_maxloc(comm_t *world);
 

@@ -11,42 +11,25 @@ enum { TAG_GATHER = 1, TAG_EXCHANGE = 2 };
 
 /* Messages under way. */
 typedef struct {
-  MPI_Request *requests; /* (capacity) */
-  size_t count, capacity;
+  MPI_Request *requests; /* (count) */
+  size_t count;
 } messages_t;
 
-static status_t messages_add(messages_t *messages, MPI_Request **place) {
-  if (messages->count == messages->capacity) {
-    size_t capacity = messages->capacity > 0 ? 2 * messages->capacity : 16;
-    TRY(memory_resize(&messages->requests, ARENA_COMM, capacity, sizeof *messages->requests));
-    messages->capacity = capacity;
-  }
-  *place = &messages->requests[messages->count++];
-  **place = MPI_REQUEST_NULL;
-  return STATUS_OK;
+static void messages_free(messages_t *messages) {
+  memory_free(messages->requests);
 }
 
-/* Starts sending COUNT bytes to RANK, in pieces. */
-static status_t messages_send(messages_t *messages, comm_t *comm, const char *data, size_t count, int rank,
-                              int tag) {
+/* Starts to RECEIVE, or send, COUNT bytes from or to RANK, in pieces. */
+static status_t messages_start(messages_t *messages, comm_t *comm, bool receive, char *data, size_t count,
+                               int rank, int tag) {
   size_t step = comm_piece_elements(comm, 1);
   for (size_t done = 0; done < count; done += step) {
-    MPI_Request *request = NULL;
     int n = (int)(count - done < step ? count - done : step);
-    TRY(messages_add(messages, &request));
-    TRY_MPI(MPI_Isend(data + done, n, MPI_BYTE, rank, tag, comm->mpi, request));
-  }
-  return STATUS_OK;
-}
-
-static status_t messages_receive(messages_t *messages, comm_t *comm, char *data, size_t count, int rank,
-                                 int tag) {
-  size_t step = comm_piece_elements(comm, 1);
-  for (size_t done = 0; done < count; done += step) {
-    MPI_Request *request = NULL;
-    int n = (int)(count - done < step ? count - done : step);
-    TRY(messages_add(messages, &request));
-    TRY_MPI(MPI_Irecv(data + done, n, MPI_BYTE, rank, tag, comm->mpi, request));
+    TRY(memory_reserve(&messages->requests, ARENA_COMM, messages->count + 1, sizeof *messages->requests));
+    MPI_Request *request = &messages->requests[messages->count++];
+    *request = MPI_REQUEST_NULL;
+    TRY_MPI(receive ? MPI_Irecv(data + done, n, MPI_BYTE, rank, tag, comm->mpi, request)
+                    : MPI_Isend(data + done, n, MPI_BYTE, rank, tag, comm->mpi, request));
   }
   return STATUS_OK;
 }
@@ -60,7 +43,7 @@ static status_t gather_on_root(messages_t *messages, comm_t *comm, const void *m
   for (int r = 0; r < comm->size; r++) {
     size_t bytes = counts[r] * size;
     if (r != comm->rank) {
-      TRY(messages_receive(messages, comm, all, bytes, r, TAG_GATHER));
+      TRY(messages_start(messages, comm, true, all, bytes, r, TAG_GATHER));
     } else if (bytes > 0 && mine != all) {
       memmove(all, mine, bytes);
     }
@@ -71,17 +54,17 @@ static status_t gather_on_root(messages_t *messages, comm_t *comm, const void *m
 
 status_t comm_gatherv(comm_t *comm, const void *mine, size_t my_count, void *all, const size_t *counts,
                       comm_type_t type, int root) {
-  messages_t messages = {0};
+  SCOPED(messages_free) messages_t messages = {0};
   size_t size = comm_type_size(type);
   double start = perf_now();
-  status_code_t status = comm->rank == root
-                             ? gather_on_root(&messages, comm, mine, all, counts, size)
-                             : messages_send(&messages, comm, mine, my_count * size, root, TAG_GATHER);
-  if (status == STATUS_OK && comm->size > 1) status = messages_wait(&messages, "gather");
-  if (status == STATUS_OK && comm->size > 1)
-    perf_comm(comm->rank == root ? 0 : (double)(my_count * size), perf_now() - start);
-  memory_free(messages.requests);
-  return status;
+  if (comm->rank == root)
+    TRY(gather_on_root(&messages, comm, mine, all, counts, size));
+  else
+    TRY(messages_start(&messages, comm, false, (void *)mine, my_count * size, root, TAG_GATHER));
+  if (comm->size == 1) return STATUS_OK;
+  TRY(messages_wait(&messages, "gather"));
+  perf_comm(comm->rank == root ? 0 : (double)(my_count * size), perf_now() - start);
+  return STATUS_OK;
 }
 
 /* Learns how many bytes each rank sends here. */
@@ -98,13 +81,13 @@ static status_t exchange_counts(comm_t *comm, const size_t *send_counts, size_t 
 
 /* Bytes for this rank itself are copied; receives are posted before sends, so that nothing is buffered in
  * vain. */
-static status_t exchange_start(messages_t *messages, comm_t *comm, const char *send,
-                               const size_t *send_counts, char *recv, const size_t *recv_counts) {
+static status_t exchange_start(messages_t *messages, comm_t *comm, char *send, const size_t *send_counts,
+                               char *recv, const size_t *recv_counts) {
   const char *own = NULL;
   char *own_place = NULL;
   for (int r = 0; r < comm->size; r++) {
     if (r != comm->rank) {
-      TRY(messages_receive(messages, comm, recv, recv_counts[r], r, TAG_EXCHANGE));
+      TRY(messages_start(messages, comm, true, recv, recv_counts[r], r, TAG_EXCHANGE));
     } else {
       own_place = recv;
     }
@@ -112,7 +95,7 @@ static status_t exchange_start(messages_t *messages, comm_t *comm, const char *s
   }
   for (int r = 0; r < comm->size; r++) {
     if (r != comm->rank) {
-      TRY(messages_send(messages, comm, send, send_counts[r], r, TAG_EXCHANGE));
+      TRY(messages_start(messages, comm, false, send, send_counts[r], r, TAG_EXCHANGE));
     } else {
       own = send;
     }
@@ -122,33 +105,24 @@ static status_t exchange_start(messages_t *messages, comm_t *comm, const char *s
   return STATUS_OK;
 }
 
-static status_t exchange(messages_t *messages, comm_t *comm, const void *send, const size_t *send_counts,
-                         void **recv, size_t *recv_counts) {
+status_t comm_exchange_bytes(comm_t *comm, const void *send, const size_t *send_counts, void **out,
+                             size_t *recv_counts) {
+  SCOPED(messages_free) messages_t messages = {0};
+  SCOPED_MEMORY void *recv = NULL;
   size_t total = 0, sent = 0;
   double start = perf_now();
+  *out = NULL;
   TRY(exchange_counts(comm, send_counts, recv_counts));
   for (int r = 0; r < comm->size; r++) {
     total += recv_counts[r];
     if (r != comm->rank) sent += send_counts[r];
   }
-  TRY(memory_alloc(recv, ARENA_COMM, total, 1));
-  TRY(exchange_start(messages, comm, send, send_counts, *recv, recv_counts));
-  if (comm->size > 1) TRY(messages_wait(messages, "exchange"));
+  TRY(memory_alloc(&recv, ARENA_COMM, total, 1));
+  TRY(exchange_start(&messages, comm, (char *)send, send_counts, recv, recv_counts));
+  if (comm->size > 1) TRY(messages_wait(&messages, "exchange"));
   if (comm->size > 1) perf_comm((double)sent, perf_now() - start);
+  memory_hand_over(out, &recv);
   return STATUS_OK;
-}
-
-status_t comm_exchange_bytes(comm_t *comm, const void *send, const size_t *send_counts, void **recv,
-                             size_t *recv_counts) {
-  messages_t messages = {0};
-  *recv = NULL;
-  status_code_t status = exchange(&messages, comm, send, send_counts, recv, recv_counts);
-  memory_free(messages.requests);
-  if (status != STATUS_OK) {
-    memory_free(*recv);
-    *recv = NULL;
-  }
-  return status;
 }
 
 /* --- reductions in the background --- */

@@ -20,15 +20,7 @@
 enum { DIRECT_RANKS = 16, SHORT_BYTES = 4096, DIRECT_BYTES = 16 << 20, TAG_SHARE = 3, TAG_RESULT = 4 };
 
 static MPI_Op op_mpi(comm_op_t op) {
-  switch (op) {
-  case COMM_SUM:
-    return MPI_SUM;
-  case COMM_MAX:
-    return MPI_MAX;
-  case COMM_MIN:
-    return MPI_MIN;
-  }
-  return MPI_OP_NULL;
+  return op == COMM_SUM ? MPI_SUM : op == COMM_MAX ? MPI_MAX : MPI_MIN;
 }
 
 /* INTO (n) = INTO op FROM (n), element by element. */
@@ -136,16 +128,13 @@ typedef struct {
   int count;
 } messages_t;
 
-static status_t receive(messages_t *messages, comm_t *comm, char *data, size_t bytes, int rank, int tag) {
+/* Starts to RECEIVE, or send, BYTES. */
+static status_t start(messages_t *messages, comm_t *comm, bool receive, char *data, size_t bytes, int rank,
+                      int tag) {
   if (bytes == 0) return STATUS_OK;
-  TRY_MPI(MPI_Irecv(data, (int)bytes, MPI_BYTE, rank, tag, comm->mpi, &messages->requests[messages->count]));
-  messages->count++;
-  return STATUS_OK;
-}
-
-static status_t send(messages_t *messages, comm_t *comm, const char *data, size_t bytes, int rank, int tag) {
-  if (bytes == 0) return STATUS_OK;
-  TRY_MPI(MPI_Isend(data, (int)bytes, MPI_BYTE, rank, tag, comm->mpi, &messages->requests[messages->count]));
+  MPI_Request *request = &messages->requests[messages->count];
+  TRY_MPI(receive ? MPI_Irecv(data, (int)bytes, MPI_BYTE, rank, tag, comm->mpi, request)
+                  : MPI_Isend(data, (int)bytes, MPI_BYTE, rank, tag, comm->mpi, request));
   messages->count++;
   return STATUS_OK;
 }
@@ -161,10 +150,10 @@ static status_t reduce_short(comm_t *comm, char *data, size_t n, size_t size, co
   TRY(reserve(comm, bytes * (size_t)comm->size));
   for (int step = 1; step < comm->size; step++) {
     int r = other_rank(comm, comm->size - step);
-    TRY(receive(&messages, comm, (char *)comm->scratch + (size_t)r * bytes, bytes, r, TAG_SHARE));
+    TRY(start(&messages, comm, true, (char *)comm->scratch + (size_t)r * bytes, bytes, r, TAG_SHARE));
   }
   for (int step = 1; step < comm->size; step++)
-    TRY(send(&messages, comm, data, bytes, other_rank(comm, step), TAG_SHARE));
+    TRY(start(&messages, comm, false, data, bytes, other_rank(comm, step), TAG_SHARE));
   TRY(comm_mpi_wait(messages.requests, messages.count, "allreduce"));
   combine_in_order(comm, data, n, size, combine);
   return STATUS_OK;
@@ -182,12 +171,13 @@ static status_t spread_shares(comm_t *comm, char *data, size_t n, size_t size) {
   TRY(reserve(comm, own * size * (size_t)comm->size));
   for (int step = 1; step < comm->size; step++) {
     int r = other_rank(comm, comm->size - step);
-    TRY(receive(&messages, comm, (char *)comm->scratch + (size_t)r * own * size, own * size, r, TAG_SHARE));
+    TRY(start(&messages, comm, true, (char *)comm->scratch + (size_t)r * own * size, own * size, r,
+              TAG_SHARE));
   }
   for (int step = 1; step < comm->size; step++) {
     int r = other_rank(comm, step);
     size_t begin = share_begin(comm, n, r), end = share_begin(comm, n, r + 1);
-    TRY(send(&messages, comm, data + begin * size, (end - begin) * size, r, TAG_SHARE));
+    TRY(start(&messages, comm, false, data + begin * size, (end - begin) * size, r, TAG_SHARE));
   }
   return comm_mpi_wait(messages.requests, messages.count, "allreduce");
 }
@@ -199,11 +189,11 @@ static status_t collect_results(comm_t *comm, char *data, size_t n, size_t size)
   for (int step = 1; step < comm->size; step++) {
     int r = other_rank(comm, comm->size - step);
     size_t begin = share_begin(comm, n, r), end = share_begin(comm, n, r + 1);
-    TRY(receive(&messages, comm, data + begin * size, (end - begin) * size, r, TAG_RESULT));
+    TRY(start(&messages, comm, true, data + begin * size, (end - begin) * size, r, TAG_RESULT));
   }
   for (int step = 1; step < comm->size; step++)
-    TRY(send(&messages, comm, data + own_begin * size, (own_end - own_begin) * size, other_rank(comm, step),
-             TAG_RESULT));
+    TRY(start(&messages, comm, false, data + own_begin * size, (own_end - own_begin) * size,
+              other_rank(comm, step), TAG_RESULT));
   return comm_mpi_wait(messages.requests, messages.count, "allreduce");
 }
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-bool core_set_has(const core_set_t *set, int core) {
+static bool core_set_has(const core_set_t *set, int core) {
   return (set->bits[core / 64] >> (core % 64)) & 1;
 }
 

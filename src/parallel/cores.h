@@ -14,7 +14,6 @@ typedef struct {
   uint64_t bits[CORES_MAX / 64];
 } core_set_t;
 
-bool core_set_has(const core_set_t *set, int core);
 void core_set_add(core_set_t *set, int core);
 int core_set_count(const core_set_t *set);
 /* Adds to SET the cores of the affinity mask of THREAD of this process. Local. */

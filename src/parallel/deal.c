@@ -49,18 +49,15 @@ static void deal(load_t *sequences, int64_t n, load_t *groups, int group_count, 
 }
 
 status_t deal_by_length(const int32_t *lengths, int64_t n, int groups, int32_t *group) {
-  load_t *sequences = NULL, *heap = NULL;
+  SCOPED_MEMORY load_t *sequences = NULL;
+  SCOPED_MEMORY load_t *heap = NULL;
   if (groups < 1) return error_set(STATUS_INTERNAL, "deal_by_length: %d groups", groups);
   TRY(memory_alloc(&sequences, ARENA_COMM, (size_t)n, sizeof *sequences));
-  status_code_t status = memory_alloc(&heap, ARENA_COMM, (size_t)groups, sizeof *heap);
-  if (status == STATUS_OK) {
-    for (int64_t i = 0; i < n; i++)
-      sequences[i] = (load_t){lengths[i], i};
-    deal(sequences, n, heap, groups, group);
-  }
-  memory_free(sequences);
-  memory_free(heap);
-  return status;
+  TRY(memory_alloc(&heap, ARENA_COMM, (size_t)groups, sizeof *heap));
+  for (int64_t i = 0; i < n; i++)
+    sequences[i] = (load_t){lengths[i], i};
+  deal(sequences, n, heap, groups, group);
+  return STATUS_OK;
 }
 
 /* Puts UNITS (count) into bins of CAPACITY tokens, FILL (count) being scratch for what each bin holds; BIN
@@ -80,40 +77,27 @@ static int32_t fit(load_t *units, int64_t count, int64_t capacity, int64_t *fill
   return bins;
 }
 
-typedef struct {
-  load_t *units;
-  int64_t *fill;
-  int32_t *bin;
-} bins_t;
-
-static status_t cut(bins_t *bins, const int32_t *lengths, const int64_t *indices, int64_t n, int unit,
-                    int64_t max_tokens, int32_t *micro, int32_t *count) {
-  int64_t units = n / unit;
-  TRY(memory_alloc(&bins->units, ARENA_COMM, (size_t)units, sizeof *bins->units));
-  TRY(memory_alloc(&bins->fill, ARENA_COMM, (size_t)units, sizeof *bins->fill));
-  TRY(memory_alloc(&bins->bin, ARENA_COMM, (size_t)units, sizeof *bins->bin));
-  for (int64_t u = 0; u < units; u++) {
-    bins->units[u].index = u;
-    for (int i = 0; i < unit; i++)
-      bins->units[u].tokens += lengths[indices[u * unit + i]];
-  }
-  *count = fit(bins->units, units, max_tokens, bins->fill, bins->bin);
-  for (int64_t i = 0; i < n; i++)
-    micro[i] = bins->bin[i / unit];
-  return STATUS_OK;
-}
-
 status_t deal_micro_batches(const int32_t *lengths, const int64_t *indices, int64_t n, int unit,
                             int64_t max_tokens, int32_t *micro, int32_t *count) {
-  bins_t bins = {0};
+  SCOPED_MEMORY load_t *loads = NULL;
+  SCOPED_MEMORY int64_t *fill = NULL;
+  SCOPED_MEMORY int32_t *bin = NULL;
   *count = 0;
   if (unit < 1 || n % unit != 0 || max_tokens < 1)
     return error_set(STATUS_INTERNAL,
                      "deal_micro_batches: %" PRId64 " sequences in units of %d, at most %" PRId64 " tokens",
                      n, unit, max_tokens);
-  status_code_t status = cut(&bins, lengths, indices, n, unit, max_tokens, micro, count);
-  memory_free(bins.units);
-  memory_free(bins.fill);
-  memory_free(bins.bin);
-  return status;
+  int64_t units = n / unit;
+  TRY(memory_alloc(&loads, ARENA_COMM, (size_t)units, sizeof *loads));
+  TRY(memory_alloc(&fill, ARENA_COMM, (size_t)units, sizeof *fill));
+  TRY(memory_alloc(&bin, ARENA_COMM, (size_t)units, sizeof *bin));
+  for (int64_t u = 0; u < units; u++) {
+    loads[u].index = u;
+    for (int i = 0; i < unit; i++)
+      loads[u].tokens += lengths[indices[u * unit + i]];
+  }
+  *count = fit(loads, units, max_tokens, fill, bin);
+  for (int64_t i = 0; i < n; i++)
+    micro[i] = bin[i / unit];
+  return STATUS_OK;
 }

@@ -28,15 +28,19 @@ typedef struct {
   char *send;
 } staging_t;
 
-static status_t staging_pack(staging_t *staging, int ranks, const exchange_item_t *items, int64_t count) {
+/* What this rank sends, laid out. */
+static status_t staging_pack(staging_t *staging, size_t ranks, const exchange_item_t *items, int64_t count) {
   size_t total = 0;
+  TRY(memory_alloc(&staging->send_counts, ARENA_COMM, ranks, sizeof(size_t)));
+  TRY(memory_alloc(&staging->recv_counts, ARENA_COMM, ranks, sizeof(size_t)));
+  TRY(memory_alloc(&staging->places, ARENA_COMM, ranks, sizeof(size_t)));
   for (int64_t i = 0; i < count; i++) {
-    if (items[i].destination < 0 || items[i].destination >= ranks)
+    if (items[i].destination < 0 || items[i].destination >= (int)ranks)
       return error_set(STATUS_INTERNAL, "exchange_items: item %" PRId64 " is for rank %d of %d", items[i].id,
-                       items[i].destination, ranks);
+                       items[i].destination, (int)ranks);
     staging->send_counts[items[i].destination] += message_size(items[i].size);
   }
-  for (int r = 0; r < ranks; r++) {
+  for (size_t r = 0; r < ranks; r++) {
     staging->places[r] = total;
     total += staging->send_counts[r];
   }
@@ -86,36 +90,28 @@ static status_t list_items(exchange_t *result, size_t total) {
   return STATUS_OK;
 }
 
-/* What this rank sends, laid out. */
-static status_t stage(staging_t *staging, size_t ranks, const exchange_item_t *items, int64_t count) {
-  TRY(memory_alloc(&staging->send_counts, ARENA_COMM, ranks, sizeof(size_t)));
-  TRY(memory_alloc(&staging->recv_counts, ARENA_COMM, ranks, sizeof(size_t)));
-  TRY(memory_alloc(&staging->places, ARENA_COMM, ranks, sizeof(size_t)));
-  return staging_pack(staging, (int)ranks, items, count);
+static void staging_free(staging_t *staging) {
+  memory_free(staging->send);
+  memory_free(staging->places);
+  memory_free(staging->recv_counts);
+  memory_free(staging->send_counts);
 }
 
 /* The ranks agree before bytes move and after they have been listed: two reductions of two integers beside
  * the exchange's own collective of counts, some microseconds a few times in a training step. */
-static status_t exchange(comm_t *comm, staging_t *staging, const exchange_item_t *items, int64_t count,
-                         exchange_t *result) {
+status_t exchange_items(comm_t *comm, const exchange_item_t *items, int64_t count, exchange_t *out) {
+  SCOPED(staging_free) staging_t staging = {0};
+  SCOPED(exchange_free) exchange_t result = {0};
   size_t ranks = (size_t)comm_size(comm), total = 0;
-  TRY(comm_agree(comm, stage(staging, ranks, items, count)));
-  TRY(comm_exchange_bytes(comm, staging->send, staging->send_counts, &result->storage, staging->recv_counts));
+  *out = (exchange_t){0};
+  TRY(comm_agree(comm, staging_pack(&staging, ranks, items, count)));
+  TRY(comm_exchange_bytes(comm, staging.send, staging.send_counts, &result.storage, staging.recv_counts));
   for (size_t r = 0; r < ranks; r++)
-    total += staging->recv_counts[r];
-  return comm_agree(comm, list_items(result, total));
-}
-
-status_t exchange_items(comm_t *comm, const exchange_item_t *items, int64_t count, exchange_t *result) {
-  staging_t staging = {0};
-  *result = (exchange_t){0};
-  status_code_t status = exchange(comm, &staging, items, count, result);
-  memory_free(staging.send);
-  memory_free(staging.places);
-  memory_free(staging.recv_counts);
-  memory_free(staging.send_counts);
-  if (status != STATUS_OK) exchange_free(result);
-  return status;
+    total += staging.recv_counts[r];
+  TRY(comm_agree(comm, list_items(&result, total)));
+  *out = result;
+  result = (exchange_t){0};
+  return STATUS_OK;
 }
 
 void exchange_free(exchange_t *result) {

@@ -36,65 +36,47 @@ status_t grid_place(const int32_t *leader, int size, int rank, int tp, grid_t *g
   return STATUS_OK;
 }
 
-/* LEADER (world size): for each rank the lowest rank on its node. */
-static status_t find_leaders(comm_t *world, comm_t *node, int32_t *leader) {
+static status_t place(comm_t *world, comm_t *node, int tp, grid_t *grid) {
+  SCOPED_MEMORY int32_t *leader = NULL; /* (world size): for each rank the lowest rank on its node */
   int32_t lowest = comm_rank(world);
+  TRY(memory_alloc(&leader, ARENA_COMM, (size_t)comm_size(world), sizeof *leader));
   TRY(comm_allreduce(node, &lowest, 1, COMM_I32, COMM_MIN));
-  return comm_allgather(world, &lowest, leader, 1, COMM_I32);
-}
-
-static status_t find_share(comm_t *node, double *share) {
-  core_set_t *sets = NULL, mine;
-  core_set_of_process(&mine);
-  TRY(memory_alloc(&sets, ARENA_COMM, (size_t)comm_size(node), sizeof *sets));
-  status_code_t status = comm_allgather(node, &mine, sets, sizeof mine, COMM_BYTE);
-  if (status == STATUS_OK) *share = core_set_share(sets, comm_size(node), comm_rank(node));
-  memory_free(sets);
-  return status;
+  TRY(comm_allgather(world, &lowest, leader, 1, COMM_I32));
+  return grid_place(leader, comm_size(world), comm_rank(world), tp, grid);
 }
 
 /* The wanted number of THREADS, or the whole part of this rank's share of the cores. */
 static status_t choose_threads(comm_t *node, int wanted, int *threads) {
   const double rounding = 1e-6;
-  double share = 1;
-  TRY(find_share(node, &share));
+  SCOPED_MEMORY core_set_t *sets = NULL;
+  core_set_t mine;
+  core_set_of_process(&mine);
+  TRY(memory_alloc(&sets, ARENA_COMM, (size_t)comm_size(node), sizeof *sets));
+  TRY(comm_allgather(node, &mine, sets, sizeof mine, COMM_BYTE));
+  double share = core_set_share(sets, comm_size(node), comm_rank(node));
   *threads = wanted > 0 ? wanted : (int)(share + rounding);
   if (*threads < 1) *threads = 1;
   comm_set_crowded(*threads > share + rounding);
   return STATUS_OK;
 }
 
-static status_t place(comm_t *world, comm_t *node, int tp, grid_t *grid) {
-  int32_t *leader = NULL;
-  int size = comm_size(world);
-  TRY(memory_alloc(&leader, ARENA_COMM, (size_t)size, sizeof *leader));
-  status_code_t status = find_leaders(world, node, leader);
-  if (status == STATUS_OK) status = grid_place(leader, size, comm_rank(world), tp, grid);
-  memory_free(leader);
-  return status;
-}
-
-static status_t fill(comm_t *world, comm_t *node, int tp, int threads, grid_t *grid) {
-  TRY(place(world, node, tp, grid));
-  grid->world = world;
-  grid->node_rank = comm_rank(node);
-  grid->node_size = comm_size(node);
-  TRY(choose_threads(node, threads, &grid->threads));
-  TRY(comm_split(world, grid->tp_rank, grid->dp_rank, "dp", &grid->dp));
-  TRY(comm_split(world, grid->tp_rank, grid->dp_rank, "pulse", &grid->pulse));
-  TRY(comm_split(world, grid->dp_rank, grid->tp_rank, "tp", &grid->tp));
-  omp_set_num_threads(grid->threads);
-  return STATUS_OK;
-}
-
-status_t grid_create(comm_t *world, int tp, int threads, grid_t *grid) {
-  comm_t *node = NULL;
-  *grid = (grid_t){0};
+status_t grid_create(comm_t *world, int tp, int threads, grid_t *out) {
+  SCOPED(comm_free_at) comm_t *node = NULL;
+  SCOPED(grid_free) grid_t grid = {0};
+  *out = (grid_t){0};
   TRY(comm_split_node(world, "node", &node));
-  status_code_t status = fill(world, node, tp, threads, grid);
-  comm_free(node);
-  if (status != STATUS_OK) grid_free(grid);
-  return status;
+  TRY(place(world, node, tp, &grid));
+  grid.world = world;
+  grid.node_rank = comm_rank(node);
+  grid.node_size = comm_size(node);
+  TRY(choose_threads(node, threads, &grid.threads));
+  TRY(comm_split(world, grid.tp_rank, grid.dp_rank, "dp", &grid.dp));
+  TRY(comm_split(world, grid.tp_rank, grid.dp_rank, "pulse", &grid.pulse));
+  TRY(comm_split(world, grid.dp_rank, grid.tp_rank, "tp", &grid.tp));
+  omp_set_num_threads(grid.threads);
+  *out = grid;
+  grid = (grid_t){0};
+  return STATUS_OK;
 }
 
 void grid_free(grid_t *grid) {

@@ -98,22 +98,16 @@ static void log_grid(const grid_t *grid, const place_t *places) {
   log_oversubscribed(grid, places);
 }
 
-static status_t gather(const grid_t *grid, const place_t *mine, place_t *places, size_t *counts) {
-  for (int r = 0; r < grid->size; r++)
-    counts[r] = sizeof *mine;
-  return comm_gatherv(grid->world, mine, sizeof *mine, places, counts, COMM_BYTE, 0);
-}
-
 status_t grid_describe(const grid_t *grid, const core_set_t *cores) {
-  place_t *places = NULL, mine = {.node = grid->node, .threads = grid->threads, .cores = *cores};
-  size_t *counts = NULL;
+  SCOPED_MEMORY place_t *places = NULL;
+  SCOPED_MEMORY size_t *counts = NULL;
+  place_t mine = {.node = grid->node, .threads = grid->threads, .cores = *cores};
   if (gethostname(mine.host, sizeof mine.host - 1) != 0) snprintf(mine.host, sizeof mine.host, "unknown");
   TRY(memory_alloc(&counts, ARENA_COMM, (size_t)grid->size, sizeof *counts));
-  status_code_t status =
-      memory_alloc(&places, ARENA_COMM, grid->rank == 0 ? (size_t)grid->size : 0, sizeof *places);
-  if (status == STATUS_OK) status = gather(grid, &mine, places, counts);
-  if (status == STATUS_OK && grid->rank == 0) log_grid(grid, places);
-  memory_free(places);
-  memory_free(counts);
-  return status;
+  TRY(memory_alloc(&places, ARENA_COMM, grid->rank == 0 ? (size_t)grid->size : 0, sizeof *places));
+  for (int r = 0; r < grid->size; r++)
+    counts[r] = sizeof mine;
+  TRY(comm_gatherv(grid->world, &mine, sizeof mine, places, counts, COMM_BYTE, 0));
+  if (grid->rank == 0) log_grid(grid, places);
+  return STATUS_OK;
 }

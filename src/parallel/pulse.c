@@ -128,7 +128,8 @@ static status_t idle_round(pulse_t *pulse, bool wish, bool *stop, bool *over) {
 }
 
 /* All rounds until the last one: a wish may come while this group waits for the others. */
-static status_t idle(pulse_t *pulse, bool *stop) {
+status_t pulse_finish(pulse_t *pulse, bool *stop) {
+  *stop = false;
   for (bool over = false; !over;) {
     bool wish;
     TRY(group_wish(pulse, &wish));
@@ -142,11 +143,6 @@ static status_t idle(pulse_t *pulse, bool *stop) {
     TRY(any_of_group(pulse, last[1], &over));
   }
   return STATUS_OK;
-}
-
-status_t pulse_finish(pulse_t *pulse, bool *stop) {
-  *stop = false;
-  return idle(pulse, stop);
 }
 
 status_t pulse_agree(pulse_t *pulse, comm_t *comm, status_code_t status) {

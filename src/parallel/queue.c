@@ -14,6 +14,8 @@ struct queue {
   MPI_Win window; /* shared: the counter, on world rank 0 */
 };
 
+SCOPED_POINTER(queue_free, queue_t)
+
 static status_t make_counter(queue_t *queue) {
   int64_t *counter = NULL;
   comm_t *world = queue->grid->world;
@@ -28,23 +30,22 @@ static status_t make_counter(queue_t *queue) {
 }
 
 status_t queue_create(const grid_t *grid, int64_t n, bool deterministic, queue_t **out) {
+  SCOPED(queue_free_at) queue_t *queue = NULL;
   *out = NULL;
-  TRY(memory_alloc(out, ARENA_COMM, 1, sizeof **out));
-  queue_t *queue = *out;
+  TRY(memory_alloc(&queue, ARENA_COMM, 1, sizeof *queue));
   /* A single group has nobody to share with: static dealing gives it everything in order. */
   *queue =
       (queue_t){.grid = grid, .n = n, .shared = !deterministic && grid->dp_size > 1, .next = grid->dp_rank};
   queue->window = MPI_WIN_NULL;
-  if (!queue->shared) return STATUS_OK;
-  TRY(comm_barrier(grid->world)); /* a rank that comes late is waited for where rounds go on (watchdog.h) */
-  watchdog_enter("set-up of the queue");
-  status_code_t status = make_counter(queue);
-  watchdog_leave();
-  if (status != STATUS_OK) {
-    queue_free(queue);
-    *out = NULL;
+  if (queue->shared) {
+    TRY(comm_barrier(grid->world)); /* a rank that comes late is waited for where rounds go on (watchdog.h) */
+    watchdog_enter("set-up of the queue");
+    status_code_t status = make_counter(queue);
+    watchdog_leave();
+    TRY(status);
   }
-  return status;
+  memory_hand_over(out, &queue);
+  return STATUS_OK;
 }
 
 /* Adds COUNT to the counter and tells what it was. */

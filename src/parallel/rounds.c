@@ -25,16 +25,12 @@ struct rounds {
 };
 
 status_t rounds_start(comm_t *world, double interval, rounds_t **out) {
-  comm_t *comm = NULL;
+  SCOPED(comm_free_at) comm_t *comm = NULL;
   *out = NULL;
   TRY(comm_split(world, 0, comm_rank(world), "signs of life", &comm));
-  status_code_t status = memory_alloc(out, ARENA_COMM, 1, sizeof **out);
-  if (status != STATUS_OK) {
-    comm_free(comm);
-    return status;
-  }
+  TRY(memory_alloc(out, ARENA_COMM, 1, sizeof **out));
   (*out)->world = world;
-  (*out)->comm = comm;
+  memory_hand_over(&(*out)->comm, &comm);
   (*out)->interval = interval;
   (*out)->request = MPI_REQUEST_NULL;
   return STATUS_OK;

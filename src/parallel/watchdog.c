@@ -7,6 +7,7 @@
 #include "parallel/rounds.h"
 #include "perf/perf.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -207,19 +208,13 @@ static void look(void) {
   comm_abort(status_exit(STATUS_COMM));
 }
 
-/* Seconds between two looks: a tenth of the timeout, within bounds that cost nothing. */
-static double period(void) {
-  double seconds = watch.timeout / 10;
-  if (seconds < 0.01) return 0.01;
-  return seconds > 1 ? 1 : seconds;
-}
-
 static void *watch_thread(void *unused) {
   (void)unused;
+  double period = fmin(fmax(watch.timeout / 10, 0.01), 1); /* seconds between two looks, which cost nothing */
   pthread_mutex_lock(&watch.mutex);
   while (!watch.stop) {
     struct timespec until;
-    double wake = perf_now() + period();
+    double wake = perf_now() + period;
     until.tv_sec = (time_t)wake;
     until.tv_nsec = (long)((wake - (double)until.tv_sec) * 1e9);
     pthread_cond_timedwait(&watch.wake, &watch.mutex, &until);
@@ -229,16 +224,6 @@ static void *watch_thread(void *unused) {
   return NULL;
 }
 
-/* Finds the entries of the node's ranks in the window that they share. */
-static status_t map_entries(void) {
-  for (int i = 0; i < watch.node_size; i++) {
-    MPI_Aint bytes;
-    int unit;
-    TRY_MPI(MPI_Win_shared_query(watch.window, i, &bytes, &unit, &watch.entries[i]));
-  }
-  return STATUS_OK;
-}
-
 static status_t share_entries(comm_t *world, entry_t **own) {
   TRY(comm_split_node(world, "node (watchdog)", &watch.node));
   watch.node_size = comm_size(watch.node);
@@ -246,7 +231,12 @@ static status_t share_entries(comm_t *world, entry_t **own) {
   TRY_MPI(
       MPI_Win_allocate_shared(sizeof(entry_t), 1, MPI_INFO_NULL, comm_mpi(watch.node), own, &watch.window));
   TRY_MPI(MPI_Win_set_errhandler(watch.window, MPI_ERRORS_RETURN));
-  return map_entries();
+  for (int i = 0; i < watch.node_size; i++) {
+    MPI_Aint bytes;
+    int unit;
+    TRY_MPI(MPI_Win_shared_query(watch.window, i, &bytes, &unit, &watch.entries[i]));
+  }
+  return STATUS_OK;
 }
 
 static status_t own_entry(entry_t **own) {
@@ -294,8 +284,7 @@ static status_t start_watching(comm_t *world) {
 }
 
 static status_t start(comm_t *world) {
-  double interval =
-      watch.timeout > 0 && watch.timeout / 10 < round_interval ? watch.timeout / 10 : round_interval;
+  double interval = watch.timeout > 0 ? fmin(watch.timeout / 10, round_interval) : round_interval;
   if (comm_size(world) > 1) TRY(rounds_start(world, interval, &watch.rounds));
   return watch.timeout > 0 ? start_watching(world) : STATUS_OK;
 }
@@ -311,18 +300,16 @@ status_t watchdog_start(comm_t *world, double timeout) {
   return status;
 }
 
-static void stop_thread(void) {
-  pthread_mutex_lock(&watch.mutex);
-  watch.stop = true;
-  pthread_cond_signal(&watch.wake);
-  pthread_mutex_unlock(&watch.mutex);
-  pthread_join(watch.thread, NULL);
-  pthread_cond_destroy(&watch.wake);
-}
-
 void watchdog_stop(void) {
   if (!watch.started) return;
-  if (watch.mine != NULL) stop_thread();
+  if (watch.mine != NULL) {
+    pthread_mutex_lock(&watch.mutex);
+    watch.stop = true;
+    pthread_cond_signal(&watch.wake);
+    pthread_mutex_unlock(&watch.mutex);
+    pthread_join(watch.thread, NULL);
+    pthread_cond_destroy(&watch.wake);
+  }
   rounds_stop(watch.rounds);
   watch.rounds = NULL;
   watch.started = false;

@@ -50,8 +50,9 @@ static void write_machine(const record_t *record, json_writer_t *writer) {
 }
 
 status_t describe_run(const record_t *record, const char *state, const char *reason) {
+  SCOPED_MEMORY char *text = NULL;
   json_writer_t *writer;
-  char path[FILE_MAX_PATH], *text;
+  char path[FILE_MAX_PATH];
   size_t n;
   TRY(file_join(path, record->run_dir, "run.json", NULL));
   TRY(json_writer_create(NULL, &writer));
@@ -69,7 +70,5 @@ status_t describe_run(const record_t *record, const char *state, const char *rea
   json_write_object_end(writer);
   json_write_line(writer);
   TRY(json_writer_finish(writer, &text, &n));
-  status_code_t status = file_replace(path, text, n);
-  memory_free(text);
-  return status;
+  return file_replace(path, text, n);
 }

@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 
-void lines_open(const char *path, lines_t *lines) {
-  *lines = (lines_t){.file = fopen(path, "rb")};
+lines_t lines_open(const char *path) {
+  return (lines_t){.file = fopen(path, "rb")};
 }
 
 const json_t *lines_next(lines_t *lines) {

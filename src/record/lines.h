@@ -14,7 +14,7 @@ typedef struct {
 } lines_t;
 
 /* A file that is not there has no lines. Close with lines_close. Local. */
-void lines_open(const char *path, lines_t *lines);
+lines_t lines_open(const char *path);
 
 /* The next line's object, valid until the next call; NULL after the last one. Local. */
 const json_t *lines_next(lines_t *lines);

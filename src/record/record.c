@@ -33,15 +33,6 @@ status_t record_describe(record_t *record, const record_machine_t *machine) {
 
 /* ---- Metrics ---- */
 
-static status_t append_metrics(const record_t *record, const metrics_t *metrics) {
-  char *line;
-  size_t n;
-  TRY(metrics_json(metrics, &line, &n));
-  status_code_t status = rundir_metrics_append(record->rundir, line, n);
-  memory_free(line);
-  return status;
-}
-
 static status_t add_events(record_t *record, const metrics_t *metrics) {
   if (!record->settings->log.tensorboard) return STATUS_OK;
   if (!record->tensorboard) {
@@ -76,10 +67,13 @@ static void write_report_if_due(record_t *record) {
 }
 
 status_t record_metrics(record_t *record, const metrics_t *metrics, bool shown) {
+  SCOPED_MEMORY char *line = NULL;
   char text[METRICS_LINE + 1];
+  size_t n;
   TRY(metrics_check(metrics));
   if (record->rank != 0) return STATUS_OK;
-  TRY(append_metrics(record, metrics));
+  TRY(metrics_json(metrics, &line, &n));
+  TRY(rundir_metrics_append(record->rundir, line, n));
   TRY(add_events(record, metrics));
   if (!shown) return STATUS_OK;
   for (int evaluation = 0; evaluation <= 1; evaluation++) {

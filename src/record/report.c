@@ -20,10 +20,6 @@ enum { MAKER_WITHIN = 512 };
 
 /* ---- The data ---- */
 
-static void write_optional(json_writer_t *writer, const char *key, const char *text) {
-  if (text) json_write_member(writer, key, text);
-}
-
 static void write_flag(json_writer_t *writer, const char *key, bool flag) {
   if (!flag) return;
   json_write_key(writer, key);
@@ -44,11 +40,11 @@ static void write_metrics(json_writer_t *writer) {
     json_write_object_begin(writer);
     json_write_member(writer, "name", table[i].name);
     json_write_member(writer, "title", table[i].title);
-    write_optional(writer, "unit", table[i].unit);
+    json_write_optional(writer, "unit", table[i].unit);
     json_write_member(writer, "better", better_name(table[i].better));
     json_write_member(writer, "format", format_name(table[i].format));
-    write_optional(writer, "chart", table[i].chart);
-    write_optional(writer, "line", table[i].line);
+    json_write_optional(writer, "chart", table[i].chart);
+    json_write_optional(writer, "line", table[i].line);
     write_flag(writer, "key", table[i].key);
     write_flag(writer, "compared", table[i].compared);
     json_write_member(writer, "meaning", table[i].meaning);
@@ -74,7 +70,6 @@ static void write_charts(json_writer_t *writer) {
 }
 
 static status_t write_data(int count, const char *const *run_dirs, json_writer_t *writer) {
-  status_code_t status = STATUS_OK;
   char text[TIME_TEXT_MAX];
   json_write_object_begin(writer);
   json_write_member(writer, "format", "llava_rlhf report");
@@ -85,21 +80,11 @@ static status_t write_data(int count, const char *const *run_dirs, json_writer_t
   write_charts(writer);
   json_write_key(writer, "runs");
   json_write_array_begin(writer);
-  for (int i = 0; i < count && status == STATUS_OK; i++)
-    status = report_data_write(run_dirs[i], writer);
+  for (int i = 0; i < count; i++)
+    TRY(report_data_write(run_dirs[i], writer));
   json_write_array_end(writer);
   json_write_object_end(writer);
-  return status;
-}
-
-static status_t make_data(int count, const char *const *run_dirs, char **text, size_t *n) {
-  json_writer_t *writer;
-  TRY(json_writer_create(NULL, &writer));
-  status_code_t status = write_data(count, run_dirs, writer);
-  status_code_t finished = json_writer_finish(writer, text, n);
-  if (status == STATUS_OK) return finished;
-  if (finished == STATUS_OK) memory_free(*text);
-  return status;
+  return STATUS_OK;
 }
 
 /* ---- The page ---- */
@@ -132,16 +117,6 @@ static status_t write_page(FILE *file, const char *json, size_t n) {
   return STATUS_OK;
 }
 
-static status_t make_page(const char *json, size_t n, char **text, size_t *size) {
-  FILE *file = open_memstream(text, size);
-  if (!file) return error_set(STATUS_MEMORY, "no memory for the report");
-  status_code_t status = write_page(file, json, n);
-  bool bad = ferror(file) != 0;
-  if (fclose(file) != 0 || bad) status = error_set(STATUS_MEMORY, "no memory for the report");
-  if (status != STATUS_OK) free(*text);
-  return status;
-}
-
 /* As file_replace, but beside others that do the same: a run and --report. */
 static status_t replace(const char *path, const char *text, size_t n) {
   char own[FILE_MAX_PATH + 32];
@@ -153,16 +128,28 @@ static status_t replace(const char *path, const char *text, size_t n) {
   return error_set(STATUS_DATA, "%s cannot be written: %s", path, strerror(error));
 }
 
+static void text_free(char **text) {
+  free(*text);
+}
+
 status_t report_write(int count, const char *const *run_dirs, const char *path) {
-  char *json, *text;
+  SCOPED_MEMORY char *json = NULL;
+  SCOPED(text_free) char *page = NULL;
+  json_writer_t *writer;
   size_t n, size;
-  TRY(make_data(count, run_dirs, &json, &n));
-  status_code_t status = make_page(json, n, &text, &size);
-  memory_free(json);
+  TRY(json_writer_create(NULL, &writer));
+  status_code_t status = write_data(count, run_dirs, writer);
+  if (status == STATUS_OK)
+    status = json_writer_finish(writer, &json, &n);
+  else
+    json_writer_free(writer);
   TRY(status);
-  status = replace(path, text, size);
-  free(text);
-  return status;
+  FILE *file = open_memstream(&page, &size);
+  if (!file) return error_set(STATUS_MEMORY, "no memory for the report");
+  status = write_page(file, json, n);
+  bool bad = ferror(file) != 0;
+  if (fclose(file) != 0 || bad) return error_set(STATUS_MEMORY, "no memory for the report");
+  return status == STATUS_OK ? replace(path, page, size) : status;
 }
 
 /* ---- The command ---- */
@@ -176,7 +163,9 @@ static bool is_report(const char *path) {
   return memmem(text, n, maker_mark, sizeof maker_mark - 1) != NULL;
 }
 
-static status_t check_runs(int count, const char *const *run_dirs) {
+status_t report_make(int count, const char *const *run_dirs, const char *output) {
+  char path[FILE_MAX_PATH];
+  bool own = count == 1 && !output; /* the run's report, which the run writes too */
   for (int i = 0; i < count; i++)
     if (!report_data_exists(run_dirs[i]))
       return error_set(
@@ -184,13 +173,6 @@ static status_t check_runs(int count, const char *const *run_dirs) {
           "%s is no run directory: it holds none of run.json, metrics.jsonl, samples.jsonl, input.nml, "
           "evaluation.json; give a job.run_dir",
           run_dirs[i]);
-  return STATUS_OK;
-}
-
-status_t report_make(int count, const char *const *run_dirs, const char *output) {
-  char path[FILE_MAX_PATH];
-  bool own = count == 1 && !output; /* the run's report, which the run writes too */
-  TRY(check_runs(count, run_dirs));
   if (own)
     TRY(file_join(path, run_dirs[0], "report.html", NULL));
   else

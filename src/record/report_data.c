@@ -3,7 +3,6 @@
 
 #include "base/memory.h"
 #include "record/describe.h"
-#include "record/lines.h"
 #include "record/series.h"
 
 #include <math.h>
@@ -21,6 +20,11 @@ void notes_add(notes_t *notes, const char *format, ...) {
   va_start(arguments, format);
   vsnprintf(notes->text[notes->count++], NOTE_MAX_BYTES, format, arguments);
   va_end(arguments);
+}
+
+void notes_add_dropped(notes_t *notes, const lines_t *lines, const char *name) {
+  if (lines->dropped > 0)
+    notes_add(notes, "%lld lines of %s cannot be read and are left out.", (long long)lines->dropped, name);
 }
 
 double report_number(const json_t *object, const char *key, double fallback) {
@@ -85,51 +89,43 @@ static status_t add_line(series_list_t *list, const json_t *line) {
 }
 
 static status_t read_metrics(const char *path, series_list_t *list, notes_t *notes) {
-  lines_t lines;
-  const json_t *line;
-  status_code_t status = STATUS_OK;
-  lines_open(path, &lines);
-  while (status == STATUS_OK && (line = lines_next(&lines)))
-    status = add_line(list, line);
-  if (lines.dropped > 0)
-    notes_add(notes, "%lld lines of metrics.jsonl cannot be read and are left out.",
-              (long long)lines.dropped);
-  lines_close(&lines);
-  return status;
+  SCOPED(lines_close) lines_t lines = lines_open(path);
+  for (const json_t *line; (line = lines_next(&lines));)
+    TRY(add_line(list, line));
+  notes_add_dropped(notes, &lines, "metrics.jsonl");
+  return STATUS_OK;
 }
 
-/* When the newest step was logged. */
-static void write_touched(const char *path, json_writer_t *writer) {
-  struct stat info;
-  char text[TIME_TEXT_MAX];
-  if (stat(path, &info) != 0) return;
-  time_text(info.st_mtime, text);
-  json_write_member(writer, "touched", text);
+static void series_list_free(series_list_t *list) {
+  for (int32_t i = 0; i < list->count; i++)
+    series_free(&list->items[i]);
+  memory_free(list->items);
 }
 
 static status_t write_metrics(const char *path, json_writer_t *writer, notes_t *notes) {
-  series_list_t list = {.seconds = NAN};
+  SCOPED(series_list_free) series_list_t list = {.seconds = NAN};
+  struct stat info;
+  char text[TIME_TEXT_MAX];
   TRY(memory_alloc(&list.items, ARENA_OTHER, SERIES_MAX, sizeof *list.items));
-  status_code_t status = read_metrics(path, &list, notes);
+  TRY(read_metrics(path, &list, notes));
   json_write_key(writer, "series");
   json_write_array_begin(writer);
-  for (int32_t i = 0; i < list.count; i++) {
-    if (status == STATUS_OK) series_write(&list.items[i], writer);
-    series_free(&list.items[i]);
-  }
+  for (int32_t i = 0; i < list.count; i++)
+    series_write(&list.items[i], writer);
   json_write_array_end(writer);
   json_write_real_member(writer, "seconds", list.seconds);
-  write_touched(path, writer);
-  memory_free(list.items);
-  return status;
+  if (stat(path, &info) != 0) return STATUS_OK;
+  time_text(info.st_mtime, text); /* when the newest step was logged */
+  json_write_member(writer, "touched", text);
+  return STATUS_OK;
 }
 
 /* ---- The other files ---- */
 
 /* NAME.json as the member KEY. */
 static status_t write_document(const char *run_dir, const char *key, json_writer_t *writer, notes_t *notes) {
+  SCOPED(json_free) json_document_t document = {0};
   char path[FILE_MAX_PATH], name[64];
-  json_document_t document;
   snprintf(name, sizeof name, "%s.json", key);
   TRY(file_join(path, run_dir, name, NULL));
   if (!file_exists(path)) return STATUS_OK;
@@ -140,12 +136,12 @@ static status_t write_document(const char *run_dir, const char *key, json_writer
   }
   json_write_key(writer, key);
   json_write_tree(writer, document.root);
-  json_free(&document);
   return STATUS_OK;
 }
 
 static status_t write_input(const char *run_dir, json_writer_t *writer, notes_t *notes) {
-  char path[FILE_MAX_PATH], *text;
+  SCOPED_MEMORY char *text = NULL;
+  char path[FILE_MAX_PATH];
   size_t n;
   TRY(file_join(path, run_dir, "input.nml", NULL));
   if (!file_exists(path)) return STATUS_OK;
@@ -156,7 +152,6 @@ static status_t write_input(const char *run_dir, json_writer_t *writer, notes_t 
   }
   json_write_key(writer, "input");
   json_write_text(writer, text, n);
-  memory_free(text);
   return STATUS_OK;
 }
 
@@ -169,31 +164,23 @@ static void write_names(const char *run_dir, json_writer_t *writer) {
   free(whole);
 }
 
-static void write_notes(const notes_t *notes, json_writer_t *writer) {
-  json_write_key(writer, "notes");
-  json_write_array_begin(writer);
-  for (int i = 0; i < notes->count; i++)
-    json_write_string(writer, notes->text[i]);
-  json_write_array_end(writer);
-}
-
-static status_t write_run(const char *run_dir, json_writer_t *writer, notes_t *notes) {
-  char path[FILE_MAX_PATH];
-  write_names(run_dir, writer);
-  TRY(write_document(run_dir, "run", writer, notes));
-  TRY(write_document(run_dir, "perf", writer, notes));
-  TRY(write_document(run_dir, "evaluation", writer, notes));
-  TRY(write_input(run_dir, writer, notes));
-  TRY(file_join(path, run_dir, "metrics.jsonl", NULL));
-  TRY(write_metrics(path, writer, notes));
-  return report_samples_write(run_dir, writer, notes);
-}
-
 status_t report_data_write(const char *run_dir, json_writer_t *writer) {
+  char path[FILE_MAX_PATH];
   notes_t notes = {0};
   json_write_object_begin(writer);
-  TRY(write_run(run_dir, writer, &notes));
-  write_notes(&notes, writer);
+  write_names(run_dir, writer);
+  TRY(write_document(run_dir, "run", writer, &notes));
+  TRY(write_document(run_dir, "perf", writer, &notes));
+  TRY(write_document(run_dir, "evaluation", writer, &notes));
+  TRY(write_input(run_dir, writer, &notes));
+  TRY(file_join(path, run_dir, "metrics.jsonl", NULL));
+  TRY(write_metrics(path, writer, &notes));
+  TRY(report_samples_write(run_dir, writer, &notes));
+  json_write_key(writer, "notes");
+  json_write_array_begin(writer);
+  for (int i = 0; i < notes.count; i++)
+    json_write_string(writer, notes.text[i]);
+  json_write_array_end(writer);
   json_write_object_end(writer);
   json_write_line(writer);
   return STATUS_OK;

@@ -4,6 +4,7 @@
 
 #include "io/file.h"
 #include "io/json.h"
+#include "record/lines.h"
 
 /* What the page says was left out. */
 enum { NOTES_MAX = 8, NOTE_MAX_BYTES = 512 };
@@ -12,6 +13,9 @@ typedef struct {
   char text[NOTES_MAX][NOTE_MAX_BYTES];
 } notes_t;
 void notes_add(notes_t *notes, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* If LINES, of the file NAME, holds some that could not be read. */
+void notes_add_dropped(notes_t *notes, const lines_t *lines, const char *name);
 
 /* The member KEY of OBJECT as the named type; FALLBACK, or "", where it is absent or of another type. */
 double report_number(const json_t *object, const char *key, double fallback);

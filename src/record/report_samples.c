@@ -6,7 +6,6 @@
 #include "io/image_kind.h"
 #include "io/jpeg.h"
 #include "record/base64.h"
-#include "record/lines.h"
 #include "record/report_data.h"
 #include "vision/image.h"
 
@@ -46,6 +45,7 @@ static void library_close_dataset(library_t *library) {
 }
 
 static void library_free(library_t *library) {
+  if (!library) return;
   library_close_dataset(library);
   for (int32_t i = 0; i < library->count; i++) {
     memory_free(library->pictures[i].key);
@@ -53,6 +53,8 @@ static void library_free(library_t *library) {
   }
   memory_free(library);
 }
+
+SCOPED_POINTER(library_free, library_t)
 
 static status_t library_open_dataset(library_t *library, const char *path) {
   if (library->path && strcmp(library->path, path) == 0) return STATUS_OK;
@@ -71,48 +73,37 @@ static status_t shrink(image_t *image) {
   int32_t longer = image->width > image->height ? image->width : image->height;
   double scale = (double)LARGEST_SIDE / longer;
   int32_t width = (int32_t)lround(scale * image->width), height = (int32_t)lround(scale * image->height);
-  image_t small;
+  SCOPED(image_free) image_t small = {0};
   TRY(image_resize(image, width > 0 ? width : 1, height > 0 ? height : 1, &small));
   image_free(image);
   *image = small;
+  small = (image_t){0};
   return STATUS_OK;
-}
-
-/* IMAGE as base64 of a JPEG file, shrunk where it is large. */
-static status_t encode_anew(image_t *image, char **base64) {
-  uint8_t *bytes;
-  size_t n;
-  TRY(shrink(image));
-  TRY(jpeg_encode(image, JPEG_QUALITY, &bytes, &n));
-  status_code_t status = base64_encode(bytes, n, base64);
-  memory_free(bytes);
-  return status;
 }
 
 /* An image file's bytes as base64 of a JPEG file: as they are where that is what they hold, and not large. */
 static status_t encode(const char *name, const uint8_t *bytes, size_t n, picture_t *picture) {
+  SCOPED(image_free) image_t image = {0};
+  SCOPED_MEMORY uint8_t *small = NULL;
   int32_t height;
   TRY(image_size(bytes, n, name, &picture->width, &height));
   if (image_format(bytes, n) == IMAGE_JPEG && !is_large(picture->width, height))
     return base64_encode(bytes, n, &picture->jpeg);
-  image_t image;
   TRY(image_decode(bytes, n, name, &image));
-  status_code_t status = encode_anew(&image, &picture->jpeg);
-  image_free(&image);
-  return status;
+  TRY(shrink(&image));
+  TRY(jpeg_encode(&image, JPEG_QUALITY, &small, &n));
+  return base64_encode(small, n, &picture->jpeg);
 }
 
 static status_t read_image(library_t *library, const char *path, int64_t index, picture_t *picture) {
-  uint8_t *bytes;
+  SCOPED_MEMORY uint8_t *bytes = NULL;
   TRY(library_open_dataset(library, path));
   if (index < 0 || index >= dataset_info(library->dataset).images)
     return error_set(STATUS_DATA, "%s has no image %lld", path, (long long)index);
   size_t n = (size_t)dataset_image_size(library->dataset, index);
   TRY(memory_alloc(&bytes, ARENA_OTHER, n, 1));
-  status_code_t status = dataset_image_read(library->dataset, index, bytes);
-  if (status == STATUS_OK) status = encode(path, bytes, n, picture);
-  memory_free(bytes);
-  return status;
+  TRY(dataset_image_read(library->dataset, index, bytes));
+  return encode(path, bytes, n, picture);
 }
 
 /* An image that cannot be had is no reason to have no report. */
@@ -169,6 +160,11 @@ typedef struct {
   int32_t count;
 } spans_t;
 
+static void spans_free(spans_t *spans) {
+  for (int32_t i = 0; i < spans->count; i++)
+    memory_free(spans->items[i].model);
+}
+
 static span_t *find_span(spans_t *spans, const char *model) {
   for (int32_t i = 0; i < spans->count; i++)
     if (strcmp(spans->items[i].model, model) == 0) return &spans->items[i];
@@ -191,17 +187,11 @@ static status_t widen(spans_t *spans, const char *model, int64_t step) {
 }
 
 static status_t find_spans(const char *path, spans_t *spans, notes_t *notes) {
-  lines_t lines;
-  const json_t *line;
-  status_code_t status = STATUS_OK;
-  lines_open(path, &lines);
-  while (status == STATUS_OK && (line = lines_next(&lines)))
-    status = widen(spans, report_text(line, "model"), report_integer(line, "step", 0));
-  if (lines.dropped > 0)
-    notes_add(notes, "%lld lines of samples.jsonl cannot be read and are left out.",
-              (long long)lines.dropped);
-  lines_close(&lines);
-  return status;
+  SCOPED(lines_close) lines_t lines = lines_open(path);
+  for (const json_t *line; (line = lines_next(&lines));)
+    TRY(widen(spans, report_text(line, "model"), report_integer(line, "step", 0)));
+  notes_add_dropped(notes, &lines, "samples.jsonl");
+  return STATUS_OK;
 }
 
 static status_t write_answer(const json_t *line, library_t *library, json_writer_t *writer) {
@@ -221,39 +211,33 @@ static status_t write_answer(const json_t *line, library_t *library, json_writer
 
 /* The answers of each model's first and last step. */
 static status_t write_answers(const char *path, spans_t *spans, library_t *library, json_writer_t *writer) {
-  lines_t lines;
+  SCOPED(lines_close) lines_t lines = lines_open(path);
   const json_t *line;
   int32_t count = 0;
-  status_code_t status = STATUS_OK;
-  lines_open(path, &lines);
-  while (status == STATUS_OK && count < ANSWERS_MAX && (line = lines_next(&lines))) {
+  while (count < ANSWERS_MAX && (line = lines_next(&lines))) {
     int64_t step = report_integer(line, "step", 0);
     const span_t *span = find_span(spans, report_text(line, "model"));
     if (!span || (step != span->first && step != span->last)) continue;
-    status = write_answer(line, library, writer);
+    TRY(write_answer(line, library, writer));
     count++;
   }
-  lines_close(&lines);
-  return status;
+  return STATUS_OK;
 }
 
 status_t report_samples_write(const char *run_dir, json_writer_t *writer, notes_t *notes) {
+  SCOPED(spans_free) spans_t spans = {0};
+  SCOPED(library_free_at) library_t *library = NULL;
   char path[FILE_MAX_PATH];
-  spans_t spans = {0};
-  library_t *library;
   TRY(file_join(path, run_dir, "samples.jsonl", NULL));
   TRY(memory_alloc(&library, ARENA_OTHER, 1, sizeof *library));
-  status_code_t status = find_spans(path, &spans, notes);
+  TRY(find_spans(path, &spans, notes));
   json_write_key(writer, "samples");
   json_write_array_begin(writer);
-  if (status == STATUS_OK) status = write_answers(path, &spans, library, writer);
+  TRY(write_answers(path, &spans, library, writer));
   json_write_array_end(writer);
   write_pictures(library, writer);
   if (library->lost > 0)
     notes_add(notes, "%d images of sample answers cannot be read; they lie in the datasets of the run.",
               library->lost);
-  library_free(library);
-  for (int32_t i = 0; i < spans.count; i++)
-    memory_free(spans.items[i].model);
-  return status;
+  return STATUS_OK;
 }

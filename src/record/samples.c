@@ -20,44 +20,29 @@ bool record_wants_sample(const record_t *record, int64_t step, const char *model
   return taken < record->settings->log.samples;
 }
 
-static void write_optional(json_writer_t *writer, const char *key, const char *text) {
-  if (!text) return;
-  json_write_member(writer, key, text);
-}
-
-static status_t write_image(json_writer_t *writer, const record_sample_t *sample) {
-  if (sample->jpeg) {
-    char *text;
-    TRY(base64_encode(sample->jpeg, sample->jpeg_size, &text));
-    write_optional(writer, "jpeg", text);
-    memory_free(text);
-  } else if (sample->dataset && sample->image >= 0) {
-    write_optional(writer, "dataset", sample->dataset);
-    json_write_int_member(writer, "image", sample->image);
-  }
-  return STATUS_OK;
-}
-
 static status_t sample_line(const record_sample_t *sample, char **line, size_t *n) {
+  SCOPED_MEMORY char *jpeg = NULL;
   json_writer_t *writer;
+  if (sample->jpeg) TRY(base64_encode(sample->jpeg, sample->jpeg_size, &jpeg));
   TRY(json_writer_create(NULL, &writer));
   json_write_object_begin(writer);
   json_write_int_member(writer, "step", sample->step);
-  write_optional(writer, "model", sample->model);
-  write_optional(writer, "question", sample->question);
-  write_optional(writer, "answer", sample->answer);
+  json_write_optional(writer, "model", sample->model);
+  json_write_optional(writer, "question", sample->question);
+  json_write_optional(writer, "answer", sample->answer);
   if (sample->score_name && isfinite(sample->score)) {
-    write_optional(writer, "score_name", sample->score_name);
+    json_write_member(writer, "score_name", sample->score_name);
     json_write_real_member(writer, "score", sample->score);
   }
-  write_optional(writer, "note", sample->note);
-  status_code_t status = write_image(writer, sample);
+  json_write_optional(writer, "note", sample->note);
+  json_write_optional(writer, "jpeg", jpeg);
+  if (!jpeg && sample->dataset && sample->image >= 0) {
+    json_write_member(writer, "dataset", sample->dataset);
+    json_write_int_member(writer, "image", sample->image);
+  }
   json_write_object_end(writer);
   json_write_line(writer);
-  status_code_t finished = json_writer_finish(writer, line, n);
-  if (status == STATUS_OK) return finished;
-  if (finished == STATUS_OK) memory_free(*line);
-  return status;
+  return json_writer_finish(writer, line, n);
 }
 
 status_t record_sample(record_t *record, const record_sample_t *sample) {
@@ -65,10 +50,8 @@ status_t record_sample(record_t *record, const record_sample_t *sample) {
   uint64_t round = round_of(sample->step, sample->model);
   record->sample_count = record->sample_round == round ? record->sample_count + 1 : 1;
   record->sample_round = round;
-  char *line;
+  SCOPED_MEMORY char *line = NULL;
   size_t n;
   TRY(sample_line(sample, &line, &n));
-  status_code_t status = rundir_samples_append(record->rundir, line, n);
-  memory_free(line);
-  return status;
+  return rundir_samples_append(record->rundir, line, n);
 }

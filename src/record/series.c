@@ -43,14 +43,6 @@ static void halve(series_t *series) {
   series->span *= 2;
 }
 
-static status_t reserve(series_t *series) {
-  if (series->stretches < series->capacity) return STATUS_OK;
-  int32_t capacity = series->capacity ? 2 * series->capacity : 64;
-  TRY(memory_resize(&series->items, ARENA_OTHER, (size_t)capacity, sizeof *series->items));
-  series->capacity = capacity;
-  return STATUS_OK;
-}
-
 status_t series_add(series_t *series, double step, double value) {
   const stretch_t one = {step, value, step, value, value, 1};
   stretch_t *last = series->stretches > 0 ? &series->items[series->stretches - 1] : NULL;
@@ -62,7 +54,7 @@ status_t series_add(series_t *series, double step, double value) {
     halve(series);
     return series_add(series, step, value);
   }
-  TRY(reserve(series));
+  TRY(memory_reserve(&series->items, ARENA_OTHER, (size_t)series->stretches + 1, sizeof *series->items));
   series->items[series->stretches++] = one;
   return STATUS_OK;
 }

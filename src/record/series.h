@@ -17,8 +17,8 @@ typedef struct {
 typedef struct {
   char *name;
   int64_t span; /* values of a stretch; the last one may have fewer */
-  int32_t stretches, capacity;
-  stretch_t *items; /* (capacity), STRETCHES of them in use */
+  int32_t stretches;
+  stretch_t *items; /* (stretches) */
 } series_t;
 
 /* Local. Free with series_free in any case. */

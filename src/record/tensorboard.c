@@ -33,14 +33,14 @@ enum { WIRE_VARINT = 0, WIRE_8_BYTES = 1, WIRE_BYTES = 2, WIRE_4_BYTES = 5 };
 
 typedef struct {
   uint8_t *bytes;
-  size_t used, capacity;
+  size_t used;
 } message_t;
 
 struct tensorboard {
   FILE *file;
   char path[FILE_MAX_PATH];
   uint32_t crc_table[256];
-  message_t event, value, summary, metadata; /* reused */
+  message_t event, value, summary, metadata, name; /* reused */
   bool *described; /* by row of the table of metrics: this file says what it means */
 };
 
@@ -68,11 +68,7 @@ static void store_little_endian(uint8_t *to, uint64_t value, int bytes) {
 }
 
 static status_t add_bytes(message_t *message, const void *bytes, size_t n) {
-  if (message->used + n > message->capacity) {
-    size_t capacity = 2 * (message->used + n) + 64;
-    TRY(memory_resize(&message->bytes, ARENA_IO, capacity, 1));
-    message->capacity = capacity;
-  }
+  TRY(memory_reserve(&message->bytes, ARENA_IO, message->used + n, 1));
   if (n > 0) memcpy(message->bytes + message->used, bytes, n);
   message->used += n;
   return STATUS_OK;
@@ -166,22 +162,20 @@ static status_t open_file(tensorboard_t *tensorboard, const char *folder) {
   return error_set(STATUS_DATA, "%s exists: files of this second have all numbers", tensorboard->path);
 }
 
+SCOPED_POINTER(tensorboard_close, tensorboard_t)
+
 status_t tensorboard_open(const char *folder, int64_t first_step, tensorboard_t **out) {
-  tensorboard_t *tensorboard;
-  TRY(memory_alloc(&tensorboard, ARENA_OTHER, 1, sizeof *tensorboard));
-  fill_crc_table(tensorboard->crc_table);
+  SCOPED(tensorboard_close_at) tensorboard_t *tensorboard = NULL;
   int metrics;
   (void)metric_table(&metrics);
-  status_code_t status =
-      memory_alloc(&tensorboard->described, ARENA_OTHER, (size_t)metrics, sizeof *tensorboard->described);
-  if (status == STATUS_OK) status = open_file(tensorboard, folder);
-  if (status == STATUS_OK) status = write_start(tensorboard, first_step);
-  if (status != STATUS_OK) {
-    tensorboard_close(tensorboard);
-    tensorboard = NULL;
-  }
-  *out = tensorboard;
-  return status;
+  *out = NULL;
+  TRY(memory_alloc(&tensorboard, ARENA_OTHER, 1, sizeof *tensorboard));
+  TRY(memory_alloc(&tensorboard->described, ARENA_OTHER, (size_t)metrics, sizeof *tensorboard->described));
+  fill_crc_table(tensorboard->crc_table);
+  TRY(open_file(tensorboard, folder));
+  TRY(write_start(tensorboard, first_step));
+  memory_hand_over(out, &tensorboard);
+  return STATUS_OK;
 }
 
 void tensorboard_close(tensorboard_t *tensorboard) {
@@ -191,6 +185,7 @@ void tensorboard_close(tensorboard_t *tensorboard) {
   memory_free(tensorboard->value.bytes);
   memory_free(tensorboard->summary.bytes);
   memory_free(tensorboard->metadata.bytes);
+  memory_free(tensorboard->name.bytes);
   memory_free(tensorboard->described);
   memory_free(tensorboard);
 }
@@ -198,12 +193,10 @@ void tensorboard_close(tensorboard_t *tensorboard) {
 /* What METRIC means, for the value in tensorboard->value. */
 static status_t add_metadata(tensorboard_t *tensorboard, const metric_t *metric) {
   static const char plugin[] = "scalars";
-  message_t *metadata = &tensorboard->metadata, name = {0};
-  status_code_t status = add_field_bytes(&name, PLUGIN_NAME, plugin, strlen(plugin));
-  metadata->used = 0;
-  if (status == STATUS_OK) status = add_field_bytes(metadata, METADATA_PLUGIN, name.bytes, name.used);
-  memory_free(name.bytes);
-  TRY(status);
+  message_t *metadata = &tensorboard->metadata, *name = &tensorboard->name;
+  name->used = metadata->used = 0;
+  TRY(add_field_bytes(name, PLUGIN_NAME, plugin, strlen(plugin)));
+  TRY(add_field_bytes(metadata, METADATA_PLUGIN, name->bytes, name->used));
   TRY(add_field_bytes(metadata, METADATA_DESCRIPTION, metric->meaning, strlen(metric->meaning)));
   TRY(add_key(metadata, METADATA_CLASS, WIRE_VARINT));
   TRY(add_varint(metadata, CLASS_SCALAR));

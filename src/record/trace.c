@@ -19,26 +19,24 @@ struct trace {
   double to_1970; /* added to perf_now(): seconds since 1970 */
 };
 
+SCOPED_POINTER(trace_close, trace_t)
+
 static void record(void *context, const perf_event_t *event) {
   trace_t *trace = context;
   trace->events[trace->count++ % trace->capacity] = *event;
 }
 
 status_t trace_open(int64_t capacity, trace_t **out) {
-  trace_t *trace;
+  SCOPED(trace_close_at) trace_t *trace = NULL;
   if (capacity <= 0) capacity = DEFAULT_CAPACITY;
   TRY(memory_alloc(&trace, ARENA_OTHER, 1, sizeof *trace));
-  status_code_t status = memory_alloc(&trace->events, ARENA_OTHER, (size_t)capacity, sizeof *trace->events);
-  if (status != STATUS_OK) {
-    memory_free(trace);
-    return status;
-  }
+  TRY(memory_alloc(&trace->events, ARENA_OTHER, (size_t)capacity, sizeof *trace->events));
   struct timespec time;
   clock_gettime(CLOCK_REALTIME, &time);
   trace->to_1970 = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec - perf_now();
   trace->capacity = capacity;
-  *out = trace;
   perf_observe(record, trace);
+  memory_hand_over(out, &trace);
   return STATUS_OK;
 }
 

@@ -47,23 +47,17 @@ static void silence(batch_t *batch, int32_t i) {
   batch->broken[i] = 1;
 }
 
-/* BROKEN (images of MICRO) become marks of its sequences. */
-static void silence_broken(batch_t *batch, const micro_t *micro, const int32_t *broken) {
-  for (int32_t k = 0; k < micro->image_count; k++)
-    for (int32_t s = 0; s < micro->count && broken[k]; s++)
-      if (batch->plan.images[micro->which[s]] == micro->images[k]) silence(batch, micro->which[s]);
-}
-
 status_t batch_patches(batch_t *batch, int32_t index, const model_config_t *config, float **patches) {
   const micro_t *micro = &batch->micro[index];
-  int32_t *broken;
+  SCOPED_MEMORY int32_t *broken = NULL;
   *patches = NULL;
   if (micro->image_count == 0) return STATUS_OK;
   TRY(memory_alloc(&broken, ARENA_DATA, (size_t)micro->image_count, sizeof *broken));
   status_code_t status = source_patches(batch->source, config, batch->tickets[index], micro->images,
                                         micro->image_count, patches, broken);
-  if (status == STATUS_OK) silence_broken(batch, micro, broken);
-  memory_free(broken);
+  for (int32_t k = 0; k < micro->image_count && status == STATUS_OK; k++)
+    for (int32_t s = 0; s < micro->count && broken[k]; s++)
+      if (batch->plan.images[micro->which[s]] == micro->images[k]) silence(batch, micro->which[s]);
   loader_release(batch->source->loader, batch->tickets[index]);
   batch->tickets[index] = NULL;
   return status;

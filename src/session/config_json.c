@@ -36,8 +36,7 @@ static void write_ints(json_writer_t *writer, const model_config_t *config, cons
   for (int i = 0; i < count; i++) {
     int32_t value;
     memcpy(&value, (const char *)config + fields[i].offset, sizeof value);
-    json_write_key(writer, fields[i].key);
-    json_write_int(writer, value);
+    json_write_int_member(writer, fields[i].key, value);
   }
 }
 
@@ -130,12 +129,10 @@ static status_t read_tree(const json_t *root, const char *where, model_config_t 
 }
 
 status_t config_from_json(const char *text, const char *where, model_config_t *config) {
-  json_document_t document;
+  SCOPED(json_free) json_document_t document = {0};
   *config = (model_config_t){0};
   TRY(json_parse(text, strlen(text), where, &document));
-  status_code_t status = read_tree(document.root, where, config);
-  json_free(&document);
-  TRY(status);
-  if (config_check(config) == STATUS_OK) return STATUS_OK;
-  return error_context(STATUS_DATA, "in the configuration of %s", where);
+  TRY(read_tree(document.root, where, config));
+  return error_context(config_check(config) == STATUS_OK ? STATUS_OK : STATUS_DATA,
+                       "in the configuration of %s", where);
 }

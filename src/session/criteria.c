@@ -12,14 +12,6 @@
 /* Bytes. It is an attribute of the reward model's file, which can take 64 KiB. */
 enum { LARGEST_PROMPT = 1 << 15 };
 
-static const char built_in[] = "built-in"; /* where a file would be named */
-
-static status_t read_text(const char *file, char **text) {
-  if (!*file)
-    return memory_copy_text(text, ARENA_OTHER, judging_prompt_builtin(), strlen(judging_prompt_builtin()));
-  return file_read(file, LARGEST_PROMPT, text, NULL);
-}
-
 status_t criteria_open(session_t *session, const char *file, bool facts, criteria_t *out) {
   const settings_t *settings = session->settings;
   bool limited =
@@ -28,7 +20,9 @@ status_t criteria_open(session_t *session, const char *file, bool facts, criteri
                       .facts = facts,
                       .seed = (uint64_t)settings->job.seed,
                       .max_len = limited ? (int32_t)settings->data.max_len : 0};
-  status_code_t status = read_text(file, &out->text);
+  const char *preset = judging_prompt_builtin();
+  status_code_t status = *file ? file_read(file, LARGEST_PROMPT, &out->text, NULL)
+                               : memory_copy_text(&out->text, ARENA_OTHER, preset, strlen(preset));
   if (status == STATUS_OK && facts && !judging_prompt_has_slot(text_view(out->text)))
     status = error_set(
         STATUS_INPUT,
@@ -59,7 +53,7 @@ void criteria_count_facts(const session_t *session, criteria_t *criteria, const 
 store_judging_t criteria_judging(const criteria_t *criteria) {
   return (store_judging_t){.facts = criteria->facts,
                            .prompt = criteria->text,
-                           .source = *criteria->file ? criteria->file : built_in};
+                           .source = *criteria->file ? criteria->file : "built-in"};
 }
 
 /* An error about something that reward.allow_mismatch allows. */
@@ -76,11 +70,6 @@ __attribute__((format(printf, 2, 3))) static status_t mismatch(const session_t *
   return STATUS_OK;
 }
 
-static bool same_prompt(const char *one, const char *other) {
-  text_view_t a = text_strip(text_view(one)), b = text_strip(text_view(other));
-  return a.n == b.n && memcmp(a.bytes, b.bytes, a.n) == 0;
-}
-
 status_t criteria_compare(const session_t *session, const criteria_t *criteria, const char *group,
                           const store_info_t *model) {
   const store_judging_t *trained = &model->judging;
@@ -91,7 +80,8 @@ status_t criteria_compare(const session_t *session, const criteria_t *criteria, 
         "shown %s (%s.facts, and whether the samples have any): its scores mean little then. Give both the "
         "same",
         model->path, trained->facts ? "with" : "without", criteria->facts ? "some" : "none", group));
-  if (same_prompt(criteria->text, trained->prompt)) return STATUS_OK;
+  text_view_t asked = text_strip(text_view(criteria->text)), known = text_strip(text_view(trained->prompt));
+  if (asked.n == known.n && memcmp(asked.bytes, known.bytes, asked.n) == 0) return STATUS_OK;
   return mismatch(
       session,
       "the reward model %s was trained with another judging prompt (rm.prompt_file: %s) than it is asked "
@@ -112,25 +102,15 @@ static status_t join(const criteria_t *criteria, const sequence_t *judging, sequ
   return sequence_append(sequence, judging->tokens, judging->n, false);
 }
 
-static status_t append(const criteria_t *criteria, const tokenizer_t *tokenizer, const text_view_t *facts,
-                       const int32_t *order, int32_t count, sequence_t *sequence) {
-  text_buffer_t filled = {0};
-  sequence_t judging = {0};
-  status_code_t status = judging_prompt_fill(text_view(criteria->text), facts, order, count, &filled);
-  if (status == STATUS_OK) status = judging_prompt_append(tokenizer, text_buffer_view(&filled), &judging);
-  if (status == STATUS_OK) status = join(criteria, &judging, sequence);
-  sequence_free(&judging);
-  text_buffer_free(&filled);
-  return status;
-}
-
 status_t criteria_append(const criteria_t *criteria, const tokenizer_t *tokenizer, const text_view_t *facts,
                          int32_t count, uint64_t sample, uint64_t use, sequence_t *sequence) {
+  SCOPED_MEMORY int32_t *drawn = NULL;
+  SCOPED(text_buffer_free) text_buffer_t filled = {0};
+  SCOPED(sequence_free) sequence_t judging = {0};
   if (!criteria->facts) count = 0;
-  int32_t *drawn;
   TRY(memory_alloc(&drawn, ARENA_OTHER, (size_t)count + 1, sizeof *drawn));
   judging_facts_order(criteria->seed, sample, use, count, drawn);
-  status_code_t status = append(criteria, tokenizer, facts, drawn, count, sequence);
-  memory_free(drawn);
-  return status;
+  TRY(judging_prompt_fill(text_view(criteria->text), facts, drawn, count, &filled));
+  TRY(judging_prompt_append(tokenizer, text_buffer_view(&filled), &judging));
+  return join(criteria, &judging, sequence);
 }

@@ -38,12 +38,6 @@ static int remove_one(const char *path, const struct stat *what, int type, struc
   return remove(path);
 }
 
-static void remove_folder(const comm_t *world, const char *path) {
-  if (comm_rank(world) != 0) return;
-  if (nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS) != 0)
-    log_warning("%s could not be removed: %s", path, strerror(errno));
-}
-
 /* The run's settings, but for where results go, who answers what and how many samples tasks without steps
  * have; ESTIMATE keeps how many there are. */
 static settings_t shortened(const session_t *session, estimate_t *estimate) {
@@ -80,7 +74,8 @@ static void conclude(const session_t *session, const size_t *before, estimate_t 
   }
 }
 
-static status_t go_through(session_t *session, status_t (*task)(session_t *session), estimate_t *estimate) {
+status_t dry_run_estimate(session_t *session, status_t (*task)(session_t *session), estimate_t *estimate) {
+  *estimate = (estimate_t){.part = 1.0};
   session_t dry = *session;
   settings_t settings = shortened(session, estimate);
   char folder[FILE_MAX_PATH];
@@ -98,13 +93,9 @@ static status_t go_through(session_t *session, status_t (*task)(session_t *sessi
     if (status == STATUS_OK) conclude(session, before, estimate);
     device_free(dry.device);
   }
-  remove_folder(session->world, folder);
+  if (comm_rank(session->world) == 0 && nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS) != 0)
+    log_warning("%s could not be removed: %s", folder, strerror(errno));
   return status;
-}
-
-status_t dry_run_estimate(session_t *session, status_t (*task)(session_t *session), estimate_t *estimate) {
-  *estimate = (estimate_t){.part = 1.0};
-  return go_through(session, task, estimate);
 }
 
 /* ---- Printing ---- */
@@ -160,14 +151,11 @@ static double checkpoint_count(const settings_t *settings, const estimate_t *fir
   return (double)(kept + 1 + (settings->eval.keep_best ? 1 : 0));
 }
 
-static double rollout_bytes(const settings_t *settings, const estimate_t *first) {
-  if (first->rollout == 0 || settings->log.rollouts == 0) return 0.0;
-  return (double)first->rollout * (double)(first->total / settings->log.rollouts);
-}
-
 static void print_checkpoints(const settings_t *settings, const estimate_t *first) {
   int64_t kept = settings->checkpoint.keep;
-  double checkpoints = checkpoint_count(settings, first), rollouts = rollout_bytes(settings, first);
+  double checkpoints = checkpoint_count(settings, first), rollouts = 0.0;
+  if (settings->log.rollouts > 0)
+    rollouts = (double)first->rollout * (double)(first->total / settings->log.rollouts);
   char number[48] = "all are";
   if (kept > 0) snprintf(number, sizeof number, "%lld and the best are", (long long)kept);
   log_info("disk       a checkpoint takes %.1f MB (%s kept), the result %.1f MB",
@@ -190,22 +178,19 @@ static void print_outputs(const estimate_t *first) {
   if (first->output_count > 1) log_info("           %10.3f MB  in all, besides logs", mega * all);
 }
 
-static void print_duration(double seconds, int64_t steps) {
-  double unit = seconds < 60.0 ? 1.0 : seconds < 3600.0 ? 60.0 : 3600.0;
-  log_info("           %.3g %s for %lld steps", seconds / unit,
+static void print_time(const estimate_t *first, double seconds) {
+  if (first->steps == 0) {
+    log_info("time       %.3g s at half the speed that was measured", seconds);
+    return;
+  }
+  double whole = seconds * (double)first->total;
+  double unit = whole < 60.0 ? 1.0 : whole < 3600.0 ? 60.0 : 3600.0;
+  log_info("time       %.3g s a step at half the speed that was measured", seconds);
+  log_info("           %.3g %s for %lld steps", whole / unit,
            unit == 1.0    ? "s"
            : unit == 60.0 ? "min"
                           : "h",
-           (long long)steps);
-}
-
-static void print_time(const estimate_t *first, double seconds) {
-  if (first->steps > 0) {
-    log_info("time       %.3g s a step at half the speed that was measured", seconds);
-    print_duration(seconds * (double)first->total, first->total);
-  } else {
-    log_info("time       %.3g s at half the speed that was measured", seconds);
-  }
+           (long long)first->total);
 }
 
 static void print_work(const estimate_t *all, int ranks) {
@@ -224,30 +209,22 @@ static void print_work(const estimate_t *all, int ranks) {
   if (seconds > 0.0) print_time(&all[0], seconds);
 }
 
-static void print_all(const session_t *session, const estimate_t *all) {
-  print_memory(all, session->grid.size);
-  if (all[0].steps > 0)
-    print_checkpoints(session->settings, &all[0]);
-  else
-    print_outputs(&all[0]);
-  print_work(all, session->grid.size);
-}
-
-static status_t gather_and_print(session_t *session, const estimate_t *estimate) {
-  estimate_t *all;
-  TRY(memory_alloc(&all, ARENA_OTHER, (size_t)session->grid.size, sizeof *all));
-  status_code_t status = comm_allgather(session->world, estimate, all, sizeof *estimate, COMM_BYTE);
-  if (status == STATUS_OK && comm_rank(session->world) == 0) print_all(session, all);
-  memory_free(all);
-  return status;
-}
-
 status_t dry_run(session_t *session, status_t (*task)(session_t *session)) {
+  SCOPED_MEMORY estimate_t *all = NULL;
   estimate_t estimate;
   log_info("dry run    task %s: nothing is kept", session->settings->job.task);
   log_info("device     %s (%s), sgemm %.1f GFLOP/s, streaming %.1f GB/s", session->device->name,
            session->device->detail, giga * session->sgemm_flops, giga * session->stream_bytes);
   TRY(grid_describe(&session->grid, &session->cores));
   TRY(dry_run_estimate(session, task, &estimate));
-  return gather_and_print(session, &estimate);
+  TRY(memory_alloc(&all, ARENA_OTHER, (size_t)session->grid.size, sizeof *all));
+  TRY(comm_allgather(session->world, &estimate, all, sizeof estimate, COMM_BYTE));
+  if (comm_rank(session->world) != 0) return STATUS_OK;
+  print_memory(all, session->grid.size);
+  if (all[0].steps > 0)
+    print_checkpoints(session->settings, &all[0]);
+  else
+    print_outputs(&all[0]);
+  print_work(all, session->grid.size);
+  return STATUS_OK;
 }

@@ -11,8 +11,8 @@ enum { STATES = 3, STATE_BYTES = 4, TENSOR_BYTES = 560 };
 /* Of measured speeds, what whole steps reach. */
 static const double reached = 0.5;
 
-/* io/formats/weights_write.c: what one round moves. */
-static const int64_t round_bytes_per_rank = INT64_C(32) << 20, round_bytes_most = INT64_C(128) << 20;
+/* io/formats/weights_read.c: what one round brings, and more. */
+static const int64_t reading_bytes_most = INT64_C(128) << 20;
 
 const double estimate_margin = 1.1;
 
@@ -36,29 +36,21 @@ void estimate_part(estimate_t *estimate, int64_t all, int64_t wanted, int64_t go
   estimate->part = gone > 0 && gone < all ? (double)gone / (double)all : 1.0;
 }
 
-static int64_t stored_size(const params_t *params) {
-  return params->device->real_type == DTYPE_BF16 ? 2 : 4;
-}
-
 static void add_set(const params_t *params, estimate_files_t *files) {
-  files->file += params_global_elements(params) * stored_size(params) + params->count * TENSOR_BYTES;
+  int64_t size = params->device->real_type == DTYPE_BF16 ? 2 : 4;
+  files->file += params_global_elements(params) * size + params->count * TENSOR_BYTES;
   files->staged += params->elements * (int64_t)sizeof(float);
   if (params->grid->dp_rank == 0) files->given += params->elements * (int64_t)sizeof(float);
 }
 
-static int64_t trained_elements(const params_t *params) {
-  int64_t elements = 0;
-  for (int32_t i = 0; i < params->count; i++)
-    if (params->items[i].trainable)
-      elements += params->items[i].partition.rows * params->items[i].partition.cols;
-  return elements;
-}
-
-static int64_t trained_count(const params_t *params) {
-  int64_t count = 0;
-  for (int32_t i = 0; i < params->count; i++)
-    count += params->items[i].trainable;
-  return count;
+/* Of the states that training adds. */
+static int64_t state_bytes(const params_t *params) {
+  int64_t bytes = 0;
+  for (int32_t i = 0; i < params->count; i++) {
+    const partition_t *part = &params->items[i].partition;
+    if (params->items[i].trainable) bytes += part->rows * part->cols * STATE_BYTES + TENSOR_BYTES;
+  }
+  return STATES * bytes;
 }
 
 estimate_files_t estimate_files(const store_contents_t *contents, params_t *const *sets, int32_t count,
@@ -72,7 +64,7 @@ estimate_files_t estimate_files(const store_contents_t *contents, params_t *cons
   if (contents->weights) files.file += contents->tokenizer_size;
   files.result = files.file;
   for (int32_t s = 0; s < count; s++)
-    files.file += STATES * (trained_elements(sets[s]) * STATE_BYTES + trained_count(sets[s]) * TENSOR_BYTES);
+    files.file += state_bytes(sets[s]);
   files.state = owned * STATES * STATE_BYTES;
   files.given += files.state;
   return files;
@@ -83,21 +75,24 @@ static int64_t smaller(int64_t a, int64_t b) {
 }
 
 static int64_t round_bytes(const estimate_files_t *files, int ranks) {
-  return smaller(files->file, smaller(ranks * round_bytes_per_rank, round_bytes_most));
+  return smaller(files->file, weights_round_bytes(ranks));
 }
 
-int64_t estimate_receiving(const estimate_files_t *files, int ranks) {
+/* Host memory in ARENA_COMM for what a round of io/formats/weights.h receives. */
+static int64_t receiving_bytes(const estimate_files_t *files, int ranks) {
   return (int64_t)((double)(round_bytes(files, ranks) / ranks) * estimate_margin);
 }
 
-int64_t estimate_writing(const estimate_files_t *files, int ranks) {
+/* Host memory in ARENA_IO for writing such a file: the copies and what a round sends and writes. */
+static int64_t writing_bytes(const estimate_files_t *files, int ranks) {
   int64_t round = round_bytes(files, ranks);
   int64_t bytes = files->staged + files->state + smaller(files->given, round) + round / ranks;
   return (int64_t)((double)bytes * estimate_margin); /* blocks are dealt whole; names and hashes */
 }
 
-int64_t estimate_reading(int64_t loaded) {
-  int64_t round = loaded < WEIGHTS_BLOCK_BYTES ? WEIGHTS_BLOCK_BYTES : smaller(loaded, round_bytes_most);
+/* The same for reading LOADED bytes of weights: the copy, and a round. */
+static int64_t reading_bytes(int64_t loaded) {
+  int64_t round = loaded < WEIGHTS_BLOCK_BYTES ? WEIGHTS_BLOCK_BYTES : smaller(loaded, reading_bytes_most);
   return loaded > 0 ? (int64_t)((double)(loaded + round) * estimate_margin) : 0;
 }
 
@@ -113,9 +108,9 @@ void estimate_memory(const size_t *before, const size_t *during, int ranks, esti
     memory[a] = grows[a] ? (size_t)((double)during[a] * estimate_margin) : during[a];
     raise_to(&memory[a], (int64_t)before[a]);
   }
-  raise_to(&memory[ARENA_IO], estimate_writing(&estimate->files, ranks));
-  raise_to(&memory[ARENA_IO], estimate_reading(estimate->loaded));
-  memory[ARENA_COMM] += (size_t)estimate_receiving(&estimate->files, ranks);
+  raise_to(&memory[ARENA_IO], writing_bytes(&estimate->files, ranks));
+  raise_to(&memory[ARENA_IO], reading_bytes(estimate->loaded));
+  memory[ARENA_COMM] += (size_t)receiving_bytes(&estimate->files, ranks);
 }
 
 double estimate_seconds(const perf_counter_t *counters, const estimate_speed_t *speed) {

@@ -56,18 +56,8 @@ void estimate_part(estimate_t *estimate, int64_t all, int64_t wanted, int64_t go
 estimate_files_t estimate_files(const store_contents_t *contents, params_t *const *sets, int32_t count,
                                 int64_t owned);
 
-/* Host memory for writing such a file by RANKS ranks: in ARENA_IO the copies and what a round of
- * io/formats/weights.h sends and writes, in ARENA_COMM what it receives. Local. */
-int64_t estimate_writing(const estimate_files_t *files, int ranks);
-int64_t estimate_receiving(const estimate_files_t *files, int ranks);
-
 /* What is allowed for above the steps gone through: later ones may have longer sequences. */
 extern const double estimate_margin;
-
-/* Host memory in ARENA_IO for reading LOADED bytes of weights: the copy, and a round of io/formats/weights.h.
- * Local.
- */
-int64_t estimate_reading(int64_t loaded);
 
 /* Fills estimate->memory: BEFORE are the peaks before the steps, DURING those of the steps, which grow by the
  * margin where they follow the sequences' lengths; files are read and written by RANKS ranks. Local. */

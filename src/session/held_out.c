@@ -2,21 +2,16 @@
 
 #include "base/memory.h"
 
-static status_t all_rows(const dataset_t *dataset, int64_t **rows, int64_t *count) {
-  *count = dataset_info(dataset).samples;
-  TRY(memory_alloc(rows, ARENA_DATA, (size_t)*count, sizeof **rows));
-  for (int64_t i = 0; i < *count; i++)
-    (*rows)[i] = i;
-  return STATUS_OK;
-}
-
 static status_t open_rows(session_t *session, const model_t *model, source_t *data, held_out_t *held) {
   const settings_t *settings = session->settings;
   bool separate = *settings->eval.dataset != '\0';
   held->source = separate ? &held->separate : data;
   if (separate) {
     TRY(source_open(session, model, "eval.dataset", settings->eval.dataset, &held->separate));
-    TRY(all_rows(held->separate.dataset, &held->rows, &held->count));
+    held->count = dataset_info(held->separate.dataset).samples;
+    TRY(memory_alloc(&held->rows, ARENA_DATA, (size_t)held->count, sizeof *held->rows));
+    for (int64_t i = 0; i < held->count; i++)
+      held->rows[i] = i;
   } else {
     TRY(dataset_rows(data->dataset, true, &held->rows, &held->count));
   }

@@ -5,6 +5,7 @@
 #include "io/formats/tokenizer_file.h"
 #include "session/estimate.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* Logits of one chunk take at most this many elements. */
@@ -25,18 +26,12 @@ static status_t check_tokenizer(const model_t *model, const char *where) {
       pieces, rows);
 }
 
-/* In a dry run the memory for it is noted instead. */
-static status_t load_base(session_t *session, model_t *model) {
-  int64_t bytes = model->base.params.elements * (int64_t)sizeof(float);
-  if (!session->dry) return store_load_base(session->world, &model->info, &model->base);
-  if (session->dry->loaded < bytes) session->dry->loaded = bytes;
-  return STATUS_OK;
-}
-
 static status_t open_model(session_t *session, const char *path, model_t *model) {
   TRY(store_inspect(session->world, path, NULL, &model->info));
   TRY(base_create(session->device, &session->grid, &model->info.config, &model->base));
-  TRY(load_base(session, model));
+  int64_t bytes = model->base.params.elements * (int64_t)sizeof(float);
+  if (!session->dry) TRY(store_load_base(session->world, &model->info, &model->base));
+  if (session->dry && session->dry->loaded < bytes) session->dry->loaded = bytes;
   TRY(tokenizer_create(model->info.tokenizer_bytes, (size_t)model->info.tokenizer_size, &model->tokenizer));
   TRY(check_tokenizer(model, model->info.base_path));
   return add_pass(session, model);
@@ -47,15 +42,15 @@ status_t model_open(session_t *session, const char *setting, const char *path, m
   if (!path || !*path)
     return error_set(STATUS_INPUT, "%s is empty, expected the path of a model (a model.h5)", setting);
   status_code_t status = open_model(session, path, out);
-  if (status == STATUS_OK) {
-    log_info("model      %s: %.2f M weights, tower %.2f M%s", out->info.base_path,
-             1e-6 * (double)config_decoder_weights(&out->base.config),
-             1e-6 * (double)config_tower_weights(&out->base.config),
-             out->info.has_weights ? "" : " (referred to)");
-    return STATUS_OK;
+  if (status != STATUS_OK) {
+    model_free(out);
+    return error_context(status, "while loading %s = '%s'", setting, path);
   }
-  model_free(out);
-  return error_context(status, "while loading %s = '%s'", setting, path);
+  log_info("model      %s: %.2f M weights, tower %.2f M%s", out->info.base_path,
+           1e-6 * (double)config_decoder_weights(&out->base.config),
+           1e-6 * (double)config_tower_weights(&out->base.config),
+           out->info.has_weights ? "" : " (referred to)");
+  return STATUS_OK;
 }
 
 static model_config_t settings_config(const settings_t *settings, int32_t pieces) {
@@ -147,13 +142,12 @@ static const char *find_role(const store_info_t *info, const char *const *roles,
   return NULL;
 }
 
-static status_t load_adapter(session_t *session, const model_t *model, const store_info_t *info,
-                             int32_t index, const char *name, adapter_t *out) {
-  char prefix[96] = "/adapters/";
-  strncat(strncat(prefix, info->adapters[index], STORE_ROLE_NAME_MAX), "/", 2);
-  TRY(adapter_create(&model->base, &info->adapter_configs[index], name, out));
-  if (session->dry) return STATUS_OK;
-  return store_load_params(session->world, info->path, prefix, &out->params);
+/* Fills PARAMS with what the file of INFO holds of ROLE in GROUP; not in a dry run. */
+static status_t load_role(session_t *session, const store_info_t *info, const char *group, const char *role,
+                          params_t *params) {
+  char prefix[96];
+  snprintf(prefix, sizeof prefix, "/%s/%s/", group, role);
+  return session->dry ? STATUS_OK : store_load_params(session->world, info->path, prefix, params);
 }
 
 /* The file has none of the roles, of which WANTED is the first, that were asked for. */
@@ -170,37 +164,26 @@ static status_t refuse_roles(const store_info_t *info, const char *wanted) {
 
 status_t model_load_adapter(session_t *session, const model_t *model, const char *path,
                             const char *const *roles, const char *name, adapter_t *out, const char **role) {
-  store_info_t info;
-  TRY(store_inspect(session->world, path, &model->info, &info));
+  SCOPED(store_info_free) store_info_t info = {0};
   int32_t index = -1;
+  TRY(store_inspect(session->world, path, &model->info, &info));
+  TRY(check_base(model, &info));
   const char *found = find_role(&info, roles, &index);
-  status_code_t status = check_base(model, &info);
-  if (status == STATUS_OK && !found) status = refuse_roles(&info, roles[0]);
-  if (status == STATUS_OK) status = load_adapter(session, model, &info, index, name, out);
+  if (!found) return refuse_roles(&info, roles[0]);
   if (role) *role = found;
-  store_info_free(&info);
-  return status;
-}
-
-static status_t load_head(session_t *session, const model_t *model, const store_info_t *info,
-                          const char *role, head_t *out) {
-  char prefix[96] = "/heads/";
-  TRY(check_base(model, info));
-  if (store_find((const char(*)[STORE_ROLE_NAME_MAX])info->heads, info->head_count, role) < 0)
-    return error_set(STATUS_DATA, "%s has no head called '%s'; a reward model is expected", info->path, role);
-  strncat(strncat(prefix, role, STORE_ROLE_NAME_MAX), "/", 2);
-  TRY(head_create(&model->base, role, false, out));
-  if (session->dry) return STATUS_OK;
-  return store_load_params(session->world, info->path, prefix, &out->params);
+  TRY(adapter_create(&model->base, &info.adapter_configs[index], name, out));
+  return load_role(session, &info, "adapters", found, &out->params);
 }
 
 status_t model_load_head(session_t *session, const model_t *model, const char *path, const char *role,
                          head_t *out) {
-  store_info_t info;
+  SCOPED(store_info_free) store_info_t info = {0};
   TRY(store_inspect(session->world, path, &model->info, &info));
-  status_code_t status = load_head(session, model, &info, role, out);
-  store_info_free(&info);
-  return status;
+  TRY(check_base(model, &info));
+  if (store_find((const char(*)[STORE_ROLE_NAME_MAX])info.heads, info.head_count, role) < 0)
+    return error_set(STATUS_DATA, "%s has no head called '%s'; a reward model is expected", path, role);
+  TRY(head_create(&model->base, role, false, out));
+  return load_role(session, &info, "heads", role, &out->params);
 }
 
 const char *model_adapter_path(const session_t *session, const model_t *model) {

@@ -33,8 +33,7 @@ static status_t check_place(const task_file_t *output, const file_identity_t *id
 }
 
 static status_t look(const task_file_t *file, file_identity_t *out) {
-  status_code_t status = file_identity(file->path, out);
-  return status == STATUS_OK ? status : error_context(status, "while looking at %s", file->name);
+  return error_context(file_identity(file->path, out), "while looking at %s", file->name);
 }
 
 static status_t look_at_output(const task_file_t *output, file_identity_t *written,
@@ -89,24 +88,22 @@ static status_t keep_from_outputs(const files_t *files, int64_t o) {
   return STATUS_OK;
 }
 
-static status_t check(const settings_t *settings, files_t *files) {
-  TRY(look_at_all(settings, files));
-  for (int64_t o = 0; o < files->outputs.count; o++) {
-    TRY(keep_from_inputs(files, o));
-    TRY(keep_from_outputs(files, o));
-  }
-  return STATUS_OK;
+static void files_free(files_t *files) {
+  memory_free(files->read);
+  memory_free(files->written);
+  memory_free(files->partial);
+  task_files_free(&files->inputs);
+  task_files_free(&files->outputs);
 }
 
 static status_t check_all(const settings_t *settings) {
-  files_t files = {0};
-  status_code_t status = check(settings, &files);
-  memory_free(files.read);
-  memory_free(files.written);
-  memory_free(files.partial);
-  task_files_free(&files.inputs);
-  task_files_free(&files.outputs);
-  return status;
+  SCOPED(files_free) files_t files = {0};
+  TRY(look_at_all(settings, &files));
+  for (int64_t o = 0; o < files.outputs.count; o++) {
+    TRY(keep_from_inputs(&files, o));
+    TRY(keep_from_outputs(&files, o));
+  }
+  return STATUS_OK;
 }
 
 status_t overwrite_check(comm_t *comm, const settings_t *settings) {
@@ -127,13 +124,11 @@ static status_t remove_partial(const task_file_t *output) {
 }
 
 static status_t clear_all(const settings_t *settings) {
-  task_files_t inputs, outputs;
-  status_code_t status = task_files_list(settings, &inputs, &outputs);
-  for (int64_t i = 0; i < outputs.count && status == STATUS_OK; i++)
-    status = remove_partial(&outputs.items[i]);
-  task_files_free(&inputs);
-  task_files_free(&outputs);
-  return status;
+  SCOPED(task_files_free) task_files_t inputs = {0}, outputs = {0};
+  TRY(task_files_list(settings, &inputs, &outputs));
+  for (int64_t i = 0; i < outputs.count; i++)
+    TRY(remove_partial(&outputs.items[i]));
+  return STATUS_OK;
 }
 
 status_t overwrite_clear(comm_t *comm, const settings_t *settings) {

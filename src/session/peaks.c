@@ -45,34 +45,27 @@ static status_t measure_copy(device_t *device, int64_t n, const real_t *from, re
   return STATUS_OK;
 }
 
-static status_t measure(device_t *device, real_t *block, double *flops, double *bytes) {
-  const int64_t n = (int64_t)MATRIX * MATRIX;
-  TRY(OP(device, fill_real, &(op_fill_real_t){.n = 2 * (int64_t)COPY, .value = 0.5, .x = block}));
-  TRY(measure_gemm(device, block, real_at(device, block, n), real_at(device, block, 2 * n), flops));
-  return measure_copy(device, COPY, block, real_at(device, block, COPY), bytes);
+/* Copies N elements and, unless FLOPS is NULL, multiplies matrices; the plain device is not for speed. */
+static status_t measure(device_t *device, int64_t n, double *flops, double *bytes) {
+  const int64_t square = (int64_t)MATRIX * MATRIX;
+  real_t *block;
+  if (strcmp(device->name, "plain") == 0) return STATUS_OK;
+  TRY(real_alloc(device, ARENA_SCRATCH, 2 * (size_t)n, &block));
+  status_code_t status = OP(device, fill_real, &(op_fill_real_t){.n = 2 * n, .value = 0.5, .x = block});
+  if (status == STATUS_OK && flops)
+    status = measure_gemm(device, block, real_at(device, block, square), real_at(device, block, 2 * square),
+                          flops);
+  if (status == STATUS_OK) status = measure_copy(device, n, block, real_at(device, block, n), bytes);
+  device_release(device, block);
+  return status;
 }
 
 status_t peaks_measure(device_t *device, double *flops, double *bytes) {
   *flops = *bytes = 0.0;
-  if (strcmp(device->name, "plain") == 0) return STATUS_OK;
-  real_t *block;
-  TRY(real_alloc(device, ARENA_SCRATCH, 2 * (size_t)COPY, &block));
-  status_code_t status = measure(device, block, flops, bytes);
-  device_release(device, block);
-  return status;
-}
-
-static status_t measure_stream(device_t *device, int64_t n, real_t *block, double *bytes) {
-  TRY(OP(device, fill_real, &(op_fill_real_t){.n = 2 * n, .value = 0.5, .x = block}));
-  return measure_copy(device, n, block, real_at(device, block, n), bytes);
+  return measure(device, COPY, flops, bytes);
 }
 
 status_t peaks_measure_stream(device_t *device, int64_t elements, double *bytes) {
   *bytes = 0.0;
-  if (strcmp(device->name, "plain") == 0) return STATUS_OK;
-  real_t *block;
-  TRY(real_alloc(device, ARENA_SCRATCH, 2 * (size_t)elements, &block));
-  status_code_t status = measure_stream(device, elements, block, bytes);
-  device_release(device, block);
-  return status;
+  return measure(device, elements, NULL, bytes);
 }

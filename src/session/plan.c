@@ -50,31 +50,28 @@ static status_t measure(const grid_t *grid, plan_t *plan, plan_build_t build, vo
 /* Units to groups, by their total length. */
 static status_t deal(const grid_t *grid, plan_t *plan) {
   int32_t units = plan->n / plan->unit;
-  int32_t *lengths, *group;
+  SCOPED_MEMORY int32_t *lengths = NULL;
   TRY(memory_alloc(&lengths, ARENA_DATA, 2 * (size_t)units, sizeof *lengths));
-  group = lengths + units;
+  int32_t *group = lengths + units;
   for (int32_t i = 0; i < plan->n; i++)
     lengths[i / plan->unit] += plan->lengths[i];
-  status_code_t status = deal_by_length(lengths, units, grid->dp_size, group);
+  TRY(deal_by_length(lengths, units, grid->dp_size, group));
   for (int32_t i = 0; i < plan->n; i++)
     plan->group[i] = group[i / plan->unit];
-  memory_free(lengths);
-  return status;
+  return STATUS_OK;
 }
 
 static status_t cut(int dp_rank, plan_t *plan, int64_t micro_tokens) {
-  int64_t *mine, count = 0;
-  int32_t *micro;
-  TRY(memory_alloc(&mine, ARENA_DATA, (size_t)plan->n, sizeof *mine + sizeof *micro));
-  micro = (int32_t *)(mine + plan->n);
+  SCOPED_MEMORY int64_t *mine = NULL;
+  int64_t count = 0;
+  TRY(memory_alloc(&mine, ARENA_DATA, (size_t)plan->n, sizeof *mine + sizeof(int32_t)));
+  int32_t *micro = (int32_t *)(mine + plan->n);
   for (int32_t i = 0; i < plan->n; i++)
     if (plan->group[i] == dp_rank) mine[count++] = i;
-  status_code_t status =
-      deal_micro_batches(plan->lengths, mine, count, plan->unit, micro_tokens, micro, &plan->micro_count);
+  TRY(deal_micro_batches(plan->lengths, mine, count, plan->unit, micro_tokens, micro, &plan->micro_count));
   for (int64_t k = 0; k < count; k++)
     plan->micro[mine[k]] = micro[k];
-  memory_free(mine);
-  return status;
+  return STATUS_OK;
 }
 
 /* Builds what this group was dealt and has not built yet, and drops the rest. */
@@ -90,21 +87,18 @@ static status_t settle(const grid_t *grid, plan_t *plan, plan_build_t build, voi
   return STATUS_OK;
 }
 
-static status_t create(const grid_t *grid, int64_t micro_tokens, plan_build_t build, void *context,
-                       plan_t *plan) {
-  TRY(allocate(plan));
-  TRY(measure(grid, plan, build, context));
-  TRY(deal(grid, plan));
-  TRY(cut(grid->dp_rank, plan, micro_tokens));
-  return comm_agree(grid->world, settle(grid, plan, build, context));
-}
-
 status_t plan_create(const grid_t *grid, int32_t n, int32_t unit, int32_t slots, int64_t micro_tokens,
-                     plan_build_t build, void *context, plan_t *plan) {
-  *plan = (plan_t){.n = n, .unit = unit, .slots = slots};
-  status_code_t status = create(grid, micro_tokens, build, context, plan);
-  if (status != STATUS_OK) plan_free(plan);
-  return status;
+                     plan_build_t build, void *context, plan_t *out) {
+  SCOPED(plan_free) plan_t plan = {.n = n, .unit = unit, .slots = slots};
+  *out = (plan_t){0};
+  TRY(allocate(&plan));
+  TRY(measure(grid, &plan, build, context));
+  TRY(deal(grid, &plan));
+  TRY(cut(grid->dp_rank, &plan, micro_tokens));
+  TRY(comm_agree(grid->world, settle(grid, &plan, build, context)));
+  *out = plan;
+  plan = (plan_t){0};
+  return STATUS_OK;
 }
 
 status_t plan_recut(const grid_t *grid, int32_t slots, int64_t micro_tokens, plan_t *plan) {
@@ -124,29 +118,25 @@ static int32_t place_of(int64_t *images, int32_t *count, int64_t image) {
   return (*count)++;
 }
 
-static status_t pack(const plan_t *plan, int32_t index, micro_t *micro, packed_source_t *sources) {
+status_t micro_create(const plan_t *plan, int32_t index, micro_t *out) {
+  SCOPED(micro_free) micro_t micro = {0};
+  SCOPED_MEMORY packed_source_t *sources = NULL;
+  *out = (micro_t){0};
+  TRY(memory_alloc(&micro.which, ARENA_DATA, (size_t)plan->n, sizeof *micro.which));
+  TRY(memory_alloc(&micro.images, ARENA_DATA, (size_t)plan->n, sizeof *micro.images));
+  TRY(memory_alloc(&sources, ARENA_DATA, (size_t)plan->n, sizeof *sources));
   for (int32_t i = 0; i < plan->n; i++) {
     if (plan->micro[i] != index) continue;
     const sequence_t *sequence = &plan->sequences[i];
-    int32_t place = plan->images[i] >= 0 ? place_of(micro->images, &micro->image_count, plan->images[i]) : -1;
-    sources[micro->count] =
+    int32_t place = plan->images[i] >= 0 ? place_of(micro.images, &micro.image_count, plan->images[i]) : -1;
+    sources[micro.count] =
         (packed_source_t){.tokens = sequence->tokens, .n = sequence->n, .image_index = place};
-    micro->which[micro->count++] = i;
+    micro.which[micro.count++] = i;
   }
-  return packed_create(sources, micro->count, plan->slots, &micro->packed);
-}
-
-status_t micro_create(const plan_t *plan, int32_t index, micro_t *micro) {
-  *micro = (micro_t){0};
-  packed_source_t *sources = NULL;
-  status_code_t status = memory_alloc(&micro->which, ARENA_DATA, (size_t)plan->n, sizeof *micro->which);
-  if (status == STATUS_OK)
-    status = memory_alloc(&micro->images, ARENA_DATA, (size_t)plan->n, sizeof *micro->images);
-  if (status == STATUS_OK) status = memory_alloc(&sources, ARENA_DATA, (size_t)plan->n, sizeof *sources);
-  if (status == STATUS_OK) status = pack(plan, index, micro, sources);
-  memory_free(sources);
-  if (status != STATUS_OK) micro_free(micro);
-  return status;
+  TRY(packed_create(sources, micro.count, plan->slots, &micro.packed));
+  *out = micro;
+  micro = (micro_t){0};
+  return STATUS_OK;
 }
 
 void micro_free(micro_t *micro) {

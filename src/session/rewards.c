@@ -11,21 +11,20 @@ static bool has_tokens(const micro_t *micro, int32_t s) {
 }
 
 static status_t read_values(pass_t *pass, const batch_t *batch, const micro_t *micro, double *rewards) {
-  int32_t *rows, n = 0;
-  double *values;
-  TRY(memory_alloc(&values, ARENA_OTHER, (size_t)micro->count, sizeof *values + sizeof *rows));
-  rows = (int32_t *)(values + micro->count);
+  SCOPED_MEMORY double *values = NULL;
+  int32_t n = 0;
+  TRY(memory_alloc(&values, ARENA_OTHER, (size_t)micro->count, sizeof *values + sizeof(int32_t)));
+  int32_t *rows = (int32_t *)(values + micro->count);
   for (int32_t s = 0; s < micro->count; s++)
     if (has_tokens(micro, s)) rows[n++] = micro->packed.offsets[s + 1] - 1;
-  status_code_t status = pass_scalars(pass, n, rows, values);
-  n = 0;
-  for (int32_t s = 0; s < micro->count && status == STATUS_OK; s++) {
+  TRY(pass_scalars(pass, n, rows, values));
+  const double *value = values;
+  for (int32_t s = 0; s < micro->count; s++) {
     if (!has_tokens(micro, s)) continue;
-    rewards[micro->which[s]] = batch->broken[micro->which[s]] ? 0.0 : values[n];
-    n++;
+    rewards[micro->which[s]] = batch->broken[micro->which[s]] ? 0.0 : *value;
+    value++;
   }
-  memory_free(values);
-  return status;
+  return STATUS_OK;
 }
 
 static status_t score_micro(const model_t *model, const role_t *role, batch_t *batch, int32_t index,

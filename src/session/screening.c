@@ -30,47 +30,34 @@ typedef struct {
   names_t bad, dropped, idle; /* rank 0's */
 } work_t;
 
-/* Reads and judges ROW. A bad sample is an error, STATUS_DATA, with *BAD. */
+/* Reads and judges ROW; *BAD: an error, STATUS_DATA, says that it cannot be used. */
 static status_t look(const work_t *work, int64_t row, int32_t *found, bool *bad) {
-  dataset_sample_t sample;
+  SCOPED(dataset_sample_free) dataset_sample_t sample = {0};
   *found = 0;
   *bad = false;
   TRY(dataset_sample_read(work->source->dataset, row, &sample));
   status_code_t status = work->screening->look(work->screening->context, row, &sample, found);
   *bad = status == STATUS_DATA;
-  if (status != STATUS_OK) status = source_name_sample(work->source, row, sample.id.bytes, status);
-  dataset_sample_free(&sample);
-  return status;
-}
-
-static status_t look_at(const work_t *work, int64_t row, int32_t *found) {
-  bool bad;
-  status_code_t status = look(work, row, found, &bad);
-  if (!bad) return status;
-  error_clear();
-  *found = BAD;
-  return STATUS_OK;
+  return source_name_sample(work->source, row, sample.id.bytes, status);
 }
 
 /* The reason why ROW is bad, as an error. */
 static status_t bad_again(const work_t *work, int64_t row) {
   int32_t found;
   bool bad;
-  status_code_t status = look(work, row, &found, &bad);
-  if (status != STATUS_OK) return status;
+  TRY(look(work, row, &found, &bad));
   return error_set(STATUS_DATA, "row %lld of %s could not be used when it was looked at first",
                    (long long)row, dataset_path(work->source->dataset));
 }
 
 static status_t add_name(const work_t *work, int64_t row, names_t *names) {
-  dataset_sample_t sample;
+  SCOPED(dataset_sample_free) dataset_sample_t sample = {0};
   size_t used = strlen(names->text);
   if (work->session->grid.rank != 0 || names->count == MOST_NAMED) return STATUS_OK;
   TRY(dataset_sample_read(work->source->dataset, row, &sample));
   snprintf(names->text + used, sizeof names->text - used, "%s'%.80s'", names->count > 0 ? ", " : "",
            sample.id.bytes);
   names->count++;
-  dataset_sample_free(&sample);
   return STATUS_OK;
 }
 
@@ -106,8 +93,14 @@ static status_t work_block(work_t *work, int64_t begin, int64_t n, int32_t *foun
   const grid_t *grid = &work->session->grid;
   status_code_t status = STATUS_OK;
   memset(found, 0, (size_t)n * sizeof *found);
-  for (int64_t i = grid->rank; i < n && status == STATUS_OK; i += grid->size)
-    status = look_at(work, work->rows[begin + i], &found[i]);
+  for (int64_t i = grid->rank; i < n && status == STATUS_OK; i += grid->size) {
+    bool bad;
+    status = look(work, work->rows[begin + i], &found[i], &bad);
+    if (!bad) continue;
+    error_clear();
+    found[i] = BAD;
+    status = STATUS_OK;
+  }
   TRY(comm_agree(grid->world, status));
   TRY(comm_allreduce(grid->world, found, (size_t)n, COMM_I32, COMM_SUM));
   for (int64_t i = 0; i < n && status == STATUS_OK; i++)
@@ -177,13 +170,10 @@ status_t screening_run(session_t *session, source_t *source, const screening_t *
                  .total = *count,
                  .counts = counts};
   int64_t block = (int64_t)BLOCK * session->grid.size;
-  int32_t *found;
+  SCOPED_MEMORY int32_t *found = NULL;
   if (block > *count) block = *count;
-  status_code_t status = memory_alloc(&found, ARENA_DATA, (size_t)block + 1, sizeof *found);
-  TRY(comm_agree(session->world, status));
-  if (*count > 0) status = work_all(&work, block, found);
-  memory_free(found);
-  TRY(status);
+  TRY(comm_agree(session->world, memory_alloc(&found, ARENA_DATA, (size_t)block + 1, sizeof *found)));
+  if (*count > 0) TRY(work_all(&work, block, found));
   *count = work.kept;
   return conclude(&work);
 }

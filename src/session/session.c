@@ -27,25 +27,15 @@ status_t device_choose(const settings_t *settings, const device_entry_t *devices
                    wanted);
 }
 
-static status_t open_device(session_t *session, const device_entry_t *devices, int32_t count) {
-  const device_entry_t *device;
-  TRY(device_choose(session->settings, devices, count, &device));
-  return device->create(&session->grid, session->settings, &session->device);
-}
-
-static status_t echo_settings(const session_t *session) {
-  char path[FILE_MAX_PATH], *text;
-  TRY(session_path(session, "input.nml", path));
-  TRY(settings_text(session->settings, &text));
-  status_code_t status = file_replace(path, text, strlen(text));
-  memory_free(text);
-  return status;
-}
-
-static status_t open_log(const session_t *session) {
+/* Rank 0: the log, and the settings as they are used. */
+static status_t open_files(const session_t *session) {
+  SCOPED_MEMORY char *text = NULL;
   char path[FILE_MAX_PATH];
   TRY(session_path(session, "log.txt", path));
-  return log_open(path);
+  TRY(log_open(path));
+  TRY(session_path(session, "input.nml", path));
+  TRY(settings_text(session->settings, &text));
+  return file_replace(path, text, strlen(text));
 }
 
 static log_level_t level_of(const char *name) {
@@ -60,11 +50,7 @@ static status_t open_run(session_t *session) {
   TRY(rundir_open(session->world, settings->job.run_dir, use, &session->rundir));
   session->run_dir = rundir_path(session->rundir);
   record_open(&session->record, session->rundir);
-  status_code_t status = STATUS_OK;
-  if (comm_rank(session->world) == 0) {
-    status = open_log(session);
-    if (status == STATUS_OK) status = echo_settings(session);
-  }
+  status_code_t status = comm_rank(session->world) == 0 ? open_files(session) : STATUS_OK;
   /* A task that trains knows only later how far it goes back. */
   if (status == STATUS_OK && !task_trains(settings_task(settings)))
     status = rundir_samples_rewind(session->rundir, -1, 0);
@@ -84,7 +70,10 @@ status_t session_prepare(comm_t *world, const settings_t *settings, const device
   TRY(watchdog_start(world, settings->parallel.timeout));
   watchdog_on_end(tell_end, session);
   TRY(grid_create(world, (int)settings->parallel.tp, (int)settings->parallel.threads, &session->grid));
-  TRY(comm_agree(world, open_device(session, devices, count)));
+  const device_entry_t *device;
+  status_code_t status = device_choose(settings, devices, count, &device);
+  if (status == STATUS_OK) status = device->create(&session->grid, settings, &session->device);
+  TRY(comm_agree(world, status));
   device_cores(session->device, &session->cores);
   TRY(peaks_measure(session->device, &session->sgemm_flops, &session->stream_bytes));
   perf_end(REGION_SETUP);
@@ -133,42 +122,33 @@ static void log_memory(const perf_report_t *report) {
   }
 }
 
-/* The same on all ranks. */
-static status_t find_resident(session_t *session, perf_report_t *report) {
-  double mine = (double)memory_resident_peak(), *all = NULL;
-  TRY(comm_agree(session->world, memory_alloc(&all, ARENA_OTHER, (size_t)report->ranks, sizeof *all)));
-  status_code_t status = comm_allgather(session->world, &mine, all, 1, COMM_F64);
-  for (int rank = 0; rank < report->ranks && status == STATUS_OK; rank++)
-    if (all[rank] > report->resident) {
-      report->resident = all[rank];
-      report->resident_rank = rank;
-    }
-  memory_free(all);
-  return status;
-}
-
-static status_t report_ranks(session_t *session, perf_counter_t *all) {
+/* Gathers what all ranks counted, and how large each was at most; rank 0 stores it. */
+static status_t report(session_t *session) {
+  SCOPED_MEMORY perf_counter_t *all = NULL;
+  SCOPED_MEMORY double *resident = NULL;
+  comm_t *world = session->world;
+  int ranks = comm_size(world);
   perf_counter_t mine[REGION_COUNT];
-  perf_report_t report = {.all = all,
-                          .ranks = comm_size(session->world),
-                          .peak_flops = session->sgemm_flops,
-                          .peak_bytes = session->stream_bytes};
+  double mine_resident = (double)memory_resident_peak();
+  status_code_t status = memory_alloc(&all, ARENA_OTHER, (size_t)ranks * REGION_COUNT, sizeof *all);
+  if (status == STATUS_OK) status = memory_alloc(&resident, ARENA_OTHER, (size_t)ranks, sizeof *resident);
+  TRY(comm_agree(world, status));
   perf_snapshot(mine);
-  TRY(comm_allgather(session->world, mine, all, sizeof mine, COMM_BYTE));
-  TRY(find_resident(session, &report));
-  if (comm_rank(session->world) != 0) return STATUS_OK;
-  report.seconds = perf_now() - session->started;
+  TRY(comm_allgather(world, mine, all, sizeof mine, COMM_BYTE));
+  TRY(comm_allgather(world, &mine_resident, resident, 1, COMM_F64));
+  if (comm_rank(world) != 0) return STATUS_OK;
+  perf_report_t report = {.all = all,
+                          .ranks = ranks,
+                          .peak_flops = session->sgemm_flops,
+                          .peak_bytes = session->stream_bytes,
+                          .seconds = perf_now() - session->started};
+  for (int rank = 0; rank < ranks; rank++)
+    if (resident[rank] > report.resident) {
+      report.resident = resident[rank];
+      report.resident_rank = rank;
+    }
   log_memory(&report);
   return record_perf(&session->record, &report);
-}
-
-static status_t report(session_t *session) {
-  perf_counter_t *all;
-  size_t count = (size_t)comm_size(session->world) * REGION_COUNT;
-  TRY(comm_agree(session->world, memory_alloc(&all, ARENA_OTHER, count, sizeof *all)));
-  status_code_t status = report_ranks(session, all);
-  memory_free(all);
-  return status;
 }
 
 static void log_success(const session_t *session, status_code_t status) {
@@ -234,20 +214,14 @@ void session_fail(session_t *session, status_code_t status) {
   log_close();
 }
 
-/* Rank 0 sees the file EXIT once: it is removed then. */
-static void look_for_file(session_t *session) {
-  bool seen;
-  if (session->stop_status != STATUS_OK) return;
-  session->stop_status = rundir_poll(session->rundir, &seen);
-  if (session->stop_status == STATUS_OK && seen) session->stop_why[STOP_EXIT] = 1;
-}
-
 bool session_wish(session_t *session, double reserve) {
   double limit = session->settings->job.max_seconds;
   watchdog_alive();
   if (stop_signal()) session->stop_why[STOP_SIGNAL] = 1;
   if (session->dry) return session->stop_why[STOP_SIGNAL] != 0; /* it has no run directory and is short */
-  look_for_file(session);
+  bool exit_seen = false; /* rank 0 sees the file EXIT once: it is removed then */
+  if (session->stop_status == STATUS_OK) session->stop_status = rundir_poll(session->rundir, &exit_seen);
+  if (exit_seen) session->stop_why[STOP_EXIT] = 1;
   double end = perf_now() - session->started + session->reserve + reserve;
   if (limit > 0.0 && end > limit) session->stop_why[STOP_TIME] = 1;
   const int32_t *why = session->stop_why;

@@ -37,7 +37,7 @@ status_t source_open(session_t *session, const model_t *model, const char *setti
 
 void source_close(source_t *source) {
   loader_free(source->loader);
-  if (source->dataset) dataset_close(source->dataset);
+  dataset_close(source->dataset);
   memory_free(source->reported);
   *source = (source_t){0};
 }
@@ -71,25 +71,18 @@ status_t source_bad_sample(source_t *source, int64_t row, const char *id, status
 
 /* ---- Broken images ---- */
 
-/* The first sample with IMAGE; one that names it always exists, for prepare made no other. */
-static int64_t row_of_image(const source_t *source, int64_t image) {
+/* An error about IMAGE, which cannot be decoded for the reason PROBLEM, or a report. It names the first
+ * sample with IMAGE: one always exists, for prepare made no other. */
+static status_t broken_image(source_t *source, int64_t image, const char *problem) {
+  SCOPED(dataset_sample_free) dataset_sample_t sample = {0};
   int64_t row = 0, count = dataset_info(source->dataset).samples;
+  char reason[1024];
   while (row < count - 1 && dataset_sample_image(source->dataset, row) != image)
     row++;
-  return row;
-}
-
-/* An error about IMAGE, which cannot be decoded for the reason PROBLEM, or a report. */
-static status_t broken_image(source_t *source, int64_t image, const char *problem) {
-  int64_t row = row_of_image(source, image);
-  dataset_sample_t sample;
-  char reason[1024];
   snprintf(reason, sizeof reason, "%s", problem);
   TRY(dataset_sample_read(source->dataset, row, &sample));
-  status_code_t status = error_set(STATUS_DATA, "%s\non rank %d", reason, source->grid->rank);
-  status = source_bad_sample(source, row, sample.id.bytes, status);
-  dataset_sample_free(&sample);
-  return status;
+  return source_bad_sample(source, row, sample.id.bytes,
+                           error_set(STATUS_DATA, "%s\non rank %d", reason, source->grid->rank));
 }
 
 /* A tp group decodes the same images on each of its ranks; what one could not read is left out on all, and
@@ -168,10 +161,8 @@ status_t source_sample_sequence(const source_t *source, const dataset_sample_t *
 }
 
 status_t source_sequence(source_t *source, int64_t row, sequence_t *sequence, int64_t *image) {
-  dataset_sample_t sample;
+  SCOPED(dataset_sample_free) dataset_sample_t sample = {0};
   TRY(dataset_sample_read(source->dataset, row, &sample));
-  status_code_t status = source_sample_sequence(source, &sample, sequence, image);
-  status = source_bad_sample(source, row, sample.id.bytes, status);
-  dataset_sample_free(&sample);
-  return status;
+  return source_bad_sample(source, row, sample.id.bytes,
+                           source_sample_sequence(source, &sample, sequence, image));
 }

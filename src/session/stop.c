@@ -33,17 +33,11 @@ static void handle_unless_ignored(int signal_number, void (*handler)(int)) {
   handle(signal_number, handler);
 }
 
-/* A launcher may leave them blocked; one that came early has waited for this. */
-static void let_in(void) {
-  static const int requests[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGINT};
-  sigset_t set;
-  sigemptyset(&set);
-  for (size_t i = 0; i < sizeof requests / sizeof *requests; i++)
-    sigaddset(&set, requests[i]);
-  sigprocmask(SIG_UNBLOCK, &set, NULL);
-}
+static const int requests[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGINT};
+enum { REQUESTS = sizeof requests / sizeof *requests };
 
 void stop_install(void) {
+  sigset_t set;
   handle(SIGUSR1, request);
   handle(SIGUSR2, request);
   handle(SIGTERM, request);
@@ -51,13 +45,16 @@ void stop_install(void) {
   handle_unless_ignored(SIGINT, request_once);
   handle(SIGPIPE, SIG_IGN);
   handle(SIGXFSZ, SIG_IGN);
-  let_in();
+  /* A launcher may leave them blocked; one that came early has waited for this. */
+  sigemptyset(&set);
+  for (size_t i = 0; i < REQUESTS; i++)
+    sigaddset(&set, requests[i]);
+  sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 void stop_release(void) {
-  static const int taken[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGINT};
-  for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
-    handle_unless_ignored(taken[i], SIG_DFL);
+  for (size_t i = 0; i < REQUESTS; i++)
+    handle_unless_ignored(requests[i], SIG_DFL);
   handle(SIGPIPE, SIG_DFL);
   handle(SIGXFSZ, SIG_DFL);
   if (requested) raise(requested);

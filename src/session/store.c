@@ -82,10 +82,6 @@ static status_t read_adapter_config(weights_file_t *file, const char *role, adap
   return STATUS_OK;
 }
 
-static bool has_reward_head(const store_info_t *info) {
-  return store_find((const char(*)[STORE_ROLE_NAME_MAX])info->heads, info->head_count, reward_role) >= 0;
-}
-
 static status_t read_judging(h5_file_t *file, store_judging_t *judging) {
   int64_t facts;
   char *text;
@@ -108,18 +104,17 @@ static status_t read_roles(weights_file_t *file, store_info_t *info) {
   }
   for (int32_t i = 0; i < info->adapter_count; i++)
     TRY(read_adapter_config(file, info->adapters[i], &info->adapter_configs[i]));
-  return has_reward_head(info) ? read_judging(weights_h5(file), &info->judging) : STATUS_OK;
+  bool judges =
+      store_find((const char(*)[STORE_ROLE_NAME_MAX])info->heads, info->head_count, reward_role) >= 0;
+  return judges ? read_judging(weights_h5(file), &info->judging) : STATUS_OK;
 }
 
 status_t store_read_base(weights_file_t *file, store_info_t *info) {
-  char *text, *bytes;
+  SCOPED_MEMORY char *text = NULL;
   uint64_t hash;
   TRY(weights_read_text(weights_h5(file), "/weights", "config", &text, &hash));
-  status_code_t status = config_from_json(text, h5_path(weights_h5(file)), &info->config);
-  memory_free(text);
-  TRY(status);
-  TRY(weights_read_bytes(weights_h5(file), "/tokenizer", &bytes, &info->tokenizer_size));
-  info->tokenizer_bytes = bytes;
+  TRY(config_from_json(text, h5_path(weights_h5(file)), &info->config));
+  TRY(weights_read_bytes(weights_h5(file), "/tokenizer", &info->tokenizer_bytes, &info->tokenizer_size));
   info->identity = weights_identity_add(weights_identity(file, weights_prefix, WEIGHTS_IDENTITY_START), hash);
   return STATUS_OK;
 }
@@ -157,29 +152,17 @@ static status_t read_file(weights_file_t *file, store_info_t *info, uint64_t *re
   return h5_attr_read_text(weights_h5(file), "/", "base_path", &info->base_path);
 }
 
-static status_t inspect(comm_t *comm, const char *path, const store_info_t *base, store_info_t *info) {
-  weights_file_t *file;
+status_t store_inspect(comm_t *comm, const char *path, const store_info_t *base, store_info_t *out) {
+  SCOPED(store_info_free) store_info_t info = {0};
+  SCOPED(weights_close_at) weights_file_t *file = NULL;
   uint64_t referenced = 0;
-  TRY(memory_copy_text(&info->path, ARENA_OTHER, path, strlen(path)));
+  *out = (store_info_t){0};
+  TRY(memory_copy_text(&info.path, ARENA_OTHER, path, strlen(path)));
   TRY(weights_open(comm, path, &store_format, &file));
-  status_code_t status = comm_agree(comm, read_file(file, info, &referenced));
-  weights_close(file);
-  TRY(status);
-  return info->has_weights ? STATUS_OK : store_find_base(comm, referenced, base, info);
-}
-
-status_t store_inspect(comm_t *comm, const char *path, const store_info_t *base, store_info_t *info) {
-  *info = (store_info_t){0};
-  status_code_t status = inspect(comm, path, base, info);
-  if (status != STATUS_OK) store_info_free(info);
-  return status;
-}
-
-/* Names are prefix + outside name. */
-static status_t param_path(const char *prefix, const param_t *param, char **path) {
-  size_t n = strlen(prefix) + strlen(param->name) + 1;
-  TRY(memory_alloc(path, ARENA_IO, n, 1));
-  snprintf(*path, n, "%s%s", prefix, param->name);
+  TRY(comm_agree(comm, read_file(file, &info, &referenced)));
+  if (!info.has_weights) TRY(store_find_base(comm, referenced, base, &info));
+  *out = info;
+  info = (store_info_t){0};
   return STATUS_OK;
 }
 
@@ -205,19 +188,26 @@ static status_t stage(const params_t *params, const char *prefix, bool values, s
   TRY(memory_alloc(&staged->paths, ARENA_IO, (size_t)params->count, sizeof *staged->paths));
   TRY(memory_alloc(&staged->values, ARENA_IO, (size_t)params->count, sizeof *staged->values));
   for (int32_t i = 0; i < params->count; i++) {
-    TRY(param_path(prefix, &params->items[i], &staged->paths[i]));
+    const char *name = params->items[i].name; /* the outside one */
+    size_t n = strlen(prefix) + strlen(name) + 1;
+    TRY(memory_alloc(&staged->paths[i], ARENA_IO, n, 1));
+    snprintf(staged->paths[i], n, "%s%s", prefix, name);
     if (values)
       TRY(memory_alloc(&staged->values[i], ARENA_IO, (size_t)params->items[i].elements, sizeof(float)));
   }
   return STATUS_OK;
 }
 
-static status_t read_staged(weights_file_t *file, const params_t *params, staged_t *staged) {
-  weights_request_t *requests;
-  TRY(memory_alloc(&requests, ARENA_IO, (size_t)params->count, sizeof *requests));
+static status_t load(comm_t *comm, weights_file_t *file, const char *prefix, params_t *params) {
+  SCOPED(staged_free) staged_t staged = {0};
+  SCOPED_MEMORY weights_request_t *requests = NULL;
+  status_code_t status = stage(params, prefix, true, &staged);
+  if (status == STATUS_OK)
+    status = memory_alloc(&requests, ARENA_IO, (size_t)params->count, sizeof *requests);
+  TRY(comm_agree(comm, status));
   for (int32_t i = 0; i < params->count; i++) {
     const partition_t *part = &params->items[i].partition;
-    requests[i] = (weights_request_t){.path = staged->paths[i],
+    requests[i] = (weights_request_t){.path = staged.paths[i],
                                       .rows = part->rows,
                                       .cols = part->cols,
                                       .row_begin = part->row_begin,
@@ -225,32 +215,21 @@ static status_t read_staged(weights_file_t *file, const params_t *params, staged
                                       .col_begin = part->col_begin,
                                       .col_count = part->col_count,
                                       .stride = part->local_cols,
-                                      .data = staged->values[i]};
+                                      .data = staged.values[i]};
   }
-  status_code_t status = weights_read(file, requests, params->count);
-  memory_free(requests);
-  return status;
-}
-
-static status_t load(comm_t *comm, weights_file_t *file, const char *prefix, params_t *params) {
-  staged_t staged = {0};
-  status_code_t status = comm_agree(comm, stage(params, prefix, true, &staged));
-  if (status == STATUS_OK) status = read_staged(file, params, &staged);
-  for (int32_t i = 0; i < params->count && status == STATUS_OK; i++)
-    status = param_write(params, i, DTYPE_F32, staged.values[i]);
-  staged_free(&staged);
-  return status;
+  TRY(weights_read(file, requests, params->count));
+  for (int32_t i = 0; i < params->count; i++)
+    TRY(param_write(params, i, DTYPE_F32, staged.values[i]));
+  return STATUS_OK;
 }
 
 /* All that lies below PREFIX has its place in PARAMS, but for what UNUSED takes. */
 static status_t load_all(comm_t *comm, const char *path, const char *prefix, weights_unused_t unused,
                          const void *context, params_t *params) {
-  weights_file_t *file;
+  SCOPED(weights_close_at) weights_file_t *file = NULL;
   TRY(weights_open(comm, path, &store_format, &file));
-  status_code_t status = load(comm, file, prefix, params);
-  if (status == STATUS_OK) status = weights_check_all_read(file, prefix, unused, context);
-  weights_close(file);
-  return status;
+  TRY(load(comm, file, prefix, params));
+  return weights_check_all_read(file, prefix, unused, context);
 }
 
 status_t store_load_params(comm_t *comm, const char *path, const char *prefix, params_t *params) {
@@ -271,7 +250,6 @@ enum { SETS_MAX = 1 + 2 * STORE_ROLES_MAX };
 
 /* All sets of a file, staged. */
 typedef struct {
-  const store_contents_t *contents;
   const params_t *sets[SETS_MAX];
   char prefixes[SETS_MAX][96];
   staged_t staged[SETS_MAX];
@@ -286,7 +264,6 @@ static void add_set(writing_t *writing, const params_t *params, const char *grou
 }
 
 static void list_sets(const store_contents_t *contents, writing_t *writing) {
-  writing->contents = contents;
   if (contents->weights) add_set(writing, &contents->base->params, "/weights", "");
   for (int32_t i = 0; i < contents->adapter_count; i++)
     add_set(writing, &contents->adapters[i]->params, adapters_group, contents->adapter_names[i]);
@@ -304,12 +281,6 @@ static status_t stage_set(const params_t *params, const char *prefix, staged_t *
   TRY(stage(params, prefix, writes(params), staged));
   for (int32_t i = 0; i < params->count && writes(params); i++)
     TRY(param_read(params, i, DTYPE_F32, staged->values[i]));
-  return STATUS_OK;
-}
-
-static status_t stage_all(writing_t *writing) {
-  for (int32_t s = 0; s < writing->count; s++)
-    TRY(stage_set(writing->sets[s], writing->prefixes[s], &writing->staged[s]));
   return STATUS_OK;
 }
 
@@ -351,12 +322,10 @@ static status_t annotate_base(h5_file_t *file, const store_contents_t *contents)
     TRY(h5_attr_write_text(file, "/", "base_path", contents->base_path));
     return h5_attr_write_u64(file, "/", "base_identity", &contents->base_identity, 1);
   }
-  char *text;
+  SCOPED_MEMORY char *text = NULL;
   TRY(h5_create_group(file, "/weights"));
   TRY(config_to_json(&contents->base->config, &text));
-  status_code_t status = weights_write_text(file, "/weights", "config", text);
-  memory_free(text);
-  TRY(status);
+  TRY(weights_write_text(file, "/weights", "config", text));
   return weights_write_bytes(file, "/tokenizer", "bytes of tokenizer.model or tokenizer.json",
                              contents->tokenizer_bytes, contents->tokenizer_size);
 }
@@ -393,14 +362,30 @@ typedef struct {
   const checkpoint_place_t *place;
 } destination_t;
 
-static status_t write_items(comm_t *comm, const destination_t *to, const writing_t *writing) {
-  const store_contents_t *contents = writing->contents;
+static void writing_free(writing_t **writing) {
+  for (int32_t s = 0; *writing && s < (*writing)->count; s++)
+    staged_free(&(*writing)->staged[s]);
+  memory_free(*writing);
+}
+
+/* Lists the sets and stages them, with room for the ITEMS of all of them and of CONTENTS besides. */
+static status_t prepare_writing(const store_contents_t *contents, writing_t **out, weights_item_t **items) {
+  size_t count = (size_t)contents->extra_count;
+  TRY(memory_alloc(out, ARENA_IO, 1, sizeof **out));
+  writing_t *writing = *out;
+  list_sets(contents, writing);
+  for (int32_t s = 0; s < writing->count; s++) {
+    TRY(stage_set(writing->sets[s], writing->prefixes[s], &writing->staged[s]));
+    count += (size_t)writing->sets[s]->count;
+  }
+  return memory_alloc(items, ARENA_IO, count, sizeof **items);
+}
+
+static status_t write_contents(comm_t *comm, const destination_t *to, const store_contents_t *contents) {
+  SCOPED(writing_free) writing_t *writing = NULL;
+  SCOPED_MEMORY weights_item_t *items = NULL;
   int64_t count = 0;
-  for (int32_t s = 0; s < writing->count; s++)
-    count += writing->sets[s]->count;
-  weights_item_t *items;
-  TRY(memory_alloc(&items, ARENA_IO, (size_t)(count + contents->extra_count), sizeof *items));
-  count = 0;
+  TRY(comm_agree(comm, prepare_writing(contents, &writing, &items)));
   for (int32_t s = 0; s < writing->count; s++)
     for (int32_t i = 0; i < writing->sets[s]->count; i++)
       items[count++] = item_of(writing->sets[s], &writing->staged[s], i);
@@ -408,22 +393,8 @@ static status_t write_items(comm_t *comm, const destination_t *to, const writing
     items[count++] = contents->extra[i];
   store_contents_t copy = *contents;
   const weights_spec_t spec = {.format = &store_format, .annotate = store_annotate, .context = &copy};
-  status_code_t status = to->path ? weights_write(comm, to->path, &spec, items, count)
-                                  : checkpoint_write(comm, to->run_dir, to->place, &spec, items, count);
-  memory_free(items);
-  return status;
-}
-
-static status_t write_contents(comm_t *comm, const destination_t *to, const store_contents_t *contents) {
-  writing_t *writing;
-  TRY(memory_alloc(&writing, ARENA_IO, 1, sizeof *writing));
-  list_sets(contents, writing);
-  status_code_t status = comm_agree(comm, stage_all(writing));
-  if (status == STATUS_OK) status = write_items(comm, to, writing);
-  for (int32_t s = 0; s < writing->count; s++)
-    staged_free(&writing->staged[s]);
-  memory_free(writing);
-  return status;
+  return to->path ? weights_write(comm, to->path, &spec, items, count)
+                  : checkpoint_write(comm, to->run_dir, to->place, &spec, items, count);
 }
 
 status_t store_write(comm_t *comm, const char *path, const store_contents_t *contents) {
@@ -435,21 +406,13 @@ status_t store_checkpoint(comm_t *comm, const char *run_dir, const checkpoint_pl
   return write_contents(comm, &(destination_t){.run_dir = run_dir, .place = place}, contents);
 }
 
-static status_t staged_identity(comm_t *comm, const params_t *params, const staged_t *staged,
-                                uint64_t *identity) {
-  weights_item_t *items;
-  TRY(comm_agree(comm, memory_alloc(&items, ARENA_IO, (size_t)params->count, sizeof *items)));
-  for (int32_t i = 0; i < params->count; i++)
-    items[i] = item_of(params, staged, i);
-  status_code_t status = weights_items_identity(comm, items, params->count, identity);
-  memory_free(items);
-  return status;
-}
-
 status_t store_params_identity(comm_t *comm, const char *prefix, const params_t *params, uint64_t *identity) {
-  staged_t staged = {0};
-  status_code_t status = comm_agree(comm, stage_set(params, prefix, &staged));
-  if (status == STATUS_OK) status = staged_identity(comm, params, &staged, identity);
-  staged_free(&staged);
-  return status;
+  SCOPED(staged_free) staged_t staged = {0};
+  SCOPED_MEMORY weights_item_t *items = NULL;
+  status_code_t status = stage_set(params, prefix, &staged);
+  if (status == STATUS_OK) status = memory_alloc(&items, ARENA_IO, (size_t)params->count, sizeof *items);
+  TRY(comm_agree(comm, status));
+  for (int32_t i = 0; i < params->count; i++)
+    items[i] = item_of(params, &staged, i);
+  return weights_items_identity(comm, items, params->count, identity);
 }

@@ -33,7 +33,7 @@ typedef struct {
   char heads[STORE_ROLES_MAX][STORE_ROLE_NAME_MAX];
   int32_t head_count;
   store_judging_t judging; /* of the head "reward"; all zero without one. The texts are this struct's */
-  void *tokenizer_bytes;   /* of the base file */
+  char *tokenizer_bytes;   /* of the base file */
   int64_t tokenizer_size;
 } store_info_t;
 

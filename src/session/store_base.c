@@ -8,14 +8,12 @@
 #include <string.h>
 
 static status_t take_base(const store_info_t *base, store_info_t *info) {
-  size_t n = (size_t)base->tokenizer_size;
-  char *path, *bytes;
+  char *path;
   TRY(memory_copy_text(&path, ARENA_OTHER, base->base_path, strlen(base->base_path)));
   memory_free(info->base_path);
   info->base_path = path;
-  TRY(memory_alloc(&bytes, ARENA_OTHER, n + 1, 1));
-  memcpy(bytes, base->tokenizer_bytes, n);
-  info->tokenizer_bytes = bytes;
+  TRY(memory_copy_text(&info->tokenizer_bytes, ARENA_OTHER, base->tokenizer_bytes,
+                       (size_t)base->tokenizer_size));
   info->tokenizer_size = base->tokenizer_size;
   info->config = base->config;
   info->identity = base->identity;
@@ -46,12 +44,10 @@ static bool base_place(int number, const char *file, const char *written, char p
 
 /* Identity of the weights at PATH, for INFO. */
 static status_t read_base_at(comm_t *comm, const char *path, store_info_t *info) {
-  weights_file_t *file;
+  SCOPED(weights_close_at) weights_file_t *file = NULL;
   TRY(weights_open(comm, path, &store_format, &file));
-  status_code_t status = store_has_weights(file) ? store_read_base(file, info)
-                                                 : error_set(STATUS_DATA, "%s holds no weights", path);
-  weights_close(file);
-  return comm_agree(comm, status);
+  return comm_agree(comm, store_has_weights(file) ? store_read_base(file, info)
+                                                  : error_set(STATUS_DATA, "%s holds no weights", path));
 }
 
 /* A line on what was found at PATH, for the message. */
@@ -59,13 +55,6 @@ static status_t note_identity(text_buffer_t *tried, const char *path, uint64_t i
   char line[FILE_MAX_PATH + 64];
   snprintf(line, sizeof line, "\n  %s has identity %016llx", path, (unsigned long long)identity);
   return text_buffer_append_string(tried, line);
-}
-
-static status_t note_error(text_buffer_t *tried) {
-  TRY(text_buffer_append_string(tried, "\n  "));
-  status_code_t status = text_buffer_append_string(tried, error_message());
-  error_clear();
-  return status;
 }
 
 /* Tries the places in turn; found->base_path stays NULL where it is in none. */
@@ -77,30 +66,28 @@ static status_t find_base(comm_t *comm, const store_info_t *file, uint64_t wante
     if (status != STATUS_OK && status != STATUS_DATA) return status;
     if (status == STATUS_OK && found->identity == wanted)
       return memory_copy_text(&found->base_path, ARENA_OTHER, path, strlen(path));
-    TRY(status == STATUS_OK ? note_identity(tried, path, found->identity) : note_error(tried));
+    if (status == STATUS_OK) TRY(note_identity(tried, path, found->identity));
+    if (status != STATUS_OK) TRY(text_buffer_append_string(tried, "\n  "));
+    if (status != STATUS_OK) TRY(text_buffer_append_string(tried, error_message()));
+    error_clear();
     store_info_free(found);
   }
   return STATUS_OK;
 }
 
-static status_t refuse(const store_info_t *info, uint64_t wanted, const store_info_t *base,
-                       text_buffer_t *tried) {
-  if (base && base->base_path) TRY(note_identity(tried, base->base_path, base->identity));
-  return error_set(
-      STATUS_DATA,
-      "%s holds adapters or heads for the base %s of identity %016llx, which was not found; put it "
-      "there or, if it is this run's base, name it as model.base. Looked at:%s",
-      info->path, info->base_path, (unsigned long long)wanted, tried->bytes);
-}
-
 status_t store_find_base(comm_t *comm, uint64_t wanted, const store_info_t *base, store_info_t *info) {
-  text_buffer_t tried = {0};
-  store_info_t found = {0};
-  if (base && base->base_path && base->identity == wanted) return comm_agree(comm, take_base(base, info));
+  SCOPED(text_buffer_free) text_buffer_t tried = {0};
+  SCOPED(store_info_free) store_info_t found = {0};
+  bool known = base && base->base_path;
+  if (known && base->identity == wanted) return comm_agree(comm, take_base(base, info));
   status_code_t status = find_base(comm, info, wanted, &tried, &found);
+  if (status == STATUS_OK && found.base_path) return comm_agree(comm, take_base(&found, info));
+  if (status == STATUS_OK && known) status = note_identity(&tried, base->base_path, base->identity);
   if (status == STATUS_OK)
-    status = found.base_path ? take_base(&found, info) : refuse(info, wanted, base, &tried);
-  text_buffer_free(&tried);
-  store_info_free(&found);
+    status = error_set(
+        STATUS_DATA,
+        "%s holds adapters or heads for the base %s of identity %016llx, which was not found; put it "
+        "there or, if it is this run's base, name it as model.base. Looked at:%s",
+        info->path, info->base_path, (unsigned long long)wanted, tried.bytes);
   return comm_agree(comm, status);
 }

@@ -44,13 +44,6 @@ static void writes_or(listing_t *listing, const char *name, const char *path, co
     writes_in_run_dir(listing, file);
 }
 
-static void reads_model(listing_t *listing) {
-  const settings_t *s = listing->settings;
-  reads(listing, "model.base", s->model.base);
-  reads(listing, "model.adapter", s->model.adapter);
-  reads(listing, "model.tokenizer", s->model.tokenizer);
-}
-
 /* Made of questions in JSON (rollout/questions.h), under the name STEM. */
 static void writes_questions(listing_t *listing, const char *stem) {
   char file[64];
@@ -60,63 +53,62 @@ static void writes_questions(listing_t *listing, const char *stem) {
   writes_in_run_dir(listing, file);
 }
 
-static void list_prepare(listing_t *listing) {
-  const settings_t *s = listing->settings;
-  reads(listing, "prepare.conversations", s->prepare.conversations);
-  reads(listing, "prepare.preferences", s->prepare.preferences);
-  reads(listing, "prepare.facts", s->prepare.facts);
-  writes(listing, "prepare.output", s->prepare.output);
-  writes(listing, "prepare.held_out_output", s->prepare.held_out_output);
-  writes_in_run_dir(listing, "skipped.jsonl");
-}
+/* Sets of tasks. */
+enum {
+  PREPARE = 1 << TASK_PREPARE,
+  IMPORT = 1 << TASK_IMPORT,
+  ANNOTATE = 1 << TASK_ANNOTATE,
+  GENERATE = 1 << TASK_GENERATE,
+  SCORE = 1 << TASK_SCORE,
+  EVALUATE = 1 << TASK_EVALUATE,
+  TRAINING = 1 << TASK_PRETRAIN | 1 << TASK_SFT | 1 << TASK_RM | 1 << TASK_PPO,
+  ANSWERING = GENERATE | SCORE | EVALUATE | TRAINING,
+  ANY = (1 << TASK_COUNT) - 1
+};
 
-static void list_import(listing_t *listing) {
-  const settings_t *s = listing->settings;
-  reads(listing, "model.base", s->model.base);
-  reads(listing, "import.projector", s->import.projector);
-  reads(listing, "import.tokenizer", s->import.tokenizer);
-  reads(listing, "import.head", s->import.head);
-  reads(listing, "rm.prompt_file", s->rm.prompt_file);
-  writes_or(listing, "import.output", s->import.output, "model.h5");
-}
+/* Settings that name what TASKS read. */
+#define INPUT(tasks, group, setting)                                                                         \
+  { tasks, #group "." #setting, offsetof(settings_t, group.setting) }
+static const struct {
+  int tasks;
+  const char *name;
+  size_t offset;
+} inputs_read[] = {
+    INPUT(PREPARE, prepare, conversations),   INPUT(PREPARE, prepare, preferences),
+    INPUT(PREPARE, prepare, facts),           INPUT(IMPORT, import, projector),
+    INPUT(IMPORT, import, tokenizer),         INPUT(IMPORT, import, head),
+    INPUT(ANNOTATE, annotate, pairs),         INPUT(ANNOTATE, annotate, scenes),
+    INPUT(ANSWERING | IMPORT, model, base),   INPUT(ANSWERING, model, adapter),
+    INPUT(ANSWERING, model, tokenizer),       INPUT(GENERATE, generate, dataset),
+    INPUT(GENERATE, generate, image),         INPUT(TRAINING, reward, model),
+    INPUT(TRAINING | SCORE, data, dataset),   INPUT(TRAINING | EVALUATE, eval, dataset),
+    INPUT(TRAINING | EVALUATE, eval, scenes), INPUT(EVALUATE, eval, pope),
+    INPUT(EVALUATE, eval, replies),           INPUT(TRAINING | SCORE | IMPORT, rm, prompt_file),
+    INPUT(TRAINING, reward, prompt_file)};
 
-static void list_annotate(listing_t *listing) {
-  const settings_t *s = listing->settings;
-  reads(listing, "annotate.pairs", s->annotate.pairs);
-  reads(listing, "annotate.scenes", s->annotate.scenes);
-  writes_or(listing, "annotate.output", s->annotate.output, "preferences.json");
-}
+/* What TASKS always write in the run directory; the last ones are those of the session. */
+static const struct {
+  int tasks;
+  const char *name;
+} results[] = {{PREPARE, "skipped.jsonl"}, {SCORE, "scores.h5"}, {EVALUATE, "evaluation.json"},
+               {TRAINING, "model.h5"},     {ANY, "input.nml"},   {ANY, "log.txt"},
+               {ANY, "run.json"},          {ANY, "perf.json"},   {ANY, "metrics.jsonl"},
+               {ANY, "samples.jsonl"}};
 
 static void list_generate(listing_t *listing) {
   enum { PAIR = 2 };
   const settings_t *s = listing->settings;
-  reads_model(listing);
-  reads(listing, "generate.dataset", s->generate.dataset);
-  reads(listing, "generate.image", s->generate.image);
   writes_or(listing, "generate.output", s->generate.output,
             s->generate.samples == PAIR ? "pairs.json" : "answers.jsonl");
   if (*s->generate.prompt) writes_in_run_dir(listing, "question.jsonl");
   writes_questions(listing, *s->generate.prompt ? "question" : "questions");
 }
 
-static void list_score(listing_t *listing) {
-  const settings_t *s = listing->settings;
-  reads_model(listing);
-  reads(listing, "data.dataset", s->data.dataset);
-  reads(listing, "rm.prompt_file", s->rm.prompt_file);
-  writes_in_run_dir(listing, "scores.h5");
-}
-
 static void list_evaluate(listing_t *listing) {
   const settings_t *s = listing->settings;
   int64_t models = s->eval.models.count > 0 ? s->eval.models.count : 1;
-  reads_model(listing);
   for (int64_t m = 0; m < s->eval.models.count; m++)
     reads(listing, "eval.models", s->eval.models.items[m]);
-  reads(listing, "eval.dataset", s->eval.dataset);
-  reads(listing, "eval.scenes", s->eval.scenes);
-  reads(listing, "eval.pope", s->eval.pope);
-  reads(listing, "eval.replies", s->eval.replies);
   for (int64_t m = 1; m <= models; m++) {
     char file[64];
     snprintf(file, sizeof file, "answers_%" PRId64 ".jsonl", m);
@@ -125,59 +117,27 @@ static void list_evaluate(listing_t *listing) {
     if (*s->eval.pope) writes_in_run_dir(listing, file);
   }
   if (*s->eval.pope) writes_questions(listing, "pope");
-  writes_in_run_dir(listing, "evaluation.json");
-}
-
-static void list_training(listing_t *listing) {
-  const settings_t *s = listing->settings;
-  reads_model(listing);
-  reads(listing, "reward.model", s->reward.model);
-  reads(listing, "data.dataset", s->data.dataset);
-  reads(listing, "eval.dataset", s->eval.dataset);
-  reads(listing, "eval.scenes", s->eval.scenes);
-  reads(listing, "rm.prompt_file", s->rm.prompt_file);
-  reads(listing, "reward.prompt_file", s->reward.prompt_file);
-  writes_in_run_dir(listing, "model.h5");
-}
-
-static void list_task(listing_t *listing, task_t task) {
-  switch (task) {
-  case TASK_PREPARE:
-    list_prepare(listing);
-    return;
-  case TASK_IMPORT:
-    list_import(listing);
-    return;
-  case TASK_ANNOTATE:
-    list_annotate(listing);
-    return;
-  case TASK_GENERATE:
-    list_generate(listing);
-    return;
-  case TASK_SCORE:
-    list_score(listing);
-    return;
-  case TASK_EVALUATE:
-    list_evaluate(listing);
-    return;
-  default:
-    if (task_trains(task)) list_training(listing);
-  }
-}
-
-/* Of every run (session/session.h). */
-static void list_session(listing_t *listing) {
-  static const char *const files[] = {"input.nml", "log.txt",       "run.json",
-                                      "perf.json", "metrics.jsonl", "samples.jsonl"};
-  for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-    writes_in_run_dir(listing, files[i]);
 }
 
 status_t task_files_list(const settings_t *settings, task_files_t *inputs, task_files_t *outputs) {
   listing_t listing = {settings, inputs, outputs, STATUS_OK};
+  task_t task = settings_task(settings);
   *inputs = *outputs = (task_files_t){0};
-  list_task(&listing, settings_task(settings));
-  list_session(&listing);
+  for (size_t i = 0; i < sizeof inputs_read / sizeof *inputs_read; i++)
+    if (inputs_read[i].tasks >> task & 1)
+      reads(&listing, inputs_read[i].name,
+            *(char *const *)(const void *)((const char *)settings + inputs_read[i].offset));
+  if (task == TASK_PREPARE) {
+    writes(&listing, "prepare.output", settings->prepare.output);
+    writes(&listing, "prepare.held_out_output", settings->prepare.held_out_output);
+  }
+  if (task == TASK_IMPORT) writes_or(&listing, "import.output", settings->import.output, "model.h5");
+  if (task == TASK_ANNOTATE)
+    writes_or(&listing, "annotate.output", settings->annotate.output, "preferences.json");
+  if (task == TASK_GENERATE) list_generate(&listing);
+  if (task == TASK_EVALUATE) list_evaluate(&listing);
+  for (size_t i = 0; i < sizeof results / sizeof *results; i++)
+    if (results[i].tasks >> task & 1) writes_in_run_dir(&listing, results[i].name);
   return listing.status;
 }
 
