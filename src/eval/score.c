@@ -5,7 +5,6 @@
 #include "io/formats/scores_file.h"
 #include "perf/perf.h"
 #include "session/batch.h"
-#include "session/criteria.h"
 #include "session/estimate.h"
 #include "session/rewards.h"
 #include "session/screening.h"
@@ -57,20 +56,10 @@ static text_view_t last_answer(const conversation_t *conversation) {
   return answer;
 }
 
-/* What the reward model reads of SAMPLE, row ROW; *IMAGE: the one it shows. */
 static status_t score_judged(const score_task_t *task, int64_t row, const dataset_sample_t *sample,
                              sequence_t *sequence, int64_t *image) {
-  *image = sample->image;
-  TRY(conversation_answered(task->source.tokenizer, task->source.template, &sample->conversation,
-                            last_answer(&sample->conversation), true, sequence));
-  status_code_t status = source_image(sequence, image);
-  if (status == STATUS_OK)
-    status = criteria_append(&task->criteria, task->source.tokenizer, sample->facts, sample->fact_count,
-                             (uint64_t)row, 0, sequence);
-  if (status == STATUS_OK) return STATUS_OK;
-  sequence_free(sequence);
-  *image = -1;
-  return status;
+  return rewards_sequence(&task->criteria, &task->source, sample, row, 0, last_answer(&sample->conversation),
+                          sequence, image);
 }
 
 static status_t score_build_judged(void *context, int32_t i, sequence_t *sequence, int64_t *image) {

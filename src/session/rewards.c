@@ -50,3 +50,19 @@ status_t rewards_of_batch(session_t *session, const model_t *model, const role_t
   TRY(batch_settle(&session->grid, batch, skipped));
   return comm_allreduce(session->grid.dp, rewards, n, COMM_F64, COMM_SUM);
 }
+
+status_t rewards_sequence(const criteria_t *criteria, const source_t *source, const dataset_sample_t *sample,
+                          int64_t row, uint64_t use, text_view_t answer, sequence_t *sequence,
+                          int64_t *image) {
+  *image = sample->image;
+  TRY(conversation_answered(source->tokenizer, source->template, &sample->conversation, answer, true,
+                            sequence));
+  status_code_t status = source_image(sequence, image);
+  if (status == STATUS_OK)
+    status = criteria_append(criteria, source->tokenizer, sample->facts, sample->fact_count, (uint64_t)row,
+                             use, sequence);
+  if (status == STATUS_OK) return STATUS_OK;
+  sequence_free(sequence);
+  *image = -1;
+  return status;
+}

@@ -4,8 +4,8 @@
 #include "base/memory_pool.h"
 #include "perf/perf.h"
 #include "session/batch.h"
-#include "session/criteria.h"
 #include "session/held_out.h"
+#include "session/rewards.h"
 #include "session/screening.h"
 #include "train/loop.h"
 #include "train/reward_loss.h"
@@ -47,15 +47,8 @@ static status_t check_pair(const dataset_sample_t *sample) {
 static status_t output_sequence(const reward_task_t *task, const source_t *source, int64_t row, uint64_t use,
                                 const dataset_sample_t *sample, int32_t output, sequence_t *sequence,
                                 int64_t *image) {
-  *image = sample->image;
-  TRY(conversation_answered(source->tokenizer, source->template, &sample->conversation,
-                            sample->outputs[output], true, sequence));
-  status_code_t status = source_image(sequence, image);
-  if (status == STATUS_OK)
-    status = criteria_append(&task->criteria, source->tokenizer, sample->facts, sample->fact_count,
-                             (uint64_t)row, use * OUTPUTS + (uint64_t)output, sequence);
-  if (status != STATUS_OK) sequence_free(sequence);
-  return status;
+  return rewards_sequence(&task->criteria, source, sample, row, use * OUTPUTS + (uint64_t)output,
+                          sample->outputs[output], sequence, image);
 }
 
 static status_t build(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
