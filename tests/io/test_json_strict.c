@@ -57,6 +57,18 @@ static void halves_of_pairs_are_refused(void **state) {
   error_clear();
 }
 
+/* YAJL takes them for blanks. */
+static void odd_blanks_are_refused(void **state) {
+  (void)state;
+  static const char *const texts[] = {"\v[1]", "\f[1]", "[1,\v2]", "[1]\f", "{\v\"a\": 1}", "[\"\f\"]"};
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    assert_int_equal(parse_status(texts[i]), STATUS_DATA);
+    assert_int_equal(stream_status(texts[i], strlen(texts[i])), STATUS_DATA);
+  }
+  assert_int_equal(parse_status(" \t\r\n[1]"), STATUS_OK);
+  error_clear();
+}
+
 static void whole_pairs_come_through(void **state) {
   (void)state;
   static const char text[] = "[\"\\ud83d\\uDE00\", \"\\\\ud83d\", \"\\ud7ff\\ue000\"]";
