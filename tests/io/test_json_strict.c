@@ -157,9 +157,9 @@ static void an_object_may_be_large(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(halves_of_pairs_are_refused), cmocka_unit_test(whole_pairs_come_through),
-      cmocka_unit_test(pairs_may_lie_across_pieces), cmocka_unit_test(of_repeated_keys_the_last_counts),
-      cmocka_unit_test(an_object_may_be_large),
+      cmocka_unit_test(halves_of_pairs_are_refused),      cmocka_unit_test(odd_blanks_are_refused),
+      cmocka_unit_test(whole_pairs_come_through),         cmocka_unit_test(pairs_may_lie_across_pieces),
+      cmocka_unit_test(of_repeated_keys_the_last_counts), cmocka_unit_test(an_object_may_be_large),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
