@@ -34,9 +34,11 @@ static status_t parse(json_builder_t *builder, yajl_handle yajl, const char *tex
                       const char *name) {
   char message[160];
   json_escapes_t escapes = {0};
-  size_t half;
-  if (!json_escapes_whole(&escapes, (const unsigned char *)text, n, &half))
-    return refuse(text, half, name, json_half_pair);
+  size_t bad;
+  if (!json_escapes_whole(&escapes, (const unsigned char *)text, n, &bad))
+    return refuse(text, bad, name, json_half_pair);
+  if (!json_blanks_valid((const unsigned char *)text, n, &bad))
+    return refuse(text, bad, name, json_odd_blank);
   yajl_status result = yajl_parse(yajl, (const unsigned char *)text, n);
   size_t at = result == yajl_status_ok ? n : yajl_get_bytes_consumed(yajl);
   if (result == yajl_status_ok) result = yajl_complete_parse(yajl);

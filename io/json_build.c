@@ -306,6 +306,18 @@ bool json_escapes_whole(json_escapes_t *escapes, const unsigned char *text, size
   return true;
 }
 
+const char json_odd_blank[] = "a vertical tab or form feed, which JSON does not allow";
+
+bool json_blanks_valid(const unsigned char *text, size_t n, size_t *at) {
+  static const char odd[] = "\v\f";
+  *at = n;
+  for (int i = 0; i < 2 && *at > 0; i++) {
+    const unsigned char *found = memchr(text, odd[i], *at);
+    if (found != NULL) *at = (size_t)(found - text);
+  }
+  return *at == n;
+}
+
 void json_yajl_message(yajl_handle yajl, char *message, size_t capacity) {
   unsigned char *text = yajl_get_error(yajl, 0, NULL, 0);
   snprintf(message, capacity, "%s", text == NULL ? "broken JSON" : (const char *)text);

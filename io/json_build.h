@@ -36,6 +36,11 @@ typedef struct {
 bool json_escapes_whole(json_escapes_t *escapes, const unsigned char *text, size_t n, size_t *at);
 extern const char json_half_pair[]; /* what to say then */
 
+/* False where TEXT (n bytes) has a vertical tab or a form feed, which JSON has nowhere and YAJL takes for
+ * blanks; *AT is the first. */
+bool json_blanks_valid(const unsigned char *text, size_t n, size_t *at);
+extern const char json_odd_blank[]; /* what to say then */
+
 /* Builds one value from YAJL's events. Of members of one name the last counts, in the place of the first, as
  * Python reads it. */
 typedef struct {

@@ -207,9 +207,10 @@ static status_t advance(json_reader_t *reader) {
       reader->finished = true;
       return judge(reader, yajl_complete_parse(reader->yajl));
     }
-    size_t half;
-    if (!json_escapes_whole(&reader->escapes, reader->chunk, reader->filled, &half))
-      return refuse(reader, half, json_half_pair);
+    size_t bad;
+    if (!json_escapes_whole(&reader->escapes, reader->chunk, reader->filled, &bad))
+      return refuse(reader, bad, json_half_pair);
+    if (!json_blanks_valid(reader->chunk, reader->filled, &bad)) return refuse(reader, bad, json_odd_blank);
     TRY(judge(reader, yajl_parse(reader->yajl, reader->chunk, reader->filled)));
     if (reader->first == NULL) TRY(length_check(reader, quiet_since));
   }

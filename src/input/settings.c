@@ -112,7 +112,8 @@ static status_t store_entries(settings_reader_t *reader, const namelist_t *list)
       mistakes_add(&reader->mistakes, entry->place, "%s.%s was already set in line %d", group, entry->name,
                    reader->states[index].place.line);
     else
-      TRY(store_given(reader, index, list->values + entry->first, entry->count, entry->place));
+      TRY(store_given(reader, index, entry->count > 0 ? list->values + entry->first : NULL, entry->count,
+                      entry->place));
   }
   return STATUS_OK;
 }

@@ -174,13 +174,19 @@ static _Noreturn void become(int ranks, const char *const *arguments, int out, i
   _exit(127);
 }
 
+static double patience = CLI_SECONDS;
+
+void cli_set_patience(double seconds) {
+  patience = seconds;
+}
+
 cli_child_t *cli_start(int ranks, const char *const *arguments) {
   assert_non_null(getenv("LLAVA_RLHF_BINARY"));
   cli_child_t *child = calloc(1, sizeof *child);
   assert_non_null(child);
   child->out = output_file();
   child->err = output_file();
-  child->deadline = now() + CLI_SECONDS;
+  child->deadline = now() + patience;
   child->pid = fork();
   assert_true(child->pid >= 0);
   if (child->pid == 0) become(ranks, arguments, child->out, child->err);

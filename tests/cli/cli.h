@@ -15,7 +15,7 @@ typedef struct {
 } cli_result_t;
 
 /* No run here may take longer: a run that hangs fails its test. */
-enum { CLI_SECONDS = 60, CLI_ARGUMENTS_MAX = 32 };
+enum { CLI_SECONDS = 300, CLI_ARGUMENTS_MAX = 32 };
 
 /* Makes a folder and works in it: cmocka's group set-up and tear-down. */
 int cli_enter(void **state);
@@ -32,6 +32,9 @@ void cli_make_world(void);
  * test's folder under NAME. */
 bool cli_take(const char *name);
 void cli_keep(const char *name);
+
+/* From now on a run may take so many SECONDS. */
+void cli_set_patience(double seconds);
 
 /* Runs the program on RANKS ranks (0: without mpirun) with ARGUMENTS (ended by NULL). */
 void cli_run(int ranks, const char *const *arguments, cli_result_t *result);

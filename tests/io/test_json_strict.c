@@ -57,6 +57,20 @@ static void halves_of_pairs_are_refused(void **state) {
   error_clear();
 }
 
+/* YAJL takes them for blanks. */
+static void odd_blanks_are_refused(void **state) {
+  (void)state;
+  static const char *const texts[] = {"[1,\v2]", "[1]\f", "[{\v\"a\": 1}]", "[\"\f\"]"};
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    assert_int_equal(parse_status(texts[i]), STATUS_DATA);
+    assert_int_equal(stream_status(texts[i], strlen(texts[i])), STATUS_DATA);
+  }
+  assert_int_equal(parse_status("\v[1]"), STATUS_DATA);
+  assert_int_equal(parse_status("\f[1]"), STATUS_DATA);
+  assert_int_equal(parse_status(" \t\r\n[1]"), STATUS_OK);
+  error_clear();
+}
+
 static void whole_pairs_come_through(void **state) {
   (void)state;
   static const char text[] = "[\"\\ud83d\\uDE00\", \"\\\\ud83d\", \"\\ud7ff\\ue000\"]";
@@ -145,9 +159,9 @@ static void an_object_may_be_large(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(halves_of_pairs_are_refused), cmocka_unit_test(whole_pairs_come_through),
-      cmocka_unit_test(pairs_may_lie_across_pieces), cmocka_unit_test(of_repeated_keys_the_last_counts),
-      cmocka_unit_test(an_object_may_be_large),
+      cmocka_unit_test(halves_of_pairs_are_refused),      cmocka_unit_test(odd_blanks_are_refused),
+      cmocka_unit_test(whole_pairs_come_through),         cmocka_unit_test(pairs_may_lie_across_pieces),
+      cmocka_unit_test(of_repeated_keys_the_last_counts), cmocka_unit_test(an_object_may_be_large),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
