@@ -73,6 +73,11 @@ static void write_original(json_writer_t *writer, const written_config_t *config
   json_write_member(writer, "image_aspect_ratio", "pad");
 }
 
+static void write_llama(json_writer_t *writer, const written_config_t *config) {
+  write_architecture(writer, "LlamaForCausalLM", "llama");
+  write_decoder(writer, config);
+}
+
 /* The id that stands for a patch in transformers' input: the first row of the embedding without a piece, else
  * the unknown piece's, which no text has. */
 static int32_t image_token(const written_config_t *config) {
@@ -108,6 +113,8 @@ static void write_config(json_writer_t *writer, naming_t naming, const written_c
   if (naming == NAMING_TOWER) {
     write_architecture(writer, "CLIPVisionModel", "clip_vision_model");
     write_tower(writer, config->model);
+  } else if (!config_sees(config->model)) {
+    write_llama(writer, config);
   } else if (naming == NAMING_LLAVA) {
     write_original(writer, config);
   } else {

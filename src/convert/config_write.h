@@ -14,8 +14,8 @@ typedef struct {
   const char *tower;  /* folder of the tower, for original LLaVA (mm_vision_tower) */
 } written_config_t;
 
-/* Writes FOLDER/config.json in the fields of NAMING (NAMING_TOWER: of the tower alone) and, where there is a
- * tower in the folder, preprocessor_config.json. Local. */
+/* Writes FOLDER/config.json in the fields of NAMING (NAMING_TOWER: of the tower alone; LLaMA's for a model
+ * without one) and, where there is a tower in the folder, preprocessor_config.json. Local. */
 status_t config_write(const char *folder, naming_t naming, const written_config_t *config);
 
 #endif

@@ -59,8 +59,8 @@ static status_t choose_merged(export_t *export) {
 }
 
 static status_t check_naming(const export_t *export) {
-  if (!export->base || export->naming == NAMING_LLAVA || export->config.projector != PROJECTOR_LINEAR)
-    return STATUS_OK;
+  bool linear = config_sees(&export->config) && export->config.projector == PROJECTOR_LINEAR;
+  if (!export->base || export->naming == NAMING_LLAVA || !linear) return STATUS_OK;
   return error_set(STATUS_INPUT,
                    "export.naming = 'transformers': its LLaVA has no linear projector, which %s has; use "
                    "'llava'",
@@ -77,6 +77,7 @@ static status_t find_files(export_t *export) {
   TRY(choose_merged(export));
   export->base = export->model.has_weights || export->merged >= 0;
   export->config = export->model.config;
+  if (!config_sees(&export->config)) export->naming = NAMING_LLAVA; /* of which LLaMA's is a part */
   TRY(check_naming(export));
   if (export->base) TRY(weights_open(world, export->model.base_path, &store_format, &export->weights));
   if (export->added.adapter_count + export->added.head_count > 0)
@@ -237,7 +238,7 @@ static status_t write_base(export_t *export) {
   TRY(file_join(tower_folder, folder, "vision_tower", NULL));
   shorten_tower(export);
   if (export->naming == NAMING_LLAVA) {
-    TRY(write_model(export, NAMING_TOWER, tower, tower_folder, ""));
+    if (config_sees(&export->config)) TRY(write_model(export, NAMING_TOWER, tower, tower_folder, ""));
     TRY(write_model(export, export->naming, rest, folder, tower_folder));
   } else {
     TRY(write_model(export, export->naming, rest | tower, folder, ""));

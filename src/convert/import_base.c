@@ -65,6 +65,10 @@ static status_t take_tower(const char *folder, published_config_t *published, im
   return add_origin(base, "import.vision_tower", folder, 1u << PART_TOWER);
 }
 
+static bool no_new_projector(const settings_t *settings) {
+  return strcmp(settings->import.new_projector, "none") == 0;
+}
+
 static status_t open_tower(const settings_t *settings, published_config_t *published, import_base_t *base) {
   char folder[FILE_MAX_PATH];
   const char *name = published->tower_name;
@@ -72,6 +76,11 @@ static status_t open_tower(const settings_t *settings, published_config_t *publi
   if (*settings->import.vision_tower) return take_tower(settings->import.vision_tower, published, base);
   TRY(named_tower(settings, name, folder));
   if (!held && *folder) return take_tower(folder, published, base);
+  if (!held && !published->has_projector && !*settings->import.projector && no_new_projector(settings)) {
+    log_info(
+        "no tower   the model reads text alone; import.vision_tower and import.new_projector make it see");
+    return STATUS_OK;
+  }
   if (!held)
     return error_set(
         STATUS_INPUT,
@@ -89,7 +98,7 @@ static status_t open_tower(const settings_t *settings, published_config_t *publi
 
 static status_t new_projector(const settings_t *settings, import_base_t *base) {
   const char *kind = settings->import.new_projector;
-  if (strcmp(kind, "none") == 0)
+  if (no_new_projector(settings))
     return error_set(STATUS_INPUT,
                      "import.weights = '%s' holds no projector; name its file as import.projector, or let "
                      "import.new_projector make one for task pretrain to train",
@@ -102,6 +111,7 @@ static status_t new_projector(const settings_t *settings, import_base_t *base) {
 
 /* Which projector it is, the tensors say. */
 static status_t open_projector(const settings_t *settings, import_base_t *base) {
+  if (!config_sees(&base->config)) return STATUS_OK;
   if (*settings->import.projector) {
     base->origins[0].parts &= ~(1u << PART_PROJECTOR);
     TRY(add_origin(base, "import.projector", settings->import.projector, 1u << PART_PROJECTOR));

@@ -190,7 +190,7 @@ static status_t base_describe(base_t *base) {
   const model_config_t *config = &base->config;
   TRY(memory_alloc(&base->layers, ARENA_OTHER, (size_t)config->layers, sizeof *base->layers));
   TRY(memory_alloc(&base->tower, ARENA_OTHER, (size_t)config_tower_layers(config), sizeof *base->tower));
-  TRY(add_tower(base));
+  if (config_sees(config)) TRY(add_tower(base));
   TRY(add_decoder(base));
   const partition_t *vocab = &base->params.items[base->embed].partition;
   const partition_t *q = &base->params.items[base->layers[0].proj[PROJ_Q]].partition;

@@ -1,12 +1,18 @@
 #include "model/config.h"
 
+bool config_sees(const model_config_t *config) {
+  return config->vision_hidden > 0;
+}
+
 int32_t config_patches(const model_config_t *config) {
+  if (!config_sees(config)) return 0;
   int32_t side = config->vision_image_size / config->vision_patch;
   return side * side;
 }
 
 int32_t config_tower_layers(const model_config_t *config) {
   int32_t layer = config->vision_feature_layer;
+  if (!config_sees(config)) return 0;
   return layer < 0 ? config->vision_layers + 1 + layer : layer;
 }
 
@@ -41,7 +47,7 @@ static status_t check_scaling(const rope_scaling_t *scaling) {
       scaling->factor, scaling->low, scaling->high, (long long)scaling->original);
 }
 
-status_t config_check(const model_config_t *config) {
+static status_t check_decoder(const model_config_t *config) {
   TRY(check_size("hidden", config->hidden, 1, WIDTH_MOST));
   TRY(check_size("layers", config->layers, 1, LAYERS_MOST));
   TRY(check_size("heads", config->heads, 1, WIDTH_MOST));
@@ -49,14 +55,21 @@ status_t config_check(const model_config_t *config) {
   TRY(check_size("head_size", config->head_size, 2, WIDTH_MOST));
   TRY(check_size("mlp", config->mlp, 1, WIDTH_MOST));
   TRY(check_size("vocab", config->vocab, 4, VOCAB_MOST));
+  TRY(check_divides("kv_heads", config->kv_heads, "heads", config->heads));
+  TRY(check_divides("2", 2, "head_size", config->head_size));
+  if (!(config->rope_base > 1.0) || !(config->norm_eps > 0.0))
+    return error_set(STATUS_INPUT, "model: rope_base %g, norm_eps %g; expected above 1, above 0",
+                     config->rope_base, config->norm_eps);
+  return check_scaling(&config->rope_scaling);
+}
+
+static status_t check_tower(const model_config_t *config) {
   TRY(check_size("vision_hidden", config->vision_hidden, 1, WIDTH_MOST));
   TRY(check_size("vision_layers", config->vision_layers, 1, LAYERS_MOST));
   TRY(check_size("vision_heads", config->vision_heads, 1, WIDTH_MOST));
   TRY(check_size("vision_mlp", config->vision_mlp, 1, WIDTH_MOST));
   TRY(check_size("vision_patch", config->vision_patch, 1, SIDE_MOST));
   TRY(check_size("vision_image_size", config->vision_image_size, config->vision_patch, SIDE_MOST));
-  TRY(check_divides("kv_heads", config->kv_heads, "heads", config->heads));
-  TRY(check_divides("2", 2, "head_size", config->head_size));
   TRY(check_divides("vision_heads", config->vision_heads, "vision_hidden", config->vision_hidden));
   TRY(check_divides("vision_patch", config->vision_patch, "vision_image_size", config->vision_image_size));
   if (config_tower_layers(config) < 0 || config_tower_layers(config) > config->vision_layers)
@@ -64,12 +77,21 @@ status_t config_check(const model_config_t *config) {
                      "model: vision_feature_layer is %d, expected %d to %d for a tower of %d layers",
                      config->vision_feature_layer, -config->vision_layers - 1, config->vision_layers,
                      config->vision_layers);
-  if (!(config->rope_base > 1.0) || !(config->norm_eps > 0.0) || !(config->vision_norm_eps > 0.0))
-    return error_set(
-        STATUS_INPUT,
-        "model: rope_base %g, norm_eps %g, vision norm eps %g; expected above 1, above 0, above 0",
-        config->rope_base, config->norm_eps, config->vision_norm_eps);
-  return check_scaling(&config->rope_scaling);
+  if (!(config->vision_norm_eps > 0.0))
+    return error_set(STATUS_INPUT, "model: the vision tower's norm eps is %g; expected above 0",
+                     config->vision_norm_eps);
+  return STATUS_OK;
+}
+
+/* A tower of width 0 is none; then nothing else of it may be there. */
+static bool is_blind(const model_config_t *config) {
+  return config->vision_hidden == 0 && config->vision_layers == 0 && config->vision_heads == 0 &&
+         config->vision_mlp == 0 && config->vision_patch == 0 && config->vision_image_size == 0;
+}
+
+status_t config_check(const model_config_t *config) {
+  TRY(check_decoder(config));
+  return is_blind(config) ? STATUS_OK : check_tower(config);
 }
 
 status_t config_check_tp(const model_config_t *config, int tp) {
@@ -100,6 +122,7 @@ int64_t config_decoder_weights(const model_config_t *config) {
 
 int64_t config_tower_weights(const model_config_t *config) {
   int64_t c = config->vision_hidden, f = config->vision_mlp, h = config->hidden;
+  if (!config_sees(config)) return 0;
   int64_t layer = 4 * (c * c + c) + 2 * c * f + f + c + 4 * c;
   int64_t embeddings = c + c * config_patch_size(config) + c * (config_patches(config) + 1) + 2 * c;
   int64_t projector = c * h + h;

@@ -23,7 +23,7 @@ typedef struct {
   rope_scaling_t rope_scaling;
   double norm_eps;
   bool tied; /* the output head is the embedding */
-  /* Vision tower (CLIP ViT). */
+  /* Vision tower (CLIP ViT); a model that only reads has none, and all sizes are 0. */
   int32_t vision_hidden;
   int32_t vision_layers;
   int32_t vision_heads;
@@ -36,7 +36,9 @@ typedef struct {
   projector_t projector;
 } model_config_t;
 
-/* Patches of one image: the slots it takes in a sequence (P). */
+/* Whether there is a vision tower, and a projector behind it. */
+bool config_sees(const model_config_t *config);
+/* Patches of one image: the slots it takes in a sequence (P); 0 without a tower. */
 int32_t config_patches(const model_config_t *config);
 /* Tower layers that are run, maybe none. */
 int32_t config_tower_layers(const model_config_t *config);

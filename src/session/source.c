@@ -26,10 +26,20 @@ static status_t open_source(session_t *session, const model_t *model, const char
   return STATUS_OK;
 }
 
+/* Before any rank reads a sample: all see the same. */
+static status_t check_sight(const model_t *model, const source_t *source) {
+  int64_t images = dataset_info(source->dataset).images;
+  if (images == 0 || config_sees(&model->base.config)) return STATUS_OK;
+  return error_set(STATUS_INPUT,
+                   "there are %lld images, but the model has no vision tower: it reads text alone",
+                   (long long)images);
+}
+
 status_t source_open(session_t *session, const model_t *model, const char *setting, const char *path,
                      source_t *out) {
   *out = (source_t){0};
   status_code_t status = open_source(session, model, path, out);
+  if (status == STATUS_OK) status = check_sight(model, out);
   if (status == STATUS_OK) return STATUS_OK;
   source_close(out);
   return error_context(status, "while opening %s = '%s'", setting, path);

@@ -20,6 +20,9 @@ static status_t measure(const packed_source_t *sources, packed_t *packed) {
       if (image && sources[s].image_index < 0)
         return error_set(STATUS_INTERNAL,
                          "sequence %d of a batch has an image place at token %d but no image", s, i);
+      if (image && packed->image_slots < 1)
+        return error_set(STATUS_INTERNAL, "sequence %d of a batch shows an image to a model that sees none",
+                         s);
       images += image;
       total += image ? packed->image_slots : 1;
     }
@@ -67,7 +70,6 @@ static status_t pack(const packed_source_t *sources, packed_t *packed) {
 
 status_t packed_create(const packed_source_t *sources, int32_t count, int32_t slots, packed_t *out) {
   *out = (packed_t){.sequences = count, .image_slots = slots};
-  if (slots < 1) return error_set(STATUS_INTERNAL, "packed_create: %d slots per image", slots);
   status_code_t status = pack(sources, out);
   if (status != STATUS_OK) packed_free(out);
   return status;

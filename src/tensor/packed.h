@@ -35,7 +35,8 @@ typedef struct {
 int32_t packed_length(const int32_t *tokens, int32_t n, int32_t slots);
 
 /* Packs SOURCES (count), expanding each TOKEN_IMAGE to SLOTS positions. Free with packed_free. Errors:
- * STATUS_INTERNAL where a sequence has an image place but no image_index. Local. */
+ * STATUS_INTERNAL where a sequence has an image place but no image_index, or SLOTS is 0 (a model without
+ * vision tower). Local. */
 status_t packed_create(const packed_source_t *sources, int32_t count, int32_t slots, packed_t *out);
 void packed_free(packed_t *packed);
 

@@ -80,6 +80,14 @@ def check_transformers(folder):
     check("merged", "adapter", shown(load(LlavaForConditionalGeneration, folder / "merged"), "adapter"))
 
 
+def check_llama(folder):
+    run("import", folder, **{"import": dict(weights=str(GOLDEN / "llama"), tokenizer=str(TOKENIZER),
+                                            output=f"{folder}/llama.h5")})
+    run("export", folder, model=dict(base=f"{folder}/llama.h5"), export=dict(output=f"{folder}/llama"))
+    model = load(LlamaForCausalLM, folder / "llama")
+    check("LLaMA", "llama", [model(input_ids=torch.tensor([s])).logits[0] for s in sequences("llama")])
+
+
 def check_original(folder):
     """The language model alone, as LLaMA: LLaVA's own program adds the projector. Its tower alone."""
     run("import", folder, **{"import": dict(weights=str(GOLDEN / "llava_linear"), tokenizer=str(TOKENIZER),
@@ -106,6 +114,7 @@ def check_original(folder):
 def main():
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         check_transformers(Path(folder))
+        check_llama(Path(folder))
         check_original(Path(folder))
     print("ok")
 

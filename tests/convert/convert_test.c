@@ -202,7 +202,8 @@ static status_t compare_task(session_t *session) {
   comparison_t comparison = {.adapted = false};
   succeed(model_from_settings(session, &comparison.model));
   open_roles(session, &comparison);
-  load_image(&comparison.model.base.config, comparison.patches);
+  if (config_sees(&comparison.model.base.config))
+    load_image(&comparison.model.base.config, comparison.patches);
   pack(&comparison);
   const role_t role = {&comparison.model.base, comparison.adapted ? &comparison.adapter : NULL,
                        comparison.scored ? &comparison.head : NULL};

@@ -66,6 +66,15 @@ static void original_llava_and_back(void **state) {
   convert_same(test(), "@/first.h5", "@/third.h5");
 }
 
+/* A language model alone, as LLaMA. */
+static void llama_and_back(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llama' output='@/first.h5' " TOKENIZER);
+  export("base='@/first.h5'", "output='@/out'");
+  import("weights='@/out' output='@/second.h5'");
+  convert_same(test(), "@/first.h5", "@/second.h5");
+}
+
 /* An adapter alone, for a base that lies elsewhere. */
 static void adapter_alone_and_back(void **state) {
   (void)state;
@@ -167,6 +176,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(transformers_and_back, set_up, tear_down),
       cmocka_unit_test_setup_teardown(original_llava_and_back, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(llama_and_back, set_up, tear_down),
       cmocka_unit_test_setup_teardown(adapter_alone_and_back, set_up, tear_down),
       cmocka_unit_test_setup_teardown(merged_weights_compute_what_the_adapter_does, set_up, tear_down),
       cmocka_unit_test_setup_teardown(one_model_under_other_names, set_up, tear_down),

@@ -44,6 +44,19 @@ static void llama_with_a_tower(void **state) {
   convert_compare_features(test(), model_base, "features");
 }
 
+/* A language model alone. */
+static void llama_without_a_tower(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llama'");
+  convert_compare(test(), model_base, "llama");
+  assert_error_about(convert_run(test(),
+                                 "&job task='generate' /\n&model base='@/run/model.h5' /\n"
+                                 "&generate image='$/convert/golden/image.jpg' prompt='What is it' "
+                                 "output='@/answer.json' /\n",
+                                 generate_run),
+                     STATUS_INPUT, "no vision tower");
+}
+
 static void tied_head_and_odd_head_size(void **state) {
   (void)state;
   if (test()->tp == 1) {
@@ -159,6 +172,7 @@ static void the_greedy_answer_is_transformers(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(llama_with_a_tower, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(llama_without_a_tower, set_up, tear_down),
       cmocka_unit_test_setup_teardown(tied_head_and_odd_head_size, set_up, tear_down),
       cmocka_unit_test_setup_teardown(scaled_rotary_embeddings, set_up, tear_down),
       cmocka_unit_test_setup_teardown(projector_in_a_file_of_its_own, set_up, tear_down),

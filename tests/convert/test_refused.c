@@ -242,7 +242,9 @@ static void adapters_that_are_not_computed(void **state) {
 
 static void parts_that_are_missing(void **state) {
   (void)state;
-  assert_error_about(import("weights='$/convert/golden/llama'"), STATUS_INPUT, "import.vision_tower");
+  assert_error_about(import("weights='$/convert/golden/llava_linear'"), STATUS_INPUT, "import.vision_tower");
+  assert_error_about(import("weights='$/convert/golden/llama' new_projector='linear'"), STATUS_INPUT,
+                     "import.vision_tower");
   assert_error_about(import("weights='$/convert/golden/llama' vision_tower='$/convert/golden/clip'"),
                      STATUS_INPUT, "import.projector");
   assert_error_about(import("weights='@/nowhere'"), STATUS_DATA, "@/nowhere" + 1);

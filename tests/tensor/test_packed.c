@@ -56,7 +56,18 @@ static void image_place_without_image(void **state) {
   packed_t packed;
   assert_int_equal(packed_create(&source, 1, 4, &packed), STATUS_INTERNAL);
   assert_null(packed.offsets);
-  assert_int_equal(packed_create(&source, 1, 0, &packed), STATUS_INTERNAL);
+}
+
+/* A model without vision tower. */
+static void no_slots_for_images(void **state) {
+  (void)state;
+  const int32_t a[] = {1, 2, IMG};
+  const packed_source_t shown = {a, 3, 0}, text = {a, 2, -1};
+  packed_t packed;
+  assert_int_equal(packed_create(&shown, 1, 0, &packed), STATUS_INTERNAL);
+  assert_int_equal(packed_create(&text, 1, 0, &packed), STATUS_OK);
+  assert_int_equal(packed.offsets[1], 2);
+  packed_free(&packed);
 }
 
 static void too_many_positions(void **state) {
@@ -70,9 +81,8 @@ static void too_many_positions(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(sequences_are_packed),
-      cmocka_unit_test(empty_batch),
-      cmocka_unit_test(image_place_without_image),
+      cmocka_unit_test(sequences_are_packed),      cmocka_unit_test(empty_batch),
+      cmocka_unit_test(image_place_without_image), cmocka_unit_test(no_slots_for_images),
       cmocka_unit_test(too_many_positions),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
