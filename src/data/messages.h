@@ -22,8 +22,8 @@ status_t messages_start(messages_t *messages, const json_t *element);
 
 /* LIST's messages to TURNS, whose texts are valid as long as the sample's JSON and until the next
  * messages_start. A system message in front is left out and counted: the template has words of its own. An
- * image among the parts of the first turn is "<image>", one of a later turn is an error. WHERE stands for the sample in messages. Errors: STATUS_DATA (another
- * role or type, a system message later on). Local. */
+ * image among the parts of the first turn is "<image>", one of a later turn is an error. WHERE stands for the
+ * sample in messages. Errors: STATUS_DATA (another role or type, a system message later on). Local. */
 status_t messages_read(messages_t *messages, const json_t *list, const char *where);
 
 /* One turn with TEXT. Local. */

@@ -29,8 +29,8 @@ status_t judging_prompt_fill(text_view_t prompt, const text_view_t *captions, co
                              text_buffer_t *out);
 
 /* Appends the tokens of a filled PROMPT to SEQUENCE: tokenised by itself, without BOS; nothing is learnt.
- * Marks ("<image>",
- * "</s>") in it are plain characters. Local, thread-safe. */
+ * Special tokens that it spells ("</s>", "<|im_end|>") become their ids, "<image>" is a word. Local,
+ * thread-safe. */
 status_t judging_prompt_append(const tokenizer_t *tokenizer, text_view_t prompt, sequence_t *sequence);
 
 #endif

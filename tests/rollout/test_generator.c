@@ -63,7 +63,7 @@ static generator_options_t options_of(const sampler_options_t *sampler) {
                                .page_size = 4,
                                .longest_query = 16,
                                .prefill_tokens = 24,
-                               .end = {EOS, EOS, {QUESTION, -1}}};
+                               .end = {.answer = EOS, .text = -1, .question = {QUESTION, -1}}};
 }
 
 /* Forward pass of the whole model over prompt I and its first N response tokens; *ROWS positions. */

@@ -81,25 +81,18 @@ static void check(fixture_t *f, const sampler_options_t *options, int32_t most_r
   }
 }
 
-/* All ways of cutting the distribution over the ids in RANGES (count; NULL: all). */
-static void check_cuts_of(fixture_t *f, int32_t most_rows, const token_range_t *ranges, int32_t count) {
+/* All ways of cutting the distribution. */
+static void check_cuts(fixture_t *f, int32_t most_rows) {
   static const int32_t top_k[] = {0, 1, 2, 5, 36, 37, 1000};
   static const double top_p[] = {1.0, 0.999, 0.9, 0.5, 0.2, 1e-6};
   static const double temperatures[] = {1.0, 0.7, 3.0};
   for (size_t k = 0; k < sizeof top_k / sizeof *top_k; k++)
     for (size_t p = 0; p < sizeof top_p / sizeof *top_p; p++)
-      check(f,
-            &(sampler_options_t){.temperature = temperatures[(k + p) % 3],
-                                 .top_p = top_p[p],
-                                 .top_k = top_k[k],
-                                 .seed = 5 + k,
-                                 .drawable = ranges,
-                                 .ranges = count},
-            most_rows);
-}
-
-static void check_cuts(fixture_t *f, int32_t most_rows) {
-  check_cuts_of(f, most_rows, NULL, 0);
+      check(
+          f,
+          &(sampler_options_t){
+              .temperature = temperatures[(k + p) % 3], .top_p = top_p[p], .top_k = top_k[k], .seed = 5 + k},
+          most_rows);
 }
 
 static void test_cuts_against_sorting(void **state) {
@@ -133,12 +126,17 @@ static void test_greedy(void **state) {
 static void test_only_drawable_ids(void **state) {
   (void)state;
   static const token_range_t ranges[] = {{0, 3}, {5, 6}, {11, 30}};
+  static const sampler_options_t options[] = {
+      {.temperature = 3.0, .top_p = 1.0, .seed = 5, .drawable = ranges, .ranges = 3},
+      {.temperature = 3.0, .top_p = 0.5, .seed = 6, .drawable = ranges, .ranges = 3},
+      {.temperature = 0.7, .top_p = 0.9, .top_k = 1, .seed = 7, .drawable = ranges, .ranges = 3},
+      {.temperature = 1.0, .top_p = 1.0, .top_k = 25, .drawable = ranges + 1, .ranges = 1},
+      {.greedy = true, .drawable = ranges, .ranges = 3}};
   fixture_t f;
   for (int silent = 0; silent < 2; silent++) {
     set_up(&f, 0, silent != 0);
-    check_cuts_of(&f, ROWS, ranges, 3);
-    check_cuts_of(&f, ROWS, ranges + 1, 1);
-    check(&f, &(sampler_options_t){.greedy = true, .drawable = ranges, .ranges = 3}, ROWS);
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+      check(&f, &options[i], ROWS);
     tear_down(&f);
   }
 }

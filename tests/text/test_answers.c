@@ -7,7 +7,8 @@ enum { EOS = 2, SPACED = 1577, MARK = 29973 };
 
 static void test_ends(void **state) {
   (void)state;
-  const response_end_t end = {EOS, EOS, {SPACED, MARK}}, plain = {EOS, EOS, {-1, -1}};
+  const response_end_t end = {.answer = EOS, .text = EOS, .question = {SPACED, MARK}};
+  const response_end_t plain = {.answer = EOS, .text = EOS, .question = {-1, -1}};
   static const int32_t ending[] = {EOS, SPACED, MARK};
   for (size_t i = 0; i < sizeof ending / sizeof *ending; i++) {
     assert_true(response_ends(&end, ending[i]));
