@@ -37,6 +37,16 @@ static const template_row_t rows[] = {
                          .end = CHATML_END,
                          .between = "\n",
                          .needs = {CHATML_START, CHATML_END}},
+    [TEMPLATE_SMOLLM2] = {.name = "smollm2",
+                          .system =
+                              CHATML_START "system\nYou are a helpful AI assistant named SmolLM, trained by "
+                                           "Hugging Face" CHATML_END "\n",
+                          .before_question = CHATML_START "user\n",
+                          .after_question = CHATML_END "\n" CHATML_START "assistant\n",
+                          .before_answer = "",
+                          .end = CHATML_END,
+                          .between = "\n",
+                          .needs = {CHATML_START, CHATML_END}},
     [TEMPLATE_LLAMA3] = {.name = "llama3",
                          .system = "",
                          .before_question = LLAMA3_START "user" LLAMA3_HEADER_END,

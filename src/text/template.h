@@ -10,7 +10,8 @@ typedef enum {
   TEMPLATE_V1,          /* training */
   TEMPLATE_LLAVA_V1,    /* published evaluation */
   TEMPLATE_PLAIN,       /* projector pretraining: image, caption, line end */
-  TEMPLATE_CHATML,      /* Qwen2, SmolLM2 */
+  TEMPLATE_CHATML,      /* Qwen2 */
+  TEMPLATE_SMOLLM2,     /* SmolLM2 */
   TEMPLATE_LLAMA3,      /* LLaMA 3 */
   TEMPLATE_LLAVA_LLAMA3 /* LLaVA on LLaMA 3 */
 } template_t;

@@ -48,9 +48,13 @@ static void test_template_names(void **state) {
   static const struct {
     const char *name;
     template_t template;
-  } cases[] = {{"v1", TEMPLATE_V1},         {"llava_v1", TEMPLATE_LLAVA_V1},
-               {"plain", TEMPLATE_PLAIN},   {"chatml", TEMPLATE_CHATML},
-               {"llama3", TEMPLATE_LLAMA3}, {"llava_llama3", TEMPLATE_LLAVA_LLAMA3}};
+  } cases[] = {{"v1", TEMPLATE_V1},
+               {"llava_v1", TEMPLATE_LLAVA_V1},
+               {"plain", TEMPLATE_PLAIN},
+               {"chatml", TEMPLATE_CHATML},
+               {"smollm2", TEMPLATE_SMOLLM2},
+               {"llama3", TEMPLATE_LLAMA3},
+               {"llava_llama3", TEMPLATE_LLAVA_LLAMA3}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     assert_int_equal(template_from_name(cases[i].name, &template), STATUS_OK);
     assert_int_equal(template, cases[i].template);

@@ -76,7 +76,7 @@ static void test_query_is_the_masked_part(void **state) {
     const char *name;
     template_t template;
   } cases[] = {{"bpe_qwen2.json", TEMPLATE_CHATML},
-               {"bpe_smollm2.json", TEMPLATE_CHATML},
+               {"bpe_smollm2.json", TEMPLATE_SMOLLM2},
                {"bpe_llama3.json", TEMPLATE_LLAMA3},
                {"bpe_llama3.json", TEMPLATE_LLAVA_LLAMA3}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
