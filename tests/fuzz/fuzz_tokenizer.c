@@ -3,7 +3,7 @@
 
 #include "base/memory.h"
 #include "tensor/packed.h"
-#include "text/tokenizer.h"
+#include "io/formats/tokenizer_file.h"
 #include "text/view.h"
 
 #include <string.h>
