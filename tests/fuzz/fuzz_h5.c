@@ -174,7 +174,8 @@ void fuzz_h5_set(const char *path, const char *object, const char *name, uint64_
   FUZZ_EXPECT(file >= 0);
   hid_t id = H5Aopen_by_name(file, object, name, H5P_DEFAULT, H5P_DEFAULT);
   if (id >= 0) {
-    H5Awrite(id, H5T_NATIVE_UINT64, &value);
+    H5_HANDLE(H5Sclose) space = H5Aget_space(id);
+    if (H5Sget_simple_extent_npoints(space) == 1) H5Awrite(id, H5T_NATIVE_UINT64, &value);
     H5Aclose(id);
   }
   FUZZ_EXPECT(H5Fclose(file) >= 0);

@@ -24,7 +24,7 @@ void fuzz_h5_load(const char *path, fuzz_h5_t *file);
  * anew (one hash, of at most 16 MiB), if INPUT does not say otherwise. True if the hashes were written. */
 bool fuzz_h5_make(const fuzz_h5_t *file, const char *path, fuzz_input_t *input);
 
-/* Attribute NAME (u64) of OBJECT in the file PATH becomes VALUE. */
+/* Attribute NAME (u64) of OBJECT in the file PATH becomes VALUE, if it is one number. */
 void fuzz_h5_set(const char *path, const char *object, const char *name, uint64_t value);
 /* The attribute `xxh3` of OBJECT in PATH, 0 if there is none. */
 uint64_t fuzz_h5_hash(const char *path, const char *object);
