@@ -15,7 +15,7 @@ int descriptor_open(const char *path, int flags, int *descriptor) {
 
 /* What a call that gave DONE bytes instead of more comes to; *AT moves on. A call that does nothing and calls
  * it no error would be made for ever. */
-static int advance(ssize_t done, size_t *at) {
+static int descriptor_advance(ssize_t done, size_t *at) {
   if (done > 0) *at += (size_t)done;
   if (done == 0) return EIO;
   return done > 0 || errno == EINTR ? 0 : errno;
@@ -24,14 +24,15 @@ static int advance(ssize_t done, size_t *at) {
 int descriptor_write(int descriptor, const void *bytes, size_t n) {
   int problem = 0;
   for (size_t at = 0; at < n && problem == 0;)
-    problem = advance(write(descriptor, (const char *)bytes + at, n - at), &at);
+    problem = descriptor_advance(write(descriptor, (const char *)bytes + at, n - at), &at);
   return problem;
 }
 
 int descriptor_write_at(int descriptor, const void *bytes, size_t n, int64_t place) {
   int problem = 0;
   for (size_t at = 0; at < n && problem == 0;)
-    problem = advance(pwrite(descriptor, (const char *)bytes + at, n - at, place + (int64_t)at), &at);
+    problem =
+        descriptor_advance(pwrite(descriptor, (const char *)bytes + at, n - at, place + (int64_t)at), &at);
   return problem;
 }
 
@@ -40,7 +41,7 @@ int descriptor_read_at(int descriptor, void *bytes, size_t n, int64_t place, siz
   for (*found = 0; *found < n && problem == 0;) {
     ssize_t done = pread(descriptor, (char *)bytes + *found, n - *found, place + (int64_t)*found);
     if (done == 0) return 0; /* the end of the file */
-    problem = advance(done, found);
+    problem = descriptor_advance(done, found);
   }
   return problem;
 }

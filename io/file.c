@@ -50,7 +50,7 @@ status_t file_size(const char *path, int64_t *bytes) {
 }
 
 /* The folder that PATH lies in. */
-static status_t parent_of(const char *path, char folder[FILE_MAX_PATH]) {
+static status_t file_parent_of(const char *path, char folder[FILE_MAX_PATH]) {
   TRY(file_join(folder, path, NULL, NULL));
   char *slash = strrchr(folder, '/');
   if (!slash) return file_join(folder, ".", NULL, NULL);
@@ -60,7 +60,7 @@ static status_t parent_of(const char *path, char folder[FILE_MAX_PATH]) {
 
 static status_t parent_sync(const char *path) {
   char folder[FILE_MAX_PATH];
-  TRY(parent_of(path, folder));
+  TRY(file_parent_of(path, folder));
   return file_sync(folder);
 }
 
@@ -91,7 +91,7 @@ status_t file_make_folder(const char *path) {
 
 status_t file_make_parent(const char *path) {
   char folder[FILE_MAX_PATH];
-  TRY(parent_of(path, folder));
+  TRY(file_parent_of(path, folder));
   return file_make_folder(folder);
 }
 
@@ -122,7 +122,7 @@ status_t file_read(const char *path, size_t max_bytes, char **out, size_t *n) {
 }
 
 /* Makes PATH hold N bytes of TEXT; with SYNC on storage. */
-static status_t write_file(const char *path, const void *text, size_t n, bool sync) {
+static status_t file_write_file(const char *path, const void *text, size_t n, bool sync) {
   int descriptor, problem = descriptor_open(path, O_WRONLY | O_CREAT | O_TRUNC, &descriptor);
   if (problem) return error_set(STATUS_DATA, "%s: cannot be created: %s", path, strerror(problem));
   problem = descriptor_write(descriptor, text, n);
@@ -134,7 +134,7 @@ static status_t write_file(const char *path, const void *text, size_t n, bool sy
 }
 
 status_t file_write(const char *path, const void *bytes, size_t n) {
-  return write_file(path, bytes, n, false);
+  return file_write_file(path, bytes, n, false);
 }
 
 status_t file_sync(const char *path) {
@@ -196,7 +196,7 @@ status_t file_partial(char partial[FILE_MAX_PATH], const char *path) {
 status_t file_replace(const char *path, const void *text, size_t n) {
   char partial[FILE_MAX_PATH];
   TRY(file_partial(partial, path));
-  status_code_t status = write_file(partial, text, n, true);
+  status_code_t status = file_write_file(partial, text, n, true);
   if (status == STATUS_OK) status = file_rename(partial, path);
   if (status == STATUS_OK) return STATUS_OK;
   unlink(partial); /* half a file helps nobody, least of all on a full disk */

@@ -185,7 +185,7 @@ static status_t handle_open(h5_file_t *file) {
                   file->path);
 }
 
-static status_t format_misfit(const h5_file_t *file, const h5_format_t *format, int64_t version) {
+static status_t format_mismatch(const h5_file_t *file, const h5_format_t *format, int64_t version) {
   bool older = version < format->version;
   return error_set(STATUS_DATA,
                    "%s: made by %s version of this program (format_version %lld, this program reads %d): %s",
@@ -200,11 +200,11 @@ static status_t format_check(h5_file_t *file, const h5_format_t *format) {
   TRY(h5_attr_read_i64(file, "/", "format_version", &version, 1));
   status_code_t status = h5_attr_read_text(file, "/", "format", &found);
   if (status == STATUS_DATA && version >= 1 && version < format->version)
-    return format_misfit(file, format, version);
+    return format_mismatch(file, format, version);
   TRY(status);
   if (strcmp(found, format->name) != 0)
     return error_set(STATUS_DATA, "%s: format is '%s', expected '%s'", file->path, found, format->name);
-  return version == format->version ? STATUS_OK : format_misfit(file, format, version);
+  return version == format->version ? STATUS_OK : format_mismatch(file, format, version);
 }
 
 status_t h5_open(const char *path, h5_access_t access, const h5_format_t *format, h5_file_t **out) {
@@ -350,7 +350,7 @@ typedef struct {
   char *text;
   size_t bytes;
   int64_t count;
-} listing_t;
+} h5_listing_t;
 
 /* The library's names for what it says of an object changed with 1.12. */
 #if H5_VERSION_GE(1, 12, 0)
@@ -362,7 +362,7 @@ typedef H5O_info_t object_info_t;
 #endif
 
 static herr_t listing_visit(hid_t group, const char *name, const object_info_t *info, void *context) {
-  listing_t *listing = context;
+  h5_listing_t *listing = context;
   (void)group;
   if (info->type != H5O_TYPE_DATASET) return 0;
   size_t n = strlen(listing->prefix) + strlen(name) + 2;
@@ -375,11 +375,11 @@ static herr_t listing_visit(hid_t group, const char *name, const object_info_t *
   return 0;
 }
 
-static int compare_paths(const void *a, const void *b) {
+static int h5_compare_paths(const void *a, const void *b) {
   return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static status_t listing_pass(h5_file_t *file, const char *object, listing_t *listing) {
+static status_t listing_pass(h5_file_t *file, const char *object, h5_listing_t *listing) {
   listing->bytes = 0;
   listing->count = 0;
   TRY_H5(OBJECTS_VISIT(file->id, object, H5_INDEX_NAME, H5_ITER_NATIVE, listing_visit, listing,
@@ -390,7 +390,7 @@ static status_t listing_pass(h5_file_t *file, const char *object, listing_t *lis
 
 status_t h5_list(h5_file_t *file, const char *object, char ***paths, int64_t *count) {
   SCOPED_MEMORY char **found = NULL;
-  listing_t listing = {.prefix = strcmp(object, "/") == 0 ? "" : object};
+  h5_listing_t listing = {.prefix = strcmp(object, "/") == 0 ? "" : object};
   *paths = NULL;
   *count = 0;
   TRY(H5_GUARDED(file->path, listing_pass(file, object, &listing)));
@@ -400,7 +400,7 @@ status_t h5_list(h5_file_t *file, const char *object, char ***paths, int64_t *co
   listing.paths = found;
   listing.text = (char *)found + pointers;
   TRY(H5_GUARDED(file->path, listing_pass(file, object, &listing)));
-  qsort(found, (size_t)listing.count, sizeof(char *), compare_paths);
+  qsort(found, (size_t)listing.count, sizeof(char *), h5_compare_paths);
   *count = listing.count;
   memory_hand_over(paths, &found);
   return STATUS_OK;

@@ -171,7 +171,7 @@ status_t h5_attr_read_f64(h5_file_t *file, const char *object, const char *name,
   return numbers_get(file, object, name, H5TYPE_F64, values, count);
 }
 
-static status_t count_read(h5_file_t *file, const char *object, const char *name, int64_t *count) {
+static status_t h5_attr_count_read(h5_file_t *file, const char *object, const char *name, int64_t *count) {
   bool found;
   TRY(attribute_find(file, object, name, &found));
   if (!found) return STATUS_OK;
@@ -183,5 +183,5 @@ static status_t count_read(h5_file_t *file, const char *object, const char *name
 
 status_t h5_attr_count(h5_file_t *file, const char *object, const char *name, int64_t *count) {
   *count = 0;
-  return H5_GUARDED(file->path, count_read(file, object, name, count));
+  return H5_GUARDED(file->path, h5_attr_count_read(file, object, name, count));
 }

@@ -39,20 +39,20 @@ void h5_guard_set_limit(double seconds) {
 }
 
 /* The library has failed and the program's orderly end with it. */
-static void end_now(int number) {
+static void h5_guard_end_now(int number) {
   (void)number;
   ssize_t written = write(STDERR_FILENO, guard.message, strlen(guard.message));
   (void)written;
   _exit(guard.exit_status);
 }
 
-static void handle(int number) {
+static void h5_guard_handle(int number) {
   bool ours = pthread_equal(pthread_self(), guard.thread);
   if (ours && guard.inside) {
     guard.signal = number;
     siglongjmp(h5_guard_place, 1);
   }
-  if (ours && guard.broken) end_now(number);
+  if (ours && guard.broken) h5_guard_end_now(number);
   for (int s = 0; s < SIGNALS; s++) /* another thread's crash: not the library's */
     if (signals[s] == number) sigaction(number, &guard.before[s], NULL);
   raise(number);
@@ -75,7 +75,7 @@ static void timer_make(void) {
 bool h5_guard_enter(void) {
   if (guard.broken) return false;
   if (guard.process != getpid()) timer_make();
-  struct sigaction action = {.sa_handler = handle, .sa_flags = SA_ONSTACK};
+  struct sigaction action = {.sa_handler = h5_guard_handle, .sa_flags = SA_ONSTACK};
   const stack_t stack = {.ss_sp = guard.stack, .ss_size = sizeof guard.stack};
   sigaltstack(&stack, &guard.stack_before);
   guard.thread = pthread_self();
@@ -107,7 +107,7 @@ status_t h5_guard_failed(const char *path) {
   snprintf(guard.message, sizeof guard.message,
            "%.900s: HDF5 %s on it: the file is damaged; take another copy or make it again\n", path,
            guard.signal == SIGVTALRM ? "does not come to an end" : "crashes");
-  signal(SIGALRM, end_now);
+  signal(SIGALRM, h5_guard_end_now);
   alarm(LAST_SECONDS);
   return error_set(STATUS_DATA, "%.*s", (int)strlen(guard.message) - 1, guard.message);
 }

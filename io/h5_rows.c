@@ -13,8 +13,8 @@ static const hsize_t chunk_elements = 16384;
 
 /* MOST: how long the dimension of a dataset that grows may become, which then is stored in chunks; NULL: as
  * it is. Space is taken at once, and nothing but rows is ever written there. */
-static status_t dataset_create(h5_file_t *file, const char *object, h5_type_t kind, int ndim,
-                               const hsize_t *dims, const hsize_t *most) {
+static status_t h5_rows_dataset_create(h5_file_t *file, const char *object, h5_type_t kind, int ndim,
+                                       const hsize_t *dims, const hsize_t *most) {
   H5_HANDLE(H5Tclose) type = h5_type_open(kind);
   H5_HANDLE(H5Sclose) space = ndim > 0 ? H5Screate_simple(ndim, dims, most) : H5Screate(H5S_SCALAR);
   H5_HANDLE(H5Pclose) creation = h5_creation_open(H5P_DATASET_CREATE);
@@ -43,12 +43,12 @@ status_t h5_create_dataset(h5_file_t *file, const char *object, h5_type_t type, 
       return error_set(STATUS_INTERNAL, "%s: dimension %d is %lld", object, d, (long long)shape[d]);
     dims[d] = (hsize_t)shape[d];
   }
-  return file->id < 0 ? STATUS_OK : dataset_create(file, object, type, ndim, dims, NULL);
+  return file->id < 0 ? STATUS_OK : h5_rows_dataset_create(file, object, type, ndim, dims, NULL);
 }
 
 status_t h5_create_growing(h5_file_t *file, const char *object, h5_type_t type) {
   const hsize_t none = 0, most = H5S_UNLIMITED;
-  return file->id < 0 ? STATUS_OK : dataset_create(file, object, type, 1, &none, &most);
+  return file->id < 0 ? STATUS_OK : h5_rows_dataset_create(file, object, type, 1, &none, &most);
 }
 
 int64_t h5_growing_bytes(h5_type_t type, int64_t elements) {
@@ -67,10 +67,10 @@ typedef struct {
   int64_t shape[H5_MAX_DIMS];            /* 1 beyond ndim */
   int64_t elements, row_elements, bytes; /* rows are along dimension 0 */
   h5_span_t span;                        /* of one that does not grow */
-} facts_t;
+} h5_rows_facts_t;
 
 /* Only plain storage in this file is read: what else a crafted file may name leads elsewhere. */
-static status_t storage_find(const h5_file_t *file, const char *object, hid_t id, facts_t *facts) {
+static status_t storage_find(const h5_file_t *file, const char *object, hid_t id, h5_rows_facts_t *facts) {
   H5_HANDLE(H5Pclose) creation = H5Dget_create_plist(id);
   TRY_H5(creation, "%s: dataset %s has no readable storage", file->path, object);
   H5D_layout_t layout = H5Pget_layout(creation);
@@ -85,7 +85,7 @@ static status_t storage_find(const h5_file_t *file, const char *object, hid_t id
 }
 
 /* Sizes are products of what the file says: they must be numbers at all. */
-static status_t sizes_find(const h5_file_t *file, const char *object, facts_t *facts) {
+static status_t sizes_find(const h5_file_t *file, const char *object, h5_rows_facts_t *facts) {
   int64_t size = facts->known ? (int64_t)h5_type_size(facts->type) : 1;
   bool fits = true;
   facts->row_elements = 1;
@@ -98,7 +98,7 @@ static status_t sizes_find(const h5_file_t *file, const char *object, facts_t *f
                    object);
 }
 
-static status_t shape_find(const h5_file_t *file, const char *object, hid_t id, facts_t *facts) {
+static status_t shape_find(const h5_file_t *file, const char *object, hid_t id, h5_rows_facts_t *facts) {
   hsize_t dims[H5S_MAX_RANK];
   H5_HANDLE(H5Sclose) space = H5Dget_space(id);
   facts->ndim = space < 0 ? -1 : H5Sget_simple_extent_ndims(space);
@@ -116,7 +116,7 @@ static status_t shape_find(const h5_file_t *file, const char *object, hid_t id, 
   return STATUS_OK;
 }
 
-static status_t span_find(const h5_file_t *file, const char *object, hid_t id, facts_t *facts) {
+static status_t span_find(const h5_file_t *file, const char *object, hid_t id, h5_rows_facts_t *facts) {
   struct stat info;
   if (facts->growing || facts->bytes == 0) return STATUS_OK;
   haddr_t begin = H5Dget_offset(id);
@@ -131,8 +131,8 @@ static status_t span_find(const h5_file_t *file, const char *object, hid_t id, f
                    object, (long long)facts->bytes, (long long)begin);
 }
 
-static status_t facts_find(h5_file_t *file, const char *object, facts_t *facts) {
-  *facts = (facts_t){0};
+static status_t facts_find(h5_file_t *file, const char *object, h5_rows_facts_t *facts) {
+  *facts = (h5_rows_facts_t){0};
   TRY(h5_require(file, "dataset", object));
   H5_HANDLE(H5Dclose) id = H5Dopen2(file->id, object, H5P_DEFAULT);
   TRY_H5(id, "%s: %s cannot be opened as a dataset", file->path, object);
@@ -145,13 +145,13 @@ static status_t facts_find(h5_file_t *file, const char *object, facts_t *facts) 
   return span_find(file, object, id, facts);
 }
 
-static status_t facts_read(h5_file_t *file, const char *object, facts_t *facts) {
+static status_t h5_rows_facts_read(h5_file_t *file, const char *object, h5_rows_facts_t *facts) {
   return H5_GUARDED(file->path, facts_find(file, object, facts));
 }
 
 /* Insists on the stored type: memory then has the file's type and nothing is converted. */
-static status_t facts_typed(h5_file_t *file, const char *object, h5_type_t type, facts_t *facts) {
-  TRY(facts_read(file, object, facts));
+static status_t facts_typed(h5_file_t *file, const char *object, h5_type_t type, h5_rows_facts_t *facts) {
+  TRY(h5_rows_facts_read(file, object, facts));
   if (facts->known && facts->type == type) return STATUS_OK;
   return error_set(STATUS_DATA, "%s: dataset %s is of %s, expected %s", file->path, object,
                    facts->known ? h5_type_name(facts->type) : "another type", h5_type_name(type));
@@ -159,8 +159,8 @@ static status_t facts_typed(h5_file_t *file, const char *object, h5_type_t type,
 
 status_t h5_dataset_info(h5_file_t *file, const char *object, h5_type_t *type, int *ndim,
                          int64_t shape[H5_MAX_DIMS]) {
-  facts_t facts = {0};
-  TRY(facts_read(file, object, &facts));
+  h5_rows_facts_t facts = {0};
+  TRY(h5_rows_facts_read(file, object, &facts));
   *type = facts.type;
   *ndim = facts.ndim;
   memcpy(shape, facts.shape, sizeof facts.shape);
@@ -174,8 +174,8 @@ status_t h5_dataset_info(h5_file_t *file, const char *object, h5_type_t *type, i
 
 static status_t spans_find(h5_file_t *file, const char *const *objects, int64_t count, h5_span_t *spans) {
   for (int64_t i = 0; i < count; ++i) {
-    facts_t facts = {0};
-    TRY(facts_read(file, objects[i], &facts));
+    h5_rows_facts_t facts = {0};
+    TRY(h5_rows_facts_read(file, objects[i], &facts));
     if (facts.growing)
       return error_set(STATUS_DATA, "%s: dataset %s is stored in chunks; store it contiguously", file->path,
                        objects[i]);
@@ -202,8 +202,8 @@ status_t h5_write_span(h5_file_t *file, h5_span_t span, int64_t at, const void *
 }
 
 /* Whether the dataset of FACTS has rows BEGIN .. BEGIN + COUNT - 1. */
-static status_t rows_check(const h5_file_t *file, const char *object, const facts_t *facts, int64_t begin,
-                           int64_t count) {
+static status_t rows_check(const h5_file_t *file, const char *object, const h5_rows_facts_t *facts,
+                           int64_t begin, int64_t count) {
   int64_t rows = facts->ndim < 1 ? 0 : facts->shape[0];
   if (begin >= 0 && count >= 0 && begin <= rows - count) return STATUS_OK;
   return error_set(STATUS_DATA, "%s: dataset %s has %lld rows, %lld from row %lld on were asked for",
@@ -230,7 +230,7 @@ static status_t chunks_move(h5_file_t *file, const char *object, int64_t begin, 
 }
 
 /* Rank 0: all ranks' rows, which follow each other, from BEGIN on. */
-static status_t growing_put(h5_file_t *file, const char *object, const facts_t *facts, int64_t begin,
+static status_t growing_put(h5_file_t *file, const char *object, const h5_rows_facts_t *facts, int64_t begin,
                             int64_t count, const void *data) {
   TRY(rows_check(file, object, facts, begin, count));
   return count == 0 ? STATUS_OK : chunks_move(file, object, begin, count, NULL, data);
@@ -238,18 +238,18 @@ static status_t growing_put(h5_file_t *file, const char *object, const facts_t *
 
 typedef struct {
   int64_t begin, count;
-} rows_t;
+} h5_rows_t;
 
 /* Chunks are HDF5's to place, so rank 0 gets the rows of all. */
-static status_t growing_write(h5_file_t *file, const char *object, const facts_t *facts, rows_t mine,
-                              const void *data) {
-  SCOPED_MEMORY rows_t *all = NULL;
+static status_t growing_write(h5_file_t *file, const char *object, const h5_rows_facts_t *facts,
+                              h5_rows_t mine, const void *data) {
+  SCOPED_MEMORY h5_rows_t *all = NULL;
   SCOPED_MEMORY size_t *bytes = NULL;
   SCOPED_MEMORY char *gathered = NULL;
   comm_t *comm = file->comm;
   bool lead = comm_rank(comm) == 0, follows = true;
   size_t size = h5_type_size(facts->type), ranks = (size_t)comm_size(comm);
-  rows_t sum = {0};
+  h5_rows_t sum = {0};
   status_code_t status = memory_alloc(&all, ARENA_IO, ranks, sizeof *all);
   if (status == STATUS_OK) status = memory_alloc(&bytes, ARENA_IO, ranks, sizeof *bytes);
   TRY(comm_agree(comm, status));
@@ -273,11 +273,11 @@ static status_t growing_write(h5_file_t *file, const char *object, const facts_t
 /* Where the rows lie is rank 0's to find; each rank then writes its own to their place. */
 status_t h5_write_rows(h5_file_t *file, const char *object, h5_type_t type, int64_t row_begin,
                        int64_t row_count, const void *data) {
-  facts_t facts = {0};
+  h5_rows_facts_t facts = {0};
   TRY(h5_agree(file, file->id < 0 ? STATUS_OK : facts_typed(file, object, type, &facts)));
   if (file->comm) TRY(comm_broadcast(file->comm, &facts, sizeof facts, COMM_BYTE, 0));
   if (facts.growing && file->comm)
-    return growing_write(file, object, &facts, (rows_t){row_begin, row_count}, data);
+    return growing_write(file, object, &facts, (h5_rows_t){row_begin, row_count}, data);
   if (facts.growing) return growing_put(file, object, &facts, row_begin, row_count, data);
   status_code_t status = rows_check(file, object, &facts, row_begin, row_count);
   int64_t row_bytes = facts.row_elements * (int64_t)h5_type_size(type);
@@ -323,8 +323,8 @@ static status_t span_read(h5_file_t *file, h5_span_t span, int64_t at, void *byt
                    (long long)(span.begin + at) + (long long)found);
 }
 
-static status_t elements_read(h5_file_t *file, const char *object, const facts_t *facts, int64_t begin,
-                              int64_t count, void *bytes) {
+static status_t elements_read(h5_file_t *file, const char *object, const h5_rows_facts_t *facts,
+                              int64_t begin, int64_t count, void *bytes) {
   int64_t size = (int64_t)h5_type_size(facts->type);
   if (begin < 0 || count < 0 || begin > facts->elements - count)
     return error_set(STATUS_DATA, "%s: dataset %s has %lld elements, %lld from %lld on were asked for",
@@ -337,14 +337,14 @@ static status_t elements_read(h5_file_t *file, const char *object, const facts_t
 
 status_t h5_read_range(h5_file_t *file, const char *object, h5_type_t type, int64_t begin, int64_t count,
                        void *bytes) {
-  facts_t facts = {0};
+  h5_rows_facts_t facts = {0};
   TRY(facts_typed(file, object, type, &facts));
   return elements_read(file, object, &facts, begin, count, bytes);
 }
 
 status_t h5_read_rows(h5_file_t *file, const char *object, h5_type_t type, int64_t row_begin,
                       int64_t row_count, void *data) {
-  facts_t facts = {0};
+  h5_rows_facts_t facts = {0};
   TRY(facts_typed(file, object, type, &facts));
   TRY(rows_check(file, object, &facts, row_begin, row_count));
   return elements_read(file, object, &facts, row_begin * facts.row_elements, row_count * facts.row_elements,
@@ -363,7 +363,7 @@ status_t h5_write_bytes(h5_file_t *file, const char *object, const void *bytes, 
 
 status_t h5_read_bytes(h5_file_t *file, const char *object, char **out, int64_t *n) {
   SCOPED_MEMORY char *bytes = NULL;
-  facts_t facts = {0};
+  h5_rows_facts_t facts = {0};
   *out = NULL;
   TRY(facts_typed(file, object, H5TYPE_U8, &facts));
   if (facts.ndim != 1)

@@ -10,9 +10,9 @@ typedef struct {
   status_t (*size)(const uint8_t *bytes, size_t n, const char *name, int32_t *width, int32_t *height);
   status_t (*decode)(const uint8_t *bytes, size_t n, const char *name, image_t *out);
   status_t (*check)(const uint8_t *bytes, size_t n, const char *name, int32_t *width, int32_t *height);
-} decoder_t;
+} image_decode_decoder_t;
 
-static const decoder_t decoders[] = {
+static const image_decode_decoder_t decoders[] = {
     [IMAGE_JPEG] = {jpeg_size, jpeg_decode, jpeg_check},
     [IMAGE_PNG] = {png_size, png_decode, png_check},
 #ifdef LLAVA_HAS_WEBP
@@ -31,7 +31,8 @@ status_t image_size_check(const char *name, uint64_t width, uint64_t height) {
                    (int)IMAGE_MAX_SIDE);
 }
 
-static status_t find_decoder(const uint8_t *bytes, size_t n, const char *name, const decoder_t **decoder) {
+static status_t image_decode_find_decoder(const uint8_t *bytes, size_t n, const char *name,
+                                          const image_decode_decoder_t **decoder) {
   *decoder = NULL;
   if (n == 0) return error_set(STATUS_DATA, "%s: empty file; an image was expected", name);
   const image_format_t format = image_format(bytes, n);
@@ -51,22 +52,22 @@ static status_t find_decoder(const uint8_t *bytes, size_t n, const char *name, c
 }
 
 status_t image_size(const uint8_t *bytes, size_t n, const char *name, int32_t *width, int32_t *height) {
-  const decoder_t *decoder;
+  const image_decode_decoder_t *decoder;
   *width = *height = 0;
-  TRY(find_decoder(bytes, n, name, &decoder));
+  TRY(image_decode_find_decoder(bytes, n, name, &decoder));
   return decoder->size(bytes, n, name, width, height);
 }
 
 status_t image_decode(const uint8_t *bytes, size_t n, const char *name, image_t *out) {
-  const decoder_t *decoder;
+  const image_decode_decoder_t *decoder;
   *out = (image_t){0};
-  TRY(find_decoder(bytes, n, name, &decoder));
+  TRY(image_decode_find_decoder(bytes, n, name, &decoder));
   return decoder->decode(bytes, n, name, out);
 }
 
 status_t image_check(const uint8_t *bytes, size_t n, const char *name, int32_t *width, int32_t *height) {
-  const decoder_t *decoder;
+  const image_decode_decoder_t *decoder;
   *width = *height = 0;
-  TRY(find_decoder(bytes, n, name, &decoder));
+  TRY(image_decode_find_decoder(bytes, n, name, &decoder));
   return decoder->check(bytes, n, name, width, height);
 }

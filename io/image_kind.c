@@ -87,10 +87,10 @@ typedef struct {
   const uint8_t *bytes;
   size_t n;
   bool little;
-} part_t;
+} image_kind_part_t;
 
 /* The integer of WIDTH bytes at AT; 0 beyond the end. */
-static uint32_t integer_at(const part_t *part, size_t at, size_t width) {
+static uint32_t integer_at(const image_kind_part_t *part, size_t at, size_t width) {
   uint32_t value = 0;
   if (part->n < width || at > part->n - width) return 0;
   for (size_t i = 0; i < width; i++)
@@ -99,7 +99,7 @@ static uint32_t integer_at(const part_t *part, size_t at, size_t width) {
 }
 
 /* Of a TIFF header and what follows it: the orientation in the first directory. */
-static int tiff_orientation(part_t tiff) {
+static int tiff_orientation(image_kind_part_t tiff) {
   enum { ENTRY = 12, TAG = 0x0112, SHORT = 3, MOST = 8 };
   if (tiff.n < 8) return 1;
   tiff.little = tiff.bytes[0] == 'I';
@@ -118,13 +118,13 @@ enum { EXIF = 6 };
 static const char exif_mark[] = "Exif\0"; /* EXIF bytes with the end of the text */
 
 /* Of the N bytes at AT, which may begin with the mark. */
-static int exif_orientation(const part_t *file, size_t at, size_t n) {
+static int exif_orientation(const image_kind_part_t *file, size_t at, size_t n) {
   const bool marked = n >= EXIF && memcmp(file->bytes + at, exif_mark, EXIF) == 0;
   const size_t skipped = marked ? EXIF : 0;
-  return tiff_orientation((part_t){file->bytes + at + skipped, n - skipped, false});
+  return tiff_orientation((image_kind_part_t){file->bytes + at + skipped, n - skipped, false});
 }
 
-static int jpeg_orientation(const part_t *file) {
+static int jpeg_orientation(const image_kind_part_t *file) {
   enum { FIRST_SEGMENT = 2, HEADER = 4, APP1 = 0xe1, SCAN = 0xda };
   const uint8_t *bytes = file->bytes;
   for (size_t at = FIRST_SEGMENT; at + HEADER < file->n && bytes[at] == 0xff && bytes[at + 1] != SCAN;) {
@@ -139,7 +139,7 @@ static int jpeg_orientation(const part_t *file) {
 }
 
 /* The chunks of a PNG file (PNG specification, 11.3.4.5): length, kind, data, checksum. */
-static int png_orientation(const part_t *file) {
+static int png_orientation(const image_kind_part_t *file) {
   enum { FIRST_CHUNK = 8, HEADER = 8, SUM = 4 };
   for (size_t at = FIRST_CHUNK; at + HEADER < file->n;) {
     const size_t length = integer_at(file, at, 4), data = at + HEADER;
@@ -151,9 +151,9 @@ static int png_orientation(const part_t *file) {
 }
 
 /* The chunks of a WebP file (RFC 9649): kind, length, data to an even number of bytes. */
-static int webp_orientation(const part_t *file) {
+static int webp_orientation(const image_kind_part_t *file) {
   enum { FIRST_CHUNK = 12, HEADER = 8 };
-  const part_t little = {file->bytes, file->n, true};
+  const image_kind_part_t little = {file->bytes, file->n, true};
   for (size_t at = FIRST_CHUNK; at + HEADER < file->n;) {
     const size_t length = integer_at(&little, at + 4, 4), data = at + HEADER;
     if (length > file->n - data) return 1;
@@ -164,7 +164,7 @@ static int webp_orientation(const part_t *file) {
 }
 
 int image_orientation(const uint8_t *bytes, size_t n) {
-  const part_t file = {bytes, n, false};
+  const image_kind_part_t file = {bytes, n, false};
   switch (image_format(bytes, n)) {
   case IMAGE_JPEG:
     return jpeg_orientation(&file);

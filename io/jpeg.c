@@ -30,7 +30,7 @@ typedef struct {
   image_t *out; /* NULL: look only */
   uint8_t *row; /* (width, components) for CMYK or when nothing is kept */
   int32_t width, height;
-} decoder_t;
+} jpeg_decoder_t;
 
 static _Noreturn void fail(j_common_ptr jpeg) {
   jpeg_errors_t *errors = (jpeg_errors_t *)jpeg->err;
@@ -40,7 +40,7 @@ static _Noreturn void fail(j_common_ptr jpeg) {
 
 /* Warnings about data that are not there, or that make no sense, end the decoding; the rest (extra bytes
  * between segments, an odd Adobe marker) leave the picture whole. */
-static void warn(j_common_ptr jpeg, int level) {
+static void jpeg_warn(j_common_ptr jpeg, int level) {
   if (level >= 0) return;
   switch (jpeg->err->msg_code) {
   case JWRN_JPEG_EOF:
@@ -64,10 +64,10 @@ static void limit_scans(j_common_ptr jpeg) {
 static void errors_install(jpeg_errors_t *errors) {
   jpeg_std_error(&errors->manager);
   errors->manager.error_exit = fail;
-  errors->manager.emit_message = warn;
+  errors->manager.emit_message = jpeg_warn;
 }
 
-static status_t refuse(const decoder_t *decoder) {
+static status_t jpeg_refuse(const jpeg_decoder_t *decoder) {
   return error_set(STATUS_DATA, "%s: broken JPEG file (%zu bytes): %s", decoder->name, decoder->n,
                    decoder->errors.text);
 }
@@ -85,7 +85,7 @@ static void cmyk_to_rgb(const uint8_t *cmyk, int32_t width, uint8_t *rgb) {
 }
 
 /* May jump. */
-static void read_header(decoder_t *decoder, const uint8_t *bytes) {
+static void jpeg_read_header_inner(jpeg_decoder_t *decoder, const uint8_t *bytes) {
   jpeg_create_decompress(&decoder->jpeg);
   decoder->progress.progress_monitor = limit_scans;
   decoder->jpeg.progress = &decoder->progress;
@@ -93,7 +93,7 @@ static void read_header(decoder_t *decoder, const uint8_t *bytes) {
   jpeg_read_header(&decoder->jpeg, TRUE);
 }
 
-static status_t header_check(decoder_t *decoder) {
+static status_t header_check(jpeg_decoder_t *decoder) {
   const struct jpeg_decompress_struct *jpeg = &decoder->jpeg;
   TRY(image_size_check(decoder->name, jpeg->image_width, jpeg->image_height));
   if (jpeg->num_components != 1 && jpeg->num_components != 3 && jpeg->num_components != 4)
@@ -105,24 +105,24 @@ static status_t header_check(decoder_t *decoder) {
 }
 
 /* Opens and checks the header. Whatever it returns, jpeg_destroy_decompress is due. */
-static status_t decoder_open(decoder_t *decoder, const uint8_t *bytes, size_t n, const char *name) {
+static status_t jpeg_decoder_open(jpeg_decoder_t *decoder, const uint8_t *bytes, size_t n, const char *name) {
   memset(decoder, 0, sizeof *decoder);
   decoder->name = name;
   decoder->n = n;
   errors_install(&decoder->errors);
   decoder->jpeg.err = &decoder->errors.manager;
-  if (setjmp(decoder->errors.jump)) return refuse(decoder);
-  read_header(decoder, bytes);
+  if (setjmp(decoder->errors.jump)) return jpeg_refuse(decoder);
+  jpeg_read_header_inner(decoder, bytes);
   return header_check(decoder);
 }
 
-static void decoder_close(decoder_t *decoder) {
+static void jpeg_decoder_close(jpeg_decoder_t *decoder) {
   if (decoder->jpeg.mem != NULL) jpeg_destroy_decompress(&decoder->jpeg);
   memory_free(decoder->row);
 }
 
 /* May jump. Not finished by jpeg_finish_decompress: what follows the last row is not data. */
-static void read_rows(decoder_t *decoder) {
+static void jpeg_read_rows(jpeg_decoder_t *decoder) {
   struct jpeg_decompress_struct *jpeg = &decoder->jpeg;
   jpeg_start_decompress(jpeg);
   while (jpeg->output_scanline < jpeg->output_height) {
@@ -135,43 +135,43 @@ static void read_rows(decoder_t *decoder) {
   }
 }
 
-static status_t decoder_run(decoder_t *decoder) {
+static status_t jpeg_decoder_run(jpeg_decoder_t *decoder) {
   bool cmyk = decoder->jpeg.num_components == 4;
   decoder->jpeg.out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
   if (decoder->out != NULL) TRY(image_create(decoder->width, decoder->height, decoder->out));
   if (cmyk || decoder->out == NULL) TRY(memory_alloc(&decoder->row, ARENA_DATA, (size_t)decoder->width, 4));
-  if (setjmp(decoder->errors.jump)) return refuse(decoder);
-  read_rows(decoder);
+  if (setjmp(decoder->errors.jump)) return jpeg_refuse(decoder);
+  jpeg_read_rows(decoder);
   return STATUS_OK;
 }
 
 status_t jpeg_size(const uint8_t *bytes, size_t n, const char *name, int32_t *width, int32_t *height) {
-  decoder_t decoder;
-  status_code_t status = decoder_open(&decoder, bytes, n, name);
+  jpeg_decoder_t decoder;
+  status_code_t status = jpeg_decoder_open(&decoder, bytes, n, name);
   *width = decoder.width;
   *height = decoder.height;
-  decoder_close(&decoder);
+  jpeg_decoder_close(&decoder);
   return status;
 }
 
 status_t jpeg_decode(const uint8_t *bytes, size_t n, const char *name, image_t *out) {
-  decoder_t decoder;
+  jpeg_decoder_t decoder;
   *out = (image_t){0};
-  status_code_t status = decoder_open(&decoder, bytes, n, name);
+  status_code_t status = jpeg_decoder_open(&decoder, bytes, n, name);
   decoder.out = out;
-  if (status == STATUS_OK) status = decoder_run(&decoder);
-  decoder_close(&decoder);
+  if (status == STATUS_OK) status = jpeg_decoder_run(&decoder);
+  jpeg_decoder_close(&decoder);
   if (status != STATUS_OK) image_free(out);
   return status;
 }
 
 status_t jpeg_check(const uint8_t *bytes, size_t n, const char *name, int32_t *width, int32_t *height) {
-  decoder_t decoder;
-  status_code_t status = decoder_open(&decoder, bytes, n, name);
-  if (status == STATUS_OK) status = decoder_run(&decoder);
+  jpeg_decoder_t decoder;
+  status_code_t status = jpeg_decoder_open(&decoder, bytes, n, name);
+  if (status == STATUS_OK) status = jpeg_decoder_run(&decoder);
   *width = decoder.width;
   *height = decoder.height;
-  decoder_close(&decoder);
+  jpeg_decoder_close(&decoder);
   return status;
 }
 
@@ -180,10 +180,10 @@ typedef struct {
   jpeg_errors_t errors;
   uint8_t *buffer; /* libjpeg's, freed with free */
   unsigned long size;
-} encoder_t;
+} jpeg_encoder_t;
 
 /* May jump. */
-static void encode_rows(encoder_t *encoder, const image_t *image, int quality) {
+static void encode_rows(jpeg_encoder_t *encoder, const image_t *image, int quality) {
   struct jpeg_compress_struct *jpeg = &encoder->jpeg;
   jpeg_create_compress(jpeg);
   jpeg_mem_dest(jpeg, &encoder->buffer, &encoder->size);
@@ -205,7 +205,7 @@ static void encode_rows(encoder_t *encoder, const image_t *image, int quality) {
   jpeg_finish_compress(jpeg);
 }
 
-static status_t encoder_run(encoder_t *encoder, const image_t *image, int quality) {
+static status_t encoder_run(jpeg_encoder_t *encoder, const image_t *image, int quality) {
   errors_install(&encoder->errors);
   encoder->jpeg.err = &encoder->errors.manager;
   if (setjmp(encoder->errors.jump))
@@ -216,7 +216,7 @@ static status_t encoder_run(encoder_t *encoder, const image_t *image, int qualit
 }
 
 status_t jpeg_encode(const image_t *image, int quality, uint8_t **bytes, size_t *n) {
-  encoder_t encoder;
+  jpeg_encoder_t encoder;
   memset(&encoder, 0, sizeof encoder);
   *bytes = NULL;
   *n = 0;

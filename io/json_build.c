@@ -49,19 +49,19 @@ static void *storage_take(json_storage_t *storage, size_t n) {
   return place;
 }
 
-static int refuse(json_builder_t *builder, const char *problem) {
+static int json_build_refuse(json_builder_t *builder, const char *problem) {
   snprintf(builder->problem, sizeof builder->problem, "%s", problem);
   return 0;
 }
 
-static bool refuse_repeated(json_builder_t *builder, const char *key) {
+static bool json_build_refuse_repeated(json_builder_t *builder, const char *key) {
   snprintf(builder->problem, sizeof builder->problem, "the key '%.100s' is there twice in one object", key);
   return false;
 }
 
-static bool room(json_builder_t *builder, size_t n) {
+static bool json_build_room(json_builder_t *builder, size_t n) {
   if (builder->storage.bytes + n <= builder->max_bytes) return true;
-  return refuse(builder, "one value takes too much memory");
+  return json_build_refuse(builder, "one value takes too much memory");
 }
 
 /* ---- Members ---- */
@@ -69,7 +69,7 @@ static bool room(json_builder_t *builder, size_t n) {
 static bool member_note(json_builder_t *builder, json_t *node) {
   json_members_t *members = &builder->members;
   if (memory_reserve(&members->nodes, ARENA_IO, members->count + 1, sizeof *members->nodes) != STATUS_OK)
-    return refuse(builder, "no memory for it");
+    return json_build_refuse(builder, "no memory for it");
   members->nodes[members->count++] = node;
   return true;
 }
@@ -81,7 +81,7 @@ static bool slots_clear(json_builder_t *builder, size_t n) {
   while (count < 2 * n)
     count *= 2;
   if (memory_reserve(&members->slots, ARENA_IO, count, sizeof *members->slots) != STATUS_OK)
-    return refuse(builder, "no memory for it");
+    return json_build_refuse(builder, "no memory for it");
   members->slot_count = count;
   for (size_t s = 0; s < count; s++)
     members->slots[s] = SIZE_MAX;
@@ -89,14 +89,14 @@ static bool slots_clear(json_builder_t *builder, size_t n) {
 }
 
 /* The slot of the member of NODES that is called KEY, or the free one where it belongs. */
-static size_t *slot_of(const json_members_t *members, json_t *const *nodes, const char *key) {
+static size_t *json_build_slot_of(const json_members_t *members, json_t *const *nodes, const char *key) {
   size_t mask = members->slot_count - 1, slot = (size_t)XXH3_64bits(key, strlen(key)) & mask;
   while (members->slots[slot] != SIZE_MAX && strcmp(nodes[members->slots[slot]]->key, key) != 0)
     slot = (slot + 1) & mask;
   return &members->slots[slot];
 }
 
-static void relink(json_t *object, json_t **nodes, size_t n) {
+static void json_build_relink(json_t *object, json_t **nodes, size_t n) {
   object->count = (int64_t)n;
   object->u.first = nodes[0];
   for (size_t i = 0; i < n; i++)
@@ -112,22 +112,22 @@ static bool members_unique(json_builder_t *builder, json_t *object) {
   json_t **nodes = members->nodes + begin;
   if (!slots_clear(builder, n)) return false;
   for (size_t i = 0; i < n; i++) {
-    size_t *slot = slot_of(members, nodes, nodes[i]->key);
+    size_t *slot = json_build_slot_of(members, nodes, nodes[i]->key);
     bool found = *slot != SIZE_MAX;
-    if (found && builder->unique) return refuse_repeated(builder, nodes[i]->key);
+    if (found && builder->unique) return json_build_refuse_repeated(builder, nodes[i]->key);
     if (!found) *slot = kept++;
     nodes[*slot] = nodes[i];
   }
   if (kept == n) return true;
   builder->repeated += (int64_t)(n - kept);
-  relink(object, nodes, kept);
+  json_build_relink(object, nodes, kept);
   return true;
 }
 
 /* ---- Values ---- */
 
 /* Links NODE into the container that is open. */
-static bool attach(json_builder_t *builder, json_t *node) {
+static bool json_build_attach(json_builder_t *builder, json_t *node) {
   if (builder->depth == 0) {
     builder->root = node;
     return true;
@@ -146,12 +146,12 @@ static bool attach(json_builder_t *builder, json_t *node) {
 }
 
 static json_t *value_add(json_builder_t *builder, json_type_t type) {
-  if (!room(builder, sizeof(json_t))) return NULL;
+  if (!json_build_room(builder, sizeof(json_t))) return NULL;
   json_t *node = storage_take(&builder->storage, sizeof *node);
   builder->memory_out |= node == NULL;
   if (node == NULL) return NULL;
   *node = (json_t){.type = type};
-  if (!attach(builder, node)) return NULL;
+  if (!json_build_attach(builder, node)) return NULL;
   if (builder->depth == 0 && type != JSON_ARRAY && type != JSON_OBJECT) builder->done = true;
   return node;
 }
@@ -169,10 +169,10 @@ int json_build_bool(void *context, int value) {
 /* A copy of a string of the file, once it is known to be clean. */
 static char *text_take(json_builder_t *builder, const unsigned char *text, size_t n) {
   bool clean = text_is_utf8((text_view_t){(const char *)text, n}, NULL);
-  if (!clean) refuse(builder, "invalid UTF-8 in a string");
+  if (!clean) json_build_refuse(builder, "invalid UTF-8 in a string");
   bool whole = n == 0 || memchr(text, '\0', n) == NULL;
-  if (!whole) refuse(builder, "a NUL character (\\u0000) in a string");
-  if (!clean || !whole || !room(builder, n)) return NULL;
+  if (!whole) json_build_refuse(builder, "a NUL character (\\u0000) in a string");
+  if (!clean || !whole || !json_build_room(builder, n)) return NULL;
   char *copy = storage_take(&builder->storage, n + 1);
   builder->memory_out |= copy == NULL;
   if (copy == NULL) return NULL;
@@ -192,7 +192,7 @@ int json_build_string(void *context, const unsigned char *text, size_t n) {
 
 int json_build_number(void *context, const char *text, size_t n) {
   char copy[512];
-  if (n >= sizeof copy) return refuse(context, "a number of more than 500 digits");
+  if (n >= sizeof copy) return json_build_refuse(context, "a number of more than 500 digits");
   memcpy(copy, text, n);
   copy[n] = '\0';
   bool real = strpbrk(copy, ".eE") != NULL;
@@ -214,7 +214,7 @@ int json_build_key(void *context, const unsigned char *text, size_t n) {
   return builder->key != NULL;
 }
 
-static int container_open(json_builder_t *builder, json_type_t type) {
+static int json_build_container_open(json_builder_t *builder, json_type_t type) {
   if (builder->depth == JSON_MAX_DEPTH) {
     snprintf(builder->problem, sizeof builder->problem, "nested deeper than %d levels", (int)JSON_MAX_DEPTH);
     return 0;
@@ -229,11 +229,11 @@ static int container_open(json_builder_t *builder, json_type_t type) {
 }
 
 int json_build_object(void *context) {
-  return container_open(context, JSON_OBJECT);
+  return json_build_container_open(context, JSON_OBJECT);
 }
 
 int json_build_array(void *context) {
-  return container_open(context, JSON_ARRAY);
+  return json_build_container_open(context, JSON_ARRAY);
 }
 
 int json_build_end(void *context) {

@@ -110,7 +110,7 @@ static int on_string(void *context, const unsigned char *text, size_t n) {
 }
 
 /* An array or object opens: one of those around the elements, or one of an element. */
-static int container_open(json_reader_t *reader, json_type_t type) {
+static int json_reader_container_open(json_reader_t *reader, json_type_t type) {
   if (reader->depth < reader->outer) {
     reader->depth++;
     return 1;
@@ -120,11 +120,11 @@ static int container_open(json_reader_t *reader, json_type_t type) {
 }
 
 static int on_object(void *context) {
-  return container_open(context, JSON_OBJECT);
+  return json_reader_container_open(context, JSON_OBJECT);
 }
 
 static int on_array(void *context) {
-  return container_open(context, JSON_ARRAY);
+  return json_reader_container_open(context, JSON_ARRAY);
 }
 
 static int on_key(void *context, const unsigned char *text, size_t n) {
@@ -168,21 +168,21 @@ static status_t chunk_read(json_reader_t *reader) {
                    (long long)reader->chunk_start, strerror(errno));
 }
 
-static status_t refuse(json_reader_t *reader, size_t at, const char *problem) {
+static status_t json_reader_refuse(json_reader_t *reader, size_t at, const char *problem) {
   if (at > reader->filled) at = reader->filled;
   return error_set(STATUS_DATA, "%s: line %" PRId64 ", byte %" PRId64 ", element %" PRId64 ": %s",
                    reader->path, line_of(reader, at), reader->chunk_start + (int64_t)at, reader->count,
                    problem);
 }
 
-static status_t judge(json_reader_t *reader, yajl_status result) {
+static status_t json_reader_judge(json_reader_t *reader, yajl_status result) {
   char message[160];
   if (result == yajl_status_ok) return STATUS_OK;
   if (reader->builder.memory_out) return error_context(STATUS_MEMORY, "while reading %s", reader->path);
   size_t at = yajl_get_bytes_consumed(reader->yajl);
-  if (reader->builder.problem[0] != '\0') return refuse(reader, at, reader->builder.problem);
+  if (reader->builder.problem[0] != '\0') return json_reader_refuse(reader, at, reader->builder.problem);
   json_yajl_message(reader->yajl, message, sizeof message);
-  return refuse(reader, at, message);
+  return json_reader_refuse(reader, at, message);
 }
 
 /* A first string of a huge element has made no event yet: so the distance from the last event counts as well.
@@ -199,19 +199,20 @@ static status_t length_check(const json_reader_t *reader, int64_t quiet_since) {
 }
 
 /* Parses pieces until an element is complete, or the file ends. */
-static status_t advance(json_reader_t *reader) {
+static status_t json_reader_advance(json_reader_t *reader) {
   int64_t quiet_since = reader->chunk_start + (int64_t)reader->filled;
   while (reader->first == NULL && !reader->finished) {
     TRY(chunk_read(reader));
     if (reader->filled == 0) {
       reader->finished = true;
-      return judge(reader, yajl_complete_parse(reader->yajl));
+      return json_reader_judge(reader, yajl_complete_parse(reader->yajl));
     }
     size_t bad;
     if (!json_escapes_whole(&reader->escapes, reader->chunk, reader->filled, &bad))
-      return refuse(reader, bad, json_half_pair);
-    if (!json_blanks_valid(reader->chunk, reader->filled, &bad)) return refuse(reader, bad, json_odd_blank);
-    TRY(judge(reader, yajl_parse(reader->yajl, reader->chunk, reader->filled)));
+      return json_reader_refuse(reader, bad, json_half_pair);
+    if (!json_blanks_valid(reader->chunk, reader->filled, &bad))
+      return json_reader_refuse(reader, bad, json_odd_blank);
+    TRY(json_reader_judge(reader, yajl_parse(reader->yajl, reader->chunk, reader->filled)));
     if (reader->first == NULL) TRY(length_check(reader, quiet_since));
   }
   return STATUS_OK;
@@ -228,7 +229,7 @@ status_t json_reader_next(json_reader_t *reader, json_element_t *element) {
   *element = (json_element_t){.index = reader->count};
   ready_free(reader->current);
   reader->current = NULL;
-  if (reader->first == NULL) TRY(advance(reader));
+  if (reader->first == NULL) TRY(json_reader_advance(reader));
   ready_t *ready = reader->first;
   if (ready == NULL) return STATUS_OK;
   reader->first = ready->next;

@@ -23,84 +23,85 @@ struct json_writer {
   bool keyed;                  /* a key waits for its value */
 };
 
-static void keep(json_writer_t *writer, status_code_t status, const char *problem) {
+static void json_writer_keep(json_writer_t *writer, status_code_t status, const char *problem) {
   if (writer->status != STATUS_OK) return;
   writer->status = status;
   snprintf(writer->problem, sizeof writer->problem, "%s", problem);
 }
 
-static void flush(json_writer_t *writer) {
+static void json_writer_flush(json_writer_t *writer) {
   if (writer->file == NULL || writer->status != STATUS_OK || writer->used == 0) return;
   if (fwrite(writer->buffer, 1, writer->used, writer->file) != writer->used)
-    keep(writer, STATUS_DATA, strerror(errno));
+    json_writer_keep(writer, STATUS_DATA, strerror(errno));
   writer->used = 0;
 }
 
-static void put(json_writer_t *writer, const char *text, size_t n) {
-  if (writer->file != NULL && writer->used + n > FLUSH_AT) flush(writer);
+static void json_writer_put(json_writer_t *writer, const char *text, size_t n) {
+  if (writer->file != NULL && writer->used + n > FLUSH_AT) json_writer_flush(writer);
   if (writer->status != STATUS_OK) return;
   status_code_t status = memory_reserve(&writer->buffer, ARENA_IO, writer->used + n, 1);
   if (status != STATUS_OK) {
-    keep(writer, status, error_message());
+    json_writer_keep(writer, status, error_message());
     return;
   }
   memcpy(writer->buffer + writer->used, text, n);
   writer->used += n;
 }
 
-static void put_text(json_writer_t *writer, const char *text) {
-  put(writer, text, strlen(text));
+static void json_writer_put_text(json_writer_t *writer, const char *text) {
+  json_writer_put(writer, text, strlen(text));
 }
 
 /* ',' where one is due, before an item or a key. */
-static void separate(json_writer_t *writer) {
+static void json_writer_separate(json_writer_t *writer) {
   if (writer->depth == 0) return;
-  if (writer->filled[writer->depth - 1]) put(writer, ",", 1);
+  if (writer->filled[writer->depth - 1]) json_writer_put(writer, ",", 1);
   writer->filled[writer->depth - 1] = true;
 }
 
 static void before_value(json_writer_t *writer) {
   bool in_object = writer->depth > 0 && writer->object[writer->depth - 1];
-  if (in_object && !writer->keyed) keep(writer, STATUS_INTERNAL, "a value in an object lacks its key");
-  if (!in_object) separate(writer);
+  if (in_object && !writer->keyed)
+    json_writer_keep(writer, STATUS_INTERNAL, "a value in an object lacks its key");
+  if (!in_object) json_writer_separate(writer);
   writer->keyed = false;
 }
 
-static void open_container(json_writer_t *writer, bool object) {
+static void json_writer_open_container(json_writer_t *writer, bool object) {
   before_value(writer);
   if (writer->depth == JSON_MAX_DEPTH) {
-    keep(writer, STATUS_INTERNAL, "JSON nested too deep");
+    json_writer_keep(writer, STATUS_INTERNAL, "JSON nested too deep");
     return;
   }
   writer->object[writer->depth] = object;
   writer->filled[writer->depth] = false;
   writer->depth++;
-  put(writer, object ? "{" : "[", 1);
+  json_writer_put(writer, object ? "{" : "[", 1);
 }
 
-static void close_container(json_writer_t *writer, bool object) {
+static void json_writer_close_container(json_writer_t *writer, bool object) {
   if (writer->depth == 0 || writer->object[writer->depth - 1] != object || writer->keyed) {
-    keep(writer, STATUS_INTERNAL, "the end of a JSON container that is not open");
+    json_writer_keep(writer, STATUS_INTERNAL, "the end of a JSON container that is not open");
     return;
   }
   writer->depth--;
-  put(writer, object ? "}" : "]", 1);
+  json_writer_put(writer, object ? "}" : "]", 1);
 }
 
 void json_write_object_begin(json_writer_t *writer) {
-  open_container(writer, true);
+  json_writer_open_container(writer, true);
 }
 
 void json_write_object_end(json_writer_t *writer) {
-  close_container(writer, true);
+  json_writer_close_container(writer, true);
 }
 
 void json_write_array_begin(json_writer_t *writer) {
-  open_container(writer, false);
+  json_writer_open_container(writer, false);
 }
 
 void json_write_array_end(json_writer_t *writer) {
-  close_container(writer, false);
+  json_writer_close_container(writer, false);
 }
 
 /* The escape of one ASCII character, or NULL if it stands for itself. */
@@ -114,47 +115,47 @@ static const char *escape_of(unsigned char c, char buffer[8]) {
 }
 
 /* TEXT is valid UTF-8. */
-static void put_escaped(json_writer_t *writer, const char *text, size_t n) {
+static void json_writer_put_escaped(json_writer_t *writer, const char *text, size_t n) {
   size_t clean = 0; /* characters from here on have not been put */
   for (size_t i = 0; i < n; i++) {
     char buffer[8];
     const char *escape = escape_of((unsigned char)text[i], buffer);
     if (escape == NULL) continue;
-    put(writer, text + clean, i - clean);
-    put_text(writer, escape);
+    json_writer_put(writer, text + clean, i - clean);
+    json_writer_put_text(writer, escape);
     clean = i + 1;
   }
-  put(writer, text + clean, n - clean);
+  json_writer_put(writer, text + clean, n - clean);
 }
 
-static void put_quoted(json_writer_t *writer, const char *text, size_t n) {
-  put(writer, "\"", 1);
+static void json_writer_put_quoted(json_writer_t *writer, const char *text, size_t n) {
+  json_writer_put(writer, "\"", 1);
   while (n > 0) {
     size_t valid = n;
     bool whole = text_is_utf8((text_view_t){text, n}, &valid);
     size_t length = whole ? n : valid;
-    put_escaped(writer, text, length);
-    if (!whole) put_text(writer, "\xef\xbf\xbd");
+    json_writer_put_escaped(writer, text, length);
+    if (!whole) json_writer_put_text(writer, "\xef\xbf\xbd");
     text += whole ? n : length + 1;
     n -= whole ? n : length + 1;
   }
-  put(writer, "\"", 1);
+  json_writer_put(writer, "\"", 1);
 }
 
 void json_write_key(json_writer_t *writer, const char *key) {
   if (writer->depth == 0 || !writer->object[writer->depth - 1] || writer->keyed) {
-    keep(writer, STATUS_INTERNAL, "a JSON key outside an object, or two in a row");
+    json_writer_keep(writer, STATUS_INTERNAL, "a JSON key outside an object, or two in a row");
     return;
   }
-  separate(writer);
-  put_quoted(writer, key, strlen(key));
-  put(writer, ":", 1);
+  json_writer_separate(writer);
+  json_writer_put_quoted(writer, key, strlen(key));
+  json_writer_put(writer, ":", 1);
   writer->keyed = true;
 }
 
 void json_write_text(json_writer_t *writer, const char *text, size_t n) {
   before_value(writer);
-  put_quoted(writer, text, n);
+  json_writer_put_quoted(writer, text, n);
 }
 
 void json_write_string(json_writer_t *writer, const char *string) {
@@ -168,7 +169,7 @@ void json_write_int(json_writer_t *writer, int64_t value) {
   char text[32];
   before_value(writer);
   snprintf(text, sizeof text, "%" PRId64, value);
-  put_text(writer, text);
+  json_writer_put_text(writer, text);
 }
 
 void json_write_real(json_writer_t *writer, double value) {
@@ -184,17 +185,17 @@ void json_write_real(json_writer_t *writer, double value) {
   }
   /* "1" would read back as an integer. */
   if (strpbrk(text, ".e") == NULL) strcat(text, ".0");
-  put_text(writer, text);
+  json_writer_put_text(writer, text);
 }
 
 void json_write_bool(json_writer_t *writer, bool value) {
   before_value(writer);
-  put_text(writer, value ? "true" : "false");
+  json_writer_put_text(writer, value ? "true" : "false");
 }
 
 void json_write_null(json_writer_t *writer) {
   before_value(writer);
-  put_text(writer, "null");
+  json_writer_put_text(writer, "null");
 }
 
 void json_write_member(json_writer_t *writer, const char *key, const char *string) {
@@ -216,14 +217,14 @@ void json_write_real_member(json_writer_t *writer, const char *key, double value
   json_write_real(writer, value);
 }
 
-static void write_children(json_writer_t *writer, const json_t *tree) {
+static void json_writer_write_children(json_writer_t *writer, const json_t *tree) {
   bool object = tree->type == JSON_OBJECT;
-  open_container(writer, object);
+  json_writer_open_container(writer, object);
   for (const json_t *at = tree->u.first; at != NULL; at = at->next) {
     if (object) json_write_key(writer, at->key);
     json_write_tree(writer, at);
   }
-  close_container(writer, object);
+  json_writer_close_container(writer, object);
 }
 
 void json_write_tree(json_writer_t *writer, const json_t *tree) {
@@ -245,16 +246,17 @@ void json_write_tree(json_writer_t *writer, const json_t *tree) {
     break;
   case JSON_ARRAY:
   case JSON_OBJECT:
-    write_children(writer, tree);
+    json_writer_write_children(writer, tree);
     break;
   }
 }
 
 void json_write_line(json_writer_t *writer) {
-  put(writer, "\n", 1);
+  json_writer_put(writer, "\n", 1);
   if (writer->depth > 0) return;
-  flush(writer);
-  if (writer->file != NULL && fflush(writer->file) != 0) keep(writer, STATUS_DATA, strerror(errno));
+  json_writer_flush(writer);
+  if (writer->file != NULL && fflush(writer->file) != 0)
+    json_writer_keep(writer, STATUS_DATA, strerror(errno));
 }
 
 status_t json_writer_create(FILE *file, json_writer_t **out) {
@@ -273,9 +275,10 @@ SCOPED_POINTER(json_writer_free, json_writer_t)
 status_t json_writer_finish(json_writer_t *ended, char **text, size_t *n) {
   SCOPED(json_writer_free_at) json_writer_t *writer = ended;
   if (text != NULL) *text = NULL;
-  if (writer->depth > 0) keep(writer, STATUS_INTERNAL, "a JSON container was left open");
-  flush(writer);
-  if (writer->file != NULL && fflush(writer->file) != 0) keep(writer, STATUS_DATA, strerror(errno));
+  if (writer->depth > 0) json_writer_keep(writer, STATUS_INTERNAL, "a JSON container was left open");
+  json_writer_flush(writer);
+  if (writer->file != NULL && fflush(writer->file) != 0)
+    json_writer_keep(writer, STATUS_DATA, strerror(errno));
   if (writer->status != STATUS_OK)
     return error_set(writer->status, "JSON could not be written: %s", writer->problem);
   if (writer->file != NULL || text == NULL) return STATUS_OK;

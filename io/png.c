@@ -22,24 +22,24 @@ typedef struct {
   size_t n, at; /* bytes; how many have been read */
   image_t *out; /* NULL: look only */
   int32_t width, height;
-} decoder_t;
+} png_decoder_t;
 
 /* ---- Callbacks ---- */
 
 static _Noreturn void fail(png_structp png, png_const_charp text) {
-  decoder_t *decoder = png_get_error_ptr(png);
+  png_decoder_t *decoder = png_get_error_ptr(png);
   snprintf(decoder->text, sizeof decoder->text, "%s", text);
   longjmp(decoder->jump, 1);
 }
 
 /* Warnings are about what Pillow lets pass as well. */
-static void warn(png_structp png, png_const_charp text) {
+static void png_warn(png_structp png, png_const_charp text) {
   (void)png;
   (void)text;
 }
 
-static void read_bytes(png_structp png, png_bytep to, size_t count) {
-  decoder_t *decoder = png_get_io_ptr(png);
+static void png_read_bytes(png_structp png, png_bytep to, size_t count) {
+  png_decoder_t *decoder = png_get_io_ptr(png);
   if (count > decoder->n - decoder->at) png_error(png, "it ends too early");
   memcpy(to, decoder->bytes + decoder->at, count);
   decoder->at += count;
@@ -56,17 +56,17 @@ static void grey16_to_rgb(png_structp png, png_row_infop row, png_bytep data) {
 
 /* ---- Decoding ---- */
 
-static status_t refuse(const decoder_t *decoder) {
+static status_t png_refuse(const png_decoder_t *decoder) {
   return error_set(STATUS_DATA, "%s: broken PNG file (%zu bytes): %s", decoder->name, decoder->n,
                    decoder->text);
 }
 
 /* May jump. Chunks that do not change the pixels are skipped unread: texts and profiles may be bombs too. */
-static void read_header(decoder_t *decoder) {
-  decoder->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, decoder, fail, warn);
+static void png_read_header(png_decoder_t *decoder) {
+  decoder->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, decoder, fail, png_warn);
   if (decoder->png) decoder->info = png_create_info_struct(decoder->png);
   if (!decoder->info) return;
-  png_set_read_fn(decoder->png, decoder, read_bytes);
+  png_set_read_fn(decoder->png, decoder, png_read_bytes);
   png_set_user_limits(decoder->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* image_size_check has the limits */
   png_set_keep_unknown_chunks(decoder->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
   png_set_keep_unknown_chunks(decoder->png, PNG_HANDLE_CHUNK_NEVER, (png_const_bytep) "tRNS", 1);
@@ -74,13 +74,13 @@ static void read_header(decoder_t *decoder) {
 }
 
 /* Checks the header. Whatever it returns, decoder_close is due. */
-static status_t decoder_open(decoder_t *decoder, const uint8_t *bytes, size_t n, const char *name) {
+static status_t png_decoder_open(png_decoder_t *decoder, const uint8_t *bytes, size_t n, const char *name) {
   memset(decoder, 0, sizeof *decoder);
   decoder->name = name;
   decoder->bytes = bytes;
   decoder->n = n;
-  if (setjmp(decoder->jump)) return refuse(decoder);
-  read_header(decoder);
+  if (setjmp(decoder->jump)) return png_refuse(decoder);
+  png_read_header(decoder);
   if (!decoder->info) return error_set(STATUS_MEMORY, "%s: no memory to read a PNG file", name);
   const uint32_t width = png_get_image_width(decoder->png, decoder->info);
   const uint32_t height = png_get_image_height(decoder->png, decoder->info);
@@ -90,12 +90,12 @@ static status_t decoder_open(decoder_t *decoder, const uint8_t *bytes, size_t n,
   return STATUS_OK;
 }
 
-static void decoder_close(decoder_t *decoder) {
+static void png_decoder_close(png_decoder_t *decoder) {
   png_destroy_read_struct(&decoder->png, &decoder->info, NULL);
 }
 
 /* May jump. Asks libpng for RGB of 8 bits. */
-static void ask_for_rgb(const decoder_t *decoder) {
+static void ask_for_rgb(const png_decoder_t *decoder) {
   const int colour = png_get_color_type(decoder->png, decoder->info);
   const int depth = png_get_bit_depth(decoder->png, decoder->info);
   if (colour == PNG_COLOR_TYPE_GRAY && depth == 16) {
@@ -111,7 +111,7 @@ static void ask_for_rgb(const decoder_t *decoder) {
 }
 
 /* May jump. Not finished by png_read_end: what follows the last row is not data. */
-static void read_rows(decoder_t *decoder) {
+static void png_decoder_read_rows(png_decoder_t *decoder) {
   const size_t stride = 3 * (size_t)decoder->width;
   ask_for_rgb(decoder);
   const int passes = png_set_interlace_handling(decoder->png);
@@ -123,39 +123,39 @@ static void read_rows(decoder_t *decoder) {
       png_read_row(decoder->png, decoder->out ? decoder->out->rgb + y * stride : NULL, NULL);
 }
 
-static status_t decoder_run(decoder_t *decoder) {
+static status_t png_decoder_run(png_decoder_t *decoder) {
   if (decoder->out) TRY(image_create(decoder->width, decoder->height, decoder->out));
-  if (setjmp(decoder->jump)) return refuse(decoder);
-  read_rows(decoder);
+  if (setjmp(decoder->jump)) return png_refuse(decoder);
+  png_decoder_read_rows(decoder);
   return STATUS_OK;
 }
 
 status_t png_size(const uint8_t *bytes, size_t n, const char *name, int32_t *width, int32_t *height) {
-  decoder_t decoder;
-  status_code_t status = decoder_open(&decoder, bytes, n, name);
+  png_decoder_t decoder;
+  status_code_t status = png_decoder_open(&decoder, bytes, n, name);
   *width = decoder.width;
   *height = decoder.height;
-  decoder_close(&decoder);
+  png_decoder_close(&decoder);
   return status;
 }
 
 status_t png_decode(const uint8_t *bytes, size_t n, const char *name, image_t *out) {
-  decoder_t decoder;
+  png_decoder_t decoder;
   *out = (image_t){0};
-  status_code_t status = decoder_open(&decoder, bytes, n, name);
+  status_code_t status = png_decoder_open(&decoder, bytes, n, name);
   decoder.out = out;
-  if (status == STATUS_OK) status = decoder_run(&decoder);
-  decoder_close(&decoder);
+  if (status == STATUS_OK) status = png_decoder_run(&decoder);
+  png_decoder_close(&decoder);
   if (status != STATUS_OK) image_free(out);
   return status;
 }
 
 status_t png_check(const uint8_t *bytes, size_t n, const char *name, int32_t *width, int32_t *height) {
-  decoder_t decoder;
-  status_code_t status = decoder_open(&decoder, bytes, n, name);
-  if (status == STATUS_OK) status = decoder_run(&decoder);
+  png_decoder_t decoder;
+  status_code_t status = png_decoder_open(&decoder, bytes, n, name);
+  if (status == STATUS_OK) status = png_decoder_run(&decoder);
   *width = decoder.width;
   *height = decoder.height;
-  decoder_close(&decoder);
+  png_decoder_close(&decoder);
   return status;
 }

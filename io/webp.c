@@ -7,7 +7,7 @@
 #include <webp/decode.h>
 #include <webp/demux.h>
 
-static const char *reason(VP8StatusCode code) {
+static const char *webp_reason(VP8StatusCode code) {
   switch (code) {
   case VP8_STATUS_OUT_OF_MEMORY:
     return "no memory to decode it, or sizes that contradict each other";
@@ -21,13 +21,13 @@ static const char *reason(VP8StatusCode code) {
   }
 }
 
-static status_t refuse(const char *name, size_t n, VP8StatusCode code) {
-  return error_set(STATUS_DATA, "%s: broken WebP file (%zu bytes): %s", name, n, reason(code));
+static status_t webp_refuse(const char *name, size_t n, VP8StatusCode code) {
+  return error_set(STATUS_DATA, "%s: broken WebP file (%zu bytes): %s", name, n, webp_reason(code));
 }
 
 static status_t header_read(const uint8_t *bytes, size_t n, const char *name, WebPBitstreamFeatures *header) {
   VP8StatusCode code = WebPGetFeatures(bytes, n, header);
-  if (code != VP8_STATUS_OK) return refuse(name, n, code);
+  if (code != VP8_STATUS_OK) return webp_refuse(name, n, code);
   return image_size_check(name, (uint64_t)header->width, (uint64_t)header->height);
 }
 
@@ -86,7 +86,7 @@ status_t webp_decode(const uint8_t *bytes, size_t n, const char *name, image_t *
                                             : decode_at(bytes, n, 0, 0, header.width, header.height, out);
   if (code == VP8_STATUS_OK) return STATUS_OK;
   image_free(out);
-  return refuse(name, n, code);
+  return webp_refuse(name, n, code);
 }
 
 status_t webp_check(const uint8_t *bytes, size_t n, const char *name, int32_t *width, int32_t *height) {

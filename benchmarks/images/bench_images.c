@@ -19,7 +19,7 @@ typedef struct {
   image_aspect_t aspect;
   int size, rounds;
   float *pixels;
-} bench_t;
+} bench_images_bench_t;
 
 static double now(void) {
   struct timespec time;
@@ -27,7 +27,7 @@ static double now(void) {
   return 1e3 * (double)time.tv_sec + 1e-6 * (double)time.tv_nsec;
 }
 
-static status_t round_run(const bench_t *bench, const char *path, const uint8_t *bytes, size_t n,
+static status_t round_run(const bench_images_bench_t *bench, const char *path, const uint8_t *bytes, size_t n,
                           double least[3]) {
   image_t image;
   const double start = now();
@@ -42,7 +42,7 @@ static status_t round_run(const bench_t *bench, const char *path, const uint8_t 
   return status;
 }
 
-static status_t file_run(const bench_t *bench, const char *path) {
+static status_t file_run(const bench_images_bench_t *bench, const char *path) {
   double least[3] = {DBL_MAX, DBL_MAX, DBL_MAX};
   uint8_t *bytes;
   size_t n;
@@ -55,7 +55,7 @@ static status_t file_run(const bench_t *bench, const char *path) {
   return status;
 }
 
-static status_t run(bench_t *bench, int files, char **paths) {
+static status_t run(bench_images_bench_t *bench, int files, char **paths) {
   TRY(memory_alloc(&bench->pixels, ARENA_FEATURES, 3 * (size_t)bench->size * (size_t)bench->size,
                    sizeof *bench->pixels));
   for (int i = 0; i < files; i++)
@@ -65,7 +65,7 @@ static status_t run(bench_t *bench, int files, char **paths) {
 }
 
 int main(int argc, char **argv) {
-  bench_t bench = {.size = 224, .rounds = 20};
+  bench_images_bench_t bench = {.size = 224, .rounds = 20};
   for (int option; (option = getopt(argc, argv, "s:a:r:")) != -1;) {
     if (option == 's') bench.size = atoi(optarg);
     if (option == 'a') bench.aspect = strcmp(optarg, "square") == 0 ? IMAGE_SQUARE : IMAGE_PAD;

@@ -9,9 +9,9 @@ typedef struct {
   bool trans_a, trans_b;
   int64_t m, n, k;
   activation_t activation;
-} shape_t;
+} gemm_cases_shape_t;
 
-static const shape_t shapes[] = {
+static const gemm_cases_shape_t shapes[] = {
     /* Decoder of hidden 1024, MLP 2816, 4096 tokens: forward, gradient of the input, gradient of the weight.
      */
     {"gemm forward", false, true, 4096, 1024, 1024, ACTIVATION_NONE},
@@ -69,7 +69,7 @@ static void call_blas(bench_t *bench, const void *argument) {
               (const float *)op->b, (int)op->ldb, (float)op->beta, (float *)op->c, (int)op->ldc);
 }
 
-static void bench_shape(bench_t *bench, const shape_t *shape) {
+static void bench_shape(bench_t *bench, const gemm_cases_shape_t *shape) {
   real_t *a = bench_real(bench, shape->m * shape->k), *b = bench_real(bench, shape->n * shape->k);
   real_t *c = bench_real(bench, shape->m * shape->n), *bias = bench_real(bench, shape->n);
   op_gemm_t op = {.trans_a = shape->trans_a,

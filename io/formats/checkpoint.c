@@ -24,7 +24,7 @@ static void step_name(char name[NAME_MOST], int64_t step) {
 }
 
 /* The step of a checkpoint's file NAME, -1 if it is none. */
-static int64_t name_step(const char *name) {
+static int64_t checkpoint_name_step(const char *name) {
   char again[NAME_MOST];
   int64_t step = -1;
   if (sscanf(name, "step_%" SCNd64 ".h5", &step) != 1 || step < 0) return -1;
@@ -57,7 +57,7 @@ static status_t pointer_read(const char *run_dir, const char *pointer, int64_t *
   if (!file_exists(path)) return STATUS_OK;
   TRY(file_read(path, POINTER_MOST, &text, NULL));
   text[strcspn(text, "\r\n")] = '\0';
-  *step = name_step(text);
+  *step = checkpoint_name_step(text);
   return STATUS_OK;
 }
 
@@ -97,7 +97,7 @@ typedef struct {
   int64_t count;
 } steps_t;
 
-static int compare_steps(const void *a, const void *b) {
+static int checkpoint_compare_steps(const void *a, const void *b) {
   int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
   return (x < y) - (x > y);
 }
@@ -118,12 +118,13 @@ static status_t steps_list(const char *run_dir, steps_t *steps) {
   if (!folder && errno == ENOENT) return STATUS_OK;
   if (!folder) return error_set(STATUS_DATA, "%s: the folder cannot be read: %s", path, strerror(errno));
   for (const struct dirent *entry; (entry = readdir(folder));) {
-    int64_t step = name_step(entry->d_name);
+    int64_t step = checkpoint_name_step(entry->d_name);
     if (step < 0) continue;
     TRY(memory_reserve(&steps->steps, ARENA_IO, (size_t)steps->count + 1, sizeof *steps->steps));
     steps->steps[steps->count++] = step;
   }
-  if (steps->count > 1) qsort(steps->steps, (size_t)steps->count, sizeof *steps->steps, compare_steps);
+  if (steps->count > 1)
+    qsort(steps->steps, (size_t)steps->count, sizeof *steps->steps, checkpoint_compare_steps);
   return STATUS_OK;
 }
 
@@ -132,10 +133,10 @@ static status_t steps_list(const char *run_dir, steps_t *steps) {
 typedef struct {
   const weights_spec_t *spec;
   const checkpoint_place_t *place;
-} annotation_t;
+} checkpoint_annotation_t;
 
-static status_t annotate(h5_file_t *file, void *context) {
-  const annotation_t *annotation = context;
+static status_t checkpoint_annotate(h5_file_t *file, void *context) {
+  const checkpoint_annotation_t *annotation = context;
   const checkpoint_place_t *place = annotation->place;
   TRY(h5_attr_write_i64(file, "/", serial_name, &place->serial, 1));
   TRY(h5_attr_write_u64(file, "/", origin_name, &place->origin.identity, 1));
@@ -147,8 +148,8 @@ status_t checkpoint_write(comm_t *comm, const char *run_dir, const checkpoint_pl
                           const weights_spec_t *spec, const weights_item_t *items, int64_t count) {
   char path[FILE_MAX_PATH];
   bool lead = comm_rank(comm) == 0;
-  annotation_t annotation = {spec, place};
-  const weights_spec_t annotated = {spec->format, annotate, &annotation};
+  checkpoint_annotation_t annotation = {spec, place};
+  const weights_spec_t annotated = {spec->format, checkpoint_annotate, &annotation};
   TRY(checkpoint_path(path, run_dir, place->step));
   TRY(comm_agree(comm, lead ? file_make_parent(path) : STATUS_OK));
   TRY(weights_write(comm, path, &annotated, items, count));
@@ -157,7 +158,7 @@ status_t checkpoint_write(comm_t *comm, const char *run_dir, const checkpoint_pl
 
 /* ---- removing ---- */
 
-static status_t prune(const char *run_dir, int64_t step, int64_t keep) {
+static status_t checkpoint_prune_inner(const char *run_dir, int64_t step, int64_t keep) {
   SCOPED(steps_free) steps_t steps = {0};
   char path[FILE_MAX_PATH];
   int64_t best, newer = 0;
@@ -175,7 +176,7 @@ static status_t prune(const char *run_dir, int64_t step, int64_t keep) {
 
 status_t checkpoint_prune(comm_t *comm, const char *run_dir, int64_t step, int64_t keep) {
   if (keep <= 0) return STATUS_OK;
-  return comm_agree(comm, comm_rank(comm) == 0 ? prune(run_dir, step, keep) : STATUS_OK);
+  return comm_agree(comm, comm_rank(comm) == 0 ? checkpoint_prune_inner(run_dir, step, keep) : STATUS_OK);
 }
 
 status_t checkpoint_set_aside(const char *run_dir, int64_t step, char aside[FILE_MAX_PATH], int64_t *before) {
@@ -201,9 +202,9 @@ status_t checkpoint_set_aside(const char *run_dir, int64_t step, char aside[FILE
 typedef struct {
   checkpoint_place_t place;
   bool readable; /* false: damaged, or of an older version, so that its place is not known */
-} candidate_t;
+} checkpoint_candidate_t;
 
-static status_t place_read(h5_file_t *file, checkpoint_place_t *place) {
+static status_t checkpoint_place_read(h5_file_t *file, checkpoint_place_t *place) {
   SCOPED_MEMORY char *path = NULL;
   TRY(h5_attr_read_i64(file, "/", serial_name, &place->serial, 1));
   TRY(h5_attr_read_u64(file, "/", origin_name, &place->origin.identity, 1));
@@ -212,12 +213,12 @@ static status_t place_read(h5_file_t *file, checkpoint_place_t *place) {
 }
 
 /* Damage is found again, and told, by verifying. */
-static status_t candidate_read(const char *run_dir, candidate_t *candidate) {
+static status_t candidate_read(const char *run_dir, checkpoint_candidate_t *candidate) {
   SCOPED(h5_abandon_at) h5_file_t *file = NULL;
   char path[FILE_MAX_PATH];
   TRY(checkpoint_path(path, run_dir, candidate->place.step));
   status_code_t status = h5_open(path, H5_READ, NULL, &file);
-  if (status == STATUS_OK) status = place_read(file, &candidate->place);
+  if (status == STATUS_OK) status = checkpoint_place_read(file, &candidate->place);
   candidate->readable = status == STATUS_OK;
   if (status != STATUS_DATA) return status;
   error_clear();
@@ -226,20 +227,21 @@ static status_t candidate_read(const char *run_dir, candidate_t *candidate) {
 }
 
 /* The newest first. */
-static int compare_candidates(const void *a, const void *b) {
-  const checkpoint_place_t *x = &((const candidate_t *)a)->place, *y = &((const candidate_t *)b)->place;
+static int checkpoint_compare_candidates(const void *a, const void *b) {
+  const checkpoint_place_t *x = &((const checkpoint_candidate_t *)a)->place,
+                           *y = &((const checkpoint_candidate_t *)b)->place;
   if (x->serial != y->serial) return (x->serial < y->serial) - (x->serial > y->serial);
   return (x->step < y->step) - (x->step > y->step);
 }
 
-static bool is_of(const candidate_t *candidate, const checkpoint_origin_t *origin) {
+static bool is_of(const checkpoint_candidate_t *candidate, const checkpoint_origin_t *origin) {
   if (!origin || !candidate->readable) return true;
   if (origin->identity == 0) return strcmp(candidate->place.origin.path, origin->path) == 0;
   return candidate->place.origin.identity == origin->identity;
 }
 
 typedef struct {
-  candidate_t *items; /* (count), those to be tried, in order */
+  checkpoint_candidate_t *items; /* (count), those to be tried, in order */
   int64_t count, highest;
 } candidates_t;
 
@@ -248,7 +250,7 @@ typedef struct {
 static int64_t serial_before(const candidates_t *list, int64_t step) {
   int64_t serial = 0;
   for (int64_t i = 0; i < list->count; ++i) {
-    const candidate_t *other = &list->items[i];
+    const checkpoint_candidate_t *other = &list->items[i];
     if (other->readable && other->place.step < step && other->place.serial > serial)
       serial = other->place.serial;
   }
@@ -264,15 +266,16 @@ static status_t candidates_list(const char *run_dir, const checkpoint_origin_t *
   TRY(steps_list(run_dir, &steps));
   TRY(memory_alloc(&out->items, ARENA_IO, (size_t)steps.count + 1, sizeof *out->items));
   for (int64_t i = 0; i < steps.count; ++i) {
-    candidate_t *candidate = &out->items[out->count];
-    *candidate = (candidate_t){.place.step = steps.steps[i]};
+    checkpoint_candidate_t *candidate = &out->items[out->count];
+    *candidate = (checkpoint_candidate_t){.place.step = steps.steps[i]};
     TRY(candidate_read(run_dir, candidate));
     if (candidate->place.serial > out->highest) out->highest = candidate->place.serial;
     if (is_of(candidate, origin)) out->count++;
   }
   for (int64_t i = 0; i < out->count; ++i)
     if (!out->items[i].readable) out->items[i].place.serial = serial_before(out, out->items[i].place.step);
-  if (out->count > 1) qsort(out->items, (size_t)out->count, sizeof *out->items, compare_candidates);
+  if (out->count > 1)
+    qsort(out->items, (size_t)out->count, sizeof *out->items, checkpoint_compare_candidates);
   return STATUS_OK;
 }
 

@@ -25,7 +25,7 @@ struct dataset {
 
 /* ---- What rank 0 looks at ---- */
 
-static status_t misfit(const dataset_t *dataset, part_t part, int64_t row, const char *problem) {
+static status_t dataset_mismatch(const dataset_t *dataset, part_t part, int64_t row, const char *problem) {
   return error_set(STATUS_DATA, "%s: %s: row %lld: %s; prepare the dataset again", dataset->path,
                    part_layout(part)->object, (long long)row, problem);
 }
@@ -71,7 +71,7 @@ static status_t shapes_check(const dataset_t *dataset) {
   return STATUS_OK;
 }
 
-static status_t info_read(dataset_t *dataset, h5_file_t *file) {
+static status_t dataset_info_read(dataset_t *dataset, h5_file_t *file) {
   dataset_info_t *info = &dataset->info;
   TRY(h5_attr_read_i64(file, "/", "samples", &info->samples, 1));
   TRY(h5_attr_read_i64(file, "/", "images", &info->images, 1));
@@ -89,40 +89,41 @@ static status_t offsets_check(const dataset_t *dataset, h5_file_t *file, part_t 
   for (int64_t row = 0; row < rows; row += BLOCK) {
     int64_t n = rows - row < BLOCK ? rows - row : BLOCK;
     TRY(h5_read_range(file, part_layout(part)->object, H5TYPE_I64, row, n, block));
-    if (row == 0 && block[0] != 0) return misfit(dataset, part, 0, "the first offset is not 0");
+    if (row == 0 && block[0] != 0) return dataset_mismatch(dataset, part, 0, "the first offset is not 0");
     for (int64_t i = 0; i < n; i++) {
-      if (block[i] < last) return misfit(dataset, part, row + i, "an offset is smaller than the one before");
+      if (block[i] < last)
+        return dataset_mismatch(dataset, part, row + i, "an offset is smaller than the one before");
       last = block[i];
     }
     if (keep != NULL) memcpy(keep + row, block, (size_t)n * sizeof *block);
   }
   if (last == dataset->rows[bytes]) return STATUS_OK;
-  return misfit(dataset, part, rows - 1, "the last offset is not the number of bytes");
+  return dataset_mismatch(dataset, part, rows - 1, "the last offset is not the number of bytes");
 }
 
 /* Samples refer to images, and images to names, that are there. */
-static status_t images_check(const dataset_t *dataset, h5_file_t *file, int64_t *block) {
+static status_t dataset_images_check(const dataset_t *dataset, h5_file_t *file, int64_t *block) {
   for (int64_t i = 0; i < dataset->info.samples; i++)
     if (dataset->images[i] < -1 || dataset->images[i] >= dataset->info.images)
-      return misfit(dataset, PART_IMAGE, i, "there is no such image");
+      return dataset_mismatch(dataset, PART_IMAGE, i, "there is no such image");
   for (int64_t row = 0; row < dataset->info.images; row += BLOCK) {
     int64_t n = dataset->info.images - row < BLOCK ? dataset->info.images - row : BLOCK;
     TRY(h5_read_range(file, part_layout(PART_IMAGE_NAME)->object, H5TYPE_I64, row, n, block));
     for (int64_t i = 0; i < n; i++)
       if (block[i] < 0 || block[i] >= dataset->info.texts)
-        return misfit(dataset, PART_IMAGE_NAME, row + i, "there is no such text");
+        return dataset_mismatch(dataset, PART_IMAGE_NAME, row + i, "there is no such text");
   }
   return STATUS_OK;
 }
 
-static status_t arrays_alloc(dataset_t *dataset) {
+static status_t dataset_arrays_alloc(dataset_t *dataset) {
   const dataset_info_t *info = &dataset->info;
   TRY(memory_alloc(&dataset->image_offsets, ARENA_DATA, (size_t)info->images + 1, sizeof(int64_t)));
   TRY(memory_alloc(&dataset->images, ARENA_DATA, (size_t)info->samples, sizeof(int64_t)));
   return memory_alloc(&dataset->held_out, ARENA_DATA, (size_t)info->samples, 1);
 }
 
-static status_t column_read(const dataset_t *dataset, h5_file_t *file, part_t part, void *rows) {
+static status_t dataset_column_read(const dataset_t *dataset, h5_file_t *file, part_t part, void *rows) {
   const part_layout_t *layout = part_layout(part);
   if (dataset->rows[part] == 0) return STATUS_OK;
   return h5_read_range(file, layout->object, layout->type, 0, dataset->rows[part], rows);
@@ -170,19 +171,19 @@ static status_t metadata_read(dataset_t *dataset) {
   SCOPED(h5_abandon_at) h5_file_t *file = NULL;
   SCOPED_MEMORY int64_t *block = NULL;
   TRY(h5_open(dataset->path, H5_READ, &dataset_format, &file));
-  TRY(info_read(dataset, file));
+  TRY(dataset_info_read(dataset, file));
   for (part_t part = 0; part < PART_COUNT; part++)
     TRY(part_find(dataset, file, part));
   TRY(shapes_check(dataset));
-  TRY(arrays_alloc(dataset));
+  TRY(dataset_arrays_alloc(dataset));
   TRY(memory_alloc(&block, ARENA_IO, BLOCK, sizeof *block));
   TRY(parts_verify(dataset, file, block));
   TRY(offsets_check(dataset, file, PART_TEXT_OFFSETS, PART_TEXT_BYTES, block, NULL));
   TRY(offsets_check(dataset, file, PART_FACT_OFFSETS, PART_FACT_BYTES, block, NULL));
   TRY(offsets_check(dataset, file, PART_IMAGE_OFFSETS, PART_IMAGE_BYTES, block, dataset->image_offsets));
-  TRY(column_read(dataset, file, PART_IMAGE, dataset->images));
-  TRY(column_read(dataset, file, PART_HELD_OUT, dataset->held_out));
-  return images_check(dataset, file, block);
+  TRY(dataset_column_read(dataset, file, PART_IMAGE, dataset->images));
+  TRY(dataset_column_read(dataset, file, PART_HELD_OUT, dataset->held_out));
+  return dataset_images_check(dataset, file, block);
 }
 
 /* ---- Opening ---- */
@@ -195,7 +196,7 @@ static status_t metadata_get(comm_t *comm, dataset_t *dataset) {
   TRY(comm_broadcast(comm, &dataset->info, sizeof dataset->info, COMM_BYTE, 0));
   TRY(comm_broadcast(comm, dataset->rows, PART_COUNT, COMM_I64, 0));
   TRY(comm_broadcast(comm, dataset->position, PART_COUNT, COMM_I64, 0));
-  TRY(comm_agree(comm, comm_rank(comm) == 0 ? STATUS_OK : arrays_alloc(dataset)));
+  TRY(comm_agree(comm, comm_rank(comm) == 0 ? STATUS_OK : dataset_arrays_alloc(dataset)));
   TRY(comm_broadcast(comm, dataset->image_offsets, (size_t)info->images + 1, COMM_I64, 0));
   TRY(comm_broadcast(comm, dataset->images, (size_t)info->samples, COMM_I64, 0));
   return comm_broadcast(comm, dataset->held_out, (size_t)info->samples, COMM_BYTE, 0);
@@ -263,24 +264,25 @@ status_t dataset_rows(const dataset_t *dataset, bool held_out, int64_t **rows, i
 
 /* ---- From the file, by any thread ---- */
 
-static status_t read_rows(const dataset_t *dataset, part_t part, int64_t begin, int64_t count, void *rows) {
+static status_t dataset_read_rows(const dataset_t *dataset, part_t part, int64_t begin, int64_t count,
+                                  void *rows) {
   size_t size = h5_type_size(part_layout(part)->type);
   if (begin < 0 || count < 0 || begin > dataset->rows[part] - count)
-    return misfit(dataset, part, begin, "there is no such row, but another part refers to it");
+    return dataset_mismatch(dataset, part, begin, "there is no such row, but another part refers to it");
   int64_t position = dataset->position[part] + begin * (int64_t)size;
   size_t found;
   int problem = descriptor_read_at(dataset->descriptor, rows, (size_t)count * size, position, &found);
   if (problem == 0 && found == (size_t)count * size) return STATUS_OK;
-  return misfit(dataset, part, begin, problem ? strerror(problem) : "the file has become shorter");
+  return dataset_mismatch(dataset, part, begin, problem ? strerror(problem) : "the file has become shorter");
 }
 
 /* Reads COUNT + 1 offsets, which must grow. */
-static status_t read_offsets(const dataset_t *dataset, part_t part, int64_t begin, int64_t count,
-                             int64_t *offsets) {
-  TRY(read_rows(dataset, part, begin, count + 1, offsets));
+static status_t dataset_read_offsets(const dataset_t *dataset, part_t part, int64_t begin, int64_t count,
+                                     int64_t *offsets) {
+  TRY(dataset_read_rows(dataset, part, begin, count + 1, offsets));
   for (int64_t i = 0; i < count; i++)
     if (offsets[i] < 0 || offsets[i + 1] < offsets[i])
-      return misfit(dataset, part, begin + i, "offsets do not grow");
+      return dataset_mismatch(dataset, part, begin + i, "offsets do not grow");
   return STATUS_OK;
 }
 
@@ -288,11 +290,11 @@ status_t dataset_image_name(const dataset_t *dataset, int64_t i, char **out) {
   SCOPED_MEMORY char *name = NULL;
   int64_t row = 0, offsets[2] = {0};
   *out = NULL;
-  TRY(read_rows(dataset, PART_IMAGE_NAME, i, 1, &row));
-  TRY(read_offsets(dataset, PART_TEXT_OFFSETS, row, 1, offsets));
+  TRY(dataset_read_rows(dataset, PART_IMAGE_NAME, i, 1, &row));
+  TRY(dataset_read_offsets(dataset, PART_TEXT_OFFSETS, row, 1, offsets));
   int64_t n = offsets[1] - offsets[0];
   TRY(memory_alloc(&name, ARENA_DATA, (size_t)n + 1, 1));
-  TRY(read_rows(dataset, PART_TEXT_BYTES, offsets[0], n, name));
+  TRY(dataset_read_rows(dataset, PART_TEXT_BYTES, offsets[0], n, name));
   memory_hand_over(out, &name);
   return STATUS_OK;
 }
@@ -301,8 +303,8 @@ status_t dataset_image_read(const dataset_t *dataset, int64_t i, uint8_t *bytes)
   SCOPED_MEMORY char *name = NULL;
   int64_t size = dataset_image_size(dataset, i);
   uint64_t written = 0;
-  TRY(read_rows(dataset, PART_IMAGE_BYTES, dataset->image_offsets[i], size, bytes));
-  TRY(read_rows(dataset, PART_IMAGE_HASH, i, 1, &written));
+  TRY(dataset_read_rows(dataset, PART_IMAGE_BYTES, dataset->image_offsets[i], size, bytes));
+  TRY(dataset_read_rows(dataset, PART_IMAGE_HASH, i, 1, &written));
   if (XXH3_64bits(bytes, (size_t)size) == written) return STATUS_OK;
   TRY(dataset_image_name(dataset, i, &name));
   return error_set(
@@ -316,23 +318,23 @@ status_t dataset_image_read(const dataset_t *dataset, int64_t i, uint8_t *bytes)
 typedef struct {
   int64_t id, first_turn, output, fact;
   int32_t turns, facts, texts;
-} place_t;
+} dataset_place_t;
 
-static status_t place_read(const dataset_t *dataset, int64_t i, place_t *place) {
-  TRY(read_rows(dataset, PART_ID, i, 1, &place->id));
-  TRY(read_rows(dataset, PART_FIRST_TURN, i, 1, &place->first_turn));
-  TRY(read_rows(dataset, PART_TURNS, i, 1, &place->turns));
-  TRY(read_rows(dataset, PART_OUTPUT, i, 1, &place->output));
-  TRY(read_rows(dataset, PART_FACT, i, 1, &place->fact));
-  TRY(read_rows(dataset, PART_FACTS, i, 1, &place->facts));
+static status_t dataset_place_read(const dataset_t *dataset, int64_t i, dataset_place_t *place) {
+  TRY(dataset_read_rows(dataset, PART_ID, i, 1, &place->id));
+  TRY(dataset_read_rows(dataset, PART_FIRST_TURN, i, 1, &place->first_turn));
+  TRY(dataset_read_rows(dataset, PART_TURNS, i, 1, &place->turns));
+  TRY(dataset_read_rows(dataset, PART_OUTPUT, i, 1, &place->output));
+  TRY(dataset_read_rows(dataset, PART_FACT, i, 1, &place->fact));
+  TRY(dataset_read_rows(dataset, PART_FACTS, i, 1, &place->facts));
   if (place->id < 0 || place->id >= dataset->info.texts || place->first_turn != place->id + 1)
-    return misfit(dataset, PART_FIRST_TURN, i, "not the text after the id");
+    return dataset_mismatch(dataset, PART_FIRST_TURN, i, "not the text after the id");
   if (place->turns < 0 || place->turns > dataset->info.texts)
-    return misfit(dataset, PART_TURNS, i, "impossible number");
+    return dataset_mismatch(dataset, PART_TURNS, i, "impossible number");
   if (place->output != -1 && place->output != place->first_turn + place->turns)
-    return misfit(dataset, PART_OUTPUT, i, "not the text after the turns");
+    return dataset_mismatch(dataset, PART_OUTPUT, i, "not the text after the turns");
   if (place->facts < 0 || place->facts > dataset->info.facts)
-    return misfit(dataset, PART_FACTS, i, "impossible number");
+    return dataset_mismatch(dataset, PART_FACTS, i, "impossible number");
   place->texts = 1 + place->turns + (place->output == -1 ? 0 : 2);
   return STATUS_OK;
 }
@@ -343,7 +345,7 @@ static status_t texts_read(const dataset_t *dataset, part_t part, const int64_t 
                            char *at, text_view_t *views) {
   int64_t bytes = offsets[count] - offsets[0];
   char *from = at + count; /* read to the end of the room, then moved apart from the front */
-  TRY(read_rows(dataset, part, offsets[0], bytes, from));
+  TRY(dataset_read_rows(dataset, part, offsets[0], bytes, from));
   for (int64_t i = 0; i < count; i++) {
     size_t n = (size_t)(offsets[i + 1] - offsets[i]);
     memmove(at, from, n);
@@ -355,20 +357,20 @@ static status_t texts_read(const dataset_t *dataset, part_t part, const int64_t 
   return STATUS_OK;
 }
 
-static status_t turns_make(const dataset_t *dataset, const place_t *place, const text_view_t *views,
+static status_t turns_make(const dataset_t *dataset, const dataset_place_t *place, const text_view_t *views,
                            turn_t *turns, uint8_t *kinds) {
-  TRY(read_rows(dataset, PART_TEXT_KIND, place->first_turn, place->turns, kinds));
+  TRY(dataset_read_rows(dataset, PART_TEXT_KIND, place->first_turn, place->turns, kinds));
   for (int32_t t = 0; t < place->turns; t++) {
     if (kinds[t] != TEXT_HUMAN && kinds[t] != TEXT_GPT)
-      return misfit(dataset, PART_TEXT_KIND, place->first_turn + t, "a turn was expected");
+      return dataset_mismatch(dataset, PART_TEXT_KIND, place->first_turn + t, "a turn was expected");
     turns[t] = (turn_t){kinds[t] == TEXT_HUMAN ? TURN_HUMAN : TURN_GPT, views[1 + t]};
   }
   return STATUS_OK;
 }
 
 /* The one block behind a sample: turns, views of texts and facts, kinds, then the bytes. */
-static status_t sample_fill(const dataset_t *dataset, const place_t *place, const int64_t *text_offsets,
-                            const int64_t *fact_offsets, dataset_sample_t *out) {
+static status_t sample_fill(const dataset_t *dataset, const dataset_place_t *place,
+                            const int64_t *text_offsets, const int64_t *fact_offsets, dataset_sample_t *out) {
   size_t turns = (size_t)place->turns, texts = (size_t)place->texts, facts = (size_t)place->facts;
   size_t text_bytes = (size_t)(text_offsets[texts] - text_offsets[0]) + texts;
   size_t fact_bytes = (size_t)(fact_offsets[facts] - fact_offsets[0]) + facts;
@@ -392,32 +394,34 @@ static status_t sample_fill(const dataset_t *dataset, const place_t *place, cons
   return STATUS_OK;
 }
 
-static status_t sample_read_texts(const dataset_t *dataset, const place_t *place, dataset_sample_t *out) {
+static status_t sample_read_texts(const dataset_t *dataset, const dataset_place_t *place,
+                                  dataset_sample_t *out) {
   SCOPED_MEMORY int64_t *offsets = NULL;
   size_t texts = (size_t)place->texts + 1;
   TRY(memory_alloc(&offsets, ARENA_DATA, texts + (size_t)place->facts + 1, sizeof *offsets));
-  TRY(read_offsets(dataset, PART_TEXT_OFFSETS, place->id, place->texts, offsets));
-  TRY(read_offsets(dataset, PART_FACT_OFFSETS, place->fact, place->facts, offsets + texts));
+  TRY(dataset_read_offsets(dataset, PART_TEXT_OFFSETS, place->id, place->texts, offsets));
+  TRY(dataset_read_offsets(dataset, PART_FACT_OFFSETS, place->fact, place->facts, offsets + texts));
   return sample_fill(dataset, place, offsets, offsets + texts, out);
 }
 
 status_t dataset_sample_read(const dataset_t *dataset, int64_t i, dataset_sample_t *out) {
-  place_t place = {0};
+  dataset_place_t place = {0};
   *out = (dataset_sample_t){.image = -1};
   if (i < 0 || i >= dataset->info.samples)
     return error_set(STATUS_INTERNAL, "%s: sample %lld of %lld was asked for", dataset->path, (long long)i,
                      (long long)dataset->info.samples);
   out->image = dataset->images[i];
   out->held_out = dataset->held_out[i] != 0;
-  TRY(read_rows(dataset, PART_PREFERENCE, i, 1, &out->preference));
-  TRY(read_rows(dataset, PART_CAPTION_TYPE, i, 1, &out->caption_type));
-  TRY(read_rows(dataset, PART_LENGTH_BONUS, i, 1, &out->length_bonus));
+  TRY(dataset_read_rows(dataset, PART_PREFERENCE, i, 1, &out->preference));
+  TRY(dataset_read_rows(dataset, PART_CAPTION_TYPE, i, 1, &out->caption_type));
+  TRY(dataset_read_rows(dataset, PART_LENGTH_BONUS, i, 1, &out->length_bonus));
   if (out->preference < 0 || out->preference > 2)
-    return misfit(dataset, PART_PREFERENCE, i, "neither 0 nor 1 nor 2");
+    return dataset_mismatch(dataset, PART_PREFERENCE, i, "neither 0 nor 1 nor 2");
   if (out->caption_type < 1 || out->caption_type > 7)
-    return misfit(dataset, PART_CAPTION_TYPE, i, "not a number from 1 to 7");
-  if (!isfinite(out->length_bonus)) return misfit(dataset, PART_LENGTH_BONUS, i, "not a finite number");
-  TRY(place_read(dataset, i, &place));
+    return dataset_mismatch(dataset, PART_CAPTION_TYPE, i, "not a number from 1 to 7");
+  if (!isfinite(out->length_bonus))
+    return dataset_mismatch(dataset, PART_LENGTH_BONUS, i, "not a finite number");
+  TRY(dataset_place_read(dataset, i, &place));
   status_code_t status = sample_read_texts(dataset, &place, out);
   if (status != STATUS_OK) dataset_sample_free(out);
   return status;

@@ -19,7 +19,7 @@ enum { DATASET_OWN_BYTES = 10 << 10 }; /* about what HDF5 and the attributes tak
 typedef struct {
   char *buffer;
   int64_t begin, count, capacity; /* rows */
-} column_t;
+} dataset_write_column_t;
 
 struct dataset_writer {
   comm_t *comm;
@@ -27,7 +27,7 @@ struct dataset_writer {
   char partial[FILE_MAX_PATH];
   h5_file_t *file;
   h5_span_t spans[PART_COUNT]; /* where each part lies in the file */
-  column_t columns[PART_COUNT];
+  dataset_write_column_t columns[PART_COUNT];
   int64_t images;
   int64_t *image_offsets;              /* (images + 1) */
   uint64_t *image_hashes;              /* (images): 0 where it is another rank's, until the images end */
@@ -38,25 +38,25 @@ struct dataset_writer {
   XXH3_state_t *hashes[PART_COUNT]; /* of the parts that are serial; rank 0 */
 };
 
-static status_t agree(dataset_writer_t *writer, status_code_t status) {
+static status_t dataset_write_agree(dataset_writer_t *writer, status_code_t status) {
   return comm_agree(writer->comm, status);
 }
 
-static bool is_first(const dataset_writer_t *writer) {
+static bool dataset_write_is_first(const dataset_writer_t *writer) {
   return comm_rank(writer->comm) == 0;
 }
 
 /* ---- Columns ---- */
 
 static status_t column_flush(dataset_writer_t *writer, part_t part) {
-  column_t *column = &writer->columns[part];
+  dataset_write_column_t *column = &writer->columns[part];
   int64_t count = column->count, size = (int64_t)h5_type_size(part_layout(part)->type);
   if (count == 0) return STATUS_OK;
   column->count = 0;
   return h5_write_span(writer->file, writer->spans[part], column->begin * size, column->buffer, count * size);
 }
 
-static status_t column_prepare(column_t *column, h5_type_t type) {
+static status_t column_prepare(dataset_write_column_t *column, h5_type_t type) {
   if (column->buffer != NULL) return STATUS_OK;
   size_t size = type == H5TYPE_U8 ? BYTES_BUFFER : COLUMN_BUFFER;
   column->capacity = (int64_t)(size / h5_type_size(type));
@@ -66,7 +66,7 @@ static status_t column_prepare(column_t *column, h5_type_t type) {
 /* Writes COUNT rows of PART from row AT on, sooner or later. */
 static status_t column_put(dataset_writer_t *writer, part_t part, int64_t at, const void *rows,
                            int64_t count) {
-  column_t *column = &writer->columns[part];
+  dataset_write_column_t *column = &writer->columns[part];
   const size_t size = h5_type_size(part_layout(part)->type);
   const char *from = rows;
   TRY(column_prepare(column, part_layout(part)->type));
@@ -86,15 +86,15 @@ static status_t column_put(dataset_writer_t *writer, part_t part, int64_t at, co
   return STATUS_OK;
 }
 
-static status_t put_i64(dataset_writer_t *writer, part_t part, int64_t at, int64_t value) {
+static status_t dataset_write_put_i64(dataset_writer_t *writer, part_t part, int64_t at, int64_t value) {
   return column_put(writer, part, at, &value, 1);
 }
 
-static status_t put_i32(dataset_writer_t *writer, part_t part, int64_t at, int32_t value) {
+static status_t dataset_write_put_i32(dataset_writer_t *writer, part_t part, int64_t at, int32_t value) {
   return column_put(writer, part, at, &value, 1);
 }
 
-static status_t put_u8(dataset_writer_t *writer, part_t part, int64_t at, uint8_t value) {
+static status_t dataset_write_put_u8(dataset_writer_t *writer, part_t part, int64_t at, uint8_t value) {
   return column_put(writer, part, at, &value, 1);
 }
 
@@ -102,9 +102,9 @@ static status_t put_u8(dataset_writer_t *writer, part_t part, int64_t at, uint8_
 typedef struct {
   dataset_counts_t texts;
   int64_t images, image_bytes;
-} extent_t;
+} dataset_write_extent_t;
 
-static int64_t part_rows(const extent_t *extent, part_t part) {
+static int64_t part_rows(const dataset_write_extent_t *extent, part_t part) {
   switch (part) {
   case PART_TEXT_BYTES:
     return extent->texts.text_bytes;
@@ -131,7 +131,7 @@ static int64_t part_rows(const extent_t *extent, part_t part) {
 }
 
 /* Rank 0. */
-static status_t part_create(dataset_writer_t *writer, part_t part, const extent_t *extent) {
+static status_t part_create(dataset_writer_t *writer, part_t part, const dataset_write_extent_t *extent) {
   const part_layout_t *layout = part_layout(part);
   const int64_t rows = part_rows(extent, part);
   TRY(h5_create_dataset(writer->file, layout->object, layout->type, 1, &rows));
@@ -140,7 +140,7 @@ static status_t part_create(dataset_writer_t *writer, part_t part, const extent_
 
 int64_t dataset_file_bytes(const dataset_counts_t *counts, int64_t name_bytes, int64_t images,
                            int64_t image_bytes) {
-  extent_t extent = {*counts, images, image_bytes};
+  dataset_write_extent_t extent = {*counts, images, image_bytes};
   int64_t bytes = DATASET_OWN_BYTES;
   extent.texts.texts += images;
   extent.texts.text_bytes += name_bytes;
@@ -159,7 +159,7 @@ size_t dataset_writer_memory(bool first) {
 
 /* ---- Opening and ending ---- */
 
-static void writer_free(dataset_writer_t *writer) {
+static void dataset_write_writer_free(dataset_writer_t *writer) {
   if (writer == NULL) return;
   for (part_t part = 0; part < PART_COUNT; part++) {
     memory_free(writer->columns[part].buffer);
@@ -173,12 +173,12 @@ static void writer_free(dataset_writer_t *writer) {
   memory_free(writer);
 }
 
-SCOPED_POINTER(writer_free, dataset_writer_t)
+SCOPED_POINTER(dataset_write_writer_free, dataset_writer_t)
 
 static status_t writer_start(dataset_writer_t *writer, const char *path) {
   TRY(memory_copy_text(&writer->path, ARENA_IO, path, strlen(path)));
   TRY(file_partial(writer->partial, path));
-  for (part_t part = 0; part < PART_COUNT && is_first(writer); part++) {
+  for (part_t part = 0; part < PART_COUNT && dataset_write_is_first(writer); part++) {
     if (!part_is_serial(part)) continue;
     writer->hashes[part] = XXH3_createState();
     if (writer->hashes[part] == NULL) return error_set(STATUS_MEMORY, "no memory for a hash");
@@ -188,7 +188,7 @@ static status_t writer_start(dataset_writer_t *writer, const char *path) {
 }
 
 status_t dataset_writer_open(comm_t *comm, const char *path, dataset_writer_t **out) {
-  SCOPED(writer_free_at) dataset_writer_t *writer = NULL;
+  SCOPED(dataset_write_writer_free_at) dataset_writer_t *writer = NULL;
   *out = NULL;
   TRY(comm_agree(comm, memory_alloc(&writer, ARENA_IO, 1, sizeof *writer)));
   writer->comm = comm;
@@ -201,19 +201,20 @@ status_t dataset_writer_open(comm_t *comm, const char *path, dataset_writer_t **
 void dataset_writer_abandon(dataset_writer_t *writer) {
   if (writer == NULL) return;
   h5_abandon(writer->file);
-  if (is_first(writer)) unlink(writer->partial);
-  writer_free(writer);
+  if (dataset_write_is_first(writer)) unlink(writer->partial);
+  dataset_write_writer_free(writer);
 }
 
 /* Rank 0 makes parts FIRST .. LAST, and all find their places. Collective. */
-static status_t parts_make(dataset_writer_t *writer, part_t first, part_t last, const extent_t *extent) {
+static status_t parts_make(dataset_writer_t *writer, part_t first, part_t last,
+                           const dataset_write_extent_t *extent) {
   const char *objects[PART_COUNT];
   status_code_t status = STATUS_OK;
   for (part_t part = first; part <= last; part++) {
     objects[part - first] = part_layout(part)->object;
-    if (status == STATUS_OK && is_first(writer)) status = part_create(writer, part, extent);
+    if (status == STATUS_OK && dataset_write_is_first(writer)) status = part_create(writer, part, extent);
   }
-  TRY(agree(writer, status));
+  TRY(dataset_write_agree(writer, status));
   return h5_spans(writer->file, objects, last - first + 1, writer->spans + first);
 }
 
@@ -231,12 +232,13 @@ static status_t offsets_make(dataset_writer_t *writer, const int64_t *sizes, int
 }
 
 status_t dataset_writer_images(dataset_writer_t *writer, const int64_t *sizes, int64_t n) {
-  TRY(agree(writer, offsets_make(writer, sizes, n)));
-  const extent_t extent = {.images = n, .image_bytes = writer->image_offsets[n]};
+  TRY(dataset_write_agree(writer, offsets_make(writer, sizes, n)));
+  const dataset_write_extent_t extent = {.images = n, .image_bytes = writer->image_offsets[n]};
   TRY(parts_make(writer, PART_IMAGE_BYTES, PART_IMAGE_HASH, &extent));
   status_code_t status = STATUS_OK;
-  if (is_first(writer)) status = column_put(writer, PART_IMAGE_OFFSETS, 0, writer->image_offsets, n + 1);
-  return agree(writer, status);
+  if (dataset_write_is_first(writer))
+    status = column_put(writer, PART_IMAGE_OFFSETS, 0, writer->image_offsets, n + 1);
+  return dataset_write_agree(writer, status);
 }
 
 status_t dataset_writer_image(dataset_writer_t *writer, int64_t i, const uint8_t *bytes, int32_t width,
@@ -256,11 +258,11 @@ status_t dataset_writer_image(dataset_writer_t *writer, int64_t i, const uint8_t
 static status_t images_end(dataset_writer_t *writer) {
   size_t n = (size_t)writer->images;
   int64_t rows = writer->images;
-  TRY(agree(writer, column_flush(writer, PART_IMAGE_BYTES)));
+  TRY(dataset_write_agree(writer, column_flush(writer, PART_IMAGE_BYTES)));
   TRY(comm_allreduce(writer->comm, writer->image_hashes, n, COMM_U64, COMM_SUM));
   TRY(comm_allreduce(writer->comm, writer->image_width, n, COMM_I32, COMM_SUM));
   TRY(comm_allreduce(writer->comm, writer->image_height, n, COMM_I32, COMM_SUM));
-  if (!is_first(writer)) return STATUS_OK;
+  if (!dataset_write_is_first(writer)) return STATUS_OK;
   TRY(column_put(writer, PART_IMAGE_HASH, 0, writer->image_hashes, rows));
   TRY(column_put(writer, PART_IMAGE_WIDTH, 0, writer->image_width, rows));
   return column_put(writer, PART_IMAGE_HEIGHT, 0, writer->image_height, rows);
@@ -269,39 +271,39 @@ static status_t images_end(dataset_writer_t *writer) {
 /* ---- Texts ---- */
 
 status_t dataset_writer_texts(dataset_writer_t *writer, const dataset_counts_t *counts, int64_t name_bytes) {
-  TRY(agree(writer, images_end(writer)));
+  TRY(dataset_write_agree(writer, images_end(writer)));
   writer->planned = *counts;
   writer->planned.texts += writer->images;
   writer->planned.text_bytes += name_bytes;
-  const extent_t extent = {.texts = writer->planned};
+  const dataset_write_extent_t extent = {.texts = writer->planned};
   TRY(parts_make(writer, PART_TEXT_BYTES, PART_TEXT_KIND, &extent));
   TRY(parts_make(writer, PART_FACT_BYTES, PART_COUNT - 1, &extent));
-  if (!is_first(writer)) return STATUS_OK;
-  TRY(put_i64(writer, PART_TEXT_OFFSETS, 0, 0));
-  return put_i64(writer, PART_FACT_OFFSETS, 0, 0);
+  if (!dataset_write_is_first(writer)) return STATUS_OK;
+  TRY(dataset_write_put_i64(writer, PART_TEXT_OFFSETS, 0, 0));
+  return dataset_write_put_i64(writer, PART_FACT_OFFSETS, 0, 0);
 }
 
 static status_t too_much(const char *what, int64_t planned) {
   return error_set(STATUS_INTERNAL, "more than the %lld %s that were announced", (long long)planned, what);
 }
 
-static status_t text_put(dataset_writer_t *writer, text_kind_t kind, text_view_t text) {
+static status_t dataset_write_text_put(dataset_writer_t *writer, text_kind_t kind, text_view_t text) {
   dataset_counts_t *done = &writer->done;
   if (done->texts == writer->planned.texts) return too_much("texts", writer->planned.texts);
   if (done->text_bytes + (int64_t)text.n > writer->planned.text_bytes)
     return too_much("bytes of text", writer->planned.text_bytes);
   TRY(column_put(writer, PART_TEXT_BYTES, done->text_bytes, text.bytes, (int64_t)text.n));
-  TRY(put_u8(writer, PART_TEXT_KIND, done->texts, (uint8_t)kind));
+  TRY(dataset_write_put_u8(writer, PART_TEXT_KIND, done->texts, (uint8_t)kind));
   done->texts++;
   done->text_bytes += (int64_t)text.n;
-  return put_i64(writer, PART_TEXT_OFFSETS, done->texts, done->text_bytes);
+  return dataset_write_put_i64(writer, PART_TEXT_OFFSETS, done->texts, done->text_bytes);
 }
 
 status_t dataset_writer_name(dataset_writer_t *writer, text_view_t name) {
   if (writer->names == writer->images) return too_much("image names", writer->images);
-  TRY(put_i64(writer, PART_IMAGE_NAME, writer->names, writer->done.texts));
+  TRY(dataset_write_put_i64(writer, PART_IMAGE_NAME, writer->names, writer->done.texts));
   writer->names++;
-  return text_put(writer, TEXT_IMAGE_NAME, name);
+  return dataset_write_text_put(writer, TEXT_IMAGE_NAME, name);
 }
 
 status_t dataset_writer_fact(dataset_writer_t *writer, text_view_t fact) {
@@ -312,34 +314,34 @@ status_t dataset_writer_fact(dataset_writer_t *writer, text_view_t fact) {
   TRY(column_put(writer, PART_FACT_BYTES, done->fact_bytes, fact.bytes, (int64_t)fact.n));
   done->facts++;
   done->fact_bytes += (int64_t)fact.n;
-  return put_i64(writer, PART_FACT_OFFSETS, done->facts, done->fact_bytes);
+  return dataset_write_put_i64(writer, PART_FACT_OFFSETS, done->facts, done->fact_bytes);
 }
 
 static status_t sample_put_texts(dataset_writer_t *writer, const dataset_sample_t *sample) {
-  TRY(text_put(writer, TEXT_ID, sample->id));
+  TRY(dataset_write_text_put(writer, TEXT_ID, sample->id));
   for (int32_t t = 0; t < sample->conversation.count; t++) {
     const turn_t *turn = &sample->conversation.turns[t];
-    TRY(text_put(writer, turn->role == TURN_HUMAN ? TEXT_HUMAN : TEXT_GPT, turn->text));
+    TRY(dataset_write_text_put(writer, turn->role == TURN_HUMAN ? TEXT_HUMAN : TEXT_GPT, turn->text));
   }
   for (int k = 0; k < 2 && sample->paired; k++)
-    TRY(text_put(writer, TEXT_OUTPUT, sample->outputs[k]));
+    TRY(dataset_write_text_put(writer, TEXT_OUTPUT, sample->outputs[k]));
   return STATUS_OK;
 }
 
 static status_t sample_put_numbers(dataset_writer_t *writer, const dataset_sample_t *sample) {
   int64_t row = writer->done.samples, text = writer->done.texts;
   int32_t turns = sample->conversation.count;
-  TRY(put_i64(writer, PART_ID, row, text));
-  TRY(put_i64(writer, PART_FIRST_TURN, row, text + 1));
-  TRY(put_i32(writer, PART_TURNS, row, turns));
-  TRY(put_i64(writer, PART_OUTPUT, row, sample->paired ? text + 1 + turns : -1));
-  TRY(put_i32(writer, PART_PREFERENCE, row, sample->preference));
-  TRY(put_i64(writer, PART_IMAGE, row, sample->image));
-  TRY(put_i32(writer, PART_CAPTION_TYPE, row, sample->caption_type));
+  TRY(dataset_write_put_i64(writer, PART_ID, row, text));
+  TRY(dataset_write_put_i64(writer, PART_FIRST_TURN, row, text + 1));
+  TRY(dataset_write_put_i32(writer, PART_TURNS, row, turns));
+  TRY(dataset_write_put_i64(writer, PART_OUTPUT, row, sample->paired ? text + 1 + turns : -1));
+  TRY(dataset_write_put_i32(writer, PART_PREFERENCE, row, sample->preference));
+  TRY(dataset_write_put_i64(writer, PART_IMAGE, row, sample->image));
+  TRY(dataset_write_put_i32(writer, PART_CAPTION_TYPE, row, sample->caption_type));
   TRY(column_put(writer, PART_LENGTH_BONUS, row, &sample->length_bonus, 1));
-  TRY(put_i64(writer, PART_FACT, row, sample->fact));
-  TRY(put_i32(writer, PART_FACTS, row, sample->fact_count));
-  return put_u8(writer, PART_HELD_OUT, row, sample->held_out);
+  TRY(dataset_write_put_i64(writer, PART_FACT, row, sample->fact));
+  TRY(dataset_write_put_i32(writer, PART_FACTS, row, sample->fact_count));
+  return dataset_write_put_u8(writer, PART_HELD_OUT, row, sample->held_out);
 }
 
 status_t dataset_writer_sample(dataset_writer_t *writer, const dataset_sample_t *sample) {
@@ -393,9 +395,9 @@ static status_t contents_end(dataset_writer_t *writer, const char *sources, int6
 }
 
 status_t dataset_writer_close(dataset_writer_t *writer, const char *sources, int64_t skipped) {
-  status_code_t status = is_first(writer) ? contents_end(writer, sources, skipped) : STATUS_OK;
-  status = h5_end(writer->file, agree(writer, status));
+  status_code_t status = dataset_write_is_first(writer) ? contents_end(writer, sources, skipped) : STATUS_OK;
+  status = h5_end(writer->file, dataset_write_agree(writer, status));
   status = file_commit(writer->comm, writer->path, status, false);
-  writer_free(writer);
+  dataset_write_writer_free(writer);
   return status;
 }

@@ -21,7 +21,7 @@ void journal_close(journal_t *journal) {
   journal->descriptor = -1;
 }
 
-static status_t open_end(journal_t *journal, off_t *end) {
+static status_t journal_open_end(journal_t *journal, off_t *end) {
   if (journal->descriptor < 0) {
     int problem = descriptor_open(journal->path, O_WRONLY | O_APPEND | O_CREAT, &journal->descriptor);
     if (problem != 0)
@@ -34,7 +34,7 @@ static status_t open_end(journal_t *journal, off_t *end) {
 
 status_t journal_append(journal_t *journal, const char *line, size_t n) {
   off_t end;
-  TRY(open_end(journal, &end));
+  TRY(journal_open_end(journal, &end));
   int problem = descriptor_write(journal->descriptor, line, n);
   if (problem == 0) {
     journal->lines++;
@@ -53,8 +53,8 @@ static bool line_stays(const char *line, ssize_t n, int64_t step) {
 }
 
 /* Lines that stay, and their bytes. */
-static status_t measure(FILE *file, const char *path, int64_t step, int64_t most, int64_t *lines,
-                        off_t *bytes) {
+static status_t journal_measure(FILE *file, const char *path, int64_t step, int64_t most, int64_t *lines,
+                                off_t *bytes) {
   char *line = NULL;
   size_t room = 0;
   ssize_t n;
@@ -67,7 +67,7 @@ static status_t measure(FILE *file, const char *path, int64_t step, int64_t most
   return error_set(STATUS_DATA, "%s: cannot be read: %s", path, strerror(errno));
 }
 
-static status_t cut(const char *path, off_t bytes) {
+static status_t journal_cut(const char *path, off_t bytes) {
   int descriptor, problem = descriptor_open(path, O_WRONLY, &descriptor);
   if (problem == 0) {
     problem = descriptor_truncate(descriptor, bytes);
@@ -86,9 +86,9 @@ status_t journal_rewind(journal_t *journal, int64_t step, int64_t most) {
   journal->lines = 0;
   if (!file && errno == ENOENT) return STATUS_OK;
   if (!file) return error_set(STATUS_DATA, "%s: cannot be opened: %s", journal->path, strerror(errno));
-  status_code_t status = measure(file, journal->path, step, most, &lines, &bytes);
+  status_code_t status = journal_measure(file, journal->path, step, most, &lines, &bytes);
   fclose(file);
   TRY(status);
   journal->lines = lines;
-  return cut(journal->path, bytes);
+  return journal_cut(journal->path, bytes);
 }

@@ -39,11 +39,11 @@ static const struct {
                         "ppo.reward_scale or whitening"},
 };
 
-static void add_ragged(table_t *table, const char *path, int64_t **offsets) {
+static void rollout_file_add_ragged(table_t *table, const char *path, int64_t **offsets) {
   table->ragged[table->ragged_count++] = (table_ragged_t){path, offsets};
 }
 
-static void add_samples(table_t *table, rollout_file_t *rollout) {
+static void rollout_file_add_samples(table_t *table, rollout_file_t *rollout) {
   sample_table_add(table, "/sample/id", "row of the dataset", H5TYPE_I64, -1, &rollout->id);
   sample_table_add(table, "/sample/image", "image of the dataset, -1 for none", H5TYPE_I64, -1,
                    &rollout->image);
@@ -74,13 +74,13 @@ static void add_samples(table_t *table, rollout_file_t *rollout) {
 }
 
 /* The file's layout, with the places of ROLLOUT's arrays. */
-static table_t table_make(rollout_file_t *rollout) {
+static table_t rollout_file_table_make(rollout_file_t *rollout) {
   table_t table = {.samples = rollout->samples, .index = rollout->index};
-  add_ragged(&table, "/query/offsets", &rollout->query_offsets);
-  add_ragged(&table, "/response/offsets", &rollout->response_offsets);
-  add_ragged(&table, "/text/query/offsets", &rollout->query_text_offsets);
-  add_ragged(&table, "/text/response/offsets", &rollout->response_text_offsets);
-  add_samples(&table, rollout);
+  rollout_file_add_ragged(&table, "/query/offsets", &rollout->query_offsets);
+  rollout_file_add_ragged(&table, "/response/offsets", &rollout->response_offsets);
+  rollout_file_add_ragged(&table, "/text/query/offsets", &rollout->query_text_offsets);
+  rollout_file_add_ragged(&table, "/text/response/offsets", &rollout->response_text_offsets);
+  rollout_file_add_samples(&table, rollout);
   sample_table_add(&table, "/query/tokens", "token ids, -200 for an image", H5TYPE_I32, RAGGED_QUERY,
                    &rollout->query_tokens);
   sample_table_add(&table, "/response/tokens", "token ids, with the one that ended the response", H5TYPE_I32,
@@ -102,7 +102,7 @@ status_t rollout_file_path(char path[FILE_MAX_PATH], const char *run_dir, int64_
   return file_join(path, run_dir, "rollouts", name);
 }
 
-static status_t info_write(h5_file_t *file, const rollout_info_t *info) {
+static status_t rollout_file_info_write(h5_file_t *file, const rollout_info_t *info) {
   TRY(h5_attr_write_i64(file, "/", "step", &info->step, 1));
   TRY(h5_attr_write_text(file, "/", "policy_hash", info->policy_hash));
   return h5_attr_write_text(file, "/", "settings", info->settings);
@@ -111,8 +111,8 @@ static status_t info_write(h5_file_t *file, const rollout_info_t *info) {
 static status_t rollout_fill(h5_file_t *file, comm_t *comm, const rollout_info_t *info,
                              const rollout_file_t *rollout) {
   rollout_file_t copy = *rollout; /* the table keeps addresses of its pointers, and only reads through them */
-  table_t table = table_make(&copy);
-  TRY(comm_agree(comm, info_write(file, info)));
+  table_t table = rollout_file_table_make(&copy);
+  TRY(comm_agree(comm, rollout_file_info_write(file, info)));
   return sample_table_write(file, comm, &table);
 }
 
@@ -135,7 +135,7 @@ status_t rollout_file_write(comm_t *comm, const char *path, const rollout_info_t
 
 static status_t rollout_read(h5_file_t *file, int64_t begin, int64_t count, rollout_info_t *info,
                              rollout_file_t *rollout) {
-  table_t table = table_make(rollout);
+  table_t table = rollout_file_table_make(rollout);
   TRY(sample_table_read(file, begin, count, &table, &rollout->index));
   rollout->samples = table.samples;
   for (int c = 0; c < table.column_count; ++c) {
@@ -161,7 +161,7 @@ status_t rollout_file_read(const char *path, int64_t begin, int64_t count, rollo
 }
 
 void rollout_file_free(rollout_file_t *rollout) {
-  table_t table = table_make(rollout);
+  table_t table = rollout_file_table_make(rollout);
   sample_table_free(&table);
   memory_free(rollout->index);
   *rollout = (rollout_file_t){0};

@@ -26,7 +26,7 @@ struct rundir {
 
 /* ---- opening ---- */
 
-static status_t check_unused(const char *path) {
+static status_t rundir_check_unused(const char *path) {
   static const char *const results[] = {"metrics.jsonl", "checkpoints", "rollouts", "model.h5"};
   char name[FILE_MAX_PATH];
   for (size_t i = 0; i < sizeof results / sizeof *results; ++i) {
@@ -43,7 +43,7 @@ static status_t check_unused(const char *path) {
 
 /* Removes FOLDER/NAME if it is a file that a job which is no more did not complete. Nobody misses it: what
  * cannot be removed stays. */
-static void remove_partial(const char *folder, const char *name) {
+static void rundir_remove_partial(const char *folder, const char *name) {
   char path[FILE_MAX_PATH];
   struct stat info;
   if (file_join(path, folder, name, NULL) != STATUS_OK)
@@ -52,7 +52,7 @@ static void remove_partial(const char *folder, const char *name) {
     unlink(path);
 }
 
-static void remove_partials(const char *path, const char *below, const char *const *patterns) {
+static void rundir_remove_partials(const char *path, const char *below, const char *const *patterns) {
   char folder[FILE_MAX_PATH];
   if (file_join(folder, path, below, NULL) != STATUS_OK) {
     error_clear();
@@ -61,31 +61,31 @@ static void remove_partials(const char *path, const char *below, const char *con
   DIR *directory = opendir(folder);
   for (const struct dirent *entry; directory && (entry = readdir(directory)) != NULL;)
     for (size_t p = 0; patterns[p]; ++p)
-      if (fnmatch(patterns[p], entry->d_name, 0) == 0) remove_partial(folder, entry->d_name);
+      if (fnmatch(patterns[p], entry->d_name, 0) == 0) rundir_remove_partial(folder, entry->d_name);
   if (directory) closedir(directory);
 }
 
 /* Files that jobs of this run directory write, and nobody else: it is locked. Other files there may be being
  * written by jobs with another run directory. A report's name has the number of the process that writes it.
  */
-static void remove_orphans(const char *path) {
+static void rundir_remove_orphans(const char *path) {
   static const char *const own[] = {"input.nml.partial",    "run.json.partial", "perf.json.partial",
                                     "report.html*.partial", "model.h5.partial", NULL};
   static const char *const checkpoints[] = {"step_*.h5.partial", "latest.partial", "best.partial", NULL};
   static const char *const traces[] = {"rank_*.json.gz.partial", NULL};
-  remove_partials(path, NULL, own);
-  remove_partials(path, "checkpoints", checkpoints);
-  remove_partials(path, "rollouts", checkpoints);
-  remove_partials(path, "trace", traces);
+  rundir_remove_partials(path, NULL, own);
+  rundir_remove_partials(path, "checkpoints", checkpoints);
+  rundir_remove_partials(path, "rollouts", checkpoints);
+  rundir_remove_partials(path, "trace", traces);
 }
 
-static status_t open_lead(rundir_t *rundir, rundir_use_t use) {
+static status_t rundir_open_lead(rundir_t *rundir, rundir_use_t use) {
   char name[FILE_MAX_PATH];
   TRY(file_make_folder(rundir->path));
   TRY(file_join(name, rundir->path, "lock", NULL));
   TRY(rundir_lock_take(name, &rundir->lock));
-  if (use == RUNDIR_NEW) TRY(check_unused(rundir->path));
-  remove_orphans(rundir->path);
+  if (use == RUNDIR_NEW) TRY(rundir_check_unused(rundir->path));
+  rundir_remove_orphans(rundir->path);
   return STATUS_OK;
 }
 
@@ -101,7 +101,7 @@ status_t rundir_open(comm_t *comm, const char *path, rundir_use_t use, rundir_t 
   }
   if (status == STATUS_OK) status = journal_create(path, "metrics.jsonl", &rundir->metrics);
   if (status == STATUS_OK) status = journal_create(path, "samples.jsonl", &rundir->samples);
-  if (status == STATUS_OK && rundir->lead) status = open_lead(rundir, use);
+  if (status == STATUS_OK && rundir->lead) status = rundir_open_lead(rundir, use);
   status = comm_agree(comm, status);
   if (status == STATUS_OK) return STATUS_OK;
   rundir_close(rundir);

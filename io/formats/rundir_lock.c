@@ -77,7 +77,7 @@ typedef struct {
   bool busy;               /* as of the newest look */
 } holder_t;
 
-static status_t refuse(const char *path, const holder_t *holder) {
+static status_t rundir_lock_refuse(const char *path, const holder_t *holder) {
   return error_set(
       STATUS_INPUT,
       "%s: another job writes this run directory (%.*s; its last sign of life is %.0f s old); choose another "
@@ -118,7 +118,7 @@ static bool owner_is_gone(const char *path, const holder_t *holder, bool flocked
 }
 
 /* Decides about a lock file that was there. */
-static status_t examine(const char *path, int descriptor, bool flocked, holder_t *holder) {
+static status_t rundir_lock_examine(const char *path, int descriptor, bool flocked, holder_t *holder) {
   owner_t owner;
   TRY(holder_look(path, descriptor, holder));
   holder->busy = !owner_is_gone(path, holder, flocked);
@@ -147,13 +147,14 @@ static bool same_file(int descriptor, const char *path) {
 }
 
 /* *AGAIN: the file was removed meanwhile. HOLDER->busy: another job has it. */
-static status_t take_open(int descriptor, bool created, rundir_lock_t *lock, holder_t *holder, bool *again) {
+static status_t rundir_lock_take_open(int descriptor, bool created, rundir_lock_t *lock, holder_t *holder,
+                                      bool *again) {
   bool flocked = flock(descriptor, LOCK_EX | LOCK_NB) == 0;
   holder->busy = !flocked && errno == EWOULDBLOCK;
   if (holder->busy) return holder_look(lock->path, descriptor, holder);
   *again = !same_file(descriptor, lock->path);
   if (*again) return STATUS_OK;
-  if (!created) TRY(examine(lock->path, descriptor, flocked, holder));
+  if (!created) TRY(rundir_lock_examine(lock->path, descriptor, flocked, holder));
   if (holder->busy) return STATUS_OK;
   status_code_t status = owner_write(descriptor, lock);
   if (status != STATUS_OK) unlink(lock->path); /* without an owner's name it would only be in the way */
@@ -173,7 +174,7 @@ static status_t try_once(rundir_lock_t *lock, holder_t *holder) {
     }
     if (descriptor < 0)
       return error_set(STATUS_DATA, "%s: cannot be opened: %s", lock->path, strerror(errno));
-    status_code_t status = take_open(descriptor, created, lock, holder, &again);
+    status_code_t status = rundir_lock_take_open(descriptor, created, lock, holder, &again);
     if (status == STATUS_OK && !again && !holder->busy)
       lock->descriptor = descriptor;
     else
@@ -184,11 +185,11 @@ static status_t try_once(rundir_lock_t *lock, holder_t *holder) {
 }
 
 /* How much is enough: one sign of life may be the last of a job that is dying. */
-static status_t wait_for_holder(rundir_lock_t *lock, holder_t *holder) {
+static status_t rundir_lock_wait_for_holder(rundir_lock_t *lock, holder_t *holder) {
   enum { SIGNS = 2, NAP = 100000 };
   for (bool said = false; lock->descriptor < 0; said = true) {
     if (holder->signs >= SIGNS || perf_now() - holder->since > RUNDIR_STALE_SECONDS)
-      return refuse(lock->path, holder);
+      return rundir_lock_refuse(lock->path, holder);
     if (!said)
       log_info("waiting    for the job that holds %s (%.*s), unless it shows that it lives", lock->path,
                (int)strcspn(holder->owner, "\n"), holder->owner);
@@ -201,7 +202,7 @@ static status_t wait_for_holder(rundir_lock_t *lock, holder_t *holder) {
 
 /* ---- signs of life ---- */
 
-static void *renew(void *context) {
+static void *rundir_lock_renew(void *context) {
   rundir_lock_t *lock = context;
   pthread_mutex_lock(&lock->mutex);
   while (!lock->stop) {
@@ -216,7 +217,7 @@ static void *renew(void *context) {
 }
 
 /* Signals are for the main thread. */
-static status_t start_renewing(rundir_lock_t *lock) {
+static status_t rundir_lock_start_renewing(rundir_lock_t *lock) {
   sigset_t all, before;
   pthread_condattr_t attributes;
   pthread_mutex_init(&lock->mutex, NULL);
@@ -227,14 +228,14 @@ static status_t start_renewing(rundir_lock_t *lock) {
   lock->stop = false;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  int code = pthread_create(&lock->thread, NULL, renew, lock);
+  int code = pthread_create(&lock->thread, NULL, rundir_lock_renew, lock);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   lock->renewing = code == 0;
   if (code == 0) return STATUS_OK;
   return error_set(STATUS_MEMORY, "the thread that keeps %s does not start: %s", lock->path, strerror(code));
 }
 
-static void stop_renewing(rundir_lock_t *lock) {
+static void rundir_lock_stop_renewing(rundir_lock_t *lock) {
   if (lock->renewing) {
     pthread_mutex_lock(&lock->mutex);
     lock->stop = true;
@@ -254,14 +255,14 @@ status_t rundir_lock_take(const char *path, rundir_lock_t *lock) {
   lock->descriptor = -1;
   TRY(file_join(lock->path, path, NULL, NULL));
   TRY(try_once(lock, &holder));
-  TRY(wait_for_holder(lock, &holder));
-  status_code_t status = start_renewing(lock);
+  TRY(rundir_lock_wait_for_holder(lock, &holder));
+  status_code_t status = rundir_lock_start_renewing(lock);
   if (status != STATUS_OK) rundir_lock_release(lock);
   return status;
 }
 
 /* Is the lock file still there and this job's? TEXT: what it holds. */
-static bool lock_is_ours(const rundir_lock_t *lock, char text[OWNER_MOST]) {
+static bool rundir_lock_is_ours(const rundir_lock_t *lock, char text[OWNER_MOST]) {
   ssize_t n = pread(lock->descriptor, text, OWNER_MOST - 1, 0);
   text[n > 0 ? n : 0] = '\0';
   return n > 0 && same_file(lock->descriptor, lock->path) && strcmp(text, lock->owner) == 0;
@@ -269,7 +270,7 @@ static bool lock_is_ours(const rundir_lock_t *lock, char text[OWNER_MOST]) {
 
 status_t rundir_lock_check(rundir_lock_t *lock) {
   char text[OWNER_MOST];
-  if (lock_is_ours(lock, text)) return STATUS_OK;
+  if (rundir_lock_is_ours(lock, text)) return STATUS_OK;
   return error_set(STATUS_INPUT,
                    "%s: the lock was removed or taken by another job (%.*s); this job stops writing here",
                    lock->path, (int)strcspn(text, "\n"), text);
@@ -278,8 +279,8 @@ status_t rundir_lock_check(rundir_lock_t *lock) {
 void rundir_lock_release(rundir_lock_t *lock) {
   if (lock->descriptor < 0) return;
   char text[OWNER_MOST];
-  stop_renewing(lock);
-  if (lock_is_ours(lock, text)) unlink(lock->path);
+  rundir_lock_stop_renewing(lock);
+  if (rundir_lock_is_ours(lock, text)) unlink(lock->path);
   close(lock->descriptor);
   lock->descriptor = -1;
 }

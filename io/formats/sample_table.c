@@ -189,7 +189,7 @@ typedef struct {
   int ndim;
   int64_t shape[2];    /* with what the file has already */
   int64_t begin, rows; /* this rank's */
-} piece_t;
+} sample_table_piece_t;
 
 enum { TABLE_MAX_PIECES = TABLE_MAX_RAGGED + TABLE_MAX_COLUMNS };
 
@@ -198,34 +198,34 @@ static int piece_count(const table_t *table) {
 }
 
 /* Offsets: the last rank adds the end, which the next round writes again as its first sample's begin. */
-static piece_t offsets_piece(const mover_t *mover, int ragged) {
+static sample_table_piece_t offsets_piece(const mover_t *mover, int ragged) {
   int64_t before = mover->end ? mover->end->samples : 0;
   bool last = comm_rank(mover->comm) == comm_size(mover->comm) - 1;
-  return (piece_t){.path = mover->table->ragged[ragged].path,
-                   .meaning = "sample i has the elements offsets[i] .. offsets[i + 1] - 1",
-                   .type = H5TYPE_I64,
-                   .ndim = 1,
-                   .shape = {before + mover->total + 1, 1},
-                   .begin = before + mover->begin,
-                   .rows = mover->count + last};
+  return (sample_table_piece_t){.path = mover->table->ragged[ragged].path,
+                                .meaning = "sample i has the elements offsets[i] .. offsets[i + 1] - 1",
+                                .type = H5TYPE_I64,
+                                .ndim = 1,
+                                .shape = {before + mover->total + 1, 1},
+                                .begin = before + mover->begin,
+                                .rows = mover->count + last};
 }
 
-static piece_t column_piece(const mover_t *mover, int c) {
+static sample_table_piece_t column_piece(const mover_t *mover, int c) {
   const table_column_t *column = &mover->table->columns[c];
   int ragged = column->ragged;
   int64_t before = !mover->end ? 0 : ragged < 0 ? mover->end->samples : mover->end->elements[ragged];
-  return (piece_t){.path = column->path,
-                   .meaning = column->meaning,
-                   .type = column->type,
-                   .ndim = column->matrix ? 2 : 1,
-                   .shape = {before + (ragged < 0 ? mover->total : mover->totals[ragged]),
-                             column->matrix ? mover->widths[c] : 1},
-                   .begin = before + (ragged < 0 ? mover->begin : mover->places[ragged]),
-                   .rows = ragged < 0 ? mover->count : mover->lengths[ragged]};
+  return (sample_table_piece_t){.path = column->path,
+                                .meaning = column->meaning,
+                                .type = column->type,
+                                .ndim = column->matrix ? 2 : 1,
+                                .shape = {before + (ragged < 0 ? mover->total : mover->totals[ragged]),
+                                          column->matrix ? mover->widths[c] : 1},
+                                .begin = before + (ragged < 0 ? mover->begin : mover->places[ragged]),
+                                .rows = ragged < 0 ? mover->count : mover->lengths[ragged]};
 }
 
 /* The offsets come first, then the columns. */
-static piece_t piece_at(const mover_t *mover, int i) {
+static sample_table_piece_t piece_at(const mover_t *mover, int i) {
   int ragged = mover->table->ragged_count;
   return i < ragged ? offsets_piece(mover, i) : column_piece(mover, i - ragged);
 }
@@ -253,7 +253,7 @@ static void column_fill(const mover_t *mover, int c) {
 }
 
 /* Puts this rank's rows of piece I, the one after the last that was asked for, into mover->column. */
-static status_t piece_gather(mover_t *mover, int i, const piece_t *piece) {
+static status_t piece_gather(mover_t *mover, int i, const sample_table_piece_t *piece) {
   memory_free(mover->column);
   mover->column = NULL;
   TRY(memory_alloc(&mover->column, ARENA_ROLLOUT, (size_t)(piece->rows * piece->shape[1]),
@@ -268,7 +268,7 @@ static status_t piece_gather(mover_t *mover, int i, const piece_t *piece) {
 /* Rank 0. GROWING: without rows yet. */
 static status_t pieces_make(const mover_t *mover, bool growing) {
   for (int i = 0; i < piece_count(mover->table); ++i) {
-    piece_t piece = piece_at(mover, i);
+    sample_table_piece_t piece = piece_at(mover, i);
     if (growing && piece.ndim > 1)
       return error_set(STATUS_INTERNAL, "%s is a matrix, which is not written in rounds", piece.path);
     TRY(growing ? h5_create_growing(mover->file, piece.path, piece.type)
@@ -280,7 +280,7 @@ static status_t pieces_make(const mover_t *mover, bool growing) {
 
 static status_t pieces_write(mover_t *mover, const h5_span_t *spans) {
   for (int i = 0; i < piece_count(mover->table); ++i) {
-    piece_t piece = piece_at(mover, i);
+    sample_table_piece_t piece = piece_at(mover, i);
     int64_t row_bytes = piece.shape[1] * (int64_t)h5_type_size(piece.type);
     TRY(piece_gather(mover, i, &piece));
     TRY(h5_write_span(mover->file, spans[i], piece.begin * row_bytes, mover->column, piece.rows * row_bytes));
@@ -318,7 +318,7 @@ status_t sample_table_append(h5_file_t *file, comm_t *comm, const table_t *table
   SCOPED(mover_free) mover_t mover = {.file = file, .comm = comm, .table = table, .end = end};
   TRY(samples_move(&mover));
   for (int i = 0; i < piece_count(table); ++i) {
-    piece_t piece = piece_at(&mover, i);
+    sample_table_piece_t piece = piece_at(&mover, i);
     status_code_t status = piece_gather(&mover, i, &piece);
     if (status == STATUS_OK) status = h5_grow(file, piece.path, piece.shape[0]);
     TRY(comm_agree(comm, status));
@@ -332,7 +332,8 @@ status_t sample_table_append(h5_file_t *file, comm_t *comm, const table_t *table
 
 /* ---- reading ---- */
 
-static status_t dimension(h5_file_t *file, const char *path, int ndim, int64_t *rows, int64_t *width) {
+static status_t sample_table_dimension(h5_file_t *file, const char *path, int ndim, int64_t *rows,
+                                       int64_t *width) {
   h5_type_t type;
   int found;
   int64_t shape[H5_MAX_DIMS];
@@ -349,7 +350,8 @@ static status_t samples_count(h5_file_t *file, const table_t *table, int64_t *to
   int64_t width;
   for (int c = 0; c < table->column_count; ++c) {
     if (table->columns[c].ragged < 0)
-      return dimension(file, table->columns[c].path, table->columns[c].matrix ? 2 : 1, total, &width);
+      return sample_table_dimension(file, table->columns[c].path, table->columns[c].matrix ? 2 : 1, total,
+                                    &width);
   }
   return error_set(STATUS_INTERNAL, "a table without a column of one row per sample");
 }
@@ -371,11 +373,12 @@ static status_t offsets_read(h5_file_t *file, const table_t *table, int ragged, 
   return STATUS_OK;
 }
 
-static status_t column_read(h5_file_t *file, table_t *table, int c, int64_t begin, const int64_t *firsts) {
+static status_t sample_table_column_read(h5_file_t *file, table_t *table, int c, int64_t begin,
+                                         const int64_t *firsts) {
   table_column_t *column = &table->columns[c];
   int64_t rows, elements;
   void *data;
-  TRY(dimension(file, column->path, column->matrix ? 2 : 1, &rows, &column->width));
+  TRY(sample_table_dimension(file, column->path, column->matrix ? 2 : 1, &rows, &column->width));
   if (column->ragged >= 0) {
     int64_t wanted = (*table->ragged[column->ragged].offsets)[table->samples];
     begin = firsts[column->ragged];
@@ -407,7 +410,7 @@ status_t sample_table_read(h5_file_t *file, int64_t begin, int64_t count, table_
   for (int r = 0; r < table->ragged_count; ++r)
     TRY(offsets_read(file, table, r, begin, &firsts[r]));
   for (int c = 0; c < table->column_count; ++c)
-    TRY(column_read(file, table, c, begin, firsts));
+    TRY(sample_table_column_read(file, table, c, begin, firsts));
   TRY(memory_alloc(index, ARENA_ROLLOUT, (size_t)table->samples, sizeof **index));
   for (int64_t i = 0; i < table->samples; ++i)
     (*index)[i] = begin + i;

@@ -12,7 +12,7 @@ static const h5_format_t format = {"llava_rlhf_scores", 2, "score the samples ag
 enum { RAGGED_TOKENS, RAGGED_NAMES, RAGGED_COUNT };
 
 /* The file's layout, with the places of SCORES' arrays. */
-static table_t table_make(scores_file_t *scores) {
+static table_t scores_file_table_make(scores_file_t *scores) {
   table_t table = {.samples = scores->samples, .index = scores->index, .ragged_count = RAGGED_COUNT};
   table.ragged[RAGGED_TOKENS] = (table_ragged_t){"/offsets", &scores->offsets};
   table.ragged[RAGGED_NAMES] = (table_ragged_t){"/text/id/offsets", &scores->name_offsets};
@@ -30,7 +30,7 @@ static table_t table_make(scores_file_t *scores) {
 int64_t scores_file_bytes(int64_t samples, int64_t tokens, bool has_reward) {
   enum { OWN_BYTES = 7 << 10 /* about what HDF5 and the attributes take */, NAME_BYTES = 12 /* of most */ };
   scores_file_t none = {.has_reward = has_reward};
-  table_t table = table_make(&none);
+  table_t table = scores_file_table_make(&none);
   const int64_t elements[RAGGED_COUNT] = {[RAGGED_TOKENS] = tokens, [RAGGED_NAMES] = NAME_BYTES * samples};
   int64_t bytes = OWN_BYTES;
   for (int r = 0; r < table.ragged_count; r++)
@@ -52,7 +52,7 @@ struct scores_writer {
   table_end_t end;
 };
 
-static status_t info_write(h5_file_t *file, const scores_info_t *info) {
+static status_t scores_file_info_write(h5_file_t *file, const scores_info_t *info) {
   TRY(h5_attr_write_text(file, "/", "model", info->model));
   TRY(h5_attr_write_text(file, "/", "dataset", info->dataset));
   return h5_attr_write_u64(file, "/", "dataset_identity", &info->dataset_identity, 1);
@@ -60,12 +60,12 @@ static status_t info_write(h5_file_t *file, const scores_info_t *info) {
 
 static status_t writer_begin(scores_writer_t *writer, const char *path, const scores_info_t *info) {
   scores_file_t none = {.has_reward = writer->has_reward};
-  table_t table = table_make(&none);
+  table_t table = scores_file_table_make(&none);
   TRY(file_join(writer->path, path, NULL, NULL));
   TRY(comm_agree(writer->comm, comm_rank(writer->comm) == 0 ? file_make_parent(path) : STATUS_OK));
   TRY(file_partial(writer->partial, path));
   TRY(h5_create(writer->partial, writer->comm, &format, &writer->file));
-  TRY(comm_agree(writer->comm, info_write(writer->file, info)));
+  TRY(comm_agree(writer->comm, scores_file_info_write(writer->file, info)));
   return sample_table_begin(writer->file, writer->comm, &table);
 }
 
@@ -85,7 +85,7 @@ status_t scores_writer_open(comm_t *comm, const char *path, const scores_info_t 
 status_t scores_writer_append(scores_writer_t *writer, const scores_file_t *round) {
   scores_file_t copy = *round; /* the table keeps addresses of its pointers, and only reads through them */
   copy.has_reward = writer->has_reward;
-  table_t table = table_make(&copy);
+  table_t table = scores_file_table_make(&copy);
   return error_context(sample_table_append(writer->file, writer->comm, &table, &writer->end),
                        "while writing the scores %s", writer->path);
 }
@@ -105,7 +105,7 @@ void scores_writer_abandon(scores_writer_t *writer) {
 
 /* ---- reading ---- */
 
-static status_t info_read(h5_file_t *file, scores_info_t *info) {
+static status_t scores_file_info_read(h5_file_t *file, scores_info_t *info) {
   TRY(h5_attr_read_text(file, "/", "model", &info->model));
   TRY(h5_attr_read_text(file, "/", "dataset", &info->dataset));
   return h5_attr_read_u64(file, "/", "dataset_identity", &info->dataset_identity, 1);
@@ -115,7 +115,7 @@ status_t scores_info_read(const char *path, scores_info_t *info) {
   SCOPED(h5_abandon_at) h5_file_t *file = NULL;
   *info = (scores_info_t){0};
   TRY(h5_open(path, H5_READ, &format, &file));
-  status_code_t status = info_read(file, info);
+  status_code_t status = scores_file_info_read(file, info);
   if (status != STATUS_OK) scores_info_free(info);
   return status;
 }
@@ -131,7 +131,7 @@ status_t scores_file_read(const char *path, int64_t begin, int64_t count, scores
   *scores = (scores_file_t){0};
   TRY(h5_open(path, H5_READ, &format, &file));
   scores->has_reward = h5_exists(file, "/reward");
-  table_t table = table_make(scores);
+  table_t table = scores_file_table_make(scores);
   status_code_t status = sample_table_read(file, begin, count, &table, &scores->index);
   scores->samples = table.samples;
   if (status != STATUS_OK) scores_file_free(scores);
@@ -139,7 +139,7 @@ status_t scores_file_read(const char *path, int64_t begin, int64_t count, scores
 }
 
 void scores_file_free(scores_file_t *scores) {
-  table_t table = table_make(scores);
+  table_t table = scores_file_table_make(scores);
   sample_table_free(&table);
   memory_free(scores->index);
   *scores = (scores_file_t){0};

@@ -37,7 +37,7 @@ status_t weights_find_spans(h5_file_t *file, comm_t *comm, const weights_tensor_
 
 typedef struct {
   comm_t *comm;
-  pulse_t *pulse;
+  stop_vote_t *vote;
   const weights_given_t *given;
   weights_tensor_t *tensors; /* (given->count) */
   weights_plan_t plan;
@@ -48,7 +48,7 @@ typedef struct {
   char *bytes;      /* the same as stored */
 } filling_t;
 
-static status_t prepare(filling_t *filling) {
+static status_t weights_blocks_prepare(filling_t *filling) {
   const weights_given_t *given = filling->given;
   int64_t elements = 0;
   TRY(memory_alloc(&filling->tensors, ARENA_IO, (size_t)given->count, sizeof *filling->tensors));
@@ -68,7 +68,7 @@ static status_t prepare(filling_t *filling) {
   return memory_alloc(&filling->bytes, ARENA_IO, (size_t)elements, sizeof(float));
 }
 
-static status_t write_skeleton(filling_t *filling, const weights_spec_t *spec) {
+static status_t weights_blocks_write_skeleton(filling_t *filling, const weights_spec_t *spec) {
   const weights_given_t *given = filling->given;
   TRY(weights_create_datasets(filling->file, filling->tensors, given->count));
   for (int64_t t = 0; t < given->count; ++t)
@@ -77,7 +77,7 @@ static status_t write_skeleton(filling_t *filling, const weights_spec_t *spec) {
   return spec->annotate ? spec->annotate(filling->file, spec->context) : STATUS_OK;
 }
 
-static status_t fill_block(filling_t *filling, int64_t b) {
+static status_t weights_blocks_fill_block(filling_t *filling, int64_t b) {
   weights_block_t block = weights_plan_block(&filling->plan, b);
   const weights_tensor_t *tensor = &filling->tensors[block.tensor];
   const weights_given_t *given = filling->given;
@@ -94,7 +94,7 @@ static status_t fill_block(filling_t *filling, int64_t b) {
 }
 
 /* This rank's blocks, which lie next to each other. */
-static status_t fill_share(filling_t *filling) {
+static status_t weights_blocks_fill_share(filling_t *filling) {
   int64_t total = 0, begin = 0;
   int size = comm_size(filling->comm), rank = comm_rank(filling->comm);
   for (int64_t b = 0; b < filling->plan.blocks; ++b)
@@ -102,8 +102,8 @@ static status_t fill_share(filling_t *filling) {
   for (int64_t b = 0; b < filling->plan.blocks; ++b) {
     int64_t bytes = weights_plan_block(&filling->plan, b).bytes;
     if (weights_deal(begin, bytes, total, size) == rank) {
-      TRY(pulse_go_on(filling->pulse));
-      TRY(fill_block(filling, b));
+      TRY(stop_vote_continue(filling->vote));
+      TRY(weights_blocks_fill_block(filling, b));
     }
     begin += bytes;
   }
@@ -111,29 +111,29 @@ static status_t fill_share(filling_t *filling) {
 }
 
 /* The contents of the open file. Every step is agreed before the next. */
-static status_t fill(filling_t *filling, const weights_spec_t *spec) {
+static status_t weights_blocks_fill(filling_t *filling, const weights_spec_t *spec) {
   comm_t *comm = filling->comm;
   bool lead = comm_rank(comm) == 0;
-  TRY(comm_agree(comm, lead ? write_skeleton(filling, spec) : STATUS_OK));
+  TRY(comm_agree(comm, lead ? weights_blocks_write_skeleton(filling, spec) : STATUS_OK));
   TRY(weights_find_spans(filling->file, comm, filling->tensors, filling->given->count, filling->spans));
-  TRY(pulse_agree(filling->pulse, comm, fill_share(filling)));
+  TRY(stop_vote_agree(filling->vote, comm, weights_blocks_fill_share(filling)));
   TRY(comm_allreduce(comm, filling->hashes, (size_t)filling->plan.blocks, COMM_U64, COMM_SUM));
   return comm_agree(comm,
                     lead ? weights_write_hashes(filling->file, &filling->plan, filling->hashes) : STATUS_OK);
 }
 
-static status_t run(filling_t *filling, const char *partial, const weights_spec_t *spec) {
-  TRY(comm_agree(filling->comm, prepare(filling)));
+static status_t weights_blocks_run(filling_t *filling, const char *partial, const weights_spec_t *spec) {
+  TRY(comm_agree(filling->comm, weights_blocks_prepare(filling)));
   TRY(h5_create(partial, filling->comm, spec->format, &filling->file));
-  return h5_end(filling->file, fill(filling, spec));
+  return h5_end(filling->file, weights_blocks_fill(filling, spec));
 }
 
-status_t weights_write_given(comm_t *comm, pulse_t *pulse, const char *path, const weights_spec_t *spec,
+status_t weights_write_given(comm_t *comm, stop_vote_t *vote, const char *path, const weights_spec_t *spec,
                              const weights_given_t *given) {
   char partial[FILE_MAX_PATH];
-  filling_t filling = {.comm = comm, .pulse = pulse, .given = given};
+  filling_t filling = {.comm = comm, .vote = vote, .given = given};
   TRY(file_partial(partial, path));
-  status_code_t status = run(&filling, partial, spec);
+  status_code_t status = weights_blocks_run(&filling, partial, spec);
   weights_plan_free(&filling.plan);
   memory_free(filling.tensors);
   memory_free(filling.spans);

@@ -5,7 +5,7 @@
 
 #include "io/formats/weights.h"
 #include "io/formats/weights_plan.h"
-#include "parallel/pulse.h"
+#include "parallel/stop_vote.h"
 
 /* A tensor of the file. */
 typedef struct {
@@ -24,9 +24,9 @@ typedef struct {
 
 /* Writes the file PATH of GIVEN, which appears as one of weights_write does. Each rank has a run of
  * neighbouring blocks; between two of them it looks at PULSE (of all ranks of COMM; NULL: none). Collective
- * on COMM. Errors, agreed: GIVE's; STATUS_STOPPED after a wish, and nothing is left; STATUS_DATA (disk, or a
- * value that is not finite), STATUS_MEMORY. */
-status_t weights_write_given(comm_t *comm, pulse_t *pulse, const char *path, const weights_spec_t *spec,
+ * on COMM. Errors, agreed: GIVE's; STATUS_STOPPED after a request, and nothing is left; STATUS_DATA (disk, or
+ * a value that is not finite), STATUS_MEMORY. */
+status_t weights_write_given(comm_t *comm, stop_vote_t *vote, const char *path, const weights_spec_t *spec,
                              const weights_given_t *given);
 
 /* Creates the datasets of TENSORS (count), contents undefined, in a file open on rank 0. Errors: STATUS_DATA.

@@ -13,10 +13,10 @@
 /* What rank 0 tells the others before the list itself: tensors, bytes of their paths, blocks. */
 typedef struct {
   int64_t tensors, text, blocks;
-} sizes_t;
+} weights_file_sizes_t;
 
 /* The list on rank 0: tensors and their hashes; other datasets (texts, tables) are passed over. */
-static status_t list_make(weights_file_t *file, sizes_t *sizes) {
+static status_t list_make(weights_file_t *file, weights_file_sizes_t *sizes) {
   SCOPED_MEMORY char **paths = NULL;
   int64_t count;
   size_t bytes = 0;
@@ -46,14 +46,14 @@ static status_t list_make(weights_file_t *file, sizes_t *sizes) {
   return STATUS_OK;
 }
 
-static status_t list_alloc(weights_file_t *file, const sizes_t *sizes) {
+static status_t list_alloc(weights_file_t *file, const weights_file_sizes_t *sizes) {
   TRY(memory_alloc(&file->tensors, ARENA_IO, (size_t)sizes->tensors, sizeof *file->tensors));
   TRY(memory_alloc(&file->text, ARENA_IO, (size_t)sizes->text, 1));
   return memory_alloc(&file->hashes, ARENA_IO, (size_t)sizes->blocks, sizeof *file->hashes);
 }
 
 /* Hands rank 0's list to all, and lays out the blocks. */
-static status_t list_share(weights_file_t *file, sizes_t *sizes) {
+static status_t list_share(weights_file_t *file, weights_file_sizes_t *sizes) {
   comm_t *comm = file->comm;
   TRY(comm_broadcast(comm, sizes, sizeof *sizes, COMM_BYTE, 0));
   TRY(comm_agree(comm, comm_rank(comm) == 0 ? STATUS_OK : list_alloc(file, sizes)));
@@ -83,7 +83,7 @@ static status_t node_examine(weights_file_t *file) {
 status_t weights_open(comm_t *comm, const char *path, const h5_format_t *format, weights_file_t **out) {
   SCOPED(weights_close_at) weights_file_t *file = NULL;
   bool lead = comm_rank(comm) == 0;
-  sizes_t sizes = {0};
+  weights_file_sizes_t sizes = {0};
   *out = NULL;
   TRY(comm_agree(comm, memory_alloc(&file, ARENA_IO, 1, sizeof *file)));
   file->comm = comm;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t mix(uint64_t hash, const void *bytes, size_t n) {
+static uint64_t weights_hash_mix(uint64_t hash, const void *bytes, size_t n) {
   for (size_t i = 0; i < n; ++i)
     hash = (hash ^ ((const uint8_t *)bytes)[i]) * UINT64_C(0x100000001b3);
   return hash;
@@ -12,11 +12,11 @@ static uint64_t mix(uint64_t hash, const void *bytes, size_t n) {
 
 /* Adds a tensor's path and the hashes (n) of its blocks. */
 static uint64_t mix_tensor(uint64_t identity, const char *path, const uint64_t *hashes, int64_t n) {
-  return mix(mix(identity, path, strlen(path)), hashes, (size_t)n * sizeof *hashes);
+  return weights_hash_mix(weights_hash_mix(identity, path, strlen(path)), hashes, (size_t)n * sizeof *hashes);
 }
 
 uint64_t weights_identity_add(uint64_t identity, uint64_t hash) {
-  return mix(identity, &hash, sizeof hash);
+  return weights_hash_mix(identity, &hash, sizeof hash);
 }
 
 uint64_t weights_identity(const weights_file_t *file, const char *prefix, uint64_t from) {
@@ -29,7 +29,7 @@ uint64_t weights_identity(const weights_file_t *file, const char *prefix, uint64
   return from;
 }
 
-static int compare_paths(const void *a, const void *b) {
+static int weights_identity_compare_paths(const void *a, const void *b) {
   const weights_tensor_t *const *left = a, *const *right = b;
   return strcmp((*left)->path, (*right)->path);
 }
@@ -39,7 +39,7 @@ status_t weights_identity_sorted(const weights_plan_t *plan, const uint64_t *has
   TRY(memory_alloc(&order, ARENA_IO, (size_t)plan->tensor_count + 1, sizeof *order));
   for (int64_t t = 0; t < plan->tensor_count; ++t)
     order[t] = &plan->tensors[t];
-  qsort(order, (size_t)plan->tensor_count, sizeof *order, compare_paths);
+  qsort(order, (size_t)plan->tensor_count, sizeof *order, weights_identity_compare_paths);
   *identity = WEIGHTS_IDENTITY_START;
   for (int64_t k = 0; k < plan->tensor_count; ++k) {
     ptrdiff_t t = order[k] - plan->tensors;

@@ -107,11 +107,11 @@ int weights_deal(int64_t begin, int64_t bytes, int64_t total, int size) {
 
 /* ---- boxes ---- */
 
-static int64_t larger(int64_t a, int64_t b) {
+static int64_t weights_plan_larger(int64_t a, int64_t b) {
   return a > b ? a : b;
 }
 
-static int64_t smaller(int64_t a, int64_t b) {
+static int64_t weights_plan_smaller(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
 
@@ -127,8 +127,10 @@ status_t weights_box_check(const char *path, weights_box_t rectangle, int64_t ro
 
 static int box_keep(weights_box_t rectangle, int64_t row, int64_t row_end, int64_t col, int64_t col_end,
                     weights_box_t *box) {
-  int64_t top = larger(row, rectangle.row), bottom = smaller(row_end, rectangle.row + rectangle.rows);
-  int64_t left = larger(col, rectangle.col), right = smaller(col_end, rectangle.col + rectangle.cols);
+  int64_t top = weights_plan_larger(row, rectangle.row),
+          bottom = weights_plan_smaller(row_end, rectangle.row + rectangle.rows);
+  int64_t left = weights_plan_larger(col, rectangle.col),
+          right = weights_plan_smaller(col_end, rectangle.col + rectangle.cols);
   if (top >= bottom || left >= right) return 0;
   *box = (weights_box_t){top, bottom - top, left, right - left};
   return 1;

@@ -28,7 +28,7 @@ typedef struct {
   char *bytes;          /* the round's blocks */
   int64_t first, last;  /* the round takes wanted blocks among these */
   int64_t total, most;  /* bytes of the round, and of the largest round */
-} reader_t;
+} weights_read_reader_t;
 
 /* ---- requests ---- */
 
@@ -49,7 +49,7 @@ static status_t request_check(weights_file_t *file, const weights_request_t *req
 }
 
 /* Checks all requests; the message is about the first bad one and says how many more there are. */
-static status_t requests_check(reader_t *reader) {
+static status_t requests_check(weights_read_reader_t *reader) {
   char message[1024];
   int64_t bad = 0;
   status_code_t status = STATUS_OK;
@@ -73,7 +73,7 @@ static int request_clip(const weights_request_t *request, const weights_block_t 
 }
 
 /* Marks the blocks that this rank wants. */
-static void requests_mark(reader_t *reader) {
+static void requests_mark(weights_read_reader_t *reader) {
   const weights_plan_t *plan = &reader->file->plan;
   for (int64_t i = 0; i < reader->count; ++i) {
     const weights_request_t *request = &reader->requests[i];
@@ -88,7 +88,7 @@ static void requests_mark(reader_t *reader) {
 /* ---- rounds ---- */
 
 /* Sets the round's end and bytes, from its first block on. */
-static void round_extent(reader_t *reader) {
+static void round_extent(weights_read_reader_t *reader) {
   reader->last = reader->first;
   reader->total = 0;
   for (; reader->last < reader->file->plan.blocks; ++reader->last) {
@@ -100,7 +100,7 @@ static void round_extent(reader_t *reader) {
 }
 
 /* Places the round's blocks and reads those dealt to this rank. */
-static status_t round_load(reader_t *reader) {
+static status_t round_load(weights_read_reader_t *reader) {
   comm_t *comm = reader->file->comm;
   int size = comm_size(comm), rank = comm_rank(comm);
   int64_t begin = 0;
@@ -130,7 +130,7 @@ static void box_copy(const weights_request_t *request, dtype_t dtype, const weig
 }
 
 /* Copies what request I has of the round. */
-static void request_fill(const reader_t *reader, int64_t i) {
+static void request_fill(const weights_read_reader_t *reader, int64_t i) {
   const weights_request_t *request = &reader->requests[i];
   const weights_plan_t *plan = &reader->file->plan;
   int64_t begin = plan->first[reader->tensor[i]], end = plan->first[reader->tensor[i] + 1];
@@ -146,7 +146,7 @@ static void request_fill(const reader_t *reader, int64_t i) {
   }
 }
 
-static status_t rounds_run(reader_t *reader) {
+static status_t weights_read_rounds_run(weights_read_reader_t *reader) {
   comm_t *comm = reader->file->comm;
   for (reader->first = 0; reader->first < reader->file->plan.blocks; reader->first = reader->last) {
     round_extent(reader);
@@ -172,7 +172,7 @@ static int64_t wanted_bytes(const weights_plan_t *plan, const int32_t *wanted) {
   return bytes;
 }
 
-static status_t read_alone(reader_t *reader) {
+static status_t weights_read_alone(weights_read_reader_t *reader) {
   TRY(memory_alloc(&reader->bytes, ARENA_IO, WEIGHTS_BLOCK_BYTES, 1));
   for (int64_t b = 0; b < reader->file->plan.blocks; ++b) {
     if (!reader->wanted_here[b]) continue;
@@ -188,7 +188,7 @@ static status_t read_alone(reader_t *reader) {
 /* ---- one for all ---- */
 
 /* Room for the largest round. */
-static status_t rounds_prepare(reader_t *reader) {
+static status_t rounds_prepare(weights_read_reader_t *reader) {
   for (reader->first = 0; reader->first < reader->file->plan.blocks; reader->first = reader->last) {
     round_extent(reader);
     if (reader->total > reader->most) reader->most = reader->total;
@@ -198,7 +198,7 @@ static status_t rounds_prepare(reader_t *reader) {
   return memory_alloc(&reader->bytes, ARENA_IO, (size_t)reader->most, 1);
 }
 
-static status_t requests_prepare(reader_t *reader) {
+static status_t requests_prepare(weights_read_reader_t *reader) {
   TRY(memory_alloc(&reader->tensor, ARENA_IO, (size_t)reader->count, sizeof *reader->tensor));
   size_t blocks = (size_t)reader->file->plan.blocks;
   TRY(memory_alloc(&reader->wanted, ARENA_IO, blocks, sizeof *reader->wanted));
@@ -210,7 +210,7 @@ static status_t requests_prepare(reader_t *reader) {
   return STATUS_OK;
 }
 
-static void reader_free(reader_t *reader) {
+static void weights_read_reader_free(weights_read_reader_t *reader) {
   memory_free(reader->tensor);
   memory_free(reader->wanted_here);
   memory_free(reader->wanted);
@@ -220,7 +220,8 @@ static void reader_free(reader_t *reader) {
 }
 
 status_t weights_read(weights_file_t *file, const weights_request_t *requests, int64_t count) {
-  SCOPED(reader_free) reader_t reader = {.file = file, .requests = requests, .count = count};
+  SCOPED(weights_read_reader_free)
+  weights_read_reader_t reader = {.file = file, .requests = requests, .count = count};
   size_t blocks = (size_t)file->plan.blocks;
   TRY(comm_agree(file->comm, requests_prepare(&reader)));
   TRY(comm_allreduce(file->comm, reader.wanted, blocks, COMM_I32, COMM_MAX));
@@ -229,9 +230,9 @@ status_t weights_read(weights_file_t *file, const weights_request_t *requests, i
   int64_t here = wanted_bytes(&file->plan, reader.wanted_here);
   TRY(comm_allreduce(file->comm, &here, 1, COMM_I64, COMM_SUM));
   if (file->one_node || here <= replicas_most * wanted_bytes(&file->plan, reader.wanted))
-    return comm_agree(file->comm, read_alone(&reader));
+    return comm_agree(file->comm, weights_read_alone(&reader));
   TRY(comm_agree(file->comm, rounds_prepare(&reader)));
-  return rounds_run(&reader);
+  return weights_read_rounds_run(&reader);
 }
 
 /* ---- checks ---- */

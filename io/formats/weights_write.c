@@ -42,7 +42,7 @@ typedef struct {
   char *blocks;     /* this rank's blocks, end to end */
   int64_t *offsets; /* (mine_last - mine_first + 1): where each begins in BLOCKS */
   int64_t *covered; /* (mine_last - mine_first): elements that have come */
-} round_t;
+} weights_write_round_t;
 
 /* Goes before the elements of a box: RUNS runs of RUN elements, the first at element FIRST of its tensor, the
  * next ones one row of the tensor further. */
@@ -77,7 +77,7 @@ static status_t item_check(const weights_item_t *item) {
   return item->mine ? weights_box_check(item->path, item_box(item), item->rows, item->cols) : STATUS_OK;
 }
 
-static void writer_free(writer_t *writer) {
+static void weights_write_writer_free(writer_t *writer) {
   weights_plan_free(&writer->plan);
   memory_free(writer->item_tensor);
   memory_free(writer->tensors);
@@ -144,7 +144,7 @@ static status_t skeleton_write(const writer_t *writer, const weights_spec_t *spe
 
 /* ---- a round ---- */
 
-static void round_free(round_t *round) {
+static void round_free(weights_write_round_t *round) {
   memory_free(round->owner);
   memory_free(round->send_counts);
   memory_free(round->recv_counts);
@@ -157,10 +157,11 @@ static void round_free(round_t *round) {
 }
 
 /* Takes blocks from FIRST on, as many as fit a round, and deals them. */
-static status_t round_plan(const writer_t *writer, int64_t first, round_t *round) {
+static status_t weights_write_round_plan(const writer_t *writer, int64_t first,
+                                         weights_write_round_t *round) {
   int size = comm_size(writer->comm), rank = comm_rank(writer->comm);
   int64_t most = weights_round_bytes(size);
-  *round = (round_t){.first = first, .last = first};
+  *round = (weights_write_round_t){.first = first, .last = first};
   while (round->last < writer->plan.blocks) {
     int64_t bytes = weights_plan_block(&writer->plan, round->last).bytes;
     if (round->last > first && round->bytes + bytes > most) break;
@@ -201,7 +202,7 @@ static void box_pack(const weights_item_t *item, int64_t block, weights_box_t bo
 }
 
 /* Counts (SEND is NULL) or packs what this rank's item I has of the round. */
-static void round_add_item(const writer_t *writer, round_t *round, int64_t i) {
+static void round_add_item(const writer_t *writer, weights_write_round_t *round, int64_t i) {
   const weights_item_t *item = &writer->items[i];
   const weights_plan_t *plan = &writer->plan;
   int64_t begin = plan->first[writer->item_tensor[i]], end = plan->first[writer->item_tensor[i] + 1];
@@ -224,13 +225,13 @@ static void round_add_item(const writer_t *writer, round_t *round, int64_t i) {
   }
 }
 
-static void round_add_items(const writer_t *writer, round_t *round) {
+static void round_add_items(const writer_t *writer, weights_write_round_t *round) {
   for (int64_t i = 0; i < writer->count; ++i) {
     if (writer->items[i].mine) round_add_item(writer, round, i);
   }
 }
 
-static status_t round_pack(const writer_t *writer, round_t *round) {
+static status_t round_pack(const writer_t *writer, weights_write_round_t *round) {
   round_add_items(writer, round);
   size_t total = 0;
   for (int rank = 0; rank < comm_size(writer->comm); ++rank) {
@@ -250,7 +251,7 @@ static status_t round_pack(const writer_t *writer, round_t *round) {
 }
 
 /* Puts a received box into its block; returns the bytes it took in the message. */
-static size_t box_unpack(const writer_t *writer, round_t *round, const char *from) {
+static size_t box_unpack(const writer_t *writer, weights_write_round_t *round, const char *from) {
   box_header_t header;
   memcpy(&header, from, sizeof header);
   weights_block_t block = weights_plan_block(&writer->plan, header.block);
@@ -265,7 +266,7 @@ static size_t box_unpack(const writer_t *writer, round_t *round, const char *fro
   return box_bytes((weights_box_t){.rows = header.runs, .cols = header.run}, tensor->dtype);
 }
 
-static status_t block_store(writer_t *writer, const round_t *round, int64_t b) {
+static status_t block_store(writer_t *writer, const weights_write_round_t *round, int64_t b) {
   weights_block_t block = weights_plan_block(&writer->plan, b);
   const weights_tensor_t *tensor = &writer->tensors[block.tensor];
   const char *bytes = round->blocks + round->offsets[b - round->mine_first];
@@ -280,7 +281,7 @@ static status_t block_store(writer_t *writer, const round_t *round, int64_t b) {
                        block.begin * weights_dtype_size(tensor->dtype), bytes, block.bytes);
 }
 
-static status_t round_store(writer_t *writer, round_t *round) {
+static status_t round_store(writer_t *writer, weights_write_round_t *round) {
   size_t total = 0;
   for (int rank = 0; rank < comm_size(writer->comm); ++rank)
     total += round->recv_counts[rank];
@@ -294,11 +295,11 @@ static status_t round_store(writer_t *writer, round_t *round) {
 
 /* Brings all blocks from the ranks that have their elements to those that hash and store them. Every step is
  * agreed before the next; all ranks then know all hashes. */
-static status_t rounds_run(writer_t *writer) {
+static status_t weights_write_rounds_run(writer_t *writer) {
   comm_t *comm = writer->comm;
   for (int64_t first = 0; first < writer->plan.blocks;) {
-    SCOPED(round_free) round_t round = {0};
-    status_code_t status = round_plan(writer, first, &round);
+    SCOPED(round_free) weights_write_round_t round = {0};
+    status_code_t status = weights_write_round_plan(writer, first, &round);
     if (status == STATUS_OK) status = round_pack(writer, &round);
     TRY(comm_agree(comm, status));
     status =
@@ -318,7 +319,7 @@ static status_t file_fill(writer_t *writer, const weights_spec_t *spec) {
   bool lead = comm_rank(comm) == 0;
   TRY(comm_agree(comm, lead ? skeleton_write(writer, spec) : STATUS_OK));
   TRY(weights_find_spans(writer->file, comm, writer->tensors, writer->tensor_count, writer->spans));
-  TRY(rounds_run(writer));
+  TRY(weights_write_rounds_run(writer));
   return comm_agree(comm,
                     lead ? weights_write_hashes(writer->file, &writer->plan, writer->hashes) : STATUS_OK);
 }
@@ -333,15 +334,16 @@ status_t weights_write(comm_t *comm, const char *path, const weights_spec_t *spe
                        const weights_item_t *items, int64_t count) {
   char partial[FILE_MAX_PATH];
   TRY(file_partial(partial, path));
-  SCOPED(writer_free) writer_t writer = {.comm = comm, .path = partial, .items = items, .count = count};
+  SCOPED(weights_write_writer_free)
+  writer_t writer = {.comm = comm, .path = partial, .items = items, .count = count};
   return error_context(file_commit(comm, path, writer_run(&writer, spec), false), "while writing %s", path);
 }
 
 status_t weights_items_identity(comm_t *comm, const weights_item_t *items, int64_t count,
                                 uint64_t *identity) {
-  SCOPED(writer_free)
+  SCOPED(weights_write_writer_free)
   writer_t writer = {.comm = comm, .path = "(weights in memory)", .items = items, .count = count};
   TRY(writer_prepare(&writer));
-  TRY(rounds_run(&writer));
+  TRY(weights_write_rounds_run(&writer));
   return comm_agree(comm, weights_identity_sorted(&writer.plan, writer.hashes, identity));
 }

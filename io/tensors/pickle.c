@@ -7,29 +7,29 @@
 #include <stdio.h>
 #include <string.h>
 
-static uint32_t get32(const char *bytes) {
+static uint32_t pickle_get32(const char *bytes) {
   const unsigned char *b = (const unsigned char *)bytes;
   return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 }
 
-static status_t take_number(machine_t *machine, size_t n, uint32_t *number) {
+static status_t pickle_take_number(machine_t *machine, size_t n, uint32_t *number) {
   const char *bytes;
   char padded[4] = {0};
   TRY(machine_take(machine, n, &bytes));
   memcpy(padded, bytes, n);
-  *number = get32(padded);
+  *number = pickle_get32(padded);
   return STATUS_OK;
 }
 
 /* ---- Numbers and text ---- */
 
-static status_t push_int(machine_t *machine, int64_t number) {
+static status_t pickle_push_int(machine_t *machine, int64_t number) {
   return machine_push(machine, (value_t){VALUE_INT, {.integer = number}});
 }
 
 static status_t op_proto(machine_t *machine) {
   uint32_t protocol;
-  TRY(take_number(machine, 1, &protocol));
+  TRY(pickle_take_number(machine, 1, &protocol));
   if (protocol == 2) return STATUS_OK;
   return error_set(STATUS_DATA,
                    "%s: protocol %u found, expected 2; save it with torch.save(..., "
@@ -51,33 +51,33 @@ static status_t op_false(machine_t *machine) {
 
 static status_t op_int8(machine_t *machine) {
   uint32_t number;
-  TRY(take_number(machine, 1, &number));
-  return push_int(machine, number);
+  TRY(pickle_take_number(machine, 1, &number));
+  return pickle_push_int(machine, number);
 }
 
 static status_t op_int16(machine_t *machine) {
   uint32_t number;
-  TRY(take_number(machine, 2, &number));
-  return push_int(machine, number);
+  TRY(pickle_take_number(machine, 2, &number));
+  return pickle_push_int(machine, number);
 }
 
 static status_t op_int32(machine_t *machine) {
   uint32_t number;
-  TRY(take_number(machine, 4, &number));
-  return push_int(machine, (int32_t)number);
+  TRY(pickle_take_number(machine, 4, &number));
+  return pickle_push_int(machine, (int32_t)number);
 }
 
 /* Little-endian, in two's complement, of any length. */
 static status_t op_long(machine_t *machine) {
   uint32_t n;
   const char *bytes;
-  TRY(take_number(machine, 1, &n));
+  TRY(pickle_take_number(machine, 1, &n));
   TRY(machine_take(machine, n, &bytes));
   if (n > 8) return machine_refuse(machine, "a whole number of more than 64 bits");
   uint64_t number = n > 0 && (bytes[n - 1] & 0x80) ? UINT64_MAX : 0;
   for (uint32_t i = n; i > 0; i--)
     number = number << 8 | (unsigned char)bytes[i - 1];
-  return push_int(machine, (int64_t)number);
+  return pickle_push_int(machine, (int64_t)number);
 }
 
 /* Its value is of no interest here. */
@@ -90,7 +90,7 @@ static status_t op_real(machine_t *machine) {
 static status_t op_text(machine_t *machine) {
   uint32_t n;
   const char *text;
-  TRY(take_number(machine, 4, &n));
+  TRY(pickle_take_number(machine, 4, &n));
   TRY(machine_take(machine, n, &text));
   return machine_push_text(machine, text, n);
 }
@@ -104,16 +104,16 @@ static status_t op_mark(machine_t *machine) {
   return STATUS_OK;
 }
 
-static status_t push_chain(machine_t *machine, value_kind_t kind) {
+static status_t pickle_push_chain(machine_t *machine, value_kind_t kind) {
   return machine_push(machine, (value_t){kind, {.chain = {LINK_NONE, LINK_NONE}}});
 }
 
 static status_t op_list(machine_t *machine) {
-  return push_chain(machine, VALUE_LIST);
+  return pickle_push_chain(machine, VALUE_LIST);
 }
 
 static status_t op_dict(machine_t *machine) {
-  return push_chain(machine, VALUE_DICT);
+  return pickle_push_chain(machine, VALUE_DICT);
 }
 
 static status_t op_empty_tuple(machine_t *machine) {
@@ -215,32 +215,32 @@ static status_t memo_get(machine_t *machine, uint32_t number) {
 
 static status_t op_put(machine_t *machine) {
   uint32_t number;
-  TRY(take_number(machine, 1, &number));
+  TRY(pickle_take_number(machine, 1, &number));
   return memo_put(machine, number);
 }
 
 static status_t op_long_put(machine_t *machine) {
   uint32_t number;
-  TRY(take_number(machine, 4, &number));
+  TRY(pickle_take_number(machine, 4, &number));
   return memo_put(machine, number);
 }
 
 static status_t op_get(machine_t *machine) {
   uint32_t number;
-  TRY(take_number(machine, 1, &number));
+  TRY(pickle_take_number(machine, 1, &number));
   return memo_get(machine, number);
 }
 
 static status_t op_long_get(machine_t *machine) {
   uint32_t number;
-  TRY(take_number(machine, 4, &number));
+  TRY(pickle_take_number(machine, 4, &number));
   return memo_get(machine, number);
 }
 
 /* ---- Objects ---- */
 
 /* The bytes up to the next line end, as text. */
-static status_t take_line(machine_t *machine, char line[128]) {
+static status_t pickle_take_line(machine_t *machine, char line[128]) {
   const char *begin = machine->bytes + machine->at, *end = memchr(begin, '\n', machine->n - machine->at);
   if (end == NULL) return machine_refuse(machine, "the pickle ends in the midst of an opcode");
   if (end - begin >= 128) return machine_refuse(machine, "a name of more than 127 bytes");
@@ -251,8 +251,8 @@ static status_t take_line(machine_t *machine, char line[128]) {
 
 static status_t op_global(machine_t *machine) {
   char module[128], name[128];
-  TRY(take_line(machine, module));
-  TRY(take_line(machine, name));
+  TRY(pickle_take_line(machine, module));
+  TRY(pickle_take_line(machine, name));
   return machine_push_global(machine, module, name);
 }
 
@@ -358,7 +358,7 @@ static const opcode_t opcodes[256] = {
     [0x98] = {"READONLY_BUFFER", NULL},
 };
 
-static status_t refuse_opcode(const machine_t *machine, unsigned char code) {
+static status_t pickle_refuse_opcode(const machine_t *machine, unsigned char code) {
   const char *name = opcodes[code].name;
   return error_set(
       STATUS_DATA,
@@ -367,14 +367,14 @@ static status_t refuse_opcode(const machine_t *machine, unsigned char code) {
       machine->where, machine->at - 1, code, name ? name : "unknown");
 }
 
-static status_t run(machine_t *machine, value_id_t *root) {
+static status_t pickle_run(machine_t *machine, value_id_t *root) {
   for (bool first = true;; first = false) {
     const char *byte;
     TRY(machine_take(machine, 1, &byte));
     unsigned char code = (unsigned char)*byte;
     if (first && code != PROTO) return machine_refuse(machine, "a pickle of protocol 2 was expected");
     if (code == STOP) break;
-    if (opcodes[code].run == NULL) return refuse_opcode(machine, code);
+    if (opcodes[code].run == NULL) return pickle_refuse_opcode(machine, code);
     TRY(opcodes[code].run(machine));
   }
   TRY(machine_pop(machine, root));
@@ -385,7 +385,7 @@ static status_t run(machine_t *machine, value_id_t *root) {
 status_t pickle_tensors(const char *bytes, size_t n, const char *where, pickle_visit_t visit, void *context) {
   machine_t machine = {.bytes = bytes, .n = n, .where = where};
   value_id_t root;
-  status_code_t status = run(&machine, &root);
+  status_code_t status = pickle_run(&machine, &root);
   if (status == STATUS_OK) status = machine_visit(&machine, root, visit, context);
   machine_free(&machine);
   return status;

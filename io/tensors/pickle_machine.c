@@ -166,8 +166,8 @@ status_t machine_push_storage(machine_t *machine, value_id_t id) {
 }
 
 /* The whole numbers of TUPLE. */
-static status_t take_numbers(const machine_t *machine, const value_t *tuple,
-                             int64_t numbers[TENSOR_MAX_DIMS]) {
+static status_t pickle_machine_take_numbers(const machine_t *machine, const value_t *tuple,
+                                            int64_t numbers[TENSOR_MAX_DIMS]) {
   if (tuple->u.tuple.count > TENSOR_MAX_DIMS)
     return machine_refuse(machine, "a tensor of more than 8 dimensions");
   for (uint32_t i = 0; i < tuple->u.tuple.count; i++) {
@@ -190,8 +190,8 @@ static status_t rebuild_tensor(machine_t *machine, const value_t *arguments) {
                              .dims = (int)size->u.tuple.count};
   if (size->u.tuple.count != stride->u.tuple.count)
     return machine_refuse(machine, "a tensor with as many strides as it has dimensions was expected");
-  TRY(take_numbers(machine, size, tensor.shape));
-  TRY(take_numbers(machine, stride, tensor.stride));
+  TRY(pickle_machine_take_numbers(machine, size, tensor.shape));
+  TRY(pickle_machine_take_numbers(machine, stride, tensor.stride));
   TRY(ROOM(machine, tensors, 1));
   machine->tensors[machine->tensors_count++] = tensor;
   return machine_push(machine, (value_t){VALUE_TENSOR, {.number = (uint32_t)machine->tensors_count - 1}});

@@ -16,15 +16,16 @@ typedef struct {
   int64_t data; /* byte of the file where the elements begin */
   tensor_list_t *list;
   int64_t first; /* in LIST, of this file */
-} listing_t;
+} safetensors_listing_t;
 
-static status_t refuse_entry(const listing_t *listing, const char *name, const char *problem) {
+static status_t safetensors_refuse_entry(const safetensors_listing_t *listing, const char *name,
+                                         const char *problem) {
   return error_set(STATUS_DATA, "%s: tensor '%.200s': %s", listing->source->path, name, problem);
 }
 
 /* ---- One tensor ---- */
 
-static status_t read_type(const json_t *member, const char *where, tensor_type_t *type) {
+static status_t safetensors_read_type(const json_t *member, const char *where, tensor_type_t *type) {
   const char *name;
   TRY(json_string(member, "dtype", where, &name));
   if (tensor_type_find(name, type)) return STATUS_OK;
@@ -35,8 +36,8 @@ static status_t read_type(const json_t *member, const char *where, tensor_type_t
 }
 
 /* The items of the array KEY of MEMBER, whole numbers that are not negative, at most MOST of them. */
-static status_t read_counts(const json_t *member, const char *key, const char *where, int most, int64_t *out,
-                            int *count) {
+static status_t safetensors_read_counts(const json_t *member, const char *key, const char *where, int most,
+                                        int64_t *out, int *count) {
   const json_t *array;
   TRY(json_array(member, key, where, &array));
   if (array->count > most)
@@ -53,8 +54,8 @@ static status_t read_counts(const json_t *member, const char *key, const char *w
   return STATUS_OK;
 }
 
-static status_t check_range(const listing_t *listing, const tensor_record_t *record, const char *where,
-                            const int64_t range[2]) {
+static status_t safetensors_check_range(const safetensors_listing_t *listing, const tensor_record_t *record,
+                                        const char *where, const int64_t range[2]) {
   int64_t bytes = record->end - record->entry.place, data = listing->source->size - listing->data;
   if (range[0] > range[1] || range[1] > data)
     return error_set(
@@ -69,7 +70,7 @@ static status_t check_range(const listing_t *listing, const tensor_record_t *rec
   return STATUS_OK;
 }
 
-static status_t add_tensor(listing_t *listing, const json_t *member) {
+static status_t safetensors_add_tensor(safetensors_listing_t *listing, const json_t *member) {
   char where[4608];
   int64_t range[2] = {0, 0};
   int ends;
@@ -77,22 +78,25 @@ static status_t add_tensor(listing_t *listing, const json_t *member) {
   snprintf(where, sizeof where, "%s: tensor '%.200s'", listing->source->path, member->key);
   if (member->type != JSON_OBJECT)
     return error_set(STATUS_DATA, "%s: %s found, expected an object", where, json_type_name(member->type));
-  TRY(read_type(member, where, &record.entry.type));
-  TRY(read_counts(member, "shape", where, TENSOR_MAX_DIMS, record.entry.shape, &record.entry.dims));
-  TRY(read_counts(member, "data_offsets", where, 2, range, &ends));
-  if (ends != 2) return refuse_entry(listing, member->key, "field 'data_offsets': expected [begin, end]");
+  TRY(safetensors_read_type(member, where, &record.entry.type));
+  TRY(safetensors_read_counts(member, "shape", where, TENSOR_MAX_DIMS, record.entry.shape,
+                              &record.entry.dims));
+  TRY(safetensors_read_counts(member, "data_offsets", where, 2, range, &ends));
+  if (ends != 2)
+    return safetensors_refuse_entry(listing, member->key, "field 'data_offsets': expected [begin, end]");
   if (range[0] > listing->source->size)
-    return refuse_entry(listing, member->key, "field 'data_offsets': it begins behind the end of the file");
+    return safetensors_refuse_entry(listing, member->key,
+                                    "field 'data_offsets': it begins behind the end of the file");
   record.entry.place = listing->data + range[0];
   if (!tensor_record_plain(&record))
-    return refuse_entry(listing, member->key, "field 'shape': more than 2^63 bytes");
-  TRY(check_range(listing, &record, where, range));
+    return safetensors_refuse_entry(listing, member->key, "field 'shape': more than 2^63 bytes");
+  TRY(safetensors_check_range(listing, &record, where, range));
   return tensor_list_add(listing->list, member->key, strlen(member->key), &record);
 }
 
 /* ---- All of them ---- */
 
-static status_t check_metadata(const listing_t *listing, const json_t *metadata) {
+static status_t safetensors_check_metadata(const safetensors_listing_t *listing, const json_t *metadata) {
   bool strings = metadata->type == JSON_OBJECT;
   for (const json_t *item = strings ? metadata->u.first : NULL; item != NULL && strings; item = item->next)
     strings = item->type == JSON_STRING;
@@ -101,7 +105,7 @@ static status_t check_metadata(const listing_t *listing, const json_t *metadata)
                    listing->source->path);
 }
 
-static int compare_places(const void *left, const void *right) {
+static int safetensors_compare_places(const void *left, const void *right) {
   const tensor_record_t *a = left, *b = right;
   if (a->entry.place != b->entry.place) return a->entry.place < b->entry.place ? -1 : 1;
   if (a->end != b->end) return a->end < b->end ? -1 : 1;
@@ -109,7 +113,7 @@ static int compare_places(const void *left, const void *right) {
 }
 
 /* The records in order of their places must follow each other from the first byte of the data to the last. */
-static status_t check_cover(const listing_t *listing) {
+static status_t safetensors_check_cover(const safetensors_listing_t *listing) {
   const tensor_list_t *list = listing->list;
   int64_t at = listing->data;
   for (int64_t i = listing->first; i < list->count; i++) {
@@ -130,23 +134,23 @@ static status_t check_cover(const listing_t *listing) {
       listing->source->path, (long long)at, (long long)listing->source->size);
 }
 
-static status_t list_members(listing_t *listing, const json_t *root) {
+static status_t list_members(safetensors_listing_t *listing, const json_t *root) {
   if (root->type != JSON_OBJECT)
     return error_set(STATUS_DATA, "%s: header: %s found, expected an object", listing->source->path,
                      json_type_name(root->type));
   for (const json_t *member = root->u.first; member != NULL; member = member->next)
     if (strcmp(member->key, SAFETENSORS_METADATA) == 0)
-      TRY(check_metadata(listing, member));
+      TRY(safetensors_check_metadata(listing, member));
     else
-      TRY(add_tensor(listing, member));
+      TRY(safetensors_add_tensor(listing, member));
   if (listing->list->count > listing->first)
     qsort(listing->list->records + listing->first, (size_t)(listing->list->count - listing->first),
-          sizeof *listing->list->records, compare_places);
-  return check_cover(listing);
+          sizeof *listing->list->records, safetensors_compare_places);
+  return safetensors_check_cover(listing);
 }
 
 /* Reads the length of the header and checks it. */
-static status_t read_length(const tensor_source_t *source, int64_t *length) {
+static status_t safetensors_read_length(const tensor_source_t *source, int64_t *length) {
   unsigned char bytes[SAFETENSORS_LENGTH_BYTES];
   uint64_t n = 0;
   if (source->size < SAFETENSORS_LENGTH_BYTES)
@@ -165,7 +169,7 @@ static status_t read_length(const tensor_source_t *source, int64_t *length) {
   return STATUS_OK;
 }
 
-static status_t list_header(listing_t *listing, const char *text, size_t n) {
+static status_t list_header(safetensors_listing_t *listing, const char *text, size_t n) {
   char name[4608];
   json_document_t document;
   snprintf(name, sizeof name, "%s: header", listing->source->path);
@@ -178,8 +182,8 @@ static status_t list_header(listing_t *listing, const char *text, size_t n) {
 status_t safetensors_list(const tensor_source_t *source, int64_t number, tensor_list_t *list) {
   int64_t length;
   char *text;
-  TRY(read_length(source, &length));
-  listing_t listing = {source, number, SAFETENSORS_LENGTH_BYTES + length, list, list->count};
+  TRY(safetensors_read_length(source, &length));
+  safetensors_listing_t listing = {source, number, SAFETENSORS_LENGTH_BYTES + length, list, list->count};
   TRY(memory_alloc(&text, ARENA_IO, (size_t)length + 1, 1));
   status_code_t status = tensor_source_read(source, text, (size_t)length, SAFETENSORS_LENGTH_BYTES);
   if (status == STATUS_OK && text[0] != '{')

@@ -27,7 +27,7 @@ struct safetensors_writer {
 /* ---- Start ---- */
 
 /* Makes SHARD's file under its name for the time being, in full length, with its header. */
-static status_t create_shard(const safetensors_shard_t *shard) {
+static status_t safetensors_writer_create_shard(const safetensors_shard_t *shard) {
   int descriptor, problem = descriptor_open(shard->partial, O_WRONLY | O_CREAT | O_TRUNC, &descriptor);
   if (problem) return error_set(STATUS_DATA, "%s: cannot be created: %s", shard->partial, strerror(problem));
   problem = descriptor_write_at(descriptor, shard->header, shard->header_bytes, 0);
@@ -38,7 +38,7 @@ static status_t create_shard(const safetensors_shard_t *shard) {
   return error_set(STATUS_DATA, "%s: cannot be written: %s", shard->partial, strerror(problem));
 }
 
-static status_t create_files(const safetensors_plan_t *plan) {
+static status_t safetensors_writer_create_files(const safetensors_plan_t *plan) {
   TRY(file_make_folder(plan->folder));
   if (file_exists(plan->other))
     return error_set(
@@ -47,17 +47,17 @@ static status_t create_files(const safetensors_plan_t *plan) {
         "reader takes is not certain; move it away",
         plan->other, plan->shard_count > 1 ? "several files" : "one file");
   for (int64_t i = 0; i < plan->shard_count; i++)
-    TRY(create_shard(&plan->shards[i]));
+    TRY(safetensors_writer_create_shard(&plan->shards[i]));
   return STATUS_OK;
 }
 
-static void remove_files(const safetensors_plan_t *plan) {
+static void safetensors_writer_remove_files(const safetensors_plan_t *plan) {
   for (int64_t i = 0; i < plan->shard_count; i++)
     unlink(plan->shards[i].partial);
 }
 
 /* All ranks must have the same in mind. */
-static status_t compare_plans(comm_t *comm, const safetensors_plan_t *plan) {
+static status_t safetensors_writer_compare_plans(comm_t *comm, const safetensors_plan_t *plan) {
   uint64_t hash = 0, ends[2];
   for (int64_t i = 0; i < plan->shard_count; i++)
     hash = XXH3_64bits_withSeed(plan->shards[i].header, plan->shards[i].header_bytes, hash);
@@ -78,7 +78,7 @@ static status_t alloc_writer(safetensors_writer_t *writer) {
   return STATUS_OK;
 }
 
-static void free_writer(safetensors_writer_t *writer) {
+static void safetensors_writer_free_writer(safetensors_writer_t *writer) {
   safetensors_plan_free(&writer->plan);
   memory_free(writer->descriptors);
   memory_free(writer->written);
@@ -86,15 +86,15 @@ static void free_writer(safetensors_writer_t *writer) {
   memory_free(writer);
 }
 
-static status_t start(safetensors_writer_t *writer, const char *folder, const char *stem,
-                      const tensor_spec_t *tensors, int64_t count, int64_t shard_bytes) {
+static status_t safetensors_writer_start(safetensors_writer_t *writer, const char *folder, const char *stem,
+                                         const tensor_spec_t *tensors, int64_t count, int64_t shard_bytes) {
   status_code_t status = safetensors_plan_make(folder, stem, tensors, count, shard_bytes, &writer->plan);
   if (status == STATUS_OK) status = alloc_writer(writer);
   TRY(comm_agree(writer->comm, status));
-  TRY(comm_agree(writer->comm, compare_plans(writer->comm, &writer->plan)));
+  TRY(comm_agree(writer->comm, safetensors_writer_compare_plans(writer->comm, &writer->plan)));
   if (comm_rank(writer->comm) == 0) {
-    status = create_files(&writer->plan);
-    if (status != STATUS_OK) remove_files(&writer->plan);
+    status = safetensors_writer_create_files(&writer->plan);
+    if (status != STATUS_OK) safetensors_writer_remove_files(&writer->plan);
   }
   return comm_agree(writer->comm, status);
 }
@@ -105,18 +105,18 @@ status_t safetensors_create(comm_t *comm, const char *folder, const char *stem, 
   *out = NULL;
   TRY(comm_agree(comm, memory_alloc(&writer, ARENA_IO, 1, sizeof *writer)));
   writer->comm = comm;
-  status_code_t status = start(writer, folder, stem, tensors, count, shard_bytes);
+  status_code_t status = safetensors_writer_start(writer, folder, stem, tensors, count, shard_bytes);
   if (status == STATUS_OK)
     *out = writer;
   else
-    free_writer(writer);
+    safetensors_writer_free_writer(writer);
   return status;
 }
 
 /* ---- Ranges ---- */
 
-static status_t check_range(const safetensors_writer_t *writer, int64_t tensor, int64_t first,
-                            int64_t count) {
+static status_t safetensors_writer_check_range(const safetensors_writer_t *writer, int64_t tensor,
+                                               int64_t first, int64_t count) {
   if (tensor < 0 || tensor >= writer->plan.tensor_count)
     return error_set(STATUS_INTERNAL, "tensor %lld of %lld is to be written", (long long)tensor,
                      (long long)writer->plan.tensor_count);
@@ -128,8 +128,9 @@ static status_t check_range(const safetensors_writer_t *writer, int64_t tensor, 
 }
 
 /* Writes N bytes to byte AT of the elements of TENSOR. */
-static status_t write_bytes(safetensors_writer_t *writer, const safetensors_tensor_t *tensor, int64_t at,
-                            const void *bytes, size_t n) {
+static status_t safetensors_writer_write_bytes(safetensors_writer_t *writer,
+                                               const safetensors_tensor_t *tensor, int64_t at,
+                                               const void *bytes, size_t n) {
   const safetensors_shard_t *shard = &writer->plan.shards[tensor->shard];
   int *descriptor = &writer->descriptors[tensor->shard], problem = 0;
   if (*descriptor < 0) problem = descriptor_open(shard->partial, O_WRONLY, descriptor);
@@ -141,16 +142,17 @@ static status_t write_bytes(safetensors_writer_t *writer, const safetensors_tens
 
 status_t safetensors_write(safetensors_writer_t *writer, int64_t tensor, int64_t first, int64_t count,
                            const void *data) {
-  TRY(check_range(writer, tensor, first, count));
+  TRY(safetensors_writer_check_range(writer, tensor, first, count));
   const safetensors_tensor_t *into = &writer->plan.tensors[tensor];
   writer->written[tensor] += count;
   return count == 0 ? STATUS_OK
-                    : write_bytes(writer, into, first * into->size, data, (size_t)(count * into->size));
+                    : safetensors_writer_write_bytes(writer, into, first * into->size, data,
+                                                     (size_t)(count * into->size));
 }
 
 status_t safetensors_write_f32(safetensors_writer_t *writer, int64_t tensor, int64_t first, int64_t count,
                                const float *data) {
-  TRY(check_range(writer, tensor, first, count));
+  TRY(safetensors_writer_check_range(writer, tensor, first, count));
   const safetensors_tensor_t *into = &writer->plan.tensors[tensor];
   if (into->type == TENSOR_F32) return safetensors_write(writer, tensor, first, count, data);
   if (into->type != TENSOR_F16 && into->type != TENSOR_BF16)
@@ -163,7 +165,8 @@ status_t safetensors_write_f32(safetensors_writer_t *writer, int64_t tensor, int
       half_to_f16(data + at, writer->stage, n);
     else
       half_to_bf16(data + at, writer->stage, n);
-    TRY(write_bytes(writer, into, (first + at) * into->size, writer->stage, n * (size_t)into->size));
+    TRY(safetensors_writer_write_bytes(writer, into, (first + at) * into->size, writer->stage,
+                                       n * (size_t)into->size));
   }
   writer->written[tensor] += count;
   return STATUS_OK;
@@ -172,7 +175,7 @@ status_t safetensors_write_f32(safetensors_writer_t *writer, int64_t tensor, int
 /* ---- End ---- */
 
 /* Closes this rank's files, their data on storage where SYNC. */
-static status_t close_files(safetensors_writer_t *writer, bool sync) {
+static status_t safetensors_writer_close_files(safetensors_writer_t *writer, bool sync) {
   int problem = 0;
   const char *path = NULL;
   for (int64_t i = 0; i < writer->plan.shard_count; i++) {
@@ -189,7 +192,7 @@ static status_t close_files(safetensors_writer_t *writer, bool sync) {
 }
 
 /* Has every element been written by some rank? */
-static status_t check_written(safetensors_writer_t *writer) {
+static status_t safetensors_writer_check_written(safetensors_writer_t *writer) {
   const safetensors_plan_t *plan = &writer->plan;
   TRY(comm_allreduce(writer->comm, writer->written, (size_t)plan->tensor_count, COMM_I64, COMM_SUM));
   for (int64_t i = 0; i < plan->tensor_count; i++)
@@ -213,19 +216,19 @@ static status_t place_files(const safetensors_plan_t *plan) {
 }
 
 /* Are the files complete on all ranks? The same answer everywhere. */
-static status_t complete(safetensors_writer_t *writer, status_code_t status) {
-  status_code_t closing = close_files(writer, status == STATUS_OK);
+static status_t safetensors_writer_complete(safetensors_writer_t *writer, status_code_t status) {
+  status_code_t closing = safetensors_writer_close_files(writer, status == STATUS_OK);
   TRY(comm_agree(writer->comm, status == STATUS_OK ? closing : status));
-  return check_written(writer);
+  return safetensors_writer_check_written(writer);
 }
 
 status_t safetensors_finish(safetensors_writer_t *writer, status_code_t status) {
-  status = complete(writer, status);
+  status = safetensors_writer_complete(writer, status);
   if (comm_rank(writer->comm) == 0) {
     if (status == STATUS_OK) status = place_files(&writer->plan);
-    if (status != STATUS_OK) remove_files(&writer->plan);
+    if (status != STATUS_OK) safetensors_writer_remove_files(&writer->plan);
   }
   status = comm_agree(writer->comm, status);
-  free_writer(writer);
+  safetensors_writer_free_writer(writer);
   return status;
 }

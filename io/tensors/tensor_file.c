@@ -16,7 +16,8 @@ static bool begins_with(const unsigned char *bytes, size_t n, const char *text) 
   return n >= strlen(text) && memcmp(bytes, text, strlen(text)) == 0;
 }
 
-static status_t refuse_content(const tensor_source_t *source, const unsigned char *bytes, size_t n) {
+static status_t tensor_file_refuse_content(const tensor_source_t *source, const unsigned char *bytes,
+                                           size_t n) {
   if (begins_with(bytes, n, "version https://git-lfs"))
     return error_set(STATUS_DATA, "%s: a pointer of Git LFS instead of the file: fetch it by 'git lfs pull'",
                      source->path);
@@ -34,7 +35,7 @@ static status_t list_source(const tensor_source_t *source, int64_t number, tenso
   if (torch_file_begins(bytes, n)) return torch_file_list(source, number, list);
   if (torch_file_old(bytes, n)) return torch_file_refuse_old(source->path);
   if (safetensors_begins(bytes, n)) return safetensors_list(source, number, list);
-  return refuse_content(source, bytes, n);
+  return tensor_file_refuse_content(source, bytes, n);
 }
 
 status_t tensor_set_add_file(tensor_files_t *files, const char *path) {
@@ -49,14 +50,14 @@ status_t tensor_set_add_file(tensor_files_t *files, const char *path) {
 /* ---- Names ---- */
 
 /* The slot of the tensor NAME, or the free one where it belongs. */
-static int64_t *slot_of(const tensor_files_t *files, const char *name) {
+static int64_t *tensor_file_slot_of(const tensor_files_t *files, const char *name) {
   size_t mask = files->slot_count - 1, slot = (size_t)XXH3_64bits(name, strlen(name)) & mask;
   while (files->slots[slot] >= 0 && strcmp(files->list.records[files->slots[slot]].entry.name, name) != 0)
     slot = (slot + 1) & mask;
   return &files->slots[slot];
 }
 
-static status_t refuse_repeated(const tensor_entry_t *first, const tensor_entry_t *second) {
+static status_t tensor_file_refuse_repeated(const tensor_entry_t *first, const tensor_entry_t *second) {
   if (first->file == second->file)
     return error_set(STATUS_DATA, "%s: tensor '%.200s' is there twice", first->file, first->name);
   return error_set(STATUS_DATA, "%s: tensor '%.200s' is there, and in %s too", second->file, first->name,
@@ -64,7 +65,7 @@ static status_t refuse_repeated(const tensor_entry_t *first, const tensor_entry_
 }
 
 /* Gives all entries their names and files, and makes them findable. */
-static status_t arrange(tensor_files_t *files) {
+static status_t tensor_file_arrange(tensor_files_t *files) {
   size_t slots = 4;
   while (slots < 2 * (size_t)files->list.count)
     slots *= 2;
@@ -76,8 +77,8 @@ static status_t arrange(tensor_files_t *files) {
     tensor_record_t *record = &files->list.records[i];
     record->entry.name = tensor_list_name(&files->list, record);
     record->entry.file = files->sources[record->source].path;
-    int64_t *slot = slot_of(files, record->entry.name);
-    if (*slot >= 0) return refuse_repeated(&files->list.records[*slot].entry, &record->entry);
+    int64_t *slot = tensor_file_slot_of(files, record->entry.name);
+    if (*slot >= 0) return tensor_file_refuse_repeated(&files->list.records[*slot].entry, &record->entry);
     *slot = i;
   }
   return STATUS_OK;
@@ -85,32 +86,32 @@ static status_t arrange(tensor_files_t *files) {
 
 /* ---- Sets ---- */
 
-static status_t open_index(tensor_files_t *files) {
+static status_t tensor_file_open_index(tensor_files_t *files) {
   tensor_index_t *index;
   TRY(tensor_index_read(files->path, &index));
   status_code_t status = tensor_index_add_files(index, files);
-  if (status == STATUS_OK) status = arrange(files);
+  if (status == STATUS_OK) status = tensor_file_arrange(files);
   if (status == STATUS_OK) status = tensor_index_check(index, files);
   tensor_index_free(index);
   return status;
 }
 
-static status_t open_set(const char *path, tensor_files_t *files) {
+static status_t tensor_file_open_set(const char *path, tensor_files_t *files) {
   struct stat info;
   if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
     TRY(tensor_folder_choose(path, files->path));
   else
     TRY(file_join(files->path, path, NULL, NULL));
-  if (tensor_index_named(files->path)) return open_index(files);
+  if (tensor_index_named(files->path)) return tensor_file_open_index(files);
   TRY(tensor_set_add_file(files, files->path));
-  return arrange(files);
+  return tensor_file_arrange(files);
 }
 
 status_t tensor_files_open(const char *path, tensor_files_t **out) {
   *out = NULL;
   tensor_files_t *files;
   TRY(memory_alloc(&files, ARENA_IO, 1, sizeof *files));
-  status_code_t status = open_set(path, files);
+  status_code_t status = tensor_file_open_set(path, files);
   if (status == STATUS_OK)
     *out = files;
   else
@@ -141,6 +142,6 @@ const tensor_entry_t *tensor_files_at(const tensor_files_t *files, int64_t i) {
 }
 
 const tensor_entry_t *tensor_files_find(const tensor_files_t *files, const char *name) {
-  int64_t found = *slot_of(files, name);
+  int64_t found = *tensor_file_slot_of(files, name);
   return found < 0 ? NULL : &files->list.records[found].entry;
 }

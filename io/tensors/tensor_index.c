@@ -61,7 +61,7 @@ static bool plain_name(const char *name) {
   return name[0] != '\0' && strchr(name, '/') == NULL && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
-static status_t check_map(const tensor_index_t *index) {
+static status_t tensor_index_check_map(const tensor_index_t *index) {
   for (const json_t *member = index->map->u.first; member != NULL; member = member->next) {
     if (member->type != JSON_STRING)
       return error_set(STATUS_DATA, "%s: weight_map: '%.200s': %s found, expected the name of a file",
@@ -75,23 +75,23 @@ static status_t check_map(const tensor_index_t *index) {
   return STATUS_OK;
 }
 
-static int compare_names(const void *left, const void *right) {
+static int tensor_index_compare_names(const void *left, const void *right) {
   return strcmp(*(const char *const *)left, *(const char *const *)right);
 }
 
-static status_t collect_shards(tensor_index_t *index) {
+static status_t tensor_index_collect_shards(tensor_index_t *index) {
   TRY(memory_alloc(&index->shards, ARENA_IO, (size_t)index->map->count, sizeof *index->shards));
   int64_t n = 0;
   for (const json_t *member = index->map->u.first; member != NULL; member = member->next)
     index->shards[n++] = member->u.string;
-  if (n > 0) qsort(index->shards, (size_t)n, sizeof *index->shards, compare_names);
+  if (n > 0) qsort(index->shards, (size_t)n, sizeof *index->shards, tensor_index_compare_names);
   for (int64_t i = 0; i < n; i++)
     if (i == 0 || strcmp(index->shards[i], index->shards[index->shard_count - 1]) != 0)
       index->shards[index->shard_count++] = index->shards[i];
   return STATUS_OK;
 }
 
-static status_t parse_index(tensor_index_t *index) {
+static status_t tensor_index_parse_index(tensor_index_t *index) {
   char *text;
   size_t n;
   TRY(file_read(index->path, index_max_bytes, &text, &n));
@@ -99,8 +99,8 @@ static status_t parse_index(tensor_index_t *index) {
   memory_free(text);
   if (status != STATUS_OK) return status;
   TRY(json_object(index->document.root, "weight_map", index->path, &index->map));
-  TRY(check_map(index));
-  return collect_shards(index);
+  TRY(tensor_index_check_map(index));
+  return tensor_index_collect_shards(index);
 }
 
 status_t tensor_index_read(const char *path, tensor_index_t **out) {
@@ -108,7 +108,7 @@ status_t tensor_index_read(const char *path, tensor_index_t **out) {
   tensor_index_t *index;
   TRY(memory_alloc(&index, ARENA_IO, 1, sizeof *index));
   status_code_t status = file_join(index->path, path, NULL, NULL);
-  if (status == STATUS_OK) status = parse_index(index);
+  if (status == STATUS_OK) status = tensor_index_parse_index(index);
   if (status == STATUS_OK)
     *out = index;
   else

@@ -38,12 +38,12 @@ typedef struct {
   size_t root_bytes;
 } archive_t;
 
-static status_t refuse_tensor(const archive_t *archive, const char *name, const char *problem) {
+static status_t torch_file_refuse_tensor(const archive_t *archive, const char *name, const char *problem) {
   return error_set(STATUS_DATA, "%s: tensor '%.200s': %s", archive->source->path, name, problem);
 }
 
 /* The entry NAME/PART, NULL if there is none. */
-static const zip_entry_t *find_part(const archive_t *archive, const char *part) {
+static const zip_entry_t *torch_file_find_part(const archive_t *archive, const char *part) {
   char name[4096];
   int n = snprintf(name, sizeof name, "%.*s/%s", (int)archive->root_bytes, archive->root, part);
   return n > 0 && n < (int)sizeof name ? zip_find(&archive->zip, name, (size_t)n) : NULL;
@@ -51,11 +51,11 @@ static const zip_entry_t *find_part(const archive_t *archive, const char *part) 
 
 /* ---- Tensors ---- */
 
-static status_t find_storage(const archive_t *archive, const char *name, const pickle_storage_t *storage,
-                             int64_t *place) {
+static status_t torch_file_find_storage(const archive_t *archive, const char *name,
+                                        const pickle_storage_t *storage, int64_t *place) {
   char part[300];
   snprintf(part, sizeof part, "data/%.250s", storage->key);
-  const zip_entry_t *entry = find_part(archive, part);
+  const zip_entry_t *entry = torch_file_find_part(archive, part);
   if (entry == NULL)
     return error_set(STATUS_DATA, "%s: tensor '%.200s': its storage '%.200s' is not in the file",
                      archive->source->path, name, part);
@@ -95,9 +95,9 @@ static status_t set_view(const archive_t *archive, const char *name, const pickl
   int64_t extent, all = tensor->storage.elements, size = (int64_t)tensor_type_size(tensor->storage.type);
   if (!view_extent(tensor, &extent) || tensor->offset < 0 || tensor->offset > all ||
       extent > all - tensor->offset)
-    return refuse_tensor(archive, name, "it reaches outside its storage");
+    return torch_file_refuse_tensor(archive, name, "it reaches outside its storage");
   if (record->entry.elements > all)
-    return refuse_tensor(archive, name, "a view that shows elements twice; save its clone()");
+    return torch_file_refuse_tensor(archive, name, "a view that shows elements twice; save its clone()");
   record->entry.place += tensor->offset * size;
   record->entry.contiguous = is_plain(tensor, record);
   record->end = record->entry.place + extent * size;
@@ -105,15 +105,15 @@ static status_t set_view(const archive_t *archive, const char *name, const pickl
   return STATUS_OK;
 }
 
-static status_t add_tensor(const char *name, const pickle_tensor_t *tensor, void *context) {
+static status_t torch_file_add_tensor(const char *name, const pickle_tensor_t *tensor, void *context) {
   archive_t *archive = context;
   tensor_record_t record = {.source = archive->number};
   record.entry.type = tensor->storage.type;
   record.entry.dims = tensor->dims;
   memcpy(record.entry.shape, tensor->shape, sizeof tensor->shape);
-  TRY(find_storage(archive, name, &tensor->storage, &record.entry.place));
+  TRY(torch_file_find_storage(archive, name, &tensor->storage, &record.entry.place));
   if (!tensor_record_plain(&record))
-    return refuse_tensor(archive, name, "a size that is negative or beyond 2^63 bytes");
+    return torch_file_refuse_tensor(archive, name, "a size that is negative or beyond 2^63 bytes");
   if (record.entry.elements > 0) TRY(set_view(archive, name, tensor, &record));
   return tensor_list_add(archive->list, name, strlen(name), &record);
 }
@@ -121,7 +121,7 @@ static status_t add_tensor(const char *name, const pickle_tensor_t *tensor, void
 /* ---- File ---- */
 
 /* The one entry NAME/data.pkl. */
-static status_t find_pickle(archive_t *archive, const zip_entry_t **found) {
+static status_t torch_file_find_pickle(archive_t *archive, const zip_entry_t **found) {
   const size_t end = sizeof pickle_name - 1;
   *found = NULL;
   for (int64_t i = 0; i < archive->zip.count; i++) {
@@ -142,9 +142,9 @@ static status_t find_pickle(archive_t *archive, const zip_entry_t **found) {
 }
 
 /* PyTorch of today notes the order of bytes; before, it was little-endian in practice. */
-static status_t check_byte_order(const archive_t *archive) {
+static status_t torch_file_check_byte_order(const archive_t *archive) {
   static const char little[] = "little";
-  const zip_entry_t *entry = find_part(archive, "byteorder");
+  const zip_entry_t *entry = torch_file_find_part(archive, "byteorder");
   char *text;
   if (entry == NULL) return STATUS_OK;
   TRY(zip_read(&archive->zip, entry, 64, &text));
@@ -161,11 +161,11 @@ static status_t list_archive(archive_t *archive) {
   const zip_entry_t *pickle;
   char *bytes, where[4608];
   TRY(zip_open(archive->source, &archive->zip));
-  TRY(find_pickle(archive, &pickle));
-  TRY(check_byte_order(archive));
+  TRY(torch_file_find_pickle(archive, &pickle));
+  TRY(torch_file_check_byte_order(archive));
   TRY(zip_read(&archive->zip, pickle, pickle_max_bytes, &bytes));
   snprintf(where, sizeof where, "%s: data.pkl", archive->source->path);
-  status_code_t status = pickle_tensors(bytes, (size_t)pickle->size, where, add_tensor, archive);
+  status_code_t status = pickle_tensors(bytes, (size_t)pickle->size, where, torch_file_add_tensor, archive);
   memory_free(bytes);
   return status;
 }

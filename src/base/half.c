@@ -17,7 +17,7 @@ static inline float float_of(uint32_t bits) {
   return value;
 }
 
-static inline uint32_t choose(int first, uint32_t a, uint32_t b) {
+static inline uint32_t half_choose(int first, uint32_t a, uint32_t b) {
   uint32_t mask = 0u - (uint32_t)first;
   return (a & mask) | (b & ~mask);
 }
@@ -35,8 +35,8 @@ static inline float f32_of_f16(uint16_t half) {
   uint32_t special = shifted | infinity;
   /* Below the normal numbers: the fraction counts from 2^-14 on, whose own share is taken off again. */
   uint32_t tiny = bits_of(float_of(shifted + smallest_normal) - float_of(smallest_normal));
-  uint32_t finite = choose(magnitude < 0x400u, tiny, normal);
-  return float_of(sign | choose(magnitude >= 0x7c00u, special, finite));
+  uint32_t finite = half_choose(magnitude < 0x400u, tiny, normal);
+  return float_of(sign | half_choose(magnitude >= 0x7c00u, special, finite));
 }
 
 static inline uint16_t f16_of_f32(float value) {
@@ -47,9 +47,9 @@ static inline uint16_t f16_of_f32(float value) {
   uint32_t normal = (magnitude - bias_step + 0xfffu + odd) >> DROPPED;
   uint32_t tiny = bits_of(float_of(magnitude) + float_of(rounder)) - rounder;
   uint32_t nan = 0x7e00u | ((magnitude >> DROPPED) & 0x3ffu);
-  uint32_t special = choose(magnitude > infinity, nan, 0x7c00u);
-  uint32_t finite = choose(magnitude < ((uint32_t)(127 - 14) << F32_FRACTION), tiny, normal);
-  uint32_t half = choose(magnitude >= ((uint32_t)(127 + 16) << F32_FRACTION), special, finite);
+  uint32_t special = half_choose(magnitude > infinity, nan, 0x7c00u);
+  uint32_t finite = half_choose(magnitude < ((uint32_t)(127 - 14) << F32_FRACTION), tiny, normal);
+  uint32_t half = half_choose(magnitude >= ((uint32_t)(127 + 16) << F32_FRACTION), special, finite);
   return (uint16_t)(sign | half);
 }
 
@@ -57,7 +57,7 @@ static inline uint16_t bf16_of_f32(float value) {
   uint32_t bits = bits_of(value);
   uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   uint32_t nan = (bits >> 16) | 0x40u;
-  return (uint16_t)choose((bits & magnitude_mask) > infinity, nan, rounded);
+  return (uint16_t)half_choose((bits & magnitude_mask) > infinity, nan, rounded);
 }
 
 void half_from_f16(const void *from, float *to, size_t n) {

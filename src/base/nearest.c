@@ -7,7 +7,7 @@
 
 enum { NAME_MAX_BYTES = 255 };
 
-static int smallest(int a, int b, int c) {
+static int nearest_smallest(int a, int b, int c) {
   int least = a < b ? a : b;
   return least < c ? least : c;
 }
@@ -26,7 +26,7 @@ static int edit_distance(const char *a, size_t n, const char *b, size_t m) {
     current[0] = (int)i;
     for (size_t j = 1; j <= m; j++) {
       int change = above[j - 1] + !same_letter(a[i - 1], b[j - 1]);
-      current[j] = smallest(above[j] + 1, current[j - 1] + 1, change);
+      current[j] = nearest_smallest(above[j] + 1, current[j - 1] + 1, change);
       bool exchanged = i > 1 && j > 1 && same_letter(a[i - 1], b[j - 2]) && same_letter(a[i - 2], b[j - 1]);
       if (exchanged && before[j - 2] + 1 < current[j]) current[j] = before[j - 2] + 1;
     }

@@ -8,60 +8,60 @@
 
 #include <stdio.h>
 
-static double share(double value, double peak) {
+static double bench_share(double value, double peak) {
   return peak > 0.0 ? value / peak : 0.0;
 }
 
 /* ---- Tables ---- */
 
-static void log_case(const bench_result_t *result, const bench_case_t *c) {
+static void bench_log_case(const bench_result_t *result, const bench_case_t *c) {
   double flops = c->flops / c->seconds, bytes = c->bytes / c->seconds;
   char memory[48] = "       -        -";
   if (c->bytes > 0.0)
     snprintf(memory, sizeof memory, "%8.1f %7.1f%%", 1e-9 * bytes,
-             100.0 * share(bytes, result->stream_bytes));
+             100.0 * bench_share(bytes, result->stream_bytes));
   log_info("%-24s %10.1f %10.1f %9.1f %7.1f%% %s", c->name, 1e3 * c->seconds, c->tokens / c->seconds,
-           1e-9 * flops, 100.0 * share(flops, result->sgemm_flops), memory);
+           1e-9 * flops, 100.0 * bench_share(flops, result->sgemm_flops), memory);
 }
 
-static void log_operation(const bench_result_t *result, const bench_case_t *c, timed_t timed) {
+static void bench_log_operation(const bench_result_t *result, const bench_case_t *c, timed_t timed) {
   const op_time_t *time = &c->operations[timed];
   char rate[48] = "";
   if (time->calls == 0) return;
   if (time->flops > 0.0)
     snprintf(rate, sizeof rate, "%9.1f %7.1f%%", 1e-9 * time->flops / time->seconds,
-             100.0 * share(time->flops / time->seconds, result->sgemm_flops));
+             100.0 * bench_share(time->flops / time->seconds, result->sgemm_flops));
   log_info("  %-22s %10.1f %7.1f%% %7lld %s", timed_name(timed), 1e3 * time->seconds,
            100.0 * time->seconds / c->operation_seconds, (long long)time->calls, rate);
 }
 
 /* One repetition, operation by operation; what is left is the host's own work. */
-static void log_operations(const bench_result_t *result, const bench_case_t *c) {
+static void bench_log_operations(const bench_result_t *result, const bench_case_t *c) {
   double rest = c->operation_seconds;
   log_info("\n%-24s %10s %8s %7s %9s %8s", c->name, "ms", "share", "calls", "GFLOP/s", "of peak");
   for (int t = 0; t < TIMED_COUNT; t++) {
-    log_operation(result, c, (timed_t)t);
+    bench_log_operation(result, c, (timed_t)t);
     rest -= c->operations[t].seconds;
   }
   log_info("  %-22s %10.1f %7.1f%%", "between operations", 1e3 * rest, 100.0 * rest / c->operation_seconds);
 }
 
-static void log_tables(const session_t *session, const bench_result_t *result) {
+static void bench_log_tables(const session_t *session, const bench_result_t *result) {
   log_info("peaks      sgemm %.1f GFLOP/s, streaming %.1f GB/s (per rank, the best measured in this run)",
            1e-9 * result->sgemm_flops, 1e-9 * result->stream_bytes);
   log_info("\n%-24s %10s %10s %9s %8s %8s %8s", "", "ms", "tokens/s", "GFLOP/s", "of peak", "GB/s",
            "of peak");
   for (int32_t i = 0; i < result->count; i++)
-    log_case(result, &result->cases[i]);
+    bench_log_case(result, &result->cases[i]);
   log_info("(the fastest of %lld; FLOP/s and GB/s per rank; tokens/s of all ranks)",
            (long long)session->settings->bench.repetitions);
   for (int32_t i = 0; i < result->count; i++)
-    log_operations(result, &result->cases[i]);
+    bench_log_operations(result, &result->cases[i]);
 }
 
 /* ---- bench.json ---- */
 
-static void write_operations(json_writer_t *writer, const bench_case_t *c) {
+static void bench_write_operations(json_writer_t *writer, const bench_case_t *c) {
   json_write_key(writer, "operations");
   json_write_array_begin(writer);
   for (int t = 0; t < TIMED_COUNT; t++) {
@@ -78,7 +78,7 @@ static void write_operations(json_writer_t *writer, const bench_case_t *c) {
   json_write_real_member(writer, "operation_seconds", c->operation_seconds);
 }
 
-static void write_case(json_writer_t *writer, const bench_result_t *result, const bench_case_t *c) {
+static void bench_write_case(json_writer_t *writer, const bench_result_t *result, const bench_case_t *c) {
   json_write_line(writer);
   json_write_object_begin(writer);
   json_write_member(writer, "name", c->name);
@@ -87,15 +87,15 @@ static void write_case(json_writer_t *writer, const bench_result_t *result, cons
   json_write_real_member(writer, "tokens_per_second", c->tokens / c->seconds);
   json_write_real_member(writer, "flops", c->flops);
   json_write_real_member(writer, "flops_per_second", c->flops / c->seconds);
-  json_write_real_member(writer, "flops_of_peak", share(c->flops / c->seconds, result->sgemm_flops));
+  json_write_real_member(writer, "flops_of_peak", bench_share(c->flops / c->seconds, result->sgemm_flops));
   json_write_real_member(writer, "bytes", c->bytes);
   json_write_real_member(writer, "bytes_per_second", c->bytes / c->seconds);
-  json_write_real_member(writer, "bytes_of_peak", share(c->bytes / c->seconds, result->stream_bytes));
-  write_operations(writer, c);
+  json_write_real_member(writer, "bytes_of_peak", bench_share(c->bytes / c->seconds, result->stream_bytes));
+  bench_write_operations(writer, c);
   json_write_object_end(writer);
 }
 
-static void write_sizes(json_writer_t *writer, const session_t *session) {
+static void bench_write_sizes(json_writer_t *writer, const session_t *session) {
   const settings_t *settings = session->settings;
   json_write_int_member(writer, "hidden", settings->bench.hidden);
   json_write_int_member(writer, "layers", settings->bench.layers);
@@ -113,11 +113,12 @@ static void write_sizes(json_writer_t *writer, const session_t *session) {
   json_write_member(writer, "device_detail", session->device->detail);
 }
 
-static void write_result(json_writer_t *writer, const session_t *session, const bench_result_t *result) {
+static void bench_write_result(json_writer_t *writer, const session_t *session,
+                               const bench_result_t *result) {
   json_write_object_begin(writer);
   json_write_member(writer, "format", "llava_rlhf bench");
   json_write_int_member(writer, "format_version", 1);
-  write_sizes(writer, session);
+  bench_write_sizes(writer, session);
   json_write_real_member(writer, "weights", result->weights);
   json_write_real_member(writer, "initialise_seconds", result->initialise_seconds);
   json_write_real_member(writer, "sgemm_flops", result->sgemm_flops);
@@ -125,19 +126,19 @@ static void write_result(json_writer_t *writer, const session_t *session, const 
   json_write_key(writer, "cases");
   json_write_array_begin(writer);
   for (int32_t i = 0; i < result->count; i++)
-    write_case(writer, result, &result->cases[i]);
+    bench_write_case(writer, result, &result->cases[i]);
   json_write_array_end(writer);
   json_write_object_end(writer);
   json_write_line(writer);
 }
 
-static status_t write_file(const session_t *session, const bench_result_t *result) {
+static status_t bench_write_file(const session_t *session, const bench_result_t *result) {
   json_writer_t *writer;
   char path[FILE_MAX_PATH], *text;
   size_t n;
   TRY(session_path(session, "bench.json", path));
   TRY(json_writer_create(NULL, &writer));
-  write_result(writer, session, result);
+  bench_write_result(writer, session, result);
   TRY(json_writer_finish(writer, &text, &n));
   status_code_t status = file_replace(path, text, n);
   memory_free(text);
@@ -146,8 +147,8 @@ static status_t write_file(const session_t *session, const bench_result_t *resul
 
 status_t bench_report(const session_t *session, const bench_result_t *result) {
   if (session->grid.rank != 0) return STATUS_OK;
-  log_tables(session, result);
-  return write_file(session, result);
+  bench_log_tables(session, result);
+  return bench_write_file(session, result);
 }
 
 status_t bench_run(session_t *session) {

@@ -34,7 +34,7 @@ typedef struct {
   int32_t *pages;  /* (B, max_pages) */
   int32_t *slots;  /* (T): of the prompts */
   int32_t decoded; /* sequences that are decoded at once */
-} bench_t;
+} bench_cases_bench_t;
 
 /* The settings' decoder, with a tower that is never run. */
 static model_config_t config_of(const settings_t *settings) {
@@ -57,7 +57,7 @@ static model_config_t config_of(const settings_t *settings) {
                           .vision_norm_eps = 1e-5};
 }
 
-static status_t check_settings(const settings_t *settings) {
+static status_t bench_check_settings(const settings_t *settings) {
   if (settings->bench.length < 2)
     return error_set(STATUS_INPUT, "bench.length = %lld, expected at least 2: a token and the next",
                      (long long)settings->bench.length);
@@ -69,7 +69,7 @@ static status_t check_settings(const settings_t *settings) {
 /* ---- What is set up ---- */
 
 /* Random tokens, another sequence on each dp group. */
-static status_t make_batch(bench_t *bench) {
+static status_t bench_make_batch(bench_cases_bench_t *bench) {
   const settings_t *settings = bench->session->settings;
   int32_t n = (int32_t)settings->bench.sequences, length = (int32_t)settings->bench.length;
   random_stream_t stream =
@@ -88,7 +88,7 @@ static status_t make_batch(bench_t *bench) {
   return status;
 }
 
-static status_t make_targets(bench_t *bench) {
+static status_t bench_make_targets(bench_cases_bench_t *bench) {
   const packed_t *packed = &bench->packed;
   int32_t rows = packed->offsets[packed->sequences];
   TRY(memory_alloc(&bench->rows, ARENA_OTHER, 2 * (size_t)rows, sizeof *bench->rows));
@@ -102,7 +102,7 @@ static status_t make_targets(bench_t *bench) {
 }
 
 /* Cache for the prompts and what is decoded behind each. */
-static status_t make_cache(bench_t *bench) {
+static status_t bench_make_cache(bench_cases_bench_t *bench) {
   const settings_t *settings = bench->session->settings;
   int32_t page = (int32_t)settings->rollout.page, n = bench->packed.sequences;
   int32_t rows = bench->packed.offsets[n];
@@ -122,14 +122,14 @@ static status_t make_cache(bench_t *bench) {
                         &bench->sampler);
 }
 
-static status_t make_optimizer(bench_t *bench, params_t *params) {
+static status_t bench_make_optimizer(bench_cases_bench_t *bench, params_t *params) {
   const optimizer_set_t sets[] = {{params, 0}};
   const optimizer_options_t options = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .grad_clip = 1.0};
   return optimizer_create(bench->session->device, &bench->session->grid, sets, 1, &options,
                           &bench->optimizer);
 }
 
-static status_t make_model(bench_t *bench) {
+static status_t bench_make_model(bench_cases_bench_t *bench) {
   session_t *session = bench->session;
   model_config_t config = config_of(session->settings);
   const pass_options_t options = {.recompute = session->settings->model.recompute};
@@ -147,7 +147,7 @@ static status_t make_model(bench_t *bench) {
   return STATUS_OK;
 }
 
-static void bench_free(bench_t *bench) {
+static void bench_free(bench_cases_bench_t *bench) {
   optimizer_free(bench->optimizer);
   sampler_free(bench->sampler);
   cache_free(&bench->cache);
@@ -164,19 +164,19 @@ static void bench_free(bench_t *bench) {
 
 /* The loss does not matter: the gradient of the mean log-probability. */
 static status_t mean_logprob(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
-  const bench_t *bench = context;
+  const bench_cases_bench_t *bench = context;
   for (int64_t i = 0; i < chunk->count; i++)
     dlogprobs[i] = -1.0 / bench->predictions;
   return STATUS_OK;
 }
 
-static status_t backward(bench_t *bench) {
+static status_t bench_backward(bench_cases_bench_t *bench) {
   TRY(pass_logprobs_backward(bench->pass, bench->predictions, bench->rows, bench->targets, 1.0, mean_logprob,
                              bench));
   return pass_backward(bench->pass, optimizer_only_layer_done, bench->optimizer);
 }
 
-static status_t training_step(bench_t *bench) {
+static status_t training_step(bench_cases_bench_t *bench) {
   const pass_images_t images = {0};
   double norms[2];
   perf_begin(REGION_FORWARD);
@@ -184,7 +184,7 @@ static status_t training_step(bench_t *bench) {
   perf_end(REGION_FORWARD);
   TRY(status);
   perf_begin(REGION_BACKWARD);
-  status = backward(bench);
+  status = bench_backward(bench);
   perf_end(REGION_BACKWARD);
   TRY(status);
   perf_begin(REGION_OPTIMISER);
@@ -193,7 +193,7 @@ static status_t training_step(bench_t *bench) {
   return status;
 }
 
-static status_t prefill(bench_t *bench) {
+static status_t bench_prefill(bench_cases_bench_t *bench) {
   const pass_images_t images = {0};
   perf_begin(REGION_PREFILL);
   status_code_t status =
@@ -207,10 +207,10 @@ typedef struct {
   int32_t *tokens, *positions, *slots, *lengths, *rows, *drawn; /* (n) each */
   int64_t *samples;
   double *logprobs, *entropies;
-} step_t;
+} bench_cases_step_t;
 
 /* Token number T behind the prompts of the first N sequences. */
-static status_t decode_one(bench_t *bench, step_t *step, int32_t n, int32_t t) {
+static status_t decode_one(bench_cases_bench_t *bench, bench_cases_step_t *step, int32_t n, int32_t t) {
   int32_t page = bench->cache.page_size;
   int32_t position = (int32_t)bench->session->settings->bench.length + t;
   for (int32_t i = 0; i < n; i++) {
@@ -226,25 +226,25 @@ static status_t decode_one(bench_t *bench, step_t *step, int32_t n, int32_t t) {
                       step->logprobs, step->entropies);
 }
 
-static status_t decode_all(bench_t *bench, step_t *step, int32_t n) {
+static status_t decode_all(bench_cases_bench_t *bench, bench_cases_step_t *step, int32_t n) {
   for (int32_t t = 0; t < bench->session->settings->bench.decode_tokens; t++)
     TRY(decode_one(bench, step, n, t));
   return STATUS_OK;
 }
 
-static status_t decode(bench_t *bench) {
+static status_t bench_decode(bench_cases_bench_t *bench) {
   int32_t n = bench->decoded, *integers;
   int64_t *samples;
   TRY(memory_alloc(&integers, ARENA_OTHER, 5 * (size_t)n, sizeof *integers));
   status_code_t status = memory_alloc(&samples, ARENA_OTHER, 3 * (size_t)n, sizeof *samples);
-  step_t step = {.tokens = integers,
-                 .positions = integers + n,
-                 .slots = integers + 2 * n,
-                 .lengths = integers + 3 * n,
-                 .rows = integers + 4 * n,
-                 .samples = samples,
-                 .logprobs = (double *)(samples + n),
-                 .entropies = (double *)(samples + 2 * n)};
+  bench_cases_step_t step = {.tokens = integers,
+                             .positions = integers + n,
+                             .slots = integers + 2 * n,
+                             .lengths = integers + 3 * n,
+                             .rows = integers + 4 * n,
+                             .samples = samples,
+                             .logprobs = (double *)(samples + n),
+                             .entropies = (double *)(samples + 2 * n)};
   perf_begin(REGION_DECODE);
   if (status == STATUS_OK) status = decode_all(bench, &step, n);
   perf_end(REGION_DECODE);
@@ -255,7 +255,7 @@ static status_t decode(bench_t *bench) {
 
 /* ---- Measuring ---- */
 
-typedef status_t (*work_t)(bench_t *bench);
+typedef status_t (*work_t)(bench_cases_bench_t *bench);
 
 /* FLOPs and bytes that all regions have counted. */
 static perf_counter_t counted_so_far(void) {
@@ -269,7 +269,7 @@ static perf_counter_t counted_so_far(void) {
 }
 
 /* Seconds that WORK takes on the slowest rank. */
-static status_t time_once(bench_t *bench, work_t work, double *seconds) {
+static status_t time_once(bench_cases_bench_t *bench, work_t work, double *seconds) {
   session_t *session = bench->session;
   TRY(device_synchronize(session->device));
   TRY(comm_barrier(session->world));
@@ -281,7 +281,7 @@ static status_t time_once(bench_t *bench, work_t work, double *seconds) {
 }
 
 /* Machines change their speed; a share of peak is only honest beside the best peak. */
-static status_t update_peaks(bench_t *bench) {
+static status_t bench_update_peaks(bench_cases_bench_t *bench) {
   double flops, bytes;
   bench_result_t *result = bench->result;
   int64_t elements = (int64_t)result->weights;
@@ -294,7 +294,7 @@ static status_t update_peaks(bench_t *bench) {
   return STATUS_OK;
 }
 
-static status_t by_operation(bench_t *bench, work_t work, bench_case_t *c) {
+static status_t by_operation(bench_cases_bench_t *bench, work_t work, bench_case_t *c) {
   op_timer_t *timer;
   TRY(memory_alloc(&timer, ARENA_OTHER, 1, sizeof *timer));
   op_timer_start(bench->session->device, timer);
@@ -305,7 +305,8 @@ static status_t by_operation(bench_t *bench, work_t work, bench_case_t *c) {
   return status;
 }
 
-static status_t measure(bench_t *bench, const char *name, double tokens, work_t work) {
+static status_t bench_measure_inner(bench_cases_bench_t *bench, const char *name, double tokens,
+                                    work_t work) {
   bench_case_t *c = &bench->result->cases[bench->result->count++];
   int64_t repetitions = bench->session->settings->bench.repetitions;
   snprintf(c->name, sizeof c->name, "%s", name);
@@ -324,20 +325,20 @@ static status_t measure(bench_t *bench, const char *name, double tokens, work_t 
     c->bytes = after.bytes - before.bytes;
   }
   TRY(by_operation(bench, work, c));
-  return update_peaks(bench);
+  return bench_update_peaks(bench);
 }
 
-static status_t measure_training(bench_t *bench) {
+static status_t bench_measure_training(bench_cases_bench_t *bench) {
   double tokens = bench->packed.offsets[bench->packed.sequences];
   TRY(base_set_trainable(&bench->base, TRAIN_DECODER));
-  TRY(make_optimizer(bench, &bench->base.params));
-  TRY(measure(bench, "train, all weights", tokens, training_step));
+  TRY(bench_make_optimizer(bench, &bench->base.params));
+  TRY(bench_measure_inner(bench, "train, all weights", tokens, training_step));
   optimizer_free(bench->optimizer);
   bench->optimizer = NULL;
   return base_set_trainable(&bench->base, TRAIN_NOTHING);
 }
 
-static status_t measure_adapters(bench_t *bench) {
+static status_t bench_measure_adapters(bench_cases_bench_t *bench) {
   adapter_config_t config = {.r = LORA_R, .alpha = LORA_ALPHA};
   double tokens = bench->packed.offsets[bench->packed.sequences];
   for (int p = 0; p < PROJ_COUNT; p++)
@@ -345,42 +346,42 @@ static status_t measure_adapters(bench_t *bench) {
   TRY(adapter_create(&bench->base, &config, "bench", &bench->adapter));
   TRY(params_initialise(&bench->adapter.params, 1));
   TRY(params_train_all(&bench->adapter.params));
-  TRY(make_optimizer(bench, &bench->adapter.params));
+  TRY(bench_make_optimizer(bench, &bench->adapter.params));
   bench->role.adapter = &bench->adapter;
-  TRY(measure(bench, "train, adapters of 64", tokens, training_step));
+  TRY(bench_measure_inner(bench, "train, adapters of 64", tokens, training_step));
   optimizer_free(bench->optimizer);
   bench->optimizer = NULL;
   bench->role.adapter = NULL;
   return STATUS_OK;
 }
 
-static status_t measure_decoding(bench_t *bench, int32_t sequences) {
+static status_t bench_measure_decoding(bench_cases_bench_t *bench, int32_t sequences) {
   const settings_t *settings = bench->session->settings;
   double steps = (double)settings->bench.decode_tokens;
   char name[BENCH_NAME_MAX];
   bench->decoded = sequences;
   snprintf(name, sizeof name, "decode, %d sequence%s", sequences, sequences == 1 ? "" : "s");
-  return measure(bench, name, steps * sequences, decode);
+  return bench_measure_inner(bench, name, steps * sequences, bench_decode);
 }
 
-static status_t run(bench_t *bench) {
-  TRY(make_batch(bench));
-  TRY(make_targets(bench));
-  TRY(make_model(bench));
-  TRY(update_peaks(bench));
-  TRY(measure_training(bench));
-  TRY(measure_adapters(bench));
-  TRY(make_cache(bench));
-  TRY(measure(bench, "prefill", bench->packed.offsets[bench->packed.sequences], prefill));
-  TRY(measure_decoding(bench, 1));
-  return bench->packed.sequences > 1 ? measure_decoding(bench, bench->packed.sequences) : STATUS_OK;
+static status_t bench_run_inner(bench_cases_bench_t *bench) {
+  TRY(bench_make_batch(bench));
+  TRY(bench_make_targets(bench));
+  TRY(bench_make_model(bench));
+  TRY(bench_update_peaks(bench));
+  TRY(bench_measure_training(bench));
+  TRY(bench_measure_adapters(bench));
+  TRY(bench_make_cache(bench));
+  TRY(bench_measure_inner(bench, "prefill", bench->packed.offsets[bench->packed.sequences], bench_prefill));
+  TRY(bench_measure_decoding(bench, 1));
+  return bench->packed.sequences > 1 ? bench_measure_decoding(bench, bench->packed.sequences) : STATUS_OK;
 }
 
 status_t bench_measure(session_t *session, bench_result_t *result) {
-  bench_t bench = {.session = session, .result = result};
-  TRY(check_settings(session->settings));
+  bench_cases_bench_t bench = {.session = session, .result = result};
+  TRY(bench_check_settings(session->settings));
   *result = (bench_result_t){.sgemm_flops = session->sgemm_flops, .stream_bytes = 0.0};
-  status_code_t status = run(&bench);
+  status_code_t status = bench_run_inner(&bench);
   bench_free(&bench);
   TRY(status);
   /* The performance table at the end shows the same peaks. */

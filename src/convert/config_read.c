@@ -40,7 +40,7 @@ static const only_t rope_only[] = {
 
 /* Base and kind of the rotary embedding: rope_theta and rope_scaling, or rope_parameters of later releases.
  */
-static status_t read_rope(const fields_t *text, model_config_t *config) {
+static status_t config_read_rope(const fields_t *text, model_config_t *config) {
   static const char *const objects[] = {"rope_scaling", "rope_parameters"};
   TRY(field_real(text, "rope_theta", llama_rope_base, &config->rope_base));
   for (int i = 0; i < COUNT(objects); i++) {
@@ -53,7 +53,7 @@ static status_t read_rope(const fields_t *text, model_config_t *config) {
   return STATUS_OK;
 }
 
-static status_t read_decoder(const fields_t *text, model_config_t *config) {
+static status_t config_read_decoder(const fields_t *text, model_config_t *config) {
   TRY(fields_only(text, decoder_only, COUNT(decoder_only)));
   TRY(field_int(text, "hidden_size", LLAMA_HIDDEN, &config->hidden));
   TRY(field_int(text, "num_hidden_layers", LLAMA_LAYERS, &config->layers));
@@ -65,7 +65,7 @@ static status_t read_decoder(const fields_t *text, model_config_t *config) {
                 &config->head_size));
   TRY(field_real(text, "rms_norm_eps", llama_eps, &config->norm_eps));
   TRY(field_bool(text, "tie_word_embeddings", false, &config->tied));
-  return read_rope(text, config);
+  return config_read_rope(text, config);
 }
 
 /* ---- Tower ---- */
@@ -87,7 +87,7 @@ static const only_t tower_only[] = {
     {.key = "num_channels", .kind = ONLY_NUMBER, .number = 3.0},
 };
 
-static status_t read_tower(const fields_t *vision, published_config_t *config) {
+static status_t config_read_tower_inner(const fields_t *vision, published_config_t *config) {
   model_config_t *model = &config->model;
   TRY(fields_only(vision, tower_only, COUNT(tower_only)));
   TRY(field_int(vision, "hidden_size", CLIP_HIDDEN, &model->vision_hidden));
@@ -102,7 +102,7 @@ static status_t read_tower(const fields_t *vision, published_config_t *config) {
 }
 
 /* The towers that published LLaVA weights name, as their own config.json says. */
-static void find_published_tower(published_config_t *config) {
+static void config_read_find_published_tower(published_config_t *config) {
   static const struct {
     const char *name;
     int32_t side;
@@ -140,7 +140,7 @@ static const only_t llava_only[] = {
 /* The layer of features where LLaVA's configuration does not say. */
 enum { LLAVA_FEATURE_LAYER = -2 };
 
-static status_t read_original(const fields_t *root, published_config_t *config) {
+static status_t config_read_original(const fields_t *root, published_config_t *config) {
   const char *projector, *tower;
   if (!json_get(root->object, "mm_vision_tower") && !json_get(root->object, "mm_projector_type") &&
       !json_get(root->object, "mm_hidden_size"))
@@ -152,11 +152,11 @@ static status_t read_original(const fields_t *root, published_config_t *config) 
   config->model.projector = strcmp(projector, "linear") == 0 ? PROJECTOR_LINEAR : PROJECTOR_MLP2X_GELU;
   config->has_projector = true;
   snprintf(config->tower_name, sizeof config->tower_name, "%s", tower);
-  find_published_tower(config);
+  config_read_find_published_tower(config);
   return STATUS_OK;
 }
 
-static status_t read_llava(const fields_t *root, published_config_t *config) {
+static status_t config_read_llava(const fields_t *root, published_config_t *config) {
   fields_t vision, text;
   char where[FILE_MAX_PATH + 32];
   TRY(fields_only(root, llava_only, COUNT(llava_only)));
@@ -170,7 +170,7 @@ static status_t read_llava(const fields_t *root, published_config_t *config) {
   config->has_projector = true;
   snprintf(where, sizeof where, "%s (vision_config)", root->where);
   vision.where = where;
-  return read_tower(&vision, config);
+  return config_read_tower_inner(&vision, config);
 }
 
 /* What a model's kind may be, and what its text part's. */
@@ -178,21 +178,21 @@ static const only_t kinds[] = {
     {.key = "model_type", .kind = ONLY_TEXT, .text = "llama|llava|llava_llama|mistral"}};
 static const only_t text_kinds[] = {{.key = "model_type", .kind = ONLY_TEXT, .text = "llama|mistral"}};
 
-static status_t read_root(const fields_t *root, published_config_t *config) {
+static status_t config_read_root(const fields_t *root, published_config_t *config) {
   char where[FILE_MAX_PATH + 32];
   fields_t text;
   bool tied;
   TRY(fields_only(root, kinds, COUNT(kinds)));
   TRY(field_object(root, "text_config", &text));
   if (!text.object) {
-    TRY(read_original(root, config));
-    return read_decoder(root, &config->model);
+    TRY(config_read_original(root, config));
+    return config_read_decoder(root, &config->model);
   }
-  TRY(read_llava(root, config));
+  TRY(config_read_llava(root, config));
   snprintf(where, sizeof where, "%s (text_config)", root->where);
   text.where = where;
   TRY(fields_only(&text, text_kinds, COUNT(text_kinds)));
-  TRY(read_decoder(&text, &config->model));
+  TRY(config_read_decoder(&text, &config->model));
   TRY(field_bool(root, "tie_word_embeddings", config->model.tied, &tied));
   config->model.tied = tied;
   return STATUS_OK;
@@ -207,7 +207,7 @@ static const only_t pixels_only[] = {
     {.key = "do_resize", .kind = ONLY_TRUE},
 };
 
-static status_t check_numbers(const fields_t *fields, const char *key, const double expected[3]) {
+static status_t config_read_check_numbers(const fields_t *fields, const char *key, const double expected[3]) {
   const json_t *list = json_get(fields->object, key);
   if (!list) return STATUS_OK;
   for (int i = 0; i < 3; i++) {
@@ -221,7 +221,7 @@ static status_t check_numbers(const fields_t *fields, const char *key, const dou
 }
 
 /* The pixels must be CLIP's; no such file, no check. */
-static status_t check_pixels(const char *folder) {
+static status_t config_read_check_pixels(const char *folder) {
   char path[FILE_MAX_PATH];
   json_document_t document;
   TRY(file_join(path, folder, "preprocessor_config.json", NULL));
@@ -229,15 +229,16 @@ static status_t check_pixels(const char *folder) {
   TRY(json_parse_file(path, CONFIG_BYTES_MOST, &document));
   const fields_t fields = {document.root, path};
   status_code_t status = fields_only(&fields, pixels_only, COUNT(pixels_only));
-  if (status == STATUS_OK) status = check_numbers(&fields, "image_mean", clip_mean);
-  if (status == STATUS_OK) status = check_numbers(&fields, "image_std", clip_std);
+  if (status == STATUS_OK) status = config_read_check_numbers(&fields, "image_mean", clip_mean);
+  if (status == STATUS_OK) status = config_read_check_numbers(&fields, "image_std", clip_std);
   json_free(&document);
   return status;
 }
 
 /* ---- Files ---- */
 
-static status_t open_config(const char *folder, char path[FILE_MAX_PATH], json_document_t *document) {
+static status_t config_read_open_config(const char *folder, char path[FILE_MAX_PATH],
+                                        json_document_t *document) {
   TRY(file_join(path, folder, "config.json", NULL));
   TRY(json_parse_file(path, CONFIG_BYTES_MOST, document));
   if (document->root->type == JSON_OBJECT) return STATUS_OK;
@@ -250,23 +251,23 @@ status_t config_read(const char *folder, published_config_t *out) {
   char path[FILE_MAX_PATH];
   json_document_t document;
   *out = (published_config_t){.model.vision_feature_layer = LLAVA_FEATURE_LAYER};
-  TRY(open_config(folder, path, &document));
+  TRY(config_read_open_config(folder, path, &document));
   const fields_t root = {document.root, path};
-  status_code_t status = read_root(&root, out);
+  status_code_t status = config_read_root(&root, out);
   json_free(&document);
   TRY(status);
-  return check_pixels(folder);
+  return config_read_check_pixels(folder);
 }
 
 status_t config_read_tower(const char *folder, published_config_t *config) {
   char path[FILE_MAX_PATH];
   json_document_t document;
-  TRY(open_config(folder, path, &document));
+  TRY(config_read_open_config(folder, path, &document));
   const fields_t root = {document.root, path};
   fields_t vision;
   status_code_t status = field_object(&root, "vision_config", &vision);
-  if (status == STATUS_OK) status = read_tower(vision.object ? &vision : &root, config);
+  if (status == STATUS_OK) status = config_read_tower_inner(vision.object ? &vision : &root, config);
   json_free(&document);
   TRY(status);
-  return check_pixels(folder);
+  return config_read_check_pixels(folder);
 }

@@ -8,12 +8,13 @@
 
 #include <string.h>
 
-static void write_bool(json_writer_t *writer, const char *key, bool value) {
+static void config_write_bool(json_writer_t *writer, const char *key, bool value) {
   json_write_key(writer, key);
   json_write_bool(writer, value);
 }
 
-static void write_architecture(json_writer_t *writer, const char *architecture, const char *model_type) {
+static void config_write_architecture(json_writer_t *writer, const char *architecture,
+                                      const char *model_type) {
   json_write_key(writer, "architectures");
   json_write_array_begin(writer);
   json_write_string(writer, architecture);
@@ -21,12 +22,12 @@ static void write_architecture(json_writer_t *writer, const char *architecture, 
   json_write_member(writer, "model_type", model_type);
 }
 
-static void write_type(json_writer_t *writer, tensor_type_t type) {
+static void config_write_type(json_writer_t *writer, tensor_type_t type) {
   const char *name = type == TENSOR_F16 ? "float16" : type == TENSOR_BF16 ? "bfloat16" : "float32";
   json_write_member(writer, "torch_dtype", name);
 }
 
-static void write_decoder(json_writer_t *writer, const written_config_t *config) {
+static void config_write_decoder(json_writer_t *writer, const written_config_t *config) {
   const model_config_t *model = config->model;
   json_write_int_member(writer, "vocab_size", model->vocab);
   json_write_int_member(writer, "hidden_size", model->hidden);
@@ -41,12 +42,12 @@ static void write_decoder(json_writer_t *writer, const written_config_t *config)
   config_write_scaling(writer, &model->rope_scaling);
   json_write_int_member(writer, "bos_token_id", tokenizer_bos(config->tokenizer));
   json_write_int_member(writer, "eos_token_id", tokenizer_eos(config->tokenizer));
-  write_bool(writer, "attention_bias", false);
-  write_bool(writer, "mlp_bias", false);
-  write_bool(writer, "tie_word_embeddings", model->tied);
+  config_write_bool(writer, "attention_bias", false);
+  config_write_bool(writer, "mlp_bias", false);
+  config_write_bool(writer, "tie_word_embeddings", model->tied);
 }
 
-static void write_tower(json_writer_t *writer, const model_config_t *model) {
+static void config_write_tower(json_writer_t *writer, const model_config_t *model) {
   json_write_int_member(writer, "hidden_size", model->vision_hidden);
   json_write_int_member(writer, "intermediate_size", model->vision_mlp);
   json_write_int_member(writer, "num_hidden_layers", model->vision_layers);
@@ -57,25 +58,25 @@ static void write_tower(json_writer_t *writer, const model_config_t *model) {
   json_write_real_member(writer, "layer_norm_eps", model->vision_norm_eps);
 }
 
-static void write_original(json_writer_t *writer, const written_config_t *config) {
+static void config_write_original(json_writer_t *writer, const written_config_t *config) {
   const model_config_t *model = config->model;
   bool linear = model->projector == PROJECTOR_LINEAR;
-  write_architecture(writer, "LlavaLlamaForCausalLM", "llava_llama");
-  write_decoder(writer, config);
+  config_write_architecture(writer, "LlavaLlamaForCausalLM", "llava_llama");
+  config_write_decoder(writer, config);
   json_write_member(writer, "mm_vision_tower", config->tower);
   json_write_int_member(writer, "mm_hidden_size", model->vision_hidden);
   json_write_int_member(writer, "mm_vision_select_layer", model->vision_feature_layer);
   json_write_member(writer, "mm_vision_select_feature", "patch");
   json_write_member(writer, "mm_projector_type", linear ? "linear" : "mlp2x_gelu");
-  write_bool(writer, "mm_use_im_start_end", false);
-  write_bool(writer, "mm_use_im_patch_token", false);
-  write_bool(writer, "use_mm_proj", true);
+  config_write_bool(writer, "mm_use_im_start_end", false);
+  config_write_bool(writer, "mm_use_im_patch_token", false);
+  config_write_bool(writer, "use_mm_proj", true);
   json_write_member(writer, "image_aspect_ratio", "pad");
 }
 
-static void write_llama(json_writer_t *writer, const written_config_t *config) {
-  write_architecture(writer, "LlamaForCausalLM", "llama");
-  write_decoder(writer, config);
+static void config_write_llama(json_writer_t *writer, const written_config_t *config) {
+  config_write_architecture(writer, "LlamaForCausalLM", "llama");
+  config_write_decoder(writer, config);
 }
 
 /* The id that stands for a patch in transformers' input: the first row of the embedding without a piece, else
@@ -85,46 +86,46 @@ static int32_t image_token(const written_config_t *config) {
   return config->model->vocab > pieces ? pieces : 0;
 }
 
-static void write_transformers(json_writer_t *writer, const written_config_t *config) {
+static void config_write_transformers(json_writer_t *writer, const written_config_t *config) {
   const model_config_t *model = config->model;
-  write_architecture(writer, "LlavaForConditionalGeneration", "llava");
+  config_write_architecture(writer, "LlavaForConditionalGeneration", "llava");
   json_write_int_member(writer, "image_token_index", image_token(config));
   json_write_int_member(writer, "image_seq_length", config_patches(model));
   json_write_member(writer, "projector_hidden_act", "gelu");
-  write_bool(writer, "multimodal_projector_bias", true);
+  config_write_bool(writer, "multimodal_projector_bias", true);
   json_write_int_member(writer, "vision_feature_layer", model->vision_feature_layer);
   json_write_member(writer, "vision_feature_select_strategy", "default");
-  write_bool(writer, "tie_word_embeddings", model->tied);
+  config_write_bool(writer, "tie_word_embeddings", model->tied);
   json_write_key(writer, "text_config");
   json_write_object_begin(writer);
-  write_architecture(writer, "LlamaForCausalLM", "llama");
-  write_decoder(writer, config);
-  write_type(writer, config->type);
+  config_write_architecture(writer, "LlamaForCausalLM", "llama");
+  config_write_decoder(writer, config);
+  config_write_type(writer, config->type);
   json_write_object_end(writer);
   json_write_key(writer, "vision_config");
   json_write_object_begin(writer);
   json_write_member(writer, "model_type", "clip_vision_model");
-  write_tower(writer, model);
+  config_write_tower(writer, model);
   json_write_object_end(writer);
 }
 
-static void write_config(json_writer_t *writer, naming_t naming, const written_config_t *config) {
+static void config_write_config(json_writer_t *writer, naming_t naming, const written_config_t *config) {
   json_write_object_begin(writer);
   if (naming == NAMING_TOWER) {
-    write_architecture(writer, "CLIPVisionModel", "clip_vision_model");
-    write_tower(writer, config->model);
+    config_write_architecture(writer, "CLIPVisionModel", "clip_vision_model");
+    config_write_tower(writer, config->model);
   } else if (!config_sees(config->model)) {
-    write_llama(writer, config);
+    config_write_llama(writer, config);
   } else if (naming == NAMING_LLAVA) {
-    write_original(writer, config);
+    config_write_original(writer, config);
   } else {
-    write_transformers(writer, config);
+    config_write_transformers(writer, config);
   }
-  write_type(writer, config->type);
+  config_write_type(writer, config->type);
   json_write_object_end(writer);
 }
 
-static void write_numbers(json_writer_t *writer, const char *key, const double numbers[3]) {
+static void config_write_numbers(json_writer_t *writer, const char *key, const double numbers[3]) {
   json_write_key(writer, key);
   json_write_array_begin(writer);
   for (int i = 0; i < 3; i++)
@@ -132,32 +133,32 @@ static void write_numbers(json_writer_t *writer, const char *key, const double n
   json_write_array_end(writer);
 }
 
-static void write_pixels(json_writer_t *writer, const model_config_t *model) {
+static void config_write_pixels(json_writer_t *writer, const model_config_t *model) {
   json_write_object_begin(writer);
   json_write_member(writer, "image_processor_type", "CLIPImageProcessor");
-  write_bool(writer, "do_convert_rgb", true);
-  write_bool(writer, "do_resize", true);
+  config_write_bool(writer, "do_convert_rgb", true);
+  config_write_bool(writer, "do_resize", true);
   json_write_key(writer, "size");
   json_write_object_begin(writer);
   json_write_int_member(writer, "shortest_edge", model->vision_image_size);
   json_write_object_end(writer);
   json_write_int_member(writer, "resample", PILLOW_BICUBIC);
-  write_bool(writer, "do_center_crop", true);
+  config_write_bool(writer, "do_center_crop", true);
   json_write_key(writer, "crop_size");
   json_write_object_begin(writer);
   json_write_int_member(writer, "height", model->vision_image_size);
   json_write_int_member(writer, "width", model->vision_image_size);
   json_write_object_end(writer);
-  write_bool(writer, "do_rescale", true);
+  config_write_bool(writer, "do_rescale", true);
   json_write_real_member(writer, "rescale_factor", 1.0 / 255.0);
-  write_bool(writer, "do_normalize", true);
-  write_numbers(writer, "image_mean", clip_mean);
-  write_numbers(writer, "image_std", clip_std);
+  config_write_bool(writer, "do_normalize", true);
+  config_write_numbers(writer, "image_mean", clip_mean);
+  config_write_numbers(writer, "image_std", clip_std);
   json_write_object_end(writer);
 }
 
 /* What a writer in memory has written becomes FOLDER/NAME. */
-static status_t store(json_writer_t *writer, const char *folder, const char *name) {
+static status_t config_write_store(json_writer_t *writer, const char *folder, const char *name) {
   char path[FILE_MAX_PATH], *text;
   size_t n;
   TRY(json_writer_finish(writer, &text, &n));
@@ -170,10 +171,10 @@ static status_t store(json_writer_t *writer, const char *folder, const char *nam
 status_t config_write(const char *folder, naming_t naming, const written_config_t *config) {
   json_writer_t *writer;
   TRY(json_writer_create(NULL, &writer));
-  write_config(writer, naming, config);
-  TRY(store(writer, folder, "config.json"));
+  config_write_config(writer, naming, config);
+  TRY(config_write_store(writer, folder, "config.json"));
   if (naming == NAMING_LLAVA) return STATUS_OK;
   TRY(json_writer_create(NULL, &writer));
-  write_pixels(writer, config->model);
-  return store(writer, folder, "preprocessor_config.json");
+  config_write_pixels(writer, config->model);
+  return config_write_store(writer, folder, "preprocessor_config.json");
 }

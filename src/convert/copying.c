@@ -29,7 +29,7 @@ void copy_list_free(copy_list_t *list) {
 }
 
 /* A tensor as rows: the first dimension, and the others. */
-static int64_t rows_of(const copy_t *copy) {
+static int64_t copying_rows_of(const copy_t *copy) {
   return copy->dims > 0 ? copy->shape[0] : 1;
 }
 
@@ -43,7 +43,7 @@ static int64_t cols_of(const copy_t *copy) {
 double copy_list_bytes(const copy_list_t *list) {
   double bytes = 0.0;
   for (int64_t i = 0; i < list->count; i++)
-    bytes += (double)rows_of(&list->items[i]) * (double)cols_of(&list->items[i]) *
+    bytes += (double)copying_rows_of(&list->items[i]) * (double)cols_of(&list->items[i]) *
              (double)tensor_type_size(list->items[i].type);
   return bytes;
 }
@@ -51,7 +51,7 @@ double copy_list_bytes(const copy_list_t *list) {
 void copying_estimate(const copy_list_t *list, session_t *session) {
   double held = 0.0, most = (double)(piece_share * (int64_t)sizeof(float));
   for (int64_t i = 0; i < list->count; i++)
-    held += (double)rows_of(&list->items[i]) * (double)cols_of(&list->items[i]) * sizeof(float);
+    held += (double)copying_rows_of(&list->items[i]) * (double)cols_of(&list->items[i]) * sizeof(float);
   held /= session->grid.size;
   int64_t loaded = (int64_t)(held < most ? held : most);
   if (session->dry->loaded < loaded) session->dry->loaded = loaded;
@@ -64,14 +64,14 @@ typedef struct {
   int64_t row, rows;  /* of this one */
   float *values;      /* (rows, columns) */
   float *a, *b;       /* (r, columns), (rows, r); NULL where nothing is merged */
-} piece_t;
+} copying_piece_t;
 
 typedef struct {
   session_t *session;
   weights_file_t *weights, *lora;
   const copy_list_t *list;
   safetensors_writer_t *writer;
-  piece_t *pieces; /* (count) that are moved at once */
+  copying_piece_t *pieces; /* (count) that are moved at once */
   int64_t count;
   int64_t item, row; /* where the next piece begins */
   double done;       /* bytes written */
@@ -79,16 +79,17 @@ typedef struct {
 
 /* ---- A round of pieces ---- */
 
-static void piece_free(piece_t *piece) {
+static void piece_free(copying_piece_t *piece) {
   memory_free(piece->values);
   memory_free(piece->a);
   memory_free(piece->b);
 }
 
-static status_t piece_create(const copying_t *copying, int64_t begin, int64_t end, piece_t *piece) {
+static status_t piece_create(const copying_t *copying, int64_t begin, int64_t end, copying_piece_t *piece) {
   const copy_t *copy = &copying->list->items[copying->item];
   int64_t size = copying->session->grid.size, rank = copying->session->grid.rank, n = end - begin;
-  *piece = (piece_t){.item = copying->item, .begin = begin, .end = end, .row = begin + n * rank / size};
+  *piece =
+      (copying_piece_t){.item = copying->item, .begin = begin, .end = end, .row = begin + n * rank / size};
   piece->rows = begin + n * (rank + 1) / size - piece->row;
   TRY(memory_alloc(&piece->values, ARENA_IO, (size_t)(piece->rows * cols_of(copy)), sizeof(float)));
   if (!*copy->a) return STATUS_OK;
@@ -97,12 +98,12 @@ static status_t piece_create(const copying_t *copying, int64_t begin, int64_t en
 }
 
 /* Pieces of the tensors that come next, as many as fill what the ranks may hold. */
-static status_t round_plan(copying_t *copying) {
+static status_t copying_round_plan(copying_t *copying) {
   int64_t left = piece_share * copying->session->grid.size;
   copying->count = 0;
   while (copying->item < copying->list->count && left > 0) {
     const copy_t *copy = &copying->list->items[copying->item];
-    int64_t cols = cols_of(copy), rows = rows_of(copy), begin = copying->row;
+    int64_t cols = cols_of(copy), rows = copying_rows_of(copy), begin = copying->row;
     int64_t most = left / (cols > 0 ? cols : 1), end = rows - begin > most ? begin + most : rows;
     if (end == begin && rows > begin) {
       if (copying->count > 0) break;
@@ -120,8 +121,8 @@ static status_t round_plan(copying_t *copying) {
   return STATUS_OK;
 }
 
-static weights_request_t request(const char *path, int64_t rows, int64_t cols, int64_t begin, int64_t count,
-                                 float *data) {
+static weights_request_t copying_request(const char *path, int64_t rows, int64_t cols, int64_t begin,
+                                         int64_t count, float *data) {
   return (weights_request_t){.path = path,
                              .rows = rows,
                              .cols = cols,
@@ -131,17 +132,17 @@ static weights_request_t request(const char *path, int64_t rows, int64_t cols, i
                              .data = data};
 }
 
-static status_t read_requests(copying_t *copying, weights_request_t *requests, bool merged) {
+static status_t copying_read_requests(copying_t *copying, weights_request_t *requests, bool merged) {
   int64_t n = 0;
   for (int64_t p = 0; p < copying->count; p++) {
-    const piece_t *piece = &copying->pieces[p];
+    const copying_piece_t *piece = &copying->pieces[p];
     const copy_t *copy = &copying->list->items[piece->item];
-    int64_t rows = rows_of(copy), cols = cols_of(copy);
+    int64_t rows = copying_rows_of(copy), cols = cols_of(copy);
     if (!merged && *copy->path)
-      requests[n++] = request(copy->path, rows, cols, piece->row, piece->rows, piece->values);
+      requests[n++] = copying_request(copy->path, rows, cols, piece->row, piece->rows, piece->values);
     if (!merged || !*copy->a) continue;
-    requests[n++] = request(copy->a, copy->r, cols, 0, copy->r, piece->a);
-    requests[n++] = request(copy->b, rows, copy->r, piece->row, piece->rows, piece->b);
+    requests[n++] = copying_request(copy->a, copy->r, cols, 0, copy->r, piece->a);
+    requests[n++] = copying_request(copy->b, rows, copy->r, piece->row, piece->rows, piece->b);
   }
   return weights_read(merged ? copying->lora : copying->weights, requests, n);
 }
@@ -150,14 +151,14 @@ static status_t round_read(copying_t *copying) {
   weights_request_t *requests;
   TRY(comm_agree(copying->session->world,
                  memory_alloc(&requests, ARENA_IO, 2 * (size_t)copying->count, sizeof *requests)));
-  status_code_t status = read_requests(copying, requests, false);
-  if (status == STATUS_OK && copying->lora) status = read_requests(copying, requests, true);
+  status_code_t status = copying_read_requests(copying, requests, false);
+  if (status == STATUS_OK && copying->lora) status = copying_read_requests(copying, requests, true);
   memory_free(requests);
   return status;
 }
 
 /* values += scale * b a, as LoRA adds it to what the module computes. */
-static void merge(const copy_t *copy, piece_t *piece) {
+static void copying_merge(const copy_t *copy, copying_piece_t *piece) {
   int64_t cols = cols_of(copy);
   float scale = (float)copy->scale;
 #pragma omp parallel for schedule(static)
@@ -172,7 +173,7 @@ static void merge(const copy_t *copy, piece_t *piece) {
   }
 }
 
-static status_t check_range(const copy_t *copy, const float *values, int64_t n) {
+static status_t copying_check_range(const copy_t *copy, const float *values, int64_t n) {
   for (int64_t i = 0; i < n && copy->type == TENSOR_F16; i++)
     if (!(fabsf(values[i]) < f16_beyond))
       return error_set(STATUS_DATA,
@@ -181,20 +182,20 @@ static status_t check_range(const copy_t *copy, const float *values, int64_t n) 
   return STATUS_OK;
 }
 
-static status_t piece_write(copying_t *copying, piece_t *piece) {
+static status_t piece_write(copying_t *copying, copying_piece_t *piece) {
   const copy_t *copy = &copying->list->items[piece->item];
   int64_t cols = cols_of(copy), n = piece->rows * cols;
   if (n == 0) return STATUS_OK;
   for (int64_t i = 0; i < n && !*copy->path; i++)
     piece->values[i] = copy->fill;
-  if (*copy->a) merge(copy, piece);
-  TRY(check_range(copy, piece->values, n));
+  if (*copy->a) copying_merge(copy, piece);
+  TRY(copying_check_range(copy, piece->values, n));
   return safetensors_write_f32(copying->writer, piece->item, piece->row * cols, n, piece->values);
 }
 
 static status_t round_write(copying_t *copying) {
   for (int64_t p = 0; p < copying->count; p++) {
-    const piece_t *piece = &copying->pieces[p];
+    const copying_piece_t *piece = &copying->pieces[p];
     const copy_t *copy = &copying->list->items[piece->item];
     TRY(piece_write(copying, &copying->pieces[p]));
     copying->done +=
@@ -204,23 +205,23 @@ static status_t round_write(copying_t *copying) {
 }
 
 static status_t round_run(copying_t *copying) {
-  TRY(comm_agree(copying->session->world, round_plan(copying)));
+  TRY(comm_agree(copying->session->world, copying_round_plan(copying)));
   TRY(round_read(copying));
   return comm_agree(copying->session->world, round_write(copying));
 }
 
 /* ---- All of them ---- */
 
-static status_t go_on(session_t *session) {
+static status_t copying_go_on(session_t *session) {
   bool stop;
-  TRY(comm_any(session->world, session_wish(session, 0.0), &stop));
+  TRY(comm_any(session->world, session_stop_requested(session, 0.0), &stop));
   return stop ? STATUS_STOPPED : STATUS_OK;
 }
 
-static status_t rounds_run(copying_t *copying, const char *stem) {
+static status_t copying_rounds_run(copying_t *copying, const char *stem) {
   int64_t total = (int64_t)copy_list_bytes(copying->list) >> 20;
   while (copying->item < copying->list->count) {
-    TRY(go_on(copying->session));
+    TRY(copying_go_on(copying->session));
     status_code_t status = round_run(copying);
     for (int64_t p = 0; p < copying->count; p++)
       piece_free(&copying->pieces[p]);
@@ -231,7 +232,7 @@ static status_t rounds_run(copying_t *copying, const char *stem) {
   return STATUS_OK;
 }
 
-static status_t describe(const copy_list_t *list, tensor_spec_t **specs) {
+static status_t copying_describe(const copy_list_t *list, tensor_spec_t **specs) {
   TRY(memory_alloc(specs, ARENA_IO, (size_t)list->count, sizeof **specs));
   for (int64_t i = 0; i < list->count; i++) {
     const copy_t *copy = &list->items[i];
@@ -245,11 +246,11 @@ status_t copying_run(session_t *session, weights_file_t *weights, weights_file_t
                      const copy_list_t *list, const char *folder, const char *stem, int64_t shard_bytes) {
   tensor_spec_t *specs = NULL;
   copying_t copying = {.session = session, .weights = weights, .lora = lora, .list = list};
-  status_code_t status = comm_agree(session->world, describe(list, &specs));
+  status_code_t status = comm_agree(session->world, copying_describe(list, &specs));
   if (status == STATUS_OK)
     status =
         safetensors_create(session->world, folder, stem, specs, list->count, shard_bytes, &copying.writer);
-  if (status == STATUS_OK) status = safetensors_finish(copying.writer, rounds_run(&copying, stem));
+  if (status == STATUS_OK) status = safetensors_finish(copying.writer, copying_rounds_run(&copying, stem));
   memory_free(copying.pieces);
   memory_free(specs);
   return status;

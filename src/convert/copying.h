@@ -39,7 +39,7 @@ double copy_list_bytes(const copy_list_t *list);
 void copying_estimate(const copy_list_t *list, session_t *session);
 
 /* Writes LIST to FOLDER/STEM (safetensors_create) from WEIGHTS, and LORA (NULL: nothing is merged). Looks for
- * wishes to stop. Collective. Errors, agreed: STATUS_DATA, also for a number that the type written cannot
+ * asks to stop. Collective. Errors, agreed: STATUS_DATA, also for a number that the type written cannot
  * hold; STATUS_STOPPED. */
 status_t copying_run(session_t *session, weights_file_t *weights, weights_file_t *lora,
                      const copy_list_t *list, const char *folder, const char *stem, int64_t shard_bytes);

@@ -34,7 +34,7 @@ typedef struct {
 
 /* ---- What there is ---- */
 
-static status_t check_base(const export_t *export) {
+static status_t export_check_base(const export_t *export) {
   if (export->added.identity == export->model.identity) return STATUS_OK;
   return error_set(STATUS_DATA,
                    "%s belongs to the base %s (identity %016" PRIx64
@@ -44,7 +44,7 @@ static status_t check_base(const export_t *export) {
 }
 
 /* The adapter that answers, or the only one. */
-static status_t choose_merged(export_t *export) {
+static status_t export_choose_merged(export_t *export) {
   static const char *const answering[] = {"policy", "default"};
   const store_info_t *added = &export->added;
   export->merged = -1;
@@ -58,7 +58,7 @@ static status_t choose_merged(export_t *export) {
                    added->path);
 }
 
-static status_t check_naming(const export_t *export) {
+static status_t export_check_naming(const export_t *export) {
   bool linear = config_sees(&export->config) && export->config.projector == PROJECTOR_LINEAR;
   if (!export->base || export->naming == NAMING_LLAVA || !linear) return STATUS_OK;
   return error_set(STATUS_INPUT,
@@ -67,18 +67,18 @@ static status_t check_naming(const export_t *export) {
                    export->model.base_path);
 }
 
-static status_t find_files(export_t *export) {
+static status_t export_find_files(export_t *export) {
   comm_t *world = export->session->world;
   const settings_t *settings = export->settings;
   const char *added = *settings->model.adapter ? settings->model.adapter : settings->model.base;
   TRY(store_inspect(world, settings->model.base, NULL, &export->model));
   TRY(store_inspect(world, added, &export->model, &export->added));
-  TRY(check_base(export));
-  TRY(choose_merged(export));
+  TRY(export_check_base(export));
+  TRY(export_choose_merged(export));
   export->base = export->model.has_weights || export->merged >= 0;
   export->config = export->model.config;
   if (!config_sees(&export->config)) export->naming = NAMING_LLAVA; /* of which LLaMA's is a part */
-  TRY(check_naming(export));
+  TRY(export_check_naming(export));
   if (export->base) TRY(weights_open(world, export->model.base_path, &store_format, &export->weights));
   if (export->added.adapter_count + export->added.head_count > 0)
     TRY(weights_open(world, added, &store_format, &export->lora));
@@ -189,7 +189,8 @@ static status_t list_last_norm(const export_t *export, naming_t naming, copy_lis
 /* ---- Writing ---- */
 
 /* LIST to FOLDER/STEM, counted. */
-static status_t write_list(export_t *export, const copy_list_t *list, const char *folder, const char *stem) {
+static status_t export_write_list(export_t *export, const copy_list_t *list, const char *folder,
+                                  const char *stem) {
   session_t *session = export->session;
   double bytes = copy_list_bytes(list), began = perf_now();
   export->bytes += bytes;
@@ -206,8 +207,8 @@ static status_t write_list(export_t *export, const copy_list_t *list, const char
 }
 
 /* One set of weights with its configuration. */
-static status_t write_model(export_t *export, naming_t naming, unsigned parts, const char *folder,
-                            const char *tower) {
+static status_t export_write_model(export_t *export, naming_t naming, unsigned parts, const char *folder,
+                                   const char *tower) {
   comm_t *world = export->session->world;
   copy_list_t list = {0};
   status_code_t status = list_base(export, naming, parts, &list);
@@ -217,20 +218,20 @@ static status_t write_model(export_t *export, naming_t naming, unsigned parts, c
                                     .tokenizer = export->tokenizer,
                                     .type = list.count > 0 ? list.items[list.count / 2].type : TENSOR_F32,
                                     .tower = tower};
-  if (status == STATUS_OK) status = write_list(export, &list, folder, "model");
+  if (status == STATUS_OK) status = export_write_list(export, &list, folder, "model");
   copy_list_free(&list);
   TRY(status);
   bool writes = comm_rank(world) == 0 && !export->session->dry;
   return comm_agree(world, writes ? config_write(folder, naming, &written) : STATUS_OK);
 }
 
-static status_t write_tokenizer(const export_t *export) {
+static status_t export_write_tokenizer(const export_t *export) {
   char path[FILE_MAX_PATH];
   TRY(file_join(path, export->settings->export.output, "tokenizer.model", NULL));
   return file_replace(path, export->model.tokenizer_bytes, (size_t) export->model.tokenizer_size);
 }
 
-static status_t write_base(export_t *export) {
+static status_t export_write_base(export_t *export) {
   const unsigned tower = 1u << PART_TOWER, rest = 1u << PART_DECODER | 1u << PART_PROJECTOR;
   const char *folder = export->settings->export.output;
   comm_t *world = export->session->world;
@@ -238,13 +239,13 @@ static status_t write_base(export_t *export) {
   TRY(file_join(tower_folder, folder, "vision_tower", NULL));
   shorten_tower(export);
   if (export->naming == NAMING_LLAVA) {
-    if (config_sees(&export->config)) TRY(write_model(export, NAMING_TOWER, tower, tower_folder, ""));
-    TRY(write_model(export, export->naming, rest, folder, tower_folder));
+    if (config_sees(&export->config)) TRY(export_write_model(export, NAMING_TOWER, tower, tower_folder, ""));
+    TRY(export_write_model(export, export->naming, rest, folder, tower_folder));
   } else {
-    TRY(write_model(export, export->naming, rest | tower, folder, ""));
+    TRY(export_write_model(export, export->naming, rest | tower, folder, ""));
   }
   bool writes = comm_rank(world) == 0 && !export->session->dry;
-  return comm_agree(world, writes ? write_tokenizer(export) : STATUS_OK);
+  return comm_agree(world, writes ? export_write_tokenizer(export) : STATUS_OK);
 }
 
 /* What modules are called in the program that loads the model. */
@@ -269,21 +270,21 @@ static status_t list_added(const export_t *export, const char *group, const char
   return STATUS_OK;
 }
 
-static status_t write_added(export_t *export, const char *group, const char *role, bool adapter,
-                            const char *folder, const char *stem) {
+static status_t export_write_added(export_t *export, const char *group, const char *role, bool adapter,
+                                   const char *folder, const char *stem) {
   copy_list_t list = {0};
   status_code_t status = comm_agree(export->session->world, list_added(export, group, role, adapter, &list));
-  if (status == STATUS_OK) status = write_list(export, &list, folder, stem);
+  if (status == STATUS_OK) status = export_write_list(export, &list, folder, stem);
   copy_list_free(&list);
   return status;
 }
 
-static status_t write_adapter(export_t *export, int32_t i) {
+static status_t export_write_adapter(export_t *export, int32_t i) {
   const char *role = export->added.adapters[i];
   comm_t *world = export->session->world;
   char folder[FILE_MAX_PATH];
   TRY(file_join(folder, export->settings->export.output, role, NULL));
-  TRY(write_added(export, "adapters", role, true, folder, "adapter_model"));
+  TRY(export_write_added(export, "adapters", role, true, folder, "adapter_model"));
   if (comm_rank(world) != 0 || export->session->dry) return comm_agree(world, STATUS_OK);
   const adapter_config_t *config = &export->added.adapter_configs[i];
   return comm_agree(world,
@@ -293,14 +294,14 @@ static status_t write_adapter(export_t *export, int32_t i) {
 static status_t export_all(export_t *export) {
   double began = perf_now();
   const store_info_t *added = &export->added;
-  TRY(find_files(export));
-  if (export->base) TRY(write_base(export));
+  TRY(export_find_files(export));
+  if (export->base) TRY(export_write_base(export));
   for (int32_t i = 0; i < added->adapter_count; i++)
-    if (i != export->merged) TRY(write_adapter(export, i));
+    if (i != export->merged) TRY(export_write_adapter(export, i));
   for (int32_t i = 0; i < added->head_count; i++) {
     char stem[STORE_ROLE_NAME_MAX + 8];
     snprintf(stem, sizeof stem, "%s_head", added->heads[i]);
-    TRY(write_added(export, "heads", added->heads[i], false, export->settings->export.output, stem));
+    TRY(export_write_added(export, "heads", added->heads[i], false, export->settings->export.output, stem));
   }
   double seconds = perf_now() - began;
   if (!export->session->dry)

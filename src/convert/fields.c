@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static status_t whole(const fields_t *fields, const char *key, int64_t least, int32_t standard,
-                      int32_t *out) {
+static status_t fields_whole(const fields_t *fields, const char *key, int64_t least, int32_t standard,
+                             int32_t *out) {
   int64_t value;
   *out = standard;
   if (!json_get(fields->object, key)) return STATUS_OK;
@@ -17,11 +17,11 @@ static status_t whole(const fields_t *fields, const char *key, int64_t least, in
 }
 
 status_t field_int(const fields_t *fields, const char *key, int32_t standard, int32_t *out) {
-  return whole(fields, key, 0, standard, out);
+  return fields_whole(fields, key, 0, standard, out);
 }
 
 status_t field_signed(const fields_t *fields, const char *key, int32_t standard, int32_t *out) {
-  return whole(fields, key, -INT32_MAX, standard, out);
+  return fields_whole(fields, key, -INT32_MAX, standard, out);
 }
 
 status_t field_real(const fields_t *fields, const char *key, double standard, double *out) {
@@ -46,7 +46,7 @@ status_t field_object(const fields_t *fields, const char *key, fields_t *out) {
 }
 
 /* VALUE is among LIST, "a|b|c". */
-static bool listed(const char *value, const char *list) {
+static bool fields_listed(const char *value, const char *list) {
   size_t n = strlen(value);
   for (const char *at = list; at; at = strchr(at, '|'), at = at ? at + 1 : NULL)
     if (strncmp(at, value, n) == 0 && (at[n] == '\0' || at[n] == '|')) return true;
@@ -54,7 +54,7 @@ static bool listed(const char *value, const char *list) {
 }
 
 /* The value of a field as a message shows it. */
-static const char *shown(const json_t *value, char *text, size_t size) {
+static const char *fields_shown(const json_t *value, char *text, size_t size) {
   switch (value->type) {
   case JSON_BOOL:
     return value->u.boolean ? "true" : "false";
@@ -72,10 +72,10 @@ static const char *shown(const json_t *value, char *text, size_t size) {
   }
 }
 
-static bool fits(const json_t *value, const only_t *only) {
+static bool fields_fits(const json_t *value, const only_t *only) {
   switch (only->kind) {
   case ONLY_TEXT:
-    return value->type == JSON_STRING && listed(value->u.string, only->text);
+    return value->type == JSON_STRING && fields_listed(value->u.string, only->text);
   case ONLY_FALSE:
   case ONLY_TRUE:
     return value->type == JSON_BOOL && value->u.boolean == (only->kind == ONLY_TRUE);
@@ -88,7 +88,7 @@ static bool fits(const json_t *value, const only_t *only) {
   return false;
 }
 
-static const char *expected(const only_t *only, char *text, size_t size) {
+static const char *fields_expected(const only_t *only, char *text, size_t size) {
   switch (only->kind) {
   case ONLY_TEXT:
     return only->text;
@@ -109,10 +109,10 @@ status_t fields_only(const fields_t *fields, const only_t *only, int count) {
   char found[96], wanted[32];
   for (int i = 0; i < count; i++) {
     const json_t *value = json_get(fields->object, only[i].key);
-    if (value ? fits(value, &only[i]) : !only[i].needed) continue;
+    if (value ? fields_fits(value, &only[i]) : !only[i].needed) continue;
     return error_set(STATUS_DATA, "%s: field '%s': found %s; such a model is not computed here, only %s",
-                     fields->where, only[i].key, value ? shown(value, found, sizeof found) : "none",
-                     expected(&only[i], wanted, sizeof wanted));
+                     fields->where, only[i].key, value ? fields_shown(value, found, sizeof found) : "none",
+                     fields_expected(&only[i], wanted, sizeof wanted));
   }
   return STATUS_OK;
 }

@@ -6,10 +6,10 @@
 #include "convert/peft.h"
 #include "io/formats/weights_blocks.h"
 #include "perf/perf.h"
-#include "session/criteria.h"
 #include "session/estimate.h"
-#include "session/pulsed.h"
+#include "session/reward_prompt.h"
 #include "session/store.h"
+#include "session/voting.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -21,13 +21,13 @@ static const double staged_blocks = 3.0; /* one of bf16 as float, and as it is s
 typedef struct {
   session_t *session;
   const settings_t *settings;
-  pulse_t *pulse;
+  stop_vote_t *vote;
   import_base_t source; /* of a base that is imported; all zero otherwise */
   store_info_t info;    /* of model.base, where the base is there already */
   base_t base;          /* outlines: names and shapes */
   adapter_t adapter;
   head_t head;
-  criteria_t criteria; /* of a reward head */
+  reward_prompt_t reward_prompt; /* of a reward head */
   origin_t origins[ORIGINS_MAX];
   int origin_count;
   char adapter_prefix[PREFIX_MAX], head_prefix[PREFIX_MAX];
@@ -40,7 +40,7 @@ typedef struct {
 
 /* ---- What there is ---- */
 
-static status_t open_base(import_t *import) {
+static status_t import_open_base(import_t *import) {
   status_code_t status = import_base_open(import->settings, &import->source);
   if (status == STATUS_OK)
     status =
@@ -52,16 +52,16 @@ static status_t open_base(import_t *import) {
 }
 
 /* The base that adapter and head are for: imported with them, or a file. */
-static status_t find_base(import_t *import) {
+static status_t import_find_base(import_t *import) {
   session_t *session = import->session;
-  if (*import->settings->import.weights) return comm_agree(session->world, open_base(import));
+  if (*import->settings->import.weights) return comm_agree(session->world, import_open_base(import));
   TRY(store_inspect(session->world, import->settings->model.base, NULL, &import->info));
   log_info("base       %s", import->info.base_path);
   return comm_agree(session->world,
                     base_outline(session->device, &session->grid, &import->info.config, &import->base));
 }
 
-static status_t open_adapter(import_t *import) {
+static status_t import_open_adapter(import_t *import) {
   const settings_t *settings = import->settings;
   adapter_config_t config;
   char base[PEFT_BASE_MAX];
@@ -75,7 +75,7 @@ static status_t open_adapter(import_t *import) {
   return adapter_outline(&import->base, &config, settings->import.role, &import->adapter);
 }
 
-static status_t open_head(import_t *import) {
+static status_t import_open_head(import_t *import) {
   const settings_t *settings = import->settings;
   snprintf(import->head_prefix, PREFIX_MAX, "/heads/%s/", settings->import.role);
   TRY(origin_open("import.head", settings->import.head, import->head_prefix, ~0u,
@@ -88,20 +88,20 @@ static bool is_reward(const import_t *import) {
   return *import->settings->import.head && strcmp(import->settings->import.role, "reward") == 0;
 }
 
-static status_t open_all(import_t *import) {
+static status_t import_open_all(import_t *import) {
   session_t *session = import->session;
   const settings_t *settings = import->settings;
-  TRY(find_base(import));
-  if (*settings->import.adapter) TRY(comm_agree(session->world, open_adapter(import)));
-  if (*settings->import.head) TRY(comm_agree(session->world, open_head(import)));
+  TRY(import_find_base(import));
+  if (*settings->import.adapter) TRY(comm_agree(session->world, import_open_adapter(import)));
+  if (*settings->import.head) TRY(comm_agree(session->world, import_open_head(import)));
   if (is_reward(import))
-    TRY(criteria_open(session, settings->rm.prompt_file, settings->rm.facts, &import->criteria));
+    TRY(reward_prompt_open(session, settings->rm.prompt_file, settings->rm.facts, &import->reward_prompt));
   return STATUS_OK;
 }
 
 /* ---- What is taken ---- */
 
-static status_t match(import_t *import) {
+static status_t import_match(import_t *import) {
   matching_t *matching = &import->matching;
   if (import->source.count > 0)
     TRY(matching_want(matching, "/weights/", &import->base.params, import->source.fresh));
@@ -121,7 +121,7 @@ static dtype_t stored_type(const settings_t *settings, const tensor_entry_t *ent
   return keep && entry && entry->type == TENSOR_BF16 ? DTYPE_BF16 : DTYPE_F32;
 }
 
-static void describe(const import_t *import, const wanted_t *wanted, weights_given_item_t *item) {
+static void import_describe(const import_t *import, const wanted_t *wanted, weights_given_item_t *item) {
   const tensor_entry_t *entry = wanted->entry;
   weights_tensor_t *tensor = &item->tensor;
   *tensor = (weights_tensor_t){.path = wanted->path,
@@ -133,12 +133,12 @@ static void describe(const import_t *import, const wanted_t *wanted, weights_giv
 }
 
 /* The list for the file, and its size. */
-static status_t list_items(import_t *import, double *stored) {
+static status_t import_list_items(import_t *import, double *stored) {
   const matching_t *matching = &import->matching;
   TRY(memory_alloc(&import->items, ARENA_IO, (size_t)matching->count, sizeof *import->items));
   for (int64_t i = 0; i < matching->count; i++) {
     const tensor_entry_t *entry = matching->items[i].entry;
-    describe(import, &matching->items[i], &import->items[i]);
+    import_describe(import, &matching->items[i], &import->items[i]);
     const weights_tensor_t *tensor = &import->items[i].tensor;
     *stored += (double)weights_elements(tensor) * (double)weights_dtype_size(tensor->dtype);
     if (entry) import->bytes += (double)entry->elements * (double)tensor_type_size(entry->type);
@@ -148,7 +148,7 @@ static status_t list_items(import_t *import, double *stored) {
 
 /* ---- Writing ---- */
 
-static status_t give(void *context, int64_t i, int64_t first, int64_t n, float *values) {
+static status_t import_give(void *context, int64_t i, int64_t first, int64_t n, float *values) {
   import_t *import = context;
   const wanted_t *wanted = &import->matching.items[i];
   if (wanted->entry)
@@ -161,7 +161,7 @@ static status_t give(void *context, int64_t i, int64_t first, int64_t n, float *
   return STATUS_OK;
 }
 
-static void fill_contents(const import_t *import, store_contents_t *contents) {
+static void import_fill_contents(const import_t *import, store_contents_t *contents) {
   const char *role = import->settings->import.role;
   contents->base = &import->base;
   contents->weights = import->source.count > 0;
@@ -179,25 +179,25 @@ static void fill_contents(const import_t *import, store_contents_t *contents) {
     contents->heads[0] = &import->head;
     contents->head_count = 1;
   }
-  if (is_reward(import)) contents->judging = criteria_judging(&import->criteria);
+  if (is_reward(import)) contents->judging = reward_prompt_judging(&import->reward_prompt);
 }
 
-static status_t write(import_t *import, double stored) {
+static status_t import_write(import_t *import, double stored) {
   store_contents_t contents = {0};
   double began = perf_now();
-  fill_contents(import, &contents);
+  import_fill_contents(import, &contents);
   import->mine = (int64_t)(stored / comm_size(import->session->world)) + 1;
   const weights_spec_t spec = {.format = &store_format, .annotate = store_annotate, .context = &contents};
   const weights_given_t given = {
-      .items = import->items, .count = import->matching.count, .give = give, .context = import};
-  TRY(weights_write_given(import->session->world, import->pulse, import->output, &spec, &given));
+      .items = import->items, .count = import->matching.count, .give = import_give, .context = import};
+  TRY(weights_write_given(import->session->world, import->vote, import->output, &spec, &given));
   double seconds = perf_now() - began;
   log_info("written    %s: %.1f MB in %.2f s, %.2f GB/s read, %.2f GB/s written", import->output,
            mega * stored, seconds, giga * import->bytes / seconds, giga * stored / seconds);
   return STATUS_OK;
 }
 
-static status_t find_output(import_t *import) {
+static status_t import_find_output(import_t *import) {
   const char *output = import->settings->import.output;
   if (!*output) return session_path(import->session, "model.h5", import->output);
   return file_join(import->output, output, NULL, NULL);
@@ -206,10 +206,10 @@ static status_t find_output(import_t *import) {
 static status_t import_all(import_t *import) {
   comm_t *world = import->session->world;
   double stored = 0.0;
-  TRY(find_output(import));
-  TRY(open_all(import));
-  status_code_t status = match(import);
-  if (status == STATUS_OK) status = list_items(import, &stored);
+  TRY(import_find_output(import));
+  TRY(import_open_all(import));
+  status_code_t status = import_match(import);
+  if (status == STATUS_OK) status = import_list_items(import, &stored);
   TRY(comm_agree(world, status));
   if (import->session->dry) {
     double most = staged_blocks * (double)WEIGHTS_BLOCK_BYTES;
@@ -218,7 +218,7 @@ static status_t import_all(import_t *import) {
     return STATUS_OK;
   }
   TRY(comm_agree(world, comm_rank(world) == 0 ? file_make_parent(import->output) : STATUS_OK));
-  return write(import, stored);
+  return import_write(import, stored);
 }
 
 static void import_free(import_t *import) {
@@ -227,19 +227,19 @@ static void import_free(import_t *import) {
   import_base_free(&import->source);
   matching_free(&import->matching);
   memory_free(import->items);
-  criteria_free(&import->criteria);
+  reward_prompt_free(&import->reward_prompt);
   head_free(&import->head);
   adapter_free(&import->adapter);
   base_free(&import->base);
   store_info_free(&import->info);
 }
 
-static status_t import_pulsed(session_t *session, pulse_t *pulse) {
+static status_t import_voting(session_t *session, stop_vote_t *vote) {
   import_t *import;
   TRY(comm_agree(session->world, memory_alloc(&import, ARENA_OTHER, 1, sizeof *import)));
   import->session = session;
   import->settings = session->settings;
-  import->pulse = pulse;
+  import->vote = vote;
   status_code_t status = import_all(import);
   import_free(import);
   memory_free(import);
@@ -247,5 +247,5 @@ static status_t import_pulsed(session_t *session, pulse_t *pulse) {
 }
 
 status_t import_run(session_t *session) {
-  return session_run_pulsed(session, import_pulsed);
+  return session_run_voting(session, import_voting);
 }

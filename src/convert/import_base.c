@@ -18,14 +18,15 @@ status_t origin_open(const char *setting, const char *path, const char *prefix, 
   return status == STATUS_OK ? status : error_context(status, "while opening %s = '%s'", setting, path);
 }
 
-static status_t add_origin(import_base_t *base, const char *setting, const char *path, unsigned parts) {
+static status_t import_base_add_origin(import_base_t *base, const char *setting, const char *path,
+                                       unsigned parts) {
   TRY(origin_open(setting, path, "/weights/", parts, &base->origins[base->count]));
   base->count++;
   return STATUS_OK;
 }
 
 /* The first tensor of PART in the files taken for it whose name here is NAME (NULL: any). */
-static bool holds(const import_base_t *base, part_t part, const char *name) {
+static bool import_base_holds(const import_base_t *base, part_t part, const char *name) {
   for (int o = 0; o < base->count; o++) {
     const origin_t *origin = &base->origins[o];
     if (!(origin->parts >> part & 1)) continue;
@@ -59,23 +60,26 @@ static status_t named_tower(const settings_t *settings, const char *name, char f
   return STATUS_OK;
 }
 
-static status_t take_tower(const char *folder, published_config_t *published, import_base_t *base) {
+static status_t import_base_take_tower(const char *folder, published_config_t *published,
+                                       import_base_t *base) {
   TRY(config_read_tower(folder, published));
   base->origins[0].parts &= ~(1u << PART_TOWER);
-  return add_origin(base, "import.vision_tower", folder, 1u << PART_TOWER);
+  return import_base_add_origin(base, "import.vision_tower", folder, 1u << PART_TOWER);
 }
 
 static bool no_new_projector(const settings_t *settings) {
   return strcmp(settings->import.new_projector, "none") == 0;
 }
 
-static status_t open_tower(const settings_t *settings, published_config_t *published, import_base_t *base) {
+static status_t import_base_open_tower(const settings_t *settings, published_config_t *published,
+                                       import_base_t *base) {
   char folder[FILE_MAX_PATH];
   const char *name = published->tower_name;
-  bool held = holds(base, PART_TOWER, NULL);
-  if (*settings->import.vision_tower) return take_tower(settings->import.vision_tower, published, base);
+  bool held = import_base_holds(base, PART_TOWER, NULL);
+  if (*settings->import.vision_tower)
+    return import_base_take_tower(settings->import.vision_tower, published, base);
   TRY(named_tower(settings, name, folder));
-  if (!held && *folder) return take_tower(folder, published, base);
+  if (!held && *folder) return import_base_take_tower(folder, published, base);
   if (!held && !published->has_projector && !*settings->import.projector && no_new_projector(settings)) {
     log_info(
         "no tower   the model reads text alone; import.vision_tower and import.new_projector make it see");
@@ -110,21 +114,21 @@ static status_t new_projector(const settings_t *settings, import_base_t *base) {
 }
 
 /* Which projector it is, the tensors say. */
-static status_t open_projector(const settings_t *settings, import_base_t *base) {
+static status_t import_base_open_projector(const settings_t *settings, import_base_t *base) {
   if (!config_sees(&base->config)) return STATUS_OK;
   if (*settings->import.projector) {
     base->origins[0].parts &= ~(1u << PART_PROJECTOR);
-    TRY(add_origin(base, "import.projector", settings->import.projector, 1u << PART_PROJECTOR));
+    TRY(import_base_add_origin(base, "import.projector", settings->import.projector, 1u << PART_PROJECTOR));
   }
-  if (!holds(base, PART_PROJECTOR, NULL)) return new_projector(settings, base);
-  bool linear = holds(base, PART_PROJECTOR, "model.mm_projector.weight");
+  if (!import_base_holds(base, PART_PROJECTOR, NULL)) return new_projector(settings, base);
+  bool linear = import_base_holds(base, PART_PROJECTOR, "model.mm_projector.weight");
   base->config.projector = linear ? PROJECTOR_LINEAR : PROJECTOR_MLP2X_GELU;
   return STATUS_OK;
 }
 
 /* ---- Tokenizer ---- */
 
-static status_t check_tokenizer(const import_base_t *base, const char *path) {
+static status_t import_base_check_tokenizer(const import_base_t *base, const char *path) {
   tokenizer_t *tokenizer;
   TRY(tokenizer_create(base->tokenizer, (size_t)base->tokenizer_size, &tokenizer));
   int32_t pieces = tokenizer_size(tokenizer);
@@ -136,7 +140,7 @@ static status_t check_tokenizer(const import_base_t *base, const char *path) {
       pieces, base->config.vocab);
 }
 
-static status_t read_tokenizer(const settings_t *settings, import_base_t *base) {
+static status_t import_base_read_tokenizer(const settings_t *settings, import_base_t *base) {
   char path[FILE_MAX_PATH], *bytes;
   size_t n;
   if (*settings->import.tokenizer)
@@ -148,7 +152,7 @@ static status_t read_tokenizer(const settings_t *settings, import_base_t *base) 
   TRY(file_read(path, TOKENIZER_BYTES_MOST, &bytes, &n));
   base->tokenizer = bytes;
   base->tokenizer_size = (int64_t)n;
-  status_code_t status = check_tokenizer(base, path);
+  status_code_t status = import_base_check_tokenizer(base, path);
   return status == STATUS_OK ? status : error_context(status, "while reading the tokenizer %s", path);
 }
 
@@ -158,13 +162,13 @@ status_t import_base_open(const settings_t *settings, import_base_t *out) {
   published_config_t published;
   *out = (import_base_t){0};
   TRY(config_read(settings->import.weights, &published));
-  TRY(add_origin(out, "import.weights", settings->import.weights, all_parts));
-  TRY(open_tower(settings, &published, out));
+  TRY(import_base_add_origin(out, "import.weights", settings->import.weights, all_parts));
+  TRY(import_base_open_tower(settings, &published, out));
   out->config = published.model;
   if (!published.has_projector)
     out->config.vision_feature_layer = (int32_t)settings->model.vision_feature_layer;
-  TRY(open_projector(settings, out));
-  return read_tokenizer(settings, out);
+  TRY(import_base_open_projector(settings, out));
+  return import_base_read_tokenizer(settings, out);
 }
 
 void import_base_free(import_base_t *base) {

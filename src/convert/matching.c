@@ -13,8 +13,8 @@ enum { LISTED_MOST = 6, KINDS_MOST = 24 };
 
 /* ---- Wanted ---- */
 
-static status_t add(matching_t *matching, const char *prefix, const char *name, const param_t *param,
-                    wanted_t **out) {
+static status_t matching_add(matching_t *matching, const char *prefix, const char *name, const param_t *param,
+                             wanted_t **out) {
   size_t n = strlen(prefix) + strlen(name) + 1;
   TRY(memory_resize(&matching->items, ARENA_IO, (size_t)matching->count + 1, sizeof *matching->items));
   *out = &matching->items[matching->count];
@@ -28,7 +28,7 @@ static status_t add(matching_t *matching, const char *prefix, const char *name, 
 status_t matching_want(matching_t *matching, const char *prefix, const params_t *params, unsigned fresh) {
   for (int32_t i = 0; i < params->count; i++) {
     wanted_t *wanted;
-    TRY(add(matching, prefix, params->items[i].name, &params->items[i], &wanted));
+    TRY(matching_add(matching, prefix, params->items[i].name, &params->items[i], &wanted));
     wanted->fresh = (fresh >> name_part(params->items[i].name) & 1) != 0;
   }
   return STATUS_OK;
@@ -47,7 +47,8 @@ static bool is_path(const char *path, const char *prefix, const char *name) {
 }
 
 /* Files and model list the same order, mostly: the search goes on where the last one ended. */
-static wanted_t *find(const matching_t *matching, const char *prefix, const char *name, int64_t *from) {
+static wanted_t *matching_find(const matching_t *matching, const char *prefix, const char *name,
+                               int64_t *from) {
   for (int64_t k = 0; k < matching->count; k++) {
     int64_t i = (*from + k) % matching->count;
     if (!is_path(matching->items[i].path, prefix, name)) continue;
@@ -82,7 +83,7 @@ static void kind_of(const char *name, char kind[PARAM_NAME_MAX]) {
 }
 
 /* "  reason: kind, kind and N more", each kind once. */
-static status_t log_kinds(const char *reason, const name_list_t *names) {
+static status_t matching_log_kinds(const char *reason, const name_list_t *names) {
   name_list_t kinds = {0};
   text_buffer_t line = {0};
   status_code_t status = STATUS_OK;
@@ -129,7 +130,7 @@ static const char *shape_text(int dims, const int64_t *shape, char text[SHAPE_TE
   return text;
 }
 
-static status_t check_shape(const tensor_entry_t *entry, const param_t *param) {
+static status_t matching_check_shape(const tensor_entry_t *entry, const param_t *param) {
   char found[SHAPE_TEXT], expected[SHAPE_TEXT];
   bool same = entry->dims == param->ndim;
   for (int d = 0; d < param->ndim && same; d++)
@@ -140,18 +141,18 @@ static status_t check_shape(const tensor_entry_t *entry, const param_t *param) {
                    shape_text(param->ndim, param->shape, expected));
 }
 
-static status_t check_type(const tensor_entry_t *entry) {
+static status_t matching_check_type(const tensor_entry_t *entry) {
   if (tensor_type_is_real(entry->type)) return STATUS_OK;
   return error_set(STATUS_DATA, "%s: tensor %s is of type %s, expected F32, F16 or BF16", entry->file,
                    entry->name, tensor_type_name(entry->type));
 }
 
-static status_t take_wanted(taking_t *taking, wanted_t *wanted, const tensor_entry_t *entry) {
+static status_t matching_take_wanted(taking_t *taking, wanted_t *wanted, const tensor_entry_t *entry) {
   if (wanted->entry)
     return error_set(STATUS_DATA, "tensor %s of %s is %s of %s once more; expected one of them", entry->name,
                      entry->file, wanted->entry->name, wanted->entry->file);
-  TRY(check_type(entry));
-  if (wanted->param) TRY(check_shape(entry, wanted->param));
+  TRY(matching_check_type(entry));
+  if (wanted->param) TRY(matching_check_shape(entry, wanted->param));
   wanted->entry = entry;
   wanted->origin = taking->origin;
   taking->used++;
@@ -160,12 +161,12 @@ static status_t take_wanted(taking_t *taking, wanted_t *wanted, const tensor_ent
 }
 
 /* A tensor that the model does not run, for the file all the same. */
-static status_t keep(taking_t *taking, const char *ours, const tensor_entry_t *entry) {
+static status_t matching_keep(taking_t *taking, const char *ours, const tensor_entry_t *entry) {
   wanted_t *wanted;
   if (entry->dims > PARAM_DIMS_MAX)
     return error_set(STATUS_DATA, "%s: tensor %s has %d dimensions", entry->file, entry->name, entry->dims);
-  TRY(check_type(entry));
-  TRY(add(taking->matching, taking->origin->prefix, ours, NULL, &wanted));
+  TRY(matching_check_type(entry));
+  TRY(matching_add(taking->matching, taking->origin->prefix, ours, NULL, &wanted));
   wanted->entry = entry;
   wanted->origin = taking->origin;
   return name_list_add(&taking->kept, entry->name);
@@ -183,16 +184,16 @@ static bool our_name(const origin_t *origin, const char *outside, char ours[PARA
   return true;
 }
 
-static status_t take(taking_t *taking, const tensor_entry_t *entry) {
+static status_t matching_take_inner(taking_t *taking, const tensor_entry_t *entry) {
   char ours[PARAM_NAME_MAX];
   const origin_t *origin = taking->origin;
   if (name_is_ignored(entry->name)) return name_list_add(&taking->ignored, entry->name);
   if (!our_name(origin, entry->name, ours)) return name_list_add(&taking->unknown, entry->name);
   if (!(origin->parts >> name_part(ours) & 1)) return name_list_add(&taking->elsewhere, entry->name);
-  wanted_t *wanted = find(taking->matching, origin->prefix, ours, &taking->from);
-  if (wanted) return take_wanted(taking, wanted, entry);
+  wanted_t *wanted = matching_find(taking->matching, origin->prefix, ours, &taking->from);
+  if (wanted) return matching_take_wanted(taking, wanted, entry);
   if (!taking->config) return name_list_add(&taking->unknown, entry->name);
-  if (base_leaves_unused(taking->config, ours)) return keep(taking, ours, entry);
+  if (base_leaves_unused(taking->config, ours)) return matching_keep(taking, ours, entry);
   bool second = taking->config->tied && strcmp(ours, "lm_head.weight") == 0; /* the embedding once more */
   return name_list_add(second ? &taking->ignored : &taking->unknown, entry->name);
 }
@@ -219,7 +220,7 @@ static const char *nearest_wanted(const taking_t *taking, const char *outside) {
   return nearest.found;
 }
 
-static status_t refuse_unknown(const taking_t *taking) {
+static status_t matching_refuse_unknown(const taking_t *taking) {
   text_buffer_t text = {0};
   const char *nearest = nearest_wanted(taking, taking->unknown.items[0]);
   status_code_t status = list_some(&taking->unknown, &text);
@@ -234,26 +235,26 @@ static status_t refuse_unknown(const taking_t *taking) {
   return status;
 }
 
-static status_t report(const taking_t *taking) {
+static status_t matching_report(const taking_t *taking) {
   log_info("%-10s %s: %lld tensors used, %.1f MB", taking->origin->setting + strlen("import."),
            tensor_files_path(taking->origin->files), (long long)taking->used, 1e-6 * taking->bytes);
-  TRY(log_kinds("kept that no pass uses", &taking->kept));
-  TRY(log_kinds("ignored", &taking->ignored));
-  return log_kinds("passed over, as they come from elsewhere", &taking->elsewhere);
+  TRY(matching_log_kinds("kept that no pass uses", &taking->kept));
+  TRY(matching_log_kinds("ignored", &taking->ignored));
+  return matching_log_kinds("passed over, as they come from elsewhere", &taking->elsewhere);
 }
 
-static status_t take_all(taking_t *taking) {
+static status_t matching_take_all(taking_t *taking) {
   const tensor_files_t *files = taking->origin->files;
   for (int64_t i = 0; i < tensor_files_count(files); i++)
-    TRY(take(taking, tensor_files_at(files, i)));
+    TRY(matching_take_inner(taking, tensor_files_at(files, i)));
   return STATUS_OK;
 }
 
 status_t matching_take(matching_t *matching, const origin_t *origin, const model_config_t *config) {
   taking_t taking = {.matching = matching, .origin = origin, .config = config};
-  status_code_t status = take_all(&taking);
-  if (status == STATUS_OK) status = report(&taking);
-  if (status == STATUS_OK && taking.unknown.count > 0) status = refuse_unknown(&taking);
+  status_code_t status = matching_take_all(&taking);
+  if (status == STATUS_OK) status = matching_report(&taking);
+  if (status == STATUS_OK && taking.unknown.count > 0) status = matching_refuse_unknown(&taking);
   name_list_free(&taking.kept);
   name_list_free(&taking.ignored);
   name_list_free(&taking.elsewhere);

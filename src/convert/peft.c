@@ -31,23 +31,23 @@ static const only_t plain_only[] = {
 };
 
 /* Some ways to begin change the base's weights as well, so that the adapter fits no other base. */
-static status_t check_beginning(const fields_t *fields) {
+static status_t peft_check_beginning(const fields_t *fields) {
   static const only_t beginning = {
       .key = "init_lora_weights", .kind = ONLY_TEXT, .text = "gaussian|eva|orthogonal"};
   const json_t *value = json_get(fields->object, "init_lora_weights");
   return value && value->type == JSON_STRING ? fields_only(fields, &beginning, 1) : STATUS_OK;
 }
 
-static void find_targets(const tensor_files_t *files, adapter_config_t *config) {
+static void peft_find_targets(const tensor_files_t *files, adapter_config_t *config) {
   for (int64_t i = 0; i < tensor_files_count(files); i++)
     for (int p = 0; p < PROJ_COUNT; p++)
       if (strstr(tensor_files_at(files, i)->name, proj_name((proj_t)p))) config->targets[p] = true;
 }
 
-static status_t read_fields(const fields_t *fields, adapter_config_t *config, char base[PEFT_BASE_MAX]) {
+static status_t peft_read_fields(const fields_t *fields, adapter_config_t *config, char base[PEFT_BASE_MAX]) {
   const char *name;
   TRY(fields_only(fields, plain_only, (int)(sizeof plain_only / sizeof *plain_only)));
-  TRY(check_beginning(fields));
+  TRY(peft_check_beginning(fields));
   TRY(field_int(fields, "r", 0, &config->r));
   TRY(json_real(fields->object, "lora_alpha", fields->where, &config->alpha));
   TRY(field_text(fields, "base_model_name_or_path", "", &name));
@@ -63,9 +63,9 @@ status_t peft_read(const char *folder, const tensor_files_t *files, adapter_conf
   *config = (adapter_config_t){0};
   TRY(file_join(path, folder, file_name, NULL));
   TRY(json_parse_file(path, CONFIG_BYTES_MOST, &document));
-  status_code_t status = read_fields(&(fields_t){document.root, path}, config, base);
+  status_code_t status = peft_read_fields(&(fields_t){document.root, path}, config, base);
   json_free(&document);
-  find_targets(files, config);
+  peft_find_targets(files, config);
   return status;
 }
 
@@ -74,7 +74,7 @@ enum { TARGETS_MAX = 512 };
 /* The modules as an expression that the decoder's names match and the tower's, which has a q_proj too, do
  * not.
  */
-static void write_targets(naming_t naming, const adapter_config_t *config, char text[TARGETS_MAX]) {
+static void peft_write_targets(naming_t naming, const adapter_config_t *config, char text[TARGETS_MAX]) {
   const char *before = naming == NAMING_LLAVA ? "model" : ".*language_model";
   int n = snprintf(text, TARGETS_MAX, "%s\\.layers\\.\\d+\\.(", before);
   bool more = false;
@@ -88,10 +88,10 @@ static void write_targets(naming_t naming, const adapter_config_t *config, char 
   snprintf(text + n, TARGETS_MAX - (size_t)n, ")");
 }
 
-static void write_config(json_writer_t *writer, naming_t naming, const adapter_config_t *config,
-                         const char *base) {
+static void peft_write_config(json_writer_t *writer, naming_t naming, const adapter_config_t *config,
+                              const char *base) {
   char targets[TARGETS_MAX];
-  write_targets(naming, config, targets);
+  peft_write_targets(naming, config, targets);
   json_write_object_begin(writer);
   json_write_member(writer, "peft_type", "LORA");
   json_write_member(writer, "task_type", "CAUSAL_LM");
@@ -114,7 +114,7 @@ status_t peft_write(const char *folder, naming_t naming, const adapter_config_t 
   json_writer_t *writer;
   TRY(file_join(path, folder, file_name, NULL));
   TRY(json_writer_create(NULL, &writer));
-  write_config(writer, naming, config, base);
+  peft_write_config(writer, naming, config, base);
   TRY(json_writer_finish(writer, &text, &n));
   status_code_t status = file_replace(path, text, n);
   memory_free(text);

@@ -39,7 +39,7 @@ static bool has_parent_step(const char *name) {
 }
 
 /* The path of NAME to PATH (PATH_MAX). Links are followed: whoever laid out the folder made them. */
-static status_t resolve(const image_folder_t *folder, const char *name, char *path) {
+static status_t image_files_resolve(const image_folder_t *folder, const char *name, char *path) {
   if (name[0] == '\0') return error_set(STATUS_DATA, "the image path is empty");
   if (name[0] == '/')
     return error_set(STATUS_DATA, "the image path is absolute; a path below the image folder was expected");
@@ -49,7 +49,7 @@ static status_t resolve(const image_folder_t *folder, const char *name, char *pa
   return error_set(STATUS_DATA, "the image path is too long (%d bytes)", n);
 }
 
-static status_t examine(int descriptor, const char *path, int64_t *size) {
+static status_t image_files_examine(int descriptor, const char *path, int64_t *size) {
   struct stat info;
   if (fstat(descriptor, &info) != 0) return error_set(STATUS_DATA, "%s: %s", path, strerror(errno));
   if (!S_ISREG(info.st_mode)) return error_set(STATUS_DATA, "%s: not a regular file", path);
@@ -62,8 +62,9 @@ static status_t examine(int descriptor, const char *path, int64_t *size) {
 }
 
 /* Not blocking: a named pipe must not stop the program. */
-static status_t open_inside(const image_folder_t *folder, const char *name, char *path, int *descriptor) {
-  TRY(resolve(folder, name, path));
+static status_t image_files_open_inside(const image_folder_t *folder, const char *name, char *path,
+                                        int *descriptor) {
+  TRY(image_files_resolve(folder, name, path));
   int problem = descriptor_open(path, O_RDONLY | O_NONBLOCK, descriptor);
   if (problem == 0) return STATUS_OK;
   return error_set(STATUS_DATA, "the image file %s cannot be opened: %s", path, strerror(problem));
@@ -73,8 +74,8 @@ status_t image_file_size(const image_folder_t *folder, const char *name, int64_t
   SCOPED(descriptor_close_at) int descriptor = -1;
   char path[PATH_MAX];
   *size = 0;
-  TRY(open_inside(folder, name, path, &descriptor));
-  return examine(descriptor, path, size);
+  TRY(image_files_open_inside(folder, name, path, &descriptor));
+  return image_files_examine(descriptor, path, size);
 }
 
 status_t image_file_read(const image_folder_t *folder, const char *name, uint8_t *bytes, int64_t size) {
@@ -82,8 +83,8 @@ status_t image_file_read(const image_folder_t *folder, const char *name, uint8_t
   char path[PATH_MAX];
   int64_t now = 0;
   size_t found;
-  TRY(open_inside(folder, name, path, &descriptor));
-  TRY(examine(descriptor, path, &now));
+  TRY(image_files_open_inside(folder, name, path, &descriptor));
+  TRY(image_files_examine(descriptor, path, &now));
   if (now != size)
     return error_set(STATUS_DATA, "%s: changed from %lld to %lld bytes meanwhile", path, (long long)size,
                      (long long)now);

@@ -85,13 +85,13 @@ static void tickets_admit(loader_t *loader) {
   }
 }
 
-static bool has_work(const loader_ticket_t *ticket) {
+static bool loader_has_work(const loader_ticket_t *ticket) {
   return ticket->pixels != NULL && !ticket->withdrawn && ticket->taken < ticket->n;
 }
 
 static loader_ticket_t *ticket_with_work(const loader_t *loader) {
   for (loader_ticket_t *at = loader->first; at != NULL; at = at->next)
-    if (has_work(at)) return at;
+    if (loader_has_work(at)) return at;
   return NULL;
 }
 
@@ -204,7 +204,7 @@ void loader_free(loader_t *loader) {
 
 /* ---- Tickets ---- */
 
-static status_t images_check(const loader_t *loader, const int64_t *images, int32_t n, int32_t size) {
+static status_t loader_images_check(const loader_t *loader, const int64_t *images, int32_t n, int32_t size) {
   const int64_t count = dataset_info(loader->dataset).images;
   if (n < 0 || size <= 0) return error_set(STATUS_INTERNAL, "%d images of %d pixels were asked for", n, size);
   for (int32_t k = 0; k < n; k++)
@@ -218,7 +218,7 @@ status_t loader_request(loader_t *loader, const int64_t *images, int32_t n, int3
                         image_aspect_t aspect, loader_ticket_t **out) {
   SCOPED(ticket_free_at) loader_ticket_t *ticket = NULL;
   *out = NULL;
-  TRY(images_check(loader, images, n, size));
+  TRY(loader_images_check(loader, images, n, size));
   TRY(memory_alloc(&ticket, ARENA_DATA, 1, sizeof *ticket));
   ticket->n = n;
   ticket->size = size;
@@ -254,7 +254,7 @@ static status_t ticket_wait(loader_t *loader, loader_ticket_t *ticket) {
     tickets_admit(loader);
   }
   while (status == STATUS_OK && ticket->finished < ticket->n) {
-    if (has_work(ticket)) {
+    if (loader_has_work(ticket)) {
       perf_begin(REGION_IMAGE_DECODE);
       ticket_step(loader, ticket);
       perf_end(REGION_IMAGE_DECODE);

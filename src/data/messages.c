@@ -33,7 +33,7 @@ status_t messages_start(messages_t *messages, const json_t *element) {
   return STATUS_OK;
 }
 
-static void text_put(messages_t *messages, const char *bytes, size_t n) {
+static void messages_text_put(messages_t *messages, const char *bytes, size_t n) {
   memcpy(messages->text + messages->used, bytes, n);
   messages->used += n;
 }
@@ -44,14 +44,14 @@ static status_t part_put(messages_t *messages, const json_t *part, const char *w
   if (strcmp(type, "image") == 0) {
     if (messages->count > 0)
       return error_set(STATUS_DATA, "%s: has an image; expected it in the first question", where);
-    text_put(messages, MARK, sizeof MARK - 1);
+    messages_text_put(messages, MARK, sizeof MARK - 1);
     return STATUS_OK;
   }
   if (strcmp(type, "text") != 0)
     return error_set(STATUS_DATA, "%s: a part of type '%.40s', expected 'text' or 'image'", where, type);
   const char *text;
   TRY(json_string(part, "text", where, &text));
-  text_put(messages, text, strlen(text));
+  messages_text_put(messages, text, strlen(text));
   return STATUS_OK;
 }
 
@@ -67,13 +67,13 @@ status_t messages_text(messages_t *messages, const json_t *value, const char *wh
   for (const json_t *part = value->u.first; part; part = part->next)
     TRY(part_put(messages, part, where));
   *out = (text_view_t){messages->text + begin, messages->used - begin};
-  text_put(messages, "", 1);
+  messages_text_put(messages, "", 1);
   return STATUS_OK;
 }
 
 /* ---- Messages ---- */
 
-static status_t role_of(const json_t *message, const char *where, message_role_t *role) {
+static status_t messages_role_of(const json_t *message, const char *where, message_role_t *role) {
   static const struct {
     const char *name;
     message_role_t role;
@@ -97,7 +97,7 @@ static status_t role_of(const json_t *message, const char *where, message_role_t
 
 status_t messages_is_answer(const json_t *message, const char *where, bool *answer) {
   message_role_t role;
-  TRY(role_of(message, where, &role));
+  TRY(messages_role_of(message, where, &role));
   *answer = role == ROLE_GPT;
   return STATUS_OK;
 }
@@ -114,7 +114,7 @@ static status_t turns_reserve(messages_t *messages, int64_t count, const char *w
 static status_t message_read(messages_t *messages, const json_t *message, const char *where) {
   message_role_t role;
   text_view_t text;
-  TRY(role_of(message, where, &role));
+  TRY(messages_role_of(message, where, &role));
   if (json_get(message, "role")) {
     TRY(messages_text(messages, json_get(message, "content"), where, &text));
   } else {
@@ -159,10 +159,10 @@ void messages_mark_image(messages_t *messages) {
   if (t == messages->count) return;
   text_view_t old = messages->turns[t].text;
   size_t begin = messages->used;
-  text_put(messages, MARK, sizeof MARK - 1);
-  text_put(messages, old.bytes, old.n);
+  messages_text_put(messages, MARK, sizeof MARK - 1);
+  messages_text_put(messages, old.bytes, old.n);
   messages->turns[t].text = (text_view_t){messages->text + begin, messages->used - begin};
-  text_put(messages, "", 1);
+  messages_text_put(messages, "", 1);
 }
 
 void messages_free(messages_t *messages) {

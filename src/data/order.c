@@ -42,7 +42,7 @@ int64_t order_place(const order_t *order, int64_t position) {
 }
 
 /* The permutation of EPOCH; even and odd epochs have a place each. */
-static const int64_t *permutation(order_t *order, int64_t epoch) {
+static const int64_t *order_permutation(order_t *order, int64_t epoch) {
   int k = (int)(epoch % 2);
   if (order->epochs[k] != epoch) {
     random_permutation(order->seed, RANDOM_ORDER, (uint64_t)epoch, order->count, order->permutations[k]);
@@ -57,7 +57,8 @@ status_t order_rows(order_t *order, int64_t position, int64_t n, int64_t *rows) 
                      (long long)position);
   for (int64_t i = 0; i < n; i++) {
     int64_t place = order_place(order, position + i);
-    int64_t index = order->shuffled ? permutation(order, order_epoch(order, position + i))[place] : place;
+    int64_t index =
+        order->shuffled ? order_permutation(order, order_epoch(order, position + i))[place] : place;
     rows[i] = order->rows == NULL ? index : order->rows[index];
   }
   return STATUS_OK;

@@ -10,23 +10,23 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool given(const char *text) {
+static bool prepare_given(const char *text) {
   return text != NULL && text[0] != '\0';
 }
 
-static bool is_first(const prepare_t *prepare) {
+static bool prepare_is_first(const prepare_t *prepare) {
   return comm_rank(prepare->comm) == 0;
 }
 
 status_t prepare_agree(const prepare_t *prepare, status_code_t status) {
-  return pulse_agree(prepare->options->pulse, prepare->comm, status);
+  return stop_vote_agree(prepare->options->vote, prepare->comm, status);
 }
 
 /* ---- Starting ---- */
 
 static status_t outputs_check(const prepare_options_t *options) {
   file_identity_t output, held_out;
-  if (!given(options->held_out_output)) return STATUS_OK;
+  if (!prepare_given(options->held_out_output)) return STATUS_OK;
   TRY(file_identity(options->output, &output));
   TRY(file_identity(options->held_out_output, &held_out));
   if (!file_identical(&output, &held_out)) return STATUS_OK;
@@ -35,36 +35,36 @@ static status_t outputs_check(const prepare_options_t *options) {
 }
 
 static status_t options_check(const prepare_options_t *options) {
-  if (!given(options->conversations) && !given(options->preferences))
+  if (!prepare_given(options->conversations) && !prepare_given(options->preferences))
     return error_set(STATUS_INPUT,
                      "there is nothing to prepare: name a file of conversations or of preferences");
-  if (!given(options->output)) return error_set(STATUS_INPUT, "name the dataset to write (output)");
+  if (!prepare_given(options->output)) return error_set(STATUS_INPUT, "name the dataset to write (output)");
   if (options->held_out < 0)
     return error_set(STATUS_INPUT, "%" PRId64 " samples cannot be held out", options->held_out);
-  if (given(options->held_out_output) && options->held_out == 0)
+  if (prepare_given(options->held_out_output) && options->held_out == 0)
     return error_set(STATUS_INPUT, "%s is to get the samples held out, but none are: set how many",
                      options->held_out_output);
   return outputs_check(options);
 }
 
 static void sources_list(prepare_t *prepare) {
-  const source_t sources[] = {{.path = prepare->options->conversations, .kind = SAMPLE_CONVERSATION},
-                              {.path = prepare->options->preferences, .kind = SAMPLE_PREFERENCE}};
+  const prepare_source_t sources[] = {{.path = prepare->options->conversations, .kind = SAMPLE_CONVERSATION},
+                                      {.path = prepare->options->preferences, .kind = SAMPLE_PREFERENCE}};
   for (size_t s = 0; s < sizeof sources / sizeof *sources; s++)
-    if (given(sources[s].path)) prepare->sources[prepare->source_count++] = sources[s];
+    if (prepare_given(sources[s].path)) prepare->sources[prepare->source_count++] = sources[s];
 }
 
 /* Rank 0. */
 static status_t scan_first(prepare_t *prepare) {
   const prepare_options_t *options = prepare->options;
-  if (given(options->report) && options->skip_bad && !options->plan)
+  if (prepare_given(options->report) && options->skip_bad && !options->plan)
     TRY(file_stream(options->report, false, &prepare->report));
   return prepare_scan(prepare);
 }
 
 static status_t folder_open(prepare_t *prepare) {
   if (prepare->names.count == 0) return STATUS_OK;
-  if (given(prepare->options->image_folder))
+  if (prepare_given(prepare->options->image_folder))
     return image_folder_open(prepare->options->image_folder, &prepare->folder);
   return error_set(STATUS_INPUT, "the samples have images ('%s'): name their image_folder",
                    names_name(&prepare->names, 0));
@@ -89,7 +89,7 @@ static status_t images_list(output_t *output) {
   const prepare_t *prepare = output->prepare;
   const size_t names = (size_t)prepare->names.count;
   TRY(comm_agree(prepare->comm, memory_alloc(&output->place, ARENA_DATA, names, sizeof *output->place)));
-  if (is_first(prepare)) mark_used(output, output->place);
+  if (prepare_is_first(prepare)) mark_used(output, output->place);
   TRY(comm_broadcast(prepare->comm, &output->image_count, 1, COMM_I64, 0));
   TRY(comm_broadcast(prepare->comm, output->place, names, COMM_I64, 0));
   TRY(comm_agree(prepare->comm, memory_alloc(&output->images, ARENA_DATA, (size_t)output->image_count,
@@ -99,7 +99,7 @@ static status_t images_list(output_t *output) {
   return STATUS_OK;
 }
 
-static void write_source(json_writer_t *writer, const source_t *source) {
+static void prepare_write_source(json_writer_t *writer, const prepare_source_t *source) {
   json_write_object_begin(writer);
   json_write_member(writer, "file", source->path);
   json_write_member(writer, "kind", source->kind == SAMPLE_PREFERENCE ? "preferences" : "conversations");
@@ -115,9 +115,9 @@ static status_t sources_text(const prepare_t *prepare, char **text) {
   json_write_key(writer, "files");
   json_write_array_begin(writer);
   for (int s = 0; s < prepare->source_count; s++)
-    write_source(writer, &prepare->sources[s]);
+    prepare_write_source(writer, &prepare->sources[s]);
   json_write_array_end(writer);
-  json_write_member(writer, "facts", given(prepare->options->facts) ? prepare->options->facts : NULL);
+  json_write_member(writer, "facts", prepare_given(prepare->options->facts) ? prepare->options->facts : NULL);
   json_write_member(writer, "image_folder", prepare->folder.root);
   json_write_int_member(writer, "seed", (int64_t)prepare->options->seed);
   json_write_int_member(writer, "held_out", prepare->options->held_out);
@@ -137,14 +137,14 @@ static status_t texts_write(output_t *output) {
 
 static status_t facts_open(output_t *output, int64_t *name_bytes) {
   const prepare_options_t *options = output->prepare->options;
-  if (given(options->facts)) TRY(facts_create(output, options->facts, &output->facts));
+  if (prepare_given(options->facts)) TRY(facts_create(output, options->facts, &output->facts));
   return output_plan(output, name_bytes);
 }
 
 static status_t output_close(output_t *output) {
   SCOPED_MEMORY char *sources = NULL;
   const prepare_t *prepare = output->prepare;
-  TRY(comm_agree(prepare->comm, is_first(prepare) ? sources_text(prepare, &sources) : STATUS_OK));
+  TRY(comm_agree(prepare->comm, prepare_is_first(prepare) ? sources_text(prepare, &sources) : STATUS_OK));
   dataset_writer_t *writer = output->writer;
   output->writer = NULL;
   return dataset_writer_close(writer, sources, prepare->counts.skipped);
@@ -153,7 +153,7 @@ static status_t output_close(output_t *output) {
 static status_t output_make(output_t *output) {
   const prepare_t *prepare = output->prepare;
   comm_t *comm = prepare->comm;
-  const bool first = is_first(prepare);
+  const bool first = prepare_is_first(prepare);
   int64_t name_bytes = 0;
   TRY(images_list(output));
   TRY(comm_agree(comm, first ? file_make_parent(output->path) : STATUS_OK));
@@ -170,7 +170,7 @@ static status_t output_make(output_t *output) {
 /* Counts what output_make would write. */
 static status_t output_count(output_t *output) {
   prepare_t *prepare = output->prepare;
-  const bool first = is_first(prepare);
+  const bool first = prepare_is_first(prepare);
   int64_t name_bytes = 0, image_bytes = 0;
   const dataset_counts_t none = {0};
   TRY(images_list(output));
@@ -231,12 +231,12 @@ static void summary_log(const prepare_t *prepare) {
 static status_t prepare_all(prepare_t *prepare) {
   const prepare_options_t *options = prepare->options;
   comm_t *comm = prepare->comm;
-  TRY(comm_agree(comm, is_first(prepare) ? options_check(options) : STATUS_OK));
+  TRY(comm_agree(comm, prepare_is_first(prepare) ? options_check(options) : STATUS_OK));
   sources_list(prepare);
-  TRY(prepare_agree(prepare, is_first(prepare) ? scan_first(prepare) : STATUS_OK));
+  TRY(prepare_agree(prepare, prepare_is_first(prepare) ? scan_first(prepare) : STATUS_OK));
   TRY(names_share(comm, &prepare->names));
   TRY(comm_agree(comm, folder_open(prepare)));
-  const bool apart = given(options->held_out_output);
+  const bool apart = prepare_given(options->held_out_output);
   TRY(output_run(prepare, options->output, !apart, false));
   if (apart) TRY(output_run(prepare, options->held_out_output, false, true));
   prepare->counts.images = prepare->names.count;

@@ -6,7 +6,7 @@
 #ifndef DATA_PREPARE_H
 #define DATA_PREPARE_H
 
-#include "parallel/pulse.h"
+#include "parallel/stop_vote.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,7 +25,7 @@ typedef struct {
   bool skip_bad;      /* leave bad samples out and go on, instead of stopping at the first */
   const char *report; /* JSON lines about the samples that were left out: file, line, sample, reason */
   int workers;        /* threads of a rank that check images, at least 1 */
-  pulse_t *pulse;     /* asked between samples and images whether to stop; NULL: never */
+  stop_vote_t *vote;  /* asked between samples and images whether to stop; NULL: never */
   bool plan;          /* writes nothing: reads the JSON, measures the images' files, and counts */
   int64_t **elements; /* NULL, or becomes on rank 0 for each row of OUTPUT the number of its element, counted
                          through both files; freed by the caller with memory_free. Not in a plan. */
@@ -51,7 +51,7 @@ typedef struct {
  * there already is replaced once the new one is complete. Collective on COMM; all ranks pass the same OPTIONS
  * and get the same COUNTS (may be NULL). Errors, the same on all ranks: STATUS_INPUT (no source, more held
  * out than there are), STATUS_DATA (broken JSON, a bad sample unless they are skipped, no sample left, image
- * folder missing), STATUS_STOPPED (a wish of the pulse; nothing is left behind). */
+ * folder missing), STATUS_STOPPED (a request of the vote; nothing is left behind). */
 status_t prepare_run(comm_t *comm, const prepare_options_t *options, prepare_counts_t *counts);
 
 #endif

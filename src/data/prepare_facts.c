@@ -35,7 +35,7 @@ static void mark_needed(facts_t *facts) {
 }
 
 /* One text, or a list of texts. */
-static status_t check_entry(const facts_t *facts, const json_element_t *entry) {
+static status_t prepare_facts_check_entry(const facts_t *facts, const json_element_t *entry) {
   json_type_t type = entry->value->type;
   if (type == JSON_STRING) return STATUS_OK;
   if (type != JSON_ARRAY)
@@ -58,7 +58,7 @@ static const json_t *next_fact(const json_t *value, const json_t *fact) {
 }
 
 /* Of entries under one key the last counts: it replaces an earlier one. */
-static void count_entry(facts_t *facts, int64_t place, const json_element_t *entry) {
+static void prepare_facts_count_entry(facts_t *facts, int64_t place, const json_element_t *entry) {
   if (!facts->needed[place]) return;
   facts->repeated += facts->entry[place] >= 0;
   facts->rows -= facts->count[place];
@@ -73,7 +73,7 @@ static void count_entry(facts_t *facts, int64_t place, const json_element_t *ent
   facts->bytes += facts->size[place];
 }
 
-static status_t write_entry(facts_t *facts, int64_t place, const json_element_t *entry) {
+static status_t prepare_facts_write_entry(facts_t *facts, int64_t place, const json_element_t *entry) {
   const json_t *value = entry->value;
   if (!facts->needed[place] || facts->entry[place] != entry->index) return STATUS_OK;
   facts->first[place] = facts->written;
@@ -86,34 +86,35 @@ static status_t write_entry(facts_t *facts, int64_t place, const json_element_t 
   return error_set(STATUS_DATA, "%s: changed while it was read", facts->path);
 }
 
-static status_t take_entry(facts_t *facts, const char *name, bool choice, const json_element_t *entry) {
+static status_t prepare_facts_take_entry(facts_t *facts, const char *name, bool choice,
+                                         const json_element_t *entry) {
   int64_t number = names_find(&facts->output->prepare->names, name);
   int64_t place = number < 0 ? -1 : facts->output->place[number];
   if (place < 0) return STATUS_OK;
   place += choice ? facts->images : 0;
-  if (facts->writer != NULL) return write_entry(facts, place, entry);
-  count_entry(facts, place, entry);
+  if (facts->writer != NULL) return prepare_facts_write_entry(facts, place, entry);
+  prepare_facts_count_entry(facts, place, entry);
   return STATUS_OK;
 }
 
-static status_t visit_entries(facts_t *facts, json_reader_t *reader) {
+static status_t prepare_facts_visit_entries(facts_t *facts, json_reader_t *reader) {
   json_element_t entry;
   const size_t prefix = sizeof CHOICE_PREFIX - 1;
   for (;;) {
-    TRY(pulse_go_on(facts->output->prepare->options->pulse));
+    TRY(stop_vote_continue(facts->output->prepare->options->vote));
     TRY(json_reader_next(reader, &entry));
     if (entry.value == NULL) return STATUS_OK;
-    TRY(check_entry(facts, &entry));
-    TRY(take_entry(facts, entry.key, false, &entry));
+    TRY(prepare_facts_check_entry(facts, &entry));
+    TRY(prepare_facts_take_entry(facts, entry.key, false, &entry));
     if (strncmp(entry.key, CHOICE_PREFIX, prefix) == 0)
-      TRY(take_entry(facts, entry.key + prefix, true, &entry));
+      TRY(prepare_facts_take_entry(facts, entry.key + prefix, true, &entry));
   }
 }
 
-static status_t facts_read(facts_t *facts) {
+static status_t prepare_facts_read(facts_t *facts) {
   SCOPED(json_reader_close_at) json_reader_t *reader = NULL;
   TRY(json_reader_open(facts->path, JSON_MEMBERS, &reader));
-  TRY(visit_entries(facts, reader));
+  TRY(prepare_facts_visit_entries(facts, reader));
   if (facts->writer == NULL) json_reader_warn(reader);
   return STATUS_OK;
 }
@@ -136,7 +137,7 @@ status_t facts_create(output_t *output, const char *path, facts_t **out) {
   for (size_t i = 0; i < places; i++)
     facts->entry[i] = -1;
   mark_needed(facts);
-  TRY(facts_read(facts));
+  TRY(prepare_facts_read(facts));
   json_warn_repeated(path, facts->repeated);
   memory_hand_over(out, &facts);
   return STATUS_OK;
@@ -150,7 +151,7 @@ void facts_measure(const facts_t *facts, dataset_counts_t *counts) {
 status_t facts_write(facts_t *facts, dataset_writer_t *writer) {
   facts->writer = writer;
   facts->written = 0;
-  TRY(facts_read(facts));
+  TRY(prepare_facts_read(facts));
   if (facts->written == facts->rows) return STATUS_OK;
   return error_set(STATUS_DATA, "%s: changed while it was read", facts->path);
 }

@@ -40,7 +40,7 @@ static const char *name_of(const output_t *output, int64_t image) {
 /* ---- Problems ---- */
 
 /* Notes why an image cannot be used, or stops. REASON may be the thread's error message. */
-static status_t refuse(share_t *share, int64_t image, const char *reason) {
+static status_t prepare_images_refuse(share_t *share, int64_t image, const char *reason) {
   const output_t *output = share->output;
   const prepare_t *prepare = output->prepare;
   char text[1024];
@@ -89,16 +89,16 @@ static status_t problems_gather(share_t *share) {
 static status_t share_measure(share_t *share, int64_t *sizes) {
   for (int64_t i = share->begin; i < share->end; i++) {
     int64_t *size = &sizes[i - share->begin];
-    TRY(pulse_go_on(share->output->prepare->options->pulse));
+    TRY(stop_vote_continue(share->output->prepare->options->vote));
     status_code_t status = image_file_size(&share->output->prepare->folder, name_of(share->output, i), size);
     if (status == STATUS_OK) continue;
     *size = 0;
-    TRY(refuse(share, i, error_message()));
+    TRY(prepare_images_refuse(share, i, error_message()));
   }
   return STATUS_OK;
 }
 
-static void share_of(int64_t n, int rank, int ranks, int64_t *begin, int64_t *end) {
+static void prepare_images_share_of(int64_t n, int rank, int ranks, int64_t *begin, int64_t *end) {
   *begin = n * rank / ranks;
   *end = n * (rank + 1) / ranks;
 }
@@ -117,7 +117,7 @@ static status_t images_measure(share_t *share) {
   TRY(comm_agree(comm, status));
   for (int r = 0; r < ranks; r++) {
     int64_t begin, end;
-    share_of(output->image_count, r, ranks, &begin, &end);
+    prepare_images_share_of(output->image_count, r, ranks, &begin, &end);
     counts[r] = (size_t)(end - begin);
   }
   TRY(prepare_agree(output->prepare, share_measure(share, mine)));
@@ -175,7 +175,8 @@ static status_t window_write(share_t *share) {
     item_t *item = &share->items[i];
     share->turned_count += item->bytes != NULL && item->turned;
     if (item->bytes == NULL)
-      TRY(refuse(share, item->image, item->problem == NULL ? "no memory to read it" : item->problem));
+      TRY(prepare_images_refuse(share, item->image,
+                                item->problem == NULL ? "no memory to read it" : item->problem));
     TRY(dataset_writer_image(share->output->writer, item->image, item->bytes, item->width, item->height));
   }
   return STATUS_OK;
@@ -202,7 +203,7 @@ static int64_t window_fill(share_t *share, int64_t at) {
 }
 
 /* The shares are alike: of all images about as many are done as of this rank's. */
-static void report_progress(const share_t *share, int64_t at) {
+static void prepare_images_report_progress(const share_t *share, int64_t at) {
   int64_t count = share->output->image_count;
   double done = (double)(at - share->begin) / (double)(share->end - share->begin);
   log_progress("images", at < share->end ? (int64_t)(done * (double)count) : count, count, "images", NULL);
@@ -212,13 +213,13 @@ static status_t share_write(share_t *share) {
   for (int64_t i = share->begin; i < share->end; i++) /* those that could not be measured */
     if (share->output->sizes[i] == 0) TRY(dataset_writer_image(share->output->writer, i, NULL, 0, 0));
   for (int64_t at = share->begin; at < share->end;) {
-    TRY(pulse_go_on(share->output->prepare->options->pulse));
+    TRY(stop_vote_continue(share->output->prepare->options->vote));
     at = window_fill(share, at);
     window_run(share);
     status_code_t status = window_write(share);
     window_free(share);
     TRY(status);
-    report_progress(share, at);
+    prepare_images_report_progress(share, at);
   }
   return STATUS_OK;
 }
@@ -261,7 +262,8 @@ static status_t share_create(output_t *output, share_t **share) {
   comm_t *comm = output->prepare->comm;
   TRY(comm_agree(comm, memory_alloc(share, ARENA_DATA, 1, sizeof **share)));
   (*share)->output = output;
-  share_of(output->image_count, comm_rank(comm), comm_size(comm), &(*share)->begin, &(*share)->end);
+  prepare_images_share_of(output->image_count, comm_rank(comm), comm_size(comm), &(*share)->begin,
+                          &(*share)->end);
   return images_measure(*share);
 }
 

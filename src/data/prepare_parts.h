@@ -13,7 +13,7 @@ typedef struct {
   const char *path;
   sample_kind_t kind;
   int64_t elements, bad;
-} source_t;
+} prepare_source_t;
 
 /* What is kept of each sample between the two readings. */
 typedef struct {
@@ -27,7 +27,7 @@ typedef struct {
 typedef struct {
   comm_t *comm;
   const prepare_options_t *options;
-  source_t sources[2];
+  prepare_source_t sources[2];
   int source_count;
   image_folder_t folder;
   names_t names;
@@ -59,7 +59,7 @@ typedef struct {
 
 /* Where an element stands. */
 typedef struct {
-  source_t *source;
+  prepare_source_t *source;
   int64_t number; /* over all sources */
   int64_t line;
   status_code_t status; /* of sample_read; its message is the thread's error message */
@@ -72,7 +72,8 @@ typedef status_t (*sample_visit_t)(void *context, const sample_place_t *place, c
 status_t samples_visit(prepare_t *prepare, const char *label, bool first, sample_visit_t visit,
                        void *context);
 
-/* The end of a step that ranks take at their own pace, or rank 0 alone: STATUS agreed, as by pulse_agree. */
+/* The end of a step that ranks take at their own pace, or rank 0 alone: STATUS agreed, as by stop_vote_agree.
+ */
 status_t prepare_agree(const prepare_t *prepare, status_code_t status);
 
 /* A bad sample (of which the id at most is known): an error to return, or a line of the report, as the

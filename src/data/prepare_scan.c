@@ -12,12 +12,12 @@ enum { WARNINGS_SHOWN = 10 };
 /* ---- Reading all samples ---- */
 
 typedef struct {
-  source_t *source;
+  prepare_source_t *source;
   json_reader_t *reader;
   sample_reader_t sample;
   int64_t number; /* of the next sample, over all sources */
   const char *label;
-  pulse_t *pulse;
+  stop_vote_t *vote;
   sample_visit_t visit;
   void *context;
 } visiting_t;
@@ -31,11 +31,11 @@ static void progress_show(const visiting_t *visiting, int64_t done) {
   log_progress(visiting->label, (done + 1023) / 1024, (size + 1023) / 1024, "KiB", visiting->source->path);
 }
 
-static status_t visit_source(visiting_t *visiting) {
+static status_t prepare_scan_visit_source(visiting_t *visiting) {
   const int64_t size = json_reader_size(visiting->reader);
   json_element_t element;
   for (;;) {
-    TRY(pulse_go_on(visiting->pulse));
+    TRY(stop_vote_continue(visiting->vote));
     TRY(json_reader_next(visiting->reader, &element));
     if (element.value == NULL) break;
     sample_place_t place = {visiting->source, visiting->number++, element.line, STATUS_OK};
@@ -52,14 +52,13 @@ static status_t visit_source(visiting_t *visiting) {
 status_t samples_visit(prepare_t *prepare, const char *label, bool first, sample_visit_t visit,
                        void *context) {
   SCOPED(visiting_end)
-  visiting_t visiting = {
-      .label = label, .pulse = prepare->options->pulse, .visit = visit, .context = context};
+  visiting_t visiting = {.label = label, .vote = prepare->options->vote, .visit = visit, .context = context};
   for (int s = 0; s < prepare->source_count; s++) {
     SCOPED(json_reader_close_at) json_reader_t *reader = NULL;
     visiting.source = &prepare->sources[s];
     TRY(json_reader_open(visiting.source->path, JSON_ELEMENTS, &reader));
     visiting.reader = reader;
-    TRY(visit_source(&visiting));
+    TRY(prepare_scan_visit_source(&visiting));
     if (first) json_reader_warn(reader);
   }
   if (first && visiting.sample.messages.systems > 0)
@@ -71,8 +70,8 @@ status_t samples_visit(prepare_t *prepare, const char *label, bool first, sample
 
 /* ---- Bad samples ---- */
 
-static status_t report_line(const prepare_t *prepare, const sample_place_t *place,
-                            const dataset_sample_t *sample, const char *reason) {
+static status_t prepare_scan_report_line(const prepare_t *prepare, const sample_place_t *place,
+                                         const dataset_sample_t *sample, const char *reason) {
   json_writer_t *writer = NULL;
   TRY(json_writer_create(prepare->report, &writer));
   json_write_object_begin(writer);
@@ -98,7 +97,7 @@ status_t sample_refuse(prepare_t *prepare, const sample_place_t *place, const da
   if (prepare->counts.skipped == WARNINGS_SHOWN + 1)
     log_warning("more samples are left out%s%s", prepare->report == NULL ? "" : "; all are listed in ",
                 prepare->report == NULL ? "" : prepare->options->report);
-  return prepare->report == NULL ? STATUS_OK : report_line(prepare, place, sample, reason);
+  return prepare->report == NULL ? STATUS_OK : prepare_scan_report_line(prepare, place, sample, reason);
 }
 
 /* ---- The first reading ---- */
@@ -132,9 +131,9 @@ typedef struct {
   int64_t *size;     /* (groups): samples */
   int64_t *order;    /* (groups): as drawn */
   bool *chosen;      /* (groups) */
-} split_t;
+} prepare_scan_split_t;
 
-static status_t split_alloc(const prepare_t *prepare, int64_t good, split_t *split) {
+static status_t split_alloc(const prepare_t *prepare, int64_t good, prepare_scan_split_t *split) {
   TRY(memory_alloc(&split->of_note, ARENA_DATA, (size_t)prepare->note_count, sizeof *split->of_note));
   TRY(memory_alloc(&split->of_image, ARENA_DATA, (size_t)prepare->names.count, sizeof *split->of_image));
   TRY(memory_alloc(&split->size, ARENA_DATA, (size_t)good, sizeof *split->size));
@@ -142,7 +141,7 @@ static status_t split_alloc(const prepare_t *prepare, int64_t good, split_t *spl
   return memory_alloc(&split->chosen, ARENA_DATA, (size_t)good, sizeof *split->chosen);
 }
 
-static void split_free(split_t *split) {
+static void split_free(prepare_scan_split_t *split) {
   memory_free(split->of_note);
   memory_free(split->of_image);
   memory_free(split->size);
@@ -151,7 +150,7 @@ static void split_free(split_t *split) {
 }
 
 /* Groups in order of their first sample: by image, or each sample for itself. */
-static void split_group(const prepare_t *prepare, split_t *split) {
+static void split_group(const prepare_t *prepare, prepare_scan_split_t *split) {
   for (int64_t i = 0; i < prepare->names.count; i++)
     split->of_image[i] = -1;
   for (int64_t i = 0; i < prepare->note_count; i++) {
@@ -167,7 +166,7 @@ static void split_group(const prepare_t *prepare, split_t *split) {
 }
 
 /* Chooses groups until they have as many samples as are wanted; returns how many they have. */
-static int64_t split_draw(const prepare_t *prepare, split_t *split) {
+static int64_t split_draw(const prepare_t *prepare, prepare_scan_split_t *split) {
   int64_t held_out = 0;
   random_permutation(prepare->options->seed, RANDOM_SPLIT, 0, split->count, split->order);
   for (int64_t g = 0; g < split->count && held_out < prepare->options->held_out; g++) {
@@ -178,7 +177,7 @@ static int64_t split_draw(const prepare_t *prepare, split_t *split) {
 }
 
 /* Marks the samples of the chosen groups, and counts those whose image training will see. */
-static void split_mark(prepare_t *prepare, split_t *split) {
+static void split_mark(prepare_t *prepare, prepare_scan_split_t *split) {
   enum { UNSEEN = -1, SEEN };
   for (int64_t i = 0; i < prepare->names.count; i++)
     split->of_image[i] = UNSEEN;
@@ -194,8 +193,8 @@ static void split_mark(prepare_t *prepare, split_t *split) {
   }
 }
 
-static status_t hold_out(prepare_t *prepare, int64_t good) {
-  SCOPED(split_free) split_t split = {0};
+static status_t prepare_scan_hold_out(prepare_t *prepare, int64_t good) {
+  SCOPED(split_free) prepare_scan_split_t split = {0};
   TRY(split_alloc(prepare, good, &split));
   split_group(prepare, &split);
   if (split_draw(prepare, &split) == good)
@@ -217,5 +216,5 @@ status_t prepare_scan(prepare_t *prepare) {
   if (prepare->options->held_out >= good)
     return error_set(STATUS_INPUT, "%" PRId64 " samples were to be held out of %" PRId64 "; hold out fewer",
                      prepare->options->held_out, good);
-  return hold_out(prepare, good);
+  return prepare_scan_hold_out(prepare, good);
 }

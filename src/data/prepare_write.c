@@ -33,7 +33,7 @@ status_t output_plan(output_t *output, int64_t *name_bytes) {
                    output->image_count > 0 && output->problems[0] != NULL ? output->problems[0] : "none");
 }
 
-static status_t changed(const sample_place_t *place) {
+static status_t prepare_write_changed(const sample_place_t *place) {
   return error_set(STATUS_DATA, "%s: line %" PRId64 ": the file changed while it was read",
                    place->source->path, place->line);
 }
@@ -53,18 +53,19 @@ static status_t sample_write(output_t *output, const sample_place_t *place, cons
   return dataset_writer_sample(output->writer, &sample);
 }
 
-static status_t write_visit(void *context, const sample_place_t *place, const sample_reader_t *reader) {
+static status_t prepare_write_visit(void *context, const sample_place_t *place,
+                                    const sample_reader_t *reader) {
   output_t *output = context;
   prepare_t *prepare = output->prepare;
-  if (place->number >= prepare->note_count) return changed(place);
+  if (place->number >= prepare->note_count) return prepare_write_changed(place);
   const sample_note_t *note = &prepare->notes[place->number];
-  if (note->bad != (place->status != STATUS_OK)) return changed(place);
+  if (note->bad != (place->status != STATUS_OK)) return prepare_write_changed(place);
   if (note->bad || !output_wants(output, note)) return STATUS_OK;
   if (note->bytes != reader->bytes || note->texts != reader->texts ||
       (note->image >= 0) != (reader->image != NULL))
-    return changed(place);
+    return prepare_write_changed(place);
   if (reader->image != NULL && strcmp(names_name(&prepare->names, note->image), reader->image) != 0)
-    return changed(place);
+    return prepare_write_changed(place);
   if (is_kept(output, note)) return sample_write(output, place, note, reader);
   char reason[1200];
   snprintf(reason, sizeof reason, "%s: %s", reader->where, output->problems[output->place[note->image]]);
@@ -77,5 +78,5 @@ status_t output_write_texts(output_t *output) {
   for (int64_t i = 0; i < output->image_count; i++)
     TRY(dataset_writer_name(output->writer, text_view(names_name(&prepare->names, output->images[i]))));
   if (output->facts != NULL) TRY(facts_write(output->facts, output->writer));
-  return samples_visit(output->prepare, "writing", false, write_visit, output);
+  return samples_visit(output->prepare, "writing", false, prepare_write_visit, output);
 }

@@ -14,7 +14,7 @@ static text_view_t view_of(const json_t *string) {
 }
 
 /* `id`, or `question_id` of the benchmarks; where it MAY_LACK, the element's number stands for it. */
-static status_t read_id(sample_reader_t *reader, const json_t *element, int64_t index, bool may_lack) {
+static status_t sample_read_id(sample_reader_t *reader, const json_t *element, int64_t index, bool may_lack) {
   snprintf(reader->where, sizeof reader->where, "sample %" PRId64, index);
   const json_t *id = json_get(element, "id");
   if (id == NULL) id = json_get(element, "question_id");
@@ -45,7 +45,7 @@ static status_t conversation_take(sample_reader_t *reader) {
 }
 
 /* `conversations`, or `messages` of chat files. */
-static status_t read_turns(sample_reader_t *reader, const json_t *element) {
+static status_t sample_read_turns(sample_reader_t *reader, const json_t *element) {
   const json_t *turns = NULL;
   const char *key = json_get(element, "messages") != NULL ? "messages" : "conversations";
   TRY(json_array(element, key, reader->where, &turns));
@@ -54,7 +54,7 @@ static status_t read_turns(sample_reader_t *reader, const json_t *element) {
 }
 
 /* A question alone is one human turn. */
-static status_t read_question(sample_reader_t *reader, const json_t *element) {
+static status_t sample_read_question(sample_reader_t *reader, const json_t *element) {
   const char *text = NULL;
   TRY(json_string(element, "text", reader->where, &text));
   TRY(messages_ask(&reader->messages, view_of(json_get(element, "text"))));
@@ -62,7 +62,7 @@ static status_t read_question(sample_reader_t *reader, const json_t *element) {
 }
 
 /* The one image of a list, by its path. */
-static status_t read_image_list(sample_reader_t *reader, const json_t *list) {
+static status_t sample_read_image_list(sample_reader_t *reader, const json_t *list) {
   const json_t *image = list->type == JSON_ARRAY ? list->u.first : list;
   if (list->type == JSON_ARRAY && list->count != 1)
     return error_set(STATUS_DATA, "%s: field 'images': found %" PRId64 " images, expected one", reader->where,
@@ -80,13 +80,13 @@ static status_t read_image_list(sample_reader_t *reader, const json_t *list) {
 }
 
 /* UNDERSTOOD: where there is an image, its mark may be missing; it belongs to the first question. */
-static status_t read_image(sample_reader_t *reader, const json_t *element, bool understood) {
+static status_t sample_read_image(sample_reader_t *reader, const json_t *element, bool understood) {
   reader->image = NULL;
   const json_t *list = json_get(element, "images");
   if (json_get(element, "image") != NULL)
     TRY(json_string(element, "image", reader->where, &reader->image));
   else if (list != NULL && !(list->type == JSON_ARRAY && list->count == 0))
-    TRY(read_image_list(reader, list));
+    TRY(sample_read_image_list(reader, list));
   conversation_t *conversation = &reader->sample.conversation;
   if (reader->image == NULL && conversation_asks_for_image(conversation))
     return error_set(
@@ -106,8 +106,8 @@ static status_t read_image(sample_reader_t *reader, const json_t *element, bool 
 
 /* The answer of `chosen` or `rejected`: a text, or messages of which the last is the answer. BEFORE: how many
  * others there may be. */
-static status_t read_choice(sample_reader_t *reader, const json_t *element, const char *key, int64_t before,
-                            text_view_t *out) {
+static status_t sample_read_choice(sample_reader_t *reader, const json_t *element, const char *key,
+                                   int64_t before, text_view_t *out) {
   char where[160];
   const json_t *choice = json_get(element, key), *last = NULL;
   bool answer;
@@ -139,7 +139,7 @@ static bool json_equal(const json_t *a, const json_t *b) {
 }
 
 /* Without `prompt` both choices are whole conversations that differ in their last message. */
-static status_t read_common_turns(sample_reader_t *reader, const json_t *element, int64_t *before) {
+static status_t sample_read_common_turns(sample_reader_t *reader, const json_t *element, int64_t *before) {
   const json_t *chosen, *rejected;
   TRY(json_array(element, "chosen", reader->where, &chosen));
   TRY(json_array(element, "rejected", reader->where, &rejected));
@@ -157,11 +157,11 @@ static status_t read_common_turns(sample_reader_t *reader, const json_t *element
 }
 
 /* A pair as TRL has it: `prompt`, `chosen`, `rejected`; the chosen answer is output 1. */
-static status_t read_chosen(sample_reader_t *reader, const json_t *element) {
+static status_t sample_read_chosen(sample_reader_t *reader, const json_t *element) {
   const json_t *prompt = json_get(element, "prompt");
   int64_t before = 0;
   if (prompt == NULL) {
-    TRY(read_common_turns(reader, element, &before));
+    TRY(sample_read_common_turns(reader, element, &before));
   } else if (prompt->type == JSON_STRING) {
     TRY(messages_ask(&reader->messages, view_of(prompt)));
   } else {
@@ -170,16 +170,16 @@ static status_t read_chosen(sample_reader_t *reader, const json_t *element) {
   }
   dataset_sample_t *sample = &reader->sample;
   TRY(conversation_take(reader));
-  TRY(read_choice(reader, element, "chosen", before, &sample->outputs[0]));
-  TRY(read_choice(reader, element, "rejected", before, &sample->outputs[1]));
+  TRY(sample_read_choice(reader, element, "chosen", before, &sample->outputs[0]));
+  TRY(sample_read_choice(reader, element, "rejected", before, &sample->outputs[1]));
   sample->paired = true;
   sample->preference = 1;
   return STATUS_OK;
 }
 
 /* {"from": ..., "value": text}, or the text itself. */
-static status_t read_output(sample_reader_t *reader, const json_t *element, const char *key,
-                            text_view_t *out) {
+static status_t sample_read_output(sample_reader_t *reader, const json_t *element, const char *key,
+                                   text_view_t *out) {
   char where[160];
   const json_t *output = json_get(element, key);
   if (output != NULL && output->type == JSON_STRING) {
@@ -194,12 +194,12 @@ static status_t read_output(sample_reader_t *reader, const json_t *element, cons
   return STATUS_OK;
 }
 
-static status_t read_pair(sample_reader_t *reader, const json_t *element, sample_kind_t kind) {
+static status_t sample_read_pair(sample_reader_t *reader, const json_t *element, sample_kind_t kind) {
   dataset_sample_t *sample = &reader->sample;
   bool any = json_get(element, "output_1") != NULL || json_get(element, "output_2") != NULL;
   if (!any && kind == SAMPLE_CONVERSATION) return STATUS_OK;
-  TRY(read_output(reader, element, "output_1", &sample->outputs[0]));
-  TRY(read_output(reader, element, "output_2", &sample->outputs[1]));
+  TRY(sample_read_output(reader, element, "output_1", &sample->outputs[0]));
+  TRY(sample_read_output(reader, element, "output_2", &sample->outputs[1]));
   sample->paired = true;
   if (json_get(element, "preference") == NULL && kind == SAMPLE_CONVERSATION) return STATUS_OK;
   int64_t preference = 0;
@@ -212,7 +212,7 @@ static status_t read_pair(sample_reader_t *reader, const json_t *element, sample
   return STATUS_OK;
 }
 
-static status_t read_numbers(sample_reader_t *reader, const json_t *element) {
+static status_t sample_read_numbers(sample_reader_t *reader, const json_t *element) {
   int64_t type = TYPE_GENERAL;
   double bonus = 1;
   if (json_get(element, "caption_type") != NULL) TRY(json_int(element, "caption_type", reader->where, &type));
@@ -229,7 +229,7 @@ static status_t read_numbers(sample_reader_t *reader, const json_t *element) {
   return STATUS_OK;
 }
 
-static void measure(sample_reader_t *reader) {
+static void sample_measure(sample_reader_t *reader) {
   const dataset_sample_t *sample = &reader->sample;
   reader->texts = 1 + sample->conversation.count + (sample->paired ? 2 : 0);
   reader->bytes = (int64_t)(sample->id.n + sample->outputs[0].n + sample->outputs[1].n);
@@ -242,18 +242,18 @@ status_t sample_read(sample_reader_t *reader, const json_t *element, int64_t ind
   bool pair = json_get(element, "chosen") != NULL, chat = json_get(element, "messages") != NULL;
   bool question =
       !pair && !chat && json_get(element, "conversations") == NULL && json_get(element, "text") != NULL;
-  TRY(read_id(reader, element, index, pair || chat));
+  TRY(sample_read_id(reader, element, index, pair || chat));
   TRY(messages_start(&reader->messages, element));
   if (pair)
-    TRY(read_chosen(reader, element));
+    TRY(sample_read_chosen(reader, element));
   else if (question)
-    TRY(read_question(reader, element));
+    TRY(sample_read_question(reader, element));
   else
-    TRY(read_turns(reader, element));
-  TRY(read_image(reader, element, pair || chat || question));
-  if (!pair) TRY(read_pair(reader, element, kind));
-  TRY(read_numbers(reader, element));
-  measure(reader);
+    TRY(sample_read_turns(reader, element));
+  TRY(sample_read_image(reader, element, pair || chat || question));
+  if (!pair) TRY(sample_read_pair(reader, element, kind));
+  TRY(sample_read_numbers(reader, element));
+  sample_measure(reader);
   return STATUS_OK;
 }
 

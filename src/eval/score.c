@@ -24,7 +24,7 @@ typedef struct {
   role_t role, reward;
   bool has_reward;
   source_t source;
-  criteria_t criteria;
+  reward_prompt_t reward_prompt;
   int64_t total; /* samples */
   double logprob_sum, reward_sum;
   int64_t token_count;     /* over all ranks */
@@ -58,8 +58,8 @@ static text_view_t last_answer(const conversation_t *conversation) {
 
 static status_t score_judged(const score_task_t *task, int64_t row, const dataset_sample_t *sample,
                              sequence_t *sequence, int64_t *image) {
-  return rewards_sequence(&task->criteria, &task->source, sample, row, 0, last_answer(&sample->conversation),
-                          sequence, image);
+  return rewards_sequence(&task->reward_prompt, &task->source, sample, row, 0,
+                          last_answer(&sample->conversation), sequence, image);
 }
 
 static status_t score_build_judged(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
@@ -265,7 +265,7 @@ static status_t score_load_reward(score_task_t *task, const store_info_t *info) 
   TRY(model_load_adapter(session, &task->model, info->path, roles, "reward", &task->reward_adapter, NULL));
   TRY(model_load_head(session, &task->model, info->path, "reward", &task->head));
   task->reward = (role_t){&task->model.base, &task->reward_adapter, &task->head};
-  return criteria_open(session, settings->rm.prompt_file, settings->rm.facts, &task->criteria);
+  return reward_prompt_open(session, settings->rm.prompt_file, settings->rm.facts, &task->reward_prompt);
 }
 
 static status_t score_look(void *context, int64_t row, const dataset_sample_t *sample, int32_t *found) {
@@ -302,9 +302,9 @@ static status_t score_open_samples(score_task_t *task, const store_info_t *info)
   if (settings->data.limit > 0 && settings->data.limit < task->total) task->total = settings->data.limit;
   TRY(look_at_samples(task, &counts));
   if (!task->has_reward) return STATUS_OK;
-  criteria_count_facts(session, &task->criteria, "rm.facts", settings->data.dataset, counts.facts,
-                       task->total - counts.bad);
-  return criteria_compare(session, &task->criteria, "rm", info);
+  reward_prompt_count_facts(session, &task->reward_prompt, "rm.facts", settings->data.dataset, counts.facts,
+                            task->total - counts.bad);
+  return reward_prompt_compare(session, &task->reward_prompt, "rm", info);
 }
 
 static status_t score_open_scoring(score_task_t *task) {
@@ -395,7 +395,7 @@ status_t score_run(session_t *session) {
   score_task_t task = {.session = session};
   status_code_t status = score(&task);
   scores_writer_abandon(task.writer);
-  criteria_free(&task.criteria);
+  reward_prompt_free(&task.reward_prompt);
   source_close(&task.source);
   head_free(&task.head);
   adapter_free(&task.reward_adapter);

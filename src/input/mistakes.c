@@ -9,7 +9,7 @@
 
 enum { SHOWN_MAX = 40 };
 
-static status_t add(mistakes_t *mistakes, place_t place, const char *text) {
+static status_t mistakes_insert(mistakes_t *mistakes, place_t place, const char *text) {
   TRY(memory_reserve(&mistakes->items, ARENA_OTHER, (size_t)mistakes->count + 1, sizeof *mistakes->items));
   mistake_t *mistake = &mistakes->items[mistakes->count];
   *mistake = (mistake_t){.place = place};
@@ -24,12 +24,12 @@ void mistakes_add(mistakes_t *mistakes, place_t place, const char *format, ...) 
   va_start(arguments, format);
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
-  status_code_t status = add(mistakes, place, text);
+  status_code_t status = mistakes_insert(mistakes, place, text);
   if (status != STATUS_OK) mistakes->status = status;
 }
 
 /* The file's mistakes by line and column, those without a place after them, then the overrides'. */
-static int compare(const void *left, const void *right) {
+static int mistakes_compare(const void *left, const void *right) {
   place_t a = ((const mistake_t *)left)->place, b = ((const mistake_t *)right)->place;
   if (a.override != b.override) return a.override < b.override ? -1 : 1;
   if ((a.line == 0) != (b.line == 0)) return a.line == 0 ? 1 : -1;
@@ -37,12 +37,14 @@ static int compare(const void *left, const void *right) {
   return a.column < b.column ? -1 : a.column > b.column;
 }
 
-static void sort(mistakes_t *mistakes) {
-  if (mistakes->count > 1) qsort(mistakes->items, (size_t)mistakes->count, sizeof *mistakes->items, compare);
+static void mistakes_sort(mistakes_t *mistakes) {
+  if (mistakes->count > 1)
+    qsort(mistakes->items, (size_t)mistakes->count, sizeof *mistakes->items, mistakes_compare);
 }
 
 /* Writes one mistake with its place to TEXT of SIZE bytes (which may be none); returns its length. */
-static size_t describe(const mistakes_t *mistakes, const mistake_t *mistake, char *text, size_t size) {
+static size_t mistakes_describe(const mistakes_t *mistakes, const mistake_t *mistake, char *text,
+                                size_t size) {
   place_t place = mistake->place;
   int length;
   if (place.override > 0)
@@ -55,13 +57,13 @@ static size_t describe(const mistakes_t *mistakes, const mistake_t *mistake, cha
 }
 
 /* The first COUNT mistakes, one a line. */
-static status_t join(const mistakes_t *mistakes, int count, char **text) {
+static status_t mistakes_join(const mistakes_t *mistakes, int count, char **text) {
   size_t size = 1, used = 0;
   for (int i = 0; i < count; i++)
-    size += describe(mistakes, &mistakes->items[i], NULL, 0) + 1;
+    size += mistakes_describe(mistakes, &mistakes->items[i], NULL, 0) + 1;
   TRY(memory_alloc(text, ARENA_OTHER, size, 1));
   for (int i = 0; i < count; i++) {
-    used += describe(mistakes, &mistakes->items[i], *text + used, size - used);
+    used += mistakes_describe(mistakes, &mistakes->items[i], *text + used, size - used);
     if (i + 1 < count) (*text)[used++] = '\n';
   }
   return STATUS_OK;
@@ -69,17 +71,17 @@ static status_t join(const mistakes_t *mistakes, int count, char **text) {
 
 status_t mistakes_text(mistakes_t *mistakes, char **text) {
   if (mistakes->status != STATUS_OK) return mistakes->status;
-  sort(mistakes);
-  return join(mistakes, mistakes->count, text);
+  mistakes_sort(mistakes);
+  return mistakes_join(mistakes, mistakes->count, text);
 }
 
 status_t mistakes_report(mistakes_t *mistakes) {
   if (mistakes->status != STATUS_OK) return mistakes->status;
   if (mistakes->count == 0) return STATUS_OK;
-  sort(mistakes);
+  mistakes_sort(mistakes);
   SCOPED_MEMORY char *text = NULL;
   int shown = mistakes->count < SHOWN_MAX ? mistakes->count : SHOWN_MAX;
-  TRY(join(mistakes, shown, &text));
+  TRY(mistakes_join(mistakes, shown, &text));
   if (mistakes->count == 1) return error_set(STATUS_INPUT, "%s", text);
   if (mistakes->count == shown)
     return error_set(STATUS_INPUT, "%d mistakes in the input:\n%s", mistakes->count, text);

@@ -20,7 +20,7 @@ typedef struct {
   namelist_t *out;
 } parser_t;
 
-static void advance(parser_t *parser) {
+static void namelist_advance(parser_t *parser) {
   unsigned char c = (unsigned char)*parser->at++;
   if (parser->fixed) return;
   if (c == '\n') {
@@ -31,17 +31,17 @@ static void advance(parser_t *parser) {
   }
 }
 
-static void skip_line(parser_t *parser) {
+static void namelist_skip_line(parser_t *parser) {
   while (*parser->at && *parser->at != '\n')
-    advance(parser);
+    namelist_advance(parser);
 }
 
-static void skip_space(parser_t *parser) {
+static void namelist_skip_space(parser_t *parser) {
   while (isspace((unsigned char)*parser->at) || *parser->at == '!') {
     if (*parser->at == '!')
-      skip_line(parser);
+      namelist_skip_line(parser);
     else
-      advance(parser);
+      namelist_advance(parser);
   }
 }
 
@@ -59,7 +59,7 @@ static bool continues_word(char c) {
 }
 
 /* Copies N bytes to the strings; they hold the whole input, so there is room. */
-static char *keep(parser_t *parser, const char *text, size_t n) {
+static char *namelist_keep(parser_t *parser, const char *text, size_t n) {
   char *kept = parser->out->strings + parser->out->strings_used;
   memcpy(kept, text, n);
   kept[n] = '\0';
@@ -68,26 +68,26 @@ static char *keep(parser_t *parser, const char *text, size_t n) {
 }
 
 /* Reads a name in lower case; AT is at its first letter. */
-static char *read_name(parser_t *parser) {
+static char *namelist_read_name(parser_t *parser) {
   const char *start = parser->at;
   while (continues_name(*parser->at))
-    advance(parser);
-  char *name = keep(parser, start, (size_t)(parser->at - start));
+    namelist_advance(parser);
+  char *name = namelist_keep(parser, start, (size_t)(parser->at - start));
   for (char *c = name; *c; c++)
     *c = (char)tolower((unsigned char)*c);
   return name;
 }
 
 /* Reads a text in quotes; AT is at the opening one. */
-static const char *read_quoted(parser_t *parser) {
+static const char *namelist_read_quoted(parser_t *parser) {
   place_t opening = parser->place;
   char quote = *parser->at;
-  advance(parser);
-  char *text = keep(parser, "", 0);
+  namelist_advance(parser);
+  char *text = namelist_keep(parser, "", 0);
   size_t length = 0;
   while (*parser->at && *parser->at != '\n') {
     if (*parser->at == quote) {
-      advance(parser);
+      namelist_advance(parser);
       if (*parser->at != quote) {
         text[length] = '\0';
         parser->out->strings_used += length;
@@ -95,7 +95,7 @@ static const char *read_quoted(parser_t *parser) {
       }
     }
     text[length++] = *parser->at;
-    advance(parser);
+    namelist_advance(parser);
   }
   text[length] = '\0';
   parser->out->strings_used += length;
@@ -104,15 +104,15 @@ static const char *read_quoted(parser_t *parser) {
 }
 
 /* Reads a word without quotes; a path is one word, though a '/' behind a value ends the group. */
-static const char *read_bare(parser_t *parser) {
+static const char *namelist_read_bare(parser_t *parser) {
   const char *start = parser->at;
   while (continues_word(*parser->at))
-    advance(parser);
+    namelist_advance(parser);
   bool path = *parser->at == '/' && (continues_word(parser->at[1]) || parser->at[1] == '/');
   if (path || parser->fixed)
     while (continues_word(*parser->at) || *parser->at == '/')
-      advance(parser);
-  return keep(parser, start, (size_t)(parser->at - start));
+      namelist_advance(parser);
+  return namelist_keep(parser, start, (size_t)(parser->at - start));
 }
 
 static bool is_first_in_line(const parser_t *parser) {
@@ -136,17 +136,17 @@ static bool at_assignment(const parser_t *parser) {
   if (!starts_name(*parser->at)) return false;
   parser_t ahead = *parser;
   while (continues_name(*ahead.at))
-    advance(&ahead);
+    namelist_advance(&ahead);
   bool whole_word = !continues_word(*ahead.at);
   size_t length = (size_t)(ahead.at - parser->at);
   if (*ahead.at == '(') return true;
-  skip_space(&ahead);
+  namelist_skip_space(&ahead);
   if (*ahead.at == '=') return true;
   return whole_word && is_first_in_line(parser) && !is_logical(parser->at, length);
 }
 
 /* The repeat `n*` before a value, 1 if there is none. */
-static long read_repeat(parser_t *parser) {
+static long namelist_read_repeat(parser_t *parser) {
   const char *star = parser->at;
   while (isdigit((unsigned char)*star))
     star++;
@@ -159,19 +159,19 @@ static long read_repeat(parser_t *parser) {
     repeat = 1;
   }
   while (parser->at <= star)
-    advance(parser);
+    namelist_advance(parser);
   return repeat;
 }
 
 /* One value, as often as its repeat says. */
-static status_t read_value(parser_t *parser) {
+static status_t namelist_read_value(parser_t *parser) {
   namelist_value_t value = {.place = parser->place};
-  long repeat = read_repeat(parser);
+  long repeat = namelist_read_repeat(parser);
   value.quoted = *parser->at == '\'' || *parser->at == '"';
   if (value.quoted) {
-    value.text = read_quoted(parser);
+    value.text = namelist_read_quoted(parser);
   } else if (continues_word(*parser->at) || (*parser->at == '/' && continues_word(parser->at[1]))) {
-    value.text = read_bare(parser);
+    value.text = namelist_read_bare(parser);
   } else {
     mistakes_add(parser->mistakes, value.place, "a value is missing after the repeat '*'");
     return STATUS_OK;
@@ -198,46 +198,46 @@ static bool at_stray(const parser_t *parser) {
   return parser->fixed && (c == '&' || (c == '/' && !continues_word(parser->at[1])));
 }
 
-static status_t read_values(parser_t *parser) {
+static status_t namelist_read_values(parser_t *parser) {
   bool wants_value = true; /* a comma here would stand for an empty value */
   for (;;) {
-    skip_space(parser);
+    namelist_skip_space(parser);
     if (at_end_of_values(parser)) return STATUS_OK;
     if (*parser->at == ',') {
       if (wants_value) mistakes_add(parser->mistakes, parser->place, "empty value before ','");
       wants_value = true;
-      advance(parser);
+      namelist_advance(parser);
     } else if (at_stray(parser)) {
       mistakes_add(parser->mistakes, parser->place, "unexpected '%c' among values", *parser->at);
-      advance(parser);
+      namelist_advance(parser);
     } else {
-      TRY(read_value(parser));
+      TRY(namelist_read_value(parser));
       wants_value = false;
     }
   }
 }
 
 /* The '=' behind NAME. */
-static void read_equals(parser_t *parser, const char *name) {
+static void namelist_read_equals(parser_t *parser, const char *name) {
   if (*parser->at == '(') {
     mistakes_add(parser->mistakes, parser->place, "no index can follow '%s'; give a list of values", name);
     while (*parser->at && !strchr(")=\n", *parser->at))
-      advance(parser);
-    if (*parser->at == ')') advance(parser);
+      namelist_advance(parser);
+    if (*parser->at == ')') namelist_advance(parser);
   }
-  skip_space(parser);
+  namelist_skip_space(parser);
   if (*parser->at == '=')
-    advance(parser);
+    namelist_advance(parser);
   else
     mistakes_add(parser->mistakes, parser->place, "expected '=' after '%s'", name);
 }
 
-static status_t read_entry(parser_t *parser, int group) {
+static status_t namelist_read_entry(parser_t *parser, int group) {
   namelist_t *out = parser->out;
   namelist_entry_t entry = {.group = group, .place = parser->place, .first = out->value_count};
-  entry.name = read_name(parser);
-  read_equals(parser, entry.name);
-  TRY(read_values(parser));
+  entry.name = namelist_read_name(parser);
+  namelist_read_equals(parser, entry.name);
+  TRY(namelist_read_values(parser));
   entry.count = out->value_count - entry.first;
   TRY(memory_reserve(&out->entries, ARENA_OTHER, (size_t)out->entry_count + 1, sizeof *out->entries));
   out->entries[out->entry_count++] = entry;
@@ -245,14 +245,14 @@ static status_t read_entry(parser_t *parser, int group) {
 }
 
 /* Reports what cannot start a setting and steps over it. */
-static void reject_word(parser_t *parser) {
+static void namelist_reject_word(parser_t *parser) {
   const char *start = parser->at;
   place_t place = parser->place;
   if (*parser->at == '\'' || *parser->at == '"') {
-    read_quoted(parser);
+    namelist_read_quoted(parser);
   } else {
     do
-      advance(parser);
+      namelist_advance(parser);
     while (continues_word(*parser->at));
   }
   mistakes_add(parser->mistakes, place, "expected a setting's name, found %.*s", (int)(parser->at - start),
@@ -267,19 +267,19 @@ static bool at_end_word(const parser_t *parser) {
   return !continues_name(parser->at[sizeof word - 1]);
 }
 
-static status_t read_entries(parser_t *parser, int group) {
+static status_t namelist_read_entries(parser_t *parser, int group) {
   namelist_group_t this = parser->out->groups[group];
   for (;;) {
-    skip_space(parser);
+    namelist_skip_space(parser);
     char c = *parser->at;
     if (c == '/') {
-      advance(parser);
+      namelist_advance(parser);
       return STATUS_OK;
     }
     if (c == '&' && at_end_word(parser)) {
       mistakes_add(parser->mistakes, parser->place, "groups end in '/', not in &end");
       for (int i = 0; i < 4; i++)
-        advance(parser);
+        namelist_advance(parser);
       return STATUS_OK;
     }
     if (c == '\0' || c == '&') {
@@ -287,36 +287,36 @@ static status_t read_entries(parser_t *parser, int group) {
       return STATUS_OK;
     }
     if (starts_name(c))
-      TRY(read_entry(parser, group));
+      TRY(namelist_read_entry(parser, group));
     else if (c == ',')
-      advance(parser); /* after a line's last value */
+      namelist_advance(parser); /* after a line's last value */
     else
-      reject_word(parser);
+      namelist_reject_word(parser);
   }
 }
 
-static status_t read_group(parser_t *parser) {
+static status_t namelist_read_group(parser_t *parser) {
   namelist_t *out = parser->out;
   namelist_group_t group = {.place = parser->place};
-  advance(parser);
-  group.name = read_name(parser);
+  namelist_advance(parser);
+  group.name = namelist_read_name(parser);
   if (!*group.name) mistakes_add(parser->mistakes, group.place, "expected a group's name after '&'");
   TRY(memory_reserve(&out->groups, ARENA_OTHER, (size_t)out->group_count + 1, sizeof *out->groups));
   out->groups[out->group_count++] = group;
   parser->outside_reported = false;
-  return read_entries(parser, out->group_count - 1);
+  return namelist_read_entries(parser, out->group_count - 1);
 }
 
 /* Only the first of several such lines is reported. */
-static void reject_outside(parser_t *parser) {
+static void namelist_reject_outside(parser_t *parser) {
   if (!parser->outside_reported)
     mistakes_add(parser->mistakes, parser->place,
                  "text outside groups; a group starts with '&' and its name");
   parser->outside_reported = true;
-  skip_line(parser);
+  namelist_skip_line(parser);
 }
 
-static status_t start(const char *text, namelist_t *out) {
+static status_t namelist_start(const char *text, namelist_t *out) {
   *out = (namelist_t){0};
   /* A text takes at most a byte more than it took in the input. */
   return memory_alloc(&out->strings, ARENA_OTHER, 2 * strlen(text) + 2, 1);
@@ -324,25 +324,25 @@ static status_t start(const char *text, namelist_t *out) {
 
 status_t namelist_parse(const char *text, mistakes_t *mistakes, namelist_t *out) {
   static const char byte_order_mark[] = "\xEF\xBB\xBF";
-  TRY(start(text, out));
+  TRY(namelist_start(text, out));
   if (strncmp(text, byte_order_mark, 3) == 0) text += 3;
   parser_t parser = {
       .begin = text, .at = text, .place = {.line = 1, .column = 1}, .mistakes = mistakes, .out = out};
   for (;;) {
-    skip_space(&parser);
+    namelist_skip_space(&parser);
     if (*parser.at == '\0') return STATUS_OK;
     if (*parser.at == '&')
-      TRY(read_group(&parser));
+      TRY(namelist_read_group(&parser));
     else
-      reject_outside(&parser);
+      namelist_reject_outside(&parser);
   }
 }
 
 status_t namelist_parse_values(const char *text, place_t place, mistakes_t *mistakes, namelist_t *out) {
-  TRY(start(text, out));
+  TRY(namelist_start(text, out));
   parser_t parser = {
       .begin = text, .at = text, .place = place, .fixed = true, .mistakes = mistakes, .out = out};
-  return read_values(&parser);
+  return namelist_read_values(&parser);
 }
 
 void namelist_free(namelist_t *namelist) {

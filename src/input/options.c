@@ -46,7 +46,7 @@ static status_t set_command(command_line_t *line, const char *option, command_t 
   return STATUS_OK;
 }
 
-static status_t add_override(command_line_t *line, const char *text) {
+static status_t options_add_override(command_line_t *line, const char *text) {
   if (!text || strncmp(text, "--", 2) == 0)
     return error_set(STATUS_INPUT, "--set expects group.name=value, found %s", text ? text : "nothing");
   line->options->overrides[line->options->override_count++] = text;
@@ -59,7 +59,7 @@ static status_t set_output(command_line_t *line, const char *path) {
   return STATUS_OK;
 }
 
-static status_t reject_option(const char *option) {
+static status_t options_reject_option(const char *option) {
   nearest_t nearest = nearest_to(option);
   for (int i = 0; i < COMMANDS; i++)
     nearest_offer(&nearest, commands[i].option);
@@ -70,20 +70,20 @@ static status_t reject_option(const char *option) {
   return error_set(STATUS_INPUT, "unknown option %s; --help lists the options", option);
 }
 
-static status_t read_option(command_line_t *line, const char *option) {
+static status_t options_read_option(command_line_t *line, const char *option) {
   for (int i = 0; i < COMMANDS; i++)
     if (strcmp(option, commands[i].option) == 0) return set_command(line, option, commands[i].command);
   if (strcmp(option, "--set") == 0)
-    return add_override(line, line->next < line->argc ? line->argv[line->next++] : NULL);
-  if (strncmp(option, "--set=", 6) == 0) return add_override(line, option + 6);
+    return options_add_override(line, line->next < line->argc ? line->argv[line->next++] : NULL);
+  if (strncmp(option, "--set=", 6) == 0) return options_add_override(line, option + 6);
   if (strcmp(option, "--output") == 0)
     return set_output(line, line->next < line->argc ? line->argv[line->next++] : NULL);
   if (strncmp(option, "--output=", 9) == 0) return set_output(line, option + 9);
-  return reject_option(option);
+  return options_reject_option(option);
 }
 
 /* Whether words and options fit the command. WORDS (count): what is no option. */
-static status_t take_words(command_line_t *line, const char *const *words, int count) {
+static status_t options_take_words(command_line_t *line, const char *const *words, int count) {
   options_t *options = line->options;
   if (options->output && options->command != COMMAND_REPORT)
     return error_set(STATUS_INPUT, "--output belongs to --report");
@@ -106,16 +106,16 @@ static status_t take_words(command_line_t *line, const char *const *words, int c
   return STATUS_OK;
 }
 
-static status_t read_line(command_line_t *line) {
+static status_t options_read_line(command_line_t *line) {
   int count = 0;
   while (line->next < line->argc) {
     const char *word = line->argv[line->next++];
     if (word[0] == '-' && word[1] != '\0')
-      TRY(read_option(line, word));
+      TRY(options_read_option(line, word));
     else
       line->options->run_dirs[count++] = word;
   }
-  return take_words(line, line->options->run_dirs, count);
+  return options_take_words(line, line->options->run_dirs, count);
 }
 
 status_t options_parse(int argc, char *const *argv, options_t *options) {
@@ -125,7 +125,7 @@ status_t options_parse(int argc, char *const *argv, options_t *options) {
   status_code_t status = memory_alloc(&options->overrides, ARENA_OTHER, words, sizeof *options->overrides);
   if (status == STATUS_OK)
     status = memory_alloc(&options->run_dirs, ARENA_OTHER, words, sizeof *options->run_dirs);
-  if (status == STATUS_OK) status = read_line(&line);
+  if (status == STATUS_OK) status = options_read_line(&line);
   if (status != STATUS_OK) options_free(options);
   return status;
 }

@@ -14,7 +14,7 @@
 enum { NAME_BYTES = 64, INPUT_MAX_BYTES = 1 << 20 };
 
 /* The row of GROUP and NAME (any case), or -1. */
-static int find_row(const settings_reader_t *reader, const char *group, const char *name) {
+static int settings_find_row(const settings_reader_t *reader, const char *group, const char *name) {
   for (int i = 0; i < reader->count; i++)
     if (strcasecmp(reader->rows[i].group, group) == 0 && strcasecmp(reader->rows[i].name, name) == 0)
       return i;
@@ -30,7 +30,7 @@ static bool is_group(const char *name) {
 }
 
 /* Stores a setting's standard value in its field. */
-static status_t store_default(settings_reader_t *reader, int index) {
+static status_t settings_store_default(settings_reader_t *reader, int index) {
   const setting_t *row = &reader->rows[index];
   const char *text = setting_default(row, reader->task);
   place_t nowhere = {0};
@@ -44,8 +44,8 @@ static status_t store_default(settings_reader_t *reader, int index) {
 }
 
 /* Stores what was given for a setting. */
-static status_t store_given(settings_reader_t *reader, int index, const namelist_value_t *values, int count,
-                            place_t place) {
+static status_t settings_store_given(settings_reader_t *reader, int index, const namelist_value_t *values,
+                                     int count, place_t place) {
   bool stored = false;
   setting_state_t *state = &reader->states[index];
   TRY(setting_store(&reader->rows[index], reader->settings, values, count, place, &reader->mistakes,
@@ -87,7 +87,7 @@ static void complain_setting(settings_reader_t *reader, const char *group, const
                  "unknown setting '%s' in group &%s; --print-defaults lists all settings", name, group);
 }
 
-static void check_groups(settings_reader_t *reader, const namelist_t *list) {
+static void settings_check_groups(settings_reader_t *reader, const namelist_t *list) {
   for (int i = 0; i < list->group_count; i++) {
     const namelist_group_t *group = &list->groups[i];
     if (*group->name && !is_group(group->name)) complain_group(reader, group->name, group->place);
@@ -100,20 +100,20 @@ static void check_groups(settings_reader_t *reader, const namelist_t *list) {
   }
 }
 
-static status_t store_entries(settings_reader_t *reader, const namelist_t *list) {
+static status_t settings_store_entries(settings_reader_t *reader, const namelist_t *list) {
   for (int i = 0; i < list->entry_count; i++) {
     const namelist_entry_t *entry = &list->entries[i];
     const char *group = list->groups[entry->group].name;
     if (!is_group(group)) continue; /* reported once */
-    int index = find_row(reader, group, entry->name);
+    int index = settings_find_row(reader, group, entry->name);
     if (index < 0)
       complain_setting(reader, group, entry->name, entry->place);
     else if (reader->states[index].given)
       mistakes_add(&reader->mistakes, entry->place, "%s.%s was already set in line %d", group, entry->name,
                    reader->states[index].place.line);
     else
-      TRY(store_given(reader, index, entry->count > 0 ? list->values + entry->first : NULL, entry->count,
-                      entry->place));
+      TRY(settings_store_given(reader, index, entry->count > 0 ? list->values + entry->first : NULL,
+                               entry->count, entry->place));
   }
   return STATUS_OK;
 }
@@ -131,8 +131,8 @@ static bool split_override(const char *text, char *group, char *name, const char
 }
 
 /* Values of texts may stand without quotes: the shell has already taken the user's. */
-static status_t parse_override(settings_reader_t *reader, const setting_t *row, const char *value,
-                               place_t place, namelist_t *list) {
+static status_t settings_parse_override(settings_reader_t *reader, const setting_t *row, const char *value,
+                                        place_t place, namelist_t *list) {
   const char *first = value + strspn(value, " \t");
   bool text = row->type == SETTING_TEXT || row->type == SETTING_TEXTS;
   if (!text || *first == '\'' || *first == '"')
@@ -150,35 +150,35 @@ static status_t parse_override(settings_reader_t *reader, const setting_t *row, 
   return STATUS_OK;
 }
 
-static status_t store_override(settings_reader_t *reader, const char *text, place_t place) {
+static status_t settings_store_override(settings_reader_t *reader, const char *text, place_t place) {
   char group[NAME_BYTES], name[NAME_BYTES];
   const char *value = NULL;
   if (!split_override(text, group, name, &value)) {
     mistakes_add(&reader->mistakes, place, "expected group.name=value");
     return STATUS_OK;
   }
-  int index = find_row(reader, group, name);
+  int index = settings_find_row(reader, group, name);
   if (!is_group(group)) {
     complain_group(reader, group, place);
   } else if (index < 0) {
     complain_setting(reader, group, name, place);
   } else {
     SCOPED(namelist_free) namelist_t list = {0};
-    TRY(parse_override(reader, &reader->rows[index], value, place, &list));
-    return store_given(reader, index, list.values, list.value_count, place);
+    TRY(settings_parse_override(reader, &reader->rows[index], value, place, &list));
+    return settings_store_given(reader, index, list.values, list.value_count, place);
   }
   return STATUS_OK;
 }
 
 /* Everything given goes to its field; then the defaults, which may depend on the task, to the others. */
-static status_t fill(settings_reader_t *reader, const namelist_t *list, int n_overrides) {
-  check_groups(reader, list);
-  TRY(store_entries(reader, list));
+static status_t settings_fill(settings_reader_t *reader, const namelist_t *list, int n_overrides) {
+  settings_check_groups(reader, list);
+  TRY(settings_store_entries(reader, list));
   for (int i = 0; i < n_overrides; i++)
-    TRY(store_override(reader, reader->overrides[i], (place_t){.override = i + 1}));
+    TRY(settings_store_override(reader, reader->overrides[i], (place_t){.override = i + 1}));
   if (reader->settings->job.task) reader->task = task_find(reader->settings->job.task);
   for (int i = 0; i < reader->count; i++)
-    if (!reader->states[i].given || reader->states[i].bad) TRY(store_default(reader, i));
+    if (!reader->states[i].given || reader->states[i].bad) TRY(settings_store_default(reader, i));
   settings_check(reader);
   return STATUS_OK;
 }
@@ -196,7 +196,7 @@ status_t settings_reader_read(settings_reader_t *reader, const char *text, int n
   SCOPED(namelist_free) namelist_t list = {0};
   TRY(memory_alloc(&reader->states, ARENA_OTHER, (size_t)reader->count, sizeof *reader->states));
   TRY(namelist_parse(text, &reader->mistakes, &list));
-  return fill(reader, &list, n_overrides);
+  return settings_fill(reader, &list, n_overrides);
 }
 
 void settings_reader_free(settings_reader_t *reader) {

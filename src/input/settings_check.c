@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <string.h>
 
-static setting_state_t *state_of(const settings_reader_t *reader, const void *field) {
+static setting_state_t *settings_check_state_of(const settings_reader_t *reader, const void *field) {
   size_t offset = (size_t)((const char *)field - (const char *)reader->settings);
   for (int i = 0; i < reader->count; i++)
     if (reader->rows[i].offset == offset) return &reader->states[i];
@@ -19,7 +19,8 @@ static setting_state_t *state_of(const settings_reader_t *reader, const void *fi
  * either is wrong by itself. */
 __attribute__((format(printf, 4, 5))) static void complain(settings_reader_t *reader, const void *first,
                                                            const void *second, const char *format, ...) {
-  const setting_state_t *a = state_of(reader, first), *b = state_of(reader, second);
+  const setting_state_t *a = settings_check_state_of(reader, first),
+                        *b = settings_check_state_of(reader, second);
   if (a->bad || b->bad) return;
   char text[512];
   va_list arguments;
@@ -32,7 +33,7 @@ __attribute__((format(printf, 4, 5))) static void complain(settings_reader_t *re
 
 /* ---- one setting, one task ---- */
 
-static void check_required(settings_reader_t *reader) {
+static void settings_check_required(settings_reader_t *reader) {
   for (int i = 0; i < reader->count; i++) {
     const setting_t *row = &reader->rows[i];
     const setting_state_t *state = &reader->states[i];
@@ -56,7 +57,7 @@ static bool is_default(const settings_reader_t *reader, const setting_t *row) {
   return status == STATUS_OK && stored && setting_equal(row, reader->settings, &standard);
 }
 
-static void warn_unused(settings_reader_t *reader) {
+static void settings_check_warn_unused(settings_reader_t *reader) {
   for (int i = 0; i < reader->count; i++) {
     const setting_t *row = &reader->rows[i];
     const setting_state_t *state = &reader->states[i];
@@ -75,7 +76,7 @@ static bool task_in(const settings_reader_t *reader, unsigned tasks) {
 
 #define TASK_BIT(task) (1u << (task))
 
-static void check_model_source(settings_reader_t *reader) {
+static void settings_check_model_source(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   unsigned optional = task_in(reader, TASK_BIT(TASK_EVALUATE)) && s->eval.models.count > 0;
   if (s->model.from_scratch && *s->model.base)
@@ -91,7 +92,7 @@ static void check_model_source(settings_reader_t *reader) {
 }
 
 /* Devices differ in what they compute with. 'auto' is settled when the run starts. */
-static void check_device(settings_reader_t *reader) {
+static void settings_check_device(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   bool host = strcmp(s->parallel.device, "cpu") == 0 || strcmp(s->parallel.device, "plain") == 0;
   bool plain = strcmp(s->parallel.device, "plain") == 0;
@@ -107,7 +108,7 @@ static void check_device(settings_reader_t *reader) {
              "parallel.check needs parallel.device = 'plain'; found '%s'", s->parallel.device);
 }
 
-static void check_decoder_sizes(settings_reader_t *reader) {
+static void settings_check_decoder_sizes(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   int64_t kv_heads = s->model.kv_heads ? s->model.kv_heads : s->model.heads;
   int64_t head_size = s->model.head_size ? s->model.head_size : s->model.hidden / s->model.heads;
@@ -135,7 +136,7 @@ static void check_decoder_sizes(settings_reader_t *reader) {
              s->parallel.tp, kv_heads);
 }
 
-static void check_tower_sizes(settings_reader_t *reader) {
+static void settings_check_tower_sizes(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   if (s->model.vision_hidden % s->model.vision_heads != 0)
     complain(reader, &s->model.vision_hidden, &s->model.vision_heads,
@@ -154,7 +155,7 @@ static void check_tower_sizes(settings_reader_t *reader) {
              s->model.vision_layers);
 }
 
-static void check_training(settings_reader_t *reader) {
+static void settings_check_training(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   bool lora_only = task_in(reader, TASK_BIT(TASK_RM) | TASK_BIT(TASK_PPO));
   if (lora_only && strcmp(s->model.train, "lora") != 0)
@@ -166,7 +167,7 @@ static void check_training(settings_reader_t *reader) {
              "eval.%s needs eval.every > 0", s->eval.keep_best ? "keep_best" : "patience");
 }
 
-static void check_rm(settings_reader_t *reader) {
+static void settings_check_rm(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   if (s->optim.batch % s->rm.center_group != 0)
     complain(reader, &s->rm.center_group, &s->optim.batch,
@@ -174,7 +175,7 @@ static void check_rm(settings_reader_t *reader) {
              s->optim.batch);
 }
 
-static void check_ppo(settings_reader_t *reader) {
+static void settings_check_ppo(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   if (s->rollout.batch % s->ppo.minibatch != 0)
     complain(reader, &s->ppo.minibatch, &s->rollout.batch,
@@ -182,7 +183,7 @@ static void check_ppo(settings_reader_t *reader) {
              s->rollout.batch);
 }
 
-static void check_generate(settings_reader_t *reader) {
+static void settings_check_generate(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   if (!*s->generate.prompt && !*s->generate.dataset)
     complain(reader, &s->generate.dataset, &s->generate.prompt,
@@ -199,14 +200,14 @@ static void check_generate(settings_reader_t *reader) {
              s->generate.samples);
 }
 
-static void check_judge(settings_reader_t *reader) {
+static void settings_check_judge(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   if (strcmp(s->eval.judge, "shapes") == 0 && !*s->eval.scenes)
     complain(reader, &s->eval.judge, &s->eval.scenes,
              "eval.judge = 'shapes' needs eval.scenes (scenes.jsonl of the shapes world)");
 }
 
-static void check_import(settings_reader_t *reader) {
+static void settings_check_import(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   bool adds = *s->import.adapter || *s->import.head;
   bool scores = strcmp(s->import.role, "reward") == 0 || strcmp(s->import.role, "value") == 0;
@@ -221,7 +222,7 @@ static void check_import(settings_reader_t *reader) {
              "import.role = '%s': import.head needs 'reward' or 'value'", s->import.role);
 }
 
-static void check_prepare(settings_reader_t *reader) {
+static void settings_check_prepare(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   bool conversations = *s->prepare.conversations != '\0', preferences = *s->prepare.preferences != '\0';
   if (!conversations && !preferences)
@@ -232,7 +233,7 @@ static void check_prepare(settings_reader_t *reader) {
              "prepare.held_out_output needs prepare.held_out > 0");
 }
 
-static void check_world(settings_reader_t *reader) {
+static void settings_check_world(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   if (s->world.objects_min > s->world.objects_max)
     complain(reader, &s->world.objects_min, &s->world.objects_max,
@@ -244,7 +245,7 @@ static void check_world(settings_reader_t *reader) {
              s->world.ppo_held_out, s->world.ppo_images);
 }
 
-static void check_bench(settings_reader_t *reader) {
+static void settings_check_bench(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   if (s->bench.hidden % (2 * s->bench.heads) != 0)
     complain(reader, &s->bench.hidden, &s->bench.heads,
@@ -260,26 +261,26 @@ static const struct {
 } checks[] = {
     {TASK_BIT(TASK_PRETRAIN) | TASK_BIT(TASK_SFT) | TASK_BIT(TASK_RM) | TASK_BIT(TASK_PPO) |
          TASK_BIT(TASK_GENERATE) | TASK_BIT(TASK_SCORE) | TASK_BIT(TASK_EVALUATE) | TASK_BIT(TASK_EXPORT),
-     false, check_model_source},
-    {TASK_BIT(TASK_COUNT) - 1, false, check_device},
-    {TASK_BIT(TASK_COUNT) - 1, true, check_decoder_sizes},
-    {TASK_BIT(TASK_COUNT) - 1, true, check_tower_sizes},
+     false, settings_check_model_source},
+    {TASK_BIT(TASK_COUNT) - 1, false, settings_check_device},
+    {TASK_BIT(TASK_COUNT) - 1, true, settings_check_decoder_sizes},
+    {TASK_BIT(TASK_COUNT) - 1, true, settings_check_tower_sizes},
     {TASK_BIT(TASK_PRETRAIN) | TASK_BIT(TASK_SFT) | TASK_BIT(TASK_RM) | TASK_BIT(TASK_PPO), false,
-     check_training},
-    {TASK_BIT(TASK_RM), false, check_rm},
-    {TASK_BIT(TASK_PPO), false, check_ppo},
-    {TASK_BIT(TASK_GENERATE), false, check_generate},
-    {TASK_BIT(TASK_EVALUATE) | TASK_BIT(TASK_PPO), false, check_judge},
-    {TASK_BIT(TASK_PREPARE), false, check_prepare},
-    {TASK_BIT(TASK_IMPORT), false, check_import},
-    {TASK_BIT(TASK_WORLD), false, check_world},
-    {TASK_BIT(TASK_BENCH), false, check_bench},
+     settings_check_training},
+    {TASK_BIT(TASK_RM), false, settings_check_rm},
+    {TASK_BIT(TASK_PPO), false, settings_check_ppo},
+    {TASK_BIT(TASK_GENERATE), false, settings_check_generate},
+    {TASK_BIT(TASK_EVALUATE) | TASK_BIT(TASK_PPO), false, settings_check_judge},
+    {TASK_BIT(TASK_PREPARE), false, settings_check_prepare},
+    {TASK_BIT(TASK_IMPORT), false, settings_check_import},
+    {TASK_BIT(TASK_WORLD), false, settings_check_world},
+    {TASK_BIT(TASK_BENCH), false, settings_check_bench},
 };
 
 void settings_check(settings_reader_t *reader) {
-  check_required(reader);
+  settings_check_required(reader);
   if (reader->task == TASK_COUNT) return;
-  warn_unused(reader);
+  settings_check_warn_unused(reader);
   for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
     if (task_in(reader, checks[i].tasks) &&
         (!checks[i].new_model_only || reader->settings->model.from_scratch))

@@ -31,7 +31,7 @@ static bool is_free(const setting_t *row) {
   return false;
 }
 
-static void write_differences(const settings_t *was, const settings_t *now, FILE *file) {
+static void settings_compare_write_differences(const settings_t *was, const settings_t *now, FILE *file) {
   int count;
   const setting_t *rows = settings_table(&count);
   const char *separator = "";
@@ -57,7 +57,7 @@ status_t settings_compare(const settings_t *was, const settings_t *now, char **t
   *text = NULL;
   FILE *memory = open_memstream(&list, &n);
   if (!memory) return error_set(STATUS_MEMORY, "no memory to compare settings");
-  write_differences(was, now, memory);
+  settings_compare_write_differences(was, now, memory);
   if (fclose(memory) != 0) return error_set(STATUS_MEMORY, "no memory to compare settings");
   return memory_copy_text(text, ARENA_OTHER, list, n);
 }

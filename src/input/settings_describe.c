@@ -49,7 +49,7 @@ const char *setting_type_name(const setting_t *setting) {
 }
 
 /* Appends to TEXT of SIZE bytes as far as there is room. */
-static void append(char *text, size_t size, const char *format, ...) {
+static void settings_describe_append(char *text, size_t size, const char *format, ...) {
   size_t used = strlen(text);
   va_list arguments;
   va_start(arguments, format);
@@ -57,32 +57,32 @@ static void append(char *text, size_t size, const char *format, ...) {
   va_end(arguments);
 }
 
-static void describe_choices(const char *list, char *text, size_t size) {
+static void settings_describe_choices(const char *list, char *text, size_t size) {
   bool first = true;
   while (*list) {
     size_t n = strcspn(list, "|");
     bool last = list[n] == '\0';
-    append(text, size, "%s'%.*s'", first ? "" : last ? " or " : ", ", (int)n, list);
+    settings_describe_append(text, size, "%s'%.*s'", first ? "" : last ? " or " : ", ", (int)n, list);
     list += n + !last;
     first = false;
   }
 }
 
-static void describe_limits(const setting_t *setting, char *text, size_t size) {
+static void settings_describe_limits(const setting_t *setting, char *text, size_t size) {
   bool low = setting->min > -INFINITY;
   bool high = setting->max < INFINITY && setting->max != INT32_MAX;
   if (low && high && !setting->min_open && !setting->max_open)
-    append(text, size, "%g .. %g", setting->min, setting->max);
+    settings_describe_append(text, size, "%g .. %g", setting->min, setting->max);
   else if (low && high)
-    append(text, size, "%s %g and %s %g", setting->min_open ? ">" : ">=", setting->min,
-           setting->max_open ? "<" : "<=", setting->max);
+    settings_describe_append(text, size, "%s %g and %s %g", setting->min_open ? ">" : ">=", setting->min,
+                             setting->max_open ? "<" : "<=", setting->max);
   else if (low)
-    append(text, size, "%s %g", setting->min_open ? ">" : ">=", setting->min);
+    settings_describe_append(text, size, "%s %g", setting->min_open ? ">" : ">=", setting->min);
 }
 
 void setting_describe_range(const setting_t *setting, char *text, size_t size) {
   text[0] = '\0';
-  if (setting->choices) describe_choices(setting->choices, text, size);
-  if (setting->limited) describe_limits(setting, text, size);
-  if (setting->unit) append(text, size, "%s%s", *text ? " " : "", setting->unit);
+  if (setting->choices) settings_describe_choices(setting->choices, text, size);
+  if (setting->limited) settings_describe_limits(setting, text, size);
+  if (setting->unit) settings_describe_append(text, size, "%s%s", *text ? " " : "", setting->unit);
 }

@@ -9,7 +9,7 @@
 
 enum { TEXT_WIDTH = 96, RANGE_BYTES = 512, DOC_BYTES = 2048 };
 
-static status_t finish(FILE *file) {
+static status_t settings_print_finish(FILE *file) {
   if (fflush(file) != 0 || ferror(file)) return error_set(STATUS_DATA, "cannot write: the disk may be full");
   return STATUS_OK;
 }
@@ -28,7 +28,7 @@ status_t settings_echo(const settings_t *settings, FILE *file) {
     }
     fputs("/\n", file);
   }
-  return finish(file);
+  return settings_print_finish(file);
 }
 
 status_t settings_text(const settings_t *settings, char **text) {
@@ -45,7 +45,7 @@ status_t settings_text(const settings_t *settings, char **text) {
 }
 
 /* Writes TEXT broken into lines, each behind PREFIX. */
-static void write_wrapped(FILE *file, const char *prefix, const char *text) {
+static void settings_print_write_wrapped(FILE *file, const char *prefix, const char *text) {
   size_t column = 0;
   while (*text) {
     size_t word = strcspn(text, " ");
@@ -64,7 +64,7 @@ static void write_wrapped(FILE *file, const char *prefix, const char *text) {
 }
 
 /* Adds "; TASK: default" for tasks with a default of their own. */
-static void append_task_defaults(const setting_t *row, char *text, size_t size) {
+static void settings_print_append_task_defaults(const setting_t *row, char *text, size_t size) {
   for (int task = 0; task < TASK_COUNT; task++) {
     size_t used = strlen(text);
     if (row->by_task[task])
@@ -72,12 +72,12 @@ static void append_task_defaults(const setting_t *row, char *text, size_t size) 
   }
 }
 
-static void print_setting(FILE *file, const setting_t *row, task_t task) {
+static void settings_print_setting(FILE *file, const setting_t *row, task_t task) {
   char range[RANGE_BYTES], text[DOC_BYTES];
   setting_describe_range(row, range, sizeof range);
   snprintf(text, sizeof text, "%s%s%s%s", row->doc, *range ? " (" : "", range, *range ? ")" : "");
-  if (task == TASK_COUNT) append_task_defaults(row, text, sizeof text);
-  write_wrapped(file, "  ! ", text);
+  if (task == TASK_COUNT) settings_print_append_task_defaults(row, text, sizeof text);
+  settings_print_write_wrapped(file, "  ! ", text);
   const char *standard = setting_default(row, task);
   bool required = task == TASK_COUNT ? standard == NULL : (row->required >> task & 1) != 0;
   if (row->offset == offsetof(settings_t, job.task) && task < TASK_COUNT)
@@ -92,21 +92,21 @@ static bool is_printed(const setting_t *row, const char *group, task_t task) {
   return strcmp(row->group, group) == 0 && (task == TASK_COUNT || (row->used >> task & 1));
 }
 
-static void print_group(FILE *file, const setting_group_t *group, task_t task) {
+static void settings_print_group(FILE *file, const setting_group_t *group, task_t task) {
   int count, printed = 0;
   const setting_t *rows = settings_table(&count);
   for (int i = 0; i < count; i++)
     printed += is_printed(&rows[i], group->name, task);
   if (printed == 0 && task != TASK_COUNT) return;
   fputc('\n', file);
-  write_wrapped(file, "! ", group->doc);
+  settings_print_write_wrapped(file, "! ", group->doc);
   fprintf(file, "&%s\n", group->name);
   for (int i = 0; i < count; i++)
-    if (is_printed(&rows[i], group->name, task)) print_setting(file, &rows[i], task);
+    if (is_printed(&rows[i], group->name, task)) settings_print_setting(file, &rows[i], task);
   fputs("/\n", file);
 }
 
-static status_t find_task(const char *name, task_t *task) {
+static status_t settings_print_find_task(const char *name, task_t *task) {
   *task = name ? task_find(name) : TASK_COUNT;
   if (!name || *task != TASK_COUNT) return STATUS_OK;
   nearest_t nearest = nearest_to(name);
@@ -119,7 +119,7 @@ static status_t find_task(const char *name, task_t *task) {
 
 status_t settings_print_defaults(FILE *file, const char *task) {
   task_t which;
-  TRY(find_task(task, &which));
+  TRY(settings_print_find_task(task, &which));
   if (task)
     fprintf(file, "! Settings of task '%s' with their defaults. Settings marked (required) have none.\n",
             task);
@@ -128,8 +128,8 @@ status_t settings_print_defaults(FILE *file, const char *task) {
   int count;
   const setting_group_t *groups = settings_groups(&count);
   for (int i = 0; i < count; i++)
-    print_group(file, &groups[i], which);
-  return finish(file);
+    settings_print_group(file, &groups[i], which);
+  return settings_print_finish(file);
 }
 
 static const char help_head[] =
@@ -180,5 +180,5 @@ status_t settings_print_help(FILE *file) {
   for (int i = 0; i < count; i++)
     fprintf(file, "  &%-12s %s\n", groups[i].name, groups[i].doc);
   fputs(help_tail, file);
-  return finish(file);
+  return settings_print_finish(file);
 }

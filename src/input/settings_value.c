@@ -36,7 +36,7 @@ typedef union {
 /* The value as its author wrote it, for messages. */
 #define AS_WRITTEN(value) (value).quoted ? "'" : "", (value).text, (value).quoted ? "'" : ""
 
-static bool parse_int(const char *text, int64_t *out) {
+static bool settings_value_parse_int(const char *text, int64_t *out) {
   const char *digits = *text == '+' || *text == '-' ? text + 1 : text;
   if (!isdigit((unsigned char)*digits)) return false;
   char *end = NULL;
@@ -46,7 +46,7 @@ static bool parse_int(const char *text, int64_t *out) {
 }
 
 /* Accepts Fortran's `1.0d-5`; no infinities, no hexadecimal. */
-static bool parse_real(const char *text, double *out) {
+static bool settings_value_parse_real(const char *text, double *out) {
   char number[NUMBER_BYTES];
   size_t length = strlen(text);
   if (length == 0 || length >= sizeof number || strspn(text, "0123456789+-.eEdD") != length) return false;
@@ -57,7 +57,7 @@ static bool parse_real(const char *text, double *out) {
   return *end == '\0' && isfinite(*out);
 }
 
-static bool parse_bool(const char *text, bool *out) {
+static bool settings_value_parse_bool(const char *text, bool *out) {
   static const char *const yes[] = {".true.", ".t.", "t", "true", NULL};
   static const char *const no[] = {".false.", ".f.", "f", "false", NULL};
   char word[16];
@@ -82,8 +82,8 @@ static void complain_type(const setting_t *row, const namelist_value_t *value, m
                  setting_type_name(row), hint, AS_WRITTEN(*value));
 }
 
-static bool check_range(const setting_t *row, const namelist_value_t *value, double number,
-                        mistakes_t *mistakes) {
+static bool settings_value_check_range(const setting_t *row, const namelist_value_t *value, double number,
+                                       mistakes_t *mistakes) {
   if (!row->limited) return true;
   bool low = number < row->min || (row->min_open && number <= row->min);
   bool high = number > row->max || (row->max_open && number >= row->max);
@@ -110,7 +110,8 @@ static bool in_list(const char *text, const char *list) {
   return false;
 }
 
-static bool check_text(const setting_t *row, const namelist_value_t *value, mistakes_t *mistakes) {
+static bool settings_value_check_text(const setting_t *row, const namelist_value_t *value,
+                                      mistakes_t *mistakes) {
   for (const char *c = value->text; *c; c++) {
     if ((unsigned char)*c >= ' ' || *c == '\t') continue;
     mistakes_add(mistakes, value->place, "%s.%s holds a line end or control character (code %d)", row->group,
@@ -131,33 +132,33 @@ static bool check_text(const setting_t *row, const namelist_value_t *value, mist
 }
 
 /* Checks one value and, for numbers, writes it to TO. */
-static bool read_one(const setting_t *row, const namelist_value_t *value, number_t *to,
-                     mistakes_t *mistakes) {
+static bool settings_value_read_one(const setting_t *row, const namelist_value_t *value, number_t *to,
+                                    mistakes_t *mistakes) {
   bool typed = false;
   double number = 0;
   switch (row->type) {
   case SETTING_INT:
-    typed = !value->quoted && parse_int(value->text, &to->whole);
+    typed = !value->quoted && settings_value_parse_int(value->text, &to->whole);
     number = typed ? (double)to->whole : 0;
     break;
   case SETTING_REAL:
   case SETTING_REALS:
-    typed = !value->quoted && parse_real(value->text, &to->real);
+    typed = !value->quoted && settings_value_parse_real(value->text, &to->real);
     number = typed ? to->real : 0;
     break;
   case SETTING_BOOL:
-    typed = !value->quoted && parse_bool(value->text, &to->truth);
+    typed = !value->quoted && settings_value_parse_bool(value->text, &to->truth);
     break;
   case SETTING_TEXT:
   case SETTING_TEXTS:
-    if (value->quoted) return check_text(row, value, mistakes);
+    if (value->quoted) return settings_value_check_text(row, value, mistakes);
     break;
   }
   if (!typed) complain_type(row, value, mistakes);
-  return typed && check_range(row, value, number, mistakes);
+  return typed && settings_value_check_range(row, value, number, mistakes);
 }
 
-static status_t store_text(char **field, const char *text) {
+static status_t settings_value_store_text(char **field, const char *text) {
   char *copy = NULL;
   TRY(memory_copy_text(&copy, ARENA_OTHER, text, strlen(text)));
   memory_free(*field);
@@ -166,8 +167,8 @@ static status_t store_text(char **field, const char *text) {
 }
 
 /* The empty list is written ''. */
-static status_t store_list(const setting_t *row, settings_t *settings, const namelist_value_t *values,
-                           int count) {
+static status_t settings_value_store_list(const setting_t *row, settings_t *settings,
+                                          const namelist_value_t *values, int count) {
   text_list_t *list = setting_field(settings, row);
   setting_release(row, settings);
   if (count == 1 && !*values[0].text) return STATUS_OK;
@@ -180,8 +181,8 @@ static status_t store_list(const setting_t *row, settings_t *settings, const nam
 }
 
 /* A list without choices may hold anything but the empty text; with choices, nothing twice. */
-static bool check_list(const setting_t *row, const namelist_value_t *values, int count,
-                       mistakes_t *mistakes) {
+static bool settings_value_check_list(const setting_t *row, const namelist_value_t *values, int count,
+                                      mistakes_t *mistakes) {
   for (int i = 0; i < count; i++) {
     for (int j = 0; j < i; j++) {
       if (strcmp(values[i].text, values[j].text) != 0) continue;
@@ -197,7 +198,7 @@ static bool check_list(const setting_t *row, const namelist_value_t *values, int
   return true;
 }
 
-static bool check_count(const setting_t *row, int count, place_t place, mistakes_t *mistakes) {
+static bool settings_value_check_count(const setting_t *row, int count, place_t place, mistakes_t *mistakes) {
   if (count == 0) {
     mistakes_add(mistakes, place, "%s.%s has no value", row->group, row->name);
     return false;
@@ -212,22 +213,24 @@ static bool check_count(const setting_t *row, int count, place_t place, mistakes
 status_t setting_store(const setting_t *row, settings_t *settings, const namelist_value_t *values, int count,
                        place_t place, mistakes_t *mistakes, bool *stored) {
   number_t numbers[ELEMENTS_MAX] = {{0}};
-  *stored = check_count(row, count, place, mistakes);
+  *stored = settings_value_check_count(row, count, place, mistakes);
   if (!*stored) return STATUS_OK;
   for (int i = 0; i < count; i++) {
     number_t *to = &numbers[row->type == SETTING_TEXTS ? 0 : i];
-    *stored = read_one(row, &values[i], to, mistakes) && *stored;
+    *stored = settings_value_read_one(row, &values[i], to, mistakes) && *stored;
   }
-  if (*stored && row->type == SETTING_TEXTS) *stored = check_list(row, values, count, mistakes);
+  if (*stored && row->type == SETTING_TEXTS)
+    *stored = settings_value_check_list(row, values, count, mistakes);
   if (!*stored) return STATUS_OK;
-  if (row->type == SETTING_TEXTS) return store_list(row, settings, values, count);
-  if (row->type == SETTING_TEXT) return store_text(setting_field(settings, row), values[0].text);
+  if (row->type == SETTING_TEXTS) return settings_value_store_list(row, settings, values, count);
+  if (row->type == SETTING_TEXT)
+    return settings_value_store_text(setting_field(settings, row), values[0].text);
   memcpy(setting_field(settings, row), numbers, row->bytes);
   return STATUS_OK;
 }
 
 /* The shortest text that reads back to the same number. */
-static void write_real(double value, FILE *file) {
+static void settings_value_write_real(double value, FILE *file) {
   char text[NUMBER_BYTES];
   for (int digits = 6; digits <= 17; digits++) {
     snprintf(text, sizeof text, "%.*g", digits, value);
@@ -237,7 +240,7 @@ static void write_real(double value, FILE *file) {
   if (!strpbrk(text, ".e")) fputs(".0", file);
 }
 
-static void write_text(const char *text, FILE *file) {
+static void settings_value_write_text(const char *text, FILE *file) {
   fputc('\'', file);
   for (; *text; text++) {
     if (*text == '\'') fputc('\'', file);
@@ -260,17 +263,17 @@ void setting_write(const setting_t *row, const settings_t *settings, FILE *file)
   case SETTING_REALS:
     for (size_t i = 0; i < row->bytes / sizeof(double); i++) {
       if (i > 0) fputs(", ", file);
-      write_real(((const double *)field)[i], file);
+      settings_value_write_real(((const double *)field)[i], file);
     }
     break;
   case SETTING_TEXT:
-    write_text(*(char *const *)field, file);
+    settings_value_write_text(*(char *const *)field, file);
     break;
   case SETTING_TEXTS:
-    if (list->count == 0) write_text("", file);
+    if (list->count == 0) settings_value_write_text("", file);
     for (int64_t i = 0; i < list->count; i++) {
       if (i > 0) fputs(", ", file);
-      write_text(list->items[i], file);
+      settings_value_write_text(list->items[i], file);
     }
     break;
   }

@@ -8,7 +8,7 @@
 #include "main/tasks.h"
 #include "main/version.h"
 #include "parallel/cores.h"
-#include "parallel/ending.h"
+#include "parallel/shutdown.h"
 #include "record/metric_print.h"
 #include "record/report.h"
 #include "session/dry_run.h"
@@ -123,9 +123,9 @@ static status_t run_task(session_t *session, bool dry) {
 }
 
 /* The ranks end together if they can; otherwise the one that failed ends the others. */
-static status_t main_end_session(session_t *session, comm_t *ending, status_code_t status) {
+static status_t main_end_session(session_t *session, comm_t *shutdown, status_code_t status) {
   bool together;
-  status = ending_agree(ending, status, patience_seconds, &together);
+  status = shutdown_agree(shutdown, status, patience_seconds, &together);
   if (!together) {
     session_fail(session, status);
     comm_abort(status_exit(status));
@@ -134,32 +134,32 @@ static status_t main_end_session(session_t *session, comm_t *ending, status_code
   return status;
 }
 
-static status_t run_session(comm_t *world, comm_t *ending, const settings_t *settings, bool dry) {
+static status_t run_session(comm_t *world, comm_t *shutdown, const settings_t *settings, bool dry) {
   session_t session;
   int32_t count;
   const device_entry_t *devices = devices_table(&count);
   status_code_t status = session_prepare(world, settings, devices, count, &session);
   session.judges = judges_table(&session.judge_count);
   if (status == STATUS_OK) status = run_task(&session, dry);
-  return main_end_session(&session, ending, status);
+  return main_end_session(&session, shutdown, status);
 }
 
 /* Everything between the start and the end of MPI. Prints what went wrong. */
 static status_t run_ranks(comm_t *world, const options_t *options) {
   settings_t settings;
-  comm_t *ending = NULL;
+  comm_t *shutdown = NULL;
   log_set_rank(comm_rank(world), comm_size(world));
   status_code_t status = main_read_input(world, options, &settings);
   if (status != STATUS_OK) {
     if (comm_rank(world) == 0) log_error("%s", error_message());
     return status;
   }
-  status = comm_agree(world, comm_split(world, 0, comm_rank(world), "ending", &ending));
+  status = comm_agree(world, comm_split(world, 0, comm_rank(world), "shutdown", &shutdown));
   if (status == STATUS_OK)
-    status = run_session(world, ending, &settings, options->command == COMMAND_DRY_RUN);
+    status = run_session(world, shutdown, &settings, options->command == COMMAND_DRY_RUN);
   else if (comm_rank(world) == 0)
     log_error("%s", error_message());
-  comm_free(ending);
+  comm_free(shutdown);
   settings_free(&settings);
   return status;
 }

@@ -40,8 +40,8 @@ static complete_t proj_complete(const model_config_t *config, proj_t proj, int t
   return proj_split(proj) == SPLIT_KV_ROWS && tp > config->kv_heads ? COMPLETE_SUM : COMPLETE_LOCAL;
 }
 
-static status_t add_matrix(params_t *params, const char *name, split_t split, complete_t complete,
-                           int64_t rows, int64_t cols, double scale, int32_t *id) {
+static status_t base_add_matrix(params_t *params, const char *name, split_t split, complete_t complete,
+                                int64_t rows, int64_t cols, double scale, int32_t *id) {
   return params_add(params,
                     &(param_spec_t){.name = name,
                                     .split = split,
@@ -53,8 +53,8 @@ static status_t add_matrix(params_t *params, const char *name, split_t split, co
                     id);
 }
 
-static status_t add_vector(params_t *params, const char *name, complete_t complete, int64_t n, init_t init,
-                           double scale, int32_t *id) {
+static status_t base_add_vector(params_t *params, const char *name, complete_t complete, int64_t n,
+                                init_t init, double scale, int32_t *id) {
   return params_add(params,
                     &(param_spec_t){.name = name,
                                     .split = SPLIT_NONE,
@@ -70,25 +70,25 @@ static const char tower_prefix[] = "model.vision_tower.vision_tower.vision_model
 
 /* A linear layer of the tower or projector: replicated, run on a share of the images, so gradients are
  * summed. */
-static status_t add_linear(params_t *params, const char *prefix, const char *name, int64_t out, int64_t in,
-                           double scale, linear_t *linear) {
+static status_t base_add_linear(params_t *params, const char *prefix, const char *name, int64_t out,
+                                int64_t in, double scale, linear_t *linear) {
   char full[PARAM_NAME_MAX];
   snprintf(full, sizeof full, "%s.%s.weight", prefix, name);
-  TRY(add_matrix(params, full, SPLIT_NONE, COMPLETE_SUM, out, in, scale, &linear->weight));
+  TRY(base_add_matrix(params, full, SPLIT_NONE, COMPLETE_SUM, out, in, scale, &linear->weight));
   snprintf(full, sizeof full, "%s.%s.bias", prefix, name);
-  return add_vector(params, full, COMPLETE_SUM, out, INIT_ZERO, 0.0, &linear->bias);
+  return base_add_vector(params, full, COMPLETE_SUM, out, INIT_ZERO, 0.0, &linear->bias);
 }
 
-static status_t add_layernorm(params_t *params, const char *prefix, const char *name, int64_t n,
-                              linear_t *norm) {
+static status_t base_add_layernorm(params_t *params, const char *prefix, const char *name, int64_t n,
+                                   linear_t *norm) {
   char full[PARAM_NAME_MAX];
   snprintf(full, sizeof full, "%s.%s.weight", prefix, name);
-  TRY(add_vector(params, full, COMPLETE_SUM, n, INIT_ONE, 0.0, &norm->weight));
+  TRY(base_add_vector(params, full, COMPLETE_SUM, n, INIT_ONE, 0.0, &norm->weight));
   snprintf(full, sizeof full, "%s.%s.bias", prefix, name);
-  return add_vector(params, full, COMPLETE_SUM, n, INIT_ZERO, 0.0, &norm->bias);
+  return base_add_vector(params, full, COMPLETE_SUM, n, INIT_ZERO, 0.0, &norm->bias);
 }
 
-static status_t add_tower_layer(base_t *base, int32_t index) {
+static status_t base_add_tower_layer(base_t *base, int32_t index) {
   const model_config_t *config = &base->config;
   params_t *params = &base->params;
   tower_layer_t *layer = &base->tower[index];
@@ -97,23 +97,23 @@ static status_t add_tower_layer(base_t *base, int32_t index) {
   double residual = 1.0 / sqrt(2.0 * config->vision_layers);
   char prefix[PARAM_NAME_MAX / 2];
   snprintf(prefix, sizeof prefix, "%s.encoder.layers.%d", tower_prefix, index);
-  TRY(add_layernorm(params, prefix, "layer_norm1", c, &layer->norm1));
-  TRY(add_linear(params, prefix, "self_attn.q_proj", c, c, in_scale, &layer->q));
-  TRY(add_linear(params, prefix, "self_attn.k_proj", c, c, in_scale, &layer->k));
-  TRY(add_linear(params, prefix, "self_attn.v_proj", c, c, in_scale, &layer->v));
-  TRY(add_linear(params, prefix, "self_attn.out_proj", c, c, in_scale * residual, &layer->out));
-  TRY(add_layernorm(params, prefix, "layer_norm2", c, &layer->norm2));
-  TRY(add_linear(params, prefix, "mlp.fc1", f, c, in_scale, &layer->fc1));
-  return add_linear(params, prefix, "mlp.fc2", c, f, residual / sqrt((double)f), &layer->fc2);
+  TRY(base_add_layernorm(params, prefix, "layer_norm1", c, &layer->norm1));
+  TRY(base_add_linear(params, prefix, "self_attn.q_proj", c, c, in_scale, &layer->q));
+  TRY(base_add_linear(params, prefix, "self_attn.k_proj", c, c, in_scale, &layer->k));
+  TRY(base_add_linear(params, prefix, "self_attn.v_proj", c, c, in_scale, &layer->v));
+  TRY(base_add_linear(params, prefix, "self_attn.out_proj", c, c, in_scale * residual, &layer->out));
+  TRY(base_add_layernorm(params, prefix, "layer_norm2", c, &layer->norm2));
+  TRY(base_add_linear(params, prefix, "mlp.fc1", f, c, in_scale, &layer->fc1));
+  return base_add_linear(params, prefix, "mlp.fc2", c, f, residual / sqrt((double)f), &layer->fc2);
 }
 
-static status_t add_tower(base_t *base) {
+static status_t base_add_tower(base_t *base) {
   const model_config_t *config = &base->config;
   params_t *params = &base->params;
   int64_t c = config->vision_hidden, patch = config->vision_patch;
   char name[PARAM_NAME_MAX];
   snprintf(name, sizeof name, "%s.embeddings.class_embedding", tower_prefix);
-  TRY(add_vector(params, name, COMPLETE_SUM, c, INIT_NORMAL, 0.02, &base->class_embedding));
+  TRY(base_add_vector(params, name, COMPLETE_SUM, c, INIT_NORMAL, 0.02, &base->class_embedding));
   snprintf(name, sizeof name, "%s.embeddings.patch_embedding.weight", tower_prefix);
   TRY(params_add(params,
                  &(param_spec_t){.name = name,
@@ -125,19 +125,19 @@ static status_t add_tower(base_t *base) {
                                  .init_scale = 1.0 / sqrt((double)config_patch_size(config))},
                  &base->patch_embedding));
   snprintf(name, sizeof name, "%s.embeddings.position_embedding.weight", tower_prefix);
-  TRY(add_matrix(params, name, SPLIT_NONE, COMPLETE_SUM, config_patches(config) + 1, c, 0.5,
-                 &base->position_embedding));
-  TRY(add_layernorm(params, tower_prefix, "pre_layrnorm", c, &base->pre_norm));
+  TRY(base_add_matrix(params, name, SPLIT_NONE, COMPLETE_SUM, config_patches(config) + 1, c, 0.5,
+                      &base->position_embedding));
+  TRY(base_add_layernorm(params, tower_prefix, "pre_layrnorm", c, &base->pre_norm));
   for (int32_t l = 0; l < config_tower_layers(config); l++)
-    TRY(add_tower_layer(base, l));
+    TRY(base_add_tower_layer(base, l));
   int64_t h = config->hidden;
   if (config->projector == PROJECTOR_LINEAR)
-    return add_linear(params, "model", "mm_projector", h, c, 1.0 / sqrt((double)c), &base->projector[0]);
-  TRY(add_linear(params, "model", "mm_projector.0", h, c, 1.0 / sqrt((double)c), &base->projector[0]));
-  return add_linear(params, "model", "mm_projector.2", h, h, 1.0 / sqrt((double)h), &base->projector[1]);
+    return base_add_linear(params, "model", "mm_projector", h, c, 1.0 / sqrt((double)c), &base->projector[0]);
+  TRY(base_add_linear(params, "model", "mm_projector.0", h, c, 1.0 / sqrt((double)c), &base->projector[0]));
+  return base_add_linear(params, "model", "mm_projector.2", h, h, 1.0 / sqrt((double)h), &base->projector[1]);
 }
 
-static status_t add_decoder_layer(base_t *base, int32_t index) {
+static status_t base_add_decoder_layer(base_t *base, int32_t index) {
   const model_config_t *config = &base->config;
   params_t *params = &base->params;
   decoder_layer_t *layer = &base->layers[index];
@@ -147,8 +147,8 @@ static status_t add_decoder_layer(base_t *base, int32_t index) {
     if (p == PROJ_Q || p == PROJ_GATE) {
       const char *norm = p == PROJ_Q ? "input_layernorm" : "post_attention_layernorm";
       snprintf(name, sizeof name, "model.layers.%d.%s.weight", index, norm);
-      TRY(add_vector(params, name, COMPLETE_EQUAL, config->hidden, INIT_ONE, 0.0,
-                     p == PROJ_Q ? &layer->input_norm : &layer->post_norm));
+      TRY(base_add_vector(params, name, COMPLETE_EQUAL, config->hidden, INIT_ONE, 0.0,
+                          p == PROJ_Q ? &layer->input_norm : &layer->post_norm));
     }
     int64_t out, in;
     proj_shape(config, (proj_t)p, &out, &in);
@@ -169,29 +169,29 @@ static status_t add_decoder_layer(base_t *base, int32_t index) {
   return STATUS_OK;
 }
 
-static status_t add_decoder(base_t *base) {
+static status_t base_add_decoder(base_t *base) {
   const model_config_t *config = &base->config;
   params_t *params = &base->params;
   double scale = 1.0 / sqrt((double)config->hidden);
   /* A row of the embedding is as large as what the layers add to it, unless it is the output head as well. */
-  TRY(add_matrix(params, "model.embed_tokens.weight", SPLIT_VOCAB, COMPLETE_LOCAL, config->vocab,
-                 config->hidden, config->tied ? scale : 1.0, &base->embed));
+  TRY(base_add_matrix(params, "model.embed_tokens.weight", SPLIT_VOCAB, COMPLETE_LOCAL, config->vocab,
+                      config->hidden, config->tied ? scale : 1.0, &base->embed));
   for (int32_t l = 0; l < config->layers; l++)
-    TRY(add_decoder_layer(base, l));
-  TRY(add_vector(params, "model.norm.weight", COMPLETE_EQUAL, config->hidden, INIT_ONE, 0.0,
-                 &base->final_norm));
+    TRY(base_add_decoder_layer(base, l));
+  TRY(base_add_vector(params, "model.norm.weight", COMPLETE_EQUAL, config->hidden, INIT_ONE, 0.0,
+                      &base->final_norm));
   base->lm_head = base->embed;
   if (config->tied) return STATUS_OK;
-  return add_matrix(params, "lm_head.weight", SPLIT_VOCAB, COMPLETE_LOCAL, config->vocab, config->hidden,
-                    scale, &base->lm_head);
+  return base_add_matrix(params, "lm_head.weight", SPLIT_VOCAB, COMPLETE_LOCAL, config->vocab, config->hidden,
+                         scale, &base->lm_head);
 }
 
 static status_t base_describe(base_t *base) {
   const model_config_t *config = &base->config;
   TRY(memory_alloc(&base->layers, ARENA_OTHER, (size_t)config->layers, sizeof *base->layers));
   TRY(memory_alloc(&base->tower, ARENA_OTHER, (size_t)config_tower_layers(config), sizeof *base->tower));
-  if (config_sees(config)) TRY(add_tower(base));
-  TRY(add_decoder(base));
+  if (config_sees(config)) TRY(base_add_tower(base));
+  TRY(base_add_decoder(base));
   const partition_t *vocab = &base->params.items[base->embed].partition;
   const partition_t *q = &base->params.items[base->layers[0].proj[PROJ_Q]].partition;
   const partition_t *k = &base->params.items[base->layers[0].proj[PROJ_K]].partition;
@@ -239,7 +239,7 @@ static const char *after_index(const char *name, const char *prefix, int32_t *in
   return *end == '.' ? end + 1 : NULL;
 }
 
-static bool is_one_of(const char *name, const char *const *modules, size_t count) {
+static bool base_is_one_of(const char *name, const char *const *modules, size_t count) {
   static const char *const kinds[] = {".weight", ".bias"};
   for (size_t m = 0; m < count; m++)
     for (int k = 0; k < 2; k++) {
@@ -263,8 +263,8 @@ bool base_leaves_unused(const model_config_t *config, const char *name) {
   rest = after_index(name, "encoder.layers.", &index);
   if (rest)
     return index >= config_tower_layers(config) && index < config->vision_layers &&
-           is_one_of(rest, in_layer, sizeof in_layer / sizeof *in_layer);
-  return is_one_of(name, last_norm, 1) || strcmp(name, "embeddings.position_ids") == 0;
+           base_is_one_of(rest, in_layer, sizeof in_layer / sizeof *in_layer);
+  return base_is_one_of(name, last_norm, 1) || strcmp(name, "embeddings.position_ids") == 0;
 }
 
 static bool trained_in(const param_t *param, const void *context) {
@@ -282,7 +282,7 @@ status_t base_set_trainable(base_t *base, train_mode_t mode) {
 
 /* Adds A or B of one projection of one layer. A beside an output split is replicated and its ranks see
  * different outputs; beside an input split it is B that is replicated and its ranks see different inputs. */
-static status_t add_lora(const base_t *base, adapter_t *adapter, int32_t layer, proj_t proj, bool is_a) {
+static status_t base_add_lora(const base_t *base, adapter_t *adapter, int32_t layer, proj_t proj, bool is_a) {
   params_t *params = &adapter->params;
   int64_t out, in, r = adapter->config.r;
   proj_shape(&base->config, proj, &out, &in);
@@ -309,14 +309,14 @@ static status_t add_lora(const base_t *base, adapter_t *adapter, int32_t layer, 
 
 /* The weights of one layer whose gradients are summed over tp come first, side by side: one reduction
  * completes them. */
-static status_t add_lora_layer(const base_t *base, adapter_t *adapter, int32_t layer) {
+static status_t base_add_lora_layer(const base_t *base, adapter_t *adapter, int32_t layer) {
   for (int p = 0; p < PROJ_COUNT; p++)
     adapter->a[layer][p] = adapter->b[layer][p] = -1;
   for (int summed = 1; summed >= 0; summed--)
     for (int p = 0; p < PROJ_COUNT; p++) {
       if (!adapter->config.targets[p]) continue;
       bool a_summed = proj_split((proj_t)p) != SPLIT_COLUMNS;
-      TRY(add_lora(base, adapter, layer, (proj_t)p, a_summed == (summed == 1)));
+      TRY(base_add_lora(base, adapter, layer, (proj_t)p, a_summed == (summed == 1)));
     }
   return STATUS_OK;
 }
@@ -326,7 +326,7 @@ static status_t adapter_describe(const base_t *base, adapter_t *adapter) {
   TRY(memory_alloc(&adapter->a, ARENA_OTHER, layers, sizeof *adapter->a));
   TRY(memory_alloc(&adapter->b, ARENA_OTHER, layers, sizeof *adapter->b));
   for (int32_t l = 0; l < base->config.layers; l++)
-    TRY(add_lora_layer(base, adapter, l));
+    TRY(base_add_lora_layer(base, adapter, l));
   return STATUS_OK;
 }
 
@@ -363,7 +363,7 @@ status_t adapter_copy(const adapter_t *from, adapter_t *to) {
             &(op_copy_t){.n = from->params.elements, .x = from->params.data, .y = to->params.data});
 }
 
-static status_t head_describe(const base_t *base, bool zero, head_t *head) {
+static status_t base_head_describe(const base_t *base, bool zero, head_t *head) {
   double scale = 1.0 / sqrt((double)base->config.hidden);
   TRY(params_add(&head->params,
                  &(param_spec_t){.name = "weight",
@@ -374,13 +374,13 @@ static status_t head_describe(const base_t *base, bool zero, head_t *head) {
                                  .init = zero ? INIT_ZERO : INIT_UNIFORM,
                                  .init_scale = scale},
                  &head->weight));
-  return add_vector(&head->params, "bias", COMPLETE_EQUAL, 1, INIT_ZERO, 0.0, &head->bias);
+  return base_add_vector(&head->params, "bias", COMPLETE_EQUAL, 1, INIT_ZERO, 0.0, &head->bias);
 }
 
 status_t head_outline(const base_t *base, const char *name, bool zero, head_t *out) {
   *out = (head_t){0};
   params_create(base->params.device, base->params.grid, name, &out->params);
-  status_code_t status = head_describe(base, zero, out);
+  status_code_t status = base_head_describe(base, zero, out);
   if (status != STATUS_OK) head_free(out);
   return status;
 }

@@ -23,18 +23,19 @@ int32_t config_patch_size(const model_config_t *config) {
 /* More than any model has, and few enough that no product of two overflows where it is 32 bits wide. */
 enum { LAYERS_MOST = 4096, VOCAB_MOST = 1 << 24, WIDTH_MOST = 1 << 20, SIDE_MOST = 1 << 14 };
 
-static status_t check_size(const char *name, int32_t value, int32_t minimum, int32_t maximum) {
+static status_t config_check_size(const char *name, int32_t value, int32_t minimum, int32_t maximum) {
   if (value >= minimum && value <= maximum) return STATUS_OK;
   return error_set(STATUS_INPUT, "model: %s is %d, expected %d to %d", name, value, minimum, maximum);
 }
 
-static status_t check_divides(const char *divisor_name, int32_t divisor, const char *name, int32_t value) {
+static status_t config_check_divides(const char *divisor_name, int32_t divisor, const char *name,
+                                     int32_t value) {
   if (value % divisor == 0) return STATUS_OK;
   return error_set(STATUS_INPUT, "model: %s = %d does not divide %s = %d; choose sizes that divide",
                    divisor_name, divisor, name, value);
 }
 
-static status_t check_scaling(const rope_scaling_t *scaling) {
+static status_t config_check_scaling(const rope_scaling_t *scaling) {
   bool linear = scaling->original == 0;
   if (scaling->factor == 0.0 && linear) return STATUS_OK;
   if (scaling->factor >= 1.0 &&
@@ -47,31 +48,32 @@ static status_t check_scaling(const rope_scaling_t *scaling) {
       scaling->factor, scaling->low, scaling->high, (long long)scaling->original);
 }
 
-static status_t check_decoder(const model_config_t *config) {
-  TRY(check_size("hidden", config->hidden, 1, WIDTH_MOST));
-  TRY(check_size("layers", config->layers, 1, LAYERS_MOST));
-  TRY(check_size("heads", config->heads, 1, WIDTH_MOST));
-  TRY(check_size("kv_heads", config->kv_heads, 1, WIDTH_MOST));
-  TRY(check_size("head_size", config->head_size, 2, WIDTH_MOST));
-  TRY(check_size("mlp", config->mlp, 1, WIDTH_MOST));
-  TRY(check_size("vocab", config->vocab, 4, VOCAB_MOST));
-  TRY(check_divides("kv_heads", config->kv_heads, "heads", config->heads));
-  TRY(check_divides("2", 2, "head_size", config->head_size));
+static status_t config_check_decoder(const model_config_t *config) {
+  TRY(config_check_size("hidden", config->hidden, 1, WIDTH_MOST));
+  TRY(config_check_size("layers", config->layers, 1, LAYERS_MOST));
+  TRY(config_check_size("heads", config->heads, 1, WIDTH_MOST));
+  TRY(config_check_size("kv_heads", config->kv_heads, 1, WIDTH_MOST));
+  TRY(config_check_size("head_size", config->head_size, 2, WIDTH_MOST));
+  TRY(config_check_size("mlp", config->mlp, 1, WIDTH_MOST));
+  TRY(config_check_size("vocab", config->vocab, 4, VOCAB_MOST));
+  TRY(config_check_divides("kv_heads", config->kv_heads, "heads", config->heads));
+  TRY(config_check_divides("2", 2, "head_size", config->head_size));
   if (!(config->rope_base > 1.0) || !(config->norm_eps > 0.0))
     return error_set(STATUS_INPUT, "model: rope_base %g, norm_eps %g; expected above 1, above 0",
                      config->rope_base, config->norm_eps);
-  return check_scaling(&config->rope_scaling);
+  return config_check_scaling(&config->rope_scaling);
 }
 
-static status_t check_tower(const model_config_t *config) {
-  TRY(check_size("vision_hidden", config->vision_hidden, 1, WIDTH_MOST));
-  TRY(check_size("vision_layers", config->vision_layers, 1, LAYERS_MOST));
-  TRY(check_size("vision_heads", config->vision_heads, 1, WIDTH_MOST));
-  TRY(check_size("vision_mlp", config->vision_mlp, 1, WIDTH_MOST));
-  TRY(check_size("vision_patch", config->vision_patch, 1, SIDE_MOST));
-  TRY(check_size("vision_image_size", config->vision_image_size, config->vision_patch, SIDE_MOST));
-  TRY(check_divides("vision_heads", config->vision_heads, "vision_hidden", config->vision_hidden));
-  TRY(check_divides("vision_patch", config->vision_patch, "vision_image_size", config->vision_image_size));
+static status_t config_check_tower(const model_config_t *config) {
+  TRY(config_check_size("vision_hidden", config->vision_hidden, 1, WIDTH_MOST));
+  TRY(config_check_size("vision_layers", config->vision_layers, 1, LAYERS_MOST));
+  TRY(config_check_size("vision_heads", config->vision_heads, 1, WIDTH_MOST));
+  TRY(config_check_size("vision_mlp", config->vision_mlp, 1, WIDTH_MOST));
+  TRY(config_check_size("vision_patch", config->vision_patch, 1, SIDE_MOST));
+  TRY(config_check_size("vision_image_size", config->vision_image_size, config->vision_patch, SIDE_MOST));
+  TRY(config_check_divides("vision_heads", config->vision_heads, "vision_hidden", config->vision_hidden));
+  TRY(config_check_divides("vision_patch", config->vision_patch, "vision_image_size",
+                           config->vision_image_size));
   if (config_tower_layers(config) < 0 || config_tower_layers(config) > config->vision_layers)
     return error_set(STATUS_INPUT,
                      "model: vision_feature_layer is %d, expected %d to %d for a tower of %d layers",
@@ -90,8 +92,8 @@ static bool is_blind(const model_config_t *config) {
 }
 
 status_t config_check(const model_config_t *config) {
-  TRY(check_decoder(config));
-  return is_blind(config) ? STATUS_OK : check_tower(config);
+  TRY(config_check_decoder(config));
+  return is_blind(config) ? STATUS_OK : config_check_tower(config);
 }
 
 status_t config_check_tp(const model_config_t *config, int tp) {

@@ -54,7 +54,7 @@ static projection_t projection_of(const layer_t *layer, proj_t proj) {
 }
 
 /* y = beta * y + x W^T + scale * (x A^T) B^T; u (T, r) keeps scale * x A^T. */
-static status_t project(const layer_t *layer, proj_t proj, const real_t *x, double beta, real_t *y) {
+static status_t decoder_project(const layer_t *layer, proj_t proj, const real_t *x, double beta, real_t *y) {
   projection_t p = projection_of(layer, proj);
   TRY(linear_forward(layer->device, layer->rows, p.in, p.out, x, p.w, 1.0, beta, y));
   if (!p.a) return STATUS_OK;
@@ -70,7 +70,7 @@ static status_t project_residual(const layer_t *layer, proj_t proj, const real_t
   int64_t n = layer->rows * layer->base->config.hidden;
   bool first = layer->call->grid->tp_rank == 0;
   if (first) TRY(OP(layer->device, copy, &(op_copy_t){.n = n, .x = residual, .y = y}));
-  TRY(project(layer, proj, x, first ? 1.0 : 0.0, y));
+  TRY(decoder_project(layer, proj, x, first ? 1.0 : 0.0, y));
   return real_allreduce(layer->device, layer->call->grid->tp, y, (size_t)n, COMM_SUM);
 }
 
@@ -117,7 +117,7 @@ status_t pass_norm_backward(const pass_call_t *call, int32_t weight, const real_
                                      .dweight = param_grad(&base->params, weight)});
 }
 
-static status_t rotate(const layer_t *layer, int32_t heads, real_t *x, bool inverse) {
+static status_t decoder_rotate(const layer_t *layer, int32_t heads, real_t *x, bool inverse) {
   int32_t head_size = layer->base->config.head_size;
   return OP(layer->device, rope,
             &(op_rope_t){.rows = layer->rows,
@@ -135,7 +135,7 @@ static double attention_scale(const layer_t *layer) {
   return 1.0 / sqrt((double)layer->base->config.head_size);
 }
 
-static op_attention_t attention_of(const layer_t *layer) {
+static op_attention_t decoder_attention_of(const layer_t *layer) {
   const pass_saved_t *saved = layer->saved;
   const base_t *base = layer->base;
   int64_t q = (int64_t)base->heads * base->config.head_size,
@@ -181,7 +181,7 @@ static status_t attend_paged(const layer_t *layer) {
                                     .ldo = q});
 }
 
-static status_t write_cache(const layer_t *layer) {
+static status_t decoder_write_cache(const layer_t *layer) {
   const base_t *base = layer->base;
   const cache_t *cache = layer->call->cache;
   return OP(layer->device, cache_write,
@@ -197,10 +197,10 @@ static status_t write_cache(const layer_t *layer) {
                                 .v_cache = cache_values(cache, layer->index)});
 }
 
-static status_t attend(const layer_t *layer) {
-  if (layer->call->cache) TRY(write_cache(layer));
+static status_t decoder_attend(const layer_t *layer) {
+  if (layer->call->cache) TRY(decoder_write_cache(layer));
   if (!layer->call->packed) return attend_paged(layer);
-  op_attention_t attention = attention_of(layer);
+  op_attention_t attention = decoder_attention_of(layer);
   return OP(layer->device, attention, &attention);
 }
 
@@ -208,16 +208,16 @@ static status_t attend(const layer_t *layer) {
 static status_t layer_inner(const layer_t *layer, const real_t *x) {
   const pass_saved_t *saved = layer->saved;
   TRY(pass_norm(layer->call, layer->ids->input_norm, x, saved->n1, saved->rstd1));
-  TRY(project(layer, PROJ_Q, saved->n1, 0.0, saved->q));
-  TRY(project(layer, PROJ_K, saved->n1, 0.0, saved->k));
-  TRY(project(layer, PROJ_V, saved->n1, 0.0, saved->v));
-  TRY(rotate(layer, layer->base->heads, saved->q, false));
-  TRY(rotate(layer, layer->base->kv_heads, saved->k, false));
-  TRY(attend(layer));
+  TRY(decoder_project(layer, PROJ_Q, saved->n1, 0.0, saved->q));
+  TRY(decoder_project(layer, PROJ_K, saved->n1, 0.0, saved->k));
+  TRY(decoder_project(layer, PROJ_V, saved->n1, 0.0, saved->v));
+  TRY(decoder_rotate(layer, layer->base->heads, saved->q, false));
+  TRY(decoder_rotate(layer, layer->base->kv_heads, saved->k, false));
+  TRY(decoder_attend(layer));
   TRY(project_residual(layer, PROJ_O, saved->attended, x, saved->mid));
   TRY(pass_norm(layer->call, layer->ids->post_norm, saved->mid, saved->n2, saved->rstd2));
-  TRY(project(layer, PROJ_GATE, saved->n2, 0.0, saved->gate));
-  TRY(project(layer, PROJ_UP, saved->n2, 0.0, saved->up));
+  TRY(decoder_project(layer, PROJ_GATE, saved->n2, 0.0, saved->gate));
+  TRY(decoder_project(layer, PROJ_UP, saved->n2, 0.0, saved->up));
   return OP(layer->device, swiglu,
             &(op_swiglu_t){
                 .n = layer->rows * layer->base->mlp, .gate = saved->gate, .up = saved->up, .y = saved->act});
@@ -241,7 +241,7 @@ static status_t layer_again(const layer_t *layer, const real_t *x) {
 }
 
 /* Work that is done a second time is not counted. */
-static status_t recompute(const layer_t *layer, const real_t *x) {
+static status_t decoder_recompute(const layer_t *layer, const real_t *x) {
   layer->device->uncounted = true;
   status_code_t status = layer_again(layer, x);
   layer->device->uncounted = false;
@@ -266,19 +266,19 @@ static status_t mlp_backward(const layer_t *layer) {
                             layer->buffers->dx, true);
 }
 
-static status_t attention_backward(const layer_t *layer, const real_t *x, bool need_input) {
+static status_t decoder_attention_backward(const layer_t *layer, const real_t *x, bool need_input) {
   const pass_saved_t *saved = layer->saved;
   const base_t *base = layer->base;
   size_t n = (size_t)(layer->rows * base->config.hidden);
   TRY(project_backward(layer, PROJ_O, saved->attended, layer->buffers->dx, 0.0, layer->buffers->dattended));
-  op_attention_backward_t backward = {.forward = attention_of(layer),
+  op_attention_backward_t backward = {.forward = decoder_attention_of(layer),
                                       .dout = layer->buffers->dattended,
                                       .dq = layer->buffers->dq,
                                       .dk = layer->buffers->dk,
                                       .dv = layer->buffers->dv};
   TRY(OP(layer->device, attention_backward, &backward));
-  TRY(rotate(layer, base->heads, layer->buffers->dq, true));
-  TRY(rotate(layer, base->kv_heads, layer->buffers->dk, true));
+  TRY(decoder_rotate(layer, base->heads, layer->buffers->dq, true));
+  TRY(decoder_rotate(layer, base->kv_heads, layer->buffers->dk, true));
   real_t *dn = need_input || base->params.items[layer->ids->input_norm].trainable ? layer->buffers->dn : NULL;
   TRY(project_backward(layer, PROJ_Q, saved->n1, layer->buffers->dq, 0.0, dn));
   TRY(project_backward(layer, PROJ_K, saved->n1, layer->buffers->dk, 1.0, dn));
@@ -292,7 +292,7 @@ static status_t attention_backward(const layer_t *layer, const real_t *x, bool n
 status_t pass_layer_backward(const pass_call_t *call, const pass_buffers_t *buffers, int32_t index,
                              const real_t *x, bool need_input) {
   layer_t layer = layer_of(call, buffers, index);
-  if (call->recompute) TRY(recompute(&layer, x));
+  if (call->recompute) TRY(decoder_recompute(&layer, x));
   TRY(mlp_backward(&layer));
-  return attention_backward(&layer, x, need_input);
+  return decoder_attention_backward(&layer, x, need_input);
 }

@@ -1,6 +1,6 @@
 #include "model/linear.h"
 
-static status_t product(device_t *device, const op_gemm_t *gemm) {
+static status_t linear_product(device_t *device, const op_gemm_t *gemm) {
   return gemm->m == 0 || gemm->n == 0 ? STATUS_OK : OP(device, gemm, gemm);
 }
 
@@ -24,7 +24,7 @@ static op_gemm_t forward_of(int64_t rows, int64_t in, int64_t out, const real_t 
 status_t linear_forward(device_t *device, int64_t rows, int64_t in, int64_t out, const real_t *x,
                         const real_t *w, double alpha, double beta, real_t *y) {
   op_gemm_t gemm = forward_of(rows, in, out, x, w, alpha, beta, y);
-  return product(device, &gemm);
+  return linear_product(device, &gemm);
 }
 
 status_t linear_forward_bias(device_t *device, int64_t rows, int64_t in, int64_t out, const real_t *x,
@@ -34,7 +34,7 @@ status_t linear_forward_bias(device_t *device, int64_t rows, int64_t in, int64_t
   gemm.bias = bias;
   gemm.activation = activation;
   gemm.pre = pre;
-  return product(device, &gemm);
+  return linear_product(device, &gemm);
 }
 
 status_t linear_forward_wide(device_t *device, int64_t rows, int64_t in, int64_t out, const real_t *x,
@@ -42,40 +42,40 @@ status_t linear_forward_wide(device_t *device, int64_t rows, int64_t in, int64_t
   op_gemm_t gemm = forward_of(rows, in, out, x, w, 1.0, 0.0, y);
   gemm.bias = bias;
   gemm.c_wide = true;
-  return product(device, &gemm);
+  return linear_product(device, &gemm);
 }
 
 status_t linear_backward_input(device_t *device, int64_t rows, int64_t in, int64_t out, const real_t *dy,
                                const real_t *w, double alpha, double beta, real_t *dx) {
-  return product(device, &(op_gemm_t){.m = rows,
-                                      .n = in,
-                                      .k = out,
-                                      .a = dy,
-                                      .lda = out,
-                                      .b = w,
-                                      .ldb = in,
-                                      .c = dx,
-                                      .ldc = in,
-                                      .alpha = alpha,
-                                      .beta = beta});
+  return linear_product(device, &(op_gemm_t){.m = rows,
+                                             .n = in,
+                                             .k = out,
+                                             .a = dy,
+                                             .lda = out,
+                                             .b = w,
+                                             .ldb = in,
+                                             .c = dx,
+                                             .ldc = in,
+                                             .alpha = alpha,
+                                             .beta = beta});
 }
 
 status_t linear_backward_weight(device_t *device, int64_t rows, int64_t in, int64_t out, const real_t *dy,
                                 const real_t *x, wide_t *dw) {
   if (!dw) return STATUS_OK;
-  return product(device, &(op_gemm_t){.trans_a = true,
-                                      .m = out,
-                                      .n = in,
-                                      .k = rows,
-                                      .a = dy,
-                                      .lda = out,
-                                      .b = x,
-                                      .ldb = in,
-                                      .c = dw,
-                                      .ldc = in,
-                                      .c_wide = true,
-                                      .alpha = 1.0,
-                                      .beta = 1.0});
+  return linear_product(device, &(op_gemm_t){.trans_a = true,
+                                             .m = out,
+                                             .n = in,
+                                             .k = rows,
+                                             .a = dy,
+                                             .lda = out,
+                                             .b = x,
+                                             .ldb = in,
+                                             .c = dw,
+                                             .ldc = in,
+                                             .c_wide = true,
+                                             .alpha = 1.0,
+                                             .beta = 1.0});
 }
 
 status_t linear_backward_bias(device_t *device, int64_t rows, int64_t out, const real_t *dy, wide_t *dbias) {
@@ -84,20 +84,20 @@ status_t linear_backward_bias(device_t *device, int64_t rows, int64_t out, const
             &(op_sum_periodic_t){.rows = rows, .cols = out, .period = 1, .x = dy, .ldx = out, .sums = dbias});
 }
 
-static op_rows_t rows_of(int64_t n, int64_t c, const real_t *from, const index_t *index, real_t *to,
-                         bool add) {
+static op_rows_t linear_rows_of(int64_t n, int64_t c, const real_t *from, const index_t *index, real_t *to,
+                                bool add) {
   return (op_rows_t){
       .rows = n, .cols = c, .from = from, .ld_from = c, .index = index, .to = to, .ld_to = c, .add = add};
 }
 
 status_t rows_gather(device_t *device, int64_t n, int64_t c, const real_t *from, const index_t *index,
                      real_t *to, bool add) {
-  op_rows_t rows = rows_of(n, c, from, index, to, add);
+  op_rows_t rows = linear_rows_of(n, c, from, index, to, add);
   return OP(device, rows_gather, &rows);
 }
 
 status_t rows_scatter(device_t *device, int64_t n, int64_t c, const real_t *from, const index_t *index,
                       real_t *to, bool add) {
-  op_rows_t rows = rows_of(n, c, from, index, to, add);
+  op_rows_t rows = linear_rows_of(n, c, from, index, to, add);
   return OP(device, rows_scatter, &rows);
 }

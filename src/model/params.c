@@ -61,14 +61,14 @@ status_t params_set_trainable(params_t *params, bool (*trainable)(const param_t 
   return params_zero_grad(params);
 }
 
-static bool always(const param_t *param, const void *context) {
+static bool params_always(const param_t *param, const void *context) {
   (void)param;
   (void)context;
   return true;
 }
 
 status_t params_train_all(params_t *params) {
-  return params_set_trainable(params, always, NULL);
+  return params_set_trainable(params, params_always, NULL);
 }
 
 /* A number of its own for each name (FNV-1a, 64 bits): the stream of its initial values. */

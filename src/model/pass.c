@@ -18,7 +18,7 @@ status_t pass_create(device_t *device, const grid_t *grid, const pass_options_t 
   return tower_pass_create(device, &pass->tower);
 }
 
-static void free_buffers(pass_t *pass) {
+static void pass_free_buffers(pass_t *pass) {
   workspace_free(&pass->workspace);
   memory_free(pass->buffers.saved);
   memory_free(pass->buffers.inputs);
@@ -27,7 +27,7 @@ static void free_buffers(pass_t *pass) {
 
 void pass_free(pass_t *pass) {
   if (!pass) return;
-  free_buffers(pass);
+  pass_free_buffers(pass);
   workspace_free(&pass->head_workspace);
   tower_pass_free(pass->tower);
   memory_free(pass->tp_counts);
@@ -37,7 +37,7 @@ void pass_free(pass_t *pass) {
 /* ---- The workspace ---- */
 
 /* Buffers of one layer. */
-static void describe_layer(workspace_t *w, const pass_call_t *call, pass_saved_t *saved) {
+static void pass_describe_layer(workspace_t *w, const pass_call_t *call, pass_saved_t *saved) {
   const base_t *base = call->role.base;
   int64_t t = call->rows, c = t * base->config.hidden, f = t * base->mlp;
   int64_t q = t * base->heads * base->config.head_size, kv = t * base->kv_heads * base->config.head_size;
@@ -60,7 +60,7 @@ static void describe_layer(workspace_t *w, const pass_call_t *call, pass_saved_t
 }
 
 /* T rows of the backward pass's scratch. */
-static void describe_backward(workspace_t *w, const pass_call_t *call, int64_t t, pass_buffers_t *b) {
+static void pass_describe_backward(workspace_t *w, const pass_call_t *call, int64_t t, pass_buffers_t *b) {
   const base_t *base = call->role.base;
   int64_t c = t * base->config.hidden, q = t * base->heads * base->config.head_size,
           kv = t * base->kv_heads * base->config.head_size;
@@ -76,7 +76,7 @@ static void describe_backward(workspace_t *w, const pass_call_t *call, int64_t t
 }
 
 /* Image tokens of all images, and gradients of this rank's share where they are wanted. */
-static void describe_images(workspace_t *w, const pass_call_t *call, pass_buffers_t *b) {
+static void pass_describe_images(workspace_t *w, const pass_call_t *call, pass_buffers_t *b) {
   const base_t *base = call->role.base;
   int64_t patches = config_patches(&base->config), hidden = base->config.hidden;
   bool trained = call->keep && base->params.items[base->projector[0].weight].trainable;
@@ -103,20 +103,20 @@ static void pass_describe(workspace_t *w, const pass_call_t *call, pass_buffers_
   workspace_index(w, ARENA_SCRATCH, "lengths", decode ? t : 0, &b->lengths);
   workspace_index(w, ARENA_SCRATCH, "image_rows", t, &b->image_rows);
   workspace_host(w, "image_rows", t, &b->image_rows_host);
-  describe_images(w, call, b);
-  describe_backward(w, call, call->keep ? t : 0, b);
+  pass_describe_images(w, call, b);
+  pass_describe_backward(w, call, call->keep ? t : 0, b);
   for (int32_t i = 0; i <= layers; i++)
     workspace_real(w, ARENA_ACTIVATIONS, "x", call->keep || i < 2 ? c : 0, &b->inputs[i]);
   int32_t sets = call->keep && !call->recompute ? layers : 1;
   for (int32_t l = 0; l < sets; l++)
-    describe_layer(w, call, &b->saved[l]);
+    pass_describe_layer(w, call, &b->saved[l]);
 }
 
 /* Lists for LAYERS layers: what is in the workspace has its addresses in them. */
-static status_t reserve_layers(pass_t *pass, int32_t layers) {
+static status_t pass_reserve_layers(pass_t *pass, int32_t layers) {
   pass_buffers_t *buffers = &pass->buffers;
   if (layers == buffers->layers) return STATUS_OK;
-  free_buffers(pass);
+  pass_free_buffers(pass);
   pass->workspace = workspace_create(pass->device, "layers");
   TRY(memory_alloc(&buffers->saved, ARENA_OTHER, (size_t)layers, sizeof *buffers->saved));
   TRY(memory_alloc(&buffers->inputs, ARENA_OTHER, (size_t)layers + 1, sizeof *buffers->inputs));
@@ -124,8 +124,8 @@ static status_t reserve_layers(pass_t *pass, int32_t layers) {
   return STATUS_OK;
 }
 
-static status_t reserve(pass_t *pass) {
-  TRY(reserve_layers(pass, pass->call.role.base->config.layers));
+static status_t pass_reserve(pass_t *pass) {
+  TRY(pass_reserve_layers(pass, pass->call.role.base->config.layers));
   workspace_begin(&pass->workspace);
   pass_describe(&pass->workspace, &pass->call, &pass->buffers);
   return workspace_end(&pass->workspace, NULL);
@@ -138,7 +138,7 @@ static real_t *input_of(const pass_t *pass, int32_t index) {
   return pass->buffers.inputs[pass->call.keep ? index : index % 2];
 }
 
-static status_t embed(const pass_call_t *call, const pass_buffers_t *buffers, real_t *x) {
+static status_t pass_embed(const pass_call_t *call, const pass_buffers_t *buffers, real_t *x) {
   const base_t *base = call->role.base;
   TRY(OP(call->device, embedding,
          &(op_embedding_t){.rows = call->rows,
@@ -184,7 +184,7 @@ status_t pass_forward(pass_t *pass, const role_t *role, const packed_t *packed, 
   perf_tokens((double)rows);
   TRY(pass_images_begin(&call, images));
   pass->call = call;
-  TRY(reserve(pass));
+  TRY(pass_reserve(pass));
   if (rows == 0) return STATUS_OK;
   TRY(pass_images_reserve(pass, images));
   if (keep)
@@ -194,7 +194,7 @@ status_t pass_forward(pass_t *pass, const role_t *role, const packed_t *packed, 
   TRY(index_upload(device, buffers->positions, packed->positions, (size_t)rows));
   TRY(index_upload(device, buffers->offsets, packed->offsets, (size_t)packed->sequences + 1));
   if (cache) TRY(index_upload(device, buffers->slots, slots, (size_t)rows));
-  TRY(embed(&pass->call, buffers, input_of(pass, 0)));
+  TRY(pass_embed(&pass->call, buffers, input_of(pass, 0)));
   TRY(pass_images_forward(pass, images, input_of(pass, 0)));
   return run_layers(pass);
 }
@@ -211,20 +211,20 @@ status_t pass_decode(pass_t *pass, const role_t *role, cache_t *cache, int32_t m
     call.cached += lengths[i];
   perf_tokens((double)n);
   pass->call = call;
-  TRY(reserve(pass));
+  TRY(pass_reserve(pass));
   if (n == 0) return STATUS_OK;
   TRY(index_upload(device, buffers->tokens, tokens, (size_t)n));
   TRY(index_upload(device, buffers->positions, positions, (size_t)n));
   TRY(index_upload(device, buffers->slots, slots, (size_t)n));
   TRY(index_upload(device, buffers->pages, pages, (size_t)n * (size_t)max_pages));
   TRY(index_upload(device, buffers->lengths, lengths, (size_t)n));
-  TRY(embed(&pass->call, buffers, input_of(pass, 0)));
+  TRY(pass_embed(&pass->call, buffers, input_of(pass, 0)));
   return run_layers(pass);
 }
 
 /* ---- Backward ---- */
 
-static status_t embed_backward(const pass_call_t *call, const pass_buffers_t *buffers) {
+static status_t pass_embed_backward(const pass_call_t *call, const pass_buffers_t *buffers) {
   base_t *base = call->role.base;
   wide_t *grad = param_grad(&base->params, base->embed);
   if (!grad) return STATUS_OK;
@@ -254,7 +254,7 @@ status_t pass_backward(pass_t *pass, pass_done_t done, void *context) {
     if (done) TRY(done(context, l));
   }
   if (call->rows > 0 && inputs_trained) {
-    TRY(embed_backward(call, &pass->buffers));
+    TRY(pass_embed_backward(call, &pass->buffers));
     TRY(pass_images_backward(pass));
   }
   pass->call.keep = false;

@@ -12,8 +12,8 @@ int64_t pass_logit_rows(const pass_t *pass, const base_t *base) {
 }
 
 /* The table: N hidden states at once, LOGITS of them with their logits, and DLOGITS with those' gradient. */
-static void head_describe(workspace_t *w, const base_t *base, int64_t n, int64_t logits, int64_t dlogits,
-                          pass_head_t *head) {
+static void pass_head_describe(workspace_t *w, const base_t *base, int64_t n, int64_t logits, int64_t dlogits,
+                               pass_head_t *head) {
   int64_t c = n * base->config.hidden;
   workspace_real(w, ARENA_SCRATCH, "hidden", c, &head->hidden);
   workspace_real(w, ARENA_SCRATCH, "dhidden", c, &head->dhidden);
@@ -36,7 +36,7 @@ static void head_describe(workspace_t *w, const base_t *base, int64_t n, int64_t
 
 static status_t head_reserve(pass_t *pass, int64_t n, int64_t logits, int64_t dlogits) {
   workspace_begin(&pass->head_workspace);
-  head_describe(&pass->head_workspace, pass->call.role.base, n, logits, dlogits, &pass->head);
+  pass_head_describe(&pass->head_workspace, pass->call.role.base, n, logits, dlogits, &pass->head);
   return workspace_end(&pass->head_workspace, NULL);
 }
 
@@ -46,7 +46,7 @@ static int64_t chunk_rows(const pass_t *pass, int64_t n) {
 }
 
 /* Hidden states of ROWS (n) side by side in head.hidden. */
-static status_t gather_hidden(pass_t *pass, int64_t n, const int32_t *rows) {
+static status_t pass_head_gather_hidden(pass_t *pass, int64_t n, const int32_t *rows) {
   pass_head_t *head = &pass->head;
   int64_t c = pass->call.role.base->config.hidden;
   TRY(index_upload(pass->device, head->index, rows, (size_t)n));
@@ -55,7 +55,7 @@ static status_t gather_hidden(pass_t *pass, int64_t n, const int32_t *rows) {
 
 static status_t chunk_logits(pass_t *pass, int64_t n, const int32_t *rows) {
   const base_t *base = pass->call.role.base;
-  TRY(gather_hidden(pass, n, rows));
+  TRY(pass_head_gather_hidden(pass, n, rows));
   return linear_forward_wide(pass->device, n, base->config.hidden, base->vocab_rows, pass->head.hidden,
                              param_data(&base->params, base->lm_head), NULL, pass->head.logits);
 }
@@ -91,7 +91,7 @@ static status_t chunk_statistics(pass_t *pass, int64_t n, const int32_t *targets
       &(op_vocab_logprob_t){.rows = n, .sums = head->sums, .logprob = head->value, .entropy = head->entropy});
 }
 
-static status_t read_statistics(pass_t *pass, int64_t n, double *logprobs, double *entropies) {
+static status_t pass_head_read_statistics(pass_t *pass, int64_t n, double *logprobs, double *entropies) {
   TRY(wide_download(pass->device, logprobs, DTYPE_F64, pass->head.value, (size_t)n));
   if (entropies) TRY(wide_download(pass->device, entropies, DTYPE_F64, pass->head.entropy, (size_t)n));
   return device_synchronize(pass->device);
@@ -100,7 +100,7 @@ static status_t read_statistics(pass_t *pass, int64_t n, double *logprobs, doubl
 status_t pass_logprobs_of_logits(pass_t *pass, int64_t n, const int32_t *targets, double scale,
                                  double *logprobs, double *entropies) {
   TRY(chunk_statistics(pass, n, targets, scale));
-  return read_statistics(pass, n, logprobs, entropies);
+  return pass_head_read_statistics(pass, n, logprobs, entropies);
 }
 
 status_t pass_logprobs(pass_t *pass, int64_t n, const int32_t *rows, const int32_t *targets, double scale,
@@ -111,7 +111,7 @@ status_t pass_logprobs(pass_t *pass, int64_t n, const int32_t *rows, const int32
     int64_t count = n - i < chunk ? n - i : chunk;
     TRY(chunk_logits(pass, count, rows + i));
     TRY(chunk_statistics(pass, count, targets + i, scale));
-    TRY(read_statistics(pass, count, logprobs + i, entropies ? entropies + i : NULL));
+    TRY(pass_head_read_statistics(pass, count, logprobs + i, entropies ? entropies + i : NULL));
   }
   return STATUS_OK;
 }
@@ -139,10 +139,10 @@ static status_t chunk_backward(pass_t *pass, int64_t n, double scale, const doub
 }
 
 /* A target is the most likely token if its scaled logit is the largest: the third sum is their difference. */
-static status_t read_chunk(pass_t *pass, int64_t n) {
+static status_t pass_head_read_chunk(pass_t *pass, int64_t n) {
   const pass_head_t *head = &pass->head;
   TRY(wide_download(pass->device, head->sums_host, DTYPE_F64, head->sums, (size_t)(3 * n)));
-  TRY(read_statistics(pass, n, head->logprobs_host, head->entropies_host));
+  TRY(pass_head_read_statistics(pass, n, head->logprobs_host, head->entropies_host));
   for (int64_t i = 0; i < n; i++)
     head->hits[i] = head->sums_host[3 * i + 2] >= 0.0;
   return STATUS_OK;
@@ -160,7 +160,7 @@ status_t pass_logprobs_backward(pass_t *pass, int64_t n, const int32_t *rows, co
     int64_t count = n - i < chunk ? n - i : chunk;
     TRY(chunk_logits(pass, count, rows + i));
     TRY(chunk_statistics(pass, count, targets + i, scale));
-    TRY(read_chunk(pass, count));
+    TRY(pass_head_read_chunk(pass, count));
     const pass_chunk_t values = {.begin = i,
                                  .count = count,
                                  .logprobs = head->logprobs_host,
@@ -177,7 +177,7 @@ status_t pass_scalars(pass_t *pass, int64_t n, const int32_t *rows, double *valu
   if (!head) return error_set(STATUS_INTERNAL, "a role without a scalar head was asked for values");
   if (n == 0) return STATUS_OK;
   TRY(head_reserve(pass, n, 0, 0));
-  TRY(gather_hidden(pass, n, rows));
+  TRY(pass_head_gather_hidden(pass, n, rows));
   TRY(linear_forward_wide(pass->device, n, pass->call.role.base->config.hidden, 1, pass->head.hidden,
                           param_data(&head->params, head->weight), param_data(&head->params, head->bias),
                           pass->head.value));
@@ -203,7 +203,7 @@ status_t pass_scalars_backward(pass_t *pass, int64_t n, const int32_t *rows, con
     return error_set(STATUS_INTERNAL, "gradient of values without a kept forward pass or without a head");
   if (n == 0) return STATUS_OK;
   TRY(head_reserve(pass, n, 0, 0));
-  TRY(gather_hidden(pass, n, rows));
+  TRY(pass_head_gather_hidden(pass, n, rows));
   TRY(wide_upload(pass->device, pass->head.dvalue, dvalues, DTYPE_F64, (size_t)n));
   TRY(scalar_gradients(pass, n));
   int64_t c = pass->call.role.base->config.hidden;

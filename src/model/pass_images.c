@@ -2,7 +2,7 @@
 #include "model/pass_internal.h"
 
 /* The images of tp rank T: begin .. begin + count - 1 of N. */
-static void share_of(int32_t n, int t, int size, int32_t *begin, int32_t *count) {
+static void pass_images_share_of(int32_t n, int t, int size, int32_t *begin, int32_t *count) {
   *begin = (int32_t)((int64_t)n * t / size);
   *count = (int32_t)((int64_t)n * (t + 1) / size) - *begin;
 }
@@ -11,7 +11,7 @@ static void share_of(int32_t n, int t, int size, int32_t *begin, int32_t *count)
 static const size_t *share_counts(pass_t *pass, int32_t n, int64_t per_image) {
   for (int t = 0; t < pass->grid->tp_size; t++) {
     int32_t begin, count;
-    share_of(n, t, pass->grid->tp_size, &begin, &count);
+    pass_images_share_of(n, t, pass->grid->tp_size, &begin, &count);
     pass->tp_counts[t] = (size_t)(count * per_image);
   }
   return pass->tp_counts;
@@ -23,7 +23,7 @@ status_t pass_features(pass_t *pass, const base_t *base, int32_t count, const fl
   int64_t per_image = (int64_t)config_patches(&base->config) * base->config.vision_hidden;
   int64_t per_patches = (int64_t)config_patches(&base->config) * config_patch_size(&base->config);
   int32_t begin, share;
-  share_of(count, pass->grid->tp_rank, pass->grid->tp_size, &begin, &share);
+  pass_images_share_of(count, pass->grid->tp_rank, pass->grid->tp_size, &begin, &share);
   const real_t *mine;
   TRY(tower_forward(pass->tower, base, share, patches + begin * per_patches, false, &mine));
   size_t n = (size_t)(share * per_image);
@@ -46,7 +46,7 @@ static status_t upload_image_rows(const pass_call_t *call, const pass_buffers_t 
   return index_upload(call->device, buffers->image_rows, rows, (size_t)call->rows);
 }
 
-static status_t check_images(const pass_call_t *call, const pass_images_t *images) {
+static status_t pass_images_check_images(const pass_call_t *call, const pass_images_t *images) {
   const packed_t *packed = call->packed;
   int32_t slots = config_patches(&call->role.base->config);
   if (packed->image_slots != slots)
@@ -63,21 +63,22 @@ static status_t check_images(const pass_call_t *call, const pass_images_t *image
   return STATUS_OK;
 }
 
-static bool trains(const base_t *base, int32_t id) {
+static bool pass_images_trains(const base_t *base, int32_t id) {
   return base->params.items[id].trainable;
 }
 
 status_t pass_images_begin(pass_call_t *call, const pass_images_t *images) {
   if (!images || images->count == 0 || call->packed->images == 0) return STATUS_OK;
-  TRY(check_images(call, images));
-  share_of(images->count, call->grid->tp_rank, call->grid->tp_size, &call->image_begin, &call->image_share);
+  TRY(pass_images_check_images(call, images));
+  pass_images_share_of(images->count, call->grid->tp_rank, call->grid->tp_size, &call->image_begin,
+                       &call->image_share);
   call->images = images->count;
   return STATUS_OK;
 }
 
 /* Does the tower run backwards? */
 static bool keeps_tower(const pass_call_t *call) {
-  return call->keep && trains(call->role.base, call->role.base->patch_embedding);
+  return call->keep && pass_images_trains(call->role.base, call->role.base->patch_embedding);
 }
 
 status_t pass_images_reserve(pass_t *pass, const pass_images_t *images) {
@@ -138,7 +139,7 @@ static void round_rows(const pass_call_t *call, const pass_buffers_t *buffers, i
 
 /* dimage = sum over all places of an image of the gradients of its slots, place by place: a gather adds
  * without conflicts. */
-static status_t gather_gradients(const pass_call_t *call, const pass_buffers_t *buffers) {
+static status_t pass_images_gather_gradients(const pass_call_t *call, const pass_buffers_t *buffers) {
   int64_t hidden = call->role.base->config.hidden, n = (int64_t)call->image_share * call->packed->image_slots;
   TRY(OP(call->device, fill_real, &(op_fill_real_t){.n = n * hidden, .value = 0.0, .x = buffers->dimage}));
   for (int32_t round = 0;; round++) {
@@ -152,8 +153,8 @@ static status_t gather_gradients(const pass_call_t *call, const pass_buffers_t *
 
 status_t pass_images_backward(pass_t *pass) {
   const pass_call_t *call = &pass->call;
-  if (call->image_share == 0 || !trains(call->role.base, call->role.base->projector[0].weight))
+  if (call->image_share == 0 || !pass_images_trains(call->role.base, call->role.base->projector[0].weight))
     return STATUS_OK;
-  TRY(gather_gradients(call, &pass->buffers));
+  TRY(pass_images_gather_gradients(call, &pass->buffers));
   return tower_backward(pass->tower, call->role.base, call->image_share, pass->buffers.dimage);
 }

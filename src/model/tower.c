@@ -16,25 +16,26 @@ void tower_patches(const model_config_t *config, const float *pixels, float *pat
       }
 }
 
-static real_t *weight(const base_t *base, int32_t id) {
+static real_t *tower_weight(const base_t *base, int32_t id) {
   return param_data(&base->params, id);
 }
 
-static status_t layernorm(tower_pass_t *pass, const base_t *base, int64_t rows, const real_t *x,
-                          linear_t norm, real_t *y, wide_t *mean, wide_t *rstd) {
+static status_t tower_layernorm(tower_pass_t *pass, const base_t *base, int64_t rows, const real_t *x,
+                                linear_t norm, real_t *y, wide_t *mean, wide_t *rstd) {
   return OP(pass->device, layernorm,
             &(op_layernorm_t){.rows = rows,
                               .cols = base->config.vision_hidden,
                               .x = x,
-                              .weight = weight(base, norm.weight),
-                              .bias = weight(base, norm.bias),
+                              .weight = tower_weight(base, norm.weight),
+                              .bias = tower_weight(base, norm.bias),
                               .eps = base->config.vision_norm_eps,
                               .y = y,
                               .mean = mean,
                               .rstd = rstd});
 }
 
-static op_attention_t attention_of(const tower_pass_t *pass, const base_t *base, const tower_saved_t *saved) {
+static op_attention_t tower_attention_of(const tower_pass_t *pass, const base_t *base,
+                                         const tower_saved_t *saved) {
   const model_config_t *config = &base->config;
   int32_t head_size = config->vision_hidden / config->vision_heads;
   return (op_attention_t){.sequences = pass->count,
@@ -55,47 +56,48 @@ static op_attention_t attention_of(const tower_pass_t *pass, const base_t *base,
                           .lse = saved->lse};
 }
 
-static status_t linear(tower_pass_t *pass, const base_t *base, int64_t rows, linear_t ids, const real_t *x,
-                       int64_t in, int64_t out, activation_t activation, real_t *pre, real_t *y) {
-  return linear_forward_bias(pass->device, rows, in, out, x, weight(base, ids.weight), weight(base, ids.bias),
-                             activation, pre, y);
+static status_t tower_linear(tower_pass_t *pass, const base_t *base, int64_t rows, linear_t ids,
+                             const real_t *x, int64_t in, int64_t out, activation_t activation, real_t *pre,
+                             real_t *y) {
+  return linear_forward_bias(pass->device, rows, in, out, x, tower_weight(base, ids.weight),
+                             tower_weight(base, ids.bias), activation, pre, y);
 }
 
 static status_t layer_forward(tower_pass_t *pass, const base_t *base, int32_t index,
                               const tower_saved_t *saved, int64_t rows, const real_t *x, real_t *out) {
   const tower_layer_t *layer = &base->tower[index];
   int64_t c = base->config.vision_hidden, f = base->config.vision_mlp;
-  TRY(layernorm(pass, base, rows, x, layer->norm1, saved->n1, saved->mean1, saved->rstd1));
-  TRY(linear(pass, base, rows, layer->q, saved->n1, c, c, ACTIVATION_NONE, NULL, saved->q));
-  TRY(linear(pass, base, rows, layer->k, saved->n1, c, c, ACTIVATION_NONE, NULL, saved->k));
-  TRY(linear(pass, base, rows, layer->v, saved->n1, c, c, ACTIVATION_NONE, NULL, saved->v));
-  op_attention_t attention = attention_of(pass, base, saved);
+  TRY(tower_layernorm(pass, base, rows, x, layer->norm1, saved->n1, saved->mean1, saved->rstd1));
+  TRY(tower_linear(pass, base, rows, layer->q, saved->n1, c, c, ACTIVATION_NONE, NULL, saved->q));
+  TRY(tower_linear(pass, base, rows, layer->k, saved->n1, c, c, ACTIVATION_NONE, NULL, saved->k));
+  TRY(tower_linear(pass, base, rows, layer->v, saved->n1, c, c, ACTIVATION_NONE, NULL, saved->v));
+  op_attention_t attention = tower_attention_of(pass, base, saved);
   TRY(OP(pass->device, attention, &attention));
-  TRY(linear(pass, base, rows, layer->out, saved->attended, c, c, ACTIVATION_NONE, NULL, saved->mid));
+  TRY(tower_linear(pass, base, rows, layer->out, saved->attended, c, c, ACTIVATION_NONE, NULL, saved->mid));
   TRY(OP(pass->device, add, &(op_add_t){.n = rows * c, .x = x, .y = saved->mid}));
-  TRY(layernorm(pass, base, rows, saved->mid, layer->norm2, saved->n2, saved->mean2, saved->rstd2));
-  TRY(linear(pass, base, rows, layer->fc1, saved->n2, c, f, ACTIVATION_QUICK_GELU, saved->pre,
-             saved->hidden));
-  TRY(linear(pass, base, rows, layer->fc2, saved->hidden, f, c, ACTIVATION_NONE, NULL, out));
+  TRY(tower_layernorm(pass, base, rows, saved->mid, layer->norm2, saved->n2, saved->mean2, saved->rstd2));
+  TRY(tower_linear(pass, base, rows, layer->fc1, saved->n2, c, f, ACTIVATION_QUICK_GELU, saved->pre,
+                   saved->hidden));
+  TRY(tower_linear(pass, base, rows, layer->fc2, saved->hidden, f, c, ACTIVATION_NONE, NULL, out));
   return OP(pass->device, add, &(op_add_t){.n = rows * c, .x = saved->mid, .y = out});
 }
 
 /* Patch, class and position embeddings, then pre_layrnorm into the first layer's input. */
-static status_t embed(tower_pass_t *pass, const base_t *base, int64_t rows, real_t *x) {
+static status_t tower_embed(tower_pass_t *pass, const base_t *base, int64_t rows, real_t *x) {
   const model_config_t *config = &base->config;
   int64_t c = config->vision_hidden, patches = config_patches(config), p = pass->count * patches;
   TRY(linear_forward(pass->device, p, config_patch_size(config), c, pass->patches,
-                     weight(base, base->patch_embedding), 1.0, 0.0, pass->patch_rows));
+                     tower_weight(base, base->patch_embedding), 1.0, 0.0, pass->patch_rows));
   TRY(rows_scatter(pass->device, p, c, pass->patch_rows, pass->patch_index, pass->embedded, false));
-  TRY(rows_gather(pass->device, rows, c, weight(base, base->class_embedding), pass->class_index,
+  TRY(rows_gather(pass->device, rows, c, tower_weight(base, base->class_embedding), pass->class_index,
                   pass->embedded, false));
   TRY(OP(pass->device, add_periodic,
          &(op_add_periodic_t){.rows = rows,
                               .cols = c,
                               .period = patches + 1,
-                              .table = weight(base, base->position_embedding),
+                              .table = tower_weight(base, base->position_embedding),
                               .x = pass->embedded}));
-  return layernorm(pass, base, rows, pass->embedded, base->pre_norm, x, pass->mean0, pass->rstd0);
+  return tower_layernorm(pass, base, rows, pass->embedded, base->pre_norm, x, pass->mean0, pass->rstd0);
 }
 
 static status_t tower_run(tower_pass_t *pass, const base_t *base, const float *patches, bool keep) {
@@ -106,7 +108,7 @@ static status_t tower_run(tower_pass_t *pass, const base_t *base, const float *p
   TRY(real_upload(pass->device, pass->patches, patches, DTYPE_F32, (size_t)(p * config_patch_size(config))));
   /* Where nothing is kept, two buffers are input and output in turn. */
   real_t *turn[] = {layers > 0 ? pass->saved[0].x : pass->out, pass->out}, *x = turn[0];
-  TRY(embed(pass, base, rows, x));
+  TRY(tower_embed(pass, base, rows, x));
   for (int32_t l = 0; l < layers; l++) {
     real_t *out = !keep ? turn[(l + 1) % 2] : l == layers - 1 ? pass->out : pass->saved[l + 1].x;
     TRY(layer_forward(pass, base, l, &pass->saved[keep ? l : 0], rows, x, out));
@@ -142,12 +144,12 @@ status_t projector_forward(tower_pass_t *pass, const base_t *base, int64_t rows,
   pass->used_features = features;
   if (rows == 0) return STATUS_OK;
   if (config->projector == PROJECTOR_LINEAR)
-    return linear(pass, base, rows, base->projector[0], features, config->vision_hidden, config->hidden,
-                  ACTIVATION_NONE, NULL, out);
-  TRY(linear(pass, base, rows, base->projector[0], features, config->vision_hidden, config->hidden,
-             ACTIVATION_GELU, pass->project_pre, pass->project_hidden));
-  return linear(pass, base, rows, base->projector[1], pass->project_hidden, config->hidden, config->hidden,
-                ACTIVATION_NONE, NULL, out);
+    return tower_linear(pass, base, rows, base->projector[0], features, config->vision_hidden, config->hidden,
+                        ACTIVATION_NONE, NULL, out);
+  TRY(tower_linear(pass, base, rows, base->projector[0], features, config->vision_hidden, config->hidden,
+                   ACTIVATION_GELU, pass->project_pre, pass->project_hidden));
+  return tower_linear(pass, base, rows, base->projector[1], pass->project_hidden, config->hidden,
+                      config->hidden, ACTIVATION_NONE, NULL, out);
 }
 
 /* Gradients of one linear layer with bias: weight and bias +=, dx = (beta 0) or += (beta 1) unless NULL. */
@@ -156,17 +158,18 @@ static status_t linear_backward(tower_pass_t *pass, base_t *base, int64_t rows, 
   TRY(linear_backward_weight(pass->device, rows, in, out, dy, x, param_grad(&base->params, ids.weight)));
   TRY(linear_backward_bias(pass->device, rows, out, dy, param_grad(&base->params, ids.bias)));
   if (!dx) return STATUS_OK;
-  return linear_backward_input(pass->device, rows, in, out, dy, weight(base, ids.weight), 1.0, beta, dx);
+  return linear_backward_input(pass->device, rows, in, out, dy, tower_weight(base, ids.weight), 1.0, beta,
+                               dx);
 }
 
-static status_t layernorm_backward(tower_pass_t *pass, base_t *base, int64_t rows, const real_t *x,
-                                   linear_t norm, const wide_t *mean, const wide_t *rstd, const real_t *dy,
-                                   real_t *dx, bool add) {
+static status_t tower_layernorm_backward(tower_pass_t *pass, base_t *base, int64_t rows, const real_t *x,
+                                         linear_t norm, const wide_t *mean, const wide_t *rstd,
+                                         const real_t *dy, real_t *dx, bool add) {
   return OP(pass->device, layernorm_backward,
             &(op_layernorm_backward_t){.rows = rows,
                                        .cols = base->config.vision_hidden,
                                        .x = x,
-                                       .weight = weight(base, norm.weight),
+                                       .weight = tower_weight(base, norm.weight),
                                        .dy = dy,
                                        .mean = mean,
                                        .rstd = rstd,
@@ -189,10 +192,10 @@ static status_t layer_backward(tower_pass_t *pass, base_t *base, int32_t index, 
                                      .dy = pass->dhidden,
                                      .dx = pass->dhidden}));
   TRY(linear_backward(pass, base, rows, layer->fc1, saved->n2, c, f, pass->dhidden, 0.0, pass->dn));
-  TRY(layernorm_backward(pass, base, rows, saved->mid, layer->norm2, saved->mean2, saved->rstd2, pass->dn,
-                         pass->dx, true));
+  TRY(tower_layernorm_backward(pass, base, rows, saved->mid, layer->norm2, saved->mean2, saved->rstd2,
+                               pass->dn, pass->dx, true));
   TRY(linear_backward(pass, base, rows, layer->out, saved->attended, c, c, pass->dx, 0.0, pass->dn));
-  op_attention_backward_t attention = {.forward = attention_of(pass, base, saved),
+  op_attention_backward_t attention = {.forward = tower_attention_of(pass, base, saved),
                                        .dout = pass->dn,
                                        .dq = pass->dq,
                                        .dk = pass->dk,
@@ -201,15 +204,15 @@ static status_t layer_backward(tower_pass_t *pass, base_t *base, int32_t index, 
   TRY(linear_backward(pass, base, rows, layer->q, saved->n1, c, c, pass->dq, 0.0, pass->dn));
   TRY(linear_backward(pass, base, rows, layer->k, saved->n1, c, c, pass->dk, 1.0, pass->dn));
   TRY(linear_backward(pass, base, rows, layer->v, saved->n1, c, c, pass->dv, 1.0, pass->dn));
-  return layernorm_backward(pass, base, rows, saved->x, layer->norm1, saved->mean1, saved->rstd1, pass->dn,
-                            pass->dx, true);
+  return tower_layernorm_backward(pass, base, rows, saved->x, layer->norm1, saved->mean1, saved->rstd1,
+                                  pass->dn, pass->dx, true);
 }
 
-static status_t embed_backward(tower_pass_t *pass, base_t *base, int64_t rows) {
+static status_t tower_embed_backward(tower_pass_t *pass, base_t *base, int64_t rows) {
   const model_config_t *config = &base->config;
   int64_t c = config->vision_hidden, patches = config_patches(config), p = pass->count * patches;
-  TRY(layernorm_backward(pass, base, rows, pass->embedded, base->pre_norm, pass->mean0, pass->rstd0, pass->dx,
-                         pass->dn, false));
+  TRY(tower_layernorm_backward(pass, base, rows, pass->embedded, base->pre_norm, pass->mean0, pass->rstd0,
+                               pass->dx, pass->dn, false));
   wide_t *positions = param_grad(&base->params, base->position_embedding);
   TRY(OP(pass->device, sum_periodic,
          &(op_sum_periodic_t){
@@ -258,7 +261,7 @@ static status_t backward_run(tower_pass_t *pass, base_t *base, const real_t *dou
   TRY(rows_scatter(pass->device, p, c, pass->patch_rows, pass->patch_index, pass->dx, false));
   for (int32_t l = config_tower_layers(config) - 1; l >= 0; l--)
     TRY(layer_backward(pass, base, l, rows));
-  return embed_backward(pass, base, rows);
+  return tower_embed_backward(pass, base, rows);
 }
 
 status_t tower_backward(tower_pass_t *pass, base_t *base, int32_t count, const real_t *dout) {

@@ -8,7 +8,7 @@ status_t tower_pass_create(device_t *device, tower_pass_t **out) {
   return STATUS_OK;
 }
 
-static void free_buffers(tower_pass_t *pass) {
+static void tower_buffers_free_buffers(tower_pass_t *pass) {
   workspace_free(&pass->workspace);
   memory_free(pass->saved);
   pass->saved = NULL;
@@ -16,12 +16,12 @@ static void free_buffers(tower_pass_t *pass) {
 
 void tower_pass_free(tower_pass_t *pass) {
   if (!pass) return;
-  free_buffers(pass);
+  tower_buffers_free_buffers(pass);
   memory_free(pass);
 }
 
 /* The projector's, and what it reads, for P patches. */
-static void describe_features(tower_pass_t *pass, int64_t p) {
+static void tower_buffers_describe_features(tower_pass_t *pass, int64_t p) {
   workspace_t *w = &pass->workspace;
   const model_config_t *config = &pass->base->config;
   int64_t hidden = config->projector == PROJECTOR_MLP2X_GELU ? p * config->hidden : 0;
@@ -32,7 +32,8 @@ static void describe_features(tower_pass_t *pass, int64_t p) {
 }
 
 /* One layer's, for T rows. */
-static void describe_layer(workspace_t *w, const model_config_t *config, int64_t t, tower_saved_t *saved) {
+static void tower_buffers_describe_layer(workspace_t *w, const model_config_t *config, int64_t t,
+                                         tower_saved_t *saved) {
   int64_t c = t * config->vision_hidden, f = t * config->vision_mlp;
   workspace_real(w, ARENA_ACTIVATIONS, "x", c, &saved->x);
   workspace_real(w, ARENA_ACTIVATIONS, "n1", c, &saved->n1);
@@ -52,7 +53,7 @@ static void describe_layer(workspace_t *w, const model_config_t *config, int64_t
 }
 
 /* The tower's, for COUNT images; T_BACK rows of the backward pass's scratch. */
-static void describe_tower(tower_pass_t *pass, int64_t count, int32_t sets, int64_t t_back) {
+static void tower_buffers_describe_tower(tower_pass_t *pass, int64_t count, int32_t sets, int64_t t_back) {
   workspace_t *w = &pass->workspace;
   const model_config_t *config = &pass->base->config;
   int64_t p = count * config_patches(config), t = p + count, c = t * config->vision_hidden;
@@ -76,11 +77,11 @@ static void describe_tower(tower_pass_t *pass, int64_t count, int32_t sets, int6
   workspace_real(w, ARENA_SCRATCH, "dv", c_back, &pass->dv);
   workspace_real(w, ARENA_SCRATCH, "dhidden", t_back * config->vision_mlp, &pass->dhidden);
   for (int32_t l = 0; l < sets; l++)
-    describe_layer(w, config, t, &pass->saved[l]);
+    tower_buffers_describe_layer(w, config, t, &pass->saved[l]);
 }
 
 /* Index arrays for COUNT images. */
-static status_t fill_indices(tower_pass_t *pass, int32_t count) {
+static status_t tower_buffers_fill_indices(tower_pass_t *pass, int32_t count) {
   int32_t patches = config_patches(&pass->base->config);
   int32_t p = count * patches, rows = count * (patches + 1); /* fits: check_rows */
   for (int32_t i = 0; i < p; i++)
@@ -95,7 +96,7 @@ static status_t fill_indices(tower_pass_t *pass, int32_t count) {
 }
 
 /* Rows of the tower are numbered in 32 bits. */
-static status_t check_rows(const base_t *base, int32_t count) {
+static status_t tower_buffers_check_rows(const base_t *base, int32_t count) {
   int64_t rows = (int64_t)count * (config_patches(&base->config) + 1);
   if (rows <= INT32_MAX) return STATUS_OK;
   return error_set(STATUS_INPUT,
@@ -104,9 +105,9 @@ static status_t check_rows(const base_t *base, int32_t count) {
 }
 
 /* Another base has other sizes. */
-static status_t use_base(tower_pass_t *pass, const base_t *base) {
+static status_t tower_buffers_use_base(tower_pass_t *pass, const base_t *base) {
   if (pass->base == base) return STATUS_OK;
-  free_buffers(pass);
+  tower_buffers_free_buffers(pass);
   pass->workspace = workspace_create(pass->device, "tower");
   pass->base = base;
   pass->indexed = 0;
@@ -116,10 +117,10 @@ static status_t use_base(tower_pass_t *pass, const base_t *base) {
 
 status_t tower_reserve_features(tower_pass_t *pass, const base_t *base, int32_t count) {
   bool fresh;
-  TRY(check_rows(base, count));
-  TRY(use_base(pass, base));
+  TRY(tower_buffers_check_rows(base, count));
+  TRY(tower_buffers_use_base(pass, base));
   workspace_begin(&pass->workspace);
-  describe_features(pass, (int64_t)(count > 0 ? count : 1) * config_patches(&base->config));
+  tower_buffers_describe_features(pass, (int64_t)(count > 0 ? count : 1) * config_patches(&base->config));
   TRY(workspace_end(&pass->workspace, &fresh));
   if (fresh) pass->indexed = 0;
   return STATUS_OK;
@@ -128,14 +129,15 @@ status_t tower_reserve_features(tower_pass_t *pass, const base_t *base, int32_t 
 status_t tower_reserve(tower_pass_t *pass, const base_t *base, int32_t count, bool keep) {
   bool fresh;
   int32_t layers = config_tower_layers(&base->config), patches = config_patches(&base->config);
-  TRY(check_rows(base, count));
-  TRY(use_base(pass, base));
+  TRY(tower_buffers_check_rows(base, count));
+  TRY(tower_buffers_use_base(pass, base));
   if (count < 1) count = 1;
   workspace_begin(&pass->workspace);
-  describe_features(pass, (int64_t)count * patches);
-  describe_tower(pass, count, keep || layers < 1 ? layers : 1, keep ? (int64_t)count * (patches + 1) : 0);
+  tower_buffers_describe_features(pass, (int64_t)count * patches);
+  tower_buffers_describe_tower(pass, count, keep || layers < 1 ? layers : 1,
+                               keep ? (int64_t)count * (patches + 1) : 0);
   TRY(workspace_end(&pass->workspace, &fresh));
   if (!fresh && pass->indexed >= count) return STATUS_OK;
   pass->indexed = count;
-  return fill_indices(pass, count);
+  return tower_buffers_fill_indices(pass, count);
 }

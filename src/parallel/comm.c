@@ -150,7 +150,7 @@ static void ignore_leaks(bool ignore) {
   }
 }
 
-static void check_leaks(void) {
+static void comm_check_leaks(void) {
   __lsan_do_leak_check();
 }
 #else
@@ -158,7 +158,7 @@ static void ignore_leaks(bool ignore) {
   (void)ignore;
 }
 
-static void check_leaks(void) {}
+static void comm_check_leaks(void) {}
 #endif
 
 status_t comm_init(int *argc, char ***argv, comm_t **world) {
@@ -187,7 +187,7 @@ void comm_finish(comm_t *world) {
     if (world->maxloc_type != MPI_DATATYPE_NULL) MPI_Type_free(&world->maxloc_type);
     comm_free(world);
   }
-  check_leaks();
+  comm_check_leaks();
   MPI_Finalize();
 }
 

@@ -13,15 +13,15 @@ enum { TAG_GATHER = 1, TAG_EXCHANGE = 2 };
 typedef struct {
   MPI_Request *requests; /* (count) */
   size_t count;
-} messages_t;
+} comm_message_messages_t;
 
-static void messages_free(messages_t *messages) {
+static void messages_free(comm_message_messages_t *messages) {
   memory_free(messages->requests);
 }
 
 /* Starts to RECEIVE, or send, COUNT bytes from or to RANK, in pieces. */
-static status_t messages_start(messages_t *messages, comm_t *comm, bool receive, char *data, size_t count,
-                               int rank, int tag) {
+static status_t messages_start(comm_message_messages_t *messages, comm_t *comm, bool receive, char *data,
+                               size_t count, int rank, int tag) {
   size_t step = comm_piece_elements(comm, 1);
   for (size_t done = 0; done < count; done += step) {
     int n = (int)(count - done < step ? count - done : step);
@@ -34,12 +34,12 @@ static status_t messages_start(messages_t *messages, comm_t *comm, bool receive,
   return STATUS_OK;
 }
 
-static status_t messages_wait(messages_t *messages, const char *call) {
+static status_t messages_wait(comm_message_messages_t *messages, const char *call) {
   return comm_mpi_wait(messages->requests, (int)messages->count, call);
 }
 
-static status_t gather_on_root(messages_t *messages, comm_t *comm, const void *mine, char *all,
-                               const size_t *counts, size_t size) {
+static status_t comm_message_gather_on_root(comm_message_messages_t *messages, comm_t *comm, const void *mine,
+                                            char *all, const size_t *counts, size_t size) {
   for (int r = 0; r < comm->size; r++) {
     size_t bytes = counts[r] * size;
     if (r != comm->rank) {
@@ -54,11 +54,11 @@ static status_t gather_on_root(messages_t *messages, comm_t *comm, const void *m
 
 status_t comm_gatherv(comm_t *comm, const void *mine, size_t my_count, void *all, const size_t *counts,
                       comm_type_t type, int root) {
-  SCOPED(messages_free) messages_t messages = {0};
+  SCOPED(messages_free) comm_message_messages_t messages = {0};
   size_t size = comm_type_size(type);
   double start = perf_now();
   if (comm->rank == root)
-    TRY(gather_on_root(&messages, comm, mine, all, counts, size));
+    TRY(comm_message_gather_on_root(&messages, comm, mine, all, counts, size));
   else
     TRY(messages_start(&messages, comm, false, (void *)mine, my_count * size, root, TAG_GATHER));
   if (comm->size == 1) return STATUS_OK;
@@ -81,8 +81,8 @@ static status_t exchange_counts(comm_t *comm, const size_t *send_counts, size_t 
 
 /* Bytes for this rank itself are copied; receives are posted before sends, so that nothing is buffered in
  * vain. */
-static status_t exchange_start(messages_t *messages, comm_t *comm, char *send, const size_t *send_counts,
-                               char *recv, const size_t *recv_counts) {
+static status_t exchange_start(comm_message_messages_t *messages, comm_t *comm, char *send,
+                               const size_t *send_counts, char *recv, const size_t *recv_counts) {
   const char *own = NULL;
   char *own_place = NULL;
   for (int r = 0; r < comm->size; r++) {
@@ -107,7 +107,7 @@ static status_t exchange_start(messages_t *messages, comm_t *comm, char *send, c
 
 status_t comm_exchange_bytes(comm_t *comm, const void *send, const size_t *send_counts, void **out,
                              size_t *recv_counts) {
-  SCOPED(messages_free) messages_t messages = {0};
+  SCOPED(messages_free) comm_message_messages_t messages = {0};
   SCOPED_MEMORY void *recv = NULL;
   size_t total = 0, sent = 0;
   double start = perf_now();

@@ -69,7 +69,7 @@ static void min_f64(void *into, const void *from, size_t n) {
 }
 
 /* Ties go to the smaller index; NaN loses against numbers. */
-static void maxloc(void *into, const void *from, size_t n) {
+static void comm_reduce_maxloc(void *into, const void *from, size_t n) {
   comm_maxloc_t *a = into;
   const comm_maxloc_t *b = from;
   for (size_t i = 0; i < n; i++) {
@@ -90,7 +90,7 @@ static combine_t *const combiners[][3] = {
 /* maxloc as MPI calls it. */
 static void maxloc_mpi(void *in, void *inout, int *count, MPI_Datatype *type) {
   (void)type;
-  maxloc(inout, in, (size_t)*count);
+  comm_reduce_maxloc(inout, in, (size_t)*count);
 }
 
 status_t comm_make_maxloc(comm_t *world) {
@@ -111,7 +111,7 @@ static void combine_in_order(const comm_t *comm, char *own, size_t n, size_t siz
   if (result != own) memcpy(own, result, n * size);
 }
 
-static status_t reserve(comm_t *comm, size_t bytes) {
+static status_t comm_reduce_reserve(comm_t *comm, size_t bytes) {
   if (bytes <= comm->scratch_size) return STATUS_OK;
   memory_free(comm->scratch);
   comm->scratch = NULL;
@@ -126,11 +126,11 @@ static status_t reserve(comm_t *comm, size_t bytes) {
 typedef struct {
   MPI_Request requests[2 * DIRECT_RANKS];
   int count;
-} messages_t;
+} comm_reduce_messages_t;
 
 /* Starts to RECEIVE, or send, BYTES. */
-static status_t start(messages_t *messages, comm_t *comm, bool receive, char *data, size_t bytes, int rank,
-                      int tag) {
+static status_t comm_reduce_start(comm_reduce_messages_t *messages, comm_t *comm, bool receive, char *data,
+                                  size_t bytes, int rank, int tag) {
   if (bytes == 0) return STATUS_OK;
   MPI_Request *request = &messages->requests[messages->count];
   TRY_MPI(receive ? MPI_Irecv(data, (int)bytes, MPI_BYTE, rank, tag, comm->mpi, request)
@@ -146,62 +146,66 @@ static int other_rank(const comm_t *comm, int step) {
 /* Everyone sends everything (N elements of SIZE bytes) to everyone and reduces it all. */
 static status_t reduce_short(comm_t *comm, char *data, size_t n, size_t size, combine_t *combine) {
   size_t bytes = n * size;
-  messages_t messages = {.count = 0};
-  TRY(reserve(comm, bytes * (size_t)comm->size));
+  comm_reduce_messages_t messages = {.count = 0};
+  TRY(comm_reduce_reserve(comm, bytes * (size_t)comm->size));
   for (int step = 1; step < comm->size; step++) {
     int r = other_rank(comm, comm->size - step);
-    TRY(start(&messages, comm, true, (char *)comm->scratch + (size_t)r * bytes, bytes, r, TAG_SHARE));
+    TRY(comm_reduce_start(&messages, comm, true, (char *)comm->scratch + (size_t)r * bytes, bytes, r,
+                          TAG_SHARE));
   }
   for (int step = 1; step < comm->size; step++)
-    TRY(start(&messages, comm, false, data, bytes, other_rank(comm, step), TAG_SHARE));
+    TRY(comm_reduce_start(&messages, comm, false, data, bytes, other_rank(comm, step), TAG_SHARE));
   TRY(comm_mpi_wait(messages.requests, messages.count, "allreduce"));
   combine_in_order(comm, data, n, size, combine);
   return STATUS_OK;
 }
 
 /* First of the N elements that rank R reduces. */
-static size_t share_begin(const comm_t *comm, size_t n, int r) {
+static size_t comm_reduce_share_begin(const comm_t *comm, size_t n, int r) {
   return n / (size_t)comm->size * (size_t)r + n % (size_t)comm->size * (size_t)r / (size_t)comm->size;
 }
 
 /* Sends each rank its share of this rank's elements; receives the others' elements of the own share. */
 static status_t spread_shares(comm_t *comm, char *data, size_t n, size_t size) {
-  messages_t messages = {.count = 0};
-  size_t own = share_begin(comm, n, comm->rank + 1) - share_begin(comm, n, comm->rank);
-  TRY(reserve(comm, own * size * (size_t)comm->size));
+  comm_reduce_messages_t messages = {.count = 0};
+  size_t own =
+      comm_reduce_share_begin(comm, n, comm->rank + 1) - comm_reduce_share_begin(comm, n, comm->rank);
+  TRY(comm_reduce_reserve(comm, own * size * (size_t)comm->size));
   for (int step = 1; step < comm->size; step++) {
     int r = other_rank(comm, comm->size - step);
-    TRY(start(&messages, comm, true, (char *)comm->scratch + (size_t)r * own * size, own * size, r,
-              TAG_SHARE));
+    TRY(comm_reduce_start(&messages, comm, true, (char *)comm->scratch + (size_t)r * own * size, own * size,
+                          r, TAG_SHARE));
   }
   for (int step = 1; step < comm->size; step++) {
     int r = other_rank(comm, step);
-    size_t begin = share_begin(comm, n, r), end = share_begin(comm, n, r + 1);
-    TRY(start(&messages, comm, false, data + begin * size, (end - begin) * size, r, TAG_SHARE));
+    size_t begin = comm_reduce_share_begin(comm, n, r), end = comm_reduce_share_begin(comm, n, r + 1);
+    TRY(comm_reduce_start(&messages, comm, false, data + begin * size, (end - begin) * size, r, TAG_SHARE));
   }
   return comm_mpi_wait(messages.requests, messages.count, "allreduce");
 }
 
 /* Every rank's reduced share reaches all. */
-static status_t collect_results(comm_t *comm, char *data, size_t n, size_t size) {
-  messages_t messages = {.count = 0};
-  size_t own_begin = share_begin(comm, n, comm->rank), own_end = share_begin(comm, n, comm->rank + 1);
+static status_t comm_reduce_collect_results(comm_t *comm, char *data, size_t n, size_t size) {
+  comm_reduce_messages_t messages = {.count = 0};
+  size_t own_begin = comm_reduce_share_begin(comm, n, comm->rank),
+         own_end = comm_reduce_share_begin(comm, n, comm->rank + 1);
   for (int step = 1; step < comm->size; step++) {
     int r = other_rank(comm, comm->size - step);
-    size_t begin = share_begin(comm, n, r), end = share_begin(comm, n, r + 1);
-    TRY(start(&messages, comm, true, data + begin * size, (end - begin) * size, r, TAG_RESULT));
+    size_t begin = comm_reduce_share_begin(comm, n, r), end = comm_reduce_share_begin(comm, n, r + 1);
+    TRY(comm_reduce_start(&messages, comm, true, data + begin * size, (end - begin) * size, r, TAG_RESULT));
   }
   for (int step = 1; step < comm->size; step++)
-    TRY(start(&messages, comm, false, data + own_begin * size, (own_end - own_begin) * size,
-              other_rank(comm, step), TAG_RESULT));
+    TRY(comm_reduce_start(&messages, comm, false, data + own_begin * size, (own_end - own_begin) * size,
+                          other_rank(comm, step), TAG_RESULT));
   return comm_mpi_wait(messages.requests, messages.count, "allreduce");
 }
 
 static status_t reduce_by_shares(comm_t *comm, char *data, size_t n, size_t size, combine_t *combine) {
-  size_t begin = share_begin(comm, n, comm->rank), end = share_begin(comm, n, comm->rank + 1);
+  size_t begin = comm_reduce_share_begin(comm, n, comm->rank),
+         end = comm_reduce_share_begin(comm, n, comm->rank + 1);
   TRY(spread_shares(comm, data, n, size));
   combine_in_order(comm, data + begin * size, end - begin, size, combine);
-  return collect_results(comm, data, n, size);
+  return comm_reduce_collect_results(comm, data, n, size);
 }
 
 static status_t reduce_directly(comm_t *comm, char *data, size_t count, size_t size, combine_t *combine) {
@@ -243,7 +247,7 @@ static status_t reduce_in_any_order(comm_t *comm, void *data, size_t count, size
   return STATUS_OK;
 }
 
-static status_t reduce(comm_t *comm, void *data, size_t count, comm_type_t type, comm_op_t op) {
+static status_t comm_reduce(comm_t *comm, void *data, size_t count, comm_type_t type, comm_op_t op) {
   combine_t *combine = combiners[type][op];
   size_t size = comm_type_size(type);
   if (combine == NULL) return reduce_in_any_order(comm, data, count, size, comm_type_mpi(type), op_mpi(op));
@@ -255,7 +259,7 @@ status_t comm_allreduce(comm_t *comm, void *data, size_t count, comm_type_t type
   if (comm->size == 1 || count == 0) return STATUS_OK;
   if (type == COMM_BYTE) return error_set(STATUS_INTERNAL, "comm_allreduce does not reduce bytes");
   double start = perf_now();
-  TRY(reduce(comm, data, count, type, op));
+  TRY(comm_reduce(comm, data, count, type, op));
   perf_comm((double)(count * comm_type_size(type)), perf_now() - start);
   return STATUS_OK;
 }
@@ -264,7 +268,7 @@ status_t comm_allreduce_maxloc(comm_t *comm, comm_maxloc_t *data, size_t count) 
   if (comm->size == 1 || count == 0) return STATUS_OK;
   double start = perf_now();
   if (comm->size <= DIRECT_RANKS) {
-    TRY(reduce_directly(comm, (char *)data, count, sizeof *data, maxloc));
+    TRY(reduce_directly(comm, (char *)data, count, sizeof *data, comm_reduce_maxloc));
   } else {
     TRY(reduce_in_any_order(comm, data, count, sizeof *data, comm->maxloc_type, comm->maxloc_op));
   }

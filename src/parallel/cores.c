@@ -56,7 +56,7 @@ static int core_of_cpu(int cpu) {
   return first;
 }
 
-static void add_mask(core_set_t *set, const core_set_t *mask) {
+static void cores_add_mask(core_set_t *set, const core_set_t *mask) {
   for (int cpu = 0; cpu < CORES_MAX; cpu++)
     if (core_set_has(mask, cpu)) core_set_add(set, core_of_cpu(cpu));
 }
@@ -69,12 +69,13 @@ void core_set_of_process(core_set_t *set) {
     for (int cpu = 0; cpu < online && cpu < CORES_MAX; cpu++)
       core_set_add(&mask, cpu);
   }
-  add_mask(set, &mask);
+  cores_add_mask(set, &mask);
 }
 
 void core_set_add_thread(core_set_t *set, pthread_t thread) {
   core_set_t mask = {{0}};
-  if (pthread_getaffinity_np(thread, sizeof mask, (cpu_set_t *)(void *)&mask) == 0) add_mask(set, &mask);
+  if (pthread_getaffinity_np(thread, sizeof mask, (cpu_set_t *)(void *)&mask) == 0)
+    cores_add_mask(set, &mask);
 }
 
 static core_set_t remembered;

@@ -18,7 +18,7 @@ static int by_tokens_down(const void *a, const void *b) {
   return (x->index > y->index) - (x->index < y->index);
 }
 
-static bool lighter(const load_t *a, const load_t *b) {
+static bool deal_lighter(const load_t *a, const load_t *b) {
   return a->tokens < b->tokens || (a->tokens == b->tokens && a->index < b->index);
 }
 
@@ -27,7 +27,7 @@ static void sift_down(load_t *heap, int n) {
   for (int at = 0;;) {
     int least = at;
     for (int child = 2 * at + 1; child <= 2 * at + 2; child++) {
-      if (child < n && lighter(&heap[child], &heap[least])) least = child;
+      if (child < n && deal_lighter(&heap[child], &heap[least])) least = child;
     }
     if (least == at) return;
     load_t moved = heap[at];
@@ -63,7 +63,7 @@ status_t deal_by_length(const int32_t *lengths, int64_t n, int groups, int32_t *
 /* Puts UNITS (count) into bins of CAPACITY tokens, FILL (count) being scratch for what each bin holds; BIN
  * (count, by the units' own numbers) and the number of bins out. A unit that is too long finds no bin with
  * room, nor anyone a place beside it. */
-static int32_t fit(load_t *units, int64_t count, int64_t capacity, int64_t *fill, int32_t *bin) {
+static int32_t deal_fit(load_t *units, int64_t count, int64_t capacity, int64_t *fill, int32_t *bin) {
   int32_t bins = 0;
   if (count > 1) qsort(units, (size_t)count, sizeof *units, by_tokens_down);
   for (int64_t i = 0; i < count; i++) {
@@ -96,7 +96,7 @@ status_t deal_micro_batches(const int32_t *lengths, const int64_t *indices, int6
     for (int i = 0; i < unit; i++)
       loads[u].tokens += lengths[indices[u * unit + i]];
   }
-  *count = fit(loads, units, max_tokens, fill, bin);
+  *count = deal_fit(loads, units, max_tokens, fill, bin);
   for (int64_t i = 0; i < n; i++)
     micro[i] = bin[i / unit];
   return STATUS_OK;

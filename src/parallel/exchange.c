@@ -11,13 +11,13 @@
 typedef struct {
   int64_t id;
   uint64_t size;
-} head_t;
+} exchange_head_t;
 
 enum { ALIGNMENT = 16 };
-_Static_assert(sizeof(head_t) == ALIGNMENT, "an item's bytes stay aligned behind its head");
+_Static_assert(sizeof(exchange_head_t) == ALIGNMENT, "an item's bytes stay aligned behind its head");
 
 static size_t message_size(size_t item_size) {
-  return sizeof(head_t) + (item_size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+  return sizeof(exchange_head_t) + (item_size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
 /* What one exchange needs on its way. */
@@ -47,7 +47,7 @@ static status_t staging_pack(staging_t *staging, size_t ranks, const exchange_it
   TRY(memory_alloc(&staging->send, ARENA_COMM, total, 1));
   for (int64_t i = 0; i < count; i++) {
     char *place = staging->send + staging->places[items[i].destination];
-    head_t head = {items[i].id, items[i].size};
+    exchange_head_t head = {items[i].id, items[i].size};
     memcpy(place, &head, sizeof head);
     if (items[i].size > 0) memcpy(place + sizeof head, items[i].bytes, items[i].size);
     staging->places[items[i].destination] += message_size(items[i].size);
@@ -60,10 +60,10 @@ static int by_id(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static int64_t count_messages(const char *bytes, size_t total) {
+static int64_t exchange_count_messages(const char *bytes, size_t total) {
   int64_t count = 0;
   for (size_t at = 0; at < total; count++) {
-    head_t head;
+    exchange_head_t head;
     memcpy(&head, bytes + at, sizeof head);
     at += message_size(head.size);
   }
@@ -71,12 +71,12 @@ static int64_t count_messages(const char *bytes, size_t total) {
 }
 
 /* Makes the list of items in RESULT->storage (TOTAL bytes). */
-static status_t list_items(exchange_t *result, size_t total) {
+static status_t exchange_list_items(exchange_t *result, size_t total) {
   const char *bytes = result->storage;
-  result->count = count_messages(bytes, total);
+  result->count = exchange_count_messages(bytes, total);
   TRY(memory_alloc(&result->items, ARENA_COMM, (size_t)result->count, sizeof *result->items));
   for (int64_t i = 0; i < result->count; i++) {
-    head_t head;
+    exchange_head_t head;
     memcpy(&head, bytes, sizeof head);
     result->items[i] = (exchange_received_t){head.id, bytes + sizeof head, head.size};
     bytes += message_size(head.size);
@@ -108,7 +108,7 @@ status_t exchange_items(comm_t *comm, const exchange_item_t *items, int64_t coun
   TRY(comm_exchange_bytes(comm, staging.send, staging.send_counts, &result.storage, staging.recv_counts));
   for (size_t r = 0; r < ranks; r++)
     total += staging.recv_counts[r];
-  TRY(comm_agree(comm, list_items(&result, total)));
+  TRY(comm_agree(comm, exchange_list_items(&result, total)));
   *out = result;
   result = (exchange_t){0};
   return STATUS_OK;

@@ -36,7 +36,7 @@ status_t grid_place(const int32_t *leader, int size, int rank, int tp, grid_t *g
   return STATUS_OK;
 }
 
-static status_t place(comm_t *world, comm_t *node, int tp, grid_t *grid) {
+static status_t grid_place_ranks(comm_t *world, comm_t *node, int tp, grid_t *grid) {
   SCOPED_MEMORY int32_t *leader = NULL; /* (world size): for each rank the lowest rank on its node */
   int32_t lowest = comm_rank(world);
   TRY(memory_alloc(&leader, ARENA_COMM, (size_t)comm_size(world), sizeof *leader));
@@ -46,7 +46,7 @@ static status_t place(comm_t *world, comm_t *node, int tp, grid_t *grid) {
 }
 
 /* The wanted number of THREADS, or the whole part of this rank's share of the cores. */
-static status_t choose_threads(comm_t *node, int wanted, int *threads) {
+static status_t grid_choose_threads(comm_t *node, int wanted, int *threads) {
   const double rounding = 1e-6;
   SCOPED_MEMORY core_set_t *sets = NULL;
   core_set_t mine;
@@ -65,13 +65,13 @@ status_t grid_create(comm_t *world, int tp, int threads, grid_t *out) {
   SCOPED(grid_free) grid_t grid = {0};
   *out = (grid_t){0};
   TRY(comm_split_node(world, "node", &node));
-  TRY(place(world, node, tp, &grid));
+  TRY(grid_place_ranks(world, node, tp, &grid));
   grid.world = world;
   grid.node_rank = comm_rank(node);
   grid.node_size = comm_size(node);
-  TRY(choose_threads(node, threads, &grid.threads));
+  TRY(grid_choose_threads(node, threads, &grid.threads));
   TRY(comm_split(world, grid.tp_rank, grid.dp_rank, "dp", &grid.dp));
-  TRY(comm_split(world, grid.tp_rank, grid.dp_rank, "pulse", &grid.pulse));
+  TRY(comm_split(world, grid.tp_rank, grid.dp_rank, "vote", &grid.vote));
   TRY(comm_split(world, grid.dp_rank, grid.tp_rank, "tp", &grid.tp));
   omp_set_num_threads(grid.threads);
   *out = grid;
@@ -81,7 +81,7 @@ status_t grid_create(comm_t *world, int tp, int threads, grid_t *out) {
 
 void grid_free(grid_t *grid) {
   comm_free(grid->dp);
-  comm_free(grid->pulse);
+  comm_free(grid->vote);
   comm_free(grid->tp);
   *grid = (grid_t){0};
 }

@@ -7,9 +7,10 @@
 
 typedef struct {
   comm_t *world;
-  comm_t *dp;    /* ranks with this rank's tp_rank, one per dp group; comm_rank(dp) == dp_rank */
-  comm_t *tp;    /* the ranks of this dp group; comm_rank(tp) == tp_rank */
-  comm_t *pulse; /* dp's ranks once more, for what goes on in the background meanwhile (parallel/pulse.h) */
+  comm_t *dp; /* ranks with this rank's tp_rank, one per dp group; comm_rank(dp) == dp_rank */
+  comm_t *tp; /* the ranks of this dp group; comm_rank(tp) == tp_rank */
+  comm_t
+      *vote; /* dp's ranks once more, for what goes on in the background meanwhile (parallel/stop_vote.h) */
   int rank, size;
   int dp_rank, dp_size;
   int tp_rank, tp_size;

@@ -16,7 +16,7 @@ typedef struct {
   char host[64];
   int32_t node, threads;
   core_set_t cores;
-} place_t;
+} grid_describe_place_t;
 
 /* What the ranks of a node are together. */
 typedef struct {
@@ -24,7 +24,7 @@ typedef struct {
   core_set_t cores;
 } node_summary_t;
 
-static void summarise_node(const place_t *places, int size, int node, node_summary_t *summary) {
+static void summarise_node(const grid_describe_place_t *places, int size, int node, node_summary_t *summary) {
   *summary = (node_summary_t){.first = -1};
   for (int r = 0; r < size; r++) {
     if (places[r].node != node) continue;
@@ -37,7 +37,7 @@ static void summarise_node(const place_t *places, int size, int node, node_summa
   }
 }
 
-static void log_ranks(const grid_t *grid, const place_t *places) {
+static void grid_log_ranks(const grid_t *grid, const grid_describe_place_t *places) {
   log_info("  rank   dp   tp  threads  host                 cores");
   for (int r = 0; r < grid->size; r++) {
     char cores[64];
@@ -47,7 +47,7 @@ static void log_ranks(const grid_t *grid, const place_t *places) {
   }
 }
 
-static void log_nodes(const grid_t *grid, const place_t *places) {
+static void grid_log_nodes(const grid_t *grid, const grid_describe_place_t *places) {
   log_info("  node  ranks  from    to  threads  host                 cores");
   for (int n = 0; n < grid->node_count && n < LINES_MAX; n++) {
     char cores[64];
@@ -61,7 +61,7 @@ static void log_nodes(const grid_t *grid, const place_t *places) {
 }
 
 /* A rank whose threads share fewer cores than they are, though its node may have more. */
-static void log_narrow(const grid_t *grid, const place_t *places) {
+static void grid_log_narrow(const grid_t *grid, const grid_describe_place_t *places) {
   for (int r = 0; r < grid->size; r++) {
     int cores = core_set_count(&places[r].cores);
     if (places[r].threads <= cores) continue;
@@ -74,7 +74,7 @@ static void log_narrow(const grid_t *grid, const place_t *places) {
 }
 
 /* Says where threads outnumber cores: right for a trial, slow otherwise. */
-static void log_oversubscribed(const grid_t *grid, const place_t *places) {
+static void grid_log_oversubscribed(const grid_t *grid, const grid_describe_place_t *places) {
   for (int n = 0; n < grid->node_count; n++) {
     node_summary_t node;
     summarise_node(places, grid->size, n, &node);
@@ -86,28 +86,28 @@ static void log_oversubscribed(const grid_t *grid, const place_t *places) {
   }
 }
 
-static void log_grid(const grid_t *grid, const place_t *places) {
+static void grid_log_grid(const grid_t *grid, const grid_describe_place_t *places) {
   log_info("%d rank%s = dp %d x tp %d on %d node%s", grid->size, grid->size > 1 ? "s" : "", grid->dp_size,
            grid->tp_size, grid->node_count, grid->node_count > 1 ? "s" : "");
   if (grid->size <= LINES_MAX) {
-    log_ranks(grid, places);
+    grid_log_ranks(grid, places);
   } else {
-    log_nodes(grid, places);
+    grid_log_nodes(grid, places);
   }
-  log_narrow(grid, places);
-  log_oversubscribed(grid, places);
+  grid_log_narrow(grid, places);
+  grid_log_oversubscribed(grid, places);
 }
 
 status_t grid_describe(const grid_t *grid, const core_set_t *cores) {
-  SCOPED_MEMORY place_t *places = NULL;
+  SCOPED_MEMORY grid_describe_place_t *places = NULL;
   SCOPED_MEMORY size_t *counts = NULL;
-  place_t mine = {.node = grid->node, .threads = grid->threads, .cores = *cores};
+  grid_describe_place_t mine = {.node = grid->node, .threads = grid->threads, .cores = *cores};
   if (gethostname(mine.host, sizeof mine.host - 1) != 0) snprintf(mine.host, sizeof mine.host, "unknown");
   TRY(memory_alloc(&counts, ARENA_COMM, (size_t)grid->size, sizeof *counts));
   TRY(memory_alloc(&places, ARENA_COMM, grid->rank == 0 ? (size_t)grid->size : 0, sizeof *places));
   for (int r = 0; r < grid->size; r++)
     counts[r] = sizeof mine;
   TRY(comm_gatherv(grid->world, &mine, sizeof mine, places, counts, COMM_BYTE, 0));
-  if (grid->rank == 0) log_grid(grid, places);
+  if (grid->rank == 0) grid_log_grid(grid, places);
   return STATUS_OK;
 }

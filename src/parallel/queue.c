@@ -16,7 +16,7 @@ struct queue {
 
 SCOPED_POINTER(queue_free, queue_t)
 
-static status_t make_counter(queue_t *queue) {
+static status_t queue_make_counter(queue_t *queue) {
   int64_t *counter = NULL;
   comm_t *world = queue->grid->world;
   MPI_Aint bytes = comm_rank(world) == 0 ? (MPI_Aint)sizeof *counter : 0;
@@ -40,7 +40,7 @@ status_t queue_create(const grid_t *grid, int64_t n, bool deterministic, queue_t
   if (queue->shared) {
     TRY(comm_barrier(grid->world)); /* a rank that comes late is waited for where rounds go on (watchdog.h) */
     watchdog_enter("set-up of the queue");
-    status_code_t status = make_counter(queue);
+    status_code_t status = queue_make_counter(queue);
     watchdog_leave();
     TRY(status);
   }
@@ -49,7 +49,7 @@ status_t queue_create(const grid_t *grid, int64_t n, bool deterministic, queue_t
 }
 
 /* Adds COUNT to the counter and tells what it was. */
-static status_t fetch(queue_t *queue, int64_t count, int64_t *first) {
+static status_t queue_fetch(queue_t *queue, int64_t count, int64_t *first) {
   watchdog_enter("fetch from the queue");
   int code = MPI_Fetch_and_op(&count, first, MPI_INT64_T, 0, 0, MPI_SUM, queue->window);
   if (code == MPI_SUCCESS) code = MPI_Win_flush(0, queue->window);
@@ -57,12 +57,12 @@ static status_t fetch(queue_t *queue, int64_t count, int64_t *first) {
   return code == MPI_SUCCESS ? STATUS_OK : comm_mpi_error(code, "MPI_Fetch_and_op");
 }
 
-static status_t take_shared(queue_t *queue, int64_t count, int64_t *items, int64_t *taken) {
+static status_t queue_take_shared(queue_t *queue, int64_t count, int64_t *items, int64_t *taken) {
   int64_t first = 0;
   if (queue->empty) return STATUS_OK;
   if (queue->grid->tp_rank == 0) {
     double start = perf_now();
-    TRY(fetch(queue, count, &first));
+    TRY(queue_fetch(queue, count, &first));
     perf_comm(sizeof count, perf_now() - start);
   }
   TRY(comm_broadcast(queue->grid->tp, &first, 1, COMM_I64, 0));
@@ -77,7 +77,7 @@ static status_t take_shared(queue_t *queue, int64_t count, int64_t *items, int64
 status_t queue_take(queue_t *queue, int64_t count, int64_t *items, int64_t *taken) {
   *taken = 0;
   if (count <= 0) return STATUS_OK;
-  if (queue->shared) return take_shared(queue, count, items, taken);
+  if (queue->shared) return queue_take_shared(queue, count, items, taken);
   for (; *taken < count && queue->next < queue->n; queue->next += queue->grid->dp_size)
     items[(*taken)++] = queue->next;
   return STATUS_OK;

@@ -37,7 +37,7 @@ status_t rounds_start(comm_t *world, double interval, rounds_t **out) {
 }
 
 /* Errors of MPI close the rounds: the watchdog then goes by what it sees itself. */
-static void join(rounds_t *rounds, uint64_t moves) {
+static void rounds_join(rounds_t *rounds, uint64_t moves) {
   rounds->given = moves != rounds->moves;
   rounds->moves = moves;
   int code = MPI_Iallreduce(&rounds->given, &rounds->most, 1, MPI_INT32_T, MPI_MAX, rounds->comm->mpi,
@@ -55,7 +55,7 @@ static void round_over(rounds_t *rounds, double now) {
   rounds->still_to = now;
 }
 
-static void test(rounds_t *rounds, double now) {
+static void rounds_test(rounds_t *rounds, double now) {
   int over = 0;
   rounds->next_test = now + test_interval;
   if (MPI_Test(&rounds->request, &over, MPI_STATUS_IGNORE) != MPI_SUCCESS) {
@@ -68,8 +68,8 @@ static void test(rounds_t *rounds, double now) {
 
 void rounds_look(rounds_t *rounds, uint64_t moves, double now) {
   if (rounds->closed || now < rounds->next_test) return;
-  if (!rounds->pending && now >= rounds->next_round) join(rounds, moves);
-  if (rounds->pending) test(rounds, now);
+  if (!rounds->pending && now >= rounds->next_round) rounds_join(rounds, moves);
+  if (rounds->pending) rounds_test(rounds, now);
 }
 
 double rounds_seen(const rounds_t *rounds) {
@@ -81,11 +81,11 @@ double rounds_still(const rounds_t *rounds) {
 }
 
 /* Ranks have joined equally many rounds, or some one more, which the others must join for it to end. */
-static void finish(rounds_t *rounds, int64_t last) {
+static void rounds_finish(rounds_t *rounds, int64_t last) {
   while (rounds->pending || rounds->joined < last) {
-    if (!rounds->pending) join(rounds, rounds->moves);
+    if (!rounds->pending) rounds_join(rounds, rounds->moves);
     if (!rounds->pending) return;
-    test(rounds, perf_now());
+    rounds_test(rounds, perf_now());
     sched_yield();
   }
 }
@@ -94,7 +94,7 @@ void rounds_stop(rounds_t *rounds) {
   if (rounds == NULL) return;
   int64_t last = rounds->joined;
   rounds->closed = true;
-  if (comm_allreduce(rounds->world, &last, 1, COMM_I64, COMM_MAX) == STATUS_OK) finish(rounds, last);
+  if (comm_allreduce(rounds->world, &last, 1, COMM_I64, COMM_MAX) == STATUS_OK) rounds_finish(rounds, last);
   if (rounds->pending) return; /* MPI would still write to it */
   comm_free(rounds->comm);
   memory_free(rounds);

@@ -32,7 +32,7 @@ typedef struct {
   _Atomic int reporting;       /* entry 0 only: some rank of the node is writing the report */
   _Atomic char call[CALL_MAX]; /* the newest wait; the last byte stays 0 */
   char apart[64];              /* keeps the entries of different ranks out of each other's cache lines */
-} entry_t;
+} watchdog_entry_t;
 
 /* The watch of this process. Like the log it is one per process, because any code may mark a wait. */
 static struct {
@@ -42,15 +42,15 @@ static struct {
   status_code_t failed; /* see watchdog_failing */
   watchdog_tell_t tell;
   void *tell_context;
-  atomic_flag ending; /* some thread ends the run */
-  entry_t *mine;      /* NULL: nothing is watched */
-  entry_t **entries;  /* (node_size) */
+  atomic_flag ending;         /* some thread ends the run */
+  watchdog_entry_t *mine;     /* NULL: nothing is watched */
+  watchdog_entry_t **entries; /* (node_size) */
   int node_size;
   int depth; /* open waits of the main thread; the outermost is the one watched */
   double timeout;
   comm_t *node;
   MPI_Win window;
-  entry_t *alone; /* the entry where there is one rank and thus no window */
+  watchdog_entry_t *alone; /* the entry where there is one rank and thus no window */
   pthread_t thread;
   pthread_mutex_t mutex;
   pthread_cond_t wake;
@@ -67,12 +67,12 @@ void watchdog_alive(void) {
   if (watch.rounds != NULL) rounds_look(watch.rounds, watch.moves, now);
 }
 
-static void end_failing(void);
+static void watchdog_end_failing(void);
 
 void watchdog_poll(void) {
   if (watch.rounds == NULL) return;
   rounds_look(watch.rounds, watch.moves, perf_now());
-  if (watch.failed != STATUS_OK && rounds_still(watch.rounds) > failing_patience) end_failing();
+  if (watch.failed != STATUS_OK && rounds_still(watch.rounds) > failing_patience) watchdog_end_failing();
 }
 
 void watchdog_failing(status_code_t status) {
@@ -80,7 +80,7 @@ void watchdog_failing(status_code_t status) {
 }
 
 void watchdog_enter(const char *call) {
-  entry_t *entry = watch.mine;
+  watchdog_entry_t *entry = watch.mine;
   watchdog_alive();
   if (entry == NULL || watch.depth++ > 0) return;
   for (int i = 0; i < CALL_MAX - 1; i++) {
@@ -120,23 +120,23 @@ static _Noreturn void end_run(status_code_t status, const char *message) {
   comm_abort(status_exit(status));
 }
 
-static void end_failing(void) {
+static void watchdog_end_failing(void) {
   char message[4096];
   snprintf(message, sizeof message, "%s", error_message());
   end_run(watch.failed, message);
 }
 
-static void read_call(entry_t *entry, char *call) {
+static void watchdog_read_call(watchdog_entry_t *entry, char *call) {
   for (int i = 0; i < CALL_MAX; i++)
     call[i] = atomic_load_explicit(&entry->call[i], memory_order_relaxed);
 }
 
 /* Appends one line about a rank. */
-static void describe(entry_t *entry, double now, char *text, size_t capacity) {
+static void watchdog_describe(watchdog_entry_t *entry, double now, char *text, size_t capacity) {
   char call[CALL_MAX];
   size_t used = strlen(text);
   double since = atomic_load(&entry->since), silent = now - atomic_load(&entry->moved);
-  read_call(entry, call);
+  watchdog_read_call(entry, call);
   const char *region = perf_region_name((region_t)atomic_load(&entry->region));
   unsigned long long calls = atomic_load(&entry->calls);
   int rank = atomic_load(&entry->world_rank);
@@ -154,16 +154,16 @@ static void describe(entry_t *entry, double now, char *text, size_t capacity) {
 }
 
 /* A rank lags if it is outside any wait or has begun fewer of them than this one. */
-static bool lags(entry_t *entry) {
+static bool watchdog_lags(watchdog_entry_t *entry) {
   return atomic_load(&entry->since) <= 0 || atomic_load(&entry->calls) < atomic_load(&watch.mine->calls);
 }
 
 /* Appends the node's ranks that lag, or, ALL, all but this one; returns their number. */
-static int describe_ranks(bool all, double now, char *text, size_t capacity) {
+static int watchdog_describe_ranks(bool all, double now, char *text, size_t capacity) {
   int found = 0;
   for (int i = 0; i < watch.node_size; i++) {
-    if (watch.entries[i] == watch.mine || !(all || lags(watch.entries[i]))) continue;
-    if (found++ < RANKS_SHOWN) describe(watch.entries[i], now, text, capacity);
+    if (watch.entries[i] == watch.mine || !(all || watchdog_lags(watch.entries[i]))) continue;
+    if (found++ < RANKS_SHOWN) watchdog_describe(watch.entries[i], now, text, capacity);
   }
   size_t used = strlen(text);
   if (found > RANKS_SHOWN) snprintf(text + used, capacity - used, "\n  and %d more", found - RANKS_SHOWN);
@@ -173,16 +173,17 @@ static int describe_ranks(bool all, double now, char *text, size_t capacity) {
 static _Noreturn void report(double now, double since, double silent) {
   char head[640], ranks[4096] = "", call[CALL_MAX], message[sizeof head + sizeof ranks + 128];
   const char *title = "Ranks of this node that lag:";
-  read_call(watch.mine, call);
+  watchdog_read_call(watch.mine, call);
   snprintf(head, sizeof head,
            "rank %d has waited %.1f s in '%s' (region %s, wait no. %llu), and no rank has shown a sign of "
            "life for %.1f s, longer than parallel.timeout = %g s: the run ends.",
            atomic_load(&watch.mine->world_rank), now - since, call,
            perf_region_name((region_t)atomic_load(&watch.mine->region)),
            (unsigned long long)atomic_load(&watch.mine->calls), silent, watch.timeout);
-  if (describe_ranks(false, now, ranks, sizeof ranks) == 0) {
+  if (watchdog_describe_ranks(false, now, ranks, sizeof ranks) == 0) {
     title = "No rank of this node lags (look at other nodes' messages, or for ranks whose waits differ):";
-    if (describe_ranks(true, now, ranks, sizeof ranks) == 0) title = "It is the only rank of this node.";
+    if (watchdog_describe_ranks(true, now, ranks, sizeof ranks) == 0)
+      title = "It is the only rank of this node.";
   }
   snprintf(message, sizeof message, "%s %s%s", head, title, ranks);
   end_run(STATUS_COMM, message);
@@ -198,7 +199,7 @@ static double newest_sign(double since) {
 
 /* Looks once; ends the run if the current wait is overdue. The first rank of a node to notice reports; the
  * others leave it the time to do so. */
-static void look(void) {
+static void watchdog_look(void) {
   double since = atomic_load_explicit(&watch.mine->since, memory_order_acquire), now = perf_now();
   if (since <= 0) return;
   double silent = now - newest_sign(since);
@@ -218,18 +219,18 @@ static void *watch_thread(void *unused) {
     until.tv_sec = (time_t)wake;
     until.tv_nsec = (long)((wake - (double)until.tv_sec) * 1e9);
     pthread_cond_timedwait(&watch.wake, &watch.mutex, &until);
-    if (!watch.stop) look();
+    if (!watch.stop) watchdog_look();
   }
   pthread_mutex_unlock(&watch.mutex);
   return NULL;
 }
 
-static status_t share_entries(comm_t *world, entry_t **own) {
+static status_t share_entries(comm_t *world, watchdog_entry_t **own) {
   TRY(comm_split_node(world, "node (watchdog)", &watch.node));
   watch.node_size = comm_size(watch.node);
-  TRY(memory_alloc(&watch.entries, ARENA_COMM, (size_t)watch.node_size, sizeof(entry_t *)));
-  TRY_MPI(
-      MPI_Win_allocate_shared(sizeof(entry_t), 1, MPI_INFO_NULL, comm_mpi(watch.node), own, &watch.window));
+  TRY(memory_alloc(&watch.entries, ARENA_COMM, (size_t)watch.node_size, sizeof(watchdog_entry_t *)));
+  TRY_MPI(MPI_Win_allocate_shared(sizeof(watchdog_entry_t), 1, MPI_INFO_NULL, comm_mpi(watch.node), own,
+                                  &watch.window));
   TRY_MPI(MPI_Win_set_errhandler(watch.window, MPI_ERRORS_RETURN));
   for (int i = 0; i < watch.node_size; i++) {
     MPI_Aint bytes;
@@ -239,16 +240,16 @@ static status_t share_entries(comm_t *world, entry_t **own) {
   return STATUS_OK;
 }
 
-static status_t own_entry(entry_t **own) {
+static status_t own_entry(watchdog_entry_t **own) {
   watch.node_size = 1;
-  TRY(memory_alloc(&watch.entries, ARENA_COMM, 1, sizeof(entry_t *)));
-  TRY(memory_alloc(&watch.alone, ARENA_COMM, 1, sizeof(entry_t)));
+  TRY(memory_alloc(&watch.entries, ARENA_COMM, 1, sizeof(watchdog_entry_t *)));
+  TRY(memory_alloc(&watch.alone, ARENA_COMM, 1, sizeof(watchdog_entry_t)));
   watch.entries[0] = *own = watch.alone;
   return STATUS_OK;
 }
 
 /* Sleeps by the clock of perf_now(), which no change of the time of day moves. */
-static status_t start_thread(void) {
+static status_t watchdog_start_thread(void) {
   pthread_condattr_t attributes;
   pthread_condattr_init(&attributes);
   pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -260,7 +261,7 @@ static status_t start_thread(void) {
   return STATUS_OK;
 }
 
-static void release(void) {
+static void watchdog_release(void) {
   if (watch.window != MPI_WIN_NULL) MPI_Win_free(&watch.window);
   comm_free(watch.node);
   memory_free(watch.entries);
@@ -272,31 +273,31 @@ static void release(void) {
 }
 
 /* The entry is complete before the first rank reads another's: a barrier ends the set-up. */
-static status_t start_watching(comm_t *world) {
-  entry_t *own = NULL;
+static status_t watchdog_start_watching(comm_t *world) {
+  watchdog_entry_t *own = NULL;
   TRY(comm_size(world) > 1 ? share_entries(world, &own) : own_entry(&own));
   memset(own, 0, sizeof *own);
   atomic_store(&own->world_rank, comm_rank(world));
   TRY(comm_barrier(world));
   watch.depth = 0;
   watch.mine = own;
-  return start_thread();
+  return watchdog_start_thread();
 }
 
-static status_t start(comm_t *world) {
+static status_t watchdog_start_inner(comm_t *world) {
   double interval = watch.timeout > 0 ? fmin(watch.timeout / 10, round_interval) : round_interval;
   if (comm_size(world) > 1) TRY(rounds_start(world, interval, &watch.rounds));
-  return watch.timeout > 0 ? start_watching(world) : STATUS_OK;
+  return watch.timeout > 0 ? watchdog_start_watching(world) : STATUS_OK;
 }
 
 status_t watchdog_start(comm_t *world, double timeout) {
   if (watch.started) return error_set(STATUS_INTERNAL, "the watchdog was started twice");
   watch.timeout = timeout;
-  status_code_t status = start(world);
+  status_code_t status = watchdog_start_inner(world);
   watch.started = status == STATUS_OK;
   if (status == STATUS_OK) return STATUS_OK;
   watch.mine = NULL;
-  release();
+  watchdog_release();
   return status;
 }
 
@@ -316,5 +317,5 @@ void watchdog_stop(void) {
   watch.mine = NULL;
   watch.tell = NULL;
   watch.failed = STATUS_OK;
-  release();
+  watchdog_release();
 }

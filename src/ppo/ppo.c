@@ -37,7 +37,7 @@ static ppo_options_t options_of(const settings_t *settings) {
 /* ---- Roles ---- */
 
 /* Policy and reference: the adapter that policy initialisation left, or a new one on the bare base. */
-static status_t open_policy(ppo_task_t *task) {
+static status_t ppo_open_policy(ppo_task_t *task) {
   session_t *session = task->session;
   TRY(model_open(session, "model.base", session->settings->model.base, &task->model));
   TRY(model_settings_adapter(session, &task->model, &task->policy_adapter, &task->has_reference));
@@ -50,7 +50,7 @@ static status_t open_policy(ppo_task_t *task) {
 }
 
 /* The reward model's base: the policy's own, where their weights are the same, else another one beside it. */
-static status_t open_value_base(ppo_task_t *task, const char *path) {
+static status_t ppo_open_value_base(ppo_task_t *task, const char *path) {
   session_t *session = task->session;
   store_info_t info;
   TRY(store_inspect(session->world, path, &task->model.info, &info));
@@ -69,11 +69,11 @@ static status_t open_value_base(ppo_task_t *task, const char *path) {
 }
 
 /* Reward: as trained. Value: starts from the reward model's adapter, with a head of zeros. */
-static status_t open_value(ppo_task_t *task) {
+static status_t ppo_open_value(ppo_task_t *task) {
   static const char *const roles[] = {"reward", NULL};
   session_t *session = task->session;
   const char *path = session->settings->reward.model;
-  TRY(open_value_base(task, path));
+  TRY(ppo_open_value_base(task, path));
   TRY(model_load_adapter(session, task->value_model, path, roles, "reward", &task->reward_adapter, NULL));
   TRY(model_load_head(session, task->value_model, path, "reward", &task->reward_head));
   base_t *base = &task->value_model->base;
@@ -89,7 +89,7 @@ static status_t open_value(ppo_task_t *task) {
 /* ---- Data ---- */
 
 /* Is SAMPLE's query one to ask? Those that are too long are dropped, with all that belongs to them. */
-static status_t look(void *context, int64_t row, const dataset_sample_t *sample, int32_t *found) {
+static status_t ppo_look(void *context, int64_t row, const dataset_sample_t *sample, int32_t *found) {
   ppo_task_t *task = context;
   const source_t *source = &task->source;
   sequence_t query = {0};
@@ -110,48 +110,50 @@ static status_t look(void *context, int64_t row, const dataset_sample_t *sample,
   return STATUS_OK;
 }
 
-static status_t choose_prompts(ppo_task_t *task, int64_t *rows, int64_t *count, screening_counts_t *counts) {
+static status_t ppo_choose_prompts(ppo_task_t *task, int64_t *rows, int64_t *count,
+                                   screening_counts_t *counts) {
   session_t *session = task->session;
   char dropped[96];
   snprintf(dropped, sizeof dropped, "are longer than data.query_len = %lld tokens and dropped",
            (long long)session->settings->data.query_len);
-  const screening_t screening = {.use = "training", .dropped = dropped, .look = look, .context = task};
+  const screening_t screening = {.use = "training", .dropped = dropped, .look = ppo_look, .context = task};
   TRY(screening_run(session, &task->source, &screening, rows, count, counts));
   session_skipped(session, counts->bad, NULL);
   return comm_allreduce(session->world, &task->longest_query, 1, COMM_I32, COMM_MAX);
 }
 
 /* The reward model must be asked as it was trained. */
-static status_t open_criteria(ppo_task_t *task, const screening_counts_t *counts, int64_t count) {
+static status_t ppo_open_reward_prompt(ppo_task_t *task, const screening_counts_t *counts, int64_t count) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
   store_info_t info;
-  criteria_count_facts(session, &task->criteria, "reward.facts", settings->data.dataset, counts->facts,
-                       count);
+  reward_prompt_count_facts(session, &task->reward_prompt, "reward.facts", settings->data.dataset,
+                            counts->facts, count);
   TRY(store_inspect(session->world, settings->reward.model, &task->model.info, &info));
-  status_code_t status = criteria_compare(session, &task->criteria, "reward", &info);
+  status_code_t status = reward_prompt_compare(session, &task->reward_prompt, "reward", &info);
   store_info_free(&info);
   return status;
 }
 
-static status_t open_data(ppo_task_t *task, int64_t *count) {
+static status_t ppo_open_data(ppo_task_t *task, int64_t *count) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
   screening_counts_t counts;
   int64_t *rows;
   TRY(source_open(session, &task->model, "data.dataset", settings->data.dataset, &task->source));
-  TRY(criteria_open(session, settings->reward.prompt_file, settings->reward.facts, &task->criteria));
+  TRY(reward_prompt_open(session, settings->reward.prompt_file, settings->reward.facts,
+                         &task->reward_prompt));
   TRY(dataset_rows(task->source.dataset, false, &rows, count));
   if (settings->data.limit > 0 && settings->data.limit < *count) *count = settings->data.limit;
-  status_code_t status = choose_prompts(task, rows, count, &counts);
-  if (status == STATUS_OK) status = open_criteria(task, &counts, *count);
+  status_code_t status = ppo_choose_prompts(task, rows, count, &counts);
+  if (status == STATUS_OK) status = ppo_open_reward_prompt(task, &counts, *count);
   if (status == STATUS_OK)
     status = order_create((uint64_t)settings->job.seed, true, rows, *count, &task->order);
   memory_free(rows);
   return status;
 }
 
-static status_t open_generator(ppo_task_t *task) {
+static status_t ppo_open_generator(ppo_task_t *task) {
   const settings_t *settings = task->session->settings;
   const prompts_sampling_t sampling = {.sampler = {.temperature = settings->rollout.temperature,
                                                    .top_p = settings->rollout.top_p,
@@ -166,8 +168,8 @@ static status_t open_generator(ppo_task_t *task) {
 
 /* ---- One step ---- */
 
-static void add_objective(const ppo_task_t *task, const ppo_step_t *step, const ppo_objective_t *objective,
-                          double lr, metrics_t *metrics) {
+static void ppo_add_objective(const ppo_task_t *task, const ppo_step_t *step,
+                              const ppo_objective_t *objective, double lr, metrics_t *metrics) {
   metrics_add(metrics, "objective/kl_coef", task->options.kl_coef);
   metrics_add(metrics, "objective/kl_sum_seq", objective->kl_sum_seq);
   metrics_add(metrics, "objective/kl_avg_seq", objective->kl_avg_seq);
@@ -192,7 +194,7 @@ static void add_objective(const ppo_task_t *task, const ppo_step_t *step, const 
   metrics_add(metrics, "rollout/stopped", stopped / step->n);
 }
 
-static void add_update(const ppo_update_t *update, metrics_t *metrics) {
+static void ppo_add_update(const ppo_update_t *update, metrics_t *metrics) {
   const ppo_statistics_t *mean = &update->mean;
   metrics_add(metrics, "ppo/loss/policy", mean->loss_policy);
   metrics_add(metrics, "ppo/loss/value", mean->loss_value);
@@ -237,7 +239,7 @@ static double logprob_gap(const ppo_step_t *step) {
   return gap;
 }
 
-static status_t check_divergence(const ppo_task_t *task, const ppo_objective_t *objective) {
+static status_t ppo_check_divergence(const ppo_task_t *task, const ppo_objective_t *objective) {
   double limit = task->session->settings->ppo.max_kl;
   if (limit <= 0.0 || objective->kl_sum_seq <= limit) return STATUS_OK;
   return error_set(
@@ -248,7 +250,7 @@ static status_t check_divergence(const ppo_task_t *task, const ppo_objective_t *
 }
 
 /* One answer for the report. */
-static status_t show_answer(ppo_task_t *task, const ppo_step_t *step, int32_t i) {
+static status_t ppo_show_answer(ppo_task_t *task, const ppo_step_t *step, int32_t i) {
   const tokenizer_t *tokenizer = task->source.tokenizer;
   const conversation_t *conversation = &step->data[i].conversation;
   char *answer;
@@ -267,17 +269,17 @@ static status_t show_answer(ppo_task_t *task, const ppo_step_t *step, int32_t i)
   return status;
 }
 
-static status_t show_answers(ppo_task_t *task, const ppo_step_t *step) {
+static status_t ppo_show_answers(ppo_task_t *task, const ppo_step_t *step) {
   for (int32_t i = 0; i < step->n && record_wants_sample(&task->session->record, step->step, "policy"); i++)
-    TRY(show_answer(task, step, i));
+    TRY(ppo_show_answer(task, step, i));
   return STATUS_OK;
 }
 
 /* The last moment to give a step up: nothing of it has been written yet, and the weights are those of its
  * beginning. An update once begun is finished, so there must be time for as long a one as there has been. */
-static status_t stop_before_update(const ppo_task_t *task) {
+static status_t ppo_stop_before_update(const ppo_task_t *task) {
   bool stop;
-  TRY(comm_any(task->session->world, session_wish(task->session, task->longest_update), &stop));
+  TRY(comm_any(task->session->world, session_stop_requested(task->session, task->longest_update), &stop));
   return stop ? STATUS_STOPPED : STATUS_OK;
 }
 
@@ -292,35 +294,35 @@ static status_t work_step(ppo_task_t *task, ppo_step_t *step, double lr, metrics
   const settings_t *settings = task->session->settings;
   ppo_update_t update;
   TRY(ppo_score(task, step));
-  TRY(stop_before_update(task));
+  TRY(ppo_stop_before_update(task));
   ppo_samples_t samples = samples_of(step);
   TRY(ppo_rewards(&task->options, &samples));
   ppo_objective_t objective = ppo_objective(&task->options, &samples, step->entropy, step->ref_entropy);
   if (settings->log.rollouts > 0 && step->step % settings->log.rollouts == 0) TRY(ppo_file_write(task, step));
-  TRY(comm_agree(task->session->world, show_answers(task, step)));
-  add_objective(task, step, &objective, lr, metrics);
-  TRY(check_divergence(task, &objective));
+  TRY(comm_agree(task->session->world, ppo_show_answers(task, step)));
+  ppo_add_objective(task, step, &objective, lr, metrics);
+  TRY(ppo_check_divergence(task, &objective));
   TRY(run_update(task, step, lr, &update));
   metrics_add(metrics, "rollout/logprob_gap", fmax(logprob_gap(step), update.logprob_gap));
-  add_update(&update, metrics);
+  ppo_add_update(&update, metrics);
   return STATUS_OK;
 }
 
-static status_t name_step(status_code_t status, int64_t number) {
+static status_t ppo_name_step(status_code_t status, int64_t number) {
   return status == STATUS_NUMERIC ? error_context(status, "in step %lld", (long long)number) : status;
 }
 
-static status_t update(void *context, int64_t number, double lr, metrics_t *metrics) {
+static status_t ppo_step_run(void *context, int64_t number, double lr, metrics_t *metrics) {
   ppo_task_t *task = context;
   ppo_step_t step;
-  TRY(name_step(ppo_generate(task, number, &step), number));
-  status_code_t status = name_step(work_step(task, &step, lr, metrics), number);
+  TRY(ppo_name_step(ppo_generate(task, number, &step), number));
+  status_code_t status = ppo_name_step(work_step(task, &step, lr, metrics), number);
   if (task->source.skip_bad) session_skipped(task->session, step.skipped, metrics);
   ppo_step_free(&step);
   return status;
 }
 
-static status_t reload(void *context, const char *path) {
+static status_t ppo_reload(void *context, const char *path) {
   ppo_task_t *task = context;
   comm_t *world = task->session->world;
   TRY(store_load_params(world, path, "/adapters/policy/", &task->policy_adapter.params));
@@ -333,7 +335,7 @@ static status_t reload(void *context, const char *path) {
 
 enum { SETS = 3 };
 
-static status_t open_optimizer(ppo_task_t *task, params_t *sets[SETS]) {
+static status_t ppo_open_optimizer(ppo_task_t *task, params_t *sets[SETS]) {
   const settings_t *settings = task->session->settings;
   sets[0] = &task->policy_adapter.params;
   sets[1] = &task->value_adapter.params;
@@ -346,7 +348,7 @@ static status_t open_optimizer(ppo_task_t *task, params_t *sets[SETS]) {
                           &task->optimizer);
 }
 
-static void fill_contents(const ppo_task_t *task, store_contents_t *contents) {
+static void ppo_fill_contents(const ppo_task_t *task, store_contents_t *contents) {
   model_contents(&task->model, false, contents);
   contents->adapter_names[0] = "policy";
   contents->adapters[0] = &task->policy_adapter;
@@ -372,7 +374,7 @@ static status_t added_identity(session_t *session, const model_t *model, const c
 
 /* What the run is made from. Reward model and reference are read again by each start; the reward model's base
  * is the one that its file names. */
-static status_t add_inputs(ppo_task_t *task, resume_state_t *state) {
+static status_t ppo_add_inputs(ppo_task_t *task, resume_state_t *state) {
   session_t *session = task->session;
   const char *reward = session->settings->reward.model,
              *reference = model_adapter_path(session, &task->model);
@@ -385,7 +387,7 @@ static status_t add_inputs(ppo_task_t *task, resume_state_t *state) {
   return STATUS_OK;
 }
 
-static status_t run(ppo_task_t *task) {
+static status_t ppo_train(ppo_task_t *task) {
   static const char *const names[SETS] = {"policy", "value", "value_head"};
   session_t *session = task->session;
   const settings_t *settings = session->settings;
@@ -396,11 +398,11 @@ static status_t run(ppo_task_t *task) {
   task->minibatch = (int32_t)settings->ppo.minibatch;
   task->scale = 1.0 / settings->rollout.temperature;
   task->recompute_old = strcmp(settings->ppo.old_logprob, "recompute") == 0;
-  TRY(open_policy(task));
-  TRY(open_value(task));
-  TRY(open_data(task, &count));
-  TRY(open_generator(task));
-  TRY(open_optimizer(task, sets));
+  TRY(ppo_open_policy(task));
+  TRY(ppo_open_value(task));
+  TRY(ppo_open_data(task, &count));
+  TRY(ppo_open_generator(task));
+  TRY(ppo_open_optimizer(task, sets));
   TRY(held_out_open(session, &task->model, &task->source, &task->held));
   if (task->held.count > 0) TRY(ppo_evaluate_open(task));
   int64_t total = loop_steps(settings->ppo.steps, settings->ppo.epochs, count, task->batch);
@@ -415,11 +417,11 @@ static status_t run(ppo_task_t *task) {
                            .batch = task->batch,
                            .batch_setting = "rollout.batch"},
                  .context = task,
-                 .update = update,
+                 .update = ppo_step_run,
                  .evaluate = ppo_evaluate,
-                 .reload = reload};
-  TRY(add_inputs(task, &loop.state));
-  fill_contents(task, &loop.contents);
+                 .reload = ppo_reload};
+  TRY(ppo_add_inputs(task, &loop.state));
+  ppo_fill_contents(task, &loop.contents);
   log_info("training   ppo: %lld steps of %d answers, %lld prompts; policy %.3f M, value %.3f M weights",
            (long long)total, task->batch, (long long)count, 1e-6 * (double)sets[0]->trainable,
            1e-6 * (double)(sets[1]->trainable + sets[2]->trainable));
@@ -428,7 +430,7 @@ static status_t run(ppo_task_t *task) {
 
 status_t ppo_run(session_t *session) {
   ppo_task_t task = {.session = session};
-  status_code_t status = run(&task);
+  status_code_t status = ppo_train(&task);
   ppo_evaluate_close(&task);
   held_out_close(&task.held);
   optimizer_free(task.optimizer);
@@ -440,7 +442,7 @@ status_t ppo_run(session_t *session) {
   adapter_free(&task.reference_adapter);
   adapter_free(&task.policy_adapter);
   order_free(&task.order);
-  criteria_free(&task.criteria);
+  reward_prompt_free(&task.reward_prompt);
   source_close(&task.source);
   model_free(&task.other);
   model_free(&task.model);

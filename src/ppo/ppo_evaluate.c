@@ -32,8 +32,8 @@ static status_t judged_build(void *context, int32_t i, sequence_t *sequence, int
   dataset_sample_t sample;
   TRY(prompts_answered(prompts, judged->responses, i, sequence, image));
   TRY(dataset_sample_read(task->held.source->dataset, row, &sample));
-  status_code_t status = criteria_append(&task->criteria, task->held.source->tokenizer, sample.facts,
-                                         sample.fact_count, (uint64_t)row, 0, sequence);
+  status_code_t status = reward_prompt_append(&task->reward_prompt, task->held.source->tokenizer,
+                                              sample.facts, sample.fact_count, (uint64_t)row, 0, sequence);
   dataset_sample_free(&sample);
   return status;
 }

@@ -14,18 +14,18 @@
 typedef struct {
   int64_t samples, query_tokens, response_tokens;
   int64_t fact_width;
-} sizes_t;
+} ppo_file_sizes_t;
 
 /* The first rank of a group writes the group's samples. */
-static bool writes(const ppo_task_t *task, const ppo_step_t *step, int32_t i) {
+static bool ppo_file_writes(const ppo_task_t *task, const ppo_step_t *step, int32_t i) {
   return task->session->grid.tp_rank == 0 && step->rollout.mine[i];
 }
 
-static sizes_t measure(const ppo_task_t *task, const ppo_step_t *step) {
-  sizes_t sizes = {0};
+static ppo_file_sizes_t ppo_file_measure(const ppo_task_t *task, const ppo_step_t *step) {
+  ppo_file_sizes_t sizes = {0};
   for (int32_t i = 0; i < step->n; i++) {
     if (step->data[i].fact_count > sizes.fact_width) sizes.fact_width = step->data[i].fact_count;
-    if (!writes(task, step, i)) continue;
+    if (!ppo_file_writes(task, step, i)) continue;
     sizes.samples++;
     sizes.query_tokens += step->rollout.queries[i].n;
     sizes.response_tokens += step->rollout.lengths[i];
@@ -33,7 +33,7 @@ static sizes_t measure(const ppo_task_t *task, const ppo_step_t *step) {
   return sizes;
 }
 
-static status_t allocate(const sizes_t *sizes, memory_pool_t *pool, rollout_file_t *file) {
+static status_t ppo_file_allocate(const ppo_file_sizes_t *sizes, memory_pool_t *pool, rollout_file_t *file) {
   size_t n = (size_t)sizes->samples, tokens = (size_t)sizes->response_tokens;
   file->fact_width = sizes->fact_width;
   const struct {
@@ -63,7 +63,7 @@ static status_t allocate(const sizes_t *sizes, memory_pool_t *pool, rollout_file
   return STATUS_OK;
 }
 
-static void add_numbers(const ppo_step_t *step, int32_t i, rollout_file_t *file, int64_t k) {
+static void ppo_file_add_numbers(const ppo_step_t *step, int32_t i, rollout_file_t *file, int64_t k) {
   file->index[k] = i;
   file->id[k] = step->rows[i];
   file->image[k] = step->data[i].image;
@@ -77,16 +77,17 @@ static void add_numbers(const ppo_step_t *step, int32_t i, rollout_file_t *file,
 }
 
 /* The order in which the reward model read the facts: drawn as build_judged of ppo_score.c does. */
-static void add_fact_order(const ppo_task_t *task, const ppo_step_t *step, int32_t i, rollout_file_t *file,
-                           int64_t k) {
+static void ppo_file_add_fact_order(const ppo_task_t *task, const ppo_step_t *step, int32_t i,
+                                    rollout_file_t *file, int64_t k) {
   int32_t *order = file->fact_order + k * file->fact_width, count = step->data[i].fact_count;
   for (int64_t f = 0; f < file->fact_width; f++)
     order[f] = -1;
-  if (task->criteria.facts)
-    judging_facts_order(task->criteria.seed, (uint64_t)step->rows[i], (uint64_t)step->step, count, order);
+  if (task->reward_prompt.facts)
+    judging_facts_order(task->reward_prompt.seed, (uint64_t)step->rows[i], (uint64_t)step->step, count,
+                        order);
 }
 
-static void add_tokens(const ppo_step_t *step, int32_t i, rollout_file_t *file, int64_t k) {
+static void ppo_file_add_tokens(const ppo_step_t *step, int32_t i, rollout_file_t *file, int64_t k) {
   const double *const arrays[ROLLOUT_TOKEN_COUNT] = {[ROLLOUT_LOGPROB] = step->logprob,
                                                      [ROLLOUT_SAMPLER_LOGPROB] = step->rollout.logprobs,
                                                      [ROLLOUT_REF_LOGPROB] = step->ref_logprob,
@@ -109,8 +110,8 @@ static void add_tokens(const ppo_step_t *step, int32_t i, rollout_file_t *file, 
   file->response_offsets[k + 1] = response + step->rollout.lengths[i];
 }
 
-static status_t add_text(const tokenizer_t *tokenizer, const int32_t *tokens, int32_t n,
-                         text_buffer_t *buffer, int64_t *end) {
+static status_t ppo_file_add_text(const tokenizer_t *tokenizer, const int32_t *tokens, int32_t n,
+                                  text_buffer_t *buffer, int64_t *end) {
   char *text;
   TRY(tokenizer_decode(tokenizer, tokens, n, &text, NULL));
   status_code_t status = text_buffer_append_string(buffer, text);
@@ -119,27 +120,27 @@ static status_t add_text(const tokenizer_t *tokenizer, const int32_t *tokens, in
   return status;
 }
 
-static status_t fill(const ppo_task_t *task, const ppo_step_t *step, memory_pool_t *pool,
-                     rollout_file_t *file, text_buffer_t *queries, text_buffer_t *responses) {
-  sizes_t sizes = measure(task, step);
-  TRY(allocate(&sizes, pool, file));
+static status_t ppo_file_fill(const ppo_task_t *task, const ppo_step_t *step, memory_pool_t *pool,
+                              rollout_file_t *file, text_buffer_t *queries, text_buffer_t *responses) {
+  ppo_file_sizes_t sizes = ppo_file_measure(task, step);
+  TRY(ppo_file_allocate(&sizes, pool, file));
   for (int32_t i = 0; i < step->n; i++) {
-    if (!writes(task, step, i)) continue;
+    if (!ppo_file_writes(task, step, i)) continue;
     int64_t k = file->samples++;
-    add_numbers(step, i, file, k);
-    add_fact_order(task, step, i, file, k);
-    add_tokens(step, i, file, k);
-    TRY(add_text(task->source.tokenizer, step->rollout.queries[i].tokens, step->rollout.queries[i].n, queries,
-                 &file->query_text_offsets[k + 1]));
-    TRY(add_text(task->source.tokenizer, ppo_response(step, i), step->rollout.lengths[i], responses,
-                 &file->response_text_offsets[k + 1]));
+    ppo_file_add_numbers(step, i, file, k);
+    ppo_file_add_fact_order(task, step, i, file, k);
+    ppo_file_add_tokens(step, i, file, k);
+    TRY(ppo_file_add_text(task->source.tokenizer, step->rollout.queries[i].tokens, step->rollout.queries[i].n,
+                          queries, &file->query_text_offsets[k + 1]));
+    TRY(ppo_file_add_text(task->source.tokenizer, ppo_response(step, i), step->rollout.lengths[i], responses,
+                          &file->response_text_offsets[k + 1]));
   }
   file->query_text = queries->bytes;
   file->response_text = responses->bytes;
   return STATUS_OK;
 }
 
-static status_t write_file(ppo_task_t *task, const ppo_step_t *step, const rollout_file_t *file) {
+static status_t ppo_file_write_file(ppo_task_t *task, const ppo_step_t *step, const rollout_file_t *file) {
   session_t *session = task->session;
   char path[FILE_MAX_PATH], hash[17], *settings;
   uint64_t identity;
@@ -176,8 +177,8 @@ status_t ppo_file_write(ppo_task_t *task, const ppo_step_t *step) {
   POOL(pool, ARENA_ROLLOUT);
   perf_begin(REGION_ROLLOUT_WRITE);
   status_code_t status =
-      comm_agree(task->session->world, fill(task, step, &pool, &file, &queries, &responses));
-  if (status == STATUS_OK) status = write_file(task, step, &file);
+      comm_agree(task->session->world, ppo_file_fill(task, step, &pool, &file, &queries, &responses));
+  if (status == STATUS_OK) status = ppo_file_write_file(task, step, &file);
   text_buffer_free(&queries);
   text_buffer_free(&responses);
   perf_end(REGION_ROLLOUT_WRITE);

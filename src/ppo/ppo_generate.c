@@ -17,7 +17,7 @@ void ppo_step_free(ppo_step_t *step) {
 }
 
 /* Arrays for the samples. */
-static status_t allocate(ppo_step_t *step) {
+static status_t ppo_generate_allocate(ppo_step_t *step) {
   size_t n = (size_t)step->n;
   double **per_sample[] = {&step->raw_reward, &step->reward, &step->length_bonus, &step->length_multiplier,
                            &step->correct};
@@ -30,7 +30,7 @@ static status_t allocate(ppo_step_t *step) {
 }
 
 /* Arrays for the tokens; the sampler's entropies are the first. */
-static status_t allocate_tokens(ppo_step_t *step) {
+static status_t ppo_generate_allocate_tokens(ppo_step_t *step) {
   size_t tokens = (size_t)step->rollout.offsets[step->n];
   double **per_token[] = {&step->logprob, &step->ref_logprob,   &step->ref_entropy, &step->value,
                           &step->kl,      &step->shaped_reward, &step->advantage,   &step->ret};
@@ -41,7 +41,7 @@ static status_t allocate_tokens(ppo_step_t *step) {
 }
 
 /* Text and query of sample I: every rank reads all prompts of a step, which are short. */
-static status_t read_prompt(ppo_task_t *task, ppo_step_t *step, int32_t i) {
+static status_t ppo_generate_read_prompt(ppo_task_t *task, ppo_step_t *step, int32_t i) {
   const source_t *source = &task->source;
   dataset_sample_t *data = &step->data[i];
   sequence_t *query = &step->rollout.queries[i];
@@ -61,7 +61,7 @@ static status_t read_prompt(ppo_task_t *task, ppo_step_t *step, int32_t i) {
 }
 
 /* What the symbolic rewards read of each response. */
-static status_t read_responses(ppo_task_t *task, ppo_step_t *step) {
+static status_t ppo_generate_read_responses(ppo_task_t *task, ppo_step_t *step) {
   for (int32_t i = 0; i < step->n; i++) {
     int32_t length = step->rollout.lengths[i];
     const int32_t *tokens = ppo_response(step, i);
@@ -77,7 +77,8 @@ static status_t read_responses(ppo_task_t *task, ppo_step_t *step) {
 /* ---- Prompts whose image is broken ---- */
 
 /* The broken prompts, to WHICH, become the next whole one of the step each. */
-static status_t replace_broken(ppo_task_t *task, ppo_step_t *step, int32_t *which, int64_t count) {
+static status_t ppo_generate_replace_broken(ppo_task_t *task, ppo_step_t *step, int32_t *which,
+                                            int64_t count) {
   int32_t replaced = 0, *broken = step->rollout.broken;
   if (count == step->n)
     return error_set(STATUS_DATA,
@@ -93,7 +94,7 @@ static status_t replace_broken(ppo_task_t *task, ppo_step_t *step, int32_t *whic
     dataset_sample_free(&step->data[i]);
     step->data[i] = (dataset_sample_t){0};
     step->rows[i] = step->rows[whole];
-    TRY(read_prompt(task, step, i));
+    TRY(ppo_generate_read_prompt(task, step, i));
     which[replaced++] = i;
   }
   memset(broken, 0, (size_t)step->n * sizeof *broken);
@@ -101,7 +102,7 @@ static status_t replace_broken(ppo_task_t *task, ppo_step_t *step, int32_t *whic
 }
 
 /* Answers all prompts; those whose image proves broken are replaced, and the new ones answered. */
-static status_t answer(ppo_task_t *task, ppo_step_t *step) {
+static status_t ppo_generate_answer(ppo_task_t *task, ppo_step_t *step) {
   rollout_t *rollout = &step->rollout;
   int32_t *which;
   int64_t count;
@@ -110,7 +111,7 @@ static status_t answer(ppo_task_t *task, ppo_step_t *step) {
   if (count > 0) TRY(memory_pool_alloc(&step->pool, &which, (size_t)step->n, sizeof *which));
   while (count > 0) {
     step->skipped += count;
-    TRY(comm_agree(task->session->world, replace_broken(task, step, which, count)));
+    TRY(comm_agree(task->session->world, ppo_generate_replace_broken(task, step, which, count)));
     TRY(rollout_run(rollout, task->generator, &task->policy, which, count));
     TRY(rollout_count_broken(rollout, &count));
   }
@@ -120,7 +121,7 @@ static status_t answer(ppo_task_t *task, ppo_step_t *step) {
 /* ---- The step ---- */
 
 /* Numbered over the whole run: the same prompt is answered anew when it comes again. */
-static status_t open_rollout(ppo_task_t *task, ppo_step_t *step) {
+static status_t ppo_generate_open_rollout(ppo_task_t *task, ppo_step_t *step) {
   int64_t *keys;
   TRY(memory_pool_alloc(&step->pool, &keys, (size_t)step->n, sizeof *keys));
   for (int32_t i = 0; i < step->n; i++)
@@ -139,22 +140,22 @@ static status_t open_rollout(ppo_task_t *task, ppo_step_t *step) {
   return rollout_create(&step->rollout);
 }
 
-static status_t generate(ppo_task_t *task, ppo_step_t *step) {
-  TRY(allocate(step));
-  TRY(open_rollout(task, step));
+static status_t ppo_generate_inner(ppo_task_t *task, ppo_step_t *step) {
+  TRY(ppo_generate_allocate(step));
+  TRY(ppo_generate_open_rollout(task, step));
   TRY(order_rows(&task->order, (step->step - 1) * step->n, step->n, step->rows));
   status_code_t status = STATUS_OK;
   for (int32_t i = 0; i < step->n && status == STATUS_OK; i++)
-    status = read_prompt(task, step, i);
+    status = ppo_generate_read_prompt(task, step, i);
   TRY(comm_agree(task->session->world, status));
-  TRY(answer(task, step));
-  TRY(allocate_tokens(step));
-  return read_responses(task, step);
+  TRY(ppo_generate_answer(task, step));
+  TRY(ppo_generate_allocate_tokens(step));
+  return ppo_generate_read_responses(task, step);
 }
 
 status_t ppo_generate(ppo_task_t *task, int64_t step, ppo_step_t *out) {
   *out = (ppo_step_t){.n = task->batch, .step = step, .pool.arena = ARENA_ROLLOUT};
-  status_code_t status = generate(task, out);
+  status_code_t status = ppo_generate_inner(task, out);
   if (status != STATUS_OK) ppo_step_free(out);
   return status;
 }
@@ -171,8 +172,8 @@ status_t ppo_build_response(void *context, int32_t i, sequence_t *sequence, int6
 }
 
 /* Sends each sample that this group HOLDS (n) and another works on. */
-static status_t send_features(const grid_t *grid, float *const *holds, size_t bytes,
-                              const int32_t *sample_group, int32_t n, exchange_t *received) {
+static status_t ppo_generate_send_features(const grid_t *grid, float *const *holds, size_t bytes,
+                                           const int32_t *sample_group, int32_t n, exchange_t *received) {
   int32_t count = 0;
   exchange_item_t *items;
   POOL(pool, ARENA_COMM);
@@ -184,8 +185,8 @@ static status_t send_features(const grid_t *grid, float *const *holds, size_t by
   return exchange_items(grid->dp, items, count, received);
 }
 
-static status_t gather_features(ppo_task_t *task, const ppo_step_t *step, const model_t *model,
-                                const int32_t *sample_group, ppo_features_t *out) {
+static status_t ppo_generate_gather_features(ppo_task_t *task, const ppo_step_t *step, const model_t *model,
+                                             const int32_t *sample_group, ppo_features_t *out) {
   float *const *holds = step->rollout.features[model == &task->model ? 0 : 1];
   const model_config_t *config = &model->base.config;
   out->per_sample = (size_t)config_patches(config) * (size_t)config->vision_hidden;
@@ -196,8 +197,8 @@ static status_t gather_features(ppo_task_t *task, const ppo_step_t *step, const 
   exchange_t *received;
   TRY(memory_alloc(&received, ARENA_COMM, 1, sizeof *received));
   out->received = received;
-  TRY(send_features(&task->session->grid, holds, out->per_sample * sizeof(float), sample_group, step->n,
-                    received));
+  TRY(ppo_generate_send_features(&task->session->grid, holds, out->per_sample * sizeof(float), sample_group,
+                                 step->n, received));
   for (int64_t i = 0; i < received->count; i++)
     out->by_sample[received->items[i].id] = received->items[i].bytes;
   return STATUS_OK;
@@ -213,7 +214,7 @@ status_t ppo_features_gather(ppo_task_t *task, const ppo_step_t *step, const mod
   for (int32_t i = 0; i < plan->n; i++)
     sample_group[which ? which[i] : i] = plan->group[i];
   perf_begin(REGION_EXCHANGE);
-  status_code_t status = gather_features(task, step, model, sample_group, out);
+  status_code_t status = ppo_generate_gather_features(task, step, model, sample_group, out);
   perf_end(REGION_EXCHANGE);
   memory_free(sample_group);
   if (status != STATUS_OK) ppo_features_free(out);

@@ -29,7 +29,7 @@ static double kl_token(kl_estimator_t estimator, double logprob, double ref_logp
   return estimator == KL_K1 ? fmax(-log_ratio, 0.0) : expm1(log_ratio) - log_ratio;
 }
 
-static status_t check_token(const ppo_samples_t *samples, int32_t sample, int64_t token) {
+static status_t ppo_math_check_token(const ppo_samples_t *samples, int32_t sample, int64_t token) {
   int64_t place = token - samples->offsets[sample];
   if (!isfinite(samples->logprob[token]) || !isfinite(samples->ref_logprob[token]))
     return error_set(STATUS_NUMERIC,
@@ -44,7 +44,7 @@ static status_t check_token(const ppo_samples_t *samples, int32_t sample, int64_
   return STATUS_OK;
 }
 
-static status_t check_sample(const ppo_samples_t *samples, int32_t sample) {
+static status_t ppo_math_check_sample(const ppo_samples_t *samples, int32_t sample) {
   if (samples->offsets[sample + 1] <= samples->offsets[sample])
     return error_set(STATUS_INTERNAL, "sample %d has no response token, expected at least one", sample);
   if (!isfinite(samples->raw_reward[sample]))
@@ -62,10 +62,10 @@ static status_t check_sample(const ppo_samples_t *samples, int32_t sample) {
 
 /* Shaped rewards of one sample: -kl_coef * kl per token, and everything else at its last token. */
 static status_t shape_sample(const ppo_options_t *options, const ppo_samples_t *samples, int32_t sample) {
-  TRY(check_sample(samples, sample));
+  TRY(ppo_math_check_sample(samples, sample));
   int64_t begin = samples->offsets[sample], end = samples->offsets[sample + 1];
   for (int64_t t = begin; t < end; t++) {
-    TRY(check_token(samples, sample, t));
+    TRY(ppo_math_check_token(samples, sample, t));
     samples->kl[t] = kl_token(options->kl_estimator, samples->logprob[t], samples->ref_logprob[t]);
     if (!isfinite(samples->kl[t]))
       return error_set(STATUS_NUMERIC,
@@ -120,7 +120,7 @@ status_t ppo_rewards(const ppo_options_t *options, const ppo_samples_t *samples)
 }
 
 /* X moved into LOW..HIGH; NaN stays NaN. */
-static double clip(double x, double low, double high) {
+static double ppo_math_clip(double x, double low, double high) {
   return x < low ? low : x > high ? high : x;
 }
 
@@ -129,7 +129,7 @@ static double clip(double x, double low, double high) {
 static void policy_term(const ppo_options_t *options, double log_ratio, double advantage, ppo_term_t *term) {
   double ratio = exp(log_ratio > largest_log_ratio ? largest_log_ratio : log_ratio);
   double loss = -advantage * ratio;
-  double clipped = -advantage * clip(ratio, 1.0 - options->clip, 1.0 + options->clip);
+  double clipped = -advantage * ppo_math_clip(ratio, 1.0 - options->clip, 1.0 + options->clip);
   term->policy_clipped = clipped > loss;
   term->policy_loss = term->policy_clipped ? clipped : loss;
   term->dlogprob = term->policy_clipped ? 0.0 : loss;
@@ -139,7 +139,8 @@ static void policy_term(const ppo_options_t *options, double log_ratio, double a
 static void value_term(const ppo_options_t *options, double value, double old_value, double ret,
                        ppo_term_t *term) {
   double error = value - ret;
-  double clipped_error = clip(value, old_value - options->clip_value, old_value + options->clip_value) - ret;
+  double clipped_error =
+      ppo_math_clip(value, old_value - options->clip_value, old_value + options->clip_value) - ret;
   term->value_clipped = clipped_error * clipped_error > error * error;
   double larger = term->value_clipped ? clipped_error : error;
   term->value_loss = 0.5 * larger * larger;
@@ -167,7 +168,7 @@ double ppo_weight(const ppo_options_t *options, int64_t length, int32_t samples,
   return 1.0 / (double)tokens;
 }
 
-static double mean_of(const double *values, int64_t n) {
+static double ppo_math_mean_of(const double *values, int64_t n) {
   double mean, deviation;
   mean_deviation(values, n, &mean, &deviation);
   return mean;
@@ -186,13 +187,13 @@ ppo_objective_t ppo_objective(const ppo_options_t *options, const ppo_samples_t 
   return (ppo_objective_t){
       .kl_sum_seq = kl / n,
       .kl_avg_seq = kl / (double)tokens,
-      .length_bonus = mean_of(samples->length_bonus, n),
-      .correct_bonus = options->correct_bonus * mean_of(samples->correct, n),
-      .rewards = mean_of(samples->reward, n),
+      .length_bonus = ppo_math_mean_of(samples->length_bonus, n),
+      .correct_bonus = options->correct_bonus * ppo_math_mean_of(samples->correct, n),
+      .rewards = ppo_math_mean_of(samples->reward, n),
       .shaped_rewards = shaped / n,
       .non_score_rewards = 0.0 - options->kl_coef * kl / n, /* no -0 where kl is 0 */
-      .entropies = mean_of(entropy, tokens),
-      .ref_entropies = mean_of(ref_entropy, tokens),
+      .entropies = ppo_math_mean_of(entropy, tokens),
+      .ref_entropies = ppo_math_mean_of(ref_entropy, tokens),
   };
 }
 
@@ -214,7 +215,7 @@ void ppo_sums_add(ppo_sums_t *sums, const ppo_term_t *term, double weight, doubl
 }
 
 /* Population variance from sums over N; rounding makes none negative. */
-static double variance(double sum, double sum2, double n) {
+static double ppo_math_variance(double sum, double sum2, double n) {
   double mean = sum / n;
   double result = sum2 / n - mean * mean;
   return result < 0.0 ? 0.0 : result;
@@ -230,11 +231,11 @@ ppo_statistics_t ppo_statistics(const ppo_sums_t *sums) {
       .approx_kl = sums->approx_kl / n,
       .policy_clipfrac = sums->policy_clipped / n,
       .returns_mean = sums->ret / n,
-      .returns_var = variance(sums->ret, sums->ret2, n),
+      .returns_var = ppo_math_variance(sums->ret, sums->ret2, n),
       .vpred = sums->vpred / n,
       .value_error = sums->value_error / n,
       .value_clipfrac = sums->value_clipped / n,
       .value_mean = sums->value / n,
-      .value_var = variance(sums->value, sums->value2, n),
+      .value_var = ppo_math_variance(sums->value, sums->value2, n),
   };
 }

@@ -15,7 +15,8 @@ typedef struct {
 } scoring_t;
 
 /* The numbers FROM of a micro-batch's response tokens to their places in the step's array TO. */
-static void write_tokens(const scoring_t *scoring, const micro_t *micro, const double *from, double *to) {
+static void ppo_score_write_tokens(const scoring_t *scoring, const micro_t *micro, const double *from,
+                                   double *to) {
   const ppo_step_t *step = scoring->step;
   for (int32_t s = 0; s < micro->count; s++) {
     int32_t sample = micro->which[s], n = step->rollout.lengths[sample];
@@ -25,33 +26,34 @@ static void write_tokens(const scoring_t *scoring, const micro_t *micro, const d
 }
 
 /* Log-probabilities and entropies of one micro-batch's responses, or values (LOGPROB is NULL). */
-static status_t read_pass(scoring_t *scoring, const micro_t *micro, pass_t *pass, const int32_t *rows,
-                          const int32_t *targets, int32_t n, double *logprob, double *entropy) {
+static status_t ppo_score_read_pass(scoring_t *scoring, const micro_t *micro, pass_t *pass,
+                                    const int32_t *rows, const int32_t *targets, int32_t n, double *logprob,
+                                    double *entropy) {
   double *numbers, *entropies;
   POOL(pool, ARENA_ROLLOUT);
   TRY(memory_pool_alloc(&pool, &numbers, (size_t)n, sizeof *numbers));
   TRY(memory_pool_alloc(&pool, &entropies, (size_t)n, sizeof *entropies));
   if (!logprob) {
     TRY(pass_scalars(pass, n, rows, numbers));
-    write_tokens(scoring, micro, numbers, scoring->step->value);
+    ppo_score_write_tokens(scoring, micro, numbers, scoring->step->value);
     return STATUS_OK;
   }
   TRY(pass_logprobs(pass, n, rows, targets, scoring->task->scale, numbers, entropies));
-  write_tokens(scoring, micro, numbers, logprob);
-  write_tokens(scoring, micro, entropies, entropy);
+  ppo_score_write_tokens(scoring, micro, numbers, logprob);
+  ppo_score_write_tokens(scoring, micro, entropies, entropy);
   return STATUS_OK;
 }
 
 /* Forward pass of ROLE over a micro-batch of responses, and what is read from it. */
-static status_t run_role(scoring_t *scoring, const micro_t *micro, const pass_images_t *images,
-                         region_t region, const model_t *model, const role_t *role, double *logprob,
-                         double *entropy) {
+static status_t ppo_score_run_role(scoring_t *scoring, const micro_t *micro, const pass_images_t *images,
+                                   region_t region, const model_t *model, const role_t *role, double *logprob,
+                                   double *entropy) {
   int32_t *rows, *targets, *owner, n;
   TRY(micro_targets(&scoring->plan, micro, &rows, &targets, &owner, &n));
   perf_begin(region);
   status_code_t status = pass_forward(model->pass, role, &micro->packed, images, false, NULL, NULL);
   if (status == STATUS_OK)
-    status = read_pass(scoring, micro, model->pass, rows, targets, n, logprob, entropy);
+    status = ppo_score_read_pass(scoring, micro, model->pass, rows, targets, n, logprob, entropy);
   perf_end(region);
   memory_free(rows);
   return status;
@@ -62,15 +64,15 @@ static status_t policy_micro(scoring_t *scoring, const micro_t *micro, const pas
   ppo_task_t *task = scoring->task;
   ppo_step_t *step = scoring->step;
   if (task->recompute_old)
-    TRY(run_role(scoring, micro, images, REGION_POLICY, &task->model, &task->policy, step->logprob,
-                 step->entropy));
-  return run_role(scoring, micro, images, REGION_REFERENCE, &task->model, &task->reference, step->ref_logprob,
-                  step->ref_entropy);
+    TRY(ppo_score_run_role(scoring, micro, images, REGION_POLICY, &task->model, &task->policy, step->logprob,
+                           step->entropy));
+  return ppo_score_run_role(scoring, micro, images, REGION_REFERENCE, &task->model, &task->reference,
+                            step->ref_logprob, step->ref_entropy);
 }
 
 static status_t value_micro(scoring_t *scoring, const micro_t *micro, const pass_images_t *images) {
-  return run_role(scoring, micro, images, REGION_VALUE, scoring->task->value_model, &scoring->task->value,
-                  NULL, NULL);
+  return ppo_score_run_role(scoring, micro, images, REGION_VALUE, scoring->task->value_model,
+                            &scoring->task->value, NULL, NULL);
 }
 
 static status_t reward_micro(scoring_t *scoring, const micro_t *micro, const pass_images_t *images) {
@@ -94,14 +96,14 @@ static status_t reward_micro(scoring_t *scoring, const micro_t *micro, const pas
 }
 
 /* Query, response, judging prompt. No end-of-sequence token is added where the response lacks one. */
-static status_t build_judged(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
+static status_t ppo_score_build_judged(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
   const ppo_build_t *build = context;
   ppo_step_t *step = build->step;
   ppo_task_t *task = build->task;
   const dataset_sample_t *data = &step->data[i];
   TRY(ppo_build_response(context, i, sequence, image));
-  return criteria_append(&task->criteria, task->source.tokenizer, data->facts, data->fact_count,
-                         (uint64_t)step->rows[i], (uint64_t)step->step, sequence);
+  return reward_prompt_append(&task->reward_prompt, task->source.tokenizer, data->facts, data->fact_count,
+                              (uint64_t)step->rows[i], (uint64_t)step->step, sequence);
 }
 
 typedef status_t (*micro_work_t)(scoring_t *scoring, const micro_t *micro, const pass_images_t *images);
@@ -119,23 +121,23 @@ static status_t work_micro(scoring_t *scoring, const ppo_features_t *features, i
   return status;
 }
 
-static bool wish(void *context) {
-  return session_wish(context, 0.0);
+static bool ppo_score_requested(void *context) {
+  return session_stop_requested(context, 0.0);
 }
 
 /* WORK (works) on all micro-batches of this group, unless the run is to stop; then the other groups are
  * waited for. */
-static status_t work_all(scoring_t *scoring, const ppo_features_t *features, pulse_t *pulse,
-                         const micro_work_t *work, int32_t works) {
+static status_t ppo_score_work_all(scoring_t *scoring, const ppo_features_t *features, stop_vote_t *vote,
+                                   const micro_work_t *work, int32_t works) {
   bool stop = false;
   for (int32_t m = 0; m < scoring->plan.micro_count; m++)
     for (int32_t w = 0; w < works; w++) {
-      TRY(pulse_look(pulse, &stop));
+      TRY(stop_vote_poll(vote, &stop));
       if (stop) return STATUS_STOPPED;
       TRY(work_micro(scoring, features, m, work[w]));
     }
   perf_begin(REGION_IMBALANCE);
-  status_code_t status = pulse_finish(pulse, &stop);
+  status_code_t status = stop_vote_finish(vote, &stop);
   perf_end(REGION_IMBALANCE);
   TRY(status);
   return stop ? STATUS_STOPPED : STATUS_OK;
@@ -144,10 +146,10 @@ static status_t work_all(scoring_t *scoring, const ppo_features_t *features, pul
 static status_t work_watched(scoring_t *scoring, const ppo_features_t *features, const micro_work_t *work,
                              int32_t works) {
   session_t *session = scoring->task->session;
-  pulse_t *pulse;
-  TRY(pulse_start(&session->grid, 1, wish, session, &pulse));
-  status_code_t status = work_all(scoring, features, pulse, work, works);
-  pulse_free(pulse);
+  stop_vote_t *vote;
+  TRY(stop_vote_start(&session->grid, 1, ppo_score_requested, session, &vote));
+  status_code_t status = ppo_score_work_all(scoring, features, vote, work, works);
+  stop_vote_free(vote);
   return status;
 }
 
@@ -168,7 +170,7 @@ static status_t score_all(ppo_task_t *task, ppo_step_t *step, const model_t *mod
 }
 
 /* Every sample was scored by one group; the sum over groups is the whole. */
-static status_t share(ppo_task_t *task, ppo_step_t *step) {
+static status_t ppo_score_share(ppo_task_t *task, ppo_step_t *step) {
   comm_t *dp = task->session->grid.dp;
   size_t tokens = (size_t)step->rollout.offsets[step->n];
   double *arrays[] = {step->ref_logprob, step->ref_entropy, step->value, step->logprob, step->entropy};
@@ -190,8 +192,8 @@ status_t ppo_score(ppo_task_t *task, ppo_step_t *step) {
     step->entropy[t] = 0.0;
   TRY(score_all(task, step, &task->model, ppo_build_response, both, shared ? 2 : 1));
   if (!shared) TRY(score_all(task, step, task->value_model, ppo_build_response, both + 1, 1));
-  TRY(score_all(task, step, task->value_model, build_judged, reward, 1));
-  TRY(share(task, step));
+  TRY(score_all(task, step, task->value_model, ppo_score_build_judged, reward, 1));
+  TRY(ppo_score_share(task, step));
   if (task->recompute_old) return STATUS_OK;
   for (size_t t = 0; t < tokens; t++)
     step->logprob[t] = step->rollout.logprobs[t];

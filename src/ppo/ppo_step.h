@@ -5,9 +5,9 @@
 #include "eval/answers.h"
 #include "ppo/ppo_math.h"
 #include "rollout/rollout.h"
-#include "session/criteria.h"
 #include "session/held_out.h"
 #include "session/plan.h"
+#include "session/reward_prompt.h"
 #include "text/answers.h"
 #include "train/optimizer.h"
 
@@ -43,7 +43,7 @@ typedef struct {
   head_t value_head, reward_head;
   role_t policy, reference, value, reward;
   source_t source;
-  criteria_t criteria;
+  reward_prompt_t reward_prompt;
   order_t order;
   response_end_t end;
   ppo_options_t options;

@@ -35,7 +35,7 @@ typedef struct {
   int64_t *place; /* (n): in the mini-batch's arrays */
   int64_t *token; /* (n): in the step's arrays */
   double *weight; /* (n) */
-} work_t;
+} ppo_update_work_t;
 
 static ppo_term_t term_of(const ppo_task_t *task, const ppo_step_t *step, int64_t token, double logprob,
                           double value) {
@@ -44,7 +44,7 @@ static ppo_term_t term_of(const ppo_task_t *task, const ppo_step_t *step, int64_
 }
 
 static status_t policy_loss(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
-  const work_t *work = context;
+  const ppo_update_work_t *work = context;
   minibatch_t *minibatch = work->minibatch;
   for (int64_t i = 0; i < chunk->count; i++) {
     int64_t p = chunk->begin + i, token = work->token[p], place = work->place[p];
@@ -65,7 +65,7 @@ static status_t value_done(void *context, int32_t layer) {
   return optimizer_layer_done(context, VALUE_GROUP, layer);
 }
 
-static status_t forward(const model_t *model, const role_t *role, const work_t *work) {
+static status_t ppo_update_forward(const model_t *model, const role_t *role, const ppo_update_work_t *work) {
   perf_begin(REGION_FORWARD);
   status_code_t status =
       pass_forward(model->pass, role, &work->micro.packed, &work->images, true, NULL, NULL);
@@ -73,16 +73,16 @@ static status_t forward(const model_t *model, const role_t *role, const work_t *
   return status;
 }
 
-static status_t policy_backward(work_t *work) {
+static status_t policy_backward(ppo_update_work_t *work) {
   const ppo_task_t *task = work->minibatch->task;
   pass_t *pass = task->model.pass;
   TRY(pass_logprobs_backward(pass, work->n, work->rows, work->targets, task->scale, policy_loss, work));
   return pass_backward(pass, work->last ? policy_done : NULL, task->optimizer);
 }
 
-static status_t policy_work(work_t *work) {
+static status_t policy_work(ppo_update_work_t *work) {
   const ppo_task_t *task = work->minibatch->task;
-  TRY(forward(&task->model, &task->policy, work));
+  TRY(ppo_update_forward(&task->model, &task->policy, work));
   perf_begin(REGION_BACKWARD);
   status_code_t status = policy_backward(work);
   perf_end(REGION_BACKWARD);
@@ -90,7 +90,7 @@ static status_t policy_work(work_t *work) {
 }
 
 /* Values of all predictions and their derivatives, in place: VALUES in, dvalues out. */
-static void value_losses(const work_t *work, double *values) {
+static void value_losses(const ppo_update_work_t *work, double *values) {
   minibatch_t *minibatch = work->minibatch;
   for (int32_t p = 0; p < work->n; p++) {
     int64_t token = work->token[p];
@@ -101,7 +101,7 @@ static void value_losses(const work_t *work, double *values) {
   }
 }
 
-static status_t value_backward(work_t *work) {
+static status_t value_backward(ppo_update_work_t *work) {
   const ppo_task_t *task = work->minibatch->task;
   pass_t *pass = task->value_model->pass;
   double *values;
@@ -112,9 +112,9 @@ static status_t value_backward(work_t *work) {
   return pass_backward(pass, work->last ? value_done : NULL, task->optimizer);
 }
 
-static status_t value_work(work_t *work) {
+static status_t value_work(ppo_update_work_t *work) {
   const ppo_task_t *task = work->minibatch->task;
-  TRY(forward(task->value_model, &task->value, work));
+  TRY(ppo_update_forward(task->value_model, &task->value, work));
   perf_begin(REGION_BACKWARD);
   status_code_t status = value_backward(work);
   perf_end(REGION_BACKWARD);
@@ -122,7 +122,7 @@ static status_t value_work(work_t *work) {
 }
 
 /* Places and weights of the predictions: sample by sample, token by token, as micro_targets orders them. */
-static status_t place_predictions(work_t *work) {
+static status_t place_predictions(ppo_update_work_t *work) {
   const minibatch_t *minibatch = work->minibatch;
   const ppo_step_t *step = minibatch->step;
   size_t n = (size_t)work->n;
@@ -142,7 +142,7 @@ static status_t place_predictions(work_t *work) {
   return STATUS_OK;
 }
 
-static void work_free(work_t *work) {
+static void work_free(ppo_update_work_t *work) {
   memory_pool_free(&work->pool);
   memory_free(work->rows);
   memory_free(work->features);
@@ -150,11 +150,11 @@ static void work_free(work_t *work) {
 }
 
 /* Micro-batch INDEX through a role's ROLE_WORK. */
-static status_t run_micro(minibatch_t *minibatch, int32_t index, const ppo_features_t *features,
-                          status_t (*role_work)(work_t *work)) {
+static status_t ppo_update_run_micro(minibatch_t *minibatch, int32_t index, const ppo_features_t *features,
+                                     status_t (*role_work)(ppo_update_work_t *work)) {
   const plan_t *plan = &minibatch->plan;
-  __attribute__((cleanup(work_free)))
-  work_t work = {.minibatch = minibatch, .last = index == plan->micro_count - 1, .pool.arena = ARENA_ROLLOUT};
+  __attribute__((cleanup(work_free))) ppo_update_work_t work = {
+      .minibatch = minibatch, .last = index == plan->micro_count - 1, .pool.arena = ARENA_ROLLOUT};
   TRY(micro_create(plan, index, &work.micro));
   TRY(micro_targets(plan, &work.micro, &work.rows, &work.targets, &work.owner, &work.n));
   TRY(place_predictions(&work));
@@ -164,10 +164,10 @@ static status_t run_micro(minibatch_t *minibatch, int32_t index, const ppo_featu
 
 /* All micro-batches through one role: policy first, then value, so that each role's gradients are complete at
  * the end of its last one. */
-static status_t run_role(minibatch_t *minibatch, const ppo_features_t *features,
-                         status_t (*role_work)(work_t *work)) {
+static status_t ppo_update_run_role(minibatch_t *minibatch, const ppo_features_t *features,
+                                    status_t (*role_work)(ppo_update_work_t *work)) {
   for (int32_t m = 0; m < minibatch->plan.micro_count; m++)
-    TRY(run_micro(minibatch, m, features, role_work));
+    TRY(ppo_update_run_micro(minibatch, m, features, role_work));
   return STATUS_OK;
 }
 
@@ -179,7 +179,8 @@ static status_t run_value_role(minibatch_t *minibatch) {
   TRY(plan_recut(&session->grid, config_patches(&task->value_model->base.config),
                  session->settings->optim.micro_tokens, &minibatch->plan));
   bool shared = task->value_model == &task->model;
-  return run_role(minibatch, shared ? &minibatch->policy_features : &minibatch->value_features, value_work);
+  return ppo_update_run_role(minibatch, shared ? &minibatch->policy_features : &minibatch->value_features,
+                             value_work);
 }
 
 static status_t run_roles(minibatch_t *minibatch) {
@@ -190,7 +191,7 @@ static status_t run_roles(minibatch_t *minibatch) {
   if (task->value_model != &task->model)
     TRY(ppo_features_gather(task, step, task->value_model, &minibatch->plan, minibatch->which,
                             &minibatch->value_features));
-  TRY(run_role(minibatch, &minibatch->policy_features, policy_work));
+  TRY(ppo_update_run_role(minibatch, &minibatch->policy_features, policy_work));
   TRY(run_value_role(minibatch));
   perf_begin(REGION_IMBALANCE);
   double *const arrays[] = {minibatch->logprob, minibatch->entropy, minibatch->value};
@@ -221,7 +222,7 @@ static ppo_statistics_t statistics_of(const minibatch_t *minibatch, double *gap)
   return ppo_statistics(&sums);
 }
 
-static status_t allocate(minibatch_t *minibatch, int32_t n) {
+static status_t ppo_update_allocate(minibatch_t *minibatch, int32_t n) {
   const ppo_step_t *step = minibatch->step;
   memory_pool_t *pool = &minibatch->pool;
   TRY(memory_pool_alloc(pool, &minibatch->offsets, (size_t)n + 1, sizeof *minibatch->offsets));
@@ -236,11 +237,11 @@ static status_t allocate(minibatch_t *minibatch, int32_t n) {
 
 /* One update on the samples WHICH (n, ascending); NORMS (3). GAP: largest |present - sampler|
  * log-probability. */
-static status_t update_minibatch(ppo_task_t *task, ppo_step_t *step, const int32_t *which, int32_t n,
-                                 double lr, ppo_statistics_t *statistics, double *norms, double *gap) {
+static status_t ppo_update_minibatch(ppo_task_t *task, ppo_step_t *step, const int32_t *which, int32_t n,
+                                     double lr, ppo_statistics_t *statistics, double *norms, double *gap) {
   minibatch_t minibatch = {.task = task, .step = step, .which = which, .pool.arena = ARENA_ROLLOUT};
   ppo_build_t context = {task, step, which};
-  status_code_t status = allocate(&minibatch, n);
+  status_code_t status = ppo_update_allocate(&minibatch, n);
   if (status == STATUS_OK)
     status = plan_create(&task->session->grid, n, 1, config_patches(&task->model.base.config),
                          task->session->settings->optim.micro_tokens, ppo_build_response, &context,
@@ -257,12 +258,12 @@ static status_t update_minibatch(ppo_task_t *task, ppo_step_t *step, const int32
   return status;
 }
 
-static int ascending(const void *a, const void *b) {
+static int ppo_update_ascending(const void *a, const void *b) {
   int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
   return (x > y) - (x < y);
 }
 
-static void add_statistics(ppo_statistics_t *a, const ppo_statistics_t *b, double scale) {
+static void ppo_update_add_statistics(ppo_statistics_t *a, const ppo_statistics_t *b, double scale) {
   _Static_assert(sizeof *a == 12 * sizeof(double), "every field of the statistics is added");
   a->loss_policy += scale * b->loss_policy;
   a->loss_value += scale * b->loss_value;
@@ -279,8 +280,8 @@ static void add_statistics(ppo_statistics_t *a, const ppo_statistics_t *b, doubl
 }
 
 /* Mini-batches of one pass over the samples: a permutation of (seed, step and epoch), cut into runs. */
-static status_t draw_minibatches(const ppo_task_t *task, const ppo_step_t *step, int64_t epoch,
-                                 int32_t *which) {
+static status_t ppo_update_draw_minibatches(const ppo_task_t *task, const ppo_step_t *step, int64_t epoch,
+                                            int32_t *which) {
   int64_t *order;
   int64_t inner = task->session->settings->ppo.inner_epochs;
   TRY(memory_alloc(&order, ARENA_OTHER, (size_t)step->n, sizeof *order));
@@ -291,7 +292,7 @@ static status_t draw_minibatches(const ppo_task_t *task, const ppo_step_t *step,
     which[i] = (int32_t)order[i];
   for (int32_t b = 0; b < step->n; b += task->minibatch) {
     int32_t n = step->n - b < task->minibatch ? step->n - b : task->minibatch;
-    qsort(which + b, (size_t)n, sizeof *which, ascending);
+    qsort(which + b, (size_t)n, sizeof *which, ppo_update_ascending);
   }
   memory_free(order);
   return STATUS_OK;
@@ -303,14 +304,14 @@ static status_t run_updates(ppo_task_t *task, ppo_step_t *step, double lr, int32
   int32_t per_epoch = (step->n + task->minibatch - 1) / task->minibatch;
   double share = 1.0 / (double)(inner * per_epoch);
   for (int64_t epoch = 0; epoch < inner; epoch++) {
-    TRY(draw_minibatches(task, step, epoch, which));
+    TRY(ppo_update_draw_minibatches(task, step, epoch, which));
     for (int32_t b = 0; b < step->n; b += task->minibatch) {
       int32_t n = step->n - b < task->minibatch ? step->n - b : task->minibatch;
       ppo_statistics_t statistics = {0};
       double norms[3], gap = 0.0;
-      TRY(update_minibatch(task, step, which + b, n, lr, &statistics, norms, &gap));
+      TRY(ppo_update_minibatch(task, step, which + b, n, lr, &statistics, norms, &gap));
       if (epoch == 0 && b == 0) out->logprob_gap = gap;
-      add_statistics(&out->mean, &statistics, share);
+      ppo_update_add_statistics(&out->mean, &statistics, share);
       out->grad_norm_policy += share * norms[POLICY_GROUP];
       out->grad_norm_value += share * norms[VALUE_GROUP];
       out->grad_norm += share * norms[2];

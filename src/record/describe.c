@@ -17,7 +17,7 @@ void time_text(time_t when, char text[TIME_TEXT_MAX]) {
   strftime(text, TIME_TEXT_MAX, "%Y-%m-%dT%H:%M:%SZ", &parts);
 }
 
-static void write_times(const record_t *record, json_writer_t *writer) {
+static void describe_write_times(const record_t *record, json_writer_t *writer) {
   char text[TIME_TEXT_MAX];
   double seconds = perf_now() - record->started;
   time_t now = time(NULL);
@@ -28,7 +28,7 @@ static void write_times(const record_t *record, json_writer_t *writer) {
   json_write_real_member(writer, "seconds", seconds);
 }
 
-static void write_machine(const record_t *record, json_writer_t *writer) {
+static void describe_write_machine(const record_t *record, json_writer_t *writer) {
   const record_machine_t *machine = &record->machine;
   const grid_t *grid = machine->grid;
   char host[HOST_MAX], cores[CORES_TEXT];
@@ -63,8 +63,8 @@ status_t describe_run(const record_t *record, const char *state, const char *rea
   json_write_member(writer, "build", record->machine.build);
   json_write_member(writer, "state", state);
   json_write_member(writer, "reason", reason);
-  write_times(record, writer);
-  write_machine(record, writer);
+  describe_write_times(record, writer);
+  describe_write_machine(record, writer);
   json_write_int_member(writer, "seed", record->settings->job.seed);
   json_write_int_member(writer, "skipped_samples", record->skipped);
   json_write_object_end(writer);

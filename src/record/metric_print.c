@@ -19,7 +19,7 @@ static const char *unit_of(const metric_t *metric) {
 /* ---- For a screen ---- */
 
 /* TEXT in lines of COLUMNS, indented. */
-static void write_wrapped(FILE *file, const char *text) {
+static void metric_print_write_wrapped(FILE *file, const char *text) {
   int column = 0;
   while (*text) {
     int n = (int)strcspn(text, " ");
@@ -34,13 +34,13 @@ static void write_wrapped(FILE *file, const char *text) {
   fputc('\n', file);
 }
 
-static void write_text(FILE *file, const metric_t *metric) {
+static void metric_print_write_text(FILE *file, const metric_t *metric) {
   const char *unit = unit_of(metric);
   fprintf(file, "  %s%s%s%s", metric->name, *unit ? " [" : "", unit, *unit ? "]" : "");
   if (metric->better != BETTER_NEITHER) fprintf(file, ", better %s", better_name(metric->better));
   if (metric->label && *metric->label) fprintf(file, ", on the screen '%s'", metric->label);
   fputc('\n', file);
-  write_wrapped(file, metric->meaning);
+  metric_print_write_wrapped(file, metric->meaning);
 }
 
 /* ---- As a page ---- */
@@ -63,7 +63,7 @@ static const char page_head[] = "# Metrics\n"
                                 "way a value should go, where that can be said\n"
                                 "of it alone. *Screen* is the short name in the log.\n";
 
-static void write_row(FILE *file, const metric_t *metric) {
+static void metric_print_write_row(FILE *file, const metric_t *metric) {
   static const char *const arrows[] = {[BETTER_NEITHER] = "", [BETTER_UP] = "up", [BETTER_DOWN] = "down"};
   fprintf(file, "| `%s` | %s | %s | %s | ", metric->name, unit_of(metric), arrows[metric->better],
           metric->label ? metric->label : "");
@@ -88,7 +88,8 @@ status_t metric_print(FILE *file, bool markdown) {
     else
       fprintf(file, "%s%s\n", g > 0 ? "\n" : "", groups[g].title);
     for (int m = 0; m < count; m++)
-      if (is_in(&table[m], &groups[g])) (markdown ? write_row : write_text)(file, &table[m]);
+      if (is_in(&table[m], &groups[g]))
+        (markdown ? metric_print_write_row : metric_print_write_text)(file, &table[m]);
   }
   if (fflush(file) == 0 && !ferror(file)) return STATUS_OK;
   return error_set(STATUS_DATA, "the metrics cannot be written: the disk may be full");

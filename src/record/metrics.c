@@ -44,26 +44,26 @@ status_t metrics_json(const metrics_t *metrics, char **line, size_t *n) {
 enum { VALUE_MAX = 48 };
 
 /* "1.2e-5". */
-static void write_exponent(double value, int digits, char text[VALUE_MAX]) {
+static void metrics_write_exponent(double value, int digits, char text[VALUE_MAX]) {
   snprintf(text, VALUE_MAX, "%.*e", digits, value);
   char *exponent = strchr(text, 'e') + 1;
   int power = atoi(exponent);
   snprintf(exponent, (size_t)(text + VALUE_MAX - exponent), "%d", power);
 }
 
-static void write_value(const metric_t *metric, double value, int digits, char text[VALUE_MAX]) {
+static void metrics_write_value(const metric_t *metric, double value, int digits, char text[VALUE_MAX]) {
   double magnitude = fabs(value);
   if (metric->format == METRIC_SHARE)
     snprintf(text, VALUE_MAX, "%.*f%%", digits - 3, 100.0 * value);
   else if (metric->format == METRIC_SECONDS)
     snprintf(text, VALUE_MAX, "%.3g s", value);
   else if (isfinite(value) && magnitude > 0.0 && (magnitude < 1e-3 || magnitude >= 1e5))
-    write_exponent(value, digits - 2, text);
+    metrics_write_exponent(value, digits - 2, text);
   else
     snprintf(text, VALUE_MAX, "%.*g", digits, value);
 }
 
-static bool find_value(const metrics_t *metrics, const char *name, double *value) {
+static bool metrics_find_value(const metrics_t *metrics, const char *name, double *value) {
   for (int32_t i = 0; i < metrics->count; i++)
     if (strcmp(metrics->names[i], name) == 0) {
       *value = metrics->values[i];
@@ -73,7 +73,8 @@ static bool find_value(const metrics_t *metrics, const char *name, double *value
 }
 
 /* True if all fitted. */
-static bool write_screen(const metrics_t *metrics, bool evaluation, int digits, char text[METRICS_LINE + 1]) {
+static bool metrics_write_screen(const metrics_t *metrics, bool evaluation, int digits,
+                                 char text[METRICS_LINE + 1]) {
   int count, shown = 0;
   const metric_t *table = metric_table(&count);
   size_t used = (size_t)snprintf(text, METRICS_LINE + 1, "%s %5lld", evaluation ? "eval" : "step",
@@ -82,8 +83,8 @@ static bool write_screen(const metrics_t *metrics, bool evaluation, int digits, 
     double value;
     char number[VALUE_MAX], part[2 * VALUE_MAX];
     bool wanted = table[m].label && evaluation == (strncmp(table[m].name, "eval/", 5) == 0);
-    if (!wanted || !find_value(metrics, table[m].name, &value)) continue;
-    write_value(&table[m], value, digits, number);
+    if (!wanted || !metrics_find_value(metrics, table[m].name, &value)) continue;
+    metrics_write_value(&table[m], value, digits, number);
     int n = snprintf(part, sizeof part, "  %s%s%s", table[m].label, *table[m].label ? " " : "", number);
     if (used + (size_t)n > METRICS_LINE) return false;
     used += (size_t)snprintf(text + used, METRICS_LINE + 1 - used, "%s", part);
@@ -94,5 +95,6 @@ static bool write_screen(const metrics_t *metrics, bool evaluation, int digits, 
 }
 
 void metrics_screen(const metrics_t *metrics, bool evaluation, char text[METRICS_LINE + 1]) {
-  if (!write_screen(metrics, evaluation, 4, text)) (void)!write_screen(metrics, evaluation, 3, text);
+  if (!metrics_write_screen(metrics, evaluation, 4, text))
+    (void)!metrics_write_screen(metrics, evaluation, 3, text);
 }

@@ -33,7 +33,7 @@ status_t record_describe(record_t *record, const record_machine_t *machine) {
 
 /* ---- Metrics ---- */
 
-static status_t add_events(record_t *record, const metrics_t *metrics) {
+static status_t record_add_events(record_t *record, const metrics_t *metrics) {
   if (!record->settings->log.tensorboard) return STATUS_OK;
   if (!record->tensorboard) {
     char folder[FILE_MAX_PATH];
@@ -43,26 +43,26 @@ static status_t add_events(record_t *record, const metrics_t *metrics) {
   return tensorboard_add(record->tensorboard, metrics->step, metrics->count, metrics->names, metrics->values);
 }
 
-static void warn(status_code_t status, const char *what) {
+static void record_warn(status_code_t status, const char *what) {
   if (status != STATUS_OK) log_warning("%s could not be written: %s", what, error_message());
 }
 
-static void write_report(record_t *record) {
+static void record_write_report(record_t *record) {
   char path[FILE_MAX_PATH];
   double begin = perf_now();
   status_code_t status = file_join(path, record->run_dir, "report.html", NULL);
   if (status == STATUS_OK) status = report_write(1, &record->run_dir, path);
-  warn(status, "report.html");
+  record_warn(status, "report.html");
   record->report_written = perf_now();
   record->report_seconds = record->report_written - begin;
 }
 
 /* A report on the way is worth little of the run's time: what slows the run down is written more seldom. */
-static void write_report_if_due(record_t *record) {
+static void record_write_report_if_due(record_t *record) {
   double every = (double)record->settings->log.report_every;
   double pause = fmax(every, record->report_seconds / largest_share);
   if (every <= 0.0 || perf_now() - record->report_written < pause) return;
-  write_report(record);
+  record_write_report(record);
   error_clear();
 }
 
@@ -74,19 +74,19 @@ status_t record_metrics(record_t *record, const metrics_t *metrics, bool shown) 
   if (record->rank != 0) return STATUS_OK;
   TRY(metrics_json(metrics, &line, &n));
   TRY(rundir_metrics_append(record->rundir, line, n));
-  TRY(add_events(record, metrics));
+  TRY(record_add_events(record, metrics));
   if (!shown) return STATUS_OK;
   for (int evaluation = 0; evaluation <= 1; evaluation++) {
     metrics_screen(metrics, evaluation == 1, text);
     if (*text) log_info("%s", text);
   }
-  write_report_if_due(record);
+  record_write_report_if_due(record);
   return STATUS_OK;
 }
 
 /* ---- Times ---- */
 
-static status_t write_perf(const record_t *record, const perf_report_t *report, bool json) {
+static status_t record_write_perf(const record_t *record, const perf_report_t *report, bool json) {
   char path[FILE_MAX_PATH], *text = NULL;
   size_t n = 0;
   TRY(file_join(path, record->run_dir, "perf.json", NULL));
@@ -102,40 +102,40 @@ static status_t write_perf(const record_t *record, const perf_report_t *report, 
 
 status_t record_perf(const record_t *record, const perf_report_t *report) {
   if (record->rank != 0) return STATUS_OK;
-  TRY(write_perf(record, report, false));
-  return write_perf(record, report, true);
+  TRY(record_write_perf(record, report, false));
+  return record_write_perf(record, report, true);
 }
 
 /* ---- The end ---- */
 
-static status_t write_trace(const record_t *record) {
+static status_t record_write_trace(const record_t *record) {
   char name[64], path[FILE_MAX_PATH];
   snprintf(name, sizeof name, "trace/rank_%d.json.gz", record->rank);
   TRY(file_join(path, record->run_dir, name, NULL));
   return trace_write(record->trace, path, record->rank);
 }
 
-static const char *state_of(status_code_t status) {
+static const char *record_state_of(status_code_t status) {
   if (status == STATUS_OK) return "done";
   return status == STATUS_STOPPED ? "stopped" : "failed";
 }
 
-static void write_all(record_t *record, status_code_t status, const char *reason) {
-  if (record->trace) warn(write_trace(record), "the timeline");
+static void record_write_all(record_t *record, status_code_t status, const char *reason) {
+  if (record->trace) record_warn(record_write_trace(record), "the timeline");
   if (record->rank != 0) return;
   if (record->machine.build)
-    warn(describe_run(record, state_of(status), *reason ? reason : NULL), "run.json");
-  write_report(record);
+    record_warn(describe_run(record, record_state_of(status), *reason ? reason : NULL), "run.json");
+  record_write_report(record);
 }
 
 void record_fail(const record_t *record, status_code_t status, const char *message) {
-  if (record->machine.build) warn(describe_run(record, state_of(status), message), "run.json");
+  if (record->machine.build) record_warn(describe_run(record, record_state_of(status), message), "run.json");
 }
 
 void record_close(record_t *record, status_code_t status) {
   char reason[REASON_MAX];
   snprintf(reason, sizeof reason, "%s", error_message());
-  if (record->rundir) write_all(record, status, reason);
+  if (record->rundir) record_write_all(record, status, reason);
   trace_close(record->trace);
   tensorboard_close(record->tensorboard);
   record->trace = NULL;

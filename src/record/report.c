@@ -20,7 +20,7 @@ enum { MAKER_WITHIN = 512 };
 
 /* ---- The data ---- */
 
-static void write_flag(json_writer_t *writer, const char *key, bool flag) {
+static void report_write_flag(json_writer_t *writer, const char *key, bool flag) {
   if (!flag) return;
   json_write_key(writer, key);
   json_write_bool(writer, true);
@@ -31,7 +31,7 @@ static const char *format_name(metric_format_t format) {
   return format == METRIC_SECONDS ? "seconds" : "number";
 }
 
-static void write_metrics(json_writer_t *writer) {
+static void report_write_metrics(json_writer_t *writer) {
   int count;
   const metric_t *table = metric_table(&count);
   json_write_key(writer, "metrics");
@@ -45,15 +45,15 @@ static void write_metrics(json_writer_t *writer) {
     json_write_member(writer, "format", format_name(table[i].format));
     json_write_optional(writer, "chart", table[i].chart);
     json_write_optional(writer, "line", table[i].line);
-    write_flag(writer, "key", table[i].key);
-    write_flag(writer, "compared", table[i].compared);
+    report_write_flag(writer, "key", table[i].key);
+    report_write_flag(writer, "compared", table[i].compared);
     json_write_member(writer, "meaning", table[i].meaning);
     json_write_object_end(writer);
   }
   json_write_array_end(writer);
 }
 
-static void write_charts(json_writer_t *writer) {
+static void report_write_charts(json_writer_t *writer) {
   int count;
   const chart_t *charts = metric_charts(&count);
   json_write_key(writer, "charts");
@@ -63,21 +63,21 @@ static void write_charts(json_writer_t *writer) {
     json_write_member(writer, "section", charts[i].section);
     json_write_member(writer, "title", charts[i].title);
     json_write_member(writer, "note", charts[i].note);
-    write_flag(writer, "log", charts[i].logarithmic);
+    report_write_flag(writer, "log", charts[i].logarithmic);
     json_write_object_end(writer);
   }
   json_write_array_end(writer);
 }
 
-static status_t write_data(int count, const char *const *run_dirs, json_writer_t *writer) {
+static status_t report_write_data(int count, const char *const *run_dirs, json_writer_t *writer) {
   char text[TIME_TEXT_MAX];
   json_write_object_begin(writer);
   json_write_member(writer, "format", "llava_rlhf report");
   json_write_int_member(writer, "format_version", 1);
   time_text(time(NULL), text);
   json_write_member(writer, "written", text);
-  write_metrics(writer);
-  write_charts(writer);
+  report_write_metrics(writer);
+  report_write_charts(writer);
   json_write_key(writer, "runs");
   json_write_array_begin(writer);
   for (int i = 0; i < count; i++)
@@ -91,7 +91,7 @@ static status_t write_data(int count, const char *const *run_dirs, json_writer_t
 
 /* JSON inside a script element. What could end the element, or a line of a script, can only stand inside of
  * strings there, and is written as JSON's own escapes. */
-static void write_island(FILE *file, const char *json, size_t n) {
+static void report_write_island(FILE *file, const char *json, size_t n) {
   for (size_t i = 0; i < n; i++) {
     bool separator = i + 2 < n && memcmp(json + i, "\xe2\x80", 2) == 0 &&
                      ((uint8_t)json[i + 2] == 0xa8 || (uint8_t)json[i + 2] == 0xa9);
@@ -106,19 +106,19 @@ static void write_island(FILE *file, const char *json, size_t n) {
   }
 }
 
-static status_t write_page(FILE *file, const char *json, size_t n) {
+static status_t report_write_page(FILE *file, const char *json, size_t n) {
   const char *page = (const char *)report_template;
   const char *mark = memmem(page, report_template_size, data_mark, sizeof data_mark - 1);
   if (!mark) return error_set(STATUS_INTERNAL, "record/report.html lacks %s", data_mark);
   const char *rest = mark + sizeof data_mark - 1;
   fwrite(page, 1, (size_t)(mark - page), file);
-  write_island(file, json, n);
+  report_write_island(file, json, n);
   fwrite(rest, 1, report_template_size - (size_t)(rest - page), file);
   return STATUS_OK;
 }
 
 /* As file_replace, but beside others that do the same: a run and --report. */
-static status_t replace(const char *path, const char *text, size_t n) {
+static status_t report_replace(const char *path, const char *text, size_t n) {
   char own[FILE_MAX_PATH + 32];
   snprintf(own, sizeof own, "%s.%ld", path, (long)getpid());
   TRY(file_replace(own, text, n));
@@ -138,7 +138,7 @@ status_t report_write(int count, const char *const *run_dirs, const char *path) 
   json_writer_t *writer;
   size_t n, size;
   TRY(json_writer_create(NULL, &writer));
-  status_code_t status = write_data(count, run_dirs, writer);
+  status_code_t status = report_write_data(count, run_dirs, writer);
   if (status == STATUS_OK)
     status = json_writer_finish(writer, &json, &n);
   else
@@ -146,10 +146,10 @@ status_t report_write(int count, const char *const *run_dirs, const char *path) 
   TRY(status);
   FILE *file = open_memstream(&page, &size);
   if (!file) return error_set(STATUS_MEMORY, "no memory for the report");
-  status = write_page(file, json, n);
+  status = report_write_page(file, json, n);
   bool bad = ferror(file) != 0;
   if (fclose(file) != 0 || bad) return error_set(STATUS_MEMORY, "no memory for the report");
-  return status == STATUS_OK ? replace(path, page, size) : status;
+  return status == STATUS_OK ? report_replace(path, page, size) : status;
 }
 
 /* ---- The command ---- */

@@ -63,7 +63,7 @@ typedef struct {
   double seconds; /* of the newest line; NAN: none */
 } series_list_t;
 
-static status_t find_series(series_list_t *list, const char *name, series_t **out) {
+static status_t report_data_find_series(series_list_t *list, const char *name, series_t **out) {
   *out = NULL;
   for (int32_t i = 0; i < list->count && !*out; i++)
     if (strcmp(list->items[i].name, name) == 0) *out = &list->items[i];
@@ -72,7 +72,7 @@ static status_t find_series(series_list_t *list, const char *name, series_t **ou
   return series_create(name, *out);
 }
 
-static status_t add_line(series_list_t *list, const json_t *line) {
+static status_t report_data_add_line(series_list_t *list, const json_t *line) {
   double step = report_number(line, "step", NAN);
   if (!(fabs(step) <= largest_value)) return STATUS_OK;
   list->seconds = report_number(line, "seconds", list->seconds);
@@ -82,16 +82,16 @@ static status_t add_line(series_list_t *list, const json_t *line) {
     bool number = member->type == JSON_INT || member->type == JSON_REAL;
     if (!number || !(fabs(value) <= largest_value)) continue;
     if (strcmp(member->key, "step") == 0 || strcmp(member->key, "seconds") == 0) continue;
-    TRY(find_series(list, member->key, &series));
+    TRY(report_data_find_series(list, member->key, &series));
     if (series) TRY(series_add(series, step, value));
   }
   return STATUS_OK;
 }
 
-static status_t read_metrics(const char *path, series_list_t *list, notes_t *notes) {
+static status_t report_data_read_metrics(const char *path, series_list_t *list, notes_t *notes) {
   SCOPED(lines_close) lines_t lines = lines_open(path);
   for (const json_t *line; (line = lines_next(&lines));)
-    TRY(add_line(list, line));
+    TRY(report_data_add_line(list, line));
   notes_add_dropped(notes, &lines, "metrics.jsonl");
   return STATUS_OK;
 }
@@ -102,12 +102,12 @@ static void series_list_free(series_list_t *list) {
   memory_free(list->items);
 }
 
-static status_t write_metrics(const char *path, json_writer_t *writer, notes_t *notes) {
+static status_t report_data_write_metrics(const char *path, json_writer_t *writer, notes_t *notes) {
   SCOPED(series_list_free) series_list_t list = {.seconds = NAN};
   struct stat info;
   char text[TIME_TEXT_MAX];
   TRY(memory_alloc(&list.items, ARENA_OTHER, SERIES_MAX, sizeof *list.items));
-  TRY(read_metrics(path, &list, notes));
+  TRY(report_data_read_metrics(path, &list, notes));
   json_write_key(writer, "series");
   json_write_array_begin(writer);
   for (int32_t i = 0; i < list.count; i++)
@@ -123,7 +123,8 @@ static status_t write_metrics(const char *path, json_writer_t *writer, notes_t *
 /* ---- The other files ---- */
 
 /* NAME.json as the member KEY. */
-static status_t write_document(const char *run_dir, const char *key, json_writer_t *writer, notes_t *notes) {
+static status_t report_data_write_document(const char *run_dir, const char *key, json_writer_t *writer,
+                                           notes_t *notes) {
   SCOPED(json_free) json_document_t document = {0};
   char path[FILE_MAX_PATH], name[64];
   snprintf(name, sizeof name, "%s.json", key);
@@ -139,7 +140,7 @@ static status_t write_document(const char *run_dir, const char *key, json_writer
   return STATUS_OK;
 }
 
-static status_t write_input(const char *run_dir, json_writer_t *writer, notes_t *notes) {
+static status_t report_data_write_input(const char *run_dir, json_writer_t *writer, notes_t *notes) {
   SCOPED_MEMORY char *text = NULL;
   char path[FILE_MAX_PATH];
   size_t n;
@@ -156,7 +157,7 @@ static status_t write_input(const char *run_dir, json_writer_t *writer, notes_t 
 }
 
 /* Where the run lies, as it was asked for, and the last part of its whole path. */
-static void write_names(const char *run_dir, json_writer_t *writer) {
+static void report_data_write_names(const char *run_dir, json_writer_t *writer) {
   char *whole = realpath(run_dir, NULL);
   const char *slash = whole ? strrchr(whole, '/') : NULL;
   json_write_member(writer, "dir", run_dir);
@@ -168,13 +169,13 @@ status_t report_data_write(const char *run_dir, json_writer_t *writer) {
   char path[FILE_MAX_PATH];
   notes_t notes = {0};
   json_write_object_begin(writer);
-  write_names(run_dir, writer);
-  TRY(write_document(run_dir, "run", writer, &notes));
-  TRY(write_document(run_dir, "perf", writer, &notes));
-  TRY(write_document(run_dir, "evaluation", writer, &notes));
-  TRY(write_input(run_dir, writer, &notes));
+  report_data_write_names(run_dir, writer);
+  TRY(report_data_write_document(run_dir, "run", writer, &notes));
+  TRY(report_data_write_document(run_dir, "perf", writer, &notes));
+  TRY(report_data_write_document(run_dir, "evaluation", writer, &notes));
+  TRY(report_data_write_input(run_dir, writer, &notes));
   TRY(file_join(path, run_dir, "metrics.jsonl", NULL));
-  TRY(write_metrics(path, writer, &notes));
+  TRY(report_data_write_metrics(path, writer, &notes));
   TRY(report_samples_write(run_dir, writer, &notes));
   json_write_key(writer, "notes");
   json_write_array_begin(writer);

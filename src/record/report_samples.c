@@ -68,7 +68,7 @@ static bool is_large(int32_t width, int32_t height) {
 }
 
 /* Shrinks IMAGE so that its longer side is LARGEST_SIDE, where it is longer. */
-static status_t shrink(image_t *image) {
+static status_t report_samples_shrink(image_t *image) {
   if (!is_large(image->width, image->height)) return STATUS_OK;
   int32_t longer = image->width > image->height ? image->width : image->height;
   double scale = (double)LARGEST_SIDE / longer;
@@ -82,7 +82,7 @@ static status_t shrink(image_t *image) {
 }
 
 /* An image file's bytes as base64 of a JPEG file: as they are where that is what they hold, and not large. */
-static status_t encode(const char *name, const uint8_t *bytes, size_t n, picture_t *picture) {
+static status_t report_samples_encode(const char *name, const uint8_t *bytes, size_t n, picture_t *picture) {
   SCOPED(image_free) image_t image = {0};
   SCOPED_MEMORY uint8_t *small = NULL;
   int32_t height;
@@ -90,12 +90,13 @@ static status_t encode(const char *name, const uint8_t *bytes, size_t n, picture
   if (image_format(bytes, n) == IMAGE_JPEG && !is_large(picture->width, height))
     return base64_encode(bytes, n, &picture->jpeg);
   TRY(image_decode(bytes, n, name, &image));
-  TRY(shrink(&image));
+  TRY(report_samples_shrink(&image));
   TRY(jpeg_encode(&image, JPEG_QUALITY, &small, &n));
   return base64_encode(small, n, &picture->jpeg);
 }
 
-static status_t read_image(library_t *library, const char *path, int64_t index, picture_t *picture) {
+static status_t report_samples_read_image(library_t *library, const char *path, int64_t index,
+                                          picture_t *picture) {
   SCOPED_MEMORY uint8_t *bytes = NULL;
   TRY(library_open_dataset(library, path));
   if (index < 0 || index >= dataset_info(library->dataset).images)
@@ -103,18 +104,18 @@ static status_t read_image(library_t *library, const char *path, int64_t index, 
   size_t n = (size_t)dataset_image_size(library->dataset, index);
   TRY(memory_alloc(&bytes, ARENA_OTHER, n, 1));
   TRY(dataset_image_read(library->dataset, index, bytes));
-  return encode(path, bytes, n, picture);
+  return report_samples_encode(path, bytes, n, picture);
 }
 
 /* An image that cannot be had is no reason to have no report. */
-static status_t add_picture(library_t *library, const char *path, int64_t index, const char *key,
-                            bool inlined) {
+static status_t report_samples_add_picture(library_t *library, const char *path, int64_t index,
+                                           const char *key, bool inlined) {
   picture_t *picture = &library->pictures[library->count];
   *picture = (picture_t){0};
   library->count++;
   TRY(memory_copy_text(&picture->key, ARENA_OTHER, key, strlen(key)));
   if (inlined) return memory_copy_text(&picture->jpeg, ARENA_OTHER, key, strlen(key));
-  if (read_image(library, path, index, picture) == STATUS_OK) return STATUS_OK;
+  if (report_samples_read_image(library, path, index, picture) == STATUS_OK) return STATUS_OK;
   log_debug("the report lacks an image: %s", error_message());
   error_clear();
   library->lost++;
@@ -122,7 +123,7 @@ static status_t add_picture(library_t *library, const char *path, int64_t index,
 }
 
 /* *NUMBER of the picture that LINE names; -1: none. There is room: no answer has two. */
-static status_t find_picture(library_t *library, const json_t *line, int32_t *number) {
+static status_t report_samples_find_picture(library_t *library, const json_t *line, int32_t *number) {
   const char *path = report_text(line, "dataset"), *inlined = report_text(line, "jpeg");
   int64_t index = report_integer(line, "image", -1);
   char place[FILE_MAX_PATH + 32];
@@ -132,10 +133,10 @@ static status_t find_picture(library_t *library, const json_t *line, int32_t *nu
   if (!*inlined && !*path) return STATUS_OK;
   for (*number = 0; *number < library->count; ++*number)
     if (strcmp(library->pictures[*number].key, key) == 0) return STATUS_OK;
-  return add_picture(library, path, index, key, *inlined != '\0');
+  return report_samples_add_picture(library, path, index, key, *inlined != '\0');
 }
 
-static void write_pictures(const library_t *library, json_writer_t *writer) {
+static void report_samples_write_pictures(const library_t *library, json_writer_t *writer) {
   json_write_key(writer, "images");
   json_write_array_begin(writer);
   for (int32_t i = 0; i < library->count; i++) {
@@ -153,10 +154,10 @@ static void write_pictures(const library_t *library, json_writer_t *writer) {
 typedef struct {
   char *model;
   int64_t first, last;
-} span_t;
+} report_samples_span_t;
 
 typedef struct {
-  span_t items[SPANS_MAX];
+  report_samples_span_t items[SPANS_MAX];
   int32_t count;
 } spans_t;
 
@@ -165,19 +166,19 @@ static void spans_free(spans_t *spans) {
     memory_free(spans->items[i].model);
 }
 
-static span_t *find_span(spans_t *spans, const char *model) {
+static report_samples_span_t *report_samples_find_span(spans_t *spans, const char *model) {
   for (int32_t i = 0; i < spans->count; i++)
     if (strcmp(spans->items[i].model, model) == 0) return &spans->items[i];
   return NULL;
 }
 
 /* Models beyond SPANS_MAX are left out. */
-static status_t widen(spans_t *spans, const char *model, int64_t step) {
-  span_t *span = find_span(spans, model);
+static status_t report_samples_widen(spans_t *spans, const char *model, int64_t step) {
+  report_samples_span_t *span = report_samples_find_span(spans, model);
   if (!span && spans->count == SPANS_MAX) return STATUS_OK;
   if (!span) {
     span = &spans->items[spans->count];
-    *span = (span_t){.first = step, .last = step};
+    *span = (report_samples_span_t){.first = step, .last = step};
     TRY(memory_copy_text(&span->model, ARENA_OTHER, model, strlen(model)));
     spans->count++;
   }
@@ -186,19 +187,19 @@ static status_t widen(spans_t *spans, const char *model, int64_t step) {
   return STATUS_OK;
 }
 
-static status_t find_spans(const char *path, spans_t *spans, notes_t *notes) {
+static status_t report_samples_find_spans(const char *path, spans_t *spans, notes_t *notes) {
   SCOPED(lines_close) lines_t lines = lines_open(path);
   for (const json_t *line; (line = lines_next(&lines));)
-    TRY(widen(spans, report_text(line, "model"), report_integer(line, "step", 0)));
+    TRY(report_samples_widen(spans, report_text(line, "model"), report_integer(line, "step", 0)));
   notes_add_dropped(notes, &lines, "samples.jsonl");
   return STATUS_OK;
 }
 
-static status_t write_answer(const json_t *line, library_t *library, json_writer_t *writer) {
+static status_t report_samples_write_answer(const json_t *line, library_t *library, json_writer_t *writer) {
   static const char *const texts[] = {"model", "question", "answer", "score_name", "note"};
   double score = report_number(line, "score", NAN);
   int32_t picture;
-  TRY(find_picture(library, line, &picture));
+  TRY(report_samples_find_picture(library, line, &picture));
   json_write_object_begin(writer);
   json_write_int_member(writer, "step", report_integer(line, "step", 0));
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -210,15 +211,16 @@ static status_t write_answer(const json_t *line, library_t *library, json_writer
 }
 
 /* The answers of each model's first and last step. */
-static status_t write_answers(const char *path, spans_t *spans, library_t *library, json_writer_t *writer) {
+static status_t report_samples_write_answers(const char *path, spans_t *spans, library_t *library,
+                                             json_writer_t *writer) {
   SCOPED(lines_close) lines_t lines = lines_open(path);
   const json_t *line;
   int32_t count = 0;
   while (count < ANSWERS_MAX && (line = lines_next(&lines))) {
     int64_t step = report_integer(line, "step", 0);
-    const span_t *span = find_span(spans, report_text(line, "model"));
+    const report_samples_span_t *span = report_samples_find_span(spans, report_text(line, "model"));
     if (!span || (step != span->first && step != span->last)) continue;
-    TRY(write_answer(line, library, writer));
+    TRY(report_samples_write_answer(line, library, writer));
     count++;
   }
   return STATUS_OK;
@@ -230,12 +232,12 @@ status_t report_samples_write(const char *run_dir, json_writer_t *writer, notes_
   char path[FILE_MAX_PATH];
   TRY(file_join(path, run_dir, "samples.jsonl", NULL));
   TRY(memory_alloc(&library, ARENA_OTHER, 1, sizeof *library));
-  TRY(find_spans(path, &spans, notes));
+  TRY(report_samples_find_spans(path, &spans, notes));
   json_write_key(writer, "samples");
   json_write_array_begin(writer);
-  TRY(write_answers(path, &spans, library, writer));
+  TRY(report_samples_write_answers(path, &spans, library, writer));
   json_write_array_end(writer);
-  write_pictures(library, writer);
+  report_samples_write_pictures(library, writer);
   if (library->lost > 0)
     notes_add(notes, "%d images of sample answers cannot be read; they lie in the datasets of the run.",
               library->lost);

@@ -18,7 +18,7 @@ void series_free(series_t *series) {
   *series = (series_t){0};
 }
 
-static void join(stretch_t *to, const stretch_t *from) {
+static void series_join(stretch_t *to, const stretch_t *from) {
   if (from->low < to->low) {
     to->low = from->low;
     to->low_step = from->low_step;
@@ -32,11 +32,11 @@ static void join(stretch_t *to, const stretch_t *from) {
 }
 
 /* Half as many stretches, each twice as long. */
-static void halve(series_t *series) {
+static void series_halve(series_t *series) {
   int32_t kept = 0;
   for (int32_t i = 0; i < series->stretches; i += 2) {
     stretch_t pair = series->items[i];
-    if (i + 1 < series->stretches) join(&pair, &series->items[i + 1]);
+    if (i + 1 < series->stretches) series_join(&pair, &series->items[i + 1]);
     series->items[kept++] = pair;
   }
   series->stretches = kept;
@@ -47,11 +47,11 @@ status_t series_add(series_t *series, double step, double value) {
   const stretch_t one = {step, value, step, value, value, 1};
   stretch_t *last = series->stretches > 0 ? &series->items[series->stretches - 1] : NULL;
   if (last && last->count < series->span) {
-    join(last, &one);
+    series_join(last, &one);
     return STATUS_OK;
   }
   if (series->stretches == SERIES_STRETCHES) {
-    halve(series);
+    series_halve(series);
     return series_add(series, step, value);
   }
   TRY(memory_reserve(&series->items, ARENA_OTHER, (size_t)series->stretches + 1, sizeof *series->items));
@@ -60,7 +60,7 @@ status_t series_add(series_t *series, double step, double value) {
 }
 
 /* Mean over the stretches FIRST .. END - 1. */
-static double mean_of(const series_t *series, int32_t first, int32_t end) {
+static double series_mean_of(const series_t *series, int32_t first, int32_t end) {
   double sum = 0.0, count = 0.0;
   for (int32_t i = first; i < end; i++) {
     sum += series->items[i].sum;
@@ -70,7 +70,7 @@ static double mean_of(const series_t *series, int32_t first, int32_t end) {
 }
 
 /* Seven digits: more than a screen shows. */
-static void write_number(json_writer_t *writer, double value) {
+static void series_write_number(json_writer_t *writer, double value) {
   char text[32];
   if (value == floor(value) && fabs(value) < 1e15) {
     json_write_int(writer, (int64_t)value);
@@ -81,19 +81,19 @@ static void write_number(json_writer_t *writer, double value) {
 }
 
 /* The points of a stretch in the order of their steps: one where both extremes are the same. */
-static void write_points(const stretch_t *stretch, bool steps, json_writer_t *writer) {
+static void series_write_points(const stretch_t *stretch, bool steps, json_writer_t *writer) {
   bool low_first = stretch->low_step <= stretch->high_step;
   double first = steps ? stretch->low_step : stretch->low,
          second = steps ? stretch->high_step : stretch->high;
-  write_number(writer, low_first ? first : second);
-  if (stretch->low_step != stretch->high_step) write_number(writer, low_first ? second : first);
+  series_write_number(writer, low_first ? first : second);
+  if (stretch->low_step != stretch->high_step) series_write_number(writer, low_first ? second : first);
 }
 
-static void write_array(const series_t *series, const char *key, bool steps, json_writer_t *writer) {
+static void series_write_array(const series_t *series, const char *key, bool steps, json_writer_t *writer) {
   json_write_key(writer, key);
   json_write_array_begin(writer);
   for (int32_t i = 0; i < series->stretches; i++)
-    write_points(&series->items[i], steps, writer);
+    series_write_points(&series->items[i], steps, writer);
   json_write_array_end(writer);
 }
 
@@ -106,9 +106,9 @@ void series_write(const series_t *series, json_writer_t *writer) {
   json_write_member(writer, "name", series->name);
   json_write_int_member(writer, "count", count);
   json_write_int_member(writer, "span", series->span);
-  json_write_real_member(writer, "begin", mean_of(series, 0, n < part ? n : part));
-  json_write_real_member(writer, "end", mean_of(series, n < part ? 0 : n - part, n));
-  write_array(series, "steps", true, writer);
-  write_array(series, "values", false, writer);
+  json_write_real_member(writer, "begin", series_mean_of(series, 0, n < part ? n : part));
+  json_write_real_member(writer, "end", series_mean_of(series, n < part ? 0 : n - part, n));
+  series_write_array(series, "steps", true, writer);
+  series_write_array(series, "values", false, writer);
   json_write_object_end(writer);
 }

@@ -21,7 +21,7 @@ struct trace {
 
 SCOPED_POINTER(trace_close, trace_t)
 
-static void record(void *context, const perf_event_t *event) {
+static void trace_record(void *context, const perf_event_t *event) {
   trace_t *trace = context;
   trace->events[trace->count++ % trace->capacity] = *event;
 }
@@ -35,7 +35,7 @@ status_t trace_open(int64_t capacity, trace_t **out) {
   clock_gettime(CLOCK_REALTIME, &time);
   trace->to_1970 = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec - perf_now();
   trace->capacity = capacity;
-  perf_observe(record, trace);
+  perf_observe(trace_record, trace);
   memory_hand_over(out, &trace);
   return STATUS_OK;
 }
@@ -54,14 +54,14 @@ static void host_name(char host[HOST_MAX]) {
     if (*c == '"' || *c == '\\' || (unsigned char)*c < ' ' || (unsigned char)*c > '~') *c = '?';
 }
 
-static void write_event(const trace_t *trace, gzFile file, int rank, const perf_event_t *event) {
+static void trace_write_event(const trace_t *trace, gzFile file, int rank, const perf_event_t *event) {
   gzprintf(file,
            ",\n{\"name\": \"%s\", \"ph\": \"X\", \"pid\": %d, \"tid\": %lld, \"ts\": %.1f, \"dur\": %.1f}",
            perf_region_name(event->region), rank, (long long)event->thread,
            1e6 * (event->begin + trace->to_1970), 1e6 * (event->end - event->begin));
 }
 
-static bool write_events(const trace_t *trace, gzFile file, int rank) {
+static bool trace_write_events(const trace_t *trace, gzFile file, int rank) {
   char host[HOST_MAX];
   host_name(host);
   int64_t kept = trace->count < trace->capacity ? trace->count : trace->capacity;
@@ -73,7 +73,7 @@ static bool write_events(const trace_t *trace, gzFile file, int rank) {
       "\"tid\": 0, \"args\": {\"name\": \"main\"}}",
       rank, host, (long long)kept, (long long)(trace->count - kept), rank, rank, host, rank);
   for (int64_t i = trace->count - kept; i < trace->count; i++)
-    write_event(trace, file, rank, &trace->events[i % trace->capacity]);
+    trace_write_event(trace, file, rank, &trace->events[i % trace->capacity]);
   gzprintf(file, "\n]}\n");
   int error = Z_OK;
   (void)gzerror(file, &error);
@@ -85,7 +85,7 @@ status_t trace_write(const trace_t *trace, const char *path, int rank) {
   TRY(file_make_parent(path));
   TRY(file_partial(partial, path));
   gzFile file = gzopen(partial, "wb");
-  bool good = file && write_events(trace, file, rank);
+  bool good = file && trace_write_events(trace, file, rank);
   if (file && gzclose(file) != Z_OK) good = false;
   if (good) return file_rename(partial, path);
   (void)unlink(partial);

@@ -34,7 +34,7 @@ typedef struct {
 
 /* ---- Writing, on rank 0 ---- */
 
-static void write_turn(json_writer_t *writer, const char *from, text_view_t value) {
+static void generate_write_turn(json_writer_t *writer, const char *from, text_view_t value) {
   json_write_object_begin(writer);
   json_write_member(writer, "from", from);
   json_write_key(writer, "value");
@@ -43,8 +43,8 @@ static void write_turn(json_writer_t *writer, const char *from, text_view_t valu
 }
 
 /* The conversation as it was, and the two answers to its last question. */
-static void write_pair(json_writer_t *writer, const dataset_sample_t *sample, const char *image,
-                       char *const texts[PAIR]) {
+static void generate_write_pair(json_writer_t *writer, const dataset_sample_t *sample, const char *image,
+                                char *const texts[PAIR]) {
   const conversation_t *conversation = &sample->conversation;
   json_write_line(writer);
   json_write_object_begin(writer);
@@ -54,18 +54,19 @@ static void write_pair(json_writer_t *writer, const dataset_sample_t *sample, co
   json_write_key(writer, "conversations");
   json_write_array_begin(writer);
   for (int32_t t = 0; t < conversation->count; t++)
-    write_turn(writer, conversation->turns[t].role == TURN_HUMAN ? "human" : "gpt",
-               conversation->turns[t].text);
+    generate_write_turn(writer, conversation->turns[t].role == TURN_HUMAN ? "human" : "gpt",
+                        conversation->turns[t].text);
   json_write_array_end(writer);
   for (int k = 0; k < PAIR; k++) {
     json_write_key(writer, k == 0 ? "output_1" : "output_2");
-    write_turn(writer, "gpt", text_view(texts[k]));
+    generate_write_turn(writer, "gpt", text_view(texts[k]));
   }
   json_write_object_end(writer);
 }
 
 /* What is known of a question of a dataset. */
-static status_t write_question(json_writer_t *writer, const dataset_sample_t *sample, const char *image) {
+static status_t generate_write_question(json_writer_t *writer, const dataset_sample_t *sample,
+                                        const char *image) {
   char *text;
   TRY(questions_text(sample, &text));
   json_write_key(writer, "question_id");
@@ -77,7 +78,8 @@ static status_t write_question(json_writer_t *writer, const dataset_sample_t *sa
 }
 
 /* All that a JSON file says of a question; true if some of it gives way to the answer's members. */
-static bool copy_question(json_writer_t *writer, const json_t *question, bool numbered, bool logprobs) {
+static bool generate_copy_question(json_writer_t *writer, const json_t *question, bool numbered,
+                                   bool logprobs) {
   const char *own[7] = {"answer", "model", "stopped"};
   int n = 3;
   if (numbered) own[n++] = "sample";
@@ -86,17 +88,17 @@ static bool copy_question(json_writer_t *writer, const json_t *question, bool nu
   return questions_copy(writer, question, own);
 }
 
-static status_t write_answer(generate_task_t *task, const dataset_sample_t *sample, const char *image,
-                             const json_t *question, const char *text, const responses_t *responses,
-                             int64_t number) {
+static status_t generate_write_answer(generate_task_t *task, const dataset_sample_t *sample,
+                                      const char *image, const json_t *question, const char *text,
+                                      const responses_t *responses, int64_t number) {
   json_writer_t *writer = task->writer;
   bool numbered = task->prompts.options.samples > 1;
   bool logprobs = task->session->settings->generate.logprobs;
   json_write_object_begin(writer);
   if (question)
-    task->replaced += copy_question(writer, question, numbered, logprobs);
+    task->replaced += generate_copy_question(writer, question, numbered, logprobs);
   else
-    TRY(write_question(writer, sample, image));
+    TRY(generate_write_question(writer, sample, image));
   if (numbered) {
     json_write_int_member(writer, "sample", number % responses->samples);
   }
@@ -114,7 +116,8 @@ static status_t write_answer(generate_task_t *task, const dataset_sample_t *samp
 }
 
 /* One of the answers that the report shows. */
-static status_t show_sample(generate_task_t *task, const dataset_sample_t *sample, const char *answer) {
+static status_t generate_show_sample(generate_task_t *task, const dataset_sample_t *sample,
+                                     const char *answer) {
   char *question;
   if (!record_wants_sample(&task->session->record, 0, task->name)) return STATUS_OK;
   TRY(questions_text(sample, &question));
@@ -129,40 +132,42 @@ static status_t show_sample(generate_task_t *task, const dataset_sample_t *sampl
 }
 
 /* All responses TEXTS (samples) to question I of RESPONSES. */
-static status_t write_responses(generate_task_t *task, const responses_t *responses, int64_t i,
-                                const dataset_sample_t *sample, const char *image, char *const *texts) {
+static status_t generate_write_responses(generate_task_t *task, const responses_t *responses, int64_t i,
+                                         const dataset_sample_t *sample, const char *image,
+                                         char *const *texts) {
   json_element_t element = {0};
   int64_t row = task->prompts.rows[responses->begin + i];
   if (task->reader) TRY(questions_find(&task->questions, task->reader, row, sample->id.bytes, &element));
   if (task->single) log_info("answer     %s", texts[0]);
-  TRY(show_sample(task, sample, texts[0]));
+  TRY(generate_show_sample(task, sample, texts[0]));
   if (task->pairs) {
-    write_pair(task->writer, sample, image, texts);
+    generate_write_pair(task->writer, sample, image, texts);
     return STATUS_OK;
   }
   for (int32_t k = 0; k < responses->samples; k++)
-    TRY(write_answer(task, sample, image, element.value, texts[k], responses, i * responses->samples + k));
+    TRY(generate_write_answer(task, sample, image, element.value, texts[k], responses,
+                              i * responses->samples + k));
   return STATUS_OK;
 }
 
-static status_t write_sample(generate_task_t *task, const responses_t *responses, int64_t i,
-                             const dataset_sample_t *sample, char **texts) {
+static status_t generate_write_sample(generate_task_t *task, const responses_t *responses, int64_t i,
+                                      const dataset_sample_t *sample, char **texts) {
   char *image = NULL;
   for (int32_t k = 0; k < responses->samples; k++)
     TRY(responses_text(responses, task->model.tokenizer, i * responses->samples + k, &texts[k]));
   if (sample->image >= 0) TRY(dataset_image_name(task->source.dataset, sample->image, &image));
-  status_code_t status = write_responses(task, responses, i, sample, image, texts);
+  status_code_t status = generate_write_responses(task, responses, i, sample, image, texts);
   memory_free(image);
   return status;
 }
 
-static status_t write_row(generate_task_t *task, const responses_t *responses, int64_t i) {
+static status_t generate_write_row(generate_task_t *task, const responses_t *responses, int64_t i) {
   dataset_sample_t sample;
   char **texts;
   TRY(dataset_sample_read(task->source.dataset, task->prompts.rows[responses->begin + i], &sample));
   status_code_t status = memory_alloc(&texts, ARENA_OTHER, (size_t)responses->samples, sizeof *texts);
   if (status == STATUS_OK) {
-    status = write_sample(task, responses, i, &sample, texts);
+    status = generate_write_sample(task, responses, i, &sample, texts);
     for (int32_t k = 0; k < responses->samples; k++)
       memory_free(texts[k]);
     memory_free(texts);
@@ -171,15 +176,15 @@ static status_t write_row(generate_task_t *task, const responses_t *responses, i
   return status;
 }
 
-static status_t write_round(generate_task_t *task, const responses_t *responses) {
+static status_t generate_write_round(generate_task_t *task, const responses_t *responses) {
   status_code_t status = STATUS_OK;
   if (comm_rank(task->session->world) == 0)
     for (int64_t i = 0; i < responses->n && status == STATUS_OK; i++)
-      if (!responses->broken[i]) status = write_row(task, responses, i);
+      if (!responses->broken[i]) status = generate_write_row(task, responses, i);
   return comm_agree(task->session->world, status);
 }
 
-static status_t open_output(generate_task_t *task) {
+static status_t generate_open_output(generate_task_t *task) {
   char partial[FILE_MAX_PATH];
   TRY(file_make_parent(task->path));
   TRY(file_partial(partial, task->path));
@@ -191,7 +196,7 @@ static status_t open_output(generate_task_t *task) {
 }
 
 /* Ends the JSON of a run that came to STATUS, whose message survives what ending unfinished JSON says. */
-static status_t end_writer(generate_task_t *task, status_code_t status) {
+static status_t generate_end_writer(generate_task_t *task, status_code_t status) {
   char message[2048];
   snprintf(message, sizeof message, "%s", error_message());
   if (task->pairs && status == STATUS_OK) {
@@ -206,8 +211,8 @@ static status_t end_writer(generate_task_t *task, status_code_t status) {
   return *message ? error_set(status, "%s", message) : status;
 }
 
-static status_t end_output(generate_task_t *task, status_code_t status) {
-  if (task->writer) status = end_writer(task, status);
+static status_t generate_end_output(generate_task_t *task, status_code_t status) {
+  if (task->writer) status = generate_end_writer(task, status);
   if (task->file && fclose(task->file) != 0 && status == STATUS_OK)
     status = error_set(STATUS_DATA, "cannot write '%s': %s", task->path, strerror(errno));
   json_reader_close(task->reader);
@@ -216,7 +221,7 @@ static status_t end_output(generate_task_t *task, status_code_t status) {
 
 /* ---- The task ---- */
 
-static status_t open_model(generate_task_t *task) {
+static status_t generate_open_model(generate_task_t *task) {
   bool found;
   const settings_t *settings = task->session->settings;
   TRY(model_from_settings(task->session, &task->model));
@@ -227,7 +232,7 @@ static status_t open_model(generate_task_t *task) {
 }
 
 /* The questions to answer, as a dataset. */
-static status_t find_questions(generate_task_t *task) {
+static status_t generate_find_questions(generate_task_t *task) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
   if (task->single)
@@ -238,7 +243,7 @@ static status_t find_questions(generate_task_t *task) {
   return questions_prepare(session, given, settings->generate.image_folder, "questions", &task->questions);
 }
 
-static status_t find_output(generate_task_t *task) {
+static status_t generate_find_output(generate_task_t *task) {
   const char *output = task->session->settings->generate.output;
   if (*output) return file_join(task->path, output, NULL, NULL);
   return session_path(task->session, task->pairs ? "pairs.json" : "answers.jsonl", task->path);
@@ -254,7 +259,7 @@ static status_t answer_all(generate_task_t *task) {
     TRY(session_stop(task->session, 0.0, &stop));
     if (stop) return STATUS_STOPPED;
     TRY(prompts_respond(prompts, task->generator, &task->role, begin, n, &responses));
-    status_code_t status = write_round(task, &responses);
+    status_code_t status = generate_write_round(task, &responses);
     task->skipped += responses.skipped;
     responses_free(&responses);
     TRY(status);
@@ -262,13 +267,13 @@ static status_t answer_all(generate_task_t *task) {
   return STATUS_OK;
 }
 
-static status_t open_questions(generate_task_t *task) {
+static status_t generate_open_questions(generate_task_t *task) {
   const settings_t *settings = task->session->settings;
   const prompts_options_t options = {.samples = (int32_t)settings->generate.samples,
                                      .query_len = (int32_t)settings->data.max_len,
                                      .limit = settings->data.limit,
                                      .logprobs = settings->generate.logprobs};
-  TRY(find_questions(task));
+  TRY(generate_find_questions(task));
   TRY(source_open(task->session, &task->model, "generate.dataset", task->questions.dataset, &task->source));
   TRY(prompts_open(task->session, &task->model, &task->source, &options, &task->prompts));
   prompts_sampling_t sampling = prompts_sampling(settings);
@@ -277,7 +282,7 @@ static status_t open_questions(generate_task_t *task) {
 
 /* A blank device's answers have all the tokens that they may, and the text of a token that is none takes as
  * many bytes as that of most words: about the longest that the file can be. */
-static void note_output(const generate_task_t *task) {
+static void generate_note_output(const generate_task_t *task) {
   estimate_t *estimate = task->session->dry;
   estimate_part(estimate, dataset_info(task->source.dataset).samples, estimate->data_limit,
                 task->session->settings->data.limit);
@@ -287,16 +292,16 @@ static void note_output(const generate_task_t *task) {
 static status_t generate(generate_task_t *task) {
   comm_t *world = task->session->world;
   bool writes = comm_rank(world) == 0;
-  TRY(open_model(task));
-  TRY(open_questions(task));
-  TRY(find_output(task));
-  status_code_t status = comm_agree(world, writes ? open_output(task) : STATUS_OK);
+  TRY(generate_open_model(task));
+  TRY(generate_open_questions(task));
+  TRY(generate_find_output(task));
+  status_code_t status = comm_agree(world, writes ? generate_open_output(task) : STATUS_OK);
   if (status == STATUS_OK) status = answer_all(task);
-  if (writes) status = end_output(task, status);
+  if (writes) status = generate_end_output(task, status);
   if (task->prompts.alone) return status;
   TRY(file_commit(world, task->path, status, writes));
   if (task->session->dry) {
-    note_output(task);
+    generate_note_output(task);
     return STATUS_OK;
   }
   log_info("written    %s: %lld questions, %d answer%s each", task->path,

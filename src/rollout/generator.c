@@ -68,7 +68,7 @@ static void generator_describe(generator_t *generator) {
   workspace_host(w, "step_entropies", n, &generator->step_entropies);
 }
 
-static status_t allocate_host(generator_t *generator) {
+static status_t generator_allocate_host(generator_t *generator) {
   generator->workspace = workspace_create(generator->base->params.device, "generator");
   workspace_begin(&generator->workspace);
   generator_describe(generator);
@@ -84,7 +84,7 @@ static status_t allocate_host(generator_t *generator) {
 }
 
 /* Sequences whose worst case fits CACHE_BYTES and can be numbered, at most the slots asked for. */
-static status_t choose_slots(generator_t *generator, size_t cache_bytes) {
+static status_t generator_choose_slots(generator_t *generator, size_t cache_bytes) {
   const generator_options_t *options = &generator->options;
   int64_t positions = (int64_t)options->longest_query + options->max_tokens;
   int64_t most = cache_most_positions / (positions + options->page_size - 1);
@@ -108,14 +108,14 @@ static status_t choose_slots(generator_t *generator, size_t cache_bytes) {
   return STATUS_OK;
 }
 
-static status_t build(generator_t *generator, size_t cache_bytes) {
+static status_t generator_build(generator_t *generator, size_t cache_bytes) {
   device_t *device = generator->base->params.device;
-  TRY(choose_slots(generator, cache_bytes));
+  TRY(generator_choose_slots(generator, cache_bytes));
   TRY(cache_create(generator->base, generator->slots * generator->max_pages, generator->options.page_size,
                    &generator->cache));
   TRY(sampler_create(generator->pass, device, generator->base->params.grid, generator->base,
                      &generator->options.sampler, generator->slots, &generator->sampler));
-  return allocate_host(generator);
+  return generator_allocate_host(generator);
 }
 
 status_t generator_create(pass_t *pass, base_t *base, const generator_options_t *options, size_t cache_bytes,
@@ -125,7 +125,7 @@ status_t generator_create(pass_t *pass, base_t *base, const generator_options_t 
   generator->pass = pass;
   generator->base = base;
   generator->options = *options;
-  status_code_t status = build(generator, cache_bytes);
+  status_code_t status = generator_build(generator, cache_bytes);
   if (status != STATUS_OK) {
     generator_free(generator);
     *out = NULL;
@@ -149,13 +149,14 @@ static int32_t active_count(const generator_t *generator) {
 }
 
 /* Place in the cache of position POSITION of a slot. */
-static int32_t cache_place(const generator_t *generator, const slot_t *slot, int32_t position) {
+static int32_t generator_cache_place(const generator_t *generator, const slot_t *slot, int32_t position) {
   int32_t size = generator->options.page_size;
   return slot->pages[position / size] * size + position % size;
 }
 
 /* Gives a finished slot's response to the sink and its pages back. */
-static status_t finish(generator_t *generator, slot_t *slot, bool stopped, const generator_source_t *source) {
+static status_t generator_finish(generator_t *generator, slot_t *slot, bool stopped,
+                                 const generator_source_t *source) {
   generator_response_t response = {.prompt = slot->prompt,
                                    .tokens = slot->tokens,
                                    .n = slot->n,
@@ -168,7 +169,7 @@ static status_t finish(generator_t *generator, slot_t *slot, bool stopped, const
 }
 
 /* Draws the next token of the N slots in generator->who from generator->rows of the last pass. */
-static status_t draw(generator_t *generator, int32_t n, const generator_source_t *source) {
+static status_t generator_draw(generator_t *generator, int32_t n, const generator_source_t *source) {
   for (int32_t i = 0; i < n; i++) {
     const slot_t *slot = &generator->slot[generator->who[i]];
     generator->samples[i] = slot->sample;
@@ -183,13 +184,15 @@ static status_t draw(generator_t *generator, int32_t n, const generator_source_t
     slot->entropies[slot->n] = generator->step_entropies[i];
     slot->logprobs[slot->n++] = generator->step_logprobs[i];
     bool stopped = response_ends(&generator->options.end, token);
-    if (stopped || slot->n == generator->options.max_tokens) TRY(finish(generator, slot, stopped, source));
+    if (stopped || slot->n == generator->options.max_tokens)
+      TRY(generator_finish(generator, slot, stopped, source));
   }
   return STATUS_OK;
 }
 
 /* One decode step of all active slots. */
-static status_t decode(generator_t *generator, const role_t *role, const generator_source_t *source) {
+static status_t generator_decode(generator_t *generator, const role_t *role,
+                                 const generator_source_t *source) {
   int32_t n = 0, max_pages = generator->max_pages;
   for (int32_t s = 0; s < generator->slots; s++) {
     slot_t *slot = &generator->slot[s];
@@ -197,7 +200,7 @@ static status_t decode(generator_t *generator, const role_t *role, const generat
     generator->who[n] = s;
     generator->step_tokens[n] = slot->tokens[slot->n - 1];
     generator->positions[n] = slot->cached;
-    generator->cache_slots[n] = cache_place(generator, slot, slot->cached);
+    generator->cache_slots[n] = generator_cache_place(generator, slot, slot->cached);
     generator->lengths[n] = ++slot->cached;
     memcpy(generator->step_pages + (size_t)n * (size_t)max_pages, slot->pages,
            (size_t)max_pages * sizeof(int32_t));
@@ -209,7 +212,7 @@ static status_t decode(generator_t *generator, const role_t *role, const generat
   }
   TRY(pass_decode(generator->pass, role, &generator->cache, max_pages, n, generator->step_tokens,
                   generator->positions, generator->cache_slots, generator->step_pages, generator->lengths));
-  return draw(generator, n, source);
+  return generator_draw(generator, n, source);
 }
 
 /* What one prefill pass is made of; a source may reuse its memory, so all is copied. */
@@ -271,7 +274,8 @@ static status_t prefill_collect(generator_t *generator, prefill_t *prefill, int3
 
 /* Gives prompt I of PREFILL a free slot and its worst case of pages; writes the places of its positions to
  * PLACES. */
-static status_t occupy(generator_t *generator, const prefill_t *prefill, int32_t i, int32_t *places) {
+static status_t generator_occupy(generator_t *generator, const prefill_t *prefill, int32_t i,
+                                 int32_t *places) {
   const packed_t *packed = &prefill->packed;
   int32_t s = 0;
   while (generator->slot[s].active)
@@ -289,7 +293,7 @@ static status_t occupy(generator_t *generator, const prefill_t *prefill, int32_t
   generator->who[i] = s;
   generator->rows[i] = packed->offsets[i + 1] - 1;
   for (int32_t p = 0; p < length; p++)
-    places[packed->offsets[i] + p] = cache_place(generator, slot, p);
+    places[packed->offsets[i] + p] = generator_cache_place(generator, slot, p);
   return STATUS_OK;
 }
 
@@ -299,18 +303,18 @@ static status_t prefill_run(generator_t *generator, const role_t *role, prefill_
   int32_t *places, n = prefill->n;
   TRY(memory_pool_alloc(&prefill->pool, &places, (size_t)packed->offsets[packed->sequences], sizeof *places));
   for (int32_t i = 0; i < n; i++)
-    TRY(occupy(generator, prefill, i, places));
+    TRY(generator_occupy(generator, prefill, i, places));
   pass_images_t images = {.count = prefill->images, .features = prefill->features};
   TRY(pass_forward(generator->pass, role, packed, &images, false, &generator->cache, places));
   generator->pending_count -= n;
   memmove(generator->pending, generator->pending + n,
           (size_t)generator->pending_count * sizeof *generator->pending);
-  return draw(generator, n, source);
+  return generator_draw(generator, n, source);
 }
 
 /* One prefill pass over as many pending prompts as there are slots and room for. */
-static status_t admit(generator_t *generator, const role_t *role, int32_t free_slots,
-                      const generator_source_t *source) {
+static status_t generator_admit(generator_t *generator, const role_t *role, int32_t free_slots,
+                                const generator_source_t *source) {
   int32_t most = generator->pending_count < free_slots ? generator->pending_count : free_slots;
   prefill_t prefill = {.pool.arena = ARENA_OTHER};
   status_code_t status = prefill_collect(generator, &prefill, most, source);
@@ -321,8 +325,8 @@ static status_t admit(generator_t *generator, const role_t *role, int32_t free_s
 
 /* Fills the free slots from the queue. Waiting for a quarter of the slots makes prefill passes of a useful
  * size. */
-static status_t refill(generator_t *generator, const role_t *role, queue_t *queue, bool *drained,
-                       const generator_source_t *source) {
+static status_t generator_refill(generator_t *generator, const role_t *role, queue_t *queue, bool *drained,
+                                 const generator_source_t *source) {
   int32_t active = active_count(generator);
   int32_t free_slots = generator->slots - active;
   if (active > 0 && free_slots < (generator->slots + 3) / 4) return STATUS_OK;
@@ -337,32 +341,32 @@ static status_t refill(generator_t *generator, const role_t *role, queue_t *queu
   perf_begin(REGION_PREFILL);
   status_code_t status = STATUS_OK;
   while (status == STATUS_OK && generator->pending_count > 0 && active_count(generator) < generator->slots)
-    status = admit(generator, role, generator->slots - active_count(generator), source);
+    status = generator_admit(generator, role, generator->slots - active_count(generator), source);
   perf_end(REGION_PREFILL);
   return status;
 }
 
-static status_t run(generator_t *generator, const role_t *role, queue_t *queue, pulse_t *pulse,
-                    const generator_source_t *source) {
+static status_t generator_run_inner(generator_t *generator, const role_t *role, queue_t *queue,
+                                    stop_vote_t *vote, const generator_source_t *source) {
   bool drained = false, stop;
   for (;;) {
-    TRY(pulse_look(pulse, &stop));
+    TRY(stop_vote_poll(vote, &stop));
     if (stop) return STATUS_STOPPED;
-    TRY(refill(generator, role, queue, &drained, source));
+    TRY(generator_refill(generator, role, queue, &drained, source));
     TRY(queue_progress(queue));
     if (active_count(generator) == 0) {
       if (drained && generator->pending_count == 0) return STATUS_OK;
       continue;
     }
     perf_begin(REGION_DECODE);
-    status_code_t status = decode(generator, role, source);
+    status_code_t status = generator_decode(generator, role, source);
     perf_end(REGION_DECODE);
     TRY(status);
   }
 }
 
 /* After an interrupted run: nothing in flight, all pages free. */
-static void reset(generator_t *generator) {
+static void generator_reset(generator_t *generator) {
   for (int32_t s = 0; s < generator->slots; s++) {
     slot_t *slot = &generator->slot[s];
     if (slot->active) cache_give(&generator->cache, slot->page_count, slot->pages);
@@ -371,7 +375,7 @@ static void reset(generator_t *generator) {
   generator->pending_count = 0;
 }
 
-static bool never(void *context) {
+static bool generator_never(void *context) {
   (void)context;
   return false;
 }
@@ -381,17 +385,17 @@ static bool never(void *context) {
 static status_t run_watched(generator_t *generator, const role_t *role, queue_t *queue,
                             const generator_source_t *source) {
   enum { LOOKS_PER_COLLECTIVE = 8 };
-  pulse_t *pulse;
+  stop_vote_t *vote;
   bool stop = false;
-  TRY(pulse_start(generator->base->params.grid, LOOKS_PER_COLLECTIVE, source->stop ? source->stop : never,
-                  source->context, &pulse));
-  status_code_t status = run(generator, role, queue, pulse, source);
+  TRY(stop_vote_start(generator->base->params.grid, LOOKS_PER_COLLECTIVE,
+                      source->stop ? source->stop : generator_never, source->context, &vote));
+  status_code_t status = generator_run_inner(generator, role, queue, vote, source);
   if (status == STATUS_OK) {
     perf_begin(REGION_IMBALANCE);
-    status = pulse_finish(pulse, &stop);
+    status = stop_vote_finish(vote, &stop);
     perf_end(REGION_IMBALANCE);
   }
-  pulse_free(pulse);
+  stop_vote_free(vote);
   TRY(status);
   return stop ? STATUS_STOPPED : STATUS_OK;
 }
@@ -400,7 +404,7 @@ status_t generator_run(generator_t *generator, const role_t *role, int64_t n,
                        const generator_source_t *source) {
   queue_t *queue;
   const grid_t *grid = generator->base->params.grid;
-  reset(generator);
+  generator_reset(generator);
   TRY(queue_create(grid, n, generator->options.deterministic, &queue));
   status_code_t status = run_watched(generator, role, queue, source);
   /* After an error the other groups are not waited for: it ends the run. A queue that all share ends with

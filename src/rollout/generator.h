@@ -3,8 +3,8 @@
 #ifndef ROLLOUT_GENERATOR_H
 #define ROLLOUT_GENERATOR_H
 
-#include "parallel/pulse.h"
 #include "parallel/queue.h"
+#include "parallel/stop_vote.h"
 #include "rollout/sampler.h"
 #include "text/answers.h"
 
@@ -44,7 +44,7 @@ typedef struct {
   status_t (*load)(void *context, const int64_t *prompts, int32_t n);
   status_t (*get)(void *context, int64_t prompt, generator_prompt_t *out);
   status_t (*put)(void *context, const generator_response_t *response);
-  pulse_wish_t stop; /* this rank wishes to stop; looked at between decode steps. NULL: never */
+  stop_request_t stop; /* this rank asks to stop; looked at between decode steps. NULL: never */
 } generator_source_t;
 
 typedef struct generator generator_t;

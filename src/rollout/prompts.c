@@ -88,7 +88,7 @@ status_t prompts_none_whole(const prompts_t *prompts) {
 }
 
 /* Positions of the queries of all candidates (n), 0 for those that are not asked, to LENGTHS (n). */
-static status_t measure(prompts_t *prompts, int64_t n, int32_t *lengths) {
+static status_t prompts_measure(prompts_t *prompts, int64_t n, int32_t *lengths) {
   const grid_t *grid = &prompts->session->grid;
   int32_t patches = config_patches(&prompts->model->base.config);
   status_code_t status = STATUS_OK;
@@ -103,7 +103,7 @@ static status_t measure(prompts_t *prompts, int64_t n, int32_t *lengths) {
   return comm_allreduce(grid->world, lengths, (size_t)n, COMM_I32, COMM_SUM);
 }
 
-static status_t choose(prompts_t *prompts, int64_t n, const int32_t *lengths) {
+static status_t prompts_choose(prompts_t *prompts, int64_t n, const int32_t *lengths) {
   TRY(memory_alloc(&prompts->rows, ARENA_DATA, (size_t)n, sizeof *prompts->rows));
   for (int64_t i = 0; i < n; i++) {
     if (lengths[i] == 0) continue;
@@ -126,8 +126,8 @@ status_t prompts_open(session_t *session, model_t *model, source_t *source, cons
   if (options->limit > 0 && options->limit < n) n = options->limit;
   int32_t *lengths;
   TRY(memory_alloc(&lengths, ARENA_DATA, (size_t)n, sizeof *lengths));
-  status_code_t status = measure(out, n, lengths);
-  if (status == STATUS_OK) status = choose(out, n, lengths);
+  status_code_t status = prompts_measure(out, n, lengths);
+  if (status == STATUS_OK) status = prompts_choose(out, n, lengths);
   memory_free(lengths);
   if (status != STATUS_OK) prompts_close(out);
   return status;
@@ -167,10 +167,10 @@ int64_t prompts_round(const prompts_t *prompts) {
 typedef struct {
   prompts_t *prompts;
   int64_t begin;
-} round_t;
+} prompts_round_t;
 
 static status_t round_query(void *context, int64_t question, sequence_t *query) {
-  const round_t *round = context;
+  const prompts_round_t *round = context;
   bool fits;
   TRY(row_query(round->prompts, round->prompts->rows[round->begin + question], query, &fits));
   return fits ? STATUS_OK : error_set(STATUS_INTERNAL, "a query that does not fit was not left out");
@@ -186,7 +186,7 @@ static status_t sum_logprobs(const rollout_t *rollout, responses_t *out) {
 }
 
 /* Hands what the rollout has come to over to OUT. */
-static status_t take_responses(rollout_t *rollout, responses_t *out) {
+static status_t prompts_take_responses(rollout_t *rollout, responses_t *out) {
   out->pool = rollout->pool;
   out->offsets = rollout->offsets;
   out->tokens = rollout->tokens;
@@ -214,7 +214,7 @@ static status_t run_round(prompts_t *prompts, rollout_t *rollout, generator_t *g
 status_t prompts_respond(prompts_t *prompts, generator_t *generator, const role_t *role, int64_t begin,
                          int64_t n, responses_t *out) {
   int32_t samples = prompts->options.samples;
-  round_t round = {prompts, begin};
+  prompts_round_t round = {prompts, begin};
   rollout_t rollout = {.session = prompts->session,
                        .source = prompts->source,
                        .models = {prompts->model},
@@ -230,7 +230,7 @@ status_t prompts_respond(prompts_t *prompts, generator_t *generator, const role_
   status_code_t status = run_round(prompts, &rollout, generator, role, out);
   session_skipped(prompts->session, out->skipped, NULL);
   prompts->alone = status != STATUS_OK && status != STATUS_STOPPED;
-  if (status == STATUS_OK) status = take_responses(&rollout, out);
+  if (status == STATUS_OK) status = prompts_take_responses(&rollout, out);
   rollout_free(&rollout);
   if (status != STATUS_OK) responses_free(out);
   return status;

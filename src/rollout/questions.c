@@ -7,27 +7,27 @@
 #include <inttypes.h>
 #include <string.h>
 
-static bool ends_with(const char *path, const char *end) {
+static bool questions_ends_with(const char *path, const char *end) {
   size_t n = strlen(path), m = strlen(end);
   return n >= m && strcmp(path + n - m, end) == 0;
 }
 
 bool questions_are_json(const char *path) {
-  return ends_with(path, ".json") || ends_with(path, ".jsonl");
+  return questions_ends_with(path, ".json") || questions_ends_with(path, ".jsonl");
 }
 
 /* The folder that PATH lies in, to FOLDER. */
-static status_t parent_of(const char *path, char folder[FILE_MAX_PATH]) {
+static status_t questions_parent_of(const char *path, char folder[FILE_MAX_PATH]) {
   const char *slash = strrchr(path, '/');
   TRY(file_join(folder, slash ? path : ".", NULL, NULL));
   if (slash) folder[slash == path ? 1 : slash - path] = '\0';
   return STATUS_OK;
 }
 
-static status_t prepare(session_t *session, const char *path, const char *image_folder, const char *name,
-                        questions_t *out) {
+static status_t questions_prepare_inner(session_t *session, const char *path, const char *image_folder,
+                                        const char *name, questions_t *out) {
   char beside[FILE_MAX_PATH], images[FILE_MAX_PATH], file[512], report[FILE_MAX_PATH];
-  TRY(parent_of(path, beside));
+  TRY(questions_parent_of(path, beside));
   TRY(file_join(images, beside, "images", NULL));
   snprintf(file, sizeof file, "%s.h5", name);
   TRY(session_path(session, file, out->dataset));
@@ -48,7 +48,7 @@ static status_t prepare(session_t *session, const char *path, const char *image_
 status_t questions_prepare(session_t *session, const char *path, const char *image_folder, const char *name,
                            questions_t *out) {
   *out = (questions_t){.json = path};
-  return prepare(session, path, image_folder, name, out);
+  return questions_prepare_inner(session, path, image_folder, name, out);
 }
 
 void questions_free(questions_t *questions) {
@@ -71,7 +71,7 @@ static status_t one_question(const char *image, const char *text, char **json, s
   return json_writer_finish(writer, json, n);
 }
 
-static status_t write_one(const char *path, const char *image, const char *text) {
+static status_t questions_write_one(const char *path, const char *image, const char *text) {
   char *json;
   size_t n;
   TRY(one_question(image, text, &json, &n));
@@ -84,11 +84,11 @@ status_t questions_prepare_one(session_t *session, const char *image, const char
   char path[FILE_MAX_PATH], folder[FILE_MAX_PATH];
   *out = (questions_t){0};
   TRY(session_path(session, "question.jsonl", path));
-  TRY(parent_of(image, folder));
+  TRY(questions_parent_of(image, folder));
   status_code_t status = STATUS_OK;
-  if (comm_rank(session->world) == 0) status = write_one(path, image, text);
+  if (comm_rank(session->world) == 0) status = questions_write_one(path, image, text);
   TRY(comm_agree(session->world, status));
-  return prepare(session, path, folder, "question", out);
+  return questions_prepare_inner(session, path, folder, "question", out);
 }
 
 static bool has_id(const json_t *element, const char *id) {
@@ -116,7 +116,7 @@ status_t questions_find(const questions_t *questions, json_reader_t *reader, int
                    questions->json, number, id);
 }
 
-static bool is_one_of(const char *key, const char *const *keys) {
+static bool questions_is_one_of(const char *key, const char *const *keys) {
   for (; *keys; keys++)
     if (strcmp(key, *keys) == 0) return true;
   return false;
@@ -125,7 +125,7 @@ static bool is_one_of(const char *key, const char *const *keys) {
 bool questions_copy(json_writer_t *writer, const json_t *question, const char *const *own) {
   bool replaced = false;
   for (const json_t *member = question->u.first; member; member = member->next) {
-    if (is_one_of(member->key, own)) {
+    if (questions_is_one_of(member->key, own)) {
       replaced = true;
       continue;
     }

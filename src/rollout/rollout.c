@@ -87,8 +87,8 @@ static int64_t response_of(const rollout_t *rollout, int64_t item) {
 /* Patches of the images of QUESTIONS (count) for MODEL, freed by the caller; marks the questions whose image
  * is broken.
  */
-static status_t load_patches(rollout_t *rollout, const model_t *model, const int64_t *questions,
-                             int32_t count, float **patches) {
+static status_t rollout_load_patches(rollout_t *rollout, const model_t *model, const int64_t *questions,
+                                     int32_t count, float **patches) {
   source_t *source = rollout->source;
   int64_t *images;
   int32_t *broken;
@@ -104,12 +104,12 @@ static status_t load_patches(rollout_t *rollout, const model_t *model, const int
 }
 
 /* Features of QUESTIONS (count), which all have an image, under the tower of model M. Collective on tp. */
-static status_t load_features(rollout_t *rollout, int m, const int64_t *questions, int32_t count) {
+static status_t rollout_load_features(rollout_t *rollout, int m, const int64_t *questions, int32_t count) {
   const model_t *model = rollout->models[m];
   const model_config_t *config = &model->base.config;
   size_t per_image = (size_t)config_patches(config) * (size_t)config->vision_hidden;
   float *patches = NULL, *features = NULL;
-  status_code_t status = load_patches(rollout, model, questions, count, &patches);
+  status_code_t status = rollout_load_patches(rollout, model, questions, count, &patches);
   if (status == STATUS_OK)
     status = memory_alloc(&features, ARENA_FEATURES, (size_t)count * per_image, sizeof *features);
   if (status == STATUS_OK) status = pass_features(model->pass, &model->base, count, patches, features);
@@ -124,8 +124,8 @@ static status_t load_features(rollout_t *rollout, int m, const int64_t *question
 }
 
 /* Queries of the questions that ITEMS (n) are the first to ask for; WITH (*COUNT) have images. */
-static status_t load_queries(rollout_t *rollout, const int64_t *items, int32_t n, int64_t *with,
-                             int32_t *count) {
+static status_t rollout_load_queries(rollout_t *rollout, const int64_t *items, int32_t n, int64_t *with,
+                                     int32_t *count) {
   *count = 0;
   for (int32_t i = 0; i < n; i++) {
     int64_t question = response_of(rollout, items[i]) / rollout->samples;
@@ -142,9 +142,9 @@ static status_t rollout_load(void *context, const int64_t *items, int32_t n) {
   int32_t count;
   POOL(pool, ARENA_OTHER);
   TRY(memory_pool_alloc(&pool, &with, (size_t)n, sizeof *with));
-  TRY(load_queries(rollout, items, n, with, &count));
+  TRY(rollout_load_queries(rollout, items, n, with, &count));
   for (int m = 0; m < ROLLOUT_MODELS && count > 0; m++)
-    if (rollout->models[m]) TRY(load_features(rollout, m, with, count));
+    if (rollout->models[m]) TRY(rollout_load_features(rollout, m, with, count));
   return STATUS_OK;
 }
 
@@ -161,7 +161,7 @@ static status_t rollout_get(void *context, int64_t item, generator_prompt_t *out
 
 /* The groups work at their own pace: what all have done is guessed from this one's, and never the whole
  * before it is OVER. */
-static void show_progress(const rollout_t *rollout, bool over) {
+static void rollout_show_progress(const rollout_t *rollout, bool over) {
   int64_t end = rollout->before + rollout->n * rollout->samples;
   int64_t done = rollout->before + rollout->done * rollout->session->grid.dp_size;
   if (rollout->session->dry) return;
@@ -185,13 +185,13 @@ static status_t rollout_put(void *context, const generator_response_t *response)
   rollout->stopped[i] = response->stopped;
   if (--rollout->waiting[question] == 0 && !rollout->keep) forget_question(rollout, question);
   rollout->done++;
-  show_progress(rollout, false);
+  rollout_show_progress(rollout, false);
   return STATUS_OK;
 }
 
 static bool rollout_stop(void *context) {
   const rollout_t *rollout = context;
-  return session_wish(rollout->session, 0.0);
+  return session_stop_requested(rollout->session, 0.0);
 }
 
 status_t rollout_run(rollout_t *rollout, generator_t *generator, const role_t *role, const int32_t *which,
@@ -199,9 +199,9 @@ status_t rollout_run(rollout_t *rollout, generator_t *generator, const role_t *r
   const generator_source_t source = {
       .context = rollout, .load = rollout_load, .get = rollout_get, .put = rollout_put, .stop = rollout_stop};
   rollout->which = which;
-  if (!which) show_progress(rollout, false);
+  if (!which) rollout_show_progress(rollout, false);
   TRY(generator_run(generator, role, count, &source));
-  if (!which) show_progress(rollout, true);
+  if (!which) rollout_show_progress(rollout, true);
   return STATUS_OK;
 }
 

@@ -163,7 +163,7 @@ typedef struct {
 } selection_t;
 
 /* Walks row I's histogram at one level. */
-static void select_level(sampler_t *sampler, const selection_t *selection, int32_t i) {
+static void sampler_select_level(sampler_t *sampler, const selection_t *selection, int32_t i) {
   double measure[BUCKETS], mass[BUCKETS];
   const double *histogram = sampler->measures + (size_t)i * BUCKETS * MEASURES;
   for (int32_t b = 0; b < BUCKETS; b++) {
@@ -177,7 +177,8 @@ static void select_level(sampler_t *sampler, const selection_t *selection, int32
 }
 
 /* Four passes from the highest byte of the keys to the lowest: the rows' cuts end up in sampler->prefixes. */
-static status_t select_cut(sampler_t *sampler, const vocab_shard_t *shard, const selection_t *selection) {
+static status_t sampler_select_cut(sampler_t *sampler, const vocab_shard_t *shard,
+                                   const selection_t *selection) {
   int32_t n = (int32_t)shard->rows;
   for (int32_t i = 0; i < n; i++) {
     sampler->prefixes[i] = 0;
@@ -186,7 +187,7 @@ static status_t select_cut(sampler_t *sampler, const vocab_shard_t *shard, const
   for (int32_t shift = 24; shift >= 0; shift -= 8) {
     TRY(histogram_pass(sampler, shard, shift));
     for (int32_t i = 0; i < n; i++)
-      select_level(sampler, selection, i);
+      sampler_select_level(sampler, selection, i);
   }
   /* The cut's own bucket (ties of one key) belongs to what is kept. */
   for (int32_t i = 0; i < n; i++) {
@@ -211,7 +212,7 @@ static status_t row_masses(sampler_t *sampler, const vocab_shard_t *shard, doubl
 }
 
 /* Cuts of all rows to sampler->cut: top-k, then top-p within what top-k kept. */
-static status_t find_cuts(sampler_t *sampler, const vocab_shard_t *shard) {
+static status_t sampler_find_cuts(sampler_t *sampler, const vocab_shard_t *shard) {
   int32_t n = (int32_t)shard->rows;
   const sampler_options_t *options = &sampler->options;
   selection_t selection = {.targets = sampler->targets, .reached = sampler->reached, .mass = sampler->mass};
@@ -223,7 +224,7 @@ static status_t find_cuts(sampler_t *sampler, const vocab_shard_t *shard) {
     selection.measure = MEASURE_COUNT;
     for (int32_t i = 0; i < n; i++)
       selection.targets[i] = options->top_k;
-    TRY(select_cut(sampler, shard, &selection));
+    TRY(sampler_select_cut(sampler, shard, &selection));
     for (int32_t i = 0; i < n; i++)
       sampler->cuts[i] = sampler->prefixes[i];
   } else {
@@ -233,7 +234,7 @@ static status_t find_cuts(sampler_t *sampler, const vocab_shard_t *shard) {
     selection.measure = MEASURE_MASS;
     for (int32_t i = 0; i < n; i++)
       selection.targets[i] = options->top_p * selection.mass[i];
-    TRY(select_cut(sampler, shard, &selection));
+    TRY(sampler_select_cut(sampler, shard, &selection));
     for (int32_t i = 0; i < n; i++)
       if ((uint32_t)sampler->prefixes[i] > (uint32_t)sampler->cuts[i])
         sampler->cuts[i] = sampler->prefixes[i];
@@ -242,7 +243,7 @@ static status_t find_cuts(sampler_t *sampler, const vocab_shard_t *shard) {
 }
 
 /* The best perturbed id of PART to sampler->best, where it is better than what is there. */
-static status_t draw_part(sampler_t *sampler, const vocab_shard_t *part) {
+static status_t sampler_draw_part(sampler_t *sampler, const vocab_shard_t *part) {
   size_t n = (size_t)part->rows;
   TRY(OP(sampler->device, sample,
          &(op_sample_t){.shard = *part,
@@ -263,8 +264,8 @@ static status_t draw_part(sampler_t *sampler, const vocab_shard_t *part) {
 }
 
 /* The best perturbed id over all shards, to sampler->best. */
-static status_t draw_best(sampler_t *sampler, const vocab_shard_t *shard, const int64_t *samples,
-                          const int32_t *positions) {
+static status_t sampler_draw_best(sampler_t *sampler, const vocab_shard_t *shard, const int64_t *samples,
+                                  const int32_t *positions) {
   size_t n = (size_t)shard->rows;
   for (size_t i = 0; i < n; i++) {
     sampler->words[2 * i] = (int32_t)(uint32_t)(uint64_t)samples[i];
@@ -276,13 +277,14 @@ static status_t draw_best(sampler_t *sampler, const vocab_shard_t *shard, const 
     sampler->best[i] = (comm_maxloc_t){-INFINITY, -1};
   for (int32_t r = 0; r < ranges_of(sampler); r++) {
     vocab_shard_t part = drawable_part(sampler, shard, r);
-    if (part.count > 0) TRY(draw_part(sampler, &part));
+    if (part.count > 0) TRY(sampler_draw_part(sampler, &part));
   }
   return comm_allreduce_maxloc(sampler->grid->tp, sampler->best, n);
 }
 
-static status_t draw_chunk(sampler_t *sampler, int32_t n, const int32_t *rows, const int64_t *samples,
-                           const int32_t *positions, int32_t *tokens, double *logprobs, double *entropies) {
+static status_t sampler_draw_chunk(sampler_t *sampler, int32_t n, const int32_t *rows, const int64_t *samples,
+                                   const int32_t *positions, int32_t *tokens, double *logprobs,
+                                   double *entropies) {
   double scale = sampler->options.greedy ? 1.0 : 1.0 / sampler->options.temperature;
   const wide_t *logits;
   TRY(pass_logits(sampler->pass, n, rows, &logits));
@@ -292,8 +294,8 @@ static status_t draw_chunk(sampler_t *sampler, int32_t n, const int32_t *rows, c
                          .count = sampler->base->vocab_count,
                          .logits = logits,
                          .scale = scale};
-  if (cuts_used(&sampler->options)) TRY(find_cuts(sampler, &shard));
-  TRY(draw_best(sampler, &shard, samples, positions));
+  if (cuts_used(&sampler->options)) TRY(sampler_find_cuts(sampler, &shard));
+  TRY(sampler_draw_best(sampler, &shard, samples, positions));
   for (int32_t i = 0; i < n; i++) {
     tokens[i] = (int32_t)sampler->best[i].index;
     if (tokens[i] < 0)
@@ -309,8 +311,8 @@ status_t sampler_draw(sampler_t *sampler, int32_t n, const int32_t *rows, const 
                       const int32_t *positions, int32_t *tokens, double *logprobs, double *entropies) {
   for (int32_t i = 0; i < n; i += sampler->most_rows) {
     int32_t count = n - i < sampler->most_rows ? n - i : sampler->most_rows;
-    TRY(draw_chunk(sampler, count, rows + i, samples + i, positions + i, tokens + i, logprobs + i,
-                   entropies + i));
+    TRY(sampler_draw_chunk(sampler, count, rows + i, samples + i, positions + i, tokens + i, logprobs + i,
+                           entropies + i));
   }
   return STATUS_OK;
 }

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-static status_t pack_all(batch_t *batch, const model_config_t *config) {
+static status_t batch_pack_all(batch_t *batch, const model_config_t *config) {
   int32_t count = batch->plan.micro_count;
   TRY(memory_alloc(&batch->micro, ARENA_DATA, (size_t)count, sizeof *batch->micro));
   TRY(memory_alloc(&batch->tickets, ARENA_DATA, (size_t)count, sizeof(loader_ticket_t *)));
@@ -22,7 +22,7 @@ status_t batch_create(const grid_t *grid, source_t *source, const model_config_t
                       int32_t unit, int64_t micro_tokens, plan_build_t build, void *context, batch_t *batch) {
   *batch = (batch_t){.source = source};
   TRY(plan_create(grid, n, unit, config_patches(config), micro_tokens, build, context, &batch->plan));
-  status_code_t status = comm_agree(grid->world, pack_all(batch, config));
+  status_code_t status = comm_agree(grid->world, batch_pack_all(batch, config));
   if (status != STATUS_OK) batch_free(batch);
   return status;
 }
@@ -40,7 +40,7 @@ void batch_free(batch_t *batch) {
 }
 
 /* Sequence I learns nothing: its image is broken. */
-static void silence(batch_t *batch, int32_t i) {
+static void batch_silence(batch_t *batch, int32_t i) {
   sequence_t *sequence = &batch->plan.sequences[i];
   memset(sequence->learnt, 0, (size_t)sequence->n * sizeof *sequence->learnt);
   batch->plan.learnt[i] = 0;
@@ -57,7 +57,7 @@ status_t batch_patches(batch_t *batch, int32_t index, const model_config_t *conf
                                         micro->image_count, patches, broken);
   for (int32_t k = 0; k < micro->image_count && status == STATUS_OK; k++)
     for (int32_t s = 0; s < micro->count && broken[k]; s++)
-      if (batch->plan.images[micro->which[s]] == micro->images[k]) silence(batch, micro->which[s]);
+      if (batch->plan.images[micro->which[s]] == micro->images[k]) batch_silence(batch, micro->which[s]);
   loader_release(batch->source->loader, batch->tickets[index]);
   batch->tickets[index] = NULL;
   return status;

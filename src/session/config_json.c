@@ -31,8 +31,8 @@ enum {
 static const char *const projector_names[] = {
     [PROJECTOR_LINEAR] = "linear", [PROJECTOR_MLP2X_GELU] = "mlp2x_gelu"};
 
-static void write_ints(json_writer_t *writer, const model_config_t *config, const int_field_t *fields,
-                       int count) {
+static void config_json_write_ints(json_writer_t *writer, const model_config_t *config,
+                                   const int_field_t *fields, int count) {
   for (int i = 0; i < count; i++) {
     int32_t value;
     memcpy(&value, (const char *)config + fields[i].offset, sizeof value);
@@ -76,7 +76,7 @@ status_t config_to_json(const model_config_t *config, char **text) {
   json_writer_t *writer;
   TRY(json_writer_create(NULL, &writer));
   json_write_object_begin(writer);
-  write_ints(writer, config, text_fields, TEXT_FIELDS);
+  config_json_write_ints(writer, config, text_fields, TEXT_FIELDS);
   json_write_real_member(writer, "rope_theta", config->rope_base);
   config_write_scaling(writer, &config->rope_scaling);
   json_write_real_member(writer, "rms_norm_eps", config->norm_eps);
@@ -85,15 +85,15 @@ status_t config_to_json(const model_config_t *config, char **text) {
   json_write_member(writer, "mm_projector_type", projector_names[config->projector]);
   json_write_key(writer, "vision_config");
   json_write_object_begin(writer);
-  write_ints(writer, config, vision_fields, VISION_FIELDS);
+  config_json_write_ints(writer, config, vision_fields, VISION_FIELDS);
   json_write_real_member(writer, "layer_norm_eps", config->vision_norm_eps);
   json_write_object_end(writer);
   json_write_object_end(writer);
   return json_writer_finish(writer, text, NULL);
 }
 
-static status_t read_ints(const json_t *object, const char *where, const int_field_t *fields, int count,
-                          model_config_t *config) {
+static status_t config_json_read_ints(const json_t *object, const char *where, const int_field_t *fields,
+                                      int count, model_config_t *config) {
   for (int i = 0; i < count; i++) {
     int64_t value;
     TRY(json_int(object, fields[i].key, where, &value));
@@ -106,17 +106,17 @@ static status_t read_ints(const json_t *object, const char *where, const int_fie
   return STATUS_OK;
 }
 
-static status_t read_tree(const json_t *root, const char *where, model_config_t *config) {
+static status_t config_json_read_tree(const json_t *root, const char *where, model_config_t *config) {
   const json_t *vision, *scaling = json_get(root, "rope_scaling");
   const char *projector;
-  TRY(read_ints(root, where, text_fields, TEXT_FIELDS, config));
+  TRY(config_json_read_ints(root, where, text_fields, TEXT_FIELDS, config));
   if (scaling) TRY(config_read_scaling(scaling, where, &config->rope_scaling));
   TRY(json_real(root, "rope_theta", where, &config->rope_base));
   TRY(json_real(root, "rms_norm_eps", where, &config->norm_eps));
   TRY(json_bool(root, "tie_word_embeddings", where, &config->tied));
   TRY(json_string(root, "mm_projector_type", where, &projector));
   TRY(json_object(root, "vision_config", where, &vision));
-  TRY(read_ints(vision, where, vision_fields, VISION_FIELDS, config));
+  TRY(config_json_read_ints(vision, where, vision_fields, VISION_FIELDS, config));
   TRY(json_real(vision, "layer_norm_eps", where, &config->vision_norm_eps));
   for (int p = 0; p < 2; p++)
     if (strcmp(projector, projector_names[p]) == 0) {
@@ -132,7 +132,7 @@ status_t config_from_json(const char *text, const char *where, model_config_t *c
   SCOPED(json_free) json_document_t document = {0};
   *config = (model_config_t){0};
   TRY(json_parse(text, strlen(text), where, &document));
-  TRY(read_tree(document.root, where, config));
+  TRY(config_json_read_tree(document.root, where, config));
   return error_context(config_check(config) == STATUS_OK ? STATUS_OK : STATUS_DATA,
                        "in the configuration of %s", where);
 }

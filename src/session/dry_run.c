@@ -18,7 +18,7 @@ static const double mega = 1e-6, giga = 1e-9;
 /* ---- Going through ---- */
 
 /* A folder for what the task writes, gone afterwards. The same PATH on all ranks. */
-static status_t make_folder(comm_t *world, char path[FILE_MAX_PATH]) {
+static status_t dry_run_make_folder(comm_t *world, char path[FILE_MAX_PATH]) {
   status_code_t status = STATUS_OK;
   memset(path, 0, FILE_MAX_PATH);
   if (comm_rank(world) == 0) {
@@ -31,7 +31,7 @@ static status_t make_folder(comm_t *world, char path[FILE_MAX_PATH]) {
   return comm_broadcast(world, path, FILE_MAX_PATH, COMM_BYTE, 0);
 }
 
-static int remove_one(const char *path, const struct stat *what, int type, struct FTW *place) {
+static int dry_run_remove_one(const char *path, const struct stat *what, int type, struct FTW *place) {
   (void)what;
   (void)type;
   (void)place;
@@ -40,7 +40,7 @@ static int remove_one(const char *path, const struct stat *what, int type, struc
 
 /* The run's settings, but for where results go, who answers what and how many samples tasks without steps
  * have; ESTIMATE keeps how many there are. */
-static settings_t shortened(const session_t *session, estimate_t *estimate) {
+static settings_t dry_run_shortened(const session_t *session, estimate_t *estimate) {
   static char nothing[] = "";
   settings_t settings = *session->settings;
   int64_t most = (int64_t)SAMPLES_PER_GROUP * session->grid.dp_size;
@@ -54,15 +54,15 @@ static settings_t shortened(const session_t *session, estimate_t *estimate) {
   return settings;
 }
 
-static void read_peaks(size_t *peaks) {
+static void dry_run_read_peaks(size_t *peaks) {
   for (int a = 0; a < ARENA_COUNT; a++)
     peaks[a] = memory_usage((arena_t)a).peak;
 }
 
-static void conclude(const session_t *session, const size_t *before, estimate_t *estimate) {
+static void dry_run_conclude(const session_t *session, const size_t *before, estimate_t *estimate) {
   perf_counter_t counters[REGION_COUNT];
   size_t during[ARENA_COUNT];
-  read_peaks(during);
+  dry_run_read_peaks(during);
   perf_snapshot(counters);
   estimate_memory(before, during, session->grid.size, estimate);
   const estimate_speed_t speed = {session->sgemm_flops, session->stream_bytes};
@@ -77,23 +77,23 @@ static void conclude(const session_t *session, const size_t *before, estimate_t 
 status_t dry_run_estimate(session_t *session, status_t (*task)(session_t *session), estimate_t *estimate) {
   *estimate = (estimate_t){.part = 1.0};
   session_t dry = *session;
-  settings_t settings = shortened(session, estimate);
+  settings_t settings = dry_run_shortened(session, estimate);
   char folder[FILE_MAX_PATH];
   size_t before[ARENA_COUNT];
-  TRY(make_folder(session->world, folder));
+  TRY(dry_run_make_folder(session->world, folder));
   status_code_t status = blank_create(session->device, &dry.device);
   if (status == STATUS_OK) {
     dry.settings = &settings;
     dry.run_dir = dry.record.run_dir = folder;
     dry.dry = estimate;
-    read_peaks(before);
+    dry_run_read_peaks(before);
     memory_reset_peaks();
     perf_reset();
     status = task(&dry);
-    if (status == STATUS_OK) conclude(session, before, estimate);
+    if (status == STATUS_OK) dry_run_conclude(session, before, estimate);
     device_free(dry.device);
   }
-  if (comm_rank(session->world) == 0 && nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS) != 0)
+  if (comm_rank(session->world) == 0 && nftw(folder, dry_run_remove_one, 8, FTW_DEPTH | FTW_PHYS) != 0)
     log_warning("%s could not be removed: %s", folder, strerror(errno));
   return status;
 }
@@ -107,21 +107,21 @@ static size_t total_of(const estimate_t *estimate) {
   return total;
 }
 
-static void append_megabytes(char *line, size_t size, size_t bytes) {
+static void dry_run_append_megabytes(char *line, size_t size, size_t bytes) {
   size_t used = strlen(line);
   if (used < size) snprintf(line + used, size - used, " %*.1f", COLUMN, mega * (double)bytes);
 }
 
-static void print_rank(const estimate_t *estimate, int rank) {
+static void dry_run_print_rank(const estimate_t *estimate, int rank) {
   char line[256];
   snprintf(line, sizeof line, "  %4d", rank);
   for (int a = 0; a < ARENA_COUNT; a++)
-    append_megabytes(line, sizeof line, estimate->memory[a]);
-  append_megabytes(line, sizeof line, total_of(estimate));
+    dry_run_append_megabytes(line, sizeof line, estimate->memory[a]);
+  dry_run_append_megabytes(line, sizeof line, total_of(estimate));
   log_info("%s", line);
 }
 
-static void print_memory(const estimate_t *all, int ranks) {
+static void dry_run_print_memory(const estimate_t *all, int ranks) {
   char head[256] = "  rank";
   int most = 0;
   for (int a = 0; a < ARENA_COUNT; a++) {
@@ -131,12 +131,12 @@ static void print_memory(const estimate_t *all, int ranks) {
   log_info("memory     most that each rank takes, MB:");
   log_info("%s %*s", head, COLUMN, "sum");
   for (int r = 0; r < ranks; r++) {
-    if (r < LINES_MAX) print_rank(&all[r], r);
+    if (r < LINES_MAX) dry_run_print_rank(&all[r], r);
     if (total_of(&all[r]) > total_of(&all[most])) most = r;
   }
   if (ranks > LINES_MAX) {
     log_info("  and %d more; the one that takes most:", ranks - LINES_MAX);
-    print_rank(&all[most], most);
+    dry_run_print_rank(&all[most], most);
   }
 }
 
@@ -151,7 +151,7 @@ static double checkpoint_count(const settings_t *settings, const estimate_t *fir
   return (double)(kept + 1 + (settings->eval.keep_best ? 1 : 0));
 }
 
-static void print_checkpoints(const settings_t *settings, const estimate_t *first) {
+static void dry_run_print_checkpoints(const settings_t *settings, const estimate_t *first) {
   int64_t kept = settings->checkpoint.keep;
   double checkpoints = checkpoint_count(settings, first), rollouts = 0.0;
   if (settings->log.rollouts > 0)
@@ -167,7 +167,7 @@ static void print_checkpoints(const settings_t *settings, const estimate_t *firs
            mega * (checkpoints * (double)first->files.file + (double)first->files.result + rollouts));
 }
 
-static void print_outputs(const estimate_t *first) {
+static void dry_run_print_outputs(const estimate_t *first) {
   double all = 0.0;
   for (int32_t i = 0; i < first->output_count; i++) {
     log_info("%s%10.3f MB  %s", i == 0 ? "disk       " : "           ", mega * first->outputs[i].bytes,
@@ -178,7 +178,7 @@ static void print_outputs(const estimate_t *first) {
   if (first->output_count > 1) log_info("           %10.3f MB  in all, besides logs", mega * all);
 }
 
-static void print_time(const estimate_t *first, double seconds) {
+static void dry_run_print_time(const estimate_t *first, double seconds) {
   if (first->steps == 0) {
     log_info("time       %.3g s at half the speed that was measured", seconds);
     return;
@@ -193,7 +193,7 @@ static void print_time(const estimate_t *first, double seconds) {
            (long long)first->total);
 }
 
-static void print_work(const estimate_t *all, int ranks) {
+static void dry_run_print_work(const estimate_t *all, int ranks) {
   double flops = 0.0, tokens = 0.0, seconds = 0.0;
   for (int r = 0; r < ranks; r++) {
     flops += all[r].flops;
@@ -206,7 +206,7 @@ static void print_work(const estimate_t *all, int ranks) {
   }
   log_info("work       %.1f GFLOP and %.0f tokens%s, all ranks together", giga * flops, tokens,
            all[0].steps > 0 ? " a step" : "");
-  if (seconds > 0.0) print_time(&all[0], seconds);
+  if (seconds > 0.0) dry_run_print_time(&all[0], seconds);
 }
 
 status_t dry_run(session_t *session, status_t (*task)(session_t *session)) {
@@ -220,11 +220,11 @@ status_t dry_run(session_t *session, status_t (*task)(session_t *session)) {
   TRY(memory_alloc(&all, ARENA_OTHER, (size_t)session->grid.size, sizeof *all));
   TRY(comm_allgather(session->world, &estimate, all, sizeof estimate, COMM_BYTE));
   if (comm_rank(session->world) != 0) return STATUS_OK;
-  print_memory(all, session->grid.size);
+  dry_run_print_memory(all, session->grid.size);
   if (all[0].steps > 0)
-    print_checkpoints(session->settings, &all[0]);
+    dry_run_print_checkpoints(session->settings, &all[0]);
   else
-    print_outputs(&all[0]);
-  print_work(all, session->grid.size);
+    dry_run_print_outputs(&all[0]);
+  dry_run_print_work(all, session->grid.size);
   return STATUS_OK;
 }

@@ -36,7 +36,7 @@ void estimate_part(estimate_t *estimate, int64_t all, int64_t wanted, int64_t go
   estimate->part = gone > 0 && gone < all ? (double)gone / (double)all : 1.0;
 }
 
-static void add_set(const params_t *params, estimate_files_t *files) {
+static void estimate_add_set(const params_t *params, estimate_files_t *files) {
   int64_t size = params->device->real_type == DTYPE_BF16 ? 2 : 4;
   files->file += params_global_elements(params) * size + params->count * TENSOR_BYTES;
   files->staged += params->elements * (int64_t)sizeof(float);
@@ -56,11 +56,11 @@ static int64_t state_bytes(const params_t *params) {
 estimate_files_t estimate_files(const store_contents_t *contents, params_t *const *sets, int32_t count,
                                 int64_t owned) {
   estimate_files_t files = {0};
-  if (contents->weights) add_set(&contents->base->params, &files);
+  if (contents->weights) estimate_add_set(&contents->base->params, &files);
   for (int32_t i = 0; i < contents->adapter_count; i++)
-    add_set(&contents->adapters[i]->params, &files);
+    estimate_add_set(&contents->adapters[i]->params, &files);
   for (int32_t i = 0; i < contents->head_count; i++)
-    add_set(&contents->heads[i]->params, &files);
+    estimate_add_set(&contents->heads[i]->params, &files);
   if (contents->weights) files.file += contents->tokenizer_size;
   files.result = files.file;
   for (int32_t s = 0; s < count; s++)
@@ -70,12 +70,12 @@ estimate_files_t estimate_files(const store_contents_t *contents, params_t *cons
   return files;
 }
 
-static int64_t smaller(int64_t a, int64_t b) {
+static int64_t estimate_smaller(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
 
 static int64_t round_bytes(const estimate_files_t *files, int ranks) {
-  return smaller(files->file, weights_round_bytes(ranks));
+  return estimate_smaller(files->file, weights_round_bytes(ranks));
 }
 
 /* Host memory in ARENA_COMM for what a round of io/formats/weights.h receives. */
@@ -86,13 +86,14 @@ static int64_t receiving_bytes(const estimate_files_t *files, int ranks) {
 /* Host memory in ARENA_IO for writing such a file: the copies and what a round sends and writes. */
 static int64_t writing_bytes(const estimate_files_t *files, int ranks) {
   int64_t round = round_bytes(files, ranks);
-  int64_t bytes = files->staged + files->state + smaller(files->given, round) + round / ranks;
+  int64_t bytes = files->staged + files->state + estimate_smaller(files->given, round) + round / ranks;
   return (int64_t)((double)bytes * estimate_margin); /* blocks are dealt whole; names and hashes */
 }
 
 /* The same for reading LOADED bytes of weights: the copy, and a round. */
 static int64_t reading_bytes(int64_t loaded) {
-  int64_t round = loaded < WEIGHTS_BLOCK_BYTES ? WEIGHTS_BLOCK_BYTES : smaller(loaded, reading_bytes_most);
+  int64_t round =
+      loaded < WEIGHTS_BLOCK_BYTES ? WEIGHTS_BLOCK_BYTES : estimate_smaller(loaded, reading_bytes_most);
   return loaded > 0 ? (int64_t)((double)(loaded + round) * estimate_margin) : 0;
 }
 

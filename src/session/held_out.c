@@ -2,7 +2,8 @@
 
 #include "base/memory.h"
 
-static status_t open_rows(session_t *session, const model_t *model, source_t *data, held_out_t *held) {
+static status_t held_out_open_rows(session_t *session, const model_t *model, source_t *data,
+                                   held_out_t *held) {
   const settings_t *settings = session->settings;
   bool separate = *settings->eval.dataset != '\0';
   held->source = separate ? &held->separate : data;
@@ -27,7 +28,7 @@ static status_t open_rows(session_t *session, const model_t *model, source_t *da
 status_t held_out_open(session_t *session, const model_t *model, source_t *data, held_out_t *out) {
   *out = (held_out_t){0};
   if (session->settings->eval.every == 0) return STATUS_OK;
-  status_code_t status = open_rows(session, model, data, out);
+  status_code_t status = held_out_open_rows(session, model, data, out);
   if (status != STATUS_OK) held_out_close(out);
   return status;
 }

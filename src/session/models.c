@@ -11,13 +11,13 @@
 /* Logits of one chunk take at most this many elements. */
 enum { LARGEST_LOGITS = 1 << 24 };
 
-static status_t add_pass(session_t *session, model_t *model) {
+static status_t models_add_pass(session_t *session, model_t *model) {
   const pass_options_t options = {.recompute = session->settings->model.recompute,
                                   .largest_logits = LARGEST_LOGITS};
   return pass_create(session->device, &session->grid, &options, &model->pass);
 }
 
-static status_t check_tokenizer(const model_t *model, const char *where) {
+static status_t models_check_tokenizer(const model_t *model, const char *where) {
   int32_t pieces = tokenizer_size(model->tokenizer), rows = model->base.config.vocab;
   if (pieces <= rows) return STATUS_OK;
   return error_set(
@@ -26,22 +26,22 @@ static status_t check_tokenizer(const model_t *model, const char *where) {
       pieces, rows);
 }
 
-static status_t open_model(session_t *session, const char *path, model_t *model) {
+static status_t models_open_model(session_t *session, const char *path, model_t *model) {
   TRY(store_inspect(session->world, path, NULL, &model->info));
   TRY(base_create(session->device, &session->grid, &model->info.config, &model->base));
   int64_t bytes = model->base.params.elements * (int64_t)sizeof(float);
   if (!session->dry) TRY(store_load_base(session->world, &model->info, &model->base));
   if (session->dry && session->dry->loaded < bytes) session->dry->loaded = bytes;
   TRY(tokenizer_create(model->info.tokenizer_bytes, (size_t)model->info.tokenizer_size, &model->tokenizer));
-  TRY(check_tokenizer(model, model->info.base_path));
-  return add_pass(session, model);
+  TRY(models_check_tokenizer(model, model->info.base_path));
+  return models_add_pass(session, model);
 }
 
 status_t model_open(session_t *session, const char *setting, const char *path, model_t *out) {
   *out = (model_t){0};
   if (!path || !*path)
     return error_set(STATUS_INPUT, "%s is empty, expected the path of a model (a model.h5)", setting);
-  status_code_t status = open_model(session, path, out);
+  status_code_t status = models_open_model(session, path, out);
   if (status != STATUS_OK) {
     model_free(out);
     return error_context(status, "while loading %s = '%s'", setting, path);
@@ -87,8 +87,8 @@ static status_t new_model(session_t *session, model_t *model) {
   model_config_t config = settings_config(settings, tokenizer_size(model->tokenizer));
   TRY(base_create(session->device, &session->grid, &config, &model->base));
   if (!session->dry) TRY(params_initialise(&model->base.params, (uint64_t)settings->job.seed));
-  TRY(check_tokenizer(model, settings->model.tokenizer));
-  return add_pass(session, model);
+  TRY(models_check_tokenizer(model, settings->model.tokenizer));
+  return models_add_pass(session, model);
 }
 
 status_t model_new(session_t *session, model_t *out) {
@@ -123,7 +123,7 @@ status_t model_new_adapter(session_t *session, const model_t *model, const char 
 }
 
 /* PATH must have been made with MODEL's base. */
-static status_t check_base(const model_t *model, const store_info_t *info) {
+static status_t models_check_base(const model_t *model, const store_info_t *info) {
   if (info->identity == model->info.identity) return STATUS_OK;
   return error_set(
       STATUS_DATA,
@@ -134,7 +134,7 @@ static status_t check_base(const model_t *model, const store_info_t *info) {
       (unsigned long long)model->info.identity);
 }
 
-static const char *find_role(const store_info_t *info, const char *const *roles, int32_t *index) {
+static const char *models_find_role(const store_info_t *info, const char *const *roles, int32_t *index) {
   for (; *roles; roles++) {
     *index = store_find((const char(*)[STORE_ROLE_NAME_MAX])info->adapters, info->adapter_count, *roles);
     if (*index >= 0) return *roles;
@@ -143,15 +143,15 @@ static const char *find_role(const store_info_t *info, const char *const *roles,
 }
 
 /* Fills PARAMS with what the file of INFO holds of ROLE in GROUP; not in a dry run. */
-static status_t load_role(session_t *session, const store_info_t *info, const char *group, const char *role,
-                          params_t *params) {
+static status_t models_load_role(session_t *session, const store_info_t *info, const char *group,
+                                 const char *role, params_t *params) {
   char prefix[96];
   snprintf(prefix, sizeof prefix, "/%s/%s/", group, role);
   return session->dry ? STATUS_OK : store_load_params(session->world, info->path, prefix, params);
 }
 
 /* The file has none of the roles, of which WANTED is the first, that were asked for. */
-static status_t refuse_roles(const store_info_t *info, const char *wanted) {
+static status_t models_refuse_roles(const store_info_t *info, const char *wanted) {
   if (store_find((const char(*)[STORE_ROLE_NAME_MAX])info->adapters, info->adapter_count, "reward") >= 0)
     return error_set(
         STATUS_DATA,
@@ -167,23 +167,23 @@ status_t model_load_adapter(session_t *session, const model_t *model, const char
   SCOPED(store_info_free) store_info_t info = {0};
   int32_t index = -1;
   TRY(store_inspect(session->world, path, &model->info, &info));
-  TRY(check_base(model, &info));
-  const char *found = find_role(&info, roles, &index);
-  if (!found) return refuse_roles(&info, roles[0]);
+  TRY(models_check_base(model, &info));
+  const char *found = models_find_role(&info, roles, &index);
+  if (!found) return models_refuse_roles(&info, roles[0]);
   if (role) *role = found;
   TRY(adapter_create(&model->base, &info.adapter_configs[index], name, out));
-  return load_role(session, &info, "adapters", found, &out->params);
+  return models_load_role(session, &info, "adapters", found, &out->params);
 }
 
 status_t model_load_head(session_t *session, const model_t *model, const char *path, const char *role,
                          head_t *out) {
   SCOPED(store_info_free) store_info_t info = {0};
   TRY(store_inspect(session->world, path, &model->info, &info));
-  TRY(check_base(model, &info));
+  TRY(models_check_base(model, &info));
   if (store_find((const char(*)[STORE_ROLE_NAME_MAX])info.heads, info.head_count, role) < 0)
     return error_set(STATUS_DATA, "%s has no head called '%s'; a reward model is expected", path, role);
   TRY(head_create(&model->base, role, false, out));
-  return load_role(session, &info, "heads", role, &out->params);
+  return models_load_role(session, &info, "heads", role, &out->params);
 }
 
 const char *model_adapter_path(const session_t *session, const model_t *model) {

@@ -19,7 +19,7 @@ typedef struct {
 /* ---- One output ---- */
 
 /* IDENTITY is where OUTPUT is to be made. */
-static status_t check_place(const task_file_t *output, const file_identity_t *identity) {
+static status_t overwrite_check_place(const task_file_t *output, const file_identity_t *identity) {
   bool made = *identity->rest == '\0';
   if (made && identity->folder)
     return error_set(STATUS_INPUT, "%s = '%s' is a folder; name a file to write", output->name, output->path);
@@ -32,19 +32,19 @@ static status_t check_place(const task_file_t *output, const file_identity_t *id
   return STATUS_OK;
 }
 
-static status_t look(const task_file_t *file, file_identity_t *out) {
+static status_t overwrite_look(const task_file_t *file, file_identity_t *out) {
   return error_context(file_identity(file->path, out), "while looking at %s", file->name);
 }
 
 static status_t look_at_output(const task_file_t *output, file_identity_t *written,
                                file_identity_t *partial) {
   char path[FILE_MAX_PATH];
-  TRY(look(output, written));
-  TRY(check_place(output, written));
+  TRY(overwrite_look(output, written));
+  TRY(overwrite_check_place(output, written));
   TRY(file_partial(path, output->path));
   const task_file_t beside = {output->name, path};
-  TRY(look(&beside, partial));
-  return check_place(&beside, partial);
+  TRY(overwrite_look(&beside, partial));
+  return overwrite_check_place(&beside, partial);
 }
 
 /* ---- All of them ---- */
@@ -56,13 +56,13 @@ static status_t look_at_all(const settings_t *settings, files_t *files) {
   TRY(memory_alloc(&files->written, ARENA_OTHER, outputs, sizeof *files->written));
   TRY(memory_alloc(&files->partial, ARENA_OTHER, outputs, sizeof *files->partial));
   for (size_t i = 0; i < inputs; i++)
-    TRY(look(&files->inputs.items[i], &files->read[i]));
+    TRY(overwrite_look(&files->inputs.items[i], &files->read[i]));
   for (size_t i = 0; i < outputs; i++)
     TRY(look_at_output(&files->outputs.items[i], &files->written[i], &files->partial[i]));
   return STATUS_OK;
 }
 
-static status_t keep_from_inputs(const files_t *files, int64_t o) {
+static status_t overwrite_keep_from_inputs(const files_t *files, int64_t o) {
   const task_file_t *output = &files->outputs.items[o];
   for (int64_t i = 0; i < files->inputs.count; i++) {
     const task_file_t *input = &files->inputs.items[i];
@@ -75,7 +75,7 @@ static status_t keep_from_inputs(const files_t *files, int64_t o) {
   return STATUS_OK;
 }
 
-static status_t keep_from_outputs(const files_t *files, int64_t o) {
+static status_t overwrite_keep_from_outputs(const files_t *files, int64_t o) {
   const task_file_t *output = &files->outputs.items[o];
   for (int64_t i = 0; i < o; i++) {
     const task_file_t *other = &files->outputs.items[i];
@@ -96,23 +96,23 @@ static void files_free(files_t *files) {
   task_files_free(&files->outputs);
 }
 
-static status_t check_all(const settings_t *settings) {
+static status_t overwrite_check_all(const settings_t *settings) {
   SCOPED(files_free) files_t files = {0};
   TRY(look_at_all(settings, &files));
   for (int64_t o = 0; o < files.outputs.count; o++) {
-    TRY(keep_from_inputs(&files, o));
-    TRY(keep_from_outputs(&files, o));
+    TRY(overwrite_keep_from_inputs(&files, o));
+    TRY(overwrite_keep_from_outputs(&files, o));
   }
   return STATUS_OK;
 }
 
 status_t overwrite_check(comm_t *comm, const settings_t *settings) {
-  return comm_agree(comm, comm_rank(comm) == 0 ? check_all(settings) : STATUS_OK);
+  return comm_agree(comm, comm_rank(comm) == 0 ? overwrite_check_all(settings) : STATUS_OK);
 }
 
 /* ---- Remains ---- */
 
-static status_t remove_partial(const task_file_t *output) {
+static status_t overwrite_remove_partial(const task_file_t *output) {
   char path[FILE_MAX_PATH];
   TRY(file_partial(path, output->path));
   if (unlink(path) == 0)
@@ -123,14 +123,14 @@ static status_t remove_partial(const task_file_t *output) {
   return STATUS_OK;
 }
 
-static status_t clear_all(const settings_t *settings) {
+static status_t overwrite_clear_all(const settings_t *settings) {
   SCOPED(task_files_free) task_files_t inputs = {0}, outputs = {0};
   TRY(task_files_list(settings, &inputs, &outputs));
   for (int64_t i = 0; i < outputs.count; i++)
-    TRY(remove_partial(&outputs.items[i]));
+    TRY(overwrite_remove_partial(&outputs.items[i]));
   return STATUS_OK;
 }
 
 status_t overwrite_clear(comm_t *comm, const settings_t *settings) {
-  return comm_agree(comm, comm_rank(comm) == 0 ? clear_all(settings) : STATUS_OK);
+  return comm_agree(comm, comm_rank(comm) == 0 ? overwrite_clear_all(settings) : STATUS_OK);
 }

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static status_t allocate(plan_t *plan) {
+static status_t plan_allocate(plan_t *plan) {
   size_t n = (size_t)plan->n;
   TRY(memory_alloc(&plan->lengths, ARENA_DATA, n, sizeof *plan->lengths));
   TRY(memory_alloc(&plan->learnt, ARENA_DATA, n, sizeof *plan->learnt));
@@ -29,7 +29,7 @@ void plan_free(plan_t *plan) {
   *plan = (plan_t){0};
 }
 
-static status_t build_one(plan_t *plan, plan_build_t build, void *context, int32_t i) {
+static status_t plan_build_one(plan_t *plan, plan_build_t build, void *context, int32_t i) {
   TRY(build(context, i, &plan->sequences[i], &plan->images[i]));
   const sequence_t *sequence = &plan->sequences[i];
   plan->lengths[i] = packed_length(sequence->tokens, sequence->n, plan->slots);
@@ -38,17 +38,17 @@ static status_t build_one(plan_t *plan, plan_build_t build, void *context, int32
 }
 
 /* Each rank builds every size-th sequence; lengths and counts are then known to all. */
-static status_t measure(const grid_t *grid, plan_t *plan, plan_build_t build, void *context) {
+static status_t plan_measure(const grid_t *grid, plan_t *plan, plan_build_t build, void *context) {
   status_code_t status = STATUS_OK;
   for (int32_t i = grid->rank; i < plan->n && status == STATUS_OK; i += grid->size)
-    status = build_one(plan, build, context, i);
+    status = plan_build_one(plan, build, context, i);
   TRY(comm_agree(grid->world, status));
   TRY(comm_allreduce(grid->world, plan->lengths, (size_t)plan->n, COMM_I32, COMM_SUM));
   return comm_allreduce(grid->world, plan->learnt, (size_t)plan->n, COMM_I32, COMM_SUM);
 }
 
 /* Units to groups, by their total length. */
-static status_t deal(const grid_t *grid, plan_t *plan) {
+static status_t plan_deal(const grid_t *grid, plan_t *plan) {
   int32_t units = plan->n / plan->unit;
   SCOPED_MEMORY int32_t *lengths = NULL;
   TRY(memory_alloc(&lengths, ARENA_DATA, 2 * (size_t)units, sizeof *lengths));
@@ -61,7 +61,7 @@ static status_t deal(const grid_t *grid, plan_t *plan) {
   return STATUS_OK;
 }
 
-static status_t cut(int dp_rank, plan_t *plan, int64_t micro_tokens) {
+static status_t plan_cut(int dp_rank, plan_t *plan, int64_t micro_tokens) {
   SCOPED_MEMORY int64_t *mine = NULL;
   int64_t count = 0;
   TRY(memory_alloc(&mine, ARENA_DATA, (size_t)plan->n, sizeof *mine + sizeof(int32_t)));
@@ -75,10 +75,10 @@ static status_t cut(int dp_rank, plan_t *plan, int64_t micro_tokens) {
 }
 
 /* Builds what this group was dealt and has not built yet, and drops the rest. */
-static status_t settle(const grid_t *grid, plan_t *plan, plan_build_t build, void *context) {
+static status_t plan_settle(const grid_t *grid, plan_t *plan, plan_build_t build, void *context) {
   for (int32_t i = 0; i < plan->n; i++) {
     bool mine = plan->group[i] == grid->dp_rank, built = i % grid->size == grid->rank;
-    if (mine && !built) TRY(build_one(plan, build, context, i));
+    if (mine && !built) TRY(plan_build_one(plan, build, context, i));
     if (mine || !built) continue;
     sequence_free(&plan->sequences[i]);
     plan->sequences[i] = (sequence_t){0};
@@ -91,11 +91,11 @@ status_t plan_create(const grid_t *grid, int32_t n, int32_t unit, int32_t slots,
                      plan_build_t build, void *context, plan_t *out) {
   SCOPED(plan_free) plan_t plan = {.n = n, .unit = unit, .slots = slots};
   *out = (plan_t){0};
-  TRY(allocate(&plan));
-  TRY(measure(grid, &plan, build, context));
-  TRY(deal(grid, &plan));
-  TRY(cut(grid->dp_rank, &plan, micro_tokens));
-  TRY(comm_agree(grid->world, settle(grid, &plan, build, context)));
+  TRY(plan_allocate(&plan));
+  TRY(plan_measure(grid, &plan, build, context));
+  TRY(plan_deal(grid, &plan));
+  TRY(plan_cut(grid->dp_rank, &plan, micro_tokens));
+  TRY(comm_agree(grid->world, plan_settle(grid, &plan, build, context)));
   *out = plan;
   plan = (plan_t){0};
   return STATUS_OK;
@@ -107,11 +107,11 @@ status_t plan_recut(const grid_t *grid, int32_t slots, int64_t micro_tokens, pla
   for (int32_t i = 0; i < plan->n; i++)
     if (plan->group[i] == grid->dp_rank)
       plan->lengths[i] = packed_length(plan->sequences[i].tokens, plan->sequences[i].n, slots);
-  return cut(grid->dp_rank, plan, micro_tokens);
+  return plan_cut(grid->dp_rank, plan, micro_tokens);
 }
 
 /* Appends IMAGE to a list unless it is there; returns its place. */
-static int32_t place_of(int64_t *images, int32_t *count, int64_t image) {
+static int32_t plan_place_of(int64_t *images, int32_t *count, int64_t image) {
   for (int32_t i = 0; i < *count; i++)
     if (images[i] == image) return i;
   images[*count] = image;
@@ -128,7 +128,8 @@ status_t micro_create(const plan_t *plan, int32_t index, micro_t *out) {
   for (int32_t i = 0; i < plan->n; i++) {
     if (plan->micro[i] != index) continue;
     const sequence_t *sequence = &plan->sequences[i];
-    int32_t place = plan->images[i] >= 0 ? place_of(micro.images, &micro.image_count, plan->images[i]) : -1;
+    int32_t place =
+        plan->images[i] >= 0 ? plan_place_of(micro.images, &micro.image_count, plan->images[i]) : -1;
     sources[micro.count] =
         (packed_source_t){.tokens = sequence->tokens, .n = sequence->n, .image_index = place};
     micro.which[micro.count++] = i;

@@ -2,11 +2,11 @@
 
 #include "data/prepare.h"
 #include "session/estimate.h"
-#include "session/pulsed.h"
+#include "session/voting.h"
 
 #include <string.h>
 
-static status_t prepare_pulsed(session_t *session, pulse_t *pulse) {
+static status_t prepare_voting(session_t *session, stop_vote_t *vote) {
   const settings_t *settings = session->settings;
   char report[FILE_MAX_PATH];
   TRY(session_path(session, "skipped.jsonl", report));
@@ -22,7 +22,7 @@ static status_t prepare_pulsed(session_t *session, pulse_t *pulse) {
                                      .skip_bad = strcmp(settings->data.bad_sample, "skip") == 0,
                                      .report = report,
                                      .workers = (int)settings->prepare.workers,
-                                     .pulse = pulse,
+                                     .vote = vote,
                                      .plan = session->dry != NULL};
   prepare_counts_t counts;
   TRY(prepare_run(session->world, &options, &counts));
@@ -31,5 +31,5 @@ static status_t prepare_pulsed(session_t *session, pulse_t *pulse) {
 }
 
 status_t prepare_task_run(session_t *session) {
-  return session_run_pulsed(session, prepare_pulsed);
+  return session_run_voting(session, prepare_voting);
 }

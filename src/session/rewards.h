@@ -3,7 +3,7 @@
 #define RUN_REWARDS_H
 
 #include "session/batch.h"
-#include "session/criteria.h"
+#include "session/reward_prompt.h"
 #include "session/session.h"
 
 /* Forward passes of ROLE over BATCH, whose sequences end where they are scored: the head's values at their
@@ -15,8 +15,8 @@ status_t rewards_of_batch(session_t *session, const model_t *model, const role_t
 /* What a reward model reads of SAMPLE, row ROW of SOURCE's dataset, with ANSWER behind the last question: the
  * conversation and the judging prompt, whose facts are in the order of USE. *IMAGE: the one that it shows; -1
  * after an error. Local. */
-status_t rewards_sequence(const criteria_t *criteria, const source_t *source, const dataset_sample_t *sample,
-                          int64_t row, uint64_t use, text_view_t answer, sequence_t *sequence,
-                          int64_t *image);
+status_t rewards_sequence(const reward_prompt_t *reward_prompt, const source_t *source,
+                          const dataset_sample_t *sample, int64_t row, uint64_t use, text_view_t answer,
+                          sequence_t *sequence, int64_t *image);
 
 #endif

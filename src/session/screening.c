@@ -18,7 +18,7 @@ enum {
 typedef struct {
   char text[NAMES_BYTES];
   int32_t count;
-} names_t;
+} screening_names_t;
 
 typedef struct {
   session_t *session;
@@ -27,11 +27,11 @@ typedef struct {
   int64_t *rows;
   int64_t total, kept;
   screening_counts_t *counts;
-  names_t bad, dropped, idle; /* rank 0's */
-} work_t;
+  screening_names_t bad, dropped, idle; /* rank 0's */
+} screening_work_t;
 
 /* Reads and judges ROW; *BAD: an error, STATUS_DATA, says that it cannot be used. */
-static status_t look(const work_t *work, int64_t row, int32_t *found, bool *bad) {
+static status_t screening_look(const screening_work_t *work, int64_t row, int32_t *found, bool *bad) {
   SCOPED(dataset_sample_free) dataset_sample_t sample = {0};
   *found = 0;
   *bad = false;
@@ -42,15 +42,15 @@ static status_t look(const work_t *work, int64_t row, int32_t *found, bool *bad)
 }
 
 /* The reason why ROW is bad, as an error. */
-static status_t bad_again(const work_t *work, int64_t row) {
+static status_t bad_again(const screening_work_t *work, int64_t row) {
   int32_t found;
   bool bad;
-  TRY(look(work, row, &found, &bad));
+  TRY(screening_look(work, row, &found, &bad));
   return error_set(STATUS_DATA, "row %lld of %s could not be used when it was looked at first",
                    (long long)row, dataset_path(work->source->dataset));
 }
 
-static status_t add_name(const work_t *work, int64_t row, names_t *names) {
+static status_t screening_add_name(const screening_work_t *work, int64_t row, screening_names_t *names) {
   SCOPED(dataset_sample_free) dataset_sample_t sample = {0};
   size_t used = strlen(names->text);
   if (work->session->grid.rank != 0 || names->count == MOST_NAMED) return STATUS_OK;
@@ -62,7 +62,7 @@ static status_t add_name(const work_t *work, int64_t row, names_t *names) {
 }
 
 /* ROW is bad. */
-static status_t leave_out(work_t *work, int64_t row) {
+static status_t screening_leave_out(screening_work_t *work, int64_t row) {
   if (!work->source->skip_bad) return bad_again(work, row);
   work->counts->bad++;
   if (work->session->grid.rank == 0 && work->bad.count < MOST_NAMED) {
@@ -71,31 +71,31 @@ static status_t leave_out(work_t *work, int64_t row) {
     log_warning("skipped: %s", error_message());
     error_clear();
   }
-  return add_name(work, row, &work->bad);
+  return screening_add_name(work, row, &work->bad);
 }
 
-static status_t settle_row(work_t *work, int64_t row, int32_t found) {
+static status_t screening_settle_row(screening_work_t *work, int64_t row, int32_t found) {
   screening_counts_t *counts = work->counts;
-  if (found & BAD) return leave_out(work, row);
+  if (found & BAD) return screening_leave_out(work, row);
   if (found & SCREENING_DROPPED) {
     counts->dropped++;
-    return add_name(work, row, &work->dropped);
+    return screening_add_name(work, row, &work->dropped);
   }
   work->rows[work->kept++] = row;
   counts->facts += (found & SCREENING_FACTS) != 0;
   if (!(found & SCREENING_IDLE)) return STATUS_OK;
   counts->idle++;
-  return add_name(work, row, &work->idle);
+  return screening_add_name(work, row, &work->idle);
 }
 
 /* ROWS begin .. begin + n - 1: every rank looks at its share, and then all know what was FOUND (n). */
-static status_t work_block(work_t *work, int64_t begin, int64_t n, int32_t *found) {
+static status_t work_block(screening_work_t *work, int64_t begin, int64_t n, int32_t *found) {
   const grid_t *grid = &work->session->grid;
   status_code_t status = STATUS_OK;
   memset(found, 0, (size_t)n * sizeof *found);
   for (int64_t i = grid->rank; i < n && status == STATUS_OK; i += grid->size) {
     bool bad;
-    status = look(work, work->rows[begin + i], &found[i], &bad);
+    status = screening_look(work, work->rows[begin + i], &found[i], &bad);
     if (!bad) continue;
     error_clear();
     found[i] = BAD;
@@ -104,12 +104,12 @@ static status_t work_block(work_t *work, int64_t begin, int64_t n, int32_t *foun
   TRY(comm_agree(grid->world, status));
   TRY(comm_allreduce(grid->world, found, (size_t)n, COMM_I32, COMM_SUM));
   for (int64_t i = 0; i < n && status == STATUS_OK; i++)
-    status = settle_row(work, work->rows[begin + i], found[i]);
+    status = screening_settle_row(work, work->rows[begin + i], found[i]);
   return comm_agree(grid->world, status);
 }
 
 /* Without a finished step: where nobody asked, another start would get no further either. */
-static status_t stop_here(session_t *session) {
+static status_t screening_stop_here(session_t *session) {
   bool asked;
   double passed = perf_now() - session->started;
   TRY(session_stopped(session, &asked));
@@ -121,14 +121,14 @@ static status_t stop_here(session_t *session) {
       session->settings->job.max_seconds, passed, ceil(2.0 * passed));
 }
 
-static status_t work_all(work_t *work, int64_t block, int32_t *found) {
+static status_t screening_work_all(screening_work_t *work, int64_t block, int32_t *found) {
   session_t *session = work->session;
   bool shown = work->total > block && !session->dry, stop;
   if (shown) log_progress("samples", 0, work->total, "looked at", NULL);
   for (int64_t begin = 0; begin < work->total; begin += block) {
     int64_t n = work->total - begin < block ? work->total - begin : block;
-    TRY(comm_any(session->world, session_wish(session, 0.0), &stop));
-    if (stop) return stop_here(session);
+    TRY(comm_any(session->world, session_stop_requested(session, 0.0), &stop));
+    if (stop) return screening_stop_here(session);
     TRY(work_block(work, begin, n, found));
     if (shown) log_progress("samples", begin + n, work->total, "looked at", NULL);
   }
@@ -136,19 +136,21 @@ static status_t work_all(work_t *work, int64_t block, int32_t *found) {
 }
 
 /* "N of TOTAL samples for USE in PATH WHAT: 'a', 'b', ..." */
-static void warn(const work_t *work, int64_t n, int64_t total, const char *what, const names_t *names) {
+static void screening_warn(const screening_work_t *work, int64_t n, int64_t total, const char *what,
+                           const screening_names_t *names) {
   if (n == 0 || work->session->grid.rank != 0) return;
   log_warning("%lld of %lld samples for %s in %s %s: %s%s", (long long)n, (long long)total,
               work->screening->use, dataset_path(work->source->dataset), what, names->text,
               n > names->count ? ", ..." : "");
 }
 
-static status_t conclude(const work_t *work) {
+static status_t screening_conclude(const screening_work_t *work) {
   const screening_counts_t *counts = work->counts;
   const screening_t *screening = work->screening;
   const char *path = dataset_path(work->source->dataset);
-  warn(work, counts->bad, work->total, "are bad and left out (data.bad_sample = 'skip')", &work->bad);
-  warn(work, counts->dropped, work->total, screening->dropped, &work->dropped);
+  screening_warn(work, counts->bad, work->total, "are bad and left out (data.bad_sample = 'skip')",
+                 &work->bad);
+  screening_warn(work, counts->dropped, work->total, screening->dropped, &work->dropped);
   if (work->kept == 0)
     return error_set(STATUS_DATA, "none of the %lld samples for %s in %s can be used: %lld are bad, %lld %s",
                      (long long)work->total, screening->use, path, (long long)counts->bad,
@@ -156,26 +158,26 @@ static status_t conclude(const work_t *work) {
   if (counts->idle == work->kept)
     return error_set(STATUS_DATA, "all %lld samples for %s in %s %s", (long long)work->kept, screening->use,
                      path, screening->idle);
-  warn(work, counts->idle, work->kept, screening->idle, &work->idle);
+  screening_warn(work, counts->idle, work->kept, screening->idle, &work->idle);
   return STATUS_OK;
 }
 
 status_t screening_run(session_t *session, source_t *source, const screening_t *screening, int64_t *rows,
                        int64_t *count, screening_counts_t *counts) {
   *counts = (screening_counts_t){0};
-  work_t work = {.session = session,
-                 .source = source,
-                 .screening = screening,
-                 .rows = rows,
-                 .total = *count,
-                 .counts = counts};
+  screening_work_t work = {.session = session,
+                           .source = source,
+                           .screening = screening,
+                           .rows = rows,
+                           .total = *count,
+                           .counts = counts};
   int64_t block = (int64_t)BLOCK * session->grid.size;
   SCOPED_MEMORY int32_t *found = NULL;
   if (block > *count) block = *count;
   TRY(comm_agree(session->world, memory_alloc(&found, ARENA_DATA, (size_t)block + 1, sizeof *found)));
-  if (*count > 0) TRY(work_all(&work, block, found));
+  if (*count > 0) TRY(screening_work_all(&work, block, found));
   *count = work.kept;
-  return conclude(&work);
+  return screening_conclude(&work);
 }
 
 bool screening_has_facts(const dataset_sample_t *sample) {

@@ -28,7 +28,7 @@ status_t device_choose(const settings_t *settings, const device_entry_t *devices
 }
 
 /* Rank 0: the log, and the settings as they are used. */
-static status_t open_files(const session_t *session) {
+static status_t session_open_files(const session_t *session) {
   SCOPED_MEMORY char *text = NULL;
   char path[FILE_MAX_PATH];
   TRY(session_path(session, "log.txt", path));
@@ -44,20 +44,20 @@ static log_level_t level_of(const char *name) {
   return strcmp(name, "error") == 0 ? LOG_ERROR : LOG_INFO;
 }
 
-static status_t open_run(session_t *session) {
+static status_t session_open_run(session_t *session) {
   const settings_t *settings = session->settings;
   rundir_use_t use = strcmp(settings->job.restart, "never") == 0 ? RUNDIR_NEW : RUNDIR_CONTINUE;
   TRY(rundir_open(session->world, settings->job.run_dir, use, &session->rundir));
   session->run_dir = rundir_path(session->rundir);
   record_open(&session->record, session->rundir);
-  status_code_t status = comm_rank(session->world) == 0 ? open_files(session) : STATUS_OK;
+  status_code_t status = comm_rank(session->world) == 0 ? session_open_files(session) : STATUS_OK;
   /* A task that trains knows only later how far it goes back. */
   if (status == STATUS_OK && !task_trains(settings_task(settings)))
     status = rundir_samples_rewind(session->rundir, -1, 0);
   return comm_agree(session->world, status);
 }
 
-static void tell_end(void *context, status_code_t status, const char *message);
+static void session_tell_end(void *context, status_code_t status, const char *message);
 
 status_t session_prepare(comm_t *world, const settings_t *settings, const device_entry_t *devices,
                          int32_t count, session_t *session) {
@@ -68,7 +68,7 @@ status_t session_prepare(comm_t *world, const settings_t *settings, const device
   log_set_level(level_of(settings->log.level));
   stop_install();
   TRY(watchdog_start(world, settings->parallel.timeout));
-  watchdog_on_end(tell_end, session);
+  watchdog_on_end(session_tell_end, session);
   TRY(grid_create(world, (int)settings->parallel.tp, (int)settings->parallel.threads, &session->grid));
   const device_entry_t *device;
   status_code_t status = device_choose(settings, devices, count, &device);
@@ -92,7 +92,7 @@ static const char *job_id(void) {
 
 status_t session_open(session_t *session, const char *build) {
   const char *job = job_id();
-  TRY(open_run(session));
+  TRY(session_open_run(session));
   log_start_clock(perf_now() - session->started);
   log_info("llava_rlhf %s%s%s", build, job ? ", job " : "", job ? job : "");
   log_info("task       %s in %s", session->settings->job.task, session->run_dir);
@@ -109,7 +109,7 @@ status_t session_open(session_t *session, const char *build) {
   return grid_describe(&session->grid, &session->cores);
 }
 
-static void log_memory(const perf_report_t *report) {
+static void session_log_memory(const perf_report_t *report) {
   size_t total = 0;
   for (int a = 0; a < ARENA_COUNT; a++)
     total += memory_usage((arena_t)a).peak;
@@ -123,7 +123,7 @@ static void log_memory(const perf_report_t *report) {
 }
 
 /* Gathers what all ranks counted, and how large each was at most; rank 0 stores it. */
-static status_t report(session_t *session) {
+static status_t session_report(session_t *session) {
   SCOPED_MEMORY perf_counter_t *all = NULL;
   SCOPED_MEMORY double *resident = NULL;
   comm_t *world = session->world;
@@ -147,11 +147,11 @@ static status_t report(session_t *session) {
       report.resident = resident[rank];
       report.resident_rank = rank;
     }
-  log_memory(&report);
+  session_log_memory(&report);
   return record_perf(&session->record, &report);
 }
 
-static void log_success(const session_t *session, status_code_t status) {
+static void session_log_success(const session_t *session, status_code_t status) {
   double seconds = perf_now() - session->started;
   if (session->record.skipped > 0)
     log_warning("%lld times a bad sample was left out (data.bad_sample = 'skip')",
@@ -164,7 +164,7 @@ static void log_success(const session_t *session, status_code_t status) {
 }
 
 /* What went wrong; once the run has a log, with a last line that says so. */
-static void log_failure(const session_t *session, status_code_t status, const char *message) {
+static void session_log_failure(const session_t *session, status_code_t status, const char *message) {
   if (session->rundir)
     log_error("%s\nFAILED     after %.1f s (%s, exit status %d)", message, perf_now() - session->started,
               status_name(status), status_exit(status));
@@ -173,19 +173,19 @@ static void log_failure(const session_t *session, status_code_t status, const ch
   log_debug("%s", error_backtrace());
 }
 
-static void log_end(session_t *session, status_code_t status) {
+static void session_log_end(session_t *session, status_code_t status) {
   bool good = status == STATUS_OK || status == STATUS_STOPPED;
   log_stop_clock();
-  if (!good && comm_rank(session->world) == 0) log_failure(session, status, error_message());
+  if (!good && comm_rank(session->world) == 0) session_log_failure(session, status, error_message());
   bool table = good && session->rundir;
-  if (table && report(session) != STATUS_OK)
+  if (table && session_report(session) != STATUS_OK)
     log_warning("the performance table could not be written: %s", error_message());
   record_close(&session->record, status);
-  if (table) log_success(session, status);
+  if (table) session_log_success(session, status);
 }
 
 void session_close(session_t *session, status_code_t status) {
-  log_end(session, status);
+  session_log_end(session, status);
   watchdog_stop();
   if (session->device) device_free(session->device);
   if (session->grid.world) grid_free(&session->grid);
@@ -196,25 +196,25 @@ void session_close(session_t *session, status_code_t status) {
 
 /* The last words of a run whose ranks have not come together, in its log and in run.json, by whichever rank
  * ends it. May be called from the watchdog's thread. */
-static void tell_end(void *context, status_code_t status, const char *message) {
+static void session_tell_end(void *context, status_code_t status, const char *message) {
   session_t *session = context;
   char path[FILE_MAX_PATH];
   bool log_elsewhere = session->rundir && comm_rank(session->world) != 0; /* rank 0 has it open */
   if (log_elsewhere && (session_path(session, "log.txt", path) != STATUS_OK || log_open(path) != STATUS_OK))
     log_warning("%s", error_message());
   log_stop_clock();
-  log_failure(session, status, message);
+  session_log_failure(session, status, message);
   if (session->rundir) record_fail(&session->record, status, message);
 }
 
 void session_fail(session_t *session, status_code_t status) {
   char message[4096];
   snprintf(message, sizeof message, "%s", error_message());
-  tell_end(session, status, message);
+  session_tell_end(session, status, message);
   log_close();
 }
 
-bool session_wish(session_t *session, double reserve) {
+bool session_stop_requested(session_t *session, double reserve) {
   double limit = session->settings->job.max_seconds;
   watchdog_alive();
   if (stop_signal()) session->stop_why[STOP_SIGNAL] = 1;
@@ -248,7 +248,7 @@ status_t session_stop(session_t *session, double reserve, bool *stop) {
   *stop = false;
   if (since > session->longest_step) session->longest_step = since;
   session->last_look = now;
-  TRY(comm_any(session->world, session_wish(session, session->longest_step + reserve), stop));
+  TRY(comm_any(session->world, session_stop_requested(session, session->longest_step + reserve), stop));
   return *stop ? session_stopped(session, NULL) : STATUS_OK;
 }
 

@@ -74,10 +74,10 @@ status_t session_stop(session_t *session, double reserve, bool *stop);
 
 /* Whether this rank alone sees a reason to stop in the midst of a piece of work that can be given up: as
  * session_stop, but the time that the piece takes need not be left. Cheap enough to be called between decode
- * steps; the callers bring the ranks' wishes together (parallel/pulse.h, comm_any). Local. */
-bool session_wish(session_t *session, double reserve);
+ * steps; the callers bring the ranks' requests together (parallel/stop_vote.h, comm_any). Local. */
+bool session_stop_requested(session_t *session, double reserve);
 
-/* After wishes have stopped all ranks: says why in the log, once. *ASKED (NULL: not wanted): somebody asked
+/* After requests have stopped all ranks: says why in the log, once. *ASKED (NULL: not wanted): somebody asked
  * to stop, by a signal or the file EXIT; otherwise it was job.max_seconds. Collective on the world. Errors,
  * agreed: of the run directory (rundir_poll). */
 status_t session_stopped(session_t *session, bool *asked);

@@ -8,7 +8,8 @@
 
 enum { BYTES_PER_MIB = 1 << 20 };
 
-static status_t open_source(session_t *session, const model_t *model, const char *path, source_t *source) {
+static status_t source_open_source(session_t *session, const model_t *model, const char *path,
+                                   source_t *source) {
   const settings_t *settings = session->settings;
   TRY(template_from_name(settings->model.template, &source->template));
   TRY(template_check(source->template, model->tokenizer));
@@ -27,7 +28,7 @@ static status_t open_source(session_t *session, const model_t *model, const char
 }
 
 /* Before any rank reads a sample: all see the same. */
-static status_t check_sight(const model_t *model, const source_t *source) {
+static status_t source_check_sight(const model_t *model, const source_t *source) {
   int64_t images = dataset_info(source->dataset).images;
   if (images == 0 || config_sees(&model->base.config)) return STATUS_OK;
   return error_set(STATUS_INPUT,
@@ -38,8 +39,8 @@ static status_t check_sight(const model_t *model, const source_t *source) {
 status_t source_open(session_t *session, const model_t *model, const char *setting, const char *path,
                      source_t *out) {
   *out = (source_t){0};
-  status_code_t status = open_source(session, model, path, out);
-  if (status == STATUS_OK) status = check_sight(model, out);
+  status_code_t status = source_open_source(session, model, path, out);
+  if (status == STATUS_OK) status = source_check_sight(model, out);
   if (status == STATUS_OK) return STATUS_OK;
   source_close(out);
   return error_context(status, "while opening %s = '%s'", setting, path);
@@ -53,7 +54,7 @@ void source_close(source_t *source) {
 }
 
 /* Is this the first time that ROW is reported? Without memory to remember it, it is said again. */
-static bool report_once(source_t *source, int64_t row) {
+static bool source_report_once(source_t *source, int64_t row) {
   for (int64_t i = 0; i < source->reported_count; i++)
     if (source->reported[i] == row) return false;
   if (memory_resize(&source->reported, ARENA_DATA, (size_t)source->reported_count + 1, sizeof row) ==
@@ -74,7 +75,7 @@ status_t source_bad_sample(source_t *source, int64_t row, const char *id, status
   if (status == STATUS_OK) return STATUS_OK;
   status = source_name_sample(source, row, id, status);
   if (status != STATUS_DATA || !source->skip_bad) return status;
-  if (report_once(source, row)) log_warning("skipped: %s", error_message());
+  if (source_report_once(source, row)) log_warning("skipped: %s", error_message());
   error_clear();
   return STATUS_OK;
 }
@@ -111,8 +112,8 @@ static status_t agree_broken(source_t *source, const loader_ticket_t *ticket, co
   return STATUS_OK;
 }
 
-static status_t wait_for(source_t *source, loader_ticket_t *ticket, const int64_t *images, int32_t n,
-                         const float **pixels, int32_t *broken) {
+static status_t source_wait_for(source_t *source, loader_ticket_t *ticket, const int64_t *images, int32_t n,
+                                const float **pixels, int32_t *broken) {
   TRY(loader_wait(source->loader, ticket, pixels));
   if (source->skip_bad) return agree_broken(source, ticket, images, n, broken);
   for (int32_t k = 0; k < n; k++) {
@@ -131,7 +132,7 @@ status_t source_patches(source_t *source, const model_config_t *config, loader_t
                         const int64_t *images, int32_t n, float **patches, int32_t *broken) {
   const float *pixels;
   size_t per_image = (size_t)config_patches(config) * (size_t)config_patch_size(config);
-  TRY(wait_for(source, ticket, images, n, &pixels, broken));
+  TRY(source_wait_for(source, ticket, images, n, &pixels, broken));
   TRY(memory_alloc(patches, ARENA_FEATURES, (size_t)n * per_image, sizeof **patches));
   for (int32_t i = 0; i < n; i++)
     tower_patches(config, pixels + (size_t)i * per_image, *patches + (size_t)i * per_image);

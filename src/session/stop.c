@@ -6,7 +6,7 @@
 
 static volatile sig_atomic_t requested;
 
-static void request(int signal_number) {
+static void stop_request(int signal_number) {
   requested = signal_number;
 }
 
@@ -20,7 +20,7 @@ static void request_once(int signal_number) {
   requested = signal_number;
 }
 
-static void handle(int signal_number, void (*handler)(int)) {
+static void stop_handle(int signal_number, void (*handler)(int)) {
   struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
   sigemptyset(&action.sa_mask);
   sigaction(signal_number, &action, NULL);
@@ -30,7 +30,7 @@ static void handle(int signal_number, void (*handler)(int)) {
 static void handle_unless_ignored(int signal_number, void (*handler)(int)) {
   struct sigaction before;
   if (sigaction(signal_number, NULL, &before) == 0 && before.sa_handler == SIG_IGN) return;
-  handle(signal_number, handler);
+  stop_handle(signal_number, handler);
 }
 
 static const int requests[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGINT};
@@ -38,13 +38,13 @@ enum { REQUESTS = sizeof requests / sizeof *requests };
 
 void stop_install(void) {
   sigset_t set;
-  handle(SIGUSR1, request);
-  handle(SIGUSR2, request);
-  handle(SIGTERM, request);
-  handle_unless_ignored(SIGHUP, request);
+  stop_handle(SIGUSR1, stop_request);
+  stop_handle(SIGUSR2, stop_request);
+  stop_handle(SIGTERM, stop_request);
+  handle_unless_ignored(SIGHUP, stop_request);
   handle_unless_ignored(SIGINT, request_once);
-  handle(SIGPIPE, SIG_IGN);
-  handle(SIGXFSZ, SIG_IGN);
+  stop_handle(SIGPIPE, SIG_IGN);
+  stop_handle(SIGXFSZ, SIG_IGN);
   /* A launcher may leave them blocked; one that came early has waited for this. */
   sigemptyset(&set);
   for (size_t i = 0; i < REQUESTS; i++)
@@ -55,8 +55,8 @@ void stop_install(void) {
 void stop_release(void) {
   for (size_t i = 0; i < REQUESTS; i++)
     handle_unless_ignored(requests[i], SIG_DFL);
-  handle(SIGPIPE, SIG_DFL);
-  handle(SIGXFSZ, SIG_DFL);
+  stop_handle(SIGPIPE, SIG_DFL);
+  stop_handle(SIGXFSZ, SIG_DFL);
   if (requested) raise(requested);
 }
 

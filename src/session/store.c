@@ -36,7 +36,7 @@ int32_t store_find(const char names[][STORE_ROLE_NAME_MAX], int32_t count, const
 /* ---- Reading ---- */
 
 /* The role in "/adapters/ROLE/..." or "/heads/ROLE/..."; false for other paths. */
-static bool role_of(const char *path, const char *group, char role[STORE_ROLE_NAME_MAX]) {
+static bool store_role_of(const char *path, const char *group, char role[STORE_ROLE_NAME_MAX]) {
   size_t n = strlen(group);
   if (strncmp(path, group, n) != 0 || path[n] != '/') return false;
   const char *begin = path + n + 1, *end = strchr(begin, '/');
@@ -46,8 +46,8 @@ static bool role_of(const char *path, const char *group, char role[STORE_ROLE_NA
   return true;
 }
 
-static status_t add_role(const char *path, const char *role, char names[][STORE_ROLE_NAME_MAX],
-                         int32_t *count) {
+static status_t store_add_role(const char *path, const char *role, char names[][STORE_ROLE_NAME_MAX],
+                               int32_t *count) {
   if (store_find((const char(*)[STORE_ROLE_NAME_MAX])names, *count, role) >= 0) return STATUS_OK;
   if (*count == STORE_ROLES_MAX)
     return error_set(STATUS_DATA, "%s: more than %d adapters or heads", path, STORE_ROLES_MAX);
@@ -56,7 +56,7 @@ static status_t add_role(const char *path, const char *role, char names[][STORE_
 }
 
 /* Rank, scale and targets of one adapter: attributes of its group, and the names of its weights. */
-static status_t read_adapter_config(weights_file_t *file, const char *role, adapter_config_t *config) {
+static status_t store_read_adapter_config(weights_file_t *file, const char *role, adapter_config_t *config) {
   char group[128];
   int64_t r;
   snprintf(group, sizeof group, "%s/%s", adapters_group, role);
@@ -82,7 +82,7 @@ static status_t read_adapter_config(weights_file_t *file, const char *role, adap
   return STATUS_OK;
 }
 
-static status_t read_judging(h5_file_t *file, store_judging_t *judging) {
+static status_t store_read_judging(h5_file_t *file, store_judging_t *judging) {
   int64_t facts;
   char *text;
   TRY(h5_attr_read_i64(file, reward_group, "facts", &facts, 1));
@@ -94,19 +94,20 @@ static status_t read_judging(h5_file_t *file, store_judging_t *judging) {
   return STATUS_OK;
 }
 
-static status_t read_roles(weights_file_t *file, store_info_t *info) {
+static status_t store_read_roles(weights_file_t *file, store_info_t *info) {
   for (int64_t i = 0; i < weights_count(file); i++) {
     const char *path = weights_at(file, i)->path;
     char role[STORE_ROLE_NAME_MAX];
-    if (role_of(path, adapters_group, role))
-      TRY(add_role(info->path, role, info->adapters, &info->adapter_count));
-    if (role_of(path, heads_group, role)) TRY(add_role(info->path, role, info->heads, &info->head_count));
+    if (store_role_of(path, adapters_group, role))
+      TRY(store_add_role(info->path, role, info->adapters, &info->adapter_count));
+    if (store_role_of(path, heads_group, role))
+      TRY(store_add_role(info->path, role, info->heads, &info->head_count));
   }
   for (int32_t i = 0; i < info->adapter_count; i++)
-    TRY(read_adapter_config(file, info->adapters[i], &info->adapter_configs[i]));
+    TRY(store_read_adapter_config(file, info->adapters[i], &info->adapter_configs[i]));
   bool judges =
       store_find((const char(*)[STORE_ROLE_NAME_MAX])info->heads, info->head_count, reward_role) >= 0;
-  return judges ? read_judging(weights_h5(file), &info->judging) : STATUS_OK;
+  return judges ? store_read_judging(weights_h5(file), &info->judging) : STATUS_OK;
 }
 
 status_t store_read_base(weights_file_t *file, store_info_t *info) {
@@ -126,7 +127,7 @@ bool store_has_weights(const weights_file_t *file) {
 }
 
 /* An adapter is more than its weights. */
-static void add_adapter_configs(store_info_t *info) {
+static void store_add_adapter_configs(store_info_t *info) {
   for (int32_t i = 0; i < info->adapter_count; i++) {
     uint64_t alpha;
     memcpy(&alpha, &info->adapter_configs[i].alpha, sizeof alpha);
@@ -136,12 +137,12 @@ static void add_adapter_configs(store_info_t *info) {
 }
 
 /* What of a file can be read without its base; *REFERENCED: identity of the base it names, and base_path. */
-static status_t read_file(weights_file_t *file, store_info_t *info, uint64_t *referenced) {
+static status_t store_read_file(weights_file_t *file, store_info_t *info, uint64_t *referenced) {
   info->has_weights = store_has_weights(file);
   info->added = weights_identity(file, "/adapters/", WEIGHTS_IDENTITY_START);
   info->added = weights_identity(file, "/heads/", info->added);
-  TRY(read_roles(file, info));
-  add_adapter_configs(info);
+  TRY(store_read_roles(file, info));
+  store_add_adapter_configs(info);
   if (info->has_weights) {
     TRY(memory_copy_text(&info->base_path, ARENA_OTHER, info->path, strlen(info->path)));
     return store_read_base(file, info);
@@ -159,7 +160,7 @@ status_t store_inspect(comm_t *comm, const char *path, const store_info_t *base,
   *out = (store_info_t){0};
   TRY(memory_copy_text(&info.path, ARENA_OTHER, path, strlen(path)));
   TRY(weights_open(comm, path, &store_format, &file));
-  TRY(comm_agree(comm, read_file(file, &info, &referenced)));
+  TRY(comm_agree(comm, store_read_file(file, &info, &referenced)));
   if (!info.has_weights) TRY(store_find_base(comm, referenced, base, &info));
   *out = info;
   info = (store_info_t){0};
@@ -183,7 +184,7 @@ static void staged_free(staged_t *staged) {
   *staged = (staged_t){0};
 }
 
-static status_t stage(const params_t *params, const char *prefix, bool values, staged_t *staged) {
+static status_t store_stage(const params_t *params, const char *prefix, bool values, staged_t *staged) {
   staged->count = params->count;
   TRY(memory_alloc(&staged->paths, ARENA_IO, (size_t)params->count, sizeof *staged->paths));
   TRY(memory_alloc(&staged->values, ARENA_IO, (size_t)params->count, sizeof *staged->values));
@@ -198,10 +199,10 @@ static status_t stage(const params_t *params, const char *prefix, bool values, s
   return STATUS_OK;
 }
 
-static status_t load(comm_t *comm, weights_file_t *file, const char *prefix, params_t *params) {
+static status_t store_load(comm_t *comm, weights_file_t *file, const char *prefix, params_t *params) {
   SCOPED(staged_free) staged_t staged = {0};
   SCOPED_MEMORY weights_request_t *requests = NULL;
-  status_code_t status = stage(params, prefix, true, &staged);
+  status_code_t status = store_stage(params, prefix, true, &staged);
   if (status == STATUS_OK)
     status = memory_alloc(&requests, ARENA_IO, (size_t)params->count, sizeof *requests);
   TRY(comm_agree(comm, status));
@@ -224,16 +225,16 @@ static status_t load(comm_t *comm, weights_file_t *file, const char *prefix, par
 }
 
 /* All that lies below PREFIX has its place in PARAMS, but for what UNUSED takes. */
-static status_t load_all(comm_t *comm, const char *path, const char *prefix, weights_unused_t unused,
-                         const void *context, params_t *params) {
+static status_t store_load_all(comm_t *comm, const char *path, const char *prefix, weights_unused_t unused,
+                               const void *context, params_t *params) {
   SCOPED(weights_close_at) weights_file_t *file = NULL;
   TRY(weights_open(comm, path, &store_format, &file));
-  TRY(load(comm, file, prefix, params));
+  TRY(store_load(comm, file, prefix, params));
   return weights_check_all_read(file, prefix, unused, context);
 }
 
 status_t store_load_params(comm_t *comm, const char *path, const char *prefix, params_t *params) {
-  return load_all(comm, path, prefix, NULL, NULL, params);
+  return store_load_all(comm, path, prefix, NULL, NULL, params);
 }
 
 static bool leaves_unused(const char *name, const void *config) {
@@ -241,7 +242,7 @@ static bool leaves_unused(const char *name, const void *config) {
 }
 
 status_t store_load_base(comm_t *comm, const store_info_t *info, base_t *base) {
-  return load_all(comm, info->base_path, weights_prefix, leaves_unused, &base->config, &base->params);
+  return store_load_all(comm, info->base_path, weights_prefix, leaves_unused, &base->config, &base->params);
 }
 
 /* ---- Writing ---- */
@@ -256,7 +257,7 @@ typedef struct {
   int32_t count;
 } writing_t;
 
-static void add_set(writing_t *writing, const params_t *params, const char *group, const char *role) {
+static void store_add_set(writing_t *writing, const params_t *params, const char *group, const char *role) {
   writing->sets[writing->count] = params;
   snprintf(writing->prefixes[writing->count], sizeof writing->prefixes[0], "%s/%s%s", group, role,
            *role ? "/" : "");
@@ -264,34 +265,36 @@ static void add_set(writing_t *writing, const params_t *params, const char *grou
 }
 
 static void list_sets(const store_contents_t *contents, writing_t *writing) {
-  if (contents->weights) add_set(writing, &contents->base->params, "/weights", "");
+  if (contents->weights) store_add_set(writing, &contents->base->params, "/weights", "");
   for (int32_t i = 0; i < contents->adapter_count; i++)
-    add_set(writing, &contents->adapters[i]->params, adapters_group, contents->adapter_names[i]);
+    store_add_set(writing, &contents->adapters[i]->params, adapters_group, contents->adapter_names[i]);
   for (int32_t i = 0; i < contents->head_count; i++)
-    add_set(writing, &contents->heads[i]->params, heads_group, contents->head_names[i]);
+    store_add_set(writing, &contents->heads[i]->params, heads_group, contents->head_names[i]);
 }
 
 /* Weights are equal over dp: the first dp group writes. */
-static bool writes(const params_t *params) {
+static bool store_writes(const params_t *params) {
   return params->grid->dp_rank == 0;
 }
 
 /* Host copies of a set, on the ranks that write. */
 static status_t stage_set(const params_t *params, const char *prefix, staged_t *staged) {
-  TRY(stage(params, prefix, writes(params), staged));
-  for (int32_t i = 0; i < params->count && writes(params); i++)
+  TRY(store_stage(params, prefix, store_writes(params), staged));
+  for (int32_t i = 0; i < params->count && store_writes(params); i++)
     TRY(param_read(params, i, DTYPE_F32, staged->values[i]));
   return STATUS_OK;
 }
 
-static bool ends_with(const char *text, const char *end) {
+static bool store_ends_with(const char *text, const char *end) {
   size_t n = strlen(text), m = strlen(end);
   return n >= m && strcmp(text + n - m, end) == 0;
 }
 
 const char *store_meaning(const char *path) {
-  if (ends_with(path, ".lora_A.weight")) return "LoRA's A (r, inputs): the module adds alpha / r * B A x";
-  if (ends_with(path, ".lora_B.weight")) return "LoRA's B (outputs, r): the module adds alpha / r * B A x";
+  if (store_ends_with(path, ".lora_A.weight"))
+    return "LoRA's A (r, inputs): the module adds alpha / r * B A x";
+  if (store_ends_with(path, ".lora_B.weight"))
+    return "LoRA's B (outputs, r): the module adds alpha / r * B A x";
   if (strncmp(path, heads_group, strlen(heads_group)) == 0)
     return "head: weight x + bias, of a sequence's last hidden state x, is its score";
   return "weight of the model, under its published name and in its published shape";
@@ -311,7 +314,7 @@ static weights_item_t item_of(const params_t *params, const staged_t *staged, in
                          .col_count = part->col_count,
                          .stride = part->local_cols,
                          .data = staged->values[i],
-                         .mine = part->replica == 0 && writes(params),
+                         .mine = part->replica == 0 && store_writes(params),
                          .meaning = store_meaning(staged->paths[i])};
   memcpy(item.shape, param->shape, sizeof item.shape);
   return item;
@@ -369,7 +372,8 @@ static void writing_free(writing_t **writing) {
 }
 
 /* Lists the sets and stages them, with room for the ITEMS of all of them and of CONTENTS besides. */
-static status_t prepare_writing(const store_contents_t *contents, writing_t **out, weights_item_t **items) {
+static status_t store_prepare_writing(const store_contents_t *contents, writing_t **out,
+                                      weights_item_t **items) {
   size_t count = (size_t)contents->extra_count;
   TRY(memory_alloc(out, ARENA_IO, 1, sizeof **out));
   writing_t *writing = *out;
@@ -381,11 +385,12 @@ static status_t prepare_writing(const store_contents_t *contents, writing_t **ou
   return memory_alloc(items, ARENA_IO, count, sizeof **items);
 }
 
-static status_t write_contents(comm_t *comm, const destination_t *to, const store_contents_t *contents) {
+static status_t store_write_contents(comm_t *comm, const destination_t *to,
+                                     const store_contents_t *contents) {
   SCOPED(writing_free) writing_t *writing = NULL;
   SCOPED_MEMORY weights_item_t *items = NULL;
   int64_t count = 0;
-  TRY(comm_agree(comm, prepare_writing(contents, &writing, &items)));
+  TRY(comm_agree(comm, store_prepare_writing(contents, &writing, &items)));
   for (int32_t s = 0; s < writing->count; s++)
     for (int32_t i = 0; i < writing->sets[s]->count; i++)
       items[count++] = item_of(writing->sets[s], &writing->staged[s], i);
@@ -398,12 +403,12 @@ static status_t write_contents(comm_t *comm, const destination_t *to, const stor
 }
 
 status_t store_write(comm_t *comm, const char *path, const store_contents_t *contents) {
-  return write_contents(comm, &(destination_t){.path = path}, contents);
+  return store_write_contents(comm, &(destination_t){.path = path}, contents);
 }
 
 status_t store_checkpoint(comm_t *comm, const char *run_dir, const checkpoint_place_t *place,
                           const store_contents_t *contents) {
-  return write_contents(comm, &(destination_t){.run_dir = run_dir, .place = place}, contents);
+  return store_write_contents(comm, &(destination_t){.run_dir = run_dir, .place = place}, contents);
 }
 
 status_t store_params_identity(comm_t *comm, const char *prefix, const params_t *params, uint64_t *identity) {

@@ -10,8 +10,8 @@
 extern const h5_format_t store_format;
 enum { STORE_ROLES_MAX = 8, STORE_ROLE_NAME_MAX = 32 };
 
-/* How a reward head is asked: what it reads behind a conversation (session/criteria.h). Attributes facts,
- * prompt and prompt_source of the group /heads/reward. */
+/* How a reward head is asked: what it reads behind a conversation (session/reward_prompt.h). Attributes
+ * facts, prompt and prompt_source of the group /heads/reward. */
 typedef struct {
   bool facts;         /* facts are shown */
   const char *prompt; /* the judging prompt */

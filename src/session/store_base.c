@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static status_t take_base(const store_info_t *base, store_info_t *info) {
+static status_t store_base_take_base(const store_info_t *base, store_info_t *info) {
   char *path;
   TRY(memory_copy_text(&path, ARENA_OTHER, base->base_path, strlen(base->base_path)));
   memory_free(info->base_path);
@@ -43,7 +43,7 @@ static bool base_place(int number, const char *file, const char *written, char p
 }
 
 /* Identity of the weights at PATH, for INFO. */
-static status_t read_base_at(comm_t *comm, const char *path, store_info_t *info) {
+static status_t store_base_read_base_at(comm_t *comm, const char *path, store_info_t *info) {
   SCOPED(weights_close_at) weights_file_t *file = NULL;
   TRY(weights_open(comm, path, &store_format, &file));
   return comm_agree(comm, store_has_weights(file) ? store_read_base(file, info)
@@ -51,22 +51,22 @@ static status_t read_base_at(comm_t *comm, const char *path, store_info_t *info)
 }
 
 /* A line on what was found at PATH, for the message. */
-static status_t note_identity(text_buffer_t *tried, const char *path, uint64_t identity) {
+static status_t store_base_note_identity(text_buffer_t *tried, const char *path, uint64_t identity) {
   char line[FILE_MAX_PATH + 64];
   snprintf(line, sizeof line, "\n  %s has identity %016llx", path, (unsigned long long)identity);
   return text_buffer_append_string(tried, line);
 }
 
 /* Tries the places in turn; found->base_path stays NULL where it is in none. */
-static status_t find_base(comm_t *comm, const store_info_t *file, uint64_t wanted, text_buffer_t *tried,
-                          store_info_t *found) {
+static status_t store_base_find_base(comm_t *comm, const store_info_t *file, uint64_t wanted,
+                                     text_buffer_t *tried, store_info_t *found) {
   char path[FILE_MAX_PATH];
   for (int number = 0; base_place(number, file->path, file->base_path, path); number++) {
-    status_code_t status = read_base_at(comm, path, found);
+    status_code_t status = store_base_read_base_at(comm, path, found);
     if (status != STATUS_OK && status != STATUS_DATA) return status;
     if (status == STATUS_OK && found->identity == wanted)
       return memory_copy_text(&found->base_path, ARENA_OTHER, path, strlen(path));
-    if (status == STATUS_OK) TRY(note_identity(tried, path, found->identity));
+    if (status == STATUS_OK) TRY(store_base_note_identity(tried, path, found->identity));
     if (status != STATUS_OK) TRY(text_buffer_append_string(tried, "\n  "));
     if (status != STATUS_OK) TRY(text_buffer_append_string(tried, error_message()));
     error_clear();
@@ -79,10 +79,11 @@ status_t store_find_base(comm_t *comm, uint64_t wanted, const store_info_t *base
   SCOPED(text_buffer_free) text_buffer_t tried = {0};
   SCOPED(store_info_free) store_info_t found = {0};
   bool known = base && base->base_path;
-  if (known && base->identity == wanted) return comm_agree(comm, take_base(base, info));
-  status_code_t status = find_base(comm, info, wanted, &tried, &found);
-  if (status == STATUS_OK && found.base_path) return comm_agree(comm, take_base(&found, info));
-  if (status == STATUS_OK && known) status = note_identity(&tried, base->base_path, base->identity);
+  if (known && base->identity == wanted) return comm_agree(comm, store_base_take_base(base, info));
+  status_code_t status = store_base_find_base(comm, info, wanted, &tried, &found);
+  if (status == STATUS_OK && found.base_path) return comm_agree(comm, store_base_take_base(&found, info));
+  if (status == STATUS_OK && known)
+    status = store_base_note_identity(&tried, base->base_path, base->identity);
   if (status == STATUS_OK)
     status = error_set(
         STATUS_DATA,

@@ -10,9 +10,9 @@ typedef struct {
   const settings_t *settings;
   task_files_t *inputs, *outputs;
   status_code_t status; /* of the first failure */
-} listing_t;
+} task_files_listing_t;
 
-static status_t add(task_files_t *files, const char *name, const char *path) {
+static status_t listing_add(task_files_t *files, const char *name, const char *path) {
   TRY(memory_resize(&files->items, ARENA_OTHER, (size_t)files->count + 1, sizeof *files->items));
   files->items[files->count] = (task_file_t){.name = name};
   TRY(memory_copy_text(&files->items[files->count].path, ARENA_OTHER, path, strlen(path)));
@@ -21,31 +21,31 @@ static status_t add(task_files_t *files, const char *name, const char *path) {
 }
 
 /* Files that are not given ("") are left out. */
-static void reads(listing_t *listing, const char *name, const char *path) {
-  if (*path && listing->status == STATUS_OK) listing->status = add(listing->inputs, name, path);
+static void listing_reads(task_files_listing_t *listing, const char *name, const char *path) {
+  if (*path && listing->status == STATUS_OK) listing->status = listing_add(listing->inputs, name, path);
 }
 
-static void writes(listing_t *listing, const char *name, const char *path) {
-  if (*path && listing->status == STATUS_OK) listing->status = add(listing->outputs, name, path);
+static void listing_writes(task_files_listing_t *listing, const char *name, const char *path) {
+  if (*path && listing->status == STATUS_OK) listing->status = listing_add(listing->outputs, name, path);
 }
 
-static void writes_in_run_dir(listing_t *listing, const char *file) {
+static void writes_in_run_dir(task_files_listing_t *listing, const char *file) {
   char path[FILE_MAX_PATH];
   if (listing->status == STATUS_OK)
     listing->status = file_join(path, listing->settings->job.run_dir, file, NULL);
-  if (listing->status == STATUS_OK) writes(listing, "in job.run_dir", path);
+  if (listing->status == STATUS_OK) listing_writes(listing, "in job.run_dir", path);
 }
 
 /* What a setting names, or else FILE in the run directory. */
-static void writes_or(listing_t *listing, const char *name, const char *path, const char *file) {
+static void writes_or(task_files_listing_t *listing, const char *name, const char *path, const char *file) {
   if (*path)
-    writes(listing, name, path);
+    listing_writes(listing, name, path);
   else
     writes_in_run_dir(listing, file);
 }
 
 /* Made of questions in JSON (rollout/questions.h), under the name STEM. */
-static void writes_questions(listing_t *listing, const char *stem) {
+static void writes_questions(task_files_listing_t *listing, const char *stem) {
   char file[64];
   snprintf(file, sizeof file, "%s.h5", stem);
   writes_in_run_dir(listing, file);
@@ -95,7 +95,7 @@ static const struct {
                {ANY, "run.json"},          {ANY, "perf.json"},   {ANY, "metrics.jsonl"},
                {ANY, "samples.jsonl"}};
 
-static void list_generate(listing_t *listing) {
+static void list_generate(task_files_listing_t *listing) {
   enum { PAIR = 2 };
   const settings_t *s = listing->settings;
   writes_or(listing, "generate.output", s->generate.output,
@@ -104,11 +104,11 @@ static void list_generate(listing_t *listing) {
   writes_questions(listing, *s->generate.prompt ? "question" : "questions");
 }
 
-static void list_evaluate(listing_t *listing) {
+static void list_evaluate(task_files_listing_t *listing) {
   const settings_t *s = listing->settings;
   int64_t models = s->eval.models.count > 0 ? s->eval.models.count : 1;
   for (int64_t m = 0; m < s->eval.models.count; m++)
-    reads(listing, "eval.models", s->eval.models.items[m]);
+    listing_reads(listing, "eval.models", s->eval.models.items[m]);
   for (int64_t m = 1; m <= models; m++) {
     char file[64];
     snprintf(file, sizeof file, "answers_%" PRId64 ".jsonl", m);
@@ -120,16 +120,16 @@ static void list_evaluate(listing_t *listing) {
 }
 
 status_t task_files_list(const settings_t *settings, task_files_t *inputs, task_files_t *outputs) {
-  listing_t listing = {settings, inputs, outputs, STATUS_OK};
+  task_files_listing_t listing = {settings, inputs, outputs, STATUS_OK};
   task_t task = settings_task(settings);
   *inputs = *outputs = (task_files_t){0};
   for (size_t i = 0; i < sizeof inputs_read / sizeof *inputs_read; i++)
     if (inputs_read[i].tasks >> task & 1)
-      reads(&listing, inputs_read[i].name,
-            *(char *const *)(const void *)((const char *)settings + inputs_read[i].offset));
+      listing_reads(&listing, inputs_read[i].name,
+                    *(char *const *)(const void *)((const char *)settings + inputs_read[i].offset));
   if (task == TASK_PREPARE) {
-    writes(&listing, "prepare.output", settings->prepare.output);
-    writes(&listing, "prepare.held_out_output", settings->prepare.held_out_output);
+    listing_writes(&listing, "prepare.output", settings->prepare.output);
+    listing_writes(&listing, "prepare.held_out_output", settings->prepare.held_out_output);
   }
   if (task == TASK_IMPORT) writes_or(&listing, "import.output", settings->import.output, "model.h5");
   if (task == TASK_ANNOTATE)

@@ -85,7 +85,7 @@ static status_t annotate_element(void *context, const json_element_t *element, c
   const annotating_t *annotating = context;
   const json_t *pair = element->value;
   const char *image, *question, *first, *second;
-  TRY(pulse_go_on(annotating->annotator->pulse));
+  TRY(stop_vote_continue(annotating->annotator->vote));
   TRY(json_string(pair, "image", where, &image));
   TRY(last_question(pair, where, &question));
   TRY(annotate_read_output(pair, "output_1", where, &first));

@@ -2,15 +2,15 @@
 #ifndef WORLD_ANNOTATE_H
 #define WORLD_ANNOTATE_H
 
-#include "parallel/pulse.h"
+#include "parallel/stop_vote.h"
 #include "shapes/scene.h"
 
 #include <stdint.h>
 
 typedef struct {
   uint64_t seed;
-  double noise;   /* share of preferences that are turned round */
-  pulse_t *pulse; /* annotate_file: asked between pairs whether to stop; NULL: never */
+  double noise;      /* share of preferences that are turned round */
+  stop_vote_t *vote; /* annotate_file: asked between pairs whether to stop; NULL: never */
 } annotator_t;
 
 typedef struct {
@@ -30,7 +30,7 @@ int annotate_pair(const annotator_t *annotator, const scene_t *scene, const char
 /* Reads the JSON file PAIRS (elements with image, conversations, output_1, output_2) and writes OUTPUT with
  * `preference` filled in, all else unchanged, but for pairs with nothing to choose, which are left out.
  * SCENES is the world's scenes.jsonl. Errors: STATUS_DATA (names file and element; an image without a scene),
- * STATUS_STOPPED (a wish of the pulse).
+ * STATUS_STOPPED (a request of the vote).
  * OUTPUT appears whole or not at all. Local: one rank calls it.
  */
 status_t annotate_file(const annotator_t *annotator, const char *pairs, const char *scenes,

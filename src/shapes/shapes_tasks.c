@@ -6,7 +6,7 @@
 #include "io/formats/dataset.h"
 #include "perf/perf.h"
 #include "session/estimate.h"
-#include "session/pulsed.h"
+#include "session/voting.h"
 #include "shapes/annotate.h"
 #include "shapes/scene_file.h"
 #include "shapes/world_task.h"
@@ -42,7 +42,7 @@ typedef struct {
 } world_dataset_t;
 
 /* COUNTS may be NULL. In a dry run it is counted only. Collective on COMM. */
-static status_t world_dataset(const session_t *session, comm_t *comm, pulse_t *pulse, const char *dir,
+static status_t world_dataset(const session_t *session, comm_t *comm, stop_vote_t *vote, const char *dir,
                               const world_dataset_t *set, prepare_counts_t *counts) {
   char json[FILE_MAX_PATH], output[FILE_MAX_PATH], facts[FILE_MAX_PATH], images[FILE_MAX_PATH], name[64];
   snprintf(name, sizeof name, "%s.json", set->name);
@@ -59,7 +59,7 @@ static status_t world_dataset(const session_t *session, comm_t *comm, pulse_t *p
                                           .held_out = session->dry ? 0 : set->held_out,
                                           .seed = (uint64_t)session->settings->job.seed,
                                           .workers = (int)session->settings->prepare.workers,
-                                          .pulse = pulse,
+                                          .vote = vote,
                                           .plan = session->dry != NULL},
                      counts);
 }
@@ -77,11 +77,11 @@ static void world_sets(const settings_t *settings, world_dataset_t sets[WORLD_DA
   memcpy(sets, all, sizeof all);
 }
 
-static status_t world_datasets(session_t *session, pulse_t *pulse, const char *dir) {
+static status_t world_datasets(session_t *session, stop_vote_t *vote, const char *dir) {
   world_dataset_t sets[WORLD_DATASETS];
   world_sets(session->settings, sets);
   for (int i = 0; i < WORLD_DATASETS; i++)
-    if (sets[i].images > 0) TRY(world_dataset(session, session->world, pulse, dir, &sets[i], NULL));
+    if (sets[i].images > 0) TRY(world_dataset(session, session->world, vote, dir, &sets[i], NULL));
   return STATUS_OK;
 }
 
@@ -123,13 +123,13 @@ static status_t task_count_images(estimate_t *estimate, const world_options_t *d
 
 /* The dataset of WHOLE from that of the same name in the smaller world; *KEPT becomes the memory that the
  * larger of them keep of their samples. */
-static status_t task_count_dataset(const session_t *session, comm_t *alone, pulse_t *pulse, const char *dir,
-                                   const world_dataset_t *whole, const world_dataset_t *drawn,
-                                   int64_t *kept) {
+static status_t task_count_dataset(const session_t *session, comm_t *alone, stop_vote_t *vote,
+                                   const char *dir, const world_dataset_t *whole,
+                                   const world_dataset_t *drawn, int64_t *kept) {
   prepare_counts_t counts;
   char name[64];
   double times = (double)whole->images / (double)drawn->images;
-  TRY(world_dataset(session, alone, pulse, dir, drawn, &counts));
+  TRY(world_dataset(session, alone, vote, dir, drawn, &counts));
   snprintf(name, sizeof name, "%s.h5", whole->name);
   estimate_output(session->dry, name,
                   (double)counts.constant + times * (double)(counts.bytes - counts.constant));
@@ -137,14 +137,14 @@ static status_t task_count_dataset(const session_t *session, comm_t *alone, puls
   return STATUS_OK;
 }
 
-static status_t task_count_datasets(const session_t *session, comm_t *alone, pulse_t *pulse, const char *dir,
-                                    const settings_t *drawn, int64_t *kept) {
+static status_t task_count_datasets(const session_t *session, comm_t *alone, stop_vote_t *vote,
+                                    const char *dir, const settings_t *drawn, int64_t *kept) {
   world_dataset_t sets[WORLD_DATASETS], drawn_sets[WORLD_DATASETS];
   world_sets(session->settings, sets);
   world_sets(drawn, drawn_sets);
   for (int i = 0; i < WORLD_DATASETS; i++)
     if (sets[i].images > 0)
-      TRY(task_count_dataset(session, alone, pulse, dir, &sets[i], &drawn_sets[i], kept));
+      TRY(task_count_dataset(session, alone, vote, dir, &sets[i], &drawn_sets[i], kept));
   return STATUS_OK;
 }
 
@@ -171,7 +171,7 @@ static status_t task_count_world(const session_t *session, comm_t *alone, const 
   TRY(task_count_images(session->dry, &drawn, part));
   TRY(task_count_texts(session->dry, drawn.dir, part));
   return settings.world.datasets
-             ? task_count_datasets(session, alone, options->pulse, drawn.dir, &settings, kept)
+             ? task_count_datasets(session, alone, options->vote, drawn.dir, &settings, kept)
              : STATUS_OK;
 }
 
@@ -197,27 +197,27 @@ static status_t world_dry(session_t *session, world_options_t *options) {
   int rank = comm_rank(session->world);
   int64_t kept = 0;
   TRY(comm_split(session->world, rank, 0, "dry run", &alone));
-  status_code_t status = pulse_start_ranks(alone, session_pulse_wish, session, &options->pulse);
+  status_code_t status = stop_vote_start_ranks(alone, session_vote_request, session, &options->vote);
   if (status == STATUS_OK && rank == 0) status = task_count_world(session, alone, options, &kept);
-  pulse_free(options->pulse);
+  stop_vote_free(options->vote);
   comm_free(alone);
   TRY(comm_agree(session->world, status));
   return task_note_datasets(session, kept);
 }
 
-static status_t world_pulsed(session_t *session, pulse_t *pulse) {
+static status_t world_voting(session_t *session, stop_vote_t *vote) {
   const settings_t *settings = session->settings;
   const char *dir = *settings->world.dir ? settings->world.dir : session->run_dir;
   world_options_t options = world_options(settings, dir);
   if (session->dry) return world_dry(session, &options);
-  options.pulse = pulse;
+  options.vote = vote;
   TRY(world_write(session->world, &options));
   log_info("world      %lld scenes in %s", (long long)world_scene_count(&options), dir);
-  return settings->world.datasets ? world_datasets(session, pulse, dir) : STATUS_OK;
+  return settings->world.datasets ? world_datasets(session, vote, dir) : STATUS_OK;
 }
 
 status_t world_task_run(session_t *session) {
-  return session_run_pulsed(session, world_pulsed);
+  return session_run_voting(session, world_voting);
 }
 
 /* ---- annotate ---- */
@@ -229,9 +229,9 @@ static void task_log_annotation(const char *output, const annotation_counts_t *c
            (long long)counts->noisy);
 }
 
-static status_t task_annotate(session_t *session, pulse_t *pulse) {
+static status_t task_annotate(session_t *session, stop_vote_t *vote) {
   const settings_t *settings = session->settings;
-  const annotator_t annotator = {(uint64_t)settings->job.seed, settings->annotate.label_noise, pulse};
+  const annotator_t annotator = {(uint64_t)settings->job.seed, settings->annotate.label_noise, vote};
   char path[FILE_MAX_PATH];
   const char *output = settings->annotate.output;
   annotation_counts_t counts = {0};
@@ -248,12 +248,12 @@ static status_t task_annotate(session_t *session, pulse_t *pulse) {
   return STATUS_OK;
 }
 
-static status_t annotate_pulsed(session_t *session, pulse_t *pulse) {
+static status_t annotate_voting(session_t *session, stop_vote_t *vote) {
   status_code_t status = STATUS_OK;
-  if (comm_rank(session->world) == 0) status = task_annotate(session, pulse);
-  return pulse_agree(pulse, session->world, status);
+  if (comm_rank(session->world) == 0) status = task_annotate(session, vote);
+  return stop_vote_agree(vote, session->world, status);
 }
 
 status_t annotate_task_run(session_t *session) {
-  return session_run_pulsed(session, annotate_pulsed);
+  return session_run_voting(session, annotate_voting);
 }

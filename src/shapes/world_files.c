@@ -69,7 +69,7 @@ static void world_files_write_sample(json_writer_t *writer, const set_writer_t *
 static status_t world_files_write_samples(json_writer_t *writer, const set_writer_t *set, int64_t limit) {
   world_range_t range = world_set_range(set->options, set->set);
   for (int64_t i = 0; i < range.count && i < limit; i++) {
-    TRY(pulse_go_on(set->options->pulse));
+    TRY(stop_vote_continue(set->options->vote));
     world_files_write_sample(writer, set, range.first + i);
   }
   return STATUS_OK;
@@ -113,7 +113,7 @@ static status_t world_files_write_scenes(const world_options_t *options) {
     scene_t scene;
     world_scene_draw(options, id, &scene);
     scene_write(file.writer, &scene);
-    status = pulse_go_on(options->pulse);
+    status = stop_vote_continue(options->vote);
   }
   return output_file_close(&file, status);
 }
@@ -165,7 +165,7 @@ static status_t world_files_write_facts(const world_options_t *options) {
     world_range_t range = world_set_range(options, sets[s]);
     for (int64_t i = 0; i < range.count && status == STATUS_OK; i++) {
       world_files_write_facts_of(file.writer, options, sets[s], range.first + i);
-      status = pulse_go_on(options->pulse);
+      status = stop_vote_continue(options->vote);
     }
   }
   json_write_object_end(file.writer);
@@ -221,7 +221,7 @@ static status_t world_files_write_eval(const world_options_t *options) {
   json_write_array_begin(file.writer);
   for (int64_t i = 0; i < range.count && status == STATUS_OK; i++) {
     world_files_write_eval_question(file.writer, options, range.first + i);
-    status = pulse_go_on(options->pulse);
+    status = stop_vote_continue(options->vote);
   }
   json_write_array_end(file.writer);
   json_write_line(file.writer);
@@ -257,7 +257,7 @@ static status_t world_files_write_pope(const world_options_t *options) {
     world_scene_draw(options, range.first + i, &scene);
     world_files_write_pope_question(file.writer, 2 * i + 1, &scene, true, &stream);
     world_files_write_pope_question(file.writer, 2 * i + 2, &scene, false, &stream);
-    status = pulse_go_on(options->pulse);
+    status = stop_vote_continue(options->vote);
   }
   return output_file_close(&file, status);
 }

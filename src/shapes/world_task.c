@@ -111,7 +111,7 @@ static status_t world_task_images_write(const comm_t *comm, const world_options_
   enum { REPORT_EVERY = 256 };
   int64_t count = world_scene_count(options), done = 0;
   for (int64_t id = comm_rank(comm); id < count; id += comm_size(comm), done++) {
-    TRY(pulse_go_on(options->pulse));
+    TRY(stop_vote_continue(options->vote));
     TRY(image_write(options, id));
     if (comm_rank(comm) == 0 && done % REPORT_EVERY == 0) log_progress("images", id, count, "images", NULL);
   }
@@ -128,7 +128,7 @@ status_t world_write(comm_t *comm, const world_options_t *options) {
   bool first = comm_rank(comm) == 0;
   TRY(comm_agree(comm, world_task_options_check(options)));
   TRY(comm_agree(comm, first ? folders_make(options) : STATUS_OK));
-  TRY(pulse_agree(options->pulse, comm, world_task_images_write(comm, options)));
-  TRY(pulse_agree(options->pulse, comm, first ? world_task_texts_write(options) : STATUS_OK));
+  TRY(stop_vote_agree(options->vote, comm, world_task_images_write(comm, options)));
+  TRY(stop_vote_agree(options->vote, comm, first ? world_task_texts_write(options) : STATUS_OK));
   return STATUS_OK;
 }

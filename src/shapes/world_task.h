@@ -3,7 +3,7 @@
 #ifndef WORLD_WORLD_TASK_H
 #define WORLD_WORLD_TASK_H
 
-#include "parallel/pulse.h"
+#include "parallel/stop_vote.h"
 
 typedef struct {
   const char *dir;
@@ -20,7 +20,7 @@ typedef struct {
   int image_size;               /* side in pixels */
   int quality;                  /* of the JPEG files, 1..100 */
   int vocab;                    /* pieces of the tokenizer, at most */
-  pulse_t *pulse;               /* asked between images and texts whether to stop; NULL: never */
+  stop_vote_t *vote;            /* asked between images and texts whether to stop; NULL: never */
   double bias; /* share of the machine-written conversations about tempting scenes that make something up */
 } world_options_t;
 
@@ -54,7 +54,8 @@ world_options_t world_options_smaller(const world_options_t *options);
  * Images are shared out (rank r draws the scenes r, r + size, ...), rank 0 writes the rest; the bytes are the
  * same for any number of ranks. Files but images appear whole or not at all; an older world in the folder is
  * overwritten. Collective on COMM. Errors, agreed: STATUS_INPUT (an option out of range, a vocabulary that is
- * too small), STATUS_DATA (cannot write), STATUS_STOPPED (a wish of the pulse; no file is left half written).
+ * too small), STATUS_DATA (cannot write), STATUS_STOPPED (a request of the vote; no file is left half
+ * written).
  */
 status_t world_write(comm_t *comm, const world_options_t *options);
 

@@ -183,8 +183,8 @@ static status_t pointers_check(const device_t *device, const char *what, const v
   return error_set(STATUS_DEVICE, "device '%s': %s from or to NULL", device->name, what);
 }
 
-static status_t copy_check(const device_t *device, const char *what, const void *to, const void *from,
-                           dtype_t host_type) {
+static status_t device_copy_check(const device_t *device, const char *what, const void *to, const void *from,
+                                  dtype_t host_type) {
   TRY(pointers_check(device, what, to, from));
   if (host_type == DTYPE_F32 || host_type == DTYPE_F64) return STATUS_OK;
   return error_set(STATUS_DEVICE, "device '%s': %s: host elements must be F32 or F64", device->name, what);
@@ -192,13 +192,13 @@ static status_t copy_check(const device_t *device, const char *what, const void 
 
 status_t real_upload(device_t *device, real_t *to, const void *from, dtype_t host_type, size_t n) {
   if (n == 0) return STATUS_OK;
-  TRY(copy_check(device, "real_upload", to, from, host_type));
+  TRY(device_copy_check(device, "real_upload", to, from, host_type));
   return device->upload(device, to, device->real_type, from, host_type, n);
 }
 
 status_t wide_upload(device_t *device, wide_t *to, const void *from, dtype_t host_type, size_t n) {
   if (n == 0) return STATUS_OK;
-  TRY(copy_check(device, "wide_upload", to, from, host_type));
+  TRY(device_copy_check(device, "wide_upload", to, from, host_type));
   return device->upload(device, to, device->wide_type, from, host_type, n);
 }
 
@@ -210,13 +210,13 @@ status_t index_upload(device_t *device, index_t *to, const int32_t *from, size_t
 
 status_t real_download(device_t *device, void *to, dtype_t host_type, const real_t *from, size_t n) {
   if (n == 0) return STATUS_OK;
-  TRY(copy_check(device, "real_download", to, from, host_type));
+  TRY(device_copy_check(device, "real_download", to, from, host_type));
   return device->download(device, to, host_type, from, device->real_type, n);
 }
 
 status_t wide_download(device_t *device, void *to, dtype_t host_type, const wide_t *from, size_t n) {
   if (n == 0) return STATUS_OK;
-  TRY(copy_check(device, "wide_download", to, from, host_type));
+  TRY(device_copy_check(device, "wide_download", to, from, host_type));
   return device->download(device, to, host_type, from, device->wide_type, n);
 }
 

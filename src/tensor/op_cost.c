@@ -3,30 +3,30 @@
 /* Bytes of an element: compute type, accumulation type, index. */
 typedef struct {
   double real, wide, index;
-} sizes_t;
+} op_cost_sizes_t;
 
-static double written(double bytes, bool added) {
+static double op_cost_written(double bytes, bool added) {
   return added ? 2.0 * bytes : bytes;
 }
 
-static op_cost_t gemm_cost(sizes_t size, const op_gemm_t *op) {
+static op_cost_t gemm_cost(op_cost_sizes_t size, const op_gemm_t *op) {
   double m = (double)op->m, n = (double)op->n, k = (double)op->k, c = op->c_wide ? size.wide : size.real;
   return (op_cost_t){.flops = 2.0 * m * n * k,
                      .bytes = (m * k + k * n + (op->bias ? n : 0.0) + (op->pre ? m * n : 0.0)) * size.real +
-                              written(m * n * c, op->beta != 0.0)};
+                              op_cost_written(m * n * c, op->beta != 0.0)};
 }
 
 /* ---- Norms and what goes element by element ---- */
 
 /* VECTORS of the rows' width beside the weight, and STATISTICS for each row. */
-static op_cost_t norm_cost(sizes_t size, int64_t rows, int64_t cols, int vectors, int weights,
+static op_cost_t norm_cost(op_cost_sizes_t size, int64_t rows, int64_t cols, int vectors, int weights,
                            int statistics) {
   double t = (double)rows, c = (double)cols;
   return (op_cost_t){.bytes = (vectors * t * c + weights * c) * size.real + statistics * t * size.wide};
 }
 
-static op_cost_t norm_backward_cost(sizes_t size, int64_t rows, int64_t cols, bool add, int statistics,
-                                    int gradients) {
+static op_cost_t norm_backward_cost(op_cost_sizes_t size, int64_t rows, int64_t cols, bool add,
+                                    int statistics, int gradients) {
   op_cost_t cost = norm_cost(size, rows, cols, add ? 4 : 3, 1, statistics);
   cost.bytes += 2.0 * gradients * (double)cols * size.wide;
   return cost;
@@ -37,7 +37,7 @@ static op_cost_t elements_cost(int64_t n, double bytes) {
   return (op_cost_t){.bytes = (double)n * bytes};
 }
 
-static op_cost_t rope_cost(sizes_t size, const op_rope_t *op) {
+static op_cost_t rope_cost(op_cost_sizes_t size, const op_rope_t *op) {
   double t = (double)op->rows;
   return (op_cost_t){.bytes = 2.0 * t * op->heads * op->head_size * size.real + t * size.index};
 }
@@ -55,7 +55,8 @@ static double attention_pairs(const op_attention_t *op) {
 }
 
 /* QUERY_ROWS and KEY_ROWS: how often the queries' and the keys' shape is moved. */
-static op_cost_t attention_cost(sizes_t size, const op_attention_t *op, int query_rows, int key_rows) {
+static op_cost_t attention_cost(op_cost_sizes_t size, const op_attention_t *op, int query_rows,
+                                int key_rows) {
   double t = op->sequences > 0 ? op->offsets_host[op->sequences] : 0;
   double q = t * op->heads * op->head_size, kv = t * op->kv_heads * op->head_size;
   return (op_cost_t){.flops = 4.0 * attention_pairs(op) * op->heads * op->head_size,
@@ -64,18 +65,18 @@ static op_cost_t attention_cost(sizes_t size, const op_attention_t *op, int quer
 }
 
 /* Reads q, k, v, out and dout, writes dq, dk and dv. */
-static op_cost_t attention_backward_cost(sizes_t size, const op_attention_backward_t *op) {
+static op_cost_t attention_backward_cost(op_cost_sizes_t size, const op_attention_backward_t *op) {
   op_cost_t cost = attention_cost(size, &op->forward, 4, 4);
   cost.flops *= 2.0;
   return cost;
 }
 
-static op_cost_t cache_write_cost(sizes_t size, const op_cache_write_t *op) {
+static op_cost_t cache_write_cost(op_cost_sizes_t size, const op_cache_write_t *op) {
   double t = (double)op->rows;
   return (op_cost_t){.bytes = 4.0 * t * op->kv_heads * op->head_size * size.real + t * size.index};
 }
 
-static op_cost_t attention_paged_cost(sizes_t size, const op_attention_paged_t *op) {
+static op_cost_t attention_paged_cost(op_cost_sizes_t size, const op_attention_paged_t *op) {
   double n = (double)op->rows, cached = (double)op->positions;
   return (op_cost_t){.flops = 4.0 * cached * op->heads * op->head_size,
                      .bytes =
@@ -85,26 +86,26 @@ static op_cost_t attention_paged_cost(sizes_t size, const op_attention_paged_t *
 
 /* ---- Rows ---- */
 
-static op_cost_t embedding_cost(sizes_t size, const op_embedding_t *op) {
+static op_cost_t embedding_cost(op_cost_sizes_t size, const op_embedding_t *op) {
   double t = (double)op->rows;
   return (op_cost_t){.bytes = 2.0 * t * (double)op->cols * size.real + t * size.index};
 }
 
-static op_cost_t embedding_backward_cost(sizes_t size, const op_embedding_backward_t *op) {
+static op_cost_t embedding_backward_cost(op_cost_sizes_t size, const op_embedding_backward_t *op) {
   double t = (double)op->rows;
   return (op_cost_t){.bytes = t * (double)op->cols * (size.real + 2.0 * size.wide) + t * size.index};
 }
 
-static op_cost_t rows_cost(sizes_t size, const op_rows_t *op) {
+static op_cost_t rows_cost(op_cost_sizes_t size, const op_rows_t *op) {
   double t = (double)op->rows, moved = t * (double)op->cols * size.real;
-  return (op_cost_t){.bytes = moved + written(moved, op->add) + t * size.index};
+  return (op_cost_t){.bytes = moved + op_cost_written(moved, op->add) + t * size.index};
 }
 
-static op_cost_t add_periodic_cost(sizes_t size, const op_add_periodic_t *op) {
+static op_cost_t op_cost_add_periodic_cost(op_cost_sizes_t size, const op_add_periodic_t *op) {
   return (op_cost_t){.bytes = (2.0 * (double)op->rows + (double)op->period) * (double)op->cols * size.real};
 }
 
-static op_cost_t sum_periodic_cost(sizes_t size, const op_sum_periodic_t *op) {
+static op_cost_t sum_periodic_cost(op_cost_sizes_t size, const op_sum_periodic_t *op) {
   return (op_cost_t){.bytes = (double)op->cols *
                               ((double)op->rows * size.real + 2.0 * (double)op->period * size.wide)};
 }
@@ -112,13 +113,13 @@ static op_cost_t sum_periodic_cost(sizes_t size, const op_sum_periodic_t *op) {
 /* ---- Vocabulary ---- */
 
 /* The logits of a shard, and NUMBERS wide and INDICES integers for each row. */
-static op_cost_t vocab_cost(sizes_t size, const vocab_shard_t *shard, int numbers, int indices) {
+static op_cost_t vocab_cost(op_cost_sizes_t size, const vocab_shard_t *shard, int numbers, int indices) {
   double n = (double)shard->rows;
   return (op_cost_t){.bytes =
                          n * ((double)shard->count * size.wide + numbers * size.wide + indices * size.index)};
 }
 
-static op_cost_t vocab_backward_cost(sizes_t size, const op_vocab_backward_t *op) {
+static op_cost_t vocab_backward_cost(op_cost_sizes_t size, const op_vocab_backward_t *op) {
   op_cost_t cost = vocab_cost(size, &op->shard, 5, 1);
   cost.bytes += (double)op->shard.rows * (double)op->shard.ld * size.real;
   return cost;
@@ -132,7 +133,7 @@ enum { HISTOGRAM = 2 * 256 };
 /* The arguments of operation NAME. */
 #define ARGUMENTS(name) ((const op_##name##_t *)arguments)
 
-static op_cost_t norms_cost(sizes_t size, op_number_t number, const void *arguments) {
+static op_cost_t norms_cost(op_cost_sizes_t size, op_number_t number, const void *arguments) {
   switch (number) {
   case op_rmsnorm:
     return norm_cost(size, ARGUMENTS(rmsnorm)->rows, ARGUMENTS(rmsnorm)->cols, 2, 1,
@@ -152,8 +153,8 @@ static op_cost_t norms_cost(sizes_t size, op_number_t number, const void *argume
 }
 
 op_cost_t op_cost(const device_t *device, op_number_t number, const void *arguments) {
-  const sizes_t size = {(double)dtype_size(device->real_type), (double)dtype_size(device->wide_type),
-                        (double)sizeof(int32_t)};
+  const op_cost_sizes_t size = {(double)dtype_size(device->real_type), (double)dtype_size(device->wide_type),
+                                (double)sizeof(int32_t)};
   switch (number) {
   case op_gemm:
     return gemm_cost(size, arguments);
@@ -186,7 +187,7 @@ op_cost_t op_cost(const device_t *device, op_number_t number, const void *argume
   case op_rows_scatter:
     return rows_cost(size, arguments);
   case op_add_periodic:
-    return add_periodic_cost(size, arguments);
+    return op_cost_add_periodic_cost(size, arguments);
   case op_sum_periodic:
     return sum_periodic_cost(size, arguments);
   case op_vocab_max:

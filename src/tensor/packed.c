@@ -12,7 +12,7 @@ int32_t packed_length(const int32_t *tokens, int32_t n, int32_t slots) {
 }
 
 /* Counts sequences, positions and image places, and fills the offsets. */
-static status_t measure(const packed_source_t *sources, packed_t *packed) {
+static status_t packed_measure(const packed_source_t *sources, packed_t *packed) {
   int64_t total = 0, images = 0;
   for (int32_t s = 0; s < packed->sequences; s++) {
     for (int32_t i = 0; i < sources[s].n; i++) {
@@ -38,7 +38,7 @@ static status_t measure(const packed_source_t *sources, packed_t *packed) {
 }
 
 /* Writes sequence S; *IMAGE counts the image places so far. */
-static void fill(const packed_source_t *source, int32_t s, packed_t *packed, int32_t *image) {
+static void packed_fill(const packed_source_t *source, int32_t s, packed_t *packed, int32_t *image) {
   int32_t begin = packed->offsets[s], at = begin;
   for (int32_t i = 0; i < source->n; i++) {
     int32_t width = 1;
@@ -54,9 +54,9 @@ static void fill(const packed_source_t *source, int32_t s, packed_t *packed, int
   }
 }
 
-static status_t pack(const packed_source_t *sources, packed_t *packed) {
+static status_t packed_pack(const packed_source_t *sources, packed_t *packed) {
   TRY(memory_alloc(&packed->offsets, ARENA_DATA, (size_t)packed->sequences + 1, sizeof(int32_t)));
-  TRY(measure(sources, packed));
+  TRY(packed_measure(sources, packed));
   size_t total = (size_t)packed->offsets[packed->sequences];
   TRY(memory_alloc(&packed->tokens, ARENA_DATA, total, sizeof(int32_t)));
   TRY(memory_alloc(&packed->positions, ARENA_DATA, total, sizeof(int32_t)));
@@ -64,13 +64,13 @@ static status_t pack(const packed_source_t *sources, packed_t *packed) {
   TRY(memory_alloc(&packed->image_index, ARENA_DATA, (size_t)packed->images, sizeof(int32_t)));
   int32_t image = 0;
   for (int32_t s = 0; s < packed->sequences; s++)
-    fill(&sources[s], s, packed, &image);
+    packed_fill(&sources[s], s, packed, &image);
   return STATUS_OK;
 }
 
 status_t packed_create(const packed_source_t *sources, int32_t count, int32_t slots, packed_t *out) {
   *out = (packed_t){.sequences = count, .image_slots = slots};
-  status_code_t status = pack(sources, out);
+  status_code_t status = packed_pack(sources, out);
   if (status != STATUS_OK) packed_free(out);
   return status;
 }

@@ -3,8 +3,8 @@
 #include <inttypes.h>
 
 /* N elements in even parts over PARTS; an error that names NAME and WHAT is split where that does not go. */
-static status_t part(const char *name, const char *what, int64_t n, int index, int parts, int64_t *begin,
-                     int64_t *count) {
+static status_t partition_part(const char *name, const char *what, int64_t n, int index, int parts,
+                               int64_t *begin, int64_t *count) {
   if (n % parts != 0)
     return error_set(STATUS_INPUT,
                      "%s: its %" PRId64
@@ -28,7 +28,7 @@ static status_t split_heads(const char *name, int heads, int tp_rank, int tp_siz
           "%s: its %d key-value heads cannot be split evenly over parallel.tp = %d: choose a tp that "
           "divides them or that is a multiple of them",
           name, heads, tp_size);
-    return part(name, "rows", out->rows, tp_rank, tp_size, &out->row_begin, &out->row_count);
+    return partition_part(name, "rows", out->rows, tp_rank, tp_size, &out->row_begin, &out->row_count);
   }
   if (tp_size % heads != 0)
     return error_set(
@@ -38,7 +38,8 @@ static status_t split_heads(const char *name, int heads, int tp_rank, int tp_siz
         name, heads, tp_size);
   out->replicas = tp_size / heads;
   out->replica = tp_rank % out->replicas;
-  return part(name, "rows", out->rows, tp_rank / out->replicas, heads, &out->row_begin, &out->row_count);
+  return partition_part(name, "rows", out->rows, tp_rank / out->replicas, heads, &out->row_begin,
+                        &out->row_count);
 }
 
 /* Every rank stores the same number of rows; the last ranks' may be padding, in part or whole. */
@@ -50,17 +51,17 @@ static void split_vocabulary(int tp_rank, int tp_size, partition_t *out) {
   if (out->row_count > out->local_rows) out->row_count = out->local_rows;
 }
 
-static status_t split(const char *name, int heads, int tp_rank, int tp_size, partition_t *out) {
+static status_t partition_split(const char *name, int heads, int tp_rank, int tp_size, partition_t *out) {
   switch (out->split) {
   case SPLIT_NONE:
     out->replicas = tp_size;
     out->replica = tp_rank;
     break;
   case SPLIT_ROWS:
-    TRY(part(name, "rows", out->rows, tp_rank, tp_size, &out->row_begin, &out->row_count));
+    TRY(partition_part(name, "rows", out->rows, tp_rank, tp_size, &out->row_begin, &out->row_count));
     break;
   case SPLIT_COLUMNS:
-    TRY(part(name, "columns", out->cols, tp_rank, tp_size, &out->col_begin, &out->col_count));
+    TRY(partition_part(name, "columns", out->cols, tp_rank, tp_size, &out->col_begin, &out->col_count));
     break;
   case SPLIT_KV_ROWS:
     TRY(split_heads(name, heads, tp_rank, tp_size, out));
@@ -84,7 +85,7 @@ status_t partition_make(const char *name, split_t split_kind, complete_t complet
   if (tp_size < 1 || tp_rank < 0 || tp_rank >= tp_size || rows < 0 || cols < 0)
     return error_set(STATUS_INTERNAL, "%s: shape (%" PRId64 ", %" PRId64 ") for rank %d of %d", name, rows,
                      cols, tp_rank, tp_size);
-  TRY(split(name, heads, tp_rank, tp_size, out));
+  TRY(partition_split(name, heads, tp_rank, tp_size, out));
   if (split_kind != SPLIT_VOCAB) out->local_rows = out->row_count;
   out->local_cols = out->col_count;
   /* The only holder of a shard has nobody to complete its gradient with. */

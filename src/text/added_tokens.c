@@ -21,11 +21,11 @@ struct added_tokens {
 
 /* ---- Making ---- */
 
-static int compare_texts(const void *a, const void *b) {
+static int added_tokens_compare_texts(const void *a, const void *b) {
   return strcmp(((const added_token_t *)a)->text, ((const added_token_t *)b)->text);
 }
 
-static status_t copy_tokens(const added_token_t *tokens, int32_t count, added_tokens_t *set) {
+static status_t added_tokens_copy_tokens(const added_token_t *tokens, int32_t count, added_tokens_t *set) {
   TRY(memory_alloc(&set->tokens, ARENA_DATA, (size_t)count, sizeof *set->tokens));
   for (; set->count < count; set->count++) {
     char *text;
@@ -34,7 +34,7 @@ static status_t copy_tokens(const added_token_t *tokens, int32_t count, added_to
     set->tokens[set->count].text = text;
     set->begins[(unsigned char)text[0]] = true;
   }
-  if (count > 0) qsort(set->tokens, (size_t)count, sizeof *set->tokens, compare_texts);
+  if (count > 0) qsort(set->tokens, (size_t)count, sizeof *set->tokens, added_tokens_compare_texts);
   return STATUS_OK;
 }
 
@@ -54,7 +54,7 @@ status_t added_tokens_create(const added_token_t *tokens, int32_t count, added_t
   added_tokens_t *set;
   *out = NULL;
   TRY(memory_alloc(&set, ARENA_DATA, 1, sizeof *set));
-  status_code_t status = copy_tokens(tokens, count, set);
+  status_code_t status = added_tokens_copy_tokens(tokens, count, set);
   if (status == STATUS_OK) status = compile_word(set);
   if (status == STATUS_OK)
     *out = set;
@@ -88,7 +88,7 @@ static int32_t first_from(const added_tokens_t *set, int32_t low, int32_t high, 
 }
 
 /* The longest token that TEXT begins with; NULL if none. */
-static const added_token_t *longest(const added_tokens_t *set, text_view_t text) {
+static const added_token_t *added_tokens_longest(const added_tokens_t *set, text_view_t text) {
   const added_token_t *best = NULL;
   int32_t low = 0, high = set->count;
   for (size_t depth = 0; depth < text.n && low < high; depth++) {
@@ -146,7 +146,7 @@ bool added_tokens_next(const added_tokens_t *set, text_view_t text, size_t *at, 
   if (*at >= text.n) return false;
   for (size_t i = *at; i < text.n; i++) {
     if (!set->begins[(unsigned char)text.bytes[i]]) continue;
-    const added_token_t *token = longest(set, text_slice(text, i, text.n));
+    const added_token_t *token = added_tokens_longest(set, text_slice(text, i, text.n));
     if (!token) continue;
     size_t end = i + strlen(token->text);
     if (token->single_word && !stands_alone(set, text, i, end)) {

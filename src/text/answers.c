@@ -76,7 +76,7 @@ bool pope_says_yes(text_view_t response) {
   return true;
 }
 
-static char lower(char c) {
+static char answers_lower(char c) {
   return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
 
@@ -85,7 +85,7 @@ static bool starts_with_any_case(text_view_t text, const char *prefix) {
   size_t length = strlen(prefix);
   if (text.n < length) return false;
   for (size_t i = 0; i < length; i++)
-    if (lower(text.bytes[i]) != prefix[i]) return false;
+    if (answers_lower(text.bytes[i]) != prefix[i]) return false;
   return true;
 }
 

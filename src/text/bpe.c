@@ -22,20 +22,20 @@ enum { USUAL_EOS = sizeof usual_eos / sizeof *usual_eos };
 typedef struct {
   const bpe_t *bpe;
   token_list_t *out;
-} encoder_t;
+} bpe_encoder_t;
 
 static status_code_t encode_word(void *context, text_view_t word) {
-  encoder_t *encoder = context;
+  bpe_encoder_t *encoder = context;
   return bpe_model_encode(encoder->bpe->model, word, encoder->out);
 }
 
-static status_t encode_plain(encoder_t *encoder, text_view_t text) {
+static status_t encode_plain(bpe_encoder_t *encoder, text_view_t text) {
   return pre_tokenizer_words(encoder->bpe->pre_tokenizer, text, encode_word, encoder);
 }
 
 /* TEXT split at SET; what lies between goes to REST. */
-static status_t encode_split(encoder_t *encoder, const added_tokens_t *set, text_view_t text,
-                             status_code_t (*rest)(encoder_t *, text_view_t)) {
+static status_t encode_split(bpe_encoder_t *encoder, const added_tokens_t *set, text_view_t text,
+                             status_code_t (*rest)(bpe_encoder_t *, text_view_t)) {
   size_t at = 0;
   added_part_t part;
   while (added_tokens_next(set, text, &at, &part))
@@ -43,11 +43,11 @@ static status_t encode_split(encoder_t *encoder, const added_tokens_t *set, text
   return STATUS_OK;
 }
 
-static status_code_t encode_normal(encoder_t *encoder, text_view_t text) {
+static status_code_t encode_normal(bpe_encoder_t *encoder, text_view_t text) {
   return encode_split(encoder, encoder->bpe->normalized, text, encode_plain);
 }
 
-static status_code_t encode_between(encoder_t *encoder, text_view_t text) {
+static status_code_t encode_between(bpe_encoder_t *encoder, text_view_t text) {
   if (!encoder->bpe->nfc || !normal_form_may_change(text)) return encode_normal(encoder, text);
   text_buffer_t normal = {0};
   status_code_t status = normal_form_append(text, &normal);
@@ -56,14 +56,14 @@ static status_code_t encode_between(encoder_t *encoder, text_view_t text) {
   return status;
 }
 
-static status_t encode(const void *state, text_view_t text, token_list_t *out) {
-  encoder_t encoder = {state, out};
+static status_t bpe_encode(const void *state, text_view_t text, token_list_t *out) {
+  bpe_encoder_t encoder = {state, out};
   return encode_split(&encoder, encoder.bpe->raw, text, encode_between);
 }
 
 /* ---- Back ---- */
 
-static status_t decode(const void *state, const int32_t *ids, int32_t n, text_buffer_t *out) {
+static status_t bpe_decode(const void *state, const int32_t *ids, int32_t n, text_buffer_t *out) {
   const bpe_t *bpe = state;
   text_buffer_t bytes = {0};
   status_code_t status = STATUS_OK;
@@ -74,7 +74,7 @@ static status_t decode(const void *state, const int32_t *ids, int32_t n, text_bu
   return status;
 }
 
-static const char *piece(const void *state, int32_t id) {
+static const char *bpe_piece(const void *state, int32_t id) {
   return bpe_model_piece(((const bpe_t *)state)->model, id);
 }
 
@@ -92,12 +92,12 @@ static void bpe_free(void *state) {
   memory_free(bpe);
 }
 
-static const tokenizer_kind_t bpe_kind = {bpe_free, encode, decode, piece, piece_id};
+static const tokenizer_kind_t bpe_kind = {bpe_free, bpe_encode, bpe_decode, bpe_piece, piece_id};
 
 /* ---- Making ---- */
 
 /* Those of the definition's added tokens that are looked for before (or after) normalising. */
-static status_t make_added(const bpe_definition_t *definition, bool normalized, added_tokens_t **out) {
+static status_t bpe_make_added(const bpe_definition_t *definition, bool normalized, added_tokens_t **out) {
   added_token_t *chosen;
   int32_t count = 0;
   TRY(memory_alloc(&chosen, ARENA_DATA, (size_t)definition->added_count, sizeof *chosen));
@@ -110,7 +110,7 @@ static status_t make_added(const bpe_definition_t *definition, bool normalized, 
 }
 
 /* A token that is looked for in normalised text must be normalised itself. */
-static status_t check_added(const bpe_definition_t *definition) {
+static status_t bpe_check_added(const bpe_definition_t *definition) {
   for (int32_t i = 0; i < definition->added_count; i++) {
     const added_token_t *token = &definition->added[i];
     if (token->text[0] == '\0') return error_set(STATUS_DATA, "the added token of id %d is empty", token->id);
@@ -133,19 +133,20 @@ static status_t mark_special(const bpe_definition_t *definition, bpe_t *bpe) {
   return STATUS_OK;
 }
 
-static status_t fill(const bpe_definition_t *definition, bpe_t *bpe) {
+static status_t bpe_fill(const bpe_definition_t *definition, bpe_t *bpe) {
   bpe->nfc = definition->nfc;
-  TRY(check_added(definition));
+  TRY(bpe_check_added(definition));
   TRY(bpe_model_create(definition->pieces, definition->piece_count, definition->merges,
                        definition->merge_count, definition->ignore_merges, &bpe->model));
   TRY(mark_special(definition, bpe));
-  TRY(make_added(definition, false, &bpe->raw));
-  TRY(make_added(definition, true, &bpe->normalized));
+  TRY(bpe_make_added(definition, false, &bpe->raw));
+  TRY(bpe_make_added(definition, true, &bpe->normalized));
   return pre_tokenizer_create(definition->steps, definition->step_count, &bpe->pre_tokenizer);
 }
 
 /* Ids of what begins and ends a text. */
-static status_t find_ends(const bpe_definition_t *definition, const bpe_t *bpe, int32_t *bos, int32_t *eos) {
+static status_t bpe_find_ends(const bpe_definition_t *definition, const bpe_t *bpe, int32_t *bos,
+                              int32_t *eos) {
   *bos = definition->bos ? bpe_model_id(bpe->model, definition->bos) : -1;
   if (definition->bos && *bos < 0)
     return error_set(STATUS_DATA, "'%.60s', which the post_processor puts in front, is no piece",
@@ -163,8 +164,8 @@ status_t bpe_create(const bpe_definition_t *definition, const void *bytes, size_
   int32_t bos = -1, eos = -1;
   *out = NULL;
   TRY(memory_alloc(&bpe, ARENA_DATA, 1, sizeof *bpe));
-  status_code_t status = fill(definition, bpe);
-  if (status == STATUS_OK) status = find_ends(definition, bpe, &bos, &eos);
+  status_code_t status = bpe_fill(definition, bpe);
+  if (status == STATUS_OK) status = bpe_find_ends(definition, bpe, &bos, &eos);
   if (status != STATUS_OK) {
     bpe_free(bpe);
     return status;

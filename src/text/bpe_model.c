@@ -15,14 +15,14 @@ typedef struct {
   size_t n;
   bool spelt; /* by letters of bytes, and of the vocabulary: words may have it */
   bool whole; /* a word of these bytes is this piece */
-} entry_t;
+} bpe_model_entry_t;
 
 struct bpe_model {
-  entry_t *entries;  /* (size) */
-  int32_t size;      /* largest id + 1 */
-  char *storage;     /* spellings and bytes */
-  int32_t *by_bytes; /* (mask + 1): id + 1 of pieces that are spelt, 0 where free */
-  int32_t *by_text;  /* (mask + 1): the same of all */
+  bpe_model_entry_t *entries; /* (size) */
+  int32_t size;               /* largest id + 1 */
+  char *storage;              /* spellings and bytes */
+  int32_t *by_bytes;          /* (mask + 1): id + 1 of pieces that are spelt, 0 where free */
+  int32_t *by_text;           /* (mask + 1): the same of all */
   size_t mask;
   bpe_pairs_t pairs;
   int32_t single[256]; /* piece of each byte */
@@ -34,20 +34,22 @@ static size_t hash_of(const char *bytes, size_t n) {
   return (size_t)XXH3_64bits(bytes, n);
 }
 
-static bool entry_is(const entry_t *entry, bool spelt, const char *bytes, size_t n) {
+static bool entry_is(const bpe_model_entry_t *entry, bool spelt, const char *bytes, size_t n) {
   const char *own = spelt ? entry->bytes : entry->text;
   return (spelt ? entry->n : strlen(own)) == n && memcmp(own, bytes, n) == 0;
 }
 
 /* Place of the piece in TABLE, or the free place where it belongs. */
-static int32_t *place_of(const bpe_model_t *model, int32_t *table, bool spelt, const char *bytes, size_t n) {
+static int32_t *bpe_model_place_of(const bpe_model_t *model, int32_t *table, bool spelt, const char *bytes,
+                                   size_t n) {
   size_t at = hash_of(bytes, n) & model->mask;
   while (table[at] && !entry_is(&model->entries[table[at] - 1], spelt, bytes, n))
     at = (at + 1) & model->mask;
   return &table[at];
 }
 
-static status_t count_pieces(const bpe_piece_t *pieces, int32_t count, bpe_model_t *model, size_t *bytes) {
+static status_t bpe_model_count_pieces(const bpe_piece_t *pieces, int32_t count, bpe_model_t *model,
+                                       size_t *bytes) {
   *bytes = 0;
   for (int32_t i = 0; i < count; i++) {
     if (pieces[i].id < 0 || pieces[i].id >= BPE_MOST_IDS)
@@ -59,8 +61,8 @@ static status_t count_pieces(const bpe_piece_t *pieces, int32_t count, bpe_model
   return STATUS_OK;
 }
 
-static status_t add_piece(bpe_model_t *model, const bpe_piece_t *piece, char **storage) {
-  entry_t *entry = &model->entries[piece->id];
+static status_t bpe_model_add_piece(bpe_model_t *model, const bpe_piece_t *piece, char **storage) {
+  bpe_model_entry_t *entry = &model->entries[piece->id];
   size_t length = strlen(piece->text);
   if (piece->added && entry->text && strcmp(entry->text, piece->text) == 0) return STATUS_OK;
   if (entry->text)
@@ -76,18 +78,18 @@ static status_t add_piece(bpe_model_t *model, const bpe_piece_t *piece, char **s
     entry->n = length;
   }
   *storage += 2 * (length + 1);
-  int32_t *place = place_of(model, model->by_text, false, entry->text, length);
+  int32_t *place = bpe_model_place_of(model, model->by_text, false, entry->text, length);
   if (*place)
     return error_set(STATUS_DATA, "the piece '%.60s' has the ids %d and %d", piece->text, *place - 1,
                      piece->id);
   *place = piece->id + 1;
-  if (entry->spelt) *place_of(model, model->by_bytes, true, entry->bytes, entry->n) = piece->id + 1;
+  if (entry->spelt) *bpe_model_place_of(model, model->by_bytes, true, entry->bytes, entry->n) = piece->id + 1;
   return STATUS_OK;
 }
 
-static status_t add_pieces(bpe_model_t *model, const bpe_piece_t *pieces, int32_t count) {
+static status_t bpe_model_add_pieces(bpe_model_t *model, const bpe_piece_t *pieces, int32_t count) {
   size_t bytes, places = 16;
-  TRY(count_pieces(pieces, count, model, &bytes));
+  TRY(bpe_model_count_pieces(pieces, count, model, &bytes));
   while (places < 2 * (size_t)count)
     places *= 2;
   model->mask = places - 1;
@@ -97,14 +99,14 @@ static status_t add_pieces(bpe_model_t *model, const bpe_piece_t *pieces, int32_
   TRY(memory_alloc(&model->by_bytes, ARENA_DATA, places, sizeof *model->by_bytes));
   char *storage = model->storage;
   for (int32_t i = 0; i < count; i++)
-    TRY(add_piece(model, &pieces[i], &storage));
+    TRY(bpe_model_add_piece(model, &pieces[i], &storage));
   return STATUS_OK;
 }
 
-static status_t find_single(bpe_model_t *model) {
+static status_t bpe_model_find_single(bpe_model_t *model) {
   for (int byte = 0; byte < 256; byte++) {
     char one = (char)byte;
-    model->single[byte] = *place_of(model, model->by_bytes, true, &one, 1) - 1;
+    model->single[byte] = *bpe_model_place_of(model, model->by_bytes, true, &one, 1) - 1;
     if (model->single[byte] >= 0) continue;
     char letter[5] = "";
     utf8_encode(byte_letter((unsigned char)byte), letter);
@@ -126,12 +128,12 @@ static status_t joined_id(const bpe_model_t *model, const bpe_merge_t *merge, in
   if (left + right > sizeof small) TRY(memory_alloc(&text, ARENA_DATA, left + right, 1));
   memcpy(text, merge->left, left);
   memcpy(text + left, merge->right, right);
-  *id = *place_of(model, model->by_text, false, text, left + right) - 1;
+  *id = *bpe_model_place_of(model, model->by_text, false, text, left + right) - 1;
   if (text != small) memory_free(text);
   return STATUS_OK;
 }
 
-static status_t add_merges(bpe_model_t *model, const bpe_merge_t *merges, int32_t count) {
+static status_t bpe_model_add_merges(bpe_model_t *model, const bpe_merge_t *merges, int32_t count) {
   TRY(bpe_pairs_create(count, &model->pairs));
   for (int32_t rank = 0; rank < count; rank++) {
     const bpe_merge_t *merge = &merges[rank];
@@ -149,11 +151,11 @@ static status_t add_merges(bpe_model_t *model, const bpe_merge_t *merges, int32_
 }
 
 /* Marks the pieces that a word of their bytes becomes: most words of a text are one of them. */
-static status_t find_whole(bpe_model_t *model, bool ignore_merges) {
+static status_t bpe_model_find_whole(bpe_model_t *model, bool ignore_merges) {
   token_list_t list = {0};
   status_code_t status = STATUS_OK;
   for (int32_t id = 0; id < model->size && status == STATUS_OK; id++) {
-    entry_t *entry = &model->entries[id];
+    bpe_model_entry_t *entry = &model->entries[id];
     if (!entry->spelt) continue;
     list.n = 0;
     if (!ignore_merges)
@@ -169,10 +171,10 @@ status_t bpe_model_create(const bpe_piece_t *pieces, int32_t count, const bpe_me
   bpe_model_t *model;
   *out = NULL;
   TRY(memory_alloc(&model, ARENA_DATA, 1, sizeof *model));
-  status_code_t status = add_pieces(model, pieces, count);
-  if (status == STATUS_OK) status = find_single(model);
-  if (status == STATUS_OK) status = add_merges(model, merges, merge_count);
-  if (status == STATUS_OK) status = find_whole(model, ignore_merges);
+  status_code_t status = bpe_model_add_pieces(model, pieces, count);
+  if (status == STATUS_OK) status = bpe_model_find_single(model);
+  if (status == STATUS_OK) status = bpe_model_add_merges(model, merges, merge_count);
+  if (status == STATUS_OK) status = bpe_model_find_whole(model, ignore_merges);
   if (status == STATUS_OK)
     *out = model;
   else
@@ -201,7 +203,7 @@ const char *bpe_model_piece(const bpe_model_t *model, int32_t id) {
 }
 
 int32_t bpe_model_id(const bpe_model_t *model, const char *piece) {
-  return *place_of(model, model->by_text, false, piece, strlen(piece)) - 1;
+  return *bpe_model_place_of(model, model->by_text, false, piece, strlen(piece)) - 1;
 }
 
 text_view_t bpe_model_bytes(const bpe_model_t *model, int32_t id) {
@@ -209,7 +211,7 @@ text_view_t bpe_model_bytes(const bpe_model_t *model, int32_t id) {
 }
 
 status_t bpe_model_encode(const bpe_model_t *model, text_view_t word, token_list_t *out) {
-  int32_t id = *place_of(model, model->by_bytes, true, word.bytes, word.n) - 1;
+  int32_t id = *bpe_model_place_of(model, model->by_bytes, true, word.bytes, word.n) - 1;
   if (id >= 0 && model->entries[id].whole) return token_list_append(out, id);
   return bpe_word_merge(&model->pairs, model->single, word, out);
 }

@@ -43,15 +43,15 @@ static int32_t rank_of(const bpe_pairs_t *pairs, int32_t left, int32_t right, in
 
 /* ---- Short words ---- */
 
-static status_t append(token_list_t *out, const int32_t *ids, int32_t n) {
+static status_t bpe_word_append(token_list_t *out, const int32_t *ids, int32_t n) {
   TRY(token_list_reserve(out, (size_t)n));
   memcpy(out->ids + out->n, ids, (size_t)n * sizeof *ids);
   out->n += n;
   return STATUS_OK;
 }
 
-static status_t merge_short(const bpe_pairs_t *pairs, const int32_t *single, text_view_t word,
-                            token_list_t *out) {
+static status_t bpe_word_merge_short(const bpe_pairs_t *pairs, const int32_t *single, text_view_t word,
+                                     token_list_t *out) {
   int32_t ids[SHORT_WORD], ranks[SHORT_WORD], products[SHORT_WORD], n = (int32_t)word.n;
   for (int32_t i = 0; i < n; i++)
     ids[i] = single[(unsigned char)word.bytes[i]];
@@ -71,7 +71,7 @@ static status_t merge_short(const bpe_pairs_t *pairs, const int32_t *single, tex
     if (best + 1 < n) ranks[best] = rank_of(pairs, ids[best], ids[best + 1], &products[best]);
     if (best > 0) ranks[best - 1] = rank_of(pairs, ids[best - 1], ids[best], &products[best - 1]);
   }
-  return append(out, ids, n);
+  return bpe_word_append(out, ids, n);
 }
 
 /* ---- Long words ---- */
@@ -79,21 +79,21 @@ static status_t merge_short(const bpe_pairs_t *pairs, const int32_t *single, tex
 /* A pair as it was when it was put into the heap. */
 typedef struct {
   int32_t rank, at, product;
-} candidate_t;
+} bpe_word_candidate_t;
 
 typedef struct {
   int32_t *ids;            /* (n); -1 where joined to one before */
   int32_t *before, *after; /* (n): neighbours; -1 and n at the ends */
   int32_t n;
-  candidate_t *heap; /* (3 n): each merge adds two at most */
+  bpe_word_candidate_t *heap; /* (3 n): each merge adds two at most */
   int32_t count;
 } long_word_t;
 
-static bool goes_first(const candidate_t *a, const candidate_t *b) {
+static bool goes_first(const bpe_word_candidate_t *a, const bpe_word_candidate_t *b) {
   return a->rank != b->rank ? a->rank < b->rank : a->at < b->at;
 }
 
-static void heap_push(long_word_t *w, candidate_t candidate) {
+static void heap_push(long_word_t *w, bpe_word_candidate_t candidate) {
   int32_t at = w->count++;
   while (at > 0 && goes_first(&candidate, &w->heap[(at - 1) / 2])) {
     w->heap[at] = w->heap[(at - 1) / 2];
@@ -102,8 +102,8 @@ static void heap_push(long_word_t *w, candidate_t candidate) {
   w->heap[at] = candidate;
 }
 
-static candidate_t heap_pop(long_word_t *w) {
-  candidate_t first = w->heap[0], last = w->heap[--w->count];
+static bpe_word_candidate_t heap_pop(long_word_t *w) {
+  bpe_word_candidate_t first = w->heap[0], last = w->heap[--w->count];
   int32_t at = 0;
   while (2 * at + 1 < w->count) {
     int32_t child = 2 * at + 1;
@@ -116,32 +116,33 @@ static candidate_t heap_pop(long_word_t *w) {
   return first;
 }
 
-static void consider(long_word_t *w, const bpe_pairs_t *pairs, int32_t at) {
+static void bpe_word_consider(long_word_t *w, const bpe_pairs_t *pairs, int32_t at) {
   int32_t product, next = w->after[at];
   if (next == w->n) return;
   int32_t rank = rank_of(pairs, w->ids[at], w->ids[next], &product);
-  if (rank != NO_RANK) heap_push(w, (candidate_t){rank, at, product});
+  if (rank != NO_RANK) heap_push(w, (bpe_word_candidate_t){rank, at, product});
 }
 
 /* Whether the two are still neighbours that become that product. */
-static bool still_stands(const long_word_t *w, const bpe_pairs_t *pairs, const candidate_t *candidate) {
+static bool still_stands(const long_word_t *w, const bpe_pairs_t *pairs,
+                         const bpe_word_candidate_t *candidate) {
   int32_t product, at = candidate->at;
   if (w->ids[at] < 0 || w->after[at] == w->n) return false;
   return rank_of(pairs, w->ids[at], w->ids[w->after[at]], &product) == candidate->rank;
 }
 
-static void join(long_word_t *w, const bpe_pairs_t *pairs, const candidate_t *candidate) {
+static void bpe_word_join(long_word_t *w, const bpe_pairs_t *pairs, const bpe_word_candidate_t *candidate) {
   int32_t at = candidate->at, gone = w->after[at];
   w->ids[at] = candidate->product;
   w->ids[gone] = -1;
   w->after[at] = w->after[gone];
   if (w->after[at] < w->n) w->before[w->after[at]] = at;
-  if (w->before[at] >= 0) consider(w, pairs, w->before[at]);
-  consider(w, pairs, at);
+  if (w->before[at] >= 0) bpe_word_consider(w, pairs, w->before[at]);
+  bpe_word_consider(w, pairs, at);
 }
 
-static status_t merge_in(long_word_t *w, const bpe_pairs_t *pairs, const int32_t *single, text_view_t word,
-                         token_list_t *out) {
+static status_t bpe_word_merge_in(long_word_t *w, const bpe_pairs_t *pairs, const int32_t *single,
+                                  text_view_t word, token_list_t *out) {
   size_t n = word.n;
   w->n = (int32_t)n;
   TRY(memory_alloc(&w->ids, ARENA_DATA, n, sizeof *w->ids));
@@ -154,22 +155,22 @@ static status_t merge_in(long_word_t *w, const bpe_pairs_t *pairs, const int32_t
     w->after[i] = i + 1;
   }
   for (int32_t i = 0; i < w->n; i++)
-    consider(w, pairs, i);
+    bpe_word_consider(w, pairs, i);
   while (w->count > 0) {
-    candidate_t candidate = heap_pop(w);
-    if (still_stands(w, pairs, &candidate)) join(w, pairs, &candidate);
+    bpe_word_candidate_t candidate = heap_pop(w);
+    if (still_stands(w, pairs, &candidate)) bpe_word_join(w, pairs, &candidate);
   }
   for (int32_t i = 0; i < w->n; i = w->after[i])
     TRY(token_list_append(out, w->ids[i]));
   return STATUS_OK;
 }
 
-static status_t merge_long(const bpe_pairs_t *pairs, const int32_t *single, text_view_t word,
-                           token_list_t *out) {
+static status_t bpe_word_merge_long(const bpe_pairs_t *pairs, const int32_t *single, text_view_t word,
+                                    token_list_t *out) {
   if (word.n > INT32_MAX / 4)
     return error_set(STATUS_DATA, "a word of %zu bytes; expected at most %d", word.n, INT32_MAX / 4);
   long_word_t w = {0};
-  status_code_t status = merge_in(&w, pairs, single, word, out);
+  status_code_t status = bpe_word_merge_in(&w, pairs, single, word, out);
   memory_free(w.ids);
   memory_free(w.before);
   memory_free(w.after);
@@ -179,5 +180,6 @@ static status_t merge_long(const bpe_pairs_t *pairs, const int32_t *single, text
 
 status_t bpe_word_merge(const bpe_pairs_t *pairs, const int32_t *single, text_view_t word,
                         token_list_t *out) {
-  return word.n <= SHORT_WORD ? merge_short(pairs, single, word, out) : merge_long(pairs, single, word, out);
+  return word.n <= SHORT_WORD ? bpe_word_merge_short(pairs, single, word, out)
+                              : bpe_word_merge_long(pairs, single, word, out);
 }

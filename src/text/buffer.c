@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static status_t reserve(text_buffer_t *buffer, size_t more) {
+static status_t text_buffer_reserve(text_buffer_t *buffer, size_t more) {
   size_t needed = buffer->n + more + 1;
   if (needed < more)
     return error_set(STATUS_MEMORY, "a text of %zu and %zu bytes is too long", buffer->n, more);
@@ -17,7 +17,7 @@ static status_t reserve(text_buffer_t *buffer, size_t more) {
 }
 
 status_t text_buffer_append(text_buffer_t *buffer, text_view_t text) {
-  TRY(reserve(buffer, text.n));
+  TRY(text_buffer_reserve(buffer, text.n));
   if (text.n > 0) memcpy(buffer->bytes + buffer->n, text.bytes, text.n);
   buffer->n += text.n;
   buffer->bytes[buffer->n] = '\0';
@@ -38,7 +38,7 @@ static void drop_mark(text_buffer_t *buffer, size_t from, const char *mark, size
 /* Byte by byte: a mark is dropped as soon as its last byte arrives, so that none remains, however nested. */
 status_t text_buffer_append_without(text_buffer_t *buffer, text_view_t text, const char *mark) {
   size_t from = buffer->n, length = strlen(mark);
-  TRY(reserve(buffer, text.n));
+  TRY(text_buffer_reserve(buffer, text.n));
   buffer->bytes[buffer->n] = '\0';
   for (size_t i = 0; i < text.n; i++) {
     buffer->bytes[buffer->n++] = text.bytes[i];

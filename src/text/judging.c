@@ -23,7 +23,7 @@ bool judging_prompt_has_slot(text_view_t prompt) {
 }
 
 /* Uniform in 0..n-1, n > 0, from 64 random bits: the high half of a 96-bit product. */
-static int32_t below(random_words_t words, int32_t n) {
+static int32_t judging_below(random_words_t words, int32_t n) {
   unsigned __int128 bits = (uint64_t)words.v[0] << 32 | words.v[1];
   return (int32_t)(bits * (uint32_t)n >> 64);
 }
@@ -32,15 +32,15 @@ void judging_facts_order(uint64_t seed, uint64_t sample, uint64_t use, int32_t n
   for (int32_t i = 0; i < n; i++)
     order[i] = i;
   for (int32_t i = n - 1; i > 0; i--) {
-    int32_t j = below(random_words(seed, RANDOM_FACTS, sample, use << 32 | (uint32_t)i), i + 1);
+    int32_t j = judging_below(random_words(seed, RANDOM_FACTS, sample, use << 32 | (uint32_t)i), i + 1);
     int32_t swapped = order[i];
     order[i] = order[j];
     order[j] = swapped;
   }
 }
 
-static status_t write_facts(const text_view_t *captions, const int32_t *order, int32_t n,
-                            text_buffer_t *facts) {
+static status_t judging_write_facts(const text_view_t *captions, const int32_t *order, int32_t n,
+                                    text_buffer_t *facts) {
   if (n == 0) return STATUS_OK;
   TRY(text_buffer_append_string(facts, facts_line));
   for (int32_t i = 0; i < n; i++) {
@@ -51,7 +51,7 @@ static status_t write_facts(const text_view_t *captions, const int32_t *order, i
   return STATUS_OK;
 }
 
-static status_t write_filled(text_view_t prompt, text_view_t facts, text_buffer_t *out) {
+static status_t judging_write_filled(text_view_t prompt, text_view_t facts, text_buffer_t *out) {
   size_t at = 0;
   TRY(text_buffer_append_string(out, " "));
   while (true) {
@@ -66,8 +66,8 @@ static status_t write_filled(text_view_t prompt, text_view_t facts, text_buffer_
 status_t judging_prompt_fill(text_view_t prompt, const text_view_t *captions, const int32_t *order, int32_t n,
                              text_buffer_t *out) {
   text_buffer_t facts = {0};
-  status_code_t status = write_facts(captions, order, n, &facts);
-  if (status == STATUS_OK) status = write_filled(text_strip(prompt), text_buffer_view(&facts), out);
+  status_code_t status = judging_write_facts(captions, order, n, &facts);
+  if (status == STATUS_OK) status = judging_write_filled(text_strip(prompt), text_buffer_view(&facts), out);
   text_buffer_free(&facts);
   return status;
 }

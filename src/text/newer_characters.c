@@ -78,7 +78,7 @@ static const uint32_t stand_ins[][2] = {
 };
 
 /* Number of the range that CHARACTER is in, -1 if none. */
-static int find_newer(uint32_t character) {
+static int newer_characters_find_newer(uint32_t character) {
   int low = 0, high = NEWER;
   while (low < high) {
     int middle = (low + high) / 2;
@@ -98,7 +98,7 @@ static size_t next_newer(text_view_t text, size_t from, size_t *length, int *ran
     if ((unsigned char)text.bytes[at] < 0xE0) continue; /* all of them have three or four bytes */
     *length = utf8_decode((const unsigned char *)text.bytes + at, text.n - at, &character);
     if (*length == 0) break;
-    *range = find_newer(character);
+    *range = newer_characters_find_newer(character);
     if (*range >= 0) return at;
   }
   return text.n;

@@ -40,7 +40,7 @@ bool normal_form_may_change(text_view_t text) {
   return false;
 }
 
-static status_t append_part(text_view_t text, text_buffer_t *out) {
+static status_t normal_form_append_part(text_view_t text, text_buffer_t *out) {
   utf8proc_uint8_t *normal = NULL;
   if (text.n == 0) return STATUS_OK;
   utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text.bytes, (utf8proc_ssize_t)text.n, &normal,
@@ -60,9 +60,9 @@ status_t normal_form_append(text_view_t text, text_buffer_t *out) {
     length = utf8_decode((const unsigned char *)text.bytes + at, text.n - at, &character);
     if (length == 0) return error_set(STATUS_INTERNAL, "a text to be normalised is not UTF-8");
     if (!is_newer_mark(character)) continue;
-    TRY(append_part(text_slice(text, done, at), out));
+    TRY(normal_form_append_part(text_slice(text, done, at), out));
     TRY(text_buffer_append(out, text_slice(text, at, at + length)));
     done = at + length;
   }
-  return append_part(text_slice(text, done, text.n), out);
+  return normal_form_append_part(text_slice(text, done, text.n), out);
 }

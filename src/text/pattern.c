@@ -23,7 +23,7 @@ typedef struct {
   int depth;
 } translator_t;
 
-static status_t refuse(const translator_t *t, const char *what) {
+static status_t pattern_refuse(const translator_t *t, const char *what) {
   return error_set(
       STATUS_DATA,
       "the pattern '%.200s' has %s at byte %zu, which this program does not read; only patterns of "
@@ -31,13 +31,13 @@ static status_t refuse(const translator_t *t, const char *what) {
       t->source, what, (size_t)(t->at - t->source));
 }
 
-static status_t put(translator_t *t, const char *text, item_t item) {
+static status_t pattern_put(translator_t *t, const char *text, item_t item) {
   t->last = item;
   return text_buffer_append_string(t->out, text);
 }
 
 /* Copies N bytes of the source. */
-static status_t copy(translator_t *t, size_t n, item_t item) {
+static status_t pattern_copy(translator_t *t, size_t n, item_t item) {
   TRY(text_buffer_append(t->out, (text_view_t){t->at, n}));
   t->at += n;
   t->last = item;
@@ -45,16 +45,16 @@ static status_t copy(translator_t *t, size_t n, item_t item) {
 }
 
 /* One character that stands for itself, IN_CLASS or not. */
-static status_t literal(translator_t *t) {
+static status_t pattern_literal(translator_t *t) {
   uint32_t character;
   size_t n = utf8_decode((const unsigned char *)t->at, strlen(t->at), &character);
-  if (n == 0) return refuse(t, "a byte that is not UTF-8");
+  if (n == 0) return pattern_refuse(t, "a byte that is not UTF-8");
   if (n == 1 && ispunct((unsigned char)*t->at)) TRY(text_buffer_append_string(t->out, "\\"));
-  return copy(t, n, ITEM_ATOM);
+  return pattern_copy(t, n, ITEM_ATOM);
 }
 
 /* \p{L}, \p{Lu}, \P{N}: general categories, which both libraries name alike. */
-static status_t property(translator_t *t) {
+static status_t pattern_property(translator_t *t) {
   static const char *const known[] = {"L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M",  "Mn", "Mc", "Me",
                                       "N",  "Nd", "Nl", "No", "P",  "Pc", "Pd", "Ps", "Pe", "Pi",
                                       "Pf", "Po", "S",  "Sm", "Sc", "Sk", "So", "Z",  "Zs"};
@@ -62,31 +62,31 @@ static status_t property(translator_t *t) {
   for (size_t i = 0; end && i < sizeof known / sizeof *known; i++) {
     size_t n = strlen(known[i]);
     if ((size_t)(end - t->at) == 3 + n && memcmp(t->at + 3, known[i], n) == 0)
-      return copy(t, 4 + n, ITEM_ATOM);
+      return pattern_copy(t, 4 + n, ITEM_ATOM);
   }
-  return refuse(t, "a property other than a general category");
+  return pattern_refuse(t, "a property other than a general category");
 }
 
-static status_t escape(translator_t *t, bool in_class) {
+static status_t pattern_escape(translator_t *t, bool in_class) {
   char c = t->at[1];
-  if (c == 'p' || c == 'P') return property(t);
+  if (c == 'p' || c == 'P') return pattern_property(t);
   if (c == 's' || (c == 'S' && !in_class)) {
     t->at += 2;
-    return put(t, in_class ? SPACES : c == 's' ? "[" SPACES "]" : "[^" SPACES "]", ITEM_ATOM);
+    return pattern_put(t, in_class ? SPACES : c == 's' ? "[" SPACES "]" : "[^" SPACES "]", ITEM_ATOM);
   }
   if (c == 'd') {
     t->at += 2;
-    return put(t, "\\p{Nd}", ITEM_ATOM);
+    return pattern_put(t, "\\p{Nd}", ITEM_ATOM);
   }
-  if (c == 'r' || c == 'n' || c == 't' || ispunct((unsigned char)c)) return copy(t, 2, ITEM_ATOM);
-  return refuse(t, "an escape");
+  if (c == 'r' || c == 'n' || c == 't' || ispunct((unsigned char)c)) return pattern_copy(t, 2, ITEM_ATOM);
+  return pattern_refuse(t, "an escape");
 }
 
 static status_t class_item(translator_t *t) {
-  if (*t->at == '\\') return escape(t, true);
-  if (*t->at == '[') return refuse(t, "a class within a class");
-  if (strncmp(t->at, "&&", 2) == 0) return refuse(t, "an intersection of classes");
-  return literal(t);
+  if (*t->at == '\\') return pattern_escape(t, true);
+  if (*t->at == '[') return pattern_refuse(t, "a class within a class");
+  if (strncmp(t->at, "&&", 2) == 0) return pattern_refuse(t, "an intersection of classes");
+  return pattern_literal(t);
 }
 
 static bool ends_range(const char *at) {
@@ -94,21 +94,22 @@ static bool ends_range(const char *at) {
 }
 
 static status_t class_of(translator_t *t) {
-  TRY(copy(t, t->at[1] == '^' ? 2 : 1, ITEM_NONE));
-  if (*t->at == ']') return refuse(t, "an empty class");
+  TRY(pattern_copy(t, t->at[1] == '^' ? 2 : 1, ITEM_NONE));
+  if (*t->at == ']') return pattern_refuse(t, "an empty class");
   while (*t->at != ']') {
-    if (*t->at == '\0') return refuse(t, "a class without end");
+    if (*t->at == '\0') return pattern_refuse(t, "a class without end");
     bool plain = *t->at != '\\' || strchr("rnt", t->at[1]) || ispunct((unsigned char)t->at[1]);
     TRY(class_item(t));
     if (!ends_range(t->at)) continue;
-    if (!plain || (t->at[1] == '\\' && isalpha((unsigned char)t->at[2]))) return refuse(t, "a range of sets");
-    TRY(copy(t, 1, ITEM_NONE));
+    if (!plain || (t->at[1] == '\\' && isalpha((unsigned char)t->at[2])))
+      return pattern_refuse(t, "a range of sets");
+    TRY(pattern_copy(t, 1, ITEM_NONE));
     TRY(class_item(t));
   }
-  return copy(t, 1, ITEM_ATOM);
+  return pattern_copy(t, 1, ITEM_ATOM);
 }
 
-static status_t open_group(translator_t *t) {
+static status_t pattern_open_group(translator_t *t) {
   static const struct {
     const char *source, *target;
     bool look;
@@ -117,64 +118,65 @@ static status_t open_group(translator_t *t) {
   size_t i = 0;
   while (strncmp(t->at, groups[i].source, strlen(groups[i].source)) != 0)
     i++;
-  if (!groups[i].target) return refuse(t, "a group of another kind");
-  if (t->depth == MOST_GROUPS) return refuse(t, "too many groups within each other");
+  if (!groups[i].target) return pattern_refuse(t, "a group of another kind");
+  if (t->depth == MOST_GROUPS) return pattern_refuse(t, "too many groups within each other");
   t->looks[t->depth++] = groups[i].look;
   t->at += strlen(groups[i].source);
-  return put(t, groups[i].target, ITEM_NONE);
+  return pattern_put(t, groups[i].target, ITEM_NONE);
 }
 
-static status_t close_group(translator_t *t) {
-  if (t->depth == 0) return refuse(t, "a ')' without '('");
-  return copy(t, 1, t->looks[--t->depth] ? ITEM_LOOK : ITEM_GROUP);
+static status_t pattern_close_group(translator_t *t) {
+  if (t->depth == 0) return pattern_refuse(t, "a ')' without '('");
+  return pattern_copy(t, 1, t->looks[--t->depth] ? ITEM_LOOK : ITEM_GROUP);
 }
 
-static status_t repeat(translator_t *t) {
-  if (t->last == ITEM_NONE || t->last == ITEM_LOOK) return refuse(t, "a repeat of nothing");
-  if (t->last == ITEM_GROUP && *t->at != '?') return refuse(t, "a repeated group");
-  TRY(copy(t, 1, ITEM_NONE));
-  return *t->at == '+' || *t->at == '?' ? copy(t, 1, ITEM_NONE) : STATUS_OK;
+static status_t pattern_repeat(translator_t *t) {
+  if (t->last == ITEM_NONE || t->last == ITEM_LOOK) return pattern_refuse(t, "a repeat of nothing");
+  if (t->last == ITEM_GROUP && *t->at != '?') return pattern_refuse(t, "a repeated group");
+  TRY(pattern_copy(t, 1, ITEM_NONE));
+  return *t->at == '+' || *t->at == '?' ? pattern_copy(t, 1, ITEM_NONE) : STATUS_OK;
 }
 
 /* {m}, {m,}, {m,n}; what follows must not turn it into something else. */
-static status_t counted(translator_t *t) {
+static status_t pattern_counted(translator_t *t) {
   const char *end = t->at + 1;
-  if (t->last != ITEM_ATOM) return refuse(t, "a counted repeat of something other than one character");
+  if (t->last != ITEM_ATOM)
+    return pattern_refuse(t, "a counted repeat of something other than one character");
   while (isdigit((unsigned char)*end) && end - t->at < 4)
     end++;
-  if (end == t->at + 1) return refuse(t, "a count without a number");
+  if (end == t->at + 1) return pattern_refuse(t, "a count without a number");
   if (*end == ',') end++;
   const char *second = end;
   while (isdigit((unsigned char)*end) && end - second < 3)
     end++;
-  if (*end != '}' || strchr("+?*{", end[1] ? end[1] : '.')) return refuse(t, "a count");
-  return copy(t, (size_t)(end + 1 - t->at), ITEM_NONE);
+  if (*end != '}' || strchr("+?*{", end[1] ? end[1] : '.')) return pattern_refuse(t, "a count");
+  return pattern_copy(t, (size_t)(end + 1 - t->at), ITEM_NONE);
 }
 
-static status_t item(translator_t *t) {
+static status_t pattern_item(translator_t *t) {
   switch (*t->at) {
   case '\\':
-    return escape(t, false);
+    return pattern_escape(t, false);
   case '[':
     return class_of(t);
   case '(':
-    return open_group(t);
+    return pattern_open_group(t);
   case ')':
-    return close_group(t);
+    return pattern_close_group(t);
   case '|':
-    return copy(t, 1, ITEM_NONE);
+    return pattern_copy(t, 1, ITEM_NONE);
   case '?':
   case '*':
   case '+':
-    return repeat(t);
+    return pattern_repeat(t);
   case '{':
-    return counted(t);
+    return pattern_counted(t);
   case '.':
   case '^':
   case '$':
-    return refuse(t, "one of . ^ $");
+    return pattern_refuse(t, "one of . ^ $");
   default:
-    return literal(t);
+    return pattern_literal(t);
   }
 }
 
@@ -182,14 +184,14 @@ status_t pattern_translate(const char *source, text_buffer_t *out) {
   translator_t t = {.source = source, .at = source, .out = out};
   if (*source == '\0') return error_set(STATUS_DATA, "a pattern to split by is empty");
   while (*t.at != '\0')
-    TRY(item(&t));
-  return t.depth > 0 ? refuse(&t, "a group without end") : STATUS_OK;
+    TRY(pattern_item(&t));
+  return t.depth > 0 ? pattern_refuse(&t, "a group without end") : STATUS_OK;
 }
 
 status_t pattern_quote(const char *text, text_buffer_t *out) {
   translator_t t = {.source = text, .at = text, .out = out};
   if (*text == '\0') return error_set(STATUS_DATA, "a text to split by is empty");
   while (*t.at != '\0')
-    TRY(literal(&t));
+    TRY(pattern_literal(&t));
   return STATUS_OK;
 }

@@ -19,16 +19,16 @@ typedef struct {
   bool prefix_space;
   split_kind_t kind;
   pcre2_code *code; /* NULL: no cut */
-} step_t;
+} pre_tokenizer_step_t;
 
 struct pre_tokenizer {
-  step_t steps[MOST_STEPS];
+  pre_tokenizer_step_t steps[MOST_STEPS];
   int32_t count;
 };
 
 /* ---- Making ---- */
 
-static status_t compile(const char *translated, const char *source, pcre2_code **out) {
+static status_t pre_tokenizer_compile(const char *translated, const char *source, pcre2_code **out) {
   int number;
   PCRE2_SIZE at;
   *out =
@@ -43,13 +43,13 @@ static status_t compile(const char *translated, const char *source, pcre2_code *
                    (const char *)message);
 }
 
-static status_t step_create(const split_step_t *from, step_t *step) {
-  *step = (step_t){.prefix_space = from->prefix_space, .kind = from->kind};
+static status_t step_create(const split_step_t *from, pre_tokenizer_step_t *step) {
+  *step = (pre_tokenizer_step_t){.prefix_space = from->prefix_space, .kind = from->kind};
   if (!from->pattern) return STATUS_OK;
   text_buffer_t translated = {0};
   status_code_t status =
       from->plain ? pattern_quote(from->pattern, &translated) : pattern_translate(from->pattern, &translated);
-  if (status == STATUS_OK) status = compile(translated.bytes, from->pattern, &step->code);
+  if (status == STATUS_OK) status = pre_tokenizer_compile(translated.bytes, from->pattern, &step->code);
   text_buffer_free(&translated);
   return status;
 }
@@ -90,15 +90,15 @@ typedef struct {
 } cutter_t;
 
 /* First match in TEXT at or after FROM; *FOUND says whether there is one. */
-static status_t find(cutter_t *cutter, const pcre2_code *code, text_view_t text, size_t from, bool *found,
-                     size_t *begin, size_t *end) {
+static status_t pre_tokenizer_find(cutter_t *cutter, const pcre2_code *code, text_view_t text, size_t from,
+                                   bool *found, size_t *begin, size_t *end) {
   int result = pcre2_match(code, (PCRE2_SPTR)text.bytes, text.n, from, PCRE2_NO_UTF_CHECK, cutter->data,
                            cutter->limits);
   if (result == PCRE2_ERROR_JIT_STACKLIMIT && !cutter->stack) {
     cutter->stack = pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MOST, NULL);
     if (!cutter->stack) return error_set(STATUS_MEMORY, "no memory for splitting %zu bytes", text.n);
     pcre2_jit_stack_assign(cutter->limits, NULL, cutter->stack);
-    return find(cutter, code, text, from, found, begin, end);
+    return pre_tokenizer_find(cutter, code, text, from, found, begin, end);
   }
   *found = result >= 0;
   if (result >= 0) {
@@ -113,10 +113,10 @@ static status_t find(cutter_t *cutter, const pcre2_code *code, text_view_t text,
   return error_set(STATUS_DATA, "splitting %zu bytes into words: %s", text.n, (const char *)message);
 }
 
-static status_code_t cut(cutter_t *cutter, int32_t number, text_view_t text);
+static status_code_t pre_tokenizer_cut(cutter_t *cutter, int32_t number, text_view_t text);
 
 static status_t pass_on(cutter_t *cutter, int32_t number, text_view_t text, bool kept) {
-  return kept && text.n > 0 ? cut(cutter, number + 1, text) : STATUS_OK;
+  return kept && text.n > 0 ? pre_tokenizer_cut(cutter, number + 1, text) : STATUS_OK;
 }
 
 static size_t next_character(text_view_t text, size_t at) {
@@ -128,11 +128,11 @@ static size_t next_character(text_view_t text, size_t at) {
 
 /* TEXT is cut where the pattern finds something in SUBJECT, which is as long. */
 static status_t cut_where(cutter_t *cutter, int32_t number, text_view_t text, text_view_t subject) {
-  const step_t *step = &cutter->pre_tokenizer->steps[number];
+  const pre_tokenizer_step_t *step = &cutter->pre_tokenizer->steps[number];
   size_t from = 0, done = 0, begin = 0, end = 0;
   while (from < text.n) {
     bool found;
-    TRY(find(cutter, step->code, subject, from, &found, &begin, &end));
+    TRY(pre_tokenizer_find(cutter, step->code, subject, from, &found, &begin, &end));
     if (!found) break;
     TRY(pass_on(cutter, number, text_slice(text, done, begin), step->kind != SPLIT_MATCHES));
     TRY(pass_on(cutter, number, text_slice(text, begin, end), step->kind != SPLIT_GAPS));
@@ -156,16 +156,16 @@ static status_t cut_prefixed(cutter_t *cutter, int32_t number, text_view_t text)
   text_buffer_t copy = {0};
   status_code_t status = text_buffer_append_string(&copy, " ");
   if (status == STATUS_OK) status = text_buffer_append(&copy, text);
-  if (status == STATUS_OK) status = cut(cutter, number, text_buffer_view(&copy));
+  if (status == STATUS_OK) status = pre_tokenizer_cut(cutter, number, text_buffer_view(&copy));
   text_buffer_free(&copy);
   return status;
 }
 
-static status_code_t cut(cutter_t *cutter, int32_t number, text_view_t text) {
+static status_code_t pre_tokenizer_cut(cutter_t *cutter, int32_t number, text_view_t text) {
   if (number == cutter->pre_tokenizer->count) return cutter->word(cutter->context, text);
-  const step_t *step = &cutter->pre_tokenizer->steps[number];
+  const pre_tokenizer_step_t *step = &cutter->pre_tokenizer->steps[number];
   if (step->prefix_space && text.bytes[0] != ' ') return cut_prefixed(cutter, number, text);
-  return step->code ? cut_by_pattern(cutter, number, text) : cut(cutter, number + 1, text);
+  return step->code ? cut_by_pattern(cutter, number, text) : pre_tokenizer_cut(cutter, number + 1, text);
 }
 
 status_t pre_tokenizer_words(const pre_tokenizer_t *pre_tokenizer, text_view_t text, word_t word,
@@ -179,7 +179,7 @@ status_t pre_tokenizer_words(const pre_tokenizer_t *pre_tokenizer, text_view_t t
     status = error_set(STATUS_MEMORY, "no memory for splitting %zu bytes", text.n);
   if (status == STATUS_OK) {
     pcre2_set_match_limit(cutter.limits, MATCH_LIMIT);
-    status = cut(&cutter, 0, text);
+    status = pre_tokenizer_cut(&cutter, 0, text);
   }
   pcre2_match_data_free(cutter.data);
   pcre2_match_context_free(cutter.limits);

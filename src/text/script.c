@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static status_t begin_span(script_spans_t *spans, size_t at) {
+static status_t script_begin_span(script_spans_t *spans, size_t at) {
   if (spans->count == spans->capacity) {
     int32_t capacity = 2 * spans->capacity + 4;
     TRY(memory_resize(&spans->spans, ARENA_DATA, (size_t)capacity, sizeof *spans->spans));
@@ -16,7 +16,7 @@ static status_t begin_span(script_spans_t *spans, size_t at) {
 }
 
 status_t script_begin_answer(script_t *script) {
-  return begin_span(&script->answers, script->text.n);
+  return script_begin_span(&script->answers, script->text.n);
 }
 
 void script_end_answer(script_t *script) {
@@ -24,7 +24,7 @@ void script_end_answer(script_t *script) {
 }
 
 status_t script_append_image(script_t *script) {
-  TRY(begin_span(&script->images, script->text.n));
+  TRY(script_begin_span(&script->images, script->text.n));
   TRY(text_buffer_append_string(&script->text, IMAGE_MARK));
   script->images.spans[script->images.count - 1].end = script->text.n;
   return STATUS_OK;
@@ -74,8 +74,8 @@ static status_t prompt_tokens(const scanner_t *scanner, const char *piece, size_
   return STATUS_OK;
 }
 
-static status_t append_ids(const scanner_t *scanner, size_t end, const int32_t *ids, int32_t n,
-                           sequence_t *sequence) {
+static status_t script_append_ids(const scanner_t *scanner, size_t end, const int32_t *ids, int32_t n,
+                                  sequence_t *sequence) {
   const script_span_t *answer = next_answer(scanner);
   int32_t prompt = n;
   if (answer && answer->begin <= scanner->at)
@@ -89,12 +89,12 @@ static status_t append_ids(const scanner_t *scanner, size_t end, const int32_t *
 
 /* The piece from the scanner to END has no image. It may go from prompt to answer once; from answer to prompt
  * only at its end. */
-static status_t append_piece(scanner_t *scanner, size_t end, sequence_t *sequence) {
+static status_t script_append_piece(scanner_t *scanner, size_t end, sequence_t *sequence) {
   int32_t *ids = NULL, n = 0;
   if (scanner->at < end) {
     TRY(tokenizer_encode(scanner->tokenizer, scanner->script->text.bytes + scanner->at, end - scanner->at,
                          &ids, &n));
-    status_code_t status = append_ids(scanner, end, ids, n, sequence);
+    status_code_t status = script_append_ids(scanner, end, ids, n, sequence);
     memory_free(ids);
     if (status != STATUS_OK) return status;
   }
@@ -119,7 +119,7 @@ status_t script_tokenise(const tokenizer_t *tokenizer, const script_t *script, s
     size_t end = script->text.n;
     if (answer && answer->end < end) end = answer->end;
     if (place && place->begin < end) end = place->begin;
-    TRY(append_piece(&scanner, end, sequence));
+    TRY(script_append_piece(&scanner, end, sequence));
   }
   return STATUS_OK;
 }

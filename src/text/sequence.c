@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static status_t reserve(sequence_t *sequence, int32_t more) {
+static status_t sequence_reserve(sequence_t *sequence, int32_t more) {
   int64_t needed = (int64_t)sequence->n + more;
   if (needed <= sequence->capacity) return STATUS_OK;
   int64_t capacity = needed + needed / 2 + 16;
@@ -19,7 +19,7 @@ static status_t reserve(sequence_t *sequence, int32_t more) {
 
 status_t sequence_append(sequence_t *sequence, const int32_t *tokens, int32_t n, bool learnt) {
   if (n <= 0) return STATUS_OK;
-  TRY(reserve(sequence, n));
+  TRY(sequence_reserve(sequence, n));
   memcpy(sequence->tokens + sequence->n, tokens, (size_t)n * sizeof *tokens);
   memset(sequence->learnt + sequence->n, learnt, (size_t)n);
   sequence->n += n;

@@ -33,7 +33,7 @@ static bool may_be_drawn(const tokenizer_t *tokenizer, int32_t id) {
 }
 
 /* Ranges are counted first, where RANGES is NULL. */
-static int32_t find_drawable(const tokenizer_t *tokenizer, token_range_t *ranges) {
+static int32_t tokenizer_find_drawable(const tokenizer_t *tokenizer, token_range_t *ranges) {
   int32_t count = 0;
   for (int32_t id = 0; id < tokenizer->size; id++) {
     if (!may_be_drawn(tokenizer, id)) continue;
@@ -46,13 +46,13 @@ static int32_t find_drawable(const tokenizer_t *tokenizer, token_range_t *ranges
   return count;
 }
 
-static status_t fill(tokenizer_t *tokenizer, const void *bytes, size_t n) {
+static status_t tokenizer_fill(tokenizer_t *tokenizer, const void *bytes, size_t n) {
   TRY(memory_alloc(&tokenizer->bytes, ARENA_DATA, n, 1));
   if (n > 0) memcpy(tokenizer->bytes, bytes, n);
   tokenizer->n = n;
-  tokenizer->ranges = find_drawable(tokenizer, NULL);
+  tokenizer->ranges = tokenizer_find_drawable(tokenizer, NULL);
   TRY(memory_alloc(&tokenizer->drawable, ARENA_DATA, (size_t)tokenizer->ranges, sizeof *tokenizer->drawable));
-  find_drawable(tokenizer, tokenizer->drawable);
+  tokenizer_find_drawable(tokenizer, tokenizer->drawable);
   return STATUS_OK;
 }
 
@@ -66,7 +66,7 @@ status_t tokenizer_make(const tokenizer_kind_t *kind, void *state, const void *b
     return status;
   }
   *tokenizer = (tokenizer_t){.kind = kind, .state = state, .size = size, .bos = bos, .eos = eos};
-  status = fill(tokenizer, bytes, n);
+  status = tokenizer_fill(tokenizer, bytes, n);
   if (status == STATUS_OK)
     *out = tokenizer;
   else
@@ -115,7 +115,7 @@ const token_range_t *tokenizer_drawable(const tokenizer_t *tokenizer, int32_t *c
 
 /* ---- Tokenising ---- */
 
-static status_t encode(const tokenizer_t *tokenizer, text_view_t text, token_list_t *list) {
+static status_t tokenizer_encode_inner(const tokenizer_t *tokenizer, text_view_t text, token_list_t *list) {
   if (text_is_utf8(text, NULL)) return tokenizer->kind->encode(tokenizer->state, text, list);
   text_buffer_t repaired = {0};
   status_code_t status = text_buffer_append_repaired(&repaired, text);
@@ -131,7 +131,7 @@ status_t tokenizer_encode(const tokenizer_t *tokenizer, const char *text, size_t
   *ids = NULL;
   *count = 0;
   if (n == 0) return STATUS_OK;
-  status_code_t status = encode(tokenizer, (text_view_t){text, n}, &list);
+  status_code_t status = tokenizer_encode_inner(tokenizer, (text_view_t){text, n}, &list);
   if (status != STATUS_OK) {
     memory_free(list.ids);
     return status;
@@ -141,7 +141,8 @@ status_t tokenizer_encode(const tokenizer_t *tokenizer, const char *text, size_t
   return STATUS_OK;
 }
 
-static status_t decode(const tokenizer_t *tokenizer, const int32_t *ids, int32_t n, text_buffer_t *text) {
+static status_t tokenizer_decode_inner(const tokenizer_t *tokenizer, const int32_t *ids, int32_t n,
+                                       text_buffer_t *text) {
   TRY(text_buffer_append_string(text, ""));
   for (int32_t i = 0; i < n;) {
     int32_t begin = i;
@@ -159,7 +160,7 @@ status_t tokenizer_decode(const tokenizer_t *tokenizer, const int32_t *ids, int3
   text_buffer_t found = {0}, buffer = {0};
   *text = NULL;
   if (length) *length = 0;
-  status_code_t status = decode(tokenizer, ids, n, &found);
+  status_code_t status = tokenizer_decode_inner(tokenizer, ids, n, &found);
   /* A model may spell its pieces in any bytes. */
   if (status == STATUS_OK) status = text_buffer_append_repaired(&buffer, text_buffer_view(&found));
   text_buffer_free(&found);

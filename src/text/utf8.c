@@ -22,7 +22,7 @@ size_t utf8_decode(const unsigned char *bytes, size_t n, uint32_t *character) {
 }
 
 /* Whether SECOND may follow the lead byte FIRST (Unicode, table 3-7). */
-static bool follows(unsigned char first, unsigned char second) {
+static bool utf8_follows(unsigned char first, unsigned char second) {
   unsigned char low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
   unsigned char high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
   return second >= low && second <= high;
@@ -34,7 +34,7 @@ size_t utf8_bad_length(const unsigned char *bytes, size_t n) {
                   : first >= 0xE0 && first <= 0xEF ? 3
                   : first >= 0xF0 && first <= 0xF4 ? 4
                                                    : 1;
-  if (length == 1 || n < 2 || !follows(first, bytes[1])) return 1;
+  if (length == 1 || n < 2 || !utf8_follows(first, bytes[1])) return 1;
   size_t at = 2;
   while (at < length && at < n && (bytes[at] & 0xC0) == 0x80)
     at++;

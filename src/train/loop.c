@@ -34,7 +34,7 @@ static const char *steps_setting(const session_t *session) {
 }
 
 /* Whether the run had ended at the checkpoint PATH, and whether that still holds. */
-static status_t settle_end(const session_t *session, loop_t *loop, const char *path) {
+static status_t loop_settle_end(const session_t *session, loop_t *loop, const char *path) {
   resume_state_t *state = &loop->state;
   int64_t patience = session->settings->eval.patience;
   resume_end_t was = state->ended;
@@ -61,7 +61,7 @@ static status_t settle_end(const session_t *session, loop_t *loop, const char *p
 
 /* `best` names what the state says; where that checkpoint is gone, the best is that of the evaluations to
  * come. */
-static status_t settle_best(session_t *session, loop_t *loop) {
+static status_t loop_settle_best(session_t *session, loop_t *loop) {
   resume_state_t *state = &loop->state;
   bool there;
   if (!session->settings->eval.keep_best) return STATUS_OK;
@@ -77,14 +77,14 @@ static status_t settle_best(session_t *session, loop_t *loop) {
   return STATUS_OK;
 }
 
-static status_t go_on(session_t *session, loop_t *loop, const char *path) {
+static status_t loop_go_on(session_t *session, loop_t *loop, const char *path) {
   TRY(resume_check(session, path, &loop->contents, &loop->state));
   TRY(loop->reload(loop->context, path));
   TRY(resume_load(session, path, &loop->state));
-  return settle_end(session, loop, path);
+  return loop_settle_end(session, loop, path);
 }
 
-static status_t restart(session_t *session, loop_t *loop) {
+static status_t loop_restart(session_t *session, loop_t *loop) {
   resume_state_t *state = &loop->state;
   resume_point_t point;
   state->step = state->waited = 0;
@@ -93,16 +93,16 @@ static status_t restart(session_t *session, loop_t *loop) {
   state->owes_evaluation = false;
   state->ended = loop->total > 0 ? RESUME_GOES_ON : RESUME_ALL_STEPS;
   TRY(resume_find(session, state, &point));
-  if (point.found) TRY(go_on(session, loop, point.path));
+  if (point.found) TRY(loop_go_on(session, loop, point.path));
   loop->first = loop->saved = state->step;
   loop->own = loop->unproven = point.found && point.own;
-  TRY(settle_best(session, loop));
+  TRY(loop_settle_best(session, loop));
   return rewind_records(session, loop, &point);
 }
 
 /* ---- Steps ---- */
 
-static status_t save(session_t *session, loop_t *loop) {
+static status_t loop_save(session_t *session, loop_t *loop) {
   double begin = perf_now();
   TRY(resume_save(session, &loop->contents, &loop->state));
   session->reserve = fmax(session->reserve, perf_now() - begin);
@@ -113,14 +113,14 @@ static status_t save(session_t *session, loop_t *loop) {
 
 /* Whether the newest checkpoint can be gone on from shows in the step after it: until then the ones before it
  * stay. */
-static status_t prune(session_t *session, loop_t *loop) {
+static status_t loop_prune(session_t *session, loop_t *loop) {
   if (!loop->unproven) return STATUS_OK;
   loop->unproven = false;
   return checkpoint_prune(session->world, session->run_dir, loop->saved, session->settings->checkpoint.keep);
 }
 
 /* The periodic evaluation, where it is due. */
-static status_t evaluate(session_t *session, loop_t *loop, bool *better) {
+static status_t loop_evaluate(session_t *session, loop_t *loop, bool *better) {
   resume_state_t *state = &loop->state;
   int64_t every = session->settings->eval.every, step = state->step;
   double score;
@@ -144,7 +144,7 @@ static status_t evaluate(session_t *session, loop_t *loop, bool *better) {
   return STATUS_OK;
 }
 
-static resume_end_t end_of(const session_t *session, const loop_t *loop) {
+static resume_end_t loop_end_of(const session_t *session, const loop_t *loop) {
   const resume_state_t *state = &loop->state;
   int64_t patience = session->settings->eval.patience;
   if (state->step >= loop->total) return RESUME_ALL_STEPS;
@@ -164,20 +164,20 @@ static status_t complete_step(session_t *session, loop_t *loop) {
   bool better, there, owed = state->owes_evaluation;
   state->sample_lines = rundir_samples_lines(session->rundir);
   state->owes_evaluation = true;
-  TRY(evaluate(session, loop, &better));
+  TRY(loop_evaluate(session, loop, &better));
   state->owes_evaluation = false;
   state->sample_lines = rundir_samples_lines(session->rundir);
   state->line.seconds = perf_now() - session->started;
-  state->ended = end_of(session, loop);
+  state->ended = loop_end_of(session, loop);
   bool saved = better && settings->eval.keep_best, last = state->ended != RESUME_GOES_ON;
   if (saved) {
-    TRY(save(session, loop));
+    TRY(loop_save(session, loop));
     TRY(checkpoint_mark_best(session->world, session->run_dir, state->step, &there));
   }
   int64_t shown = settings->log.every > 0 ? settings->log.every : 1, every = settings->checkpoint.every;
   TRY(comm_agree(session->world, session_log(session, &state->line, state->step % shown == 0 || last)));
   bool due = owed || (!last && state->step > 0 && every > 0 && state->step % every == 0);
-  return due && !saved ? save(session, loop) : STATUS_OK;
+  return due && !saved ? loop_save(session, loop) : STATUS_OK;
 }
 
 static status_t one_step(session_t *session, loop_t *loop) {
@@ -186,7 +186,7 @@ static status_t one_step(session_t *session, loop_t *loop) {
   loop->step_began = perf_now();
   TRY(loop->update(loop->context, step, schedule_lr(&loop->schedule, step), &metrics));
   metrics_add(&metrics, "step_seconds", perf_now() - loop->step_began);
-  TRY(prune(session, loop));
+  TRY(loop_prune(session, loop));
   loop->state.step = step;
   loop->state.line = metrics;
   TRY(complete_step(session, loop));
@@ -211,16 +211,16 @@ static status_t fail_without_progress(const session_t *session, const loop_t *lo
 }
 
 /* The state is that after the last finished step. */
-static status_t stop_here(session_t *session, loop_t *loop) {
+static status_t loop_stop_here(session_t *session, loop_t *loop) {
   bool asked;
   TRY(session_stopped(session, &asked));
   if (!asked && loop->state.step == loop->first) return fail_without_progress(session, loop);
-  if (loop->state.step != loop->saved) TRY(save(session, loop));
+  if (loop->state.step != loop->saved) TRY(loop_save(session, loop));
   return error_set(STATUS_STOPPED, "stopped after step %lld of %lld", (long long)loop->state.step,
                    (long long)loop->total);
 }
 
-static status_t reload_best(session_t *session, loop_t *loop) {
+static status_t loop_reload_best(session_t *session, loop_t *loop) {
   char path[FILE_MAX_PATH];
   int64_t step = loop->state.best_step;
   TRY(checkpoint_path(path, session->run_dir, step));
@@ -233,13 +233,13 @@ static status_t reload_best(session_t *session, loop_t *loop) {
 }
 
 /* The result: of the last step, or of the best one. */
-static status_t finish(session_t *session, loop_t *loop) {
+static status_t loop_finish(session_t *session, loop_t *loop) {
   char path[FILE_MAX_PATH];
   const resume_state_t *state = &loop->state;
-  if (state->step != loop->saved) TRY(save(session, loop));
-  TRY(prune(session, loop));
+  if (state->step != loop->saved) TRY(loop_save(session, loop));
+  TRY(loop_prune(session, loop));
   if (session->settings->eval.keep_best && state->best_step >= 0 && state->best_step != state->step)
-    TRY(reload_best(session, loop));
+    TRY(loop_reload_best(session, loop));
   TRY(session_path(session, "model.h5", path));
   perf_begin(REGION_CHECKPOINT);
   status_code_t status = store_write(session->world, path, &loop->contents);
@@ -298,12 +298,12 @@ static status_t run_steps(session_t *session, loop_t *loop) {
   return STATUS_OK;
 }
 
-static status_t run(session_t *session, loop_t *loop) {
-  TRY(restart(session, loop));
+static status_t loop_run_inner(session_t *session, loop_t *loop) {
+  TRY(loop_restart(session, loop));
   status_code_t status = run_steps(session, loop);
-  if (status == STATUS_STOPPED) return stop_here(session, loop);
+  if (status == STATUS_STOPPED) return loop_stop_here(session, loop);
   TRY(status);
-  return finish(session, loop);
+  return loop_finish(session, loop);
 }
 
 /* Numbers have ended in what comes of the present state. If that state has been saved, the next start must
@@ -333,6 +333,6 @@ static status_t fail_with_numbers(const session_t *session, const loop_t *loop) 
 
 status_t loop_run(session_t *session, loop_t *loop) {
   if (session->dry) return run_dry(session, loop);
-  status_code_t status = run(session, loop);
+  status_code_t status = loop_run_inner(session, loop);
   return status == STATUS_NUMERIC ? fail_with_numbers(session, loop) : status;
 }

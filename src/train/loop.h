@@ -13,8 +13,8 @@ typedef struct {
   store_contents_t contents; /* of checkpoints and of model.h5 */
   resume_state_t state;      /* optimizer, set_names, sets, set_count are given */
   void *context;
-  /* Step STEP (from 1) at learning rate LR; adds what is logged. STATUS_STOPPED, on all ranks, after wishes
-   * (session_wish): the step was given up, and what is trained is as before it. Collective. */
+  /* Step STEP (from 1) at learning rate LR; adds what is logged. STATUS_STOPPED, on all ranks, after requests
+   * (session_stop_requested): the step was given up, and what is trained is as before it. Collective. */
   status_t (*update)(void *context, int64_t step, double lr, metrics_t *metrics);
   /* Periodic evaluation (eval.every): adds what is logged, and *SCORE, of which more is better.
    * STATUS_STOPPED as above: the next start evaluates. Collective. */

@@ -63,7 +63,7 @@ static int64_t owned_count(const optimizer_t *optimizer, const set_t *set) {
 
 /* The trained weights must be one run of params.data, so that owners' ranges of gradient and data correspond.
  */
-static status_t find_run(set_t *set) {
+static status_t optimizer_find_run(set_t *set) {
   const params_t *params = set->params;
   int64_t next = -1;
   for (int32_t i = 0; i < params->count; i++) {
@@ -89,7 +89,7 @@ static int64_t row_boundary(const params_t *params, int64_t target) {
   return params->trainable;
 }
 
-static status_t make_bounds(const grid_t *grid, set_t *set) {
+static status_t optimizer_make_bounds(const grid_t *grid, set_t *set) {
   size_t dp = (size_t)grid->dp_size;
   TRY(memory_alloc(&set->bounds, ARENA_OTHER, dp + 1, sizeof *set->bounds));
   TRY(memory_alloc(&set->counts, ARENA_OTHER, dp, sizeof *set->counts));
@@ -102,7 +102,7 @@ static status_t make_bounds(const grid_t *grid, set_t *set) {
   return STATUS_OK;
 }
 
-static status_t make_buckets(const grid_t *grid, set_t *set, int64_t largest) {
+static status_t optimizer_make_buckets(const grid_t *grid, set_t *set, int64_t largest) {
   int32_t count = 0;
   for (int d = 0; d < grid->dp_size; d++)
     count += (int32_t)((int64_t)(set->counts[d] + (size_t)largest - 1) / largest);
@@ -116,7 +116,7 @@ static status_t make_buckets(const grid_t *grid, set_t *set, int64_t largest) {
   return STATUS_OK;
 }
 
-static status_t make_state(const optimizer_t *optimizer, set_t *set) {
+static status_t optimizer_make_state(const optimizer_t *optimizer, set_t *set) {
   device_t *device = optimizer->device;
   int64_t n = owned_count(optimizer, set), begin = owned_begin(optimizer, set);
   for (int s = 0; s < OPTIMIZER_STATES; s++)
@@ -146,7 +146,7 @@ static optimizer_piece_t piece_of(const optimizer_t *optimizer, int32_t index, c
   return piece;
 }
 
-static status_t make_pieces(optimizer_t *optimizer) {
+static status_t optimizer_make_pieces(optimizer_t *optimizer) {
   int32_t most = 0;
   for (int32_t s = 0; s < optimizer->count; s++)
     most += optimizer->sets[s].params->count;
@@ -160,7 +160,7 @@ static status_t make_pieces(optimizer_t *optimizer) {
 }
 
 /* A communicator of the ranks that hold the same key-value heads, if any weight is shared that way. */
-static status_t make_kv_comm(optimizer_t *optimizer) {
+static status_t optimizer_make_kv_comm(optimizer_t *optimizer) {
   const grid_t *grid = optimizer->grid;
   int replicas = 1;
   for (int32_t s = 0; s < optimizer->count; s++)
@@ -172,7 +172,7 @@ static status_t make_kv_comm(optimizer_t *optimizer) {
   return comm_split(grid->tp, grid->tp_rank / replicas, grid->tp_rank, "kv", &optimizer->kv_comm);
 }
 
-static status_t build(optimizer_t *optimizer, const optimizer_set_t *sets) {
+static status_t optimizer_build(optimizer_t *optimizer, const optimizer_set_t *sets) {
   int64_t bucket =
       optimizer->options.bucket_elements > 0 ? optimizer->options.bucket_elements : DEFAULT_BUCKET;
   TRY(memory_alloc(&optimizer->sets, ARENA_OTHER, (size_t)optimizer->count, sizeof *optimizer->sets));
@@ -181,16 +181,16 @@ static status_t build(optimizer_t *optimizer, const optimizer_set_t *sets) {
     set->params = sets[s].params;
     set->group = sets[s].group;
     if (set->group >= optimizer->groups) optimizer->groups = set->group + 1;
-    TRY(find_run(set));
-    TRY(make_bounds(optimizer->grid, set));
-    TRY(make_buckets(optimizer->grid, set, bucket));
-    TRY(make_state(optimizer, set));
+    TRY(optimizer_find_run(set));
+    TRY(optimizer_make_bounds(optimizer->grid, set));
+    TRY(optimizer_make_buckets(optimizer->grid, set, bucket));
+    TRY(optimizer_make_state(optimizer, set));
   }
   TRY(wide_alloc(optimizer->device, ARENA_OPTIMIZER, (size_t)optimizer->groups, &optimizer->squares));
-  TRY(make_pieces(optimizer));
+  TRY(optimizer_make_pieces(optimizer));
   const grid_t *grid = optimizer->grid;
   if (grid->dp_size > 1) TRY(comm_split(grid->dp, 0, grid->dp_rank, "reduce", &optimizer->reduce_comm));
-  return make_kv_comm(optimizer);
+  return optimizer_make_kv_comm(optimizer);
 }
 
 status_t optimizer_create(device_t *device, const grid_t *grid, const optimizer_set_t *sets, int32_t count,
@@ -201,7 +201,7 @@ status_t optimizer_create(device_t *device, const grid_t *grid, const optimizer_
   optimizer->grid = grid;
   optimizer->options = *options;
   optimizer->count = count;
-  status_code_t status = build(optimizer, sets);
+  status_code_t status = optimizer_build(optimizer, sets);
   if (status != STATUS_OK) {
     optimizer_free(optimizer);
     *out = NULL;
@@ -217,7 +217,7 @@ static bool is_under_way(const set_t *set) {
 
 /* A rank that failed alone cannot wait for reductions that the others may never join. Until it has ended the
  * run, MPI may write to the gradients: they are not given back. */
-static void keep_gradients(set_t *set) {
+static void optimizer_keep_gradients(set_t *set) {
   if (is_under_way(set)) set->params->grad = NULL;
 }
 
@@ -225,7 +225,7 @@ void optimizer_free(optimizer_t *optimizer) {
   if (!optimizer) return;
   for (int32_t s = 0; s < optimizer->count && optimizer->sets; s++) {
     set_t *set = &optimizer->sets[s];
-    keep_gradients(set);
+    optimizer_keep_gradients(set);
     memory_free(set->bounds);
     memory_free(set->counts);
     memory_free(set->buckets);
@@ -252,7 +252,7 @@ static int64_t complete_from(const params_t *params, int32_t layer) {
 }
 
 /* Starts the buckets of SET that lie at or behind FROM, in descending order, as every rank does. */
-static status_t start_buckets(optimizer_t *optimizer, set_t *set, int64_t from) {
+static status_t optimizer_start_buckets(optimizer_t *optimizer, set_t *set, int64_t from) {
   for (int32_t b = 0; b < set->bucket_count; b++) {
     bucket_t *bucket = &set->buckets[b];
     if (bucket->started) continue;
@@ -268,11 +268,11 @@ static status_t start_buckets(optimizer_t *optimizer, set_t *set, int64_t from) 
 
 /* Starts what of GROUP is complete. Sets are started in order, each in full before the next, so that ranks
  * agree on the order of reductions. */
-static status_t start_group(optimizer_t *optimizer, int32_t group, int32_t layer) {
+static status_t optimizer_start_group(optimizer_t *optimizer, int32_t group, int32_t layer) {
   for (int32_t s = 0; s < optimizer->count; s++) {
     set_t *set = &optimizer->sets[s];
     if (set->group != group) continue;
-    TRY(start_buckets(optimizer, set, complete_from(set->params, layer)));
+    TRY(optimizer_start_buckets(optimizer, set, complete_from(set->params, layer)));
     if (layer >= 0) break;
   }
   return STATUS_OK;
@@ -280,7 +280,7 @@ static status_t start_group(optimizer_t *optimizer, int32_t group, int32_t layer
 
 status_t optimizer_layer_done(optimizer_t *optimizer, int32_t group, int32_t layer) {
   perf_begin(REGION_REDUCE);
-  status_code_t status = start_group(optimizer, group, layer);
+  status_code_t status = optimizer_start_group(optimizer, group, layer);
   if (status == STATUS_OK) status = comm_poll();
   perf_end(REGION_REDUCE);
   return status;
@@ -290,9 +290,9 @@ status_t optimizer_only_layer_done(void *context, int32_t layer) {
   return optimizer_layer_done(context, 0, layer);
 }
 
-static status_t finish_reductions(optimizer_t *optimizer) {
+static status_t optimizer_finish_reductions(optimizer_t *optimizer) {
   for (int32_t g = 0; g < optimizer->groups; g++)
-    TRY(start_group(optimizer, g, -1));
+    TRY(optimizer_start_group(optimizer, g, -1));
   for (int32_t s = 0; s < optimizer->count; s++)
     for (int32_t b = 0; b < optimizer->sets[s].bucket_count; b++) {
       bucket_t *bucket = &optimizer->sets[s].buckets[b];
@@ -369,7 +369,7 @@ static status_t global_norms(optimizer_t *optimizer, double *norms) {
                    norms[groups], (long long)optimizer->steps + 1);
 }
 
-static status_t update_set(optimizer_t *optimizer, set_t *set, double lr, double grad_scale) {
+static status_t optimizer_update_set(optimizer_t *optimizer, set_t *set, double lr, double grad_scale) {
   device_t *device = optimizer->device;
   const optimizer_options_t *options = &optimizer->options;
   int64_t n = owned_count(optimizer, set), begin = owned_begin(optimizer, set);
@@ -395,9 +395,9 @@ static status_t update_set(optimizer_t *optimizer, set_t *set, double lr, double
   return params_zero_grad(set->params);
 }
 
-static status_t step(optimizer_t *optimizer, double lr, double *norms) {
+static status_t optimizer_step_sets(optimizer_t *optimizer, double lr, double *norms) {
   perf_begin(REGION_REDUCE);
-  status_code_t status = finish_reductions(optimizer);
+  status_code_t status = optimizer_finish_reductions(optimizer);
   if (status == STATUS_OK) status = complete_over_tp(optimizer);
   perf_end(REGION_REDUCE);
   TRY(status);
@@ -407,20 +407,20 @@ static status_t step(optimizer_t *optimizer, double lr, double *norms) {
   double scale = clip > 0.0 && clip / (norm + 1e-6) < 1.0 ? clip / (norm + 1e-6) : 1.0;
   optimizer->steps++;
   for (int32_t s = 0; s < optimizer->count; s++)
-    TRY(update_set(optimizer, &optimizer->sets[s], lr, scale));
+    TRY(optimizer_update_set(optimizer, &optimizer->sets[s], lr, scale));
   return STATUS_OK;
 }
 
 status_t optimizer_step(optimizer_t *optimizer, double lr, double *norms) {
   perf_begin(REGION_OPTIMISER);
-  status_code_t status = step(optimizer, lr, norms);
+  status_code_t status = optimizer_step_sets(optimizer, lr, norms);
   perf_end(REGION_OPTIMISER);
   return status;
 }
 
 status_t optimizer_discard(optimizer_t *optimizer) {
   perf_begin(REGION_REDUCE);
-  status_code_t status = finish_reductions(optimizer);
+  status_code_t status = optimizer_finish_reductions(optimizer);
   perf_end(REGION_REDUCE);
   return status;
 }

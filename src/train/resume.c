@@ -43,16 +43,16 @@ static void pieces_free(pieces_t *pieces) {
   *pieces = (pieces_t){0};
 }
 
-static const optimizer_piece_t *find_piece(const optimizer_piece_t *pieces, int32_t count, int32_t set,
-                                           const param_t *param) {
+static const optimizer_piece_t *resume_find_piece(const optimizer_piece_t *pieces, int32_t count, int32_t set,
+                                                  const param_t *param) {
   for (int32_t i = 0; i < count; i++)
     if (pieces[i].set == set && pieces[i].param == param) return &pieces[i];
   return NULL;
 }
 
 /* Describes one state of one weight, with room for this rank's piece of it. */
-static status_t add_item(pieces_t *pieces, const char *set_name, const param_t *param, int state,
-                         const optimizer_piece_t *piece) {
+static status_t resume_add_item(pieces_t *pieces, const char *set_name, const param_t *param, int state,
+                                const optimizer_piece_t *piece) {
   int64_t i = pieces->count;
   size_t n = strlen(set_name) + strlen(param->name) + 32;
   TRY(memory_alloc(&pieces->paths[i], ARENA_IO, n, 1));
@@ -87,8 +87,8 @@ static int64_t most_items(const resume_state_t *state) {
 }
 
 /* What is no number must not become the newest checkpoint: nothing could go on from there. */
-static status_t check_numbers(const resume_state_t *state, const param_t *param,
-                              const optimizer_piece_t *piece, const float *values) {
+static status_t resume_check_numbers(const resume_state_t *state, const param_t *param,
+                                     const optimizer_piece_t *piece, const float *values) {
   for (int64_t i = 0; i < piece->rows * param->partition.local_cols; i++)
     if (!isfinite(values[i]))
       return error_set(STATUS_NUMERIC,
@@ -98,15 +98,16 @@ static status_t check_numbers(const resume_state_t *state, const param_t *param,
 }
 
 /* One state of one piece, to VALUES. */
-static status_t read_piece(const resume_state_t *state, const param_t *param, const optimizer_piece_t *piece,
-                           int which, float *values) {
+static status_t resume_read_piece(const resume_state_t *state, const param_t *param,
+                                  const optimizer_piece_t *piece, int which, float *values) {
   TRY(optimizer_read(state->optimizer, piece, (optimizer_state_t)which, values));
-  return which == OPTIMIZER_MASTER ? check_numbers(state, param, piece, values) : STATUS_OK;
+  return which == OPTIMIZER_MASTER ? resume_check_numbers(state, param, piece, values) : STATUS_OK;
 }
 
 /* Walks all states of all trained weights in one order on all ranks; READ copies the optimiser's values to
  * the items. */
-static status_t collect(const resume_state_t *state, bool read, optimizer_piece_t *list, pieces_t *pieces) {
+static status_t resume_collect(const resume_state_t *state, bool read, optimizer_piece_t *list,
+                               pieces_t *pieces) {
   int32_t count = optimizer_piece_count(state->optimizer);
   size_t most = (size_t)most_items(state);
   for (int32_t i = 0; i < count; i++)
@@ -118,19 +119,19 @@ static status_t collect(const resume_state_t *state, bool read, optimizer_piece_
     for (int32_t i = 0; i < state->sets[s]->count; i++) {
       const param_t *param = &state->sets[s]->items[i];
       if (!param->trainable) continue;
-      const optimizer_piece_t *piece = find_piece(list, count, s, param);
+      const optimizer_piece_t *piece = resume_find_piece(list, count, s, param);
       for (int k = 0; k < OPTIMIZER_STATES; k++) {
-        TRY(add_item(pieces, state->set_names[s], param, k, piece));
-        if (piece && read) TRY(read_piece(state, param, piece, k, pieces->values[pieces->count - 1]));
+        TRY(resume_add_item(pieces, state->set_names[s], param, k, piece));
+        if (piece && read) TRY(resume_read_piece(state, param, piece, k, pieces->values[pieces->count - 1]));
       }
     }
   return STATUS_OK;
 }
 
-static status_t collect_pieces(const resume_state_t *state, bool read, pieces_t *pieces) {
+static status_t resume_collect_pieces(const resume_state_t *state, bool read, pieces_t *pieces) {
   optimizer_piece_t *list;
   TRY(memory_alloc(&list, ARENA_IO, (size_t)optimizer_piece_count(state->optimizer) + 1, sizeof *list));
-  status_code_t status = collect(state, read, list, pieces);
+  status_code_t status = resume_collect(state, read, list, pieces);
   memory_free(list);
   return status;
 }
@@ -138,23 +139,23 @@ static status_t collect_pieces(const resume_state_t *state, bool read, pieces_t 
 typedef struct {
   const session_t *session;
   const resume_state_t *state;
-} annotation_t;
+} resume_annotation_t;
 
-static status_t annotate(h5_file_t *file, void *context) {
-  const annotation_t *annotation = context;
+static status_t resume_annotate(h5_file_t *file, void *context) {
+  const resume_annotation_t *annotation = context;
   return resume_state_write(file, annotation->session, annotation->state);
 }
 
-static status_t save(session_t *session, const store_contents_t *contents, const resume_state_t *state,
-                     const checkpoint_place_t *place) {
+static status_t resume_save_file(session_t *session, const store_contents_t *contents,
+                                 const resume_state_t *state, const checkpoint_place_t *place) {
   pieces_t pieces = {0};
-  annotation_t annotation = {session, state};
-  status_code_t status = comm_agree(session->world, collect_pieces(state, true, &pieces));
+  resume_annotation_t annotation = {session, state};
+  status_code_t status = comm_agree(session->world, resume_collect_pieces(state, true, &pieces));
   if (status == STATUS_OK) {
     store_contents_t all = *contents;
     all.extra = pieces.items;
     all.extra_count = pieces.count;
-    all.annotate = annotate;
+    all.annotate = resume_annotate;
     all.context = &annotation;
     status = store_checkpoint(session->world, session->run_dir, place, &all);
   }
@@ -167,7 +168,7 @@ status_t resume_save(session_t *session, const store_contents_t *contents, resum
   place.step = state->step;
   place.serial++;
   perf_begin(REGION_CHECKPOINT);
-  status_code_t status = save(session, contents, state, &place);
+  status_code_t status = resume_save_file(session, contents, state, &place);
   perf_end(REGION_CHECKPOINT);
   TRY(status);
   state->place = place;
@@ -175,7 +176,7 @@ status_t resume_save(session_t *session, const store_contents_t *contents, resum
 }
 
 /* Identity of all tensors of the checkpoint PATH. */
-static status_t read_origin(session_t *session, const char *path, checkpoint_origin_t *origin) {
+static status_t resume_read_origin(session_t *session, const char *path, checkpoint_origin_t *origin) {
   weights_file_t *file;
   TRY(file_join(origin->path, path, NULL, NULL));
   TRY(weights_open(session->world, path, &store_format, &file));
@@ -185,10 +186,10 @@ static status_t read_origin(session_t *session, const char *path, checkpoint_ori
 }
 
 /* The checkpoint may be gone by now: pruned, where it is of this run directory. Then its path tells. */
-static status_t find_descendant(session_t *session, const char *from, resume_state_t *state,
-                                resume_point_t *point) {
+static status_t resume_find_descendant(session_t *session, const char *from, resume_state_t *state,
+                                       resume_point_t *point) {
   checkpoint_origin_t origin = {0};
-  status_code_t opened = read_origin(session, from, &origin);
+  status_code_t opened = resume_read_origin(session, from, &origin);
   if (opened != STATUS_OK && opened != STATUS_DATA) return opened;
   error_clear();
   TRY(checkpoint_find(session->world, session->run_dir, &origin, &store_format, point->path, &state->place,
@@ -198,7 +199,7 @@ static status_t find_descendant(session_t *session, const char *from, resume_sta
     log_info("restart    job.restart = '%s' is where this run began; it has come further", from);
     return STATUS_OK;
   }
-  TRY(read_origin(session, from, &origin));
+  TRY(resume_read_origin(session, from, &origin));
   TRY(file_join(point->path, from, NULL, NULL));
   point->found = true;
   state->place.origin = origin;
@@ -210,12 +211,12 @@ status_t resume_find(session_t *session, resume_state_t *state, resume_point_t *
   *point = (resume_point_t){.own = true};
   state->place = (checkpoint_place_t){0};
   if (strcmp(restart, "never") == 0) return STATUS_OK;
-  if (strcmp(restart, "auto") != 0) return find_descendant(session, restart, state, point);
+  if (strcmp(restart, "auto") != 0) return resume_find_descendant(session, restart, state, point);
   return checkpoint_find(session->world, session->run_dir, NULL, &store_format, point->path, &state->place,
                          &point->found);
 }
 
-static status_t read_pieces(weights_file_t *file, const pieces_t *pieces) {
+static status_t resume_read_pieces(weights_file_t *file, const pieces_t *pieces) {
   weights_request_t *requests;
   int64_t count = 0;
   TRY(memory_alloc(&requests, ARENA_IO, (size_t)pieces->count + 1, sizeof *requests));
@@ -256,11 +257,11 @@ static status_t hand_over(resume_state_t *state, const pieces_t *pieces) {
   return STATUS_OK;
 }
 
-static status_t load(weights_file_t *file, session_t *session, resume_state_t *state) {
+static status_t resume_load_file(weights_file_t *file, session_t *session, resume_state_t *state) {
   pieces_t pieces = {0};
   TRY(comm_agree(session->world, resume_state_read(weights_h5(file), session, state)));
-  status_code_t status = comm_agree(session->world, collect_pieces(state, false, &pieces));
-  if (status == STATUS_OK) status = read_pieces(file, &pieces);
+  status_code_t status = comm_agree(session->world, resume_collect_pieces(state, false, &pieces));
+  if (status == STATUS_OK) status = resume_read_pieces(file, &pieces);
   if (status == STATUS_OK) status = hand_over(state, &pieces);
   pieces_free(&pieces);
   return comm_agree(session->world, status);
@@ -283,7 +284,7 @@ status_t resume_check(session_t *session, const char *path, const store_contents
 status_t resume_load(session_t *session, const char *path, resume_state_t *state) {
   weights_file_t *file;
   TRY(weights_open(session->world, path, &store_format, &file));
-  status_code_t status = load(file, session, state);
+  status_code_t status = resume_load_file(file, session, state);
   weights_close(file);
   TRY(status);
   log_info("restart    from %s after step %lld", path, (long long)state->step);

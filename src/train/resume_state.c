@@ -16,7 +16,8 @@ static const char *file_attribute(const resume_file_t *file, const char *what, c
 
 /* ---- Writing ---- */
 
-static status_t write_counts(h5_file_t *file, const session_t *session, const resume_state_t *state) {
+static status_t resume_state_write_counts(h5_file_t *file, const session_t *session,
+                                          const resume_state_t *state) {
   int64_t seen = state->step * state->batch;
   const struct {
     const char *name;
@@ -43,7 +44,7 @@ static const char *const end_names[RESUME_ENDS] = {
     [RESUME_GOES_ON] = "no", [RESUME_ALL_STEPS] = "all steps", [RESUME_PATIENCE] = "patience"};
 
 /* Names one to a line, their values, and the time. */
-static status_t write_line(h5_file_t *file, const metrics_t *line) {
+static status_t resume_state_write_line(h5_file_t *file, const metrics_t *line) {
   char names[METRICS_MAX * METRICS_NAME_MAX + 1] = "";
   size_t used = 0;
   for (int32_t i = 0; i < line->count; i++)
@@ -53,7 +54,7 @@ static status_t write_line(h5_file_t *file, const metrics_t *line) {
   return h5_attr_write_f64(file, group, "metric_values", line->values, line->count);
 }
 
-static status_t write_files(h5_file_t *file, const resume_state_t *state) {
+static status_t resume_state_write_files(h5_file_t *file, const resume_state_t *state) {
   char name[NAME_MOST];
   for (int32_t i = 0; i < state->file_count; i++) {
     const resume_file_t *made = &state->files[i];
@@ -67,9 +68,9 @@ status_t resume_state_write(h5_file_t *file, const session_t *session, const res
   const int64_t layout[2] = {session->grid.dp_size, session->grid.tp_size};
   char *text;
   TRY(h5_create_group(file, group));
-  TRY(write_counts(file, session, state));
-  TRY(write_line(file, &state->line));
-  TRY(write_files(file, state));
+  TRY(resume_state_write_counts(file, session, state));
+  TRY(resume_state_write_line(file, &state->line));
+  TRY(resume_state_write_files(file, state));
   TRY(h5_attr_write_text(file, group, "ended", end_names[state->ended]));
   TRY(h5_attr_write_text(file, group, "task", session->settings->job.task));
   TRY(h5_attr_write_i64(file, group, "layout", layout, 2));
@@ -84,7 +85,7 @@ status_t resume_state_write(h5_file_t *file, const session_t *session, const res
 static const char way_out[] =
     "give back what the run was begun with, or begin another one in another job.run_dir";
 
-static status_t require(h5_file_t *file, const char *name) {
+static status_t resume_state_require(h5_file_t *file, const char *name) {
   if (h5_attr_exists(file, group, name)) return STATUS_OK;
   return error_set(
       STATUS_DATA,
@@ -95,14 +96,14 @@ static status_t require(h5_file_t *file, const char *name) {
 }
 
 /* Before all else: another task's checkpoint lacks what this one's has. */
-static status_t check_task(h5_file_t *file, const char *task) {
+static status_t resume_state_check_task(h5_file_t *file, const char *task) {
   char *found;
   if (!h5_exists(file, group))
     return error_set(STATUS_DATA,
                      "%s is no checkpoint: it has no group %s; job.restart takes a file of a run's "
                      "checkpoints/",
                      h5_path(file), group);
-  TRY(require(file, "task"));
+  TRY(resume_state_require(file, "task"));
   TRY(h5_attr_read_text(file, group, "task", &found));
   status_code_t status = STATUS_OK;
   if (strcmp(found, task) != 0)
@@ -113,7 +114,7 @@ static status_t check_task(h5_file_t *file, const char *task) {
   return status;
 }
 
-static status_t check_complete(h5_file_t *file, const resume_state_t *state) {
+static status_t resume_state_check_complete(h5_file_t *file, const resume_state_t *state) {
   static const char *const names[] = {
       "step",    "optimizer_steps", "best",         "best_step", "waited",         "owes_evaluation",
       "ended",   "metrics",         "sample_lines", "seed",      "samples",        "batch",
@@ -121,14 +122,15 @@ static status_t check_complete(h5_file_t *file, const resume_state_t *state) {
       "settings"};
   char name[NAME_MOST];
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    TRY(require(file, names[i]));
+    TRY(resume_state_require(file, names[i]));
   for (int32_t i = 0; i < state->file_count; i++)
-    TRY(require(file, file_attribute(&state->files[i], "identity", name)));
+    TRY(resume_state_require(file, file_attribute(&state->files[i], "identity", name)));
   return STATUS_OK;
 }
 
 /* The attribute NAME must be what this run has as SETTING. */
-static status_t check_number(h5_file_t *file, const char *name, const char *setting, int64_t expected) {
+static status_t resume_state_check_number(h5_file_t *file, const char *name, const char *setting,
+                                          int64_t expected) {
   int64_t found;
   TRY(h5_attr_read_i64(file, group, name, &found, 1));
   if (found == expected) return STATUS_OK;
@@ -139,7 +141,7 @@ static status_t check_number(h5_file_t *file, const char *name, const char *sett
                    h5_path(file), setting, found, expected, way_out);
 }
 
-static status_t check_file(h5_file_t *file, const resume_file_t *made) {
+static status_t resume_state_check_file(h5_file_t *file, const resume_file_t *made) {
   char name[NAME_MOST], *path = NULL;
   uint64_t found;
   TRY(h5_attr_read_u64(file, group, file_attribute(made, "identity", name), &found, 1));
@@ -155,7 +157,8 @@ static status_t check_file(h5_file_t *file, const resume_file_t *made) {
 }
 
 /* Adapters must have the saved rank and scale; their modules are compared as they are read. */
-static status_t check_adapter(h5_file_t *file, const char *role, const adapter_config_t *config) {
+static status_t resume_state_check_adapter(h5_file_t *file, const char *role,
+                                           const adapter_config_t *config) {
   char path[NAME_MOST];
   int64_t r;
   double alpha;
@@ -169,7 +172,8 @@ static status_t check_adapter(h5_file_t *file, const char *role, const adapter_c
                    h5_path(file), role, r, alpha, config->r, config->alpha, way_out);
 }
 
-static status_t compare_settings(h5_file_t *file, const settings_t *settings, char **differences) {
+static status_t resume_state_compare_settings(h5_file_t *file, const settings_t *settings,
+                                              char **differences) {
   char *text;
   settings_t was;
   TRY(h5_attr_read_text(file, group, "settings", &text));
@@ -189,21 +193,22 @@ static status_t compare_settings(h5_file_t *file, const settings_t *settings, ch
 status_t resume_state_check(h5_file_t *file, const session_t *session, const store_contents_t *contents,
                             const resume_state_t *state, char **differences) {
   *differences = NULL;
-  TRY(check_task(file, session->settings->job.task));
-  TRY(check_complete(file, state));
-  TRY(check_number(file, "seed", "job.seed", session->settings->job.seed));
-  TRY(check_number(file, "batch", state->batch_setting, state->batch));
+  TRY(resume_state_check_task(file, session->settings->job.task));
+  TRY(resume_state_check_complete(file, state));
+  TRY(resume_state_check_number(file, "seed", "job.seed", session->settings->job.seed));
+  TRY(resume_state_check_number(file, "batch", state->batch_setting, state->batch));
   for (int32_t i = 0; i < state->file_count; i++)
-    TRY(check_file(file, &state->files[i]));
-  TRY(check_number(file, "samples", "samples of an epoch (data.limit, data.query_len)", state->samples));
+    TRY(resume_state_check_file(file, &state->files[i]));
+  TRY(resume_state_check_number(file, "samples", "samples of an epoch (data.limit, data.query_len)",
+                                state->samples));
   for (int32_t i = 0; i < contents->adapter_count; i++)
-    TRY(check_adapter(file, contents->adapter_names[i], &contents->adapters[i]->config));
-  return compare_settings(file, session->settings, differences);
+    TRY(resume_state_check_adapter(file, contents->adapter_names[i], &contents->adapters[i]->config));
+  return resume_state_compare_settings(file, session->settings, differences);
 }
 
 /* ---- Reading ---- */
 
-static status_t read_end(h5_file_t *file, resume_end_t *ended) {
+static status_t resume_state_read_end(h5_file_t *file, resume_end_t *ended) {
   char *text;
   TRY(h5_attr_read_text(file, group, "ended", &text));
   int end = RESUME_ENDS - 1;
@@ -218,7 +223,7 @@ static status_t read_end(h5_file_t *file, resume_end_t *ended) {
   return status;
 }
 
-static status_t read_names(h5_file_t *file, char *names, metrics_t *line) {
+static status_t resume_state_read_names(h5_file_t *file, char *names, metrics_t *line) {
   char *rest, *name = strtok_r(names, "\n", &rest);
   for (; name; name = strtok_r(NULL, "\n", &rest))
     metrics_add(line, name, 0.0);
@@ -230,11 +235,11 @@ static status_t read_names(h5_file_t *file, char *names, metrics_t *line) {
                    h5_path(file), group, (int)line->count, (long long)values);
 }
 
-static status_t read_line(h5_file_t *file, int64_t step, metrics_t *line) {
+static status_t resume_state_read_line(h5_file_t *file, int64_t step, metrics_t *line) {
   char *names;
   *line = (metrics_t){.step = step};
   TRY(h5_attr_read_text(file, group, "metrics", &names));
-  status_code_t status = read_names(file, names, line);
+  status_code_t status = resume_state_read_names(file, names, line);
   memory_free(names);
   TRY(status);
   TRY(h5_attr_read_f64(file, group, "metric_seconds", &line->seconds, 1));
@@ -253,6 +258,6 @@ status_t resume_state_read(h5_file_t *file, session_t *session, resume_state_t *
   TRY(h5_attr_read_i64(file, group, "skipped", &session->record.skipped, 1));
   state->owes_evaluation = owes != 0;
   optimizer_set_steps(state->optimizer, steps);
-  TRY(read_end(file, &state->ended));
-  return read_line(file, state->step, &state->line);
+  TRY(resume_state_read_end(file, &state->ended));
+  return resume_state_read_line(file, state->step, &state->line);
 }

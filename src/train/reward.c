@@ -19,7 +19,7 @@ typedef struct {
   head_t head;
   source_t source;
   held_out_t held;
-  criteria_t criteria;
+  reward_prompt_t reward_prompt;
   order_t order;
   optimizer_t *optimizer;
   role_t role;
@@ -35,7 +35,7 @@ typedef struct {
   int32_t *preferred;  /* (pairs): 0 or 1; filled for the pairs that this rank builds */
 } pairs_t;
 
-static status_t check_pair(const dataset_sample_t *sample) {
+static status_t reward_check_pair(const dataset_sample_t *sample) {
   if (!sample->paired) return error_set(STATUS_DATA, "it is no pair: 'output_1' and 'output_2' are expected");
   if (sample->preference != 1 && sample->preference != 2)
     return error_set(STATUS_DATA, "'preference' is %d, expected 1 or 2; annotate the pairs first",
@@ -47,11 +47,11 @@ static status_t check_pair(const dataset_sample_t *sample) {
 static status_t output_sequence(const reward_task_t *task, const source_t *source, int64_t row, uint64_t use,
                                 const dataset_sample_t *sample, int32_t output, sequence_t *sequence,
                                 int64_t *image) {
-  return rewards_sequence(&task->criteria, source, sample, row, use * OUTPUTS + (uint64_t)output,
+  return rewards_sequence(&task->reward_prompt, source, sample, row, use * OUTPUTS + (uint64_t)output,
                           sample->outputs[output], sequence, image);
 }
 
-static status_t build(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
+static status_t reward_build(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
   const pairs_t *pairs = context;
   const source_t *source = pairs->source;
   dataset_sample_t sample;
@@ -90,11 +90,11 @@ static bool same_answers(const sequence_t *a, const sequence_t *b) {
   return i == a->n && j == b->n;
 }
 
-static status_t look(void *context, int64_t row, const dataset_sample_t *sample, int32_t *found) {
+static status_t pair_look(void *context, int64_t row, const dataset_sample_t *sample, int32_t *found) {
   const look_t *look = context;
   sequence_t sequences[OUTPUTS] = {{0}};
   int64_t image;
-  TRY(check_pair(sample));
+  TRY(reward_check_pair(sample));
   status_code_t status = STATUS_OK;
   for (int32_t k = 0; k < OUTPUTS && status == STATUS_OK; k++)
     status = output_sequence(look->task, look->source, row, 0, sample, k, &sequences[k], &image);
@@ -105,8 +105,8 @@ static status_t look(void *context, int64_t row, const dataset_sample_t *sample,
   return status;
 }
 
-static status_t choose_pairs(reward_task_t *task, source_t *source, const char *use, int64_t *rows,
-                             int64_t *count, screening_counts_t *counts) {
+static status_t reward_choose_pairs(reward_task_t *task, source_t *source, const char *use, int64_t *rows,
+                                    int64_t *count, screening_counts_t *counts) {
   session_t *session = task->session;
   char idle[160];
   look_t context = {task, source};
@@ -114,7 +114,7 @@ static status_t choose_pairs(reward_task_t *task, source_t *source, const char *
       idle, sizeof idle,
       "have two answers that are the same within data.max_len = %lld tokens, so nothing is learnt from them",
       (long long)session->settings->data.max_len);
-  const screening_t screening = {.use = use, .idle = idle, .look = look, .context = &context};
+  const screening_t screening = {.use = use, .idle = idle, .look = pair_look, .context = &context};
   TRY(screening_run(session, source, &screening, rows, count, counts));
   session_skipped(session, counts->bad, NULL);
   return STATUS_OK;
@@ -168,8 +168,8 @@ static status_t group_losses(const batch_t *batch, const micro_t *micro, int32_t
   return STATUS_OK;
 }
 
-static status_t run_micro(reward_task_t *task, batch_t *batch, int32_t index, bool trained,
-                          const float *patches, int32_t group, const outcome_t *outcome) {
+static status_t reward_run_micro(reward_task_t *task, batch_t *batch, int32_t index, bool trained,
+                                 const float *patches, int32_t group, const outcome_t *outcome) {
   const micro_t *micro = &batch->micro[index];
   pass_images_t images = {.count = micro->image_count, .patches = patches};
   double *values, *dvalues;
@@ -210,14 +210,14 @@ static status_t share_preferences(reward_task_t *task, const plan_t *plan, int32
   return comm_allreduce(grid->dp, preferred, (size_t)(plan->n / OUTPUTS), COMM_I32, COMM_SUM);
 }
 
-static status_t run_batch(reward_task_t *task, batch_t *batch, bool trained, int32_t group,
-                          outcome_t *outcome) {
+static status_t reward_run_batch(reward_task_t *task, batch_t *batch, bool trained, int32_t group,
+                                 outcome_t *outcome) {
   const plan_t *plan = &batch->plan;
   TRY(share_preferences(task, plan, outcome->preferred));
   for (int32_t m = 0; m < plan->micro_count; m++) {
     float *patches;
     TRY(batch_patches(batch, m, &task->model.base.config, &patches));
-    status_code_t status = run_micro(task, batch, m, trained, patches, group, outcome);
+    status_code_t status = reward_run_micro(task, batch, m, trained, patches, group, outcome);
     memory_free(patches);
     TRY(status);
   }
@@ -237,8 +237,8 @@ typedef struct {
   int32_t whole; /* pairs that the means are of: those whose image is not broken */
 } reward_metrics_t;
 
-static reward_metrics_t summarise(const outcome_t *outcome, const int32_t *broken, int32_t pairs,
-                                  int32_t groups) {
+static reward_metrics_t reward_summarise(const outcome_t *outcome, const int32_t *broken, int32_t pairs,
+                                         int32_t groups) {
   reward_metrics_t metrics = {0};
   int32_t group = pairs / groups, whole_groups = 0;
   for (int32_t g = 0; g < groups; g++) {
@@ -279,17 +279,17 @@ static status_t run_pairs(reward_task_t *task, source_t *source, const int64_t *
   batch_t batch;
   status_code_t status =
       batch_create(&session->grid, source, &task->model.base.config, pairs * OUTPUTS, group * OUTPUTS,
-                   session->settings->optim.micro_tokens, build, &context, &batch);
+                   session->settings->optim.micro_tokens, reward_build, &context, &batch);
   if (status == STATUS_OK) {
-    status = run_batch(task, &batch, trained, group, &outcome);
-    if (status == STATUS_OK) *metrics = summarise(&outcome, batch.broken, pairs, pairs / group);
+    status = reward_run_batch(task, &batch, trained, group, &outcome);
+    if (status == STATUS_OK) *metrics = reward_summarise(&outcome, batch.broken, pairs, pairs / group);
     batch_free(&batch);
   }
   *skipped = outcome.skipped / OUTPUTS;
   return status;
 }
 
-static status_t update(void *context, int64_t step, double lr, metrics_t *metrics) {
+static status_t reward_update(void *context, int64_t step, double lr, metrics_t *metrics) {
   reward_task_t *task = context;
   double norms[2];
   reward_metrics_t result;
@@ -316,7 +316,7 @@ static status_t update(void *context, int64_t step, double lr, metrics_t *metric
 }
 
 /* Loss, without the centring term, and accuracy on the held-out pairs. */
-static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double *score) {
+static status_t reward_evaluate(void *context, int64_t step, metrics_t *metrics, double *score) {
   reward_task_t *task = context;
   const held_out_t *held = &task->held;
   double loss = 0.0, right = 0.0;
@@ -343,13 +343,13 @@ static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double
   return STATUS_OK;
 }
 
-static status_t reload(void *context, const char *path) {
+static status_t reward_reload(void *context, const char *path) {
   reward_task_t *task = context;
   TRY(store_load_params(task->session->world, path, "/adapters/reward/", &task->adapter.params));
   return store_load_params(task->session->world, path, "/heads/reward/", &task->head.params);
 }
 
-static status_t open_role(reward_task_t *task) {
+static status_t reward_open_role(reward_task_t *task) {
   session_t *session = task->session;
   TRY(model_open(session, "model.base", session->settings->model.base, &task->model));
   TRY(model_new_adapter(session, &task->model, "reward", &task->adapter));
@@ -362,31 +362,32 @@ static status_t open_role(reward_task_t *task) {
 }
 
 /* What is trained on, and with which facts. */
-static status_t open_pairs(reward_task_t *task) {
+static status_t reward_open_pairs(reward_task_t *task) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
   screening_counts_t counts;
   int64_t *rows, count;
   TRY(dataset_rows(task->source.dataset, false, &rows, &count));
   if (settings->data.limit > 0 && settings->data.limit < count) count = settings->data.limit;
-  status_code_t status = choose_pairs(task, &task->source, "training", rows, &count, &counts);
+  status_code_t status = reward_choose_pairs(task, &task->source, "training", rows, &count, &counts);
   if (status == STATUS_OK)
-    criteria_count_facts(session, &task->criteria, "rm.facts", settings->data.dataset, counts.facts, count);
+    reward_prompt_count_facts(session, &task->reward_prompt, "rm.facts", settings->data.dataset, counts.facts,
+                              count);
   if (status == STATUS_OK)
     status = order_create((uint64_t)settings->job.seed, true, rows, count, &task->order);
   memory_free(rows);
   return status;
 }
 
-static status_t open_held_out(reward_task_t *task) {
+static status_t reward_open_held_out(reward_task_t *task) {
   held_out_t *held = &task->held;
   screening_counts_t counts;
   TRY(held_out_open(task->session, &task->model, &task->source, held));
   if (held->count == 0) return STATUS_OK;
-  return choose_pairs(task, held->source, "evaluation", held->rows, &held->count, &counts);
+  return reward_choose_pairs(task, held->source, "evaluation", held->rows, &held->count, &counts);
 }
 
-static status_t open_data(reward_task_t *task, int64_t *total) {
+static status_t reward_open_data(reward_task_t *task, int64_t *total) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
   task->batch_pairs = (int32_t)settings->optim.batch;
@@ -395,19 +396,19 @@ static status_t open_data(reward_task_t *task, int64_t *total) {
     return error_set(STATUS_INPUT, "optim.batch = %d pairs is no multiple of rm.center_group = %d",
                      task->batch_pairs, task->group);
   TRY(source_open(session, &task->model, "data.dataset", settings->data.dataset, &task->source));
-  TRY(criteria_open(session, settings->rm.prompt_file, settings->rm.facts, &task->criteria));
-  TRY(open_pairs(task));
-  TRY(open_held_out(task));
+  TRY(reward_prompt_open(session, settings->rm.prompt_file, settings->rm.facts, &task->reward_prompt));
+  TRY(reward_open_pairs(task));
+  TRY(reward_open_held_out(task));
   *total = loop_steps(settings->optim.steps, settings->optim.epochs, task->order.count, task->batch_pairs);
   return STATUS_OK;
 }
 
-static status_t run(reward_task_t *task) {
+static status_t reward_run(reward_task_t *task) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
   int64_t total;
-  TRY(open_role(task));
-  TRY(open_data(task, &total));
+  TRY(reward_open_role(task));
+  TRY(reward_open_data(task, &total));
   params_t *sets[] = {&task->adapter.params, &task->head.params};
   const optimizer_set_t trained[] = {{sets[0], 0}, {sets[1], 0}};
   const optimizer_options_t options = optimizer_options(settings);
@@ -422,7 +423,7 @@ static status_t run(reward_task_t *task) {
                               .head_names = {"reward"},
                               .heads = {&task->head},
                               .head_count = 1,
-                              .judging = criteria_judging(&task->criteria)},
+                              .judging = reward_prompt_judging(&task->reward_prompt)},
                  .state = {.optimizer = task->optimizer,
                            .set_names = names,
                            .sets = sets,
@@ -431,25 +432,25 @@ static status_t run(reward_task_t *task) {
                            .batch = task->batch_pairs,
                            .batch_setting = "optim.batch"},
                  .context = task,
-                 .update = update,
-                 .evaluate = evaluate,
-                 .reload = reload};
+                 .update = reward_update,
+                 .evaluate = reward_evaluate,
+                 .reload = reward_reload};
   resume_add_inputs(&loop.state, &task->model, &task->source);
   model_contents(&task->model, false, &loop.contents);
   log_info("training   reward model: %lld steps of %d pairs, %lld pairs held out, facts %s", (long long)total,
            task->batch_pairs, (long long)dataset_info(task->source.dataset).held_out,
-           task->criteria.facts ? "shown" : "not shown");
+           task->reward_prompt.facts ? "shown" : "not shown");
   return loop_run(session, &loop);
 }
 
 status_t rm_run(session_t *session) {
   reward_task_t task = {.session = session};
-  status_code_t status = run(&task);
+  status_code_t status = reward_run(&task);
   optimizer_free(task.optimizer);
   head_free(&task.head);
   adapter_free(&task.adapter);
   order_free(&task.order);
-  criteria_free(&task.criteria);
+  reward_prompt_free(&task.reward_prompt);
   held_out_close(&task.held);
   source_close(&task.source);
   model_free(&task.model);

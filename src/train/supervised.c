@@ -38,23 +38,23 @@ typedef struct {
   const int64_t *rows;
 } build_context_t;
 
-static status_t build(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
+static status_t supervised_build(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
   const build_context_t *build_context = context;
   return source_sequence(build_context->source, build_context->rows[i], sequence, image);
 }
 
-static status_t make_batch(supervised_t *task, source_t *source, const int64_t *rows, int32_t n,
-                           batch_t *batch) {
+static status_t supervised_make_batch(supervised_t *task, source_t *source, const int64_t *rows, int32_t n,
+                                      batch_t *batch) {
   build_context_t context = {source, rows};
   return batch_create(&task->session->grid, source, &task->model.base.config, n, 1,
-                      task->session->settings->optim.micro_tokens, build, &context, batch);
+                      task->session->settings->optim.micro_tokens, supervised_build, &context, batch);
 }
 
 /* Prepares the batch of STEP. */
-static status_t prepare_step(supervised_t *task, int64_t step) {
+static status_t supervised_prepare_step(supervised_t *task, int64_t step) {
   task->next_step = step;
   TRY(order_rows(&task->order, (step - 1) * task->batch_size, task->batch_size, task->rows));
-  return make_batch(task, &task->source, task->rows, task->batch_size, &task->next);
+  return supervised_make_batch(task, &task->source, task->rows, task->batch_size, &task->next);
 }
 
 typedef struct {
@@ -62,10 +62,10 @@ typedef struct {
   const int32_t *owner;
   double scale; /* 1 / learnt tokens of the whole batch */
   sample_sums_t sums;
-} loss_context_t;
+} supervised_loss_context_t;
 
 static status_t cross_entropy(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
-  const loss_context_t *loss = context;
+  const supervised_loss_context_t *loss = context;
   for (int64_t i = 0; i < chunk->count; i++) {
     int32_t sample = loss->micro->which[loss->owner[chunk->begin + i]];
     loss->sums.loss[sample] -= chunk->logprobs[i];
@@ -76,8 +76,8 @@ static status_t cross_entropy(void *context, const pass_chunk_t *chunk, double *
 }
 
 /* Forward and, where TRAINED, backward over one micro-batch. */
-static status_t run_micro(supervised_t *task, batch_t *batch, int32_t index, bool trained,
-                          const float *patches, double scale, sample_sums_t sums) {
+static status_t supervised_run_micro(supervised_t *task, batch_t *batch, int32_t index, bool trained,
+                                     const float *patches, double scale, sample_sums_t sums) {
   const micro_t *micro = &batch->micro[index];
   pass_images_t images = {.count = micro->image_count, .patches = patches};
   perf_begin(REGION_FORWARD);
@@ -87,7 +87,7 @@ static status_t run_micro(supervised_t *task, batch_t *batch, int32_t index, boo
   TRY(status);
   int32_t *rows, *targets, *owner, n;
   TRY(micro_targets(&batch->plan, micro, &rows, &targets, &owner, &n));
-  loss_context_t loss = {.micro = micro, .owner = owner, .scale = scale, .sums = sums};
+  supervised_loss_context_t loss = {.micro = micro, .owner = owner, .scale = scale, .sums = sums};
   bool last = index == batch->plan.micro_count - 1;
   if (trained) {
     perf_begin(REGION_BACKWARD);
@@ -118,8 +118,8 @@ static int64_t learnt_tokens(const plan_t *plan) {
 
 /* All micro-batches of this group; then sums of all groups. LOSS and HITS: totals in sample order. Gradients
  * are of the loss per token that was planned: a sample whose image proves broken adds nothing to them. */
-static status_t run_batch(supervised_t *task, batch_t *batch, bool trained, double *loss, double *hits,
-                          int64_t *learnt, int64_t *skipped) {
+static status_t supervised_run_batch(supervised_t *task, batch_t *batch, bool trained, double *loss,
+                                     double *hits, int64_t *learnt, int64_t *skipped) {
   const plan_t *plan = &batch->plan;
   sample_sums_t sums;
   POOL(pool, ARENA_OTHER);
@@ -131,7 +131,8 @@ static status_t run_batch(supervised_t *task, batch_t *batch, bool trained, doub
     float *patches;
     status = batch_patches(batch, m, &task->model.base.config, &patches);
     if (status == STATUS_OK)
-      status = run_micro(task, batch, m, trained, patches, planned > 0 ? 1.0 / (double)planned : 0.0, sums);
+      status = supervised_run_micro(task, batch, m, trained, patches,
+                                    planned > 0 ? 1.0 / (double)planned : 0.0, sums);
     memory_free(patches);
   }
   perf_begin(REGION_IMBALANCE);
@@ -150,19 +151,19 @@ static status_t run_batch(supervised_t *task, batch_t *batch, bool trained, doub
   return status;
 }
 
-static status_t update(void *context, int64_t step, double lr, metrics_t *metrics) {
+static status_t supervised_update(void *context, int64_t step, double lr, metrics_t *metrics) {
   supervised_t *task = context;
   if (task->next_step != step) {
     batch_free(&task->next);
-    TRY(prepare_step(task, step));
+    TRY(supervised_prepare_step(task, step));
   }
   batch_t batch = task->next;
   task->next = (batch_t){0};
   task->next_step = 0;
   double loss, hits, norms[2];
   int64_t learnt = 0, skipped = 0;
-  status_code_t status = step < task->total ? prepare_step(task, step + 1) : STATUS_OK;
-  if (status == STATUS_OK) status = run_batch(task, &batch, true, &loss, &hits, &learnt, &skipped);
+  status_code_t status = step < task->total ? supervised_prepare_step(task, step + 1) : STATUS_OK;
+  if (status == STATUS_OK) status = supervised_run_batch(task, &batch, true, &loss, &hits, &learnt, &skipped);
   batch_free(&batch);
   TRY(status);
   if (learnt == 0 && !task->warned && task->session->grid.rank == 0)
@@ -186,7 +187,7 @@ static status_t update(void *context, int64_t step, double lr, metrics_t *metric
 }
 
 /* Mean loss per learnt token over all samples held out. */
-static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double *score) {
+static status_t supervised_evaluate(void *context, int64_t step, metrics_t *metrics, double *score) {
   supervised_t *task = context;
   const held_out_t *held = &task->held;
   int64_t learnt = 0;
@@ -197,8 +198,9 @@ static status_t evaluate(void *context, int64_t step, metrics_t *metrics, double
     batch_t batch;
     double batch_loss, hits;
     int64_t batch_learnt, batch_skipped;
-    TRY(make_batch(task, held->source, held->rows + begin, n, &batch));
-    status_code_t status = run_batch(task, &batch, false, &batch_loss, &hits, &batch_learnt, &batch_skipped);
+    TRY(supervised_make_batch(task, held->source, held->rows + begin, n, &batch));
+    status_code_t status =
+        supervised_run_batch(task, &batch, false, &batch_loss, &hits, &batch_learnt, &batch_skipped);
     batch_free(&batch);
     TRY(status);
     loss += batch_loss;
@@ -220,14 +222,14 @@ static params_t *trained_set(supervised_t *task) {
   return task->mode == TRAIN_LORA ? &task->adapter.params : &task->model.base.params;
 }
 
-static status_t reload(void *context, const char *path) {
+static status_t supervised_reload(void *context, const char *path) {
   supervised_t *task = context;
   const char *prefix = task->mode == TRAIN_LORA ? "/adapters/default/" : "/weights/";
   return store_load_params(task->session->world, path, prefix, trained_set(task));
 }
 
 /* LoRA: the adapter that model.adapter names, or a new one. Otherwise the base itself. */
-static status_t open_trained(supervised_t *task) {
+static status_t supervised_open_trained(supervised_t *task) {
   session_t *session = task->session;
   task->mode = settings_train_mode(session->settings);
   if (task->mode != TRAIN_LORA) return base_set_trainable(&task->model.base, task->mode);
@@ -238,7 +240,7 @@ static status_t open_trained(supervised_t *task) {
   return params_train_all(&task->adapter.params);
 }
 
-static status_t look(void *context, int64_t row, const dataset_sample_t *sample, int32_t *found) {
+static status_t sample_look(void *context, int64_t row, const dataset_sample_t *sample, int32_t *found) {
   sequence_t sequence = {0};
   int64_t image;
   (void)row;
@@ -248,58 +250,58 @@ static status_t look(void *context, int64_t row, const dataset_sample_t *sample,
   return status;
 }
 
-static status_t choose_samples(supervised_t *task, source_t *source, const char *use, int64_t *rows,
-                               int64_t *count) {
+static status_t supervised_choose_samples(supervised_t *task, source_t *source, const char *use,
+                                          int64_t *rows, int64_t *count) {
   session_t *session = task->session;
   screening_counts_t counts;
   char idle[128];
   snprintf(idle, sizeof idle,
            "have no answer within data.max_len = %lld tokens, so nothing is learnt from them",
            (long long)session->settings->data.max_len);
-  const screening_t screening = {.use = use, .idle = idle, .look = look, .context = source};
+  const screening_t screening = {.use = use, .idle = idle, .look = sample_look, .context = source};
   TRY(screening_run(session, source, &screening, rows, count, &counts));
   session_skipped(session, counts.bad, NULL);
   return STATUS_OK;
 }
 
-static status_t open_samples(supervised_t *task) {
+static status_t supervised_open_samples(supervised_t *task) {
   const settings_t *settings = task->session->settings;
   int64_t *rows, count;
   TRY(dataset_rows(task->source.dataset, false, &rows, &count));
   if (settings->data.limit > 0 && settings->data.limit < count) count = settings->data.limit;
-  status_code_t status = choose_samples(task, &task->source, "training", rows, &count);
+  status_code_t status = supervised_choose_samples(task, &task->source, "training", rows, &count);
   if (status == STATUS_OK)
     status = order_create((uint64_t)settings->job.seed, true, rows, count, &task->order);
   memory_free(rows);
   return status;
 }
 
-static status_t open_held_out(supervised_t *task) {
+static status_t supervised_open_held_out(supervised_t *task) {
   held_out_t *held = &task->held;
   TRY(held_out_open(task->session, &task->model, &task->source, held));
   if (held->count == 0) return STATUS_OK;
-  return choose_samples(task, held->source, "evaluation", held->rows, &held->count);
+  return supervised_choose_samples(task, held->source, "evaluation", held->rows, &held->count);
 }
 
-static status_t open_data(supervised_t *task) {
+static status_t supervised_open_data(supervised_t *task) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
   TRY(source_open(session, &task->model, "data.dataset", settings->data.dataset, &task->source));
-  TRY(open_samples(task));
+  TRY(supervised_open_samples(task));
   task->batch_size = (int32_t)settings->optim.batch;
   TRY(memory_alloc(&task->rows, ARENA_DATA, (size_t)task->batch_size, sizeof *task->rows));
   task->total =
       loop_steps(settings->optim.steps, settings->optim.epochs, task->order.count, task->batch_size);
-  return open_held_out(task);
+  return supervised_open_held_out(task);
 }
 
-static status_t run(supervised_t *task) {
+static status_t supervised_run_inner(supervised_t *task) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
   TRY(model_from_settings(session, &task->model));
   task->role = (role_t){.base = &task->model.base};
-  TRY(open_trained(task));
-  TRY(open_data(task));
+  TRY(supervised_open_trained(task));
+  TRY(supervised_open_data(task));
   params_t *set = trained_set(task);
   const optimizer_set_t sets[] = {{set, 0}};
   const optimizer_options_t options = optimizer_options(settings);
@@ -316,9 +318,9 @@ static status_t run(supervised_t *task) {
                            .batch = task->batch_size,
                            .batch_setting = "optim.batch"},
                  .context = task,
-                 .update = update,
-                 .evaluate = evaluate,
-                 .reload = reload};
+                 .update = supervised_update,
+                 .evaluate = supervised_evaluate,
+                 .reload = supervised_reload};
   resume_add_inputs(&loop.state, &task->model, &task->source);
   model_contents(&task->model, task->mode != TRAIN_LORA, &loop.contents);
   if (task->mode == TRAIN_LORA) {
@@ -333,7 +335,7 @@ static status_t run(supervised_t *task) {
 
 status_t supervised_run(session_t *session) {
   supervised_t task = {.session = session};
-  status_code_t status = run(&task);
+  status_code_t status = supervised_run_inner(&task);
   batch_free(&task.next);
   optimizer_free(task.optimizer);
   adapter_free(&task.adapter);

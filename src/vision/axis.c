@@ -7,7 +7,7 @@
 static const double bicubic_support = 2.0;
 
 /* Keys' cubic convolution with a = -0.5. */
-static double bicubic(double x) {
+static double axis_bicubic(double x) {
   const double a = -0.5;
   x = fabs(x);
   if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
@@ -23,7 +23,8 @@ static int32_t to_fixed(double weight) {
 /* Canvas pixels *BEGIN..*END-1 that the output pixel PIXEL reads, and their weights, as doubles that sum to
  * one, in WEIGHTS (taps). Every operation is the one that Pillow does: a weight that rounds differently would
  * change pixels. */
-static void find_weights(const span_t *span, int32_t pixel, int32_t *begin, int32_t *end, double *weights) {
+static void axis_find_weights(const span_t *span, int32_t pixel, int32_t *begin, int32_t *end,
+                              double *weights) {
   double scale = (double)span->canvas / span->resized;
   double filter_scale = scale < 1.0 ? 1.0 : scale;
   double support = bicubic_support * filter_scale, inverse = 1.0 / filter_scale;
@@ -32,7 +33,7 @@ static void find_weights(const span_t *span, int32_t pixel, int32_t *begin, int3
   *begin = below < 0.0 ? 0 : (int32_t)below;
   *end = above > span->canvas ? span->canvas : (int32_t)above;
   for (int32_t t = 0; t < *end - *begin; t++) {
-    weights[t] = bicubic((t + *begin - center + 0.5) * inverse);
+    weights[t] = axis_bicubic((t + *begin - center + 0.5) * inverse);
     sum += weights[t];
   }
   for (int32_t t = 0; sum != 0.0 && t < *end - *begin; t++)
@@ -41,7 +42,7 @@ static void find_weights(const span_t *span, int32_t pixel, int32_t *begin, int3
 
 static void axis_pixel(const span_t *span, int32_t i, double *scratch, axis_t *axis) {
   int32_t begin, end, *weights = axis->weights + i * axis->taps;
-  find_weights(span, span->first + i, &begin, &end, scratch);
+  axis_find_weights(span, span->first + i, &begin, &end, scratch);
   for (int32_t t = 0; t < end - begin; t++) {
     int32_t weight = to_fixed(scratch[t]), at = begin + t - span->start;
     if (at < 0 || at >= span->length) {

@@ -75,7 +75,7 @@ status_t image_resize(const image_t *from, int32_t width, int32_t height, image_
 }
 
 /* What CLIPImageProcessor makes of each 8-bit level; each step rounds to float as numpy does it there. */
-static void find_levels(float levels[3][LEVELS]) {
+static void image_find_levels(float levels[3][LEVELS]) {
   for (int c = 0; c < 3; c++)
     for (int level = 0; level < LEVELS; level++)
       levels[c][level] = ((float)(level * (1 / 255.0)) - (float)clip_mean[c]) / (float)clip_std[c];
@@ -85,7 +85,7 @@ static void find_levels(float levels[3][LEVELS]) {
 static void image_normalise(const image_t *image, float *pixels) {
   const int64_t count = (int64_t)image->width * image->height;
   float levels[3][LEVELS];
-  find_levels(levels);
+  image_find_levels(levels);
   for (int64_t i = 0; i < count; i++)
     for (int c = 0; c < 3; c++)
       pixels[c * count + i] = levels[c][image->rgb[3 * i + c]];

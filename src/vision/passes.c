@@ -21,30 +21,30 @@ static void resample_row(const axis_t *axis, const uint8_t fill[3], const uint8_
   }
 }
 
-static status_t across(const axis_t *axis, const uint8_t fill[3], const rows_t *rows, uint8_t *out,
-                       int64_t stride) {
+static status_t passes_across(const axis_t *axis, const uint8_t fill[3], const rows_t *rows, uint8_t *out,
+                              int64_t stride) {
   for (int64_t y = 0; y < rows->count; y++)
     resample_row(axis, fill, rows->first + y * rows->stride, out + y * stride);
   return STATUS_OK;
 }
 
 /* SUMS (bytes) += WEIGHT * ROW (bytes). */
-static void add_row(int32_t weight, const uint8_t *row, int64_t bytes, int32_t *sums) {
+static void passes_add_row(int32_t weight, const uint8_t *row, int64_t bytes, int32_t *sums) {
   for (int64_t i = 0; i < bytes; i++)
     sums[i] += row[i] * weight;
 }
 
-static status_t down(const axis_t *axis, const uint8_t *plain, const rows_t *rows, int64_t first,
-                     int64_t bytes, uint8_t *out) {
+static status_t passes_down(const axis_t *axis, const uint8_t *plain, const rows_t *rows, int64_t first,
+                            int64_t bytes, uint8_t *out) {
   int32_t *sums;
   TRY(memory_alloc(&sums, ARENA_FEATURES, (size_t)bytes, sizeof *sums));
   for (int32_t y = 0; y < axis->count; y++) {
     const uint8_t *row = axis->number[y] > 0 ? rows->first + (axis->begin[y] - first) * rows->stride : plain;
     for (int64_t i = 0; i < bytes; i++)
       sums[i] = ONE_HALF;
-    add_row(axis->outside[y], plain, bytes, sums);
+    passes_add_row(axis->outside[y], plain, bytes, sums);
     for (int32_t t = 0; t < axis->number[y]; t++)
-      add_row(axis->weights[y * axis->taps + t], row + t * rows->stride, bytes, sums);
+      passes_add_row(axis->weights[y * axis->taps + t], row + t * rows->stride, bytes, sums);
     for (int64_t i = 0; i < bytes; i++)
       out[y * bytes + i] = axis_pixel_of(sums[i]);
   }
@@ -52,7 +52,7 @@ static status_t down(const axis_t *axis, const uint8_t *plain, const rows_t *row
   return STATUS_OK;
 }
 
-const passes_t passes_plain = {"plain", across, down};
+const passes_t passes_plain = {"plain", passes_across, passes_down};
 
 const passes_t *passes_best(void) {
 #ifdef VISION_HAS_AVX2

@@ -9,9 +9,9 @@ typedef struct {
   int64_t first, rows; /* image rows that the pass down reads: first..first+rows-1 */
   int64_t stride;      /* bytes of a resized row and its slack */
   uint8_t *resized;    /* (rows + 1, stride): the last is a resized row of the canvas without image */
-} work_t;
+} resample_work_t;
 
-static void find_rows(const axis_t *down, work_t *work) {
+static void resample_find_rows(const axis_t *down, resample_work_t *work) {
   int32_t first = INT32_MAX, last = 0;
   for (int32_t y = 0; y < down->count; y++) {
     if (down->number[y] == 0) continue;
@@ -34,7 +34,7 @@ static void resample_plain_row(const axis_t *axis, const uint8_t fill[3], uint8_
 }
 
 static status_t run_passes(const passes_t *passes, const axis_t *across, const axis_t *down,
-                           const work_t *work, image_t *out) {
+                           const resample_work_t *work, image_t *out) {
   const image_t *image = work->canvas->image;
   const int64_t stride = (int64_t)image->width * 3;
   const rows_t rows = {image->rgb + work->first * stride, work->rows, stride,
@@ -48,8 +48,8 @@ static status_t run_passes(const passes_t *passes, const axis_t *across, const a
 
 static status_t both_passes(const passes_t *passes, const canvas_t *canvas, const axis_t *across,
                             const axis_t *down, image_t *out) {
-  work_t work = {.canvas = canvas, .stride = (int64_t)out->width * 3 + PASS_SLACK};
-  find_rows(down, &work);
+  resample_work_t work = {.canvas = canvas, .stride = (int64_t)out->width * 3 + PASS_SLACK};
+  resample_find_rows(down, &work);
   TRY(memory_alloc(&work.resized, ARENA_FEATURES, (size_t)(work.rows + 1), (size_t)work.stride));
   status_code_t status = run_passes(passes, across, down, &work, out);
   memory_free(work.resized);

@@ -100,14 +100,14 @@ int same_weights(const char *folder, const char *whole, const char *name) {
 typedef struct {
   char *names[NAMES_MOST];
   int count;
-} names_t;
+} same_names_t;
 
 static int compare_names(const void *a, const void *b) {
   return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static names_t names_in(const char *folder, const char *name) {
-  names_t names = {.count = 0};
+static same_names_t names_in(const char *folder, const char *name) {
+  same_names_t names = {.count = 0};
   char path[192];
   snprintf(path, sizeof path, "%s/%s", folder, name);
   DIR *directory = opendir(path);
@@ -122,7 +122,7 @@ static names_t names_in(const char *folder, const char *name) {
 }
 
 void same_names(const char *folder, const char *whole, const char *name) {
-  names_t found = names_in(folder, name), expected = names_in(whole, name);
+  same_names_t found = names_in(folder, name), expected = names_in(whole, name);
   for (int i = 0; i < found.count || i < expected.count; i++) {
     const char *a = i < found.count ? found.names[i] : "nothing",
                *b = i < expected.count ? expected.names[i] : "nothing";

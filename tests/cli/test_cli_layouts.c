@@ -27,7 +27,7 @@ typedef struct {
 typedef struct {
   int ranks;
   const char *tp;
-} layout_t;
+} cli_layouts_layout_t;
 
 /* A base of another size and image size, for the reward model of the second test. */
 static void make_other_base(void) {
@@ -102,8 +102,8 @@ static void compare_weights(const char *folder, const char *alone) {
 }
 
 /* Runs up to step STEPS on LAYOUT into FOLDER, from checkpoint FROM ("auto": none). */
-static void run_layout(layout_t layout, const models_t *models, const char *folder, const char *steps,
-                       const char *from) {
+static void run_layout(cli_layouts_layout_t layout, const models_t *models, const char *folder,
+                       const char *steps, const char *from) {
   cli_result_t result;
   char run_dir[128], split[64], base[128], adapter[128], reward[128], total[64], restart[128];
   snprintf(run_dir, sizeof run_dir, "job.run_dir=%s", folder);
@@ -121,14 +121,14 @@ static void run_layout(layout_t layout, const models_t *models, const char *fold
 /* The second step, from the checkpoint that FIRST wrote after the first: the policy is no longer its
  * reference, so that no kl is zero, and the value head no longer zero. On one rank, and on LAYOUTS (count).
  */
-static void check_layouts(const models_t *models, const char *prefix, layout_t first, const layout_t *layouts,
-                          size_t count) {
+static void check_layouts(const models_t *models, const char *prefix, cli_layouts_layout_t first,
+                          const cli_layouts_layout_t *layouts, size_t count) {
   char start[64], from[128], alone[64], folder[64];
   snprintf(start, sizeof start, "%s_first", prefix);
   snprintf(from, sizeof from, "%s/checkpoints/step_00000001.h5", start);
   snprintf(alone, sizeof alone, "%s_alone", prefix);
   run_layout(first, models, start, "1", "auto");
-  run_layout((layout_t){1, "1"}, models, alone, "2", from);
+  run_layout((cli_layouts_layout_t){1, "1"}, models, alone, "2", from);
   assert_true(ppo_world_metric(alone, 0, "objective/kl_avg_seq") > 10.0 * ppo_world_tolerance);
   for (size_t l = 0; l < count; l++) {
     snprintf(folder, sizeof folder, "%s_%d_%s", prefix, layouts[l].ranks, layouts[l].tp);
@@ -140,8 +140,8 @@ static void check_layouts(const models_t *models, const char *prefix, layout_t f
   }
 }
 
-static const layout_t one_rank = {1, "1"};
-static const layout_t few_ranks[] = {{2, "2"}, {2, "1"}, {3, "1"}, {4, "2"}};
+static const cli_layouts_layout_t one_rank = {1, "1"};
+static const cli_layouts_layout_t few_ranks[] = {{2, "2"}, {2, "1"}, {3, "1"}, {4, "2"}};
 
 static void one_base(void **state) {
   const models_t models = {"model.h5", "start/model.h5", "rm/model.h5"};
@@ -159,7 +159,7 @@ static void two_bases_of_different_sizes(void **state) {
 static const models_t wide_models = {"wide/model.h5", "wide_start/model.h5", "wide_rm/model.h5"};
 
 static void eight_ranks(void **state) {
-  static const layout_t layouts[] = {{8, "8"}, {8, "2"}};
+  static const cli_layouts_layout_t layouts[] = {{8, "8"}, {8, "2"}};
   (void)state;
   make_wide_models();
   check_layouts(&wide_models, "eight", one_rank, layouts, sizeof layouts / sizeof *layouts);
@@ -167,11 +167,12 @@ static void eight_ranks(void **state) {
 
 /* The checkpoint of 64 ranks goes on on one, on six and on 64. */
 static void many_ranks(void **state) {
-  static const layout_t layouts[] = {{6, "2"}, {64, "8"}};
+  static const cli_layouts_layout_t layouts[] = {{6, "2"}, {64, "8"}};
   (void)state;
   make_wide_models();
   cli_set_patience(1500);
-  check_layouts(&wide_models, "many", (layout_t){64, "8"}, layouts, sizeof layouts / sizeof *layouts);
+  check_layouts(&wide_models, "many", (cli_layouts_layout_t){64, "8"}, layouts,
+                sizeof layouts / sizeof *layouts);
 }
 
 int main(int argc, char **argv) {

@@ -16,11 +16,12 @@ enum { STATUS_OF_MEMORY = 5 };
 /* A task on two ranks. */
 typedef struct {
   const char *name, *input, *tp;
-} job_t;
+} cli_memory_job_t;
 
 /* Runs the program of starving.c: allocation ALLOCATION (from 1; 0: none) of rank RANK fails. The number of
  * that rank's allocations goes to the file `allocations`. */
-static void run(const job_t *job, const char *folder, int rank, long allocation, cli_result_t *result) {
+static void run(const cli_memory_job_t *job, const char *folder, int rank, long allocation,
+                cli_result_t *result) {
   char set[64], number[32], place[32], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
   snprintf(set, sizeof set, "job.run_dir=%s", folder);
   snprintf(number, sizeof number, "%ld", allocation);
@@ -36,7 +37,7 @@ static void run(const job_t *job, const char *folder, int rank, long allocation,
 }
 
 /* Allocations of a rank in a whole run. Rank 0 makes a few more. */
-static long count(const job_t *job) {
+static long count(const cli_memory_job_t *job) {
   cli_result_t result;
   char text[64];
   run(job, job->name, 1, 0, &result);
@@ -47,7 +48,7 @@ static long count(const job_t *job) {
 
 /* Fails at each of SHARES (n) of the run's allocations, on the ranks in turn. An allocation may be one to
  * spare, as pixels read ahead are: the run then comes to its end; not all are. */
-static void check_job(const job_t *job, const double *shares, int n) {
+static void check_job(const cli_memory_job_t *job, const double *shares, int n) {
   long allocations = count(job);
   int ended = 0;
   for (int i = 0; i < n; i++) {
@@ -68,7 +69,7 @@ static const double shares[] = {0.6, 0.95};
 
 static void a_ppo_step_on_two_groups(void **state) {
   cli_result_t result;
-  const job_t job = {"ppo_dp", "ppo.nml", "parallel.tp=1"};
+  const cli_memory_job_t job = {"ppo_dp", "ppo.nml", "parallel.tp=1"};
   (void)state;
   check_job(&job, shares, 2);
   run(&job, "ppo_dp_1", 0, 0, &result);
@@ -77,14 +78,14 @@ static void a_ppo_step_on_two_groups(void **state) {
 
 static void a_ppo_step_of_a_tp_group(void **state) {
   (void)state;
-  check_job(&(job_t){"ppo_tp", "ppo.nml", "parallel.tp=2"}, shares, 2);
+  check_job(&(cli_memory_job_t){"ppo_tp", "ppo.nml", "parallel.tp=2"}, shares, 2);
 }
 
 static void training_of_other_tasks(void **state) {
   const double share = 0.8;
   (void)state;
-  check_job(&(job_t){"sft_tp", "start.nml", "parallel.tp=2"}, &share, 1);
-  check_job(&(job_t){"rm_dp", "rm.nml", "parallel.tp=1"}, &share, 1);
+  check_job(&(cli_memory_job_t){"sft_tp", "start.nml", "parallel.tp=2"}, &share, 1);
+  check_job(&(cli_memory_job_t){"rm_dp", "rm.nml", "parallel.tp=1"}, &share, 1);
 }
 
 /* While settings are read, before there is a run to end. */
@@ -92,15 +93,15 @@ static void the_first_moments(void **state) {
   (void)state;
   for (int rank = 0; rank < 2; rank++) {
     cli_result_t result;
-    run(&(job_t){"first", "start.nml", "parallel.tp=1"}, "first", rank, 54, &result);
+    run(&(cli_memory_job_t){"first", "start.nml", "parallel.tp=1"}, "first", rank, 54, &result);
     cli_expect_one_message(&result, STATUS_OF_MEMORY);
   }
 }
 
 static void anywhere(void **state) {
-  static const job_t jobs[] = {{"all_ppo_dp", "ppo.nml", "parallel.tp=1"},
-                               {"all_ppo_tp", "ppo.nml", "parallel.tp=2"},
-                               {"all_rm_tp", "rm.nml", "parallel.tp=2"}};
+  static const cli_memory_job_t jobs[] = {{"all_ppo_dp", "ppo.nml", "parallel.tp=1"},
+                                          {"all_ppo_tp", "ppo.nml", "parallel.tp=2"},
+                                          {"all_rm_tp", "rm.nml", "parallel.tp=2"}};
   enum { TRIALS = 20 };
   double all[TRIALS];
   (void)state;

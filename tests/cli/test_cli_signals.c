@@ -38,8 +38,8 @@ static const char annotate_input[] = "&job task = 'annotate' run_dir = 'run_anno
 
 typedef struct {
   const char *input, *folder, *result;
-} task_t;
-static const task_t tasks[] = {
+} cli_signals_task_t;
+static const cli_signals_task_t tasks[] = {
     {"prepare.nml", "run_prepare", "run_prepare/data.h5"},
     {"world.nml", "run_world", "run_world/pope.jsonl"},
     {"bench.nml", "run_bench", "run_bench/bench.json"},

@@ -20,12 +20,13 @@ enum { STEPS = 3, TEXT = 1 << 16 };
 typedef struct {
   int ranks;
   const char *tp, *whole; /* whole: folder of the run that is not stopped */
-} layout_t;
-static const layout_t wide = {2, "parallel.tp=1", "whole_wide"}, split = {2, "parallel.tp=2", "whole_split"};
+} cli_stop_layout_t;
+static const cli_stop_layout_t wide = {2, "parallel.tp=1", "whole_wide"},
+                               split = {2, "parallel.tp=2", "whole_split"};
 
 /* Runs the program of stopping.c: rank RANK gets a signal at look LOOK (0: never), and leaves the number of
  * its looks in the file `looks`. */
-static void run(const layout_t *layout, const char *folder, int rank, long look, int status) {
+static void run(const cli_stop_layout_t *layout, const char *folder, int rank, long look, int status) {
   cli_result_t result;
   char set[64], number[32], place[32], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
   snprintf(set, sizeof set, "job.run_dir=%s", folder);
@@ -69,7 +70,7 @@ static int count_lines(const char *folder) {
 
 /* Stops at the share SHARE of all looks of rank RANK, goes on, and compares with the run that was not
  * stopped, which takes LOOKS. Returns the lines of metrics.jsonl at the stop. */
-static int check_stop(const layout_t *layout, long looks, int rank, double share) {
+static int check_stop(const cli_stop_layout_t *layout, long looks, int rank, double share) {
   char folder[64], path[128];
   long look = 1 + (long)(share * (double)looks);
   snprintf(folder, sizeof folder, "stop_%s_%d_%ld", layout->whole, rank, look);
@@ -84,11 +85,11 @@ static int check_stop(const layout_t *layout, long looks, int rank, double share
   return lines;
 }
 
-static void check_layout(const layout_t *layout) {
+static void check_layout(const cli_stop_layout_t *layout) {
   run(layout, layout->whole, 1, 0, 0);
   long looks = count_looks();
   assert_true(looks > 4 * STEPS);
-  /* In the first step, one rank's wish alone; in the second, or its evaluation; in the third. */
+  /* In the first step, one rank's request alone; in the second, or its evaluation; in the third. */
   int first = check_stop(layout, looks, 1, 0.1);
   int middle = check_stop(layout, looks, 0, 0.5);
   int last = check_stop(layout, looks, 1, 0.9);

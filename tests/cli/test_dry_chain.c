@@ -47,7 +47,7 @@ typedef struct {
   const char *name; /* also the run directory */
   const char *text; /* of the input, without &job */
   status_t (*run)(session_t *session);
-} step_t;
+} dry_chain_step_t;
 
 static void compare_memory(const char *name, const estimate_t *estimate) {
   for (int a = 0; a < ARENA_COUNT; a++) {
@@ -58,7 +58,7 @@ static void compare_memory(const char *name, const estimate_t *estimate) {
   }
 }
 
-static session_t prepare(const step_t *step, settings_t *settings) {
+static session_t prepare(const dry_chain_step_t *step, settings_t *settings) {
   char text[2048];
   session_t session;
   int32_t count;
@@ -74,7 +74,7 @@ static session_t prepare(const step_t *step, settings_t *settings) {
 }
 
 /* Both, and what the first said; the dry run leaves nothing behind. */
-static estimate_t run_both(const step_t *step) {
+static estimate_t run_both(const dry_chain_step_t *step) {
   settings_t settings;
   estimate_t estimate;
   memory_reset_peaks();
@@ -155,13 +155,14 @@ static void write_pairs(comm_t *world) {
 /* ---- The chain ---- */
 
 static void data_tasks(void) {
-  const step_t world = {"world",
-                        "&world pretrain_images = 32 sft_images = 0 pair_images = 32 policy_init_images = 0\n"
-                        "  ppo_images = 32 eval_images = 16 image_size = 48 /\n",
-                        world_task_run};
-  const step_t annotate = {"annotate", "&annotate pairs = 'pairs.json' scenes = 'world/scenes.jsonl' /\n",
-                           annotate_task_run};
-  const step_t prepare_pairs = {
+  const dry_chain_step_t world = {
+      "world",
+      "&world pretrain_images = 32 sft_images = 0 pair_images = 32 policy_init_images = 0\n"
+      "  ppo_images = 32 eval_images = 16 image_size = 48 /\n",
+      world_task_run};
+  const dry_chain_step_t annotate = {
+      "annotate", "&annotate pairs = 'pairs.json' scenes = 'world/scenes.jsonl' /\n", annotate_task_run};
+  const dry_chain_step_t prepare_pairs = {
       "prepare",
       "&prepare preferences = 'pairs.json' facts = 'world/facts.json' held_out = 4\n"
       "  image_folder = 'world/images' output = 'pairs.h5' /\n",
@@ -190,22 +191,23 @@ static void expect_model(const estimate_t *estimate, const char *name, const cha
 }
 
 static void training_tasks(void) {
-  const step_t pretrain = {
+  const dry_chain_step_t pretrain = {
       "pretrain",
       "&model from_scratch = .true. tokenizer = 'world/tokenizer.model' train = 'all' template = 'v1'\n"
       "  hidden = 64 layers = 2 heads = 4 mlp = 128 vision_image_size = 48 vision_patch = 16\n"
       "  vision_hidden = 32 vision_layers = 2 vision_heads = 2 vision_mlp = 64 vision_feature_layer = -1 /\n"
       "&data dataset = 'world/pretrain.h5' max_len = 128 /\n&optim batch = 8 steps = 2 /\n",
       supervised_run};
-  const step_t start = {"sft",
-                        "&model base = 'pretrain/model.h5' template = 'v1' train = 'lora' /\n" ADAPTER
-                        "&data dataset = 'world/pretrain.h5' max_len = 128 /\n&optim batch = 8 steps = 2 /\n",
-                        supervised_run};
-  const step_t reward = {"rm",
-                         MODEL ADAPTER "&data dataset = 'pairs.h5' max_len = 512 /\n"
-                                       "&optim batch = 8 steps = 3 /\n",
-                         rm_run};
-  const step_t ppo = {
+  const dry_chain_step_t start = {
+      "sft",
+      "&model base = 'pretrain/model.h5' template = 'v1' train = 'lora' /\n" ADAPTER
+      "&data dataset = 'world/pretrain.h5' max_len = 128 /\n&optim batch = 8 steps = 2 /\n",
+      supervised_run};
+  const dry_chain_step_t reward = {"rm",
+                                   MODEL ADAPTER "&data dataset = 'pairs.h5' max_len = 512 /\n"
+                                                 "&optim batch = 8 steps = 3 /\n",
+                                   rm_run};
+  const dry_chain_step_t ppo = {
       "ppo",
       "&model base = 'pretrain/model.h5' adapter = 'sft/model.h5' template = 'v1' /\n" ADAPTER
       "&data dataset = 'world/rl.h5' query_len = 128 /\n&reward model = 'rm/model.h5' facts = .false. /\n"
@@ -224,18 +226,20 @@ static void training_tasks(void) {
 }
 
 static void answering_tasks(void) {
-  const step_t generate = {"generate",
-                           MODEL "&generate dataset = 'world/prompts.h5' samples = 2 max_tokens = 16 /\n",
-                           generate_run};
-  const step_t score = {"score",
-                        "&model base = 'pretrain/model.h5' adapter = 'rm/model.h5' template = 'v1' /\n"
-                        "&data dataset = 'world/pretrain.h5' /\n",
-                        score_run};
-  const step_t evaluate = {"evaluate",
-                           "&model template = 'v1' /\n&generate greedy = .true. max_tokens = 16 /\n"
-                           "&eval models = 'pretrain/model.h5', 'ppo/model.h5' dataset = 'world/eval.h5'\n"
-                           "  judge = 'shapes' scenes = 'world/scenes.jsonl' /\n",
-                           evaluate_run};
+  const dry_chain_step_t generate = {
+      "generate", MODEL "&generate dataset = 'world/prompts.h5' samples = 2 max_tokens = 16 /\n",
+      generate_run};
+  const dry_chain_step_t score = {
+      "score",
+      "&model base = 'pretrain/model.h5' adapter = 'rm/model.h5' template = 'v1' /\n"
+      "&data dataset = 'world/pretrain.h5' /\n",
+      score_run};
+  const dry_chain_step_t evaluate = {
+      "evaluate",
+      "&model template = 'v1' /\n&generate greedy = .true. max_tokens = 16 /\n"
+      "&eval models = 'pretrain/model.h5', 'ppo/model.h5' dataset = 'world/eval.h5'\n"
+      "  judge = 'shapes' scenes = 'world/scenes.jsonl' /\n",
+      evaluate_run};
   bool first = comm_rank(mpi_test_world()) == 0;
   estimate_t estimate = run_both(&generate);
   if (first) expect_answers(&estimate, "generate/pairs.json");
@@ -252,17 +256,18 @@ static void every_task_stays_near_its_estimate(void **state) {
   data_tasks();
   training_tasks();
   answering_tasks();
-  const step_t bench = {"bench",
-                        "&bench hidden = 64 layers = 2 heads = 4 mlp = 96 vocab = 300 sequences = 3\n"
-                        "  length = 20 decode_tokens = 5 repetitions = 1 /\n",
-                        bench_run};
+  const dry_chain_step_t bench = {
+      "bench",
+      "&bench hidden = 64 layers = 2 heads = 4 mlp = 96 vocab = 300 sequences = 3\n"
+      "  length = 20 decode_tokens = 5 repetitions = 1 /\n",
+      bench_run};
   run_both(&bench);
   leave(folder);
 }
 
 /* What is not there is said by the dry run. */
 static void missing_files_are_found(void **state) {
-  static const step_t steps[] = {
+  static const dry_chain_step_t steps[] = {
       {"prepare", "&prepare preferences = 'none.json' image_folder = 'images' output = 'pairs.h5' /\n",
        prepare_task_run},
       {"annotate", "&annotate pairs = 'none.json' scenes = 'none.jsonl' /\n", annotate_task_run}};

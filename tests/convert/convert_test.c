@@ -132,7 +132,7 @@ typedef struct {
   bool adapted, scored;
   packed_t packed;
   float patches[IMAGE_MAX];
-} comparison_t;
+} convert_test_comparison_t;
 
 static void load_image(const model_config_t *config, float *patches) {
   float pixels[IMAGE_MAX];
@@ -141,7 +141,7 @@ static void load_image(const model_config_t *config, float *patches) {
   tower_patches(config, pixels, patches);
 }
 
-static void pack(comparison_t *comparison) {
+static void pack(convert_test_comparison_t *comparison) {
   int32_t tokens[ROWS_MAX], lengths[SEQUENCES_MAX], *next = tokens;
   packed_source_t sources[SEQUENCES_MAX];
   integers(current, current_name, "tokens", tokens, ROWS_MAX);
@@ -156,7 +156,7 @@ static void pack(comparison_t *comparison) {
   succeed(packed_create(sources, count, config_patches(&comparison->model.base.config), &comparison->packed));
 }
 
-static void compare_logprobs(comparison_t *comparison) {
+static void compare_logprobs(convert_test_comparison_t *comparison) {
   int32_t rows[ROWS_MAX], targets[ROWS_MAX], all[ROWS_MAX * TARGETS];
   int32_t n = comparison->packed.offsets[comparison->packed.sequences];
   float expected[ROWS_MAX * TARGETS];
@@ -174,7 +174,7 @@ static void compare_logprobs(comparison_t *comparison) {
   }
 }
 
-static void compare_rewards(comparison_t *comparison) {
+static void compare_rewards(convert_test_comparison_t *comparison) {
   int32_t rows[SEQUENCES_MAX], n = comparison->packed.sequences;
   float expected[SEQUENCES_MAX];
   double found[SEQUENCES_MAX], wanted[SEQUENCES_MAX];
@@ -187,7 +187,7 @@ static void compare_rewards(comparison_t *comparison) {
   compare_arrays("rewards", found, wanted, n, 0.0, tolerance);
 }
 
-static void open_roles(session_t *session, comparison_t *comparison) {
+static void open_roles(session_t *session, convert_test_comparison_t *comparison) {
   static const char *const roles[] = {"default", "reward", NULL};
   const char *path = model_adapter_path(session, &comparison->model);
   comparison->adapted = *path != '\0';
@@ -199,7 +199,7 @@ static void open_roles(session_t *session, comparison_t *comparison) {
 }
 
 static status_t compare_task(session_t *session) {
-  comparison_t comparison = {.adapted = false};
+  convert_test_comparison_t comparison = {.adapted = false};
   succeed(model_from_settings(session, &comparison.model));
   open_roles(session, &comparison);
   if (config_sees(&comparison.model.base.config))

@@ -14,7 +14,7 @@ typedef struct {
   char folder[FILE_MAX_PATH], talks[FILE_MAX_PATH], pairs[FILE_MAX_PATH], facts[FILE_MAX_PATH],
       images[FILE_MAX_PATH], output[FILE_MAX_PATH], held_out[FILE_MAX_PATH], report[FILE_MAX_PATH];
   prepare_options_t options;
-} setting_t;
+} prepare_setting_t;
 
 /* ---- Files to prepare ---- */
 
@@ -70,7 +70,7 @@ static inline void write_pictures(const char *folder) {
   }
 }
 
-static inline void setting_start(setting_t *setting) {
+static inline void setting_start(prepare_setting_t *setting) {
   memset(setting, 0, sizeof *setting);
   io_test_folder(setting->folder);
   io_test_path(setting->talks, setting->folder, "talks.json");
@@ -96,25 +96,26 @@ static inline void setting_start(setting_t *setting) {
                                          .workers = 2};
 }
 
-static inline void setting_end(setting_t *setting) {
+static inline void setting_end(prepare_setting_t *setting) {
   io_test_remove(setting->folder);
 }
 
-static inline dataset_t *prepared(const setting_t *setting, prepare_counts_t *counts) {
+static inline dataset_t *prepared(const prepare_setting_t *setting, prepare_counts_t *counts) {
   dataset_t *dataset;
   assert_ok(prepare_run(mpi_test_world(), &setting->options, counts));
   assert_ok(dataset_open(mpi_test_world(), setting->output, &dataset));
   return dataset;
 }
 
-static inline void assert_prepare_fails(const setting_t *setting, status_code_t status, const char *hint) {
+static inline void assert_prepare_fails(const prepare_setting_t *setting, status_code_t status,
+                                        const char *hint) {
   assert_int_equal(prepare_run(mpi_test_world(), &setting->options, NULL), status);
   if (strstr(error_message(), hint) == NULL) fail_msg("'%s' lacks '%s'", error_message(), hint);
   error_clear();
   assert_ok(comm_barrier(mpi_test_world()));
 }
 
-static inline void check_report(const setting_t *setting, const char *sample, int64_t line) {
+static inline void check_report(const prepare_setting_t *setting, const char *sample, int64_t line) {
   if (!data_test_first()) return;
   json_reader_t *reader;
   json_element_t element;

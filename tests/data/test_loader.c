@@ -10,10 +10,10 @@ enum { PICTURES = 12, BROKEN = 5, SIZE = 24 };
 typedef struct {
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
   dataset_t *dataset;
-} setting_t;
+} loader_setting_t;
 
 /* A dataset of images only (and a sample, for there must be one); image BROKEN is cut. */
-static void setting_start(setting_t *setting) {
+static void setting_start(loader_setting_t *setting) {
   dataset_writer_t *writer;
   const turn_t turn = {TURN_HUMAN, text_view("hello")};
   const dataset_sample_t sample = {.id = text_view("x"), .conversation = {&turn, 1}, .image = -1};
@@ -43,7 +43,7 @@ static void setting_start(setting_t *setting) {
   assert_ok(dataset_open(mpi_test_world(), setting->path, &setting->dataset));
 }
 
-static void setting_end(setting_t *setting) {
+static void setting_end(loader_setting_t *setting) {
   dataset_close(setting->dataset);
   io_test_remove(setting->folder);
 }
@@ -103,7 +103,7 @@ static void run_tickets(const dataset_t *dataset, int threads, size_t budget) {
 
 static void pixels_are_those_of_direct_decoding(void **state) {
   (void)state;
-  setting_t setting;
+  loader_setting_t setting;
   setting_start(&setting);
   const size_t before = memory_usage(ARENA_FEATURES).current;
   for (int threads = 0; threads <= 4; threads += 2)
@@ -115,7 +115,7 @@ static void pixels_are_those_of_direct_decoding(void **state) {
 
 static void time_is_recorded(void **state) {
   (void)state;
-  setting_t setting;
+  loader_setting_t setting;
   perf_counter_t counters[REGION_COUNT];
   setting_start(&setting);
   perf_reset();
@@ -130,7 +130,7 @@ static void time_is_recorded(void **state) {
 static void memory_is_bounded(void **state) {
   (void)state;
   enum { BIG = 256, TICKETS = 40 };
-  setting_t setting;
+  loader_setting_t setting;
   loader_t *loader;
   loader_ticket_t *tickets[TICKETS];
   const int64_t images[2] = {1, 2};
@@ -156,7 +156,7 @@ static void memory_is_bounded(void **state) {
 /* A broken image is named and of the mean colour; the others are as they would be. */
 static void broken_images_are_named(void **state) {
   (void)state;
-  setting_t setting;
+  loader_setting_t setting;
   loader_t *loader;
   loader_ticket_t *ticket, *next;
   const float *pixels;

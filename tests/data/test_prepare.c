@@ -58,7 +58,7 @@ static void check_talk(const dataset_t *dataset, int64_t row, int i, bool facts)
 
 static void conversations_come_through(void **state) {
   (void)state;
-  setting_t setting;
+  prepare_setting_t setting;
   prepare_counts_t counts;
   setting_start(&setting);
   dataset_t *dataset = prepared(&setting, &counts);
@@ -87,7 +87,7 @@ static void conversations_come_through(void **state) {
 
 static void facts_and_pairs_come_through(void **state) {
   (void)state;
-  setting_t setting;
+  prepare_setting_t setting;
   prepare_counts_t counts;
   setting_start(&setting);
   setting.options.preferences = setting.pairs;
@@ -118,7 +118,7 @@ static void facts_and_pairs_come_through(void **state) {
 
 static void held_out_samples_are_marked(void **state) {
   (void)state;
-  setting_t setting;
+  prepare_setting_t setting;
   prepare_counts_t counts;
   setting_start(&setting);
   setting.options.held_out = 6;
@@ -157,7 +157,7 @@ static void mark_talks(const char *path, int *seen) {
 
 static void held_out_samples_have_a_dataset(void **state) {
   (void)state;
-  setting_t setting;
+  prepare_setting_t setting;
   prepare_counts_t counts;
   int seen[TALKS] = {0};
   setting_start(&setting);
@@ -204,7 +204,7 @@ static int64_t count_shared(const dataset_t *dataset, int64_t *held_out) {
 /* By image none is on both sides, and no more are held out than it takes; by sample all that are is told. */
 static void images_are_kept_together(void **state) {
   (void)state;
-  setting_t setting;
+  prepare_setting_t setting;
   setting_start(&setting);
   for (int i = 0; i < 12; i++) {
     prepare_counts_t counts;
@@ -232,7 +232,7 @@ static void images_are_kept_together(void **state) {
 
 static void bad_samples_stop_or_are_left_out(void **state) {
   (void)state;
-  setting_t setting;
+  prepare_setting_t setting;
   prepare_counts_t counts;
   setting_start(&setting);
   io_test_write(setting.talks,
@@ -255,7 +255,7 @@ static void bad_samples_stop_or_are_left_out(void **state) {
 /* A dataset all of whose images are broken has no sample, and what was there before stays. */
 static void nothing_left_is_an_error(void **state) {
   (void)state;
-  setting_t setting;
+  prepare_setting_t setting;
   setting_start(&setting);
   io_test_write(setting.talks, "{\"id\": \"a\", \"image\": \"no.jpg\", \"conversations\": "
                                "[{\"from\": \"human\", \"value\": \"<image>\"}]}");
@@ -269,7 +269,7 @@ static void nothing_left_is_an_error(void **state) {
 
 static void broken_files_are_refused(void **state) {
   (void)state;
-  setting_t setting;
+  prepare_setting_t setting;
   setting_start(&setting);
   setting.options.skip_bad = true;
   io_test_write(setting.talks, "[{\"id\": \"a\", \"conversations\": [");

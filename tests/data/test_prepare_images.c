@@ -8,7 +8,7 @@
 #include "prepare_setting.h"
 
 /* Replaces the talks by one with IMAGE and a good one without. */
-static void one_image(const setting_t *setting, const char *image) {
+static void one_image(const prepare_setting_t *setting, const char *image) {
   char text[1024];
   snprintf(text, sizeof text,
            "{\"id\": \"seen\", \"image\": \"%s\", \"conversations\": [{\"from\": \"human\", \"value\": "
@@ -19,14 +19,14 @@ static void one_image(const setting_t *setting, const char *image) {
 }
 
 /* Writes the small PNG file; DAMAGE changes its pixels' checksum. */
-static void write_tiny_png(const setting_t *setting, const char *name, uint8_t damage) {
+static void write_tiny_png(const prepare_setting_t *setting, const char *name, uint8_t damage) {
   uint8_t bytes[sizeof tiny_png];
   memcpy(bytes, tiny_png, sizeof bytes);
   bytes[TINY_PNG_SUM] ^= damage;
   data_test_write_bytes(setting->images, name, bytes, sizeof bytes);
 }
 
-static void make_bad_pictures(const setting_t *setting) {
+static void make_bad_pictures(const prepare_setting_t *setting) {
   if (data_test_first()) {
     char path[FILE_MAX_PATH], outside[FILE_MAX_PATH];
     static const uint8_t png[] = "\x89PNG\r\n\x1a\n.....";
@@ -50,7 +50,7 @@ static void bad_images_stop_or_are_left_out(void **state) {
   static const char *const images[] = {
       "missing.jpg",           "cut.jpg",  "empty.jpg",   "png.jpg", "sum.png",  "../outside.jpg",
       "sub/../../outside.jpg", "dead.jpg", "/etc/passwd", "sub",     "pipe.jpg", ".."};
-  setting_t setting;
+  prepare_setting_t setting;
   setting_start(&setting);
   make_bad_pictures(&setting);
   setting.options.report = setting.report;
@@ -85,7 +85,7 @@ static void links_are_followed(void **state) {
   (void)state;
   static const char *const images[] = {"inside.jpg", "link.jpg", "up/outside.jpg"};
   char link[FILE_MAX_PATH];
-  setting_t setting;
+  prepare_setting_t setting;
   setting_start(&setting);
   make_bad_pictures(&setting);
   io_test_path(link, setting.folder, "images_link");
@@ -114,7 +114,8 @@ static void links_are_followed(void **state) {
 }
 
 /* Writes picture NUMBER with an EXIF block that asks for ORIENTATION. */
-static void write_turned(const setting_t *setting, const char *name, int number, uint8_t orientation) {
+static void write_turned(const prepare_setting_t *setting, const char *name, int number,
+                         uint8_t orientation) {
   const uint8_t exif[] = {0xff, 0xe1, 0, 34, 'E', 'x',         'i', 'f', 0,    0,    'M', 'M',
                           0,    42,   0, 0,  0,   8,           0,   1,   0x01, 0x12, 0,   3,
                           0,    0,    0, 1,  0,   orientation, 0,   0,   0,    0,    0,   0};
@@ -134,7 +135,7 @@ static void write_turned(const setting_t *setting, const char *name, int number,
 static void turned_images_are_counted(void **state) {
   (void)state;
   static const uint8_t orientations[PICTURES] = {1, 6, 0, 8, 2, 9, 3};
-  setting_t setting;
+  prepare_setting_t setting;
   prepare_counts_t counts;
   setting_start(&setting);
   for (int i = 0; i < PICTURES && data_test_first(); i++) {
@@ -166,7 +167,7 @@ static void check_tiny(const dataset_t *dataset, int64_t i, const uint8_t *bytes
 /* Files are told by what they hold, whatever their names say, and stored as they are. */
 static void names_do_not_matter(void **state) {
   (void)state;
-  setting_t setting;
+  prepare_setting_t setting;
   prepare_counts_t counts;
   setting_start(&setting);
   if (data_test_first()) {

@@ -1,4 +1,4 @@
-/* Preparing where the ranks' shares take unequally long, under the watchdog, and where some rank wishes to
+/* Preparing where the ranks' shares take unequally long, under the watchdog, and where some rank requests to
  * stop at any moment. Linked with --wrap=image_check, which can be made slow. */
 #define _GNU_SOURCE
 #include "data/prepare.h"
@@ -27,9 +27,9 @@ typedef struct {
   char folder[FILE_MAX_PATH], talks[FILE_MAX_PATH], facts[FILE_MAX_PATH], output[FILE_MAX_PATH],
       partial[FILE_MAX_PATH], report[FILE_MAX_PATH];
   prepare_options_t options;
-} setting_t;
+} prepare_pace_setting_t;
 
-static void write_texts(const setting_t *setting) {
+static void write_texts(const prepare_pace_setting_t *setting) {
   FILE *talks = fopen(setting->talks, "w"), *facts = fopen(setting->facts, "w");
   assert_non_null(talks);
   assert_non_null(facts);
@@ -45,7 +45,7 @@ static void write_texts(const setting_t *setting) {
   fclose(facts);
 }
 
-static void setting_start(setting_t *setting) {
+static void setting_start(prepare_pace_setting_t *setting) {
   io_test_folder(setting->folder);
   io_test_path(setting->talks, setting->folder, "talks.jsonl");
   io_test_path(setting->facts, setting->folder, "facts.json");
@@ -73,7 +73,7 @@ static void setting_start(setting_t *setting) {
 /* The others wait for longer than the watchdog lets anybody wait in silence. */
 static void a_slow_share_is_waited_for(void **state) {
   (void)state;
-  setting_t setting;
+  prepare_pace_setting_t setting;
   setting_start(&setting);
   delay = (useconds_t)(4000000 * comm_size(mpi_test_world()) / PICTURES);
   assert_ok(watchdog_start(mpi_test_world(), 2));
@@ -88,21 +88,21 @@ static void a_slow_share_is_waited_for(void **state) {
 typedef struct {
   int who;
   int64_t at, looks;
-} wish_t;
+} request_t;
 
-static bool wish(void *context) {
-  wish_t *wished = context;
-  return ++wished->looks == wished->at && comm_rank(mpi_test_world()) == wished->who;
+static bool requested(void *context) {
+  request_t *asked = context;
+  return ++asked->looks == asked->at && comm_rank(mpi_test_world()) == asked->who;
 }
 
-/* Returns whether the wish stopped it. */
-static bool stops(setting_t *setting, wish_t wished) {
+/* Returns whether the request stopped it. */
+static bool stops(prepare_pace_setting_t *setting, request_t asked) {
   comm_t *world = mpi_test_world();
-  pulse_t *pulse = NULL;
-  assert_ok(pulse_start_ranks(world, wish, &wished, &pulse));
-  setting->options.pulse = pulse;
+  stop_vote_t *vote = NULL;
+  assert_ok(stop_vote_start_ranks(world, requested, &asked, &vote));
+  setting->options.vote = vote;
   status_code_t status = prepare_run(world, &setting->options, NULL);
-  pulse_free(pulse);
+  stop_vote_free(vote);
   assert_true(status == STATUS_OK || status == STATUS_STOPPED);
   int32_t range[2] = {(int32_t)status, -(int32_t)status};
   assert_ok(comm_allreduce(world, range, 2, COMM_I32, COMM_MAX));
@@ -110,13 +110,13 @@ static bool stops(setting_t *setting, wish_t wished) {
   return status == STATUS_STOPPED;
 }
 
-static void a_wish_at_any_moment_leaves_nothing_behind(void **state) {
+static void a_request_at_any_moment_leaves_nothing_behind(void **state) {
   (void)state;
-  setting_t setting;
+  prepare_pace_setting_t setting;
   const int size = comm_size(mpi_test_world());
   setting_start(&setting);
   for (int64_t at = 1; at < 64; at += 1 + at / 6) {
-    bool stopped = stops(&setting, (wish_t){.who = (int)at % size, .at = at});
+    bool stopped = stops(&setting, (request_t){.who = (int)at % size, .at = at});
     if (at == 1) assert_true(stopped);
     if (data_test_first()) {
       assert_int_equal(file_exists(setting.output), !stopped);
@@ -127,14 +127,14 @@ static void a_wish_at_any_moment_leaves_nothing_behind(void **state) {
     }
     assert_ok(comm_barrier(mpi_test_world()));
   }
-  assert_false(stops(&setting, (wish_t){.who = -1}));
+  assert_false(stops(&setting, (request_t){.who = -1}));
   io_test_remove(setting.folder);
 }
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_slow_share_is_waited_for),
-      cmocka_unit_test(a_wish_at_any_moment_leaves_nothing_behind),
+      cmocka_unit_test(a_request_at_any_moment_leaves_nothing_behind),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -6,7 +6,7 @@
 #include "model/tower.h"
 #include "mpi_test.h"
 #include "rollout/task_fixture.h"
-#include "session/criteria.h"
+#include "session/reward_prompt.h"
 #include "session/source.h"
 #include "text/judging.h"
 
@@ -31,7 +31,7 @@ typedef struct {
   source_t source;
   model_t model;
   role_t role;
-  criteria_t criteria;
+  reward_prompt_t reward_prompt;
 } direct_t;
 
 static void forward(direct_t *direct, const sequence_t *sequence, int64_t image, packed_t *packed) {
@@ -86,8 +86,8 @@ static void check_reward(direct_t *direct, int64_t row, const scores_file_t *sco
   assert_true(sample.fact_count > 0);
   assert_ok(conversation_answered(direct->model.tokenizer, TEMPLATE_V1, &sample.conversation, answer, true,
                                   &sequence));
-  assert_ok(criteria_append(&direct->criteria, direct->model.tokenizer, sample.facts, sample.fact_count,
-                            (uint64_t)row, 0, &sequence));
+  assert_ok(reward_prompt_append(&direct->reward_prompt, direct->model.tokenizer, sample.facts,
+                                 sample.fact_count, (uint64_t)row, 0, &sequence));
   forward(direct, &sequence, sample.image, &packed);
   int32_t last = packed.offsets[1] - 1;
   assert_ok(pass_scalars(direct->model.pass, 1, &last, &reward));
@@ -128,7 +128,7 @@ static status_t check_scores(session_t *session) {
   TRY(model_load_head(session, &direct.model, session->settings->model.base, "reward", &head));
   direct.role = (role_t){&direct.model.base, &adapter, &head};
   TRY(source_open(session, &direct.model, "data.dataset", session->settings->data.dataset, &direct.source));
-  TRY(criteria_open(session, "", true, &direct.criteria));
+  TRY(reward_prompt_open(session, "", true, &direct.reward_prompt));
   read_scores("score/scores.h5", &scores);
   assert_int_equal(scores.samples, FIXTURE_QUESTIONS);
   assert_true(scores.has_reward);
@@ -140,7 +140,7 @@ static status_t check_scores(session_t *session) {
   assert_true(scores.reward[0] != scores.reward[1]);
   check_names(&direct, &scores);
   scores_file_free(&scores);
-  criteria_free(&direct.criteria);
+  reward_prompt_free(&direct.reward_prompt);
   source_close(&direct.source);
   head_free(&head);
   adapter_free(&adapter);

@@ -2,8 +2,8 @@
 #include "fuzz.h"
 
 #include "base/memory.h"
-#include "tensor/packed.h"
 #include "io/formats/tokenizer_file.h"
+#include "tensor/packed.h"
 #include "text/view.h"
 
 #include <string.h>

@@ -26,13 +26,13 @@ typedef struct {
   const uint8_t *bytes, *pixels;         /* the file; (height, width, 3) */
   const uint8_t (*grids)[GRID][GRID][3]; /* pad 224, pad 336, square 224, square 336 */
   size_t n;
-} case_t;
+} image_decode_case_t;
 
 static uint8_t *golden;
-static case_t cases[CASES_MAX];
+static image_decode_case_t cases[CASES_MAX];
 static int case_count;
 
-static bool is_decoded(const case_t *c) {
+static bool is_decoded(const image_decode_case_t *c) {
 #ifdef LLAVA_HAS_WEBP
   (void)c;
   return true;
@@ -48,7 +48,7 @@ static int set_up(void **state) {
     return -1;
   for (const uint8_t *at = golden; at < golden + n; case_count++) {
     assert_in_range(case_count, 0, CASES_MAX - 1);
-    case_t *c = &cases[case_count];
+    image_decode_case_t *c = &cases[case_count];
     int32_t numbers[3];
     memcpy(numbers, at + NAME_BYTES, sizeof numbers);
     c->name = (const char *)at;
@@ -69,7 +69,7 @@ static int tear_down(void **state) {
   return 0;
 }
 
-static const case_t *find_case(const char *name) {
+static const image_decode_case_t *find_case(const char *name) {
   for (int i = 0; i < case_count; i++)
     if (strcmp(cases[i].name, name) == 0) return &cases[i];
   fail_msg("no case '%s'", name);
@@ -78,7 +78,7 @@ static const case_t *find_case(const char *name) {
 
 /* ---- What Pillow gives ---- */
 
-static void check_pixels(const case_t *c, const image_t *image) {
+static void check_pixels(const image_decode_case_t *c, const image_t *image) {
   assert_int_equal(image->width, c->width);
   assert_int_equal(image->height, c->height);
   for (int32_t i = 0; i < c->width * c->height * 3; i++)
@@ -91,7 +91,7 @@ static void decodes_as_pillow(void **state) {
   (void)state;
   assert_int_equal(case_count, 65);
   for (int i = 0; i < case_count; i++) {
-    const case_t *c = &cases[i];
+    const image_decode_case_t *c = &cases[i];
     image_t image;
     int32_t size[2][2] = {{0}};
     if (!is_decoded(c)) continue;
@@ -114,8 +114,8 @@ static long level_of(float pixel, int channel) {
   return lround(((double)pixel * deviation[channel] + mean[channel]) * 255);
 }
 
-static void check_grid(const case_t *c, const image_t *image, image_aspect_t aspect, int32_t size,
-                       const uint8_t expected[GRID][GRID][3]) {
+static void check_grid(const image_decode_case_t *c, const image_t *image, image_aspect_t aspect,
+                       int32_t size, const uint8_t expected[GRID][GRID][3]) {
   static float pixels[3 * 336 * 336];
   const int32_t step = size / GRID;
   assert_int_equal(image_preprocess(image, aspect, size, pixels), STATUS_OK);
@@ -133,7 +133,7 @@ static void check_grid(const case_t *c, const image_t *image, image_aspect_t asp
 static void preprocesses_as_the_reference(void **state) {
   (void)state;
   for (int i = 0; i < case_count; i++) {
-    const case_t *c = &cases[i];
+    const image_decode_case_t *c = &cases[i];
     image_t image;
     if (!is_decoded(c)) continue;
     assert_int_equal(image_decode(c->bytes, c->n, c->name, &image), STATUS_OK);
@@ -160,7 +160,7 @@ static void assert_refused(const uint8_t *bytes, size_t n, const char *word) {
 }
 
 /* A copy in a block of exactly its size, so that a read beyond it is noticed by the sanitizer. */
-static uint8_t *copy_of(const case_t *c, size_t n) {
+static uint8_t *copy_of(const image_decode_case_t *c, size_t n) {
   uint8_t *copy;
   assert_int_equal(memory_alloc(&copy, ARENA_OTHER, n > 0 ? n : 1, 1), STATUS_OK);
   memcpy(copy, c->bytes, n);
@@ -168,7 +168,7 @@ static uint8_t *copy_of(const case_t *c, size_t n) {
 }
 
 /* Bytes that stand behind the pixels: not needed, and not asked for. */
-static size_t tail_of(const case_t *c) {
+static size_t tail_of(const image_decode_case_t *c) {
   switch (image_format(c->bytes, c->n)) {
   case IMAGE_PNG:
     return strcmp(c->name, "text behind") == 0 ? 12 + 25 + 4 : 12 + 4;
@@ -182,7 +182,7 @@ static size_t tail_of(const case_t *c) {
 static void truncation_is_noticed(void **state) {
   (void)state;
   for (int i = 0; i < case_count; i++) {
-    const case_t *c = &cases[i];
+    const image_decode_case_t *c = &cases[i];
     if (!is_decoded(c) || c->n > 3000) continue;
     for (size_t cut = 0; cut + tail_of(c) < c->n; cut += 5) {
       uint8_t *part = copy_of(c, cut);
@@ -199,7 +199,7 @@ static void truncation_is_noticed(void **state) {
 static void damage_is_survived(void **state) {
   (void)state;
   for (int i = 0; i < case_count; i++) {
-    const case_t *c = &cases[i];
+    const image_decode_case_t *c = &cases[i];
     if (!is_decoded(c) || c->n > 2000) continue;
     uint8_t *bytes = copy_of(c, c->n);
     for (size_t at = 0; at < c->n; at++) {
@@ -233,7 +233,7 @@ static void seal(uint8_t *bytes, size_t at) {
 
 static void png_checksums_are_checked(void **state) {
   (void)state;
-  const case_t *c = find_case("rgb 8");
+  const image_decode_case_t *c = find_case("rgb 8");
   uint8_t *bytes = copy_of(c, c->n);
   size_t at = chunk_at(bytes, c->n, "IDAT");
   bytes[at + 8 + 40] ^= 1; /* what zlib unpacks */
@@ -247,7 +247,7 @@ static void png_checksums_are_checked(void **state) {
 /* Data that zlib refuses, under a checksum that fits. */
 static void png_bad_compression_is_refused(void **state) {
   (void)state;
-  const case_t *c = find_case("palette 8 interlaced");
+  const image_decode_case_t *c = find_case("palette 8 interlaced");
   uint8_t *bytes = copy_of(c, c->n);
   size_t at = chunk_at(bytes, c->n, "IDAT");
   memset(bytes + at + 8 + 20, 0xff, 30);
@@ -267,7 +267,7 @@ static void claim_png_size(uint8_t *bytes, uint32_t width, uint32_t height) {
 static void png_bombs_are_refused(void **state) {
   (void)state;
   static const uint32_t sizes[][2] = {{60000, 60000}, {1, 2000000}, {2000000, 1}, {0x7fffffff, 0x7fffffff}};
-  const case_t *c = find_case("grey 1 interlaced");
+  const image_decode_case_t *c = find_case("grey 1 interlaced");
   uint8_t *bytes = copy_of(c, c->n);
   const size_t before = memory_usage(ARENA_DATA).peak + memory_usage(ARENA_FEATURES).peak;
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -285,7 +285,7 @@ static void png_bombs_are_refused(void **state) {
 /* Of a lossless file with 14 bits each for width and height. */
 static void webp_bombs_are_refused(void **state) {
   (void)state;
-  const case_t *c = find_case("webp lossless");
+  const image_decode_case_t *c = find_case("webp lossless");
   if (!is_decoded(c)) return;
   uint8_t *bytes = copy_of(c, c->n);
   assert_memory_equal(bytes + 12, "VP8L", 4);

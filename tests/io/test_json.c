@@ -126,10 +126,10 @@ static void nesting_bomb_is_refused(void **state) {
 
 typedef struct {
   char path[64];
-} file_t;
+} json_file_t;
 
-static file_t file_with(const char *text, size_t n) {
-  file_t file = {"/tmp/llava_json_XXXXXX"};
+static json_file_t file_with(const char *text, size_t n) {
+  json_file_t file = {"/tmp/llava_json_XXXXXX"};
   int descriptor = mkstemp(file.path);
   assert_true(descriptor >= 0);
   assert_true(write(descriptor, text, n) == (ssize_t)n);
@@ -138,7 +138,7 @@ static file_t file_with(const char *text, size_t n) {
 }
 
 static void read_error(const char *text, size_t n, json_stream_t kind, const char *hint) {
-  file_t file = file_with(text, n);
+  json_file_t file = file_with(text, n);
   json_reader_t *reader = NULL;
   json_element_t element;
   status_code_t status = json_reader_open(file.path, kind, &reader);
@@ -210,7 +210,7 @@ static void streams_array_and_lines(void **state) {
   for (size_t f = 0; f < sizeof forms / sizeof *forms; f++) {
     size_t n;
     char *text = make_elements(COUNT, forms[f].between, forms[f].begin, forms[f].end, &n);
-    file_t file = file_with(text, n);
+    json_file_t file = file_with(text, n);
     size_t before = memory_usage(ARENA_IO).current;
     check_elements(file.path, COUNT, forms[f].first_line, forms[f].lines_each);
     assert_int_equal(memory_usage(ARENA_IO).current, before);
@@ -223,7 +223,7 @@ static void streams_object(void **state) {
   (void)state;
   const char *text = "{\"a.jpg\": [\"x\", \"y\"],\n\"b\\n.jpg\": [], \"c\": {\"k\": 1}, \"a.jpg\": 3}";
   static const char *const keys[] = {"a.jpg", "b\n.jpg", "c", "a.jpg"};
-  file_t file = file_with(text, strlen(text));
+  json_file_t file = file_with(text, strlen(text));
   json_reader_t *reader;
   json_element_t element;
   assert_int_equal(json_reader_open(file.path, JSON_MEMBERS, &reader), STATUS_OK);
@@ -243,7 +243,7 @@ static void streams_object(void **state) {
 static void empty_containers_have_no_elements(void **state) {
   (void)state;
   for (int k = 0; k < 2; k++) {
-    file_t file = file_with(k == 0 ? "[ ]" : "{ }", 3);
+    json_file_t file = file_with(k == 0 ? "[ ]" : "{ }", 3);
     json_reader_t *reader;
     json_element_t element;
     assert_int_equal(json_reader_open(file.path, k == 0 ? JSON_ELEMENTS : JSON_MEMBERS, &reader), STATUS_OK);

@@ -12,10 +12,10 @@
 
 typedef struct {
   char path[32];
-} file_t;
+} json_strict_file_t;
 
-static file_t file_with(const char *text, size_t n) {
-  file_t file = {"/tmp/llava_json_XXXXXX"};
+static json_strict_file_t file_with(const char *text, size_t n) {
+  json_strict_file_t file = {"/tmp/llava_json_XXXXXX"};
   int descriptor = mkstemp(file.path);
   assert_int_equal(write(descriptor, text, n), n);
   close(descriptor);
@@ -24,7 +24,7 @@ static file_t file_with(const char *text, size_t n) {
 
 /* Status of reading TEXT (n bytes) as a stream of elements to its end. */
 static status_code_t stream_status(const char *text, size_t n) {
-  file_t file = file_with(text, n);
+  json_strict_file_t file = file_with(text, n);
   json_reader_t *reader;
   json_element_t element;
   status_code_t status = json_reader_open(file.path, JSON_ELEMENTS, &reader);
@@ -127,7 +127,7 @@ static void of_repeated_keys_the_last_counts(void **state) {
   assert_int_equal(json_parse(text, strlen(text), "test", &document), STATUS_OK);
   check_unique(document.root);
   json_free(&document);
-  file_t file = file_with(text, strlen(text));
+  json_strict_file_t file = file_with(text, strlen(text));
   json_reader_t *reader;
   json_element_t element;
   assert_int_equal(json_reader_open(file.path, JSON_ELEMENTS, &reader), STATUS_OK);

@@ -9,9 +9,9 @@
 
 typedef struct {
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
-} place_t;
+} safetensors_refused_place_t;
 
-static place_t place;
+static safetensors_refused_place_t place;
 
 static void write_parts(const void *length, const void *header, size_t n, size_t data) {
   static const char zeros[4096];

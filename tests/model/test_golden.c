@@ -12,20 +12,21 @@
 typedef struct {
   bool cpu; /* else plain, in double, checking */
   double forward, gradient;
-} platform_t;
-static const platform_t plain_platform = {false, 1e-6, 1e-6}, cpu_platform = {true, 1e-5, 1e-4};
+} golden_platform_t;
+static const golden_platform_t plain_platform = {false, 1e-6, 1e-6}, cpu_platform = {true, 1e-5, 1e-4};
 
 typedef struct {
-  const platform_t *platform;
+  const golden_platform_t *platform;
   grid_t grid;
   device_t *device;
   golden_model_t model;
   packed_t packed;
   int32_t rows; /* T */
   int32_t *all_rows, *targets;
-} fixture_t;
+} golden_fixture_t;
 
-static void fixture_open(fixture_t *f, const platform_t *platform, const char *file, int64_t largest_logits) {
+static void fixture_open(golden_fixture_t *f, const golden_platform_t *platform, const char *file,
+                         int64_t largest_logits) {
   char path[512];
   snprintf(path, sizeof path, "%s/model/golden/%s", TEST_SOURCE_DIR, file);
   assert_ok(grid_create(mpi_test_world(), 1, 1, &f->grid));
@@ -44,7 +45,7 @@ static void fixture_open(fixture_t *f, const platform_t *platform, const char *f
     f->all_rows[r] = r;
 }
 
-static void fixture_close(fixture_t *f) {
+static void fixture_close(golden_fixture_t *f) {
   memory_free(f->all_rows);
   memory_free(f->targets);
   packed_free(&f->packed);
@@ -53,11 +54,12 @@ static void fixture_close(fixture_t *f) {
   grid_free(&f->grid);
 }
 
-static void compare_forward_array(const fixture_t *f, const char *name, const double *found, int64_t n) {
+static void compare_forward_array(const golden_fixture_t *f, const char *name, const double *found,
+                                  int64_t n) {
   compare_arrays(name, found, arrays_get(&f->model.arrays, name, n), n, 0.0, f->platform->forward);
 }
 
-static void check_features(fixture_t *f) {
+static void check_features(golden_fixture_t *f) {
   const model_config_t *config = &f->model.base.config;
   int64_t n = (int64_t)f->model.images * config_patches(config) * config->vision_hidden;
   float *features;
@@ -73,7 +75,7 @@ static void check_features(fixture_t *f) {
 }
 
 /* Final hidden states, read one channel at a time through a head that picks it. */
-static void check_hidden(fixture_t *f) {
+static void check_hidden(golden_fixture_t *f) {
   int32_t c = f->model.base.config.hidden;
   head_t probe;
   double *weight, *values, *hidden;
@@ -99,7 +101,7 @@ static void check_hidden(fixture_t *f) {
   head_free(&probe);
 }
 
-static void check_predictions(fixture_t *f) {
+static void check_predictions(golden_fixture_t *f) {
   const arrays_t *arrays = &f->model.arrays;
   double scale = arrays_number(arrays, "scale"), *logprobs, *entropies, values[64];
   int32_t n = (int32_t)arrays_size(arrays, "scalar_rows");
@@ -120,8 +122,8 @@ static void check_predictions(fixture_t *f) {
   memory_free(scalar_rows);
 }
 
-static void check_forward(const platform_t *platform, const char *file) {
-  fixture_t f;
+static void check_forward(const golden_platform_t *platform, const char *file) {
+  golden_fixture_t f;
   fixture_open(&f, platform, file, 0);
   check_features(&f);
   check_hidden(&f);
@@ -144,7 +146,7 @@ static status_t weighted_loss(void *context, const pass_chunk_t *chunk, double *
 }
 
 /* The loss of log-probabilities and values, forward and backward. */
-static void run_backward(fixture_t *f, double *loss) {
+static void run_backward(golden_fixture_t *f, double *loss) {
   const arrays_t *arrays = &f->model.arrays;
   int32_t n = (int32_t)arrays_size(arrays, "scalar_rows");
   int32_t *scalar_rows = arrays_integers(arrays, "scalar_rows", n);
@@ -164,9 +166,9 @@ static void run_backward(fixture_t *f, double *loss) {
   memory_free(scalar_rows);
 }
 
-static void check_gradients(const platform_t *platform, const char *file, train_mode_t mode,
+static void check_gradients(const golden_platform_t *platform, const char *file, train_mode_t mode,
                             int64_t largest_logits) {
-  fixture_t f;
+  golden_fixture_t f;
   double loss;
   fixture_open(&f, platform, file, largest_logits);
   const arrays_t *arrays = &f.model.arrays;
@@ -188,7 +190,7 @@ typedef struct {
   double loss;
 } learnt_t;
 
-static void find_learnt(const fixture_t *f, learnt_t *learnt) {
+static void find_learnt(const golden_fixture_t *f, learnt_t *learnt) {
   const arrays_t *arrays = &f->model.arrays;
   int64_t n = arrays_size(arrays, "tokens");
   const double *tokens = arrays_get(arrays, "tokens", n), *wanted = arrays_get(arrays, "sft_learnt", n);
@@ -213,8 +215,8 @@ static status_t cross_entropy(void *context, const pass_chunk_t *chunk, double *
   return STATUS_OK;
 }
 
-static void check_supervised(const platform_t *platform, const char *file) {
-  fixture_t f;
+static void check_supervised(const golden_platform_t *platform, const char *file) {
+  golden_fixture_t f;
   learnt_t learnt = {0};
   fixture_open(&f, platform, file, 0);
   find_learnt(&f, &learnt);

@@ -13,9 +13,9 @@ typedef struct {
   grid_t grid;
   device_t *device;
   tiny_t tiny;
-} fixture_t;
+} memory_fixture_t;
 
-static void fixture_open(fixture_t *f, projector_t projector, train_mode_t mode) {
+static void fixture_open(memory_fixture_t *f, projector_t projector, train_mode_t mode) {
   tiny_options_t options = {
       .config = tiny_config(2, false, projector), .mode = mode, .largest_logits = 2 * VOCAB};
   options.config.vocab = VOCAB;
@@ -24,7 +24,7 @@ static void fixture_open(fixture_t *f, projector_t projector, train_mode_t mode)
   assert_ok(tiny_create(f->device, &f->grid, &options, &f->tiny));
 }
 
-static void fixture_close(fixture_t *f) {
+static void fixture_close(memory_fixture_t *f) {
   tiny_free(&f->tiny);
   device_free(f->device);
   grid_free(&f->grid);
@@ -41,7 +41,7 @@ static void forward(tiny_t *tiny, const pass_images_t *images, bool keep) {
 /* Values of all rows: vectors of the hidden size and some numbers for each, no logits; and afterwards logits
  * for two rows, whichever way they are asked for. */
 static void values_take_no_logits(void **state) {
-  fixture_t f;
+  memory_fixture_t f;
   int32_t all[64];
   double numbers[64] = {0};
   (void)state;
@@ -65,7 +65,7 @@ static void values_take_no_logits(void **state) {
 }
 
 static void features_take_no_tower(void **state) {
-  fixture_t f;
+  memory_fixture_t f;
   float *features;
   pass_t *pass;
   (void)state;
@@ -99,7 +99,7 @@ static void a_step_like_one_before_allocates_nothing(void **state) {
   static const train_mode_t modes[] = {TRAIN_LORA, TRAIN_DECODER, TRAIN_ALL};
   (void)state;
   for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
-    fixture_t f;
+    memory_fixture_t f;
     double loss, again;
     fixture_open(&f, PROJECTOR_MLP2X_GELU, modes[m]);
     allocate = f.device->alloc;

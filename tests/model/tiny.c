@@ -122,10 +122,10 @@ status_t tiny_loss(tiny_t *tiny, double *loss, double *logprobs, double *values)
 typedef struct {
   const tiny_t *tiny;
   double loss;
-} loss_context_t;
+} tiny_loss_context_t;
 
 static status_t weighted_loss(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
-  loss_context_t *loss = context;
+  tiny_loss_context_t *loss = context;
   for (int64_t i = 0; i < chunk->count; i++) {
     loss->loss -= loss->tiny->weights[chunk->begin + i] * chunk->logprobs[i];
     dlogprobs[i] = -loss->tiny->weights[chunk->begin + i];
@@ -139,7 +139,7 @@ status_t tiny_gradients(tiny_t *tiny, double *loss) {
   for (int32_t s = 0; s < count; s++)
     TRY(params_zero_grad(sets[s]));
   TRY(run_forward(tiny, true));
-  loss_context_t context = {.tiny = tiny};
+  tiny_loss_context_t context = {.tiny = tiny};
   double values[8];
   TRY(pass_logprobs_backward(tiny->pass, tiny->n, tiny->rows, tiny->targets, SCALE, weighted_loss, &context));
   TRY(pass_scalars(tiny->pass, tiny->scalars, tiny->scalar_rows, values));

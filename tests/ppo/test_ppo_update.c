@@ -18,15 +18,15 @@ enum { SAMPLES = 6, STATISTICS = 15, TOKEN_ARRAYS = 10 };
 typedef struct {
   const arrays_t *arrays;
   const char *name; /* of the case */
-} case_t;
+} ppo_update_case_t;
 
-static const double *get(const case_t *c, const char *name, int64_t n) {
+static const double *get(const ppo_update_case_t *c, const char *name, int64_t n) {
   char full[ARRAYS_NAME_MAX];
   snprintf(full, sizeof full, "ppo/%s/%s", c->name, name);
   return arrays_get(c->arrays, full, n);
 }
 
-static ppo_options_t options_of(const case_t *c) {
+static ppo_options_t options_of(const ppo_update_case_t *c) {
   return golden_options(get(c, "options", GOLDEN_OPTIONS), arrays_number(c->arrays, "ppo/response_len"));
 }
 
@@ -62,11 +62,11 @@ static void fill_tokens(const arrays_t *arrays, ppo_step_t *step) {
   memory_free(response);
 }
 
-static void copy(const case_t *c, const char *name, double *to, int64_t n) {
+static void copy(const ppo_update_case_t *c, const char *name, double *to, int64_t n) {
   memcpy(to, get(c, name, n), (size_t)n * sizeof *to);
 }
 
-static void fill_numbers(const case_t *c, ppo_step_t *step) {
+static void fill_numbers(const ppo_update_case_t *c, ppo_step_t *step) {
   int64_t n = step->rollout.offsets[SAMPLES];
   double **arrays[] = {&step->logprob,       &step->entropy,
                        &step->ref_logprob,   &step->ref_entropy,
@@ -116,9 +116,9 @@ typedef struct {
   session_t session;
   ppo_task_t task;
   ppo_step_t step;
-} fixture_t;
+} ppo_update_fixture_t;
 
-static void train(const case_t *c, fixture_t *f) {
+static void train(const ppo_update_case_t *c, ppo_update_fixture_t *f) {
   params_t *sets[] = {&f->model.policy.params, &f->model.value.params, &f->model.head.params};
   for (int s = 0; s < 3; s++)
     assert_ok(params_train_all(sets[s]));
@@ -133,7 +133,7 @@ static void train(const case_t *c, fixture_t *f) {
 }
 
 /* A task whose policy and value share the golden model's base. Micro-batches hold a sample or two. */
-static void fixture_open(fixture_t *f, const case_t *c, device_t *device, int tp) {
+static void fixture_open(ppo_update_fixture_t *f, const ppo_update_case_t *c, device_t *device, int tp) {
   memset(f, 0, sizeof *f);
   f->settings.job.seed = 1;
   f->settings.ppo.inner_epochs = (int64_t)arrays_number(c->arrays, "ppo/updates");
@@ -162,7 +162,7 @@ static void fixture_open(fixture_t *f, const case_t *c, device_t *device, int tp
   fill_features(c->arrays, &f->model, &f->session.grid, &f->step.rollout);
 }
 
-static void fixture_close(fixture_t *f) {
+static void fixture_close(ppo_update_fixture_t *f) {
   ppo_step_free(&f->step);
   optimizer_free(f->task.optimizer);
   golden_model_free(&f->model);
@@ -171,7 +171,7 @@ static void fixture_close(fixture_t *f) {
 
 /* ---- Comparisons ---- */
 
-static void check_rewards(const case_t *c, fixture_t *f) {
+static void check_rewards(const ppo_update_case_t *c, ppo_update_fixture_t *f) {
   ppo_step_t *step = &f->step;
   const ppo_samples_t samples = {SAMPLES,
                                  step->rollout.offsets,
@@ -197,7 +197,7 @@ static void check_rewards(const case_t *c, fixture_t *f) {
   compare_arrays("ret", step->ret, get(c, "ret", n), n, 0.0, single);
 }
 
-static void compare_statistics(const case_t *c, const ppo_update_t *update, double tolerance) {
+static void compare_statistics(const ppo_update_case_t *c, const ppo_update_t *update, double tolerance) {
   static const char *const names[STATISTICS] = {"loss_policy",      "loss_value",      "entropy",
                                                 "approx_kl",        "policy_clipfrac", "returns_mean",
                                                 "returns_var",      "vpred",           "value_error",
@@ -214,7 +214,8 @@ static void compare_statistics(const case_t *c, const ppo_update_t *update, doub
 }
 
 /* Weights after the updates, to TOLERANCE of the learning rate. */
-static void compare_weights(const case_t *c, const params_t *params, const char *set, double tolerance) {
+static void compare_weights(const ppo_update_case_t *c, const params_t *params, const char *set,
+                            double tolerance) {
   char prefix[ARRAYS_NAME_MAX];
   snprintf(prefix, sizeof prefix, "ppo/%s/after/%s/", c->name, set);
   double lr = get(c, "lr", 1)[0];
@@ -239,11 +240,12 @@ static void compare_weights(const case_t *c, const params_t *params, const char 
 typedef struct {
   bool cpu; /* else plain, in double; checking where there is one rank */
   double statistics, weights;
-} platform_t;
+} ppo_update_platform_t;
 
-static void check_case(const platform_t *platform, const arrays_t *arrays, const char *name, int tp) {
-  const case_t c = {arrays, name};
-  fixture_t f;
+static void check_case(const ppo_update_platform_t *platform, const arrays_t *arrays, const char *name,
+                       int tp) {
+  const ppo_update_case_t c = {arrays, name};
+  ppo_update_fixture_t f;
   device_t *device;
   ppo_update_t update;
   if (platform->cpu)
@@ -262,7 +264,7 @@ static void check_case(const platform_t *platform, const arrays_t *arrays, const
 }
 
 /* Every case on every layout of the ranks. */
-static void check(const platform_t *platform) {
+static void check(const ppo_update_platform_t *platform) {
   static const char *const names[] = {"published", "sequence", "fixed"};
   arrays_t arrays;
   arrays_read(TEST_SOURCE_DIR "/train/golden/update.golden", &arrays);
@@ -275,12 +277,12 @@ static void check(const platform_t *platform) {
 
 static void test_plain(void **state) {
   (void)state;
-  check(&(platform_t){false, 1e-6, 1e-4});
+  check(&(ppo_update_platform_t){false, 1e-6, 1e-4});
 }
 
 static void test_cpu(void **state) {
   (void)state;
-  check(&(platform_t){true, 1e-4, 1e-2});
+  check(&(ppo_update_platform_t){true, 1e-4, 1e-2});
 }
 
 int main(int argc, char **argv) {

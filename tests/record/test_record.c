@@ -11,9 +11,9 @@ typedef struct {
   settings_t settings;
   rundir_t *rundir;
   record_t record;
-} fixture_t;
+} record_fixture_t;
 
-static void open_fixture(fixture_t *f, int64_t report_every) {
+static void open_fixture(record_fixture_t *f, int64_t report_every) {
   char path[FILE_MAX_PATH];
   run_test_folder(f->folder);
   f->settings = (settings_t){.log = {.every = 1, .report_every = report_every}};
@@ -23,17 +23,17 @@ static void open_fixture(fixture_t *f, int64_t report_every) {
   record_open(&f->record, f->rundir);
 }
 
-static void close_fixture(fixture_t *f) {
+static void close_fixture(record_fixture_t *f) {
   rundir_close(f->rundir);
   run_test_remove(f->folder);
 }
 
-static bool has_report(const fixture_t *f) {
+static bool has_report(const record_fixture_t *f) {
   char path[FILE_MAX_PATH];
   return file_exists(run_test_path(path, f->folder, "run/report.html"));
 }
 
-static status_t log_step(fixture_t *f, const char *name, bool shown) {
+static status_t log_step(record_fixture_t *f, const char *name, bool shown) {
   metrics_t metrics = {.step = 1};
   metrics_add(&metrics, name, 0.5);
   return record_metrics(&f->record, &metrics, shown);
@@ -41,7 +41,7 @@ static status_t log_step(fixture_t *f, const char *name, bool shown) {
 
 static void a_report_is_written_when_it_is_due(void **state) {
   (void)state;
-  fixture_t f;
+  record_fixture_t f;
   open_fixture(&f, 60);
   assert_ok(log_step(&f, "sft/loss", true));
   assert_false(has_report(&f)); /* the run has just begun */
@@ -60,7 +60,7 @@ static void a_report_is_written_when_it_is_due(void **state) {
 
 static void no_report_on_the_way_if_not_wanted(void **state) {
   (void)state;
-  fixture_t f;
+  record_fixture_t f;
   open_fixture(&f, 0);
   f.record.report_written -= 1e6;
   assert_ok(log_step(&f, "sft/loss", true));
@@ -73,7 +73,7 @@ static void no_report_on_the_way_if_not_wanted(void **state) {
 /* A report that cannot be written ends no run. */
 static void a_report_that_cannot_be_written_is_warned_of(void **state) {
   (void)state;
-  fixture_t f;
+  record_fixture_t f;
   char path[FILE_MAX_PATH];
   open_fixture(&f, 60);
   assert_ok(file_make_folder(run_test_path(path, f.folder, "run/report.html")));
@@ -85,7 +85,7 @@ static void a_report_that_cannot_be_written_is_warned_of(void **state) {
 
 static void unknown_metrics_reach_no_file(void **state) {
   (void)state;
-  fixture_t f;
+  record_fixture_t f;
   char path[FILE_MAX_PATH];
   open_fixture(&f, 60);
   assert_int_equal(log_step(&f, "sft/los", true), STATUS_INTERNAL);

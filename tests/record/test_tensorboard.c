@@ -32,9 +32,9 @@ static uint64_t little_endian(const uint8_t *bytes, int n) {
 
 typedef struct {
   const uint8_t *at, *end;
-} reader_t;
+} tensorboard_reader_t;
 
-static uint64_t read_varint(reader_t *reader) {
+static uint64_t read_varint(tensorboard_reader_t *reader) {
   uint64_t value = 0;
   for (int shift = 0;; shift += 7) {
     assert_true(reader->at < reader->end);
@@ -46,11 +46,11 @@ static uint64_t read_varint(reader_t *reader) {
 
 typedef struct {
   int field, wire;
-  uint64_t number;  /* varint, or the bits of a fixed field */
-  reader_t content; /* of a field of bytes */
+  uint64_t number;              /* varint, or the bits of a fixed field */
+  tensorboard_reader_t content; /* of a field of bytes */
 } field_t;
 
-static bool read_field(reader_t *reader, field_t *out) {
+static bool read_field(tensorboard_reader_t *reader, field_t *out) {
   if (reader->at == reader->end) return false;
   uint64_t key = read_varint(reader);
   *out = (field_t){.field = (int)(key >> 3), .wire = (int)(key & 7)};
@@ -59,7 +59,7 @@ static bool read_field(reader_t *reader, field_t *out) {
   } else if (out->wire == 2) {
     uint64_t n = read_varint(reader);
     assert_true(n <= (uint64_t)(reader->end - reader->at));
-    out->content = (reader_t){reader->at, reader->at + n};
+    out->content = (tensorboard_reader_t){reader->at, reader->at + n};
     reader->at += n;
   } else {
     int n = out->wire == 1 ? 8 : 4;
@@ -72,13 +72,13 @@ static bool read_field(reader_t *reader, field_t *out) {
 }
 
 /* Takes the next record off FILE and checks its framing. */
-static bool read_record(reader_t *file, reader_t *out) {
+static bool read_record(tensorboard_reader_t *file, tensorboard_reader_t *out) {
   if (file->at == file->end) return false;
   assert_true(file->end - file->at >= 16);
   uint64_t n = little_endian(file->at, 8);
   assert_true(n <= (uint64_t)(file->end - file->at) - 16);
   assert_int_equal(little_endian(file->at + 8, 4), masked(file->at, 8));
-  *out = (reader_t){file->at + 12, file->at + 12 + n};
+  *out = (tensorboard_reader_t){file->at + 12, file->at + 12 + n};
   assert_int_equal(little_endian(out->end, 4), masked(out->at, n));
   file->at = out->end + 4;
   return true;
@@ -95,14 +95,14 @@ typedef struct {
   char descriptions[8][1024]; /* "": none */
 } event_t;
 
-static void copy_text(char *to, size_t size, reader_t from) {
+static void copy_text(char *to, size_t size, tensorboard_reader_t from) {
   assert_true((size_t)(from.end - from.at) < size);
   memcpy(to, from.at, (size_t)(from.end - from.at));
   to[from.end - from.at] = '\0';
 }
 
 /* The description in a value's metadata, which must call it a scalar. */
-static void read_metadata(reader_t metadata, char *description, size_t size) {
+static void read_metadata(tensorboard_reader_t metadata, char *description, size_t size) {
   field_t part, name;
   bool scalar = false;
   while (read_field(&metadata, &part)) {
@@ -116,7 +116,7 @@ static void read_metadata(reader_t metadata, char *description, size_t size) {
   assert_true(scalar);
 }
 
-static void read_summary(reader_t summary, event_t *event) {
+static void read_summary(tensorboard_reader_t summary, event_t *event) {
   field_t value, part;
   while (read_field(&summary, &value)) {
     assert_int_equal(value.field, 1);
@@ -134,7 +134,7 @@ static void read_summary(reader_t summary, event_t *event) {
   }
 }
 
-static event_t read_event(reader_t record) {
+static event_t read_event(tensorboard_reader_t record) {
   event_t event = {0};
   field_t field;
   while (read_field(&record, &field)) {
@@ -163,7 +163,7 @@ static int read_events(const char *folder, event_t *events, int most) {
     if (strncmp(entry->d_name, "events.out.tfevents.", 20) == 0) run_test_path(path, folder, entry->d_name);
   closedir(names);
   assert_ok(file_read(path, 1 << 20, &text, &n));
-  reader_t file = {(const uint8_t *)text, (const uint8_t *)text + n}, record;
+  tensorboard_reader_t file = {(const uint8_t *)text, (const uint8_t *)text + n}, record;
   while (read_record(&file, &record)) {
     assert_true(count < most);
     events[count++] = read_event(record);

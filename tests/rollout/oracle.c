@@ -10,15 +10,15 @@ typedef struct {
   uint32_t key;
   double mass;
   int32_t id;
-} entry_t;
+} oracle_entry_t;
 
 static int by_key_descending(const void *a, const void *b) {
-  uint32_t one = ((const entry_t *)a)->key, two = ((const entry_t *)b)->key;
+  uint32_t one = ((const oracle_entry_t *)a)->key, two = ((const oracle_entry_t *)b)->key;
   return (one < two) - (one > two);
 }
 
 /* First entry behind those tied with entry I. */
-static int32_t ties_end(const entry_t *entries, int32_t n, int32_t i) {
+static int32_t ties_end(const oracle_entry_t *entries, int32_t n, int32_t i) {
   int32_t end = i + 1;
   while (end < n && entries[end].key == entries[i].key)
     end++;
@@ -32,11 +32,11 @@ static bool may_be_drawn(const sampler_options_t *options, int32_t id) {
 }
 
 static void keep(const sampler_options_t *options, oracle_row_t *out) {
-  entry_t entries[ORACLE_VOCAB_MAX];
+  oracle_entry_t entries[ORACLE_VOCAB_MAX];
   int32_t n = 0;
   for (int32_t j = 0; j < out->vocab; j++)
     if (may_be_drawn(options, j))
-      entries[n++] = (entry_t){vocab_key((float)out->z[j]), exp(out->logprob[j]), j};
+      entries[n++] = (oracle_entry_t){vocab_key((float)out->z[j]), exp(out->logprob[j]), j};
   qsort(entries, (size_t)n, sizeof *entries, by_key_descending);
   if (options->top_k > 0 && options->top_k < n) n = ties_end(entries, n, options->top_k - 1);
   if (options->top_p < 1.0) {

@@ -20,7 +20,7 @@ typedef struct {
   device_t *device;
   tiny_t split, whole;
   prompt_set_t set, truth; /* truth: features of the whole model, and the oracle's responses */
-} fixture_t;
+} generator_fixture_t;
 
 typedef enum { DEVICE_DOUBLE, DEVICE_FLOAT, DEVICE_CPU } which_device_t;
 
@@ -31,7 +31,7 @@ static void make_device(which_device_t which, device_t **device) {
     assert_ok(plain_create(which == DEVICE_DOUBLE ? PLAIN_DOUBLE : PLAIN_FLOAT, true, device));
 }
 
-static void set_up(fixture_t *f, which_device_t which, int tp, int32_t kv_heads) {
+static void set_up(generator_fixture_t *f, which_device_t which, int tp, int32_t kv_heads) {
   comm_t *world = mpi_test_world();
   const tiny_options_t options = {.config = tiny_config(kv_heads, false, PROJECTOR_MLP2X_GELU),
                                   .mode = TRAIN_LORA};
@@ -45,7 +45,7 @@ static void set_up(fixture_t *f, which_device_t which, int tp, int32_t kv_heads)
   assert_ok(prompt_set_create(&f->whole, &f->truth));
 }
 
-static void tear_down(fixture_t *f) {
+static void tear_down(generator_fixture_t *f) {
   prompt_set_free(&f->set);
   prompt_set_free(&f->truth);
   tiny_free(&f->split);
@@ -67,7 +67,8 @@ static generator_options_t options_of(const sampler_options_t *sampler) {
 }
 
 /* Forward pass of the whole model over prompt I and its first N response tokens; *ROWS positions. */
-static void forward_whole(fixture_t *f, int32_t i, const response_t *response, int32_t n, int32_t *rows) {
+static void forward_whole(generator_fixture_t *f, int32_t i, const response_t *response, int32_t n,
+                          int32_t *rows) {
   prompt_set_t *set = &f->truth;
   int32_t tokens[PROMPT_MAX + RESPONSE_MAX];
   memcpy(tokens, set->tokens[i], (size_t)set->lengths[i] * sizeof *tokens);
@@ -83,7 +84,7 @@ static void forward_whole(fixture_t *f, int32_t i, const response_t *response, i
 }
 
 /* The response to prompt I, a whole forward pass per token. */
-static void answer_the_long_way(fixture_t *f, const generator_options_t *options, int32_t i) {
+static void answer_the_long_way(generator_fixture_t *f, const generator_options_t *options, int32_t i) {
   response_t *out = &f->truth.responses[i];
   *out = (response_t){0};
   while (out->n < options->max_tokens && !out->stopped) {
@@ -101,7 +102,7 @@ static void answer_the_long_way(fixture_t *f, const generator_options_t *options
   }
 }
 
-static void answer_all_the_long_way(fixture_t *f, const generator_options_t *options) {
+static void answer_all_the_long_way(generator_fixture_t *f, const generator_options_t *options) {
   for (int32_t i = 0; i < PROMPTS; i++)
     answer_the_long_way(f, options, i);
 }
@@ -122,7 +123,7 @@ static void compare(const prompt_set_t *set, const prompt_set_t *truth, double t
 }
 
 /* Generates with OPTIONS and compares with the truth. */
-static void check_run(fixture_t *f, const generator_options_t *options, double tolerance) {
+static void check_run(generator_fixture_t *f, const generator_options_t *options, double tolerance) {
   generator_t *generator;
   const generator_source_t source = prompt_set_source(&f->set);
   prompt_set_clear(&f->set);
@@ -134,7 +135,7 @@ static void check_run(fixture_t *f, const generator_options_t *options, double t
 }
 
 /* Slots, pages, prefill budgets and dealing that must not matter. */
-static void check_layouts(fixture_t *f, const sampler_options_t *sampler, double tolerance) {
+static void check_layouts(generator_fixture_t *f, const sampler_options_t *sampler, double tolerance) {
   generator_options_t options = options_of(sampler);
   answer_all_the_long_way(f, &options);
   static const struct {
@@ -152,11 +153,11 @@ static void check_layouts(fixture_t *f, const sampler_options_t *sampler, double
 }
 
 /* Runs CHECK for every tp that this number of ranks and the model's heads allow. */
-static void for_each_tp(which_device_t which, void (*check)(fixture_t *f, which_device_t which)) {
+static void for_each_tp(which_device_t which, void (*check)(generator_fixture_t *f, which_device_t which)) {
   static const int splits[] = {1, 2, 4};
   for (size_t s = 0; s < sizeof splits / sizeof *splits; s++) {
     if (comm_size(mpi_test_world()) % splits[s] != 0) continue;
-    fixture_t f;
+    generator_fixture_t f;
     set_up(&f, which, splits[s], s == 0 ? 2 : 1);
     check(&f, which);
     tear_down(&f);
@@ -168,15 +169,15 @@ static double tolerance_of(which_device_t which) {
   return which == DEVICE_DOUBLE ? 1e-10 : 1e-5;
 }
 
-static void check_greedy(fixture_t *f, which_device_t which) {
+static void check_greedy(generator_fixture_t *f, which_device_t which) {
   check_layouts(f, &(sampler_options_t){.greedy = true}, tolerance_of(which));
 }
 
-static void check_sampled(fixture_t *f, which_device_t which) {
+static void check_sampled(generator_fixture_t *f, which_device_t which) {
   check_layouts(f, &(sampler_options_t){.temperature = 1.5, .top_p = 1.0, .seed = 9}, tolerance_of(which));
 }
 
-static void check_cut(fixture_t *f, which_device_t which) {
+static void check_cut(generator_fixture_t *f, which_device_t which) {
   check_layouts(f, &(sampler_options_t){.temperature = 1.5, .top_p = 0.9, .top_k = 12, .seed = 4},
                 tolerance_of(which));
 }
@@ -208,7 +209,7 @@ static void test_cpu(void **state) {
 }
 
 /* The log-probabilities that the sampler tells are the training forward's. */
-static void check_training_forward(fixture_t *f, which_device_t which) {
+static void check_training_forward(generator_fixture_t *f, which_device_t which) {
   const sampler_options_t sampler = {.temperature = 1.3, .top_p = 0.8, .seed = 2};
   generator_options_t options = options_of(&sampler);
   answer_all_the_long_way(f, &options);
@@ -237,7 +238,7 @@ static void test_one_forward(void **state) {
 
 static void test_endings(void **state) {
   (void)state;
-  fixture_t f;
+  generator_fixture_t f;
   const sampler_options_t sampler = {.temperature = 5.0, .top_p = 1.0, .seed = 3};
   set_up(&f, DEVICE_DOUBLE, 1, 2);
   generator_options_t options = options_of(&sampler);
@@ -262,7 +263,7 @@ static void test_endings(void **state) {
 /* A run that is interrupted leaves a generator that starts again as if nothing had been. */
 static void test_interruption(void **state) {
   (void)state;
-  fixture_t f;
+  generator_fixture_t f;
   const sampler_options_t sampler = {.temperature = 1.5, .top_p = 1.0, .seed = 9};
   generator_options_t options = options_of(&sampler);
   generator_t *generator;
@@ -288,7 +289,7 @@ static void test_interruption(void **state) {
 
 static void test_no_prompts(void **state) {
   (void)state;
-  fixture_t f;
+  generator_fixture_t f;
   const sampler_options_t sampler = {.temperature = 1.0, .top_p = 1.0};
   generator_options_t options = options_of(&sampler);
   generator_t *generator;
@@ -306,7 +307,7 @@ static void test_no_prompts(void **state) {
 /* Room for the worst case of two sequences, however long the answers get; too little for one is refused. */
 static void test_cache_bound(void **state) {
   (void)state;
-  fixture_t f;
+  generator_fixture_t f;
   const sampler_options_t sampler = {.temperature = 1.5, .top_p = 1.0, .seed = 9};
   generator_options_t options = options_of(&sampler);
   generator_t *generator;
@@ -334,7 +335,7 @@ static void test_cache_bound(void **state) {
 /* A prompt beyond what the generator was made for is an error before anything is computed. */
 static void test_prompt_too_long(void **state) {
   (void)state;
-  fixture_t f;
+  generator_fixture_t f;
   const sampler_options_t sampler = {.temperature = 1.5, .top_p = 1.0, .seed = 9};
   generator_options_t options = options_of(&sampler);
   generator_t *generator;

@@ -17,7 +17,7 @@ typedef struct {
   grid_t grid, alone;
   device_t *device;
   tiny_t split, whole;
-} fixture_t;
+} sampler_fixture_t;
 
 static status_t forward(tiny_t *tiny) {
   pass_images_t images = {.count = 2, .patches = tiny->patches};
@@ -25,7 +25,7 @@ static status_t forward(tiny_t *tiny) {
 }
 
 /* SILENT: the head is zero, so all tokens are equally likely. */
-static void set_up(fixture_t *f, int64_t largest_logits, bool silent) {
+static void set_up(sampler_fixture_t *f, int64_t largest_logits, bool silent) {
   comm_t *world = mpi_test_world();
   const tiny_options_t options = {.config = tiny_config(2, false, PROJECTOR_LINEAR),
                                   .mode = TRAIN_LORA,
@@ -47,7 +47,7 @@ static void set_up(fixture_t *f, int64_t largest_logits, bool silent) {
   }
 }
 
-static void tear_down(fixture_t *f) {
+static void tear_down(sampler_fixture_t *f) {
   tiny_free(&f->split);
   tiny_free(&f->whole);
   device_free(f->device);
@@ -57,7 +57,7 @@ static void tear_down(fixture_t *f) {
 }
 
 /* Draws for ROWS rows at once and compares each with the oracle. */
-static void check(fixture_t *f, const sampler_options_t *options, int32_t most_rows) {
+static void check(sampler_fixture_t *f, const sampler_options_t *options, int32_t most_rows) {
   int32_t rows[ROWS], positions[ROWS], tokens[ROWS];
   int64_t samples[ROWS];
   double logprobs[ROWS], entropies[ROWS];
@@ -82,7 +82,7 @@ static void check(fixture_t *f, const sampler_options_t *options, int32_t most_r
 }
 
 /* All ways of cutting the distribution. */
-static void check_cuts(fixture_t *f, int32_t most_rows) {
+static void check_cuts(sampler_fixture_t *f, int32_t most_rows) {
   static const int32_t top_k[] = {0, 1, 2, 5, 36, 37, 1000};
   static const double top_p[] = {1.0, 0.999, 0.9, 0.5, 0.2, 1e-6};
   static const double temperatures[] = {1.0, 0.7, 3.0};
@@ -97,7 +97,7 @@ static void check_cuts(fixture_t *f, int32_t most_rows) {
 
 static void test_cuts_against_sorting(void **state) {
   (void)state;
-  fixture_t f;
+  sampler_fixture_t f;
   set_up(&f, 0, false);
   check_cuts(&f, ROWS);
   tear_down(&f);
@@ -105,7 +105,7 @@ static void test_cuts_against_sorting(void **state) {
 
 static void test_few_rows_at_a_time(void **state) {
   (void)state;
-  fixture_t f;
+  sampler_fixture_t f;
   set_up(&f, 100, false); /* the pass itself takes two rows of logits at a time */
   check(&f, &(sampler_options_t){.temperature = 1.0, .top_p = 0.8, .top_k = 9, .seed = 3}, ROWS);
   check(&f, &(sampler_options_t){.temperature = 1.0, .top_p = 1.0, .seed = 3}, 1);
@@ -114,7 +114,7 @@ static void test_few_rows_at_a_time(void **state) {
 
 static void test_greedy(void **state) {
   (void)state;
-  fixture_t f;
+  sampler_fixture_t f;
   set_up(&f, 0, false);
   /* Temperature and cuts mean nothing to it. */
   check(&f, &(sampler_options_t){.greedy = true, .temperature = 0.1, .top_p = 0.3, .top_k = 2}, ROWS);
@@ -132,7 +132,7 @@ static void test_only_drawable_ids(void **state) {
       {.temperature = 0.7, .top_p = 0.9, .top_k = 1, .seed = 7, .drawable = ranges, .ranges = 3},
       {.temperature = 1.0, .top_p = 1.0, .top_k = 25, .drawable = ranges + 1, .ranges = 1},
       {.greedy = true, .drawable = ranges, .ranges = 3}};
-  fixture_t f;
+  sampler_fixture_t f;
   for (int silent = 0; silent < 2; silent++) {
     set_up(&f, 0, silent != 0);
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
@@ -143,7 +143,7 @@ static void test_only_drawable_ids(void **state) {
 
 static void test_ties_are_kept_together(void **state) {
   (void)state;
-  fixture_t f;
+  sampler_fixture_t f;
   set_up(&f, 0, true);
   check_cuts(&f, ROWS);
   check(&f, &(sampler_options_t){.greedy = true}, ROWS);
@@ -152,7 +152,7 @@ static void test_ties_are_kept_together(void **state) {
 
 static void test_seeds_and_samples_differ(void **state) {
   (void)state;
-  fixture_t f;
+  sampler_fixture_t f;
   set_up(&f, 0, true);
   int32_t rows[ROWS] = {0}, positions[ROWS] = {0}, tokens[2][ROWS], differ[3] = {0};
   int64_t samples[ROWS];

@@ -7,8 +7,8 @@
 #include "io/formats/tokenizer_file.h"
 #include "mpi_test.h"
 #include "rollout/task_fixture.h"
-#include "session/criteria.h"
 #include "session/held_out.h"
+#include "session/reward_prompt.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -161,14 +161,14 @@ static void evaluations_are_on_what_is_held_out(void **state) {
 enum { USES = 24 };
 
 /* How many of USES judging prompts for one sample differ from the first; all have the same facts. */
-static int other_orders(const criteria_t *criteria, const tokenizer_t *tokenizer) {
+static int other_orders(const reward_prompt_t *reward_prompt, const tokenizer_t *tokenizer) {
   static const text_view_t facts[] = {
       {"There is a red circle.", 22}, {"There is a blue ring.", 21}, {"There is a green cross.", 23}};
   sequence_t first = {0};
   int differ = 0;
   for (uint64_t use = 0; use < USES; use++) {
     sequence_t sequence = {0};
-    assert_ok(criteria_append(criteria, tokenizer, facts, 3, 7, use, &sequence));
+    assert_ok(reward_prompt_append(reward_prompt, tokenizer, facts, 3, 7, use, &sequence));
     if (use == 0) {
       first = sequence;
       continue;
@@ -183,16 +183,16 @@ static int other_orders(const criteria_t *criteria, const tokenizer_t *tokenizer
 
 /* Three facts have six orders, so about one prompt in six is like the first. */
 static status_t check_orders(session_t *session) {
-  criteria_t criteria;
+  reward_prompt_t reward_prompt;
   tokenizer_t *tokenizer;
   char path[FILE_MAX_PATH];
   assert_ok(tokenizer_load(fixture_path(fixture(), "world/tokenizer.model", path), &tokenizer));
-  assert_ok(criteria_open(session, "", true, &criteria));
-  assert_in_range(other_orders(&criteria, tokenizer), USES / 2, USES - 2);
-  criteria_free(&criteria);
-  assert_ok(criteria_open(session, "", false, &criteria));
-  assert_int_equal(other_orders(&criteria, tokenizer), 0);
-  criteria_free(&criteria);
+  assert_ok(reward_prompt_open(session, "", true, &reward_prompt));
+  assert_in_range(other_orders(&reward_prompt, tokenizer), USES / 2, USES - 2);
+  reward_prompt_free(&reward_prompt);
+  assert_ok(reward_prompt_open(session, "", false, &reward_prompt));
+  assert_int_equal(other_orders(&reward_prompt, tokenizer), 0);
+  reward_prompt_free(&reward_prompt);
   tokenizer_free(tokenizer);
   return STATUS_OK;
 }

@@ -19,9 +19,9 @@ typedef struct {
   device_t *device;
   base_t whole; /* with all layers of the tower */
   char path[64];
-} fixture_t;
+} store_fixture_t;
 
-static void fixture_open(fixture_t *f, int32_t feature_layer) {
+static void fixture_open(store_fixture_t *f, int32_t feature_layer) {
   comm_t *world = mpi_test_world();
   model_config_t config = tiny_config(2, false, PROJECTOR_LINEAR);
   assert_ok(grid_create(world, comm_size(world), 1, &f->grid));
@@ -36,7 +36,7 @@ static void fixture_open(fixture_t *f, int32_t feature_layer) {
   assert_ok(comm_broadcast(world, f->path, sizeof f->path, COMM_BYTE, 0));
 }
 
-static void fixture_close(fixture_t *f) {
+static void fixture_close(store_fixture_t *f) {
   assert_ok(comm_barrier(mpi_test_world()));
   if (comm_rank(mpi_test_world()) == 0) remove(f->path);
   base_free(&f->whole);
@@ -45,7 +45,7 @@ static void fixture_close(fixture_t *f) {
 }
 
 /* Writes the whole model, and a vector of each name in EXTRA (ended by NULL). */
-static void write_with(fixture_t *f, const char *const *extra) {
+static void write_with(store_fixture_t *f, const char *const *extra) {
   static const float values[HIDDEN] = {1};
   weights_item_t items[4];
   store_contents_t contents = {
@@ -92,7 +92,7 @@ static void compare(const base_t *loaded, const base_t *whole) {
 }
 
 /* Loads the file; *LAYERS of the tower are run. */
-static status_t load(fixture_t *f, int32_t *layers) {
+static status_t load(store_fixture_t *f, int32_t *layers) {
   store_info_t info;
   base_t base;
   TRY(store_inspect(mpi_test_world(), f->path, NULL, &info));
@@ -114,7 +114,7 @@ static void unused_parts_of_a_tower_are_left(void **state) {
   } cases[] = {{-1, 3}, {-2, 2}, {-4, 0}, {0, 0}, {1, 1}, {3, 3}};
   (void)state;
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    fixture_t f;
+    store_fixture_t f;
     int32_t layers;
     fixture_open(&f, cases[i].feature_layer);
     write_with(&f, published);
@@ -135,7 +135,7 @@ static void what_no_model_has_is_refused(void **state) {
   };
   (void)state;
   for (size_t i = 0; i < sizeof strangers / sizeof *strangers; i++) {
-    fixture_t f;
+    store_fixture_t f;
     int32_t layers;
     fixture_open(&f, -2);
     write_with(&f, (const char *const[]){strangers[i], published[0], NULL});

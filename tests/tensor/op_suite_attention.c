@@ -8,9 +8,9 @@ enum { SEQUENCES_MAX = 8 };
 typedef struct {
   int32_t sequences, lengths[SEQUENCES_MAX], heads, kv_heads, head_size;
   bool causal;
-} attention_case_t;
+} op_suite_attention_case_t;
 
-static const attention_case_t attention_cases[] = {
+static const op_suite_attention_case_t attention_cases[] = {
     {1, {1}, 1, 1, 8, true},         {1, {5}, 2, 1, 16, false},
     {3, {1, 17, 3}, 4, 4, 16, true}, {4, {33, 1, 64, 2}, 4, 2, 40, true},
     {2, {70, 31}, 8, 1, 64, true},   {2, {65, 1}, 6, 3, 128, false},
@@ -28,7 +28,7 @@ typedef struct {
   wide_pair_t lse;
 } attention_arrays_t;
 
-static attention_arrays_t attention_arrays(op_pair_t *pair, const attention_case_t *c) {
+static attention_arrays_t attention_arrays(op_pair_t *pair, const op_suite_attention_case_t *c) {
   attention_arrays_t arrays = {.q_cols = (int64_t)c->heads * c->head_size,
                                .kv_cols = (int64_t)c->kv_heads * c->head_size};
   for (int32_t b = 0; b < c->sequences; b++)
@@ -43,7 +43,7 @@ static attention_arrays_t attention_arrays(op_pair_t *pair, const attention_case
   return arrays;
 }
 
-static op_attention_t attention_op(op_pair_t *pair, const attention_case_t *c,
+static op_attention_t attention_op(op_pair_t *pair, const op_suite_attention_case_t *c,
                                    const attention_arrays_t *arrays, int s) {
   const real_t *q = arrays->qkv.on[s];
   return (op_attention_t){.sequences = c->sequences,
@@ -64,7 +64,7 @@ static op_attention_t attention_op(op_pair_t *pair, const attention_case_t *c,
                           .lse = arrays->lse.on[s]};
 }
 
-static void attention_run(op_pair_t *pair, const attention_case_t *c, bool keep_lse) {
+static void attention_run(op_pair_t *pair, const op_suite_attention_case_t *c, bool keep_lse) {
   attention_arrays_t arrays = attention_arrays(pair, c);
   for (int s = 0; s < DEVICES; s++) {
     op_attention_t op = attention_op(pair, c, &arrays, s);
@@ -85,7 +85,7 @@ void case_attention(void **state) {
   }
 }
 
-static void attention_backward_run(op_pair_t *pair, const attention_case_t *c) {
+static void attention_backward_run(op_pair_t *pair, const op_suite_attention_case_t *c) {
   attention_arrays_t arrays = attention_arrays(pair, c);
   real_pair_t dout = real_random(pair, arrays.T * arrays.ldo, 1.0),
               dqkv = real_untouched(pair, arrays.T * arrays.ld);
@@ -208,11 +208,11 @@ static void cache_run(op_pair_t *pair, const cache_case_t *c) {
 /* The last row of packed attention and paged attention with that row's query are the same numbers. */
 static void cache_agrees(op_pair_t *pair, const cache_case_t *c) {
   cache_plan_t plan = cache_plan(pair, c);
-  attention_case_t packed = {.sequences = c->sequences,
-                             .heads = c->heads,
-                             .kv_heads = c->kv_heads,
-                             .head_size = c->head_size,
-                             .causal = true};
+  op_suite_attention_case_t packed = {.sequences = c->sequences,
+                                      .heads = c->heads,
+                                      .kv_heads = c->kv_heads,
+                                      .head_size = c->head_size,
+                                      .causal = true};
   for (int32_t b = 0; b < c->sequences; b++)
     packed.lengths[b] = c->lengths[b];
   attention_arrays_t arrays = attention_arrays(pair, &packed);

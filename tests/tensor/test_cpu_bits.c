@@ -235,19 +235,19 @@ typedef struct {
   real_t *q, *k, *v, *out, *dout, *dq, *dk, *dv;
   wide_t *lse;
   op_attention_t op;
-} attention_case_t;
+} cpu_bits_attention_case_t;
 
-static attention_case_t attention_new(device_t *device) {
-  attention_case_t c = {.offsets = index_new(device, attention_offsets, SEQUENCES + 1),
-                        .q = real_new(device, 1, TOKENS * WIDTH),
-                        .k = real_new(device, 2, TOKENS * KV_WIDTH),
-                        .v = real_new(device, 3, TOKENS * KV_WIDTH),
-                        .out = real_new(device, 0, TOKENS * WIDTH),
-                        .dout = real_new(device, 4, TOKENS * WIDTH),
-                        .dq = real_new(device, 0, TOKENS * WIDTH),
-                        .dk = real_new(device, 0, TOKENS * KV_WIDTH),
-                        .dv = real_new(device, 0, TOKENS * KV_WIDTH),
-                        .lse = wide_new(device, TOKENS * HEADS)};
+static cpu_bits_attention_case_t attention_new(device_t *device) {
+  cpu_bits_attention_case_t c = {.offsets = index_new(device, attention_offsets, SEQUENCES + 1),
+                                 .q = real_new(device, 1, TOKENS * WIDTH),
+                                 .k = real_new(device, 2, TOKENS * KV_WIDTH),
+                                 .v = real_new(device, 3, TOKENS * KV_WIDTH),
+                                 .out = real_new(device, 0, TOKENS * WIDTH),
+                                 .dout = real_new(device, 4, TOKENS * WIDTH),
+                                 .dq = real_new(device, 0, TOKENS * WIDTH),
+                                 .dk = real_new(device, 0, TOKENS * KV_WIDTH),
+                                 .dv = real_new(device, 0, TOKENS * KV_WIDTH),
+                                 .lse = wide_new(device, TOKENS * HEADS)};
   c.op = (op_attention_t){.sequences = SEQUENCES,
                           .offsets_host = attention_offsets,
                           .offsets = c.offsets,
@@ -268,14 +268,14 @@ static attention_case_t attention_new(device_t *device) {
   return c;
 }
 
-static void attention_release(device_t *device, attention_case_t *c) {
+static void attention_release(device_t *device, cpu_bits_attention_case_t *c) {
   void *all[] = {c->offsets, c->q, c->k, c->v, c->out, c->dout, c->dq, c->dk, c->dv, c->lse};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     device_release(device, all[i]);
 }
 
 static float *scenario_attention(device_t *device, int64_t *n) {
-  attention_case_t c = attention_new(device);
+  cpu_bits_attention_case_t c = attention_new(device);
   *n = TOKENS * WIDTH;
   float *result = real_get(device, c.out, *n);
   attention_release(device, &c);
@@ -283,7 +283,7 @@ static float *scenario_attention(device_t *device, int64_t *n) {
 }
 
 static float *scenario_attention_backward(device_t *device, int64_t *n) {
-  attention_case_t c = attention_new(device);
+  cpu_bits_attention_case_t c = attention_new(device);
   op_attention_backward_t op = {.forward = c.op, .dout = c.dout, .dq = c.dq, .dk = c.dk, .dv = c.dv};
   OK(OP(device, attention_backward, &op));
   *n = TOKENS * KV_WIDTH;
@@ -384,7 +384,7 @@ static void test_decoded_position(void **context) {
   enum { PAGE = 16, FIRST = 71, LENGTH = TOKENS - FIRST, PAGES = (LENGTH + PAGE - 1) / PAGE };
   (void)context;
   device_t *device = device_new(2);
-  attention_case_t c = attention_new(device);
+  cpu_bits_attention_case_t c = attention_new(device);
   float *expected = real_get(device, c.out, TOKENS * WIDTH);
   real_t *k_cache = real_new(device, 0, PAGES * PAGE * KV_WIDTH);
   real_t *v_cache = real_new(device, 0, PAGES * PAGE * KV_WIDTH);

@@ -16,11 +16,11 @@ typedef struct {
   atomic_int *by;        /* (MANY_THREADS): how many items each thread did */
   atomic_int *outsiders; /* items done by threads beyond the limit */
   int limit;
-} job_t;
+} cpu_pool_job_t;
 
 /* Later items take longer, so that threads end at different times. */
 static void count_item(const void *context, int64_t item, int thread) {
-  const job_t *job = context;
+  const cpu_pool_job_t *job = context;
   for (volatile int64_t i = 0; i < 3 * item; i++) {
   }
   atomic_fetch_add(&job->done[item], 1);
@@ -31,7 +31,7 @@ static void count_item(const void *context, int64_t item, int thread) {
 static void run_jobs(int threads, int limit, int jobs) {
   pool_t *pool = NULL;
   atomic_int done[ITEMS], by[MANY_THREADS] = {0}, outsiders = 0;
-  job_t job = {.done = done, .by = by, .outsiders = &outsiders, .limit = limit};
+  cpu_pool_job_t job = {.done = done, .by = by, .outsiders = &outsiders, .limit = limit};
   int64_t total = 0;
   assert_int_equal(pool_create(threads, &pool), STATUS_OK);
   for (int i = 0; i < jobs; i++) {

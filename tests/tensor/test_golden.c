@@ -25,14 +25,14 @@ typedef struct {
   device_t *device;
   void *blocks[BLOCKS_MAX];
   int block_count;
-} fixture_t;
+} tensor_golden_fixture_t;
 
 static void ok(status_code_t status) {
   if (status != STATUS_OK) fail_msg("%s", error_message());
 }
 
 static int start(void **state) {
-  static fixture_t fixture;
+  static tensor_golden_fixture_t fixture;
   golden_read(TEST_SOURCE_DIR "/tensor/golden/ops.txt", &fixture.golden);
   ok(plain_create(PLAIN_DOUBLE, true, &fixture.device));
   *state = &fixture;
@@ -40,28 +40,28 @@ static int start(void **state) {
 }
 
 static int finish(void **state) {
-  fixture_t *fixture = *state;
+  tensor_golden_fixture_t *fixture = *state;
   device_free(fixture->device);
   golden_free(&fixture->golden);
   return 0;
 }
 
 static int release(void **state) {
-  fixture_t *fixture = *state;
+  tensor_golden_fixture_t *fixture = *state;
   for (int i = 0; i < fixture->block_count; i++)
     device_release(fixture->device, fixture->blocks[i]);
   fixture->block_count = 0;
   return 0;
 }
 
-static void keep(fixture_t *fixture, void *block) {
+static void keep(tensor_golden_fixture_t *fixture, void *block) {
   assert_true(fixture->block_count < BLOCKS_MAX);
   fixture->blocks[fixture->block_count++] = block;
 }
 
 /* ---- Arrays by golden name, and unnamed ones for results ---- */
 
-static real_t *real_named(fixture_t *fixture, const char *name, size_t n) {
+static real_t *real_named(tensor_golden_fixture_t *fixture, const char *name, size_t n) {
   real_t *array = NULL;
   ok(real_alloc(fixture->device, ARENA_OTHER, n, &array));
   ok(real_upload(fixture->device, array, golden_get(&fixture->golden, name, n), DTYPE_F64, n));
@@ -69,7 +69,7 @@ static real_t *real_named(fixture_t *fixture, const char *name, size_t n) {
   return array;
 }
 
-static wide_t *wide_named(fixture_t *fixture, const char *name, size_t n) {
+static wide_t *wide_named(tensor_golden_fixture_t *fixture, const char *name, size_t n) {
   wide_t *array = NULL;
   ok(wide_alloc(fixture->device, ARENA_OTHER, n, &array));
   ok(wide_upload(fixture->device, array, golden_get(&fixture->golden, name, n), DTYPE_F64, n));
@@ -77,7 +77,7 @@ static wide_t *wide_named(fixture_t *fixture, const char *name, size_t n) {
   return array;
 }
 
-static index_t *index_named(fixture_t *fixture, const char *name, size_t n, int32_t *host) {
+static index_t *index_named(tensor_golden_fixture_t *fixture, const char *name, size_t n, int32_t *host) {
   index_t *array = NULL;
   const double *values = golden_get(&fixture->golden, name, n);
   for (size_t i = 0; i < n; i++)
@@ -88,7 +88,7 @@ static index_t *index_named(fixture_t *fixture, const char *name, size_t n, int3
   return array;
 }
 
-static real_t *real_zeros(fixture_t *fixture, size_t n) {
+static real_t *real_zeros(tensor_golden_fixture_t *fixture, size_t n) {
   real_t *array = NULL;
   ok(real_alloc(fixture->device, ARENA_OTHER, n, &array));
   ok(OP(fixture->device, fill_real, &(op_fill_real_t){.n = (int64_t)n, .value = 0.0, .x = array}));
@@ -96,7 +96,7 @@ static real_t *real_zeros(fixture_t *fixture, size_t n) {
   return array;
 }
 
-static wide_t *wide_zeros(fixture_t *fixture, size_t n) {
+static wide_t *wide_zeros(tensor_golden_fixture_t *fixture, size_t n) {
   wide_t *array = NULL;
   ok(wide_alloc(fixture->device, ARENA_OTHER, n, &array));
   ok(OP(fixture->device, fill_wide, &(op_fill_wide_t){.n = (int64_t)n, .value = 0.0, .x = array}));
@@ -106,7 +106,7 @@ static wide_t *wide_zeros(fixture_t *fixture, size_t n) {
 
 enum { VALUES_MAX = 512 };
 
-static void compare(const fixture_t *fixture, const char *name, const double *values, size_t n,
+static void compare(const tensor_golden_fixture_t *fixture, const char *name, const double *values, size_t n,
                     double tolerance) {
   const double *golden = golden_get(&fixture->golden, name, n);
   double error = 0.0, size = 0.0;
@@ -117,7 +117,7 @@ static void compare(const fixture_t *fixture, const char *name, const double *va
   if (!(error <= tolerance * size)) fail_msg("%s is off by %g of %g", name, error, size);
 }
 
-static void real_expect(fixture_t *fixture, const char *name, const real_t *array, size_t n,
+static void real_expect(tensor_golden_fixture_t *fixture, const char *name, const real_t *array, size_t n,
                         double tolerance) {
   double values[VALUES_MAX];
   assert_true(n <= VALUES_MAX);
@@ -126,7 +126,7 @@ static void real_expect(fixture_t *fixture, const char *name, const real_t *arra
   compare(fixture, name, values, n, tolerance);
 }
 
-static void wide_expect(fixture_t *fixture, const char *name, const wide_t *array, size_t n,
+static void wide_expect(tensor_golden_fixture_t *fixture, const char *name, const wide_t *array, size_t n,
                         double tolerance) {
   double values[VALUES_MAX];
   assert_true(n <= VALUES_MAX);
@@ -141,7 +141,7 @@ enum { T = 5, C = 8 };
 static const double norm_eps = 1e-5;
 
 static void test_rmsnorm(void **state) {
-  fixture_t *f = *state;
+  tensor_golden_fixture_t *f = *state;
   real_t *x = real_named(f, "rmsnorm.x", T * C), *weight = real_named(f, "rmsnorm.weight", C);
   real_t *y = real_zeros(f, T * C), *dx = real_zeros(f, T * C);
   wide_t *rstd = wide_zeros(f, T), *dweight = wide_zeros(f, C);
@@ -163,7 +163,7 @@ static void test_rmsnorm(void **state) {
 }
 
 static void test_layernorm(void **state) {
-  fixture_t *f = *state;
+  tensor_golden_fixture_t *f = *state;
   real_t *x = real_named(f, "layernorm.x", T * C), *weight = real_named(f, "layernorm.weight", C);
   real_t *y = real_zeros(f, T * C), *dx = real_zeros(f, T * C);
   wide_t *mean = wide_zeros(f, T), *rstd = wide_zeros(f, T), *dweight = wide_zeros(f, C),
@@ -200,7 +200,7 @@ static void test_layernorm(void **state) {
 enum { ELEMENTS = 24 };
 
 static void test_swiglu(void **state) {
-  fixture_t *f = *state;
+  tensor_golden_fixture_t *f = *state;
   real_t *gate = real_named(f, "swiglu.gate", ELEMENTS), *up = real_named(f, "swiglu.up", ELEMENTS);
   real_t *y = real_zeros(f, ELEMENTS), *dgate = real_zeros(f, ELEMENTS), *dup = real_zeros(f, ELEMENTS);
   op_swiglu_t forward = {.n = ELEMENTS, .gate = gate, .up = up, .y = y};
@@ -218,7 +218,7 @@ static void test_swiglu(void **state) {
 }
 
 /* Through the product with a 1 x 1 identity, whose epilogue applies the activation. */
-static void check_activation(fixture_t *f, const char *name, activation_t activation) {
+static void check_activation(tensor_golden_fixture_t *f, const char *name, activation_t activation) {
   char x_name[GOLDEN_NAME_MAX], y_name[GOLDEN_NAME_MAX], dx_name[GOLDEN_NAME_MAX], dy_name[GOLDEN_NAME_MAX];
   snprintf(x_name, sizeof x_name, "%s.x", name);
   snprintf(y_name, sizeof y_name, "%s.y", name);
@@ -255,7 +255,7 @@ static void test_activations(void **state) {
 /* ---- Rotary embedding and attention ---- */
 
 static void test_rope(void **state) {
-  fixture_t *f = *state;
+  tensor_golden_fixture_t *f = *state;
   enum { HEADS = 2, HEAD_SIZE = 8, COLS = HEADS * HEAD_SIZE };
   int32_t positions[T];
   real_t *x = real_named(f, "rope.x", T * COLS), *dx = real_named(f, "rope.dy", T * COLS);
@@ -274,7 +274,7 @@ static void test_rope(void **state) {
   real_expect(f, "rope.dx", dx, T * COLS, float_angle);
 }
 
-static void check_attention(fixture_t *f, const char *name, bool causal) {
+static void check_attention(tensor_golden_fixture_t *f, const char *name, bool causal) {
   enum { SEQUENCES = 3, ROWS = 11, HEADS = 4, KV_HEADS = 2, D = 8, COLS = HEADS * D, KV_COLS = KV_HEADS * D };
   static const char *const parts[] = {"offsets", "q", "k", "v", "y", "dy", "dq", "dk", "dv"};
   enum { OFFSETS, Q, K, V, Y, DY, DQ, DK, DV, PARTS };
@@ -320,7 +320,7 @@ static void test_attention(void **state) {
 /* ---- Vocabulary ---- */
 
 static void test_vocabulary(void **state) {
-  fixture_t *f = *state;
+  tensor_golden_fixture_t *f = *state;
   enum { ROWS = 4, SIZE = 13, SUMS = 3 };
   int32_t host_targets[ROWS];
   index_t *targets = index_named(f, "vocab.targets", ROWS, host_targets);
@@ -352,7 +352,7 @@ static void test_vocabulary(void **state) {
 /* ---- AdamW ---- */
 
 static void test_adamw(void **state) {
-  fixture_t *f = *state;
+  tensor_golden_fixture_t *f = *state;
   enum { WEIGHTS = 10, STEPS = 3 };
   wide_t *master = wide_named(f, "adamw.start", WEIGHTS), *m = wide_zeros(f, WEIGHTS),
          *v = wide_zeros(f, WEIGHTS);

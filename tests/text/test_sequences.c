@@ -7,7 +7,7 @@ typedef struct {
   const char *name;
   template_t template;
   const char *const *texts;
-} case_t;
+} sequences_case_t;
 
 enum { TOKENS_MAX = 1024 };
 
@@ -21,7 +21,7 @@ static int32_t read_line(FILE *file, char *name, int32_t *tokens, int *learnt) {
   return n;
 }
 
-static void check(const tokenizer_t *tokenizer, const case_t *c, int32_t n, const int32_t *tokens,
+static void check(const tokenizer_t *tokenizer, const sequences_case_t *c, int32_t n, const int32_t *tokens,
                   const int *learnt) {
   talk_t talk;
   sequence_t sequence;
@@ -41,7 +41,7 @@ static void test_golden(void **state) {
   char twenty[20 * 20 + 1] = "";
   for (int i = 0; i < 20; i++)
     strcat(twenty, "A small red square, ");
-  const case_t cases[] = {
+  const sequences_case_t cases[] = {
       {"one_turn", TEMPLATE_V1, TALK("What is in the image?\n<image>", "A red circle.")},
       {"two_turns", TEMPLATE_V1,
        TALK("<image>\nIs there a star?", "No, there is not.", "What is left of the square?",

@@ -18,9 +18,9 @@ typedef struct {
   grid_t grid;
   device_t *device;
   tiny_t tiny;
-} fixture_t;
+} traffic_fixture_t;
 
-static void set_up(fixture_t *fixture, train_mode_t mode, bool recompute) {
+static void set_up(traffic_fixture_t *fixture, train_mode_t mode, bool recompute) {
   const tiny_options_t options = {
       .config = tiny_config(2, false, PROJECTOR_LINEAR), .mode = mode, .recompute = recompute};
   assert_ok(grid_create(mpi_test_world(), 1, 1, &fixture->grid));
@@ -29,7 +29,7 @@ static void set_up(fixture_t *fixture, train_mode_t mode, bool recompute) {
   perf_reset();
 }
 
-static void tear_down(fixture_t *fixture) {
+static void tear_down(traffic_fixture_t *fixture) {
   tiny_free(&fixture->tiny);
   device_free(fixture->device);
   grid_free(&fixture->grid);
@@ -65,7 +65,7 @@ static void a_decode_step_reads_weights_and_cache(void **state) {
   enum { N = 3, PAGE = 2, MOST = 5 };
   static const int32_t tokens[N] = {4, 5, 6}, positions[N] = {4, 0, 8}, lengths[N] = {5, 1, 9};
   int32_t pages[N * MOST], slots[N], rows[N] = {0, 1, 2};
-  fixture_t fixture;
+  traffic_fixture_t fixture;
   cache_t cache;
   const wide_t *logits;
   (void)state;
@@ -107,7 +107,7 @@ static double causal_pairs(const packed_t *packed) {
 static void training_counts_what_theory_says(void **state) {
   (void)state;
   for (int recompute = 0; recompute < 2; recompute++) {
-    fixture_t fixture;
+    traffic_fixture_t fixture;
     double loss;
     set_up(&fixture, TRAIN_ALL, recompute != 0);
     tiny_t *tiny = &fixture.tiny;
@@ -132,7 +132,7 @@ static void training_counts_what_theory_says(void **state) {
 /* AdamW: gradient, master and moments read, master, moments and weights written (the master once more read
  * for them); the norm reads the gradient and writes one number, zeroing writes the gradient. */
 static void an_optimizer_step_moves_its_state(void **state) {
-  fixture_t fixture;
+  traffic_fixture_t fixture;
   optimizer_t *optimizer;
   double norms[2];
   (void)state;

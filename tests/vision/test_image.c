@@ -16,7 +16,7 @@ enum { RESIZE, PAD, SQUARE };
 
 typedef struct {
   int32_t kind, width, height, seed, out_width, out_height, bytes;
-} case_t;
+} image_case_t;
 
 /* The formula of make_images.py. */
 static image_t make_image(int32_t width, int32_t height, uint32_t seed) {
@@ -35,7 +35,7 @@ static image_t make_image(int32_t width, int32_t height, uint32_t seed) {
   return image;
 }
 
-static void check_resize(const case_t *c, const image_t *image, const uint8_t *expected) {
+static void check_resize(const image_case_t *c, const image_t *image, const uint8_t *expected) {
   image_t out;
   assert_int_equal(image_resize(image, c->out_width, c->out_height, &out), STATUS_OK);
   assert_int_equal(out.width, c->out_width);
@@ -45,7 +45,7 @@ static void check_resize(const case_t *c, const image_t *image, const uint8_t *e
 }
 
 /* To the bit as well: every value is one of 256 per channel, computed as numpy does. */
-static void check_preprocess(const case_t *c, const image_t *image, const uint8_t *expected) {
+static void check_preprocess(const image_case_t *c, const image_t *image, const uint8_t *expected) {
   float *pixels;
   assert_int_equal(memory_alloc(&pixels, ARENA_FEATURES, (size_t)c->bytes, 1), STATUS_OK);
   image_aspect_t aspect = c->kind == PAD ? IMAGE_PAD : IMAGE_SQUARE;
@@ -60,7 +60,7 @@ static void test_golden(void **state) {
   assert_non_null(file);
   static uint8_t expected[1 << 16];
   int cases = 0;
-  for (case_t c; fread(&c, sizeof c, 1, file) == 1; cases++) {
+  for (image_case_t c; fread(&c, sizeof c, 1, file) == 1; cases++) {
     assert_in_range(c.bytes, 1, sizeof expected);
     assert_int_equal(fread(expected, 1, (size_t)c.bytes, file), c.bytes);
     image_t image = make_image(c.width, c.height, (uint32_t)c.seed);

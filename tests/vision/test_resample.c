@@ -31,11 +31,11 @@ typedef struct {
   canvas_t canvas;
   window_t window;
   int32_t width, height; /* of what is wanted */
-} shape_t;
+} resample_shape_t;
 
 /* An image somewhere on a canvas, some part of the resized canvas. */
-static shape_t random_shape(image_t *image, uint32_t *state, int32_t most) {
-  shape_t shape;
+static resample_shape_t random_shape(image_t *image, uint32_t *state, int32_t most) {
+  resample_shape_t shape;
   assert_int_equal(image_create(between(state, 1, most), between(state, 1, most), image), STATUS_OK);
   fill_random(image, state);
   canvas_t *canvas = &shape.canvas;
@@ -53,13 +53,13 @@ static shape_t random_shape(image_t *image, uint32_t *state, int32_t most) {
   return shape;
 }
 
-static void resample_by(const passes_t *passes, const shape_t *shape, image_t *out) {
+static void resample_by(const passes_t *passes, const resample_shape_t *shape, image_t *out) {
   assert_int_equal(image_create(shape->width, shape->height, out), STATUS_OK);
   assert_int_equal(resample(passes, &shape->canvas, &shape->window, out), STATUS_OK);
 }
 
 /* Compares PASSES with the plain ones. */
-static void check_shape(const passes_t *passes, const shape_t *shape) {
+static void check_shape(const passes_t *passes, const resample_shape_t *shape) {
   image_t expected, found;
   resample_by(&passes_plain, shape, &expected);
   resample_by(passes, shape, &found);
@@ -79,7 +79,7 @@ static void fast_passes_equal_plain_ones(void **state) {
   uint32_t random = 1;
   for (int i = 0; i < 600; i++) {
     image_t image;
-    shape_t shape = random_shape(&image, &random, i % 20 == 0 ? 700 : 60);
+    resample_shape_t shape = random_shape(&image, &random, i % 20 == 0 ? 700 : 60);
     check_shape(passes_best(), &shape);
     image_free(&image);
   }
@@ -92,10 +92,10 @@ static void thousands_of_taps(void **state) {
   image_t image;
   assert_int_equal(image_create(30000, 9, &image), STATUS_OK);
   memset(image.rgb, 255, 3 * 30000 * 9);
-  shape_t shape = {.canvas = {.image = &image, .width = 30000, .height = 9},
-                   .window = {.width = 3, .height = 3},
-                   .width = 3,
-                   .height = 3};
+  resample_shape_t shape = {.canvas = {.image = &image, .width = 30000, .height = 9},
+                            .window = {.width = 3, .height = 3},
+                            .width = 3,
+                            .height = 3};
   check_shape(passes_best(), &shape);
   fill_random(&image, &random);
   check_shape(passes_best(), &shape);

@@ -9,10 +9,10 @@ typedef struct {
   double pairs; /* (query, key) */
   double tokens;
   int64_t longest;
-} extent_t;
+} attention_extent_t;
 
-static extent_t measure(const op_attention_t *op) {
-  extent_t extent = {0};
+static attention_extent_t measure_cpu(const op_attention_t *op) {
+  attention_extent_t extent = {0};
   for (int32_t b = 0; b < op->sequences; b++) {
     int64_t n = op->offsets_host[b + 1] - op->offsets_host[b];
     extent.tokens += (double)n;
@@ -22,13 +22,14 @@ static extent_t measure(const op_attention_t *op) {
   return extent;
 }
 
-static double work_of(const op_attention_t *op, double pairs, double products) {
+static double work_of_cpu(const op_attention_t *op, double pairs, double products) {
   return pairs * (double)op->heads * ((double)op->head_size * products + 20.0) / pairs_per_ns;
 }
 
 /* Query rows per task: whole sequences, so that keys are packed once, but enough tasks that all threads have
  * work to the end. A group's heads share a task, and the scratch. */
-static int32_t task_rows(const cpu_state_t *state, const op_attention_t *op, const extent_t *extent) {
+static int32_t task_rows(const cpu_state_t *state, const op_attention_t *op,
+                         const attention_extent_t *extent) {
   double wanted = (double)(TASKS_PER_THREAD * state->threads);
   double rows = extent->tokens * (double)op->kv_heads / wanted;
   int32_t most = MOST_ROWS / (op->heads / op->kv_heads);
@@ -63,9 +64,9 @@ static status_t make_tasks(cpu_state_t *state, const op_attention_t *op, int32_t
   return STATUS_OK;
 }
 
-static status_t attention(device_t *device, const op_attention_t *op) {
+static status_t attention_cpu(device_t *device, const op_attention_t *op) {
   cpu_state_t *state = cpu_state(device);
-  extent_t extent = measure(op);
+  attention_extent_t extent = measure_cpu(op);
   int32_t group = op->heads / op->kv_heads, rows = task_rows(state, op, &extent);
   int64_t count = 0;
   attention_task_t *tasks = NULL;
@@ -73,24 +74,25 @@ static status_t attention(device_t *device, const op_attention_t *op) {
   TRY(cpu_scratch(state, state->kernels.attention_scratch(rows < extent.longest ? rows : extent.longest,
                                                           group, op->head_size)));
   attention_job_t job = {.forward = op, .tasks = tasks};
-  cpu_for_each(state, state->kernels.attention, &job, count, work_of(op, extent.pairs, 2.0));
+  cpu_for_each(state, state->kernels.attention, &job, count, work_of_cpu(op, extent.pairs, 2.0));
   return STATUS_OK;
 }
 
-static status_t attention_backward(device_t *device, const op_attention_backward_t *op) {
+static status_t attention_backward_cpu(device_t *device, const op_attention_backward_t *op) {
   cpu_state_t *state = cpu_state(device);
   const op_attention_t *forward = &op->forward;
-  extent_t extent = measure(forward);
+  attention_extent_t extent = measure_cpu(forward);
   int64_t count = 0;
   attention_task_t *tasks = NULL;
   TRY(make_tasks(state, forward, INT32_MAX, &count, &tasks));
   TRY(cpu_scratch(state, state->kernels.attention_backward_scratch(extent.longest, forward->head_size)));
   attention_job_t job = {.forward = forward, .backward = op, .tasks = tasks};
-  cpu_for_each(state, state->kernels.attention_backward, &job, count, work_of(forward, extent.pairs, 5.0));
+  cpu_for_each(state, state->kernels.attention_backward, &job, count,
+               work_of_cpu(forward, extent.pairs, 5.0));
   return STATUS_OK;
 }
 
-static status_t attention_paged(device_t *device, const op_attention_paged_t *op) {
+static status_t attention_paged_cpu(device_t *device, const op_attention_paged_t *op) {
   cpu_state_t *state = cpu_state(device);
   const int32_t *lengths = (const int32_t *)op->lengths;
   int32_t group = op->heads / op->kv_heads;
@@ -104,7 +106,7 @@ static status_t attention_paged(device_t *device, const op_attention_paged_t *op
 }
 
 void cpu_fill_attention(ops_t *ops) {
-  ops->attention = attention;
-  ops->attention_backward = attention_backward;
-  ops->attention_paged = attention_paged;
+  ops->attention = attention_cpu;
+  ops->attention_backward = attention_backward_cpu;
+  ops->attention_paged = attention_paged_cpu;
 }

@@ -81,7 +81,7 @@ static void cpu_release(device_t *device, void *pointer, size_t bytes) {
 }
 
 /* Copies N elements and converts between F32 and F64 where the types differ. */
-static status_t convert(void *to, dtype_t to_type, const void *from, dtype_t from_type, size_t n) {
+static status_t convert_cpu(void *to, dtype_t to_type, const void *from, dtype_t from_type, size_t n) {
   if (to_type == from_type) {
     memcpy(to, from, n * dtype_size(to_type));
   } else if (to_type == DTYPE_F32 && from_type == DTYPE_F64) {
@@ -100,13 +100,13 @@ static status_t convert(void *to, dtype_t to_type, const void *from, dtype_t fro
 static status_t cpu_upload(device_t *device, void *to, dtype_t to_type, const void *from, dtype_t from_type,
                            size_t n) {
   (void)device;
-  return convert(to, to_type, from, from_type, n);
+  return convert_cpu(to, to_type, from, from_type, n);
 }
 
 static status_t cpu_download(device_t *device, void *to, dtype_t to_type, const void *from, dtype_t from_type,
                              size_t n) {
   (void)device;
-  return convert(to, to_type, from, from_type, n);
+  return convert_cpu(to, to_type, from, from_type, n);
 }
 
 static status_t cpu_synchronize(device_t *device) {
@@ -114,7 +114,7 @@ static status_t cpu_synchronize(device_t *device) {
   return STATUS_OK;
 }
 
-static status_t comm_type_of(dtype_t type, comm_type_t *out) {
+static status_t comm_type_of_cpu(dtype_t type, comm_type_t *out) {
   if (type != DTYPE_F32 && type != DTYPE_I32)
     return error_set(STATUS_DEVICE, "device 'cpu' has no collectives on elements of type %d", (int)type);
   *out = type == DTYPE_F32 ? COMM_F32 : COMM_I32;
@@ -125,7 +125,7 @@ static status_t cpu_allreduce(device_t *device, comm_t *comm, void *data, dtype_
                               comm_op_t op) {
   comm_type_t comm_type = COMM_F32;
   (void)device;
-  TRY(comm_type_of(type, &comm_type));
+  TRY(comm_type_of_cpu(type, &comm_type));
   return comm_allreduce(comm, data, n, comm_type, op);
 }
 
@@ -133,7 +133,7 @@ static status_t cpu_allgatherv(device_t *device, comm_t *comm, const void *mine,
                                const size_t *counts, dtype_t type) {
   comm_type_t comm_type = COMM_F32;
   (void)device;
-  TRY(comm_type_of(type, &comm_type));
+  TRY(comm_type_of_cpu(type, &comm_type));
   return comm_allgatherv(comm, mine, all, counts, comm_type);
 }
 
@@ -141,7 +141,7 @@ static status_t cpu_reduce_begin(device_t *device, comm_t *comm, void *data, dty
                                  comm_request_t **request) {
   comm_type_t comm_type = COMM_F32;
   (void)device;
-  TRY(comm_type_of(type, &comm_type));
+  TRY(comm_type_of_cpu(type, &comm_type));
   return comm_reduce_begin(comm, data, n, comm_type, root, request);
 }
 

@@ -7,31 +7,31 @@
 static const double exp_cost = 0.5, move_cost = 0.1, adamw_cost = 0.6;
 enum { LINE = 16, SQUARES_BLOCK = 16384 };
 
-static status_t activation_backward(device_t *device, const op_activation_backward_t *op) {
+static status_t activation_backward_cpu(device_t *device, const op_activation_backward_t *op) {
   cpu_state_t *state = cpu_state(device);
   cpu_for(state, state->kernels.activation_backward, op, op->n, LINE, (double)op->n * exp_cost);
   return STATUS_OK;
 }
 
-static status_t swiglu(device_t *device, const op_swiglu_t *op) {
+static status_t swiglu_cpu(device_t *device, const op_swiglu_t *op) {
   cpu_state_t *state = cpu_state(device);
   cpu_for(state, state->kernels.swiglu, op, op->n, LINE, (double)op->n * exp_cost);
   return STATUS_OK;
 }
 
-static status_t swiglu_backward(device_t *device, const op_swiglu_backward_t *op) {
+static status_t swiglu_backward_cpu(device_t *device, const op_swiglu_backward_t *op) {
   cpu_state_t *state = cpu_state(device);
   cpu_for(state, state->kernels.swiglu_backward, op, op->n, LINE, (double)op->n * exp_cost);
   return STATUS_OK;
 }
 
-static status_t adamw(device_t *device, const op_adamw_t *op) {
+static status_t adamw_cpu(device_t *device, const op_adamw_t *op) {
   cpu_state_t *state = cpu_state(device);
   cpu_for(state, state->kernels.adamw, op, op->n, LINE, (double)op->n * adamw_cost);
   return STATUS_OK;
 }
 
-static status_t add(device_t *device, const op_add_t *op) {
+static status_t add_cpu(device_t *device, const op_add_t *op) {
   cpu_state_t *state = cpu_state(device);
   cpu_for(state, state->kernels.add, op, op->n, LINE, (double)op->n * move_cost);
   return STATUS_OK;
@@ -54,15 +54,15 @@ static status_t copy_floats(device_t *device, int64_t n, const void *x, void *y)
   return STATUS_OK;
 }
 
-static status_t copy(device_t *device, const op_copy_t *op) {
+static status_t copy_cpu(device_t *device, const op_copy_t *op) {
   return copy_floats(device, op->n, op->x, op->y);
 }
 
-static status_t narrow(device_t *device, const op_narrow_t *op) {
+static status_t narrow_cpu(device_t *device, const op_narrow_t *op) {
   return copy_floats(device, op->n, op->from, op->to);
 }
 
-static status_t widen(device_t *device, const op_widen_t *op) {
+static status_t widen_cpu(device_t *device, const op_widen_t *op) {
   return copy_floats(device, op->n, op->from, op->to);
 }
 
@@ -87,15 +87,15 @@ static status_t fill_floats(device_t *device, int64_t n, double value, void *x) 
   return STATUS_OK;
 }
 
-static status_t fill_real(device_t *device, const op_fill_real_t *op) {
+static status_t fill_real_cpu(device_t *device, const op_fill_real_t *op) {
   return fill_floats(device, op->n, op->value, op->x);
 }
 
-static status_t fill_wide(device_t *device, const op_fill_wide_t *op) {
+static status_t fill_wide_cpu(device_t *device, const op_fill_wide_t *op) {
   return fill_floats(device, op->n, op->value, op->x);
 }
 
-static status_t sum_squares(device_t *device, const op_sum_squares_t *op) {
+static status_t sum_squares_cpu(device_t *device, const op_sum_squares_t *op) {
   cpu_state_t *state = cpu_state(device);
   int64_t blocks = (op->n + SQUARES_BLOCK - 1) / SQUARES_BLOCK;
   block_op_t job = {.op = op->x, .count = op->n, .block = SQUARES_BLOCK};
@@ -110,15 +110,15 @@ static status_t sum_squares(device_t *device, const op_sum_squares_t *op) {
 }
 
 void cpu_fill_elementwise(ops_t *ops) {
-  ops->activation_backward = activation_backward;
-  ops->swiglu = swiglu;
-  ops->swiglu_backward = swiglu_backward;
-  ops->adamw = adamw;
-  ops->add = add;
-  ops->copy = copy;
-  ops->fill_real = fill_real;
-  ops->fill_wide = fill_wide;
-  ops->narrow = narrow;
-  ops->widen = widen;
-  ops->sum_squares = sum_squares;
+  ops->activation_backward = activation_backward_cpu;
+  ops->swiglu = swiglu_cpu;
+  ops->swiglu_backward = swiglu_backward_cpu;
+  ops->adamw = adamw_cpu;
+  ops->add = add_cpu;
+  ops->copy = copy_cpu;
+  ops->fill_real = fill_real_cpu;
+  ops->fill_wide = fill_wide_cpu;
+  ops->narrow = narrow_cpu;
+  ops->widen = widen_cpu;
+  ops->sum_squares = sum_squares_cpu;
 }

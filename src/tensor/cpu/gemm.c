@@ -36,7 +36,7 @@ typedef struct {
   grid_shape_t shape;
 } gemm_job_t;
 
-static int64_t share_begin(int64_t n, int64_t tile, int64_t part, int64_t parts) {
+static int64_t share_begin_cpu(int64_t n, int64_t tile, int64_t part, int64_t parts) {
   int64_t tiles = (n + tile - 1) / tile;
   int64_t at = tiles * part / parts * tile;
   return at < n ? at : n;
@@ -49,16 +49,16 @@ static void make_share(const void *context, int64_t item, int thread) {
   int64_t tile_rows = state->kernels.gemm_tile_rows, tile_cols = state->kernels.gemm_tile_cols;
   gemm_part_t part = {
       .op = *job->op,
-      .row_begin = share_begin(job->op->m, tile_rows, row, job->shape.rows),
-      .row_end = share_begin(job->op->m, tile_rows, row + 1, job->shape.rows),
-      .col_begin = share_begin(job->op->n, tile_cols, col, job->shape.cols),
-      .col_end = share_begin(job->op->n, tile_cols, col + 1, job->shape.cols),
+      .row_begin = share_begin_cpu(job->op->m, tile_rows, row, job->shape.rows),
+      .row_end = share_begin_cpu(job->op->m, tile_rows, row + 1, job->shape.rows),
+      .col_begin = share_begin_cpu(job->op->n, tile_cols, col, job->shape.cols),
+      .col_end = share_begin_cpu(job->op->n, tile_cols, col + 1, job->shape.cols),
       .scratch = cpu_scratch_of(state, thread),
   };
   if (part.row_begin < part.row_end && part.col_begin < part.col_end) state->kernels.gemm(&part);
 }
 
-static status_t gemm(device_t *device, const op_gemm_t *op) {
+static status_t gemm_cpu(device_t *device, const op_gemm_t *op) {
   cpu_state_t *state = cpu_state(device);
   if (op->m <= 0 || op->n <= 0) return STATUS_OK;
   TRY(cpu_scratch(state, state->kernels.gemm_scratch()));
@@ -71,5 +71,5 @@ static status_t gemm(device_t *device, const op_gemm_t *op) {
 }
 
 void cpu_fill_gemm(ops_t *ops) {
-  ops->gemm = gemm;
+  ops->gemm = gemm_cpu;
 }

@@ -5,13 +5,13 @@
 static const double forward_cost = 0.1, backward_cost = 0.2;
 enum { ROWS_PER_BLOCK = 32, MOST_BLOCKS = 64 };
 
-static status_t rmsnorm(device_t *device, const op_rmsnorm_t *op) {
+static status_t rmsnorm_cpu(device_t *device, const op_rmsnorm_t *op) {
   cpu_state_t *state = cpu_state(device);
   cpu_for(state, state->kernels.rmsnorm, op, op->rows, 1, (double)(op->rows * op->cols) * forward_cost);
   return STATUS_OK;
 }
 
-static status_t layernorm(device_t *device, const op_layernorm_t *op) {
+static status_t layernorm_cpu(device_t *device, const op_layernorm_t *op) {
   cpu_state_t *state = cpu_state(device);
   cpu_for(state, state->kernels.layernorm, op, op->rows, 1, (double)(op->rows * op->cols) * forward_cost);
   return STATUS_OK;
@@ -29,7 +29,7 @@ static void add_blocks(cpu_state_t *state, const float *partial, int64_t blocks,
   cpu_for(state, state->kernels.sum_blocks, &sum, cols, 64, (double)(blocks * cols) * forward_cost);
 }
 
-static status_t rmsnorm_backward(device_t *device, const op_rmsnorm_backward_t *op) {
+static status_t rmsnorm_backward_cpu(device_t *device, const op_rmsnorm_backward_t *op) {
   cpu_state_t *state = cpu_state(device);
   block_op_t job = {.op = op, .block = block_rows(op->rows), .columns = op->cols};
   int64_t blocks = (op->rows + job.block - 1) / job.block;
@@ -40,7 +40,7 @@ static status_t rmsnorm_backward(device_t *device, const op_rmsnorm_backward_t *
   return STATUS_OK;
 }
 
-static status_t layernorm_backward(device_t *device, const op_layernorm_backward_t *op) {
+static status_t layernorm_backward_cpu(device_t *device, const op_layernorm_backward_t *op) {
   cpu_state_t *state = cpu_state(device);
   bool wanted = op->dweight || op->dbias;
   block_op_t job = {.op = op, .block = block_rows(op->rows), .columns = 2 * op->cols};
@@ -55,8 +55,8 @@ static status_t layernorm_backward(device_t *device, const op_layernorm_backward
 }
 
 void cpu_fill_norm(ops_t *ops) {
-  ops->rmsnorm = rmsnorm;
-  ops->layernorm = layernorm;
-  ops->rmsnorm_backward = rmsnorm_backward;
-  ops->layernorm_backward = layernorm_backward;
+  ops->rmsnorm = rmsnorm_cpu;
+  ops->layernorm = layernorm_cpu;
+  ops->rmsnorm_backward = rmsnorm_backward_cpu;
+  ops->layernorm_backward = layernorm_backward_cpu;
 }

@@ -11,9 +11,9 @@ typedef struct {
   device_t *device;
   real_t *a, *b, *c;
   wide_t *x, *sum;
-} arrays_t;
+} peaks_arrays_t;
 
-static status_t arrays_fill(arrays_t *arrays) {
+static status_t arrays_fill(peaks_arrays_t *arrays) {
   const int64_t square = (int64_t)CPU_PEAK_SIZE * CPU_PEAK_SIZE;
   const int64_t floats = CPU_PEAK_BYTES / (int64_t)sizeof(float);
   device_t *device = arrays->device;
@@ -28,22 +28,22 @@ static status_t arrays_fill(arrays_t *arrays) {
   return OP(device, fill_wide, &(op_fill_wide_t){.n = 1, .value = 0.0, .x = arrays->sum});
 }
 
-static status_t call_sgemm(const arrays_t *arrays) {
+static status_t call_sgemm(const peaks_arrays_t *arrays) {
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, CPU_PEAK_SIZE, CPU_PEAK_SIZE, CPU_PEAK_SIZE, 1.0f,
               (const float *)arrays->a, CPU_PEAK_SIZE, (const float *)arrays->b, CPU_PEAK_SIZE, 0.0f,
               (float *)arrays->c, CPU_PEAK_SIZE);
   return STATUS_OK;
 }
 
-static status_t call_stream(const arrays_t *arrays) {
+static status_t call_stream(const peaks_arrays_t *arrays) {
   return OP(
       arrays->device, sum_squares,
       &(op_sum_squares_t){.n = CPU_PEAK_BYTES / (int64_t)sizeof(float), .x = arrays->x, .sum = arrays->sum});
 }
 
 /* Least seconds of one call, after a first one that warms up. */
-static status_t least_time(status_t (*call)(const arrays_t *), const arrays_t *arrays, double seconds,
-                           double *least) {
+static status_t least_time(status_t (*call)(const peaks_arrays_t *), const peaks_arrays_t *arrays,
+                           double seconds, double *least) {
   *least = INFINITY;
   TRY(call(arrays));
   double start = perf_now();
@@ -56,7 +56,7 @@ static status_t least_time(status_t (*call)(const arrays_t *), const arrays_t *a
   return STATUS_OK;
 }
 
-static status_t measure(arrays_t *arrays, double seconds, cpu_peaks_t *peaks) {
+static status_t peaks_measure_cpu(peaks_arrays_t *arrays, double seconds, cpu_peaks_t *peaks) {
   double least = 0.0;
   TRY(arrays_fill(arrays));
   TRY(least_time(call_sgemm, arrays, seconds / 2.0, &least));
@@ -67,10 +67,10 @@ static status_t measure(arrays_t *arrays, double seconds, cpu_peaks_t *peaks) {
 }
 
 status_t cpu_measure_peaks(int threads, double seconds, cpu_peaks_t *peaks) {
-  arrays_t arrays = {0};
+  peaks_arrays_t arrays = {0};
   TRY(cpu_create(threads, NULL, &arrays.device));
   openblas_set_num_threads(threads);
-  status_code_t status = measure(&arrays, seconds, peaks);
+  status_code_t status = peaks_measure_cpu(&arrays, seconds, peaks);
   void *all[] = {arrays.a, arrays.b, arrays.c, arrays.x, arrays.sum};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     device_release(arrays.device, all[i]);

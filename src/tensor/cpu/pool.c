@@ -41,7 +41,7 @@ typedef struct {
   pthread_t thread;
   sem_t wake;
   atomic_bool asleep; /* whoever clears it owes or takes back one wake */
-} worker_t;
+} pool_worker_t;
 
 struct pool {
   _Alignas(64) _Atomic uint64_t word;
@@ -52,11 +52,11 @@ struct pool {
   _Alignas(64) atomic_bool stop;
   double spin; /* seconds; 0 where there are more threads than cores */
   int threads;
-  int started;       /* workers */
-  worker_t *workers; /* (threads - 1) */
+  int started;            /* workers */
+  pool_worker_t *workers; /* (threads - 1) */
 };
 
-static void relax(void) {
+static void relax_cpu(void) {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
 #endif
@@ -75,12 +75,12 @@ static void work_on(pool_t *pool, int thread) {
   }
 }
 
-static bool has_work(pool_t *pool, int thread) {
+static bool has_work_cpu(pool_t *pool, int thread) {
   uint64_t word = atomic_load(&pool->word);
   return (word_left(word) > 0 && thread < word_threads(word)) || atomic_load(&pool->stop);
 }
 
-static double now(void) {
+static double now_cpu(void) {
   struct timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
   return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
@@ -88,26 +88,26 @@ static double now(void) {
 
 /* Looks for work for a while; false: there was none. */
 static bool spin_for_work(pool_t *pool, int thread) {
-  if (pool->spin == 0.0) return has_work(pool, thread);
-  for (double start = now(); now() - start < pool->spin;)
+  if (pool->spin == 0.0) return has_work_cpu(pool, thread);
+  for (double start = now_cpu(); now_cpu() - start < pool->spin;)
     for (int look = 0; look < LOOKS; look++) {
-      if (has_work(pool, thread)) return true;
-      relax();
+      if (has_work_cpu(pool, thread)) return true;
+      relax_cpu();
     }
   return false;
 }
 
 /* Sleeps until pool_run wakes this worker. It says that it sleeps first and looks for work once more after
  * that, and pool_run posts the work first and looks for sleepers after that: one of them sees the other. */
-static void sleep_until_woken(worker_t *worker) {
+static void sleep_until_woken(pool_worker_t *worker) {
   atomic_store(&worker->asleep, true);
-  if (has_work(worker->pool, worker->index) && atomic_exchange(&worker->asleep, false)) return;
+  if (has_work_cpu(worker->pool, worker->index) && atomic_exchange(&worker->asleep, false)) return;
   while (sem_wait(&worker->wake) != 0 && errno == EINTR) {
   }
 }
 
 static void *worker_main(void *argument) {
-  worker_t *worker = argument;
+  pool_worker_t *worker = argument;
   pool_t *pool = worker->pool;
   while (!atomic_load(&pool->stop)) {
     if (spin_for_work(pool, worker->index))
@@ -118,7 +118,7 @@ static void *worker_main(void *argument) {
   return NULL;
 }
 
-static void wake(worker_t *worker) {
+static void wake_cpu(pool_worker_t *worker) {
   if (atomic_load(&worker->asleep) && atomic_exchange(&worker->asleep, false)) sem_post(&worker->wake);
 }
 
@@ -138,11 +138,11 @@ void pool_run(pool_t *pool, int threads, int64_t n, pool_task_t task, const void
   uint64_t number = (atomic_load_explicit(&pool->word, memory_order_relaxed) >> 32) + 1;
   atomic_store(&pool->word, number << 32 | (uint64_t)threads << LEFT_BITS | (uint64_t)n);
   for (int i = 0; i < threads - 1; i++)
-    wake(&pool->workers[i]);
+    wake_cpu(&pool->workers[i]);
   work_on(pool, 0);
   for (int looks = 0; atomic_load_explicit(&pool->done, memory_order_acquire) < n; looks++) {
     if (looks < LOOKS_BEFORE_YIELD)
-      relax();
+      relax_cpu();
     else
       sched_yield();
   }
@@ -155,7 +155,7 @@ static int cores_of_process(void) {
 }
 
 /* Signals are for the main thread: workers block them all. */
-static status_t start_worker(worker_t *worker) {
+static status_t start_worker(pool_worker_t *worker) {
   sigset_t all, before;
   if (sem_init(&worker->wake, 0, 0) != 0)
     return error_set(STATUS_DEVICE, "cannot make a semaphore for a thread: %s", strerror(errno));
@@ -174,7 +174,7 @@ static status_t start_worker(worker_t *worker) {
 static status_t pool_start(pool_t *pool) {
   TRY(memory_alloc(&pool->workers, ARENA_OTHER, (size_t)pool->threads - 1, sizeof *pool->workers));
   for (; pool->started < pool->threads - 1; pool->started++) {
-    worker_t *worker = &pool->workers[pool->started];
+    pool_worker_t *worker = &pool->workers[pool->started];
     worker->pool = pool;
     worker->index = pool->started + 1;
     TRY(start_worker(worker));
@@ -206,7 +206,7 @@ void pool_free(pool_t *pool) {
   if (!pool) return;
   atomic_store(&pool->stop, true);
   for (int i = 0; i < pool->started; i++)
-    wake(&pool->workers[i]);
+    wake_cpu(&pool->workers[i]);
   for (int i = 0; i < pool->started; i++) {
     pthread_join(pool->workers[i].thread, NULL);
     sem_destroy(&pool->workers[i].wake);

@@ -51,7 +51,7 @@ static status_t rope_table(cpu_state_t *state, const op_rope_t *op, const float 
   return STATUS_OK;
 }
 
-static status_t rope(device_t *device, const op_rope_t *op) {
+static status_t rope_cpu(device_t *device, const op_rope_t *op) {
   cpu_state_t *state = cpu_state(device);
   rope_job_t job = {.op = op};
   TRY(rope_table(state, op, &job.table));
@@ -77,7 +77,7 @@ static void cache_write_range(const void *argument, int64_t begin, int64_t end, 
   }
 }
 
-static status_t cache_write(device_t *device, const op_cache_write_t *op) {
+static status_t cache_write_cpu(device_t *device, const op_cache_write_t *op) {
   double work = (double)op->rows * (double)op->kv_heads * (double)op->head_size * 4.0 * move_cost;
   cpu_for(cpu_state(device), cache_write_range, op, op->rows, 1, work);
   return STATUS_OK;
@@ -102,30 +102,30 @@ static double row_work(int64_t rows, int64_t cols) {
   return (double)rows * (double)cols * move_cost;
 }
 
-static status_t embedding(device_t *device, const op_embedding_t *op) {
+static status_t embedding_cpu(device_t *device, const op_embedding_t *op) {
   cpu_for(cpu_state(device), embedding_range, op, op->rows, 1, row_work(op->rows, op->cols));
   return STATUS_OK;
 }
 
-static status_t embedding_backward(device_t *device, const op_embedding_backward_t *op) {
+static status_t embedding_backward_cpu(device_t *device, const op_embedding_backward_t *op) {
   cpu_state_t *state = cpu_state(device);
   cpu_for(state, state->kernels.embedding_backward, op, op->cols, LINE, row_work(op->rows, op->cols));
   return STATUS_OK;
 }
 
-static status_t rows_gather(device_t *device, const op_rows_t *op) {
+static status_t rows_gather_cpu(device_t *device, const op_rows_t *op) {
   cpu_state_t *state = cpu_state(device);
   cpu_for(state, state->kernels.rows_gather, op, op->rows, 1, row_work(op->rows, op->cols));
   return STATUS_OK;
 }
 
-static status_t rows_scatter(device_t *device, const op_rows_t *op) {
+static status_t rows_scatter_cpu(device_t *device, const op_rows_t *op) {
   cpu_state_t *state = cpu_state(device);
   cpu_for(state, state->kernels.rows_scatter, op, op->rows, 1, row_work(op->rows, op->cols));
   return STATUS_OK;
 }
 
-static status_t add_periodic(device_t *device, const op_add_periodic_t *op) {
+static status_t add_periodic_cpu(device_t *device, const op_add_periodic_t *op) {
   cpu_state_t *state = cpu_state(device);
   cpu_for(state, state->kernels.add_periodic, op, op->rows, 1, row_work(op->rows, op->cols));
   return STATUS_OK;
@@ -133,7 +133,7 @@ static status_t add_periodic(device_t *device, const op_add_periodic_t *op) {
 
 /* Partial sums of blocks of each phase's rows; item block * period + phase, so that one block's results form
  * a table like sums. */
-static status_t sum_periodic(device_t *device, const op_sum_periodic_t *op) {
+static status_t sum_periodic_cpu(device_t *device, const op_sum_periodic_t *op) {
   cpu_state_t *state = cpu_state(device);
   if (op->rows <= 0) return STATUS_OK;
   int64_t per_phase = (op->rows + op->period - 1) / op->period, table = op->period * op->cols;
@@ -148,12 +148,12 @@ static status_t sum_periodic(device_t *device, const op_sum_periodic_t *op) {
 }
 
 void cpu_fill_rows(ops_t *ops) {
-  ops->rope = rope;
-  ops->cache_write = cache_write;
-  ops->embedding = embedding;
-  ops->embedding_backward = embedding_backward;
-  ops->rows_gather = rows_gather;
-  ops->rows_scatter = rows_scatter;
-  ops->add_periodic = add_periodic;
-  ops->sum_periodic = sum_periodic;
+  ops->rope = rope_cpu;
+  ops->cache_write = cache_write_cpu;
+  ops->embedding = embedding_cpu;
+  ops->embedding_backward = embedding_backward_cpu;
+  ops->rows_gather = rows_gather_cpu;
+  ops->rows_scatter = rows_scatter_cpu;
+  ops->add_periodic = add_periodic_cpu;
+  ops->sum_periodic = sum_periodic_cpu;
 }

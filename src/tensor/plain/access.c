@@ -41,26 +41,26 @@ void access_require(access_t *access, bool condition, const char *format, ...) {
 /* ---- Overlaps ---- */
 
 /* Elements from the operand's first to just behind its last. */
-static int64_t extent(const access_operand_t *operand) {
+static int64_t extent_plain(const access_operand_t *operand) {
   return (operand->rows - 1) * operand->ld + operand->cols;
 }
 
-static bool writes(access_use_t use) {
+static bool writes_plain(access_use_t use) {
   return use == ACCESS_WRITE || use == ACCESS_UPDATE || use == ACCESS_PATCH;
 }
 
-static bool same(const access_operand_t *a, const access_operand_t *b) {
+static bool same_plain(const access_operand_t *a, const access_operand_t *b) {
   return a->begin == b->begin && a->rows == b->rows && a->cols == b->cols && a->size == b->size &&
          (a->rows == 1 || a->ld == b->ld);
 }
 
 /* Whether two operands have an element in common. Column blocks of the same rows (q, k and v side by side)
  * have not. */
-static bool overlap(const access_operand_t *a, const access_operand_t *b) {
-  if (a->begin + (size_t)extent(a) * a->size <= b->begin ||
-      b->begin + (size_t)extent(b) * b->size <= a->begin)
+static bool overlap_plain(const access_operand_t *a, const access_operand_t *b) {
+  if (a->begin + (size_t)extent_plain(a) * a->size <= b->begin ||
+      b->begin + (size_t)extent_plain(b) * b->size <= a->begin)
     return false;
-  if (b->begin < a->begin) return overlap(b, a);
+  if (b->begin < a->begin) return overlap_plain(b, a);
   size_t distance = b->begin - a->begin;
   bool one_stride = a->ld == b->ld || a->rows == 1 || b->rows == 1;
   if (a->size != b->size || distance % a->size != 0 || !one_stride) return true;
@@ -71,15 +71,15 @@ static bool overlap(const access_operand_t *a, const access_operand_t *b) {
 }
 
 static bool may_be(const access_operand_t *a, const access_operand_t *b) {
-  return a->over && (uintptr_t)a->over == b->begin && same(a, b);
+  return a->over && (uintptr_t)a->over == b->begin && same_plain(a, b);
 }
 
 static void check_overlaps(access_t *access, const access_operand_t *fresh) {
   for (int i = 0; i < access->count; i++) {
     const access_operand_t *other = &access->operands[i];
-    if (!writes(fresh->use) && !writes(other->use)) continue;
+    if (!writes_plain(fresh->use) && !writes_plain(other->use)) continue;
     if (may_be(fresh, other) || may_be(other, fresh)) continue;
-    access_require(access, !overlap(fresh, other), "operands '%s' and '%s' overlap", other->name,
+    access_require(access, !overlap_plain(fresh, other), "operands '%s' and '%s' overlap", other->name,
                    fresh->name);
   }
 }
@@ -88,7 +88,7 @@ static void check_overlaps(access_t *access, const access_operand_t *fresh) {
 
 static void open_block(access_t *access, access_operand_t *operand) {
   plain_state_t *state = plain_state(access->device);
-  size_t bytes = (size_t)extent(operand) * operand->size;
+  size_t bytes = (size_t)extent_plain(operand) * operand->size;
   guard_block_t *block = guard_find(&state->guard, (void *)operand->begin, bytes);
   if (!block) {
     bool inside = guard_contains(&state->guard, (void *)operand->begin);
@@ -109,7 +109,7 @@ static void open_block(access_t *access, access_operand_t *operand) {
   if (access->status == STATUS_OK) operand->block = block;
 }
 
-static bool poisoned(const unsigned char *element, size_t size) {
+static bool poisoned_plain(const unsigned char *element, size_t size) {
   const uint32_t *words = (const uint32_t *)(const void *)element;
   return words[0] == GUARD_POISON && (size == sizeof *words || words[1] == GUARD_POISON);
 }
@@ -118,7 +118,7 @@ static void check_poison(access_t *access, const access_operand_t *operand) {
   const unsigned char *data = (const unsigned char *)operand->begin;
   for (int64_t row = 0; row < operand->rows; row++)
     for (int64_t col = 0; col < operand->cols; col++)
-      if (poisoned(data + (size_t)(row * operand->ld + col) * operand->size, operand->size)) {
+      if (poisoned_plain(data + (size_t)(row * operand->ld + col) * operand->size, operand->size)) {
         access_require(access, false,
                        "operand '%s' holds memory that nobody wrote, first at row %lld, column %lld",
                        operand->name, (long long)row, (long long)col);
@@ -159,7 +159,7 @@ void access_touch(access_t *access, const char *name, const void *pointer, size_
   if (access->status != STATUS_OK || !plain_state(access->device)->checking) return;
   const unsigned char *data = (const unsigned char *)pointer + (size_t)element * size;
   for (int64_t i = 0; i < count; i++)
-    access_require(access, !poisoned(data + (size_t)i * size, size),
+    access_require(access, !poisoned_plain(data + (size_t)i * size, size),
                    "operand '%s' holds memory that nobody wrote, first at element %lld", name,
                    (long long)(element + i));
 }

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-static comm_type_t comm_type_of(dtype_t type) {
+static comm_type_t comm_type_of_plain(dtype_t type) {
   return type == DTYPE_F64 ? COMM_F64 : type == DTYPE_F32 ? COMM_F32 : COMM_I32;
 }
 
@@ -12,7 +12,7 @@ status_t plain_allreduce(device_t *device, comm_t *comm, void *data, dtype_t typ
   access_t access = access_begin(device, "allreduce");
   access_operand(&access, "data", data, dtype_size(type), 1, (int64_t)n, (int64_t)n, ACCESS_UPDATE, NULL);
   TRY(access_ready(&access));
-  status_code_t status = comm_allreduce(comm, data, n, comm_type_of(type), op);
+  status_code_t status = comm_allreduce(comm, data, n, comm_type_of_plain(type), op);
   access_end(&access);
   return status;
 }
@@ -35,7 +35,7 @@ status_t plain_allgatherv(device_t *device, comm_t *comm, const void *mine, void
     access_operand(&access, "mine", mine, dtype_size(type), 1, (int64_t)my_count, (int64_t)my_count,
                    ACCESS_READ, NULL);
   TRY(access_ready(&access));
-  status_code_t status = comm_allgatherv(comm, mine, all, counts, comm_type_of(type));
+  status_code_t status = comm_allgatherv(comm, mine, all, counts, comm_type_of_plain(type));
   access_end(&access);
   return status;
 }
@@ -83,7 +83,7 @@ static status_t reduce_begin_copy(device_t *device, comm_t *comm, void *data, dt
   status_code_t status = reduction_make(device, data, n * dtype_size(type), &reduction);
   access_end(&access);
   TRY(status);
-  status = comm_reduce_begin(comm, reduction->copy, n, comm_type_of(type), root, request);
+  status = comm_reduce_begin(comm, reduction->copy, n, comm_type_of_plain(type), root, request);
   if (status == STATUS_OK && *request) {
     reduction->request = *request;
     plain_state(device)->reductions = reduction;
@@ -98,7 +98,7 @@ static status_t reduce_begin_copy(device_t *device, comm_t *comm, void *data, dt
 status_t plain_reduce_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, int root,
                             comm_request_t **request) {
   if (plain_state(device)->checking) return reduce_begin_copy(device, comm, data, type, n, root, request);
-  return comm_reduce_begin(comm, data, n, comm_type_of(type), root, request);
+  return comm_reduce_begin(comm, data, n, comm_type_of_plain(type), root, request);
 }
 
 status_t plain_reduce_end(device_t *device, comm_request_t *request) {

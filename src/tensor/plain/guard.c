@@ -50,7 +50,7 @@ static status_t guard_reserve_block(guard_t *guard) {
   return STATUS_OK;
 }
 
-static void poison(void *memory, size_t bytes) {
+static void poison_plain(void *memory, size_t bytes) {
   uint32_t *words = memory;
   for (size_t i = 0; i < (bytes + sizeof *words - 1) / sizeof *words; i++)
     words[i] = GUARD_POISON;
@@ -66,7 +66,7 @@ status_t guard_alloc(guard_t *guard, size_t bytes, void **out) {
   guard_block_t *block = &guard->blocks[guard->count];
   *block = (guard_block_t){.begin = guard->next, .bytes = bytes, .live = true};
   TRY(guard_protect(guard, block, PROT_READ | PROT_WRITE));
-  poison((void *)block->begin, bytes);
+  poison_plain((void *)block->begin, bytes);
   TRY(guard_protect(guard, block, PROT_NONE));
   /* One page that is never accessible lies between blocks. */
   guard->next += guard_span(guard, bytes) + guard->page;

@@ -36,7 +36,7 @@ static void plain_release(device_t *device, void *pointer, size_t bytes) {
 
 /* ---- Copies ---- */
 
-static void convert(void *to, dtype_t to_type, const void *from, dtype_t from_type, size_t n) {
+static void convert_plain(void *to, dtype_t to_type, const void *from, dtype_t from_type, size_t n) {
   if (to_type == from_type) {
     memcpy(to, from, n * dtype_size(to_type));
   } else if (to_type == DTYPE_F32) {
@@ -62,7 +62,7 @@ static status_t plain_upload(device_t *device, void *to, dtype_t to_type, const 
   access_t access = access_begin(device, "upload");
   access_operand(&access, "to", to, dtype_size(to_type), 1, (int64_t)n, (int64_t)n, ACCESS_WRITE, NULL);
   TRY(access_ready(&access));
-  convert(to, to_type, from, from_type, n);
+  convert_plain(to, to_type, from, from_type, n);
   access_end(&access);
   return STATUS_OK;
 }
@@ -95,7 +95,7 @@ static status_t plain_download(device_t *device, void *to, dtype_t to_type, cons
   if (plain_state(device)->checking)
     status = download_defer(device, wanted, from);
   else
-    convert(to, to_type, from, from_type, n);
+    convert_plain(to, to_type, from, from_type, n);
   access_end(&access);
   return status;
 }
@@ -117,7 +117,7 @@ static status_t plain_synchronize(device_t *device) {
   while (oldest) {
     plain_download_t *download = oldest;
     oldest = download->next;
-    convert(download->to, download->to_type, download->copy, download->from_type, download->n);
+    convert_plain(download->to, download->to_type, download->copy, download->from_type, download->n);
     download_free(download);
   }
   return STATUS_OK;

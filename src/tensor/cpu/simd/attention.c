@@ -8,7 +8,7 @@
 
 enum { KEYS = ATTENTION_KEYS, ROW_BLOCK = 4 * TILE_ROWS };
 
-static int64_t min_int(int64_t a, int64_t b) {
+static int64_t min_int_simd(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
 
@@ -22,7 +22,7 @@ typedef struct {
   int64_t used; /* floats */
 } space_t;
 
-static float *take(space_t *space, int64_t floats) {
+static float *take_simd(space_t *space, int64_t floats) {
   float *piece = space->base ? space->base + space->used : NULL;
   space->used += round_up(floats, 16);
   return piece;
@@ -52,12 +52,12 @@ static void transpose_keys(int64_t count, int64_t head_size, const float *from, 
 static void pack_rows(int64_t rows, int64_t head_size, const float *from, int64_t ld, float factor,
                       float *to) {
   for (int64_t r = 0; r < rows; r += TILE_ROWS, to += head_size * TILE_ROWS)
-    pack_transposed(min_int(TILE_ROWS, rows - r), head_size, from + r * ld, ld, factor, to, TILE_ROWS);
+    pack_transposed(min_int_simd(TILE_ROWS, rows - r), head_size, from + r * ld, ld, factor, to, TILE_ROWS);
 }
 
 /* The first WIDTH columns of s (rows, KEYS) = panel (D, TILE_ROWS)^T keys (D, KEYS). */
-static void multiply_panel(int rows, int64_t width, int64_t depth, const float *panel, const float *keys,
-                           float *s) {
+static void multiply_panel_simd(int rows, int64_t width, int64_t depth, const float *panel, const float *keys,
+                                float *s) {
   for (int64_t j = 0; j < width; j += TILE_COLS)
     tile_multiply(rows, width - j > LANES ? 2 : 1, depth, panel, 1, TILE_ROWS, keys + j, KEYS, s + j, KEYS,
                   0.0f);
@@ -78,7 +78,7 @@ static void add_product_transposed(int64_t keys_count, int64_t first, int64_t de
     int64_t skip = first + i > 0 ? first + i : 0;
     if (skip >= depth) return;
     for (int64_t j = 0; j < columns; j += TILE_COLS)
-      tile_multiply((int)min_int(TILE_ROWS, KEYS - i), columns - j > LANES ? 2 : 1, depth - skip,
+      tile_multiply((int)min_int_simd(TILE_ROWS, KEYS - i), columns - j > LANES ? 2 : 1, depth - skip,
                     p + i + skip * KEYS, 1, KEYS, b + j + skip * columns, columns, c + i * columns + j,
                     columns, 1.0f);
   }
@@ -146,10 +146,10 @@ static void softmax_start(const softmax_t *softmax, int64_t rows, int64_t padded
 static int64_t softmax_scores(const softmax_t *softmax, int rows, int64_t head_size, int64_t padded,
                               int64_t visible, int64_t step, const float *panel, const float *keys,
                               float *s) {
-  int64_t depth = min_int(visible + (rows - 1) * step, KEYS), width = round_up(depth, LANES);
-  multiply_panel(rows, width, head_size, panel, keys, s);
+  int64_t depth = min_int_simd(visible + (rows - 1) * step, KEYS), width = round_up(depth, LANES);
+  multiply_panel_simd(rows, width, head_size, panel, keys, s);
   for (int r = 0; r < rows; r++)
-    softmax_row(softmax, r, padded, min_int(visible + r * step, KEYS), width, s + r * KEYS);
+    softmax_row(softmax, r, padded, min_int_simd(visible + r * step, KEYS), width, s + r * KEYS);
   return depth;
 }
 
@@ -171,12 +171,12 @@ typedef struct {
 static int64_t forward_layout(int64_t rows, int32_t head_size, float *scratch, forward_space_t *space) {
   space_t from = {.base = scratch};
   int64_t padded = round_up(head_size, LANES);
-  space->keys = take(&from, KEYS * (int64_t)head_size);
-  space->values = take(&from, KEYS * padded);
-  space->queries = take(&from, round_up(rows, TILE_ROWS) * head_size + LANES);
-  space->softmax.out = take(&from, rows * padded);
-  space->softmax.max = take(&from, rows);
-  space->softmax.sum = take(&from, rows);
+  space->keys = take_simd(&from, KEYS * (int64_t)head_size);
+  space->values = take_simd(&from, KEYS * padded);
+  space->queries = take_simd(&from, round_up(rows, TILE_ROWS) * head_size + LANES);
+  space->softmax.out = take_simd(&from, rows * padded);
+  space->softmax.max = take_simd(&from, rows);
+  space->softmax.sum = take_simd(&from, rows);
   return from.used;
 }
 
@@ -190,7 +190,7 @@ static void attend_head(const op_attention_t *op, const attention_task_t *task, 
                         const softmax_t *softmax) {
   int64_t rows = task->query_end - task->query_begin, padded = round_up(op->head_size, LANES);
   for (int64_t r = 0; r < rows; r += TILE_ROWS) {
-    int64_t count = min_int(TILE_ROWS, rows - r);
+    int64_t count = min_int_simd(TILE_ROWS, rows - r);
     int64_t visible = op->causal ? task->query_begin + r - key + 1 : task->length - key;
     if (op->causal && visible + count - 1 <= 0) continue;
     softmax_t tile = softmax_at(softmax, r, padded);
@@ -227,7 +227,7 @@ static void attention_task(const op_attention_t *op, const attention_task_t *tas
   int64_t end = op->causal ? task->query_end : task->length;
   for (int64_t key = 0; key < end; key += KEYS) {
     int64_t at = (task->begin + key) * op->ldkv + (int64_t)task->kv_head * head_size;
-    int64_t count = min_int(KEYS, end - key);
+    int64_t count = min_int_simd(KEYS, end - key);
     transpose_keys(count, head_size, (const float *)op->k + at, op->ldkv, space.keys);
     copy_padded(count, KEYS, head_size, padded, (const float *)op->v + at, op->ldkv, space.values);
     for (int32_t g = 0; g < group; g++) {
@@ -241,7 +241,7 @@ static void attention_task(const op_attention_t *op, const attention_task_t *tas
   }
 }
 
-static void attention(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void attention_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const attention_job_t *job = argument;
   for (int64_t i = begin; i < end; i++)
     attention_task(job->forward, &job->tasks[i], scratch);
@@ -282,10 +282,10 @@ static void load_paged_keys(const paged_head_t *head, int64_t key, int64_t count
   int64_t head_size = head->op->head_size, run = 0;
   const float *cache = (const float *)head->op->k_cache;
   for (int64_t i = 0; i < KEYS; i += LANES) {
-    int64_t wanted = min_int(LANES, count - i), at = 0;
+    int64_t wanted = min_int_simd(LANES, count - i), at = 0;
     if (wanted > 0) {
       at = page_place(head, key + i, &run);
-      prefetch_values(head, at, min_int(wanted, run));
+      prefetch_values(head, at, min_int_simd(wanted, run));
     }
     if (wanted <= 0 || run >= wanted) {
       pack_transposed(wanted, head_size, cache + at, head_size, 1.0f, keys + i, KEYS);
@@ -306,7 +306,7 @@ static void add_paged_values(const paged_head_t *head, int rows, int64_t key, in
   int64_t head_size = head->op->head_size;
   for (int64_t done = 0, run = 0; done < count; done += run) {
     const float *from = (const float *)head->op->v_cache + page_place(head, key + done, &run);
-    run = min_int(run, count - done);
+    run = min_int_simd(run, count - done);
     if (head_size == padded) {
       add_product(rows, run, padded, s + done, from, head_size, out);
     } else {
@@ -329,10 +329,10 @@ static void attention_paged_pair(const op_attention_paged_t *op, int64_t row, in
             space.queries);
   softmax_start(&space.softmax, group, padded);
   for (int64_t key = 0; key < length; key += KEYS) {
-    int64_t count = min_int(KEYS, length - key);
+    int64_t count = min_int_simd(KEYS, length - key);
     load_paged_keys(&head, key, count, space.keys, staged);
     for (int64_t r = 0; r < group; r += TILE_ROWS) {
-      int rows = (int)min_int(TILE_ROWS, group - r);
+      int rows = (int)min_int_simd(TILE_ROWS, group - r);
       softmax_t tile = softmax_at(&space.softmax, r, padded);
       float s[TILE_ROWS * KEYS] __attribute__((aligned(64)));
       softmax_scores(&tile, rows, head_size, padded, count, 0, space.queries + r * head_size, space.keys, s);
@@ -344,7 +344,7 @@ static void attention_paged_pair(const op_attention_paged_t *op, int64_t row, in
                        (float *)op->out + row * op->ldo + first + g * head_size);
 }
 
-static void attention_paged(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void attention_paged_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_attention_paged_t *op = argument;
   for (int64_t i = begin; i < end; i++)
     attention_paged_pair(op, i / op->kv_heads, (int32_t)(i % op->kv_heads), scratch);
@@ -371,20 +371,20 @@ static int64_t backward_layout(int64_t n, int32_t head_size, float *scratch, bac
   space_t from = {.base = scratch};
   int64_t padded = round_up(head_size, LANES), rounded = round_up(n, KEYS);
   int64_t panels = round_up(n, TILE_ROWS) * head_size + LANES;
-  space->keys_t = take(&from, rounded * head_size);
-  space->values_t = take(&from, rounded * head_size);
-  space->keys = take(&from, rounded * padded);
-  space->dkeys = take(&from, rounded * padded);
-  space->dvalues = take(&from, rounded * padded);
-  space->q_panels = take(&from, panels);
-  space->dout_panels = take(&from, panels);
-  space->q = take(&from, rounded * padded);
-  space->dout = take(&from, rounded * padded);
-  space->dq = take(&from, rounded * padded);
-  space->lse = take(&from, n);
-  space->delta = take(&from, n);
-  space->p = take(&from, ROW_BLOCK * KEYS);
-  space->dp = take(&from, ROW_BLOCK * KEYS);
+  space->keys_t = take_simd(&from, rounded * head_size);
+  space->values_t = take_simd(&from, rounded * head_size);
+  space->keys = take_simd(&from, rounded * padded);
+  space->dkeys = take_simd(&from, rounded * padded);
+  space->dvalues = take_simd(&from, rounded * padded);
+  space->q_panels = take_simd(&from, panels);
+  space->dout_panels = take_simd(&from, panels);
+  space->q = take_simd(&from, rounded * padded);
+  space->dout = take_simd(&from, rounded * padded);
+  space->dq = take_simd(&from, rounded * padded);
+  space->lse = take_simd(&from, n);
+  space->delta = take_simd(&from, n);
+  space->p = take_simd(&from, ROW_BLOCK * KEYS);
+  space->dp = take_simd(&from, ROW_BLOCK * KEYS);
   return from.used;
 }
 
@@ -408,7 +408,7 @@ static void load_keys(const backward_head_t *now) {
   int64_t n = now->task->length, head_size = op->head_size;
   for (int64_t key = 0; key < n; key += KEYS) {
     int64_t at = (now->task->begin + key) * op->ldkv + now->task->kv_head * head_size;
-    int64_t count = min_int(KEYS, n - key);
+    int64_t count = min_int_simd(KEYS, n - key);
     transpose_keys(count, head_size, (const float *)op->k + at, op->ldkv, space->keys_t + key * head_size);
     transpose_keys(count, head_size, (const float *)op->v + at, op->ldkv, space->values_t + key * head_size);
     copy_padded(count, KEYS, head_size, now->padded, (const float *)op->k + at, op->ldkv,
@@ -419,7 +419,7 @@ static void load_keys(const backward_head_t *now) {
   memset(space->dvalues, 0, bytes);
 }
 
-static void load_queries(const backward_head_t *now) {
+static void load_queries_simd(const backward_head_t *now) {
   const op_attention_t *op = &now->op->forward;
   const backward_space_t *space = &now->space;
   int64_t n = now->task->length, head_size = op->head_size, padded = now->padded, first = now->task->begin;
@@ -460,20 +460,20 @@ static void backward_block(const backward_head_t *now, int64_t row, int64_t rows
   const op_attention_t *op = &now->op->forward;
   const backward_space_t *space = &now->space;
   int64_t head_size = op->head_size, padded = now->padded,
-          keys_count = min_int(KEYS, now->task->length - key);
+          keys_count = min_int_simd(KEYS, now->task->length - key);
   for (int64_t r = 0; r < rows; r += TILE_ROWS) {
-    int count = (int)min_int(TILE_ROWS, rows - r);
-    int64_t seen = op->causal ? min_int(keys_count, row + r + count - key) : keys_count;
+    int count = (int)min_int_simd(TILE_ROWS, rows - r);
+    int64_t seen = op->causal ? min_int_simd(keys_count, row + r + count - key) : keys_count;
     float *p = space->p + r * KEYS, *dp = space->dp + r * KEYS;
     if (seen > 0) {
       int64_t width = round_up(seen, LANES);
-      multiply_panel(count, width, head_size, space->q_panels + (row + r) * head_size,
-                     space->keys_t + key * head_size, p);
-      multiply_panel(count, width, head_size, space->dout_panels + (row + r) * head_size,
-                     space->values_t + key * head_size, dp);
+      multiply_panel_simd(count, width, head_size, space->q_panels + (row + r) * head_size,
+                          space->keys_t + key * head_size, p);
+      multiply_panel_simd(count, width, head_size, space->dout_panels + (row + r) * head_size,
+                          space->values_t + key * head_size, dp);
     }
     for (int64_t i = 0; i < count; i++) {
-      int64_t visible = op->causal ? min_int(keys_count, row + r + i - key + 1) : keys_count;
+      int64_t visible = op->causal ? min_int_simd(keys_count, row + r + i - key + 1) : keys_count;
       backward_row(visible, space->lse[row + r + i], space->delta[row + r + i], p + i * KEYS, dp + i * KEYS);
     }
     if (seen > 0)
@@ -499,10 +499,10 @@ static void store_rows(int64_t rows, int64_t head_size, int64_t padded, float fa
 static void backward_head(const backward_head_t *now) {
   const op_attention_t *op = &now->op->forward;
   int64_t n = now->task->length, head_size = op->head_size;
-  load_queries(now);
+  load_queries_simd(now);
   for (int64_t key = 0; key < n; key += KEYS)
     for (int64_t row = op->causal ? key / TILE_ROWS * TILE_ROWS : 0; row < n; row += ROW_BLOCK)
-      backward_block(now, row, min_int(ROW_BLOCK, n - row), key);
+      backward_block(now, row, min_int_simd(ROW_BLOCK, n - row), key);
   store_rows(n, head_size, now->padded, (float)op->scale, now->space.dq,
              (float *)now->op->dq + now->task->begin * op->ldq + now->head * head_size, op->ldq);
 }
@@ -524,17 +524,17 @@ static void backward_task(const op_attention_backward_t *op, const attention_tas
              forward->ldkv);
 }
 
-static void attention_backward(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void attention_backward_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const attention_job_t *job = argument;
   for (int64_t i = begin; i < end; i++)
     backward_task(job->backward, &job->tasks[i], scratch);
 }
 
 void SIMD_NAME(kernels_fill_attention)(kernels_t *table) {
-  table->attention = attention;
+  table->attention = attention_simd;
   table->attention_scratch = attention_scratch;
-  table->attention_paged = attention_paged;
+  table->attention_paged = attention_paged_simd;
   table->attention_paged_scratch = attention_paged_scratch;
-  table->attention_backward = attention_backward;
+  table->attention_backward = attention_backward_simd;
   table->attention_backward_scratch = attention_backward_scratch;
 }

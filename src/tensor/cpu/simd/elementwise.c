@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-static void activation_backward(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void activation_backward_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_activation_backward_t *op = argument;
   const float *pre = (const float *)op->pre, *dy = (const float *)op->dy;
   float *dx = (float *)op->dx;
@@ -27,7 +27,7 @@ static void activation_backward(const void *argument, int64_t begin, int64_t end
   }
 }
 
-static void swiglu(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void swiglu_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_swiglu_t *op = argument;
   const float *gate = (const float *)op->gate, *up = (const float *)op->up;
   float *y = (float *)op->y;
@@ -37,7 +37,7 @@ static void swiglu(const void *argument, int64_t begin, int64_t end, float *scra
     y[i] = gate[i] * sigmoid_float(gate[i]) * up[i];
 }
 
-static void swiglu_backward(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void swiglu_backward_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_swiglu_backward_t *op = argument;
   const float *gate = (const float *)op->gate, *up = (const float *)op->up, *dy = (const float *)op->dy;
   float *dgate = (float *)op->dgate, *dup = (float *)op->dup;
@@ -50,7 +50,7 @@ static void swiglu_backward(const void *argument, int64_t begin, int64_t end, fl
   }
 }
 
-static void adamw(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void adamw_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_adamw_t *op = argument;
   float *master = (float *)op->master, *m = (float *)op->m, *v = (float *)op->v;
   const float *grad = (const float *)op->grad;
@@ -72,7 +72,7 @@ static void adamw(const void *argument, int64_t begin, int64_t end, float *scrat
   }
 }
 
-static void add(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void add_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_add_t *op = argument;
   const float *x = (const float *)op->x;
   float *y = (float *)op->y;
@@ -83,7 +83,7 @@ static void add(const void *argument, int64_t begin, int64_t end, float *scratch
 }
 
 /* Each block's sum of squares: lanes in float over short runs, runs in double. */
-static void sum_squares(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void sum_squares_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   enum { RUN = 256 };
   const block_op_t *job = argument;
   const float *x = job->op;
@@ -104,10 +104,10 @@ static void sum_squares(const void *argument, int64_t begin, int64_t end, float 
 }
 
 void SIMD_NAME(kernels_fill_elementwise)(kernels_t *table) {
-  table->activation_backward = activation_backward;
-  table->swiglu = swiglu;
-  table->swiglu_backward = swiglu_backward;
-  table->adamw = adamw;
-  table->add = add;
-  table->sum_squares = sum_squares;
+  table->activation_backward = activation_backward_simd;
+  table->swiglu = swiglu_simd;
+  table->swiglu_backward = swiglu_backward_simd;
+  table->adamw = adamw_simd;
+  table->add = add_simd;
+  table->sum_squares = sum_squares_simd;
 }

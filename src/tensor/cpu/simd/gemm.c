@@ -26,7 +26,7 @@ typedef struct {
   bool last;     /* the block that completes the sums: then comes the epilogue */
 } gemm_step_t;
 
-static int64_t min_int(int64_t a, int64_t b) {
+static int64_t gemm_min_int_simd(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
 
@@ -88,7 +88,7 @@ static void pack_b_panel(const op_gemm_t *op, int64_t col, int64_t cols, int64_t
                          float *to) {
   const float *b = (const float *)op->b;
   for (int64_t v = 0; v < cols; v += LANES, to += LANES) {
-    int64_t count = min_int(LANES, cols - v);
+    int64_t count = gemm_min_int_simd(LANES, cols - v);
     if (op->trans_b) {
       pack_transposed(count, depth, b + (col + v) * op->ldb + k, op->ldb, 1.0f, to, TILE_COLS);
       continue;
@@ -107,7 +107,7 @@ static void pack_b_panel(const op_gemm_t *op, int64_t col, int64_t cols, int64_t
 /* Panels of TILE_COLS columns, one behind the other. */
 static void pack_b(const op_gemm_t *op, int64_t col, int64_t cols, int64_t k, int64_t depth, float *to) {
   for (int64_t c = 0; c < cols; c += TILE_COLS, to += depth * TILE_COLS)
-    pack_b_panel(op, col + c, min_int(TILE_COLS, cols - c), k, depth, to);
+    pack_b_panel(op, col + c, gemm_min_int_simd(TILE_COLS, cols - c), k, depth, to);
 }
 
 /* Where the micro-kernel finds its rows of a: packed in a panel (stride TILE_ROWS along the depth), or in
@@ -115,10 +115,10 @@ static void pack_b(const op_gemm_t *op, int64_t col, int64_t cols, int64_t k, in
 typedef struct {
   const float *from;
   int64_t row_stride; /* of rows in place; 0: a panel */
-} rows_t;
+} gemm_rows_t;
 
-static void multiply_panel(int rows, int vecs, int64_t depth, const float *a, const float *b, float *c,
-                           int64_t ldc, float init) {
+static void gemm_multiply_panel_simd(int rows, int vecs, int64_t depth, const float *a, const float *b,
+                                     float *c, int64_t ldc, float init) {
   tile_multiply(rows, vecs, depth, a, 1, TILE_ROWS, b, TILE_COLS, c, ldc, init);
 }
 
@@ -127,16 +127,16 @@ static void multiply_in_place(int rows, int vecs, int64_t depth, const float *a,
   tile_multiply(rows, vecs, depth, a, row_stride, 1, b, TILE_COLS, c, ldc, init);
 }
 
-static void multiply(const rows_t *a, int rows, int vecs, int64_t depth, const float *b, float *c,
-                     int64_t ldc, float init) {
+static void multiply_simd(const gemm_rows_t *a, int rows, int vecs, int64_t depth, const float *b, float *c,
+                          int64_t ldc, float init) {
   if (a->row_stride == 0)
-    multiply_panel(rows, vecs, depth, a->from, b, c, ldc, init);
+    gemm_multiply_panel_simd(rows, vecs, depth, a->from, b, c, ldc, init);
   else
     multiply_in_place(rows, vecs, depth, a->from, a->row_stride, b, c, ldc, init);
 }
 
 /* A tile that overhangs the last column, by way of a buffer. */
-static void multiply_edge(const rows_t *a, const gemm_step_t *step, int64_t rows, int64_t cols,
+static void multiply_edge(const gemm_rows_t *a, const gemm_step_t *step, int64_t rows, int64_t cols,
                           const float *b, float *c, int64_t ldc) {
   float buffer[TILE_ROWS * TILE_COLS] __attribute__((aligned(64)));
   int64_t whole = cols / LANES * LANES, part = cols - whole;
@@ -144,7 +144,7 @@ static void multiply_edge(const rows_t *a, const gemm_step_t *step, int64_t rows
     if (whole > 0) vec_store(buffer + r * TILE_COLS, vec_load(c + r * ldc));
     vec_store(buffer + r * TILE_COLS + whole, vec_load_part(c + r * ldc + whole, part));
   }
-  multiply(a, (int)rows, whole > 0 ? 2 : 1, step->depth, b, buffer, TILE_COLS, step->init);
+  multiply_simd(a, (int)rows, whole > 0 ? 2 : 1, step->depth, b, buffer, TILE_COLS, step->init);
   for (int64_t r = 0; r < rows; r++) {
     if (whole > 0) vec_store(c + r * ldc, vec_load(buffer + r * TILE_COLS));
     vec_store_part(c + r * ldc + whole, vec_load(buffer + r * TILE_COLS + whole), part);
@@ -152,28 +152,28 @@ static void multiply_edge(const rows_t *a, const gemm_step_t *step, int64_t rows
 }
 
 /* One tile of c, its rows' next columns on their way to the cache meanwhile. */
-static void make_tile(const op_gemm_t *op, const gemm_step_t *step, const rows_t *a, int64_t row, int64_t col,
-                      int64_t rows, int64_t cols, const float *b) {
+static void make_tile(const op_gemm_t *op, const gemm_step_t *step, const gemm_rows_t *a, int64_t row,
+                      int64_t col, int64_t rows, int64_t cols, const float *b) {
   float *c = (float *)op->c + row * op->ldc + col;
   for (int64_t r = 0; r < rows; r++)
     for (int64_t i = 0; i < TILE_COLS; i += 16)
       __builtin_prefetch(c + r * op->ldc + TILE_COLS + i, 1);
   if (cols % LANES == 0)
-    multiply(a, (int)rows, (int)(cols / LANES), step->depth, b, c, op->ldc, step->init);
+    multiply_simd(a, (int)rows, (int)(cols / LANES), step->depth, b, c, op->ldc, step->init);
   else
     multiply_edge(a, step, rows, cols, b, c, op->ldc);
   if (step->last && (op->bias || op->activation != ACTIVATION_NONE)) finish_tile(op, row, col, rows, cols);
 }
 
 /* A strip of rows of c from one panel of a, which stays in the first cache, and packed b. */
-static void make_strip(const op_gemm_t *op, const gemm_step_t *step, const rows_t *a, int64_t row,
+static void make_strip(const op_gemm_t *op, const gemm_step_t *step, const gemm_rows_t *a, int64_t row,
                        int64_t col, int64_t rows, int64_t cols, const float *b) {
   for (int64_t j = 0; j < cols; j += TILE_COLS)
-    make_tile(op, step, a, row, col + j, rows, min_int(TILE_COLS, cols - j), b + j * step->depth);
+    make_tile(op, step, a, row, col + j, rows, gemm_min_int_simd(TILE_COLS, cols - j), b + j * step->depth);
 }
 
 static gemm_step_t step_at(const op_gemm_t *op, int64_t k) {
-  int64_t depth = min_int(BLOCK_DEPTH, op->k - k);
+  int64_t depth = gemm_min_int_simd(BLOCK_DEPTH, op->k - k);
   return (gemm_step_t){.depth = depth, .init = k == 0 ? (float)op->beta : 1.0f, .last = k + depth == op->k};
 }
 
@@ -192,9 +192,9 @@ static bool is_resident(const op_gemm_t *op, int64_t rows) {
  * HEIGHT rows. */
 static void pack_a_whole(const op_gemm_t *op, int64_t begin, int64_t end, int64_t height, float *to) {
   for (int64_t k = 0; k < op->k; k += BLOCK_DEPTH) {
-    int64_t depth = min_int(BLOCK_DEPTH, op->k - k);
+    int64_t depth = gemm_min_int_simd(BLOCK_DEPTH, op->k - k);
     for (int64_t row = begin; row < end; row += height, to += depth * TILE_ROWS)
-      pack_a(op, row, min_int(height, end - row), k, depth, to);
+      pack_a(op, row, gemm_min_int_simd(height, end - row), k, depth, to);
   }
 }
 
@@ -206,14 +206,14 @@ static void gemm_streaming(const gemm_part_t *part) {
   float *a = part->scratch, *b = a + panels * TILE_ROWS * op->k + SLACK;
   pack_a_whole(op, part->row_begin, part->row_end, height, a);
   for (int64_t col = part->col_begin; col < part->col_end; col += TILE_COLS) {
-    int64_t cols = min_int(TILE_COLS, part->col_end - col);
+    int64_t cols = gemm_min_int_simd(TILE_COLS, part->col_end - col);
     for (int64_t k = 0; k == 0 || k < op->k; k += BLOCK_DEPTH) {
       gemm_step_t step = step_at(op, k);
       pack_b_panel(op, col, cols, k, step.depth, b);
       for (int64_t i = 0; i < panels; i++) {
-        rows_t rows = {.from = a + TILE_ROWS * (panels * k + i * step.depth)};
-        make_tile(op, &step, &rows, part->row_begin + i * height, col, min_int(height, all - i * height),
-                  cols, b);
+        gemm_rows_t rows = {.from = a + TILE_ROWS * (panels * k + i * step.depth)};
+        make_tile(op, &step, &rows, part->row_begin + i * height, col,
+                  gemm_min_int_simd(height, all - i * height), cols, b);
       }
     }
   }
@@ -227,15 +227,15 @@ static void gemm_blocked(const gemm_part_t *part) {
   float *a = part->scratch, *b = a + TILE_ROWS * BLOCK_DEPTH + SLACK;
   bool in_place = !op->trans_a && op->alpha == 1.0 && part->col_end - part->col_begin <= IN_PLACE_COLS;
   for (int64_t col = part->col_begin; col < part->col_end; col += BLOCK_COLS) {
-    int64_t cols = min_int(BLOCK_COLS, part->col_end - col);
+    int64_t cols = gemm_min_int_simd(BLOCK_COLS, part->col_end - col);
     for (int64_t k = 0; k == 0 || k < op->k; k += BLOCK_DEPTH) {
       gemm_step_t step = step_at(op, k);
       pack_b(op, col, cols, k, step.depth, b);
       for (int64_t row = part->row_begin; row < part->row_end; row += TILE_ROWS) {
-        int64_t rows = min_int(TILE_ROWS, part->row_end - row);
-        rows_t from = {.from = a};
+        int64_t rows = gemm_min_int_simd(TILE_ROWS, part->row_end - row);
+        gemm_rows_t from = {.from = a};
         if (in_place)
-          from = (rows_t){.from = (const float *)op->a + row * op->lda + k, .row_stride = op->lda};
+          from = (gemm_rows_t){.from = (const float *)op->a + row * op->lda + k, .row_stride = op->lda};
         else
           pack_a(op, row, rows, k, step.depth, a);
         make_strip(op, &step, &from, row, col, rows, cols, b);
@@ -244,7 +244,7 @@ static void gemm_blocked(const gemm_part_t *part) {
   }
 }
 
-static void gemm(const gemm_part_t *part) {
+static void gemm_simd(const gemm_part_t *part) {
   if (is_resident(&part->op, part->row_end - part->row_begin))
     gemm_streaming(part);
   else
@@ -261,5 +261,5 @@ void SIMD_NAME(kernels_fill_gemm)(kernels_t *table) {
   table->gemm_tile_rows = TILE_ROWS;
   table->gemm_tile_cols = TILE_COLS;
   table->gemm_scratch = gemm_scratch;
-  table->gemm = gemm;
+  table->gemm = gemm_simd;
 }

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-static void rmsnorm(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void rmsnorm_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_rmsnorm_t *op = argument;
   const float *weight = (const float *)op->weight;
   int64_t cols = op->cols;
@@ -56,7 +56,7 @@ static int64_t block_end(const block_op_t *job, int64_t block, int64_t rows) {
   return end < rows ? end : rows;
 }
 
-static void rmsnorm_backward(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void rmsnorm_backward_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const block_op_t *job = argument;
   const op_rmsnorm_backward_t *op = job->op;
   (void)scratch;
@@ -68,7 +68,7 @@ static void rmsnorm_backward(const void *argument, int64_t begin, int64_t end, f
   }
 }
 
-static void layernorm(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void layernorm_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_layernorm_t *op = argument;
   const float *weight = (const float *)op->weight, *bias = (const float *)op->bias;
   int64_t cols = op->cols;
@@ -94,8 +94,8 @@ static void layernorm(const void *argument, int64_t begin, int64_t end, float *s
 }
 
 /* dx = rstd (g - mean(g) - xhat mean(g xhat)), g = dy weight; dweight += dy xhat, dbias += dy. */
-static void layernorm_backward_row(const op_layernorm_backward_t *op, int64_t r, float *dweight,
-                                   float *dbias) {
+static void layernorm_backward_row_simd(const op_layernorm_backward_t *op, int64_t r, float *dweight,
+                                        float *dbias) {
   int64_t cols = op->cols;
   const float *x = (const float *)op->x + r * cols, *dy = (const float *)op->dy + r * cols;
   const float *weight = (const float *)op->weight;
@@ -128,7 +128,7 @@ static void layernorm_backward_row(const op_layernorm_backward_t *op, int64_t r,
 }
 
 /* A block's partial holds dweight (C), then dbias (C). */
-static void layernorm_backward(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void layernorm_backward_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const block_op_t *job = argument;
   const op_layernorm_backward_t *op = job->op;
   (void)scratch;
@@ -136,13 +136,13 @@ static void layernorm_backward(const void *argument, int64_t begin, int64_t end,
     float *partial = job->partial ? job->partial + b * job->columns : NULL;
     if (partial) memset(partial, 0, (size_t)(2 * op->cols) * sizeof *partial);
     for (int64_t r = b * job->block; r < block_end(job, b, op->rows); r++)
-      layernorm_backward_row(op, r, partial, partial ? partial + op->cols : NULL);
+      layernorm_backward_row_simd(op, r, partial, partial ? partial + op->cols : NULL);
   }
 }
 
 void SIMD_NAME(kernels_fill_norm)(kernels_t *table) {
-  table->rmsnorm = rmsnorm;
-  table->rmsnorm_backward = rmsnorm_backward;
-  table->layernorm = layernorm;
-  table->layernorm_backward = layernorm_backward;
+  table->rmsnorm = rmsnorm_simd;
+  table->rmsnorm_backward = rmsnorm_backward_simd;
+  table->layernorm = layernorm_simd;
+  table->layernorm_backward = layernorm_backward_simd;
 }

@@ -2,7 +2,7 @@
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/simd/vector.h"
 
-static void rotate(int64_t half, const float *cosine, const float *sine, float direction, float *x) {
+static void rotate_simd(int64_t half, const float *cosine, const float *sine, float direction, float *x) {
 #pragma omp simd
   for (int64_t i = 0; i < half; i++) {
     float a = x[i], b = x[i + half], s = direction * sine[i];
@@ -11,7 +11,7 @@ static void rotate(int64_t half, const float *cosine, const float *sine, float d
   }
 }
 
-static void rope(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void rope_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const rope_job_t *job = argument;
   const op_rope_t *op = job->op;
   const int32_t *positions = (const int32_t *)op->positions;
@@ -23,40 +23,40 @@ static void rope(const void *argument, int64_t begin, int64_t end, float *scratc
     float *x = (float *)op->x + r * op->ld;
     for (int32_t h = 0; h < op->heads; h++, x += op->head_size) {
       if (half == 8)
-        rotate(8, cosine, cosine + 8, direction, x);
+        rotate_simd(8, cosine, cosine + 8, direction, x);
       else
-        rotate(half, cosine, cosine + half, direction, x);
+        rotate_simd(half, cosine, cosine + half, direction, x);
     }
   }
 }
 
-static void add_row(int64_t cols, const float *from, float *to) {
+static void add_row_simd(int64_t cols, const float *from, float *to) {
 #pragma omp simd
   for (int64_t i = 0; i < cols; i++)
     to[i] += from[i];
 }
 
 /* Columns begin .. end-1 of all rows, in order: the same bits for any share of the columns. */
-static void embedding_backward(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void embedding_backward_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_embedding_backward_t *op = argument;
   const int32_t *tokens = (const int32_t *)op->tokens;
   (void)scratch;
   for (int64_t r = 0; r < op->rows; r++) {
     int64_t row = tokens[r] - op->begin;
     if (row >= 0 && row < op->count)
-      add_row(end - begin, (const float *)op->dy + r * op->cols + begin,
-              (float *)op->dweight + row * op->cols + begin);
+      add_row_simd(end - begin, (const float *)op->dy + r * op->cols + begin,
+                   (float *)op->dweight + row * op->cols + begin);
   }
 }
 
 static void copy_or_add(bool add_to, int64_t cols, const float *from, float *to) {
   if (add_to)
-    add_row(cols, from, to);
+    add_row_simd(cols, from, to);
   else
     memcpy(to, from, (size_t)cols * sizeof *to);
 }
 
-static void rows_gather(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void rows_gather_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_rows_t *op = argument;
   const int32_t *index = (const int32_t *)op->index;
   (void)scratch;
@@ -66,7 +66,7 @@ static void rows_gather(const void *argument, int64_t begin, int64_t end, float 
                   (float *)op->to + r * op->ld_to);
 }
 
-static void rows_scatter(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void rows_scatter_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_rows_t *op = argument;
   const int32_t *index = (const int32_t *)op->index;
   (void)scratch;
@@ -76,15 +76,16 @@ static void rows_scatter(const void *argument, int64_t begin, int64_t end, float
                   (float *)op->to + index[r] * op->ld_to);
 }
 
-static void add_periodic(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void add_periodic_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_add_periodic_t *op = argument;
   (void)scratch;
   for (int64_t r = begin; r < end; r++)
-    add_row(op->cols, (const float *)op->table + r % op->period * op->cols, (float *)op->x + r * op->cols);
+    add_row_simd(op->cols, (const float *)op->table + r % op->period * op->cols,
+                 (float *)op->x + r * op->cols);
 }
 
 /* Item i is block i / period of the rows of phase i % period. */
-static void sum_periodic(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void sum_periodic_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const block_op_t *job = argument;
   const op_sum_periodic_t *op = job->op;
   (void)scratch;
@@ -94,7 +95,7 @@ static void sum_periodic(const void *argument, int64_t begin, int64_t end, float
     memset(partial, 0, (size_t)op->cols * sizeof *partial);
     for (int64_t i = first; i < first + job->block; i++) {
       int64_t row = i * op->period + phase;
-      if (row < op->rows) add_row(op->cols, (const float *)op->x + row * op->ldx, partial);
+      if (row < op->rows) add_row_simd(op->cols, (const float *)op->x + row * op->ldx, partial);
     }
   }
 }
@@ -103,15 +104,15 @@ static void sum_blocks(const void *argument, int64_t begin, int64_t end, float *
   const sum_blocks_t *op = argument;
   (void)scratch;
   for (int64_t b = 0; b < op->blocks; b++)
-    add_row(end - begin, op->partial + b * op->stride + begin, op->out + begin);
+    add_row_simd(end - begin, op->partial + b * op->stride + begin, op->out + begin);
 }
 
 void SIMD_NAME(kernels_fill_rows)(kernels_t *table) {
-  table->rope = rope;
-  table->embedding_backward = embedding_backward;
-  table->rows_gather = rows_gather;
-  table->rows_scatter = rows_scatter;
-  table->add_periodic = add_periodic;
-  table->sum_periodic = sum_periodic;
+  table->rope = rope_simd;
+  table->embedding_backward = embedding_backward_simd;
+  table->rows_gather = rows_gather_simd;
+  table->rows_scatter = rows_scatter_simd;
+  table->add_periodic = add_periodic_simd;
+  table->sum_periodic = sum_periodic_simd;
   table->sum_blocks = sum_blocks;
 }

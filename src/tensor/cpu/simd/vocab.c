@@ -16,7 +16,7 @@ static int64_t run_end(const vocab_shard_t *shard, int64_t begin) {
   return begin + RUN < shard->count ? begin + RUN : shard->count;
 }
 
-static void vocab_max(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void vocab_max_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_vocab_max_t *op = argument;
   float scale = (float)op->shard.scale;
   (void)scratch;
@@ -30,7 +30,7 @@ static void vocab_max(const void *argument, int64_t begin, int64_t end, float *s
   }
 }
 
-static void vocab_sums(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void vocab_sums_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_vocab_sums_t *op = argument;
   const vocab_shard_t *shard = &op->shard;
   float scale = (float)shard->scale;
@@ -59,7 +59,7 @@ static void vocab_sums(const void *argument, int64_t begin, int64_t end, float *
   }
 }
 
-static void vocab_backward(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void vocab_backward_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_vocab_backward_t *op = argument;
   const vocab_shard_t *shard = &op->shard;
   float scale = (float)shard->scale;
@@ -78,7 +78,7 @@ static void vocab_backward(const void *argument, int64_t begin, int64_t end, flo
   }
 }
 
-static void vocab_histogram(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void vocab_histogram_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_vocab_histogram_t *op = argument;
   const vocab_shard_t *shard = &op->shard;
   float scale = (float)shard->scale;
@@ -189,7 +189,7 @@ static float exact_value(const op_sample_t *op, uint64_t sample, uint32_t positi
 }
 
 /* Approximate values choose the few candidates that may win, exact ones the winner. */
-static void sample_row(const op_sample_t *op, int64_t r, float *values) {
+static void sample_row_simd(const op_sample_t *op, int64_t r, float *values) {
   const vocab_shard_t *shard = &op->shard;
   const float *logits = logits_of(shard, r);
   uint64_t sample = 0;
@@ -222,15 +222,15 @@ static void sample_row(const op_sample_t *op, int64_t r, float *values) {
   ((int32_t *)op->id)[r] = (int32_t)winner;
 }
 
-static void sample(const void *argument, int64_t begin, int64_t end, float *scratch) {
+static void sample_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   for (int64_t r = begin; r < end; r++)
-    sample_row(argument, r, scratch);
+    sample_row_simd(argument, r, scratch);
 }
 
 void SIMD_NAME(kernels_fill_vocab)(kernels_t *table) {
-  table->vocab_max = vocab_max;
-  table->vocab_sums = vocab_sums;
-  table->vocab_backward = vocab_backward;
-  table->vocab_histogram = vocab_histogram;
-  table->sample = sample;
+  table->vocab_max = vocab_max_simd;
+  table->vocab_sums = vocab_sums_simd;
+  table->vocab_backward = vocab_backward_simd;
+  table->vocab_histogram = vocab_histogram_simd;
+  table->sample = sample_simd;
 }

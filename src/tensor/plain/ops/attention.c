@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-static status_t rope(device_t *device, const op_rope_t *op) {
+static status_t rope_plain(device_t *device, const op_rope_t *op) {
   access_t access = access_begin(device, "rope");
   int64_t D = op->head_size, half = D / 2;
   access_require(&access, op->heads >= 0 && D >= 0 && D % 2 == 0,
@@ -29,7 +29,7 @@ static status_t rope(device_t *device, const op_rope_t *op) {
 
 /* ---- Attention ---- */
 
-static double dot(const element_t *a, const element_t *b, int64_t n) {
+static double dot_plain(const element_t *a, const element_t *b, int64_t n) {
   double sum = 0.0;
   for (int64_t d = 0; d < n; d++)
     sum += (double)a[d] * (double)b[d];
@@ -81,7 +81,7 @@ static void attention_row(const op_attention_t *op, int64_t t, int64_t h, int64_
   element_t *out = (element_t *)op->out + t * op->ldo + h * D;
   double max = -INFINITY, sum = 0.0;
   for (int64_t j = begin; j < end; j++) {
-    scores[j - begin] = op->scale * dot(q, k + j * op->ldkv, D);
+    scores[j - begin] = op->scale * dot_plain(q, k + j * op->ldkv, D);
     max = fmax(max, scores[j - begin]);
   }
   for (int64_t j = begin; j < end; j++)
@@ -98,7 +98,7 @@ static void attention_row(const op_attention_t *op, int64_t t, int64_t h, int64_
   if (op->lse) ((element_t *)op->lse)[t * op->heads + h] = (element_t)lse;
 }
 
-static status_t attention(device_t *device, const op_attention_t *op) {
+static status_t attention_plain(device_t *device, const op_attention_t *op) {
   access_t access = access_begin(device, "attention");
   int64_t T = attention_operands(&access, op);
   writes(&access, "out", op->out, T, (int64_t)op->heads * op->head_size, op->ldo);
@@ -127,14 +127,14 @@ static void attention_backward_row(const op_attention_backward_t *op, int64_t t,
   const element_t *out = (const element_t *)f->out + t * f->ldo + h * D;
   const element_t *dout = (const element_t *)op->dout + t * f->ldo + h * D;
   element_t *dq = (element_t *)op->dq + t * f->ldq + h * D;
-  double lse = (double)((const element_t *)f->lse)[t * f->heads + h], out_dout = dot(out, dout, D);
+  double lse = (double)((const element_t *)f->lse)[t * f->heads + h], out_dout = dot_plain(out, dout, D);
   for (int64_t d = 0; d < D; d++)
     dq_sum[d] = 0.0;
   for (int64_t j = begin; j < end; j++) {
     const element_t *k = (const element_t *)f->k + j * f->ldkv + kv * D;
     const element_t *v = (const element_t *)f->v + j * f->ldkv + kv * D;
-    double p = exp(f->scale * dot(q, k, D) - lse);
-    double ds = f->scale * p * (dot(dout, v, D) - out_dout);
+    double p = exp(f->scale * dot_plain(q, k, D) - lse);
+    double ds = f->scale * p * (dot_plain(dout, v, D) - out_dout);
     for (int64_t d = 0; d < D; d++) {
       dq_sum[d] += ds * (double)k[d];
       dk[(j - begin) * D + d] += ds * (double)q[d];
@@ -175,7 +175,7 @@ static void attention_backward_operands(access_t *access, const op_attention_bac
   writes(access, "dv", op->dv, T, kv_cols, f->ldkv);
 }
 
-static status_t attention_backward(device_t *device, const op_attention_backward_t *op) {
+static status_t attention_backward_plain(device_t *device, const op_attention_backward_t *op) {
   access_t access = access_begin(device, "attention_backward");
   attention_backward_operands(&access, op);
   TRY(access_ready(&access));
@@ -192,7 +192,7 @@ static status_t attention_backward(device_t *device, const op_attention_backward
 }
 
 void PLAIN_NAME(plain_fill_attention)(ops_t *ops) {
-  ops->rope = rope;
-  ops->attention = attention;
-  ops->attention_backward = attention_backward;
+  ops->rope = rope_plain;
+  ops->attention = attention_plain;
+  ops->attention_backward = attention_backward_plain;
 }

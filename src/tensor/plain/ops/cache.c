@@ -7,7 +7,7 @@ static int64_t page_elements(int32_t kv_heads, int32_t page_size, int32_t head_s
   return (int64_t)kv_heads * page_size * head_size;
 }
 
-static status_t cache_write(device_t *device, const op_cache_write_t *op) {
+static status_t cache_write_plain(device_t *device, const op_cache_write_t *op) {
   access_t access = access_begin(device, "cache_write");
   int64_t K = op->kv_heads, D = op->head_size, S = op->page_size;
   access_require(&access, K > 0 && D > 0 && S > 0, "%d heads of size %d, pages of %d", op->kv_heads,
@@ -39,7 +39,7 @@ static status_t cache_write(device_t *device, const op_cache_write_t *op) {
 }
 
 /* Where position j of sequence i lies in the cache, for key-value head kv. */
-static int64_t cache_place(const op_attention_paged_t *op, int64_t i, int64_t j, int64_t kv) {
+static int64_t cache_place_plain(const op_attention_paged_t *op, int64_t i, int64_t j, int64_t kv) {
   int64_t page = ((const int32_t *)op->pages)[i * op->max_pages + j / op->page_size];
   return ((page * op->kv_heads + kv) * op->page_size + j % op->page_size) * op->head_size;
 }
@@ -79,9 +79,9 @@ static void paged_operands(access_t *access, const op_attention_paged_t *op) {
   for (int64_t i = 0; access->status == STATUS_OK && i < op->rows; i++)
     for (int64_t j = 0; j < ((const int32_t *)op->lengths)[i]; j++)
       for (int64_t kv = 0; kv < op->kv_heads; kv++) {
-        access_touch(access, "k_cache", op->k_cache, sizeof(element_t), cache_place(op, i, j, kv),
+        access_touch(access, "k_cache", op->k_cache, sizeof(element_t), cache_place_plain(op, i, j, kv),
                      op->head_size);
-        access_touch(access, "v_cache", op->v_cache, sizeof(element_t), cache_place(op, i, j, kv),
+        access_touch(access, "v_cache", op->v_cache, sizeof(element_t), cache_place_plain(op, i, j, kv),
                      op->head_size);
       }
 }
@@ -92,7 +92,7 @@ static void paged_row(const op_attention_paged_t *op, int64_t i, int64_t h, doub
   element_t *out = (element_t *)op->out + i * op->ldo + h * D;
   double max = -INFINITY, sum = 0.0;
   for (int64_t j = 0; j < length; j++) {
-    const element_t *k = (const element_t *)op->k_cache + cache_place(op, i, j, kv);
+    const element_t *k = (const element_t *)op->k_cache + cache_place_plain(op, i, j, kv);
     double dot = 0.0;
     for (int64_t d = 0; d < D; d++)
       dot += (double)q[d] * (double)k[d];
@@ -107,12 +107,12 @@ static void paged_row(const op_attention_paged_t *op, int64_t i, int64_t h, doub
   for (int64_t d = 0; d < D; d++) {
     double value = 0.0;
     for (int64_t j = 0; j < length; j++)
-      value += scores[j] * (double)((const element_t *)op->v_cache)[cache_place(op, i, j, kv) + d];
+      value += scores[j] * (double)((const element_t *)op->v_cache)[cache_place_plain(op, i, j, kv) + d];
     out[d] = (element_t)value;
   }
 }
 
-static status_t attention_paged(device_t *device, const op_attention_paged_t *op) {
+static status_t attention_paged_plain(device_t *device, const op_attention_paged_t *op) {
   access_t access = access_begin(device, "attention_paged");
   paged_operands(&access, op);
   TRY(access_ready(&access));
@@ -128,6 +128,6 @@ static status_t attention_paged(device_t *device, const op_attention_paged_t *op
 }
 
 void PLAIN_NAME(plain_fill_cache)(ops_t *ops) {
-  ops->cache_write = cache_write;
-  ops->attention_paged = attention_paged;
+  ops->cache_write = cache_write_plain;
+  ops->attention_paged = attention_paged_plain;
 }

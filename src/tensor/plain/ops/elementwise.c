@@ -3,11 +3,11 @@
 
 #include <math.h>
 
-static double sigmoid(double x) {
+static double sigmoid_plain(double x) {
   return 1.0 / (1.0 + exp(-x));
 }
 
-static status_t swiglu(device_t *device, const op_swiglu_t *op) {
+static status_t swiglu_plain(device_t *device, const op_swiglu_t *op) {
   access_t access = access_begin(device, "swiglu");
   reads(&access, "gate", op->gate, 1, op->n, op->n);
   reads(&access, "up", op->up, 1, op->n, op->n);
@@ -16,12 +16,12 @@ static status_t swiglu(device_t *device, const op_swiglu_t *op) {
   const element_t *gate = (const element_t *)op->gate, *up = (const element_t *)op->up;
   element_t *y = (element_t *)op->y;
   for (int64_t i = 0; i < op->n; i++)
-    y[i] = (element_t)((double)gate[i] * sigmoid((double)gate[i]) * (double)up[i]);
+    y[i] = (element_t)((double)gate[i] * sigmoid_plain((double)gate[i]) * (double)up[i]);
   access_end(&access);
   return STATUS_OK;
 }
 
-static status_t swiglu_backward(device_t *device, const op_swiglu_backward_t *op) {
+static status_t swiglu_backward_plain(device_t *device, const op_swiglu_backward_t *op) {
   access_t access = access_begin(device, "swiglu_backward");
   reads(&access, "gate", op->gate, 1, op->n, op->n);
   reads(&access, "up", op->up, 1, op->n, op->n);
@@ -33,7 +33,7 @@ static status_t swiglu_backward(device_t *device, const op_swiglu_backward_t *op
   const element_t *dy = (const element_t *)op->dy;
   element_t *dgate = (element_t *)op->dgate, *dup = (element_t *)op->dup;
   for (int64_t i = 0; i < op->n; i++) {
-    double g = (double)gate[i], u = (double)up[i], d = (double)dy[i], s = sigmoid(g);
+    double g = (double)gate[i], u = (double)up[i], d = (double)dy[i], s = sigmoid_plain(g);
     dgate[i] = (element_t)(d * u * s * (1.0 + g * (1.0 - s)));
     dup[i] = (element_t)(d * g * s);
   }
@@ -41,7 +41,7 @@ static status_t swiglu_backward(device_t *device, const op_swiglu_backward_t *op
   return STATUS_OK;
 }
 
-static status_t add_periodic(device_t *device, const op_add_periodic_t *op) {
+static status_t add_periodic_plain(device_t *device, const op_add_periodic_t *op) {
   access_t access = access_begin(device, "add_periodic");
   int64_t C = op->cols;
   access_require(&access, op->period > 0, "period %lld", (long long)op->period);
@@ -57,7 +57,7 @@ static status_t add_periodic(device_t *device, const op_add_periodic_t *op) {
   return STATUS_OK;
 }
 
-static status_t sum_periodic(device_t *device, const op_sum_periodic_t *op) {
+static status_t sum_periodic_plain(device_t *device, const op_sum_periodic_t *op) {
   access_t access = access_begin(device, "sum_periodic");
   int64_t C = op->cols;
   access_require(&access, op->period > 0, "period %lld", (long long)op->period);
@@ -77,7 +77,7 @@ static status_t sum_periodic(device_t *device, const op_sum_periodic_t *op) {
   return STATUS_OK;
 }
 
-static status_t add(device_t *device, const op_add_t *op) {
+static status_t add_plain(device_t *device, const op_add_t *op) {
   access_t access = access_begin(device, "add");
   reads(&access, "x", op->x, 1, op->n, op->n);
   updates(&access, "y", op->y, 1, op->n, op->n);
@@ -102,19 +102,19 @@ static status_t copy_elements(device_t *device, const char *name, int64_t n, con
   return STATUS_OK;
 }
 
-static status_t copy(device_t *device, const op_copy_t *op) {
+static status_t copy_plain(device_t *device, const op_copy_t *op) {
   return copy_elements(device, "copy", op->n, op->x, op->y);
 }
 
-static status_t narrow(device_t *device, const op_narrow_t *op) {
+static status_t narrow_plain(device_t *device, const op_narrow_t *op) {
   return copy_elements(device, "narrow", op->n, op->from, op->to);
 }
 
-static status_t widen(device_t *device, const op_widen_t *op) {
+static status_t widen_plain(device_t *device, const op_widen_t *op) {
   return copy_elements(device, "widen", op->n, op->from, op->to);
 }
 
-static status_t fill(device_t *device, const char *name, int64_t n, double value, void *x) {
+static status_t fill_plain(device_t *device, const char *name, int64_t n, double value, void *x) {
   access_t access = access_begin(device, name);
   writes(&access, "x", x, 1, n, n);
   TRY(access_ready(&access));
@@ -124,15 +124,15 @@ static status_t fill(device_t *device, const char *name, int64_t n, double value
   return STATUS_OK;
 }
 
-static status_t fill_real(device_t *device, const op_fill_real_t *op) {
-  return fill(device, "fill_real", op->n, op->value, op->x);
+static status_t fill_real_plain(device_t *device, const op_fill_real_t *op) {
+  return fill_plain(device, "fill_real", op->n, op->value, op->x);
 }
 
-static status_t fill_wide(device_t *device, const op_fill_wide_t *op) {
-  return fill(device, "fill_wide", op->n, op->value, op->x);
+static status_t fill_wide_plain(device_t *device, const op_fill_wide_t *op) {
+  return fill_plain(device, "fill_wide", op->n, op->value, op->x);
 }
 
-static status_t sum_squares(device_t *device, const op_sum_squares_t *op) {
+static status_t sum_squares_plain(device_t *device, const op_sum_squares_t *op) {
   access_t access = access_begin(device, "sum_squares");
   reads(&access, "x", op->x, 1, op->n, op->n);
   updates(&access, "sum", op->sum, 1, 1, 1);
@@ -148,15 +148,15 @@ static status_t sum_squares(device_t *device, const op_sum_squares_t *op) {
 }
 
 void PLAIN_NAME(plain_fill_elementwise)(ops_t *ops) {
-  ops->swiglu = swiglu;
-  ops->swiglu_backward = swiglu_backward;
-  ops->add_periodic = add_periodic;
-  ops->sum_periodic = sum_periodic;
-  ops->add = add;
-  ops->copy = copy;
-  ops->narrow = narrow;
-  ops->widen = widen;
-  ops->fill_real = fill_real;
-  ops->fill_wide = fill_wide;
-  ops->sum_squares = sum_squares;
+  ops->swiglu = swiglu_plain;
+  ops->swiglu_backward = swiglu_backward_plain;
+  ops->add_periodic = add_periodic_plain;
+  ops->sum_periodic = sum_periodic_plain;
+  ops->add = add_plain;
+  ops->copy = copy_plain;
+  ops->narrow = narrow_plain;
+  ops->widen = widen_plain;
+  ops->fill_real = fill_real_plain;
+  ops->fill_wide = fill_wide_plain;
+  ops->sum_squares = sum_squares_plain;
 }

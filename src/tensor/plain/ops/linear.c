@@ -6,7 +6,7 @@
 static const double quick_gelu_slope = 1.702;
 
 /* Gaussian error function form, as PyTorch's GELU; quick-GELU as CLIP's. */
-static double activate(activation_t activation, double x) {
+static double activate_plain(activation_t activation, double x) {
   if (activation == ACTIVATION_QUICK_GELU) return x / (1.0 + exp(-quick_gelu_slope * x));
   if (activation == ACTIVATION_GELU) return 0.5 * x * (1.0 + erf(x * M_SQRT1_2));
   return x;
@@ -58,7 +58,7 @@ static void gemm_operands(access_t *access, const op_gemm_t *op) {
   if (op->pre) writes(access, "pre", op->pre, m, n, op->ldc);
 }
 
-static status_t gemm(device_t *device, const op_gemm_t *op) {
+static status_t gemm_plain(device_t *device, const op_gemm_t *op) {
   access_t access = access_begin(device, "gemm");
   gemm_operands(&access, op);
   TRY(access_ready(&access));
@@ -71,13 +71,13 @@ static status_t gemm(device_t *device, const op_gemm_t *op) {
       if (op->beta != 0.0) value += op->beta * (double)c[place];
       if (bias) value += (double)bias[j];
       if (pre) pre[place] = (element_t)value;
-      c[place] = (element_t)activate(op->activation, value);
+      c[place] = (element_t)activate_plain(op->activation, value);
     }
   access_end(&access);
   return STATUS_OK;
 }
 
-static status_t activation_backward(device_t *device, const op_activation_backward_t *op) {
+static status_t activation_backward_plain(device_t *device, const op_activation_backward_t *op) {
   access_t access = access_begin(device, "activation_backward");
   reads(&access, "pre", op->pre, 1, op->n, op->n);
   reads(&access, "dy", op->dy, 1, op->n, op->n);
@@ -92,6 +92,6 @@ static status_t activation_backward(device_t *device, const op_activation_backwa
 }
 
 void PLAIN_NAME(plain_fill_linear)(ops_t *ops) {
-  ops->gemm = gemm;
-  ops->activation_backward = activation_backward;
+  ops->gemm = gemm_plain;
+  ops->activation_backward = activation_backward_plain;
 }

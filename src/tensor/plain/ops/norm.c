@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-static status_t rmsnorm(device_t *device, const op_rmsnorm_t *op) {
+static status_t rmsnorm_plain(device_t *device, const op_rmsnorm_t *op) {
   access_t access = access_begin(device, "rmsnorm");
   int64_t C = op->cols;
   reads(&access, "x", op->x, op->rows, C, C);
@@ -28,7 +28,7 @@ static status_t rmsnorm(device_t *device, const op_rmsnorm_t *op) {
 }
 
 /* A gradient that is set, or added to. */
-static void give(element_t *to, double value, bool add) {
+static void give_plain(element_t *to, double value, bool add) {
   *to = (element_t)(add ? (double)*to + value : value);
 }
 
@@ -47,7 +47,7 @@ static void rmsnorm_operands(access_t *access, const op_rmsnorm_backward_t *op) 
 
 /* With n = x * rstd: dn = dy * weight; dx = rstd * (dn - n * mean(dn * n)); dweight = sum over rows of dy *
  * n. */
-static status_t rmsnorm_backward(device_t *device, const op_rmsnorm_backward_t *op) {
+static status_t rmsnorm_backward_plain(device_t *device, const op_rmsnorm_backward_t *op) {
   access_t access = access_begin(device, "rmsnorm_backward");
   rmsnorm_operands(&access, op);
   TRY(access_ready(&access));
@@ -61,20 +61,20 @@ static status_t rmsnorm_backward(device_t *device, const op_rmsnorm_backward_t *
       mean += (double)dy[c] * (double)weight[c] * (double)x[c] * rstd;
     mean /= (double)C;
     for (int64_t c = 0; c < C; c++)
-      give(&dx[c], rstd * ((double)dy[c] * (double)weight[c] - (double)x[c] * rstd * mean), op->dx_add);
+      give_plain(&dx[c], rstd * ((double)dy[c] * (double)weight[c] - (double)x[c] * rstd * mean), op->dx_add);
   }
   for (int64_t c = 0; op->dweight && c < C; c++) {
     double sum = 0.0;
     for (int64_t t = 0; t < op->rows; t++)
       sum += (double)((const element_t *)op->dy)[t * C + c] * (double)((const element_t *)op->x)[t * C + c] *
              (double)((const element_t *)op->rstd)[t];
-    give((element_t *)op->dweight + c, sum, true);
+    give_plain((element_t *)op->dweight + c, sum, true);
   }
   access_end(&access);
   return STATUS_OK;
 }
 
-static status_t layernorm(device_t *device, const op_layernorm_t *op) {
+static status_t layernorm_plain(device_t *device, const op_layernorm_t *op) {
   access_t access = access_begin(device, "layernorm");
   int64_t C = op->cols;
   reads(&access, "x", op->x, op->rows, C, C);
@@ -119,7 +119,7 @@ static void layernorm_operands(access_t *access, const op_layernorm_backward_t *
 }
 
 /* With n = (x - mean) * rstd: dn = dy * weight; dx = rstd * (dn - mean(dn) - n * mean(dn * n)). */
-static void layernorm_backward_row(const op_layernorm_backward_t *op, int64_t t) {
+static void layernorm_backward_row_plain(const op_layernorm_backward_t *op, int64_t t) {
   int64_t C = op->cols;
   const element_t *x = (const element_t *)op->x + t * C, *dy = (const element_t *)op->dy + t * C;
   const element_t *weight = (const element_t *)op->weight;
@@ -133,18 +133,18 @@ static void layernorm_backward_row(const op_layernorm_backward_t *op, int64_t t)
   }
   for (int64_t c = 0; c < C; c++) {
     double dn = (double)dy[c] * (double)weight[c], n = ((double)x[c] - mean) * rstd;
-    give(&dx[c], rstd * (dn - mean_dn - n * mean_dn_n), op->dx_add);
+    give_plain(&dx[c], rstd * (dn - mean_dn - n * mean_dn_n), op->dx_add);
   }
 }
 
-static status_t layernorm_backward(device_t *device, const op_layernorm_backward_t *op) {
+static status_t layernorm_backward_plain(device_t *device, const op_layernorm_backward_t *op) {
   access_t access = access_begin(device, "layernorm_backward");
   layernorm_operands(&access, op);
   TRY(access_ready(&access));
   const element_t *x = (const element_t *)op->x, *dy = (const element_t *)op->dy;
   const element_t *mean = (const element_t *)op->mean, *rstd = (const element_t *)op->rstd;
   for (int64_t t = 0; t < op->rows; t++)
-    layernorm_backward_row(op, t);
+    layernorm_backward_row_plain(op, t);
   for (int64_t c = 0; c < op->cols; c++) {
     double weight_sum = 0.0, bias_sum = 0.0;
     for (int64_t t = 0; t < op->rows; t++) {
@@ -152,16 +152,16 @@ static status_t layernorm_backward(device_t *device, const op_layernorm_backward
       weight_sum += grad * ((double)x[t * op->cols + c] - (double)mean[t]) * (double)rstd[t];
       bias_sum += grad;
     }
-    if (op->dweight) give((element_t *)op->dweight + c, weight_sum, true);
-    if (op->dbias) give((element_t *)op->dbias + c, bias_sum, true);
+    if (op->dweight) give_plain((element_t *)op->dweight + c, weight_sum, true);
+    if (op->dbias) give_plain((element_t *)op->dbias + c, bias_sum, true);
   }
   access_end(&access);
   return STATUS_OK;
 }
 
 void PLAIN_NAME(plain_fill_norm)(ops_t *ops) {
-  ops->rmsnorm = rmsnorm;
-  ops->rmsnorm_backward = rmsnorm_backward;
-  ops->layernorm = layernorm;
-  ops->layernorm_backward = layernorm_backward;
+  ops->rmsnorm = rmsnorm_plain;
+  ops->rmsnorm_backward = rmsnorm_backward_plain;
+  ops->layernorm = layernorm_plain;
+  ops->layernorm_backward = layernorm_backward_plain;
 }

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-static status_t adamw(device_t *device, const op_adamw_t *op) {
+static status_t adamw_plain(device_t *device, const op_adamw_t *op) {
   access_t access = access_begin(device, "adamw");
   access_require(&access, op->step >= 1, "step %lld; they count from 1", (long long)op->step);
   updates(&access, "master", op->master, 1, op->n, op->n);
@@ -29,5 +29,5 @@ static status_t adamw(device_t *device, const op_adamw_t *op) {
 }
 
 void PLAIN_NAME(plain_fill_optimiser)(ops_t *ops) {
-  ops->adamw = adamw;
+  ops->adamw = adamw_plain;
 }

@@ -5,7 +5,7 @@ static bool in_shard(int32_t token, int64_t begin, int64_t count) {
   return token >= begin && token < begin + count;
 }
 
-static status_t embedding(device_t *device, const op_embedding_t *op) {
+static status_t embedding_plain(device_t *device, const op_embedding_t *op) {
   access_t access = access_begin(device, "embedding");
   int64_t C = op->cols;
   access_index(&access, "tokens", op->tokens, op->rows, INT32_MIN, INT32_MAX, false);
@@ -22,7 +22,7 @@ static status_t embedding(device_t *device, const op_embedding_t *op) {
   return STATUS_OK;
 }
 
-static status_t embedding_backward(device_t *device, const op_embedding_backward_t *op) {
+static status_t embedding_backward_plain(device_t *device, const op_embedding_backward_t *op) {
   access_t access = access_begin(device, "embedding_backward");
   int64_t C = op->cols;
   access_index(&access, "tokens", op->tokens, op->rows, INT32_MIN, INT32_MAX, false);
@@ -58,7 +58,7 @@ static void rows_require(access_t *access, const op_rows_t *op) {
                  (long long)op->ld_to, (long long)op->cols);
 }
 
-static status_t rows_gather(device_t *device, const op_rows_t *op) {
+static status_t rows_gather_plain(device_t *device, const op_rows_t *op) {
   access_t access = access_begin(device, "rows_gather");
   rows_require(&access, op);
   access_index(&access, "index", op->index, op->rows, -1, INT32_MAX, false);
@@ -80,7 +80,7 @@ static status_t rows_gather(device_t *device, const op_rows_t *op) {
   return STATUS_OK;
 }
 
-static status_t rows_scatter(device_t *device, const op_rows_t *op) {
+static status_t rows_scatter_plain(device_t *device, const op_rows_t *op) {
   access_t access = access_begin(device, "rows_scatter");
   rows_require(&access, op);
   access_index(&access, "index", op->index, op->rows, -1, INT32_MAX, true);
@@ -103,8 +103,8 @@ static status_t rows_scatter(device_t *device, const op_rows_t *op) {
 }
 
 void PLAIN_NAME(plain_fill_rows)(ops_t *ops) {
-  ops->embedding = embedding;
-  ops->embedding_backward = embedding_backward;
-  ops->rows_gather = rows_gather;
-  ops->rows_scatter = rows_scatter;
+  ops->embedding = embedding_plain;
+  ops->embedding_backward = embedding_backward_plain;
+  ops->rows_gather = rows_gather_plain;
+  ops->rows_scatter = rows_scatter_plain;
 }

@@ -12,7 +12,7 @@ static uint32_t key_of(const vocab_shard_t *shard, int64_t i, int64_t j) {
   return vocab_key((float)vocab_scaled(shard, i, j));
 }
 
-static double gumbel(const op_sample_t *op, int64_t i, int64_t id) {
+static double gumbel_plain(const op_sample_t *op, int64_t i, int64_t id) {
   const int32_t *halves = (const int32_t *)op->samples + 2 * i;
   uint64_t sample = (uint64_t)(uint32_t)halves[1] << 32 | (uint32_t)halves[0];
   uint64_t place = (uint64_t)(uint32_t)((const int32_t *)op->positions)[i] << 32 | (uint64_t)id;
@@ -21,14 +21,14 @@ static double gumbel(const op_sample_t *op, int64_t i, int64_t id) {
 
 /* Values are compared as they are stored, so that the winner does not depend on how the vocabulary is split.
  */
-static void sample_row(const op_sample_t *op, int64_t i) {
+static void sample_row_plain(const op_sample_t *op, int64_t i) {
   const vocab_shard_t *shard = &op->shard;
   element_t best = -INFINITY;
   int64_t best_id = -1;
   for (int64_t j = 0; j < shard->count; j++) {
     int64_t id = shard->begin + j;
     if (op->cut && key_of(shard, i, j) < ((const uint32_t *)op->cut)[i]) continue;
-    element_t value = (element_t)(vocab_scaled(shard, i, j) + (op->greedy ? 0.0 : gumbel(op, i, id)));
+    element_t value = (element_t)(vocab_scaled(shard, i, j) + (op->greedy ? 0.0 : gumbel_plain(op, i, id)));
     if (best_id >= 0 && !(value > best)) continue;
     best = value;
     best_id = id;
@@ -37,7 +37,7 @@ static void sample_row(const op_sample_t *op, int64_t i) {
   ((int32_t *)op->id)[i] = (int32_t)best_id;
 }
 
-static status_t sample(device_t *device, const op_sample_t *op) {
+static status_t sample_plain(device_t *device, const op_sample_t *op) {
   int64_t rows = op->shard.rows;
   access_t access = access_begin(device, "sample");
   vocab_operands(&access, &op->shard);
@@ -50,7 +50,7 @@ static status_t sample(device_t *device, const op_sample_t *op) {
   access_operand(&access, "id", op->id, sizeof(int32_t), 1, rows, rows, ACCESS_WRITE, NULL);
   TRY(access_ready(&access));
   for (int64_t i = 0; i < rows; i++)
-    sample_row(op, i);
+    sample_row_plain(op, i);
   access_end(&access);
   return STATUS_OK;
 }
@@ -72,7 +72,7 @@ static void histogram_row(const op_vocab_histogram_t *op, int64_t i) {
   }
 }
 
-static status_t vocab_histogram(device_t *device, const op_vocab_histogram_t *op) {
+static status_t vocab_histogram_plain(device_t *device, const op_vocab_histogram_t *op) {
   int64_t rows = op->shard.rows;
   access_t access = access_begin(device, "vocab_histogram");
   access_require(&access,
@@ -91,6 +91,6 @@ static status_t vocab_histogram(device_t *device, const op_vocab_histogram_t *op
 }
 
 void PLAIN_NAME(plain_fill_sampling)(ops_t *ops) {
-  ops->sample = sample;
-  ops->vocab_histogram = vocab_histogram;
+  ops->sample = sample_plain;
+  ops->vocab_histogram = vocab_histogram_plain;
 }

@@ -5,7 +5,7 @@
 
 enum { SUMS = 3 }; /* per row: exp, exp * (z - max), target */
 
-static status_t vocab_max(device_t *device, const op_vocab_max_t *op) {
+static status_t vocab_max_plain(device_t *device, const op_vocab_max_t *op) {
   access_t access = access_begin(device, "vocab_max");
   vocab_operands(&access, &op->shard);
   writes(&access, "max", op->max, 1, op->shard.rows, op->shard.rows);
@@ -20,7 +20,7 @@ static status_t vocab_max(device_t *device, const op_vocab_max_t *op) {
   return STATUS_OK;
 }
 
-static status_t vocab_sums(device_t *device, const op_vocab_sums_t *op) {
+static status_t vocab_sums_plain(device_t *device, const op_vocab_sums_t *op) {
   const vocab_shard_t *shard = &op->shard;
   access_t access = access_begin(device, "vocab_sums");
   vocab_operands(&access, shard);
@@ -46,7 +46,7 @@ static status_t vocab_sums(device_t *device, const op_vocab_sums_t *op) {
   return STATUS_OK;
 }
 
-static status_t vocab_logprob(device_t *device, const op_vocab_logprob_t *op) {
+static status_t vocab_logprob_plain(device_t *device, const op_vocab_logprob_t *op) {
   access_t access = access_begin(device, "vocab_logprob");
   reads(&access, "sums", op->sums, op->rows, SUMS, SUMS);
   writes(&access, "logprob", op->logprob, 1, op->rows, op->rows);
@@ -62,7 +62,7 @@ static status_t vocab_logprob(device_t *device, const op_vocab_logprob_t *op) {
   return STATUS_OK;
 }
 
-static status_t vocab_backward(device_t *device, const op_vocab_backward_t *op) {
+static status_t vocab_backward_plain(device_t *device, const op_vocab_backward_t *op) {
   const vocab_shard_t *shard = &op->shard;
   access_t access = access_begin(device, "vocab_backward");
   vocab_operands(&access, shard);
@@ -90,8 +90,8 @@ static status_t vocab_backward(device_t *device, const op_vocab_backward_t *op) 
 }
 
 void PLAIN_NAME(plain_fill_vocab)(ops_t *ops) {
-  ops->vocab_max = vocab_max;
-  ops->vocab_sums = vocab_sums;
-  ops->vocab_logprob = vocab_logprob;
-  ops->vocab_backward = vocab_backward;
+  ops->vocab_max = vocab_max_plain;
+  ops->vocab_sums = vocab_sums_plain;
+  ops->vocab_logprob = vocab_logprob_plain;
+  ops->vocab_backward = vocab_backward_plain;
 }

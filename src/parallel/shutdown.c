@@ -1,4 +1,4 @@
-#include "parallel/ending.h"
+#include "parallel/shutdown.h"
 
 #include "parallel/comm_internal.h"
 #include "parallel/watchdog.h"
@@ -7,7 +7,7 @@
 #include <sched.h>
 
 /* Waits for REQUEST until the clock shows DEADLINE (negative: without end). */
-static status_t wait_until(MPI_Request *request, double deadline, bool *done) {
+static status_t shutdown_wait_until(MPI_Request *request, double deadline, bool *done) {
   int flag = 0;
   for (;;) {
     TRY_MPI(MPI_Test(request, &flag, MPI_STATUS_IGNORE));
@@ -18,26 +18,26 @@ static status_t wait_until(MPI_Request *request, double deadline, bool *done) {
   }
 }
 
-static status_t meet(comm_t *comm, double deadline, bool *together) {
+static status_t shutdown_meet(comm_t *comm, double deadline, bool *together) {
   MPI_Request request;
   TRY_MPI(MPI_Ibarrier(comm->mpi, &request));
   watchdog_enter("end of the run");
-  status_code_t status = wait_until(&request, deadline, together);
+  status_code_t status = shutdown_wait_until(&request, deadline, together);
   watchdog_leave();
   return status;
 }
 
 /* A clean stop is no failure: all ranks come to it. */
-static bool failed(status_code_t status) {
+static bool shutdown_failed(status_code_t status) {
   return status != STATUS_OK && status != STATUS_STOPPED;
 }
 
-status_t ending_agree(comm_t *comm, status_code_t status, double patience, bool *together) {
+status_t shutdown_agree(comm_t *comm, status_code_t status, double patience, bool *together) {
   *together = true;
   if (comm->size == 1) return status;
-  double deadline = failed(status) ? perf_now() + patience : -1;
-  status_code_t met = meet(comm, deadline, together);
+  double deadline = shutdown_failed(status) ? perf_now() + patience : -1;
+  status_code_t met = shutdown_meet(comm, deadline, together);
   if (met != STATUS_OK) *together = false;
-  if (!*together) return failed(status) ? status : met;
+  if (!*together) return shutdown_failed(status) ? status : met;
   return comm_agree(comm, status);
 }

@@ -1,6 +1,6 @@
 /* How the ranks of a job end together, or find out that they cannot. */
-#ifndef PARALLEL_ENDING_H
-#define PARALLEL_ENDING_H
+#ifndef PARALLEL_SHUTDOWN_H
+#define PARALLEL_SHUTDOWN_H
 
 #include "parallel/comm.h"
 
@@ -10,6 +10,6 @@
  * nothing collective may follow. Others wait as long as the watchdog lets them. COMM is a communicator of its
  * own, so that collectives which a failed rank has left unfinished do not meet these. Collective on COMM, as
  * far as the others come here. Errors: STATUS_COMM, besides the outcome. */
-status_t ending_agree(comm_t *comm, status_code_t status, double patience, bool *together);
+status_t shutdown_agree(comm_t *comm, status_code_t status, double patience, bool *together);
 
 #endif
