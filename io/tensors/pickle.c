@@ -384,7 +384,7 @@ static status_t pickle_run(machine_t *machine, value_id_t *root) {
 
 status_t pickle_tensors(const char *bytes, size_t n, const char *where, pickle_visit_t visit, void *context) {
   machine_t machine = {.bytes = bytes, .n = n, .where = where};
-  value_id_t root;
+  value_id_t root = 0;
   status_code_t status = pickle_run(&machine, &root);
   if (status == STATUS_OK) status = machine_visit(&machine, root, visit, context);
   machine_free(&machine);

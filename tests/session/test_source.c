@@ -30,7 +30,7 @@ static int64_t tickets_held(source_t *source) {
 
 /* Task: as many tickets as fit in data.prefetch hold memory, but always one. */
 static status_t check_prefetch(session_t *session) {
-  model_t model = {0};
+  model_t model = {.base.config.vision_hidden = 8}; /* it sees */
   source_t source;
   const settings_t *settings = session->settings;
   int64_t fit = (settings->data.prefetch << 20) / TICKET_BYTES;
@@ -65,7 +65,7 @@ enum { SHORT = 30, LONG = 400 };
 
 /* The same sequences, cut after data.max_len tokens. */
 static status_t check_lengths(session_t *session) {
-  model_t model = {0};
+  model_t model = {.base.config.vision_hidden = 8}; /* it sees */
   source_t source;
   int cut = 0;
   int32_t limit = (int32_t)session->settings->data.max_len;
@@ -123,7 +123,7 @@ static void hold_out(void) {
 
 /* Evaluated on are the first of the samples held out, or of all of eval.dataset. */
 static status_t check_held_out(session_t *session) {
-  model_t model = {0};
+  model_t model = {.base.config.vision_hidden = 8}; /* it sees */
   source_t source;
   held_out_t held;
   const settings_t *settings = session->settings;
