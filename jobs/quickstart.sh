@@ -147,7 +147,7 @@ print_performance() {
 # The last comparison of a log, with its heading and without the clock at the beginning of lines.
 print_comparison() {
   awk '{ sub(/^\[ *[0-9:.]+( s)?\] /, "") }
-       /^Rating, / { text = last "\n"; inside = 1 }
+       /^Rating, of / { text = last "\n"; inside = 1 }
        inside && /^(memory |result |report |writing |$)/ { inside = 0 }
        inside { text = text $0 "\n" }
        { last = $0 }

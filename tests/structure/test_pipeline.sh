@@ -40,7 +40,7 @@ for model in sft policy_init ppo; do
 done
 # Both tables are found in the logs and shown at the end.
 sed -n '/^Performance of ppo/,$p' "$work/said" >"$work/end"
-for row in '^decode ' '^total ' '^Rating, ' '^Answers that hallucinate ' '^Words in an answer '; do
+for row in '^decode ' '^total ' '^Rating, of ' '^Answers that hallucinate ' '^Words in an answer '; do
   if ! grep -q "$row" "$work/end"; then
     cat "$work/end"
     echo "no row '$row' in the final tables"
