@@ -280,8 +280,7 @@ static status_t generate_open_questions(generate_task_t *task) {
   return comm_agree(task->session->world, prompts_generator(&task->prompts, &sampling, &task->generator));
 }
 
-/* A blank device's answers have all the tokens that they may, and the text of a token that is none takes as
- * many bytes as that of most words: about the longest that the file can be. */
+/* A blank device's answers have all the tokens that they may: about the longest that the file can be. */
 static void generate_note_output(const generate_task_t *task) {
   estimate_t *estimate = task->session->dry;
   estimate_part(estimate, dataset_info(task->source.dataset).samples, estimate->data_limit,

@@ -196,6 +196,19 @@ static status_t prompts_take_responses(rollout_t *rollout, responses_t *out) {
   return rollout->scalars ? sum_logprobs(rollout, out) : STATUS_OK;
 }
 
+/* A blank device draws nothing: pieces from all over the vocabulary stand for what it would have drawn, so
+ * that texts are about as long. */
+static void prompts_invent_tokens(const tokenizer_t *tokenizer, responses_t *out) {
+  const int64_t stride = 7919; /* a prime */
+  int32_t ranges;
+  const token_range_t *range = tokenizer_drawable(tokenizer, &ranges), *end = range + ranges;
+  for (const token_range_t *other = range; other < end; other++)
+    if (other->end - other->begin > range->end - range->begin) range = other;
+  int64_t tokens = out->offsets[out->n * out->samples];
+  for (int64_t i = 0; i < tokens; i++)
+    out->tokens[i] = range->begin + (int32_t)(i * stride % (range->end - range->begin));
+}
+
 static status_t run_round(prompts_t *prompts, rollout_t *rollout, generator_t *generator, const role_t *role,
                           responses_t *out) {
   int64_t *keys;
@@ -231,6 +244,7 @@ status_t prompts_respond(prompts_t *prompts, generator_t *generator, const role_
   session_skipped(prompts->session, out->skipped, NULL);
   prompts->alone = status != STATUS_OK && status != STATUS_STOPPED;
   if (status == STATUS_OK) status = prompts_take_responses(&rollout, out);
+  if (status == STATUS_OK && prompts->session->dry) prompts_invent_tokens(prompts->source->tokenizer, out);
   rollout_free(&rollout);
   if (status != STATUS_OK) responses_free(out);
   return status;
