@@ -14,6 +14,10 @@ static int is_json(const char *bytes, size_t n) {
   return at < n && bytes[at] == '{';
 }
 
+const char *tokenizer_file_name(const void *bytes, size_t n) {
+  return is_json(bytes, n) ? "tokenizer.json" : "tokenizer.model";
+}
+
 status_t tokenizer_create(const void *bytes, size_t n, tokenizer_t **out) {
   *out = NULL;
   return is_json(bytes, n) ? tokenizer_json_create(bytes, n, out) : sentencepiece_create(bytes, n, out);

@@ -13,4 +13,7 @@ status_t tokenizer_create(const void *bytes, size_t n, tokenizer_t **out);
 /* The same from a file; the error names it. Local. */
 status_t tokenizer_load(const char *path, tokenizer_t **out);
 
+/* What the file of N BYTES is called beside published weights: tokenizer.json or tokenizer.model. Local. */
+const char *tokenizer_file_name(const void *bytes, size_t n);
+
 #endif

@@ -227,8 +227,10 @@ static status_t export_write_model(export_t *export, naming_t naming, unsigned p
 
 static status_t export_write_tokenizer(const export_t *export) {
   char path[FILE_MAX_PATH];
-  TRY(file_join(path, export->settings->export.output, "tokenizer.model", NULL));
-  return file_replace(path, export->model.tokenizer_bytes, (size_t) export->model.tokenizer_size);
+  const char *bytes = export->model.tokenizer_bytes;
+  size_t n = (size_t) export->model.tokenizer_size;
+  TRY(file_join(path, export->settings->export.output, tokenizer_file_name(bytes, n), NULL));
+  return file_replace(path, bytes, n);
 }
 
 static status_t export_write_base(export_t *export) {

@@ -140,15 +140,24 @@ static status_t import_base_check_tokenizer(const import_base_t *base, const cha
       pieces, base->config.vocab);
 }
 
+/* Of the file that import.tokenizer names, or of one that lies with the weights: with both kinds there it is
+ * tokenizer.model, from which the other has been converted. */
+static status_t import_base_find_tokenizer(const settings_t *settings, char path[FILE_MAX_PATH]) {
+  static const char *const names[] = {"tokenizer.model", "tokenizer.json"};
+  if (*settings->import.tokenizer) return file_join(path, settings->import.tokenizer, NULL, NULL);
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    TRY(file_join(path, settings->import.weights, names[i], NULL));
+    if (file_exists(path)) return STATUS_OK;
+  }
+  return error_set(STATUS_INPUT,
+                   "import.weights = '%s' has neither %s nor %s; name the file as import.tokenizer",
+                   settings->import.weights, names[0], names[1]);
+}
+
 static status_t import_base_read_tokenizer(const settings_t *settings, import_base_t *base) {
   char path[FILE_MAX_PATH], *bytes;
   size_t n;
-  if (*settings->import.tokenizer)
-    TRY(file_join(path, settings->import.tokenizer, NULL, NULL));
-  else
-    TRY(file_join(path, settings->import.weights, "tokenizer.model", NULL));
-  if (!*settings->import.tokenizer && !file_exists(path))
-    return error_set(STATUS_INPUT, "%s is missing; name the tokenizer.model as import.tokenizer", path);
+  TRY(import_base_find_tokenizer(settings, path));
   TRY(file_read(path, TOKENIZER_BYTES_MOST, &bytes, &n));
   base->tokenizer = bytes;
   base->tokenizer_size = (int64_t)n;

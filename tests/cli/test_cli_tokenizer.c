@@ -39,6 +39,30 @@ static void a_tokenizer_json_is_trained_and_asked(void **state) {
   assert_true(cli_exists("asked/a.json"));
 }
 
+static const char export_input[] =
+    "&job task = 'export' run_dir = 'exporting' /\n"
+    "&model base = 'run/model.h5' /\n&export output = 'exported' naming = 'llava' /\n";
+static const char import_input[] = "&job task = 'import' run_dir = 'importing' /\n"
+                                   "&import weights = 'exported' output = 'imported.h5' /\n";
+
+/* It goes out under its own name, and comes in again. */
+static void a_tokenizer_json_is_exported_and_imported(void **state) {
+  static char out[1 << 16], given[1 << 16];
+  cli_result_t result;
+  (void)state;
+  cli_write("export.nml", export_input, sizeof export_input - 1);
+  CLI_RUN(2, &result, "export.nml");
+  cli_expect(&result, 0);
+  size_t n = cli_read("exported/tokenizer.json", out, sizeof out);
+  assert_int_equal(n, cli_read(TOKENIZER, given, sizeof given));
+  assert_memory_equal(out, given, n);
+  assert_false(cli_exists("exported/tokenizer.model"));
+  cli_write("import.nml", import_input, sizeof import_input - 1);
+  CLI_RUN(1, &result, "import.nml");
+  cli_expect(&result, 0);
+  assert_stored("imported.h5");
+}
+
 /* A template whose tokens the tokenizer lacks is a mistake of the input, not tokenised as other text. */
 static void another_template_is_refused(void **state) {
   cli_result_t result;
@@ -52,6 +76,7 @@ static void another_template_is_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_tokenizer_json_is_trained_and_asked),
+      cmocka_unit_test(a_tokenizer_json_is_exported_and_imported),
       cmocka_unit_test(another_template_is_refused),
   };
   return cmocka_run_group_tests(tests, cli_enter_world, cli_leave);
