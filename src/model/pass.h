@@ -58,7 +58,7 @@ status_t pass_logprobs(pass_t *pass, int64_t n, const int32_t *rows, const int32
 typedef struct {
   int64_t begin, count;               /* rows begin .. begin + count - 1 of the arrays given */
   const double *logprobs, *entropies; /* (count) */
-  const bool *hits;                   /* (count): the target is the most likely token */
+  const double *hits; /* (count): 1 where the target is the most likely token, its share of equals, else 0 */
 } pass_chunk_t;
 typedef status_t (*pass_loss_t)(void *context, const pass_chunk_t *chunk, double *dlogprobs);
 status_t pass_logprobs_backward(pass_t *pass, int64_t n, const int32_t *rows, const int32_t *targets,

@@ -23,14 +23,14 @@ static void pass_head_describe(workspace_t *w, const base_t *base, int64_t n, in
   workspace_index(w, ARENA_SCRATCH, "index", n, &head->index);
   workspace_wide(w, ARENA_SCRATCH, "logits", logits * base->vocab_rows, &head->logits);
   workspace_wide(w, ARENA_SCRATCH, "max", logits, &head->max);
-  workspace_wide(w, ARENA_SCRATCH, "sums", 3 * logits, &head->sums);
+  workspace_wide(w, ARENA_SCRATCH, "sums", VOCAB_SUMS * logits, &head->sums);
   workspace_wide(w, ARENA_SCRATCH, "entropy", logits, &head->entropy);
   workspace_index(w, ARENA_SCRATCH, "targets", logits, &head->targets);
   workspace_real(w, ARENA_SCRATCH, "dlogits", dlogits * base->vocab_rows, &head->dlogits);
   workspace_host(w, "logprobs", dlogits, &head->logprobs_host);
   workspace_host(w, "entropies", dlogits, &head->entropies_host);
   workspace_host(w, "dlogprobs", dlogits, &head->dlogprobs_host);
-  workspace_host(w, "sums", 3 * dlogits, &head->sums_host);
+  workspace_host(w, "sums", VOCAB_SUMS * dlogits, &head->sums_host);
   workspace_host(w, "hits", dlogits, &head->hits);
 }
 
@@ -85,7 +85,7 @@ static status_t chunk_statistics(pass_t *pass, int64_t n, const int32_t *targets
   TRY(wide_allreduce(pass->device, pass->grid->tp, head->max, (size_t)n, COMM_MAX));
   TRY(OP(pass->device, vocab_sums,
          &(op_vocab_sums_t){.shard = shard, .max = head->max, .targets = head->targets, .sums = head->sums}));
-  TRY(wide_allreduce(pass->device, pass->grid->tp, head->sums, (size_t)(3 * n), COMM_SUM));
+  TRY(wide_allreduce(pass->device, pass->grid->tp, head->sums, (size_t)(VOCAB_SUMS * n), COMM_SUM));
   return OP(
       pass->device, vocab_logprob,
       &(op_vocab_logprob_t){.rows = n, .sums = head->sums, .logprob = head->value, .entropy = head->entropy});
@@ -138,13 +138,16 @@ static status_t chunk_backward(pass_t *pass, int64_t n, double scale, const doub
   return rows_scatter(pass->device, n, c, head->dhidden, head->index, pass->buffers.dfinal, true);
 }
 
-/* A target is the most likely token if its scaled logit is the largest: the third sum is their difference. */
+/* A target is the most likely token if its scaled logit is the largest: the third sum is their difference. It
+ * shares that with all that are as large, which the fourth counts. */
 static status_t pass_head_read_chunk(pass_t *pass, int64_t n) {
   const pass_head_t *head = &pass->head;
-  TRY(wide_download(pass->device, head->sums_host, DTYPE_F64, head->sums, (size_t)(3 * n)));
+  TRY(wide_download(pass->device, head->sums_host, DTYPE_F64, head->sums, (size_t)(VOCAB_SUMS * n)));
   TRY(pass_head_read_statistics(pass, n, head->logprobs_host, head->entropies_host));
-  for (int64_t i = 0; i < n; i++)
-    head->hits[i] = head->sums_host[3 * i + 2] >= 0.0;
+  for (int64_t i = 0; i < n; i++) {
+    const double *sums = head->sums_host + VOCAB_SUMS * i;
+    head->hits[i] = sums[2] >= 0.0 ? 1.0 / sums[3] : 0.0;
+  }
   return STATUS_OK;
 }
 

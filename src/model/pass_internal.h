@@ -65,11 +65,11 @@ typedef struct {
   index_t *index;           /* (N) */
   wide_t *logits;           /* (n, vocab_rows) */
   real_t *dlogits;          /* (n, vocab_rows) */
-  wide_t *max, *sums;       /* (n), (n, 3) */
+  wide_t *max, *sums;       /* (n), (n, VOCAB_SUMS) */
   wide_t *entropy;          /* (n) */
   index_t *targets;         /* (n) */
-  double *logprobs_host, *entropies_host, *dlogprobs_host, *sums_host; /* (n), and (n, 3) sums */
-  bool *hits;                                                          /* (n) */
+  double *logprobs_host, *entropies_host, *dlogprobs_host, *sums_host; /* (n), and (n, VOCAB_SUMS) sums */
+  double *hits;                                                        /* (n) */
 } pass_head_t;
 
 struct pass {

@@ -61,7 +61,8 @@ static const metric_t rows[] = {
                 "samples, divided by their number."},
     {"sft/accuracy", "Accuracy", .better = BETTER_UP, .format = METRIC_SHARE, .label = "acc",
      .chart = "Accuracy", .line = "training", .key = true,
-     .meaning = "Share of learnt tokens that are the likeliest ones in their place."},
+     .meaning = "Share of learnt tokens that are the likeliest ones in their place; one of k that are as "
+                "likely counts 1/k."},
     {"sft/lr", "Learning rate", .label = "lr", .chart = "Learning rate",
      .meaning = "Learning rate of this step, by optim.schedule."},
     {"sft/grad_norm", "Gradient norm", .label = "grad", .chart = "Gradient norm",

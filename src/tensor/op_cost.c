@@ -120,7 +120,7 @@ static op_cost_t vocab_cost(op_cost_sizes_t size, const vocab_shard_t *shard, in
 }
 
 static op_cost_t vocab_backward_cost(op_cost_sizes_t size, const op_vocab_backward_t *op) {
-  op_cost_t cost = vocab_cost(size, &op->shard, 5, 1);
+  op_cost_t cost = vocab_cost(size, &op->shard, VOCAB_SUMS + 2, 1);
   cost.bytes += (double)op->shard.rows * (double)op->shard.ld * size.real;
   return cost;
 }
@@ -193,9 +193,9 @@ op_cost_t op_cost(const device_t *device, op_number_t number, const void *argume
   case op_vocab_max:
     return vocab_cost(size, &ARGUMENTS(vocab_max)->shard, 1, 0);
   case op_vocab_sums:
-    return vocab_cost(size, &ARGUMENTS(vocab_sums)->shard, 4, 1);
+    return vocab_cost(size, &ARGUMENTS(vocab_sums)->shard, VOCAB_SUMS + 1, 1);
   case op_vocab_logprob:
-    return elements_cost(ARGUMENTS(vocab_logprob)->rows, 5.0 * size.wide);
+    return elements_cost(ARGUMENTS(vocab_logprob)->rows, (VOCAB_SUMS + 2.0) * size.wide);
   case op_vocab_backward:
     return vocab_backward_cost(size, arguments);
   case op_sample:

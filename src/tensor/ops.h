@@ -217,8 +217,10 @@ typedef struct {
   wide_t *max;
 } op_vocab_max_t;
 
-/* sums (n, 3) = sum exp(z - max), sum exp(z - max) (z - max), and z_target - max where the target is in this
- * shard, else 0. max (n) over all shards; targets (n) global ids. To be summed over tp. */
+/* sums (n, VOCAB_SUMS) = sum exp(z - max), sum exp(z - max) (z - max), z_target - max where the target is in
+ * this shard, else 0, and the number of ids whose z is max. max (n) over all shards; targets (n) global ids.
+ * To be summed over tp. */
+enum { VOCAB_SUMS = 4 };
 typedef struct {
   vocab_shard_t shard;
   const wide_t *max;

@@ -100,12 +100,45 @@ static void test_lora_recomputed(void **state) {
       .config = tiny_config(4, false, PROJECTOR_LINEAR), .mode = TRAIN_LORA, .recompute = true});
 }
 
+static status_t sum_hits(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
+  for (int64_t i = 0; i < chunk->count; i++) {
+    *(double *)context += chunk->hits[i];
+    dlogprobs[i] = 0.0;
+  }
+  return STATUS_OK;
+}
+
+/* A model that finds all tokens equally likely is right as often as one that guesses. */
+static void test_equals_share_a_hit(void **state) {
+  const tiny_options_t options = {.config = tiny_config(2, false, PROJECTOR_LINEAR), .mode = TRAIN_ALL};
+  grid_t grid;
+  device_t *device;
+  tiny_t tiny;
+  double hits = 0.0, loss, *zeros;
+  (void)state;
+  assert_ok(grid_create(mpi_test_world(), comm_size(mpi_test_world()), 1, &grid));
+  assert_ok(plain_create(PLAIN_DOUBLE, true, &device));
+  assert_ok(tiny_create(device, &grid, &options, &tiny));
+  const params_t *params = &tiny.base.params;
+  int32_t head = tiny.base.lm_head;
+  assert_ok(memory_alloc(&zeros, ARENA_OTHER, (size_t)params->items[head].elements, sizeof *zeros));
+  assert_ok(param_write(&tiny.base.params, head, DTYPE_F64, zeros));
+  assert_ok(tiny_gradients(&tiny, &loss));
+  assert_ok(pass_logprobs_backward(tiny.pass, tiny.n, tiny.rows, tiny.targets, 1.0, sum_hits, &hits));
+  assert_true(fabs(hits - (double)tiny.n / options.config.vocab) < tolerance);
+  memory_free(zeros);
+  tiny_free(&tiny);
+  device_free(device);
+  grid_free(&grid);
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_all_weights),
       cmocka_unit_test(test_replicated_key_value_heads),
       cmocka_unit_test(test_lora),
       cmocka_unit_test(test_lora_recomputed),
+      cmocka_unit_test(test_equals_share_a_hit),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -95,6 +95,7 @@ void case_embedding(void **state);
 void case_rows(void **state);
 void case_periodic(void **state);
 void case_vocab_logprob(void **state);
+void case_vocab_ties(void **state);
 void case_vocab_backward(void **state);
 void case_sample(void **state);
 void case_sample_cut(void **state);

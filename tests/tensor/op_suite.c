@@ -294,6 +294,7 @@ int op_suite_run(device_t *device, op_suite_tolerances_t tolerances) {
       CASE(rows),
       CASE(periodic),
       CASE(vocab_logprob),
+      CASE(vocab_ties),
       CASE(vocab_backward),
       CASE(sample),
       CASE(sample_cut),

@@ -2,10 +2,12 @@
  * tested device. */
 #include "tensor/op_pair.h"
 
+#include "base/memory.h"
+
 #include <math.h>
 #include <string.h>
 
-enum { ROWS = 6, SUMS = 3, BUCKETS = 256, SHARDS_MAX = 3 };
+enum { ROWS = 6, BUCKETS = 256, SHARDS_MAX = 3 };
 
 typedef struct {
   int64_t V, pad;
@@ -103,26 +105,27 @@ static wide_pair_t vocab_max_of(op_pair_t *pair, const vocab_case_t *c, const vo
 /* Sums over all parts on the tested device, over the whole on the oracle: added on the host as tp would. */
 static wide_pair_t vocab_sums_of(op_pair_t *pair, const vocab_case_t *c, const vocab_arrays_t *arrays,
                                  const wide_pair_t *max, const index_pair_t *targets) {
-  double total[ROWS * SUMS] = {0};
+  double total[ROWS * VOCAB_SUMS] = {0};
   for (int p = 0; p < c->shards; p++) {
-    wide_pair_t part = wide_untouched(pair, ROWS * SUMS);
+    wide_pair_t part = wide_untouched(pair, ROWS * VOCAB_SUMS);
     op_vocab_sums_t op = {.shard = shard_op(&arrays->parts[p], c->scale, TESTED),
                           .max = max->on[TESTED],
                           .targets = targets->on[TESTED],
                           .sums = part.on[TESTED]};
     EXPECT_OK(OP(pair->devices[TESTED], vocab_sums, &op));
     double *values = wide_host(pair, &part, TESTED);
-    for (int i = 0; i < ROWS * SUMS; i++)
+    for (int i = 0; i < ROWS * VOCAB_SUMS; i++)
       total[i] += values[i];
     memory_free(values);
   }
-  wide_pair_t sums = wide_of(pair, total, ROWS * SUMS);
+  wide_pair_t sums = wide_of(pair, total, ROWS * VOCAB_SUMS);
   op_vocab_sums_t op = {.shard = shard_op(&arrays->whole, c->scale, ORACLE),
                         .max = max->on[ORACLE],
                         .targets = targets->on[ORACLE],
                         .sums = sums.on[ORACLE]};
   EXPECT_OK(OP(pair->devices[ORACLE], vocab_sums, &op));
-  wide_expect_close(pair, "vocab_sums", &sums, 0, ROWS, SUMS, SUMS, pair->tolerances.forward);
+  wide_expect_close(pair, "vocab_sums", &sums, 0, ROWS, VOCAB_SUMS - 1, VOCAB_SUMS,
+                    pair->tolerances.forward); /* the number of equals: below */
   return sums;
 }
 
@@ -151,6 +154,40 @@ void case_vocab_logprob(void **state) {
     vocab_logprob_run(*state, &vocab_cases[i], true);
     vocab_logprob_run(*state, &vocab_cases[i], false);
   }
+}
+
+/* Ids that are as likely as the likeliest are counted, at every place of a shard and beside its padding. */
+void case_vocab_ties(void **state) {
+  enum { TIED = 3, V = 1100, LD = 1104 };
+  static const int counts[TIED] = {1, 7, V};
+  op_pair_t *pair = *state;
+  device_t *device = pair->devices[TESTED];
+  double *logits = NULL, *found;
+  EXPECT_OK(memory_alloc(&logits, ARENA_OTHER, TIED * LD, sizeof *logits));
+  for (int r = 0; r < TIED; r++)
+    for (int j = 0; j < LD; j++)
+      logits[r * LD + j] = j >= V ? 2.7 : j * counts[r] % V < counts[r] ? 1.3 : 1.3 - 0.001 * (1 + j % 9);
+  static const int32_t ids[TIED] = {0, 0, V - 1};
+  wide_pair_t array = wide_of(pair, logits, TIED * LD), max = wide_untouched(pair, TIED);
+  wide_pair_t sums = wide_untouched(pair, TIED * VOCAB_SUMS);
+  index_pair_t targets = index_of(pair, ids, TIED);
+  const vocab_shard_t shard = {
+      .rows = TIED, .ld = LD, .count = V, .logits = array.on[TESTED], .scale = 1.0 / 0.7};
+  EXPECT_OK(OP(device, vocab_max, &(op_vocab_max_t){.shard = shard, .max = max.on[TESTED]}));
+  EXPECT_OK(
+      OP(device, vocab_sums,
+         &(op_vocab_sums_t){
+             .shard = shard, .max = max.on[TESTED], .targets = targets.on[TESTED], .sums = sums.on[TESTED]}));
+  found = wide_host(pair, &sums, TESTED);
+  for (int r = 0; r < TIED; r++) {
+    int expected = 0;
+    for (int j = 0; j < V; j++)
+      expected += logits[r * LD + j] == 1.3;
+    assert_true(expected >= 1 && found[r * VOCAB_SUMS + 3] == expected);
+  }
+  memory_free(found);
+  memory_free(logits);
+  pair_release(pair);
 }
 
 void case_vocab_backward(void **state) {

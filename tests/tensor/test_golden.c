@@ -321,10 +321,10 @@ static void test_attention(void **state) {
 
 static void test_vocabulary(void **state) {
   tensor_golden_fixture_t *f = *state;
-  enum { ROWS = 4, SIZE = 13, SUMS = 3 };
+  enum { ROWS = 4, SIZE = 13 };
   int32_t host_targets[ROWS];
   index_t *targets = index_named(f, "vocab.targets", ROWS, host_targets);
-  wide_t *max = wide_zeros(f, ROWS), *sums = wide_zeros(f, ROWS * SUMS);
+  wide_t *max = wide_zeros(f, ROWS), *sums = wide_zeros(f, ROWS * VOCAB_SUMS);
   wide_t *logprob = wide_zeros(f, ROWS), *entropy = wide_zeros(f, ROWS);
   vocab_shard_t shard = {.rows = ROWS,
                          .ld = SIZE,

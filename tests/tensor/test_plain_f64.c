@@ -391,7 +391,7 @@ static void test_rows(void **state) {
 
 /* ---- Log-probability of a vocabulary ---- */
 
-enum { ROWS = 4, VOCAB = 7, LD = 9, SUMS = 3 };
+enum { ROWS = 4, VOCAB = 7, LD = 9 };
 static const int32_t targets[ROWS] = {0, 6, 3, 3};
 static const double temperature_scale = 1.25;
 
@@ -417,7 +417,7 @@ static vocab_pass_t vocab_pass(check_t *check, const real_t *logits) {
   vocab_pass_t pass = {.shard = vocab_shard(check, logits),
                        .targets = check_index(check, targets, ROWS),
                        .max = check_wide_filled(check, ROWS),
-                       .sums = check_wide_filled(check, ROWS * SUMS)};
+                       .sums = check_wide_filled(check, ROWS * VOCAB_SUMS)};
   op_vocab_max_t max = {.shard = pass.shard, .max = pass.max};
   CHECK_OK(OP(check->device, vocab_max, &max));
   op_vocab_sums_t sums = {.shard = pass.shard, .max = pass.max, .targets = pass.targets, .sums = pass.sums};

@@ -25,7 +25,7 @@ static status_t vocab_sums_cpu(device_t *device, const op_vocab_sums_t *op) {
 static status_t vocab_logprob_cpu(device_t *device, const op_vocab_logprob_t *op) {
   (void)device;
   for (int64_t r = 0; r < op->rows; r++) {
-    const float *sums = (const float *)op->sums + 3 * r;
+    const float *sums = (const float *)op->sums + VOCAB_SUMS * r;
     double log_sum = log((double)sums[0]);
     ((float *)op->logprob)[r] = (float)((double)sums[2] - log_sum);
     if (op->entropy) ((float *)op->entropy)[r] = (float)(log_sum - (double)sums[1] / (double)sums[0]);

@@ -39,6 +39,7 @@ static void vocab_sums_simd(const void *argument, int64_t begin, int64_t end, fl
     const float *logits = logits_of(shard, r);
     float max = ((const float *)op->max)[r];
     double total = 0.0, weighted_total = 0.0;
+    int64_t equal = 0;
     for (int64_t run = 0; run < shard->count; run += RUN) {
       float sum = 0.0f, weighted = 0.0f;
       int64_t stop = run_end(shard, run);
@@ -50,12 +51,16 @@ static void vocab_sums_simd(const void *argument, int64_t begin, int64_t end, fl
       }
       total += sum;
       weighted_total += weighted;
+#pragma omp simd reduction(+ : equal)
+      for (int64_t i = run; i < stop; i++)
+        equal += scale * logits[i] >= max;
     }
     int64_t target = ((const int32_t *)op->targets)[r] - shard->begin;
-    float *sums = (float *)op->sums + 3 * r;
+    float *sums = (float *)op->sums + VOCAB_SUMS * r;
     sums[0] = (float)total;
     sums[1] = (float)weighted_total;
     sums[2] = target >= 0 && target < shard->count ? scale * logits[target] - max : 0.0f;
+    sums[3] = (float)equal;
   }
 }
 
@@ -68,7 +73,7 @@ static void vocab_backward_simd(const void *argument, int64_t begin, int64_t end
     const float *logits = logits_of(shard, r);
     float *dlogits = (float *)op->dlogits + r * shard->ld;
     float max = ((const float *)op->max)[r], gradient = scale * ((const float *)op->dlogprob)[r];
-    float factor = -gradient / ((const float *)op->sums)[3 * r];
+    float factor = -gradient / ((const float *)op->sums)[VOCAB_SUMS * r];
 #pragma omp simd
     for (int64_t i = 0; i < shard->count; i++)
       dlogits[i] = factor * exp_float(scale * logits[i] - max);

@@ -3,8 +3,6 @@
 
 #include <math.h>
 
-enum { SUMS = 3 }; /* per row: exp, exp * (z - max), target */
-
 static status_t vocab_max_plain(device_t *device, const op_vocab_max_t *op) {
   access_t access = access_begin(device, "vocab_max");
   vocab_operands(&access, &op->shard);
@@ -26,21 +24,23 @@ static status_t vocab_sums_plain(device_t *device, const op_vocab_sums_t *op) {
   vocab_operands(&access, shard);
   reads(&access, "max", op->max, 1, shard->rows, shard->rows);
   access_index(&access, "targets", op->targets, shard->rows, 0, INT32_MAX, false);
-  writes(&access, "sums", op->sums, shard->rows, SUMS, SUMS);
+  writes(&access, "sums", op->sums, shard->rows, VOCAB_SUMS, VOCAB_SUMS);
   TRY(access_ready(&access));
   for (int64_t i = 0; i < shard->rows; i++) {
-    element_t *sums = (element_t *)op->sums + i * SUMS;
-    double max = (double)((const element_t *)op->max)[i], sum = 0.0, weighted = 0.0;
+    element_t *sums = (element_t *)op->sums + i * VOCAB_SUMS;
+    double max = (double)((const element_t *)op->max)[i], sum = 0.0, weighted = 0.0, equal = 0.0;
     for (int64_t j = 0; j < shard->count; j++) {
       double below = vocab_scaled(shard, i, j) - max;
       sum += exp(below);
       weighted += exp(below) * below;
+      equal += (element_t)vocab_scaled(shard, i, j) >= ((const element_t *)op->max)[i];
     }
     int64_t target = ((const int32_t *)op->targets)[i] - shard->begin;
     bool here = target >= 0 && target < shard->count;
     sums[0] = (element_t)sum;
     sums[1] = (element_t)weighted;
     sums[2] = (element_t)(here ? vocab_scaled(shard, i, target) - max : 0.0);
+    sums[3] = (element_t)equal;
   }
   access_end(&access);
   return STATUS_OK;
@@ -48,12 +48,12 @@ static status_t vocab_sums_plain(device_t *device, const op_vocab_sums_t *op) {
 
 static status_t vocab_logprob_plain(device_t *device, const op_vocab_logprob_t *op) {
   access_t access = access_begin(device, "vocab_logprob");
-  reads(&access, "sums", op->sums, op->rows, SUMS, SUMS);
+  reads(&access, "sums", op->sums, op->rows, VOCAB_SUMS, VOCAB_SUMS);
   writes(&access, "logprob", op->logprob, 1, op->rows, op->rows);
   if (op->entropy) writes(&access, "entropy", op->entropy, 1, op->rows, op->rows);
   TRY(access_ready(&access));
   for (int64_t i = 0; i < op->rows; i++) {
-    const element_t *sums = (const element_t *)op->sums + i * SUMS;
+    const element_t *sums = (const element_t *)op->sums + i * VOCAB_SUMS;
     double log_sum = log((double)sums[0]);
     ((element_t *)op->logprob)[i] = (element_t)((double)sums[2] - log_sum);
     if (op->entropy) ((element_t *)op->entropy)[i] = (element_t)(log_sum - (double)sums[1] / (double)sums[0]);
@@ -67,7 +67,7 @@ static status_t vocab_backward_plain(device_t *device, const op_vocab_backward_t
   access_t access = access_begin(device, "vocab_backward");
   vocab_operands(&access, shard);
   reads(&access, "max", op->max, 1, shard->rows, shard->rows);
-  reads(&access, "sums", op->sums, shard->rows, SUMS, SUMS);
+  reads(&access, "sums", op->sums, shard->rows, VOCAB_SUMS, VOCAB_SUMS);
   reads(&access, "dlogprob", op->dlogprob, 1, shard->rows, shard->rows);
   access_index(&access, "targets", op->targets, shard->rows, 0, INT32_MAX, false);
   writes(&access, "dlogits", op->dlogits, shard->rows, shard->ld, shard->ld);
@@ -75,7 +75,7 @@ static status_t vocab_backward_plain(device_t *device, const op_vocab_backward_t
   for (int64_t i = 0; i < shard->rows; i++) {
     element_t *dlogits = (element_t *)op->dlogits + i * shard->ld;
     double max = (double)((const element_t *)op->max)[i],
-           sum = (double)((const element_t *)op->sums)[i * SUMS];
+           sum = (double)((const element_t *)op->sums)[i * VOCAB_SUMS];
     double grad = (double)((const element_t *)op->dlogprob)[i] * shard->scale;
     int64_t target = ((const int32_t *)op->targets)[i] - shard->begin;
     for (int64_t j = 0; j < shard->count; j++) {
