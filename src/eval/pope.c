@@ -6,15 +6,15 @@
 #include <string.h>
 
 static const judge_metric_t metrics[POPE_METRICS] = {
-    [POPE_TRUE_POSITIVE] = {"pope/TP", ESTIMATOR_COUNT},
-    [POPE_FALSE_POSITIVE] = {"pope/FP", ESTIMATOR_COUNT},
-    [POPE_TRUE_NEGATIVE] = {"pope/TN", ESTIMATOR_COUNT},
-    [POPE_FALSE_NEGATIVE] = {"pope/FN", ESTIMATOR_COUNT},
-    [POPE_ACCURACY] = {"pope/accuracy", ESTIMATOR_SHARE},
-    [POPE_PRECISION] = {"pope/precision", ESTIMATOR_SHARE},
-    [POPE_RECALL] = {"pope/recall", ESTIMATOR_SHARE},
-    [POPE_F1] = {"pope/f1", ESTIMATOR_F1},
-    [POPE_YES_RATIO] = {"pope/yes_ratio", ESTIMATOR_SHARE},
+    [POPE_TRUE_POSITIVE] = {.name = "pope/TP", .estimator = ESTIMATOR_COUNT},
+    [POPE_FALSE_POSITIVE] = {.name = "pope/FP", .estimator = ESTIMATOR_COUNT},
+    [POPE_TRUE_NEGATIVE] = {.name = "pope/TN", .estimator = ESTIMATOR_COUNT},
+    [POPE_FALSE_NEGATIVE] = {.name = "pope/FN", .estimator = ESTIMATOR_COUNT},
+    [POPE_ACCURACY] = {.name = "pope/accuracy", .estimator = ESTIMATOR_SHARE},
+    [POPE_PRECISION] = {.name = "pope/precision", .estimator = ESTIMATOR_SHARE},
+    [POPE_RECALL] = {.name = "pope/recall", .estimator = ESTIMATOR_SHARE},
+    [POPE_F1] = {.name = "pope/f1", .estimator = ESTIMATOR_F1},
+    [POPE_YES_RATIO] = {.name = "pope/yes_ratio", .estimator = ESTIMATOR_SHARE},
 };
 
 void pope_verdict(bool truth_is_yes, bool answer_is_yes, verdict_t *out) {

@@ -4,14 +4,19 @@
 #include "shapes/scene_file.h"
 
 static const judge_metric_t metrics[SHAPES_METRICS] = {
-    [SHAPES_RATING] = {"eval/rating", ESTIMATOR_MEAN, .by_type = true, .logged = true},
-    [SHAPES_HALLUCINATION] = {"eval/hallucination", ESTIMATOR_SHARE, .by_type = true, .logged = true},
-    [SHAPES_OPEN_HALLUCINATION] = {"eval/open_hallucination", ESTIMATOR_SHARE, .logged = true},
-    [SHAPES_CLAIMS_RIGHT] = {"eval/claims_right", ESTIMATOR_RATIO, .logged = true},
-    [SHAPES_CLEAN_CLAIMS_RIGHT] = {"eval/clean_claims_right", ESTIMATOR_RATIO},
-    [SHAPES_CLAIMS_ABSENT] = {"eval/claims_absent", ESTIMATOR_RATIO},
-    [SHAPES_RECALL] = {"eval/recall", ESTIMATOR_RATIO, .logged = true},
-    [SHAPES_WORDS] = {"eval/words", ESTIMATOR_MEAN, .logged = true},
+    [SHAPES_RATING] = {.name = "eval/rating", .estimator = ESTIMATOR_MEAN, .by_type = true, .logged = true},
+    [SHAPES_HALLUCINATION] = {.name = "eval/hallucination",
+                              .estimator = ESTIMATOR_SHARE,
+                              .by_type = true,
+                              .logged = true},
+    [SHAPES_OPEN_HALLUCINATION] = {.name = "eval/open_hallucination",
+                                   .estimator = ESTIMATOR_SHARE,
+                                   .logged = true},
+    [SHAPES_CLAIMS_RIGHT] = {.name = "eval/claims_right", .estimator = ESTIMATOR_RATIO, .logged = true},
+    [SHAPES_CLEAN_CLAIMS_RIGHT] = {.name = "eval/clean_claims_right", .estimator = ESTIMATOR_RATIO},
+    [SHAPES_CLAIMS_ABSENT] = {.name = "eval/claims_absent", .estimator = ESTIMATOR_RATIO},
+    [SHAPES_RECALL] = {.name = "eval/recall", .estimator = ESTIMATOR_RATIO, .logged = true},
+    [SHAPES_WORDS] = {.name = "eval/words", .estimator = ESTIMATOR_MEAN, .logged = true},
 };
 
 typedef struct {

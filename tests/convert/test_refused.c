@@ -247,7 +247,7 @@ static void parts_that_are_missing(void **state) {
                      "import.vision_tower");
   assert_error_about(import("weights='$/convert/golden/llama' vision_tower='$/convert/golden/clip'"),
                      STATUS_INPUT, "import.projector");
-  assert_error_about(import("weights='@/nowhere'"), STATUS_DATA, "@/nowhere" + 1);
+  assert_error_about(import("weights='@/nowhere'"), STATUS_DATA, "/nowhere");
   assert_error_about(convert_run(test(),
                                  "&job task='import' /\n&import weights='$/convert/golden/llava_hf' /\n",
                                  import_run),

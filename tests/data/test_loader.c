@@ -16,7 +16,8 @@ typedef struct {
 static void setting_start(loader_setting_t *setting) {
   dataset_writer_t *writer;
   const turn_t turn = {TURN_HUMAN, text_view("hello")};
-  const dataset_sample_t sample = {.id = text_view("x"), .conversation = {&turn, 1}, .image = -1};
+  const dataset_sample_t sample = {
+      .id = text_view("x"), .conversation = {.turns = &turn, .count = 1}, .image = -1};
   const dataset_counts_t counts = {.samples = 1, .texts = 2, .text_bytes = 6};
   uint8_t *bytes[PICTURES];
   int64_t sizes[PICTURES];

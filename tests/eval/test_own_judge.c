@@ -53,9 +53,9 @@ static void length_close(judge_t *judge) {
 
 static status_t length_open(session_t *session, judge_t *out) {
   static const judge_metric_t metrics[LENGTH_METRICS] = {
-      [LENGTH_MEAN] = {"eval/words", ESTIMATOR_MEAN, .by_type = true},
-      [LENGTH_LONG] = {"eval/recall", ESTIMATOR_SHARE},
-      [LENGTH_PAIRS] = {"eval/pairs", ESTIMATOR_COUNT}};
+      [LENGTH_MEAN] = {.name = "eval/words", .estimator = ESTIMATOR_MEAN, .by_type = true},
+      [LENGTH_LONG] = {.name = "eval/recall", .estimator = ESTIMATOR_SHARE},
+      [LENGTH_PAIRS] = {.name = "eval/pairs", .estimator = ESTIMATOR_COUNT}};
   (void)session;
   *out = (judge_t){.metrics = metrics,
                    .metric_count = LENGTH_METRICS,

@@ -58,7 +58,7 @@ static status_t texts_write(dataset_writer_t *writer) {
   TRY(dataset_writer_fact(writer, text_view("it is red")));
   for (int i = 0; i < SAMPLES; ++i) {
     const dataset_sample_t sample = {.id = text_view("id"),
-                                     .conversation = {turns, 2},
+                                     .conversation = {.turns = turns, .count = 2},
                                      .image = i % IMAGES,
                                      .caption_type = 1,
                                      .length_bonus = 1,

@@ -233,8 +233,11 @@ static void empty_parts_are_fine(void **state) {
   dataset_writer_t *writer;
   dataset_t *dataset;
   const turn_t turn = {TURN_HUMAN, text_view("hello")};
-  const dataset_sample_t sample = {
-      .id = text_view("x"), .conversation = {&turn, 1}, .image = -1, .caption_type = 1, .length_bonus = 1};
+  const dataset_sample_t sample = {.id = text_view("x"),
+                                   .conversation = {.turns = &turn, .count = 1},
+                                   .image = -1,
+                                   .caption_type = 1,
+                                   .length_bonus = 1};
   const dataset_counts_t counts = {.samples = 1, .texts = 2, .text_bytes = 6};
   io_test_folder(folder);
   io_test_path(path, folder, "data.h5");
