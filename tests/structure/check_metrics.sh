@@ -12,8 +12,8 @@ fail() {
 }
 
 rows=$("$program" --print-metrics | sed -nE 's/^  ([a-z]+[a-z_0-9/]*).*/\1/p')
-logged=$(grep -rhoE -e 'metrics_add\([^"]*"[^"]+"' -e '\{"[^"]+", ESTIMATOR_(MEAN|SHARE|RATIO|F1)' "$root/src" --include='*.c' |
-  sed -E 's/[^"]*"(.*)".*/\1/' | sort -u)
+logged=$(grep -rhoE -e 'metrics_add\([^"]*"[^"]+"' -e '\.name = "[^"]+", \.estimator = ESTIMATOR_(MEAN|SHARE|RATIO|F1)' "$root/src" --include='*.c' |
+  sed -E 's/[^"]*"([^"]*)".*/\1/' | sort -u)
 [[ $(wc -w <<<"$rows") -gt 40 && $(wc -w <<<"$logged") -gt 40 ]] || fail "found too few names: the patterns here are out of date"
 
 for name in $logged; do
