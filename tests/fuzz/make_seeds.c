@@ -1,7 +1,7 @@
 /* Writes inputs for the fuzz targets to start from, each target's in a folder of its own.
  * usage: fuzz_make_seeds FOLDER */
 #include "base/memory.h"
-#include "text/tokenizer.h"
+#include "text/sentencepiece.h"
 
 #include <stdbool.h>
 #include <stdio.h>
