@@ -77,12 +77,13 @@ static const metric_t rows[] = {
                 "step (" STIENNON ", section 3.4), plus the centring term of rm.center_group."},
     {"rm/accuracy", "Accuracy", .better = BETTER_UP, .format = METRIC_SHARE, .label = "acc",
      .chart = "Accuracy", .line = "training", .key = true,
-     .meaning = "Share of pairs whose preferred answer scores at least as high as the other."},
+     .meaning =
+         "Share of pairs whose preferred answer scores higher than the other; equal scores count half."},
     {"rm/mean_score", "Mean score", .label = "score", .chart = "Scores of the reward model",
      .meaning = "Mean score of both answers; the centring term holds it near 0."},
     {"rm/label_share", "Second answers preferred", .format = METRIC_SHARE,
-     .meaning =
-         "Share of pairs whose second answer is the preferred one; far from 50 % the order tells the label."},
+     .meaning = "Share of pairs whose second answer is the preferred one; far from 50 % the label can be "
+                "guessed from the order."},
     {"rm/lr", "Learning rate", .label = "lr", .chart = "Learning rate",
      .meaning = "Learning rate of this step, by optim.schedule."},
     {"rm/grad_norm", "Gradient norm", .label = "grad", .chart = "Gradient norm",
@@ -189,7 +190,8 @@ static const metric_t rows[] = {
          "The training loss on the samples of eval.dataset; of a reward model without the centring term."},
     {"eval/accuracy", "Held-out accuracy", .better = BETTER_UP, .format = METRIC_SHARE, .label = "acc",
      .chart = "Accuracy", .line = "held out", .key = true,
-     .meaning = "Share of held-out pairs whose preferred answer scores at least as high as the other."},
+     .meaning = "Share of held-out pairs whose preferred answer scores higher than the other; equal scores "
+                "count half."},
     {"eval/rating", "Rating", .unit = "of 6", .better = BETTER_UP, .label = "rating", .chart = "Rating",
      .key = true, .compared = true,
      .meaning =
@@ -202,7 +204,7 @@ static const metric_t rows[] = {
      .compared = true, .meaning = "The same among answers to requests for a description."},
     {"eval/claims_right", "Claims that are right", .better = BETTER_UP, .format = METRIC_SHARE,
      .label = "right", .chart = "Claims", .line = "right", .compared = true,
-     .meaning = "Share of the claims about objects, in all answers, that the image bears out."},
+     .meaning = "Share of the claims about objects, in all answers, that are true of the image."},
     {"eval/clean_claims_right", "Claims that are right, clean scenes", .better = BETTER_UP,
      .format = METRIC_SHARE, .compared = true,
      .meaning = "The same in descriptions of scenes without the objects that biased data promise: how well "
