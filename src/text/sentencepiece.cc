@@ -85,6 +85,7 @@ status_code_t encode_plain(const model_t *model, std::string_view text, token_li
 status_code_t encode(const model_t *model, std::string_view text, token_list_t *out) {
   const auto &specials = model->specials;
   std::vector<size_t> next;
+  next.reserve(specials.size());
   for (const auto &s : specials)
     next.push_back(text.find(s.piece));
   for (size_t at = 0;;) {
@@ -154,7 +155,7 @@ status_code_t create(const void *bytes, size_t n, tokenizer_t **out) {
 }
 
 /* The caller's texts as SentencePiece wants them. */
-class texts_iterator : public sentencepiece::SentenceIterator {
+class texts_iterator final : public sentencepiece::SentenceIterator {
 public:
   texts_iterator(tokenizer_texts_t texts, void *context) : texts_(texts), context_(context) {
     Next();
