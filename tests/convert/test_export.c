@@ -2,43 +2,25 @@
 #include "convert/export.h"
 
 #include "base/memory.h"
-#include "convert/convert_test.h"
+#include "convert/convert_fixture.h"
 #include "convert/import.h"
 #include "convert/names.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/tensors/safetensors_writer.h"
-#include "mpi_test.h"
-
-static convert_test_t *test(void) {
-  static convert_test_t made;
-  return &made;
-}
-
-static int set_up(void **state) {
-  (void)state;
-  convert_test_open(mpi_test_world(), comm_size(mpi_test_world()) % 2 == 0 ? 2 : 1, test());
-  return 0;
-}
-
-static int tear_down(void **state) {
-  (void)state;
-  convert_test_close(test());
-  return 0;
-}
 
 #define TOKENIZER "tokenizer='$/text/golden/over.model'"
 
 static void import(const char *settings) {
   char text[CONVERT_TEXT];
   snprintf(text, sizeof text, "&job task='import' /\n&import %s /\n", settings);
-  assert_ok(convert_run(test(), text, import_run));
+  assert_ok(convert_run(convert_test(), text, import_run));
 }
 
 static void export(const char *model, const char *settings) {
   char text[CONVERT_TEXT];
   snprintf(text, sizeof text, "&job task='export' /\n&model %s /\n&export %s /\n", model, settings);
-  assert_ok(convert_run(test(), text, export_run));
+  assert_ok(convert_run(convert_test(), text, export_run));
 }
 
 /* Through the tensors' and the configuration's names of transformers, in shards, with adapter and head. */
@@ -49,8 +31,8 @@ static void transformers_and_back(void **state) {
   export("base='@/first.h5'", "output='@/out' shard_size=1");
   import("weights='@/out' adapter='@/out/reward' head='@/out/reward_head.safetensors' role='reward' "
          "output='@/second.h5'");
-  convert_same(test(), "@/first.h5", "@/second.h5");
-  convert_compare(test(), "&model base='@/second.h5' /", "adapter");
+  convert_same(convert_test(), "@/first.h5", "@/second.h5");
+  convert_compare(convert_test(), "&model base='@/second.h5' /", "adapter");
 }
 
 /* Original LLaVA, its tower in a folder that config.json names. */
@@ -60,10 +42,10 @@ static void original_llava_and_back(void **state) {
          "output='@/first.h5' " TOKENIZER);
   export("base='@/first.h5'", "output='@/out' naming='llava'");
   import("weights='@/out' output='@/second.h5'");
-  convert_same(test(), "@/first.h5", "@/second.h5");
+  convert_same(convert_test(), "@/first.h5", "@/second.h5");
   export("base='@/second.h5'", "output='@/half' naming='llava' dtype='f16'");
   import("weights='@/half' output='@/third.h5'"); /* published in half precision: nothing is lost */
-  convert_same(test(), "@/first.h5", "@/third.h5");
+  convert_same(convert_test(), "@/first.h5", "@/third.h5");
 }
 
 /* A language model alone, as LLaMA. */
@@ -72,37 +54,37 @@ static void llama_and_back(void **state) {
   import("weights='$/convert/golden/llama' output='@/first.h5' " TOKENIZER);
   export("base='@/first.h5'", "output='@/out'");
   import("weights='@/out' output='@/second.h5'");
-  convert_same(test(), "@/first.h5", "@/second.h5");
+  convert_same(convert_test(), "@/first.h5", "@/second.h5");
 }
 
 /* An adapter alone, for a base that lies elsewhere. */
 static void adapter_alone_and_back(void **state) {
   (void)state;
   import("weights='$/convert/golden/llava_hf' output='@/base.h5' " TOKENIZER);
-  assert_ok(convert_run(test(),
+  assert_ok(convert_run(convert_test(),
                         "&job task='import' /\n&model base='@/base.h5' /\n"
                         "&import adapter='$/convert/golden/adapter' output='@/first.h5' /\n",
                         import_run));
   export("base='@/first.h5'", "output='@/out' naming='llava' base_name='tiny/llava'");
   char path[CONVERT_TEXT];
-  assert_false(file_exists(convert_fill(test(), "@/out/config.json", path)));
-  assert_ok(convert_run(test(),
+  assert_false(file_exists(convert_fill(convert_test(), "@/out/config.json", path)));
+  assert_ok(convert_run(convert_test(),
                         "&job task='import' /\n&model base='@/base.h5' /\n"
                         "&import adapter='@/out/default' output='@/second.h5' /\n",
                         import_run));
-  convert_same(test(), "@/first.h5", "@/second.h5");
+  convert_same(convert_test(), "@/first.h5", "@/second.h5");
 }
 
 static void merged_weights_compute_what_the_adapter_does(void **state) {
   (void)state;
   import("weights='$/convert/golden/llava_hf' output='@/base.h5' " TOKENIZER);
-  assert_ok(convert_run(test(),
+  assert_ok(convert_run(convert_test(),
                         "&job task='import' /\n&model base='@/base.h5' /\n"
                         "&import adapter='$/convert/golden/adapter' output='@/adapter.h5' /\n",
                         import_run));
   export("base='@/base.h5' adapter='@/adapter.h5'", "output='@/merged' merge=.true. dtype='f32'");
   import("weights='@/merged' output='@/merged.h5'");
-  convert_compare(test(), "&model base='@/merged.h5' /", "adapter");
+  convert_compare(convert_test(), "&model base='@/merged.h5' /", "adapter");
 }
 
 /* Writes the tensors of golden/llava_hf under the names that NAMING has for them to @/renamed. */
@@ -114,7 +96,7 @@ static void rename_all(naming_t naming) {
   tensor_files_t *files;
   safetensors_writer_t *writer;
   char path[CONVERT_TEXT], ours[PARAM_NAME_MAX];
-  assert_ok(tensor_files_open(convert_fill(test(), "$/convert/golden/llava_hf", path), &files));
+  assert_ok(tensor_files_open(convert_fill(convert_test(), "$/convert/golden/llava_hf", path), &files));
   int64_t count = tensor_files_count(files);
   assert_true(count <= TENSORS_MAX);
   for (int64_t i = 0; i < count; i++) {
@@ -124,8 +106,8 @@ static void rename_all(naming_t naming) {
     specs[i] = (tensor_spec_t){.name = names[i], .type = entry->type, .dims = entry->dims};
     memcpy(specs[i].shape, entry->shape, sizeof specs[i].shape);
   }
-  assert_ok(safetensors_create(mpi_test_world(), convert_fill(test(), "@/renamed", path), "model", specs,
-                               count, 0, &writer));
+  assert_ok(safetensors_create(mpi_test_world(), convert_fill(convert_test(), "@/renamed", path), "model",
+                               specs, count, 0, &writer));
   for (int64_t i = 0; i < count && comm_rank(mpi_test_world()) == 0; i++) {
     const tensor_entry_t *entry = tensor_files_at(files, i);
     assert_true(entry->elements <= (int64_t)(sizeof values / sizeof *values));
@@ -140,13 +122,13 @@ static void rename_all(naming_t naming) {
 static void write_config(const char *config) {
   char path[CONVERT_TEXT], text[CONVERT_TEXT], *copied = NULL;
   if (config)
-    convert_fill(test(), config, text);
+    convert_fill(convert_test(), config, text);
   else
-    assert_ok(file_read(convert_fill(test(), "$/convert/golden/llava_hf/config.json", path), CONVERT_TEXT,
-                        &copied, NULL));
+    assert_ok(file_read(convert_fill(convert_test(), "$/convert/golden/llava_hf/config.json", path),
+                        CONVERT_TEXT, &copied, NULL));
   const char *bytes = copied ? copied : text;
   if (comm_rank(mpi_test_world()) == 0)
-    assert_ok(file_write(convert_fill(test(), "@/renamed/config.json", path), bytes, strlen(bytes)));
+    assert_ok(file_write(convert_fill(convert_test(), "@/renamed/config.json", path), bytes, strlen(bytes)));
   memory_free(copied);
   assert_ok(comm_agree(mpi_test_world(), STATUS_OK));
 }
@@ -165,21 +147,22 @@ static void one_model_under_other_names(void **state) {
   rename_all(NAMING_TRANSFORMERS_5);
   write_config(NULL);
   import("weights='@/renamed' output='@/second.h5' " TOKENIZER);
-  convert_same(test(), "@/first.h5", "@/second.h5");
+  convert_same(convert_test(), "@/first.h5", "@/second.h5");
   rename_all(NAMING_LLAVA);
   write_config(original_config);
   import("weights='@/renamed' output='@/third.h5' " TOKENIZER);
-  convert_same(test(), "@/first.h5", "@/third.h5");
+  convert_same(convert_test(), "@/first.h5", "@/third.h5");
 }
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(transformers_and_back, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(original_llava_and_back, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(llama_and_back, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(adapter_alone_and_back, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(merged_weights_compute_what_the_adapter_does, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(one_model_under_other_names, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(transformers_and_back, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(original_llava_and_back, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(llama_and_back, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(adapter_alone_and_back, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(merged_weights_compute_what_the_adapter_does, convert_set_up,
+                                      convert_tear_down),
+      cmocka_unit_test_setup_teardown(one_model_under_other_names, convert_set_up, convert_tear_down),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

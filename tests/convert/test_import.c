@@ -3,29 +3,11 @@
 #include "convert/import.h"
 
 #include "base/memory.h"
-#include "convert/convert_test.h"
+#include "convert/convert_fixture.h"
 #include "io/file.h"
 #include "io/formats/tokenizer_file.h"
 #include "io/json.h"
-#include "mpi_test.h"
 #include "rollout/generate.h"
-
-static convert_test_t *test(void) {
-  static convert_test_t made;
-  return &made;
-}
-
-static int set_up(void **state) {
-  (void)state;
-  convert_test_open(mpi_test_world(), comm_size(mpi_test_world()) % 2 == 0 ? 2 : 1, test());
-  return 0;
-}
-
-static int tear_down(void **state) {
-  (void)state;
-  convert_test_close(test());
-  return 0;
-}
 
 static const char model_base[] = "&model base='@/run/model.h5' /";
 #define TOKENIZER " tokenizer='$/text/golden/over.model' /\n"
@@ -33,23 +15,23 @@ static const char model_base[] = "&model base='@/run/model.h5' /";
 static void import(const char *settings) {
   char text[CONVERT_TEXT];
   snprintf(text, sizeof text, "&job task='import' /\n&import %s" TOKENIZER, settings);
-  assert_ok(convert_run(test(), text, import_run));
+  assert_ok(convert_run(convert_test(), text, import_run));
 }
 
 /* Grouped-query attention, another base of the rotary embedding, shards; a projector that is new. */
 static void llama_with_a_tower(void **state) {
   (void)state;
   import("weights='$/convert/golden/llama' vision_tower='$/convert/golden/clip' new_projector='mlp2x_gelu'");
-  convert_compare(test(), model_base, "llama");
-  convert_compare_features(test(), model_base, "features");
+  convert_compare(convert_test(), model_base, "llama");
+  convert_compare_features(convert_test(), model_base, "features");
 }
 
 /* A language model alone. */
 static void llama_without_a_tower(void **state) {
   (void)state;
   import("weights='$/convert/golden/llama'");
-  convert_compare(test(), model_base, "llama");
-  assert_error_about(convert_run(test(),
+  convert_compare(convert_test(), model_base, "llama");
+  assert_error_about(convert_run(convert_test(),
                                  "&job task='generate' /\n&model base='@/run/model.h5' /\n"
                                  "&generate image='$/convert/golden/image.jpg' prompt='What is it' "
                                  "output='@/answer.json' /\n",
@@ -59,9 +41,9 @@ static void llama_without_a_tower(void **state) {
 
 static void tied_head_and_odd_head_size(void **state) {
   (void)state;
-  if (test()->tp == 1) {
+  if (convert_test()->tp == 1) {
     import("weights='$/convert/golden/tied' vision_tower='$/convert/golden/clip' new_projector='linear'");
-    convert_compare(test(), model_base, "tied");
+    convert_compare(convert_test(), model_base, "tied");
   }
 }
 
@@ -75,12 +57,12 @@ static void import_scaled(const char *scaling) {
       "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"num_key_value_heads\": 1, \"head_dim\": 6, "
       "\"rms_norm_eps\": 1e-06, \"tie_word_embeddings\": true, %s}",
       scaling);
-  assert_ok(
-      file_read(convert_fill(test(), "$/convert/golden/tied/pytorch_model.bin", path), 1 << 20, &bytes, &n));
+  assert_ok(file_read(convert_fill(convert_test(), "$/convert/golden/tied/pytorch_model.bin", path), 1 << 20,
+                      &bytes, &n));
   if (comm_rank(mpi_test_world()) == 0) {
-    assert_ok(file_make_folder(convert_fill(test(), "@/scaled", path)));
-    assert_ok(file_write(convert_fill(test(), "@/scaled/pytorch_model.bin", path), bytes, n));
-    assert_ok(file_write(convert_fill(test(), "@/scaled/config.json", path), text, strlen(text)));
+    assert_ok(file_make_folder(convert_fill(convert_test(), "@/scaled", path)));
+    assert_ok(file_write(convert_fill(convert_test(), "@/scaled/pytorch_model.bin", path), bytes, n));
+    assert_ok(file_write(convert_fill(convert_test(), "@/scaled/config.json", path), text, strlen(text)));
   }
   memory_free(bytes);
   assert_ok(comm_agree(mpi_test_world(), STATUS_OK));
@@ -90,14 +72,14 @@ static void import_scaled(const char *scaling) {
 /* In the fields of the releases before and since transformers 5. */
 static void scaled_rotary_embeddings(void **state) {
   (void)state;
-  if (test()->tp == 1) {
+  if (convert_test()->tp == 1) {
     import_scaled("\"rope_theta\": 10000.0, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}");
-    convert_compare(test(), model_base, "linear");
+    convert_compare(convert_test(), model_base, "linear");
     import_scaled(
         "\"rope_parameters\": {\"rope_type\": \"llama3\", \"rope_theta\": 10000.0, \"factor\": 8.0, "
         "\"low_freq_factor\": 0.5, \"high_freq_factor\": 4.0, "
         "\"original_max_position_embeddings\": 128}");
-    convert_compare(test(), model_base, "llama3");
+    convert_compare(convert_test(), model_base, "llama3");
   }
 }
 
@@ -105,20 +87,20 @@ static void projector_in_a_file_of_its_own(void **state) {
   (void)state;
   import("weights='$/convert/golden/llama' vision_tower='$/convert/golden/clip' "
          "projector='$/convert/golden/mm_projector.bin'");
-  convert_compare(test(), model_base, "projector");
+  convert_compare(convert_test(), model_base, "projector");
 }
 
 static void original_llava_with_a_linear_projector(void **state) {
   (void)state;
   import("weights='$/convert/golden/llava_linear' vision_tower='$/convert/golden/clip'");
-  convert_compare(test(), model_base, "llava_linear");
+  convert_compare(convert_test(), model_base, "llava_linear");
 }
 
 static void transformers_llava(void **state) {
   (void)state;
   import("weights='$/convert/golden/llava_hf'");
-  convert_compare(test(), model_base, "llava_hf");
-  convert_compare_features(test(), model_base, "llava_hf/features");
+  convert_compare(convert_test(), model_base, "llava_hf");
+  convert_compare_features(convert_test(), model_base, "llava_hf/features");
 }
 
 /* The adapter and the head in the file of their base, and in one that refers to it. */
@@ -126,25 +108,25 @@ static void adapter_and_reward_head(void **state) {
   (void)state;
   import("weights='$/convert/golden/llava_hf' adapter='$/convert/golden/adapter' role='reward' "
          "head='$/convert/golden/reward_head.pt'");
-  convert_compare(test(), model_base, "adapter");
+  convert_compare(convert_test(), model_base, "adapter");
   import("weights='$/convert/golden/llava_hf' output='@/base.h5'");
-  assert_ok(convert_run(test(),
+  assert_ok(convert_run(convert_test(),
                         "&job task='import' /\n&model base='@/base.h5' /\n"
                         "&import adapter='$/convert/golden/adapter' role='reward' "
                         "head='$/convert/golden/reward_head.pt' output='@/reward.h5' /\n",
                         import_run));
-  convert_compare(test(), "&model base='@/reward.h5' /", "adapter");
+  convert_compare(convert_test(), "&model base='@/reward.h5' /", "adapter");
 }
 
 static void expected_answer(char **answer) {
-  const tensor_entry_t *entry = tensor_files_find(test()->expected, "answer");
+  const tensor_entry_t *entry = tensor_files_find(convert_test()->expected, "answer");
   char path[CONVERT_TEXT];
   int32_t ids[64];
   tokenizer_t *tokenizer;
   assert_non_null(entry);
   assert_true(entry->elements > 8 && entry->elements <= 64);
-  assert_ok(tensor_files_read(test()->expected, entry, 0, entry->elements, ids));
-  assert_ok(tokenizer_load(convert_fill(test(), "$/text/golden/over.model", path), &tokenizer));
+  assert_ok(tensor_files_read(convert_test()->expected, entry, 0, entry->elements, ids));
+  assert_ok(tokenizer_load(convert_fill(convert_test(), "$/text/golden/over.model", path), &tokenizer));
   assert_ok(tokenizer_decode(tokenizer, ids, (int32_t)entry->elements, answer, NULL));
   tokenizer_free(tokenizer);
 }
@@ -156,13 +138,13 @@ static void the_greedy_answer_is_transformers(void **state) {
   json_document_t document;
   (void)state;
   import("weights='$/convert/golden/llava_hf'");
-  assert_ok(convert_run(test(),
+  assert_ok(convert_run(convert_test(),
                         "&job task='generate' /\n&model base='@/run/model.h5' template='v1' /\n"
                         "&generate image='$/convert/golden/image.jpg' prompt='What is it' greedy=.true. "
                         "max_tokens=64 stop_at_question=.false. output='@/answer.json' /\n",
                         generate_run));
   expected_answer(&expected);
-  assert_ok(json_parse_file(convert_fill(test(), "@/answer.json", path), 1 << 20, &document));
+  assert_ok(json_parse_file(convert_fill(convert_test(), "@/answer.json", path), 1 << 20, &document));
   assert_ok(json_string(document.root, "answer", path, &answer));
   assert_string_equal(answer, expected);
   json_free(&document);
@@ -171,15 +153,16 @@ static void the_greedy_answer_is_transformers(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(llama_with_a_tower, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(llama_without_a_tower, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(tied_head_and_odd_head_size, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(scaled_rotary_embeddings, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(projector_in_a_file_of_its_own, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(original_llava_with_a_linear_projector, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(transformers_llava, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(adapter_and_reward_head, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(the_greedy_answer_is_transformers, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(llama_with_a_tower, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(llama_without_a_tower, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(tied_head_and_odd_head_size, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(scaled_rotary_embeddings, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(projector_in_a_file_of_its_own, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(original_llava_with_a_linear_projector, convert_set_up,
+                                      convert_tear_down),
+      cmocka_unit_test_setup_teardown(transformers_llava, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(adapter_and_reward_head, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(the_greedy_answer_is_transformers, convert_set_up, convert_tear_down),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

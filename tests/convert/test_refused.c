@@ -1,39 +1,21 @@
 /* What import cannot take, or could only compute wrongly, is refused by name. */
 #include "base/memory.h"
-#include "convert/convert_test.h"
+#include "convert/convert_fixture.h"
 #include "convert/export.h"
 #include "convert/import.h"
 #include "io/file.h"
 #include "io/tensors/safetensors_writer.h"
-#include "mpi_test.h"
-
-static convert_test_t *test(void) {
-  static convert_test_t made;
-  return &made;
-}
-
-static int set_up(void **state) {
-  (void)state;
-  convert_test_open(mpi_test_world(), 1, test());
-  return 0;
-}
-
-static int tear_down(void **state) {
-  (void)state;
-  convert_test_close(test());
-  return 0;
-}
 
 static status_code_t import(const char *settings) {
   char text[CONVERT_TEXT];
   snprintf(text, sizeof text, "&job task='import' /\n&import %s tokenizer='$/text/golden/over.model' /\n",
            settings);
-  return convert_run(test(), text, import_run);
+  return convert_run(convert_test(), text, import_run);
 }
 
 static void write_file(const char *name, const char *text) {
   char path[CONVERT_TEXT];
-  convert_fill(test(), name, path);
+  convert_fill(convert_test(), name, path);
   assert_ok(file_make_parent(path));
   assert_ok(file_write(path, text, strlen(text)));
 }
@@ -114,8 +96,8 @@ static void towers_that_are_not_computed(void **state) {
 static void other_pixels(void **state) {
   char text[CONVERT_TEXT], path[CONVERT_TEXT], *config;
   (void)state;
-  assert_ok(file_read(convert_fill(test(), "$/convert/golden/llama/config.json", path), CONVERT_TEXT, &config,
-                      NULL));
+  assert_ok(file_read(convert_fill(convert_test(), "$/convert/golden/llama/config.json", path), CONVERT_TEXT,
+                      &config, NULL));
   snprintf(text, sizeof text, "%s", config);
   memory_free(config);
   write_file("@/bad/config.json", text);
@@ -167,9 +149,9 @@ static void write_changed(const change_t *change) {
   tensor_files_t *files;
   safetensors_writer_t *writer;
   char path[CONVERT_TEXT], *config;
-  assert_ok(tensor_files_open(convert_fill(test(), "$/convert/golden/llama", path), &files));
+  assert_ok(tensor_files_open(convert_fill(convert_test(), "$/convert/golden/llama", path), &files));
   int64_t n = list_changed(files, change, specs, entries);
-  assert_ok(safetensors_create(mpi_test_world(), convert_fill(test(), "@/bad", path), "model", specs,
+  assert_ok(safetensors_create(mpi_test_world(), convert_fill(convert_test(), "@/bad", path), "model", specs,
                                n + (change->added != NULL), 0, &writer));
   for (int64_t i = 0; i < n; i++) {
     assert_ok(tensor_files_read(files, entries[i], 0, entries[i]->elements, values));
@@ -178,8 +160,8 @@ static void write_changed(const change_t *change) {
   if (change->added) assert_ok(safetensors_write(writer, n, 0, 1, values));
   assert_ok(safetensors_finish(writer, STATUS_OK));
   tensor_files_close(files);
-  assert_ok(file_read(convert_fill(test(), "$/convert/golden/llama/config.json", path), CONVERT_TEXT, &config,
-                      NULL));
+  assert_ok(file_read(convert_fill(convert_test(), "$/convert/golden/llama/config.json", path), CONVERT_TEXT,
+                      &config, NULL));
   write_file("@/bad/config.json", config);
   memory_free(config);
 }
@@ -226,10 +208,12 @@ static void adapters_that_are_not_computed(void **state) {
   char text[2048], path[CONVERT_TEXT], *weights;
   size_t n;
   (void)state;
-  assert_ok(file_read(convert_fill(test(), "$/convert/golden/adapter/adapter_model.safetensors", path),
-                      1 << 20, &weights, &n));
-  assert_ok(file_make_folder(convert_fill(test(), "@/adapter", path)));
-  assert_ok(file_write(convert_fill(test(), "@/adapter/adapter_model.safetensors", path), weights, n));
+  assert_ok(
+      file_read(convert_fill(convert_test(), "$/convert/golden/adapter/adapter_model.safetensors", path),
+                1 << 20, &weights, &n));
+  assert_ok(file_make_folder(convert_fill(convert_test(), "@/adapter", path)));
+  assert_ok(
+      file_write(convert_fill(convert_test(), "@/adapter/adapter_model.safetensors", path), weights, n));
   memory_free(weights);
   for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
     snprintf(text, sizeof text, "{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 6, %s}",
@@ -248,7 +232,7 @@ static void parts_that_are_missing(void **state) {
   assert_error_about(import("weights='$/convert/golden/llama' vision_tower='$/convert/golden/clip'"),
                      STATUS_INPUT, "import.projector");
   assert_error_about(import("weights='@/nowhere'"), STATUS_DATA, "/nowhere");
-  assert_error_about(convert_run(test(),
+  assert_error_about(convert_run(convert_test(),
                                  "&job task='import' /\n&import weights='$/convert/golden/llava_hf' /\n",
                                  import_run),
                      STATUS_INPUT, "import.tokenizer");
@@ -257,7 +241,7 @@ static void parts_that_are_missing(void **state) {
 static void a_linear_projector_has_no_name_in_transformers(void **state) {
   (void)state;
   assert_ok(import("weights='$/convert/golden/llava_linear' vision_tower='$/convert/golden/clip'"));
-  assert_error_about(convert_run(test(),
+  assert_error_about(convert_run(convert_test(),
                                  "&job task='export' /\n&model base='@/run/model.h5' /\n"
                                  "&export output='@/out' naming='transformers' /\n",
                                  export_run),
@@ -266,14 +250,15 @@ static void a_linear_projector_has_no_name_in_transformers(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(decoders_that_are_not_computed, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(llavas_that_are_not_computed, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(towers_that_are_not_computed, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(other_pixels, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(tensors_that_do_not_fit, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(adapters_that_are_not_computed, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(parts_that_are_missing, set_up, tear_down),
-      cmocka_unit_test_setup_teardown(a_linear_projector_has_no_name_in_transformers, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(decoders_that_are_not_computed, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(llavas_that_are_not_computed, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(towers_that_are_not_computed, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(other_pixels, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(tensors_that_do_not_fit, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(adapters_that_are_not_computed, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(parts_that_are_missing, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(a_linear_projector_has_no_name_in_transformers, convert_set_up,
+                                      convert_tear_down),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

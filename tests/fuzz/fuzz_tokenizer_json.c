@@ -1,7 +1,7 @@
 /* A tokenizer.json, and texts through it and back. Most inputs of whole files fail early, so an input may
  * also be lines that are put into a file which has the bytes' pieces already: vocabulary, merges, added
  * tokens, normalizer, pre_tokenizer, post_processor. */
-#include "fuzz.h"
+#include "fuzz_text.h"
 
 #include "base/memory.h"
 #include "io/formats/tokenizer_file.h"
@@ -35,31 +35,14 @@ void fuzz_start(void) {
   put(&pieces, "\"</s>\":256");
 }
 
-static void decode(const tokenizer_t *tokenizer, const int32_t *ids, int32_t n) {
-  char *text = NULL;
-  size_t length = 0;
-  if (tokenizer_decode(tokenizer, ids, n, &text, &length) != STATUS_OK) return;
-  FUZZ_EXPECT(strlen(text) <= length && text_is_utf8((text_view_t){text, length}, NULL));
-  memory_free(text);
-}
-
-static void encode(const tokenizer_t *tokenizer, const char *text) {
-  int32_t *ids = NULL, count = 0;
-  if (tokenizer_encode(tokenizer, text, strlen(text), &ids, &count) != STATUS_OK) return;
-  for (int32_t i = 0; i < count; i++)
-    FUZZ_EXPECT(tokenizer_piece(tokenizer, ids[i]) != NULL);
-  decode(tokenizer, ids, count);
-  memory_free(ids);
-}
-
 static void use(const tokenizer_t *tokenizer) {
   int32_t size = tokenizer_size(tokenizer), ranges;
   const token_range_t *drawable = tokenizer_drawable(tokenizer, &ranges);
   const int32_t ids[] = {0,    tokenizer_bos(tokenizer), TOKEN_IMAGE, size - 1,
                          size, tokenizer_eos(tokenizer), 0xC3};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-    encode(tokenizer, texts[i]);
-  decode(tokenizer, ids, (int32_t)(sizeof ids / sizeof *ids));
+    fuzz_text_encode(tokenizer, texts[i]);
+  fuzz_text_decode(tokenizer, ids, (int32_t)(sizeof ids / sizeof *ids));
   for (int32_t r = 0; r < ranges && r < 1000; r++) {
     const char *piece = tokenizer_piece(tokenizer, drawable[r].begin);
     FUZZ_EXPECT(piece != NULL && tokenizer_piece_id(tokenizer, piece) == drawable[r].begin);
