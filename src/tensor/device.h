@@ -17,6 +17,7 @@ typedef struct device device_t;
 typedef struct device_real real_t; /* device memory of the compute type: weights, activations */
 typedef struct device_wide
     wide_t; /* device memory of the accumulation type: gradients, statistics, optimiser */
+typedef struct device_half half_t;   /* device memory of bf16: weights that are not trained (tensor/weight.h) */
 typedef struct device_index index_t; /* device memory of 32-bit integers */
 
 struct ops; /* tensor/ops.h */
@@ -85,6 +86,9 @@ static inline real_t *real_at(const device_t *device, const real_t *base, int64_
 static inline wide_t *wide_at(const device_t *device, const wide_t *base, int64_t n) {
   return (wide_t *)((uintptr_t)base + (uintptr_t)(n * (int64_t)dtype_size(device->wide_type)));
 }
+static inline half_t *half_at(const half_t *base, int64_t n) {
+  return (half_t *)((uintptr_t)base + (uintptr_t)(n * (int64_t)dtype_size(DTYPE_BF16)));
+}
 static inline index_t *index_at(const index_t *base, int64_t n) {
   return (index_t *)((uintptr_t)base + (uintptr_t)(n * (int64_t)sizeof(int32_t)));
 }
@@ -94,10 +98,13 @@ static inline index_t *index_at(const index_t *base, int64_t n) {
 status_t real_upload(device_t *device, real_t *to, const void *from, dtype_t host_type, size_t n);
 status_t wide_upload(device_t *device, wide_t *to, const void *from, dtype_t host_type, size_t n);
 status_t index_upload(device_t *device, index_t *to, const int32_t *from, size_t n);
+/* The same to bf16, rounded to nearest. */
+status_t half_upload(device_t *device, half_t *to, const void *from, dtype_t host_type, size_t n);
 /* Copies N elements from device to host; the host memory holds them after device_synchronize, not before.
  * Local. */
 status_t real_download(device_t *device, void *to, dtype_t host_type, const real_t *from, size_t n);
 status_t wide_download(device_t *device, void *to, dtype_t host_type, const wide_t *from, size_t n);
+status_t half_download(device_t *device, void *to, dtype_t host_type, const half_t *from, size_t n);
 status_t index_download(device_t *device, int32_t *to, const index_t *from, size_t n);
 /* Waits for all that was asked of the device. Local. */
 status_t device_synchronize(device_t *device);

@@ -15,13 +15,14 @@ static status_t activation_backward_cpu(device_t *device, const op_activation_ba
 
 static status_t swiglu_cpu(device_t *device, const op_swiglu_t *op) {
   cpu_state_t *state = cpu_state(device);
-  cpu_for(state, state->kernels.swiglu, op, op->n, LINE, (double)op->n * exp_cost);
+  cpu_for(state, state->kernels.swiglu, op, op->rows, 1, (double)op->rows * (double)op->cols * exp_cost);
   return STATUS_OK;
 }
 
 static status_t swiglu_backward_cpu(device_t *device, const op_swiglu_backward_t *op) {
   cpu_state_t *state = cpu_state(device);
-  cpu_for(state, state->kernels.swiglu_backward, op, op->n, LINE, (double)op->n * exp_cost);
+  cpu_for(state, state->kernels.swiglu_backward, op, op->rows, 1,
+          (double)op->rows * (double)op->cols * exp_cost);
   return STATUS_OK;
 }
 

@@ -52,7 +52,7 @@ enum { ATTENTION_KEYS = 64 }; /* keys of a tile */
 
 /* Rotary embedding with its table (positions, D): D/2 cosines, then D/2 sines. */
 typedef struct {
-  const op_rope_t *op;
+  const op_rotary_t *op;
   const float *table;
 } rope_job_t;
 
@@ -63,9 +63,10 @@ typedef struct {
 
   range_kernel_t rmsnorm, layernorm;                                       /* rows */
   range_kernel_t rmsnorm_backward, layernorm_backward;                     /* block_op_t: blocks of rows */
-  range_kernel_t activation_backward, swiglu, swiglu_backward, adamw, add; /* elements */
+  range_kernel_t activation_backward, adamw, add;                          /* elements */
+  range_kernel_t swiglu, swiglu_backward;                                  /* rows */
   range_kernel_t sum_squares;                             /* block_op_t: blocks of elements */
-  range_kernel_t rope;                                    /* rope_job_t: rows */
+  range_kernel_t rotary;                                  /* rope_job_t: rows */
   range_kernel_t add_periodic, rows_gather, rows_scatter; /* rows */
   range_kernel_t embedding_backward;                      /* columns */
   range_kernel_t sum_periodic;                            /* block_op_t: (block, phase) */

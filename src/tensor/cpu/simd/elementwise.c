@@ -29,24 +29,42 @@ static void activation_backward_simd(const void *argument, int64_t begin, int64_
 
 static void swiglu_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_swiglu_t *op = argument;
-  const float *gate = (const float *)op->gate, *up = (const float *)op->up;
-  float *y = (float *)op->y;
+  int64_t n = op->cols;
   (void)scratch;
+  for (int64_t r = begin; r < end; r++) {
+    const float *gate = (const float *)op->gate_up + r * 2 * n, *up = gate + n;
+    float *y = (float *)op->y + r * n;
 #pragma omp simd
-  for (int64_t i = begin; i < end; i++)
-    y[i] = gate[i] * sigmoid_float(gate[i]) * up[i];
+    for (int64_t i = 0; i < n; i++)
+      y[i] = gate[i] * sigmoid_float(gate[i]) * up[i];
+  }
 }
 
 static void swiglu_backward_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_swiglu_backward_t *op = argument;
-  const float *gate = (const float *)op->gate, *up = (const float *)op->up, *dy = (const float *)op->dy;
-  float *dgate = (float *)op->dgate, *dup = (float *)op->dup;
+  int64_t n = op->cols;
   (void)scratch;
+  for (int64_t r = begin; r < end; r++) {
+    const float *gate = (const float *)op->gate_up + r * 2 * n, *up = gate + n;
+    const float *dy = (const float *)op->dy + r * n;
+    float *dgate = (float *)op->dgate_up + r * 2 * n, *dup = dgate + n;
+    float *y = op->y ? (float *)op->y + r * n : NULL;
+    if (y) {
 #pragma omp simd
-  for (int64_t i = begin; i < end; i++) {
-    float g = gate[i], u = up[i], d = dy[i], s = sigmoid_float(g);
-    dgate[i] = d * u * s * (1.0f + g * (1.0f - s));
-    dup[i] = d * g * s;
+      for (int64_t i = 0; i < n; i++) {
+        float g = gate[i], u = up[i], d = dy[i], s = sigmoid_float(g);
+        dgate[i] = d * u * s * (1.0f + g * (1.0f - s));
+        dup[i] = d * g * s;
+        y[i] = g * s * u;
+      }
+    } else {
+#pragma omp simd
+      for (int64_t i = 0; i < n; i++) {
+        float g = gate[i], u = up[i], d = dy[i], s = sigmoid_float(g);
+        dgate[i] = d * u * s * (1.0f + g * (1.0f - s));
+        dup[i] = d * g * s;
+      }
+    }
   }
 }
 
