@@ -17,7 +17,7 @@ typedef struct device device_t;
 typedef struct device_real real_t; /* device memory of the compute type: weights, activations */
 typedef struct device_wide
     wide_t; /* device memory of the accumulation type: gradients, statistics, optimiser */
-typedef struct device_half half_t;   /* device memory of bf16: weights that are not trained (tensor/weight.h) */
+typedef struct device_half half_t; /* device memory of bf16: weights that are not trained (tensor/weight.h) */
 typedef struct device_index index_t; /* device memory of 32-bit integers */
 
 struct ops; /* tensor/ops.h */

@@ -3,7 +3,8 @@
 int32_t linear_weights(const device_t *device, const op_linear_t *op, int32_t first) {
   int32_t count = 1;
   for (; first + count < op->segments; count++) {
-    const weight_t *before = &op->segment[first + count - 1].weight, *next = &op->segment[first + count].weight;
+    const weight_t *before = &op->segment[first + count - 1].weight,
+                   *next = &op->segment[first + count].weight;
     size_t bytes = weight_bytes(device, before->format, before->rows * before->cols);
     if (next->format != before->format || (uintptr_t)next->data != (uintptr_t)before->data + bytes) break;
   }
@@ -38,7 +39,7 @@ static status_t product(device_t *device, const op_gemm_t *gemm) {
 
 static status_t products_of_a(device_t *device, const op_linear_t *op) {
   int64_t r = op->lora_rank;
-  for (int32_t i = 0, count; i < op->segments; i += count > 0 ? count : 1) {
+  for (int32_t i = 0, count; i<op->segments; i += count> 0 ? count : 1) {
     count = linear_adapters(device, op, i);
     if (count == 0) continue;
     TRY(product(device, &(op_gemm_t){.trans_b = true,
@@ -256,7 +257,7 @@ static int32_t gradients_of_a(const device_t *device, const op_linear_backward_t
 static status_t products_for_a(device_t *device, const op_linear_backward_t *op) {
   const op_linear_t *forward = &op->forward;
   int64_t r = forward->lora_rank;
-  for (int32_t i = 0, count; i < forward->segments; i += count > 0 ? count : 1) {
+  for (int32_t i = 0, count; i<forward->segments; i += count> 0 ? count : 1) {
     count = gradients_of_a(device, op, i);
     if (count == 0) continue;
     TRY(product_over_rows(device, forward->rows, count * r, forward->in, 1.0, op->segment[i].du, forward->ldu,

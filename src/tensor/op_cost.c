@@ -10,7 +10,8 @@ static double op_cost_written(double bytes, bool added) {
 }
 
 static double weight_cost(op_cost_sizes_t size, const weight_t *weight) {
-  return (double)weight->rows * (double)weight->cols * (weight->format == WEIGHT_BF16 ? size.half : size.real);
+  return (double)weight->rows * (double)weight->cols *
+         (weight->format == WEIGHT_BF16 ? size.half : size.real);
 }
 
 static op_cost_t gemm_cost(op_cost_sizes_t size, const op_gemm_t *op) {
@@ -80,7 +81,8 @@ static op_cost_t elements_cost(int64_t n, double bytes) {
   return (op_cost_t){.bytes = (double)n * bytes};
 }
 
-/* Queries and keys read and written; keys and values read once more, or in place, and written to the cache. */
+/* Queries and keys read and written; keys and values read once more, or in place, and written to the cache.
+ */
 static op_cost_t rotary_cost(op_cost_sizes_t size, const op_rotary_t *op) {
   double t = (double)op->rows, q = t * op->heads * op->head_size, kv = t * op->kv_heads * op->head_size;
   return (op_cost_t){.bytes = (2.0 * (q + kv) + (op->k_cache ? 3.0 * kv : 0.0)) * size.real +

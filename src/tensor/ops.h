@@ -14,12 +14,12 @@
 
 typedef enum { ACTIVATION_NONE, ACTIVATION_QUICK_GELU, ACTIVATION_GELU } activation_t;
 
-/* c = alpha * op(a) op(b) + beta * before, then + bias (n) on every row, then the activation. op(a) is (m, k),
- * op(b) is (k, n): real in B, or WEIGHT in its format (then b is not looked at, and ldb is the weight's cols).
- * before is BEFORE (ldc as c) where not NULL, else c; beta = 0 does not read it. c is wide where c_wide, else
- * real; so is before. With an activation, PRE (m, n; ldc) keeps the value before it (NULL: not kept). The
- * product that op_linear is made of where a device has nothing better (tensor/linear.h); the model calls
- * op_linear. */
+/* c = alpha * op(a) op(b) + beta * before, then + bias (n) on every row, then the activation. op(a) is (m,
+ * k), op(b) is (k, n): real in B, or WEIGHT in its format (then b is not looked at, and ldb is the weight's
+ * cols). before is BEFORE (ldc as c) where not NULL, else c; beta = 0 does not read it. c is wide where
+ * c_wide, else real; so is before. With an activation, PRE (m, n; ldc) keeps the value before it (NULL: not
+ * kept). The product that op_linear is made of where a device has nothing better (tensor/linear.h); the model
+ * calls op_linear. */
 typedef struct {
   bool trans_a, trans_b;
   int64_t m, n, k;
@@ -40,8 +40,8 @@ typedef struct {
 
 /* One of the weights that read the same input, and the LoRA adapter on it, if any: A (r, in), B (cols, r).
  * In a layer that is split over ranks, a rank makes a part of u, the sum over ranks of these parts is u, and
- * each rank applies a part of B: then A is NULL, u is given, and b has the rows b_begin .. b_begin + b_rows - 1
- * of the segment's columns. */
+ * each rank applies a part of B: then A is NULL, u is given, and b has the rows b_begin .. b_begin + b_rows -
+ * 1 of the segment's columns. */
 typedef struct {
   weight_t weight; /* (columns of the segment, in) */
   const real_t *a; /* NULL: none, or u is given */
@@ -53,7 +53,8 @@ typedef struct {
 /* y = f(residual + x W^T + bias + lora_scale * u b^T): x (T, in), up to three segments whose columns lie side
  * by side in y (T, out), W's rows likewise. Where the segments' weights follow each other in memory they are
  * one matrix, and so are A's of neighbouring segments (linear_weights, linear_adapters in tensor/linear.h).
- * RESIDUAL (T, out; ldy), BIAS (out), activation f with PRE as in op_gemm; all optional. RESIDUAL may be y. */
+ * RESIDUAL (T, out; ldy), BIAS (out), activation f with PRE as in op_gemm; all optional. RESIDUAL may be y.
+ */
 enum { LINEAR_SEGMENTS = 3 };
 typedef struct {
   int64_t rows, in, out;
@@ -143,8 +144,8 @@ typedef struct {
   real_t *y;
 } op_swiglu_t;
 
-/* dgate_up (T, 2F) = (may be gate_up itself); Y (T, F) = the forward value once more, for who did not keep it,
- * where not NULL. Y may be dy. */
+/* dgate_up (T, 2F) = (may be gate_up itself); Y (T, F) = the forward value once more, for who did not keep
+ * it, where not NULL. Y may be dy. */
 typedef struct {
   int64_t rows, cols;
   const real_t *gate_up, *dy;
@@ -154,9 +155,9 @@ typedef struct {
 /* Rotary embedding of queries and keys in place, and keys and values to the cache. qkv (T; row stride ld): H
  * query heads, K key heads, K value heads of D elements each. Element pairs (i, i + D/2) of queries and keys
  * are turned by the angle position * rope_frequency (tensor/rope.h), as in LLaMA. INVERSE turns back (the
- * backward pass). positions (T). Then, where k_cache is not NULL, key and value rows are stored in one layer's
- * cache: slots (T) = page * page_size + place in the page, distinct, -1 = skip. Cache layout: (pages, K,
- * page_size, D). */
+ * backward pass). positions (T). Then, where k_cache is not NULL, key and value rows are stored in one
+ * layer's cache: slots (T) = page * page_size + place in the page, distinct, -1 = skip. Cache layout: (pages,
+ * K, page_size, D). */
 typedef struct {
   int64_t rows;
   int32_t heads, kv_heads, head_size;

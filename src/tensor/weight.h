@@ -12,6 +12,9 @@ typedef enum {
   WEIGHT_FORMATS
 } weight_format_t;
 
+/* Bytes of which a weight's address is a multiple, where it begins a matrix of frozen weights. */
+enum { WEIGHT_ALIGNMENT = 128 };
+
 /* (rows, cols), row-major without gaps; for a projection (outputs, inputs). */
 typedef struct {
   weight_format_t format;

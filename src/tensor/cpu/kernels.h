@@ -61,10 +61,10 @@ typedef struct {
   int64_t (*gemm_scratch)(void);          /* floats */
   void (*gemm)(const gemm_part_t *part);
 
-  range_kernel_t rmsnorm, layernorm;                                       /* rows */
-  range_kernel_t rmsnorm_backward, layernorm_backward;                     /* block_op_t: blocks of rows */
-  range_kernel_t activation_backward, adamw, add;                          /* elements */
-  range_kernel_t swiglu, swiglu_backward;                                  /* rows */
+  range_kernel_t rmsnorm, layernorm;                      /* rows */
+  range_kernel_t rmsnorm_backward, layernorm_backward;    /* block_op_t: blocks of rows */
+  range_kernel_t activation_backward, adamw, add;         /* elements */
+  range_kernel_t swiglu, swiglu_backward;                 /* rows */
   range_kernel_t sum_squares;                             /* block_op_t: blocks of elements */
   range_kernel_t rotary;                                  /* rope_job_t: rows */
   range_kernel_t add_periodic, rows_gather, rows_scatter; /* rows */

@@ -59,8 +59,8 @@ static void pack_rows(int64_t rows, int64_t head_size, const float *from, int64_
 static void multiply_panel_simd(int rows, int64_t width, int64_t depth, const float *panel, const float *keys,
                                 float *s) {
   for (int64_t j = 0; j < width; j += TILE_COLS)
-    tile_multiply(rows, width - j > LANES ? 2 : 1, depth, panel, 1, TILE_ROWS, keys + j, KEYS, s + j,
-                  s + j, KEYS, 0.0f);
+    tile_multiply(rows, width - j > LANES ? 2 : 1, depth, panel, 1, TILE_ROWS, keys + j, KEYS, s + j, s + j,
+                  KEYS, 0.0f);
 }
 
 /* c (rows, columns) += p (rows, KEYS) b (depth, columns; row stride ldb). */

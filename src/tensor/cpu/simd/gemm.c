@@ -24,7 +24,7 @@ typedef struct {
   int64_t depth; /* of this block */
   float init;    /* of c */
   bool first;
-  bool last;     /* the block that completes the sums: then comes the epilogue */
+  bool last; /* the block that completes the sums: then comes the epilogue */
 } gemm_step_t;
 
 static int64_t gemm_min_int_simd(int64_t a, int64_t b) {
@@ -197,10 +197,8 @@ static void make_strip(const op_gemm_t *op, const gemm_step_t *step, const gemm_
 
 static gemm_step_t step_at(const op_gemm_t *op, int64_t k) {
   int64_t depth = gemm_min_int_simd(BLOCK_DEPTH, op->k - k);
-  return (gemm_step_t){.depth = depth,
-                       .init = k == 0 ? (float)op->beta : 1.0f,
-                       .first = k == 0,
-                       .last = k + depth == op->k};
+  return (gemm_step_t){
+      .depth = depth, .init = k == 0 ? (float)op->beta : 1.0f, .first = k == 0, .last = k + depth == op->k};
 }
 
 /* Rows per tile, so that all tiles are about equally high. */

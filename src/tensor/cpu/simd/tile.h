@@ -20,13 +20,12 @@ enum { TILE_ROWS = 4 };
 #endif
 enum { TILE_VECS = 2, TILE_COLS = TILE_VECS * LANES };
 
-/* c (rows, vecs * LANES; row stride ldc) = init * before + a b, BEFORE lying as c does, which it may be; init 0
- * does not read it. Element (r, k) of a lies
- * at a[r * row_stride + k * depth_stride]; row k of b at b + k * ldb. ROWS and VECS are constants at each
- * call, so that the sums stay in registers. */
+/* c (rows, vecs * LANES; row stride ldc) = init * before + a b, BEFORE lying as c does, which it may be; init
+ * 0 does not read it. Element (r, k) of a lies at a[r * row_stride + k * depth_stride]; row k of b at b + k *
+ * ldb. ROWS and VECS are constants at each call, so that the sums stay in registers. */
 ALWAYS_INLINE void tile_multiply_fixed(int rows, int vecs, int64_t depth, const float *a, int64_t row_stride,
-                                       int64_t depth_stride, const float *b, int64_t ldb,
-                                       const float *before, float *c, int64_t ldc, float init) {
+                                       int64_t depth_stride, const float *b, int64_t ldb, const float *before,
+                                       float *c, int64_t ldc, float init) {
   vec_t sum[TILE_ROWS][TILE_VECS];
   if (init == 0.0f) {
 #pragma GCC unroll 16
@@ -70,9 +69,9 @@ ALWAYS_INLINE void tile_multiply(int rows, int vecs, int64_t depth, const float 
 #define TILE_CASE(r)                                                                                         \
   case r:                                                                                                    \
     if (vecs == 2)                                                                                           \
-      tile_multiply_fixed(r, 2, depth, a, row_stride, depth_stride, b, ldb, before, c, ldc, init);                   \
+      tile_multiply_fixed(r, 2, depth, a, row_stride, depth_stride, b, ldb, before, c, ldc, init);           \
     else                                                                                                     \
-      tile_multiply_fixed(r, 1, depth, a, row_stride, depth_stride, b, ldb, before, c, ldc, init);                   \
+      tile_multiply_fixed(r, 1, depth, a, row_stride, depth_stride, b, ldb, before, c, ldc, init);           \
     break;
   switch (rows) {
     TILE_CASE(1)
