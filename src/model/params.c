@@ -46,6 +46,11 @@ status_t params_allocate(params_t *params) {
   return real_alloc(params->device, ARENA_WEIGHTS, (size_t)params->elements, &params->data);
 }
 
+int64_t params_grad_elements(const params_t *params) {
+  int64_t dp = params->grid->dp_size, unit = dp > 1 ? dp * PARAMS_SHARE_UNIT : 1;
+  return (params->trainable + unit - 1) / unit * unit;
+}
+
 status_t params_set_trainable(params_t *params, bool (*trainable)(const param_t *param, const void *context),
                               const void *context) {
   device_release(params->device, params->grad);
@@ -57,7 +62,7 @@ status_t params_set_trainable(params_t *params, bool (*trainable)(const param_t 
     param->grad_offset = param->trainable ? params->trainable : -1;
     if (param->trainable) params->trainable += param->elements;
   }
-  TRY(wide_alloc(params->device, ARENA_GRADIENTS, (size_t)params->trainable, &params->grad));
+  TRY(wide_alloc(params->device, ARENA_GRADIENTS, (size_t)params_grad_elements(params), &params->grad));
   return params_zero_grad(params);
 }
 
@@ -157,7 +162,7 @@ wide_t *param_grad(const params_t *params, int32_t id) {
 status_t params_zero_grad(params_t *params) {
   if (params->trainable == 0) return STATUS_OK;
   return OP(params->device, fill_wide,
-            &(op_fill_wide_t){.n = params->trainable, .value = 0.0, .x = params->grad});
+            &(op_fill_wide_t){.n = params_grad_elements(params), .value = 0.0, .x = params->grad});
 }
 
 status_t param_read(const params_t *params, int32_t id, dtype_t host_type, void *to) {

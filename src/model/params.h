@@ -32,9 +32,16 @@ typedef struct {
   int32_t count, capacity;
   int64_t elements;  /* of data */
   real_t *data;      /* (elements) */
-  int64_t trainable; /* elements of grad */
-  wide_t *grad;      /* (trainable), NULL if nothing is trained */
+  int64_t trainable; /* elements of the trained weights */
+  wide_t *grad;      /* (params_grad_elements), NULL if nothing is trained */
 } params_t;
+
+/* Over dp, gradients are summed in equal shares, one of each rank, that begin at multiples of this many
+ * elements. */
+enum { PARAMS_SHARE_UNIT = 16 };
+/* Elements of grad: the trained weights' and, behind them, zeros that make it divide into such shares. Local.
+ */
+int64_t params_grad_elements(const params_t *params);
 
 /* An empty set. Local. */
 void params_create(device_t *device, const grid_t *grid, const char *name, params_t *out);

@@ -56,20 +56,27 @@ typedef struct {
   const float *table;
 } rope_job_t;
 
+/* One run of a step. */
+typedef struct {
+  const op_adamw_t *op;
+  const adamw_run_t *run;
+} adamw_job_t;
+
 typedef struct {
   int64_t gemm_tile_rows, gemm_tile_cols; /* the micro-tile: shares are multiples of it */
   int64_t (*gemm_scratch)(void);          /* floats */
   void (*gemm)(const gemm_part_t *part);
 
-  range_kernel_t rmsnorm, layernorm;                                       /* rows */
-  range_kernel_t rmsnorm_backward, layernorm_backward;                     /* block_op_t: blocks of rows */
-  range_kernel_t activation_backward, swiglu, swiglu_backward, adamw, add; /* elements */
-  range_kernel_t sum_squares;                             /* block_op_t: blocks of elements */
-  range_kernel_t rope;                                    /* rope_job_t: rows */
-  range_kernel_t add_periodic, rows_gather, rows_scatter; /* rows */
-  range_kernel_t embedding_backward;                      /* columns */
-  range_kernel_t sum_periodic;                            /* block_op_t: (block, phase) */
-  range_kernel_t sum_blocks;                              /* sum_blocks_t: columns */
+  range_kernel_t rmsnorm, layernorm;                                /* rows */
+  range_kernel_t rmsnorm_backward, layernorm_backward;              /* block_op_t: blocks of rows */
+  range_kernel_t activation_backward, swiglu, swiglu_backward, add; /* elements */
+  range_kernel_t adamw;                                             /* adamw_job_t: elements of its run */
+  range_kernel_t sum_squares;                                       /* block_op_t: blocks of elements */
+  range_kernel_t rope;                                              /* rope_job_t: rows */
+  range_kernel_t add_periodic, rows_gather, rows_scatter;           /* rows */
+  range_kernel_t embedding_backward;                                /* columns */
+  range_kernel_t sum_periodic;                                      /* block_op_t: (block, phase) */
+  range_kernel_t sum_blocks;                                        /* sum_blocks_t: columns */
 
   range_kernel_t attention, attention_backward; /* attention_job_t: tasks */
   range_kernel_t attention_paged;               /* (row, key-value head) */
