@@ -6,6 +6,7 @@
 #include "model/cache.h"
 #include "perf/perf.h"
 #include "rollout/sampler.h"
+#include "session/models.h"
 #include "session/peaks.h"
 #include "train/optimizer.h"
 

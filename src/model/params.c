@@ -60,6 +60,11 @@ status_t params_allocate(params_t *params) {
   return device_alloc(params->device, &arena, params->bytes, &params->data);
 }
 
+int64_t params_grad_elements(const params_t *params) {
+  int64_t dp = params->grid->dp_size, unit = dp > 1 ? dp * PARAMS_SHARE_UNIT : 1;
+  return (params->trainable + unit - 1) / unit * unit;
+}
+
 status_t params_set_trainable(params_t *params, bool (*trainable)(const param_t *param, const void *context),
                               const void *context) {
   device_release(params->device, params->grad);
@@ -71,7 +76,7 @@ status_t params_set_trainable(params_t *params, bool (*trainable)(const param_t 
     param->grad_offset = param->trainable ? params->trainable : -1;
     if (param->trainable) params->trainable += param->elements;
   }
-  TRY(wide_alloc(params->device, ARENA_GRADIENTS, (size_t)params->trainable, &params->grad));
+  TRY(wide_alloc(params->device, ARENA_GRADIENTS, (size_t)params_grad_elements(params), &params->grad));
   return params_zero_grad(params);
 }
 
@@ -175,6 +180,21 @@ real_t *param_real(const params_t *params, int32_t id) {
   return param_place(params, id);
 }
 
+status_t params_trained(const params_t *params, real_t **out) {
+  *out = NULL;
+  for (int32_t i = 0; i < params->count; i++) {
+    const param_t *param = &params->items[i];
+    if (!param->trainable) continue;
+    real_t *first = real_at(params->device, param_place(params, i), -param->grad_offset);
+    if (!*out) *out = first;
+    if (first != *out || param->format != WEIGHT_REAL)
+      return error_set(STATUS_INTERNAL,
+                       "trained weights of '%s' do not lie side by side in the compute type at %s",
+                       params->name, param->name);
+  }
+  return STATUS_OK;
+}
+
 wide_t *param_grad(const params_t *params, int32_t id) {
   const param_t *param = &params->items[id];
   return param->trainable ? wide_at(params->device, params->grad, param->grad_offset) : NULL;
@@ -183,7 +203,7 @@ wide_t *param_grad(const params_t *params, int32_t id) {
 status_t params_zero_grad(params_t *params) {
   if (params->trainable == 0) return STATUS_OK;
   return OP(params->device, fill_wide,
-            &(op_fill_wide_t){.n = params->trainable, .value = 0.0, .x = params->grad});
+            &(op_fill_wide_t){.n = params_grad_elements(params), .value = 0.0, .x = params->grad});
 }
 
 status_t param_read_rows(const params_t *params, int32_t id, int64_t first, int64_t rows, dtype_t host_type,

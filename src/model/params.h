@@ -34,9 +34,16 @@ typedef struct {
   int64_t elements;  /* of all weights here */
   size_t bytes;      /* of data */
   void *data;        /* the weights, in this order */
-  int64_t trainable; /* elements of grad */
-  wide_t *grad;      /* (trainable), NULL if nothing is trained */
+  int64_t trainable; /* elements of the trained weights */
+  wide_t *grad;      /* (params_grad_elements), NULL if nothing is trained */
 } params_t;
+
+/* Over dp, gradients are summed in equal shares, one of each rank, that begin at multiples of this many
+ * elements. */
+enum { PARAMS_SHARE_UNIT = 16 };
+/* Elements of grad: the trained weights' and, behind them, zeros that make it divide into such shares. Local.
+ */
+int64_t params_grad_elements(const params_t *params);
 
 /* An empty set. Local. */
 void params_create(device_t *device, const grid_t *grid, const char *name, params_t *out);
@@ -74,7 +81,10 @@ void params_free(params_t *params);
 weight_t param_weight(const params_t *params, int32_t id);
 /* The same of a weight in the compute type: a norm's, a bias, an adapter's. */
 real_t *param_real(const params_t *params, int32_t id);
-/* Its gradient, NULL where not trained. */
+/* The trained weights (trainable), which lie as their gradients do. Errors: STATUS_INTERNAL where they are
+ * not side by side in the compute type. Local. */
+status_t params_trained(const params_t *params, real_t **out);
+/* A weight's gradient, NULL where not trained. */
 wide_t *param_grad(const params_t *params, int32_t id);
 status_t params_zero_grad(params_t *params);
 

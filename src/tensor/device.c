@@ -262,16 +262,16 @@ status_t real_allgatherv(device_t *device, comm_t *comm, const real_t *mine, rea
   return device->allgatherv(device, comm, mine, all, counts, device->real_type);
 }
 
-status_t wide_reduce_begin(device_t *device, comm_t *comm, wide_t *data, size_t n, int root,
-                           comm_request_t **request) {
+status_t wide_reduce_scatter_begin(device_t *device, comm_t *comm, wide_t *data, size_t n,
+                                   device_request_t **request) {
   *request = NULL;
   if (n == 0) return STATUS_OK;
-  TRY(device_require(device, "reduce_begin", !device->reduce_begin));
-  return device->reduce_begin(device, comm, data, device->wide_type, n, root, request);
+  TRY(device_require(device, "reduce_scatter_begin", !device->reduce_scatter_begin));
+  return device->reduce_scatter_begin(device, comm, data, device->wide_type, n, request);
 }
 
-status_t wide_reduce_end(device_t *device, comm_request_t *request) {
+status_t wide_reduce_scatter_end(device_t *device, device_request_t *request) {
   if (!request) return STATUS_OK;
-  TRY(device_require(device, "reduce_end", !device->reduce_end));
-  return device->reduce_end(device, request);
+  TRY(device_require(device, "reduce_scatter_end", !device->reduce_scatter_end));
+  return device->reduce_scatter_end(device, request);
 }

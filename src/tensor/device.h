@@ -20,6 +20,9 @@ typedef struct device_wide
 typedef struct device_half half_t; /* device memory of bf16: weights that are not trained (tensor/weight.h) */
 typedef struct device_index index_t; /* device memory of 32-bit integers */
 
+typedef struct device_request
+    device_request_t; /* a collective in the background; what it is, the device knows */
+
 struct ops; /* tensor/ops.h */
 
 /* Sees every operation of a device before and after it is run: timers, counters, checks. */
@@ -54,9 +57,9 @@ struct device {
   status_t (*allreduce)(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, comm_op_t op);
   status_t (*allgatherv)(device_t *device, comm_t *comm, const void *mine, void *all, const size_t *counts,
                          dtype_t type);
-  status_t (*reduce_begin)(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, int root,
-                           comm_request_t **request);
-  status_t (*reduce_end)(device_t *device, comm_request_t *request);
+  status_t (*reduce_scatter_begin)(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
+                                   device_request_t **request);
+  status_t (*reduce_scatter_end)(device_t *device, device_request_t *request);
   /* Optional: adds to CORES those that the device's own threads may run on, as the system tells for each. */
   void (*add_cores)(device_t *device, core_set_t *cores);
 };
@@ -115,10 +118,14 @@ status_t wide_allreduce(device_t *device, comm_t *comm, wide_t *data, size_t n, 
 /* MINE may be its own place inside ALL. COUNTS (comm size) in elements. */
 status_t real_allgatherv(device_t *device, comm_t *comm, const real_t *mine, real_t *all,
                          const size_t *counts);
-/* Starts summing DATA (n) to ROOT in the background; DATA is not touched until wide_reduce_end. */
-status_t wide_reduce_begin(device_t *device, comm_t *comm, wide_t *data, size_t n, int root,
-                           comm_request_t **request);
-status_t wide_reduce_end(device_t *device, comm_request_t *request);
+/* Starts summing DATA (comm size * n) in the background: after wide_reduce_scatter_end elements rank * N ..
+ * of it are this rank's share of the sum and the others undefined; nothing touches DATA in between. One call,
+ * however many ranks. A device that does not go through parallel/comm.h counts perf_comm and perf_background
+ * itself. */
+status_t wide_reduce_scatter_begin(device_t *device, comm_t *comm, wide_t *data, size_t n,
+                                   device_request_t **request);
+/* NULL is fine. */
+status_t wide_reduce_scatter_end(device_t *device, device_request_t *request);
 
 /* The cores that this rank computes on: of the calling thread and the device's own, as measured. Local. */
 void device_cores(device_t *device, core_set_t *cores);

@@ -194,6 +194,13 @@ static op_cost_t norms_cost(op_cost_sizes_t size, op_number_t number, const void
   }
 }
 
+static op_cost_t adamw_cost(op_cost_sizes_t size, const op_adamw_t *op) {
+  op_cost_t cost = {0};
+  for (int32_t i = 0; i < op->count; i++)
+    cost.bytes += (double)op->runs[i].n * (ADAMW_MOVES * size.wide + (op->runs[i].real ? size.real : 0.0));
+  return cost;
+}
+
 op_cost_t op_cost(const device_t *device, op_number_t number, const void *arguments) {
   const op_cost_sizes_t size = {(double)dtype_size(device->real_type), (double)dtype_size(device->wide_type),
                                 (double)dtype_size(DTYPE_BF16), (double)sizeof(int32_t)};
@@ -248,7 +255,7 @@ op_cost_t op_cost(const device_t *device, op_number_t number, const void *argume
   case op_vocab_histogram:
     return vocab_cost(size, &ARGUMENTS(vocab_histogram)->shard, 1 + HISTOGRAM, 1);
   case op_adamw:
-    return elements_cost(ARGUMENTS(adamw)->n, ADAMW_MOVES * size.wide);
+    return adamw_cost(size, arguments);
   case op_add:
     return elements_cost(ARGUMENTS(add)->n, 3.0 * size.real);
   case op_copy:

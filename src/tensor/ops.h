@@ -325,12 +325,18 @@ typedef struct {
   wide_t *histogram;
 } op_vocab_histogram_t;
 
-/* One AdamW step on n elements (PyTorch's form): master *= 1 - lr * weight_decay; g = grad * grad_scale; m, v
- * moments with bias correction for STEP (from 1); master -= lr * mhat / (sqrt(vhat) + eps). */
+/* One AdamW step (PyTorch's form) on COUNT runs of n elements each, RUNS on the host: master *= 1 - lr *
+ * weight_decay; g = grad * grad_scale; m, v moments with bias correction for STEP (from 1); master -= lr *
+ * mhat / (sqrt(vhat) + eps); real = master, where not NULL. No two runs overlap. */
 typedef struct {
   int64_t n;
   wide_t *master, *m, *v;
   const wide_t *grad;
+  real_t *real;
+} adamw_run_t;
+typedef struct {
+  int32_t count;
+  const adamw_run_t *runs;
   double grad_scale, lr, beta1, beta2, eps, weight_decay;
   int64_t step;
 } op_adamw_t;

@@ -165,17 +165,21 @@ static status_t cpu_allgatherv(device_t *device, comm_t *comm, const void *mine,
   return comm_allgatherv(comm, mine, all, counts, comm_type);
 }
 
-static status_t cpu_reduce_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, int root,
-                                 comm_request_t **request) {
+/* A request of parallel/comm.h is this device's own. */
+static status_t cpu_reduce_scatter_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
+                                         device_request_t **request) {
   comm_type_t comm_type = COMM_F32;
+  comm_request_t *begun = NULL;
   (void)device;
   TRY(comm_type_of_cpu(type, &comm_type));
-  return comm_reduce_begin(comm, data, n, comm_type, root, request);
+  TRY(comm_reduce_scatter_begin(comm, data, n, comm_type, &begun));
+  *request = (device_request_t *)begun;
+  return STATUS_OK;
 }
 
-static status_t cpu_reduce_end(device_t *device, comm_request_t *request) {
+static status_t cpu_reduce_scatter_end(device_t *device, device_request_t *request) {
   (void)device;
-  return comm_wait(request);
+  return comm_wait((comm_request_t *)request);
 }
 
 static void cpu_add_cores(device_t *device, core_set_t *cores) {
@@ -236,8 +240,8 @@ status_t cpu_create(int threads, const char *level_name, device_t **out) {
                        .synchronize = cpu_synchronize,
                        .allreduce = cpu_allreduce,
                        .allgatherv = cpu_allgatherv,
-                       .reduce_begin = cpu_reduce_begin,
-                       .reduce_end = cpu_reduce_end,
+                       .reduce_scatter_begin = cpu_reduce_scatter_begin,
+                       .reduce_scatter_end = cpu_reduce_scatter_end,
                        .add_cores = cpu_add_cores};
   *out = device;
   return STATUS_OK;

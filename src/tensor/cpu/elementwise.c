@@ -28,7 +28,10 @@ static status_t swiglu_backward_cpu(device_t *device, const op_swiglu_backward_t
 
 static status_t adamw_cpu(device_t *device, const op_adamw_t *op) {
   cpu_state_t *state = cpu_state(device);
-  cpu_for(state, state->kernels.adamw, op, op->n, LINE, (double)op->n * adamw_cost);
+  for (int32_t i = 0; i < op->count; i++) {
+    const adamw_job_t job = {op, &op->runs[i]};
+    cpu_for(state, state->kernels.adamw, &job, job.run->n, LINE, (double)job.run->n * adamw_cost);
+  }
   return STATUS_OK;
 }
 

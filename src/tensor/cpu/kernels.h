@@ -56,6 +56,12 @@ typedef struct {
   const float *table;
 } rope_job_t;
 
+/* One run of a step. */
+typedef struct {
+  const op_adamw_t *op;
+  const adamw_run_t *run;
+} adamw_job_t;
+
 typedef struct {
   int64_t gemm_tile_rows, gemm_tile_cols; /* the micro-tile: shares are multiples of it */
   int64_t (*gemm_scratch)(void);          /* floats */
@@ -63,7 +69,8 @@ typedef struct {
 
   range_kernel_t rmsnorm, layernorm;                      /* rows */
   range_kernel_t rmsnorm_backward, layernorm_backward;    /* block_op_t: blocks of rows */
-  range_kernel_t activation_backward, adamw, add;         /* elements */
+  range_kernel_t activation_backward, add;                /* elements */
+  range_kernel_t adamw;                                   /* adamw_job_t: elements of its run */
   range_kernel_t swiglu, swiglu_backward;                 /* rows */
   range_kernel_t sum_squares;                             /* block_op_t: blocks of elements */
   range_kernel_t rotary;                                  /* rope_job_t: rows */
