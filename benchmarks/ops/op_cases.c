@@ -111,26 +111,25 @@ static void bench_rows(bench_t *bench, int64_t rows, int64_t cols, int32_t head_
 static void bench_optimiser(bench_t *bench, int64_t n) {
   wide_t *master = bench_wide(bench, n), *m = bench_wide(bench, n), *v = bench_wide(bench, n);
   wide_t *grad = bench_wide(bench, n), *sum = bench_wide(bench, 1);
+  real_t *real = bench_real(bench, n);
   double bytes = 4.0 * (double)n;
   char text[64];
   bench_check(OP(bench->device, fill_wide, &(op_fill_wide_t){.n = n, .value = 0.1, .x = v}));
   shape_text(text, sizeof text, "%lld", n, 0);
-  op_adamw_t adamw = {.n = n,
-                      .master = master,
-                      .m = m,
-                      .v = v,
-                      .grad = grad,
+  const adamw_run_t run = {n, master, m, v, grad, real};
+  op_adamw_t adamw = {.count = 1,
+                      .runs = &run,
                       .grad_scale = 1.0,
                       .lr = 1e-4,
                       .beta1 = 0.9,
                       .beta2 = 0.999,
                       .eps = 1e-8,
                       .step = 10};
-  if (bench_wants(bench, "adamw")) bench_line(bench, "adamw", text, call_adamw, &adamw, 0, 7 * bytes);
+  if (bench_wants(bench, "adamw")) bench_line(bench, "adamw", text, call_adamw, &adamw, 0, 8 * bytes);
   plain_op_t squares = {.n = n, .x = grad, .sum = sum};
   if (bench_wants(bench, "sum_squares"))
     bench_line(bench, "sum_squares", text, call_sum_squares, &squares, 0, bytes);
-  void *all[] = {master, m, v, grad, sum};
+  void *all[] = {master, m, v, grad, sum, real};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     device_release(bench->device, all[i]);
 }

@@ -6,6 +6,7 @@
 #include "model/cache.h"
 #include "perf/perf.h"
 #include "rollout/sampler.h"
+#include "session/models.h"
 #include "session/peaks.h"
 #include "train/optimizer.h"
 
@@ -132,8 +133,8 @@ static status_t bench_make_optimizer(bench_cases_bench_t *bench, params_t *param
 static status_t bench_make_model(bench_cases_bench_t *bench) {
   session_t *session = bench->session;
   model_config_t config = config_of(session->settings);
-  const pass_options_t options = {.recompute = session->settings->model.recompute};
-  TRY(base_create(session->device, &session->grid, &config, &bench->base));
+  const pass_options_t options = {.recompute = settings_recompute(session->settings)};
+  TRY(base_create(session->device, &session->grid, &config, NULL, &bench->base));
   double begin = perf_now();
   if (!session->dry) TRY(params_initialise(&bench->base.params, (uint64_t)session->settings->job.seed));
   bench->result->initialise_seconds = perf_now() - begin;

@@ -4,17 +4,15 @@
 #include "tensor/op_cost.h"
 
 static const char *const names[TIMED_COUNT] = {
-    [TIMED_GEMM_FORWARD] = "gemm forward",
-    [TIMED_GEMM_INPUT] = "gemm input gradient",
-    [TIMED_GEMM_WEIGHT] = "gemm weight gradient",
+    [TIMED_LINEAR] = "linear",
+    [TIMED_LINEAR_BACKWARD] = "linear backward",
     [TIMED_ATTENTION] = "attention",
     [TIMED_ATTENTION_BACKWARD] = "attention backward",
     [TIMED_ATTENTION_PAGED] = "attention, paged",
     [TIMED_VOCAB] = "vocabulary",
     [TIMED_NORM] = "norms",
     [TIMED_ACTIVATION] = "activations",
-    [TIMED_ROPE] = "rotary embedding",
-    [TIMED_CACHE_WRITE] = "cache write",
+    [TIMED_ROTARY] = "rotary embedding",
     [TIMED_ROWS] = "rows",
     [TIMED_ADAMW] = "AdamW",
     [TIMED_COPY] = "copies and sums",
@@ -24,10 +22,12 @@ const char *timed_name(timed_t timed) {
   return names[timed];
 }
 
-/* What an operation is reported with; a product is told apart by its transposes: what the model uses each
- * form for. */
-static timed_t timed_of(op_number_t number, const void *arguments) {
+/* What an operation is reported with. */
+static timed_t timed_of(op_number_t number) {
   static const timed_t groups[op_count] = {
+      [op_gemm] = TIMED_LINEAR,
+      [op_linear] = TIMED_LINEAR,
+      [op_linear_backward] = TIMED_LINEAR_BACKWARD,
       [op_rmsnorm] = TIMED_NORM,
       [op_rmsnorm_backward] = TIMED_NORM,
       [op_layernorm] = TIMED_NORM,
@@ -35,10 +35,9 @@ static timed_t timed_of(op_number_t number, const void *arguments) {
       [op_activation_backward] = TIMED_ACTIVATION,
       [op_swiglu] = TIMED_ACTIVATION,
       [op_swiglu_backward] = TIMED_ACTIVATION,
-      [op_rope] = TIMED_ROPE,
+      [op_rotary] = TIMED_ROTARY,
       [op_attention] = TIMED_ATTENTION,
       [op_attention_backward] = TIMED_ATTENTION_BACKWARD,
-      [op_cache_write] = TIMED_CACHE_WRITE,
       [op_attention_paged] = TIMED_ATTENTION_PAGED,
       [op_embedding] = TIMED_ROWS,
       [op_embedding_backward] = TIMED_ROWS,
@@ -61,15 +60,12 @@ static timed_t timed_of(op_number_t number, const void *arguments) {
       [op_widen] = TIMED_COPY,
       [op_sum_squares] = TIMED_COPY,
   };
-  if (number != op_gemm) return groups[number];
-  const op_gemm_t *gemm = arguments;
-  if (gemm->trans_a) return TIMED_GEMM_WEIGHT;
-  return gemm->trans_b ? TIMED_GEMM_FORWARD : TIMED_GEMM_INPUT;
+  return groups[number];
 }
 
 static status_t timer_run(device_watcher_t *watcher, device_t *device, int number, const void *arguments) {
   op_timer_t *timer = (op_timer_t *)watcher;
-  op_time_t *time = &timer->times[timed_of((op_number_t)number, arguments)];
+  op_time_t *time = &timer->times[timed_of((op_number_t)number)];
   TRY(device_synchronize(device));
   double begun = perf_now();
   TRY(device->run(device, number, arguments));

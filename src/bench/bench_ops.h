@@ -6,18 +6,16 @@
 
 /* Operations that are reported together. */
 typedef enum {
-  TIMED_GEMM_FORWARD, /* activations times weights */
-  TIMED_GEMM_INPUT,   /* gradient of the input */
-  TIMED_GEMM_WEIGHT,  /* gradient of the weights */
+  TIMED_LINEAR,          /* activations times weights, with adapters */
+  TIMED_LINEAR_BACKWARD, /* gradients of both */
   TIMED_ATTENTION,
   TIMED_ATTENTION_BACKWARD,
   TIMED_ATTENTION_PAGED,
   TIMED_VOCAB, /* softmax and sampling over the vocabulary */
   TIMED_NORM,
   TIMED_ACTIVATION,
-  TIMED_ROPE,
-  TIMED_CACHE_WRITE,
-  TIMED_ROWS, /* embedding, gather, scatter, sums over rows */
+  TIMED_ROTARY, /* and writing to the cache */
+  TIMED_ROWS,   /* embedding, gather, scatter, sums over rows */
   TIMED_ADAMW,
   TIMED_COPY, /* copies, fills, sums of whole arrays */
   TIMED_COUNT

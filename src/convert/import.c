@@ -44,7 +44,7 @@ static status_t import_open_base(import_t *import) {
   status_code_t status = import_base_open(import->settings, &import->source);
   if (status == STATUS_OK)
     status =
-        base_outline(import->session->device, &import->session->grid, &import->source.config, &import->base);
+        base_outline(import->session->device, &import->session->grid, &import->source.config, NULL, &import->base);
   for (int o = 0; o < import->source.count; o++)
     import->origins[import->origin_count++] = import->source.origins[o];
   if (status == STATUS_OK) return status;
@@ -58,7 +58,7 @@ static status_t import_find_base(import_t *import) {
   TRY(store_inspect(session->world, import->settings->model.base, NULL, &import->info));
   log_info("base       %s", import->info.base_path);
   return comm_agree(session->world,
-                    base_outline(session->device, &session->grid, &import->info.config, &import->base));
+                    base_outline(session->device, &session->grid, &import->info.config, NULL, &import->base));
 }
 
 static status_t import_open_adapter(import_t *import) {

@@ -55,7 +55,7 @@ typedef struct {
     char *adapter;
     char *template;
     char *train;
-    bool recompute;
+    char *recompute;
     bool from_scratch;
     bool tied;
     char *tokenizer;

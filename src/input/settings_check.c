@@ -94,12 +94,7 @@ static void settings_check_model_source(settings_reader_t *reader) {
 /* Devices differ in what they compute with. 'auto' is settled when the run starts. */
 static void settings_check_device(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
-  bool host = strcmp(s->parallel.device, "cpu") == 0 || strcmp(s->parallel.device, "plain") == 0;
   bool plain = strcmp(s->parallel.device, "plain") == 0;
-  if (host && strcmp(s->parallel.dtype, "bf16") == 0)
-    complain(reader, &s->parallel.dtype, &s->parallel.device,
-             "parallel.dtype = 'bf16': device '%s' computes in f32; expected 'auto' or 'f32'",
-             s->parallel.device);
   if (!plain && strcmp(s->parallel.dtype, "f64") == 0)
     complain(reader, &s->parallel.dtype, &s->parallel.device,
              "parallel.dtype = 'f64' needs parallel.device = 'plain'; found '%s'", s->parallel.device);

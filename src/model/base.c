@@ -40,14 +40,29 @@ static complete_t proj_complete(const model_config_t *config, proj_t proj, int t
   return proj_split(proj) == SPLIT_KV_ROWS && tp > config->kv_heads ? COMPLETE_SUM : COMPLETE_LOCAL;
 }
 
-static status_t base_add_matrix(params_t *params, const char *name, split_t split, complete_t complete,
+static const char tower_prefix[] = "model.vision_tower.vision_tower.vision_model";
+
+static bool is_trained_in(train_mode_t mode, const char *name) {
+  if (mode == TRAIN_ALL) return true;
+  bool tower = strncmp(name, tower_prefix, strlen(tower_prefix)) == 0;
+  bool projector = strncmp(name, "model.mm_projector", 18) == 0;
+  if (mode == TRAIN_PROJECTOR) return projector;
+  return mode == TRAIN_DECODER && !tower;
+}
+
+static weight_format_t base_format(const base_t *base, const char *name, weight_format_t frozen) {
+  return is_trained_in(base->storage.mode, name) ? WEIGHT_REAL : frozen;
+}
+
+static status_t base_add_matrix(base_t *base, const char *name, split_t split, complete_t complete,
                                 int64_t rows, int64_t cols, double scale, int32_t *id) {
-  return params_add(params,
+  return params_add(&base->params,
                     &(param_spec_t){.name = name,
                                     .split = split,
                                     .complete = complete,
                                     .ndim = 2,
                                     .shape = {rows, cols},
+                                    .format = base_format(base, name, base->storage.matrices),
                                     .init = INIT_NORMAL,
                                     .init_scale = scale},
                     id);
@@ -66,17 +81,15 @@ static status_t base_add_vector(params_t *params, const char *name, complete_t c
                     id);
 }
 
-static const char tower_prefix[] = "model.vision_tower.vision_tower.vision_model";
-
 /* A linear layer of the tower or projector: replicated, run on a share of the images, so gradients are
  * summed. */
-static status_t base_add_linear(params_t *params, const char *prefix, const char *name, int64_t out,
-                                int64_t in, double scale, linear_t *linear) {
+static status_t base_add_linear(base_t *base, const char *prefix, const char *name, int64_t out, int64_t in,
+                                double scale, linear_t *linear) {
   char full[PARAM_NAME_MAX];
   snprintf(full, sizeof full, "%s.%s.weight", prefix, name);
-  TRY(base_add_matrix(params, full, SPLIT_NONE, COMPLETE_SUM, out, in, scale, &linear->weight));
+  TRY(base_add_matrix(base, full, SPLIT_NONE, COMPLETE_SUM, out, in, scale, &linear->weight));
   snprintf(full, sizeof full, "%s.%s.bias", prefix, name);
-  return base_add_vector(params, full, COMPLETE_SUM, out, INIT_ZERO, 0.0, &linear->bias);
+  return base_add_vector(&base->params, full, COMPLETE_SUM, out, INIT_ZERO, 0.0, &linear->bias);
 }
 
 static status_t base_add_layernorm(params_t *params, const char *prefix, const char *name, int64_t n,
@@ -98,13 +111,13 @@ static status_t base_add_tower_layer(base_t *base, int32_t index) {
   char prefix[PARAM_NAME_MAX / 2];
   snprintf(prefix, sizeof prefix, "%s.encoder.layers.%d", tower_prefix, index);
   TRY(base_add_layernorm(params, prefix, "layer_norm1", c, &layer->norm1));
-  TRY(base_add_linear(params, prefix, "self_attn.q_proj", c, c, in_scale, &layer->q));
-  TRY(base_add_linear(params, prefix, "self_attn.k_proj", c, c, in_scale, &layer->k));
-  TRY(base_add_linear(params, prefix, "self_attn.v_proj", c, c, in_scale, &layer->v));
-  TRY(base_add_linear(params, prefix, "self_attn.out_proj", c, c, in_scale * residual, &layer->out));
+  TRY(base_add_linear(base, prefix, "self_attn.q_proj", c, c, in_scale, &layer->q));
+  TRY(base_add_linear(base, prefix, "self_attn.k_proj", c, c, in_scale, &layer->k));
+  TRY(base_add_linear(base, prefix, "self_attn.v_proj", c, c, in_scale, &layer->v));
+  TRY(base_add_linear(base, prefix, "self_attn.out_proj", c, c, in_scale * residual, &layer->out));
   TRY(base_add_layernorm(params, prefix, "layer_norm2", c, &layer->norm2));
-  TRY(base_add_linear(params, prefix, "mlp.fc1", f, c, in_scale, &layer->fc1));
-  return base_add_linear(params, prefix, "mlp.fc2", c, f, residual / sqrt((double)f), &layer->fc2);
+  TRY(base_add_linear(base, prefix, "mlp.fc1", f, c, in_scale, &layer->fc1));
+  return base_add_linear(base, prefix, "mlp.fc2", c, f, residual / sqrt((double)f), &layer->fc2);
 }
 
 static status_t base_add_tower(base_t *base) {
@@ -121,20 +134,28 @@ static status_t base_add_tower(base_t *base) {
                                  .complete = COMPLETE_SUM,
                                  .ndim = 4,
                                  .shape = {c, 3, patch, patch},
+                                 .format = base_format(base, name, base->storage.matrices),
                                  .init = INIT_NORMAL,
                                  .init_scale = 1.0 / sqrt((double)config_patch_size(config))},
                  &base->patch_embedding));
   snprintf(name, sizeof name, "%s.embeddings.position_embedding.weight", tower_prefix);
-  TRY(base_add_matrix(params, name, SPLIT_NONE, COMPLETE_SUM, config_patches(config) + 1, c, 0.5,
-                      &base->position_embedding));
+  TRY(params_add(params,
+                 &(param_spec_t){.name = name,
+                                 .split = SPLIT_NONE,
+                                 .complete = COMPLETE_SUM,
+                                 .ndim = 2,
+                                 .shape = {config_patches(config) + 1, c},
+                                 .init = INIT_NORMAL,
+                                 .init_scale = 0.5},
+                 &base->position_embedding));
   TRY(base_add_layernorm(params, tower_prefix, "pre_layrnorm", c, &base->pre_norm));
   for (int32_t l = 0; l < config_tower_layers(config); l++)
     TRY(base_add_tower_layer(base, l));
   int64_t h = config->hidden;
   if (config->projector == PROJECTOR_LINEAR)
-    return base_add_linear(params, "model", "mm_projector", h, c, 1.0 / sqrt((double)c), &base->projector[0]);
-  TRY(base_add_linear(params, "model", "mm_projector.0", h, c, 1.0 / sqrt((double)c), &base->projector[0]));
-  return base_add_linear(params, "model", "mm_projector.2", h, h, 1.0 / sqrt((double)h), &base->projector[1]);
+    return base_add_linear(base, "model", "mm_projector", h, c, 1.0 / sqrt((double)c), &base->projector[0]);
+  TRY(base_add_linear(base, "model", "mm_projector.0", h, c, 1.0 / sqrt((double)c), &base->projector[0]));
+  return base_add_linear(base, "model", "mm_projector.2", h, h, 1.0 / sqrt((double)h), &base->projector[1]);
 }
 
 static status_t base_add_decoder_layer(base_t *base, int32_t index) {
@@ -162,6 +183,8 @@ static status_t base_add_decoder_layer(base_t *base, int32_t index) {
                                    .ndim = 2,
                                    .shape = {out, in},
                                    .heads = config->kv_heads,
+                                   .format = base_format(base, name, base->storage.projections),
+                                   .follows = p == PROJ_K || p == PROJ_V || p == PROJ_UP,
                                    .init = INIT_NORMAL,
                                    .init_scale = scale},
                    &layer->proj[p]));
@@ -171,18 +194,17 @@ static status_t base_add_decoder_layer(base_t *base, int32_t index) {
 
 static status_t base_add_decoder(base_t *base) {
   const model_config_t *config = &base->config;
-  params_t *params = &base->params;
   double scale = 1.0 / sqrt((double)config->hidden);
   /* A row of the embedding is as large as what the layers add to it, unless it is the output head as well. */
-  TRY(base_add_matrix(params, "model.embed_tokens.weight", SPLIT_VOCAB, COMPLETE_LOCAL, config->vocab,
+  TRY(base_add_matrix(base, "model.embed_tokens.weight", SPLIT_VOCAB, COMPLETE_LOCAL, config->vocab,
                       config->hidden, config->tied ? scale : 1.0, &base->embed));
   for (int32_t l = 0; l < config->layers; l++)
     TRY(base_add_decoder_layer(base, l));
-  TRY(base_add_vector(params, "model.norm.weight", COMPLETE_EQUAL, config->hidden, INIT_ONE, 0.0,
+  TRY(base_add_vector(&base->params, "model.norm.weight", COMPLETE_EQUAL, config->hidden, INIT_ONE, 0.0,
                       &base->final_norm));
   base->lm_head = base->embed;
   if (config->tied) return STATUS_OK;
-  return base_add_matrix(params, "lm_head.weight", SPLIT_VOCAB, COMPLETE_LOCAL, config->vocab, config->hidden,
+  return base_add_matrix(base, "lm_head.weight", SPLIT_VOCAB, COMPLETE_LOCAL, config->vocab, config->hidden,
                          scale, &base->lm_head);
 }
 
@@ -205,8 +227,10 @@ static status_t base_describe(base_t *base) {
   return STATUS_OK;
 }
 
-status_t base_outline(device_t *device, const grid_t *grid, const model_config_t *config, base_t *out) {
+status_t base_outline(device_t *device, const grid_t *grid, const model_config_t *config,
+                      const base_storage_t *storage, base_t *out) {
   *out = (base_t){.config = *config};
+  if (storage) out->storage = *storage;
   TRY(config_check_tp(config, grid->tp_size));
   params_create(device, grid, "base", &out->params);
   status_code_t status = base_describe(out);
@@ -214,8 +238,9 @@ status_t base_outline(device_t *device, const grid_t *grid, const model_config_t
   return status;
 }
 
-status_t base_create(device_t *device, const grid_t *grid, const model_config_t *config, base_t *out) {
-  TRY(base_outline(device, grid, config, out));
+status_t base_create(device_t *device, const grid_t *grid, const model_config_t *config,
+                     const base_storage_t *storage, base_t *out) {
+  TRY(base_outline(device, grid, config, storage, out));
   status_code_t status = params_allocate(&out->params);
   if (status != STATUS_OK) base_free(out);
   return status;
@@ -268,56 +293,48 @@ bool base_leaves_unused(const model_config_t *config, const char *name) {
 }
 
 static bool trained_in(const param_t *param, const void *context) {
-  train_mode_t mode = *(const train_mode_t *)context;
-  if (mode == TRAIN_ALL) return true;
-  bool tower = strncmp(param->name, tower_prefix, strlen(tower_prefix)) == 0;
-  bool projector = strncmp(param->name, "model.mm_projector", 18) == 0;
-  if (mode == TRAIN_PROJECTOR) return projector;
-  return mode == TRAIN_DECODER && !tower;
+  return is_trained_in(*(const train_mode_t *)context, param->name);
 }
 
 status_t base_set_trainable(base_t *base, train_mode_t mode) {
   return params_set_trainable(&base->params, trained_in, &mode);
 }
 
-/* Adds A or B of one projection of one layer. A beside an output split is replicated and its ranks see
- * different outputs; beside an input split it is B that is replicated and its ranks see different inputs. */
+/* Adds A or B of one projection of one layer. Over tp each rank has a share of A's columns and of B's rows,
+ * whichever way the projection is split: the ranks make parts of u = x A^T, whose sum all of them need, and
+ * of the columns of u B^T. So no product is made twice, and gradients are whole where their weights are; but
+ * for B beside a key-value head that several ranks hold. */
 static status_t base_add_lora(const base_t *base, adapter_t *adapter, int32_t layer, proj_t proj, bool is_a) {
   params_t *params = &adapter->params;
   int64_t out, in, r = adapter->config.r;
   proj_shape(&base->config, proj, &out, &in);
-  bool inputs_split = proj_split(proj) == SPLIT_COLUMNS;
   char name[PARAM_NAME_MAX];
   snprintf(name, sizeof name, "model.layers.%d.%s.lora_%c.weight", layer, proj_names[proj], is_a ? 'A' : 'B');
   param_spec_t spec = {.name = name, .ndim = 2, .heads = base->config.kv_heads};
   if (is_a) {
-    spec.split = inputs_split ? SPLIT_COLUMNS : SPLIT_NONE;
-    spec.complete = inputs_split ? COMPLETE_LOCAL : COMPLETE_SUM;
+    spec.split = SPLIT_COLUMNS;
+    spec.complete = COMPLETE_LOCAL;
     spec.shape[0] = r;
     spec.shape[1] = in;
     spec.init = INIT_UNIFORM;
     spec.init_scale = 1.0 / sqrt((double)in);
     return params_add(params, &spec, &adapter->a[layer][proj]);
   }
-  spec.split = inputs_split ? SPLIT_NONE : proj_split(proj);
-  spec.complete = inputs_split ? COMPLETE_SUM : proj_complete(&base->config, proj, params->grid->tp_size);
+  spec.split = proj_split(proj) == SPLIT_KV_ROWS ? SPLIT_KV_ROWS : SPLIT_ROWS;
+  spec.complete = proj_complete(&base->config, proj, params->grid->tp_size);
   spec.shape[0] = out;
   spec.shape[1] = r;
   spec.init = INIT_ZERO;
   return params_add(params, &spec, &adapter->b[layer][proj]);
 }
 
-/* The weights of one layer whose gradients are summed over tp come first, side by side: one reduction
- * completes them. */
+/* All A of one layer, then all B: those of projections that read the same input are one matrix. */
 static status_t base_add_lora_layer(const base_t *base, adapter_t *adapter, int32_t layer) {
   for (int p = 0; p < PROJ_COUNT; p++)
     adapter->a[layer][p] = adapter->b[layer][p] = -1;
-  for (int summed = 1; summed >= 0; summed--)
-    for (int p = 0; p < PROJ_COUNT; p++) {
-      if (!adapter->config.targets[p]) continue;
-      bool a_summed = proj_split((proj_t)p) != SPLIT_COLUMNS;
-      TRY(base_add_lora(base, adapter, layer, (proj_t)p, a_summed == (summed == 1)));
-    }
+  for (int is_a = 1; is_a >= 0; is_a--)
+    for (int p = 0; p < PROJ_COUNT; p++)
+      if (adapter->config.targets[p]) TRY(base_add_lora(base, adapter, layer, (proj_t)p, is_a == 1));
   return STATUS_OK;
 }
 

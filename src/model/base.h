@@ -26,8 +26,20 @@ typedef struct {
   linear_t norm1, norm2, q, k, v, out, fc1, fc2;
 } tower_layer_t;
 
+/* Which parts are trained (model.train). */
+typedef enum { TRAIN_NOTHING, TRAIN_LORA, TRAIN_PROJECTOR, TRAIN_DECODER, TRAIN_ALL } train_mode_t;
+
+/* In which formats a base's weights are kept: those of the seven projections, and the other matrices that
+ * operations take in any format (embedding, output head, tower, projector). What MODE trains, and all else,
+ * is kept in the compute type. */
+typedef struct {
+  weight_format_t projections, matrices;
+  train_mode_t mode;
+} base_storage_t;
+
 typedef struct {
   model_config_t config;
+  base_storage_t storage;
   params_t params;
   /* Decoder. */
   int32_t embed, final_norm, lm_head; /* lm_head == embed where tied */
@@ -45,14 +57,13 @@ typedef struct {
   int64_t vocab_rows;      /* stored, padded */
 } base_t;
 
-/* Which parts are trained (model.train). */
-typedef enum { TRAIN_NOTHING, TRAIN_LORA, TRAIN_PROJECTOR, TRAIN_DECODER, TRAIN_ALL } train_mode_t;
-
-/* Describes and allocates a base for this rank; contents undefined until initialised or loaded. Local.
- * Errors: STATUS_INPUT where tp does not divide. Free with base_free. */
-status_t base_create(device_t *device, const grid_t *grid, const model_config_t *config, base_t *out);
+/* Describes and allocates a base for this rank; contents undefined until initialised or loaded. STORAGE NULL:
+ * all in the compute type. Local. Errors: STATUS_INPUT where tp does not divide. Free with base_free. */
+status_t base_create(device_t *device, const grid_t *grid, const model_config_t *config,
+                     const base_storage_t *storage, base_t *out);
 /* The same without memory for the weights: their names, shapes and shares. Local. */
-status_t base_outline(device_t *device, const grid_t *grid, const model_config_t *config, base_t *out);
+status_t base_outline(device_t *device, const grid_t *grid, const model_config_t *config,
+                      const base_storage_t *storage, base_t *out);
 void base_free(base_t *base);
 /* Whether published weights under NAME may lie beside those of a model of CONFIG without being used: tower
  * layers behind those that are run, the tower's last norm, tables that are computed here. Local. */

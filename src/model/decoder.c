@@ -20,74 +20,180 @@ static layer_t layer_of(const pass_call_t *call, const pass_buffers_t *buffers, 
                    .rows = call->rows,
                    .call = call,
                    .buffers = buffers,
-                   .saved = &buffers->saved[call->keep && !call->recompute ? index : 0],
+                   .saved = &buffers->saved[call->keep ? index : 0],
                    .base = call->role.base,
                    .ids = &call->role.base->layers[index],
                    .index = index};
 }
 
-/* A projection's local sizes and operands. */
-typedef struct {
-  int64_t in, out;
-  const real_t *w, *a, *b; /* a, b NULL without an adapter on it */
-  wide_t *dw, *da, *db;    /* NULL where frozen */
-  int64_t r;
-  double scale; /* alpha / r */
-} projection_t;
+/* Projections that read the same input: one linear operation. */
+static const struct {
+  proj_t first;
+  int32_t count;
+} groups[GROUP_COUNT] = {[GROUP_QKV] = {PROJ_Q, 3},
+                         [GROUP_O] = {PROJ_O, 1},
+                         [GROUP_GATE_UP] = {PROJ_GATE, 2},
+                         [GROUP_DOWN] = {PROJ_DOWN, 1}};
 
-static projection_t projection_of(const layer_t *layer, proj_t proj) {
-  const params_t *base = &layer->base->params;
-  int32_t id = layer->ids->proj[proj], index = layer->index;
-  projection_t p = {.in = base->items[id].partition.local_cols,
-                    .out = base->items[id].partition.local_rows,
-                    .w = param_data(base, id),
-                    .dw = param_grad(base, id)};
-  const adapter_t *adapter = layer->call->role.adapter;
-  if (!adapter || adapter->a[index][proj] < 0) return p;
-  p.a = param_data(&adapter->params, adapter->a[index][proj]);
-  p.b = param_data(&adapter->params, adapter->b[index][proj]);
-  p.da = param_grad(&adapter->params, adapter->a[index][proj]);
-  p.db = param_grad(&adapter->params, adapter->b[index][proj]);
-  p.r = adapter->config.r;
-  p.scale = adapter->config.alpha / adapter->config.r;
-  return p;
+int32_t pass_adapters(const role_t *role, group_t group) {
+  int32_t count = 0;
+  for (int32_t i = 0; role->adapter && i < groups[group].count; i++)
+    count += role->adapter->config.targets[groups[group].first + i];
+  return count;
 }
 
-/* y = beta * y + x W^T + scale * (x A^T) B^T; u (T, r) keeps scale * x A^T. */
-static status_t decoder_project(const layer_t *layer, proj_t proj, const real_t *x, double beta, real_t *y) {
-  projection_t p = projection_of(layer, proj);
-  TRY(linear_forward(layer->device, layer->rows, p.in, p.out, x, p.w, 1.0, beta, y));
-  if (!p.a) return STATUS_OK;
-  real_t *u = layer->saved->u[proj];
-  TRY(linear_forward(layer->device, layer->rows, p.in, p.r, x, p.a, p.scale, 0.0, u));
-  return linear_forward(layer->device, layer->rows, p.r, p.out, u, p.b, 1.0, 1.0, y);
+/* The group's adapters' A, one matrix (adapters * r, this rank's columns), and where its columns begin. */
+typedef struct {
+  int32_t first; /* param id of the first A */
+  int64_t rows, begin, cols;
+} adapters_t;
+
+static adapters_t adapters_of(const layer_t *layer, group_t group) {
+  const adapter_t *adapter = layer->call->role.adapter;
+  adapters_t found = {.rows = (int64_t)pass_adapters(&layer->call->role, group) * adapter->config.r};
+  proj_t proj = groups[group].first;
+  while (!adapter->config.targets[proj])
+    proj++;
+  found.first = adapter->a[layer->index][proj];
+  const partition_t *part = &adapter->params.items[found.first].partition;
+  /* Where the group's inputs are split, x has no other columns. */
+  found.begin = layer->base->params.items[layer->ids->proj[proj]].partition.split == SPLIT_COLUMNS
+                    ? 0
+                    : part->col_begin;
+  found.cols = part->local_cols;
+  return found;
+}
+
+/* Whether ranks make parts of u. */
+static bool shares_adapters(const layer_t *layer, group_t group) {
+  return layer->call->grid->tp_size > 1 && pass_adapters(&layer->call->role, group) > 0;
+}
+
+/* One segment with its adapter; the K-th adapter of the group has columns k * r .. of u. */
+static linear_segment_t segment_of(const layer_t *layer, proj_t proj, bool share, real_t *u) {
+  linear_segment_t segment = {.weight = param_weight(&layer->base->params, layer->ids->proj[proj])};
+  const adapter_t *adapter = layer->call->role.adapter;
+  if (!u) return segment;
+  int32_t b = adapter->b[layer->index][proj];
+  const partition_t *part = &adapter->params.items[b].partition;
+  if (!share) segment.a = param_real(&adapter->params, adapter->a[layer->index][proj]);
+  segment.b = param_real(&adapter->params, b);
+  segment.b_begin = part->local_rows < segment.weight.rows ? part->row_begin : 0;
+  segment.b_rows = part->local_rows;
+  segment.u = u;
+  return segment;
+}
+
+/* The group's operation on X, without what y is made of besides. */
+static op_linear_t group_linear(const layer_t *layer, group_t group, const real_t *x) {
+  const adapter_t *adapter = layer->call->role.adapter;
+  bool share = shares_adapters(layer, group);
+  op_linear_t op = {.rows = layer->rows, .x = x, .segments = groups[group].count};
+  op.ldu = adapter ? (int64_t)pass_adapters(&layer->call->role, group) * adapter->config.r : 0;
+  int32_t adapters = 0;
+  for (int32_t i = 0; i < op.segments; i++) {
+    proj_t proj = groups[group].first + (proj_t)i;
+    bool adapted = adapter && adapter->config.targets[proj];
+    real_t *u =
+        adapted ? real_at(layer->device, layer->saved->u[group], adapters++ * adapter->config.r) : NULL;
+    op.segment[i] = segment_of(layer, proj, share, u);
+    op.out += op.segment[i].weight.rows;
+  }
+  op.in = op.ldx = op.segment[0].weight.cols;
+  op.ldy = op.out;
+  if (!adapter) return op;
+  op.lora_rank = adapter->config.r;
+  op.lora_scale = adapter->config.alpha / adapter->config.r;
+  return op;
+}
+
+/* The product with this rank's columns of A as an operation of its own: a part of u from X. */
+static op_linear_t part_of_u(const layer_t *layer, group_t group, const op_linear_t *op) {
+  const adapters_t a = adapters_of(layer, group);
+  const params_t *params = &layer->call->role.adapter->params;
+  const real_t *x = real_at(layer->device, op->x, a.begin);
+  op_linear_t part = linear_op(op->rows, weight_real(param_real(params, a.first), a.rows, a.cols), x,
+                               layer->saved->u[group]);
+  part.ldx = op->ldx;
+  return part;
+}
+
+/* u of the group, where ranks make parts of it. */
+static status_t decoder_share_u(const layer_t *layer, group_t group, const op_linear_t *op) {
+  if (!shares_adapters(layer, group)) return STATUS_OK;
+  op_linear_t part = part_of_u(layer, group, op);
+  TRY(OP(layer->device, linear, &part));
+  return real_allreduce(layer->device, layer->call->grid->tp, layer->saved->u[group],
+                        (size_t)(op->rows * op->ldu), COMM_SUM);
+}
+
+/* y = x W^T + scale * (x A^T) B^T, of all projections of the group side by side. */
+static status_t decoder_project(const layer_t *layer, group_t group, const real_t *x, real_t *y) {
+  op_linear_t op = group_linear(layer, group, x);
+  TRY(decoder_share_u(layer, group, &op));
+  op.y = y;
+  return OP(layer->device, linear, &op);
+}
+
+/* The same once more: u is there already. */
+static status_t decoder_project_again(const layer_t *layer, group_t group, const real_t *x, real_t *y) {
+  op_linear_t op = group_linear(layer, group, x);
+  for (int32_t i = 0; i < op.segments; i++)
+    op.segment[i].a = NULL;
+  op.y = y;
+  return OP(layer->device, linear, &op);
 }
 
 /* y = residual + the sum over tp of x W^T (+ adapter): a projection whose inputs are split. The first rank
  * brings the residual. */
-static status_t project_residual(const layer_t *layer, proj_t proj, const real_t *x, const real_t *residual,
+static status_t project_residual(const layer_t *layer, group_t group, const real_t *x, const real_t *residual,
                                  real_t *y) {
-  int64_t n = layer->rows * layer->base->config.hidden;
-  bool first = layer->call->grid->tp_rank == 0;
-  if (first) TRY(OP(layer->device, copy, &(op_copy_t){.n = n, .x = residual, .y = y}));
-  TRY(decoder_project(layer, proj, x, first ? 1.0 : 0.0, y));
-  return real_allreduce(layer->device, layer->call->grid->tp, y, (size_t)n, COMM_SUM);
+  op_linear_t op = group_linear(layer, group, x);
+  TRY(decoder_share_u(layer, group, &op));
+  op.y = y;
+  op.residual = layer->call->grid->tp_rank == 0 ? residual : NULL;
+  TRY(OP(layer->device, linear, &op));
+  return real_allreduce(layer->device, layer->call->grid->tp, y,
+                        (size_t)(layer->rows * layer->base->config.hidden), COMM_SUM);
 }
 
-/* dx = beta * dx + dy (W + scale B A); gradients of what is trained +=. */
-static status_t project_backward(const layer_t *layer, proj_t proj, const real_t *x, const real_t *dy,
-                                 double beta, real_t *dx) {
-  projection_t p = projection_of(layer, proj);
-  TRY(linear_backward_weight(layer->device, layer->rows, p.in, p.out, dy, x, p.dw));
-  if (dx) TRY(linear_backward_input(layer->device, layer->rows, p.in, p.out, dy, p.w, 1.0, beta, dx));
-  if (!p.a) return STATUS_OK;
-  TRY(linear_backward_weight(layer->device, layer->rows, p.r, p.out, dy, layer->saved->u[proj], p.db));
-  TRY(linear_backward_input(layer->device, layer->rows, p.r, p.out, dy, p.b, p.scale, 0.0,
-                            layer->buffers->du));
-  TRY(linear_backward_weight(layer->device, layer->rows, p.in, p.r, layer->buffers->du, x, p.da));
-  return dx ? linear_backward_input(layer->device, layer->rows, p.in, p.r, layer->buffers->du, p.a, 1.0, 1.0,
-                                    dx)
-            : STATUS_OK;
+/* From the sum of the parts of du: gradient of A's columns, and what they add to dx. */
+static status_t backward_of_u(const layer_t *layer, group_t group, const op_linear_backward_t *op) {
+  if (!shares_adapters(layer, group)) return STATUS_OK;
+  const adapters_t a = adapters_of(layer, group);
+  const op_linear_t *forward = &op->forward;
+  TRY(real_allreduce(layer->device, layer->call->grid->tp, layer->buffers->du,
+                     (size_t)(forward->rows * forward->ldu), COMM_SUM));
+  op_linear_backward_t part = {.forward = part_of_u(layer, group, forward),
+                               .dy = layer->buffers->du,
+                               .lddy = forward->ldu,
+                               .dx = op->dx ? real_at(layer->device, op->dx, a.begin) : NULL,
+                               .lddx = op->lddx,
+                               .dx_add = true};
+  part.segment[0].dw = param_grad(&layer->call->role.adapter->params, a.first);
+  return OP(layer->device, linear_backward, &part);
+}
+
+/* dx (NULL: not wanted) = dy (W + scale B A) for the group's Y side by side in DY; gradients of what is
+ * trained +=. */
+static status_t project_backward(const layer_t *layer, group_t group, const real_t *x, const real_t *dy,
+                                 real_t *dx) {
+  op_linear_backward_t op = {.forward = group_linear(layer, group, x), .dy = dy, .dx = dx};
+  const adapter_t *adapter = layer->call->role.adapter;
+  int32_t adapters = 0;
+  op.lddy = op.forward.out;
+  op.lddx = op.forward.in;
+  for (int32_t i = 0; i < op.forward.segments; i++) {
+    proj_t proj = groups[group].first + (proj_t)i;
+    op.segment[i].dw = param_grad(&layer->base->params, layer->ids->proj[proj]);
+    if (!op.forward.segment[i].b) continue;
+    op.segment[i].db = param_grad(&adapter->params, adapter->b[layer->index][proj]);
+    op.segment[i].du = real_at(layer->device, layer->buffers->du, adapters++ * adapter->config.r);
+    if (op.forward.segment[i].a)
+      op.segment[i].da = param_grad(&adapter->params, adapter->a[layer->index][proj]);
+  }
+  TRY(OP(layer->device, linear_backward, &op));
+  return backward_of_u(layer, group, &op);
 }
 
 status_t pass_norm(const pass_call_t *call, int32_t weight, const real_t *x, real_t *y, wide_t *rstd) {
@@ -96,7 +202,7 @@ status_t pass_norm(const pass_call_t *call, int32_t weight, const real_t *x, rea
             &(op_rmsnorm_t){.rows = call->rows,
                             .cols = base->config.hidden,
                             .x = x,
-                            .weight = param_data(&base->params, weight),
+                            .weight = param_real(&base->params, weight),
                             .eps = base->config.norm_eps,
                             .y = y,
                             .rstd = rstd});
@@ -109,7 +215,7 @@ status_t pass_norm_backward(const pass_call_t *call, int32_t weight, const real_
             &(op_rmsnorm_backward_t){.rows = call->rows,
                                      .cols = base->config.hidden,
                                      .x = x,
-                                     .weight = param_data(&base->params, weight),
+                                     .weight = param_real(&base->params, weight),
                                      .dy = dy,
                                      .rstd = rstd,
                                      .dx = dx,
@@ -117,18 +223,50 @@ status_t pass_norm_backward(const pass_call_t *call, int32_t weight, const real_
                                      .dweight = param_grad(&base->params, weight)});
 }
 
-static status_t decoder_rotate(const layer_t *layer, int32_t heads, real_t *x, bool inverse) {
-  int32_t head_size = layer->base->config.head_size;
-  return OP(layer->device, rope,
-            &(op_rope_t){.rows = layer->rows,
-                         .heads = heads,
-                         .head_size = head_size,
-                         .x = x,
-                         .ld = (int64_t)heads * head_size,
-                         .positions = layer->buffers->positions,
-                         .base = layer->base->config.rope_base,
-                         .scaling = layer->base->config.rope_scaling,
-                         .inverse = inverse});
+/* Columns of queries, keys and values side by side: this rank's heads. */
+static int64_t queries(const base_t *base) {
+  return (int64_t)base->heads * base->config.head_size;
+}
+static int64_t keys(const base_t *base) {
+  return (int64_t)base->kv_heads * base->config.head_size;
+}
+
+/* Turns queries and keys by their positions, and keeps keys and values in the cache, if there is one. */
+static status_t decoder_rotate(const layer_t *layer) {
+  const base_t *base = layer->base;
+  const cache_t *cache = layer->call->cache;
+  op_rotary_t op = {.rows = layer->rows,
+                    .heads = base->heads,
+                    .kv_heads = base->kv_heads,
+                    .head_size = base->config.head_size,
+                    .qkv = layer->saved->qkv,
+                    .ld = queries(base) + 2 * keys(base),
+                    .positions = layer->buffers->positions,
+                    .base = base->config.rope_base,
+                    .scaling = base->config.rope_scaling};
+  if (cache) {
+    op.page_size = cache->page_size;
+    op.slots = layer->buffers->slots;
+    op.k_cache = cache_keys(cache, layer->index);
+    op.v_cache = cache_values(cache, layer->index);
+  }
+  return OP(layer->device, rotary, &op);
+}
+
+/* The backward pass of that, from and to gradients. */
+static status_t decoder_rotate_back(const layer_t *layer, real_t *dqkv) {
+  const base_t *base = layer->base;
+  return OP(layer->device, rotary,
+            &(op_rotary_t){.rows = layer->rows,
+                           .heads = base->heads,
+                           .kv_heads = base->kv_heads,
+                           .head_size = base->config.head_size,
+                           .qkv = dqkv,
+                           .ld = queries(base) + 2 * keys(base),
+                           .positions = layer->buffers->positions,
+                           .base = base->config.rope_base,
+                           .scaling = base->config.rope_scaling,
+                           .inverse = true});
 }
 
 static double attention_scale(const layer_t *layer) {
@@ -138,19 +276,18 @@ static double attention_scale(const layer_t *layer) {
 static op_attention_t decoder_attention_of(const layer_t *layer) {
   const pass_saved_t *saved = layer->saved;
   const base_t *base = layer->base;
-  int64_t q = (int64_t)base->heads * base->config.head_size,
-          kv = (int64_t)base->kv_heads * base->config.head_size;
+  int64_t q = queries(base), kv = keys(base), ld = q + 2 * kv;
   return (op_attention_t){.sequences = layer->call->packed->sequences,
                           .offsets_host = layer->call->packed->offsets,
                           .offsets = layer->buffers->offsets,
                           .heads = base->heads,
                           .kv_heads = base->kv_heads,
                           .head_size = base->config.head_size,
-                          .q = saved->q,
-                          .k = saved->k,
-                          .v = saved->v,
-                          .ldq = q,
-                          .ldkv = kv,
+                          .q = saved->qkv,
+                          .k = real_at(layer->device, saved->qkv, q),
+                          .v = real_at(layer->device, saved->qkv, q + kv),
+                          .ldq = ld,
+                          .ldkv = ld,
                           .ldo = q,
                           .scale = attention_scale(layer),
                           .causal = true,
@@ -161,7 +298,6 @@ static op_attention_t decoder_attention_of(const layer_t *layer) {
 static status_t attend_paged(const layer_t *layer) {
   const base_t *base = layer->base;
   const pass_call_t *call = layer->call;
-  int64_t q = (int64_t)base->heads * base->config.head_size;
   return OP(layer->device, attention_paged,
             &(op_attention_paged_t){.rows = layer->rows,
                                     .heads = base->heads,
@@ -170,74 +306,60 @@ static status_t attend_paged(const layer_t *layer) {
                                     .page_size = call->cache->page_size,
                                     .max_pages = call->max_pages,
                                     .positions = call->cached,
-                                    .q = layer->saved->q,
-                                    .ldq = q,
+                                    .q = layer->saved->qkv,
+                                    .ldq = queries(base) + 2 * keys(base),
                                     .k_cache = cache_keys(call->cache, layer->index),
                                     .v_cache = cache_values(call->cache, layer->index),
                                     .pages = layer->buffers->pages,
                                     .lengths = layer->buffers->lengths,
                                     .scale = attention_scale(layer),
                                     .out = layer->saved->attended,
-                                    .ldo = q});
-}
-
-static status_t decoder_write_cache(const layer_t *layer) {
-  const base_t *base = layer->base;
-  const cache_t *cache = layer->call->cache;
-  return OP(layer->device, cache_write,
-            &(op_cache_write_t){.rows = layer->rows,
-                                .kv_heads = base->kv_heads,
-                                .head_size = base->config.head_size,
-                                .page_size = cache->page_size,
-                                .k = layer->saved->k,
-                                .v = layer->saved->v,
-                                .ldkv = (int64_t)base->kv_heads * base->config.head_size,
-                                .slots = layer->buffers->slots,
-                                .k_cache = cache_keys(cache, layer->index),
-                                .v_cache = cache_values(cache, layer->index)});
+                                    .ldo = queries(base)});
 }
 
 static status_t decoder_attend(const layer_t *layer) {
-  if (layer->call->cache) TRY(decoder_write_cache(layer));
   if (!layer->call->packed) return attend_paged(layer);
   op_attention_t attention = decoder_attention_of(layer);
   return OP(layer->device, attention, &attention);
 }
 
-/* All of a layer up to and including the gated MLP's product: what the backward pass reads. */
-static status_t layer_inner(const layer_t *layer, const real_t *x) {
-  const pass_saved_t *saved = layer->saved;
-  TRY(pass_norm(layer->call, layer->ids->input_norm, x, saved->n1, saved->rstd1));
-  TRY(decoder_project(layer, PROJ_Q, saved->n1, 0.0, saved->q));
-  TRY(decoder_project(layer, PROJ_K, saved->n1, 0.0, saved->k));
-  TRY(decoder_project(layer, PROJ_V, saved->n1, 0.0, saved->v));
-  TRY(decoder_rotate(layer, layer->base->heads, saved->q, false));
-  TRY(decoder_rotate(layer, layer->base->kv_heads, saved->k, false));
-  TRY(decoder_attend(layer));
-  TRY(project_residual(layer, PROJ_O, saved->attended, x, saved->mid));
-  TRY(pass_norm(layer->call, layer->ids->post_norm, saved->mid, saved->n2, saved->rstd2));
-  TRY(decoder_project(layer, PROJ_GATE, saved->n2, 0.0, saved->gate));
-  TRY(decoder_project(layer, PROJ_UP, saved->n2, 0.0, saved->up));
+static status_t decoder_swiglu(const layer_t *layer) {
   return OP(layer->device, swiglu,
-            &(op_swiglu_t){
-                .n = layer->rows * layer->base->mlp, .gate = saved->gate, .up = saved->up, .y = saved->act});
+            &(op_swiglu_t){.rows = layer->rows,
+                           .cols = layer->base->mlp,
+                           .gate_up = layer->saved->gate_up,
+                           .y = layer->saved->act});
 }
 
 status_t pass_layer_forward(const pass_call_t *call, const pass_buffers_t *buffers, int32_t index,
                             const real_t *x, real_t *out) {
   layer_t layer = layer_of(call, buffers, index);
-  TRY(layer_inner(&layer, x));
-  return project_residual(&layer, PROJ_DOWN, layer.saved->act, layer.saved->mid, out);
+  const pass_saved_t *saved = layer.saved;
+  TRY(pass_norm(call, layer.ids->input_norm, x, saved->n1, saved->rstd1));
+  TRY(decoder_project(&layer, GROUP_QKV, saved->n1, saved->qkv));
+  TRY(decoder_rotate(&layer));
+  TRY(decoder_attend(&layer));
+  TRY(project_residual(&layer, GROUP_O, saved->attended, x, saved->mid));
+  TRY(pass_norm(call, layer.ids->post_norm, saved->mid, saved->n2, saved->rstd2));
+  TRY(decoder_project(&layer, GROUP_GATE_UP, saved->n2, saved->gate_up));
+  TRY(decoder_swiglu(&layer));
+  return project_residual(&layer, GROUP_DOWN, saved->act, saved->mid, out);
 }
 
-/* Runs the layer again up to what the backward pass reads; u of the down projection, whose product is not
- * needed, apart. */
+/* What the backward pass reads and the forward pass has not kept, from what it has: no product of O and down,
+ * whose sums over tp are in mid and in the next layer's input, and none of A. */
 static status_t layer_again(const layer_t *layer, const real_t *x) {
-  TRY(layer_inner(layer, x));
-  projection_t down = projection_of(layer, PROJ_DOWN);
-  if (!down.a) return STATUS_OK;
-  return linear_forward(layer->device, layer->rows, down.in, down.r, layer->saved->act, down.a, down.scale,
-                        0.0, layer->saved->u[PROJ_DOWN]);
+  const pass_saved_t *saved = layer->saved;
+  bool full = layer->call->recompute == RECOMPUTE_FULL;
+  TRY(pass_norm(layer->call, layer->ids->input_norm, x, saved->n1, saved->rstd1));
+  if (full) {
+    TRY(decoder_project_again(layer, GROUP_QKV, saved->n1, saved->qkv));
+    TRY(decoder_rotate(layer));
+    TRY(decoder_attend(layer));
+  }
+  TRY(pass_norm(layer->call, layer->ids->post_norm, saved->mid, saved->n2, saved->rstd2));
+  if (full) TRY(decoder_project_again(layer, GROUP_GATE_UP, saved->n2, saved->gate_up));
+  return decoder_swiglu(layer);
 }
 
 /* Work that is done a second time is not counted. */
@@ -250,49 +372,46 @@ static status_t decoder_recompute(const layer_t *layer, const real_t *x) {
 
 static status_t mlp_backward(const layer_t *layer) {
   const pass_saved_t *saved = layer->saved;
+  const pass_buffers_t *buffers = layer->buffers;
   size_t n = (size_t)(layer->rows * layer->base->config.hidden);
-  TRY(project_backward(layer, PROJ_DOWN, saved->act, layer->buffers->dx, 0.0, layer->buffers->dact));
+  TRY(project_backward(layer, GROUP_DOWN, saved->act, buffers->dx, buffers->dact));
   TRY(OP(layer->device, swiglu_backward,
-         &(op_swiglu_backward_t){.n = layer->rows * layer->base->mlp,
-                                 .gate = saved->gate,
-                                 .up = saved->up,
-                                 .dy = layer->buffers->dact,
-                                 .dgate = saved->gate,
-                                 .dup = saved->up}));
-  TRY(project_backward(layer, PROJ_GATE, saved->n2, saved->gate, 0.0, layer->buffers->dn));
-  TRY(project_backward(layer, PROJ_UP, saved->n2, saved->up, 1.0, layer->buffers->dn));
-  TRY(real_allreduce(layer->device, layer->call->grid->tp, layer->buffers->dn, n, COMM_SUM));
-  return pass_norm_backward(layer->call, layer->ids->post_norm, saved->mid, saved->rstd2, layer->buffers->dn,
-                            layer->buffers->dx, true);
+         &(op_swiglu_backward_t){.rows = layer->rows,
+                                 .cols = layer->base->mlp,
+                                 .gate_up = saved->gate_up,
+                                 .dy = buffers->dact,
+                                 .dgate_up = saved->gate_up}));
+  TRY(project_backward(layer, GROUP_GATE_UP, saved->n2, saved->gate_up, buffers->dn));
+  TRY(real_allreduce(layer->device, layer->call->grid->tp, buffers->dn, n, COMM_SUM));
+  return pass_norm_backward(layer->call, layer->ids->post_norm, saved->mid, saved->rstd2, buffers->dn,
+                            buffers->dx, true);
 }
 
 static status_t decoder_attention_backward(const layer_t *layer, const real_t *x, bool need_input) {
   const pass_saved_t *saved = layer->saved;
+  const pass_buffers_t *buffers = layer->buffers;
   const base_t *base = layer->base;
   size_t n = (size_t)(layer->rows * base->config.hidden);
-  TRY(project_backward(layer, PROJ_O, saved->attended, layer->buffers->dx, 0.0, layer->buffers->dattended));
+  TRY(project_backward(layer, GROUP_O, saved->attended, buffers->dx, buffers->dattended));
   op_attention_backward_t backward = {.forward = decoder_attention_of(layer),
-                                      .dout = layer->buffers->dattended,
-                                      .dq = layer->buffers->dq,
-                                      .dk = layer->buffers->dk,
-                                      .dv = layer->buffers->dv};
+                                      .dout = buffers->dattended,
+                                      .dq = buffers->dqkv,
+                                      .dk = real_at(layer->device, buffers->dqkv, queries(base)),
+                                      .dv =
+                                          real_at(layer->device, buffers->dqkv, queries(base) + keys(base))};
   TRY(OP(layer->device, attention_backward, &backward));
-  TRY(decoder_rotate(layer, base->heads, layer->buffers->dq, true));
-  TRY(decoder_rotate(layer, base->kv_heads, layer->buffers->dk, true));
-  real_t *dn = need_input || base->params.items[layer->ids->input_norm].trainable ? layer->buffers->dn : NULL;
-  TRY(project_backward(layer, PROJ_Q, saved->n1, layer->buffers->dq, 0.0, dn));
-  TRY(project_backward(layer, PROJ_K, saved->n1, layer->buffers->dk, 1.0, dn));
-  TRY(project_backward(layer, PROJ_V, saved->n1, layer->buffers->dv, 1.0, dn));
+  TRY(decoder_rotate_back(layer, buffers->dqkv));
+  real_t *dn = need_input || base->params.items[layer->ids->input_norm].trainable ? buffers->dn : NULL;
+  TRY(project_backward(layer, GROUP_QKV, saved->n1, buffers->dqkv, dn));
   if (!dn) return STATUS_OK;
   TRY(real_allreduce(layer->device, layer->call->grid->tp, dn, n, COMM_SUM));
-  return pass_norm_backward(layer->call, layer->ids->input_norm, x, saved->rstd1, dn, layer->buffers->dx,
-                            true);
+  return pass_norm_backward(layer->call, layer->ids->input_norm, x, saved->rstd1, dn, buffers->dx, true);
 }
 
 status_t pass_layer_backward(const pass_call_t *call, const pass_buffers_t *buffers, int32_t index,
                              const real_t *x, bool need_input) {
   layer_t layer = layer_of(call, buffers, index);
-  if (call->recompute) TRY(decoder_recompute(&layer, x));
+  if (call->recompute != RECOMPUTE_NONE) TRY(decoder_recompute(&layer, x));
   TRY(mlp_backward(&layer));
   return decoder_attention_backward(&layer, x, need_input);
 }

@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "tensor/ops.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +16,15 @@ void params_create(device_t *device, const grid_t *grid, const char *name, param
   snprintf(out->name, sizeof out->name, "%s", name);
 }
 
+/* Behind the weights before it: at once, or where operations like weights to begin. */
+static void place(params_t *params, param_t *param, bool follows) {
+  weight_format_t before = params->count > 0 ? params->items[params->count - 1].format : param->format;
+  if (before != param->format || (param->format != WEIGHT_REAL && !follows))
+    params->bytes = (params->bytes + WEIGHT_ALIGNMENT - 1) / WEIGHT_ALIGNMENT * WEIGHT_ALIGNMENT;
+  param->offset = params->bytes;
+  params->bytes += weight_bytes(params->device, param->format, param->elements);
+}
+
 status_t params_add(params_t *params, const param_spec_t *spec, int32_t *id) {
   if (params->count == params->capacity) {
     int32_t capacity = params->capacity ? 2 * params->capacity : 64;
@@ -22,8 +32,11 @@ status_t params_add(params_t *params, const param_spec_t *spec, int32_t *id) {
     params->capacity = capacity;
   }
   param_t *param = &params->items[params->count];
-  *param =
-      (param_t){.ndim = spec->ndim, .init = spec->init, .init_scale = spec->init_scale, .grad_offset = -1};
+  *param = (param_t){.ndim = spec->ndim,
+                     .format = spec->format,
+                     .init = spec->init,
+                     .init_scale = spec->init_scale,
+                     .grad_offset = -1};
   int written = snprintf(param->name, sizeof param->name, "%s", spec->name);
   if (written < 0 || (size_t)written >= sizeof param->name)
     return error_set(STATUS_INTERNAL, "name of a weight is longer than %d: %s", PARAM_NAME_MAX - 1,
@@ -36,14 +49,20 @@ status_t params_add(params_t *params, const param_spec_t *spec, int32_t *id) {
   TRY(partition_make(spec->name, spec->split, spec->complete, spec->shape[0], cols, spec->heads,
                      params->grid->tp_rank, params->grid->tp_size, &param->partition));
   param->elements = partition_elements(&param->partition);
-  param->offset = params->elements;
   params->elements += param->elements;
+  place(params, param, spec->follows);
   *id = params->count++;
   return STATUS_OK;
 }
 
 status_t params_allocate(params_t *params) {
-  return real_alloc(params->device, ARENA_WEIGHTS, (size_t)params->elements, &params->data);
+  const arena_t arena = ARENA_WEIGHTS;
+  return device_alloc(params->device, &arena, params->bytes, &params->data);
+}
+
+int64_t params_grad_elements(const params_t *params) {
+  int64_t dp = params->grid->dp_size, unit = dp > 1 ? dp * PARAMS_SHARE_UNIT : 1;
+  return (params->trainable + unit - 1) / unit * unit;
 }
 
 status_t params_set_trainable(params_t *params, bool (*trainable)(const param_t *param, const void *context),
@@ -57,7 +76,7 @@ status_t params_set_trainable(params_t *params, bool (*trainable)(const param_t 
     param->grad_offset = param->trainable ? params->trainable : -1;
     if (param->trainable) params->trainable += param->elements;
   }
-  TRY(wide_alloc(params->device, ARENA_GRADIENTS, (size_t)params->trainable, &params->grad));
+  TRY(wide_alloc(params->device, ARENA_GRADIENTS, (size_t)params_grad_elements(params), &params->grad));
   return params_zero_grad(params);
 }
 
@@ -112,12 +131,11 @@ static void initial_rows(const param_t *param, uint64_t seed, int64_t first, int
 /* By blocks of rows, so that little of a large weight is ever on the host. */
 static status_t initialise_one(params_t *params, int32_t id, uint64_t seed, int64_t block, double *values) {
   const param_t *param = &params->items[id];
-  int64_t rows = param->partition.local_rows, cols = param->partition.local_cols;
+  int64_t rows = param->partition.local_rows;
   for (int64_t first = 0; first < rows; first += block) {
     int64_t count = rows - first < block ? rows - first : block;
     initial_rows(param, seed, first, count, values);
-    TRY(real_upload(params->device, real_at(params->device, param_data(params, id), first * cols), values,
-                    DTYPE_F64, (size_t)(count * cols)));
+    TRY(param_write_rows(params, id, first, count, DTYPE_F64, values));
   }
   return STATUS_OK;
 }
@@ -145,8 +163,36 @@ void params_free(params_t *params) {
   *params = (params_t){0};
 }
 
-real_t *param_data(const params_t *params, int32_t id) {
-  return real_at(params->device, params->data, params->items[id].offset);
+static void *param_place(const params_t *params, int32_t id) {
+  return (char *)params->data + params->items[id].offset;
+}
+
+weight_t param_weight(const params_t *params, int32_t id) {
+  const param_t *param = &params->items[id];
+  return (weight_t){.format = param->format,
+                    .rows = param->partition.local_rows,
+                    .cols = param->partition.local_cols,
+                    .data = param_place(params, id)};
+}
+
+real_t *param_real(const params_t *params, int32_t id) {
+  assert(params->items[id].format == WEIGHT_REAL);
+  return param_place(params, id);
+}
+
+status_t params_trained(const params_t *params, real_t **out) {
+  *out = NULL;
+  for (int32_t i = 0; i < params->count; i++) {
+    const param_t *param = &params->items[i];
+    if (!param->trainable) continue;
+    real_t *first = real_at(params->device, param_place(params, i), -param->grad_offset);
+    if (!*out) *out = first;
+    if (first != *out || param->format != WEIGHT_REAL)
+      return error_set(STATUS_INTERNAL,
+                       "trained weights of '%s' do not lie side by side in the compute type at %s",
+                       params->name, param->name);
+  }
+  return STATUS_OK;
 }
 
 wide_t *param_grad(const params_t *params, int32_t id) {
@@ -157,18 +203,37 @@ wide_t *param_grad(const params_t *params, int32_t id) {
 status_t params_zero_grad(params_t *params) {
   if (params->trainable == 0) return STATUS_OK;
   return OP(params->device, fill_wide,
-            &(op_fill_wide_t){.n = params->trainable, .value = 0.0, .x = params->grad});
+            &(op_fill_wide_t){.n = params_grad_elements(params), .value = 0.0, .x = params->grad});
 }
 
-status_t param_read(const params_t *params, int32_t id, dtype_t host_type, void *to) {
-  TRY(real_download(params->device, to, host_type, param_data(params, id),
-                    (size_t)params->items[id].elements));
+status_t param_read_rows(const params_t *params, int32_t id, int64_t first, int64_t rows, dtype_t host_type,
+                         void *to) {
+  int64_t cols = params->items[id].partition.local_cols;
+  const void *from = param_place(params, id);
+  size_t n = (size_t)(rows * cols);
+  if (params->items[id].format == WEIGHT_BF16)
+    TRY(half_download(params->device, to, host_type, half_at(from, first * cols), n));
+  else
+    TRY(real_download(params->device, to, host_type, real_at(params->device, from, first * cols), n));
   return device_synchronize(params->device);
 }
 
+status_t param_write_rows(params_t *params, int32_t id, int64_t first, int64_t rows, dtype_t host_type,
+                          const void *from) {
+  int64_t cols = params->items[id].partition.local_cols;
+  void *to = param_place(params, id);
+  size_t n = (size_t)(rows * cols);
+  if (params->items[id].format == WEIGHT_BF16)
+    return half_upload(params->device, half_at(to, first * cols), from, host_type, n);
+  return real_upload(params->device, real_at(params->device, to, first * cols), from, host_type, n);
+}
+
+status_t param_read(const params_t *params, int32_t id, dtype_t host_type, void *to) {
+  return param_read_rows(params, id, 0, params->items[id].partition.local_rows, host_type, to);
+}
+
 status_t param_write(params_t *params, int32_t id, dtype_t host_type, const void *from) {
-  return real_upload(params->device, param_data(params, id), from, host_type,
-                     (size_t)params->items[id].elements);
+  return param_write_rows(params, id, 0, params->items[id].partition.local_rows, host_type, from);
 }
 
 int64_t params_global_elements(const params_t *params) {

@@ -1,11 +1,11 @@
-/* Named weights of one kind (a base, an adapter, a head) in one flat block of device memory, with gradients
- * for those that are trained. */
+/* Named weights of one kind (a base, an adapter, a head) in one block of device memory, each in a format of
+ * its own, with gradients for those that are trained. */
 #ifndef MODEL_PARAMS_H
 #define MODEL_PARAMS_H
 
 #include "parallel/grid.h"
-#include "tensor/device.h"
 #include "tensor/partition.h"
+#include "tensor/weight.h"
 
 enum { PARAM_NAME_MAX = 160, PARAM_DIMS_MAX = 4 };
 
@@ -18,9 +18,10 @@ typedef struct {
   int64_t shape[PARAM_DIMS_MAX]; /* outside shape */
   init_t init;
   double init_scale; /* standard deviation, or half width */
+  weight_format_t format;
   bool trainable;
   int64_t elements;    /* stored here: partition_elements */
-  int64_t offset;      /* of the first element in params_t.data */
+  size_t offset;       /* bytes, in params_t.data */
   int64_t grad_offset; /* in params_t.grad; -1 where not trainable */
 } param_t;
 
@@ -30,17 +31,26 @@ typedef struct {
   char name[32];  /* "base", "policy", ... in messages */
   param_t *items; /* (count), in the order of the forward pass */
   int32_t count, capacity;
-  int64_t elements;  /* of data */
-  real_t *data;      /* (elements) */
-  int64_t trainable; /* elements of grad */
-  wide_t *grad;      /* (trainable), NULL if nothing is trained */
+  int64_t elements;  /* of all weights here */
+  size_t bytes;      /* of data */
+  void *data;        /* the weights, in this order */
+  int64_t trainable; /* elements of the trained weights */
+  wide_t *grad;      /* (params_grad_elements), NULL if nothing is trained */
 } params_t;
+
+/* Over dp, gradients are summed in equal shares, one of each rank, that begin at multiples of this many
+ * elements. */
+enum { PARAMS_SHARE_UNIT = 16 };
+/* Elements of grad: the trained weights' and, behind them, zeros that make it divide into such shares. Local.
+ */
+int64_t params_grad_elements(const params_t *params);
 
 /* An empty set. Local. */
 void params_create(device_t *device, const grid_t *grid, const char *name, params_t *out);
 
-/* Describes one weight; *ID its index. HEADS as in partition_make. Errors: STATUS_INPUT where it does not
- * split. Local. */
+/* Describes one weight; *ID its index. HEADS as in partition_make. Weights of one format that follow each
+ * other, the second with FOLLOWS, lie side by side: matrices of as many columns are one matrix then. Those in
+ * the compute type always do. Errors: STATUS_INPUT where it does not split. Local. */
 typedef struct {
   const char *name;
   split_t split;
@@ -48,6 +58,8 @@ typedef struct {
   int ndim;
   int64_t shape[PARAM_DIMS_MAX]; /* the 2-d view is (shape[0], product of the others) */
   int heads;
+  weight_format_t format; /* trained weights are WEIGHT_REAL */
+  bool follows;
   init_t init;
   double init_scale;
 } param_spec_t;
@@ -65,12 +77,24 @@ status_t params_initialise(params_t *params, uint64_t seed);
 void param_initial(const param_t *param, uint64_t seed, int64_t first, int64_t count, float *values);
 void params_free(params_t *params);
 
-/* Addresses of a weight's stored shard; its gradient, NULL where not trained. */
-real_t *param_data(const params_t *params, int32_t id);
+/* A weight's stored shard as operations take it: (local_rows, local_cols). */
+weight_t param_weight(const params_t *params, int32_t id);
+/* The same of a weight in the compute type: a norm's, a bias, an adapter's. */
+real_t *param_real(const params_t *params, int32_t id);
+/* The trained weights (trainable), which lie as their gradients do. Errors: STATUS_INTERNAL where they are
+ * not side by side in the compute type. Local. */
+status_t params_trained(const params_t *params, real_t **out);
+/* A weight's gradient, NULL where not trained. */
 wide_t *param_grad(const params_t *params, int32_t id);
 status_t params_zero_grad(params_t *params);
 
-/* Copies a weight's shard (local_rows, local_cols) to and from host floats, F64 on request. Synchronises. */
+/* Copies rows FIRST .. FIRST + ROWS - 1 of a weight's shard (rows, local_cols) to and from host floats, or
+ * F64, in whatever format it is kept. Reading synchronises. Local. */
+status_t param_read_rows(const params_t *params, int32_t id, int64_t first, int64_t rows, dtype_t host_type,
+                         void *to);
+status_t param_write_rows(params_t *params, int32_t id, int64_t first, int64_t rows, dtype_t host_type,
+                          const void *from);
+/* All of its rows. */
 status_t param_read(const params_t *params, int32_t id, dtype_t host_type, void *to);
 status_t param_write(params_t *params, int32_t id, dtype_t host_type, const void *from);
 

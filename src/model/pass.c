@@ -36,27 +36,49 @@ void pass_free(pass_t *pass) {
 
 /* ---- The workspace ---- */
 
-/* Buffers of one layer. */
-static void pass_describe_layer(workspace_t *w, const pass_call_t *call, pass_saved_t *saved) {
+/* Elements of a buffer of layer L that is kept for the backward pass unless the pass runs again as much as
+ * AGAIN says: where it is not kept, all layers share the first one's. */
+static int64_t kept(const pass_call_t *call, int32_t l, recompute_t again, int64_t n) {
+  return l == 0 || (call->keep && call->recompute < again) ? n : 0;
+}
+
+/* Buffers of layer L. */
+static void pass_describe_layer(workspace_t *w, const pass_call_t *call, int32_t l, pass_saved_t *saved) {
+  const recompute_t always = RECOMPUTE_FULL + 1;
   const base_t *base = call->role.base;
   int64_t t = call->rows, c = t * base->config.hidden, f = t * base->mlp;
   int64_t q = t * base->heads * base->config.head_size, kv = t * base->kv_heads * base->config.head_size;
-  int64_t u = call->role.adapter ? t * call->role.adapter->config.r : 0;
-  workspace_real(w, ARENA_ACTIVATIONS, "n1", c, &saved->n1);
-  workspace_real(w, ARENA_ACTIVATIONS, "q", q, &saved->q);
-  workspace_real(w, ARENA_ACTIVATIONS, "k", kv, &saved->k);
-  workspace_real(w, ARENA_ACTIVATIONS, "v", kv, &saved->v);
-  workspace_real(w, ARENA_ACTIVATIONS, "attended", q, &saved->attended);
-  workspace_real(w, ARENA_ACTIVATIONS, "mid", c, &saved->mid);
-  workspace_real(w, ARENA_ACTIVATIONS, "n2", c, &saved->n2);
-  workspace_real(w, ARENA_ACTIVATIONS, "gate", f, &saved->gate);
-  workspace_real(w, ARENA_ACTIVATIONS, "up", f, &saved->up);
-  workspace_real(w, ARENA_ACTIVATIONS, "act", f, &saved->act);
-  workspace_wide(w, ARENA_ACTIVATIONS, "rstd1", t, &saved->rstd1);
-  workspace_wide(w, ARENA_ACTIVATIONS, "rstd2", t, &saved->rstd2);
-  workspace_wide(w, ARENA_ACTIVATIONS, "lse", t * base->heads, &saved->lse);
-  for (int p = 0; p < PROJ_COUNT; p++)
-    workspace_real(w, ARENA_ACTIVATIONS, "u", u, &saved->u[p]);
+  int64_t r = call->role.adapter ? t * call->role.adapter->config.r : 0;
+  workspace_real(w, ARENA_ACTIVATIONS, "mid", kept(call, l, always, c), &saved->mid);
+  for (int g = 0; g < GROUP_COUNT; g++)
+    workspace_real(w, ARENA_ACTIVATIONS, "u",
+                   kept(call, l, always, r * pass_adapters(&call->role, (group_t)g)), &saved->u[g]);
+  workspace_real(w, ARENA_ACTIVATIONS, "qkv", kept(call, l, RECOMPUTE_FULL, q + 2 * kv), &saved->qkv);
+  workspace_real(w, ARENA_ACTIVATIONS, "attended", kept(call, l, RECOMPUTE_FULL, q), &saved->attended);
+  workspace_wide(w, ARENA_ACTIVATIONS, "lse", kept(call, l, RECOMPUTE_FULL, t * base->heads), &saved->lse);
+  workspace_real(w, ARENA_ACTIVATIONS, "gate_up", kept(call, l, RECOMPUTE_FULL, 2 * f), &saved->gate_up);
+  workspace_real(w, ARENA_ACTIVATIONS, "n1", kept(call, l, RECOMPUTE_SELECTIVE, c), &saved->n1);
+  workspace_wide(w, ARENA_ACTIVATIONS, "rstd1", kept(call, l, RECOMPUTE_SELECTIVE, t), &saved->rstd1);
+  workspace_real(w, ARENA_ACTIVATIONS, "n2", kept(call, l, RECOMPUTE_SELECTIVE, c), &saved->n2);
+  workspace_wide(w, ARENA_ACTIVATIONS, "rstd2", kept(call, l, RECOMPUTE_SELECTIVE, t), &saved->rstd2);
+  workspace_real(w, ARENA_ACTIVATIONS, "act", kept(call, l, RECOMPUTE_SELECTIVE, f), &saved->act);
+}
+
+/* The first layer's buffers for what layer L has not kept. */
+static void share_buffers(const pass_call_t *call, const pass_saved_t *first, pass_saved_t *saved) {
+  if (call->recompute >= RECOMPUTE_SELECTIVE) {
+    saved->n1 = first->n1;
+    saved->rstd1 = first->rstd1;
+    saved->n2 = first->n2;
+    saved->rstd2 = first->rstd2;
+    saved->act = first->act;
+  }
+  if (call->recompute == RECOMPUTE_FULL) {
+    saved->qkv = first->qkv;
+    saved->attended = first->attended;
+    saved->lse = first->lse;
+    saved->gate_up = first->gate_up;
+  }
 }
 
 /* T rows of the backward pass's scratch. */
@@ -67,12 +89,14 @@ static void pass_describe_backward(workspace_t *w, const pass_call_t *call, int6
   workspace_real(w, ARENA_SCRATCH, "dfinal", c, &b->dfinal);
   workspace_real(w, ARENA_SCRATCH, "dx", c, &b->dx);
   workspace_real(w, ARENA_SCRATCH, "dn", c, &b->dn);
-  workspace_real(w, ARENA_SCRATCH, "dq", q, &b->dq);
+  workspace_real(w, ARENA_SCRATCH, "dqkv", q + 2 * kv, &b->dqkv);
   workspace_real(w, ARENA_SCRATCH, "dattended", q, &b->dattended);
-  workspace_real(w, ARENA_SCRATCH, "dk", kv, &b->dk);
-  workspace_real(w, ARENA_SCRATCH, "dv", kv, &b->dv);
   workspace_real(w, ARENA_SCRATCH, "dact", t * base->mlp, &b->dact);
-  workspace_real(w, ARENA_SCRATCH, "du", call->role.adapter ? t * call->role.adapter->config.r : 0, &b->du);
+  int64_t adapters = 0;
+  for (int g = 0; g < GROUP_COUNT; g++)
+    if (pass_adapters(&call->role, (group_t)g) > adapters) adapters = pass_adapters(&call->role, (group_t)g);
+  int64_t r = call->role.adapter ? t * call->role.adapter->config.r : 0;
+  workspace_real(w, ARENA_SCRATCH, "du", adapters * r, &b->du);
 }
 
 /* Image tokens of all images, and gradients of this rank's share where they are wanted. */
@@ -107,9 +131,8 @@ static void pass_describe(workspace_t *w, const pass_call_t *call, pass_buffers_
   pass_describe_backward(w, call, call->keep ? t : 0, b);
   for (int32_t i = 0; i <= layers; i++)
     workspace_real(w, ARENA_ACTIVATIONS, "x", call->keep || i < 2 ? c : 0, &b->inputs[i]);
-  int32_t sets = call->keep && !call->recompute ? layers : 1;
-  for (int32_t l = 0; l < sets; l++)
-    pass_describe_layer(w, call, &b->saved[l]);
+  for (int32_t l = 0; l < (call->keep ? layers : 1); l++)
+    pass_describe_layer(w, call, l, &b->saved[l]);
 }
 
 /* Lists for LAYERS layers: what is in the workspace has its addresses in them. */
@@ -128,7 +151,10 @@ static status_t pass_reserve(pass_t *pass) {
   TRY(pass_reserve_layers(pass, pass->call.role.base->config.layers));
   workspace_begin(&pass->workspace);
   pass_describe(&pass->workspace, &pass->call, &pass->buffers);
-  return workspace_end(&pass->workspace, NULL);
+  TRY(workspace_end(&pass->workspace, NULL));
+  for (int32_t l = 1; pass->call.keep && l < pass->buffers.layers; l++)
+    share_buffers(&pass->call, &pass->buffers.saved[0], &pass->buffers.saved[l]);
+  return STATUS_OK;
 }
 
 /* ---- Forward ---- */
@@ -146,7 +172,7 @@ static status_t pass_embed(const pass_call_t *call, const pass_buffers_t *buffer
                            .begin = base->vocab_begin,
                            .count = base->vocab_count,
                            .tokens = buffers->tokens,
-                           .weight = param_data(&base->params, base->embed),
+                           .weight = param_weight(&base->params, base->embed),
                            .y = x}));
   return real_allreduce(call->device, call->grid->tp, x, (size_t)(call->rows * base->config.hidden),
                         COMM_SUM);
@@ -181,7 +207,7 @@ status_t pass_forward(pass_t *pass, const role_t *role, const packed_t *packed, 
   pass_call_t call = call_of(pass, role, rows, keep);
   call.packed = packed;
   call.cache = cache;
-  perf_tokens((double)rows);
+  if (pass->grid->tp_rank == 0) perf_tokens((double)rows);
   TRY(pass_images_begin(&call, images));
   pass->call = call;
   TRY(pass_reserve(pass));
@@ -209,7 +235,7 @@ status_t pass_decode(pass_t *pass, const role_t *role, cache_t *cache, int32_t m
   call.max_pages = max_pages;
   for (int32_t i = 0; i < n; i++)
     call.cached += lengths[i];
-  perf_tokens((double)n);
+  if (pass->grid->tp_rank == 0) perf_tokens((double)n);
   pass->call = call;
   TRY(pass_reserve(pass));
   if (n == 0) return STATUS_OK;

@@ -19,10 +19,14 @@ typedef struct {
 /* Key-value pages of a generator (model/cache.h). */
 struct cache;
 
-/* RECOMPUTE keeps only each layer's input for the backward pass and runs the layer again there.
- * LARGEST_LOGITS bounds the elements of one chunk of logits (0: a default). Free with pass_free. Local. */
+/* What of a layer the backward pass computes again instead of keeping it: nothing; norms and the gated
+ * activation, which are cheap (about a third of the memory); or all but the layer's input, the sum behind its
+ * attention, and the adapters' u. No sum over tp is made again. */
+typedef enum { RECOMPUTE_NONE, RECOMPUTE_SELECTIVE, RECOMPUTE_FULL } recompute_t;
+
+/* LARGEST_LOGITS bounds the elements of one chunk of logits (0: a default). Free with pass_free. Local. */
 typedef struct {
-  bool recompute;
+  recompute_t recompute;
   int64_t largest_logits;
 } pass_options_t;
 status_t pass_create(device_t *device, const grid_t *grid, const pass_options_t *options, pass_t **out);

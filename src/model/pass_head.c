@@ -56,8 +56,10 @@ static status_t pass_head_gather_hidden(pass_t *pass, int64_t n, const int32_t *
 static status_t chunk_logits(pass_t *pass, int64_t n, const int32_t *rows) {
   const base_t *base = pass->call.role.base;
   TRY(pass_head_gather_hidden(pass, n, rows));
-  return linear_forward_wide(pass->device, n, base->config.hidden, base->vocab_rows, pass->head.hidden,
-                             param_data(&base->params, base->lm_head), NULL, pass->head.logits);
+  op_linear_t op =
+      linear_op(n, param_weight(&base->params, base->lm_head), pass->head.hidden, pass->head.logits);
+  op.y_wide = true;
+  return OP(pass->device, linear, &op);
 }
 
 status_t pass_logits(pass_t *pass, int64_t n, const int32_t *rows, const wide_t **logits) {
@@ -121,7 +123,7 @@ status_t pass_logprobs(pass_t *pass, int64_t n, const int32_t *rows, const int32
 static status_t chunk_backward(pass_t *pass, int64_t n, double scale, const double *dlogprobs) {
   const base_t *base = pass->call.role.base;
   pass_head_t *head = &pass->head;
-  int64_t c = base->config.hidden, v = base->vocab_rows;
+  int64_t c = base->config.hidden;
   TRY(wide_upload(pass->device, head->dvalue, dlogprobs, DTYPE_F64, (size_t)n));
   TRY(OP(pass->device, vocab_backward,
          &(op_vocab_backward_t){.shard = shard_of(pass, n, scale),
@@ -130,10 +132,10 @@ static status_t chunk_backward(pass_t *pass, int64_t n, double scale, const doub
                                 .dlogprob = head->dvalue,
                                 .targets = head->targets,
                                 .dlogits = head->dlogits}));
-  TRY(linear_backward_weight(pass->device, n, c, v, head->dlogits, head->hidden,
-                             param_grad(&base->params, base->lm_head)));
-  TRY(linear_backward_input(pass->device, n, c, v, head->dlogits, param_data(&base->params, base->lm_head),
-                            1.0, 0.0, head->dhidden));
+  op_linear_backward_t backward = linear_backward_op(n, param_weight(&base->params, base->lm_head),
+                                                     head->hidden, head->dlogits, head->dhidden);
+  backward.segment[0].dw = param_grad(&base->params, base->lm_head);
+  TRY(OP(pass->device, linear_backward, &backward));
   TRY(real_allreduce(pass->device, pass->grid->tp, head->dhidden, (size_t)(n * c), COMM_SUM));
   return rows_scatter(pass->device, n, c, head->dhidden, head->index, pass->buffers.dfinal, true);
 }
@@ -181,9 +183,11 @@ status_t pass_scalars(pass_t *pass, int64_t n, const int32_t *rows, double *valu
   if (n == 0) return STATUS_OK;
   TRY(head_reserve(pass, n, 0, 0));
   TRY(pass_head_gather_hidden(pass, n, rows));
-  TRY(linear_forward_wide(pass->device, n, pass->call.role.base->config.hidden, 1, pass->head.hidden,
-                          param_data(&head->params, head->weight), param_data(&head->params, head->bias),
-                          pass->head.value));
+  op_linear_t op =
+      linear_op(n, param_weight(&head->params, head->weight), pass->head.hidden, pass->head.value);
+  op.bias = param_real(&head->params, head->bias);
+  op.y_wide = true;
+  TRY(OP(pass->device, linear, &op));
   TRY(wide_download(pass->device, values, DTYPE_F64, pass->head.value, (size_t)n));
   return device_synchronize(pass->device);
 }
@@ -192,13 +196,12 @@ status_t pass_scalars(pass_t *pass, int64_t n, const int32_t *rows, double *valu
 static status_t scalar_gradients(pass_t *pass, int64_t n) {
   const head_t *head = pass->call.role.head;
   real_t *dvalues = pass->head.dvalue_real;
-  int64_t c = pass->call.role.base->config.hidden;
   TRY(OP(pass->device, narrow, &(op_narrow_t){.n = n, .from = pass->head.dvalue, .to = dvalues}));
-  TRY(linear_backward_weight(pass->device, n, c, 1, dvalues, pass->head.hidden,
-                             param_grad(&head->params, head->weight)));
-  TRY(linear_backward_bias(pass->device, n, 1, dvalues, param_grad(&head->params, head->bias)));
-  return linear_backward_input(pass->device, n, c, 1, dvalues, param_data(&head->params, head->weight), 1.0,
-                               0.0, pass->head.dhidden);
+  op_linear_backward_t op = linear_backward_op(n, param_weight(&head->params, head->weight),
+                                               pass->head.hidden, dvalues, pass->head.dhidden);
+  op.segment[0].dw = param_grad(&head->params, head->weight);
+  op.dbias = param_grad(&head->params, head->bias);
+  return OP(pass->device, linear_backward, &op);
 }
 
 status_t pass_scalars_backward(pass_t *pass, int64_t n, const int32_t *rows, const double *dvalues) {

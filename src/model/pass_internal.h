@@ -16,7 +16,7 @@ typedef struct {
   role_t role;
   int64_t rows;           /* T */
   bool keep;              /* a backward pass comes */
-  bool recompute;         /* it runs the layers again */
+  recompute_t recompute;  /* what it runs again */
   const packed_t *packed; /* NULL in a decode step; valid until pass_backward: the caller keeps it */
   cache_t *cache;         /* NULL: keys and values go nowhere else */
   int32_t max_pages;      /* of a sequence, in a decode step */
@@ -24,34 +24,41 @@ typedef struct {
   int32_t images, image_begin, image_share;
 } pass_call_t;
 
-/* Activations of one decoder layer; T rows, local shares of heads and MLP. */
+/* Projections that read the same input are made together, side by side. */
+typedef enum { GROUP_QKV, GROUP_O, GROUP_GATE_UP, GROUP_DOWN, GROUP_COUNT } group_t;
+
+/* How many projections of GROUP have an adapter in ROLE. Local. */
+int32_t pass_adapters(const role_t *role, group_t group);
+
+/* Activations of one decoder layer; T rows, local shares of heads and MLP. What a pass that runs layers again
+ * does not keep (pass_options_t) is shared by all layers. */
 typedef struct {
-  real_t *n1;              /* (T, C) after the input norm */
-  real_t *q;               /* (T, H*D) after rotation */
-  real_t *k, *v;           /* (T, K*D) */
-  real_t *attended;        /* (T, H*D) */
-  real_t *mid;             /* (T, C) after the attention's residual */
-  real_t *n2;              /* (T, C) */
-  real_t *gate, *up, *act; /* (T, F) */
-  wide_t *rstd1, *rstd2;   /* (T) */
-  wide_t *lse;             /* (T, H) */
-  real_t *u[PROJ_COUNT];   /* (T, r): scaled x A^T, where an adapter has that target */
+  real_t *n1;             /* (T, C) after the input norm */
+  real_t *qkv;            /* (T, (H + 2K) * D) after rotation */
+  real_t *attended;       /* (T, H*D) */
+  real_t *mid;            /* (T, C) after the attention's residual */
+  real_t *n2;             /* (T, C) */
+  real_t *gate_up;        /* (T, 2F) */
+  real_t *act;            /* (T, F) */
+  wide_t *rstd1, *rstd2;  /* (T) */
+  wide_t *lse;            /* (T, H) */
+  real_t *u[GROUP_COUNT]; /* (T, adapters of the group * r): x A^T */
 } pass_saved_t;
 
 /* Buffers of a call: pass_describe says how large each is. */
 typedef struct {
   int32_t layers;      /* that the two arrays are for */
-  pass_saved_t *saved; /* (layers) of which all are used where all are kept, else the first */
+  pass_saved_t *saved; /* (layers); without a backward pass the first is used */
   real_t **inputs;     /* (layers + 1), (T, C) each: all used where kept, else two in turn */
   real_t *final;       /* (T, C) after the final norm */
   wide_t *final_rstd;
-  index_t *tokens, *positions, *slots, *image_rows;                /* (T) */
-  index_t *offsets;                                                /* (B + 1) */
-  index_t *pages, *lengths;                                        /* (T, max pages), (T): decode */
-  real_t *dfinal, *dx, *dn, *dattended, *dq, *dk, *dv, *dact, *du; /* backward scratch */
-  int32_t *image_rows_host;                                        /* (T) */
-  real_t *image_tokens;                                            /* (N * P, C): all images of the batch */
-  real_t *dimage;                                                  /* (share * P, C) */
+  index_t *tokens, *positions, *slots, *image_rows;        /* (T) */
+  index_t *offsets;                                        /* (B + 1) */
+  index_t *pages, *lengths;                                /* (T, max pages), (T): decode */
+  real_t *dfinal, *dx, *dn, *dattended, *dqkv, *dact, *du; /* backward scratch */
+  int32_t *image_rows_host;                                /* (T) */
+  real_t *image_tokens;                                    /* (N * P, C): all images of the batch */
+  real_t *dimage;                                          /* (share * P, C) */
   index_t *dimage_rows;                    /* (share * P): where gradients are gathered from */
   int32_t *dimage_rows_host, *dimage_seen; /* (share * P), (share) */
 } pass_buffers_t;

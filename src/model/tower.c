@@ -16,8 +16,8 @@ void tower_patches(const model_config_t *config, const float *pixels, float *pat
       }
 }
 
-static real_t *tower_weight(const base_t *base, int32_t id) {
-  return param_data(&base->params, id);
+static real_t *tower_vector(const base_t *base, int32_t id) {
+  return param_real(&base->params, id);
 }
 
 static status_t tower_layernorm(tower_pass_t *pass, const base_t *base, int64_t rows, const real_t *x,
@@ -26,8 +26,8 @@ static status_t tower_layernorm(tower_pass_t *pass, const base_t *base, int64_t 
             &(op_layernorm_t){.rows = rows,
                               .cols = base->config.vision_hidden,
                               .x = x,
-                              .weight = tower_weight(base, norm.weight),
-                              .bias = tower_weight(base, norm.bias),
+                              .weight = tower_vector(base, norm.weight),
+                              .bias = tower_vector(base, norm.bias),
                               .eps = base->config.vision_norm_eps,
                               .y = y,
                               .mean = mean,
@@ -57,28 +57,30 @@ static op_attention_t tower_attention_of(const tower_pass_t *pass, const base_t 
 }
 
 static status_t tower_linear(tower_pass_t *pass, const base_t *base, int64_t rows, linear_t ids,
-                             const real_t *x, int64_t in, int64_t out, activation_t activation, real_t *pre,
-                             real_t *y) {
-  return linear_forward_bias(pass->device, rows, in, out, x, tower_weight(base, ids.weight),
-                             tower_weight(base, ids.bias), activation, pre, y);
+                             const real_t *x, activation_t activation, real_t *pre, real_t *y) {
+  op_linear_t op = linear_op(rows, param_weight(&base->params, ids.weight), x, y);
+  op.bias = tower_vector(base, ids.bias);
+  op.activation = activation;
+  op.pre = pre;
+  return OP(pass->device, linear, &op);
 }
 
 static status_t layer_forward(tower_pass_t *pass, const base_t *base, int32_t index,
                               const tower_saved_t *saved, int64_t rows, const real_t *x, real_t *out) {
   const tower_layer_t *layer = &base->tower[index];
-  int64_t c = base->config.vision_hidden, f = base->config.vision_mlp;
+  int64_t c = base->config.vision_hidden;
   TRY(tower_layernorm(pass, base, rows, x, layer->norm1, saved->n1, saved->mean1, saved->rstd1));
-  TRY(tower_linear(pass, base, rows, layer->q, saved->n1, c, c, ACTIVATION_NONE, NULL, saved->q));
-  TRY(tower_linear(pass, base, rows, layer->k, saved->n1, c, c, ACTIVATION_NONE, NULL, saved->k));
-  TRY(tower_linear(pass, base, rows, layer->v, saved->n1, c, c, ACTIVATION_NONE, NULL, saved->v));
+  TRY(tower_linear(pass, base, rows, layer->q, saved->n1, ACTIVATION_NONE, NULL, saved->q));
+  TRY(tower_linear(pass, base, rows, layer->k, saved->n1, ACTIVATION_NONE, NULL, saved->k));
+  TRY(tower_linear(pass, base, rows, layer->v, saved->n1, ACTIVATION_NONE, NULL, saved->v));
   op_attention_t attention = tower_attention_of(pass, base, saved);
   TRY(OP(pass->device, attention, &attention));
-  TRY(tower_linear(pass, base, rows, layer->out, saved->attended, c, c, ACTIVATION_NONE, NULL, saved->mid));
+  TRY(tower_linear(pass, base, rows, layer->out, saved->attended, ACTIVATION_NONE, NULL, saved->mid));
   TRY(OP(pass->device, add, &(op_add_t){.n = rows * c, .x = x, .y = saved->mid}));
   TRY(tower_layernorm(pass, base, rows, saved->mid, layer->norm2, saved->n2, saved->mean2, saved->rstd2));
-  TRY(tower_linear(pass, base, rows, layer->fc1, saved->n2, c, f, ACTIVATION_QUICK_GELU, saved->pre,
+  TRY(tower_linear(pass, base, rows, layer->fc1, saved->n2, ACTIVATION_QUICK_GELU, saved->pre,
                    saved->hidden));
-  TRY(tower_linear(pass, base, rows, layer->fc2, saved->hidden, f, c, ACTIVATION_NONE, NULL, out));
+  TRY(tower_linear(pass, base, rows, layer->fc2, saved->hidden, ACTIVATION_NONE, NULL, out));
   return OP(pass->device, add, &(op_add_t){.n = rows * c, .x = saved->mid, .y = out});
 }
 
@@ -86,16 +88,17 @@ static status_t layer_forward(tower_pass_t *pass, const base_t *base, int32_t in
 static status_t tower_embed(tower_pass_t *pass, const base_t *base, int64_t rows, real_t *x) {
   const model_config_t *config = &base->config;
   int64_t c = config->vision_hidden, patches = config_patches(config), p = pass->count * patches;
-  TRY(linear_forward(pass->device, p, config_patch_size(config), c, pass->patches,
-                     tower_weight(base, base->patch_embedding), 1.0, 0.0, pass->patch_rows));
+  op_linear_t embed =
+      linear_op(p, param_weight(&base->params, base->patch_embedding), pass->patches, pass->patch_rows);
+  TRY(OP(pass->device, linear, &embed));
   TRY(rows_scatter(pass->device, p, c, pass->patch_rows, pass->patch_index, pass->embedded, false));
-  TRY(rows_gather(pass->device, rows, c, tower_weight(base, base->class_embedding), pass->class_index,
+  TRY(rows_gather(pass->device, rows, c, tower_vector(base, base->class_embedding), pass->class_index,
                   pass->embedded, false));
   TRY(OP(pass->device, add_periodic,
          &(op_add_periodic_t){.rows = rows,
                               .cols = c,
                               .period = patches + 1,
-                              .table = tower_weight(base, base->position_embedding),
+                              .table = tower_vector(base, base->position_embedding),
                               .x = pass->embedded}));
   return tower_layernorm(pass, base, rows, pass->embedded, base->pre_norm, x, pass->mean0, pass->rstd0);
 }
@@ -144,22 +147,20 @@ status_t projector_forward(tower_pass_t *pass, const base_t *base, int64_t rows,
   pass->used_features = features;
   if (rows == 0) return STATUS_OK;
   if (config->projector == PROJECTOR_LINEAR)
-    return tower_linear(pass, base, rows, base->projector[0], features, config->vision_hidden, config->hidden,
-                        ACTIVATION_NONE, NULL, out);
-  TRY(tower_linear(pass, base, rows, base->projector[0], features, config->vision_hidden, config->hidden,
-                   ACTIVATION_GELU, pass->project_pre, pass->project_hidden));
-  return tower_linear(pass, base, rows, base->projector[1], pass->project_hidden, config->hidden,
-                      config->hidden, ACTIVATION_NONE, NULL, out);
+    return tower_linear(pass, base, rows, base->projector[0], features, ACTIVATION_NONE, NULL, out);
+  TRY(tower_linear(pass, base, rows, base->projector[0], features, ACTIVATION_GELU, pass->project_pre,
+                   pass->project_hidden));
+  return tower_linear(pass, base, rows, base->projector[1], pass->project_hidden, ACTIVATION_NONE, NULL, out);
 }
 
-/* Gradients of one linear layer with bias: weight and bias +=, dx = (beta 0) or += (beta 1) unless NULL. */
-static status_t linear_backward(tower_pass_t *pass, base_t *base, int64_t rows, linear_t ids, const real_t *x,
-                                int64_t in, int64_t out, const real_t *dy, double beta, real_t *dx) {
-  TRY(linear_backward_weight(pass->device, rows, in, out, dy, x, param_grad(&base->params, ids.weight)));
-  TRY(linear_backward_bias(pass->device, rows, out, dy, param_grad(&base->params, ids.bias)));
-  if (!dx) return STATUS_OK;
-  return linear_backward_input(pass->device, rows, in, out, dy, tower_weight(base, ids.weight), 1.0, beta,
-                               dx);
+/* Gradients of one linear layer with bias: weight and bias +=, dx = (or, ADD, +=) unless NULL. */
+static status_t tower_linear_backward(tower_pass_t *pass, base_t *base, int64_t rows, linear_t ids,
+                                      const real_t *x, const real_t *dy, real_t *dx, bool add) {
+  op_linear_backward_t op = linear_backward_op(rows, param_weight(&base->params, ids.weight), x, dy, dx);
+  op.dx_add = add;
+  op.segment[0].dw = param_grad(&base->params, ids.weight);
+  op.dbias = param_grad(&base->params, ids.bias);
+  return OP(pass->device, linear_backward, &op);
 }
 
 static status_t tower_layernorm_backward(tower_pass_t *pass, base_t *base, int64_t rows, const real_t *x,
@@ -169,7 +170,7 @@ static status_t tower_layernorm_backward(tower_pass_t *pass, base_t *base, int64
             &(op_layernorm_backward_t){.rows = rows,
                                        .cols = base->config.vision_hidden,
                                        .x = x,
-                                       .weight = tower_weight(base, norm.weight),
+                                       .weight = tower_vector(base, norm.weight),
                                        .dy = dy,
                                        .mean = mean,
                                        .rstd = rstd,
@@ -183,27 +184,27 @@ static status_t tower_layernorm_backward(tower_pass_t *pass, base_t *base, int64
 static status_t layer_backward(tower_pass_t *pass, base_t *base, int32_t index, int64_t rows) {
   const tower_layer_t *layer = &base->tower[index];
   const tower_saved_t *saved = &pass->saved[index];
-  int64_t c = base->config.vision_hidden, f = base->config.vision_mlp;
-  TRY(linear_backward(pass, base, rows, layer->fc2, saved->hidden, f, c, pass->dx, 0.0, pass->dhidden));
+  int64_t f = base->config.vision_mlp;
+  TRY(tower_linear_backward(pass, base, rows, layer->fc2, saved->hidden, pass->dx, pass->dhidden, false));
   TRY(OP(pass->device, activation_backward,
          &(op_activation_backward_t){.n = rows * f,
                                      .activation = ACTIVATION_QUICK_GELU,
                                      .pre = saved->pre,
                                      .dy = pass->dhidden,
                                      .dx = pass->dhidden}));
-  TRY(linear_backward(pass, base, rows, layer->fc1, saved->n2, c, f, pass->dhidden, 0.0, pass->dn));
+  TRY(tower_linear_backward(pass, base, rows, layer->fc1, saved->n2, pass->dhidden, pass->dn, false));
   TRY(tower_layernorm_backward(pass, base, rows, saved->mid, layer->norm2, saved->mean2, saved->rstd2,
                                pass->dn, pass->dx, true));
-  TRY(linear_backward(pass, base, rows, layer->out, saved->attended, c, c, pass->dx, 0.0, pass->dn));
+  TRY(tower_linear_backward(pass, base, rows, layer->out, saved->attended, pass->dx, pass->dn, false));
   op_attention_backward_t attention = {.forward = tower_attention_of(pass, base, saved),
                                        .dout = pass->dn,
                                        .dq = pass->dq,
                                        .dk = pass->dk,
                                        .dv = pass->dv};
   TRY(OP(pass->device, attention_backward, &attention));
-  TRY(linear_backward(pass, base, rows, layer->q, saved->n1, c, c, pass->dq, 0.0, pass->dn));
-  TRY(linear_backward(pass, base, rows, layer->k, saved->n1, c, c, pass->dk, 1.0, pass->dn));
-  TRY(linear_backward(pass, base, rows, layer->v, saved->n1, c, c, pass->dv, 1.0, pass->dn));
+  TRY(tower_linear_backward(pass, base, rows, layer->q, saved->n1, pass->dq, pass->dn, false));
+  TRY(tower_linear_backward(pass, base, rows, layer->k, saved->n1, pass->dk, pass->dn, true));
+  TRY(tower_linear_backward(pass, base, rows, layer->v, saved->n1, pass->dv, pass->dn, true));
   return tower_layernorm_backward(pass, base, rows, saved->x, layer->norm1, saved->mean1, saved->rstd1,
                                   pass->dn, pass->dx, true);
 }
@@ -226,28 +227,30 @@ static status_t tower_embed_backward(tower_pass_t *pass, base_t *base, int64_t r
                               .ldx = c * (patches + 1),
                               .sums = param_grad(&base->params, base->class_embedding)}));
   TRY(rows_gather(pass->device, p, c, pass->dn, pass->patch_index, pass->patch_rows, false));
-  return linear_backward_weight(pass->device, p, config_patch_size(config), c, pass->patch_rows,
-                                pass->patches, param_grad(&base->params, base->patch_embedding));
+  op_linear_backward_t embed = linear_backward_op(p, param_weight(&base->params, base->patch_embedding),
+                                                  pass->patches, pass->patch_rows, NULL);
+  embed.segment[0].dw = param_grad(&base->params, base->patch_embedding);
+  return OP(pass->device, linear_backward, &embed);
 }
 
 /* Projector's gradients; dfeatures (rows, vision hidden) = unless NULL. */
 static status_t projector_backward(tower_pass_t *pass, base_t *base, int64_t rows, const real_t *dout,
                                    real_t *dfeatures) {
   const model_config_t *config = &base->config;
-  int64_t in = config->vision_hidden, out = config->hidden;
+  int64_t out = config->hidden;
   if (config->projector == PROJECTOR_LINEAR)
-    return linear_backward(pass, base, rows, base->projector[0], pass->used_features, in, out, dout, 0.0,
-                           dfeatures);
-  TRY(linear_backward(pass, base, rows, base->projector[1], pass->project_hidden, out, out, dout, 0.0,
-                      pass->dproject));
+    return tower_linear_backward(pass, base, rows, base->projector[0], pass->used_features, dout, dfeatures,
+                                 false);
+  TRY(tower_linear_backward(pass, base, rows, base->projector[1], pass->project_hidden, dout, pass->dproject,
+                            false));
   TRY(OP(pass->device, activation_backward,
          &(op_activation_backward_t){.n = rows * out,
                                      .activation = ACTIVATION_GELU,
                                      .pre = pass->project_pre,
                                      .dy = pass->dproject,
                                      .dx = pass->dproject}));
-  return linear_backward(pass, base, rows, base->projector[0], pass->used_features, in, out, pass->dproject,
-                         0.0, dfeatures);
+  return tower_linear_backward(pass, base, rows, base->projector[0], pass->used_features, pass->dproject,
+                               dfeatures, false);
 }
 
 static status_t backward_run(tower_pass_t *pass, base_t *base, const real_t *dout) {

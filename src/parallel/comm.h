@@ -46,14 +46,15 @@ status_t comm_gatherv(comm_t *comm, const void *mine, size_t my_count, void *all
 status_t comm_exchange_bytes(comm_t *comm, const void *send, const size_t *send_counts, void **recv,
                              size_t *recv_counts);
 
-/* Sum of DATA (count) to ROOT, started here and finished by comm_wait; in place on ROOT, and DATA must not be
- * touched before. *REQUEST is owned by comm_wait, which frees it. */
+/* Sum of DATA (size * count, at most 2^31 - 1 a rank), started here and finished by comm_wait: then elements
+ * rank * COUNT .. of DATA are this rank's share of the sum, and the others are undefined. DATA must not be
+ * touched before. One call of MPI, however many ranks. *REQUEST is owned by comm_wait, which frees it. */
 typedef struct comm_request comm_request_t;
-status_t comm_reduce_begin(comm_t *comm, void *data, size_t count, comm_type_t type, int root,
-                           comm_request_t **request);
+status_t comm_reduce_scatter_begin(comm_t *comm, void *data, size_t count, comm_type_t type,
+                                   comm_request_t **request);
 /* Lets pending requests of this rank progress (MPI needs to be called for that). Local, cheap. */
 status_t comm_poll(void);
-/* Waits for one request (NULL is fine). */
+/* Waits for one request (NULL is fine). An error leaves it under way. */
 status_t comm_wait(comm_request_t *request);
 
 /* Agreement on success: every rank passes the STATUS of what it just did locally; returns the worst (largest)

@@ -131,6 +131,12 @@ void perf_tokens(double tokens) {
   perf.counters[perf_region()].tokens += tokens;
 }
 
+void perf_background(double seconds, double exposed) {
+  perf_counter_t *counter = &perf.counters[perf_region()];
+  counter->background_seconds += seconds;
+  counter->exposed_seconds += exposed;
+}
+
 void perf_thread(region_t region, double seconds, double bytes) {
   pthread_mutex_lock(&helpers.mutex);
   helpers.counters[region].count++;

@@ -38,6 +38,8 @@ typedef struct {
   double bytes;      /* moved by operations: each operand read or written once (tensor/op_cost.h) */
   double comm_bytes; /* sent by this rank, in the collectives called within the region */
   double comm_seconds;
+  double background_seconds; /* in which collectives that run in the background were under way */
+  double exposed_seconds; /* of these, what the main thread spent on starting, advancing and awaiting them */
   double tokens;
 } perf_counter_t;
 
@@ -57,6 +59,9 @@ void perf_flops(double flops);
 void perf_bytes(double bytes);
 void perf_comm(double bytes, double seconds);
 void perf_tokens(double tokens);
+/* Collectives in the background have been under way for SECONDS without a gap, EXPOSED of which the main
+ * thread gave to them: the rest was hidden behind its own work. */
+void perf_background(double seconds, double exposed);
 
 /* Adds the work of a helper thread (image decoding) to REGION. Thread-safe. */
 void perf_thread(region_t region, double seconds, double bytes);

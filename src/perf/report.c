@@ -25,12 +25,15 @@ perf_region_report_t perf_report_region(const perf_report_t *report, region_t re
     out.bytes += c->bytes;
     out.comm_bytes += c->comm_bytes;
     out.comm_seconds += c->comm_seconds;
+    out.background_seconds += c->background_seconds;
+    out.exposed_seconds += c->exposed_seconds;
     out.tokens += c->tokens;
   }
   if (report->ranks == 0) out.min = 0;
   out.avg = perf_report_ratio(total, report->ranks);
   out.share = perf_report_ratio(out.avg, report->seconds);
   out.imbalance = out.min > 0 ? out.max / out.min : out.max > 0 ? INFINITY : 1;
+  out.hidden = perf_report_ratio(out.background_seconds - out.exposed_seconds, out.background_seconds);
   out.flops_per_second = perf_report_ratio(out.flops, total);
   out.bytes_per_second = perf_report_ratio(out.bytes, total + out.thread_seconds);
   out.tokens_per_second = perf_report_ratio(out.tokens, out.max);
@@ -203,6 +206,18 @@ static void perf_report_write_notes(FILE *file, const perf_report_t *report) {
         file);
 }
 
+/* How much of what went on in the background cost no time, region by region. */
+static void perf_report_write_hidden(FILE *file, const perf_report_t *report) {
+  for (int i = 0; i < REGION_COUNT; i++) {
+    perf_region_report_t region = perf_report_region(report, region_at(i));
+    if (region.background_seconds <= 0) continue;
+    fprintf(
+        file,
+        "In the background (%s): under way for %.3f s per rank, %.1f %% of it hidden behind other work.\n",
+        perf_region_name(region_at(i)), region.background_seconds / report->ranks, 100 * region.hidden);
+  }
+}
+
 static status_t perf_report_finish(FILE *file, const char *what) {
   if (fflush(file) != 0 || ferror(file))
     return error_set(STATUS_DATA, "cannot write %s: the disk may be full", what);
@@ -218,6 +233,7 @@ status_t perf_report_table(const perf_report_t *report, FILE *file) {
   perf_report_write_rule(file);
   perf_report_write_total(file, report);
   perf_report_write_notes(file, report);
+  perf_report_write_hidden(file, report);
   return perf_report_finish(file, "the performance table");
 }
 
@@ -244,6 +260,8 @@ static void perf_report_write_json_region(FILE *file, region_t which, const perf
   perf_report_write_json_number(file, "bytes", region->bytes);
   perf_report_write_json_number(file, "comm_bytes", region->comm_bytes);
   perf_report_write_json_number(file, "comm_seconds", region->comm_seconds);
+  perf_report_write_json_number(file, "background_seconds", region->background_seconds);
+  perf_report_write_json_number(file, "exposed_seconds", region->exposed_seconds);
   perf_report_write_json_number(file, "tokens", region->tokens);
   perf_report_write_json_number(file, "flops_per_second", region->flops_per_second);
   perf_report_write_json_number(file, "bytes_per_second", region->bytes_per_second);

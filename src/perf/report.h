@@ -25,9 +25,11 @@ typedef struct {
   double share;          /* avg / the run's seconds */
   double imbalance;      /* max / min; INFINITY where a rank spent no time in it, 1 where none did */
   double flops, bytes;   /* all ranks */
-  double comm_bytes, comm_seconds; /* all ranks */
-  double tokens;                   /* all ranks */
-  double flops_per_second;         /* of one rank while in the region */
+  double comm_bytes, comm_seconds;            /* all ranks */
+  double background_seconds, exposed_seconds; /* of collectives in the background; all ranks */
+  double hidden;            /* share of background_seconds that is not exposed; 0 without any */
+  double tokens;            /* all ranks */
+  double flops_per_second;  /* of one rank while in the region */
   double bytes_per_second;  /* of one rank while in the region (of one helper thread where those did it) */
   double tokens_per_second; /* of all ranks together while the slowest is in it */
   double flops_of_peak, bytes_of_peak; /* shares; 0 where not measured */

@@ -11,8 +11,16 @@
 /* Logits of one chunk take at most this many elements. */
 enum { LARGEST_LOGITS = 1 << 24 };
 
+/* Frozen weights in 16 bits where these are asked for and the device computes in something else. */
+static base_storage_t storage_of(const session_t *session) {
+  const settings_t *settings = session->settings;
+  bool narrow = strcmp(settings->parallel.dtype, "bf16") == 0 && session->device->real_type != DTYPE_BF16;
+  weight_format_t frozen = narrow ? WEIGHT_BF16 : WEIGHT_REAL;
+  return (base_storage_t){.projections = frozen, .matrices = frozen, .mode = settings_train_mode(settings)};
+}
+
 static status_t models_add_pass(session_t *session, model_t *model) {
-  const pass_options_t options = {.recompute = session->settings->model.recompute,
+  const pass_options_t options = {.recompute = settings_recompute(session->settings),
                                   .largest_logits = LARGEST_LOGITS};
   return pass_create(session->device, &session->grid, &options, &model->pass);
 }
@@ -28,7 +36,8 @@ static status_t models_check_tokenizer(const model_t *model, const char *where) 
 
 static status_t models_open_model(session_t *session, const char *path, model_t *model) {
   TRY(store_inspect(session->world, path, NULL, &model->info));
-  TRY(base_create(session->device, &session->grid, &model->info.config, &model->base));
+  const base_storage_t storage = storage_of(session);
+  TRY(base_create(session->device, &session->grid, &model->info.config, &storage, &model->base));
   int64_t bytes = model->base.params.elements * (int64_t)sizeof(float);
   if (!session->dry) TRY(store_load_base(session->world, &model->info, &model->base));
   if (session->dry && session->dry->loaded < bytes) session->dry->loaded = bytes;
@@ -85,7 +94,8 @@ static status_t new_model(session_t *session, model_t *model) {
   const settings_t *settings = session->settings;
   TRY(comm_agree(session->world, tokenizer_load(settings->model.tokenizer, &model->tokenizer)));
   model_config_t config = settings_config(settings, tokenizer_size(model->tokenizer));
-  TRY(base_create(session->device, &session->grid, &config, &model->base));
+  const base_storage_t storage = storage_of(session);
+  TRY(base_create(session->device, &session->grid, &config, &storage, &model->base));
   if (!session->dry) TRY(params_initialise(&model->base.params, (uint64_t)settings->job.seed));
   TRY(models_check_tokenizer(model, settings->model.tokenizer));
   return models_add_pass(session, model);
@@ -213,6 +223,11 @@ train_mode_t settings_train_mode(const settings_t *settings) {
   for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
     if (strcmp(settings->model.train, modes[i].name) == 0) return modes[i].mode;
   return TRAIN_NOTHING;
+}
+
+recompute_t settings_recompute(const settings_t *settings) {
+  if (strcmp(settings->model.recompute, "selective") == 0) return RECOMPUTE_SELECTIVE;
+  return strcmp(settings->model.recompute, "full") == 0 ? RECOMPUTE_FULL : RECOMPUTE_NONE;
 }
 
 void model_contents(const model_t *model, bool weights, store_contents_t *contents) {

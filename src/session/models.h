@@ -42,8 +42,9 @@ const char *model_adapter_path(const session_t *session, const model_t *model);
  * Errors: STATUS_DATA where it is a reward model's and the role answers. */
 status_t model_settings_adapter(session_t *session, const model_t *model, adapter_t *out, bool *found);
 
-/* train_mode_t of model.train. */
+/* train_mode_t of model.train; recompute_t of model.recompute. */
 train_mode_t settings_train_mode(const settings_t *settings);
+recompute_t settings_recompute(const settings_t *settings);
 
 /* Fills CONTENTS with the reference to, or (WEIGHTS) the weights of, MODEL. */
 void model_contents(const model_t *model, bool weights, store_contents_t *contents);

@@ -72,19 +72,18 @@ static status_t blank_allgatherv(device_t *device, comm_t *comm, const void *min
   return STATUS_OK;
 }
 
-static status_t blank_reduce_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
-                                   int root, comm_request_t **request) {
+static status_t blank_reduce_scatter_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
+                                           device_request_t **request) {
   (void)device;
   (void)comm;
   (void)data;
   (void)type;
   (void)n;
-  (void)root;
   *request = NULL;
   return STATUS_OK;
 }
 
-static status_t blank_reduce_end(device_t *device, comm_request_t *request) {
+static status_t blank_reduce_scatter_end(device_t *device, device_request_t *request) {
   (void)device;
   (void)request;
   return STATUS_OK;
@@ -129,7 +128,7 @@ status_t blank_create(const device_t *like, device_t **out) {
                      .synchronize = blank_synchronize,
                      .allreduce = blank_allreduce,
                      .allgatherv = blank_allgatherv,
-                     .reduce_begin = blank_reduce_begin,
-                     .reduce_end = blank_reduce_end};
+                     .reduce_scatter_begin = blank_reduce_scatter_begin,
+                     .reduce_scatter_end = blank_reduce_scatter_end};
   return STATUS_OK;
 }

@@ -202,6 +202,12 @@ status_t wide_upload(device_t *device, wide_t *to, const void *from, dtype_t hos
   return device->upload(device, to, device->wide_type, from, host_type, n);
 }
 
+status_t half_upload(device_t *device, half_t *to, const void *from, dtype_t host_type, size_t n) {
+  if (n == 0) return STATUS_OK;
+  TRY(device_copy_check(device, "half_upload", to, from, host_type));
+  return device->upload(device, to, DTYPE_BF16, from, host_type, n);
+}
+
 status_t index_upload(device_t *device, index_t *to, const int32_t *from, size_t n) {
   if (n == 0) return STATUS_OK;
   TRY(pointers_check(device, "index_upload", to, from));
@@ -218,6 +224,12 @@ status_t wide_download(device_t *device, void *to, dtype_t host_type, const wide
   if (n == 0) return STATUS_OK;
   TRY(device_copy_check(device, "wide_download", to, from, host_type));
   return device->download(device, to, host_type, from, device->wide_type, n);
+}
+
+status_t half_download(device_t *device, void *to, dtype_t host_type, const half_t *from, size_t n) {
+  if (n == 0) return STATUS_OK;
+  TRY(device_copy_check(device, "half_download", to, from, host_type));
+  return device->download(device, to, host_type, from, DTYPE_BF16, n);
 }
 
 status_t index_download(device_t *device, int32_t *to, const index_t *from, size_t n) {
@@ -250,16 +262,16 @@ status_t real_allgatherv(device_t *device, comm_t *comm, const real_t *mine, rea
   return device->allgatherv(device, comm, mine, all, counts, device->real_type);
 }
 
-status_t wide_reduce_begin(device_t *device, comm_t *comm, wide_t *data, size_t n, int root,
-                           comm_request_t **request) {
+status_t wide_reduce_scatter_begin(device_t *device, comm_t *comm, wide_t *data, size_t n,
+                                   device_request_t **request) {
   *request = NULL;
   if (n == 0) return STATUS_OK;
-  TRY(device_require(device, "reduce_begin", !device->reduce_begin));
-  return device->reduce_begin(device, comm, data, device->wide_type, n, root, request);
+  TRY(device_require(device, "reduce_scatter_begin", !device->reduce_scatter_begin));
+  return device->reduce_scatter_begin(device, comm, data, device->wide_type, n, request);
 }
 
-status_t wide_reduce_end(device_t *device, comm_request_t *request) {
+status_t wide_reduce_scatter_end(device_t *device, device_request_t *request) {
   if (!request) return STATUS_OK;
-  TRY(device_require(device, "reduce_end", !device->reduce_end));
-  return device->reduce_end(device, request);
+  TRY(device_require(device, "reduce_scatter_end", !device->reduce_scatter_end));
+  return device->reduce_scatter_end(device, request);
 }

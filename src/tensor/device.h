@@ -17,7 +17,11 @@ typedef struct device device_t;
 typedef struct device_real real_t; /* device memory of the compute type: weights, activations */
 typedef struct device_wide
     wide_t; /* device memory of the accumulation type: gradients, statistics, optimiser */
+typedef struct device_half half_t; /* device memory of bf16: weights that are not trained (tensor/weight.h) */
 typedef struct device_index index_t; /* device memory of 32-bit integers */
+
+typedef struct device_request
+    device_request_t; /* a collective in the background; what it is, the device knows */
 
 struct ops; /* tensor/ops.h */
 
@@ -53,9 +57,9 @@ struct device {
   status_t (*allreduce)(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, comm_op_t op);
   status_t (*allgatherv)(device_t *device, comm_t *comm, const void *mine, void *all, const size_t *counts,
                          dtype_t type);
-  status_t (*reduce_begin)(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, int root,
-                           comm_request_t **request);
-  status_t (*reduce_end)(device_t *device, comm_request_t *request);
+  status_t (*reduce_scatter_begin)(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
+                                   device_request_t **request);
+  status_t (*reduce_scatter_end)(device_t *device, device_request_t *request);
   /* Optional: adds to CORES those that the device's own threads may run on, as the system tells for each. */
   void (*add_cores)(device_t *device, core_set_t *cores);
 };
@@ -85,6 +89,9 @@ static inline real_t *real_at(const device_t *device, const real_t *base, int64_
 static inline wide_t *wide_at(const device_t *device, const wide_t *base, int64_t n) {
   return (wide_t *)((uintptr_t)base + (uintptr_t)(n * (int64_t)dtype_size(device->wide_type)));
 }
+static inline half_t *half_at(const half_t *base, int64_t n) {
+  return (half_t *)((uintptr_t)base + (uintptr_t)(n * (int64_t)dtype_size(DTYPE_BF16)));
+}
 static inline index_t *index_at(const index_t *base, int64_t n) {
   return (index_t *)((uintptr_t)base + (uintptr_t)(n * (int64_t)sizeof(int32_t)));
 }
@@ -94,10 +101,13 @@ static inline index_t *index_at(const index_t *base, int64_t n) {
 status_t real_upload(device_t *device, real_t *to, const void *from, dtype_t host_type, size_t n);
 status_t wide_upload(device_t *device, wide_t *to, const void *from, dtype_t host_type, size_t n);
 status_t index_upload(device_t *device, index_t *to, const int32_t *from, size_t n);
+/* The same to bf16, rounded to nearest. */
+status_t half_upload(device_t *device, half_t *to, const void *from, dtype_t host_type, size_t n);
 /* Copies N elements from device to host; the host memory holds them after device_synchronize, not before.
  * Local. */
 status_t real_download(device_t *device, void *to, dtype_t host_type, const real_t *from, size_t n);
 status_t wide_download(device_t *device, void *to, dtype_t host_type, const wide_t *from, size_t n);
+status_t half_download(device_t *device, void *to, dtype_t host_type, const half_t *from, size_t n);
 status_t index_download(device_t *device, int32_t *to, const index_t *from, size_t n);
 /* Waits for all that was asked of the device. Local. */
 status_t device_synchronize(device_t *device);
@@ -108,10 +118,14 @@ status_t wide_allreduce(device_t *device, comm_t *comm, wide_t *data, size_t n, 
 /* MINE may be its own place inside ALL. COUNTS (comm size) in elements. */
 status_t real_allgatherv(device_t *device, comm_t *comm, const real_t *mine, real_t *all,
                          const size_t *counts);
-/* Starts summing DATA (n) to ROOT in the background; DATA is not touched until wide_reduce_end. */
-status_t wide_reduce_begin(device_t *device, comm_t *comm, wide_t *data, size_t n, int root,
-                           comm_request_t **request);
-status_t wide_reduce_end(device_t *device, comm_request_t *request);
+/* Starts summing DATA (comm size * n) in the background: after wide_reduce_scatter_end elements rank * N ..
+ * of it are this rank's share of the sum and the others undefined; nothing touches DATA in between. One call,
+ * however many ranks. A device that does not go through parallel/comm.h counts perf_comm and perf_background
+ * itself. */
+status_t wide_reduce_scatter_begin(device_t *device, comm_t *comm, wide_t *data, size_t n,
+                                   device_request_t **request);
+/* NULL is fine. */
+status_t wide_reduce_scatter_end(device_t *device, device_request_t *request);
 
 /* The cores that this rank computes on: of the calling thread and the device's own, as measured. Local. */
 void device_cores(device_t *device, core_set_t *cores);

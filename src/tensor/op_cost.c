@@ -1,19 +1,63 @@
 #include "tensor/op_cost.h"
 
-/* Bytes of an element: compute type, accumulation type, index. */
+/* Bytes of an element: compute type, accumulation type, bf16, index. */
 typedef struct {
-  double real, wide, index;
+  double real, wide, half, index;
 } op_cost_sizes_t;
 
 static double op_cost_written(double bytes, bool added) {
   return added ? 2.0 * bytes : bytes;
 }
 
+static double weight_cost(op_cost_sizes_t size, const weight_t *weight) {
+  return (double)weight->rows * (double)weight->cols *
+         (weight->format == WEIGHT_BF16 ? size.half : size.real);
+}
+
 static op_cost_t gemm_cost(op_cost_sizes_t size, const op_gemm_t *op) {
   double m = (double)op->m, n = (double)op->n, k = (double)op->k, c = op->c_wide ? size.wide : size.real;
+  double b = op->weight ? weight_cost(size, op->weight) : k * n * size.real;
   return (op_cost_t){.flops = 2.0 * m * n * k,
-                     .bytes = (m * k + k * n + (op->bias ? n : 0.0) + (op->pre ? m * n : 0.0)) * size.real +
+                     .bytes = (m * k + (op->bias ? n : 0.0) + (op->pre ? m * n : 0.0)) * size.real + b +
                               op_cost_written(m * n * c, op->beta != 0.0)};
+}
+
+/* Each operand once: what a device needs that makes the operation in one go. */
+static op_cost_t linear_cost(op_cost_sizes_t size, const op_linear_t *op) {
+  double t = (double)op->rows, in = (double)op->in, out = (double)op->out, r = op->lora_rank;
+  double y = t * out * (op->y_wide ? size.wide : size.real);
+  op_cost_t cost = {.flops = 2.0 * t * in * out, .bytes = t * in * size.real + y};
+  if (op->residual) cost.bytes += y;
+  if (op->pre) cost.bytes += t * out * size.real;
+  if (op->bias) cost.bytes += out * size.real;
+  for (int32_t i = 0; i < op->segments; i++) {
+    const linear_segment_t *segment = &op->segment[i];
+    double a = segment->a ? r * in : 0.0, b = segment->b ? r * (double)segment->b_rows : 0.0;
+    cost.flops += 2.0 * t * (a + b);
+    cost.bytes += weight_cost(size, &segment->weight) + (a + b + (segment->b ? t * r : 0.0)) * size.real;
+  }
+  return cost;
+}
+
+/* The products for dx, dW, du, dA, dB that are wanted, and their operands once. */
+static op_cost_t linear_backward_cost(op_cost_sizes_t size, const op_linear_backward_t *op) {
+  const op_linear_t *forward = &op->forward;
+  double t = (double)forward->rows, in = (double)forward->in, out = (double)forward->out;
+  double r = forward->lora_rank, dx = op->dx ? t * in : 0.0;
+  op_cost_t cost = {.flops = 2.0 * dx * out,
+                    .bytes = (t * out + t * in) * size.real + op_cost_written(dx * size.real, op->dx_add)};
+  for (int32_t i = 0; i < forward->segments; i++) {
+    const linear_segment_t *segment = &forward->segment[i];
+    double cols = (double)segment->weight.rows, b = segment->b ? r * (double)segment->b_rows : 0.0;
+    double a = segment->a ? r * in : 0.0;
+    double dw = op->segment[i].dw ? cols * in : 0.0, da = op->segment[i].da ? a : 0.0,
+           db = op->segment[i].db ? b : 0.0;
+    cost.flops += 2.0 * t * (dw + b + db + da + (op->dx ? a : 0.0));
+    cost.bytes += (a + b + (segment->b ? 2.0 * t * r : 0.0)) * size.real +
+                  op_cost_written((dw + da + db) * size.wide, true);
+    if (op->dx) cost.bytes += weight_cost(size, &segment->weight);
+  }
+  return cost;
 }
 
 /* ---- Norms and what goes element by element ---- */
@@ -37,9 +81,12 @@ static op_cost_t elements_cost(int64_t n, double bytes) {
   return (op_cost_t){.bytes = (double)n * bytes};
 }
 
-static op_cost_t rope_cost(op_cost_sizes_t size, const op_rope_t *op) {
-  double t = (double)op->rows;
-  return (op_cost_t){.bytes = 2.0 * t * op->heads * op->head_size * size.real + t * size.index};
+/* Queries and keys read and written; keys and values read once more, or in place, and written to the cache.
+ */
+static op_cost_t rotary_cost(op_cost_sizes_t size, const op_rotary_t *op) {
+  double t = (double)op->rows, q = t * op->heads * op->head_size, kv = t * op->kv_heads * op->head_size;
+  return (op_cost_t){.bytes = (2.0 * (q + kv) + (op->k_cache ? 3.0 * kv : 0.0)) * size.real +
+                              (op->k_cache ? 2.0 : 1.0) * t * size.index};
 }
 
 /* ---- Attention ---- */
@@ -69,11 +116,6 @@ static op_cost_t attention_backward_cost(op_cost_sizes_t size, const op_attentio
   op_cost_t cost = attention_cost(size, &op->forward, 4, 4);
   cost.flops *= 2.0;
   return cost;
-}
-
-static op_cost_t cache_write_cost(op_cost_sizes_t size, const op_cache_write_t *op) {
-  double t = (double)op->rows;
-  return (op_cost_t){.bytes = 4.0 * t * op->kv_heads * op->head_size * size.real + t * size.index};
 }
 
 static op_cost_t attention_paged_cost(op_cost_sizes_t size, const op_attention_paged_t *op) {
@@ -152,12 +194,23 @@ static op_cost_t norms_cost(op_cost_sizes_t size, op_number_t number, const void
   }
 }
 
+static op_cost_t adamw_cost(op_cost_sizes_t size, const op_adamw_t *op) {
+  op_cost_t cost = {0};
+  for (int32_t i = 0; i < op->count; i++)
+    cost.bytes += (double)op->runs[i].n * (ADAMW_MOVES * size.wide + (op->runs[i].real ? size.real : 0.0));
+  return cost;
+}
+
 op_cost_t op_cost(const device_t *device, op_number_t number, const void *arguments) {
   const op_cost_sizes_t size = {(double)dtype_size(device->real_type), (double)dtype_size(device->wide_type),
-                                (double)sizeof(int32_t)};
+                                (double)dtype_size(DTYPE_BF16), (double)sizeof(int32_t)};
   switch (number) {
   case op_gemm:
     return gemm_cost(size, arguments);
+  case op_linear:
+    return linear_cost(size, arguments);
+  case op_linear_backward:
+    return linear_backward_cost(size, arguments);
   case op_rmsnorm:
   case op_rmsnorm_backward:
   case op_layernorm:
@@ -166,17 +219,16 @@ op_cost_t op_cost(const device_t *device, op_number_t number, const void *argume
   case op_activation_backward:
     return elements_cost(ARGUMENTS(activation_backward)->n, 3.0 * size.real);
   case op_swiglu:
-    return elements_cost(ARGUMENTS(swiglu)->n, 3.0 * size.real);
+    return elements_cost(ARGUMENTS(swiglu)->rows * ARGUMENTS(swiglu)->cols, 3.0 * size.real);
   case op_swiglu_backward:
-    return elements_cost(ARGUMENTS(swiglu_backward)->n, 5.0 * size.real);
-  case op_rope:
-    return rope_cost(size, arguments);
+    return elements_cost(ARGUMENTS(swiglu_backward)->rows * ARGUMENTS(swiglu_backward)->cols,
+                         (ARGUMENTS(swiglu_backward)->y ? 6.0 : 5.0) * size.real);
+  case op_rotary:
+    return rotary_cost(size, arguments);
   case op_attention:
     return attention_cost(size, arguments, 2, 2);
   case op_attention_backward:
     return attention_backward_cost(size, arguments);
-  case op_cache_write:
-    return cache_write_cost(size, arguments);
   case op_attention_paged:
     return attention_paged_cost(size, arguments);
   case op_embedding:
@@ -203,7 +255,7 @@ op_cost_t op_cost(const device_t *device, op_number_t number, const void *argume
   case op_vocab_histogram:
     return vocab_cost(size, &ARGUMENTS(vocab_histogram)->shard, 1 + HISTOGRAM, 1);
   case op_adamw:
-    return elements_cost(ARGUMENTS(adamw)->n, ADAMW_MOVES * size.wide);
+    return adamw_cost(size, arguments);
   case op_add:
     return elements_cost(ARGUMENTS(add)->n, 3.0 * size.real);
   case op_copy:

@@ -2,6 +2,8 @@
 
 static const char *const names[op_count] = {
     [op_gemm] = "gemm",
+    [op_linear] = "linear",
+    [op_linear_backward] = "linear_backward",
     [op_rmsnorm] = "rmsnorm",
     [op_rmsnorm_backward] = "rmsnorm_backward",
     [op_layernorm] = "layernorm",
@@ -9,10 +11,9 @@ static const char *const names[op_count] = {
     [op_activation_backward] = "activation_backward",
     [op_swiglu] = "swiglu",
     [op_swiglu_backward] = "swiglu_backward",
-    [op_rope] = "rope",
+    [op_rotary] = "rotary",
     [op_attention] = "attention",
     [op_attention_backward] = "attention_backward",
-    [op_cache_write] = "cache_write",
     [op_attention_paged] = "attention_paged",
     [op_embedding] = "embedding",
     [op_embedding_backward] = "embedding_backward",
@@ -49,6 +50,8 @@ const char *op_name(op_number_t number) {
 status_t ops_run(device_t *device, int number, const void *arguments) {
   switch ((op_number_t)number) {
     CALL(gemm)
+    CALL(linear)
+    CALL(linear_backward)
     CALL(rmsnorm)
     CALL(rmsnorm_backward)
     CALL(layernorm)
@@ -56,10 +59,9 @@ status_t ops_run(device_t *device, int number, const void *arguments) {
     CALL(activation_backward)
     CALL(swiglu)
     CALL(swiglu_backward)
-    CALL(rope)
+    CALL(rotary)
     CALL(attention)
     CALL(attention_backward)
-    CALL(cache_write)
     CALL(attention_paged)
     CALL(embedding)
     CALL(embedding_backward)

@@ -9,22 +9,27 @@
 #ifndef TENSOR_OPS_H
 #define TENSOR_OPS_H
 
-#include "tensor/device.h"
 #include "tensor/rope.h"
+#include "tensor/weight.h"
 
 typedef enum { ACTIVATION_NONE, ACTIVATION_QUICK_GELU, ACTIVATION_GELU } activation_t;
 
-/* c = alpha * op(a) op(b) + beta * c, then + bias (n) on every row, then the activation. op(a) is (m, k),
- * op(b) is (k, n). c is wide where c_wide, else real. With an activation, PRE (m, n; ldc) keeps the value
- * before it (NULL: not kept). beta = 0 does not read c. */
+/* c = alpha * op(a) op(b) + beta * before, then + bias (n) on every row, then the activation. op(a) is (m,
+ * k), op(b) is (k, n): real in B, or WEIGHT in its format (then b is not looked at, and ldb is the weight's
+ * cols). before is BEFORE (ldc as c) where not NULL, else c; beta = 0 does not read it. c is wide where
+ * c_wide, else real; so is before. With an activation, PRE (m, n; ldc) keeps the value before it (NULL: not
+ * kept). The product that op_linear is made of where a device has nothing better (tensor/linear.h); the model
+ * calls op_linear. */
 typedef struct {
   bool trans_a, trans_b;
   int64_t m, n, k;
   const real_t *a;
   int64_t lda;
   const real_t *b;
+  const weight_t *weight; /* NULL: b */
   int64_t ldb;
   void *c;
+  const void *before; /* NULL: c */
   int64_t ldc;
   bool c_wide;
   double alpha, beta;
@@ -32,6 +37,59 @@ typedef struct {
   activation_t activation;
   real_t *pre;
 } op_gemm_t;
+
+/* One of the weights that read the same input, and the LoRA adapter on it, if any: A (r, in), B (cols, r).
+ * In a layer that is split over ranks, a rank makes a part of u, the sum over ranks of these parts is u, and
+ * each rank applies a part of B: then A is NULL, u is given, and b has the rows b_begin .. b_begin + b_rows -
+ * 1 of the segment's columns. */
+typedef struct {
+  weight_t weight; /* (columns of the segment, in) */
+  const real_t *a; /* NULL: none, or u is given */
+  const real_t *b; /* NULL: no adapter */
+  int64_t b_begin, b_rows;
+  real_t *u; /* (T, r; ldu) = x a^T: kept for the backward pass */
+} linear_segment_t;
+
+/* y = f(residual + x W^T + bias + lora_scale * u b^T): x (T, in), up to three segments whose columns lie side
+ * by side in y (T, out), W's rows likewise. Where the segments' weights follow each other in memory they are
+ * one matrix, and so are A's of neighbouring segments (linear_weights, linear_adapters in tensor/linear.h).
+ * RESIDUAL (T, out; ldy), BIAS (out), activation f with PRE as in op_gemm; all optional. RESIDUAL may be y.
+ */
+enum { LINEAR_SEGMENTS = 3 };
+typedef struct {
+  int64_t rows, in, out;
+  const real_t *x;
+  int64_t ldx;
+  int32_t segments;
+  linear_segment_t segment[LINEAR_SEGMENTS];
+  int32_t lora_rank;
+  double lora_scale;
+  int64_t ldu;
+  const real_t *residual, *bias;
+  activation_t activation;
+  real_t *pre;
+  void *y; /* real, or wide where y_wide */
+  int64_t ldy;
+  bool y_wide;
+} op_linear_t;
+
+/* Gradients of FORWARD (as it was given; y, residual and pre are not looked at) from DY (T, out; lddy), the
+ * gradient before the activation: dx (T, in; lddx) = or, DX_ADD, += dy W + du A, NULL: not wanted; du of each
+ * segment (T, r; ldu) = lora_scale * dy b; dw, da, db, dbias += where not NULL. Where A is NULL, du is this
+ * rank's part, and what follows from the sum of the parts (da and its share of dx) is left to the caller. */
+typedef struct {
+  op_linear_t forward;
+  const real_t *dy;
+  int64_t lddy;
+  real_t *dx;
+  int64_t lddx;
+  bool dx_add;
+  struct {
+    wide_t *dw, *da, *db;
+    real_t *du; /* NULL without an adapter */
+  } segment[LINEAR_SEGMENTS];
+  wide_t *dbias;
+} op_linear_backward_t;
 
 /* y = x * rstd * weight, rstd = 1/sqrt(mean(x^2) + eps). x, y (T, C); weight (C); rstd (T) kept where not
  * NULL. */
@@ -79,32 +137,40 @@ typedef struct {
   real_t *dx;
 } op_activation_backward_t;
 
-/* y = silu(gate) * up; n elements each. y may be gate. */
+/* y (T, F) = silu(gate) * up, of GATE_UP (T, 2F): gate's columns, then up's. */
 typedef struct {
-  int64_t n;
-  const real_t *gate, *up;
+  int64_t rows, cols; /* T, F */
+  const real_t *gate_up;
   real_t *y;
 } op_swiglu_t;
 
-/* dgate, dup = (may be gate and up themselves). */
+/* dgate_up (T, 2F) = (may be gate_up itself); Y (T, F) = the forward value once more, for who did not keep
+ * it, where not NULL. Y may be dy. */
 typedef struct {
-  int64_t n;
-  const real_t *gate, *up, *dy;
-  real_t *dgate, *dup;
+  int64_t rows, cols;
+  const real_t *gate_up, *dy;
+  real_t *dgate_up, *y;
 } op_swiglu_backward_t;
 
-/* Rotary embedding in place on x (T, heads, D; row stride ld): element pairs (i, i + D/2), angle position *
- * rope_frequency (tensor/rope.h), as in LLaMA. INVERSE rotates back (the backward pass). positions (T). */
+/* Rotary embedding of queries and keys in place, and keys and values to the cache. qkv (T; row stride ld): H
+ * query heads, K key heads, K value heads of D elements each. Element pairs (i, i + D/2) of queries and keys
+ * are turned by the angle position * rope_frequency (tensor/rope.h), as in LLaMA. INVERSE turns back (the
+ * backward pass). positions (T). Then, where k_cache is not NULL, key and value rows are stored in one
+ * layer's cache: slots (T) = page * page_size + place in the page, distinct, -1 = skip. Cache layout: (pages,
+ * K, page_size, D). */
 typedef struct {
   int64_t rows;
-  int32_t heads, head_size;
-  real_t *x;
+  int32_t heads, kv_heads, head_size;
+  real_t *qkv;
   int64_t ld;
   const index_t *positions;
   double base;
   rope_scaling_t scaling;
   bool inverse;
-} op_rope_t;
+  int32_t page_size;
+  const index_t *slots;
+  real_t *k_cache, *v_cache;
+} op_rotary_t;
 
 /* Attention over packed sequences: out = softmax(scale * q k^T) v within each sequence, causal or not; no T x
  * T matrix is ever formed. q, out (T, H*D), k, v (T, K*D) with row strides ldq, ldkv, ldo; offsets (B+1) on
@@ -129,17 +195,6 @@ typedef struct {
   real_t *dq, *dk, *dv;
 } op_attention_backward_t;
 
-/* Stores k, v (T, K*D; stride ldkv) in one layer's cache: slots (T) = page * page_size + place in the page,
- * -1 = skip. Cache layout: (pages, K, page_size, D). */
-typedef struct {
-  int64_t rows;
-  int32_t kv_heads, head_size, page_size;
-  const real_t *k, *v;
-  int64_t ldkv;
-  const index_t *slots;
-  real_t *k_cache, *v_cache;
-} op_cache_write_t;
-
 /* One query per sequence against the paged cache: out (n, H*D); q (n, H*D; stride ldq); sequence i attends to
  * its first lengths[i] cached positions through pages[i * max_pages + position / page_size]. lengths[i] >= 1.
  * POSITIONS is the sum of the lengths, for those who count. */
@@ -156,12 +211,12 @@ typedef struct {
   int64_t ldo;
 } op_attention_paged_t;
 
-/* y (T, C) = rows tokens[t] - begin of weight (count, C); zero where that is outside 0..count-1 (another
- * shard's, or an image slot). */
+/* y (T, C) = rows tokens[t] - begin of weight (at least COUNT rows, C); zero where that is outside 0..count-1
+ * (another shard's, or an image slot). */
 typedef struct {
   int64_t rows, cols, begin, count;
   const index_t *tokens;
-  const real_t *weight;
+  weight_t weight;
   real_t *y;
 } op_embedding_t;
 
@@ -270,12 +325,18 @@ typedef struct {
   wide_t *histogram;
 } op_vocab_histogram_t;
 
-/* One AdamW step on n elements (PyTorch's form): master *= 1 - lr * weight_decay; g = grad * grad_scale; m, v
- * moments with bias correction for STEP (from 1); master -= lr * mhat / (sqrt(vhat) + eps). */
+/* One AdamW step (PyTorch's form) on COUNT runs of n elements each, RUNS on the host: master *= 1 - lr *
+ * weight_decay; g = grad * grad_scale; m, v moments with bias correction for STEP (from 1); master -= lr *
+ * mhat / (sqrt(vhat) + eps); real = master, where not NULL. No two runs overlap. */
 typedef struct {
   int64_t n;
   wide_t *master, *m, *v;
   const wide_t *grad;
+  real_t *real;
+} adamw_run_t;
+typedef struct {
+  int32_t count;
+  const adamw_run_t *runs;
   double grad_scale, lr, beta1, beta2, eps, weight_decay;
   int64_t step;
 } op_adamw_t;
@@ -337,6 +398,8 @@ typedef struct {
 /* What a device fills: a function for each operation, NULL where it has none. */
 typedef struct ops {
   status_t (*gemm)(device_t *device, const op_gemm_t *op);
+  status_t (*linear)(device_t *device, const op_linear_t *op);
+  status_t (*linear_backward)(device_t *device, const op_linear_backward_t *op);
   status_t (*rmsnorm)(device_t *device, const op_rmsnorm_t *op);
   status_t (*rmsnorm_backward)(device_t *device, const op_rmsnorm_backward_t *op);
   status_t (*layernorm)(device_t *device, const op_layernorm_t *op);
@@ -344,10 +407,9 @@ typedef struct ops {
   status_t (*activation_backward)(device_t *device, const op_activation_backward_t *op);
   status_t (*swiglu)(device_t *device, const op_swiglu_t *op);
   status_t (*swiglu_backward)(device_t *device, const op_swiglu_backward_t *op);
-  status_t (*rope)(device_t *device, const op_rope_t *op);
+  status_t (*rotary)(device_t *device, const op_rotary_t *op);
   status_t (*attention)(device_t *device, const op_attention_t *op);
   status_t (*attention_backward)(device_t *device, const op_attention_backward_t *op);
-  status_t (*cache_write)(device_t *device, const op_cache_write_t *op);
   status_t (*attention_paged)(device_t *device, const op_attention_paged_t *op);
   status_t (*embedding)(device_t *device, const op_embedding_t *op);
   status_t (*embedding_backward)(device_t *device, const op_embedding_backward_t *op);
@@ -374,6 +436,8 @@ typedef struct ops {
 /* Every operation, by number: for those who handle all of them alike (OP, below; a device's run function). */
 typedef enum {
   op_gemm,
+  op_linear,
+  op_linear_backward,
   op_rmsnorm,
   op_rmsnorm_backward,
   op_layernorm,
@@ -381,10 +445,9 @@ typedef enum {
   op_activation_backward,
   op_swiglu,
   op_swiglu_backward,
-  op_rope,
+  op_rotary,
   op_attention,
   op_attention_backward,
-  op_cache_write,
   op_attention_paged,
   op_embedding,
   op_embedding_backward,

@@ -264,7 +264,7 @@ static int64_t owned_elements(const optimizer_t *optimizer) {
   int64_t elements = 0;
   for (int32_t i = 0; i < optimizer_piece_count(optimizer); i++) {
     optimizer_piece_t piece = optimizer_piece(optimizer, i);
-    elements += piece.rows * piece.param->partition.local_cols;
+    elements += piece.rows * piece.cols;
   }
   return elements;
 }

@@ -1,5 +1,6 @@
-/* AdamW over one or more sets of weights at once, its state sharded over dp by rows; gradients reduced in
- * buckets while the backward pass runs; one gradient-norm clip over everything. */
+/* AdamW over one or more sets of weights at once, its state sharded over dp; gradients reduced in buckets
+ * while the backward pass runs, each rank getting an equal share of every bucket; one gradient-norm clip over
+ * everything. */
 #ifndef TRAIN_OPTIMIZER_H
 #define TRAIN_OPTIMIZER_H
 
@@ -16,7 +17,7 @@ typedef struct {
 typedef struct {
   double beta1, beta2, eps, weight_decay;
   double grad_clip;        /* largest norm over all sets; 0 = no clipping */
-  int64_t bucket_elements; /* of one reduction; 0 = a default */
+  int64_t bucket_elements; /* of one reduction, about; 0 = a default */
 } optimizer_options_t;
 
 /* The options that the settings ask for (optim.*). */
@@ -55,17 +56,21 @@ status_t optimizer_check_loss(optimizer_t *optimizer, double loss, int64_t step)
 int64_t optimizer_steps(const optimizer_t *optimizer);
 void optimizer_set_steps(optimizer_t *optimizer, int64_t steps);
 
-/* A run of whole rows of one weight that this rank owns (for checkpoints). */
+/* A rectangle of one weight that this rank owns (for checkpoints): whole rows, or a part of one row. A weight
+ * has any number of them, none of its vocabulary padding; they come in the order of sets, weights and
+ * elements. */
 typedef struct {
   int32_t set;
   const param_t *param;
-  int64_t first_row, rows; /* of the stored shard, its vocabulary padding left out */
-  int64_t offset;          /* of the first element in the owned state */
+  int64_t first_row, rows; /* of the stored shard */
+  int64_t first_col, cols;
+  int64_t offset; /* of the first element in the owned state; all of them lie side by side there */
+  int64_t grad;   /* the same in the gradient */
 } optimizer_piece_t;
 typedef enum { OPTIMIZER_MASTER, OPTIMIZER_M, OPTIMIZER_V, OPTIMIZER_STATES } optimizer_state_t;
 int32_t optimizer_piece_count(const optimizer_t *optimizer);
 optimizer_piece_t optimizer_piece(const optimizer_t *optimizer, int32_t index);
-/* Elements (rows, local_cols) of a piece to and from host floats. Synchronises. Local. */
+/* Elements (rows, cols) of a piece to and from host floats. Synchronises. Local. */
 status_t optimizer_read(const optimizer_t *optimizer, const optimizer_piece_t *piece, optimizer_state_t state,
                         float *to);
 status_t optimizer_write(optimizer_t *optimizer, const optimizer_piece_t *piece, optimizer_state_t state,

@@ -24,72 +24,71 @@ void resume_add_inputs(resume_state_t *state, const model_t *model, const source
                   dataset_info(source->dataset).identity);
 }
 
-/* Items of the optimiser's state: for each set, weight and state one, of this rank's piece or none. */
+/* Items of the optimiser's state: of each set, weight and state one for each of this rank's pieces, or one
+ * without values where it has none. */
 typedef struct {
-  char **paths;
-  float **values;
+  char *path;
+  optimizer_state_t state;
+  int32_t piece; /* of the optimiser, where there are values */
+  float *values; /* NULL: no piece */
+} resume_item_t;
+
+typedef struct {
+  resume_item_t *of; /* (count): what each item is */
   weights_item_t *items;
   int64_t count;
 } pieces_t;
 
 static void pieces_free(pieces_t *pieces) {
   for (int64_t i = 0; i < pieces->count; i++) {
-    if (pieces->paths) memory_free(pieces->paths[i]);
-    if (pieces->values) memory_free(pieces->values[i]);
+    memory_free(pieces->of[i].path);
+    memory_free(pieces->of[i].values);
   }
-  memory_free(pieces->paths);
-  memory_free(pieces->values);
+  memory_free(pieces->of);
   memory_free(pieces->items);
   *pieces = (pieces_t){0};
 }
 
-static const optimizer_piece_t *resume_find_piece(const optimizer_piece_t *pieces, int32_t count, int32_t set,
-                                                  const param_t *param) {
-  for (int32_t i = 0; i < count; i++)
-    if (pieces[i].set == set && pieces[i].param == param) return &pieces[i];
-  return NULL;
-}
-
-/* Describes one state of one weight, with room for this rank's piece of it. */
-static status_t resume_add_item(pieces_t *pieces, const char *set_name, const param_t *param, int state,
-                                const optimizer_piece_t *piece) {
-  int64_t i = pieces->count;
-  size_t n = strlen(set_name) + strlen(param->name) + 32;
-  TRY(memory_alloc(&pieces->paths[i], ARENA_IO, n, 1));
-  pieces->count++;
-  snprintf(pieces->paths[i], n, "/optimizer/%s/%s/%s", set_name, param->name, state_names[state]);
+/* Describes one state of one weight, with room for piece P of the optimiser, PIECE (NULL: it has none). */
+static status_t resume_add_item(pieces_t *pieces, const char *set_name, const param_t *param,
+                                optimizer_state_t state, int32_t p, const optimizer_piece_t *piece) {
+  resume_item_t *of = &pieces->of[pieces->count];
+  weights_item_t *item = &pieces->items[pieces->count];
   const partition_t *part = &param->partition;
-  weights_item_t *item = &pieces->items[i];
-  *item = (weights_item_t){.path = pieces->paths[i],
+  size_t n = strlen(set_name) + strlen(param->name) + 32;
+  *of = (resume_item_t){.state = state, .piece = p};
+  TRY(memory_alloc(&of->path, ARENA_IO, n, 1));
+  pieces->count++;
+  snprintf(of->path, n, "/optimizer/%s/%s/%s", set_name, param->name, state_names[state]);
+  *item = (weights_item_t){.path = of->path,
                            .ndim = param->ndim,
                            .dtype = DTYPE_F32,
                            .rows = part->rows,
                            .cols = part->cols,
-                           .col_begin = part->col_begin,
-                           .col_count = part->col_count,
                            .meaning = state_meanings[state]};
   memcpy(item->shape, param->shape, sizeof item->shape);
   if (!piece) return STATUS_OK;
-  TRY(memory_alloc(&pieces->values[i], ARENA_IO, (size_t)(piece->rows * part->local_cols), sizeof(float)));
+  TRY(memory_alloc(&of->values, ARENA_IO, (size_t)(piece->rows * piece->cols), sizeof(float)));
   item->row_begin = part->row_begin + piece->first_row;
   item->row_count = piece->rows;
-  item->stride = part->local_cols;
-  item->data = pieces->values[i];
+  item->col_begin = part->col_begin + piece->first_col;
+  item->col_count = piece->cols;
+  item->data = of->values;
   item->mine = part->replica == 0;
   return STATUS_OK;
 }
 
 static int64_t most_items(const resume_state_t *state) {
-  int64_t count = 0;
+  int64_t count = optimizer_piece_count(state->optimizer);
   for (int32_t s = 0; s < state->set_count; s++)
-    count += (int64_t)state->sets[s]->count * OPTIMIZER_STATES;
-  return count;
+    count += (int64_t)state->sets[s]->count;
+  return count * OPTIMIZER_STATES;
 }
 
 /* What is no number must not become the newest checkpoint: nothing could go on from there. */
-static status_t resume_check_numbers(const resume_state_t *state, const param_t *param,
-                                     const optimizer_piece_t *piece, const float *values) {
-  for (int64_t i = 0; i < piece->rows * param->partition.local_cols; i++)
+static status_t resume_check_numbers(const resume_state_t *state, const param_t *param, const float *values,
+                                     int64_t n) {
+  for (int64_t i = 0; i < n; i++)
     if (!isfinite(values[i]))
       return error_set(STATUS_NUMERIC,
                        "after step %lld the weight %s holds %g: this state is not saved; lower optim.lr",
@@ -97,43 +96,51 @@ static status_t resume_check_numbers(const resume_state_t *state, const param_t 
   return STATUS_OK;
 }
 
-/* One state of one piece, to VALUES. */
-static status_t resume_read_piece(const resume_state_t *state, const param_t *param,
-                                  const optimizer_piece_t *piece, int which, float *values) {
-  TRY(optimizer_read(state->optimizer, piece, (optimizer_state_t)which, values));
-  return which == OPTIMIZER_MASTER ? resume_check_numbers(state, param, piece, values) : STATUS_OK;
+/* All states of a weight of set S whose pieces are FIRST .. LAST - 1. */
+static status_t resume_add_param(const resume_state_t *state, int32_t s, const param_t *param, int32_t first,
+                                 int32_t last, pieces_t *pieces) {
+  const char *name = state->set_names[s];
+  for (int k = 0; k < OPTIMIZER_STATES; k++) {
+    if (first == last) TRY(resume_add_item(pieces, name, param, (optimizer_state_t)k, 0, NULL));
+    for (int32_t p = first; p < last; p++) {
+      const optimizer_piece_t piece = optimizer_piece(state->optimizer, p);
+      TRY(resume_add_item(pieces, name, param, (optimizer_state_t)k, p, &piece));
+    }
+  }
+  return STATUS_OK;
 }
 
-/* Walks all states of all trained weights in one order on all ranks; READ copies the optimiser's values to
- * the items. */
-static status_t resume_collect(const resume_state_t *state, bool read, optimizer_piece_t *list,
-                               pieces_t *pieces) {
-  int32_t count = optimizer_piece_count(state->optimizer);
+/* Walks all states of all trained weights in one order on all ranks. The optimiser's pieces come in that
+ * order too. */
+static status_t resume_collect(const resume_state_t *state, pieces_t *pieces) {
+  int32_t count = optimizer_piece_count(state->optimizer), first = 0;
   size_t most = (size_t)most_items(state);
-  for (int32_t i = 0; i < count; i++)
-    list[i] = optimizer_piece(state->optimizer, i);
-  TRY(memory_alloc(&pieces->paths, ARENA_IO, most, sizeof *pieces->paths));
-  TRY(memory_alloc(&pieces->values, ARENA_IO, most, sizeof *pieces->values));
+  TRY(memory_alloc(&pieces->of, ARENA_IO, most, sizeof *pieces->of));
   TRY(memory_alloc(&pieces->items, ARENA_IO, most, sizeof *pieces->items));
   for (int32_t s = 0; s < state->set_count; s++)
     for (int32_t i = 0; i < state->sets[s]->count; i++) {
       const param_t *param = &state->sets[s]->items[i];
+      int32_t last = first;
       if (!param->trainable) continue;
-      const optimizer_piece_t *piece = resume_find_piece(list, count, s, param);
-      for (int k = 0; k < OPTIMIZER_STATES; k++) {
-        TRY(resume_add_item(pieces, state->set_names[s], param, k, piece));
-        if (piece && read) TRY(resume_read_piece(state, param, piece, k, pieces->values[pieces->count - 1]));
-      }
+      while (last < count && optimizer_piece(state->optimizer, last).param == param)
+        last++;
+      TRY(resume_add_param(state, s, param, first, last, pieces));
+      first = last;
     }
   return STATUS_OK;
 }
 
-static status_t resume_collect_pieces(const resume_state_t *state, bool read, pieces_t *pieces) {
-  optimizer_piece_t *list;
-  TRY(memory_alloc(&list, ARENA_IO, (size_t)optimizer_piece_count(state->optimizer) + 1, sizeof *list));
-  status_code_t status = resume_collect(state, read, list, pieces);
-  memory_free(list);
-  return status;
+/* Copies the optimiser's values to the items. */
+static status_t resume_read_values(const resume_state_t *state, const pieces_t *pieces) {
+  for (int64_t i = 0; i < pieces->count; i++) {
+    const resume_item_t *of = &pieces->of[i];
+    if (!of->values) continue;
+    const optimizer_piece_t piece = optimizer_piece(state->optimizer, of->piece);
+    TRY(optimizer_read(state->optimizer, &piece, of->state, of->values));
+    if (of->state == OPTIMIZER_MASTER)
+      TRY(resume_check_numbers(state, piece.param, of->values, piece.rows * piece.cols));
+  }
+  return STATUS_OK;
 }
 
 typedef struct {
@@ -150,7 +157,9 @@ static status_t resume_save_file(session_t *session, const store_contents_t *con
                                  const resume_state_t *state, const checkpoint_place_t *place) {
   pieces_t pieces = {0};
   resume_annotation_t annotation = {session, state};
-  status_code_t status = comm_agree(session->world, resume_collect_pieces(state, true, &pieces));
+  status_code_t status = resume_collect(state, &pieces);
+  if (status == STATUS_OK) status = resume_read_values(state, &pieces);
+  status = comm_agree(session->world, status);
   if (status == STATUS_OK) {
     store_contents_t all = *contents;
     all.extra = pieces.items;
@@ -222,7 +231,7 @@ static status_t resume_read_pieces(weights_file_t *file, const pieces_t *pieces)
   TRY(memory_alloc(&requests, ARENA_IO, (size_t)pieces->count + 1, sizeof *requests));
   for (int64_t i = 0; i < pieces->count; i++) {
     const weights_item_t *item = &pieces->items[i];
-    if (!pieces->values[i]) continue;
+    if (!pieces->of[i].values) continue;
     requests[count++] = (weights_request_t){.path = item->path,
                                             .rows = item->rows,
                                             .cols = item->cols,
@@ -230,37 +239,27 @@ static status_t resume_read_pieces(weights_file_t *file, const pieces_t *pieces)
                                             .row_count = item->row_count,
                                             .col_begin = item->col_begin,
                                             .col_count = item->col_count,
-                                            .stride = item->stride,
-                                            .data = pieces->values[i]};
+                                            .data = pieces->of[i].values};
   }
   status_code_t status = weights_read(file, requests, count);
   memory_free(requests);
   return status;
 }
 
-/* Items come in the order of collect: find each one's piece again and hand its values over. */
 static status_t hand_over(resume_state_t *state, const pieces_t *pieces) {
-  int64_t i = 0;
-  int32_t count = optimizer_piece_count(state->optimizer);
-  for (int32_t s = 0; s < state->set_count; s++)
-    for (int32_t p = 0; p < state->sets[s]->count; p++) {
-      const param_t *param = &state->sets[s]->items[p];
-      if (!param->trainable) continue;
-      for (int32_t q = 0; q < count; q++) {
-        optimizer_piece_t piece = optimizer_piece(state->optimizer, q);
-        if (piece.set != s || piece.param != param) continue;
-        for (int k = 0; k < OPTIMIZER_STATES; k++)
-          TRY(optimizer_write(state->optimizer, &piece, (optimizer_state_t)k, pieces->values[i + k]));
-      }
-      i += OPTIMIZER_STATES;
-    }
+  for (int64_t i = 0; i < pieces->count; i++) {
+    const resume_item_t *of = &pieces->of[i];
+    if (!of->values) continue;
+    const optimizer_piece_t piece = optimizer_piece(state->optimizer, of->piece);
+    TRY(optimizer_write(state->optimizer, &piece, of->state, of->values));
+  }
   return STATUS_OK;
 }
 
 static status_t resume_load_file(weights_file_t *file, session_t *session, resume_state_t *state) {
   pieces_t pieces = {0};
   TRY(comm_agree(session->world, resume_state_read(weights_h5(file), session, state)));
-  status_code_t status = comm_agree(session->world, resume_collect_pieces(state, false, &pieces));
+  status_code_t status = comm_agree(session->world, resume_collect(state, &pieces));
   if (status == STATUS_OK) status = resume_read_pieces(file, &pieces);
   if (status == STATUS_OK) status = hand_over(state, &pieces);
   pieces_free(&pieces);

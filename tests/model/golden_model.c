@@ -109,7 +109,7 @@ void golden_model_create(device_t *device, const grid_t *grid, const char *path,
                                  .alpha = size_of(&out->arrays, "lora_alpha"),
                                  .targets = {true, true, true, true, true, true, true}};
   const pass_options_t options = {.largest_logits = largest_logits};
-  succeed(base_create(device, grid, &config, &out->base));
+  succeed(base_create(device, grid, &config, NULL, &out->base));
   succeed(adapter_create(&out->base, &lora, "policy", &out->policy));
   succeed(adapter_create(&out->base, &lora, "value", &out->value));
   succeed(head_create(&out->base, "value", false, &out->head));

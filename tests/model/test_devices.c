@@ -60,7 +60,7 @@ static void check_device(device_t *device) {
                 &(tiny_options_t){.config = tiny_config(2, false, PROJECTOR_MLP2X_GELU), .mode = TRAIN_ALL});
   check_options(device, &(tiny_options_t){.config = tiny_config(4, true, PROJECTOR_LINEAR),
                                           .mode = TRAIN_ALL,
-                                          .recompute = true,
+                                          .recompute = RECOMPUTE_FULL,
                                           .largest_logits = 37 * 5});
   check_options(device,
                 &(tiny_options_t){.config = tiny_config(1, false, PROJECTOR_LINEAR), .mode = TRAIN_LORA});

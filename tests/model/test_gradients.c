@@ -93,7 +93,7 @@ static void test_all_weights_tied_recomputed(void **state) {
   (void)state;
   check_model(&(tiny_options_t){.config = tiny_config(4, true, PROJECTOR_LINEAR),
                                 .mode = TRAIN_ALL,
-                                .recompute = true,
+                                .recompute = RECOMPUTE_FULL,
                                 .largest_logits = 37 * 5});
 }
 
@@ -105,7 +105,7 @@ static void test_lora(void **state) {
 static void test_lora_recomputed(void **state) {
   (void)state;
   check_model(&(tiny_options_t){
-      .config = tiny_config(2, true, PROJECTOR_LINEAR), .mode = TRAIN_LORA, .recompute = true});
+      .config = tiny_config(2, true, PROJECTOR_LINEAR), .mode = TRAIN_LORA, .recompute = RECOMPUTE_FULL});
 }
 
 static void test_projector_only(void **state) {

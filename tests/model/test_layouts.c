@@ -85,7 +85,7 @@ static void test_replicated_key_value_heads(void **state) {
   (void)state;
   check_layout(&(tiny_options_t){.config = tiny_config(1, true, PROJECTOR_LINEAR),
                                  .mode = TRAIN_ALL,
-                                 .recompute = true,
+                                 .recompute = RECOMPUTE_FULL,
                                  .largest_logits = 60});
 }
 
@@ -97,7 +97,7 @@ static void test_lora(void **state) {
 static void test_lora_recomputed(void **state) {
   (void)state;
   check_layout(&(tiny_options_t){
-      .config = tiny_config(4, false, PROJECTOR_LINEAR), .mode = TRAIN_LORA, .recompute = true});
+      .config = tiny_config(4, false, PROJECTOR_LINEAR), .mode = TRAIN_LORA, .recompute = RECOMPUTE_FULL});
 }
 
 static status_t sum_hits(void *context, const pass_chunk_t *chunk, double *dlogprobs) {

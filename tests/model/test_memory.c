@@ -74,7 +74,7 @@ static void features_take_no_tower(void **state) {
   const model_config_t *config = &tiny->base.config;
   size_t patches = (size_t)(IMAGES * config_patches(config));
   assert_ok(memory_alloc(&features, ARENA_OTHER, patches * (size_t)config->vision_hidden, sizeof *features));
-  assert_ok(pass_create(f.device, &f.grid, &(pass_options_t){.recompute = false}, &pass));
+  assert_ok(pass_create(f.device, &f.grid, &(pass_options_t){.recompute = RECOMPUTE_NONE}, &pass));
   assert_ok(pass_features(pass, &tiny->base, IMAGES, tiny->patches, features));
   pass_free(pass);
   forward(tiny, NULL, true);

@@ -8,7 +8,8 @@
 typedef struct {
   model_config_t config;
   train_mode_t mode; /* TRAIN_LORA: adapter and heads */
-  bool recompute;
+  base_storage_t storage; /* all zero: the compute type */
+  recompute_t recompute;
   int64_t largest_logits; /* small: several chunks */
 } tiny_options_t;
 

@@ -242,32 +242,77 @@ static void check_exchange(comm_t *comm) {
   memory_free(recv);
 }
 
-/* Several reductions to different ranks at once, polled, and waited for in another order than they began. */
-static void check_reduce_in_background(comm_t *comm) {
-  enum { BUCKETS = 5 };
-  int size = comm_size(comm), rank = comm_rank(comm);
-  static float data[BUCKETS][WIDE];
+/* Several sums at once, polled, and waited for in another order than they began; each rank gets its share. */
+static void sums_in_background(void **state) {
+  enum { BUCKETS = 5, SHARE = 700 };
+  comm_t *comm = mpi_test_world();
+  size_t size = (size_t)comm_size(comm), rank = (size_t)comm_rank(comm);
+  float *data[BUCKETS];
   comm_request_t *requests[BUCKETS];
-  for (int b = 0; b < BUCKETS; b++) {
-    for (size_t i = 0; i < WIDE; i++)
-      data[b][i] = (float)number(rank, (size_t)b * WIDE + i);
-    assert_ok(comm_reduce_begin(comm, data[b], WIDE, COMM_F32, b % size, &requests[b]));
+  (void)state;
+  for (size_t b = 0; b < BUCKETS; b++) {
+    assert_ok(memory_alloc(&data[b], ARENA_COMM, size * SHARE, sizeof *data[b]));
+    for (size_t i = 0; i < size * SHARE; i++)
+      data[b][i] = (float)number((int)rank, b * SHARE + i);
+    assert_ok(comm_reduce_scatter_begin(comm, data[b], SHARE, COMM_F32, &requests[b]));
     assert_ok(comm_poll());
   }
   for (int n = 0; n < BUCKETS; n++)
     assert_ok(comm_wait(requests[(n + 2) % BUCKETS]));
   assert_ok(comm_poll());
-  for (int b = rank; b < BUCKETS; b += size) {
-    for (size_t i = 0; i < WIDE; i++) {
+  for (size_t b = 0; b < BUCKETS; b++) {
+    for (size_t i = rank * SHARE; i < (rank + 1) * SHARE; i++) {
       double sum = 0;
-      for (int r = 0; r < size; r++)
-        sum += (float)number(r, (size_t)b * WIDE + i);
-      assert_true(fabs(data[b][i] - sum) < 1e-6 * size);
+      for (size_t r = 0; r < size; r++)
+        sum += (float)number((int)r, b * SHARE + i);
+      assert_true(fabs(data[b][i] - sum) < 1e-6 * (double)size);
     }
+    memory_free(data[b]);
   }
-  assert_ok(comm_reduce_begin(comm, NULL, 0, COMM_F32, 0, &requests[0]));
+  assert_ok(comm_reduce_scatter_begin(comm, NULL, 0, COMM_F32, &requests[0]));
   assert_ok(comm_wait(requests[0]));
   assert_ok(comm_wait(NULL));
+}
+
+/* A sum that the others are late for: what rank 0 waits is exposed, what it does meanwhile is hidden. */
+static void time_in_background_is_counted(void **state) {
+  enum { SHARE = 1000 };
+  enum { BEGUN, WORKED, WAITED, TIMES };
+  static const double late = 0.1;
+  comm_t *world = mpi_test_world(), *comm = NULL;
+  perf_counter_t counters[REGION_COUNT];
+  comm_request_t *request;
+  double times[TIMES];
+  float *data;
+  (void)state;
+  if (comm_size(world) == 1) skip(); /* nothing is sent */
+  assert_ok(comm_split(world, 0, comm_rank(world), "late", &comm));
+  assert_ok(memory_alloc(&data, ARENA_COMM, (size_t)comm_size(comm) * SHARE, sizeof *data));
+  perf_reset();
+  perf_begin(REGION_REDUCE);
+  if (comm_rank(comm) > 0) {
+    assert_ok(comm_barrier(world));
+    for (double start = perf_now(); perf_now() - start < late;) {
+    }
+  }
+  assert_ok(comm_reduce_scatter_begin(comm, data, SHARE, COMM_F32, &request));
+  times[BEGUN] = perf_now();
+  if (comm_rank(comm) == 0) assert_ok(comm_barrier(world));
+  times[WORKED] = perf_now();
+  assert_ok(comm_wait(request));
+  times[WAITED] = perf_now();
+  perf_end(REGION_REDUCE);
+  perf_snapshot(counters);
+  const perf_counter_t *reduce = &counters[REGION_REDUCE];
+  double hidden = reduce->background_seconds - reduce->exposed_seconds;
+  assert_true(hidden >= times[WORKED] - times[BEGUN]);
+  assert_true(reduce->exposed_seconds > 0 && reduce->exposed_seconds <= reduce->background_seconds);
+  if (comm_rank(comm) == 0) {
+    assert_true(reduce->exposed_seconds >= late / 2);
+    assert_true(hidden <= times[WAITED] - times[BEGUN] - late / 2);
+  }
+  memory_free(data);
+  comm_free(comm);
 }
 
 static void broadcasts(void **state) {
@@ -293,11 +338,6 @@ static void gathers(void **state) {
 static void exchanges(void **state) {
   (void)state;
   for_all_pieces(check_exchange);
-}
-
-static void reductions_in_background(void **state) {
-  (void)state;
-  for_all_pieces(check_reduce_in_background);
 }
 
 /* Which of +0 and -0 is larger is open, but the ranks must not differ. */
@@ -401,7 +441,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(reductions),
       cmocka_unit_test(gathers),
       cmocka_unit_test(exchanges),
-      cmocka_unit_test(reductions_in_background),
+      cmocka_unit_test(sums_in_background),
+      cmocka_unit_test(time_in_background_is_counted),
       cmocka_unit_test(zeros_have_one_sign),
       cmocka_unit_test(flags_and_barrier),
       cmocka_unit_test(splits),

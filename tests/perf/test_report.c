@@ -33,6 +33,9 @@ static perf_report_t make_report(void) {
     counters[rank][REGION_IMAGE_DECODE] = (perf_counter_t){.count = 7, .thread_seconds = 1.5, .bytes = 3e9};
   }
   counters[1][REGION_DATA_WAIT] = (perf_counter_t){.count = 1, .seconds = 3};
+  counters[0][REGION_FORWARD].background_seconds = 3;
+  counters[0][REGION_FORWARD].exposed_seconds = 2;
+  counters[2][REGION_FORWARD].background_seconds = 5;
   return (perf_report_t){.all = &counters[0][0],
                          .ranks = RANKS,
                          .seconds = 10,
@@ -60,6 +63,8 @@ static void regions_are_put_together(void **state) {
   assert_close(r.comm_bytes, 15e6);
   assert_close(r.comm_seconds, 0.3);
   assert_close(r.tokens_per_second, 1800.0 / 6);
+  assert_close(r.background_seconds, 8);
+  assert_close(r.hidden, 0.75);
 }
 
 static void a_region_of_one_rank_is_all_imbalance(void **state) {
@@ -79,6 +84,7 @@ static void helper_threads_rates_are_of_their_time(void **state) {
   assert_close(r.thread_seconds, 4.5);
   assert_close(r.bytes_per_second, 2e9);
   assert_true(r.share == 0);
+  assert_true(r.hidden == 0);
 }
 
 /* Peaks that nobody measured, a run without time: no division by zero. */

@@ -27,7 +27,7 @@ static void fixture_open(store_fixture_t *f, int32_t feature_layer) {
   assert_ok(grid_create(world, comm_size(world), 1, &f->grid));
   assert_ok(plain_create(PLAIN_DOUBLE, true, &f->device));
   config.vision_feature_layer = -1;
-  assert_ok(base_create(f->device, &f->grid, &config, &f->whole));
+  assert_ok(base_create(f->device, &f->grid, &config, NULL, &f->whole));
   assert_ok(params_initialise(&f->whole.params, 5));
   f->whole.config.vision_feature_layer = feature_layer; /* what the file says */
   snprintf(f->path, sizeof f->path, "/tmp/llava_rlhf_store_XXXXXX");
@@ -96,7 +96,7 @@ static status_t load(store_fixture_t *f, int32_t *layers) {
   store_info_t info;
   base_t base;
   TRY(store_inspect(mpi_test_world(), f->path, NULL, &info));
-  assert_ok(base_create(f->device, &f->grid, &info.config, &base));
+  assert_ok(base_create(f->device, &f->grid, &info.config, NULL, &base));
   *layers = config_tower_layers(&info.config);
   status_code_t status = store_load_base(mpi_test_world(), &info, &base);
   if (status == STATUS_OK) compare(&base, &f->whole);

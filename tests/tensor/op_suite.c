@@ -156,14 +156,18 @@ void case_adamw(void **state) {
     EXPECT_OK(memory_alloc(&zeros, ARENA_OTHER, (size_t)n, sizeof *zeros));
     wide_pair_t master = wide_random(pair, n, 1.0), m = wide_of(pair, zeros, n), v = wide_of(pair, zeros, n);
     memory_free(zeros);
+    real_pair_t real = real_random(pair, n, 1.0);
+    int64_t first = n / 3; /* one run without and one with weights of the compute type */
     for (int step = 1; step <= STEPS; step++) {
       wide_pair_t grad = wide_random(pair, n, 0.1);
       for (int s = 0; s < DEVICES; s++) {
-        op_adamw_t op = {.n = n,
-                         .master = master.on[s],
-                         .m = m.on[s],
-                         .v = v.on[s],
-                         .grad = grad.on[s],
+        const device_t *device = pair->devices[s];
+        const adamw_run_t runs[] = {{first, master.on[s], m.on[s], v.on[s], grad.on[s], NULL},
+                                    {n - first, wide_at(device, master.on[s], first),
+                                     wide_at(device, m.on[s], first), wide_at(device, v.on[s], first),
+                                     wide_at(device, grad.on[s], first), real_at(device, real.on[s], first)}};
+        op_adamw_t op = {.count = 2,
+                         .runs = runs,
                          .grad_scale = 0.5,
                          .lr = 1e-2,
                          .beta1 = 0.9,
@@ -175,6 +179,7 @@ void case_adamw(void **state) {
       }
     }
     wide_expect_close(pair, "adamw master", &master, 0, 1, n, n, pair->tolerances.forward);
+    real_expect_close(pair, "adamw real", &real, 0, 1, n, n, pair->tolerances.forward);
     wide_expect_close(pair, "adamw m", &m, 0, 1, n, n, pair->tolerances.forward);
     wide_expect_close(pair, "adamw v", &v, 0, 1, n, n, pair->tolerances.forward);
     pair_release(pair);

@@ -356,15 +356,14 @@ static void test_adamw(void **state) {
   enum { WEIGHTS = 10, STEPS = 3 };
   wide_t *master = wide_named(f, "adamw.start", WEIGHTS), *m = wide_zeros(f, WEIGHTS),
          *v = wide_zeros(f, WEIGHTS);
+  real_t *real = real_zeros(f, WEIGHTS);
   for (int step = 1; step <= STEPS; step++) {
     char grad_name[GOLDEN_NAME_MAX], weight_name[GOLDEN_NAME_MAX];
     snprintf(grad_name, sizeof grad_name, "adamw.grad%d", step);
     snprintf(weight_name, sizeof weight_name, "adamw.weight%d", step);
-    op_adamw_t op = {.n = WEIGHTS,
-                     .master = master,
-                     .m = m,
-                     .v = v,
-                     .grad = wide_named(f, grad_name, WEIGHTS),
+    const adamw_run_t run = {WEIGHTS, master, m, v, wide_named(f, grad_name, WEIGHTS), real};
+    op_adamw_t op = {.count = 1,
+                     .runs = &run,
                      .grad_scale = 1.0,
                      .lr = 0.05,
                      .beta1 = 0.9,
@@ -374,6 +373,7 @@ static void test_adamw(void **state) {
                      .step = step};
     ok(OP(f->device, adamw, &op));
     wide_expect(f, weight_name, master, WEIGHTS, exact);
+    real_expect(f, weight_name, real, WEIGHTS, exact);
   }
   wide_expect(f, "adamw.m", m, WEIGHTS, exact);
   wide_expect(f, "adamw.v", v, WEIGHTS, exact);

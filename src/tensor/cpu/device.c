@@ -1,5 +1,6 @@
 /* The cpu device: memory, copies, collectives and the choice of the SIMD level. Device memory is host memory,
  * so that copies and operations are finished when they return. */
+#include "base/half.h"
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/state.h"
 
@@ -80,7 +81,32 @@ static void cpu_release(device_t *device, void *pointer, size_t bytes) {
   free(pointer);
 }
 
-/* Copies N elements and converts between F32 and F64 where the types differ. */
+/* Copies N elements to or from bf16, by way of single precision. */
+static void convert_half(void *to, dtype_t to_type, const void *from, dtype_t from_type, size_t n) {
+  enum { RUN = 1024 };
+  float run[RUN];
+  for (size_t i = 0; i < n; i += RUN) {
+    size_t count = n - i < RUN ? n - i : RUN;
+    const char *source = (const char *)from + i * dtype_size(from_type);
+    char *target = (char *)to + i * dtype_size(to_type);
+    if (from_type == DTYPE_BF16)
+      half_from_bf16(source, run, count);
+    else
+      for (size_t j = 0; j < count; j++)
+        run[j] = from_type == DTYPE_F64 ? (float)((const double *)source)[j] : ((const float *)source)[j];
+    if (to_type == DTYPE_BF16)
+      half_to_bf16(run, target, count);
+    else
+      for (size_t j = 0; j < count; j++) {
+        if (to_type == DTYPE_F64)
+          ((double *)target)[j] = run[j];
+        else
+          ((float *)target)[j] = run[j];
+      }
+  }
+}
+
+/* Copies N elements and converts between F32, F64 and BF16 where the types differ. */
 static status_t convert_cpu(void *to, dtype_t to_type, const void *from, dtype_t from_type, size_t n) {
   if (to_type == from_type) {
     memcpy(to, from, n * dtype_size(to_type));
@@ -90,6 +116,8 @@ static status_t convert_cpu(void *to, dtype_t to_type, const void *from, dtype_t
   } else if (to_type == DTYPE_F64 && from_type == DTYPE_F32) {
     for (size_t i = 0; i < n; i++)
       ((double *)to)[i] = (double)((const float *)from)[i];
+  } else if (to_type != DTYPE_I32 && from_type != DTYPE_I32) {
+    convert_half(to, to_type, from, from_type, n);
   } else {
     return error_set(STATUS_DEVICE, "device 'cpu' cannot convert elements of type %d to type %d",
                      (int)from_type, (int)to_type);
@@ -137,17 +165,21 @@ static status_t cpu_allgatherv(device_t *device, comm_t *comm, const void *mine,
   return comm_allgatherv(comm, mine, all, counts, comm_type);
 }
 
-static status_t cpu_reduce_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, int root,
-                                 comm_request_t **request) {
+/* A request of parallel/comm.h is this device's own. */
+static status_t cpu_reduce_scatter_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
+                                         device_request_t **request) {
   comm_type_t comm_type = COMM_F32;
+  comm_request_t *begun = NULL;
   (void)device;
   TRY(comm_type_of_cpu(type, &comm_type));
-  return comm_reduce_begin(comm, data, n, comm_type, root, request);
+  TRY(comm_reduce_scatter_begin(comm, data, n, comm_type, &begun));
+  *request = (device_request_t *)begun;
+  return STATUS_OK;
 }
 
-static status_t cpu_reduce_end(device_t *device, comm_request_t *request) {
+static status_t cpu_reduce_scatter_end(device_t *device, device_request_t *request) {
   (void)device;
-  return comm_wait(request);
+  return comm_wait((comm_request_t *)request);
 }
 
 static void cpu_add_cores(device_t *device, core_set_t *cores) {
@@ -208,8 +240,8 @@ status_t cpu_create(int threads, const char *level_name, device_t **out) {
                        .synchronize = cpu_synchronize,
                        .allreduce = cpu_allreduce,
                        .allgatherv = cpu_allgatherv,
-                       .reduce_begin = cpu_reduce_begin,
-                       .reduce_end = cpu_reduce_end,
+                       .reduce_scatter_begin = cpu_reduce_scatter_begin,
+                       .reduce_scatter_end = cpu_reduce_scatter_end,
                        .add_cores = cpu_add_cores};
   *out = device;
   return STATUS_OK;

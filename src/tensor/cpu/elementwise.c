@@ -15,19 +15,23 @@ static status_t activation_backward_cpu(device_t *device, const op_activation_ba
 
 static status_t swiglu_cpu(device_t *device, const op_swiglu_t *op) {
   cpu_state_t *state = cpu_state(device);
-  cpu_for(state, state->kernels.swiglu, op, op->n, LINE, (double)op->n * exp_cost);
+  cpu_for(state, state->kernels.swiglu, op, op->rows, 1, (double)op->rows * (double)op->cols * exp_cost);
   return STATUS_OK;
 }
 
 static status_t swiglu_backward_cpu(device_t *device, const op_swiglu_backward_t *op) {
   cpu_state_t *state = cpu_state(device);
-  cpu_for(state, state->kernels.swiglu_backward, op, op->n, LINE, (double)op->n * exp_cost);
+  cpu_for(state, state->kernels.swiglu_backward, op, op->rows, 1,
+          (double)op->rows * (double)op->cols * exp_cost);
   return STATUS_OK;
 }
 
 static status_t adamw_cpu(device_t *device, const op_adamw_t *op) {
   cpu_state_t *state = cpu_state(device);
-  cpu_for(state, state->kernels.adamw, op, op->n, LINE, (double)op->n * adamw_cost);
+  for (int32_t i = 0; i < op->count; i++) {
+    const adamw_job_t job = {op, &op->runs[i]};
+    cpu_for(state, state->kernels.adamw, &job, job.run->n, LINE, (double)job.run->n * adamw_cost);
+  }
   return STATUS_OK;
 }
 

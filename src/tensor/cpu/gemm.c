@@ -1,5 +1,6 @@
 /* Matrix product: how its work is shared among threads. */
 #include "tensor/cpu/state.h"
+#include "tensor/linear.h"
 
 #include <math.h>
 
@@ -72,4 +73,6 @@ static status_t gemm_cpu(device_t *device, const op_gemm_t *op) {
 
 void cpu_fill_gemm(ops_t *ops) {
   ops->gemm = gemm_cpu;
+  ops->linear = linear_by_products;
+  ops->linear_backward = linear_backward_by_products;
 }

@@ -52,20 +52,28 @@ enum { ATTENTION_KEYS = 64 }; /* keys of a tile */
 
 /* Rotary embedding with its table (positions, D): D/2 cosines, then D/2 sines. */
 typedef struct {
-  const op_rope_t *op;
+  const op_rotary_t *op;
   const float *table;
 } rope_job_t;
+
+/* One run of a step. */
+typedef struct {
+  const op_adamw_t *op;
+  const adamw_run_t *run;
+} adamw_job_t;
 
 typedef struct {
   int64_t gemm_tile_rows, gemm_tile_cols; /* the micro-tile: shares are multiples of it */
   int64_t (*gemm_scratch)(void);          /* floats */
   void (*gemm)(const gemm_part_t *part);
 
-  range_kernel_t rmsnorm, layernorm;                                       /* rows */
-  range_kernel_t rmsnorm_backward, layernorm_backward;                     /* block_op_t: blocks of rows */
-  range_kernel_t activation_backward, swiglu, swiglu_backward, adamw, add; /* elements */
+  range_kernel_t rmsnorm, layernorm;                      /* rows */
+  range_kernel_t rmsnorm_backward, layernorm_backward;    /* block_op_t: blocks of rows */
+  range_kernel_t activation_backward, add;                /* elements */
+  range_kernel_t adamw;                                   /* adamw_job_t: elements of its run */
+  range_kernel_t swiglu, swiglu_backward;                 /* rows */
   range_kernel_t sum_squares;                             /* block_op_t: blocks of elements */
-  range_kernel_t rope;                                    /* rope_job_t: rows */
+  range_kernel_t rotary;                                  /* rope_job_t: rows */
   range_kernel_t add_periodic, rows_gather, rows_scatter; /* rows */
   range_kernel_t embedding_backward;                      /* columns */
   range_kernel_t sum_periodic;                            /* block_op_t: (block, phase) */

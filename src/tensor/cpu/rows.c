@@ -1,4 +1,5 @@
 /* Operations on whole rows. */
+#include "base/half.h"
 #include "tensor/cpu/state.h"
 
 #include <math.h>
@@ -8,7 +9,7 @@ static const double move_cost = 0.1; /* nanoseconds per element, for the work th
 enum { LINE = 16, ROWS_PER_BLOCK = 32, MOST_BLOCKS = 64 };
 
 /* The kept table of these frequencies, or the place for a new one. */
-static rope_table_t *find_table(cpu_state_t *state, const op_rope_t *op) {
+static rope_table_t *find_table(cpu_state_t *state, const op_rotary_t *op) {
   for (int i = 0; i < CPU_ROPE_TABLES; i++) {
     rope_table_t *table = &state->rope[i];
     if (table->head_size == op->head_size && table->base == op->base &&
@@ -35,7 +36,7 @@ static void fill_table(rope_table_t *table, int64_t from) {
 }
 
 /* The table for OP, extended to the largest of its positions. */
-static status_t rope_table(cpu_state_t *state, const op_rope_t *op, const float **values) {
+static status_t rope_table(cpu_state_t *state, const op_rotary_t *op, const float **values) {
   const int32_t *positions = (const int32_t *)op->positions;
   int64_t needed = 0;
   for (int64_t r = 0; r < op->rows; r++)
@@ -51,50 +52,30 @@ static status_t rope_table(cpu_state_t *state, const op_rope_t *op, const float 
   return STATUS_OK;
 }
 
-static status_t rope_cpu(device_t *device, const op_rope_t *op) {
+static status_t rotary_cpu(device_t *device, const op_rotary_t *op) {
   cpu_state_t *state = cpu_state(device);
   rope_job_t job = {.op = op};
   TRY(rope_table(state, op, &job.table));
-  double work = (double)op->rows * (double)op->heads * (double)op->head_size * 2.0 * move_cost;
-  cpu_for(state, state->kernels.rope, &job, op->rows, 1, work);
-  return STATUS_OK;
-}
-
-static void cache_write_range(const void *argument, int64_t begin, int64_t end, float *scratch) {
-  const op_cache_write_t *op = argument;
-  const int32_t *slots = (const int32_t *)op->slots;
-  int64_t head_size = op->head_size;
-  (void)scratch;
-  for (int64_t r = begin; r < end; r++) {
-    if (slots[r] < 0) continue;
-    int64_t page = slots[r] / op->page_size, place = slots[r] % op->page_size;
-    for (int64_t h = 0; h < op->kv_heads; h++) {
-      int64_t to = ((page * op->kv_heads + h) * op->page_size + place) * head_size;
-      int64_t from = r * op->ldkv + h * head_size;
-      memcpy((float *)op->k_cache + to, (const float *)op->k + from, (size_t)head_size * sizeof(float));
-      memcpy((float *)op->v_cache + to, (const float *)op->v + from, (size_t)head_size * sizeof(float));
-    }
-  }
-}
-
-static status_t cache_write_cpu(device_t *device, const op_cache_write_t *op) {
-  double work = (double)op->rows * (double)op->kv_heads * (double)op->head_size * 4.0 * move_cost;
-  cpu_for(cpu_state(device), cache_write_range, op, op->rows, 1, work);
+  double heads = (double)op->heads + op->kv_heads * (op->k_cache ? 3.0 : 1.0);
+  double work = (double)op->rows * heads * (double)op->head_size * 2.0 * move_cost;
+  cpu_for(state, state->kernels.rotary, &job, op->rows, 1, work);
   return STATUS_OK;
 }
 
 static void embedding_range(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_embedding_t *op = argument;
   const int32_t *tokens = (const int32_t *)op->tokens;
-  size_t bytes = (size_t)op->cols * sizeof(float);
+  size_t cols = (size_t)op->cols;
   (void)scratch;
   for (int64_t r = begin; r < end; r++) {
     float *y = (float *)op->y + r * op->cols;
     int64_t row = tokens[r] - op->begin;
-    if (row >= 0 && row < op->count)
-      memcpy(y, (const float *)op->weight + row * op->cols, bytes);
+    if (row < 0 || row >= op->count)
+      memset(y, 0, cols * sizeof *y);
+    else if (op->weight.format == WEIGHT_BF16)
+      half_from_bf16((const uint16_t *)op->weight.data + row * op->cols, y, cols);
     else
-      memset(y, 0, bytes);
+      memcpy(y, (const float *)op->weight.data + row * op->cols, cols * sizeof *y);
   }
 }
 
@@ -148,8 +129,7 @@ static status_t sum_periodic_cpu(device_t *device, const op_sum_periodic_t *op) 
 }
 
 void cpu_fill_rows(ops_t *ops) {
-  ops->rope = rope_cpu;
-  ops->cache_write = cache_write_cpu;
+  ops->rotary = rotary_cpu;
   ops->embedding = embedding_cpu;
   ops->embedding_backward = embedding_backward_cpu;
   ops->rows_gather = rows_gather_cpu;

@@ -103,7 +103,7 @@ static void open_block(access_t *access, access_operand_t *operand) {
     access_require(access,
                    operand->begin + bytes <= (uintptr_t)r->data ||
                        (uintptr_t)r->data + r->bytes <= operand->begin,
-                   "operand '%s' is being reduced: wait for wide_reduce_end first", operand->name);
+                   "operand '%s' is being reduced: wait for wide_reduce_scatter_end first", operand->name);
   if (access->status != STATUS_OK) return;
   access->status = guard_open(&state->guard, block);
   if (access->status == STATUS_OK) operand->block = block;

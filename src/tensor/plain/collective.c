@@ -41,78 +41,69 @@ status_t plain_allgatherv(device_t *device, comm_t *comm, const void *mine, void
 }
 
 /* ---- Reductions in the background. In the checking mode MPI must not work on protected memory, so it gets a
- * copy; the data itself can't be used until the end (access.c). ---- */
+ * copy; the data itself can't be used until the end (access.c), and of it only this rank's share is anything
+ * then. ---- */
 
-static status_t reduction_make(device_t *device, const void *data, size_t bytes, plain_reduction_t **out) {
-  plain_reduction_t *reduction = NULL;
-  TRY(memory_alloc(&reduction, ARENA_COMM, 1, sizeof *reduction));
-  status_code_t status = memory_alloc(&reduction->copy, ARENA_COMM, bytes, 1);
-  if (status != STATUS_OK) {
-    memory_free(reduction);
-    return status;
-  }
-  memcpy(reduction->copy, data, bytes);
-  reduction->data = (void *)(uintptr_t)data;
-  reduction->bytes = bytes;
-  reduction->next = plain_state(device)->reductions;
-  *out = reduction;
+static void reduction_free(plain_reduction_t *reduction) {
+  if (!reduction) return;
+  memory_free(reduction->copy);
+  memory_free(reduction);
+}
+SCOPED_POINTER(reduction_free, plain_reduction_t)
+
+static status_t reduction_copy(device_t *device, plain_reduction_t *reduction, dtype_t type) {
+  int64_t n = (int64_t)(reduction->bytes / dtype_size(type));
+  TRY(memory_alloc(&reduction->copy, ARENA_COMM, reduction->bytes, 1));
+  access_t access = access_begin(device, "reduce_scatter_begin");
+  access_operand(&access, "data", reduction->data, dtype_size(type), 1, n, n, ACCESS_UPDATE, NULL);
+  TRY(access_ready(&access));
+  memcpy(reduction->copy, reduction->data, reduction->bytes);
+  access_end(&access);
   return STATUS_OK;
 }
 
 static status_t reduction_copy_back(device_t *device, const plain_reduction_t *reduction) {
-  access_t access = access_begin(device, "reduce_end");
   int64_t bytes = (int64_t)reduction->bytes;
+  access_t access = access_begin(device, "reduce_scatter_end");
   access_operand(&access, "data", reduction->data, 1, 1, bytes, bytes, ACCESS_WRITE, NULL);
   TRY(access_ready(&access));
-  memcpy(reduction->data, reduction->copy, reduction->bytes);
+  uint32_t *words = reduction->data;
+  for (size_t i = 0; i < reduction->bytes / sizeof *words; i++)
+    words[i] = GUARD_POISON;
+  memcpy((char *)reduction->data + reduction->place, (char *)reduction->copy + reduction->place,
+         reduction->share);
   access_end(&access);
   return STATUS_OK;
 }
 
-static void reduction_free(plain_reduction_t *reduction) {
-  memory_free(reduction->copy);
-  memory_free(reduction);
+status_t plain_reduce_scatter_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
+                                    device_request_t **request) {
+  SCOPED(reduction_free_at) plain_reduction_t *reduction = NULL;
+  TRY(memory_alloc(&reduction, ARENA_COMM, 1, sizeof *reduction));
+  reduction->data = data;
+  reduction->share = n * dtype_size(type);
+  reduction->place = reduction->share * (size_t)comm_rank(comm);
+  reduction->bytes = reduction->share * (size_t)comm_size(comm);
+  if (plain_state(device)->checking) TRY(reduction_copy(device, reduction, type));
+  TRY(comm_reduce_scatter_begin(comm, reduction->copy ? reduction->copy : data, n, comm_type_of_plain(type),
+                                &reduction->request));
+  reduction->next = plain_state(device)->reductions;
+  plain_state(device)->reductions = reduction;
+  memory_hand_over(request, &reduction);
+  return STATUS_OK;
 }
 
-static status_t reduce_begin_copy(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
-                                  int root, comm_request_t **request) {
-  access_t access = access_begin(device, "reduce_begin");
-  access_operand(&access, "data", data, dtype_size(type), 1, (int64_t)n, (int64_t)n, ACCESS_UPDATE, NULL);
-  TRY(access_ready(&access));
-  plain_reduction_t *reduction = NULL;
-  status_code_t status = reduction_make(device, data, n * dtype_size(type), &reduction);
-  access_end(&access);
-  TRY(status);
-  status = comm_reduce_begin(comm, reduction->copy, n, comm_type_of_plain(type), root, request);
-  if (status == STATUS_OK && *request) {
-    reduction->request = *request;
-    plain_state(device)->reductions = reduction;
-    return STATUS_OK;
-  }
-  /* Without a request the sum is complete. */
-  if (status == STATUS_OK) status = reduction_copy_back(device, reduction);
-  reduction_free(reduction);
-  return status;
-}
-
-status_t plain_reduce_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, int root,
-                            comm_request_t **request) {
-  if (plain_state(device)->checking) return reduce_begin_copy(device, comm, data, type, n, root, request);
-  return comm_reduce_begin(comm, data, n, comm_type_of_plain(type), root, request);
-}
-
-status_t plain_reduce_end(device_t *device, comm_request_t *request) {
+status_t plain_reduce_scatter_end(device_t *device, device_request_t *request) {
   plain_reduction_t **link = &plain_state(device)->reductions;
-  while (*link && (*link)->request != request)
+  while (*link && *link != (plain_reduction_t *)request)
     link = &(*link)->next;
-  plain_reduction_t *reduction = *link;
-  if (plain_state(device)->checking && !reduction)
+  if (!*link)
     return error_set(STATUS_DEVICE,
-                     "reduce_end: the request was not started on this device, or has ended before");
-  status_code_t status = comm_wait(request);
-  if (!reduction) return status;
+                     "reduce_scatter_end: the request was not started on this device, or has ended before");
+  plain_reduction_t *reduction = *link;
+  TRY(comm_wait(reduction->request));
   *link = reduction->next;
-  if (status == STATUS_OK) status = reduction_copy_back(device, reduction);
+  status_code_t status = reduction->copy ? reduction_copy_back(device, reduction) : STATUS_OK;
   reduction_free(reduction);
   return status;
 }

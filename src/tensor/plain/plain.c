@@ -1,5 +1,6 @@
 #include "tensor/plain/plain.h"
 
+#include "base/half.h"
 #include "tensor/plain/access.h"
 #include "tensor/plain/ops/fill.h"
 #include "tensor/plain/state.h"
@@ -36,18 +37,34 @@ static void plain_release(device_t *device, void *pointer, size_t bytes) {
 
 /* ---- Copies ---- */
 
+static double element_get(const void *from, dtype_t type, size_t i) {
+  if (type == DTYPE_F64) return ((const double *)from)[i];
+  if (type == DTYPE_F32) return (double)((const float *)from)[i];
+  assert(type == DTYPE_BF16);
+  float value;
+  half_from_bf16((const uint16_t *)from + i, &value, 1);
+  return (double)value;
+}
+
+static void element_set(void *to, dtype_t type, size_t i, double value) {
+  float single = (float)value;
+  if (type == DTYPE_F64) {
+    ((double *)to)[i] = value;
+  } else if (type == DTYPE_F32) {
+    ((float *)to)[i] = single;
+  } else {
+    assert(type == DTYPE_BF16);
+    half_to_bf16(&single, (uint16_t *)to + i, 1);
+  }
+}
+
 static void convert_plain(void *to, dtype_t to_type, const void *from, dtype_t from_type, size_t n) {
   if (to_type == from_type) {
     memcpy(to, from, n * dtype_size(to_type));
-  } else if (to_type == DTYPE_F32) {
-    assert(from_type == DTYPE_F64);
-    for (size_t i = 0; i < n; i++)
-      ((float *)to)[i] = (float)((const double *)from)[i];
-  } else {
-    assert(to_type == DTYPE_F64 && from_type == DTYPE_F32);
-    for (size_t i = 0; i < n; i++)
-      ((double *)to)[i] = (double)((const float *)from)[i];
+    return;
   }
+  for (size_t i = 0; i < n; i++)
+    element_set(to, to_type, i, element_get(from, from_type, i));
 }
 
 static status_t check_host(const device_t *device, const char *what, const void *host) {
@@ -132,7 +149,7 @@ static void plain_destroy(device_t *device) {
     state->downloads = download->next;
     download_free(download);
   }
-  assert(!state->reductions);
+  /* Reductions are under way after an error only; MPI may still write to their copies. */
   guard_destroy(&state->guard);
   memory_free(state);
   memory_free((void *)(uintptr_t)device->ops);
@@ -180,8 +197,8 @@ status_t plain_create(plain_type_t type, bool checking, device_t **out) {
                        .synchronize = plain_synchronize,
                        .allreduce = plain_allreduce,
                        .allgatherv = plain_allgatherv,
-                       .reduce_begin = plain_reduce_begin,
-                       .reduce_end = plain_reduce_end};
+                       .reduce_scatter_begin = plain_reduce_scatter_begin,
+                       .reduce_scatter_end = plain_reduce_scatter_end};
   status_code_t status = plain_create_state(device, type, checking);
   if (status != STATUS_OK) {
     memory_free(device->state);

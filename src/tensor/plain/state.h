@@ -14,12 +14,13 @@ typedef struct plain_download {
   void *copy; /* the elements as they were when the download's turn came */
 } plain_download_t;
 
-/* A reduction under way: MPI works on a copy that it can reach at any time. */
+/* A reduction under way. */
 typedef struct plain_reduction {
   struct plain_reduction *next;
-  comm_request_t *request;
-  void *data, *copy;
-  size_t bytes;
+  comm_request_t *request; /* NULL: one rank */
+  void *data;
+  size_t bytes, place, share; /* of DATA; of this rank's share of the sum: where it begins, and its bytes */
+  void *copy;                 /* checking mode: what MPI works on; else NULL, and it works on DATA */
 } plain_reduction_t;
 
 typedef struct {
@@ -38,8 +39,8 @@ static inline plain_state_t *plain_state(const device_t *device) {
 status_t plain_allreduce(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, comm_op_t op);
 status_t plain_allgatherv(device_t *device, comm_t *comm, const void *mine, void *all, const size_t *counts,
                           dtype_t type);
-status_t plain_reduce_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, int root,
-                            comm_request_t **request);
-status_t plain_reduce_end(device_t *device, comm_request_t *request);
+status_t plain_reduce_scatter_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
+                                    device_request_t **request);
+status_t plain_reduce_scatter_end(device_t *device, device_request_t *request);
 
 #endif

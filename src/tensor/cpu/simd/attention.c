@@ -59,15 +59,16 @@ static void pack_rows(int64_t rows, int64_t head_size, const float *from, int64_
 static void multiply_panel_simd(int rows, int64_t width, int64_t depth, const float *panel, const float *keys,
                                 float *s) {
   for (int64_t j = 0; j < width; j += TILE_COLS)
-    tile_multiply(rows, width - j > LANES ? 2 : 1, depth, panel, 1, TILE_ROWS, keys + j, KEYS, s + j, KEYS,
-                  0.0f);
+    tile_multiply(rows, width - j > LANES ? 2 : 1, depth, panel, 1, TILE_ROWS, keys + j, KEYS, s + j, s + j,
+                  KEYS, 0.0f);
 }
 
 /* c (rows, columns) += p (rows, KEYS) b (depth, columns; row stride ldb). */
 static void add_product(int rows, int64_t depth, int64_t columns, const float *p, const float *b, int64_t ldb,
                         float *c) {
   for (int64_t j = 0; j < columns; j += TILE_COLS)
-    tile_multiply(rows, columns - j > LANES ? 2 : 1, depth, p, KEYS, 1, b + j, ldb, c + j, columns, 1.0f);
+    tile_multiply(rows, columns - j > LANES ? 2 : 1, depth, p, KEYS, 1, b + j, ldb, c + j, c + j, columns,
+                  1.0f);
 }
 
 /* The first KEYS_COUNT rows of c (KEYS, columns) += p (depth, KEYS)^T b (depth, columns), where p is zero in
@@ -80,7 +81,7 @@ static void add_product_transposed(int64_t keys_count, int64_t first, int64_t de
     for (int64_t j = 0; j < columns; j += TILE_COLS)
       tile_multiply((int)min_int_simd(TILE_ROWS, KEYS - i), columns - j > LANES ? 2 : 1, depth - skip,
                     p + i + skip * KEYS, 1, KEYS, b + j + skip * columns, columns, c + i * columns + j,
-                    columns, 1.0f);
+                    c + i * columns + j, columns, 1.0f);
   }
 }
 

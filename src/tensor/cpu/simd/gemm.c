@@ -23,7 +23,8 @@ enum { SLACK = LANES }; /* the last packed row is written as a whole vector */
 typedef struct {
   int64_t depth; /* of this block */
   float init;    /* of c */
-  bool last;     /* the block that completes the sums: then comes the epilogue */
+  bool first;
+  bool last; /* the block that completes the sums: then comes the epilogue */
 } gemm_step_t;
 
 static int64_t gemm_min_int_simd(int64_t a, int64_t b) {
@@ -82,26 +83,37 @@ static void pack_a(const op_gemm_t *op, int64_t row, int64_t rows, int64_t k, in
       to[i * TILE_ROWS + j] = alpha * from[i * op->lda + j];
 }
 
-/* A panel (depth, TILE_COLS) of columns col .. col + cols - 1 of op(b); beyond cols, vectors hold zeros or
- * are not written. */
-static void pack_b_panel(const op_gemm_t *op, int64_t col, int64_t cols, int64_t k, int64_t depth,
-                         float *to) {
-  const float *b = (const float *)op->b;
+/* A panel (depth, TILE_COLS) of columns col .. col + cols - 1 of op(b), b of floats or (HALF) bf16; beyond
+ * cols, vectors hold zeros or are not written. */
+ALWAYS_INLINE void pack_b_panel_of(const op_gemm_t *op, const void *b, bool half, int64_t col, int64_t cols,
+                                   int64_t k, int64_t depth, float *to) {
   for (int64_t v = 0; v < cols; v += LANES, to += LANES) {
     int64_t count = gemm_min_int_simd(LANES, cols - v);
     if (op->trans_b) {
-      pack_transposed(count, depth, b + (col + v) * op->ldb + k, op->ldb, 1.0f, to, TILE_COLS);
+      int64_t at = (col + v) * op->ldb + k;
+      const void *from = half ? (const void *)((const uint16_t *)b + at) : (const float *)b + at;
+      pack_transposed_of(count, depth, from, half, op->ldb, 1.0f, to, TILE_COLS);
       continue;
     }
-    const float *from = b + k * op->ldb + col + v;
+    int64_t at = k * op->ldb + col + v;
     if (count == LANES) {
       for (int64_t i = 0; i < depth; i++)
-        vec_store(to + i * TILE_COLS, vec_load(from + i * op->ldb));
+        vec_store(to + i * TILE_COLS, load_vector(b, half, at + i * op->ldb));
     } else {
       for (int64_t i = 0; i < depth; i++)
-        vec_store(to + i * TILE_COLS, vec_load_part(from + i * op->ldb, count));
+        vec_store(to + i * TILE_COLS, load_vector_part(b, half, at + i * op->ldb, count));
     }
   }
+}
+
+static void pack_b_panel(const op_gemm_t *op, int64_t col, int64_t cols, int64_t k, int64_t depth,
+                         float *to) {
+  if (!op->weight)
+    pack_b_panel_of(op, op->b, false, col, cols, k, depth, to);
+  else if (op->weight->format == WEIGHT_BF16)
+    pack_b_panel_of(op, op->weight->data, true, col, cols, k, depth, to);
+  else
+    pack_b_panel_of(op, op->weight->data, false, col, cols, k, depth, to);
 }
 
 /* Panels of TILE_COLS columns, one behind the other. */
@@ -117,51 +129,62 @@ typedef struct {
   int64_t row_stride; /* of rows in place; 0: a panel */
 } gemm_rows_t;
 
+/* A tile's place in c, and what it starts from. */
+typedef struct {
+  const float *before;
+  float *c;
+  int64_t ldc; /* of both */
+} gemm_tile_t;
+
 static void gemm_multiply_panel_simd(int rows, int vecs, int64_t depth, const float *a, const float *b,
-                                     float *c, int64_t ldc, float init) {
-  tile_multiply(rows, vecs, depth, a, 1, TILE_ROWS, b, TILE_COLS, c, ldc, init);
+                                     const gemm_tile_t *tile, float init) {
+  tile_multiply(rows, vecs, depth, a, 1, TILE_ROWS, b, TILE_COLS, tile->before, tile->c, tile->ldc, init);
 }
 
 static void multiply_in_place(int rows, int vecs, int64_t depth, const float *a, int64_t row_stride,
-                              const float *b, float *c, int64_t ldc, float init) {
-  tile_multiply(rows, vecs, depth, a, row_stride, 1, b, TILE_COLS, c, ldc, init);
+                              const float *b, const gemm_tile_t *tile, float init) {
+  tile_multiply(rows, vecs, depth, a, row_stride, 1, b, TILE_COLS, tile->before, tile->c, tile->ldc, init);
 }
 
-static void multiply_simd(const gemm_rows_t *a, int rows, int vecs, int64_t depth, const float *b, float *c,
-                          int64_t ldc, float init) {
+static void multiply_simd(const gemm_rows_t *a, int rows, int vecs, int64_t depth, const float *b,
+                          const gemm_tile_t *tile, float init) {
   if (a->row_stride == 0)
-    gemm_multiply_panel_simd(rows, vecs, depth, a->from, b, c, ldc, init);
+    gemm_multiply_panel_simd(rows, vecs, depth, a->from, b, tile, init);
   else
-    multiply_in_place(rows, vecs, depth, a->from, a->row_stride, b, c, ldc, init);
+    multiply_in_place(rows, vecs, depth, a->from, a->row_stride, b, tile, init);
 }
 
 /* A tile that overhangs the last column, by way of a buffer. */
 static void multiply_edge(const gemm_rows_t *a, const gemm_step_t *step, int64_t rows, int64_t cols,
-                          const float *b, float *c, int64_t ldc) {
+                          const float *b, const gemm_tile_t *tile) {
   float buffer[TILE_ROWS * TILE_COLS] __attribute__((aligned(64)));
-  int64_t whole = cols / LANES * LANES, part = cols - whole;
+  int64_t whole = cols / LANES * LANES, part = cols - whole, ldc = tile->ldc;
   for (int64_t r = 0; r < rows && step->init != 0.0f; r++) {
-    if (whole > 0) vec_store(buffer + r * TILE_COLS, vec_load(c + r * ldc));
-    vec_store(buffer + r * TILE_COLS + whole, vec_load_part(c + r * ldc + whole, part));
+    const float *before = tile->before + r * ldc;
+    if (whole > 0) vec_store(buffer + r * TILE_COLS, vec_load(before));
+    vec_store(buffer + r * TILE_COLS + whole, vec_load_part(before + whole, part));
   }
-  multiply_simd(a, (int)rows, whole > 0 ? 2 : 1, step->depth, b, buffer, TILE_COLS, step->init);
+  gemm_tile_t edge = {.before = buffer, .c = buffer, .ldc = TILE_COLS};
+  multiply_simd(a, (int)rows, whole > 0 ? 2 : 1, step->depth, b, &edge, step->init);
   for (int64_t r = 0; r < rows; r++) {
-    if (whole > 0) vec_store(c + r * ldc, vec_load(buffer + r * TILE_COLS));
-    vec_store_part(c + r * ldc + whole, vec_load(buffer + r * TILE_COLS + whole), part);
+    if (whole > 0) vec_store(tile->c + r * ldc, vec_load(buffer + r * TILE_COLS));
+    vec_store_part(tile->c + r * ldc + whole, vec_load(buffer + r * TILE_COLS + whole), part);
   }
 }
 
 /* One tile of c, its rows' next columns on their way to the cache meanwhile. */
 static void make_tile(const op_gemm_t *op, const gemm_step_t *step, const gemm_rows_t *a, int64_t row,
                       int64_t col, int64_t rows, int64_t cols, const float *b) {
-  float *c = (float *)op->c + row * op->ldc + col;
+  int64_t place = row * op->ldc + col;
+  gemm_tile_t tile = {.c = (float *)op->c + place, .ldc = op->ldc};
+  tile.before = step->first && op->before ? (const float *)op->before + place : tile.c;
   for (int64_t r = 0; r < rows; r++)
     for (int64_t i = 0; i < TILE_COLS; i += 16)
-      __builtin_prefetch(c + r * op->ldc + TILE_COLS + i, 1);
+      __builtin_prefetch(tile.c + r * op->ldc + TILE_COLS + i, 1);
   if (cols % LANES == 0)
-    multiply_simd(a, (int)rows, (int)(cols / LANES), step->depth, b, c, op->ldc, step->init);
+    multiply_simd(a, (int)rows, (int)(cols / LANES), step->depth, b, &tile, step->init);
   else
-    multiply_edge(a, step, rows, cols, b, c, op->ldc);
+    multiply_edge(a, step, rows, cols, b, &tile);
   if (step->last && (op->bias || op->activation != ACTIVATION_NONE)) finish_tile(op, row, col, rows, cols);
 }
 
@@ -174,7 +197,8 @@ static void make_strip(const op_gemm_t *op, const gemm_step_t *step, const gemm_
 
 static gemm_step_t step_at(const op_gemm_t *op, int64_t k) {
   int64_t depth = gemm_min_int_simd(BLOCK_DEPTH, op->k - k);
-  return (gemm_step_t){.depth = depth, .init = k == 0 ? (float)op->beta : 1.0f, .last = k + depth == op->k};
+  return (gemm_step_t){
+      .depth = depth, .init = k == 0 ? (float)op->beta : 1.0f, .first = k == 0, .last = k + depth == op->k};
 }
 
 /* Rows per tile, so that all tiles are about equally high. */

@@ -11,22 +11,36 @@ static void rotate_simd(int64_t half, const float *cosine, const float *sine, fl
   }
 }
 
-static void rope_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
+/* Row R's keys and values, K heads of D each, to their place in the cache. */
+static void cache_row(const op_rotary_t *op, int64_t r) {
+  int64_t slot = ((const int32_t *)op->slots)[r], size = op->head_size, heads = op->kv_heads;
+  if (slot < 0) return;
+  const float *k = (const float *)op->qkv + r * op->ld + op->heads * size, *v = k + heads * size;
+  int64_t page = slot / op->page_size, place = slot % op->page_size;
+  for (int64_t h = 0; h < heads; h++) {
+    int64_t to = ((page * heads + h) * op->page_size + place) * size;
+    memcpy((float *)op->k_cache + to, k + h * size, (size_t)size * sizeof(float));
+    memcpy((float *)op->v_cache + to, v + h * size, (size_t)size * sizeof(float));
+  }
+}
+
+static void rotary_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const rope_job_t *job = argument;
-  const op_rope_t *op = job->op;
+  const op_rotary_t *op = job->op;
   const int32_t *positions = (const int32_t *)op->positions;
   int64_t half = op->head_size / 2;
   float direction = op->inverse ? -1.0f : 1.0f;
   (void)scratch;
   for (int64_t r = begin; r < end; r++) {
     const float *cosine = job->table + positions[r] * 2 * half;
-    float *x = (float *)op->x + r * op->ld;
-    for (int32_t h = 0; h < op->heads; h++, x += op->head_size) {
+    float *x = (float *)op->qkv + r * op->ld;
+    for (int32_t h = 0; h < op->heads + op->kv_heads; h++, x += op->head_size) {
       if (half == 8)
         rotate_simd(8, cosine, cosine + 8, direction, x);
       else
         rotate_simd(half, cosine, cosine + half, direction, x);
     }
+    if (op->k_cache) cache_row(op, r);
   }
 }
 
@@ -108,7 +122,7 @@ static void sum_blocks(const void *argument, int64_t begin, int64_t end, float *
 }
 
 void SIMD_NAME(kernels_fill_rows)(kernels_t *table) {
-  table->rope = rope_simd;
+  table->rotary = rotary_simd;
   table->embedding_backward = embedding_backward_simd;
   table->rows_gather = rows_gather_simd;
   table->rows_scatter = rows_scatter_simd;

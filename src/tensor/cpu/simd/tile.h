@@ -20,12 +20,12 @@ enum { TILE_ROWS = 4 };
 #endif
 enum { TILE_VECS = 2, TILE_COLS = TILE_VECS * LANES };
 
-/* c (rows, vecs * LANES; row stride ldc) = init * c + a b; init 0 does not read c. Element (r, k) of a lies
- * at a[r * row_stride + k * depth_stride]; row k of b at b + k * ldb. ROWS and VECS are constants at each
- * call, so that the sums stay in registers. */
+/* c (rows, vecs * LANES; row stride ldc) = init * before + a b, BEFORE lying as c does, which it may be; init
+ * 0 does not read it. Element (r, k) of a lies at a[r * row_stride + k * depth_stride]; row k of b at b + k *
+ * ldb. ROWS and VECS are constants at each call, so that the sums stay in registers. */
 ALWAYS_INLINE void tile_multiply_fixed(int rows, int vecs, int64_t depth, const float *a, int64_t row_stride,
-                                       int64_t depth_stride, const float *b, int64_t ldb, float *c,
-                                       int64_t ldc, float init) {
+                                       int64_t depth_stride, const float *b, int64_t ldb, const float *before,
+                                       float *c, int64_t ldc, float init) {
   vec_t sum[TILE_ROWS][TILE_VECS];
   if (init == 0.0f) {
 #pragma GCC unroll 16
@@ -38,7 +38,7 @@ ALWAYS_INLINE void tile_multiply_fixed(int rows, int vecs, int64_t depth, const 
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
       for (int v = 0; v < vecs; v++)
-        sum[r][v] = vec_load(c + r * ldc + v * LANES) * init;
+        sum[r][v] = vec_load(before + r * ldc + v * LANES) * init;
   }
 #pragma GCC unroll 2
   for (int64_t k = 0; k < depth; k++) {
@@ -64,14 +64,14 @@ ALWAYS_INLINE void tile_multiply_fixed(int rows, int vecs, int64_t depth, const 
 /* The same for 1 <= rows <= TILE_ROWS and 1 <= vecs <= TILE_VECS known at run time; the strides are constants
  * at each call. */
 ALWAYS_INLINE void tile_multiply(int rows, int vecs, int64_t depth, const float *a, int64_t row_stride,
-                                 int64_t depth_stride, const float *b, int64_t ldb, float *c, int64_t ldc,
-                                 float init) {
+                                 int64_t depth_stride, const float *b, int64_t ldb, const float *before,
+                                 float *c, int64_t ldc, float init) {
 #define TILE_CASE(r)                                                                                         \
   case r:                                                                                                    \
     if (vecs == 2)                                                                                           \
-      tile_multiply_fixed(r, 2, depth, a, row_stride, depth_stride, b, ldb, c, ldc, init);                   \
+      tile_multiply_fixed(r, 2, depth, a, row_stride, depth_stride, b, ldb, before, c, ldc, init);           \
     else                                                                                                     \
-      tile_multiply_fixed(r, 1, depth, a, row_stride, depth_stride, b, ldb, c, ldc, init);                   \
+      tile_multiply_fixed(r, 1, depth, a, row_stride, depth_stride, b, ldb, before, c, ldc, init);           \
     break;
   switch (rows) {
     TILE_CASE(1)
@@ -161,22 +161,33 @@ ALWAYS_INLINE void vec_transpose(vec_t v[LANES]) {
 #endif
 }
 
+/* Floats, or bf16: HALF is a constant at each call. */
+ALWAYS_INLINE float load_element(const void *from, bool half, int64_t i) {
+  return half ? float_of_half(((const uint16_t *)from)[i]) : ((const float *)from)[i];
+}
+ALWAYS_INLINE vec_t load_vector(const void *from, bool half, int64_t i) {
+  return half ? vec_load_half((const uint16_t *)from + i) : vec_load((const float *)from + i);
+}
+ALWAYS_INLINE vec_t load_vector_part(const void *from, bool half, int64_t i, int64_t n) {
+  return half ? vec_load_half_part((const uint16_t *)from + i, n) : vec_load_part((const float *)from + i, n);
+}
+
 /* to (depth, LANES; row stride ld_to) = factor * the transpose of from (rows <= LANES, depth; row stride
- * ld_from), zero where rows are missing. Rows of TO may overlap (ld_to < LANES): they are written in
- * ascending order. */
-ALWAYS_INLINE void pack_transposed(int64_t rows, int64_t depth, const float *from, int64_t ld_from,
-                                   float factor, float *to, int64_t ld_to) {
+ * ld_from; bf16 where HALF), zero where rows are missing. Rows of TO may overlap (ld_to < LANES): they are
+ * written in ascending order. */
+ALWAYS_INLINE void pack_transposed_of(int64_t rows, int64_t depth, const void *from, bool half,
+                                      int64_t ld_from, float factor, float *to, int64_t ld_to) {
   int64_t k = 0;
   for (; k + LANES <= depth; k += LANES) {
     vec_t v[LANES];
     if (rows >= LANES) {
 #pragma GCC unroll 16
       for (int i = 0; i < LANES; i++)
-        v[i] = vec_load(from + i * ld_from + k) * factor;
+        v[i] = load_vector(from, half, i * ld_from + k) * factor;
     } else {
 #pragma GCC unroll 16
       for (int i = 0; i < LANES; i++)
-        v[i] = i < rows ? vec_load(from + i * ld_from + k) * factor : (vec_t){0};
+        v[i] = i < rows ? load_vector(from, half, i * ld_from + k) * factor : (vec_t){0};
     }
     vec_transpose(v);
 #pragma GCC unroll 16
@@ -186,9 +197,14 @@ ALWAYS_INLINE void pack_transposed(int64_t rows, int64_t depth, const float *fro
   for (; k < depth; k++) {
     vec_t column = {0};
     for (int64_t i = 0; i < rows && i < LANES; i++)
-      column[i] = from[i * ld_from + k] * factor;
+      column[i] = load_element(from, half, i * ld_from + k) * factor;
     vec_store(to + k * ld_to, column);
   }
+}
+
+ALWAYS_INLINE void pack_transposed(int64_t rows, int64_t depth, const float *from, int64_t ld_from,
+                                   float factor, float *to, int64_t ld_to) {
+  pack_transposed_of(rows, depth, from, false, ld_from, factor, to, ld_to);
 }
 
 #endif

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -35,6 +35,36 @@ ALWAYS_INLINE vec_t vec_load(const float *from) {
 
 ALWAYS_INLINE void vec_store(float *to, vec_t value) {
   *(vec_loose_t *)to = value;
+}
+
+/* A number of bf16, exactly: the upper half of a float. */
+ALWAYS_INLINE float float_of_half(uint16_t half) {
+  uint32_t bits = (uint32_t)half << 16;
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+/* LANES of them. */
+ALWAYS_INLINE vec_t vec_load_half(const uint16_t *from) {
+#if defined(__AVX512F__)
+  __m256i halves = _mm256_loadu_si256((const void *)from);
+  return (vec_t)_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16);
+#elif defined(__AVX2__)
+  __m128i halves = _mm_loadu_si128((const void *)from);
+  return (vec_t)_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16);
+#else
+  vec_t value;
+  for (int i = 0; i < LANES; i++)
+    value[i] = float_of_half(from[i]);
+  return value;
+#endif
+}
+
+ALWAYS_INLINE vec_t vec_load_half_part(const uint16_t *from, int64_t n) {
+  uint16_t halves[LANES] = {0};
+  memcpy(halves, from, (size_t)n * sizeof *halves);
+  return vec_load_half(halves);
 }
 
 /* The first N <= LANES floats, zero behind them; nothing beyond N is read. */

@@ -1,33 +1,7 @@
-/* Rotary embedding (Su et al. 2021) and attention over packed sequences. */
+/* Attention over packed sequences. */
 #include "tensor/plain/ops/element.h"
 
 #include <math.h>
-
-static status_t rope_plain(device_t *device, const op_rope_t *op) {
-  access_t access = access_begin(device, "rope");
-  int64_t D = op->head_size, half = D / 2;
-  access_require(&access, op->heads >= 0 && D >= 0 && D % 2 == 0,
-                 "%d heads of size %d: the size must be even", op->heads, op->head_size);
-  access_index(&access, "positions", op->positions, op->rows, 0, INT32_MAX, false);
-  updates(&access, "x", op->x, op->rows, op->heads * D, op->ld);
-  TRY(access_ready(&access));
-  const int32_t *positions = (const int32_t *)op->positions;
-  for (int64_t t = 0; t < op->rows; t++)
-    for (int64_t i = 0; i < half; i++) {
-      double angle = positions[t] * rope_frequency(op->base, &op->scaling, op->head_size, i);
-      double cosine = cos(angle), sine = op->inverse ? -sin(angle) : sin(angle);
-      for (int64_t h = 0; h < op->heads; h++) {
-        element_t *x = (element_t *)op->x + t * op->ld + h * D;
-        double low = (double)x[i], high = (double)x[i + half];
-        x[i] = (element_t)(low * cosine - high * sine);
-        x[i + half] = (element_t)(high * cosine + low * sine);
-      }
-    }
-  access_end(&access);
-  return STATUS_OK;
-}
-
-/* ---- Attention ---- */
 
 static double dot_plain(const element_t *a, const element_t *b, int64_t n) {
   double sum = 0.0;
@@ -192,7 +166,6 @@ static status_t attention_backward_plain(device_t *device, const op_attention_ba
 }
 
 void PLAIN_NAME(plain_fill_attention)(ops_t *ops) {
-  ops->rope = rope_plain;
   ops->attention = attention_plain;
   ops->attention_backward = attention_backward_plain;
 }

@@ -1,4 +1,4 @@
-/* The paged key-value cache: (pages, K, page_size, D). */
+/* Rotary embedding (Su et al. 2021), and the paged key-value cache: (pages, K, page_size, D). */
 #include "tensor/plain/ops/element.h"
 
 #include <math.h>
@@ -7,32 +7,56 @@ static int64_t page_elements(int32_t kv_heads, int32_t page_size, int32_t head_s
   return (int64_t)kv_heads * page_size * head_size;
 }
 
-static status_t cache_write_plain(device_t *device, const op_cache_write_t *op) {
-  access_t access = access_begin(device, "cache_write");
-  int64_t K = op->kv_heads, D = op->head_size, S = op->page_size;
-  access_require(&access, K > 0 && D > 0 && S > 0, "%d heads of size %d, pages of %d", op->kv_heads,
-                 op->head_size, op->page_size);
-  access_index(&access, "slots", op->slots, op->rows, -1, INT32_MAX, true);
-  int64_t max_slot = access_index_max(&access, op->slots, op->rows);
-  int64_t cache = max_slot < 0 ? 0
-                               : (max_slot / (S > 0 ? S : 1) + 1) *
-                                     page_elements(op->kv_heads, op->page_size, op->head_size);
-  reads(&access, "k", op->k, op->rows, K * D, op->ldkv);
-  reads(&access, "v", op->v, op->rows, K * D, op->ldkv);
-  writes_some(&access, "k_cache", op->k_cache, cache);
-  writes_some(&access, "v_cache", op->v_cache, cache);
-  TRY(access_ready(&access));
-  const element_t *k = (const element_t *)op->k, *v = (const element_t *)op->v;
-  for (int64_t t = 0; t < op->rows; t++) {
-    int64_t slot = ((const int32_t *)op->slots)[t];
-    if (slot < 0) continue;
-    for (int64_t h = 0; h < K; h++) {
-      int64_t to = ((slot / S * K + h) * S + slot % S) * D, from = t * op->ldkv + h * D;
-      for (int64_t d = 0; d < D; d++) {
-        ((element_t *)op->k_cache)[to + d] = k[from + d];
-        ((element_t *)op->v_cache)[to + d] = v[from + d];
-      }
+/* Elements of a cache that holds the largest of the slots. */
+static int64_t rotary_cache_elements(access_t *access, const op_rotary_t *op) {
+  access_index(access, "slots", op->slots, op->rows, -1, INT32_MAX, true);
+  access_require(access, op->page_size > 0, "pages of %d", op->page_size);
+  int64_t slot = access_index_max(access, op->slots, op->rows);
+  if (slot < 0 || op->page_size <= 0) return 0;
+  return (slot / op->page_size + 1) * page_elements(op->kv_heads, op->page_size, op->head_size);
+}
+
+static void turn(const op_rotary_t *op, int64_t position, element_t *x) {
+  int64_t half = op->head_size / 2;
+  for (int64_t i = 0; i < half; i++) {
+    double angle = (double)position * rope_frequency(op->base, &op->scaling, op->head_size, i);
+    double cosine = cos(angle), sine = op->inverse ? -sin(angle) : sin(angle);
+    double a = (double)x[i], b = (double)x[i + half];
+    x[i] = (element_t)(a * cosine - b * sine);
+    x[i + half] = (element_t)(b * cosine + a * sine);
+  }
+}
+
+static void cache_row_plain(const op_rotary_t *op, int64_t t) {
+  int64_t K = op->kv_heads, D = op->head_size, S = op->page_size, slot = ((const int32_t *)op->slots)[t];
+  if (slot < 0) return;
+  const element_t *k = (const element_t *)op->qkv + t * op->ld + op->heads * D, *v = k + K * D;
+  for (int64_t h = 0; h < K; h++) {
+    int64_t to = ((slot / S * K + h) * S + slot % S) * D;
+    for (int64_t d = 0; d < D; d++) {
+      ((element_t *)op->k_cache)[to + d] = k[h * D + d];
+      ((element_t *)op->v_cache)[to + d] = v[h * D + d];
     }
+  }
+}
+
+static status_t rotary_plain(device_t *device, const op_rotary_t *op) {
+  access_t access = access_begin(device, "rotary");
+  int64_t D = op->head_size, turned = (int64_t)op->heads + op->kv_heads;
+  access_require(&access, D > 0 && D % 2 == 0 && op->kv_heads >= 0 && op->heads >= 0,
+                 "%d and %d heads of size %d", op->heads, op->kv_heads, op->head_size);
+  access_index(&access, "positions", op->positions, op->rows, 0, INT32_MAX, false);
+  updates(&access, "qkv", op->qkv, op->rows, (turned + op->kv_heads) * D, op->ld);
+  if (op->k_cache) {
+    int64_t cache = rotary_cache_elements(&access, op);
+    writes_some(&access, "k_cache", op->k_cache, cache);
+    writes_some(&access, "v_cache", op->v_cache, cache);
+  }
+  TRY(access_ready(&access));
+  for (int64_t t = 0; t < op->rows; t++) {
+    for (int64_t h = 0; h < turned; h++)
+      turn(op, ((const int32_t *)op->positions)[t], (element_t *)op->qkv + t * op->ld + h * D);
+    if (op->k_cache) cache_row_plain(op, t);
   }
   access_end(&access);
   return STATUS_OK;
@@ -128,6 +152,6 @@ static status_t attention_paged_plain(device_t *device, const op_attention_paged
 }
 
 void PLAIN_NAME(plain_fill_cache)(ops_t *ops) {
-  ops->cache_write = cache_write_plain;
+  ops->rotary = rotary_plain;
   ops->attention_paged = attention_paged_plain;
 }

@@ -4,6 +4,7 @@
 #ifndef TENSOR_PLAIN_OPS_ELEMENT_H
 #define TENSOR_PLAIN_OPS_ELEMENT_H
 
+#include "base/half.h"
 #include "tensor/ops.h"
 #include "tensor/plain/access.h"
 
@@ -42,6 +43,22 @@ static inline void updates(access_t *access, const char *name, void *p, int64_t 
 /* Set, and may be the operand OVER. */
 static inline void writes_over(access_t *access, const char *name, void *p, int64_t n, const void *over) {
   access_operand(access, name, p, sizeof(element_t), 1, n, n, ACCESS_WRITE, over);
+}
+/* The first ROWS rows of a weight in its format, of COLS columns. */
+static inline void reads_weight(access_t *access, const char *name, const weight_t *weight, int64_t rows,
+                                int64_t cols) {
+  size_t size = weight->format == WEIGHT_BF16 ? dtype_size(DTYPE_BF16) : sizeof(element_t);
+  access_require(access, weight->rows >= rows && weight->cols == cols,
+                 "'%s' is %lld x %lld, expected %lld x %lld", name, (long long)weight->rows,
+                 (long long)weight->cols, (long long)rows, (long long)cols);
+  access_operand(access, name, weight->data, size, rows, cols, cols, ACCESS_READ, NULL);
+}
+static inline double weight_element(const weight_t *weight, int64_t row, int64_t col) {
+  int64_t i = row * weight->cols + col;
+  if (weight->format != WEIGHT_BF16) return (double)((const element_t *)weight->data)[i];
+  float value;
+  half_from_bf16((const uint16_t *)weight->data + i, &value, 1);
+  return (double)value;
 }
 /* Some elements of n are read / set: the operation checks which. */
 static inline void reads_some(access_t *access, const char *name, const void *p, int64_t n) {

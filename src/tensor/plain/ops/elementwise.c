@@ -9,34 +9,38 @@ static double sigmoid_plain(double x) {
 
 static status_t swiglu_plain(device_t *device, const op_swiglu_t *op) {
   access_t access = access_begin(device, "swiglu");
-  reads(&access, "gate", op->gate, 1, op->n, op->n);
-  reads(&access, "up", op->up, 1, op->n, op->n);
-  writes_over(&access, "y", op->y, op->n, op->gate);
+  int64_t F = op->cols;
+  reads(&access, "gate_up", op->gate_up, op->rows, 2 * F, 2 * F);
+  writes(&access, "y", op->y, op->rows, F, F);
   TRY(access_ready(&access));
-  const element_t *gate = (const element_t *)op->gate, *up = (const element_t *)op->up;
   element_t *y = (element_t *)op->y;
-  for (int64_t i = 0; i < op->n; i++)
-    y[i] = (element_t)((double)gate[i] * sigmoid_plain((double)gate[i]) * (double)up[i]);
+  for (int64_t t = 0; t < op->rows; t++)
+    for (int64_t i = 0; i < F; i++) {
+      const element_t *gate = (const element_t *)op->gate_up + t * 2 * F + i, *up = gate + F;
+      y[t * F + i] = (element_t)((double)*gate * sigmoid_plain((double)*gate) * (double)*up);
+    }
   access_end(&access);
   return STATUS_OK;
 }
 
 static status_t swiglu_backward_plain(device_t *device, const op_swiglu_backward_t *op) {
   access_t access = access_begin(device, "swiglu_backward");
-  reads(&access, "gate", op->gate, 1, op->n, op->n);
-  reads(&access, "up", op->up, 1, op->n, op->n);
-  reads(&access, "dy", op->dy, 1, op->n, op->n);
-  writes_over(&access, "dgate", op->dgate, op->n, op->gate);
-  writes_over(&access, "dup", op->dup, op->n, op->up);
+  int64_t F = op->cols, n = op->rows * F;
+  reads(&access, "gate_up", op->gate_up, 1, 2 * n, 2 * n);
+  reads(&access, "dy", op->dy, 1, n, n);
+  writes_over(&access, "dgate_up", op->dgate_up, 2 * n, op->gate_up);
+  if (op->y) writes_over(&access, "y", op->y, n, op->dy);
   TRY(access_ready(&access));
-  const element_t *gate = (const element_t *)op->gate, *up = (const element_t *)op->up;
-  const element_t *dy = (const element_t *)op->dy;
-  element_t *dgate = (element_t *)op->dgate, *dup = (element_t *)op->dup;
-  for (int64_t i = 0; i < op->n; i++) {
-    double g = (double)gate[i], u = (double)up[i], d = (double)dy[i], s = sigmoid_plain(g);
-    dgate[i] = (element_t)(d * u * s * (1.0 + g * (1.0 - s)));
-    dup[i] = (element_t)(d * g * s);
-  }
+  for (int64_t t = 0; t < op->rows; t++)
+    for (int64_t i = 0; i < F; i++) {
+      int64_t at = t * 2 * F + i;
+      const element_t *gate = (const element_t *)op->gate_up + at, *up = gate + F;
+      double g = (double)*gate, u = (double)*up, s = sigmoid_plain(g);
+      double d = (double)((const element_t *)op->dy)[t * F + i];
+      ((element_t *)op->dgate_up)[at] = (element_t)(d * u * s * (1.0 + g * (1.0 - s)));
+      ((element_t *)op->dgate_up)[at + F] = (element_t)(d * g * s);
+      if (op->y) ((element_t *)op->y)[t * F + i] = (element_t)(g * s * u);
+    }
   access_end(&access);
   return STATUS_OK;
 }

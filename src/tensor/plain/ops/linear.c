@@ -1,4 +1,5 @@
 /* The matrix product with its epilogue, and the activations. */
+#include "tensor/linear.h"
 #include "tensor/plain/ops/element.h"
 
 #include <math.h>
@@ -27,11 +28,11 @@ static double activation_slope(activation_t activation, double x) {
 /* Element (i, j) of op(a) op(b). */
 static double gemm_product(const op_gemm_t *op, int64_t i, int64_t j) {
   const element_t *a = (const element_t *)op->a + (op->trans_a ? i : i * op->lda);
-  const element_t *b = (const element_t *)op->b + (op->trans_b ? j * op->ldb : j);
-  int64_t a_step = op->trans_a ? op->lda : 1, b_step = op->trans_b ? 1 : op->ldb;
+  weight_t b = op->weight ? *op->weight : weight_real(op->b, 0, op->ldb);
+  int64_t a_step = op->trans_a ? op->lda : 1;
   double sum = 0.0;
   for (int64_t l = 0; l < op->k; l++)
-    sum += (double)a[l * a_step] * (double)b[l * b_step];
+    sum += (double)a[l * a_step] * (op->trans_b ? weight_element(&b, j, l) : weight_element(&b, l, j));
   return sum;
 }
 
@@ -46,12 +47,15 @@ static void gemm_operands(access_t *access, const op_gemm_t *op) {
     reads(access, "a", op->a, k, m, op->lda);
   else
     reads(access, "a", op->a, m, k, op->lda);
-  if (op->trans_b)
-    reads(access, "b", op->b, n, k, op->ldb);
+  int64_t b_rows = op->trans_b ? n : k, b_cols = op->trans_b ? k : n;
+  if (op->weight)
+    reads_weight(access, "weight", op->weight, b_rows, b_cols);
   else
-    reads(access, "b", op->b, k, n, op->ldb);
+    reads(access, "b", op->b, b_rows, b_cols, op->ldb);
   if (op->bias) reads(access, "bias", op->bias, 1, n, n);
-  if (op->beta == 0.0)
+  bool apart = op->before && op->before != op->c;
+  if (op->beta != 0.0 && apart) reads(access, "before", op->before, m, n, op->ldc);
+  if (op->beta == 0.0 || apart)
     writes(access, "c", op->c, m, n, op->ldc);
   else
     updates(access, "c", op->c, m, n, op->ldc);
@@ -64,11 +68,12 @@ static status_t gemm_plain(device_t *device, const op_gemm_t *op) {
   TRY(access_ready(&access));
   const element_t *bias = (const element_t *)op->bias;
   element_t *c = op->c, *pre = (element_t *)op->pre;
+  const element_t *before = op->before ? op->before : op->c;
   for (int64_t i = 0; i < op->m; i++)
     for (int64_t j = 0; j < op->n; j++) {
       int64_t place = i * op->ldc + j;
       double value = op->alpha * gemm_product(op, i, j);
-      if (op->beta != 0.0) value += op->beta * (double)c[place];
+      if (op->beta != 0.0) value += op->beta * (double)before[place];
       if (bias) value += (double)bias[j];
       if (pre) pre[place] = (element_t)value;
       c[place] = (element_t)activate_plain(op->activation, value);
@@ -93,5 +98,7 @@ static status_t activation_backward_plain(device_t *device, const op_activation_
 
 void PLAIN_NAME(plain_fill_linear)(ops_t *ops) {
   ops->gemm = gemm_plain;
+  ops->linear = linear_by_products;
+  ops->linear_backward = linear_backward_by_products;
   ops->activation_backward = activation_backward_plain;
 }

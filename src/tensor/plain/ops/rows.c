@@ -9,15 +9,16 @@ static status_t embedding_plain(device_t *device, const op_embedding_t *op) {
   access_t access = access_begin(device, "embedding");
   int64_t C = op->cols;
   access_index(&access, "tokens", op->tokens, op->rows, INT32_MIN, INT32_MAX, false);
-  reads(&access, "weight", op->weight, op->count, C, C);
+  reads_weight(&access, "weight", &op->weight, op->count, C);
   writes(&access, "y", op->y, op->rows, C, C);
   TRY(access_ready(&access));
   const int32_t *tokens = (const int32_t *)op->tokens;
-  const element_t *weight = (const element_t *)op->weight;
   element_t *y = (element_t *)op->y;
   for (int64_t t = 0; t < op->rows; t++)
     for (int64_t c = 0; c < C; c++)
-      y[t * C + c] = in_shard(tokens[t], op->begin, op->count) ? weight[(tokens[t] - op->begin) * C + c] : 0;
+      y[t * C + c] = in_shard(tokens[t], op->begin, op->count)
+                         ? (element_t)weight_element(&op->weight, tokens[t] - op->begin, c)
+                         : 0;
   access_end(&access);
   return STATUS_OK;
 }
