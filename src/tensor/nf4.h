@@ -47,7 +47,8 @@ float nf4_offset(const float *absmax, int64_t blocks);
  * or a part that begins with a group. Local. */
 void nf4_scales_encode(const float *absmax, int64_t blocks, float offset, uint8_t *scales, float *groups);
 
-/* The scale that a byte stands for. Local. */
+/* The scale that a byte stands for. Not inline: a compiler that fuses its two operations, as those of the cpu
+ * device may, would make another. Local. */
 float nf4_scale(uint8_t scale, float group, float offset);
 
 /* Sets DECODED (blocks) from what nf4_scales_encode has set. Local. */
