@@ -1,5 +1,7 @@
 #include "tensor/op_cost.h"
 
+#include "tensor/weight_nf4.h"
+
 /* Bytes of an element: compute type, accumulation type, bf16, index. */
 typedef struct {
   double real, wide, half, index;
@@ -10,6 +12,7 @@ static double op_cost_written(double bytes, bool added) {
 }
 
 static double weight_cost(op_cost_sizes_t size, const weight_t *weight) {
+  if (weight->format == WEIGHT_NF4) return (double)weight_nf4_bytes(weight);
   return (double)weight->rows * (double)weight->cols *
          (weight->format == WEIGHT_BF16 ? size.half : size.real);
 }

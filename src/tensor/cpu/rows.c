@@ -1,6 +1,7 @@
 /* Operations on whole rows. */
 #include "base/half.h"
 #include "tensor/cpu/state.h"
+#include "tensor/weight_nf4.h"
 
 #include <math.h>
 #include <string.h>
@@ -74,6 +75,8 @@ static void embedding_range(const void *argument, int64_t begin, int64_t end, fl
       memset(y, 0, cols * sizeof *y);
     else if (op->weight.format == WEIGHT_BF16)
       half_from_bf16((const uint16_t *)op->weight.data + row * op->cols, y, cols);
+    else if (op->weight.format == WEIGHT_NF4)
+      weight_nf4_row(&op->weight, row, y);
     else
       memcpy(y, (const float *)op->weight.data + row * op->cols, cols * sizeof *y);
   }

@@ -2,7 +2,7 @@
  * micro-kernel reads them, as in Goto and van de Geijn, "Anatomy of high-performance matrix multiplication"
  * (2008). */
 #include "tensor/cpu/kernels.h"
-#include "tensor/cpu/simd/tile.h"
+#include "tensor/cpu/simd/nf4.h"
 
 /* A block of b, DEPTH x COLS, fits the second cache; a panel of a, DEPTH x TILE_ROWS, the first. */
 #if defined(__AVX512F__)
@@ -106,9 +106,26 @@ ALWAYS_INLINE void pack_b_panel_of(const op_gemm_t *op, const void *b, bool half
   }
 }
 
+static void pack_b_nf4(const op_gemm_t *op, int64_t col, int64_t cols, int64_t k, int64_t depth, float *to) {
+  nf4_view_t view = weight_nf4_view(op->weight);
+  if (!op->trans_b) {
+    pack_nf4(&view, col, cols, k, depth, to);
+    return;
+  }
+  for (int64_t c = 0; c < cols; c += LANES)
+    pack_nf4_transposed(&view, col + c, gemm_min_int_simd(LANES, cols - c), k, depth,
+                        to + c / TILE_COLS * TILE_COLS * depth + c % TILE_COLS);
+}
+
+static bool is_nf4(const op_gemm_t *op) {
+  return op->weight && op->weight->format == WEIGHT_NF4;
+}
+
 static void pack_b_panel(const op_gemm_t *op, int64_t col, int64_t cols, int64_t k, int64_t depth,
                          float *to) {
-  if (!op->weight)
+  if (is_nf4(op))
+    pack_b_nf4(op, col, cols, k, depth, to);
+  else if (!op->weight)
     pack_b_panel_of(op, op->b, false, col, cols, k, depth, to);
   else if (op->weight->format == WEIGHT_BF16)
     pack_b_panel_of(op, op->weight->data, true, col, cols, k, depth, to);
@@ -118,6 +135,10 @@ static void pack_b_panel(const op_gemm_t *op, int64_t col, int64_t cols, int64_t
 
 /* Panels of TILE_COLS columns, one behind the other. */
 static void pack_b(const op_gemm_t *op, int64_t col, int64_t cols, int64_t k, int64_t depth, float *to) {
+  if (is_nf4(op)) {
+    pack_b_nf4(op, col, cols, k, depth, to);
+    return;
+  }
   for (int64_t c = 0; c < cols; c += TILE_COLS, to += depth * TILE_COLS)
     pack_b_panel(op, col + c, gemm_min_int_simd(TILE_COLS, cols - c), k, depth, to);
 }

@@ -7,6 +7,7 @@
 #include "base/half.h"
 #include "tensor/ops.h"
 #include "tensor/plain/access.h"
+#include "tensor/weight_nf4.h"
 
 #ifdef PLAIN_TYPE_f32
 typedef float element_t;
@@ -51,9 +52,18 @@ static inline void reads_weight(access_t *access, const char *name, const weight
   access_require(access, weight->rows >= rows && weight->cols == cols,
                  "'%s' is %lld x %lld, expected %lld x %lld", name, (long long)weight->rows,
                  (long long)weight->cols, (long long)rows, (long long)cols);
+  if (weight->format == WEIGHT_NF4) {
+    size = sizeof(int32_t);
+    rows = 1;
+    cols = (int64_t)(weight_nf4_bytes(weight) / size);
+  }
   access_operand(access, name, weight->data, size, rows, cols, cols, ACCESS_READ, NULL);
 }
 static inline double weight_element(const weight_t *weight, int64_t row, int64_t col) {
+  if (weight->format == WEIGHT_NF4) {
+    nf4_view_t view = weight_nf4_view(weight);
+    return (double)nf4_view_value(&view, row, col);
+  }
   int64_t i = row * weight->cols + col;
   if (weight->format != WEIGHT_BF16) return (double)((const element_t *)weight->data)[i];
   float value;

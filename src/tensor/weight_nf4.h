@@ -1,0 +1,48 @@
+/* Weights in NF4: where codes and scales lie in device memory, and how they get there. A weight is a part of
+ * a whole matrix (weight_t): it holds the blocks of the matrix that it touches, with their scales, so that
+ * its values do not depend on how the matrix is divided. Its memory, of weight_nf4_bytes:
+ *
+ *   codes (rows, row_blocks, NF4_BLOCK_BYTES) | scales (rows, row_blocks), filled up to 4 bytes | offset |
+ *   groups of the whole matrix
+ */
+#ifndef TENSOR_WEIGHT_NF4_H
+#define TENSOR_WEIGHT_NF4_H
+
+#include "tensor/nf4.h"
+#include "tensor/weight.h"
+
+/* The same for code that reads it, on the host or on a device. Column c lies in block (skip + c) / NF4_BLOCK
+ * of its row, at value (skip + c) % NF4_BLOCK; block b of row r is block first + r * whole_row_blocks + b of
+ * the whole matrix, and so in group that / NF4_GROUP. */
+typedef struct {
+  const uint8_t *codes, *scales;
+  const float *offset, *groups;
+  int64_t row_blocks, skip;
+  int64_t first, whole_row_blocks;
+} nf4_view_t;
+
+nf4_view_t weight_nf4_view(const weight_t *weight);
+size_t weight_nf4_bytes(const weight_t *weight);
+
+/* The columns *BEGIN .. *END - 1 of the whole matrix that the weight's blocks cover. Local. */
+void weight_nf4_columns(const weight_t *weight, int64_t *begin, int64_t *end);
+
+/* Writes the codes of rows FIRST .. FIRST + ROWS - 1 of the weight from their VALUES in these columns
+ * (rows, *END - *BEGIN; host), and sets ABSMAX (rows, row_blocks; host). Local. Errors: the device's. */
+status_t weight_nf4_write_rows(device_t *device, const weight_t *weight, int64_t first, int64_t rows,
+                               const float *values, float *absmax);
+
+/* Writes scales, offset and groups from the absmax of all blocks of the whole matrix (whole_rows, its blocks
+ * of a row; host). Local. Errors: the device's, STATUS_MEMORY. */
+status_t weight_nf4_write_scales(device_t *device, const weight_t *weight, const float *absmax);
+
+/* For views of host memory: the scales of blocks BLOCK .. BLOCK + BLOCKS - 1 of rows ROW .. ROW + ROWS - 1,
+ * that of block b of row r to TO[b * ld + r]; and the value in row R, column C. Local. */
+void nf4_view_scales(const nf4_view_t *view, int64_t row, int64_t rows, int64_t block, int64_t blocks,
+                     int64_t ld, float *to);
+float nf4_view_value(const nf4_view_t *view, int64_t r, int64_t c);
+
+/* Row R's values (cols) of a weight in host memory. Local. */
+void weight_nf4_row(const weight_t *weight, int64_t r, float *values);
+
+#endif
