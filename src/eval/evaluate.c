@@ -47,7 +47,7 @@ static const char *model_name(const settings_t *settings, int64_t index) {
 static status_t candidate_open_listed(session_t *session, const char *path, evaluate_candidate_t *candidate,
                                       bool *adapted) {
   static const char *const roles[] = {"policy", "default", NULL};
-  TRY(model_open(session, "eval.models", path, &candidate->model));
+  TRY(model_open(session, "eval.models", path, session->settings->model.base_format, &candidate->model));
   *adapted = candidate->model.info.adapter_count > 0;
   if (!*adapted) return STATUS_OK;
   return model_load_adapter(session, &candidate->model, path, roles, "policy", &candidate->adapter, NULL);

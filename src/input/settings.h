@@ -55,6 +55,7 @@ typedef struct {
     char *adapter;
     char *template;
     char *train;
+    char *base_format;
     char *recompute;
     bool from_scratch;
     bool tied;
@@ -134,6 +135,7 @@ typedef struct {
   } rm;
   struct {
     char *model;
+    char *base_format;
     bool facts;
     char *prompt_file;
     bool allow_mismatch;

@@ -157,6 +157,12 @@ static void settings_check_training(settings_reader_t *reader) {
     complain(reader, &s->model.train, &s->job.task,
              "model.train = '%s': task '%s' trains adapters and heads on a frozen base; expected 'lora'",
              s->model.train, s->job.task);
+  if (strcmp(s->model.base_format, "nf4") == 0 && strcmp(s->model.train, "lora") != 0)
+    complain(reader, &s->model.base_format, &s->model.train,
+             "model.base_format = 'nf4' is for frozen bases, and model.train = '%s' trains it; expected "
+             "'dtype', or "
+             "model.train = 'lora'",
+             s->model.train);
   if ((s->eval.keep_best || s->eval.patience > 0) && s->eval.every == 0)
     complain(reader, s->eval.keep_best ? (const void *)&s->eval.keep_best : &s->eval.patience, &s->eval.every,
              "eval.%s needs eval.every > 0", s->eval.keep_best ? "keep_best" : "patience");

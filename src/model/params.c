@@ -1,8 +1,9 @@
-#include "model/params.h"
+#include "model/param_writer.h"
 
 #include "base/memory.h"
 #include "base/random.h"
 #include "tensor/ops.h"
+#include "tensor/weight_nf4.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -16,13 +17,27 @@ void params_create(device_t *device, const grid_t *grid, const char *name, param
   snprintf(out->name, sizeof out->name, "%s", name);
 }
 
+static weight_t weight_of(const param_t *param, const void *data) {
+  const partition_t *part = &param->partition;
+  return (weight_t){.format = param->format,
+                    .rows = part->local_rows,
+                    .cols = part->local_cols,
+                    .data = data,
+                    .row_begin = part->row_begin,
+                    .col_begin = part->col_begin,
+                    .whole_rows = part->rows,
+                    .whole_cols = part->cols};
+}
+
 /* Behind the weights before it: at once, or where operations like weights to begin. */
 static void place(params_t *params, param_t *param, bool follows) {
   weight_format_t before = params->count > 0 ? params->items[params->count - 1].format : param->format;
   if (before != param->format || (param->format != WEIGHT_REAL && !follows))
     params->bytes = (params->bytes + WEIGHT_ALIGNMENT - 1) / WEIGHT_ALIGNMENT * WEIGHT_ALIGNMENT;
   param->offset = params->bytes;
-  params->bytes += weight_bytes(params->device, param->format, param->elements);
+  const weight_t weight = weight_of(param, NULL);
+  params->bytes += param->format == WEIGHT_NF4 ? weight_nf4_bytes(&weight)
+                                               : weight_bytes(params->device, param->format, param->elements);
 }
 
 status_t params_add(params_t *params, const param_spec_t *spec, int32_t *id) {
@@ -113,44 +128,61 @@ void param_initial(const param_t *param, uint64_t seed, int64_t first, int64_t c
     values[i] = (float)initial_value(param, seed, hash, first + i);
 }
 
-/* Rows FIRST .. FIRST + ROWS - 1 of a stored shard to VALUES (rows, local_cols). */
-static void initial_rows(const param_t *param, uint64_t seed, int64_t first, int64_t rows, double *values) {
+/* Rows FIRST .. FIRST + ROWS - 1 of a stored shard, columns BEGIN .. BEGIN + COLS - 1 of the whole weight, to
+ * VALUES (rows, cols). */
+static void initial_rows(const param_t *param, uint64_t seed, int64_t first, int64_t rows, int64_t begin,
+                         int64_t cols, double *values) {
   const partition_t *part = &param->partition;
   uint64_t hash = name_hash(param->name);
 #pragma omp parallel for schedule(static)
   for (int64_t r = first; r < first + rows; r++) {
-    double *row = values + (r - first) * part->local_cols;
-    for (int64_t c = 0; c < part->local_cols; c++) {
-      int64_t element = (part->row_begin + r) * part->cols + part->col_begin + c;
+    double *row = values + (r - first) * cols;
+    for (int64_t c = 0; c < cols; c++) {
+      int64_t element = (part->row_begin + r) * part->cols + begin + c;
       bool padding = r >= part->row_count;
       row[c] = padding ? 0.0 : initial_value(param, seed, hash, element);
     }
   }
 }
 
+/* Rows FIRST .. of a weight in NF4 by way of its WRITER, in single precision. */
+static status_t take_initial_rows(param_writer_t *writer, int64_t first, int64_t n, const double *values) {
+  float *singles = NULL;
+  TRY(memory_alloc(&singles, ARENA_OTHER, (size_t)n, sizeof *singles));
+  for (int64_t i = 0; i < n; i++)
+    singles[i] = (float)values[i];
+  status_code_t status = param_writer_take(writer, first * writer->col_count, n, singles);
+  memory_free(singles);
+  return status;
+}
+
 /* By blocks of rows, so that little of a large weight is ever on the host. */
-static status_t initialise_one(params_t *params, int32_t id, uint64_t seed, int64_t block, double *values) {
-  const param_t *param = &params->items[id];
-  int64_t rows = param->partition.local_rows;
+static status_t initialise_one(params_t *params, uint64_t seed, int64_t block, param_writer_t *writer,
+                               double *values) {
+  const param_t *param = &params->items[writer->id];
+  int64_t rows = param->partition.local_rows, cols = writer->col_count;
   for (int64_t first = 0; first < rows; first += block) {
-    int64_t count = rows - first < block ? rows - first : block;
-    initial_rows(param, seed, first, count, values);
-    TRY(param_write_rows(params, id, first, count, DTYPE_F64, values));
+    int64_t count = rows - first < block ? rows - first : block, n = count * cols;
+    initial_rows(param, seed, first, count, writer->col_begin, cols, values);
+    if (param->format == WEIGHT_NF4)
+      TRY(take_initial_rows(writer, first, n, values));
+    else
+      TRY(param_write_elements(params, writer->id, first * cols, n, DTYPE_F64, values));
   }
-  return STATUS_OK;
+  return param->format == WEIGHT_NF4 ? param_writer_end(writer) : STATUS_OK;
 }
 
 status_t params_initialise(params_t *params, uint64_t seed) {
   for (int32_t i = 0; i < params->count; i++) {
-    int64_t cols = params->items[i].partition.local_cols, rows = params->items[i].partition.local_rows;
-    if (rows * cols == 0) continue;
-    int64_t block = cols < INITIAL_BLOCK ? INITIAL_BLOCK / cols : 1;
-    double *values;
+    if (params->items[i].elements == 0) continue;
+    SCOPED(param_writer_free) param_writer_t writer = {0};
+    SCOPED_MEMORY double *values = NULL;
+    TRY(param_writer_begin(params, i, &writer));
+    int64_t rows = params->items[i].partition.local_rows;
+    int64_t block = writer.col_count < INITIAL_BLOCK ? INITIAL_BLOCK / writer.col_count : 1;
     if (block > rows) block = rows;
-    TRY(memory_alloc(&values, ARENA_OTHER, (size_t)(block * cols), sizeof *values));
-    status_code_t status = initialise_one(params, i, seed, block, values);
-    memory_free(values);
-    TRY(status);
+    TRY(memory_alloc(&values, ARENA_OTHER, (size_t)(block * writer.col_count), sizeof *values));
+    TRY(initialise_one(params, seed, block, &writer, values));
   }
   return STATUS_OK;
 }
@@ -168,11 +200,7 @@ static void *param_place(const params_t *params, int32_t id) {
 }
 
 weight_t param_weight(const params_t *params, int32_t id) {
-  const param_t *param = &params->items[id];
-  return (weight_t){.format = param->format,
-                    .rows = param->partition.local_rows,
-                    .cols = param->partition.local_cols,
-                    .data = param_place(params, id)};
+  return weight_of(&params->items[id], param_place(params, id));
 }
 
 real_t *param_real(const params_t *params, int32_t id) {
@@ -206,34 +234,38 @@ status_t params_zero_grad(params_t *params) {
             &(op_fill_wide_t){.n = params_grad_elements(params), .value = 0.0, .x = params->grad});
 }
 
-status_t param_read_rows(const params_t *params, int32_t id, int64_t first, int64_t rows, dtype_t host_type,
-                         void *to) {
-  int64_t cols = params->items[id].partition.local_cols;
+static status_t not_in_nf4(const params_t *params, int32_t id, const char *what) {
+  if (params->items[id].format != WEIGHT_NF4) return STATUS_OK;
+  return error_set(STATUS_INTERNAL, "%s is kept in NF4 and cannot be %s element by element",
+                   params->items[id].name, what);
+}
+
+status_t param_read_elements(const params_t *params, int32_t id, int64_t first, int64_t n, dtype_t host_type,
+                             void *to) {
   const void *from = param_place(params, id);
-  size_t n = (size_t)(rows * cols);
+  TRY(not_in_nf4(params, id, "read"));
   if (params->items[id].format == WEIGHT_BF16)
-    TRY(half_download(params->device, to, host_type, half_at(from, first * cols), n));
+    TRY(half_download(params->device, to, host_type, half_at(from, first), (size_t)n));
   else
-    TRY(real_download(params->device, to, host_type, real_at(params->device, from, first * cols), n));
+    TRY(real_download(params->device, to, host_type, real_at(params->device, from, first), (size_t)n));
   return device_synchronize(params->device);
 }
 
-status_t param_write_rows(params_t *params, int32_t id, int64_t first, int64_t rows, dtype_t host_type,
-                          const void *from) {
-  int64_t cols = params->items[id].partition.local_cols;
+status_t param_write_elements(params_t *params, int32_t id, int64_t first, int64_t n, dtype_t host_type,
+                              const void *from) {
   void *to = param_place(params, id);
-  size_t n = (size_t)(rows * cols);
+  TRY(not_in_nf4(params, id, "written"));
   if (params->items[id].format == WEIGHT_BF16)
-    return half_upload(params->device, half_at(to, first * cols), from, host_type, n);
-  return real_upload(params->device, real_at(params->device, to, first * cols), from, host_type, n);
+    return half_upload(params->device, half_at(to, first), from, host_type, (size_t)n);
+  return real_upload(params->device, real_at(params->device, to, first), from, host_type, (size_t)n);
 }
 
 status_t param_read(const params_t *params, int32_t id, dtype_t host_type, void *to) {
-  return param_read_rows(params, id, 0, params->items[id].partition.local_rows, host_type, to);
+  return param_read_elements(params, id, 0, params->items[id].elements, host_type, to);
 }
 
 status_t param_write(params_t *params, int32_t id, dtype_t host_type, const void *from) {
-  return param_write_rows(params, id, 0, params->items[id].partition.local_rows, host_type, from);
+  return param_write_elements(params, id, 0, params->items[id].elements, host_type, from);
 }
 
 int64_t params_global_elements(const params_t *params) {

@@ -71,7 +71,8 @@ status_t params_allocate(params_t *params);
  * them, zeroed. Local. */
 status_t params_set_trainable(params_t *params, bool (*trainable)(const param_t *param, const void *context),
                               const void *context);
-/* Fills all weights by their init: a function of (seed, name, element of the global weight) only. Local. */
+/* Fills all weights by their init: a function of (seed, name, element of the global weight) only. Collective
+ * on tp where one is kept in NF4, else local. */
 status_t params_initialise(params_t *params, uint64_t seed);
 /* The same values for elements FIRST .. FIRST + COUNT - 1, row-major, of the global weight. Local. */
 void param_initial(const param_t *param, uint64_t seed, int64_t first, int64_t count, float *values);
@@ -88,13 +89,14 @@ status_t params_trained(const params_t *params, real_t **out);
 wide_t *param_grad(const params_t *params, int32_t id);
 status_t params_zero_grad(params_t *params);
 
-/* Copies rows FIRST .. FIRST + ROWS - 1 of a weight's shard (rows, local_cols) to and from host floats, or
- * F64, in whatever format it is kept. Reading synchronises. Local. */
-status_t param_read_rows(const params_t *params, int32_t id, int64_t first, int64_t rows, dtype_t host_type,
-                         void *to);
-status_t param_write_rows(params_t *params, int32_t id, int64_t first, int64_t rows, dtype_t host_type,
-                          const void *from);
-/* All of its rows. */
+/* Copies elements FIRST .. FIRST + N - 1 of a weight's shard (local_rows, local_cols) to and from host
+ * floats, or F64, in whatever format it is kept; but in NF4, which is written as a whole
+ * (model/param_writer.h) and not read. Reading synchronises. Local. */
+status_t param_read_elements(const params_t *params, int32_t id, int64_t first, int64_t n, dtype_t host_type,
+                             void *to);
+status_t param_write_elements(params_t *params, int32_t id, int64_t first, int64_t n, dtype_t host_type,
+                              const void *from);
+/* All of them. */
 status_t param_read(const params_t *params, int32_t id, dtype_t host_type, void *to);
 status_t param_write(params_t *params, int32_t id, dtype_t host_type, const void *from);
 

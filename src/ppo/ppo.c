@@ -39,7 +39,8 @@ static ppo_options_t options_of(const settings_t *settings) {
 /* Policy and reference: the adapter that policy initialisation left, or a new one on the bare base. */
 static status_t ppo_open_policy(ppo_task_t *task) {
   session_t *session = task->session;
-  TRY(model_open(session, "model.base", session->settings->model.base, &task->model));
+  TRY(model_open(session, "model.base", session->settings->model.base, session->settings->model.base_format,
+                 &task->model));
   TRY(model_settings_adapter(session, &task->model, &task->policy_adapter, &task->has_reference));
   if (!task->has_reference) TRY(model_new_adapter(session, &task->model, "policy", &task->policy_adapter));
   TRY(adapter_create(&task->model.base, &task->policy_adapter.config, "reference", &task->reference_adapter));
@@ -47,6 +48,11 @@ static status_t ppo_open_policy(ppo_task_t *task) {
   task->policy = (role_t){&task->model.base, &task->policy_adapter, NULL};
   task->reference = (role_t){&task->model.base, &task->reference_adapter, NULL};
   return STATUS_OK;
+}
+
+static const char *reward_format(const settings_t *settings) {
+  bool same = strcmp(settings->reward.base_format, "same") == 0;
+  return same ? settings->model.base_format : settings->reward.base_format;
 }
 
 /* The reward model's base: the policy's own, where their weights are the same, else another one beside it. */
@@ -59,7 +65,7 @@ static status_t ppo_open_value_base(ppo_task_t *task, const char *path) {
   task->value_model = same ? &task->model : &task->other;
   if (same) return STATUS_OK;
   log_info("roles      value and reward have a base of their own");
-  TRY(model_open(session, "reward.model", path, &task->other));
+  TRY(model_open(session, "reward.model", path, reward_format(session->settings), &task->other));
   size_t n, other;
   const void *bytes = tokenizer_bytes(task->model.tokenizer, &n);
   const void *other_bytes = tokenizer_bytes(task->other.tokenizer, &other);

@@ -11,12 +11,15 @@
 /* Logits of one chunk take at most this many elements. */
 enum { LARGEST_LOGITS = 1 << 24 };
 
-/* Frozen weights in 16 bits where these are asked for and the device computes in something else. */
-static base_storage_t storage_of(const session_t *session) {
+/* Frozen weights in 16 bits where these are asked for and the device computes in something else; projections
+ * in NF4 where FORMAT says so. */
+static base_storage_t storage_of(const session_t *session, const char *format) {
   const settings_t *settings = session->settings;
   bool narrow = strcmp(settings->parallel.dtype, "bf16") == 0 && session->device->real_type != DTYPE_BF16;
   weight_format_t frozen = narrow ? WEIGHT_BF16 : WEIGHT_REAL;
-  return (base_storage_t){.projections = frozen, .matrices = frozen, .mode = settings_train_mode(settings)};
+  return (base_storage_t){.projections = strcmp(format, "nf4") == 0 ? WEIGHT_NF4 : frozen,
+                          .matrices = frozen,
+                          .mode = settings_train_mode(settings)};
 }
 
 static status_t models_add_pass(session_t *session, model_t *model) {
@@ -34,9 +37,9 @@ static status_t models_check_tokenizer(const model_t *model, const char *where) 
       pieces, rows);
 }
 
-static status_t models_open_model(session_t *session, const char *path, model_t *model) {
+static status_t models_open_model(session_t *session, const char *path, const char *format, model_t *model) {
   TRY(store_inspect(session->world, path, NULL, &model->info));
-  const base_storage_t storage = storage_of(session);
+  const base_storage_t storage = storage_of(session, format);
   TRY(base_create(session->device, &session->grid, &model->info.config, &storage, &model->base));
   int64_t bytes = model->base.params.elements * (int64_t)sizeof(float);
   if (!session->dry) TRY(store_load_base(session->world, &model->info, &model->base));
@@ -46,11 +49,12 @@ static status_t models_open_model(session_t *session, const char *path, model_t 
   return models_add_pass(session, model);
 }
 
-status_t model_open(session_t *session, const char *setting, const char *path, model_t *out) {
+status_t model_open(session_t *session, const char *setting, const char *path, const char *format,
+                    model_t *out) {
   *out = (model_t){0};
   if (!path || !*path)
     return error_set(STATUS_INPUT, "%s is empty, expected the path of a model (a model.h5)", setting);
-  status_code_t status = models_open_model(session, path, out);
+  status_code_t status = models_open_model(session, path, format, out);
   if (status != STATUS_OK) {
     model_free(out);
     return error_context(status, "while loading %s = '%s'", setting, path);
@@ -94,7 +98,7 @@ static status_t new_model(session_t *session, model_t *model) {
   const settings_t *settings = session->settings;
   TRY(comm_agree(session->world, tokenizer_load(settings->model.tokenizer, &model->tokenizer)));
   model_config_t config = settings_config(settings, tokenizer_size(model->tokenizer));
-  const base_storage_t storage = storage_of(session);
+  const base_storage_t storage = storage_of(session, settings->model.base_format);
   TRY(base_create(session->device, &session->grid, &config, &storage, &model->base));
   if (!session->dry) TRY(params_initialise(&model->base.params, (uint64_t)settings->job.seed));
   TRY(models_check_tokenizer(model, settings->model.tokenizer));
@@ -110,8 +114,9 @@ status_t model_new(session_t *session, model_t *out) {
 
 status_t model_from_settings(session_t *session, model_t *out) {
   const settings_t *settings = session->settings;
-  return settings->model.from_scratch ? model_new(session, out)
-                                      : model_open(session, "model.base", settings->model.base, out);
+  return settings->model.from_scratch
+             ? model_new(session, out)
+             : model_open(session, "model.base", settings->model.base, settings->model.base_format, out);
 }
 
 void model_free(model_t *model) {

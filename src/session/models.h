@@ -13,9 +13,10 @@ typedef struct {
   pass_t *pass;
 } model_t;
 
-/* Loads the base that PATH holds or refers to. SETTING names where PATH came from, for messages. Collective.
- * Free with model_free. */
-status_t model_open(session_t *session, const char *setting, const char *path, model_t *out);
+/* Loads the base that PATH holds or refers to, its projections kept in FORMAT (model.base_format). SETTING
+ * names where PATH came from, for messages. Collective. Free with model_free. */
+status_t model_open(session_t *session, const char *setting, const char *path, const char *format,
+                    model_t *out);
 /* A new model of the settings' sizes, initialised from job.seed; the tokenizer is model.tokenizer.
  * Collective. */
 status_t model_new(session_t *session, model_t *out);

@@ -351,7 +351,8 @@ static status_t reward_reload(void *context, const char *path) {
 
 static status_t reward_open_role(reward_task_t *task) {
   session_t *session = task->session;
-  TRY(model_open(session, "model.base", session->settings->model.base, &task->model));
+  TRY(model_open(session, "model.base", session->settings->model.base, session->settings->model.base_format,
+                 &task->model));
   TRY(model_new_adapter(session, &task->model, "reward", &task->adapter));
   TRY(head_create(&task->model.base, "reward", false, &task->head));
   TRY(params_initialise(&task->head.params, (uint64_t)session->settings->job.seed));
