@@ -131,11 +131,11 @@ static void initial_rows(const param_t *param, uint64_t seed, int64_t first, int
 /* By blocks of rows, so that little of a large weight is ever on the host. */
 static status_t initialise_one(params_t *params, int32_t id, uint64_t seed, int64_t block, double *values) {
   const param_t *param = &params->items[id];
-  int64_t rows = param->partition.local_rows;
+  int64_t rows = param->partition.local_rows, cols = param->partition.local_cols;
   for (int64_t first = 0; first < rows; first += block) {
     int64_t count = rows - first < block ? rows - first : block;
     initial_rows(param, seed, first, count, values);
-    TRY(param_write_rows(params, id, first, count, DTYPE_F64, values));
+    TRY(param_write_elements(params, id, first * cols, count * cols, DTYPE_F64, values));
   }
   return STATUS_OK;
 }
@@ -206,34 +206,43 @@ status_t params_zero_grad(params_t *params) {
             &(op_fill_wide_t){.n = params_grad_elements(params), .value = 0.0, .x = params->grad});
 }
 
-status_t param_read_rows(const params_t *params, int32_t id, int64_t first, int64_t rows, dtype_t host_type,
-                         void *to) {
-  int64_t cols = params->items[id].partition.local_cols;
+status_t param_read_elements(const params_t *params, int32_t id, int64_t first, int64_t n, dtype_t host_type,
+                             void *to) {
   const void *from = param_place(params, id);
-  size_t n = (size_t)(rows * cols);
   if (params->items[id].format == WEIGHT_BF16)
-    TRY(half_download(params->device, to, host_type, half_at(from, first * cols), n));
+    TRY(half_download(params->device, to, host_type, half_at(from, first), (size_t)n));
   else
-    TRY(real_download(params->device, to, host_type, real_at(params->device, from, first * cols), n));
+    TRY(real_download(params->device, to, host_type, real_at(params->device, from, first), (size_t)n));
   return device_synchronize(params->device);
 }
 
-status_t param_write_rows(params_t *params, int32_t id, int64_t first, int64_t rows, dtype_t host_type,
-                          const void *from) {
-  int64_t cols = params->items[id].partition.local_cols;
+status_t param_write_elements(params_t *params, int32_t id, int64_t first, int64_t n, dtype_t host_type,
+                              const void *from) {
   void *to = param_place(params, id);
-  size_t n = (size_t)(rows * cols);
   if (params->items[id].format == WEIGHT_BF16)
-    return half_upload(params->device, half_at(to, first * cols), from, host_type, n);
-  return real_upload(params->device, real_at(params->device, to, first * cols), from, host_type, n);
+    return half_upload(params->device, half_at(to, first), from, host_type, (size_t)n);
+  return real_upload(params->device, real_at(params->device, to, first), from, host_type, (size_t)n);
 }
 
 status_t param_read(const params_t *params, int32_t id, dtype_t host_type, void *to) {
-  return param_read_rows(params, id, 0, params->items[id].partition.local_rows, host_type, to);
+  return param_read_elements(params, id, 0, params->items[id].elements, host_type, to);
 }
 
 status_t param_write(params_t *params, int32_t id, dtype_t host_type, const void *from) {
-  return param_write_rows(params, id, 0, params->items[id].partition.local_rows, host_type, from);
+  return param_write_elements(params, id, 0, params->items[id].elements, host_type, from);
+}
+
+/* Row by row: each rank has few of them. */
+status_t params_clear_padding(params_t *params) {
+  for (int32_t i = 0; i < params->count; i++) {
+    const partition_t *part = &params->items[i].partition;
+    SCOPED_MEMORY float *zeros = NULL;
+    if (part->row_count == part->local_rows) continue;
+    TRY(memory_alloc(&zeros, ARENA_OTHER, (size_t)part->local_cols, sizeof *zeros));
+    for (int64_t row = part->row_count; row < part->local_rows; row++)
+      TRY(param_write_elements(params, i, row * part->local_cols, part->local_cols, DTYPE_F32, zeros));
+  }
+  return STATUS_OK;
 }
 
 int64_t params_global_elements(const params_t *params) {

@@ -88,15 +88,18 @@ status_t params_trained(const params_t *params, real_t **out);
 wide_t *param_grad(const params_t *params, int32_t id);
 status_t params_zero_grad(params_t *params);
 
-/* Copies rows FIRST .. FIRST + ROWS - 1 of a weight's shard (rows, local_cols) to and from host floats, or
- * F64, in whatever format it is kept. Reading synchronises. Local. */
-status_t param_read_rows(const params_t *params, int32_t id, int64_t first, int64_t rows, dtype_t host_type,
-                         void *to);
-status_t param_write_rows(params_t *params, int32_t id, int64_t first, int64_t rows, dtype_t host_type,
-                          const void *from);
-/* All of its rows. */
+/* Copies elements FIRST .. FIRST + N - 1, row-major, of a weight's shard (local_rows, local_cols) to and from
+ * host floats, or F64, in whatever format it is kept. Reading synchronises. Local. */
+status_t param_read_elements(const params_t *params, int32_t id, int64_t first, int64_t n, dtype_t host_type,
+                             void *to);
+status_t param_write_elements(params_t *params, int32_t id, int64_t first, int64_t n, dtype_t host_type,
+                              const void *from);
+/* All of its elements. */
 status_t param_read(const params_t *params, int32_t id, dtype_t host_type, void *to);
 status_t param_write(params_t *params, int32_t id, dtype_t host_type, const void *from);
+
+/* Sets the vocabulary padding of all weights, which no file holds, to zero. Local. */
+status_t params_clear_padding(params_t *params);
 
 /* Trains all weights: gradients for every one. Local. */
 status_t params_train_all(params_t *params);
