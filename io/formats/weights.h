@@ -10,9 +10,14 @@
 
 enum { WEIGHTS_BLOCK_BYTES = 16 << 20 };
 
+/* Values that go through memory at once where they come from, or go to, somebody's function. */
+enum { WEIGHTS_PIECE_ELEMENTS = 1 << 20 };
+
 /* One rank's rectangle of one tensor. The tensor has SHAPE (ndim) in the file and is seen as ROWS x COLS
  * here: ROWS is a product of leading dimensions, so a vector of n is (n, 1) or (1, n). Several items of one
- * path, from one rank or many, fill a tensor together; each element is given by exactly one item. */
+ * path, from one rank or many, fill a tensor together; each element is given by exactly one item. Its values
+ * are DATA, or what GIVE sets when they are about to be moved: elements FIRST .. FIRST + N - 1, row-major, of
+ * the rectangle; each is asked for once, in order, at most WEIGHTS_PIECE_ELEMENTS at a time. */
 typedef struct {
   const char *path; /* of the dataset: "/weights/model.norm.weight" */
   int ndim;
@@ -22,9 +27,11 @@ typedef struct {
   int64_t row_begin, row_count;
   int64_t col_begin, col_count;
   int64_t stride;      /* elements from one row of DATA to the next; 0 is col_count */
-  const float *data;   /* host: (row_count, col_count) */
-  bool mine;           /* false: a replica of what another rank gives; DATA is not looked at */
+  const float *data;   /* host: (row_count, col_count); not looked at where there is a GIVE */
+  bool mine;           /* false: a replica of what another rank gives; no values are looked at */
   const char *meaning; /* becomes the attribute `meaning` of the dataset; NULL: none */
+  status_t (*give)(void *context, int64_t first, int64_t n, float *values);
+  void *context;
 } weights_item_t;
 
 /* What a file is called and holds besides tensors. */
@@ -39,17 +46,20 @@ typedef struct {
 /* Writes ITEMS (count) to PATH, which appears when it is complete and synced, replacing an older file in one
  * instant. Every rank lists the same paths in the same order; items of one path follow each other, and their
  * number may differ between ranks (at least one, with mine = false where a rank has nothing to give). Staging
- * memory is bounded (about 300 MB on a rank, far less for small files). Collective on COMM. Errors, agreed:
- * STATUS_DATA (disk), STATUS_INTERNAL (items that do not fill a tensor, lists that differ), STATUS_MEMORY. */
+ * memory is bounded (about 250 MB on a rank, far less for small files). Collective on COMM. Errors, agreed:
+ * those of GIVE; STATUS_DATA (disk), STATUS_INTERNAL (items that do not fill a tensor, lists that differ),
+ * STATUS_MEMORY. */
 status_t weights_write(comm_t *comm, const char *path, const weights_spec_t *spec,
                        const weights_item_t *items, int64_t count);
 
-/* Bytes that one round of writing moves at most on RANKS together. Local. */
+/* Bytes that one round of writing moves at most on RANKS together, and those of them that one rank gives: a
+ * round is larger the more ranks there are to give and to store. Local. */
 int64_t weights_round_bytes(int ranks);
+enum { WEIGHTS_GIVEN_BYTES = 128 << 20 };
 
 /* What weights_identity would say of a file of these ITEMS (count, as in weights_write): a name of weights
  * that are in memory, the same whichever rank holds what. Moves the weights about as writing does. Collective
- * on COMM. Errors, agreed: STATUS_INTERNAL as weights_write, STATUS_MEMORY. */
+ * on COMM. Errors, agreed: those of GIVE, STATUS_INTERNAL as weights_write, STATUS_MEMORY. */
 status_t weights_items_identity(comm_t *comm, const weights_item_t *items, int64_t count, uint64_t *identity);
 
 /* Writes N BYTES as dataset OBJECT with their hashes and MEANING (for weights_spec_t's annotate). */
@@ -68,14 +78,19 @@ typedef struct {
   dtype_t dtype;              /* DTYPE_F32 or DTYPE_BF16 */
 } weights_tensor_t;
 
-/* A rectangle that a rank wants, as float, of a tensor seen as ROWS x COLS. */
+/* A rectangle that a rank wants, as float, of a tensor seen as ROWS x COLS. DATA is set; or TAKE gets the
+ * values as they are read: elements FIRST .. FIRST + N - 1, row-major, of the rectangle; each comes once, in
+ * order, at most WEIGHTS_PIECE_ELEMENTS at a time, and as many rows together as that and the file's blocks
+ * allow. After an error some have come and the others do not. */
 typedef struct {
   const char *path;
   int64_t rows, cols;
   int64_t row_begin, row_count;
   int64_t col_begin, col_count;
   int64_t stride; /* elements from one row of DATA to the next; 0 is col_count */
-  float *data;    /* host: (row_count, col_count), set */
+  float *data;    /* host: (row_count, col_count); not looked at where there is a TAKE */
+  status_t (*take)(void *context, int64_t first, int64_t n, const float *values);
+  void *context;
 } weights_request_t;
 
 /* Opens PATH, which must be of FORMAT (NULL: any). Collective on COMM. Close with weights_close. Errors,
@@ -113,11 +128,15 @@ uint64_t weights_identity_add(uint64_t identity, uint64_t hash);
 /* Reads dataset OBJECT as h5_read_bytes does and compares its hashes. Local. Errors: STATUS_DATA. */
 status_t weights_read_bytes(h5_file_t *file, const char *object, char **bytes, int64_t *n);
 
-/* Fills REQUESTS (count, a list of the rank's own, maybe empty). Every block that is used has been verified.
- * Staging memory is bounded (64 MiB on a rank). Collective on the COMM of opening. Errors, agreed:
- * STATUS_DATA naming tensor and block for a missing tensor (with the nearest name there is), another shape, a
- * hash that does not fit, a value that is NaN or infinite. */
+/* Fills REQUESTS (count, a list of the rank's own, maybe empty). Every block that is used has been verified
+ * before. Staging memory is bounded (weights_reading_bytes). Collective on the COMM of opening. Errors,
+ * agreed: those of TAKE; STATUS_DATA naming tensor and block for a missing tensor (with the nearest name
+ * there is), another shape, a hash that does not fit, a value that is NaN or infinite. */
 status_t weights_read(weights_file_t *file, const weights_request_t *requests, int64_t count);
+
+/* Host memory that a rank takes at most for reading on NODES nodes: pieces, and one block or a round, which
+ * has one block of each node so that all read at once, within bounds. Local. */
+int64_t weights_reading_bytes(int nodes);
 
 /* STATUS_DATA naming the first tensors below PREFIX ("/weights/") that no rank has read since opening: the
  * file holds more than the model has. Those whose names (behind PREFIX) UNUSED takes with CONTEXT, if it is

@@ -74,9 +74,10 @@ static status_t list_share(weights_file_t *file, weights_file_sizes_t *sizes) {
 static status_t node_examine(weights_file_t *file) {
   comm_t *node;
   TRY(comm_split_node(file->comm, "node of a weights file", &node));
-  /* The same on all ranks: either one node holds all of them, or no node does. */
-  file->one_node = comm_size(node) == comm_size(file->comm);
+  int32_t first = comm_rank(node) == 0;
   comm_free(node);
+  TRY(comm_allreduce(file->comm, &first, 1, COMM_I32, COMM_SUM));
+  file->nodes = first;
   return STATUS_OK;
 }
 

@@ -7,7 +7,7 @@
 
 struct weights_file {
   comm_t *comm;
-  bool one_node;             /* all ranks share the memory of one node, so one page cache */
+  int nodes;                 /* that the ranks are on; those of one node share its page cache */
   h5_file_t *h5;             /* opened by each rank alone */
   weights_tensor_t *tensors; /* (plan.tensor_count), sorted by path */
   char *text;                /* the paths */

@@ -152,6 +152,21 @@ int weights_clip(weights_box_t rectangle, int64_t cols, int64_t begin, int64_t c
   return n;
 }
 
+weights_piece_t weights_next_piece(weights_box_t rectangle, weights_box_t box, int64_t done) {
+  int64_t row = box.cols > 0 ? done / box.cols : 0, col = box.cols > 0 ? done % box.cols : 0;
+  int64_t most = WEIGHTS_PIECE_ELEMENTS, left = box.rows * box.cols - done;
+  if (box.cols < rectangle.cols || box.cols > most)
+    left = weights_plan_smaller(left, box.cols - col);
+  else if (left > 0)
+    most = most / box.cols * box.cols;
+  return (weights_piece_t){(box.row + row - rectangle.row) * rectangle.cols + box.col + col - rectangle.col,
+                           weights_plan_smaller(left, most)};
+}
+
+int64_t weights_piece_elements(int64_t n) {
+  return weights_plan_smaller(n, WEIGHTS_PIECE_ELEMENTS);
+}
+
 /* ---- types ---- */
 
 void weights_encode(dtype_t dtype, const float *from, int64_t n, void *to) {

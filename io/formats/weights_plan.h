@@ -69,6 +69,19 @@ status_t weights_box_check(const char *path, weights_box_t rectangle, int64_t ro
  * returns how many. */
 int weights_clip(weights_box_t rectangle, int64_t cols, int64_t begin, int64_t count, weights_box_t boxes[3]);
 
+/* Elements FIRST .. FIRST + N - 1, row-major, of a rectangle. */
+typedef struct {
+  int64_t first, n;
+} weights_piece_t;
+
+/* The next piece of BOX, of which DONE elements are behind, in the RECTANGLE that it lies in; N is 0 behind
+ * the last one. Whole rows, as many as may come together, where BOX is as wide as RECTANGLE; otherwise a row,
+ * or a part of it. */
+weights_piece_t weights_next_piece(weights_box_t rectangle, weights_box_t box, int64_t done);
+
+/* Of the N elements of rectangles that one rank has, those that go through memory at once. */
+int64_t weights_piece_elements(int64_t n);
+
 /* Converts N floats to the stored type, or back. */
 void weights_encode(dtype_t dtype, const float *from, int64_t n, void *to);
 void weights_decode(dtype_t dtype, const void *from, int64_t n, float *to);

@@ -13,8 +13,17 @@
 /* Ranks that want the same byte, on average, beyond which it is read once and handed round. */
 static const int64_t replicas_most = 2;
 
-/* Bytes that one round brings to every rank. */
-static const int64_t round_bytes_most = INT64_C(64) << 20;
+/* Bytes that one round brings to every rank: a block of each node. */
+static int64_t round_bytes_most(int nodes) {
+  enum { NODES_LEAST = 4, NODES_MOST = 16 };
+  int64_t blocks = nodes < NODES_LEAST ? NODES_LEAST : nodes > NODES_MOST ? NODES_MOST : nodes;
+  return blocks * WEIGHTS_BLOCK_BYTES;
+}
+
+int64_t weights_reading_bytes(int nodes) {
+  return (nodes == 1 ? WEIGHTS_BLOCK_BYTES : round_bytes_most(nodes)) +
+         WEIGHTS_PIECE_ELEMENTS * (int64_t)sizeof(float);
+}
 
 typedef struct {
   weights_file_t *file;
@@ -26,6 +35,7 @@ typedef struct {
   int64_t *place;       /* (blocks): where a block of the round begins in BYTES */
   size_t *rank_bytes;   /* (comm size): of the round */
   char *bytes;          /* the round's blocks */
+  float *values;        /* of a piece */
   int64_t first, last;  /* the round takes wanted blocks among these */
   int64_t total, most;  /* bytes of the round, and of the largest round */
 } weights_read_reader_t;
@@ -89,12 +99,13 @@ static void requests_mark(weights_read_reader_t *reader) {
 
 /* Sets the round's end and bytes, from its first block on. */
 static void round_extent(weights_read_reader_t *reader) {
+  int64_t most = round_bytes_most(reader->file->nodes);
   reader->last = reader->first;
   reader->total = 0;
   for (; reader->last < reader->file->plan.blocks; ++reader->last) {
     if (!reader->wanted[reader->last]) continue;
     int64_t bytes = weights_plan_block(&reader->file->plan, reader->last).bytes;
-    if (reader->total > 0 && reader->total + bytes > round_bytes_most) break;
+    if (reader->total > 0 && reader->total + bytes > most) break;
     reader->total += bytes;
   }
 }
@@ -129,8 +140,31 @@ static void box_copy(const weights_request_t *request, dtype_t dtype, const weig
   }
 }
 
-/* Copies what request I has of the round. */
-static void request_fill(const weights_read_reader_t *reader, int64_t i) {
+/* Elements of BOX from element DONE on. */
+static void box_decode(const weights_request_t *request, dtype_t dtype, const weights_block_t *block,
+                       const char *bytes, weights_box_t box, int64_t done, int64_t n, float *values) {
+  for (int64_t i = 0, run; i < n; i += run) {
+    int64_t row = box.row + (done + i) / box.cols, col = (done + i) % box.cols;
+    int64_t element = row * request->cols + box.col + col - block->begin;
+    run = box.cols == request->cols || n - i < box.cols - col ? n - i : box.cols - col;
+    weights_decode(dtype, bytes + element * weights_dtype_size(dtype), run, values + i);
+  }
+}
+
+static status_t box_hand_over(const weights_read_reader_t *reader, const weights_request_t *request,
+                              dtype_t dtype, const weights_block_t *block, const char *bytes,
+                              weights_box_t box) {
+  for (int64_t done = 0, n; done < box.rows * box.cols; done += n) {
+    weights_piece_t piece = weights_next_piece(request_box(request), box, done);
+    n = piece.n;
+    box_decode(request, dtype, block, bytes, box, done, n, reader->values);
+    TRY(request->take(request->context, piece.first, n, reader->values));
+  }
+  return STATUS_OK;
+}
+
+/* Copies or hands over what request I has of the round. */
+static status_t request_fill(const weights_read_reader_t *reader, int64_t i) {
   const weights_request_t *request = &reader->requests[i];
   const weights_plan_t *plan = &reader->file->plan;
   int64_t begin = plan->first[reader->tensor[i]], end = plan->first[reader->tensor[i] + 1];
@@ -140,10 +174,21 @@ static void request_fill(const weights_read_reader_t *reader, int64_t i) {
     weights_block_t block = weights_plan_block(plan, b);
     weights_box_t boxes[3];
     int n = request_clip(request, &block, boxes);
+    dtype_t dtype = plan->tensors[block.tensor].dtype;
+    const char *bytes = reader->bytes + reader->place[b];
     for (int k = 0; k < n; ++k)
-      box_copy(request, plan->tensors[block.tensor].dtype, &block, reader->bytes + reader->place[b],
-               boxes[k]);
+      if (request->take)
+        TRY(box_hand_over(reader, request, dtype, &block, bytes, boxes[k]));
+      else
+        box_copy(request, dtype, &block, bytes, boxes[k]);
   }
+  return STATUS_OK;
+}
+
+static status_t requests_fill(const weights_read_reader_t *reader) {
+  for (int64_t i = 0; i < reader->count; ++i)
+    TRY(request_fill(reader, i));
+  return STATUS_OK;
 }
 
 static status_t weights_read_rounds_run(weights_read_reader_t *reader) {
@@ -156,8 +201,7 @@ static status_t weights_read_rounds_run(weights_read_reader_t *reader) {
     for (int rank = 0; rank < comm_rank(comm); ++rank)
       mine += reader->rank_bytes[rank];
     TRY(comm_allgatherv(comm, mine, reader->bytes, reader->rank_bytes, COMM_BYTE));
-    for (int64_t i = 0; i < reader->count; ++i)
-      request_fill(reader, i);
+    TRY(comm_agree(comm, requests_fill(reader)));
   }
   return STATUS_OK;
 }
@@ -179,8 +223,7 @@ static status_t weights_read_alone(weights_read_reader_t *reader) {
     TRY(weights_block_read(reader->file, b, reader->bytes));
     reader->first = b;
     reader->last = b + 1;
-    for (int64_t i = 0; i < reader->count; ++i)
-      request_fill(reader, i);
+    TRY(requests_fill(reader));
   }
   return STATUS_OK;
 }
@@ -206,6 +249,13 @@ static status_t requests_prepare(weights_read_reader_t *reader) {
   TRY(memory_alloc(&reader->place, ARENA_IO, blocks, sizeof *reader->place));
   TRY(requests_check(reader));
   requests_mark(reader);
+  int64_t most = 0;
+  for (int64_t i = 0; i < reader->count; ++i) {
+    const weights_request_t *request = &reader->requests[i];
+    int64_t n = request->take ? weights_piece_elements(request->row_count * request->col_count) : 0;
+    if (n > most) most = n;
+  }
+  TRY(memory_alloc(&reader->values, ARENA_IO, (size_t)most, sizeof *reader->values));
   memcpy(reader->wanted, reader->wanted_here, blocks * sizeof *reader->wanted);
   return STATUS_OK;
 }
@@ -217,6 +267,7 @@ static void weights_read_reader_free(weights_read_reader_t *reader) {
   memory_free(reader->place);
   memory_free(reader->rank_bytes);
   memory_free(reader->bytes);
+  memory_free(reader->values);
 }
 
 status_t weights_read(weights_file_t *file, const weights_request_t *requests, int64_t count) {
@@ -229,7 +280,7 @@ status_t weights_read(weights_file_t *file, const weights_request_t *requests, i
     file->requested[b] |= reader.wanted[b];
   int64_t here = wanted_bytes(&file->plan, reader.wanted_here);
   TRY(comm_allreduce(file->comm, &here, 1, COMM_I64, COMM_SUM));
-  if (file->one_node || here <= replicas_most * wanted_bytes(&file->plan, reader.wanted))
+  if (file->nodes == 1 || here <= replicas_most * wanted_bytes(&file->plan, reader.wanted))
     return comm_agree(file->comm, weights_read_alone(&reader));
   TRY(comm_agree(file->comm, rounds_prepare(&reader)));
   return weights_read_rounds_run(&reader);

@@ -6,10 +6,9 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* 32 MiB per rank up to 128 MiB, which one rank may give or get all of. */
+/* Of which each gets about its share. */
 int64_t weights_round_bytes(int ranks) {
-  enum { RANKS_MOST = 4 };
-  return (INT64_C(32) << 20) * (ranks < RANKS_MOST ? ranks : RANKS_MOST);
+  return (INT64_C(32) << 20) * ranks;
 }
 
 /* The exchange below does what collective buffering would, so that each rank writes large neighbouring ranges
@@ -27,6 +26,8 @@ typedef struct {
   h5_file_t *file;  /* NULL where only hashes are wanted */
   h5_span_t *spans; /* (tensor_count): where each lies in the file */
   uint64_t *hashes; /* (plan.blocks), zero for blocks of other ranks */
+  int64_t *given;   /* (plan.blocks): bytes in messages that this rank gives of each */
+  float *values;    /* of a piece */
 } writer_t;
 
 /* Consecutive blocks FIRST .. LAST - 1, moved at once. */
@@ -84,6 +85,8 @@ static void weights_write_writer_free(writer_t *writer) {
   memory_free(writer->cols);
   memory_free(writer->spans);
   memory_free(writer->hashes);
+  memory_free(writer->given);
+  memory_free(writer->values);
 }
 
 /* Finds the tensors behind the items. */
@@ -113,9 +116,39 @@ static status_t writer_list(writer_t *writer) {
   return memory_alloc(&writer->hashes, ARENA_IO, (size_t)writer->plan.blocks, sizeof *writer->hashes);
 }
 
+/* Bytes of a box in a message; padded so that the next header is aligned. */
+static size_t box_bytes(weights_box_t box, dtype_t dtype) {
+  int64_t payload = box.rows * box.cols * weights_dtype_size(dtype);
+  return sizeof(box_header_t) + (size_t)((payload + 7) / 8 * 8);
+}
+
+/* What this rank's items have of each block, and room for the largest piece. */
+static status_t writer_measure(writer_t *writer) {
+  const weights_plan_t *plan = &writer->plan;
+  int64_t most = 0;
+  TRY(memory_alloc(&writer->given, ARENA_IO, (size_t)plan->blocks, sizeof *writer->given));
+  for (int64_t i = 0; i < writer->count; ++i) {
+    const weights_item_t *item = &writer->items[i];
+    int64_t tensor = writer->item_tensor[i];
+    if (!item->mine) continue;
+    if (item->row_count * item->col_count > most) most = item->row_count * item->col_count;
+    for (int64_t b = plan->first[tensor]; b < plan->first[tensor + 1]; ++b) {
+      weights_block_t block = weights_plan_block(plan, b);
+      weights_box_t boxes[3];
+      int n = weights_clip(item_box(item), item->cols, block.begin, block.count, boxes);
+      for (int k = 0; k < n; ++k)
+        writer->given[b] += (int64_t)box_bytes(boxes[k], item->dtype);
+    }
+  }
+  return memory_alloc(&writer->values, ARENA_IO, (size_t)weights_piece_elements(most),
+                      sizeof *writer->values);
+}
+
 /* Lists the tensors on every rank, and sees by a hash that all have the same. */
 static status_t writer_prepare(writer_t *writer) {
-  TRY(comm_agree(writer->comm, writer_list(writer)));
+  status_code_t status = writer_list(writer);
+  if (status == STATUS_OK) status = writer_measure(writer);
+  TRY(comm_agree(writer->comm, status));
   uint64_t hash = (uint64_t)writer->tensor_count;
   for (int64_t t = 0; t < writer->tensor_count; ++t) {
     const weights_tensor_t *tensor = &writer->tensors[t];
@@ -156,18 +189,26 @@ static void round_free(weights_write_round_t *round) {
   memory_free(round->covered);
 }
 
-/* Takes blocks from FIRST on, as many as fit a round, and deals them. */
-static status_t weights_write_round_plan(const writer_t *writer, int64_t first,
-                                         weights_write_round_t *round) {
-  int size = comm_size(writer->comm), rank = comm_rank(writer->comm);
-  int64_t most = weights_round_bytes(size);
-  *round = (weights_write_round_t){.first = first, .last = first};
-  while (round->last < writer->plan.blocks) {
-    int64_t bytes = weights_plan_block(&writer->plan, round->last).bytes;
-    if (round->last > first && round->bytes + bytes > most) break;
-    round->bytes += bytes;
-    round->last += 1;
+/* Takes blocks from FIRST on, as many as fit a round and no rank gives too much of. Collective. */
+static status_t weights_write_round_extent(const writer_t *writer, int64_t first,
+                                           weights_write_round_t *round) {
+  int64_t most = weights_round_bytes(comm_size(writer->comm)), bytes = 0, given = 0, last = first;
+  for (; last < writer->plan.blocks; ++last) {
+    bytes += weights_plan_block(&writer->plan, last).bytes;
+    given += writer->given[last];
+    if (last > first && (bytes > most || given > WEIGHTS_GIVEN_BYTES)) break;
   }
+  TRY(comm_allreduce(writer->comm, &last, 1, COMM_I64, COMM_MIN));
+  *round = (weights_write_round_t){.first = first, .last = last};
+  for (int64_t b = first; b < last; ++b)
+    round->bytes += weights_plan_block(&writer->plan, b).bytes;
+  return STATUS_OK;
+}
+
+/* Deals the blocks. */
+static status_t weights_write_round_plan(const writer_t *writer, weights_write_round_t *round) {
+  int size = comm_size(writer->comm), rank = comm_rank(writer->comm);
+  int64_t first = round->first;
   int64_t n = round->last - first, begin = 0;
   TRY(memory_alloc(&round->owner, ARENA_IO, (size_t)n, sizeof *round->owner));
   round->mine_first = round->mine_last = first;
@@ -183,26 +224,34 @@ static status_t weights_write_round_plan(const writer_t *writer, int64_t first,
   return memory_alloc(&round->cursor, ARENA_IO, (size_t)size, sizeof *round->cursor);
 }
 
-/* Bytes of a box in a message; padded so that the next header is aligned. */
-static size_t box_bytes(weights_box_t box, dtype_t dtype) {
-  int64_t payload = box.rows * box.cols * weights_dtype_size(dtype);
-  return sizeof(box_header_t) + (size_t)((payload + 7) / 8 * 8);
+/* Elements FIRST .. FIRST + N - 1 of the item's rectangle to VALUES. */
+static status_t item_values(const weights_item_t *item, int64_t first, int64_t n, float *values) {
+  if (item->give) return item->give(item->context, first, n, values);
+  int64_t stride = item->stride ? item->stride : item->col_count;
+  for (int64_t done = 0, run; done < n; done += run) {
+    int64_t row = (first + done) / item->col_count, col = (first + done) % item->col_count;
+    run = n - done < item->col_count - col ? n - done : item->col_count - col;
+    memcpy(values + done, item->data + row * stride + col, (size_t)run * sizeof *values);
+  }
+  return STATUS_OK;
 }
 
-static void box_pack(const weights_item_t *item, int64_t block, weights_box_t box, char *to) {
-  int64_t size = weights_dtype_size(item->dtype), stride = item->stride ? item->stride : item->col_count;
+static status_t box_pack(const writer_t *writer, const weights_item_t *item, int64_t block, weights_box_t box,
+                         char *to) {
   box_header_t header = {block, box.row * item->cols + box.col, box.cols, box.rows};
   memcpy(to, &header, sizeof header);
   to += sizeof header;
-  for (int64_t row = 0; row < box.rows; ++row) {
-    const float *from = item->data + (box.row + row - item->row_begin) * stride + box.col - item->col_begin;
-    weights_encode(item->dtype, from, box.cols, to);
-    to += box.cols * size;
+  for (int64_t done = 0, n; done < box.rows * box.cols; done += n) {
+    weights_piece_t piece = weights_next_piece(item_box(item), box, done);
+    n = piece.n;
+    TRY(item_values(item, piece.first, n, writer->values));
+    weights_encode(item->dtype, writer->values, n, to + done * weights_dtype_size(item->dtype));
   }
+  return STATUS_OK;
 }
 
-/* Counts (SEND is NULL) or packs what this rank's item I has of the round. */
-static void round_add_item(const writer_t *writer, weights_write_round_t *round, int64_t i) {
+/* Packs what this rank's item I has of the round. */
+static status_t round_add_item(const writer_t *writer, weights_write_round_t *round, int64_t i) {
   const weights_item_t *item = &writer->items[i];
   const weights_plan_t *plan = &writer->plan;
   int64_t begin = plan->first[writer->item_tensor[i]], end = plan->first[writer->item_tensor[i] + 1];
@@ -212,34 +261,26 @@ static void round_add_item(const writer_t *writer, weights_write_round_t *round,
     weights_block_t block = weights_plan_block(plan, b);
     weights_box_t boxes[3];
     int n = weights_clip(item_box(item), item->cols, block.begin, block.count, boxes);
-    int owner = round->owner[b - round->first];
+    size_t *cursor = &round->cursor[round->owner[b - round->first]];
     for (int k = 0; k < n; ++k) {
-      size_t bytes = box_bytes(boxes[k], item->dtype);
-      if (round->send) {
-        box_pack(item, b, boxes[k], round->send + round->cursor[owner]);
-        round->cursor[owner] += bytes;
-      } else {
-        round->send_counts[owner] += bytes;
-      }
+      TRY(box_pack(writer, item, b, boxes[k], round->send + *cursor));
+      *cursor += box_bytes(boxes[k], item->dtype);
     }
   }
-}
-
-static void round_add_items(const writer_t *writer, weights_write_round_t *round) {
-  for (int64_t i = 0; i < writer->count; ++i) {
-    if (writer->items[i].mine) round_add_item(writer, round, i);
-  }
+  return STATUS_OK;
 }
 
 static status_t round_pack(const writer_t *writer, weights_write_round_t *round) {
-  round_add_items(writer, round);
+  for (int64_t b = round->first; b < round->last; ++b)
+    round->send_counts[round->owner[b - round->first]] += (size_t)writer->given[b];
   size_t total = 0;
   for (int rank = 0; rank < comm_size(writer->comm); ++rank) {
     round->cursor[rank] = total;
     total += round->send_counts[rank];
   }
   TRY(memory_alloc(&round->send, ARENA_IO, total, 1));
-  if (round->send) round_add_items(writer, round);
+  for (int64_t i = 0; i < writer->count && total > 0; ++i)
+    if (writer->items[i].mine) TRY(round_add_item(writer, round, i));
   perf_bytes(2.0 * (double)total); /* read from the items, written to the messages */
   int64_t n = round->mine_last - round->mine_first;
   TRY(memory_alloc(&round->offsets, ARENA_IO, (size_t)n + 1, sizeof *round->offsets));
@@ -299,7 +340,8 @@ static status_t weights_write_rounds_run(writer_t *writer) {
   comm_t *comm = writer->comm;
   for (int64_t first = 0; first < writer->plan.blocks;) {
     SCOPED(round_free) weights_write_round_t round = {0};
-    status_code_t status = weights_write_round_plan(writer, first, &round);
+    TRY(weights_write_round_extent(writer, first, &round));
+    status_code_t status = weights_write_round_plan(writer, &round);
     if (status == STATUS_OK) status = round_pack(writer, &round);
     TRY(comm_agree(comm, status));
     status =

@@ -53,8 +53,9 @@ void copying_estimate(const copy_list_t *list, session_t *session) {
   for (int64_t i = 0; i < list->count; i++)
     held += (double)copying_rows_of(&list->items[i]) * (double)cols_of(&list->items[i]) * sizeof(float);
   held /= session->grid.size;
-  int64_t loaded = (int64_t)(held < most ? held : most);
-  if (session->dry->loaded < loaded) session->dry->loaded = loaded;
+  int64_t copied = (int64_t)(held < most ? held : most);
+  if (session->dry->copied < copied) session->dry->copied = copied;
+  session->dry->loaded = session->dry->copied;
 }
 
 /* Rows of one tensor, and this rank's of them. */

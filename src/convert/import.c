@@ -43,8 +43,8 @@ typedef struct {
 static status_t import_open_base(import_t *import) {
   status_code_t status = import_base_open(import->settings, &import->source);
   if (status == STATUS_OK)
-    status =
-        base_outline(import->session->device, &import->session->grid, &import->source.config, NULL, &import->base);
+    status = base_outline(import->session->device, &import->session->grid, &import->source.config, NULL,
+                          &import->base);
   for (int o = 0; o < import->source.count; o++)
     import->origins[import->origin_count++] = import->source.origins[o];
   if (status == STATUS_OK) return status;
@@ -214,7 +214,8 @@ static status_t import_all(import_t *import) {
   if (import->session->dry) {
     double most = staged_blocks * (double)WEIGHTS_BLOCK_BYTES;
     estimate_output(import->session->dry, "model", stored);
-    import->session->dry->loaded = (int64_t)(stored < most ? stored : most);
+    import->session->dry->copied = (int64_t)(stored < most ? stored : most);
+    import->session->dry->loaded = import->session->dry->copied;
     return STATUS_OK;
   }
   TRY(comm_agree(world, comm_rank(world) == 0 ? file_make_parent(import->output) : STATUS_OK));

@@ -83,13 +83,7 @@ status_t param_writer_take(void *context, int64_t first, int64_t n, const float 
 
 status_t param_writer_end(param_writer_t *writer) {
   const params_t *params = writer->params;
-  const partition_t *part = &params->items[writer->id].partition;
-  if (!is_nf4(writer)) {
-    const double zero = 0.0;
-    for (int64_t i = writer->come; i < part->local_rows * part->local_cols; i++)
-      TRY(param_write_elements(writer->params, writer->id, i, 1, DTYPE_F64, &zero));
-    return STATUS_OK;
-  }
+  if (!is_nf4(writer)) return STATUS_OK;
   const weight_t weight = param_weight(params, writer->id);
   if (params->grid->tp_size > 1)
     TRY(comm_allreduce(params->grid->tp, writer->absmax, (size_t)whole_blocks(&weight), COMM_F32, COMM_MAX));

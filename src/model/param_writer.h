@@ -22,8 +22,7 @@ void param_writer_free(param_writer_t *writer);
  * is a param_writer_t. Local. */
 status_t param_writer_take(void *writer, int64_t first, int64_t n, const float *values);
 
-/* When all have come: what depends on the whole weight, and zeros behind the true rows. Collective on tp for
- * NF4, else local. */
+/* When all have come: what depends on the whole weight. Collective on tp for NF4, else nothing. */
 status_t param_writer_end(param_writer_t *writer);
 
 #endif

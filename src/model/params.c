@@ -268,6 +268,24 @@ status_t param_write(params_t *params, int32_t id, dtype_t host_type, const void
   return param_write_elements(params, id, 0, params->items[id].elements, host_type, from);
 }
 
+/* Row by row: each rank has few of them. */
+status_t params_clear_padding(params_t *params) {
+  for (int32_t i = 0; i < params->count; i++) {
+    const partition_t *part = &params->items[i].partition;
+    SCOPED_MEMORY float *zeros = NULL;
+    if (part->row_count == part->local_rows) continue;
+    TRY(memory_alloc(&zeros, ARENA_OTHER, (size_t)part->local_cols, sizeof *zeros));
+    for (int64_t row = part->row_count; row < part->local_rows; row++)
+      TRY(param_write_elements(params, i, row * part->local_cols, part->local_cols, DTYPE_F32, zeros));
+  }
+  return STATUS_OK;
+}
+
+dtype_t param_stored(const params_t *params, int32_t id) {
+  bool real = params->items[id].format == WEIGHT_REAL;
+  return !real || params->device->real_type == DTYPE_BF16 ? DTYPE_BF16 : DTYPE_F32;
+}
+
 int64_t params_global_elements(const params_t *params) {
   int64_t elements = 0;
   for (int32_t i = 0; i < params->count; i++)

@@ -100,9 +100,14 @@ status_t param_write_elements(params_t *params, int32_t id, int64_t first, int64
 status_t param_read(const params_t *params, int32_t id, dtype_t host_type, void *to);
 status_t param_write(params_t *params, int32_t id, dtype_t host_type, const void *from);
 
+/* Sets the vocabulary padding of all weights, which no file holds, to zero. Local. */
+status_t params_clear_padding(params_t *params);
+
 /* Trains all weights: gradients for every one. Local. */
 status_t params_train_all(params_t *params);
 
+/* The type that a weight has in files: bf16 where it is kept so, else float. */
+dtype_t param_stored(const params_t *params, int32_t id);
 /* Sum of the shards' elements over all weights of the global model (without replicas and padding). */
 int64_t params_global_elements(const params_t *params);
 

@@ -64,7 +64,7 @@ static void dry_run_conclude(const session_t *session, const size_t *before, est
   size_t during[ARENA_COUNT];
   dry_run_read_peaks(during);
   perf_snapshot(counters);
-  estimate_memory(before, during, session->grid.size, estimate);
+  estimate_memory(before, during, session->grid.size, session->grid.node_count, estimate);
   const estimate_speed_t speed = {session->sgemm_flops, session->stream_bytes};
   double units = estimate->steps > 0 ? (double)estimate->steps : estimate->part;
   estimate->seconds = estimate_seconds(counters, &speed) / units;

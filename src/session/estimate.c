@@ -11,9 +11,6 @@ enum { STATES = 3, STATE_BYTES = 4, TENSOR_BYTES = 560 };
 /* Of measured speeds, what whole steps reach. */
 static const double reached = 0.5;
 
-/* io/formats/weights_read.c: what one round brings, and more. */
-static const int64_t reading_bytes_most = INT64_C(128) << 20;
-
 const double estimate_margin = 1.1;
 
 void estimate_output(estimate_t *estimate, const char *name, double bytes) {
@@ -37,10 +34,13 @@ void estimate_part(estimate_t *estimate, int64_t all, int64_t wanted, int64_t go
 }
 
 static void estimate_add_set(const params_t *params, estimate_files_t *files) {
-  int64_t size = params->device->real_type == DTYPE_BF16 ? 2 : 4;
-  files->file += params_global_elements(params) * size + params->count * TENSOR_BYTES;
-  files->staged += params->elements * (int64_t)sizeof(float);
-  if (params->grid->dp_rank == 0) files->given += params->elements * (int64_t)sizeof(float);
+  files->file += params->count * TENSOR_BYTES;
+  for (int32_t i = 0; i < params->count; i++) {
+    const partition_t *part = &params->items[i].partition;
+    int64_t size = (int64_t)dtype_size(param_stored(params, i));
+    files->file += part->rows * part->cols * size;
+    if (params->grid->dp_rank == 0) files->given += params->items[i].elements * size;
+  }
 }
 
 /* Of the states that training adds. */
@@ -65,8 +65,7 @@ estimate_files_t estimate_files(const store_contents_t *contents, params_t *cons
   files.result = files.file;
   for (int32_t s = 0; s < count; s++)
     files.file += state_bytes(sets[s]);
-  files.state = owned * STATES * STATE_BYTES;
-  files.given += files.state;
+  files.given += owned * STATES * STATE_BYTES;
   return files;
 }
 
@@ -83,25 +82,32 @@ static int64_t receiving_bytes(const estimate_files_t *files, int ranks) {
   return (int64_t)((double)(round_bytes(files, ranks) / ranks) * estimate_margin);
 }
 
-/* Host memory in ARENA_IO for writing such a file: the copies and what a round sends and writes. */
+/* Bytes of a piece that goes through memory at once, of VALUES in all. */
+static int64_t piece_bytes(int64_t values) {
+  return estimate_smaller(values, WEIGHTS_PIECE_ELEMENTS * (int64_t)sizeof(float));
+}
+
+/* Host memory in ARENA_IO for writing such a file: what a round sends and writes, and a piece. */
 static int64_t writing_bytes(const estimate_files_t *files, int ranks) {
   int64_t round = round_bytes(files, ranks);
-  int64_t bytes = files->staged + files->state + estimate_smaller(files->given, round) + round / ranks;
+  int64_t sent = estimate_smaller(files->given, estimate_smaller(round, WEIGHTS_GIVEN_BYTES));
+  int64_t bytes = sent + round / ranks + piece_bytes(files->given);
   return (int64_t)((double)bytes * estimate_margin); /* blocks are dealt whole; names and hashes */
 }
 
-/* The same for reading LOADED bytes of weights: the copy, and a round. */
-static int64_t reading_bytes(int64_t loaded) {
-  int64_t round =
-      loaded < WEIGHTS_BLOCK_BYTES ? WEIGHTS_BLOCK_BYTES : estimate_smaller(loaded, reading_bytes_most);
-  return loaded > 0 ? (int64_t)((double)(loaded + round) * estimate_margin) : 0;
+/* The same for reading weights: the task's copies, a block or a round, and a piece. */
+static int64_t reading_bytes(const estimate_t *estimate, int nodes) {
+  int64_t most = weights_reading_bytes(nodes), least = WEIGHTS_BLOCK_BYTES + piece_bytes(estimate->loaded);
+  int64_t bytes = estimate->copied + estimate_smaller(most, least + estimate->loaded);
+  if (nodes == 1) bytes = estimate->copied + least;
+  return estimate->loaded > 0 ? (int64_t)((double)bytes * estimate_margin) : 0;
 }
 
 static void raise_to(size_t *bytes, int64_t least) {
   if (*bytes < (size_t)least) *bytes = (size_t)least;
 }
 
-void estimate_memory(const size_t *before, const size_t *during, int ranks, estimate_t *estimate) {
+void estimate_memory(const size_t *before, const size_t *during, int ranks, int nodes, estimate_t *estimate) {
   static const bool grows[ARENA_COUNT] = {
       [ARENA_ACTIVATIONS] = true, [ARENA_SCRATCH] = true, [ARENA_FEATURES] = true, [ARENA_ROLLOUT] = true};
   size_t *memory = estimate->memory;
@@ -110,7 +116,7 @@ void estimate_memory(const size_t *before, const size_t *during, int ranks, esti
     raise_to(&memory[a], (int64_t)before[a]);
   }
   raise_to(&memory[ARENA_IO], writing_bytes(&estimate->files, ranks));
-  raise_to(&memory[ARENA_IO], reading_bytes(estimate->loaded));
+  raise_to(&memory[ARENA_IO], reading_bytes(estimate, nodes));
   memory[ARENA_COMM] += (size_t)receiving_bytes(&estimate->files, ranks);
 }
 

@@ -11,9 +11,7 @@
 typedef struct {
   int64_t file;   /* of the whole file */
   int64_t result; /* of model.h5 */
-  int64_t staged; /* host copies of weights that a rank makes to write it */
-  int64_t given;  /* of all its copies, what this rank gives to the file */
-  int64_t state;  /* host copies of the optimiser's state that this rank owns */
+  int64_t given;  /* what this rank gives to it */
 } estimate_files_t;
 
 /* Files that a task without steps leaves. */
@@ -32,7 +30,8 @@ typedef struct estimate {
   int32_t output_count;
   estimate_output_t outputs[ESTIMATE_OUTPUTS_MAX];
   estimate_files_t files;
-  int64_t loaded;             /* bytes of the host copy of the largest set of weights that is read */
+  int64_t loaded;             /* bytes, as floats, of the largest set of weights that a rank reads */
+  int64_t copied;             /* bytes of the copies that the task makes of it on the host */
   int64_t rollout;            /* bytes of a step's rollout file */
   size_t memory[ARENA_COUNT]; /* bytes, the peaks */
   double flops;               /* of this rank in one step, or in the whole task */
@@ -60,8 +59,9 @@ estimate_files_t estimate_files(const store_contents_t *contents, params_t *cons
 extern const double estimate_margin;
 
 /* Fills estimate->memory: BEFORE are the peaks before the steps, DURING those of the steps, which grow by the
- * margin where they follow the sequences' lengths; files are read and written by RANKS ranks. Local. */
-void estimate_memory(const size_t *before, const size_t *during, int ranks, estimate_t *estimate);
+ * margin where they follow the sequences' lengths; files are read and written by RANKS ranks on NODES nodes.
+ * Local. */
+void estimate_memory(const size_t *before, const size_t *during, int ranks, int nodes, estimate_t *estimate);
 
 /* This rank's speed. */
 typedef struct {

@@ -1,6 +1,7 @@
 #include "session/store.h"
 
 #include "base/memory.h"
+#include "model/param_writer.h"
 #include "session/config_json.h"
 #include "session/store_base.h"
 
@@ -167,60 +168,89 @@ status_t store_inspect(comm_t *comm, const char *path, const store_info_t *base,
   return STATUS_OK;
 }
 
-/* Host copies of a set's shards with their file paths. */
+/* A weight as a dataset: its true rows are the first ones of the shard, so elements have the same numbers in
+ * both. */
 typedef struct {
-  char **paths;   /* (count) */
-  float **values; /* (count): (local_rows, local_cols) */
-  int32_t count;
-} staged_t;
+  const params_t *params;
+  int32_t id;
+  char *path;
+} dataset_t;
 
-static void staged_free(staged_t *staged) {
-  for (int32_t i = 0; i < staged->count; i++) {
-    if (staged->paths) memory_free(staged->paths[i]);
-    if (staged->values) memory_free(staged->values[i]);
-  }
-  memory_free(staged->paths);
-  memory_free(staged->values);
-  *staged = (staged_t){0};
+/* Those of a set. */
+typedef struct {
+  dataset_t *items; /* (count) */
+  int32_t count;
+} datasets_t;
+
+static void datasets_free(datasets_t *datasets) {
+  for (int32_t i = 0; i < datasets->count; i++)
+    memory_free(datasets->items[i].path);
+  memory_free(datasets->items);
+  *datasets = (datasets_t){0};
 }
 
-static status_t store_stage(const params_t *params, const char *prefix, bool values, staged_t *staged) {
-  staged->count = params->count;
-  TRY(memory_alloc(&staged->paths, ARENA_IO, (size_t)params->count, sizeof *staged->paths));
-  TRY(memory_alloc(&staged->values, ARENA_IO, (size_t)params->count, sizeof *staged->values));
-  for (int32_t i = 0; i < params->count; i++) {
-    const char *name = params->items[i].name; /* the outside one */
+static status_t datasets_name(const params_t *params, const char *prefix, datasets_t *datasets) {
+  TRY(memory_alloc(&datasets->items, ARENA_IO, (size_t)params->count, sizeof *datasets->items));
+  for (; datasets->count < params->count; datasets->count++) {
+    dataset_t *dataset = &datasets->items[datasets->count];
+    const char *name = params->items[datasets->count].name; /* the outside one */
     size_t n = strlen(prefix) + strlen(name) + 1;
-    TRY(memory_alloc(&staged->paths[i], ARENA_IO, n, 1));
-    snprintf(staged->paths[i], n, "%s%s", prefix, name);
-    if (values)
-      TRY(memory_alloc(&staged->values[i], ARENA_IO, (size_t)params->items[i].elements, sizeof(float)));
+    *dataset = (dataset_t){.params = params, .id = datasets->count};
+    TRY(memory_alloc(&dataset->path, ARENA_IO, n, 1));
+    snprintf(dataset->path, n, "%s%s", prefix, name);
   }
   return STATUS_OK;
 }
 
-static status_t store_load(comm_t *comm, weights_file_t *file, const char *prefix, params_t *params) {
-  SCOPED(staged_free) staged_t staged = {0};
+/* What of a dataset WRITER takes. */
+static weights_request_t request_for(const dataset_t *dataset, param_writer_t *writer) {
+  const partition_t *part = &dataset->params->items[dataset->id].partition;
+  return (weights_request_t){.path = dataset->path,
+                             .rows = part->rows,
+                             .cols = part->cols,
+                             .row_begin = part->row_begin,
+                             .row_count = part->row_count,
+                             .col_begin = writer->col_begin,
+                             .col_count = writer->col_count,
+                             .take = param_writer_take,
+                             .context = writer};
+}
+
+/* Fills those of PARAMS' weights that are not in NF4. */
+static status_t load_together(comm_t *comm, weights_file_t *file, const datasets_t *datasets,
+                              params_t *params) {
   SCOPED_MEMORY weights_request_t *requests = NULL;
-  status_code_t status = store_stage(params, prefix, true, &staged);
-  if (status == STATUS_OK)
-    status = memory_alloc(&requests, ARENA_IO, (size_t)params->count, sizeof *requests);
-  TRY(comm_agree(comm, status));
-  for (int32_t i = 0; i < params->count; i++) {
-    const partition_t *part = &params->items[i].partition;
-    requests[i] = (weights_request_t){.path = staged.paths[i],
-                                      .rows = part->rows,
-                                      .cols = part->cols,
-                                      .row_begin = part->row_begin,
-                                      .row_count = part->row_count,
-                                      .col_begin = part->col_begin,
-                                      .col_count = part->col_count,
-                                      .stride = part->local_cols,
-                                      .data = staged.values[i]};
+  SCOPED_MEMORY param_writer_t *writers = NULL;
+  int64_t count = 0;
+  size_t most = (size_t)params->count;
+  status_code_t status = memory_alloc(&requests, ARENA_IO, most, sizeof *requests);
+  if (status == STATUS_OK) status = memory_alloc(&writers, ARENA_IO, most, sizeof *writers);
+  for (int32_t i = 0; i < params->count && status == STATUS_OK; i++) {
+    if (params->items[i].format == WEIGHT_NF4) continue;
+    status = param_writer_begin(params, i, &writers[i]);
+    requests[count++] = request_for(&datasets->items[i], &writers[i]);
   }
-  TRY(weights_read(file, requests, params->count));
+  TRY(comm_agree(comm, status));
+  return weights_read(file, requests, count);
+}
+
+/* Fills one weight in NF4. */
+static status_t load_alone(comm_t *comm, weights_file_t *file, const dataset_t *dataset, params_t *params) {
+  SCOPED(param_writer_free) param_writer_t writer = {0};
+  TRY(comm_agree(comm, param_writer_begin(params, dataset->id, &writer)));
+  const weights_request_t request = request_for(dataset, &writer);
+  TRY(weights_read(file, &request, 1));
+  return comm_agree(comm, param_writer_end(&writer));
+}
+
+static status_t store_load(comm_t *comm, weights_file_t *file, const char *prefix, params_t *params) {
+  SCOPED(datasets_free) datasets_t datasets = {0};
+  status_code_t status = datasets_name(params, prefix, &datasets);
+  if (status == STATUS_OK) status = params_clear_padding(params);
+  TRY(comm_agree(comm, status));
+  TRY(load_together(comm, file, &datasets, params));
   for (int32_t i = 0; i < params->count; i++)
-    TRY(param_write(params, i, DTYPE_F32, staged.values[i]));
+    if (params->items[i].format == WEIGHT_NF4) TRY(load_alone(comm, file, &datasets.items[i], params));
   return STATUS_OK;
 }
 
@@ -249,11 +279,11 @@ status_t store_load_base(comm_t *comm, const store_info_t *info, base_t *base) {
 
 enum { SETS_MAX = 1 + 2 * STORE_ROLES_MAX };
 
-/* All sets of a file, staged. */
+/* All sets of a file. */
 typedef struct {
   const params_t *sets[SETS_MAX];
   char prefixes[SETS_MAX][96];
-  staged_t staged[SETS_MAX];
+  datasets_t datasets[SETS_MAX];
   int32_t count;
 } writing_t;
 
@@ -277,12 +307,9 @@ static bool store_writes(const params_t *params) {
   return params->grid->dp_rank == 0;
 }
 
-/* Host copies of a set, on the ranks that write. */
-static status_t stage_set(const params_t *params, const char *prefix, staged_t *staged) {
-  TRY(store_stage(params, prefix, store_writes(params), staged));
-  for (int32_t i = 0; i < params->count && store_writes(params); i++)
-    TRY(param_read(params, i, DTYPE_F32, staged->values[i]));
-  return STATUS_OK;
+static status_t dataset_give(void *of, int64_t first, int64_t n, float *values) {
+  const dataset_t *dataset = of;
+  return param_read_elements(dataset->params, dataset->id, first, n, DTYPE_F32, values);
 }
 
 static bool store_ends_with(const char *text, const char *end) {
@@ -300,22 +327,23 @@ const char *store_meaning(const char *path) {
   return "weight of the model, under its published name and in its published shape";
 }
 
-static weights_item_t item_of(const params_t *params, const staged_t *staged, int32_t i) {
-  const param_t *param = &params->items[i];
+static weights_item_t item_of(dataset_t *dataset) {
+  const params_t *params = dataset->params;
+  const param_t *param = &params->items[dataset->id];
   const partition_t *part = &param->partition;
-  weights_item_t item = {.path = staged->paths[i],
+  weights_item_t item = {.path = dataset->path,
                          .ndim = param->ndim,
-                         .dtype = params->device->real_type == DTYPE_BF16 ? DTYPE_BF16 : DTYPE_F32,
+                         .dtype = param_stored(params, dataset->id),
                          .rows = part->rows,
                          .cols = part->cols,
                          .row_begin = part->row_begin,
                          .row_count = part->row_count,
                          .col_begin = part->col_begin,
                          .col_count = part->col_count,
-                         .stride = part->local_cols,
-                         .data = staged->values[i],
                          .mine = part->replica == 0 && store_writes(params),
-                         .meaning = store_meaning(staged->paths[i])};
+                         .meaning = store_meaning(dataset->path),
+                         .give = dataset_give,
+                         .context = dataset};
   memcpy(item.shape, param->shape, sizeof item.shape);
   return item;
 }
@@ -367,11 +395,11 @@ typedef struct {
 
 static void writing_free(writing_t **writing) {
   for (int32_t s = 0; *writing && s < (*writing)->count; s++)
-    staged_free(&(*writing)->staged[s]);
+    datasets_free(&(*writing)->datasets[s]);
   memory_free(*writing);
 }
 
-/* Lists the sets and stages them, with room for the ITEMS of all of them and of CONTENTS besides. */
+/* Lists the sets and their datasets, with room for the ITEMS of all of them and of CONTENTS besides. */
 static status_t store_prepare_writing(const store_contents_t *contents, writing_t **out,
                                       weights_item_t **items) {
   size_t count = (size_t)contents->extra_count;
@@ -379,7 +407,7 @@ static status_t store_prepare_writing(const store_contents_t *contents, writing_
   writing_t *writing = *out;
   list_sets(contents, writing);
   for (int32_t s = 0; s < writing->count; s++) {
-    TRY(stage_set(writing->sets[s], writing->prefixes[s], &writing->staged[s]));
+    TRY(datasets_name(writing->sets[s], writing->prefixes[s], &writing->datasets[s]));
     count += (size_t)writing->sets[s]->count;
   }
   return memory_alloc(items, ARENA_IO, count, sizeof **items);
@@ -393,7 +421,7 @@ static status_t store_write_contents(comm_t *comm, const destination_t *to,
   TRY(comm_agree(comm, store_prepare_writing(contents, &writing, &items)));
   for (int32_t s = 0; s < writing->count; s++)
     for (int32_t i = 0; i < writing->sets[s]->count; i++)
-      items[count++] = item_of(writing->sets[s], &writing->staged[s], i);
+      items[count++] = item_of(&writing->datasets[s].items[i]);
   for (int64_t i = 0; i < contents->extra_count; i++)
     items[count++] = contents->extra[i];
   store_contents_t copy = *contents;
@@ -412,12 +440,12 @@ status_t store_checkpoint(comm_t *comm, const char *run_dir, const checkpoint_pl
 }
 
 status_t store_params_identity(comm_t *comm, const char *prefix, const params_t *params, uint64_t *identity) {
-  SCOPED(staged_free) staged_t staged = {0};
+  SCOPED(datasets_free) datasets_t datasets = {0};
   SCOPED_MEMORY weights_item_t *items = NULL;
-  status_code_t status = stage_set(params, prefix, &staged);
+  status_code_t status = datasets_name(params, prefix, &datasets);
   if (status == STATUS_OK) status = memory_alloc(&items, ARENA_IO, (size_t)params->count, sizeof *items);
   TRY(comm_agree(comm, status));
   for (int32_t i = 0; i < params->count; i++)
-    items[i] = item_of(params, &staged, i);
+    items[i] = item_of(&datasets.items[i]);
   return weights_items_identity(comm, items, params->count, identity);
 }

@@ -70,10 +70,11 @@ typedef struct {
 typedef enum { OPTIMIZER_MASTER, OPTIMIZER_M, OPTIMIZER_V, OPTIMIZER_STATES } optimizer_state_t;
 int32_t optimizer_piece_count(const optimizer_t *optimizer);
 optimizer_piece_t optimizer_piece(const optimizer_t *optimizer, int32_t index);
-/* Elements (rows, cols) of a piece to and from host floats. Synchronises. Local. */
+/* Elements FIRST .. FIRST + N - 1 of a piece (rows, cols) to and from host floats. Reading synchronises.
+ * Local. */
 status_t optimizer_read(const optimizer_t *optimizer, const optimizer_piece_t *piece, optimizer_state_t state,
-                        float *to);
+                        int64_t first, int64_t n, float *to);
 status_t optimizer_write(optimizer_t *optimizer, const optimizer_piece_t *piece, optimizer_state_t state,
-                         const float *from);
+                         int64_t first, int64_t n, const float *from);
 
 #endif

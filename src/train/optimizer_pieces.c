@@ -75,15 +75,20 @@ optimizer_piece_t optimizer_piece(const optimizer_t *optimizer, int32_t index) {
   return optimizer->pieces[index];
 }
 
+static wide_t *piece_state(const optimizer_t *optimizer, const optimizer_piece_t *piece,
+                           optimizer_state_t state, int64_t first) {
+  return wide_at(optimizer->device, optimizer->sets[piece->set].state[state], piece->offset + first);
+}
+
 status_t optimizer_read(const optimizer_t *optimizer, const optimizer_piece_t *piece, optimizer_state_t state,
-                        float *to) {
-  wide_t *from = wide_at(optimizer->device, optimizer->sets[piece->set].state[state], piece->offset);
-  TRY(wide_download(optimizer->device, to, DTYPE_F32, from, (size_t)piece_elements(piece)));
+                        int64_t first, int64_t n, float *to) {
+  wide_t *from = piece_state(optimizer, piece, state, first);
+  TRY(wide_download(optimizer->device, to, DTYPE_F32, from, (size_t)n));
   return device_synchronize(optimizer->device);
 }
 
 status_t optimizer_write(optimizer_t *optimizer, const optimizer_piece_t *piece, optimizer_state_t state,
-                         const float *from) {
-  wide_t *to = wide_at(optimizer->device, optimizer->sets[piece->set].state[state], piece->offset);
-  return wide_upload(optimizer->device, to, from, DTYPE_F32, (size_t)piece_elements(piece));
+                         int64_t first, int64_t n, const float *from) {
+  return wide_upload(optimizer->device, piece_state(optimizer, piece, state, first), from, DTYPE_F32,
+                     (size_t)n);
 }

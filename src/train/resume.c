@@ -28,9 +28,10 @@ void resume_add_inputs(resume_state_t *state, const model_t *model, const source
  * without values where it has none. */
 typedef struct {
   char *path;
+  const resume_state_t *run;
   optimizer_state_t state;
-  int32_t piece; /* of the optimiser, where there are values */
-  float *values; /* NULL: no piece */
+  optimizer_piece_t piece;
+  bool here; /* there is a piece */
 } resume_item_t;
 
 typedef struct {
@@ -42,47 +43,10 @@ typedef struct {
 static void pieces_free(pieces_t *pieces) {
   for (int64_t i = 0; i < pieces->count; i++) {
     memory_free(pieces->of[i].path);
-    memory_free(pieces->of[i].values);
   }
   memory_free(pieces->of);
   memory_free(pieces->items);
   *pieces = (pieces_t){0};
-}
-
-/* Describes one state of one weight, with room for piece P of the optimiser, PIECE (NULL: it has none). */
-static status_t resume_add_item(pieces_t *pieces, const char *set_name, const param_t *param,
-                                optimizer_state_t state, int32_t p, const optimizer_piece_t *piece) {
-  resume_item_t *of = &pieces->of[pieces->count];
-  weights_item_t *item = &pieces->items[pieces->count];
-  const partition_t *part = &param->partition;
-  size_t n = strlen(set_name) + strlen(param->name) + 32;
-  *of = (resume_item_t){.state = state, .piece = p};
-  TRY(memory_alloc(&of->path, ARENA_IO, n, 1));
-  pieces->count++;
-  snprintf(of->path, n, "/optimizer/%s/%s/%s", set_name, param->name, state_names[state]);
-  *item = (weights_item_t){.path = of->path,
-                           .ndim = param->ndim,
-                           .dtype = DTYPE_F32,
-                           .rows = part->rows,
-                           .cols = part->cols,
-                           .meaning = state_meanings[state]};
-  memcpy(item->shape, param->shape, sizeof item->shape);
-  if (!piece) return STATUS_OK;
-  TRY(memory_alloc(&of->values, ARENA_IO, (size_t)(piece->rows * piece->cols), sizeof(float)));
-  item->row_begin = part->row_begin + piece->first_row;
-  item->row_count = piece->rows;
-  item->col_begin = part->col_begin + piece->first_col;
-  item->col_count = piece->cols;
-  item->data = of->values;
-  item->mine = part->replica == 0;
-  return STATUS_OK;
-}
-
-static int64_t most_items(const resume_state_t *state) {
-  int64_t count = optimizer_piece_count(state->optimizer);
-  for (int32_t s = 0; s < state->set_count; s++)
-    count += (int64_t)state->sets[s]->count;
-  return count * OPTIMIZER_STATES;
 }
 
 /* What is no number must not become the newest checkpoint: nothing could go on from there. */
@@ -96,15 +60,64 @@ static status_t resume_check_numbers(const resume_state_t *state, const param_t 
   return STATUS_OK;
 }
 
+static status_t resume_give(void *item, int64_t first, int64_t n, float *values) {
+  const resume_item_t *of = item;
+  TRY(optimizer_read(of->run->optimizer, &of->piece, of->state, first, n, values));
+  if (of->state != OPTIMIZER_MASTER) return STATUS_OK;
+  return resume_check_numbers(of->run, of->piece.param, values, n);
+}
+
+static status_t resume_take(void *item, int64_t first, int64_t n, const float *values) {
+  const resume_item_t *of = item;
+  return optimizer_write(of->run->optimizer, &of->piece, of->state, first, n, values);
+}
+
+/* Describes one state of one weight, of which this rank has PIECE (NULL: nothing). */
+static status_t resume_add_item(pieces_t *pieces, const resume_state_t *run, int32_t set,
+                                const param_t *param, optimizer_state_t state,
+                                const optimizer_piece_t *piece) {
+  resume_item_t *of = &pieces->of[pieces->count];
+  weights_item_t *item = &pieces->items[pieces->count];
+  const partition_t *part = &param->partition;
+  size_t n = strlen(run->set_names[set]) + strlen(param->name) + 32;
+  *of = (resume_item_t){.run = run, .state = state, .here = piece};
+  TRY(memory_alloc(&of->path, ARENA_IO, n, 1));
+  pieces->count++;
+  snprintf(of->path, n, "/optimizer/%s/%s/%s", run->set_names[set], param->name, state_names[state]);
+  *item = (weights_item_t){.path = of->path,
+                           .ndim = param->ndim,
+                           .dtype = DTYPE_F32,
+                           .rows = part->rows,
+                           .cols = part->cols,
+                           .meaning = state_meanings[state]};
+  memcpy(item->shape, param->shape, sizeof item->shape);
+  if (!piece) return STATUS_OK;
+  of->piece = *piece;
+  item->row_begin = part->row_begin + piece->first_row;
+  item->row_count = piece->rows;
+  item->col_begin = part->col_begin + piece->first_col;
+  item->col_count = piece->cols;
+  item->give = resume_give;
+  item->context = of;
+  item->mine = part->replica == 0;
+  return STATUS_OK;
+}
+
+static int64_t most_items(const resume_state_t *state) {
+  int64_t count = optimizer_piece_count(state->optimizer);
+  for (int32_t s = 0; s < state->set_count; s++)
+    count += (int64_t)state->sets[s]->count;
+  return count * OPTIMIZER_STATES;
+}
+
 /* All states of a weight of set S whose pieces are FIRST .. LAST - 1. */
 static status_t resume_add_param(const resume_state_t *state, int32_t s, const param_t *param, int32_t first,
                                  int32_t last, pieces_t *pieces) {
-  const char *name = state->set_names[s];
   for (int k = 0; k < OPTIMIZER_STATES; k++) {
-    if (first == last) TRY(resume_add_item(pieces, name, param, (optimizer_state_t)k, 0, NULL));
+    if (first == last) TRY(resume_add_item(pieces, state, s, param, (optimizer_state_t)k, NULL));
     for (int32_t p = first; p < last; p++) {
       const optimizer_piece_t piece = optimizer_piece(state->optimizer, p);
-      TRY(resume_add_item(pieces, name, param, (optimizer_state_t)k, p, &piece));
+      TRY(resume_add_item(pieces, state, s, param, (optimizer_state_t)k, &piece));
     }
   }
   return STATUS_OK;
@@ -130,19 +143,6 @@ static status_t resume_collect(const resume_state_t *state, pieces_t *pieces) {
   return STATUS_OK;
 }
 
-/* Copies the optimiser's values to the items. */
-static status_t resume_read_values(const resume_state_t *state, const pieces_t *pieces) {
-  for (int64_t i = 0; i < pieces->count; i++) {
-    const resume_item_t *of = &pieces->of[i];
-    if (!of->values) continue;
-    const optimizer_piece_t piece = optimizer_piece(state->optimizer, of->piece);
-    TRY(optimizer_read(state->optimizer, &piece, of->state, of->values));
-    if (of->state == OPTIMIZER_MASTER)
-      TRY(resume_check_numbers(state, piece.param, of->values, piece.rows * piece.cols));
-  }
-  return STATUS_OK;
-}
-
 typedef struct {
   const session_t *session;
   const resume_state_t *state;
@@ -157,9 +157,7 @@ static status_t resume_save_file(session_t *session, const store_contents_t *con
                                  const resume_state_t *state, const checkpoint_place_t *place) {
   pieces_t pieces = {0};
   resume_annotation_t annotation = {session, state};
-  status_code_t status = resume_collect(state, &pieces);
-  if (status == STATUS_OK) status = resume_read_values(state, &pieces);
-  status = comm_agree(session->world, status);
+  status_code_t status = comm_agree(session->world, resume_collect(state, &pieces));
   if (status == STATUS_OK) {
     store_contents_t all = *contents;
     all.extra = pieces.items;
@@ -231,7 +229,7 @@ static status_t resume_read_pieces(weights_file_t *file, const pieces_t *pieces)
   TRY(memory_alloc(&requests, ARENA_IO, (size_t)pieces->count + 1, sizeof *requests));
   for (int64_t i = 0; i < pieces->count; i++) {
     const weights_item_t *item = &pieces->items[i];
-    if (!pieces->of[i].values) continue;
+    if (!pieces->of[i].here) continue;
     requests[count++] = (weights_request_t){.path = item->path,
                                             .rows = item->rows,
                                             .cols = item->cols,
@@ -239,21 +237,12 @@ static status_t resume_read_pieces(weights_file_t *file, const pieces_t *pieces)
                                             .row_count = item->row_count,
                                             .col_begin = item->col_begin,
                                             .col_count = item->col_count,
-                                            .data = pieces->of[i].values};
+                                            .take = resume_take,
+                                            .context = &pieces->of[i]};
   }
   status_code_t status = weights_read(file, requests, count);
   memory_free(requests);
   return status;
-}
-
-static status_t hand_over(resume_state_t *state, const pieces_t *pieces) {
-  for (int64_t i = 0; i < pieces->count; i++) {
-    const resume_item_t *of = &pieces->of[i];
-    if (!of->values) continue;
-    const optimizer_piece_t piece = optimizer_piece(state->optimizer, of->piece);
-    TRY(optimizer_write(state->optimizer, &piece, of->state, of->values));
-  }
-  return STATUS_OK;
 }
 
 static status_t resume_load_file(weights_file_t *file, session_t *session, resume_state_t *state) {
@@ -261,7 +250,6 @@ static status_t resume_load_file(weights_file_t *file, session_t *session, resum
   TRY(comm_agree(session->world, resume_state_read(weights_h5(file), session, state)));
   status_code_t status = comm_agree(session->world, resume_collect(state, &pieces));
   if (status == STATUS_OK) status = resume_read_pieces(file, &pieces);
-  if (status == STATUS_OK) status = hand_over(state, &pieces);
   pieces_free(&pieces);
   return comm_agree(session->world, status);
 }

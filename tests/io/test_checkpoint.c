@@ -19,8 +19,16 @@ static const weights_spec_t spec = {&format, NULL, NULL};
 static status_t write_from(const char *run, int64_t step, int64_t serial, uint64_t origin, const char *path) {
   comm_t *world = mpi_test_world();
   float value = (float)step;
-  weights_item_t item = {"/adapters/policy/x",  1,   {1}, DTYPE_F32, 1, 1, 0, 1, 0, 1, 0, &value,
-                         comm_rank(world) == 0, NULL};
+  const weights_item_t item = {.path = "/adapters/policy/x",
+                               .ndim = 1,
+                               .shape = {1},
+                               .dtype = DTYPE_F32,
+                               .rows = 1,
+                               .cols = 1,
+                               .row_count = 1,
+                               .col_count = 1,
+                               .data = &value,
+                               .mine = comm_rank(world) == 0};
   checkpoint_place_t place = {.step = step, .serial = serial, .origin.identity = origin};
   assert_ok(file_join(place.origin.path, path, NULL, NULL));
   return checkpoint_write(world, run, &place, &spec, &item, 1);
@@ -248,9 +256,16 @@ static void full_disk_leaves_the_old(void **state) {
   assert_ok(write_step(run, 1, 1));
   static const char *const names[4] = {"/weights/a", "/weights/b", "/weights/c", "/weights/d"};
   for (int i = 0; i < 4; ++i)
-    items[i] =
-        (weights_item_t){names[i], 2,    {ROWS, COLS},          DTYPE_F32, ROWS, COLS, 0, ROWS, 0, COLS,
-                         COLS,     data, comm_rank(world) == 0, NULL};
+    items[i] = (weights_item_t){.path = names[i],
+                                .ndim = 2,
+                                .shape = {ROWS, COLS},
+                                .dtype = DTYPE_F32,
+                                .rows = ROWS,
+                                .cols = COLS,
+                                .row_count = ROWS,
+                                .col_count = COLS,
+                                .data = data,
+                                .mine = comm_rank(world) == 0};
   assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
   small = before;
   small.rlim_cur = 1 << 20;

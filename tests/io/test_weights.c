@@ -6,174 +6,10 @@
 #include "base/memory.h"
 #include "io/formats/weights_file.h"
 #include "io_test.h"
+#include "weights_samples.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-enum { TENSORS = 6 };
-
-/* How a tensor is shared in these tests. */
-typedef enum { SHARE_ROWS, SHARE_COLS, SHARE_REPLICA, SHARE_PIECES } share_t;
-
-typedef struct {
-  const char *path;
-  int ndim;
-  int64_t shape[4];
-  dtype_t dtype;
-  int64_t rows, cols;
-  share_t share;
-} sample_t;
-
-static const sample_t samples[TENSORS] = {
-    {"/weights/a.weight", 2, {7, 5}, DTYPE_F32, 7, 5, SHARE_ROWS},
-    {"/weights/b.weight", 2, {6, 9}, DTYPE_F32, 6, 9, SHARE_COLS},
-    {"/weights/c.weight", 1, {11}, DTYPE_F32, 11, 1, SHARE_REPLICA},
-    {"/weights/conv.weight", 4, {4, 3, 2, 2}, DTYPE_BF16, 4, 12, SHARE_ROWS},
-    {"/optimizer/policy/a/m", 2, {8, 6}, DTYPE_F32, 8, 6, SHARE_PIECES},
-    {"/heads/value/bias", 0, {0}, DTYPE_BF16, 1, 1, SHARE_REPLICA},
-};
-
-/* Exact in bfloat16 too: at most 8 bits. */
-static float value_at(int64_t tensor, int64_t element) {
-  return (float)((tensor * 31 + element * 7) % 251 - 100);
-}
-
-static void share_of(int64_t n, int rank, int size, int64_t *begin, int64_t *count) {
-  *begin = n * rank / size;
-  *count = n * (rank + 1) / size - *begin;
-}
-
-/* A rank's rectangle in a split over SIZE ranks; true if the rank is the one that gives it. */
-static bool rectangle(const sample_t *sample, share_t share, int rank, int size, int64_t box[4]) {
-  box[0] = box[2] = 0;
-  box[1] = sample->rows;
-  box[3] = sample->cols;
-  if (share == SHARE_ROWS) share_of(sample->rows, rank, size, &box[0], &box[1]);
-  if (share == SHARE_COLS) share_of(sample->cols, rank, size, &box[2], &box[3]);
-  return share != SHARE_REPLICA || rank == size - 1;
-}
-
-static float *rectangle_values(int64_t tensor, const sample_t *sample, const int64_t box[4]) {
-  float *values = calloc((size_t)(box[1] * box[3]) + 1, sizeof *values);
-  for (int64_t row = 0; row < box[1]; ++row)
-    for (int64_t col = 0; col < box[3]; ++col)
-      values[row * box[3] + col] = value_at(tensor, (box[0] + row) * sample->cols + box[2] + col);
-  return values;
-}
-
-static weights_item_t item_of(int64_t tensor, const int64_t box[4], const float *data, bool mine) {
-  const sample_t *sample = &samples[tensor];
-  weights_item_t item = {.path = sample->path,
-                         .ndim = sample->ndim,
-                         .dtype = sample->dtype,
-                         .rows = sample->rows,
-                         .cols = sample->cols,
-                         .row_begin = box[0],
-                         .row_count = box[1],
-                         .col_begin = box[2],
-                         .col_count = box[3],
-                         .data = data,
-                         .mine = mine,
-                         .meaning = sample->path};
-  memcpy(item.shape, sample->shape, sizeof item.shape);
-  return item;
-}
-
-static status_t annotate(h5_file_t *file, void *context) {
-  TRY(h5_attr_write_text(file, "/weights", "config", context));
-  return weights_write_bytes(file, "/tokenizer", "text", "tok", 3);
-}
-
-static const h5_format_t format = {"test_weights", 1, "make it again"};
-static const weights_spec_t spec = {&format, annotate, "{}"};
-
-/* Writes all samples from the ranks of COMM; without PATH only names them. */
-static status_t samples_give(comm_t *comm, const char *path, uint64_t *identity) {
-  weights_item_t items[TENSORS * 2];
-  float *data[TENSORS * 2];
-  int64_t box[4], count = 0;
-  int rank = comm_rank(comm), size = comm_size(comm);
-  for (int64_t t = 0; t < TENSORS; ++t) {
-    if (samples[t].share == SHARE_PIECES) {
-      /* Two pieces per rank: a row range in two halves of columns; the last rank gives what is left as one.
-       */
-      for (int half = 0; half < (rank == size - 1 ? 1 : 2); ++half) {
-        rectangle(&samples[t], SHARE_ROWS, rank, size, box);
-        if (rank < size - 1) share_of(samples[t].cols, half, 2, &box[2], &box[3]);
-        data[count] = rectangle_values(t, &samples[t], box);
-        items[count] = item_of(t, box, data[count], true);
-        ++count;
-      }
-      continue;
-    }
-    bool mine = rectangle(&samples[t], samples[t].share, rank, size, box);
-    data[count] = mine ? rectangle_values(t, &samples[t], box) : NULL;
-    items[count] = item_of(t, box, data[count], mine);
-    ++count;
-  }
-  status_code_t status = path ? weights_write(comm, path, &spec, items, count)
-                              : weights_items_identity(comm, items, count, identity);
-  for (int64_t i = 0; i < count; ++i)
-    free(data[i]);
-  return status;
-}
-
-static status_t samples_write(comm_t *comm, const char *path) {
-  return samples_give(comm, path, NULL);
-}
-
-/* Reads all samples in SHARE on the ranks of COMM and compares; HANDED takes the way of many nodes with
- * replicas. */
-static void samples_compare(comm_t *comm, const char *path, share_t share, bool handed) {
-  weights_file_t *file;
-  weights_request_t requests[TENSORS];
-  float *expected[TENSORS];
-  assert_ok(weights_open(comm, path, &format, &file));
-  assert_int_equal(weights_count(file), TENSORS);
-  if (handed) file->one_node = false;
-  for (int64_t t = 0; t < TENSORS; ++t) {
-    int64_t box[4];
-    rectangle(&samples[t], share, comm_rank(comm), comm_size(comm), box);
-    expected[t] = rectangle_values(t, &samples[t], box);
-    /* Rows two elements further apart than needed: the gap must stay untouched. */
-    float *data = malloc((size_t)(box[1] * (box[3] + 2) + 1) * sizeof *data);
-    for (int64_t i = 0; i < box[1] * (box[3] + 2); ++i)
-      data[i] = -1000;
-    requests[t] = (weights_request_t){.path = samples[t].path,
-                                      .rows = samples[t].rows,
-                                      .cols = samples[t].cols,
-                                      .row_begin = box[0],
-                                      .row_count = box[1],
-                                      .col_begin = box[2],
-                                      .col_count = box[3],
-                                      .stride = box[3] + 2,
-                                      .data = data};
-  }
-  assert_ok(weights_read(file, requests, TENSORS));
-  for (int64_t t = 0; t < TENSORS; ++t) {
-    const weights_request_t *request = &requests[t];
-    for (int64_t row = 0; row < request->row_count; ++row) {
-      for (int64_t col = 0; col < request->col_count; ++col)
-        assert_true(request->data[row * request->stride + col] ==
-                    expected[t][row * request->col_count + col]);
-      assert_true(request->data[row * request->stride + request->col_count] == -1000);
-    }
-    free(expected[t]);
-    free(requests[t].data);
-  }
-  assert_ok(weights_check_all_read(file, "/", NULL, NULL));
-  weights_close(file);
-}
-
-/* A communicator of the first N ranks; NULL on the others. */
-static comm_t *first_ranks(int n) {
-  comm_t *part;
-  comm_t *world = mpi_test_world();
-  assert_ok(comm_split(world, comm_rank(world) < n, comm_rank(world), "part", &part));
-  if (comm_rank(world) < n) return part;
-  comm_free(part);
-  return NULL;
-}
 
 static void saved_on_n_loads_on_m(void **state) {
   (void)state;
@@ -183,7 +19,7 @@ static void saved_on_n_loads_on_m(void **state) {
   int size = comm_size(world) < 4 ? comm_size(world) : 4;
   io_test_folder(folder);
   for (int n = 1; n <= size; ++n) {
-    comm_t *writers = first_ranks(n);
+    comm_t *writers = first_ranks(world, n);
     io_test_path(path, folder, "w.h5");
     if (writers) assert_ok(samples_write(writers, path));
     comm_free(writers);
@@ -196,7 +32,7 @@ static void saved_on_n_loads_on_m(void **state) {
       memory_free(again);
     }
     for (int m = 1; m <= size; ++m) {
-      comm_t *readers = first_ranks(m);
+      comm_t *readers = first_ranks(world, m);
       if (readers) {
         samples_compare(readers, path, SHARE_ROWS, false);
         samples_compare(readers, path, SHARE_COLS, true);
@@ -219,19 +55,19 @@ static void weights_in_memory_have_the_name_of_their_file(void **state) {
   io_test_folder(folder);
   io_test_path(path, folder, "w.h5");
   assert_ok(samples_write(world, path));
-  assert_ok(weights_open(world, path, &format, &file));
+  assert_ok(weights_open(world, path, &samples_format, &file));
   uint64_t whole = weights_identity(file, "/", WEIGHTS_IDENTITY_START);
   assert_true(weights_identity(file, "/weights/", WEIGHTS_IDENTITY_START) != whole);
   weights_close(file);
   for (int n = 1; n <= comm_size(world); ++n) {
-    comm_t *part = first_ranks(n);
+    comm_t *part = first_ranks(world, n);
     uint64_t identity = whole;
     if (part) assert_ok(samples_give(part, NULL, &identity));
     assert_true(identity == whole);
     comm_free(part);
   }
   float value = 1.0F;
-  weights_item_t item = item_of(5, (const int64_t[]){0, 1, 0, 1}, &value, comm_rank(world) == 0);
+  weights_item_t item = sample_item(5, (const int64_t[]){0, 1, 0, 1}, &value, comm_rank(world) == 0);
   uint64_t one, other;
   assert_ok(weights_items_identity(world, &item, 1, &one));
   value = 2.0F;
@@ -269,7 +105,8 @@ static void texts_are_hashed_and_datasets_explained(void **state) {
   io_test_remove(folder);
 }
 
-/* More than one block, cut in the middle of a row; columns over the ranks; 16-bit and 32-bit. */
+/* More than one block, cut in the middle of a row; columns over the ranks; 16-bit and 32-bit; values in place
+ * and in pieces. */
 static void large_tensors_have_many_blocks(void **state) {
   (void)state;
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
@@ -281,25 +118,50 @@ static void large_tensors_have_many_blocks(void **state) {
   float *data = malloc((size_t)(rows * width) * sizeof *data);
   for (int64_t i = 0; i < rows * width; ++i)
     data[i] = (float)((i / width * cols + begin + i % width) % 241);
-  weights_item_t items[2] = {
-      {"/weights/f", 2, {rows, cols}, DTYPE_F32, rows, cols, 0, rows, begin, width, 0, data, true, NULL}};
+  weights_item_t items[2] = {{.path = "/weights/f",
+                              .ndim = 2,
+                              .shape = {rows, cols},
+                              .dtype = DTYPE_F32,
+                              .rows = rows,
+                              .cols = cols,
+                              .row_count = rows,
+                              .col_begin = begin,
+                              .col_count = width,
+                              .data = data,
+                              .mine = true}};
+  pieces_t given = {.values = data, .n = rows * width, .refused = -1};
   items[1] = items[0];
   items[1].path = "/weights/h";
   items[1].dtype = DTYPE_BF16;
-  weights_spec_t plain = {&format, NULL, NULL};
+  items[1].data = NULL;
+  items[1].give = pieces_give;
+  items[1].context = &given;
+  weights_spec_t plain = {&samples_format, NULL, NULL};
   io_test_folder(folder);
   io_test_path(path, folder, "large.h5");
   assert_ok(weights_write(world, path, &plain, items, 2));
-  assert_ok(weights_open(world, path, &format, &file));
+  assert_ok(weights_open(world, path, &samples_format, &file));
   assert_ok(h5_attr_count(weights_h5(file), "/weights/f", "xxh3", &count));
   assert_int_equal(count, 3);
   assert_ok(h5_attr_count(weights_h5(file), "/weights/h", "xxh3", &count));
   assert_int_equal(count, 2);
-  for (int k = 0; k < 4; ++k) {
-    file->one_node = k < 2;
+  assert_int_equal(given.next, rows * width);
+  for (int k = 0; k < 8; ++k) {
+    file->nodes = k / 2 % 2 == 0 ? 1 : 2;
     float *read = calloc((size_t)(rows * width), sizeof *read);
-    weights_request_t request = {items[k % 2].path, rows, cols, 0, rows, begin, width, 0, read};
+    pieces_t taken = {.values = read, .n = rows * width, .refused = -1};
+    weights_request_t request = {.path = items[k % 2].path,
+                                 .rows = rows,
+                                 .cols = cols,
+                                 .row_count = rows,
+                                 .col_begin = begin,
+                                 .col_count = width,
+                                 .data = read};
+    if (k >= 4) request.take = pieces_take;
+    request.context = &taken;
     assert_ok(weights_read(file, &request, 1));
+    /* Where rows lie side by side, as many as a block has and as fit come together. */
+    if (k >= 4) assert_true(taken.largest > WEIGHTS_PIECE_ELEMENTS - 2 * width);
     assert_memory_equal(read, data, (size_t)(rows * width) * sizeof *read);
     free(read);
   }
@@ -328,6 +190,11 @@ static void bf16_rounds_to_nearest_even(void **state) {
   assert_int_equal(weights_find_infinite(DTYPE_BF16, stored, 4), 4);
 }
 
+static weights_request_t whole(const char *path, int64_t rows, int64_t cols, float *data) {
+  return (weights_request_t){
+      .path = path, .rows = rows, .cols = cols, .row_count = rows, .col_count = cols, .data = data};
+}
+
 static bool is_not(const char *name, const void *context) {
   return strcmp(name, context) != 0;
 }
@@ -345,12 +212,12 @@ static void what_does_not_fit_is_refused(void **state) {
   assert_ok(samples_write(world, path));
   assert_error(weights_open(world, path, &other, &file), STATUS_DATA);
   assert_null(file);
-  assert_ok(weights_open(world, path, &format, &file));
+  assert_ok(weights_open(world, path, &samples_format, &file));
   /* The mistake is one rank's; all get the error. */
-  weights_request_t good = {"/weights/a.weight", 7, 5, 0, 7, 0, 5, 0, out};
-  weights_request_t misspelt = {"/weights/a.wieght", 7, 5, 0, 7, 0, 5, 0, out};
-  weights_request_t shaped = {"/weights/a.weight", 5, 7, 0, 5, 0, 7, 0, out};
-  weights_request_t text = {"/tokenizer", 3, 1, 0, 3, 0, 1, 0, out};
+  weights_request_t good = whole("/weights/a.weight", 7, 5, out);
+  weights_request_t misspelt = whole("/weights/a.wieght", 7, 5, out);
+  weights_request_t shaped = whole("/weights/a.weight", 5, 7, out);
+  weights_request_t text = whole("/tokenizer", 3, 1, out);
   assert_error(weights_read(file, lead ? &misspelt : &good, 1), STATUS_DATA);
   assert_error(weights_read(file, lead ? &shaped : &good, 1), STATUS_DATA);
   assert_error(weights_read(file, lead ? &text : &good, 1), STATUS_DATA);
@@ -362,15 +229,65 @@ static void what_does_not_fit_is_refused(void **state) {
   weights_close(file);
 
   /* Elements that nobody gives, and lists that differ. */
-  weights_item_t item = {"/weights/x", 2, {2, 2}, DTYPE_F32, 2, 2, 0, 1, 0, 2, 0, out, lead, NULL};
-  assert_error(weights_write(world, path, &spec, &item, 1), STATUS_INTERNAL);
+  weights_item_t item = {.path = "/weights/x",
+                         .ndim = 2,
+                         .shape = {2, 2},
+                         .dtype = DTYPE_F32,
+                         .rows = 2,
+                         .cols = 2,
+                         .row_count = 1,
+                         .col_count = 2,
+                         .data = out,
+                         .mine = lead};
+  assert_error(weights_write(world, path, &samples_spec, &item, 1), STATUS_INTERNAL);
   if (comm_size(world) > 1) {
     item.shape[0] = item.rows = lead ? 1 : 2;
-    assert_error(weights_write(world, path, &spec, &item, 1), STATUS_INTERNAL);
+    assert_error(weights_write(world, path, &samples_spec, &item, 1), STATUS_INTERNAL);
   }
   /* The file that was there has survived, and nothing lies beside it. */
   samples_compare(world, path, SHARE_ROWS, false);
   assert_false(file_exists(io_test_path(path, folder, "w.h5.partial")));
+  io_test_remove(folder);
+}
+
+/* An error of one rank's function is everybody's: no file appears, and nobody is left waiting. */
+static void a_function_may_refuse(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  comm_t *world = mpi_test_world();
+  bool last = comm_rank(world) == comm_size(world) - 1;
+  float values[63] = {0.0f};
+  weights_file_t *file;
+  uint64_t identity;
+  io_test_folder(folder);
+  io_test_path(path, folder, "w.h5");
+  assert_ok(samples_write(world, path));
+  for (int way = 0; way < 2; ++way) {
+    pieces_t given = {.values = values, .n = 54, .refused = 20};
+    weights_item_t item = sample_item(1, (const int64_t[]){0, 6, 0, 9}, NULL, last);
+    item.give = pieces_give;
+    item.context = &given;
+    assert_error_about(way == 0 ? weights_write(world, path, &samples_spec, &item, 1)
+                                : weights_items_identity(world, &item, 1, &identity),
+                       STATUS_NUMERIC, "element 20");
+    assert_int_equal(given.next > 0, last);
+  }
+  assert_false(file_exists(io_test_path(path, folder, "w.h5.partial")));
+  samples_compare(world, io_test_path(path, folder, "w.h5"), SHARE_ROWS, false);
+  for (int nodes = 1; nodes <= 2; ++nodes) {
+    pieces_t taken[2] = {{.values = values, .n = 54, .refused = last ? 20 : -1},
+                         {.values = values, .n = 35, .refused = -1}};
+    weights_request_t requests[2] = {whole("/weights/b.weight", 6, 9, NULL),
+                                     whole("/weights/a.weight", 7, 5, NULL)};
+    for (int i = 0; i < 2; ++i) {
+      requests[i].take = pieces_take;
+      requests[i].context = &taken[i];
+    }
+    assert_ok(weights_open(world, path, &samples_format, &file));
+    file->nodes = nodes;
+    assert_error_about(weights_read(file, requests, 2), STATUS_NUMERIC, "element 20");
+    weights_close(file);
+  }
   io_test_remove(folder);
 }
 
@@ -383,25 +300,26 @@ static void damage_is_found(void **state) {
   io_test_folder(folder);
   io_test_path(path, folder, "w.h5");
   assert_ok(samples_write(world, path));
-  assert_ok(weights_open(world, path, &format, &file));
+  assert_ok(weights_open(world, path, &samples_format, &file));
   assert_ok(weights_verify(file));
   weights_close(file);
   off_t place = io_test_place(path, "/weights/b.weight");
   assert_ok(comm_barrier(world));
   io_test_flip(path, place + 17);
-  assert_ok(weights_open(world, path, &format, &file));
+  assert_ok(weights_open(world, path, &samples_format, &file));
   assert_error(weights_verify(file), STATUS_DATA);
-  weights_request_t sound = {"/weights/a.weight", 7, 5, 0, 7, 0, 5, 0, out};
-  weights_request_t damaged = {"/weights/b.weight", 6, 9, 0, 1, 0, 1, 0, out};
+  weights_request_t sound = whole("/weights/a.weight", 7, 5, out);
+  weights_request_t damaged = whole("/weights/b.weight", 6, 9, out);
+  damaged.row_count = damaged.col_count = 1;
   assert_ok(weights_read(file, &sound, 1));
   assert_error(weights_read(file, &damaged, 1), STATUS_DATA);
-  file->one_node = false;
+  file->nodes = 2;
   assert_error(weights_read(file, &damaged, 1), STATUS_DATA);
   weights_close(file);
   io_test_cut(path, io_test_size(path) / 2);
-  assert_error(weights_open(world, path, &format, &file), STATUS_DATA);
+  assert_error(weights_open(world, path, &samples_format, &file), STATUS_DATA);
   io_test_cut(path, 0);
-  assert_error(weights_open(world, path, &format, &file), STATUS_DATA);
+  assert_error(weights_open(world, path, &samples_format, &file), STATUS_DATA);
   io_test_remove(folder);
 }
 
@@ -413,6 +331,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(large_tensors_have_many_blocks),
       cmocka_unit_test(bf16_rounds_to_nearest_even),
       cmocka_unit_test(what_does_not_fit_is_refused),
+      cmocka_unit_test(a_function_may_refuse),
       cmocka_unit_test(damage_is_found),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);

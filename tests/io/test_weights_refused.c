@@ -101,17 +101,30 @@ static void weights_that_are_no_numbers_are_refused(void **state) {
     for (int64_t i = 0; i < N; ++i)
       values[i] = FLT_MAX;
     values[places[k % 2]] = bad[k / 2 % 3];
-    weights_item_t item = {"/weights/x",          1,   {N}, types[k / 6], N, 1, 0, N, 0, 1, 0, values,
-                           comm_rank(world) == 0, NULL};
+    const weights_item_t item = {.path = "/weights/x",
+                                 .ndim = 1,
+                                 .shape = {N},
+                                 .dtype = types[k / 6],
+                                 .rows = N,
+                                 .cols = 1,
+                                 .row_count = N,
+                                 .col_count = 1,
+                                 .data = values,
+                                 .mine = comm_rank(world) == 0};
     if (types[k / 6] == DTYPE_BF16)
       for (int64_t i = 0; i < N; ++i)
         if (values[i] == FLT_MAX) values[i] = 1;
-    weights_request_t request = {"/weights/x", N, 1, 0, comm_rank(world) == 0 ? N : 0, 0, 1, 0, out};
+    const weights_request_t request = {.path = "/weights/x",
+                                       .rows = N,
+                                       .cols = 1,
+                                       .row_count = comm_rank(world) == 0 ? N : 0,
+                                       .col_count = 1,
+                                       .data = out};
     const weights_spec_t plain = {&format, NULL, NULL};
     assert_ok(weights_write(world, path, &plain, &item, 1));
     for (int way = 0; way < 2; ++way) {
       assert_ok(weights_open(world, path, &format, &file));
-      file->one_node = way == 0;
+      file->nodes = 1 + way;
       assert_error_about(weights_read(file, &request, 1), STATUS_DATA, path);
       assert_error_about(weights_verify(file), STATUS_DATA, "/weights/x");
       weights_close(file);

@@ -196,15 +196,15 @@ static void check_piece(optimizer_fixture_t *f, const optimizer_piece_t *piece, 
   int64_t cols = piece->param->partition.local_cols;
   assert_true(piece->rows == 1 || (piece->first_col == 0 && piece->cols == cols));
   assert_ok(memory_alloc(&values, ARENA_OTHER, (size_t)(piece->rows * piece->cols), sizeof *values));
-  assert_ok(optimizer_read(f->optimizer, piece, OPTIMIZER_MASTER, values));
+  assert_ok(optimizer_read(f->optimizer, piece, OPTIMIZER_MASTER, 0, piece->rows * piece->cols, values));
   for (int64_t i = 0; i < piece->rows * piece->cols; i++) {
     int64_t element = (piece->first_row + i / piece->cols) * cols + piece->first_col + i % piece->cols +
-                      piece->param->offset;
+                      piece->param->grad_offset;
     counts[element]++;
     assert_true(values[i] == (float)weight_at(piece->set, element));
     values[i] = (float)element;
   }
-  assert_ok(optimizer_write(f->optimizer, piece, OPTIMIZER_M, values));
+  assert_ok(optimizer_write(f->optimizer, piece, OPTIMIZER_M, 0, piece->rows * piece->cols, values));
 }
 
 /* The ranks' pieces are every element once, and what is written to one is read there again. */
@@ -228,10 +228,10 @@ static void pieces_cover_every_weight_once(void **state) {
     const optimizer_piece_t piece = optimizer_piece(f.optimizer, p);
     SCOPED_MEMORY float *values = NULL;
     assert_ok(memory_alloc(&values, ARENA_OTHER, (size_t)(piece.rows * piece.cols), sizeof *values));
-    assert_ok(optimizer_read(f.optimizer, &piece, OPTIMIZER_M, values));
+    assert_ok(optimizer_read(f.optimizer, &piece, OPTIMIZER_M, 0, piece.rows * piece.cols, values));
     for (int64_t i = 0; i < piece.rows * piece.cols; i++)
       assert_true(values[i] ==
-                  (float)(piece.param->offset + piece.first_row * piece.param->partition.local_cols +
+                  (float)(piece.param->grad_offset + piece.first_row * piece.param->partition.local_cols +
                           piece.first_col + i));
   }
   optimizer_close(&f);
