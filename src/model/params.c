@@ -285,10 +285,3 @@ dtype_t param_stored(const params_t *params, int32_t id) {
   bool real = params->items[id].format == WEIGHT_REAL;
   return !real || params->device->real_type == DTYPE_BF16 ? DTYPE_BF16 : DTYPE_F32;
 }
-
-int64_t params_global_elements(const params_t *params) {
-  int64_t elements = 0;
-  for (int32_t i = 0; i < params->count; i++)
-    elements += params->items[i].partition.rows * params->items[i].partition.cols;
-  return elements;
-}

@@ -108,7 +108,5 @@ status_t params_train_all(params_t *params);
 
 /* The type that a weight has in files: bf16 where it is kept so, else float. */
 dtype_t param_stored(const params_t *params, int32_t id);
-/* Sum of the shards' elements over all weights of the global model (without replicas and padding). */
-int64_t params_global_elements(const params_t *params);
 
 #endif
