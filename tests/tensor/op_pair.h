@@ -106,7 +106,6 @@ void expect_ok_at(status_code_t status, const char *file, int line);
 /* The cases, by file. */
 void case_gemm(void **state);
 void case_linear(void **state);
-void case_linear_backward(void **state);
 void case_linear_shapes(void **state);
 void case_half_weights(void **state);
 void case_activation_backward(void **state);

@@ -286,7 +286,6 @@ int op_suite_run(device_t *device, op_suite_tolerances_t tolerances) {
   const struct CMUnitTest tests[] = {
       CASE(gemm),
       CASE(linear),
-      CASE(linear_backward),
       CASE(linear_shapes),
       CASE(half_weights),
       CASE(activation_backward),

@@ -182,7 +182,8 @@ static void cache_run(op_pair_t *pair, const cache_case_t *c) {
   real_pair_t k_cache = real_untouched(pair, cache), v_cache = real_untouched(pair, cache);
   real_pair_t out = real_untouched(pair, c->sequences * ldq);
   index_pair_t positions = index_of(pair, plan.positions, T + SKIPPED),
-               slots = index_of(pair, plan.slots, T + SKIPPED), lengths = index_of(pair, c->lengths, c->sequences);
+               slots = index_of(pair, plan.slots, T + SKIPPED),
+               lengths = index_of(pair, c->lengths, c->sequences);
   index_pair_t pages = index_of(pair, plan.pages, (int64_t)c->sequences * PAGES_MAX);
   cache_fill(pair, c, &kv, T + SKIPPED, &positions, &slots, &k_cache, &v_cache);
   real_expect_close(pair, "k_cache", &k_cache, 0, 1, cache, cache, pair->tolerances.forward);
@@ -226,7 +227,8 @@ static void cache_agrees(op_pair_t *pair, const cache_case_t *c) {
               paged_out = real_untouched(pair, (int64_t)q.n);
   real_pair_t packed_out = real_untouched(pair, (int64_t)q.n);
   index_pair_t positions = index_of(pair, plan.positions, arrays.T),
-               slots = index_of(pair, plan.slots, arrays.T), lengths = index_of(pair, c->lengths, c->sequences);
+               slots = index_of(pair, plan.slots, arrays.T),
+               lengths = index_of(pair, c->lengths, c->sequences);
   index_pair_t pages = index_of(pair, plan.pages, (int64_t)c->sequences * PAGES_MAX);
   index_pair_t last = index_of(pair, plan.last, c->sequences);
   device_t *device = pair->devices[TESTED];
