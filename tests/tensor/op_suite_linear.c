@@ -396,7 +396,7 @@ static linear_case_t linear_draw(op_pair_t *pair) {
 }
 
 void case_linear(void **state) {
-  enum { CASES = 150 };
+  enum { CASES = 100 };
   for (int i = 0; i < CASES; i++) {
     linear_case_t c = linear_draw(*state);
     linear_run(*state, &c);
@@ -407,11 +407,11 @@ void case_linear(void **state) {
  * of a decode step, and none. Larger than the blocks of a fast device. */
 void case_linear_shapes(void **state) {
   const linear_case_t shapes[] = {
-      {.rows = 70, .in = 260, .cols = {260, 68, 68}, .segments = 3, .lora_rank = 8, .adapter = {1, 1, 1}},
-      {.rows = 70, .in = 260, .cols = {520, 520}, .segments = 2, .lora_rank = 8, .adapter = {1, 1}},
-      {.rows = 70,
+      {.rows = 33, .in = 132, .cols = {132, 36, 36}, .segments = 3, .lora_rank = 8, .adapter = {1, 1, 1}},
+      {.rows = 17, .in = 68, .cols = {260, 260}, .segments = 2, .lora_rank = 8, .adapter = {1, 1}},
+      {.rows = 17,
        .in = 520,
-       .cols = {260},
+       .cols = {68},
        .segments = 1,
        .lora_rank = 8,
        .adapter = {1},
@@ -419,10 +419,10 @@ void case_linear_shapes(void **state) {
        .residual = true,
        .in_place = true,
        .dx_add = true},
-      {.rows = 70, .in = 260, .cols = {1030}, .segments = 1, .y_wide = true},
+      {.rows = 9, .in = 68, .cols = {1030}, .segments = 1, .y_wide = true},
       {.rows = 33,
-       .in = 260,
-       .cols = {520},
+       .in = 68,
+       .cols = {130},
        .segments = 1,
        .bias = true,
        .activation = ACTIVATION_QUICK_GELU,

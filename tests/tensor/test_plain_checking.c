@@ -137,6 +137,27 @@ static void test_unwritten_memory_is_refused(void **state) {
   device_free(device);
 }
 
+/* An odd number of them, so that the last shares its word with nobody. */
+static void test_unwritten_bf16_is_refused(void **state) {
+  (void)state;
+  enum { HALVES = N + 1 };
+  static const arena_t arena = ARENA_OTHER;
+  device_t *device = device_make(true);
+  void *half = NULL;
+  float host[HALVES] = {0};
+  ok(device_alloc(device, &arena, HALVES * dtype_size(DTYPE_BF16), &half));
+  refused(half_download(device, host, DTYPE_F32, half, HALVES));
+  ok(half_upload(device, half, host, DTYPE_F32, N));
+  refused(half_download(device, host, DTYPE_F32, half, HALVES));
+  ok(half_download(device, host, DTYPE_F32, half, N));
+  ok(half_upload(device, half, host, DTYPE_F32, HALVES));
+  ok(half_download(device, host, DTYPE_F32, half, HALVES));
+  refused(half_upload(device, half, host, DTYPE_F32, HALVES + 1));
+  ok(device_synchronize(device));
+  device_release(device, half);
+  device_free(device);
+}
+
 /* A NaN that was computed is data, not poison. */
 static void test_computed_nan_is_downloaded(void **state) {
   (void)state;
@@ -368,6 +389,7 @@ int main(void) {
       cmocka_unit_test(test_host_access_faults),
       cmocka_unit_test(test_use_after_free_faults),
       cmocka_unit_test(test_unwritten_memory_is_refused),
+      cmocka_unit_test(test_unwritten_bf16_is_refused),
       cmocka_unit_test(test_computed_nan_is_downloaded),
       cmocka_unit_test(test_download_waits_for_synchronize),
       cmocka_unit_test(test_pointers_of_the_wrong_side_are_refused),
