@@ -1,81 +1,8 @@
-/* Every backward operation of the plain device in double against finite differences. */
+/* Every backward operation of the plain device in double against finite differences; the linear one has a
+ * test of its own. */
 #include "tensor/gradient_check.h"
 
 #include <math.h>
-
-/* ---- A projection: y = activation(x W^T + b), as the model composes it ---- */
-
-enum { M = 3, N = 5, K = 4 };
-
-static void linear_run(check_t *check, real_t *const *x, real_t *y, real_t *pre) {
-  const activation_t *activation = check->detail;
-  op_gemm_t op = {.trans_b = true,
-                  .m = M,
-                  .n = N,
-                  .k = K,
-                  .a = x[0],
-                  .lda = K,
-                  .b = x[1],
-                  .ldb = K,
-                  .c = y,
-                  .ldc = N,
-                  .alpha = 1.0,
-                  .bias = x[2],
-                  .activation = *activation,
-                  .pre = *activation == ACTIVATION_NONE ? NULL : pre};
-  CHECK_OK(OP(check->device, gemm, &op));
-}
-
-static void linear_forward(check_t *check, real_t *const *x, double *y) {
-  real_t *out = check_real_filled(check, M * N), *pre = check_real_filled(check, M * N);
-  linear_run(check, x, out, pre);
-  check_fetch_real(check, out, y, M * N);
-}
-
-static void linear_backward(check_t *check, real_t *const *x, const real_t *dy, double *const *dx) {
-  real_t *out = check_real_filled(check, M * N), *pre = check_real_filled(check, M * N);
-  real_t *dpre = check_real_filled(check, M * N), *dinput = check_real_filled(check, M * K);
-  wide_t *dweight = check_wide_filled(check, N * K), *dbias = check_wide_filled(check, N);
-  linear_run(check, x, out, pre);
-  op_activation_backward_t slope = {
-      .n = M * N, .activation = *(const activation_t *)check->detail, .pre = pre, .dy = dy, .dx = dpre};
-  CHECK_OK(OP(check->device, activation_backward, &slope));
-  op_gemm_t to_input = {
-      .m = M, .n = K, .k = N, .a = dpre, .lda = N, .b = x[1], .ldb = K, .c = dinput, .ldc = K, .alpha = 1.0};
-  CHECK_OK(OP(check->device, gemm, &to_input));
-  op_gemm_t to_weight = {.trans_a = true,
-                         .m = N,
-                         .n = K,
-                         .k = M,
-                         .a = dpre,
-                         .lda = N,
-                         .b = x[0],
-                         .ldb = K,
-                         .c = dweight,
-                         .ldc = K,
-                         .c_wide = true,
-                         .alpha = 1.0,
-                         .beta = 1.0};
-  CHECK_OK(OP(check->device, gemm, &to_weight));
-  op_sum_periodic_t to_bias = {.rows = M, .cols = N, .period = 1, .x = dpre, .ldx = N, .sums = dbias};
-  CHECK_OK(OP(check->device, sum_periodic, &to_bias));
-  check_fetch_real(check, dinput, dx[0], M * K);
-  check_fetch_wide(check, dweight, dx[1], N * K);
-  check_fetch_wide(check, dbias, dx[2], N);
-}
-
-static void test_linear(void **state) {
-  (void)state;
-  static const activation_t activations[] = {ACTIVATION_NONE, ACTIVATION_QUICK_GELU, ACTIVATION_GELU};
-  for (size_t i = 0; i < sizeof activations / sizeof *activations; i++)
-    check_gradients(&(check_t){.name = "linear",
-                               .inputs = 3,
-                               .sizes = {M * K, N * K, N},
-                               .results = M * N,
-                               .forward = linear_forward,
-                               .backward = linear_backward,
-                               .detail = &activations[i]});
-}
 
 /* ---- Norms ---- */
 
@@ -488,9 +415,9 @@ static void test_logprob(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_linear),    cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_layernorm),
-      cmocka_unit_test(test_swiglu),    cmocka_unit_test(test_rotary),  cmocka_unit_test(test_attention),
-      cmocka_unit_test(test_embedding), cmocka_unit_test(test_rows),    cmocka_unit_test(test_logprob),
+      cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_layernorm), cmocka_unit_test(test_swiglu),
+      cmocka_unit_test(test_rotary),  cmocka_unit_test(test_attention), cmocka_unit_test(test_embedding),
+      cmocka_unit_test(test_rows),    cmocka_unit_test(test_logprob),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
