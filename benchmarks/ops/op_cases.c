@@ -26,8 +26,8 @@ static void call_rmsnorm_backward(bench_t *bench, const void *op) {
   bench_check(OP(bench->device, rmsnorm_backward, (const op_rmsnorm_backward_t *)op));
 }
 
-static void call_rope(bench_t *bench, const void *op) {
-  bench_check(OP(bench->device, rope, (const op_rope_t *)op));
+static void call_rotary(bench_t *bench, const void *op) {
+  bench_check(OP(bench->device, rotary, (const op_rotary_t *)op));
 }
 
 static void call_adamw(bench_t *bench, const void *op) {
@@ -60,7 +60,7 @@ static void bench_rows(bench_t *bench, int64_t rows, int64_t cols, int32_t head_
   int64_t n = rows * cols;
   double bytes = 4.0 * (double)n;
   real_t *x = bench_real(bench, n), *y = bench_real(bench, n), *z = bench_real(bench, n);
-  real_t *weight = bench_real(bench, cols);
+  real_t *weight = bench_real(bench, cols), *gate_up = bench_real(bench, 2 * n);
   wide_t *rstd = bench_wide(bench, rows), *dweight = bench_wide(bench, 100 * cols);
   int32_t *positions = malloc((size_t)rows * sizeof *positions);
   if (!positions) exit(1);
@@ -83,26 +83,29 @@ static void bench_rows(bench_t *bench, int64_t rows, int64_t cols, int32_t head_
                                          .dweight = dweight};
   if (bench_wants(bench, "rmsnorm backward"))
     bench_line(bench, "rmsnorm backward", text, call_rmsnorm_backward, &norm_backward, 0, 4 * bytes);
-  op_swiglu_t swiglu = {.n = n, .gate = x, .up = y, .y = z};
+  op_swiglu_t swiglu = {.rows = rows, .cols = cols, .gate_up = gate_up, .y = z};
   if (bench_wants(bench, "swiglu")) bench_line(bench, "swiglu", text, call_swiglu, &swiglu, 0, 3 * bytes);
-  op_swiglu_backward_t swiglu_backward = {.n = n, .gate = x, .up = y, .dy = z, .dgate = y, .dup = z};
+  op_swiglu_backward_t swiglu_backward = {
+      .rows = rows, .cols = cols, .gate_up = gate_up, .dy = z, .dgate_up = gate_up, .y = z};
   if (bench_wants(bench, "swiglu backward"))
-    bench_line(bench, "swiglu backward", text, call_swiglu_backward, &swiglu_backward, 0, 5 * bytes);
-  op_rope_t rope = {.rows = rows,
-                    .heads = (int32_t)(cols / head_size),
-                    .head_size = head_size,
-                    .x = x,
-                    .ld = cols,
-                    .positions = index,
-                    .base = 10000.0};
-  if (bench_wants(bench, "rope")) bench_line(bench, "rope", text, call_rope, &rope, 0, 2 * bytes);
+    bench_line(bench, "swiglu backward", text, call_swiglu_backward, &swiglu_backward, 0, 6 * bytes);
+  int32_t heads = (int32_t)(cols / head_size);
+  op_rotary_t rotary = {.rows = rows,
+                        .heads = heads / 2,
+                        .kv_heads = heads - heads / 2,
+                        .head_size = head_size,
+                        .qkv = gate_up,
+                        .ld = 2 * cols,
+                        .positions = index,
+                        .base = 10000.0};
+  if (bench_wants(bench, "rotary")) bench_line(bench, "rotary", text, call_rotary, &rotary, 0, 2 * bytes);
   op_embedding_backward_t embedding = {
       .rows = rows, .cols = cols, .count = 100, .tokens = index, .dy = y, .dweight = dweight};
   if (bench_wants(bench, "embedding backward"))
     bench_line(bench, "embedding backward", text, call_embedding_backward, &embedding, 0, bytes);
   plain_op_t add = {.n = n, .a = y, .b = z};
   if (bench_wants(bench, "add")) bench_line(bench, "add", text, call_add, &add, 0, 3 * bytes);
-  void *all[] = {x, y, z, weight, rstd, dweight, index};
+  void *all[] = {x, y, z, gate_up, weight, rstd, dweight, index};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     device_release(device, all[i]);
   free(positions);

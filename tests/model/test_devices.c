@@ -7,6 +7,8 @@
 #include "tensor/cpu/cpu.h"
 #include "tensor/plain/plain.h"
 
+#include <string.h>
+
 /* Sums of a few hundred float products each; of the largest number of each tensor, and no less than SMALL of
  * it (a bias on keys has no gradient). */
 static const double forward_tolerance = 1e-5, gradient_tolerance = 1e-4, small = 1e-2;
@@ -54,6 +56,68 @@ static void check_options(device_t *device, const tiny_options_t *options) {
   grid_free(&grid);
 }
 
+/* What a recomputed pass leaves: the loss and all gradients, one behind the other. */
+static double *run_recomputed(device_t *device, const tiny_options_t *options, int64_t *n) {
+  grid_t grid;
+  tiny_t tiny;
+  params_t *sets[3];
+  double loss, *results;
+  assert_ok(grid_create(mpi_test_world(), 1, 1, &grid));
+  assert_ok(tiny_create(device, &grid, options, &tiny));
+  assert_ok(tiny_gradients(&tiny, &loss));
+  int32_t count = tiny_sets(&tiny, sets);
+  *n = 1;
+  for (int32_t s = 0; s < count; s++)
+    for (int32_t i = 0; i < sets[s]->count; i++)
+      *n += sets[s]->items[i].trainable ? sets[s]->items[i].elements : 0;
+  assert_ok(memory_alloc(&results, ARENA_OTHER, (size_t)*n, sizeof *results));
+  results[0] = loss;
+  *n = 1;
+  for (int32_t s = 0; s < count; s++)
+    for (int32_t i = 0; i < sets[s]->count; i++) {
+      if (!sets[s]->items[i].trainable) continue;
+      double *gradient = gradient_read(sets[s], i);
+      memcpy(results + *n, gradient, (size_t)sets[s]->items[i].elements * sizeof *results);
+      *n += sets[s]->items[i].elements;
+      memory_free(gradient);
+    }
+  tiny_free(&tiny);
+  grid_free(&grid);
+  return results;
+}
+
+/* What is recomputed has the bits of what would have been kept. */
+static void check_recomputed(device_t *device, tiny_options_t options) {
+  int64_t n, kept_n;
+  options.recompute = RECOMPUTE_NONE;
+  double *kept = run_recomputed(device, &options, &kept_n);
+  for (int recompute = RECOMPUTE_SELECTIVE; recompute <= RECOMPUTE_FULL; recompute++) {
+    options.recompute = (recompute_t)recompute;
+    double *found = run_recomputed(device, &options, &n);
+    assert_int_equal(n, kept_n);
+    assert_memory_equal(found, kept, (size_t)n * sizeof *found);
+    memory_free(found);
+  }
+  memory_free(kept);
+}
+
+static void test_recomputed(void **state) {
+  (void)state;
+  device_t *devices[2];
+  assert_ok(cpu_create(2, NULL, &devices[0]));
+  assert_ok(plain_create(PLAIN_DOUBLE, true, &devices[1]));
+  for (int i = 0; i < 2; i++) {
+    check_recomputed(devices[i], (tiny_options_t){.config = tiny_config(2, false, PROJECTOR_MLP2X_GELU),
+                                                  .mode = TRAIN_ALL});
+    check_recomputed(devices[i],
+                     (tiny_options_t){.config = tiny_config(1, true, PROJECTOR_LINEAR), .mode = TRAIN_LORA});
+    check_recomputed(devices[i], (tiny_options_t){.config = tiny_config(4, false, PROJECTOR_LINEAR),
+                                                  .mode = TRAIN_LORA,
+                                                  .storage = tiny_halves(TRAIN_LORA)});
+    device_free(devices[i]);
+  }
+}
+
 /* Frees DEVICE. */
 static void check_device(device_t *device) {
   check_options(device,
@@ -64,6 +128,14 @@ static void check_device(device_t *device) {
                                           .largest_logits = 37 * 5});
   check_options(device,
                 &(tiny_options_t){.config = tiny_config(1, false, PROJECTOR_LINEAR), .mode = TRAIN_LORA});
+  check_options(device, &(tiny_options_t){.config = tiny_config(2, false, PROJECTOR_MLP2X_GELU),
+                                          .mode = TRAIN_LORA,
+                                          .storage = tiny_halves(TRAIN_LORA),
+                                          .recompute = RECOMPUTE_SELECTIVE});
+  check_options(device, &(tiny_options_t){.config = tiny_config(4, true, PROJECTOR_LINEAR),
+                                          .mode = TRAIN_LORA,
+                                          .storage = tiny_halves(TRAIN_LORA),
+                                          .recompute = RECOMPUTE_FULL});
   device_free(device);
 }
 
@@ -103,10 +175,9 @@ static void test_plain_float(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_cpu_generic),
-      cmocka_unit_test(test_cpu_avx2),
-      cmocka_unit_test(test_cpu_avx512),
-      cmocka_unit_test(test_plain_float),
+      cmocka_unit_test(test_cpu_generic), cmocka_unit_test(test_cpu_avx2),
+      cmocka_unit_test(test_cpu_avx512),  cmocka_unit_test(test_plain_float),
+      cmocka_unit_test(test_recomputed),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

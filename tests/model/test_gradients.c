@@ -108,6 +108,32 @@ static void test_lora_recomputed(void **state) {
       .config = tiny_config(2, true, PROJECTOR_LINEAR), .mode = TRAIN_LORA, .recompute = RECOMPUTE_FULL});
 }
 
+/* Adapters on weights in bf16, kept as they are and recomputed in part. */
+static void test_lora_on_halves(void **state) {
+  (void)state;
+  for (int recompute = RECOMPUTE_NONE; recompute <= RECOMPUTE_SELECTIVE; recompute++)
+    check_model(&(tiny_options_t){.config = tiny_config(2, recompute == RECOMPUTE_NONE, PROJECTOR_LINEAR),
+                                  .mode = TRAIN_LORA,
+                                  .storage = tiny_halves(TRAIN_LORA),
+                                  .recompute = (recompute_t)recompute});
+}
+
+static void test_all_weights_recomputed_in_part(void **state) {
+  (void)state;
+  check_model(&(tiny_options_t){.config = tiny_config(2, false, PROJECTOR_MLP2X_GELU),
+                                .mode = TRAIN_ALL,
+                                .recompute = RECOMPUTE_SELECTIVE});
+}
+
+/* The projector is trained, and all around it frozen in bf16. */
+static void test_projector_on_halves(void **state) {
+  (void)state;
+  check_model(&(tiny_options_t){.config = tiny_config(2, false, PROJECTOR_MLP2X_GELU),
+                                .mode = TRAIN_PROJECTOR,
+                                .storage = tiny_halves(TRAIN_PROJECTOR),
+                                .recompute = RECOMPUTE_FULL});
+}
+
 static void test_projector_only(void **state) {
   (void)state;
   check_model(
@@ -122,9 +148,15 @@ static void test_decoder(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_all_weights),    cmocka_unit_test(test_all_weights_tied_recomputed),
-      cmocka_unit_test(test_lora),           cmocka_unit_test(test_lora_recomputed),
-      cmocka_unit_test(test_projector_only), cmocka_unit_test(test_decoder),
+      cmocka_unit_test(test_all_weights),
+      cmocka_unit_test(test_all_weights_tied_recomputed),
+      cmocka_unit_test(test_lora),
+      cmocka_unit_test(test_lora_recomputed),
+      cmocka_unit_test(test_lora_on_halves),
+      cmocka_unit_test(test_all_weights_recomputed_in_part),
+      cmocka_unit_test(test_projector_on_halves),
+      cmocka_unit_test(test_projector_only),
+      cmocka_unit_test(test_decoder),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

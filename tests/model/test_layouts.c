@@ -100,6 +100,20 @@ static void test_lora_recomputed(void **state) {
       .config = tiny_config(4, false, PROJECTOR_LINEAR), .mode = TRAIN_LORA, .recompute = RECOMPUTE_FULL});
 }
 
+static void test_lora_on_halves(void **state) {
+  (void)state;
+  check_layout(&(tiny_options_t){.config = tiny_config(2, false, PROJECTOR_MLP2X_GELU),
+                                 .mode = TRAIN_LORA,
+                                 .storage = tiny_halves(TRAIN_LORA),
+                                 .recompute = RECOMPUTE_SELECTIVE});
+}
+
+static void test_all_weights_recomputed_in_part(void **state) {
+  (void)state;
+  check_layout(&(tiny_options_t){
+      .config = tiny_config(4, true, PROJECTOR_LINEAR), .mode = TRAIN_ALL, .recompute = RECOMPUTE_SELECTIVE});
+}
+
 static status_t sum_hits(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
   for (int64_t i = 0; i < chunk->count; i++) {
     *(double *)context += chunk->hits[i];
@@ -139,6 +153,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_replicated_key_value_heads),
       cmocka_unit_test(test_lora),
       cmocka_unit_test(test_lora_recomputed),
+      cmocka_unit_test(test_lora_on_halves),
+      cmocka_unit_test(test_all_weights_recomputed_in_part),
       cmocka_unit_test(test_equals_share_a_hit),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);

@@ -7,7 +7,7 @@
 
 typedef struct {
   model_config_t config;
-  train_mode_t mode; /* TRAIN_LORA: adapter and heads */
+  train_mode_t mode;      /* TRAIN_LORA: adapter and heads */
   base_storage_t storage; /* all zero: the compute type */
   recompute_t recompute;
   int64_t largest_logits; /* small: several chunks */
@@ -35,6 +35,9 @@ typedef struct {
   int32_t scalar_rows[8];
   double scalar_weights[8];
 } tiny_t;
+
+/* All frozen weights that may be are kept in bf16, where MODE is trained. */
+base_storage_t tiny_halves(train_mode_t mode);
 
 /* The same model and batch (a function of the options alone) on any device and grid. */
 status_t tiny_create(device_t *device, const grid_t *grid, const tiny_options_t *options, tiny_t *out);

@@ -11,11 +11,11 @@
 
 #include <cmocka.h>
 
-enum { CHECK_INPUTS_MAX = 4, CHECK_BLOCKS_MAX = 48 };
+enum { CHECK_INPUTS_MAX = 6, CHECK_BLOCKS_MAX = 48 };
 
 typedef struct check check_t;
 
-/* One operation as a function of up to four arrays; its "loss" is the sum of its results times fixed random
+/* One operation as a function of a few arrays; its "loss" is the sum of its results times fixed random
  * weights. */
 struct check {
   const char *name;

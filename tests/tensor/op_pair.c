@@ -11,17 +11,84 @@ void expect_ok_at(status_code_t status, const char *file, int line) {
   _fail(file, line);
 }
 
-static void keep(op_pair_t *pair, int side, void *array) {
+/* ---- Arrays between guards ---- */
+
+static size_t element_size(const device_t *device, pair_kind_t kind) {
+  if (kind == PAIR_HALF) return dtype_size(DTYPE_BF16);
+  if (kind == PAIR_INDEX) return dtype_size(DTYPE_I32);
+  return dtype_size(kind == PAIR_REAL ? device->real_type : device->wide_type);
+}
+
+static void *element_at(const device_t *device, const pair_array_t *array, int64_t i) {
+  return (char *)array->block + (size_t)i * element_size(device, array->kind);
+}
+
+/* N elements at element BEGIN of the block, guard included, from VALUES. */
+static status_t upload(device_t *device, const pair_array_t *array, int64_t begin, const double *values,
+                       int64_t n) {
+  void *to = element_at(device, array, begin);
+  if (array->kind == PAIR_REAL) return real_upload(device, to, values, DTYPE_F64, (size_t)n);
+  if (array->kind == PAIR_WIDE) return wide_upload(device, to, values, DTYPE_F64, (size_t)n);
+  return half_upload(device, to, values, DTYPE_F64, (size_t)n);
+}
+
+static status_t download(device_t *device, const pair_array_t *array, int64_t begin, double *values,
+                         int64_t n) {
+  const void *from = element_at(device, array, begin);
+  if (array->kind == PAIR_REAL) return real_download(device, values, DTYPE_F64, from, (size_t)n);
+  if (array->kind == PAIR_WIDE) return wide_download(device, values, DTYPE_F64, from, (size_t)n);
+  return half_download(device, values, DTYPE_F64, from, (size_t)n);
+}
+
+/* Memory for N elements between its guards, which are set. */
+static void *guarded(op_pair_t *pair, int side, pair_kind_t kind, int64_t n) {
+  static const arena_t arena = ARENA_OTHER;
+  device_t *device = pair->devices[side];
   assert_true(pair->array_count[side] < PAIR_ARRAYS_MAX);
-  pair->arrays[side][pair->array_count[side]++] = array;
+  pair_array_t *array = &pair->arrays[side][pair->array_count[side]];
+  *array = (pair_array_t){.kind = kind, .n = n};
+  size_t bytes = (size_t)(n + 2 * PAIR_GUARD_ELEMENTS) * element_size(device, kind);
+  EXPECT_OK(device_alloc(device, &arena, bytes, &array->block));
+  pair->array_count[side]++;
+  double guard[PAIR_GUARD_ELEMENTS];
+  int32_t index_guard[PAIR_GUARD_ELEMENTS];
+  for (int i = 0; i < PAIR_GUARD_ELEMENTS; i++)
+    index_guard[i] = (int32_t)(guard[i] = PAIR_GUARD);
+  const int64_t begin[] = {0, PAIR_GUARD_ELEMENTS + n};
+  for (int i = 0; i < 2; i++)
+    EXPECT_OK(kind == PAIR_INDEX ? index_upload(device, element_at(device, array, begin[i]), index_guard,
+                                                PAIR_GUARD_ELEMENTS)
+                                 : upload(device, array, begin[i], guard, PAIR_GUARD_ELEMENTS));
+  return element_at(device, array, PAIR_GUARD_ELEMENTS);
+}
+
+/* The first element of ARRAY's guard at BEGIN that was changed, or -1. */
+static int64_t guard_changed(device_t *device, const pair_array_t *array, int64_t begin) {
+  double guard[PAIR_GUARD_ELEMENTS];
+  int32_t index_guard[PAIR_GUARD_ELEMENTS];
+  EXPECT_OK(array->kind == PAIR_INDEX
+                ? index_download(device, index_guard, element_at(device, array, begin), PAIR_GUARD_ELEMENTS)
+                : download(device, array, begin, guard, PAIR_GUARD_ELEMENTS));
+  EXPECT_OK(device_synchronize(device));
+  for (int i = 0; i < PAIR_GUARD_ELEMENTS; i++)
+    if ((array->kind == PAIR_INDEX ? (double)index_guard[i] : guard[i]) != PAIR_GUARD) return i;
+  return -1;
 }
 
 void pair_release(op_pair_t *pair) {
-  for (int side = 0; side < DEVICES; side++) {
-    for (int i = 0; i < pair->array_count[side]; i++)
-      device_release(pair->devices[side], pair->arrays[side][i]);
-    pair->array_count[side] = 0;
-  }
+  for (int side = 0; side < DEVICES; side++)
+    while (pair->array_count[side] > 0) {
+      pair_array_t array = pair->arrays[side][--pair->array_count[side]];
+      int64_t before = guard_changed(pair->devices[side], &array, 0);
+      int64_t behind = guard_changed(pair->devices[side], &array, PAIR_GUARD_ELEMENTS + array.n);
+      device_release(pair->devices[side], array.block);
+      if (before >= 0)
+        fail_msg("%s wrote %lld elements before an array of %lld", pair->devices[side]->name,
+                 (long long)(PAIR_GUARD_ELEMENTS - before), (long long)array.n);
+      if (behind >= 0)
+        fail_msg("%s wrote element %lld of an array of %lld", pair->devices[side]->name,
+                 (long long)(array.n + behind), (long long)array.n);
+    }
 }
 
 /* The nearest value that TYPE holds. */
@@ -53,9 +120,8 @@ static double *host_random(op_pair_t *pair, dtype_t type, int64_t n, double scal
 real_pair_t real_of(op_pair_t *pair, const double *values, int64_t n) {
   real_pair_t array = {.n = (size_t)n};
   for (int side = 0; side < DEVICES; side++) {
-    EXPECT_OK(real_alloc(pair->devices[side], ARENA_OTHER, array.n, &array.on[side]));
+    array.on[side] = guarded(pair, side, PAIR_REAL, n);
     EXPECT_OK(real_upload(pair->devices[side], array.on[side], values, DTYPE_F64, array.n));
-    keep(pair, side, array.on[side]);
   }
   return array;
 }
@@ -63,9 +129,17 @@ real_pair_t real_of(op_pair_t *pair, const double *values, int64_t n) {
 wide_pair_t wide_of(op_pair_t *pair, const double *values, int64_t n) {
   wide_pair_t array = {.n = (size_t)n};
   for (int side = 0; side < DEVICES; side++) {
-    EXPECT_OK(wide_alloc(pair->devices[side], ARENA_OTHER, array.n, &array.on[side]));
+    array.on[side] = guarded(pair, side, PAIR_WIDE, n);
     EXPECT_OK(wide_upload(pair->devices[side], array.on[side], values, DTYPE_F64, array.n));
-    keep(pair, side, array.on[side]);
+  }
+  return array;
+}
+
+half_pair_t half_of(op_pair_t *pair, const double *values, int64_t n) {
+  half_pair_t array = {.n = (size_t)n};
+  for (int side = 0; side < DEVICES; side++) {
+    array.on[side] = guarded(pair, side, PAIR_HALF, n);
+    EXPECT_OK(half_upload(pair->devices[side], array.on[side], values, DTYPE_F64, array.n));
   }
   return array;
 }
@@ -73,9 +147,8 @@ wide_pair_t wide_of(op_pair_t *pair, const double *values, int64_t n) {
 index_pair_t index_of(op_pair_t *pair, const int32_t *values, int64_t n) {
   index_pair_t array = {.n = (size_t)n};
   for (int side = 0; side < DEVICES; side++) {
-    EXPECT_OK(index_alloc(pair->devices[side], ARENA_OTHER, array.n, &array.on[side]));
+    array.on[side] = guarded(pair, side, PAIR_INDEX, n);
     EXPECT_OK(index_upload(pair->devices[side], array.on[side], values, array.n));
-    keep(pair, side, array.on[side]);
   }
   return array;
 }
@@ -111,6 +184,32 @@ real_pair_t real_untouched(op_pair_t *pair, int64_t n) {
 wide_pair_t wide_untouched(op_pair_t *pair, int64_t n) {
   double *values = host_untouched(n);
   wide_pair_t array = wide_of(pair, values, n);
+  memory_free(values);
+  return array;
+}
+
+double *host_halves(op_pair_t *pair, int64_t n, double scale) {
+  return host_random(pair, DTYPE_BF16, n, scale);
+}
+
+static double *host_rows(op_pair_t *pair, dtype_t type, int64_t rows, int64_t cols, int64_t ld,
+                         double scale) {
+  double *values = host_random(pair, type, rows * ld, scale);
+  for (int64_t i = 0; i < rows * ld; i++)
+    if (i % ld >= cols) values[i] = PAIR_UNTOUCHED;
+  return values;
+}
+
+real_pair_t real_rows(op_pair_t *pair, int64_t rows, int64_t cols, int64_t ld, double scale) {
+  double *values = host_rows(pair, pair->devices[TESTED]->real_type, rows, cols, ld, scale);
+  real_pair_t array = real_of(pair, values, rows * ld);
+  memory_free(values);
+  return array;
+}
+
+wide_pair_t wide_rows(op_pair_t *pair, int64_t rows, int64_t cols, int64_t ld, double scale) {
+  double *values = host_rows(pair, pair->devices[TESTED]->wide_type, rows, cols, ld, scale);
+  wide_pair_t array = wide_of(pair, values, rows * ld);
   memory_free(values);
   return array;
 }

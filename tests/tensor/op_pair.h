@@ -20,11 +20,25 @@ enum { PAIR_ARRAYS_MAX = 512 };
 /* What arrays hold before an operation sets them: exact in every type, and never the result of a case. */
 #define PAIR_UNTOUCHED (-77.0)
 
+/* Elements on each side of every array that hold PAIR_GUARD and must hold it at the end of a case: what an
+ * operation writes or adds outside its operands is found on every device. A multiple of what devices align
+ * to. */
+enum { PAIR_GUARD_ELEMENTS = 256 };
+#define PAIR_GUARD (-93.0)
+
+/* An array with its guards. */
+typedef enum { PAIR_REAL, PAIR_WIDE, PAIR_HALF, PAIR_INDEX } pair_kind_t;
+typedef struct {
+  pair_kind_t kind;
+  void *block; /* begins with the guard */
+  int64_t n;
+} pair_array_t;
+
 typedef struct {
   device_t *devices[DEVICES];
   op_suite_tolerances_t tolerances;
   random_stream_t random;
-  void *arrays[DEVICES][PAIR_ARRAYS_MAX]; /* to be released */
+  pair_array_t arrays[DEVICES][PAIR_ARRAYS_MAX]; /* to be released */
   int array_count[DEVICES];
 } op_pair_t;
 
@@ -42,7 +56,12 @@ typedef struct {
   index_t *on[DEVICES];
 } index_pair_t;
 
-/* Releases all arrays: at the end of a case. */
+typedef struct {
+  size_t n;
+  half_t *on[DEVICES];
+} half_pair_t;
+
+/* Checks the guards of all arrays and releases them: at the end of a case. */
 void pair_release(op_pair_t *pair);
 
 /* Normal random numbers times SCALE, rounded so that the tested device's type holds them exactly. */
@@ -51,10 +70,16 @@ wide_pair_t wide_random(op_pair_t *pair, int64_t n, double scale);
 /* Filled with PAIR_UNTOUCHED. */
 real_pair_t real_untouched(op_pair_t *pair, int64_t n);
 wide_pair_t wide_untouched(op_pair_t *pair, int64_t n);
+/* Random in the (rows, cols; ld) part, PAIR_UNTOUCHED between the rows. */
+real_pair_t real_rows(op_pair_t *pair, int64_t rows, int64_t cols, int64_t ld, double scale);
+wide_pair_t wide_rows(op_pair_t *pair, int64_t rows, int64_t cols, int64_t ld, double scale);
 /* Copies of host arrays. */
 real_pair_t real_of(op_pair_t *pair, const double *values, int64_t n);
 wide_pair_t wide_of(op_pair_t *pair, const double *values, int64_t n);
+half_pair_t half_of(op_pair_t *pair, const double *values, int64_t n);
 index_pair_t index_of(op_pair_t *pair, const int32_t *values, int64_t n);
+/* N normal random numbers that bf16 holds exactly; on the host. Free with memory_free. */
+double *host_halves(op_pair_t *pair, int64_t n, double scale);
 
 /* Host copies (n) from one side; the caller frees with memory_free. */
 double *real_host(op_pair_t *pair, const real_pair_t *array, int side);
@@ -80,6 +105,9 @@ void expect_ok_at(status_code_t status, const char *file, int line);
 
 /* The cases, by file. */
 void case_gemm(void **state);
+void case_linear(void **state);
+void case_linear_shapes(void **state);
+void case_half_weights(void **state);
 void case_activation_backward(void **state);
 void case_swiglu(void **state);
 void case_adamw(void **state);
@@ -87,7 +115,7 @@ void case_simple(void **state);
 void case_copies(void **state);
 void case_rmsnorm(void **state);
 void case_layernorm(void **state);
-void case_rope(void **state);
+void case_rotary(void **state);
 void case_attention(void **state);
 void case_attention_backward(void **state);
 void case_cache(void **state);

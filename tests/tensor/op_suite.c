@@ -11,7 +11,7 @@ enum { SEED = 2024 };
 
 typedef struct {
   int64_t m, n, k, pad;
-  bool trans_a, trans_b, c_wide, bias, pre;
+  bool trans_a, trans_b, c_wide, bias, pre, before;
   double alpha, beta;
   activation_t activation;
 } gemm_case_t;
@@ -21,12 +21,18 @@ static void gemm_run(op_pair_t *pair, const gemm_case_t *c) {
   int64_t b_rows = c->trans_b ? c->n : c->k, ldb = (c->trans_b ? c->k : c->n) + 2 * c->pad,
           ldc = c->n + c->pad;
   real_pair_t a = real_random(pair, a_rows * lda, 1.0), b = real_random(pair, b_rows * ldb, 1.0);
-  real_pair_t bias = real_random(pair, c->n, 1.0), pre = real_untouched(pair, c->m * ldc), real_c = {0};
-  wide_pair_t wide_c = {0};
+  real_pair_t bias = real_random(pair, c->n, 1.0), pre = real_untouched(pair, c->m * ldc), real_c = {0},
+              real_before = {0};
+  wide_pair_t wide_c = {0}, wide_before = {0};
+  bool set = c->beta == 0.0 || c->before; /* c is not read */
   if (c->c_wide)
-    wide_c = c->beta == 0.0 ? wide_untouched(pair, c->m * ldc) : wide_random(pair, c->m * ldc, 1.0);
+    wide_c = set ? wide_untouched(pair, c->m * ldc) : wide_rows(pair, c->m, c->n, ldc, 1.0);
   else
-    real_c = c->beta == 0.0 ? real_untouched(pair, c->m * ldc) : real_random(pair, c->m * ldc, 1.0);
+    real_c = set ? real_untouched(pair, c->m * ldc) : real_rows(pair, c->m, c->n, ldc, 1.0);
+  if (c->before && c->c_wide)
+    wide_before = wide_rows(pair, c->m, c->n, ldc, 1.0);
+  else if (c->before)
+    real_before = real_rows(pair, c->m, c->n, ldc, 1.0);
   for (int s = 0; s < DEVICES; s++) {
     op_gemm_t op = {.trans_a = c->trans_a,
                     .trans_b = c->trans_b,
@@ -38,6 +44,7 @@ static void gemm_run(op_pair_t *pair, const gemm_case_t *c) {
                     .b = b.on[s],
                     .ldb = ldb,
                     .c = c->c_wide ? (void *)wide_c.on[s] : (void *)real_c.on[s],
+                    .before = c->c_wide ? (void *)wide_before.on[s] : (void *)real_before.on[s],
                     .ldc = ldc,
                     .c_wide = c->c_wide,
                     .alpha = c->alpha,
@@ -71,6 +78,7 @@ void case_gemm(void **state) {
                      .alpha = pair_flip(pair) ? 1.0 : 0.25,
                      .beta = (i & 4) ? (pair_flip(pair) ? 1.0 : 0.5) : 0.0};
     c.c_wide = pair_flip(pair);
+    c.before = c.beta != 0.0 && pair_flip(pair);
     if (!c.c_wide) c.activation = (activation_t)random_below(&pair->random, ACTIVATIONS);
     c.pre = c.activation != ACTIVATION_NONE && pair_flip(pair);
     gemm_run(pair, &c);
@@ -110,41 +118,34 @@ void case_activation_backward(void **state) {
   }
 }
 
-static void swiglu_run(op_pair_t *pair, int64_t n, bool in_place) {
-  real_pair_t gate = real_random(pair, n, 3.0), up = real_random(pair, n, 1.0), y = real_untouched(pair, n);
+static void swiglu_run(op_pair_t *pair, int64_t rows, int64_t cols, bool in_place, bool again) {
+  int64_t n = rows * cols;
+  real_pair_t gate_up = real_random(pair, 2 * n, 2.0), dy = real_random(pair, n, 1.0);
+  real_pair_t y = real_untouched(pair, n), dgate_up = real_untouched(pair, 2 * n),
+              second = real_untouched(pair, n);
   for (int s = 0; s < DEVICES; s++) {
-    op_swiglu_t op = {.n = n, .gate = gate.on[s], .up = up.on[s], .y = in_place ? gate.on[s] : y.on[s]};
-    EXPECT_OK(OP(pair->devices[s], swiglu, &op));
+    op_swiglu_t forward = {.rows = rows, .cols = cols, .gate_up = gate_up.on[s], .y = y.on[s]};
+    EXPECT_OK(OP(pair->devices[s], swiglu, &forward));
+    op_swiglu_backward_t backward = {.rows = rows,
+                                     .cols = cols,
+                                     .gate_up = gate_up.on[s],
+                                     .dy = dy.on[s],
+                                     .dgate_up = in_place ? gate_up.on[s] : dgate_up.on[s],
+                                     .y = again ? (in_place ? dy.on[s] : second.on[s]) : NULL};
+    EXPECT_OK(OP(pair->devices[s], swiglu_backward, &backward));
   }
-  real_expect_close(pair, "swiglu", in_place ? &gate : &y, 0, 1, n, n, pair->tolerances.forward);
-  pair_release(pair);
-}
-
-static void swiglu_backward_run(op_pair_t *pair, int64_t n, bool in_place) {
-  real_pair_t gate = real_random(pair, n, 3.0), up = real_random(pair, n, 1.0),
-              dy = real_random(pair, n, 1.0);
-  real_pair_t dgate = real_untouched(pair, n), dup = real_untouched(pair, n);
-  for (int s = 0; s < DEVICES; s++) {
-    op_swiglu_backward_t op = {.n = n,
-                               .gate = gate.on[s],
-                               .up = up.on[s],
-                               .dy = dy.on[s],
-                               .dgate = in_place ? gate.on[s] : dgate.on[s],
-                               .dup = in_place ? up.on[s] : dup.on[s]};
-    EXPECT_OK(OP(pair->devices[s], swiglu_backward, &op));
-  }
-  real_expect_close(pair, "swiglu dgate", in_place ? &gate : &dgate, 0, 1, n, n, pair->tolerances.gradient);
-  real_expect_close(pair, "swiglu dup", in_place ? &up : &dup, 0, 1, n, n, pair->tolerances.gradient);
+  real_expect_close(pair, "swiglu", &y, 0, 1, n, n, pair->tolerances.forward);
+  real_expect_close(pair, "swiglu dgate_up", in_place ? &gate_up : &dgate_up, 0, 1, 2 * n, 2 * n,
+                    pair->tolerances.gradient);
+  real_expect_close(pair, "swiglu dy", &dy, 0, 1, n, n, pair->tolerances.forward);
+  real_expect_close(pair, "swiglu y once more", &second, 0, 1, n, n, pair->tolerances.forward);
   pair_release(pair);
 }
 
 void case_swiglu(void **state) {
-  op_pair_t *pair = *state;
-  for (int i = 0; i < LENGTHS; i++)
-    for (int in_place = 0; in_place < 2; in_place++) {
-      swiglu_run(pair, lengths[i], in_place);
-      swiglu_backward_run(pair, lengths[i], in_place);
-    }
+  static const int64_t rows[] = {1, 3, 40};
+  for (int i = 0; i < LENGTHS * 12; i++)
+    swiglu_run(*state, rows[i / 4 % 3], lengths[i / 12], i & 1, i & 2);
 }
 
 void case_adamw(void **state) {
@@ -284,6 +285,9 @@ int op_suite_run(device_t *device, op_suite_tolerances_t tolerances) {
   { #name, case_##name, start, finish, &pair }
   const struct CMUnitTest tests[] = {
       CASE(gemm),
+      CASE(linear),
+      CASE(linear_shapes),
+      CASE(half_weights),
       CASE(activation_backward),
       CASE(swiglu),
       CASE(adamw),
@@ -291,7 +295,7 @@ int op_suite_run(device_t *device, op_suite_tolerances_t tolerances) {
       CASE(copies),
       CASE(rmsnorm),
       CASE(layernorm),
-      CASE(rope),
+      CASE(rotary),
       CASE(attention),
       CASE(attention_backward),
       CASE(cache),

@@ -10,6 +10,7 @@
 typedef struct {
   double forward;
   double gradient;
+  double half; /* between weights in bf16 and the same numbers in the compute type: 0 for the same bits */
 } op_suite_tolerances_t;
 
 /* Runs all cases on DEVICE as a CMocka group, one test per operation; an operation that DEVICE lacks fails.

@@ -1,4 +1,5 @@
 /* Cases of the norms and of the rotary embedding. */
+#include "base/memory.h"
 #include "tensor/op_pair.h"
 
 static const int64_t row_counts[] = {1, 3, 17};
@@ -101,32 +102,80 @@ void case_layernorm(void **state) {
     layernorm_run(*state, row_counts[i % ROW_COUNTS], col_counts[i / ROW_COUNTS], i & 1, i & 2);
 }
 
-/* Positions reach 4000: the angle must be kept to more digits than a float has there. */
-void case_rope(void **state) {
-  op_pair_t *pair = *state;
-  static const int64_t head_sizes[] = {8, 16, 40, 64, 128};
+/* ---- Rotary embedding ---- */
+
+enum { ROTARY_ROWS = 13, LAST_POSITION = 4000, ROTARY_PAGE = 4, ROTARY_PAGES = 6 };
+
+typedef struct {
+  int32_t heads, kv_heads, head_size;
+  int64_t pad;
+  rope_scaling_t scaling;
+  bool inverse, cached;
+} rotary_case_t;
+
+/* Positions reach 4000: the angle must be kept to more digits than a float has there. Slots are dealt out of
+ * order over a cache that is not filled; some rows have none. */
+static void rotary_run(op_pair_t *pair, const rotary_case_t *c) {
+  int64_t cols = (int64_t)(c->heads + 2 * c->kv_heads) * c->head_size, ld = cols + c->pad,
+          cache = (int64_t)ROTARY_PAGES * ROTARY_PAGE * c->kv_heads * c->head_size;
+  int32_t positions[ROTARY_ROWS], slots[ROTARY_ROWS];
+  int64_t order[ROTARY_PAGES * ROTARY_PAGE];
+  random_permutation(random_u32(&pair->random), RANDOM_TEST, 2, ROTARY_PAGES * ROTARY_PAGE, order);
+  for (int t = 0; t < ROTARY_ROWS; t++) {
+    positions[t] = (int32_t)random_below(&pair->random, LAST_POSITION);
+    slots[t] = random_below(&pair->random, 4) == 0 ? -1 : (int32_t)order[t];
+  }
+  index_pair_t where = index_of(pair, positions, ROTARY_ROWS), places = index_of(pair, slots, ROTARY_ROWS);
+  real_pair_t x = real_rows(pair, ROTARY_ROWS, cols, ld, 1.0), k_cache = {0}, v_cache = {0};
+  if (c->cached) {
+    k_cache = real_untouched(pair, cache);
+    v_cache = real_untouched(pair, cache);
+  }
+  double *before = real_host(pair, &x, TESTED);
+  op_rotary_t op[DEVICES];
+  for (int s = 0; s < DEVICES; s++) {
+    op[s] = (op_rotary_t){.rows = ROTARY_ROWS,
+                          .heads = c->heads,
+                          .kv_heads = c->kv_heads,
+                          .head_size = c->head_size,
+                          .qkv = x.on[s],
+                          .ld = ld,
+                          .positions = where.on[s],
+                          .base = 10000.0,
+                          .scaling = c->scaling,
+                          .inverse = c->inverse,
+                          .page_size = ROTARY_PAGE,
+                          .slots = places.on[s],
+                          .k_cache = k_cache.on[s],
+                          .v_cache = v_cache.on[s]};
+    EXPECT_OK(OP(pair->devices[s], rotary, &op[s]));
+  }
+  real_expect_close(pair, "rotary", &x, 0, ROTARY_ROWS, cols, ld, pair->tolerances.forward);
+  if (c->cached) {
+    real_expect_close(pair, "rotary k_cache", &k_cache, 0, 1, cache, cache, pair->tolerances.forward);
+    real_expect_close(pair, "rotary v_cache", &v_cache, 0, 1, cache, cache, 0.0);
+  }
+  op[TESTED].inverse = !c->inverse;
+  EXPECT_OK(OP(pair->devices[TESTED], rotary, &op[TESTED]));
+  double *after = real_host(pair, &x, TESTED), error = normalised_error(after, before, x.n);
+  memory_free(before);
+  memory_free(after);
+  if (error > pair->tolerances.forward) fail_msg("turned there and back: off by %g", error);
+  pair_release(pair);
+}
+
+void case_rotary(void **state) {
+  static const int32_t head_sizes[] = {8, 16, 40, 64, 128}, kv_heads[] = {1, 2, 3, 0};
   static const rope_scaling_t scalings[] = {{.factor = 0.0}, {.factor = 4.0}, {8.0, 1.0, 4.0, 8192}};
-  enum { SIZES = sizeof head_sizes / sizeof *head_sizes, T = 13, LAST_POSITION = 4000 };
-  for (int i = 0; i < SIZES * 4; i++) {
-    int32_t D = (int32_t)head_sizes[i % SIZES], heads = i / SIZES % 2 ? 3 : 1, positions[T];
-    int64_t cols = (int64_t)heads * D, ld = cols + (i & 1 ? 5 : 0);
-    for (int t = 0; t < T; t++)
-      positions[t] = (int32_t)random_below(&pair->random, LAST_POSITION);
-    index_pair_t where = index_of(pair, positions, T);
-    real_pair_t x = real_random(pair, T * ld, 1.0);
-    for (int s = 0; s < DEVICES; s++) {
-      op_rope_t op = {.rows = T,
-                      .heads = heads,
-                      .head_size = D,
-                      .x = x.on[s],
-                      .ld = ld,
-                      .positions = where.on[s],
-                      .base = 10000.0,
-                      .scaling = scalings[i % 3],
-                      .inverse = i / SIZES / 2};
-      EXPECT_OK(OP(pair->devices[s], rope, &op));
-    }
-    real_expect_close(pair, "rope", &x, 0, 1, T * ld, T * ld, pair->tolerances.forward);
-    pair_release(pair);
+  enum { SIZES = sizeof head_sizes / sizeof *head_sizes };
+  for (int i = 0; i < SIZES * 8; i++) {
+    int32_t K = kv_heads[i / 2 % 4];
+    rotary_run(*state, &(rotary_case_t){.heads = i % 3 == 0 ? K : 3 * K + (K == 0),
+                                        .kv_heads = K,
+                                        .head_size = head_sizes[i % SIZES],
+                                        .pad = i & 1 ? 5 : 0,
+                                        .scaling = scalings[i % 3],
+                                        .inverse = i / SIZES & 1,
+                                        .cached = K > 0 && i / SIZES & 2});
   }
 }

@@ -24,7 +24,7 @@ static void embedding_run(op_pair_t *pair, int64_t T, int64_t C, int64_t begin, 
                               .begin = begin,
                               .count = count,
                               .tokens = index.on[s],
-                              .weight = weight.on[s],
+                              .weight = weight_real(weight.on[s], count, C),
                               .y = y.on[s]};
     EXPECT_OK(OP(pair->devices[s], embedding, &forward));
     op_embedding_backward_t backward = {.rows = T,

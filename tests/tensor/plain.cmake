@@ -1,10 +1,11 @@
 # The suite of operations, used by the tests of every device.
-add_library(llava_op_suite STATIC op_suite.c op_suite_attention.c op_suite_norm.c op_suite_rows.c op_suite_vocab.c op_pair.c)
+add_library(llava_op_suite STATIC op_suite.c op_suite_linear.c op_suite_half.c op_suite_attention.c op_suite_norm.c op_suite_rows.c op_suite_vocab.c op_pair.c)
 target_link_libraries(llava_op_suite PUBLIC llava_tensor_plain PkgConfig::CMOCKA)
 target_include_directories(llava_op_suite PUBLIC ${PROJECT_SOURCE_DIR}/tests)
 
 add_llava_test(test_plain_f32 SOURCES test_plain_f32.c LINKS op_suite LABELS unit)
 add_llava_test(test_plain_f64 SOURCES test_plain_f64.c gradient_check.c LINKS tensor_plain LABELS unit)
+add_llava_test(test_plain_linear SOURCES test_plain_linear.c gradient_check.c LINKS tensor_plain LABELS unit)
 add_llava_test(test_plain_definition SOURCES test_plain_definition.c gradient_check.c LINKS tensor_plain LABELS unit)
 add_llava_test(test_plain_sampling SOURCES test_plain_sampling.c LINKS tensor_plain LABELS unit)
 add_llava_test(test_plain_checking SOURCES test_plain_checking.c LINKS tensor_plain LABELS unit)

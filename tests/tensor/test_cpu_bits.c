@@ -226,13 +226,13 @@ static float *scenario_sum_periodic(device_t *device, int64_t *n) {
   return result;
 }
 
-enum { HEADS = 4, KV_HEADS = 2, D = 24, WIDTH = HEADS * D, KV_WIDTH = KV_HEADS * D };
+enum { HEADS = 4, KV_HEADS = 2, D = 24, WIDTH = HEADS * D, KV_WIDTH = KV_HEADS * D, LD_KV = 2 * KV_WIDTH };
 static const int32_t attention_offsets[] = {0, 70, 71, 700}; /* the last is more than one task */
 enum { SEQUENCES = 3, TOKENS = 700 };
 
 typedef struct {
   index_t *offsets;
-  real_t *q, *k, *v, *out, *dout, *dq, *dk, *dv;
+  real_t *q, *kv, *out, *dout, *dq, *dkv; /* keys and values side by side */
   wide_t *lse;
   op_attention_t op;
 } cpu_bits_attention_case_t;
@@ -240,13 +240,11 @@ typedef struct {
 static cpu_bits_attention_case_t attention_new(device_t *device) {
   cpu_bits_attention_case_t c = {.offsets = index_new(device, attention_offsets, SEQUENCES + 1),
                                  .q = real_new(device, 1, TOKENS * WIDTH),
-                                 .k = real_new(device, 2, TOKENS * KV_WIDTH),
-                                 .v = real_new(device, 3, TOKENS * KV_WIDTH),
+                                 .kv = real_new(device, 2, TOKENS * LD_KV),
                                  .out = real_new(device, 0, TOKENS * WIDTH),
                                  .dout = real_new(device, 4, TOKENS * WIDTH),
                                  .dq = real_new(device, 0, TOKENS * WIDTH),
-                                 .dk = real_new(device, 0, TOKENS * KV_WIDTH),
-                                 .dv = real_new(device, 0, TOKENS * KV_WIDTH),
+                                 .dkv = real_new(device, 0, TOKENS * LD_KV),
                                  .lse = wide_new(device, TOKENS * HEADS)};
   c.op = (op_attention_t){.sequences = SEQUENCES,
                           .offsets_host = attention_offsets,
@@ -255,10 +253,10 @@ static cpu_bits_attention_case_t attention_new(device_t *device) {
                           .kv_heads = KV_HEADS,
                           .head_size = D,
                           .q = c.q,
-                          .k = c.k,
-                          .v = c.v,
+                          .k = c.kv,
+                          .v = real_at(device, c.kv, KV_WIDTH),
                           .ldq = WIDTH,
-                          .ldkv = KV_WIDTH,
+                          .ldkv = LD_KV,
                           .ldo = WIDTH,
                           .scale = 0.2,
                           .causal = true,
@@ -269,7 +267,7 @@ static cpu_bits_attention_case_t attention_new(device_t *device) {
 }
 
 static void attention_release(device_t *device, cpu_bits_attention_case_t *c) {
-  void *all[] = {c->offsets, c->q, c->k, c->v, c->out, c->dout, c->dq, c->dk, c->dv, c->lse};
+  void *all[] = {c->offsets, c->q, c->kv, c->out, c->dout, c->dq, c->dkv, c->lse};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     device_release(device, all[i]);
 }
@@ -284,10 +282,11 @@ static float *scenario_attention(device_t *device, int64_t *n) {
 
 static float *scenario_attention_backward(device_t *device, int64_t *n) {
   cpu_bits_attention_case_t c = attention_new(device);
-  op_attention_backward_t op = {.forward = c.op, .dout = c.dout, .dq = c.dq, .dk = c.dk, .dv = c.dv};
+  op_attention_backward_t op = {
+      .forward = c.op, .dout = c.dout, .dq = c.dq, .dk = c.dkv, .dv = real_at(device, c.dkv, KV_WIDTH)};
   OK(OP(device, attention_backward, &op));
-  *n = TOKENS * KV_WIDTH;
-  float *result = real_get(device, c.dk, *n);
+  *n = TOKENS * LD_KV;
+  float *result = real_get(device, c.dkv, *n);
   attention_release(device, &c);
   return result;
 }
@@ -389,23 +388,25 @@ static void test_decoded_position(void **context) {
   real_t *k_cache = real_new(device, 0, PAGES * PAGE * KV_WIDTH);
   real_t *v_cache = real_new(device, 0, PAGES * PAGE * KV_WIDTH);
   real_t *out = real_new(device, 0, WIDTH);
-  int32_t slots[LENGTH], pages[PAGES];
+  int32_t slots[LENGTH], pages[PAGES], origin[LENGTH] = {0}; /* turned by nothing */
   for (int32_t i = 0; i < PAGES; i++)
     pages[i] = (i * 7) % PAGES; /* PAGES is 40: 7 is coprime */
   for (int32_t i = 0; i < LENGTH; i++)
     slots[i] = pages[i / PAGE] * PAGE + i % PAGE;
   index_t *slot_index = index_new(device, slots, LENGTH), *page_index = index_new(device, pages, PAGES);
-  op_cache_write_t write = {.rows = LENGTH,
-                            .kv_heads = KV_HEADS,
-                            .head_size = D,
-                            .page_size = PAGE,
-                            .k = real_at(device, c.k, FIRST * KV_WIDTH),
-                            .v = real_at(device, c.v, FIRST * KV_WIDTH),
-                            .ldkv = KV_WIDTH,
-                            .slots = slot_index,
-                            .k_cache = k_cache,
-                            .v_cache = v_cache};
-  OK(OP(device, cache_write, &write));
+  index_t *nowhere = index_new(device, origin, LENGTH);
+  op_rotary_t write = {.rows = LENGTH,
+                       .kv_heads = KV_HEADS,
+                       .head_size = D,
+                       .qkv = real_at(device, c.kv, FIRST * LD_KV),
+                       .ld = LD_KV,
+                       .positions = nowhere,
+                       .base = 10000.0,
+                       .page_size = PAGE,
+                       .slots = slot_index,
+                       .k_cache = k_cache,
+                       .v_cache = v_cache};
+  OK(OP(device, rotary, &write));
   for (int32_t position = 0; position < LENGTH; position += 11) {
     int32_t length = position + 1;
     index_t *length_index = index_new(device, &length, 1);
@@ -431,7 +432,7 @@ static void test_decoded_position(void **context) {
     device_release(device, length_index);
   }
   memory_free(expected);
-  void *all[] = {k_cache, v_cache, out, slot_index, page_index};
+  void *all[] = {k_cache, v_cache, out, slot_index, page_index, nowhere};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     device_release(device, all[i]);
   attention_release(device, &c);

@@ -199,22 +199,33 @@ static void test_layernorm(void **state) {
 
 enum { ELEMENTS = 24 };
 
+/* Rows of one gate and one up. */
 static void test_swiglu(void **state) {
   tensor_golden_fixture_t *f = *state;
-  real_t *gate = real_named(f, "swiglu.gate", ELEMENTS), *up = real_named(f, "swiglu.up", ELEMENTS);
-  real_t *y = real_zeros(f, ELEMENTS), *dgate = real_zeros(f, ELEMENTS), *dup = real_zeros(f, ELEMENTS);
-  op_swiglu_t forward = {.n = ELEMENTS, .gate = gate, .up = up, .y = y};
-  ok(OP(f->device, swiglu, &forward));
-  op_swiglu_backward_t backward = {.n = ELEMENTS,
-                                   .gate = gate,
-                                   .up = up,
+  double packed[2 * ELEMENTS], dgate[ELEMENTS], dup[ELEMENTS];
+  const double *gate = golden_get(&f->golden, "swiglu.gate", ELEMENTS),
+               *up = golden_get(&f->golden, "swiglu.up", ELEMENTS);
+  for (int i = 0; i < ELEMENTS; i++)
+    packed[2 * i] = gate[i], packed[2 * i + 1] = up[i];
+  real_t *gate_up = real_zeros(f, 2 * ELEMENTS), *y = real_zeros(f, ELEMENTS),
+         *again = real_zeros(f, ELEMENTS);
+  ok(real_upload(f->device, gate_up, packed, DTYPE_F64, 2 * ELEMENTS));
+  ok(OP(f->device, swiglu, &(op_swiglu_t){.rows = ELEMENTS, .cols = 1, .gate_up = gate_up, .y = y}));
+  op_swiglu_backward_t backward = {.rows = ELEMENTS,
+                                   .cols = 1,
+                                   .gate_up = gate_up,
                                    .dy = real_named(f, "swiglu.dy", ELEMENTS),
-                                   .dgate = dgate,
-                                   .dup = dup};
+                                   .dgate_up = gate_up,
+                                   .y = again};
   ok(OP(f->device, swiglu_backward, &backward));
+  ok(real_download(f->device, packed, DTYPE_F64, gate_up, 2 * ELEMENTS));
+  ok(device_synchronize(f->device));
+  for (int i = 0; i < ELEMENTS; i++)
+    dgate[i] = packed[2 * i], dup[i] = packed[2 * i + 1];
   real_expect(f, "swiglu.y", y, ELEMENTS, exact);
-  real_expect(f, "swiglu.dgate", dgate, ELEMENTS, exact);
-  real_expect(f, "swiglu.dup", dup, ELEMENTS, exact);
+  real_expect(f, "swiglu.y", again, ELEMENTS, exact);
+  compare(f, "swiglu.dgate", dgate, ELEMENTS, exact);
+  compare(f, "swiglu.dup", dup, ELEMENTS, exact);
 }
 
 /* Through the product with a 1 x 1 identity, whose epilogue applies the activation. */
@@ -254,22 +265,22 @@ static void test_activations(void **state) {
 
 /* ---- Rotary embedding and attention ---- */
 
-static void test_rope(void **state) {
+static void test_rotary(void **state) {
   tensor_golden_fixture_t *f = *state;
   enum { HEADS = 2, HEAD_SIZE = 8, COLS = HEADS * HEAD_SIZE };
   int32_t positions[T];
   real_t *x = real_named(f, "rope.x", T * COLS), *dx = real_named(f, "rope.dy", T * COLS);
-  op_rope_t op = {.rows = T,
-                  .heads = HEADS,
-                  .head_size = HEAD_SIZE,
-                  .x = x,
-                  .ld = COLS,
-                  .positions = index_named(f, "rope.positions", T, positions),
-                  .base = 10000.0};
-  ok(OP(f->device, rope, &op));
-  op.x = dx;
+  op_rotary_t op = {.rows = T,
+                    .heads = HEADS,
+                    .head_size = HEAD_SIZE,
+                    .qkv = x,
+                    .ld = COLS,
+                    .positions = index_named(f, "rope.positions", T, positions),
+                    .base = 10000.0};
+  ok(OP(f->device, rotary, &op));
+  op.qkv = dx;
   op.inverse = true;
-  ok(OP(f->device, rope, &op));
+  ok(OP(f->device, rotary, &op));
   real_expect(f, "rope.y", x, T * COLS, float_angle);
   real_expect(f, "rope.dx", dx, T * COLS, float_angle);
 }
@@ -385,7 +396,7 @@ int main(void) {
       cmocka_unit_test_teardown(test_layernorm, release),
       cmocka_unit_test_teardown(test_swiglu, release),
       cmocka_unit_test_teardown(test_activations, release),
-      cmocka_unit_test_teardown(test_rope, release),
+      cmocka_unit_test_teardown(test_rotary, release),
       cmocka_unit_test_teardown(test_attention, release),
       cmocka_unit_test_teardown(test_vocabulary, release),
       cmocka_unit_test_teardown(test_adamw, release),

@@ -127,12 +127,34 @@ static void test_unwritten_memory_is_refused(void **state) {
   ok(OP(device, copy,
         &(op_copy_t){.n = N, .x = real, .y = good})); /* a copy is as unwritten as the original */
   refused(real_download(device, host, DTYPE_F32, good, N));
-  op_embedding_t embedding = {.rows = N, .cols = 1, .count = 5, .tokens = index, .weight = good, .y = real};
+  op_embedding_t embedding = {
+      .rows = N, .cols = 1, .count = 5, .tokens = index, .weight = weight_real(good, 5, 1), .y = real};
   refused(OP(device, embedding, &embedding));
   ok(device_synchronize(device));
   void *blocks[] = {real, good, wide, index};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
     device_release(device, blocks[i]);
+  device_free(device);
+}
+
+/* An odd number of them, so that the last shares its word with nobody. */
+static void test_unwritten_bf16_is_refused(void **state) {
+  (void)state;
+  enum { HALVES = N + 1 };
+  static const arena_t arena = ARENA_OTHER;
+  device_t *device = device_make(true);
+  void *half = NULL;
+  float host[HALVES] = {0};
+  ok(device_alloc(device, &arena, HALVES * dtype_size(DTYPE_BF16), &half));
+  refused(half_download(device, host, DTYPE_F32, half, HALVES));
+  ok(half_upload(device, half, host, DTYPE_F32, N));
+  refused(half_download(device, host, DTYPE_F32, half, HALVES));
+  ok(half_download(device, host, DTYPE_F32, half, N));
+  ok(half_upload(device, half, host, DTYPE_F32, HALVES));
+  ok(half_download(device, host, DTYPE_F32, half, HALVES));
+  refused(half_upload(device, half, host, DTYPE_F32, HALVES + 1));
+  ok(device_synchronize(device));
+  device_release(device, half);
   device_free(device);
 }
 
@@ -203,6 +225,15 @@ static void test_operands_must_lie_in_one_block(void **state) {
   refused(OP(device, fill_real, &(op_fill_real_t){.n = 1, .value = 0.0, .x = real_at(device, real, N)}));
   refused(OP(device, fill_real, &(op_fill_real_t){.n = 1, .value = 0.0, .x = real_at(device, real, -1)}));
   ok(OP(device, fill_real, &(op_fill_real_t){.n = 1, .value = 0.0, .x = real_at(device, real, N - 1)}));
+  static const int32_t place[] = {1};
+  index_t *index = index_make(device, place, 1);
+  op_rotary_t rotary = {.rows = 1, .kv_heads = 1, .head_size = 2, .qkv = next, .ld = 4, .base = 1e4};
+  rotary.positions = rotary.slots = index;
+  rotary.page_size = 5;
+  rotary.k_cache = real;
+  rotary.v_cache = real_at(device, next, 4);
+  refused(OP(device, rotary, &rotary)); /* a page of values is longer than what is left */
+  device_release(device, index);
   refused(real_upload(device, real, host, DTYPE_F32, 2 * N));
   refused(real_download(device, host, DTYPE_F32, real, 2 * N));
   device_release(device, real);
@@ -223,11 +254,23 @@ static void check_indices(device_t *device) {
   refused(OP(device, rows_scatter, &rows)); /* a row is written twice */
   rows.index = bad;
   refused(OP(device, rows_gather, &rows));
-  op_rope_t rope = {.rows = 3, .heads = 1, .head_size = 2, .x = to, .ld = 2, .positions = bad, .base = 1e4};
-  refused(OP(device, rope, &rope));
-  rope.positions = index;
-  rope.head_size = 3;
-  refused(OP(device, rope, &rope));
+  op_rotary_t rotary = {
+      .rows = 3, .heads = 1, .head_size = 2, .qkv = to, .ld = 2, .positions = bad, .base = 1e4};
+  refused(OP(device, rotary, &rotary));
+  rotary.positions = index;
+  rotary.head_size = 3;
+  refused(OP(device, rotary, &rotary));
+  rotary.head_size = 2;
+  ok(OP(device, rotary, &rotary));
+  rotary = (op_rotary_t){.rows = 1, .kv_heads = 1, .head_size = 2, .qkv = to, .ld = 4, .base = 1e4};
+  rotary.positions = rotary.slots = index;
+  rotary.k_cache = real_at(device, to, 4);
+  rotary.v_cache = from;
+  refused(OP(device, rotary, &rotary)); /* pages of 0 */
+  rotary.page_size = 2;
+  ok(OP(device, rotary, &rotary));
+  rotary.k_cache = to;
+  refused(OP(device, rotary, &rotary)); /* the cache overlaps the rows */
   op_attention_t attention = {.sequences = 2, .offsets_host = offsets, .offsets = device_falling, .heads = 1};
   attention.kv_heads = attention.head_size = 1;
   attention.q = attention.k = attention.v = from;
@@ -249,10 +292,11 @@ static void check_overlaps(device_t *device) {
   refused(OP(device, add, &(op_add_t){.n = N, .x = x, .y = x}));
   refused(OP(device, copy, &(op_copy_t){.n = N, .x = x, .y = real_at(device, x, N - 1)}));
   ok(OP(device, copy, &(op_copy_t){.n = N, .x = x, .y = real_at(device, x, N)}));
-  op_swiglu_t swiglu = {.n = N, .gate = x, .up = y, .y = x};
-  ok(OP(device, swiglu, &swiglu)); /* as ops.h allows */
-  swiglu.y = y;
-  refused(OP(device, swiglu, &swiglu));
+  op_swiglu_backward_t swiglu = {.rows = 1, .cols = N, .gate_up = x, .dgate_up = x, .dy = y, .y = y};
+  ok(OP(device, swiglu_backward, &swiglu)); /* as ops.h allows */
+  swiglu.y = x;
+  refused(OP(device, swiglu_backward, &swiglu));
+  refused(OP(device, swiglu, &(op_swiglu_t){.rows = 1, .cols = N, .gate_up = x, .y = x}));
   /* Column blocks of the same rows do not overlap; the same columns do. */
   op_gemm_t gemm = {.m = 3, .n = 2, .k = 2, .a = x, .lda = 4, .b = y, .ldb = 2, .ldc = 4, .alpha = 1.0};
   gemm.c = real_at(device, x, 2);
@@ -345,6 +389,7 @@ int main(void) {
       cmocka_unit_test(test_host_access_faults),
       cmocka_unit_test(test_use_after_free_faults),
       cmocka_unit_test(test_unwritten_memory_is_refused),
+      cmocka_unit_test(test_unwritten_bf16_is_refused),
       cmocka_unit_test(test_computed_nan_is_downloaded),
       cmocka_unit_test(test_download_waits_for_synchronize),
       cmocka_unit_test(test_pointers_of_the_wrong_side_are_refused),

@@ -149,27 +149,53 @@ static void test_periodic_and_embedding(void **state) {
   expect_real(check, add.x, 11.0, 18.0, 31.0, 38.0);
 }
 
-/* ---- Rotary embedding: one pair per row turns by the position, what lies between the rows stays ---- */
+/* ---- Rotary embedding: pairs of queries and keys turn by the position; values, and what lies between the
+ * rows, stay; keys and values are stored ---- */
 
-static void test_rope(void **state) {
+static void test_rotary(void **state) {
   check_t *check = *state;
-  enum { LD = 3, ELEMENTS = 2 * LD };
-  static const double before[ELEMENTS] = {1.0, 0.0, 7.0, 2.0, -3.0, 8.0};
-  static const int32_t positions[] = {1, 5};
-  double after[ELEMENTS];
-  op_rope_t op = {.rows = 2,
-                  .heads = 1,
-                  .head_size = 2,
-                  .x = check_real(check, before, ELEMENTS),
-                  .ld = LD,
-                  .positions = check_index(check, positions, 2),
-                  .base = 10000.0};
-  CHECK_OK(OP(check->device, rope, &op));
-  check_fetch_real(check, op.x, after, ELEMENTS);
-  double expected[ELEMENTS] = {
-      cos(1.0), sin(1.0), 7.0, 2.0 * cos(5.0) + 3.0 * sin(5.0), -3.0 * cos(5.0) + 2.0 * sin(5.0), 8.0};
-  for (int i = 0; i < ELEMENTS; i++)
+  enum { LD = 7, ROTARY_ELEMENTS = 2 * LD, CACHE = 2 * 2 * 2 };
+  static const double before[ROTARY_ELEMENTS] = {1.0, 0.0,  0.0, 4.0, 5.0, 6.0, 7.0,
+                                                 2.0, -3.0, 0.5, 0.0, 9.0, 8.0, 8.0};
+  static const int32_t positions[] = {1, 5}, slots[] = {3, -1}; /* the second place of the second page */
+  double after[ROTARY_ELEMENTS], keys[CACHE], values[CACHE];
+  op_rotary_t op = {.rows = 2,
+                    .heads = 1,
+                    .kv_heads = 1,
+                    .head_size = 2,
+                    .qkv = check_real(check, before, ROTARY_ELEMENTS),
+                    .ld = LD,
+                    .positions = check_index(check, positions, 2),
+                    .base = 10000.0,
+                    .page_size = 2,
+                    .slots = check_index(check, slots, 2),
+                    .k_cache = check_real_filled(check, CACHE),
+                    .v_cache = check_real_filled(check, CACHE)};
+  CHECK_OK(OP(check->device, rotary, &op));
+  check_fetch_real(check, op.qkv, after, ROTARY_ELEMENTS);
+  check_fetch_real(check, op.k_cache, keys, CACHE);
+  check_fetch_real(check, op.v_cache, values, CACHE);
+  double expected[ROTARY_ELEMENTS] = {cos(1.0),
+                                      sin(1.0),
+                                      -4.0 * sin(1.0),
+                                      4.0 * cos(1.0),
+                                      5.0,
+                                      6.0,
+                                      7.0,
+                                      2.0 * cos(5.0) + 3.0 * sin(5.0),
+                                      -3.0 * cos(5.0) + 2.0 * sin(5.0),
+                                      0.5 * cos(5.0),
+                                      0.5 * sin(5.0),
+                                      9.0,
+                                      8.0,
+                                      8.0};
+  for (int i = 0; i < ROTARY_ELEMENTS; i++)
     assert_true(fabs(after[i] - expected[i]) < 1e-14);
+  for (int i = 0; i < CACHE; i++) {
+    bool stored = i / 2 == slots[0];
+    assert_true(keys[i] == (stored ? after[2 + i % 2] : 0.0));
+    assert_true(values[i] == (stored ? before[4 + i % 2] : 0.0));
+  }
 }
 
 /* ---- Norms: dx is set or added to as asked, dweight and dbias are always added to ---- */
@@ -242,7 +268,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_elements, start_device, finish_device),
       cmocka_unit_test_setup_teardown(test_rows, start_device, finish_device),
       cmocka_unit_test_setup_teardown(test_periodic_and_embedding, start_device, finish_device),
-      cmocka_unit_test_setup_teardown(test_rope, start_device, finish_device),
+      cmocka_unit_test_setup_teardown(test_rotary, start_device, finish_device),
       cmocka_unit_test_setup_teardown(test_norm_gradients_add, start_device, finish_device),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,81 +1,8 @@
-/* Every backward operation of the plain device in double against finite differences. */
+/* Every backward operation of the plain device in double against finite differences; the linear one has a
+ * test of its own. */
 #include "tensor/gradient_check.h"
 
 #include <math.h>
-
-/* ---- A projection: y = activation(x W^T + b), as the model composes it ---- */
-
-enum { M = 3, N = 5, K = 4 };
-
-static void linear_run(check_t *check, real_t *const *x, real_t *y, real_t *pre) {
-  const activation_t *activation = check->detail;
-  op_gemm_t op = {.trans_b = true,
-                  .m = M,
-                  .n = N,
-                  .k = K,
-                  .a = x[0],
-                  .lda = K,
-                  .b = x[1],
-                  .ldb = K,
-                  .c = y,
-                  .ldc = N,
-                  .alpha = 1.0,
-                  .bias = x[2],
-                  .activation = *activation,
-                  .pre = *activation == ACTIVATION_NONE ? NULL : pre};
-  CHECK_OK(OP(check->device, gemm, &op));
-}
-
-static void linear_forward(check_t *check, real_t *const *x, double *y) {
-  real_t *out = check_real_filled(check, M * N), *pre = check_real_filled(check, M * N);
-  linear_run(check, x, out, pre);
-  check_fetch_real(check, out, y, M * N);
-}
-
-static void linear_backward(check_t *check, real_t *const *x, const real_t *dy, double *const *dx) {
-  real_t *out = check_real_filled(check, M * N), *pre = check_real_filled(check, M * N);
-  real_t *dpre = check_real_filled(check, M * N), *dinput = check_real_filled(check, M * K);
-  wide_t *dweight = check_wide_filled(check, N * K), *dbias = check_wide_filled(check, N);
-  linear_run(check, x, out, pre);
-  op_activation_backward_t slope = {
-      .n = M * N, .activation = *(const activation_t *)check->detail, .pre = pre, .dy = dy, .dx = dpre};
-  CHECK_OK(OP(check->device, activation_backward, &slope));
-  op_gemm_t to_input = {
-      .m = M, .n = K, .k = N, .a = dpre, .lda = N, .b = x[1], .ldb = K, .c = dinput, .ldc = K, .alpha = 1.0};
-  CHECK_OK(OP(check->device, gemm, &to_input));
-  op_gemm_t to_weight = {.trans_a = true,
-                         .m = N,
-                         .n = K,
-                         .k = M,
-                         .a = dpre,
-                         .lda = N,
-                         .b = x[0],
-                         .ldb = K,
-                         .c = dweight,
-                         .ldc = K,
-                         .c_wide = true,
-                         .alpha = 1.0,
-                         .beta = 1.0};
-  CHECK_OK(OP(check->device, gemm, &to_weight));
-  op_sum_periodic_t to_bias = {.rows = M, .cols = N, .period = 1, .x = dpre, .ldx = N, .sums = dbias};
-  CHECK_OK(OP(check->device, sum_periodic, &to_bias));
-  check_fetch_real(check, dinput, dx[0], M * K);
-  check_fetch_wide(check, dweight, dx[1], N * K);
-  check_fetch_wide(check, dbias, dx[2], N);
-}
-
-static void test_linear(void **state) {
-  (void)state;
-  static const activation_t activations[] = {ACTIVATION_NONE, ACTIVATION_QUICK_GELU, ACTIVATION_GELU};
-  for (size_t i = 0; i < sizeof activations / sizeof *activations; i++)
-    check_gradients(&(check_t){.name = "linear",
-                               .inputs = 3,
-                               .sizes = {M * K, N * K, N},
-                               .results = M * N,
-                               .forward = linear_forward,
-                               .backward = linear_backward,
-                               .detail = &activations[i]});
-}
 
 /* ---- Norms ---- */
 
@@ -169,69 +96,91 @@ static void test_layernorm(void **state) {
 
 /* ---- SwiGLU ---- */
 
-enum { ELEMENTS = 11 };
+enum { SWIGLU_ROWS = 3, SWIGLU_COLS = 5, GATED = SWIGLU_ROWS * SWIGLU_COLS };
 
 static void swiglu_forward(check_t *check, real_t *const *x, double *y) {
-  real_t *out = check_real_filled(check, ELEMENTS);
-  op_swiglu_t op = {.n = ELEMENTS, .gate = x[0], .up = x[1], .y = out};
+  real_t *out = check_real_filled(check, GATED);
+  op_swiglu_t op = {.rows = SWIGLU_ROWS, .cols = SWIGLU_COLS, .gate_up = x[0], .y = out};
   CHECK_OK(OP(check->device, swiglu, &op));
-  check_fetch_real(check, out, y, ELEMENTS);
+  check_fetch_real(check, out, y, GATED);
 }
 
+/* The value that comes along is the forward pass's, also where it takes the place of dy. */
 static void swiglu_backward(check_t *check, real_t *const *x, const real_t *dy, double *const *dx) {
-  op_swiglu_backward_t op = {.n = ELEMENTS, .gate = x[0], .up = x[1], .dy = dy, .dgate = x[0], .dup = x[1]};
+  const bool in_place = *(const bool *)check->detail;
+  double expected[GATED], value[GATED];
+  swiglu_forward(check, x, expected);
+  real_t *apart = check_real_filled(check, 2 * GATED), *y = check_real_filled(check, GATED);
+  CHECK_OK(OP(check->device, copy, &(op_copy_t){.n = GATED, .x = dy, .y = y}));
+  op_swiglu_backward_t op = {.rows = SWIGLU_ROWS,
+                             .cols = SWIGLU_COLS,
+                             .gate_up = x[0],
+                             .dy = in_place ? y : dy,
+                             .dgate_up = in_place ? x[0] : apart,
+                             .y = y};
   CHECK_OK(OP(check->device, swiglu_backward, &op));
-  check_fetch_real(check, x[0], dx[0], ELEMENTS);
-  check_fetch_real(check, x[1], dx[1], ELEMENTS);
+  check_fetch_real(check, op.dgate_up, dx[0], 2 * GATED);
+  check_fetch_real(check, y, value, GATED);
+  for (int i = 0; i < GATED; i++)
+    assert_true(value[i] == expected[i]);
 }
 
 static void test_swiglu(void **state) {
   (void)state;
-  check_gradients(&(check_t){.name = "swiglu",
-                             .inputs = 2,
-                             .sizes = {ELEMENTS, ELEMENTS},
-                             .results = ELEMENTS,
-                             .input_scale = 2.0,
-                             .forward = swiglu_forward,
-                             .backward = swiglu_backward});
+  static const bool in_place[] = {false, true};
+  for (int i = 0; i < 2; i++)
+    check_gradients(&(check_t){.name = "swiglu",
+                               .inputs = 1,
+                               .sizes = {2 * GATED},
+                               .results = GATED,
+                               .input_scale = 2.0,
+                               .forward = swiglu_forward,
+                               .backward = swiglu_backward,
+                               .detail = &in_place[i]});
 }
 
 /* ---- Rotary embedding: its inverse is its transpose ---- */
 
-enum { HEADS = 2, HEAD_SIZE = 6, ROPE_COLS = HEADS * HEAD_SIZE, ROPE_LD = ROPE_COLS + 2 };
+enum {
+  ROTARY_HEADS = 2,
+  HEAD_SIZE = 6,
+  ROTARY_COLS = (ROTARY_HEADS + 2) * HEAD_SIZE,
+  ROTARY_LD = ROTARY_COLS + 2
+};
 
-static void rope_run(check_t *check, real_t *x, bool inverse) {
+static void rotary_run(check_t *check, real_t *x, bool inverse) {
   static const int32_t positions[T] = {0, 1, 17, 900};
-  op_rope_t op = {.rows = T,
-                  .heads = HEADS,
-                  .head_size = HEAD_SIZE,
-                  .x = x,
-                  .ld = ROPE_LD,
-                  .positions = check_index(check, positions, T),
-                  .base = 10000.0,
-                  .inverse = inverse};
-  CHECK_OK(OP(check->device, rope, &op));
+  op_rotary_t op = {.rows = T,
+                    .heads = ROTARY_HEADS,
+                    .kv_heads = 1,
+                    .head_size = HEAD_SIZE,
+                    .qkv = x,
+                    .ld = ROTARY_LD,
+                    .positions = check_index(check, positions, T),
+                    .base = 10000.0,
+                    .inverse = inverse};
+  CHECK_OK(OP(check->device, rotary, &op));
 }
 
-static void rope_forward(check_t *check, real_t *const *x, double *y) {
-  rope_run(check, x[0], false);
-  check_fetch_real(check, x[0], y, T * ROPE_LD);
+static void rotary_forward(check_t *check, real_t *const *x, double *y) {
+  rotary_run(check, x[0], false);
+  check_fetch_real(check, x[0], y, T * ROTARY_LD);
 }
 
-static void rope_backward(check_t *check, real_t *const *x, const real_t *dy, double *const *dx) {
-  CHECK_OK(OP(check->device, copy, &(op_copy_t){.n = T * ROPE_LD, .x = dy, .y = x[0]}));
-  rope_run(check, x[0], true);
-  check_fetch_real(check, x[0], dx[0], T * ROPE_LD);
+static void rotary_backward(check_t *check, real_t *const *x, const real_t *dy, double *const *dx) {
+  CHECK_OK(OP(check->device, copy, &(op_copy_t){.n = T * ROTARY_LD, .x = dy, .y = x[0]}));
+  rotary_run(check, x[0], true);
+  check_fetch_real(check, x[0], dx[0], T * ROTARY_LD);
 }
 
-static void test_rope(void **state) {
+static void test_rotary(void **state) {
   (void)state;
-  check_gradients(&(check_t){.name = "rope",
+  check_gradients(&(check_t){.name = "rotary",
                              .inputs = 1,
-                             .sizes = {T * ROPE_LD},
-                             .results = T * ROPE_LD,
-                             .forward = rope_forward,
-                             .backward = rope_backward});
+                             .sizes = {T * ROTARY_LD},
+                             .results = T * ROTARY_LD,
+                             .forward = rotary_forward,
+                             .backward = rotary_backward});
 }
 
 /* ---- Attention, with columns between the rows that it must leave alone ---- */
@@ -313,7 +262,7 @@ static void embedding_forward(check_t *check, real_t *const *x, double *y) {
                        .begin = SHARD_BEGIN,
                        .count = SHARD,
                        .tokens = check_index(check, tokens, POSITIONS),
-                       .weight = x[0],
+                       .weight = weight_real(x[0], SHARD, C),
                        .y = out};
   CHECK_OK(OP(check->device, embedding, &op));
   op_add_periodic_t add = {.rows = POSITIONS, .cols = C, .period = PERIOD, .table = x[1], .x = out};
@@ -466,9 +415,9 @@ static void test_logprob(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_linear),    cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_layernorm),
-      cmocka_unit_test(test_swiglu),    cmocka_unit_test(test_rope),    cmocka_unit_test(test_attention),
-      cmocka_unit_test(test_embedding), cmocka_unit_test(test_rows),    cmocka_unit_test(test_logprob),
+      cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_layernorm), cmocka_unit_test(test_swiglu),
+      cmocka_unit_test(test_rotary),  cmocka_unit_test(test_attention), cmocka_unit_test(test_embedding),
+      cmocka_unit_test(test_rows),    cmocka_unit_test(test_logprob),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
