@@ -91,24 +91,6 @@ status_t weight_nf4_write_scales(device_t *device, const weight_t *weight, const
   return status;
 }
 
-void nf4_view_scales(const nf4_view_t *view, int64_t row, int64_t rows, int64_t block, int64_t blocks,
-                     int64_t ld, float *to) {
-  for (int64_t r = 0; r < rows; r++) {
-    const uint8_t *scales = view->scales + (row + r) * view->row_blocks + block;
-    int64_t number = view->first + (row + r) * view->whole_row_blocks + block;
-    for (int64_t b = 0; b < blocks; b++)
-      to[b * ld + r] = nf4_scale(scales[b], view->groups[(number + b) / NF4_GROUP], *view->offset);
-  }
-}
-
-float nf4_view_value(const nf4_view_t *view, int64_t r, int64_t c) {
-  int64_t at = view->skip + c;
-  uint8_t pair = view->codes[r * view->row_blocks * NF4_BLOCK_BYTES + at / 2];
-  float scale;
-  nf4_view_scales(view, r, 1, at / NF4_BLOCK, 1, 1, &scale);
-  return nf4_code[at % 2 ? pair & 15 : pair >> 4] * scale;
-}
-
 void weight_nf4_row(const weight_t *weight, int64_t r, float *values) {
   nf4_view_t view = weight_nf4_view(weight);
   for (int64_t c = 0; c < weight->cols; c++)
