@@ -284,6 +284,7 @@ int op_suite_run(device_t *device, op_suite_tolerances_t tolerances) {
   { #name, case_##name, start, finish, &pair }
   const struct CMUnitTest tests[] = {
       CASE(gemm),
+      CASE(linear),
       CASE(activation_backward),
       CASE(swiglu),
       CASE(adamw),
