@@ -22,6 +22,7 @@ int main(int argc, char **argv) {
   bench_check(cpu_create(bench.threads, level, &bench.device));
   bench_peaks(&bench);
   bench_gemm(&bench);
+  bench_weights(&bench);
   bench_elementwise(&bench);
   bench_attention(&bench);
   bench_vocab(&bench);

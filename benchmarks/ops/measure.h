@@ -40,6 +40,7 @@ index_t *bench_index(bench_t *bench, const int32_t *values, int64_t n);
 
 /* The cases. */
 void bench_gemm(bench_t *bench);
+void bench_weights(bench_t *bench);
 void bench_elementwise(bench_t *bench);
 void bench_attention(bench_t *bench);
 void bench_vocab(bench_t *bench);

@@ -149,7 +149,7 @@ void nf4_scales_encode(const float *absmax, int64_t blocks, float offset, uint8_
   }
 }
 
-float nf4_scale(uint8_t scale, float group, float offset) {
+static float nf4_scale(uint8_t scale, float group, float offset) {
   return nf4_scale_map[scale] * group + offset;
 }
 
@@ -167,4 +167,23 @@ void nf4_decode(const uint8_t *codes, const float *scales, int64_t rows, int64_t
       uint8_t pair = codes[block * NF4_BLOCK_BYTES + within / 2];
       values[r * cols + c] = nf4_code[within % 2 ? pair & 15 : pair >> 4] * scales[block];
     }
+}
+
+void nf4_view_scales(const nf4_view_t *view, int64_t row, int64_t rows, int64_t block, int64_t blocks,
+                     int64_t ld, float *to) {
+  float offset = *view->offset;
+  for (int64_t r = 0; r < rows; r++) {
+    const uint8_t *scales = view->scales + (row + r) * view->row_blocks + block;
+    uint64_t number = (uint64_t)(view->first + (row + r) * view->whole_row_blocks + block);
+    for (int64_t b = 0; b < blocks; b++)
+      to[b * ld + r] = nf4_scale(scales[b], view->groups[(number + (uint64_t)b) / NF4_GROUP], offset);
+  }
+}
+
+float nf4_view_value(const nf4_view_t *view, int64_t r, int64_t c) {
+  int64_t at = view->skip + c;
+  uint8_t pair = view->codes[r * view->row_blocks * NF4_BLOCK_BYTES + at / 2];
+  float scale;
+  nf4_view_scales(view, r, 1, at / NF4_BLOCK, 1, 1, &scale);
+  return nf4_code[at % 2 ? pair & 15 : pair >> 4] * scale;
 }

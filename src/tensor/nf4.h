@@ -6,11 +6,12 @@
  * with a short block: its codes are filled up with NF4_ZERO. Arrays of one value a block are
  * (rows, nf4_row_blocks(cols)), row-major; the blocks of a matrix are numbered in that order.
  *
- *   value = nf4_code[code] * scale                 scale: the largest magnitude of the block (absmax), or
- *   scale = nf4_scale_map[byte] * group + offset   what is left of it: group is the largest |absmax - offset|
- *                                                  of NF4_GROUP blocks, offset the mean absmax of the matrix
+ *   value = nf4_code[code] * scale
+ *   scale = nf4_scale_map[byte] * group + offset
  *
- * with a rounding to float after each operation. Where cols is a multiple of NF4_BLOCK, codes, scales and
+ * scale is what is left of absmax, the largest magnitude of the block; group is the largest |absmax - offset|
+ * of NF4_GROUP blocks, and offset the mean absmax of the matrix.
+ * Each operation rounds to float. Where cols is a multiple of NF4_BLOCK, codes, scales and
  * values are to the bit those of bitsandbytes (quantize_4bit with quant_type "nf4", blocksize 64,
  * compress_statistics, in its PyTorch implementation), given the same offset: bitsandbytes sums the mean in
  * float, nf4_offset in double. A value halfway between two codes takes the lower code; a block of zeros takes
@@ -47,15 +48,30 @@ float nf4_offset(const float *absmax, int64_t blocks);
  * or a part that begins with a group. Local. */
 void nf4_scales_encode(const float *absmax, int64_t blocks, float offset, uint8_t *scales, float *groups);
 
-/* The scale that a byte stands for. Not inline: a compiler that fuses its two operations, as those of the cpu
- * device may, would make another. Local. */
-float nf4_scale(uint8_t scale, float group, float offset);
-
 /* Sets DECODED (blocks) from what nf4_scales_encode has set. Local. */
 void nf4_scales_decode(const uint8_t *scales, const float *groups, float offset, int64_t blocks,
                        float *decoded);
 
 /* Sets VALUES (rows, cols) from CODES and the scales of their blocks. Local. */
 void nf4_decode(const uint8_t *codes, const float *scales, int64_t rows, int64_t cols, float *values);
+
+/* A part of a matrix in memory: all blocks that it touches, with their scales and the groups of the whole
+ * matrix. Column c lies in block (skip + c) / NF4_BLOCK of its row, at value (skip + c) % NF4_BLOCK; block b
+ * of row r is block first + r * whole_row_blocks + b of the whole matrix, and so in group that / NF4_GROUP.
+ */
+typedef struct {
+  const uint8_t *codes, *scales; /* (rows, row_blocks, NF4_BLOCK_BYTES), (rows, row_blocks) */
+  const float *offset, *groups;
+  int64_t row_blocks, skip;
+  int64_t first, whole_row_blocks;
+} nf4_view_t;
+
+/* The scales of blocks BLOCK .. BLOCK + BLOCKS - 1 of rows ROW .. ROW + ROWS - 1: that of block b of row r to
+ * TO[b * ld + r]. Not inline: a compiler that fuses multiplications and additions, as in the cpu device,
+ * would make other scales. Local. */
+void nf4_view_scales(const nf4_view_t *view, int64_t row, int64_t rows, int64_t block, int64_t blocks,
+                     int64_t ld, float *to);
+/* The value in row R, column C. Local. */
+float nf4_view_value(const nf4_view_t *view, int64_t r, int64_t c);
 
 #endif

@@ -62,7 +62,7 @@ status_t weight_nf4_write_rows(device_t *device, const weight_t *weight, int64_t
 }
 
 /* In ALL: the scales of this part, filled up, the offset, the groups. */
-static status_t part_scales(const weight_t *weight, const float *absmax, uint8_t *whole, uint8_t *all) {
+static void part_scales(const weight_t *weight, const float *absmax, uint8_t *whole, uint8_t *all) {
   nf4_sizes_t sizes = sizes_of(weight);
   nf4_view_t view = weight_nf4_view(weight);
   int64_t blocks = weight->whole_rows * view.whole_row_blocks;
@@ -73,7 +73,6 @@ static status_t part_scales(const weight_t *weight, const float *absmax, uint8_t
   for (int64_t r = 0; r < weight->rows; r++)
     memcpy(all + r * view.row_blocks, whole + view.first + r * view.whole_row_blocks,
            (size_t)view.row_blocks);
-  return STATUS_OK;
 }
 
 status_t weight_nf4_write_scales(device_t *device, const weight_t *weight, const float *absmax) {
@@ -84,29 +83,13 @@ status_t weight_nf4_write_scales(device_t *device, const weight_t *weight, const
   status_code_t status =
       memory_alloc(&whole, ARENA_SCRATCH, (size_t)(weight->whole_rows * view.whole_row_blocks), 1);
   if (status == STATUS_OK) status = memory_alloc(&all, ARENA_SCRATCH, (size_t)bytes, 1);
-  if (status == STATUS_OK) status = part_scales(weight, absmax, whole, all);
-  if (status == STATUS_OK) status = write_bytes(device, view.scales, all, bytes);
+  if (status == STATUS_OK) {
+    part_scales(weight, absmax, whole, all);
+    status = write_bytes(device, view.scales, all, bytes);
+  }
   memory_free(whole);
   memory_free(all);
   return status;
-}
-
-void nf4_view_scales(const nf4_view_t *view, int64_t row, int64_t rows, int64_t block, int64_t blocks,
-                     int64_t ld, float *to) {
-  for (int64_t r = 0; r < rows; r++) {
-    const uint8_t *scales = view->scales + (row + r) * view->row_blocks + block;
-    int64_t number = view->first + (row + r) * view->whole_row_blocks + block;
-    for (int64_t b = 0; b < blocks; b++)
-      to[b * ld + r] = nf4_scale(scales[b], view->groups[(number + b) / NF4_GROUP], *view->offset);
-  }
-}
-
-float nf4_view_value(const nf4_view_t *view, int64_t r, int64_t c) {
-  int64_t at = view->skip + c;
-  uint8_t pair = view->codes[r * view->row_blocks * NF4_BLOCK_BYTES + at / 2];
-  float scale;
-  nf4_view_scales(view, r, 1, at / NF4_BLOCK, 1, 1, &scale);
-  return nf4_code[at % 2 ? pair & 15 : pair >> 4] * scale;
 }
 
 void weight_nf4_row(const weight_t *weight, int64_t r, float *values) {

@@ -11,16 +11,7 @@
 #include "tensor/nf4.h"
 #include "tensor/weight.h"
 
-/* The same for code that reads it, on the host or on a device. Column c lies in block (skip + c) / NF4_BLOCK
- * of its row, at value (skip + c) % NF4_BLOCK; block b of row r is block first + r * whole_row_blocks + b of
- * the whole matrix, and so in group that / NF4_GROUP. */
-typedef struct {
-  const uint8_t *codes, *scales;
-  const float *offset, *groups;
-  int64_t row_blocks, skip;
-  int64_t first, whole_row_blocks;
-} nf4_view_t;
-
+/* The same for code that reads it, on the host or on a device. */
 nf4_view_t weight_nf4_view(const weight_t *weight);
 size_t weight_nf4_bytes(const weight_t *weight);
 
@@ -35,12 +26,6 @@ status_t weight_nf4_write_rows(device_t *device, const weight_t *weight, int64_t
 /* Writes scales, offset and groups from the absmax of all blocks of the whole matrix (whole_rows, its blocks
  * of a row; host). Local. Errors: the device's, STATUS_MEMORY. */
 status_t weight_nf4_write_scales(device_t *device, const weight_t *weight, const float *absmax);
-
-/* For views of host memory: the scales of blocks BLOCK .. BLOCK + BLOCKS - 1 of rows ROW .. ROW + ROWS - 1,
- * that of block b of row r to TO[b * ld + r]; and the value in row R, column C. Local. */
-void nf4_view_scales(const nf4_view_t *view, int64_t row, int64_t rows, int64_t block, int64_t blocks,
-                     int64_t ld, float *to);
-float nf4_view_value(const nf4_view_t *view, int64_t r, int64_t c);
 
 /* Row R's values (cols) of a weight in host memory. Local. */
 void weight_nf4_row(const weight_t *weight, int64_t r, float *values);

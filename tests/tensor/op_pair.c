@@ -1,6 +1,7 @@
 #include "tensor/op_pair.h"
 
 #include "base/memory.h"
+#include "tensor/weight_nf4.h"
 
 #include <math.h>
 #include <string.h>
@@ -212,6 +213,76 @@ wide_pair_t wide_rows(op_pair_t *pair, int64_t rows, int64_t cols, int64_t ld, d
   wide_pair_t array = wide_of(pair, values, rows * ld);
   memory_free(values);
   return array;
+}
+
+/* A part of a larger matrix, whose blocks begin neither with its first column nor with its first row. */
+static weight_t nf4_part(op_pair_t *pair, int64_t rows, int64_t cols) {
+  weight_t weight = {.format = WEIGHT_NF4, .rows = rows, .cols = cols};
+  weight.row_begin = (int64_t)random_below(&pair->random, 5);
+  weight.col_begin = (int64_t)random_below(&pair->random, 70);
+  weight.whole_rows = weight.row_begin + rows + 1;
+  weight.whole_cols = weight.col_begin + cols + (int64_t)random_below(&pair->random, 70);
+  return weight;
+}
+
+/* Writes rows (whole_cols) of VALUES that belong to WEIGHT, and the scales of all. */
+static void nf4_write(device_t *device, const weight_t *weight, const float *values) {
+  int64_t begin, end, rows = weight->rows, whole = weight->whole_cols;
+  weight_nf4_columns(weight, &begin, &end);
+  float *part = NULL, *absmax = NULL, *whole_absmax = NULL;
+  size_t blocks = (size_t)(weight->whole_rows * nf4_row_blocks(whole));
+  EXPECT_OK(memory_alloc(&part, ARENA_OTHER, (size_t)(rows * (end - begin)), sizeof *part));
+  EXPECT_OK(memory_alloc(&absmax, ARENA_OTHER, blocks, sizeof *absmax));
+  EXPECT_OK(memory_alloc(&whole_absmax, ARENA_OTHER, blocks, sizeof *whole_absmax));
+  for (int64_t r = 0; r < rows; r++)
+    memcpy(part + r * (end - begin), values + (weight->row_begin + r) * whole + begin,
+           (size_t)(end - begin) * sizeof *part);
+  nf4_absmax(values, weight->whole_rows, whole, whole_absmax);
+  EXPECT_OK(weight_nf4_write_rows(device, weight, 0, rows, part, absmax));
+  EXPECT_OK(weight_nf4_write_scales(device, weight, whole_absmax));
+  memory_free(part);
+  memory_free(absmax);
+  memory_free(whole_absmax);
+}
+
+static void weight_write(device_t *device, const weight_t *weight, const float *values) {
+  size_t n = (size_t)(weight->rows * weight->cols);
+  if (weight->format == WEIGHT_NF4)
+    nf4_write(device, weight, values);
+  else if (weight->format == WEIGHT_BF16)
+    EXPECT_OK(half_upload(device, (half_t *)(uintptr_t)weight->data, values, DTYPE_F32, n));
+  else
+    EXPECT_OK(real_upload(device, (real_t *)(uintptr_t)weight->data, values, DTYPE_F32, n));
+}
+
+weight_pair_t weight_random(op_pair_t *pair, weight_format_t format, int64_t rows, int64_t cols) {
+  weight_t weight = {.format = format, .rows = rows, .cols = cols, .whole_rows = rows, .whole_cols = cols};
+  if (format == WEIGHT_NF4) weight = nf4_part(pair, rows, cols);
+  pair_kind_t kind = format == WEIGHT_NF4 ? PAIR_INDEX : format == WEIGHT_BF16 ? PAIR_HALF : PAIR_REAL;
+  int64_t n = weight.whole_rows * weight.whole_cols;
+  int64_t elements = format == WEIGHT_NF4 ? (int64_t)(weight_nf4_bytes(&weight) / sizeof(int32_t)) : n;
+  float *values = NULL;
+  EXPECT_OK(memory_alloc(&values, ARENA_OTHER, (size_t)n, sizeof *values));
+  for (int64_t i = 0; i < n; i++)
+    values[i] = (float)rounded(pair->devices[TESTED]->real_type, random_normal(&pair->random));
+  weight_pair_t made;
+  for (int side = 0; side < DEVICES; side++) {
+    made.on[side] = weight;
+    made.on[side].data = guarded(pair, side, kind, elements);
+    weight_write(pair->devices[side], &made.on[side], values);
+  }
+  memory_free(values);
+  return made;
+}
+
+weight_pair_t weight_rows(op_pair_t *pair, const weight_pair_t *weight, int64_t first, int64_t rows) {
+  weight_pair_t part = *weight;
+  for (int side = 0; side < DEVICES; side++) {
+    weight_t *on = &part.on[side];
+    on->data = (const char *)on->data + weight_bytes(pair->devices[side], on->format, first * on->cols);
+    on->rows = rows;
+  }
+  return part;
 }
 
 double *real_host(op_pair_t *pair, const real_pair_t *array, int side) {

@@ -55,6 +55,9 @@ typedef struct {
   size_t n;
   index_t *on[DEVICES];
 } index_pair_t;
+typedef struct {
+  weight_t on[DEVICES];
+} weight_pair_t;
 
 typedef struct {
   size_t n;
@@ -80,6 +83,9 @@ half_pair_t half_of(op_pair_t *pair, const double *values, int64_t n);
 index_pair_t index_of(op_pair_t *pair, const int32_t *values, int64_t n);
 /* N normal random numbers that bf16 holds exactly; on the host. Free with memory_free. */
 double *host_halves(op_pair_t *pair, int64_t n, double scale);
+/* A weight of normal random numbers in FORMAT, and ROWS of its rows from FIRST on in the same memory. */
+weight_pair_t weight_random(op_pair_t *pair, weight_format_t format, int64_t rows, int64_t cols);
+weight_pair_t weight_rows(op_pair_t *pair, const weight_pair_t *weight, int64_t first, int64_t rows);
 
 /* Host copies (n) from one side; the caller frees with memory_free. */
 double *real_host(op_pair_t *pair, const real_pair_t *array, int side);
@@ -106,6 +112,7 @@ void expect_ok_at(status_code_t status, const char *file, int line);
 /* The cases, by file. */
 void case_gemm(void **state);
 void case_linear(void **state);
+void case_linear_nf4(void **state);
 void case_linear_shapes(void **state);
 void case_half_weights(void **state);
 void case_activation_backward(void **state);

@@ -286,6 +286,7 @@ int op_suite_run(device_t *device, op_suite_tolerances_t tolerances) {
   const struct CMUnitTest tests[] = {
       CASE(gemm),
       CASE(linear),
+      CASE(linear_nf4),
       CASE(linear_shapes),
       CASE(half_weights),
       CASE(activation_backward),

@@ -69,6 +69,19 @@ ALWAYS_INLINE void nf4_words(const nf4_view_t *view, int64_t row, int64_t rows, 
   vec_transpose(words);
 }
 
+/* Values BEGIN .. END - 1 of a run to rows TO + value * TILE_COLS; inlined where the run is whole. */
+ALWAYS_INLINE void nf4_store_run(const vec_t words[LANES], float scales[NF4_RUN_BLOCKS][LANES], int64_t begin,
+                                 int64_t end, float *to) {
+  for (int w = 0; w < LANES; w++) {
+    uvec_t word = (uvec_t)words[w];
+    vec_t scale = vec_load(scales[w * NF4_WORD / NF4_BLOCK]);
+#pragma GCC unroll 8
+    for (int j = 0; j < NF4_WORD; j++)
+      if (w * NF4_WORD + j >= begin && w * NF4_WORD + j < end)
+        vec_store(to + (w * NF4_WORD + j) * TILE_COLS, nf4_lookup(word, nf4_shift(j)) * scale);
+  }
+}
+
 /* to (depth, LANES; row stride TILE_COLS) = the transpose of columns k .. k + depth - 1 of rows row ..
  * row + rows - 1 (at most LANES). */
 static void pack_nf4_transposed(const nf4_view_t *view, int64_t row, int64_t rows, int64_t k, int64_t depth,
@@ -80,16 +93,11 @@ static void pack_nf4_transposed(const nf4_view_t *view, int64_t row, int64_t row
     int64_t block = at / NF4_BLOCK, left = view->row_blocks - block;
     nf4_view_scales(view, row, rows, block, left < NF4_RUN_BLOCKS ? left : NF4_RUN_BLOCKS, LANES, scales[0]);
     nf4_words(view, row, rows, at, words);
-    bool whole = at >= begin && at + NF4_RUN <= end;
-    for (int w = 0; w < LANES; w++) {
-      uvec_t word = (uvec_t)words[w];
-      vec_t scale = vec_load(scales[w * NF4_WORD / NF4_BLOCK]);
-      int64_t first = at + w * NF4_WORD - begin;
-#pragma GCC unroll 8
-      for (int j = 0; j < NF4_WORD; j++)
-        if (whole || (first + j >= 0 && first + j < depth))
-          vec_store(to + (first + j) * TILE_COLS, nf4_lookup(word, nf4_shift(j)) * scale);
-    }
+    float *target = to + (at - begin) * TILE_COLS;
+    if (at >= begin && at + NF4_RUN <= end)
+      nf4_store_run(words, scales, 0, NF4_RUN, target);
+    else
+      nf4_store_run(words, scales, begin - at, end - at, target);
   }
 }
 
