@@ -4,8 +4,6 @@
 
 #include "base/memory.h"
 
-#include <string.h>
-
 typedef struct {
   int64_t rows, in, cols[LINEAR_SEGMENTS], pad;
   int32_t segments, lora_rank;
