@@ -4,6 +4,7 @@
 #include "tensor/weight_nf4.h"
 
 #include <math.h>
+#include <string.h>
 #include <stdio.h>
 
 void expect_ok_at(status_code_t status, const char *file, int line) {
