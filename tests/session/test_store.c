@@ -190,10 +190,10 @@ static void expect_at_most(size_t before, int64_t most) {
   memory_reset_peaks();
 }
 
-/* No rank holds a second copy of its weights, of which there are several times what files may take: not where
- * they are saved or named, nor where they are loaded. */
+/* No rank holds a second copy of its weights, which with what files take besides would be more than they may:
+ * not where they are saved or named, nor where they are loaded. */
 static void files_stream_into_place(void **state) {
-  enum { MILLIONS = 60 };
+  enum { MILLIONS = 40 };
   store_fixture_t f;
   device_t *plain, *blank;
   head_t head;
