@@ -94,11 +94,13 @@ void case_cache(void **state);
 void case_embedding(void **state);
 void case_rows(void **state);
 void case_periodic(void **state);
-void case_vocab_logprob(void **state);
+void case_vocab_statistics(void **state);
+void case_vocab_infinities(void **state);
 void case_vocab_ties(void **state);
 void case_vocab_backward(void **state);
 void case_sample(void **state);
 void case_sample_cut(void **state);
 void case_vocab_histogram(void **state);
+void case_vocab_walk(void **state);
 
 #endif

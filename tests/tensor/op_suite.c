@@ -293,12 +293,14 @@ int op_suite_run(device_t *device, op_suite_tolerances_t tolerances) {
       CASE(embedding),
       CASE(rows),
       CASE(periodic),
-      CASE(vocab_logprob),
+      CASE(vocab_statistics),
+      CASE(vocab_infinities),
       CASE(vocab_ties),
       CASE(vocab_backward),
       CASE(sample),
       CASE(sample_cut),
       CASE(vocab_histogram),
+      CASE(vocab_walk),
   };
 #undef CASE
   int failed = _cmocka_run_group_tests(device->detail ? device->detail : device->name, tests,
