@@ -163,16 +163,17 @@ static void bench_free(bench_cases_bench_t *bench) {
 /* ---- What is measured ---- */
 
 /* The loss does not matter: the gradient of the mean log-probability. */
-static status_t mean_logprob(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
-  const bench_cases_bench_t *bench = context;
-  for (int64_t i = 0; i < chunk->count; i++)
-    dlogprobs[i] = -1.0 / bench->predictions;
-  return STATUS_OK;
-}
-
 static status_t bench_backward(bench_cases_bench_t *bench) {
-  TRY(pass_logprobs_backward(bench->pass, bench->predictions, bench->rows, bench->targets, 1.0, mean_logprob,
-                             bench));
+  double *slopes;
+  size_t n = (size_t)bench->predictions;
+  TRY(memory_alloc(&slopes, ARENA_OTHER, n, sizeof *slopes));
+  for (size_t i = 0; i < n; i++)
+    slopes[i] = -1.0 / (double)n;
+  const pass_token_loss_t loss = {.slopes = slopes};
+  status_code_t status = pass_logprobs_backward(bench->pass, bench->predictions, bench->rows, bench->targets,
+                                                1.0, &loss, &(pass_token_numbers_t){0});
+  memory_free(slopes);
+  TRY(status);
   return pass_backward(bench->pass, optimizer_only_layer_done, bench->optimizer);
 }
 

@@ -17,6 +17,7 @@ typedef struct {
   int64_t hidden;  /* hidden states at once */
   int64_t logits;  /* of them with their logits */
   int64_t dlogits; /* and those' gradient */
+  int64_t given;   /* 1: a loss is given something for each row */
 } pass_head_need_t;
 
 static void pass_head_describe(workspace_t *w, const base_t *base, const pass_head_need_t *need, int tp,
@@ -35,10 +36,8 @@ static void pass_head_describe(workspace_t *w, const base_t *base, const pass_he
   workspace_wide(w, ARENA_SCRATCH, "records", tp * need->logits * VOCAB_RECORD, &head->records);
   workspace_wide(w, ARENA_SCRATCH, "normaliser", 2 * need->dlogits, &head->normaliser);
   workspace_real(w, ARENA_SCRATCH, "dlogits", need->dlogits * base->vocab_rows, &head->dlogits);
-  workspace_host(w, "logprobs", need->dlogits, &head->logprobs_host);
-  workspace_host(w, "entropies", need->dlogits, &head->entropies_host);
-  workspace_host(w, "dlogprobs", need->dlogits, &head->dlogprobs_host);
-  workspace_host(w, "hits", need->dlogits, &head->hits);
+  for (int i = 0; i < 3; i++)
+    workspace_wide(w, ARENA_SCRATCH, "given", need->given * n, &head->given[i]);
 }
 
 static status_t head_reserve(pass_t *pass, const pass_head_need_t *need) {
@@ -178,54 +177,78 @@ static status_t chunk_backward(pass_t *pass, int64_t begin, int64_t n, double sc
                       true);
 }
 
+/* What LOSS is given of all rows: a linear one's slopes are the derivatives. */
+static status_t token_loss_upload(pass_t *pass, int64_t n, const pass_token_loss_t *loss) {
+  const pass_head_t *head = &pass->head;
+  if (!loss->old_logprobs) return wide_upload(pass->device, head->dvalue, loss->slopes, DTYPE_F64, (size_t)n);
+  TRY(wide_upload(pass->device, head->given[0], loss->slopes, DTYPE_F64, (size_t)n));
+  return wide_upload(pass->device, head->given[1], loss->old_logprobs, DTYPE_F64, (size_t)n);
+}
+
 /* Derivatives of rows BEGIN .. BEGIN + N - 1 to head.dvalue. */
-static status_t chunk_loss(pass_t *pass, int64_t begin, int64_t n, pass_loss_t loss, void *context) {
-  pass_head_t *head = &pass->head;
+static status_t chunk_loss(pass_t *pass, int64_t begin, int64_t n, const pass_token_loss_t *loss) {
+  const pass_head_t *head = &pass->head;
   device_t *device = pass->device;
-  TRY(wide_download(device, head->hits, DTYPE_F64, wide_at(device, head->ties, begin), (size_t)n));
-  TRY(wide_download(device, head->logprobs_host, DTYPE_F64, wide_at(device, head->value, begin), (size_t)n));
-  TRY(wide_download(device, head->entropies_host, DTYPE_F64, wide_at(device, head->entropy, begin),
-                    (size_t)n));
-  TRY(device_synchronize(device));
-  for (int64_t i = 0; i < n; i++)
-    head->hits[i] = head->hits[i] > 0.0 ? 1.0 / head->hits[i] : 0.0;
-  const pass_chunk_t values = {.begin = begin,
-                               .count = n,
-                               .logprobs = head->logprobs_host,
-                               .entropies = head->entropies_host,
-                               .hits = head->hits};
-  TRY(loss(context, &values, head->dlogprobs_host));
-  return wide_upload(device, wide_at(device, head->dvalue, begin), head->dlogprobs_host, DTYPE_F64,
-                     (size_t)n);
+  if (!loss->old_logprobs) return STATUS_OK;
+  return OP(device, policy_loss,
+            &(op_policy_loss_t){.n = n,
+                                .logprob = wide_at(device, head->value, begin),
+                                .old_logprob = wide_at(device, head->given[1], begin),
+                                .slope = wide_at(device, head->given[0], begin),
+                                .clip = loss->clip,
+                                .dlogprob = wide_at(device, head->dvalue, begin)});
+}
+
+static status_t token_numbers_download(pass_t *pass, int64_t n, const pass_token_numbers_t *numbers) {
+  const pass_head_t *head = &pass->head;
+  double *const to[] = {numbers->logprobs, numbers->entropies, numbers->ties};
+  const wide_t *const from[] = {head->value, head->entropy, head->ties};
+  for (int i = 0; i < 3; i++)
+    if (to[i]) TRY(wide_download(pass->device, to[i], DTYPE_F64, from[i], (size_t)n));
+  return STATUS_OK;
 }
 
 status_t pass_logprobs_backward(pass_t *pass, int64_t n, const int32_t *rows, const int32_t *targets,
-                                double scale, pass_loss_t loss, void *context) {
+                                double scale, const pass_token_loss_t *loss,
+                                const pass_token_numbers_t *numbers) {
   if (!pass->call.keep)
     return error_set(STATUS_INTERNAL, "gradient of log-probabilities without a kept forward pass");
   if (n == 0) return STATUS_OK;
   int64_t chunk = chunk_rows(pass, n);
-  TRY(head_reserve(pass, &(pass_head_need_t){.rows = n, .hidden = chunk, .logits = chunk, .dlogits = chunk}));
+  TRY(head_reserve(pass, &(pass_head_need_t){.rows = n,
+                                             .hidden = chunk,
+                                             .logits = chunk,
+                                             .dlogits = chunk,
+                                             .given = loss->old_logprobs != NULL}));
   TRY(pass_head_upload(pass, n, rows, targets));
+  TRY(token_loss_upload(pass, n, loss));
   for (int64_t i = 0; i < n; i += chunk) {
     int64_t count = n - i < chunk ? n - i : chunk;
     TRY(chunk_statistics(pass, i, count, scale, true));
-    TRY(chunk_loss(pass, i, count, loss, context));
+    TRY(chunk_loss(pass, i, count, loss));
     TRY(chunk_backward(pass, i, count, scale));
   }
-  return STATUS_OK;
+  return token_numbers_download(pass, n, numbers);
+}
+
+/* ---- Values ---- */
+
+/* Values of ROWS (n) to head.value, their hidden states to head.hidden. */
+static status_t scalar_values(pass_t *pass, int64_t n, const int32_t *rows, bool given) {
+  const head_t *head = pass->call.role.head;
+  TRY(head_reserve(pass, &(pass_head_need_t){.rows = n, .hidden = n, .given = given}));
+  TRY(index_upload(pass->device, pass->head.rows, rows, (size_t)n));
+  TRY(pass_head_gather_hidden(pass, n, pass->head.rows));
+  return linear_forward_wide(pass->device, n, pass->call.role.base->config.hidden, 1, pass->head.hidden,
+                             param_data(&head->params, head->weight), param_data(&head->params, head->bias),
+                             pass->head.value);
 }
 
 status_t pass_scalars(pass_t *pass, int64_t n, const int32_t *rows, double *values) {
-  const head_t *head = pass->call.role.head;
-  if (!head) return error_set(STATUS_INTERNAL, "a role without a scalar head was asked for values");
+  if (!pass->call.role.head)
+    return error_set(STATUS_INTERNAL, "a role without a scalar head was asked for values");
   if (n == 0) return STATUS_OK;
-  TRY(head_reserve(pass, &(pass_head_need_t){.rows = n, .hidden = n}));
-  TRY(index_upload(pass->device, pass->head.rows, rows, (size_t)n));
-  TRY(pass_head_gather_hidden(pass, n, pass->head.rows));
-  TRY(linear_forward_wide(pass->device, n, pass->call.role.base->config.hidden, 1, pass->head.hidden,
-                          param_data(&head->params, head->weight), param_data(&head->params, head->bias),
-                          pass->head.value));
+  TRY(scalar_values(pass, n, rows, false));
   TRY(wide_download(pass->device, values, DTYPE_F64, pass->head.value, (size_t)n));
   return device_synchronize(pass->device);
 }
@@ -243,15 +266,54 @@ static status_t scalar_gradients(pass_t *pass, int64_t n) {
                                0.0, pass->head.dhidden);
 }
 
-status_t pass_scalars_backward(pass_t *pass, int64_t n, const int32_t *rows, const double *dvalues) {
+static status_t value_loss(pass_t *pass, int64_t n, const pass_scalar_loss_t *loss) {
+  const pass_head_t *head = &pass->head;
+  const double *const from[] = {loss->weights, loss->old_values, loss->returns};
+  for (int i = 0; i < 3; i++)
+    TRY(wide_upload(pass->device, head->given[i], from[i], DTYPE_F64, (size_t)n));
+  return OP(pass->device, value_loss,
+            &(op_value_loss_t){.n = n,
+                               .value = head->value,
+                               .weight = head->given[0],
+                               .old_value = head->given[1],
+                               .ret = head->given[2],
+                               .clip = loss->clip,
+                               .dvalue = head->dvalue});
+}
+
+static status_t pair_loss(pass_t *pass, int64_t n, const pass_scalar_loss_t *loss) {
+  const pass_head_t *head = &pass->head;
+  TRY(index_upload(pass->device, head->targets, loss->preferred, (size_t)n / 2));
+  return OP(pass->device, pair_loss,
+            &(op_pair_loss_t){.pairs = n / 2,
+                              .group = loss->group,
+                              .rewards = head->value,
+                              .preferred = head->targets,
+                              .center_coef = loss->center_coef,
+                              .weight = loss->weight,
+                              .drewards = head->dvalue});
+}
+
+/* Derivatives of all rows to head.dvalue. */
+static status_t scalar_loss(pass_t *pass, int64_t n, const pass_scalar_loss_t *loss) {
+  if (loss->preferred) return pair_loss(pass, n, loss);
+  if (loss->returns) return value_loss(pass, n, loss);
+  return wide_upload(pass->device, pass->head.dvalue, loss->weights, DTYPE_F64, (size_t)n);
+}
+
+status_t pass_scalars_backward(pass_t *pass, int64_t n, const int32_t *rows, const pass_scalar_loss_t *loss,
+                               double *values) {
   if (!pass->call.keep || !pass->call.role.head)
     return error_set(STATUS_INTERNAL, "gradient of values without a kept forward pass or without a head");
   if (n == 0) return STATUS_OK;
-  TRY(head_reserve(pass, &(pass_head_need_t){.rows = n, .hidden = n}));
-  TRY(index_upload(pass->device, pass->head.rows, rows, (size_t)n));
-  TRY(pass_head_gather_hidden(pass, n, pass->head.rows));
-  TRY(wide_upload(pass->device, pass->head.dvalue, dvalues, DTYPE_F64, (size_t)n));
+  TRY(scalar_values(pass, n, rows, loss->returns != NULL));
+  TRY(scalar_loss(pass, n, loss));
   TRY(scalar_gradients(pass, n));
   int64_t c = pass->call.role.base->config.hidden;
-  return rows_scatter(pass->device, n, c, pass->head.dhidden, pass->head.rows, pass->buffers.dfinal, true);
+  TRY(rows_scatter(pass->device, n, c, pass->head.dhidden, pass->head.rows, pass->buffers.dfinal, true));
+  return wide_download(pass->device, values, DTYPE_F64, pass->head.value, (size_t)n);
+}
+
+status_t pass_synchronize(pass_t *pass) {
+  return device_synchronize(pass->device);
 }

@@ -69,7 +69,7 @@ typedef struct {
   real_t *dlogits;          /* (n, vocab_rows) */
   wide_t *records;          /* (tp, n, VOCAB_RECORD) */
   wide_t *normaliser;       /* (n, 2) */
-  double *logprobs_host, *entropies_host, *dlogprobs_host, *hits; /* (n) */
+  wide_t *given[3];         /* (N): what a loss is given */
 } pass_head_t;
 
 struct pass {

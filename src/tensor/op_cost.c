@@ -212,6 +212,12 @@ op_cost_t op_cost(const device_t *device, op_number_t number, const void *argume
   case op_vocab_walk:
     return elements_cost(ARGUMENTS(vocab_walk)->rows,
                          (HISTOGRAM + 2 * VOCAB_WALK) * size.wide + 2 * size.index);
+  case op_policy_loss:
+    return elements_cost(ARGUMENTS(policy_loss)->n, 4.0 * size.wide);
+  case op_value_loss:
+    return elements_cost(ARGUMENTS(value_loss)->n, 5.0 * size.wide);
+  case op_pair_loss:
+    return elements_cost(ARGUMENTS(pair_loss)->pairs, 4.0 * size.wide + size.index);
   case op_adamw:
     return elements_cost(ARGUMENTS(adamw)->n, ADAMW_MOVES * size.wide);
   case op_add:

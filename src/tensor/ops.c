@@ -1,6 +1,6 @@
 #include "tensor/ops.h"
 
-static const char *const names[op_count] = {
+static const char *const names[op_count + 1] = {
     [op_gemm] = "gemm",
     [op_rmsnorm] = "rmsnorm",
     [op_rmsnorm_backward] = "rmsnorm_backward",
@@ -26,6 +26,9 @@ static const char *const names[op_count] = {
     [op_vocab_backward] = "vocab_backward",
     [op_vocab_histogram] = "vocab_histogram",
     [op_vocab_walk] = "vocab_walk",
+    [op_policy_loss] = "policy_loss",
+    [op_value_loss] = "value_loss",
+    [op_pair_loss] = "pair_loss",
     [op_adamw] = "adamw",
     [op_add] = "add",
     [op_copy] = "copy",
@@ -34,6 +37,7 @@ static const char *const names[op_count] = {
     [op_narrow] = "narrow",
     [op_widen] = "widen",
     [op_sum_squares] = "sum_squares",
+    [op_count] = "none",
 };
 
 const char *op_name(op_number_t number) {
@@ -73,6 +77,9 @@ status_t ops_run(device_t *device, int number, const void *arguments) {
     CALL(vocab_backward)
     CALL(vocab_histogram)
     CALL(vocab_walk)
+    CALL(policy_loss)
+    CALL(value_loss)
+    CALL(pair_loss)
     CALL(adamw)
     CALL(add)
     CALL(copy)

@@ -286,6 +286,9 @@ typedef struct ops {
   status_t (*vocab_backward)(device_t *device, const op_vocab_backward_t *op);
   status_t (*vocab_histogram)(device_t *device, const op_vocab_histogram_t *op);
   status_t (*vocab_walk)(device_t *device, const op_vocab_walk_t *op);
+  status_t (*policy_loss)(device_t *device, const op_policy_loss_t *op);
+  status_t (*value_loss)(device_t *device, const op_value_loss_t *op);
+  status_t (*pair_loss)(device_t *device, const op_pair_loss_t *op);
   status_t (*adamw)(device_t *device, const op_adamw_t *op);
   status_t (*add)(device_t *device, const op_add_t *op);
   status_t (*copy)(device_t *device, const op_copy_t *op);
@@ -323,6 +326,9 @@ typedef enum {
   op_vocab_backward,
   op_vocab_histogram,
   op_vocab_walk,
+  op_policy_loss,
+  op_value_loss,
+  op_pair_loss,
   op_adamw,
   op_add,
   op_copy,

@@ -1,5 +1,5 @@
 /* The operations of the heads, a part of the op table (tensor/ops.h, where the conventions are): what logits
- * over a vocabulary that may be split become. */
+ * over a vocabulary that may be split become, and the derivatives of losses. */
 #ifndef TENSOR_OPS_HEAD_H
 #define TENSOR_OPS_HEAD_H
 
@@ -125,6 +125,39 @@ typedef struct {
   index_t *prefix, *cut;
   wide_t *state;
 } op_vocab_walk_t;
+
+/* Derivative of PPO's clipped loss, the sum over tokens of max(slope r, slope clip(r, 1 - clip, 1 + clip)), r
+ * = exp(logprob - old_logprob): dlogprob (n) = slope r, or 0 where the clipped term is the larger one. slope
+ * is minus the advantage times the token's weight. Where r would overflow it is about the largest finite
+ * number, so that slope 0 gives 0. */
+typedef struct {
+  int64_t n;
+  const wide_t *logprob, *old_logprob, *slope;
+  double clip;
+  wide_t *dlogprob;
+} op_policy_loss_t;
+
+/* Derivative of the clipped value loss, the sum of weight 0.5 max((value - ret)^2, (clip(value, old_value -
+ * clip, old_value + clip) - ret)^2): dvalue (n) = weight (value - ret), or 0 where the clipped term is the
+ * larger one. */
+typedef struct {
+  int64_t n;
+  const wide_t *value, *old_value, *ret, *weight;
+  double clip;
+  wide_t *dvalue;
+} op_value_loss_t;
+
+/* Derivative of the loss on pairs of rewards (pairs, 2), in groups of GROUP pairs: the sum over groups of
+ * weight / count times (the sum over its pairs of the binary cross-entropy on reward 1 less reward 0 with
+ * preferred (pairs: 0 or 1), and center_coef |the sum of its rewards|), count being the pairs of the group
+ * that take part: those of preferred -1 do not. drewards (pairs, 2) =. */
+typedef struct {
+  int64_t pairs, group;
+  const wide_t *rewards;
+  const index_t *preferred;
+  double center_coef, weight;
+  wide_t *drewards;
+} op_pair_loss_t;
 
 /* The places in SHARD (ids less its first) of range R of IDS (NULL, or none: one range of all): *BEGIN ..
  * *END - 1, which may be none. */

@@ -102,5 +102,9 @@ void case_sample(void **state);
 void case_sample_cut(void **state);
 void case_vocab_histogram(void **state);
 void case_vocab_walk(void **state);
+void case_policy_loss(void **state);
+void case_policy_loss_overflow(void **state);
+void case_value_loss(void **state);
+void case_pair_loss(void **state);
 
 #endif

@@ -301,6 +301,10 @@ int op_suite_run(device_t *device, op_suite_tolerances_t tolerances) {
       CASE(sample_cut),
       CASE(vocab_histogram),
       CASE(vocab_walk),
+      CASE(policy_loss),
+      CASE(policy_loss_overflow),
+      CASE(value_loss),
+      CASE(pair_loss),
   };
 #undef CASE
   int failed = _cmocka_run_group_tests(device->detail ? device->detail : device->name, tests,
