@@ -271,16 +271,12 @@ static void call_vocab_max(bench_t *bench, const void *op) {
   bench_check(OP(bench->device, vocab_max, (const op_vocab_max_t *)op));
 }
 
-static void call_vocab_sums(bench_t *bench, const void *op) {
-  bench_check(OP(bench->device, vocab_sums, (const op_vocab_sums_t *)op));
+static void call_vocab_statistics(bench_t *bench, const void *op) {
+  bench_check(OP(bench->device, vocab_statistics, (const op_vocab_statistics_t *)op));
 }
 
 static void call_vocab_backward(bench_t *bench, const void *op) {
   bench_check(OP(bench->device, vocab_backward, (const op_vocab_backward_t *)op));
-}
-
-static void call_sample(bench_t *bench, const void *op) {
-  bench_check(OP(bench->device, sample, (const op_sample_t *)op));
 }
 
 static void call_histogram(bench_t *bench, const void *op) {
@@ -289,33 +285,33 @@ static void call_histogram(bench_t *bench, const void *op) {
 
 static void bench_shard(bench_t *bench, int64_t rows, int64_t count) {
   wide_t *logits = bench_wide(bench, rows * count), *max = bench_wide(bench, rows),
-         *sums = bench_wide(bench, rows * 3);
+         *records = bench_wide(bench, rows * VOCAB_RECORD), *normaliser = bench_wide(bench, rows * 2);
   wide_t *dlogprob = bench_wide(bench, rows), *histogram = bench_wide(bench, rows * 512);
   real_t *dlogits = bench_real(bench, rows * count);
   int32_t *numbers = calloc((size_t)(2 * rows), sizeof *numbers);
   if (!numbers) exit(1);
-  index_t *zeros = bench_index(bench, numbers, 2 * rows), *id = bench_index(bench, numbers, rows);
+  index_t *zeros = bench_index(bench, numbers, 2 * rows);
   vocab_shard_t shard = {.rows = rows, .ld = count, .count = count, .logits = logits, .scale = 1.0};
   double bytes = 4.0 * (double)rows * (double)count;
   char text[64];
   shape_text(text, sizeof text, "%lld x %lld", rows, count);
   op_vocab_max_t find = {.shard = shard, .max = max};
   if (bench_wants(bench, "vocab_max")) bench_line(bench, "vocab_max", text, call_vocab_max, &find, 0, bytes);
-  op_vocab_sums_t sum = {.shard = shard, .max = max, .targets = zeros, .sums = sums};
-  if (bench_wants(bench, "vocab_sums"))
-    bench_line(bench, "vocab_sums", text, call_vocab_sums, &sum, 0, bytes);
+  op_vocab_statistics_t statistics = {.shard = shard, .targets = zeros, .records = records};
+  if (bench_wants(bench, "vocab_statistics"))
+    bench_line(bench, "vocab_statistics", text, call_vocab_statistics, &statistics, 0, bytes);
   op_vocab_backward_t backward = {
-      .shard = shard, .max = max, .sums = sums, .dlogprob = dlogprob, .targets = zeros, .dlogits = dlogits};
+      .shard = shard, .normaliser = normaliser, .dlogprob = dlogprob, .targets = zeros, .dlogits = dlogits};
   if (bench_wants(bench, "vocab_backward"))
     bench_line(bench, "vocab_backward", text, call_vocab_backward, &backward, 0, 2 * bytes);
-  op_sample_t draw = {
-      .shard = shard, .seed = 1, .samples = zeros, .positions = zeros, .value = max, .id = id};
-  if (bench_wants(bench, "sample")) bench_line(bench, "sample", text, call_sample, &draw, 0, bytes);
+  const vocab_draw_t draw = {.seed = 1, .samples = zeros, .positions = zeros};
+  op_vocab_statistics_t drawing = {.shard = shard, .draw = &draw, .records = records};
+  if (bench_wants(bench, "draw")) bench_line(bench, "draw", text, call_vocab_statistics, &drawing, 0, bytes);
   op_vocab_histogram_t count_op = {
       .shard = shard, .max = max, .prefix = zeros, .shift = 24, .histogram = histogram};
   if (bench_wants(bench, "vocab_histogram"))
     bench_line(bench, "vocab_histogram", text, call_histogram, &count_op, 0, bytes);
-  void *all[] = {logits, max, sums, dlogprob, histogram, dlogits, zeros, id};
+  void *all[] = {logits, max, records, normaliser, dlogprob, histogram, dlogits, zeros};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     device_release(bench->device, all[i]);
   free(numbers);

@@ -4,6 +4,7 @@
 #define MODEL_PASS_H
 
 #include "model/base.h"
+#include "tensor/ops_head.h"
 #include "tensor/packed.h"
 
 typedef struct pass pass_t;
@@ -56,23 +57,50 @@ status_t pass_decode(pass_t *pass, const role_t *role, struct cache *cache, int3
 status_t pass_logprobs(pass_t *pass, int64_t n, const int32_t *rows, const int32_t *targets, double scale,
                        double *logprobs, double *entropies);
 
-/* As pass_logprobs, and its backward pass into the gradient of the hidden states (and of the output head, if
- * trained): LOSS is called per chunk of the rows and fills DLOGPROBS (chunk->count). Needs a kept forward
- * pass. Collective on tp. */
+/* A loss of log-probabilities, host memory that is read during the call. Linear, the sum of SLOPES (n) times
+ * log-probability; or, with OLD_LOGPROBS (n), PPO's clipped one, the sum of max(slope r, slope clip(r)), r =
+ * exp(logprob - old logprob), clipped to 1 - CLIP .. 1 + CLIP: slopes are minus the advantages times the
+ * tokens' weights. */
 typedef struct {
-  int64_t begin, count;               /* rows begin .. begin + count - 1 of the arrays given */
-  const double *logprobs, *entropies; /* (count) */
-  const double *hits; /* (count): 1 where the target is the most likely token, its share of equals, else 0 */
-} pass_chunk_t;
-typedef status_t (*pass_loss_t)(void *context, const pass_chunk_t *chunk, double *dlogprobs);
+  const double *slopes, *old_logprobs;
+  double clip;
+} pass_token_loss_t;
+/* Where the numbers of the rows go (n each, NULL: not wanted), host memory. TIES: see pass_hit. */
+typedef struct {
+  double *logprobs, *entropies, *ties;
+} pass_token_numbers_t;
+/* As pass_logprobs, and its backward pass into the gradient of the hidden states (and of the output head, if
+ * trained). NUMBERS are there after pass_synchronize, not before. Needs a kept forward pass. Collective on
+ * tp.
+ */
 status_t pass_logprobs_backward(pass_t *pass, int64_t n, const int32_t *rows, const int32_t *targets,
-                                double scale, pass_loss_t loss, void *context);
+                                double scale, const pass_token_loss_t *loss,
+                                const pass_token_numbers_t *numbers);
+/* 1 where the target is the most likely token, its share of equals, else 0. */
+static inline double pass_hit(double ties) {
+  return ties > 0.0 ? 1.0 / ties : 0.0;
+}
 
 /* The role's scalar head on ROWS (n): VALUES (n), host. Local. */
 status_t pass_scalars(pass_t *pass, int64_t n, const int32_t *rows, double *values);
-/* Its backward pass from DVALUES (n): adds to the gradients of the head and of the hidden states. Rows are
- * distinct. Local. */
-status_t pass_scalars_backward(pass_t *pass, int64_t n, const int32_t *rows, const double *dvalues);
+/* A loss of values, host memory that is read during the call. Linear, the sum of WEIGHTS (n) times value; or,
+ * with RETURNS (n), the clipped value loss against OLD_VALUES (n); or, with PREFERRED (n / 2), that of pairs
+ * of rewards: see op_value_loss_t and op_pair_loss_t. */
+typedef struct {
+  const double *weights;
+  const double *old_values, *returns;
+  double clip;
+  const int32_t *preferred;
+  int32_t group;
+  double center_coef, weight;
+} pass_scalar_loss_t;
+/* As pass_scalars, and its backward pass: adds to the gradients of the head and of the hidden states. Rows
+ * are distinct. VALUES are there after pass_synchronize, not before. Needs a kept forward pass. Local. */
+status_t pass_scalars_backward(pass_t *pass, int64_t n, const int32_t *rows, const pass_scalar_loss_t *loss,
+                               double *values);
+
+/* Waits for all that was asked of the pass's device: what the calls above read is there. Local. */
+status_t pass_synchronize(pass_t *pass);
 
 /* Backward pass of the last kept pass_forward, after the *_backward calls above: adds to the gradients of
  * whatever the role trains. DONE (may be NULL) is called after each layer (layers-1 .. 0, then -1 for
@@ -80,13 +108,15 @@ status_t pass_scalars_backward(pass_t *pass, int64_t n, const int32_t *rows, con
 typedef status_t (*pass_done_t)(void *context, int32_t layer);
 status_t pass_backward(pass_t *pass, pass_done_t done, void *context);
 
-/* Local logits of the last pass for ROWS (n), wide (n, vocab_rows), valid until the next call: what samplers
- * read. n is at most pass_logit_rows. Local. */
-status_t pass_logits(pass_t *pass, int64_t n, const int32_t *rows, const wide_t **logits);
+/* What samplers read, all of it device memory, and nothing is waited for: the shard's LOGITS of the last pass
+ * for ROWS (n, at most pass_logit_rows; -1: padding, whose logits are any row's), with SCALE, valid until the
+ * next call of this or of the functions above. Local. */
+status_t pass_logits(pass_t *pass, int64_t n, const index_t *rows, double scale, vocab_shard_t *logits);
 int64_t pass_logit_rows(const pass_t *pass, const base_t *base);
-/* As pass_logprobs for the rows of the last pass_logits, without computing the logits again. Collective on
- * tp. */
-status_t pass_logprobs_of_logits(pass_t *pass, int64_t n, const int32_t *targets, double scale,
-                                 double *logprobs, double *entropies);
+/* From the LOGITS of the last pass_logits: TOKENS (n) drawn as DRAW says (-1 where logits are not finite),
+ * their LOGPROBS (n), to the bit those of pass_logprobs, and ENTROPIES (n), of the whole distribution.
+ * Collective on tp. */
+status_t pass_draw(pass_t *pass, const vocab_shard_t *logits, const vocab_draw_t *draw, index_t *tokens,
+                   wide_t *logprobs, wide_t *entropies);
 
 #endif

@@ -124,15 +124,12 @@ static double ppo_math_clip(double x, double low, double high) {
   return x < low ? low : x > high ? high : x;
 }
 
-/* Where the clipped term is the larger one, the clip is active and the derivative zero. Where both are equal
- * the derivative is that of the unclipped term, which inside the interval is the derivative of either. */
 static void policy_term(const ppo_options_t *options, double log_ratio, double advantage, ppo_term_t *term) {
   double ratio = exp(log_ratio > largest_log_ratio ? largest_log_ratio : log_ratio);
   double loss = -advantage * ratio;
   double clipped = -advantage * ppo_math_clip(ratio, 1.0 - options->clip, 1.0 + options->clip);
   term->policy_clipped = clipped > loss;
   term->policy_loss = term->policy_clipped ? clipped : loss;
-  term->dlogprob = term->policy_clipped ? 0.0 : loss;
   term->approx_kl = 0.5 * log_ratio * log_ratio;
 }
 
@@ -144,7 +141,6 @@ static void value_term(const ppo_options_t *options, double value, double old_va
   term->value_clipped = clipped_error * clipped_error > error * error;
   double larger = term->value_clipped ? clipped_error : error;
   term->value_loss = 0.5 * larger * larger;
-  term->dvalue = term->value_clipped ? 0.0 : error;
   term->value_error = error * error;
 }
 

@@ -52,14 +52,13 @@ status_t ppo_rewards(const ppo_options_t *options, const ppo_samples_t *samples)
 /* What one token contributes to a mini-batch's loss. */
 typedef struct {
   double policy_loss,
-      value_loss;          /* unweighted terms: max(-A r, -A clip(r)); 0.5 max((v-R)^2, (clip(v)-R)^2) */
-  double dlogprob, dvalue; /* their derivatives */
+      value_loss; /* unweighted terms: max(-A r, -A clip(r)); 0.5 max((v-R)^2, (clip(v)-R)^2) */
   bool policy_clipped, value_clipped; /* the clipped term is the larger one */
   double approx_kl;                   /* 0.5 (logp - old)^2 */
   double value_error;                 /* (v - R)^2 */
 } ppo_term_t;
-/* LOGPROB, VALUE: present ones; OLD_*: of the rollout. The derivative is zero where the clipped term is the
- * larger one, else that of the unclipped term. Local. */
+/* LOGPROB, VALUE: present ones; OLD_*: of the rollout. The derivatives are the device's (op_policy_loss_t,
+ * op_value_loss_t). Local. */
 ppo_term_t ppo_term(const ppo_options_t *options, double logprob, double old_logprob, double advantage,
                     double value, double old_value, double ret);
 

@@ -43,20 +43,6 @@ static ppo_term_t term_of(const ppo_task_t *task, const ppo_step_t *step, int64_
                   step->value[token], step->ret[token]);
 }
 
-static status_t policy_loss(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
-  const ppo_update_work_t *work = context;
-  minibatch_t *minibatch = work->minibatch;
-  for (int64_t i = 0; i < chunk->count; i++) {
-    int64_t p = chunk->begin + i, token = work->token[p], place = work->place[p];
-    ppo_term_t term =
-        term_of(minibatch->task, minibatch->step, token, chunk->logprobs[i], minibatch->step->value[token]);
-    minibatch->logprob[place] = chunk->logprobs[i];
-    minibatch->entropy[place] = chunk->entropies[i];
-    dlogprobs[i] = work->weight[p] * term.dlogprob;
-  }
-  return STATUS_OK;
-}
-
 static status_t policy_done(void *context, int32_t layer) {
   return optimizer_layer_done(context, POLICY_GROUP, layer);
 }
@@ -73,11 +59,43 @@ static status_t ppo_update_forward(const model_t *model, const role_t *role, con
   return status;
 }
 
+/* A (n) array of the micro-batch's. */
+static status_t work_numbers(ppo_update_work_t *work, double **out) {
+  return memory_pool_alloc(&work->pool, out, (size_t)work->n, sizeof **out);
+}
+
+/* Sets the loss of LOSS and where its log-probabilities and entropies go. */
+static status_t policy_loss(ppo_update_work_t *work, pass_token_loss_t *loss, pass_token_numbers_t *numbers) {
+  const ppo_step_t *step = work->minibatch->step;
+  double *slopes, *old;
+  TRY(work_numbers(work, &slopes));
+  TRY(work_numbers(work, &old));
+  TRY(work_numbers(work, &numbers->logprobs));
+  TRY(work_numbers(work, &numbers->entropies));
+  for (int32_t p = 0; p < work->n; p++) {
+    slopes[p] = -step->advantage[work->token[p]] * work->weight[p];
+    old[p] = step->logprob[work->token[p]];
+  }
+  *loss =
+      (pass_token_loss_t){.slopes = slopes, .old_logprobs = old, .clip = work->minibatch->task->options.clip};
+  return STATUS_OK;
+}
+
 static status_t policy_backward(ppo_update_work_t *work) {
-  const ppo_task_t *task = work->minibatch->task;
+  minibatch_t *minibatch = work->minibatch;
+  const ppo_task_t *task = minibatch->task;
   pass_t *pass = task->model.pass;
-  TRY(pass_logprobs_backward(pass, work->n, work->rows, work->targets, task->scale, policy_loss, work));
-  return pass_backward(pass, work->last ? policy_done : NULL, task->optimizer);
+  pass_token_loss_t loss;
+  pass_token_numbers_t numbers = {0};
+  TRY(policy_loss(work, &loss, &numbers));
+  TRY(pass_logprobs_backward(pass, work->n, work->rows, work->targets, task->scale, &loss, &numbers));
+  TRY(pass_backward(pass, work->last ? policy_done : NULL, task->optimizer));
+  TRY(pass_synchronize(pass));
+  for (int32_t p = 0; p < work->n; p++) {
+    minibatch->logprob[work->place[p]] = numbers.logprobs[p];
+    minibatch->entropy[work->place[p]] = numbers.entropies[p];
+  }
+  return STATUS_OK;
 }
 
 static status_t policy_work(ppo_update_work_t *work) {
@@ -89,27 +107,37 @@ static status_t policy_work(ppo_update_work_t *work) {
   return status;
 }
 
-/* Values of all predictions and their derivatives, in place: VALUES in, dvalues out. */
-static void value_losses(const ppo_update_work_t *work, double *values) {
-  minibatch_t *minibatch = work->minibatch;
+/* Sets the loss of LOSS. */
+static status_t value_loss(ppo_update_work_t *work, pass_scalar_loss_t *loss) {
+  const ppo_step_t *step = work->minibatch->step;
+  const ppo_options_t *options = &work->minibatch->task->options;
+  double *weights, *old, *returns;
+  TRY(work_numbers(work, &weights));
+  TRY(work_numbers(work, &old));
+  TRY(work_numbers(work, &returns));
   for (int32_t p = 0; p < work->n; p++) {
-    int64_t token = work->token[p];
-    ppo_term_t term =
-        term_of(minibatch->task, minibatch->step, token, minibatch->step->logprob[token], values[p]);
-    minibatch->value[work->place[p]] = values[p];
-    values[p] = minibatch->task->options.vf_coef * work->weight[p] * term.dvalue;
+    weights[p] = options->vf_coef * work->weight[p];
+    old[p] = step->value[work->token[p]];
+    returns[p] = step->ret[work->token[p]];
   }
+  *loss = (pass_scalar_loss_t){
+      .weights = weights, .old_values = old, .returns = returns, .clip = options->clip_value};
+  return STATUS_OK;
 }
 
 static status_t value_backward(ppo_update_work_t *work) {
   const ppo_task_t *task = work->minibatch->task;
   pass_t *pass = task->value_model->pass;
+  pass_scalar_loss_t loss;
   double *values;
-  TRY(memory_pool_alloc(&work->pool, &values, (size_t)work->n, sizeof *values));
-  TRY(pass_scalars(pass, work->n, work->rows, values));
-  value_losses(work, values);
-  TRY(pass_scalars_backward(pass, work->n, work->rows, values));
-  return pass_backward(pass, work->last ? value_done : NULL, task->optimizer);
+  TRY(work_numbers(work, &values));
+  TRY(value_loss(work, &loss));
+  TRY(pass_scalars_backward(pass, work->n, work->rows, &loss, values));
+  TRY(pass_backward(pass, work->last ? value_done : NULL, task->optimizer));
+  TRY(pass_synchronize(pass));
+  for (int32_t p = 0; p < work->n; p++)
+    work->minibatch->value[work->place[p]] = values[p];
+  return STATUS_OK;
 }
 
 static status_t value_work(ppo_update_work_t *work) {

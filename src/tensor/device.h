@@ -118,6 +118,8 @@ status_t wide_allreduce(device_t *device, comm_t *comm, wide_t *data, size_t n, 
 /* MINE may be its own place inside ALL. COUNTS (comm size) in elements. */
 status_t real_allgatherv(device_t *device, comm_t *comm, const real_t *mine, real_t *all,
                          const size_t *counts);
+status_t wide_allgatherv(device_t *device, comm_t *comm, const wide_t *mine, wide_t *all,
+                         const size_t *counts);
 /* Starts summing DATA (comm size * n) in the background: after wide_reduce_scatter_end elements rank * N ..
  * of it are this rank's share of the sum and the others undefined; nothing touches DATA in between. One call,
  * however many ranks. A device that does not go through parallel/comm.h counts perf_comm and perf_background

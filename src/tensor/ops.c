@@ -1,6 +1,6 @@
 #include "tensor/ops.h"
 
-static const char *const names[op_count] = {
+static const char *const names[op_count + 1] = {
     [op_gemm] = "gemm",
     [op_linear] = "linear",
     [op_linear_backward] = "linear_backward",
@@ -22,11 +22,14 @@ static const char *const names[op_count] = {
     [op_add_periodic] = "add_periodic",
     [op_sum_periodic] = "sum_periodic",
     [op_vocab_max] = "vocab_max",
-    [op_vocab_sums] = "vocab_sums",
-    [op_vocab_logprob] = "vocab_logprob",
+    [op_vocab_statistics] = "vocab_statistics",
+    [op_vocab_combine] = "vocab_combine",
     [op_vocab_backward] = "vocab_backward",
-    [op_sample] = "sample",
     [op_vocab_histogram] = "vocab_histogram",
+    [op_vocab_walk] = "vocab_walk",
+    [op_policy_loss] = "policy_loss",
+    [op_value_loss] = "value_loss",
+    [op_pair_loss] = "pair_loss",
     [op_adamw] = "adamw",
     [op_add] = "add",
     [op_copy] = "copy",
@@ -35,6 +38,7 @@ static const char *const names[op_count] = {
     [op_narrow] = "narrow",
     [op_widen] = "widen",
     [op_sum_squares] = "sum_squares",
+    [op_count] = "none",
 };
 
 const char *op_name(op_number_t number) {
@@ -70,11 +74,14 @@ status_t ops_run(device_t *device, int number, const void *arguments) {
     CALL(add_periodic)
     CALL(sum_periodic)
     CALL(vocab_max)
-    CALL(vocab_sums)
-    CALL(vocab_logprob)
+    CALL(vocab_statistics)
+    CALL(vocab_combine)
     CALL(vocab_backward)
-    CALL(sample)
     CALL(vocab_histogram)
+    CALL(vocab_walk)
+    CALL(policy_loss)
+    CALL(value_loss)
+    CALL(pair_loss)
     CALL(adamw)
     CALL(add)
     CALL(copy)

@@ -131,13 +131,11 @@ typedef struct {
 /* One group of pairs: of those in VALUES that are not BROKEN (group, OUTPUTS), the rest has no part in the
  * loss. */
 static status_t group_loss(int32_t group, double center, double weight, const double *values,
-                           const int32_t *preferred, const int32_t *broken, double *loss, double *dvalues) {
-  double *whole, *dwhole;
+                           const int32_t *preferred, const int32_t *broken, double *loss) {
+  double *whole;
   int32_t *labels, count = 0;
-  size_t size = (size_t)group * OUTPUTS;
   POOL(pool, ARENA_OTHER);
-  TRY(memory_pool_alloc(&pool, &whole, size, sizeof *whole));
-  TRY(memory_pool_alloc(&pool, &dwhole, size, sizeof *dwhole));
+  TRY(memory_pool_alloc(&pool, &whole, (size_t)group * OUTPUTS, sizeof *whole));
   TRY(memory_pool_alloc(&pool, &labels, (size_t)group, sizeof *labels));
   for (int32_t p = 0; p < group; p++) {
     if (broken[OUTPUTS * p]) continue;
@@ -145,61 +143,73 @@ static status_t group_loss(int32_t group, double center, double weight, const do
       whole[OUTPUTS * count + k] = values[OUTPUTS * p + k];
     labels[count++] = preferred[p];
   }
-  *loss = reward_pair_loss(count, whole, labels, center, weight, dwhole);
-  for (int32_t p = 0, w = 0; p < group; p++) {
-    for (int32_t k = 0; k < OUTPUTS; k++)
-      dvalues[OUTPUTS * p + k] = broken[OUTPUTS * p] ? 0.0 : dwhole[OUTPUTS * w + k];
-    w += !broken[OUTPUTS * p];
-  }
+  *loss = reward_pair_loss(count, whole, labels, center, weight);
   return STATUS_OK;
 }
 
-/* Losses and derivatives of the groups of one micro-batch. */
+/* Losses of the groups of one micro-batch. */
 static status_t group_losses(const batch_t *batch, const micro_t *micro, int32_t group, double center,
-                             double weight, const double *values, const outcome_t *outcome, double *dvalues) {
+                             double weight, const double *values, const outcome_t *outcome) {
   int32_t size = group * OUTPUTS;
   for (int32_t g = 0; g < micro->count; g += size) {
     int32_t first = micro->which[g];
     TRY(group_loss(group, center, weight, values + g, outcome->preferred + first / OUTPUTS,
-                   batch->broken + first, &outcome->loss[first / size], dvalues + g));
+                   batch->broken + first, &outcome->loss[first / size]));
     for (int32_t i = 0; i < size; i++)
       outcome->rewards[first + i] = values[g + i];
   }
   return STATUS_OK;
 }
 
+/* The output preferred of each pair of a micro-batch; -1 where its image is broken, so that it has no part.
+ */
+static void micro_preferred(const batch_t *batch, const micro_t *micro, const outcome_t *outcome,
+                            int32_t *preferred) {
+  for (int32_t s = 0; s < micro->count; s += OUTPUTS) {
+    int32_t first = micro->which[s];
+    preferred[s / OUTPUTS] = batch->broken[first] ? -1 : outcome->preferred[first / OUTPUTS];
+  }
+}
+
+/* Rewards of ROWS (n) to VALUES (n), and the gradients of LOSS. */
+static status_t reward_backward(reward_task_t *task, const micro_t *micro, bool last, const int32_t *rows,
+                                const pass_scalar_loss_t *loss, double *values) {
+  pass_t *pass = task->model.pass;
+  TRY(pass_scalars_backward(pass, micro->count, rows, loss, values));
+  TRY(pass_backward(pass, last ? optimizer_only_layer_done : NULL, task->optimizer));
+  return pass_synchronize(pass);
+}
+
 static status_t reward_run_micro(reward_task_t *task, batch_t *batch, int32_t index, bool trained,
                                  const float *patches, int32_t group, const outcome_t *outcome) {
   const micro_t *micro = &batch->micro[index];
   pass_images_t images = {.count = micro->image_count, .patches = patches};
-  double *values, *dvalues;
-  int32_t *rows;
+  double *values, center = trained ? task->session->settings->rm.center_coef : 0.0;
+  double weight = 1.0 / ((double)batch->plan.n / (group * OUTPUTS));
+  int32_t *rows, *preferred;
   size_t n = (size_t)micro->count;
   POOL(pool, ARENA_OTHER);
   TRY(memory_pool_alloc(&pool, &values, n, sizeof *values));
-  TRY(memory_pool_alloc(&pool, &dvalues, n, sizeof *dvalues));
   TRY(memory_pool_alloc(&pool, &rows, n, sizeof *rows));
+  TRY(memory_pool_alloc(&pool, &preferred, n / OUTPUTS, sizeof *preferred));
   for (size_t s = 0; s < n; s++)
     rows[s] = micro->packed.offsets[s + 1] - 1;
+  micro_preferred(batch, micro, outcome, preferred);
   perf_begin(REGION_FORWARD);
   status_code_t status =
       pass_forward(task->model.pass, &task->role, &micro->packed, &images, trained, NULL, NULL);
-  if (status == STATUS_OK) status = pass_scalars(task->model.pass, micro->count, rows, values);
+  if (status == STATUS_OK && !trained) status = pass_scalars(task->model.pass, micro->count, rows, values);
   perf_end(REGION_FORWARD);
-  if (status == STATUS_OK) {
-    double groups = (double)batch->plan.n / (group * OUTPUTS);
-    double center = trained ? task->session->settings->rm.center_coef : 0.0;
-    status = group_losses(batch, micro, group, center, 1.0 / groups, values, outcome, dvalues);
-  }
-  if (status == STATUS_OK && trained) {
-    bool last = index == batch->plan.micro_count - 1;
+  TRY(status);
+  if (trained) {
+    const pass_scalar_loss_t loss = {
+        .preferred = preferred, .group = group, .center_coef = center, .weight = weight};
     perf_begin(REGION_BACKWARD);
-    status = pass_scalars_backward(task->model.pass, micro->count, rows, dvalues);
-    if (status == STATUS_OK)
-      status = pass_backward(task->model.pass, last ? optimizer_only_layer_done : NULL, task->optimizer);
+    status = reward_backward(task, micro, index == batch->plan.micro_count - 1, rows, &loss, values);
     perf_end(REGION_BACKWARD);
+    TRY(status);
   }
-  return status;
+  return group_losses(batch, micro, group, center, weight, values, outcome);
 }
 
 /* Preferences are filled by whoever built a pair; each group knows its own, and all learn the rest. */

@@ -7,27 +7,14 @@ static double reward_loss_softplus(double x) {
   return fmax(x, 0.0) + log1p(exp(-fabs(x)));
 }
 
-/* 1 / (1 + exp(-x)) without overflow. */
-static double reward_loss_sigmoid(double x) {
-  double e = exp(-fabs(x));
-  return (x >= 0.0 ? 1.0 : e) / (1.0 + e);
-}
-
 double reward_pair_loss(int32_t pairs, const double *rewards, const int32_t *preferred, double center_coef,
-                        double weight, double *drewards) {
+                        double weight) {
   if (pairs == 0) return 0.0;
   double cross_entropy = 0.0, sum = 0.0;
   for (int32_t p = 0; p < pairs; p++) {
     double gap = rewards[2 * p + 1] - rewards[2 * p];
     cross_entropy += reward_loss_softplus(preferred[p] == 1 ? -gap : gap);
     sum += rewards[2 * p] + rewards[2 * p + 1];
-  }
-  double sign = sum > 0.0 ? 1.0 : sum < 0.0 ? -1.0 : 0.0;
-  for (int32_t p = 0; p < pairs; p++) {
-    double gap = rewards[2 * p + 1] - rewards[2 * p];
-    double dgap = preferred[p] == 1 ? -reward_loss_sigmoid(-gap) : reward_loss_sigmoid(gap);
-    drewards[2 * p] = weight * (center_coef * sign - dgap) / pairs;
-    drewards[2 * p + 1] = weight * (center_coef * sign + dgap) / pairs;
   }
   return weight * (cross_entropy + center_coef * fabs(sum)) / pairs;
 }

@@ -57,22 +57,41 @@ static status_t supervised_prepare_step(supervised_t *task, int64_t step) {
   return supervised_make_batch(task, &task->source, task->rows, task->batch_size, &task->next);
 }
 
+/* The predictions of one micro-batch; arrays (n). */
 typedef struct {
-  const micro_t *micro;
-  const int32_t *owner;
-  double scale; /* 1 / learnt tokens of the whole batch */
-  sample_sums_t sums;
-} supervised_loss_context_t;
+  int32_t *rows, *targets, *owner, n;
+  double *slopes;          /* of the loss per token: minus one over the learnt tokens of the whole batch */
+  double *logprobs, *ties; /* zero until they are computed */
+  memory_pool_t pool;
+} predictions_t;
 
-static status_t cross_entropy(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
-  const supervised_loss_context_t *loss = context;
-  for (int64_t i = 0; i < chunk->count; i++) {
-    int32_t sample = loss->micro->which[loss->owner[chunk->begin + i]];
-    loss->sums.loss[sample] -= chunk->logprobs[i];
-    loss->sums.hits[sample] += chunk->hits[i];
-    dlogprobs[i] = -loss->scale;
-  }
+static void predictions_free(predictions_t *predictions) {
+  memory_pool_free(&predictions->pool);
+  memory_free(predictions->rows);
+}
+
+static status_t predictions_make(const plan_t *plan, const micro_t *micro, double scale,
+                                 predictions_t *predictions) {
+  memory_pool_t *pool = &predictions->pool;
+  TRY(micro_targets(plan, micro, &predictions->rows, &predictions->targets, &predictions->owner,
+                    &predictions->n));
+  size_t n = (size_t)predictions->n;
+  TRY(memory_pool_alloc(pool, &predictions->slopes, n, sizeof(double)));
+  TRY(memory_pool_alloc(pool, &predictions->logprobs, n, sizeof(double)));
+  TRY(memory_pool_alloc(pool, &predictions->ties, n, sizeof(double)));
+  for (size_t i = 0; i < n; i++)
+    predictions->slopes[i] = -scale;
   return STATUS_OK;
+}
+
+static status_t supervised_backward(supervised_t *task, const predictions_t *predictions, bool last) {
+  pass_t *pass = task->model.pass;
+  const pass_token_loss_t loss = {.slopes = predictions->slopes};
+  const pass_token_numbers_t numbers = {.logprobs = predictions->logprobs, .ties = predictions->ties};
+  TRY(pass_logprobs_backward(pass, predictions->n, predictions->rows, predictions->targets, 1.0, &loss,
+                             &numbers));
+  TRY(pass_backward(pass, last ? optimizer_only_layer_done : NULL, task->optimizer));
+  return pass_synchronize(pass);
 }
 
 /* Forward and, where TRAINED, backward over one micro-batch. */
@@ -80,33 +99,28 @@ static status_t supervised_run_micro(supervised_t *task, batch_t *batch, int32_t
                                      const float *patches, double scale, sample_sums_t sums) {
   const micro_t *micro = &batch->micro[index];
   pass_images_t images = {.count = micro->image_count, .patches = patches};
+  SCOPED(predictions_free) predictions_t predictions = {.pool.arena = ARENA_OTHER};
+  TRY(predictions_make(&batch->plan, micro, scale, &predictions));
   perf_begin(REGION_FORWARD);
   status_code_t status =
       pass_forward(task->model.pass, &task->role, &micro->packed, &images, trained, NULL, NULL);
+  if (status == STATUS_OK && !trained)
+    status = pass_logprobs(task->model.pass, predictions.n, predictions.rows, predictions.targets, 1.0,
+                           predictions.logprobs, NULL);
   perf_end(REGION_FORWARD);
   TRY(status);
-  int32_t *rows, *targets, *owner, n;
-  TRY(micro_targets(&batch->plan, micro, &rows, &targets, &owner, &n));
-  supervised_loss_context_t loss = {.micro = micro, .owner = owner, .scale = scale, .sums = sums};
-  bool last = index == batch->plan.micro_count - 1;
   if (trained) {
     perf_begin(REGION_BACKWARD);
-    status = pass_logprobs_backward(task->model.pass, n, rows, targets, 1.0, cross_entropy, &loss);
-    if (status == STATUS_OK)
-      status = pass_backward(task->model.pass, last ? optimizer_only_layer_done : NULL, task->optimizer);
+    status = supervised_backward(task, &predictions, index == batch->plan.micro_count - 1);
     perf_end(REGION_BACKWARD);
-  } else {
-    double *logprobs;
-    status = memory_alloc(&logprobs, ARENA_OTHER, (size_t)n, sizeof *logprobs);
-    perf_begin(REGION_FORWARD);
-    if (status == STATUS_OK) status = pass_logprobs(task->model.pass, n, rows, targets, 1.0, logprobs, NULL);
-    perf_end(REGION_FORWARD);
-    for (int32_t i = 0; i < n && status == STATUS_OK; i++)
-      sums.loss[micro->which[owner[i]]] -= logprobs[i];
-    memory_free(logprobs);
+    TRY(status);
   }
-  memory_free(rows);
-  return status;
+  for (int32_t i = 0; i < predictions.n; i++) {
+    int32_t sample = micro->which[predictions.owner[i]];
+    sums.loss[sample] -= predictions.logprobs[i];
+    sums.hits[sample] += pass_hit(predictions.ties[i]);
+  }
+  return STATUS_OK;
 }
 
 static int64_t learnt_tokens(const plan_t *plan) {

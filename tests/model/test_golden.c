@@ -131,36 +131,29 @@ static void check_forward(const golden_platform_t *platform, const char *file) {
   fixture_close(&f);
 }
 
-typedef struct {
-  const double *weights;
-  double loss;
-} weighted_t;
-
-static status_t weighted_loss(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
-  weighted_t *weighted = context;
-  for (int64_t i = 0; i < chunk->count; i++) {
-    dlogprobs[i] = -weighted->weights[chunk->begin + i];
-    weighted->loss += dlogprobs[i] * chunk->logprobs[i];
-  }
-  return STATUS_OK;
-}
-
 /* The loss of log-probabilities and values, forward and backward. */
 static void run_backward(golden_fixture_t *f, double *loss) {
   const arrays_t *arrays = &f->model.arrays;
   int32_t n = (int32_t)arrays_size(arrays, "scalar_rows");
   int32_t *scalar_rows = arrays_integers(arrays, "scalar_rows", n);
   const double *dvalues = arrays_get(arrays, "scalar_weights", n);
-  double values[64];
-  assert_true(n <= 64);
-  weighted_t weighted = {.weights = arrays_get(arrays, "weights", f->rows)};
+  const double *weights = arrays_get(arrays, "weights", f->rows);
+  double values[64], slopes[64], logprobs[64];
+  assert_true(n <= 64 && f->rows <= 64);
+  for (int32_t i = 0; i < f->rows; i++)
+    slopes[i] = -weights[i];
+  const pass_token_loss_t tokens = {.slopes = slopes};
+  const pass_scalar_loss_t scalars = {.weights = dvalues};
   golden_forward(&f->model, &f->model.policy, &f->model.head, &f->packed, true);
   assert_ok(pass_logprobs_backward(f->model.pass, f->rows, f->all_rows, f->targets,
-                                   arrays_number(arrays, "scale"), weighted_loss, &weighted));
-  assert_ok(pass_scalars(f->model.pass, n, scalar_rows, values));
-  assert_ok(pass_scalars_backward(f->model.pass, n, scalar_rows, dvalues));
+                                   arrays_number(arrays, "scale"), &tokens,
+                                   &(pass_token_numbers_t){.logprobs = logprobs}));
+  assert_ok(pass_scalars_backward(f->model.pass, n, scalar_rows, &scalars, values));
   assert_ok(pass_backward(f->model.pass, NULL, NULL));
-  *loss = weighted.loss;
+  assert_ok(pass_synchronize(f->model.pass));
+  *loss = 0.0;
+  for (int32_t i = 0; i < f->rows; i++)
+    *loss += slopes[i] * logprobs[i];
   for (int32_t i = 0; i < n; i++)
     *loss += dvalues[i] * values[i];
   memory_free(scalar_rows);
@@ -187,7 +180,6 @@ static void check_gradients(const golden_platform_t *platform, const char *file,
 typedef struct {
   int32_t n;
   int32_t rows[64], targets[64];
-  double loss;
 } learnt_t;
 
 static void find_learnt(const golden_fixture_t *f, learnt_t *learnt) {
@@ -206,26 +198,24 @@ static void find_learnt(const golden_fixture_t *f, learnt_t *learnt) {
   assert_int_equal(row, f->rows);
 }
 
-static status_t cross_entropy(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
-  learnt_t *learnt = context;
-  for (int64_t i = 0; i < chunk->count; i++) {
-    dlogprobs[i] = -1.0 / learnt->n;
-    learnt->loss += dlogprobs[i] * chunk->logprobs[i];
-  }
-  return STATUS_OK;
-}
-
 static void check_supervised(const golden_platform_t *platform, const char *file) {
   golden_fixture_t f;
   learnt_t learnt = {0};
+  double slopes[64], logprobs[64], loss = 0.0;
   fixture_open(&f, platform, file, 0);
   find_learnt(&f, &learnt);
   assert_ok(base_set_trainable(&f.model.base, TRAIN_DECODER));
   golden_forward(&f.model, &f.model.policy, NULL, &f.packed, true);
-  assert_ok(pass_logprobs_backward(f.model.pass, learnt.n, learnt.rows, learnt.targets, 1.0, cross_entropy,
-                                   &learnt));
+  for (int32_t i = 0; i < learnt.n; i++)
+    slopes[i] = -1.0 / learnt.n;
+  assert_ok(pass_logprobs_backward(f.model.pass, learnt.n, learnt.rows, learnt.targets, 1.0,
+                                   &(pass_token_loss_t){.slopes = slopes},
+                                   &(pass_token_numbers_t){.logprobs = logprobs}));
   assert_ok(pass_backward(f.model.pass, NULL, NULL));
-  compare_forward_array(&f, "sft_loss", &learnt.loss, 1);
+  assert_ok(pass_synchronize(f.model.pass));
+  for (int32_t i = 0; i < learnt.n; i++)
+    loss += slopes[i] * logprobs[i];
+  compare_forward_array(&f, "sft_loss", &loss, 1);
   golden_compare_gradients(&f.model.base.params, &f.model.arrays, "sft_gradient/", platform->gradient);
   fixture_close(&f);
 }

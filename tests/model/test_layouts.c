@@ -114,21 +114,13 @@ static void test_all_weights_recomputed_in_part(void **state) {
       .config = tiny_config(4, true, PROJECTOR_LINEAR), .mode = TRAIN_ALL, .recompute = RECOMPUTE_SELECTIVE});
 }
 
-static status_t sum_hits(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
-  for (int64_t i = 0; i < chunk->count; i++) {
-    *(double *)context += chunk->hits[i];
-    dlogprobs[i] = 0.0;
-  }
-  return STATUS_OK;
-}
-
 /* A model that finds all tokens equally likely is right as often as one that guesses. */
 static void test_equals_share_a_hit(void **state) {
   const tiny_options_t options = {.config = tiny_config(2, false, PROJECTOR_LINEAR), .mode = TRAIN_ALL};
   grid_t grid;
   device_t *device;
   tiny_t tiny;
-  double hits = 0.0, *zeros;
+  double hits = 0.0, *zeros, slopes[64] = {0}, ties[64];
   (void)state;
   assert_ok(grid_create(mpi_test_world(), comm_size(mpi_test_world()), 1, &grid));
   assert_ok(plain_create(PLAIN_DOUBLE, true, &device));
@@ -139,7 +131,12 @@ static void test_equals_share_a_hit(void **state) {
   assert_ok(param_write(&tiny.base.params, head, DTYPE_F64, zeros));
   const pass_images_t images = {.count = 2, .patches = tiny.patches};
   assert_ok(pass_forward(tiny.pass, &tiny.role, &tiny.packed, &images, true, NULL, NULL));
-  assert_ok(pass_logprobs_backward(tiny.pass, tiny.n, tiny.rows, tiny.targets, 1.0, sum_hits, &hits));
+  assert_ok(pass_logprobs_backward(tiny.pass, tiny.n, tiny.rows, tiny.targets, 1.0,
+                                   &(pass_token_loss_t){.slopes = slopes},
+                                   &(pass_token_numbers_t){.ties = ties}));
+  assert_ok(pass_synchronize(tiny.pass));
+  for (int32_t i = 0; i < tiny.n; i++)
+    hits += pass_hit(ties[i]);
   assert_true(fabs(hits - (double)tiny.n / options.config.vocab) < tolerance);
   memory_free(zeros);
   tiny_free(&tiny);

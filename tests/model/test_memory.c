@@ -43,7 +43,7 @@ static void forward(tiny_t *tiny, const pass_images_t *images, bool keep) {
 static void values_take_no_logits(void **state) {
   memory_fixture_t f;
   int32_t all[64];
-  double numbers[64] = {0};
+  double numbers[64] = {0}, values_of[64];
   (void)state;
   fixture_open(&f, PROJECTOR_LINEAR, TRAIN_LORA);
   tiny_t *tiny = &f.tiny;
@@ -55,7 +55,8 @@ static void values_take_no_logits(void **state) {
   forward(tiny, &images, true);
   size_t before = in_use(ARENA_SCRATCH), row = (2 * (size_t)tiny->base.config.hidden + 8) * sizeof(double);
   assert_ok(pass_scalars(tiny->pass, rows, all, numbers));
-  assert_ok(pass_scalars_backward(tiny->pass, rows, all, numbers));
+  assert_ok(
+      pass_scalars_backward(tiny->pass, rows, all, &(pass_scalar_loss_t){.weights = numbers}, values_of));
   size_t values = in_use(ARENA_SCRATCH) - before, logits = 2 * (VOCAB + 8) * sizeof(double);
   assert_in_range(values, 1, (size_t)rows * row);
   assert_ok(pass_logprobs(tiny->pass, tiny->n, tiny->rows, tiny->targets, 1.0, numbers, NULL));

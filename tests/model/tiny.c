@@ -123,33 +123,25 @@ status_t tiny_loss(tiny_t *tiny, double *loss, double *logprobs, double *values)
   return STATUS_OK;
 }
 
-typedef struct {
-  const tiny_t *tiny;
-  double loss;
-} tiny_loss_context_t;
-
-static status_t weighted_loss(void *context, const pass_chunk_t *chunk, double *dlogprobs) {
-  tiny_loss_context_t *loss = context;
-  for (int64_t i = 0; i < chunk->count; i++) {
-    loss->loss -= loss->tiny->weights[chunk->begin + i] * chunk->logprobs[i];
-    dlogprobs[i] = -loss->tiny->weights[chunk->begin + i];
-  }
-  return STATUS_OK;
-}
-
 status_t tiny_gradients(tiny_t *tiny, double *loss) {
   params_t *sets[3];
   int32_t count = tiny_sets(tiny, sets);
   for (int32_t s = 0; s < count; s++)
     TRY(params_zero_grad(sets[s]));
   TRY(run_forward(tiny, true));
-  tiny_loss_context_t context = {.tiny = tiny};
-  double values[8];
-  TRY(pass_logprobs_backward(tiny->pass, tiny->n, tiny->rows, tiny->targets, SCALE, weighted_loss, &context));
-  TRY(pass_scalars(tiny->pass, tiny->scalars, tiny->scalar_rows, values));
-  TRY(pass_scalars_backward(tiny->pass, tiny->scalars, tiny->scalar_rows, tiny->scalar_weights));
+  double values[8], logprobs[64], slopes[64];
+  for (int32_t i = 0; i < tiny->n; i++)
+    slopes[i] = -tiny->weights[i];
+  const pass_token_loss_t tokens = {.slopes = slopes};
+  const pass_scalar_loss_t scalars = {.weights = tiny->scalar_weights};
+  TRY(pass_logprobs_backward(tiny->pass, tiny->n, tiny->rows, tiny->targets, SCALE, &tokens,
+                             &(pass_token_numbers_t){.logprobs = logprobs}));
+  TRY(pass_scalars_backward(tiny->pass, tiny->scalars, tiny->scalar_rows, &scalars, values));
   TRY(pass_backward(tiny->pass, NULL, NULL));
-  *loss = context.loss;
+  TRY(pass_synchronize(tiny->pass));
+  *loss = 0.0;
+  for (int32_t i = 0; i < tiny->n; i++)
+    *loss += slopes[i] * logprobs[i];
   for (int32_t i = 0; i < tiny->scalars; i++)
     *loss += tiny->scalar_weights[i] * values[i];
   return STATUS_OK;

@@ -129,11 +129,17 @@ void case_cache(void **state);
 void case_embedding(void **state);
 void case_rows(void **state);
 void case_periodic(void **state);
-void case_vocab_logprob(void **state);
+void case_vocab_statistics(void **state);
+void case_vocab_infinities(void **state);
 void case_vocab_ties(void **state);
 void case_vocab_backward(void **state);
 void case_sample(void **state);
 void case_sample_cut(void **state);
 void case_vocab_histogram(void **state);
+void case_vocab_walk(void **state);
+void case_policy_loss(void **state);
+void case_policy_loss_overflow(void **state);
+void case_value_loss(void **state);
+void case_pair_loss(void **state);
 
 #endif

@@ -443,7 +443,7 @@ static void test_decoded_position(void **context) {
 static void sample_ids(device_t *device, int64_t rows, int64_t count, int64_t begin, int32_t *ids,
                        float *values) {
   real_t *logits = real_new(device, 9, rows * count);
-  wide_t *wide = wide_new(device, rows * count), *value = wide_new(device, rows);
+  wide_t *wide = wide_new(device, rows * count), *records = wide_new(device, rows * VOCAB_RECORD);
   OK(OP(device, widen, &(op_widen_t){.n = rows * count, .from = logits, .to = wide}));
   int32_t samples[64], positions[32];
   assert_true(rows <= 32);
@@ -454,19 +454,21 @@ static void sample_ids(device_t *device, int64_t rows, int64_t count, int64_t be
   }
   index_t *sample_index = index_new(device, samples, 2 * rows),
           *position_index = index_new(device, positions, rows);
-  index_t *id = index_new(device, positions, rows);
-  op_sample_t op = {
+  float numbers[32 * VOCAB_RECORD];
+  const vocab_draw_t draw = {
+      .seed = 0x123456789abcdefull, .samples = sample_index, .positions = position_index};
+  op_vocab_statistics_t op = {
       .shard = {.rows = rows, .ld = count, .begin = begin, .count = count, .logits = wide, .scale = 1.25},
-      .seed = 0x123456789abcdefull,
-      .samples = sample_index,
-      .positions = position_index,
-      .value = value,
-      .id = id};
-  OK(OP(device, sample, &op));
-  OK(index_download(device, ids, id, (size_t)rows));
-  OK(wide_download(device, values, DTYPE_F32, value, (size_t)rows));
+      .draw = &draw,
+      .records = records};
+  OK(OP(device, vocab_statistics, &op));
+  OK(wide_download(device, numbers, DTYPE_F32, records, (size_t)rows * VOCAB_RECORD));
   OK(device_synchronize(device));
-  void *all[] = {logits, wide, value, sample_index, position_index, id};
+  for (int64_t r = 0; r < rows; r++) {
+    ids[r] = (int32_t)numbers[r * VOCAB_RECORD + VOCAB_RECORD_ID];
+    values[r] = numbers[r * VOCAB_RECORD + VOCAB_RECORD_VALUE];
+  }
+  void *all[] = {logits, wide, records, sample_index, position_index};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     device_release(device, all[i]);
 }

@@ -335,22 +335,24 @@ static void test_vocabulary(void **state) {
   enum { ROWS = 4, SIZE = 13 };
   int32_t host_targets[ROWS];
   index_t *targets = index_named(f, "vocab.targets", ROWS, host_targets);
-  wide_t *max = wide_zeros(f, ROWS), *sums = wide_zeros(f, ROWS * VOCAB_SUMS);
+  wide_t *records = wide_zeros(f, ROWS * VOCAB_RECORD), *normaliser = wide_zeros(f, 2 * ROWS);
   wide_t *logprob = wide_zeros(f, ROWS), *entropy = wide_zeros(f, ROWS);
   vocab_shard_t shard = {.rows = ROWS,
                          .ld = SIZE,
                          .count = SIZE,
                          .logits = wide_named(f, "vocab.logits", ROWS * SIZE),
                          .scale = 1.0 / golden_get(&f->golden, "vocab.temperature", 1)[0]};
-  op_vocab_max_t find_max = {.shard = shard, .max = max};
-  ok(OP(f->device, vocab_max, &find_max));
-  op_vocab_sums_t find_sums = {.shard = shard, .max = max, .targets = targets, .sums = sums};
-  ok(OP(f->device, vocab_sums, &find_sums));
-  op_vocab_logprob_t forward = {.rows = ROWS, .sums = sums, .logprob = logprob, .entropy = entropy};
-  ok(OP(f->device, vocab_logprob, &forward));
+  op_vocab_statistics_t statistics = {.shard = shard, .targets = targets, .records = records};
+  ok(OP(f->device, vocab_statistics, &statistics));
+  op_vocab_combine_t combine = {.shards = 1,
+                                .rows = ROWS,
+                                .records = records,
+                                .logprob = logprob,
+                                .entropy = entropy,
+                                .normaliser = normaliser};
+  ok(OP(f->device, vocab_combine, &combine));
   op_vocab_backward_t backward = {.shard = shard,
-                                  .max = max,
-                                  .sums = sums,
+                                  .normaliser = normaliser,
                                   .dlogprob = wide_named(f, "vocab.dy", ROWS),
                                   .targets = targets,
                                   .dlogits = real_zeros(f, ROWS * SIZE)};

@@ -359,27 +359,26 @@ static vocab_shard_t vocab_shard(check_t *check, const real_t *logits) {
 typedef struct {
   vocab_shard_t shard;
   index_t *targets;
-  wide_t *max, *sums;
+  wide_t *logprob, *normaliser;
 } vocab_pass_t;
 
 static vocab_pass_t vocab_pass(check_t *check, const real_t *logits) {
   vocab_pass_t pass = {.shard = vocab_shard(check, logits),
                        .targets = check_index(check, targets, ROWS),
-                       .max = check_wide_filled(check, ROWS),
-                       .sums = check_wide_filled(check, ROWS * VOCAB_SUMS)};
-  op_vocab_max_t max = {.shard = pass.shard, .max = pass.max};
-  CHECK_OK(OP(check->device, vocab_max, &max));
-  op_vocab_sums_t sums = {.shard = pass.shard, .max = pass.max, .targets = pass.targets, .sums = pass.sums};
-  CHECK_OK(OP(check->device, vocab_sums, &sums));
+                       .logprob = check_wide_filled(check, ROWS),
+                       .normaliser = check_wide_filled(check, 2 * ROWS)};
+  wide_t *records = check_wide_filled(check, ROWS * VOCAB_RECORD);
+  op_vocab_statistics_t statistics = {.shard = pass.shard, .targets = pass.targets, .records = records};
+  CHECK_OK(OP(check->device, vocab_statistics, &statistics));
+  op_vocab_combine_t combine = {
+      .shards = 1, .rows = ROWS, .records = records, .logprob = pass.logprob, .normaliser = pass.normaliser};
+  CHECK_OK(OP(check->device, vocab_combine, &combine));
   return pass;
 }
 
 static void logprob_forward(check_t *check, real_t *const *x, double *y) {
   vocab_pass_t pass = vocab_pass(check, x[0]);
-  wide_t *logprob = check_wide_filled(check, ROWS);
-  op_vocab_logprob_t op = {.rows = ROWS, .sums = pass.sums, .logprob = logprob};
-  CHECK_OK(OP(check->device, vocab_logprob, &op));
-  check_fetch_wide(check, logprob, y, ROWS);
+  check_fetch_wide(check, pass.logprob, y, ROWS);
 }
 
 static void logprob_backward(check_t *check, real_t *const *x, const real_t *dy, double *const *dx) {
@@ -389,8 +388,7 @@ static void logprob_backward(check_t *check, real_t *const *x, const real_t *dy,
   real_t *dlogits = check_real_filled(check, ROWS * LD);
   CHECK_OK(OP(check->device, fill_real, &(op_fill_real_t){.n = ROWS * LD, .value = 5.0, .x = dlogits}));
   op_vocab_backward_t op = {.shard = pass.shard,
-                            .max = pass.max,
-                            .sums = pass.sums,
+                            .normaliser = pass.normaliser,
                             .dlogprob = check_wide(check, weights, ROWS),
                             .targets = pass.targets,
                             .dlogits = dlogits};

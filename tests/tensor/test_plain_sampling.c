@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-enum { SEED = 5, BUCKETS = 256 };
+enum { SEED = 5, BUCKETS = VOCAB_BUCKETS };
 
 static void ok(status_code_t status) {
   if (status != STATUS_OK) fail_msg("%s", error_message());
@@ -52,29 +52,31 @@ static void draw(device_t *device, const double *logits, int64_t rows, int64_t l
     halves[2 * i] = (int32_t)i;
     positions[i] = 3;
   }
-  wide_t *device_logits = upload_wide(device, logits, (size_t)(rows * ld)), *device_value = NULL;
-  index_t *samples = upload_index(device, halves, (size_t)(2 * rows)), *device_id = NULL;
+  double *records = calloc((size_t)rows, VOCAB_RECORD * sizeof *records);
+  assert_non_null(records);
+  wide_t *device_logits = upload_wide(device, logits, (size_t)(rows * ld)), *device_records = NULL;
+  index_t *samples = upload_index(device, halves, (size_t)(2 * rows));
   index_t *where = upload_index(device, positions, (size_t)rows);
   index_t *device_cut = cut ? upload_index(device, cut, (size_t)rows) : NULL;
-  ok(wide_alloc(device, ARENA_OTHER, (size_t)rows, &device_value));
-  ok(index_alloc(device, ARENA_OTHER, (size_t)rows, &device_id));
-  op_sample_t op = {
+  ok(wide_alloc(device, ARENA_OTHER, (size_t)rows * VOCAB_RECORD, &device_records));
+  const vocab_draw_t how = {
+      .seed = SEED, .greedy = greedy, .samples = samples, .positions = where, .cut = device_cut};
+  op_vocab_statistics_t op = {
       .shard =
           {.rows = rows, .ld = ld, .begin = begin, .count = count, .logits = device_logits, .scale = scale},
-      .seed = SEED,
-      .samples = samples,
-      .positions = where,
-      .cut = device_cut,
-      .greedy = greedy,
-      .value = device_value,
-      .id = device_id};
-  ok(OP(device, sample, &op));
-  ok(wide_download(device, value, DTYPE_F64, device_value, (size_t)rows));
-  ok(index_download(device, id, device_id, (size_t)rows));
+      .draw = &how,
+      .records = device_records};
+  ok(OP(device, vocab_statistics, &op));
+  ok(wide_download(device, records, DTYPE_F64, device_records, (size_t)rows * VOCAB_RECORD));
   ok(device_synchronize(device));
-  void *blocks[] = {device_logits, device_value, samples, device_id, where, device_cut};
+  for (int64_t i = 0; i < rows; i++) {
+    value[i] = records[i * VOCAB_RECORD + VOCAB_RECORD_VALUE];
+    id[i] = (int32_t)records[i * VOCAB_RECORD + VOCAB_RECORD_ID];
+  }
+  void *blocks[] = {device_logits, device_records, samples, where, device_cut};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
     device_release(device, blocks[i]);
+  free(records);
   free(halves);
   free(positions);
 }
@@ -218,37 +220,40 @@ static void test_values_are_compared_as_stored(void **state) {
 
 /* ---- Cuts by histograms ---- */
 
-/* Walks the four radix passes of one row: the largest key such that the ids with keys at or above it reach
- * TARGET in count (COLUMN 0) or mass (COLUMN 1). */
+/* The four radix passes of one row: the largest key such that the ids with keys at or above it are IDS, or,
+ * where that is 0, have SHARE of the mass. */
 static uint32_t find_cut(device_t *device, const wide_t *logits, int64_t width, double scale,
-                         const wide_t *max, double target, int column) {
-  uint32_t prefix = 0;
-  double reached = 0.0, histogram[BUCKETS * 2];
-  wide_t *buckets = NULL;
+                         const wide_t *max, int32_t ids, double share) {
+  wide_t *buckets = NULL, *state = NULL;
+  int32_t bits = 0;
+  index_t *prefix = upload_index(device, &bits, 1), *cut = upload_index(device, &bits, 1);
   ok(wide_alloc(device, ARENA_OTHER, BUCKETS * 2, &buckets));
+  ok(wide_alloc(device, ARENA_OTHER, VOCAB_WALK, &state));
   for (int32_t shift = 24; shift >= 0; shift -= 8) {
-    int32_t bits = 0;
-    memcpy(&bits, &prefix, sizeof bits);
-    index_t *device_prefix = upload_index(device, &bits, 1);
     op_vocab_histogram_t op = {
         .shard = {.rows = 1, .ld = width, .count = width, .logits = logits, .scale = scale},
         .max = max,
-        .prefix = device_prefix,
+        .prefix = prefix,
         .shift = shift,
         .histogram = buckets};
     ok(OP(device, vocab_histogram, &op));
-    ok(wide_download(device, histogram, DTYPE_F64, buckets, BUCKETS * 2));
-    ok(device_synchronize(device));
-    device_release(device, device_prefix);
-    int bucket = BUCKETS - 1;
-    while (bucket > 0 && reached + histogram[2 * bucket + column] < target) {
-      reached += histogram[2 * bucket + column];
-      bucket--;
-    }
-    prefix = prefix << 8 | (uint32_t)bucket;
+    op_vocab_walk_t walk = {.rows = 1,
+                            .shift = shift,
+                            .first = true,
+                            .ids = ids,
+                            .share = share,
+                            .histogram = buckets,
+                            .prefix = prefix,
+                            .cut = cut,
+                            .state = state};
+    ok(OP(device, vocab_walk, &walk));
   }
-  device_release(device, buckets);
-  return prefix;
+  ok(index_download(device, &bits, cut, 1));
+  ok(device_synchronize(device));
+  void *blocks[] = {buckets, state, prefix, cut};
+  for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+    device_release(device, blocks[i]);
+  return (uint32_t)bits;
 }
 
 static int descending(const void *a, const void *b) {
@@ -272,7 +277,7 @@ static void test_cuts_are_those_of_sorting(void **state) {
   double largest = scale * sorted[0];
   wide_t *device_logits = upload_wide(device, logits, WIDTH), *max = upload_wide(device, &largest, 1);
   for (size_t i = 0; i < sizeof ks / sizeof *ks; i++) {
-    uint32_t cut = find_cut(device, device_logits, WIDTH, scale, max, ks[i], 0);
+    uint32_t cut = find_cut(device, device_logits, WIDTH, scale, max, ks[i], 0.0);
     assert_int_equal(cut, vocab_key((float)(scale * sorted[ks[i] - 1])));
   }
   for (size_t i = 0; i < sizeof ps / sizeof *ps; i++) {
@@ -280,7 +285,7 @@ static void test_cuts_are_those_of_sorting(void **state) {
     int last = -1;
     while (mass < ps[i] * total)
       mass += exp(scale * sorted[++last] - largest);
-    uint32_t cut = find_cut(device, device_logits, WIDTH, scale, max, ps[i] * total, 1);
+    uint32_t cut = find_cut(device, device_logits, WIDTH, scale, max, 0, ps[i]);
     assert_int_equal(cut, vocab_key((float)(scale * sorted[last])));
   }
   device_release(device, device_logits);

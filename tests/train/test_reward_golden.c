@@ -14,15 +14,17 @@ enum { PAIRS = 4, SEQUENCES = 2 * PAIRS };
 static double run_group(golden_model_t *model, const arrays_t *arrays, const packed_t *packed,
                         double *rewards) {
   int32_t rows[SEQUENCES], *preferred = arrays_integers(arrays, "rm/preferred", PAIRS);
-  double dvalues[SEQUENCES];
   for (int32_t s = 0; s < SEQUENCES; s++)
     rows[s] = packed->offsets[s + 1] - 1;
   golden_forward(model, &model->value, &model->head, packed, true);
-  assert_ok(pass_scalars(model->pass, SEQUENCES, rows, rewards));
-  double loss =
-      reward_pair_loss(PAIRS, rewards, preferred, arrays_number(arrays, "rm/center_coef"), 1.0, dvalues);
-  assert_ok(pass_scalars_backward(model->pass, SEQUENCES, rows, dvalues));
+  const pass_scalar_loss_t pairs = {.preferred = preferred,
+                                    .group = PAIRS,
+                                    .center_coef = arrays_number(arrays, "rm/center_coef"),
+                                    .weight = 1.0};
+  assert_ok(pass_scalars_backward(model->pass, SEQUENCES, rows, &pairs, rewards));
   assert_ok(pass_backward(model->pass, NULL, NULL));
+  assert_ok(pass_synchronize(model->pass));
+  double loss = reward_pair_loss(PAIRS, rewards, preferred, pairs.center_coef, 1.0);
   memory_free(preferred);
   return loss;
 }

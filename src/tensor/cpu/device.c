@@ -205,6 +205,7 @@ static void fill_ops(ops_t *ops) {
   cpu_fill_rows(ops);
   cpu_fill_attention(ops);
   cpu_fill_vocab(ops);
+  cpu_fill_loss(ops);
 }
 
 status_t cpu_create(int threads, const char *level_name, device_t **out) {

@@ -63,5 +63,6 @@ void cpu_fill_elementwise(ops_t *ops);
 void cpu_fill_rows(ops_t *ops);
 void cpu_fill_attention(ops_t *ops);
 void cpu_fill_vocab(ops_t *ops);
+void cpu_fill_loss(ops_t *ops);
 
 #endif

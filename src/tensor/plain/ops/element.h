@@ -26,6 +26,7 @@ void PLAIN_NAME(plain_fill_attention)(ops_t *ops);
 void PLAIN_NAME(plain_fill_cache)(ops_t *ops);
 void PLAIN_NAME(plain_fill_vocab)(ops_t *ops);
 void PLAIN_NAME(plain_fill_sampling)(ops_t *ops);
+void PLAIN_NAME(plain_fill_loss)(ops_t *ops);
 void PLAIN_NAME(plain_fill_optimiser)(ops_t *ops);
 
 /* Operands of this type: all read, set, read and set; (rows, cols) with row stride ld. */

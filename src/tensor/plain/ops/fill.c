@@ -11,5 +11,6 @@ void PLAIN_NAME(plain_fill)(ops_t *ops) {
   PLAIN_NAME(plain_fill_cache)(ops);
   PLAIN_NAME(plain_fill_vocab)(ops);
   PLAIN_NAME(plain_fill_sampling)(ops);
+  PLAIN_NAME(plain_fill_loss)(ops);
   PLAIN_NAME(plain_fill_optimiser)(ops);
 }
