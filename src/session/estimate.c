@@ -33,6 +33,27 @@ void estimate_part(estimate_t *estimate, int64_t all, int64_t wanted, int64_t go
   estimate->part = gone > 0 && gone < all ? (double)gone / (double)all : 1.0;
 }
 
+static int64_t estimate_smaller(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+
+static int64_t estimate_larger(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+
+/* Bytes of the largest piece of PARAMS that goes through memory at once. */
+static int64_t piece_bytes(const params_t *params) {
+  int64_t most = 0;
+  for (int32_t i = 0; i < params->count; i++)
+    most = estimate_larger(most, params->items[i].elements);
+  return estimate_smaller(most, WEIGHTS_PIECE_ELEMENTS) * (int64_t)sizeof(float);
+}
+
+void estimate_reading(estimate_t *estimate, const params_t *params) {
+  estimate->loaded = estimate_larger(estimate->loaded, params->elements * (int64_t)sizeof(float));
+  estimate->piece = estimate_larger(estimate->piece, piece_bytes(params));
+}
+
 static void estimate_add_set(const params_t *params, estimate_files_t *files) {
   files->file += params->count * TENSOR_BYTES;
   for (int32_t i = 0; i < params->count; i++) {
@@ -41,6 +62,7 @@ static void estimate_add_set(const params_t *params, estimate_files_t *files) {
     files->file += part->rows * part->cols * size;
     if (params->grid->dp_rank == 0) files->given += params->items[i].elements * size;
   }
+  files->piece = estimate_larger(files->piece, piece_bytes(params));
 }
 
 /* Of the states that training adds. */
@@ -69,10 +91,6 @@ estimate_files_t estimate_files(const store_contents_t *contents, params_t *cons
   return files;
 }
 
-static int64_t estimate_smaller(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-
 static int64_t round_bytes(const estimate_files_t *files, int ranks) {
   return estimate_smaller(files->file, weights_round_bytes(ranks));
 }
@@ -82,22 +100,17 @@ static int64_t receiving_bytes(const estimate_files_t *files, int ranks) {
   return (int64_t)((double)(round_bytes(files, ranks) / ranks) * estimate_margin);
 }
 
-/* Bytes of a piece that goes through memory at once, of VALUES in all. */
-static int64_t piece_bytes(int64_t values) {
-  return estimate_smaller(values, WEIGHTS_PIECE_ELEMENTS * (int64_t)sizeof(float));
-}
-
 /* Host memory in ARENA_IO for writing such a file: what a round sends and writes, and a piece. */
 static int64_t writing_bytes(const estimate_files_t *files, int ranks) {
   int64_t round = round_bytes(files, ranks);
   int64_t sent = estimate_smaller(files->given, estimate_smaller(round, WEIGHTS_GIVEN_BYTES));
-  int64_t bytes = sent + round / ranks + piece_bytes(files->given);
+  int64_t bytes = sent + round / ranks + files->piece;
   return (int64_t)((double)bytes * estimate_margin); /* blocks are dealt whole; names and hashes */
 }
 
 /* The same for reading weights: the task's copies, a block or a round, and a piece. */
 static int64_t reading_bytes(const estimate_t *estimate, int nodes) {
-  int64_t most = weights_reading_bytes(nodes), least = WEIGHTS_BLOCK_BYTES + piece_bytes(estimate->loaded);
+  int64_t most = weights_reading_bytes(nodes), least = WEIGHTS_BLOCK_BYTES + estimate->piece;
   int64_t bytes = estimate->copied + estimate_smaller(most, least + estimate->loaded);
   if (nodes == 1) bytes = estimate->copied + least;
   return estimate->loaded > 0 ? (int64_t)((double)bytes * estimate_margin) : 0;

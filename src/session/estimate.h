@@ -12,6 +12,7 @@ typedef struct {
   int64_t file;   /* of the whole file */
   int64_t result; /* of model.h5 */
   int64_t given;  /* what this rank gives to it */
+  int64_t piece;  /* of the largest piece that goes through memory at once */
 } estimate_files_t;
 
 /* Files that a task without steps leaves. */
@@ -31,6 +32,7 @@ typedef struct estimate {
   estimate_output_t outputs[ESTIMATE_OUTPUTS_MAX];
   estimate_files_t files;
   int64_t loaded;             /* bytes, as floats, of the largest set of weights that a rank reads */
+  int64_t piece;              /* of the largest piece of all of them that goes through memory at once */
   int64_t copied;             /* bytes of the copies that the task makes of it on the host */
   int64_t rollout;            /* bytes of a step's rollout file */
   size_t memory[ARENA_COUNT]; /* bytes, the peaks */
@@ -49,6 +51,9 @@ void estimate_output_file(estimate_t *estimate, const char *name, const char *pa
 /* Notes that of ALL samples of a dataset the first GONE (0: all) were gone through, where the input asks for
  * the first WANTED (0: all). Local. */
 void estimate_part(estimate_t *estimate, int64_t all, int64_t wanted, int64_t gone);
+
+/* Notes that PARAMS are read from a file. Local. */
+void estimate_reading(estimate_t *estimate, const params_t *params);
 
 /* Sizes of a checkpoint of CONTENTS with the state of an optimiser that trains SETS (count), of which this
  * rank owns OWNED elements. Local. */

@@ -41,9 +41,10 @@ static status_t models_open_model(session_t *session, const char *path, const ch
   TRY(store_inspect(session->world, path, NULL, &model->info));
   const base_storage_t storage = storage_of(session, format);
   TRY(base_create(session->device, &session->grid, &model->info.config, &storage, &model->base));
-  int64_t bytes = model->base.params.elements * (int64_t)sizeof(float);
-  if (!session->dry) TRY(store_load_base(session->world, &model->info, &model->base));
-  if (session->dry && session->dry->loaded < bytes) session->dry->loaded = bytes;
+  if (session->dry)
+    estimate_reading(session->dry, &model->base.params);
+  else
+    TRY(store_load_base(session->world, &model->info, &model->base));
   TRY(tokenizer_create(model->info.tokenizer_bytes, (size_t)model->info.tokenizer_size, &model->tokenizer));
   TRY(models_check_tokenizer(model, model->info.base_path));
   return models_add_pass(session, model);

@@ -1,10 +1,11 @@
-/* Models in files that hold more than is used: a published tower has layers behind the one whose states are
- * taken, and a last norm. */
+/* Models in files: they stream from and to the weights' place; some hold more than is used: a published tower
+ * has layers behind the one whose states are taken, and a last norm. */
 #define _GNU_SOURCE
 #include "base/memory.h"
 #include "model/tiny.h"
 #include "mpi_test.h"
 #include "session/store.h"
+#include "tensor/blank.h"
 #include "tensor/plain/plain.h"
 
 #include <stdlib.h>
@@ -24,7 +25,7 @@ typedef struct {
 static void fixture_open(store_fixture_t *f, int32_t feature_layer) {
   comm_t *world = mpi_test_world();
   model_config_t config = tiny_config(2, false, PROJECTOR_LINEAR);
-  assert_ok(grid_create(world, comm_size(world), 1, &f->grid));
+  assert_ok(grid_create(world, comm_size(world) == 2 ? 2 : 1, 1, &f->grid));
   assert_ok(plain_create(PLAIN_DOUBLE, true, &f->device));
   config.vision_feature_layer = -1;
   assert_ok(base_create(f->device, &f->grid, &config, NULL, &f->whole));
@@ -91,12 +92,20 @@ static void compare(const base_t *loaded, const base_t *whole) {
   }
 }
 
+/* What was in the weights' place before, padding included. */
+static void fill(params_t *params) {
+  for (int32_t i = 0; i < params->count; i++)
+    for (int64_t e = 0; e < params->items[i].elements; e++)
+      assert_ok(param_write_elements(params, i, e, 1, DTYPE_F64, &(double){7.0}));
+}
+
 /* Loads the file; *LAYERS of the tower are run. */
 static status_t load(store_fixture_t *f, int32_t *layers) {
   store_info_t info;
   base_t base;
   TRY(store_inspect(mpi_test_world(), f->path, NULL, &info));
   assert_ok(base_create(f->device, &f->grid, &info.config, NULL, &base));
+  fill(&base.params);
   *layers = config_tower_layers(&info.config);
   status_code_t status = store_load_base(mpi_test_world(), &info, &base);
   if (status == STATUS_OK) compare(&base, &f->whole);
@@ -156,11 +165,72 @@ static void a_feature_layer_lies_in_the_tower(void **state) {
   }
 }
 
+/* ---- Memory ---- */
+
+/* A head of two matrices, split over rows and columns, of about MILLIONS of weights in all, and a bias. */
+static void head_open(device_t *device, const grid_t *grid, int64_t millions, head_t *head) {
+  enum { COLS = 4096 };
+  int64_t rows = millions * 1000000 / COLS / 24 * 12;
+  const param_spec_t specs[] = {
+      {.name = "rows.weight", .split = SPLIT_VOCAB, .ndim = 2, .shape = {rows + 1, COLS}},
+      {.name = "columns.weight", .split = SPLIT_COLUMNS, .ndim = 2, .shape = {rows, COLS}},
+      {.name = "bias", .complete = COMPLETE_EQUAL, .ndim = 1, .shape = {COLS}}};
+  *head = (head_t){0};
+  params_create(device, grid, "head", &head->params);
+  for (size_t i = 0; i < sizeof specs / sizeof *specs; i++)
+    assert_ok(params_add(&head->params, &specs[i], &(int32_t){0}));
+  assert_ok(params_allocate(&head->params));
+}
+
+/* Bytes that files take at most besides what there was BEFORE, since the peaks were reset. */
+static void expect_at_most(size_t before, int64_t most) {
+  enum { NAMES = 1 << 16 /* and hashes */ };
+  int64_t taken = (int64_t)(memory_usage(ARENA_IO).peak - before);
+  if (taken > most + NAMES) fail_msg("%lld bytes, at most %lld", (long long)taken, (long long)most);
+  memory_reset_peaks();
+}
+
+/* No rank holds a second copy of its weights, which with what files take besides would be more than they may:
+ * not where they are saved or named, nor where they are loaded. */
+static void files_stream_into_place(void **state) {
+  enum { MILLIONS = 40 };
+  store_fixture_t f;
+  device_t *plain, *blank;
+  head_t head;
+  uint64_t identity;
+  comm_t *world = mpi_test_world();
+  (void)state;
+  fixture_open(&f, -1);
+  assert_ok(plain_create(PLAIN_FLOAT, true, &plain));
+  assert_ok(blank_create(plain, &blank));
+  head_open(blank, &f.grid, MILLIONS, &head);
+  const store_contents_t contents = {
+      .base_path = "elsewhere.h5", .head_names = {"value"}, .heads = {&head}, .head_count = 1};
+  /* One rank may give all of a round; each stores its share of it, in whole blocks. */
+  int64_t round = weights_round_bytes(comm_size(world));
+  int64_t given = round < WEIGHTS_GIVEN_BYTES ? round : WEIGHTS_GIVEN_BYTES;
+  int64_t piece = WEIGHTS_PIECE_ELEMENTS * (int64_t)sizeof(float);
+  int64_t writing = given + round / comm_size(world) + WEIGHTS_BLOCK_BYTES + piece;
+  size_t before = memory_usage(ARENA_IO).current;
+  memory_reset_peaks();
+  assert_ok(store_write(world, f.path, &contents));
+  expect_at_most(before, writing);
+  assert_ok(store_params_identity(world, "/heads/value/", &head.params, &identity));
+  expect_at_most(before, writing);
+  assert_ok(store_load_params(world, f.path, "/heads/value/", &head.params));
+  expect_at_most(before, weights_reading_bytes(1));
+  params_free(&head.params);
+  device_free(blank);
+  device_free(plain);
+  fixture_close(&f);
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(unused_parts_of_a_tower_are_left),
       cmocka_unit_test(what_no_model_has_is_refused),
       cmocka_unit_test(a_feature_layer_lies_in_the_tower),
+      cmocka_unit_test(files_stream_into_place),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <stdio.h>
 
 void expect_ok_at(status_code_t status, const char *file, int line) {
   if (status == STATUS_OK) return;
@@ -76,20 +77,31 @@ static int64_t guard_changed(device_t *device, const pair_array_t *array, int64_
   return -1;
 }
 
+/* What was written around ARRAY, into TEXT; false where nothing was. */
+static bool describe_guards(device_t *device, const pair_array_t *array, char *text, size_t size) {
+  int64_t before = guard_changed(device, array, 0);
+  int64_t behind = guard_changed(device, array, PAIR_GUARD_ELEMENTS + array->n);
+  if (before >= 0)
+    snprintf(text, size, "%s wrote %lld elements before an array of %lld", device->name,
+             (long long)(PAIR_GUARD_ELEMENTS - before), (long long)array->n);
+  else if (behind >= 0)
+    snprintf(text, size, "%s wrote element %lld of an array of %lld", device->name,
+             (long long)(array->n + behind), (long long)array->n);
+  return before >= 0 || behind >= 0;
+}
+
 void pair_release(op_pair_t *pair) {
-  for (int side = 0; side < DEVICES; side++)
-    while (pair->array_count[side] > 0) {
-      pair_array_t array = pair->arrays[side][--pair->array_count[side]];
-      int64_t before = guard_changed(pair->devices[side], &array, 0);
-      int64_t behind = guard_changed(pair->devices[side], &array, PAIR_GUARD_ELEMENTS + array.n);
-      device_release(pair->devices[side], array.block);
-      if (before >= 0)
-        fail_msg("%s wrote %lld elements before an array of %lld", pair->devices[side]->name,
-                 (long long)(PAIR_GUARD_ELEMENTS - before), (long long)array.n);
-      if (behind >= 0)
-        fail_msg("%s wrote element %lld of an array of %lld", pair->devices[side]->name,
-                 (long long)(array.n + behind), (long long)array.n);
+  char text[128];
+  bool changed = false;
+  for (int side = 0; side < DEVICES; side++) {
+    for (int i = 0; i < pair->array_count[side]; i++) {
+      const pair_array_t *array = &pair->arrays[side][i];
+      if (!changed) changed = describe_guards(pair->devices[side], array, text, sizeof text);
+      device_release(pair->devices[side], array->block);
     }
+    pair->array_count[side] = 0;
+  }
+  if (changed) fail_msg("%s", text);
 }
 
 /* The nearest value that TYPE holds. */

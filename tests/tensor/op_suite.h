@@ -1,5 +1,6 @@
 /* The one suite of operations, for every device: each operation's results are compared with those of the
- * plain device in double on the same random inputs, by the normalised error max|a - b| / max|b|. */
+ * plain device in double on the same random inputs, by the normalised error max|a - b| / max|b|; and nothing
+ * may be written around any array. */
 #ifndef TESTS_TENSOR_OP_SUITE_H
 #define TESTS_TENSOR_OP_SUITE_H
 
