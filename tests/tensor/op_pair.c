@@ -257,44 +257,21 @@ static void nf4_write(device_t *device, const weight_t *weight, const float *val
   memory_free(whole_absmax);
 }
 
-static void weight_write(device_t *device, const weight_t *weight, const float *values) {
-  size_t n = (size_t)(weight->rows * weight->cols);
-  if (weight->format == WEIGHT_NF4)
-    nf4_write(device, weight, values);
-  else if (weight->format == WEIGHT_BF16)
-    EXPECT_OK(half_upload(device, (half_t *)(uintptr_t)weight->data, values, DTYPE_F32, n));
-  else
-    EXPECT_OK(real_upload(device, (real_t *)(uintptr_t)weight->data, values, DTYPE_F32, n));
-}
-
-weight_pair_t weight_random(op_pair_t *pair, weight_format_t format, int64_t rows, int64_t cols) {
-  weight_t weight = {.format = format, .rows = rows, .cols = cols, .whole_rows = rows, .whole_cols = cols};
-  if (format == WEIGHT_NF4) weight = nf4_part(pair, rows, cols);
-  pair_kind_t kind = format == WEIGHT_NF4 ? PAIR_INDEX : format == WEIGHT_BF16 ? PAIR_HALF : PAIR_REAL;
+weight_pair_t nf4_random(op_pair_t *pair, int64_t rows, int64_t cols) {
+  weight_t weight = nf4_part(pair, rows, cols);
   int64_t n = weight.whole_rows * weight.whole_cols;
-  int64_t elements = format == WEIGHT_NF4 ? (int64_t)(weight_nf4_bytes(&weight) / sizeof(int32_t)) : n;
   float *values = NULL;
   EXPECT_OK(memory_alloc(&values, ARENA_OTHER, (size_t)n, sizeof *values));
   for (int64_t i = 0; i < n; i++)
-    values[i] = (float)rounded(pair->devices[TESTED]->real_type, random_normal(&pair->random));
+    values[i] = (float)random_normal(&pair->random);
   weight_pair_t made;
   for (int side = 0; side < DEVICES; side++) {
+    weight.data = guarded(pair, side, PAIR_INDEX, (int64_t)(weight_nf4_bytes(&weight) / sizeof(int32_t)));
+    nf4_write(pair->devices[side], &weight, values);
     made.on[side] = weight;
-    made.on[side].data = guarded(pair, side, kind, elements);
-    weight_write(pair->devices[side], &made.on[side], values);
   }
   memory_free(values);
   return made;
-}
-
-weight_pair_t weight_rows(op_pair_t *pair, const weight_pair_t *weight, int64_t first, int64_t rows) {
-  weight_pair_t part = *weight;
-  for (int side = 0; side < DEVICES; side++) {
-    weight_t *on = &part.on[side];
-    on->data = (const char *)on->data + weight_bytes(pair->devices[side], on->format, first * on->cols);
-    on->rows = rows;
-  }
-  return part;
 }
 
 double *real_host(op_pair_t *pair, const real_pair_t *array, int side) {

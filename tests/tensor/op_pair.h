@@ -83,9 +83,8 @@ half_pair_t half_of(op_pair_t *pair, const double *values, int64_t n);
 index_pair_t index_of(op_pair_t *pair, const int32_t *values, int64_t n);
 /* N normal random numbers that bf16 holds exactly; on the host. Free with memory_free. */
 double *host_halves(op_pair_t *pair, int64_t n, double scale);
-/* A weight of normal random numbers in FORMAT, and ROWS of its rows from FIRST on in the same memory. */
-weight_pair_t weight_random(op_pair_t *pair, weight_format_t format, int64_t rows, int64_t cols);
-weight_pair_t weight_rows(op_pair_t *pair, const weight_pair_t *weight, int64_t first, int64_t rows);
+/* A weight of normal random numbers in NF4: a part of a larger matrix. */
+weight_pair_t nf4_random(op_pair_t *pair, int64_t rows, int64_t cols);
 
 /* Host copies (n) from one side; the caller frees with memory_free. */
 double *real_host(op_pair_t *pair, const real_pair_t *array, int side);

@@ -1,15 +1,12 @@
-/* The linear operation and its gradients with weights in NF4: parts of larger matrices. */
+/* The linear operation and its gradients with weights in NF4: parts of larger matrices, which nothing trains.
+ */
 #include "tensor/op_pair.h"
-
-#include <string.h>
 
 enum { RANK = 5 };
 
 typedef struct {
-  weight_format_t format;
   int64_t rows, in, outs[LINEAR_SEGMENTS];
   int32_t segments;
-  bool joined;  /* the segments' weights, and their A, follow each other */
   int adapters; /* bit i: segment i has one */
   bool u_given; /* as over tp: no A, and B for some of the columns */
   bool residual, bias, pre, y_wide;
@@ -21,7 +18,7 @@ typedef struct {
 typedef struct {
   int64_t out, ldx, ldy, ldu;
   real_pair_t x, y, residual, bias, pre, u, du, dy, dx, a, b[LINEAR_SEGMENTS];
-  wide_pair_t y_wide, dw, da, db[LINEAR_SEGMENTS], dbias;
+  wide_pair_t y_wide, da, db[LINEAR_SEGMENTS], dbias;
   weight_pair_t weights[LINEAR_SEGMENTS];
 } linear_operands_t;
 
@@ -61,15 +58,11 @@ static linear_operands_t operands_make(op_pair_t *pair, const linear_case_t *c) 
   o.dx = real_random(pair, c->rows * o.ldx, 1.0);
   o.a = real_random(pair, o.ldu * c->in, 1.0);
   o.da = wide_random(pair, o.ldu * c->in, 1.0);
-  o.dw = wide_random(pair, o.out * c->in, 1.0);
   o.dbias = wide_random(pair, o.out, 1.0);
-  weight_pair_t all = weight_random(pair, c->format, o.out, c->in);
   for (int i = 0; i < c->segments; i++) {
     o.b[i] = real_random(pair, c->outs[i] * RANK, 1.0);
     o.db[i] = wide_random(pair, c->outs[i] * RANK, 1.0);
-    o.weights[i] = c->joined && c->format != WEIGHT_NF4
-                       ? weight_rows(pair, &all, columns_before(c, i), c->outs[i])
-                       : weight_random(pair, c->format, c->outs[i], c->in);
+    o.weights[i] = nf4_random(pair, c->outs[i], c->in);
   }
   return o;
 }
@@ -105,7 +98,7 @@ static op_linear_t forward_of(op_pair_t *pair, const linear_case_t *c, const lin
   return op;
 }
 
-/* Gradients of all, but of a frozen format's weights. */
+/* Gradients of all but the weights. */
 static op_linear_backward_t backward_of(op_pair_t *pair, const linear_case_t *c, const linear_operands_t *o,
                                         int side) {
   const device_t *device = pair->devices[side];
@@ -117,8 +110,6 @@ static op_linear_backward_t backward_of(op_pair_t *pair, const linear_case_t *c,
                              .dx_add = c->dx_add,
                              .dbias = c->bias ? o->dbias.on[side] : NULL};
   for (int i = 0; i < c->segments; i++) {
-    if (c->format == WEIGHT_REAL)
-      op.segment[i].dw = wide_at(device, o->dw.on[side], columns_before(c, i) * c->in);
     if (!adapted(c, i)) continue;
     op.segment[i].da = c->u_given ? NULL : wide_at(device, o->da.on[side], i * RANK * c->in);
     op.segment[i].db = o->db[i].on[side];
@@ -135,7 +126,6 @@ static void expect_all(op_pair_t *pair, const linear_case_t *c, const linear_ope
     real_expect_close(pair, "linear y", &o->y, 0, c->rows, o->out, o->ldy, forward);
   real_expect_close(pair, "linear pre", &o->pre, 0, c->rows, o->out, o->ldy, forward);
   real_expect_close(pair, "linear dx", &o->dx, 0, c->rows, c->in, o->ldx, gradient);
-  wide_expect_close(pair, "linear dw", &o->dw, 0, 1, o->out * c->in, o->out * c->in, gradient);
   wide_expect_close(pair, "linear dbias", &o->dbias, 0, 1, o->out, o->out, gradient);
   wide_expect_close(pair, "linear da", &o->da, 0, 1, o->ldu * c->in, o->ldu * c->in, gradient);
   for (int i = 0; i < c->segments; i++) {
@@ -161,12 +151,10 @@ void case_linear_nf4(void **state) {
   static const int64_t rows[] = {1, 2, 9, 33}, widths[] = {1, 8, 31, 64, 70, 130};
   enum { CASES = 24, ROWS = sizeof rows / sizeof *rows, WIDTHS = sizeof widths / sizeof *widths };
   for (int i = 0; i < CASES; i++) {
-    linear_case_t c = {.format = WEIGHT_NF4,
-                       .rows = pair_choose(pair, rows, ROWS),
+    linear_case_t c = {.rows = pair_choose(pair, rows, ROWS),
                        .in = pair_choose(pair, widths, WIDTHS),
                        .segments = 1 + (int32_t)random_below(&pair->random, LINEAR_SEGMENTS),
                        .adapters = (int)random_below(&pair->random, 1 << LINEAR_SEGMENTS),
-                       .joined = pair_flip(pair),
                        .u_given = pair_flip(pair),
                        .bias = pair_flip(pair),
                        .dx_add = pair_flip(pair)};
