@@ -74,6 +74,9 @@ status_t session_prepare(comm_t *world, const settings_t *settings, const device
   status_code_t status = device_choose(settings, devices, count, &device);
   if (status == STATUS_OK) status = device->create(&session->grid, settings, &session->device);
   TRY(comm_agree(world, status));
+  status = device_comm_create(session->device, session->grid.tp);
+  if (status == STATUS_OK) status = device_comm_create(session->device, session->grid.dp);
+  TRY(comm_agree(world, status));
   device_cores(session->device, &session->cores);
   TRY(peaks_measure(session->device, &session->sgemm_flops, &session->stream_bytes));
   perf_end(REGION_SETUP);
@@ -187,7 +190,11 @@ static void session_log_end(session_t *session, status_code_t status) {
 void session_close(session_t *session, status_code_t status) {
   session_log_end(session, status);
   watchdog_stop();
-  if (session->device) device_free(session->device);
+  if (session->device) {
+    device_comm_free(session->device, session->grid.tp);
+    device_comm_free(session->device, session->grid.dp);
+    device_free(session->device);
+  }
   if (session->grid.world) grid_free(&session->grid);
   rundir_close(session->rundir);
   log_close();

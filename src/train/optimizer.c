@@ -136,8 +136,7 @@ void optimizer_free(optimizer_t *optimizer) {
   memory_free(optimizer->runs);
   memory_free(optimizer->counts);
   device_release(optimizer->device, optimizer->squares);
-  comm_free(optimizer->kv_comm);
-  comm_free(optimizer->reduce_comm);
+  optimizer_free_comms(optimizer);
   memory_free(optimizer);
 }
 

@@ -16,21 +16,21 @@ static const double lr = 0.01, beta1 = 0.9, beta2 = 0.99, eps = 1e-8, decay = 0.
 /* ---- A device that counts ---- */
 
 static struct {
-  int reductions, gathers, updates;
-  status_t (*reduce_scatter_begin)(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
-                                   device_request_t **request);
-  status_t (*allgatherv)(device_t *device, comm_t *comm, const void *mine, void *all, const size_t *counts,
-                         dtype_t type);
+  int reductions, gathers, updates, comms;
+  status_t (*reduce_scatter_begin)(device_t *device, const device_comm_t *comm, void *data, dtype_t type,
+                                   size_t n, device_request_t **request);
+  status_t (*allgatherv)(device_t *device, const device_comm_t *comm, const void *mine, void *all,
+                         const size_t *counts, dtype_t type);
   status_t (*run)(device_t *device, int number, const void *arguments);
 } counted;
 
-static status_t count_reduction(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
-                                device_request_t **request) {
+static status_t count_reduction(device_t *device, const device_comm_t *comm, void *data, dtype_t type,
+                                size_t n, device_request_t **request) {
   counted.reductions++;
   return counted.reduce_scatter_begin(device, comm, data, type, n, request);
 }
 
-static status_t count_gather(device_t *device, comm_t *comm, const void *mine, void *all,
+static status_t count_gather(device_t *device, const device_comm_t *comm, const void *mine, void *all,
                              const size_t *counts, dtype_t type) {
   counted.gathers++;
   return counted.allgatherv(device, comm, mine, all, counts, type);
@@ -49,6 +49,21 @@ static void start_counting(device_t *device) {
   device->reduce_scatter_begin = count_reduction;
   device->allgatherv = count_gather;
   device->run = count_update;
+}
+
+/* It wants to be told of communicators. */
+static status_t count_comm(device_t *device, comm_t *comm, void **own) {
+  (void)device;
+  (void)comm;
+  counted.comms++;
+  *own = NULL;
+  return STATUS_OK;
+}
+
+static void count_comm_freed(device_t *device, void *own) {
+  (void)device;
+  (void)own;
+  counted.comms--;
 }
 
 /* ---- Weights ---- */
@@ -96,6 +111,9 @@ static void make_set(optimizer_fixture_t *f, int s) {
 static void optimizer_open(optimizer_fixture_t *f) {
   assert_ok(grid_create(mpi_test_world(), 1, 1, &f->grid));
   assert_ok(plain_create(PLAIN_DOUBLE, true, &f->device));
+  f->device->comm_create = count_comm;
+  f->device->comm_free = count_comm_freed;
+  assert_ok(device_comm_create(f->device, f->grid.dp));
   for (int s = 0; s < SETS; s++)
     make_set(f, s);
   const optimizer_set_t sets[SETS] = {{&f->sets[0], 0}, {&f->sets[1], 1}};
@@ -108,6 +126,8 @@ static void optimizer_close(optimizer_fixture_t *f) {
   optimizer_free(f->optimizer);
   for (int s = 0; s < SETS; s++)
     params_free(&f->sets[s]);
+  device_comm_free(f->device, f->grid.dp);
+  assert_int_equal(counted.comms, 0);
   device_free(f->device);
   grid_free(&f->grid);
 }

@@ -121,30 +121,30 @@ static status_t comm_type_of_cpu(dtype_t type, comm_type_t *out) {
   return STATUS_OK;
 }
 
-static status_t cpu_allreduce(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
+static status_t cpu_allreduce(device_t *device, const device_comm_t *comm, void *data, dtype_t type, size_t n,
                               comm_op_t op) {
   comm_type_t comm_type = COMM_F32;
   (void)device;
   TRY(comm_type_of_cpu(type, &comm_type));
-  return comm_allreduce(comm, data, n, comm_type, op);
+  return comm_allreduce(comm->host, data, n, comm_type, op);
 }
 
-static status_t cpu_allgatherv(device_t *device, comm_t *comm, const void *mine, void *all,
+static status_t cpu_allgatherv(device_t *device, const device_comm_t *comm, const void *mine, void *all,
                                const size_t *counts, dtype_t type) {
   comm_type_t comm_type = COMM_F32;
   (void)device;
   TRY(comm_type_of_cpu(type, &comm_type));
-  return comm_allgatherv(comm, mine, all, counts, comm_type);
+  return comm_allgatherv(comm->host, mine, all, counts, comm_type);
 }
 
 /* A request of parallel/comm.h is this device's own. */
-static status_t cpu_reduce_scatter_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
-                                         device_request_t **request) {
+static status_t cpu_reduce_scatter_begin(device_t *device, const device_comm_t *comm, void *data,
+                                         dtype_t type, size_t n, device_request_t **request) {
   comm_type_t comm_type = COMM_F32;
   comm_request_t *begun = NULL;
   (void)device;
   TRY(comm_type_of_cpu(type, &comm_type));
-  TRY(comm_reduce_scatter_begin(comm, data, n, comm_type, &begun));
+  TRY(comm_reduce_scatter_begin(comm->host, data, n, comm_type, &begun));
   *request = (device_request_t *)begun;
   return STATUS_OK;
 }
