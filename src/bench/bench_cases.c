@@ -6,7 +6,7 @@
 #include "model/cache.h"
 #include "perf/perf.h"
 #include "rollout/sampler.h"
-#include "session/peaks.h"
+#include "tensor/peaks.h"
 #include "train/optimizer.h"
 
 #include <stdio.h>
@@ -282,15 +282,15 @@ static status_t time_once(bench_cases_bench_t *bench, work_t work, double *secon
 
 /* Machines change their speed; a share of peak is only honest beside the best peak. */
 static status_t bench_update_peaks(bench_cases_bench_t *bench) {
-  double flops, bytes;
+  device_peaks_t peaks;
   bench_result_t *result = bench->result;
   int64_t elements = (int64_t)result->weights;
   if (elements < STREAM_LEAST) elements = STREAM_LEAST;
   if (elements > STREAM_MOST) elements = STREAM_MOST;
-  TRY(peaks_measure(bench->session->device, &flops, &bytes));
-  TRY(peaks_measure_stream(bench->session->device, elements, &bytes));
+  TRY(device_measure_peaks(bench->session->device, elements, &peaks));
+  double flops = peaks.flops[bench->session->device->real_type];
   if (flops > result->sgemm_flops) result->sgemm_flops = flops;
-  if (bytes > result->stream_bytes) result->stream_bytes = bytes;
+  if (peaks.bytes > result->stream_bytes) result->stream_bytes = peaks.bytes;
   return STATUS_OK;
 }
 

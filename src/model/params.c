@@ -34,7 +34,8 @@ status_t params_add(params_t *params, const param_spec_t *spec, int32_t *id) {
   for (int d = 1; d < spec->ndim; d++)
     cols *= spec->shape[d];
   TRY(partition_make(spec->name, spec->split, spec->complete, spec->shape[0], cols, spec->heads,
-                     params->grid->tp_rank, params->grid->tp_size, &param->partition));
+                     params->device->vocabulary_unit, params->grid->tp_rank, params->grid->tp_size,
+                     &param->partition));
   param->elements = partition_elements(&param->partition);
   param->offset = params->elements;
   params->elements += param->elements;

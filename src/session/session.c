@@ -5,8 +5,8 @@
 #include "parallel/watchdog.h"
 #include "perf/perf.h"
 #include "perf/report.h"
-#include "session/peaks.h"
 #include "session/stop.h"
+#include "tensor/peaks.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,7 +78,11 @@ status_t session_prepare(comm_t *world, const settings_t *settings, const device
   if (status == STATUS_OK) status = device_comm_create(session->device, session->grid.dp);
   TRY(comm_agree(world, status));
   device_cores(session->device, &session->cores);
-  TRY(peaks_measure(session->device, &session->sgemm_flops, &session->stream_bytes));
+  device_time_regions(session->device);
+  device_peaks_t peaks;
+  TRY(device_measure_peaks(session->device, 0, &peaks));
+  session->sgemm_flops = peaks.flops[session->device->real_type];
+  session->stream_bytes = peaks.bytes;
   perf_end(REGION_SETUP);
   return STATUS_OK;
 }

@@ -118,6 +118,7 @@ status_t blank_create(const device_t *like, device_t **out) {
                      .real_type = like->real_type,
                      .wide_type = like->wide_type,
                      .alignment = like->alignment,
+                     .vocabulary_unit = like->vocabulary_unit,
                      .state = state,
                      .run = blank_run,
                      .destroy = blank_destroy,

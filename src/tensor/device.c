@@ -110,8 +110,25 @@ status_t device_run(device_t *device, int number, const void *arguments) {
   return device->run(device, number, arguments);
 }
 
+static void region_begin(void *context, region_t region) {
+  device_t *device = context;
+  device->region_begin(device, (int)region);
+}
+
+static void region_seconds(void *context, double *seconds) {
+  device_t *device = context;
+  watchdog_enter("wait for the device's times");
+  device->region_seconds(device, seconds);
+  watchdog_leave();
+}
+
+void device_time_regions(device_t *device) {
+  if (device->region_begin) perf_clock_use(&(perf_clock_t){region_begin, region_seconds, device});
+}
+
 void device_free(device_t *device) {
   if (!device) return;
+  perf_clock_remove(device);
   while (device->comms)
     device_comm_free(device, device->comms->host);
   blocks_free(device);

@@ -38,14 +38,24 @@ struct device_watcher {
   status_t (*run)(device_watcher_t *watcher, device_t *device, int number, const void *arguments);
 };
 
+/* What a device reaches at most, per second; 0: not known. */
+typedef struct {
+  double flops[DTYPE_COUNT]; /* of products with weights of each format */
+  double bytes;              /* of its memory, read and written ones */
+} device_peaks_t;
+
 /* What every device provides. Fields are set by the device's own create function; others only read them. */
 struct device {
-  const char *name;          /* "cpu", "plain", "cuda" */
-  const char *detail;        /* SIMD level, GPU model */
-  dtype_t real_type;         /* F32, F64 (plain), BF16 */
-  dtype_t wide_type;         /* F32, F64 (plain) */
-  size_t alignment;          /* bytes, of buffers that share a block; 0: none do (a device that checks) */
-  const struct ops *ops;     /* a missing operation is NULL; of a device whose run is ops_run */
+  const char *name;        /* "cpu", "plain", "cuda" */
+  const char *detail;      /* SIMD level, GPU model */
+  dtype_t real_type;       /* F32, F64 (plain), BF16 */
+  dtype_t wide_type;       /* F32, F64 (plain) */
+  size_t alignment;        /* bytes, of buffers that share a block; 0: none do (a device that checks) */
+  int64_t vocabulary_unit; /* rows of a vocabulary's shard are a multiple of it (padding is never looked at);
+                              0 and 1: as many as there are */
+  int64_t peak_matrix;     /* rows of square matrices whose product runs at the peak; 0: not for speed */
+  int64_t peak_elements;   /* numbers whose copying tells the bandwidth */
+  const struct ops *ops;   /* a missing operation is NULL; of a device whose run is ops_run */
   device_watcher_t *watcher; /* NULL, or who sees every operation; set and reset by its owner */
   bool uncounted;            /* operations are done a second time, which is no work; set and reset likewise */
   void *state;               /* the device's own */
@@ -79,11 +89,23 @@ struct device {
   status_t (*event_record)(device_t *device, void *own);
   status_t (*event_query)(device_t *device, void *own, bool *done);
   status_t (*event_wait)(device_t *device, void *own);
+  /* Optional: PEAKS of the formats beside the compute type, measured as tensor/peaks.h does. */
+  status_t (*measure_peaks)(device_t *device, device_peaks_t *peaks);
+  /* Optional, both or none: a clock of the device's own for regions of the run (perf/perf.h), for a device
+   * that works behind the host. region_begin: what is asked of the device from now on belongs to REGION
+   * (region_t). region_seconds: how long each of REGION_COUNT has lasted on the device so far; waits for what
+   * was asked. */
+  void (*region_begin)(device_t *device, int region);
+  void (*region_seconds)(device_t *device, double *seconds);
   /* Optional: adds to CORES those that the device's own threads may run on, as the system tells for each. */
   void (*add_cores)(device_t *device, core_set_t *cores);
 };
 
 void device_free(device_t *device);
+
+/* From now on regions are timed by DEVICE's clock, where it has one, until it is freed. Main thread. Local.
+ */
+void device_time_regions(device_t *device);
 
 /* Runs operation NUMBER (op_number_t) with its arguments: use OP of tensor/ops.h. Counts its FLOPs and bytes
  * (tensor/op_cost.h) in the region of the performance table that is open. Local. */

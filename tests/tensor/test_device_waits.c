@@ -1,6 +1,7 @@
-/* Events, and the watch over waits for a device: `hang_device` (hang_device.c) is run under mpirun with a
- * device that never gets done, and its exit status is looked at. */
+/* Events, a device's clock for regions, and the watch over waits for a device: `hang_device` (hang_device.c)
+ * is run under mpirun with a device that never gets done, and its exit status is looked at. */
 #define _GNU_SOURCE
+#include "perf/perf.h"
 #include "tensor/cpu/cpu.h"
 #include "tensor/event.h"
 #include "tensor/ops.h"
@@ -115,10 +116,46 @@ static void a_checking_device_is_late(void **state) {
   device_free(device);
 }
 
+static region_t told;
+
+static void tell_region(device_t *device, int region) {
+  (void)device;
+  told = (region_t)region;
+}
+
+static void tell_seconds(device_t *device, double *seconds) {
+  (void)device;
+  for (int i = 0; i < REGION_COUNT; i++)
+    seconds[i] = told == REGION_DECODE && i == REGION_DECODE ? 7.0 : 0.0;
+}
+
+/* A device with a clock is told of regions and asked for their times, for as long as it lives. */
+static void a_device_times_regions(void **state) {
+  device_t *device;
+  perf_counter_t counters[REGION_COUNT];
+  (void)state;
+  ok(plain_create(PLAIN_FLOAT, false, &device));
+  device->region_begin = tell_region;
+  device->region_seconds = tell_seconds;
+  perf_reset();
+  device_time_regions(device);
+  perf_begin(REGION_DECODE);
+  assert_int_equal(told, REGION_DECODE);
+  perf_snapshot(counters);
+  assert_true(counters[REGION_DECODE].seconds == 7.0);
+  perf_end(REGION_DECODE);
+  assert_int_equal(told, REGION_OTHER);
+  device_free(device);
+  perf_begin(REGION_DECODE);
+  assert_int_equal(told, REGION_OTHER);
+  perf_end(REGION_DECODE);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(events_follow_what_was_asked),
       cmocka_unit_test(a_checking_device_is_late),
+      cmocka_unit_test(a_device_times_regions),
       cmocka_unit_test(a_device_that_hangs_ends_the_run),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

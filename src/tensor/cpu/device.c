@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINE_BYTES = 64 };
+enum { LINE_BYTES = 64, PEAK_MATRIX = 768, PEAK_ELEMENTS = 1 << 23 };
 static const size_t huge_page = (size_t)2 << 20;
 #ifdef __SANITIZE_ADDRESS__
 static const size_t buffer_alignment =
@@ -201,6 +201,8 @@ status_t cpu_create(int threads, const char *level_name, device_t **out) {
                        .real_type = DTYPE_F32,
                        .wide_type = DTYPE_F32,
                        .alignment = buffer_alignment,
+                       .peak_matrix = PEAK_MATRIX,
+                       .peak_elements = PEAK_ELEMENTS,
                        .ops = &state->ops,
                        .state = state,
                        .run = ops_run,
