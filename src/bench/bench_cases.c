@@ -344,8 +344,8 @@ static status_t bench_measure_adapters(bench_cases_bench_t *bench) {
   for (int p = 0; p < PROJ_COUNT; p++)
     config.targets[p] = true;
   TRY(adapter_create(&bench->base, &config, "bench", &bench->adapter));
-  TRY(params_initialise(&bench->adapter.params, 1));
   TRY(params_train_all(&bench->adapter.params));
+  TRY(params_initialise(&bench->adapter.params, 1));
   TRY(bench_make_optimizer(bench, &bench->adapter.params));
   bench->role.adapter = &bench->adapter;
   TRY(bench_measure_inner(bench, "train, adapters of 64", tokens, training_step));

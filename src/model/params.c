@@ -61,9 +61,18 @@ status_t params_set_trainable(params_t *params, bool (*trainable)(const param_t 
     param_t *param = &params->items[i];
     param->trainable = trainable(param, context);
     param->grad_offset = param->trainable ? params->trainable : -1;
+    param->unrounded = false;
     if (param->trainable) params->trainable += param->elements;
   }
   TRY(wide_alloc(params->device, ARENA_GRADIENTS, (size_t)params_grad_elements(params), &params->grad));
+  params->keeps = dtype_size(params->device->real_type) < dtype_size(params->device->wide_type);
+  return params_zero_grad(params);
+}
+
+status_t params_end_keeping(params_t *params) {
+  params->keeps = false;
+  for (int32_t i = 0; i < params->count; i++)
+    params->items[i].unrounded = false;
   return params_zero_grad(params);
 }
 
@@ -118,12 +127,11 @@ static void initial_rows(const param_t *param, uint64_t seed, int64_t first, int
 /* By blocks of rows, so that little of a large weight is ever on the host. */
 static status_t initialise_one(params_t *params, int32_t id, uint64_t seed, int64_t block, double *values) {
   const param_t *param = &params->items[id];
-  int64_t rows = param->partition.local_rows, cols = param->partition.local_cols;
+  int64_t rows = param->partition.local_rows;
   for (int64_t first = 0; first < rows; first += block) {
     int64_t count = rows - first < block ? rows - first : block;
     initial_rows(param, seed, first, count, values);
-    TRY(real_upload(params->device, real_at(params->device, param_data(params, id), first * cols), values,
-                    DTYPE_F64, (size_t)(count * cols)));
+    TRY(param_write_rows(params, id, first, count, DTYPE_F64, values));
   }
   return STATUS_OK;
 }
@@ -172,9 +180,20 @@ status_t param_read(const params_t *params, int32_t id, dtype_t host_type, void 
   return device_synchronize(params->device);
 }
 
+status_t param_write_rows(params_t *params, int32_t id, int64_t first, int64_t rows, dtype_t host_type,
+                          const void *from) {
+  param_t *param = &params->items[id];
+  int64_t at = first * param->partition.local_cols;
+  size_t n = (size_t)(rows * param->partition.local_cols);
+  if (params->keeps && param->trainable) {
+    param->unrounded = true;
+    TRY(wide_upload(params->device, wide_at(params->device, param_grad(params, id), at), from, host_type, n));
+  }
+  return real_upload(params->device, real_at(params->device, param_data(params, id), at), from, host_type, n);
+}
+
 status_t param_write(params_t *params, int32_t id, dtype_t host_type, const void *from) {
-  return real_upload(params->device, param_data(params, id), from, host_type,
-                     (size_t)params->items[id].elements);
+  return param_write_rows(params, id, 0, params->items[id].partition.local_rows, host_type, from);
 }
 
 int64_t params_global_elements(const params_t *params) {
