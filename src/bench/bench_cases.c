@@ -7,7 +7,7 @@
 #include "perf/perf.h"
 #include "rollout/sampler.h"
 #include "session/models.h"
-#include "session/peaks.h"
+#include "tensor/peaks.h"
 #include "train/optimizer.h"
 
 #include <stdio.h>
@@ -304,15 +304,15 @@ static status_t time_once(bench_cases_bench_t *bench, work_t work, double *secon
 
 /* Machines change their speed; a share of peak is only honest beside the best peak. */
 static status_t bench_update_peaks(bench_cases_bench_t *bench) {
-  double flops, bytes;
+  device_peaks_t peaks;
   bench_result_t *result = bench->result;
   int64_t elements = (int64_t)result->weights;
   if (elements < STREAM_LEAST) elements = STREAM_LEAST;
   if (elements > STREAM_MOST) elements = STREAM_MOST;
-  TRY(peaks_measure(bench->session->device, &flops, &bytes));
-  TRY(peaks_measure_stream(bench->session->device, elements, &bytes));
+  TRY(device_measure_peaks(bench->session->device, elements, &peaks));
+  double flops = peaks.flops[bench->session->device->real_type];
   if (flops > result->sgemm_flops) result->sgemm_flops = flops;
-  if (bytes > result->stream_bytes) result->stream_bytes = bytes;
+  if (peaks.bytes > result->stream_bytes) result->stream_bytes = peaks.bytes;
   return STATUS_OK;
 }
 
@@ -366,8 +366,8 @@ static status_t bench_measure_adapters(bench_cases_bench_t *bench) {
   for (int p = 0; p < PROJ_COUNT; p++)
     config.targets[p] = true;
   TRY(adapter_create(&bench->base, &config, "bench", &bench->adapter));
-  TRY(params_initialise(&bench->adapter.params, 1));
   TRY(params_train_all(&bench->adapter.params));
+  TRY(params_initialise(&bench->adapter.params, 1));
   TRY(bench_make_optimizer(bench, &bench->adapter.params));
   bench->role.adapter = &bench->adapter;
   TRY(bench_measure_inner(bench, "train, adapters of 64", tokens, training_step));

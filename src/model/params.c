@@ -62,7 +62,8 @@ status_t params_add(params_t *params, const param_spec_t *spec, int32_t *id) {
   for (int d = 1; d < spec->ndim; d++)
     cols *= spec->shape[d];
   TRY(partition_make(spec->name, spec->split, spec->complete, spec->shape[0], cols, spec->heads,
-                     params->grid->tp_rank, params->grid->tp_size, &param->partition));
+                     params->device->vocabulary_unit, params->grid->tp_rank, params->grid->tp_size,
+                     &param->partition));
   param->elements = partition_elements(&param->partition);
   params->elements += param->elements;
   place(params, param, spec->follows);
@@ -89,9 +90,18 @@ status_t params_set_trainable(params_t *params, bool (*trainable)(const param_t 
     param_t *param = &params->items[i];
     param->trainable = trainable(param, context);
     param->grad_offset = param->trainable ? params->trainable : -1;
+    param->unrounded = false;
     if (param->trainable) params->trainable += param->elements;
   }
   TRY(wide_alloc(params->device, ARENA_GRADIENTS, (size_t)params_grad_elements(params), &params->grad));
+  params->keeps = dtype_size(params->device->real_type) < dtype_size(params->device->wide_type);
+  return params_zero_grad(params);
+}
+
+status_t params_end_keeping(params_t *params) {
+  params->keeps = false;
+  for (int32_t i = 0; i < params->count; i++)
+    params->items[i].unrounded = false;
   return params_zero_grad(params);
 }
 
@@ -253,10 +263,16 @@ status_t param_read_elements(const params_t *params, int32_t id, int64_t first, 
 
 status_t param_write_elements(params_t *params, int32_t id, int64_t first, int64_t n, dtype_t host_type,
                               const void *from) {
+  param_t *param = &params->items[id];
   void *to = param_place(params, id);
   TRY(not_in_nf4(params, id, "written"));
-  if (params->items[id].format == WEIGHT_BF16)
+  if (param->format == WEIGHT_BF16)
     return half_upload(params->device, half_at(to, first), from, host_type, (size_t)n);
+  if (params->keeps && param->trainable) {
+    param->unrounded = true;
+    wide_t *kept = wide_at(params->device, param_grad(params, id), first);
+    TRY(wide_upload(params->device, kept, from, host_type, (size_t)n));
+  }
   return real_upload(params->device, real_at(params->device, to, first), from, host_type, (size_t)n);
 }
 

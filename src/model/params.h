@@ -23,6 +23,7 @@ typedef struct {
   int64_t elements;    /* stored here: partition_elements */
   size_t offset;       /* bytes, in params_t.data */
   int64_t grad_offset; /* in params_t.grad; -1 where not trainable */
+  bool unrounded;      /* its gradient holds what was written to it, as it was before rounding */
 } param_t;
 
 typedef struct {
@@ -36,6 +37,7 @@ typedef struct {
   void *data;        /* the weights, in this order */
   int64_t trainable; /* elements of the trained weights */
   wide_t *grad;      /* (params_grad_elements), NULL if nothing is trained */
+  bool keeps;        /* what is written to trained weights is kept unrounded as well */
 } params_t;
 
 /* Over dp, gradients are summed in equal shares, one of each rank, that begin at multiples of this many
@@ -68,9 +70,13 @@ status_t params_add(params_t *params, const param_spec_t *spec, int32_t *id);
 /* Allocates data once all weights are described (contents undefined). Local. */
 status_t params_allocate(params_t *params);
 /* Says which weights are trained (TRAINABLE(param, context)), lays out their gradients in order and allocates
- * them, zeroed. Local. */
+ * them, zeroed. Where the compute type is narrower than the accumulation type, what is written to them from
+ * then on is kept unrounded in their gradients, until params_end_keeping: so that an optimiser's master
+ * weights start from it, trained weights are loaded or initialised behind this call. Local. */
 status_t params_set_trainable(params_t *params, bool (*trainable)(const param_t *param, const void *context),
                               const void *context);
+/* The unrounded weights have been taken: gradients are zero. Local. */
+status_t params_end_keeping(params_t *params);
 /* Fills all weights by their init: a function of (seed, name, element of the global weight) only. Collective
  * on tp where one is kept in NF4, else local. */
 status_t params_initialise(params_t *params, uint64_t seed);
@@ -99,7 +105,6 @@ status_t param_write_elements(params_t *params, int32_t id, int64_t first, int64
 /* All of them. */
 status_t param_read(const params_t *params, int32_t id, dtype_t host_type, void *to);
 status_t param_write(params_t *params, int32_t id, dtype_t host_type, const void *from);
-
 /* Sets the vocabulary padding of all weights, which no file holds, to zero. Local. */
 status_t params_clear_padding(params_t *params);
 

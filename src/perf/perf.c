@@ -2,6 +2,7 @@
 #include "perf/perf.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,8 +40,10 @@ static struct {
   region_t stack[DEPTH_MAX];
   double begins[DEPTH_MAX]; /* when each of the stack was entered */
   int depth;
-  int deeper;  /* regions entered when the stack was full: their work goes to its top */
-  double mark; /* 0 until the clock starts */
+  int deeper;         /* regions entered when the stack was full: their work goes to its top */
+  double mark;        /* 0 until the clock starts */
+  perf_clock_t clock; /* whose times count; begin NULL: ours */
+  double clock_seconds[REGION_COUNT]; /* its times that are in the counters already */
 } perf;
 
 /* Helper threads, and who is told of regions that end. */
@@ -68,8 +71,38 @@ region_t perf_region(void) {
 /* Gives the time up to now to the innermost region. */
 static void perf_charge(void) {
   double now = perf_now();
-  if (perf.mark > 0) perf.counters[perf_region()].seconds += now - perf.mark;
+  if (perf.mark > 0 && !perf.clock.begin) perf.counters[perf_region()].seconds += now - perf.mark;
   perf.mark = now;
+}
+
+static void perf_tell_clock(void) {
+  if (perf.clock.begin) perf.clock.begin(perf.clock.context, perf_region());
+}
+
+/* What the clock in use has counted since it was read last. */
+static void perf_read_clock(bool counts) {
+  double seconds[REGION_COUNT];
+  if (!perf.clock.begin) return;
+  perf.clock.seconds(perf.clock.context, seconds);
+  for (int i = 0; i < REGION_COUNT; i++) {
+    if (counts) perf.counters[i].seconds += seconds[i] - perf.clock_seconds[i];
+    perf.clock_seconds[i] = seconds[i];
+  }
+}
+
+void perf_clock_use(const perf_clock_t *clock) {
+  perf_charge();
+  perf_read_clock(true);
+  perf.clock = *clock;
+  perf_read_clock(false);
+  perf_tell_clock();
+}
+
+void perf_clock_remove(const void *context) {
+  if (!perf.clock.begin || perf.clock.context != context) return;
+  perf_charge();
+  perf_read_clock(true);
+  perf.clock = (perf_clock_t){0};
 }
 
 void perf_begin(region_t region) {
@@ -81,6 +114,7 @@ void perf_begin(region_t region) {
   }
   perf.begins[perf.depth] = perf.mark;
   perf.stack[perf.depth++] = region;
+  perf_tell_clock();
 }
 
 /* Whether REGION is open at all. */
@@ -111,6 +145,7 @@ void perf_end(region_t region) {
     left = perf.stack[--perf.depth];
     if (helpers.observer) perf_tell_of_main(left, perf.begins[perf.depth]);
   } while (left != region);
+  perf_tell_clock();
 }
 
 void perf_flops(double flops) {
@@ -160,6 +195,7 @@ void perf_observe(perf_observer_t observer, void *context) {
 
 void perf_snapshot(perf_counter_t *counters) {
   perf_charge();
+  perf_read_clock(true);
   memcpy(counters, perf.counters, sizeof perf.counters);
   pthread_mutex_lock(&helpers.mutex);
   for (int i = 0; i < REGION_COUNT; i++) {
@@ -174,6 +210,7 @@ void perf_reset(void) {
   pthread_mutex_lock(&helpers.mutex);
   memset(helpers.counters, 0, sizeof helpers.counters);
   pthread_mutex_unlock(&helpers.mutex);
+  perf_read_clock(false);
   memset(perf.counters, 0, sizeof perf.counters);
   perf.mark = perf_now();
 }

@@ -79,6 +79,19 @@ typedef struct {
 typedef void (*perf_observer_t)(void *context, const perf_event_t *event);
 void perf_observe(perf_observer_t observer, void *context);
 
+/* A clock that tells how long the regions of the main thread last, in place of this header's own: that of a
+ * device which works behind the host. BEGIN: from now on the innermost region is REGION. SECONDS fills in
+ * what each of REGION_COUNT has got so far. Both may not call this header's functions. */
+typedef struct {
+  void (*begin)(void *context, region_t region);
+  void (*seconds)(void *context, double *seconds);
+  void *context;
+} perf_clock_t;
+/* Main thread only. CLOCK's struct is copied; what was counted before stays. */
+void perf_clock_use(const perf_clock_t *clock);
+/* The own clock again, where CONTEXT's was in use. */
+void perf_clock_remove(const void *context);
+
 /* Copies the counters; time of open regions up to now included. COUNTERS has REGION_COUNT elements. */
 void perf_snapshot(perf_counter_t *counters);
 

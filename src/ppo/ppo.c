@@ -83,9 +83,9 @@ static status_t ppo_open_value(ppo_task_t *task) {
   TRY(model_load_adapter(session, task->value_model, path, roles, "reward", &task->reward_adapter, NULL));
   TRY(model_load_head(session, task->value_model, path, "reward", &task->reward_head));
   base_t *base = &task->value_model->base;
-  TRY(adapter_create(base, &task->reward_adapter.config, "value", &task->value_adapter));
-  TRY(adapter_copy(&task->reward_adapter, &task->value_adapter));
+  TRY(model_train_adapter(session, task->value_model, path, roles, "value", &task->value_adapter));
   TRY(head_create(base, "value", true, &task->value_head));
+  TRY(params_train_all(&task->value_head.params));
   TRY(params_initialise(&task->value_head.params, (uint64_t)session->settings->job.seed));
   task->reward = (role_t){base, &task->reward_adapter, &task->reward_head};
   task->value = (role_t){base, &task->value_adapter, &task->value_head};
@@ -346,8 +346,6 @@ static status_t ppo_open_optimizer(ppo_task_t *task, params_t *sets[SETS]) {
   sets[0] = &task->policy_adapter.params;
   sets[1] = &task->value_adapter.params;
   sets[2] = &task->value_head.params;
-  for (int s = 0; s < SETS; s++)
-    TRY(params_train_all(sets[s]));
   const optimizer_set_t trained[SETS] = {{sets[0], 0}, {sets[1], 1}, {sets[2], 1}};
   const optimizer_options_t options = optimizer_options(settings);
   return optimizer_create(task->session->device, &task->session->grid, trained, SETS, &options,

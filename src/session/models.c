@@ -37,10 +37,18 @@ static status_t models_check_tokenizer(const model_t *model, const char *where) 
       pieces, rows);
 }
 
+/* What the task trains of the base, before it is loaded or initialised. */
+static status_t models_set_trained(const session_t *session, base_t *base) {
+  task_t task = settings_task(session->settings);
+  if (task != TASK_PRETRAIN && task != TASK_SFT) return STATUS_OK;
+  return base_set_trainable(base, settings_train_mode(session->settings));
+}
+
 static status_t models_open_model(session_t *session, const char *path, const char *format, model_t *model) {
   TRY(store_inspect(session->world, path, NULL, &model->info));
   const base_storage_t storage = storage_of(session, format);
   TRY(base_create(session->device, &session->grid, &model->info.config, &storage, &model->base));
+  TRY(models_set_trained(session, &model->base));
   if (session->dry)
     estimate_reading(session->dry, &model->base.params);
   else
@@ -101,6 +109,7 @@ static status_t new_model(session_t *session, model_t *model) {
   model_config_t config = settings_config(settings, tokenizer_size(model->tokenizer));
   const base_storage_t storage = storage_of(session, settings->model.base_format);
   TRY(base_create(session->device, &session->grid, &config, &storage, &model->base));
+  TRY(models_set_trained(session, &model->base));
   if (!session->dry) TRY(params_initialise(&model->base.params, (uint64_t)settings->job.seed));
   TRY(models_check_tokenizer(model, settings->model.tokenizer));
   return models_add_pass(session, model);
@@ -135,6 +144,7 @@ status_t model_new_adapter(session_t *session, const model_t *model, const char 
     for (int64_t t = 0; t < settings->adapter.targets.count; t++)
       if (strstr(proj_name((proj_t)p), settings->adapter.targets.items[t])) config.targets[p] = true;
   TRY(adapter_create(&model->base, &config, name, out));
+  TRY(params_train_all(&out->params));
   return params_initialise(&out->params, (uint64_t)settings->job.seed);
 }
 
@@ -178,8 +188,9 @@ static status_t models_refuse_roles(const store_info_t *info, const char *wanted
                    info->path, wanted);
 }
 
-status_t model_load_adapter(session_t *session, const model_t *model, const char *path,
-                            const char *const *roles, const char *name, adapter_t *out, const char **role) {
+static status_t models_load_adapter(session_t *session, const model_t *model, const char *path,
+                                    const char *const *roles, const char *name, bool trained, adapter_t *out,
+                                    const char **role) {
   SCOPED(store_info_free) store_info_t info = {0};
   int32_t index = -1;
   TRY(store_inspect(session->world, path, &model->info, &info));
@@ -188,7 +199,18 @@ status_t model_load_adapter(session_t *session, const model_t *model, const char
   if (!found) return models_refuse_roles(&info, roles[0]);
   if (role) *role = found;
   TRY(adapter_create(&model->base, &info.adapter_configs[index], name, out));
+  if (trained) TRY(params_train_all(&out->params));
   return models_load_role(session, &info, "adapters", found, &out->params);
+}
+
+status_t model_load_adapter(session_t *session, const model_t *model, const char *path,
+                            const char *const *roles, const char *name, adapter_t *out, const char **role) {
+  return models_load_adapter(session, model, path, roles, name, false, out, role);
+}
+
+status_t model_train_adapter(session_t *session, const model_t *model, const char *path,
+                             const char *const *roles, const char *name, adapter_t *out) {
+  return models_load_adapter(session, model, path, roles, name, true, out, NULL);
 }
 
 status_t model_load_head(session_t *session, const model_t *model, const char *path, const char *role,
@@ -215,7 +237,8 @@ status_t model_settings_adapter(session_t *session, const model_t *model, adapte
   *found = *path != '\0';
   if (!*found) return STATUS_OK;
   const char *role;
-  TRY(model_load_adapter(session, model, path, roles, "policy", out, &role));
+  bool trained = task_trains(settings_task(session->settings));
+  TRY(models_load_adapter(session, model, path, roles, "policy", trained, out, &role));
   log_info("adapter    %s from %s: r %d, alpha %g", role, path, out->config.r, out->config.alpha);
   return STATUS_OK;
 }

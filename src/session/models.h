@@ -13,8 +13,9 @@ typedef struct {
   pass_t *pass;
 } model_t;
 
-/* Loads the base that PATH holds or refers to, its projections kept in FORMAT (model.base_format). SETTING
- * names where PATH came from, for messages. Collective. Free with model_free. */
+/* Loads the base that PATH holds or refers to, its projections kept in FORMAT (model.base_format); of it,
+ * tasks pretrain and sft train what model.train says. SETTING names where PATH came from, for messages.
+ * Collective. Free with model_free. */
 status_t model_open(session_t *session, const char *setting, const char *path, const char *format,
                     model_t *out);
 /* A new model of the settings' sizes, initialised from job.seed; the tokenizer is model.tokenizer.
@@ -24,12 +25,15 @@ status_t model_new(session_t *session, model_t *out);
 status_t model_from_settings(session_t *session, model_t *out);
 void model_free(model_t *model);
 
-/* A new adapter of the settings' rank and targets, initialised from job.seed. */
+/* A new adapter of the settings' rank and targets, to be trained, initialised from job.seed. */
 status_t model_new_adapter(session_t *session, const model_t *model, const char *name, adapter_t *out);
 /* Loads an adapter from PATH, which must have been made with MODEL's base: the first of ROLES (ended by NULL)
  * that the file has; *ROLE tells which (may be NULL). Collective. */
 status_t model_load_adapter(session_t *session, const model_t *model, const char *path,
                             const char *const *roles, const char *name, adapter_t *out, const char **role);
+/* Loads an adapter the same way, to be trained from there on. Collective. */
+status_t model_train_adapter(session_t *session, const model_t *model, const char *path,
+                             const char *const *roles, const char *name, adapter_t *out);
 /* Loads a head the same way. Collective. */
 status_t model_load_head(session_t *session, const model_t *model, const char *path, const char *role,
                          head_t *out);
@@ -39,8 +43,8 @@ status_t model_load_head(session_t *session, const model_t *model, const char *p
 const char *model_adapter_path(const session_t *session, const model_t *model);
 
 /* The adapter that the settings ask for a role that answers or, in task score, is scored: model.adapter, or
- * what model.base itself holds beside a reference to its base. *FOUND tells whether there is one. Collective.
- * Errors: STATUS_DATA where it is a reward model's and the role answers. */
+ * what model.base itself holds beside a reference to its base; to be trained if the task trains. *FOUND tells
+ * whether there is one. Collective. Errors: STATUS_DATA where it is a reward model's and the role answers. */
 status_t model_settings_adapter(session_t *session, const model_t *model, adapter_t *out, bool *found);
 
 /* train_mode_t of model.train; recompute_t of model.recompute. */

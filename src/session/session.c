@@ -5,8 +5,8 @@
 #include "parallel/watchdog.h"
 #include "perf/perf.h"
 #include "perf/report.h"
-#include "session/peaks.h"
 #include "session/stop.h"
+#include "tensor/peaks.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,8 +74,15 @@ status_t session_prepare(comm_t *world, const settings_t *settings, const device
   status_code_t status = device_choose(settings, devices, count, &device);
   if (status == STATUS_OK) status = device->create(&session->grid, settings, &session->device);
   TRY(comm_agree(world, status));
+  status = device_comm_create(session->device, session->grid.tp);
+  if (status == STATUS_OK) status = device_comm_create(session->device, session->grid.dp);
+  TRY(comm_agree(world, status));
   device_cores(session->device, &session->cores);
-  TRY(peaks_measure(session->device, &session->sgemm_flops, &session->stream_bytes));
+  device_time_regions(session->device);
+  device_peaks_t peaks;
+  TRY(device_measure_peaks(session->device, 0, &peaks));
+  session->sgemm_flops = peaks.flops[session->device->real_type];
+  session->stream_bytes = peaks.bytes;
   perf_end(REGION_SETUP);
   return STATUS_OK;
 }
@@ -187,7 +194,11 @@ static void session_log_end(session_t *session, status_code_t status) {
 void session_close(session_t *session, status_code_t status) {
   session_log_end(session, status);
   watchdog_stop();
-  if (session->device) device_free(session->device);
+  if (session->device) {
+    device_comm_free(session->device, session->grid.tp);
+    device_comm_free(session->device, session->grid.dp);
+    device_free(session->device);
+  }
   if (session->grid.world) grid_free(&session->grid);
   rundir_close(session->rundir);
   log_close();

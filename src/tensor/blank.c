@@ -49,19 +49,19 @@ static status_t blank_synchronize(device_t *device) {
   return STATUS_OK;
 }
 
-static status_t blank_allreduce(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
-                                comm_op_t op) {
+static status_t blank_allreduce(device_t *device, const device_comm_t *comm, void *data, dtype_t type,
+                                size_t n, comm_op_t op) {
   blank_state_t *state = device->state;
   size_t bytes = n * dtype_size(type);
   (void)data;
   (void)op;
-  if (comm_size(comm) == 1 || bytes <= state->staged) return STATUS_OK;
+  if (comm_size(comm->host) == 1 || bytes <= state->staged) return STATUS_OK;
   memory_account(ARENA_COMM, (int64_t)(bytes - state->staged));
   state->staged = bytes;
   return STATUS_OK;
 }
 
-static status_t blank_allgatherv(device_t *device, comm_t *comm, const void *mine, void *all,
+static status_t blank_allgatherv(device_t *device, const device_comm_t *comm, const void *mine, void *all,
                                  const size_t *counts, dtype_t type) {
   (void)device;
   (void)comm;
@@ -72,8 +72,8 @@ static status_t blank_allgatherv(device_t *device, comm_t *comm, const void *min
   return STATUS_OK;
 }
 
-static status_t blank_reduce_scatter_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
-                                           device_request_t **request) {
+static status_t blank_reduce_scatter_begin(device_t *device, const device_comm_t *comm, void *data,
+                                           dtype_t type, size_t n, device_request_t **request) {
   (void)device;
   (void)comm;
   (void)data;
@@ -118,6 +118,7 @@ status_t blank_create(const device_t *like, device_t **out) {
                      .real_type = like->real_type,
                      .wide_type = like->wide_type,
                      .alignment = like->alignment,
+                     .vocabulary_unit = like->vocabulary_unit,
                      .state = state,
                      .run = blank_run,
                      .destroy = blank_destroy,

@@ -1,6 +1,7 @@
 #include "tensor/device.h"
 
 #include "base/log.h"
+#include "parallel/watchdog.h"
 #include "perf/perf.h"
 #include "tensor/op_cost.h"
 
@@ -109,8 +110,27 @@ status_t device_run(device_t *device, int number, const void *arguments) {
   return device->run(device, number, arguments);
 }
 
+static void region_begin(void *context, region_t region) {
+  device_t *device = context;
+  device->region_begin(device, (int)region);
+}
+
+static void region_seconds(void *context, double *seconds) {
+  device_t *device = context;
+  watchdog_enter("wait for the device's times");
+  device->region_seconds(device, seconds);
+  watchdog_leave();
+}
+
+void device_time_regions(device_t *device) {
+  if (device->region_begin) perf_clock_use(&(perf_clock_t){region_begin, region_seconds, device});
+}
+
 void device_free(device_t *device) {
   if (!device) return;
+  perf_clock_remove(device);
+  while (device->comms)
+    device_comm_free(device, device->comms->host);
   blocks_free(device);
   device->destroy(device);
 }
@@ -239,45 +259,96 @@ status_t index_download(device_t *device, int32_t *to, const index_t *from, size
 }
 
 status_t device_synchronize(device_t *device) {
-  return device->synchronize(device);
+  watchdog_enter("wait for the device");
+  status_code_t status = device->synchronize(device);
+  watchdog_leave();
+  return status;
 }
 
 /* ---- Collectives ---- */
 
+status_t device_comm_create(device_t *device, comm_t *comm) {
+  SCOPED_MEMORY device_comm_t *made = NULL;
+  if (!device->comm_create) return STATUS_OK;
+  TRY(memory_alloc(&made, ARENA_COMM, 1, sizeof *made));
+  made->host = comm;
+  TRY(device->comm_create(device, comm, &made->own));
+  made->next = device->comms;
+  memory_hand_over(&device->comms, &made);
+  return STATUS_OK;
+}
+
+void device_comm_free(device_t *device, comm_t *comm) {
+  device_comm_t **link = &device->comms;
+  while (*link && (*link)->host != comm)
+    link = &(*link)->next;
+  device_comm_t *found = *link;
+  if (!found) return;
+  *link = found->next;
+  if (device->comm_free) device->comm_free(device, found->own);
+  memory_free(found);
+}
+
+/* COMM as DEVICE sees it. */
+static status_t comm_of_device(const device_t *device, comm_t *comm, device_comm_t *out) {
+  for (const device_comm_t *known = device->comms; known; known = known->next)
+    if (known->host == comm) {
+      *out = *known;
+      return STATUS_OK;
+    }
+  *out = (device_comm_t){.host = comm};
+  if (!device->comm_create) return STATUS_OK;
+  return error_set(STATUS_INTERNAL, "device '%s': a collective on a communicator that it was not told of",
+                   device->name);
+}
+
 status_t real_allreduce(device_t *device, comm_t *comm, real_t *data, size_t n, comm_op_t op) {
   if (n == 0) return STATUS_OK;
+  device_comm_t known;
   TRY(device_require(device, "allreduce", !device->allreduce));
-  return device->allreduce(device, comm, data, device->real_type, n, op);
+  TRY(comm_of_device(device, comm, &known));
+  return device->allreduce(device, &known, data, device->real_type, n, op);
 }
 
 status_t wide_allreduce(device_t *device, comm_t *comm, wide_t *data, size_t n, comm_op_t op) {
   if (n == 0) return STATUS_OK;
+  device_comm_t known;
   TRY(device_require(device, "allreduce", !device->allreduce));
-  return device->allreduce(device, comm, data, device->wide_type, n, op);
+  TRY(comm_of_device(device, comm, &known));
+  return device->allreduce(device, &known, data, device->wide_type, n, op);
 }
 
 status_t real_allgatherv(device_t *device, comm_t *comm, const real_t *mine, real_t *all,
                          const size_t *counts) {
+  device_comm_t known;
   TRY(device_require(device, "allgatherv", !device->allgatherv));
-  return device->allgatherv(device, comm, mine, all, counts, device->real_type);
+  TRY(comm_of_device(device, comm, &known));
+  return device->allgatherv(device, &known, mine, all, counts, device->real_type);
 }
 
 status_t wide_allgatherv(device_t *device, comm_t *comm, const wide_t *mine, wide_t *all,
                          const size_t *counts) {
+  device_comm_t known;
   TRY(device_require(device, "allgatherv", !device->allgatherv));
-  return device->allgatherv(device, comm, mine, all, counts, device->wide_type);
+  TRY(comm_of_device(device, comm, &known));
+  return device->allgatherv(device, &known, mine, all, counts, device->wide_type);
 }
 
 status_t wide_reduce_scatter_begin(device_t *device, comm_t *comm, wide_t *data, size_t n,
                                    device_request_t **request) {
   *request = NULL;
   if (n == 0) return STATUS_OK;
+  device_comm_t known;
   TRY(device_require(device, "reduce_scatter_begin", !device->reduce_scatter_begin));
-  return device->reduce_scatter_begin(device, comm, data, device->wide_type, n, request);
+  TRY(comm_of_device(device, comm, &known));
+  return device->reduce_scatter_begin(device, &known, data, device->wide_type, n, request);
 }
 
 status_t wide_reduce_scatter_end(device_t *device, device_request_t *request) {
   if (!request) return STATUS_OK;
   TRY(device_require(device, "reduce_scatter_end", !device->reduce_scatter_end));
-  return device->reduce_scatter_end(device, request);
+  watchdog_enter("end of the device's reduce-scatter");
+  status_code_t status = device->reduce_scatter_end(device, request);
+  watchdog_leave();
+  return status;
 }

@@ -23,6 +23,13 @@ typedef struct device_index index_t; /* device memory of 32-bit integers */
 typedef struct device_request
     device_request_t; /* a collective in the background; what it is, the device knows */
 
+/* A communicator as a device sees it: made once (device_comm_create), used by all of its collectives. */
+typedef struct device_comm {
+  comm_t *host;             /* the same ranks */
+  void *own;                /* what the device's comm_create made; NULL where it has none */
+  struct device_comm *next; /* device.c's own */
+} device_comm_t;
+
 struct ops; /* tensor/ops.h */
 
 /* Sees every operation of a device before and after it is run: timers, counters, checks. */
@@ -32,18 +39,29 @@ struct device_watcher {
   status_t (*run)(device_watcher_t *watcher, device_t *device, int number, const void *arguments);
 };
 
+/* What a device reaches at most, per second; 0: not known. */
+typedef struct {
+  double flops[DTYPE_COUNT]; /* of products with weights of each format */
+  double bytes;              /* of its memory, read and written ones */
+} device_peaks_t;
+
 /* What every device provides. Fields are set by the device's own create function; others only read them. */
 struct device {
-  const char *name;          /* "cpu", "plain", "cuda" */
-  const char *detail;        /* SIMD level, GPU model */
-  dtype_t real_type;         /* F32, F64 (plain), BF16 */
-  dtype_t wide_type;         /* F32, F64 (plain) */
-  size_t alignment;          /* bytes, of buffers that share a block; 0: none do (a device that checks) */
-  const struct ops *ops;     /* a missing operation is NULL; of a device whose run is ops_run */
+  const char *name;        /* "cpu", "plain", "cuda" */
+  const char *detail;      /* SIMD level, GPU model */
+  dtype_t real_type;       /* F32, F64 (plain), BF16 */
+  dtype_t wide_type;       /* F32, F64 (plain) */
+  size_t alignment;        /* bytes, of buffers that share a block; 0: none do (a device that checks) */
+  int64_t vocabulary_unit; /* rows of a vocabulary's shard are a multiple of it (padding is never looked at);
+                              0 and 1: as many as there are */
+  int64_t peak_matrix;     /* rows of square matrices whose product runs at the peak; 0: not for speed */
+  int64_t peak_elements;   /* numbers whose copying tells the bandwidth */
+  const struct ops *ops;   /* a missing operation is NULL; of a device whose run is ops_run */
   device_watcher_t *watcher; /* NULL, or who sees every operation; set and reset by its owner */
   bool uncounted;            /* operations are done a second time, which is no work; set and reset likewise */
   void *state;               /* the device's own */
   struct device_blocks *blocks; /* device.c's own: size and arena of each block; NULL at the start */
+  device_comm_t *comms;         /* device.c's own: the communicators made; NULL at the start */
   void (*destroy)(device_t *device);
   /* Required functions; call them through the wrappers below. */
   status_t (*run)(device_t *device, int number, const void *arguments); /* an operation: tensor/ops.h */
@@ -54,17 +72,41 @@ struct device {
   status_t (*download)(device_t *device, void *to, dtype_t to_type, const void *from, dtype_t from_type,
                        size_t n);
   status_t (*synchronize)(device_t *device);
-  status_t (*allreduce)(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, comm_op_t op);
-  status_t (*allgatherv)(device_t *device, comm_t *comm, const void *mine, void *all, const size_t *counts,
-                         dtype_t type);
-  status_t (*reduce_scatter_begin)(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
-                                   device_request_t **request);
+  status_t (*allreduce)(device_t *device, const device_comm_t *comm, void *data, dtype_t type, size_t n,
+                        comm_op_t op);
+  status_t (*allgatherv)(device_t *device, const device_comm_t *comm, const void *mine, void *all,
+                         const size_t *counts, dtype_t type);
+  status_t (*reduce_scatter_begin)(device_t *device, const device_comm_t *comm, void *data, dtype_t type,
+                                   size_t n, device_request_t **request);
   status_t (*reduce_scatter_end)(device_t *device, device_request_t *request);
+  /* Optional: what the device needs for collectives on COMM (collective on it), and its end. Without them all
+   * it needs is the host's communicator. */
+  status_t (*comm_create)(device_t *device, comm_t *comm, void **own);
+  void (*comm_free)(device_t *device, void *own);
+  /* Optional, all or none: events (tensor/event.h). A device without them has done what was asked of it,
+   * copies included, when each call returns. */
+  status_t (*event_create)(device_t *device, void **own);
+  void (*event_free)(device_t *device, void *own);
+  status_t (*event_record)(device_t *device, void *own);
+  status_t (*event_query)(device_t *device, void *own, bool *done);
+  status_t (*event_wait)(device_t *device, void *own);
+  /* Optional: PEAKS of the formats beside the compute type, measured as tensor/peaks.h does. */
+  status_t (*measure_peaks)(device_t *device, device_peaks_t *peaks);
+  /* Optional, both or none: a clock of the device's own for regions of the run (perf/perf.h), for a device
+   * that works behind the host. region_begin: what is asked of the device from now on belongs to REGION
+   * (region_t). region_seconds: how long each of REGION_COUNT has lasted on the device so far; waits for what
+   * was asked. */
+  void (*region_begin)(device_t *device, int region);
+  void (*region_seconds)(device_t *device, double *seconds);
   /* Optional: adds to CORES those that the device's own threads may run on, as the system tells for each. */
   void (*add_cores)(device_t *device, core_set_t *cores);
 };
 
 void device_free(device_t *device);
+
+/* From now on regions are timed by DEVICE's clock, where it has one, until it is freed. Main thread. Local.
+ */
+void device_time_regions(device_t *device);
 
 /* Runs operation NUMBER (op_number_t) with its arguments: use OP of tensor/ops.h. Counts its FLOPs and bytes
  * (tensor/op_cost.h) in the region of the performance table that is open. Local. */
@@ -103,16 +145,26 @@ status_t wide_upload(device_t *device, wide_t *to, const void *from, dtype_t hos
 status_t index_upload(device_t *device, index_t *to, const int32_t *from, size_t n);
 /* The same to bf16, rounded to nearest. */
 status_t half_upload(device_t *device, half_t *to, const void *from, dtype_t host_type, size_t n);
-/* Copies N elements from device to host; the host memory holds them after device_synchronize, not before.
- * Local. */
+/* Copies N elements from device to host; the host memory holds them after device_synchronize, or once an
+ * event that was recorded behind the copy is done (tensor/event.h), not before. Local. */
 status_t real_download(device_t *device, void *to, dtype_t host_type, const real_t *from, size_t n);
 status_t wide_download(device_t *device, void *to, dtype_t host_type, const wide_t *from, size_t n);
 status_t half_download(device_t *device, void *to, dtype_t host_type, const half_t *from, size_t n);
 status_t index_download(device_t *device, int32_t *to, const index_t *from, size_t n);
-/* Waits for all that was asked of the device. Local. */
+/* Waits for all that was asked of the device. Like every wait for a device it is watched
+ * (parallel/watchdog.h): a device that hangs ends the run. A device that waits for long may call
+ * watchdog_poll meanwhile. Local. */
 status_t device_synchronize(device_t *device);
 
-/* Collectives on device memory, in the stream's order. Collective on COMM; see comm.h. */
+/* Makes COMM known to DEVICE, before the first collective on it, and ends that, before COMM is freed:
+ * explicitly, for a device's own communicator may need all ranks to be freed. Collective on COMM. Errors:
+ * STATUS_DEVICE. */
+status_t device_comm_create(device_t *device, comm_t *comm);
+/* COMM NULL, or not known to DEVICE: nothing happens. */
+void device_comm_free(device_t *device, comm_t *comm);
+
+/* Collectives on device memory, in the stream's order. Collective on COMM; see comm.h. Errors:
+ * STATUS_INTERNAL where DEVICE needs communicators of its own and COMM was not made known to it. */
 status_t real_allreduce(device_t *device, comm_t *comm, real_t *data, size_t n, comm_op_t op);
 status_t wide_allreduce(device_t *device, comm_t *comm, wide_t *data, size_t n, comm_op_t op);
 /* MINE may be its own place inside ALL. COUNTS (comm size) in elements. */

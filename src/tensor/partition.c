@@ -43,15 +43,17 @@ static status_t split_heads(const char *name, int heads, int tp_rank, int tp_siz
 }
 
 /* Every rank stores the same number of rows; the last ranks' may be padding, in part or whole. */
-static void split_vocabulary(int tp_rank, int tp_size, partition_t *out) {
+static void split_vocabulary(int64_t unit, int tp_rank, int tp_size, partition_t *out) {
   out->local_rows = (out->rows + tp_size - 1) / tp_size;
+  if (unit > 1) out->local_rows = (out->local_rows + unit - 1) / unit * unit;
   out->row_begin = out->local_rows * tp_rank;
   if (out->row_begin > out->rows) out->row_begin = out->rows;
   out->row_count = out->rows - out->row_begin;
   if (out->row_count > out->local_rows) out->row_count = out->local_rows;
 }
 
-static status_t partition_split(const char *name, int heads, int tp_rank, int tp_size, partition_t *out) {
+static status_t partition_split(const char *name, int heads, int64_t unit, int tp_rank, int tp_size,
+                                partition_t *out) {
   switch (out->split) {
   case SPLIT_NONE:
     out->replicas = tp_size;
@@ -67,14 +69,14 @@ static status_t partition_split(const char *name, int heads, int tp_rank, int tp
     TRY(split_heads(name, heads, tp_rank, tp_size, out));
     break;
   case SPLIT_VOCAB:
-    split_vocabulary(tp_rank, tp_size, out);
+    split_vocabulary(unit, tp_rank, tp_size, out);
     break;
   }
   return STATUS_OK;
 }
 
 status_t partition_make(const char *name, split_t split_kind, complete_t complete, int64_t rows, int64_t cols,
-                        int heads, int tp_rank, int tp_size, partition_t *out) {
+                        int heads, int64_t unit, int tp_rank, int tp_size, partition_t *out) {
   *out = (partition_t){.split = split_kind,
                        .complete = complete,
                        .rows = rows,
@@ -85,7 +87,7 @@ status_t partition_make(const char *name, split_t split_kind, complete_t complet
   if (tp_size < 1 || tp_rank < 0 || tp_rank >= tp_size || rows < 0 || cols < 0)
     return error_set(STATUS_INTERNAL, "%s: shape (%" PRId64 ", %" PRId64 ") for rank %d of %d", name, rows,
                      cols, tp_rank, tp_size);
-  TRY(partition_split(name, heads, tp_rank, tp_size, out));
+  TRY(partition_split(name, heads, unit, tp_rank, tp_size, out));
   if (split_kind != SPLIT_VOCAB) out->local_rows = out->row_count;
   out->local_cols = out->col_count;
   /* The only holder of a shard has nobody to complete its gradient with. */

@@ -14,7 +14,7 @@ typedef enum {
                */
   SPLIT_COLUMNS, /* dimension 1 (a projection's inputs) */
   SPLIT_KV_ROWS, /* rows by key-value head: replicated over runs of ranks where tp exceeds the heads */
-  SPLIT_VOCAB    /* rows, vocabulary padded to a multiple of tp */
+  SPLIT_VOCAB    /* rows; shards are padded to the same length */
 } split_t;
 
 typedef enum {
@@ -36,10 +36,10 @@ typedef struct {
 } partition_t;
 
 /* Makes the partition for tp_rank of tp_size. HEADS is the number of key-value heads for SPLIT_KV_ROWS (rows
- * must be a multiple), otherwise ignored. Errors: STATUS_INPUT where the split does not divide, naming NAME.
- * Local. */
+ * must be a multiple), otherwise ignored; a vocabulary's shards are padded to a multiple of UNIT rows (0 and
+ * 1: as few as there can be). Errors: STATUS_INPUT where the split does not divide, naming NAME. Local. */
 status_t partition_make(const char *name, split_t split, complete_t complete, int64_t rows, int64_t cols,
-                        int heads, int tp_rank, int tp_size, partition_t *out);
+                        int heads, int64_t unit, int tp_rank, int tp_size, partition_t *out);
 
 /* Stored elements of this rank's shard: local_rows * local_cols. */
 int64_t partition_elements(const partition_t *partition);

@@ -33,6 +33,28 @@ static status_t optimizer_make_state(const optimizer_t *optimizer, set_t *set) {
             &(op_fill_wide_t){.n = set->owned, .value = 0.0, .x = set->state[OPTIMIZER_V]});
 }
 
+/* Master weights from those that were kept unrounded. They go over the host, once: no operation copies
+ * numbers of the accumulation type. */
+static status_t optimizer_take_unrounded(optimizer_t *optimizer) {
+  SCOPED_MEMORY float *values = NULL;
+  int64_t most = 0;
+  for (int32_t i = 0; i < optimizer->piece_count; i++)
+    if (optimizer->pieces[i].param->unrounded && piece_elements(&optimizer->pieces[i]) > most)
+      most = piece_elements(&optimizer->pieces[i]);
+  TRY(memory_alloc(&values, ARENA_OTHER, (size_t)most, sizeof *values));
+  for (int32_t i = 0; i < optimizer->piece_count; i++) {
+    const optimizer_piece_t *piece = &optimizer->pieces[i];
+    if (!piece->param->unrounded) continue;
+    const wide_t *kept = wide_at(optimizer->device, optimizer->sets[piece->set].params->grad, piece->grad);
+    TRY(wide_download(optimizer->device, values, DTYPE_F32, kept, (size_t)piece_elements(piece)));
+    TRY(device_synchronize(optimizer->device));
+    TRY(optimizer_write(optimizer, piece, OPTIMIZER_MASTER, 0, piece_elements(piece), values));
+  }
+  for (int32_t s = 0; s < optimizer->count; s++)
+    if (optimizer->sets[s].params->keeps) TRY(params_end_keeping(optimizer->sets[s].params));
+  return STATUS_OK;
+}
+
 static adamw_run_t optimizer_run(const optimizer_t *optimizer, const set_t *set, const bucket_t *bucket) {
   const device_t *device = optimizer->device;
   int64_t own = bucket_own(optimizer, bucket);
@@ -75,6 +97,7 @@ static status_t optimizer_build(optimizer_t *optimizer, const optimizer_set_t *s
   TRY(memory_alloc(&optimizer->counts, ARENA_OTHER, (size_t)optimizer->grid->dp_size, sizeof(size_t)));
   TRY(optimizer_make_runs(optimizer));
   TRY(optimizer_make_pieces(optimizer));
+  TRY(optimizer_take_unrounded(optimizer));
   return optimizer_make_comms(optimizer);
 }
 
@@ -120,8 +143,7 @@ void optimizer_free(optimizer_t *optimizer) {
   memory_free(optimizer->runs);
   memory_free(optimizer->counts);
   device_release(optimizer->device, optimizer->squares);
-  comm_free(optimizer->kv_comm);
-  comm_free(optimizer->reduce_comm);
+  optimizer_free_comms(optimizer);
   memory_free(optimizer);
 }
 

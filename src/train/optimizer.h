@@ -25,8 +25,9 @@ optimizer_options_t optimizer_options(const settings_t *settings);
 
 typedef struct optimizer optimizer_t;
 
-/* Master weights start as the sets' present weights. Errors: STATUS_INTERNAL where a set's trained weights do
- * not lie side by side. Free with optimizer_free before the sets. Collective on the grid's world. */
+/* Master weights start as the sets' present weights, unrounded where these were written after it was said
+ * that they are trained (params_set_trainable). Errors: STATUS_INTERNAL where a set's trained weights do not
+ * lie side by side. Free with optimizer_free before the sets. Collective on the grid's world. */
 status_t optimizer_create(device_t *device, const grid_t *grid, const optimizer_set_t *sets, int32_t count,
                           const optimizer_options_t *options, optimizer_t **out);
 void optimizer_free(optimizer_t *optimizer);

@@ -64,6 +64,7 @@ status_t optimizer_make_pieces(optimizer_t *optimizer);
 status_t optimizer_make_buckets(const grid_t *grid, set_t *set, int64_t largest);
 /* Makes the communicators of the reductions. Collective on the grid's world. */
 status_t optimizer_make_comms(optimizer_t *optimizer);
+void optimizer_free_comms(optimizer_t *optimizer);
 /* Starts what has not been started, waits for all of it, and sums over tp what its ranks hold parts of. */
 status_t optimizer_finish_reductions(optimizer_t *optimizer);
 status_t optimizer_complete_over_tp(optimizer_t *optimizer);

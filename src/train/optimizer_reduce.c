@@ -38,13 +38,24 @@ static status_t optimizer_make_kv_comm(optimizer_t *optimizer) {
       if (part->split == SPLIT_KV_ROWS && part->replicas > replicas) replicas = part->replicas;
     }
   if (replicas == 1) return STATUS_OK;
-  return comm_split(grid->tp, grid->tp_rank / replicas, grid->tp_rank, "kv", &optimizer->kv_comm);
+  TRY(comm_split(grid->tp, grid->tp_rank / replicas, grid->tp_rank, "kv", &optimizer->kv_comm));
+  return device_comm_create(optimizer->device, optimizer->kv_comm);
 }
 
 status_t optimizer_make_comms(optimizer_t *optimizer) {
   const grid_t *grid = optimizer->grid;
-  if (grid->dp_size > 1) TRY(comm_split(grid->dp, 0, grid->dp_rank, "reduce", &optimizer->reduce_comm));
+  if (grid->dp_size > 1) {
+    TRY(comm_split(grid->dp, 0, grid->dp_rank, "reduce", &optimizer->reduce_comm));
+    TRY(device_comm_create(optimizer->device, optimizer->reduce_comm));
+  }
   return optimizer_make_kv_comm(optimizer);
+}
+
+void optimizer_free_comms(optimizer_t *optimizer) {
+  device_comm_free(optimizer->device, optimizer->kv_comm);
+  device_comm_free(optimizer->device, optimizer->reduce_comm);
+  comm_free(optimizer->kv_comm);
+  comm_free(optimizer->reduce_comm);
 }
 
 /* ---- Over dp ---- */

@@ -365,9 +365,8 @@ static status_t reward_open_role(reward_task_t *task) {
                  &task->model));
   TRY(model_new_adapter(session, &task->model, "reward", &task->adapter));
   TRY(head_create(&task->model.base, "reward", false, &task->head));
-  TRY(params_initialise(&task->head.params, (uint64_t)session->settings->job.seed));
-  TRY(params_train_all(&task->adapter.params));
   TRY(params_train_all(&task->head.params));
+  TRY(params_initialise(&task->head.params, (uint64_t)session->settings->job.seed));
   task->role = (role_t){&task->model.base, &task->adapter, &task->head};
   return STATUS_OK;
 }

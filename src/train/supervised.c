@@ -246,12 +246,12 @@ static status_t supervised_reload(void *context, const char *path) {
 static status_t supervised_open_trained(supervised_t *task) {
   session_t *session = task->session;
   task->mode = settings_train_mode(session->settings);
-  if (task->mode != TRAIN_LORA) return base_set_trainable(&task->model.base, task->mode);
+  if (task->mode != TRAIN_LORA) return STATUS_OK;
   bool found;
   TRY(model_settings_adapter(session, &task->model, &task->adapter, &found));
   if (!found) TRY(model_new_adapter(session, &task->model, "default", &task->adapter));
   task->role.adapter = &task->adapter;
-  return params_train_all(&task->adapter.params);
+  return STATUS_OK;
 }
 
 static status_t sample_look(void *context, int64_t row, const dataset_sample_t *sample, int32_t *found) {

@@ -47,7 +47,8 @@ static void compare_param(const grid_t *grid, const params_t *split, const param
   memory_free(all);
 }
 
-static void check_layout(const tiny_options_t *options) {
+/* VOCABULARY_UNIT: the split model's shards are padded to a multiple of it. */
+static void check_padded_layout(const tiny_options_t *options, int64_t vocabulary_unit) {
   comm_t *world = mpi_test_world(), *self;
   grid_t grid, alone;
   device_t *device;
@@ -57,7 +58,9 @@ static void check_layout(const tiny_options_t *options) {
   assert_ok(grid_create(world, comm_size(world), 1, &grid));
   assert_ok(grid_create(self, 1, 1, &alone));
   assert_ok(plain_create(PLAIN_DOUBLE, true, &device));
+  device->vocabulary_unit = vocabulary_unit;
   assert_ok(tiny_create(device, &grid, options, &split));
+  device->vocabulary_unit = 0;
   assert_ok(tiny_create(device, &alone, options, &whole));
   assert_ok(tiny_gradients(&split, &split_loss));
   assert_ok(tiny_gradients(&whole, &whole_loss));
@@ -76,6 +79,10 @@ static void check_layout(const tiny_options_t *options) {
   comm_free(self);
 }
 
+static void check_layout(const tiny_options_t *options) {
+  check_padded_layout(options, 0);
+}
+
 static void test_all_weights(void **state) {
   (void)state;
   check_layout(&(tiny_options_t){.config = tiny_config(2, false, PROJECTOR_MLP2X_GELU), .mode = TRAIN_ALL});
@@ -87,6 +94,15 @@ static void test_replicated_key_value_heads(void **state) {
                                  .mode = TRAIN_ALL,
                                  .recompute = RECOMPUTE_FULL,
                                  .largest_logits = 60});
+}
+
+/* As devices like it that compute by tiles: most of the 37 words' shards are padding. */
+static void test_padded_vocabulary(void **state) {
+  (void)state;
+  check_padded_layout(&(tiny_options_t){.config = tiny_config(2, false, PROJECTOR_LINEAR),
+                                        .mode = TRAIN_ALL,
+                                        .largest_logits = 200},
+                      64);
 }
 
 static void test_lora(void **state) {
@@ -153,6 +169,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_lora_on_halves),
       cmocka_unit_test(test_all_weights_recomputed_in_part),
       cmocka_unit_test(test_equals_share_a_hit),
+      cmocka_unit_test(test_padded_vocabulary),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

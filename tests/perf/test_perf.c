@@ -141,6 +141,54 @@ static void helper_threads_add_beside_the_main_thread(void **state) {
   assert_int_equal(c[REGION_IMAGE_DECODE].count, 0);
 }
 
+/* A clock that counts a second for each mark, for the region of the mark before. */
+typedef struct {
+  double seconds[REGION_COUNT];
+  region_t region;
+} marks_t;
+
+static void marks_begin(void *context, region_t region) {
+  marks_t *marks = context;
+  marks->seconds[marks->region]++;
+  marks->region = region;
+}
+
+static void marks_seconds(void *context, double *seconds) {
+  memcpy(seconds, ((marks_t *)context)->seconds, sizeof((marks_t *)context)->seconds);
+}
+
+/* Another clock's times take the place of ours, from when it is used until it is removed. */
+static void another_clock_times_regions(void **state) {
+  (void)state;
+  perf_counter_t c[REGION_COUNT];
+  marks_t marks = {.seconds = {[REGION_FORWARD] = 100.0}, .region = REGION_OTHER};
+  perf_reset();
+  perf_begin(REGION_FORWARD);
+  spin(0.002);
+  perf_clock_use(&(perf_clock_t){marks_begin, marks_seconds, &marks}); /* in the forward pass: 1 s of other */
+  perf_snapshot(c);
+  double own = c[REGION_FORWARD].seconds;
+  assert_true(own >= 0.002 && own < 50.0);
+  assert_true(c[REGION_OTHER].seconds >= 1.0);
+  perf_begin(REGION_REDUCE);
+  perf_end(REGION_REDUCE);
+  perf_end(REGION_FORWARD);
+  perf_snapshot(c);
+  assert_true(c[REGION_FORWARD].seconds == own + 2.0);
+  assert_true(c[REGION_REDUCE].seconds == 1.0);
+  perf_reset();
+  perf_begin(REGION_BACKWARD);
+  perf_clock_remove(c); /* another's: nothing happens */
+  perf_end(REGION_BACKWARD);
+  perf_snapshot(c);
+  assert_true(c[REGION_FORWARD].seconds == 0.0 && c[REGION_BACKWARD].seconds == 1.0);
+  perf_clock_remove(&marks);
+  perf_begin(REGION_BACKWARD);
+  perf_end(REGION_BACKWARD);
+  perf_snapshot(c);
+  assert_true(c[REGION_BACKWARD].seconds > 1.0 && c[REGION_BACKWARD].seconds < 1.5);
+}
+
 static void every_region_has_a_name_of_its_own(void **state) {
   (void)state;
   for (int i = 0; i < REGION_COUNT; i++) {
@@ -158,6 +206,7 @@ int main(void) {
       cmocka_unit_test(leaving_a_region_leaves_those_inside),
       cmocka_unit_test(regions_nest_to_any_depth),
       cmocka_unit_test(helper_threads_add_beside_the_main_thread),
+      cmocka_unit_test(another_clock_times_regions),
       cmocka_unit_test(every_region_has_a_name_of_its_own),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

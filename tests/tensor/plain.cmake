@@ -13,3 +13,10 @@ add_llava_test(test_plain_checking SOURCES test_plain_checking.c LINKS tensor_pl
 add_llava_test(test_workspace SOURCES test_workspace.c LINKS tensor_plain LABELS unit)
 add_llava_test(test_plain_collectives SOURCES test_plain_collectives.c LINKS tensor_plain LABELS mpi RANKS 1 2 3 4)
 add_llava_test(test_tensor_golden SOURCES test_golden.c golden_file.c LINKS tensor_plain LABELS unit)
+
+# Run by test_device_waits under mpirun.
+add_executable(hang_device hang_device.c)
+target_link_libraries(hang_device PRIVATE llava_tensor_plain)
+add_llava_test(test_device_waits SOURCES test_device_waits.c LINKS tensor_cpu tensor_plain LABELS mpi TIMEOUT 120)
+target_compile_definitions(test_device_waits PRIVATE MPIRUN="${MPIRUN}" HANG_DEVICE="$<TARGET_FILE:hang_device>")
+add_dependencies(test_device_waits hang_device)

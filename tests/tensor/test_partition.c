@@ -17,7 +17,7 @@ static void check_cover(split_t split, int64_t rows, int64_t cols, int heads, in
   int held[ROWS_MAX][COLS_MAX] = {{0}}, written[ROWS_MAX][COLS_MAX] = {{0}};
   partition_t first, p;
   for (int rank = 0; rank < tp; rank++) {
-    assert_int_equal(partition_make("w", split, COMPLETE_SUM, rows, cols, heads, rank, tp, &p), STATUS_OK);
+    assert_int_equal(partition_make("w", split, COMPLETE_SUM, rows, cols, heads, 1, rank, tp, &p), STATUS_OK);
     if (rank == 0) first = p;
     assert_int_equal(p.local_rows, first.local_rows);
     assert_int_equal(p.local_cols, first.local_cols);
@@ -63,15 +63,20 @@ static void vocabularies_are_padded(void **state) {
       check_cover(SPLIT_VOCAB, rows, 3, 0, tp, 1);
   }
   /* 47 words on 4 ranks: 12 stored each, 11 true on the last. */
-  assert_int_equal(partition_make("embed", SPLIT_VOCAB, COMPLETE_LOCAL, 47, 8, 0, 3, 4, &p), STATUS_OK);
+  assert_int_equal(partition_make("embed", SPLIT_VOCAB, COMPLETE_LOCAL, 47, 8, 0, 1, 3, 4, &p), STATUS_OK);
   assert_int_equal(p.row_begin, 36);
   assert_int_equal(p.row_count, 11);
   assert_int_equal(p.local_rows, 12);
   /* 5 words on 4 ranks: nothing but padding on the last. */
-  assert_int_equal(partition_make("embed", SPLIT_VOCAB, COMPLETE_LOCAL, 5, 8, 0, 3, 4, &p), STATUS_OK);
+  assert_int_equal(partition_make("embed", SPLIT_VOCAB, COMPLETE_LOCAL, 5, 8, 0, 1, 3, 4, &p), STATUS_OK);
   assert_int_equal(p.row_count, 0);
   assert_int_equal(p.row_begin, 5);
   assert_int_equal(p.local_rows, 2);
+  /* 47 words on 3 ranks by multiples of 10: 20 stored each, 7 true on the last. */
+  assert_int_equal(partition_make("embed", SPLIT_VOCAB, COMPLETE_LOCAL, 47, 8, 0, 10, 2, 3, &p), STATUS_OK);
+  assert_int_equal(p.row_begin, 40);
+  assert_int_equal(p.row_count, 7);
+  assert_int_equal(p.local_rows, 20);
 }
 
 static void key_value_heads_are_replicated(void **state) {
@@ -84,7 +89,7 @@ static void key_value_heads_are_replicated(void **state) {
   check_cover(SPLIT_KV_ROWS, 2 * 6, 5, 2, 8, 4);
   check_cover(SPLIT_KV_ROWS, 1 * 6, 5, 1, 3, 3);
   /* 2 heads of 6 rows on 8 ranks: ranks 4..7 hold the second. */
-  assert_int_equal(partition_make("k", SPLIT_KV_ROWS, COMPLETE_SUM, 12, 5, 2, 6, 8, &p), STATUS_OK);
+  assert_int_equal(partition_make("k", SPLIT_KV_ROWS, COMPLETE_SUM, 12, 5, 2, 1, 6, 8, &p), STATUS_OK);
   assert_int_equal(p.row_begin, 6);
   assert_int_equal(p.row_count, 6);
   assert_int_equal(p.replica, 2);
@@ -93,7 +98,7 @@ static void key_value_heads_are_replicated(void **state) {
 
 static status_code_t make(split_t split, complete_t complete, int64_t rows, int64_t cols, int heads, int tp) {
   partition_t p;
-  status_code_t status = partition_make("layers.3.w", split, complete, rows, cols, heads, 0, tp, &p);
+  status_code_t status = partition_make("layers.3.w", split, complete, rows, cols, heads, 1, 0, tp, &p);
   if (status != STATUS_OK) assert_non_null(strstr(error_message(), "layers.3.w"));
   error_clear();
   return status;

@@ -158,6 +158,61 @@ static void test_reduced_memory_is_not_touched(void **state) {
   device_free(device);
 }
 
+/* ---- Communicators of a device's own ---- */
+
+static int own_comms;
+
+static status_t own_create(device_t *device, comm_t *comm, void **own) {
+  (void)device;
+  own_comms++;
+  *own = comm;
+  return STATUS_OK;
+}
+
+static void own_free(device_t *device, void *own) {
+  (void)device;
+  (void)own;
+  own_comms--;
+}
+
+static status_t own_allreduce(device_t *device, const device_comm_t *comm, void *data, dtype_t type, size_t n,
+                              comm_op_t op) {
+  (void)device;
+  (void)data;
+  (void)type;
+  (void)n;
+  (void)op;
+  return comm->own == comm->host ? STATUS_OK : error_set(STATUS_DEVICE, "a communicator that is not mine");
+}
+
+/* A device that needs communicators of its own gets them by their hosts', and refuses what it was not told
+ * of. */
+static void test_communicators_are_made_known(void **state) {
+  comm_t *comm = *state, *other = NULL;
+  device_t *device = device_make(0);
+  wide_t *data = wide_make(device, 0);
+  ok(comm_split(comm, 0, comm_rank(comm), "other", &other));
+  device->comm_create = own_create;
+  device->comm_free = own_free;
+  device->allreduce = own_allreduce;
+  assert_int_equal(wide_allreduce(device, comm, data, N, COMM_SUM), STATUS_INTERNAL);
+  error_clear();
+  ok(device_comm_create(device, comm));
+  ok(device_comm_create(device, other));
+  ok(wide_allreduce(device, comm, data, N, COMM_SUM));
+  ok(wide_allreduce(device, other, data, N, COMM_SUM));
+  device_comm_free(device, comm);
+  device_comm_free(device, comm); /* nothing happens */
+  assert_int_equal(own_comms, 1);
+  assert_int_equal(wide_allreduce(device, comm, data, N, COMM_SUM), STATUS_INTERNAL);
+  error_clear();
+  ok(wide_allreduce(device, other, data, N, COMM_SUM));
+  device_release(device, data);
+  device_free(device); /* with those that are left */
+  assert_int_equal(own_comms, 0);
+  comm_free(other);
+}
+
 int main(int argc, char **argv) {
   comm_t *world = NULL;
   if (comm_init(&argc, &argv, &world) != STATUS_OK) {
@@ -169,6 +224,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_prestate(test_allgatherv, world),
       cmocka_unit_test_prestate(test_reduce_scatter, world),
       cmocka_unit_test_prestate(test_reduced_memory_is_not_touched, world),
+      cmocka_unit_test_prestate(test_communicators_are_made_known, world),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   comm_finish(world);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINE_BYTES = 64 };
+enum { LINE_BYTES = 64, PEAK_MATRIX = 768, PEAK_ELEMENTS = 1 << 23 };
 static const size_t huge_page = (size_t)2 << 20;
 #ifdef __SANITIZE_ADDRESS__
 static const size_t buffer_alignment =
@@ -149,30 +149,30 @@ static status_t comm_type_of_cpu(dtype_t type, comm_type_t *out) {
   return STATUS_OK;
 }
 
-static status_t cpu_allreduce(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
+static status_t cpu_allreduce(device_t *device, const device_comm_t *comm, void *data, dtype_t type, size_t n,
                               comm_op_t op) {
   comm_type_t comm_type = COMM_F32;
   (void)device;
   TRY(comm_type_of_cpu(type, &comm_type));
-  return comm_allreduce(comm, data, n, comm_type, op);
+  return comm_allreduce(comm->host, data, n, comm_type, op);
 }
 
-static status_t cpu_allgatherv(device_t *device, comm_t *comm, const void *mine, void *all,
+static status_t cpu_allgatherv(device_t *device, const device_comm_t *comm, const void *mine, void *all,
                                const size_t *counts, dtype_t type) {
   comm_type_t comm_type = COMM_F32;
   (void)device;
   TRY(comm_type_of_cpu(type, &comm_type));
-  return comm_allgatherv(comm, mine, all, counts, comm_type);
+  return comm_allgatherv(comm->host, mine, all, counts, comm_type);
 }
 
 /* A request of parallel/comm.h is this device's own. */
-static status_t cpu_reduce_scatter_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
-                                         device_request_t **request) {
+static status_t cpu_reduce_scatter_begin(device_t *device, const device_comm_t *comm, void *data,
+                                         dtype_t type, size_t n, device_request_t **request) {
   comm_type_t comm_type = COMM_F32;
   comm_request_t *begun = NULL;
   (void)device;
   TRY(comm_type_of_cpu(type, &comm_type));
-  TRY(comm_reduce_scatter_begin(comm, data, n, comm_type, &begun));
+  TRY(comm_reduce_scatter_begin(comm->host, data, n, comm_type, &begun));
   *request = (device_request_t *)begun;
   return STATUS_OK;
 }
@@ -230,6 +230,8 @@ status_t cpu_create(int threads, const char *level_name, device_t **out) {
                        .real_type = DTYPE_F32,
                        .wide_type = DTYPE_F32,
                        .alignment = buffer_alignment,
+                       .peak_matrix = PEAK_MATRIX,
+                       .peak_elements = PEAK_ELEMENTS,
                        .ops = &state->ops,
                        .state = state,
                        .run = ops_run,

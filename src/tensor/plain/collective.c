@@ -8,23 +8,24 @@ static comm_type_t comm_type_of_plain(dtype_t type) {
   return type == DTYPE_F64 ? COMM_F64 : type == DTYPE_F32 ? COMM_F32 : COMM_I32;
 }
 
-status_t plain_allreduce(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n, comm_op_t op) {
+status_t plain_allreduce(device_t *device, const device_comm_t *comm, void *data, dtype_t type, size_t n,
+                         comm_op_t op) {
   access_t access = access_begin(device, "allreduce");
   access_operand(&access, "data", data, dtype_size(type), 1, (int64_t)n, (int64_t)n, ACCESS_UPDATE, NULL);
   TRY(access_ready(&access));
-  status_code_t status = comm_allreduce(comm, data, n, comm_type_of_plain(type), op);
+  status_code_t status = comm_allreduce(comm->host, data, n, comm_type_of_plain(type), op);
   access_end(&access);
   return status;
 }
 
-status_t plain_allgatherv(device_t *device, comm_t *comm, const void *mine, void *all, const size_t *counts,
-                          dtype_t type) {
+status_t plain_allgatherv(device_t *device, const device_comm_t *comm, const void *mine, void *all,
+                          const size_t *counts, dtype_t type) {
   size_t total = 0, before = 0;
-  for (int rank = 0; rank < comm_size(comm); rank++) {
-    if (rank < comm_rank(comm)) before += counts[rank];
+  for (int rank = 0; rank < comm_size(comm->host); rank++) {
+    if (rank < comm_rank(comm->host)) before += counts[rank];
     total += counts[rank];
   }
-  size_t my_count = counts[comm_rank(comm)];
+  size_t my_count = counts[comm_rank(comm->host)];
   const void *my_place = (const unsigned char *)all + before * dtype_size(type);
   access_t access = access_begin(device, "allgatherv");
   access_operand(&access, "all", all, dtype_size(type), 1, (int64_t)total, (int64_t)total, ACCESS_PATCH,
@@ -35,7 +36,7 @@ status_t plain_allgatherv(device_t *device, comm_t *comm, const void *mine, void
     access_operand(&access, "mine", mine, dtype_size(type), 1, (int64_t)my_count, (int64_t)my_count,
                    ACCESS_READ, NULL);
   TRY(access_ready(&access));
-  status_code_t status = comm_allgatherv(comm, mine, all, counts, comm_type_of_plain(type));
+  status_code_t status = comm_allgatherv(comm->host, mine, all, counts, comm_type_of_plain(type));
   access_end(&access);
   return status;
 }
@@ -76,17 +77,17 @@ static status_t reduction_copy_back(device_t *device, const plain_reduction_t *r
   return STATUS_OK;
 }
 
-status_t plain_reduce_scatter_begin(device_t *device, comm_t *comm, void *data, dtype_t type, size_t n,
-                                    device_request_t **request) {
+status_t plain_reduce_scatter_begin(device_t *device, const device_comm_t *comm, void *data, dtype_t type,
+                                    size_t n, device_request_t **request) {
   SCOPED(reduction_free_at) plain_reduction_t *reduction = NULL;
   TRY(memory_alloc(&reduction, ARENA_COMM, 1, sizeof *reduction));
   reduction->data = data;
   reduction->share = n * dtype_size(type);
-  reduction->place = reduction->share * (size_t)comm_rank(comm);
-  reduction->bytes = reduction->share * (size_t)comm_size(comm);
+  reduction->place = reduction->share * (size_t)comm_rank(comm->host);
+  reduction->bytes = reduction->share * (size_t)comm_size(comm->host);
   if (plain_state(device)->checking) TRY(reduction_copy(device, reduction, type));
-  TRY(comm_reduce_scatter_begin(comm, reduction->copy ? reduction->copy : data, n, comm_type_of_plain(type),
-                                &reduction->request));
+  TRY(comm_reduce_scatter_begin(comm->host, reduction->copy ? reduction->copy : data, n,
+                                comm_type_of_plain(type), &reduction->request));
   reduction->next = plain_state(device)->reductions;
   plain_state(device)->reductions = reduction;
   memory_hand_over(request, &reduction);

@@ -84,7 +84,7 @@ static status_t plain_upload(device_t *device, void *to, dtype_t to_type, const 
   return STATUS_OK;
 }
 
-/* Keeps the elements as they are now, for synchronize. */
+/* Keeps the elements as they are now, for a wait. */
 static status_t download_defer(device_t *device, plain_download_t wanted, const void *from) {
   plain_download_t *download = NULL;
   size_t bytes = wanted.n * dtype_size(wanted.from_type);
@@ -96,8 +96,11 @@ static status_t download_defer(device_t *device, plain_download_t wanted, const 
     return status;
   }
   memcpy(download->copy, from, bytes);
-  download->next = plain_state(device)->downloads;
-  plain_state(device)->downloads = download;
+  plain_download_t **end = &plain_state(device)->downloads;
+  while (*end)
+    end = &(*end)->next;
+  *end = download;
+  download->number = ++plain_state(device)->download_count;
   return STATUS_OK;
 }
 
@@ -122,21 +125,50 @@ static void download_free(plain_download_t *download) {
   memory_free(download);
 }
 
-static status_t plain_synchronize(device_t *device) {
+/* Carries out the downloads up to number LAST. */
+static void downloads_finish(device_t *device, uint64_t last) {
   plain_state_t *state = plain_state(device);
-  plain_download_t *oldest = NULL;
-  while (state->downloads) { /* turn the list round: two downloads may go to the same place */
+  while (state->downloads && state->downloads->number <= last) {
     plain_download_t *download = state->downloads;
     state->downloads = download->next;
-    download->next = oldest;
-    oldest = download;
-  }
-  while (oldest) {
-    plain_download_t *download = oldest;
-    oldest = download->next;
     convert_plain(download->to, download->to_type, download->copy, download->from_type, download->n);
     download_free(download);
   }
+}
+
+static status_t plain_synchronize(device_t *device) {
+  downloads_finish(device, UINT64_MAX);
+  return STATUS_OK;
+}
+
+/* ---- Events ---- */
+
+static status_t plain_event_create(device_t *device, void **own) {
+  (void)device;
+  return memory_alloc(own, ARENA_OTHER, 1, sizeof(plain_event_t));
+}
+
+static void plain_event_free(device_t *device, void *own) {
+  (void)device;
+  memory_free(own);
+}
+
+static status_t plain_event_record(device_t *device, void *own) {
+  *(plain_event_t *)own = (plain_event_t){.download = plain_state(device)->download_count};
+  return STATUS_OK;
+}
+
+/* In the checking mode nothing is done when it is asked about first: who asks must be able to go on. */
+static status_t plain_event_query(device_t *device, void *own, bool *done) {
+  plain_event_t *event = own;
+  *done = event->asked || !plain_state(device)->checking;
+  event->asked = true;
+  if (*done) downloads_finish(device, event->download);
+  return STATUS_OK;
+}
+
+static status_t plain_event_wait(device_t *device, void *own) {
+  downloads_finish(device, ((const plain_event_t *)own)->download);
   return STATUS_OK;
 }
 
@@ -195,6 +227,11 @@ status_t plain_create(plain_type_t type, bool checking, device_t **out) {
                        .upload = plain_upload,
                        .download = plain_download,
                        .synchronize = plain_synchronize,
+                       .event_create = plain_event_create,
+                       .event_free = plain_event_free,
+                       .event_record = plain_event_record,
+                       .event_query = plain_event_query,
+                       .event_wait = plain_event_wait,
                        .allreduce = plain_allreduce,
                        .allgatherv = plain_allgatherv,
                        .reduce_scatter_begin = plain_reduce_scatter_begin,
