@@ -41,9 +41,8 @@ typedef struct {
 } pieces_t;
 
 static void pieces_free(pieces_t *pieces) {
-  for (int64_t i = 0; i < pieces->count; i++) {
+  for (int64_t i = 0; i < pieces->count; i++)
     memory_free(pieces->of[i].path);
-  }
   memory_free(pieces->of);
   memory_free(pieces->items);
   *pieces = (pieces_t){0};
@@ -80,7 +79,7 @@ static status_t resume_add_item(pieces_t *pieces, const resume_state_t *run, int
   weights_item_t *item = &pieces->items[pieces->count];
   const partition_t *part = &param->partition;
   size_t n = strlen(run->set_names[set]) + strlen(param->name) + 32;
-  *of = (resume_item_t){.run = run, .state = state, .here = piece};
+  *of = (resume_item_t){.run = run, .state = state, .here = piece != NULL};
   TRY(memory_alloc(&of->path, ARENA_IO, n, 1));
   pieces->count++;
   snprintf(of->path, n, "/optimizer/%s/%s/%s", run->set_names[set], param->name, state_names[state]);

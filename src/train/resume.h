@@ -56,7 +56,7 @@ void resume_add_file(resume_state_t *state, const char *name, const char *settin
 void resume_add_inputs(resume_state_t *state, const model_t *model, const source_t *source);
 
 /* Writes the checkpoint of state->step. Collective. Errors, agreed: STATUS_NUMERIC where a trained weight is
- * no number, and nothing is written; STATUS_DATA. */
+ * no number; STATUS_DATA. No file is left then. */
 status_t resume_save(session_t *session, const store_contents_t *contents, resume_state_t *state);
 
 /* Finds what job.restart asks to continue from. A path that it names is where the run began: once this run
