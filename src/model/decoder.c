@@ -125,7 +125,7 @@ static status_t decoder_rotate(const layer_t *layer, int32_t heads, real_t *x, b
                          .head_size = head_size,
                          .x = x,
                          .ld = (int64_t)heads * head_size,
-                         .positions = layer->buffers->positions,
+                         .positions = layer->call->positions,
                          .base = layer->base->config.rope_base,
                          .scaling = layer->base->config.rope_scaling,
                          .inverse = inverse});
@@ -174,8 +174,8 @@ static status_t attend_paged(const layer_t *layer) {
                                     .ldq = q,
                                     .k_cache = cache_keys(call->cache, layer->index),
                                     .v_cache = cache_values(call->cache, layer->index),
-                                    .pages = layer->buffers->pages,
-                                    .lengths = layer->buffers->lengths,
+                                    .pages = layer->call->pages,
+                                    .lengths = layer->call->lengths,
                                     .scale = attention_scale(layer),
                                     .out = layer->saved->attended,
                                     .ldo = q});
@@ -192,7 +192,7 @@ static status_t decoder_write_cache(const layer_t *layer) {
                                 .k = layer->saved->k,
                                 .v = layer->saved->v,
                                 .ldkv = (int64_t)base->kv_heads * base->config.head_size,
-                                .slots = layer->buffers->slots,
+                                .slots = layer->call->slots,
                                 .k_cache = cache_keys(cache, layer->index),
                                 .v_cache = cache_values(cache, layer->index)});
 }
