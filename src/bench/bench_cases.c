@@ -202,12 +202,46 @@ static status_t bench_prefill(bench_cases_bench_t *bench) {
   return status;
 }
 
-/* The host arrays of one decoding step. */
+/* The arrays of one decoding step, on the host and, for drawing, on the device. */
 typedef struct {
-  int32_t *tokens, *positions, *slots, *lengths, *rows, *drawn; /* (n) each */
-  int64_t *samples;
-  double *logprobs, *entropies;
+  workspace_t workspace;
+  int32_t *tokens, *positions, *slots, *lengths, *rows; /* (n) each */
+  int32_t *samples;                                     /* (n, 2) */
+  index_t *device_rows, *device_samples, *device_positions, *device_tokens;
+  wide_t *logprobs, *entropies;
 } bench_cases_step_t;
+
+static status_t bench_make_step(device_t *device, int32_t n, bench_cases_step_t *step) {
+  workspace_t *w = &step->workspace;
+  *w = workspace_create(device, "decode");
+  workspace_begin(w);
+  workspace_host(w, "tokens", n, &step->tokens);
+  workspace_host(w, "positions", n, &step->positions);
+  workspace_host(w, "slots", n, &step->slots);
+  workspace_host(w, "lengths", n, &step->lengths);
+  workspace_host(w, "rows", n, &step->rows);
+  workspace_host(w, "samples", 2 * n, &step->samples);
+  workspace_index(w, ARENA_SCRATCH, "rows", n, &step->device_rows);
+  workspace_index(w, ARENA_SCRATCH, "samples", 2 * n, &step->device_samples);
+  workspace_index(w, ARENA_SCRATCH, "positions", n, &step->device_positions);
+  workspace_index(w, ARENA_SCRATCH, "tokens", n, &step->device_tokens);
+  workspace_wide(w, ARENA_SCRATCH, "logprobs", n, &step->logprobs);
+  workspace_wide(w, ARENA_SCRATCH, "entropies", n, &step->entropies);
+  TRY(workspace_end(w, NULL));
+  for (int32_t i = 0; i < n; i++)
+    step->rows[i] = step->samples[2 * i] = i;
+  TRY(index_upload(device, step->device_rows, step->rows, (size_t)n));
+  return index_upload(device, step->device_samples, step->samples, 2 * (size_t)n);
+}
+
+static status_t bench_draw(bench_cases_bench_t *bench, bench_cases_step_t *step, int32_t n) {
+  device_t *device = bench->session->device;
+  TRY(index_upload(device, step->device_positions, step->positions, (size_t)n));
+  TRY(sampler_draw(bench->sampler, n, step->device_rows, step->device_samples, step->device_positions,
+                   step->device_tokens, step->logprobs, step->entropies));
+  TRY(index_download(device, step->tokens, step->device_tokens, (size_t)n));
+  return device_synchronize(device);
+}
 
 /* Token number T behind the prompts of the first N sequences. */
 static status_t decode_one(bench_cases_bench_t *bench, bench_cases_step_t *step, int32_t n, int32_t t) {
@@ -217,13 +251,10 @@ static status_t decode_one(bench_cases_bench_t *bench, bench_cases_step_t *step,
     step->positions[i] = position;
     step->slots[i] = bench->pages[i * bench->max_pages + position / page] * page + position % page;
     step->lengths[i] = position + 1;
-    step->rows[i] = i;
-    step->samples[i] = i;
   }
   TRY(pass_decode(bench->pass, &bench->role, &bench->cache, bench->max_pages, n, step->tokens,
                   step->positions, step->slots, bench->pages, step->lengths));
-  return sampler_draw(bench->sampler, n, step->rows, step->samples, step->positions, step->tokens,
-                      step->logprobs, step->entropies);
+  return bench_draw(bench, step, n);
 }
 
 static status_t decode_all(bench_cases_bench_t *bench, bench_cases_step_t *step, int32_t n) {
@@ -233,23 +264,12 @@ static status_t decode_all(bench_cases_bench_t *bench, bench_cases_step_t *step,
 }
 
 static status_t bench_decode(bench_cases_bench_t *bench) {
-  int32_t n = bench->decoded, *integers;
-  int64_t *samples;
-  TRY(memory_alloc(&integers, ARENA_OTHER, 5 * (size_t)n, sizeof *integers));
-  status_code_t status = memory_alloc(&samples, ARENA_OTHER, 3 * (size_t)n, sizeof *samples);
-  bench_cases_step_t step = {.tokens = integers,
-                             .positions = integers + n,
-                             .slots = integers + 2 * n,
-                             .lengths = integers + 3 * n,
-                             .rows = integers + 4 * n,
-                             .samples = samples,
-                             .logprobs = (double *)(samples + n),
-                             .entropies = (double *)(samples + 2 * n)};
+  bench_cases_step_t step = {0};
   perf_begin(REGION_DECODE);
-  if (status == STATUS_OK) status = decode_all(bench, &step, n);
+  status_code_t status = bench_make_step(bench->session->device, bench->decoded, &step);
+  if (status == STATUS_OK) status = decode_all(bench, &step, bench->decoded);
   perf_end(REGION_DECODE);
-  memory_free(samples);
-  memory_free(integers);
+  workspace_free(&step.workspace);
   return status;
 }
 

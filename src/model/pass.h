@@ -4,6 +4,7 @@
 #define MODEL_PASS_H
 
 #include "model/base.h"
+#include "tensor/ops_head.h"
 #include "tensor/packed.h"
 
 typedef struct pass pass_t;
@@ -80,13 +81,15 @@ status_t pass_scalars_backward(pass_t *pass, int64_t n, const int32_t *rows, con
 typedef status_t (*pass_done_t)(void *context, int32_t layer);
 status_t pass_backward(pass_t *pass, pass_done_t done, void *context);
 
-/* Local logits of the last pass for ROWS (n), wide (n, vocab_rows), valid until the next call: what samplers
- * read. n is at most pass_logit_rows. Local. */
-status_t pass_logits(pass_t *pass, int64_t n, const int32_t *rows, const wide_t **logits);
+/* What samplers read, all of it device memory, and nothing is waited for: the shard's LOGITS of the last pass
+ * for ROWS (n, at most pass_logit_rows; -1: padding, whose logits are any row's), with SCALE, valid until the
+ * next call of this or of the functions above. Local. */
+status_t pass_logits(pass_t *pass, int64_t n, const index_t *rows, double scale, vocab_shard_t *logits);
 int64_t pass_logit_rows(const pass_t *pass, const base_t *base);
-/* As pass_logprobs for the rows of the last pass_logits, without computing the logits again. Collective on
- * tp. */
-status_t pass_logprobs_of_logits(pass_t *pass, int64_t n, const int32_t *targets, double scale,
-                                 double *logprobs, double *entropies);
+/* From the LOGITS of the last pass_logits: TOKENS (n) drawn as DRAW says (-1 where logits are not finite),
+ * their LOGPROBS (n), to the bit those of pass_logprobs, and ENTROPIES (n), of the whole distribution.
+ * Collective on tp. */
+status_t pass_draw(pass_t *pass, const vocab_shard_t *logits, const vocab_draw_t *draw, index_t *tokens,
+                   wide_t *logprobs, wide_t *entropies);
 
 #endif

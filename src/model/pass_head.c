@@ -11,33 +11,43 @@ int64_t pass_logit_rows(const pass_t *pass, const base_t *base) {
   return rows > MOST_ROWS ? MOST_ROWS : rows;
 }
 
-/* The table: N hidden states at once, LOGITS of them with their logits, and DLOGITS with those' gradient. */
-static void pass_head_describe(workspace_t *w, const base_t *base, int64_t n, int64_t logits, int64_t dlogits,
+/* How much of everything a call needs. */
+typedef struct {
+  int64_t rows;    /* that the call is about */
+  int64_t hidden;  /* hidden states at once */
+  int64_t logits;  /* of them with their logits */
+  int64_t dlogits; /* and those' gradient */
+} pass_head_need_t;
+
+static void pass_head_describe(workspace_t *w, const base_t *base, const pass_head_need_t *need, int tp,
                                pass_head_t *head) {
-  int64_t c = n * base->config.hidden;
+  int64_t n = need->rows, c = need->hidden * base->config.hidden;
   workspace_real(w, ARENA_SCRATCH, "hidden", c, &head->hidden);
   workspace_real(w, ARENA_SCRATCH, "dhidden", c, &head->dhidden);
+  workspace_index(w, ARENA_SCRATCH, "rows", n, &head->rows);
+  workspace_index(w, ARENA_SCRATCH, "targets", n, &head->targets);
   workspace_wide(w, ARENA_SCRATCH, "value", n, &head->value);
+  workspace_wide(w, ARENA_SCRATCH, "entropy", n, &head->entropy);
+  workspace_wide(w, ARENA_SCRATCH, "ties", n, &head->ties);
   workspace_wide(w, ARENA_SCRATCH, "dvalue", n, &head->dvalue);
   workspace_real(w, ARENA_SCRATCH, "dvalue_real", n, &head->dvalue_real);
-  workspace_index(w, ARENA_SCRATCH, "index", n, &head->index);
-  workspace_wide(w, ARENA_SCRATCH, "logits", logits * base->vocab_rows, &head->logits);
-  workspace_wide(w, ARENA_SCRATCH, "max", logits, &head->max);
-  workspace_wide(w, ARENA_SCRATCH, "sums", VOCAB_SUMS * logits, &head->sums);
-  workspace_wide(w, ARENA_SCRATCH, "entropy", logits, &head->entropy);
-  workspace_index(w, ARENA_SCRATCH, "targets", logits, &head->targets);
-  workspace_real(w, ARENA_SCRATCH, "dlogits", dlogits * base->vocab_rows, &head->dlogits);
-  workspace_host(w, "logprobs", dlogits, &head->logprobs_host);
-  workspace_host(w, "entropies", dlogits, &head->entropies_host);
-  workspace_host(w, "dlogprobs", dlogits, &head->dlogprobs_host);
-  workspace_host(w, "sums", VOCAB_SUMS * dlogits, &head->sums_host);
-  workspace_host(w, "hits", dlogits, &head->hits);
+  workspace_wide(w, ARENA_SCRATCH, "logits", need->logits * base->vocab_rows, &head->logits);
+  workspace_wide(w, ARENA_SCRATCH, "records", tp * need->logits * VOCAB_RECORD, &head->records);
+  workspace_wide(w, ARENA_SCRATCH, "normaliser", 2 * need->dlogits, &head->normaliser);
+  workspace_real(w, ARENA_SCRATCH, "dlogits", need->dlogits * base->vocab_rows, &head->dlogits);
+  workspace_host(w, "logprobs", need->dlogits, &head->logprobs_host);
+  workspace_host(w, "entropies", need->dlogits, &head->entropies_host);
+  workspace_host(w, "dlogprobs", need->dlogits, &head->dlogprobs_host);
+  workspace_host(w, "hits", need->dlogits, &head->hits);
 }
 
-static status_t head_reserve(pass_t *pass, int64_t n, int64_t logits, int64_t dlogits) {
+static status_t head_reserve(pass_t *pass, const pass_head_need_t *need) {
+  bool fresh;
   workspace_begin(&pass->head_workspace);
-  pass_head_describe(&pass->head_workspace, pass->call.role.base, n, logits, dlogits, &pass->head);
-  return workspace_end(&pass->head_workspace, NULL);
+  pass_head_describe(&pass->head_workspace, pass->call.role.base, need, pass->grid->tp_size, &pass->head);
+  TRY(workspace_end(&pass->head_workspace, &fresh));
+  if (fresh) pass->head.written = 0;
+  return STATUS_OK;
 }
 
 static int64_t chunk_rows(const pass_t *pass, int64_t n) {
@@ -46,25 +56,17 @@ static int64_t chunk_rows(const pass_t *pass, int64_t n) {
 }
 
 /* Hidden states of ROWS (n) side by side in head.hidden. */
-static status_t pass_head_gather_hidden(pass_t *pass, int64_t n, const int32_t *rows) {
-  pass_head_t *head = &pass->head;
-  int64_t c = pass->call.role.base->config.hidden;
-  TRY(index_upload(pass->device, head->index, rows, (size_t)n));
-  return rows_gather(pass->device, n, c, pass->buffers.final, head->index, head->hidden, false);
+static status_t pass_head_gather_hidden(pass_t *pass, int64_t n, const index_t *rows) {
+  return rows_gather(pass->device, n, pass->call.role.base->config.hidden, pass->buffers.final, rows,
+                     pass->head.hidden, false);
 }
 
-static status_t chunk_logits(pass_t *pass, int64_t n, const int32_t *rows) {
+/* Logits of ROWS (n) to head.logits. */
+static status_t chunk_logits(pass_t *pass, int64_t n, const index_t *rows) {
   const base_t *base = pass->call.role.base;
   TRY(pass_head_gather_hidden(pass, n, rows));
   return linear_forward_wide(pass->device, n, base->config.hidden, base->vocab_rows, pass->head.hidden,
                              param_data(&base->params, base->lm_head), NULL, pass->head.logits);
-}
-
-status_t pass_logits(pass_t *pass, int64_t n, const int32_t *rows, const wide_t **logits) {
-  TRY(head_reserve(pass, n, n, 0));
-  TRY(chunk_logits(pass, n, rows));
-  *logits = pass->head.logits;
-  return STATUS_OK;
 }
 
 static vocab_shard_t shard_of(const pass_t *pass, int64_t n, double scale) {
@@ -76,79 +78,125 @@ static vocab_shard_t shard_of(const pass_t *pass, int64_t n, double scale) {
                          .scale = scale};
 }
 
-/* From head.logits and TARGETS (n) to head.max, sums, logprob, entropy over all shards. */
-static status_t chunk_statistics(pass_t *pass, int64_t n, const int32_t *targets, double scale) {
-  pass_head_t *head = &pass->head;
+/* Padding takes no hidden state: its rows hold what was there before, and numbers from the start. */
+static status_t pass_head_clear(pass_t *pass, int64_t n) {
+  int64_t wanted = n * pass->call.role.base->config.hidden, written = pass->head.written;
+  if (wanted <= written) return STATUS_OK;
+  pass->head.written = wanted;
+  real_t *rest = real_at(pass->device, pass->head.hidden, written);
+  return OP(pass->device, fill_real, &(op_fill_real_t){.n = wanted - written, .value = 0.0, .x = rest});
+}
+
+status_t pass_logits(pass_t *pass, int64_t n, const index_t *rows, double scale, vocab_shard_t *logits) {
+  TRY(head_reserve(pass, &(pass_head_need_t){.hidden = n, .logits = n}));
+  TRY(pass_head_clear(pass, n));
+  TRY(chunk_logits(pass, n, rows));
+  *logits = shard_of(pass, n, scale);
+  return STATUS_OK;
+}
+
+/* The records of SHARD's rows, of TARGETS or drawn, from all ranks of the tp group to head.records. */
+static status_t pass_head_gather_records(pass_t *pass, const vocab_shard_t *shard, const index_t *targets,
+                                         const vocab_draw_t *draw) {
+  const grid_t *grid = pass->grid;
+  int64_t numbers = shard->rows * VOCAB_RECORD;
+  wide_t *mine = wide_at(pass->device, pass->head.records, grid->tp_rank * numbers);
+  TRY(OP(pass->device, vocab_statistics,
+         &(op_vocab_statistics_t){.shard = *shard, .targets = targets, .draw = draw, .records = mine}));
+  if (grid->tp_size == 1) return STATUS_OK;
+  for (int rank = 0; rank < grid->tp_size; rank++)
+    pass->tp_counts[rank] = (size_t)numbers;
+  return wide_allgatherv(pass->device, grid->tp, mine, pass->head.records, pass->tp_counts);
+}
+
+status_t pass_draw(pass_t *pass, const vocab_shard_t *logits, const vocab_draw_t *draw, index_t *tokens,
+                   wide_t *logprobs, wide_t *entropies) {
+  TRY(pass_head_gather_records(pass, logits, NULL, draw));
+  return OP(pass->device, vocab_combine,
+            &(op_vocab_combine_t){.shards = pass->grid->tp_size,
+                                  .rows = logits->rows,
+                                  .records = pass->head.records,
+                                  .logprob = logprobs,
+                                  .entropy = entropies,
+                                  .tokens = tokens});
+}
+
+/* Rows BEGIN .. BEGIN + N - 1 of the call: logits, and from them log-probability, entropy and ties to the
+ * call's arrays; DERIVE: and the normaliser. */
+static status_t chunk_statistics(pass_t *pass, int64_t begin, int64_t n, double scale, bool derive) {
+  const pass_head_t *head = &pass->head;
+  const device_t *device = pass->device;
+  TRY(chunk_logits(pass, n, index_at(head->rows, begin)));
   vocab_shard_t shard = shard_of(pass, n, scale);
-  TRY(index_upload(pass->device, head->targets, targets, (size_t)n));
-  TRY(OP(pass->device, vocab_max, &(op_vocab_max_t){.shard = shard, .max = head->max}));
-  TRY(wide_allreduce(pass->device, pass->grid->tp, head->max, (size_t)n, COMM_MAX));
-  TRY(OP(pass->device, vocab_sums,
-         &(op_vocab_sums_t){.shard = shard, .max = head->max, .targets = head->targets, .sums = head->sums}));
-  TRY(wide_allreduce(pass->device, pass->grid->tp, head->sums, (size_t)(VOCAB_SUMS * n), COMM_SUM));
-  return OP(
-      pass->device, vocab_logprob,
-      &(op_vocab_logprob_t){.rows = n, .sums = head->sums, .logprob = head->value, .entropy = head->entropy});
+  TRY(pass_head_gather_records(pass, &shard, index_at(head->targets, begin), NULL));
+  return OP(pass->device, vocab_combine,
+            &(op_vocab_combine_t){.shards = pass->grid->tp_size,
+                                  .rows = n,
+                                  .records = head->records,
+                                  .logprob = wide_at(device, head->value, begin),
+                                  .entropy = wide_at(device, head->entropy, begin),
+                                  .ties = derive ? wide_at(device, head->ties, begin) : NULL,
+                                  .normaliser = derive ? head->normaliser : NULL});
 }
 
-static status_t pass_head_read_statistics(pass_t *pass, int64_t n, double *logprobs, double *entropies) {
-  TRY(wide_download(pass->device, logprobs, DTYPE_F64, pass->head.value, (size_t)n));
-  if (entropies) TRY(wide_download(pass->device, entropies, DTYPE_F64, pass->head.entropy, (size_t)n));
-  return device_synchronize(pass->device);
-}
-
-status_t pass_logprobs_of_logits(pass_t *pass, int64_t n, const int32_t *targets, double scale,
-                                 double *logprobs, double *entropies) {
-  TRY(chunk_statistics(pass, n, targets, scale));
-  return pass_head_read_statistics(pass, n, logprobs, entropies);
+/* Rows and targets of a call, once. */
+static status_t pass_head_upload(pass_t *pass, int64_t n, const int32_t *rows, const int32_t *targets) {
+  TRY(index_upload(pass->device, pass->head.rows, rows, (size_t)n));
+  return index_upload(pass->device, pass->head.targets, targets, (size_t)n);
 }
 
 status_t pass_logprobs(pass_t *pass, int64_t n, const int32_t *rows, const int32_t *targets, double scale,
                        double *logprobs, double *entropies) {
   int64_t chunk = chunk_rows(pass, n);
-  TRY(head_reserve(pass, chunk, chunk, 0));
-  for (int64_t i = 0; i < n; i += chunk) {
-    int64_t count = n - i < chunk ? n - i : chunk;
-    TRY(chunk_logits(pass, count, rows + i));
-    TRY(chunk_statistics(pass, count, targets + i, scale));
-    TRY(pass_head_read_statistics(pass, count, logprobs + i, entropies ? entropies + i : NULL));
-  }
-  return STATUS_OK;
+  TRY(head_reserve(pass, &(pass_head_need_t){.rows = n, .hidden = chunk, .logits = chunk}));
+  TRY(pass_head_upload(pass, n, rows, targets));
+  for (int64_t i = 0; i < n; i += chunk)
+    TRY(chunk_statistics(pass, i, n - i < chunk ? n - i : chunk, scale, false));
+  TRY(wide_download(pass->device, logprobs, DTYPE_F64, pass->head.value, (size_t)n));
+  if (entropies) TRY(wide_download(pass->device, entropies, DTYPE_F64, pass->head.entropy, (size_t)n));
+  return device_synchronize(pass->device);
 }
 
-/* Gradient of a chunk's logits into the output head and, summed over shards, into the hidden states'
- * gradient. */
-static status_t chunk_backward(pass_t *pass, int64_t n, double scale, const double *dlogprobs) {
+/* Gradient of the logits of rows BEGIN .. BEGIN + N - 1 into the output head and, summed over shards, into
+ * the hidden states' gradient. */
+static status_t chunk_backward(pass_t *pass, int64_t begin, int64_t n, double scale) {
   const base_t *base = pass->call.role.base;
-  pass_head_t *head = &pass->head;
+  const pass_head_t *head = &pass->head;
   int64_t c = base->config.hidden, v = base->vocab_rows;
-  TRY(wide_upload(pass->device, head->dvalue, dlogprobs, DTYPE_F64, (size_t)n));
   TRY(OP(pass->device, vocab_backward,
          &(op_vocab_backward_t){.shard = shard_of(pass, n, scale),
-                                .max = head->max,
-                                .sums = head->sums,
-                                .dlogprob = head->dvalue,
-                                .targets = head->targets,
+                                .normaliser = head->normaliser,
+                                .dlogprob = wide_at(pass->device, head->dvalue, begin),
+                                .targets = index_at(head->targets, begin),
                                 .dlogits = head->dlogits}));
   TRY(linear_backward_weight(pass->device, n, c, v, head->dlogits, head->hidden,
                              param_grad(&base->params, base->lm_head)));
   TRY(linear_backward_input(pass->device, n, c, v, head->dlogits, param_data(&base->params, base->lm_head),
                             1.0, 0.0, head->dhidden));
   TRY(real_allreduce(pass->device, pass->grid->tp, head->dhidden, (size_t)(n * c), COMM_SUM));
-  return rows_scatter(pass->device, n, c, head->dhidden, head->index, pass->buffers.dfinal, true);
+  return rows_scatter(pass->device, n, c, head->dhidden, index_at(head->rows, begin), pass->buffers.dfinal,
+                      true);
 }
 
-/* A target is the most likely token if its scaled logit is the largest: the third sum is their difference. It
- * shares that with all that are as large, which the fourth counts. */
-static status_t pass_head_read_chunk(pass_t *pass, int64_t n) {
-  const pass_head_t *head = &pass->head;
-  TRY(wide_download(pass->device, head->sums_host, DTYPE_F64, head->sums, (size_t)(VOCAB_SUMS * n)));
-  TRY(pass_head_read_statistics(pass, n, head->logprobs_host, head->entropies_host));
-  for (int64_t i = 0; i < n; i++) {
-    const double *sums = head->sums_host + VOCAB_SUMS * i;
-    head->hits[i] = sums[2] >= 0.0 ? 1.0 / sums[3] : 0.0;
-  }
-  return STATUS_OK;
+/* Derivatives of rows BEGIN .. BEGIN + N - 1 to head.dvalue. */
+static status_t chunk_loss(pass_t *pass, int64_t begin, int64_t n, pass_loss_t loss, void *context) {
+  pass_head_t *head = &pass->head;
+  device_t *device = pass->device;
+  TRY(wide_download(device, head->hits, DTYPE_F64, wide_at(device, head->ties, begin), (size_t)n));
+  TRY(wide_download(device, head->logprobs_host, DTYPE_F64, wide_at(device, head->value, begin), (size_t)n));
+  TRY(wide_download(device, head->entropies_host, DTYPE_F64, wide_at(device, head->entropy, begin),
+                    (size_t)n));
+  TRY(device_synchronize(device));
+  for (int64_t i = 0; i < n; i++)
+    head->hits[i] = head->hits[i] > 0.0 ? 1.0 / head->hits[i] : 0.0;
+  const pass_chunk_t values = {.begin = begin,
+                               .count = n,
+                               .logprobs = head->logprobs_host,
+                               .entropies = head->entropies_host,
+                               .hits = head->hits};
+  TRY(loss(context, &values, head->dlogprobs_host));
+  return wide_upload(device, wide_at(device, head->dvalue, begin), head->dlogprobs_host, DTYPE_F64,
+                     (size_t)n);
 }
 
 status_t pass_logprobs_backward(pass_t *pass, int64_t n, const int32_t *rows, const int32_t *targets,
@@ -157,20 +205,13 @@ status_t pass_logprobs_backward(pass_t *pass, int64_t n, const int32_t *rows, co
     return error_set(STATUS_INTERNAL, "gradient of log-probabilities without a kept forward pass");
   if (n == 0) return STATUS_OK;
   int64_t chunk = chunk_rows(pass, n);
-  TRY(head_reserve(pass, chunk, chunk, chunk));
-  const pass_head_t *head = &pass->head;
+  TRY(head_reserve(pass, &(pass_head_need_t){.rows = n, .hidden = chunk, .logits = chunk, .dlogits = chunk}));
+  TRY(pass_head_upload(pass, n, rows, targets));
   for (int64_t i = 0; i < n; i += chunk) {
     int64_t count = n - i < chunk ? n - i : chunk;
-    TRY(chunk_logits(pass, count, rows + i));
-    TRY(chunk_statistics(pass, count, targets + i, scale));
-    TRY(pass_head_read_chunk(pass, count));
-    const pass_chunk_t values = {.begin = i,
-                                 .count = count,
-                                 .logprobs = head->logprobs_host,
-                                 .entropies = head->entropies_host,
-                                 .hits = head->hits};
-    TRY(loss(context, &values, head->dlogprobs_host));
-    TRY(chunk_backward(pass, count, scale, head->dlogprobs_host));
+    TRY(chunk_statistics(pass, i, count, scale, true));
+    TRY(chunk_loss(pass, i, count, loss, context));
+    TRY(chunk_backward(pass, i, count, scale));
   }
   return STATUS_OK;
 }
@@ -179,8 +220,9 @@ status_t pass_scalars(pass_t *pass, int64_t n, const int32_t *rows, double *valu
   const head_t *head = pass->call.role.head;
   if (!head) return error_set(STATUS_INTERNAL, "a role without a scalar head was asked for values");
   if (n == 0) return STATUS_OK;
-  TRY(head_reserve(pass, n, 0, 0));
-  TRY(pass_head_gather_hidden(pass, n, rows));
+  TRY(head_reserve(pass, &(pass_head_need_t){.rows = n, .hidden = n}));
+  TRY(index_upload(pass->device, pass->head.rows, rows, (size_t)n));
+  TRY(pass_head_gather_hidden(pass, n, pass->head.rows));
   TRY(linear_forward_wide(pass->device, n, pass->call.role.base->config.hidden, 1, pass->head.hidden,
                           param_data(&head->params, head->weight), param_data(&head->params, head->bias),
                           pass->head.value));
@@ -205,10 +247,11 @@ status_t pass_scalars_backward(pass_t *pass, int64_t n, const int32_t *rows, con
   if (!pass->call.keep || !pass->call.role.head)
     return error_set(STATUS_INTERNAL, "gradient of values without a kept forward pass or without a head");
   if (n == 0) return STATUS_OK;
-  TRY(head_reserve(pass, n, 0, 0));
-  TRY(pass_head_gather_hidden(pass, n, rows));
+  TRY(head_reserve(pass, &(pass_head_need_t){.rows = n, .hidden = n}));
+  TRY(index_upload(pass->device, pass->head.rows, rows, (size_t)n));
+  TRY(pass_head_gather_hidden(pass, n, pass->head.rows));
   TRY(wide_upload(pass->device, pass->head.dvalue, dvalues, DTYPE_F64, (size_t)n));
   TRY(scalar_gradients(pass, n));
   int64_t c = pass->call.role.base->config.hidden;
-  return rows_scatter(pass->device, n, c, pass->head.dhidden, pass->head.index, pass->buffers.dfinal, true);
+  return rows_scatter(pass->device, n, c, pass->head.dhidden, pass->head.rows, pass->buffers.dfinal, true);
 }

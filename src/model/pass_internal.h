@@ -57,20 +57,20 @@ typedef struct {
   int32_t *dimage_rows_host, *dimage_seen; /* (share * P), (share) */
 } pass_buffers_t;
 
-/* Scratch of the heads: for N hidden states at once, and for the logits of n of them (at most
- * pass_logit_rows), which are far larger. */
+/* Scratch of the heads: of the N rows that a call is about, of M hidden states at once, and of the logits of
+ * n of them (at most pass_logit_rows), which are far larger. */
 typedef struct {
-  real_t *hidden, *dhidden; /* (N, C) */
+  real_t *hidden, *dhidden; /* (M, C) */
+  int64_t written;          /* elements of hidden that hold numbers, whatever they are */
+  index_t *rows, *targets;  /* (N) */
   wide_t *value, *dvalue;   /* (N): of the scalar head, or log-probabilities */
+  wide_t *entropy, *ties;   /* (N) */
   real_t *dvalue_real;      /* (N): dvalue in the compute type */
-  index_t *index;           /* (N) */
   wide_t *logits;           /* (n, vocab_rows) */
   real_t *dlogits;          /* (n, vocab_rows) */
-  wide_t *max, *sums;       /* (n), (n, VOCAB_SUMS) */
-  wide_t *entropy;          /* (n) */
-  index_t *targets;         /* (n) */
-  double *logprobs_host, *entropies_host, *dlogprobs_host, *sums_host; /* (n), and (n, VOCAB_SUMS) sums */
-  double *hits;                                                        /* (n) */
+  wide_t *records;          /* (tp, n, VOCAB_RECORD) */
+  wide_t *normaliser;       /* (n, 2) */
+  double *logprobs_host, *entropies_host, *dlogprobs_host, *hits; /* (n) */
 } pass_head_t;
 
 struct pass {

@@ -37,8 +37,11 @@ struct generator {
   int32_t *who; /* slot of each row */
   int32_t *rows, *step_tokens, *positions, *cache_slots, *lengths, *drawn;
   int32_t *step_pages; /* (slots, max_pages) */
-  int64_t *samples;
+  int32_t *samples;    /* (slots, 2): low and high word */
   double *step_logprobs, *step_entropies;
+  /* Their copies on the device, and what is drawn there. */
+  index_t *device_rows, *device_samples, *device_positions, *device_drawn;
+  wide_t *device_logprobs, *device_entropies;
 };
 
 static int32_t pages_for(const generator_t *generator, int64_t positions) {
@@ -63,9 +66,15 @@ static void generator_describe(generator_t *generator) {
   workspace_host(w, "lengths", n, &generator->lengths);
   workspace_host(w, "drawn", n, &generator->drawn);
   workspace_host(w, "step_pages", pages, &generator->step_pages);
-  workspace_host(w, "samples", n, &generator->samples);
+  workspace_host(w, "samples", 2 * n, &generator->samples);
   workspace_host(w, "step_logprobs", n, &generator->step_logprobs);
   workspace_host(w, "step_entropies", n, &generator->step_entropies);
+  workspace_index(w, ARENA_SCRATCH, "rows", n, &generator->device_rows);
+  workspace_index(w, ARENA_SCRATCH, "samples", 2 * n, &generator->device_samples);
+  workspace_index(w, ARENA_SCRATCH, "positions", n, &generator->device_positions);
+  workspace_index(w, ARENA_SCRATCH, "drawn", n, &generator->device_drawn);
+  workspace_wide(w, ARENA_SCRATCH, "logprobs", n, &generator->device_logprobs);
+  workspace_wide(w, ARENA_SCRATCH, "entropies", n, &generator->device_entropies);
 }
 
 static status_t generator_allocate_host(generator_t *generator) {
@@ -168,18 +177,39 @@ static status_t generator_finish(generator_t *generator, slot_t *slot, bool stop
   return source->put(source->context, &response);
 }
 
+/* Draws for the N rows, samples and positions of the step's arrays, on the device. */
+static status_t generator_draw_rows(generator_t *generator, int32_t n) {
+  device_t *device = generator->base->params.device;
+  size_t count = (size_t)n;
+  TRY(index_upload(device, generator->device_rows, generator->rows, count));
+  TRY(index_upload(device, generator->device_samples, generator->samples, 2 * count));
+  TRY(index_upload(device, generator->device_positions, generator->positions, count));
+  TRY(sampler_draw(generator->sampler, n, generator->device_rows, generator->device_samples,
+                   generator->device_positions, generator->device_drawn, generator->device_logprobs,
+                   generator->device_entropies));
+  TRY(index_download(device, generator->drawn, generator->device_drawn, count));
+  TRY(wide_download(device, generator->step_logprobs, DTYPE_F64, generator->device_logprobs, count));
+  TRY(wide_download(device, generator->step_entropies, DTYPE_F64, generator->device_entropies, count));
+  return device_synchronize(device);
+}
+
 /* Draws the next token of the N slots in generator->who from generator->rows of the last pass. */
 static status_t generator_draw(generator_t *generator, int32_t n, const generator_source_t *source) {
   for (int32_t i = 0; i < n; i++) {
     const slot_t *slot = &generator->slot[generator->who[i]];
-    generator->samples[i] = slot->sample;
+    generator->samples[2 * i] = (int32_t)(uint32_t)(uint64_t)slot->sample;
+    generator->samples[2 * i + 1] = (int32_t)(uint32_t)((uint64_t)slot->sample >> 32);
     generator->positions[i] = slot->n;
   }
-  TRY(sampler_draw(generator->sampler, n, generator->rows, generator->samples, generator->positions,
-                   generator->drawn, generator->step_logprobs, generator->step_entropies));
+  TRY(generator_draw_rows(generator, n));
   for (int32_t i = 0; i < n; i++) {
     slot_t *slot = &generator->slot[generator->who[i]];
     int32_t token = generator->drawn[i];
+    if (token < 0)
+      return error_set(
+          STATUS_NUMERIC,
+          "sampling found no token for sample %lld at response position %d: its logits are not finite",
+          (long long)slot->sample, slot->n);
     slot->tokens[slot->n] = token;
     slot->entropies[slot->n] = generator->step_entropies[i];
     slot->logprobs[slot->n++] = generator->step_logprobs[i];

@@ -18,22 +18,21 @@ typedef struct {
 
 typedef struct sampler sampler_t;
 
-/* For at most MOST_ROWS rows at once. Free with sampler_free. Local. */
+/* For at most MOST_ROWS rows at once. Errors: STATUS_INPUT where the ids that may be drawn are more than
+ * VOCAB_RANGES runs. Free with sampler_free. Local. */
 status_t sampler_create(pass_t *pass, device_t *device, const grid_t *grid, const base_t *base,
                         const sampler_options_t *options, int32_t most_rows, sampler_t **out);
 void sampler_free(sampler_t *sampler);
 
-/* For ROWS (n) of the last pass: TOKENS (n) drawn for sample SAMPLES[i] at response position POSITIONS[i],
- * and their LOGPROBS (n) and ENTROPIES (n) under the whole temperature-scaled distribution (what the training
- * forward computes). As Hugging Face's order: temperature, top-k (ties kept), top-p (the smallest set of mass
- * >= top_p), each over the ids that may be drawn. Greedy: scale 1. Collective on tp; the same on all its
- * ranks. */
-status_t sampler_draw(sampler_t *sampler, int32_t n, const int32_t *rows, const int64_t *samples,
-                      const int32_t *positions, int32_t *tokens, double *logprobs, double *entropies);
-
-/* The bucket walk of a radix selection, one row: HISTOGRAM (256) of a measure by bucket, buckets from the
- * top; *REACHED is what lies above so far, in and out. Returns the bucket in which the measure reaches TARGET
- * (the lowest that is not empty if it never does). */
-int32_t sampler_walk(const double *histogram, double target, double *reached);
+/* For ROWS (n) of the last pass: TOKENS (n) drawn for the samples SAMPLES (n, 2: low and high word) at
+ * response positions POSITIONS (n), and their LOGPROBS (n) and ENTROPIES (n) under the whole
+ * temperature-scaled distribution (what the training forward computes, to the bit). All are device memory;
+ * nothing is copied between host and device, and nothing is waited for. Any n: rows are taken as many at a
+ * time as there is room for. Row -1 is padding: it may hold any sample and position, and any numbers come
+ * out. Token -1: the row's logits are not finite, which is for the caller to find. As Hugging Face's order:
+ * temperature, top-k (ties kept), top-p (the smallest set of mass >= top_p), each over the ids that may be
+ * drawn. Greedy: scale 1. Collective on tp; the same on all its ranks. */
+status_t sampler_draw(sampler_t *sampler, int64_t n, const index_t *rows, const index_t *samples,
+                      const index_t *positions, index_t *tokens, wide_t *logprobs, wide_t *entropies);
 
 #endif

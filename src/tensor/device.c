@@ -320,6 +320,12 @@ status_t real_allgatherv(device_t *device, comm_t *comm, const real_t *mine, rea
   return device->allgatherv(device, comm, mine, all, counts, device->real_type);
 }
 
+status_t wide_allgatherv(device_t *device, comm_t *comm, const wide_t *mine, wide_t *all,
+                         const size_t *counts) {
+  TRY(device_require(device, "allgatherv", !device->allgatherv));
+  return device->allgatherv(device, comm, mine, all, counts, device->wide_type);
+}
+
 status_t wide_reduce_begin(device_t *device, comm_t *comm, wide_t *data, size_t n, int root,
                            comm_request_t **request) {
   *request = NULL;

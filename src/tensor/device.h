@@ -131,6 +131,8 @@ status_t wide_allreduce(device_t *device, comm_t *comm, wide_t *data, size_t n, 
 /* MINE may be its own place inside ALL. COUNTS (comm size) in elements. */
 status_t real_allgatherv(device_t *device, comm_t *comm, const real_t *mine, real_t *all,
                          const size_t *counts);
+status_t wide_allgatherv(device_t *device, comm_t *comm, const wide_t *mine, wide_t *all,
+                         const size_t *counts);
 /* Starts summing DATA (n) to ROOT in the background; DATA is not touched until wide_reduce_end. */
 status_t wide_reduce_begin(device_t *device, comm_t *comm, wide_t *data, size_t n, int root,
                            comm_request_t **request);

@@ -139,15 +139,21 @@ static op_cost_t vocab_cost(op_cost_sizes_t size, const vocab_shard_t *shard, in
 }
 
 static op_cost_t vocab_backward_cost(op_cost_sizes_t size, const op_vocab_backward_t *op) {
-  op_cost_t cost = vocab_cost(size, &op->shard, VOCAB_SUMS + 2, 1);
+  op_cost_t cost = vocab_cost(size, &op->shard, 2 + 1, 1);
   cost.bytes += (double)op->shard.rows * (double)op->shard.ld * size.real;
   return cost;
+}
+
+static op_cost_t vocab_combine_cost(op_cost_sizes_t size, const op_vocab_combine_t *op) {
+  int numbers = 1 + (op->entropy != NULL) + (op->ties != NULL) + 2 * (op->normaliser != NULL);
+  return elements_cost(op->rows, (double)(op->shards * VOCAB_RECORD + numbers) * size.wide +
+                                     (op->tokens ? size.index : 0.0));
 }
 
 /* AdamW: gradient read, master and both moments read and written. */
 enum { ADAMW_MOVES = 7 };
 /* Count and mass of each bucket. */
-enum { HISTOGRAM = 2 * 256 };
+enum { HISTOGRAM = 2 * VOCAB_BUCKETS };
 
 /* The arguments of operation NAME. */
 #define ARGUMENTS(name) ((const op_##name##_t *)arguments)
@@ -217,16 +223,20 @@ op_cost_t op_cost(const device_t *device, op_number_t number, const void *argume
     return sum_periodic_cost(size, arguments);
   case op_vocab_max:
     return vocab_cost(size, &ARGUMENTS(vocab_max)->shard, 1, 0);
-  case op_vocab_sums:
-    return vocab_cost(size, &ARGUMENTS(vocab_sums)->shard, VOCAB_SUMS + 1, 1);
-  case op_vocab_logprob:
-    return elements_cost(ARGUMENTS(vocab_logprob)->rows, (VOCAB_SUMS + 2.0) * size.wide);
+  case op_vocab_statistics:
+    return vocab_cost(size, &ARGUMENTS(vocab_statistics)->shard, VOCAB_RECORD,
+                      ARGUMENTS(vocab_statistics)->targets        ? 1
+                      : ARGUMENTS(vocab_statistics)->draw->greedy ? 0
+                                                                  : 3);
+  case op_vocab_combine:
+    return vocab_combine_cost(size, arguments);
   case op_vocab_backward:
     return vocab_backward_cost(size, arguments);
-  case op_sample:
-    return vocab_cost(size, &ARGUMENTS(sample)->shard, 1, 5);
   case op_vocab_histogram:
     return vocab_cost(size, &ARGUMENTS(vocab_histogram)->shard, 1 + HISTOGRAM, 1);
+  case op_vocab_walk:
+    return elements_cost(ARGUMENTS(vocab_walk)->rows,
+                         (HISTOGRAM + 2 * VOCAB_WALK) * size.wide + 2 * size.index);
   case op_adamw:
     return elements_cost(ARGUMENTS(adamw)->n, ADAMW_MOVES * size.wide);
   case op_add:

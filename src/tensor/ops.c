@@ -24,11 +24,11 @@ static const char *const names[op_count] = {
     [op_add_periodic] = "add_periodic",
     [op_sum_periodic] = "sum_periodic",
     [op_vocab_max] = "vocab_max",
-    [op_vocab_sums] = "vocab_sums",
-    [op_vocab_logprob] = "vocab_logprob",
+    [op_vocab_statistics] = "vocab_statistics",
+    [op_vocab_combine] = "vocab_combine",
     [op_vocab_backward] = "vocab_backward",
-    [op_sample] = "sample",
     [op_vocab_histogram] = "vocab_histogram",
+    [op_vocab_walk] = "vocab_walk",
     [op_adamw] = "adamw",
     [op_add] = "add",
     [op_copy] = "copy",
@@ -74,11 +74,11 @@ status_t ops_run(device_t *device, int number, const void *arguments) {
     CALL(add_periodic)
     CALL(sum_periodic)
     CALL(vocab_max)
-    CALL(vocab_sums)
-    CALL(vocab_logprob)
+    CALL(vocab_statistics)
+    CALL(vocab_combine)
     CALL(vocab_backward)
-    CALL(sample)
     CALL(vocab_histogram)
+    CALL(vocab_walk)
     CALL(adamw)
     CALL(add)
     CALL(copy)

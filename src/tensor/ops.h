@@ -10,6 +10,7 @@
 #define TENSOR_OPS_H
 
 #include "tensor/device.h"
+#include "tensor/ops_head.h"
 #include "tensor/rope.h"
 
 typedef enum { ACTIVATION_NONE, ACTIVATION_QUICK_GELU, ACTIVATION_GELU } activation_t;
@@ -256,73 +257,6 @@ typedef struct {
   wide_t *sums;
 } op_sum_periodic_t;
 
-/* A vocabulary shard: ids begin .. begin + count - 1 (count true ids; the shard's padding lies behind them
- * and is never looked at). logits (n, ld) wide; scaled logit z = scale * logit. */
-typedef struct {
-  int64_t rows, ld, begin, count;
-  const wide_t *logits;
-  double scale;
-} vocab_shard_t;
-
-/* max (n) = largest z of each row (-inf where count is 0). */
-typedef struct {
-  vocab_shard_t shard;
-  wide_t *max;
-} op_vocab_max_t;
-
-/* sums (n, VOCAB_SUMS) = sum exp(z - max), sum exp(z - max) (z - max), z_target - max where the target is in
- * this shard, else 0, and the number of ids whose z is max. max (n) over all shards; targets (n) global ids.
- * To be summed over tp. */
-enum { VOCAB_SUMS = 4 };
-typedef struct {
-  vocab_shard_t shard;
-  const wide_t *max;
-  const index_t *targets;
-  wide_t *sums;
-} op_vocab_sums_t;
-
-/* From the sums over all shards: logprob (n) = target - log(sum), entropy (n) = log(sum) - weighted/sum.
- * entropy may be NULL. */
-typedef struct {
-  int64_t rows;
-  const wide_t *sums;
-  wide_t *logprob, *entropy;
-} op_vocab_logprob_t;
-
-/* dlogits (n, ld) real = dlogprob[n] * scale * (1[target] - exp(z - max) / sum); zero on the padding. */
-typedef struct {
-  vocab_shard_t shard;
-  const wide_t *max, *sums, *dlogprob;
-  const index_t *targets;
-  real_t *dlogits;
-} op_vocab_backward_t;
-
-/* Gumbel-max over a shard: value (n) = largest z + noise, id (n) = its global id (smallest among equals; -1
- * and -inf where no id qualifies). noise = -log(-log(u)), u = random_open_unit of word 0 of
- * random_words(seed, RANDOM_SAMPLING, sample, position << 32 | id), with samples given as two 32-bit halves
- * (n, 2: low, high); GREEDY: no noise. Only ids whose key (vocab_key of (float) z) is >= cut (n; NULL: all)
- * take part. */
-typedef struct {
-  vocab_shard_t shard;
-  uint64_t seed;
-  const index_t *samples, *positions;
-  const index_t *cut;
-  bool greedy;
-  wide_t *value;
-  index_t *id;
-} op_sample_t;
-
-/* One radix pass towards top-k and top-p cuts: for ids with (key >> shift) >> 8 == prefix[row] (shift 24:
- * all), histogram (n, 256, 2) of bucket (key
- * >> shift) & 255: count, and mass exp(z - max). To be summed over tp. */
-typedef struct {
-  vocab_shard_t shard;
-  const wide_t *max;
-  const index_t *prefix;
-  int32_t shift;
-  wide_t *histogram;
-} op_vocab_histogram_t;
-
 /* One AdamW step on n elements (PyTorch's form): master *= 1 - lr * weight_decay; g = grad * grad_scale; m, v
  * moments with bias correction for STEP (from 1); master -= lr * mhat / (sqrt(vhat) + eps). */
 typedef struct {
@@ -332,15 +266,6 @@ typedef struct {
   double grad_scale, lr, beta1, beta2, eps, weight_decay;
   int64_t step;
 } op_adamw_t;
-
-/* Order-preserving 32-bit key of a float: a < b <=> vocab_key(a) < vocab_key(b). */
-static inline uint32_t vocab_key(float z) {
-  union {
-    float f;
-    uint32_t u;
-  } bits = {.f = z};
-  return bits.u & 0x80000000u ? ~bits.u : bits.u | 0x80000000u;
-}
 
 /* y (n) += x. */
 typedef struct {
@@ -412,11 +337,11 @@ typedef struct ops {
   status_t (*add_periodic)(device_t *device, const op_add_periodic_t *op);
   status_t (*sum_periodic)(device_t *device, const op_sum_periodic_t *op);
   status_t (*vocab_max)(device_t *device, const op_vocab_max_t *op);
-  status_t (*vocab_sums)(device_t *device, const op_vocab_sums_t *op);
-  status_t (*vocab_logprob)(device_t *device, const op_vocab_logprob_t *op);
+  status_t (*vocab_statistics)(device_t *device, const op_vocab_statistics_t *op);
+  status_t (*vocab_combine)(device_t *device, const op_vocab_combine_t *op);
   status_t (*vocab_backward)(device_t *device, const op_vocab_backward_t *op);
-  status_t (*sample)(device_t *device, const op_sample_t *op);
   status_t (*vocab_histogram)(device_t *device, const op_vocab_histogram_t *op);
+  status_t (*vocab_walk)(device_t *device, const op_vocab_walk_t *op);
   status_t (*adamw)(device_t *device, const op_adamw_t *op);
   status_t (*add)(device_t *device, const op_add_t *op);
   status_t (*copy)(device_t *device, const op_copy_t *op);
@@ -452,11 +377,11 @@ typedef enum {
   op_add_periodic,
   op_sum_periodic,
   op_vocab_max,
-  op_vocab_sums,
-  op_vocab_logprob,
+  op_vocab_statistics,
+  op_vocab_combine,
   op_vocab_backward,
-  op_sample,
   op_vocab_histogram,
+  op_vocab_walk,
   op_adamw,
   op_add,
   op_copy,

@@ -85,8 +85,15 @@ int32_t oracle_draw(const sampler_options_t *options, const oracle_row_t *row, i
 }
 
 status_t oracle_logits(pass_t *pass, const base_t *base, int32_t row, double *logits) {
-  const wide_t *on_device;
-  TRY(pass_logits(pass, 1, &row, &on_device));
-  TRY(wide_download(base->params.device, logits, DTYPE_F64, on_device, (size_t)base->config.vocab));
-  return device_synchronize(base->params.device);
+  device_t *device = base->params.device;
+  vocab_shard_t shard;
+  index_t *rows;
+  TRY(index_alloc(device, ARENA_OTHER, 1, &rows));
+  status_code_t status = index_upload(device, rows, &row, 1);
+  if (status == STATUS_OK) status = pass_logits(pass, 1, rows, 1.0, &shard);
+  if (status == STATUS_OK)
+    status = wide_download(device, logits, DTYPE_F64, shard.logits, (size_t)base->config.vocab);
+  device_release(device, rows);
+  TRY(status);
+  return device_synchronize(device);
 }

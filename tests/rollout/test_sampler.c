@@ -10,7 +10,7 @@
 
 static const double tolerance = 1e-10;
 
-enum { ROWS = 9 };
+enum { ROWS = 9, PADDING = 4 };
 
 typedef struct {
   comm_t *self;
@@ -56,28 +56,69 @@ static void tear_down(sampler_fixture_t *f) {
   comm_free(f->self);
 }
 
-/* Draws for ROWS rows at once and compares each with the oracle. */
-static void check(sampler_fixture_t *f, const sampler_options_t *options, int32_t most_rows) {
+/* What is drawn for, and what comes out. */
+typedef struct {
   int32_t rows[ROWS], positions[ROWS], tokens[ROWS];
   int64_t samples[ROWS];
   double logprobs[ROWS], entropies[ROWS];
+} draws_t;
+
+static index_t *index_made(device_t *device, const int32_t *values, size_t n) {
+  index_t *array;
+  assert_ok(index_alloc(device, ARENA_OTHER, n, &array));
+  assert_ok(index_upload(device, array, values, n));
+  return array;
+}
+
+/* One call for all rows, of a sampler that takes MOST_ROWS at a time. */
+static void draw(sampler_fixture_t *f, const sampler_options_t *options, int32_t most_rows, draws_t *draws) {
+  device_t *device = f->device;
   sampler_t *sampler;
+  int32_t words[2 * ROWS], none[ROWS] = {0};
+  wide_t *logprobs, *entropies;
   for (int32_t i = 0; i < ROWS; i++) {
-    rows[i] = (i * 5 + 2) % f->whole.packed.offsets[5];
-    positions[i] = 3 * i;
-    samples[i] = ((int64_t)i << 33) + 7 - i; /* both halves of the key count */
+    words[2 * i] = (int32_t)(uint32_t)draws->samples[i];
+    words[2 * i + 1] = (int32_t)(draws->samples[i] >> 32);
   }
-  assert_ok(sampler_create(f->split.pass, f->device, &f->grid, &f->split.base, options, most_rows, &sampler));
+  index_t *rows = index_made(device, draws->rows, ROWS), *samples = index_made(device, words, 2 * ROWS);
+  index_t *positions = index_made(device, draws->positions, ROWS), *tokens = index_made(device, none, ROWS);
+  assert_ok(wide_alloc(device, ARENA_OTHER, ROWS, &logprobs));
+  assert_ok(wide_alloc(device, ARENA_OTHER, ROWS, &entropies));
+  assert_ok(sampler_create(f->split.pass, device, &f->grid, &f->split.base, options, most_rows, &sampler));
   assert_ok(sampler_draw(sampler, ROWS, rows, samples, positions, tokens, logprobs, entropies));
   sampler_free(sampler);
+  assert_ok(index_download(device, draws->tokens, tokens, ROWS));
+  assert_ok(wide_download(device, draws->logprobs, DTYPE_F64, logprobs, ROWS));
+  assert_ok(wide_download(device, draws->entropies, DTYPE_F64, entropies, ROWS));
+  assert_ok(device_synchronize(device));
+  void *all[] = {rows, samples, positions, tokens, logprobs, entropies};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    device_release(device, all[i]);
+}
+
+/* Draws for ROWS rows at once, one of them padding, and compares each with the oracle. */
+static void check(sampler_fixture_t *f, const sampler_options_t *options, int32_t most_rows) {
+  draws_t draws;
   for (int32_t i = 0; i < ROWS; i++) {
-    double logits[ORACLE_VOCAB_MAX];
+    draws.rows[i] = i == PADDING ? -1 : (i * 5 + 2) % f->whole.packed.offsets[5];
+    draws.positions[i] = 3 * i;
+    draws.samples[i] = ((int64_t)i << 33) + 7 - i; /* both halves of the key count */
+  }
+  draw(f, options, most_rows, &draws);
+  for (int32_t i = 0; i < ROWS; i++) {
+    double logits[ORACLE_VOCAB_MAX], again;
     oracle_row_t row;
-    assert_ok(oracle_logits(f->whole.pass, &f->whole.base, rows[i], logits));
+    if (i == PADDING) continue;
+    assert_ok(oracle_logits(f->whole.pass, &f->whole.base, draws.rows[i], logits));
     oracle_row(options, logits, f->whole.base.config.vocab, &row);
-    assert_int_equal(tokens[i], oracle_draw(options, &row, samples[i], positions[i]));
-    assert_true(fabs(logprobs[i] - row.logprob[tokens[i]]) <= tolerance);
-    assert_true(fabs(entropies[i] - row.entropy) <= tolerance);
+    int32_t token = draws.tokens[i];
+    assert_int_equal(token, oracle_draw(options, &row, draws.samples[i], draws.positions[i]));
+    assert_true(fabs(draws.logprobs[i] - row.logprob[token]) <= tolerance);
+    assert_true(fabs(draws.entropies[i] - row.entropy) <= tolerance);
+    /* What training computes for the token, to the bit. */
+    double scale = options->greedy ? 1.0 : 1.0 / options->temperature;
+    assert_ok(pass_logprobs(f->split.pass, 1, &draws.rows[i], &token, scale, &again, NULL));
+    assert_true(again == draws.logprobs[i]);
   }
 }
 
@@ -154,49 +195,71 @@ static void test_seeds_and_samples_differ(void **state) {
   (void)state;
   sampler_fixture_t f;
   set_up(&f, 0, true);
-  int32_t rows[ROWS] = {0}, positions[ROWS] = {0}, tokens[2][ROWS], differ[3] = {0};
-  int64_t samples[ROWS];
-  double logprobs[ROWS], entropies[ROWS];
+  draws_t draws[2] = {{.rows = {0}}};
+  int32_t differ[2] = {0};
   for (int32_t i = 0; i < ROWS; i++)
-    samples[i] = i;
-  for (uint64_t seed = 0; seed < 2; seed++) {
-    const sampler_options_t options = {.temperature = 1.0, .top_p = 1.0, .seed = seed};
-    sampler_t *sampler;
-    assert_ok(sampler_create(f.split.pass, f.device, &f.grid, &f.split.base, &options, ROWS, &sampler));
-    assert_ok(sampler_draw(sampler, ROWS, rows, samples, positions, tokens[seed], logprobs, entropies));
-    sampler_free(sampler);
-  }
+    draws[0].samples[i] = i;
+  draws[1] = draws[0];
+  for (uint64_t seed = 0; seed < 2; seed++)
+    draw(&f, &(sampler_options_t){.temperature = 1.0, .top_p = 1.0, .seed = seed}, ROWS, &draws[seed]);
   for (int32_t i = 1; i < ROWS; i++) {
-    differ[0] += tokens[0][i] != tokens[0][0];
-    differ[1] += tokens[1][i] != tokens[0][i];
-    assert_true(fabs(logprobs[i] + log(37.0)) <= tolerance);
-    assert_true(fabs(entropies[i] - log(37.0)) <= tolerance);
+    differ[0] += draws[0].tokens[i] != draws[0].tokens[0];
+    differ[1] += draws[1].tokens[i] != draws[0].tokens[i];
+    assert_true(fabs(draws[0].logprobs[i] + log(37.0)) <= tolerance);
+    assert_true(fabs(draws[0].entropies[i] - log(37.0)) <= tolerance);
   }
   assert_true(differ[0] > 0 && differ[1] > 0);
   tear_down(&f);
 }
 
-static void test_walk(void **state) {
+/* Logits that are no numbers give no token, and no error: whoever reads the tokens finds them. */
+static void test_broken_logits(void **state) {
   (void)state;
-  double histogram[256] = {[3] = 2.0, [7] = 1.0, [200] = 4.0}, reached = 0.0;
-  assert_int_equal(sampler_walk(histogram, 4.0, &reached), 200);
-  assert_true(reached == 0.0);
-  assert_int_equal(sampler_walk(histogram, 4.5, &reached), 7);
-  assert_true(reached == 4.0);
-  reached = 0.0;
-  assert_int_equal(sampler_walk(histogram, 100.0, &reached), 3); /* never reached: the lowest */
-  assert_true(reached == 5.0);
+  sampler_fixture_t f;
+  draws_t draws = {.rows = {0}};
+  set_up(&f, 0, false);
+  params_t *params = &f.split.base.params;
+  int32_t head = f.split.base.lm_head;
+  double *broken;
+  assert_ok(memory_alloc(&broken, ARENA_OTHER, (size_t)params->items[head].elements, sizeof *broken));
+  broken[0] = NAN; /* of the first id of one rank: all of them must see it */
+  if (f.grid.tp_rank == f.grid.tp_size - 1) assert_ok(param_write(params, head, DTYPE_F64, broken));
+  memory_free(broken);
+  draw(&f, &(sampler_options_t){.temperature = 1.0, .top_p = 1.0}, ROWS, &draws);
+  for (int32_t i = 0; i < ROWS; i++)
+    assert_int_equal(draws.tokens[i], -1);
+  draw(&f, &(sampler_options_t){.greedy = true}, ROWS, &draws);
+  for (int32_t i = 0; i < ROWS; i++)
+    assert_int_equal(draws.tokens[i], -1);
+  tear_down(&f);
+}
+
+static void test_too_many_runs_of_ids(void **state) {
+  (void)state;
+  sampler_fixture_t f;
+  token_range_t ranges[VOCAB_RANGES + 1];
+  sampler_t *sampler;
+  set_up(&f, 0, false);
+  for (int32_t r = 0; r <= VOCAB_RANGES; r++)
+    ranges[r] = (token_range_t){2 * r, 2 * r + 1};
+  const sampler_options_t options = {.greedy = true, .drawable = ranges, .ranges = VOCAB_RANGES + 1};
+  assert_int_equal(sampler_create(f.split.pass, f.device, &f.grid, &f.split.base, &options, 1, &sampler),
+                   STATUS_INPUT);
+  assert_null(sampler);
+  error_clear();
+  tear_down(&f);
 }
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_walk),
       cmocka_unit_test(test_cuts_against_sorting),
       cmocka_unit_test(test_few_rows_at_a_time),
       cmocka_unit_test(test_greedy),
       cmocka_unit_test(test_only_drawable_ids),
       cmocka_unit_test(test_ties_are_kept_together),
       cmocka_unit_test(test_seeds_and_samples_differ),
+      cmocka_unit_test(test_broken_logits),
+      cmocka_unit_test(test_too_many_runs_of_ids),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

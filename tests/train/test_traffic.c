@@ -67,7 +67,8 @@ static void a_decode_step_reads_weights_and_cache(void **state) {
   int32_t pages[N * MOST], slots[N], rows[N] = {0, 1, 2};
   traffic_fixture_t fixture;
   cache_t cache;
-  const wide_t *logits;
+  vocab_shard_t logits;
+  index_t *row_index;
   (void)state;
   set_up(&fixture, TRAIN_NOTHING, false);
   tiny_t *tiny = &fixture.tiny;
@@ -75,19 +76,22 @@ static void a_decode_step_reads_weights_and_cache(void **state) {
   assert_true(cache_take(&cache, N * MOST, pages));
   for (int32_t i = 0; i < N; i++)
     slots[i] = pages[i * MOST + positions[i] / PAGE] * PAGE + positions[i] % PAGE;
+  assert_ok(index_alloc(tiny->base.params.device, ARENA_OTHER, N, &row_index));
+  assert_ok(index_upload(tiny->base.params.device, row_index, rows, N));
   perf_begin(REGION_DECODE);
   assert_ok(pass_decode(tiny->pass, &tiny->role, &cache, MOST, N, tokens, positions, slots, pages, lengths));
-  assert_ok(pass_logits(tiny->pass, N, rows, &logits));
+  assert_ok(pass_logits(tiny->pass, N, row_index, 1.0, &logits));
   perf_end(REGION_DECODE);
   double read = 5 + 1 + 9, entries = read / PAGE + N; /* of the page table, and lengths */
   double attention = 4.0 * N * KV + N + 2.0 * N * Q + 2.0 * read * KV + entries;
-  double outside =
-      2.0 * N * C + N /* embedding */ + 2.0 * N * C + C + N /* last norm */ + 2.0 * N * C + N /* rows */;
+  double outside = 2.0 * N * C + N /* embedding */ + 2.0 * N * C + C + N /* last norm */ + 2.0 * N * C +
+                   N /* rows */ + N * C /* cleared once */;
   double weights = L * (LAYER_PRODUCTS + ADAPTER) + V * C;
   perf_counter_t decode = counted(REGION_DECODE);
   assert_true(decode.bytes ==
               REAL * (L * (layer_elements(N) + attention) + outside + product(N, C, V, false)));
   assert_true(decode.flops == 2.0 * N * weights + L * 4.0 * read * Q);
+  device_release(tiny->base.params.device, row_index);
   cache_free(&cache);
   tear_down(&fixture);
 }

@@ -77,8 +77,8 @@ typedef struct {
   int64_t (*attention_backward_scratch)(int64_t longest, int32_t head_size);       /* floats */
   int64_t (*attention_paged_scratch)(int32_t group, int32_t head_size);            /* floats */
 
-  range_kernel_t vocab_max, vocab_sums, vocab_backward, vocab_histogram; /* rows */
-  range_kernel_t sample; /* rows; scratch: the shard's count */
+  range_kernel_t vocab_max, vocab_backward, vocab_histogram; /* rows */
+  range_kernel_t vocab_statistics;                           /* rows; scratch to draw: the shard's count */
 } kernels_t;
 
 /* Fill TABLE with one level's functions; those that the compiler's target lacks do not exist (folder.cmake).

@@ -16,52 +16,47 @@ static int64_t run_end(const vocab_shard_t *shard, int64_t begin) {
   return begin + RUN < shard->count ? begin + RUN : shard->count;
 }
 
-static void vocab_max_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
-  const op_vocab_max_t *op = argument;
-  float scale = (float)op->shard.scale;
-  (void)scratch;
-  for (int64_t r = begin; r < end; r++) {
-    const float *logits = logits_of(&op->shard, r);
-    float max = -INFINITY;
+static float row_max(const vocab_shard_t *shard, const float *logits) {
+  float scale = (float)shard->scale, max = -INFINITY;
 #pragma omp simd reduction(max : max)
-    for (int64_t i = 0; i < op->shard.count; i++)
-      max = scale * logits[i] > max ? scale * logits[i] : max;
-    ((float *)op->max)[r] = max;
-  }
+  for (int64_t i = 0; i < shard->count; i++)
+    max = scale * logits[i] > max ? scale * logits[i] : max;
+  return max;
 }
 
-static void vocab_sums_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
-  const op_vocab_sums_t *op = argument;
-  const vocab_shard_t *shard = &op->shard;
-  float scale = (float)shard->scale;
+static void vocab_max_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  const op_vocab_max_t *op = argument;
   (void)scratch;
-  for (int64_t r = begin; r < end; r++) {
-    const float *logits = logits_of(shard, r);
-    float max = ((const float *)op->max)[r];
-    double total = 0.0, weighted_total = 0.0;
-    int64_t equal = 0;
-    for (int64_t run = 0; run < shard->count; run += RUN) {
-      float sum = 0.0f, weighted = 0.0f;
-      int64_t stop = run_end(shard, run);
+  for (int64_t r = begin; r < end; r++)
+    ((float *)op->max)[r] = row_max(&op->shard, logits_of(&op->shard, r));
+}
+
+/* Sums of a row, and how many of its ids are as likely as the likeliest. */
+typedef struct {
+  double sum, weighted;
+  int64_t equal;
+} row_sums_t;
+
+static row_sums_t vocab_sums(const vocab_shard_t *shard, const float *logits, float max) {
+  float scale = (float)shard->scale, from = max > -INFINITY ? max : 0.0f;
+  row_sums_t sums = {0};
+  for (int64_t run = 0; run < shard->count; run += RUN) {
+    float sum = 0.0f, weighted = 0.0f;
+    int64_t stop = run_end(shard, run), equal = 0;
 #pragma omp simd reduction(+ : sum, weighted)
-      for (int64_t i = run; i < stop; i++) {
-        float z = scale * logits[i] - max, e = exp_float(z);
-        sum += e;
-        weighted += e > 0.0f ? e * z : 0.0f;
-      }
-      total += sum;
-      weighted_total += weighted;
-#pragma omp simd reduction(+ : equal)
-      for (int64_t i = run; i < stop; i++)
-        equal += scale * logits[i] >= max;
+    for (int64_t i = run; i < stop; i++) {
+      float z = scale * logits[i] - from, e = exp_float(z);
+      sum += e;
+      weighted += e > 0.0f ? e * z : 0.0f;
     }
-    int64_t target = ((const int32_t *)op->targets)[r] - shard->begin;
-    float *sums = (float *)op->sums + VOCAB_SUMS * r;
-    sums[0] = (float)total;
-    sums[1] = (float)weighted_total;
-    sums[2] = target >= 0 && target < shard->count ? scale * logits[target] - max : 0.0f;
-    sums[3] = (float)equal;
+    sums.sum += sum;
+    sums.weighted += weighted;
+#pragma omp simd reduction(+ : equal)
+    for (int64_t i = run; i < stop; i++)
+      equal += scale * logits[i] >= max;
+    sums.equal += equal;
   }
+  return sums;
 }
 
 static void vocab_backward_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
@@ -72,8 +67,8 @@ static void vocab_backward_simd(const void *argument, int64_t begin, int64_t end
   for (int64_t r = begin; r < end; r++) {
     const float *logits = logits_of(shard, r);
     float *dlogits = (float *)op->dlogits + r * shard->ld;
-    float max = ((const float *)op->max)[r], gradient = scale * ((const float *)op->dlogprob)[r];
-    float factor = -gradient / ((const float *)op->sums)[VOCAB_SUMS * r];
+    float max = ((const float *)op->normaliser)[2 * r], gradient = scale * ((const float *)op->dlogprob)[r];
+    float factor = -gradient / ((const float *)op->normaliser)[2 * r + 1];
 #pragma omp simd
     for (int64_t i = 0; i < shard->count; i++)
       dlogits[i] = factor * exp_float(scale * logits[i] - max);
@@ -83,27 +78,40 @@ static void vocab_backward_simd(const void *argument, int64_t begin, int64_t end
   }
 }
 
+typedef struct {
+  double mass[VOCAB_BUCKETS];
+  int32_t count[VOCAB_BUCKETS];
+} buckets_t;
+
+/* Adds the N logits to the row's buckets, where they continue PREFIX. */
+static void histogram_range(const op_vocab_histogram_t *op, const float *logits, int64_t n, float max,
+                            uint32_t prefix, buckets_t *buckets) {
+  float scale = (float)op->shard.scale;
+  for (int64_t i = 0; i < n; i++) {
+    float z = scale * logits[i];
+    uint32_t key = vocab_key(z) >> op->shift;
+    if (key >> 8 != prefix) continue;
+    buckets->count[key & 255]++;
+    buckets->mass[key & 255] += exp_float(z - max);
+  }
+}
+
 static void vocab_histogram_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_vocab_histogram_t *op = argument;
-  const vocab_shard_t *shard = &op->shard;
-  float scale = (float)shard->scale;
   (void)scratch;
   for (int64_t r = begin; r < end; r++) {
-    const float *logits = logits_of(shard, r);
-    float *histogram = (float *)op->histogram + r * 512, max = ((const float *)op->max)[r];
+    const float *logits = logits_of(&op->shard, r);
+    float *histogram = (float *)op->histogram + r * VOCAB_BUCKETS * 2, max = ((const float *)op->max)[r];
     uint32_t prefix = op->shift == 24 ? 0 : (uint32_t)((const int32_t *)op->prefix)[r];
-    double mass[256] = {0};
-    int32_t count[256] = {0};
-    for (int64_t i = 0; i < shard->count; i++) {
-      float z = scale * logits[i];
-      uint32_t key = vocab_key(z) >> op->shift;
-      if (key >> 8 != prefix) continue;
-      count[key & 255]++;
-      mass[key & 255] += exp_float(z - max);
+    buckets_t buckets = {0};
+    for (int32_t range = 0; range < vocab_range_count(op->ids); range++) {
+      int64_t first, stop;
+      vocab_range_places(&op->shard, op->ids, range, &first, &stop);
+      if (first < stop) histogram_range(op, logits + first, stop - first, max, prefix, &buckets);
     }
-    for (int bucket = 0; bucket < 256; bucket++) {
-      histogram[2 * bucket] = (float)count[bucket];
-      histogram[2 * bucket + 1] = (float)mass[bucket];
+    for (int bucket = 0; bucket < VOCAB_BUCKETS; bucket++) {
+      histogram[2 * bucket] = (float)buckets.count[bucket];
+      histogram[2 * bucket + 1] = (float)buckets.mass[bucket];
     }
   }
 }
@@ -150,24 +158,42 @@ ALWAYS_INLINE float gumbel_float(uint32_t word) {
   return -log_float(word < rest ? near : far);
 }
 
-/* Approximate values z + noise of a row into VALUES (count), -inf where an id may not take part; returns the
- * largest. */
-static float sample_values(const op_sample_t *op, uint64_t sample, uint32_t position, const float *logits,
-                           uint32_t cut, float *values) {
-  const vocab_shard_t *shard = &op->shard;
-  uint64_t key = op->seed ^ ((uint64_t)RANDOM_SAMPLING << 56);
-  float scale = (float)shard->scale, max = -INFINITY;
+/* What one row is drawn with. */
+typedef struct {
+  uint64_t seed, sample;
+  uint32_t position, cut;
+  bool greedy;
+  double scale;
+} row_draw_t;
+
+static row_draw_t row_draw(const vocab_draw_t *draw, double scale, int64_t r) {
+  row_draw_t row = {.seed = draw->seed, .greedy = draw->greedy, .scale = scale};
+  if (draw->cut) row.cut = (uint32_t)((const int32_t *)draw->cut)[r];
+  if (draw->greedy) return row;
+  const int32_t *halves = (const int32_t *)draw->samples + 2 * r;
+  row.sample = (uint64_t)(uint32_t)halves[1] << 32 | (uint32_t)halves[0];
+  row.position = (uint32_t)((const int32_t *)draw->positions)[r];
+  return row;
+}
+
+/* Approximate values z + noise of N logits, the ids from FIRST on, into VALUES (n), -inf where an id may not
+ * take part; returns the largest. */
+static float sample_values(const row_draw_t *row, const float *logits, int64_t first, int64_t count,
+                           float *values) {
+  uint64_t key = row->seed ^ ((uint64_t)RANDOM_SAMPLING << 56);
+  uint32_t cut = row->cut;
+  float scale = (float)row->scale, max = -INFINITY;
   uint32_t words[RUN];
-  for (int64_t run = 0; run < shard->count; run += RUN) {
-    int64_t n = run_end(shard, run) - run;
+  for (int64_t run = 0; run < count; run += RUN) {
+    int64_t n = count - run < RUN ? count - run : RUN;
     const float *from = logits + run;
     float *to = values + run;
-    if (op->greedy) {
+    if (row->greedy) {
 #pragma omp simd
       for (int64_t i = 0; i < n; i++)
         to[i] = scale * from[i];
     } else {
-      philox_words(key, sample, position, (uint32_t)(shard->begin + run), n, words);
+      philox_words(key, row->sample, row->position, (uint32_t)(first + run), n, words);
 #pragma omp simd
       for (int64_t i = 0; i < n; i++)
         to[i] = scale * from[i] + gumbel_float(words[i]);
@@ -185,57 +211,79 @@ static float sample_values(const op_sample_t *op, uint64_t sample, uint32_t posi
 }
 
 /* The value of one id in double, rounded to what is returned: equal on any split of the vocabulary. */
-static float exact_value(const op_sample_t *op, uint64_t sample, uint32_t position, int64_t id, float logit) {
-  double z = op->shard.scale * (double)logit;
-  if (op->greedy) return (float)z;
+static float exact_value(const row_draw_t *row, int64_t id, float logit) {
+  double z = row->scale * (double)logit;
+  if (row->greedy) return (float)z;
   random_words_t words =
-      random_words(op->seed, RANDOM_SAMPLING, sample, (uint64_t)position << 32 | (uint32_t)id);
+      random_words(row->seed, RANDOM_SAMPLING, row->sample, (uint64_t)row->position << 32 | (uint32_t)id);
   return (float)(z - log(-log(random_open_unit(words.v[0]))));
 }
 
-/* Approximate values choose the few candidates that may win, exact ones the winner. */
-static void sample_row_simd(const op_sample_t *op, int64_t r, float *values) {
-  const vocab_shard_t *shard = &op->shard;
-  const float *logits = logits_of(shard, r);
-  uint64_t sample = 0;
-  uint32_t position = 0;
-  if (!op->greedy) {
-    const int32_t *halves = (const int32_t *)op->samples + 2 * r;
-    sample = (uint64_t)(uint32_t)halves[1] << 32 | (uint32_t)halves[0];
-    position = (uint32_t)((const int32_t *)op->positions)[r];
-  }
-  uint32_t cut = op->cut ? (uint32_t)((const int32_t *)op->cut)[r] : 0;
-  float max = sample_values(op, sample, position, logits, cut, values);
-  float best = -INFINITY, threshold = max - (2e-5f + 1e-6f * fabsf(max));
-  int64_t winner = -1;
-  for (int64_t run = 0; run < shard->count && max > -INFINITY; run += RUN) {
-    int64_t stop = run_end(shard, run), hits = 0;
+/* An id and the value that it was chosen for; -1 and -inf: none. */
+typedef struct {
+  int64_t id;
+  float value;
+} winner_t;
+
+/* The best of COUNT logits, the ids from FIRST on, to *BEST where it is better. Approximate values choose the
+ * few candidates that may win, exact ones the winner. */
+static void sample_range(const row_draw_t *row, const float *logits, int64_t first, int64_t count,
+                         float *values, winner_t *best) {
+  float max = sample_values(row, logits, first, count, values);
+  float threshold = max - (2e-5f + 1e-6f * fabsf(max));
+  for (int64_t run = 0; run < count && max > -INFINITY; run += RUN) {
+    int64_t stop = run + RUN < count ? run + RUN : count, hits = 0;
 #pragma omp simd reduction(+ : hits)
     for (int64_t i = run; i < stop; i++)
       hits += values[i] >= threshold;
     for (int64_t i = run; i < stop && hits > 0; i++) {
       if (!(values[i] >= threshold)) continue;
-      float value = exact_value(op, sample, position, shard->begin + i, logits[i]);
-      if (value > best) {
-        best = value;
-        winner = shard->begin + i;
-      }
+      float value = exact_value(row, first + i, logits[i]);
+      if (value > best->value) *best = (winner_t){first + i, value};
       hits--;
     }
   }
-  ((float *)op->value)[r] = best;
-  ((int32_t *)op->id)[r] = (int32_t)winner;
 }
 
-static void sample_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
-  for (int64_t r = begin; r < end; r++)
-    sample_row_simd(argument, r, scratch);
+static winner_t row_winner(const op_vocab_statistics_t *op, int64_t r, const float *logits, float *values) {
+  const vocab_shard_t *shard = &op->shard;
+  winner_t best = {-1, -INFINITY};
+  if (op->targets) {
+    int64_t target = ((const int32_t *)op->targets)[r], place = target - shard->begin;
+    if (place >= 0 && place < shard->count) best = (winner_t){target, (float)shard->scale * logits[place]};
+    return best;
+  }
+  const row_draw_t row = row_draw(op->draw, shard->scale, r);
+  for (int32_t range = 0; range < vocab_range_count(&op->draw->ids); range++) {
+    int64_t first, stop;
+    vocab_range_places(shard, &op->draw->ids, range, &first, &stop);
+    if (first < stop) sample_range(&row, logits + first, shard->begin + first, stop - first, values, &best);
+  }
+  return best;
+}
+
+static void vocab_statistics_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
+  const op_vocab_statistics_t *op = argument;
+  const vocab_shard_t *shard = &op->shard;
+  float scale = (float)shard->scale;
+  for (int64_t r = begin; r < end; r++) {
+    const float *logits = logits_of(shard, r);
+    float *record = (float *)op->records + VOCAB_RECORD * r, max = row_max(shard, logits);
+    row_sums_t sums = vocab_sums(shard, logits, max);
+    winner_t target = row_winner(op, r, logits, scratch);
+    record[VOCAB_RECORD_MAX] = max;
+    record[VOCAB_RECORD_SUM] = (float)sums.sum;
+    record[VOCAB_RECORD_WEIGHTED] = (float)sums.weighted;
+    record[VOCAB_RECORD_EQUAL] = (float)sums.equal;
+    record[VOCAB_RECORD_BELOW] = target.id >= 0 ? scale * logits[target.id - shard->begin] - max : 0.0f;
+    record[VOCAB_RECORD_VALUE] = target.value;
+    record[VOCAB_RECORD_ID] = (float)target.id;
+  }
 }
 
 void SIMD_NAME(kernels_fill_vocab)(kernels_t *table) {
   table->vocab_max = vocab_max_simd;
-  table->vocab_sums = vocab_sums_simd;
+  table->vocab_statistics = vocab_statistics_simd;
   table->vocab_backward = vocab_backward_simd;
   table->vocab_histogram = vocab_histogram_simd;
-  table->sample = sample_simd;
 }
