@@ -14,12 +14,12 @@ static void decoding_describe(decoding_t *d) {
   workspace_t *w = &d->workspace;
   int64_t slots = d->options.slots, pages = d->options.max_pages, tokens = slots * d->options.max_tokens;
   int64_t rows = decoding_bucket(d->options.slots);
-  workspace_index(w, ARENA_CACHE, "state", slots * DECODE_STATE, &d->sequences.state);
-  workspace_index(w, ARENA_CACHE, "sequence pages", slots * pages, &d->sequences.pages);
-  workspace_index(w, ARENA_CACHE, "ended", slots, &d->sequences.ended);
-  workspace_index(w, ARENA_CACHE, "sequence tokens", tokens, &d->sequences.tokens);
-  workspace_wide(w, ARENA_CACHE, "sequence logprobs", tokens, &d->sequences.logprobs);
-  workspace_wide(w, ARENA_CACHE, "sequence entropies", tokens, &d->sequences.entropies);
+  workspace_index(w, ARENA_SCRATCH, "state", slots * DECODE_STATE, &d->sequences.state);
+  workspace_index(w, ARENA_SCRATCH, "sequence pages", slots * pages, &d->sequences.pages);
+  workspace_index(w, ARENA_SCRATCH, "ended", slots, &d->sequences.ended);
+  workspace_index(w, ARENA_SCRATCH, "sequence tokens", tokens, &d->sequences.tokens);
+  workspace_wide(w, ARENA_SCRATCH, "sequence logprobs", tokens, &d->sequences.logprobs);
+  workspace_wide(w, ARENA_SCRATCH, "sequence entropies", tokens, &d->sequences.entropies);
   workspace_index(w, ARENA_SCRATCH, "which", rows, &d->which);
   workspace_index(w, ARENA_SCRATCH, "tokens", rows, &d->tokens);
   workspace_index(w, ARENA_SCRATCH, "positions", rows, &d->positions);
@@ -69,12 +69,12 @@ void decoding_free(decoding_t *decoding) {
 status_t decoding_place(decoding_t *decoding, int32_t s, int32_t token, int32_t position, int32_t count,
                         int64_t sample) {
   const decode_sequences_t *all = &decoding->sequences;
-  const int32_t runs = 0, state[DECODE_STATE] = {[DECODE_TOKEN] = token,
-                                                 [DECODE_POSITION] = position,
-                                                 [DECODE_COUNT] = count,
-                                                 [DECODE_SAMPLE] = (int32_t)(uint32_t)(uint64_t)sample,
-                                                 [DECODE_SAMPLE + 1] =
-                                                     (int32_t)(uint32_t)((uint64_t)sample >> 32)};
+  const int32_t runs = 0,
+                state[DECODE_STATE] = {[DECODE_TOKEN] = token,
+                                       [DECODE_POSITION] = position,
+                                       [DECODE_COUNT] = count,
+                                       [DECODE_SAMPLE] = (int32_t)(uint32_t)(uint64_t)sample,
+                                       [DECODE_SAMPLE + 1] = (int32_t)(uint32_t)((uint64_t)sample >> 32)};
   TRY(index_upload(decoding->device, index_at(all->state, (int64_t)s * DECODE_STATE), state, DECODE_STATE));
   return index_upload(decoding->device, index_at(all->ended, s), &runs, 1);
 }
@@ -159,7 +159,7 @@ static status_t decoding_body(void *context) {
   decoding_t *d = body->decoding;
   const pass_decode_t step = {.rows = d->rows,
                               .max_pages = d->options.max_pages,
-                              .running = d->running,
+
                               .cached = body->cached,
                               .tokens = d->tokens,
                               .positions = d->positions,
@@ -171,9 +171,19 @@ static status_t decoding_body(void *context) {
   return decoding_advance(d);
 }
 
+/* What a step is: the state that it works on, the role and the shape. */
+static uint64_t decoding_key(const decoding_t *decoding, const role_t *role) {
+  const uint64_t parts[] = {(uint64_t)(uintptr_t)decoding->sequences.state, (uint64_t)(uintptr_t)role->base,
+                            (uint64_t)(uintptr_t)role->adapter, (uint64_t)decoding->rows};
+  uint64_t key = 0;
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+    key = (key ^ parts[i]) * UINT64_C(0x9e3779b97f4a7c15);
+  return key;
+}
+
 status_t decoding_step(decoding_t *decoding, const role_t *role, int64_t cached) {
   decoding_body_t body = {decoding, role, cached};
-  return device_graph(decoding->device, (uint64_t)decoding->rows, decoding_body, &body);
+  return device_graph(decoding->device, decoding_key(decoding, role), decoding_body, &body);
 }
 
 /* ---- What the host reads ---- */

@@ -6,6 +6,7 @@
 
 #include "model/cache.h"
 #include "rollout/sampler.h"
+#include "tensor/ops.h"
 
 typedef struct {
   int32_t slots;     /* sequences in flight */
@@ -55,8 +56,8 @@ status_t decoding_set_rows(decoding_t *decoding, int32_t n, const int32_t *which
 /* Copies COUNT pages of the cache. Local. */
 status_t decoding_copy_pages(decoding_t *decoding, int32_t count, const int32_t *from, const int32_t *to);
 
-/* The next token of the sequences WHICH (n), drawn from ROWS (n) of the last pass, in which all their positions
- * were. They are not the ones that run afterwards: decoding_set_rows. Collective on tp. */
+/* The next token of the sequences WHICH (n), drawn from ROWS (n) of the last pass, in which all their
+ * positions were. They are not the ones that run afterwards: decoding_set_rows. Collective on tp. */
 status_t decoding_draw(decoding_t *decoding, int32_t n, const int32_t *which, const int32_t *rows);
 
 /* One step of those that run under ROLE; CACHED positions of all of them together, for those who count.

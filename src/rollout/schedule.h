@@ -1,7 +1,8 @@
 /* Which sequences are in flight, and which pages of the key-value cache each holds: admission by what is
- * needed now and a reserve, pages as sequences grow, and where none is free, preemption: the youngest sequence
- * gives its pages back and is computed again later. Sequences with the same prompt share its pages. Host logic
- * alone: it knows numbers of positions and of pages, no tokens and no device. All functions are local. */
+ * needed now and a reserve, pages as sequences grow, and where none is free, preemption: the youngest
+ * sequence gives its pages back and is computed again later. Sequences with the same prompt share its pages.
+ * Host logic alone: it knows numbers of positions and of pages, no tokens and no device. All functions are
+ * local. */
 #ifndef ROLLOUT_SCHEDULE_H
 #define ROLLOUT_SCHEDULE_H
 
@@ -37,7 +38,7 @@ typedef struct {
   place_t *places; /* (slots) */
   int32_t *table;  /* (slots, max_pages); what lies behind a sequence's pages is 0 or has been a page */
   int32_t running, preempted;
-  int64_t admitted; /* so far */
+  int64_t admitted;                   /* so far */
   bool table_changed, places_changed; /* for the owner, who resets them */
   /* Pages to be copied once the prompts admitted with them are in the cache; the owner resets the count. */
   int32_t *copy_from, *copy_to; /* (slots) */
@@ -54,11 +55,11 @@ void schedule_free(schedule_t *schedule);
 /* Forgets all sequences. */
 void schedule_reset(schedule_t *schedule);
 
-/* Admits item ITEM of QUESTION with a prompt of PROMPT positions, if there are a place, pages for the prompt and
- * a reserve of one page for each sequence that runs. SHARES: where one with the same question runs, its pages
- * are shared, but for the one with the prompt's last position, which is copied as far as it is older than
- * that; the last position is not in the cache then: it goes in with the next step. *PLACE is -1 where there is
- * no room, or where preempted ones wait. Returns whether the prompt is shared. */
+/* Admits item ITEM of QUESTION with a prompt of PROMPT positions, if there are a place, pages for the prompt
+ * and a reserve of one page for each sequence that runs. SHARES: where one with the same question runs, its
+ * pages are shared, but for the one with the prompt's last position, which is copied as far as it is older
+ * than that; the last position is not in the cache then: it goes in with the next step. *PLACE is -1 where
+ * there is no room, or where preempted ones wait. Returns whether the prompt is shared. */
 bool schedule_admit(schedule_t *schedule, int64_t item, int64_t question, int32_t prompt, bool shares,
                     int32_t *place);
 

@@ -50,8 +50,8 @@ static status_t get(void *context, int64_t prompt, generator_prompt_t *out) {
   prompt_set_t *set = context;
   if (!set->loaded[prompt] || set->answered[prompt])
     return error_set(STATUS_INTERNAL, "prompt %lld was not loaded", (long long)prompt);
-  *out =
-      (generator_prompt_t){.sample = 100 + prompt, .tokens = set->tokens[prompt], .n = set->lengths[prompt]};
+  *out = (generator_prompt_t){
+      .sample = 100 + prompt, .question = prompt, .tokens = set->tokens[prompt], .n = set->lengths[prompt]};
   if (set->image[prompt] >= 0) out->features = set->features + (size_t)set->image[prompt] * set->per_image;
   return STATUS_OK;
 }
