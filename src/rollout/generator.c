@@ -3,8 +3,8 @@
 #include "model/cache.h"
 #include "perf/perf.h"
 #include "rollout/decoding.h"
+#include "rollout/places.h"
 #include "rollout/prefill.h"
-#include "rollout/schedule.h"
 
 #include <string.h>
 
@@ -17,7 +17,7 @@ struct generator {
   generator_options_t options;
   cache_t cache;
   sampler_t *sampler;
-  schedule_t schedule;
+  places_t in_flight;
   decoding_t decoding;
   workspace_t workspace;
   /* Host; S is the place of a sequence. */
@@ -49,7 +49,7 @@ static void generator_describe(generator_t *generator) {
 
 /* Pages of the cache: the worst case of all slots, as far as it fits CACHE_BYTES and can be numbered. */
 static status_t generator_choose_pages(const generator_t *generator, size_t cache_bytes,
-                                       schedule_options_t *schedule) {
+                                       places_options_t *all) {
   const generator_options_t *options = &generator->options;
   int64_t positions = (int64_t)options->longest_query + options->max_tokens;
   int64_t most = cache_most_positions / options->page_size;
@@ -58,16 +58,16 @@ static status_t generator_choose_pages(const generator_t *generator, size_t cach
                      "a sequence may take %lld positions, a key-value cache has at most %lld; reduce "
                      "rollout.response_len or data.query_len",
                      (long long)positions, (long long)cache_most_positions);
-  schedule->max_pages = pages_for(generator, positions);
+  all->max_pages = pages_for(generator, positions);
   size_t page = cache_page_bytes(generator->base, options->page_size);
   if (cache_bytes > 0 && (int64_t)(cache_bytes / page) < most) most = (int64_t)(cache_bytes / page);
-  if (most < schedule->max_pages)
+  if (most < all->max_pages)
     return error_set(STATUS_INPUT,
                      "the key-value cache of one sequence takes %zu bytes, %zu are allowed; allow more "
                      "(rollout.cache_fraction), or reduce rollout.response_len or data.query_len",
-                     (size_t)schedule->max_pages * page, cache_bytes);
-  int64_t wanted = (int64_t)options->slots * schedule->max_pages;
-  schedule->pages = (int32_t)(wanted < most ? wanted : most);
+                     (size_t)all->max_pages * page, cache_bytes);
+  int64_t wanted = (int64_t)options->slots * all->max_pages;
+  all->pages = (int32_t)(wanted < most ? wanted : most);
   return STATUS_OK;
 }
 
@@ -75,15 +75,15 @@ static status_t generator_build(generator_t *generator, size_t cache_bytes) {
   device_t *device = generator->base->params.device;
   const generator_options_t *options = &generator->options;
   const response_end_t *end = &options->end;
-  schedule_options_t schedule = {
+  places_options_t all = {
       .slots = options->slots, .page_size = options->page_size, .max_tokens = options->max_tokens};
-  TRY(generator_choose_pages(generator, cache_bytes, &schedule));
-  TRY(schedule_create(&schedule, &generator->schedule));
-  TRY(cache_create(generator->base, schedule.pages, options->page_size, &generator->cache));
+  TRY(generator_choose_pages(generator, cache_bytes, &all));
+  TRY(places_create(&all, &generator->in_flight));
+  TRY(cache_create(generator->base, all.pages, options->page_size, &generator->cache));
   TRY(sampler_create(generator->pass, device, generator->base->params.grid, generator->base,
                      &options->sampler, decoding_bucket(options->slots), &generator->sampler));
   const decoding_options_t decoding = {.slots = options->slots,
-                                       .max_pages = schedule.max_pages,
+                                       .max_pages = all.max_pages,
                                        .max_tokens = options->max_tokens,
                                        .ends = {end->answer, end->text, end->question[0], end->question[1]}};
   TRY(decoding_create(generator->pass, &generator->cache, generator->sampler, &decoding,
@@ -112,7 +112,7 @@ status_t generator_create(pass_t *pass, base_t *base, const generator_options_t 
 void generator_free(generator_t *generator) {
   if (!generator) return;
   decoding_free(&generator->decoding);
-  schedule_free(&generator->schedule);
+  places_free(&generator->in_flight);
   cache_free(&generator->cache);
   sampler_free(generator->sampler);
   workspace_free(&generator->workspace);
@@ -132,7 +132,7 @@ typedef struct {
 } run_t;
 
 static place_t *place_of(const run_t *run, int32_t s) {
-  return &run->generator->schedule.places[s];
+  return &run->generator->in_flight.places[s];
 }
 
 /* Tokens of the response of place S as they were last read. */
@@ -161,7 +161,7 @@ static status_t run_finish(run_t *run, int32_t s) {
       .logprobs = generator->logprobs + at,
       .entropies = generator->entropies + at,
       .stopped = response_ends(&generator->options.end, generator->tokens[at + n - 1])};
-  schedule_finish(&generator->schedule, s);
+  places_finish(&generator->in_flight, s);
   return run->source->put(run->source->context, &response);
 }
 
@@ -218,7 +218,7 @@ static status_t run_add(run_t *run, prefill_t *prefill, int32_t s, const generat
 static status_t run_resume(run_t *run, prefill_t *prefill, int32_t s, bool *room) {
   generator_prompt_t prompt;
   *room = prefill_has_room(prefill, place_of(run, s)->position + 1) &&
-          schedule_resume(&run->generator->schedule, s);
+          places_resume(&run->generator->in_flight, s);
   if (!*room) return STATUS_OK;
   TRY(run->source->get(run->source->context, place_of(run, s)->item, &prompt));
   return run_add(run, prefill, s, &prompt);
@@ -237,7 +237,7 @@ static status_t run_admit(run_t *run, prefill_t *prefill, int64_t item, bool *ro
                      (long long)item, length, generator->options.longest_query);
   int32_t last = prompt.tokens[prompt.n - 1];
   bool shared = prefill_has_room(prefill, length) &&
-                schedule_admit(&generator->schedule, item, prompt.question, length, last != TOKEN_IMAGE, &s);
+                places_admit(&generator->in_flight, item, prompt.question, length, last != TOKEN_IMAGE, &s);
   *room = s >= 0;
   if (!*room) return STATUS_OK;
   generator->samples[s] = prompt.sample;
@@ -250,8 +250,8 @@ static status_t run_collect(run_t *run, prefill_t *prefill, int32_t *count) {
   generator_t *generator = run->generator;
   int32_t admitted = 0;
   bool room = true;
-  for (*count = 0; room && generator->schedule.running < generator->options.slots; *count += room) {
-    int32_t waiting = schedule_waiting(&generator->schedule);
+  for (*count = 0; room && generator->in_flight.running < generator->options.slots; *count += room) {
+    int32_t waiting = places_waiting(&generator->in_flight);
     if (waiting >= 0) {
       TRY(run_resume(run, prefill, waiting, &room));
     } else if (admitted < generator->pending_count - generator->requested) {
@@ -270,14 +270,14 @@ static status_t run_collect(run_t *run, prefill_t *prefill, int32_t *count) {
 /* The pass over what was collected, pages that are shared in part, and the first tokens. */
 static status_t run_prefill(run_t *run, prefill_t *prefill) {
   generator_t *generator = run->generator;
-  schedule_t *schedule = &generator->schedule;
+  places_t *all = &generator->in_flight;
   int32_t n = prefill->n;
-  if (n > 0) TRY(prefill_pass(prefill, generator->pass, run->role, &generator->cache, schedule));
-  TRY(decoding_copy_pages(&generator->decoding, schedule->copies, schedule->copy_from, schedule->copy_to));
-  schedule->copies = 0;
+  if (n > 0) TRY(prefill_pass(prefill, generator->pass, run->role, &generator->cache, all));
+  TRY(decoding_copy_pages(&generator->decoding, all->copies, all->copy_from, all->copy_to));
+  all->copies = 0;
   if (n == 0) return STATUS_OK;
-  TRY(decoding_set_pages(&generator->decoding, schedule->table));
-  schedule->table_changed = false;
+  TRY(decoding_set_pages(&generator->decoding, all->table));
+  all->table_changed = false;
   TRY(decoding_draw(&generator->decoding, n, prefill->places, prefill->rows));
   for (int32_t i = 0; i < n; i++)
     place_of(run, prefill->places[i])->position++;
@@ -325,14 +325,14 @@ static status_t run_load(run_t *run) {
  * are asked for ahead, so that their images are there when they are needed. */
 static status_t run_refill(run_t *run) {
   generator_t *generator = run->generator;
-  const schedule_t *schedule = &generator->schedule;
+  const places_t *all = &generator->in_flight;
   int32_t slots = generator->options.slots, quarter = (slots + 3) / 4, count;
-  int32_t vacant = slots - schedule->running;
-  if (schedule->running > 0 && vacant < quarter) return STATUS_OK;
+  int32_t vacant = slots - all->running;
+  if (all->running > 0 && vacant < quarter) return STATUS_OK;
   TRY(run_load(run));
-  TRY(run_request(run, vacant - schedule->preempted - generator->pending_count));
+  TRY(run_request(run, vacant - all->preempted - generator->pending_count));
   TRY(run_load(run));
-  if (generator->pending_count == 0 && schedule->preempted == 0) return STATUS_OK;
+  if (generator->pending_count == 0 && all->preempted == 0) return STATUS_OK;
   perf_begin(REGION_PREFILL);
   status_code_t status = STATUS_OK;
   do
@@ -348,30 +348,30 @@ static status_t run_refill(run_t *run) {
 /* What has changed since the last step. */
 static status_t run_upload(run_t *run) {
   generator_t *generator = run->generator;
-  schedule_t *schedule = &generator->schedule;
+  places_t *all = &generator->in_flight;
   int32_t n = 0;
-  if (schedule->table_changed) TRY(decoding_set_pages(&generator->decoding, schedule->table));
-  schedule->table_changed = false;
-  if (!schedule->places_changed) return STATUS_OK;
-  schedule->places_changed = false;
+  if (all->table_changed) TRY(decoding_set_pages(&generator->decoding, all->table));
+  all->table_changed = false;
+  if (!all->places_changed) return STATUS_OK;
+  all->places_changed = false;
   for (int32_t s = 0; s < generator->options.slots; s++)
-    if (schedule->places[s].state == SEQUENCE_RUNS) generator->which[n++] = s;
+    if (all->places[s].state == SEQUENCE_RUNS) generator->which[n++] = s;
   return decoding_set_rows(&generator->decoding, n, generator->which);
 }
 
 static status_t run_step(run_t *run) {
   generator_t *generator = run->generator;
-  schedule_t *schedule = &generator->schedule;
+  places_t *all = &generator->in_flight;
   int64_t cached = 0;
-  while (!schedule_grow(schedule))
-    if (schedule_preempt(schedule) < 0)
+  while (!places_grow(all))
+    if (places_preempt(all) < 0)
       return error_set(STATUS_INTERNAL, "the key-value cache has no page for the only sequence");
   TRY(run_upload(run));
   for (int32_t s = 0; s < generator->options.slots; s++)
-    if (schedule->places[s].state == SEQUENCE_RUNS) cached += schedule->places[s].position + 1;
-  perf_tokens(schedule->running);
+    if (all->places[s].state == SEQUENCE_RUNS) cached += all->places[s].position + 1;
+  perf_tokens(all->running);
   TRY(decoding_step(&generator->decoding, run->role, cached));
-  schedule_advance(schedule);
+  places_advance(all);
   return run_settle(run);
 }
 
@@ -383,8 +383,8 @@ static status_t run_all(run_t *run, stop_vote_t *vote) {
     if (stop) return STATUS_STOPPED;
     TRY(run_refill(run));
     TRY(queue_progress(run->queue));
-    if (generator->schedule.running == 0) {
-      if (run->drained && generator->pending_count == 0 && generator->schedule.preempted == 0)
+    if (generator->in_flight.running == 0) {
+      if (run->drained && generator->pending_count == 0 && generator->in_flight.preempted == 0)
         return STATUS_OK;
       continue;
     }
@@ -438,7 +438,7 @@ status_t generator_run(generator_t *generator, const role_t *role, int64_t n,
                .n = n,
                .together = block_of(grid, n, source->together)};
   /* After an interrupted run too: nothing in flight, all pages free. */
-  schedule_reset(&generator->schedule);
+  places_reset(&generator->in_flight);
   generator->pending_count = generator->requested = 0;
   TRY(queue_create(grid, (n + run.together - 1) / run.together, generator->options.deterministic,
                    &run.queue));

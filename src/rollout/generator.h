@@ -1,5 +1,5 @@
 /* Generation: continuous batching over slots with a paged key-value cache; dp groups draw prompts from a
- * shared queue. Which sequences run, and on which pages: rollout/schedule.h; their state on the device:
+ * shared queue. Which sequences run, and on which pages: rollout/places.h; their state on the device:
  * rollout/decoding.h. */
 #ifndef ROLLOUT_GENERATOR_H
 #define ROLLOUT_GENERATOR_H

@@ -47,10 +47,10 @@ status_t prefill_add(prefill_t *prefill, int32_t place, const generator_prompt_t
 }
 
 /* Places in the cache of all positions. */
-static void prefill_fill_slots(prefill_t *prefill, const schedule_t *schedule, int32_t *slots) {
-  int32_t size = schedule->options.page_size;
+static void prefill_fill_slots(prefill_t *prefill, const places_t *all, int32_t *slots) {
+  int32_t size = all->options.page_size;
   for (int32_t i = 0; i < prefill->n; i++) {
-    const int32_t *pages = schedule->places[prefill->places[i]].pages;
+    const int32_t *pages = all->places[prefill->places[i]].pages;
     int32_t begin = prefill->packed.offsets[i], end = prefill->packed.offsets[i + 1];
     for (int32_t t = begin; t < end; t++)
       slots[t] = pages[(t - begin) / size] * size + (t - begin) % size;
@@ -59,11 +59,11 @@ static void prefill_fill_slots(prefill_t *prefill, const schedule_t *schedule, i
 }
 
 status_t prefill_pass(prefill_t *prefill, pass_t *pass, const role_t *role, cache_t *cache,
-                      const schedule_t *schedule) {
+                      const places_t *all) {
   int32_t *slots;
   const pass_images_t images = {.count = prefill->images, .features = prefill->features};
   TRY(packed_create(prefill->sources, prefill->n, config_patches(prefill->config), &prefill->packed));
   TRY(memory_pool_alloc(&prefill->pool, &slots, (size_t)prefill->packed.offsets[prefill->n], sizeof *slots));
-  prefill_fill_slots(prefill, schedule, slots);
+  prefill_fill_slots(prefill, all, slots);
   return pass_forward(pass, role, &prefill->packed, &images, false, cache, slots);
 }

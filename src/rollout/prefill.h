@@ -4,7 +4,7 @@
 
 #include "model/cache.h"
 #include "rollout/generator.h"
-#include "rollout/schedule.h"
+#include "rollout/places.h"
 #include "tensor/packed.h"
 
 /* A source may reuse its memory, so all is copied. */
@@ -15,7 +15,7 @@ typedef struct {
   int64_t tokens;           /* positions at most, where there are several sequences */
   int64_t positions;        /* so far */
   packed_source_t *sources; /* (most) */
-  int32_t *places, *rows;   /* (most): of the schedule; the hidden state that is drawn from */
+  int32_t *places, *rows;   /* (most): of the all; the hidden state that is drawn from */
   float *features;          /* (images, P * vision hidden) */
   int32_t images;
   packed_t packed;
@@ -35,6 +35,6 @@ status_t prefill_add(prefill_t *prefill, int32_t place, const generator_prompt_t
 
 /* Runs it under ROLE: keys and values of all positions go to the places' pages. Collective on tp. */
 status_t prefill_pass(prefill_t *prefill, pass_t *pass, const role_t *role, cache_t *cache,
-                      const schedule_t *schedule);
+                      const places_t *all);
 
 #endif

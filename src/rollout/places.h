@@ -3,8 +3,8 @@
  * sequence gives its pages back and is computed again later. Sequences with the same prompt share its pages.
  * Host logic alone: it knows numbers of positions and of pages, no tokens and no device. All functions are
  * local. */
-#ifndef ROLLOUT_SCHEDULE_H
-#define ROLLOUT_SCHEDULE_H
+#ifndef ROLLOUT_PLACES_H
+#define ROLLOUT_PLACES_H
 
 #include "base/memory_pool.h"
 
@@ -30,10 +30,10 @@ typedef struct {
   int32_t page_size;  /* positions */
   int32_t max_pages;  /* of one sequence */
   int32_t max_tokens; /* of one response */
-} schedule_options_t;
+} places_options_t;
 
 typedef struct {
-  schedule_options_t options;
+  places_options_t options;
   memory_pool_t pool;
   place_t *places; /* (slots) */
   int32_t *table;  /* (slots, max_pages); what lies behind a sequence's pages is 0 or has been a page */
@@ -46,34 +46,33 @@ typedef struct {
   /* Which pages are free, and how many sequences hold each. */
   int32_t *free_pages, *holders; /* (pages) */
   int32_t free_count;
-} schedule_t;
+} places_t;
 
-/* Free with schedule_free. */
-status_t schedule_create(const schedule_options_t *options, schedule_t *out);
-void schedule_free(schedule_t *schedule);
+/* Free with places_free. */
+status_t places_create(const places_options_t *options, places_t *out);
+void places_free(places_t *all);
 
 /* Forgets all sequences. */
-void schedule_reset(schedule_t *schedule);
+void places_reset(places_t *all);
 
 /* Admits item ITEM of QUESTION with a prompt of PROMPT positions, if there are a place, pages for the prompt
  * and a reserve of one page for each sequence that runs. SHARES: where one with the same question runs, its
  * pages are shared, but for the one with the prompt's last position, which is copied as far as it is older
  * than that; the last position is not in the cache then: it goes in with the next step. *PLACE is -1 where
  * there is no room, or where preempted ones wait. Returns whether the prompt is shared. */
-bool schedule_admit(schedule_t *schedule, int64_t item, int64_t question, int32_t prompt, bool shares,
-                    int32_t *place);
+bool places_admit(places_t *all, int64_t item, int64_t question, int32_t prompt, bool shares, int32_t *place);
 
 /* The oldest preempted sequence, -1 where there is none. */
-int32_t schedule_waiting(const schedule_t *schedule);
+int32_t places_waiting(const places_t *all);
 
 /* Lets it run again, if there are pages for all its positions and the same reserve; they are empty. */
-bool schedule_resume(schedule_t *schedule, int32_t place);
+bool places_resume(places_t *all, int32_t place);
 
 /* Pages for the next step of all that run: false where they do not suffice. */
-bool schedule_grow(schedule_t *schedule);
+bool places_grow(places_t *all);
 
 /* Takes the youngest sequence's pages; its place. -1 where only one runs. */
-int32_t schedule_preempt(schedule_t *schedule);
+int32_t places_preempt(places_t *all);
 
 /* Tokens that the response of PLACE has. */
 static inline int32_t place_tokens(const place_t *place) {
@@ -81,9 +80,9 @@ static inline int32_t place_tokens(const place_t *place) {
 }
 
 /* All that run have drawn a token. */
-void schedule_advance(schedule_t *schedule);
+void places_advance(places_t *all);
 
 /* Gives PLACE and its pages back. */
-void schedule_finish(schedule_t *schedule, int32_t place);
+void places_finish(places_t *all, int32_t place);
 
 #endif
