@@ -27,9 +27,18 @@ static void place_give(places_t *all, place_t *place) {
   place->page_count = 0;
 }
 
-/* COUNT pages can be had, and a reserve of one for each sequence that runs. */
+/* Whether PLACE runs and may need more pages than it has. */
+static bool place_grows(const places_t *all, const place_t *place) {
+  int32_t last = place->prompt + all->options.max_tokens - 2; /* position that goes in */
+  return place->state == SEQUENCE_RUNS && place->page_count * all->options.page_size <= last;
+}
+
+/* COUNT pages can be had, and a reserve of one for each sequence that may need one: so a cache of the worst
+ * case holds nobody back. */
 static bool pages_suffice(const places_t *all, int32_t count) {
-  return count + all->running <= all->free_count;
+  for (int32_t s = 0; s < all->options.slots; s++)
+    count += place_grows(all, &all->places[s]);
+  return count <= all->free_count;
 }
 
 /* ---- Life ---- */
@@ -175,10 +184,8 @@ static void places_grow_ahead(places_t *all) {
   int32_t size = all->options.page_size;
   for (int32_t s = 0; s < all->options.slots; s++) {
     place_t *place = &all->places[s];
-    if (place->state != SEQUENCE_RUNS) continue;
-    int32_t last = place->prompt + all->options.max_tokens - 2; /* position that goes in */
     bool soon = (place->position + size) / size >= place->page_count;
-    if (soon && place->page_count * size <= last && pages_suffice(all, 1)) place_take(all, place, 1);
+    if (place_grows(all, place) && soon && pages_suffice(all, 1)) place_take(all, place, 1);
   }
 }
 

@@ -56,10 +56,10 @@ void places_free(places_t *all);
 void places_reset(places_t *all);
 
 /* Admits item ITEM of QUESTION with a prompt of PROMPT positions, if there are a place, pages for the prompt
- * and a reserve of one page for each sequence that runs. SHARES: where one with the same question runs, its
- * pages are shared, but for the one with the prompt's last position, which is copied as far as it is older
- * than that; the last position is not in the cache then: it goes in with the next step. *PLACE is -1 where
- * there is no room, or where preempted ones wait. Returns whether the prompt is shared. */
+ * and a reserve of one page for each sequence that may need one. SHARES: where one with the same question
+ * runs, its pages are shared, but for the one with the prompt's last position, which is copied as far as it
+ * is older than that; the last position is not in the cache then: it goes in with the next step. *PLACE is -1
+ * where there is no room, or where preempted ones wait. Returns whether the prompt is shared. */
 bool places_admit(places_t *all, int64_t item, int64_t question, int32_t prompt, bool shares, int32_t *place);
 
 /* The oldest preempted sequence, -1 where there is none. */
