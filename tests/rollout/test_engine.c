@@ -116,8 +116,8 @@ static void check_sharing(engine_t *e) {
   generator_options_t options = options_of();
   response_t expected[PROMPTS];
   size_t little = 11 * cache_page_bytes(&e->tiny.base, options.page_size);
-  for (int32_t together = 2; together <= 4; together++)
-    for (int32_t slots = 1; slots <= PROMPTS; slots += 3) {
+  for (int32_t together = 2; together <= 4; together += 2)
+    for (int32_t slots = 1; slots <= PROMPTS; slots += 7) {
       options.slots = slots;
       e->set.together = together;
       e->set.apart = true;
