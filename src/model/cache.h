@@ -1,5 +1,5 @@
-/* The memory of a paged key-value cache: page numbers are shared by all layers. Who holds which page is for its
- * user to know. */
+/* The memory of a paged key-value cache: page numbers are shared by all layers. Who holds which page is for
+ * its user to know. */
 #ifndef MODEL_CACHE_H
 #define MODEL_CACHE_H
 

@@ -44,7 +44,7 @@ status_t pass_forward(pass_t *pass, const role_t *role, const packed_t *packed, 
  * token -1. */
 typedef struct {
   int32_t rows, max_pages;
-  int64_t cached; /* sum of the lengths, for those who count */
+  int64_t cached;                            /* sum of the lengths, for those who count */
   const index_t *tokens, *positions, *slots; /* (n) of the new tokens */
   const index_t *pages, *lengths;            /* (n, max_pages), (n): the new token included */
 } pass_decode_t;

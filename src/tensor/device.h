@@ -75,18 +75,18 @@ void device_free(device_t *device);
  * (tensor/op_cost.h) in the region of the performance table that is open. Local. */
 status_t device_run(device_t *device, int number, const void *arguments);
 
-/* Runs BODY, or has the device do again what the last BODY of this KEY asked of it: on a device that can, after
- * two calls of the key, as long as no memory is got or given back, since addresses are part of it. What BODY
- * does must follow from KEY and from device memory alone, and it neither uploads nor waits. Its FLOPs and
- * bytes are counted each time, as those of the call that was kept. Local, if BODY is. */
+/* Runs BODY, or has the device do again what the last BODY of this KEY asked of it: on a device that can,
+ * after two calls of the key, as long as no memory is got or given back, since addresses are part of it. What
+ * BODY does must follow from KEY and from device memory alone, and it neither uploads nor waits. Its FLOPs
+ * and bytes are counted each time, as those of the call that was kept. Local, if BODY is. */
 status_t device_graph(device_t *device, uint64_t key, device_body_t body, void *context);
 /* Whether it can: shapes should repeat then. */
 static inline bool device_replays(const device_t *device) {
   return device->graph != NULL;
 }
 
-/* Bytes that this rank may still take on DEVICE, where RANKS ranks share the node's memory; 0 where the system
- * does not tell. Local. */
+/* Bytes that this rank may still take on DEVICE, where RANKS ranks share the node's memory; 0 where the
+ * system does not tell. Local. */
 size_t device_free_memory(device_t *device, int ranks);
 
 /* Device memory: N elements of the compute type, accumulation type, 32-bit integers. Contents are undefined
