@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -128,6 +129,27 @@ status_t memory_reserve(void *inout, arena_t arena, size_t count, size_t size) {
 size_t memory_resident_peak(void) {
   struct rusage use;
   return getrusage(RUSAGE_SELF, &use) == 0 ? (size_t)use.ru_maxrss * 1024 : 0;
+}
+
+/* The number behind NAME in FILE, or the first one where NAME is empty; -1 where there is none. */
+static int64_t system_number(const char *file, const char *name) {
+  char line[256];
+  long long number = -1;
+  size_t n = strlen(name);
+  FILE *stream = fopen(file, "r");
+  while (stream && number < 0 && fgets(line, sizeof line, stream))
+    if (strncmp(line, name, n) == 0 && sscanf(line + n, "%lld", &number) != 1) break;
+  if (stream) fclose(stream);
+  return number;
+}
+
+size_t memory_available(void) {
+  int64_t machine = 1024 * system_number("/proc/meminfo", "MemAvailable:");
+  int64_t most = system_number("/sys/fs/cgroup/memory.max", "");
+  int64_t used = system_number("/sys/fs/cgroup/memory.current", "");
+  int64_t group = most >= 0 && used >= 0 ? most - used : machine;
+  int64_t available = group < machine ? group : machine;
+  return available > 0 ? (size_t)available : 0;
 }
 
 void memory_free(void *pointer) {

@@ -81,6 +81,10 @@ void memory_reset_peaks(void);
 /* Bytes of the largest resident set that this process has had, all of its libraries included. Local. */
 size_t memory_resident_peak(void);
 
+/* Bytes of host memory that can still be taken, of the machine or of the control group that the process is
+ * in, whichever is less; 0 where the system does not tell. Local. */
+size_t memory_available(void);
+
 /* Use of one arena so far. Local. */
 memory_usage_t memory_usage(arena_t arena);
 

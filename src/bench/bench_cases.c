@@ -3,9 +3,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "model/cache.h"
 #include "perf/perf.h"
-#include "rollout/sampler.h"
+#include "rollout/decoding.h"
 #include "session/models.h"
 #include "tensor/peaks.h"
 #include "train/optimizer.h"
@@ -32,7 +31,9 @@ typedef struct {
   cache_t cache;
   sampler_t *sampler;
   int32_t max_pages;
+  decoding_t decoding;
   int32_t *pages;  /* (B, max_pages) */
+  int32_t *which;  /* (B): 0, 1, 2, ... */
   int32_t *slots;  /* (T): of the prompts */
   int32_t decoded; /* sequences that are decoded at once */
 } bench_cases_bench_t;
@@ -110,17 +111,25 @@ static status_t bench_make_cache(bench_cases_bench_t *bench) {
   bench->max_pages = (int32_t)(settings->bench.length + settings->bench.decode_tokens + page - 1) / page;
   TRY(cache_create(&bench->base, n * bench->max_pages, page, &bench->cache));
   TRY(memory_alloc(&bench->pages, ARENA_OTHER, (size_t)n * (size_t)bench->max_pages, sizeof *bench->pages));
+  TRY(memory_alloc(&bench->which, ARENA_OTHER, (size_t)n, sizeof *bench->which));
   TRY(memory_alloc(&bench->slots, ARENA_OTHER, (size_t)rows, sizeof *bench->slots));
-  if (!cache_take(&bench->cache, n * bench->max_pages, bench->pages))
-    return error_set(STATUS_INTERNAL, "the cache has fewer pages than were asked for");
+  for (int32_t p = 0; p < n * bench->max_pages; p++)
+    bench->pages[p] = p;
+  for (int32_t s = 0; s < n; s++)
+    bench->which[s] = s;
   for (int32_t s = 0; s < n; s++)
     for (int32_t t = bench->packed.offsets[s]; t < bench->packed.offsets[s + 1]; t++) {
       int32_t position = bench->packed.positions[t];
       bench->slots[t] = bench->pages[s * bench->max_pages + position / page] * page + position % page;
     }
   const sampler_options_t options = {.temperature = 1.0, .top_p = 1.0, .seed = 1};
-  return sampler_create(bench->pass, bench->session->device, &bench->session->grid, &bench->base, &options, n,
-                        &bench->sampler);
+  TRY(sampler_create(bench->pass, bench->session->device, &bench->session->grid, &bench->base, &options, n,
+                     &bench->sampler));
+  const decoding_options_t decoding = {.slots = n,
+                                       .max_pages = bench->max_pages,
+                                       .max_tokens = (int32_t)settings->bench.decode_tokens,
+                                       .ends = {-1, -1, -1, -1}};
+  return decoding_create(bench->pass, &bench->cache, bench->sampler, &decoding, &bench->decoding);
 }
 
 static status_t bench_make_optimizer(bench_cases_bench_t *bench, params_t *params) {
@@ -150,6 +159,7 @@ static status_t bench_make_model(bench_cases_bench_t *bench) {
 
 static void bench_free(bench_cases_bench_t *bench) {
   optimizer_free(bench->optimizer);
+  decoding_free(&bench->decoding);
   sampler_free(bench->sampler);
   cache_free(&bench->cache);
   pass_free(bench->pass);
@@ -158,6 +168,7 @@ static void bench_free(bench_cases_bench_t *bench) {
   packed_free(&bench->packed);
   memory_free(bench->rows);
   memory_free(bench->pages);
+  memory_free(bench->which);
   memory_free(bench->slots);
 }
 
@@ -204,74 +215,26 @@ static status_t bench_prefill(bench_cases_bench_t *bench) {
   return status;
 }
 
-/* The arrays of one decoding step, on the host and, for drawing, on the device. */
-typedef struct {
-  workspace_t workspace;
-  int32_t *tokens, *positions, *slots, *lengths, *rows; /* (n) each */
-  int32_t *samples;                                     /* (n, 2) */
-  index_t *device_rows, *device_samples, *device_positions, *device_tokens;
-  wide_t *logprobs, *entropies;
-} bench_cases_step_t;
-
-static status_t bench_make_step(device_t *device, int32_t n, bench_cases_step_t *step) {
-  workspace_t *w = &step->workspace;
-  *w = workspace_create(device, "decode");
-  workspace_begin(w);
-  workspace_host(w, "tokens", n, &step->tokens);
-  workspace_host(w, "positions", n, &step->positions);
-  workspace_host(w, "slots", n, &step->slots);
-  workspace_host(w, "lengths", n, &step->lengths);
-  workspace_host(w, "rows", n, &step->rows);
-  workspace_host(w, "samples", 2 * n, &step->samples);
-  workspace_index(w, ARENA_SCRATCH, "rows", n, &step->device_rows);
-  workspace_index(w, ARENA_SCRATCH, "samples", 2 * n, &step->device_samples);
-  workspace_index(w, ARENA_SCRATCH, "positions", n, &step->device_positions);
-  workspace_index(w, ARENA_SCRATCH, "tokens", n, &step->device_tokens);
-  workspace_wide(w, ARENA_SCRATCH, "logprobs", n, &step->logprobs);
-  workspace_wide(w, ARENA_SCRATCH, "entropies", n, &step->entropies);
-  TRY(workspace_end(w, NULL));
-  for (int32_t i = 0; i < n; i++)
-    step->rows[i] = step->samples[2 * i] = i;
-  TRY(index_upload(device, step->device_rows, step->rows, (size_t)n));
-  return index_upload(device, step->device_samples, step->samples, 2 * (size_t)n);
-}
-
-static status_t bench_draw(bench_cases_bench_t *bench, bench_cases_step_t *step, int32_t n) {
-  device_t *device = bench->session->device;
-  TRY(index_upload(device, step->device_positions, step->positions, (size_t)n));
-  TRY(sampler_draw(bench->sampler, n, step->device_rows, step->device_samples, step->device_positions,
-                   step->device_tokens, step->logprobs, step->entropies));
-  TRY(index_download(device, step->tokens, step->device_tokens, (size_t)n));
-  return device_synchronize(device);
-}
-
-/* Token number T behind the prompts of the first N sequences. */
-static status_t decode_one(bench_cases_bench_t *bench, bench_cases_step_t *step, int32_t n, int32_t t) {
-  int32_t page = bench->cache.page_size;
-  int32_t position = (int32_t)bench->session->settings->bench.length + t;
-  for (int32_t i = 0; i < n; i++) {
-    step->positions[i] = position;
-    step->slots[i] = bench->pages[i * bench->max_pages + position / page] * page + position % page;
-    step->lengths[i] = position + 1;
+/* Tokens behind the prompts of the first bench->decoded sequences, one after the other. */
+static status_t decode_all(bench_cases_bench_t *bench) {
+  const settings_t *settings = bench->session->settings;
+  decoding_t *decoding = &bench->decoding;
+  int32_t n = bench->decoded, length = (int32_t)settings->bench.length;
+  TRY(decoding_set_pages(decoding, bench->pages));
+  TRY(decoding_set_rows(decoding, n, bench->which));
+  for (int32_t s = 0; s < n; s++)
+    TRY(decoding_place(decoding, s, 0, length, 0, s));
+  for (int32_t t = 0; t < settings->bench.decode_tokens; t++) {
+    if (bench->session->grid.tp_rank == 0) perf_tokens(n);
+    TRY(decoding_step(decoding, &bench->role, (int64_t)n * (length + t + 1)));
   }
-  TRY(pass_decode(bench->pass, &bench->role, &bench->cache, bench->max_pages, n, step->tokens,
-                  step->positions, step->slots, bench->pages, step->lengths));
-  return bench_draw(bench, step, n);
-}
-
-static status_t decode_all(bench_cases_bench_t *bench, bench_cases_step_t *step, int32_t n) {
-  for (int32_t t = 0; t < bench->session->settings->bench.decode_tokens; t++)
-    TRY(decode_one(bench, step, n, t));
-  return STATUS_OK;
+  return decoding_read_ended(decoding);
 }
 
 static status_t bench_decode(bench_cases_bench_t *bench) {
-  bench_cases_step_t step = {0};
   perf_begin(REGION_DECODE);
-  status_code_t status = bench_make_step(bench->session->device, bench->decoded, &step);
-  if (status == STATUS_OK) status = decode_all(bench, &step, bench->decoded);
+  status_code_t status = decode_all(bench);
   perf_end(REGION_DECODE);
-  workspace_free(&step.workspace);
   return status;
 }
 

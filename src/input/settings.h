@@ -154,6 +154,7 @@ typedef struct {
     bool stop_at_question;
     int64_t slots; /* 0: as many as the samples of a dp group, at most 64 */
     int64_t page;
+    double cache_fraction;
   } rollout;
   struct {
     int64_t epochs;

@@ -11,17 +11,17 @@ static const char *const free_groups[] = {"parallel", "checkpoint", "log"};
 
 /* Settings that change no result, or are compared by what they stand for. */
 static const size_t free_settings[] = {
-    offsetof(settings_t, job.task),          offsetof(settings_t, job.run_dir),
-    offsetof(settings_t, job.seed),          offsetof(settings_t, job.restart),
-    offsetof(settings_t, job.max_seconds),   offsetof(settings_t, job.deterministic),
-    offsetof(settings_t, model.base),        offsetof(settings_t, model.adapter),
-    offsetof(settings_t, model.recompute),   offsetof(settings_t, adapter.r),
-    offsetof(settings_t, adapter.alpha),     offsetof(settings_t, adapter.targets),
-    offsetof(settings_t, data.dataset),      offsetof(settings_t, data.workers),
-    offsetof(settings_t, data.prefetch),     offsetof(settings_t, reward.model),
-    offsetof(settings_t, rollout.batch),     offsetof(settings_t, rollout.slots),
-    offsetof(settings_t, rollout.page),      offsetof(settings_t, optim.batch),
-    offsetof(settings_t, optim.micro_tokens)};
+    offsetof(settings_t, job.task),        offsetof(settings_t, job.run_dir),
+    offsetof(settings_t, job.seed),        offsetof(settings_t, job.restart),
+    offsetof(settings_t, job.max_seconds), offsetof(settings_t, job.deterministic),
+    offsetof(settings_t, model.base),      offsetof(settings_t, model.adapter),
+    offsetof(settings_t, model.recompute), offsetof(settings_t, adapter.r),
+    offsetof(settings_t, adapter.alpha),   offsetof(settings_t, adapter.targets),
+    offsetof(settings_t, data.dataset),    offsetof(settings_t, data.workers),
+    offsetof(settings_t, data.prefetch),   offsetof(settings_t, reward.model),
+    offsetof(settings_t, rollout.batch),   offsetof(settings_t, rollout.slots),
+    offsetof(settings_t, rollout.page),    offsetof(settings_t, rollout.cache_fraction),
+    offsetof(settings_t, optim.batch),     offsetof(settings_t, optim.micro_tokens)};
 
 static bool is_free(const setting_t *row) {
   for (size_t i = 0; i < sizeof free_groups / sizeof *free_groups; i++)

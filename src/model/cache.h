@@ -1,4 +1,5 @@
-/* The paged key-value cache of a generator: page numbers are shared by all layers. */
+/* The memory of a paged key-value cache: page numbers are shared by all layers. Who holds which page is for
+ * its user to know. */
 #ifndef MODEL_CACHE_H
 #define MODEL_CACHE_H
 
@@ -7,11 +8,9 @@
 
 typedef struct cache {
   workspace_t workspace;
-  int32_t page_size, pages;
+  int32_t page_size, pages, layers;
   int64_t layer_elements; /* pages * K * page_size * D, local heads */
   real_t *k, *v;          /* (layers, pages, K, page_size, D) */
-  int32_t *free_pages;    /* (pages): stack */
-  int32_t free_count;
 } cache_t;
 
 /* Most positions of a cache: they are numbered in 32 bits. */
@@ -28,11 +27,6 @@ static inline real_t *cache_keys(const cache_t *cache, int32_t layer) {
 static inline real_t *cache_values(const cache_t *cache, int32_t layer) {
   return real_at(cache->workspace.device, cache->v, layer * cache->layer_elements);
 }
-
-/* Takes COUNT pages into PAGES (count); false, and nothing taken, where there are not that many. The same on
- * all ranks of a tp group. Local. */
-bool cache_take(cache_t *cache, int32_t count, int32_t *pages);
-void cache_give(cache_t *cache, int32_t count, const int32_t *pages);
 
 /* Bytes of one page over all layers. */
 size_t cache_page_bytes(const base_t *base, int32_t page_size);

@@ -241,12 +241,12 @@ static status_t decoder_rotate(const layer_t *layer) {
                     .head_size = base->config.head_size,
                     .qkv = layer->saved->qkv,
                     .ld = queries(base) + 2 * keys(base),
-                    .positions = layer->buffers->positions,
+                    .positions = layer->call->positions,
                     .base = base->config.rope_base,
                     .scaling = base->config.rope_scaling};
   if (cache) {
     op.page_size = cache->page_size;
-    op.slots = layer->buffers->slots;
+    op.slots = layer->call->slots;
     op.k_cache = cache_keys(cache, layer->index);
     op.v_cache = cache_values(cache, layer->index);
   }
@@ -263,7 +263,7 @@ static status_t decoder_rotate_back(const layer_t *layer, real_t *dqkv) {
                            .head_size = base->config.head_size,
                            .qkv = dqkv,
                            .ld = queries(base) + 2 * keys(base),
-                           .positions = layer->buffers->positions,
+                           .positions = layer->call->positions,
                            .base = base->config.rope_base,
                            .scaling = base->config.rope_scaling,
                            .inverse = true});
@@ -310,8 +310,8 @@ static status_t attend_paged(const layer_t *layer) {
                                     .ldq = queries(base) + 2 * keys(base),
                                     .k_cache = cache_keys(call->cache, layer->index),
                                     .v_cache = cache_values(call->cache, layer->index),
-                                    .pages = layer->buffers->pages,
-                                    .lengths = layer->buffers->lengths,
+                                    .pages = layer->call->pages,
+                                    .lengths = layer->call->lengths,
                                     .scale = attention_scale(layer),
                                     .out = layer->saved->attended,
                                     .ldo = queries(base)});

@@ -119,12 +119,10 @@ static void pass_describe(workspace_t *w, const pass_call_t *call, pass_buffers_
   bool decode = !call->packed;
   workspace_real(w, ARENA_ACTIVATIONS, "final", c, &b->final);
   workspace_wide(w, ARENA_ACTIVATIONS, "final_rstd", t, &b->final_rstd);
-  workspace_index(w, ARENA_SCRATCH, "tokens", t, &b->tokens);
-  workspace_index(w, ARENA_SCRATCH, "positions", t, &b->positions);
-  workspace_index(w, ARENA_SCRATCH, "slots", t, &b->slots);
+  workspace_index(w, ARENA_SCRATCH, "tokens", decode ? 0 : t, &b->tokens);
+  workspace_index(w, ARENA_SCRATCH, "positions", decode ? 0 : t, &b->positions);
+  workspace_index(w, ARENA_SCRATCH, "slots", decode ? 0 : t, &b->slots);
   workspace_index(w, ARENA_SCRATCH, "offsets", decode ? 0 : call->packed->sequences + 1, &b->offsets);
-  workspace_index(w, ARENA_SCRATCH, "pages", decode ? t * call->max_pages : 0, &b->pages);
-  workspace_index(w, ARENA_SCRATCH, "lengths", decode ? t : 0, &b->lengths);
   workspace_index(w, ARENA_SCRATCH, "image_rows", t, &b->image_rows);
   workspace_host(w, "image_rows", t, &b->image_rows_host);
   pass_describe_images(w, call, b);
@@ -164,14 +162,14 @@ static real_t *input_of(const pass_t *pass, int32_t index) {
   return pass->buffers.inputs[pass->call.keep ? index : index % 2];
 }
 
-static status_t pass_embed(const pass_call_t *call, const pass_buffers_t *buffers, real_t *x) {
+static status_t pass_embed(const pass_call_t *call, real_t *x) {
   const base_t *base = call->role.base;
   TRY(OP(call->device, embedding,
          &(op_embedding_t){.rows = call->rows,
                            .cols = base->config.hidden,
                            .begin = base->vocab_begin,
                            .count = base->vocab_count,
-                           .tokens = buffers->tokens,
+                           .tokens = call->tokens,
                            .weight = param_weight(&base->params, base->embed),
                            .y = x}));
   return real_allreduce(call->device, call->grid->tp, x, (size_t)(call->rows * base->config.hidden),
@@ -216,35 +214,32 @@ status_t pass_forward(pass_t *pass, const role_t *role, const packed_t *packed, 
   if (keep)
     TRY(OP(device, fill_real,
            &(op_fill_real_t){.n = rows * role->base->config.hidden, .value = 0.0, .x = buffers->dfinal}));
+  pass->call.tokens = buffers->tokens;
+  pass->call.positions = buffers->positions;
+  pass->call.slots = buffers->slots;
   TRY(index_upload(device, buffers->tokens, packed->tokens, (size_t)rows));
   TRY(index_upload(device, buffers->positions, packed->positions, (size_t)rows));
   TRY(index_upload(device, buffers->offsets, packed->offsets, (size_t)packed->sequences + 1));
   if (cache) TRY(index_upload(device, buffers->slots, slots, (size_t)rows));
-  TRY(pass_embed(&pass->call, buffers, input_of(pass, 0)));
+  TRY(pass_embed(&pass->call, input_of(pass, 0)));
   TRY(pass_images_forward(pass, images, input_of(pass, 0)));
   return run_layers(pass);
 }
 
-status_t pass_decode(pass_t *pass, const role_t *role, cache_t *cache, int32_t max_pages, int32_t n,
-                     const int32_t *tokens, const int32_t *positions, const int32_t *slots,
-                     const int32_t *pages, const int32_t *lengths) {
-  device_t *device = pass->device;
-  const pass_buffers_t *buffers = &pass->buffers;
-  pass_call_t call = call_of(pass, role, n, false);
+status_t pass_decode(pass_t *pass, const role_t *role, cache_t *cache, const pass_decode_t *step) {
+  pass_call_t call = call_of(pass, role, step->rows, false);
   call.cache = cache;
-  call.max_pages = max_pages;
-  for (int32_t i = 0; i < n; i++)
-    call.cached += lengths[i];
-  if (pass->grid->tp_rank == 0) perf_tokens((double)n);
+  call.max_pages = step->max_pages;
+  call.cached = step->cached;
+  call.tokens = step->tokens;
+  call.positions = step->positions;
+  call.slots = step->slots;
+  call.pages = step->pages;
+  call.lengths = step->lengths;
   pass->call = call;
   TRY(pass_reserve(pass));
-  if (n == 0) return STATUS_OK;
-  TRY(index_upload(device, buffers->tokens, tokens, (size_t)n));
-  TRY(index_upload(device, buffers->positions, positions, (size_t)n));
-  TRY(index_upload(device, buffers->slots, slots, (size_t)n));
-  TRY(index_upload(device, buffers->pages, pages, (size_t)n * (size_t)max_pages));
-  TRY(index_upload(device, buffers->lengths, lengths, (size_t)n));
-  TRY(pass_embed(&pass->call, buffers, input_of(pass, 0)));
+  if (step->rows == 0) return STATUS_OK;
+  TRY(pass_embed(&pass->call, input_of(pass, 0)));
   return run_layers(pass);
 }
 
@@ -259,7 +254,7 @@ static status_t pass_embed_backward(const pass_call_t *call, const pass_buffers_
                                        .cols = base->config.hidden,
                                        .begin = base->vocab_begin,
                                        .count = base->vocab_count,
-                                       .tokens = buffers->tokens,
+                                       .tokens = call->tokens,
                                        .dy = buffers->dx,
                                        .dweight = grad});
 }

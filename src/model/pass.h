@@ -44,12 +44,16 @@ status_t pass_features(pass_t *pass, const base_t *base, int32_t count, const fl
 status_t pass_forward(pass_t *pass, const role_t *role, const packed_t *packed, const pass_images_t *images,
                       bool keep, struct cache *cache, const int32_t *slots);
 
-/* One token per sequence against the cache: TOKENS, POSITIONS, SLOTS (n) of the new tokens, PAGES (n,
- * max_pages) and LENGTHS (n, the new token included), host memory. Hidden states become rows 0..n-1.
- * Collective on tp. */
-status_t pass_decode(pass_t *pass, const role_t *role, struct cache *cache, int32_t max_pages, int32_t n,
-                     const int32_t *tokens, const int32_t *positions, const int32_t *slots,
-                     const int32_t *pages, const int32_t *lengths);
+/* One token per sequence against the cache, all in device memory; padding is a row of length 0, slot -1 and
+ * token -1. */
+typedef struct {
+  int32_t rows, max_pages;
+  int64_t cached;                            /* sum of the lengths, for those who count */
+  const index_t *tokens, *positions, *slots; /* (n) of the new tokens */
+  const index_t *pages, *lengths;            /* (n, max_pages), (n): the new token included */
+} pass_decode_t;
+/* Hidden states become rows 0..n-1. Nothing is copied between host and device. Collective on tp. */
+status_t pass_decode(pass_t *pass, const role_t *role, struct cache *cache, const pass_decode_t *step);
 
 /* What a pass's hidden states predict: for ROWS (n) of the last pass_forward/pass_decode, the log-probability
  * of TARGETS (n) under softmax(scale * logits), and the entropy (NULL: not wanted); host, F64. Logits exist

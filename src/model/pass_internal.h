@@ -21,6 +21,8 @@ typedef struct {
   cache_t *cache;         /* NULL: keys and values go nowhere else */
   int32_t max_pages;      /* of a sequence, in a decode step */
   int64_t cached;         /* positions of all sequences, in a decode step */
+  const index_t *tokens, *positions, *slots; /* (T): the pass's own, or the caller's in a decode step */
+  const index_t *pages, *lengths;            /* (T, max pages), (T): the caller's, in a decode step */
   int32_t images, image_begin, image_share;
 } pass_call_t;
 
@@ -54,7 +56,6 @@ typedef struct {
   wide_t *final_rstd;
   index_t *tokens, *positions, *slots, *image_rows;        /* (T) */
   index_t *offsets;                                        /* (B + 1) */
-  index_t *pages, *lengths;                                /* (T, max pages), (T): decode */
   real_t *dfinal, *dx, *dn, *dattended, *dqkv, *dact, *du; /* backward scratch */
   int32_t *image_rows_host;                                /* (T) */
   real_t *image_tokens;                                    /* (N * P, C): all images of the batch */

@@ -1,23 +1,15 @@
 #include "rollout/generator.h"
 
-#include "base/memory_pool.h"
 #include "model/cache.h"
 #include "perf/perf.h"
+#include "rollout/decoding.h"
+#include "rollout/places.h"
+#include "rollout/prefill.h"
 
 #include <string.h>
 
-/* One sequence in flight. */
-typedef struct {
-  bool active;
-  int64_t prompt, sample;
-  int32_t *pages; /* (max_pages) */
-  int32_t page_count;
-  int32_t cached;    /* positions in the cache */
-  int32_t n;         /* response tokens so far; the last one is not cached yet */
-  int32_t *tokens;   /* (max_tokens) */
-  double *logprobs;  /* (max_tokens) */
-  double *entropies; /* (max_tokens) */
-} slot_t;
+/* Items of one question that one group gets. */
+enum { TOGETHER_MOST = 8 };
 
 struct generator {
   pass_t *pass;
@@ -25,24 +17,19 @@ struct generator {
   generator_options_t options;
   cache_t cache;
   sampler_t *sampler;
-  int32_t slots, max_pages;
+  places_t in_flight;
+  decoding_t decoding;
   workspace_t workspace;
-  slot_t *slot;                           /* (slots) */
-  int32_t *slot_pages, *slot_tokens;      /* (slots, max_pages), (slots, max_tokens): the slots' own */
-  double *slot_logprobs, *slot_entropies; /* (slots, max_tokens) */
-  /* Items taken from the queue and not yet prefilled. */
-  int64_t *pending;
-  int32_t pending_count;
-  /* Arrays of one decode step or prefill, (slots) unless said otherwise. */
-  int32_t *who; /* slot of each row */
-  int32_t *rows, *step_tokens, *positions, *cache_slots, *lengths, *drawn;
-  int32_t *step_pages; /* (slots, max_pages) */
-  int32_t *samples;    /* (slots, 2): low and high word */
-  double *step_logprobs, *step_entropies;
-  /* Their copies on the device, and what is drawn there. */
-  index_t *device_rows, *device_samples, *device_positions, *device_drawn;
-  wide_t *device_logprobs, *device_entropies;
+  /* Host; S is the place of a sequence. */
+  int64_t *samples;                 /* (slots): keys of the random numbers */
+  int32_t *tokens;                  /* (slots, max_tokens): responses as they are read */
+  double *logprobs, *entropies;     /* likewise */
+  int32_t *which;                   /* (slots): the places that a step is about */
+  int64_t *pending;                 /* items taken from the queue and not yet admitted */
+  int32_t pending_count, requested; /* the last ones of them are asked for, but not loaded */
 };
+
+/* ---- Life ---- */
 
 static int32_t pages_for(const generator_t *generator, int64_t positions) {
   int32_t size = generator->options.page_size;
@@ -51,80 +38,60 @@ static int32_t pages_for(const generator_t *generator, int64_t positions) {
 
 static void generator_describe(generator_t *generator) {
   workspace_t *w = &generator->workspace;
-  int64_t n = generator->slots, pages = n * generator->max_pages, tokens = n * generator->options.max_tokens;
-  workspace_host(w, "slot", n, &generator->slot);
-  workspace_host(w, "slot_pages", pages, &generator->slot_pages);
-  workspace_host(w, "slot_tokens", tokens, &generator->slot_tokens);
-  workspace_host(w, "slot_logprobs", tokens, &generator->slot_logprobs);
-  workspace_host(w, "slot_entropies", tokens, &generator->slot_entropies);
-  workspace_host(w, "pending", n, &generator->pending);
-  workspace_host(w, "who", n, &generator->who);
-  workspace_host(w, "rows", n, &generator->rows);
-  workspace_host(w, "step_tokens", n, &generator->step_tokens);
-  workspace_host(w, "positions", n, &generator->positions);
-  workspace_host(w, "cache_slots", n, &generator->cache_slots);
-  workspace_host(w, "lengths", n, &generator->lengths);
-  workspace_host(w, "drawn", n, &generator->drawn);
-  workspace_host(w, "step_pages", pages, &generator->step_pages);
-  workspace_host(w, "samples", 2 * n, &generator->samples);
-  workspace_host(w, "step_logprobs", n, &generator->step_logprobs);
-  workspace_host(w, "step_entropies", n, &generator->step_entropies);
-  workspace_index(w, ARENA_SCRATCH, "rows", n, &generator->device_rows);
-  workspace_index(w, ARENA_SCRATCH, "samples", 2 * n, &generator->device_samples);
-  workspace_index(w, ARENA_SCRATCH, "positions", n, &generator->device_positions);
-  workspace_index(w, ARENA_SCRATCH, "drawn", n, &generator->device_drawn);
-  workspace_wide(w, ARENA_SCRATCH, "logprobs", n, &generator->device_logprobs);
-  workspace_wide(w, ARENA_SCRATCH, "entropies", n, &generator->device_entropies);
+  int64_t n = generator->options.slots, tokens = n * generator->options.max_tokens;
+  workspace_host(w, "samples", n, &generator->samples);
+  workspace_host(w, "tokens", tokens, &generator->tokens);
+  workspace_host(w, "logprobs", tokens, &generator->logprobs);
+  workspace_host(w, "entropies", tokens, &generator->entropies);
+  workspace_host(w, "which", n, &generator->which);
+  workspace_host(w, "pending", 2 * n + 2 * TOGETHER_MOST, &generator->pending);
 }
 
-static status_t generator_allocate_host(generator_t *generator) {
-  generator->workspace = workspace_create(generator->base->params.device, "generator");
-  workspace_begin(&generator->workspace);
-  generator_describe(generator);
-  TRY(workspace_end(&generator->workspace, NULL));
-  for (int64_t s = 0; s < generator->slots; s++) {
-    slot_t *slot = &generator->slot[s];
-    slot->pages = generator->slot_pages + s * generator->max_pages;
-    slot->tokens = generator->slot_tokens + s * generator->options.max_tokens;
-    slot->logprobs = generator->slot_logprobs + s * generator->options.max_tokens;
-    slot->entropies = generator->slot_entropies + s * generator->options.max_tokens;
-  }
-  return STATUS_OK;
-}
-
-/* Sequences whose worst case fits CACHE_BYTES and can be numbered, at most the slots asked for. */
-static status_t generator_choose_slots(generator_t *generator, size_t cache_bytes) {
+/* Pages of the cache: the worst case of all slots, as far as it fits CACHE_BYTES and can be numbered. */
+static status_t generator_choose_pages(const generator_t *generator, size_t cache_bytes,
+                                       places_options_t *all) {
   const generator_options_t *options = &generator->options;
   int64_t positions = (int64_t)options->longest_query + options->max_tokens;
-  int64_t most = cache_most_positions / (positions + options->page_size - 1);
-  if (most == 0)
+  int64_t most = cache_most_positions / options->page_size;
+  if (positions + options->page_size - 1 > cache_most_positions)
     return error_set(STATUS_INPUT,
                      "a sequence may take %lld positions, a key-value cache has at most %lld; reduce "
                      "rollout.response_len or data.query_len",
                      (long long)positions, (long long)cache_most_positions);
-  generator->max_pages = pages_for(generator, positions);
-  generator->slots = most < options->slots ? (int32_t)most : options->slots;
-  if (cache_bytes == 0) return STATUS_OK;
-  size_t sequence = (size_t)generator->max_pages * cache_page_bytes(generator->base, options->page_size);
-  size_t fit = cache_bytes / sequence;
-  if (fit == 0)
-    return error_set(
-        STATUS_INPUT,
-        "the key-value cache of one sequence takes %zu bytes, %zu are allowed; allow more, or reduce "
-        "rollout.response_len or data.query_len",
-        sequence, cache_bytes);
-  if (fit < (size_t)generator->slots) generator->slots = (int32_t)fit;
+  all->max_pages = pages_for(generator, positions);
+  size_t page = cache_page_bytes(generator->base, options->page_size);
+  if (cache_bytes > 0 && (int64_t)(cache_bytes / page) < most) most = (int64_t)(cache_bytes / page);
+  if (most < all->max_pages)
+    return error_set(STATUS_INPUT,
+                     "the key-value cache of one sequence takes %zu bytes, %zu are allowed; allow more "
+                     "(rollout.cache_fraction), or reduce rollout.response_len or data.query_len",
+                     (size_t)all->max_pages * page, cache_bytes);
+  int64_t wanted = (int64_t)options->slots * all->max_pages;
+  all->pages = (int32_t)(wanted < most ? wanted : most);
   return STATUS_OK;
 }
 
 static status_t generator_build(generator_t *generator, size_t cache_bytes) {
   device_t *device = generator->base->params.device;
-  TRY(generator_choose_slots(generator, cache_bytes));
-  TRY(cache_create(generator->base, generator->slots * generator->max_pages, generator->options.page_size,
-                   &generator->cache));
+  const generator_options_t *options = &generator->options;
+  const response_end_t *end = &options->end;
+  places_options_t all = {
+      .slots = options->slots, .page_size = options->page_size, .max_tokens = options->max_tokens};
+  TRY(generator_choose_pages(generator, cache_bytes, &all));
+  TRY(places_create(&all, &generator->in_flight));
+  TRY(cache_create(generator->base, all.pages, options->page_size, &generator->cache));
   TRY(sampler_create(generator->pass, device, generator->base->params.grid, generator->base,
-                     &generator->options.sampler, generator->slots, &generator->sampler));
-  return generator_allocate_host(generator);
+                     &options->sampler, decoding_bucket(options->slots), &generator->sampler));
+  const decoding_options_t decoding = {.slots = options->slots,
+                                       .max_pages = all.max_pages,
+                                       .max_tokens = options->max_tokens,
+                                       .ends = {end->answer, end->text, end->question[0], end->question[1]}};
+  TRY(decoding_create(generator->pass, &generator->cache, generator->sampler, &decoding,
+                      &generator->decoding));
+  generator->workspace = workspace_create(device, "generator");
+  workspace_begin(&generator->workspace);
+  generator_describe(generator);
+  return workspace_end(&generator->workspace, NULL);
 }
 
 status_t generator_create(pass_t *pass, base_t *base, const generator_options_t *options, size_t cache_bytes,
@@ -144,265 +111,288 @@ status_t generator_create(pass_t *pass, base_t *base, const generator_options_t 
 
 void generator_free(generator_t *generator) {
   if (!generator) return;
+  decoding_free(&generator->decoding);
+  places_free(&generator->in_flight);
   cache_free(&generator->cache);
   sampler_free(generator->sampler);
   workspace_free(&generator->workspace);
   memory_free(generator);
 }
 
-static int32_t active_count(const generator_t *generator) {
-  int32_t active = 0;
-  for (int32_t s = 0; s < generator->slots; s++)
-    active += generator->slot[s].active;
-  return active;
-}
+/* ---- A run ---- */
 
-/* Place in the cache of position POSITION of a slot. */
-static int32_t generator_cache_place(const generator_t *generator, const slot_t *slot, int32_t position) {
-  int32_t size = generator->options.page_size;
-  return slot->pages[position / size] * size + position % size;
-}
-
-/* Gives a finished slot's response to the sink and its pages back. */
-static status_t generator_finish(generator_t *generator, slot_t *slot, bool stopped,
-                                 const generator_source_t *source) {
-  generator_response_t response = {.prompt = slot->prompt,
-                                   .tokens = slot->tokens,
-                                   .n = slot->n,
-                                   .logprobs = slot->logprobs,
-                                   .entropies = slot->entropies,
-                                   .stopped = stopped};
-  cache_give(&generator->cache, slot->page_count, slot->pages);
-  slot->active = false;
-  return source->put(source->context, &response);
-}
-
-/* Draws for the N rows, samples and positions of the step's arrays, on the device. */
-static status_t generator_draw_rows(generator_t *generator, int32_t n) {
-  device_t *device = generator->base->params.device;
-  size_t count = (size_t)n;
-  TRY(index_upload(device, generator->device_rows, generator->rows, count));
-  TRY(index_upload(device, generator->device_samples, generator->samples, 2 * count));
-  TRY(index_upload(device, generator->device_positions, generator->positions, count));
-  TRY(sampler_draw(generator->sampler, n, generator->device_rows, generator->device_samples,
-                   generator->device_positions, generator->device_drawn, generator->device_logprobs,
-                   generator->device_entropies));
-  TRY(index_download(device, generator->drawn, generator->device_drawn, count));
-  TRY(wide_download(device, generator->step_logprobs, DTYPE_F64, generator->device_logprobs, count));
-  TRY(wide_download(device, generator->step_entropies, DTYPE_F64, generator->device_entropies, count));
-  return device_synchronize(device);
-}
-
-/* Draws the next token of the N slots in generator->who from generator->rows of the last pass. */
-static status_t generator_draw(generator_t *generator, int32_t n, const generator_source_t *source) {
-  for (int32_t i = 0; i < n; i++) {
-    const slot_t *slot = &generator->slot[generator->who[i]];
-    generator->samples[2 * i] = (int32_t)(uint32_t)(uint64_t)slot->sample;
-    generator->samples[2 * i + 1] = (int32_t)(uint32_t)((uint64_t)slot->sample >> 32);
-    generator->positions[i] = slot->n;
-  }
-  TRY(generator_draw_rows(generator, n));
-  for (int32_t i = 0; i < n; i++) {
-    slot_t *slot = &generator->slot[generator->who[i]];
-    int32_t token = generator->drawn[i];
-    if (token < 0)
-      return error_set(
-          STATUS_NUMERIC,
-          "sampling found no token for sample %lld at response position %d: its logits are not finite",
-          (long long)slot->sample, slot->n);
-    slot->tokens[slot->n] = token;
-    slot->entropies[slot->n] = generator->step_entropies[i];
-    slot->logprobs[slot->n++] = generator->step_logprobs[i];
-    bool stopped = response_ends(&generator->options.end, token);
-    if (stopped || slot->n == generator->options.max_tokens)
-      TRY(generator_finish(generator, slot, stopped, source));
-  }
-  return STATUS_OK;
-}
-
-/* One decode step of all active slots. */
-static status_t generator_decode(generator_t *generator, const role_t *role,
-                                 const generator_source_t *source) {
-  int32_t n = 0, max_pages = generator->max_pages;
-  for (int32_t s = 0; s < generator->slots; s++) {
-    slot_t *slot = &generator->slot[s];
-    if (!slot->active) continue;
-    generator->who[n] = s;
-    generator->step_tokens[n] = slot->tokens[slot->n - 1];
-    generator->positions[n] = slot->cached;
-    generator->cache_slots[n] = generator_cache_place(generator, slot, slot->cached);
-    generator->lengths[n] = ++slot->cached;
-    memcpy(generator->step_pages + (size_t)n * (size_t)max_pages, slot->pages,
-           (size_t)max_pages * sizeof(int32_t));
-    /* Beyond the pages taken: a valid page that is never looked at. */
-    for (int32_t p = slot->page_count; p < max_pages; p++)
-      generator->step_pages[(size_t)n * (size_t)max_pages + (size_t)p] = slot->pages[0];
-    generator->rows[n] = n;
-    n++;
-  }
-  TRY(pass_decode(generator->pass, role, &generator->cache, max_pages, n, generator->step_tokens,
-                  generator->positions, generator->cache_slots, generator->step_pages, generator->lengths));
-  return generator_draw(generator, n, source);
-}
-
-/* What one prefill pass is made of; a source may reuse its memory, so all is copied. */
 typedef struct {
-  memory_pool_t pool;
-  int32_t n;                   /* prompts */
-  packed_source_t *sources;    /* (n) */
-  generator_prompt_t *prompts; /* (n) */
-  float *features;             /* (images, P * vision hidden) */
-  int32_t images;
-  packed_t packed;
-} prefill_t;
+  generator_t *generator;
+  const role_t *role;
+  const generator_source_t *source;
+  queue_t *queue;   /* of blocks of items */
+  int64_t n;        /* items */
+  int32_t together; /* items of a block */
+  bool drained;
+} run_t;
 
-static void prefill_free(prefill_t *prefill) {
-  packed_free(&prefill->packed);
-  memory_free(prefill->features);
-  memory_pool_free(&prefill->pool);
+static place_t *place_of(const run_t *run, int32_t s) {
+  return &run->generator->in_flight.places[s];
 }
 
-/* Copies PROMPT as the next of PREFILL. */
-static status_t prefill_add(generator_t *generator, prefill_t *prefill, const generator_prompt_t *prompt) {
-  const model_config_t *config = &generator->base->config;
-  size_t per_image = (size_t)config_patches(config) * (size_t)config->vision_hidden;
-  int32_t i = prefill->n++, *copy;
-  TRY(memory_pool_alloc(&prefill->pool, &copy, (size_t)prompt->n, sizeof *copy));
-  memcpy(copy, prompt->tokens, (size_t)prompt->n * sizeof *copy);
-  prefill->prompts[i] = *prompt;
-  prefill->sources[i] = (packed_source_t){.tokens = copy, .n = prompt->n, .image_index = -1};
-  if (!prompt->features) return STATUS_OK;
-  memcpy(prefill->features + (size_t)prefill->images * per_image, prompt->features,
-         per_image * sizeof(float));
-  prefill->sources[i].image_index = prefill->images++;
+/* Tokens of the response of place S as they were last read. */
+static int32_t *tokens_of(const generator_t *generator, int32_t s) {
+  return generator->tokens + (int64_t)s * generator->options.max_tokens;
+}
+
+/* ---- The end of responses ---- */
+
+static status_t generator_read(generator_t *generator, int32_t s, int32_t n) {
+  int64_t at = (int64_t)s * generator->options.max_tokens;
+  return decoding_read(&generator->decoding, s, n, tokens_of(generator, s), generator->logprobs + at,
+                       generator->entropies + at);
+}
+
+/* Gives the response of place S, which has been read, to the sink, and the place back. */
+static status_t run_finish(run_t *run, int32_t s) {
+  generator_t *generator = run->generator;
+  const place_t *place = place_of(run, s);
+  int64_t at = (int64_t)s * generator->options.max_tokens;
+  int32_t n = place_tokens(place);
+  const generator_response_t response = {
+      .prompt = place->item,
+      .tokens = generator->tokens + at,
+      .n = n,
+      .logprobs = generator->logprobs + at,
+      .entropies = generator->entropies + at,
+      .stopped = response_ends(&generator->options.end, generator->tokens[at + n - 1])};
+  places_finish(&generator->in_flight, s);
+  return run->source->put(run->source->context, &response);
+}
+
+/* Whether the response of place S is over; one of max_tokens is, whatever the device says. */
+static status_t run_is_over(const run_t *run, int32_t s, bool *over) {
+  const generator_t *generator = run->generator;
+  const place_t *place = place_of(run, s);
+  int32_t ended = generator->decoding.ended[s];
+  *over = false;
+  if (place->state != SEQUENCE_RUNS) return STATUS_OK;
+  if (ended < 0)
+    return error_set(
+        STATUS_NUMERIC,
+        "sampling found no token for sample %lld at response position %d: its logits are not finite",
+        (long long)generator->samples[s], -ended - 1);
+  *over = ended > 0 || place_tokens(place) == generator->options.max_tokens;
   return STATUS_OK;
 }
 
-/* Takes the longest run of pending prompts that one pass may hold. */
-static status_t prefill_collect(generator_t *generator, prefill_t *prefill, int32_t most,
-                                const generator_source_t *source) {
-  const model_config_t *config = &generator->base->config;
-  int32_t patches = config_patches(config);
-  size_t per_image = (size_t)patches * (size_t)config->vision_hidden;
-  TRY(memory_pool_alloc(&prefill->pool, &prefill->sources, (size_t)most, sizeof *prefill->sources));
-  TRY(memory_pool_alloc(&prefill->pool, &prefill->prompts, (size_t)most, sizeof *prefill->prompts));
-  TRY(memory_alloc(&prefill->features, ARENA_FEATURES, (size_t)most * per_image, sizeof *prefill->features));
-  int64_t positions = 0;
-  for (int32_t i = 0; i < most; i++) {
-    generator_prompt_t next;
-    TRY(source->get(source->context, generator->pending[i], &next));
-    int32_t length = packed_length(next.tokens, next.n, patches);
-    if (length > generator->options.longest_query)
-      return error_set(STATUS_INTERNAL, "prompt %lld takes %d positions, the generator was made for %d",
-                       (long long)generator->pending[i], length, generator->options.longest_query);
-    if (i > 0 && positions + length > generator->options.prefill_tokens) break;
-    positions += length;
-    TRY(prefill_add(generator, prefill, &next));
+/* Hands over the responses that are over. */
+static status_t run_settle(run_t *run) {
+  generator_t *generator = run->generator;
+  int32_t n = 0;
+  TRY(decoding_read_ended(&generator->decoding));
+  for (int32_t s = 0; s < generator->options.slots; s++) {
+    bool over;
+    TRY(run_is_over(run, s, &over));
+    if (!over) continue;
+    TRY(generator_read(generator, s, place_tokens(place_of(run, s))));
+    generator->which[n++] = s;
   }
-  return packed_create(prefill->sources, prefill->n, patches, &prefill->packed);
-}
-
-/* Gives prompt I of PREFILL a free slot and its worst case of pages; writes the places of its positions to
- * PLACES. */
-static status_t generator_occupy(generator_t *generator, const prefill_t *prefill, int32_t i,
-                                 int32_t *places) {
-  const packed_t *packed = &prefill->packed;
-  int32_t s = 0;
-  while (generator->slot[s].active)
-    s++;
-  slot_t *slot = &generator->slot[s];
-  int32_t length = packed->offsets[i + 1] - packed->offsets[i];
-  slot->page_count = pages_for(generator, (int64_t)length + generator->options.max_tokens);
-  if (!cache_take(&generator->cache, slot->page_count, slot->pages))
-    return error_set(STATUS_INTERNAL, "the key-value cache ran out of pages, which admission rules out");
-  slot->active = true;
-  slot->prompt = generator->pending[i];
-  slot->sample = prefill->prompts[i].sample;
-  slot->cached = length;
-  slot->n = 0;
-  generator->who[i] = s;
-  generator->rows[i] = packed->offsets[i + 1] - 1;
-  for (int32_t p = 0; p < length; p++)
-    places[packed->offsets[i] + p] = generator_cache_place(generator, slot, p);
-  return STATUS_OK;
-}
-
-static status_t prefill_run(generator_t *generator, const role_t *role, prefill_t *prefill,
-                            const generator_source_t *source) {
-  const packed_t *packed = &prefill->packed;
-  int32_t *places, n = prefill->n;
-  TRY(memory_pool_alloc(&prefill->pool, &places, (size_t)packed->offsets[packed->sequences], sizeof *places));
+  if (n > 0) TRY(device_synchronize(generator->decoding.device));
   for (int32_t i = 0; i < n; i++)
-    TRY(generator_occupy(generator, prefill, i, places));
-  pass_images_t images = {.count = prefill->images, .features = prefill->features};
-  TRY(pass_forward(generator->pass, role, packed, &images, false, &generator->cache, places));
-  generator->pending_count -= n;
-  memmove(generator->pending, generator->pending + n,
-          (size_t)generator->pending_count * sizeof *generator->pending);
-  return generator_draw(generator, n, source);
+    TRY(run_finish(run, generator->which[i]));
+  return STATUS_OK;
 }
 
-/* One prefill pass over as many pending prompts as there are slots and room for. */
-static status_t generator_admit(generator_t *generator, const role_t *role, int32_t free_slots,
-                                const generator_source_t *source) {
-  int32_t most = generator->pending_count < free_slots ? generator->pending_count : free_slots;
-  prefill_t prefill = {.pool.arena = ARENA_OTHER};
-  status_code_t status = prefill_collect(generator, &prefill, most, source);
-  if (status == STATUS_OK) status = prefill_run(generator, role, &prefill, source);
-  prefill_free(&prefill);
-  return status;
-}
+/* ---- Admission ---- */
 
-/* Fills the free slots from the queue. Waiting for a quarter of the slots makes prefill passes of a useful
- * size. */
-static status_t generator_refill(generator_t *generator, const role_t *role, queue_t *queue, bool *drained,
-                                 const generator_source_t *source) {
-  int32_t active = active_count(generator);
-  int32_t free_slots = generator->slots - active;
-  if (active > 0 && free_slots < (generator->slots + 3) / 4) return STATUS_OK;
-  if (!*drained && generator->pending_count < free_slots) {
-    int64_t taken, *end = generator->pending + generator->pending_count;
-    TRY(queue_take(queue, free_slots - generator->pending_count, end, &taken));
-    *drained = taken == 0;
-    if (taken > 0) TRY(source->load(source->context, end, (int32_t)taken));
-    generator->pending_count += (int32_t)taken;
+/* Adds the sequence of place S, with what it has drawn so far, to PREFILL. */
+static status_t run_add(run_t *run, prefill_t *prefill, int32_t s, const generator_prompt_t *prompt) {
+  generator_t *generator = run->generator;
+  const place_t *place = place_of(run, s);
+  int32_t drawn = place_tokens(place);
+  if (drawn > 0) {
+    TRY(decoding_read(&generator->decoding, s, drawn, tokens_of(generator, s), NULL, NULL));
+    TRY(device_synchronize(generator->decoding.device));
   }
-  if (generator->pending_count == 0) return STATUS_OK;
+  TRY(prefill_add(prefill, s, prompt, drawn, tokens_of(generator, s)));
+  return decoding_place(&generator->decoding, s, -1, place->position, drawn, prompt->sample);
+}
+
+/* The oldest preempted sequence S runs again, if there is room; *ROOM. */
+static status_t run_resume(run_t *run, prefill_t *prefill, int32_t s, bool *room) {
+  generator_prompt_t prompt;
+  *room = prefill_has_room(prefill, place_of(run, s)->position + 1) &&
+          places_resume(&run->generator->in_flight, s);
+  if (!*room) return STATUS_OK;
+  TRY(run->source->get(run->source->context, place_of(run, s)->item, &prompt));
+  return run_add(run, prefill, s, &prompt);
+}
+
+/* The same for item ITEM, which is pending. Where its prompt is shared it goes on with the prompt's last
+ * token, without PREFILL. */
+static status_t run_admit(run_t *run, prefill_t *prefill, int64_t item, bool *room) {
+  generator_t *generator = run->generator;
+  generator_prompt_t prompt;
+  int32_t s = -1;
+  TRY(run->source->get(run->source->context, item, &prompt));
+  int32_t length = packed_length(prompt.tokens, prompt.n, config_patches(&generator->base->config));
+  if (length > generator->options.longest_query)
+    return error_set(STATUS_INTERNAL, "prompt %lld takes %d positions, the generator was made for %d",
+                     (long long)item, length, generator->options.longest_query);
+  int32_t last = prompt.tokens[prompt.n - 1];
+  bool shared = prefill_has_room(prefill, length) &&
+                places_admit(&generator->in_flight, item, prompt.question, length, last != TOKEN_IMAGE, &s);
+  *room = s >= 0;
+  if (!*room) return STATUS_OK;
+  generator->samples[s] = prompt.sample;
+  if (!shared) return run_add(run, prefill, s, &prompt);
+  return decoding_place(&generator->decoding, s, last, length - 1, 0, prompt.sample);
+}
+
+/* As many sequences as there is room for: preempted ones, then pending ones; *COUNT of them. */
+static status_t run_collect(run_t *run, prefill_t *prefill, int32_t *count) {
+  generator_t *generator = run->generator;
+  int32_t admitted = 0;
+  bool room = true;
+  for (*count = 0; room && generator->in_flight.running < generator->options.slots; *count += room) {
+    int32_t waiting = places_waiting(&generator->in_flight);
+    if (waiting >= 0) {
+      TRY(run_resume(run, prefill, waiting, &room));
+    } else if (admitted < generator->pending_count - generator->requested) {
+      TRY(run_admit(run, prefill, generator->pending[admitted], &room));
+      admitted += room;
+    } else {
+      break;
+    }
+  }
+  generator->pending_count -= admitted;
+  memmove(generator->pending, generator->pending + admitted,
+          (size_t)generator->pending_count * sizeof *generator->pending);
+  return STATUS_OK;
+}
+
+/* The pass over what was collected, pages that are shared in part, and the first tokens. */
+static status_t run_prefill(run_t *run, prefill_t *prefill) {
+  generator_t *generator = run->generator;
+  places_t *all = &generator->in_flight;
+  int32_t n = prefill->n;
+  if (n > 0) TRY(prefill_pass(prefill, generator->pass, run->role, &generator->cache, all));
+  TRY(decoding_copy_pages(&generator->decoding, all->copies, all->copy_from, all->copy_to));
+  all->copies = 0;
+  if (n == 0) return STATUS_OK;
+  TRY(decoding_set_pages(&generator->decoding, all->table));
+  all->table_changed = false;
+  TRY(decoding_draw(&generator->decoding, n, prefill->places, prefill->rows));
+  for (int32_t i = 0; i < n; i++)
+    place_of(run, prefill->places[i])->position++;
+  return run_settle(run);
+}
+
+/* One prefill pass over as many sequences as there is room for; *COUNT of them. */
+static status_t run_admit_all(run_t *run, int32_t *count) {
+  generator_t *generator = run->generator;
+  SCOPED(prefill_free) prefill_t prefill = {.pool.arena = ARENA_OTHER};
+  TRY(prefill_create(&generator->base->config, generator->options.slots, generator->options.prefill_tokens,
+                     &prefill));
+  TRY(run_collect(run, &prefill, count));
+  return *count > 0 ? run_prefill(run, &prefill) : STATUS_OK;
+}
+
+/* Takes about WANTED more items from the queue and asks for them. */
+static status_t run_request(run_t *run, int32_t wanted) {
+  generator_t *generator = run->generator;
+  int64_t *end = generator->pending + generator->pending_count, taken;
+  if (wanted <= 0 || run->drained) return STATUS_OK;
+  int32_t blocks = (wanted + run->together - 1) / run->together, count = 0;
+  TRY(queue_take(run->queue, blocks, end, &taken));
+  run->drained = taken == 0;
+  for (int64_t b = taken - 1; b >= 0; b--) /* from the last, since each becomes several */
+    for (int32_t i = run->together - 1; i >= 0; i--)
+      end[b * run->together + i] = end[b] * run->together + i;
+  while (count < taken * run->together && end[count] < run->n)
+    count++;
+  generator->pending_count += count;
+  generator->requested = count;
+  return count > 0 && run->source->request ? run->source->request(run->source->context, end, count)
+                                           : STATUS_OK;
+}
+
+static status_t run_load(run_t *run) {
+  generator_t *generator = run->generator;
+  int32_t n = generator->requested;
+  generator->requested = 0;
+  if (n == 0) return STATUS_OK;
+  return run->source->load(run->source->context, generator->pending + generator->pending_count - n, n);
+}
+
+/* Fills the free slots. Waiting for a quarter of them makes prefill passes of a useful size; so many prompts
+ * are asked for ahead, so that their images are there when they are needed. */
+static status_t run_refill(run_t *run) {
+  generator_t *generator = run->generator;
+  const places_t *all = &generator->in_flight;
+  int32_t slots = generator->options.slots, quarter = (slots + 3) / 4, count;
+  int32_t vacant = slots - all->running;
+  if (all->running > 0 && vacant < quarter) return STATUS_OK;
+  TRY(run_load(run));
+  TRY(run_request(run, vacant - all->preempted - generator->pending_count));
+  TRY(run_load(run));
+  if (generator->pending_count == 0 && all->preempted == 0) return STATUS_OK;
   perf_begin(REGION_PREFILL);
   status_code_t status = STATUS_OK;
-  while (status == STATUS_OK && generator->pending_count > 0 && active_count(generator) < generator->slots)
-    status = generator_admit(generator, role, generator->slots - active_count(generator), source);
+  do
+    status = run_admit_all(run, &count);
+  while (status == STATUS_OK && count > 0);
   perf_end(REGION_PREFILL);
-  return status;
+  TRY(status);
+  return generator->pending_count == 0 ? run_request(run, quarter) : STATUS_OK;
 }
 
-static status_t generator_run_inner(generator_t *generator, const role_t *role, queue_t *queue,
-                                    stop_vote_t *vote, const generator_source_t *source) {
-  bool drained = false, stop;
+/* ---- Steps ---- */
+
+/* What has changed since the last step. */
+static status_t run_upload(run_t *run) {
+  generator_t *generator = run->generator;
+  places_t *all = &generator->in_flight;
+  int32_t n = 0;
+  if (all->table_changed) TRY(decoding_set_pages(&generator->decoding, all->table));
+  all->table_changed = false;
+  if (!all->places_changed) return STATUS_OK;
+  all->places_changed = false;
+  for (int32_t s = 0; s < generator->options.slots; s++)
+    if (all->places[s].state == SEQUENCE_RUNS) generator->which[n++] = s;
+  return decoding_set_rows(&generator->decoding, n, generator->which);
+}
+
+static status_t run_step(run_t *run) {
+  generator_t *generator = run->generator;
+  places_t *all = &generator->in_flight;
+  int64_t cached = 0;
+  while (!places_grow(all))
+    if (places_preempt(all) < 0)
+      return error_set(STATUS_INTERNAL, "the key-value cache has no page for the only sequence");
+  TRY(run_upload(run));
+  for (int32_t s = 0; s < generator->options.slots; s++)
+    if (all->places[s].state == SEQUENCE_RUNS) cached += all->places[s].position + 1;
+  if (generator->base->params.grid->tp_rank == 0) perf_tokens(all->running);
+  TRY(decoding_step(&generator->decoding, run->role, cached));
+  places_advance(all);
+  return run_settle(run);
+}
+
+static status_t run_all(run_t *run, stop_vote_t *vote) {
+  const generator_t *generator = run->generator;
+  bool stop;
   for (;;) {
     TRY(stop_vote_poll(vote, &stop));
     if (stop) return STATUS_STOPPED;
-    TRY(generator_refill(generator, role, queue, &drained, source));
-    TRY(queue_progress(queue));
-    if (active_count(generator) == 0) {
-      if (drained && generator->pending_count == 0) return STATUS_OK;
+    TRY(run_refill(run));
+    TRY(queue_progress(run->queue));
+    if (generator->in_flight.running == 0) {
+      if (run->drained && generator->pending_count == 0 && generator->in_flight.preempted == 0)
+        return STATUS_OK;
       continue;
     }
     perf_begin(REGION_DECODE);
-    status_code_t status = generator_decode(generator, role, source);
+    status_code_t status = run_step(run);
     perf_end(REGION_DECODE);
     TRY(status);
   }
-}
-
-/* After an interrupted run: nothing in flight, all pages free. */
-static void generator_reset(generator_t *generator) {
-  for (int32_t s = 0; s < generator->slots; s++) {
-    slot_t *slot = &generator->slot[s];
-    if (slot->active) cache_give(&generator->cache, slot->page_count, slot->pages);
-    slot->active = false;
-  }
-  generator->pending_count = 0;
 }
 
 static bool generator_never(void *context) {
@@ -412,14 +402,14 @@ static bool generator_never(void *context) {
 
 /* This group's share; then the others are waited for. Looks cost a collective on tp, beside a decode step's
  * two for each layer. */
-static status_t run_watched(generator_t *generator, const role_t *role, queue_t *queue,
-                            const generator_source_t *source) {
+static status_t run_watched(run_t *run) {
   enum { LOOKS_PER_COLLECTIVE = 8 };
+  const generator_source_t *source = run->source;
   stop_vote_t *vote;
   bool stop = false;
-  TRY(stop_vote_start(generator->base->params.grid, LOOKS_PER_COLLECTIVE,
+  TRY(stop_vote_start(run->generator->base->params.grid, LOOKS_PER_COLLECTIVE,
                       source->stop ? source->stop : generator_never, source->context, &vote));
-  status_code_t status = generator_run_inner(generator, role, queue, vote, source);
+  status_code_t status = run_all(run, vote);
   if (status == STATUS_OK) {
     perf_begin(REGION_IMBALANCE);
     status = stop_vote_finish(vote, &stop);
@@ -430,17 +420,33 @@ static status_t run_watched(generator_t *generator, const role_t *role, queue_t 
   return stop ? STATUS_STOPPED : STATUS_OK;
 }
 
+/* Items of a block: those of a question, as long as there are several blocks for each group. */
+static int32_t block_of(const grid_t *grid, int64_t n, int32_t together) {
+  enum { BLOCKS_PER_GROUP = 4 };
+  int32_t block = together < 1 ? 1 : together > TOGETHER_MOST ? TOGETHER_MOST : together;
+  while (block > 1 && grid->dp_size > 1 && n / block < (int64_t)BLOCKS_PER_GROUP * grid->dp_size)
+    block /= 2;
+  return block;
+}
+
 status_t generator_run(generator_t *generator, const role_t *role, int64_t n,
                        const generator_source_t *source) {
-  queue_t *queue;
   const grid_t *grid = generator->base->params.grid;
-  generator_reset(generator);
-  TRY(queue_create(grid, n, generator->options.deterministic, &queue));
-  status_code_t status = run_watched(generator, role, queue, source);
+  run_t run = {.generator = generator,
+               .role = role,
+               .source = source,
+               .n = n,
+               .together = block_of(grid, n, source->together)};
+  /* After an interrupted run too: nothing in flight, all pages free. */
+  places_reset(&generator->in_flight);
+  generator->pending_count = generator->requested = 0;
+  TRY(queue_create(grid, (n + run.together - 1) / run.together, generator->options.deterministic,
+                   &run.queue));
+  status_code_t status = run_watched(&run);
   /* After an error the other groups are not waited for: it ends the run. A queue that all share ends with
    * all.
    */
   bool together = status == STATUS_OK || status == STATUS_STOPPED;
-  if (together || generator->options.deterministic || grid->dp_size == 1) queue_free(queue);
+  if (together || generator->options.deterministic || grid->dp_size == 1) queue_free(run.queue);
   return status;
 }

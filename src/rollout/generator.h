@@ -1,5 +1,6 @@
 /* Generation: continuous batching over slots with a paged key-value cache; dp groups draw prompts from a
- * shared queue. */
+ * shared queue. Which sequences run, and on which pages: rollout/places.h; their state on the device:
+ * rollout/decoding.h. */
 #ifndef ROLLOUT_GENERATOR_H
 #define ROLLOUT_GENERATOR_H
 
@@ -13,7 +14,7 @@ typedef struct {
   int32_t max_tokens;     /* of one response */
   int32_t slots;          /* sequences in flight per dp group */
   int32_t page_size;      /* positions of a page */
-  int32_t longest_query;  /* positions (images expanded) that admission must be able to hold */
+  int32_t longest_query;  /* positions (images expanded) */
   int64_t prefill_tokens; /* positions of one prefill pass at most (one longer prompt is taken alone) */
   bool deterministic;     /* prompts dealt statically */
   response_end_t end;     /* the tokens that end a response, kept */
@@ -22,6 +23,7 @@ typedef struct {
 /* A prompt as the source gives it; memory is the source's, valid until its next call. */
 typedef struct {
   int64_t sample;        /* key of its random numbers */
+  int64_t question;      /* prompts of one question are the same, and are computed once where they meet */
   const int32_t *tokens; /* (n), TOKEN_IMAGE once per image */
   int32_t n;
   const float *features; /* (P, vision hidden) tower features; NULL without an image */
@@ -37,10 +39,14 @@ typedef struct {
   bool stopped;            /* ended by one of the tokens that end it, not by max_tokens */
 } generator_response_t;
 
-/* Where prompts come from and responses go. LOAD is collective on tp and is called for a run of queue items
- * before their GET. Responses arrive in no particular order; the same on all ranks of a tp group. */
+/* Where prompts come from and responses go. REQUEST (NULL: nothing is to be done ahead) is called for a run
+ * of queue items once it is known that they will come, LOAD, collective on tp, for the same run before the
+ * first GET of one of them; GET may be called again as long as there was no PUT. Responses arrive in no
+ * particular order; the same on all ranks of a tp group. */
 typedef struct {
   void *context;
+  int32_t together; /* runs of so many items have one question: they should go to one group; 0 or 1: none */
+  status_t (*request)(void *context, const int64_t *prompts, int32_t n);
   status_t (*load)(void *context, const int64_t *prompts, int32_t n);
   status_t (*get)(void *context, int64_t prompt, generator_prompt_t *out);
   status_t (*put)(void *context, const generator_response_t *response);
@@ -49,8 +55,10 @@ typedef struct {
 
 typedef struct generator generator_t;
 
-/* Allocates cache and slots. Fewer slots than asked are used where CACHE_BYTES (0: no bound) is less than
- * their worst case; STATUS_INPUT where it does not hold one sequence. Free with generator_free. Local. */
+/* Allocates cache and slots. The cache holds the worst case of all slots, or as many pages as CACHE_BYTES (0:
+ * no bound; the same on all ranks of a tp group) has room for: sequences then wait, and the youngest ones
+ * give their pages back and are computed again, which changes no result. STATUS_INPUT where it does not hold
+ * one sequence. Free with generator_free. Local. */
 status_t generator_create(pass_t *pass, base_t *base, const generator_options_t *options, size_t cache_bytes,
                           generator_t **out);
 void generator_free(generator_t *generator);

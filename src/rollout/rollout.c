@@ -16,11 +16,23 @@ int32_t rollout_slots(const session_t *session, int64_t responses) {
   return (int32_t)(slots < per_group ? slots : per_group);
 }
 
+/* Bytes that a generator's cache may take on every rank of a tp group, whose ranks hold the same pages; 0: no
+ * bound is known. Collective on tp. */
+static status_t rollout_cache_bytes(const session_t *session, size_t *bytes) {
+  double allowed = session->settings->rollout.cache_fraction *
+                   (double)device_free_memory(session->device, session->grid.node_size);
+  TRY(comm_allreduce(session->grid.tp, &allowed, 1, COMM_F64, COMM_MIN));
+  *bytes = (size_t)allowed;
+  return STATUS_OK;
+}
+
 status_t rollout_generator(const session_t *session, model_t *model, const source_t *source,
                            const prompts_sampling_t *sampling, int64_t responses, int32_t longest,
                            generator_t **out) {
   const settings_t *settings = session->settings;
   sampler_options_t sampler = sampling->sampler;
+  size_t cache_bytes;
+  TRY(rollout_cache_bytes(session, &cache_bytes));
   sampler.drawable = tokenizer_drawable(source->tokenizer, &sampler.ranges);
   const generator_options_t options = {
       .sampler = sampler,
@@ -31,7 +43,7 @@ status_t rollout_generator(const session_t *session, model_t *model, const sourc
       .prefill_tokens = settings->optim.micro_tokens,
       .deterministic = settings->job.deterministic,
       .end = response_end(source->tokenizer, source->template, sampling->stop_at_question)};
-  return generator_create(model->pass, &model->base, &options, 0, out);
+  return generator_create(model->pass, &model->base, &options, cache_bytes, out);
 }
 
 /* ---- Questions ---- */
@@ -43,6 +55,7 @@ status_t rollout_create(rollout_t *rollout) {
   TRY(memory_pool_alloc(pool, &rollout->queries, n, sizeof *rollout->queries));
   TRY(memory_pool_alloc(pool, &rollout->broken, n, sizeof *rollout->broken));
   TRY(memory_pool_alloc(pool, &rollout->waiting, n, sizeof *rollout->waiting));
+  TRY(memory_pool_alloc(pool, &rollout->ahead.questions, n, sizeof *rollout->ahead.questions));
   for (int m = 0; m < ROLLOUT_MODELS; m++)
     TRY(memory_pool_alloc(pool, &rollout->features[m], n, sizeof(float *)));
   TRY(memory_pool_alloc(pool, &rollout->mine, responses, sizeof *rollout->mine));
@@ -72,6 +85,8 @@ void rollout_forget(rollout_t *rollout, int64_t question) {
 void rollout_free(rollout_t *rollout) {
   for (int64_t q = 0; q < rollout->n && rollout->features[ROLLOUT_MODELS - 1]; q++)
     forget_question(rollout, q);
+  for (int m = 0; m < ROLLOUT_MODELS; m++)
+    if (rollout->ahead.tickets[m]) loader_release(rollout->source->loader, rollout->ahead.tickets[m]);
   memory_pool_free(&rollout->own);
   memory_pool_free(&rollout->pool);
   *rollout = (rollout_t){0};
@@ -84,20 +99,24 @@ static int64_t response_of(const rollout_t *rollout, int64_t item) {
   return rollout->which ? rollout->which[item] : item;
 }
 
-/* Patches of the images of QUESTIONS (count) for MODEL, freed by the caller; marks the questions whose image
- * is broken.
+/* Images of QUESTIONS (count) to IMAGES. */
+static void images_of(const rollout_t *rollout, const int64_t *questions, int32_t count, int64_t *images) {
+  for (int32_t i = 0; i < count; i++)
+    images[i] = dataset_sample_image(rollout->source->dataset, rollout->rows[questions[i]]);
+}
+
+/* Patches of the images of QUESTIONS (count) for MODEL, which were asked for by TICKET, freed by the caller;
+ * marks the questions whose image is broken.
  */
 static status_t rollout_load_patches(rollout_t *rollout, const model_t *model, const int64_t *questions,
-                                     int32_t count, float **patches) {
-  source_t *source = rollout->source;
+                                     int32_t count, loader_ticket_t *ticket, float **patches) {
   int64_t *images;
   int32_t *broken;
   POOL(pool, ARENA_OTHER);
   TRY(memory_pool_alloc(&pool, &images, (size_t)count, sizeof *images));
   TRY(memory_pool_alloc(&pool, &broken, (size_t)count, sizeof *broken));
-  for (int32_t i = 0; i < count; i++)
-    images[i] = dataset_sample_image(source->dataset, rollout->rows[questions[i]]);
-  TRY(source_load(source, &model->base.config, images, count, patches, broken));
+  images_of(rollout, questions, count, images);
+  TRY(source_patches(rollout->source, &model->base.config, ticket, images, count, patches, broken));
   for (int32_t i = 0; i < count; i++)
     if (broken[i]) rollout->broken[questions[i]] = 1;
   return STATUS_OK;
@@ -109,7 +128,10 @@ static status_t rollout_load_features(rollout_t *rollout, int m, const int64_t *
   const model_config_t *config = &model->base.config;
   size_t per_image = (size_t)config_patches(config) * (size_t)config->vision_hidden;
   float *patches = NULL, *features = NULL;
-  status_code_t status = rollout_load_patches(rollout, model, questions, count, &patches);
+  loader_ticket_t **ticket = &rollout->ahead.tickets[m];
+  status_code_t status = rollout_load_patches(rollout, model, questions, count, *ticket, &patches);
+  loader_release(rollout->source->loader, *ticket);
+  *ticket = NULL;
   if (status == STATUS_OK)
     status = memory_alloc(&features, ARENA_FEATURES, (size_t)count * per_image, sizeof *features);
   if (status == STATUS_OK) status = pass_features(model->pass, &model->base, count, patches, features);
@@ -123,28 +145,44 @@ static status_t rollout_load_features(rollout_t *rollout, int m, const int64_t *
   return status;
 }
 
-/* Queries of the questions that ITEMS (n) are the first to ask for; WITH (*COUNT) have images. */
-static status_t rollout_load_queries(rollout_t *rollout, const int64_t *items, int32_t n, int64_t *with,
-                                     int32_t *count) {
-  *count = 0;
+/* Queries of the questions that ITEMS (n) are the first to ask for; those with images are noted. */
+static status_t rollout_make_queries(rollout_t *rollout, const int64_t *items, int32_t n) {
+  rollout_ahead_t *ahead = &rollout->ahead;
+  ahead->count = 0;
   for (int32_t i = 0; i < n; i++) {
     int64_t question = response_of(rollout, items[i]) / rollout->samples;
     if (rollout->waiting[question]++ > 0) continue;
     if (rollout->query) TRY(rollout->query(rollout->context, question, &rollout->queries[question]));
-    if (sequence_images(&rollout->queries[question]) > 0) with[(*count)++] = question;
+    if (sequence_images(&rollout->queries[question]) > 0) ahead->questions[ahead->count++] = question;
   }
   return STATUS_OK;
 }
 
+/* Images are decoded while the responses before them are drawn. */
+static status_t rollout_request(void *context, const int64_t *items, int32_t n) {
+  rollout_t *rollout = context;
+  rollout_ahead_t *ahead = &rollout->ahead;
+  int64_t *images;
+  POOL(pool, ARENA_OTHER);
+  TRY(rollout_make_queries(rollout, items, n));
+  if (ahead->count == 0) return STATUS_OK;
+  TRY(memory_pool_alloc(&pool, &images, (size_t)ahead->count, sizeof *images));
+  images_of(rollout, ahead->questions, ahead->count, images);
+  for (int m = 0; m < ROLLOUT_MODELS; m++)
+    if (rollout->models[m])
+      TRY(source_request(rollout->source, &rollout->models[m]->base.config, images, ahead->count,
+                         &ahead->tickets[m]));
+  return STATUS_OK;
+}
+
+/* Features of what was asked for. */
 static status_t rollout_load(void *context, const int64_t *items, int32_t n) {
   rollout_t *rollout = context;
-  int64_t *with;
-  int32_t count;
-  POOL(pool, ARENA_OTHER);
-  TRY(memory_pool_alloc(&pool, &with, (size_t)n, sizeof *with));
-  TRY(rollout_load_queries(rollout, items, n, with, &count));
-  for (int m = 0; m < ROLLOUT_MODELS && count > 0; m++)
-    if (rollout->models[m]) TRY(rollout_load_features(rollout, m, with, count));
+  const rollout_ahead_t *ahead = &rollout->ahead;
+  (void)items;
+  (void)n;
+  for (int m = 0; m < ROLLOUT_MODELS && ahead->count > 0; m++)
+    if (rollout->models[m]) TRY(rollout_load_features(rollout, m, ahead->questions, ahead->count));
   return STATUS_OK;
 }
 
@@ -153,6 +191,7 @@ static status_t rollout_get(void *context, int64_t item, generator_prompt_t *out
   int64_t response = response_of(rollout, item), question = response / rollout->samples;
   const sequence_t *query = &rollout->queries[question];
   *out = (generator_prompt_t){.sample = rollout->keys[question] + response % rollout->samples,
+                              .question = question,
                               .tokens = query->tokens,
                               .n = query->n,
                               .features = rollout->features[0][question]};
@@ -196,8 +235,13 @@ static bool rollout_stop(void *context) {
 
 status_t rollout_run(rollout_t *rollout, generator_t *generator, const role_t *role, const int32_t *which,
                      int64_t count) {
-  const generator_source_t source = {
-      .context = rollout, .load = rollout_load, .get = rollout_get, .put = rollout_put, .stop = rollout_stop};
+  const generator_source_t source = {.context = rollout,
+                                     .together = which ? 1 : rollout->samples,
+                                     .request = rollout_request,
+                                     .load = rollout_load,
+                                     .get = rollout_get,
+                                     .put = rollout_put,
+                                     .stop = rollout_stop};
   rollout->which = which;
   if (!which) rollout_show_progress(rollout, false);
   TRY(generator_run(generator, role, count, &source));

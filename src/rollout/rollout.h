@@ -21,11 +21,18 @@ typedef struct {
  * Local. */
 int32_t rollout_slots(const session_t *session, int64_t responses);
 
-/* A generator for that many responses to queries of SOURCE of at most LONGEST positions, with the slots and
- * pages of &rollout. Free with generator_free. Local. */
+/* A generator for that many responses to queries of SOURCE of at most LONGEST positions, with the slots,
+ * pages and cache of &rollout. Free with generator_free. Collective on tp. */
 status_t rollout_generator(const session_t *session, model_t *model, const source_t *source,
                            const prompts_sampling_t *sampling, int64_t responses, int32_t longest,
                            generator_t **out);
+
+/* The questions of the items that were asked for last: those with an image, of which the tickets are. */
+typedef struct {
+  int64_t *questions; /* (n) */
+  int32_t count;
+  loader_ticket_t *tickets[ROLLOUT_MODELS]; /* until their images have been used */
+} rollout_ahead_t;
 
 typedef struct {
   /* Of the owner, set before rollout_create. */
@@ -65,6 +72,7 @@ typedef struct {
   int32_t *waiting;     /* (n): responses asked for and not yet given */
   const int32_t *which; /* responses to draw: item i of the queue; NULL: all */
   int64_t done;
+  rollout_ahead_t ahead;
 } rollout_t;
 
 /* Arrays for all questions. Free with rollout_free, also after an error. Local. */

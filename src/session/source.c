@@ -139,15 +139,6 @@ status_t source_patches(source_t *source, const model_config_t *config, loader_t
   return STATUS_OK;
 }
 
-status_t source_load(source_t *source, const model_config_t *config, const int64_t *images, int32_t n,
-                     float **patches, int32_t *broken) {
-  loader_ticket_t *ticket;
-  TRY(source_request(source, config, images, n, &ticket));
-  status_code_t status = source_patches(source, config, ticket, images, n, patches, broken);
-  loader_release(source->loader, ticket);
-  return status;
-}
-
 /* ---- Sequences ---- */
 
 status_t source_image(const sequence_t *sequence, int64_t *image) {

@@ -58,8 +58,4 @@ status_t source_request(source_t *source, const model_config_t *config, const in
 status_t source_patches(source_t *source, const model_config_t *config, loader_ticket_t *ticket,
                         const int64_t *images, int32_t n, float **patches, int32_t *broken);
 
-/* Both, one after the other. */
-status_t source_load(source_t *source, const model_config_t *config, const int64_t *images, int32_t n,
-                     float **patches, int32_t *broken);
-
 #endif

@@ -87,7 +87,70 @@ static void blocks_free(device_t *device) {
   device->blocks = NULL;
 }
 
+/* ---- Work that is replayed ---- */
+
+enum { GRAPHS_MOST = 64, GRAPH_CALLS = 2 };
+
+typedef struct {
+  uint64_t key;
+  int calls; /* since memory was last got or given back */
+  double flops, bytes;
+} device_graph_t;
+
+struct device_graphs {
+  device_graph_t graphs[GRAPHS_MOST];
+  int count;
+  double flops, bytes; /* that operations have counted so far */
+};
+
+/* Addresses may be others from now on. */
+static void graphs_forget(device_t *device) {
+  if (device->graphs) device->graphs->count = 0;
+}
+
+/* The graph of KEY; where there is no room all begin anew. */
+static device_graph_t *graph_find(struct device_graphs *graphs, uint64_t key) {
+  for (int i = 0; i < graphs->count; i++)
+    if (graphs->graphs[i].key == key) return &graphs->graphs[i];
+  if (graphs->count == GRAPHS_MOST) graphs->count = 0;
+  device_graph_t *fresh = &graphs->graphs[graphs->count++];
+  *fresh = (device_graph_t){.key = key};
+  return fresh;
+}
+
+static status_t graph_capture(device_t *device, device_graph_t *graph, device_body_t body, void *context) {
+  struct device_graphs *graphs = device->graphs;
+  double flops = graphs->flops, bytes = graphs->bytes;
+  TRY(device->graph(device, graph->key, true, body, context));
+  graph->calls++;
+  graph->flops = graphs->flops - flops;
+  graph->bytes = graphs->bytes - bytes;
+  return STATUS_OK;
+}
+
+status_t device_graph(device_t *device, uint64_t key, device_body_t body, void *context) {
+  /* A watcher is to see operations. */
+  if (!device->graph || device->watcher) return body(context);
+  if (!device->graphs) TRY(memory_alloc(&device->graphs, ARENA_OTHER, 1, sizeof *device->graphs));
+  device_graph_t *graph = graph_find(device->graphs, key);
+  if (graph->calls == GRAPH_CALLS) return graph_capture(device, graph, body, context);
+  if (graph->calls > GRAPH_CALLS) {
+    perf_flops(graph->flops);
+    perf_bytes(graph->bytes);
+    return device->graph(device, key, false, body, context);
+  }
+  TRY(body(context));
+  /* It may have got memory, and with that begun anew. */
+  graph_find(device->graphs, key)->calls++;
+  return STATUS_OK;
+}
+
 /* ---- Memory ---- */
+
+size_t device_free_memory(device_t *device, int ranks) {
+  if (device->free_memory) return device->free_memory(device);
+  return memory_available() / (size_t)ranks;
+}
 
 void device_cores(device_t *device, core_set_t *cores) {
   core_set_of_process(cores);
@@ -105,6 +168,10 @@ status_t device_run(device_t *device, int number, const void *arguments) {
     const op_cost_t cost = op_cost(device, (op_number_t)number, arguments);
     perf_flops(cost.flops);
     perf_bytes(cost.bytes);
+    if (device->graphs) {
+      device->graphs->flops += cost.flops;
+      device->graphs->bytes += cost.bytes;
+    }
   }
   if (device->watcher) return device->watcher->run(device->watcher, device, number, arguments);
   return device->run(device, number, arguments);
@@ -132,12 +199,14 @@ void device_free(device_t *device) {
   while (device->comms)
     device_comm_free(device, device->comms->host);
   blocks_free(device);
+  memory_free(device->graphs);
   device->destroy(device);
 }
 
 status_t device_alloc(device_t *device, const arena_t *arena, size_t bytes, void **out) {
   *out = NULL;
   if (bytes == 0) return STATUS_OK;
+  graphs_forget(device);
   TRY(blocks_reserve(device));
   status_code_t status = device->alloc(device, bytes, out);
   if (status != STATUS_OK)
@@ -191,6 +260,7 @@ void device_release(device_t *device, void *pointer) {
     return;
   }
   block_t block = device->blocks->slots[place];
+  graphs_forget(device);
   blocks_remove(device->blocks, place);
   memory_account(block.arena, -(int64_t)block.counted);
   device->release(device, pointer, block.bytes);

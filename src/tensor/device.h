@@ -44,6 +44,8 @@ typedef struct {
   double flops[DTYPE_COUNT]; /* of products with weights of each format */
   double bytes;              /* of its memory, read and written ones */
 } device_peaks_t;
+/* Work that a device may replay: device_graph. */
+typedef status_t (*device_body_t)(void *context);
 
 /* What every device provides. Fields are set by the device's own create function; others only read them. */
 struct device {
@@ -62,6 +64,7 @@ struct device {
   void *state;               /* the device's own */
   struct device_blocks *blocks; /* device.c's own: size and arena of each block; NULL at the start */
   device_comm_t *comms;         /* device.c's own: the communicators made; NULL at the start */
+  struct device_graphs *graphs; /* device.c's own: what may be replayed; NULL at the start */
   void (*destroy)(device_t *device);
   /* Required functions; call them through the wrappers below. */
   status_t (*run)(device_t *device, int number, const void *arguments); /* an operation: tensor/ops.h */
@@ -100,6 +103,11 @@ struct device {
   void (*region_seconds)(device_t *device, double *seconds);
   /* Optional: adds to CORES those that the device's own threads may run on, as the system tells for each. */
   void (*add_cores)(device_t *device, core_set_t *cores);
+  /* Optional: CAPTURE runs BODY and keeps what it asks of the device under KEY, in place of what is there;
+   * otherwise does again what is kept there. Neither allocates nor waits. */
+  status_t (*graph)(device_t *device, uint64_t key, bool capture, device_body_t body, void *context);
+  /* Optional: bytes that this rank may still take; without it, host memory is taken. */
+  size_t (*free_memory)(device_t *device);
 };
 
 void device_free(device_t *device);
@@ -111,6 +119,20 @@ void device_time_regions(device_t *device);
 /* Runs operation NUMBER (op_number_t) with its arguments: use OP of tensor/ops.h. Counts its FLOPs and bytes
  * (tensor/op_cost.h) in the region of the performance table that is open. Local. */
 status_t device_run(device_t *device, int number, const void *arguments);
+
+/* Runs BODY, or has the device do again what the last BODY of this KEY asked of it: on a device that can,
+ * after two calls of the key, as long as no memory is got or given back, since addresses are part of it. What
+ * BODY does must follow from KEY and from device memory alone, and it neither uploads nor waits. Its FLOPs
+ * and bytes are counted each time, as those of the call that was kept. Local, if BODY is. */
+status_t device_graph(device_t *device, uint64_t key, device_body_t body, void *context);
+/* Whether it can: shapes should repeat then. */
+static inline bool device_replays(const device_t *device) {
+  return device->graph != NULL;
+}
+
+/* Bytes that this rank may still take on DEVICE, where RANKS ranks share the node's memory; 0 where the
+ * system does not tell. Local. */
+size_t device_free_memory(device_t *device, int ranks);
 
 /* Device memory: N elements of the compute type, accumulation type, 32-bit integers. Contents are undefined
  * (the checking mode of plain poisons them). N = 0 gives NULL. Counted in ARENA. Errors: STATUS_MEMORY.

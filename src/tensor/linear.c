@@ -7,7 +7,7 @@ int32_t linear_weights(const device_t *device, const op_linear_t *op, int32_t fi
                    *next = &op->segment[first + count].weight;
     if (next->format != before->format || next->format == WEIGHT_NF4) break; /* each has scales of its own */
     size_t bytes = weight_bytes(device, before->format, before->rows * before->cols);
-    if ( (uintptr_t)next->data != (uintptr_t)before->data + bytes) break;
+    if ((uintptr_t)next->data != (uintptr_t)before->data + bytes) break;
   }
   return count;
 }

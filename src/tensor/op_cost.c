@@ -129,6 +129,25 @@ static op_cost_t attention_paged_cost(op_cost_sizes_t size, const op_attention_p
                          (cached / op->page_size + n) * size.index};
 }
 
+/* ---- Decoding ---- */
+
+static op_cost_t cache_copy_cost(op_cost_sizes_t size, const op_cache_copy_t *op) {
+  return (op_cost_t){.bytes = op->count *
+                              (4.0 * op->layers * (double)op->page_elements * size.real + 2.0 * size.index)};
+}
+
+/* For each row: its number, its state and whether it has ended; eight integers and its pages go out. */
+static op_cost_t decode_begin_cost(op_cost_sizes_t size, const op_decode_begin_t *op) {
+  return (op_cost_t){.bytes =
+                         op->rows * (2.0 + DECODE_STATE + 8.0 + 2.0 * op->sequences.max_pages) * size.index};
+}
+
+/* For each row: its number, its token and whether it has ended; three of its state are read and written; the
+ * token and two numbers are noted. */
+static op_cost_t decode_advance_cost(op_cost_sizes_t size, const op_decode_advance_t *op) {
+  return (op_cost_t){.bytes = op->rows * ((4.0 + 6.0) * size.index + 4.0 * size.wide)};
+}
+
 /* ---- Rows ---- */
 
 static op_cost_t embedding_cost(op_cost_sizes_t size, const op_embedding_t *op) {
@@ -240,6 +259,12 @@ op_cost_t op_cost(const device_t *device, op_number_t number, const void *argume
     return attention_backward_cost(size, arguments);
   case op_attention_paged:
     return attention_paged_cost(size, arguments);
+  case op_cache_copy:
+    return cache_copy_cost(size, arguments);
+  case op_decode_begin:
+    return decode_begin_cost(size, arguments);
+  case op_decode_advance:
+    return decode_advance_cost(size, arguments);
   case op_embedding:
     return embedding_cost(size, arguments);
   case op_embedding_backward:

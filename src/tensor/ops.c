@@ -15,6 +15,9 @@ static const char *const names[op_count + 1] = {
     [op_attention] = "attention",
     [op_attention_backward] = "attention_backward",
     [op_attention_paged] = "attention_paged",
+    [op_cache_copy] = "cache_copy",
+    [op_decode_begin] = "decode_begin",
+    [op_decode_advance] = "decode_advance",
     [op_embedding] = "embedding",
     [op_embedding_backward] = "embedding_backward",
     [op_rows_gather] = "rows_gather",
@@ -67,6 +70,9 @@ status_t ops_run(device_t *device, int number, const void *arguments) {
     CALL(attention)
     CALL(attention_backward)
     CALL(attention_paged)
+    CALL(cache_copy)
+    CALL(decode_begin)
+    CALL(decode_advance)
     CALL(embedding)
     CALL(embedding_backward)
     CALL(rows_gather)

@@ -197,8 +197,8 @@ typedef struct {
 } op_attention_backward_t;
 
 /* One query per sequence against the paged cache: out (n, H*D); q (n, H*D; stride ldq); sequence i attends to
- * its first lengths[i] cached positions through pages[i * max_pages + position / page_size]. lengths[i] >= 1.
- * POSITIONS is the sum of the lengths, for those who count. */
+ * its first lengths[i] cached positions through pages[i * max_pages + position / page_size]; where lengths[i]
+ * is 0, a row of padding, out is 0. POSITIONS is the sum of the lengths, for those who count. */
 typedef struct {
   int64_t rows;
   int32_t heads, kv_heads, head_size, page_size, max_pages;
@@ -211,6 +211,59 @@ typedef struct {
   real_t *out;
   int64_t ldo;
 } op_attention_paged_t;
+
+/* Copies COUNT pages of both caches, in every layer: page to[i] = page from[i]; no page is in both lists.
+ * Cache layout: (layers, pages, K, page_size, D) of layer_elements each, page_elements = K * page_size * D.
+ */
+typedef struct {
+  int32_t count, layers;
+  int64_t layer_elements, page_elements;
+  const index_t *from, *to;
+  real_t *k_cache, *v_cache;
+} op_cache_copy_t;
+
+/* What the device knows of each sequence that it decodes, numbered 0 .. sequences-1. */
+enum {
+  DECODE_TOKEN,    /* goes in next */
+  DECODE_POSITION, /* its position */
+  DECODE_COUNT,    /* tokens drawn so far */
+  DECODE_SAMPLE,   /* key of its random numbers: low and high word */
+  DECODE_STATE = DECODE_SAMPLE + 2
+};
+typedef struct {
+  int32_t sequences, max_pages, max_tokens;
+  index_t *state;               /* (sequences, DECODE_STATE) */
+  index_t *pages;               /* (sequences, max_pages): the cache's pages; what lies behind those taken is
+                                   not looked at */
+  index_t *ended;               /* (sequences): 0, or the tokens of a response that is over, negative where
+                                   none could be drawn for the last of them */
+  index_t *tokens;              /* (sequences, max_tokens): the response so far */
+  wide_t *logprobs, *entropies; /* likewise */
+} decode_sequences_t;
+
+/* What goes into a decode step: row i is sequence which[i]. Where that is -1 or has ended, a row of padding:
+ * token -1, position 0, slot -1, length 0, row -1, pages, sample and draw 0. */
+typedef struct {
+  decode_sequences_t sequences;
+  int32_t rows, page_size;
+  const index_t *which;                /* (n), distinct but for -1 */
+  index_t *tokens, *positions, *slots; /* (n); slots as in op_rotary_t */
+  index_t *pages, *lengths;            /* (n, max_pages), (n): as in op_attention_paged_t */
+  index_t *row;                        /* (n): i, the hidden state that is drawn from */
+  index_t *samples, *draws;            /* (n, 2), (n): sample and position of op_sample_t */
+} op_decode_begin_t;
+
+/* What comes out of it: row i drew token drawn[i] for sequence which[i] (-1 or ended: nothing), with its
+ * log-probability and entropy. They are noted, and the token goes in next, one position further on; or the
+ * sequence has ended, where it has max_tokens or the token is one of ENDS (-1: none), or below 0. */
+enum { DECODE_ENDS = 4 };
+typedef struct {
+  decode_sequences_t sequences;
+  int32_t rows;
+  const index_t *which, *drawn;
+  const wide_t *logprobs, *entropies;
+  int32_t ends[DECODE_ENDS];
+} op_decode_advance_t;
 
 /* y (T, C) = rows tokens[t] - begin of weight (at least COUNT rows, C); zero where that is outside 0..count-1
  * (another shard's, or an image slot). */
@@ -336,6 +389,9 @@ typedef struct ops {
   status_t (*attention)(device_t *device, const op_attention_t *op);
   status_t (*attention_backward)(device_t *device, const op_attention_backward_t *op);
   status_t (*attention_paged)(device_t *device, const op_attention_paged_t *op);
+  status_t (*cache_copy)(device_t *device, const op_cache_copy_t *op);
+  status_t (*decode_begin)(device_t *device, const op_decode_begin_t *op);
+  status_t (*decode_advance)(device_t *device, const op_decode_advance_t *op);
   status_t (*embedding)(device_t *device, const op_embedding_t *op);
   status_t (*embedding_backward)(device_t *device, const op_embedding_backward_t *op);
   status_t (*rows_gather)(device_t *device, const op_rows_gather_t *op);
@@ -377,6 +433,9 @@ typedef enum {
   op_attention,
   op_attention_backward,
   op_attention_paged,
+  op_cache_copy,
+  op_decode_begin,
+  op_decode_advance,
   op_embedding,
   op_embedding_backward,
   op_rows_gather,

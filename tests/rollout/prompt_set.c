@@ -50,9 +50,12 @@ static status_t get(void *context, int64_t prompt, generator_prompt_t *out) {
   prompt_set_t *set = context;
   if (!set->loaded[prompt] || set->answered[prompt])
     return error_set(STATUS_INTERNAL, "prompt %lld was not loaded", (long long)prompt);
-  *out =
-      (generator_prompt_t){.sample = 100 + prompt, .tokens = set->tokens[prompt], .n = set->lengths[prompt]};
-  if (set->image[prompt] >= 0) out->features = set->features + (size_t)set->image[prompt] * set->per_image;
+  int64_t first = set->together > 0 ? prompt - prompt % set->together : prompt;
+  *out = (generator_prompt_t){.sample = 100 + prompt,
+                              .question = set->apart ? prompt : first,
+                              .tokens = set->tokens[first],
+                              .n = set->lengths[first]};
+  if (set->image[first] >= 0) out->features = set->features + (size_t)set->image[first] * set->per_image;
   return STATUS_OK;
 }
 
@@ -76,7 +79,8 @@ static bool stop(void *context) {
 }
 
 generator_source_t prompt_set_source(prompt_set_t *set) {
-  return (generator_source_t){.context = set, .load = load, .get = get, .put = put, .stop = stop};
+  return (generator_source_t){
+      .context = set, .together = set->together, .load = load, .get = get, .put = put, .stop = stop};
 }
 
 status_t prompt_set_share(prompt_set_t *set, const grid_t *grid) {

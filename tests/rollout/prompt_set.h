@@ -20,6 +20,8 @@ typedef struct {
   int32_t image[PROMPTS]; /* 0 or 1; -1: none */
   float *features;        /* (2, P, vision hidden) */
   size_t per_image;
+  int32_t together;     /* so many prompts, one after the other, are the first of them; 0: each its own */
+  bool apart;           /* which the generator is not told */
   bool loaded[PROMPTS]; /* by this group, and not yet answered */
   int32_t answered[PROMPTS];
   response_t responses[PROMPTS];

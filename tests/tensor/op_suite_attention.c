@@ -277,7 +277,43 @@ static void cache_agrees(op_pair_t *pair, const cache_case_t *c) {
   pair_release(pair);
 }
 
+/* Some pages of several layers to others; all else stays. */
+static void cache_copy_run(op_pair_t *pair, int32_t count, int32_t layers, int64_t page) {
+  int64_t order[PAGES], layer = PAGES * page;
+  int32_t from[PAGES], to[PAGES];
+  random_permutation(random_u32(&pair->random), RANDOM_TEST, 2, PAGES, order);
+  for (int32_t i = 0; i < count; i++) {
+    from[i] = (int32_t)order[i / 2]; /* each twice */
+    to[i] = (int32_t)order[count + i];
+  }
+  real_pair_t k = real_random(pair, layers * layer, 1.0), v = real_random(pair, layers * layer, 1.0);
+  index_pair_t from_index = index_of(pair, from, count), to_index = index_of(pair, to, count);
+  for (int s = 0; s < DEVICES; s++) {
+    op_cache_copy_t op = {.count = count,
+                          .layers = layers,
+                          .layer_elements = layer,
+                          .page_elements = page,
+                          .from = from_index.on[s],
+                          .to = to_index.on[s],
+                          .k_cache = k.on[s],
+                          .v_cache = v.on[s]};
+    EXPECT_OK(OP(pair->devices[s], cache_copy, &op));
+  }
+  real_expect_close(pair, "cache_copy k", &k, 0, layers, layer, layer, 0.0);
+  real_expect_close(pair, "cache_copy v", &v, 0, layers, layer, layer, 0.0);
+  pair_release(pair);
+}
+
+void case_cache_copy(void **state) {
+  cache_copy_run(*state, 1, 1, 1);
+  cache_copy_run(*state, 5, 3, 24);
+  cache_copy_run(*state, 12, 2, 128);
+}
+
 void case_cache(void **state) {
+  static const cache_case_t padded[] = {{3, {4, 0, 9}, 4, 2, 16, 4}, {2, {0, 0}, 2, 2, 24, 16}};
+  for (size_t i = 0; i < sizeof padded / sizeof *padded; i++)
+    cache_run(*state, &padded[i]);
   static const cache_case_t cases[] = {
       {1, {1}, 1, 1, 8, 4},        {3, {1, 4, 13}, 4, 2, 16, 4}, {4, {33, 1, 16, 17}, 8, 1, 64, 16},
       {2, {90, 31}, 3, 3, 40, 16}, {2, {5, 60}, 4, 4, 128, 16},

@@ -60,6 +60,14 @@ static double layer_elements(double n) {
          projections(n, Q, C, 1, true) + projections(n, C, 2 * F, 2, false) + projections(n, F, C, 1, true);
 }
 
+/* VALUES (n) in device memory, for as long as the device lives. */
+static index_t *index_of(const tiny_t *tiny, const int32_t *values, int32_t n) {
+  index_t *index;
+  assert_ok(index_alloc(tiny->base.params.device, ARENA_OTHER, (size_t)n, &index));
+  assert_ok(index_upload(tiny->base.params.device, index, values, (size_t)n));
+  return index;
+}
+
 /* Three sequences of 5, 1 and 9 positions, two to a page. */
 static void a_decode_step_reads_weights_and_cache(void **state) {
   enum { N = 3, PAGE = 2, MOST = 5 };
@@ -73,13 +81,21 @@ static void a_decode_step_reads_weights_and_cache(void **state) {
   set_up(&fixture, TRAIN_NOTHING, RECOMPUTE_NONE);
   tiny_t *tiny = &fixture.tiny;
   assert_ok(cache_create(&tiny->base, N * MOST, PAGE, &cache));
-  assert_true(cache_take(&cache, N * MOST, pages));
+  for (int32_t p = 0; p < N * MOST; p++)
+    pages[p] = p;
   for (int32_t i = 0; i < N; i++)
     slots[i] = pages[i * MOST + positions[i] / PAGE] * PAGE + positions[i] % PAGE;
-  assert_ok(index_alloc(tiny->base.params.device, ARENA_OTHER, N, &row_index));
-  assert_ok(index_upload(tiny->base.params.device, row_index, rows, N));
+  row_index = index_of(tiny, rows, N);
+  const pass_decode_t step = {.rows = N,
+                              .max_pages = MOST,
+                              .cached = 5 + 1 + 9,
+                              .tokens = index_of(tiny, tokens, N),
+                              .positions = index_of(tiny, positions, N),
+                              .slots = index_of(tiny, slots, N),
+                              .pages = index_of(tiny, pages, N * MOST),
+                              .lengths = index_of(tiny, lengths, N)};
   perf_begin(REGION_DECODE);
-  assert_ok(pass_decode(tiny->pass, &tiny->role, &cache, MOST, N, tokens, positions, slots, pages, lengths));
+  assert_ok(pass_decode(tiny->pass, &tiny->role, &cache, &step));
   assert_ok(pass_logits(tiny->pass, N, row_index, 1.0, &logits));
   perf_end(REGION_DECODE);
   double read = 5 + 1 + 9, entries = read / PAGE + N; /* of the page table, and lengths */
@@ -91,7 +107,6 @@ static void a_decode_step_reads_weights_and_cache(void **state) {
   assert_true(decode.bytes ==
               REAL * (L * (layer_elements(N) + attention) + outside + product(N, C, V, false)));
   assert_true(decode.flops == 2.0 * N * weights + L * 4.0 * read * Q);
-  device_release(tiny->base.params.device, row_index);
   cache_free(&cache);
   tear_down(&fixture);
 }

@@ -204,6 +204,7 @@ static void fill_ops(ops_t *ops) {
   cpu_fill_elementwise(ops);
   cpu_fill_rows(ops);
   cpu_fill_attention(ops);
+  cpu_fill_decode(ops);
   cpu_fill_vocab(ops);
   cpu_fill_loss(ops);
 }

@@ -62,6 +62,7 @@ void cpu_fill_norm(ops_t *ops);
 void cpu_fill_elementwise(ops_t *ops);
 void cpu_fill_rows(ops_t *ops);
 void cpu_fill_attention(ops_t *ops);
+void cpu_fill_decode(ops_t *ops);
 void cpu_fill_vocab(ops_t *ops);
 void cpu_fill_loss(ops_t *ops);
 

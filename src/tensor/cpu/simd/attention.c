@@ -347,8 +347,14 @@ static void attention_paged_pair(const op_attention_paged_t *op, int64_t row, in
 
 static void attention_paged_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_attention_paged_t *op = argument;
-  for (int64_t i = begin; i < end; i++)
-    attention_paged_pair(op, i / op->kv_heads, (int32_t)(i % op->kv_heads), scratch);
+  int64_t group = op->heads / op->kv_heads * op->head_size;
+  for (int64_t i = begin; i < end; i++) {
+    int64_t row = i / op->kv_heads, kv_head = i % op->kv_heads;
+    if (((const int32_t *)op->lengths)[row] > 0)
+      attention_paged_pair(op, row, (int32_t)kv_head, scratch);
+    else
+      memset((float *)op->out + row * op->ldo + kv_head * group, 0, (size_t)group * sizeof(float));
+  }
 }
 
 static int64_t attention_paged_scratch(int32_t group, int32_t head_size) {

@@ -71,12 +71,12 @@ static int64_t cache_place_plain(const op_attention_paged_t *op, int64_t i, int6
 /* Pages in use must be 0 or more; the entries behind them are not looked at. Gives the number of pages that
  * the cache has at least. */
 static int64_t paged_indices(access_t *access, const op_attention_paged_t *op) {
-  access_index(access, "lengths", op->lengths, op->rows, 1, (int64_t)op->max_pages * op->page_size, false);
+  access_index(access, "lengths", op->lengths, op->rows, 0, (int64_t)op->max_pages * op->page_size, false);
   access_operand(access, "pages", op->pages, sizeof(int32_t), op->rows, op->max_pages, op->max_pages,
                  ACCESS_SOME, NULL);
   int64_t count = 0;
   for (int64_t i = 0; access->status == STATUS_OK && i < op->rows; i++) {
-    int64_t used = (((const int32_t *)op->lengths)[i] - 1) / op->page_size + 1;
+    int64_t used = (((const int32_t *)op->lengths)[i] + op->page_size - 1) / op->page_size;
     access_touch(access, "pages", op->pages, sizeof(int32_t), i * op->max_pages, used);
     for (int64_t p = 0; access->status == STATUS_OK && p < used; p++) {
       int32_t page = ((const int32_t *)op->pages)[i * op->max_pages + p];
@@ -129,7 +129,7 @@ static void paged_row(const op_attention_paged_t *op, int64_t i, int64_t h, doub
   for (int64_t j = 0; j < length; j++)
     scores[j] = exp(scores[j] - lse); /* now probabilities */
   for (int64_t d = 0; d < D; d++) {
-    double value = 0.0;
+    double value = 0.0; /* remains where nothing is attended to */
     for (int64_t j = 0; j < length; j++)
       value += scores[j] * (double)((const element_t *)op->v_cache)[cache_place_plain(op, i, j, kv) + d];
     out[d] = (element_t)value;
@@ -151,7 +151,38 @@ static status_t attention_paged_plain(device_t *device, const op_attention_paged
   return status;
 }
 
+static void cache_copy_page(const op_cache_copy_t *op, element_t *cache, int64_t layer, int32_t i) {
+  int64_t n = op->page_elements, base = layer * op->layer_elements;
+  int64_t from = base + ((const int32_t *)op->from)[i] * n, to = base + ((const int32_t *)op->to)[i] * n;
+  for (int64_t e = 0; e < n; e++)
+    cache[to + e] = cache[from + e];
+}
+
+static status_t cache_copy_plain(device_t *device, const op_cache_copy_t *op) {
+  access_t access = access_begin(device, "cache_copy");
+  int64_t pages = op->page_elements > 0 ? op->layer_elements / op->page_elements : 0;
+  access_require(&access, op->count >= 0 && op->layers > 0 && pages > 0,
+                 "%d pages of %d layers of %lld pages", op->count, op->layers, (long long)pages);
+  access_index(&access, "from", op->from, op->count, 0, pages - 1, false);
+  access_index(&access, "to", op->to, op->count, 0, pages - 1, true);
+  writes_some(&access, "k_cache", op->k_cache, op->layers * op->layer_elements);
+  writes_some(&access, "v_cache", op->v_cache, op->layers * op->layer_elements);
+  for (int32_t i = 0; i < op->count && access.status == STATUS_OK; i++)
+    for (int32_t j = 0; j < op->count; j++)
+      access_require(&access, ((const int32_t *)op->from)[i] != ((const int32_t *)op->to)[j],
+                     "page %d is copied and written", ((const int32_t *)op->from)[i]);
+  TRY(access_ready(&access));
+  for (int32_t layer = 0; layer < op->layers; layer++)
+    for (int32_t i = 0; i < op->count; i++) {
+      cache_copy_page(op, (element_t *)op->k_cache, layer, i);
+      cache_copy_page(op, (element_t *)op->v_cache, layer, i);
+    }
+  access_end(&access);
+  return STATUS_OK;
+}
+
 void PLAIN_NAME(plain_fill_cache)(ops_t *ops) {
   ops->rotary = rotary_plain;
+  ops->cache_copy = cache_copy_plain;
   ops->attention_paged = attention_paged_plain;
 }

@@ -24,6 +24,7 @@ void PLAIN_NAME(plain_fill_elementwise)(ops_t *ops);
 void PLAIN_NAME(plain_fill_rows)(ops_t *ops);
 void PLAIN_NAME(plain_fill_attention)(ops_t *ops);
 void PLAIN_NAME(plain_fill_cache)(ops_t *ops);
+void PLAIN_NAME(plain_fill_decode)(ops_t *ops);
 void PLAIN_NAME(plain_fill_vocab)(ops_t *ops);
 void PLAIN_NAME(plain_fill_sampling)(ops_t *ops);
 void PLAIN_NAME(plain_fill_loss)(ops_t *ops);
