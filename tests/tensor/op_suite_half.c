@@ -40,8 +40,8 @@ static void expect_both(op_pair_t *pair, const char *what, const real_pair_t *fo
 static void half_gemm_run(op_pair_t *pair, int64_t m, int64_t n, int64_t k, bool trans_b) {
   int64_t rows = trans_b ? n : k, cols = trans_b ? k : n;
   both_formats_t b = both_formats(pair, rows * cols);
-  real_pair_t a = real_random(pair, m * k, 1.0), c[WEIGHT_FORMATS];
-  for (int format = 0; format < WEIGHT_FORMATS; format++) {
+  real_pair_t a = real_random(pair, m * k, 1.0), c[WEIGHT_BF16 + 1];
+  for (int format = WEIGHT_REAL; format <= WEIGHT_BF16; format++) {
     c[format] = real_untouched(pair, m * n);
     for (int s = 0; s < DEVICES; s++) {
       weight_t weight = in_format(&b, (weight_format_t)format, s, rows, cols);
@@ -68,8 +68,8 @@ static void half_embedding_run(op_pair_t *pair, int64_t cols) {
   static const int32_t tokens[TOKENS] = {3, 9, 0, 4, -1, 12, 9, 10, 5};
   both_formats_t table = both_formats(pair, ROWS * cols);
   index_pair_t index = index_of(pair, tokens, TOKENS);
-  real_pair_t y[WEIGHT_FORMATS];
-  for (int format = 0; format < WEIGHT_FORMATS; format++) {
+  real_pair_t y[WEIGHT_BF16 + 1];
+  for (int format = WEIGHT_REAL; format <= WEIGHT_BF16; format++) {
     y[format] = real_untouched(pair, TOKENS * cols);
     for (int s = 0; s < DEVICES; s++) {
       op_embedding_t op = {.rows = TOKENS,
