@@ -48,10 +48,14 @@ status_t comm_exchange_bytes(comm_t *comm, const void *send, const size_t *send_
 
 /* Sum of DATA (size * count, at most 2^31 - 1 a rank), started here and finished by comm_wait: then elements
  * rank * COUNT .. of DATA are this rank's share of the sum, and the others are undefined. DATA must not be
- * touched before. One call of MPI, however many ranks. *REQUEST is owned by comm_wait, which frees it. */
+ * touched before. Any number can be begun, in the same order on all ranks; MPI is given up to COMM_IN_FLIGHT
+ * at a time. *REQUEST is owned by comm_wait, which frees it. */
 typedef struct comm_request comm_request_t;
 status_t comm_reduce_scatter_begin(comm_t *comm, void *data, size_t count, comm_type_t type,
                                    comm_request_t **request);
+/* Bytes of ARENA_COMM that one of those which MPI works on takes. Local. */
+enum { COMM_IN_FLIGHT = 8 };
+size_t comm_reduce_scatter_bytes(const comm_t *comm, size_t count, comm_type_t type);
 /* Lets pending requests of this rank progress (MPI needs to be called for that). Local, cheap. */
 status_t comm_poll(void);
 /* Waits for one request (NULL is fine). An error leaves it under way. */

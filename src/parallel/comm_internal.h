@@ -39,6 +39,13 @@ typedef struct {
 /* The piece that begins at element DONE of DATA (count elements of SIZE bytes). Local. */
 comm_piece_t comm_piece_at(const comm_t *comm, void *data, size_t size, size_t count, size_t done);
 
+/* Up to so many ranks talk to each other directly. */
+enum { COMM_DIRECT_RANKS = 16 };
+
+/* OWN (n) += what the others sent, by rank in OTHERS (size * n, this rank's place there unused), added in the
+ * order of the ranks. OTHERS is overwritten. TYPE is floating-point. Local. */
+void comm_sum_in_order(const comm_t *comm, char *others, char *own, size_t n, comm_type_t type);
+
 /* Whether requests of COMM are under way that nobody has waited for. Local. */
 bool comm_is_busy(const comm_t *comm);
 

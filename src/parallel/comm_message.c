@@ -1,11 +1,8 @@
-/* What goes by messages between pairs of ranks (gather, exchange), and what runs in the background
- * (reduce-scatter). */
+/* What goes by messages between pairs of ranks: gather, exchange. */
 #include "base/memory.h"
 #include "parallel/comm_internal.h"
-#include "parallel/watchdog.h"
 #include "perf/perf.h"
 
-#include <limits.h>
 #include <string.h>
 
 enum { TAG_GATHER = 1, TAG_EXCHANGE = 2 };
@@ -123,105 +120,5 @@ status_t comm_exchange_bytes(comm_t *comm, const void *send, const size_t *send_
   if (comm->size > 1) TRY(messages_wait(&messages, "exchange"));
   if (comm->size > 1) perf_comm((double)sent, perf_now() - start);
   memory_hand_over(out, &recv);
-  return STATUS_OK;
-}
-
-/* --- reductions in the background --- */
-
-struct comm_request {
-  comm_request_t *next; /* in the list of those nobody has waited for */
-  const comm_t *comm;
-  MPI_Request mpi;
-  char *data, *place; /* where MPI leaves the sum, and where it belongs */
-  size_t bytes;       /* of the sum */
-  bool done;
-};
-
-/* Of this process, for MPI's progress is of a process too. Main thread only. */
-static struct {
-  comm_request_t *first; /* nobody has waited for these */
-  int running;           /* of them, those that MPI still works on */
-  double since;          /* when the first of those that run began */
-  double exposed;        /* seconds that the main thread has given them since then */
-} background;
-
-/* The main thread has been in one of this section's functions from START on. */
-static void background_count(double start) {
-  if (background.running > 0) background.exposed += perf_now() - start;
-}
-
-static void request_finish(comm_request_t *request, double start) {
-  double now = perf_now();
-  request->done = true;
-  if (--background.running > 0) return;
-  perf_background(now - background.since, background.exposed + now - start);
-  background.exposed = 0;
-}
-
-static void request_add(comm_request_t *request, double start) {
-  request->next = background.first;
-  background.first = request;
-  if (background.running++ == 0) background.since = start;
-}
-
-static void request_remove(const comm_request_t *request) {
-  comm_request_t **link = &background.first;
-  while (*link != request)
-    link = &(*link)->next;
-  *link = request->next;
-}
-
-status_t comm_reduce_scatter_begin(comm_t *comm, void *data, size_t count, comm_type_t type,
-                                   comm_request_t **out) {
-  *out = NULL;
-  if (comm->size == 1 || count == 0) return STATUS_OK;
-  if (count > INT_MAX)
-    return error_set(STATUS_INTERNAL, "a rank's share of a sum has %zu elements, at most %d can be sent",
-                     count, INT_MAX);
-  SCOPED_MEMORY comm_request_t *request = NULL;
-  double start = perf_now();
-  TRY(memory_alloc(&request, ARENA_COMM, 1, sizeof *request));
-  request->comm = comm;
-  request->data = data;
-  request->bytes = count * comm_type_size(type);
-  request->place = request->data + (size_t)comm->rank * request->bytes;
-  TRY_MPI(MPI_Ireduce_scatter_block(MPI_IN_PLACE, data, (int)count, comm_type_mpi(type), MPI_SUM, comm->mpi,
-                                    &request->mpi));
-  request_add(request, start);
-  background_count(start);
-  perf_comm((double)request->bytes * (comm->size - 1), perf_now() - start);
-  memory_hand_over(out, &request);
-  return STATUS_OK;
-}
-
-bool comm_is_busy(const comm_t *comm) {
-  for (const comm_request_t *request = background.first; request != NULL; request = request->next)
-    if (request->comm == comm) return true;
-  return false;
-}
-
-status_t comm_poll(void) {
-  double start = perf_now();
-  watchdog_alive();
-  for (comm_request_t *request = background.first; request != NULL; request = request->next) {
-    int done = 0;
-    if (request->done) continue;
-    TRY_MPI(MPI_Test(&request->mpi, &done, MPI_STATUS_IGNORE));
-    if (done) request_finish(request, start);
-  }
-  background_count(start);
-  return STATUS_OK;
-}
-
-status_t comm_wait(comm_request_t *request) {
-  if (request == NULL) return STATUS_OK;
-  double start = perf_now();
-  TRY(comm_mpi_wait(&request->mpi, 1, "reduce-scatter"));
-  if (request->place != request->data) memcpy(request->place, request->data, request->bytes);
-  if (!request->done) request_finish(request, start);
-  background_count(start);
-  request_remove(request);
-  memory_free(request);
-  perf_comm(0, perf_now() - start);
   return STATUS_OK;
 }

@@ -15,9 +15,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Up to DIRECT_RANKS ranks talk to each other directly; buffers up to SHORT_BYTES go whole. DIRECT_BYTES
- * bounds the scratch. */
-enum { DIRECT_RANKS = 16, SHORT_BYTES = 4096, DIRECT_BYTES = 16 << 20, TAG_SHARE = 3, TAG_RESULT = 4 };
+/* Among ranks that talk to each other directly (COMM_DIRECT_RANKS) buffers up to SHORT_BYTES go whole.
+ * DIRECT_BYTES bounds the scratch. */
+enum { SHORT_BYTES = 4096, DIRECT_BYTES = 16 << 20, TAG_SHARE = 3, TAG_RESULT = 4 };
 
 static MPI_Op op_mpi(comm_op_t op) {
   return op == COMM_SUM ? MPI_SUM : op == COMM_MAX ? MPI_MAX : MPI_MIN;
@@ -101,14 +101,18 @@ status_t comm_make_maxloc(comm_t *world) {
   return STATUS_OK;
 }
 
-/* What the others sent, by rank in the scratch (this rank's place there is unused), reduced together with OWN
- * (n) in the order of the ranks; the result replaces OWN. */
-static void combine_in_order(const comm_t *comm, char *own, size_t n, size_t size, combine_t *combine) {
-  char *others = comm->scratch;
+/* What the others sent, by rank in OTHERS (this rank's place there is unused), reduced together with OWN (n)
+ * in the order of the ranks; the result replaces OWN. */
+static void combine_in_order(const comm_t *comm, char *others, char *own, size_t n, size_t size,
+                             combine_t *combine) {
   char *result = comm->rank == 0 ? own : others;
   for (int r = 1; r < comm->size; r++)
     combine(result, r == comm->rank ? own : others + (size_t)r * n * size, n);
   if (result != own) memcpy(own, result, n * size);
+}
+
+void comm_sum_in_order(const comm_t *comm, char *others, char *own, size_t n, comm_type_t type) {
+  combine_in_order(comm, others, own, n, comm_type_size(type), combiners[type][COMM_SUM]);
 }
 
 static status_t comm_reduce_reserve(comm_t *comm, size_t bytes) {
@@ -124,7 +128,7 @@ static status_t comm_reduce_reserve(comm_t *comm, size_t bytes) {
 /* Messages to and from every other rank; ranks are visited from this one on, so that not all begin with the
  * same. */
 typedef struct {
-  MPI_Request requests[2 * DIRECT_RANKS];
+  MPI_Request requests[2 * COMM_DIRECT_RANKS];
   int count;
 } comm_reduce_messages_t;
 
@@ -156,7 +160,7 @@ static status_t reduce_short(comm_t *comm, char *data, size_t n, size_t size, co
   for (int step = 1; step < comm->size; step++)
     TRY(comm_reduce_start(&messages, comm, false, data, bytes, other_rank(comm, step), TAG_SHARE));
   TRY(comm_mpi_wait(messages.requests, messages.count, "allreduce"));
-  combine_in_order(comm, data, n, size, combine);
+  combine_in_order(comm, comm->scratch, data, n, size, combine);
   return STATUS_OK;
 }
 
@@ -204,7 +208,7 @@ static status_t reduce_by_shares(comm_t *comm, char *data, size_t n, size_t size
   size_t begin = comm_reduce_share_begin(comm, n, comm->rank),
          end = comm_reduce_share_begin(comm, n, comm->rank + 1);
   TRY(spread_shares(comm, data, n, size));
-  combine_in_order(comm, data + begin * size, end - begin, size, combine);
+  combine_in_order(comm, comm->scratch, data + begin * size, end - begin, size, combine);
   return comm_reduce_collect_results(comm, data, n, size);
 }
 
@@ -251,7 +255,7 @@ static status_t comm_reduce(comm_t *comm, void *data, size_t count, comm_type_t 
   combine_t *combine = combiners[type][op];
   size_t size = comm_type_size(type);
   if (combine == NULL) return reduce_in_any_order(comm, data, count, size, comm_type_mpi(type), op_mpi(op));
-  if (comm->size <= DIRECT_RANKS) return reduce_directly(comm, data, count, size, combine);
+  if (comm->size <= COMM_DIRECT_RANKS) return reduce_directly(comm, data, count, size, combine);
   return reduce_at_root(comm, data, count, type, op);
 }
 
@@ -267,7 +271,7 @@ status_t comm_allreduce(comm_t *comm, void *data, size_t count, comm_type_t type
 status_t comm_allreduce_maxloc(comm_t *comm, comm_maxloc_t *data, size_t count) {
   if (comm->size == 1 || count == 0) return STATUS_OK;
   double start = perf_now();
-  if (comm->size <= DIRECT_RANKS) {
+  if (comm->size <= COMM_DIRECT_RANKS) {
     TRY(reduce_directly(comm, (char *)data, count, sizeof *data, comm_reduce_maxloc));
   } else {
     TRY(reduce_in_any_order(comm, data, count, sizeof *data, comm->maxloc_type, comm->maxloc_op));

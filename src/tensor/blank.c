@@ -5,6 +5,8 @@
 typedef struct {
   uintptr_t next; /* address of the next block: never read, never given out twice */
   size_t staged;  /* bytes of the largest reduction, which takes about as much memory beside it */
+  size_t summed;  /* bytes of reductions in the background that are under way at one time, at most */
+  int under_way;
 } blank_state_t;
 
 /* Far from anything that the process has. */
@@ -74,18 +76,24 @@ static status_t blank_allgatherv(device_t *device, const device_comm_t *comm, co
 
 static status_t blank_reduce_scatter_begin(device_t *device, const device_comm_t *comm, void *data,
                                            dtype_t type, size_t n, device_request_t **request) {
-  (void)device;
-  (void)comm;
+  blank_state_t *state = device->state;
+  size_t each = comm_reduce_scatter_bytes(comm->host, n, type == DTYPE_F64 ? COMM_F64 : COMM_F32);
   (void)data;
-  (void)type;
-  (void)n;
-  *request = NULL;
+  state->under_way++;
+  int running = state->under_way < COMM_IN_FLIGHT ? state->under_way : COMM_IN_FLIGHT;
+  size_t bytes = (size_t)running * each;
+  if (bytes > state->summed) {
+    memory_account(ARENA_COMM, (int64_t)(bytes - state->summed));
+    state->summed = bytes;
+  }
+  *request = (device_request_t *)state;
   return STATUS_OK;
 }
 
 static status_t blank_reduce_scatter_end(device_t *device, device_request_t *request) {
-  (void)device;
+  blank_state_t *state = device->state;
   (void)request;
+  state->under_way--;
   return STATUS_OK;
 }
 
@@ -98,7 +106,7 @@ static status_t blank_run(device_t *device, int number, const void *arguments) {
 
 static void blank_destroy(device_t *device) {
   const blank_state_t *state = device->state;
-  memory_account(ARENA_COMM, -(int64_t)state->staged);
+  memory_account(ARENA_COMM, -(int64_t)(state->staged + state->summed));
   memory_free(device->state);
   memory_free(device);
 }

@@ -5,7 +5,9 @@
 
 #include <math.h>
 
-enum { DEFAULT_BUCKET = 1 << 22 };
+/* Elements of a bucket: a BUCKETS'th of a set's gradient, so that most can be summed while the backward pass
+ * runs, within bounds. */
+enum { BUCKETS = 16, BUCKET_LEAST = 1 << 16, BUCKET_MOST = 1 << 22 };
 
 optimizer_options_t optimizer_options(const settings_t *settings) {
   return (optimizer_options_t){.beta1 = settings->optim.betas[0],
@@ -80,9 +82,13 @@ static status_t optimizer_make_runs(optimizer_t *optimizer) {
   return STATUS_OK;
 }
 
+static int64_t bucket_elements(const optimizer_t *optimizer, const set_t *set) {
+  int64_t part = set->params->trainable / BUCKETS;
+  if (optimizer->options.bucket_elements > 0) return optimizer->options.bucket_elements;
+  return part < BUCKET_LEAST ? BUCKET_LEAST : part > BUCKET_MOST ? BUCKET_MOST : part;
+}
+
 static status_t optimizer_build(optimizer_t *optimizer, const optimizer_set_t *sets) {
-  int64_t bucket =
-      optimizer->options.bucket_elements > 0 ? optimizer->options.bucket_elements : DEFAULT_BUCKET;
   TRY(memory_alloc(&optimizer->sets, ARENA_OTHER, (size_t)optimizer->count, sizeof *optimizer->sets));
   for (int32_t s = 0; s < optimizer->count; s++) {
     set_t *set = &optimizer->sets[s];
@@ -90,7 +96,7 @@ static status_t optimizer_build(optimizer_t *optimizer, const optimizer_set_t *s
     set->group = sets[s].group;
     if (set->group >= optimizer->groups) optimizer->groups = set->group + 1;
     TRY(params_trained(set->params, &set->weights));
-    TRY(optimizer_make_buckets(optimizer->grid, set, bucket));
+    TRY(optimizer_make_buckets(optimizer->grid, set, bucket_elements(optimizer, set)));
     TRY(optimizer_make_state(optimizer, set));
   }
   TRY(wide_alloc(optimizer->device, ARENA_OPTIMIZER, (size_t)optimizer->groups, &optimizer->squares));
