@@ -37,26 +37,26 @@ typedef struct {
   int64_t equal;
 } row_sums_t;
 
-static row_sums_t vocab_sums(const vocab_shard_t *shard, const float *logits, float max) {
+ALWAYS_INLINE row_sums_t vocab_sums(const vocab_shard_t *shard, const float *logits, float max) {
   float scale = (float)shard->scale, from = max > -INFINITY ? max : 0.0f;
-  row_sums_t sums = {0};
+  double total = 0.0, weighted_total = 0.0;
+  int64_t equal = 0;
   for (int64_t run = 0; run < shard->count; run += RUN) {
     float sum = 0.0f, weighted = 0.0f;
-    int64_t stop = run_end(shard, run), equal = 0;
+    int64_t stop = run_end(shard, run);
 #pragma omp simd reduction(+ : sum, weighted)
     for (int64_t i = run; i < stop; i++) {
       float z = scale * logits[i] - from, e = exp_float(z);
       sum += e;
       weighted += e > 0.0f ? e * z : 0.0f;
     }
-    sums.sum += sum;
-    sums.weighted += weighted;
+    total += sum;
+    weighted_total += weighted;
 #pragma omp simd reduction(+ : equal)
     for (int64_t i = run; i < stop; i++)
       equal += scale * logits[i] >= max;
-    sums.equal += equal;
   }
-  return sums;
+  return (row_sums_t){total, weighted_total, equal};
 }
 
 static void vocab_backward_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
