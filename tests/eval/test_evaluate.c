@@ -35,8 +35,9 @@ static void count_file(const char *name, tally_t *tally) {
   json_element_t element;
   while (next_answer(reader, &element)) {
     verdict_t verdict = {0};
-    pope_verdict(strcmp(member(&element, "label"), "yes") == 0,
-                 pope_says_yes(text_view(member(&element, "answer"))), &verdict);
+    classes_count(strcmp(member(&element, "label"), "yes") == 0,
+                  pope_says_yes(text_view(member(&element, "answer"))) ? CLASS_POSITIVE : CLASS_NEGATIVE,
+                  &verdict);
     tally_add(tally, &pope_judge, &verdict);
   }
   json_reader_close(reader);
@@ -80,11 +81,11 @@ static void check_judged(const json_t *model, const tally_t *tally) {
 static void check_pope(const json_t *pope, const tally_t *tally) {
   static const char *const counts[] = {"TP", "FP", "TN", "FN"};
   static const char *const shares[] = {"accuracy", "precision", "recall", "f1", "yes_ratio"};
-  for (int32_t m = POPE_TRUE_POSITIVE; m <= POPE_FALSE_NEGATIVE; m++)
+  for (int32_t m = CLASS_TRUE_POSITIVE; m <= CLASS_FALSE_NEGATIVE; m++)
     check_real(pope, counts[m], tally->all[m].parts);
-  for (int32_t m = POPE_ACCURACY; m <= POPE_YES_RATIO; m++)
-    check_interval(pope, shares[m - POPE_ACCURACY], tally_metric(tally, &pope_judge, m));
-  assert_true(tally->all[POPE_RECALL].wholes == FIXTURE_QUESTIONS);
+  for (int32_t m = CLASS_ACCURACY; m <= CLASS_RATIO; m++)
+    check_interval(pope, shares[m - CLASS_ACCURACY], tally_metric(tally, &pope_judge, m));
+  assert_true(tally->all[CLASS_RECALL].wholes == FIXTURE_QUESTIONS);
 }
 
 static void check_model(const json_t *model, int k, const scene_table_t *scenes) {
