@@ -20,17 +20,18 @@ static void answer_texts_free(answer_texts_t *texts) {
   memory_free(texts->text);
 }
 
-/* READER, on the questions' file where there is one (else NULL), moves on to ROW. */
-static status_t question_describe(const evaluator_t *evaluator, json_reader_t *reader, int64_t row,
-                                  const dataset_sample_t *sample, answer_texts_t *texts, answer_t *out) {
+/* Of row ROW of DATASET. READER, on the file of QUESTIONS where there is one (else NULL), moves on to it. */
+static status_t question_describe(const dataset_t *dataset, const questions_t *questions,
+                                  json_reader_t *reader, int64_t row, const dataset_sample_t *sample,
+                                  answer_texts_t *texts, answer_t *out) {
   json_element_t element;
   TRY(questions_text(sample, &texts->question));
-  if (sample->image >= 0) TRY(dataset_image_name(evaluator->source->dataset, sample->image, &texts->image));
+  if (sample->image >= 0) TRY(dataset_image_name(dataset, sample->image, &texts->image));
   *out = (answer_t){
       .row = row, .id = sample->id.bytes, .image = texts->image, .question = texts->question, .text = ""};
   if (!reader) return STATUS_OK;
-  TRY(questions_find(evaluator->options.questions, reader, row, out->id, &element));
-  out->record = questions_record(evaluator->options.questions, element.value);
+  TRY(questions_find(questions, reader, row, out->id, &element));
+  out->record = questions_record(questions, element.value);
   return STATUS_OK;
 }
 
@@ -46,27 +47,34 @@ static prompts_sampling_t evaluator_sampling(const settings_t *settings) {
   return sampling;
 }
 
-static status_t judge_check_sample(const evaluator_t *evaluator, const judge_t *judge, json_reader_t *reader,
+/* Rows of a dataset, of which JUDGE must accept all before the first one is answered. */
+typedef struct {
+  const dataset_t *dataset;
+  const questions_t *questions; /* NULL: it was made of none */
+  const int64_t *rows;          /* (count); NULL: the first ones */
+  int64_t count;
+} judged_rows_t;
+
+static status_t judge_check_sample(const judged_rows_t *rows, const judge_t *judge, json_reader_t *reader,
                                    int64_t row, const dataset_sample_t *sample) {
   answer_texts_t texts = {0};
   answer_t question;
-  status_code_t status = question_describe(evaluator, reader, row, sample, &texts, &question);
+  status_code_t status =
+      question_describe(rows->dataset, rows->questions, reader, row, sample, &texts, &question);
   if (status == STATUS_OK) status = judge->accept(judge, &question);
   answer_texts_free(&texts);
   return status;
 }
 
-/* JUDGE must accept every question before the first one is answered. */
-static status_t judge_check_questions(const evaluator_t *evaluator, const judge_t *judge) {
+static status_t judge_check_rows(const judged_rows_t *rows, const judge_t *judge) {
   SCOPED(json_reader_close_at) json_reader_t *reader = NULL;
-  const prompts_t *prompts = &evaluator->prompts;
-  const questions_t *questions = evaluator->options.questions;
   if (!judge->accept) return STATUS_OK;
-  if (questions) TRY(json_reader_open(questions->json, JSON_ELEMENTS, &reader));
-  for (int64_t i = 0; i < prompts->count; i++) {
+  if (rows->questions) TRY(json_reader_open(rows->questions->json, JSON_ELEMENTS, &reader));
+  for (int64_t i = 0; i < rows->count; i++) {
     dataset_sample_t sample;
-    TRY(dataset_sample_read(evaluator->source->dataset, prompts->rows[i], &sample));
-    status_code_t status = judge_check_sample(evaluator, judge, reader, prompts->rows[i], &sample);
+    int64_t row = rows->rows ? rows->rows[i] : i;
+    TRY(dataset_sample_read(rows->dataset, row, &sample));
+    status_code_t status = judge_check_sample(rows, judge, reader, row, &sample);
     dataset_sample_free(&sample);
     TRY(status);
   }
@@ -74,9 +82,20 @@ static status_t judge_check_questions(const evaluator_t *evaluator, const judge_
 }
 
 static status_t judges_check_questions(const evaluator_t *evaluator) {
+  const judged_rows_t rows = {evaluator->source->dataset, evaluator->options.questions,
+                              evaluator->prompts.rows, evaluator->prompts.count};
   for (int32_t j = 0; j < evaluator->options.judge_count; j++)
-    TRY(judge_check_questions(evaluator, evaluator->options.judges[j]));
+    TRY(judge_check_rows(&rows, evaluator->options.judges[j]));
   return STATUS_OK;
+}
+
+status_t judge_check_questions(session_t *session, const questions_t *questions, const judge_t *judge) {
+  dataset_t *dataset;
+  TRY(dataset_open(session->world, questions->dataset, &dataset));
+  const judged_rows_t rows = {dataset, questions, NULL, dataset_info(dataset).samples};
+  status_code_t status = comm_rank(session->world) == 0 ? judge_check_rows(&rows, judge) : STATUS_OK;
+  dataset_close(dataset);
+  return comm_agree(session->world, status);
 }
 
 status_t evaluator_open(session_t *session, model_t *model, source_t *source,
@@ -185,7 +204,8 @@ static status_t response_add(const evaluation_t *evaluation, const responses_t *
   const evaluator_t *evaluator = evaluation->evaluator;
   answer_texts_t texts = {0};
   answer_t answer;
-  status_code_t status = question_describe(evaluator, evaluation->reader, row, sample, &texts, &answer);
+  status_code_t status = question_describe(evaluator->source->dataset, evaluator->options.questions,
+                                           evaluation->reader, row, sample, &texts, &answer);
   if (status == STATUS_OK) status = responses_text(responses, evaluator->source->tokenizer, i, &texts.text);
   if (status == STATUS_OK) {
     answer.text = texts.text;

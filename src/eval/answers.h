@@ -32,6 +32,10 @@ typedef struct {
   int64_t step; /* of training, for the report: the caller sets it */
 } evaluator_t;
 
+/* JUDGE must accept all QUESTIONS, which come from a file: for sets that are answered after others.
+ * Collective. Errors, agreed: STATUS_DATA. */
+status_t judge_check_questions(session_t *session, const questions_t *questions, const judge_t *judge);
+
 /* Questions of SOURCE for MODEL's answers; both stay the caller's. Answers are drawn as &generate says; in
  * task ppo they are the likeliest ones, of at most rollout.response_len tokens. Collective. Free with
  * evaluator_close. Errors, agreed: STATUS_DATA (a question that a judge does not accept). */

@@ -91,9 +91,9 @@ static bool ends_with(const char *text, size_t n, const char *end) {
 
 /* What WORD may be the plural of. Which of them is a word is up to the file. */
 static void word_singular(word_t *word) {
-  static const char *const odd[][2] = {{"people", "person"}, {"children", "child"}, {"mice", "mouse"},
-                                       {"geese", "goose"},   {"oxen", "ox"},        {"teeth", "tooth"},
-                                       {"feet", "foot"},     {"calves", "calf"},    {"buses", "bus"}};
+  static const char *const odd[][2] = {
+      {"men", "man"}, {"people", "person"}, {"children", "child"}, {"mice", "mouse"},  {"geese", "goose"},
+      {"oxen", "ox"}, {"teeth", "tooth"},   {"feet", "foot"},      {"calves", "calf"}, {"buses", "bus"}};
   const char *text = word->form[0];
   size_t n = strlen(text);
   for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)

@@ -202,6 +202,7 @@ static status_t sets_open(evaluate_task_t *task) {
   TRY(questions_prepare(session, settings->eval.pope, settings->eval.image_folder, "pope",
                         &task->pope_questions));
   TRY(pope_open(session, &task->pope));
+  TRY(judge_check_questions(session, &task->pope_questions, &task->pope));
   set_add(
       task,
       (question_set_t){.setting = "eval.pope",

@@ -141,36 +141,26 @@ static void test_evaluation(void **state) {
     memory_free(texts[i]);
 }
 
-/* The first three questions are answered and not rated; the mean of the one reply is its rating. */
+/* The first three questions are answered and not rated. */
 static void check_unjudged(void) {
   json_document_t document;
-  const json_t *models = open_models("plain/evaluation.json", 1, &document), *mmhal;
+  const json_t *models = open_models("plain/evaluation.json", 1, &document);
   int64_t number;
   assert_null(json_get(json_at(models, 0), "rating"));
   assert_ok(json_int(json_at(models, 0), "questions", "evaluation", &number));
   assert_int_equal(number, 3);
-  assert_ok(json_object(document.root, "mmhal", "evaluation", &mmhal));
-  assert_ok(json_int(mmhal, "replies", "evaluation", &number));
-  assert_int_equal(number, 1);
-  check_real(mmhal, "score", 4.0);
   json_free(&document);
   assert_int_equal(fixture_answers_differ("plain/answers_1.jsonl", "plain/answers_1.jsonl", &number), 0);
   assert_int_equal(number, 3);
 }
 
-/* Answers for a judge elsewhere, of the model of &model; and a judge's replies. */
+/* Answers that nobody judges, of the model of &model. */
 static void test_without_judge(void **state) {
   (void)state;
   comm_t *world = mpi_test_world();
-  char path[FILE_MAX_PATH];
-  static const char replies[] = "[{\"choices\": [{\"message\": {\"content\": \"Rating: 4\"}}]}]";
-  if (comm_rank(world) == 0)
-    assert_ok(file_replace(fixture_path(fixture(), "replies.json", path), replies, strlen(replies)));
-  assert_ok(comm_barrier(world));
   assert_ok(fixture_run(fixture(), world, 1,
                         "&job task='evaluate' run_dir='@/plain' /\n&model base='@/model.h5' template='v1' /\n"
-                        "&eval dataset='@/world/eval.h5' limit=3 replies='@/replies.json' /\n"
-                        "&generate max_tokens=4 /\n",
+                        "&eval dataset='@/world/eval.h5' limit=3 /\n&generate max_tokens=4 /\n",
                         evaluate_run));
   check_unjudged();
   assert_ok(comm_barrier(world));
