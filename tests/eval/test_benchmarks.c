@@ -157,7 +157,7 @@ static void test_requests(void **state) {
   json_reader_t *reader;
   static const char *const first[] = {"a cat, a mat", "What sits?", "person: A cat.", NULL};
   static const char *const second[] = {"What lies?", "person: A mat.", "assistant: A rug", NULL};
-  static const char *const bench[] = {"A suitcase.\nTwo.\nsuitcase: [0.5, 1, 0.25, 0.125]", "Color?", "Red",
+  static const char *const bench[] = {"A suitcase.\nTwo.\n\nsuitcase: [0.5, 1, 0.25, 0.125]", "Color?", "Red",
                                       "Blue", NULL};
   write_file("mmhal.json", mmhal);
   assert_ok(evaluate_files("asked", "judge='mmhal' judge_model='judge-1' answers='@/mmhal.json'"));

@@ -173,7 +173,7 @@ SENTENCES = ["Two men with puppies.", "A baby dog beside the passenger train", "
 
 def chair_objects(text, nodes):
     singular = inflect.engine().singular_noun
-    tokens = [singular(w) or w for w in re.findall(r"[\w-]+", text.lower())]
+    tokens = [w if w in nodes else singular(w) or w for w in re.findall(r"[\w-]+", text.lower())]
     doubles = {f"{q} {a}": a for q in ("baby", "adult") for a in ("dog", "cat", "bear")}
     doubles |= {"passenger train": "train", "toilet seat": "toilet", "traffic light": "traffic light", "stop light": "stop light"}
     found, i = [], 0
