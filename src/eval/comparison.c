@@ -133,14 +133,22 @@ static bool judge_has_seen(const comparison_t *comparison, int32_t judge) {
   return false;
 }
 
-void comparison_log(const comparison_t *comparison) {
+/* What the judges go by, or that they are elsewhere. */
+static void rules_log(const comparison_t *comparison) {
   for (int32_t j = 0; j < comparison->judge_count; j++) {
     const judge_t *judge = comparison->judges[j];
     if (judge->rule) log_info("rule       %s", judge->rule);
     if (!judge->judge && !judge_has_seen(comparison, j))
       log_info("requests   requests_<k>.jsonl in the run directory; give the replies as eval.replies");
   }
-  for (int64_t c = 0; c < comparison->count; c += COLUMNS_MAX) {
+}
+
+void comparison_log(const comparison_t *comparison) {
+  bool seen = false;
+  rules_log(comparison);
+  for (int32_t j = 0; j < comparison->judge_count; j++)
+    seen = seen || judge_has_seen(comparison, j);
+  for (int64_t c = 0; seen && c < comparison->count; c += COLUMNS_MAX) {
     int64_t left = comparison->count - c;
     comparison_table_t table = {.comparison = comparison,
                                 .columns = &comparison->columns[c],
