@@ -72,9 +72,9 @@ static status_t line_read(table_t *table, text_buffer_t *row, size_t *at, int32_
     size_t begin = row->n;
     at[(*count)++] = begin;
     TRY(field_read(table, row, &c));
-    if (!text_is_utf8((text_view_t){row->bytes + begin, row->n - begin}, NULL))
-      return table_refuse(table, table->row_line, "is not UTF-8");
     TRY(text_buffer_append(row, (text_view_t){"", 1}));
+    if (!text_is_utf8((text_view_t){row->bytes + begin, row->n - 1 - begin}, NULL))
+      return table_refuse(table, table->row_line, "is not UTF-8");
     if (c != '\t') return STATUS_OK;
     c = table_byte(table);
   }
