@@ -107,7 +107,8 @@ static status_t names_read(table_t *table) {
   table->row_line = table->line;
   int c = table_byte(table);
   if (c == 0xef) {
-    if (table_byte(table) != 0xbb || table_byte(table) != 0xbf) return table_refuse(table, 1, "is not UTF-8");
+    const int second = table_byte(table), third = table_byte(table);
+    if (second != 0xbb || third != 0xbf) return table_refuse(table, 1, "is not UTF-8");
     c = table_byte(table);
   }
   if (c == EOF || c == '\n') return table_refuse(table, 1, "empty; names of columns were expected");
