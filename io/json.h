@@ -77,14 +77,15 @@ status_t json_object(const json_t *object, const char *key, const char *where, c
 
 typedef enum {
   JSON_ELEMENTS, /* the items of a top-level array, or JSON lines: one value after the other */
-  JSON_MEMBERS   /* the values of a top-level object */
+  JSON_MEMBERS,  /* the values of a top-level object */
+  JSON_LISTS     /* the items of the arrays that are values of a top-level object, and its other values */
 } json_stream_t;
 
 typedef struct json_reader json_reader_t;
 
 typedef struct {
   const json_t *value;
-  const char *key; /* JSON_MEMBERS: its key; else NULL */
+  const char *key; /* JSON_MEMBERS: its key; JSON_LISTS: its array's, at most 63 bytes of it; else NULL */
   int64_t index;   /* 0-based, within the file */
   int64_t line;    /* 1-based line where it starts */
 } json_element_t;

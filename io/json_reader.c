@@ -12,12 +12,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { CHUNK = 256 * 1024, ELEMENT_MAX_MEMORY = 16 * JSON_MAX_ELEMENT };
+enum { CHUNK = 256 * 1024, ELEMENT_MAX_MEMORY = 16 * JSON_MAX_ELEMENT, LIST_NAME_BYTES = 64 };
 
 typedef struct ready {
   struct ready *next;
   json_element_t element;
   json_block_t *storage; /* holds this struct's tree, not the struct */
+  char list[LIST_NAME_BYTES];
 } ready_t;
 
 struct json_reader {
@@ -41,8 +42,9 @@ struct json_reader {
   int64_t element_start; /* byte where the present element starts */
   int64_t element_line;
   char *element_key;
-  int64_t count; /* elements so far */
-  int64_t size;  /* bytes of the file */
+  char list[LIST_NAME_BYTES]; /* JSON_LISTS: key of the present member of the top-level object */
+  int64_t count;              /* elements so far */
+  int64_t size;               /* bytes of the file */
 };
 
 /* ---- Events ---- */
@@ -74,6 +76,8 @@ static bool element_end(json_reader_t *reader) {
                                     .index = reader->count++,
                                     .line = reader->element_line};
   ready->storage = reader->builder.storage.blocks;
+  memcpy(ready->list, reader->list, sizeof ready->list);
+  if (reader->kind == JSON_LISTS) ready->element.key = ready->list;
   if (reader->last == NULL)
     reader->first = ready;
   else
@@ -111,7 +115,8 @@ static int on_string(void *context, const unsigned char *text, size_t n) {
 
 /* An array or object opens: one of those around the elements, or one of an element. */
 static int json_reader_container_open(json_reader_t *reader, json_type_t type) {
-  if (reader->depth < reader->outer) {
+  bool list = reader->kind == JSON_LISTS && reader->depth == 1 && type == JSON_ARRAY;
+  if (reader->depth < reader->outer || (list && !reader->started)) {
     reader->depth++;
     return 1;
   }
@@ -129,6 +134,11 @@ static int on_array(void *context) {
 
 static int on_key(void *context, const unsigned char *text, size_t n) {
   json_reader_t *reader = context;
+  if (reader->kind == JSON_LISTS && !reader->started) {
+    snprintf(reader->list, sizeof reader->list, "%.*s",
+             n < sizeof reader->list ? (int)n : (int)sizeof reader->list, (const char *)text);
+    return 1;
+  }
   element_begin(reader);
   if (!json_build_key(&reader->builder, text, n)) return 0;
   if (reader->builder.depth == 0) reader->element_key = reader->builder.key;
@@ -252,14 +262,14 @@ static status_t look_ahead(json_reader_t *reader) {
   while (first < end && (*first == ' ' || *first == '\t' || *first == '\r' || *first == '\n'))
     first++;
   if (first == end) return error_set(STATUS_DATA, "%s: empty; JSON was expected", reader->path);
-  if (reader->kind == JSON_MEMBERS && *first != '{')
+  if (reader->kind != JSON_ELEMENTS && *first != '{')
     return error_set(STATUS_DATA, "%s: starts with '%c'; a JSON object {...} was expected", reader->path,
                      *first);
   if (reader->kind == JSON_ELEMENTS && *first != '[' && *first != '{')
     return error_set(STATUS_DATA,
                      "%s: starts with byte 0x%02x; a JSON array [...] or JSON lines {...} were expected",
                      reader->path, *first);
-  reader->outer = reader->kind == JSON_MEMBERS || *first == '[';
+  reader->outer = reader->kind != JSON_ELEMENTS || *first == '[';
   if (fseeko(reader->file, (off_t)mark, SEEK_SET) != 0)
     return error_set(STATUS_DATA, "%s: %s; a regular file was expected", reader->path, strerror(errno));
   reader->chunk_start = (int64_t)mark;

@@ -1,6 +1,8 @@
 #include "eval/answers.h"
 
 #include "base/memory.h"
+#include "eval/answer_list.h"
+#include "eval/requests.h"
 #include "io/output_file.h"
 #include "perf/perf.h"
 #include "record/samples.h"
@@ -18,12 +20,18 @@ static void answer_texts_free(answer_texts_t *texts) {
   memory_free(texts->text);
 }
 
-static status_t question_describe(const evaluator_t *evaluator, int64_t row, const dataset_sample_t *sample,
+/* Of row ROW of DATASET. READER, on the file of QUESTIONS where there is one (else NULL), moves on to it. */
+static status_t question_describe(const dataset_t *dataset, const questions_t *questions,
+                                  json_reader_t *reader, int64_t row, const dataset_sample_t *sample,
                                   answer_texts_t *texts, answer_t *out) {
+  json_element_t element;
   TRY(questions_text(sample, &texts->question));
-  if (sample->image >= 0) TRY(dataset_image_name(evaluator->source->dataset, sample->image, &texts->image));
+  if (sample->image >= 0) TRY(dataset_image_name(dataset, sample->image, &texts->image));
   *out = (answer_t){
       .row = row, .id = sample->id.bytes, .image = texts->image, .question = texts->question, .text = ""};
+  if (!reader) return STATUS_OK;
+  TRY(questions_find(questions, reader, row, out->id, &element));
+  out->record = questions_record(questions, element.value);
   return STATUS_OK;
 }
 
@@ -39,23 +47,34 @@ static prompts_sampling_t evaluator_sampling(const settings_t *settings) {
   return sampling;
 }
 
-static status_t judge_check_sample(const evaluator_t *evaluator, const judge_t *judge, int64_t row,
-                                   const dataset_sample_t *sample) {
+/* Rows of a dataset, of which JUDGE must accept all before the first one is answered. */
+typedef struct {
+  const dataset_t *dataset;
+  const questions_t *questions; /* NULL: it was made of none */
+  const int64_t *rows;          /* (count); NULL: the first ones */
+  int64_t count;
+} judged_rows_t;
+
+static status_t judge_check_sample(const judged_rows_t *rows, const judge_t *judge, json_reader_t *reader,
+                                   int64_t row, const dataset_sample_t *sample) {
   answer_texts_t texts = {0};
   answer_t question;
-  status_code_t status = question_describe(evaluator, row, sample, &texts, &question);
+  status_code_t status =
+      question_describe(rows->dataset, rows->questions, reader, row, sample, &texts, &question);
   if (status == STATUS_OK) status = judge->accept(judge, &question);
   answer_texts_free(&texts);
   return status;
 }
 
-/* JUDGE must accept every question before the first one is answered. */
-static status_t judge_check_questions(const evaluator_t *evaluator, const judge_t *judge) {
-  const prompts_t *prompts = &evaluator->prompts;
-  for (int64_t i = 0; i < prompts->count && judge->accept; i++) {
+static status_t judge_check_rows(const judged_rows_t *rows, const judge_t *judge) {
+  SCOPED(json_reader_close_at) json_reader_t *reader = NULL;
+  if (!judge->accept) return STATUS_OK;
+  if (rows->questions) TRY(json_reader_open(rows->questions->json, JSON_ELEMENTS, &reader));
+  for (int64_t i = 0; i < rows->count; i++) {
     dataset_sample_t sample;
-    TRY(dataset_sample_read(evaluator->source->dataset, prompts->rows[i], &sample));
-    status_code_t status = judge_check_sample(evaluator, judge, prompts->rows[i], &sample);
+    int64_t row = rows->rows ? rows->rows[i] : i;
+    TRY(dataset_sample_read(rows->dataset, row, &sample));
+    status_code_t status = judge_check_sample(rows, judge, reader, row, &sample);
     dataset_sample_free(&sample);
     TRY(status);
   }
@@ -63,9 +82,20 @@ static status_t judge_check_questions(const evaluator_t *evaluator, const judge_
 }
 
 static status_t judges_check_questions(const evaluator_t *evaluator) {
+  const judged_rows_t rows = {evaluator->source->dataset, evaluator->options.questions,
+                              evaluator->prompts.rows, evaluator->prompts.count};
   for (int32_t j = 0; j < evaluator->options.judge_count; j++)
-    TRY(judge_check_questions(evaluator, evaluator->options.judges[j]));
+    TRY(judge_check_rows(&rows, evaluator->options.judges[j]));
   return STATUS_OK;
+}
+
+status_t judge_check_questions(session_t *session, const questions_t *questions, const judge_t *judge) {
+  dataset_t *dataset;
+  TRY(dataset_open(session->world, questions->dataset, &dataset));
+  const judged_rows_t rows = {dataset, questions, NULL, dataset_info(dataset).samples};
+  status_code_t status = comm_rank(session->world) == 0 ? judge_check_rows(&rows, judge) : STATUS_OK;
+  dataset_close(dataset);
+  return comm_agree(session->world, status);
 }
 
 status_t evaluator_open(session_t *session, model_t *model, source_t *source,
@@ -103,8 +133,9 @@ typedef struct {
   evaluator_t *evaluator;
   const char *model;
   tally_t *tallies;
-  json_writer_t *writer; /* NULL: answers are not written */
-  json_reader_t *reader; /* of the JSON file of questions, where there is one and answers are written */
+  json_writer_t *writer;   /* NULL: answers are not written */
+  json_reader_t *reader;   /* of the file of questions, where there is one */
+  json_writer_t *requests; /* NULL: nobody elsewhere is asked */
 } evaluation_t;
 
 static void answer_write(const evaluation_t *evaluation, const answer_t *answer) {
@@ -119,15 +150,11 @@ static void answer_write(const evaluation_t *evaluation, const answer_t *answer)
 }
 
 /* Behind the members of its question. */
-static status_t answer_write_with_question(const evaluation_t *evaluation, const answer_t *answer) {
-  static const char *const own[] = {"answer", "model", NULL};
-  json_element_t element;
-  TRY(questions_find(evaluation->evaluator->options.questions, evaluation->reader, answer->row, answer->id,
-                     &element));
-  questions_copy(evaluation->writer, element.value, own);
-  json_write_member(evaluation->writer, "answer", answer->text);
+static void answer_write_with_question(const evaluation_t *evaluation, const answer_t *answer) {
+  const char *key = benchmark_answer_key(evaluation->evaluator->options.questions->benchmark);
+  answer_list_copy(evaluation->writer, answer->record, key);
+  json_write_member(evaluation->writer, key, answer->text);
   json_write_member(evaluation->writer, "model", evaluation->model);
-  return STATUS_OK;
 }
 
 /* All judges; *SHOWN gets the score of the first one that gives one. */
@@ -136,6 +163,10 @@ static status_t answer_judge(const evaluation_t *evaluation, const answer_t *ans
   for (int32_t j = 0; j < options->judge_count; j++) {
     judge_t *judge = options->judges[j];
     verdict_t verdict = {0};
+    if (!judge->judge) {
+      if (evaluation->requests) TRY(request_write(judge, answer, options->judge_model, evaluation->requests));
+      continue;
+    }
     TRY(judge->judge(judge, answer, evaluation->writer, &verdict));
     tally_add(&evaluation->tallies[j], judge, &verdict);
     if (shown->score_name || judge->score == JUDGE_NO_SCORE) continue;
@@ -158,8 +189,8 @@ static status_t answer_add(const evaluation_t *evaluation, const dataset_sample_
                            .dataset = dataset_path(evaluator->source->dataset),
                            .image = sample->image};
   if (writer) json_write_object_begin(writer);
-  if (writer && evaluation->reader)
-    TRY(answer_write_with_question(evaluation, answer));
+  if (writer && answer->record)
+    answer_write_with_question(evaluation, answer);
   else if (writer)
     answer_write(evaluation, answer);
   TRY(answer_judge(evaluation, answer, &shown));
@@ -173,7 +204,8 @@ static status_t response_add(const evaluation_t *evaluation, const responses_t *
   const evaluator_t *evaluator = evaluation->evaluator;
   answer_texts_t texts = {0};
   answer_t answer;
-  status_code_t status = question_describe(evaluator, row, sample, &texts, &answer);
+  status_code_t status = question_describe(evaluator->source->dataset, evaluator->options.questions,
+                                           evaluation->reader, row, sample, &texts, &answer);
   if (status == STATUS_OK) status = responses_text(responses, evaluator->source->tokenizer, i, &texts.text);
   if (status == STATUS_OK) {
     answer.text = texts.text;
@@ -248,24 +280,37 @@ static status_t evaluation_run(const evaluation_t *evaluation, const role_t *rol
   return comm_broadcast(world, evaluation->tallies, bytes / sizeof(double), COMM_F64, 0);
 }
 
-static status_t evaluation_open_files(evaluation_t *evaluation, const char *path, output_file_t *file) {
-  const questions_t *questions = evaluation->evaluator->options.questions;
-  if (questions) TRY(json_reader_open(questions->json, JSON_ELEMENTS, &evaluation->reader));
-  return output_file_open(path, file);
+/* The evaluation, its answers written to FILE on rank 0 (its writer NULL: they are not) and agreed upon. */
+static status_t evaluation_close(const evaluation_t *evaluation, output_file_t *file, status_code_t status) {
+  comm_t *world = evaluation->evaluator->session->world;
+  if (file->writer) status = output_file_close(file, status);
+  return evaluation->evaluator->prompts.alone ? status : comm_agree(world, status);
+}
+
+static status_t evaluation_open_file(const char *path, output_file_t *file, json_writer_t **writer) {
+  TRY(output_file_open(path, file));
+  *writer = file->writer;
+  return STATUS_OK;
+}
+
+static status_t evaluation_open_files(evaluation_t *evaluation, const char *path, output_file_t *answers,
+                                      output_file_t *requests) {
+  const evaluator_options_t *options = &evaluation->evaluator->options;
+  if (options->questions) TRY(json_reader_open(options->questions->json, JSON_ELEMENTS, &evaluation->reader));
+  if (*path) TRY(evaluation_open_file(path, answers, &evaluation->writer));
+  return options->requests ? evaluation_open_file(options->requests, requests, &evaluation->requests)
+                           : STATUS_OK;
 }
 
 static status_t evaluation_write(evaluation_t *evaluation, const role_t *role, const char *path) {
   comm_t *world = evaluation->evaluator->session->world;
-  bool writes = comm_rank(world) == 0;
-  output_file_t file = {0};
+  output_file_t answers = {0}, requests = {0};
   status_code_t status =
-      comm_agree(world, writes ? evaluation_open_files(evaluation, path, &file) : STATUS_OK);
-  if (status == STATUS_OK) {
-    evaluation->writer = file.writer;
-    status = evaluation_run(evaluation, role);
-    if (writes) status = output_file_close(&file, status);
-    if (!evaluation->evaluator->prompts.alone) status = comm_agree(world, status);
-  }
+      comm_agree(world, comm_rank(world) == 0 ? evaluation_open_files(evaluation, path, &answers, &requests)
+                                              : STATUS_OK);
+  if (status == STATUS_OK) status = evaluation_run(evaluation, role);
+  status = evaluation_close(evaluation, &requests, status);
+  status = evaluation_close(evaluation, &answers, status);
   json_reader_close(evaluation->reader);
   return status;
 }
@@ -276,8 +321,7 @@ status_t evaluate_answers(evaluator_t *evaluator, const role_t *role, const char
   for (int32_t j = 0; j < evaluator->options.judge_count; j++)
     tallies[j] = (tally_t){0};
   perf_begin(REGION_EVALUATE);
-  status_code_t status =
-      *path ? evaluation_write(&evaluation, role, path) : evaluation_run(&evaluation, role);
+  status_code_t status = evaluation_write(&evaluation, role, path);
   perf_end(REGION_EVALUATE);
   return status;
 }

@@ -125,31 +125,38 @@ static void table_log(const comparison_table_t *table) {
     if (judge->metrics[m].by_type) table_log_types(table, metric_find(judge->metrics[m].name), m);
 }
 
-static double comparison_share(double part, int64_t whole) {
-  return whole > 0 ? part / (double)whole : 0.0;
+/* True if JUDGE has seen an answer: where it judges elsewhere it has none until its replies come. */
+static bool judge_has_seen(const comparison_t *comparison, int32_t judge) {
+  for (int64_t c = 0; c < comparison->count; c++)
+    for (int32_t m = 0; m < comparison->judges[judge]->metric_count; m++)
+      if (comparison->columns[c].tallies[judge].all[m].answers > 0.0) return true;
+  return false;
 }
 
-static void replies_log(const mmhal_counts_t *replies) {
-  const metric_t *score = metric_find("mmhal/score"), *hallucination = metric_find("mmhal/hallucination");
-  log_info("%s %.2f, %s %.1f %%, of %lld replies", score->title,
-           comparison_share(replies->ratings, replies->replies), hallucination->title,
-           100.0 * comparison_share(replies->hallucinated, replies->replies), (long long)replies->replies);
-  for (int t = 0; t < MMHAL_TYPES; t++)
-    log_info("  %-24s%*.2f", mmhal_type_name(t), COLUMN_WIDTH,
-             comparison_share(replies->type_ratings[t], replies->type_replies[t]));
+/* What the judges go by, or that they are elsewhere. */
+static void rules_log(const comparison_t *comparison) {
+  for (int32_t j = 0; j < comparison->judge_count; j++) {
+    const judge_t *judge = comparison->judges[j];
+    if (judge->rule) log_info("rule       %s", judge->rule);
+    if (!judge->judge && !judge_has_seen(comparison, j))
+      log_info("requests   requests_<k>.jsonl in the run directory; give the replies as eval.replies");
+  }
 }
 
 void comparison_log(const comparison_t *comparison) {
-  for (int64_t c = 0; c < comparison->count; c += COLUMNS_MAX) {
+  bool seen = false;
+  rules_log(comparison);
+  for (int32_t j = 0; j < comparison->judge_count; j++)
+    seen = seen || judge_has_seen(comparison, j);
+  for (int64_t c = 0; seen && c < comparison->count; c += COLUMNS_MAX) {
     int64_t left = comparison->count - c;
     comparison_table_t table = {.comparison = comparison,
                                 .columns = &comparison->columns[c],
                                 .count = left < COLUMNS_MAX ? (int)left : COLUMNS_MAX};
     table_log_heading(&table);
     for (table.judge = 0; table.judge < comparison->judge_count; table.judge++)
-      table_log(&table);
+      if (judge_has_seen(comparison, table.judge)) table_log(&table);
   }
-  if (comparison->has_replies) replies_log(&comparison->replies);
 }
 
 /* ---- As data ---- */
@@ -200,6 +207,7 @@ static void judged_write(const judge_t *judge, const tally_t *tally, json_writer
   bool apart = strcmp(prefix, "eval") != 0;
   if (apart) json_write_key(writer, prefix);
   if (apart) json_write_object_begin(writer);
+  json_write_optional(writer, "rule", judge->rule);
   metrics_write(judge, tally, writer);
   if (judge->type_count > 0) types_write(judge, tally, writer);
   if (apart) json_write_object_end(writer);
@@ -212,23 +220,7 @@ static void column_write(const comparison_t *comparison, const column_t *column,
   json_write_int_member(writer, "questions", column->questions);
   json_write_int_member(writer, "dropped", column->dropped);
   for (int32_t j = 0; j < comparison->judge_count; j++)
-    judged_write(comparison->judges[j], &column->tallies[j], writer);
-  json_write_object_end(writer);
-}
-
-static void replies_write(const mmhal_counts_t *replies, json_writer_t *writer) {
-  json_write_key(writer, "mmhal");
-  json_write_object_begin(writer);
-  json_write_int_member(writer, "replies", replies->replies);
-  json_write_int_member(writer, "unread", replies->unread);
-  json_write_real_member(writer, "score", comparison_share(replies->ratings, replies->replies));
-  json_write_real_member(writer, "hallucination", comparison_share(replies->hallucinated, replies->replies));
-  json_write_key(writer, "types");
-  json_write_object_begin(writer);
-  for (int t = 0; t < MMHAL_TYPES; t++)
-    json_write_real_member(writer, mmhal_type_name(t),
-                           comparison_share(replies->type_ratings[t], replies->type_replies[t]));
-  json_write_object_end(writer);
+    if (judge_has_seen(comparison, j)) judged_write(comparison->judges[j], &column->tallies[j], writer);
   json_write_object_end(writer);
 }
 
@@ -239,7 +231,6 @@ void comparison_write(const comparison_t *comparison, json_writer_t *writer) {
   for (int64_t c = 0; c < comparison->count; c++)
     column_write(comparison, &comparison->columns[c], writer);
   json_write_array_end(writer);
-  if (comparison->has_replies) replies_write(&comparison->replies, writer);
   json_write_object_end(writer);
   json_write_line(writer);
 }

@@ -2,7 +2,6 @@
 #ifndef EVAL_COMPARISON_H
 #define EVAL_COMPARISON_H
 
-#include "eval/mmhal.h"
 #include "eval/tally.h"
 
 /* Judges of one comparison: that of eval.judge and POPE. */
@@ -20,8 +19,6 @@ typedef struct {
   int64_t count;
   const judge_t *judges[COMPARISON_JUDGES_MAX]; /* (judge_count) */
   int32_t judge_count;
-  bool has_replies;
-  mmhal_counts_t replies;
 } comparison_t;
 
 /* Logs the table, whose rows are called as the table of metrics says (record/metric_table.h). Local. */

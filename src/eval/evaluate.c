@@ -2,9 +2,11 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "eval/answer_list.h"
 #include "eval/answers.h"
 #include "eval/comparison.h"
 #include "eval/pope.h"
+#include "eval/requests.h"
 #include "io/output_file.h"
 #include "session/estimate.h"
 
@@ -24,7 +26,8 @@ typedef struct {
   session_t *session;
   comparison_t comparison;
   judge_t judge, pope;
-  questions_t pope_questions;
+  bool judged; /* there is a judge */
+  questions_t questions, pope_questions;
   question_set_t sets[QUESTION_SETS_MAX]; /* eval.dataset; eval.pope */
   int32_t set_count;
 } evaluate_task_t;
@@ -35,6 +38,23 @@ typedef struct {
   adapter_t adapter;
   role_t role;
 } evaluate_candidate_t;
+
+/* Files of answers, or of replies: one column each, and no models. NULL: models answer. */
+static const text_list_t *columns_given(const settings_t *settings) {
+  if (settings->eval.replies.count > 0) return &settings->eval.replies;
+  return settings->eval.answers.count > 0 ? &settings->eval.answers : NULL;
+}
+
+/* What a judge elsewhere is to be asked about column INDEX, to PATH; NULL where there is none. */
+static status_t requests_path(const evaluate_task_t *task, const judge_t *judge, int64_t index,
+                              char path[FILE_MAX_PATH], const char **out) {
+  char name[64];
+  *out = NULL;
+  if (!judge || judge->judge) return STATUS_OK;
+  snprintf(name, sizeof name, "requests_%lld.jsonl", (long long)index + 1);
+  *out = path;
+  return session_path(task->session, name, path);
+}
 
 /* ---- Models ---- */
 
@@ -101,10 +121,13 @@ static status_t set_answer_opened(evaluate_task_t *task, const question_set_t *s
                                   evaluate_candidate_t *candidate, source_t *source, evaluator_t *evaluator) {
   session_t *session = task->session;
   column_t *column = &task->comparison.columns[index];
-  char path[FILE_MAX_PATH], name[64];
+  char path[FILE_MAX_PATH], requests[FILE_MAX_PATH], name[64];
   bool first = set == task->sets;
+  evaluator_options_t options = set->options;
+  TRY(requests_path(task, options.judge_count > 0 ? options.judges[0] : NULL, index, requests,
+                    &options.requests));
   TRY(source_open(session, &candidate->model, set->setting, set->dataset, source));
-  TRY(evaluator_open(session, &candidate->model, source, &set->options, evaluator));
+  TRY(evaluator_open(session, &candidate->model, source, &options, evaluator));
   if (first) column->questions = evaluator->prompts.count;
   if (first) column->dropped = evaluator->prompts.dropped;
   snprintf(name, sizeof name, "%s_%lld.jsonl", set->stem, (long long)index + 1);
@@ -136,7 +159,7 @@ static status_t model_evaluate(evaluate_task_t *task, int64_t index) {
   return status;
 }
 
-/* ---- The task ---- */
+/* ---- Sets of questions ---- */
 
 /* JUDGE's answers, unless it is NULL, are those of SET. */
 static void set_add(evaluate_task_t *task, question_set_t set, judge_t *judge) {
@@ -151,22 +174,35 @@ static void set_add(evaluate_task_t *task, question_set_t set, judge_t *judge) {
   task->sets[task->set_count++] = set;
 }
 
+/* eval.dataset, a dataset or a file of questions. */
+static status_t dataset_find(evaluate_task_t *task, question_set_t *set) {
+  session_t *session = task->session;
+  const settings_t *settings = session->settings;
+  set->dataset = settings->eval.dataset;
+  if (!questions_are_listed(settings->eval.dataset)) return STATUS_OK;
+  TRY(questions_prepare(session, settings->eval.dataset, settings->eval.image_folder, "questions",
+                        &task->questions));
+  set->dataset = task->questions.dataset;
+  set->options.questions = &task->questions;
+  return STATUS_OK;
+}
+
 /* All that is needed to judge is there before the first model answers. */
 static status_t sets_open(evaluate_task_t *task) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
-  bool judged;
-  TRY(judge_open(session, &task->judge, &judged));
-  set_add(task,
-          (question_set_t){.setting = "eval.dataset",
-                           .dataset = settings->eval.dataset,
-                           .stem = "answers",
-                           .options = {.shown = true}},
-          judged ? &task->judge : NULL);
+  question_set_t set = {.setting = "eval.dataset",
+                        .stem = "answers",
+                        .options = {.shown = true,
+                                    .suffix = settings->generate.suffix,
+                                    .judge_model = settings->eval.judge_model}};
+  TRY(dataset_find(task, &set));
+  set_add(task, set, task->judged ? &task->judge : NULL);
   if (!*settings->eval.pope) return STATUS_OK;
   TRY(questions_prepare(session, settings->eval.pope, settings->eval.image_folder, "pope",
                         &task->pope_questions));
-  TRY(pope_open(session, &task->pope_questions, &task->pope));
+  TRY(pope_open(session, &task->pope));
+  TRY(judge_check_questions(session, &task->pope_questions, &task->pope));
   set_add(
       task,
       (question_set_t){.setting = "eval.pope",
@@ -186,29 +222,119 @@ static status_t comparison_store(const evaluate_task_t *task) {
   return output_file_close(&file, STATUS_OK);
 }
 
-static status_t replies_read(evaluate_task_t *task) {
-  const char *path = task->session->settings->eval.replies;
-  task->comparison.has_replies = *path != '\0';
-  return *path ? mmhal_read(path, &task->comparison.replies) : STATUS_OK;
+/* ---- Answers that are there already ---- */
+
+/* Answers of one column, on rank 0. */
+typedef struct {
+  evaluate_task_t *task;
+  column_t *column;
+  json_writer_t *writer, *requests;
+} judging_t;
+
+static status_t answer_judge_listed(void *context, const answer_t *answer) {
+  judging_t *judging = context;
+  judge_t *judge = &judging->task->judge;
+  verdict_t verdict = {0};
+  int64_t limit = judging->task->session->settings->eval.limit;
+  if (limit > 0 && answer->row >= limit) return STATUS_OK;
+  judging->column->questions++;
+  if (judge->accept) TRY(judge->accept(judge, answer));
+  if (judging->requests)
+    return request_write(judge, answer, judging->task->session->settings->eval.judge_model,
+                         judging->requests);
+  json_write_object_begin(judging->writer);
+  answer_list_copy(judging->writer, answer->record, "");
+  TRY(judge->judge(judge, answer, judging->writer, &verdict));
+  json_write_object_end(judging->writer);
+  json_write_line(judging->writer);
+  tally_add(&judging->column->tallies[0], judge, &verdict);
+  return STATUS_OK;
+}
+
+/* Judges the answers of PATH, to answers_<k>.jsonl, or writes what a judge elsewhere is to be asked. */
+static status_t answers_judge(evaluate_task_t *task, const char *path, int64_t index) {
+  column_t *column = &task->comparison.columns[index];
+  judge_t *judge = &task->judge;
+  char output[FILE_MAX_PATH], name[64];
+  const char *requests;
+  output_file_t file;
+  TRY(requests_path(task, judge, index, output, &requests));
+  snprintf(name, sizeof name, "answers_%lld.jsonl", (long long)index + 1);
+  if (!requests) TRY(session_path(task->session, name, output));
+  TRY(output_file_open(output, &file));
+  judging_t judging = {task, column, file.writer, requests ? file.writer : NULL};
+  status_code_t status = answer_list_visit(path, answer_judge_listed, &judging);
+  if (status == STATUS_OK && judge->finish) status = judge->finish(judge, &column->tallies[0]);
+  return output_file_close(&file, status);
+}
+
+static status_t columns_judge(evaluate_task_t *task) {
+  const settings_t *settings = task->session->settings;
+  bool replies = settings->eval.replies.count > 0;
+  for (int64_t c = 0; c < task->comparison.count; c++) {
+    column_t *column = &task->comparison.columns[c];
+    column->model = columns_given(settings)->items[c];
+    if (replies)
+      TRY(replies_judge(column->model, &task->judge, &column->tallies[0], &column->questions));
+    else
+      TRY(answers_judge(task, column->model, c));
+  }
+  return STATUS_OK;
+}
+
+/* Settings that a judge of answers or of replies can do with. */
+static status_t columns_check(const evaluate_task_t *task) {
+  const settings_t *settings = task->session->settings;
+  const judge_t *judge = &task->judge;
+  if (settings->eval.replies.count > 0 && !(task->judged && judge->hear))
+    return error_set(STATUS_INPUT,
+                     "eval.replies are to the requests of a judge elsewhere: set eval.judge = 'mmhal' or "
+                     "'llava_bench'; found '%s'",
+                     settings->eval.judge);
+  if (!task->judged || judge->look)
+    return error_set(STATUS_INPUT,
+                     "eval.answers needs a judge that goes by the answers alone; found eval.judge = '%s'",
+                     settings->eval.judge);
+  return STATUS_OK;
+}
+
+/* ---- The task ---- */
+
+static status_t models_answer(evaluate_task_t *task) {
+  TRY(models_check(task->session));
+  TRY(sets_open(task));
+  for (int64_t m = 0; m < task->comparison.count; m++) {
+    task->comparison.columns[m].model = model_name(task->session->settings, m);
+    TRY(model_evaluate(task, m));
+  }
+  return STATUS_OK;
+}
+
+/* Without models rank 0 alone has work. */
+static status_t files_judge(evaluate_task_t *task) {
+  comm_t *world = task->session->world;
+  comparison_t *comparison = &task->comparison;
+  TRY(columns_check(task));
+  comparison->judges[0] = &task->judge;
+  comparison->judge_count = 1;
+  return comm_agree(world, comm_rank(world) == 0 ? columns_judge(task) : STATUS_OK);
+}
+
+static int64_t columns_count(const settings_t *settings) {
+  if (columns_given(settings)) return columns_given(settings)->count;
+  return settings->eval.models.count > 0 ? settings->eval.models.count : 1;
 }
 
 static status_t evaluate(evaluate_task_t *task) {
   session_t *session = task->session;
-  const settings_t *settings = session->settings;
   comparison_t *comparison = &task->comparison;
-  bool first = comm_rank(session->world) == 0;
-  comparison->count = settings->eval.models.count > 0 ? settings->eval.models.count : 1;
-  TRY(comm_agree(session->world, first ? replies_read(task) : STATUS_OK));
-  TRY(models_check(session));
+  comparison->count = columns_count(session->settings);
   TRY(comm_agree(session->world, memory_alloc(&comparison->columns, ARENA_OTHER, (size_t)comparison->count,
                                               sizeof *comparison->columns)));
-  TRY(sets_open(task));
-  for (int64_t m = 0; m < comparison->count; m++) {
-    comparison->columns[m].model = model_name(settings, m);
-    TRY(model_evaluate(task, m));
-  }
+  TRY(judge_open(session, &task->judge, &task->judged));
+  TRY(columns_given(session->settings) ? files_judge(task) : models_answer(task));
   status_code_t status = STATUS_OK;
-  if (first && !session->dry) {
+  if (comm_rank(session->world) == 0 && !session->dry) {
     comparison_log(comparison);
     status = comparison_store(task);
   }
@@ -220,6 +346,7 @@ status_t evaluate_run(session_t *session) {
   status_code_t status = evaluate(&task);
   judge_close(&task.pope);
   judge_close(&task.judge);
+  questions_free(&task.questions);
   questions_free(&task.pope_questions);
   memory_free(task.comparison.columns);
   return status;

@@ -65,16 +65,32 @@ interval_t interval_mean(double n, double sum, double squares) {
   return out;
 }
 
+/* The delta method's variance of the ratio R of SUMS, by the residuals parts - r wholes, whose mean is 0. */
+static double ratio_variance(const ratio_sums_t *sums, double r) {
+  double n = sums->answers;
+  double squares = sums->parts_squared - 2.0 * r * sums->products + r * r * sums->wholes_squared;
+  return n / (n - 1.0) * fmax(squares, 0.0) / (sums->wholes * sums->wholes);
+}
+
 interval_t interval_ratio(const ratio_sums_t *sums) {
   interval_t out = {.low = NAN, .high = NAN, .answers = sums->answers};
   double n = sums->answers, r;
   if (sums->wholes <= 0.0) return out;
   out.value = r = sums->parts / sums->wholes;
   if (n < 2.0) return out;
-  /* Of the residuals parts - r wholes, whose mean is 0. */
-  double squares = sums->parts_squared - 2.0 * r * sums->products + r * r * sums->wholes_squared;
-  double variance = n / (n - 1.0) * fmax(squares, 0.0) / (sums->wholes * sums->wholes);
+  double variance = ratio_variance(sums, r);
   double independent = r > 0.0 && r < 1.0 ? fmin(r * (1.0 - r) / variance, sums->wholes) : n;
   set_wilson(r, independent, &out);
+  return out;
+}
+
+interval_t interval_quotient(const ratio_sums_t *sums) {
+  interval_t out = {.low = NAN, .high = NAN, .answers = sums->answers};
+  if (sums->wholes <= 0.0) return out;
+  out.value = sums->parts / sums->wholes;
+  if (sums->answers < 2.0) return out;
+  double half = student_quantile(sums->answers - 1.0) * sqrt(ratio_variance(sums, out.value));
+  out.low = out.value - half;
+  out.high = out.value + half;
   return out;
 }

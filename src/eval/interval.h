@@ -38,4 +38,8 @@ interval_t interval_mean(double n, double sum, double squares);
  * as there are answers where none or all of the claims count, which tells nothing about their variance. */
 interval_t interval_ratio(const ratio_sums_t *sums);
 
+/* The same ratio where it may exceed 1, as that of two scores: Student's, with the delta method's variance.
+ */
+interval_t interval_quotient(const ratio_sums_t *sums);
+
 #endif

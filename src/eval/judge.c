@@ -9,6 +9,12 @@ const char *judge_metric_key(const judge_metric_t *metric) {
   return strrchr(metric->name, '/') + 1;
 }
 
+int32_t judge_find_type(const judge_t *judge, const char *name) {
+  for (int32_t t = 0; t < judge->type_count; t++)
+    if (strcmp(judge->type_name(t), name) == 0) return t;
+  return JUDGE_PASSES;
+}
+
 static status_t judge_unknown(const settings_t *settings, const judge_entry_t *judges, int32_t count) {
   char names[512] = "";
   for (int32_t j = 0; j < count; j++) {

@@ -6,16 +6,18 @@
 
 #include "io/json.h"
 #include "rollout/prompts.h"
+#include "text/buffer.h"
 
-enum { JUDGE_METRICS_MAX = 16, JUDGE_TYPES_MAX = 32, JUDGE_NO_SCORE = -1 };
+enum { JUDGE_METRICS_MAX = 16, JUDGE_TYPES_MAX = 32, JUDGE_NO_SCORE = -1, JUDGE_PASSES = -1 };
 
 /* What a metric is, of the parts and wholes that answers count in it (eval/interval.h). */
 typedef enum {
   ESTIMATOR_MEAN,  /* of parts; wholes are 1 */
   ESTIMATOR_SHARE, /* of answers whose part is 1, not 0; wholes are 1 */
   ESTIMATOR_RATIO, /* of the parts of all answers to their wholes, as claims that are right to all claims */
-  ESTIMATOR_F1,    /* parts: true positives; wholes: those and the false ones, positive or negative */
-  ESTIMATOR_COUNT  /* the sum of parts: in evaluation.json, not in the table */
+  ESTIMATOR_QUOTIENT, /* of the mean of parts to the mean of wholes, as one model's score to another's */
+  ESTIMATOR_F1,       /* parts: true positives; wholes: those and the false ones, positive or negative */
+  ESTIMATOR_COUNT     /* the sum of parts: in evaluation.json, not in the table */
 } estimator_t;
 
 typedef struct {
@@ -35,10 +37,11 @@ typedef struct {
   const char *id;    /* of its sample */
   const char *image; /* by its name; NULL: none */
   const char *question;
-  const char *text; /* the answer, stripped */
-  int64_t number;   /* of its response in the round (rollout/prompts.h) */
-  int64_t tokens;   /* of the response */
-  bool stopped;     /* it ended by itself */
+  const char *text;     /* the answer, stripped */
+  const json_t *record; /* what its file says of the question; NULL: it comes from a dataset */
+  int64_t number;       /* of its response in the round (rollout/prompts.h) */
+  int64_t tokens;       /* of the response */
+  bool stopped;         /* it ended by itself */
 } answer_t;
 
 /* What an answer counts in a metric. Where the whole is 0 it is none of those that the metric is about. */
@@ -47,12 +50,21 @@ typedef struct {
 } judge_count_t;
 
 typedef struct {
-  int32_t type; /* of the question, 0 .. type_count - 1 */
+  int32_t type; /* of the question, 0 .. type_count - 1; JUDGE_PASSES: it is none that the judge judges */
   judge_count_t counts[JUDGE_METRICS_MAX];
   const char *note; /* a few words for the report; NULL: none */
 } verdict_t;
 
 struct tally;
+
+/* What a language model elsewhere has said of an answer. */
+typedef struct {
+  const char *where; /* for messages */
+  int64_t index;     /* in its file */
+  const char *type;  /* of the question, by its name; NULL: not told */
+  const char *text;
+  const json_t *scores; /* an array of numbers, where somebody has read them from TEXT already; else NULL */
+} reply_t;
 
 typedef struct judge judge_t;
 struct judge {
@@ -62,7 +74,8 @@ struct judge {
                     and training keeps the best state by it; JUDGE_NO_SCORE: none */
   int32_t type_count; /* types of questions; 0: they are not told apart */
   const char *(*type_name)(int32_t type);
-  void *state; /* the judge's own */
+  const char *rule; /* how it judges, in a sentence for the log and evaluation.json; NULL: nothing to say */
+  void *state;      /* the judge's own */
 
   /* Whether an answer to this question, which has no text yet, can be judged: asked of all questions before
    * the first one is answered. NULL: all can. Rank 0. Errors: STATUS_DATA. */
@@ -73,8 +86,16 @@ struct judge {
   status_t (*look)(judge_t *judge, const responses_t *responses);
 
   /* Judges an answer, in the order of the questions. Adds members that tell why to the object that WRITER is
-   * in (NULL: not wanted). OUT is all zero before. Rank 0. */
+   * in (NULL: not wanted). OUT is all zero before. NULL: a language model elsewhere judges (ask, hear). Rank
+   * 0. */
   status_t (*judge)(judge_t *judge, const answer_t *answer, json_writer_t *writer, verdict_t *out);
+
+  /* What the language model is to be asked about ANSWER: a system message (may be set to NULL), the prompt,
+   * appended to PROMPT, and the type of the question. Rank 0. */
+  status_t (*ask)(judge_t *judge, const answer_t *answer, const char **system, text_buffer_t *prompt,
+                  int32_t *type);
+  /* What its reply counts. OUT is all zero before. Rank 0. */
+  status_t (*hear)(judge_t *judge, const reply_t *reply, verdict_t *out);
 
   /* The end of an evaluation: adds to TALLY what several answers tell together, as questions that count only
    * if all of a group are answered right, and forgets it. NULL: nothing. Rank 0. */
@@ -83,6 +104,9 @@ struct judge {
   /* Gives STATE back. NULL: nothing. */
   void (*close)(judge_t *judge);
 };
+
+/* The type called NAME, JUDGE_PASSES where there is none. Local. */
+int32_t judge_find_type(const judge_t *judge, const char *name);
 
 /* A judge that main offers. OPEN reads what it needs, as the session's settings say. Collective. Errors,
  * agreed. */

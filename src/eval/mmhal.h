@@ -1,10 +1,8 @@
-/* MMHal-Bench: what a judge elsewhere said about a model's answers (Sun et al., arXiv 2309.14525). */
+/* The judge of MMHal-Bench (Sun et al., arXiv 2309.14525): a language model elsewhere rates answers 0..6. */
 #ifndef EVAL_MMHAL_H
 #define EVAL_MMHAL_H
 
-#include "base/status.h"
-
-#include <stdint.h>
+#include "eval/judge.h"
 
 enum {
   MMHAL_TYPES = 8,  /* of questions */
@@ -12,19 +10,16 @@ enum {
   MMHAL_HONEST = 3  /* rated below it, an answer counts as hallucinated */
 };
 
+enum { MMHAL_SCORE, MMHAL_HALLUCINATION, MMHAL_UNREAD, MMHAL_METRICS };
+
 /* TYPE: 0 .. MMHAL_TYPES - 1. */
 const char *mmhal_type_name(int32_t type);
 
-typedef struct {
-  int64_t replies;
-  int64_t unread; /* replies without exactly one rating: they count as 0 */
-  double ratings, hallucinated;
-  int64_t type_replies[MMHAL_TYPES];
-  double type_ratings[MMHAL_TYPES]; /* sums */
-} mmhal_counts_t;
+/* Not opened: what it makes of replies. The type of a question is told by its reply, or is its number mod 8.
+ */
+extern const judge_t mmhal_judge;
 
-/* Counts the replies of PATH, a JSON list of chat completions ([i].choices[0].message.content); the question
- * type is i mod 8. Errors: STATUS_DATA naming the element. Local. */
-status_t mmhal_read(const char *path, mmhal_counts_t *out);
+/* Asks with eval.judge_prompt. Collective. Errors, agreed: STATUS_DATA. */
+status_t mmhal_open(session_t *session, judge_t *out);
 
 #endif

@@ -1,6 +1,7 @@
 #include "eval/tally.h"
 
 void tally_add(tally_t *tally, const judge_t *judge, const verdict_t *verdict) {
+  if (verdict->type == JUDGE_PASSES) return;
   for (int32_t m = 0; m < judge->metric_count; m++) {
     const judge_count_t *count = &verdict->counts[m];
     ratio_sums_add(&tally->all[m], count->part, count->whole);
@@ -18,6 +19,8 @@ static interval_t sums_estimate(const ratio_sums_t *sums, estimator_t estimator)
     return interval_share(sums->parts, sums->wholes);
   case ESTIMATOR_RATIO:
     return interval_ratio(sums);
+  case ESTIMATOR_QUOTIENT:
+    return interval_quotient(sums);
   case ESTIMATOR_F1:
     return interval_f1(sums->parts, sums->wholes - sums->parts);
   default:

@@ -196,11 +196,18 @@ typedef struct {
     int64_t patience; /* 0: no early stopping */
     char *judge;
     char *scenes;
+    char *yes_no;
+    text_list_t annotations;
+    char *synonyms;
+    char *reference;
+    char *judge_prompt;
+    char *judge_model;
     text_list_t models;
+    text_list_t answers;
     char *pope;
     char *pope_suffix;
     char *image_folder;
-    char *replies;
+    text_list_t replies;
     int64_t limit; /* 0: all */
   } eval;
   struct {
@@ -222,6 +229,9 @@ typedef struct {
     char *dataset;
     char *image_folder;
     char *output;
+    char *format;
+    char *suffix;
+    bool circular;
     int64_t samples;
     int64_t max_tokens;
     double temperature;

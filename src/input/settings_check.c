@@ -78,7 +78,8 @@ static bool task_in(const settings_reader_t *reader, unsigned tasks) {
 
 static void settings_check_model_source(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
-  unsigned optional = task_in(reader, TASK_BIT(TASK_EVALUATE)) && s->eval.models.count > 0;
+  bool files = s->eval.models.count > 0 || s->eval.answers.count > 0 || s->eval.replies.count > 0;
+  bool optional = task_in(reader, TASK_BIT(TASK_EVALUATE)) && files;
   if (s->model.from_scratch && *s->model.base)
     complain(reader, &s->model.from_scratch, &s->model.base,
              "model.from_scratch and model.base exclude each other");
@@ -208,6 +209,21 @@ static void settings_check_judge(settings_reader_t *reader) {
              "eval.judge = 'shapes' needs eval.scenes (scenes.jsonl of the shapes world)");
 }
 
+static void settings_check_evaluate(settings_reader_t *reader) {
+  const settings_t *s = reader->settings;
+  bool files = s->eval.answers.count > 0 || s->eval.replies.count > 0;
+  if (!*s->eval.dataset && !files)
+    complain(reader, &s->eval.dataset, &s->eval.answers,
+             "nothing to evaluate: give eval.dataset for models to answer, eval.answers, or eval.replies");
+  if (s->eval.answers.count > 0 && s->eval.replies.count > 0)
+    complain(reader, &s->eval.answers, &s->eval.replies, "eval.answers and eval.replies exclude each other");
+  if (files && (*s->eval.dataset || *s->eval.pope))
+    complain(reader, *s->eval.dataset ? &s->eval.dataset : &s->eval.pope,
+             s->eval.answers.count > 0 ? &s->eval.answers : &s->eval.replies,
+             "eval.%s is for models to answer; eval.%s are there already",
+             *s->eval.dataset ? "dataset" : "pope", s->eval.answers.count > 0 ? "answers" : "replies");
+}
+
 static void settings_check_import(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   bool adds = *s->import.adapter || *s->import.head;
@@ -272,6 +288,7 @@ static const struct {
     {TASK_BIT(TASK_PPO), false, settings_check_ppo},
     {TASK_BIT(TASK_GENERATE), false, settings_check_generate},
     {TASK_BIT(TASK_EVALUATE) | TASK_BIT(TASK_PPO), false, settings_check_judge},
+    {TASK_BIT(TASK_EVALUATE), false, settings_check_evaluate},
     {TASK_BIT(TASK_PREPARE), false, settings_check_prepare},
     {TASK_BIT(TASK_IMPORT), false, settings_check_import},
     {TASK_BIT(TASK_WORLD), false, settings_check_world},

@@ -44,7 +44,12 @@ static const metric_group_t groups[] = {
     {"ppo/", "PPO: the update, means over the step's mini-batches"},
     {"eval/", "Evaluation, of held-out data in training and of task evaluate"},
     {"pope/", "Task evaluate: POPE"},
+    {"amber/", "Task evaluate: AMBER, discriminative part"},
+    {"hallusion/", "Task evaluate: HallusionBench"},
+    {"mmbench/", "Task evaluate: MMBench"},
+    {"chair/", "Task evaluate: CHAIR"},
     {"mmhal/", "Task evaluate: MMHal-Bench"},
+    {"llava_bench/", "Task evaluate: LLaVA-Bench"},
     {"data/", "Data"},
     {"step_seconds", "Time"},
 };
@@ -53,6 +58,13 @@ static const metric_group_t groups[] = {
 #define SCHULMAN "Schulman et al. 2017, \"Proximal policy optimization algorithms\""
 #define SUN "Sun et al. 2023, \"Aligning large multimodal models with factually augmented RLHF\""
 #define POPE "Li et al. 2023, \"Evaluating object hallucination in large vision-language models\""
+
+#define AMBER                                                                                                \
+  "Wang et al. 2023, \"AMBER: An LLM-free multi-dimensional benchmark for MLLMs hallucination evaluation\""
+#define HALLUSION "Guan et al. 2024, \"HallusionBench\""
+#define MMBENCH "Liu et al. 2023, \"MMBench: Is your multi-modal model an all-around player?\""
+#define CHAIR "Rohrbach et al. 2018, \"Object hallucination in image captioning\""
+#define LIU "Liu et al. 2023, \"Visual instruction tuning\""
 
 static const metric_t rows[] = {
     {"sft/loss", "Loss", .unit = "nats", .better = BETTER_DOWN, .label = "loss", .chart = "Loss",
@@ -235,10 +247,63 @@ static const metric_t rows[] = {
     {"pope/yes_ratio", "POPE says yes", .format = METRIC_SHARE, .compared = true,
      .meaning = "Share of answers \"yes\"; the questions are balanced, so that 50 % is unbiased."},
 
+    {"amber/accuracy", "AMBER accuracy", .better = BETTER_UP, .format = METRIC_SHARE, .compared = true,
+     .meaning = "Share of yes/no questions about what an image shows that are answered right (" AMBER ")."},
+    {"amber/precision", "AMBER precision", .better = BETTER_UP, .format = METRIC_SHARE, .compared = true,
+     .meaning = "Share of the answers \"no\" that are right: \"no\" is the positive class."},
+    {"amber/recall", "AMBER recall", .better = BETTER_UP, .format = METRIC_SHARE, .compared = true,
+     .meaning = "Share of the questions whose answer is \"no\" that are answered \"no\"."},
+    {"amber/f1", "AMBER F1", .better = BETTER_UP, .format = METRIC_SHARE, .compared = true,
+     .meaning = "Harmonic mean of precision and recall. The published script adds 0.0001 to what it divides "
+                "by."},
+    {"amber/no_ratio", "AMBER says no", .format = METRIC_SHARE, .compared = true,
+     .meaning = "Share of answers \"no\"."},
+
+    {"hallusion/accuracy", "HallusionBench accuracy", .better = BETTER_UP, .format = METRIC_SHARE,
+     .compared = true, .meaning = "Share of questions that are answered right (" HALLUSION ")."},
+    {"hallusion/figure_accuracy", "HallusionBench, figures", .better = BETTER_UP, .format = METRIC_SHARE,
+     .compared = true, .meaning = "Share of figures all of whose questions are answered right."},
+    {"hallusion/pair_accuracy", "HallusionBench, question pairs", .better = BETTER_UP, .format = METRIC_SHARE,
+     .compared = true,
+     .meaning = "Share of questions that are answered right for all figures of their set, original and "
+                "edited."},
+    {"hallusion/hard_accuracy", "HallusionBench, edited", .better = BETTER_UP, .format = METRIC_SHARE,
+     .compared = true,
+     .meaning = "Share of questions about edited or added figures that are answered right."},
+    {"hallusion/easy_accuracy", "HallusionBench, original", .better = BETTER_UP, .format = METRIC_SHARE,
+     .compared = true,
+     .meaning = "Share of questions about original figures, or asked without one, that are answered right."},
+
+    {"mmbench/accuracy", "MMBench accuracy", .better = BETTER_UP, .format = METRIC_SHARE, .compared = true,
+     .meaning = "Share of questions, copies of circular evaluation included, whose right option is chosen "
+                "(" MMBENCH "), by exact matching."},
+    {"mmbench/circular_accuracy", "MMBench, circular", .better = BETTER_UP, .format = METRIC_SHARE,
+     .compared = true,
+     .meaning = "Share of questions whose right option is chosen in every order of the options."},
+
+    {"chair/instance", "Objects that are invented", .better = BETTER_DOWN, .format = METRIC_SHARE,
+     .compared = true,
+     .meaning = "Share of the mentions of objects, in all answers, of such as the image does not show (" CHAIR
+                ": CHAIR_i)."},
+    {"chair/sentence", "Answers that invent objects", .better = BETTER_DOWN, .format = METRIC_SHARE,
+     .compared = true,
+     .meaning = "Share of answers that mention an object that the image does not show (CHAIR_s)."},
+    {"chair/recall", "Objects mentioned", .better = BETTER_UP, .format = METRIC_SHARE, .compared = true,
+     .meaning = "Share of the kinds of objects that images show that their descriptions mention."},
+
     {"mmhal/score", "MMHal-Bench score", .unit = "of 6", .better = BETTER_UP, .compared = true,
      .meaning = "Mean rating, 0 to 6, in the judge's replies of eval.replies (" SUN ")."},
     {"mmhal/hallucination", "MMHal-Bench hallucination", .better = BETTER_DOWN, .format = METRIC_SHARE,
      .compared = true, .meaning = "Share of answers that the judge's replies rate below 3."},
+
+    {"llava_bench/relative_score", "LLaVA-Bench relative score", .better = BETTER_UP, .format = METRIC_SHARE,
+     .compared = true,
+     .meaning = "Mean score of the model's answers divided by that of the reference answers, in the judge's "
+                "replies of eval.replies (" LIU ")."},
+    {"llava_bench/model_score", "LLaVA-Bench, the model", .unit = "of 10", .better = BETTER_UP,
+     .compared = true, .meaning = "Mean score of the model's answers, 1 to 10."},
+    {"llava_bench/reference_score", "LLaVA-Bench, the reference", .unit = "of 10", .compared = true,
+     .meaning = "Mean score of the reference answers, 1 to 10."},
 
     {"data/skipped", "Samples left out", .unit = "samples", .better = BETTER_DOWN, .label = "skipped",
      .meaning = "Bad samples that the step went without (data.bad_sample = 'skip')."},

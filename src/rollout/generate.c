@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "record/samples.h"
+#include "rollout/answer_file.h"
 #include "rollout/prompts.h"
 #include "rollout/questions.h"
 #include "session/estimate.h"
@@ -27,9 +28,9 @@ typedef struct {
   char path[FILE_MAX_PATH];
   /* Rank 0. */
   json_reader_t *reader; /* of the questions' JSON file; NULL where they are a dataset */
-  int64_t replaced;      /* questions with members called as the answer's own */
   FILE *file;
-  json_writer_t *writer;
+  answers_form_t form;   /* ANSWERS_ARRAY where there are pairs */
+  answer_file_t answers; /* to FILE */
 } generate_task_t;
 
 /* ---- Writing, on rank 0 ---- */
@@ -64,54 +65,24 @@ static void generate_write_pair(json_writer_t *writer, const dataset_sample_t *s
   json_write_object_end(writer);
 }
 
-/* What is known of a question of a dataset. */
-static status_t generate_write_question(json_writer_t *writer, const dataset_sample_t *sample,
-                                        const char *image) {
-  char *text;
-  TRY(questions_text(sample, &text));
-  json_write_key(writer, "question_id");
-  json_write_text(writer, sample->id.bytes, sample->id.n);
-  if (image) json_write_member(writer, "image", image);
-  json_write_member(writer, "text", text);
-  memory_free(text);
-  return STATUS_OK;
-}
-
-/* All that a JSON file says of a question; true if some of it gives way to the answer's members. */
-static bool generate_copy_question(json_writer_t *writer, const json_t *question, bool numbered,
-                                   bool logprobs) {
-  const char *own[7] = {"answer", "model", "stopped"};
-  int n = 3;
-  if (numbered) own[n++] = "sample";
-  if (logprobs) own[n++] = "tokens";
-  if (logprobs) own[n++] = "logprob";
-  return questions_copy(writer, question, own);
-}
-
 static status_t generate_write_answer(generate_task_t *task, const dataset_sample_t *sample,
                                       const char *image, const json_t *question, const char *text,
                                       const responses_t *responses, int64_t number) {
-  json_writer_t *writer = task->writer;
-  bool numbered = task->prompts.options.samples > 1;
+  SCOPED_MEMORY char *asked = NULL;
   bool logprobs = task->session->settings->generate.logprobs;
-  json_write_object_begin(writer);
-  if (question)
-    task->replaced += generate_copy_question(writer, question, numbered, logprobs);
-  else
-    TRY(generate_write_question(writer, sample, image));
-  if (numbered) {
-    json_write_int_member(writer, "sample", number % responses->samples);
-  }
-  json_write_member(writer, "answer", text);
-  json_write_member(writer, "model", task->name);
-  json_write_key(writer, "stopped");
-  json_write_bool(writer, responses->stopped[number] != 0);
-  if (logprobs) {
-    json_write_int_member(writer, "tokens", responses->offsets[number + 1] - responses->offsets[number]);
-    json_write_real_member(writer, "logprob", responses->logprobs[number]);
-  }
-  json_write_object_end(writer);
-  json_write_line(writer);
+  TRY(questions_text(sample, &asked));
+  const written_answer_t answer = {
+      .question = question,
+      .id = sample->id.bytes,
+      .image = image,
+      .asked = asked,
+      .text = text,
+      .model = task->name,
+      .sample = task->prompts.options.samples > 1 ? number % responses->samples : -1,
+      .stopped = responses->stopped[number] != 0,
+      .tokens = logprobs ? responses->offsets[number + 1] - responses->offsets[number] : -1,
+      .logprob = logprobs ? responses->logprobs[number] : 0.0};
+  answer_file_add(&task->answers, &answer);
   return STATUS_OK;
 }
 
@@ -135,17 +106,21 @@ static status_t generate_show_sample(generate_task_t *task, const dataset_sample
 static status_t generate_write_responses(generate_task_t *task, const responses_t *responses, int64_t i,
                                          const dataset_sample_t *sample, const char *image,
                                          char *const *texts) {
-  json_element_t element = {0};
+  const json_t *question = NULL;
+  json_element_t element;
   int64_t row = task->prompts.rows[responses->begin + i];
-  if (task->reader) TRY(questions_find(&task->questions, task->reader, row, sample->id.bytes, &element));
+  if (task->reader) {
+    TRY(questions_find(&task->questions, task->reader, row, sample->id.bytes, &element));
+    question = questions_record(&task->questions, element.value);
+  }
   if (task->single) log_info("answer     %s", texts[0]);
   TRY(generate_show_sample(task, sample, texts[0]));
   if (task->pairs) {
-    generate_write_pair(task->writer, sample, image, texts);
+    generate_write_pair(task->answers.writer, sample, image, texts);
     return STATUS_OK;
   }
   for (int32_t k = 0; k < responses->samples; k++)
-    TRY(generate_write_answer(task, sample, image, element.value, texts[k], responses,
+    TRY(generate_write_answer(task, sample, image, question, texts[k], responses,
                               i * responses->samples + k));
   return STATUS_OK;
 }
@@ -188,31 +163,16 @@ static status_t generate_open_output(generate_task_t *task) {
   char partial[FILE_MAX_PATH];
   TRY(file_make_parent(task->path));
   TRY(file_partial(partial, task->path));
-  if (task->questions.json) TRY(json_reader_open(task->questions.json, JSON_ELEMENTS, &task->reader));
+  if (task->questions.listed) TRY(json_reader_open(task->questions.json, JSON_ELEMENTS, &task->reader));
   TRY(file_stream(partial, false, &task->file));
-  TRY(json_writer_create(task->file, &task->writer));
-  if (task->pairs) json_write_array_begin(task->writer);
-  return STATUS_OK;
+  return answer_file_begin(task->form, task->questions.benchmark, task->file, &task->answers);
 }
 
-/* Ends the JSON of a run that came to STATUS, whose message survives what ending unfinished JSON says. */
-static status_t generate_end_writer(generate_task_t *task, status_code_t status) {
-  char message[2048];
-  snprintf(message, sizeof message, "%s", error_message());
-  if (task->pairs && status == STATUS_OK) {
-    json_write_line(task->writer);
-    json_write_array_end(task->writer);
-    json_write_line(task->writer);
-  }
-  status_code_t finished = json_writer_finish(task->writer, NULL, NULL);
-  if (status == STATUS_OK && finished != STATUS_OK)
-    return error_context(finished, "while writing '%s'", task->path);
-  if (status == STATUS_OK) return finished;
-  return *message ? error_set(status, "%s", message) : status;
-}
-
+/* Ends the answers of a run that came to STATUS. */
 static status_t generate_end_output(generate_task_t *task, status_code_t status) {
-  if (task->writer) status = generate_end_writer(task, status);
+  bool failed = status != STATUS_OK;
+  if (task->answers.writer) status = answer_file_end(&task->answers, status);
+  if (!failed && status != STATUS_OK) status = error_context(status, "while writing '%s'", task->path);
   if (task->file && fclose(task->file) != 0 && status == STATUS_OK)
     status = error_set(STATUS_DATA, "cannot write '%s': %s", task->path, strerror(errno));
   json_reader_close(task->reader);
@@ -239,14 +199,25 @@ static status_t generate_find_questions(generate_task_t *task) {
     return questions_prepare_one(session, settings->generate.image, settings->generate.prompt,
                                  &task->questions);
   const char *given = settings->generate.dataset;
-  if (!questions_are_json(given)) return file_join(task->questions.dataset, given, NULL, NULL);
+  if (!questions_are_listed(given)) return file_join(task->questions.dataset, given, NULL, NULL);
   return questions_prepare(session, given, settings->generate.image_folder, "questions", &task->questions);
 }
 
+/* The file of answers, in the run directory. */
+static const char *generate_file_name(const generate_task_t *task, char name[64]) {
+  snprintf(name, 64, "%s%s", task->pairs ? "pairs" : "answers", answers_extension(task->form));
+  return name;
+}
+
 static status_t generate_find_output(generate_task_t *task) {
-  const char *output = task->session->settings->generate.output;
-  if (*output) return file_join(task->path, output, NULL, NULL);
-  return session_path(task->session, task->pairs ? "pairs.json" : "answers.jsonl", task->path);
+  const settings_t *settings = task->session->settings;
+  char name[64];
+  task->form = ANSWERS_ARRAY;
+  if (!task->pairs)
+    TRY(answers_form(settings->generate.format, task->questions.benchmark, settings->generate.samples,
+                     &task->form));
+  if (*settings->generate.output) return file_join(task->path, settings->generate.output, NULL, NULL);
+  return session_path(task->session, generate_file_name(task, name), task->path);
 }
 
 static status_t answer_all(generate_task_t *task) {
@@ -272,6 +243,7 @@ static status_t generate_open_questions(generate_task_t *task) {
   const prompts_options_t options = {.samples = (int32_t)settings->generate.samples,
                                      .query_len = (int32_t)settings->data.max_len,
                                      .limit = settings->data.limit,
+                                     .suffix = settings->generate.suffix,
                                      .logprobs = settings->generate.logprobs};
   TRY(generate_find_questions(task));
   TRY(source_open(task->session, &task->model, "generate.dataset", task->questions.dataset, &task->source));
@@ -283,9 +255,10 @@ static status_t generate_open_questions(generate_task_t *task) {
 /* A blank device's answers have all the tokens that they may: about the longest that the file can be. */
 static void generate_note_output(const generate_task_t *task) {
   estimate_t *estimate = task->session->dry;
+  char name[64];
   estimate_part(estimate, dataset_info(task->source.dataset).samples, estimate->data_limit,
                 task->session->settings->data.limit);
-  estimate_output_file(estimate, task->pairs ? "pairs.json" : "answers.jsonl", task->path);
+  estimate_output_file(estimate, generate_file_name(task, name), task->path);
 }
 
 static status_t generate(generate_task_t *task) {
@@ -308,11 +281,11 @@ static status_t generate(generate_task_t *task) {
            task->prompts.options.samples == 1 ? "" : "s");
   if (task->skipped > 0)
     log_warning("%lld questions have no answer: their images are broken", (long long)task->skipped);
-  if (task->replaced > 0)
+  if (task->answers.replaced > 0)
     log_warning(
         "%lld answers stand in place of fields of their questions: 'answer', 'model' and the like are "
         "the answer's own",
-        (long long)task->replaced);
+        (long long)task->answers.replaced);
   return STATUS_OK;
 }
 

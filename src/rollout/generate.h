@@ -5,7 +5,8 @@
 #include "session/session.h"
 
 /* Answers generate.prompt (about generate.image), or the last question of each sample of generate.dataset (a
- * dataset, or JSON of questions or conversations), and writes generate.output, in the order of the questions:
+ * dataset, JSON of questions or conversations, or a benchmark's file), and writes generate.output, in the
+ * order of the questions, in the form that the benchmark's grader reads (rollout/answer_file.h), else as
  *
  *   JSON lines: all members of the question (of a dataset question_id, image, text), then answer, model,
  *               stopped (false: cut at generate.max_tokens), and sample where there are several;

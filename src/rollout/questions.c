@@ -1,5 +1,6 @@
 #include "rollout/questions.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "data/prepare.h"
 #include "text/script.h"
@@ -12,8 +13,9 @@ static bool questions_ends_with(const char *path, const char *end) {
   return n >= m && strcmp(path + n - m, end) == 0;
 }
 
-bool questions_are_json(const char *path) {
-  return questions_ends_with(path, ".json") || questions_ends_with(path, ".jsonl");
+bool questions_are_listed(const char *path) {
+  return questions_ends_with(path, ".json") || questions_ends_with(path, ".jsonl") ||
+         questions_ends_with(path, ".tsv");
 }
 
 /* The folder that PATH lies in, to FOLDER. */
@@ -24,18 +26,17 @@ static status_t questions_parent_of(const char *path, char folder[FILE_MAX_PATH]
   return STATUS_OK;
 }
 
-static status_t questions_prepare_inner(session_t *session, const char *path, const char *image_folder,
-                                        const char *name, questions_t *out) {
-  char beside[FILE_MAX_PATH], images[FILE_MAX_PATH], file[512], report[FILE_MAX_PATH];
-  TRY(questions_parent_of(path, beside));
-  TRY(file_join(images, beside, "images", NULL));
+/* OUT->json as a dataset, with the images below IMAGES. */
+static status_t questions_prepare_inner(session_t *session, const char *images, const char *name,
+                                        questions_t *out) {
+  char file[512], report[FILE_MAX_PATH];
   snprintf(file, sizeof file, "%s.h5", name);
   TRY(session_path(session, file, out->dataset));
   snprintf(file, sizeof file, "%s.skipped.jsonl", name);
   TRY(session_path(session, file, report));
   const settings_t *settings = session->settings;
-  const prepare_options_t options = {.conversations = path,
-                                     .image_folder = *image_folder ? image_folder : images,
+  const prepare_options_t options = {.conversations = out->json,
+                                     .image_folder = images,
                                      .output = out->dataset,
                                      .seed = (uint64_t)settings->job.seed,
                                      .skip_bad = strcmp(settings->data.bad_sample, "skip") == 0,
@@ -45,10 +46,56 @@ static status_t questions_prepare_inner(session_t *session, const char *path, co
   return prepare_run(session->world, &options, NULL);
 }
 
+/* Makes NAME.jsonl of the questions in PATH, to OUT->json; *STORED: their images are below IMAGES now. */
+static status_t questions_translate(session_t *session, const char *path, const char *name, questions_t *out,
+                                    char images[FILE_MAX_PATH], bool *stored) {
+  char file[512];
+  snprintf(file, sizeof file, "%s.jsonl", name);
+  TRY(session_path(session, file, out->json));
+  snprintf(file, sizeof file, "%s_images", name);
+  TRY(session_path(session, file, images));
+  status_code_t status = STATUS_OK;
+  bool mine = false;
+  if (comm_rank(session->world) == 0)
+    status = benchmark_translate(out->benchmark, path, out->json, images,
+                                 session->settings->generate.circular, &mine);
+  TRY(comm_agree(session->world, status));
+  return comm_any(session->world, mine, stored);
+}
+
+/* Rank 0 finds out, all know. */
+static status_t questions_recognise(session_t *session, const char *path, benchmark_t *out) {
+  int32_t found = 0;
+  status_code_t status = STATUS_OK;
+  if (comm_rank(session->world) == 0) {
+    status = benchmark_recognise(path, out);
+    found = (int32_t)*out;
+  }
+  TRY(comm_agree(session->world, status));
+  TRY(comm_broadcast(session->world, &found, 1, COMM_I32, 0));
+  *out = (benchmark_t)found;
+  return STATUS_OK;
+}
+
 status_t questions_prepare(session_t *session, const char *path, const char *image_folder, const char *name,
                            questions_t *out) {
-  *out = (questions_t){.json = path};
-  return questions_prepare_inner(session, path, image_folder, name, out);
+  char beside[FILE_MAX_PATH], images[FILE_MAX_PATH], own[FILE_MAX_PATH];
+  bool stored = false;
+  *out = (questions_t){.listed = true};
+  TRY(questions_recognise(session, path, &out->benchmark));
+  if (out->benchmark != BENCHMARK_NONE) log_info("questions  %s: %s", benchmark_name(out->benchmark), path);
+  if (session->settings->generate.circular && out->benchmark != BENCHMARK_MMBENCH)
+    return error_set(STATUS_INPUT,
+                     "generate.circular asks MMBench's questions (a table, .tsv) with their "
+                     "options in every order; '%s' is none",
+                     path);
+  if (benchmark_is_translated(out->benchmark))
+    TRY(questions_translate(session, path, name, out, own, &stored));
+  else
+    TRY(file_join(out->json, path, NULL, NULL));
+  TRY(questions_parent_of(path, beside));
+  TRY(file_join(images, beside, "images", NULL));
+  return questions_prepare_inner(session, stored ? own : *image_folder ? image_folder : images, name, out);
 }
 
 void questions_free(questions_t *questions) {
@@ -81,14 +128,14 @@ static status_t questions_write_one(const char *path, const char *image, const c
 }
 
 status_t questions_prepare_one(session_t *session, const char *image, const char *text, questions_t *out) {
-  char path[FILE_MAX_PATH], folder[FILE_MAX_PATH];
+  char folder[FILE_MAX_PATH];
   *out = (questions_t){0};
-  TRY(session_path(session, "question.jsonl", path));
+  TRY(session_path(session, "question.jsonl", out->json));
   TRY(questions_parent_of(image, folder));
   status_code_t status = STATUS_OK;
-  if (comm_rank(session->world) == 0) status = questions_write_one(path, image, text);
+  if (comm_rank(session->world) == 0) status = questions_write_one(out->json, image, text);
   TRY(comm_agree(session->world, status));
-  return questions_prepare_inner(session, path, folder, "question", out);
+  return questions_prepare_inner(session, folder, "question", out);
 }
 
 static bool has_id(const json_t *element, const char *id) {
@@ -120,6 +167,10 @@ static bool questions_is_one_of(const char *key, const char *const *keys) {
   for (; *keys; keys++)
     if (strcmp(key, *keys) == 0) return true;
   return false;
+}
+
+const json_t *questions_record(const questions_t *questions, const json_t *element) {
+  return benchmark_is_translated(questions->benchmark) ? json_get(element, "record") : element;
 }
 
 bool questions_copy(json_writer_t *writer, const json_t *question, const char *const *own) {

@@ -1,25 +1,30 @@
-/* Files of questions as users bring them: datasets, or JSON with a folder of images, which becomes a dataset
- * first. */
+/* Files of questions as users bring them: datasets, or JSON or a table with a folder of images, which becomes
+ * a dataset first. */
 #ifndef ROLLOUT_QUESTIONS_H
 #define ROLLOUT_QUESTIONS_H
 
 #include "io/formats/dataset.h"
 #include "io/json.h"
+#include "rollout/benchmark.h"
 #include "session/session.h"
 
-/* True if PATH is JSON by its name (.json, .jsonl), not a dataset. Local. */
-bool questions_are_json(const char *path);
+/* True if PATH is JSON or a table by its name (.json, .jsonl, .tsv), not a dataset. Local. */
+bool questions_are_listed(const char *path);
 
 /* A dataset of questions, and the JSON file that it was made of. */
 typedef struct {
   char dataset[FILE_MAX_PATH];
-  const char *json;  /* the caller's; NULL: the questions came as a dataset */
-  int64_t *elements; /* rank 0, with a JSON file: which of its elements each row of the dataset is */
+  bool listed;              /* false: the questions came as a dataset, and what follows is not there */
+  benchmark_t benchmark;    /* whose questions they are */
+  char json[FILE_MAX_PATH]; /* the user's file, or its translation (rollout/benchmark.h) */
+  int64_t *elements;        /* rank 0: which element of JSON each row of the dataset is */
 } questions_t;
 
-/* Makes the dataset NAME in the run directory of the JSON file PATH (array or lines). IMAGE_FOLDER "": the
- * folder `images` beside PATH. Samples that data.bad_sample leaves out are listed in NAME.skipped.jsonl.
- * Collective. Free with questions_free, also after an error. Errors, agreed: STATUS_DATA. */
+/* Makes the dataset NAME in the run directory of the file PATH (JSON array or lines, or a table).
+ * IMAGE_FOLDER "": the folder `images` beside PATH. Samples that data.bad_sample leaves out are listed in
+ * NAME.skipped.jsonl. A benchmark's questions are translated first, to NAME.jsonl; MMBench's images go to the
+ * folder NAME_images, and generate.circular holds. Collective. Free with questions_free, also after an error.
+ * Errors, agreed: STATUS_DATA. */
 status_t questions_prepare(session_t *session, const char *path, const char *image_folder, const char *name,
                            questions_t *out);
 
@@ -33,6 +38,9 @@ void questions_free(questions_t *questions);
  * file has changed. Rank 0. */
 status_t questions_find(const questions_t *questions, json_reader_t *reader, int64_t row, const char *id,
                         json_element_t *element);
+
+/* What the user's file says of the question ELEMENT. Local. */
+const json_t *questions_record(const questions_t *questions, const json_t *element);
 
 /* Writes all members of QUESTION, an element of the JSON file, but for those called as one of OWN (ended by
  * NULL), which the answer is about to write itself; true if there were such. Local. */

@@ -51,6 +51,8 @@ static void writes_questions(task_files_listing_t *listing, const char *stem) {
   writes_in_run_dir(listing, file);
   snprintf(file, sizeof file, "%s.skipped.jsonl", stem);
   writes_in_run_dir(listing, file);
+  snprintf(file, sizeof file, "%s.jsonl", stem); /* a benchmark's, translated */
+  writes_in_run_dir(listing, file);
 }
 
 /* Sets of tasks. */
@@ -83,7 +85,8 @@ static const struct {
     INPUT(GENERATE, generate, image),         INPUT(TRAINING, reward, model),
     INPUT(TRAINING | SCORE, data, dataset),   INPUT(TRAINING | EVALUATE, eval, dataset),
     INPUT(TRAINING | EVALUATE, eval, scenes), INPUT(EVALUATE, eval, pope),
-    INPUT(EVALUATE, eval, replies),           INPUT(TRAINING | SCORE | IMPORT, rm, prompt_file),
+    INPUT(EVALUATE, eval, synonyms),          INPUT(EVALUATE, eval, reference),
+    INPUT(EVALUATE, eval, judge_prompt),      INPUT(TRAINING | SCORE | IMPORT, rm, prompt_file),
     INPUT(TRAINING, reward, prompt_file)};
 
 /* What TASKS always write in the run directory; the last ones are those of the session. */
@@ -100,22 +103,34 @@ static void list_generate(task_files_listing_t *listing) {
   const settings_t *s = listing->settings;
   writes_or(listing, "generate.output", s->generate.output,
             s->generate.samples == PAIR ? "pairs.json" : "answers.jsonl");
-  if (*s->generate.prompt) writes_in_run_dir(listing, "question.jsonl");
   writes_questions(listing, *s->generate.prompt ? "question" : "questions");
+}
+
+static void reads_all(task_files_listing_t *listing, const char *name, const text_list_t *files) {
+  for (int64_t i = 0; i < files->count; i++)
+    listing_reads(listing, name, files->items[i]);
+}
+
+static void writes_numbered(task_files_listing_t *listing, const char *stem, int64_t count) {
+  for (int64_t k = 1; k <= count; k++) {
+    char file[64];
+    snprintf(file, sizeof file, "%s_%" PRId64 ".jsonl", stem, k);
+    writes_in_run_dir(listing, file);
+  }
 }
 
 static void list_evaluate(task_files_listing_t *listing) {
   const settings_t *s = listing->settings;
-  int64_t models = s->eval.models.count > 0 ? s->eval.models.count : 1;
-  for (int64_t m = 0; m < s->eval.models.count; m++)
-    listing_reads(listing, "eval.models", s->eval.models.items[m]);
-  for (int64_t m = 1; m <= models; m++) {
-    char file[64];
-    snprintf(file, sizeof file, "answers_%" PRId64 ".jsonl", m);
-    writes_in_run_dir(listing, file);
-    snprintf(file, sizeof file, "pope_%" PRId64 ".jsonl", m);
-    if (*s->eval.pope) writes_in_run_dir(listing, file);
-  }
+  const text_list_t *columns = s->eval.answers.count > 0 ? &s->eval.answers : &s->eval.models;
+  int64_t count = columns->count > 0 ? columns->count : 1;
+  reads_all(listing, "eval.models", &s->eval.models);
+  reads_all(listing, "eval.answers", &s->eval.answers);
+  reads_all(listing, "eval.replies", &s->eval.replies);
+  reads_all(listing, "eval.annotations", &s->eval.annotations);
+  writes_questions(listing, "questions");
+  writes_numbered(listing, "answers", count);
+  writes_numbered(listing, "requests", count);
+  if (*s->eval.pope) writes_numbered(listing, "pope", count);
   if (*s->eval.pope) writes_questions(listing, "pope");
 }
 

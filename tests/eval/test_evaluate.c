@@ -35,8 +35,9 @@ static void count_file(const char *name, tally_t *tally) {
   json_element_t element;
   while (next_answer(reader, &element)) {
     verdict_t verdict = {0};
-    pope_verdict(strcmp(member(&element, "label"), "yes") == 0,
-                 pope_says_yes(text_view(member(&element, "answer"))), &verdict);
+    classes_count(strcmp(member(&element, "label"), "yes") == 0,
+                  pope_says_yes(text_view(member(&element, "answer"))) ? CLASS_POSITIVE : CLASS_NEGATIVE,
+                  &verdict);
     tally_add(tally, &pope_judge, &verdict);
   }
   json_reader_close(reader);
@@ -80,11 +81,11 @@ static void check_judged(const json_t *model, const tally_t *tally) {
 static void check_pope(const json_t *pope, const tally_t *tally) {
   static const char *const counts[] = {"TP", "FP", "TN", "FN"};
   static const char *const shares[] = {"accuracy", "precision", "recall", "f1", "yes_ratio"};
-  for (int32_t m = POPE_TRUE_POSITIVE; m <= POPE_FALSE_NEGATIVE; m++)
+  for (int32_t m = CLASS_TRUE_POSITIVE; m <= CLASS_FALSE_NEGATIVE; m++)
     check_real(pope, counts[m], tally->all[m].parts);
-  for (int32_t m = POPE_ACCURACY; m <= POPE_YES_RATIO; m++)
-    check_interval(pope, shares[m - POPE_ACCURACY], tally_metric(tally, &pope_judge, m));
-  assert_true(tally->all[POPE_RECALL].wholes == FIXTURE_QUESTIONS);
+  for (int32_t m = CLASS_ACCURACY; m <= CLASS_RATIO; m++)
+    check_interval(pope, shares[m - CLASS_ACCURACY], tally_metric(tally, &pope_judge, m));
+  assert_true(tally->all[CLASS_RECALL].wholes == FIXTURE_QUESTIONS);
 }
 
 static void check_model(const json_t *model, int k, const scene_table_t *scenes) {
@@ -140,36 +141,26 @@ static void test_evaluation(void **state) {
     memory_free(texts[i]);
 }
 
-/* The first three questions are answered and not rated; the mean of the one reply is its rating. */
+/* The first three questions are answered and not rated. */
 static void check_unjudged(void) {
   json_document_t document;
-  const json_t *models = open_models("plain/evaluation.json", 1, &document), *mmhal;
+  const json_t *models = open_models("plain/evaluation.json", 1, &document);
   int64_t number;
   assert_null(json_get(json_at(models, 0), "rating"));
   assert_ok(json_int(json_at(models, 0), "questions", "evaluation", &number));
   assert_int_equal(number, 3);
-  assert_ok(json_object(document.root, "mmhal", "evaluation", &mmhal));
-  assert_ok(json_int(mmhal, "replies", "evaluation", &number));
-  assert_int_equal(number, 1);
-  check_real(mmhal, "score", 4.0);
   json_free(&document);
   assert_int_equal(fixture_answers_differ("plain/answers_1.jsonl", "plain/answers_1.jsonl", &number), 0);
   assert_int_equal(number, 3);
 }
 
-/* Answers for a judge elsewhere, of the model of &model; and a judge's replies. */
+/* Answers that nobody judges, of the model of &model. */
 static void test_without_judge(void **state) {
   (void)state;
   comm_t *world = mpi_test_world();
-  char path[FILE_MAX_PATH];
-  static const char replies[] = "[{\"choices\": [{\"message\": {\"content\": \"Rating: 4\"}}]}]";
-  if (comm_rank(world) == 0)
-    assert_ok(file_replace(fixture_path(fixture(), "replies.json", path), replies, strlen(replies)));
-  assert_ok(comm_barrier(world));
   assert_ok(fixture_run(fixture(), world, 1,
                         "&job task='evaluate' run_dir='@/plain' /\n&model base='@/model.h5' template='v1' /\n"
-                        "&eval dataset='@/world/eval.h5' limit=3 replies='@/replies.json' /\n"
-                        "&generate max_tokens=4 /\n",
+                        "&eval dataset='@/world/eval.h5' limit=3 /\n&generate max_tokens=4 /\n",
                         evaluate_run));
   check_unjudged();
   assert_ok(comm_barrier(world));

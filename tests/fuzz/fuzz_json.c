@@ -33,7 +33,8 @@ static void write_back(const json_t *tree) {
   memory_free(second);
 }
 
-/* TREE, of the whole file (NULL: it is not valid), has the elements that the reader hands out. */
+/* TREE, of the whole file (NULL: it is not valid, or not to be compared), has the elements that the reader
+ * hands out. */
 static void stream(json_stream_t kind, const json_t *tree) {
   json_reader_t *reader;
   json_element_t element = {0};
@@ -61,6 +62,7 @@ void fuzz_one(const uint8_t *bytes, size_t n) {
   fuzz_write(path, bytes, n);
   stream(JSON_ELEMENTS, tree);
   stream(JSON_MEMBERS, tree);
+  stream(JSON_LISTS, NULL);
   if (status == STATUS_OK) json_free(&document);
   error_clear();
 }

@@ -1,6 +1,7 @@
 add_llava_test(test_jpeg SOURCES test_jpeg.c LINKS io_formats LABELS unit)
 add_llava_test(test_json SOURCES test_json.c LINKS io_formats LABELS unit)
 add_llava_test(test_json_strict SOURCES test_json_strict.c LINKS io_formats LABELS unit)
+add_llava_test(test_table SOURCES test_table.c LINKS io_formats LABELS unit)
 add_llava_test(test_image_kind SOURCES test_image_kind.c LINKS io_formats LABELS unit)
 add_llava_test(test_image_decode SOURCES test_image_decode.c LINKS io_formats LABELS unit)
 add_llava_test(test_dataset SOURCES test_dataset.c LINKS io_formats LABELS io mpi RANKS 1 2 3 4)

@@ -240,6 +240,30 @@ static void streams_object(void **state) {
   unlink(file.path);
 }
 
+/* The items of lists, and what is no list, under the names of their members; huge lists are no elements. */
+static void streams_lists(void **state) {
+  (void)state;
+  const char *text =
+      "{\"info\": {\"year\": [1, 2]}, \"a\": [{\"id\": 1}, [2],\n3], \"none\": [], \"b\": [4], \"c\": 5}";
+  static const char *const keys[] = {"info", "a", "a", "a", "b", "c"};
+  static const json_type_t types[] = {JSON_OBJECT, JSON_OBJECT, JSON_ARRAY, JSON_INT, JSON_INT, JSON_INT};
+  json_file_t file = file_with(text, strlen(text));
+  json_reader_t *reader;
+  json_element_t element;
+  assert_int_equal(json_reader_open(file.path, JSON_LISTS, &reader), STATUS_OK);
+  for (int i = 0; i < 6; i++) {
+    assert_int_equal(json_reader_next(reader, &element), STATUS_OK);
+    assert_non_null(element.value);
+    assert_string_equal(element.key, keys[i]);
+    assert_int_equal(element.value->type, types[i]);
+    assert_int_equal(element.line, i < 3 ? 1 : 2);
+  }
+  assert_int_equal(json_reader_next(reader, &element), STATUS_OK);
+  assert_null(element.value);
+  json_reader_close(reader);
+  unlink(file.path);
+}
+
 static void empty_containers_have_no_elements(void **state) {
   (void)state;
   for (int k = 0; k < 2; k++) {
@@ -260,6 +284,8 @@ static void broken_streams_are_refused(void **state) {
   read_error("\xef\xbb\xbf \n", 5, JSON_ELEMENTS, "empty");
   read_error("hello", 5, JSON_ELEMENTS, "starts with");
   read_error("[1]", 3, JSON_MEMBERS, "expected");
+  read_error("[1]", 3, JSON_LISTS, "expected");
+  read_error("{\"a\": [1, 2", 11, JSON_LISTS, "line 1");
   read_error("[{\"a\":1},{\"b\":", 14, JSON_ELEMENTS, "element 1");
   read_error("[{\"a\":1}", 8, JSON_ELEMENTS, "line 1");
   read_error("[{\"a\":1}\n,}", 11, JSON_ELEMENTS, "line 2");
@@ -470,6 +496,7 @@ int main(void) {
       cmocka_unit_test(nesting_bomb_is_refused),
       cmocka_unit_test(streams_array_and_lines),
       cmocka_unit_test(streams_object),
+      cmocka_unit_test(streams_lists),
       cmocka_unit_test(empty_containers_have_no_elements),
       cmocka_unit_test(broken_streams_are_refused),
       cmocka_unit_test(a_named_pipe_does_not_stop_the_program),

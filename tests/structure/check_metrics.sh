@@ -13,7 +13,7 @@ fail() {
 
 rows=$("$program" --print-metrics | sed -nE 's/^  ([a-z]+[a-z_0-9/]*).*/\1/p')
 logged=$(find "$root/src" -name '*.c' -exec cat {} + | tr -s '\n ' ' ' |
-  grep -oE -e 'metrics_add\([^",;]*, "[^"]+"' -e '\{(\.name = )?"[^"]+", (\.estimator = )?ESTIMATOR_(MEAN|SHARE|RATIO|F1)' |
+  grep -oE -e 'metrics_add\([^",;]*, "[^"]+"' -e '\{(\.name = )?"[^"]+", (\.estimator = )?ESTIMATOR_(MEAN|SHARE|RATIO|QUOTIENT|F1)' |
   sed -E 's/[^"]*"([^"]*)".*/\1/' | sort -u)
 [[ $(wc -w <<<"$rows") -gt 40 && $(wc -w <<<"$logged") -gt 40 ]] || fail "found too few names: the patterns here are out of date"
 
