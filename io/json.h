@@ -94,6 +94,10 @@ typedef struct {
  * (cannot be read, empty, does not start as KIND asks). Close with json_reader_close. Local. */
 status_t json_reader_open(const char *path, json_stream_t kind, json_reader_t **out);
 
+/* The same for the items of the array under KEY in the file's top-level object; its other members are passed
+ * over. Errors besides: STATUS_DATA (no such member, no array), from json_reader_next. Local. */
+status_t json_reader_open_list(const char *path, const char *key, json_reader_t **out);
+
 /* The next element, valid until the next call; ELEMENT->value is NULL after the last one. Errors: STATUS_DATA
  * with file, line and byte: broken or cut-short JSON, invalid UTF-8, half a surrogate pair, nesting beyond
  * JSON_MAX_DEPTH, an element beyond JSON_MAX_ELEMENT. Local. */

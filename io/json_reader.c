@@ -30,24 +30,29 @@ struct json_reader {
   ready_t *first, *last; /* complete, not handed out */
   ready_t *current;      /* handed out */
   json_stream_t kind;
-  int outer;     /* containers around each element: 1 in an array or object, 0 with JSON lines */
-  int depth;     /* how many of them are open */
-  bool started;  /* the builder is inside an element */
-  bool finished; /* the file's end has been parsed */
+  int outer;    /* containers around each element: 1 in an array or object, 0 with JSON lines, 2 in a list */
+  int depth;    /* how many of them are open */
+  char *list;   /* of json_reader_open_list: the member whose items are the elements; else NULL */
+  bool at_list; /* the next value is that member's */
+  bool list_seen; /* it has been come to */
+  int beside;     /* containers that are open in another member */
+  bool started;   /* the builder is inside an element */
+  bool finished;  /* the file's end has been parsed */
   unsigned char *chunk;
   size_t filled;         /* bytes in chunk */
   int64_t chunk_start;   /* where chunk lies in the file */
   int64_t line;          /* of line_at, 1-based */
   size_t line_at;        /* within chunk */
+  int64_t quiet_since;   /* byte since which nothing was handed out, begun or passed over */
   int64_t element_start; /* byte where the present element starts */
   int64_t element_line;
   char *element_key;
-  char list[LIST_NAME_BYTES]; /* JSON_LISTS: key of the present member of the top-level object */
-  int64_t count;              /* elements so far */
-  int64_t size;               /* bytes of the file */
+  char member[LIST_NAME_BYTES]; /* JSON_LISTS: key of the present member of the top-level object */
+  int64_t count;                /* elements so far */
+  int64_t size;                 /* bytes of the file */
 };
 
-/* ---- Events ---- */
+/* ---- Elements ---- */
 
 /* The line of byte AT of the chunk; calls come with growing AT. */
 static int64_t line_of(json_reader_t *reader, size_t at) {
@@ -76,7 +81,7 @@ static bool element_end(json_reader_t *reader) {
                                     .index = reader->count++,
                                     .line = reader->element_line};
   ready->storage = reader->builder.storage.blocks;
-  memcpy(ready->list, reader->list, sizeof ready->list);
+  memcpy(ready->list, reader->member, sizeof ready->list);
   if (reader->kind == JSON_LISTS) ready->element.key = ready->list;
   if (reader->last == NULL)
     reader->first = ready;
@@ -89,32 +94,86 @@ static bool element_end(json_reader_t *reader) {
   return true;
 }
 
+/* ---- Beside the list: what belongs to other members of its object is passed over ---- */
+
+static bool is_beside(const json_reader_t *reader) {
+  return reader->list != NULL && reader->depth < reader->outer;
+}
+
+static int json_reader_beside_refuse(json_reader_t *reader, const char *found) {
+  snprintf(reader->builder.problem, sizeof reader->builder.problem,
+           "member '%.40s': found %s, expected an array", reader->list, found);
+  return 0;
+}
+
+/* A value that holds no others. */
+static int beside_value(json_reader_t *reader, json_type_t type) {
+  reader->quiet_since = reader->chunk_start + (int64_t)yajl_get_bytes_consumed(reader->yajl);
+  if (reader->depth == 1 && reader->beside == 0 && reader->at_list)
+    return json_reader_beside_refuse(reader, json_type_name(type));
+  return 1;
+}
+
+static int beside_open(json_reader_t *reader, json_type_t type) {
+  const bool within = reader->depth == 1 && reader->beside == 0 && reader->at_list;
+  if (reader->depth == 0 || (within && type == JSON_ARRAY)) {
+    reader->depth++;
+    reader->list_seen = reader->list_seen || within;
+    return 1;
+  }
+  if (within) return json_reader_beside_refuse(reader, json_type_name(type));
+  if (++reader->beside <= JSON_MAX_DEPTH) return 1;
+  snprintf(reader->builder.problem, sizeof reader->builder.problem, "nested deeper than %d",
+           (int)JSON_MAX_DEPTH);
+  return 0;
+}
+
+static int beside_key(json_reader_t *reader, const unsigned char *text, size_t n) {
+  if (reader->beside == 0) reader->at_list = n == strlen(reader->list) && memcmp(text, reader->list, n) == 0;
+  return 1;
+}
+
+static int beside_end(json_reader_t *reader) {
+  if (reader->beside > 0)
+    reader->beside--;
+  else
+    reader->depth--;
+  return 1;
+}
+
+/* ---- Events ---- */
+
 static int on_null(void *context) {
   json_reader_t *reader = context;
+  if (is_beside(reader)) return beside_value(reader, JSON_NULL);
   element_begin(reader);
   return json_build_null(&reader->builder) && element_end(reader);
 }
 
 static int on_bool(void *context, int value) {
   json_reader_t *reader = context;
+  if (is_beside(reader)) return beside_value(reader, JSON_BOOL);
   element_begin(reader);
   return json_build_bool(&reader->builder, value) && element_end(reader);
 }
 
 static int on_number(void *context, const char *text, size_t n) {
   json_reader_t *reader = context;
+  if (is_beside(reader)) return beside_value(reader, JSON_REAL);
   element_begin(reader);
   return json_build_number(&reader->builder, text, n) && element_end(reader);
 }
 
 static int on_string(void *context, const unsigned char *text, size_t n) {
   json_reader_t *reader = context;
+  if (is_beside(reader)) return beside_value(reader, JSON_STRING);
   element_begin(reader);
   return json_build_string(&reader->builder, text, n) && element_end(reader);
 }
 
 /* An array or object opens: one of those around the elements, or one of an element. */
 static int json_reader_container_open(json_reader_t *reader, json_type_t type) {
+  if (is_beside(reader)) return beside_open(reader, type);
   bool list = reader->kind == JSON_LISTS && reader->depth == 1 && type == JSON_ARRAY;
   if (reader->depth < reader->outer || (list && !reader->started)) {
     reader->depth++;
@@ -134,9 +193,10 @@ static int on_array(void *context) {
 
 static int on_key(void *context, const unsigned char *text, size_t n) {
   json_reader_t *reader = context;
+  if (is_beside(reader)) return beside_key(reader, text, n);
   if (reader->kind == JSON_LISTS && !reader->started) {
-    snprintf(reader->list, sizeof reader->list, "%.*s",
-             n < sizeof reader->list ? (int)n : (int)sizeof reader->list, (const char *)text);
+    snprintf(reader->member, sizeof reader->member, "%.*s",
+             n < sizeof reader->member ? (int)n : (int)sizeof reader->member, (const char *)text);
     return 1;
   }
   element_begin(reader);
@@ -147,6 +207,7 @@ static int on_key(void *context, const unsigned char *text, size_t n) {
 
 static int on_end(void *context) {
   json_reader_t *reader = context;
+  if (is_beside(reader)) return beside_end(reader);
   if (!reader->started) {
     reader->depth--;
     return 1;
@@ -197,9 +258,9 @@ static status_t json_reader_judge(json_reader_t *reader, yajl_status result) {
 
 /* A first string of a huge element has made no event yet: so the distance from the last event counts as well.
  */
-static status_t length_check(const json_reader_t *reader, int64_t quiet_since) {
+static status_t length_check(const json_reader_t *reader) {
   int64_t end = reader->chunk_start + (int64_t)reader->filled;
-  int64_t start = reader->started ? reader->element_start : quiet_since;
+  int64_t start = reader->started ? reader->element_start : reader->quiet_since;
   if (end - start <= JSON_MAX_ELEMENT) return STATUS_OK;
   return error_set(
       STATUS_DATA,
@@ -208,14 +269,22 @@ static status_t length_check(const json_reader_t *reader, int64_t quiet_since) {
       (int)JSON_MAX_ELEMENT);
 }
 
+static status_t list_check(const json_reader_t *reader) {
+  if (reader->list == NULL || reader->list_seen) return STATUS_OK;
+  return error_set(STATUS_DATA,
+                   "%s: has no member '%s'; a JSON object with an array of that name was expected",
+                   reader->path, reader->list);
+}
+
 /* Parses pieces until an element is complete, or the file ends. */
 static status_t json_reader_advance(json_reader_t *reader) {
-  int64_t quiet_since = reader->chunk_start + (int64_t)reader->filled;
+  reader->quiet_since = reader->chunk_start + (int64_t)reader->filled;
   while (reader->first == NULL && !reader->finished) {
     TRY(chunk_read(reader));
     if (reader->filled == 0) {
       reader->finished = true;
-      return json_reader_judge(reader, yajl_complete_parse(reader->yajl));
+      TRY(json_reader_judge(reader, yajl_complete_parse(reader->yajl)));
+      return list_check(reader);
     }
     size_t bad;
     if (!json_escapes_whole(&reader->escapes, reader->chunk, reader->filled, &bad))
@@ -223,7 +292,7 @@ static status_t json_reader_advance(json_reader_t *reader) {
     if (!json_blanks_valid(reader->chunk, reader->filled, &bad))
       return json_reader_refuse(reader, bad, json_odd_blank);
     TRY(json_reader_judge(reader, yajl_parse(reader->yajl, reader->chunk, reader->filled)));
-    if (reader->first == NULL) TRY(length_check(reader, quiet_since));
+    if (reader->first == NULL) TRY(length_check(reader));
   }
   return STATUS_OK;
 }
@@ -262,14 +331,14 @@ static status_t look_ahead(json_reader_t *reader) {
   while (first < end && (*first == ' ' || *first == '\t' || *first == '\r' || *first == '\n'))
     first++;
   if (first == end) return error_set(STATUS_DATA, "%s: empty; JSON was expected", reader->path);
-  if (reader->kind != JSON_ELEMENTS && *first != '{')
+  if ((reader->kind != JSON_ELEMENTS || reader->list != NULL) && *first != '{')
     return error_set(STATUS_DATA, "%s: starts with '%c'; a JSON object {...} was expected", reader->path,
                      *first);
   if (reader->kind == JSON_ELEMENTS && *first != '[' && *first != '{')
     return error_set(STATUS_DATA,
                      "%s: starts with byte 0x%02x; a JSON array [...] or JSON lines {...} were expected",
                      reader->path, *first);
-  reader->outer = reader->kind != JSON_ELEMENTS || *first == '[';
+  reader->outer = reader->list != NULL ? 2 : reader->kind != JSON_ELEMENTS || *first == '[';
   if (fseeko(reader->file, (off_t)mark, SEEK_SET) != 0)
     return error_set(STATUS_DATA, "%s: %s; a regular file was expected", reader->path, strerror(errno));
   reader->chunk_start = (int64_t)mark;
@@ -288,7 +357,8 @@ static status_t file_open(json_reader_t *reader) {
   return STATUS_OK;
 }
 
-status_t json_reader_open(const char *path, json_stream_t kind, json_reader_t **out) {
+static status_t json_reader_start(const char *path, json_stream_t kind, const char *list,
+                                  json_reader_t **out) {
   SCOPED(json_reader_close_at) json_reader_t *reader = NULL;
   *out = NULL;
   TRY(memory_alloc(&reader, ARENA_IO, 1, sizeof *reader));
@@ -296,6 +366,7 @@ status_t json_reader_open(const char *path, json_stream_t kind, json_reader_t **
   reader->line = 1;
   reader->builder.max_bytes = ELEMENT_MAX_MEMORY;
   TRY(memory_copy_text(&reader->path, ARENA_IO, path, strlen(path)));
+  if (list != NULL) TRY(memory_copy_text(&reader->list, ARENA_IO, list, strlen(list)));
   TRY(memory_alloc(&reader->chunk, ARENA_IO, CHUNK, 1));
   TRY(file_open(reader));
   TRY(look_ahead(reader));
@@ -304,6 +375,14 @@ status_t json_reader_open(const char *path, json_stream_t kind, json_reader_t **
   if (reader->outer == 0) yajl_config(reader->yajl, yajl_allow_multiple_values, 1);
   memory_hand_over(out, &reader);
   return STATUS_OK;
+}
+
+status_t json_reader_open(const char *path, json_stream_t kind, json_reader_t **out) {
+  return json_reader_start(path, kind, NULL, out);
+}
+
+status_t json_reader_open_list(const char *path, const char *key, json_reader_t **out) {
+  return json_reader_start(path, JSON_ELEMENTS, key, out);
 }
 
 void json_reader_warn(const json_reader_t *reader) {
@@ -331,5 +410,6 @@ void json_reader_close(json_reader_t *reader) {
   if (reader->file != NULL) fclose(reader->file);
   memory_free(reader->chunk);
   memory_free(reader->path);
+  memory_free(reader->list);
   memory_free(reader);
 }

@@ -228,7 +228,9 @@ static status_t offsets_make(dataset_writer_t *writer, const int64_t *sizes, int
   TRY(memory_alloc(&writer->image_height, ARENA_IO, (size_t)n, sizeof *writer->image_height));
   for (int64_t i = 0; i < n; i++)
     writer->image_offsets[i + 1] = writer->image_offsets[i] + sizes[i];
-  return STATUS_OK;
+  /* Now, so that a rank's memory does not depend on which images it will have. */
+  return n == 0 ? STATUS_OK
+                : column_prepare(&writer->columns[PART_IMAGE_BYTES], part_layout(PART_IMAGE_BYTES)->type);
 }
 
 status_t dataset_writer_images(dataset_writer_t *writer, const int64_t *sizes, int64_t n) {

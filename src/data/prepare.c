@@ -10,10 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool prepare_given(const char *text) {
-  return text != NULL && text[0] != '\0';
-}
-
 static bool prepare_is_first(const prepare_t *prepare) {
   return comm_rank(prepare->comm) == 0;
 }
@@ -26,7 +22,7 @@ status_t prepare_agree(const prepare_t *prepare, status_code_t status) {
 
 static status_t outputs_check(const prepare_options_t *options) {
   file_identity_t output, held_out;
-  if (!prepare_given(options->held_out_output)) return STATUS_OK;
+  if (!text_given(options->held_out_output)) return STATUS_OK;
   TRY(file_identity(options->output, &output));
   TRY(file_identity(options->held_out_output, &held_out));
   if (!file_identical(&output, &held_out)) return STATUS_OK;
@@ -34,37 +30,46 @@ static status_t outputs_check(const prepare_options_t *options) {
                    options->output, options->held_out_output);
 }
 
-static status_t options_check(const prepare_options_t *options) {
-  if (!prepare_given(options->conversations) && !prepare_given(options->preferences))
-    return error_set(STATUS_INPUT,
-                     "there is nothing to prepare: name a file of conversations or of preferences");
-  if (!prepare_given(options->output)) return error_set(STATUS_INPUT, "name the dataset to write (output)");
-  if (options->held_out < 0)
-    return error_set(STATUS_INPUT, "%" PRId64 " samples cannot be held out", options->held_out);
-  if (prepare_given(options->held_out_output) && options->held_out == 0)
-    return error_set(STATUS_INPUT, "%s is to get the samples held out, but none are: set how many",
-                     options->held_out_output);
-  return outputs_check(options);
+static status_t scores_options_check(const prepare_options_t *options) {
+  if (!text_given(options->scores)) return STATUS_OK;
+  if (!text_given(options->dataset))
+    return error_set(STATUS_INPUT, "%s are scores of a dataset: name that dataset (prepare.dataset)",
+                     options->scores);
+  if (options->keep > 0 && options->keep <= 1) return STATUS_OK;
+  return error_set(STATUS_INPUT, "a share of %g of the samples cannot be kept; expected one up to 1",
+                   options->keep);
 }
 
-static void sources_list(prepare_t *prepare) {
-  const prepare_source_t sources[] = {{.path = prepare->options->conversations, .kind = SAMPLE_CONVERSATION},
-                                      {.path = prepare->options->preferences, .kind = SAMPLE_PREFERENCE}};
-  for (size_t s = 0; s < sizeof sources / sizeof *sources; s++)
-    if (prepare_given(sources[s].path)) prepare->sources[prepare->source_count++] = sources[s];
+static status_t options_check(const prepare_t *prepare) {
+  const prepare_options_t *options = prepare->options;
+  if (prepare->source_count == 0)
+    return error_set(
+        STATUS_INPUT,
+        "there is nothing to prepare: name a file of conversations, of preferences, or another source");
+  if (text_given(options->vqa_questions) != text_given(options->vqa_annotations))
+    return error_set(STATUS_INPUT, "questions and annotations of VQA-v2 are two files: name both");
+  if (!text_given(options->output)) return error_set(STATUS_INPUT, "name the dataset to write (output)");
+  if (options->held_out < 0)
+    return error_set(STATUS_INPUT, "%" PRId64 " samples cannot be held out", options->held_out);
+  if (text_given(options->held_out_output) && options->held_out == 0)
+    return error_set(STATUS_INPUT, "%s is to get the samples held out, but none are: set how many",
+                     options->held_out_output);
+  TRY(scores_options_check(options));
+  return outputs_check(options);
 }
 
 /* Rank 0. */
 static status_t scan_first(prepare_t *prepare) {
   const prepare_options_t *options = prepare->options;
-  if (prepare_given(options->report) && options->skip_bad && !options->plan)
+  if (text_given(options->report) && options->skip_bad && !options->plan)
     TRY(file_stream(options->report, false, &prepare->report));
+  if (!options->plan) TRY(file_make_parent(options->output));
   return prepare_scan(prepare);
 }
 
 static status_t folder_open(prepare_t *prepare) {
   if (prepare->names.count == 0) return STATUS_OK;
-  if (prepare_given(prepare->options->image_folder))
+  if (text_given(prepare->options->image_folder))
     return image_folder_open(prepare->options->image_folder, &prepare->folder);
   return error_set(STATUS_INPUT, "the samples have images ('%s'): name their image_folder",
                    names_name(&prepare->names, 0));
@@ -78,7 +83,7 @@ static void mark_used(output_t *output, int64_t *place) {
     place[i] = -1;
   for (int64_t i = 0; i < prepare->note_count; i++) {
     const sample_note_t *note = &prepare->notes[i];
-    if (!note->bad && note->image >= 0 && output_wants(output, note)) place[note->image] = 0;
+    if (note->image >= 0 && output_wants(output, note)) place[note->image] = 0;
   }
   for (int64_t i = 0; i < prepare->names.count; i++)
     if (place[i] == 0) place[i] = output->image_count++;
@@ -99,29 +104,10 @@ static status_t images_list(output_t *output) {
   return STATUS_OK;
 }
 
-static void prepare_write_source(json_writer_t *writer, const prepare_source_t *source) {
-  json_write_object_begin(writer);
-  json_write_member(writer, "file", source->path);
-  json_write_member(writer, "kind", source->kind == SAMPLE_PREFERENCE ? "preferences" : "conversations");
-  json_write_int_member(writer, "samples", source->elements);
-  json_write_int_member(writer, "left_out", source->bad);
-  json_write_object_end(writer);
-}
-
-static status_t sources_text(const prepare_t *prepare, char **text) {
+static status_t counts_text(const prepare_t *prepare, char **text) {
   json_writer_t *writer = NULL;
   TRY(json_writer_create(NULL, &writer));
-  json_write_object_begin(writer);
-  json_write_key(writer, "files");
-  json_write_array_begin(writer);
-  for (int s = 0; s < prepare->source_count; s++)
-    prepare_write_source(writer, &prepare->sources[s]);
-  json_write_array_end(writer);
-  json_write_member(writer, "facts", prepare_given(prepare->options->facts) ? prepare->options->facts : NULL);
-  json_write_member(writer, "image_folder", prepare->folder.root);
-  json_write_int_member(writer, "seed", (int64_t)prepare->options->seed);
-  json_write_int_member(writer, "held_out", prepare->options->held_out);
-  json_write_object_end(writer);
+  counts_write(prepare, writer);
   return json_writer_finish(writer, text, NULL);
 }
 
@@ -135,16 +121,10 @@ static status_t texts_write(output_t *output) {
   return output_write_texts(output);
 }
 
-static status_t facts_open(output_t *output, int64_t *name_bytes) {
-  const prepare_options_t *options = output->prepare->options;
-  if (prepare_given(options->facts)) TRY(facts_create(output, options->facts, &output->facts));
-  return output_plan(output, name_bytes);
-}
-
 static status_t output_close(output_t *output) {
   SCOPED_MEMORY char *sources = NULL;
   const prepare_t *prepare = output->prepare;
-  TRY(comm_agree(prepare->comm, prepare_is_first(prepare) ? sources_text(prepare, &sources) : STATUS_OK));
+  TRY(comm_agree(prepare->comm, prepare_is_first(prepare) ? counts_text(prepare, &sources) : STATUS_OK));
   dataset_writer_t *writer = output->writer;
   output->writer = NULL;
   return dataset_writer_close(writer, sources, prepare->counts.skipped);
@@ -159,7 +139,7 @@ static status_t output_make(output_t *output) {
   TRY(comm_agree(comm, first ? file_make_parent(output->path) : STATUS_OK));
   TRY(dataset_writer_open(comm, output->path, &output->writer));
   TRY(output_write_images(output));
-  TRY(prepare_agree(prepare, first ? facts_open(output, &name_bytes) : STATUS_OK));
+  TRY(prepare_agree(prepare, first ? output_plan(output, &name_bytes) : STATUS_OK));
   TRY(comm_broadcast(comm, &output->planned, sizeof output->planned, COMM_BYTE, 0));
   TRY(comm_broadcast(comm, &name_bytes, 1, COMM_I64, 0));
   TRY(comm_agree(comm, dataset_writer_texts(output->writer, &output->planned, name_bytes)));
@@ -175,7 +155,7 @@ static status_t output_count(output_t *output) {
   const dataset_counts_t none = {0};
   TRY(images_list(output));
   TRY(output_measure_images(output));
-  TRY(prepare_agree(prepare, first ? facts_open(output, &name_bytes) : STATUS_OK));
+  TRY(prepare_agree(prepare, first ? output_plan(output, &name_bytes) : STATUS_OK));
   for (int64_t i = 0; i < output->image_count; i++)
     image_bytes += output->sizes[i];
   prepare->counts.samples += output->planned.samples;
@@ -187,7 +167,6 @@ static status_t output_count(output_t *output) {
 
 static void output_free(output_t *output) {
   dataset_writer_abandon(output->writer);
-  facts_free(output->facts);
   memory_free(output->images);
   memory_free(output->place);
   memory_free(output->sizes);
@@ -208,40 +187,36 @@ static status_t output_run(prepare_t *prepare, const char *path, bool all, bool 
 
 /* ---- The task ---- */
 
-static void summary_log(const prepare_t *prepare) {
-  const prepare_counts_t *counts = &prepare->counts;
-  log_info("prepared %" PRId64 " samples with %" PRId64 " images; %" PRId64 " held out, %" PRId64
-           " left out, %" PRId64 " images broken",
-           counts->samples, counts->images, counts->held_out, counts->skipped, counts->broken_images);
-  if (counts->shared > 0)
-    log_warning("%" PRId64
-                " of the samples held out show images that samples for training show, too: what is "
-                "measured on them may be remembered; held_out_by = 'image' keeps them apart",
-                counts->shared);
-  if (counts->turned_images > 0)
-    log_warning("%" PRId64
-                " images are to be turned or mirrored, as their EXIF blocks say; models see them as "
-                "they are stored, as in the published code: turn the files themselves if that is not wanted",
-                counts->turned_images);
-  if (counts->without_facts > 0)
-    log_warning("%" PRId64 " samples with an image have no facts in %s", counts->without_facts,
-                prepare->options->facts);
+/* Rank 0: the images that the datasets show, and the samples that were left out by choice. */
+static status_t counts_end(prepare_t *prepare) {
+  SCOPED_MEMORY bool *shown = NULL;
+  prepare_counts_t *counts = &prepare->counts;
+  TRY(memory_alloc(&shown, ARENA_DATA, (size_t)prepare->names.count, sizeof *shown));
+  for (int64_t i = 0; i < prepare->note_count; i++) {
+    const sample_note_t *note = &prepare->notes[i];
+    counts->chosen_away += note->fate != FATE_KEPT && note->fate != FATE_BAD;
+    if (note->fate != FATE_KEPT || note->image < 0 || shown[note->image]) continue;
+    shown[note->image] = true;
+    counts->images++;
+  }
+  if (prepare->options->summary != NULL) TRY(counts_text(prepare, prepare->options->summary));
+  return STATUS_OK;
 }
 
 static status_t prepare_all(prepare_t *prepare) {
   const prepare_options_t *options = prepare->options;
   comm_t *comm = prepare->comm;
-  TRY(comm_agree(comm, prepare_is_first(prepare) ? options_check(options) : STATUS_OK));
   sources_list(prepare);
+  TRY(comm_agree(comm, prepare_is_first(prepare) ? options_check(prepare) : STATUS_OK));
   TRY(prepare_agree(prepare, prepare_is_first(prepare) ? scan_first(prepare) : STATUS_OK));
   TRY(names_share(comm, &prepare->names));
   TRY(comm_agree(comm, folder_open(prepare)));
-  const bool apart = prepare_given(options->held_out_output);
+  const bool apart = text_given(options->held_out_output);
   TRY(output_run(prepare, options->output, !apart, false));
   if (apart) TRY(output_run(prepare, options->held_out_output, false, true));
-  prepare->counts.images = prepare->names.count;
+  TRY(comm_agree(comm, prepare_is_first(prepare) ? counts_end(prepare) : STATUS_OK));
   TRY(comm_broadcast(comm, &prepare->counts, sizeof prepare->counts, COMM_BYTE, 0));
-  if (!options->plan) summary_log(prepare);
+  if (!options->plan && prepare_is_first(prepare)) counts_log(prepare);
   return STATUS_OK;
 }
 
@@ -249,6 +224,8 @@ static void prepare_free(prepare_t *prepare) {
   if (prepare->report != NULL) fclose(prepare->report);
   image_folder_close(&prepare->folder);
   names_free(&prepare->names);
+  facts_free(prepare->facts);
+  spool_close(&prepare->spool);
   memory_free(prepare->notes);
 }
 

@@ -1,38 +1,58 @@
+#include "data/gathering.h"
 #include "data/prepare_parts.h"
 
 #include "base/memory.h"
+#include "io/file.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 static const char CHOICE_PREFIX[] = "aok_";
 
+/* A list of facts has a place: twice the number of its image, and one more where it is of multiple choice. */
 struct facts {
-  const output_t *output;
+  prepare_t *prepare;
   const char *path;
-  int64_t images;
-  int64_t *entry; /* (2 * images): number of the file's entry under the plain name, then of that under "aok_";
-                     -1 none */
-  int64_t *first; /* (2 * images): row of its first fact, once it is written */
-  int64_t *count; /* (2 * images): of its facts */
-  int64_t *size;  /* (2 * images): bytes of its facts */
-  bool *needed;   /* (2 * images): some sample asks for it */
-  int64_t rows, bytes;
-  int64_t repeated;         /* entries that a later one has replaced */
-  dataset_writer_t *writer; /* NULL while counting */
-  int64_t written;
+  int64_t places;
+  bool *needed;      /* (places): some sample asks for it */
+  int64_t *entry;    /* (places): number of the entry that counts, -1 none */
+  int64_t *begin;    /* (places): of its rows, in texts */
+  int32_t *count;    /* (places): of its rows */
+  int64_t *first;    /* (places): row of its first fact in the output */
+  gathering_t texts; /* group: place */
+  bool captions;     /* entry 0 is COCO's captions */
+  int64_t entries;   /* over all files */
+  int64_t repeated;  /* entries that a later one has replaced */
 };
 
-/* Marks what the samples will ask for. */
+static int64_t place_of(int64_t image, bool choice) {
+  return 2 * image + choice;
+}
+
+/* Does this sample look its facts up? */
+static bool asks(const sample_note_t *note) {
+  return note->fate == FATE_KEPT && note->image >= 0 && note->facts == 0;
+}
+
 static void mark_needed(facts_t *facts) {
-  const prepare_t *prepare = facts->output->prepare;
+  const prepare_t *prepare = facts->prepare;
   for (int64_t i = 0; i < prepare->note_count; i++) {
     const sample_note_t *note = &prepare->notes[i];
-    if (note->bad || note->image < 0 || !output_wants(facts->output, note)) continue;
-    int64_t place = facts->output->place[note->image];
-    facts->needed[(note->choice ? facts->images : 0) + place] = true;
+    if (asks(note)) facts->needed[place_of(note->image, note->choice)] = true;
   }
 }
+
+/* Adds a text to the entry ENTRY of PLACE. In a plan it is counted only. */
+static status_t fact_add(facts_t *facts, int64_t place, int64_t entry, text_view_t text) {
+  prepare_t *prepare = facts->prepare;
+  const gathered_t row = {.group = place,
+                          .order = (uint64_t)facts->texts.count,
+                          .n = (int32_t)text.n,
+                          .value = (int32_t)(facts->entry[place] = entry)};
+  return gathering_add(&facts->texts, prepare->options->plan ? NULL : &prepare->spool, row, text.bytes);
+}
+
+/* ---- Facts by image name ---- */
 
 /* One text, or a list of texts. */
 static status_t prepare_facts_check_entry(const facts_t *facts, const json_element_t *entry) {
@@ -49,127 +69,185 @@ static status_t prepare_facts_check_entry(const facts_t *facts, const json_eleme
   return STATUS_OK;
 }
 
-static const json_t *first_fact(const json_t *value) {
-  return value->type == JSON_STRING ? value : value->u.first;
-}
-
-static const json_t *next_fact(const json_t *value, const json_t *fact) {
-  return value->type == JSON_STRING ? NULL : fact->next;
-}
-
-/* Of entries under one key the last counts: it replaces an earlier one. */
-static void prepare_facts_count_entry(facts_t *facts, int64_t place, const json_element_t *entry) {
-  if (!facts->needed[place]) return;
-  facts->repeated += facts->entry[place] >= 0;
-  facts->rows -= facts->count[place];
-  facts->bytes -= facts->size[place];
-  facts->entry[place] = entry->index;
-  facts->count[place] = facts->size[place] = 0;
-  for (const json_t *fact = first_fact(entry->value); fact != NULL; fact = next_fact(entry->value, fact)) {
-    facts->count[place]++;
-    facts->size[place] += fact->count;
-  }
-  facts->rows += facts->count[place];
-  facts->bytes += facts->size[place];
-}
-
-static status_t prepare_facts_write_entry(facts_t *facts, int64_t place, const json_element_t *entry) {
-  const json_t *value = entry->value;
-  if (!facts->needed[place] || facts->entry[place] != entry->index) return STATUS_OK;
-  facts->first[place] = facts->written;
-  int64_t left = facts->count[place];
-  const json_t *fact = first_fact(value);
-  for (; fact != NULL && left > 0; fact = next_fact(value, fact), left--)
-    TRY(dataset_writer_fact(facts->writer, (text_view_t){fact->u.string, (size_t)fact->count}));
-  facts->written += facts->count[place];
-  if (left == 0 && fact == NULL) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s: changed while it was read", facts->path);
-}
-
-static status_t prepare_facts_take_entry(facts_t *facts, const char *name, bool choice,
+/* Of entries under one key the last counts. The key is the image's name in the files of samples. */
+static status_t prepare_facts_take_entry(facts_t *facts, const char *key, bool choice,
                                          const json_element_t *entry) {
-  int64_t number = names_find(&facts->output->prepare->names, name);
-  int64_t place = number < 0 ? -1 : facts->output->place[number];
-  if (place < 0) return STATUS_OK;
-  place += choice ? facts->images : 0;
-  if (facts->writer != NULL) return prepare_facts_write_entry(facts, place, entry);
-  prepare_facts_count_entry(facts, place, entry);
+  const json_t *value = entry->value;
+  char name[FILE_MAX_PATH];
+  snprintf(name, sizeof name, "%s%s", text_or_none(facts->prepare->options->image_prefix), key);
+  const int64_t image = names_find(&facts->prepare->names, name);
+  const int64_t place = image < 0 ? -1 : place_of(image, choice);
+  if (place < 0 || !facts->needed[place]) return STATUS_OK;
+  const int64_t number = facts->entries + entry->index;
+  facts->repeated += facts->entry[place] >= facts->entries;
+  facts->entry[place] = number;
+  if (value->type == JSON_STRING)
+    return fact_add(facts, place, number, (text_view_t){value->u.string, (size_t)value->count});
+  for (const json_t *fact = value->u.first; fact != NULL; fact = fact->next)
+    TRY(fact_add(facts, place, number, (text_view_t){fact->u.string, (size_t)fact->count}));
   return STATUS_OK;
 }
 
-static status_t prepare_facts_visit_entries(facts_t *facts, json_reader_t *reader) {
-  json_element_t entry;
+static status_t prepare_facts_take_both(facts_t *facts, const json_element_t *entry) {
   const size_t prefix = sizeof CHOICE_PREFIX - 1;
-  for (;;) {
-    TRY(stop_vote_continue(facts->output->prepare->options->vote));
-    TRY(json_reader_next(reader, &entry));
-    if (entry.value == NULL) return STATUS_OK;
-    TRY(prepare_facts_check_entry(facts, &entry));
-    TRY(prepare_facts_take_entry(facts, entry.key, false, &entry));
-    if (strncmp(entry.key, CHOICE_PREFIX, prefix) == 0)
-      TRY(prepare_facts_take_entry(facts, entry.key + prefix, true, &entry));
-  }
+  TRY(prepare_facts_check_entry(facts, entry));
+  TRY(prepare_facts_take_entry(facts, entry->key, false, entry));
+  if (strncmp(entry->key, CHOICE_PREFIX, prefix) != 0) return STATUS_OK;
+  return prepare_facts_take_entry(facts, entry->key + prefix, true, entry);
 }
 
-static status_t prepare_facts_read(facts_t *facts) {
+static status_t named_facts_read(facts_t *facts, const char *path) {
   SCOPED(json_reader_close_at) json_reader_t *reader = NULL;
-  TRY(json_reader_open(facts->path, JSON_MEMBERS, &reader));
-  TRY(prepare_facts_visit_entries(facts, reader));
-  if (facts->writer == NULL) json_reader_warn(reader);
+  json_element_t entry;
+  facts->path = path;
+  TRY(json_reader_open(path, JSON_MEMBERS, &reader));
+  for (;;) {
+    TRY(source_next(facts->prepare, path, reader, &entry));
+    if (entry.value == NULL) break;
+    TRY(prepare_facts_take_both(facts, &entry));
+  }
+  facts->entries += entry.index;
+  json_warn_repeated(path, facts->repeated);
   return STATUS_OK;
+}
+
+/* ---- COCO's captions ---- */
+
+/* All captions of an image in the file are one entry. */
+static status_t caption_take(facts_t *facts, const json_element_t *element) {
+  char where[512], name[1024];
+  const char *caption;
+  int64_t number;
+  snprintf(where, sizeof where, "%.400s: line %" PRId64, facts->path, element->line);
+  TRY(json_int(element->value, "image_id", where, &number));
+  TRY(json_string(element->value, "caption", where, &caption));
+  snprintf(name, sizeof name, "%s%012" PRId64 ".jpg", text_or_none(facts->prepare->options->coco_prefix),
+           number);
+  const int64_t image = names_find(&facts->prepare->names, name);
+  if (image < 0 || !facts->needed[place_of(image, false)]) return STATUS_OK;
+  const text_view_t text =
+      text_strip((text_view_t){caption, (size_t)json_get(element->value, "caption")->count});
+  return fact_add(facts, place_of(image, false), facts->entries, text);
+}
+
+static status_t caption_facts_read(facts_t *facts, const char *path) {
+  SCOPED(json_reader_close_at) json_reader_t *reader = NULL;
+  json_element_t element;
+  facts->path = path;
+  TRY(json_reader_open_list(path, "annotations", &reader));
+  for (;;) {
+    TRY(source_next(facts->prepare, path, reader, &element));
+    if (element.value == NULL) break;
+    TRY(caption_take(facts, &element));
+  }
+  facts->captions = true;
+  facts->entries++;
+  return STATUS_OK;
+}
+
+/* ---- Both ---- */
+
+/* Which rows of each place count: those of its last entry, of COCO's captions the first of them. */
+static void facts_arrange(facts_t *facts) {
+  const int64_t most = facts->prepare->options->facts_per_image;
+  gathering_sort(&facts->texts);
+  for (int64_t row = 0, end; row < facts->texts.count; row = end) {
+    const int64_t place = facts->texts.rows[row].group;
+    end = gathering_end(&facts->texts, row);
+    while (row < end && facts->texts.rows[row].value != (int32_t)facts->entry[place])
+      row++;
+    const bool captions = facts->captions && facts->entry[place] == 0;
+    facts->begin[place] = row;
+    facts->count[place] = (int32_t)(captions && most > 0 && end - row > most ? most : end - row);
+  }
 }
 
 SCOPED_POINTER(facts_free, facts_t)
 
-status_t facts_create(output_t *output, const char *path, facts_t **out) {
+static status_t facts_alloc(prepare_t *prepare, facts_t *facts) {
+  const size_t places = 2 * (size_t)prepare->names.count;
+  facts->prepare = prepare;
+  facts->places = (int64_t)places;
+  TRY(memory_alloc(&facts->needed, ARENA_DATA, places, sizeof *facts->needed));
+  TRY(memory_alloc(&facts->entry, ARENA_DATA, places, sizeof *facts->entry));
+  TRY(memory_alloc(&facts->begin, ARENA_DATA, places, sizeof *facts->begin));
+  TRY(memory_alloc(&facts->count, ARENA_DATA, places, sizeof *facts->count));
+  TRY(memory_alloc(&facts->first, ARENA_DATA, places, sizeof *facts->first));
+  for (size_t p = 0; p < places; p++)
+    facts->entry[p] = -1;
+  return STATUS_OK;
+}
+
+status_t facts_create(prepare_t *prepare, facts_t **out) {
   SCOPED(facts_free_at) facts_t *facts = NULL;
-  size_t places = 2 * (size_t)output->image_count;
+  const prepare_options_t *options = prepare->options;
   *out = NULL;
   TRY(memory_alloc(&facts, ARENA_DATA, 1, sizeof *facts));
-  facts->output = output;
-  facts->path = path;
-  facts->images = output->image_count;
-  TRY(memory_alloc(&facts->entry, ARENA_DATA, places, sizeof *facts->entry));
-  TRY(memory_alloc(&facts->first, ARENA_DATA, places, sizeof *facts->first));
-  TRY(memory_alloc(&facts->count, ARENA_DATA, places, sizeof *facts->count));
-  TRY(memory_alloc(&facts->size, ARENA_DATA, places, sizeof *facts->size));
-  TRY(memory_alloc(&facts->needed, ARENA_DATA, places, sizeof *facts->needed));
-  for (size_t i = 0; i < places; i++)
-    facts->entry[i] = -1;
+  TRY(facts_alloc(prepare, facts));
   mark_needed(facts);
-  TRY(prepare_facts_read(facts));
-  json_warn_repeated(path, facts->repeated);
+  if (text_given(options->caption_facts)) TRY(caption_facts_read(facts, options->caption_facts));
+  if (text_given(options->facts)) TRY(named_facts_read(facts, options->facts));
+  facts_arrange(facts);
   memory_hand_over(out, &facts);
   return STATUS_OK;
 }
 
-void facts_measure(const facts_t *facts, dataset_counts_t *counts) {
-  counts->facts = facts->rows;
-  counts->fact_bytes = facts->bytes;
+/* Marks what the samples of OUTPUT ask for. */
+static void mark_of_output(facts_t *facts, const output_t *output) {
+  memset(facts->needed, 0, (size_t)facts->places);
+  for (int64_t i = 0; i < facts->prepare->note_count; i++) {
+    const sample_note_t *note = &facts->prepare->notes[i];
+    if (asks(note) && output_wants(output, note)) facts->needed[place_of(note->image, note->choice)] = true;
+  }
 }
 
-status_t facts_write(facts_t *facts, dataset_writer_t *writer) {
-  facts->writer = writer;
-  facts->written = 0;
-  TRY(prepare_facts_read(facts));
-  if (facts->written == facts->rows) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s: changed while it was read", facts->path);
+void facts_plan(facts_t *facts, const output_t *output, dataset_counts_t *counts) {
+  mark_of_output(facts, output);
+  for (int64_t p = 0; p < facts->places; p++) {
+    if (!facts->needed[p]) continue;
+    counts->facts += facts->count[p];
+    for (int64_t k = 0; k < facts->count[p]; k++)
+      counts->fact_bytes += facts->texts.rows[facts->begin[p] + k].n;
+  }
+}
+
+static status_t facts_write_place(facts_t *facts, output_t *output, int64_t place, char **text) {
+  facts->first[place] = output->facts;
+  for (int64_t k = 0; k < facts->count[place]; k++) {
+    const gathered_t *row = &facts->texts.rows[facts->begin[place] + k];
+    TRY(memory_reserve(text, ARENA_DATA, (size_t)row->n, 1));
+    TRY(spool_read(&facts->prepare->spool, row->at, *text, (size_t)row->n));
+    TRY(dataset_writer_fact(output->writer, (text_view_t){*text, (size_t)row->n}));
+    output->facts++;
+  }
+  return STATUS_OK;
+}
+
+status_t facts_write(facts_t *facts, output_t *output) {
+  SCOPED_MEMORY char *text = NULL;
+  for (int64_t p = 0; p < facts->places; p++) {
+    if (!facts->needed[p]) continue;
+    TRY(stop_vote_continue(facts->prepare->options->vote));
+    TRY(facts_write_place(facts, output, p, &text));
+  }
+  return STATUS_OK;
 }
 
 bool facts_find(const facts_t *facts, int64_t image, bool choice, int64_t *first, int32_t *count) {
-  int64_t place = (choice ? facts->images : 0) + image;
+  const int64_t place = place_of(image, choice);
   if (facts->entry[place] < 0) return false;
   *first = facts->first[place];
-  *count = (int32_t)facts->count[place];
+  *count = facts->count[place];
   return true;
 }
 
 void facts_free(facts_t *facts) {
   if (facts == NULL) return;
-  memory_free(facts->entry);
-  memory_free(facts->first);
-  memory_free(facts->count);
-  memory_free(facts->size);
   memory_free(facts->needed);
+  memory_free(facts->entry);
+  memory_free(facts->begin);
+  memory_free(facts->count);
+  memory_free(facts->first);
+  gathering_free(&facts->texts);
   memory_free(facts);
 }

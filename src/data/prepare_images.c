@@ -4,32 +4,40 @@
 #include "base/memory.h"
 #include "io/image_decode.h"
 #include "io/image_kind.h"
-#include "parallel/watchdog.h"
+#include "parallel/queue.h"
 #include "perf/perf.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 
-/* Images are read and checked by threads in windows of so many files and bytes, then written by the main
- * thread in order. */
-enum { WINDOW_FILES = 64, WINDOW_BYTES = 64 << 20, WORKERS_MAX = 256 };
+/* Images come from a queue that all ranks share. On each, threads read and check them, in slots that form a
+ * ring, while the main thread fills slots and writes what is ready, in order; it checks images itself when it
+ * has nothing else to do. So the fewest and the largest images hold nobody up. */
+enum { WORKERS_MAX = 256, SLOTS = 2 * WORKERS_MAX, SLOT_BYTES = 64 << 20 /* in all of them, about */ };
+
+typedef enum { SLOT_WAITING, SLOT_TAKEN, SLOT_READY } slot_state_t;
 
 typedef struct {
   int64_t image; /* place in output->images */
+  slot_state_t state;
   uint8_t *bytes;
   int32_t width, height;
   bool turned;   /* by its EXIF block */
   char *problem; /* NULL: it is fine */
-} item_t;
+} slot_t;
 
 typedef struct {
   output_t *output;
-  int64_t begin, end; /* this rank's share */
-  item_t items[WINDOW_FILES];
-  int count;
-  atomic_int next;
-  text_buffer_t problems; /* for rank 0: image as 8 bytes, text, '\0' */
+  int64_t begin, end; /* the images whose files this rank measures */
+  queue_t *queue;     /* of images to check */
+  bool queue_empty;
+  pthread_mutex_t lock; /* of what follows, up to ENDED */
+  pthread_cond_t filled_slot, ready_slot;
+  slot_t slots[SLOTS];            /* image number K of this rank is in slot K % SLOTS */
+  int64_t filled, begun, written; /* images of this rank so far */
+  int64_t bytes;                  /* of images in slots */
+  bool ended;                     /* threads are to stop */
+  text_buffer_t problems;         /* for rank 0: image as 8 bytes, text, '\0' */
   int64_t problem_count, turned_count;
 } share_t;
 
@@ -124,104 +132,147 @@ static status_t images_measure(share_t *share) {
   return comm_allgatherv(comm, mine, output->sizes, counts, COMM_I64);
 }
 
-/* ---- Reading and checking ---- */
+/* ---- Checking: any thread ---- */
 
-static status_t item_load(const output_t *output, item_t *item) {
-  int64_t size = output->sizes[item->image];
-  const char *name = name_of(output, item->image);
-  TRY(memory_alloc(&item->bytes, ARENA_DATA, (size_t)size, 1));
-  TRY(image_file_read(&output->prepare->folder, name, item->bytes, size));
-  item->turned = image_orientation(item->bytes, (size_t)size) != 1;
-  return image_check(item->bytes, (size_t)size, name, &item->width, &item->height);
+static status_t slot_load(const output_t *output, slot_t *slot) {
+  int64_t size = output->sizes[slot->image];
+  const char *name = name_of(output, slot->image);
+  TRY(memory_alloc(&slot->bytes, ARENA_DATA, (size_t)size, 1));
+  TRY(image_file_read(&output->prepare->folder, name, slot->bytes, size));
+  slot->turned = image_orientation(slot->bytes, (size_t)size) != 1;
+  return image_check(slot->bytes, (size_t)size, name, &slot->width, &slot->height);
 }
 
-/* Items of the window while there are any; the MAIN thread shows that this rank lives. */
-static void window_items(share_t *share, bool main_thread) {
-  double start = perf_now(), bytes = 0;
-  for (int i = atomic_fetch_add(&share->next, 1); i < share->count; i = atomic_fetch_add(&share->next, 1)) {
-    item_t *item = &share->items[i];
-    if (main_thread) watchdog_alive();
-    status_code_t status = item_load(share->output, item);
-    bytes += (double)share->output->sizes[item->image];
-    if (status == STATUS_OK) continue;
-    (void)!memory_copy_text(&item->problem, ARENA_DATA, error_message(), strlen(error_message()));
-    memory_free(item->bytes);
-    item->bytes = NULL;
+/* An image of size 0 has its problem already. */
+static void slot_check(share_t *share, slot_t *slot) {
+  const int64_t size = share->output->sizes[slot->image];
+  const double start = perf_now();
+  if (size == 0 || slot_load(share->output, slot) == STATUS_OK) {
+    perf_thread(REGION_IMAGE_DECODE, perf_now() - start, (double)size);
+    return;
   }
-  perf_thread(REGION_IMAGE_DECODE, perf_now() - start, bytes);
+  perf_thread(REGION_IMAGE_DECODE, perf_now() - start, (double)size);
+  (void)!memory_copy_text(&slot->problem, ARENA_DATA, error_message(), strlen(error_message()));
+  memory_free(slot->bytes);
+  slot->bytes = NULL;
 }
 
-static void *window_work(void *context) {
-  window_items(context, false);
+/* Checks the next image, if there is one. Called and left with the lock. */
+static bool next_check(share_t *share) {
+  if (share->begun == share->filled) return false;
+  slot_t *slot = &share->slots[share->begun++ % SLOTS];
+  slot->state = SLOT_TAKEN;
+  pthread_mutex_unlock(&share->lock);
+  slot_check(share, slot);
+  pthread_mutex_lock(&share->lock);
+  slot->state = SLOT_READY;
+  pthread_cond_signal(&share->ready_slot);
+  return true;
+}
+
+static void *thread_work(void *context) {
+  share_t *share = context;
+  pthread_mutex_lock(&share->lock);
+  while (!share->ended)
+    if (!next_check(share)) pthread_cond_wait(&share->filled_slot, &share->lock);
+  pthread_mutex_unlock(&share->lock);
   return NULL;
 }
 
-/* The main thread works too; fewer threads than asked for are no harm. */
-static void window_run(share_t *share) {
+/* ---- Filling and writing: the main thread ---- */
+
+/* How many images a rank has at a time: two for each thread, no more, for what it has no other rank can take.
+ */
+static int64_t slots_used(const share_t *share) {
+  const int64_t workers = share->output->prepare->options->workers;
+  return workers <= 1 ? 1 : workers >= WORKERS_MAX ? SLOTS : 2 * workers;
+}
+
+static bool has_room(const share_t *share) {
+  return share->filled < share->written + slots_used(share) && share->bytes < SLOT_BYTES;
+}
+
+static void slot_fill(share_t *share, int64_t image) {
+  pthread_mutex_lock(&share->lock);
+  share->slots[share->filled++ % SLOTS] = (slot_t){.image = image};
+  share->bytes += share->output->sizes[image];
+  pthread_cond_signal(&share->filled_slot);
+  pthread_mutex_unlock(&share->lock);
+}
+
+/* Of a queue, how far one rank is, is how far all are. */
+static void prepare_images_report_progress(const share_t *share, int64_t image) {
+  log_progress("images", image + 1, share->output->image_count, "images", NULL);
+}
+
+static status_t slots_take(share_t *share) {
+  while (!share->queue_empty && has_room(share)) {
+    int64_t image, taken;
+    TRY(queue_take(share->queue, 1, &image, &taken));
+    share->queue_empty = taken == 0;
+    if (taken == 0) return STATUS_OK;
+    prepare_images_report_progress(share, image);
+    slot_fill(share, image);
+  }
+  return STATUS_OK;
+}
+
+/* Waits until the next image to be written is ready; checks others meanwhile. */
+static slot_t *slot_wait(share_t *share) {
+  slot_t *slot = &share->slots[share->written % SLOTS];
+  pthread_mutex_lock(&share->lock);
+  while (slot->state != SLOT_READY)
+    if (!next_check(share)) pthread_cond_wait(&share->ready_slot, &share->lock);
+  pthread_mutex_unlock(&share->lock);
+  return slot;
+}
+
+static status_t slot_write(share_t *share, const slot_t *slot) {
+  const output_t *output = share->output;
+  share->turned_count += slot->bytes != NULL && slot->turned;
+  if (slot->bytes == NULL && output->sizes[slot->image] > 0)
+    TRY(prepare_images_refuse(share, slot->image,
+                              slot->problem == NULL ? "no memory to read it" : slot->problem));
+  return dataset_writer_image(output->writer, slot->image, slot->bytes, slot->width, slot->height);
+}
+
+static void slot_free(slot_t *slot) {
+  memory_free(slot->bytes);
+  memory_free(slot->problem);
+  *slot = (slot_t){0};
+}
+
+static status_t images_write(share_t *share) {
+  for (;;) {
+    TRY(slots_take(share));
+    if (share->written == share->filled) return STATUS_OK;
+    slot_t *slot = slot_wait(share);
+    status_code_t status = slot_write(share, slot);
+    share->bytes -= share->output->sizes[slot->image];
+    slot_free(slot);
+    share->written++;
+    TRY(status);
+    TRY(queue_progress(share->queue)); /* others may be waiting for this rank's counter */
+    TRY(stop_vote_continue(share->output->prepare->options->vote));
+  }
+}
+
+/* Fewer threads than asked for are no harm: the main thread works too. */
+static status_t share_write(share_t *share) {
   pthread_t threads[WORKERS_MAX];
   int wanted = share->output->prepare->options->workers - 1, started = 0;
   if (wanted > WORKERS_MAX) wanted = WORKERS_MAX;
-  if (wanted > share->count - 1) wanted = share->count - 1;
-  atomic_store(&share->next, 0);
-  while (started < wanted && pthread_create(&threads[started], NULL, window_work, share) == 0)
+  if (wanted > share->output->image_count - 1) wanted = (int)(share->output->image_count - 1);
+  while (started < wanted && pthread_create(&threads[started], NULL, thread_work, share) == 0)
     started++;
-  window_items(share, true);
+  status_code_t status = images_write(share);
+  pthread_mutex_lock(&share->lock);
+  share->ended = true;
+  pthread_cond_broadcast(&share->filled_slot);
+  pthread_mutex_unlock(&share->lock);
   for (int t = 0; t < started; t++)
     pthread_join(threads[t], NULL);
-}
-
-static status_t window_write(share_t *share) {
-  for (int i = 0; i < share->count; i++) {
-    item_t *item = &share->items[i];
-    share->turned_count += item->bytes != NULL && item->turned;
-    if (item->bytes == NULL)
-      TRY(prepare_images_refuse(share, item->image,
-                                item->problem == NULL ? "no memory to read it" : item->problem));
-    TRY(dataset_writer_image(share->output->writer, item->image, item->bytes, item->width, item->height));
-  }
-  return STATUS_OK;
-}
-
-static void window_free(share_t *share) {
-  for (int i = 0; i < share->count; i++) {
-    memory_free(share->items[i].bytes);
-    memory_free(share->items[i].problem);
-  }
-  share->count = 0;
-}
-
-/* Fills a window from image AT on; returns the image after it. An image of size 0 has its problem already. */
-static int64_t window_fill(share_t *share, int64_t at) {
-  int64_t bytes = 0;
-  share->count = 0;
-  for (; at < share->end && share->count < WINDOW_FILES && bytes < WINDOW_BYTES; at++) {
-    if (share->output->sizes[at] == 0) continue;
-    share->items[share->count++] = (item_t){.image = at};
-    bytes += share->output->sizes[at];
-  }
-  return at;
-}
-
-/* The shares are alike: of all images about as many are done as of this rank's. */
-static void prepare_images_report_progress(const share_t *share, int64_t at) {
-  int64_t count = share->output->image_count;
-  double done = (double)(at - share->begin) / (double)(share->end - share->begin);
-  log_progress("images", at < share->end ? (int64_t)(done * (double)count) : count, count, "images", NULL);
-}
-
-static status_t share_write(share_t *share) {
-  for (int64_t i = share->begin; i < share->end; i++) /* those that could not be measured */
-    if (share->output->sizes[i] == 0) TRY(dataset_writer_image(share->output->writer, i, NULL, 0, 0));
-  for (int64_t at = share->begin; at < share->end;) {
-    TRY(stop_vote_continue(share->output->prepare->options->vote));
-    at = window_fill(share, at);
-    window_run(share);
-    status_code_t status = window_write(share);
-    window_free(share);
-    TRY(status);
-    prepare_images_report_progress(share, at);
-  }
-  return STATUS_OK;
+  return status;
 }
 
 /* Counts and spreads what is known of the images by now. */
@@ -235,15 +286,15 @@ static status_t problems_share(share_t *share) {
   return problems_gather(share);
 }
 
-/* Room for the largest window that would be read, and for the writer's buffers. */
+/* Room for the most that slots would hold at a time, and for the writer's buffers. */
 static void account_for_writing(const share_t *share) {
   const output_t *output = share->output;
-  int64_t most = 0, window = 0, files = 0;
-  for (int64_t i = share->begin; i < share->end; i++) {
-    if (files == WINDOW_FILES || window >= WINDOW_BYTES) files = window = 0;
-    files++;
-    window += output->sizes[i];
-    if (window > most) most = window;
+  int64_t most = 0, held = 0;
+  for (int64_t i = 0, first = 0; i < output->image_count; i++) {
+    held += output->sizes[i];
+    while (i - first >= slots_used(share) || held - output->sizes[i] >= SLOT_BYTES)
+      held -= output->sizes[first++];
+    if (held > most) most = held;
   }
   int64_t buffers = (int64_t)dataset_writer_memory(comm_rank(output->prepare->comm) == 0) +
                     (output->image_count + 1) * DATASET_IMAGE_MEMORY;
@@ -254,7 +305,13 @@ static void account_for_writing(const share_t *share) {
 }
 
 static void share_free(share_t **share) {
-  if (*share != NULL) text_buffer_free(&(*share)->problems);
+  if (*share == NULL) return;
+  for (int s = 0; s < SLOTS; s++)
+    slot_free(&(*share)->slots[s]);
+  text_buffer_free(&(*share)->problems);
+  pthread_cond_destroy(&(*share)->filled_slot);
+  pthread_cond_destroy(&(*share)->ready_slot);
+  pthread_mutex_destroy(&(*share)->lock);
   memory_free(*share);
 }
 
@@ -262,6 +319,9 @@ static status_t share_create(output_t *output, share_t **share) {
   comm_t *comm = output->prepare->comm;
   TRY(comm_agree(comm, memory_alloc(share, ARENA_DATA, 1, sizeof **share)));
   (*share)->output = output;
+  pthread_mutex_init(&(*share)->lock, NULL);
+  pthread_cond_init(&(*share)->filled_slot, NULL);
+  pthread_cond_init(&(*share)->ready_slot, NULL);
   prepare_images_share_of(output->image_count, comm_rank(comm), comm_size(comm), &(*share)->begin,
                           &(*share)->end);
   return images_measure(*share);
@@ -271,7 +331,10 @@ status_t output_write_images(output_t *output) {
   SCOPED(share_free) share_t *share = NULL;
   TRY(share_create(output, &share));
   TRY(dataset_writer_images(output->writer, output->sizes, output->image_count));
-  TRY(prepare_agree(output->prepare, share_write(share)));
+  TRY(queue_create_ranks(output->prepare->comm, output->image_count, &share->queue));
+  status_code_t status = prepare_agree(output->prepare, share_write(share));
+  queue_free(share->queue);
+  TRY(status);
   return problems_share(share);
 }
 

@@ -229,14 +229,6 @@ static status_t sample_read_numbers(sample_reader_t *reader, const json_t *eleme
   return STATUS_OK;
 }
 
-static void sample_measure(sample_reader_t *reader) {
-  const dataset_sample_t *sample = &reader->sample;
-  reader->texts = 1 + sample->conversation.count + (sample->paired ? 2 : 0);
-  reader->bytes = (int64_t)(sample->id.n + sample->outputs[0].n + sample->outputs[1].n);
-  for (int32_t t = 0; t < sample->conversation.count; t++)
-    reader->bytes += (int64_t)sample->conversation.turns[t].text.n;
-}
-
 status_t sample_read(sample_reader_t *reader, const json_t *element, int64_t index, sample_kind_t kind) {
   reader->sample = (dataset_sample_t){.image = -1};
   bool pair = json_get(element, "chosen") != NULL, chat = json_get(element, "messages") != NULL;
@@ -252,9 +244,7 @@ status_t sample_read(sample_reader_t *reader, const json_t *element, int64_t ind
     TRY(sample_read_turns(reader, element));
   TRY(sample_read_image(reader, element, pair || chat || question));
   if (!pair) TRY(sample_read_pair(reader, element, kind));
-  TRY(sample_read_numbers(reader, element));
-  sample_measure(reader);
-  return STATUS_OK;
+  return sample_read_numbers(reader, element);
 }
 
 void sample_reader_free(sample_reader_t *reader) {

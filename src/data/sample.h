@@ -15,7 +15,6 @@ typedef enum {
 typedef struct {
   dataset_sample_t sample; /* image is -1 and there are no facts: who looks them up fills them in */
   const char *image;       /* path below the image folder, NULL if none; the JSON tree's */
-  int64_t texts, bytes;    /* that the sample takes in /text */
   messages_t messages;     /* the sample's turns */
   char number[32];         /* an id that was a number */
   char where[128];         /* "sample 'ID'" for messages */

@@ -98,8 +98,31 @@ typedef struct {
   } image;
   struct {
     char *conversations;
+    int64_t conversations_limit; /* 0: all; so for the others */
     char *preferences;
+    int64_t preferences_limit;
+    char *image_prefix;
+    char *vqa_questions;
+    char *vqa_annotations;
+    int64_t vqa_limit;
+    char *choices;
+    int64_t choices_limit;
+    bool choices_rationale;
+    char *captions;
+    int64_t captions_limit;
+    char *coco_prefix;
+    char *flickr;
+    int64_t flickr_limit;
+    char *flickr_prefix;
+    char *dataset;
+    int64_t dataset_limit;
+    char *scores;
+    double keep;
     char *facts;
+    char *caption_facts;
+    int64_t facts_per_image;
+    text_list_t apart_from;
+    text_list_t apart_sources;
     char *image_folder;
     char *output;
     int64_t held_out;

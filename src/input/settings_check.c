@@ -239,12 +239,32 @@ static void settings_check_import(settings_reader_t *reader) {
              "import.role = '%s': import.head needs 'reward' or 'value'", s->import.role);
 }
 
+/* Whether PRESENT, which needs NEEDED, is given without it. */
+static void complain_alone(settings_reader_t *reader, char *const *present, char *const *needed,
+                           const char *message) {
+  if (**present && !**needed) complain(reader, present, needed, "%s", message);
+}
+
 static void settings_check_prepare(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
-  bool conversations = *s->prepare.conversations != '\0', preferences = *s->prepare.preferences != '\0';
-  if (!conversations && !preferences)
-    complain(reader, &s->prepare.conversations, &s->prepare.preferences,
-             "nothing to prepare: give prepare.conversations or prepare.preferences");
+  const char *const sources[] = {s->prepare.conversations, s->prepare.preferences, s->prepare.vqa_questions,
+                                 s->prepare.choices,       s->prepare.captions,    s->prepare.flickr,
+                                 s->prepare.dataset};
+  bool any = false;
+  for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
+    any = any || *sources[i];
+  if (!any && !*s->prepare.vqa_annotations)
+    complain(
+        reader, &s->prepare.conversations, &s->prepare.preferences,
+        "nothing to prepare: give prepare.conversations, prepare.preferences or another source of samples");
+  complain_alone(reader, &s->prepare.vqa_questions, &s->prepare.vqa_annotations,
+                 "prepare.vqa_questions needs prepare.vqa_annotations");
+  complain_alone(reader, &s->prepare.vqa_annotations, &s->prepare.vqa_questions,
+                 "prepare.vqa_annotations needs prepare.vqa_questions");
+  complain_alone(reader, &s->prepare.scores, &s->prepare.dataset,
+                 "prepare.scores needs prepare.dataset, whose samples were scored");
+  if (s->prepare.keep < 1 && !*s->prepare.scores)
+    complain(reader, &s->prepare.keep, &s->prepare.scores, "prepare.keep needs prepare.scores");
   if (*s->prepare.held_out_output && s->prepare.held_out == 0)
     complain(reader, &s->prepare.held_out_output, &s->prepare.held_out,
              "prepare.held_out_output needs prepare.held_out > 0");

@@ -6,7 +6,9 @@
 #include "perf/perf.h"
 
 struct queue {
-  const grid_t *grid;
+  comm_t *world;
+  comm_t *group; /* the ranks that get the same items; NULL: this one alone */
+  int group_count;
   int64_t n;
   bool shared;    /* by a counter; otherwise dealt statically */
   int64_t next;   /* static: the next item of this group */
@@ -18,7 +20,7 @@ SCOPED_POINTER(queue_free, queue_t)
 
 static status_t queue_make_counter(queue_t *queue) {
   int64_t *counter = NULL;
-  comm_t *world = queue->grid->world;
+  comm_t *world = queue->world;
   MPI_Aint bytes = comm_rank(world) == 0 ? (MPI_Aint)sizeof *counter : 0;
   TRY_MPI(MPI_Win_allocate(bytes, (int)sizeof *counter, MPI_INFO_NULL, comm_mpi(world), (void *)&counter,
                            &queue->window));
@@ -29,16 +31,16 @@ static status_t queue_make_counter(queue_t *queue) {
   return comm_barrier(world);
 }
 
-status_t queue_create(const grid_t *grid, int64_t n, bool deterministic, queue_t **out) {
+/* LIKE: all but the window. */
+static status_t queue_start(const queue_t *like, queue_t **out) {
   SCOPED(queue_free_at) queue_t *queue = NULL;
   *out = NULL;
   TRY(memory_alloc(&queue, ARENA_COMM, 1, sizeof *queue));
-  /* A single group has nobody to share with: static dealing gives it everything in order. */
-  *queue =
-      (queue_t){.grid = grid, .n = n, .shared = !deterministic && grid->dp_size > 1, .next = grid->dp_rank};
+  *queue = *like;
   queue->window = MPI_WIN_NULL;
   if (queue->shared) {
-    TRY(comm_barrier(grid->world)); /* a rank that comes late is waited for where rounds go on (watchdog.h) */
+    TRY(comm_barrier(
+        queue->world)); /* a rank that comes late is waited for where rounds go on (watchdog.h) */
     watchdog_enter("set-up of the queue");
     status_code_t status = queue_make_counter(queue);
     watchdog_leave();
@@ -46,6 +48,26 @@ status_t queue_create(const grid_t *grid, int64_t n, bool deterministic, queue_t
   }
   memory_hand_over(out, &queue);
   return STATUS_OK;
+}
+
+/* A single group has nobody to share with: static dealing gives it everything in order. */
+status_t queue_create(const grid_t *grid, int64_t n, bool deterministic, queue_t **out) {
+  const queue_t queue = {.world = grid->world,
+                         .group = grid->tp,
+                         .group_count = grid->dp_size,
+                         .n = n,
+                         .shared = !deterministic && grid->dp_size > 1,
+                         .next = grid->dp_rank};
+  return queue_start(&queue, out);
+}
+
+status_t queue_create_ranks(comm_t *comm, int64_t n, queue_t **out) {
+  const queue_t queue = {.world = comm,
+                         .group_count = comm_size(comm),
+                         .n = n,
+                         .shared = comm_size(comm) > 1,
+                         .next = comm_rank(comm)};
+  return queue_start(&queue, out);
 }
 
 /* Adds COUNT to the counter and tells what it was. */
@@ -60,12 +82,12 @@ static status_t queue_fetch(queue_t *queue, int64_t count, int64_t *first) {
 static status_t queue_take_shared(queue_t *queue, int64_t count, int64_t *items, int64_t *taken) {
   int64_t first = 0;
   if (queue->empty) return STATUS_OK;
-  if (queue->grid->tp_rank == 0) {
+  if (queue->group == NULL || comm_rank(queue->group) == 0) {
     double start = perf_now();
     TRY(queue_fetch(queue, count, &first));
     perf_comm(sizeof count, perf_now() - start);
   }
-  TRY(comm_broadcast(queue->grid->tp, &first, 1, COMM_I64, 0));
+  if (queue->group != NULL) TRY(comm_broadcast(queue->group, &first, 1, COMM_I64, 0));
   while (*taken < count && first + *taken < queue->n) {
     items[*taken] = first + *taken;
     ++*taken;
@@ -78,7 +100,7 @@ status_t queue_take(queue_t *queue, int64_t count, int64_t *items, int64_t *take
   *taken = 0;
   if (count <= 0) return STATUS_OK;
   if (queue->shared) return queue_take_shared(queue, count, items, taken);
-  for (; *taken < count && queue->next < queue->n; queue->next += queue->grid->dp_size)
+  for (; *taken < count && queue->next < queue->n; queue->next += queue->group_count)
     items[(*taken)++] = queue->next;
   return STATUS_OK;
 }
@@ -88,14 +110,14 @@ status_t queue_progress(queue_t *queue) {
   watchdog_alive();
   if (!queue->shared) return STATUS_OK;
   /* Any call that looks for messages lets MPI serve those who address this rank's memory. */
-  TRY_MPI(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, comm_mpi(queue->grid->world), &waiting, MPI_STATUS_IGNORE));
+  TRY_MPI(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, comm_mpi(queue->world), &waiting, MPI_STATUS_IGNORE));
   return STATUS_OK;
 }
 
 void queue_free(queue_t *queue) {
   if (queue == NULL) return;
   if (queue->window != MPI_WIN_NULL) {
-    (void)!comm_barrier(queue->grid->world);
+    (void)!comm_barrier(queue->world);
     watchdog_enter("end of the queue");
     MPI_Win_unlock_all(queue->window);
     MPI_Win_free(&queue->window);

@@ -4,8 +4,12 @@
 
 #include "session/session.h"
 
-/* Makes one dataset (two with prepare.held_out_output) of published JSON files. Samples that were left out
- * are listed in skipped.jsonl in the run directory. Collective. Errors: STATUS_INPUT, STATUS_DATA. */
+/* Makes one dataset (two with prepare.held_out_output) of published files. In the run directory,
+ * skipped.jsonl lists bad samples that were left out, and prepared.json counts what became of those of each
+ * source. Collective. Errors: STATUS_INPUT, STATUS_DATA. */
 status_t prepare_task_run(session_t *session);
+
+/* Threads of this rank that check images (prepare.workers; 0: its share of the node's cores). Local. */
+int prepare_task_workers(const session_t *session);
 
 #endif

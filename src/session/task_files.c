@@ -77,7 +77,11 @@ static const struct {
   size_t offset;
 } inputs_read[] = {
     INPUT(PREPARE, prepare, conversations),   INPUT(PREPARE, prepare, preferences),
-    INPUT(PREPARE, prepare, facts),           INPUT(IMPORT, import, projector),
+    INPUT(PREPARE, prepare, facts),           INPUT(PREPARE, prepare, caption_facts),
+    INPUT(PREPARE, prepare, vqa_questions),   INPUT(PREPARE, prepare, vqa_annotations),
+    INPUT(PREPARE, prepare, choices),         INPUT(PREPARE, prepare, captions),
+    INPUT(PREPARE, prepare, flickr),          INPUT(PREPARE, prepare, dataset),
+    INPUT(PREPARE, prepare, scores),          INPUT(IMPORT, import, projector),
     INPUT(IMPORT, import, tokenizer),         INPUT(IMPORT, import, head),
     INPUT(ANNOTATE, annotate, pairs),         INPUT(ANNOTATE, annotate, scenes),
     INPUT(ANSWERING | IMPORT, model, base),   INPUT(ANSWERING, model, adapter),
@@ -93,9 +97,11 @@ static const struct {
 static const struct {
   int tasks;
   const char *name;
-} results[] = {{PREPARE, "skipped.jsonl"}, {SCORE, "scores.h5"}, {EVALUATE, "evaluation.json"},
-               {TRAINING, "model.h5"},     {ANY, "input.nml"},   {ANY, "log.txt"},
-               {ANY, "run.json"},          {ANY, "perf.json"},   {ANY, "metrics.jsonl"},
+} results[] = {{PREPARE, "skipped.jsonl"}, {PREPARE, "prepared.json"},
+               {SCORE, "scores.h5"},       {EVALUATE, "evaluation.json"},
+               {TRAINING, "model.h5"},     {ANY, "input.nml"},
+               {ANY, "log.txt"},           {ANY, "run.json"},
+               {ANY, "perf.json"},         {ANY, "metrics.jsonl"},
                {ANY, "samples.jsonl"}};
 
 static void list_generate(task_files_listing_t *listing) {
@@ -143,6 +149,8 @@ status_t task_files_list(const settings_t *settings, task_files_t *inputs, task_
       listing_reads(&listing, inputs_read[i].name,
                     *(char *const *)(const void *)((const char *)settings + inputs_read[i].offset));
   if (task == TASK_PREPARE) {
+    for (int64_t d = 0; d < settings->prepare.apart_from.count; d++)
+      listing_reads(&listing, "prepare.apart_from", settings->prepare.apart_from.items[d]);
     listing_writes(&listing, "prepare.output", settings->prepare.output);
     listing_writes(&listing, "prepare.held_out_output", settings->prepare.held_out_output);
   }

@@ -6,6 +6,7 @@
 #include "io/formats/dataset.h"
 #include "perf/perf.h"
 #include "session/estimate.h"
+#include "session/prepare_task.h"
 #include "session/voting.h"
 #include "shapes/annotate.h"
 #include "shapes/scene_file.h"
@@ -58,7 +59,7 @@ static status_t world_dataset(const session_t *session, comm_t *comm, stop_vote_
                                           .output = output,
                                           .held_out = session->dry ? 0 : set->held_out,
                                           .seed = (uint64_t)session->settings->job.seed,
-                                          .workers = (int)session->settings->prepare.workers,
+                                          .workers = prepare_task_workers(session),
                                           .vote = vote,
                                           .plan = session->dry != NULL},
                      counts);

@@ -3,6 +3,8 @@
 #include "cli/ppo_world.h"
 
 #include "base/memory.h"
+#include "io/formats/dataset.h"
+#include "io/formats/scores_file.h"
 #include "io/h5.h"
 
 #include <math.h>
@@ -244,6 +246,58 @@ static void a_model_that_saw_no_facts_says_so(void **state) {
   assert_false(judging("bare_rm", prompt));
 }
 
+/* ---- Filtering by reward ---- */
+
+/* Whether the dataset PATH has a sample of each id that has a reward among the KEPT highest in SCORES. */
+static void check_filtered(const char *path, const scores_file_t *scores, int64_t kept) {
+  dataset_t *dataset;
+  int64_t found = 0;
+  assert_int_equal(dataset_open(NULL, path, &dataset), STATUS_OK);
+  assert_int_equal(dataset_info(dataset).samples, kept);
+  for (int64_t i = 0; i < scores->samples; i++) {
+    int64_t higher = 0, row = found < kept ? found : kept - 1;
+    dataset_sample_t sample;
+    for (int64_t k = 0; k < scores->samples; k++)
+      higher += scores->reward[k] > scores->reward[i];
+    assert_int_equal(dataset_sample_read(dataset, row, &sample), STATUS_OK);
+    const size_t n = (size_t)(scores->name_offsets[i + 1] - scores->name_offsets[i]);
+    const char *name = scores->names + scores->name_offsets[i];
+    const bool there = found < kept && sample.id.n == n && memcmp(sample.id.bytes, name, n) == 0;
+    dataset_sample_free(&sample);
+    found += there;
+    if (there) assert_true(higher < kept);
+    if (!there) assert_true(higher + 1 >= kept); /* of equals one may be drawn */
+  }
+  assert_int_equal(found, kept);
+  dataset_close(dataset);
+}
+
+static void low_rewards_are_filtered_out(void **state) {
+  static const char score[] = "&job task = 'score' run_dir = 'rewards' /\n"
+                              "&model base = 'model.h5' adapter = 'rm/model.h5' /\n"
+                              "&rm facts = .false. /\n&data dataset = 'world/sft.h5' limit = 12 /\n"
+                              "&reward allow_mismatch = .true. /\n";
+  static const char filter[] = "&job task = 'prepare' run_dir = 'filter' /\n"
+                               "&prepare dataset = 'world/sft.h5' scores = 'rewards/scores.h5' keep = 0.25\n"
+                               "  image_folder = 'world/images' output = 'filtered.h5' /\n";
+  cli_result_t result;
+  scores_file_t scores;
+  (void)state;
+  cli_write("score.nml", score, sizeof score - 1);
+  cli_write("filter.nml", filter, sizeof filter - 1);
+  CLI_RUN(2, &result, "score.nml");
+  cli_expect(&result, 0);
+  CLI_RUN(2, &result, "filter.nml");
+  cli_expect(&result, 0);
+  assert_int_equal(scores_file_read("rewards/scores.h5", 0, -1, &scores), STATUS_OK);
+  assert_int_equal(scores.samples, 12);
+  check_filtered("filtered.h5", &scores, 3); /* a quarter of those that have a score */
+  scores_file_free(&scores);
+  assert_true(cli_exists("filter/prepared.json"));
+  CLI_RUN(1, &result, "filter.nml", SET("prepare.dataset", "world/pretrain.h5"), SET("job.run_dir", "other"));
+  cli_expect_one_message(&result, 3);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(pairs_cut_to_the_same_are_refused),
@@ -253,6 +307,7 @@ int main(void) {
       cmocka_unit_test(bad_samples_are_left_out_on_any_layout),
       cmocka_unit_test(ppo_asks_as_the_reward_model_was_trained),
       cmocka_unit_test(a_model_that_saw_no_facts_says_so),
+      cmocka_unit_test(low_rewards_are_filtered_out),
   };
   return cmocka_run_group_tests(tests, ppo_world_enter, cli_leave);
 }

@@ -7,9 +7,12 @@
 
 #include "data_test.h"
 
+#include <stdatomic.h>
+
 enum { PICTURES = 24 };
 
-static useconds_t delay; /* microseconds for each image of the last rank */
+static useconds_t delay;   /* microseconds for each image of the last rank */
+static atomic_int checked; /* images, by this rank */
 
 status_code_t __real_image_check(const uint8_t *bytes, size_t n, const char *name, int32_t *width,
                                  int32_t *height);
@@ -19,6 +22,7 @@ status_code_t __wrap_image_check(const uint8_t *bytes, size_t n, const char *nam
 status_code_t __wrap_image_check(const uint8_t *bytes, size_t n, const char *name, int32_t *width,
                                  int32_t *height) {
   comm_t *world = mpi_test_world();
+  atomic_fetch_add(&checked, 1);
   if (comm_rank(world) == comm_size(world) - 1) usleep(delay);
   return __real_image_check(bytes, n, name, width, height);
 }
@@ -70,17 +74,29 @@ static void setting_start(prepare_pace_setting_t *setting) {
                                          .workers = 1};
 }
 
+/* All images have been checked, once, and those that the slow rank had no time for by the others. */
+static void check_dealing(void) {
+  comm_t *world = mpi_test_world();
+  const int32_t mine = atomic_load(&checked), size = comm_size(world);
+  int32_t all = mine;
+  assert_ok(comm_allreduce(world, &all, 1, COMM_I32, COMM_SUM));
+  assert_int_equal(all, PICTURES);
+  if (size > 1 && comm_rank(world) == size - 1) assert_true(mine < PICTURES / size / 2);
+}
+
 /* The others wait for longer than the watchdog lets anybody wait in silence. */
 static void a_slow_share_is_waited_for(void **state) {
   (void)state;
   prepare_pace_setting_t setting;
   setting_start(&setting);
   delay = (useconds_t)(4000000 * comm_size(mpi_test_world()) / PICTURES);
+  atomic_store(&checked, 0);
   assert_ok(watchdog_start(mpi_test_world(), 2));
   assert_ok(prepare_run(mpi_test_world(), &setting.options, NULL));
   watchdog_stop();
   delay = 0;
   assert_true(file_exists(setting.output));
+  check_dealing();
   io_test_remove(setting.folder);
 }
 

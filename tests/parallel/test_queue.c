@@ -106,12 +106,25 @@ static void others_take_all(void **state) {
   grid_free(&grid);
 }
 
+/* Every rank for itself, whatever the layout. */
+static void queue_of_ranks(void **state) {
+  (void)state;
+  comm_t *world = mpi_test_world();
+  queue_t *queue = NULL;
+  int32_t counts[ITEMS] = {0};
+  const grid_t alone = {.dp_rank = comm_rank(world)};
+  assert_ok(queue_create_ranks(world, ITEMS, &queue));
+  drain(queue, &alone, counts);
+  assert_ok(comm_allreduce(world, counts, ITEMS, COMM_I32, COMM_SUM));
+  for (int i = 0; i < ITEMS; i++)
+    assert_int_equal(counts[i], 1);
+  queue_free(queue);
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(shared_queue),
-      cmocka_unit_test(static_queue),
-      cmocka_unit_test(empty_queue),
-      cmocka_unit_test(others_take_all),
+      cmocka_unit_test(shared_queue),    cmocka_unit_test(static_queue),   cmocka_unit_test(empty_queue),
+      cmocka_unit_test(others_take_all), cmocka_unit_test(queue_of_ranks),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }
