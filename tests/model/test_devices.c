@@ -136,6 +136,9 @@ static void check_device(device_t *device) {
                                           .mode = TRAIN_LORA,
                                           .storage = tiny_halves(TRAIN_LORA),
                                           .recompute = RECOMPUTE_FULL});
+  check_options(device, &(tiny_options_t){.config = tiny_config(2, false, PROJECTOR_LINEAR),
+                                          .mode = TRAIN_LORA,
+                                          .storage = tiny_quantised()});
   device_free(device);
 }
 

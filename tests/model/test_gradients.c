@@ -116,6 +116,14 @@ static void test_lora_on_halves(void **state) {
                                 .recompute = RECOMPUTE_SELECTIVE});
 }
 
+static void test_lora_on_nf4(void **state) {
+  (void)state;
+  check_model(&(tiny_options_t){.config = tiny_config(2, false, PROJECTOR_LINEAR),
+                                .mode = TRAIN_LORA,
+                                .storage = tiny_quantised(),
+                                .recompute = RECOMPUTE_FULL});
+}
+
 /* The projector is trained, and all around it frozen in bf16. */
 static void test_projector_on_halves(void **state) {
   (void)state;
@@ -146,7 +154,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_lora),
       cmocka_unit_test(test_lora_recomputed),
       cmocka_unit_test(test_lora_on_halves),
-
+      cmocka_unit_test(test_lora_on_nf4),
       cmocka_unit_test(test_projector_on_halves),
       cmocka_unit_test(test_projector_only),
       cmocka_unit_test(test_decoder),

@@ -124,6 +124,13 @@ static void test_lora_on_halves(void **state) {
                                  .recompute = RECOMPUTE_SELECTIVE});
 }
 
+/* Blocks are those of the whole weights, wherever ranks divide them. */
+static void test_lora_on_nf4(void **state) {
+  (void)state;
+  check_layout(&(tiny_options_t){
+      .config = tiny_config(2, false, PROJECTOR_LINEAR), .mode = TRAIN_LORA, .storage = tiny_quantised()});
+}
+
 static void test_all_weights_recomputed_in_part(void **state) {
   (void)state;
   check_layout(&(tiny_options_t){
@@ -167,6 +174,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_lora),
       cmocka_unit_test(test_lora_recomputed),
       cmocka_unit_test(test_lora_on_halves),
+      cmocka_unit_test(test_lora_on_nf4),
       cmocka_unit_test(test_all_weights_recomputed_in_part),
       cmocka_unit_test(test_equals_share_a_hit),
       cmocka_unit_test(test_padded_vocabulary),

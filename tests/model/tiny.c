@@ -33,6 +33,10 @@ base_storage_t tiny_halves(train_mode_t mode) {
   return (base_storage_t){.projections = WEIGHT_BF16, .matrices = WEIGHT_BF16, .mode = mode};
 }
 
+base_storage_t tiny_quantised(void) {
+  return (base_storage_t){.projections = WEIGHT_NF4, .matrices = WEIGHT_BF16, .mode = TRAIN_LORA};
+}
+
 /* Adds noise to all weights of a set, so that none is zero or one: a function of (name, global element). */
 static status_t roughen(params_t *params) {
   for (int32_t i = 0; i < params->count; i++) {

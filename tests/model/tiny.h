@@ -39,6 +39,9 @@ typedef struct {
 /* All frozen weights that may be are kept in bf16, where MODE is trained. */
 base_storage_t tiny_halves(train_mode_t mode);
 
+/* The projections are kept in NF4, the other frozen matrices in bf16. */
+base_storage_t tiny_quantised(void);
+
 /* The same model and batch (a function of the options alone) on any device and grid. */
 status_t tiny_create(device_t *device, const grid_t *grid, const tiny_options_t *options, tiny_t *out);
 void tiny_free(tiny_t *tiny);

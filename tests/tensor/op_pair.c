@@ -4,8 +4,8 @@
 #include "tensor/weight_nf4.h"
 
 #include <math.h>
-#include <string.h>
 #include <stdio.h>
+#include <string.h>
 
 void expect_ok_at(status_code_t status, const char *file, int line) {
   if (status == STATUS_OK) return;

@@ -355,10 +355,11 @@ static void check_masters(optimizer_fixture_t *f, bool late, bool written) {
   assert_ok(params_initialise(params, 3));
   for (int32_t i = 0; i < params->count; i++) {
     const param_t *param = &params->items[i];
-    param_initial(param, 3, 0, param->elements, values + param->offset);
+    int64_t first = (int64_t)(param->offset / dtype_size(DTYPE_BF16));
+    param_initial(param, 3, 0, param->elements, values + first);
     for (int64_t e = 0; e < param->elements && written; e++)
-      values[param->offset + e] = (float)weight_at(1, param->offset + e);
-    if (written) assert_ok(param_write(params, i, DTYPE_F32, values + param->offset));
+      values[first + e] = (float)weight_at(1, first + e);
+    if (written) assert_ok(param_write(params, i, DTYPE_F32, values + first));
   }
   if (late) assert_ok(params_train_all(params));
   const optimizer_set_t set = {params, 0};

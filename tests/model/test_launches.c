@@ -1,0 +1,136 @@
+/* How many operations a decode step and a training step ask of a device, and what they allocate, copy and
+ * wait for: counted on the plain device, for a model with an adapter on all seven projections. */
+#include "model/cache.h"
+#include "model/tiny.h"
+#include "mpi_test.h"
+#include "tensor/ops.h"
+#include "tensor/plain/plain.h"
+
+#include <string.h>
+
+enum { LAYERS = 2 };
+/* Of a layer: two norms, four linear operations, rotation, attention, gated activation; and each one's
+ * gradient. */
+enum { FORWARD = 9, BACKWARD = 9 };
+
+static struct { int64_t operations, allocations, uploads, waits; } counts;
+
+static device_t plain; /* the functions that are counted */
+
+static status_t count_run(device_t *device, int number, const void *arguments) {
+  counts.operations++;
+  return plain.run(device, number, arguments);
+}
+
+static status_t count_alloc(device_t *device, size_t bytes, void **out) {
+  counts.allocations++;
+  return plain.alloc(device, bytes, out);
+}
+
+static status_t count_upload(device_t *device, void *to, dtype_t to_type, const void *from, dtype_t from_type,
+                             size_t n) {
+  counts.uploads++;
+  return plain.upload(device, to, to_type, from, from_type, n);
+}
+
+static status_t count_synchronize(device_t *device) {
+  counts.waits++;
+  return plain.synchronize(device);
+}
+
+typedef struct {
+  grid_t grid;
+  device_t *device;
+  tiny_t tiny;
+} launches_fixture_t;
+
+static void launches_open(launches_fixture_t *f, recompute_t recompute) {
+  const tiny_options_t options = {
+      .config = tiny_config(2, false, PROJECTOR_LINEAR), .mode = TRAIN_LORA, .recompute = recompute};
+  assert_ok(grid_create(mpi_test_world(), 1, 1, &f->grid));
+  assert_ok(plain_create(PLAIN_FLOAT, false, &f->device));
+  assert_ok(tiny_create(f->device, &f->grid, &options, &f->tiny));
+  plain = *f->device;
+  f->device->run = count_run;
+  f->device->alloc = count_alloc;
+  f->device->upload = count_upload;
+  f->device->synchronize = count_synchronize;
+}
+
+static void launches_close(launches_fixture_t *f) {
+  tiny_free(&f->tiny);
+  device_free(f->device);
+  grid_free(&f->grid);
+}
+
+static index_t *index_of(device_t *device, const int32_t *values, size_t n) {
+  index_t *index;
+  assert_ok(index_alloc(device, ARENA_OTHER, n, &index));
+  assert_ok(index_upload(device, index, values, n));
+  return index;
+}
+
+static void a_decode_step_is_nine_operations_a_layer(void **state) {
+  enum { N = 2, PAGE = 4 };
+  static const int32_t tokens[N] = {4, 5}, positions[N] = {0, 2}, slots[N] = {0, 6}, pages[N] = {0, 1},
+                       lengths[N] = {1, 3};
+  launches_fixture_t f;
+  cache_t cache;
+  (void)state;
+  launches_open(&f, RECOMPUTE_NONE);
+  assert_ok(cache_create(&f.tiny.base, N, PAGE, &cache));
+  assert_ok(OP(f.device, fill_real, &(op_fill_real_t){.n = LAYERS * cache.layer_elements, .x = cache.k}));
+  assert_ok(OP(f.device, fill_real, &(op_fill_real_t){.n = LAYERS * cache.layer_elements, .x = cache.v}));
+  const pass_decode_t step = {.rows = N,
+                              .max_pages = 1,
+                              .cached = 1 + 3,
+                              .tokens = index_of(f.device, tokens, N),
+                              .positions = index_of(f.device, positions, N),
+                              .slots = index_of(f.device, slots, N),
+                              .pages = index_of(f.device, pages, N),
+                              .lengths = index_of(f.device, lengths, N)};
+  for (int again = 0; again < 2; again++) {
+    memset(&counts, 0, sizeof counts);
+    assert_ok(pass_decode(f.tiny.pass, &f.tiny.role, &cache, &step));
+  }
+  assert_int_equal(counts.operations, 1 + LAYERS * FORWARD + 1); /* embedding and the last norm */
+  assert_int_equal(counts.allocations, 0);
+  assert_int_equal(counts.uploads, 0);
+  assert_int_equal(counts.waits, 0);
+  cache_free(&cache);
+  launches_close(&f);
+}
+
+/* Operations of forward and backward pass together, in the second step of RECOMPUTE. */
+static int64_t training_operations(recompute_t recompute) {
+  launches_fixture_t f;
+  double loss;
+  launches_open(&f, recompute);
+  for (int again = 0; again < 2; again++) {
+    memset(&counts, 0, sizeof counts);
+    assert_ok(tiny_gradients(&f.tiny, &loss));
+  }
+  assert_int_equal(counts.allocations, 0);
+  launches_close(&f);
+  return counts.operations;
+}
+
+/* What lies around the layers is the same whatever is done again within them: norms and the gated activation;
+ * with projections, rotation and attention on top. */
+static void a_training_step_is_eighteen_operations_a_layer(void **state) {
+  (void)state;
+  int64_t none = training_operations(RECOMPUTE_NONE);
+  assert_int_equal(training_operations(RECOMPUTE_SELECTIVE), none + LAYERS * 3);
+  assert_int_equal(training_operations(RECOMPUTE_FULL), none + LAYERS * (3 + 4));
+  /* Tower of two layers and projector, embedding, two sums of image rows, norms, heads with their losses. */
+  enum { OUTSIDE_MOST = 75 };
+  assert_in_range(none, LAYERS * (FORWARD + BACKWARD), LAYERS * (FORWARD + BACKWARD) + OUTSIDE_MOST);
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_decode_step_is_nine_operations_a_layer),
+      cmocka_unit_test(a_training_step_is_eighteen_operations_a_layer),
+  };
+  return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
+}
