@@ -54,8 +54,8 @@ typedef struct {
 /* y = f(residual + x W^T + bias + lora_scale * u b^T): x (T, in), up to three segments whose columns lie side
  * by side in y (T, out), W's rows likewise. Where the segments' weights follow each other in memory they are
  * one matrix, and so are A's of neighbouring segments (linear_weights, linear_adapters in tensor/linear.h).
- * RESIDUAL (T, out; ldy), BIAS (out), activation f with PRE as in op_gemm; all optional. RESIDUAL may be y.
- */
+ * RESIDUAL (T, out; ldy), BIAS (out), activation f with PRE as in op_gemm; all optional. RESIDUAL may be y. A
+ * wide y has neither residual nor activation. */
 enum { LINEAR_SEGMENTS = 3 };
 typedef struct {
   int64_t rows, in, out;
