@@ -30,7 +30,8 @@ static const char *const arena_names[ARENA_COUNT] = {
     [ARENA_COMM] = "communication",  [ARENA_OTHER] = "other",
 };
 
-static struct { atomic_size_t current, peak; } usage[ARENA_COUNT];
+/* Of each arena, and of all together. */
+static struct { atomic_size_t current, peak; } usage[ARENA_COUNT + 1];
 
 void memory_keep_freed(void) {
   enum { LARGEST_KEPT = 32 << 20 };
@@ -38,16 +39,25 @@ void memory_keep_freed(void) {
   mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_KEPT);
 }
 
-void memory_account(arena_t arena, int64_t bytes) {
-  size_t current = atomic_fetch_add(&usage[arena].current, (size_t)bytes) + (size_t)bytes;
+static void memory_add(int place, int64_t bytes) {
+  size_t current = atomic_fetch_add(&usage[place].current, (size_t)bytes) + (size_t)bytes;
   if (bytes <= 0) return;
-  size_t peak = atomic_load(&usage[arena].peak);
-  while (current > peak && !atomic_compare_exchange_weak(&usage[arena].peak, &peak, current)) {
+  size_t peak = atomic_load(&usage[place].peak);
+  while (current > peak && !atomic_compare_exchange_weak(&usage[place].peak, &peak, current)) {
   }
 }
 
+void memory_account(arena_t arena, int64_t bytes) {
+  memory_add((int)arena, bytes);
+  memory_add(ARENA_COUNT, bytes);
+}
+
+size_t memory_peak(void) {
+  return atomic_load(&usage[ARENA_COUNT].peak);
+}
+
 void memory_reset_peaks(void) {
-  for (int a = 0; a < ARENA_COUNT; a++)
+  for (int a = 0; a <= ARENA_COUNT; a++)
     atomic_store(&usage[a].peak, atomic_load(&usage[a].current));
 }
 

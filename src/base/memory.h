@@ -75,7 +75,10 @@ status_t memory_copy_text(char **out, arena_t arena, const char *text, size_t n)
 /* Counts BYTES that another allocator (a device's) took (positive) or gave back (negative) in ARENA. */
 void memory_account(arena_t arena, int64_t bytes);
 
-/* Starts the peaks of all arenas anew, from what is in use. Local. */
+/* The most bytes that all arenas together have held at one time: less than the sum of their peaks where they
+ * had them at different times. Local. */
+size_t memory_peak(void);
+/* Starts the peaks anew, from what is in use. Local. */
 void memory_reset_peaks(void);
 
 /* Bytes of the largest resident set that this process has had, all of its libraries included. Local. */

@@ -25,6 +25,13 @@ static void pass_free_buffers(pass_t *pass) {
   pass->buffers = (pass_buffers_t){0};
 }
 
+void pass_release(pass_t *pass) {
+  pass_free_buffers(pass);
+  workspace_free(&pass->head_workspace);
+  pass->head_workspace = workspace_create(pass->device, "heads");
+  tower_pass_release(pass->tower);
+}
+
 void pass_free(pass_t *pass) {
   if (!pass) return;
   pass_free_buffers(pass);

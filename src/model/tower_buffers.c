@@ -14,6 +14,11 @@ static void tower_buffers_free_buffers(tower_pass_t *pass) {
   pass->saved = NULL;
 }
 
+void tower_pass_release(tower_pass_t *pass) {
+  tower_buffers_free_buffers(pass);
+  pass->base = NULL;
+}
+
 void tower_pass_free(tower_pass_t *pass) {
   if (!pass) return;
   tower_buffers_free_buffers(pass);

@@ -81,8 +81,8 @@ static status_t exchange_counts(comm_t *comm, const size_t *send_counts, size_t 
  * vain. */
 static status_t exchange_start(comm_message_messages_t *messages, comm_t *comm, char *send,
                                const size_t *send_counts, char *recv, const size_t *recv_counts) {
-  const char *own = NULL;
-  char *own_place = NULL;
+  const char *own = send;
+  char *own_place = recv;
   for (int r = 0; r < comm->size; r++) {
     if (r != comm->rank) {
       TRY(messages_start(messages, comm, true, recv, recv_counts[r], r, TAG_EXCHANGE));
@@ -99,7 +99,7 @@ static status_t exchange_start(comm_message_messages_t *messages, comm_t *comm, 
     }
     send += send_counts[r];
   }
-  if (send_counts[comm->rank] > 0) memcpy(own_place, own, send_counts[comm->rank]);
+  if (own && own_place && send_counts[comm->rank] > 0) memcpy(own_place, own, send_counts[comm->rank]);
   return STATUS_OK;
 }
 

@@ -159,19 +159,6 @@ static status_t ppo_open_data(ppo_task_t *task, int64_t *count) {
   return status;
 }
 
-static status_t ppo_open_generator(ppo_task_t *task) {
-  const settings_t *settings = task->session->settings;
-  const prompts_sampling_t sampling = {.sampler = {.temperature = settings->rollout.temperature,
-                                                   .top_p = settings->rollout.top_p,
-                                                   .top_k = (int32_t)settings->rollout.top_k,
-                                                   .seed = (uint64_t)settings->job.seed},
-                                       .max_tokens = (int32_t)settings->rollout.response_len,
-                                       .stop_at_question = settings->rollout.stop_at_question};
-  task->end = response_end(task->model.tokenizer, task->source.template, sampling.stop_at_question);
-  return rollout_generator(task->session, &task->model, &task->source, &sampling, task->batch,
-                           task->longest_query, &task->generator);
-}
-
 /* ---- One step ---- */
 
 static void ppo_add_objective(const ppo_task_t *task, const ppo_step_t *step,
@@ -405,7 +392,7 @@ static status_t ppo_train(ppo_task_t *task) {
   TRY(ppo_open_policy(task));
   TRY(ppo_open_value(task));
   TRY(ppo_open_data(task, &count));
-  TRY(ppo_open_generator(task));
+  task->end = response_end(task->model.tokenizer, task->source.template, settings->rollout.stop_at_question);
   TRY(ppo_open_optimizer(task, sets));
   TRY(held_out_open(session, &task->model, &task->source, &task->held));
   if (task->held.count > 0) TRY(ppo_evaluate_open(task));
@@ -438,7 +425,6 @@ status_t ppo_run(session_t *session) {
   ppo_evaluate_close(&task);
   held_out_close(&task.held);
   optimizer_free(task.optimizer);
-  generator_free(task.generator);
   head_free(&task.reward_head);
   head_free(&task.value_head);
   adapter_free(&task.reward_adapter);

@@ -102,20 +102,44 @@ static status_t ppo_generate_replace_broken(ppo_task_t *task, ppo_step_t *step, 
 }
 
 /* Answers all prompts; those whose image proves broken are replaced, and the new ones answered. */
-static status_t ppo_generate_answer(ppo_task_t *task, ppo_step_t *step) {
+static status_t ppo_generate_answer(ppo_task_t *task, ppo_step_t *step, generator_t *generator) {
   rollout_t *rollout = &step->rollout;
   int32_t *which;
   int64_t count;
-  TRY(rollout_run(rollout, task->generator, &task->policy, NULL, step->n));
+  TRY(rollout_run(rollout, generator, &task->policy, NULL, step->n));
   TRY(rollout_count_broken(rollout, &count));
   if (count > 0) TRY(memory_pool_alloc(&step->pool, &which, (size_t)step->n, sizeof *which));
   while (count > 0) {
     step->skipped += count;
     TRY(comm_agree(task->session->world, ppo_generate_replace_broken(task, step, which, count)));
-    TRY(rollout_run(rollout, task->generator, &task->policy, which, count));
+    TRY(rollout_run(rollout, generator, &task->policy, which, count));
     TRY(rollout_count_broken(rollout, &count));
   }
   return rollout_share(rollout);
+}
+
+static status_t ppo_generate_open_generator(ppo_task_t *task, generator_t **out) {
+  const settings_t *settings = task->session->settings;
+  const prompts_sampling_t sampling = {.sampler = {.temperature = settings->rollout.temperature,
+                                                   .top_p = settings->rollout.top_p,
+                                                   .top_k = (int32_t)settings->rollout.top_k,
+                                                   .seed = (uint64_t)settings->job.seed},
+                                       .max_tokens = (int32_t)settings->rollout.response_len,
+                                       .stop_at_question = settings->rollout.stop_at_question};
+  return rollout_generator(task->session, &task->model, &task->source, &sampling, task->batch,
+                           task->longest_query, out);
+}
+
+/* The key-value cache is there while answers are drawn, and the activations of updates are not: the two
+ * phases of a step take the same memory. */
+static status_t ppo_generate_draw(ppo_task_t *task, ppo_step_t *step) {
+  generator_t *generator = NULL;
+  pass_release(task->model.pass);
+  if (task->value_model != &task->model) pass_release(task->value_model->pass);
+  TRY(comm_agree(task->session->world, ppo_generate_open_generator(task, &generator)));
+  status_code_t status = ppo_generate_answer(task, step, generator);
+  generator_free(generator);
+  return status;
 }
 
 /* ---- The step ---- */
@@ -148,7 +172,7 @@ static status_t ppo_generate_inner(ppo_task_t *task, ppo_step_t *step) {
   for (int32_t i = 0; i < step->n && status == STATUS_OK; i++)
     status = ppo_generate_read_prompt(task, step, i);
   TRY(comm_agree(task->session->world, status));
-  TRY(ppo_generate_answer(task, step));
+  TRY(ppo_generate_draw(task, step));
   TRY(ppo_generate_allocate_tokens(step));
   return ppo_generate_read_responses(task, step);
 }

@@ -47,7 +47,6 @@ typedef struct {
   order_t order;
   response_end_t end;
   ppo_options_t options;
-  generator_t *generator;
   optimizer_t *optimizer;
   held_out_t held;
   evaluator_t evaluator; /* of held; unused where eval.every = 0 */

@@ -63,6 +63,10 @@ static void dry_run_conclude(const session_t *session, const size_t *before, est
   perf_counter_t counters[REGION_COUNT];
   size_t during[ARENA_COUNT];
   dry_run_read_peaks(during);
+  size_t sum = 0;
+  for (int a = 0; a < ARENA_COUNT; a++)
+    sum += during[a];
+  estimate->apart = sum - memory_peak();
   perf_snapshot(counters);
   estimate_memory(before, during, session->grid.size, session->grid.node_count, estimate);
   const estimate_speed_t speed = {session->sgemm_flops, session->stream_bytes};
@@ -118,6 +122,7 @@ static void dry_run_print_rank(const estimate_t *estimate, int rank) {
   for (int a = 0; a < ARENA_COUNT; a++)
     dry_run_append_megabytes(line, sizeof line, estimate->memory[a]);
   dry_run_append_megabytes(line, sizeof line, total_of(estimate));
+  dry_run_append_megabytes(line, sizeof line, total_of(estimate) - estimate->apart);
   log_info("%s", line);
 }
 
@@ -129,7 +134,7 @@ static void dry_run_print_memory(const estimate_t *all, int ranks) {
     snprintf(head + used, sizeof head - used, " %*s", COLUMN, memory_usage((arena_t)a).name);
   }
   log_info("memory     most that each rank takes, MB:");
-  log_info("%s %*s", head, COLUMN, "sum");
+  log_info("%s %*s %*s", head, COLUMN, "sum", COLUMN, "at one time");
   for (int r = 0; r < ranks; r++) {
     if (r < LINES_MAX) dry_run_print_rank(&all[r], r);
     if (total_of(&all[r]) > total_of(&all[most])) most = r;

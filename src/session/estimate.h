@@ -36,6 +36,7 @@ typedef struct estimate {
   int64_t copied;             /* bytes of the copies that the task makes of it on the host */
   int64_t rollout;            /* bytes of a step's rollout file */
   size_t memory[ARENA_COUNT]; /* bytes, the peaks */
+  size_t apart;               /* bytes by which their sum is more than what is there at one time */
   double flops;               /* of this rank in one step, or in the whole task */
   double tokens;
   double seconds; /* of one step, or of the whole task, by estimate_seconds; 0: the peaks are unknown */

@@ -118,26 +118,28 @@ static int32_t plan_place_of(int64_t *images, int32_t *count, int64_t image) {
   return (*count)++;
 }
 
-status_t micro_create(const plan_t *plan, int32_t index, micro_t *out) {
-  SCOPED(micro_free) micro_t micro = {0};
+static status_t micro_fill(const plan_t *plan, int32_t index, micro_t *micro) {
   SCOPED_MEMORY packed_source_t *sources = NULL;
-  *out = (micro_t){0};
-  TRY(memory_alloc(&micro.which, ARENA_DATA, (size_t)plan->n, sizeof *micro.which));
-  TRY(memory_alloc(&micro.images, ARENA_DATA, (size_t)plan->n, sizeof *micro.images));
+  TRY(memory_alloc(&micro->which, ARENA_DATA, (size_t)plan->n, sizeof *micro->which));
+  TRY(memory_alloc(&micro->images, ARENA_DATA, (size_t)plan->n, sizeof *micro->images));
   TRY(memory_alloc(&sources, ARENA_DATA, (size_t)plan->n, sizeof *sources));
   for (int32_t i = 0; i < plan->n; i++) {
     if (plan->micro[i] != index) continue;
     const sequence_t *sequence = &plan->sequences[i];
     int32_t place =
-        plan->images[i] >= 0 ? plan_place_of(micro.images, &micro.image_count, plan->images[i]) : -1;
-    sources[micro.count] =
+        plan->images[i] >= 0 ? plan_place_of(micro->images, &micro->image_count, plan->images[i]) : -1;
+    sources[micro->count] =
         (packed_source_t){.tokens = sequence->tokens, .n = sequence->n, .image_index = place};
-    micro.which[micro.count++] = i;
+    micro->which[micro->count++] = i;
   }
-  TRY(packed_create(sources, micro.count, plan->slots, &micro.packed));
-  *out = micro;
-  micro = (micro_t){0};
-  return STATUS_OK;
+  return packed_create(sources, micro->count, plan->slots, &micro->packed);
+}
+
+status_t micro_create(const plan_t *plan, int32_t index, micro_t *out) {
+  *out = (micro_t){0};
+  status_code_t status = micro_fill(plan, index, out);
+  if (status != STATUS_OK) micro_free(out);
+  return status;
 }
 
 void micro_free(micro_t *micro) {

@@ -117,12 +117,9 @@ status_t session_open(session_t *session, const char *build) {
 }
 
 static void session_log_memory(const perf_report_t *report) {
-  size_t total = 0;
-  for (int a = 0; a < ARENA_COUNT; a++)
-    total += memory_usage((arena_t)a).peak;
   log_info("memory     largest resident set of a rank: %.1f MB (rank %d)", 1e-6 * report->resident,
            report->resident_rank);
-  log_info("           peak per arena of rank 0, MB (sum %.1f):", 1e-6 * (double)total);
+  log_info("           peak per arena of rank 0, MB (at one time %.1f):", 1e-6 * (double)memory_peak());
   for (int a = 0; a < ARENA_COUNT; a++) {
     memory_usage_t usage = memory_usage((arena_t)a);
     if (usage.peak > 100000) log_info("             %-12s %10.1f", usage.name, 1e-6 * (double)usage.peak);
