@@ -30,7 +30,7 @@ typedef struct {
   double loss, norm, weight, change;
 } parity_platform_t;
 static const parity_platform_t plain_platform = {false, 1e-6, 1e-6, 1e-6, 1e-4};
-static const parity_platform_t cpu_platform = {true, 1e-5, 1e-4, 1e-4, 1e-2};
+static const parity_platform_t cpu_platform = {true, 5e-6, 2e-5, 1e-5, 1e-3};
 
 typedef struct {
   const training_t *training;
@@ -204,11 +204,20 @@ static bool has_gradient(const parity_platform_t *platform, const param_t *param
   return !platform->cpu || !strstr(param->name, "k_proj.bias");
 }
 
+static void compare_weight(const parity_fixture_t *f, const parity_platform_t *platform, const char *name,
+                           bool gradient, const double *found, const double *expected, int64_t n) {
+  double allowed = (gradient ? platform->change : 1.0) * arrays_number(&f->arrays, "lr");
+  for (int64_t e = 0; e < n; e++)
+    if (!(fabs(found[e] - expected[e]) <= allowed + 1e-7 * fabs(expected[e])))
+      fail_msg("%s: %s[%lld]: %.9g, expected %.9g", f->training->name, name, (long long)e, found[e],
+               expected[e]);
+  if (gradient) compare_arrays(name, found, expected, n, 0.0, platform->weight);
+}
+
 /* Compares the trained weights of SET; returns how many there are. */
 static int32_t compare_weights(const parity_fixture_t *f, const parity_platform_t *platform, int32_t set) {
   const params_t *params = f->trained[set];
   char prefix[ARRAYS_NAME_MAX];
-  double allowed = platform->change * arrays_number(&f->arrays, "lr");
   int32_t compared = 0;
   snprintf(prefix, sizeof prefix, "%s/after/%s", f->training->name, f->names[set]);
   for (int32_t i = 0; i < params->count; i++) {
@@ -219,11 +228,7 @@ static int32_t compare_weights(const parity_fixture_t *f, const parity_platform_
     compared++;
     assert_ok(memory_alloc(&found, ARENA_OTHER, (size_t)param->elements, sizeof *found));
     assert_ok(param_read(params, i, DTYPE_F64, found));
-    for (int64_t e = 0; e < param->elements && has_gradient(platform, param); e++)
-      if (!(fabs(found[e] - expected[e]) <= allowed + 1e-7 * fabs(expected[e])))
-        fail_msg("%s%s[%lld]: %.9g, expected %.9g", prefix, param->name, (long long)e, found[e], expected[e]);
-    if (has_gradient(platform, param))
-      compare_arrays(param->name, found, expected, param->elements, 0.0, platform->weight);
+    compare_weight(f, platform, param->name, has_gradient(platform, param), found, expected, param->elements);
     memory_free(expected);
   }
   return compared;
