@@ -151,6 +151,25 @@ void golden_pack(const golden_model_t *model, const arrays_t *arrays, const char
   memory_free(tokens);
 }
 
+void golden_learnt(const arrays_t *arrays, int32_t first, const packed_t *packed, golden_learnt_t *out) {
+  int64_t n = arrays_size(arrays, "tokens"), token = 0;
+  const double *tokens = arrays_get(arrays, "tokens", n), *wanted = arrays_get(arrays, "sft_learnt", n);
+  const double *lengths = arrays_get(arrays, "lengths", arrays_size(arrays, "lengths"));
+  int32_t all = packed->offsets[packed->sequences];
+  for (int32_t s = 0; s < first; s++)
+    token += (int64_t)lengths[s];
+  out->n = 0;
+  for (int32_t row = 0; row < all; token++) {
+    assert_true(token < n && out->n < GOLDEN_LEARNT_MAX);
+    if (wanted[token] != 0.0) {
+      out->rows[out->n] = row - 1;
+      out->targets[out->n++] = (int32_t)tokens[token];
+    }
+    row += tokens[token] == TOKEN_IMAGE ? packed->image_slots : 1;
+    assert_true(row <= all);
+  }
+}
+
 void golden_forward(golden_model_t *model, adapter_t *adapter, head_t *head, const packed_t *packed,
                     bool keep) {
   const role_t role = {&model->base, adapter, head};

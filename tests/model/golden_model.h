@@ -30,6 +30,17 @@ double *golden_shard(const param_t *param, const arrays_t *arrays, const char *p
 void golden_pack(const golden_model_t *model, const arrays_t *arrays, const char *prefix, int32_t first,
                  int32_t count, packed_t *out);
 
+/* Supervised training: the rows of a packed batch that predict learnt tokens, and these tokens. */
+enum { GOLDEN_LEARNT_MAX = 64 };
+typedef struct {
+  int32_t n;
+  int32_t rows[GOLDEN_LEARNT_MAX], targets[GOLDEN_LEARNT_MAX];
+} golden_learnt_t;
+
+/* Those of PACKED, which golden_pack made of the sequences from FIRST on of ARRAYS itself (no prefix); which
+ * tokens are learnt is its array sft_learnt. */
+void golden_learnt(const arrays_t *arrays, int32_t first, const packed_t *packed, golden_learnt_t *out);
+
 /* Forward pass of PACKED under (base, ADAPTER, HEAD) with the model's images. */
 void golden_forward(golden_model_t *model, adapter_t *adapter, head_t *head, const packed_t *packed,
                     bool keep);

@@ -176,34 +176,13 @@ static void check_gradients(const golden_platform_t *platform, const char *file,
   fixture_close(&f);
 }
 
-/* Supervised training: rows that predict learnt tokens, and the mean over them. */
-typedef struct {
-  int32_t n;
-  int32_t rows[64], targets[64];
-} learnt_t;
-
-static void find_learnt(const golden_fixture_t *f, learnt_t *learnt) {
-  const arrays_t *arrays = &f->model.arrays;
-  int64_t n = arrays_size(arrays, "tokens");
-  const double *tokens = arrays_get(arrays, "tokens", n), *wanted = arrays_get(arrays, "sft_learnt", n);
-  int32_t row = 0;
-  learnt->n = 0;
-  for (int64_t i = 0; i < n; i++) {
-    if (wanted[i] != 0.0) {
-      learnt->rows[learnt->n] = row - 1;
-      learnt->targets[learnt->n++] = (int32_t)tokens[i];
-    }
-    row += tokens[i] == TOKEN_IMAGE ? f->packed.image_slots : 1;
-  }
-  assert_int_equal(row, f->rows);
-}
-
+/* Supervised training: the mean over what is learnt. */
 static void check_supervised(const golden_platform_t *platform, const char *file) {
   golden_fixture_t f;
-  learnt_t learnt = {0};
+  golden_learnt_t learnt;
   double slopes[64], logprobs[64], loss = 0.0;
   fixture_open(&f, platform, file, 0);
-  find_learnt(&f, &learnt);
+  golden_learnt(&f.model.arrays, 0, &f.packed, &learnt);
   assert_ok(base_set_trainable(&f.model.base, TRAIN_DECODER));
   golden_forward(&f.model, &f.model.policy, NULL, &f.packed, true);
   for (int32_t i = 0; i < learnt.n; i++)

@@ -59,23 +59,8 @@ def add_passes(writer, model):
 
 
 def add_supervised(writer, model):
-    """Supervised training as transformers does it: one padded batch with a mask, labels -100 where nothing is
-    learnt, the mean over what is. Gradients of the decoder's and projector's weights."""
-    image_tokens = model.projector(model.features())
-    longest = max(model.length(tokens) for tokens, _ in SEQUENCES)
-    embedded = torch.zeros(len(SEQUENCES), longest, model.sizes["hidden"])
-    mask = torch.zeros(len(SEQUENCES), longest, dtype=torch.long)
-    labels = torch.full((len(SEQUENCES), longest), -100)
-    for i, ((tokens, image), learnt) in enumerate(zip(SEQUENCES, LEARNT)):
-        length = model.length(tokens)
-        embedded[i, :length] = model.embed(tokens, image_tokens[image])
-        mask[i, :length] = 1
-        place = 0
-        for token, wanted in zip(tokens, learnt):
-            if wanted:
-                labels[i, place] = token
-            place += model.length([token])
-    loss = model.decoder(inputs_embeds=embedded, attention_mask=mask, labels=labels).loss
+    """The loss of supervised training, and gradients of the decoder's and projector's weights."""
+    loss = model.supervised_loss(SEQUENCES, LEARNT)
     loss.backward()
     writer.add("sft_learnt", [x for learnt in LEARNT for x in learnt])
     writer.add("sft_loss", loss)

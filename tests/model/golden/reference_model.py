@@ -145,6 +145,25 @@ class ReferenceModel:
         states = [self.hidden(self.embed(tokens, image_tokens[image])) for tokens, image in sequences]
         return torch.cat(states), features
 
+    def supervised_loss(self, sequences, learnt):
+        """Supervised training as transformers does it: one padded batch with a mask, labels -100 where nothing is
+        learnt, the mean over what is. LEARNT: per token of each sequence, whether it is."""
+        image_tokens = self.projector(self.features())
+        longest = max(self.length(tokens) for tokens, _ in sequences)
+        embedded = torch.zeros(len(sequences), longest, self.sizes["hidden"])
+        mask = torch.zeros(len(sequences), longest, dtype=torch.long)
+        labels = torch.full((len(sequences), longest), -100)
+        for i, ((tokens, image), wanted) in enumerate(zip(sequences, learnt)):
+            length = self.length(tokens)
+            embedded[i, :length] = self.embed(tokens, image_tokens[image])
+            mask[i, :length] = 1
+            place = 0
+            for token, target in zip(tokens, wanted):
+                if target:
+                    labels[i, place] = token
+                place += self.length([token])
+        return self.decoder(inputs_embeds=embedded, attention_mask=mask, labels=labels).loss
+
     def length(self, tokens):
         patches = (self.sizes["vision_image_size"] // self.sizes["vision_patch"]) ** 2
         return sum(patches if t == IMAGE else 1 for t in tokens)
