@@ -5,6 +5,7 @@
 #include "data/order.h"
 #include "parallel/exchange.h"
 #include "perf/perf.h"
+#include "ppo/ppo_kept.h"
 
 #include <string.h>
 
@@ -101,14 +102,16 @@ static status_t ppo_generate_replace_broken(ppo_task_t *task, ppo_step_t *step, 
   return STATUS_OK;
 }
 
-/* Answers all prompts; those whose image proves broken are replaced, and the new ones answered. */
+/* Answers all prompts that have no answer from before; those whose image proves broken are replaced, and the
+ * new ones answered. */
 static status_t ppo_generate_answer(ppo_task_t *task, ppo_step_t *step, generator_t *generator) {
   rollout_t *rollout = &step->rollout;
   int32_t *which;
   int64_t count;
-  TRY(rollout_run(rollout, generator, &task->policy, NULL, step->n));
+  TRY(memory_pool_alloc(&step->pool, &which, (size_t)step->n, sizeof *which));
+  TRY(ppo_kept_take(task, step, which, &count));
+  if (count > 0) TRY(rollout_run(rollout, generator, &task->policy, count < step->n ? which : NULL, count));
   TRY(rollout_count_broken(rollout, &count));
-  if (count > 0) TRY(memory_pool_alloc(&step->pool, &which, (size_t)step->n, sizeof *which));
   while (count > 0) {
     step->skipped += count;
     TRY(comm_agree(task->session->world, ppo_generate_replace_broken(task, step, which, count)));
@@ -180,6 +183,7 @@ static status_t ppo_generate_inner(ppo_task_t *task, ppo_step_t *step) {
 status_t ppo_generate(ppo_task_t *task, int64_t step, ppo_step_t *out) {
   *out = (ppo_step_t){.n = task->batch, .step = step, .pool.arena = ARENA_ROLLOUT};
   status_code_t status = ppo_generate_inner(task, out);
+  if (status == STATUS_STOPPED) status = ppo_kept_write(task, out);
   if (status != STATUS_OK) ppo_step_free(out);
   return status;
 }

@@ -21,6 +21,7 @@ typedef struct {
   dataset_sample_t *data; /* (n) */
   rollout_t rollout;      /* queries, responses, features: question and response I is sample I */
   bool *stopped;          /* (n): holds the end-of-sequence token */
+  int64_t taken;          /* responses that an earlier start drew */
   int64_t skipped;        /* prompts that were replaced by others of the step */
   /* Per token: at the rollout's offsets. */
   double *logprob, *entropy, *ref_logprob, *ref_entropy, *value, *kl, *shaped_reward, *advantage, *ret;
@@ -56,6 +57,9 @@ typedef struct {
   double scale;          /* 1 / temperature */
   double longest_update; /* seconds, of this run's steps so far */
   bool recompute_old;    /* ppo.old_logprob = 'recompute' */
+  bool began;            /* this start has begun a step */
+  bool kept;             /* there is a file of kept responses (ppo/ppo_kept.h) */
+  bool gained;           /* this start has kept more responses than there were */
 } ppo_task_t;
 
 /* Draws the prompts of STEP, answers them and makes all samples known to all ranks. Collective. Free with

@@ -158,13 +158,11 @@ static status_t rollout_make_queries(rollout_t *rollout, const int64_t *items, i
   return STATUS_OK;
 }
 
-/* Images are decoded while the responses before them are drawn. */
-static status_t rollout_request(void *context, const int64_t *items, int32_t n) {
-  rollout_t *rollout = context;
+/* Asks for the images of the questions that are noted. */
+static status_t rollout_ask(rollout_t *rollout) {
   rollout_ahead_t *ahead = &rollout->ahead;
   int64_t *images;
   POOL(pool, ARENA_OTHER);
-  TRY(rollout_make_queries(rollout, items, n));
   if (ahead->count == 0) return STATUS_OK;
   TRY(memory_pool_alloc(&pool, &images, (size_t)ahead->count, sizeof *images));
   images_of(rollout, ahead->questions, ahead->count, images);
@@ -175,14 +173,39 @@ static status_t rollout_request(void *context, const int64_t *items, int32_t n) 
   return STATUS_OK;
 }
 
-/* Features of what was asked for. */
-static status_t rollout_load(void *context, const int64_t *items, int32_t n) {
+/* Images are decoded while the responses before them are drawn. */
+static status_t rollout_request(void *context, const int64_t *items, int32_t n) {
   rollout_t *rollout = context;
+  TRY(rollout_make_queries(rollout, items, n));
+  return rollout_ask(rollout);
+}
+
+/* Features of what was asked for. */
+static status_t rollout_look(rollout_t *rollout) {
   const rollout_ahead_t *ahead = &rollout->ahead;
-  (void)items;
-  (void)n;
   for (int m = 0; m < ROLLOUT_MODELS && ahead->count > 0; m++)
     if (rollout->models[m]) TRY(rollout_load_features(rollout, m, ahead->questions, ahead->count));
+  return STATUS_OK;
+}
+
+static status_t rollout_load(void *context, const int64_t *items, int32_t n) {
+  (void)items;
+  (void)n;
+  return rollout_look(context);
+}
+
+/* As many images at once as where responses are drawn. */
+status_t rollout_look_again(rollout_t *rollout) {
+  rollout_ahead_t *ahead = &rollout->ahead;
+  int64_t responses = rollout->n * rollout->samples, q = 0;
+  int32_t most = rollout_slots(rollout->session, responses);
+  while (q < rollout->n) {
+    for (ahead->count = 0; q < rollout->n && ahead->count < most; q++)
+      if (rollout->mine[q * rollout->samples] && sequence_images(&rollout->queries[q]) > 0)
+        ahead->questions[ahead->count++] = q;
+    TRY(rollout_ask(rollout));
+    TRY(rollout_look(rollout));
+  }
   return STATUS_OK;
 }
 
@@ -208,9 +231,7 @@ static void rollout_show_progress(const rollout_t *rollout, bool over) {
   log_progress("answers", over ? end : done, rollout->all, "answers", NULL);
 }
 
-static status_t rollout_put(void *context, const generator_response_t *response) {
-  rollout_t *rollout = context;
-  int64_t i = response_of(rollout, response->prompt), question = i / rollout->samples;
+status_t rollout_adopt(rollout_t *rollout, int64_t i, const generator_response_t *response) {
   size_t n = (size_t)response->n;
   TRY(memory_pool_alloc(&rollout->own, &rollout->own_tokens[i], n, sizeof(int32_t)));
   memcpy(rollout->own_tokens[i], response->tokens, n * sizeof(int32_t));
@@ -222,8 +243,15 @@ static status_t rollout_put(void *context, const generator_response_t *response)
   rollout->mine[i] = 1;
   rollout->lengths[i] = response->n;
   rollout->stopped[i] = response->stopped;
-  if (--rollout->waiting[question] == 0 && !rollout->keep) forget_question(rollout, question);
   rollout->done++;
+  return STATUS_OK;
+}
+
+static status_t rollout_put(void *context, const generator_response_t *response) {
+  rollout_t *rollout = context;
+  int64_t i = response_of(rollout, response->prompt), question = i / rollout->samples;
+  TRY(rollout_adopt(rollout, i, response));
+  if (--rollout->waiting[question] == 0 && !rollout->keep) forget_question(rollout, question);
   rollout_show_progress(rollout, false);
   return STATUS_OK;
 }
@@ -242,10 +270,12 @@ status_t rollout_run(rollout_t *rollout, generator_t *generator, const role_t *r
                                      .get = rollout_get,
                                      .put = rollout_put,
                                      .stop = rollout_stop};
+  bool first = !rollout->ran;
   rollout->which = which;
-  if (!which) rollout_show_progress(rollout, false);
+  rollout->ran = true;
+  if (first) rollout_show_progress(rollout, false);
   TRY(generator_run(generator, role, count, &source));
-  if (!which) rollout_show_progress(rollout, true);
+  if (first) rollout_show_progress(rollout, true);
   return STATUS_OK;
 }
 
@@ -258,6 +288,17 @@ status_t rollout_count_broken(rollout_t *rollout, int64_t *count) {
   for (int64_t q = 0; q < rollout->n; q++)
     *count += rollout->broken[q];
   return STATUS_OK;
+}
+
+generator_response_t rollout_response(const rollout_t *rollout, int64_t i) {
+  int32_t n = rollout->lengths[i];
+  generator_response_t response = {.prompt = i, .n = n, .stopped = rollout->stopped[i] != 0};
+  int64_t at = rollout->offsets[i];
+  response.tokens = rollout->tokens ? rollout->tokens + at : rollout->own_tokens[i];
+  if (!rollout->scalars) return response;
+  response.logprobs = rollout->tokens ? rollout->logprobs + at : rollout->own_scalars[i];
+  response.entropies = rollout->tokens ? rollout->entropies + at : rollout->own_scalars[i] + n;
+  return response;
 }
 
 /* Copies this group's responses to their places among all. */

@@ -71,7 +71,8 @@ typedef struct {
   double **own_scalars; /* (n * samples): log-probabilities, then entropies */
   int32_t *waiting;     /* (n): responses asked for and not yet given */
   const int32_t *which; /* responses to draw: item i of the queue; NULL: all */
-  int64_t done;
+  int64_t done;         /* of this group's responses */
+  bool ran;             /* rollout_run has been called */
   rollout_ahead_t ahead;
 } rollout_t;
 
@@ -84,6 +85,17 @@ void rollout_free(rollout_t *rollout);
  * STATUS_STOPPED where the run is to end meanwhile; STATUS_DATA (a broken image). */
 status_t rollout_run(rollout_t *rollout, generator_t *generator, const role_t *role, const int32_t *which,
                      int64_t count);
+
+/* Gives this group RESPONSE, the I-th, which was drawn before with the same key and weights, as if it had
+ * been drawn here; features aside. Local. */
+status_t rollout_adopt(rollout_t *rollout, int64_t i, const generator_response_t *response);
+
+/* Features of the questions whose responses this group has adopted; their queries are there. Collective on
+ * tp. Errors: STATUS_DATA (a broken image). */
+status_t rollout_look_again(rollout_t *rollout);
+
+/* Response I, which this group has: what it points to is ROLLOUT's. Local. */
+generator_response_t rollout_response(const rollout_t *rollout, int64_t i);
 
 /* Forgets query, features and responses of QUESTION. Local. */
 void rollout_forget(rollout_t *rollout, int64_t question);

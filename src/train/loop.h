@@ -12,6 +12,7 @@ typedef struct {
   schedule_t schedule;
   store_contents_t contents; /* of checkpoints and of model.h5 */
   resume_state_t state;      /* optimizer, set_names, sets, set_count are given */
+  const bool *gained;        /* a step that this start gave up left something for the next one; NULL: never */
   void *context;
   /* Step STEP (from 1) at learning rate LR; adds what is logged. STATUS_STOPPED, on all ranks, after requests
    * (session_stop_requested): the step was given up, and what is trained is as before it. Collective. */
@@ -35,9 +36,9 @@ int64_t loop_steps(int64_t steps, int64_t epochs, int64_t count, int64_t batch);
 /* Continues from a checkpoint if job.restart says so, runs to the end, and writes model.h5 (of the best
  * evaluation where eval.keep_best); a run that has ended makes no step. Returns STATUS_STOPPED after a clean
  * stop, with a checkpoint of the last finished step. Errors: STATUS_INPUT where job.max_seconds was over
- * before this start had finished one step: then no number of starts would get on; or where the checkpoint is
- * beyond the last step. STATUS_NUMERIC, whose message says what the next start goes on from: a checkpoint
- * whose very next step fails is set aside for that. Collective. */
+ * before this start had finished one step or gained a part of one: then no number of starts would get on; or
+ * where the checkpoint is beyond the last step. STATUS_NUMERIC, whose message says what the next start goes
+ * on from: a checkpoint whose very next step fails is set aside for that. Collective. */
 status_t loop_run(session_t *session, loop_t *loop);
 
 #endif

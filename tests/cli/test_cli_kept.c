@@ -1,0 +1,211 @@
+/* A PPO step that is interrupted while its responses are drawn: those that are finished are kept, and used by
+ * the next start on any number of ranks if they are what it would draw. */
+#include "cli/ppo_world.h"
+#include "cli/same.h"
+
+#include "io/h5.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { STEPS = 2, BATCH = 6, LOG = 1 << 17 };
+static const char file_name[] = "interrupted_step.h5", cut[] = "cut";
+
+/* Runs stopping.c on RANKS: rank 0 gets a signal at look LOOK (0: never), and leaves the number of its looks
+ * in the file `looks`. One response after the other, so that some are finished before others begin. */
+static void run(int ranks, const char *folder, long look, const char *set, int status) {
+  cli_result_t result;
+  char place[64], number[32], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  snprintf(place, sizeof place, "job.run_dir=%s", folder);
+  snprintf(number, sizeof number, "%ld", look);
+  setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
+  setenv("STOP_LOOK", number, 1);
+  setenv("STOP_RANK", "0", 1);
+  setenv("STOP_COUNT", "looks", 1);
+  CLI_RUN(ranks, &result, LORA, "--set", "job.deterministic=T", "--set", "ppo.steps=2", "--set",
+          "checkpoint.every=1", "--set", "rollout.slots=1", "--set", "log.rollouts=1", "--set", place,
+          "--set", set ? set : "log.every=1", "ppo.nml");
+  setenv("LLAVA_RLHF_BINARY", program, 1);
+  free(program);
+  cli_expect(&result, status);
+}
+
+static bool has_file(const char *folder) {
+  char path[128];
+  snprintf(path, sizeof path, "%s/%s", folder, file_name);
+  return cli_exists(path);
+}
+
+static const char *log_of(const char *folder) {
+  static char text[LOG];
+  char path[128];
+  snprintf(path, sizeof path, "%s/log.txt", folder);
+  cli_read(path, text, sizeof text);
+  return text;
+}
+
+static h5_file_t *open_kept(const char *folder) {
+  char path[128];
+  h5_file_t *file;
+  snprintf(path, sizeof path, "%s/%s", folder, file_name);
+  if (h5_open(path, H5_EDIT, NULL, &file) != STATUS_OK) fail_msg("%s", error_message());
+  return file;
+}
+
+/* Responses in FOLDER's file. */
+static int64_t count_kept(const char *folder) {
+  h5_type_t type;
+  int ndim;
+  int64_t shape[H5_MAX_DIMS];
+  h5_file_t *file = open_kept(folder);
+  assert_int_equal(h5_dataset_info(file, "/sample/response", &type, &ndim, shape), STATUS_OK);
+  assert_int_equal(h5_close(file), STATUS_OK);
+  return shape[0];
+}
+
+/* The run directory `cut` as FOLDER. */
+static void copy_cut(const char *folder) {
+  char command[256];
+  snprintf(command, sizeof command, "rm -rf %s && cp -r %s %s", folder, cut, folder);
+  assert_int_equal(system(command), 0);
+}
+
+/* Makes `whole`, not stopped, and `cut`, stopped on two ranks in the second step when some of its responses,
+ * and not all, were finished. */
+static int enter(void **state) {
+  char text[64];
+  if (ppo_world_enter(state) != 0) return -1;
+  run(2, "whole", 0, NULL, 0);
+  assert_false(has_file("whole"));
+  cli_read("looks", text, sizeof text);
+  long looks = atol(text);
+  for (long look = looks * 6 / 10; look < looks; look += 2) {
+    if (cli_exists(cut)) cli_remove(cut);
+    run(2, cut, look, NULL, 10);
+    if (has_file(cut) && cli_exists("cut/metrics.jsonl") && count_kept(cut) < BATCH) return 0;
+  }
+  return -1;
+}
+
+/* Goes on with FOLDER to the end, with all that the start before kept. */
+static void go_on(int ranks, const char *folder) {
+  char line[128];
+  snprintf(line, sizeof line, "%lld of %d responses of step 2 are those of the start before",
+           (long long)count_kept(folder), BATCH);
+  run(ranks, folder, 0, NULL, 0);
+  assert_non_null(strstr(log_of(folder), line));
+  assert_false(has_file(folder));
+}
+
+static void expect_whole(const char *folder) {
+  same_metrics(folder, "whole");
+  same_text(folder, "whole", "samples.jsonl");
+  assert_true(same_weights(folder, "whole", "checkpoints/step_00000002.h5") > 20);
+}
+
+/* ---- Tests ---- */
+
+static void the_same_layout_comes_to_the_same_bits(void **state) {
+  (void)state;
+  copy_cut("same");
+  go_on(2, "same");
+  expect_whole("same");
+}
+
+static void other_layouts_come_to_the_same_samples(void **state) {
+  (void)state;
+  for (int ranks = 1; ranks <= 3; ranks += 2) {
+    char folder[32];
+    snprintf(folder, sizeof folder, "ranks_%d", ranks);
+    copy_cut(folder);
+    go_on(ranks, folder);
+    assert_int_equal(ppo_world_compare_metrics(folder, "whole"), STEPS);
+    ppo_world_compare_rollouts(folder, "whole", STEPS);
+    same_text(folder, "whole", "samples.jsonl");
+  }
+}
+
+/* Stopped between steps the next start leaves the file as it is, and the one after it takes it. */
+static void a_start_that_makes_no_step_keeps_the_file(void **state) {
+  (void)state;
+  copy_cut("again");
+  run(1, "again", 1, NULL, 10);
+  assert_int_equal(count_kept("again"), count_kept(cut));
+  go_on(2, "again");
+  expect_whole("again");
+}
+
+static void nothing_is_kept_before_a_response_is_finished(void **state) {
+  (void)state;
+  run(2, "early", 2, NULL, 10);
+  assert_false(has_file("early"));
+}
+
+static void responses_of_other_settings_are_not_taken(void **state) {
+  (void)state;
+  copy_cut("other");
+  run(2, "other", 0, "rollout.temperature=0.5", 0);
+  assert_non_null(
+      strstr(log_of("other"), "rollout.temperature = 1, this step is of rollout.temperature = 0.5"));
+  assert_null(strstr(log_of("other"), "are those of the start before"));
+  assert_false(has_file("other"));
+}
+
+/* Responses of a step that is behind the checkpoint, or before it. */
+static void responses_of_another_step_are_not_taken(void **state) {
+  (void)state;
+  copy_cut("step");
+  cli_remove("step/checkpoints");
+  run(2, "step", 0, NULL, 0);
+  assert_non_null(strstr(log_of("step"), "are of step = 2, this step is of step = 1"));
+  expect_whole("step");
+}
+
+static void a_damaged_file_is_removed(void **state) {
+  const double number = -0.125;
+  (void)state;
+  for (int what = 0; what < 2; what++) {
+    copy_cut("damaged");
+    if (what == 0) {
+      cli_copy("cut/interrupted_step.h5", "damaged/interrupted_step.h5", 1000);
+    } else {
+      h5_file_t *file = open_kept("damaged");
+      assert_int_equal(h5_write_rows(file, "/token/sampler_logprob", H5TYPE_F64, 0, 1, &number), STATUS_OK);
+      assert_int_equal(h5_close(file), STATUS_OK);
+    }
+    run(2, "damaged", 0, NULL, 0);
+    assert_non_null(strstr(log_of("damaged"), "nothing, and the file is removed"));
+    assert_false(has_file("damaged"));
+    expect_whole("damaged");
+  }
+}
+
+/* A time limit that no step fits in is no error where the next start has less to draw. */
+static void a_time_limit_may_be_shorter_than_a_step(void **state) {
+  cli_result_t result;
+  (void)state;
+  CLI_RUN(2, &result, LORA, "--set", "job.run_dir=short", "--set", "job.max_seconds=8", "--set",
+          "rollout.batch=5000", "--set", "ppo.minibatch=5000", "ppo.nml");
+  cli_expect(&result, 10);
+  assert_in_range(count_kept("short"), 1, 5000);
+  assert_false(cli_exists("short/checkpoints/latest"));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(the_same_layout_comes_to_the_same_bits),
+      cmocka_unit_test(other_layouts_come_to_the_same_samples),
+      cmocka_unit_test(a_start_that_makes_no_step_keeps_the_file),
+      cmocka_unit_test(nothing_is_kept_before_a_response_is_finished),
+      cmocka_unit_test(responses_of_other_settings_are_not_taken),
+      cmocka_unit_test(responses_of_another_step_are_not_taken),
+      cmocka_unit_test(a_damaged_file_is_removed),
+      cmocka_unit_test(a_time_limit_may_be_shorter_than_a_step),
+  };
+  return cmocka_run_group_tests(tests, enter, cli_leave);
+}
