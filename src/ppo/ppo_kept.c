@@ -154,7 +154,7 @@ static status_t kept_collect(const ppo_task_t *task, const ppo_step_t *step, mem
                              responses_file_t *file, int64_t *total) {
   const grid_t *grid = &task->session->grid;
   const rollout_t *rollout = &step->rollout;
-  int32_t *there;
+  int32_t *there = NULL;
   *total = 0;
   status_code_t status = kept_allocate(step, pool, file);
   if (status == STATUS_OK) status = memory_pool_alloc(pool, &there, (size_t)step->n, sizeof *there);
