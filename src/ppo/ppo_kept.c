@@ -21,16 +21,16 @@ static status_t kept_identity(const ppo_task_t *task, int64_t step, char identit
   TRY(store_params_identity(session->world, "/adapters/policy/", &task->policy_adapter.params, &policy));
   snprintf(identity, IDENTITY_MOST,
            "step = %" PRId64 "\npolicy = %016" PRIx64 "\nmodel.base = %016" PRIx64
-           "\nmodel.base_format = %s\nparallel.dtype = %s\ndata.dataset = %016" PRIx64
+           "\nmodel.base_format = %s\nparallel.device = %s\nparallel.dtype = %s\ndata.dataset = %016" PRIx64
            "\nmodel.template = %s\ndata.query_len = %" PRId64 "\njob.seed = %" PRId64
            "\nrollout.batch = %" PRId64 "\nrollout.response_len = %" PRId64
            "\nrollout.temperature = %.15g\nrollout.top_p = %.15g\nrollout.top_k = %" PRId64
            "\nrollout.stop_at_question = %d\n",
-           step, policy, task->model.info.identity, settings->model.base_format, settings->parallel.dtype,
-           dataset_info(task->source.dataset).identity, settings->model.template, settings->data.query_len,
-           settings->job.seed, settings->rollout.batch, settings->rollout.response_len,
-           settings->rollout.temperature, settings->rollout.top_p, settings->rollout.top_k,
-           settings->rollout.stop_at_question);
+           step, policy, task->model.info.identity, settings->model.base_format, session->device->name,
+           settings->parallel.dtype, dataset_info(task->source.dataset).identity, settings->model.template,
+           settings->data.query_len, settings->job.seed, settings->rollout.batch,
+           settings->rollout.response_len, settings->rollout.temperature, settings->rollout.top_p,
+           settings->rollout.top_k, settings->rollout.stop_at_question);
   return STATUS_OK;
 }
 
@@ -154,7 +154,7 @@ static status_t kept_collect(const ppo_task_t *task, const ppo_step_t *step, mem
                              responses_file_t *file, int64_t *total) {
   const grid_t *grid = &task->session->grid;
   const rollout_t *rollout = &step->rollout;
-  int32_t *there;
+  int32_t *there = NULL;
   *total = 0;
   status_code_t status = kept_allocate(step, pool, file);
   if (status == STATUS_OK) status = memory_pool_alloc(pool, &there, (size_t)step->n, sizeof *there);
