@@ -42,6 +42,8 @@ typedef struct {
   grid_t grid;
   device_t *device;
   tiny_t tiny;
+  index_t *arrays[8];
+  int array_count;
 } launches_fixture_t;
 
 static void launches_open(launches_fixture_t *f, recompute_t recompute) {
@@ -58,23 +60,26 @@ static void launches_open(launches_fixture_t *f, recompute_t recompute) {
 }
 
 static void launches_close(launches_fixture_t *f) {
+  while (f->array_count > 0)
+    device_release(f->device, f->arrays[--f->array_count]);
   tiny_free(&f->tiny);
   device_free(f->device);
   grid_free(&f->grid);
 }
 
-static index_t *index_of(device_t *device, const int32_t *values, size_t n) {
-  index_t *index;
-  assert_ok(index_alloc(device, ARENA_OTHER, n, &index));
-  assert_ok(index_upload(device, index, values, n));
-  return index;
+/* VALUES in device memory, until the fixture is closed. */
+static index_t *index_of(launches_fixture_t *f, const int32_t *values, size_t n) {
+  index_t **index = &f->arrays[f->array_count++];
+  assert_ok(index_alloc(f->device, ARENA_OTHER, n, index));
+  assert_ok(index_upload(f->device, *index, values, n));
+  return *index;
 }
 
 static void a_decode_step_is_nine_operations_a_layer(void **state) {
   enum { N = 2, PAGE = 4 };
   static const int32_t tokens[N] = {4, 5}, positions[N] = {0, 2}, slots[N] = {0, 6}, pages[N] = {0, 1},
                        lengths[N] = {1, 3};
-  launches_fixture_t f;
+  launches_fixture_t f = {.array_count = 0};
   cache_t cache;
   (void)state;
   launches_open(&f, RECOMPUTE_NONE);
@@ -84,11 +89,11 @@ static void a_decode_step_is_nine_operations_a_layer(void **state) {
   const pass_decode_t step = {.rows = N,
                               .max_pages = 1,
                               .cached = 1 + 3,
-                              .tokens = index_of(f.device, tokens, N),
-                              .positions = index_of(f.device, positions, N),
-                              .slots = index_of(f.device, slots, N),
-                              .pages = index_of(f.device, pages, N),
-                              .lengths = index_of(f.device, lengths, N)};
+                              .tokens = index_of(&f, tokens, N),
+                              .positions = index_of(&f, positions, N),
+                              .slots = index_of(&f, slots, N),
+                              .pages = index_of(&f, pages, N),
+                              .lengths = index_of(&f, lengths, N)};
   for (int again = 0; again < 2; again++) {
     memset(&counts, 0, sizeof counts);
     assert_ok(pass_decode(f.tiny.pass, &f.tiny.role, &cache, &step));
@@ -103,7 +108,7 @@ static void a_decode_step_is_nine_operations_a_layer(void **state) {
 
 /* Operations of forward and backward pass together, in the second step of RECOMPUTE. */
 static int64_t training_operations(recompute_t recompute) {
-  launches_fixture_t f;
+  launches_fixture_t f = {.array_count = 0};
   double loss;
   launches_open(&f, recompute);
   for (int again = 0; again < 2; again++) {

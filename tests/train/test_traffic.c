@@ -18,11 +18,14 @@ typedef struct {
   grid_t grid;
   device_t *device;
   tiny_t tiny;
+  index_t *arrays[8];
+  int array_count;
 } traffic_fixture_t;
 
 static void set_up(traffic_fixture_t *fixture, train_mode_t mode, recompute_t recompute) {
   const tiny_options_t options = {
       .config = tiny_config(2, false, PROJECTOR_LINEAR), .mode = mode, .recompute = recompute};
+  fixture->array_count = 0;
   assert_ok(grid_create(mpi_test_world(), 1, 1, &fixture->grid));
   assert_ok(plain_create(PLAIN_FLOAT, false, &fixture->device));
   assert_ok(tiny_create(fixture->device, &fixture->grid, &options, &fixture->tiny));
@@ -30,6 +33,8 @@ static void set_up(traffic_fixture_t *fixture, train_mode_t mode, recompute_t re
 }
 
 static void tear_down(traffic_fixture_t *fixture) {
+  while (fixture->array_count > 0)
+    device_release(fixture->device, fixture->arrays[--fixture->array_count]);
   tiny_free(&fixture->tiny);
   device_free(fixture->device);
   grid_free(&fixture->grid);
@@ -60,12 +65,12 @@ static double layer_elements(double n) {
          projections(n, Q, C, 1, true) + projections(n, C, 2 * F, 2, false) + projections(n, F, C, 1, true);
 }
 
-/* VALUES (n) in device memory, for as long as the device lives. */
-static index_t *index_of(const tiny_t *tiny, const int32_t *values, int32_t n) {
-  index_t *index;
-  assert_ok(index_alloc(tiny->base.params.device, ARENA_OTHER, (size_t)n, &index));
-  assert_ok(index_upload(tiny->base.params.device, index, values, (size_t)n));
-  return index;
+/* VALUES (n) in device memory, until the fixture is torn down. */
+static index_t *index_of(traffic_fixture_t *fixture, const int32_t *values, int32_t n) {
+  index_t **index = &fixture->arrays[fixture->array_count++];
+  assert_ok(index_alloc(fixture->device, ARENA_OTHER, (size_t)n, index));
+  assert_ok(index_upload(fixture->device, *index, values, (size_t)n));
+  return *index;
 }
 
 /* Three sequences of 5, 1 and 9 positions, two to a page. */
@@ -85,15 +90,15 @@ static void a_decode_step_reads_weights_and_cache(void **state) {
     pages[p] = p;
   for (int32_t i = 0; i < N; i++)
     slots[i] = pages[i * MOST + positions[i] / PAGE] * PAGE + positions[i] % PAGE;
-  row_index = index_of(tiny, rows, N);
+  row_index = index_of(&fixture, rows, N);
   const pass_decode_t step = {.rows = N,
                               .max_pages = MOST,
                               .cached = 5 + 1 + 9,
-                              .tokens = index_of(tiny, tokens, N),
-                              .positions = index_of(tiny, positions, N),
-                              .slots = index_of(tiny, slots, N),
-                              .pages = index_of(tiny, pages, N * MOST),
-                              .lengths = index_of(tiny, lengths, N)};
+                              .tokens = index_of(&fixture, tokens, N),
+                              .positions = index_of(&fixture, positions, N),
+                              .slots = index_of(&fixture, slots, N),
+                              .pages = index_of(&fixture, pages, N * MOST),
+                              .lengths = index_of(&fixture, lengths, N)};
   perf_begin(REGION_DECODE);
   assert_ok(pass_decode(tiny->pass, &tiny->role, &cache, &step));
   assert_ok(pass_logits(tiny->pass, N, row_index, 1.0, &logits));
