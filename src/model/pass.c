@@ -26,6 +26,7 @@ static void pass_free_buffers(pass_t *pass) {
 }
 
 void pass_release(pass_t *pass) {
+  if (!pass->device->free_memory) return;
   pass_free_buffers(pass);
   workspace_free(&pass->head_workspace);
   pass->head_workspace = workspace_create(pass->device, "heads");

@@ -32,8 +32,10 @@ typedef struct {
 } pass_options_t;
 status_t pass_create(device_t *device, const grid_t *grid, const pass_options_t *options, pass_t **out);
 void pass_free(pass_t *pass);
-/* Gives the memory of all buffers back, between calls: the next one takes what it needs. What the phases of a
- * run need, activations of updates and the cache of generation, can be the same memory that way. Local. */
+/* On a device with memory of its own, gives that of all buffers back, between calls: the next one takes what
+ * it needs. What the phases of a run need, activations of updates and the cache of generation, can be the
+ * same memory that way. In the host's memory nothing happens: fresh pages cost a tenth of a PPO step. Local.
+ */
 void pass_release(pass_t *pass);
 
 /* Features (count, P, vision hidden) under BASE's tower of PATCHES (count, P, patch size), both host memory:
