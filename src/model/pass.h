@@ -34,7 +34,7 @@ status_t pass_create(device_t *device, const grid_t *grid, const pass_options_t 
 void pass_free(pass_t *pass);
 /* On a device with memory of its own, gives that of all buffers back, between calls: the next one takes what
  * it needs. What the phases of a run need, activations of updates and the cache of generation, can be the
- * same memory that way. In the host's memory nothing happens: fresh pages cost a tenth of a PPO step. Local.
+ * same memory that way. In the host's memory nothing happens: fresh pages cost time there. Local.
  */
 void pass_release(pass_t *pass);
 
