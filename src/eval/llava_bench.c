@@ -56,17 +56,6 @@ typedef struct {
 
 /* ---- What the images show, and the references ---- */
 
-static status_t captions_join(const json_t *captions, const char *where, text_buffer_t *out) {
-  for (const json_t *caption = captions->u.first; caption; caption = caption->next) {
-    if (caption->type != JSON_STRING)
-      return error_set(STATUS_DATA, "%s: field 'captions': found %s, expected strings", where,
-                       json_type_name(caption->type));
-    if (out->n > 0) TRY(text_buffer_append_string(out, "\n"));
-    TRY(text_buffer_append_string(out, caption->u.string));
-  }
-  return STATUS_OK;
-}
-
 /* "person: [0.1, 0.2, 0.3, 0.4]" */
 static status_t instance_append(const json_t *instance, const char *where, text_buffer_t *out) {
   const char *category;
@@ -94,7 +83,7 @@ static status_t context_read(void *context, const json_element_t *element, const
   const char *image;
   TRY(json_string(element->value, "image", where, &image));
   TRY(json_array(element->value, "captions", where, &captions));
-  TRY(captions_join(captions, where, &text));
+  TRY(prompt_join(captions, "captions", where, "\n", &text));
   TRY(json_array(element->value, "instances", where, &instances));
   if (instances->count > 0) TRY(text_buffer_append_string(&text, "\n"));
   for (const json_t *instance = instances->u.first; instance; instance = instance->next)

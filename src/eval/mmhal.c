@@ -52,17 +52,6 @@ const char *mmhal_type_name(int32_t type) {
 
 /* ---- Asking ---- */
 
-static status_t contents_join(const json_t *list, const char *where, text_buffer_t *out) {
-  for (const json_t *item = list->u.first; item; item = item->next) {
-    if (item->type != JSON_STRING)
-      return error_set(STATUS_DATA, "%s: field 'image_content': found %s, expected strings", where,
-                       json_type_name(item->type));
-    if (out->n > 0) TRY(text_buffer_append_string(out, ", "));
-    TRY(text_buffer_append_string(out, item->u.string));
-  }
-  return STATUS_OK;
-}
-
 /* The template filled in for ANSWER; NULL: only looks whether all is there. */
 static status_t mmhal_fill(const char *template, const answer_t *answer, text_buffer_t *prompt) {
   SCOPED(text_buffer_free) text_buffer_t contents = {0};
@@ -77,7 +66,7 @@ static status_t mmhal_fill(const char *template, const answer_t *answer, text_bu
   TRY(json_string(answer->record, "question", where, &slots[SLOT_QUESTION]));
   TRY(json_string(answer->record, "gt_answer", where, &slots[SLOT_REFERENCE]));
   TRY(json_array(answer->record, "image_content", where, &list));
-  TRY(contents_join(list, where, &contents));
+  TRY(prompt_join(list, "image_content", where, ", ", &contents));
   slots[SLOT_CONTEXT] = contents.bytes;
   return template ? prompt_fill(template, slots, prompt) : STATUS_OK;
 }

@@ -48,6 +48,18 @@ status_t prompt_fill(const char *template, const char *const slots[SLOTS], text_
   return text_buffer_append_string(out, from);
 }
 
+status_t prompt_join(const json_t *list, const char *field, const char *where, const char *between,
+                     text_buffer_t *out) {
+  for (const json_t *item = list->u.first; item; item = item->next) {
+    if (item->type != JSON_STRING)
+      return error_set(STATUS_DATA, "%s: field '%s': found %s, expected strings", where, field,
+                       json_type_name(item->type));
+    if (out->n > 0) TRY(text_buffer_append_string(out, between));
+    TRY(text_buffer_append_string(out, item->u.string));
+  }
+  return STATUS_OK;
+}
+
 /* ---- Requests ---- */
 
 static void message_write(json_writer_t *writer, const char *role, const char *content) {

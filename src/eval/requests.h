@@ -16,6 +16,11 @@ status_t prompt_take(const char *path, const char *builtin, char **out);
  */
 status_t prompt_fill(const char *template, const char *const slots[SLOTS], text_buffer_t *out);
 
+/* Appends the strings of LIST, field FIELD of what WHERE names, with BETWEEN between two of them. Errors:
+ * STATUS_DATA where one is no string. Local. */
+status_t prompt_join(const json_t *list, const char *field, const char *where, const char *between,
+                     text_buffer_t *out);
+
 /* Writes what MODEL is to be asked about ANSWER, as a line of a batch that OpenAI's interface and vLLM's
  * take: custom_id ("TYPE-NUMBER"), method, url, body. Local. */
 status_t request_write(judge_t *judge, const answer_t *answer, const char *model, json_writer_t *writer);

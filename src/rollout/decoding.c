@@ -159,7 +159,6 @@ static status_t decoding_body(void *context) {
   decoding_t *d = body->decoding;
   const pass_decode_t step = {.rows = d->rows,
                               .max_pages = d->options.max_pages,
-
                               .cached = body->cached,
                               .tokens = d->tokens,
                               .positions = d->positions,

@@ -40,8 +40,9 @@ static status_t product(device_t *device, const op_gemm_t *gemm) {
 
 static status_t products_of_a(device_t *device, const op_linear_t *op) {
   int64_t r = op->lora_rank;
-  for (int32_t i = 0, count; i<op->segments; i += count> 0 ? count : 1) {
-    count = linear_adapters(device, op, i);
+  for (int32_t i = 0, next; i < op->segments; i = next) {
+    int32_t count = linear_adapters(device, op, i);
+    next = i + (count == 0 ? 1 : count);
     if (count == 0) continue;
     TRY(product(device, &(op_gemm_t){.trans_b = true,
                                      .m = op->rows,
@@ -258,8 +259,9 @@ static int32_t gradients_of_a(const device_t *device, const op_linear_backward_t
 static status_t products_for_a(device_t *device, const op_linear_backward_t *op) {
   const op_linear_t *forward = &op->forward;
   int64_t r = forward->lora_rank;
-  for (int32_t i = 0, count; i<forward->segments; i += count> 0 ? count : 1) {
-    count = gradients_of_a(device, op, i);
+  for (int32_t i = 0, next; i < forward->segments; i = next) {
+    int32_t count = gradients_of_a(device, op, i);
+    next = i + (count == 0 ? 1 : count);
     if (count == 0) continue;
     TRY(product_over_rows(device, forward->rows, count * r, forward->in, 1.0, op->segment[i].du, forward->ldu,
                           forward->x, forward->ldx, op->segment[i].da));
