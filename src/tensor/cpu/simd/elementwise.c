@@ -27,6 +27,30 @@ static void activation_backward_simd(const void *argument, int64_t begin, int64_
   }
 }
 
+/* Elements of a row between two rounds of prefetching. A row is short where the model is small, and the
+ * processor's own prefetching starts anew in each of gate and up: without help a row of 384 takes 1.6 times
+ * as long. */
+enum { SWIGLU_CHUNK = 128, CACHE_LINE_FLOATS = 16 };
+
+/* What the same chunk of the next row reads and writes, DISTANCE floats on. */
+ALWAYS_INLINE void prefetch_next(const float *from, int64_t distance, int64_t count, int write) {
+  for (int64_t i = 0; i < count; i += CACHE_LINE_FLOATS)
+    if (write)
+      __builtin_prefetch(from + distance + i, 1);
+    else
+      __builtin_prefetch(from + distance + i, 0);
+}
+
+static void swiglu_chunk(const float *gate, const float *up, int64_t n, float *y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++)
+    y[i] = gate[i] * sigmoid_float(gate[i]) * up[i];
+}
+
+static int64_t chunk_of(int64_t n, int64_t i) {
+  return n - i < SWIGLU_CHUNK ? n - i : SWIGLU_CHUNK;
+}
+
 static void swiglu_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_swiglu_t *op = argument;
   int64_t n = op->cols;
@@ -34,9 +58,34 @@ static void swiglu_simd(const void *argument, int64_t begin, int64_t end, float 
   for (int64_t r = begin; r < end; r++) {
     const float *gate = (const float *)op->gate_up + r * 2 * n, *up = gate + n;
     float *y = (float *)op->y + r * n;
+    for (int64_t i = 0; i < n; i += SWIGLU_CHUNK) {
+      int64_t count = chunk_of(n, i);
+      prefetch_next(gate + i, 2 * n, count, 0);
+      prefetch_next(up + i, 2 * n, count, 0);
+      prefetch_next(y + i, n, count, 1);
+      swiglu_chunk(gate + i, up + i, count, y + i);
+    }
+  }
+}
+
+/* dgate and dup may be gate and up. y NULL: not wanted. */
+static void swiglu_backward_chunk(const float *gate, const float *up, const float *dy, int64_t n,
+                                  float *dgate, float *dup, float *y) {
+  if (y) {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-      y[i] = gate[i] * sigmoid_float(gate[i]) * up[i];
+    for (int64_t i = 0; i < n; i++) {
+      float g = gate[i], u = up[i], d = dy[i], s = sigmoid_float(g);
+      dgate[i] = d * u * s * (1.0f + g * (1.0f - s));
+      dup[i] = d * g * s;
+      y[i] = g * s * u;
+    }
+  } else {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+      float g = gate[i], u = up[i], d = dy[i], s = sigmoid_float(g);
+      dgate[i] = d * u * s * (1.0f + g * (1.0f - s));
+      dup[i] = d * g * s;
+    }
   }
 }
 
@@ -49,21 +98,12 @@ static void swiglu_backward_simd(const void *argument, int64_t begin, int64_t en
     const float *dy = (const float *)op->dy + r * n;
     float *dgate = (float *)op->dgate_up + r * 2 * n, *dup = dgate + n;
     float *y = op->y ? (float *)op->y + r * n : NULL;
-    if (y) {
-#pragma omp simd
-      for (int64_t i = 0; i < n; i++) {
-        float g = gate[i], u = up[i], d = dy[i], s = sigmoid_float(g);
-        dgate[i] = d * u * s * (1.0f + g * (1.0f - s));
-        dup[i] = d * g * s;
-        y[i] = g * s * u;
-      }
-    } else {
-#pragma omp simd
-      for (int64_t i = 0; i < n; i++) {
-        float g = gate[i], u = up[i], d = dy[i], s = sigmoid_float(g);
-        dgate[i] = d * u * s * (1.0f + g * (1.0f - s));
-        dup[i] = d * g * s;
-      }
+    for (int64_t i = 0; i < n; i += SWIGLU_CHUNK) {
+      int64_t count = chunk_of(n, i);
+      prefetch_next(gate + i, 2 * n, count, 1);
+      prefetch_next(up + i, 2 * n, count, 1);
+      prefetch_next(dy + i, n, count, 0);
+      swiglu_backward_chunk(gate + i, up + i, dy + i, count, dgate + i, dup + i, y ? y + i : NULL);
     }
   }
 }
