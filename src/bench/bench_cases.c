@@ -109,7 +109,8 @@ static status_t bench_make_cache(bench_cases_bench_t *bench) {
   int32_t page = (int32_t)settings->rollout.page, n = bench->packed.sequences;
   int32_t rows = bench->packed.offsets[n];
   bench->max_pages = (int32_t)(settings->bench.length + settings->bench.decode_tokens + page - 1) / page;
-  TRY(cache_create(&bench->base, n * bench->max_pages, page, &bench->cache));
+  const pass_cache_t cache = {.pages = n * bench->max_pages, .page_size = page, .rows = rows, .sequences = n};
+  TRY(pass_create_cache(bench->pass, &bench->role, &cache, &bench->cache));
   TRY(memory_alloc(&bench->pages, ARENA_OTHER, (size_t)n * (size_t)bench->max_pages, sizeof *bench->pages));
   TRY(memory_alloc(&bench->which, ARENA_OTHER, (size_t)n, sizeof *bench->which));
   TRY(memory_alloc(&bench->slots, ARENA_OTHER, (size_t)rows, sizeof *bench->slots));

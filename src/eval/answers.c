@@ -271,8 +271,7 @@ static status_t evaluation_run(const evaluation_t *evaluation, const role_t *rol
   comm_t *world = evaluator->session->world;
   size_t bytes = (size_t)evaluator->options.judge_count * sizeof *evaluation->tallies;
   generator_t *generator = NULL;
-  pass_release(evaluator->prompts.model->pass);
-  TRY(comm_agree(world, prompts_generator(&evaluator->prompts, &evaluator->sampling, &generator)));
+  TRY(comm_agree(world, prompts_generator(&evaluator->prompts, role, &evaluator->sampling, &generator)));
   status_code_t status = evaluation_rounds(evaluation, generator, role);
   generator_free(generator);
   TRY(status);

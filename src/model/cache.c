@@ -1,6 +1,7 @@
 #include "model/cache.h"
 
-status_t cache_create(const base_t *base, int32_t pages, int32_t page_size, cache_t *out) {
+status_t cache_create(const base_t *base, int32_t pages, int32_t page_size, workspace_t *workspace,
+                      cache_t *out) {
   *out = (cache_t){.page_size = page_size,
                    .pages = pages,
                    .layers = base->config.layers,
@@ -9,18 +10,20 @@ status_t cache_create(const base_t *base, int32_t pages, int32_t page_size, cach
     return error_set(STATUS_INTERNAL,
                      "a key-value cache of %d pages of %d positions; at most %lld can be numbered", pages,
                      page_size, (long long)cache_most_positions);
-  workspace_t *w = &out->workspace;
-  *w = workspace_create(base->params.device, "key-value cache");
-  workspace_begin(w);
-  workspace_real(w, ARENA_CACHE, "k", base->config.layers * out->layer_elements, &out->k);
-  workspace_real(w, ARENA_CACHE, "v", base->config.layers * out->layer_elements, &out->v);
-  status_code_t status = workspace_end(w, NULL);
+  if (workspace->held > 0)
+    return error_set(STATUS_INTERNAL, "a second key-value cache in the memory of the first");
+  out->workspace = workspace;
+  workspace_restart(workspace);
+  workspace_begin(workspace);
+  workspace_real(workspace, ARENA_CACHE, "k", base->config.layers * out->layer_elements, &out->k);
+  workspace_real(workspace, ARENA_CACHE, "v", base->config.layers * out->layer_elements, &out->v);
+  status_code_t status = workspace_hold(workspace);
   if (status != STATUS_OK) cache_free(out);
   return status;
 }
 
 void cache_free(cache_t *cache) {
-  workspace_free(&cache->workspace);
+  if (cache->workspace) workspace_restart(cache->workspace);
   *cache = (cache_t){0};
 }
 

@@ -1,5 +1,5 @@
 /* The memory of a paged key-value cache: page numbers are shared by all layers. Who holds which page is for
- * its user to know. */
+ * its user to know. It lies in a workspace of others, of whose tables it is there before all. */
 #ifndef MODEL_CACHE_H
 #define MODEL_CACHE_H
 
@@ -7,7 +7,7 @@
 #include "tensor/workspace.h"
 
 typedef struct cache {
-  workspace_t workspace;
+  workspace_t *workspace; /* NULL: none, nothing is there */
   int32_t page_size, pages, layers;
   int64_t layer_elements; /* pages * K * page_size * D, local heads */
   real_t *k, *v;          /* (layers, pages, K, page_size, D) */
@@ -16,16 +16,18 @@ typedef struct cache {
 /* Most positions of a cache: they are numbered in 32 bits. */
 static const int64_t cache_most_positions = INT32_MAX;
 
-/* Allocates PAGES pages of PAGE_SIZE positions for BASE. Free with cache_free. Local. */
-status_t cache_create(const base_t *base, int32_t pages, int32_t page_size, cache_t *out);
+/* PAGES pages of PAGE_SIZE positions for BASE, which WORKSPACE, restarted, holds: they are there with the
+ * next table. cache_free restarts it again. Local. */
+status_t cache_create(const base_t *base, int32_t pages, int32_t page_size, workspace_t *workspace,
+                      cache_t *out);
 void cache_free(cache_t *cache);
 
 /* Keys and values of one layer. */
 static inline real_t *cache_keys(const cache_t *cache, int32_t layer) {
-  return real_at(cache->workspace.device, cache->k, layer * cache->layer_elements);
+  return real_at(cache->workspace->device, cache->k, layer * cache->layer_elements);
 }
 static inline real_t *cache_values(const cache_t *cache, int32_t layer) {
-  return real_at(cache->workspace.device, cache->v, layer * cache->layer_elements);
+  return real_at(cache->workspace->device, cache->v, layer * cache->layer_elements);
 }
 
 /* Bytes of one page over all layers. */

@@ -18,25 +18,12 @@ status_t pass_create(device_t *device, const grid_t *grid, const pass_options_t 
   return tower_pass_create(device, &pass->tower);
 }
 
-static void pass_free_buffers(pass_t *pass) {
-  workspace_free(&pass->workspace);
-  memory_free(pass->buffers.saved);
-  memory_free(pass->buffers.inputs);
-  pass->buffers = (pass_buffers_t){0};
-}
-
-void pass_release(pass_t *pass) {
-  if (!pass->device->free_memory) return;
-  pass_free_buffers(pass);
-  workspace_free(&pass->head_workspace);
-  pass->head_workspace = workspace_create(pass->device, "heads");
-  tower_pass_release(pass->tower);
-}
-
 void pass_free(pass_t *pass) {
   if (!pass) return;
-  pass_free_buffers(pass);
+  workspace_free(&pass->workspace);
   workspace_free(&pass->head_workspace);
+  memory_free(pass->buffers.saved);
+  memory_free(pass->buffers.inputs);
   tower_pass_free(pass->tower);
   memory_free(pass->tp_counts);
   memory_free(pass);
@@ -122,44 +109,47 @@ static void pass_describe_images(workspace_t *w, const pass_call_t *call, pass_b
 
 /* The table of all that CALL needs. */
 static void pass_describe(workspace_t *w, const pass_call_t *call, pass_buffers_t *b) {
-  int32_t layers = call->role.base->config.layers;
+  int32_t layers = call->keep ? call->role.base->config.layers : 1;
   int64_t t = call->rows, c = t * call->role.base->config.hidden;
-  bool decode = !call->packed;
+  bool decode = call->sequences == 0;
   workspace_real(w, ARENA_ACTIVATIONS, "final", c, &b->final);
   workspace_wide(w, ARENA_ACTIVATIONS, "final_rstd", t, &b->final_rstd);
   workspace_index(w, ARENA_SCRATCH, "tokens", decode ? 0 : t, &b->tokens);
   workspace_index(w, ARENA_SCRATCH, "positions", decode ? 0 : t, &b->positions);
   workspace_index(w, ARENA_SCRATCH, "slots", decode ? 0 : t, &b->slots);
-  workspace_index(w, ARENA_SCRATCH, "offsets", decode ? 0 : call->packed->sequences + 1, &b->offsets);
+  workspace_index(w, ARENA_SCRATCH, "offsets", decode ? 0 : call->sequences + 1, &b->offsets);
   workspace_index(w, ARENA_SCRATCH, "image_rows", t, &b->image_rows);
   workspace_host(w, "image_rows", t, &b->image_rows_host);
   pass_describe_images(w, call, b);
   pass_describe_backward(w, call, call->keep ? t : 0, b);
-  for (int32_t i = 0; i <= layers; i++)
-    workspace_real(w, ARENA_ACTIVATIONS, "x", call->keep || i < 2 ? c : 0, &b->inputs[i]);
-  for (int32_t l = 0; l < (call->keep ? layers : 1); l++)
+  /* Layer by layer, so that a line is the same buffer in every base. */
+  for (int32_t l = 0; l < layers; l++) {
+    workspace_real(w, ARENA_ACTIVATIONS, "x", c, &b->inputs[l]);
     pass_describe_layer(w, call, l, &b->saved[l]);
+  }
+  workspace_real(w, ARENA_ACTIVATIONS, "x", c, &b->inputs[layers]);
 }
 
-/* Lists for LAYERS layers: what is in the workspace has its addresses in them. */
+/* Lists for LAYERS layers or more: the workspace knows its buffers' owners, which are in them. */
 static status_t pass_reserve_layers(pass_t *pass, int32_t layers) {
   pass_buffers_t *buffers = &pass->buffers;
-  if (layers == buffers->layers) return STATUS_OK;
-  pass_free_buffers(pass);
-  pass->workspace = workspace_create(pass->device, "layers");
-  TRY(memory_alloc(&buffers->saved, ARENA_OTHER, (size_t)layers, sizeof *buffers->saved));
-  TRY(memory_alloc(&buffers->inputs, ARENA_OTHER, (size_t)layers + 1, sizeof *buffers->inputs));
+  if (layers <= buffers->layers) return STATUS_OK;
+  workspace_forget(&pass->workspace);
+  buffers->layers = 0;
+  TRY(memory_resize(&buffers->saved, ARENA_OTHER, (size_t)layers, sizeof *buffers->saved));
+  TRY(memory_resize(&buffers->inputs, ARENA_OTHER, (size_t)layers + 1, sizeof *buffers->inputs));
   buffers->layers = layers;
   return STATUS_OK;
 }
 
-static status_t pass_reserve(pass_t *pass) {
-  TRY(pass_reserve_layers(pass, pass->call.role.base->config.layers));
+static status_t pass_reserve(pass_t *pass, const pass_call_t *call) {
+  int32_t layers = call->role.base->config.layers;
+  TRY(pass_reserve_layers(pass, layers));
   workspace_begin(&pass->workspace);
-  pass_describe(&pass->workspace, &pass->call, &pass->buffers);
+  pass_describe(&pass->workspace, call, &pass->buffers);
   TRY(workspace_end(&pass->workspace, NULL));
-  for (int32_t l = 1; pass->call.keep && l < pass->buffers.layers; l++)
-    share_buffers(&pass->call, &pass->buffers.saved[0], &pass->buffers.saved[l]);
+  for (int32_t l = 1; call->keep && l < layers; l++)
+    share_buffers(call, &pass->buffers.saved[0], &pass->buffers.saved[l]);
   return STATUS_OK;
 }
 
@@ -205,6 +195,20 @@ static pass_call_t call_of(const pass_t *pass, const role_t *role, int64_t rows,
                        .recompute = pass->options.recompute};
 }
 
+status_t pass_create_cache(pass_t *pass, const role_t *role, const pass_cache_t *options, cache_t *out) {
+  pass_call_t call = call_of(pass, role, options->rows, false);
+  call.sequences = options->sequences;
+  call.images = options->images;
+  TRY(cache_create(role->base, options->pages, options->page_size, &pass->workspace, out));
+  status_code_t status = pass_reserve(pass, &call);
+  if (status != STATUS_OK) cache_free(out);
+  return status;
+}
+
+size_t pass_memory(const pass_t *pass) {
+  return pass->workspace.device_bytes;
+}
+
 status_t pass_forward(pass_t *pass, const role_t *role, const packed_t *packed, const pass_images_t *images,
                       bool keep, cache_t *cache, const int32_t *slots) {
   device_t *device = pass->device;
@@ -212,11 +216,12 @@ status_t pass_forward(pass_t *pass, const role_t *role, const packed_t *packed, 
   int64_t rows = packed->offsets[packed->sequences];
   pass_call_t call = call_of(pass, role, rows, keep);
   call.packed = packed;
+  call.sequences = packed->sequences;
   call.cache = cache;
   if (pass->grid->tp_rank == 0) perf_tokens((double)rows);
   TRY(pass_images_begin(&call, images));
   pass->call = call;
-  TRY(pass_reserve(pass));
+  TRY(pass_reserve(pass, &call));
   if (rows == 0) return STATUS_OK;
   TRY(pass_images_reserve(pass, images));
   if (keep)
@@ -245,7 +250,7 @@ status_t pass_decode(pass_t *pass, const role_t *role, cache_t *cache, const pas
   call.pages = step->pages;
   call.lengths = step->lengths;
   pass->call = call;
-  TRY(pass_reserve(pass));
+  TRY(pass_reserve(pass, &call));
   if (step->rows == 0) return STATUS_OK;
   TRY(pass_embed(&pass->call, input_of(pass, 0)));
   return run_layers(pass);

@@ -1,5 +1,6 @@
 /* Passes through the network of a role: packed batch and images -> final hidden states, and back. A pass
- * object holds the activations and scratch, reused from call to call. */
+ * object holds the activations and scratch, reused from call to call: one is enough for all bases, since what
+ * a forward pass keeps is needed until its backward pass only. */
 #ifndef MODEL_PASS_H
 #define MODEL_PASS_H
 
@@ -32,11 +33,19 @@ typedef struct {
 } pass_options_t;
 status_t pass_create(device_t *device, const grid_t *grid, const pass_options_t *options, pass_t **out);
 void pass_free(pass_t *pass);
-/* On a device with memory of its own, gives that of all buffers back, between calls: the next one takes what
- * it needs. What the phases of a run need, activations of updates and the cache of generation, can be the
- * same memory that way. In the host's memory nothing happens: fresh pages cost time there. Local.
- */
-void pass_release(pass_t *pass);
+
+/* A key-value cache (model/cache.h) in the memory of the activations: the phases of a run that answers and
+ * learns in turn take the same memory. With it that of passes under ROLE is taken, without backward pass, of
+ * up to ROWS rows and SEQUENCES sequences with IMAGES images. Free with cache_free, before the pass. What
+ * passes have left is lost both times. Errors: STATUS_MEMORY. Local. */
+typedef struct {
+  int32_t pages, page_size;
+  int64_t rows;
+  int32_t sequences, images;
+} pass_cache_t;
+status_t pass_create_cache(pass_t *pass, const role_t *role, const pass_cache_t *options, struct cache *out);
+/* Bytes of the memory that a cache would share with activations. Local. */
+size_t pass_memory(const pass_t *pass);
 
 /* Features (count, P, vision hidden) under BASE's tower of PATCHES (count, P, patch size), both host memory:
  * the tp group shares the images and gathers. Collective on tp. */

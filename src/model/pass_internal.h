@@ -18,6 +18,7 @@ typedef struct {
   bool keep;              /* a backward pass comes */
   recompute_t recompute;  /* what it runs again */
   const packed_t *packed; /* NULL in a decode step; valid until pass_backward: the caller keeps it */
+  int32_t sequences;      /* of a packed batch; 0 in a decode step */
   cache_t *cache;         /* NULL: keys and values go nowhere else */
   int32_t max_pages;      /* of a sequence, in a decode step */
   int64_t cached;         /* positions of all sequences, in a decode step */

@@ -8,8 +8,6 @@ typedef struct tower_pass tower_pass_t;
 
 status_t tower_pass_create(device_t *device, tower_pass_t **out);
 void tower_pass_free(tower_pass_t *pass);
-/* Gives its memory back; the next call takes what it needs. */
-void tower_pass_release(tower_pass_t *pass);
 
 /* Reorders pixels (3, S, S) of one image to patch rows (P, 3 * patch * patch), host memory. Local. */
 void tower_patches(const model_config_t *config, const float *pixels, float *patches);

@@ -8,20 +8,10 @@ status_t tower_pass_create(device_t *device, tower_pass_t **out) {
   return STATUS_OK;
 }
 
-static void tower_buffers_free_buffers(tower_pass_t *pass) {
-  workspace_free(&pass->workspace);
-  memory_free(pass->saved);
-  pass->saved = NULL;
-}
-
-void tower_pass_release(tower_pass_t *pass) {
-  tower_buffers_free_buffers(pass);
-  pass->base = NULL;
-}
-
 void tower_pass_free(tower_pass_t *pass) {
   if (!pass) return;
-  tower_buffers_free_buffers(pass);
+  workspace_free(&pass->workspace);
+  memory_free(pass->saved);
   memory_free(pass);
 }
 
@@ -109,15 +99,18 @@ static status_t tower_buffers_check_rows(const base_t *base, int32_t count) {
                    count, config_patches(&base->config));
 }
 
-/* Another base has other sizes. */
+/* Lists for BASE's layers or more: the workspace knows its buffers' owners, which are in them. */
 static status_t tower_buffers_use_base(tower_pass_t *pass, const base_t *base) {
-  if (pass->base == base) return STATUS_OK;
-  tower_buffers_free_buffers(pass);
-  pass->workspace = workspace_create(pass->device, "tower");
+  int32_t layers = config_tower_layers(&base->config), patches = config_patches(&base->config);
   pass->base = base;
-  pass->indexed = 0;
-  return memory_alloc(&pass->saved, ARENA_OTHER, (size_t)config_tower_layers(&base->config),
-                      sizeof *pass->saved);
+  if (pass->indexed_patches != patches) pass->indexed = 0;
+  pass->indexed_patches = patches;
+  if (layers <= pass->layers) return STATUS_OK;
+  workspace_forget(&pass->workspace);
+  pass->layers = 0;
+  TRY(memory_resize(&pass->saved, ARENA_OTHER, (size_t)layers, sizeof *pass->saved));
+  pass->layers = layers;
+  return STATUS_OK;
 }
 
 status_t tower_reserve_features(tower_pass_t *pass, const base_t *base, int32_t count) {

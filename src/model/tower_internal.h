@@ -21,14 +21,15 @@ typedef struct {
 
 struct tower_pass {
   device_t *device;
-  const base_t *base; /* the one the buffers were made for */
+  const base_t *base; /* of the call */
   workspace_t workspace;
-  int32_t indexed; /* images that the index arrays are for */
+  int32_t indexed, indexed_patches; /* images and their patches that the index arrays are for */
   /* Features and projector. */
   real_t *features;                     /* (count * P, C) */
   real_t *project_pre, *project_hidden; /* (count * P, hidden): mlp projector */
   real_t *dproject;                     /* (count * P, hidden) */
   /* The tower itself. */
+  int32_t layers;       /* that the array is for */
   tower_saved_t *saved; /* (layers), of which all are used where kept, else the first */
   real_t *patches;      /* (count * P, patch size) */
   real_t *embedded;     /* (T, C) before pre_layrnorm */

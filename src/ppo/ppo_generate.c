@@ -129,16 +129,13 @@ static status_t ppo_generate_open_generator(ppo_task_t *task, generator_t **out)
                                                    .seed = (uint64_t)settings->job.seed},
                                        .max_tokens = (int32_t)settings->rollout.response_len,
                                        .stop_at_question = settings->rollout.stop_at_question};
-  return rollout_generator(task->session, &task->model, &task->source, &sampling, task->batch,
+  return rollout_generator(task->session, &task->policy, &task->source, &sampling, task->batch,
                            task->longest_query, out);
 }
 
-/* The key-value cache is there while answers are drawn, and the activations of updates are not: the two
- * phases of a step take the same memory. */
+/* The key-value cache is there while answers are drawn only: updates have its memory for activations. */
 static status_t ppo_generate_draw(ppo_task_t *task, ppo_step_t *step) {
   generator_t *generator = NULL;
-  pass_release(task->model.pass);
-  if (task->value_model != &task->model) pass_release(task->value_model->pass);
   TRY(comm_agree(task->session->world, ppo_generate_open_generator(task, &generator)));
   status_code_t status = ppo_generate_answer(task, step, generator);
   generator_free(generator);

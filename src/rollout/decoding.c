@@ -40,7 +40,7 @@ static void decoding_describe(decoding_t *d) {
 
 status_t decoding_create(pass_t *pass, cache_t *cache, sampler_t *sampler, const decoding_options_t *options,
                          decoding_t *out) {
-  device_t *device = cache->workspace.device;
+  device_t *device = cache->workspace->device;
   *out = (decoding_t){.pass = pass,
                       .cache = cache,
                       .sampler = sampler,

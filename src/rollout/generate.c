@@ -249,7 +249,8 @@ static status_t generate_open_questions(generate_task_t *task) {
   TRY(source_open(task->session, &task->model, "generate.dataset", task->questions.dataset, &task->source));
   TRY(prompts_open(task->session, &task->model, &task->source, &options, &task->prompts));
   prompts_sampling_t sampling = prompts_sampling(settings);
-  return comm_agree(task->session->world, prompts_generator(&task->prompts, &sampling, &task->generator));
+  return comm_agree(task->session->world,
+                    prompts_generator(&task->prompts, &task->role, &sampling, &task->generator));
 }
 
 /* A blank device's answers have all the tokens that they may: about the longest that the file can be. */

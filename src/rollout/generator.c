@@ -71,7 +71,24 @@ static status_t generator_choose_pages(const generator_t *generator, size_t cach
   return STATUS_OK;
 }
 
-static status_t generator_build(generator_t *generator, size_t cache_bytes) {
+/* The cache of PAGES pages, and beside it the memory of what a run passes through the network: prefills,
+ * which bring a sequence back at its full length at most, and decode steps. */
+static status_t generator_create_cache(generator_t *generator, const role_t *role, int32_t pages) {
+  const generator_options_t *options = &generator->options;
+  int64_t longest = (int64_t)options->longest_query + options->max_tokens, all = options->slots * longest;
+  int64_t rows = options->prefill_tokens < all ? options->prefill_tokens : all;
+  if (rows < longest) rows = longest;
+  if (rows < decoding_bucket(options->slots)) rows = decoding_bucket(options->slots);
+  int64_t images = rows / config_patches(&generator->base->config) + 1;
+  const pass_cache_t cache = {.pages = pages,
+                              .page_size = options->page_size,
+                              .rows = rows,
+                              .sequences = options->slots,
+                              .images = (int32_t)(images < options->slots ? images : options->slots)};
+  return pass_create_cache(generator->pass, role, &cache, &generator->cache);
+}
+
+static status_t generator_build(generator_t *generator, const role_t *role, size_t cache_bytes) {
   device_t *device = generator->base->params.device;
   const generator_options_t *options = &generator->options;
   const response_end_t *end = &options->end;
@@ -79,7 +96,7 @@ static status_t generator_build(generator_t *generator, size_t cache_bytes) {
       .slots = options->slots, .page_size = options->page_size, .max_tokens = options->max_tokens};
   TRY(generator_choose_pages(generator, cache_bytes, &all));
   TRY(places_create(&all, &generator->in_flight));
-  TRY(cache_create(generator->base, all.pages, options->page_size, &generator->cache));
+  TRY(generator_create_cache(generator, role, all.pages));
   TRY(sampler_create(generator->pass, device, generator->base->params.grid, generator->base,
                      &options->sampler, decoding_bucket(options->slots), &generator->sampler));
   const decoding_options_t decoding = {.slots = options->slots,
@@ -94,14 +111,14 @@ static status_t generator_build(generator_t *generator, size_t cache_bytes) {
   return workspace_end(&generator->workspace, NULL);
 }
 
-status_t generator_create(pass_t *pass, base_t *base, const generator_options_t *options, size_t cache_bytes,
-                          generator_t **out) {
+status_t generator_create(pass_t *pass, const role_t *role, const generator_options_t *options,
+                          size_t cache_bytes, generator_t **out) {
   TRY(memory_alloc(out, ARENA_OTHER, 1, sizeof **out));
   generator_t *generator = *out;
   generator->pass = pass;
-  generator->base = base;
+  generator->base = role->base;
   generator->options = *options;
-  status_code_t status = generator_build(generator, cache_bytes);
+  status_code_t status = generator_build(generator, role, cache_bytes);
   if (status != STATUS_OK) {
     generator_free(generator);
     *out = NULL;

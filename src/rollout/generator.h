@@ -55,17 +55,18 @@ typedef struct {
 
 typedef struct generator generator_t;
 
-/* Allocates cache and slots. The cache holds the worst case of all slots, or as many pages as CACHE_BYTES (0:
- * no bound; the same on all ranks of a tp group) has room for: sequences then wait, and the youngest ones
- * give their pages back and are computed again, which changes no result. STATUS_INPUT where it does not hold
- * one sequence. Free with generator_free. Local. */
-status_t generator_create(pass_t *pass, base_t *base, const generator_options_t *options, size_t cache_bytes,
-                          generator_t **out);
+/* Allocates slots and, in the memory of PASS's activations, the cache, for runs under ROLE. The cache holds
+ * the worst case of all slots, or as many pages as CACHE_BYTES (0: no bound; the same on all ranks of a tp
+ * group) has room for: sequences then wait, and the youngest ones give their pages back and are computed
+ * again, which changes no result. STATUS_INPUT where it does not hold one sequence. Free with generator_free,
+ * before PASS. Local. */
+status_t generator_create(pass_t *pass, const role_t *role, const generator_options_t *options,
+                          size_t cache_bytes, generator_t **out);
 void generator_free(generator_t *generator);
 
-/* Answers prompts 0..n-1 under ROLE. Collective on the grid's world. STATUS_STOPPED on all ranks where the
- * source of any rank said stop: within two tenths of a second and a few decode steps all groups break off;
- * prompts that have no response yet are forgotten, and the generator may run again. */
+/* Answers prompts 0..n-1 under ROLE, that of generator_create. Collective on the grid's world. STATUS_STOPPED
+ * on all ranks where the source of any rank said stop: within two tenths of a second and a few decode steps
+ * all groups break off; prompts that have no response yet are forgotten, and the generator may run again. */
 status_t generator_run(generator_t *generator, const role_t *role, int64_t n,
                        const generator_source_t *source);
 

@@ -150,8 +150,9 @@ prompts_sampling_t prompts_sampling(const settings_t *settings) {
                               .stop_at_question = settings->generate.stop_at_question};
 }
 
-status_t prompts_generator(const prompts_t *prompts, const prompts_sampling_t *sampling, generator_t **out) {
-  return rollout_generator(prompts->session, prompts->model, prompts->source, sampling,
+status_t prompts_generator(const prompts_t *prompts, const role_t *role, const prompts_sampling_t *sampling,
+                           generator_t **out) {
+  return rollout_generator(prompts->session, role, prompts->source, sampling,
                            prompts->count * prompts->options.samples, prompts->longest, out);
 }
 

@@ -41,9 +41,10 @@ void prompts_close(prompts_t *prompts);
 /* What &generate asks for. Local. */
 prompts_sampling_t prompts_sampling(const settings_t *settings);
 
-/* A generator for these questions, with the slots, pages and cache of &rollout. Free with
+/* A generator for these questions under ROLE, with the slots, pages and cache of &rollout. Free with
  * generator_free. Collective on tp. */
-status_t prompts_generator(const prompts_t *prompts, const prompts_sampling_t *sampling, generator_t **out);
+status_t prompts_generator(const prompts_t *prompts, const role_t *role, const prompts_sampling_t *sampling,
+                           generator_t **out);
 
 /* Questions of a round: enough to keep all slots of all groups busy, few enough to keep their responses in
  * memory. Local. */

@@ -16,23 +16,25 @@ int32_t rollout_slots(const session_t *session, int64_t responses) {
   return (int32_t)(slots < per_group ? slots : per_group);
 }
 
-/* Bytes that a generator's cache may take on every rank of a tp group, whose ranks hold the same pages; 0: no
- * bound is known. Collective on tp. */
-static status_t rollout_cache_bytes(const session_t *session, size_t *bytes) {
-  double allowed = session->settings->rollout.cache_fraction *
-                   (double)device_free_memory(session->device, session->grid.node_size);
+/* Bytes that a generator's cache may take on every rank of a tp group, whose ranks hold the same pages: of
+ * those that are free and those of the activations. 0: no bound is known. Collective on tp. */
+static status_t rollout_cache_bytes(const session_t *session, const pass_t *pass, size_t *bytes) {
+  size_t free_bytes = device_free_memory(session->device, session->grid.node_size);
+  double allowed = free_bytes == 0 ? 0.0
+                                   : session->settings->rollout.cache_fraction *
+                                         ((double)free_bytes + (double)pass_memory(pass));
   TRY(comm_allreduce(session->grid.tp, &allowed, 1, COMM_F64, COMM_MIN));
   *bytes = (size_t)allowed;
   return STATUS_OK;
 }
 
-status_t rollout_generator(const session_t *session, model_t *model, const source_t *source,
+status_t rollout_generator(const session_t *session, const role_t *role, const source_t *source,
                            const prompts_sampling_t *sampling, int64_t responses, int32_t longest,
                            generator_t **out) {
   const settings_t *settings = session->settings;
   sampler_options_t sampler = sampling->sampler;
   size_t cache_bytes;
-  TRY(rollout_cache_bytes(session, &cache_bytes));
+  TRY(rollout_cache_bytes(session, session->pass, &cache_bytes));
   sampler.drawable = tokenizer_drawable(source->tokenizer, &sampler.ranges);
   const generator_options_t options = {
       .sampler = sampler,
@@ -43,7 +45,7 @@ status_t rollout_generator(const session_t *session, model_t *model, const sourc
       .prefill_tokens = settings->optim.micro_tokens,
       .deterministic = settings->job.deterministic,
       .end = response_end(source->tokenizer, source->template, sampling->stop_at_question)};
-  return generator_create(model->pass, &model->base, &options, cache_bytes, out);
+  return generator_create(session->pass, role, &options, cache_bytes, out);
 }
 
 /* ---- Questions ---- */

@@ -21,9 +21,9 @@ typedef struct {
  * Local. */
 int32_t rollout_slots(const session_t *session, int64_t responses);
 
-/* A generator for that many responses to queries of SOURCE of at most LONGEST positions, with the slots,
- * pages and cache of &rollout. Free with generator_free. Collective on tp. */
-status_t rollout_generator(const session_t *session, model_t *model, const source_t *source,
+/* A generator for that many responses under ROLE to queries of SOURCE of at most LONGEST positions, with the
+ * slots, pages and cache of &rollout. Free with generator_free. Collective on tp. */
+status_t rollout_generator(const session_t *session, const role_t *role, const source_t *source,
                            const prompts_sampling_t *sampling, int64_t responses, int32_t longest,
                            generator_t **out);
 

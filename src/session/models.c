@@ -22,10 +22,13 @@ static base_storage_t storage_of(const session_t *session, const char *format) {
                           .mode = settings_train_mode(settings)};
 }
 
+/* Models are never in the midst of a pass together. */
 static status_t models_add_pass(session_t *session, model_t *model) {
   const pass_options_t options = {.recompute = settings_recompute(session->settings),
                                   .largest_logits = LARGEST_LOGITS};
-  return pass_create(session->device, &session->grid, &options, &model->pass);
+  if (!session->pass) TRY(pass_create(session->device, &session->grid, &options, &session->pass));
+  model->pass = session->pass;
+  return STATUS_OK;
 }
 
 static status_t models_check_tokenizer(const model_t *model, const char *where) {
@@ -130,7 +133,6 @@ status_t model_from_settings(session_t *session, model_t *out) {
 }
 
 void model_free(model_t *model) {
-  pass_free(model->pass);
   base_free(&model->base);
   tokenizer_free(model->tokenizer);
   store_info_free(&model->info);

@@ -10,7 +10,7 @@ typedef struct {
   store_info_t info; /* of the file it came from; all zero for a new model */
   base_t base;
   tokenizer_t *tokenizer;
-  pass_t *pass;
+  pass_t *pass; /* the session's */
 } model_t;
 
 /* Loads the base that PATH holds or refers to, its projections kept in FORMAT (model.base_format); of it,

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "model/pass.h"
 #include "parallel/watchdog.h"
 #include "perf/perf.h"
 #include "perf/report.h"
@@ -191,6 +192,7 @@ static void session_log_end(session_t *session, status_code_t status) {
 void session_close(session_t *session, status_code_t status) {
   session_log_end(session, status);
   watchdog_stop();
+  pass_free(session->pass);
   if (session->device) {
     device_comm_free(session->device, session->grid.tp);
     device_comm_free(session->device, session->grid.dp);

@@ -28,7 +28,8 @@ typedef struct {
   comm_t *world;
   grid_t grid;
   device_t *device;
-  core_set_t cores; /* that this rank's threads run on, as measured at the start */
+  struct pass *pass; /* of all models (session/models.h); NULL before the first one */
+  core_set_t cores;  /* that this rank's threads run on, as measured at the start */
   rundir_t *rundir;
   const char *run_dir;
   double started;      /* perf_now() */

@@ -104,7 +104,7 @@ struct device_graphs {
 };
 
 /* Addresses may be others from now on. */
-static void graphs_forget(device_t *device) {
+void device_memory_moved(device_t *device) {
   if (device->graphs) device->graphs->count = 0;
 }
 
@@ -206,7 +206,7 @@ void device_free(device_t *device) {
 status_t device_alloc(device_t *device, const arena_t *arena, size_t bytes, void **out) {
   *out = NULL;
   if (bytes == 0) return STATUS_OK;
-  graphs_forget(device);
+  device_memory_moved(device);
   TRY(blocks_reserve(device));
   status_code_t status = device->alloc(device, bytes, out);
   if (status != STATUS_OK)
@@ -260,7 +260,7 @@ void device_release(device_t *device, void *pointer) {
     return;
   }
   block_t block = device->blocks->slots[place];
-  graphs_forget(device);
+  device_memory_moved(device);
   blocks_remove(device->blocks, place);
   memory_account(block.arena, -(int64_t)block.counted);
   device->release(device, pointer, block.bytes);

@@ -133,6 +133,9 @@ static inline bool device_replays(const device_t *device) {
 /* Bytes that this rank may still take on DEVICE, where RANKS ranks share the node's memory; 0 where the
  * system does not tell. Local. */
 size_t device_free_memory(device_t *device, int ranks);
+/* Says that memory was put to another use without having been given back: what device_graph has captured is
+ * forgotten. Local. */
+void device_memory_moved(device_t *device);
 
 /* Device memory: N elements of the compute type, accumulation type, 32-bit integers. Contents are undefined
  * (the checking mode of plain poisons them). N = 0 gives NULL. Counted in ARENA. Errors: STATUS_MEMORY.

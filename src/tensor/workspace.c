@@ -1,5 +1,7 @@
 #include "tensor/workspace.h"
 
+#include "tensor/ops.h"
+
 #include <string.h>
 
 enum { FIRST_CAPACITY = 32 };
@@ -14,37 +16,87 @@ static void buffer_place(buffer_t *buffer, void *pointer) {
   memcpy(buffer->owner, &pointer, sizeof pointer);
 }
 
-/* What of a block that no arena counts as a whole is the buffer's. */
-static void buffer_count(buffer_t *buffer, size_t bytes) {
-  memory_account(buffer->arena, (int64_t)bytes - (int64_t)buffer->counted);
-  buffer->counted = bytes;
+static size_t buffer_bytes(const buffer_t *buffer) {
+  return buffer->elements * buffer->element;
 }
 
-/* Gives the memory back; the table stays. */
-static void workspace_release(workspace_t *workspace) {
-  bool apart = workspace->device->alignment == 0;
+static size_t buffer_span(const buffer_t *buffer, size_t alignment) {
+  return (buffer_bytes(buffer) + alignment - 1) / alignment * alignment;
+}
+
+static bool lies_apart(const workspace_t *workspace) {
+  return workspace->device->alignment == 0;
+}
+
+/* The device's block is counted by the arenas of its buffers, and what they leave of it too. First what there
+ * was is taken away, so that no moment counts more than there is. */
+static void workspace_count(workspace_t *workspace, bool there) {
+  size_t used = 0;
+  if (lies_apart(workspace)) return;
+  memory_account(ARENA_ACTIVATIONS, -(int64_t)workspace->unused);
   for (int32_t i = 0; i < workspace->count; i++) {
     buffer_t *buffer = &workspace->buffers[i];
-    if (apart && buffer->host) memory_free(buffer->pointer);
-    if (apart && !buffer->host) device_release(workspace->device, buffer->pointer);
-    buffer_place(buffer, NULL);
-    buffer_count(buffer, 0);
+    memory_account(buffer->arena, -(int64_t)buffer->counted);
+    buffer->counted = 0;
   }
+  for (int32_t i = 0; i < workspace->count && there; i++) {
+    buffer_t *buffer = &workspace->buffers[i];
+    if (buffer->host) continue;
+    buffer->counted = buffer_bytes(buffer);
+    memory_account(buffer->arena, (int64_t)buffer->counted);
+    used += buffer_span(buffer, workspace->device->alignment);
+  }
+  workspace->unused = workspace->device_bytes - used;
+  memory_account(ARENA_ACTIVATIONS, (int64_t)workspace->unused);
+}
+
+/* Buffers FIRST and those behind it are nowhere. */
+static void workspace_clear_places(workspace_t *workspace, int32_t first) {
+  for (int32_t i = first; i < workspace->count; i++) {
+    buffer_t *buffer = &workspace->buffers[i];
+    if (lies_apart(workspace) && buffer->host) memory_free(buffer->pointer);
+    if (lies_apart(workspace) && !buffer->host) device_release(workspace->device, buffer->pointer);
+    buffer_place(buffer, NULL);
+  }
+  workspace->laid_out = false;
+}
+
+static void workspace_release_blocks(workspace_t *workspace) {
+  workspace_count(workspace, false);
   device_release(workspace->device, workspace->on_device);
   memory_free(workspace->on_host);
+  memory_account(ARENA_ACTIVATIONS, -(int64_t)workspace->unused);
   workspace->on_device = workspace->on_host = NULL;
-  workspace->allocated = false;
+  workspace->device_bytes = workspace->host_bytes = workspace->unused = 0;
 }
 
 void workspace_free(workspace_t *workspace) {
-  if (workspace->count > 0) workspace_release(workspace);
+  if (workspace->device) {
+    workspace_clear_places(workspace, 0);
+    workspace_release_blocks(workspace);
+  }
   memory_free(workspace->buffers);
   *workspace = (workspace_t){0};
 }
 
+static void workspace_forget_from(workspace_t *workspace, int32_t first) {
+  workspace_clear_places(workspace, first);
+  workspace_count(workspace, false);
+  workspace->count = first;
+}
+
+void workspace_restart(workspace_t *workspace) {
+  workspace_forget_from(workspace, 0);
+  workspace->held = 0;
+}
+
+void workspace_forget(workspace_t *workspace) {
+  workspace_forget_from(workspace, workspace->held);
+}
+
 void workspace_begin(workspace_t *workspace) {
-  workspace->described = 0;
-  workspace->grows = !workspace->allocated;
+  workspace->described = workspace->held;
+  workspace->grows = !workspace->laid_out;
   workspace->status = STATUS_OK;
 }
 
@@ -106,46 +158,80 @@ void workspace_host_bytes(workspace_t *workspace, const char *name, int64_t n, s
                                             .owner = owner});
 }
 
-static size_t buffer_span(const buffer_t *buffer, size_t alignment) {
-  return (buffer->elements * buffer->element + alignment - 1) / alignment * alignment;
+status_t workspace_hold(workspace_t *workspace) {
+  workspace->held = workspace->described;
+  workspace->laid_out = false;
+  return workspace->status;
 }
 
 /* Lays the buffers of one memory side by side from BASE (NULL: their places are only counted). Returns the
- * bytes of all. Buffers that are never needed together can share a place once this function knows which. */
+ * bytes of all. */
 static size_t workspace_lay_out(workspace_t *workspace, bool host, unsigned char *base) {
   size_t bytes = 0;
   for (int32_t i = 0; i < workspace->count; i++) {
     buffer_t *buffer = &workspace->buffers[i];
-    if (buffer->host != host || buffer->elements == 0) continue;
-    if (base) buffer_place(buffer, base + bytes);
+    if (buffer->host != host) continue;
+    if (base) buffer_place(buffer, buffer->elements > 0 ? base + bytes : NULL);
     bytes += buffer_span(buffer, workspace->device->alignment);
   }
   return bytes;
 }
 
-/* Every buffer a block of its own: a device that checks, or a sanitizer, sees where one is overrun. */
+/* Every buffer a block of its own: a device that checks, or a sanitizer, sees where one is overrun. Held ones
+ * stay where they are. */
 static status_t workspace_allocate_apart(workspace_t *workspace) {
   for (int32_t i = 0; i < workspace->count; i++) {
     buffer_t *buffer = &workspace->buffers[i];
     void *pointer = NULL;
+    if (i < workspace->held && buffer->pointer) continue;
     if (buffer->host)
       TRY(memory_alloc(&pointer, buffer->arena, buffer->elements, buffer->element));
     else
-      TRY(device_alloc(workspace->device, &buffer->arena, buffer->elements * buffer->element, &pointer));
+      TRY(device_alloc(workspace->device, &buffer->arena, buffer_bytes(buffer), &pointer));
     buffer_place(buffer, pointer);
   }
   return STATUS_OK;
 }
 
-static status_t workspace_allocate_block(workspace_t *workspace) {
-  size_t bytes = workspace_lay_out(workspace, false, NULL);
-  TRY(device_alloc(workspace->device, NULL, bytes, &workspace->on_device));
-  workspace_lay_out(workspace, false, workspace->on_device);
-  for (int32_t i = 0; i < workspace->count; i++) {
-    buffer_t *buffer = &workspace->buffers[i];
-    if (!buffer->host) buffer_count(buffer, buffer->elements * buffer->element);
+/* A block of BYTES in the place of the one that is too small; what is held moves over. */
+static status_t workspace_grow_block(workspace_t *workspace, size_t bytes) {
+  device_t *device = workspace->device;
+  size_t held = 0;
+  void *before = NULL;
+  for (int32_t i = 0; i < workspace->held; i++)
+    if (workspace->buffers[i].pointer) held += buffer_span(&workspace->buffers[i], device->alignment);
+  if (held > 0) {
+    before = workspace->on_device;
+    workspace->on_device = NULL;
   }
-  TRY(memory_alloc(&workspace->on_host, ARENA_OTHER, workspace_lay_out(workspace, true, NULL), 1));
+  workspace_release_blocks(workspace);
+  status_code_t status = device_alloc(device, NULL, bytes, &workspace->on_device);
+  if (status == STATUS_OK) workspace->device_bytes = bytes;
+  if (status == STATUS_OK && held > 0)
+    status =
+        OP(device, copy,
+           &(op_copy_t){
+               .n = (int64_t)(held / dtype_size(device->real_type)), .x = before, .y = workspace->on_device});
+  device_release(device, before);
+  return status;
+}
+
+static status_t workspace_allocate_blocks(workspace_t *workspace) {
+  size_t bytes = workspace_lay_out(workspace, false, NULL);
+  workspace_count(workspace, false);
+  if (bytes > workspace->device_bytes) TRY(workspace_grow_block(workspace, bytes));
+  device_memory_moved(workspace->device);
+  workspace_lay_out(workspace, false, workspace->on_device);
+  workspace_count(workspace, true);
+  bytes = workspace_lay_out(workspace, true, NULL);
+  if (bytes > workspace->host_bytes) {
+    memory_free(workspace->on_host);
+    workspace->host_bytes = 0;
+    TRY(memory_alloc(&workspace->on_host, ARENA_OTHER, bytes, 1));
+    workspace->host_bytes = bytes;
+  } else if (bytes > 0) {
+    memset(workspace->on_host, 0, bytes);
+  }
   workspace_lay_out(workspace, true, workspace->on_host);
   return STATUS_OK;
 }
@@ -153,7 +239,7 @@ static status_t workspace_allocate_block(workspace_t *workspace) {
 static const buffer_t *workspace_largest(const workspace_t *workspace) {
   const buffer_t *largest = &workspace->buffers[0];
   for (int32_t i = 1; i < workspace->count; i++)
-    if (buffer_span(&workspace->buffers[i], 1) > buffer_span(largest, 1)) largest = &workspace->buffers[i];
+    if (buffer_bytes(&workspace->buffers[i]) > buffer_bytes(largest)) largest = &workspace->buffers[i];
   return largest;
 }
 
@@ -161,12 +247,13 @@ status_t workspace_end(workspace_t *workspace, bool *fresh) {
   if (fresh) *fresh = workspace->grows;
   if (workspace->status != STATUS_OK) return workspace->status;
   if (!workspace->grows || workspace->count == 0) return STATUS_OK;
-  workspace_release(workspace);
-  status_code_t status = workspace->device->alignment == 0 ? workspace_allocate_apart(workspace)
-                                                           : workspace_allocate_block(workspace);
-  workspace->allocated = status == STATUS_OK;
+  if (lies_apart(workspace)) workspace_clear_places(workspace, workspace->held);
+  status_code_t status =
+      lies_apart(workspace) ? workspace_allocate_apart(workspace) : workspace_allocate_blocks(workspace);
+  workspace->laid_out = status == STATUS_OK;
   if (status == STATUS_OK) return STATUS_OK;
-  workspace_release(workspace);
+  workspace_clear_places(workspace, 0);
+  workspace_release_blocks(workspace);
   const buffer_t *largest = workspace_largest(workspace);
   return error_context(status, "in workspace '%s', whose largest buffer is '%s' (%zu x %zu bytes)",
                        workspace->name, largest->name, largest->elements, largest->element);

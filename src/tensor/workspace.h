@@ -8,8 +8,10 @@
  *   workspace_host(w, "seen", images, &seen);                        // (images)
  *   TRY(workspace_end(w, NULL));
  *
- * A table like one before, or a smaller one, costs no allocation. A buffer keeps the largest size that it was
- * ever given; where one must grow, all are allocated anew and their contents are lost. */
+ * A table like one before, or a smaller one, costs nothing. A buffer keeps the largest size that it was given
+ * since workspace_restart; where one must grow, all are laid out anew, in the same block if they fit, and
+ * their contents are lost. The blocks only grow: phases that are never in memory together, each with tables
+ * of its own behind a workspace_restart, share them. */
 #ifndef TENSOR_WORKSPACE_H
 #define TENSOR_WORKSPACE_H
 
@@ -30,18 +32,31 @@ typedef struct {
 typedef struct {
   const char *name; /* in messages */
   device_t *device;
-  buffer_t *buffers; /* (count): the table, in the order in which it is described */
-  int32_t count, capacity;
-  int32_t described; /* lines since workspace_begin */
+  buffer_t *buffers; /* (count): the table, in the order in which it is described, behind the held ones */
+  int32_t count, capacity, held;
+  int32_t described; /* lines since workspace_begin, and held ones */
   bool grows;        /* one of them is larger than its buffer */
-  bool allocated;
+  bool laid_out;
   status_code_t status; /* of describing */
   void *on_device, *on_host;
+  size_t device_bytes, host_bytes; /* of the two blocks */
+  size_t unused;                   /* of the device's block, counted in ARENA_ACTIVATIONS */
 } workspace_t;
 
 /* An empty workspace, without memory. Free with workspace_free. Local. */
 workspace_t workspace_create(device_t *device, const char *name);
 void workspace_free(workspace_t *workspace);
+
+/* Another phase begins: all buffers are forgotten, those that are held too, and their owners' pointers NULL;
+ * the blocks stay. Local. */
+void workspace_restart(workspace_t *workspace);
+
+/* In the place of workspace_end: the buffers described are held. Tables described from now on come behind
+ * them, and their contents outlast all that happens to those. They get their memory with the next table's, by
+ * workspace_end. Until workspace_restart; not while others are held. Errors: those of describing. Local. */
+status_t workspace_hold(workspace_t *workspace);
+/* Forgets the buffers that are not held, as workspace_restart does. Local. */
+void workspace_forget(workspace_t *workspace);
 
 /* Starts a description. The lines of a table have the same order each time; one with fewer lines leaves the
  * buffers behind them as they are. Local. */
@@ -57,8 +72,8 @@ void workspace_host_bytes(workspace_t *workspace, const char *name, int64_t n, s
   workspace_host_bytes((workspace), (name), (n), sizeof **(owner), (owner))
 
 /* Ends it: all buffers are there, and the owners' pointers are set. *FRESH (may be NULL): the contents of all
- * buffers are undefined (host memory: zero), because memory was allocated. Errors: STATUS_MEMORY; no buffer
- * is there then. Local. */
+ * buffers that are not held are undefined (host memory: zero), because they lie elsewhere. Errors:
+ * STATUS_MEMORY; no buffer is there then, and what was held is lost. Local. */
 status_t workspace_end(workspace_t *workspace, bool *fresh);
 
 #endif

@@ -83,7 +83,8 @@ static void a_decode_step_is_nine_operations_a_layer(void **state) {
   cache_t cache;
   (void)state;
   launches_open(&f, RECOMPUTE_NONE);
-  assert_ok(cache_create(&f.tiny.base, N, PAGE, &cache));
+  const pass_cache_t options = {.pages = N, .page_size = PAGE, .rows = N};
+  assert_ok(pass_create_cache(f.tiny.pass, &f.tiny.role, &options, &cache));
   assert_ok(OP(f.device, fill_real, &(op_fill_real_t){.n = LAYERS * cache.layer_elements, .x = cache.k}));
   assert_ok(OP(f.device, fill_real, &(op_fill_real_t){.n = LAYERS * cache.layer_elements, .x = cache.v}));
   const pass_decode_t step = {.rows = N,

@@ -67,7 +67,7 @@ static double answer(engine_t *e, const generator_options_t *options, size_t cac
   perf_counter_t before[REGION_COUNT], after[REGION_COUNT];
   const generator_source_t source = prompt_set_source(&e->set);
   prompt_set_clear(&e->set);
-  assert_ok(generator_create(e->tiny.pass, &e->tiny.base, options, cache_bytes, &generator));
+  assert_ok(generator_create(e->tiny.pass, &e->tiny.role, options, cache_bytes, &generator));
   perf_snapshot(before);
   assert_ok(generator_run(generator, &e->tiny.role, PROMPTS, &source));
   perf_snapshot(after);

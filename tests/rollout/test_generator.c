@@ -127,7 +127,7 @@ static void check_run(generator_fixture_t *f, const generator_options_t *options
   generator_t *generator;
   const generator_source_t source = prompt_set_source(&f->set);
   prompt_set_clear(&f->set);
-  assert_ok(generator_create(f->split.pass, &f->split.base, options, 0, &generator));
+  assert_ok(generator_create(f->split.pass, &f->split.role, options, 0, &generator));
   assert_ok(generator_run(generator, &f->split.role, PROMPTS, &source));
   generator_free(generator);
   assert_ok(prompt_set_share(&f->set, &f->grid));
@@ -271,7 +271,7 @@ static void test_interruption(void **state) {
   answer_all_the_long_way(&f, &options);
   const generator_source_t source = prompt_set_source(&f.set);
   options.slots = 2;
-  assert_ok(generator_create(f.split.pass, &f.split.base, &options, 0, &generator));
+  assert_ok(generator_create(f.split.pass, &f.split.role, &options, 0, &generator));
   for (int32_t stop_at = 1; stop_at < 5; stop_at += 3) {
     prompt_set_clear(&f.set);
     f.set.stop_at = stop_at;
@@ -297,7 +297,7 @@ static void test_no_prompts(void **state) {
   const generator_source_t source = prompt_set_source(&f.set);
   for (int dealt = 0; dealt < 2; dealt++) {
     options.deterministic = dealt != 0;
-    assert_ok(generator_create(f.split.pass, &f.split.base, &options, 0, &generator));
+    assert_ok(generator_create(f.split.pass, &f.split.role, &options, 0, &generator));
     assert_ok(generator_run(generator, &f.split.role, 0, &source));
     generator_free(generator);
   }
@@ -315,15 +315,15 @@ static void test_cache_bound(void **state) {
   size_t page = cache_page_bytes(&f.split.base, options.page_size);
   size_t sequence = page * (size_t)((options.longest_query + options.max_tokens + options.page_size - 1) /
                                     options.page_size);
-  assert_error(generator_create(f.split.pass, &f.split.base, &options, sequence - 1, &generator),
+  assert_error(generator_create(f.split.pass, &f.split.role, &options, sequence - 1, &generator),
                STATUS_INPUT);
   generator_options_t endless = options;
   endless.max_tokens = INT32_MAX;
-  assert_error(generator_create(f.split.pass, &f.split.base, &endless, 0, &generator), STATUS_INPUT);
+  assert_error(generator_create(f.split.pass, &f.split.role, &endless, 0, &generator), STATUS_INPUT);
   answer_all_the_long_way(&f, &options);
   const generator_source_t source = prompt_set_source(&f.set);
   prompt_set_clear(&f.set);
-  assert_ok(generator_create(f.split.pass, &f.split.base, &options, 2 * sequence, &generator));
+  assert_ok(generator_create(f.split.pass, &f.split.role, &options, 2 * sequence, &generator));
   assert_true(memory_usage(ARENA_CACHE).current <= 2 * sequence);
   assert_ok(generator_run(generator, &f.split.role, PROMPTS, &source));
   assert_ok(prompt_set_share(&f.set, &f.grid));
@@ -343,7 +343,7 @@ static void test_prompt_too_long(void **state) {
   set_up(&f, DEVICE_DOUBLE, 1, 2);
   const generator_source_t source = prompt_set_source(&f.set);
   options.longest_query = 7;
-  assert_ok(generator_create(f.split.pass, &f.split.base, &options, 0, &generator));
+  assert_ok(generator_create(f.split.pass, &f.split.role, &options, 0, &generator));
   assert_error(generator_run(generator, &f.split.role, PROMPTS, &source), STATUS_INTERNAL);
   generator_free(generator);
   tear_down(&f);

@@ -1,6 +1,7 @@
 /* Workspaces: one block of memory for a table, the largest sizes kept, nothing allocated for a table like one
  * before, every arena counted exactly, and nothing left behind. */
 #include "mpi_test.h"
+#include "tensor/ops.h"
 #include "tensor/plain/plain.h"
 #include "tensor/workspace.h"
 
@@ -143,11 +144,89 @@ static void without_memory_nothing_is_left(void **state) {
   device_free(device);
 }
 
+/* Phases with tables of their own share one block, which grows to the larger of them; what of it a table
+ * leaves is counted too, so that all arenas together say what is taken. */
+static void phases_share_a_block(void **state) {
+  buffers_t b;
+  bool fresh;
+  (void)state;
+  device_t *device = device_open(false);
+  workspace_t w = workspace_create(device, "test");
+  size_t before = in_use(ARENA_ACTIVATIONS) + in_use(ARENA_SCRATCH);
+  assert_ok(describe(&w, 64, true, &b, &fresh));
+  size_t all = in_use(ARENA_ACTIVATIONS) + in_use(ARENA_SCRATCH) - before, bytes = w.device_bytes;
+  void *block = w.on_device;
+  assert_int_equal(allocations, 1);
+  assert_int_equal(all, bytes);
+  workspace_restart(&w);
+  assert_true(!b.x && !b.y && !b.rows && !b.host);
+  assert_ok(describe(&w, 16, false, &b, &fresh));
+  assert_true(fresh && b.x && b.y);
+  assert_int_equal(allocations, 1);
+  assert_int_equal(in_use(ARENA_SCRATCH) + in_use(ARENA_ACTIVATIONS) - before, bytes);
+  /* Larger than before, and still no larger than the block. */
+  assert_ok(describe(&w, 32, false, &b, &fresh));
+  assert_true(fresh && b.x == block);
+  assert_int_equal((uintptr_t)b.y - (uintptr_t)b.x, 32 * 4);
+  assert_int_equal(allocations, 1);
+  workspace_free(&w);
+  assert_int_equal(in_use(ARENA_ACTIVATIONS) + in_use(ARENA_SCRATCH), before);
+  device_free(device);
+}
+
+/* What is held keeps its contents while tables behind it grow, within the block and out of it. */
+static void held_buffers_keep_their_contents(void **state) {
+  enum { N = 40 };
+  double values[N], read[N];
+  (void)state;
+  for (int i = 0; i < N; i++)
+    values[i] = i + 0.5;
+  for (int checking = 0; checking < 2; checking++) {
+    device_t *device = device_open(checking != 0);
+    workspace_t w = workspace_create(device, "test");
+    buffers_t b = {0};
+    real_t *held;
+    bool fresh;
+    size_t cache = in_use(ARENA_CACHE);
+    assert_ok(describe(&w, 4, true, &b, &fresh));
+    workspace_restart(&w);
+    workspace_begin(&w);
+    workspace_real(&w, ARENA_CACHE, "held", N, &held);
+    assert_ok(workspace_hold(&w));
+    assert_true(!held);
+    assert_ok(describe(&w, 4, true, &b, &fresh));
+    assert_true(fresh && held && b.x && b.host);
+    assert_int_equal(in_use(ARENA_CACHE) - cache, N * 4);
+    assert_ok(real_upload(device, held, values, DTYPE_F64, N));
+    for (int64_t n = 4; n <= 400; n *= 10) {
+      assert_ok(describe(&w, n, true, &b, &fresh));
+      assert_true(fresh == (n > 4));
+      assert_ok(OP(device, fill_real, &(op_fill_real_t){.n = n, .value = 7.0, .x = b.x}));
+      assert_ok(real_download(device, read, DTYPE_F64, held, N));
+      assert_ok(device_synchronize(device));
+      assert_memory_equal(read, values, sizeof values);
+    }
+    workspace_forget(&w);
+    assert_true(held && !b.x && !b.host);
+    assert_ok(describe(&w, 2, false, &b, &fresh));
+    assert_ok(real_download(device, read, DTYPE_F64, held, N));
+    assert_ok(device_synchronize(device));
+    assert_memory_equal(read, values, sizeof values);
+    workspace_restart(&w);
+    assert_true(!held && !b.x);
+    workspace_free(&w);
+    assert_int_equal(in_use(ARENA_CACHE), cache);
+    device_free(device);
+  }
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_table_is_one_block),
       cmocka_unit_test(the_largest_sizes_are_kept),
       cmocka_unit_test(pointers_follow_their_owner),
+      cmocka_unit_test(phases_share_a_block),
+      cmocka_unit_test(held_buffers_keep_their_contents),
       cmocka_unit_test(without_memory_nothing_is_left),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);

@@ -85,7 +85,8 @@ static void a_decode_step_reads_weights_and_cache(void **state) {
   (void)state;
   set_up(&fixture, TRAIN_NOTHING, RECOMPUTE_NONE);
   tiny_t *tiny = &fixture.tiny;
-  assert_ok(cache_create(&tiny->base, N * MOST, PAGE, &cache));
+  const pass_cache_t options = {.pages = N * MOST, .page_size = PAGE, .rows = N};
+  assert_ok(pass_create_cache(tiny->pass, &tiny->role, &options, &cache));
   for (int32_t p = 0; p < N * MOST; p++)
     pages[p] = p;
   for (int32_t i = 0; i < N; i++)
