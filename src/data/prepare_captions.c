@@ -59,7 +59,7 @@ static status_t coco_caption_add(prepare_t *prepare, const json_element_t *eleme
 static status_t coco_captions_read(prepare_t *prepare, const char *path, gathering_t *captions) {
   SCOPED(json_reader_close_at) json_reader_t *file = NULL;
   json_element_t element;
-  TRY(json_reader_open_list(path, "annotations", &file));
+  TRY(json_reader_open_list(path, "annotations", NULL, &file));
   for (;;) {
     TRY(source_next(prepare, path, file, &element));
     if (element.value == NULL) break;

@@ -12,17 +12,20 @@ static int openings;
 
 status_code_t __real_json_reader_open(const char *path, json_stream_t kind, json_reader_t **out);
 status_code_t __wrap_json_reader_open(const char *path, json_stream_t kind, json_reader_t **out);
-status_code_t __real_json_reader_open_list(const char *path, const char *key, json_reader_t **out);
-status_code_t __wrap_json_reader_open_list(const char *path, const char *key, json_reader_t **out);
+status_code_t __real_json_reader_open_list(const char *path, const char *key, const char *also,
+                                           json_reader_t **out);
+status_code_t __wrap_json_reader_open_list(const char *path, const char *key, const char *also,
+                                           json_reader_t **out);
 
 status_code_t __wrap_json_reader_open(const char *path, json_stream_t kind, json_reader_t **out) {
   openings++;
   return __real_json_reader_open(path, kind, out);
 }
 
-status_code_t __wrap_json_reader_open_list(const char *path, const char *key, json_reader_t **out) {
+status_code_t __wrap_json_reader_open_list(const char *path, const char *key, const char *also,
+                                           json_reader_t **out) {
   openings++;
-  return __real_json_reader_open_list(path, key, out);
+  return __real_json_reader_open_list(path, key, also, out);
 }
 
 /* ---- Files ---- */
