@@ -36,11 +36,6 @@ static status_t messages_wait(comm_message_messages_t *messages, const char *cal
   return comm_mpi_wait(messages->requests, (int)messages->count, call);
 }
 
-/* The place BYTES behind DATA, which is NULL where there is no data at all: C gives NULL + 0 no meaning. */
-static char *place_behind(char *data, size_t bytes) {
-  return bytes > 0 ? data + bytes : data;
-}
-
 static status_t comm_message_gather_on_root(comm_message_messages_t *messages, comm_t *comm, const void *mine,
                                             char *all, const size_t *counts, size_t size) {
   for (int r = 0; r < comm->size; r++) {
@@ -50,7 +45,7 @@ static status_t comm_message_gather_on_root(comm_message_messages_t *messages, c
     } else if (bytes > 0 && mine != all) {
       memmove(all, mine, bytes);
     }
-    all = place_behind(all, bytes);
+    all = comm_place_behind(all, bytes);
   }
   return STATUS_OK;
 }
@@ -93,14 +88,14 @@ static status_t exchange_start(comm_message_messages_t *messages, comm_t *comm, 
       TRY(messages_start(messages, comm, true, recv, recv_counts[r], r, TAG_EXCHANGE));
     else
       own_place = recv;
-    recv = place_behind(recv, recv_counts[r]);
+    recv = comm_place_behind(recv, recv_counts[r]);
   }
   for (int r = 0; r < comm->size; r++) {
     if (r != comm->rank)
       TRY(messages_start(messages, comm, false, send, send_counts[r], r, TAG_EXCHANGE));
     else
       own = send;
-    send = place_behind(send, send_counts[r]);
+    send = comm_place_behind(send, send_counts[r]);
   }
   if (send_counts[comm->rank] > 0) memcpy(own_place, own, send_counts[comm->rank]);
   return STATUS_OK;

@@ -271,6 +271,11 @@ static void flickr_captions_are_samples(void **state) {
   assert_prepare_fails(&sources.common, STATUS_DATA, "IMAGE#NUMBER");
   io_test_write(sources.flickr, "1.jpg#0\t\xff\n");
   assert_prepare_fails(&sources.common, STATUS_DATA, "not UTF-8");
+  if (data_test_first()) {
+    static const char lines[] = "1.jpg#0\tA\n1.jpg#1\tB, \0cut\n";
+    assert_ok(file_write(sources.flickr, lines, sizeof lines - 1));
+  }
+  assert_prepare_fails(&sources.common, STATUS_DATA, "line 2: holds a NUL");
   setting_end(&sources.common);
 }
 
