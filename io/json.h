@@ -77,15 +77,14 @@ status_t json_object(const json_t *object, const char *key, const char *where, c
 
 typedef enum {
   JSON_ELEMENTS, /* the items of a top-level array, or JSON lines: one value after the other */
-  JSON_MEMBERS,  /* the values of a top-level object */
-  JSON_LISTS     /* the items of the arrays that are values of a top-level object, and its other values */
+  JSON_MEMBERS   /* the values of a top-level object */
 } json_stream_t;
 
 typedef struct json_reader json_reader_t;
 
 typedef struct {
   const json_t *value;
-  const char *key; /* JSON_MEMBERS: its key; JSON_LISTS: its array's, at most 63 bytes of it; else NULL */
+  const char *key; /* JSON_MEMBERS: its key; of json_reader_open_list: its array's; else NULL */
   int64_t index;   /* 0-based, within the file */
   int64_t line;    /* 1-based line where it starts */
 } json_element_t;
@@ -94,9 +93,10 @@ typedef struct {
  * (cannot be read, empty, does not start as KIND asks). Close with json_reader_close. Local. */
 status_t json_reader_open(const char *path, json_stream_t kind, json_reader_t **out);
 
-/* The same for the items of the array under KEY in the file's top-level object; its other members are passed
- * over. Errors besides: STATUS_DATA (no such member, no array), from json_reader_next. Local. */
-status_t json_reader_open_list(const char *path, const char *key, json_reader_t **out);
+/* The same for the items of the array under KEY in the file's top-level object and, where ALSO is not NULL,
+ * of the one under ALSO, which may be missing, in the file's order; its other members are passed over. Errors
+ * besides: STATUS_DATA (no member KEY, no array), from json_reader_next. Local. */
+status_t json_reader_open_list(const char *path, const char *key, const char *also, json_reader_t **out);
 
 /* The next element, valid until the next call; ELEMENT->value is NULL after the last one. Errors: STATUS_DATA
  * with file, line and byte: broken or cut-short JSON, invalid UTF-8, half a surrogate pair, nesting beyond

@@ -12,13 +12,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { CHUNK = 256 * 1024, ELEMENT_MAX_MEMORY = 16 * JSON_MAX_ELEMENT, LIST_NAME_BYTES = 64 };
+enum { CHUNK = 256 * 1024, ELEMENT_MAX_MEMORY = 16 * JSON_MAX_ELEMENT, LISTS_MOST = 2 };
 
 typedef struct ready {
   struct ready *next;
   json_element_t element;
   json_block_t *storage; /* holds this struct's tree, not the struct */
-  char list[LIST_NAME_BYTES];
 } ready_t;
 
 struct json_reader {
@@ -30,14 +29,14 @@ struct json_reader {
   ready_t *first, *last; /* complete, not handed out */
   ready_t *current;      /* handed out */
   json_stream_t kind;
-  int outer;    /* containers around each element: 1 in an array or object, 0 with JSON lines, 2 in a list */
-  int depth;    /* how many of them are open */
-  char *list;   /* of json_reader_open_list: the member whose items are the elements; else NULL */
-  bool at_list; /* the next value is that member's */
-  bool list_seen; /* it has been come to */
-  int beside;     /* containers that are open in another member */
-  bool started;   /* the builder is inside an element */
-  bool finished;  /* the file's end has been parsed */
+  int outer; /* containers around each element: 1 in an array or object, 0 with JSON lines, 2 in a list */
+  int depth; /* how many of them are open */
+  char *lists[LISTS_MOST]; /* of json_reader_open_list: the members whose items are the elements; else NULL */
+  const char *list;        /* the one of them that the present value is, or is in; NULL: another member */
+  bool list_seen;          /* the first of them has been come to */
+  int beside;              /* containers that are open in another member */
+  bool started;            /* the builder is inside an element */
+  bool finished;           /* the file's end has been parsed */
   unsigned char *chunk;
   size_t filled;         /* bytes in chunk */
   int64_t chunk_start;   /* where chunk lies in the file */
@@ -47,9 +46,8 @@ struct json_reader {
   int64_t element_start; /* byte where the present element starts */
   int64_t element_line;
   char *element_key;
-  char member[LIST_NAME_BYTES]; /* JSON_LISTS: key of the present member of the top-level object */
-  int64_t count;                /* elements so far */
-  int64_t size;                 /* bytes of the file */
+  int64_t count; /* elements so far */
+  int64_t size;  /* bytes of the file */
 };
 
 /* ---- Elements ---- */
@@ -77,12 +75,10 @@ static bool element_end(json_reader_t *reader) {
   reader->builder.memory_out = memory_alloc(&ready, ARENA_IO, 1, sizeof *ready) != STATUS_OK;
   if (reader->builder.memory_out) return false;
   ready->element = (json_element_t){.value = reader->builder.root,
-                                    .key = reader->element_key,
+                                    .key = reader->lists[0] != NULL ? reader->list : reader->element_key,
                                     .index = reader->count++,
                                     .line = reader->element_line};
   ready->storage = reader->builder.storage.blocks;
-  memcpy(ready->list, reader->member, sizeof ready->list);
-  if (reader->kind == JSON_LISTS) ready->element.key = ready->list;
   if (reader->last == NULL)
     reader->first = ready;
   else
@@ -94,10 +90,15 @@ static bool element_end(json_reader_t *reader) {
   return true;
 }
 
-/* ---- Beside the list: what belongs to other members of its object is passed over ---- */
+/* ---- Beside the lists: what belongs to other members of their object is passed over ---- */
 
 static bool is_beside(const json_reader_t *reader) {
-  return reader->list != NULL && reader->depth < reader->outer;
+  return reader->lists[0] != NULL && reader->depth < reader->outer;
+}
+
+/* Whether the value to come is a list. */
+static bool is_at_list(const json_reader_t *reader) {
+  return reader->depth == 1 && reader->beside == 0 && reader->list != NULL;
 }
 
 static int json_reader_beside_refuse(json_reader_t *reader, const char *found) {
@@ -109,16 +110,14 @@ static int json_reader_beside_refuse(json_reader_t *reader, const char *found) {
 /* A value that holds no others. */
 static int beside_value(json_reader_t *reader, json_type_t type) {
   reader->quiet_since = reader->chunk_start + (int64_t)yajl_get_bytes_consumed(reader->yajl);
-  if (reader->depth == 1 && reader->beside == 0 && reader->at_list)
-    return json_reader_beside_refuse(reader, json_type_name(type));
-  return 1;
+  return is_at_list(reader) ? json_reader_beside_refuse(reader, json_type_name(type)) : 1;
 }
 
 static int beside_open(json_reader_t *reader, json_type_t type) {
-  const bool within = reader->depth == 1 && reader->beside == 0 && reader->at_list;
+  const bool within = is_at_list(reader);
   if (reader->depth == 0 || (within && type == JSON_ARRAY)) {
     reader->depth++;
-    reader->list_seen = reader->list_seen || within;
+    reader->list_seen = reader->list_seen || (within && reader->list == reader->lists[0]);
     return 1;
   }
   if (within) return json_reader_beside_refuse(reader, json_type_name(type));
@@ -129,7 +128,11 @@ static int beside_open(json_reader_t *reader, json_type_t type) {
 }
 
 static int beside_key(json_reader_t *reader, const unsigned char *text, size_t n) {
-  if (reader->beside == 0) reader->at_list = n == strlen(reader->list) && memcmp(text, reader->list, n) == 0;
+  if (reader->beside > 0) return 1;
+  reader->list = NULL;
+  for (int i = 0; i < LISTS_MOST && reader->lists[i] != NULL; i++)
+    if (n == strlen(reader->lists[i]) && memcmp(text, reader->lists[i], n) == 0)
+      reader->list = reader->lists[i];
   return 1;
 }
 
@@ -174,8 +177,7 @@ static int on_string(void *context, const unsigned char *text, size_t n) {
 /* An array or object opens: one of those around the elements, or one of an element. */
 static int json_reader_container_open(json_reader_t *reader, json_type_t type) {
   if (is_beside(reader)) return beside_open(reader, type);
-  bool list = reader->kind == JSON_LISTS && reader->depth == 1 && type == JSON_ARRAY;
-  if (reader->depth < reader->outer || (list && !reader->started)) {
+  if (reader->depth < reader->outer) {
     reader->depth++;
     return 1;
   }
@@ -194,11 +196,6 @@ static int on_array(void *context) {
 static int on_key(void *context, const unsigned char *text, size_t n) {
   json_reader_t *reader = context;
   if (is_beside(reader)) return beside_key(reader, text, n);
-  if (reader->kind == JSON_LISTS && !reader->started) {
-    snprintf(reader->member, sizeof reader->member, "%.*s",
-             n < sizeof reader->member ? (int)n : (int)sizeof reader->member, (const char *)text);
-    return 1;
-  }
   element_begin(reader);
   if (!json_build_key(&reader->builder, text, n)) return 0;
   if (reader->builder.depth == 0) reader->element_key = reader->builder.key;
@@ -270,10 +267,10 @@ static status_t length_check(const json_reader_t *reader) {
 }
 
 static status_t list_check(const json_reader_t *reader) {
-  if (reader->list == NULL || reader->list_seen) return STATUS_OK;
+  if (reader->lists[0] == NULL || reader->list_seen) return STATUS_OK;
   return error_set(STATUS_DATA,
                    "%s: has no member '%s'; a JSON object with an array of that name was expected",
-                   reader->path, reader->list);
+                   reader->path, reader->lists[0]);
 }
 
 /* Parses pieces until an element is complete, or the file ends. */
@@ -331,14 +328,14 @@ static status_t look_ahead(json_reader_t *reader) {
   while (first < end && (*first == ' ' || *first == '\t' || *first == '\r' || *first == '\n'))
     first++;
   if (first == end) return error_set(STATUS_DATA, "%s: empty; JSON was expected", reader->path);
-  if ((reader->kind != JSON_ELEMENTS || reader->list != NULL) && *first != '{')
+  if ((reader->kind != JSON_ELEMENTS || reader->lists[0] != NULL) && *first != '{')
     return error_set(STATUS_DATA, "%s: starts with '%c'; a JSON object {...} was expected", reader->path,
                      *first);
   if (reader->kind == JSON_ELEMENTS && *first != '[' && *first != '{')
     return error_set(STATUS_DATA,
                      "%s: starts with byte 0x%02x; a JSON array [...] or JSON lines {...} were expected",
                      reader->path, *first);
-  reader->outer = reader->list != NULL ? 2 : reader->kind != JSON_ELEMENTS || *first == '[';
+  reader->outer = reader->lists[0] != NULL ? 2 : reader->kind != JSON_ELEMENTS || *first == '[';
   if (fseeko(reader->file, (off_t)mark, SEEK_SET) != 0)
     return error_set(STATUS_DATA, "%s: %s; a regular file was expected", reader->path, strerror(errno));
   reader->chunk_start = (int64_t)mark;
@@ -357,7 +354,7 @@ static status_t file_open(json_reader_t *reader) {
   return STATUS_OK;
 }
 
-static status_t json_reader_start(const char *path, json_stream_t kind, const char *list,
+static status_t json_reader_start(const char *path, json_stream_t kind, const char *list, const char *also,
                                   json_reader_t **out) {
   SCOPED(json_reader_close_at) json_reader_t *reader = NULL;
   *out = NULL;
@@ -366,7 +363,8 @@ static status_t json_reader_start(const char *path, json_stream_t kind, const ch
   reader->line = 1;
   reader->builder.max_bytes = ELEMENT_MAX_MEMORY;
   TRY(memory_copy_text(&reader->path, ARENA_IO, path, strlen(path)));
-  if (list != NULL) TRY(memory_copy_text(&reader->list, ARENA_IO, list, strlen(list)));
+  if (list != NULL) TRY(memory_copy_text(&reader->lists[0], ARENA_IO, list, strlen(list)));
+  if (also != NULL) TRY(memory_copy_text(&reader->lists[1], ARENA_IO, also, strlen(also)));
   TRY(memory_alloc(&reader->chunk, ARENA_IO, CHUNK, 1));
   TRY(file_open(reader));
   TRY(look_ahead(reader));
@@ -378,11 +376,11 @@ static status_t json_reader_start(const char *path, json_stream_t kind, const ch
 }
 
 status_t json_reader_open(const char *path, json_stream_t kind, json_reader_t **out) {
-  return json_reader_start(path, kind, NULL, out);
+  return json_reader_start(path, kind, NULL, NULL, out);
 }
 
-status_t json_reader_open_list(const char *path, const char *key, json_reader_t **out) {
-  return json_reader_start(path, JSON_ELEMENTS, key, out);
+status_t json_reader_open_list(const char *path, const char *key, const char *also, json_reader_t **out) {
+  return json_reader_start(path, JSON_ELEMENTS, key, also, out);
 }
 
 void json_reader_warn(const json_reader_t *reader) {
@@ -410,6 +408,7 @@ void json_reader_close(json_reader_t *reader) {
   if (reader->file != NULL) fclose(reader->file);
   memory_free(reader->chunk);
   memory_free(reader->path);
-  memory_free(reader->list);
+  for (int i = 0; i < LISTS_MOST; i++)
+    memory_free(reader->lists[i]);
   memory_free(reader);
 }

@@ -11,7 +11,7 @@ usage() {
 usage: jobs/make_base.sh [options]
   Draws pictures, trains a model from random weights, on captions first (inputs/pretrain.nml) and then on conversations in which
   all is true (inputs/sft.nml), and puts it at inputs/base/shapes_base.h5: half an hour on two cores. If it is interrupted, the
-  same command goes on. With as many ranks and threads on the same kind of processor it gives the same bytes.
+  same command continues. With as many ranks and threads on the same kind of processor it gives the same bytes.
 
   --np N            ranks (2)
   --set STEP:GROUP.NAME=VALUE

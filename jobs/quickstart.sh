@@ -10,7 +10,7 @@ usage() {
 usage: jobs/quickstart.sh [options]
   Installs missing packages (jobs/setup.sh), builds the program, and runs the tasks of inputs/*.nml in order: world, sft,
   sample, annotate, prepare, rm, policy_init, ppo, evaluate. Steps that are finished are skipped; one that was interrupted
-  goes on from its newest checkpoint. Ends with the comparison of the fine-tuned models (sft, policy_init) and
+  continues from its newest checkpoint. Ends with the comparison of the fine-tuned models (sft, policy_init) and
   the aligned one (ppo).
 
   --np N            ranks (2)
@@ -24,7 +24,7 @@ usage: jobs/quickstart.sh [options]
   --build-dir DIR   where the program is built (build/release in the source tree)
   --program FILE    a program that is built already, instead of setting up and building
   --help            this text
-exit status: 0 done, 2 wrong usage or missing packages, 10 stopped (start again to go on), else that of the step that failed
+exit status: 0 done, 2 wrong usage or missing packages, 10 stopped (start again to continue), else that of the step that failed
 END
 }
 

@@ -33,8 +33,8 @@ status_t checkpoint_write(comm_t *comm, const char *run_dir, const checkpoint_pl
                           const weights_spec_t *spec, const weights_item_t *items, int64_t count);
 
 /* Removes the checkpoints of steps before STEP's beyond the KEEP newest, STEP's included (0: keeps all);
- * never the best. Those of later steps belong to a run that went on from there before it was taken back: they
- * are not ours to remove. Collective on COMM. Errors, agreed: STATUS_DATA. */
+ * never the best. Those of later steps belong to a run that continued from there before it was taken back:
+ * they are not ours to remove. Collective on COMM. Errors, agreed: STATUS_DATA. */
 status_t checkpoint_prune(comm_t *comm, const char *run_dir, int64_t step, int64_t keep);
 
 /* Makes `best` name the checkpoint of STEP; where there is none (-1, or its file is gone) there is no `best`

@@ -40,8 +40,8 @@ status_t rundir_metrics_append(rundir_t *rundir, const char *line, size_t n);
 /* The same for samples.jsonl. */
 status_t rundir_samples_append(rundir_t *rundir, const char *line, size_t n);
 
-/* Before a run goes on after step STEP: rank 0 drops the lines of metrics.jsonl whose "step" is later, and a
- * line without an end (io/formats/journal.h). Other ranks do nothing. Errors: STATUS_DATA. Local. */
+/* Before a run continues after step STEP: rank 0 drops the lines of metrics.jsonl whose "step" is later, and
+ * a line without an end (io/formats/journal.h). Other ranks do nothing. Errors: STATUS_DATA. Local. */
 status_t rundir_metrics_rewind(rundir_t *rundir, int64_t step);
 /* The same for samples.jsonl, of which the first MOST lines stay at most. */
 status_t rundir_samples_rewind(rundir_t *rundir, int64_t step, int64_t most);

@@ -63,7 +63,7 @@ pipeline_step() {
   echo "== $name: mpirun ${mpirun_options[*]} llava_rlhf${settings[*]:+ ${settings[*]}} $pipeline_inputs/$name.nml"
   mpirun "${mpirun_options[@]}" "$program" "${settings[@]}" "$pipeline_inputs/$name.nml" </dev/null || status=$?
   if ((status == 10)); then
-    echo "== $name: stopped before its end; start again with the same command to go on"
+    echo "== $name: stopped before its end; start again with the same command to continue"
     exit 10
   fi
   if ((status != 0)); then

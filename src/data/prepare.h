@@ -61,9 +61,9 @@ typedef struct {
   int64_t held_out;
   int64_t shared;        /* of those held out, whose image samples for training show, too */
   int64_t skipped;       /* bad samples left out */
-  int64_t images;        /* distinct */
-  int64_t broken_images; /* of them, left out */
-  int64_t turned_images; /* of them, whose EXIF block asks for another orientation than the stored one, which
+  int64_t images;        /* distinct, that the written samples show */
+  int64_t broken_images; /* others, left out with their samples */
+  int64_t turned_images; /* those whose EXIF block asks for another orientation than the stored one, which
                             is what models see; 0 in a plan */
   int64_t
       without_facts;   /* samples with an image for which FACTS has no entry; 0 if no facts were asked for */

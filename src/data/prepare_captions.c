@@ -59,7 +59,7 @@ static status_t coco_caption_add(prepare_t *prepare, const json_element_t *eleme
 static status_t coco_captions_read(prepare_t *prepare, const char *path, gathering_t *captions) {
   SCOPED(json_reader_close_at) json_reader_t *file = NULL;
   json_element_t element;
-  TRY(json_reader_open_list(path, "annotations", &file));
+  TRY(json_reader_open_list(path, "annotations", NULL, &file));
   for (;;) {
     TRY(source_next(prepare, path, file, &element));
     if (element.value == NULL) break;
@@ -130,23 +130,32 @@ static status_t flickr_refuse(const flickr_t *flickr, const char *problem) {
   return error_set(STATUS_DATA, "%s: line %" PRId64 ": %s", flickr->path, flickr->line, problem);
 }
 
+/* The bytes up to the next line end, N of them, with '\0' behind; *FOUND false at the file's end. */
+static status_t flickr_bytes(flickr_t *flickr, size_t *n, bool *found) {
+  int c;
+  *n = 0;
+  while ((c = getc(flickr->stream)) != EOF && c != '\n') {
+    if (*n + 1 == sizeof flickr->text) return flickr_refuse(flickr, "longer than a caption could be");
+    flickr->text[(*n)++] = (char)c;
+  }
+  if (ferror(flickr->stream)) return error_set(STATUS_DATA, "%s: cannot be read", flickr->path);
+  flickr->text[*n] = '\0';
+  *found = c != EOF || *n > 0;
+  flickr->bytes += (int64_t)*n + (c != EOF);
+  return STATUS_OK;
+}
+
 /* The next line that is not empty; *FOUND false at the end. */
 static status_t flickr_line(flickr_t *flickr, bool *found) {
-  size_t n = 0;
-  *found = false;
+  size_t n;
   do {
-    if (fgets(flickr->text, sizeof flickr->text, flickr->stream) == NULL) {
-      if (ferror(flickr->stream)) return error_set(STATUS_DATA, "%s: cannot be read", flickr->path);
-      return STATUS_OK;
-    }
     flickr->line++;
-    n = strlen(flickr->text);
-    flickr->bytes += (int64_t)n;
-    if (n + 1 == sizeof flickr->text) return flickr_refuse(flickr, "longer than a caption could be");
-    while (n > 0 && strchr("\r\n", flickr->text[n - 1]) != NULL)
+    TRY(flickr_bytes(flickr, &n, found));
+    if (!*found) return STATUS_OK;
+    if (memchr(flickr->text, '\0', n) != NULL) return flickr_refuse(flickr, "holds a NUL");
+    while (n > 0 && flickr->text[n - 1] == '\r')
       flickr->text[--n] = '\0';
   } while (n == 0);
-  *found = true;
   return text_is_utf8(text_view(flickr->text), NULL) ? STATUS_OK : flickr_refuse(flickr, "is not UTF-8");
 }
 

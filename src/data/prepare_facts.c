@@ -134,7 +134,7 @@ static status_t caption_facts_read(facts_t *facts, const char *path) {
   SCOPED(json_reader_close_at) json_reader_t *reader = NULL;
   json_element_t element;
   facts->path = path;
-  TRY(json_reader_open_list(path, "annotations", &reader));
+  TRY(json_reader_open_list(path, "annotations", NULL, &reader));
   for (;;) {
     TRY(source_next(facts->prepare, path, reader, &element));
     if (element.value == NULL) break;

@@ -59,7 +59,7 @@ static status_t vqa_answers_read(const prepare_t *prepare, vqa_answers_t *answer
   const char *path = prepare->options->vqa_annotations;
   json_element_t element;
   char where[512];
-  TRY(json_reader_open_list(path, "annotations", &file));
+  TRY(json_reader_open_list(path, "annotations", NULL, &file));
   for (;;) {
     TRY(source_next(prepare, path, file, &element));
     if (element.value == NULL) break;
@@ -100,7 +100,7 @@ static status_t vqa_questions_read(prepare_t *prepare, prepare_source_t *source,
   SCOPED(json_reader_close_at) json_reader_t *file = NULL;
   json_element_t element;
   char where[512];
-  TRY(json_reader_open_list(source->path, "questions", &file));
+  TRY(json_reader_open_list(source->path, "questions", NULL, &file));
   for (;;) {
     TRY(source_next(prepare, source->path, file, &element));
     if (element.value == NULL) break;

@@ -35,28 +35,44 @@ static status_t shown_add(chair_t *chair, int64_t image, int32_t kind) {
   return STATUS_OK;
 }
 
-static status_t annotation_add(chair_t *chair, const json_t *annotation, const char *where) {
-  int64_t image, category;
+/* A file of instances, or one of captions. COCO's categories, as they come; they may follow the instances. */
+typedef struct {
+  chair_t *chair;
+  const char *path;
+  lookup_t categories;      /* id -> kind */
+  bool instances, captions; /* there are some */
+} annotations_t;
+
+static status_t instance_add(annotations_t *file, const json_t *annotation, int64_t image,
+                             const char *where) {
+  int64_t category;
+  TRY(json_int(annotation, "category_id", where, &category));
+  if (category != (int32_t)category)
+    return error_set(STATUS_DATA, "%s: category_id is %" PRId64 ", expected one of COCO's", where, category);
+  file->instances = true;
+  return shown_add(file->chair, image, (int32_t)category);
+}
+
+static status_t caption_add(annotations_t *file, const json_t *annotation, int64_t image, const char *where) {
+  chair_t *chair = file->chair;
   int32_t count;
   const char *caption;
-  TRY(json_int(annotation, "image_id", where, &image));
-  if (json_get(annotation, "category_id")) {
-    TRY(json_int(annotation, "category_id", where, &category));
-    return shown_add(chair, image, (int32_t)category);
-  }
   TRY(json_string(annotation, "caption", where, &caption));
   chair_words_mentions(&chair->words, text_view(caption), chair->mentions, &count);
   for (int32_t i = 0; i < count; i++)
     TRY(shown_add(chair, image, chair->mentions[i]));
+  file->captions = true;
   return shown_add(chair, image, CHAIR_NO_OBJECT); /* the image is known, if nothing is in it */
 }
 
-/* COCO's categories, as they come; they may follow the annotations. */
-typedef struct {
-  chair_t *chair;
-  const char *path;
-  lookup_t categories; /* id -> kind */
-} annotations_t;
+static status_t annotation_add(annotations_t *file, const json_t *annotation, const char *where) {
+  int64_t image;
+  TRY(json_int(annotation, "image_id", where, &image));
+  TRY(json_get(annotation, "category_id") ? instance_add(file, annotation, image, where)
+                                          : caption_add(file, annotation, image, where));
+  if (!file->instances || !file->captions) return STATUS_OK;
+  return error_set(STATUS_DATA, "%s: found captions among instances, expected a file for each", where);
+}
 
 static status_t category_add(annotations_t *file, const json_t *category, const char *where) {
   int64_t id;
@@ -79,8 +95,8 @@ static status_t annotations_visit(annotations_t *file, json_reader_t *reader) {
     TRY(json_reader_next(reader, &element));
     if (!element.value) return STATUS_OK;
     snprintf(where, sizeof where, "%s, line %lld", file->path, (long long)element.line);
-    if (strcmp(element.key, "annotations") == 0) TRY(annotation_add(file->chair, element.value, where));
-    if (strcmp(element.key, "categories") == 0) TRY(category_add(file, element.value, where));
+    TRY(strcmp(element.key, "categories") == 0 ? category_add(file, element.value, where)
+                                               : annotation_add(file, element.value, where));
   }
 }
 
@@ -103,12 +119,12 @@ static status_t kinds_settle(annotations_t *file, int64_t begin) {
 static status_t annotations_read_file(annotations_t *file) {
   SCOPED(json_reader_close_at) json_reader_t *reader = NULL;
   int64_t begin = file->chair->count;
-  TRY(json_reader_open(file->path, JSON_LISTS, &reader));
+  TRY(json_reader_open_list(file->path, "annotations", "categories", &reader));
   TRY(annotations_visit(file, reader));
   if (file->chair->count == begin)
-    return error_set(STATUS_DATA, "%s: found no 'annotations', expected COCO's instances or captions",
+    return error_set(STATUS_DATA, "%s: its 'annotations' are empty, expected COCO's instances or captions",
                      file->path);
-  return file->categories.count > 0 ? kinds_settle(file, begin) : STATUS_OK;
+  return file->instances ? kinds_settle(file, begin) : STATUS_OK;
 }
 
 static status_t annotations_read(chair_t *chair, const char *path) {

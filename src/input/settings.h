@@ -323,7 +323,7 @@ void settings_free(settings_t *settings);
 /* The task of checked settings. Local. */
 task_t settings_task(const settings_t *settings);
 const char *task_name(task_t task);
-/* Whether TASK trains in steps, with checkpoints that another start goes on from. Local. */
+/* Whether TASK trains in steps, with checkpoints that another start continues from. Local. */
 bool task_trains(task_t task);
 /* The task called NAME (case matters), or TASK_COUNT. */
 task_t task_find(const char *name);

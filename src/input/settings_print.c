@@ -166,7 +166,7 @@ static const char help_tail[] =
     "Exit status: 0 done; 1 a mistake of the program itself; 2 input or command line wrong; 3 a data, model "
     "or\n"
     "checkpoint file missing or broken; 4 NaN, infinity or divergence; 5 device or communication failed;\n"
-    "10 stopped cleanly before the end, start again with the same command to go on.\n"
+    "10 stopped cleanly before the end, start again with the same command to continue.\n"
     "To stop a run: signal USR1, job.max_seconds, or a file EXIT in its run directory.\n";
 
 status_t settings_print_help(FILE *file) {

@@ -119,7 +119,7 @@ status_t comm_allgatherv(comm_t *comm, const void *mine, void *all, const size_t
     if (r < comm->rank) before += counts[r];
     total += counts[r];
   }
-  char *place = (char *)all + before * size;
+  char *place = comm_place_behind(all, before * size);
   if (counts[comm->rank] > 0 && mine != place) memmove(place, mine, counts[comm->rank] * size);
   if (comm->size == 1 || total == 0) return STATUS_OK;
   double start = perf_now();

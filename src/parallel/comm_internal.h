@@ -27,6 +27,11 @@ status_t comm_make_maxloc(comm_t *world);
 size_t comm_type_size(comm_type_t type);
 MPI_Datatype comm_type_mpi(comm_type_t type);
 
+/* The place BYTES behind DATA, which is NULL where there is no data at all: C gives NULL + 0 no meaning. */
+static inline char *comm_place_behind(char *data, size_t bytes) {
+  return bytes > 0 ? data + bytes : data;
+}
+
 /* How many elements of SIZE bytes one MPI call is given: at least one. Local. */
 size_t comm_piece_elements(const comm_t *comm, size_t size);
 

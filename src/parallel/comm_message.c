@@ -45,7 +45,7 @@ static status_t comm_message_gather_on_root(comm_message_messages_t *messages, c
     } else if (bytes > 0 && mine != all) {
       memmove(all, mine, bytes);
     }
-    all += bytes;
+    all = comm_place_behind(all, bytes);
   }
   return STATUS_OK;
 }
@@ -81,25 +81,23 @@ static status_t exchange_counts(comm_t *comm, const size_t *send_counts, size_t 
  * vain. */
 static status_t exchange_start(comm_message_messages_t *messages, comm_t *comm, char *send,
                                const size_t *send_counts, char *recv, const size_t *recv_counts) {
-  const char *own = send;
-  char *own_place = recv;
+  const char *own = NULL;
+  char *own_place = NULL;
   for (int r = 0; r < comm->size; r++) {
-    if (r != comm->rank) {
+    if (r != comm->rank)
       TRY(messages_start(messages, comm, true, recv, recv_counts[r], r, TAG_EXCHANGE));
-    } else {
+    else
       own_place = recv;
-    }
-    recv += recv_counts[r];
+    recv = comm_place_behind(recv, recv_counts[r]);
   }
   for (int r = 0; r < comm->size; r++) {
-    if (r != comm->rank) {
+    if (r != comm->rank)
       TRY(messages_start(messages, comm, false, send, send_counts[r], r, TAG_EXCHANGE));
-    } else {
+    else
       own = send;
-    }
-    send += send_counts[r];
+    send = comm_place_behind(send, send_counts[r]);
   }
-  if (own && own_place && send_counts[comm->rank] > 0) memcpy(own_place, own, send_counts[comm->rank]);
+  if (send_counts[comm->rank] > 0) memcpy(own_place, own, send_counts[comm->rank]);
   return STATUS_OK;
 }
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 const h5_format_t store_format = {"llava_rlhf_model", 2,
-                                  "import the model, or train it, again; a run that has begun goes on with "
+                                  "import the model, or train it, again; a run that has begun continues with "
                                   "the version that began it"};
 
 static const char weights_prefix[] = "/weights/";

@@ -45,16 +45,17 @@ static status_t loop_settle_end(const session_t *session, loop_t *loop, const ch
         "another job.run_dir",
         path, (long long)state->step, steps_setting(session), (long long)loop->total);
   bool used_up = was == RESUME_PATIENCE && patience > 0 && state->waited >= patience;
-  state->ended = used_up ? RESUME_PATIENCE : state->step == loop->total ? RESUME_ALL_STEPS : RESUME_GOES_ON;
+  state->ended = used_up ? RESUME_PATIENCE : state->step == loop->total ? RESUME_ALL_STEPS : RESUME_CONTINUES;
   if (used_up)
     log_info(
-        "finished   after step %lld, %lld evaluations after the best one; to go on, raise eval.patience = "
+        "finished   after step %lld, %lld evaluations after the best one; to continue, raise eval.patience = "
         "%lld or set it to 0",
         (long long)state->step, (long long)state->waited, (long long)patience);
   else if (state->ended == RESUME_ALL_STEPS && !state->owes_evaluation)
-    log_info("finished   all %lld steps; to go on, raise %s", (long long)loop->total, steps_setting(session));
-  else if (was != RESUME_GOES_ON)
-    log_info("going on   after the end of the run: eval.patience is %lld now, and there are %lld steps",
+    log_info("finished   all %lld steps; to continue, raise %s", (long long)loop->total,
+             steps_setting(session));
+  else if (was != RESUME_CONTINUES)
+    log_info("continuing after the end of the run: eval.patience is %lld now, and there are %lld steps",
              (long long)patience, (long long)loop->total);
   return STATUS_OK;
 }
@@ -91,7 +92,7 @@ static status_t loop_restart(session_t *session, loop_t *loop) {
   state->best = -INFINITY;
   state->best_step = -1;
   state->owes_evaluation = false;
-  state->ended = loop->total > 0 ? RESUME_GOES_ON : RESUME_ALL_STEPS;
+  state->ended = loop->total > 0 ? RESUME_CONTINUES : RESUME_ALL_STEPS;
   TRY(resume_find(session, state, &point));
   if (point.found) TRY(loop_go_on(session, loop, point.path));
   loop->first = loop->saved = state->step;
@@ -148,7 +149,7 @@ static resume_end_t loop_end_of(const session_t *session, const loop_t *loop) {
   const resume_state_t *state = &loop->state;
   int64_t patience = session->settings->eval.patience;
   if (state->step >= loop->total) return RESUME_ALL_STEPS;
-  if (patience == 0 || state->waited < patience) return RESUME_GOES_ON;
+  if (patience == 0 || state->waited < patience) return RESUME_CONTINUES;
   log_info("early stop after step %lld: no better evaluation since step %lld (eval.patience = %lld)",
            (long long)state->step, (long long)state->best_step, (long long)patience);
   return RESUME_PATIENCE;
@@ -169,7 +170,7 @@ static status_t complete_step(session_t *session, loop_t *loop) {
   state->sample_lines = rundir_samples_lines(session->rundir);
   state->line.seconds = perf_now() - session->started;
   state->ended = loop_end_of(session, loop);
-  bool saved = better && settings->eval.keep_best, last = state->ended != RESUME_GOES_ON;
+  bool saved = better && settings->eval.keep_best, last = state->ended != RESUME_CONTINUES;
   if (saved) {
     TRY(loop_save(session, loop));
     TRY(checkpoint_mark_best(session->world, session->run_dir, state->step, &there));
@@ -288,9 +289,9 @@ static status_t run_dry(session_t *session, loop_t *loop) {
 static status_t run_steps(session_t *session, loop_t *loop) {
   bool stop;
   TRY(evaluate_start(session, loop));
-  if (loop->state.ended == RESUME_GOES_ON)
+  if (loop->state.ended == RESUME_CONTINUES)
     log_progress(loop->label, loop->state.step, loop->total, "steps", NULL); /* starts its clock */
-  while (loop->state.ended == RESUME_GOES_ON) {
+  while (loop->state.ended == RESUME_CONTINUES) {
     TRY(session_stop(session, 0.0, &stop));
     if (stop) return STATUS_STOPPED;
     TRY(one_step(session, loop));
@@ -323,10 +324,10 @@ static status_t fail_with_numbers(const session_t *session, const loop_t *loop) 
     (void)!error_context(status, "the checkpoint of step %lld, which this comes from, is now called %s",
                          (long long)loop->state.step, aside);
   if (from_here && !*aside)
-    return error_context(status, "this comes from the checkpoint of step %lld that the run went on from",
+    return error_context(status, "this comes from the checkpoint of step %lld that the run continued from",
                          (long long)loop->state.step);
   if (before > 0)
-    return error_context(status, "the next start goes on from the checkpoint of step %lld",
+    return error_context(status, "the next start continues from the checkpoint of step %lld",
                          (long long)before);
   return error_context(status, "there is no checkpoint from before: the next start begins anew");
 }

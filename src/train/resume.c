@@ -48,7 +48,7 @@ static void pieces_free(pieces_t *pieces) {
   *pieces = (pieces_t){0};
 }
 
-/* What is no number must not become the newest checkpoint: nothing could go on from there. */
+/* What is no number must not become the newest checkpoint: nothing could continue from there. */
 static status_t resume_check_numbers(const resume_state_t *state, const param_t *param, const float *values,
                                      int64_t n) {
   for (int64_t i = 0; i < n; i++)
@@ -262,7 +262,7 @@ status_t resume_check(session_t *session, const char *path, const store_contents
   weights_close(file);
   status = comm_agree(session->world, status);
   if (status == STATUS_OK && *differences && comm_rank(session->world) == 0)
-    log_warning("going on with other settings than before %s: %s", path, differences);
+    log_warning("continuing with other settings than before %s: %s", path, differences);
   memory_free(differences);
   return status;
 }

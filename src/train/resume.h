@@ -7,7 +7,7 @@
 #include "session/source.h"
 #include "train/optimizer.h"
 
-/* A file that a run is made from; another one of the same contents will do for going on. */
+/* A file that a run is made from; another one of the same contents will do for continuing. */
 typedef struct {
   const char *name;    /* "base", "dataset", "reward_model", "reference": of attributes */
   const char *setting; /* that names the file, for messages */
@@ -18,7 +18,7 @@ typedef struct {
 enum { RESUME_FILES_MAX = 4 };
 
 /* How a run came to its end. */
-typedef enum { RESUME_GOES_ON, RESUME_ALL_STEPS, RESUME_PATIENCE, RESUME_ENDS } resume_end_t;
+typedef enum { RESUME_CONTINUES, RESUME_ALL_STEPS, RESUME_PATIENCE, RESUME_ENDS } resume_end_t;
 
 /* What a run's checkpoint holds besides the model's contents. */
 typedef struct {
@@ -42,7 +42,7 @@ typedef struct {
   checkpoint_place_t place; /* of the newest checkpoint */
 } resume_state_t;
 
-/* A checkpoint to go on from. */
+/* A checkpoint to continue from. */
 typedef struct {
   bool found;
   bool own; /* one of this run directory, otherwise the one that job.restart names */
@@ -64,9 +64,10 @@ status_t resume_save(session_t *session, const store_contents_t *contents, resum
  * Collective. */
 status_t resume_find(session_t *session, resume_state_t *state, resume_point_t *point);
 
-/* Whether this run can go on from the checkpoint PATH: compares task, seed, batch, the data order, adapters
- * and the contents of STATE's files with what it was made from; warns of settings that differ and change the
- * result. Layout and what else changes no result may differ. Collective. Errors, agreed: STATUS_DATA. */
+/* Whether this run can continue from the checkpoint PATH: compares task, seed, batch, the data order,
+ * adapters and the contents of STATE's files with what it was made from; warns of settings that differ and
+ * change the result. Layout and what else changes no result may differ. Collective. Errors, agreed:
+ * STATUS_DATA. */
 status_t resume_check(session_t *session, const char *path, const store_contents_t *contents,
                       const resume_state_t *state);
 

@@ -41,7 +41,7 @@ static status_t resume_state_write_counts(h5_file_t *file, const session_t *sess
 }
 
 static const char *const end_names[RESUME_ENDS] = {
-    [RESUME_GOES_ON] = "no", [RESUME_ALL_STEPS] = "all steps", [RESUME_PATIENCE] = "patience"};
+    [RESUME_CONTINUES] = "no", [RESUME_ALL_STEPS] = "all steps", [RESUME_PATIENCE] = "patience"};
 
 /* Names one to a line, their values, and the time. */
 static status_t resume_state_write_line(h5_file_t *file, const metrics_t *line) {
@@ -136,7 +136,7 @@ static status_t resume_state_check_number(h5_file_t *file, const char *name, con
   if (found == expected) return STATUS_OK;
   return error_set(STATUS_DATA,
                    "%s belongs to a run with %s = %" PRId64 ", this run has %" PRId64
-                   ": it cannot go on from "
+                   ": it cannot continue from "
                    "there; %s",
                    h5_path(file), setting, found, expected, way_out);
 }
@@ -150,7 +150,7 @@ static status_t resume_state_check_file(h5_file_t *file, const resume_file_t *ma
   status_code_t status =
       error_set(STATUS_DATA,
                 "%s belongs to a run with %s = '%s' of other contents (identity %016" PRIx64
-                ") than '%s' has now (%016" PRIx64 "): it cannot go on from there; %s",
+                ") than '%s' has now (%016" PRIx64 "): it cannot continue from there; %s",
                 h5_path(file), made->setting, path, found, made->path, made->identity, way_out);
   memory_free(path);
   return status;
@@ -168,7 +168,7 @@ static status_t resume_state_check_adapter(h5_file_t *file, const char *role,
   if (r == config->r && alpha == config->alpha) return STATUS_OK;
   return error_set(STATUS_DATA,
                    "%s: the adapter '%s' has r %" PRId64 " and alpha %g, this run's %d and %g (adapter.r and "
-                   "adapter.alpha, or the adapter that it starts from): it cannot go on from there; %s",
+                   "adapter.alpha, or the adapter that it starts from): it cannot continue from there; %s",
                    h5_path(file), role, r, alpha, config->r, config->alpha, way_out);
 }
 
@@ -218,7 +218,7 @@ static status_t resume_state_read_end(h5_file_t *file, resume_end_t *ended) {
   if (end < 0)
     status = error_set(STATUS_DATA, "%s: attribute ended of %s is '%s', expected '%s', '%s' or '%s'",
                        h5_path(file), group, text, end_names[0], end_names[1], end_names[2]);
-  *ended = end < 0 ? RESUME_GOES_ON : (resume_end_t)end;
+  *ended = end < 0 ? RESUME_CONTINUES : (resume_end_t)end;
   memory_free(text);
   return status;
 }

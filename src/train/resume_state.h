@@ -13,8 +13,8 @@
 /* Writes the group to FILE. Local. */
 status_t resume_state_write(h5_file_t *file, const session_t *session, const resume_state_t *state);
 
-/* Compares what FILE's run was made from with this run: STATUS_DATA where going on would make something else
- * of the saved state. Other settings may differ; *DIFFERENCES lists those that change the result ("" if
+/* Compares what FILE's run was made from with this run: STATUS_DATA where continuing would make something
+ * else of the saved state. Other settings may differ; *DIFFERENCES lists those that change the result ("" if
  * none), freed by the caller with memory_free. Local. */
 status_t resume_state_check(h5_file_t *file, const session_t *session, const store_contents_t *contents,
                             const resume_state_t *state, char **differences);

@@ -1,5 +1,5 @@
 /* What a checkpoint says about its run, and what another start is told that no longer fits it: status 3 where
- * going on would make something else of what was saved; other layouts and other settings may go on. */
+ * continuing would make something else of what was saved; other layouts and other settings may continue. */
 #include "cli/ppo_world.h"
 
 #include "base/memory.h"

@@ -12,17 +12,20 @@ static int openings;
 
 status_code_t __real_json_reader_open(const char *path, json_stream_t kind, json_reader_t **out);
 status_code_t __wrap_json_reader_open(const char *path, json_stream_t kind, json_reader_t **out);
-status_code_t __real_json_reader_open_list(const char *path, const char *key, json_reader_t **out);
-status_code_t __wrap_json_reader_open_list(const char *path, const char *key, json_reader_t **out);
+status_code_t __real_json_reader_open_list(const char *path, const char *key, const char *also,
+                                           json_reader_t **out);
+status_code_t __wrap_json_reader_open_list(const char *path, const char *key, const char *also,
+                                           json_reader_t **out);
 
 status_code_t __wrap_json_reader_open(const char *path, json_stream_t kind, json_reader_t **out) {
   openings++;
   return __real_json_reader_open(path, kind, out);
 }
 
-status_code_t __wrap_json_reader_open_list(const char *path, const char *key, json_reader_t **out) {
+status_code_t __wrap_json_reader_open_list(const char *path, const char *key, const char *also,
+                                           json_reader_t **out) {
   openings++;
-  return __real_json_reader_open_list(path, key, out);
+  return __real_json_reader_open_list(path, key, also, out);
 }
 
 /* ---- Files ---- */
@@ -268,6 +271,11 @@ static void flickr_captions_are_samples(void **state) {
   assert_prepare_fails(&sources.common, STATUS_DATA, "IMAGE#NUMBER");
   io_test_write(sources.flickr, "1.jpg#0\t\xff\n");
   assert_prepare_fails(&sources.common, STATUS_DATA, "not UTF-8");
+  if (data_test_first()) {
+    static const char lines[] = "1.jpg#0\tA\n1.jpg#1\tB, \0cut\n";
+    assert_ok(file_write(sources.flickr, lines, sizeof lines - 1));
+  }
+  assert_prepare_fails(&sources.common, STATUS_DATA, "line 2: holds a NUL");
   setting_end(&sources.common);
 }
 

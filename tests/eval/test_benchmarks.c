@@ -123,6 +123,31 @@ static void test_refused(void **state) {
   assert_error(evaluate_files("bad", "judge='pope' answers='" GOLDEN "chair_captions.json'"), STATUS_DATA);
 }
 
+/* COCO's annotations that would make something else of objects, or nothing. */
+static void test_chair_refused(void **state) {
+  static const char *const bad[][2] = {
+      {"{\"annotations\": [{\"image_id\": 1, \"category_id\": 3}]}", "has no name"},
+      {"{\"annotations\": [{\"image_id\": 1, \"category_id\": 5000000000}], \"categories\": [{\"id\": "
+       "705032704, \"name\": \"dog\"}]}",
+       "category_id is 5000000000"},
+      {"{\"annotations\": [{\"image_id\": 1, \"category_id\": 3}, {\"image_id\": 1, \"caption\": \"A "
+       "dog\"}], \"categories\": [{\"id\": 3, \"name\": \"dog\"}]}",
+       "captions among instances"},
+      {"{\"annotations\": [], \"categories\": []}", "are empty"},
+      {"{\"categories\": []}", "no member 'annotations'"},
+  };
+  (void)state;
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    write_file("bad.json", bad[i][0]);
+    status_code_t status =
+        evaluate_files("bad", "judge='chair' synonyms='" GOLDEN
+                              "chair_synonyms.txt' annotations='@/bad.json' answers='" GOLDEN "chair.jsonl'");
+    assert_int_equal(status, STATUS_DATA);
+    if (comm_rank(mpi_test_world()) == 0) assert_non_null(strstr(error_message(), bad[i][1]));
+    error_clear();
+  }
+}
+
 /* ---- Judges elsewhere ---- */
 
 static const char mmhal[] =
@@ -336,11 +361,11 @@ static void test_model_is_judged(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(fixture_set_up),    cmocka_unit_test(test_golden_scores),
-      cmocka_unit_test(test_refused),      cmocka_unit_test(test_requests),
-      cmocka_unit_test(test_replies),      cmocka_unit_test(test_mmbench),
-      cmocka_unit_test(test_forms),        cmocka_unit_test(test_model_is_judged),
-      cmocka_unit_test(fixture_tear_down),
+      cmocka_unit_test(fixture_set_up),       cmocka_unit_test(test_golden_scores),
+      cmocka_unit_test(test_refused),         cmocka_unit_test(test_chair_refused),
+      cmocka_unit_test(test_requests),        cmocka_unit_test(test_replies),
+      cmocka_unit_test(test_mmbench),         cmocka_unit_test(test_forms),
+      cmocka_unit_test(test_model_is_judged), cmocka_unit_test(fixture_tear_down),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

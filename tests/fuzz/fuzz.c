@@ -45,7 +45,7 @@ void fuzz_fail(const char *condition, const char *file, int line) {
 
 /* ---- Files ---- */
 
-enum { PATHS_MOST = 8, PATH_BYTES = 128 };
+enum { PATHS_MOST = 16, PATH_BYTES = 128 };
 static char paths[PATHS_MOST][PATH_BYTES];
 static int path_count;
 
@@ -83,4 +83,13 @@ uint64_t fuzz_take(fuzz_input_t *input, size_t bytes) {
 
 size_t fuzz_choose(fuzz_input_t *input, size_t limit) {
   return (size_t)fuzz_take(input, limit <= 256 ? 1 : 2) % limit;
+}
+
+void fuzz_take_file(fuzz_input_t *input, const char *path) {
+  const uint8_t *end = input->left > 0 ? memchr(input->bytes, FUZZ_NEXT_FILE, input->left) : NULL;
+  size_t n = end != NULL ? (size_t)(end - input->bytes) : input->left;
+  fuzz_write(path, input->bytes, n);
+  if (end != NULL) n++;
+  if (n > 0) input->bytes += n;
+  input->left -= n;
 }

@@ -30,5 +30,8 @@ typedef struct {
 uint64_t fuzz_take(fuzz_input_t *input, size_t bytes); /* a number of 1 to 8 bytes, little-endian */
 /* A number below LIMIT. */
 size_t fuzz_choose(fuzz_input_t *input, size_t limit);
+/* Writes the bytes up to the next FUZZ_NEXT_FILE (or all) as the file PATH: an input may be several files. */
+enum { FUZZ_NEXT_FILE = 0x1e };
+void fuzz_take_file(fuzz_input_t *input, const char *path);
 
 #endif

@@ -33,7 +33,10 @@ static const char *const json[] = {
     "[{\"id\": \"a\", \"image\": \"x/1.jpg\", \"conversations\": [{\"from\": \"human\", \"value\": "
     "\"<image>\\nWhat?\"}, {\"from\": \"gpt\", \"value\": \"A \\u00e9 \\ud83d\\ude42.\"}]}]",
     "{\"a\": [1, -2.5e-3, true, false, null, {}], \"b\": {\"c\": []}, \"a\": 12345678901234567890}",
-    "{\"question_id\": 1, \"text\": \"yes\"}\n{\"question_id\": 2, \"text\": \"\"}\n", "[]", NULL};
+    "{\"c\": {\"a\": [1]}, \"b\": [2, {}], \"a\": [3, [4]], \"d\": 5}",
+    "{\"question_id\": 1, \"text\": \"yes\"}\n{\"question_id\": 2, \"text\": \"\"}\n",
+    "[]",
+    NULL};
 
 /* Edits of fuzz_h5.c: hashes or not; kind, object, and what the kind takes. */
 static const char *const h5[] = {"\0",
@@ -45,6 +48,58 @@ static const char *const h5[] = {"\0",
                                  "\7\0\12\2\3\4",
                                  NULL};
 static const size_t h5_sizes[] = {1, 9, 6, 9, 13, 14, 6};
+
+/* Kind, options ('@': none, 'C': written, bad samples skipped, 'G': some held out besides), and a source's
+ * files. */
+static const char *const prepare[] = {
+    "0C[{\"id\": \"a\", \"image\": \"000000000001.jpg\", \"conversations\": [{\"from\": \"human\", "
+    "\"value\": "
+    "\"<image>\\nWhat?\"}, {\"from\": \"gpt\", \"value\": \"It.\"}]}, {\"id\": 2, \"conversations\": []}]",
+    "1C{\"id\": \"p\", \"image\": \"x.jpg\", \"conversations\": [{\"from\": \"human\", \"value\": "
+    "\"What?\\n<image>\"}, {\"from\": \"gpt\", \"value\": \"x\"}], \"output_1\": {\"from\": \"llava\", "
+    "\"value\": \"one\"}, \"output_2\": {\"from\": \"llava\", \"value\": \"two\"}, \"preference\": 1}\n",
+    "0@{\"prompt\": \"What?\", \"chosen\": \"this\", \"rejected\": \"that\"}\n",
+    "2G{\"questions\": [{\"image_id\": 1, \"question\": \"Is it?\", \"question_id\": 10}], \"x\": [1]}\036"
+    "{\"annotations\": [{\"question_id\": 10, \"answer_type\": \"yes/no\", \"multiple_choice_answer\": "
+    "\"yes\"}]}",
+    "3K[{\"question_id\": \"q\", \"image_id\": 1, \"question\": \"What?\", \"choices\": [\"a\", \"b\"], "
+    "\"correct_choice_idx\": 1, \"rationales\": [\"It is so\"]}]",
+    "4A{\"annotations\": [{\"image_id\": 1, \"id\": 2, \"caption\": \" A dog.\\n\"}, {\"image_id\": 3, "
+    "\"caption\": \"B\"}]}",
+    "5C1.jpg#0\tA man .\n1.jpg#1\tOne man .\r\n\n000000000001.jpg#0\tA dog .\n",
+    "6A{\"000000000001.jpg\": [\"a\", \"b\"], \"aok_000000000001.jpg\": \"c\", \"x\": []}",
+    "7A{\"annotations\": [{\"image_id\": 1, \"caption\": \"A dog.\"}]}",
+    NULL};
+
+/* Judge, form of the answers ('@': JSON, 'A': a table), answers, annotations, words, reference, replies. */
+static const char *const judge[] = {
+    "F@{\"question_id\": 0, \"image\": \"a.jpg\", \"text\": \"Is it?\", \"label\": \"no\", \"answer\": "
+    "\"Yes, it "
+    "is.\"}\n",
+    "G@[{\"id\": 1, \"response\": \"No\"}, {\"id\": 2, \"response\": \"A dog.\"}]\036[{\"id\": 1, \"type\": "
+    "\"relation\", \"truth\": \"no\"}, {\"id\": 2, \"type\": \"generative\", \"truth\": [\"dog\"]}]",
+    "H@[{\"category\": \"VD\", \"subcategory\": \"chart\", \"visual_input\": \"1\", \"set_id\": \"0\", "
+    "\"figure_id\": \"0\", \"question_id\": \"0\", \"question\": \"Is it so?\", \"gt_answer\": \"1\", "
+    "\"model_prediction\": \"Yes.\"}]",
+    "IAindex\tquestion\tA\tB\tC\tanswer\tl2-category\tprediction\n0\t\"What?\"\tone\ttwo\t\tB\tx\ttwo\n"
+    "1000000\tWhat?\ttwo\tone\t\tA\tx\tA\n",
+    "J@{\"image_id\": 7, \"caption\": \"Two dogs on a chair\"}\036{\"annotations\": [{\"image_id\": 7, "
+    "\"category_id\": "
+    "3}], \"categories\": [{\"id\": 3, \"name\": \"dog\"}]}\036dog, puppy\nchair, seat\nbear, teddy bear\n",
+    "J@{\"image_id\": 7, \"caption\": \"A baby bear, toilet seats\"}\036{\"annotations\": [{\"image_id\": 7, "
+    "\"caption\": \"A toilet\"}]}\036toilet\nchair, seat\nbear\nperson, baby\n",
+    "K@[{\"question_type\": \"attribute\", \"image_content\": [\"a cat\"], \"question\": \"What?\", "
+    "\"gt_answer\": \"A "
+    "cat.\", \"model_answer\": \"It\"}]\036\036\036\036[{\"choices\": [{\"message\": {\"content\": \"Rating: "
+    "6\"}}]}]",
+    "L@{\"question_id\": 3, \"image\": \"a.jpg\", \"text\": \"A\", \"prompt\": \"What?\", \"category\": "
+    "\"complex\"}\n\036[{\"image\": \"a.jpg\", \"captions\": [\"A dog\"], \"instances\": [{\"category\": "
+    "\"dog\", "
+    "\"bbox\": [1, 2.5]}]}]\036\036{\"question_id\": 3, \"text\": \"A dog\"}\n\036{\"category\": "
+    "\"llava_bench_conv\", \"tuple\": [8, 7]}\n{\"custom_id\": \"conv-0\", \"response\": {\"body\": "
+    "{\"choices\": "
+    "[{\"message\": {\"content\": \"8 9.5\"}}]}}}\n",
+    NULL};
 
 static bool next_text(void *context, const char **text, size_t *n) {
   static const char *const texts[] = {"a red square left of a blue circle",
@@ -82,6 +137,8 @@ int main(int argc, char **argv) {
   if (argc != 2) return 2;
   mkdir(argv[1], 0777);
   bool written = write_texts(argv[1], "json", json, NULL) && write_texts(argv[1], "dataset", h5, h5_sizes) &&
+                 write_texts(argv[1], "prepare", prepare, NULL) &&
+                 write_texts(argv[1], "judge", judge, NULL) &&
                  write_texts(argv[1], "weights", h5, h5_sizes) && write_tokenizers(argv[1]);
   if (!written) fprintf(stderr, "the seeds cannot be written to %s\n", argv[1]);
   return written ? 0 : 1;

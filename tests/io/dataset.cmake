@@ -1,5 +1,7 @@
 add_llava_test(test_jpeg SOURCES test_jpeg.c LINKS io_formats LABELS unit)
 add_llava_test(test_json SOURCES test_json.c LINKS io_formats LABELS unit)
+add_llava_test(test_json_lists SOURCES test_json_lists.c LINKS io_formats LABELS unit)
+add_llava_test(test_json_writer SOURCES test_json_writer.c LINKS io_formats LABELS unit)
 add_llava_test(test_json_strict SOURCES test_json_strict.c LINKS io_formats LABELS unit)
 add_llava_test(test_table SOURCES test_table.c LINKS io_formats LABELS unit)
 add_llava_test(test_image_kind SOURCES test_image_kind.c LINKS io_formats LABELS unit)

@@ -157,72 +157,11 @@ static void an_object_may_be_large(void **state) {
   free(text);
 }
 
-/* ---- Lists within an object ---- */
-
-/* Sum of the elements of the list "a" in TEXT, all numbers; STATUS what reading it comes to. */
-static int64_t list_sum(const char *text, status_code_t expected, const char *hint) {
-  const json_strict_file_t file = file_with(text, strlen(text));
-  json_reader_t *reader = NULL;
-  json_element_t element = {0};
-  int64_t sum = 0;
-  status_code_t status = json_reader_open_list(file.path, "a", &reader);
-  while (status == STATUS_OK && (status = json_reader_next(reader, &element)) == STATUS_OK && element.value) {
-    assert_null(element.key);
-    sum += element.value->u.integer;
-  }
-  assert_int_equal(status, expected);
-  if (expected != STATUS_OK && strstr(error_message(), hint) == NULL)
-    fail_msg("'%s' lacks '%s'", error_message(), hint);
-  error_clear();
-  json_reader_close(reader);
-  unlink(file.path);
-  return sum;
-}
-
-static void lists_within_objects_are_streamed(void **state) {
-  (void)state;
-  assert_int_equal(list_sum("{\"a\": [1, 2, 4]}", STATUS_OK, ""), 7);
-  assert_int_equal(list_sum("{\"b\": {\"a\": [8]}, \"c\": [{\"a\": [16]}, [], 1], \"d\": null, \"a\": "
-                            "[1, 2], \"e\": [32], \"f\": {\"a\": 1}}",
-                            STATUS_OK, ""),
-                   3);
-  assert_int_equal(list_sum("{\"a\": []}", STATUS_OK, ""), 0);
-  list_sum("{\"b\": [1]}", STATUS_DATA, "no member 'a'");
-  list_sum("{\"a\": {\"b\": 1}}", STATUS_DATA, "expected an array");
-  list_sum("{\"a\": 3}", STATUS_DATA, "expected an array");
-  list_sum("[1]", STATUS_DATA, "a JSON object {...} was expected");
-  list_sum("{\"a\": [1, 2", STATUS_DATA, "premature EOF");
-  list_sum("{\"a\": [1]} {\"a\": [1]}", STATUS_DATA, "trailing garbage");
-}
-
-/* Other members may be longer than an element, but not nested without end. */
-static void what_is_beside_a_list_is_passed_over(void **state) {
-  (void)state;
-  enum { LONG = JSON_MAX_ELEMENT + JSON_MAX_ELEMENT / 4 };
-  char *text = malloc(LONG + 64), *at = text;
-  assert_non_null(text);
-  at += sprintf(at, "{\"b\": [[0");
-  while (at < text + LONG)
-    at += sprintf(at, ",1234567");
-  sprintf(at, "]], \"a\": [5]}");
-  assert_int_equal(list_sum(text, STATUS_OK, ""), 5);
-  memset(text, '[', 5000);
-  memcpy(text, "{\"b\":", 5);
-  text[5000] = '\0';
-  list_sum(text, STATUS_DATA, "deeper");
-  free(text);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(halves_of_pairs_are_refused),
-      cmocka_unit_test(odd_blanks_are_refused),
-      cmocka_unit_test(whole_pairs_come_through),
-      cmocka_unit_test(pairs_may_lie_across_pieces),
-      cmocka_unit_test(of_repeated_keys_the_last_counts),
-      cmocka_unit_test(an_object_may_be_large),
-      cmocka_unit_test(lists_within_objects_are_streamed),
-      cmocka_unit_test(what_is_beside_a_list_is_passed_over),
+      cmocka_unit_test(halves_of_pairs_are_refused),      cmocka_unit_test(odd_blanks_are_refused),
+      cmocka_unit_test(whole_pairs_come_through),         cmocka_unit_test(pairs_may_lie_across_pieces),
+      cmocka_unit_test(of_repeated_keys_the_last_counts), cmocka_unit_test(an_object_may_be_large),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
