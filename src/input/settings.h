@@ -140,6 +140,7 @@ typedef struct {
     char *role;
     char *new_projector;
     char *dtype;
+    bool outline;
     char *output;
   } import;
   struct {
