@@ -49,6 +49,7 @@ typedef struct {
     char *dtype;
     bool check;
     double timeout;
+    double gpu_memory;
   } parallel;
   struct {
     char *base;

@@ -16,7 +16,7 @@ static void buffer_place(buffer_t *buffer, void *pointer) {
 
 /* What of a block that no arena counts as a whole is the buffer's. */
 static void buffer_count(buffer_t *buffer, size_t bytes) {
-  memory_account(buffer->arena, (int64_t)bytes - (int64_t)buffer->counted);
+  memory_account_device(buffer->arena, (int64_t)bytes - (int64_t)buffer->counted);
   buffer->counted = bytes;
 }
 
