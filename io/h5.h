@@ -118,6 +118,11 @@ status_t h5_attr_count(h5_file_t *file, const char *object, const char *name, in
 status_t h5_create_dataset(h5_file_t *file, const char *object, h5_type_t type, int ndim,
                            const int64_t *shape);
 
+/* The same without room for data: type and shape are all that can ever be read of it, and it takes a few
+ * hundred bytes. */
+status_t h5_create_outline(h5_file_t *file, const char *object, h5_type_t type, int ndim,
+                           const int64_t *shape);
+
 /* Creates dataset OBJECT (and its groups) of one dimension and no rows, stored in chunks, to be lengthened by
  * h5_grow. */
 status_t h5_create_growing(h5_file_t *file, const char *object, h5_type_t type);

@@ -12,9 +12,11 @@
 static const hsize_t chunk_elements = 16384;
 
 /* MOST: how long the dimension of a dataset that grows may become, which then is stored in chunks; NULL: as
- * it is. Space is taken at once, and nothing but rows is ever written there. */
+ * it is. Space is taken at once (EARLY), and nothing but rows is ever written there; or when something is
+ * written (LATE), which never happens. */
 static status_t h5_rows_dataset_create(h5_file_t *file, const char *object, h5_type_t kind, int ndim,
-                                       const hsize_t *dims, const hsize_t *most) {
+                                       const hsize_t *dims, const hsize_t *most,
+                                       H5D_alloc_time_t space_time) {
   H5_HANDLE(H5Tclose) type = h5_type_open(kind);
   H5_HANDLE(H5Sclose) space = ndim > 0 ? H5Screate_simple(ndim, dims, most) : H5Screate(H5S_SCALAR);
   H5_HANDLE(H5Pclose) creation = h5_creation_open(H5P_DATASET_CREATE);
@@ -23,7 +25,7 @@ static status_t h5_rows_dataset_create(h5_file_t *file, const char *object, h5_t
   if (found)
     return error_set(STATUS_INTERNAL, "%s: %s exists, it would be created twice", file->path, object);
   TRY(h5_make_parents(file, object));
-  if (type < 0 || space < 0 || creation < 0 || H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY) < 0 ||
+  if (type < 0 || space < 0 || creation < 0 || H5Pset_alloc_time(creation, space_time) < 0 ||
       H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER) < 0 ||
       (most && H5Pset_chunk(creation, 1, &chunk_elements) < 0))
     return h5_error("%s: cannot describe dataset %s to HDF5", file->path, object);
@@ -32,8 +34,8 @@ static status_t h5_rows_dataset_create(h5_file_t *file, const char *object, h5_t
   return h5_disk_check(&file->disk, file->path);
 }
 
-status_t h5_create_dataset(h5_file_t *file, const char *object, h5_type_t type, int ndim,
-                           const int64_t *shape) {
+static status_t shaped_create(h5_file_t *file, const char *object, h5_type_t type, int ndim,
+                              const int64_t *shape, H5D_alloc_time_t space_time) {
   hsize_t dims[H5_MAX_DIMS] = {0};
   if (ndim < 0 || ndim > H5_MAX_DIMS)
     return error_set(STATUS_INTERNAL, "%s has %d dimensions, at most %d are stored", object, ndim,
@@ -43,12 +45,23 @@ status_t h5_create_dataset(h5_file_t *file, const char *object, h5_type_t type, 
       return error_set(STATUS_INTERNAL, "%s: dimension %d is %lld", object, d, (long long)shape[d]);
     dims[d] = (hsize_t)shape[d];
   }
-  return file->id < 0 ? STATUS_OK : h5_rows_dataset_create(file, object, type, ndim, dims, NULL);
+  return file->id < 0 ? STATUS_OK : h5_rows_dataset_create(file, object, type, ndim, dims, NULL, space_time);
+}
+
+status_t h5_create_dataset(h5_file_t *file, const char *object, h5_type_t type, int ndim,
+                           const int64_t *shape) {
+  return shaped_create(file, object, type, ndim, shape, H5D_ALLOC_TIME_EARLY);
+}
+
+status_t h5_create_outline(h5_file_t *file, const char *object, h5_type_t type, int ndim,
+                           const int64_t *shape) {
+  return shaped_create(file, object, type, ndim, shape, H5D_ALLOC_TIME_LATE);
 }
 
 status_t h5_create_growing(h5_file_t *file, const char *object, h5_type_t type) {
   const hsize_t none = 0, most = H5S_UNLIMITED;
-  return file->id < 0 ? STATUS_OK : h5_rows_dataset_create(file, object, type, 1, &none, &most);
+  return file->id < 0 ? STATUS_OK
+                      : h5_rows_dataset_create(file, object, type, 1, &none, &most, H5D_ALLOC_TIME_EARLY);
 }
 
 int64_t h5_growing_bytes(h5_type_t type, int64_t elements) {
@@ -63,6 +76,7 @@ typedef struct {
   h5_type_t type;
   bool known; /* TYPE is valid */
   bool growing;
+  bool outline; /* has no room for data */
   int ndim;
   int64_t shape[H5_MAX_DIMS];            /* 1 beyond ndim */
   int64_t elements, row_elements, bytes; /* rows are along dimension 0 */
@@ -74,7 +88,10 @@ static status_t storage_find(const h5_file_t *file, const char *object, hid_t id
   H5_HANDLE(H5Pclose) creation = H5Dget_create_plist(id);
   TRY_H5(creation, "%s: dataset %s has no readable storage", file->path, object);
   H5D_layout_t layout = H5Pget_layout(creation);
+  H5D_alloc_time_t space_time;
   facts->growing = layout == H5D_CHUNKED && facts->ndim == 1;
+  facts->outline = H5Pget_alloc_time(creation, &space_time) >= 0 && space_time == H5D_ALLOC_TIME_LATE &&
+                   layout == H5D_CONTIGUOUS && H5Dget_storage_size(id) == 0;
   if ((layout != H5D_CONTIGUOUS && !facts->growing) || H5Pget_external_count(creation) != 0 ||
       H5Pget_nfilters(creation) != 0)
     return error_set(STATUS_DATA,
@@ -116,13 +133,16 @@ static status_t shape_find(const h5_file_t *file, const char *object, hid_t id, 
   return STATUS_OK;
 }
 
+static status_t no_data(const h5_file_t *file, const char *object) {
+  return error_set(STATUS_DATA, "%s: dataset %s has no data in this file", file->path, object);
+}
+
 static status_t span_find(const h5_file_t *file, const char *object, hid_t id, h5_rows_facts_t *facts) {
   struct stat info;
-  if (facts->growing || facts->bytes == 0) return STATUS_OK;
+  if (facts->growing || facts->outline || facts->bytes == 0) return STATUS_OK;
   haddr_t begin = H5Dget_offset(id);
   H5Eclear2(H5E_DEFAULT);
-  if (begin == HADDR_UNDEF || begin > INT64_MAX)
-    return error_set(STATUS_DATA, "%s: dataset %s has no data in this file", file->path, object);
+  if (begin == HADDR_UNDEF || begin > INT64_MAX) return no_data(file, object);
   facts->span = (h5_span_t){(int64_t)begin, facts->bytes};
   if (file->writable) return STATUS_OK; /* its end may be to come */
   if (fstat(file->disk.descriptor, &info) == 0 && facts->span.begin <= info.st_size - facts->bytes)
@@ -179,6 +199,7 @@ static status_t spans_find(h5_file_t *file, const char *const *objects, int64_t 
     if (facts.growing)
       return error_set(STATUS_DATA, "%s: dataset %s is stored in chunks; store it contiguously", file->path,
                        objects[i]);
+    if (facts.outline) return no_data(file, objects[i]);
     spans[i] = facts.span;
   }
   return STATUS_OK;
@@ -330,6 +351,7 @@ static status_t elements_read(h5_file_t *file, const char *object, const h5_rows
     return error_set(STATUS_DATA, "%s: dataset %s has %lld elements, %lld from %lld on were asked for",
                      file->path, object, (long long)facts->elements, (long long)count, (long long)begin);
   if (count == 0) return STATUS_OK;
+  if (facts->outline) return no_data(file, object);
   perf_bytes((double)(count * size));
   if (facts->growing) return growing_read(file, object, facts->type, begin, count, bytes);
   return span_read(file, facts->span, begin * size, bytes, count * size);

@@ -134,6 +134,12 @@ status_t weights_read_bytes(h5_file_t *file, const char *object, char **bytes, i
  * there is), another shape, a hash that does not fit, a value that is NaN or infinite. */
 status_t weights_read(weights_file_t *file, const weights_request_t *requests, int64_t count);
 
+/* Whether FILE is an outline (weights_write_outline): it has no numbers, and weights_read and weights_verify
+ * refuse it. Local. */
+bool weights_is_outline(weights_file_t *file);
+/* The error that says so of PATH. */
+status_t weights_refuse_outline(const char *path);
+
 /* Host memory that a rank takes at most for reading on NODES nodes: pieces, and one block or a round, which
  * has one block of each node so that all read at once, within bounds. Local. */
 int64_t weights_reading_bytes(int nodes);

@@ -48,33 +48,43 @@ typedef struct {
   char *bytes;      /* the same as stored */
 } filling_t;
 
-static status_t weights_blocks_prepare(filling_t *filling) {
+/* Lists the tensors and their blocks. */
+static status_t weights_blocks_list(filling_t *filling) {
   const weights_given_t *given = filling->given;
-  int64_t elements = 0;
   TRY(memory_alloc(&filling->tensors, ARENA_IO, (size_t)given->count, sizeof *filling->tensors));
-  TRY(memory_alloc(&filling->spans, ARENA_IO, (size_t)given->count, sizeof *filling->spans));
   for (int64_t t = 0; t < given->count; ++t) {
     filling->tensors[t] = given->items[t].tensor;
     if (!weights_shape_fits(&filling->tensors[t]))
       return error_set(STATUS_INTERNAL, "%s has a shape that is none", given->items[t].tensor.path);
   }
   TRY(weights_plan_create(filling->tensors, given->count, &filling->plan));
+  return memory_alloc(&filling->hashes, ARENA_IO, (size_t)filling->plan.blocks, sizeof *filling->hashes);
+}
+
+static status_t weights_blocks_prepare(filling_t *filling) {
+  int64_t elements = 0;
+  TRY(weights_blocks_list(filling));
+  TRY(memory_alloc(&filling->spans, ARENA_IO, (size_t)filling->given->count, sizeof *filling->spans));
   for (int64_t b = 0; b < filling->plan.blocks; ++b) {
     int64_t count = weights_plan_block(&filling->plan, b).count;
     if (count > elements) elements = count;
   }
-  TRY(memory_alloc(&filling->hashes, ARENA_IO, (size_t)filling->plan.blocks, sizeof *filling->hashes));
   TRY(memory_alloc(&filling->values, ARENA_IO, (size_t)elements, sizeof *filling->values));
   return memory_alloc(&filling->bytes, ARENA_IO, (size_t)elements, sizeof(float));
 }
 
-static status_t weights_blocks_write_skeleton(filling_t *filling, const weights_spec_t *spec) {
+/* What is beside the datasets. */
+static status_t weights_blocks_annotate(filling_t *filling, const weights_spec_t *spec) {
   const weights_given_t *given = filling->given;
-  TRY(weights_create_datasets(filling->file, filling->tensors, given->count));
   for (int64_t t = 0; t < given->count; ++t)
     if (given->items[t].meaning)
       TRY(h5_attr_write_text(filling->file, filling->tensors[t].path, "meaning", given->items[t].meaning));
   return spec->annotate ? spec->annotate(filling->file, spec->context) : STATUS_OK;
+}
+
+static status_t weights_blocks_write_skeleton(filling_t *filling, const weights_spec_t *spec) {
+  TRY(weights_create_datasets(filling->file, filling->tensors, filling->given->count));
+  return weights_blocks_annotate(filling, spec);
 }
 
 static status_t weights_blocks_fill_block(filling_t *filling, int64_t b) {
@@ -128,19 +138,80 @@ static status_t weights_blocks_run(filling_t *filling, const char *partial, cons
   return h5_end(filling->file, weights_blocks_fill(filling, spec));
 }
 
+static void filling_free(filling_t *filling) {
+  weights_plan_free(&filling->plan);
+  memory_free(filling->tensors);
+  memory_free(filling->spans);
+  memory_free(filling->hashes);
+  memory_free(filling->values);
+  memory_free(filling->bytes);
+}
+
 status_t weights_write_given(comm_t *comm, stop_vote_t *vote, const char *path, const weights_spec_t *spec,
                              const weights_given_t *given) {
   char partial[FILE_MAX_PATH];
   filling_t filling = {.comm = comm, .vote = vote, .given = given};
   TRY(file_partial(partial, path));
   status_code_t status = weights_blocks_run(&filling, partial, spec);
-  weights_plan_free(&filling.plan);
-  memory_free(filling.tensors);
-  memory_free(filling.spans);
-  memory_free(filling.hashes);
-  memory_free(filling.values);
-  memory_free(filling.bytes);
+  filling_free(&filling);
   status = file_commit(comm, path, status, false);
   if (status == STATUS_OK || status == STATUS_STOPPED) return status;
   return error_context(status, "while writing %s", path);
+}
+
+/* ---- Outlines ---- */
+
+static const char outline_mark[] = "outline";
+
+/* As different for tensors that differ as hashes of numbers are. */
+static void outline_hash(filling_t *filling) {
+  const weights_plan_t *plan = &filling->plan;
+  for (int64_t t = 0; t < plan->tensor_count; ++t) {
+    const weights_tensor_t *tensor = &plan->tensors[t];
+    char text[WEIGHTS_SHAPE_TEXT];
+    const char *shape = weights_shape_text(tensor, text);
+    uint64_t hash = XXH3_64bits_withSeed(tensor->path, strlen(tensor->path), (uint64_t)tensor->dtype);
+    hash = XXH3_64bits_withSeed(shape, strlen(shape), hash);
+    for (int64_t b = plan->first[t]; b < plan->first[t + 1]; ++b)
+      filling->hashes[b] = hash;
+  }
+}
+
+static status_t outline_fill(filling_t *filling, const weights_spec_t *spec) {
+  for (int64_t t = 0; t < filling->plan.tensor_count; ++t) {
+    const weights_tensor_t *tensor = &filling->tensors[t];
+    TRY(h5_create_outline(filling->file, tensor->path, weights_h5_type(tensor->dtype), tensor->ndim,
+                          tensor->shape));
+  }
+  TRY(weights_blocks_annotate(filling, spec));
+  TRY(h5_attr_write_text(filling->file, "/", outline_mark, "names and shapes without numbers"));
+  outline_hash(filling);
+  return weights_write_hashes(filling->file, &filling->plan, filling->hashes);
+}
+
+static status_t outline_run(filling_t *filling, const char *partial, const weights_spec_t *spec) {
+  TRY(weights_blocks_list(filling));
+  TRY(h5_create(partial, NULL, spec->format, &filling->file));
+  return h5_end(filling->file, outline_fill(filling, spec));
+}
+
+status_t weights_write_outline(comm_t *comm, const char *path, const weights_spec_t *spec,
+                               const weights_given_item_t *items, int64_t count) {
+  char partial[FILE_MAX_PATH];
+  SCOPED(filling_free)
+  filling_t filling = {.comm = comm, .given = &(weights_given_t){.items = items, .count = count}};
+  TRY(file_partial(partial, path));
+  status_code_t status = comm_rank(comm) == 0 ? outline_run(&filling, partial, spec) : STATUS_OK;
+  return error_context(file_commit(comm, path, comm_agree(comm, status), false), "while writing %s", path);
+}
+
+bool weights_is_outline(weights_file_t *file) {
+  return h5_attr_exists(weights_h5(file), "/", outline_mark);
+}
+
+status_t weights_refuse_outline(const char *path) {
+  return error_set(STATUS_DATA,
+                   "%s is an outline: it has names, shapes and a configuration, but no numbers, so that "
+                   "--dry-run alone can take it; import the weights (without import.outline) for a run",
+                   path);
 }

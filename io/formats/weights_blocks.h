@@ -29,6 +29,13 @@ typedef struct {
 status_t weights_write_given(comm_t *comm, stop_vote_t *vote, const char *path, const weights_spec_t *spec,
                              const weights_given_t *given);
 
+/* Writes the file PATH of ITEMS (count) as an outline: all but the numbers, in a few hundred bytes a tensor,
+ * marked by the attribute `outline` of its root, for a dry run. A tensor's hashes follow from its path, type
+ * and shape, so outlines of the same shapes have the same identity. Collective on COMM. Errors, agreed:
+ * STATUS_DATA (disk), STATUS_MEMORY. */
+status_t weights_write_outline(comm_t *comm, const char *path, const weights_spec_t *spec,
+                               const weights_given_item_t *items, int64_t count);
+
 /* Creates the datasets of TENSORS (count), contents undefined, in a file open on rank 0. Errors: STATUS_DATA.
  */
 status_t weights_create_datasets(h5_file_t *file, const weights_tensor_t *tensors, int64_t count);

@@ -274,6 +274,7 @@ status_t weights_read(weights_file_t *file, const weights_request_t *requests, i
   SCOPED(weights_read_reader_free)
   weights_read_reader_t reader = {.file = file, .requests = requests, .count = count};
   size_t blocks = (size_t)file->plan.blocks;
+  if (weights_is_outline(file)) return weights_refuse_outline(h5_path(file->h5));
   TRY(comm_agree(file->comm, requests_prepare(&reader)));
   TRY(comm_allreduce(file->comm, reader.wanted, blocks, COMM_I32, COMM_MAX));
   for (size_t b = 0; b < blocks; ++b)
@@ -331,6 +332,7 @@ status_t weights_check_all_read(const weights_file_t *file, const char *prefix, 
 
 status_t weights_verify(weights_file_t *file) {
   SCOPED_MEMORY char *bytes = NULL;
+  if (weights_is_outline(file)) return weights_refuse_outline(h5_path(file->h5));
   status_code_t status = memory_alloc(&bytes, ARENA_IO, WEIGHTS_BLOCK_BYTES, 1);
   for (int64_t b = comm_rank(file->comm); b < file->plan.blocks; b += comm_size(file->comm))
     if (status == STATUS_OK) status = weights_block_read(file, b, bytes);

@@ -30,8 +30,11 @@ static const char *const arena_names[ARENA_COUNT] = {
     [ARENA_COMM] = "communication",  [ARENA_OTHER] = "other",
 };
 
-/* Of each arena, and of all together. */
-static struct { atomic_size_t current, peak; } usage[ARENA_COUNT + 1];
+/* Of each arena, and of all together; and what of it is where. */
+typedef struct {
+  atomic_size_t current, peak;
+} memory_counter_t;
+static memory_counter_t usage[ARENA_COUNT + 1], usage_at[MEMORY_PLACES][ARENA_COUNT + 1];
 
 void memory_keep_freed(void) {
   enum { LARGEST_KEPT = 32 << 20 };
@@ -39,31 +42,55 @@ void memory_keep_freed(void) {
   mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_KEPT);
 }
 
-static void memory_add(int place, int64_t bytes) {
-  size_t current = atomic_fetch_add(&usage[place].current, (size_t)bytes) + (size_t)bytes;
+static void memory_add(memory_counter_t *counter, int64_t bytes) {
+  size_t current = atomic_fetch_add(&counter->current, (size_t)bytes) + (size_t)bytes;
   if (bytes <= 0) return;
-  size_t peak = atomic_load(&usage[place].peak);
-  while (current > peak && !atomic_compare_exchange_weak(&usage[place].peak, &peak, current)) {
+  size_t peak = atomic_load(&counter->peak);
+  while (current > peak && !atomic_compare_exchange_weak(&counter->peak, &peak, current)) {
   }
 }
 
+static void memory_count(memory_place_t place, arena_t arena, int64_t bytes) {
+  memory_add(&usage[arena], bytes);
+  memory_add(&usage[ARENA_COUNT], bytes);
+  memory_add(&usage_at[place][arena], bytes);
+  memory_add(&usage_at[place][ARENA_COUNT], bytes);
+}
+
 void memory_account(arena_t arena, int64_t bytes) {
-  memory_add((int)arena, bytes);
-  memory_add(ARENA_COUNT, bytes);
+  memory_count(MEMORY_HOST, arena, bytes);
+}
+
+void memory_account_device(arena_t arena, int64_t bytes) {
+  memory_count(MEMORY_DEVICE, arena, bytes);
 }
 
 size_t memory_peak(void) {
   return atomic_load(&usage[ARENA_COUNT].peak);
 }
 
-void memory_reset_peaks(void) {
+static void counters_reset_peaks(memory_counter_t *counters) {
   for (int a = 0; a <= ARENA_COUNT; a++)
-    atomic_store(&usage[a].peak, atomic_load(&usage[a].current));
+    atomic_store(&counters[a].peak, atomic_load(&counters[a].current));
+}
+
+void memory_reset_peaks(void) {
+  counters_reset_peaks(usage);
+  for (int p = 0; p < MEMORY_PLACES; p++)
+    counters_reset_peaks(usage_at[p]);
+}
+
+static memory_usage_t memory_read(arena_t arena, const memory_counter_t *counter) {
+  return (memory_usage_t){arena < ARENA_COUNT ? arena_names[arena] : "all", atomic_load(&counter->current),
+                          atomic_load(&counter->peak)};
 }
 
 memory_usage_t memory_usage(arena_t arena) {
-  return (memory_usage_t){arena_names[arena], atomic_load(&usage[arena].current),
-                          atomic_load(&usage[arena].peak)};
+  return memory_read(arena, &usage[arena]);
+}
+
+memory_usage_t memory_usage_at(memory_place_t place, arena_t arena) {
+  return memory_read(arena, &usage_at[place][arena]);
 }
 
 /* Zeroed bytes with ALIGNMENT bytes for the header in front of an aligned block. calloc leaves large blocks

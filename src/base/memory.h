@@ -72,8 +72,10 @@ void memory_hand_over(void *out, void *pointer);
 /* Duplicates the first N bytes of TEXT and ends them with '\0'. Caller frees with memory_free. */
 status_t memory_copy_text(char **out, arena_t arena, const char *text, size_t n);
 
-/* Counts BYTES that another allocator (a device's) took (positive) or gave back (negative) in ARENA. */
+/* Counts BYTES that another allocator took (positive) or gave back (negative) in ARENA. */
 void memory_account(arena_t arena, int64_t bytes);
+/* The same of a device's memory. */
+void memory_account_device(arena_t arena, int64_t bytes);
 
 /* The most bytes that all arenas together have held at one time: less than the sum of their peaks where they
  * had them at different times. Local. */
@@ -90,5 +92,10 @@ size_t memory_available(void);
 
 /* Use of one arena so far. Local. */
 memory_usage_t memory_usage(arena_t arena);
+
+/* What of it is the host's own, or a device's. ARENA_COUNT: of all arenas together, so that the peak is what
+ * there was at one time. Local. */
+typedef enum { MEMORY_HOST, MEMORY_DEVICE, MEMORY_PLACES } memory_place_t;
+memory_usage_t memory_usage_at(memory_place_t place, arena_t arena);
 
 #endif

@@ -7,6 +7,7 @@
 #include "io/formats/weights_blocks.h"
 #include "perf/perf.h"
 #include "session/estimate.h"
+#include "session/models.h"
 #include "session/reward_prompt.h"
 #include "session/store.h"
 #include "session/voting.h"
@@ -16,7 +17,8 @@
 
 enum { ORIGINS_MAX = BASE_ORIGINS_MAX + 2, PREFIX_MAX = 64 };
 static const double mega = 1e-6, giga = 1e-9;
-static const double staged_blocks = 3.0; /* one of bf16 as float, and as it is stored */
+static const double outline_bytes = 1300.0; /* of a tensor in an outline: its header and its meaning */
+static const double staged_blocks = 3.0;    /* one of bf16 as float, and as it is stored */
 
 typedef struct {
   session_t *session;
@@ -40,6 +42,19 @@ typedef struct {
 
 /* ---- What there is ---- */
 
+/* An outline has what its role needs, of the sizes that the settings give. */
+static bool has_adapter(const import_t *import) {
+  const settings_t *settings = import->settings;
+  return settings->import.outline ? strcmp(settings->import.role, "default") != 0
+                                  : *settings->import.adapter != '\0';
+}
+
+static bool has_head(const import_t *import) {
+  const settings_t *settings = import->settings;
+  bool scores = strcmp(settings->import.role, "reward") == 0 || strcmp(settings->import.role, "value") == 0;
+  return settings->import.outline ? scores : *settings->import.head != '\0';
+}
+
 static status_t import_open_base(import_t *import) {
   status_code_t status = import_base_open(import->settings, &import->source);
   if (status == STATUS_OK)
@@ -51,49 +66,62 @@ static status_t import_open_base(import_t *import) {
   return error_context(status, "while importing import.weights = '%s'", import->settings->import.weights);
 }
 
+static status_t import_refuse_outline(const import_t *import) {
+  return import->info.outline ? weights_refuse_outline(import->info.base_path) : STATUS_OK;
+}
+
 /* The base that adapter and head are for: imported with them, or a file. */
 static status_t import_find_base(import_t *import) {
   session_t *session = import->session;
   if (*import->settings->import.weights) return comm_agree(session->world, import_open_base(import));
   TRY(store_inspect(session->world, import->settings->model.base, NULL, &import->info));
+  TRY(import_refuse_outline(import));
   log_info("base       %s", import->info.base_path);
   return comm_agree(session->world,
                     base_outline(session->device, &session->grid, &import->info.config, NULL, &import->base));
 }
 
-static status_t import_open_adapter(import_t *import) {
+static status_t import_read_adapter(import_t *import, adapter_config_t *config) {
   const settings_t *settings = import->settings;
-  adapter_config_t config;
   char base[PEFT_BASE_MAX];
   origin_t *origin = &import->origins[import->origin_count];
-  snprintf(import->adapter_prefix, PREFIX_MAX, "/adapters/%s/", settings->import.role);
   TRY(origin_open("import.adapter", settings->import.adapter, import->adapter_prefix, ~0u, origin));
   import->origin_count++;
-  TRY(peft_read(settings->import.adapter, origin->files, &config, base));
-  log_info("adapter    %s, r %d, alpha %g%s%s", settings->import.role, config.r, config.alpha,
+  TRY(peft_read(settings->import.adapter, origin->files, config, base));
+  log_info("adapter    %s, r %d, alpha %g%s%s", settings->import.role, config->r, config->alpha,
            *base ? ", made with " : "", base);
+  return STATUS_OK;
+}
+
+static status_t import_open_adapter(import_t *import) {
+  const settings_t *settings = import->settings;
+  adapter_config_t config = settings_adapter(settings);
+  snprintf(import->adapter_prefix, PREFIX_MAX, "/adapters/%s/", settings->import.role);
+  if (!settings->import.outline) TRY(import_read_adapter(import, &config));
   return adapter_outline(&import->base, &config, settings->import.role, &import->adapter);
 }
 
 static status_t import_open_head(import_t *import) {
   const settings_t *settings = import->settings;
   snprintf(import->head_prefix, PREFIX_MAX, "/heads/%s/", settings->import.role);
-  TRY(origin_open("import.head", settings->import.head, import->head_prefix, ~0u,
-                  &import->origins[import->origin_count]));
-  import->origin_count++;
+  if (!settings->import.outline) {
+    TRY(origin_open("import.head", settings->import.head, import->head_prefix, ~0u,
+                    &import->origins[import->origin_count]));
+    import->origin_count++;
+  }
   return head_outline(&import->base, settings->import.role, false, &import->head);
 }
 
 static bool is_reward(const import_t *import) {
-  return *import->settings->import.head && strcmp(import->settings->import.role, "reward") == 0;
+  return has_head(import) && strcmp(import->settings->import.role, "reward") == 0;
 }
 
 static status_t import_open_all(import_t *import) {
   session_t *session = import->session;
   const settings_t *settings = import->settings;
   TRY(import_find_base(import));
-  if (*settings->import.adapter) TRY(comm_agree(session->world, import_open_adapter(import)));
-  if (*settings->import.head) TRY(comm_agree(session->world, import_open_head(import)));
+  if (has_adapter(import)) TRY(comm_agree(session->world, import_open_adapter(import)));
+  if (has_head(import)) TRY(comm_agree(session->world, import_open_head(import)));
   if (is_reward(import))
     TRY(reward_prompt_open(session, settings->rm.prompt_file, settings->rm.facts, &import->reward_prompt));
   return STATUS_OK;
@@ -103,12 +131,12 @@ static status_t import_open_all(import_t *import) {
 
 static status_t import_match(import_t *import) {
   matching_t *matching = &import->matching;
-  if (import->source.count > 0)
+  unsigned fresh = import->settings->import.outline ? ~0u : 0;
+  if (*import->settings->import.weights)
     TRY(matching_want(matching, "/weights/", &import->base.params, import->source.fresh));
-  if (*import->settings->import.adapter)
-    TRY(matching_want(matching, import->adapter_prefix, &import->adapter.params, 0));
-  if (*import->settings->import.head)
-    TRY(matching_want(matching, import->head_prefix, &import->head.params, 0));
+  if (has_adapter(import))
+    TRY(matching_want(matching, import->adapter_prefix, &import->adapter.params, fresh));
+  if (has_head(import)) TRY(matching_want(matching, import->head_prefix, &import->head.params, fresh));
   for (int o = 0; o < import->origin_count; o++)
     TRY(matching_take(matching, &import->origins[o], o < import->source.count ? &import->base.config : NULL));
   return matching_complete(matching, import->origins, import->origin_count);
@@ -164,17 +192,17 @@ static status_t import_give(void *context, int64_t i, int64_t first, int64_t n, 
 static void import_fill_contents(const import_t *import, store_contents_t *contents) {
   const char *role = import->settings->import.role;
   contents->base = &import->base;
-  contents->weights = import->source.count > 0;
+  contents->weights = *import->settings->import.weights != '\0';
   contents->base_path = import->info.base_path;
   contents->base_identity = import->info.identity;
   contents->tokenizer_bytes = import->source.tokenizer;
   contents->tokenizer_size = import->source.tokenizer_size;
-  if (*import->settings->import.adapter) {
+  if (has_adapter(import)) {
     contents->adapter_names[0] = role;
     contents->adapters[0] = &import->adapter;
     contents->adapter_count = 1;
   }
-  if (*import->settings->import.head) {
+  if (has_head(import)) {
     contents->head_names[0] = role;
     contents->heads[0] = &import->head;
     contents->head_count = 1;
@@ -183,14 +211,20 @@ static void import_fill_contents(const import_t *import, store_contents_t *conte
 }
 
 static status_t import_write(import_t *import, double stored) {
+  comm_t *world = import->session->world;
   store_contents_t contents = {0};
   double began = perf_now();
   import_fill_contents(import, &contents);
-  import->mine = (int64_t)(stored / comm_size(import->session->world)) + 1;
+  import->mine = (int64_t)(stored / comm_size(world)) + 1;
   const weights_spec_t spec = {.format = &store_format, .annotate = store_annotate, .context = &contents};
+  if (import->settings->import.outline) {
+    TRY(weights_write_outline(world, import->output, &spec, import->items, import->matching.count));
+    log_info("written    %s: an outline of %.1f MB of weights", import->output, mega * stored);
+    return STATUS_OK;
+  }
   const weights_given_t given = {
       .items = import->items, .count = import->matching.count, .give = import_give, .context = import};
-  TRY(weights_write_given(import->session->world, import->vote, import->output, &spec, &given));
+  TRY(weights_write_given(world, import->vote, import->output, &spec, &given));
   double seconds = perf_now() - began;
   log_info("written    %s: %.1f MB in %.2f s, %.2f GB/s read, %.2f GB/s written", import->output,
            mega * stored, seconds, giga * import->bytes / seconds, giga * stored / seconds);
@@ -212,6 +246,8 @@ static status_t import_all(import_t *import) {
   if (status == STATUS_OK) status = import_list_items(import, &stored);
   TRY(comm_agree(world, status));
   if (import->session->dry) {
+    if (import->settings->import.outline)
+      stored = outline_bytes * (double)import->matching.count + (double)import->source.tokenizer_size;
     double most = staged_blocks * (double)WEIGHTS_BLOCK_BYTES;
     estimate_output(import->session->dry, "model", stored);
     import->session->dry->copied = (int64_t)(stored < most ? stored : most);

@@ -165,18 +165,50 @@ static status_t import_base_read_tokenizer(const settings_t *settings, import_ba
   return status == STATUS_OK ? status : error_context(status, "while reading the tokenizer %s", path);
 }
 
+/* ---- Outlines ---- */
+
+/* The tower that is named, or whose sizes are known by its name; without any the model reads text alone. */
+static status_t outline_tower(const settings_t *settings, published_config_t *published) {
+  char folder[FILE_MAX_PATH];
+  if (*settings->import.vision_tower) return config_read_tower(settings->import.vision_tower, published);
+  TRY(named_tower(settings, published->tower_name, folder));
+  if (*folder) return config_read_tower(folder, published);
+  if (published->has_tower || !published->has_projector) return STATUS_OK;
+  return error_set(STATUS_INPUT,
+                   "import.weights = '%s': its config.json names the vision tower '%s', whose sizes are not "
+                   "known; name a folder with that tower's config.json as import.vision_tower",
+                   settings->import.weights, published->tower_name);
+}
+
+static status_t import_base_outline(const settings_t *settings, published_config_t *published,
+                                    import_base_t *out) {
+  TRY(outline_tower(settings, published));
+  out->config = published->model;
+  if (config_sees(&out->config) && !published->has_projector) TRY(new_projector(settings, out));
+  out->fresh = all_parts;
+  return STATUS_OK;
+}
+
 /* ---- All of it ---- */
+
+static status_t import_base_find(const settings_t *settings, published_config_t *published,
+                                 import_base_t *out) {
+  TRY(import_base_add_origin(out, "import.weights", settings->import.weights, all_parts));
+  TRY(import_base_open_tower(settings, published, out));
+  out->config = published->model;
+  return import_base_open_projector(settings, out);
+}
 
 status_t import_base_open(const settings_t *settings, import_base_t *out) {
   published_config_t published;
   *out = (import_base_t){0};
   TRY(config_read(settings->import.weights, &published));
-  TRY(import_base_add_origin(out, "import.weights", settings->import.weights, all_parts));
-  TRY(import_base_open_tower(settings, &published, out));
-  out->config = published.model;
   if (!published.has_projector)
-    out->config.vision_feature_layer = (int32_t)settings->model.vision_feature_layer;
-  TRY(import_base_open_projector(settings, out));
+    published.model.vision_feature_layer = (int32_t)settings->model.vision_feature_layer;
+  if (settings->import.outline)
+    TRY(import_base_outline(settings, &published, out));
+  else
+    TRY(import_base_find(settings, &published, out));
   return import_base_read_tokenizer(settings, out);
 }
 

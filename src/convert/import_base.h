@@ -17,7 +17,8 @@ typedef struct {
   int64_t tokenizer_size;
 } import_base_t;
 
-/* Reads the configurations and headers that SETTINGS name. Free with import_base_free, also after an error.
+/* Reads the configurations and headers that SETTINGS name; of an outline (import.outline) the configurations
+ * alone, so that it has no origins and all of it is fresh. Free with import_base_free, also after an error.
  * Local. Errors: STATUS_INPUT, STATUS_DATA. */
 status_t import_base_open(const settings_t *settings, import_base_t *out);
 void import_base_free(import_base_t *base);

@@ -49,6 +49,7 @@ typedef struct {
     char *dtype;
     bool check;
     double timeout;
+    double gpu_memory;
   } parallel;
   struct {
     char *base;
@@ -140,6 +141,7 @@ typedef struct {
     char *role;
     char *new_projector;
     char *dtype;
+    bool outline;
     char *output;
   } import;
   struct {

@@ -234,6 +234,11 @@ static void settings_check_import(settings_reader_t *reader) {
     complain(
         reader, &s->import.weights, &s->import.adapter,
         "nothing to import: give import.weights, or import.adapter or import.head with their model.base");
+  if (s->import.outline && (adds || *s->import.projector || !*s->import.weights))
+    complain(
+        reader, &s->import.outline, &s->import.weights,
+        "import.outline needs import.weights, a folder with config.json, and reads no weights: leave out "
+        "import.adapter, import.head and import.projector; import.role and &adapter say what it has");
   if (*s->import.head && !scores)
     complain(reader, &s->import.role, &s->import.head,
              "import.role = '%s': import.head needs 'reward' or 'value'", s->import.role);

@@ -59,6 +59,12 @@ static void dry_run_read_peaks(size_t *peaks) {
     peaks[a] = memory_usage((arena_t)a).peak;
 }
 
+/* What a GPU would take, and the host beside it; DRY is the blank device. */
+static void dry_run_conclude_gpu(const device_t *dry, estimate_t *estimate) {
+  blank_memory(dry, &estimate->gpu);
+  estimate->host = memory_usage_at(MEMORY_HOST, ARENA_COUNT).peak;
+}
+
 static void dry_run_conclude(const session_t *session, const size_t *before, estimate_t *estimate) {
   perf_counter_t counters[REGION_COUNT];
   size_t during[ARENA_COUNT];
@@ -69,13 +75,24 @@ static void dry_run_conclude(const session_t *session, const size_t *before, est
   estimate->apart = sum - memory_peak();
   perf_snapshot(counters);
   estimate_memory(before, during, session->grid.size, session->grid.node_count, estimate);
-  const estimate_speed_t speed = {session->sgemm_flops, session->stream_bytes};
+  bool here = session->settings->parallel.gpu_memory == 0.0; /* else it's another machine's speed */
+  const estimate_speed_t speed = {here ? session->sgemm_flops : 0.0, here ? session->stream_bytes : 0.0};
   double units = estimate->steps > 0 ? (double)estimate->steps : estimate->part;
   estimate->seconds = estimate_seconds(counters, &speed) / units;
   for (int r = 0; r < REGION_COUNT; r++) {
     estimate->flops += counters[r].flops / units;
     estimate->tokens += counters[r].tokens / units;
   }
+}
+
+/* A blank device like the session's, or like the GPU that the settings assume. */
+static status_t dry_run_make_device(const session_t *session, device_t **out) {
+  const settings_t *settings = session->settings;
+  bool narrow =
+      strcmp(settings->parallel.dtype, "auto") == 0 || strcmp(settings->parallel.dtype, "bf16") == 0;
+  const blank_gpu_t gpu = {.memory = (size_t)(settings->parallel.gpu_memory / giga),
+                           .real_type = narrow ? DTYPE_BF16 : DTYPE_F32};
+  return blank_create(session->device, gpu.memory > 0 ? &gpu : NULL, out);
 }
 
 status_t dry_run_estimate(session_t *session, status_t (*task)(session_t *session), estimate_t *estimate) {
@@ -85,7 +102,7 @@ status_t dry_run_estimate(session_t *session, status_t (*task)(session_t *sessio
   char folder[FILE_MAX_PATH];
   size_t before[ARENA_COUNT];
   TRY(dry_run_make_folder(session->world, folder));
-  status_code_t status = blank_create(session->device, &dry.device);
+  status_code_t status = dry_run_make_device(session, &dry.device);
   if (status == STATUS_OK) {
     dry.settings = &settings;
     dry.run_dir = dry.record.run_dir = folder;
@@ -95,6 +112,7 @@ status_t dry_run_estimate(session_t *session, status_t (*task)(session_t *sessio
     perf_reset();
     status = task(&dry);
     if (status == STATUS_OK) dry_run_conclude(session, before, estimate);
+    if (status == STATUS_OK && settings.parallel.gpu_memory > 0.0) dry_run_conclude_gpu(dry.device, estimate);
     device_free(dry.device);
   }
   if (comm_rank(session->world) == 0 && nftw(folder, dry_run_remove_one, 8, FTW_DEPTH | FTW_PHYS) != 0)
@@ -125,6 +143,57 @@ static void dry_run_print_rank(const estimate_t *estimate, int rank) {
   dry_run_append_megabytes(line, sizeof line, total_of(estimate) - estimate->apart);
   log_info("%s", line);
 }
+
+/* ---- Printing what a GPU takes ---- */
+
+/* Is any of the RANKS' GPU memory of arena A when there is most? */
+static bool dry_run_uses(const estimate_t *all, int ranks, int a) {
+  for (int r = 0; r < ranks; r++)
+    if (all[r].gpu.arenas[a] > 0) return true;
+  return false;
+}
+
+static void dry_run_print_gpu_rank(const estimate_t *all, int ranks, int rank) {
+  char line[256];
+  snprintf(line, sizeof line, "  %4d", rank);
+  for (int a = 0; a < ARENA_COUNT; a++)
+    if (dry_run_uses(all, ranks, a)) dry_run_append_megabytes(line, sizeof line, all[rank].gpu.arenas[a]);
+  dry_run_append_megabytes(line, sizeof line, all[rank].gpu.total);
+  dry_run_append_megabytes(line, sizeof line, all[rank].host);
+  log_info("%s", line);
+}
+
+/* The most while each kind of work is done. */
+static void dry_run_print_gpu_regions(const estimate_t *estimate, int rank) {
+  log_info("           on rank %d, MB at most during", rank);
+  for (int r = 0; r < REGION_COUNT; r++)
+    if (estimate->gpu.regions[r] > 0)
+      log_info("             %-12s %10.1f", perf_region_name((region_t)r),
+               mega * (double)estimate->gpu.regions[r]);
+}
+
+static void dry_run_print_gpu(const estimate_t *all, int ranks, double memory) {
+  char head[256] = "  rank";
+  int most = 0;
+  for (int a = 0; a < ARENA_COUNT; a++) {
+    size_t used = strlen(head);
+    if (dry_run_uses(all, ranks, a))
+      snprintf(head + used, sizeof head - used, " %*s", COLUMN, memory_usage((arena_t)a).name);
+  }
+  log_info("memory     on the GPU when there is most, and on the host, MB:");
+  log_info("%s %*s %*s", head, COLUMN, "at one time", COLUMN, "host");
+  for (int r = 0; r < ranks; r++) {
+    if (r < LINES_MAX) dry_run_print_gpu_rank(all, ranks, r);
+    if (all[r].gpu.total > all[most].gpu.total) most = r;
+  }
+  dry_run_print_gpu_regions(&all[most], most);
+  double takes = giga * (double)all[most].gpu.total;
+  log_info("           %.1f of %.1f GB: %s", takes, memory,
+           takes <= memory ? "it fits"
+                           : "it does not fit; more ranks (parallel.tp), NF4 or model.recompute help");
+}
+
+/* ---- Printing ---- */
 
 static void dry_run_print_memory(const estimate_t *all, int ranks) {
   char head[256] = "  rank";
@@ -218,14 +287,21 @@ status_t dry_run(session_t *session, status_t (*task)(session_t *session)) {
   SCOPED_MEMORY estimate_t *all = NULL;
   estimate_t estimate;
   log_info("dry run    task %s: nothing is kept", session->settings->job.task);
-  log_info("device     %s (%s), sgemm %.1f GFLOP/s, streaming %.1f GB/s", session->device->name,
-           session->device->detail, giga * session->sgemm_flops, giga * session->stream_bytes);
+  double gpu_memory = session->settings->parallel.gpu_memory;
+  if (gpu_memory > 0.0)
+    log_info("device     a GPU with %.1f GB for each rank (parallel.gpu_memory)", gpu_memory);
+  else
+    log_info("device     %s (%s), sgemm %.1f GFLOP/s, streaming %.1f GB/s", session->device->name,
+             session->device->detail, giga * session->sgemm_flops, giga * session->stream_bytes);
   TRY(grid_describe(&session->grid, &session->cores));
   TRY(dry_run_estimate(session, task, &estimate));
   TRY(memory_alloc(&all, ARENA_OTHER, (size_t)session->grid.size, sizeof *all));
   TRY(comm_allgather(session->world, &estimate, all, sizeof estimate, COMM_BYTE));
   if (comm_rank(session->world) != 0) return STATUS_OK;
-  dry_run_print_memory(all, session->grid.size);
+  if (gpu_memory > 0.0)
+    dry_run_print_gpu(all, session->grid.size, gpu_memory);
+  else
+    dry_run_print_memory(all, session->grid.size);
   if (all[0].steps > 0)
     dry_run_print_checkpoints(session->settings, &all[0]);
   else

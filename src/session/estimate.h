@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "perf/perf.h"
 #include "session/store.h"
+#include "tensor/blank.h"
 
 /* What a checkpoint holds. Bytes. */
 typedef struct {
@@ -36,6 +37,8 @@ typedef struct estimate {
   int64_t copied;             /* bytes of the copies that the task makes of it on the host */
   int64_t rollout;            /* bytes of a step's rollout file */
   size_t memory[ARENA_COUNT]; /* bytes, the peaks */
+  blank_memory_t gpu;         /* with parallel.gpu_memory: what is on the GPU at one time */
+  size_t host;                /* and on the host, at one time */
   size_t apart;               /* bytes by which their sum is more than what is there at one time */
   double flops;               /* of this rank in one step, or in the whole task */
   double tokens;

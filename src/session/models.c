@@ -49,6 +49,7 @@ static status_t models_set_trained(const session_t *session, base_t *base) {
 
 static status_t models_open_model(session_t *session, const char *path, const char *format, model_t *model) {
   TRY(store_inspect(session->world, path, NULL, &model->info));
+  if (model->info.outline && !session->dry) return weights_refuse_outline(model->info.base_path);
   const base_storage_t storage = storage_of(session, format);
   TRY(base_create(session->device, &session->grid, &model->info.config, &storage, &model->base));
   TRY(models_set_trained(session, &model->base));
@@ -74,7 +75,9 @@ status_t model_open(session_t *session, const char *setting, const char *path, c
   log_info("model      %s: %.2f M weights, tower %.2f M%s", out->info.base_path,
            1e-6 * (double)config_decoder_weights(&out->base.config),
            1e-6 * (double)config_tower_weights(&out->base.config),
-           out->info.has_weights ? "" : " (referred to)");
+           out->info.outline       ? " (an outline)"
+           : out->info.has_weights ? ""
+                                   : " (referred to)");
   return STATUS_OK;
 }
 
@@ -139,15 +142,19 @@ void model_free(model_t *model) {
   *model = (model_t){0};
 }
 
-status_t model_new_adapter(session_t *session, const model_t *model, const char *name, adapter_t *out) {
-  const settings_t *settings = session->settings;
+adapter_config_t settings_adapter(const settings_t *settings) {
   adapter_config_t config = {.r = (int32_t)settings->adapter.r, .alpha = settings->adapter.alpha};
   for (int p = 0; p < PROJ_COUNT; p++)
     for (int64_t t = 0; t < settings->adapter.targets.count; t++)
       if (strstr(proj_name((proj_t)p), settings->adapter.targets.items[t])) config.targets[p] = true;
+  return config;
+}
+
+status_t model_new_adapter(session_t *session, const model_t *model, const char *name, adapter_t *out) {
+  const adapter_config_t config = settings_adapter(session->settings);
   TRY(adapter_create(&model->base, &config, name, out));
   TRY(params_train_all(&out->params));
-  return params_initialise(&out->params, (uint64_t)settings->job.seed);
+  return params_initialise(&out->params, (uint64_t)session->settings->job.seed);
 }
 
 /* PATH must have been made with MODEL's base. */

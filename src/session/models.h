@@ -25,6 +25,8 @@ status_t model_new(session_t *session, model_t *out);
 status_t model_from_settings(session_t *session, model_t *out);
 void model_free(model_t *model);
 
+/* Rank, scale and targets of new adapters. */
+adapter_config_t settings_adapter(const settings_t *settings);
 /* A new adapter of the settings' rank and targets, to be trained, initialised from job.seed. */
 status_t model_new_adapter(session_t *session, const model_t *model, const char *name, adapter_t *out);
 /* Loads an adapter from PATH, which must have been made with MODEL's base: the first of ROLES (ended by NULL)

@@ -114,6 +114,7 @@ static status_t store_read_roles(weights_file_t *file, store_info_t *info) {
 status_t store_read_base(weights_file_t *file, store_info_t *info) {
   SCOPED_MEMORY char *text = NULL;
   uint64_t hash;
+  info->outline = weights_is_outline(file);
   TRY(weights_read_text(weights_h5(file), "/weights", "config", &text, &hash));
   TRY(config_from_json(text, h5_path(weights_h5(file)), &info->config));
   TRY(weights_read_bytes(weights_h5(file), "/tokenizer", &info->tokenizer_bytes, &info->tokenizer_size));

@@ -22,6 +22,7 @@ typedef struct {
 typedef struct {
   char *path; /* of this file */
   bool has_weights;
+  bool outline;    /* the base has no numbers (io/formats/weights_blocks.h): for dry runs */
   char *base_path; /* where the weights are: path itself, or the file that the reference leads to */
   uint64_t
       identity;   /* of the base: a hash of its weights' hashes (weights_identity) and its configuration's */

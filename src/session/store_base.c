@@ -16,6 +16,7 @@ static status_t store_base_take_base(const store_info_t *base, store_info_t *inf
                        (size_t)base->tokenizer_size));
   info->tokenizer_size = base->tokenizer_size;
   info->config = base->config;
+  info->outline = base->outline;
   info->identity = base->identity;
   return STATUS_OK;
 }

@@ -1,5 +1,7 @@
 #include "tensor/blank.h"
 
+#include "perf/perf.h"
+
 #include <string.h>
 
 typedef struct {
@@ -7,14 +9,28 @@ typedef struct {
   size_t staged;  /* bytes of the largest reduction, which takes about as much memory beside it */
   size_t summed;  /* bytes of reductions in the background that are under way at one time, at most */
   int under_way;
+  size_t memory; /* bytes that the GPU has; 0: it stands for no GPU */
+  blank_memory_t most;
 } blank_state_t;
 
 /* Far from anything that the process has. */
 static const uintptr_t first_address = (uintptr_t)1 << 46;
 enum { BLOCK_ALIGNMENT = 256 };
 
+/* Notes what there is now, whenever the device is asked for something. */
+static void blank_look(blank_state_t *state) {
+  size_t now = memory_usage_at(MEMORY_DEVICE, ARENA_COUNT).current;
+  size_t *here = &state->most.regions[perf_region()];
+  if (now > *here) *here = now;
+  if (now <= state->most.total) return;
+  state->most.total = now;
+  for (int a = 0; a < ARENA_COUNT; a++)
+    state->most.arenas[a] = memory_usage_at(MEMORY_DEVICE, (arena_t)a).current;
+}
+
 static status_t blank_alloc(device_t *device, size_t bytes, void **out) {
   blank_state_t *state = device->state;
+  blank_look(state);
   *out = (void *)state->next;
   state->next += (bytes / BLOCK_ALIGNMENT + 1) * BLOCK_ALIGNMENT;
   return STATUS_OK;
@@ -28,7 +44,7 @@ static void blank_release(device_t *device, void *pointer, size_t bytes) {
 
 static status_t blank_upload(device_t *device, void *to, dtype_t to_type, const void *from, dtype_t from_type,
                              size_t n) {
-  (void)device;
+  blank_look(device->state);
   (void)to;
   (void)to_type;
   (void)from;
@@ -98,10 +114,28 @@ static status_t blank_reduce_scatter_end(device_t *device, device_request_t *req
 }
 
 static status_t blank_run(device_t *device, int number, const void *arguments) {
-  (void)device;
+  blank_look(device->state);
   (void)number;
   (void)arguments;
   return STATUS_OK;
+}
+
+static size_t blank_free_memory(device_t *device) {
+  const blank_state_t *state = device->state;
+  size_t now = memory_usage_at(MEMORY_DEVICE, ARENA_COUNT).current;
+  return now < state->memory ? state->memory - now : 0;
+}
+
+/* Nothing is to be done when work is replayed; device_graph counts it. */
+static status_t blank_graph(device_t *device, uint64_t key, bool capture, device_body_t body, void *context) {
+  (void)device;
+  (void)key;
+  return capture ? body(context) : STATUS_OK;
+}
+
+void blank_memory(const device_t *device, blank_memory_t *most) {
+  const blank_state_t *state = device->state;
+  *most = state->most;
 }
 
 static void blank_destroy(device_t *device) {
@@ -111,7 +145,23 @@ static void blank_destroy(device_t *device) {
   memory_free(device);
 }
 
-status_t blank_create(const device_t *like, device_t **out) {
+/* What GPUs like: whole lines of memory, whole tiles of products. */
+enum { GPU_ALIGNMENT = 128, GPU_VOCABULARY_UNIT = 64 };
+
+static void blank_be_gpu(const blank_gpu_t *gpu, device_t *device) {
+  blank_state_t *state = device->state;
+  state->memory = gpu->memory;
+  device->name = "gpu";
+  device->detail = "assumed";
+  device->real_type = gpu->real_type;
+  device->wide_type = DTYPE_F32;
+  device->alignment = GPU_ALIGNMENT;
+  device->vocabulary_unit = GPU_VOCABULARY_UNIT;
+  device->graph = blank_graph;
+  device->free_memory = blank_free_memory;
+}
+
+status_t blank_create(const device_t *like, const blank_gpu_t *gpu, device_t **out) {
   blank_state_t *state;
   *out = NULL;
   TRY(memory_alloc(&state, ARENA_OTHER, 1, sizeof *state));
@@ -139,5 +189,6 @@ status_t blank_create(const device_t *like, device_t **out) {
                      .allgatherv = blank_allgatherv,
                      .reduce_scatter_begin = blank_reduce_scatter_begin,
                      .reduce_scatter_end = blank_reduce_scatter_end};
+  if (gpu) blank_be_gpu(gpu, *out);
   return STATUS_OK;
 }

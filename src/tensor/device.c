@@ -81,7 +81,8 @@ static void blocks_free(device_t *device) {
   if (!blocks) return;
   if (blocks->count > 0) log_debug("device %s: %zu blocks were never released", device->name, blocks->count);
   for (size_t i = 0; i < blocks->capacity; i++)
-    if (blocks->slots[i].pointer) memory_account(blocks->slots[i].arena, -(int64_t)blocks->slots[i].counted);
+    if (blocks->slots[i].pointer)
+      memory_account_device(blocks->slots[i].arena, -(int64_t)blocks->slots[i].counted);
   memory_free(blocks->slots);
   memory_free(blocks);
   device->blocks = NULL;
@@ -214,7 +215,7 @@ status_t device_alloc(device_t *device, const arena_t *arena, size_t bytes, void
                          arena ? memory_usage(*arena).name : "workspace", device->name);
   const block_t block = {
       .pointer = *out, .bytes = bytes, .counted = arena ? bytes : 0, .arena = arena ? *arena : ARENA_OTHER};
-  memory_account(block.arena, (int64_t)block.counted);
+  memory_account_device(block.arena, (int64_t)block.counted);
   blocks_add(device->blocks, block);
   return STATUS_OK;
 }
@@ -262,7 +263,7 @@ void device_release(device_t *device, void *pointer) {
   block_t block = device->blocks->slots[place];
   device_memory_moved(device);
   blocks_remove(device->blocks, place);
-  memory_account(block.arena, -(int64_t)block.counted);
+  memory_account_device(block.arena, -(int64_t)block.counted);
   device->release(device, pointer, block.bytes);
 }
 

@@ -143,7 +143,8 @@ void device_memory_moved(device_t *device);
 status_t real_alloc(device_t *device, arena_t arena, size_t n, real_t **out);
 status_t wide_alloc(device_t *device, arena_t arena, size_t n, wide_t **out);
 status_t index_alloc(device_t *device, arena_t arena, size_t n, index_t **out);
-/* BYTES of device memory, counted in *ARENA (NULL: the caller counts them, memory_account): what real_alloc
+/* BYTES of device memory, counted in *ARENA (NULL: the caller counts them,
+ * memory_account_device): what real_alloc
  * and workspaces (tensor/workspace.h) are made of. 0 bytes give NULL. Errors: STATUS_MEMORY. Local. */
 status_t device_alloc(device_t *device, const arena_t *arena, size_t bytes, void **out);
 /* Frees what the functions above gave; NULL is fine. */

@@ -33,21 +33,21 @@ static bool lies_apart(const workspace_t *workspace) {
 static void workspace_count(workspace_t *workspace, bool there) {
   size_t used = 0;
   if (lies_apart(workspace)) return;
-  memory_account(ARENA_ACTIVATIONS, -(int64_t)workspace->unused);
+  memory_account_device(ARENA_ACTIVATIONS, -(int64_t)workspace->unused);
   for (int32_t i = 0; i < workspace->count; i++) {
     buffer_t *buffer = &workspace->buffers[i];
-    memory_account(buffer->arena, -(int64_t)buffer->counted);
+    memory_account_device(buffer->arena, -(int64_t)buffer->counted);
     buffer->counted = 0;
   }
   for (int32_t i = 0; i < workspace->count && there; i++) {
     buffer_t *buffer = &workspace->buffers[i];
     if (buffer->host) continue;
     buffer->counted = buffer_bytes(buffer);
-    memory_account(buffer->arena, (int64_t)buffer->counted);
+    memory_account_device(buffer->arena, (int64_t)buffer->counted);
     used += buffer_span(buffer, workspace->device->alignment);
   }
   workspace->unused = workspace->device_bytes - used;
-  memory_account(ARENA_ACTIVATIONS, (int64_t)workspace->unused);
+  memory_account_device(ARENA_ACTIVATIONS, (int64_t)workspace->unused);
 }
 
 /* Buffers FIRST and those behind it are nowhere. */
@@ -65,7 +65,7 @@ static void workspace_release_blocks(workspace_t *workspace) {
   workspace_count(workspace, false);
   device_release(workspace->device, workspace->on_device);
   memory_free(workspace->on_host);
-  memory_account(ARENA_ACTIVATIONS, -(int64_t)workspace->unused);
+  memory_account_device(ARENA_ACTIVATIONS, -(int64_t)workspace->unused);
   workspace->on_device = workspace->on_host = NULL;
   workspace->device_bytes = workspace->host_bytes = workspace->unused = 0;
 }

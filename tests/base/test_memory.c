@@ -49,10 +49,21 @@ static void use_is_counted_by_arena(void **state) {
 static void device_memory_is_counted_too(void **state) {
   (void)state;
   size_t before = memory_usage(ARENA_WEIGHTS).current;
-  memory_account(ARENA_WEIGHTS, 1 << 20);
+  size_t host = memory_usage_at(MEMORY_HOST, ARENA_COUNT).current;
+  size_t device = memory_usage_at(MEMORY_DEVICE, ARENA_COUNT).current;
+  memory_account_device(ARENA_WEIGHTS, 1 << 20);
+  memory_account(ARENA_CACHE, 1 << 10);
   assert_int_equal(memory_usage(ARENA_WEIGHTS).current, before + (1 << 20));
-  memory_account(ARENA_WEIGHTS, -(1 << 20));
+  assert_int_equal(memory_usage_at(MEMORY_DEVICE, ARENA_COUNT).current, device + (1 << 20));
+  assert_int_equal(memory_usage_at(MEMORY_HOST, ARENA_COUNT).current, host + (1 << 10));
+  memory_account_device(ARENA_WEIGHTS, -(1 << 20));
+  memory_account(ARENA_CACHE, -(1 << 10));
   assert_int_equal(memory_usage(ARENA_WEIGHTS).current, before);
+  assert_int_equal(memory_usage_at(MEMORY_DEVICE, ARENA_WEIGHTS).current,
+                   memory_usage(ARENA_WEIGHTS).current);
+  assert_true(memory_usage_at(MEMORY_DEVICE, ARENA_COUNT).peak >= device + (1 << 20));
+  memory_reset_peaks();
+  assert_int_equal(memory_usage_at(MEMORY_DEVICE, ARENA_COUNT).peak, device);
 }
 
 static void sizes_that_overflow_are_refused(void **state) {

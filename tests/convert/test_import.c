@@ -9,6 +9,8 @@
 #include "io/json.h"
 #include "rollout/generate.h"
 
+#include <string.h>
+
 static const char model_base[] = "&model base='@/run/model.h5' /";
 #define TOKENIZER " tokenizer='$/text/golden/over.model' /\n"
 
@@ -151,6 +153,115 @@ static void the_greedy_answer_is_transformers(void **state) {
   memory_free(expected);
 }
 
+/* ---- Outlines ---- */
+
+enum { OUTLINE_BYTES_MOST = 256 << 10 };
+
+static void inspect(const char *name, store_info_t *info, weights_file_t **file) {
+  char path[CONVERT_TEXT];
+  convert_fill(convert_test(), name, path);
+  assert_ok(store_inspect(mpi_test_world(), path, NULL, info));
+  assert_ok(weights_open(mpi_test_world(), path, &store_format, file));
+}
+
+/* An imported file keeps the tower's layers that no pass uses as well. */
+static void compare_tensors(const model_config_t *config, const weights_file_t *outline,
+                            const weights_file_t *file) {
+  int64_t unused = 0;
+  for (int64_t i = 0; i < weights_count(file); i++) {
+    const weights_tensor_t *expected = weights_at(file, i), *found = weights_find(outline, expected->path);
+    if (!found && base_leaves_unused(config, expected->path + strlen("/weights/"))) {
+      unused++;
+      continue;
+    }
+    if (!found) fail_msg("the outline has no %s", expected->path);
+    assert_int_equal(found->ndim, expected->ndim);
+    assert_memory_equal(found->shape, expected->shape, sizeof expected->shape);
+  }
+  assert_int_equal(weights_count(outline), weights_count(file) - unused);
+}
+
+/* All but the numbers of what the same files give, and nothing reads numbers from it. */
+static void an_outline_is_the_model_without_numbers(void **state) {
+  static const char *const weights = "weights='$/convert/golden/llama' vision_tower='$/convert/golden/clip' "
+                                     "new_projector='linear' dtype='f32' ";
+  store_info_t info, expected;
+  weights_file_t *outline, *file;
+  char text[512];
+  float value;
+  (void)state;
+  snprintf(text, sizeof text, "%s output='@/whole.h5'", weights);
+  import(text);
+  snprintf(text, sizeof text, "%s output='@/outline.h5' outline=.true.", weights);
+  import(text);
+  inspect("@/whole.h5", &expected, &file);
+  inspect("@/outline.h5", &info, &outline);
+  assert_true(info.outline && !expected.outline && info.identity != expected.identity);
+  assert_memory_equal(&info.config, &expected.config, sizeof info.config);
+  assert_int_equal(info.tokenizer_size, expected.tokenizer_size);
+  compare_tensors(&info.config, outline, file);
+  const weights_request_t request = {.path = weights_at(outline, 0)->path,
+                                     .rows = 1,
+                                     .cols = 1,
+                                     .row_count = 1,
+                                     .col_count = 1,
+                                     .data = &value};
+  assert_error_about(weights_read(outline, &request, 1), STATUS_DATA, "is an outline");
+  assert_error_about(weights_verify(outline), STATUS_DATA, "is an outline");
+  weights_close(outline);
+  weights_close(file);
+  store_info_free(&info);
+  store_info_free(&expected);
+}
+
+/* With the adapter and the head of its role; of the same shapes and so of the same identity as the policy's.
+ */
+static void an_outline_has_what_its_role_needs(void **state) {
+  store_info_t policy, reward, other;
+  weights_file_t *file;
+  int64_t bytes;
+  char path[CONVERT_TEXT];
+  (void)state;
+  import("weights='$/convert/golden/llama' outline=.true. role='policy' output='@/policy.h5'");
+  import("weights='$/convert/golden/llama' outline=.true. role='reward' output='@/reward.h5'");
+  import("weights='$/convert/golden/tied' outline=.true. role='reward' output='@/other.h5'");
+  inspect("@/other.h5", &other, &file);
+  weights_close(file);
+  inspect("@/policy.h5", &policy, &file);
+  weights_close(file);
+  inspect("@/reward.h5", &reward, &file);
+  const weights_tensor_t *a =
+      weights_find(file, "/adapters/reward/model.layers.0.self_attn.q_proj.lora_A.weight");
+  assert_true(a && a->shape[0] == 64 && a->shape[1] == reward.config.hidden);
+  weights_close(file);
+  assert_int_equal(policy.head_count, 0);
+  assert_int_equal(policy.adapter_count, 1);
+  assert_int_equal(policy.adapter_configs[0].r, 64);
+  assert_true(store_find((const char(*)[STORE_ROLE_NAME_MAX])reward.heads, reward.head_count, "reward") == 0);
+  assert_non_null(reward.judging.prompt);
+  assert_true(policy.identity == reward.identity && policy.identity != other.identity);
+  assert_ok(file_size(convert_fill(convert_test(), "@/reward.h5", path), &bytes));
+  assert_true(bytes < OUTLINE_BYTES_MOST);
+  store_info_free(&policy);
+  store_info_free(&reward);
+  store_info_free(&other);
+}
+
+static void no_run_takes_an_outline(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llama' outline=.true. output='@/outline.h5'");
+  assert_error_about(convert_run(convert_test(),
+                                 "&job task='generate' /\n&model base='@/outline.h5' /\n"
+                                 "&generate prompt='What is it' output='@/answer.json' /\n",
+                                 generate_run),
+                     STATUS_DATA, "is an outline");
+  assert_error_about(convert_run(convert_test(),
+                                 "&job task='import' /\n&model base='@/outline.h5' /\n"
+                                 "&import adapter='$/convert/golden/adapter' /\n",
+                                 import_run),
+                     STATUS_DATA, "is an outline");
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(llama_with_a_tower, convert_set_up, convert_tear_down),
@@ -163,6 +274,10 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(transformers_llava, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(adapter_and_reward_head, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(the_greedy_answer_is_transformers, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(an_outline_is_the_model_without_numbers, convert_set_up,
+                                      convert_tear_down),
+      cmocka_unit_test_setup_teardown(an_outline_has_what_its_role_needs, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(no_run_takes_an_outline, convert_set_up, convert_tear_down),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

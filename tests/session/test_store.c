@@ -202,7 +202,7 @@ static void files_stream_into_place(void **state) {
   (void)state;
   fixture_open(&f, -1);
   assert_ok(plain_create(PLAIN_FLOAT, true, &plain));
-  assert_ok(blank_create(plain, &blank));
+  assert_ok(blank_create(plain, NULL, &blank));
   head_open(blank, &f.grid, MILLIONS, &head);
   const store_contents_t contents = {
       .base_path = "elsewhere.h5", .head_names = {"value"}, .heads = {&head}, .head_count = 1};
