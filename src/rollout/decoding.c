@@ -36,6 +36,18 @@ static void decoding_describe(decoding_t *d) {
   workspace_index(w, ARENA_SCRATCH, "copy_to", slots, &d->copy_to);
   workspace_host(w, "which", rows, &d->which_host);
   workspace_host(w, "ended", slots, &d->ended);
+  workspace_host(w, "placed", slots, &d->placed);
+  for (int r = 0; r < 2; r++)
+    workspace_host(w, "report", slots, &d->reports[r].ended);
+}
+
+static status_t decoding_build(decoding_t *d) {
+  workspace_begin(&d->workspace);
+  decoding_describe(d);
+  TRY(workspace_end(&d->workspace, NULL));
+  for (int r = 0; r < 2; r++)
+    TRY(device_event_create(d->device, &d->reports[r].event));
+  return index_upload(d->device, d->sequences.ended, d->ended, (size_t)d->options.slots);
 }
 
 status_t decoding_create(pass_t *pass, cache_t *cache, sampler_t *sampler, const decoding_options_t *options,
@@ -50,16 +62,14 @@ status_t decoding_create(pass_t *pass, cache_t *cache, sampler_t *sampler, const
                       .sequences = {.sequences = options->slots,
                                     .max_pages = options->max_pages,
                                     .max_tokens = options->max_tokens}};
-  workspace_begin(&out->workspace);
-  decoding_describe(out);
-  status_code_t status = workspace_end(&out->workspace, NULL);
-  if (status == STATUS_OK)
-    status = index_upload(device, out->sequences.ended, out->ended, (size_t)options->slots);
+  status_code_t status = decoding_build(out);
   if (status != STATUS_OK) decoding_free(out);
   return status;
 }
 
 void decoding_free(decoding_t *decoding) {
+  for (int r = 0; r < 2; r++)
+    device_event_free(decoding->reports[r].event);
   workspace_free(&decoding->workspace);
   *decoding = (decoding_t){0};
 }
@@ -75,6 +85,7 @@ status_t decoding_place(decoding_t *decoding, int32_t s, int32_t token, int32_t 
                                        [DECODE_COUNT] = count,
                                        [DECODE_SAMPLE] = (int32_t)(uint32_t)(uint64_t)sample,
                                        [DECODE_SAMPLE + 1] = (int32_t)(uint32_t)((uint64_t)sample >> 32)};
+  decoding->placed[s] = decoding->reported;
   TRY(index_upload(decoding->device, index_at(all->state, (int64_t)s * DECODE_STATE), state, DECODE_STATE));
   return index_upload(decoding->device, index_at(all->ended, s), &runs, 1);
 }
@@ -188,9 +199,16 @@ status_t decoding_step(decoding_t *decoding, const role_t *role, int64_t cached)
 /* ---- What the host reads ---- */
 
 status_t decoding_read_ended(decoding_t *decoding) {
-  TRY(index_download(decoding->device, decoding->ended, decoding->sequences.ended,
+  const decoding_report_t *fresh = &decoding->reports[decoding->reported % 2];
+  int64_t heard = decoding->reported++ - device_works_behind(decoding->device);
+  const decoding_report_t *report = &decoding->reports[heard & 1];
+  TRY(index_download(decoding->device, fresh->ended, decoding->sequences.ended,
                      (size_t)decoding->options.slots));
-  return device_synchronize(decoding->device);
+  TRY(device_event_record(fresh->event));
+  if (heard >= 0) TRY(device_event_wait(report->event));
+  for (int32_t s = 0; s < decoding->options.slots; s++)
+    decoding->ended[s] = heard >= decoding->placed[s] ? report->ended[s] : 0;
+  return STATUS_OK;
 }
 
 status_t decoding_read(const decoding_t *decoding, int32_t s, int32_t n, int32_t *tokens, double *logprobs,

@@ -1,11 +1,13 @@
 /* The state of the sequences in flight, in device memory: a decode step reads tokens, positions and pages
  * there and leaves what it has drawn there. The host says what changes (admitted, finished, other pages) and
- * reads which sequences have ended; it never puts a token back. */
+ * reads which sequences have ended; it never puts a token back. On a device that works behind the host it
+ * reads that one step late: one that has ended is a row of padding in the next step, and the device knows. */
 #ifndef ROLLOUT_DECODING_H
 #define ROLLOUT_DECODING_H
 
 #include "model/cache.h"
 #include "rollout/sampler.h"
+#include "tensor/event.h"
 #include "tensor/ops.h"
 
 typedef struct {
@@ -14,6 +16,12 @@ typedef struct {
   int32_t max_tokens;
   int32_t ends[DECODE_ENDS]; /* tokens that end a response; -1: none */
 } decoding_options_t;
+
+/* Which sequences had ended at some time, on its way to the host. */
+typedef struct {
+  device_event_t *event; /* behind the copy */
+  int32_t *ended;        /* (slots) */
+} decoding_report_t;
 
 typedef struct {
   pass_t *pass;
@@ -30,8 +38,11 @@ typedef struct {
   wide_t *logprobs, *entropies;
   index_t *copy_from, *copy_to; /* (slots) */
   /* Host. */
-  int32_t *which_host; /* (rows) */
-  int32_t *ended;      /* (slots) */
+  int32_t *which_host;          /* (rows) */
+  int32_t *ended;               /* (slots) */
+  decoding_report_t reports[2]; /* in turn */
+  int64_t reported;             /* so far */
+  int64_t *placed;              /* (slots): reports before the sequence came */
 } decoding_t;
 
 /* Rows of a step in which N sequences run, where shapes are to repeat: 1, 2, 4, 8, 16, 24, 32 ... */
@@ -64,11 +75,13 @@ status_t decoding_draw(decoding_t *decoding, int32_t n, const int32_t *which, co
  * Nothing is copied between host and device, and nothing is waited for. Collective on tp. */
 status_t decoding_step(decoding_t *decoding, const role_t *role, int64_t cached);
 
-/* Which sequences have ended: decoding->ended (slots). Local. */
+/* Which sequences have ended: decoding->ended (slots), as decode_sequences_t has it. Where the device works
+ * behind the host, as it was when this was called before, so that nothing is waited for that was asked of the
+ * device since; 0 for those that were placed since. Local. */
 status_t decoding_read_ended(decoding_t *decoding);
 
 /* The first N tokens of sequence S, with log-probabilities and entropies (n; may be NULL), there after
- * device_synchronize. Local. */
+ * device_synchronize or an event recorded behind this. Local. */
 status_t decoding_read(const decoding_t *decoding, int32_t s, int32_t n, int32_t *tokens, double *logprobs,
                        double *entropies);
 

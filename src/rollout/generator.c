@@ -19,6 +19,7 @@ struct generator {
   sampler_t *sampler;
   places_t in_flight;
   decoding_t decoding;
+  device_event_t *read; /* behind the responses that are on their way */
   workspace_t workspace;
   /* Host; S is the place of a sequence. */
   int64_t *samples;                 /* (slots): keys of the random numbers */
@@ -105,6 +106,7 @@ static status_t generator_build(generator_t *generator, const role_t *role, size
                                        .ends = {end->answer, end->text, end->question[0], end->question[1]}};
   TRY(decoding_create(generator->pass, &generator->cache, generator->sampler, &decoding,
                       &generator->decoding));
+  TRY(device_event_create(device, &generator->read));
   generator->workspace = workspace_create(device, "generator");
   workspace_begin(&generator->workspace);
   generator_describe(generator);
@@ -128,6 +130,7 @@ status_t generator_create(pass_t *pass, const role_t *role, const generator_opti
 
 void generator_free(generator_t *generator) {
   if (!generator) return;
+  device_event_free(generator->read);
   decoding_free(&generator->decoding);
   places_free(&generator->in_flight);
   cache_free(&generator->cache);
@@ -146,6 +149,7 @@ typedef struct {
   int64_t n;        /* items */
   int32_t together; /* items of a block */
   bool drained;
+  int32_t idle; /* rows of steps so far whose sequence had ended, as the host knows by now */
 } run_t;
 
 static place_t *place_of(const run_t *run, int32_t s) {
@@ -159,61 +163,70 @@ static int32_t *tokens_of(const generator_t *generator, int32_t s) {
 
 /* ---- The end of responses ---- */
 
-static status_t generator_read(generator_t *generator, int32_t s, int32_t n) {
-  int64_t at = (int64_t)s * generator->options.max_tokens;
-  return decoding_read(&generator->decoding, s, n, tokens_of(generator, s), generator->logprobs + at,
-                       generator->entropies + at);
+/* Tokens of the response of place S, if it is over, else 0. One of max_tokens is over, whatever the device
+ * has told. */
+static int32_t tokens_at_end(const generator_t *generator, int32_t s) {
+  const place_t *place = &generator->in_flight.places[s];
+  int32_t ended = generator->decoding.ended[s];
+  if (place->state != SEQUENCE_RUNS && place->state != SEQUENCE_PREEMPTED) return 0;
+  if (ended != 0) return ended < 0 ? -ended : ended;
+  return place_tokens(place) == generator->options.max_tokens ? place_tokens(place) : 0;
 }
 
-/* Gives the response of place S, which has been read, to the sink, and the place back. */
+/* Ends the sequences whose responses are over, as far as the host is told, and asks for the responses. */
+static status_t run_end(run_t *run) {
+  generator_t *generator = run->generator;
+  places_t *all = &generator->in_flight;
+  TRY(decoding_read_ended(&generator->decoding));
+  for (int32_t s = 0; s < generator->options.slots; s++) {
+    int32_t n = tokens_at_end(generator, s);
+    int64_t at = (int64_t)s * generator->options.max_tokens;
+    if (n == 0) continue;
+    run->idle += place_tokens(&all->places[s]) - n;
+    places_end(all, s, n);
+    TRY(decoding_read(&generator->decoding, s, n, tokens_of(generator, s), generator->logprobs + at,
+                      generator->entropies + at));
+  }
+  return all->ended > 0 ? device_event_record(generator->read) : STATUS_OK;
+}
+
+/* Gives the response of place S, which is there, to the sink, and the place back. */
 static status_t run_finish(run_t *run, int32_t s) {
   generator_t *generator = run->generator;
   const place_t *place = place_of(run, s);
   int64_t at = (int64_t)s * generator->options.max_tokens;
-  int32_t n = place_tokens(place);
-  const generator_response_t response = {
-      .prompt = place->item,
-      .tokens = generator->tokens + at,
-      .n = n,
-      .logprobs = generator->logprobs + at,
-      .entropies = generator->entropies + at,
-      .stopped = response_ends(&generator->options.end, generator->tokens[at + n - 1])};
+  int32_t n = place_tokens(place), last = generator->tokens[at + n - 1];
+  const generator_response_t response = {.prompt = place->item,
+                                         .tokens = generator->tokens + at,
+                                         .n = n,
+                                         .logprobs = generator->logprobs + at,
+                                         .entropies = generator->entropies + at,
+                                         .stopped = response_ends(&generator->options.end, last)};
+  if (last < 0)
+    return error_set(
+        STATUS_NUMERIC,
+        "sampling found no token for sample %lld at response position %d: its logits are not finite",
+        (long long)generator->samples[s], n - 1);
   places_finish(&generator->in_flight, s);
   return run->source->put(run->source->context, &response);
 }
 
-/* Whether the response of place S is over; one of max_tokens is, whatever the device says. */
-static status_t run_is_over(const run_t *run, int32_t s, bool *over) {
+/* Hands over the responses that were asked for. */
+static status_t run_hand_over(run_t *run) {
   const generator_t *generator = run->generator;
-  const place_t *place = place_of(run, s);
-  int32_t ended = generator->decoding.ended[s];
-  *over = false;
-  if (place->state != SEQUENCE_RUNS) return STATUS_OK;
-  if (ended < 0)
-    return error_set(
-        STATUS_NUMERIC,
-        "sampling found no token for sample %lld at response position %d: its logits are not finite",
-        (long long)generator->samples[s], -ended - 1);
-  *over = ended > 0 || place_tokens(place) == generator->options.max_tokens;
+  if (generator->in_flight.ended == 0) return STATUS_OK;
+  TRY(device_event_wait(generator->read));
+  for (int32_t s = 0; s < generator->options.slots; s++)
+    if (place_of(run, s)->state == SEQUENCE_ENDED) TRY(run_finish(run, s));
   return STATUS_OK;
 }
 
-/* Hands over the responses that are over. */
+/* After all that draws tokens. What a device that works behind the host was asked for the last time is there
+ * while it works on what it was asked for since; any other has nothing to be waited for. */
 static status_t run_settle(run_t *run) {
-  generator_t *generator = run->generator;
-  int32_t n = 0;
-  TRY(decoding_read_ended(&generator->decoding));
-  for (int32_t s = 0; s < generator->options.slots; s++) {
-    bool over;
-    TRY(run_is_over(run, s, &over));
-    if (!over) continue;
-    TRY(generator_read(generator, s, place_tokens(place_of(run, s))));
-    generator->which[n++] = s;
-  }
-  if (n > 0) TRY(device_synchronize(generator->decoding.device));
-  for (int32_t i = 0; i < n; i++)
-    TRY(run_finish(run, generator->which[i]));
-  return STATUS_OK;
+  TRY(run_hand_over(run));
+  TRY(run_end(run));
+  return device_works_behind(run->generator->decoding.device) ? STATUS_OK : run_hand_over(run);
 }
 
 /* ---- Admission ---- */
@@ -344,7 +357,7 @@ static status_t run_refill(run_t *run) {
   generator_t *generator = run->generator;
   const places_t *all = &generator->in_flight;
   int32_t slots = generator->options.slots, quarter = (slots + 3) / 4, count;
-  int32_t vacant = slots - all->running;
+  int32_t vacant = slots - all->running - all->ended;
   if (all->running > 0 && vacant < quarter) return STATUS_OK;
   TRY(run_load(run));
   TRY(run_request(run, vacant - all->preempted - generator->pending_count));
@@ -386,10 +399,13 @@ static status_t run_step(run_t *run) {
   TRY(run_upload(run));
   for (int32_t s = 0; s < generator->options.slots; s++)
     if (all->places[s].state == SEQUENCE_RUNS) cached += all->places[s].position + 1;
-  if (generator->base->params.grid->tp_rank == 0) perf_tokens(all->running);
+  int32_t running = all->running;
   TRY(decoding_step(&generator->decoding, run->role, cached));
   places_advance(all);
-  return run_settle(run);
+  TRY(run_settle(run));
+  if (generator->base->params.grid->tp_rank == 0) perf_tokens(running - run->idle);
+  run->idle = 0;
+  return STATUS_OK;
 }
 
 static status_t run_all(run_t *run, stop_vote_t *vote) {
@@ -397,11 +413,13 @@ static status_t run_all(run_t *run, stop_vote_t *vote) {
   bool stop;
   for (;;) {
     TRY(stop_vote_poll(vote, &stop));
+    if (stop || generator->in_flight.running == 0) TRY(run_hand_over(run));
     if (stop) return STATUS_STOPPED;
     TRY(run_refill(run));
     TRY(queue_progress(run->queue));
     if (generator->in_flight.running == 0) {
-      if (run->drained && generator->pending_count == 0 && generator->in_flight.preempted == 0)
+      const places_t *all = &generator->in_flight;
+      if (run->drained && generator->pending_count == 0 && all->preempted == 0 && all->ended == 0)
         return STATUS_OK;
       continue;
     }
@@ -460,6 +478,9 @@ status_t generator_run(generator_t *generator, const role_t *role, int64_t n,
   TRY(queue_create(grid, (n + run.together - 1) / run.together, generator->options.deterministic,
                    &run.queue));
   status_code_t status = run_watched(&run);
+  /* Nothing is on its way to the host's memory any more. */
+  status_code_t arrived = device_synchronize(generator->decoding.device);
+  if (status == STATUS_OK) status = arrived;
   /* After an error the other groups are not waited for: it ends the run. A queue that all share ends with
    * all.
    */

@@ -88,7 +88,7 @@ void places_reset(places_t *all) {
     all->holders[p] = 0;
   }
   all->free_count = pages;
-  all->running = all->preempted = all->copies = 0;
+  all->running = all->preempted = all->ended = all->copies = 0;
   all->admitted = 0;
   all->table_changed = all->places_changed = true;
 }
@@ -201,6 +201,18 @@ bool places_grow(places_t *all) {
   return true;
 }
 
+/* PLACE goes on to STATE, without pages. */
+static void place_leave(places_t *all, place_t *place, sequence_state_t state) {
+  place_give(all, place);
+  all->running -= place->state == SEQUENCE_RUNS;
+  all->preempted -= place->state == SEQUENCE_PREEMPTED;
+  all->ended -= place->state == SEQUENCE_ENDED;
+  all->preempted += state == SEQUENCE_PREEMPTED;
+  all->ended += state == SEQUENCE_ENDED;
+  all->places_changed = all->places_changed || place->state == SEQUENCE_RUNS;
+  place->state = state;
+}
+
 int32_t places_preempt(places_t *all) {
   int32_t youngest = -1;
   if (all->running < 2) return -1;
@@ -209,11 +221,7 @@ int32_t places_preempt(places_t *all) {
     if (place->state != SEQUENCE_RUNS) continue;
     if (youngest < 0 || place->age > all->places[youngest].age) youngest = s;
   }
-  place_give(all, &all->places[youngest]);
-  all->places[youngest].state = SEQUENCE_PREEMPTED;
-  all->running--;
-  all->preempted++;
-  all->places_changed = true;
+  place_leave(all, &all->places[youngest], SEQUENCE_PREEMPTED);
   return youngest;
 }
 
@@ -222,11 +230,12 @@ void places_advance(places_t *all) {
     if (all->places[s].state == SEQUENCE_RUNS) all->places[s].position++;
 }
 
-void places_finish(places_t *all, int32_t s) {
+void places_end(places_t *all, int32_t s, int32_t tokens) {
   place_t *place = &all->places[s];
-  place_give(all, place);
-  if (place->state == SEQUENCE_RUNS) all->running--;
-  if (place->state == SEQUENCE_PREEMPTED) all->preempted--;
-  place->state = SEQUENCE_NONE;
-  all->places_changed = true;
+  place->position = place->prompt - 1 + tokens;
+  place_leave(all, place, SEQUENCE_ENDED);
+}
+
+void places_finish(places_t *all, int32_t s) {
+  place_leave(all, &all->places[s], SEQUENCE_NONE);
 }

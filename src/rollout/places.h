@@ -10,7 +10,12 @@
 
 #include <stdbool.h>
 
-typedef enum { SEQUENCE_NONE, SEQUENCE_RUNS, SEQUENCE_PREEMPTED } sequence_state_t;
+typedef enum {
+  SEQUENCE_NONE,
+  SEQUENCE_RUNS,
+  SEQUENCE_PREEMPTED,
+  SEQUENCE_ENDED /* without pages; its response is on its way to the host */
+} sequence_state_t;
 
 /* A place, and the sequence that has it. */
 typedef struct {
@@ -37,7 +42,7 @@ typedef struct {
   memory_pool_t pool;
   place_t *places; /* (slots) */
   int32_t *table;  /* (slots, max_pages); what lies behind a sequence's pages is 0 or has been a page */
-  int32_t running, preempted;
+  int32_t running, preempted, ended;
   int64_t admitted;                   /* so far */
   bool table_changed, places_changed; /* for the owner, who resets them */
   /* Pages to be copied once the prompts admitted with them are in the cache; the owner resets the count. */
@@ -81,6 +86,10 @@ static inline int32_t place_tokens(const place_t *place) {
 
 /* All that run have drawn a token. */
 void places_advance(places_t *all);
+
+/* PLACE, which runs or is preempted, has ended with TOKENS tokens, and gives its pages back. It may have been
+ * advanced since. */
+void places_end(places_t *all, int32_t place, int32_t tokens);
 
 /* Gives PLACE and its pages back. */
 void places_finish(places_t *all, int32_t place);

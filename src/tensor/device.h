@@ -130,6 +130,12 @@ static inline bool device_replays(const device_t *device) {
   return device->graph != NULL;
 }
 
+/* Whether it works behind the host: what was asked of it may not have been done when the call returns
+ * (tensor/event.h). The host asks for more then before it waits for what it wants to know. */
+static inline bool device_works_behind(const device_t *device) {
+  return device->event_record != NULL;
+}
+
 /* Bytes that this rank may still take on DEVICE, where RANKS ranks share the node's memory; 0 where the
  * system does not tell. Local. */
 size_t device_free_memory(device_t *device, int ranks);

@@ -61,8 +61,12 @@ static generator_options_t options_of(void) {
                                .end = {.answer = 2, .text = -1, .question = {-1, -1}}};
 }
 
-/* Answers all prompts with a cache of CACHE_BYTES; positions that were prefilled, on all ranks. */
-static double answer(engine_t *e, const generator_options_t *options, size_t cache_bytes) {
+typedef struct {
+  double prefilled, decoded;
+} positions_t;
+
+/* Answers all prompts with a cache of CACHE_BYTES; the positions of passes and of steps, on all ranks. */
+static positions_t answer(engine_t *e, const generator_options_t *options, size_t cache_bytes) {
   generator_t *generator;
   perf_counter_t before[REGION_COUNT], after[REGION_COUNT];
   const generator_source_t source = prompt_set_source(&e->set);
@@ -73,9 +77,10 @@ static double answer(engine_t *e, const generator_options_t *options, size_t cac
   perf_snapshot(after);
   generator_free(generator);
   assert_ok(prompt_set_share(&e->set, &e->grid));
-  double positions = after[REGION_PREFILL].tokens - before[REGION_PREFILL].tokens;
-  assert_ok(comm_allreduce(e->grid.world, &positions, 1, COMM_F64, COMM_SUM));
-  return positions;
+  double positions[2] = {after[REGION_PREFILL].tokens - before[REGION_PREFILL].tokens,
+                         after[REGION_DECODE].tokens - before[REGION_DECODE].tokens};
+  assert_ok(comm_allreduce(e->grid.world, positions, 2, COMM_F64, COMM_SUM));
+  return (positions_t){positions[0], positions[1]};
 }
 
 static void expect_same(const prompt_set_t *set, const response_t *expected) {
@@ -97,10 +102,10 @@ static void check_preemption(engine_t *e) {
   size_t page = cache_page_bytes(&e->tiny.base, options.page_size);
   size_t pages = (size_t)(options.longest_query + options.max_tokens) / 2;
   int again = 0;
-  double once = answer(e, &options, 0);
+  double once = answer(e, &options, 0).prefilled;
   memcpy(expected, e->set.responses, sizeof expected);
   for (size_t more = 0; more < MORE; more++) {
-    again += answer(e, &options, (pages + more) * page) > once;
+    again += answer(e, &options, (pages + more) * page).prefilled > once;
     expect_same(&e->set, expected);
   }
   assert_true(again > 0);
@@ -121,10 +126,10 @@ static void check_sharing(engine_t *e) {
       options.slots = slots;
       e->set.together = together;
       e->set.apart = true;
-      double apart = answer(e, &options, 0);
+      double apart = answer(e, &options, 0).prefilled;
       memcpy(expected, e->set.responses, sizeof expected);
       e->set.apart = false;
-      double shared = answer(e, &options, 0);
+      double shared = answer(e, &options, 0).prefilled;
       expect_same(&e->set, expected);
       if (slots > 1 && e->grid.dp_size == 1) assert_true(shared < apart);
       if (slots == 1) assert_true(shared == apart);
@@ -140,28 +145,54 @@ static void shared_prompts_change_nothing(void **state) {
 
 /* ---- A device that replays, and counts ---- */
 
+enum { EVENTS_MOST = 8 };
+
 static struct {
   int uploads, waits, allocations, captures, replays;
-  status_t (*upload)(device_t *device, void *to, dtype_t to_type, const void *from, dtype_t from_type,
-                     size_t n);
-  status_t (*synchronize)(device_t *device);
-  status_t (*alloc)(device_t *device, size_t bytes, void **out);
+  int steps, event_waits, hasty; /* hasty: events behind the newest step that were waited for */
+  struct {
+    const void *own;
+    int step;
+  } events[EVENTS_MOST]; /* how many steps had been asked for when each was recorded */
 } counts;
+
+static device_t counted; /* its own functions */
 
 static status_t count_upload(device_t *device, void *to, dtype_t to_type, const void *from, dtype_t from_type,
                              size_t n) {
   counts.uploads++;
-  return counts.upload(device, to, to_type, from, from_type, n);
+  return counted.upload(device, to, to_type, from, from_type, n);
 }
 
 static status_t count_wait(device_t *device) {
   counts.waits++;
-  return counts.synchronize(device);
+  return counted.synchronize(device);
 }
 
 static status_t count_alloc(device_t *device, size_t bytes, void **out) {
   counts.allocations++;
-  return counts.alloc(device, bytes, out);
+  return counted.alloc(device, bytes, out);
+}
+
+static status_t count_run(device_t *device, int number, const void *arguments) {
+  counts.steps += number == op_decode_advance;
+  return counted.run(device, number, arguments);
+}
+
+static status_t count_event_record(device_t *device, void *own) {
+  int i = 0;
+  while (i < EVENTS_MOST - 1 && counts.events[i].own && counts.events[i].own != own)
+    i++;
+  counts.events[i].own = own;
+  counts.events[i].step = counts.steps;
+  return counted.event_record(device, own);
+}
+
+static status_t count_event_wait(device_t *device, void *own) {
+  counts.event_waits++;
+  for (int i = 0; i < EVENTS_MOST; i++)
+    counts.hasty += counts.events[i].own == own && counts.events[i].step == counts.steps;
+  return counted.event_wait(device, own);
 }
 
 /* Replays by doing it again: what is kept must not need the host. */
@@ -177,20 +208,24 @@ static status_t count_graph(device_t *device, uint64_t key, bool capture, device
 }
 
 static void count_on(device_t *device, bool replays) {
+  counted = *device;
   memset(&counts, 0, sizeof counts);
-  counts.upload = device->upload;
-  counts.synchronize = device->synchronize;
-  counts.alloc = device->alloc;
   device->upload = count_upload;
   device->synchronize = count_wait;
   device->alloc = count_alloc;
+  device->run = count_run;
+  if (device->event_record) device->event_record = count_event_record;
+  if (device->event_wait) device->event_wait = count_event_wait;
   if (replays) device->graph = count_graph;
 }
 
 static void count_off(device_t *device) {
-  device->upload = counts.upload;
-  device->synchronize = counts.synchronize;
-  device->alloc = counts.alloc;
+  device->upload = counted.upload;
+  device->synchronize = counted.synchronize;
+  device->alloc = counted.alloc;
+  device->run = counted.run;
+  device->event_record = counted.event_record;
+  device->event_wait = counted.event_wait;
   device->graph = NULL;
 }
 
@@ -214,27 +249,97 @@ static void padding_and_replays_change_nothing(void **state) {
   for_each(check_replays);
 }
 
-/* A token more of each response is a wait more, to see which have ended, and nothing else. */
+/* A token more of each response is a step more, and a wait for the event of the step before it where the
+ * device works behind the host; no upload, no allocation, nor any other wait. */
 static void check_steady_state(engine_t *e) {
   enum { FEWER = 3 };
   generator_options_t options = options_of();
+  bool behind = device_works_behind(e->device);
   options.end.answer = -1;
   options.page_size = 64;
+  answer(e, &options, 0); /* buffers are there */
   count_on(e->device, false);
   options.max_tokens = RESPONSE_MAX - FEWER;
   answer(e, &options, 0);
-  int uploads = counts.uploads, waits = counts.waits;
-  counts.uploads = counts.waits = 0;
+  const int uploads = counts.uploads, waits = counts.waits, allocations = counts.allocations,
+            steps = counts.steps, event_waits = counts.event_waits, hasty = counts.hasty;
+  memset(&counts, 0, sizeof counts);
   options.max_tokens = RESPONSE_MAX;
   answer(e, &options, 0);
   count_off(e->device);
   assert_int_equal(counts.uploads, uploads);
-  assert_int_equal(counts.waits, waits + FEWER);
+  assert_int_equal(counts.waits, waits);
+  assert_int_equal(counts.allocations, allocations);
+  assert_int_equal(counts.steps, steps + FEWER);
+  assert_int_equal(counts.event_waits, event_waits + (behind ? FEWER : 0));
+  assert_int_equal(counts.hasty, hasty);
 }
 
 static void a_token_needs_no_upload(void **state) {
   (void)state;
   for_each(check_steady_state);
+}
+
+/* ---- A device that works behind the host ---- */
+
+static status_t late_event_create(device_t *device, void **own) {
+  *own = device;
+  return STATUS_OK;
+}
+
+static void late_event_free(device_t *device, void *own) {
+  assert_ptr_equal(own, device);
+}
+
+static status_t late_event(device_t *device, void *own) {
+  assert_ptr_equal(own, device);
+  return STATUS_OK;
+}
+
+/* DEVICE has events, or has none: then it is done with everything at once. */
+static void set_behind(device_t *device, bool behind) {
+  device->event_create = behind ? late_event_create : NULL;
+  device->event_free = behind ? late_event_free : NULL;
+  device->event_record = device->event_wait = behind ? late_event : NULL;
+}
+
+/* Ends are read one step late, in which a sequence that has ended does nothing; that row is no token. */
+static void check_late_ends(engine_t *e) {
+  generator_options_t options = options_of();
+  response_t expected[PROMPTS];
+  int ended = 0, again = 0;
+  if (device_works_behind(e->device)) return;
+  options.sampler.temperature = 5.0;
+  options.end.question[0] = 20;
+  options.end.question[1] = 7;
+  size_t page = cache_page_bytes(&e->tiny.base, options.page_size);
+  size_t pages = (size_t)(options.longest_query + options.max_tokens) / 2;
+  const struct {
+    int32_t slots, max_tokens;
+    size_t bytes;
+  } cases[] = {
+      {PROMPTS, RESPONSE_MAX, 0},           {3, RESPONSE_MAX, 0}, {1, RESPONSE_MAX, 0}, {3, 1, 0}, {3, 2, 0},
+      {5, RESPONSE_MAX, (pages + 2) * page}};
+  for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+    options.slots = cases[c].slots;
+    options.max_tokens = cases[c].max_tokens;
+    positions_t once = answer(e, &options, 0);
+    memcpy(expected, e->set.responses, sizeof expected);
+    set_behind(e->device, true);
+    positions_t late = answer(e, &options, cases[c].bytes);
+    set_behind(e->device, false);
+    expect_same(&e->set, expected);
+    again += late.prefilled > once.prefilled;
+    if (cases[c].bytes == 0) assert_true(late.decoded == once.decoded);
+    for (int32_t i = 0; i < PROMPTS; i++)
+      ended += expected[i].stopped && expected[i].n < options.max_tokens;
+  }
+  assert_true(ended > PROMPTS && again > 0);
+}
+
+static void ends_that_are_read_late_change_nothing(void **state) {
+  (void)state;
+  for_each(check_late_ends);
 }
 
 static void shapes_repeat(void **state) {
@@ -251,6 +356,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(shared_prompts_change_nothing),
       cmocka_unit_test(padding_and_replays_change_nothing),
       cmocka_unit_test(a_token_needs_no_upload),
+      cmocka_unit_test(ends_that_are_read_late_change_nothing),
       cmocka_unit_test(shapes_repeat),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);

@@ -88,6 +88,38 @@ static void the_youngest_gives_way(void **state) {
   places_free(&all);
 }
 
+/* One that has ended keeps its place but no pages, and has the tokens it ended with, not those it was
+ * advanced by since; also where it had to give way meanwhile. */
+static void an_end_may_be_late(void **state) {
+  (void)state;
+  places_t all = make(3, 8, 12);
+  assert_int_equal(admit(&all, 0, 4), 0);
+  assert_int_equal(admit(&all, 1, 4), 1);
+  for (int32_t token = 1; token <= 3; token++) {
+    assert_true(places_grow(&all));
+    places_advance(&all);
+  }
+  all.places_changed = false;
+  places_end(&all, 0, 2);
+  assert_true(all.places_changed);
+  assert_int_equal(place_tokens(&all.places[0]), 2);
+  assert_int_equal(all.free_count, 8 - all.places[1].page_count);
+  assert_int_equal(all.running, 1);
+  assert_int_equal(all.ended, 1);
+  assert_int_equal(admit(&all, 2, 4), 2);
+  assert_int_equal(admit(&all, 3, 4), -1); /* its place is still taken */
+  assert_int_equal(places_preempt(&all), 2);
+  places_end(&all, 2, 1);
+  assert_int_equal(all.preempted, 0);
+  assert_int_equal(all.ended, 2);
+  places_finish(&all, 0);
+  places_finish(&all, 2);
+  assert_int_equal(all.ended, 0);
+  assert_int_equal(admit(&all, 3, 4), 0);
+  check_pages(&all);
+  places_free(&all);
+}
+
 /* Full pages are held twice, the partly filled one is copied, and they outlive who came first. */
 static void prompts_are_shared(void **state) {
   (void)state;
@@ -170,9 +202,9 @@ static void all_are_served(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(admission_is_by_need), cmocka_unit_test(the_youngest_gives_way),
-      cmocka_unit_test(prompts_are_shared),   cmocka_unit_test(shares_that_need_no_copy),
-      cmocka_unit_test(all_are_served),
+      cmocka_unit_test(admission_is_by_need),     cmocka_unit_test(the_youngest_gives_way),
+      cmocka_unit_test(an_end_may_be_late),       cmocka_unit_test(prompts_are_shared),
+      cmocka_unit_test(shares_that_need_no_copy), cmocka_unit_test(all_are_served),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
