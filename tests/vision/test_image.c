@@ -125,6 +125,26 @@ static void test_square_crops_the_middle(void **state) {
   image_free(&image);
 }
 
+/* SigLIP's pixels: a border of its own mean colour, and all of a wide image, resized on both sides. */
+static void test_siglip(void **state) {
+  (void)state;
+  float pixels[3 * 4 * 4];
+  image_t image, resized;
+  assert_int_equal(image_create(1, 4, &image), STATUS_OK);
+  assert_int_equal(image_preprocess(&image, IMAGE_PAD, PIXELS_SIGLIP, 4, pixels), STATUS_OK);
+  for (int x = 0; x < 4; x++)
+    assert_true(fabsf(pixels[x] - (x == 1 ? -1.0f : 127.0f / 127.5f - 1.0f)) < 1e-6f);
+  image_free(&image);
+  image = make_image(9, 5, 1);
+  assert_int_equal(image_resize(&image, 4, 4, &resized), STATUS_OK);
+  assert_int_equal(image_preprocess(&image, IMAGE_SQUARE, PIXELS_SIGLIP, 4, pixels), STATUS_OK);
+  for (int c = 0; c < 3; c++)
+    for (int i = 0; i < 16; i++)
+      assert_true(fabsf(pixels[c * 16 + i] - ((float)resized.rgb[3 * i + c] / 127.5f - 1.0f)) < 1e-6f);
+  image_free(&resized);
+  image_free(&image);
+}
+
 /* A plain image stays plain at any size: weights sum to one within rounding, even over thousands of taps. */
 static void test_plain_stays_plain(void **state) {
   (void)state;
@@ -172,6 +192,7 @@ static void test_refuses_nonsense(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_golden),
+      cmocka_unit_test(test_siglip),
       cmocka_unit_test(test_pad_by_hand),
       cmocka_unit_test(test_pad_odd_border),
       cmocka_unit_test(test_square_crops_the_middle),
