@@ -33,7 +33,7 @@ static status_t round_run(const bench_images_bench_t *bench, const char *path, c
   const double start = now();
   TRY(image_decode(bytes, n, path, &image));
   const double decoded = now();
-  status_code_t status = image_preprocess(&image, bench->aspect, bench->size, bench->pixels);
+  status_code_t status = image_preprocess(&image, bench->aspect, PIXELS_CLIP, bench->size, bench->pixels);
   image_free(&image);
   const double end = now();
   const double found[3] = {decoded - start, end - decoded, end - start};

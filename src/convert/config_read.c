@@ -14,23 +14,27 @@ enum { CONFIG_BYTES_MOST = 16 << 20 };
 
 /* ---- Decoder ---- */
 
-/* What transformers' LlamaConfig has where a field is absent, as in the text_config of a LLaVA. */
-enum { LLAMA_HIDDEN = 4096, LLAMA_MLP = 11008, LLAMA_LAYERS = 32, LLAMA_HEADS = 32, LLAMA_VOCAB = 32000 };
-static const double llama_eps = 1e-6, llama_rope_base = 10000.0;
+/* What transformers' configurations have where a field is absent, as in the text_config of a LLaVA. */
+typedef struct {
+  int32_t hidden, mlp, layers, heads, vocab;
+  double eps, rope_base;
+} decoder_standard_t;
+static const decoder_standard_t llama_standard = {4096, 11008, 32, 32, 32000, 1e-6, 10000.0};
+static const decoder_standard_t qwen2_standard = {4096, 22016, 32, 32, 151936, 1e-6, 10000.0};
 
 static const only_t decoder_only[] = {
     {.key = "hidden_act", .kind = ONLY_TEXT, .text = "silu"},
-    {.key = "attention_bias", .kind = ONLY_FALSE},
-    {.key = "mlp_bias", .kind = ONLY_FALSE},
     {.key = "partial_rotary_factor", .kind = ONLY_NUMBER, .number = 1.0},
     {.key = "use_sliding_window", .kind = ONLY_FALSE},
-    {.key = "sliding_window", .kind = ONLY_ABSENT},
     {.key = "quantization_config", .kind = ONLY_ABSENT},
     {.key = "qk_layernorm", .kind = ONLY_FALSE},
     {.key = "num_local_experts", .kind = ONLY_ABSENT},
     {.key = "embedding_multiplier", .kind = ONLY_NUMBER, .number = 1.0},
     {.key = "logits_scaling", .kind = ONLY_NUMBER, .number = 1.0},
 };
+
+/* Qwen2 names a window where it uses none. */
+static const only_t window_only[] = {{.key = "sliding_window", .kind = ONLY_ABSENT}};
 
 static const only_t rope_only[] = {
     {.key = "partial_rotary_factor", .kind = ONLY_NUMBER, .number = 1.0},
@@ -40,9 +44,9 @@ static const only_t rope_only[] = {
 
 /* Base and kind of the rotary embedding: rope_theta and rope_scaling, or rope_parameters of later releases.
  */
-static status_t config_read_rope(const fields_t *text, model_config_t *config) {
+static status_t config_read_rope(const fields_t *text, double rope_base, model_config_t *config) {
   static const char *const objects[] = {"rope_scaling", "rope_parameters"};
-  TRY(field_real(text, "rope_theta", llama_rope_base, &config->rope_base));
+  TRY(field_real(text, "rope_theta", rope_base, &config->rope_base));
   for (int i = 0; i < COUNT(objects); i++) {
     fields_t rope;
     TRY(field_object(text, objects[i], &rope));
@@ -53,50 +57,75 @@ static status_t config_read_rope(const fields_t *text, model_config_t *config) {
   return STATUS_OK;
 }
 
+/* Qwen2 has biases on q, k and v, whatever its configuration says. */
+static status_t config_read_biases(const fields_t *text, bool qwen2, model_config_t *config) {
+  config->qkv_bias = qwen2;
+  if (qwen2) return STATUS_OK;
+  TRY(field_bool(text, "attention_bias", false, &config->qkv_bias));
+  config->o_bias = config->qkv_bias;
+  return field_bool(text, "mlp_bias", false, &config->mlp_bias);
+}
+
 static status_t config_read_decoder(const fields_t *text, model_config_t *config) {
+  const char *kind;
+  TRY(field_text(text, "model_type", "llama", &kind));
+  bool qwen2 = strcmp(kind, "qwen2") == 0 || strcmp(kind, "llava_qwen") == 0;
+  const decoder_standard_t *standard = qwen2 ? &qwen2_standard : &llama_standard;
   TRY(fields_only(text, decoder_only, COUNT(decoder_only)));
-  TRY(field_int(text, "hidden_size", LLAMA_HIDDEN, &config->hidden));
-  TRY(field_int(text, "num_hidden_layers", LLAMA_LAYERS, &config->layers));
-  TRY(field_int(text, "num_attention_heads", LLAMA_HEADS, &config->heads));
+  if (!qwen2) TRY(fields_only(text, window_only, COUNT(window_only)));
+  TRY(config_read_biases(text, qwen2, config));
+  TRY(field_int(text, "hidden_size", standard->hidden, &config->hidden));
+  TRY(field_int(text, "num_hidden_layers", standard->layers, &config->layers));
+  TRY(field_int(text, "num_attention_heads", standard->heads, &config->heads));
   TRY(field_int(text, "num_key_value_heads", config->heads, &config->kv_heads));
-  TRY(field_int(text, "intermediate_size", LLAMA_MLP, &config->mlp));
-  TRY(field_int(text, "vocab_size", LLAMA_VOCAB, &config->vocab));
+  TRY(field_int(text, "intermediate_size", standard->mlp, &config->mlp));
+  TRY(field_int(text, "vocab_size", standard->vocab, &config->vocab));
   TRY(field_int(text, "head_dim", config->heads > 0 ? config->hidden / config->heads : 0,
                 &config->head_size));
-  TRY(field_real(text, "rms_norm_eps", llama_eps, &config->norm_eps));
+  TRY(field_real(text, "rms_norm_eps", standard->eps, &config->norm_eps));
   TRY(field_bool(text, "tie_word_embeddings", false, &config->tied));
-  return config_read_rope(text, config);
+  return config_read_rope(text, standard->rope_base, config);
 }
 
 /* ---- Tower ---- */
 
-/* What transformers' CLIPVisionConfig has where a field is absent. */
-enum {
-  CLIP_HIDDEN = 768,
-  CLIP_MLP = 3072,
-  CLIP_LAYERS = 12,
-  CLIP_HEADS = 12,
-  CLIP_PATCH = 32,
-  CLIP_SIDE = 224
-};
-static const double clip_eps = 1e-5;
+/* What the configurations of transformers' towers have where a field is absent. */
+typedef struct {
+  const char *model_type, *activation;
+  int32_t hidden, mlp, layers, heads, patch, side;
+  double eps;
+} tower_standard_t;
+static const tower_standard_t tower_standards[] = {
+    [TOWER_CLIP] = {"clip_vision_model", "quick_gelu", 768, 3072, 12, 12, 32, 224, 1e-5},
+    [TOWER_SIGLIP] = {"siglip_vision_model", "gelu_pytorch_tanh", 768, 3072, 12, 12, 16, 224, 1e-6}};
 
-static const only_t tower_only[] = {
-    {.key = "model_type", .kind = ONLY_TEXT, .text = "clip_vision_model"},
-    {.key = "hidden_act", .kind = ONLY_TEXT, .text = "quick_gelu"},
-    {.key = "num_channels", .kind = ONLY_NUMBER, .number = 3.0},
-};
+/* The kind of the tower VISION, maybe inside ROOT, the configuration of all of CLIP or SigLIP. */
+static status_t config_read_tower_kind(const fields_t *vision, const fields_t *root, tower_kind_t *kind) {
+  const char *type, *whole;
+  TRY(field_text(root, "model_type", "", &whole));
+  *kind = strcmp(whole, "siglip") == 0 ? TOWER_SIGLIP : TOWER_CLIP;
+  TRY(field_text(vision, "model_type", tower_standards[*kind].model_type, &type));
+  if (strcmp(type, tower_standards[TOWER_SIGLIP].model_type) == 0) *kind = TOWER_SIGLIP;
+  const only_t only[] = {
+      {.key = "model_type", .kind = ONLY_TEXT, .text = "clip_vision_model|siglip_vision_model"},
+      {.key = "hidden_act", .kind = ONLY_TEXT, .text = tower_standards[*kind].activation},
+      {.key = "num_channels", .kind = ONLY_NUMBER, .number = 3.0},
+  };
+  return fields_only(vision, only, COUNT(only));
+}
 
-static status_t config_read_tower_inner(const fields_t *vision, published_config_t *config) {
+static status_t config_read_tower_inner(const fields_t *vision, const fields_t *root,
+                                        published_config_t *config) {
   model_config_t *model = &config->model;
-  TRY(fields_only(vision, tower_only, COUNT(tower_only)));
-  TRY(field_int(vision, "hidden_size", CLIP_HIDDEN, &model->vision_hidden));
-  TRY(field_int(vision, "num_hidden_layers", CLIP_LAYERS, &model->vision_layers));
-  TRY(field_int(vision, "num_attention_heads", CLIP_HEADS, &model->vision_heads));
-  TRY(field_int(vision, "intermediate_size", CLIP_MLP, &model->vision_mlp));
-  TRY(field_int(vision, "patch_size", CLIP_PATCH, &model->vision_patch));
-  TRY(field_int(vision, "image_size", CLIP_SIDE, &model->vision_image_size));
-  TRY(field_real(vision, "layer_norm_eps", clip_eps, &model->vision_norm_eps));
+  TRY(config_read_tower_kind(vision, root, &model->tower));
+  const tower_standard_t *standard = &tower_standards[model->tower];
+  TRY(field_int(vision, "hidden_size", standard->hidden, &model->vision_hidden));
+  TRY(field_int(vision, "num_hidden_layers", standard->layers, &model->vision_layers));
+  TRY(field_int(vision, "num_attention_heads", standard->heads, &model->vision_heads));
+  TRY(field_int(vision, "intermediate_size", standard->mlp, &model->vision_mlp));
+  TRY(field_int(vision, "patch_size", standard->patch, &model->vision_patch));
+  TRY(field_int(vision, "image_size", standard->side, &model->vision_image_size));
+  TRY(field_real(vision, "layer_norm_eps", standard->eps, &model->vision_norm_eps));
   config->has_tower = true;
   return STATUS_OK;
 }
@@ -105,18 +134,22 @@ static status_t config_read_tower_inner(const fields_t *vision, published_config
 static void config_read_find_published_tower(published_config_t *config) {
   static const struct {
     const char *name;
-    int32_t side;
-  } towers[] = {{"openai/clip-vit-large-patch14", 224}, {"openai/clip-vit-large-patch14-336", 336}};
+    tower_kind_t kind;
+    int32_t hidden, layers, mlp, side;
+  } towers[] = {{"openai/clip-vit-large-patch14", TOWER_CLIP, 1024, 24, 4096, 224},
+                {"openai/clip-vit-large-patch14-336", TOWER_CLIP, 1024, 24, 4096, 336},
+                {"google/siglip-so400m-patch14-384", TOWER_SIGLIP, 1152, 27, 4304, 384}};
   for (int i = 0; i < COUNT(towers); i++) {
     if (strcmp(config->tower_name, towers[i].name) != 0) continue;
     model_config_t *model = &config->model;
-    model->vision_hidden = 1024;
-    model->vision_layers = 24;
+    model->tower = towers[i].kind;
+    model->vision_hidden = towers[i].hidden;
+    model->vision_layers = towers[i].layers;
     model->vision_heads = 16;
-    model->vision_mlp = 4096;
+    model->vision_mlp = towers[i].mlp;
     model->vision_patch = 14;
     model->vision_image_size = towers[i].side;
-    model->vision_norm_eps = clip_eps;
+    model->vision_norm_eps = tower_standards[towers[i].kind].eps;
     config->has_tower = true;
   }
 }
@@ -132,10 +165,15 @@ static const only_t original_only[] = {
 };
 
 static const only_t llava_only[] = {
-    {.key = "vision_feature_select_strategy", .kind = ONLY_TEXT, .text = "default"},
     {.key = "projector_hidden_act", .kind = ONLY_TEXT, .text = "gelu"},
     {.key = "multimodal_projector_bias", .kind = ONLY_TRUE},
 };
+
+/* All tokens of the tower are features but CLIP's class token. */
+static const only_t features_only[] = {
+    [TOWER_CLIP] = {.key = "vision_feature_select_strategy", .kind = ONLY_TEXT, .text = "default"},
+    [TOWER_SIGLIP] = {
+        .key = "vision_feature_select_strategy", .kind = ONLY_TEXT, .text = "full", .needed = true}};
 
 /* The layer of features where LLaVA's configuration does not say. */
 enum { LLAVA_FEATURE_LAYER = -2 };
@@ -170,13 +208,14 @@ static status_t config_read_llava(const fields_t *root, published_config_t *conf
   config->has_projector = true;
   snprintf(where, sizeof where, "%s (vision_config)", root->where);
   vision.where = where;
-  return config_read_tower_inner(&vision, config);
+  TRY(config_read_tower_inner(&vision, root, config));
+  return fields_only(root, &features_only[config->model.tower], 1);
 }
 
 /* What a model's kind may be, and what its text part's. */
 static const only_t kinds[] = {
-    {.key = "model_type", .kind = ONLY_TEXT, .text = "llama|llava|llava_llama|mistral"}};
-static const only_t text_kinds[] = {{.key = "model_type", .kind = ONLY_TEXT, .text = "llama|mistral"}};
+    {.key = "model_type", .kind = ONLY_TEXT, .text = "llama|llava|llava_llama|mistral|qwen2|llava_qwen"}};
+static const only_t text_kinds[] = {{.key = "model_type", .kind = ONLY_TEXT, .text = "llama|mistral|qwen2"}};
 
 static status_t config_read_root(const fields_t *root, published_config_t *config) {
   char where[FILE_MAX_PATH + 32];
@@ -193,8 +232,8 @@ static status_t config_read_root(const fields_t *root, published_config_t *confi
   text.where = where;
   TRY(fields_only(&text, text_kinds, COUNT(text_kinds)));
   TRY(config_read_decoder(&text, &config->model));
-  TRY(field_bool(root, "tie_word_embeddings", config->model.tied, &tied));
-  config->model.tied = tied;
+  TRY(field_bool(root, "tie_word_embeddings", false, &tied));
+  config->model.tied = config->model.tied || tied;
   return STATUS_OK;
 }
 
@@ -207,6 +246,9 @@ static const only_t pixels_only[] = {
     {.key = "do_resize", .kind = ONLY_TRUE},
 };
 
+/* SigLIP's processor resizes both sides. */
+static const only_t whole_only[] = {{.key = "do_center_crop", .kind = ONLY_FALSE}};
+
 static status_t config_read_check_numbers(const fields_t *fields, const char *key, const double expected[3]) {
   const json_t *list = json_get(fields->object, key);
   if (!list) return STATUS_OK;
@@ -214,14 +256,15 @@ static status_t config_read_check_numbers(const fields_t *fields, const char *ke
     const json_t *item = json_at(list, i);
     double value = !item ? NAN : item->type == JSON_INT ? (double)item->u.integer : item->u.real;
     if (!(fabs(value - expected[i]) < 1e-6))
-      return error_set(STATUS_DATA, "%s: field '%s': found %g in place %d, expected CLIP's %g", fields->where,
-                       key, value, i, expected[i]);
+      return error_set(STATUS_DATA, "%s: field '%s': found %g in place %d, expected the tower's %g",
+                       fields->where, key, value, i, expected[i]);
   }
   return STATUS_OK;
 }
 
-/* The pixels must be CLIP's; no such file, no check. */
-static status_t config_read_check_pixels(const char *folder) {
+/* The pixels must be those that the tower's kind reads; no such file, no check. */
+static status_t config_read_check_pixels(const char *folder, tower_kind_t kind) {
+  const pixels_norm_t *norm = &pixels_norms[kind == TOWER_SIGLIP ? PIXELS_SIGLIP : PIXELS_CLIP];
   char path[FILE_MAX_PATH];
   json_document_t document;
   TRY(file_join(path, folder, "preprocessor_config.json", NULL));
@@ -229,8 +272,10 @@ static status_t config_read_check_pixels(const char *folder) {
   TRY(json_parse_file(path, CONFIG_BYTES_MOST, &document));
   const fields_t fields = {document.root, path};
   status_code_t status = fields_only(&fields, pixels_only, COUNT(pixels_only));
-  if (status == STATUS_OK) status = config_read_check_numbers(&fields, "image_mean", clip_mean);
-  if (status == STATUS_OK) status = config_read_check_numbers(&fields, "image_std", clip_std);
+  if (status == STATUS_OK && kind == TOWER_SIGLIP)
+    status = fields_only(&fields, whole_only, COUNT(whole_only));
+  if (status == STATUS_OK) status = config_read_check_numbers(&fields, "image_mean", norm->mean);
+  if (status == STATUS_OK) status = config_read_check_numbers(&fields, "image_std", norm->std);
   json_free(&document);
   return status;
 }
@@ -256,7 +301,7 @@ status_t config_read(const char *folder, published_config_t *out) {
   status_code_t status = config_read_root(&root, out);
   json_free(&document);
   TRY(status);
-  return config_read_check_pixels(folder);
+  return config_read_check_pixels(folder, out->model.tower);
 }
 
 status_t config_read_tower(const char *folder, published_config_t *config) {
@@ -266,8 +311,8 @@ status_t config_read_tower(const char *folder, published_config_t *config) {
   const fields_t root = {document.root, path};
   fields_t vision;
   status_code_t status = field_object(&root, "vision_config", &vision);
-  if (status == STATUS_OK) status = config_read_tower_inner(vision.object ? &vision : &root, config);
+  if (status == STATUS_OK) status = config_read_tower_inner(vision.object ? &vision : &root, &root, config);
   json_free(&document);
   TRY(status);
-  return config_read_check_pixels(folder);
+  return config_read_check_pixels(folder, config->model.tower);
 }

@@ -14,13 +14,13 @@ typedef struct {
   char tower_name[TOWER_NAME_MAX]; /* mm_vision_tower: a published name, or a folder; "" */
 } published_config_t;
 
-/* Reads FOLDER/config.json: LLaMA (Vicuna), original LLaVA (mm_* fields), or transformers' LLaVA
- * (text_config, vision_config); and FOLDER/preprocessor_config.json where there is one. The published CLIP
+/* Reads FOLDER/config.json: LLaMA (Vicuna), Qwen2, original LLaVA (mm_* fields), or transformers' LLaVA
+ * (text_config, vision_config); and FOLDER/preprocessor_config.json where there is one. The published
  * towers that original LLaVA names have the sizes known here. Errors: STATUS_DATA. Local. */
 status_t config_read(const char *folder, published_config_t *out);
 
-/* Adds the sizes of the CLIP tower in FOLDER (a vision model's config.json, or that of all of CLIP). Errors:
- * STATUS_DATA. Local. */
+/* Adds kind and sizes of the tower in FOLDER (a vision model's config.json, or that of all of CLIP or
+ * SigLIP). Errors: STATUS_DATA. Local. */
 status_t config_read_tower(const char *folder, published_config_t *config);
 
 #endif

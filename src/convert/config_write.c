@@ -27,6 +27,20 @@ static void config_write_type(json_writer_t *writer, tensor_type_t type) {
   json_write_member(writer, "torch_dtype", name);
 }
 
+/* A tokenizer that puts nothing in front has no such token, where LLaMA's configuration would assume one. */
+static void config_write_token(json_writer_t *writer, const char *key, int32_t token) {
+  json_write_key(writer, key);
+  if (token >= 0)
+    json_write_int(writer, token);
+  else
+    json_write_null(writer);
+}
+
+/* Of the kinds that are written, Qwen2 alone has biases on q, k and v and none on o. */
+static bool is_qwen2(const model_config_t *model) {
+  return model->qkv_bias && !model->o_bias;
+}
+
 static void config_write_decoder(json_writer_t *writer, const written_config_t *config) {
   const model_config_t *model = config->model;
   json_write_int_member(writer, "vocab_size", model->vocab);
@@ -40,28 +54,38 @@ static void config_write_decoder(json_writer_t *writer, const written_config_t *
   json_write_real_member(writer, "rms_norm_eps", model->norm_eps);
   json_write_real_member(writer, "rope_theta", model->rope_base);
   config_write_scaling(writer, &model->rope_scaling);
-  json_write_int_member(writer, "bos_token_id", tokenizer_bos(config->tokenizer));
-  json_write_int_member(writer, "eos_token_id", tokenizer_eos(config->tokenizer));
-  config_write_bool(writer, "attention_bias", false);
-  config_write_bool(writer, "mlp_bias", false);
+  config_write_token(writer, "bos_token_id", tokenizer_bos(config->tokenizer));
+  config_write_token(writer, "eos_token_id", tokenizer_eos(config->tokenizer));
+  if (is_qwen2(model)) {
+    config_write_bool(writer, "use_sliding_window", false);
+  } else {
+    config_write_bool(writer, "attention_bias", model->qkv_bias);
+    config_write_bool(writer, "mlp_bias", model->mlp_bias);
+  }
   config_write_bool(writer, "tie_word_embeddings", model->tied);
 }
 
-static void config_write_tower(json_writer_t *writer, const model_config_t *model) {
+static void config_write_tower(json_writer_t *writer, const written_config_t *config) {
+  const model_config_t *model = config->model;
+  bool siglip = model->tower == TOWER_SIGLIP;
   json_write_int_member(writer, "hidden_size", model->vision_hidden);
   json_write_int_member(writer, "intermediate_size", model->vision_mlp);
   json_write_int_member(writer, "num_hidden_layers", model->vision_layers);
   json_write_int_member(writer, "num_attention_heads", model->vision_heads);
   json_write_int_member(writer, "patch_size", model->vision_patch);
   json_write_int_member(writer, "image_size", model->vision_image_size);
-  json_write_member(writer, "hidden_act", "quick_gelu");
+  json_write_member(writer, "hidden_act", siglip ? "gelu_pytorch_tanh" : "quick_gelu");
   json_write_real_member(writer, "layer_norm_eps", model->vision_norm_eps);
+  if (siglip) config_write_bool(writer, "vision_use_head", config->pools);
 }
 
 static void config_write_original(json_writer_t *writer, const written_config_t *config) {
   const model_config_t *model = config->model;
   bool linear = model->projector == PROJECTOR_LINEAR;
-  config_write_architecture(writer, "LlavaLlamaForCausalLM", "llava_llama");
+  if (is_qwen2(model))
+    config_write_architecture(writer, "LlavaQwenForCausalLM", "llava_qwen");
+  else
+    config_write_architecture(writer, "LlavaLlamaForCausalLM", "llava_llama");
   config_write_decoder(writer, config);
   json_write_member(writer, "mm_vision_tower", config->tower);
   json_write_int_member(writer, "mm_hidden_size", model->vision_hidden);
@@ -74,8 +98,12 @@ static void config_write_original(json_writer_t *writer, const written_config_t 
   json_write_member(writer, "image_aspect_ratio", "pad");
 }
 
-static void config_write_llama(json_writer_t *writer, const written_config_t *config) {
-  config_write_architecture(writer, "LlamaForCausalLM", "llama");
+/* The language model alone. */
+static void config_write_language(json_writer_t *writer, const written_config_t *config) {
+  if (is_qwen2(config->model))
+    config_write_architecture(writer, "Qwen2ForCausalLM", "qwen2");
+  else
+    config_write_architecture(writer, "LlamaForCausalLM", "llama");
   config_write_decoder(writer, config);
 }
 
@@ -94,28 +122,32 @@ static void config_write_transformers(json_writer_t *writer, const written_confi
   json_write_member(writer, "projector_hidden_act", "gelu");
   config_write_bool(writer, "multimodal_projector_bias", true);
   json_write_int_member(writer, "vision_feature_layer", model->vision_feature_layer);
-  json_write_member(writer, "vision_feature_select_strategy", "default");
+  json_write_member(writer, "vision_feature_select_strategy",
+                    model->tower == TOWER_SIGLIP ? "full" : "default");
   config_write_bool(writer, "tie_word_embeddings", model->tied);
   json_write_key(writer, "text_config");
   json_write_object_begin(writer);
-  config_write_architecture(writer, "LlamaForCausalLM", "llama");
-  config_write_decoder(writer, config);
+  config_write_language(writer, config);
   config_write_type(writer, config->type);
   json_write_object_end(writer);
   json_write_key(writer, "vision_config");
   json_write_object_begin(writer);
-  json_write_member(writer, "model_type", "clip_vision_model");
-  config_write_tower(writer, model);
+  json_write_member(writer, "model_type",
+                    model->tower == TOWER_SIGLIP ? "siglip_vision_model" : "clip_vision_model");
+  config_write_tower(writer, config);
   json_write_object_end(writer);
 }
 
 static void config_write_config(json_writer_t *writer, naming_t naming, const written_config_t *config) {
   json_write_object_begin(writer);
   if (naming == NAMING_TOWER) {
-    config_write_architecture(writer, "CLIPVisionModel", "clip_vision_model");
-    config_write_tower(writer, config->model);
+    if (config->model->tower == TOWER_SIGLIP)
+      config_write_architecture(writer, "SiglipVisionModel", "siglip_vision_model");
+    else
+      config_write_architecture(writer, "CLIPVisionModel", "clip_vision_model");
+    config_write_tower(writer, config);
   } else if (!config_sees(config->model)) {
-    config_write_llama(writer, config);
+    config_write_language(writer, config);
   } else if (naming == NAMING_LLAVA) {
     config_write_original(writer, config);
   } else {
@@ -133,27 +165,40 @@ static void config_write_numbers(json_writer_t *writer, const char *key, const d
   json_write_array_end(writer);
 }
 
-static void config_write_pixels(json_writer_t *writer, const model_config_t *model) {
+static void config_write_square(json_writer_t *writer, const char *key, int32_t side) {
+  json_write_key(writer, key);
   json_write_object_begin(writer);
-  json_write_member(writer, "image_processor_type", "CLIPImageProcessor");
-  config_write_bool(writer, "do_convert_rgb", true);
-  config_write_bool(writer, "do_resize", true);
+  json_write_int_member(writer, "height", side);
+  json_write_int_member(writer, "width", side);
+  json_write_object_end(writer);
+}
+
+static void config_write_clip_size(json_writer_t *writer, int32_t side) {
   json_write_key(writer, "size");
   json_write_object_begin(writer);
-  json_write_int_member(writer, "shortest_edge", model->vision_image_size);
+  json_write_int_member(writer, "shortest_edge", side);
   json_write_object_end(writer);
-  json_write_int_member(writer, "resample", PILLOW_BICUBIC);
   config_write_bool(writer, "do_center_crop", true);
-  json_write_key(writer, "crop_size");
+  config_write_square(writer, "crop_size", side);
+}
+
+static void config_write_pixels(json_writer_t *writer, const model_config_t *model) {
+  bool siglip = model->tower == TOWER_SIGLIP;
+  const pixels_norm_t *norm = &pixels_norms[siglip ? PIXELS_SIGLIP : PIXELS_CLIP];
   json_write_object_begin(writer);
-  json_write_int_member(writer, "height", model->vision_image_size);
-  json_write_int_member(writer, "width", model->vision_image_size);
-  json_write_object_end(writer);
+  json_write_member(writer, "image_processor_type", siglip ? "SiglipImageProcessor" : "CLIPImageProcessor");
+  config_write_bool(writer, "do_convert_rgb", true);
+  config_write_bool(writer, "do_resize", true);
+  if (siglip)
+    config_write_square(writer, "size", model->vision_image_size);
+  else
+    config_write_clip_size(writer, model->vision_image_size);
+  json_write_int_member(writer, "resample", PILLOW_BICUBIC);
   config_write_bool(writer, "do_rescale", true);
   json_write_real_member(writer, "rescale_factor", 1.0 / 255.0);
   config_write_bool(writer, "do_normalize", true);
-  config_write_numbers(writer, "image_mean", clip_mean);
-  config_write_numbers(writer, "image_std", clip_std);
+  config_write_numbers(writer, "image_mean", norm->mean);
+  config_write_numbers(writer, "image_std", norm->std);
   json_write_object_end(writer);
 }
 

@@ -12,6 +12,7 @@ typedef struct {
   const tokenizer_t *tokenizer;
   tensor_type_t type; /* of most weights */
   const char *tower;  /* folder of the tower, for original LLaVA (mm_vision_tower) */
+  bool pools;         /* the tower is written with SigLIP's pooling head */
 } written_config_t;
 
 /* Writes FOLDER/config.json in the fields of NAMING (NAMING_TOWER: of the tower alone; LLaMA's for a model

@@ -145,6 +145,7 @@ static status_t list_base(const export_t *export, naming_t naming, unsigned part
 
 static const char tower_layer[] = "/weights/model.vision_tower.vision_tower.vision_model.encoder.layers.%d."
                                   "layer_norm1.weight";
+static const char pooling_probe[] = "/weights/model.vision_tower.vision_tower.vision_model.head.probe";
 static const char last_norm[] = "model.vision_tower.vision_tower.vision_model.post_layernorm.%s";
 
 /* A model that was trained here has only the layers that are run: it is written as a tower of so many, whose
@@ -217,7 +218,8 @@ static status_t export_write_model(export_t *export, naming_t naming, unsigned p
   const written_config_t written = {.model = &export->config,
                                     .tokenizer = export->tokenizer,
                                     .type = list.count > 0 ? list.items[list.count / 2].type : TENSOR_F32,
-                                    .tower = tower};
+                                    .tower = tower,
+                                    .pools = weights_find(export->weights, pooling_probe) != NULL};
   if (status == STATUS_OK) status = export_write_list(export, &list, folder, "model");
   copy_list_free(&list);
   TRY(status);

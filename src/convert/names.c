@@ -29,6 +29,7 @@ static const struct {
     {NAMING_TOWER, "encoder.", TOWER "encoder."},
     {NAMING_TOWER, "pre_layrnorm.", TOWER "pre_layrnorm."},
     {NAMING_TOWER, "post_layernorm.", TOWER "post_layernorm."},
+    {NAMING_TOWER, "head.", TOWER "head."},
     {NAMING_LLAVA, "model.", "model."},
     {NAMING_LLAVA, "lm_head.", "lm_head."},
 };
@@ -83,7 +84,7 @@ static bool names_ends(const char *text, const char *end) {
 
 bool name_is_ignored(const char *outside) {
   static const char *const beginnings[] = {"text_model.", "text_projection.", "visual_projection.",
-                                           "logit_scale"};
+                                           "logit_scale", "logit_bias"};
   static const char *const endings[] = {".rotary_emb.inv_freq", "embeddings.position_ids"};
   outside = names_unwrapped(outside);
   for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++)

@@ -9,7 +9,7 @@ typedef enum {
   NAMING_LLAVA,          /* original LLaVA; LLaMA and Vicuna, whose names are a part of it */
   NAMING_TRANSFORMERS,   /* llava-hf: language_model., vision_tower., multi_modal_projector. */
   NAMING_TRANSFORMERS_5, /* the modules of later releases: model.language_model., ... */
-  NAMING_TOWER,          /* a CLIP repository: vision_model., or nothing before embeddings. and encoder. */
+  NAMING_TOWER, /* a CLIP or SigLIP repository: vision_model., or nothing before embeddings. and so on */
   NAMING_COUNT
 } naming_t;
 
@@ -24,8 +24,8 @@ bool name_from_outside(const char *outside, char ours[PARAM_NAME_MAX]);
 /* OUTSIDE: what NAMING calls OURS; false where it has no such tensor. Local. */
 bool name_to_outside(naming_t naming, const char *ours, char outside[PARAM_NAME_MAX]);
 
-/* Tensors of published files that no model here needs: the text half of CLIP, and tables that are computed.
- * Local. */
+/* Tensors of published files that no model here needs: the text half of CLIP or SigLIP, and tables that are
+ * computed. Local. */
 bool name_is_ignored(const char *outside);
 
 #endif

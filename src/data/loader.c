@@ -19,6 +19,7 @@ struct loader_ticket {
   int64_t *images;       /* (n) */
   int32_t n, size;
   image_aspect_t aspect;
+  pixels_t kind;
   float *pixels; /* (n, 3, size, size); NULL until the ticket's turn has come */
   size_t bytes;  /* of pixels */
   int32_t taken, finished;
@@ -59,7 +60,8 @@ static status_t pixels_make(const loader_t *loader, const loader_ticket_t *ticke
   SCOPED(image_free) image_t image = {0};
   TRY(loader_image(loader->dataset, ticket->images[k], &image));
   size_t stride = 3 * (size_t)ticket->size * (size_t)ticket->size;
-  return image_preprocess(&image, ticket->aspect, ticket->size, ticket->pixels + (size_t)k * stride);
+  return image_preprocess(&image, ticket->aspect, ticket->kind, ticket->size,
+                          ticket->pixels + (size_t)k * stride);
 }
 
 /* ---- Under the lock ---- */
@@ -215,7 +217,7 @@ static status_t loader_images_check(const loader_t *loader, const int64_t *image
 }
 
 status_t loader_request(loader_t *loader, const int64_t *images, int32_t n, int32_t size,
-                        image_aspect_t aspect, loader_ticket_t **out) {
+                        image_aspect_t aspect, pixels_t kind, loader_ticket_t **out) {
   SCOPED(ticket_free_at) loader_ticket_t *ticket = NULL;
   *out = NULL;
   TRY(loader_images_check(loader, images, n, size));
@@ -223,6 +225,7 @@ status_t loader_request(loader_t *loader, const int64_t *images, int32_t n, int3
   ticket->n = n;
   ticket->size = size;
   ticket->aspect = aspect;
+  ticket->kind = kind;
   ticket->bytes = (size_t)n * 3 * (size_t)size * (size_t)size * sizeof(float);
   TRY(memory_alloc(&ticket->images, ARENA_DATA, (size_t)n, sizeof *images));
   TRY(memory_alloc(&ticket->problems, ARENA_DATA, (size_t)n, sizeof *ticket->problems));

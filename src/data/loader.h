@@ -18,10 +18,10 @@ status_t loader_create(const dataset_t *dataset, int threads, size_t budget, loa
 /* Stops the threads, frees all tickets that are left. NULL is fine. */
 void loader_free(loader_t *loader);
 
-/* Asks for IMAGES (n, rows of /image, copied) at SIZE x SIZE pixels; returns at once. Tickets are served in
- * the order of asking. Local; the loader's functions are for one thread, the main one. */
+/* Asks for IMAGES (n, rows of /image, copied) at SIZE x SIZE pixels of KIND; returns at once. Tickets are
+ * served in the order of asking. Local; the loader's functions are for one thread, the main one. */
 status_t loader_request(loader_t *loader, const int64_t *images, int32_t n, int32_t size,
-                        image_aspect_t aspect, loader_ticket_t **ticket);
+                        image_aspect_t aspect, pixels_t kind, loader_ticket_t **ticket);
 
 /* Waits for TICKET, decoding along. *PIXELS (n, 3, size, size) belong to the ticket. Time goes to
  * REGION_DATA_WAIT, what this thread decodes meanwhile to REGION_IMAGE_DECODE. A broken image is no error:

@@ -35,6 +35,11 @@ static split_t proj_split(proj_t proj) {
   return proj == PROJ_K || proj == PROJ_V ? SPLIT_KV_ROWS : SPLIT_ROWS;
 }
 
+static bool proj_has_bias(const model_config_t *config, proj_t proj) {
+  if (proj >= PROJ_GATE) return config->mlp_bias;
+  return proj == PROJ_O ? config->o_bias : config->qkv_bias;
+}
+
 /* A shard held by several ranks, whose queries differ, gets a part of its gradient on each. */
 static complete_t proj_complete(const model_config_t *config, proj_t proj, int tp) {
   return proj_split(proj) == SPLIT_KV_ROWS && tp > config->kv_heads ? COMPLETE_SUM : COMPLETE_LOCAL;
@@ -120,13 +125,16 @@ static status_t base_add_tower_layer(base_t *base, int32_t index) {
   return base_add_linear(base, prefix, "mlp.fc2", c, f, residual / sqrt((double)f), &layer->fc2);
 }
 
-static status_t base_add_tower(base_t *base) {
+/* Class, patch and position embeddings, as many of them as the tower's kind has. */
+static status_t base_add_tower_embeddings(base_t *base) {
   const model_config_t *config = &base->config;
   params_t *params = &base->params;
   int64_t c = config->vision_hidden, patch = config->vision_patch;
   char name[PARAM_NAME_MAX];
-  snprintf(name, sizeof name, "%s.embeddings.class_embedding", tower_prefix);
-  TRY(base_add_vector(params, name, COMPLETE_SUM, c, INIT_NORMAL, 0.02, &base->class_embedding));
+  if (config->tower == TOWER_CLIP) {
+    snprintf(name, sizeof name, "%s.embeddings.class_embedding", tower_prefix);
+    TRY(base_add_vector(params, name, COMPLETE_SUM, c, INIT_NORMAL, 0.02, &base->class_embedding));
+  }
   snprintf(name, sizeof name, "%s.embeddings.patch_embedding.weight", tower_prefix);
   TRY(params_add(params,
                  &(param_spec_t){.name = name,
@@ -137,18 +145,30 @@ static status_t base_add_tower(base_t *base) {
                                  .format = base_format(base, name, base->storage.matrices),
                                  .init = INIT_NORMAL,
                                  .init_scale = 1.0 / sqrt((double)config_patch_size(config))},
-                 &base->patch_embedding));
+                 &base->patch_embedding.weight));
+  base->patch_embedding.bias = -1;
+  if (config->tower == TOWER_SIGLIP) {
+    snprintf(name, sizeof name, "%s.embeddings.patch_embedding.bias", tower_prefix);
+    TRY(base_add_vector(params, name, COMPLETE_SUM, c, INIT_ZERO, 0.0, &base->patch_embedding.bias));
+  }
   snprintf(name, sizeof name, "%s.embeddings.position_embedding.weight", tower_prefix);
-  TRY(params_add(params,
-                 &(param_spec_t){.name = name,
-                                 .split = SPLIT_NONE,
-                                 .complete = COMPLETE_SUM,
-                                 .ndim = 2,
-                                 .shape = {config_patches(config) + 1, c},
-                                 .init = INIT_NORMAL,
-                                 .init_scale = 0.5},
-                 &base->position_embedding));
-  TRY(base_add_layernorm(params, tower_prefix, "pre_layrnorm", c, &base->pre_norm));
+  return params_add(params,
+                    &(param_spec_t){.name = name,
+                                    .split = SPLIT_NONE,
+                                    .complete = COMPLETE_SUM,
+                                    .ndim = 2,
+                                    .shape = {config_tower_tokens(config), c},
+                                    .init = INIT_NORMAL,
+                                    .init_scale = 0.5},
+                    &base->position_embedding);
+}
+
+static status_t base_add_tower(base_t *base) {
+  const model_config_t *config = &base->config;
+  int64_t c = config->vision_hidden;
+  TRY(base_add_tower_embeddings(base));
+  if (config->tower == TOWER_CLIP)
+    TRY(base_add_layernorm(&base->params, tower_prefix, "pre_layrnorm", c, &base->pre_norm));
   for (int32_t l = 0; l < config_tower_layers(config); l++)
     TRY(base_add_tower_layer(base, l));
   int64_t h = config->hidden;
@@ -158,38 +178,75 @@ static status_t base_add_tower(base_t *base) {
   return base_add_linear(base, "model", "mm_projector.2", h, h, 1.0 / sqrt((double)h), &base->projector[1]);
 }
 
-static status_t base_add_decoder_layer(base_t *base, int32_t index) {
+static status_t base_add_projection(base_t *base, int32_t index, proj_t proj, bool follows) {
   const model_config_t *config = &base->config;
-  params_t *params = &base->params;
-  decoder_layer_t *layer = &base->layers[index];
-  int tp = params->grid->tp_size;
+  int64_t out, in;
   char name[PARAM_NAME_MAX];
-  for (int p = 0; p < PROJ_COUNT; p++) {
-    if (p == PROJ_Q || p == PROJ_GATE) {
-      const char *norm = p == PROJ_Q ? "input_layernorm" : "post_attention_layernorm";
-      snprintf(name, sizeof name, "model.layers.%d.%s.weight", index, norm);
-      TRY(base_add_vector(params, name, COMPLETE_EQUAL, config->hidden, INIT_ONE, 0.0,
-                          p == PROJ_Q ? &layer->input_norm : &layer->post_norm));
-    }
-    int64_t out, in;
-    proj_shape(config, (proj_t)p, &out, &in);
-    double scale = 1.0 / sqrt((double)in);
-    if (proj_split((proj_t)p) == SPLIT_COLUMNS) scale /= sqrt(2.0 * config->layers);
-    snprintf(name, sizeof name, "model.layers.%d.%s.weight", index, proj_names[p]);
-    TRY(params_add(params,
-                   &(param_spec_t){.name = name,
-                                   .split = proj_split((proj_t)p),
-                                   .complete = proj_complete(config, (proj_t)p, tp),
-                                   .ndim = 2,
-                                   .shape = {out, in},
-                                   .heads = config->kv_heads,
-                                   .format = base_format(base, name, base->storage.projections),
-                                   .follows = p == PROJ_K || p == PROJ_V || p == PROJ_UP,
-                                   .init = INIT_NORMAL,
-                                   .init_scale = scale},
-                   &layer->proj[p]));
-  }
+  proj_shape(config, proj, &out, &in);
+  double scale = 1.0 / sqrt((double)in);
+  if (proj_split(proj) == SPLIT_COLUMNS) scale /= sqrt(2.0 * config->layers);
+  snprintf(name, sizeof name, "model.layers.%d.%s.weight", index, proj_names[proj]);
+  return params_add(&base->params,
+                    &(param_spec_t){.name = name,
+                                    .split = proj_split(proj),
+                                    .complete = proj_complete(config, proj, base->params.grid->tp_size),
+                                    .ndim = 2,
+                                    .shape = {out, in},
+                                    .heads = config->kv_heads,
+                                    .format = base_format(base, name, base->storage.projections),
+                                    .follows = follows,
+                                    .init = INIT_NORMAL,
+                                    .init_scale = scale},
+                    &base->layers[index].proj[proj]);
+}
+
+/* A bias is split as the outputs are; where ranks add up parts of all outputs, each has the whole of it. */
+static status_t base_add_projection_bias(base_t *base, int32_t index, proj_t proj) {
+  const model_config_t *config = &base->config;
+  int64_t out, in;
+  char name[PARAM_NAME_MAX];
+  bool whole = proj_split(proj) == SPLIT_COLUMNS;
+  int32_t *id = &base->layers[index].bias[proj];
+  *id = -1;
+  if (!proj_has_bias(config, proj)) return STATUS_OK;
+  proj_shape(config, proj, &out, &in);
+  snprintf(name, sizeof name, "model.layers.%d.%s.bias", index, proj_names[proj]);
+  return params_add(&base->params,
+                    &(param_spec_t){.name = name,
+                                    .split = whole ? SPLIT_NONE : proj_split(proj),
+                                    .complete = whole
+                                                    ? COMPLETE_EQUAL
+                                                    : proj_complete(config, proj, base->params.grid->tp_size),
+                                    .ndim = 1,
+                                    .shape = {out},
+                                    .heads = config->kv_heads,
+                                    .init = INIT_ZERO},
+                    id);
+}
+
+/* COUNT projections that read the same input: their weights side by side, and then their biases. */
+static status_t base_add_projections(base_t *base, int32_t index, proj_t first, int count) {
+  for (int i = 0; i < count; i++)
+    TRY(base_add_projection(base, index, first + (proj_t)i, i > 0));
+  for (int i = 0; i < count; i++)
+    TRY(base_add_projection_bias(base, index, first + (proj_t)i));
   return STATUS_OK;
+}
+
+static status_t base_add_decoder_norm(base_t *base, int32_t index, const char *norm, int32_t *id) {
+  char name[PARAM_NAME_MAX];
+  snprintf(name, sizeof name, "model.layers.%d.%s.weight", index, norm);
+  return base_add_vector(&base->params, name, COMPLETE_EQUAL, base->config.hidden, INIT_ONE, 0.0, id);
+}
+
+static status_t base_add_decoder_layer(base_t *base, int32_t index) {
+  decoder_layer_t *layer = &base->layers[index];
+  TRY(base_add_decoder_norm(base, index, "input_layernorm", &layer->input_norm));
+  TRY(base_add_projections(base, index, PROJ_Q, 3));
+  TRY(base_add_projections(base, index, PROJ_O, 1));
+  TRY(base_add_decoder_norm(base, index, "post_attention_layernorm", &layer->post_norm));
+  TRY(base_add_projections(base, index, PROJ_GATE, 2));
+  return base_add_projections(base, index, PROJ_DOWN, 1);
 }
 
 static status_t base_add_decoder(base_t *base) {
@@ -274,6 +331,18 @@ static bool base_is_one_of(const char *name, const char *const *modules, size_t 
   return false;
 }
 
+/* SigLIP pools its last hidden states by attention. */
+static bool is_of_pooling_head(const model_config_t *config, const char *name) {
+  static const char *const tensors[] = {"head.probe", "head.attention.in_proj_weight",
+                                        "head.attention.in_proj_bias"};
+  static const char *const modules[] = {"head.attention.out_proj", "head.layernorm", "head.mlp.fc1",
+                                        "head.mlp.fc2"};
+  if (config->tower != TOWER_SIGLIP) return false;
+  for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++)
+    if (strcmp(name, tensors[i]) == 0) return true;
+  return base_is_one_of(name, modules, sizeof modules / sizeof *modules);
+}
+
 bool base_leaves_unused(const model_config_t *config, const char *name) {
   static const char *const in_layer[] = {"layer_norm1",      "layer_norm2",      "self_attn.q_proj",
                                          "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj",
@@ -289,7 +358,8 @@ bool base_leaves_unused(const model_config_t *config, const char *name) {
   if (rest)
     return index >= config_tower_layers(config) && index < config->vision_layers &&
            base_is_one_of(rest, in_layer, sizeof in_layer / sizeof *in_layer);
-  return base_is_one_of(name, last_norm, 1) || strcmp(name, "embeddings.position_ids") == 0;
+  return base_is_one_of(name, last_norm, 1) || is_of_pooling_head(config, name) ||
+         strcmp(name, "embeddings.position_ids") == 0;
 }
 
 static bool trained_in(const param_t *param, const void *context) {

@@ -15,6 +15,7 @@ const char *proj_name(proj_t proj);
 typedef struct {
   int32_t input_norm, post_norm;
   int32_t proj[PROJ_COUNT];
+  int32_t bias[PROJ_COUNT]; /* -1: none; those of projections that read the same input lie side by side */
 } decoder_layer_t;
 
 /* Param ids of a linear layer with bias. */
@@ -45,8 +46,10 @@ typedef struct {
   int32_t embed, final_norm, lm_head; /* lm_head == embed where tied */
   decoder_layer_t *layers;            /* (config.layers) */
   /* Tower: only the layers that are run. */
-  int32_t class_embedding, patch_embedding, position_embedding;
-  linear_t pre_norm;
+  int32_t class_embedding;  /* CLIP's */
+  linear_t patch_embedding; /* bias: SigLIP's, else -1 */
+  int32_t position_embedding;
+  linear_t pre_norm;     /* CLIP's */
   tower_layer_t *tower;  /* (config_tower_layers) */
   linear_t projector[2]; /* the second unused where linear */
   /* This rank's share of the decoder. */
@@ -66,7 +69,8 @@ status_t base_outline(device_t *device, const grid_t *grid, const model_config_t
                       const base_storage_t *storage, base_t *out);
 void base_free(base_t *base);
 /* Whether published weights under NAME may lie beside those of a model of CONFIG without being used: tower
- * layers behind those that are run, the tower's last norm, tables that are computed here. Local. */
+ * layers behind those that are run, the tower's last norm and pooling head, tables that are computed here.
+ * Local. */
 bool base_leaves_unused(const model_config_t *config, const char *name);
 /* Gradients for the parts MODE trains (none for TRAIN_LORA). Local. */
 status_t base_set_trainable(base_t *base, train_mode_t mode);

@@ -10,6 +10,10 @@ int32_t config_patches(const model_config_t *config) {
   return side * side;
 }
 
+int32_t config_tower_tokens(const model_config_t *config) {
+  return config_patches(config) + (config_sees(config) && config->tower == TOWER_CLIP ? 1 : 0);
+}
+
 int32_t config_tower_layers(const model_config_t *config) {
   int32_t layer = config->vision_feature_layer;
   if (!config_sees(config)) return 0;
@@ -58,6 +62,11 @@ static status_t config_check_decoder(const model_config_t *config) {
   TRY(config_check_size("vocab", config->vocab, 4, VOCAB_MOST));
   TRY(config_check_divides("kv_heads", config->kv_heads, "heads", config->heads));
   TRY(config_check_divides("2", 2, "head_size", config->head_size));
+  bool qwen2 = config->qkv_bias && !config->o_bias;
+  if ((config->o_bias && !config->qkv_bias) || (config->mlp_bias && qwen2))
+    return error_set(STATUS_INPUT, "model: biases on %s%s%s, which no published kind of model has",
+                     config->qkv_bias ? "q, k, v " : "", config->o_bias ? "o " : "",
+                     config->mlp_bias ? "gate, up, down" : "");
   if (!(config->rope_base > 1.0) || !(config->norm_eps > 0.0))
     return error_set(STATUS_INPUT, "model: rope_base %g, norm_eps %g; expected above 1, above 0",
                      config->rope_base, config->norm_eps);
@@ -72,8 +81,6 @@ static status_t config_check_tower(const model_config_t *config) {
   TRY(config_check_size("vision_patch", config->vision_patch, 1, SIDE_MOST));
   TRY(config_check_size("vision_image_size", config->vision_image_size, config->vision_patch, SIDE_MOST));
   TRY(config_check_divides("vision_heads", config->vision_heads, "vision_hidden", config->vision_hidden));
-  TRY(config_check_divides("vision_patch", config->vision_patch, "vision_image_size",
-                           config->vision_image_size));
   if (config_tower_layers(config) < 0 || config_tower_layers(config) > config->vision_layers)
     return error_set(STATUS_INPUT,
                      "model: vision_feature_layer is %d, expected %d to %d for a tower of %d layers",
@@ -118,6 +125,9 @@ int64_t config_decoder_weights(const model_config_t *config) {
   int64_t c = config->hidden, d = config->head_size;
   int64_t attention = 2 * c * config->heads * d + 2 * c * config->kv_heads * d;
   int64_t layer = attention + 3 * c * config->mlp + 2 * c;
+  if (config->qkv_bias) layer += (config->heads + 2 * (int64_t)config->kv_heads) * d;
+  if (config->o_bias) layer += c;
+  if (config->mlp_bias) layer += 2 * (int64_t)config->mlp + c;
   int64_t tables = (config->tied ? 1 : 2) * (int64_t)config->vocab * c;
   return config->layers * layer + tables + c;
 }
@@ -126,7 +136,8 @@ int64_t config_tower_weights(const model_config_t *config) {
   int64_t c = config->vision_hidden, f = config->vision_mlp, h = config->hidden;
   if (!config_sees(config)) return 0;
   int64_t layer = 4 * (c * c + c) + 2 * c * f + f + c + 4 * c;
-  int64_t embeddings = c + c * config_patch_size(config) + c * (config_patches(config) + 1) + 2 * c;
+  int64_t embeddings = c * config_patch_size(config) + c * config_tower_tokens(config);
+  embeddings += config->tower == TOWER_CLIP ? 3 * c : c; /* class token and norm, or bias */
   int64_t projector = c * h + h;
   if (config->projector == PROJECTOR_MLP2X_GELU) projector += h * h + h;
   return config_tower_layers(config) * layer + embeddings + projector;

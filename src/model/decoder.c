@@ -84,11 +84,23 @@ static linear_segment_t segment_of(const layer_t *layer, proj_t proj, bool share
   return segment;
 }
 
+/* The biases of a group, side by side; NULL: it has none. Of outputs that ranks make parts of, only the first
+ * rank adds them. */
+static const real_t *biases_of(const layer_t *layer, group_t group) {
+  const params_t *params = &layer->base->params;
+  proj_t proj = groups[group].first;
+  int32_t id = layer->ids->bias[proj];
+  bool parts = params->items[layer->ids->proj[proj]].partition.split == SPLIT_COLUMNS;
+  if (id < 0 || (parts && layer->call->grid->tp_rank > 0)) return NULL;
+  return param_real(params, id);
+}
+
 /* The group's operation on X, without what y is made of besides. */
 static op_linear_t group_linear(const layer_t *layer, group_t group, const real_t *x) {
   const adapter_t *adapter = layer->call->role.adapter;
   bool share = shares_adapters(layer, group);
   op_linear_t op = {.rows = layer->rows, .x = x, .segments = groups[group].count};
+  op.bias = biases_of(layer, group);
   op.ldu = adapter ? (int64_t)pass_adapters(&layer->call->role, group) * adapter->config.r : 0;
   int32_t adapters = 0;
   for (int32_t i = 0; i < op.segments; i++) {
@@ -127,7 +139,7 @@ static status_t decoder_share_u(const layer_t *layer, group_t group, const op_li
                         (size_t)(op->rows * op->ldu), COMM_SUM);
 }
 
-/* y = x W^T + scale * (x A^T) B^T, of all projections of the group side by side. */
+/* y = x W^T + bias + scale * (x A^T) B^T, of all projections of the group side by side. */
 static status_t decoder_project(const layer_t *layer, group_t group, const real_t *x, real_t *y) {
   op_linear_t op = group_linear(layer, group, x);
   TRY(decoder_share_u(layer, group, &op));
@@ -144,8 +156,8 @@ static status_t decoder_project_again(const layer_t *layer, group_t group, const
   return OP(layer->device, linear, &op);
 }
 
-/* y = residual + the sum over tp of x W^T (+ adapter): a projection whose inputs are split. The first rank
- * brings the residual. */
+/* y = residual + bias + the sum over tp of x W^T (+ adapter): a projection whose inputs are split. The first
+ * rank brings residual and bias. */
 static status_t project_residual(const layer_t *layer, group_t group, const real_t *x, const real_t *residual,
                                  real_t *y) {
   op_linear_t op = group_linear(layer, group, x);
@@ -183,6 +195,8 @@ static status_t project_backward(const layer_t *layer, group_t group, const real
   int32_t adapters = 0;
   op.lddy = op.forward.out;
   op.lddx = op.forward.in;
+  int32_t bias = layer->ids->bias[groups[group].first];
+  if (bias >= 0) op.dbias = param_grad(&layer->base->params, bias);
   for (int32_t i = 0; i < op.forward.segments; i++) {
     proj_t proj = groups[group].first + (proj_t)i;
     op.segment[i].dw = param_grad(&layer->base->params, layer->ids->proj[proj]);

@@ -78,7 +78,7 @@ status_t pass_images_begin(pass_call_t *call, const pass_images_t *images) {
 
 /* Does the tower run backwards? */
 static bool keeps_tower(const pass_call_t *call) {
-  return call->keep && pass_images_trains(call->role.base, call->role.base->patch_embedding);
+  return call->keep && pass_images_trains(call->role.base, call->role.base->patch_embedding.weight);
 }
 
 status_t pass_images_reserve(pass_t *pass, const pass_images_t *images) {

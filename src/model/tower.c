@@ -16,6 +16,10 @@ void tower_patches(const model_config_t *config, const float *pixels, float *pat
       }
 }
 
+static activation_t tower_activation(const base_t *base) {
+  return base->config.tower == TOWER_SIGLIP ? ACTIVATION_GELU_TANH : ACTIVATION_QUICK_GELU;
+}
+
 static real_t *tower_vector(const base_t *base, int32_t id) {
   return param_real(&base->params, id);
 }
@@ -59,7 +63,7 @@ static op_attention_t tower_attention_of(const tower_pass_t *pass, const base_t 
 static status_t tower_linear(tower_pass_t *pass, const base_t *base, int64_t rows, linear_t ids,
                              const real_t *x, activation_t activation, real_t *pre, real_t *y) {
   op_linear_t op = linear_op(rows, param_weight(&base->params, ids.weight), x, y);
-  op.bias = tower_vector(base, ids.bias);
+  if (ids.bias >= 0) op.bias = tower_vector(base, ids.bias);
   op.activation = activation;
   op.pre = pre;
   return OP(pass->device, linear, &op);
@@ -78,35 +82,47 @@ static status_t layer_forward(tower_pass_t *pass, const base_t *base, int32_t in
   TRY(tower_linear(pass, base, rows, layer->out, saved->attended, ACTIVATION_NONE, NULL, saved->mid));
   TRY(OP(pass->device, add, &(op_add_t){.n = rows * c, .x = x, .y = saved->mid}));
   TRY(tower_layernorm(pass, base, rows, saved->mid, layer->norm2, saved->n2, saved->mean2, saved->rstd2));
-  TRY(tower_linear(pass, base, rows, layer->fc1, saved->n2, ACTIVATION_QUICK_GELU, saved->pre,
+  TRY(tower_linear(pass, base, rows, layer->fc1, saved->n2, tower_activation(base), saved->pre,
                    saved->hidden));
   TRY(tower_linear(pass, base, rows, layer->fc2, saved->hidden, ACTIVATION_NONE, NULL, out));
   return OP(pass->device, add, &(op_add_t){.n = rows * c, .x = saved->mid, .y = out});
 }
 
-/* Patch, class and position embeddings, then pre_layrnorm into the first layer's input. */
+static status_t embed_patches(tower_pass_t *pass, const base_t *base, real_t *out) {
+  return tower_linear(pass, base, (int64_t)pass->count * config_patches(&base->config), base->patch_embedding,
+                      pass->patches, ACTIVATION_NONE, NULL, out);
+}
+
+static status_t add_positions(tower_pass_t *pass, const base_t *base, int64_t rows, real_t *x) {
+  return OP(pass->device, add_periodic,
+            &(op_add_periodic_t){.rows = rows,
+                                 .cols = base->config.vision_hidden,
+                                 .period = config_tower_tokens(&base->config),
+                                 .table = tower_vector(base, base->position_embedding),
+                                 .x = x});
+}
+
+/* Patch, class and position embeddings, then pre_layrnorm into the first layer's input; of SigLIP's patches
+ * and positions alone. */
 static status_t tower_embed(tower_pass_t *pass, const base_t *base, int64_t rows, real_t *x) {
   const model_config_t *config = &base->config;
-  int64_t c = config->vision_hidden, patches = config_patches(config), p = pass->count * patches;
-  op_linear_t embed =
-      linear_op(p, param_weight(&base->params, base->patch_embedding), pass->patches, pass->patch_rows);
-  TRY(OP(pass->device, linear, &embed));
+  int64_t c = config->vision_hidden, p = (int64_t)pass->count * config_patches(config);
+  if (config->tower == TOWER_SIGLIP) {
+    TRY(embed_patches(pass, base, x));
+    return add_positions(pass, base, rows, x);
+  }
+  TRY(embed_patches(pass, base, pass->patch_rows));
   TRY(rows_scatter(pass->device, p, c, pass->patch_rows, pass->patch_index, pass->embedded, false));
   TRY(rows_gather(pass->device, rows, c, tower_vector(base, base->class_embedding), pass->class_index,
                   pass->embedded, false));
-  TRY(OP(pass->device, add_periodic,
-         &(op_add_periodic_t){.rows = rows,
-                              .cols = c,
-                              .period = patches + 1,
-                              .table = tower_vector(base, base->position_embedding),
-                              .x = pass->embedded}));
+  TRY(add_positions(pass, base, rows, pass->embedded));
   return tower_layernorm(pass, base, rows, pass->embedded, base->pre_norm, x, pass->mean0, pass->rstd0);
 }
 
 static status_t tower_run(tower_pass_t *pass, const base_t *base, const float *patches, bool keep) {
   const model_config_t *config = &base->config;
-  int64_t per_image = config_patches(config);
-  int64_t rows = pass->count * (per_image + 1), p = pass->count * per_image;
+  int64_t rows = (int64_t)pass->count * config_tower_tokens(config);
+  int64_t p = (int64_t)pass->count * config_patches(config);
   int32_t layers = config_tower_layers(config);
   TRY(real_upload(pass->device, pass->patches, patches, DTYPE_F32, (size_t)(p * config_patch_size(config))));
   /* Where nothing is kept, two buffers are input and output in turn. */
@@ -159,7 +175,7 @@ static status_t tower_linear_backward(tower_pass_t *pass, base_t *base, int64_t 
   op_linear_backward_t op = linear_backward_op(rows, param_weight(&base->params, ids.weight), x, dy, dx);
   op.dx_add = add;
   op.segment[0].dw = param_grad(&base->params, ids.weight);
-  op.dbias = param_grad(&base->params, ids.bias);
+  if (ids.bias >= 0) op.dbias = param_grad(&base->params, ids.bias);
   return OP(pass->device, linear_backward, &op);
 }
 
@@ -188,7 +204,7 @@ static status_t layer_backward(tower_pass_t *pass, base_t *base, int32_t index, 
   TRY(tower_linear_backward(pass, base, rows, layer->fc2, saved->hidden, pass->dx, pass->dhidden, false));
   TRY(OP(pass->device, activation_backward,
          &(op_activation_backward_t){.n = rows * f,
-                                     .activation = ACTIVATION_QUICK_GELU,
+                                     .activation = tower_activation(base),
                                      .pre = saved->pre,
                                      .dy = pass->dhidden,
                                      .dx = pass->dhidden}));
@@ -209,28 +225,42 @@ static status_t layer_backward(tower_pass_t *pass, base_t *base, int32_t index, 
                                   pass->dn, pass->dx, true);
 }
 
+static status_t patches_backward(tower_pass_t *pass, base_t *base, const real_t *dx) {
+  return tower_linear_backward(pass, base, (int64_t)pass->count * config_patches(&base->config),
+                               base->patch_embedding, pass->patches, dx, NULL, false);
+}
+
+static status_t positions_backward(tower_pass_t *pass, base_t *base, int64_t rows, const real_t *dx) {
+  int64_t c = base->config.vision_hidden;
+  return OP(pass->device, sum_periodic,
+            &(op_sum_periodic_t){.rows = rows,
+                                 .cols = c,
+                                 .period = config_tower_tokens(&base->config),
+                                 .x = dx,
+                                 .ldx = c,
+                                 .sums = param_grad(&base->params, base->position_embedding)});
+}
+
 static status_t tower_embed_backward(tower_pass_t *pass, base_t *base, int64_t rows) {
   const model_config_t *config = &base->config;
-  int64_t c = config->vision_hidden, patches = config_patches(config), p = pass->count * patches;
+  int64_t c = config->vision_hidden, p = (int64_t)pass->count * config_patches(config);
+  if (config->tower == TOWER_SIGLIP) {
+    TRY(positions_backward(pass, base, rows, pass->dx));
+    return patches_backward(pass, base, pass->dx);
+  }
   TRY(tower_layernorm_backward(pass, base, rows, pass->embedded, base->pre_norm, pass->mean0, pass->rstd0,
                                pass->dx, pass->dn, false));
-  wide_t *positions = param_grad(&base->params, base->position_embedding);
-  TRY(OP(pass->device, sum_periodic,
-         &(op_sum_periodic_t){
-             .rows = rows, .cols = c, .period = patches + 1, .x = pass->dn, .ldx = c, .sums = positions}));
+  TRY(positions_backward(pass, base, rows, pass->dn));
   /* Class rows are (P + 1) apart: a matrix of COUNT rows with that stride. */
   TRY(OP(pass->device, sum_periodic,
          &(op_sum_periodic_t){.rows = pass->count,
                               .cols = c,
                               .period = 1,
                               .x = pass->dn,
-                              .ldx = c * (patches + 1),
+                              .ldx = c * config_tower_tokens(config),
                               .sums = param_grad(&base->params, base->class_embedding)}));
   TRY(rows_gather(pass->device, p, c, pass->dn, pass->patch_index, pass->patch_rows, false));
-  op_linear_backward_t embed = linear_backward_op(p, param_weight(&base->params, base->patch_embedding),
-                                                  pass->patches, pass->patch_rows, NULL);
-  embed.segment[0].dw = param_grad(&base->params, base->patch_embedding);
-  return OP(pass->device, linear_backward, &embed);
+  return patches_backward(pass, base, pass->patch_rows);
 }
 
 /* Projector's gradients; dfeatures (rows, vision hidden) = unless NULL. */
@@ -255,9 +285,9 @@ static status_t projector_backward(tower_pass_t *pass, base_t *base, int64_t row
 
 static status_t backward_run(tower_pass_t *pass, base_t *base, const real_t *dout) {
   const model_config_t *config = &base->config;
-  int64_t c = config->vision_hidden, patches = config_patches(config);
-  int64_t p = pass->count * patches, rows = pass->count * (patches + 1);
-  bool through = param_grad(&base->params, base->patch_embedding) != NULL;
+  int64_t c = config->vision_hidden, p = (int64_t)pass->count * config_patches(config);
+  int64_t rows = (int64_t)pass->count * config_tower_tokens(config);
+  bool through = param_grad(&base->params, base->patch_embedding.weight) != NULL;
   TRY(projector_backward(pass, base, p, dout, through ? pass->patch_rows : NULL));
   if (!through) return STATUS_OK;
   TRY(OP(pass->device, fill_real, &(op_fill_real_t){.n = rows * c, .value = 0.0, .x = pass->dx}));

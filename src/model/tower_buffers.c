@@ -51,19 +51,20 @@ static void tower_buffers_describe_layer(workspace_t *w, const model_config_t *c
 static void tower_buffers_describe_tower(tower_pass_t *pass, int64_t count, int32_t sets, int64_t t_back) {
   workspace_t *w = &pass->workspace;
   const model_config_t *config = &pass->base->config;
-  int64_t p = count * config_patches(config), t = p + count, c = t * config->vision_hidden;
+  int64_t p = count * config_patches(config), t = count * config_tower_tokens(config);
+  int64_t c = t * config->vision_hidden, classed = config->tower == TOWER_CLIP ? t : 0;
   int64_t c_back = t_back * config->vision_hidden;
   workspace_real(w, ARENA_SCRATCH, "patches", p * config_patch_size(config), &pass->patches);
-  workspace_real(w, ARENA_ACTIVATIONS, "embedded", c, &pass->embedded);
+  workspace_real(w, ARENA_ACTIVATIONS, "embedded", classed * config->vision_hidden, &pass->embedded);
   workspace_real(w, ARENA_ACTIVATIONS, "out", c, &pass->out);
   workspace_real(w, ARENA_SCRATCH, "patch_rows", p * config->vision_hidden, &pass->patch_rows);
-  workspace_wide(w, ARENA_ACTIVATIONS, "mean0", t, &pass->mean0);
-  workspace_wide(w, ARENA_ACTIVATIONS, "rstd0", t, &pass->rstd0);
+  workspace_wide(w, ARENA_ACTIVATIONS, "mean0", classed, &pass->mean0);
+  workspace_wide(w, ARENA_ACTIVATIONS, "rstd0", classed, &pass->rstd0);
   workspace_index(w, ARENA_SCRATCH, "patch_index", p, &pass->patch_index);
-  workspace_index(w, ARENA_SCRATCH, "class_index", t, &pass->class_index);
+  workspace_index(w, ARENA_SCRATCH, "class_index", classed, &pass->class_index);
   workspace_index(w, ARENA_SCRATCH, "offsets", count + 1, &pass->offsets);
   workspace_host(w, "patch_index", p, &pass->patch_index_host);
-  workspace_host(w, "class_index", t, &pass->class_index_host);
+  workspace_host(w, "class_index", classed, &pass->class_index_host);
   workspace_host(w, "offsets", count + 1, &pass->offsets_host);
   workspace_real(w, ARENA_SCRATCH, "dx", c_back, &pass->dx);
   workspace_real(w, ARENA_SCRATCH, "dn", c_back, &pass->dn);
@@ -77,22 +78,23 @@ static void tower_buffers_describe_tower(tower_pass_t *pass, int64_t count, int3
 
 /* Index arrays for COUNT images. */
 static status_t tower_buffers_fill_indices(tower_pass_t *pass, int32_t count) {
-  int32_t patches = config_patches(&pass->base->config);
-  int32_t p = count * patches, rows = count * (patches + 1); /* fits: check_rows */
+  int32_t patches = config_patches(&pass->base->config), tokens = config_tower_tokens(&pass->base->config);
+  int32_t p = count * patches, before = tokens - patches; /* fits: check_rows */
+  int32_t classed = before > 0 ? count * tokens : 0;
   for (int32_t i = 0; i < p; i++)
-    pass->patch_index_host[i] = i / patches * (patches + 1) + 1 + i % patches;
-  for (int32_t i = 0; i < rows; i++)
-    pass->class_index_host[i] = i % (patches + 1) == 0 ? 0 : -1;
+    pass->patch_index_host[i] = i / patches * tokens + before + i % patches;
+  for (int32_t i = 0; i < classed; i++)
+    pass->class_index_host[i] = i % tokens == 0 ? 0 : -1;
   for (int32_t i = 0; i <= count; i++)
-    pass->offsets_host[i] = i * (patches + 1);
+    pass->offsets_host[i] = i * tokens;
   TRY(index_upload(pass->device, pass->patch_index, pass->patch_index_host, (size_t)p));
-  TRY(index_upload(pass->device, pass->class_index, pass->class_index_host, (size_t)rows));
+  TRY(index_upload(pass->device, pass->class_index, pass->class_index_host, (size_t)classed));
   return index_upload(pass->device, pass->offsets, pass->offsets_host, (size_t)count + 1);
 }
 
 /* Rows of the tower are numbered in 32 bits. */
 static status_t tower_buffers_check_rows(const base_t *base, int32_t count) {
-  int64_t rows = (int64_t)count * (config_patches(&base->config) + 1);
+  int64_t rows = (int64_t)count * config_tower_tokens(&base->config);
   if (rows <= INT32_MAX) return STATUS_OK;
   return error_set(STATUS_INPUT,
                    "%d images of %d patches are too many for one pass of a rank; lower optim.micro_tokens",
@@ -103,8 +105,10 @@ static status_t tower_buffers_check_rows(const base_t *base, int32_t count) {
 static status_t tower_buffers_use_base(tower_pass_t *pass, const base_t *base) {
   int32_t layers = config_tower_layers(&base->config), patches = config_patches(&base->config);
   pass->base = base;
-  if (pass->indexed_patches != patches) pass->indexed = 0;
+  int32_t tokens = config_tower_tokens(&base->config);
+  if (pass->indexed_patches != patches || pass->indexed_tokens != tokens) pass->indexed = 0;
   pass->indexed_patches = patches;
+  pass->indexed_tokens = tokens;
   if (layers <= pass->layers) return STATUS_OK;
   workspace_forget(&pass->workspace);
   pass->layers = 0;
@@ -133,7 +137,7 @@ status_t tower_reserve(tower_pass_t *pass, const base_t *base, int32_t count, bo
   workspace_begin(&pass->workspace);
   tower_buffers_describe_features(pass, (int64_t)count * patches);
   tower_buffers_describe_tower(pass, count, keep || layers < 1 ? layers : 1,
-                               keep ? (int64_t)count * (patches + 1) : 0);
+                               keep ? (int64_t)count * config_tower_tokens(&base->config) : 0);
   TRY(workspace_end(&pass->workspace, &fresh));
   if (!fresh && pass->indexed >= count) return STATUS_OK;
   pass->indexed = count;

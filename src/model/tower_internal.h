@@ -5,7 +5,8 @@
 #include "model/tower.h"
 #include "tensor/workspace.h"
 
-/* Activations of one tower layer for T = count * (P + 1) rows, C = vision hidden, F = vision MLP. */
+/* Activations of one tower layer for T = count * config_tower_tokens rows, C = vision hidden, F = vision MLP.
+ */
 typedef struct {
   real_t *x;                             /* (T, C) input */
   real_t *n1;                            /* (T, C) after layer_norm1 */
@@ -13,7 +14,7 @@ typedef struct {
   real_t *attended;                      /* (T, C) */
   real_t *mid;                           /* (T, C) after the attention's residual */
   real_t *n2;                            /* (T, C) */
-  real_t *pre;                           /* (T, F) before quick-GELU */
+  real_t *pre;                           /* (T, F) before the activation */
   real_t *hidden;                        /* (T, F) */
   wide_t *mean1, *rstd1, *mean2, *rstd2; /* (T) */
   wide_t *lse;                           /* (T, heads) */
@@ -23,7 +24,8 @@ struct tower_pass {
   device_t *device;
   const base_t *base; /* of the call */
   workspace_t workspace;
-  int32_t indexed, indexed_patches; /* images and their patches that the index arrays are for */
+  /* Images, and each one's patches and tokens, that the index arrays are for. */
+  int32_t indexed, indexed_patches, indexed_tokens;
   /* Features and projector. */
   real_t *features;                     /* (count * P, C) */
   real_t *project_pre, *project_hidden; /* (count * P, hidden): mlp projector */
@@ -32,7 +34,7 @@ struct tower_pass {
   int32_t layers;       /* that the array is for */
   tower_saved_t *saved; /* (layers), of which all are used where kept, else the first */
   real_t *patches;      /* (count * P, patch size) */
-  real_t *embedded;     /* (T, C) before pre_layrnorm */
+  real_t *embedded;     /* (T, C) before pre_layrnorm; CLIP's, as its norm's two and the class index */
   real_t *out;          /* (T, C) of the last layer */
   real_t *patch_rows;   /* (count * P, C) */
   wide_t *mean0, *rstd0;

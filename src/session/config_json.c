@@ -31,6 +31,8 @@ enum {
 static const char *const projector_names[] = {
     [PROJECTOR_LINEAR] = "linear", [PROJECTOR_MLP2X_GELU] = "mlp2x_gelu"};
 
+static const char siglip_type[] = "siglip_vision_model";
+
 static void config_json_write_ints(json_writer_t *writer, const model_config_t *config,
                                    const int_field_t *fields, int count) {
   for (int i = 0; i < count; i++) {
@@ -72,6 +74,18 @@ status_t config_read_scaling(const json_t *object, const char *where, rope_scali
   return json_int(object, "original_max_position_embeddings", where, &out->original);
 }
 
+/* A field that is there where it is true. */
+static void config_json_write_true(json_writer_t *writer, const char *key, bool value) {
+  if (!value) return;
+  json_write_key(writer, key);
+  json_write_bool(writer, true);
+}
+
+static status_t config_json_read_true(const json_t *object, const char *key, const char *where, bool *value) {
+  *value = false;
+  return json_get(object, key) ? json_bool(object, key, where, value) : STATUS_OK;
+}
+
 status_t config_to_json(const model_config_t *config, char **text) {
   json_writer_t *writer;
   TRY(json_writer_create(NULL, &writer));
@@ -82,9 +96,13 @@ status_t config_to_json(const model_config_t *config, char **text) {
   json_write_real_member(writer, "rms_norm_eps", config->norm_eps);
   json_write_key(writer, "tie_word_embeddings");
   json_write_bool(writer, config->tied);
+  config_json_write_true(writer, "qkv_bias", config->qkv_bias);
+  config_json_write_true(writer, "o_bias", config->o_bias);
+  config_json_write_true(writer, "mlp_bias", config->mlp_bias);
   json_write_member(writer, "mm_projector_type", projector_names[config->projector]);
   json_write_key(writer, "vision_config");
   json_write_object_begin(writer);
+  if (config->tower == TOWER_SIGLIP) json_write_member(writer, "model_type", siglip_type);
   config_json_write_ints(writer, config, vision_fields, VISION_FIELDS);
   json_write_real_member(writer, "layer_norm_eps", config->vision_norm_eps);
   json_write_object_end(writer);
@@ -106,6 +124,20 @@ static status_t config_json_read_ints(const json_t *object, const char *where, c
   return STATUS_OK;
 }
 
+/* Without a type it is CLIP's. */
+static status_t config_json_read_tower(const json_t *vision, const char *where, model_config_t *config) {
+  const char *type;
+  TRY(config_json_read_ints(vision, where, vision_fields, VISION_FIELDS, config));
+  TRY(json_real(vision, "layer_norm_eps", where, &config->vision_norm_eps));
+  if (!json_get(vision, "model_type")) return STATUS_OK;
+  TRY(json_string(vision, "model_type", where, &type));
+  if (strcmp(type, siglip_type) != 0)
+    return error_set(STATUS_DATA, "%s: field 'model_type' of the tower: found '%s', expected '%s' or none",
+                     where, type, siglip_type);
+  config->tower = TOWER_SIGLIP;
+  return STATUS_OK;
+}
+
 static status_t config_json_read_tree(const json_t *root, const char *where, model_config_t *config) {
   const json_t *vision, *scaling = json_get(root, "rope_scaling");
   const char *projector;
@@ -114,10 +146,12 @@ static status_t config_json_read_tree(const json_t *root, const char *where, mod
   TRY(json_real(root, "rope_theta", where, &config->rope_base));
   TRY(json_real(root, "rms_norm_eps", where, &config->norm_eps));
   TRY(json_bool(root, "tie_word_embeddings", where, &config->tied));
+  TRY(config_json_read_true(root, "qkv_bias", where, &config->qkv_bias));
+  TRY(config_json_read_true(root, "o_bias", where, &config->o_bias));
+  TRY(config_json_read_true(root, "mlp_bias", where, &config->mlp_bias));
   TRY(json_string(root, "mm_projector_type", where, &projector));
   TRY(json_object(root, "vision_config", where, &vision));
-  TRY(config_json_read_ints(vision, where, vision_fields, VISION_FIELDS, config));
-  TRY(json_real(vision, "layer_norm_eps", where, &config->vision_norm_eps));
+  TRY(config_json_read_tower(vision, where, config));
   for (int p = 0; p < 2; p++)
     if (strcmp(projector, projector_names[p]) == 0) {
       config->projector = (projector_t)p;

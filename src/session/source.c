@@ -125,17 +125,19 @@ static status_t source_wait_for(source_t *source, loader_ticket_t *ticket, const
 
 status_t source_request(source_t *source, const model_config_t *config, const int64_t *images, int32_t n,
                         loader_ticket_t **ticket) {
-  return loader_request(source->loader, images, n, config->vision_image_size, source->aspect, ticket);
+  pixels_t kind = config->tower == TOWER_SIGLIP ? PIXELS_SIGLIP : PIXELS_CLIP;
+  return loader_request(source->loader, images, n, config->vision_image_size, source->aspect, kind, ticket);
 }
 
 status_t source_patches(source_t *source, const model_config_t *config, loader_ticket_t *ticket,
                         const int64_t *images, int32_t n, float **patches, int32_t *broken) {
   const float *pixels;
   size_t per_image = (size_t)config_patches(config) * (size_t)config_patch_size(config);
+  size_t side = (size_t)config->vision_image_size, pixels_per_image = 3 * side * side;
   TRY(source_wait_for(source, ticket, images, n, &pixels, broken));
   TRY(memory_alloc(patches, ARENA_FEATURES, (size_t)n * per_image, sizeof **patches));
   for (int32_t i = 0; i < n; i++)
-    tower_patches(config, pixels + (size_t)i * per_image, *patches + (size_t)i * per_image);
+    tower_patches(config, pixels + (size_t)i * pixels_per_image, *patches + (size_t)i * per_image);
   return STATUS_OK;
 }
 

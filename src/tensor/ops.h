@@ -13,7 +13,14 @@
 #include "tensor/rope.h"
 #include "tensor/weight.h"
 
-typedef enum { ACTIVATION_NONE, ACTIVATION_QUICK_GELU, ACTIVATION_GELU } activation_t;
+/* CLIP's x sigmoid(1.702 x); GELU by the error function; and GELU by a hyperbolic tangent, SigLIP's. */
+typedef enum {
+  ACTIVATION_NONE,
+  ACTIVATION_QUICK_GELU,
+  ACTIVATION_GELU,
+  ACTIVATION_GELU_TANH,
+  ACTIVATION_COUNT
+} activation_t;
 
 /* c = alpha * op(a) op(b) + beta * before, then + bias (n) on every row, then the activation. op(a) is (m,
  * k), op(b) is (k, n): real in B, or WEIGHT in its format (then b is not looked at, and ldb is the weight's

@@ -5,8 +5,10 @@
 
 #include <stdbool.h>
 
-const double clip_mean[3] = {0.48145466, 0.4578275, 0.40821073};
-const double clip_std[3] = {0.26862954, 0.26130258, 0.27577711};
+const pixels_norm_t pixels_norms[PIXELS_COUNT] = {
+    [PIXELS_CLIP] = {.mean = {0.48145466, 0.4578275, 0.40821073},
+                     .std = {0.26862954, 0.26130258, 0.27577711}},
+    [PIXELS_SIGLIP] = {.mean = {0.5, 0.5, 0.5}, .std = {0.5, 0.5, 0.5}}};
 enum { LEVELS = 256 };
 
 status_t image_create(int32_t width, int32_t height, image_t *out) {
@@ -35,8 +37,8 @@ static canvas_t bare_canvas(const image_t *image) {
   return (canvas_t){.image = image, .width = image->width, .height = image->height};
 }
 
-/* The image in the middle of the smallest square that holds it, in CLIP's mean colour. */
-static canvas_t square_canvas(const image_t *image) {
+/* The image in the middle of the smallest square that holds it, in KIND's mean colour. */
+static canvas_t square_canvas(const image_t *image, pixels_t kind) {
   int32_t side = image->width > image->height ? image->width : image->height;
   canvas_t canvas = {.image = image,
                      .width = side,
@@ -44,7 +46,7 @@ static canvas_t square_canvas(const image_t *image) {
                      .left = (side - image->width) / 2,
                      .top = (side - image->height) / 2};
   for (int c = 0; c < 3; c++)
-    canvas.fill[c] = (uint8_t)(clip_mean[c] * 255);
+    canvas.fill[c] = (uint8_t)(pixels_norms[kind].mean[c] * 255);
   return canvas;
 }
 
@@ -74,37 +76,39 @@ status_t image_resize(const image_t *from, int32_t width, int32_t height, image_
   return status;
 }
 
-/* What CLIPImageProcessor makes of each 8-bit level; each step rounds to float as numpy does it there. */
-static void image_find_levels(float levels[3][LEVELS]) {
+/* What KIND's image processor makes of each 8-bit level; each step rounds to float as numpy does it there. */
+static void image_find_levels(pixels_t kind, float levels[3][LEVELS]) {
+  const pixels_norm_t *norm = &pixels_norms[kind];
   for (int c = 0; c < 3; c++)
     for (int level = 0; level < LEVELS; level++)
-      levels[c][level] = ((float)(level * (1 / 255.0)) - (float)clip_mean[c]) / (float)clip_std[c];
+      levels[c][level] = ((float)(level * (1 / 255.0)) - (float)norm->mean[c]) / (float)norm->std[c];
 }
 
 /* (height, width, 3) 8-bit -> (3, height, width). */
-static void image_normalise(const image_t *image, float *pixels) {
+static void image_normalise(const image_t *image, pixels_t kind, float *pixels) {
   const int64_t count = (int64_t)image->width * image->height;
   float levels[3][LEVELS];
-  image_find_levels(levels);
+  image_find_levels(kind, levels);
   for (int64_t i = 0; i < count; i++)
     for (int c = 0; c < 3; c++)
       pixels[c * count + i] = levels[c][image->rgb[3 * i + c]];
 }
 
-status_t image_preprocess(const image_t *image, image_aspect_t aspect, int32_t size, float *pixels) {
+status_t image_preprocess(const image_t *image, image_aspect_t aspect, pixels_t kind, int32_t size,
+                          float *pixels) {
   image_t out;
   canvas_t canvas;
   window_t window = {.width = size, .height = size};
   TRY(image_check(image));
   if (aspect == IMAGE_PAD) {
-    canvas = square_canvas(image);
+    canvas = square_canvas(image, kind);
   } else {
     canvas = bare_canvas(image);
-    TRY(crop_window(image, size, &window));
+    if (kind == PIXELS_CLIP) TRY(crop_window(image, size, &window));
   }
   TRY(image_create(size, size, &out));
   status_code_t status = resample(passes_best(), &canvas, &window, &out);
-  if (status == STATUS_OK) image_normalise(&out, pixels);
+  if (status == STATUS_OK) image_normalise(&out, kind, pixels);
   image_free(&out);
   return status;
 }

@@ -13,11 +13,18 @@ typedef struct {
 
 typedef enum {
   IMAGE_PAD,   /* pad the shorter side to a square with the mean colour, then resize */
-  IMAGE_SQUARE /* resize the shorter side, then centre crop (CLIP's default) */
+  IMAGE_SQUARE /* what the tower's own processor does: CLIP's resizes the shorter side, then crops the
+                  centre; SigLIP's resizes both sides */
 } image_aspect_t;
 
-/* CLIP's mean and standard deviation of red, green and blue, of pixels in [0, 1]. */
-extern const double clip_mean[3], clip_std[3];
+/* Whose pixels a tower reads. */
+typedef enum { PIXELS_CLIP, PIXELS_SIGLIP, PIXELS_COUNT } pixels_t;
+
+/* Mean and standard deviation of red, green and blue by which pixels in [0, 1] are normalised. */
+typedef struct {
+  double mean[3], std[3];
+} pixels_norm_t;
+extern const pixels_norm_t pixels_norms[PIXELS_COUNT];
 
 /* Allocates width x height, black. Local. */
 status_t image_create(int32_t width, int32_t height, image_t *out);
@@ -28,7 +35,8 @@ void image_free(image_t *image);
 status_t image_resize(const image_t *from, int32_t width, int32_t height, image_t *out);
 
 /* What the tower reads (docs/method.md, Images): aspect, bicubic resize to SIZE, centre crop, scale to [0,1],
- * normalise by CLIP's mean and std. PIXELS (3, SIZE, SIZE) is the caller's. Local, thread-safe. */
-status_t image_preprocess(const image_t *image, image_aspect_t aspect, int32_t size, float *pixels);
+ * normalise as KIND does. PIXELS (3, SIZE, SIZE) is the caller's. Local, thread-safe. */
+status_t image_preprocess(const image_t *image, image_aspect_t aspect, pixels_t kind, int32_t size,
+                          float *pixels);
 
 #endif

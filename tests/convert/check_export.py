@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import CLIPVisionModel, LlamaForCausalLM, LlavaForConditionalGeneration
+from transformers import (CLIPVisionModel, LlamaForCausalLM, LlavaForConditionalGeneration, Qwen2ForCausalLM,
+                          SiglipVisionModel)
 
 GOLDEN = Path(__file__).parent / "golden"
 TOKENIZER = GOLDEN.parent.parent / "text" / "golden" / "over.model"
-IMAGE, PATCHES = -200, 4
+IMAGE, PATCHES, SIGLIP_PATCHES = -200, 4, 9
 EXPECTED = load_file(GOLDEN / "expected.safetensors")
 
 
@@ -52,12 +53,12 @@ def check(what, case, logits):
     assert error < 1e-5, what
 
 
-def shown(model, case):
+def shown(model, case, patches=PATCHES):
     """Logits of a LLaVA of transformers for the sequences of CASE."""
     image = model.config.image_token_index if hasattr(model.config, "image_token_index") else model.config.image_token_id
     pixels, out = EXPECTED["pixels"].double(), []
     for sequence in sequences(case):
-        ids = [i for t in sequence for i in ([image] * PATCHES if t == IMAGE else [t])]
+        ids = [i for t in sequence for i in ([image] * patches if t == IMAGE else [t])]
         more = {"pixel_values": pixels} if IMAGE in sequence else {}
         out.append(model(input_ids=torch.tensor([ids]), **more).logits[0])
     return out
@@ -80,12 +81,29 @@ def check_transformers(folder):
     check("merged", "adapter", shown(load(LlavaForConditionalGeneration, folder / "merged"), "adapter"))
 
 
-def check_llama(folder):
-    run("import", folder, **{"import": dict(weights=str(GOLDEN / "llama"), tokenizer=str(TOKENIZER),
-                                            output=f"{folder}/llama.h5")})
-    run("export", folder, model=dict(base=f"{folder}/llama.h5"), export=dict(output=f"{folder}/llama"))
-    model = load(LlamaForCausalLM, folder / "llama")
-    check("LLaMA", "llama", [model(input_ids=torch.tensor([s])).logits[0] for s in sequences("llama")])
+def check_language(folder, kind, case):
+    run("import", folder, **{"import": dict(weights=str(GOLDEN / case), tokenizer=str(TOKENIZER),
+                                            output=f"{folder}/{case}.h5")})
+    run("export", folder, model=dict(base=f"{folder}/{case}.h5"), export=dict(output=f"{folder}/{case}"))
+    model = load(kind, folder / case)
+    check(f"{kind.__name__} '{case}'", case, [model(input_ids=torch.tensor([s])).logits[0] for s in sequences(case)])
+
+
+def check_siglip(folder):
+    """Within transformers' LLaVA, whole; and the tower alone, as original LLaVA has it."""
+    run("import", folder, **{"import": dict(weights=str(GOLDEN / "llava_siglip"), tokenizer=str(TOKENIZER),
+                                            output=f"{folder}/siglip.h5")})
+    run("export", folder, model=dict(base=f"{folder}/siglip.h5"), export=dict(output=f"{folder}/siglip"))
+    model = load(LlavaForConditionalGeneration, folder / "siglip", dtype=torch.bfloat16)
+    check("LLaVA of Qwen2 and SigLIP", "llava_siglip", shown(model, "llava_siglip", SIGLIP_PATCHES))
+    run("export", folder, model=dict(base=f"{folder}/siglip.h5"),
+        export=dict(output=f"{folder}/original", naming="llava"))
+    tower = load(SiglipVisionModel, folder / "original" / "vision_tower", dtype=torch.bfloat16)
+    found = tower(pixel_values=EXPECTED["pixels"].double(), output_hidden_states=True).hidden_states[-2]
+    wanted = EXPECTED["llava_siglip/features"].double()
+    error = ((found - wanted).abs().max() / wanted.abs().max()).item()
+    print(f"SigLIP's tower: relative error {error:.1e}")
+    assert error < 1e-5
 
 
 def check_original(folder):
@@ -114,7 +132,10 @@ def check_original(folder):
 def main():
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         check_transformers(Path(folder))
-        check_llama(Path(folder))
+        check_language(Path(folder), LlamaForCausalLM, "llama")
+        check_language(Path(folder), LlamaForCausalLM, "biased")
+        check_language(Path(folder), Qwen2ForCausalLM, "qwen2")
+        check_siglip(Path(folder))
         check_original(Path(folder))
     print("ok")
 

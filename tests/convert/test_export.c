@@ -57,6 +57,34 @@ static void llama_and_back(void **state) {
   convert_same(convert_test(), "@/first.h5", "@/second.h5");
 }
 
+/* Biases, of LLaMA's kind and of Qwen2's. */
+static void biases_and_back(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/biased' output='@/first.h5' " TOKENIZER);
+  export("base='@/first.h5'", "output='@/out'");
+  import("weights='@/out' output='@/second.h5'");
+  convert_same(convert_test(), "@/first.h5", "@/second.h5");
+  import("weights='$/convert/golden/qwen2' output='@/first.h5' " TOKENIZER);
+  export("base='@/first.h5'", "output='@/out'");
+  import("weights='@/out' output='@/second.h5'");
+  convert_same(convert_test(), "@/first.h5", "@/second.h5");
+  convert_compare(convert_test(), "&model base='@/second.h5' /", "qwen2");
+}
+
+/* Through transformers' names and through original LLaVA's, with the tower in a folder of its own. */
+static void siglip_and_back(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llava_siglip' output='@/first.h5' " TOKENIZER);
+  export("base='@/first.h5'", "output='@/out' shard_size=1");
+  import("weights='@/out' output='@/second.h5'");
+  convert_same(convert_test(), "@/first.h5", "@/second.h5");
+  export("base='@/second.h5'", "output='@/original' naming='llava'");
+  import("weights='@/original' output='@/third.h5'");
+  convert_same(convert_test(), "@/first.h5", "@/third.h5");
+  convert_compare(convert_test(), "&model base='@/third.h5' /", "llava_siglip");
+  convert_compare_features(convert_test(), "&model base='@/third.h5' /", "llava_siglip/features");
+}
+
 /* An adapter alone, for a base that lies elsewhere. */
 static void adapter_alone_and_back(void **state) {
   (void)state;
@@ -159,6 +187,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(transformers_and_back, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(original_llava_and_back, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(llama_and_back, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(biases_and_back, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(siglip_and_back, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(adapter_alone_and_back, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(merged_weights_compute_what_the_adapter_does, convert_set_up,
                                       convert_tear_down),

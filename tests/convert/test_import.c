@@ -41,6 +41,15 @@ static void llama_without_a_tower(void **state) {
                      STATUS_INPUT, "no vision tower");
 }
 
+/* LLaMA's attention_bias and mlp_bias; Qwen2, which says nothing of its biases. */
+static void biases(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/biased'");
+  convert_compare(convert_test(), model_base, "biased");
+  import("weights='$/convert/golden/qwen2'");
+  convert_compare(convert_test(), model_base, "qwen2");
+}
+
 static void tied_head_and_odd_head_size(void **state) {
   (void)state;
   if (convert_test()->tp == 1) {
@@ -105,6 +114,14 @@ static void transformers_llava(void **state) {
   convert_compare_features(convert_test(), model_base, "llava_hf/features");
 }
 
+/* Of Qwen2 and SigLIP. */
+static void transformers_llava_of_other_parts(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llava_siglip'");
+  convert_compare(convert_test(), model_base, "llava_siglip");
+  convert_compare_features(convert_test(), model_base, "llava_siglip/features");
+}
+
 /* The adapter and the head in the file of their base, and in one that refers to it. */
 static void adapter_and_reward_head(void **state) {
   (void)state;
@@ -120,8 +137,8 @@ static void adapter_and_reward_head(void **state) {
   convert_compare(convert_test(), "&model base='@/reward.h5' /", "adapter");
 }
 
-static void expected_answer(char **answer) {
-  const tensor_entry_t *entry = tensor_files_find(convert_test()->expected, "answer");
+static void expected_answer(const char *name, char **answer) {
+  const tensor_entry_t *entry = tensor_files_find(convert_test()->expected, name);
   char path[CONVERT_TEXT];
   int32_t ids[64];
   tokenizer_t *tokenizer;
@@ -133,24 +150,30 @@ static void expected_answer(char **answer) {
   tokenizer_free(tokenizer);
 }
 
-/* From a JPEG and a question to the greedy answer, token by token. */
-static void the_greedy_answer_is_transformers(void **state) {
+/* From a JPEG and a question to the greedy answer EXPECTED_NAME of the imported model, token by token. */
+static void check_greedy_answer(const char *expected_name) {
   char path[CONVERT_TEXT], *expected;
   const char *answer;
   json_document_t document;
-  (void)state;
-  import("weights='$/convert/golden/llava_hf'");
   assert_ok(convert_run(convert_test(),
                         "&job task='generate' /\n&model base='@/run/model.h5' template='v1' /\n"
                         "&generate image='$/convert/golden/image.jpg' prompt='What is it' greedy=.true. "
                         "max_tokens=64 stop_at_question=.false. output='@/answer.json' /\n",
                         generate_run));
-  expected_answer(&expected);
+  expected_answer(expected_name, &expected);
   assert_ok(json_parse_file(convert_fill(convert_test(), "@/answer.json", path), 1 << 20, &document));
   assert_ok(json_string(document.root, "answer", path, &answer));
   assert_string_equal(answer, expected);
   json_free(&document);
   memory_free(expected);
+}
+
+static void the_greedy_answer_is_transformers(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llava_hf'");
+  check_greedy_answer("answer");
+  import("weights='$/convert/golden/llava_siglip'");
+  check_greedy_answer("llava_siglip/answer");
 }
 
 /* ---- Outlines ---- */
@@ -266,12 +289,14 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(llama_with_a_tower, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(llama_without_a_tower, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(biases, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(tied_head_and_odd_head_size, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(scaled_rotary_embeddings, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(projector_in_a_file_of_its_own, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(original_llava_with_a_linear_projector, convert_set_up,
                                       convert_tear_down),
       cmocka_unit_test_setup_teardown(transformers_llava, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(transformers_llava_of_other_parts, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(adapter_and_reward_head, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(the_greedy_answer_is_transformers, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(an_outline_is_the_model_without_numbers, convert_set_up,

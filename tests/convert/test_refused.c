@@ -42,8 +42,8 @@ static void refuse_config(const char *fields, const refused_t *refused, const ch
 static void decoders_that_are_not_computed(void **state) {
   static const refused_t refused[] = {
       {"\"hidden_act\": \"gelu\"", "hidden_act"},
-      {"\"attention_bias\": true", "attention_bias"},
-      {"\"mlp_bias\": true", "mlp_bias"},
+      {"\"attention_bias\": 1", "attention_bias"},
+      {"\"use_sliding_window\": true", "use_sliding_window"},
       {"\"model_type\": \"gemma\"", "gemma"},
       {"\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}", "dynamic"},
       {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 2.0}", "yarn"},
@@ -80,7 +80,7 @@ static void llavas_that_are_not_computed(void **state) {
 
 static void towers_that_are_not_computed(void **state) {
   static const refused_t refused[] = {{"\"hidden_act\": \"gelu\"", "hidden_act"},
-                                      {"\"model_type\": \"siglip_vision_model\"", "siglip"},
+                                      {"\"model_type\": \"dinov2\"", "dinov2"},
                                       {"\"num_channels\": 1", "num_channels"}};
   (void)state;
   for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
@@ -92,7 +92,22 @@ static void towers_that_are_not_computed(void **state) {
   }
 }
 
-/* Pixels that are not CLIP's. */
+/* Features without the class token, which SigLIP does not have. */
+static void features_that_are_no_tokens(void **state) {
+  static const char config[] =
+      "{\"model_type\": \"llava\", \"text_config\": {}, \"vision_config\": {\"model_type\": "
+      "\"siglip_vision_model\"} %s}";
+  static const char *const strategies[] = {"", ", \"vision_feature_select_strategy\": \"default\""};
+  char text[1024];
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    snprintf(text, sizeof text, config, strategies[i]);
+    write_file("@/bad/config.json", text);
+    assert_error_about(import("weights='@/bad'"), STATUS_DATA, "vision_feature_select_strategy");
+  }
+}
+
+/* Pixels that are not the tower's. */
 static void other_pixels(void **state) {
   char text[CONVERT_TEXT], path[CONVERT_TEXT], *config;
   (void)state;
@@ -105,6 +120,13 @@ static void other_pixels(void **state) {
   assert_error_about(import("weights='@/bad'"), STATUS_DATA, "image_mean");
   write_file("@/bad/preprocessor_config.json", "{\"resample\": 2}");
   assert_error_about(import("weights='@/bad'"), STATUS_DATA, "resample");
+  write_file("@/tower/config.json", "{\"model_type\": \"siglip_vision_model\"}");
+  write_file("@/tower/preprocessor_config.json", "{\"image_std\": [0.27, 0.26, 0.28]}");
+  assert_error_about(import("weights='$/convert/golden/llama' vision_tower='@/tower'"), STATUS_DATA,
+                     "image_std");
+  write_file("@/tower/preprocessor_config.json", "{\"do_center_crop\": true}");
+  assert_error_about(import("weights='$/convert/golden/llama' vision_tower='@/tower'"), STATUS_DATA,
+                     "do_center_crop");
 }
 
 /* ---- Tensors ---- */
@@ -254,6 +276,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(llavas_that_are_not_computed, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(towers_that_are_not_computed, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(other_pixels, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(features_that_are_no_tokens, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(tensors_that_do_not_fit, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(adapters_that_are_not_computed, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(parts_that_are_missing, convert_set_up, convert_tear_down),

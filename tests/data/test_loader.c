@@ -56,7 +56,7 @@ static void expected_pixels(int i, image_aspect_t aspect, int32_t size, float *p
   image_t image;
   data_test_jpeg(i, 20 + 7 * i, 90 - 5 * i, &bytes, &n);
   assert_ok(jpeg_decode(bytes, n, "expected", &image));
-  assert_ok(image_preprocess(&image, aspect, size, pixels));
+  assert_ok(image_preprocess(&image, aspect, PIXELS_CLIP, size, pixels));
   image_free(&image);
   memory_free(bytes);
 }
@@ -86,7 +86,7 @@ static void run_tickets(const dataset_t *dataset, int threads, size_t budget) {
       if (images[t][k] == BROKEN) images[t][k] = 0;
     }
     assert_ok(loader_request(loader, images[t], t % 5, SIZE + t, t % 2 == 0 ? IMAGE_PAD : IMAGE_SQUARE,
-                             &tickets[t]));
+                             PIXELS_CLIP, &tickets[t]));
   }
   for (int w = 0; w < TICKETS; w++) {
     const int t = order[w];
@@ -141,7 +141,7 @@ static void memory_is_bounded(void **state) {
   const size_t before = memory_usage(ARENA_FEATURES).current;
   for (int t = 0; t < TICKETS; t++) {
     const float *pixels;
-    assert_ok(loader_request(loader, images, 2, BIG, IMAGE_PAD, &tickets[t]));
+    assert_ok(loader_request(loader, images, 2, BIG, IMAGE_PAD, PIXELS_CLIP, &tickets[t]));
     if (t < 10) continue;
     assert_ok(loader_wait(loader, tickets[t - 10], &pixels));
     /* The budget, the ticket in hand, and as much again for what the threads work with; ten tickets are asked
@@ -166,8 +166,8 @@ static void broken_images_are_named(void **state) {
   setting_start(&setting);
   for (int threads = 0; threads < 3; threads++) {
     assert_ok(loader_create(setting.dataset, threads, 1 << 20, &loader));
-    assert_ok(loader_request(loader, images, 3, SIZE, IMAGE_PAD, &ticket));
-    assert_ok(loader_request(loader, good, 2, SIZE, IMAGE_PAD, &next));
+    assert_ok(loader_request(loader, images, 3, SIZE, IMAGE_PAD, PIXELS_CLIP, &ticket));
+    assert_ok(loader_request(loader, good, 2, SIZE, IMAGE_PAD, PIXELS_CLIP, &next));
     assert_ok(loader_wait(loader, ticket, &pixels));
     check_pixels(pixels, images, 1, IMAGE_PAD, SIZE);
     check_pixels(pixels + 2 * stride, images + 2, 1, IMAGE_PAD, SIZE);
@@ -181,7 +181,7 @@ static void broken_images_are_named(void **state) {
     assert_ok(loader_wait(loader, next, &pixels));
     check_pixels(pixels, good, 2, IMAGE_PAD, SIZE);
     loader_release(loader, next);
-    assert_error(loader_request(loader, wrong, 1, SIZE, IMAGE_PAD, &ticket), STATUS_INTERNAL);
+    assert_error(loader_request(loader, wrong, 1, SIZE, IMAGE_PAD, PIXELS_CLIP, &ticket), STATUS_INTERNAL);
     assert_null(ticket);
     loader_free(loader);
   }

@@ -43,7 +43,7 @@ static void forward(direct_t *direct, const sequence_t *sequence, int64_t image,
   loader_ticket_t *ticket;
   assert_true(image >= 0);
   assert_ok(loader_request(direct->source.loader, &image, 1, config->vision_image_size, direct->source.aspect,
-                           &ticket));
+                           PIXELS_CLIP, &ticket));
   assert_ok(loader_wait(direct->source.loader, ticket, &pixels));
   assert_ok(memory_alloc(&patches, ARENA_OTHER, per_image, sizeof *patches));
   tower_patches(config, pixels, patches);

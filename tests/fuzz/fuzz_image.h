@@ -25,7 +25,8 @@ static inline void fuzz_image_decode(const uint8_t *bytes, size_t n, int32_t wid
   FUZZ_EXPECT(checked_width == width && checked_height == height);
   FUZZ_EXPECT(image.width == width && image.height == height);
   for (image_aspect_t aspect = IMAGE_PAD; aspect <= IMAGE_SQUARE; aspect++)
-    FUZZ_EXPECT(image_preprocess(&image, aspect, FUZZ_SIZE, pixels) == STATUS_OK);
+    for (pixels_t kind = PIXELS_CLIP; kind < PIXELS_COUNT; kind++)
+      FUZZ_EXPECT(image_preprocess(&image, aspect, kind, FUZZ_SIZE, pixels) == STATUS_OK);
   image_free(&image);
 }
 

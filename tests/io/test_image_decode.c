@@ -118,7 +118,7 @@ static void check_grid(const image_decode_case_t *c, const image_t *image, image
                        int32_t size, const uint8_t expected[GRID][GRID][3]) {
   static float pixels[3 * 336 * 336];
   const int32_t step = size / GRID;
-  assert_int_equal(image_preprocess(image, aspect, size, pixels), STATUS_OK);
+  assert_int_equal(image_preprocess(image, aspect, PIXELS_CLIP, size, pixels), STATUS_OK);
   for (int y = 0; y < GRID; y++)
     for (int x = 0; x < GRID; x++)
       for (int ch = 0; ch < 3; ch++) {

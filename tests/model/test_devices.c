@@ -114,6 +114,8 @@ static void test_recomputed(void **state) {
     check_recomputed(devices[i], (tiny_options_t){.config = tiny_config(4, false, PROJECTOR_LINEAR),
                                                   .mode = TRAIN_LORA,
                                                   .storage = tiny_halves(TRAIN_LORA)});
+    check_recomputed(devices[i],
+                     (tiny_options_t){.config = tiny_config_biased(2, PROJECTOR_LINEAR), .mode = TRAIN_ALL});
     device_free(devices[i]);
   }
 }
@@ -139,6 +141,12 @@ static void check_device(device_t *device) {
   check_options(device, &(tiny_options_t){.config = tiny_config(2, false, PROJECTOR_LINEAR),
                                           .mode = TRAIN_LORA,
                                           .storage = tiny_quantised()});
+  check_options(device,
+                &(tiny_options_t){.config = tiny_config_biased(2, PROJECTOR_MLP2X_GELU), .mode = TRAIN_ALL});
+  check_options(device, &(tiny_options_t){.config = tiny_config_biased(1, PROJECTOR_LINEAR),
+                                          .mode = TRAIN_LORA,
+                                          .storage = tiny_quantised(),
+                                          .recompute = RECOMPUTE_FULL});
   device_free(device);
 }
 

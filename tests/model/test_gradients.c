@@ -97,6 +97,27 @@ static void test_all_weights_tied_recomputed(void **state) {
                                 .largest_logits = 37 * 5});
 }
 
+static void test_biases_and_siglip(void **state) {
+  (void)state;
+  check_model(&(tiny_options_t){.config = tiny_config_biased(2, PROJECTOR_MLP2X_GELU), .mode = TRAIN_ALL});
+}
+
+static void test_biases_recomputed(void **state) {
+  (void)state;
+  check_model(&(tiny_options_t){.config = tiny_config_biased(1, PROJECTOR_LINEAR),
+                                .mode = TRAIN_DECODER,
+                                .storage = tiny_halves(TRAIN_DECODER),
+                                .recompute = RECOMPUTE_FULL});
+}
+
+static void test_lora_beside_biases_on_nf4(void **state) {
+  (void)state;
+  check_model(&(tiny_options_t){.config = tiny_config_biased(2, PROJECTOR_LINEAR),
+                                .mode = TRAIN_LORA,
+                                .storage = tiny_quantised(),
+                                .recompute = RECOMPUTE_FULL});
+}
+
 static void test_lora(void **state) {
   (void)state;
   check_model(&(tiny_options_t){.config = tiny_config(1, false, PROJECTOR_LINEAR), .mode = TRAIN_LORA});
@@ -151,6 +172,9 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_all_weights),
       cmocka_unit_test(test_all_weights_tied_recomputed),
+      cmocka_unit_test(test_biases_and_siglip),
+      cmocka_unit_test(test_biases_recomputed),
+      cmocka_unit_test(test_lora_beside_biases_on_nf4),
       cmocka_unit_test(test_lora),
       cmocka_unit_test(test_lora_recomputed),
       cmocka_unit_test(test_lora_on_halves),

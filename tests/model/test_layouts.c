@@ -47,6 +47,13 @@ static void compare_param(const grid_t *grid, const params_t *split, const param
   memory_free(all);
 }
 
+/* Heads are few. */
+static void skip_unless_split(const model_config_t *config) {
+  if (config_check_tp(config, comm_size(mpi_test_world())) == STATUS_OK) return;
+  error_clear();
+  skip();
+}
+
 /* VOCABULARY_UNIT: the split model's shards are padded to a multiple of it. */
 static void check_padded_layout(const tiny_options_t *options, int64_t vocabulary_unit) {
   comm_t *world = mpi_test_world(), *self;
@@ -54,6 +61,7 @@ static void check_padded_layout(const tiny_options_t *options, int64_t vocabular
   device_t *device;
   tiny_t split, whole;
   double split_loss, whole_loss;
+  skip_unless_split(&options->config);
   assert_ok(comm_split(world, comm_rank(world), 0, "self", &self));
   assert_ok(grid_create(world, comm_size(world), 1, &grid));
   assert_ok(grid_create(self, 1, 1, &alone));
@@ -137,6 +145,34 @@ static void test_all_weights_recomputed_in_part(void **state) {
       .config = tiny_config(4, true, PROJECTOR_LINEAR), .mode = TRAIN_ALL, .recompute = RECOMPUTE_SELECTIVE});
 }
 
+static void test_biases_and_siglip(void **state) {
+  (void)state;
+  check_layout(&(tiny_options_t){.config = tiny_config_biased(2, PROJECTOR_MLP2X_GELU), .mode = TRAIN_ALL});
+}
+
+static void test_lora_beside_biases(void **state) {
+  (void)state;
+  check_layout(&(tiny_options_t){.config = tiny_config_biased(1, PROJECTOR_LINEAR),
+                                 .mode = TRAIN_LORA,
+                                 .storage = tiny_quantised(),
+                                 .recompute = RECOMPUTE_FULL});
+}
+
+/* Heads and MLP that three ranks divide. */
+static void check_thirds(int32_t kv_heads, train_mode_t mode) {
+  model_config_t config = tiny_config_biased(kv_heads, PROJECTOR_MLP2X_GELU);
+  config.heads = 6;
+  config.mlp = 21;
+  check_layout(&(tiny_options_t){.config = config, .mode = mode});
+}
+
+static void test_biases_in_thirds(void **state) {
+  (void)state;
+  check_thirds(3, TRAIN_ALL);
+  check_thirds(1, TRAIN_ALL);
+  check_thirds(3, TRAIN_LORA);
+}
+
 /* A model that finds all tokens equally likely is right as often as one that guesses. */
 static void test_equals_share_a_hit(void **state) {
   const tiny_options_t options = {.config = tiny_config(2, false, PROJECTOR_LINEAR), .mode = TRAIN_ALL};
@@ -145,6 +181,7 @@ static void test_equals_share_a_hit(void **state) {
   tiny_t tiny;
   double hits = 0.0, *zeros, slopes[64] = {0}, ties[64];
   (void)state;
+  skip_unless_split(&options.config);
   assert_ok(grid_create(mpi_test_world(), comm_size(mpi_test_world()), 1, &grid));
   assert_ok(plain_create(PLAIN_DOUBLE, true, &device));
   assert_ok(tiny_create(device, &grid, &options, &tiny));
@@ -178,6 +215,9 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_all_weights_recomputed_in_part),
       cmocka_unit_test(test_equals_share_a_hit),
       cmocka_unit_test(test_padded_vocabulary),
+      cmocka_unit_test(test_biases_and_siglip),
+      cmocka_unit_test(test_lora_beside_biases),
+      cmocka_unit_test(test_biases_in_thirds),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

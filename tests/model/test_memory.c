@@ -119,8 +119,31 @@ static void a_step_like_one_before_allocates_nothing(void **state) {
   }
 }
 
+/* What logs and performance reports say that a model has. */
+static void weights_are_counted(void **state) {
+  model_config_t configs[] = {
+      tiny_config(2, false, PROJECTOR_LINEAR), tiny_config(4, true, PROJECTOR_MLP2X_GELU),
+      tiny_config_biased(2, PROJECTOR_LINEAR), tiny_config_biased(1, PROJECTOR_MLP2X_GELU)};
+  grid_t grid;
+  device_t *device;
+  (void)state;
+  configs[3].o_bias = configs[3].mlp_bias = false;
+  assert_ok(grid_create(mpi_test_world(), 1, 1, &grid));
+  assert_ok(plain_create(PLAIN_DOUBLE, true, &device));
+  for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
+    base_t base;
+    assert_ok(base_outline(device, &grid, &configs[i], NULL, &base));
+    assert_int_equal(base.params.elements,
+                     config_decoder_weights(&configs[i]) + config_tower_weights(&configs[i]));
+    base_free(&base);
+  }
+  device_free(device);
+  grid_free(&grid);
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(weights_are_counted),
       cmocka_unit_test(values_take_no_logits),
       cmocka_unit_test(features_take_no_tower),
       cmocka_unit_test(a_step_like_one_before_allocates_nothing),

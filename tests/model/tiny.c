@@ -29,6 +29,14 @@ model_config_t tiny_config(int32_t kv_heads, bool tied, projector_t projector) {
                           .projector = projector};
 }
 
+model_config_t tiny_config_biased(int32_t kv_heads, projector_t projector) {
+  model_config_t config = tiny_config(kv_heads, false, projector);
+  config.qkv_bias = config.o_bias = config.mlp_bias = true;
+  config.tower = TOWER_SIGLIP;
+  config.vision_image_size = 11;
+  return config;
+}
+
 base_storage_t tiny_halves(train_mode_t mode) {
   return (base_storage_t){.projections = WEIGHT_BF16, .matrices = WEIGHT_BF16, .mode = mode};
 }

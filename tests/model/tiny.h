@@ -17,6 +17,10 @@ typedef struct {
  * vocabulary 37. */
 model_config_t tiny_config(int32_t kv_heads, bool tied, projector_t projector);
 
+/* The same with biases on all projections and a SigLIP tower, in whose images no whole number of patches
+ * fits. */
+model_config_t tiny_config_biased(int32_t kv_heads, projector_t projector);
+
 typedef struct {
   tiny_options_t options;
   base_t base;

@@ -217,7 +217,8 @@ static void pixels_are_those_of_the_reference(void **state) {
       image_t image;
       assert_int_equal(fread(expected, sizeof expected, 1, golden), 1);
       assert_int_equal(loader_image(dataset, dataset_sample_image(dataset, i), &image), STATUS_OK);
-      assert_int_equal(image_preprocess(&image, square ? IMAGE_SQUARE : IMAGE_PAD, SIZE, pixels), STATUS_OK);
+      assert_int_equal(image_preprocess(&image, square ? IMAGE_SQUARE : IMAGE_PAD, PIXELS_CLIP, SIZE, pixels),
+                       STATUS_OK);
       image_free(&image);
       for (int c = 0; c < 3; c++)
         for (int y = 0; y < GRID; y++)

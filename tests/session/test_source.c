@@ -21,7 +21,7 @@ static int64_t tickets_held(source_t *source) {
   loader_ticket_t *tickets[TICKETS];
   size_t before = memory_usage(ARENA_FEATURES).current;
   for (int64_t t = 0; t < TICKETS; t++)
-    assert_ok(loader_request(source->loader, &t, 1, SIZE, IMAGE_PAD, &tickets[t]));
+    assert_ok(loader_request(source->loader, &t, 1, SIZE, IMAGE_PAD, PIXELS_CLIP, &tickets[t]));
   size_t held = memory_usage(ARENA_FEATURES).current - before;
   for (int t = 0; t < TICKETS; t++)
     loader_release(source->loader, tickets[t]);

@@ -66,7 +66,7 @@ static void gemm_run(op_pair_t *pair, const gemm_case_t *c) {
 void case_gemm(void **state) {
   op_pair_t *pair = *state;
   static const int64_t sizes[] = {1, 2, 3, 5, 8, 16, 17, 31, 64, 65, 100, 129};
-  enum { CASES = 64, SIZES = sizeof sizes / sizeof *sizes, ACTIVATIONS = 3 };
+  enum { CASES = 64, SIZES = sizeof sizes / sizeof *sizes };
   for (int i = 0; i < CASES; i++) {
     gemm_case_t c = {.m = pair_choose(pair, sizes, SIZES),
                      .n = pair_choose(pair, sizes, SIZES),
@@ -79,7 +79,7 @@ void case_gemm(void **state) {
                      .beta = (i & 4) ? (pair_flip(pair) ? 1.0 : 0.5) : 0.0};
     c.c_wide = pair_flip(pair);
     c.before = c.beta != 0.0 && pair_flip(pair);
-    if (!c.c_wide) c.activation = (activation_t)random_below(&pair->random, ACTIVATIONS);
+    if (!c.c_wide) c.activation = (activation_t)random_below(&pair->random, ACTIVATION_COUNT);
     c.pre = c.activation != ACTIVATION_NONE && pair_flip(pair);
     gemm_run(pair, &c);
   }
@@ -99,14 +99,13 @@ enum { LENGTHS = sizeof lengths / sizeof *lengths };
 
 void case_activation_backward(void **state) {
   op_pair_t *pair = *state;
-  static const activation_t activations[] = {ACTIVATION_QUICK_GELU, ACTIVATION_GELU, ACTIVATION_NONE};
-  for (int i = 0; i < LENGTHS * 6; i++) {
+  for (int i = 0; i < LENGTHS * 2 * ACTIVATION_COUNT; i++) {
     int64_t n = lengths[i % LENGTHS];
     bool in_place = i / LENGTHS % 2;
     real_pair_t pre = real_random(pair, n, 3.0), dy = real_random(pair, n, 1.0), dx = real_untouched(pair, n);
     for (int s = 0; s < DEVICES; s++) {
       op_activation_backward_t op = {.n = n,
-                                     .activation = activations[i / LENGTHS / 2],
+                                     .activation = (activation_t)(i / LENGTHS / 2),
                                      .pre = pre.on[s],
                                      .dy = dy.on[s],
                                      .dx = in_place ? dy.on[s] : dx.on[s]};

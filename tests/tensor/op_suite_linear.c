@@ -392,7 +392,7 @@ static linear_case_t linear_draw(op_pair_t *pair) {
   if (c.y_wide)
     c.residual = false;
   else
-    c.activation = (activation_t)random_below(&pair->random, 3);
+    c.activation = (activation_t)random_below(&pair->random, ACTIVATION_COUNT);
   if (c.activation == ACTIVATION_NONE) c.keep_pre = false;
   if (c.format == WEIGHT_BF16) c.frozen = true;
   return c;

@@ -163,7 +163,7 @@ void case_linear_nf4(void **state) {
     c.y_wide = pair_flip(pair);
     if (!c.y_wide) {
       c.residual = pair_flip(pair);
-      c.activation = (activation_t)random_below(&pair->random, 3);
+      c.activation = (activation_t)random_below(&pair->random, ACTIVATION_COUNT);
       c.pre = c.activation != ACTIVATION_NONE && pair_flip(pair);
     }
     linear_run(pair, &c);

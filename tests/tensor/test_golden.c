@@ -261,6 +261,7 @@ static void check_activation(tensor_golden_fixture_t *f, const char *name, activ
 static void test_activations(void **state) {
   check_activation(*state, "gelu", ACTIVATION_GELU);
   check_activation(*state, "quick_gelu", ACTIVATION_QUICK_GELU);
+  check_activation(*state, "gelu_pytorch_tanh", ACTIVATION_GELU_TANH);
 }
 
 /* ---- Rotary embedding and attention ---- */

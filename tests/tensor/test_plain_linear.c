@@ -79,7 +79,8 @@ static void linear_backward(check_t *check, real_t *const *x, const real_t *dy, 
 
 static void test_linear(void **state) {
   (void)state;
-  static const activation_t activations[] = {ACTIVATION_NONE, ACTIVATION_QUICK_GELU, ACTIVATION_GELU};
+  static const activation_t activations[] = {ACTIVATION_NONE, ACTIVATION_QUICK_GELU, ACTIVATION_GELU,
+                                             ACTIVATION_GELU_TANH};
   for (size_t i = 0; i < sizeof activations / sizeof *activations; i++)
     check_gradients(&(check_t){.name = "linear",
                                .inputs = LINEAR_INPUTS,

@@ -49,7 +49,7 @@ static void check_preprocess(const image_case_t *c, const image_t *image, const 
   float *pixels;
   assert_int_equal(memory_alloc(&pixels, ARENA_FEATURES, (size_t)c->bytes, 1), STATUS_OK);
   image_aspect_t aspect = c->kind == PAD ? IMAGE_PAD : IMAGE_SQUARE;
-  assert_int_equal(image_preprocess(image, aspect, c->out_width, pixels), STATUS_OK);
+  assert_int_equal(image_preprocess(image, aspect, PIXELS_CLIP, c->out_width, pixels), STATUS_OK);
   assert_memory_equal(pixels, expected, (size_t)c->bytes);
   memory_free(pixels);
 }
@@ -88,7 +88,7 @@ static void test_pad_by_hand(void **state) {
   image_t image;
   assert_int_equal(image_create(8, 2, &image), STATUS_OK);
   memset(image.rgb, 255, 8 * 2 * 3);
-  assert_int_equal(image_preprocess(&image, IMAGE_PAD, 8, pixels), STATUS_OK);
+  assert_int_equal(image_preprocess(&image, IMAGE_PAD, PIXELS_CLIP, 8, pixels), STATUS_OK);
   for (int c = 0; c < 3; c++)
     for (int y = 0; y < 8; y++)
       for (int x = 0; x < 8; x++) {
@@ -104,7 +104,7 @@ static void test_pad_odd_border(void **state) {
   float pixels[3 * 4 * 4];
   image_t image;
   assert_int_equal(image_create(1, 4, &image), STATUS_OK);
-  assert_int_equal(image_preprocess(&image, IMAGE_PAD, 4, pixels), STATUS_OK);
+  assert_int_equal(image_preprocess(&image, IMAGE_PAD, PIXELS_CLIP, 4, pixels), STATUS_OK);
   for (int x = 0; x < 4; x++)
     assert_true(fabsf(pixels[x] - level(0, x == 1 ? 0 : 122)) < 1e-6f);
   image_free(&image);
@@ -118,10 +118,30 @@ static void test_square_crops_the_middle(void **state) {
   assert_int_equal(image_create(8, 2, &image), STATUS_OK);
   for (int i = 0; i < 16; i++)
     image.rgb[3 * i] = (uint8_t)(10 * (i % 8));
-  assert_int_equal(image_preprocess(&image, IMAGE_SQUARE, 2, pixels), STATUS_OK);
+  assert_int_equal(image_preprocess(&image, IMAGE_SQUARE, PIXELS_CLIP, 2, pixels), STATUS_OK);
   assert_true(fabsf(pixels[0] - level(0, 30)) < 1e-6f);
   assert_true(fabsf(pixels[1] - level(0, 40)) < 1e-6f);
   assert_true(fabsf(pixels[3] - level(0, 40)) < 1e-6f);
+  image_free(&image);
+}
+
+/* SigLIP's pixels: a border of its own mean colour, and all of a wide image, resized on both sides. */
+static void test_siglip(void **state) {
+  (void)state;
+  float pixels[3 * 4 * 4];
+  image_t image, resized;
+  assert_int_equal(image_create(1, 4, &image), STATUS_OK);
+  assert_int_equal(image_preprocess(&image, IMAGE_PAD, PIXELS_SIGLIP, 4, pixels), STATUS_OK);
+  for (int x = 0; x < 4; x++)
+    assert_true(fabsf(pixels[x] - (x == 1 ? -1.0f : 127.0f / 127.5f - 1.0f)) < 1e-6f);
+  image_free(&image);
+  image = make_image(9, 5, 1);
+  assert_int_equal(image_resize(&image, 4, 4, &resized), STATUS_OK);
+  assert_int_equal(image_preprocess(&image, IMAGE_SQUARE, PIXELS_SIGLIP, 4, pixels), STATUS_OK);
+  for (int c = 0; c < 3; c++)
+    for (int i = 0; i < 16; i++)
+      assert_true(fabsf(pixels[c * 16 + i] - ((float)resized.rgb[3 * i + c] / 127.5f - 1.0f)) < 1e-6f);
+  image_free(&resized);
   image_free(&image);
 }
 
@@ -145,8 +165,8 @@ static void test_long_image_needs_little_memory(void **state) {
   float pixels[3 * SIZE * SIZE];
   image_t image = make_image(1, LENGTH, 1);
   size_t before = memory_usage(ARENA_FEATURES).current;
-  assert_int_equal(image_preprocess(&image, IMAGE_PAD, SIZE, pixels), STATUS_OK);
-  assert_int_equal(image_preprocess(&image, IMAGE_SQUARE, SIZE, pixels), STATUS_OK);
+  assert_int_equal(image_preprocess(&image, IMAGE_PAD, PIXELS_CLIP, SIZE, pixels), STATUS_OK);
+  assert_int_equal(image_preprocess(&image, IMAGE_SQUARE, PIXELS_CLIP, SIZE, pixels), STATUS_OK);
   assert_int_equal(memory_usage(ARENA_FEATURES).current, before);
   assert_true(memory_usage(ARENA_FEATURES).peak < before + (8u << 20));
   image_free(&image);
@@ -160,11 +180,11 @@ static void test_refuses_nonsense(void **state) {
   assert_int_equal(image_create(4, -1, &image), STATUS_DATA);
   assert_null(image.rgb);
   assert_int_equal(image_resize(&image, 2, 2, &out), STATUS_DATA);
-  assert_int_equal(image_preprocess(&image, IMAGE_PAD, 1, pixel), STATUS_DATA);
+  assert_int_equal(image_preprocess(&image, IMAGE_PAD, PIXELS_CLIP, 1, pixel), STATUS_DATA);
   image = make_image(2, 2, 1);
   assert_int_equal(image_resize(&image, 2, 0, &out), STATUS_DATA);
   assert_null(out.rgb);
-  assert_int_equal(image_preprocess(&image, IMAGE_SQUARE, 0, pixel), STATUS_DATA);
+  assert_int_equal(image_preprocess(&image, IMAGE_SQUARE, PIXELS_CLIP, 0, pixel), STATUS_DATA);
   image_free(&image);
   image_free(&image);
 }
@@ -172,6 +192,7 @@ static void test_refuses_nonsense(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_golden),
+      cmocka_unit_test(test_siglip),
       cmocka_unit_test(test_pad_by_hand),
       cmocka_unit_test(test_pad_odd_border),
       cmocka_unit_test(test_square_crops_the_middle),

@@ -15,7 +15,8 @@ from peft import LoraConfig, get_peft_model
 from PIL import Image
 from safetensors.torch import save_file
 from transformers import (CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPVisionConfig, LlamaConfig, LlamaForCausalLM,
-                          LlavaConfig, LlavaForConditionalGeneration)
+                          LlavaConfig, LlavaForConditionalGeneration, Qwen2Config, Qwen2ForCausalLM, SiglipImageProcessor,
+                          SiglipVisionConfig)
 
 HERE = Path(__file__).parent
 TOKENIZER = HERE.parent.parent / "text" / "golden" / "over.model"
@@ -31,6 +32,9 @@ QUESTION = "What is it"
 
 VISION = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=3, num_attention_heads=2, image_size=SIDE,
               patch_size=PATCH, projection_dim=8)
+SIGLIP = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=3, num_attention_heads=2, image_size=SIDE,
+              patch_size=5)  # the last row and column of pixels belong to no patch
+SIGLIP_PATCHES = (SIDE // 5)**2
 TEXT_SIZES = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
                   max_position_embeddings=512)
 
@@ -211,9 +215,26 @@ def published_name(name):
     return "language_model." + name if name.startswith("lm_head.") else name
 
 
-def prompt_ids(tokenizer, image):
+def prompt_ids(tokenizer, image, patches=PATCHES):
     before, after = f"{SYSTEM} USER: <image>\n{QUESTION} ASSISTANT:".split("<image>")
-    return [1] + tokenizer.encode(before) + [image] * PATCHES + tokenizer.encode(after)
+    return [1] + tokenizer.encode(before) + [image] * patches + tokenizer.encode(after)
+
+
+def logits_of_hf(run, sequences, pixels, patches=PATCHES):
+    out = []
+    for sequence in sequences:
+        ids = [i for t in sequence for i in ([332] * patches if t == IMAGE else [t])]
+        images = {"pixel_values": pixels} if IMAGE in sequence else {}
+        out.append(run(input_ids=torch.tensor([ids]), output_hidden_states=True, **images))
+    return out
+
+
+def greedy_answer(model, pixels, patches=PATCHES):
+    tokenizer = sentencepiece.SentencePieceProcessor(str(TOKENIZER))
+    ids = prompt_ids(tokenizer, 332, patches)
+    made = model.generate(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+                          pixel_values=pixels, do_sample=False, max_new_tokens=64, eos_token_id=2, pad_token_id=0)
+    return torch.tensor([i for i in made[0, len(ids):].tolist() if i != 2])
 
 
 def make_hf(pixels):
@@ -226,22 +247,9 @@ def make_hf(pixels):
     save(folder, "model.safetensors", tensors, torch.bfloat16)
     write_config(folder, config, dtype="bfloat16")
 
-    def logits(run, sequences):
-        out = []
-        for sequence in sequences:
-            ids = [i for t in sequence for i in ([332] * PATCHES if t == IMAGE else [t])]
-            images = {"pixel_values": pixels} if IMAGE in sequence else {}
-            out.append(run(input_ids=torch.tensor([ids]), output_hidden_states=True, **images))
-        return out
-
-    keep("llava_hf", SHOWN, [out.logits[0] for out in logits(model, SHOWN)])
+    keep("llava_hf", SHOWN, [out.logits[0] for out in logits_of_hf(model, SHOWN, pixels)])
     expected["llava_hf/features"] = features_of(model.model.vision_tower, pixels)
-    tokenizer = sentencepiece.SentencePieceProcessor(str(TOKENIZER))
-    ids = prompt_ids(tokenizer, 332)
-    made = model.generate(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long),
-                          pixel_values=pixels, do_sample=False, max_new_tokens=64, eos_token_id=2, pad_token_id=0)
-    answer = made[0, len(ids):].tolist()
-    expected["answer"] = torch.tensor([i for i in answer if i != 2])
+    expected["answer"] = greedy_answer(model, pixels)
 
     lora = LoraConfig(r=4, lora_alpha=6, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM",
                       target_modules=r".*language_model.*\.(q_proj|v_proj|o_proj|gate_proj|down_proj)")
@@ -251,7 +259,7 @@ def make_hf(pixels):
             if "lora_" in name:
                 parameter.copy_((0.3 * torch.randn(parameter.shape)).float())
     adapted.double().eval()
-    outs = logits(adapted, SHOWN)
+    outs = logits_of_hf(adapted, SHOWN, pixels)
     keep("adapter", SHOWN, [out.logits[0] for out in outs])
     head = randomise(torch.nn.Linear(16, 1), torch.float32)
     expected["adapter/rewards"] = torch.stack([head(out.hidden_states[-1][0, -1])[0] for out in outs])
@@ -259,6 +267,51 @@ def make_hf(pixels):
     adapted.float().save_pretrained(HERE / "adapter")
     (HERE / "adapter" / "README.md").unlink(missing_ok=True)
     save_torch(HERE, "reward_head.pt", head.state_dict(), torch.float32)
+
+
+def make_biased():
+    """LLaMA with biases on all projections."""
+    folder = folder_of("biased")
+    config = LlamaConfig(vocab_size=332, num_key_value_heads=2, rms_norm_eps=1e-5, attention_bias=True, mlp_bias=True,
+                         **TEXT_SIZES)
+    model = randomise(LlamaForCausalLM(config), torch.float16)
+    save(folder, "model.safetensors", model.state_dict(), torch.float16)
+    write_config(folder, config, dtype="float16")
+    keep("biased", TEXT, text_logits(model, TEXT))
+
+
+def make_qwen2():
+    """Qwen2: biases on q, k and v, a tied head."""
+    folder = folder_of("qwen2")
+    config = Qwen2Config(vocab_size=332, num_key_value_heads=2, rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+                         tie_word_embeddings=True, **TEXT_SIZES)
+    model = randomise(Qwen2ForCausalLM(config), torch.bfloat16)
+    tensors = {name: value for name, value in model.state_dict().items() if name != "lm_head.weight"}
+    save(folder, "model.safetensors", tensors, torch.bfloat16)
+    fields = json.loads(config.to_json_string())
+    fields.update(dtype="bfloat16", use_sliding_window=False, sliding_window=4096, max_window_layers=1)  # as published
+    write_config(folder, fields)
+    keep("qwen2", TEXT, text_logits(model, TEXT))
+
+
+def make_siglip(pixels):
+    """transformers' LLaVA of Qwen2 and a SigLIP tower, all of whose tokens are features."""
+    folder = folder_of("llava_siglip")
+    text = Qwen2Config(vocab_size=336, num_key_value_heads=2, **TEXT_SIZES)
+    config = LlavaConfig(vision_config=SiglipVisionConfig(**SIGLIP), text_config=text, image_token_index=332,
+                         vision_feature_select_strategy="full", image_seq_length=SIGLIP_PATCHES)
+    model = randomise(LlavaForConditionalGeneration(config), torch.bfloat16)
+    tensors = {published_name(name): value for name, value in model.state_dict().items()}
+    save(folder, "model.safetensors", tensors, torch.bfloat16)
+    write_config(folder, config, dtype="bfloat16")
+    processor = SiglipImageProcessor(size={"height": SIDE, "width": SIDE})
+    processor.save_pretrained(folder)
+    outs = logits_of_hf(model, SHOWN, pixels, SIGLIP_PATCHES)
+    keep("llava_siglip", SHOWN, [out.logits[0] for out in outs])
+    tower = model.model.vision_tower
+    expected["llava_siglip/features"] = tower(pixel_values=pixels, output_hidden_states=True).hidden_states[-2]
+    shown = processor(Image.open(HERE / "image.jpg"), return_tensors="pt")["pixel_values"].double()
+    expected["llava_siglip/answer"] = greedy_answer(model, shown, SIGLIP_PATCHES)
 
 
 def make_image():
@@ -283,6 +336,9 @@ def main():
         make_projector(language, tower, pixels)
         make_hf(pixels)
         make_scaled()
+        make_biased()
+        make_qwen2()
+        make_siglip(pixels)
     kept = {name: (value.float() if value.is_floating_point() else value.int()).contiguous()
             for name, value in expected.items()}
     save_file(kept, HERE / "expected.safetensors")

@@ -58,10 +58,9 @@ def swiglu():
     backward("swiglu", torch.nn.functional.silu(gate) * up, {"gate": gate, "up": up})
 
 
-def activations():
-    for name in ("gelu", "quick_gelu"):
-        x = leaf(24, scale=3.0)
-        backward(name, ACT2FN[name](x), {"x": x})
+def activation(name):
+    x = leaf(24, scale=3.0)
+    backward(name, ACT2FN[name](x), {"x": x})
 
 
 def rope():
@@ -118,9 +117,11 @@ if __name__ == "__main__":
     rmsnorm()
     layernorm()
     swiglu()
-    activations()
+    activation("gelu")
+    activation("quick_gelu")
     rope()
     attention("causal", True)
     attention("full", False)
     vocabulary()
     adamw()
+    activation("gelu_pytorch_tanh")

@@ -22,6 +22,12 @@ static void activation_backward_simd(const void *argument, int64_t begin, int64_
       float below = 0.5f * (1.0f + erf_float(x * 0.70710678118654752f));
       dx[i] = dy[i] * (below + x * 0.39894228040143268f * exp_float(-0.5f * x * x));
     }
+  } else if (op->activation == ACTIVATION_GELU_TANH) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; i++) {
+      float x = pre[i], s = sigmoid_float(gelu_tanh_argument(x));
+      dx[i] = dy[i] * (s + x * s * (1.0f - s) * (1.5957691216057308f + 0.21406445f * x * x));
+    }
   } else if (dx != dy) {
     memcpy(dx + begin, dy + begin, (size_t)(end - begin) * sizeof *dx);
   }

@@ -33,6 +33,7 @@ static int64_t gemm_min_int_simd(int64_t a, int64_t b) {
 
 ALWAYS_INLINE float activate(activation_t activation, float x) {
   if (activation == ACTIVATION_QUICK_GELU) return x * sigmoid_float(1.702f * x);
+  if (activation == ACTIVATION_GELU_TANH) return x * sigmoid_float(gelu_tanh_argument(x));
   return 0.5f * x * (1.0f + erf_float(x * 0.70710678118654752f));
 }
 
@@ -59,6 +60,8 @@ static void finish_tile(const op_gemm_t *op, int64_t row, int64_t col, int64_t r
       finish_row(ACTIVATION_NONE, cols, bias, pre, c);
     else if (op->activation == ACTIVATION_QUICK_GELU)
       finish_row(ACTIVATION_QUICK_GELU, cols, bias, pre, c);
+    else if (op->activation == ACTIVATION_GELU_TANH)
+      finish_row(ACTIVATION_GELU_TANH, cols, bias, pre, c);
     else
       finish_row(ACTIVATION_GELU, cols, bias, pre, c);
   }

@@ -224,6 +224,11 @@ ALWAYS_INLINE float sigmoid_float(float x) {
   return 1.0f / (1.0f + exp_float(-x));
 }
 
+/* What GELU (tanh) takes the sigmoid of: 2 sqrt(2 / pi) (x + 0.044715 x^3). */
+ALWAYS_INLINE float gelu_tanh_argument(float x) {
+  return x * (1.5957691216057308f + 0.071354816f * x * x);
+}
+
 /* erf(x) within 2 ulp: an odd polynomial below 0.93, 1 - e^p(|x|) above. */
 ALWAYS_INLINE float erf_float(float x) {
   float z = x * x;

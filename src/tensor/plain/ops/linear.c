@@ -6,10 +6,13 @@
 
 static const double quick_gelu_slope = 1.702;
 
-/* Gaussian error function form, as PyTorch's GELU; quick-GELU as CLIP's. */
+/* GELU (tanh) is x / (1 + e^-z) with z = 2 sqrt(2 / pi) (x + gelu_cube x^3): tanh by a sigmoid. */
+static const double gelu_scale = 2.0 * M_SQRT1_2 * M_2_SQRTPI, gelu_cube = 0.044715;
+
 static double activate_plain(activation_t activation, double x) {
   if (activation == ACTIVATION_QUICK_GELU) return x / (1.0 + exp(-quick_gelu_slope * x));
   if (activation == ACTIVATION_GELU) return 0.5 * x * (1.0 + erf(x * M_SQRT1_2));
+  if (activation == ACTIVATION_GELU_TANH) return x / (1.0 + exp(-gelu_scale * (x + gelu_cube * x * x * x)));
   return x;
 }
 
@@ -21,6 +24,10 @@ static double activation_slope(activation_t activation, double x) {
   if (activation == ACTIVATION_GELU) {
     double density = exp(-0.5 * x * x) * 0.5 * M_SQRT1_2 * M_2_SQRTPI;
     return 0.5 * (1.0 + erf(x * M_SQRT1_2)) + x * density;
+  }
+  if (activation == ACTIVATION_GELU_TANH) {
+    double sigmoid = 1.0 / (1.0 + exp(-gelu_scale * (x + gelu_cube * x * x * x)));
+    return sigmoid + x * sigmoid * (1.0 - sigmoid) * gelu_scale * (1.0 + 3.0 * gelu_cube * x * x);
   }
   return 1.0;
 }
