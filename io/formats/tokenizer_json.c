@@ -147,6 +147,9 @@ static status_t tokenizer_json_read_model(tokenizer_json_reader_t *reader) {
   TRY(json_object(reader->root, "model", where, &model));
   TRY(tokenizer_json_check_model(model));
   TRY(tokenizer_json_flag(model, "ignore_merges", false, &reader->definition.ignore_merges));
+  TRY(tokenizer_json_flag(model, "fuse_unk", false, &reader->definition.unknown.fused));
+  if (json_get(model, "unk_token"))
+    TRY(json_string(model, "unk_token", where, &reader->definition.unknown.piece));
   TRY(tokenizer_json_read_vocabulary(reader, model));
   return tokenizer_json_read_merges(reader, model);
 }

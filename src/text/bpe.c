@@ -137,7 +137,7 @@ static status_t bpe_fill(const bpe_definition_t *definition, bpe_t *bpe) {
   bpe->nfc = definition->nfc;
   TRY(bpe_check_added(definition));
   TRY(bpe_model_create(definition->pieces, definition->piece_count, definition->merges,
-                       definition->merge_count, definition->ignore_merges, &bpe->model));
+                       definition->merge_count, definition->ignore_merges, definition->unknown, &bpe->model));
   TRY(mark_special(definition, bpe));
   TRY(bpe_make_added(definition, false, &bpe->raw));
   TRY(bpe_make_added(definition, true, &bpe->normalized));

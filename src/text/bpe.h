@@ -16,6 +16,7 @@ typedef struct {
   const bpe_merge_t *merges; /* (merge_count) */
   int32_t merge_count;
   bool ignore_merges;
+  bpe_unknown_t unknown;
   const added_token_t *added; /* (added_count) */
   int32_t added_count;
   const split_step_t *steps; /* (step_count) */

@@ -25,7 +25,10 @@ struct bpe_model {
   int32_t *by_text;           /* (mask + 1): the same of all */
   size_t mask;
   bpe_pairs_t pairs;
-  int32_t single[256]; /* piece of each byte */
+  int32_t single[256]; /* piece of each byte; of one that has none the unknown piece, -1: it is dropped */
+  bool absent[256];    /* bytes that have none */
+  bool sparse;         /* there are such bytes */
+  bool fused;          /* an unknown piece stands for all neighbours without one */
 };
 
 /* ---- Pieces ---- */
@@ -103,18 +106,31 @@ static status_t bpe_model_add_pieces(bpe_model_t *model, const bpe_piece_t *piec
   return STATUS_OK;
 }
 
-static status_t bpe_model_find_single(bpe_model_t *model) {
+/* A byte that texts have: a vocabulary without it spells texts in another way. */
+static bool is_usual(int byte) {
+  return byte == '\n' || (byte >= ' ' && byte <= '~');
+}
+
+static status_t bpe_model_find_single(bpe_model_t *model, bpe_unknown_t unknown) {
+  int32_t instead = unknown.piece ? bpe_model_id(model, unknown.piece) : -1;
+  model->fused = unknown.fused;
   for (int byte = 0; byte < 256; byte++) {
-    char one = (char)byte;
+    char one = (char)byte, letter[5] = "";
     model->single[byte] = *bpe_model_place_of(model, model->by_bytes, true, &one, 1) - 1;
     if (model->single[byte] >= 0) continue;
-    char letter[5] = "";
     utf8_encode(byte_letter((unsigned char)byte), letter);
-    return error_set(
-        STATUS_DATA,
-        "the byte 0x%02X has no piece ('%s'); expected a byte-level vocabulary, which has one for "
-        "each byte",
-        byte, letter);
+    if (is_usual(byte))
+      return error_set(
+          STATUS_DATA,
+          "the byte 0x%02X has no piece ('%s'); expected a byte-level vocabulary, which has one for "
+          "each character of ASCII",
+          byte, letter);
+    if (unknown.piece && instead < 0)
+      return error_set(STATUS_DATA,
+                       "the byte 0x%02X has no piece ('%s'), and the unknown one, '%.60s', is no piece", byte,
+                       letter, unknown.piece);
+    model->single[byte] = instead;
+    model->absent[byte] = model->sparse = true;
   }
   return STATUS_OK;
 }
@@ -167,12 +183,12 @@ static status_t bpe_model_find_whole(bpe_model_t *model, bool ignore_merges) {
 }
 
 status_t bpe_model_create(const bpe_piece_t *pieces, int32_t count, const bpe_merge_t *merges,
-                          int32_t merge_count, bool ignore_merges, bpe_model_t **out) {
+                          int32_t merge_count, bool ignore_merges, bpe_unknown_t unknown, bpe_model_t **out) {
   bpe_model_t *model;
   *out = NULL;
   TRY(memory_alloc(&model, ARENA_DATA, 1, sizeof *model));
   status_code_t status = bpe_model_add_pieces(model, pieces, count);
-  if (status == STATUS_OK) status = bpe_model_find_single(model);
+  if (status == STATUS_OK) status = bpe_model_find_single(model, unknown);
   if (status == STATUS_OK) status = bpe_model_add_merges(model, merges, merge_count);
   if (status == STATUS_OK) status = bpe_model_find_whole(model, ignore_merges);
   if (status == STATUS_OK)
@@ -210,8 +226,35 @@ text_view_t bpe_model_bytes(const bpe_model_t *model, int32_t id) {
   return (text_view_t){model->entries[id].bytes, model->entries[id].n};
 }
 
+/* Of neighbouring bytes without a piece all stay, the first, or none. */
+static bool byte_stays(const bpe_model_t *model, text_view_t word, size_t i) {
+  unsigned char byte = (unsigned char)word.bytes[i];
+  if (!model->absent[byte]) return true;
+  if (model->single[byte] < 0) return false;
+  return !model->fused || i == 0 || !model->absent[(unsigned char)word.bytes[i - 1]];
+}
+
+static bool has_absent(const bpe_model_t *model, text_view_t word) {
+  bool absent = false;
+  for (size_t i = 0; i < word.n && model->sparse; i++)
+    absent = absent || model->absent[(unsigned char)word.bytes[i]];
+  return absent;
+}
+
+/* The bytes of WORD that stay, merged. */
+static status_t encode_sparse(const bpe_model_t *model, text_view_t word, token_list_t *out) {
+  SCOPED_MEMORY char *bytes = NULL;
+  size_t n = 0;
+  TRY(memory_alloc(&bytes, ARENA_DATA, word.n, 1));
+  for (size_t i = 0; i < word.n; i++)
+    if (byte_stays(model, word, i)) bytes[n++] = word.bytes[i];
+  if (n == 0) return STATUS_OK;
+  return bpe_word_merge(&model->pairs, model->single, (text_view_t){bytes, n}, out);
+}
+
 status_t bpe_model_encode(const bpe_model_t *model, text_view_t word, token_list_t *out) {
   int32_t id = *bpe_model_place_of(model, model->by_bytes, true, word.bytes, word.n) - 1;
   if (id >= 0 && model->entries[id].whole) return token_list_append(out, id);
+  if (has_absent(model, word)) return encode_sparse(model, word, out);
   return bpe_word_merge(&model->pairs, model->single, word, out);
 }

@@ -63,6 +63,7 @@ static void test_what_is_refused(void **state) {
       {"\\\\s+(?!\\\\S)", "(?<n>a)", "a group of another kind"},
       {"\\\\s+(?!\\\\S)", "(a", "a group without end"},
       {"\"!\":0,", "", "0x21 has no piece"},
+      {"\"unk_token\":null", "\"unk_token\":7", "unk_token"},
       {"\"!\":0,", "\"!\":1,", "the same id 1"},
       {"\"!\":0,", "\"!\":-1,", "'!' has no id"},
       {"\"!\":0,", "\"!\":4194304,", "'!' has no id"},

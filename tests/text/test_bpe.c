@@ -67,7 +67,7 @@ static void test_ids_of_the_library(void **state) {
   }
   fclose(file);
   tokenizer_free(tokenizer);
-  assert_int_equal(shapes, 5);
+  assert_int_equal(shapes, 7);
   assert_in_range(cases, 500, 1000);
 }
 

@@ -17,6 +17,7 @@ LLAMA3 = ("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3
           "|\\s+(?!\\S)|\\s+")
 QWEN2 = LLAMA3.replace("{1,3}", "")
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+ABSENT = "\u0104\u0106\u00f1"  # the letters of the bytes 04, 06 and f1
 TEXTS = ["USER: What is in the image? ASSISTANT: There is a red circle left of a blue square.",
          "Is there a green star ? No, there is not. Yes, there are 2 small triangles and 128 large ones.",
          "don't we'll I'VE it's they're", "for (int i = 0; i < n; i++) { return x[i]; }\n\n    while (true)\n\t\tbreak;",
@@ -54,7 +55,7 @@ def train():
 
 
 def shapes(base):
-    """GPT-2, LLaMA 3, Qwen2, SmolLM2, and one with what none of them uses."""
+    """GPT-2, LLaMA 3, Qwen2, SmolLM2, one with what none of them uses, and two whose vocabulary lacks bytes, as SmolLM2's does."""
     n = len(base["model"]["vocab"])
     pairs = base["model"]["merges"]
     texts = [" ".join(pair) for pair in pairs]
@@ -79,6 +80,10 @@ def shapes(base):
         "added_tokens": [added(n, "</s>", lstrip=True), added(n + 1, "<s>", rstrip=True), added(n + 2, "foo", single_word=True,
                          special=False), added(n + 3, "=b", normalized=True, special=False), added(n + 4, "<|im_", special=False),
                          added(n + 5, "<|im_start|>", lstrip=True, rstrip=True), added(n + 6, "<unk>", single_word=True)]}
+    sparse = {piece: id for piece, id in base["model"]["vocab"].items() if piece not in ABSENT}
+    ends = {"pre_tokenizer": BYTES | {"use_regex": True}, "added_tokens": [added(n, "<|endoftext|>")]}
+    yield "sparse", {"merges": texts, "vocab": sparse}, ends
+    yield "unknown", {"merges": texts, "vocab": sparse | {"<|endoftext|>": n}, "unk_token": "<|endoftext|>", "fuse_unk": True}, ends
 
 
 def texts_of(lines):
@@ -88,6 +93,7 @@ def texts_of(lines):
 
 def main():
     lines, chance = Lines(7, []), random.Random(7)
+    bare = [b"!\x04!", b"\x04", b"!\x04\x06!!\x06", "a\U00040000\U00040001".encode(), b"(\x06\x04;\x04)" * 20]
     texts = [b"", b"star foo food foo_ _foo foo", b"x <s>  </s> y<s>\n\t</s>z", b"\xff\xc3", b"  "] + list(texts_of(lines))
     with open("bpe_ids.txt", "w") as file:
         base = train()
@@ -98,7 +104,7 @@ def main():
                 json.dump(shape, out, ensure_ascii=False, separators=(",", ":"))
             library = Json(f"bpe_{name}.json")
             file.write(f"shape bpe_{name}.json\n")
-            for at, text in enumerate(texts):
+            for at, text in enumerate(texts + bare if name in ("sparse", "unknown") else texts):
                 ids = library.ids([text.decode(errors="replace")])[0]
                 file.write(f"text {text.hex()} {' '.join(map(str, ids))}\n")
                 if at % 4 == 0:
