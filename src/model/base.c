@@ -20,12 +20,12 @@ const char *proj_name(proj_t proj) {
 
 /* (out, in) of a projection. */
 static void proj_shape(const model_config_t *config, proj_t proj, int64_t *out, int64_t *in) {
-  int64_t q = (int64_t)config->heads * config->head_size, kv = (int64_t)config->kv_heads * config->head_size;
-  const int64_t outs[PROJ_COUNT] = {q, kv, kv, config->hidden, config->mlp, config->mlp, config->hidden};
-  const int64_t ins[PROJ_COUNT] = {config->hidden, config->hidden, config->hidden, q,
-                                   config->hidden, config->hidden, config->mlp};
-  *out = outs[proj];
-  *in = ins[proj];
+  *out = *in = config->hidden;
+  if (proj == PROJ_Q) *out = (int64_t)config->heads * config->head_size;
+  if (proj == PROJ_K || proj == PROJ_V) *out = (int64_t)config->kv_heads * config->head_size;
+  if (proj == PROJ_O) *in = (int64_t)config->heads * config->head_size;
+  if (proj == PROJ_GATE || proj == PROJ_UP) *out = config->mlp;
+  if (proj == PROJ_DOWN) *in = config->mlp;
 }
 
 /* How a projection is split: its outputs over tp where the next operation works on shares, else its inputs.
@@ -224,12 +224,13 @@ static status_t base_add_projection_bias(base_t *base, int32_t index, proj_t pro
                     id);
 }
 
-/* COUNT projections that read the same input: their weights side by side, and then their biases. */
-static status_t base_add_projections(base_t *base, int32_t index, proj_t first, int count) {
-  for (int i = 0; i < count; i++)
-    TRY(base_add_projection(base, index, first + (proj_t)i, i > 0));
-  for (int i = 0; i < count; i++)
-    TRY(base_add_projection_bias(base, index, first + (proj_t)i));
+/* The projections that read the same input as FIRST: their weights side by side, and then their biases. */
+static status_t base_add_projections(base_t *base, int32_t index, proj_t first) {
+  static const proj_t firsts[PROJ_COUNT] = {PROJ_Q, PROJ_Q, PROJ_Q, PROJ_O, PROJ_GATE, PROJ_GATE, PROJ_DOWN};
+  for (int p = 0; p < PROJ_COUNT; p++)
+    if (firsts[p] == first) TRY(base_add_projection(base, index, (proj_t)p, p > (int)first));
+  for (int p = 0; p < PROJ_COUNT; p++)
+    if (firsts[p] == first) TRY(base_add_projection_bias(base, index, (proj_t)p));
   return STATUS_OK;
 }
 
@@ -242,11 +243,11 @@ static status_t base_add_decoder_norm(base_t *base, int32_t index, const char *n
 static status_t base_add_decoder_layer(base_t *base, int32_t index) {
   decoder_layer_t *layer = &base->layers[index];
   TRY(base_add_decoder_norm(base, index, "input_layernorm", &layer->input_norm));
-  TRY(base_add_projections(base, index, PROJ_Q, 3));
-  TRY(base_add_projections(base, index, PROJ_O, 1));
+  TRY(base_add_projections(base, index, PROJ_Q));
+  TRY(base_add_projections(base, index, PROJ_O));
   TRY(base_add_decoder_norm(base, index, "post_attention_layernorm", &layer->post_norm));
-  TRY(base_add_projections(base, index, PROJ_GATE, 2));
-  return base_add_projections(base, index, PROJ_DOWN, 1);
+  TRY(base_add_projections(base, index, PROJ_GATE));
+  return base_add_projections(base, index, PROJ_DOWN);
 }
 
 static status_t base_add_decoder(base_t *base) {
