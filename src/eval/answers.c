@@ -107,7 +107,8 @@ status_t evaluator_open(session_t *session, model_t *model, source_t *source,
       .query_len = (int32_t)(training ? settings->data.query_len : settings->data.max_len),
       .rows = options->rows,
       .limit = options->limit,
-      .suffix = options->suffix};
+      .suffix = options->suffix,
+      .letters = options->questions ? options->questions->letters : NULL};
   *out = (evaluator_t){.session = session,
                        .model = model,
                        .source = source,

@@ -257,6 +257,7 @@ typedef struct {
     char *format;
     char *suffix;
     bool circular;
+    bool letters;
     int64_t samples;
     int64_t max_tokens;
     double temperature;

@@ -240,12 +240,13 @@ static status_t answer_all(generate_task_t *task) {
 
 static status_t generate_open_questions(generate_task_t *task) {
   const settings_t *settings = task->session->settings;
+  TRY(generate_find_questions(task));
   const prompts_options_t options = {.samples = (int32_t)settings->generate.samples,
                                      .query_len = (int32_t)settings->data.max_len,
                                      .limit = settings->data.limit,
                                      .suffix = settings->generate.suffix,
-                                     .logprobs = settings->generate.logprobs};
-  TRY(generate_find_questions(task));
+                                     .logprobs = settings->generate.logprobs,
+                                     .letters = task->questions.letters};
   TRY(source_open(task->session, &task->model, "generate.dataset", task->questions.dataset, &task->source));
   TRY(prompts_open(task->session, &task->model, &task->source, &options, &task->prompts));
   prompts_sampling_t sampling = prompts_sampling(settings);

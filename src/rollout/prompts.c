@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "rollout/letters.h"
 #include "text/sequence.h"
 
 #include <string.h>
@@ -119,12 +120,29 @@ static status_t prompts_choose(prompts_t *prompts, int64_t n, const int32_t *len
                    dataset_path(prompts->source->dataset), prompts->options.query_len);
 }
 
+/* Whether the questions can be answered as the settings ask. */
+static status_t prompts_check_letters(const prompts_t *prompts) {
+  const prompts_options_t *options = &prompts->options;
+  if (!prompts->session->settings->generate.letters) return STATUS_OK;
+  if (!options->letters)
+    return error_set(
+        STATUS_INPUT,
+        "generate.letters answers MMBench's questions (a table, .tsv) by the letters of their options; "
+        "'%s' holds none",
+        dataset_path(prompts->source->dataset));
+  if (options->samples == 1) return STATUS_OK;
+  return error_set(STATUS_INPUT,
+                   "generate.letters gives one answer to a question, generate.samples asks for %d",
+                   options->samples);
+}
+
 status_t prompts_open(session_t *session, model_t *model, source_t *source, const prompts_options_t *options,
                       prompts_t *out) {
   *out = (prompts_t){.session = session, .model = model, .source = source, .options = *options};
   int64_t n = dataset_info(source->dataset).samples;
   if (options->limit > 0 && options->limit < n) n = options->limit;
   int32_t *lengths;
+  TRY(prompts_check_letters(out));
   TRY(memory_alloc(&lengths, ARENA_DATA, (size_t)n, sizeof *lengths));
   status_code_t status = prompts_measure(out, n, lengths);
   if (status == STATUS_OK) status = prompts_choose(out, n, lengths);
@@ -152,6 +170,8 @@ prompts_sampling_t prompts_sampling(const settings_t *settings) {
 
 status_t prompts_generator(const prompts_t *prompts, const role_t *role, const prompts_sampling_t *sampling,
                            generator_t **out) {
+  *out = NULL;
+  if (prompts->options.letters) return STATUS_OK;
   return rollout_generator(prompts->session, role, prompts->source, sampling,
                            prompts->count * prompts->options.samples, prompts->longest, out);
 }
@@ -225,8 +245,8 @@ static status_t run_round(prompts_t *prompts, rollout_t *rollout, generator_t *g
   return rollout_share(rollout);
 }
 
-status_t prompts_respond(prompts_t *prompts, generator_t *generator, const role_t *role, int64_t begin,
-                         int64_t n, responses_t *out) {
+static status_t prompts_generate(prompts_t *prompts, generator_t *generator, const role_t *role,
+                                 int64_t begin, int64_t n, responses_t *out) {
   int32_t samples = prompts->options.samples;
   prompts_round_t round = {prompts, begin};
   rollout_t rollout = {.session = prompts->session,
@@ -242,11 +262,18 @@ status_t prompts_respond(prompts_t *prompts, generator_t *generator, const role_
                        .all = prompts->count * samples};
   *out = (responses_t){.begin = begin, .n = n, .samples = samples};
   status_code_t status = run_round(prompts, &rollout, generator, role, out);
-  session_skipped(prompts->session, out->skipped, NULL);
-  prompts->alone = status != STATUS_OK && status != STATUS_STOPPED;
   if (status == STATUS_OK) status = prompts_take_responses(&rollout, out);
   if (status == STATUS_OK && prompts->session->dry) prompts_invent_tokens(prompts->source->tokenizer, out);
   rollout_free(&rollout);
+  return status;
+}
+
+status_t prompts_respond(prompts_t *prompts, generator_t *generator, const role_t *role, int64_t begin,
+                         int64_t n, responses_t *out) {
+  status_code_t status = prompts->options.letters ? letters_respond(prompts, role, begin, n, out)
+                                                  : prompts_generate(prompts, generator, role, begin, n, out);
+  session_skipped(prompts->session, out->skipped, NULL);
+  prompts->alone = status != STATUS_OK && status != STATUS_STOPPED;
   if (status != STATUS_OK) responses_free(out);
   return status;
 }

@@ -9,12 +9,14 @@
 enum { PROMPT_SAMPLES_MAX = 1024 };
 
 typedef struct {
-  int32_t samples;     /* responses to each question, 1..PROMPT_SAMPLES_MAX */
-  int32_t query_len;   /* tokens; longer queries are dropped (0: no limit) */
-  const int64_t *rows; /* (limit) rows of the dataset to ask, ascending; NULL: the first ones */
-  int64_t limit;       /* rows (0: all of the dataset) */
-  const char *suffix;  /* appended to the question; NULL: nothing */
-  bool logprobs;       /* the responses' log-probabilities are wanted */
+  int32_t samples;        /* responses to each question, 1..PROMPT_SAMPLES_MAX */
+  int32_t query_len;      /* tokens; longer queries are dropped (0: no limit) */
+  const int64_t *rows;    /* (limit) rows of the dataset to ask, ascending; NULL: the first ones */
+  int64_t limit;          /* rows (0: all of the dataset) */
+  const char *suffix;     /* appended to the question; NULL: nothing */
+  bool logprobs;          /* the responses' log-probabilities are wanted */
+  const int32_t *letters; /* (samples of the dataset) how many letters each question offers: the likeliest one
+                             is its answer (rollout/letters.h); NULL: answers are generated */
 } prompts_options_t;
 
 /* The last question of each sample of a source. */
@@ -33,7 +35,8 @@ typedef struct {
 
 /* Measures all queries, shared out over the ranks; those that are too long are dropped and counted before
  * anything is generated. SESSION, MODEL, SOURCE stay the caller's. Collective on the world. Close with
- * prompts_close. Errors, agreed: STATUS_DATA (a bad sample; no question is left). */
+ * prompts_close. Errors, agreed: STATUS_DATA (a bad sample; no question is left); STATUS_INPUT
+ * (generate.letters of questions without letters, or with several answers each). */
 status_t prompts_open(session_t *session, model_t *model, source_t *source, const prompts_options_t *options,
                       prompts_t *out);
 void prompts_close(prompts_t *prompts);
@@ -41,8 +44,8 @@ void prompts_close(prompts_t *prompts);
 /* What &generate asks for. Local. */
 prompts_sampling_t prompts_sampling(const settings_t *settings);
 
-/* A generator for these questions under ROLE, with the slots, pages and cache of &rollout. Free with
- * generator_free. Collective on tp. */
+/* A generator for these questions under ROLE, with the slots, pages and cache of &rollout; NULL where they are
+ * answered by letter. Free with generator_free. Collective on tp. */
 status_t prompts_generator(const prompts_t *prompts, const role_t *role, const prompts_sampling_t *sampling,
                            generator_t **out);
 
@@ -65,9 +68,9 @@ typedef struct {
   int64_t skipped; /* questions that are broken */
 } responses_t;
 
-/* Generates them under ROLE and makes them known to all ranks. Random numbers are those of (row of the
- * dataset, k), so they depend neither on rounds nor on layout. Collective on the world. Free with
- * responses_free. Errors: STATUS_STOPPED where the run is to end meanwhile (nothing to free then);
+/* Generates them under ROLE, or chooses letters, and makes them known to all ranks. Random numbers are those
+ * of (row of the dataset, k), so they depend neither on rounds nor on layout. Collective on the world. Free
+ * with responses_free. Errors: STATUS_STOPPED where the run is to end meanwhile (nothing to free then);
  * STATUS_DATA (a broken image). */
 status_t prompts_respond(prompts_t *prompts, generator_t *generator, const role_t *role, int64_t begin,
                          int64_t n, responses_t *out);

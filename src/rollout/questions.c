@@ -77,6 +77,34 @@ static status_t questions_recognise(session_t *session, const char *path, benchm
   return STATUS_OK;
 }
 
+/* How many options the question of each of COUNT rows has. Rank 0. */
+static status_t questions_read_letters(const questions_t *questions, int64_t count) {
+  SCOPED(json_reader_close_at) json_reader_t *reader = NULL;
+  json_element_t element;
+  mmbench_options_t options;
+  TRY(json_reader_open(questions->json, JSON_ELEMENTS, &reader));
+  for (int64_t row = 0; row < count;) {
+    TRY(json_reader_next(reader, &element));
+    if (!element.value) return error_set(STATUS_DATA, "%s: has changed since it was read", questions->json);
+    if (element.index < questions->elements[row]) continue;
+    TRY(mmbench_options(questions_record(questions, element.value), questions->json, &options));
+    questions->letters[row++] = options.count;
+  }
+  return STATUS_OK;
+}
+
+static status_t questions_count_letters(session_t *session, questions_t *questions) {
+  const bool first = comm_rank(session->world) == 0;
+  dataset_t *dataset;
+  TRY(dataset_open(session->world, questions->dataset, &dataset));
+  const int64_t count = dataset_info(dataset).samples;
+  dataset_close(dataset);
+  TRY(comm_agree(session->world,
+                 memory_alloc(&questions->letters, ARENA_DATA, (size_t)count, sizeof *questions->letters)));
+  TRY(comm_agree(session->world, first ? questions_read_letters(questions, count) : STATUS_OK));
+  return comm_broadcast(session->world, questions->letters, (size_t)count, COMM_I32, 0);
+}
+
 status_t questions_prepare(session_t *session, const char *path, const char *image_folder, const char *name,
                            questions_t *out) {
   char beside[FILE_MAX_PATH], images[FILE_MAX_PATH], own[FILE_MAX_PATH];
@@ -95,11 +123,15 @@ status_t questions_prepare(session_t *session, const char *path, const char *ima
     TRY(file_join(out->json, path, NULL, NULL));
   TRY(questions_parent_of(path, beside));
   TRY(file_join(images, beside, "images", NULL));
-  return questions_prepare_inner(session, stored ? own : *image_folder ? image_folder : images, name, out);
+  TRY(questions_prepare_inner(session, stored ? own : *image_folder ? image_folder : images, name, out));
+  return session->settings->generate.letters && out->benchmark == BENCHMARK_MMBENCH
+             ? questions_count_letters(session, out)
+             : STATUS_OK;
 }
 
 void questions_free(questions_t *questions) {
   memory_free(questions->elements);
+  memory_free(questions->letters);
   *questions = (questions_t){0};
 }
 

@@ -18,13 +18,14 @@ typedef struct {
   benchmark_t benchmark;    /* whose questions they are */
   char json[FILE_MAX_PATH]; /* the user's file, or its translation (rollout/benchmark.h) */
   int64_t *elements;        /* rank 0: which element of JSON each row of the dataset is */
+  int32_t *letters;         /* (rows): with generate.letters how many options each question has; else NULL */
 } questions_t;
 
 /* Makes the dataset NAME in the run directory of the file PATH (JSON array or lines, or a table).
  * IMAGE_FOLDER "": the folder `images` beside PATH. Samples that data.bad_sample leaves out are listed in
  * NAME.skipped.jsonl. A benchmark's questions are translated first, to NAME.jsonl; MMBench's images go to the
- * folder NAME_images, and generate.circular holds. Collective. Free with questions_free, also after an error.
- * Errors, agreed: STATUS_DATA. */
+ * folder NAME_images, and generate.circular and generate.letters hold. Collective. Free with questions_free,
+ * also after an error. Errors, agreed: STATUS_DATA. */
 status_t questions_prepare(session_t *session, const char *path, const char *image_folder, const char *name,
                            questions_t *out);
 
