@@ -27,6 +27,16 @@ static void config_write_type(json_writer_t *writer, tensor_type_t type) {
   json_write_member(writer, "torch_dtype", name);
 }
 
+/* The id of a token; -1, of one that the tokenizer lacks, becomes null: where the member is absent, readers
+ * take LLaMA's. */
+static void config_write_token(json_writer_t *writer, const char *key, int32_t id) {
+  json_write_key(writer, key);
+  if (id < 0)
+    json_write_null(writer);
+  else
+    json_write_int(writer, id);
+}
+
 static void config_write_decoder(json_writer_t *writer, const written_config_t *config) {
   const model_config_t *model = config->model;
   json_write_int_member(writer, "vocab_size", model->vocab);
@@ -40,8 +50,8 @@ static void config_write_decoder(json_writer_t *writer, const written_config_t *
   json_write_real_member(writer, "rms_norm_eps", model->norm_eps);
   json_write_real_member(writer, "rope_theta", model->rope_base);
   config_write_scaling(writer, &model->rope_scaling);
-  json_write_int_member(writer, "bos_token_id", tokenizer_bos(config->tokenizer));
-  json_write_int_member(writer, "eos_token_id", tokenizer_eos(config->tokenizer));
+  config_write_token(writer, "bos_token_id", tokenizer_bos(config->tokenizer));
+  config_write_token(writer, "eos_token_id", tokenizer_eos(config->tokenizer));
   config_write_bool(writer, "attention_bias", false);
   config_write_bool(writer, "mlp_bias", false);
   config_write_bool(writer, "tie_word_embeddings", model->tied);
