@@ -85,6 +85,40 @@ static void siglip_and_back(void **state) {
   convert_compare_features(convert_test(), "&model base='@/third.h5' /", "llava_siglip/features");
 }
 
+/* Writes a tokenizer.json whose pieces are the printable characters of ASCII, a line end and "</s>"; no token
+ * begins a text. */
+static void write_letters(void) {
+  char path[CONVERT_TEXT], text[CONVERT_TEXT];
+  size_t n = (size_t)snprintf(text, sizeof text,
+                              "{\"added_tokens\": [{\"id\": 99, \"content\": \"</s>\", \"special\": true}], "
+                              "\"pre_tokenizer\": {\"type\": "
+                              "\"ByteLevel\", \"add_prefix_space\": false}, \"decoder\": {\"type\": "
+                              "\"ByteLevel\"}, \"model\": {\"type\": "
+                              "\"BPE\", \"merges\": [], \"vocab\": {\"\\u0120\": 0, \"\\u010a\": 1");
+  for (int c = '!'; c <= '~'; c++)
+    n += (size_t)snprintf(text + n, sizeof text - n, ", \"\\u%04x\": %d", (unsigned)c, c - '!' + 2);
+  n += (size_t)snprintf(text + n, sizeof text - n, "}}}");
+  if (comm_rank(mpi_test_world()) == 0)
+    assert_ok(file_write(convert_fill(convert_test(), "@/letters.json", path), text, n));
+  assert_ok(comm_agree(mpi_test_world(), STATUS_OK));
+}
+
+/* No id stands for the token that begins a text where there is none: transformers refuses or misreads -1. */
+static void no_token_begins_a_text(void **state) {
+  (void)state;
+  char path[CONVERT_TEXT];
+  json_document_t config;
+  int64_t eos;
+  write_letters();
+  import("weights='$/convert/golden/llama' output='@/first.h5' tokenizer='@/letters.json'");
+  export("base='@/first.h5'", "output='@/out'");
+  assert_ok(json_parse_file(convert_fill(convert_test(), "@/out/config.json", path), CONVERT_TEXT, &config));
+  assert_null(json_get(config.root, "bos_token_id"));
+  assert_ok(json_int(config.root, "eos_token_id", path, &eos));
+  assert_int_equal(eos, 99);
+  json_free(&config);
+}
+
 /* An adapter alone, for a base that lies elsewhere. */
 static void adapter_alone_and_back(void **state) {
   (void)state;
@@ -189,6 +223,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(llama_and_back, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(biases_and_back, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(siglip_and_back, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(no_token_begins_a_text, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(adapter_alone_and_back, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(merged_weights_compute_what_the_adapter_does, convert_set_up,
                                       convert_tear_down),
