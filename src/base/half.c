@@ -93,3 +93,8 @@ void half_to_bf16(const float *from, void *to, size_t n) {
     memcpy(out + 2 * i, &half, sizeof half);
   }
 }
+
+void half_round_bf16(float *x, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    x[i] = float_of((uint32_t)bf16_of_f32(x[i]) << 16);
+}

@@ -11,5 +11,7 @@ void half_from_f16(const void *from, float *to, size_t n);
 void half_to_f16(const float *from, void *to, size_t n);
 void half_from_bf16(const void *from, float *to, size_t n);
 void half_to_bf16(const float *from, void *to, size_t n);
+/* X (n) in place to the nearest that bf16 holds. */
+void half_round_bf16(float *x, size_t n);
 
 #endif

@@ -32,10 +32,13 @@ typedef enum { TRAIN_NOTHING, TRAIN_LORA, TRAIN_PROJECTOR, TRAIN_DECODER, TRAIN_
 
 /* In which formats a base's weights are kept: those of the seven projections, and the other matrices that
  * operations take in any format (embedding, output head, tower, projector). What MODE trains, and all else,
- * is kept in the compute type. */
+ * is kept in the compute type. HALF_KEYS: the decoder's keys and values are rounded to bf16 in every pass,
+ * and caches hold them in 16 bits: log-probabilities of decode steps and of training passes stay the same
+ * numbers. Gradients go through the rounding as if it were not there. */
 typedef struct {
   weight_format_t projections, matrices;
   train_mode_t mode;
+  bool half_keys;
 } base_storage_t;
 
 typedef struct {

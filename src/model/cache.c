@@ -1,10 +1,15 @@
 #include "model/cache.h"
 
+static dtype_t cache_type(const base_t *base) {
+  return base->storage.half_keys ? DTYPE_BF16 : base->params.device->real_type;
+}
+
 status_t cache_create(const base_t *base, int32_t pages, int32_t page_size, workspace_t *workspace,
                       cache_t *out) {
   *out = (cache_t){.page_size = page_size,
                    .pages = pages,
                    .layers = base->config.layers,
+                   .half = base->storage.half_keys,
                    .layer_elements = (int64_t)pages * base->kv_heads * page_size * base->config.head_size};
   if ((int64_t)pages * page_size > cache_most_positions)
     return error_set(STATUS_INTERNAL,
@@ -15,8 +20,10 @@ status_t cache_create(const base_t *base, int32_t pages, int32_t page_size, work
   out->workspace = workspace;
   workspace_restart(workspace);
   workspace_begin(workspace);
-  workspace_real(workspace, ARENA_CACHE, "k", base->config.layers * out->layer_elements, &out->k);
-  workspace_real(workspace, ARENA_CACHE, "v", base->config.layers * out->layer_elements, &out->v);
+  workspace_typed(workspace, ARENA_CACHE, "k", base->config.layers * out->layer_elements, cache_type(base),
+                  &out->k);
+  workspace_typed(workspace, ARENA_CACHE, "v", base->config.layers * out->layer_elements, cache_type(base),
+                  &out->v);
   status_code_t status = workspace_hold(workspace);
   if (status != STATUS_OK) cache_free(out);
   return status;
@@ -27,8 +34,20 @@ void cache_free(cache_t *cache) {
   *cache = (cache_t){0};
 }
 
+static void *cache_layer(const cache_t *cache, void *all, int32_t layer) {
+  int64_t first = layer * cache->layer_elements;
+  return cache->half ? (void *)half_at(all, first) : (void *)real_at(cache->workspace->device, all, first);
+}
+
+void *cache_keys(const cache_t *cache, int32_t layer) {
+  return cache_layer(cache, cache->k, layer);
+}
+
+void *cache_values(const cache_t *cache, int32_t layer) {
+  return cache_layer(cache, cache->v, layer);
+}
+
 size_t cache_page_bytes(const base_t *base, int32_t page_size) {
-  size_t element = dtype_size(base->params.device->real_type);
   return 2 * (size_t)base->config.layers * (size_t)base->kv_heads * (size_t)page_size *
-         (size_t)base->config.head_size * element;
+         (size_t)base->config.head_size * dtype_size(cache_type(base));
 }

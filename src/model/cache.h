@@ -10,7 +10,8 @@ typedef struct cache {
   workspace_t *workspace; /* NULL: none, nothing is there */
   int32_t page_size, pages, layers;
   int64_t layer_elements; /* pages * K * page_size * D, local heads */
-  real_t *k, *v;          /* (layers, pages, K, page_size, D) */
+  bool half;              /* k and v are of bf16, else of the compute type */
+  void *k, *v;            /* (layers, pages, K, page_size, D) */
 } cache_t;
 
 /* Most positions of a cache: they are numbered in 32 bits. */
@@ -23,12 +24,8 @@ status_t cache_create(const base_t *base, int32_t pages, int32_t page_size, work
 void cache_free(cache_t *cache);
 
 /* Keys and values of one layer. */
-static inline real_t *cache_keys(const cache_t *cache, int32_t layer) {
-  return real_at(cache->workspace->device, cache->k, layer * cache->layer_elements);
-}
-static inline real_t *cache_values(const cache_t *cache, int32_t layer) {
-  return real_at(cache->workspace->device, cache->v, layer * cache->layer_elements);
-}
+void *cache_keys(const cache_t *cache, int32_t layer);
+void *cache_values(const cache_t *cache, int32_t layer);
 
 /* Bytes of one page over all layers. */
 size_t cache_page_bytes(const base_t *base, int32_t page_size);

@@ -245,7 +245,8 @@ static int64_t keys(const base_t *base) {
   return (int64_t)base->kv_heads * base->config.head_size;
 }
 
-/* Turns queries and keys by their positions, and keeps keys and values in the cache, if there is one. */
+/* Turns queries and keys by their positions, rounds keys and values where they are kept so, and keeps keys
+ * and values in the cache, if there is one. */
 static status_t decoder_rotate(const layer_t *layer) {
   const base_t *base = layer->base;
   const cache_t *cache = layer->call->cache;
@@ -257,7 +258,8 @@ static status_t decoder_rotate(const layer_t *layer) {
                     .ld = queries(base) + 2 * keys(base),
                     .positions = layer->call->positions,
                     .base = base->config.rope_base,
-                    .scaling = base->config.rope_scaling};
+                    .scaling = base->config.rope_scaling,
+                    .half = base->storage.half_keys};
   if (cache) {
     op.page_size = cache->page_size;
     op.slots = layer->call->slots;
@@ -322,6 +324,7 @@ static status_t attend_paged(const layer_t *layer) {
                                     .positions = call->cached,
                                     .q = layer->saved->qkv,
                                     .ldq = queries(base) + 2 * keys(base),
+                                    .half = call->cache->half,
                                     .k_cache = cache_keys(call->cache, layer->index),
                                     .v_cache = cache_values(call->cache, layer->index),
                                     .pages = layer->call->pages,

@@ -115,6 +115,7 @@ status_t decoding_copy_pages(decoding_t *decoding, int32_t count, const int32_t 
                                .page_elements = cache->layer_elements / cache->pages,
                                .from = decoding->copy_from,
                                .to = decoding->copy_to,
+                               .half = cache->half,
                                .k_cache = cache->k,
                                .v_cache = cache->v});
 }

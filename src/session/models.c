@@ -11,15 +11,16 @@
 /* Logits of one chunk take at most this many elements. */
 enum { LARGEST_LOGITS = 1 << 24 };
 
-/* Frozen weights in 16 bits where these are asked for and the device computes in something else; projections
- * in NF4 where FORMAT says so. */
+/* Frozen weights, keys and values in 16 bits where these are asked for and the device computes in something
+ * else; projections in NF4 where FORMAT says so. */
 static base_storage_t storage_of(const session_t *session, const char *format) {
   const settings_t *settings = session->settings;
   bool narrow = strcmp(settings->parallel.dtype, "bf16") == 0 && session->device->real_type != DTYPE_BF16;
   weight_format_t frozen = narrow ? WEIGHT_BF16 : WEIGHT_REAL;
   return (base_storage_t){.projections = strcmp(format, "nf4") == 0 ? WEIGHT_NF4 : frozen,
                           .matrices = frozen,
-                          .mode = settings_train_mode(settings)};
+                          .mode = settings_train_mode(settings),
+                          .half_keys = narrow};
 }
 
 /* Models are never in the midst of a pass together. */

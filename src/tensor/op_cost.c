@@ -84,12 +84,18 @@ static op_cost_t elements_cost(int64_t n, double bytes) {
   return (op_cost_t){.bytes = (double)n * bytes};
 }
 
-/* Queries and keys read and written; keys and values read once more, or in place, and written to the cache.
- */
+/* Of a cache. */
+static double cache_element(op_cost_sizes_t size, bool half) {
+  return half ? size.half : size.real;
+}
+
+/* Queries and keys read and written, and values where they are rounded; values read otherwise where there is
+ * a cache, to which both are written. */
 static op_cost_t rotary_cost(op_cost_sizes_t size, const op_rotary_t *op) {
   double t = (double)op->rows, q = t * op->heads * op->head_size, kv = t * op->kv_heads * op->head_size;
-  return (op_cost_t){.bytes = (2.0 * (q + kv) + (op->k_cache ? 3.0 * kv : 0.0)) * size.real +
-                              (op->k_cache ? 2.0 : 1.0) * t * size.index};
+  double in_place = 2.0 * (q + kv) + (op->half ? 2.0 : op->k_cache ? 1.0 : 0.0) * kv;
+  double kept = op->k_cache ? 2.0 * kv * cache_element(size, op->half) : 0.0;
+  return (op_cost_t){.bytes = in_place * size.real + kept + (op->k_cache ? 2.0 : 1.0) * t * size.index};
 }
 
 /* ---- Attention ---- */
@@ -124,16 +130,16 @@ static op_cost_t attention_backward_cost(op_cost_sizes_t size, const op_attentio
 static op_cost_t attention_paged_cost(op_cost_sizes_t size, const op_attention_paged_t *op) {
   double n = (double)op->rows, cached = (double)op->positions;
   return (op_cost_t){.flops = 4.0 * cached * op->heads * op->head_size,
-                     .bytes =
-                         (2.0 * n * op->heads + 2.0 * cached * op->kv_heads) * op->head_size * size.real +
-                         (cached / op->page_size + n) * size.index};
+                     .bytes = 2.0 * n * op->heads * op->head_size * size.real +
+                              2.0 * cached * op->kv_heads * op->head_size * cache_element(size, op->half) +
+                              (cached / op->page_size + n) * size.index};
 }
 
 /* ---- Decoding ---- */
 
 static op_cost_t cache_copy_cost(op_cost_sizes_t size, const op_cache_copy_t *op) {
-  return (op_cost_t){.bytes = op->count *
-                              (4.0 * op->layers * (double)op->page_elements * size.real + 2.0 * size.index)};
+  double page = (double)op->page_elements * cache_element(size, op->half);
+  return (op_cost_t){.bytes = op->count * (4.0 * op->layers * page + 2.0 * size.index)};
 }
 
 /* For each row: its number, its state and whether it has ended; eight integers and its pages go out. */

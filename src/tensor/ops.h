@@ -165,7 +165,8 @@ typedef struct {
  * are turned by the angle position * rope_frequency (tensor/rope.h), as in LLaMA. INVERSE turns back (the
  * backward pass). positions (T). Then, where k_cache is not NULL, key and value rows are stored in one
  * layer's cache: slots (T) = page * page_size + place in the page, distinct, -1 = skip. Cache layout: (pages,
- * K, page_size, D). */
+ * K, page_size, D). HALF, not with INVERSE: keys, once turned, and values are rounded to bf16 in place, to
+ * nearest, and the cache is of bf16: attention finds the same numbers in either. */
 typedef struct {
   int64_t rows;
   int32_t heads, kv_heads, head_size;
@@ -175,9 +176,10 @@ typedef struct {
   double base;
   rope_scaling_t scaling;
   bool inverse;
+  bool half;
   int32_t page_size;
   const index_t *slots;
-  real_t *k_cache, *v_cache;
+  void *k_cache, *v_cache; /* real, or bf16 where HALF */
 } op_rotary_t;
 
 /* Attention over packed sequences: out = softmax(scale * q k^T) v within each sequence, causal or not; no T x
@@ -212,7 +214,8 @@ typedef struct {
   int64_t positions;
   const real_t *q;
   int64_t ldq;
-  const real_t *k_cache, *v_cache;
+  bool half;                     /* the cache is of bf16 */
+  const void *k_cache, *v_cache; /* real, or bf16 */
   const index_t *pages, *lengths;
   double scale;
   real_t *out;
@@ -226,7 +229,8 @@ typedef struct {
   int32_t count, layers;
   int64_t layer_elements, page_elements;
   const index_t *from, *to;
-  real_t *k_cache, *v_cache;
+  bool half;               /* the caches are of bf16 */
+  void *k_cache, *v_cache; /* real, or bf16 */
 } op_cache_copy_t;
 
 /* What the device knows of each sequence that it decodes, numbered 0 .. sequences-1. */

@@ -126,27 +126,24 @@ static void workspace_describe(workspace_t *workspace, const buffer_t *line) {
   buffer_place(buffer, before.pointer);
 }
 
-void workspace_real(workspace_t *workspace, arena_t arena, const char *name, int64_t n, real_t **owner) {
-  workspace_describe(workspace, &(buffer_t){.name = name,
-                                            .arena = arena,
-                                            .element = dtype_size(workspace->device->real_type),
-                                            .elements = (size_t)n,
-                                            .owner = owner});
-}
-
-void workspace_wide(workspace_t *workspace, arena_t arena, const char *name, int64_t n, wide_t **owner) {
-  workspace_describe(workspace, &(buffer_t){.name = name,
-                                            .arena = arena,
-                                            .element = dtype_size(workspace->device->wide_type),
-                                            .elements = (size_t)n,
-                                            .owner = owner});
-}
-
-void workspace_index(workspace_t *workspace, arena_t arena, const char *name, int64_t n, index_t **owner) {
+void workspace_typed(workspace_t *workspace, arena_t arena, const char *name, int64_t n, dtype_t type,
+                     void *owner) {
   workspace_describe(
       workspace,
       &(buffer_t){
-          .name = name, .arena = arena, .element = sizeof(int32_t), .elements = (size_t)n, .owner = owner});
+          .name = name, .arena = arena, .element = dtype_size(type), .elements = (size_t)n, .owner = owner});
+}
+
+void workspace_real(workspace_t *workspace, arena_t arena, const char *name, int64_t n, real_t **owner) {
+  workspace_typed(workspace, arena, name, n, workspace->device->real_type, owner);
+}
+
+void workspace_wide(workspace_t *workspace, arena_t arena, const char *name, int64_t n, wide_t **owner) {
+  workspace_typed(workspace, arena, name, n, workspace->device->wide_type, owner);
+}
+
+void workspace_index(workspace_t *workspace, arena_t arena, const char *name, int64_t n, index_t **owner) {
+  workspace_typed(workspace, arena, name, n, DTYPE_I32, owner);
 }
 
 void workspace_host_bytes(workspace_t *workspace, const char *name, int64_t n, size_t element, void *owner) {

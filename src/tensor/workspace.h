@@ -67,6 +67,9 @@ void workspace_begin(workspace_t *workspace);
 void workspace_real(workspace_t *workspace, arena_t arena, const char *name, int64_t n, real_t **owner);
 void workspace_wide(workspace_t *workspace, arena_t arena, const char *name, int64_t n, wide_t **owner);
 void workspace_index(workspace_t *workspace, arena_t arena, const char *name, int64_t n, index_t **owner);
+/* The same of TYPE. */
+void workspace_typed(workspace_t *workspace, arena_t arena, const char *name, int64_t n, dtype_t type,
+                     void *owner);
 void workspace_host_bytes(workspace_t *workspace, const char *name, int64_t n, size_t element, void *owner);
 #define workspace_host(workspace, name, n, owner)                                                            \
   workspace_host_bytes((workspace), (name), (n), sizeof **(owner), (owner))

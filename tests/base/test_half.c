@@ -127,12 +127,26 @@ static void any_count_and_place_is_taken(void **state) {
     }
 }
 
+static void rounding_in_place_is_there_and_back(void **state) {
+  (void)state;
+  float values[] = {0.0f,   -0.0f,   1.00390625f, 1.01171875f,          -0.1f,
+                    1e-41f, 3.4e38f, -INFINITY,   float_of(0x7f800001u)};
+  enum { N = sizeof values / sizeof *values };
+  uint16_t halves[N];
+  float expected[N];
+  half_to_bf16(values, halves, N);
+  half_from_bf16(halves, expected, N);
+  half_round_bf16(values, N);
+  assert_memory_equal(values, expected, sizeof values);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(all_halves_are_widened),
       cmocka_unit_test(narrowing_goes_to_the_nearest),
       cmocka_unit_test(the_ends_are_kept),
       cmocka_unit_test(any_count_and_place_is_taken),
+      cmocka_unit_test(rounding_in_place_is_there_and_back),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

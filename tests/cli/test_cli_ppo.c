@@ -26,16 +26,21 @@ static const struct {
 } layouts[] = {{1, "parallel.tp=1"}, {2, "parallel.tp=1"}, {2, "parallel.tp=2"}};
 enum { LAYOUTS = sizeof layouts / sizeof *layouts };
 
-/* One step in one update, on layout L into PREFIX_L; old log-probabilities OLD. */
-static void run_step(size_t l, const char *prefix, const char *old, char folder[64]) {
+/* One step in one update, on layout L into PREFIX_L; old log-probabilities OLD; numbers kept as DTYPE. */
+static void run_step_as(size_t l, const char *prefix, const char *old, const char *dtype, char folder[64]) {
   cli_result_t result;
-  char run_dir[128], set[64];
+  char run_dir[128], set[64], type[64];
   snprintf(folder, 64, "%s_%zu", prefix, l);
   snprintf(run_dir, sizeof run_dir, "job.run_dir=%s", folder);
   snprintf(set, sizeof set, "ppo.old_logprob=%s", old);
+  snprintf(type, sizeof type, "parallel.dtype=%s", dtype);
   CLI_RUN(layouts[l].ranks, &result, LORA, "--set", run_dir, "--set", layouts[l].tp, "--set", set, "--set",
-          "ppo.minibatch=6", "ppo.nml");
+          type, "--set", "ppo.minibatch=6", "ppo.nml");
   cli_expect(&result, 0);
+}
+
+static void run_step(size_t l, const char *prefix, const char *old, char folder[64]) {
+  run_step_as(l, prefix, old, "f32", folder);
 }
 
 /* Before the first update the sampler, the scoring pass and the training forward tell the same
@@ -63,6 +68,18 @@ static void one_forward(void **state) {
     expect_one_forward(sampled);
     ppo_world_compare_rollouts(sampled, recomputed, 1);
     ppo_world_compare_metrics(sampled, recomputed);
+  }
+}
+
+/* On one rank to the bit, with the weights, keys and values in either precision. */
+static void one_forward_to_the_bit(void **state) {
+  static const char *const dtypes[] = {"f32", "bf16"};
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    char folder[64];
+    run_step_as(0, dtypes[i], "recompute", dtypes[i], folder);
+    expect_one_forward(folder);
+    assert_true(ppo_world_metric(folder, 0, "rollout/logprob_gap") == 0.0);
   }
 }
 
@@ -192,7 +209,7 @@ static void the_judging_prompt_is_the_one_given(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(one_forward),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(one_forward), cmocka_unit_test(one_forward_to_the_bit),
                                      cmocka_unit_test(long_queries_are_dropped),
                                      cmocka_unit_test(evaluations_have_no_centring_term),
                                      cmocka_unit_test(the_judging_prompt_is_the_one_given)};

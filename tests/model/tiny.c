@@ -41,6 +41,12 @@ base_storage_t tiny_halves(train_mode_t mode) {
   return (base_storage_t){.projections = WEIGHT_BF16, .matrices = WEIGHT_BF16, .mode = mode};
 }
 
+base_storage_t tiny_half_keys(train_mode_t mode) {
+  base_storage_t storage = tiny_halves(mode);
+  storage.half_keys = true;
+  return storage;
+}
+
 base_storage_t tiny_quantised(void) {
   return (base_storage_t){.projections = WEIGHT_NF4, .matrices = WEIGHT_BF16, .mode = TRAIN_LORA};
 }

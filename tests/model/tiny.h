@@ -42,6 +42,8 @@ typedef struct {
 
 /* All frozen weights that may be are kept in bf16, where MODE is trained. */
 base_storage_t tiny_halves(train_mode_t mode);
+/* And keys and values are rounded, as they are in runs with parallel.dtype = 'bf16'. */
+base_storage_t tiny_half_keys(train_mode_t mode);
 
 /* The projections are kept in NF4, the other frozen matrices in bf16. */
 base_storage_t tiny_quantised(void);

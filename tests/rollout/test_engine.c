@@ -19,10 +19,13 @@ typedef struct {
   prompt_set_t set;
 } engine_t;
 
-static void set_up(engine_t *e, bool plain, int tp) {
-  const tiny_options_t options = {.config = tiny_config(2, false, PROJECTOR_MLP2X_GELU), .mode = TRAIN_LORA};
+typedef enum { ON_CPU, ON_CPU_HALVES, ON_PLAIN, VARIANTS } variant_t;
+
+static void set_up(engine_t *e, variant_t variant, int tp) {
+  tiny_options_t options = {.config = tiny_config(2, false, PROJECTOR_MLP2X_GELU), .mode = TRAIN_LORA};
+  if (variant == ON_CPU_HALVES) options.storage = tiny_half_keys(TRAIN_LORA);
   assert_ok(grid_create(mpi_test_world(), tp, 1, &e->grid));
-  if (plain)
+  if (variant == ON_PLAIN)
     assert_ok(plain_create(PLAIN_DOUBLE, true, &e->device));
   else
     assert_ok(cpu_create(1, NULL, &e->device));
@@ -37,14 +40,15 @@ static void tear_down(engine_t *e) {
   grid_free(&e->grid);
 }
 
-/* On the cpu and the plain device, split as far as this number of ranks allows. */
+/* On the cpu device, with keys and values in 32 and in 16 bits, and on the plain one, split as far as this
+ * number of ranks allows. */
 static void for_each(void (*check)(engine_t *e)) {
   int size = comm_size(mpi_test_world());
-  for (int plain = 0; plain < 2; plain++)
+  for (int variant = 0; variant < VARIANTS; variant++)
     for (int tp = 1; tp <= size && tp <= 2; tp++) {
       engine_t e;
       if (size % tp != 0) continue;
-      set_up(&e, plain != 0, tp);
+      set_up(&e, (variant_t)variant, tp);
       check(&e);
       tear_down(&e);
     }

@@ -31,10 +31,11 @@ static void make_device(which_device_t which, device_t **device) {
     assert_ok(plain_create(which == DEVICE_DOUBLE ? PLAIN_DOUBLE : PLAIN_FLOAT, true, device));
 }
 
-static void set_up(generator_fixture_t *f, which_device_t which, int tp, int32_t kv_heads) {
+static void set_up_stored(generator_fixture_t *f, which_device_t which, int tp, int32_t kv_heads,
+                          base_storage_t storage) {
   comm_t *world = mpi_test_world();
-  const tiny_options_t options = {.config = tiny_config(kv_heads, false, PROJECTOR_MLP2X_GELU),
-                                  .mode = TRAIN_LORA};
+  const tiny_options_t options = {
+      .config = tiny_config(kv_heads, false, PROJECTOR_MLP2X_GELU), .mode = TRAIN_LORA, .storage = storage};
   assert_ok(comm_split(world, comm_rank(world), 0, "self", &f->self));
   assert_ok(grid_create(world, tp, 1, &f->grid));
   assert_ok(grid_create(f->self, 1, 1, &f->alone));
@@ -43,6 +44,10 @@ static void set_up(generator_fixture_t *f, which_device_t which, int tp, int32_t
   assert_ok(tiny_create(f->device, &f->alone, &options, &f->whole));
   assert_ok(prompt_set_create(&f->split, &f->set));
   assert_ok(prompt_set_create(&f->whole, &f->truth));
+}
+
+static void set_up(generator_fixture_t *f, which_device_t which, int tp, int32_t kv_heads) {
+  set_up_stored(f, which, tp, kv_heads, (base_storage_t){0});
 }
 
 static void tear_down(generator_fixture_t *f) {
@@ -208,8 +213,8 @@ static void test_cpu(void **state) {
   for_each_tp(DEVICE_CPU, check_greedy);
 }
 
-/* The log-probabilities that the sampler tells are the training forward's. */
-static void check_training_forward(generator_fixture_t *f, which_device_t which) {
+/* The log-probabilities that the sampler tells are the training forward's, within GAP. */
+static void check_training_logprobs(generator_fixture_t *f, which_device_t which, double gap) {
   const sampler_options_t sampler = {.temperature = 1.3, .top_p = 0.8, .seed = 2};
   generator_options_t options = options_of(&sampler);
   answer_all_the_long_way(f, &options);
@@ -224,16 +229,41 @@ static void check_training_forward(generator_fixture_t *f, which_device_t which)
     assert_ok(pass_logprobs(f->whole.pass, response->n, rows, response->tokens, 1.0 / sampler.temperature,
                             logprobs, entropies));
     for (int32_t t = 0; t < response->n; t++) {
-      assert_true(fabs(logprobs[t] - response->logprobs[t]) <= tolerance_of(which));
-      assert_true(fabs(entropies[t] - response->entropies[t]) <= tolerance_of(which));
+      assert_true(fabs(logprobs[t] - response->logprobs[t]) <= gap);
+      assert_true(fabs(entropies[t] - response->entropies[t]) <= gap);
     }
   }
+}
+
+static void check_training_forward(generator_fixture_t *f, which_device_t which) {
+  check_training_logprobs(f, which, tolerance_of(which));
 }
 
 static void test_one_forward(void **state) {
   (void)state;
   for_each_tp(DEVICE_DOUBLE, check_training_forward);
   for_each_tp(DEVICE_CPU, check_training_forward);
+}
+
+/* Keys and values in 16 bits: the same tokens as by whole passes, which round them too, whatever the pages;
+ * on the cpu the log-probabilities are those of training to the bit, as they are without rounding; and a page
+ * takes half the memory. */
+static void test_half_cache(void **state) {
+  (void)state;
+  static const which_device_t devices[] = {DEVICE_FLOAT, DEVICE_CPU};
+  for (int i = 0; i < 2; i++) {
+    generator_fixture_t f, single;
+    set_up_stored(&f, devices[i], 1, 2, tiny_half_keys(TRAIN_LORA));
+    check_layouts(&f, &(sampler_options_t){.temperature = 1.5, .top_p = 1.0, .seed = 9},
+                  tolerance_of(devices[i]));
+    check_layouts(&f, &(sampler_options_t){.greedy = true}, tolerance_of(devices[i]));
+    check_training_logprobs(&f, devices[i], devices[i] == DEVICE_CPU ? 0.0 : tolerance_of(devices[i]));
+    set_up(&single, devices[i], 1, 2);
+    assert_int_equal(2 * cache_page_bytes(&f.split.base, 4), cache_page_bytes(&single.split.base, 4));
+    if (devices[i] == DEVICE_CPU) check_training_logprobs(&single, DEVICE_CPU, 0.0);
+    tear_down(&single);
+    tear_down(&f);
+  }
 }
 
 static void test_endings(void **state) {
@@ -357,6 +387,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_single_precision),
       cmocka_unit_test(test_cpu),
       cmocka_unit_test(test_one_forward),
+      cmocka_unit_test(test_half_cache),
       cmocka_unit_test(test_endings),
       cmocka_unit_test(test_interruption),
       cmocka_unit_test(test_no_prompts),

@@ -114,6 +114,7 @@ void case_linear(void **state);
 void case_linear_nf4(void **state);
 void case_linear_shapes(void **state);
 void case_half_weights(void **state);
+void case_half_cache(void **state);
 void case_activation_backward(void **state);
 void case_swiglu(void **state);
 void case_adamw(void **state);

@@ -288,6 +288,7 @@ int op_suite_run(device_t *device, op_suite_tolerances_t tolerances) {
       CASE(linear_nf4),
       CASE(linear_shapes),
       CASE(half_weights),
+      CASE(half_cache),
       CASE(activation_backward),
       CASE(swiglu),
       CASE(adamw),

@@ -9,14 +9,15 @@ static const double element_cost = 0.25; /* nanoseconds to read and write one */
 /* Item i: page i % count of layer i / count. */
 static void cache_copy_range(const void *argument, int64_t begin, int64_t end, float *scratch) {
   const op_cache_copy_t *op = argument;
-  size_t bytes = (size_t)op->page_elements * sizeof(float);
+  int64_t element = op->half ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(float);
+  size_t bytes = (size_t)(op->page_elements * element);
   (void)scratch;
   for (int64_t i = begin; i < end; i++) {
     int64_t layer = i / op->count * op->layer_elements;
-    int64_t from = layer + ((const int32_t *)op->from)[i % op->count] * op->page_elements;
-    int64_t to = layer + ((const int32_t *)op->to)[i % op->count] * op->page_elements;
-    memcpy((float *)op->k_cache + to, (const float *)op->k_cache + from, bytes);
-    memcpy((float *)op->v_cache + to, (const float *)op->v_cache + from, bytes);
+    int64_t from = element * (layer + ((const int32_t *)op->from)[i % op->count] * op->page_elements);
+    int64_t to = element * (layer + ((const int32_t *)op->to)[i % op->count] * op->page_elements);
+    memcpy((char *)op->k_cache + to, (const char *)op->k_cache + from, bytes);
+    memcpy((char *)op->v_cache + to, (const char *)op->v_cache + from, bytes);
   }
 }
 

@@ -28,18 +28,24 @@ static float *take_simd(space_t *space, int64_t floats) {
   return piece;
 }
 
-/* to (rows, D') = COUNT rows of from, zero beyond them and beyond D columns; D' = padded. */
-static void copy_padded(int64_t count, int64_t rows, int64_t head_size, int64_t padded, const float *from,
-                        int64_t ld, float *to) {
+/* to (rows, D') = COUNT rows of from (bf16 where HALF), zero beyond them and beyond D columns; D' = padded.
+ */
+ALWAYS_INLINE void copy_padded_of(int64_t count, int64_t rows, int64_t head_size, int64_t padded,
+                                  const void *from, bool half, int64_t ld, float *to) {
   int64_t whole = head_size / LANES * LANES;
   for (int64_t i = 0; i < count; i++) {
     for (int64_t d = 0; d < whole; d += LANES)
-      vec_store(to + i * padded + d, vec_load(from + i * ld + d));
+      vec_store(to + i * padded + d, load_vector(from, half, i * ld + d));
     if (whole < padded)
-      vec_store(to + i * padded + whole, vec_load_part(from + i * ld + whole, head_size - whole));
+      vec_store(to + i * padded + whole, load_vector_part(from, half, i * ld + whole, head_size - whole));
   }
   for (int64_t i = count * padded; i < rows * padded; i += LANES)
     vec_store(to + i, (vec_t){0});
+}
+
+static void copy_padded(int64_t count, int64_t rows, int64_t head_size, int64_t padded, const float *from,
+                        int64_t ld, float *to) {
+  copy_padded_of(count, rows, head_size, padded, from, false, ld, to);
 }
 
 /* to (D, KEYS) = transposed rows of from, zero beyond COUNT. */
@@ -269,56 +275,68 @@ static int64_t page_place(const paged_head_t *head, int64_t position, int64_t *r
   return ((page * op->kv_heads + head->kv_head) * op->page_size + place) * op->head_size;
 }
 
+/* Bytes of an element of the cache. */
+ALWAYS_INLINE int64_t cached_size(bool half) {
+  return half ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(float);
+}
+
+/* The cache's element AT. */
+ALWAYS_INLINE const char *cached_at(const void *cache, bool half, int64_t at) {
+  return (const char *)cache + at * cached_size(half);
+}
+
 /* Asks for N rows of the values that will be wanted once the keys beside them have been used. */
-static void prefetch_values(const paged_head_t *head, int64_t at, int64_t n) {
-  const float *values = (const float *)head->op->v_cache + at;
-  for (int64_t i = 0; i < n * head->op->head_size; i += 16)
+ALWAYS_INLINE void prefetch_values(const paged_head_t *head, bool half, int64_t at, int64_t n) {
+  enum { LINE = 64 };
+  const char *values = cached_at(head->op->v_cache, half, at);
+  for (int64_t i = 0; i < n * head->op->head_size * cached_size(half); i += LINE)
     __builtin_prefetch(values + i);
 }
 
 /* Transposes the tile of COUNT keys that starts at position KEY; where a page ends within a vector of keys,
  * by way of STAGED (LANES, D). */
-static void load_paged_keys(const paged_head_t *head, int64_t key, int64_t count, float *keys,
-                            float *staged) {
-  int64_t head_size = head->op->head_size, run = 0;
-  const float *cache = (const float *)head->op->k_cache;
+ALWAYS_INLINE void load_paged_keys(const paged_head_t *head, bool half, int64_t key, int64_t count,
+                                   float *keys, float *staged) {
+  int64_t head_size = head->op->head_size, bytes = head_size * cached_size(half), run = 0;
+  const void *cache = head->op->k_cache;
   for (int64_t i = 0; i < KEYS; i += LANES) {
     int64_t wanted = min_int_simd(LANES, count - i), at = 0;
     if (wanted > 0) {
       at = page_place(head, key + i, &run);
-      prefetch_values(head, at, min_int_simd(wanted, run));
+      prefetch_values(head, half, at, min_int_simd(wanted, run));
     }
     if (wanted <= 0 || run >= wanted) {
-      pack_transposed(wanted, head_size, cache + at, head_size, 1.0f, keys + i, KEYS);
+      pack_transposed_of(wanted, head_size, cached_at(cache, half, at), half, head_size, 1.0f, keys + i,
+                         KEYS);
       continue;
     }
     for (int64_t j = 0; j < wanted; j++) {
       at = page_place(head, key + i + j, &run);
-      memcpy(staged + j * head_size, cache + at, (size_t)head_size * sizeof *staged);
+      memcpy((char *)staged + j * bytes, cached_at(cache, half, at), (size_t)bytes);
     }
-    pack_transposed(wanted, head_size, staged, head_size, 1.0f, keys + i, KEYS);
+    pack_transposed_of(wanted, head_size, staged, half, head_size, 1.0f, keys + i, KEYS);
   }
 }
 
 /* out (rows, padded) += s (rows, KEYS) times the COUNT values from position KEY on, page by page; VALUES
- * (KEYS, padded) takes copies where D is no multiple of a vector. */
-static void add_paged_values(const paged_head_t *head, int rows, int64_t key, int64_t count, int64_t padded,
-                             const float *s, float *values, float *out) {
+ * (KEYS, padded) takes copies where they are bf16 or D is no multiple of a vector. */
+ALWAYS_INLINE void add_paged_values(const paged_head_t *head, bool half, int rows, int64_t key, int64_t count,
+                                    int64_t padded, const float *s, float *values, float *out) {
   int64_t head_size = head->op->head_size;
   for (int64_t done = 0, run = 0; done < count; done += run) {
-    const float *from = (const float *)head->op->v_cache + page_place(head, key + done, &run);
+    const void *from = cached_at(head->op->v_cache, half, page_place(head, key + done, &run));
     run = min_int_simd(run, count - done);
-    if (head_size == padded) {
+    if (!half && head_size == padded) {
       add_product(rows, run, padded, s + done, from, head_size, out);
     } else {
-      copy_padded(run, run, head_size, padded, from, head_size, values);
+      copy_padded_of(run, run, head_size, padded, from, half, head_size, values);
       add_product(rows, run, padded, s + done, values, padded, out);
     }
   }
 }
 
-static void attention_paged_pair(const op_attention_paged_t *op, int64_t row, int32_t kv_head,
-                                 float *scratch) {
+ALWAYS_INLINE void attention_paged_pair(const op_attention_paged_t *op, bool half, int64_t row,
+                                        int32_t kv_head, float *scratch) {
   int32_t group = op->heads / op->kv_heads, head_size = op->head_size;
   int64_t padded = round_up(head_size, LANES), length = ((const int32_t *)op->lengths)[row];
   paged_head_t head = {
@@ -331,13 +349,13 @@ static void attention_paged_pair(const op_attention_paged_t *op, int64_t row, in
   softmax_start(&space.softmax, group, padded);
   for (int64_t key = 0; key < length; key += KEYS) {
     int64_t count = min_int_simd(KEYS, length - key);
-    load_paged_keys(&head, key, count, space.keys, staged);
+    load_paged_keys(&head, half, key, count, space.keys, staged);
     for (int64_t r = 0; r < group; r += TILE_ROWS) {
       int rows = (int)min_int_simd(TILE_ROWS, group - r);
       softmax_t tile = softmax_at(&space.softmax, r, padded);
       float s[TILE_ROWS * KEYS] __attribute__((aligned(64)));
       softmax_scores(&tile, rows, head_size, padded, count, 0, space.queries + r * head_size, space.keys, s);
-      add_paged_values(&head, rows, key, count, padded, s, space.values, tile.out);
+      add_paged_values(&head, half, rows, key, count, padded, s, space.values, tile.out);
     }
   }
   for (int64_t g = 0; g < group; g++)
@@ -350,8 +368,10 @@ static void attention_paged_simd(const void *argument, int64_t begin, int64_t en
   int64_t group = op->heads / op->kv_heads * op->head_size;
   for (int64_t i = begin; i < end; i++) {
     int64_t row = i / op->kv_heads, kv_head = i % op->kv_heads;
-    if (((const int32_t *)op->lengths)[row] > 0)
-      attention_paged_pair(op, row, (int32_t)kv_head, scratch);
+    if (((const int32_t *)op->lengths)[row] > 0 && op->half)
+      attention_paged_pair(op, true, row, (int32_t)kv_head, scratch);
+    else if (((const int32_t *)op->lengths)[row] > 0)
+      attention_paged_pair(op, false, row, (int32_t)kv_head, scratch);
     else
       memset((float *)op->out + row * op->ldo + kv_head * group, 0, (size_t)group * sizeof(float));
   }

@@ -1,4 +1,5 @@
 /* Operations on whole rows: rotary embedding, embedding gradients, gather, scatter, periodic tables. */
+#include "base/half.h"
 #include "tensor/cpu/kernels.h"
 #include "tensor/cpu/simd/vector.h"
 
@@ -11,6 +12,13 @@ static void rotate_simd(int64_t half, const float *cosine, const float *sine, fl
   }
 }
 
+static void cache_vector(bool half, const float *from, int64_t n, void *cache, int64_t to) {
+  if (half)
+    half_to_bf16(from, (uint16_t *)cache + to, (size_t)n);
+  else
+    memcpy((float *)cache + to, from, (size_t)n * sizeof *from);
+}
+
 /* Row R's keys and values, K heads of D each, to their place in the cache. */
 static void cache_row(const op_rotary_t *op, int64_t r) {
   int64_t slot = ((const int32_t *)op->slots)[r], size = op->head_size, heads = op->kv_heads;
@@ -19,8 +27,8 @@ static void cache_row(const op_rotary_t *op, int64_t r) {
   int64_t page = slot / op->page_size, place = slot % op->page_size;
   for (int64_t h = 0; h < heads; h++) {
     int64_t to = ((page * heads + h) * op->page_size + place) * size;
-    memcpy((float *)op->k_cache + to, k + h * size, (size_t)size * sizeof(float));
-    memcpy((float *)op->v_cache + to, v + h * size, (size_t)size * sizeof(float));
+    cache_vector(op->half, k + h * size, size, op->k_cache, to);
+    cache_vector(op->half, v + h * size, size, op->v_cache, to);
   }
 }
 
@@ -40,6 +48,8 @@ static void rotary_simd(const void *argument, int64_t begin, int64_t end, float 
       else
         rotate_simd(half, cosine, cosine + half, direction, x);
     }
+    int64_t keys = (int64_t)op->kv_heads * op->head_size;
+    if (op->half) half_round_bf16(x - keys, 2 * (size_t)keys);
     if (op->k_cache) cache_row(op, r);
   }
 }

@@ -27,6 +27,34 @@ static void turn(const op_rotary_t *op, int64_t position, element_t *x) {
   }
 }
 
+/* N elements to what bf16 holds. */
+static void round_plain(int64_t n, element_t *x) {
+  for (int64_t i = 0; i < n; i++) {
+    float value = (float)x[i];
+    half_round_bf16(&value, 1);
+    x[i] = (element_t)value;
+  }
+}
+
+static size_t cache_element_size(bool half) {
+  return half ? dtype_size(DTYPE_BF16) : sizeof(element_t);
+}
+
+static element_t cache_get(const void *cache, bool half, int64_t i) {
+  if (!half) return ((const element_t *)cache)[i];
+  float value;
+  half_from_bf16((const uint16_t *)cache + i, &value, 1);
+  return (element_t)value;
+}
+
+static void cache_set(void *cache, bool half, int64_t i, element_t x) {
+  float value = (float)x;
+  if (half)
+    half_to_bf16(&value, (uint16_t *)cache + i, 1);
+  else
+    ((element_t *)cache)[i] = x;
+}
+
 static void cache_row_plain(const op_rotary_t *op, int64_t t) {
   int64_t K = op->kv_heads, D = op->head_size, S = op->page_size, slot = ((const int32_t *)op->slots)[t];
   if (slot < 0) return;
@@ -34,10 +62,16 @@ static void cache_row_plain(const op_rotary_t *op, int64_t t) {
   for (int64_t h = 0; h < K; h++) {
     int64_t to = ((slot / S * K + h) * S + slot % S) * D;
     for (int64_t d = 0; d < D; d++) {
-      ((element_t *)op->k_cache)[to + d] = k[h * D + d];
-      ((element_t *)op->v_cache)[to + d] = v[h * D + d];
+      cache_set(op->k_cache, op->half, to + d, k[h * D + d]);
+      cache_set(op->v_cache, op->half, to + d, v[h * D + d]);
     }
   }
+}
+
+/* Some elements of a cache of N: the operation checks which. */
+static void cache_operand(access_t *access, const char *name, const void *p, bool half, int64_t n,
+                          access_use_t use) {
+  access_operand(access, name, p, cache_element_size(half), 1, n, n, use, NULL);
 }
 
 static status_t rotary_plain(device_t *device, const op_rotary_t *op) {
@@ -49,13 +83,16 @@ static status_t rotary_plain(device_t *device, const op_rotary_t *op) {
   updates(&access, "qkv", op->qkv, op->rows, (turned + op->kv_heads) * D, op->ld);
   if (op->k_cache) {
     int64_t cache = rotary_cache_elements(&access, op);
-    writes_some(&access, "k_cache", op->k_cache, cache);
-    writes_some(&access, "v_cache", op->v_cache, cache);
+    cache_operand(&access, "k_cache", op->k_cache, op->half, cache, ACCESS_PATCH);
+    cache_operand(&access, "v_cache", op->v_cache, op->half, cache, ACCESS_PATCH);
   }
+  access_require(&access, !(op->half && op->inverse), "gradients are not rounded: 'half' with 'inverse'");
   TRY(access_ready(&access));
   for (int64_t t = 0; t < op->rows; t++) {
+    element_t *row = (element_t *)op->qkv + t * op->ld;
     for (int64_t h = 0; h < turned; h++)
-      turn(op, ((const int32_t *)op->positions)[t], (element_t *)op->qkv + t * op->ld + h * D);
+      turn(op, ((const int32_t *)op->positions)[t], row + h * D);
+    if (op->half) round_plain(2 * op->kv_heads * D, row + op->heads * D);
     if (op->k_cache) cache_row_plain(op, t);
   }
   access_end(&access);
@@ -97,16 +134,15 @@ static void paged_operands(access_t *access, const op_attention_paged_t *op) {
   int64_t cache = paged_indices(access, op) * page_elements(op->kv_heads, op->page_size, op->head_size);
   int64_t cols = (int64_t)op->heads * op->head_size;
   reads(access, "q", op->q, op->rows, cols, op->ldq);
-  reads_some(access, "k_cache", op->k_cache, cache);
-  reads_some(access, "v_cache", op->v_cache, cache);
+  cache_operand(access, "k_cache", op->k_cache, op->half, cache, ACCESS_SOME);
+  cache_operand(access, "v_cache", op->v_cache, op->half, cache, ACCESS_SOME);
   writes(access, "out", op->out, op->rows, cols, op->ldo);
   for (int64_t i = 0; access->status == STATUS_OK && i < op->rows; i++)
     for (int64_t j = 0; j < ((const int32_t *)op->lengths)[i]; j++)
       for (int64_t kv = 0; kv < op->kv_heads; kv++) {
-        access_touch(access, "k_cache", op->k_cache, sizeof(element_t), cache_place_plain(op, i, j, kv),
-                     op->head_size);
-        access_touch(access, "v_cache", op->v_cache, sizeof(element_t), cache_place_plain(op, i, j, kv),
-                     op->head_size);
+        int64_t place = cache_place_plain(op, i, j, kv);
+        access_touch(access, "k_cache", op->k_cache, cache_element_size(op->half), place, op->head_size);
+        access_touch(access, "v_cache", op->v_cache, cache_element_size(op->half), place, op->head_size);
       }
 }
 
@@ -116,10 +152,10 @@ static void paged_row(const op_attention_paged_t *op, int64_t i, int64_t h, doub
   element_t *out = (element_t *)op->out + i * op->ldo + h * D;
   double max = -INFINITY, sum = 0.0;
   for (int64_t j = 0; j < length; j++) {
-    const element_t *k = (const element_t *)op->k_cache + cache_place_plain(op, i, j, kv);
+    int64_t place = cache_place_plain(op, i, j, kv);
     double dot = 0.0;
     for (int64_t d = 0; d < D; d++)
-      dot += (double)q[d] * (double)k[d];
+      dot += (double)q[d] * (double)cache_get(op->k_cache, op->half, place + d);
     scores[j] = op->scale * dot;
     max = fmax(max, scores[j]);
   }
@@ -131,7 +167,7 @@ static void paged_row(const op_attention_paged_t *op, int64_t i, int64_t h, doub
   for (int64_t d = 0; d < D; d++) {
     double value = 0.0; /* remains where nothing is attended to */
     for (int64_t j = 0; j < length; j++)
-      value += scores[j] * (double)((const element_t *)op->v_cache)[cache_place_plain(op, i, j, kv) + d];
+      value += scores[j] * (double)cache_get(op->v_cache, op->half, cache_place_plain(op, i, j, kv) + d);
     out[d] = (element_t)value;
   }
 }
@@ -151,11 +187,11 @@ static status_t attention_paged_plain(device_t *device, const op_attention_paged
   return status;
 }
 
-static void cache_copy_page(const op_cache_copy_t *op, element_t *cache, int64_t layer, int32_t i) {
+static void cache_copy_page(const op_cache_copy_t *op, void *cache, int64_t layer, int32_t i) {
   int64_t n = op->page_elements, base = layer * op->layer_elements;
   int64_t from = base + ((const int32_t *)op->from)[i] * n, to = base + ((const int32_t *)op->to)[i] * n;
   for (int64_t e = 0; e < n; e++)
-    cache[to + e] = cache[from + e];
+    cache_set(cache, op->half, to + e, cache_get(cache, op->half, from + e));
 }
 
 static status_t cache_copy_plain(device_t *device, const op_cache_copy_t *op) {
@@ -165,8 +201,8 @@ static status_t cache_copy_plain(device_t *device, const op_cache_copy_t *op) {
                  "%d pages of %d layers of %lld pages", op->count, op->layers, (long long)pages);
   access_index(&access, "from", op->from, op->count, 0, pages - 1, false);
   access_index(&access, "to", op->to, op->count, 0, pages - 1, true);
-  writes_some(&access, "k_cache", op->k_cache, op->layers * op->layer_elements);
-  writes_some(&access, "v_cache", op->v_cache, op->layers * op->layer_elements);
+  cache_operand(&access, "k_cache", op->k_cache, op->half, op->layers * op->layer_elements, ACCESS_PATCH);
+  cache_operand(&access, "v_cache", op->v_cache, op->half, op->layers * op->layer_elements, ACCESS_PATCH);
   for (int32_t i = 0; i < op->count && access.status == STATUS_OK; i++)
     for (int32_t j = 0; j < op->count; j++)
       access_require(&access, ((const int32_t *)op->from)[i] != ((const int32_t *)op->to)[j],
@@ -174,8 +210,8 @@ static status_t cache_copy_plain(device_t *device, const op_cache_copy_t *op) {
   TRY(access_ready(&access));
   for (int32_t layer = 0; layer < op->layers; layer++)
     for (int32_t i = 0; i < op->count; i++) {
-      cache_copy_page(op, (element_t *)op->k_cache, layer, i);
-      cache_copy_page(op, (element_t *)op->v_cache, layer, i);
+      cache_copy_page(op, op->k_cache, layer, i);
+      cache_copy_page(op, op->v_cache, layer, i);
     }
   access_end(&access);
   return STATUS_OK;
