@@ -168,18 +168,15 @@ static void bench_packed(bench_t *bench, const attention_shape_t *shape) {
   if (!offsets) exit(1);
   for (int32_t b = 0; b <= shape->sequences; b++)
     offsets[b] = b * shape->length;
-  index_t *index = bench_index(bench, offsets, shape->sequences + 1);
+  sequences_t sequences = sequences_create(bench->device);
+  bench_check(sequences_prepare(&sequences, shape->sequences, offsets, shape->heads, shape->kv_heads,
+                                shape->head_size));
   real_t *q = bench_real(bench, tokens * width), *k = bench_real(bench, tokens * kv_width);
   real_t *v = bench_real(bench, tokens * kv_width), *out = bench_real(bench, tokens * width);
   real_t *dq = bench_real(bench, tokens * width), *dk = bench_real(bench, tokens * kv_width);
   real_t *dv = bench_real(bench, tokens * kv_width), *dout = bench_real(bench, tokens * width);
   wide_t *lse = bench_wide(bench, tokens * shape->heads);
-  op_attention_backward_t op = {.forward = {.sequences = shape->sequences,
-                                            .offsets_host = offsets,
-                                            .offsets = index,
-                                            .heads = shape->heads,
-                                            .kv_heads = shape->kv_heads,
-                                            .head_size = shape->head_size,
+  op_attention_backward_t op = {.forward = {.sequences = &sequences,
                                             .q = q,
                                             .k = k,
                                             .v = v,
@@ -201,7 +198,8 @@ static void bench_packed(bench_t *bench, const attention_shape_t *shape) {
   bench_line(bench, "attention", text, call_attention, &op.forward, 4.0 * pairs * shape->head_size, 0);
   bench_line(bench, "attention backward", text, call_attention_backward, &op, 10.0 * pairs * shape->head_size,
              0);
-  void *all[] = {index, q, k, v, out, dq, dk, dv, dout, lse};
+  sequences_free(&sequences);
+  void *all[] = {q, k, v, out, dq, dk, dv, dout, lse};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     device_release(bench->device, all[i]);
   free(offsets);

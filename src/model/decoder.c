@@ -293,12 +293,7 @@ static op_attention_t decoder_attention_of(const layer_t *layer) {
   const pass_saved_t *saved = layer->saved;
   const base_t *base = layer->base;
   int64_t q = queries(base), kv = keys(base), ld = q + 2 * kv;
-  return (op_attention_t){.sequences = layer->call->packed->sequences,
-                          .offsets_host = layer->call->packed->offsets,
-                          .offsets = layer->buffers->offsets,
-                          .heads = base->heads,
-                          .kv_heads = base->kv_heads,
-                          .head_size = base->config.head_size,
+  return (op_attention_t){.sequences = layer->call->prepared,
                           .q = saved->qkv,
                           .k = real_at(layer->device, saved->qkv, q),
                           .v = real_at(layer->device, saved->qkv, q + kv),

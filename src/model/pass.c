@@ -13,13 +13,15 @@ status_t pass_create(device_t *device, const grid_t *grid, const pass_options_t 
                    .grid = grid,
                    .options = *options,
                    .workspace = workspace_create(device, "layers"),
-                   .head_workspace = workspace_create(device, "heads")};
+                   .head_workspace = workspace_create(device, "heads"),
+                   .sequences = sequences_create(device)};
   TRY(memory_alloc(&pass->tp_counts, ARENA_OTHER, (size_t)grid->tp_size, sizeof *pass->tp_counts));
   return tower_pass_create(device, &pass->tower);
 }
 
 void pass_free(pass_t *pass) {
   if (!pass) return;
+  sequences_free(&pass->sequences);
   workspace_free(&pass->workspace);
   workspace_free(&pass->head_workspace);
   memory_free(pass->buffers.saved);
@@ -117,7 +119,6 @@ static void pass_describe(workspace_t *w, const pass_call_t *call, pass_buffers_
   workspace_index(w, ARENA_SCRATCH, "tokens", decode ? 0 : t, &b->tokens);
   workspace_index(w, ARENA_SCRATCH, "positions", decode ? 0 : t, &b->positions);
   workspace_index(w, ARENA_SCRATCH, "slots", decode ? 0 : t, &b->slots);
-  workspace_index(w, ARENA_SCRATCH, "offsets", decode ? 0 : call->sequences + 1, &b->offsets);
   workspace_index(w, ARENA_SCRATCH, "image_rows", t, &b->image_rows);
   workspace_host(w, "image_rows", t, &b->image_rows_host);
   pass_describe_images(w, call, b);
@@ -230,9 +231,11 @@ status_t pass_forward(pass_t *pass, const role_t *role, const packed_t *packed, 
   pass->call.tokens = buffers->tokens;
   pass->call.positions = buffers->positions;
   pass->call.slots = buffers->slots;
+  pass->call.prepared = &pass->sequences;
   TRY(index_upload(device, buffers->tokens, packed->tokens, (size_t)rows));
   TRY(index_upload(device, buffers->positions, packed->positions, (size_t)rows));
-  TRY(index_upload(device, buffers->offsets, packed->offsets, (size_t)packed->sequences + 1));
+  TRY(sequences_prepare(&pass->sequences, packed->sequences, packed->offsets, role->base->heads,
+                        role->base->kv_heads, role->base->config.head_size));
   if (cache) TRY(index_upload(device, buffers->slots, slots, (size_t)rows));
   TRY(pass_embed(&pass->call, input_of(pass, 0)));
   TRY(pass_images_forward(pass, images, input_of(pass, 0)));

@@ -7,6 +7,7 @@
 #include "model/linear.h"
 #include "model/pass.h"
 #include "model/tower.h"
+#include "tensor/sequences.h"
 #include "tensor/workspace.h"
 
 /* What one forward pass is given, and its backward pass with it. */
@@ -14,14 +15,15 @@ typedef struct {
   device_t *device;
   const grid_t *grid;
   role_t role;
-  int64_t rows;           /* T */
-  bool keep;              /* a backward pass comes */
-  recompute_t recompute;  /* what it runs again */
-  const packed_t *packed; /* NULL in a decode step; valid until pass_backward: the caller keeps it */
-  int32_t sequences;      /* of a packed batch; 0 in a decode step */
-  cache_t *cache;         /* NULL: keys and values go nowhere else */
-  int32_t max_pages;      /* of a sequence, in a decode step */
-  int64_t cached;         /* positions of all sequences, in a decode step */
+  int64_t rows;                /* T */
+  bool keep;                   /* a backward pass comes */
+  recompute_t recompute;       /* what it runs again */
+  const packed_t *packed;      /* NULL in a decode step; valid until pass_backward: the caller keeps it */
+  int32_t sequences;           /* of a packed batch; 0 in a decode step */
+  const sequences_t *prepared; /* the packed ones, for attention */
+  cache_t *cache;              /* NULL: keys and values go nowhere else */
+  int32_t max_pages;           /* of a sequence, in a decode step */
+  int64_t cached;              /* positions of all sequences, in a decode step */
   const index_t *tokens, *positions, *slots; /* (T): the pass's own, or the caller's in a decode step */
   const index_t *pages, *lengths;            /* (T, max pages), (T): the caller's, in a decode step */
   int32_t images, image_begin, image_share;
@@ -56,7 +58,6 @@ typedef struct {
   real_t *final;       /* (T, C) after the final norm */
   wide_t *final_rstd;
   index_t *tokens, *positions, *slots, *image_rows;        /* (T) */
-  index_t *offsets;                                        /* (B + 1) */
   real_t *dfinal, *dx, *dn, *dattended, *dqkv, *dact, *du; /* backward scratch */
   int32_t *image_rows_host;                                /* (T) */
   real_t *image_tokens;                                    /* (N * P, C): all images of the batch */
@@ -89,6 +90,7 @@ struct pass {
   pass_buffers_t buffers;
   workspace_t head_workspace;
   pass_head_t head;
+  sequences_t sequences; /* of the last packed batch */
   tower_pass_t *tower;
   size_t *tp_counts; /* (tp): what each rank brings to a gather */
   pass_call_t call;  /* in progress, or the last one */

@@ -41,20 +41,14 @@ static status_t tower_layernorm(tower_pass_t *pass, const base_t *base, int64_t 
 static op_attention_t tower_attention_of(const tower_pass_t *pass, const base_t *base,
                                          const tower_saved_t *saved) {
   const model_config_t *config = &base->config;
-  int32_t head_size = config->vision_hidden / config->vision_heads;
-  return (op_attention_t){.sequences = pass->count,
-                          .offsets_host = pass->offsets_host,
-                          .offsets = pass->offsets,
-                          .heads = config->vision_heads,
-                          .kv_heads = config->vision_heads,
-                          .head_size = head_size,
+  return (op_attention_t){.sequences = &pass->sequences,
                           .q = saved->q,
                           .k = saved->k,
                           .v = saved->v,
                           .ldq = config->vision_hidden,
                           .ldkv = config->vision_hidden,
                           .ldo = config->vision_hidden,
-                          .scale = 1.0 / sqrt((double)head_size),
+                          .scale = 1.0 / sqrt((double)pass->sequences.head_size),
                           .causal = false,
                           .out = saved->attended,
                           .lse = saved->lse};

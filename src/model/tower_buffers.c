@@ -4,12 +4,15 @@
 
 status_t tower_pass_create(device_t *device, tower_pass_t **out) {
   TRY(memory_alloc(out, ARENA_OTHER, 1, sizeof **out));
-  **out = (tower_pass_t){.device = device, .workspace = workspace_create(device, "tower")};
+  **out = (tower_pass_t){.device = device,
+                         .workspace = workspace_create(device, "tower"),
+                         .sequences = sequences_create(device)};
   return STATUS_OK;
 }
 
 void tower_pass_free(tower_pass_t *pass) {
   if (!pass) return;
+  sequences_free(&pass->sequences);
   workspace_free(&pass->workspace);
   memory_free(pass->saved);
   memory_free(pass);
@@ -62,7 +65,6 @@ static void tower_buffers_describe_tower(tower_pass_t *pass, int64_t count, int3
   workspace_wide(w, ARENA_ACTIVATIONS, "rstd0", classed, &pass->rstd0);
   workspace_index(w, ARENA_SCRATCH, "patch_index", p, &pass->patch_index);
   workspace_index(w, ARENA_SCRATCH, "class_index", classed, &pass->class_index);
-  workspace_index(w, ARENA_SCRATCH, "offsets", count + 1, &pass->offsets);
   workspace_host(w, "patch_index", p, &pass->patch_index_host);
   workspace_host(w, "class_index", classed, &pass->class_index_host);
   workspace_host(w, "offsets", count + 1, &pass->offsets_host);
@@ -88,8 +90,7 @@ static status_t tower_buffers_fill_indices(tower_pass_t *pass, int32_t count) {
   for (int32_t i = 0; i <= count; i++)
     pass->offsets_host[i] = i * tokens;
   TRY(index_upload(pass->device, pass->patch_index, pass->patch_index_host, (size_t)p));
-  TRY(index_upload(pass->device, pass->class_index, pass->class_index_host, (size_t)classed));
-  return index_upload(pass->device, pass->offsets, pass->offsets_host, (size_t)count + 1);
+  return index_upload(pass->device, pass->class_index, pass->class_index_host, (size_t)classed);
 }
 
 /* Rows of the tower are numbered in 32 bits. */
@@ -139,7 +140,11 @@ status_t tower_reserve(tower_pass_t *pass, const base_t *base, int32_t count, bo
   tower_buffers_describe_tower(pass, count, keep || layers < 1 ? layers : 1,
                                keep ? (int64_t)count * config_tower_tokens(&base->config) : 0);
   TRY(workspace_end(&pass->workspace, &fresh));
-  if (!fresh && pass->indexed >= count) return STATUS_OK;
-  pass->indexed = count;
-  return tower_buffers_fill_indices(pass, count);
+  if (fresh || pass->indexed < count) {
+    pass->indexed = count;
+    TRY(tower_buffers_fill_indices(pass, count));
+  }
+  int32_t heads = base->config.vision_heads;
+  return sequences_prepare(&pass->sequences, count, pass->offsets_host, heads, heads,
+                           base->config.vision_hidden / heads);
 }

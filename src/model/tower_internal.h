@@ -3,6 +3,7 @@
 #define MODEL_TOWER_INTERNAL_H
 
 #include "model/tower.h"
+#include "tensor/sequences.h"
 #include "tensor/workspace.h"
 
 /* Activations of one tower layer for T = count * config_tower_tokens rows, C = vision hidden, F = vision MLP.
@@ -42,8 +43,8 @@ struct tower_pass {
   real_t *dhidden;                /* (T, F) */
   index_t *patch_index;           /* (count * P): row of each patch in T */
   index_t *class_index;           /* (T): 0 at class rows, else -1 */
-  index_t *offsets;               /* (count + 1) */
   int32_t *offsets_host, *patch_index_host, *class_index_host;
+  sequences_t sequences; /* images are */
   /* The pass in progress. */
   int32_t count;
   const real_t *used_features; /* what the projector read */

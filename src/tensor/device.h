@@ -30,7 +30,8 @@ typedef struct device_comm {
   struct device_comm *next; /* device.c's own */
 } device_comm_t;
 
-struct ops; /* tensor/ops.h */
+struct ops;       /* tensor/ops.h */
+struct sequences; /* tensor/sequences.h */
 
 /* Sees every operation of a device before and after it is run: timers, counters, checks. */
 typedef struct device_watcher device_watcher_t;
@@ -93,6 +94,10 @@ struct device {
   status_t (*event_record)(device_t *device, void *own);
   status_t (*event_query)(device_t *device, void *own, bool *done);
   status_t (*event_wait)(device_t *device, void *own);
+  /* Optional: the device's own list of attention's work over SEQUENCES, of which offsets_host, heads and what
+   * follows from them are there: as many 32-bit integers as it returns, in LIST (host) where that is not
+   * NULL. It is put into device memory once, for all layers and both directions. */
+  int64_t (*list_work)(device_t *device, const struct sequences *sequences, int32_t *list);
   /* Optional: PEAKS of the formats beside the compute type, measured as tensor/peaks.h does. */
   status_t (*measure_peaks)(device_t *device, device_peaks_t *peaks);
   /* Optional, both or none: a clock of the device's own for regions of the run (perf/perf.h), for a device

@@ -100,24 +100,15 @@ static op_cost_t rotary_cost(op_cost_sizes_t size, const op_rotary_t *op) {
 
 /* ---- Attention ---- */
 
-/* Pairs of a query and a key, of one head. */
-static double attention_pairs(const op_attention_t *op) {
-  double pairs = 0.0;
-  for (int32_t s = 0; s < op->sequences; s++) {
-    double n = op->offsets_host[s + 1] - op->offsets_host[s];
-    pairs += op->causal ? 0.5 * n * (n + 1.0) : n * n;
-  }
-  return pairs;
-}
-
 /* QUERY_ROWS and KEY_ROWS: how often the queries' and the keys' shape is moved. */
 static op_cost_t attention_cost(op_cost_sizes_t size, const op_attention_t *op, int query_rows,
                                 int key_rows) {
-  double t = op->sequences > 0 ? op->offsets_host[op->sequences] : 0;
-  double q = t * op->heads * op->head_size, kv = t * op->kv_heads * op->head_size;
-  return (op_cost_t){.flops = 4.0 * attention_pairs(op) * op->heads * op->head_size,
+  const sequences_t *all = op->sequences;
+  double t = (double)sequences_positions(all);
+  double q = t * all->heads * all->head_size, kv = t * all->kv_heads * all->head_size;
+  return (op_cost_t){.flops = 4.0 * sequences_pairs(all, op->causal) * all->heads * all->head_size,
                      .bytes = (query_rows * q + key_rows * kv) * size.real +
-                              (op->lse ? t * op->heads * size.wide : 0.0)};
+                              (op->lse ? t * all->heads * size.wide : 0.0)};
 }
 
 /* Reads q, k, v, out and dout, writes dq, dk and dv. */

@@ -11,6 +11,7 @@
 
 #include "tensor/ops_head.h"
 #include "tensor/rope.h"
+#include "tensor/sequences.h"
 #include "tensor/weight.h"
 
 /* CLIP's x sigmoid(1.702 x); GELU by the error function; and GELU by a hyperbolic tangent, SigLIP's. */
@@ -183,13 +184,11 @@ typedef struct {
 } op_rotary_t;
 
 /* Attention over packed sequences: out = softmax(scale * q k^T) v within each sequence, causal or not; no T x
- * T matrix is ever formed. q, out (T, H*D), k, v (T, K*D) with row strides ldq, ldkv, ldo; offsets (B+1) on
- * host and on the device. lse (T, H) = log-sum-exp of each row's scaled scores, kept where not NULL. */
+ * T matrix is ever formed. q, out (T, H*D), k, v (T, K*D) with row strides ldq, ldkv, ldo; T, H, K and D are
+ * those of SEQUENCES, prepared for this device. lse (T, H) = log-sum-exp of each row's scaled scores, kept
+ * where not NULL. */
 typedef struct {
-  int32_t sequences;
-  const int32_t *offsets_host;
-  const index_t *offsets;
-  int32_t heads, kv_heads, head_size;
+  const sequences_t *sequences;
   const real_t *q, *k, *v;
   int64_t ldq, ldkv, ldo;
   double scale;

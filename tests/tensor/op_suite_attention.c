@@ -23,7 +23,7 @@ enum { ATTENTION_CASES = sizeof attention_cases / sizeof *attention_cases };
 typedef struct {
   int32_t offsets[SEQUENCES_MAX + 1];
   int64_t T, q_cols, kv_cols, ld, ldo;
-  index_pair_t where;
+  sequences_t sequences[DEVICES]; /* prepared for each */
   real_pair_t qkv, out;
   wide_pair_t lse;
 } attention_arrays_t;
@@ -36,22 +36,27 @@ static attention_arrays_t attention_arrays(op_pair_t *pair, const op_suite_atten
   arrays.T = arrays.offsets[c->sequences];
   arrays.ld = arrays.q_cols + 2 * arrays.kv_cols + 4;
   arrays.ldo = arrays.q_cols + 8;
-  arrays.where = index_of(pair, arrays.offsets, c->sequences + 1);
+  for (int s = 0; s < DEVICES; s++) {
+    arrays.sequences[s] = sequences_create(pair->devices[s]);
+    EXPECT_OK(sequences_prepare(&arrays.sequences[s], c->sequences, arrays.offsets, c->heads, c->kv_heads,
+                                c->head_size));
+  }
   arrays.qkv = real_random(pair, arrays.T * arrays.ld, 1.0);
   arrays.out = real_untouched(pair, arrays.T * arrays.ldo);
   arrays.lse = wide_untouched(pair, arrays.T * c->heads);
   return arrays;
 }
 
+static void attention_arrays_free(op_pair_t *pair, attention_arrays_t *arrays) {
+  for (int s = 0; s < DEVICES; s++)
+    sequences_free(&arrays->sequences[s]);
+  pair_release(pair);
+}
+
 static op_attention_t attention_op(op_pair_t *pair, const op_suite_attention_case_t *c,
                                    const attention_arrays_t *arrays, int s) {
   const real_t *q = arrays->qkv.on[s];
-  return (op_attention_t){.sequences = c->sequences,
-                          .offsets_host = arrays->offsets,
-                          .offsets = arrays->where.on[s],
-                          .heads = c->heads,
-                          .kv_heads = c->kv_heads,
-                          .head_size = c->head_size,
+  return (op_attention_t){.sequences = &arrays->sequences[s],
                           .q = q,
                           .k = real_at(pair->devices[s], q, arrays->q_cols),
                           .v = real_at(pair->devices[s], q, arrays->q_cols + arrays->kv_cols),
@@ -75,7 +80,7 @@ static void attention_run(op_pair_t *pair, const op_suite_attention_case_t *c, b
                     pair->tolerances.forward);
   wide_expect_close(pair, "attention lse", &arrays.lse, 0, arrays.T, c->heads, c->heads,
                     pair->tolerances.forward);
-  pair_release(pair);
+  attention_arrays_free(pair, &arrays);
 }
 
 void case_attention(void **state) {
@@ -105,7 +110,7 @@ static void attention_backward_run(op_pair_t *pair, const op_suite_attention_cas
   real_expect_close(pair, "attention dq", &dqkv, 0, T, arrays.q_cols, arrays.ld, tolerance);
   real_expect_close(pair, "attention dk", &dqkv, arrays.q_cols, T, kv, arrays.ld, tolerance);
   real_expect_close(pair, "attention dv", &dqkv, arrays.q_cols + kv, T, kv, arrays.ld, tolerance);
-  pair_release(pair);
+  attention_arrays_free(pair, &arrays);
 }
 
 void case_attention_backward(void **state) {
@@ -274,7 +279,7 @@ static void cache_agrees(op_pair_t *pair, const cache_case_t *c) {
   memory_free(a);
   memory_free(b);
   if (error > pair->tolerances.forward) fail_msg("paged and packed attention differ by %g", error);
-  pair_release(pair);
+  attention_arrays_free(pair, &arrays);
 }
 
 /* Some pages of several layers to others; all else stays. */

@@ -159,14 +159,14 @@ static const int32_t attention_offsets[] = {0, 70, 71, 700}; /* the last is more
 enum { SEQUENCES = 3, TOKENS = 700 };
 
 typedef struct {
-  index_t *offsets;
+  sequences_t *sequences;
   real_t *q, *kv, *out, *dout, *dq, *dkv; /* keys and values side by side */
   wide_t *lse;
   op_attention_t op;
 } cpu_bits_attention_case_t;
 
-static cpu_bits_attention_case_t attention_new(device_t *device) {
-  cpu_bits_attention_case_t c = {.offsets = index_new(device, attention_offsets, SEQUENCES + 1),
+static cpu_bits_attention_case_t attention_new(device_t *device, sequences_t *sequences) {
+  cpu_bits_attention_case_t c = {.sequences = sequences,
                                  .q = real_new(device, 1, TOKENS * WIDTH),
                                  .kv = real_new(device, 2, TOKENS * LD_KV),
                                  .out = real_new(device, 0, TOKENS * WIDTH),
@@ -174,12 +174,9 @@ static cpu_bits_attention_case_t attention_new(device_t *device) {
                                  .dq = real_new(device, 0, TOKENS * WIDTH),
                                  .dkv = real_new(device, 0, TOKENS * LD_KV),
                                  .lse = wide_new(device, TOKENS * HEADS)};
-  c.op = (op_attention_t){.sequences = SEQUENCES,
-                          .offsets_host = attention_offsets,
-                          .offsets = c.offsets,
-                          .heads = HEADS,
-                          .kv_heads = KV_HEADS,
-                          .head_size = D,
+  *sequences = sequences_create(device);
+  OK(sequences_prepare(sequences, SEQUENCES, attention_offsets, HEADS, KV_HEADS, D));
+  c.op = (op_attention_t){.sequences = sequences,
                           .q = c.q,
                           .k = c.kv,
                           .v = real_at(device, c.kv, KV_WIDTH),
@@ -195,13 +192,15 @@ static cpu_bits_attention_case_t attention_new(device_t *device) {
 }
 
 static void attention_release(device_t *device, cpu_bits_attention_case_t *c) {
-  void *all[] = {c->offsets, c->q, c->kv, c->out, c->dout, c->dq, c->dkv, c->lse};
+  sequences_free(c->sequences);
+  void *all[] = {c->q, c->kv, c->out, c->dout, c->dq, c->dkv, c->lse};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     device_release(device, all[i]);
 }
 
 static float *scenario_attention(device_t *device, int64_t *n) {
-  cpu_bits_attention_case_t c = attention_new(device);
+  sequences_t sequences;
+  cpu_bits_attention_case_t c = attention_new(device, &sequences);
   *n = TOKENS * WIDTH;
   float *result = real_get(device, c.out, *n);
   attention_release(device, &c);
@@ -209,7 +208,8 @@ static float *scenario_attention(device_t *device, int64_t *n) {
 }
 
 static float *scenario_attention_backward(device_t *device, int64_t *n) {
-  cpu_bits_attention_case_t c = attention_new(device);
+  sequences_t sequences;
+  cpu_bits_attention_case_t c = attention_new(device, &sequences);
   op_attention_backward_t op = {
       .forward = c.op, .dout = c.dout, .dq = c.dq, .dk = c.dkv, .dv = real_at(device, c.dkv, KV_WIDTH)};
   OK(OP(device, attention_backward, &op));
@@ -311,7 +311,8 @@ static void test_decoded_position(void **context) {
   enum { PAGE = 16, FIRST = 71, LENGTH = TOKENS - FIRST, PAGES = (LENGTH + PAGE - 1) / PAGE };
   (void)context;
   device_t *device = device_new(2);
-  cpu_bits_attention_case_t c = attention_new(device);
+  sequences_t sequences;
+  cpu_bits_attention_case_t c = attention_new(device, &sequences);
   float *expected = real_get(device, c.out, TOKENS * WIDTH);
   real_t *k_cache = real_new(device, 0, PAGES * PAGE * KV_WIDTH);
   real_t *v_cache = real_new(device, 0, PAGES * PAGE * KV_WIDTH);

@@ -294,13 +294,10 @@ static void check_attention(tensor_golden_fixture_t *f, const char *name, bool c
   for (int i = 0; i < PARTS; i++)
     snprintf(names[i], sizeof names[i], "%s.%s", name, parts[i]);
   int32_t offsets[SEQUENCES + 1];
-  index_t *device_offsets = index_named(f, names[OFFSETS], SEQUENCES + 1, offsets);
-  op_attention_t forward = {.sequences = SEQUENCES,
-                            .offsets_host = offsets,
-                            .offsets = device_offsets,
-                            .heads = HEADS,
-                            .kv_heads = KV_HEADS,
-                            .head_size = D,
+  index_named(f, names[OFFSETS], SEQUENCES + 1, offsets);
+  sequences_t sequences = sequences_create(f->device);
+  ok(sequences_prepare(&sequences, SEQUENCES, offsets, HEADS, KV_HEADS, D));
+  op_attention_t forward = {.sequences = &sequences,
                             .q = real_named(f, names[Q], ROWS * COLS),
                             .k = real_named(f, names[K], ROWS * KV_COLS),
                             .v = real_named(f, names[V], ROWS * KV_COLS),
@@ -322,6 +319,7 @@ static void check_attention(tensor_golden_fixture_t *f, const char *name, bool c
   real_expect(f, names[DQ], backward.dq, ROWS * COLS, exact);
   real_expect(f, names[DK], backward.dk, ROWS * KV_COLS, exact);
   real_expect(f, names[DV], backward.dv, ROWS * KV_COLS, exact);
+  sequences_free(&sequences);
 }
 
 static void test_attention(void **state) {

@@ -248,7 +248,7 @@ static void check_indices(device_t *device) {
                        falling[] = {0, 3, 2};
   real_t *from = real_make(device, N), *to = real_make(device, N);
   index_t *index = index_make(device, repeated, 3), *bad = index_make(device, negative, 3);
-  index_t *device_offsets = index_make(device, offsets, 3), *device_falling = index_make(device, falling, 3);
+  index_t *device_falling = index_make(device, falling, 3);
   op_rows_t rows = {.rows = 3, .cols = 2, .from = from, .ld_from = 2, .index = index, .to = to, .ld_to = 2};
   ok(OP(device, rows_gather, &rows));
   refused(OP(device, rows_scatter, &rows)); /* a row is written twice */
@@ -271,18 +271,19 @@ static void check_indices(device_t *device) {
   ok(OP(device, rotary, &rotary));
   rotary.k_cache = to;
   refused(OP(device, rotary, &rotary)); /* the cache overlaps the rows */
-  op_attention_t attention = {.sequences = 2, .offsets_host = offsets, .offsets = device_falling, .heads = 1};
-  attention.kv_heads = attention.head_size = 1;
+  sequences_t sequences = sequences_create(device), others;
+  ok(sequences_prepare(&sequences, 2, offsets, 1, 1, 1));
+  others = sequences;
+  others.offsets = device_falling;
+  op_attention_t attention = {.sequences = &others};
   attention.q = attention.k = attention.v = from;
   attention.ldq = attention.ldkv = attention.ldo = 1;
   attention.out = to;
   refused(OP(device, attention, &attention)); /* host and device disagree */
-  attention.offsets_host = falling;
-  refused(OP(device, attention, &attention)); /* offsets fall */
-  attention.offsets_host = offsets;
-  attention.offsets = device_offsets;
+  attention.sequences = &sequences;
   ok(OP(device, attention, &attention));
-  void *blocks[] = {from, to, index, bad, device_offsets, device_falling};
+  sequences_free(&sequences);
+  void *blocks[] = {from, to, index, bad, device_falling};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
     device_release(device, blocks[i]);
 }

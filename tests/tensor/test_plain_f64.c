@@ -198,13 +198,8 @@ enum {
 };
 static const int32_t offsets[SEQUENCES + 1] = {0, 2, 3, POSITIONS};
 
-static op_attention_t attention_op(check_t *check, real_t *const *x) {
-  return (op_attention_t){.sequences = SEQUENCES,
-                          .offsets_host = offsets,
-                          .offsets = check_index(check, offsets, SEQUENCES + 1),
-                          .heads = QUERY_HEADS,
-                          .kv_heads = KV_HEADS,
-                          .head_size = HEAD_SIZE,
+static op_attention_t attention_op(check_t *check, real_t *const *x, const sequences_t *sequences) {
+  return (op_attention_t){.sequences = sequences,
                           .q = x[0],
                           .k = x[1],
                           .v = x[2],
@@ -218,13 +213,18 @@ static op_attention_t attention_op(check_t *check, real_t *const *x) {
 }
 
 static void attention_forward(check_t *check, real_t *const *x, double *y) {
-  op_attention_t op = attention_op(check, x);
+  sequences_t sequences = sequences_create(check->device);
+  CHECK_OK(sequences_prepare(&sequences, SEQUENCES, offsets, QUERY_HEADS, KV_HEADS, HEAD_SIZE));
+  op_attention_t op = attention_op(check, x, &sequences);
   CHECK_OK(OP(check->device, attention, &op));
   check_fetch_real(check, op.out, y, POSITIONS * LDO);
+  sequences_free(&sequences);
 }
 
 static void attention_backward(check_t *check, real_t *const *x, const real_t *dy, double *const *dx) {
-  op_attention_backward_t op = {.forward = attention_op(check, x),
+  sequences_t sequences = sequences_create(check->device);
+  CHECK_OK(sequences_prepare(&sequences, SEQUENCES, offsets, QUERY_HEADS, KV_HEADS, HEAD_SIZE));
+  op_attention_backward_t op = {.forward = attention_op(check, x, &sequences),
                                 .dout = dy,
                                 .dq = check_real_filled(check, POSITIONS * LDQ),
                                 .dk = check_real_filled(check, POSITIONS * LDKV),
@@ -234,6 +234,7 @@ static void attention_backward(check_t *check, real_t *const *x, const real_t *d
   check_fetch_real(check, op.dq, dx[0], POSITIONS * LDQ);
   check_fetch_real(check, op.dk, dx[1], POSITIONS * LDKV);
   check_fetch_real(check, op.dv, dx[2], POSITIONS * LDKV);
+  sequences_free(&sequences);
 }
 
 static void test_attention(void **state) {

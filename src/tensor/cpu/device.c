@@ -246,6 +246,7 @@ status_t cpu_create(int threads, const char *level_name, device_t **out) {
                        .allgatherv = cpu_allgatherv,
                        .reduce_scatter_begin = cpu_reduce_scatter_begin,
                        .reduce_scatter_end = cpu_reduce_scatter_end,
+                       .list_work = cpu_list_work,
                        .add_cores = cpu_add_cores};
   *out = device;
   return STATUS_OK;

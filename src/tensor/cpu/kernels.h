@@ -35,18 +35,13 @@ typedef struct {
   float *scratch; /* gemm_scratch() floats */
 } gemm_part_t;
 
-/* Query rows of one (sequence, key-value head). */
+/* Query rows of one (sequence, key-value head): the forward pass's work list (tensor/sequences.h) has one
+ * after the other. */
 typedef struct {
   int32_t begin, length; /* of the sequence, in rows of the batch */
   int32_t kv_head;
   int32_t query_begin, query_end; /* in rows of the sequence; the backward pass takes them all */
 } attention_task_t;
-
-typedef struct {
-  const op_attention_t *forward;
-  const op_attention_backward_t *backward; /* NULL in the forward pass */
-  const attention_task_t *tasks;
-} attention_job_t;
 
 enum { ATTENTION_KEYS = 64 }; /* keys of a tile */
 
@@ -79,8 +74,8 @@ typedef struct {
   range_kernel_t sum_periodic;                            /* block_op_t: (block, phase) */
   range_kernel_t sum_blocks;                              /* sum_blocks_t: columns */
 
-  range_kernel_t attention, attention_backward; /* attention_job_t: tasks */
-  range_kernel_t attention_paged;               /* (row, key-value head) */
+  range_kernel_t attention;                           /* tasks of the work list */
+  range_kernel_t attention_backward, attention_paged; /* (sequence, key-value head); (row, key-value head) */
   int64_t (*attention_scratch)(int64_t queries, int32_t group, int32_t head_size); /* floats */
   int64_t (*attention_backward_scratch)(int64_t longest, int32_t head_size);       /* floats */
   int64_t (*attention_paged_scratch)(int32_t group, int32_t head_size);            /* floats */

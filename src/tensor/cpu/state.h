@@ -24,7 +24,7 @@ typedef struct {
   float
       *scratch; /* (threads, scratch_floats): each thread's own, grows to what the largest operation needs */
   int64_t scratch_floats;
-  float *shared; /* for partial results of all threads and lists of tasks; grows likewise */
+  float *shared; /* for partial results of all threads; grows likewise */
   int64_t shared_bytes;
   rope_table_t rope[CPU_ROPE_TABLES];
   int rope_next; /* the table that is replaced next when all are taken */
@@ -55,6 +55,9 @@ void cpu_for_each(cpu_state_t *state, range_kernel_t kernel, const void *op, int
 /* Threads that WORK is worth, at least 1; into how many shares to cut it for THREADS, at most MOST. */
 int cpu_threads(const cpu_state_t *state, double work);
 int64_t cpu_shares(double work, int threads, int64_t most);
+
+/* The device's list_work: tasks of attention (attention_task_t). */
+int64_t cpu_list_work(device_t *device, const sequences_t *sequences, int32_t *list);
 
 /* Each file of operations adds its own to OPS. */
 void cpu_fill_gemm(ops_t *ops);

@@ -195,32 +195,34 @@ static softmax_t softmax_at(const softmax_t *softmax, int64_t row, int64_t padde
 static void attend_head(const op_attention_t *op, const attention_task_t *task, int64_t key,
                         const float *queries, const float *keys, const float *values,
                         const softmax_t *softmax) {
-  int64_t rows = task->query_end - task->query_begin, padded = round_up(op->head_size, LANES);
+  int64_t rows = task->query_end - task->query_begin, head_size = op->sequences->head_size;
+  int64_t padded = round_up(head_size, LANES);
   for (int64_t r = 0; r < rows; r += TILE_ROWS) {
     int64_t count = min_int_simd(TILE_ROWS, rows - r);
     int64_t visible = op->causal ? task->query_begin + r - key + 1 : task->length - key;
     if (op->causal && visible + count - 1 <= 0) continue;
     softmax_t tile = softmax_at(softmax, r, padded);
     float s[TILE_ROWS * KEYS] __attribute__((aligned(64)));
-    int64_t depth = softmax_scores(&tile, (int)count, op->head_size, padded, visible, op->causal ? 1 : 0,
-                                   queries + r * op->head_size, keys, s);
+    int64_t depth = softmax_scores(&tile, (int)count, head_size, padded, visible, op->causal ? 1 : 0,
+                                   queries + r * head_size, keys, s);
     add_product((int)count, depth, padded, s, values, padded, tile.out);
   }
 }
 
 static void finish_head(const op_attention_t *op, const attention_task_t *task, int32_t head,
                         const softmax_t *softmax) {
-  int64_t rows = task->query_end - task->query_begin, padded = round_up(op->head_size, LANES);
+  int64_t rows = task->query_end - task->query_begin, heads = op->sequences->heads;
+  int64_t head_size = op->sequences->head_size, padded = round_up(head_size, LANES);
   for (int64_t r = 0; r < rows; r++) {
     int64_t token = task->begin + task->query_begin + r;
-    softmax_finish_row(softmax, r, op->head_size, padded,
-                       (float *)op->out + token * op->ldo + (int64_t)head * op->head_size);
-    if (op->lse) ((float *)op->lse)[token * op->heads + head] = softmax->max[r] + log_float(softmax->sum[r]);
+    softmax_finish_row(softmax, r, head_size, padded, (float *)op->out + token * op->ldo + head * head_size);
+    if (op->lse) ((float *)op->lse)[token * heads + head] = softmax->max[r] + log_float(softmax->sum[r]);
   }
 }
 
 static void attention_task(const op_attention_t *op, const attention_task_t *task, float *scratch) {
-  int32_t group = op->heads / op->kv_heads, head_size = op->head_size;
+  const sequences_t *all = op->sequences;
+  int32_t group = all->heads / all->kv_heads, head_size = all->head_size;
   int64_t rows = task->query_end - task->query_begin, padded = round_up(head_size, LANES);
   int64_t panel = round_up(rows, TILE_ROWS) * head_size;
   forward_space_t space;
@@ -249,9 +251,10 @@ static void attention_task(const op_attention_t *op, const attention_task_t *tas
 }
 
 static void attention_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
-  const attention_job_t *job = argument;
+  const op_attention_t *op = argument;
+  const attention_task_t *tasks = (const attention_task_t *)op->sequences->work;
   for (int64_t i = begin; i < end; i++)
-    attention_task(job->forward, &job->tasks[i], scratch);
+    attention_task(op, &tasks[i], scratch);
 }
 
 static int64_t attention_scratch(int64_t queries, int32_t group, int32_t head_size) {
@@ -432,7 +435,7 @@ typedef struct {
 static void load_keys(const backward_head_t *now) {
   const op_attention_t *op = &now->op->forward;
   const backward_space_t *space = &now->space;
-  int64_t n = now->task->length, head_size = op->head_size;
+  int64_t n = now->task->length, head_size = op->sequences->head_size;
   for (int64_t key = 0; key < n; key += KEYS) {
     int64_t at = (now->task->begin + key) * op->ldkv + now->task->kv_head * head_size;
     int64_t count = min_int_simd(KEYS, n - key);
@@ -449,7 +452,8 @@ static void load_keys(const backward_head_t *now) {
 static void load_queries_simd(const backward_head_t *now) {
   const op_attention_t *op = &now->op->forward;
   const backward_space_t *space = &now->space;
-  int64_t n = now->task->length, head_size = op->head_size, padded = now->padded, first = now->task->begin;
+  int64_t n = now->task->length, padded = now->padded, first = now->task->begin;
+  int64_t heads = op->sequences->heads, head_size = op->sequences->head_size;
   const float *q = (const float *)op->q + first * op->ldq + now->head * head_size;
   const float *out = (const float *)op->out + first * op->ldo + now->head * head_size;
   const float *dout = (const float *)now->op->dout + first * op->ldo + now->head * head_size;
@@ -464,7 +468,7 @@ static void load_queries_simd(const backward_head_t *now) {
     for (int64_t d = 0; d < head_size; d++)
       sum += out[i * op->ldo + d] * dout[i * op->ldo + d];
     space->delta[i] = sum;
-    space->lse[i] = ((const float *)op->lse)[(first + i) * op->heads + now->head];
+    space->lse[i] = ((const float *)op->lse)[(first + i) * heads + now->head];
   }
 }
 
@@ -486,7 +490,7 @@ static void backward_row(int64_t visible, float lse, float delta, float *p, floa
 static void backward_block(const backward_head_t *now, int64_t row, int64_t rows, int64_t key) {
   const op_attention_t *op = &now->op->forward;
   const backward_space_t *space = &now->space;
-  int64_t head_size = op->head_size, padded = now->padded,
+  int64_t head_size = op->sequences->head_size, padded = now->padded,
           keys_count = min_int_simd(KEYS, now->task->length - key);
   for (int64_t r = 0; r < rows; r += TILE_ROWS) {
     int count = (int)min_int_simd(TILE_ROWS, rows - r);
@@ -525,7 +529,7 @@ static void store_rows(int64_t rows, int64_t head_size, int64_t padded, float fa
 
 static void backward_head(const backward_head_t *now) {
   const op_attention_t *op = &now->op->forward;
-  int64_t n = now->task->length, head_size = op->head_size;
+  int64_t n = now->task->length, head_size = op->sequences->head_size;
   load_queries_simd(now);
   for (int64_t key = 0; key < n; key += KEYS)
     for (int64_t row = op->causal ? key / TILE_ROWS * TILE_ROWS : 0; row < n; row += ROW_BLOCK)
@@ -536,7 +540,8 @@ static void backward_head(const backward_head_t *now) {
 
 static void backward_task(const op_attention_backward_t *op, const attention_task_t *task, float *scratch) {
   const op_attention_t *forward = &op->forward;
-  int32_t group = forward->heads / forward->kv_heads, head_size = forward->head_size;
+  const sequences_t *all = forward->sequences;
+  int32_t group = all->heads / all->kv_heads, head_size = all->head_size;
   backward_head_t now = {.op = op, .task = task, .padded = round_up(head_size, LANES)};
   backward_layout(task->length, head_size, scratch, &now.space);
   load_keys(&now);
@@ -552,9 +557,14 @@ static void backward_task(const op_attention_backward_t *op, const attention_tas
 }
 
 static void attention_backward_simd(const void *argument, int64_t begin, int64_t end, float *scratch) {
-  const attention_job_t *job = argument;
-  for (int64_t i = begin; i < end; i++)
-    backward_task(job->backward, &job->tasks[i], scratch);
+  const op_attention_backward_t *op = argument;
+  const sequences_t *all = op->forward.sequences;
+  for (int64_t i = begin; i < end; i++) {
+    const int32_t *offsets = all->offsets_host + i / all->kv_heads;
+    const attention_task_t task = {
+        .begin = offsets[0], .length = offsets[1] - offsets[0], .kv_head = (int32_t)(i % all->kv_heads)};
+    if (task.length > 0) backward_task(op, &task, scratch);
+  }
 }
 
 void SIMD_NAME(kernels_fill_attention)(kernels_t *table) {
