@@ -294,7 +294,7 @@ static status_t work_step(ppo_task_t *task, ppo_step_t *step, double lr, metrics
   TRY(ppo_rewards(&task->options, &samples));
   ppo_objective_t objective = ppo_objective(&task->options, &samples, step->entropy, step->ref_entropy);
   if (settings->log.rollouts > 0 && step->step % settings->log.rollouts == 0) TRY(ppo_file_write(task, step));
-  TRY(ppo_kept_drop(task));
+  TRY(kept_remove(&step->kept));
   TRY(comm_agree(task->session->world, ppo_show_answers(task, step)));
   ppo_add_objective(task, step, &objective, lr, metrics);
   TRY(ppo_check_divergence(task, &objective));
@@ -313,7 +313,7 @@ static status_t ppo_step_run(void *context, int64_t number, double lr, metrics_t
   ppo_step_t step;
   TRY(ppo_name_step(ppo_generate(task, number, &step), number));
   status_code_t status = ppo_name_step(work_step(task, &step, lr, metrics), number);
-  if (status == STATUS_STOPPED) status = ppo_kept_write(task, &step);
+  if (status == STATUS_STOPPED) status = ppo_kept_tell(task, &step);
   if (task->source.skip_bad) session_skipped(task->session, step.skipped, metrics);
   ppo_step_free(&step);
   return status;
