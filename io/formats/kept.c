@@ -163,16 +163,26 @@ void kept_close(kept_t *kept) {
   memory_free(kept);
 }
 
+/* FOUND records of KEPT, of which this start has ADDED more, are no longer needed. */
+static status_t kept_clear(const char *folder, const char *what, int64_t found, int64_t added) {
+  if (found > 0)
+    log_info("kept       %" PRId64 " %s of earlier starts and %" PRId64 " of this one are complete", found,
+             what, added);
+  return file_exists(folder) ? kept_folder_remove(folder) : STATUS_OK;
+}
+
 status_t kept_remove(kept_t **kept) {
   char folder[FILE_MAX_PATH];
   if (!*kept) return STATUS_OK;
   comm_t *comm = (*kept)->comm;
+  const char *what = (*kept)->what;
+  int64_t found = (*kept)->found, added = (*kept)->added;
   memcpy(folder, (*kept)->folder, sizeof folder);
   kept_close(*kept);
   *kept = NULL;
-  TRY(comm_barrier(comm)); /* no file is open any more */
-  if (comm_rank(comm) != 0 || !file_exists(folder)) return STATUS_OK;
-  if (kept_folder_remove(folder) != STATUS_OK) log_warning("%s", error_message());
+  TRY(comm_allreduce(comm, &added, 1, COMM_I64, COMM_SUM)); /* and no file is open any more */
+  if (comm_rank(comm) != 0 || kept_clear(folder, what, found, added) == STATUS_OK) return STATUS_OK;
+  log_warning("%s", error_message());
   error_clear();
   return STATUS_OK;
 }

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "rollout/rollout_kept.h"
+#include "session/identity.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,9 +22,10 @@ static status_t kept_identity(ppo_task_t *task, const ppo_step_t *step, text_buf
 static status_t kept_begin(ppo_task_t *task, ppo_step_t *step) {
   SCOPED(text_buffer_free) text_buffer_t identity = {0};
   char path[FILE_MAX_PATH];
+  if (task->session->dry) return STATUS_OK;
   TRY(session_path(task->session, "interrupted_step", path));
   TRY(kept_identity(task, step, &identity));
-  TRY(rollout_kept_open(task->session, path, identity.bytes, true, &step->kept));
+  TRY(identity_keep(task->session, &task->model, path, "answers", &identity, true, &step->kept));
   step->rollout.kept = step->kept;
   return STATUS_OK;
 }

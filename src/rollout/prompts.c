@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "rollout/rollout_kept.h"
+#include "session/identity.h"
 #include "text/sequence.h"
 
 #include <inttypes.h>
@@ -157,10 +158,10 @@ status_t prompts_keep(prompts_t *prompts, const role_t *role, const prompts_samp
                       const char *path, bool routine) {
   session_t *session = prompts->session;
   SCOPED(text_buffer_free) text_buffer_t text = {0};
-  if (session->dry || !prompts->model->info.path) return STATUS_OK; /* a new model is known by nothing */
+  if (session->dry) return STATUS_OK;
   TRY(rollout_identity(session, prompts->model, role, prompts->source, sampling, &text));
   TRY(comm_agree(session->world, prompts_identity(prompts, &text)));
-  return rollout_kept_open(session, path, text.bytes, routine, &prompts->kept);
+  return identity_keep(session, prompts->model, path, "answers", &text, routine, &prompts->kept);
 }
 
 /* ---- The generator ---- */

@@ -29,19 +29,6 @@ status_t rollout_identity(session_t *session, const model_t *model, const role_t
   return comm_agree(session->world, status);
 }
 
-status_t rollout_kept_open(session_t *session, const char *path, const char *identity, bool routine,
-                           kept_t **out) {
-  const grid_t *grid = &session->grid;
-  const kept_options_t options = {.path = path,
-                                  .identity = identity,
-                                  .what = "answers",
-                                  .routine = routine,
-                                  .readers = grid->dp,
-                                  .writes = grid->tp_rank == 0};
-  *out = NULL;
-  return session->dry ? STATUS_OK : kept_open(session->world, &options, out);
-}
-
 /* ---- One response ---- */
 
 /* A response as it is kept: this, its tokens, and where they are wanted its scalars. */

@@ -11,10 +11,6 @@
 status_t rollout_identity(session_t *session, const model_t *model, const role_t *role,
                           const source_t *source, const prompts_sampling_t *sampling, text_buffer_t *text);
 
-/* Opens PATH.kept for responses of IDENTITY; nothing in a dry run. As kept_open, whose ROUTINE this is. */
-status_t rollout_kept_open(session_t *session, const char *path, const char *identity, bool routine,
-                           kept_t **out);
-
 /* Gives the groups, in turn, the responses that are kept; WHICH (n * samples): the *COUNT that are to be
  * drawn. Collective on the world. Errors, agreed: STATUS_MEMORY. */
 status_t rollout_take_kept(rollout_t *rollout, int32_t *which, int64_t *count);

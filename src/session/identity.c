@@ -41,3 +41,25 @@ status_t identity_add_source(const session_t *session, const source_t *source, t
            session->settings->image.aspect);
   return text_buffer_append_string(text, lines);
 }
+
+status_t identity_add_judging(const reward_prompt_t *reward_prompt, text_buffer_t *text) {
+  char lines[128];
+  snprintf(lines, sizeof lines, "facts = %d\nfacts' order = %" PRIu64 "\nprompt = ", reward_prompt->facts,
+           reward_prompt->seed);
+  TRY(text_buffer_append_string(text, lines));
+  return text_buffer_append_string(text, reward_prompt->text);
+}
+
+status_t identity_keep(session_t *session, const model_t *model, const char *path, const char *what,
+                       const text_buffer_t *identity, bool routine, kept_t **out) {
+  const grid_t *grid = &session->grid;
+  const kept_options_t options = {.path = path,
+                                  .identity = identity->bytes,
+                                  .what = what,
+                                  .routine = routine,
+                                  .readers = grid->dp,
+                                  .writes = grid->tp_rank == 0};
+  *out = NULL;
+  if (!model->info.path) return STATUS_OK;
+  return kept_open(session->world, &options, out);
+}
