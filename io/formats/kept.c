@@ -197,10 +197,11 @@ int64_t kept_added(const kept_t *kept) {
   return kept ? kept->added : 0;
 }
 
-status_t kept_tell(const kept_t *kept, int64_t total) {
+status_t kept_tell(const kept_t *kept, int64_t total, bool *gained) {
   int64_t all = kept_added(kept);
   if (!kept) return STATUS_OK;
   TRY(comm_allreduce(kept->comm, &all, 1, COMM_I64, COMM_SUM));
+  *gained |= all > 0;
   all += kept->found;
   if (all > 0)
     log_info("kept       %" PRId64 " of %" PRId64 " %s for the next start", all, total, kept->what);

@@ -46,8 +46,10 @@ status_t kept_remove(kept_t **kept);
 int64_t kept_found(const kept_t *kept);
 int64_t kept_added(const kept_t *kept);
 
-/* Says in the log how many of TOTAL samples are kept for the next start; NULL says nothing. Collective on kept_open's COMM. */
-status_t kept_tell(const kept_t *kept, int64_t total);
+/* A start ends before all TOTAL samples are there: says in the log how many are kept for the next one.
+ * *GAINED becomes true where this start has added some, and else stays as it is. NULL says nothing.
+ * Collective on kept_open's COMM. */
+status_t kept_tell(const kept_t *kept, int64_t total, bool *gained);
 
 /* The sample KEY as this rank has it: *BYTES (n), the caller's to free with memory_free; NULL where it is not
  * there, or can no longer be read. Local. */

@@ -339,7 +339,8 @@ status_t output_write_images(output_t *output) {
   TRY(queue_create_ranks(output->prepare->comm, output->image_count, &share->queue));
   status_code_t status = prepare_agree(output->prepare, share_write(share));
   queue_free(share->queue);
-  if (status == STATUS_STOPPED) TRY(kept_tell(output->prepare->kept, output->image_count));
+  if (status == STATUS_STOPPED)
+    TRY(kept_tell(output->prepare->kept, output->image_count, &output->prepare->counts.gained));
   TRY(status);
   return problems_share(share);
 }

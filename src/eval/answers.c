@@ -314,7 +314,7 @@ static status_t evaluation_keep(const evaluation_t *evaluation, const role_t *ro
 
 static status_t evaluation_tell_kept(const evaluation_t *evaluation) {
   const prompts_t *prompts = &evaluation->evaluator->prompts;
-  TRY(kept_tell(prompts->kept, prompts->count));
+  TRY(kept_tell(prompts->kept, prompts->count, &evaluation->evaluator->session->gained));
   return STATUS_STOPPED;
 }
 

@@ -479,7 +479,8 @@ static status_t score(score_task_t *task) {
   TRY(score_open_file(task));
   TRY(score_keep(task));
   status_code_t status = score_all(task);
-  if (status == STATUS_STOPPED) TRY(kept_tell(task->kept, (task->has_reward ? KEYS : 1) * task->total));
+  if (status == STATUS_STOPPED)
+    TRY(kept_tell(task->kept, (task->has_reward ? KEYS : 1) * task->total, &task->session->gained));
   TRY(status);
   return score_close_file(task);
 }

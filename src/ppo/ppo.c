@@ -411,7 +411,6 @@ static status_t ppo_train(ppo_task_t *task) {
                            .samples = count,
                            .batch = task->batch,
                            .batch_setting = "rollout.batch"},
-                 .gained = &task->gained,
                  .context = task,
                  .update = ppo_step_run,
                  .evaluate = ppo_evaluate,

@@ -41,7 +41,6 @@ status_t ppo_kept_take(ppo_task_t *task, ppo_step_t *step, int32_t *which, int64
 }
 
 status_t ppo_kept_tell(ppo_task_t *task, const ppo_step_t *step) {
-  TRY(comm_any(task->session->world, kept_added(step->kept) > 0, &task->gained));
-  TRY(kept_tell(step->kept, step->n));
+  TRY(kept_tell(step->kept, step->n, &task->session->gained));
   return STATUS_STOPPED;
 }

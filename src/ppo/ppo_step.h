@@ -58,7 +58,6 @@ typedef struct {
   double scale;          /* 1 / temperature */
   double longest_update; /* seconds, of this run's steps so far */
   bool recompute_old;    /* ppo.old_logprob = 'recompute' */
-  bool gained;           /* this start has kept more responses than there were */
 } ppo_task_t;
 
 /* How responses are drawn. Local. */

@@ -279,7 +279,8 @@ static status_t generate(generate_task_t *task) {
   if (writes) status = generate_end_output(task, status);
   if (task->prompts.alone) return status;
   if (status == STATUS_STOPPED)
-    TRY(kept_tell(task->prompts.kept, task->prompts.count * task->prompts.options.samples));
+    TRY(kept_tell(task->prompts.kept, task->prompts.count * task->prompts.options.samples,
+                  &task->session->gained));
   TRY(file_commit(world, task->path, status, writes));
   TRY(kept_remove(&task->prompts.kept));
   if (task->session->dry) {

@@ -18,8 +18,8 @@ status_t identity_add_source(const session_t *session, const source_t *source, t
 /* Appends what a reward model is asked. Local. Errors: STATUS_MEMORY. */
 status_t identity_add_judging(const reward_prompt_t *reward_prompt, text_buffer_t *text);
 
-/* kept_open beside PATH for samples of IDENTITY that dp groups finish; nothing (NULL) where MODEL is a new one,
- * which no identity tells from another. Collective on the world. Errors: as kept_open. */
+/* kept_open beside PATH for samples of IDENTITY that dp groups finish; nothing (NULL) where MODEL is a new
+ * one, which no identity tells from another. Collective on the world. Errors: as kept_open. */
 status_t identity_keep(session_t *session, const model_t *model, const char *path, const char *what,
                        const text_buffer_t *identity, bool routine, kept_t **out);
 

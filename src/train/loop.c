@@ -212,9 +212,10 @@ static status_t fail_without_progress(const session_t *session, const loop_t *lo
 
 /* The state is that after the last finished step. */
 static status_t loop_stop_here(session_t *session, loop_t *loop) {
-  bool asked, gained = loop->gained && *loop->gained;
+  bool asked;
   TRY(session_stopped(session, &asked));
-  if (!asked && !gained && loop->state.step == loop->first) return fail_without_progress(session, loop);
+  if (!asked && !session->gained && loop->state.step == loop->first)
+    return fail_without_progress(session, loop);
   if (loop->state.step != loop->saved) TRY(loop_save(session, loop));
   return error_set(STATUS_STOPPED, "stopped after step %lld of %lld", (long long)loop->state.step,
                    (long long)loop->total);
