@@ -273,9 +273,7 @@ static status_t ppo_show_answers(ppo_task_t *task, const ppo_step_t *step) {
  * its beginning. An update once begun is finished, so there must be time for as long a one as there has been.
  */
 static status_t ppo_stop_before_update(const ppo_task_t *task) {
-  bool stop;
-  TRY(comm_any(task->session->world, session_stop_requested(task->session, task->longest_update), &stop));
-  return stop ? STATUS_STOPPED : STATUS_OK;
+  return session_continue(task->session, task->longest_update);
 }
 
 static status_t run_update(ppo_task_t *task, ppo_step_t *step, double lr, ppo_update_t *update) {

@@ -78,6 +78,10 @@ status_t session_stop(session_t *session, double reserve, bool *stop);
  * steps; the callers bring the ranks' requests together (parallel/stop_vote.h, comm_any). Local. */
 bool session_stop_requested(session_t *session, double reserve);
 
+/* The same where all ranks are together, between two parts of a piece of work that can be given up:
+ * STATUS_STOPPED on all ranks once one of them sees a reason. Collective on the world. */
+status_t session_continue(session_t *session, double reserve);
+
 /* After requests have stopped all ranks: says why in the log, once. *ASKED (NULL: not wanted): somebody asked
  * to stop, by a signal or the file EXIT; otherwise it was job.max_seconds. Collective on the world. Errors,
  * agreed: of the run directory (rundir_poll). */
