@@ -167,6 +167,7 @@ static status_t output_count(output_t *output) {
 
 static void output_free(output_t *output) {
   dataset_writer_abandon(output->writer);
+  memory_free(output->whole);
   memory_free(output->images);
   memory_free(output->place);
   memory_free(output->sizes);
@@ -212,8 +213,10 @@ static status_t prepare_all(prepare_t *prepare) {
   TRY(names_share(comm, &prepare->names));
   TRY(comm_agree(comm, folder_open(prepare)));
   const bool apart = text_given(options->held_out_output);
+  TRY(prepare_keep(prepare));
   TRY(output_run(prepare, options->output, !apart, false));
   if (apart) TRY(output_run(prepare, options->held_out_output, false, true));
+  TRY(kept_remove(&prepare->kept));
   TRY(comm_agree(comm, prepare_is_first(prepare) ? counts_end(prepare) : STATUS_OK));
   TRY(comm_broadcast(comm, &prepare->counts, sizeof prepare->counts, COMM_BYTE, 0));
   if (!options->plan && prepare_is_first(prepare)) counts_log(prepare);
@@ -221,6 +224,7 @@ static status_t prepare_all(prepare_t *prepare) {
 }
 
 static void prepare_free(prepare_t *prepare) {
+  kept_close(prepare->kept);
   if (prepare->report != NULL) fclose(prepare->report);
   image_folder_close(&prepare->folder);
   names_free(&prepare->names);

@@ -70,7 +70,8 @@ typedef struct {
   int64_t bytes;       /* about, of the datasets' files */
   int64_t constant;    /* of them, what does not depend on the samples */
   int64_t chosen_away; /* samples left out though they are good: apart, of low reward, not drawn */
-  int64_t kept;        /* in a plan: bytes of memory on rank 0 that grow with the samples */
+  bool gained;  /* of a run that was stopped: it has found images whole that the next one need not decode */
+  int64_t kept; /* in a plan: bytes of memory on rank 0 that grow with the samples */
 } prepare_counts_t;
 
 /* Makes the dataset(s), or plans them (in COUNTS then samples, skipped, images and bytes). A file that is

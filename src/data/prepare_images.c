@@ -21,9 +21,9 @@ typedef struct {
   int64_t image; /* place in output->images */
   slot_state_t state;
   uint8_t *bytes;
-  int32_t width, height;
-  bool turned;   /* by its EXIF block */
-  char *problem; /* NULL: it is fine */
+  found_whole_t whole; /* once it is checked; turned by its EXIF block */
+  bool known;          /* it was found whole by an earlier start */
+  char *problem;       /* NULL: it is fine */
 } slot_t;
 
 typedef struct {
@@ -139,8 +139,10 @@ static status_t slot_load(const output_t *output, slot_t *slot) {
   const char *name = name_of(output, slot->image);
   TRY(memory_alloc(&slot->bytes, ARENA_DATA, (size_t)size, 1));
   TRY(image_file_read(&output->prepare->folder, name, slot->bytes, size));
-  slot->turned = image_orientation(slot->bytes, (size_t)size) != 1;
-  return image_check(slot->bytes, (size_t)size, name, &slot->width, &slot->height);
+  slot->known = output_found_whole(output, slot->image, slot->bytes, &slot->whole);
+  if (slot->known) return STATUS_OK;
+  slot->whole.turned = image_orientation(slot->bytes, (size_t)size) != 1;
+  return image_check(slot->bytes, (size_t)size, name, &slot->whole.width, &slot->whole.height);
 }
 
 /* An image of size 0 has its problem already. */
@@ -229,11 +231,13 @@ static slot_t *slot_wait(share_t *share) {
 
 static status_t slot_write(share_t *share, const slot_t *slot) {
   const output_t *output = share->output;
-  share->turned_count += slot->bytes != NULL && slot->turned;
+  share->turned_count += slot->bytes != NULL && slot->whole.turned;
   if (slot->bytes == NULL && output->sizes[slot->image] > 0)
     TRY(prepare_images_refuse(share, slot->image,
                               slot->problem == NULL ? "no memory to read it" : slot->problem));
-  return dataset_writer_image(output->writer, slot->image, slot->bytes, slot->width, slot->height);
+  TRY(dataset_writer_image(output->writer, slot->image, slot->bytes, slot->whole.width, slot->whole.height));
+  if (slot->bytes != NULL && !slot->known) output_keep_image(output, slot->image, &slot->whole);
+  return STATUS_OK;
 }
 
 static void slot_free(slot_t *slot) {
@@ -330,10 +334,13 @@ static status_t share_create(output_t *output, share_t **share) {
 status_t output_write_images(output_t *output) {
   SCOPED(share_free) share_t *share = NULL;
   TRY(share_create(output, &share));
+  TRY(comm_agree(output->prepare->comm, output_read_whole(output)));
   TRY(dataset_writer_images(output->writer, output->sizes, output->image_count));
   TRY(queue_create_ranks(output->prepare->comm, output->image_count, &share->queue));
   status_code_t status = prepare_agree(output->prepare, share_write(share));
   queue_free(share->queue);
+  if (status == STATUS_STOPPED)
+    TRY(kept_tell(output->prepare->kept, output->image_count, &output->prepare->counts.gained));
   TRY(status);
   return problems_share(share);
 }

@@ -7,6 +7,7 @@
 #include "data/prepare.h"
 #include "data/sample.h"
 #include "data/spool.h"
+#include "io/formats/kept.h"
 
 #include <stdio.h>
 
@@ -66,9 +67,17 @@ struct prepare {
   spool_t spool;       /* rank 0: the samples' texts, and what sources put aside */
   facts_t *facts;      /* rank 0, may be NULL */
   FILE *report;        /* rank 0, may be NULL */
+  kept_t *kept;        /* images that are whole, until all is written; NULL in a plan */
   int64_t data_before; /* use of ARENA_DATA before anything was read */
   prepare_counts_t counts;
 };
+
+/* An image that an earlier start has found whole: it need not be decoded again. All zero: none has. */
+typedef struct {
+  uint64_t hash; /* of the file's bytes */
+  int64_t size;  /* bytes */
+  int32_t width, height, turned;
+} found_whole_t;
 
 /* One dataset that is being made. */
 typedef struct {
@@ -81,6 +90,7 @@ typedef struct {
   int64_t *sizes;        /* (image_count): bytes */
   const char **problems; /* (image_count): rank 0: why an image is unusable, NULL if it is fine */
   char *problem_bytes;
+  found_whole_t *whole; /* (image_count), of earlier starts; NULL where there is none */
   dataset_counts_t planned;
   int64_t facts;     /* written */
   int64_t *elements; /* (planned.samples) rank 0, where asked for: which element each row is */
@@ -161,6 +171,17 @@ void counts_log(const prepare_t *prepare);
 
 /* Is a sample with this note meant for OUTPUT? */
 bool output_wants(const output_t *output, const sample_note_t *note);
+
+/* From now on images that are whole are kept beside the dataset; those of earlier starts are found.
+ * Collective.
+ */
+status_t prepare_keep(prepare_t *prepare);
+/* Which images of OUTPUT an earlier start has found whole. Local. */
+status_t output_read_whole(output_t *output);
+/* Whether BYTES of IMAGE are those that were found whole; where not, they are to be checked. Thread-safe. */
+bool output_found_whole(const output_t *output, int64_t image, const uint8_t *bytes, found_whole_t *whole);
+/* IMAGE has proved WHOLE. Local. */
+void output_keep_image(const output_t *output, int64_t image, const found_whole_t *whole);
 
 /* Reads, checks and writes the images; or only measures their files. Collective. */
 status_t output_write_images(output_t *output);

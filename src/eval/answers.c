@@ -303,17 +303,35 @@ static status_t evaluation_open_files(evaluation_t *evaluation, const char *path
                            : STATUS_OK;
 }
 
+/* Answers that are written are kept beside their file until it is complete. Other weights are a matter of
+ * course in training alone. */
+static status_t evaluation_keep(const evaluation_t *evaluation, const role_t *role, const char *path) {
+  evaluator_t *evaluator = evaluation->evaluator;
+  const char *beside = *path ? path : evaluator->options.kept;
+  if (!beside) return STATUS_OK;
+  return prompts_keep(&evaluator->prompts, role, &evaluator->sampling, beside, !*path);
+}
+
+static status_t evaluation_tell_kept(const evaluation_t *evaluation) {
+  const prompts_t *prompts = &evaluation->evaluator->prompts;
+  TRY(kept_tell(prompts->kept, prompts->count, &evaluation->evaluator->session->gained));
+  return STATUS_STOPPED;
+}
+
 static status_t evaluation_write(evaluation_t *evaluation, const role_t *role, const char *path) {
   comm_t *world = evaluation->evaluator->session->world;
   output_file_t answers = {0}, requests = {0};
+  TRY(evaluation_keep(evaluation, role, path));
   status_code_t status =
       comm_agree(world, comm_rank(world) == 0 ? evaluation_open_files(evaluation, path, &answers, &requests)
                                               : STATUS_OK);
   if (status == STATUS_OK) status = evaluation_run(evaluation, role);
+  if (status == STATUS_STOPPED) status = evaluation_tell_kept(evaluation);
   status = evaluation_close(evaluation, &requests, status);
   status = evaluation_close(evaluation, &answers, status);
   json_reader_close(evaluation->reader);
-  return status;
+  TRY(status);
+  return kept_remove(&evaluation->evaluator->prompts.kept);
 }
 
 status_t evaluate_answers(evaluator_t *evaluator, const role_t *role, const char *model, const char *path,

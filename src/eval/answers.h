@@ -19,6 +19,8 @@ typedef struct {
   int32_t judge_count;
   const char *requests;    /* file of what judges elsewhere are to be asked (eval/requests.h); NULL: none */
   const char *judge_model; /* that those requests name */
+  const char *kept;        /* file beside which finished answers are kept for a later start where they are not
+                              written to one; NULL: nowhere then */
   bool shown; /* answers are samples of the report, with the score of the first judge that gives one */
 } evaluator_options_t;
 

@@ -4,13 +4,15 @@
 #include "base/memory.h"
 #include "io/formats/scores_file.h"
 #include "perf/perf.h"
-#include "session/batch.h"
+#include "session/batch_work.h"
 #include "session/estimate.h"
+#include "session/identity.h"
 #include "session/rewards.h"
 #include "session/screening.h"
 #include "text/buffer.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Samples of a dp group that are planned, scored and written together: as many as fill about this many
  * micro-batches. */
@@ -30,16 +32,21 @@ typedef struct {
   int64_t token_count;     /* over all ranks */
   int64_t skipped;         /* bad samples: they have no score */
   scores_writer_t *writer; /* NULL in a dry run, and once the file is complete */
+  kept_t *kept;            /* what is finished, until then */
 } score_task_t;
+
+/* Keys of what is kept of row R: KEYS * R + this. */
+enum { KEY_LOGPROBS, KEY_REWARD, KEYS };
 
 /* A run of samples: rows begin .. begin + n - 1 of the dataset. */
 typedef struct {
   score_task_t *task;
   int64_t begin;
   int32_t n;
-  float **logprobs; /* (n): of this group's samples */
-  double *rewards;  /* (n) */
-  int64_t skipped;  /* bad samples */
+  float **logprobs;      /* (n): of this group's samples */
+  double *rewards;       /* (n) */
+  const int32_t *learnt; /* (n): tokens of the answers; the plan's */
+  int64_t skipped;       /* bad samples */
 } run_t;
 
 /* ---- Passes over a run ---- */
@@ -84,6 +91,7 @@ static status_t score_read_logprobs(run_t *run, const batch_t *batch, const micr
     status = pass_logprobs(run->task->model.pass, n, rows, targets, 1.0, logprobs, NULL);
   for (int32_t s = 0; s < micro->count && status == STATUS_OK; s++) {
     int32_t sample = micro->which[s], count = batch->plan.learnt[sample];
+    memory_free(run->logprobs[sample]);
     status = memory_alloc(&run->logprobs[sample], ARENA_OTHER, (size_t)count, sizeof(float));
     for (int32_t t = 0; t < count && status == STATUS_OK; t++)
       run->logprobs[sample][t] = (float)logprobs[k++];
@@ -93,7 +101,8 @@ static status_t score_read_logprobs(run_t *run, const batch_t *batch, const micr
   return status;
 }
 
-static status_t score_micro(run_t *run, batch_t *batch, int32_t index) {
+static status_t score_micro(void *context, batch_t *batch, int32_t index) {
+  run_t *run = context;
   const score_task_t *task = run->task;
   const micro_t *micro = &batch->micro[index];
   float *patches;
@@ -114,17 +123,70 @@ static status_t plan_run(run_t *run, plan_build_t build, batch_t *batch) {
                       task->session->settings->optim.micro_tokens, build, run, batch);
 }
 
+static const void *logprobs_value(void *context, int32_t i, size_t *n) {
+  run_t *run = context;
+  *n = (size_t)run->learnt[i] * sizeof(float);
+  return run->logprobs[i];
+}
+
+static status_t logprobs_take(void *context, int32_t i, const void *bytes, size_t n) {
+  run_t *run = context;
+  if (n != (size_t)run->learnt[i] * sizeof(float))
+    return error_set(STATUS_INTERNAL, "%zu bytes are kept for the %d tokens of row %lld", n, run->learnt[i],
+                     (long long)(run->begin + i));
+  TRY(memory_alloc(&run->logprobs[i], ARENA_OTHER, (size_t)run->learnt[i], sizeof(float)));
+  if (n > 0) memcpy(run->logprobs[i], bytes, n);
+  return STATUS_OK;
+}
+
 static status_t score_answers(run_t *run, batch_t *batch) {
+  score_task_t *task = run->task;
   TRY(plan_run(run, score_build_answers, batch));
-  for (int32_t m = 0; m < batch->plan.micro_count; m++)
-    TRY(score_micro(run, batch, m));
-  return batch_settle(&run->task->session->grid, batch, &run->skipped);
+  run->learnt = batch->plan.learnt;
+  const batch_work_t work = {.kept = task->kept,
+                             .first_key = KEYS * run->begin + KEY_LOGPROBS,
+                             .key_step = KEYS,
+                             .context = run,
+                             .work = score_micro,
+                             .value = logprobs_value,
+                             .take = logprobs_take};
+  TRY(batch_work(task->session, batch, &work));
+  return batch_settle(&task->session->grid, batch, &run->skipped);
+}
+
+static status_t reward_micro(void *context, batch_t *batch, int32_t index) {
+  run_t *run = context;
+  return rewards_of_micro(&run->task->model, &run->task->reward, batch, index, run->rewards);
+}
+
+static const void *reward_value(void *context, int32_t i, size_t *n) {
+  run_t *run = context;
+  *n = sizeof run->rewards[i];
+  return &run->rewards[i];
+}
+
+static status_t reward_take(void *context, int32_t i, const void *bytes, size_t n) {
+  run_t *run = context;
+  if (n != sizeof run->rewards[i])
+    return error_set(STATUS_INTERNAL, "%zu bytes are kept for the reward of row %lld", n,
+                     (long long)(run->begin + i));
+  memcpy(&run->rewards[i], bytes, n);
+  return STATUS_OK;
 }
 
 static status_t score_rewards(run_t *run, batch_t *batch) {
   score_task_t *task = run->task;
   TRY(plan_run(run, score_build_judged, batch));
-  return rewards_of_batch(task->session, &task->model, &task->reward, batch, run->rewards, &run->skipped);
+  const batch_work_t work = {.kept = task->kept,
+                             .first_key = KEYS * run->begin + KEY_REWARD,
+                             .key_step = KEYS,
+                             .context = run,
+                             .work = reward_micro,
+                             .value = reward_value,
+                             .take = reward_take};
+  TRY(batch_work(task->session, batch, &work));
+  TRY(batch_settle(&task->session->grid, batch, &run->skipped));
+  return comm_allreduce(task->session->grid.dp, run->rewards, (size_t)run->n, COMM_F64, COMM_SUM);
 }
 
 /* ---- Results ---- */
@@ -351,12 +413,35 @@ static status_t score_open_file(score_task_t *task) {
   return scores_writer_open(session->world, path, &info, task->has_reward, &task->writer);
 }
 
+/* What is finished is kept until the file is written. */
+static status_t score_identity(score_task_t *task, text_buffer_t *text) {
+  char line[64];
+  session_t *session = task->session;
+  snprintf(line, sizeof line, "data.max_len = %lld\n", (long long)session->settings->data.max_len);
+  TRY(identity_add_role(session, &task->model, &task->role, text));
+  if (task->has_reward) TRY(identity_add_role(session, &task->model, &task->reward, text));
+  TRY(identity_add_source(session, &task->source, text));
+  TRY(text_buffer_append_string(text, line));
+  return task->has_reward ? identity_add_judging(&task->reward_prompt, text) : STATUS_OK;
+}
+
+static status_t score_keep(score_task_t *task) {
+  SCOPED(text_buffer_free) text_buffer_t identity = {0};
+  session_t *session = task->session;
+  char path[FILE_MAX_PATH];
+  if (session->dry) return STATUS_OK;
+  TRY(comm_agree(session->world, score_identity(task, &identity)));
+  TRY(session_path(session, "scores.h5", path));
+  return identity_keep(session, &task->model, path, "scores", &identity, false, &task->kept);
+}
+
 static status_t score_close_file(score_task_t *task) {
   scores_writer_t *writer = task->writer;
   if (task->session->dry) score_note_output(task);
   if (!writer) return STATUS_OK;
   task->writer = NULL;
   TRY(scores_writer_close(writer));
+  TRY(kept_remove(&task->kept));
   log_info("scores     %lld answers, %lld tokens: mean log-probability %.4f", (long long)task->total,
            (long long)task->token_count,
            task->token_count > 0 ? task->logprob_sum / (double)task->token_count : 0.0);
@@ -375,10 +460,8 @@ static int64_t round_size(const session_t *session) {
   return (samples < INT16_MAX ? samples : INT16_MAX) * session->grid.dp_size;
 }
 
-static status_t score(score_task_t *task) {
+static status_t score_all(score_task_t *task) {
   session_t *session = task->session;
-  TRY(score_open_task(task));
-  TRY(score_open_file(task));
   int64_t round = round_size(session);
   for (int64_t begin = 0; begin < task->total; begin += round) {
     int64_t n = task->total - begin < round ? task->total - begin : round;
@@ -388,6 +471,17 @@ static status_t score(score_task_t *task) {
     TRY(score_rows(task, begin, (int32_t)n));
     log_progress("score", begin + n, task->total, "answers", NULL);
   }
+  return STATUS_OK;
+}
+
+static status_t score(score_task_t *task) {
+  TRY(score_open_task(task));
+  TRY(score_open_file(task));
+  TRY(score_keep(task));
+  status_code_t status = score_all(task);
+  if (status == STATUS_STOPPED)
+    TRY(kept_tell(task->kept, (task->has_reward ? KEYS : 1) * task->total, &task->session->gained));
+  TRY(status);
   return score_close_file(task);
 }
 
@@ -395,6 +489,7 @@ status_t score_run(session_t *session) {
   score_task_t task = {.session = session};
   status_code_t status = score(&task);
   scores_writer_abandon(task.writer);
+  kept_close(task.kept);
   reward_prompt_free(&task.reward_prompt);
   source_close(&task.source);
   head_free(&task.head);

@@ -30,11 +30,13 @@ static task_run_t *const tasks[TASK_COUNT] = {
     [TASK_PPO] = ppo_run,
 };
 
-/* What would end at the same time limit again must not look like a clean stop. */
+/* What would end at the same time limit again, with nothing to go on from, must not look like a clean stop.
+ */
 static status_t stopped_without_checkpoint(session_t *session) {
   const char *name = task_name(settings_task(session->settings));
   bool asked;
   TRY(session_stopped(session, &asked));
+  if (session->gained) return error_set(STATUS_STOPPED, "the next start of task %s makes the rest", name);
   if (asked)
     return error_set(STATUS_STOPPED, "task %s has no checkpoints: the next start begins it anew", name);
   return error_set(

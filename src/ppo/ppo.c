@@ -273,9 +273,7 @@ static status_t ppo_show_answers(ppo_task_t *task, const ppo_step_t *step) {
  * its beginning. An update once begun is finished, so there must be time for as long a one as there has been.
  */
 static status_t ppo_stop_before_update(const ppo_task_t *task) {
-  bool stop;
-  TRY(comm_any(task->session->world, session_stop_requested(task->session, task->longest_update), &stop));
-  return stop ? STATUS_STOPPED : STATUS_OK;
+  return session_continue(task->session, task->longest_update);
 }
 
 static status_t run_update(ppo_task_t *task, ppo_step_t *step, double lr, ppo_update_t *update) {
@@ -294,7 +292,7 @@ static status_t work_step(ppo_task_t *task, ppo_step_t *step, double lr, metrics
   TRY(ppo_rewards(&task->options, &samples));
   ppo_objective_t objective = ppo_objective(&task->options, &samples, step->entropy, step->ref_entropy);
   if (settings->log.rollouts > 0 && step->step % settings->log.rollouts == 0) TRY(ppo_file_write(task, step));
-  TRY(ppo_kept_drop(task));
+  TRY(kept_remove(&step->kept));
   TRY(comm_agree(task->session->world, ppo_show_answers(task, step)));
   ppo_add_objective(task, step, &objective, lr, metrics);
   TRY(ppo_check_divergence(task, &objective));
@@ -313,7 +311,7 @@ static status_t ppo_step_run(void *context, int64_t number, double lr, metrics_t
   ppo_step_t step;
   TRY(ppo_name_step(ppo_generate(task, number, &step), number));
   status_code_t status = ppo_name_step(work_step(task, &step, lr, metrics), number);
-  if (status == STATUS_STOPPED) status = ppo_kept_write(task, &step);
+  if (status == STATUS_STOPPED) status = ppo_kept_tell(task, &step);
   if (task->source.skip_bad) session_skipped(task->session, step.skipped, metrics);
   ppo_step_free(&step);
   return status;
@@ -411,7 +409,6 @@ static status_t ppo_train(ppo_task_t *task) {
                            .samples = count,
                            .batch = task->batch,
                            .batch_setting = "rollout.batch"},
-                 .gained = &task->gained,
                  .context = task,
                  .update = ppo_step_run,
                  .evaluate = ppo_evaluate,

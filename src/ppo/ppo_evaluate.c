@@ -86,9 +86,11 @@ static status_t reward_open(ppo_task_t *task, judge_t *out) {
 /* ---- The evaluation ---- */
 
 status_t ppo_evaluate_open(ppo_task_t *task) {
+  TRY(session_path(task->session, "interrupted_evaluation", task->evaluation_path));
   evaluator_options_t options = {.rows = task->held.rows,
                                  .limit = task->held.count,
                                  .judges = {&task->reward_judge, &task->judge},
+                                 .kept = task->evaluation_path,
                                  .shown = true};
   bool judged;
   TRY(judge_open(task->session, &task->judge, &judged));

@@ -12,6 +12,7 @@
 void ppo_step_free(ppo_step_t *step) {
   for (int32_t i = 0; i < step->n && step->data; i++)
     dataset_sample_free(&step->data[i]);
+  kept_close(step->kept);
   rollout_free(&step->rollout);
   memory_pool_free(&step->pool);
   *step = (ppo_step_t){0};
@@ -111,6 +112,7 @@ static status_t ppo_generate_answer(ppo_task_t *task, ppo_step_t *step, generato
   TRY(memory_pool_alloc(&step->pool, &which, (size_t)step->n, sizeof *which));
   TRY(ppo_kept_take(task, step, which, &count));
   if (count > 0) TRY(rollout_run(rollout, generator, &task->policy, count < step->n ? which : NULL, count));
+  rollout->kept = NULL; /* what follows answers other prompts than those that the step begins with */
   TRY(rollout_count_broken(rollout, &count));
   while (count > 0) {
     step->skipped += count;
@@ -121,14 +123,17 @@ static status_t ppo_generate_answer(ppo_task_t *task, ppo_step_t *step, generato
   return rollout_share(rollout);
 }
 
+prompts_sampling_t ppo_sampling(const settings_t *settings) {
+  return (prompts_sampling_t){.sampler = {.temperature = settings->rollout.temperature,
+                                          .top_p = settings->rollout.top_p,
+                                          .top_k = (int32_t)settings->rollout.top_k,
+                                          .seed = (uint64_t)settings->job.seed},
+                              .max_tokens = (int32_t)settings->rollout.response_len,
+                              .stop_at_question = settings->rollout.stop_at_question};
+}
+
 static status_t ppo_generate_open_generator(ppo_task_t *task, generator_t **out) {
-  const settings_t *settings = task->session->settings;
-  const prompts_sampling_t sampling = {.sampler = {.temperature = settings->rollout.temperature,
-                                                   .top_p = settings->rollout.top_p,
-                                                   .top_k = (int32_t)settings->rollout.top_k,
-                                                   .seed = (uint64_t)settings->job.seed},
-                                       .max_tokens = (int32_t)settings->rollout.response_len,
-                                       .stop_at_question = settings->rollout.stop_at_question};
+  const prompts_sampling_t sampling = ppo_sampling(task->session->settings);
   return rollout_generator(task->session, &task->policy, &task->source, &sampling, task->batch,
                            task->longest_query, out);
 }
@@ -180,7 +185,7 @@ static status_t ppo_generate_inner(ppo_task_t *task, ppo_step_t *step) {
 status_t ppo_generate(ppo_task_t *task, int64_t step, ppo_step_t *out) {
   *out = (ppo_step_t){.n = task->batch, .step = step, .pool.arena = ARENA_ROLLOUT};
   status_code_t status = ppo_generate_inner(task, out);
-  if (status == STATUS_STOPPED) status = ppo_kept_write(task, out);
+  if (status == STATUS_STOPPED) status = ppo_kept_tell(task, out);
   if (status != STATUS_OK) ppo_step_free(out);
   return status;
 }

@@ -21,8 +21,8 @@ typedef struct {
   dataset_sample_t *data; /* (n) */
   rollout_t rollout;      /* queries, responses, features: question and response I is sample I */
   bool *stopped;          /* (n): holds the end-of-sequence token */
-  int64_t taken;          /* responses that an earlier start drew */
-  int64_t skipped;        /* prompts that were replaced by others of the step */
+  kept_t *kept;    /* where its finished responses are kept until the step has all that an update needs */
+  int64_t skipped; /* prompts that were replaced by others of the step */
   /* Per token: at the rollout's offsets. */
   double *logprob, *entropy, *ref_logprob, *ref_entropy, *value, *kl, *shaped_reward, *advantage, *ret;
   /* Per sample. */
@@ -50,17 +50,18 @@ typedef struct {
   ppo_options_t options;
   optimizer_t *optimizer;
   held_out_t held;
-  evaluator_t evaluator; /* of held; unused where eval.every = 0 */
+  evaluator_t evaluator;               /* of held; unused where eval.every = 0 */
+  char evaluation_path[FILE_MAX_PATH]; /* beside which its answers are kept */
   judge_t judge, reward_judge;
   int32_t longest_query; /* positions, images expanded */
   int32_t batch, minibatch;
   double scale;          /* 1 / temperature */
   double longest_update; /* seconds, of this run's steps so far */
   bool recompute_old;    /* ppo.old_logprob = 'recompute' */
-  bool began;            /* this start has begun a step */
-  bool kept;             /* there is a file of kept responses (ppo/ppo_kept.h) */
-  bool gained;           /* this start has kept more responses than there were */
 } ppo_task_t;
+
+/* How responses are drawn. Local. */
+prompts_sampling_t ppo_sampling(const settings_t *settings);
 
 /* Draws the prompts of STEP, answers them and makes all samples known to all ranks. Collective. Free with
  * ppo_step_free. Errors: STATUS_STOPPED on all ranks where the run is to end meanwhile (nothing to free

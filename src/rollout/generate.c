@@ -263,17 +263,28 @@ static void generate_note_output(const generate_task_t *task) {
   estimate_output_file(estimate, generate_file_name(task, name), task->path);
 }
 
+/* What is finished is kept until the file is written. One answer alone would gain nothing. */
+static status_t generate_keep(generate_task_t *task) {
+  const prompts_sampling_t sampling = prompts_sampling(task->session->settings);
+  return task->single ? STATUS_OK : prompts_keep(&task->prompts, &task->role, &sampling, task->path, false);
+}
+
 static status_t generate(generate_task_t *task) {
   comm_t *world = task->session->world;
   bool writes = comm_rank(world) == 0;
   TRY(generate_open_model(task));
   TRY(generate_open_questions(task));
   TRY(generate_find_output(task));
+  TRY(generate_keep(task));
   status_code_t status = comm_agree(world, writes ? generate_open_output(task) : STATUS_OK);
   if (status == STATUS_OK) status = answer_all(task);
   if (writes) status = generate_end_output(task, status);
   if (task->prompts.alone) return status;
+  if (status == STATUS_STOPPED)
+    TRY(kept_tell(task->prompts.kept, task->prompts.count * task->prompts.options.samples,
+                  &task->session->gained));
   TRY(file_commit(world, task->path, status, writes));
+  TRY(kept_remove(&task->prompts.kept));
   if (task->session->dry) {
     generate_note_output(task);
     return STATUS_OK;

@@ -3,8 +3,12 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "rollout/letters.h"
+#include "rollout/rollout_kept.h"
+#include "session/identity.h"
 #include "text/sequence.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -152,8 +156,30 @@ status_t prompts_open(session_t *session, model_t *model, source_t *source, cons
 }
 
 void prompts_close(prompts_t *prompts) {
+  kept_close(prompts->kept);
   memory_free(prompts->rows);
   *prompts = (prompts_t){0};
+}
+
+/* How questions become queries. */
+static status_t prompts_identity(const prompts_t *prompts, text_buffer_t *text) {
+  char lines[128];
+  const prompts_options_t *options = &prompts->options;
+  snprintf(lines, sizeof lines, "query_len = %d\nlogprobs = %d\nsuffix = ", options->query_len,
+           options->logprobs);
+  TRY(text_buffer_append_string(text, lines));
+  if (options->suffix) TRY(text_buffer_append_string(text, options->suffix));
+  return text_buffer_append_string(text, "\n");
+}
+
+status_t prompts_keep(prompts_t *prompts, const role_t *role, const prompts_sampling_t *sampling,
+                      const char *path, bool routine) {
+  session_t *session = prompts->session;
+  SCOPED(text_buffer_free) text_buffer_t text = {0};
+  if (session->dry) return STATUS_OK;
+  TRY(rollout_identity(session, prompts->model, role, prompts->source, sampling, &text));
+  TRY(comm_agree(session->world, prompts_identity(prompts, &text)));
+  return identity_keep(session, prompts->model, path, "answers", &text, routine, &prompts->kept);
 }
 
 /* ---- The generator ---- */
@@ -230,6 +256,19 @@ static void prompts_invent_tokens(const tokenizer_t *tokenizer, responses_t *out
     out->tokens[i] = range->begin + (int32_t)(i * stride % (range->end - range->begin));
 }
 
+/* Draws the responses that are not kept from before. */
+static status_t draw_round(prompts_t *prompts, rollout_t *rollout, generator_t *generator,
+                           const role_t *role) {
+  int64_t responses = rollout->n * rollout->samples, count;
+  int32_t *which;
+  TRY(memory_pool_alloc(&rollout->pool, &which, (size_t)responses, sizeof *which));
+  TRY(rollout_take_kept(rollout, which, &count));
+  if (count == 0) return STATUS_OK;
+  status_code_t status = rollout_run(rollout, generator, role, count < responses ? which : NULL, count);
+  if (status == STATUS_STOPPED) TRY(session_stopped(prompts->session, NULL));
+  return status;
+}
+
 static status_t run_round(prompts_t *prompts, rollout_t *rollout, generator_t *generator, const role_t *role,
                           responses_t *out) {
   int64_t *keys;
@@ -238,9 +277,7 @@ static status_t run_round(prompts_t *prompts, rollout_t *rollout, generator_t *g
   for (int64_t i = 0; i < rollout->n; i++)
     keys[i] = rollout->rows[i] << SAMPLE_KEY_SHIFT;
   rollout->keys = keys;
-  status_code_t status = rollout_run(rollout, generator, role, NULL, rollout->n * rollout->samples);
-  if (status == STATUS_STOPPED) TRY(session_stopped(prompts->session, NULL));
-  TRY(status);
+  TRY(draw_round(prompts, rollout, generator, role));
   TRY(rollout_count_broken(rollout, &out->skipped));
   return rollout_share(rollout);
 }
@@ -258,6 +295,7 @@ static status_t prompts_generate(prompts_t *prompts, generator_t *generator, con
                        .query = round_query,
                        .context = &round,
                        .scalars = prompts->options.logprobs,
+                       .kept = prompts->kept,
                        .before = begin * samples,
                        .all = prompts->count * samples};
   *out = (responses_t){.begin = begin, .n = n, .samples = samples};

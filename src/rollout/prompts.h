@@ -29,6 +29,7 @@ typedef struct {
   int64_t count;   /* questions */
   int64_t dropped; /* questions whose query is too long, or that are bad and skipped */
   int32_t longest; /* positions of the longest query, images expanded */
+  kept_t *kept;    /* finished responses, for a later start; NULL: they are not kept */
   bool alone;      /* prompts_respond failed on this rank, the others may still be at work: nothing collective
                       may follow, the error goes up to main */
 } prompts_t;
@@ -40,6 +41,12 @@ typedef struct {
 status_t prompts_open(session_t *session, model_t *model, source_t *source, const prompts_options_t *options,
                       prompts_t *out);
 void prompts_close(prompts_t *prompts);
+
+/* From now on finished responses under ROLE, drawn with SAMPLING, are kept beside PATH; those that earlier
+ * starts have kept there are taken over. ROUTINE as in kept_options_t. Collective on the world. End with
+ * kept_remove (all is answered and written) or with prompts_close. Errors, agreed: STATUS_MEMORY. */
+status_t prompts_keep(prompts_t *prompts, const role_t *role, const prompts_sampling_t *sampling,
+                      const char *path, bool routine);
 
 /* What &generate asks for. Local. */
 prompts_sampling_t prompts_sampling(const settings_t *settings);

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "rollout/rollout_kept.h"
 
 #include <string.h>
 
@@ -253,6 +254,7 @@ static status_t rollout_put(void *context, const generator_response_t *response)
   rollout_t *rollout = context;
   int64_t i = response_of(rollout, response->prompt), question = i / rollout->samples;
   TRY(rollout_adopt(rollout, i, response));
+  TRY(rollout_keep(rollout, i, response));
   if (--rollout->waiting[question] == 0 && !rollout->keep) forget_question(rollout, question);
   rollout_show_progress(rollout, false);
   return STATUS_OK;

@@ -5,6 +5,7 @@
 #define ROLLOUT_ROLLOUT_H
 
 #include "base/memory_pool.h"
+#include "io/formats/kept.h"
 #include "rollout/generator.h"
 #include "session/source.h"
 
@@ -49,6 +50,7 @@ typedef struct {
   void *context;
   bool keep;           /* queries and features outlive the responses */
   bool scalars;        /* logprobs and entropies are wanted */
+  kept_t *kept;        /* where finished responses are kept (rollout/rollout_kept.h); NULL: nowhere */
   int64_t before, all; /* responses before these and of all rollouts together, for the progress shown */
 
   /* What becomes of it. Features lie with the group that answers the question. */

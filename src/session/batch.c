@@ -39,6 +39,11 @@ void batch_free(batch_t *batch) {
   *batch = (batch_t){0};
 }
 
+void batch_pass_over(batch_t *batch, int32_t index) {
+  loader_release(batch->source->loader, batch->tickets[index]);
+  batch->tickets[index] = NULL;
+}
+
 /* Sequence I learns nothing: its image is broken. */
 static void batch_silence(batch_t *batch, int32_t i) {
   sequence_t *sequence = &batch->plan.sequences[i];
@@ -58,8 +63,7 @@ status_t batch_patches(batch_t *batch, int32_t index, const model_config_t *conf
   for (int32_t k = 0; k < micro->image_count && status == STATUS_OK; k++)
     for (int32_t s = 0; s < micro->count && broken[k]; s++)
       if (batch->plan.images[micro->which[s]] == micro->images[k]) batch_silence(batch, micro->which[s]);
-  loader_release(batch->source->loader, batch->tickets[index]);
-  batch->tickets[index] = NULL;
+  batch_pass_over(batch, index);
   return status;
 }
 

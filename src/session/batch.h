@@ -27,6 +27,9 @@ void batch_free(batch_t *batch);
  * they are marked in BROKEN. Collective on tp. */
 status_t batch_patches(batch_t *batch, int32_t index, const model_config_t *config, float **patches);
 
+/* Micro-batch INDEX is not to be worked on: its images are not needed. Local. */
+void batch_pass_over(batch_t *batch, int32_t index);
+
 /* Once all groups have waited for all their micro-batches: agrees on the broken samples, of which plan.learnt
  * becomes 0 on all ranks, and counts them and those without a sequence in *SKIPPED. Nothing happens unless
  * bad samples are skipped. Collective on dp. */

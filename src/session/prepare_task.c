@@ -70,7 +70,9 @@ static status_t prepare_voting(session_t *session, stop_vote_t *vote) {
   options.plan = session->dry != NULL;
   options.summary = options.plan ? NULL : &summary;
   prepare_counts_t counts;
-  TRY(prepare_run(session->world, &options, &counts));
+  status_code_t status = prepare_run(session->world, &options, &counts);
+  session->gained |= counts.gained;
+  TRY(status);
   if (session->dry) estimate_output(session->dry, "datasets", (double)counts.bytes);
   return comm_agree(session->world, summary_write(session, summary));
 }

@@ -28,8 +28,8 @@ static status_t rewards_read_values(pass_t *pass, const batch_t *batch, const mi
   return STATUS_OK;
 }
 
-static status_t rewards_score_micro(const model_t *model, const role_t *role, batch_t *batch, int32_t index,
-                                    double *rewards) {
+status_t rewards_of_micro(const model_t *model, const role_t *role, batch_t *batch, int32_t index,
+                          double *rewards) {
   const micro_t *micro = &batch->micro[index];
   float *patches;
   TRY(batch_patches(batch, index, &model->base.config, &patches));
@@ -47,7 +47,7 @@ status_t rewards_of_batch(session_t *session, const model_t *model, const role_t
   size_t n = (size_t)batch->plan.n;
   memset(rewards, 0, n * sizeof *rewards);
   for (int32_t m = 0; m < batch->plan.micro_count; m++)
-    TRY(rewards_score_micro(model, role, batch, m, rewards));
+    TRY(rewards_of_micro(model, role, batch, m, rewards));
   TRY(batch_settle(&session->grid, batch, skipped));
   return comm_allreduce(session->grid.dp, rewards, n, COMM_F64, COMM_SUM);
 }

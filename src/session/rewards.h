@@ -12,6 +12,11 @@
 status_t rewards_of_batch(session_t *session, const model_t *model, const role_t *role, batch_t *batch,
                           double *rewards, int64_t *skipped);
 
+/* The same of micro-batch INDEX alone, whose samples' are set in REWARDS (batch->plan.n) on this group.
+ * Collective on tp. */
+status_t rewards_of_micro(const model_t *model, const role_t *role, batch_t *batch, int32_t index,
+                          double *rewards);
+
 /* What a reward model reads of SAMPLE, row ROW of SOURCE's dataset, with ANSWER behind the last question: the
  * conversation and the judging prompt, whose facts are in the order of USE. *IMAGE: the one that it shows; -1
  * after an error. Local. */

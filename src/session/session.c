@@ -238,6 +238,12 @@ bool session_stop_requested(session_t *session, double reserve) {
   return session->stop_status != STATUS_OK || why[STOP_SIGNAL] || why[STOP_EXIT] || why[STOP_TIME];
 }
 
+status_t session_continue(session_t *session, double reserve) {
+  bool stop;
+  TRY(comm_any(session->world, session_stop_requested(session, reserve), &stop));
+  return stop ? STATUS_STOPPED : STATUS_OK;
+}
+
 status_t session_stopped(session_t *session, bool *asked) {
   static const char *const reasons[STOP_REASONS] = {[STOP_SIGNAL] = "a signal asks to stop",
                                                     [STOP_EXIT] = "the file EXIT asks to stop",

@@ -39,6 +39,7 @@ typedef struct {
   int32_t stop_why[STOP_REASONS]; /* 1: this rank has seen it; all ranks' once session_stopped has told */
   status_code_t stop_status;      /* what went wrong in looking */
   bool stop_told;
+  bool gained; /* this start has left the next one something besides checkpoints (io/formats/kept.h) */
   double sgemm_flops, stream_bytes; /* this rank's measured peaks, per second */
   record_t record;                  /* what the run leaves for people */
   const struct judge_entry *judges; /* (judge_count) that main offers (eval/judge.h) */
@@ -77,6 +78,10 @@ status_t session_stop(session_t *session, double reserve, bool *stop);
  * session_stop, but the time that the piece takes need not be left. Cheap enough to be called between decode
  * steps; the callers bring the ranks' requests together (parallel/stop_vote.h, comm_any). Local. */
 bool session_stop_requested(session_t *session, double reserve);
+
+/* The same where all ranks are together, between two parts of a piece of work that can be given up:
+ * STATUS_STOPPED on all ranks once one of them sees a reason. Collective on the world. */
+status_t session_continue(session_t *session, double reserve);
 
 /* After requests have stopped all ranks: says why in the log, once. *ASKED (NULL: not wanted): somebody asked
  * to stop, by a signal or the file EXIT; otherwise it was job.max_seconds. Collective on the world. Errors,

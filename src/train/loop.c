@@ -155,6 +155,12 @@ static resume_end_t loop_end_of(const session_t *session, const loop_t *loop) {
   return RESUME_PATIENCE;
 }
 
+/* A start that ends at a time limit must know how long a checkpoint takes: its first step is followed by one.
+ */
+static bool must_time_a_checkpoint(const session_t *session) {
+  return session->settings->job.max_seconds > 0.0 && session->reserve == 0.0;
+}
+
 /* What follows an update: the evaluation that is due, a checkpoint of the best state whatever
  * checkpoint.every says, the line of metrics, the checkpoint that is due. The order matters to a job that is
  * killed in between: a checkpoint holds its step's line. One that owes the evaluation is written
@@ -178,6 +184,7 @@ static status_t complete_step(session_t *session, loop_t *loop) {
   int64_t shown = settings->log.every > 0 ? settings->log.every : 1, every = settings->checkpoint.every;
   TRY(comm_agree(session->world, session_log(session, &state->line, state->step % shown == 0 || last)));
   bool due = owed || (!last && state->step > 0 && every > 0 && state->step % every == 0);
+  due = due || (!last && state->step > 0 && must_time_a_checkpoint(session));
   return due && !saved ? loop_save(session, loop) : STATUS_OK;
 }
 
@@ -213,9 +220,10 @@ static status_t fail_without_progress(const session_t *session, const loop_t *lo
 
 /* The state is that after the last finished step. */
 static status_t loop_stop_here(session_t *session, loop_t *loop) {
-  bool asked, gained = loop->gained && *loop->gained;
+  bool asked;
   TRY(session_stopped(session, &asked));
-  if (!asked && !gained && loop->state.step == loop->first) return fail_without_progress(session, loop);
+  if (!asked && !session->gained && loop->state.step == loop->first)
+    return fail_without_progress(session, loop);
   if (loop->state.step != loop->saved) TRY(loop_save(session, loop));
   return error_set(STATUS_STOPPED, "stopped after step %lld of %lld", (long long)loop->state.step,
                    (long long)loop->total);

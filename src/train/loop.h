@@ -12,7 +12,6 @@ typedef struct {
   schedule_t schedule;
   store_contents_t contents; /* of checkpoints and of model.h5 */
   resume_state_t state;      /* optimizer, set_names, sets, set_count are given */
-  const bool *gained;        /* a step that this start gave up left something for the next one; NULL: never */
   void *context;
   /* Step STEP (from 1) at learning rate LR; adds what is logged. STATUS_STOPPED, on all ranks, after requests
    * (session_stop_requested): the step was given up, and what is trained is as before it. Collective. */

@@ -337,6 +337,7 @@ static status_t reward_evaluate(void *context, int64_t step, metrics_t *metrics,
     int32_t pairs = (int32_t)(left < task->batch_pairs ? left : task->batch_pairs);
     reward_metrics_t part;
     int64_t skipped;
+    TRY(session_continue(task->session, 0.0));
     TRY(run_pairs(task, held->source, held->rows + begin, pairs, begin, false, 1, &part, &skipped));
     loss += part.loss * part.whole;
     right += part.accuracy * part.whole;

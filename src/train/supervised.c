@@ -212,6 +212,7 @@ static status_t supervised_evaluate(void *context, int64_t step, metrics_t *metr
     batch_t batch;
     double batch_loss, hits;
     int64_t batch_learnt, batch_skipped;
+    TRY(session_continue(task->session, 0.0));
     TRY(supervised_make_batch(task, held->source, held->rows + begin, n, &batch));
     status_code_t status =
         supervised_run_batch(task, &batch, false, &batch_loss, &hits, &batch_learnt, &batch_skipped);

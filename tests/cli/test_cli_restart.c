@@ -97,12 +97,25 @@ static void the_time_limit_stops_a_run_in_time(void **state) {
   assert_true(cli_exists("timed/checkpoints/latest"));
 }
 
+/* Whatever checkpoint.every says: the time that is left must be enough for one. */
+static void a_time_limit_has_a_checkpoint_timed_at_once(void **state) {
+  cli_result_t result;
+  (void)state;
+  cli_child_t *child = CLI_START(1, "--set", "job.run_dir=early", "--set", "job.max_seconds=100000", "--set",
+                                 "checkpoint.every=0", "--set", "optim.steps=100000", "train.nml");
+  assert_true(cli_wait_lines(child, "early/metrics.jsonl", 3));
+  cli_signal(child, SIGKILL);
+  cli_wait(child, &result);
+  assert_true(cli_exists("early/checkpoints/step_00000001.h5"));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(results_do_not_depend_on_the_layout),
       cmocka_unit_test(a_signal_stops_a_run),
       cmocka_unit_test(a_killed_run_goes_on_from_its_checkpoint),
       cmocka_unit_test(the_time_limit_stops_a_run_in_time),
+      cmocka_unit_test(a_time_limit_has_a_checkpoint_timed_at_once),
   };
   return cmocka_run_group_tests(tests, set_up, cli_leave);
 }

@@ -1,5 +1,6 @@
 /* Stop requests in the midst of a PPO step: exit status 10 and a state of whole steps, from which the next
  * start comes to the same bits as the run that was not stopped. Time limits that leave no room for a step. */
+#include "cli/kept_count.h"
 #include "cli/ppo_world.h"
 #include "cli/same.h"
 
@@ -153,6 +154,52 @@ static void a_stop_may_come_at_any_look(void **state) {
     check_stop(&wide, looks, 0, ((double)look - 0.5) / (double)looks);
 }
 
+/* Runs of two steps, of which the second is evaluated: signalled at look LOOK. Returns the looks. */
+static long run_evaluated(bool ppo, const char *folder, long look) {
+  cli_result_t result;
+  char set[64], number[32], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  snprintf(set, sizeof set, "job.run_dir=%s", folder);
+  snprintf(number, sizeof number, "%ld", look);
+  setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
+  setenv("STOP_LOOK", number, 1);
+  setenv("STOP_RANK", "0", 1);
+  setenv("STOP_COUNT", "looks", 1);
+  CLI_RUN(2, &result, LORA, "--set", set, "--set", "job.deterministic=T", "--set", "eval.every=2", "--set",
+          "eval.limit=4", "--set", ppo ? "eval.dataset=world/eval.h5" : "eval.dataset=pairs.h5", "--set",
+          ppo ? "rollout.slots=1" : "log.every=1", "--set", ppo ? "ppo.steps=2" : "optim.steps=2",
+          ppo ? "ppo.nml" : "rm.nml");
+  setenv("LLAVA_RLHF_BINARY", program, 1);
+  free(program);
+  cli_expect(&result, look > 0 ? 10 : 0);
+  return count_looks();
+}
+
+/* Stopped in the evaluation of its last step a run leaves that step whole, and owes the evaluation; the next
+ * start makes that alone, with the answers that were finished. */
+static void a_stop_inside_an_evaluation_loses_no_step(void **state) {
+  static char text[TEXT];
+  (void)state;
+  for (int ppo = 0; ppo < 2; ppo++) {
+    const char *whole = ppo ? "evaluated_ppo" : "evaluated_rm", *folder = ppo ? "owes_ppo" : "owes_rm";
+    char kept[64], path[64];
+    snprintf(kept, sizeof kept, "%s/interrupted_evaluation", folder);
+    snprintf(path, sizeof path, "%s/log.txt", folder);
+    long look = run_evaluated(ppo, whole, 0);
+    do {
+      if (cli_exists(folder)) cli_remove(folder);
+      run_evaluated(ppo, folder, look--);
+    } while (ppo && kept_count(kept) == 0);
+    assert_int_equal(count_lines(folder), count_lines(whole) - 1);
+    long looks = run_evaluated(ppo, folder, 0);
+    assert_true(looks < look);
+    cli_read(path, text, sizeof text);
+    assert_int_equal(strstr(text, "answers of earlier starts and") != NULL, ppo);
+    assert_false(kept_is_there(kept));
+    same_metrics(folder, whole);
+    assert_true(same_weights(folder, whole, "model.h5") > 2);
+  }
+}
+
 static void the_file_EXIT_stops_and_is_removed(void **state) {
   cli_result_t result;
   (void)state;
@@ -190,6 +237,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(ranks_of_a_tp_group_stop_together),
       cmocka_unit_test_prestate(a_stop_may_come_at_any_look, &stride),
       cmocka_unit_test(a_run_begun_at_a_checkpoint_comes_to_its_end),
+      cmocka_unit_test(a_stop_inside_an_evaluation_loses_no_step),
       cmocka_unit_test(the_file_EXIT_stops_and_is_removed),
       cmocka_unit_test(a_time_limit_without_progress_is_an_error),
   };

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "io/formats/dataset.h"
 #include "io/formats/journal.h"
+#include "io/formats/kept.h"
 #include "io/tensors/safetensors_writer.h"
 #include "io/tensors/tensor_file.h"
 #include "io_test.h"
@@ -318,13 +319,91 @@ static void plain_files_survive(void **state) {
   writing_survives(text_stream, "x.h5");
 }
 
+/* ---- Finished samples ---- */
+
+enum { KEPT_SAMPLES = 6 };
+
+static status_t kept_start(comm_t *comm, const char *path, kept_t **kept) {
+  const kept_options_t options = {
+      .path = path, .identity = "a = 1\n", .what = "samples", .readers = comm, .writes = true};
+  return kept_open(comm, &options, kept);
+}
+
+/* The numbers 0 .. KEPT_SAMPLES - 1 in turn. */
+static status_t kept_write_all(comm_t *comm, const char *path) {
+  kept_t *kept;
+  TRY(kept_start(comm, path, &kept));
+  for (int64_t key = 0; key < KEPT_SAMPLES; key++)
+    if (key % comm_size(comm) == comm_rank(comm)) kept_append(kept, key, &key, sizeof key);
+  kept_close(kept);
+  return STATUS_OK;
+}
+
+/* What is there is right; KEPT_READ_COUNT of them. */
+static int64_t kept_read_count;
+static status_t kept_read_all(comm_t *comm, const char *path) {
+  SCOPED(kept_loaded_free) kept_loaded_t loaded = {0};
+  int64_t keys[KEPT_SAMPLES];
+  kept_t *kept;
+  for (int64_t key = 0; key < KEPT_SAMPLES; key++)
+    keys[key] = key;
+  TRY(kept_start(comm, path, &kept));
+  status_code_t status = kept_load(kept, keys, KEPT_SAMPLES, &loaded);
+  kept_read_count = 0;
+  for (int64_t key = 0; key < KEPT_SAMPLES && status == STATUS_OK; key++) {
+    kept_read_count += loaded.there[key];
+    if (!loaded.there[key] || loaded.holder[key] != comm_rank(comm)) continue;
+    assert_int_equal(loaded.items[key].size, sizeof key);
+    assert_memory_equal(loaded.items[key].bytes, &key, sizeof key);
+  }
+  kept_close(kept);
+  return status;
+}
+
+static void kept_forget(const char *path) {
+  kept_t *kept;
+  assert_ok(kept_start(mpi_test_world(), path, &kept));
+  assert_ok(kept_remove(&kept));
+}
+
+/* A disk that refuses a sample fails no task: those written before are there, whole, and interrupted calls
+ * and half ones lose none. */
+static void kept_samples_survive(void **state) {
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  (void)state;
+  io_test_folder(folder);
+  io_test_path(path, folder, "x");
+  log_set_level(LOG_ERROR);
+  for (int fault = 0; fault < FAULT_COUNT; fault++)
+    for (int rank = 0; rank < comm_size(mpi_test_world()); rank++)
+      for (int64_t at = 1, fired = 1; fired && (fault == FAULT_ERROR || at == 1); at++) {
+        bool there;
+        assert_int_equal(work_do(kept_write_all, path, rank, at, (fault_t)fault, &there), STATUS_OK);
+        fired = there;
+        assert_ok(kept_read_all(mpi_test_world(), path));
+        assert_in_range(kept_read_count, there && fault == FAULT_ERROR ? KEPT_SAMPLES / 2 : KEPT_SAMPLES,
+                        KEPT_SAMPLES);
+        kept_forget(path);
+      }
+  assert_ok(kept_write_all(mpi_test_world(), path));
+  for (int fault = 0; fault < FAULT_COUNT; fault++)
+    for (int64_t at = 1, fired = 1; fired && (fault == FAULT_ERROR || at == 1); at++) {
+      bool there;
+      assert_int_equal(work_do(kept_read_all, path, 0, at, (fault_t)fault, &there), STATUS_OK);
+      fired = there;
+      if (!there || fault != FAULT_ERROR) assert_int_equal(kept_read_count, KEPT_SAMPLES);
+    }
+  log_set_level(LOG_INFO);
+  io_test_remove(folder);
+}
+
 int main(int argc, char **argv) {
   if (access("/dev/shm", W_OK) == 0) setenv("TMPDIR", "/dev/shm", 1); /* thousands of small files */
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(weights_survive),  cmocka_unit_test(datasets_survive),
       cmocka_unit_test(rollouts_survive), cmocka_unit_test(scores_survive),
       cmocka_unit_test(readers_survive),  cmocka_unit_test(plain_files_survive),
-      cmocka_unit_test(tensors_survive),
+      cmocka_unit_test(tensors_survive),  cmocka_unit_test(kept_samples_survive),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

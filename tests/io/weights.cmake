@@ -4,6 +4,7 @@ add_llava_test(test_weights SOURCES test_weights.c weights_samples.c LINKS io_fo
 add_llava_test(test_weights_refused SOURCES test_weights_refused.c LINKS io_formats LABELS io mpi RANKS 1 2)
 add_llava_test(test_checkpoint SOURCES test_checkpoint.c LINKS io_formats LABELS io mpi RANKS 1 2 3 4)
 add_llava_test(test_rundir SOURCES test_rundir.c LINKS io_formats LABELS io mpi RANKS 1 2)
+add_llava_test(test_kept SOURCES test_kept.c LINKS io_formats LABELS io mpi RANKS 1 2 3 4)
 add_llava_test(test_rollout_file SOURCES test_rollout_file.c LINKS io_formats LABELS io mpi RANKS 1 2 3 4)
 add_llava_test(test_flips SOURCES test_flips.c small_files.c LINKS io_formats LABELS io mpi RANKS 1)
 add_llava_test(test_faults SOURCES test_faults.c small_files.c LINKS io_formats io_tensors LABELS io mpi RANKS 2 TIMEOUT 600)

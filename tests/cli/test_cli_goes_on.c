@@ -1,0 +1,329 @@
+/* Tasks that make samples one by one, and are stopped or killed in the midst of it: the next start, on any
+ * number of ranks, makes the missing samples only and comes to the bits of the run that was not disturbed. */
+#include "cli/kept_count.h"
+#include "cli/ppo_world.h"
+#include "cli/same.h"
+
+#include "base/memory.h"
+#include "io/formats/scores_file.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { LOG = 1 << 17, PATH = 192, TOTAL_ANSWERS = 40 };
+
+typedef struct {
+  const char *name; /* also of the input NAME.nml and of the folder of the undisturbed run */
+  const char *output;
+  const char *input;
+} goes_on_task_t;
+
+/* One response after the other, so that some are finished before others begin. */
+static const goes_on_task_t generate = {
+    "generate", "answers.jsonl",
+    "&job task = 'generate' deterministic = .true. /\n&model base = 'model.h5' adapter = 'start/model.h5' /\n"
+    "&rollout slots = 1 /\n"
+    "&generate dataset = 'world/pretrain.h5' max_tokens = 12 temperature = 1.0 logprobs = .true. /\n"};
+static const goes_on_task_t score = {
+    "score", "scores.h5",
+    "&job task = 'score' /\n&model base = 'model.h5' adapter = 'rm/model.h5' /\n"
+    "&data dataset = 'world/sft.h5' max_len = 160 /\n&optim micro_tokens = 320 /\n"
+    "&reward allow_mismatch = .true. /\n"};
+static const goes_on_task_t evaluate = {
+    "evaluate", "answers_1.jsonl",
+    "&job task = 'evaluate' deterministic = .true. /\n&model base = 'model.h5' adapter = 'start/model.h5' /\n"
+    "&rollout slots = 1 /\n&generate max_tokens = 8 /\n&data max_len = 160 /\n"
+    "&eval dataset = 'world/pretrain.h5' pope = 'world/pope.jsonl' image_folder = 'world/images' /\n"};
+static const goes_on_task_t prepare = {
+    "prepared", "data.h5",
+    "&job task = 'prepare' /\n"
+    "&prepare conversations = 'world/pretrain.json' image_folder = 'world/images' workers = 1 /\n"};
+
+/* ---- Runs ---- */
+
+static void run_as(const char *program, const goes_on_task_t *task, int ranks, const char *folder,
+                   const char *set, int status) {
+  cli_result_t result;
+  char place[PATH], input[PATH], output[PATH], *own = strdup(getenv("LLAVA_RLHF_BINARY"));
+  bool prepares = task == &prepare;
+  snprintf(place, sizeof place, "job.run_dir=%s", folder);
+  snprintf(output, sizeof output, "prepare.output=%s/data.h5", folder);
+  snprintf(input, sizeof input, "%s.nml", task->name);
+  cli_write(input, task->input, strlen(task->input));
+  if (program) setenv("LLAVA_RLHF_BINARY", program, 1);
+  CLI_RUN(ranks, &result, "--set", place, "--set", prepares ? output : "log.every=1", "--set",
+          set ? set : "log.every=1", input);
+  setenv("LLAVA_RLHF_BINARY", own, 1);
+  free(own);
+  if (status >= 0) cli_expect(&result, status);
+  if (status < 0) assert_int_not_equal(result.status, 0);
+}
+
+static void run(const goes_on_task_t *task, int ranks, const char *folder, const char *set, int status) {
+  run_as(NULL, task, ranks, folder, set, status);
+}
+
+static const char *path_of(const goes_on_task_t *task, const char *folder) {
+  static char path[PATH];
+  snprintf(path, sizeof path, "%s/%s", folder, task->output);
+  return path;
+}
+
+/* Kills rank RANK of RANKS when it writes to what is kept for the CALL-th time; that write is done by half.
+ */
+static void run_killed(const goes_on_task_t *task, int ranks, const char *folder, int rank, int call) {
+  char below[PATH + 8], number[32], place[32];
+  snprintf(below, sizeof below, "%s.kept", path_of(task, folder));
+  snprintf(number, sizeof number, "%d", call);
+  snprintf(place, sizeof place, "%d", rank);
+  setenv("KILL_CALL", number, 1);
+  setenv("KILL_RANK", place, 1);
+  setenv("KILL_FOLDER", below, 1);
+  setenv("KILL_EACH", "1", 1);
+  run_as(KILLING, task, ranks, folder, NULL, -1);
+}
+
+/* Signals rank 0 of two at its look LOOK; LOOK 0: never. Returns its looks. */
+static long run_stopped(const goes_on_task_t *task, const char *folder, long look) {
+  char number[32], text[64];
+  snprintf(number, sizeof number, "%ld", look);
+  setenv("STOP_LOOK", number, 1);
+  setenv("STOP_RANK", "0", 1);
+  setenv("STOP_COUNT", "looks", 1);
+  run_as(STOPPING, task, 2, folder, NULL, look > 0 ? 10 : 0);
+  cli_read("looks", text, sizeof text);
+  return atol(text);
+}
+
+/* ---- Results ---- */
+
+static const char *log_of(const char *folder) {
+  static char text[LOG];
+  char path[PATH];
+  snprintf(path, sizeof path, "%s/log.txt", folder);
+  cli_read(path, text, sizeof text);
+  return text;
+}
+
+/* The number before TEXT in the log's last line about it. */
+static int64_t number_before(const char *folder, const char *text) {
+  const char *log = log_of(folder), *last = NULL;
+  for (const char *place = log; (place = strstr(place, text)) != NULL; place++)
+    last = place;
+  if (!last) fail_msg("%s/log.txt does not say '%s'", folder, text);
+  while (last > log && (last[-1] == ' '))
+    last--;
+  while (last > log && last[-1] >= '0' && last[-1] <= '9')
+    last--;
+  return atoll(last);
+}
+
+static void same_bytes(const goes_on_task_t *task, const char *folder) {
+  char command[2 * PATH + 16];
+  snprintf(command, sizeof command, "cmp %s/%s %s/%s", folder, task->output, task->name, task->output);
+  assert_int_equal(system(command), 0);
+}
+
+static void same_numbers(const float *found, const float *expected, size_t n, bool exact) {
+  for (size_t i = 0; i < n; i++)
+    if (exact)
+      assert_memory_equal(&found[i], &expected[i], sizeof *found);
+    else
+      ppo_world_close("scores", "number", (double)found[i], (double)expected[i], 1.0);
+}
+
+/* Another layout packs other samples together. */
+static void same_scores(const char *folder, bool exact) {
+  scores_file_t found, expected;
+  assert_int_equal(scores_file_read("score/scores.h5", 0, -1, &expected), STATUS_OK);
+  assert_int_equal(scores_file_read(path_of(&score, folder), 0, -1, &found), STATUS_OK);
+  size_t n = (size_t)expected.samples, tokens = (size_t)expected.offsets[n];
+  assert_int_equal(found.samples, expected.samples);
+  assert_memory_equal(found.offsets, expected.offsets, (n + 1) * sizeof *found.offsets);
+  assert_memory_equal(found.id, expected.id, n * sizeof *found.id);
+  assert_memory_equal(found.tokens, expected.tokens, tokens * sizeof *found.tokens);
+  same_numbers(found.logprob, expected.logprob, tokens, exact);
+  same_numbers(found.reward, expected.reward, n, exact);
+  scores_file_free(&found);
+  scores_file_free(&expected);
+}
+
+/* Goes on with FOLDER, in which something and not all of COUNT samples is kept: those are taken over, and the
+ * others alone are made. */
+static void go_on(const goes_on_task_t *task, int ranks, const char *folder, int64_t count) {
+  int64_t kept = kept_count(path_of(task, folder));
+  assert_in_range(kept, 1, count - 1);
+  run(task, ranks, folder, NULL, 0);
+  assert_int_equal(number_before(folder, task == &score     ? "scores of earlier starts and"
+                                         : task == &prepare ? "images of earlier starts and"
+                                                            : "answers of earlier starts and"),
+                   kept);
+  assert_int_equal(number_before(folder, "of this one are complete"), count - kept);
+  assert_false(kept_is_there(path_of(task, folder)));
+}
+
+static void copy(const char *from, const char *to) {
+  char command[2 * PATH];
+  snprintf(command, sizeof command, "rm -rf %s && cp -r %s %s", to, from, to);
+  assert_int_equal(system(command), 0);
+}
+
+/* ---- Tests ---- */
+
+static int enter(void **state) {
+  if (ppo_world_enter(state) != 0) return -1;
+  run(&generate, 2, generate.name, NULL, 0);
+  return 0;
+}
+
+static void a_killed_rank_loses_what_it_was_writing(void **state) {
+  (void)state;
+  assert_false(kept_is_there(path_of(&generate, generate.name)));
+  for (int rank = 0; rank < 2; rank++) {
+    char folder[32];
+    snprintf(folder, sizeof folder, "killed_%d", rank);
+    run_killed(&generate, 2, folder, rank, 9);
+    assert_false(cli_exists(path_of(&generate, folder)));
+    copy(folder, "other_ranks");
+    go_on(&generate, 2, folder, TOTAL_ANSWERS);
+    same_bytes(&generate, folder);
+    go_on(&generate, rank == 0 ? 1 : 3, "other_ranks", TOTAL_ANSWERS);
+    same_bytes(&generate, "other_ranks");
+  }
+}
+
+/* Twice, on other ranks: nothing that was finished once is made again. */
+static void starts_that_are_all_killed_come_to_an_end(void **state) {
+  (void)state;
+  run_killed(&generate, 3, "often", 1, 5);
+  int64_t before = kept_count(path_of(&generate, "often"));
+  run_killed(&generate, 1, "often", 0, 6);
+  assert_in_range(kept_count(path_of(&generate, "often")), before + 1, TOTAL_ANSWERS - 1);
+  go_on(&generate, 2, "often", TOTAL_ANSWERS);
+  same_bytes(&generate, "often");
+}
+
+static void all_ranks_may_be_killed_at_once(void **state) {
+  cli_result_t result;
+  (void)state;
+  cli_child_t *child =
+      CLI_START(2, "--set", "job.run_dir=at_once", "--set", "generate.max_tokens=60", "generate.nml");
+  while (kept_count("at_once/answers.jsonl") < 3)
+    assert_false(cli_exists("at_once/answers.jsonl"));
+  int processes[] = {cli_rank_process(child, 0), cli_rank_process(child, 1)};
+  for (int rank = 0; rank < 2; rank++)
+    kill(processes[rank], SIGKILL);
+  cli_wait(child, &result);
+  assert_true(kept_count("at_once/answers.jsonl") >= 3);
+  run(&generate, 2, "at_once", "generate.max_tokens=60", 0);
+  run(&generate, 2, "at_once_whole", "generate.max_tokens=60", 0);
+  same_text("at_once", "at_once_whole", "answers.jsonl");
+}
+
+static void a_signal_keeps_all_that_is_finished(void **state) {
+  long looks = run_stopped(&generate, "looked", 0);
+  (void)state;
+  same_bytes(&generate, "looked");
+  run_stopped(&generate, "signalled", looks * 7 / 10);
+  assert_non_null(strstr(log_of("signalled"), "the next start of task generate makes the rest"));
+  assert_int_equal(number_before("signalled", "of 40 answers for the next start"),
+                   kept_count("signalled/answers.jsonl"));
+  go_on(&generate, 3, "signalled", TOTAL_ANSWERS);
+  same_bytes(&generate, "signalled");
+}
+
+/* Answers that were drawn otherwise are set aside, and the log says what differs. */
+static void answers_of_other_settings_are_set_aside(void **state) {
+  (void)state;
+  run_killed(&generate, 2, "settings", 0, 9);
+  int64_t kept = kept_count("settings/answers.jsonl");
+  run(&generate, 2, "settings", "generate.temperature=0.5", 0);
+  assert_non_null(strstr(log_of("settings"), "is of temperature = 1, this start is of temperature = 0.5"));
+  assert_non_null(strstr(log_of("settings"), "answers.jsonl.kept.other"));
+  run(&generate, 2, "settings_whole", "generate.temperature=0.5", 0);
+  same_text("settings", "settings_whole", "answers.jsonl");
+  cli_remove("settings/answers.jsonl");
+  assert_int_equal(rename("settings/answers.jsonl.kept.other", "settings/answers.jsonl.kept"), 0);
+  assert_int_equal(kept_count("settings/answers.jsonl"), kept);
+  go_on(&generate, 2, "settings", TOTAL_ANSWERS);
+  same_bytes(&generate, "settings");
+}
+
+/* Where nothing can be kept the task does its work all the same. */
+static void a_disk_that_keeps_nothing_is_a_warning(void **state) {
+  (void)state;
+  assert_int_equal(system("mkdir refused && touch refused/answers.jsonl.kept"), 0);
+  run(&generate, 2, "refused", NULL, 0);
+  same_bytes(&generate, "refused");
+}
+
+static void scores_go_on(void **state) {
+  char whole[64];
+  (void)state;
+  run(&score, 2, score.name, NULL, 0);
+  scores_file_t scores;
+  assert_int_equal(scores_file_read("score/scores.h5", 0, -1, &scores), STATUS_OK);
+  int64_t count = 2 * scores.samples;
+  scores_file_free(&scores);
+  for (int call = 5; call < 12; call += 6) {
+    snprintf(whole, sizeof whole, "score_%d", call);
+    run_killed(&score, 2, whole, 1, call);
+    copy(whole, "score_alone");
+    go_on(&score, 2, whole, count);
+    same_scores(whole, true);
+    go_on(&score, 1, "score_alone", count);
+    same_scores("score_alone", false);
+  }
+  long look = run_stopped(&score, "score_looked", 0);
+  do {
+    if (cli_exists("score_signalled")) cli_remove("score_signalled");
+    run_stopped(&score, "score_signalled", --look);
+  } while (kept_count("score_signalled/scores.h5") == count);
+  go_on(&score, 2, "score_signalled", count);
+  same_scores("score_signalled", true);
+}
+
+/* In the midst of the first set of questions, and of the second one; what is finished wholly is asked again.
+ */
+static void evaluations_go_on(void **state) {
+  (void)state;
+  run(&evaluate, 2, evaluate.name, NULL, 0);
+  run_killed(&evaluate, 2, "evaluate_killed", 1, 9);
+  go_on(&evaluate, 3, "evaluate_killed", TOTAL_ANSWERS);
+  same_bytes(&evaluate, "evaluate_killed");
+  same_text("evaluate_killed", "evaluate", "pope_1.jsonl");
+  same_text("evaluate_killed", "evaluate", "evaluation.json");
+}
+
+static void images_are_decoded_once(void **state) {
+  (void)state;
+  run(&prepare, 2, prepare.name, NULL, 0);
+  int64_t images = number_before(prepare.name, "images\n");
+  run_killed(&prepare, 2, "prepare_killed", 0, 7);
+  copy("prepare_killed", "prepare_alone");
+  go_on(&prepare, 2, "prepare_killed", images);
+  go_on(&prepare, 1, "prepare_alone", images);
+  same_bytes(&prepare, "prepare_killed");
+  same_bytes(&prepare, "prepare_alone");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_killed_rank_loses_what_it_was_writing),
+      cmocka_unit_test(starts_that_are_all_killed_come_to_an_end),
+      cmocka_unit_test(all_ranks_may_be_killed_at_once),
+      cmocka_unit_test(a_signal_keeps_all_that_is_finished),
+      cmocka_unit_test(answers_of_other_settings_are_set_aside),
+      cmocka_unit_test(a_disk_that_keeps_nothing_is_a_warning),
+      cmocka_unit_test(scores_go_on),
+      cmocka_unit_test(evaluations_go_on),
+      cmocka_unit_test(images_are_decoded_once),
+  };
+  return cmocka_run_group_tests(tests, enter, cli_leave);
+}
