@@ -63,6 +63,8 @@ struct cuda_state_t {
   products_t *products;
   graphs_t *graphs;
   groups_t *groups;
+  status_code_t (*nf4_decode)(device_t *device, const weight_t *weight, real_t *to);
+  status_code_t (*matrix_vector)(device_t *device, const op_gemm_t *op, bool *taken);
 };
 
 static inline cuda_state_t *cuda_state(const device_t *device) {
@@ -168,10 +170,10 @@ void cuda_fill_vocab(ops_t *ops);
 void cuda_fill_loss(ops_t *ops);
 void cuda_fill_decode(ops_t *ops);
 
-/* The values (rows, cols) of a weight in NF4, in the compute type, to TO: for products (nf4.cu). */
-status_t cuda_nf4_decode(device_t *device, const weight_t *weight, real_t *to);
-/* c = alpha * a w^T + beta * before for a few rows, a WEIGHT in NF4 or bf16: read once, not copied. TAKEN
- * says whether there is a kernel for this product. */
-status_t cuda_matrix_vector(device_t *device, const op_gemm_t *op, bool *taken);
+/* Kernels for weights in other formats than the compute type, NULL until their file has filled them in.
+ * NF4_DECODE: the values (rows, cols) of a weight in NF4, in the compute type, to TO. MATRIX_VECTOR:
+ * op_gemm_t with a weight in NF4 or bf16 and few rows of a, the weight read once where it lies; TAKEN says
+ * whether there is a kernel for this product, and if not, nothing was done. */
+void cuda_fill_nf4(cuda_state_t *state);
 
 #endif
