@@ -164,6 +164,7 @@ void cuda_fill_elementwise(ops_t *ops);
 void cuda_fill_optimizer(ops_t *ops);
 void cuda_fill_norm(ops_t *ops);
 void cuda_fill_rows(ops_t *ops);
+void cuda_fill_rotary(ops_t *ops);
 void cuda_fill_attention(ops_t *ops);
 void cuda_fill_attention_paged(ops_t *ops);
 void cuda_fill_vocab(ops_t *ops);

@@ -234,6 +234,9 @@ static void cuda_destroy(device_t *device) {
 static void fill_ops(ops_t *ops) {
   cuda_fill_elementwise(ops);
   cuda_fill_optimizer(ops);
+  cuda_fill_norm(ops);
+  cuda_fill_rows(ops);
+  cuda_fill_rotary(ops);
 }
 
 /* All but memory for DEVICE and STATE. */
