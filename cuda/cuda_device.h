@@ -41,7 +41,8 @@ struct groups_t;   /* collective.cc: communicators */
 
 enum { SCRATCH_BLOCKS = 32 };
 struct scratch_t {
-  void *block[SCRATCH_BLOCKS]; /* each at least twice the one before; the last is in use */
+  void *block[SCRATCH_BLOCKS]; /* the last is in use; graphs may hold those before, each half as large at most
+                                */
   size_t bytes[SCRATCH_BLOCKS];
   int count;
 };
@@ -151,6 +152,7 @@ status_t cuda_fill_clock(device_t *device);
 void cuda_free_clock(device_t *device);
 status_t cuda_fill_graph(device_t *device);
 void cuda_free_graph(device_t *device);
+bool graphs_exist(const device_t *device);
 status_t cuda_fill_products(device_t *device);
 void cuda_free_products(device_t *device);
 status_t cuda_fill_collectives(device_t *device);

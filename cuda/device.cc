@@ -113,22 +113,6 @@ static void cuda_release(device_t *device, void *pointer, size_t bytes) {
     log_warning("device cuda: memory could not be given back: %s", cudaGetErrorString(cudaGetLastError()));
 }
 
-status_t cuda_scratch(device_t *device, size_t bytes, void **out) {
-  scratch_t *scratch = &cuda_state(device)->scratch;
-  size_t has = scratch->count > 0 ? scratch->bytes[scratch->count - 1] : 0;
-  if (bytes > has) {
-    if (scratch->count == SCRATCH_BLOCKS)
-      return error_set(STATUS_MEMORY, "device 'cuda': no scratch of %zu bytes", bytes);
-    size_t larger = bytes > 2 * has ? bytes : 2 * has;
-    if (larger < ((size_t)1 << 20)) larger = (size_t)1 << 20;
-    TRY(cuda_alloc(device, larger, &scratch->block[scratch->count]));
-    memory_account(ARENA_SCRATCH, (int64_t)larger);
-    scratch->bytes[scratch->count++] = larger;
-  }
-  *out = scratch->count > 0 ? scratch->block[scratch->count - 1] : NULL;
-  return STATUS_OK;
-}
-
 static void scratch_free(device_t *device) {
   scratch_t *scratch = &cuda_state(device)->scratch;
   for (int i = 0; i < scratch->count; i++) {
@@ -136,6 +120,24 @@ static void scratch_free(device_t *device) {
     cuda_release(device, scratch->block[i], scratch->bytes[i]);
   }
   scratch->count = 0;
+}
+
+status_t cuda_scratch(device_t *device, size_t bytes, void **out) {
+  const size_t least = (size_t)1 << 20;
+  scratch_t *scratch = &cuda_state(device)->scratch;
+  size_t has = scratch->count > 0 ? scratch->bytes[scratch->count - 1] : 0;
+  if (bytes > has) {
+    if (!graphs_exist(device)) scratch_free(device);
+    if (scratch->count == SCRATCH_BLOCKS)
+      return error_set(STATUS_MEMORY, "device 'cuda': no scratch of %zu bytes", bytes);
+    size_t larger = bytes > 2 * has || scratch->count == 0 ? bytes : 2 * has;
+    if (larger < least) larger = least;
+    TRY(cuda_alloc(device, larger, &scratch->block[scratch->count]));
+    memory_account(ARENA_SCRATCH, (int64_t)larger);
+    scratch->bytes[scratch->count++] = larger;
+  }
+  *out = scratch->count > 0 ? scratch->block[scratch->count - 1] : NULL;
+  return STATUS_OK;
 }
 
 /* ---- Making and freeing ---- */

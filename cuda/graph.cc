@@ -77,6 +77,13 @@ static status_t cuda_graph(device_t *device, uint64_t key, bool capture, device_
   return STATUS_OK;
 }
 
+bool graphs_exist(const device_t *device) {
+  const graphs_t *graphs = cuda_state(device)->graphs;
+  for (int i = 0; graphs && i < GRAPHS_MOST; i++)
+    if (graphs->graph[i].work) return true;
+  return false;
+}
+
 status_t cuda_fill_graph(device_t *device) {
   cuda_state_t *state = cuda_state(device);
   TRY(memory_alloc(&state->graphs, ARENA_OTHER, 1, sizeof *state->graphs));
