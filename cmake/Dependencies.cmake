@@ -49,3 +49,8 @@ set_target_properties(OpenBLAS::OpenBLAS PROPERTIES IMPORTED_LOCATION ${OPENBLAS
 find_path(RANDOM123_INCLUDE NAMES Random123/philox.h REQUIRED)
 add_library(Random123::Random123 INTERFACE IMPORTED GLOBAL)
 set_target_properties(Random123::Random123 PROPERTIES INTERFACE_INCLUDE_DIRECTORIES ${RANDOM123_INCLUDE})
+
+# Device 'cuda': the toolkit is looked for only where it is asked for.
+if(LLAVA_RLHF_CUDA)
+  include(Cuda)
+endif()

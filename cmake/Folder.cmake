@@ -3,7 +3,7 @@
 # llava_folder(NAME DIR LINKS...): the static library llava_NAME of the sources in DIR (not of its sub-folders). Its headers are
 # included as "base/status.h" (below src/) or "io/formats/weights.h" (below the root).
 function(llava_folder name dir)
-  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${dir}/*.c ${PROJECT_SOURCE_DIR}/${dir}/*.cc)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${dir}/*.c ${PROJECT_SOURCE_DIR}/${dir}/*.cc ${PROJECT_SOURCE_DIR}/${dir}/*.cu)
   if(name STREQUAL "main")
     set(target llava_rlhf)
     add_executable(${target} ${sources})
@@ -25,7 +25,8 @@ function(llava_target out name)
   set(${out} llava_${name} PARENT_SCOPE)
 endfunction()
 
-# llava_folders(FILE): all folders of the list, each linked to those it includes and to the outside libraries it uses.
+# llava_folders(FILE): all folders of the list, each linked to those it includes and to the outside libraries it uses. The folder cuda
+# is left out of a build without it.
 function(llava_folders file)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
   file(STRINGS ${file} outside_lines REGEX "^outside ")
@@ -36,6 +37,12 @@ function(llava_folders file)
     set(dir ${CMAKE_MATCH_2})
     separate_arguments(below UNIX_COMMAND "${CMAKE_MATCH_3}")
     set(links "")
+    if(NOT LLAVA_RLHF_CUDA)
+      list(REMOVE_ITEM below cuda)
+      if(name STREQUAL "cuda")
+        continue()
+      endif()
+    endif()
     foreach(other ${below})
       llava_target(target ${other})
       list(APPEND links ${target})

@@ -1,8 +1,12 @@
 #include "main/devices.h"
 
+#ifdef LLAVA_RLHF_CUDA
+#include "cuda/cuda.h"
+#endif
 #include "tensor/cpu/cpu.h"
 #include "tensor/plain/plain.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static bool dtype_is(const settings_t *settings, const char *name) {
@@ -35,15 +39,54 @@ static status_t devices_create_plain(const grid_t *grid, const settings_t *setti
   return plain_create(dtype_is(settings, "f64") ? PLAIN_DOUBLE : PLAIN_FLOAT, settings->parallel.check, out);
 }
 
-static const device_entry_t devices[] = {{"cpu", devices_create_cpu}, {"plain", devices_create_plain}};
+#ifdef LLAVA_RLHF_CUDA
+static status_t devices_check_cuda(const settings_t *settings) {
+  return dtype_is(settings, "f64") ? devices_refuse_dtype(settings, "cuda", "'auto', 'bf16' or 'f32'")
+                                   : STATUS_OK;
+}
 
-/* What each of them computes, as far as the settings tell. */
-typedef status_t check_t(const settings_t *settings);
+static status_t devices_create_cuda(const grid_t *grid, const settings_t *settings, device_t **out) {
+  TRY(devices_check_cuda(settings));
+  return cuda_create(&(cuda_options_t){.real_type = dtype_is(settings, "f32") ? DTYPE_F32 : DTYPE_BF16,
+                                       .node_rank = grid->node_rank,
+                                       .node_size = grid->node_size,
+                                       .deterministic = settings->job.deterministic,
+                                       .check = settings->parallel.check},
+                     out);
+}
+#endif
+
+typedef status_t check_t(const settings_t *settings); /* what it computes, as far as the settings tell */
+#ifdef LLAVA_RLHF_CUDA
+/* A GPU is what 'auto' means where there is one: then the table begins with the first row, else with the
+ * second. */
+static const device_entry_t devices[] = {{"cuda", devices_create_cuda},
+                                         {"cpu", devices_create_cpu},
+                                         {"plain", devices_create_plain},
+                                         {"cuda", devices_create_cuda}};
+static check_t *const checks[] = {devices_check_cuda, devices_check_cpu, devices_check_plain,
+                                  devices_check_cuda};
+
+const device_entry_t *devices_table(int32_t *count) {
+  *count = (int32_t)(sizeof devices / sizeof *devices) - 1;
+  return cuda_count() > 0 ? devices : devices + 1;
+}
+#else
+static const device_entry_t devices[] = {{"cpu", devices_create_cpu}, {"plain", devices_create_plain}};
 static check_t *const checks[] = {devices_check_cpu, devices_check_plain};
 
 const device_entry_t *devices_table(int32_t *count) {
   *count = (int32_t)(sizeof devices / sizeof *devices);
   return devices;
+}
+#endif
+
+void devices_describe_cuda(char *text, size_t capacity) {
+#ifdef LLAVA_RLHF_CUDA
+  cuda_version(text, capacity);
+#else
+  snprintf(text, capacity, "not built");
+#endif
 }
 
 status_t devices_check(const settings_t *settings) {
@@ -51,5 +94,5 @@ status_t devices_check(const settings_t *settings) {
   int32_t count;
   const device_entry_t *all = devices_table(&count);
   TRY(device_choose(settings, all, count, &device));
-  return checks[device - all](settings);
+  return checks[device - devices](settings);
 }

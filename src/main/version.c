@@ -40,7 +40,7 @@ static void version_print_mpi(void) {
 }
 
 status_t version_print(void) {
-  char hdf5[H5_VERSION_TEXT];
+  char hdf5[H5_VERSION_TEXT], cuda[256];
   h5_version(hdf5);
   printf("llava_rlhf  %s\n", BUILD_VERSION);
   printf("commit      %s (%s)\n", BUILD_COMMIT, BUILD_TREE);
@@ -51,7 +51,8 @@ status_t version_print(void) {
   printf("BLAS        %s\n", cpu_blas_version());
   TRY(version_print_simd());
   version_print_devices();
-  printf("CUDA        not built\n");
+  devices_describe_cuda(cuda, sizeof cuda);
+  printf("CUDA        %s\n", cuda);
   if (fflush(stdout) != 0 || ferror(stdout)) return error_set(STATUS_DATA, "the screen cannot be written");
   return STATUS_OK;
 }

@@ -84,7 +84,7 @@ SCOPED_POINTER(comm_free, comm_t)
 status_t comm_init(int *argc, char ***argv, comm_t **world);
 void comm_finish(comm_t *world);
 /* Ends all ranks at once with EXIT_STATUS. Only main and the watchdog call it. */
-_Noreturn void comm_abort(int exit_status);
+__attribute__((noreturn)) void comm_abort(int exit_status);
 /* Before something that may hang but should be tried first, such as a last word in a file: this process ends
  * with EXIT_STATUS in any case, some seconds from now. Only the callers of comm_abort call it. Local. */
 void comm_abort_soon(int exit_status);

@@ -23,9 +23,11 @@ status_t device_choose(const settings_t *settings, const device_entry_t *devices
   for (*out = devices; *out < devices + count; ++*out)
     if ((*out == devices && strcmp(wanted, "auto") == 0) || strcmp(wanted, (*out)->name) == 0)
       return STATUS_OK;
-  return error_set(STATUS_INPUT,
-                   "parallel.device = '%s' is not in this build (--version lists the devices); use 'auto'",
-                   wanted);
+  return error_set(
+      STATUS_INPUT,
+      "parallel.device = '%s' is not in this build (--version lists the devices); use 'auto', or "
+      "build with it (README.md, cuda/README.md)",
+      wanted);
 }
 
 /* Rank 0: the log, and the settings as they are used. */

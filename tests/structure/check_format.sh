@@ -9,4 +9,4 @@ if [[ $version != 14 ]]; then
   echo "skipped: clang-format 14 is not installed"
   exit 77
 fi
-find src io tests benchmarks cuda \( -name '*.[ch]' -o -name '*.cc' \) -print0 | xargs -0 clang-format --dry-run --Werror
+find src io tests benchmarks cuda \( -name '*.[ch]' -o -name '*.cc' -o -name '*.cu' \) -print0 | xargs -0 clang-format --dry-run --Werror

@@ -1,0 +1,182 @@
+/* What the cuda device keeps, and what its files share: errors, launches, pointers of the kernels' types.
+ * Included by the C++ files of this folder only. */
+#ifndef CUDA_CUDA_DEVICE_H
+#define CUDA_CUDA_DEVICE_H
+
+#include <cublasLt.h>
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+#include <tuple>
+
+extern "C" {
+#include "cuda/cuda.h"
+#include "tensor/ops.h"
+}
+
+using bf16 = __nv_bfloat16;
+
+/* ---- Errors: a library's becomes ours, and goes up ---- */
+
+status_t cuda_status(cudaError_t error, const char *call);
+status_t cublas_status(cublasStatus_t error, const char *call);
+#define TRY_CUDA(call) TRY(cuda_status((call), #call))
+#define TRY_CUBLAS(call) TRY(cublas_status((call), #call))
+
+/* ---- State ---- */
+
+/* Streams that cannot be mixed up: what operations run in, and collectives beside them. */
+struct compute_stream_t {
+  cudaStream_t raw;
+};
+struct background_stream_t {
+  cudaStream_t raw;
+};
+
+/* Each belongs to one file. */
+struct copies_t;   /* copies.cc: pinned staging, downloads that wait for their event */
+struct clock_t_;   /* clock.cc: times of regions */
+struct products_t; /* gemm.cc: cuBLASLt and the algorithms chosen */
+struct graphs_t;   /* graph.cc: captured work */
+struct groups_t;   /* collective.cc: communicators */
+
+enum { SCRATCH_BLOCKS = 32 };
+struct scratch_t {
+  void *block[SCRATCH_BLOCKS]; /* the last is in use; graphs may hold those before, each half as large at most
+                                */
+  size_t bytes[SCRATCH_BLOCKS];
+  int count;
+};
+
+struct cuda_state_t {
+  ops_t ops;
+  cuda_options_t options;
+  int ordinal, ranks_sharing;      /* the GPU, and how many ranks of the node it has */
+  int multiprocessors, capability; /* capability: 10 * major + minor */
+  size_t l2_bytes, shared_most;    /* shared memory that one block may have */
+  char detail[192];
+  compute_stream_t compute;
+  background_stream_t background;
+  cudaMemPool_t pool;
+  scratch_t scratch;
+  bool capturing; /* a graph: no waits, no uploads, no memory */
+  copies_t *copies;
+  clock_t_ *clock;
+  products_t *products;
+  graphs_t *graphs;
+  groups_t *groups;
+  status_code_t (*nf4_decode)(device_t *device, const weight_t *weight, real_t *to);
+  status_code_t (*matrix_vector)(device_t *device, const op_gemm_t *op, bool *taken);
+};
+
+static inline cuda_state_t *cuda_state(const device_t *device) {
+  return static_cast<cuda_state_t *>(device->state);
+}
+
+/* *OUT: BYTES of device memory (aligned to 256) that an operation's kernels may use until the operation after
+ * it asks for scratch. Stays where it is for as long as it is large enough, so that graphs can hold it.
+ * Errors: STATUS_MEMORY. */
+status_t cuda_scratch(device_t *device, size_t bytes, void **out);
+
+/* Waits for EVENT, taking part in the watchdog's rounds and looking after the communicators meanwhile. The
+ * callers mark the wait (watchdog_enter). */
+status_t cuda_wait(device_t *device, cudaEvent_t event);
+
+/* ---- Pointers: device memory as kernels see it ---- */
+
+template <class T> static inline T *real(real_t *pointer) {
+  return reinterpret_cast<T *>(pointer);
+}
+template <class T> static inline const T *real(const real_t *pointer) {
+  return reinterpret_cast<const T *>(pointer);
+}
+static inline float *wide(wide_t *pointer) {
+  return reinterpret_cast<float *>(pointer);
+}
+static inline const float *wide(const wide_t *pointer) {
+  return reinterpret_cast<const float *>(pointer);
+}
+static inline int32_t *indices(index_t *pointer) {
+  return reinterpret_cast<int32_t *>(pointer);
+}
+static inline const int32_t *indices(const index_t *pointer) {
+  return reinterpret_cast<const int32_t *>(pointer);
+}
+
+/* CALL with a value of the compute type: `with_real(device, [&](auto zero) { using T = decltype(zero); ...`.
+ */
+template <class F> static inline status_code_t with_real(const device_t *device, F &&call) {
+  return device->real_type == DTYPE_BF16 ? call(bf16{}) : call(float{});
+}
+
+/* ---- Launches ---- */
+
+struct launch_t {
+  dim3 grid, block;
+  size_t shared; /* bytes of dynamic shared memory */
+};
+
+/* N items, PER_BLOCK of them to a block of THREADS. */
+static inline launch_t launch_over(int64_t n, int64_t per_block, unsigned threads) {
+  return {dim3((unsigned)((n + per_block - 1) / per_block)), dim3(threads), 0};
+}
+
+/* The one place where kernels are started. An empty grid starts nothing. Errors: STATUS_DEVICE naming NAME
+ * and the shape. */
+status_t launch_kernel(device_t *device, const char *name, const launch_t &shape, const void *kernel,
+                       void **arguments);
+
+/* KERNEL in the compute stream with ARGUMENTS, converted to its parameters' types. */
+template <class... P, class... A>
+static inline status_code_t launch(device_t *device, const char *name, const launch_t &shape,
+                                   void (*kernel)(P...), const A &...arguments) {
+  static_assert(sizeof...(P) == sizeof...(A), "a kernel gets all of its arguments");
+  std::tuple<P...> values(static_cast<P>(arguments)...);
+  void *pointers[sizeof...(P) + 1] = {};
+  std::apply(
+      [&](auto &...value) {
+        int i = 0;
+        ((pointers[i++] = const_cast<void *>(static_cast<const void *>(&value))), ...);
+      },
+      values);
+  return launch_kernel(device, name, shape, reinterpret_cast<const void *>(kernel), pointers);
+}
+
+/* ---- Each file adds its own to what the device offers ---- */
+
+status_t cuda_fill_copies(device_t *device);
+void cuda_free_copies(device_t *device);
+/* Carries out what is left of the downloads up to number LAST; how many were asked for so far. */
+status_t copies_finish(device_t *device, uint64_t last);
+uint64_t copies_count(const device_t *device);
+status_t cuda_fill_clock(device_t *device);
+void cuda_free_clock(device_t *device);
+status_t cuda_fill_graph(device_t *device);
+void cuda_free_graph(device_t *device);
+bool graphs_exist(const device_t *device);
+status_t cuda_fill_products(device_t *device);
+void cuda_free_products(device_t *device);
+status_t cuda_fill_collectives(device_t *device);
+void cuda_free_collectives(device_t *device);
+/* Whether a communicator goes through the host, which no graph can hold; whether all are well. */
+bool collectives_staged(const device_t *device);
+status_t collectives_check(device_t *device);
+const char *collectives_version(void); /* of the library */
+
+void cuda_fill_elementwise(ops_t *ops);
+void cuda_fill_optimizer(ops_t *ops);
+void cuda_fill_norm(ops_t *ops);
+void cuda_fill_rows(ops_t *ops);
+void cuda_fill_rotary(ops_t *ops);
+void cuda_fill_attention(ops_t *ops);
+void cuda_fill_attention_paged(ops_t *ops);
+void cuda_fill_vocab(ops_t *ops);
+void cuda_fill_loss(ops_t *ops);
+void cuda_fill_decode(ops_t *ops);
+
+/* Kernels for weights in other formats than the compute type, NULL until their file has filled them in.
+ * NF4_DECODE: the values (rows, cols) of a weight in NF4, in the compute type, to TO. MATRIX_VECTOR:
+ * op_gemm_t with a weight in NF4 or bf16 and few rows of a, the weight read once where it lies; TAKEN says
+ * whether there is a kernel for this product, and if not, nothing was done. */
+void cuda_fill_nf4(cuda_state_t *state);
+
+#endif

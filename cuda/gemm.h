@@ -1,0 +1,24 @@
+/* Products, for the files of this folder. */
+#ifndef CUDA_GEMM_H
+#define CUDA_GEMM_H
+
+#include "cuda/cuda_device.h"
+
+extern "C" {
+#include "cuda/product_key.h"
+#include "tensor/linear.h"
+}
+
+/* alpha a b + beta before (+ bias) of KEY's shape by cuBLASLt; not DONE where it has no algorithm for it. */
+status_t cuda_product(device_t *device, const product_key_t *key, const op_gemm_t *op, bool *done);
+/* OP, its b in the compute type (no weight is looked at). */
+status_t cuda_gemm_real(device_t *device, const op_gemm_t *op);
+
+/* The same product by a kernel that takes any shape and alignment, slowly (gemm_any.cu). */
+status_t cuda_gemm_any(device_t *device, const op_gemm_t *op);
+/* c = f(beta * before + bias), of OP's activation, with pre kept: all of OP but its product. */
+status_t cuda_epilogue(device_t *device, const op_gemm_t *op, const void *before);
+/* N numbers of bf16 to fp32. */
+status_t cuda_widen_half(device_t *device, int64_t n, const half_t *from, float *to);
+
+#endif

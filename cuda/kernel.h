@@ -1,0 +1,70 @@
+/* What kernels share: elements to and from fp32, accesses of 16 bytes, sums over warps and blocks in a fixed
+ * order. */
+#ifndef CUDA_KERNEL_H
+#define CUDA_KERNEL_H
+
+#include "cuda/cuda_device.h"
+
+enum { WARP = 32 };
+
+static __device__ __forceinline__ float load_float(float value) {
+  return value;
+}
+static __device__ __forceinline__ float load_float(bf16 value) {
+  return __bfloat162float(value);
+}
+template <class T> static __device__ __forceinline__ T store_float(float value);
+template <> __device__ __forceinline__ float store_float<float>(float value) {
+  return value;
+}
+template <> __device__ __forceinline__ bf16 store_float<bf16>(float value) {
+  return __float2bfloat16_rn(value);
+}
+
+/* 16 bytes of elements: N of them, moved by one instruction where the address is a multiple of 16. */
+template <class T> struct alignas(16) pack_t {
+  enum { N = 16 / sizeof(T) };
+  T v[N];
+};
+template <class T> static __device__ __forceinline__ pack_t<T> pack_load(const T *from) {
+  pack_t<T> pack;
+  *reinterpret_cast<uint4 *>(&pack) = *reinterpret_cast<const uint4 *>(from);
+  return pack;
+}
+template <class T> static __device__ __forceinline__ void pack_store(T *to, const pack_t<T> &pack) {
+  *reinterpret_cast<uint4 *>(to) = *reinterpret_cast<const uint4 *>(&pack);
+}
+/* Whether all of POINTERS, and rows of LD elements behind them, can be accessed so. */
+static inline bool is_packed(const void *pointer) {
+  return (reinterpret_cast<uintptr_t>(pointer) & 15) == 0;
+}
+
+/* The sum over the warp, on all of its lanes: the same tree in every run. */
+static __device__ __forceinline__ float warp_sum(float value) {
+#pragma unroll
+  for (int step = WARP / 2; step > 0; step /= 2)
+    value += __shfl_xor_sync(0xffffffffu, value, step);
+  return value;
+}
+static __device__ __forceinline__ float warp_max(float value) {
+#pragma unroll
+  for (int step = WARP / 2; step > 0; step /= 2)
+    value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, step));
+  return value;
+}
+
+/* The sum over a block of THREADS, a multiple of a warp, on all of its threads. All threads call it. */
+template <int THREADS> static __device__ __forceinline__ float block_sum(float value) {
+  __shared__ float parts[THREADS / WARP];
+  value = warp_sum(value);
+  if (threadIdx.x % WARP == 0) parts[threadIdx.x / WARP] = value;
+  __syncthreads();
+  float sum = 0.0f;
+#pragma unroll
+  for (int w = 0; w < THREADS / WARP; w++)
+    sum += parts[w];
+  __syncthreads();
+  return sum;
+}
+
+#endif

@@ -1,0 +1,134 @@
+/* Rotary embedding with the write to the cache, and copies of the cache's pages: bound by memory. Bytes, b
+ * those of the compute type: 2b for each element of queries and keys, 2b for each of values that are stored
+ * (b more for each key stored); copies 2b. */
+#include "cuda/map.h"
+
+enum { ROTARY_THREADS = 256, PAIRS_MOST = 256 };
+
+struct frequencies_t {
+  double of[PAIRS_MOST]; /* angle per position of each pair */
+};
+
+template <class T> struct rotary_t {
+  int32_t heads, kv_heads, head_size, page_size;
+  T *qkv;
+  int64_t ld;
+  const int32_t *positions, *slots;
+  bool inverse;
+  T *k_cache, *v_cache;
+};
+
+/* Where the row of key-value head KV of slot SLOT begins in the cache. */
+template <class T>
+static __device__ __forceinline__ int64_t cache_place(const rotary_t<T> &op, int32_t slot, int32_t kv) {
+  const int64_t page = slot / op.page_size, in_page = slot % op.page_size;
+  return ((page * op.kv_heads + kv) * op.page_size + in_page) * op.head_size;
+}
+
+/* A block for each row: cosines and sines once, from angles that are reduced in double. */
+template <class T, int PACK>
+static __global__ void __launch_bounds__(ROTARY_THREADS)
+    rotary_kernel(const rotary_t<T> op, const __grid_constant__ frequencies_t frequency) {
+  __shared__ float cosine[PAIRS_MOST], sine[PAIRS_MOST];
+  const int64_t row = blockIdx.x;
+  const int32_t half = op.head_size / 2, slot = op.k_cache ? op.slots[row] : -1;
+  T *qkv = op.qkv + row * op.ld;
+  for (int32_t i = threadIdx.x; i < half; i += ROTARY_THREADS) {
+    const double turn = 6.283185307179586, angle = (double)op.positions[row] * frequency.of[i];
+    float s;
+    sincosf((float)(angle - turn * rint(angle / turn)), &s, &cosine[i]);
+    sine[i] = op.inverse ? -s : s;
+  }
+  __syncthreads();
+  const int32_t packs = half / PACK, turned = (op.heads + op.kv_heads) * packs;
+  for (int32_t item = threadIdx.x; item < turned; item += ROTARY_THREADS) {
+    const int32_t head = item / packs, i = item % packs * PACK;
+    T *left = qkv + (int64_t)head * op.head_size + i, *right = left + half;
+    float a[PACK], b[PACK];
+    run_load<PACK>(left, a);
+    run_load<PACK>(right, b);
+#pragma unroll
+    for (int j = 0; j < PACK; j++) {
+      const float x = a[j], y = b[j];
+      a[j] = x * cosine[i + j] - y * sine[i + j];
+      b[j] = y * cosine[i + j] + x * sine[i + j];
+    }
+    run_store<PACK>(left, a);
+    run_store<PACK>(right, b);
+    if (slot < 0 || head < op.heads) continue;
+    T *cached = op.k_cache + cache_place(op, slot, head - op.heads) + i;
+    run_store<PACK>(cached, a);
+    run_store<PACK>(cached + half, b);
+  }
+  if (slot < 0) return;
+  const T *values = qkv + (int64_t)(op.heads + op.kv_heads) * op.head_size;
+  for (int32_t item = threadIdx.x; item < op.kv_heads * 2 * packs; item += ROTARY_THREADS) {
+    const int32_t kv = item / (2 * packs), i = item % (2 * packs) * PACK;
+    float v[PACK];
+    run_load<PACK>(values + (int64_t)kv * op.head_size + i, v);
+    run_store<PACK>(op.v_cache + cache_place(op, slot, kv) + i, v);
+  }
+}
+
+static status_code_t rotary_cuda(device_t *device, const op_rotary_t *op) {
+  frequencies_t frequency;
+  if (op->rows <= 0) return STATUS_OK;
+  if (op->head_size / 2 > PAIRS_MOST)
+    return error_set(STATUS_DEVICE, "device 'cuda': rotary on heads of %d; the largest are of %d",
+                     op->head_size, 2 * PAIRS_MOST);
+  for (int32_t i = 0; i < op->head_size / 2; i++)
+    frequency.of[i] = rope_frequency(op->base, &op->scaling, op->head_size, i);
+  return with_real(device, [&](auto zero) {
+    using T = decltype(zero);
+    constexpr int N = pack_t<T>::N;
+    const rotary_t<T> work = {op->heads,
+                              op->kv_heads,
+                              op->head_size,
+                              op->page_size,
+                              real<T>(op->qkv),
+                              op->ld,
+                              indices(op->positions),
+                              indices(op->slots),
+                              op->inverse,
+                              real<T>(op->k_cache),
+                              real<T>(op->v_cache)};
+    const bool packed = op->head_size % (2 * N) == 0 && op->ld % N == 0 && is_packed(op->qkv) &&
+                        is_packed(op->k_cache) && is_packed(op->v_cache);
+    return launch(device, "rotary", {dim3((unsigned)op->rows), dim3(ROTARY_THREADS), 0},
+                  packed ? rotary_kernel<T, N> : rotary_kernel<T, 1>, work, frequency);
+  });
+}
+
+/* ---- Copies of pages ---- */
+
+template <class T> struct cache_copy_t {
+  int32_t count;
+  int64_t layer_elements, page_elements;
+  const int32_t *from, *to;
+  T *k_cache, *v_cache;
+  /* Row: of caches, layers and pages, the last the innermost. */
+  template <int N> __device__ void run(int64_t row, int64_t col) const {
+    const int64_t page = row % count, layer = row / count / 2;
+    T *cache = (row / count % 2 ? v_cache : k_cache) + layer * layer_elements + col;
+    float all[N];
+    run_load<N>(cache + from[page] * page_elements, all);
+    run_store<N>(cache + to[page] * page_elements, all);
+  }
+};
+
+static status_code_t cache_copy_cuda(device_t *device, const op_cache_copy_t *op) {
+  if (op->count <= 0) return STATUS_OK;
+  return with_real(device, [&](auto zero) {
+    using T = decltype(zero);
+    const cache_copy_t<T> f = {op->count,       op->layer_elements,   op->page_elements,   indices(op->from),
+                               indices(op->to), real<T>(op->k_cache), real<T>(op->v_cache)};
+    return map_rows<T>(
+        device, "cache_copy", (int64_t)op->count * 2 * op->layers, op->page_elements,
+        is_packed(op->k_cache) && is_packed(op->v_cache) && op->layer_elements % pack_t<T>::N == 0, f);
+  });
+}
+
+void cuda_fill_rotary(ops_t *ops) {
+  ops->rotary = rotary_cuda;
+  ops->cache_copy = cache_copy_cuda;
+}

@@ -1,0 +1,19 @@
+/* The whole model on a device against plain double. */
+#ifndef TESTS_MODEL_DEVICE_COMPARE_H
+#define TESTS_MODEL_DEVICE_COMPARE_H
+
+#include "tensor/device.h"
+
+/* Largest errors, of the largest number of each tensor. */
+typedef struct {
+  double forward, gradient;
+} device_tolerances_t;
+
+/* Losses and gradients in the formats and ways that weights are kept and trained in. WORLD: one rank. Frees
+ * DEVICE. */
+void device_compare(comm_t *world, device_t *device, device_tolerances_t tolerances);
+
+/* What is recomputed has the bits of what would have been kept. Frees DEVICE. */
+void device_compare_recomputed(comm_t *world, device_t *device);
+
+#endif
