@@ -6,9 +6,8 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <xxhash.h>
 
-static const h5_format_t format = {"llava_rlhf_responses", 1, "the step is drawn again without it"};
+static const h5_format_t format = {"llava_rlhf_responses", 2, "the step is drawn again without it"};
 
 /* The file's layout, with the places of RESPONSES' arrays. */
 static table_t responses_file_table(responses_file_t *responses) {
@@ -19,7 +18,6 @@ static table_t responses_file_table(responses_file_t *responses) {
   sample_table_add(&table, "/sample/id", "row of the dataset", H5TYPE_I64, -1, &responses->row);
   sample_table_add(&table, "/sample/stopped", "1 if the response ended by itself", H5TYPE_U8, -1,
                    &responses->stopped);
-  sample_table_add(&table, "/sample/xxh3", "hash of all of the response", H5TYPE_U64, -1, &responses->hash);
   sample_table_add(&table, "/response/tokens", "token ids, with the one that ended the response", H5TYPE_I32,
                    0, &responses->tokens);
   sample_table_add(&table, "/token/sampler_logprob", "log-probability as the sampler computed it, nats",
@@ -27,15 +25,6 @@ static table_t responses_file_table(responses_file_t *responses) {
   sample_table_add(&table, "/token/entropy", "entropy of the distribution that it is of, nats", H5TYPE_F64, 0,
                    &responses->entropy);
   return table;
-}
-
-static uint64_t responses_file_hash(const responses_file_t *responses, int64_t k) {
-  int64_t begin = responses->offsets[k], n = responses->offsets[k + 1] - begin;
-  const int64_t numbers[] = {responses->response[k], responses->row[k], responses->stopped[k], n};
-  uint64_t hash = XXH3_64bits(numbers, sizeof numbers);
-  hash = XXH3_64bits_withSeed(responses->tokens + begin, (size_t)n * sizeof *responses->tokens, hash);
-  hash = XXH3_64bits_withSeed(responses->logprob + begin, (size_t)n * sizeof(double), hash);
-  return XXH3_64bits_withSeed(responses->entropy + begin, (size_t)n * sizeof(double), hash);
 }
 
 status_t responses_file_path(char path[FILE_MAX_PATH], const char *run_dir) {
@@ -47,11 +36,6 @@ status_t responses_file_path(char path[FILE_MAX_PATH], const char *run_dir) {
 static status_t responses_fill(h5_file_t *file, comm_t *comm, const char *identity,
                                const responses_file_t *responses) {
   responses_file_t copy = *responses; /* the table keeps addresses of its pointers, and only reads */
-  SCOPED_MEMORY uint64_t *hash = NULL;
-  TRY(comm_agree(comm, memory_alloc(&hash, ARENA_IO, (size_t)copy.samples, sizeof *hash)));
-  for (int64_t k = 0; k < copy.samples; k++)
-    hash[k] = responses_file_hash(&copy, k);
-  copy.hash = hash;
   table_t table = responses_file_table(&copy);
   TRY(comm_agree(comm,
                  comm_rank(comm) == 0 ? weights_write_text(file, "/", "identity", identity) : STATUS_OK));
@@ -96,12 +80,6 @@ static status_t responses_read(h5_file_t *file, const char *identity, responses_
   table_t table = responses_file_table(responses);
   TRY(sample_table_read(file, 0, -1, &table, &responses->index));
   responses->samples = table.samples;
-  for (int64_t k = 0; k < responses->samples; k++)
-    if (responses_file_hash(responses, k) != responses->hash[k])
-      return error_set(STATUS_DATA,
-                       "%s: response %lld does not have the hash it was written with: the file "
-                       "is damaged",
-                       h5_path(file), (long long)k);
   return STATUS_OK;
 }
 

@@ -17,7 +17,6 @@ typedef struct {
   int32_t *tokens;           /* (offsets[samples]), with the one that ended the response */
   double *logprob, *entropy; /* likewise, nats: the sampler's */
   uint8_t *stopped;          /* (samples): 1: ended by itself, 0: cut */
-  uint64_t *hash;            /* (samples): of all of the response; set by writing, compared by reading */
 } responses_file_t;
 
 /* Name of the file in RUN_DIR. Local. */
