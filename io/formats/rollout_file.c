@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const h5_format_t format = {"llava_rlhf_rollout", 2,
+static const h5_format_t format = {"llava_rlhf_rollout", 3,
                                    "the run that made it makes another if that step is run again"};
 
 /* ---- columns ---- */

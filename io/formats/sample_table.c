@@ -4,6 +4,9 @@
 #include "parallel/exchange.h"
 
 #include <string.h>
+#include <xxhash.h>
+
+#define HASH_PATH "/sample/xxh3"
 
 void sample_table_add(table_t *table, const char *path, const char *meaning, h5_type_t type, int ragged,
                       void *data_at) {
@@ -33,7 +36,11 @@ static const char *column_bytes(const table_t *table, const table_column_t *colu
 
 /* ---- moving samples ---- */
 
-/* A sample as it travels: its lengths (ragged_count int64), then its elements column by column. */
+/* A sample as it travels: its lengths (ragged_count int64), then its elements column by column, then the hash
+ * of these bytes, which the file keeps as a column behind the others. */
+typedef uint64_t record_hash_t;
+
+/* Without the hash. */
 static size_t record_bytes(const table_t *table, int64_t i) {
   size_t bytes = (size_t)table->ragged_count * sizeof(int64_t);
   for (int c = 0; c < table->column_count; ++c)
@@ -41,7 +48,8 @@ static size_t record_bytes(const table_t *table, int64_t i) {
   return bytes;
 }
 
-static void record_pack(const table_t *table, int64_t i, char *to) {
+static record_hash_t record_pack(const table_t *table, int64_t i, char *to) {
+  const char *begin = to;
   for (int r = 0; r < table->ragged_count; ++r) {
     const int64_t *offsets = *table->ragged[r].offsets;
     int64_t length = offsets[i + 1] - offsets[i];
@@ -54,6 +62,7 @@ static void record_pack(const table_t *table, int64_t i, char *to) {
     if (bytes > 0) memcpy(to, column_bytes(table, column, i), bytes);
     to += bytes;
   }
+  return XXH3_64bits(begin, (size_t)(to - begin));
 }
 
 typedef struct {
@@ -91,18 +100,19 @@ static status_t items_make(mover_t *mover) {
     if (table->index[i] < 0 || table->index[i] >= mover->total)
       return error_set(STATUS_INTERNAL, "a sample has index %lld, expected 0 to %lld",
                        (long long)table->index[i], (long long)mover->total - 1);
-    bytes += record_bytes(table, i);
+    bytes += record_bytes(table, i) + sizeof(record_hash_t);
   }
   TRY(memory_alloc(&mover->items, ARENA_ROLLOUT, (size_t)table->samples, sizeof *mover->items));
   TRY(memory_alloc(&mover->packed, ARENA_ROLLOUT, bytes, 1));
   char *to = mover->packed;
   for (int64_t i = 0; i < table->samples; ++i) {
-    size_t size = record_bytes(table, i);
+    size_t size = record_bytes(table, i) + sizeof(record_hash_t);
     int owner = (int)(((table->index[i] + 1) * comm_size(mover->comm) - 1) / mover->total);
     mover->items[i] =
         (exchange_item_t){.id = table->index[i], .destination = owner, .bytes = to, .size = size};
-    record_pack(table, i, to);
+    record_hash_t hash = record_pack(table, i, to);
     to += size;
+    memcpy(to - sizeof hash, &hash, sizeof hash);
   }
   return STATUS_OK;
 }
@@ -191,10 +201,21 @@ typedef struct {
   int64_t begin, rows; /* this rank's */
 } sample_table_piece_t;
 
-enum { TABLE_MAX_PIECES = TABLE_MAX_RAGGED + TABLE_MAX_COLUMNS };
+enum { TABLE_MAX_PIECES = TABLE_MAX_RAGGED + TABLE_MAX_COLUMNS + 1 };
 
 static int piece_count(const table_t *table) {
-  return table->ragged_count + table->column_count;
+  return table->ragged_count + table->column_count + 1;
+}
+
+/* Column C of the file, whose last one is the hashes. */
+static table_column_t column_at(const table_t *table, int c) {
+  const table_column_t hashes = {.path = HASH_PATH,
+                                 .meaning =
+                                     "XXH3 hash of the sample's lengths and elements, column by column",
+                                 .type = H5TYPE_U64,
+                                 .ragged = -1,
+                                 .width = 1};
+  return c < table->column_count ? table->columns[c] : hashes;
 }
 
 /* Offsets: the last rank adds the end, which the next round writes again as its first sample's begin. */
@@ -211,7 +232,7 @@ static sample_table_piece_t offsets_piece(const mover_t *mover, int ragged) {
 }
 
 static sample_table_piece_t column_piece(const mover_t *mover, int c) {
-  const table_column_t *column = &mover->table->columns[c];
+  const table_column_t own = column_at(mover->table, c), *column = &own;
   int ragged = column->ragged;
   int64_t before = !mover->end ? 0 : ragged < 0 ? mover->end->samples : mover->end->elements[ragged];
   return (sample_table_piece_t){.path = column->path,
@@ -224,7 +245,7 @@ static sample_table_piece_t column_piece(const mover_t *mover, int c) {
                                 .rows = ragged < 0 ? mover->count : mover->lengths[ragged]};
 }
 
-/* The offsets come first, then the columns. */
+/* The offsets come first, then the columns, then the hashes. */
 static sample_table_piece_t piece_at(const mover_t *mover, int i) {
   int ragged = mover->table->ragged_count;
   return i < ragged ? offsets_piece(mover, i) : column_piece(mover, i - ragged);
@@ -241,10 +262,11 @@ static void offsets_fill(const mover_t *mover, int ragged, int64_t rows) {
 
 /* Takes the next column out of the records. */
 static void column_fill(const mover_t *mover, int c) {
-  const table_column_t *column = &mover->table->columns[c];
+  const table_column_t own = column_at(mover->table, c), *column = &own;
   char *to = mover->column;
   for (int64_t k = 0; k < mover->count; ++k) {
-    int64_t length = column->ragged < 0 ? mover->widths[c] : record_length(mover, k, column->ragged);
+    int64_t length = column->ragged < 0 ? (column->matrix ? mover->widths[c] : 1)
+                                        : record_length(mover, k, column->ragged);
     size_t bytes = (size_t)length * h5_type_size(column->type);
     if (bytes > 0) memcpy(to, (const char *)mover->received.items[k].bytes + mover->cursor[k], bytes);
     mover->cursor[k] += bytes;
@@ -395,6 +417,22 @@ static status_t sample_table_column_read(h5_file_t *file, table_t *table, int c,
   return h5_read_rows(file, column->path, column->type, begin, rows, data);
 }
 
+/* The samples have the hashes they were written with. */
+static status_t hashes_compare(h5_file_t *file, const table_t *table, int64_t begin) {
+  SCOPED_MEMORY record_hash_t *hashes = NULL;
+  SCOPED_MEMORY char *record = NULL;
+  TRY(memory_alloc(&hashes, ARENA_ROLLOUT, (size_t)table->samples, sizeof *hashes));
+  TRY(h5_read_rows(file, HASH_PATH, H5TYPE_U64, begin, table->samples, hashes));
+  for (int64_t i = 0; i < table->samples; ++i) {
+    TRY(memory_reserve(&record, ARENA_ROLLOUT, record_bytes(table, i), 1));
+    if (record_pack(table, i, record) != hashes[i])
+      return error_set(STATUS_DATA,
+                       "%s: sample %lld does not have the hash it was written with: the file is damaged",
+                       h5_path(file), (long long)(begin + i));
+  }
+  return STATUS_OK;
+}
+
 status_t sample_table_read(h5_file_t *file, int64_t begin, int64_t count, table_t *table, int64_t **index) {
   int64_t total = 0, firsts[TABLE_MAX_RAGGED] = {0};
   void *nothing = NULL;
@@ -411,6 +449,7 @@ status_t sample_table_read(h5_file_t *file, int64_t begin, int64_t count, table_
     TRY(offsets_read(file, table, r, begin, &firsts[r]));
   for (int c = 0; c < table->column_count; ++c)
     TRY(sample_table_column_read(file, table, c, begin, firsts));
+  TRY(hashes_compare(file, table, begin));
   TRY(memory_alloc(index, ARENA_ROLLOUT, (size_t)table->samples, sizeof **index));
   for (int64_t i = 0; i < table->samples; ++i)
     (*index)[i] = begin + i;

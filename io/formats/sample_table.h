@@ -1,6 +1,7 @@
 /* Tables with one row per sample, some columns of which hold several elements per sample ("ragged", end to
  * end with an offsets array). Each rank has samples of its own, in any order; the file has them in the order
- * of their index. The shared part of rollout and score files; internal to io/. */
+ * of their index, with a hash of all of each sample (`/sample/xxh3`), which is compared whenever the sample
+ * is read. The shared part of rollout, response and score files; internal to io/. */
 #ifndef IO_SAMPLE_TABLE_H
 #define IO_SAMPLE_TABLE_H
 
@@ -59,7 +60,7 @@ status_t sample_table_append(h5_file_t *file, comm_t *comm, const table_t *table
 /* Reads samples BEGIN .. BEGIN + COUNT - 1 (COUNT -1: all from BEGIN on) of TABLE's columns; sets TABLE's
  * samples and widths, allocates (ARENA_ROLLOUT) and sets the caller's offsets and elements, and *INDEX (their
  * places in the file); offsets start at 0. On error the caller still frees *INDEX, with memory_free, and the
- * others, with sample_table_free. Local. Errors: STATUS_DATA. */
+ * others, with sample_table_free. Local. Errors: STATUS_DATA (damage, too). */
 status_t sample_table_read(h5_file_t *file, int64_t begin, int64_t count, table_t *table, int64_t **index);
 void sample_table_free(const table_t *table);
 

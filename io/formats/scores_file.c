@@ -5,7 +5,7 @@
 
 #include <unistd.h>
 
-static const h5_format_t format = {"llava_rlhf_scores", 2, "score the samples again (task score)"};
+static const h5_format_t format = {"llava_rlhf_scores", 3, "score the samples again (task score)"};
 
 /* ---- columns ---- */
 
@@ -35,6 +35,7 @@ int64_t scores_file_bytes(int64_t samples, int64_t tokens, bool has_reward) {
   int64_t bytes = OWN_BYTES;
   for (int r = 0; r < table.ragged_count; r++)
     bytes += h5_growing_bytes(H5TYPE_I64, samples + 1);
+  bytes += h5_growing_bytes(H5TYPE_U64, samples); /* hashes */
   for (int c = 0; c < table.column_count; c++) {
     int ragged = table.columns[c].ragged;
     bytes += h5_growing_bytes(table.columns[c].type, ragged < 0 ? samples : elements[ragged]);

@@ -101,6 +101,53 @@ static const char *const judge[] = {
     "[{\"message\": {\"content\": \"8 9.5\"}}]}}}\n",
     NULL};
 
+/* config.json, preprocessor_config.json, adapter_config.json, the tower's config.json. */
+static const char *const config[] = {
+    "{\"model_type\": \"llama\", \"architectures\": [\"LlamaForCausalLM\"], \"hidden_act\": \"silu\", "
+    "\"hidden_size\": 32, "
+    "\"intermediate_size\": 48, \"num_hidden_layers\": 2, \"num_attention_heads\": 4, "
+    "\"num_key_value_heads\": 2, "
+    "\"rms_norm_eps\": 1e-05, \"vocab_size\": 99, \"rope_theta\": 10000.0, \"rope_scaling\": {\"rope_type\": "
+    "\"llama3\", "
+    "\"factor\": 8.0, \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, "
+    "\"original_max_position_embeddings\": 64}, "
+    "\"tie_word_embeddings\": false}\036\036{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 8, \"bias\": "
+    "\"none\", "
+    "\"target_modules\": [\"q_proj\"], \"base_model_name_or_path\": \"x\"}",
+    "{\"model_type\": \"llava\", \"hidden_size\": 32, \"intermediate_size\": 48, \"num_hidden_layers\": 2, "
+    "\"num_attention_heads\": 4, \"rms_norm_eps\": 1e-05, \"vocab_size\": 99, \"mm_vision_tower\": "
+    "\"openai/clip-vit-large-patch14\", \"mm_projector_type\": \"mlp2x_gelu\", \"mm_vision_select_layer\": "
+    "-2, "
+    "\"mm_hidden_size\": 1024}\036{\"crop_size\": {\"height\": 224, \"width\": 224}, \"resample\": 3, "
+    "\"image_mean\": "
+    "[0.48145466, 0.4578275, 0.40821073]}",
+    "{\"model_type\": \"llava\", \"text_config\": {\"model_type\": \"llama\", \"hidden_size\": 32, "
+    "\"num_attention_heads\": 4}, "
+    "\"vision_config\": "
+    "{\"model_type\": \"clip_vision_model\", \"hidden_size\": 32, \"image_size\": 48, \"patch_size\": 16}, "
+    "\"vision_feature_layer\": -2, \"projector_hidden_act\": \"gelu\", \"image_token_index\": 98}\036\036\036"
+    "{\"model_type\": \"clip_vision_model\", \"hidden_size\": 32, \"intermediate_size\": 48, "
+    "\"num_hidden_layers\": 2, "
+    "\"num_attention_heads\": 2, \"image_size\": 48, \"patch_size\": 16, \"hidden_act\": \"quick_gelu\", "
+    "\"layer_norm_eps\": 1e-05}",
+    NULL};
+
+/* '@': JSON, 'A': a table, 'C': its questions in all orders; the questions. */
+static const char *const benchmark[] = {
+    "@[{\"question_type\": \"attribute\", \"image_id\": \"1\", \"image_src\": \"https://a.org/b/1.jpg\", "
+    "\"image_content\": [\"a cat\"], \"question\": \"What?\", \"gt_answer\": \"A cat.\"}]",
+    "@[{\"id\": 1, \"image\": \"1.jpg\", \"query\": \"Is it?\"}]",
+    "@[{\"category\": \"VS\", \"subcategory\": \"map\", \"visual_input\": \"1\", \"set_id\": \"0\", "
+    "\"figure_id\": "
+    "\"0\", \"question_id\": \"0\", \"question\": \"Is it?\", \"gt_answer\": \"1\", \"filename\": "
+    "\"./x/y.png\"}]",
+    "@{\"question_id\": 3, \"image\": \"1.jpg\", \"text\": \"What?\", \"category\": \"complex\"}\n",
+    "Cindex\tquestion\thint\tA\tB\tC\tD\tanswer\timage\n5\tWhat \"\"is\"\" it?\tLook\tred\tgreen\tblue\t\tC\t"
+    "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ejAxMjM0NTY3ODk=\n6\tW?"
+    "\tnan\tx\ty\t\t\tA\t5\n",
+    "Aindex\tquestion\tA\tB\timage_path\n1\tW?\tx\ty\ta.jpg\n",
+    NULL};
+
 static bool next_text(void *context, const char **text, size_t *n) {
   static const char *const texts[] = {"a red square left of a blue circle",
                                       "how many green triangles are there? 12",
@@ -138,7 +185,9 @@ int main(int argc, char **argv) {
   mkdir(argv[1], 0777);
   bool written = write_texts(argv[1], "json", json, NULL) && write_texts(argv[1], "dataset", h5, h5_sizes) &&
                  write_texts(argv[1], "prepare", prepare, NULL) &&
-                 write_texts(argv[1], "judge", judge, NULL) &&
+                 write_texts(argv[1], "judge", judge, NULL) && write_texts(argv[1], "config", config, NULL) &&
+                 write_texts(argv[1], "benchmark", benchmark, NULL) &&
+                 write_texts(argv[1], "samples", h5, h5_sizes) &&
                  write_texts(argv[1], "weights", h5, h5_sizes) && write_tokenizers(argv[1]);
   if (!written) fprintf(stderr, "the seeds cannot be written to %s\n", argv[1]);
   return written ? 0 : 1;

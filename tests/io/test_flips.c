@@ -2,6 +2,8 @@
  * or its contents are what they were. Nothing crashes or goes on for ever. */
 #define _GNU_SOURCE
 #include "io/formats/dataset.h"
+#include "io/formats/rollout_file.h"
+#include "io/formats/scores_file.h"
 #include "io/h5_core.h"
 #include "io_test.h"
 #include "small_files.h"
@@ -95,6 +97,39 @@ static status_t dataset_digest(const char *path, uint64_t *digest) {
   return status;
 }
 
+static status_t rollout_digest(const char *path, uint64_t *digest) {
+  rollout_file_t rollout;
+  rollout_info_t info;
+  TRY(rollout_file_read(path, 0, -1, &info, &rollout));
+  const int64_t numbers[] = {info.step, rollout.samples, rollout.fact_width};
+  const size_t n = (size_t)rollout.samples;
+  const size_t query = (size_t)rollout.query_offsets[n], response = (size_t)rollout.response_offsets[n];
+  *digest = mix(mix(*digest, numbers, sizeof numbers), info.settings, strlen(info.settings));
+  *digest = mix(mix(*digest, rollout.query_tokens, 4 * query), rollout.response_tokens, 4 * response);
+  for (int k = 0; k < ROLLOUT_TOKEN_COUNT; ++k)
+    *digest = mix(*digest, rollout.token[k], 4 * response);
+  *digest = mix(mix(*digest, rollout.reward, 4 * n), rollout.stopped, n);
+  *digest = mix(*digest, rollout.response_text, (size_t)rollout.response_text_offsets[n]);
+  rollout_file_free(&rollout);
+  rollout_info_free(&info);
+  return STATUS_OK;
+}
+
+static status_t scores_digest(const char *path, uint64_t *digest) {
+  scores_file_t scores;
+  scores_info_t info;
+  TRY(scores_info_read(path, &info));
+  *digest = mix(mix(*digest, info.model, strlen(info.model)), &info.dataset_identity, sizeof(uint64_t));
+  scores_info_free(&info);
+  TRY(scores_file_read(path, 0, -1, &scores));
+  const size_t n = (size_t)scores.samples, tokens = (size_t)scores.offsets[n];
+  *digest = mix(mix(mix(*digest, scores.tokens, 4 * tokens), scores.logprob, 4 * tokens), scores.id, 8 * n);
+  *digest = mix(*digest, scores.names, (size_t)scores.name_offsets[n]);
+  if (scores.has_reward) *digest = mix(*digest, scores.reward, 4 * n);
+  scores_file_free(&scores);
+  return STATUS_OK;
+}
+
 /* ---- Flips ---- */
 
 typedef status_t (*digest_t)(const char *path, uint64_t *digest);
@@ -116,30 +151,61 @@ static int child_outcome(digest_t digest, const char *path, uint64_t expected) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 200 + WTERMSIG(status);
 }
 
+/* Bytes of a file that are not 0: those are mostly room that nothing uses. */
+static int64_t bytes_used(int descriptor) {
+  unsigned char bytes[4096];
+  int64_t used = 0, at = 0;
+  for (ssize_t n; (n = pread(descriptor, bytes, sizeof bytes, at)) > 0; at += n)
+    for (ssize_t i = 0; i < n; ++i)
+      used += bytes[i] != 0;
+  return used;
+}
+
+typedef struct {
+  const char *path;
+  digest_t digest;
+  uint64_t expected;
+  int descriptor; /* on PATH */
+  int64_t refused;
+} flipping_t;
+
+/* Flips a bit of byte AT, which is BYTE, and back. */
+static void flip(flipping_t *file, int64_t at, unsigned char byte) {
+  const unsigned char flipped = (unsigned char)(byte ^ 1u << at % 8);
+  assert_int_equal(pwrite(file->descriptor, &flipped, 1, at), 1);
+  int outcome = child_outcome(file->digest, file->path, file->expected);
+  if (outcome != 0 && outcome != status_exit(STATUS_DATA))
+    fail_msg("byte %lld ^ %u: outcome %d", (long long)at, 1u << at % 8, outcome);
+  file->refused += outcome != 0;
+  assert_int_equal(pwrite(file->descriptor, &byte, 1, at), 1);
+}
+
+/* Half of the flips anywhere, half of them in bytes that are not 0. */
+static void flip_all(flipping_t *file, int64_t size) {
+  for (int used = 0; used < 2; ++used) {
+    int64_t count = used ? bytes_used(file->descriptor) : size, stride = count / (FLIPS / 2) | 1, left = 0;
+    for (int64_t at = 0; at < size; ++at) {
+      unsigned char byte;
+      assert_int_equal(pread(file->descriptor, &byte, 1, at), 1);
+      if ((used && byte == 0) || left-- > 0) continue;
+      left = stride - 1;
+      flip(file, at, byte);
+    }
+  }
+}
+
 static void flips_are_found(status_t (*write)(comm_t *comm, const char *path), digest_t digest) {
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
-  uint64_t expected = 0;
-  int64_t refused = 0;
+  flipping_t file = {.path = path, .digest = digest};
   io_test_folder(folder);
   io_test_path(path, folder, "x.h5");
   assert_ok(write(mpi_test_world(), path));
-  assert_ok(digest(path, &expected));
-  int64_t bits = 8 * io_test_size(path), stride = bits / FLIPS | 1;
-  int descriptor = open(path, O_RDWR);
-  for (int64_t bit = 0; bit < bits; bit += stride) {
-    unsigned char byte, flipped;
-    assert_int_equal(pread(descriptor, &byte, 1, bit / 8), 1);
-    flipped = (unsigned char)(byte ^ 1u << bit % 8);
-    assert_int_equal(pwrite(descriptor, &flipped, 1, bit / 8), 1);
-    int outcome = child_outcome(digest, path, expected);
-    if (outcome != 0 && outcome != status_exit(STATUS_DATA))
-      fail_msg("byte %lld ^ %u: outcome %d", (long long)bit / 8, 1u << bit % 8, outcome);
-    refused += outcome != 0;
-    assert_int_equal(pwrite(descriptor, &byte, 1, bit / 8), 1);
-  }
-  close(descriptor);
-  assert_true(refused > FLIPS / 4); /* the rest hit room that nothing uses */
-  assert_int_equal(child_outcome(digest, path, expected), 0);
+  assert_ok(digest(path, &file.expected));
+  file.descriptor = open(path, O_RDWR);
+  flip_all(&file, io_test_size(path));
+  close(file.descriptor);
+  assert_true(file.refused > FLIPS / 3); /* others hit room that nothing uses */
+  assert_int_equal(child_outcome(digest, path, file.expected), 0);
   io_test_remove(folder);
 }
 
@@ -153,10 +219,22 @@ static void flips_in_datasets_are_found(void **state) {
   flips_are_found(small_dataset_write, dataset_digest);
 }
 
+static void flips_in_rollouts_are_found(void **state) {
+  (void)state;
+  flips_are_found(small_rollout_write, rollout_digest);
+}
+
+static void flips_in_scores_are_found(void **state) {
+  (void)state;
+  flips_are_found(small_scores_write, scores_digest);
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(flips_in_weights_are_found),
       cmocka_unit_test(flips_in_datasets_are_found),
+      cmocka_unit_test(flips_in_rollouts_are_found),
+      cmocka_unit_test(flips_in_scores_are_found),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }
