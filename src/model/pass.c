@@ -15,6 +15,8 @@ status_t pass_create(device_t *device, const grid_t *grid, const pass_options_t 
                    .workspace = workspace_create(device, "layers"),
                    .head_workspace = workspace_create(device, "heads"),
                    .sequences = sequences_create(device)};
+  for (int i = 0; i < 2; i++)
+    TRY(device_event_create(device, &pass->paces[i]));
   TRY(memory_alloc(&pass->tp_counts, ARENA_OTHER, (size_t)grid->tp_size, sizeof *pass->tp_counts));
   return tower_pass_create(device, &pass->tower);
 }
@@ -37,6 +39,8 @@ void pass_release(pass_t *pass) {
 void pass_free(pass_t *pass) {
   if (!pass) return;
   sequences_free(&pass->sequences);
+  for (int i = 0; i < 2; i++)
+    device_event_free(pass->paces[i]);
   pass_free_buffers(pass);
   workspace_free(&pass->head_workspace);
   tower_pass_free(pass->tower);
