@@ -15,18 +15,22 @@ status_t pass_create(device_t *device, const grid_t *grid, const pass_options_t 
                    .workspace = workspace_create(device, "layers"),
                    .head_workspace = workspace_create(device, "heads"),
                    .sequences = sequences_create(device)};
+  for (int i = 0; i < 2; i++)
+    TRY(device_event_create(device, &pass->paces[i]));
   TRY(memory_alloc(&pass->tp_counts, ARENA_OTHER, (size_t)grid->tp_size, sizeof *pass->tp_counts));
   return tower_pass_create(device, &pass->tower);
 }
 
 void pass_free(pass_t *pass) {
   if (!pass) return;
-  sequences_free(&pass->sequences);
   workspace_free(&pass->workspace);
   workspace_free(&pass->head_workspace);
   memory_free(pass->buffers.saved);
   memory_free(pass->buffers.inputs);
   tower_pass_free(pass->tower);
+  sequences_free(&pass->sequences);
+  for (int i = 0; i < 2; i++)
+    device_event_free(pass->paces[i]);
   memory_free(pass->tp_counts);
   memory_free(pass);
 }

@@ -119,6 +119,9 @@ status_t pass_scalars_backward(pass_t *pass, int64_t n, const int32_t *rows, con
 
 /* Waits for all that was asked of the pass's device: what the calls above read is there. Local. */
 status_t pass_synchronize(pass_t *pass);
+/* Waits for what was asked of it before this was called the last time. Between micro-batches: the device has
+ * the next one before it is done with this one, and the host is no further ahead of it. Local. */
+status_t pass_pace(pass_t *pass);
 
 /* Backward pass of the last kept pass_forward, after the *_backward calls above: adds to the gradients of
  * whatever the role trains. DONE (may be NULL) is called after each layer (layers-1 .. 0, then -1 for

@@ -320,3 +320,8 @@ status_t pass_scalars_backward(pass_t *pass, int64_t n, const int32_t *rows, con
 status_t pass_synchronize(pass_t *pass) {
   return device_synchronize(pass->device);
 }
+
+status_t pass_pace(pass_t *pass) {
+  TRY(device_event_record(pass->paces[pass->paced++ % 2]));
+  return pass->paced > 1 ? device_event_wait(pass->paces[pass->paced % 2]) : STATUS_OK;
+}

@@ -7,6 +7,7 @@
 #include "model/linear.h"
 #include "model/pass.h"
 #include "model/tower.h"
+#include "tensor/event.h"
 #include "tensor/sequences.h"
 #include "tensor/workspace.h"
 
@@ -90,7 +91,9 @@ struct pass {
   pass_buffers_t buffers;
   workspace_t head_workspace;
   pass_head_t head;
-  sequences_t sequences; /* of the last packed batch */
+  sequences_t sequences;    /* of the last packed batch */
+  device_event_t *paces[2]; /* recorded in turn by pass_pace */
+  int64_t paced;            /* so often */
   tower_pass_t *tower;
   size_t *tp_counts; /* (tp): what each rank brings to a gather */
   pass_call_t call;  /* in progress, or the last one */

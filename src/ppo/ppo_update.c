@@ -10,6 +10,14 @@
 
 enum { POLICY_GROUP, VALUE_GROUP };
 
+/* Numbers of a micro-batch that are on their way from the device: number I goes to to[place[i]]. */
+typedef struct expected {
+  struct expected *next;
+  int32_t n;
+  const int64_t *place;
+  double *from, *to;
+} expected_t;
+
 /* One mini-batch. Token arrays run over its samples in order (offsets). */
 typedef struct {
   ppo_task_t *task;
@@ -20,6 +28,7 @@ typedef struct {
   int64_t *offsets;     /* (n + 1) */
   int64_t tokens;
   double *logprob, *entropy, *value; /* (tokens): as of this update; zero where another group works */
+  expected_t *expected;
   ppo_features_t policy_features, value_features;
 } minibatch_t;
 
@@ -64,14 +73,28 @@ static status_t work_numbers(ppo_update_work_t *work, double **out) {
   return memory_pool_alloc(&work->pool, out, (size_t)work->n, sizeof **out);
 }
 
+/* Numbers of the micro-batch's are expected for the mini-batch's array TO; *OUT is where they are to go
+ * first. */
+static status_t expect_numbers(ppo_update_work_t *work, double *to, double **out) {
+  minibatch_t *minibatch = work->minibatch;
+  expected_t *expected;
+  TRY(memory_pool_alloc(&minibatch->pool, &expected, 1, sizeof *expected));
+  TRY(memory_pool_alloc(&minibatch->pool, out, (size_t)work->n, sizeof **out));
+  *expected =
+      (expected_t){.next = minibatch->expected, .n = work->n, .place = work->place, .from = *out, .to = to};
+  minibatch->expected = expected;
+  return STATUS_OK;
+}
+
 /* Sets the loss of LOSS and where its log-probabilities and entropies go. */
 static status_t policy_loss(ppo_update_work_t *work, pass_token_loss_t *loss, pass_token_numbers_t *numbers) {
-  const ppo_step_t *step = work->minibatch->step;
+  const minibatch_t *minibatch = work->minibatch;
+  const ppo_step_t *step = minibatch->step;
   double *slopes, *old;
   TRY(work_numbers(work, &slopes));
   TRY(work_numbers(work, &old));
-  TRY(work_numbers(work, &numbers->logprobs));
-  TRY(work_numbers(work, &numbers->entropies));
+  TRY(expect_numbers(work, minibatch->logprob, &numbers->logprobs));
+  TRY(expect_numbers(work, minibatch->entropy, &numbers->entropies));
   for (int32_t p = 0; p < work->n; p++) {
     slopes[p] = -step->advantage[work->token[p]] * work->weight[p];
     old[p] = step->logprob[work->token[p]];
@@ -82,20 +105,14 @@ static status_t policy_loss(ppo_update_work_t *work, pass_token_loss_t *loss, pa
 }
 
 static status_t policy_backward(ppo_update_work_t *work) {
-  minibatch_t *minibatch = work->minibatch;
-  const ppo_task_t *task = minibatch->task;
+  const ppo_task_t *task = work->minibatch->task;
   pass_t *pass = task->model.pass;
   pass_token_loss_t loss;
   pass_token_numbers_t numbers = {0};
   TRY(policy_loss(work, &loss, &numbers));
   TRY(pass_logprobs_backward(pass, work->n, work->rows, work->targets, task->scale, &loss, &numbers));
   TRY(pass_backward(pass, work->last ? policy_done : NULL, task->optimizer));
-  TRY(pass_synchronize(pass));
-  for (int32_t p = 0; p < work->n; p++) {
-    minibatch->logprob[work->place[p]] = numbers.logprobs[p];
-    minibatch->entropy[work->place[p]] = numbers.entropies[p];
-  }
-  return STATUS_OK;
+  return pass_pace(pass);
 }
 
 static status_t policy_work(ppo_update_work_t *work) {
@@ -130,14 +147,11 @@ static status_t value_backward(ppo_update_work_t *work) {
   pass_t *pass = task->value_model->pass;
   pass_scalar_loss_t loss;
   double *values;
-  TRY(work_numbers(work, &values));
+  TRY(expect_numbers(work, work->minibatch->value, &values));
   TRY(value_loss(work, &loss));
   TRY(pass_scalars_backward(pass, work->n, work->rows, &loss, values));
   TRY(pass_backward(pass, work->last ? value_done : NULL, task->optimizer));
-  TRY(pass_synchronize(pass));
-  for (int32_t p = 0; p < work->n; p++)
-    work->minibatch->value[work->place[p]] = values[p];
-  return STATUS_OK;
+  return pass_pace(pass);
 }
 
 static status_t value_work(ppo_update_work_t *work) {
@@ -155,7 +169,7 @@ static status_t place_predictions(ppo_update_work_t *work) {
   const ppo_step_t *step = minibatch->step;
   size_t n = (size_t)work->n;
   int32_t p = 0;
-  TRY(memory_pool_alloc(&work->pool, &work->place, n, sizeof *work->place));
+  TRY(memory_pool_alloc(&work->minibatch->pool, &work->place, n, sizeof *work->place));
   TRY(memory_pool_alloc(&work->pool, &work->token, n, sizeof *work->token));
   TRY(memory_pool_alloc(&work->pool, &work->weight, n, sizeof *work->weight));
   for (int32_t s = 0; s < work->micro.count; s++) {
@@ -211,6 +225,17 @@ static status_t run_value_role(minibatch_t *minibatch) {
                              value_work);
 }
 
+/* Puts the expected numbers in their places, once they are there. Waits after the error STATUS too, since the
+ * device writes to the mini-batch's memory until then. */
+static status_t take_numbers(minibatch_t *minibatch, status_code_t status) {
+  status_code_t arrived = pass_synchronize(minibatch->task->model.pass);
+  if (status != STATUS_OK || arrived != STATUS_OK) return status != STATUS_OK ? status : arrived;
+  for (const expected_t *e = minibatch->expected; e; e = e->next)
+    for (int32_t p = 0; p < e->n; p++)
+      e->to[e->place[p]] = e->from[p];
+  return STATUS_OK;
+}
+
 static status_t run_roles(minibatch_t *minibatch) {
   ppo_task_t *task = minibatch->task;
   ppo_step_t *step = minibatch->step;
@@ -219,11 +244,11 @@ static status_t run_roles(minibatch_t *minibatch) {
   if (task->value_model != &task->model)
     TRY(ppo_features_gather(task, step, task->value_model, &minibatch->plan, minibatch->which,
                             &minibatch->value_features));
-  TRY(ppo_update_run_role(minibatch, &minibatch->policy_features, policy_work));
-  TRY(run_value_role(minibatch));
+  status_code_t status = ppo_update_run_role(minibatch, &minibatch->policy_features, policy_work);
+  if (status == STATUS_OK) status = run_value_role(minibatch);
+  status = take_numbers(minibatch, status);
   perf_begin(REGION_IMBALANCE);
   double *const arrays[] = {minibatch->logprob, minibatch->entropy, minibatch->value};
-  status_code_t status = STATUS_OK;
   for (int a = 0; a < 3 && status == STATUS_OK; a++)
     status = comm_allreduce(task->session->grid.dp, arrays[a], (size_t)minibatch->tokens, COMM_F64, COMM_SUM);
   perf_end(REGION_IMBALANCE);

@@ -128,12 +128,18 @@ typedef struct {
   int64_t skipped; /* sequences whose image is broken */
 } outcome_t;
 
+/* The loss of a batch's groups of pairs. */
+typedef struct {
+  int32_t group;         /* pairs of each */
+  double center, weight; /* the coefficient of the centre; of a group, in the batch */
+} pair_loss_t;
+
 /* One group of pairs: of those in VALUES that are not BROKEN (group, OUTPUTS), the rest has no part in the
  * loss. */
-static status_t group_loss(int32_t group, double center, double weight, const double *values,
-                           const int32_t *preferred, const int32_t *broken, double *loss) {
+static status_t group_loss(const pair_loss_t *pair, const double *values, const int32_t *preferred,
+                           const int32_t *broken, double *loss) {
   double *whole;
-  int32_t *labels, count = 0;
+  int32_t *labels, count = 0, group = pair->group;
   POOL(pool, ARENA_OTHER);
   TRY(memory_pool_alloc(&pool, &whole, (size_t)group * OUTPUTS, sizeof *whole));
   TRY(memory_pool_alloc(&pool, &labels, (size_t)group, sizeof *labels));
@@ -143,18 +149,18 @@ static status_t group_loss(int32_t group, double center, double weight, const do
       whole[OUTPUTS * count + k] = values[OUTPUTS * p + k];
     labels[count++] = preferred[p];
   }
-  *loss = reward_pair_loss(count, whole, labels, center, weight);
+  *loss = reward_pair_loss(count, whole, labels, pair->center, pair->weight);
   return STATUS_OK;
 }
 
 /* Losses of the groups of one micro-batch. */
-static status_t group_losses(const batch_t *batch, const micro_t *micro, int32_t group, double center,
-                             double weight, const double *values, const outcome_t *outcome) {
-  int32_t size = group * OUTPUTS;
+static status_t group_losses(const batch_t *batch, const micro_t *micro, const pair_loss_t *pair,
+                             const double *values, const outcome_t *outcome) {
+  int32_t size = pair->group * OUTPUTS;
   for (int32_t g = 0; g < micro->count; g += size) {
     int32_t first = micro->which[g];
-    TRY(group_loss(group, center, weight, values + g, outcome->preferred + first / OUTPUTS,
-                   batch->broken + first, &outcome->loss[first / size]));
+    TRY(group_loss(pair, values + g, outcome->preferred + first / OUTPUTS, batch->broken + first,
+                   &outcome->loss[first / size]));
     for (int32_t i = 0; i < size; i++)
       outcome->rewards[first + i] = values[g + i];
   }
@@ -177,19 +183,18 @@ static status_t reward_backward(reward_task_t *task, const micro_t *micro, bool 
   pass_t *pass = task->model.pass;
   TRY(pass_scalars_backward(pass, micro->count, rows, loss, values));
   TRY(pass_backward(pass, last ? optimizer_only_layer_done : NULL, task->optimizer));
-  return pass_synchronize(pass);
+  return pass_pace(pass);
 }
 
+/* Rewards of a micro-batch to VALUES (micro->count), where TRAINED after pass_synchronize. */
 static status_t reward_run_micro(reward_task_t *task, batch_t *batch, int32_t index, bool trained,
-                                 const float *patches, int32_t group, const outcome_t *outcome) {
+                                 const float *patches, const pair_loss_t *pair, const outcome_t *outcome,
+                                 double *values) {
   const micro_t *micro = &batch->micro[index];
   pass_images_t images = {.count = micro->image_count, .patches = patches};
-  double *values, center = trained ? task->session->settings->rm.center_coef : 0.0;
-  double weight = 1.0 / ((double)batch->plan.n / (group * OUTPUTS));
   int32_t *rows, *preferred;
   size_t n = (size_t)micro->count;
   POOL(pool, ARENA_OTHER);
-  TRY(memory_pool_alloc(&pool, &values, n, sizeof *values));
   TRY(memory_pool_alloc(&pool, &rows, n, sizeof *rows));
   TRY(memory_pool_alloc(&pool, &preferred, n / OUTPUTS, sizeof *preferred));
   for (size_t s = 0; s < n; s++)
@@ -200,16 +205,30 @@ static status_t reward_run_micro(reward_task_t *task, batch_t *batch, int32_t in
       pass_forward(task->model.pass, &task->role, &micro->packed, &images, trained, NULL, NULL);
   if (status == STATUS_OK && !trained) status = pass_scalars(task->model.pass, micro->count, rows, values);
   perf_end(REGION_FORWARD);
-  TRY(status);
-  if (trained) {
-    const pass_scalar_loss_t loss = {
-        .preferred = preferred, .group = group, .center_coef = center, .weight = weight};
-    perf_begin(REGION_BACKWARD);
-    status = reward_backward(task, micro, index == batch->plan.micro_count - 1, rows, &loss, values);
-    perf_end(REGION_BACKWARD);
-    TRY(status);
+  if (status != STATUS_OK || !trained) return status;
+  const pass_scalar_loss_t loss = {
+      .preferred = preferred, .group = pair->group, .center_coef = pair->center, .weight = pair->weight};
+  perf_begin(REGION_BACKWARD);
+  status = reward_backward(task, micro, index == batch->plan.micro_count - 1, rows, &loss, values);
+  perf_end(REGION_BACKWARD);
+  return status;
+}
+
+/* All micro-batches of this group; VALUES (plan.n), one micro-batch after the other, are there on return,
+ * also after an error. */
+static status_t reward_run_micros(reward_task_t *task, batch_t *batch, bool trained, const pair_loss_t *pair,
+                                  const outcome_t *outcome, double *values) {
+  status_code_t status = STATUS_OK;
+  for (int32_t m = 0; m < batch->plan.micro_count && status == STATUS_OK; m++) {
+    float *patches;
+    status = batch_patches(batch, m, &task->model.base.config, &patches);
+    if (status == STATUS_OK)
+      status = reward_run_micro(task, batch, m, trained, patches, pair, outcome, values);
+    memory_free(patches);
+    values += batch->micro[m].count;
   }
-  return group_losses(batch, micro, group, center, weight, values, outcome);
+  status_code_t arrived = pass_synchronize(task->model.pass);
+  return status != STATUS_OK ? status : arrived;
 }
 
 /* Preferences are filled by whoever built a pair; each group knows its own, and all learn the rest. */
@@ -223,13 +242,17 @@ static status_t share_preferences(reward_task_t *task, const plan_t *plan, int32
 static status_t reward_run_batch(reward_task_t *task, batch_t *batch, bool trained, int32_t group,
                                  outcome_t *outcome) {
   const plan_t *plan = &batch->plan;
+  const pair_loss_t pair = {.group = group,
+                            .center = trained ? task->session->settings->rm.center_coef : 0.0,
+                            .weight = 1.0 / ((double)plan->n / (group * OUTPUTS))};
+  double *values;
+  POOL(pool, ARENA_OTHER);
+  TRY(memory_pool_alloc(&pool, &values, (size_t)plan->n, sizeof *values));
   TRY(share_preferences(task, plan, outcome->preferred));
+  TRY(reward_run_micros(task, batch, trained, &pair, outcome, values));
   for (int32_t m = 0; m < plan->micro_count; m++) {
-    float *patches;
-    TRY(batch_patches(batch, m, &task->model.base.config, &patches));
-    status_code_t status = reward_run_micro(task, batch, m, trained, patches, group, outcome);
-    memory_free(patches);
-    TRY(status);
+    TRY(group_losses(batch, &batch->micro[m], &pair, values, outcome));
+    values += batch->micro[m].count;
   }
   perf_begin(REGION_IMBALANCE);
   status_code_t status =

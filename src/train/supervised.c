@@ -61,7 +61,7 @@ static status_t supervised_prepare_step(supervised_t *task, int64_t step) {
 typedef struct {
   int32_t *rows, *targets, *owner, n;
   double *slopes;          /* of the loss per token: minus one over the learnt tokens of the whole batch */
-  double *logprobs, *ties; /* zero until they are computed */
+  double *logprobs, *ties; /* zero until they are there */
   memory_pool_t pool;
 } predictions_t;
 
@@ -91,36 +91,52 @@ static status_t supervised_backward(supervised_t *task, const predictions_t *pre
   TRY(pass_logprobs_backward(pass, predictions->n, predictions->rows, predictions->targets, 1.0, &loss,
                              &numbers));
   TRY(pass_backward(pass, last ? optimizer_only_layer_done : NULL, task->optimizer));
-  return pass_synchronize(pass);
+  return pass_pace(pass);
 }
 
-/* Forward and, where TRAINED, backward over one micro-batch. */
+/* Forward and, where TRAINED, backward over one micro-batch: then PREDICTIONS are there after
+ * pass_synchronize. */
 static status_t supervised_run_micro(supervised_t *task, batch_t *batch, int32_t index, bool trained,
-                                     const float *patches, double scale, sample_sums_t sums) {
+                                     const float *patches, double scale, predictions_t *predictions) {
   const micro_t *micro = &batch->micro[index];
   pass_images_t images = {.count = micro->image_count, .patches = patches};
-  SCOPED(predictions_free) predictions_t predictions = {.pool.arena = ARENA_OTHER};
-  TRY(predictions_make(&batch->plan, micro, scale, &predictions));
+  predictions->pool.arena = ARENA_OTHER;
+  TRY(predictions_make(&batch->plan, micro, scale, predictions));
   perf_begin(REGION_FORWARD);
   status_code_t status =
       pass_forward(task->model.pass, &task->role, &micro->packed, &images, trained, NULL, NULL);
   if (status == STATUS_OK && !trained)
-    status = pass_logprobs(task->model.pass, predictions.n, predictions.rows, predictions.targets, 1.0,
-                           predictions.logprobs, NULL);
+    status = pass_logprobs(task->model.pass, predictions->n, predictions->rows, predictions->targets, 1.0,
+                           predictions->logprobs, NULL);
   perf_end(REGION_FORWARD);
-  TRY(status);
-  if (trained) {
-    perf_begin(REGION_BACKWARD);
-    status = supervised_backward(task, &predictions, index == batch->plan.micro_count - 1);
-    perf_end(REGION_BACKWARD);
-    TRY(status);
+  if (status != STATUS_OK || !trained) return status;
+  perf_begin(REGION_BACKWARD);
+  status = supervised_backward(task, predictions, index == batch->plan.micro_count - 1);
+  perf_end(REGION_BACKWARD);
+  return status;
+}
+
+/* All micro-batches of this group; PREDICTIONS (micro_count) are there on return, also after an error. */
+static status_t supervised_run_micros(supervised_t *task, batch_t *batch, bool trained, double scale,
+                                      predictions_t *predictions) {
+  status_code_t status = STATUS_OK;
+  for (int32_t m = 0; m < batch->plan.micro_count && status == STATUS_OK; m++) {
+    float *patches;
+    status = batch_patches(batch, m, &task->model.base.config, &patches);
+    if (status == STATUS_OK)
+      status = supervised_run_micro(task, batch, m, trained, patches, scale, &predictions[m]);
+    memory_free(patches);
   }
-  for (int32_t i = 0; i < predictions.n; i++) {
-    int32_t sample = micro->which[predictions.owner[i]];
-    sums.loss[sample] -= predictions.logprobs[i];
-    sums.hits[sample] += pass_hit(predictions.ties[i]);
+  status_code_t arrived = pass_synchronize(task->model.pass);
+  return status != STATUS_OK ? status : arrived;
+}
+
+static void supervised_add(const micro_t *micro, const predictions_t *predictions, sample_sums_t sums) {
+  for (int32_t i = 0; i < predictions->n; i++) {
+    int32_t sample = micro->which[predictions->owner[i]];
+    sums.loss[sample] -= predictions->logprobs[i];
+    sums.hits[sample] += pass_hit(predictions->ties[i]);
   }
-  return STATUS_OK;
 }
 
 static int64_t learnt_tokens(const plan_t *plan) {
@@ -136,18 +152,17 @@ static status_t supervised_run_batch(supervised_t *task, batch_t *batch, bool tr
                                      double *hits, int64_t *learnt, int64_t *skipped) {
   const plan_t *plan = &batch->plan;
   sample_sums_t sums;
+  predictions_t *predictions;
   POOL(pool, ARENA_OTHER);
   TRY(memory_pool_alloc(&pool, &sums.loss, (size_t)plan->n, sizeof *sums.loss));
   TRY(memory_pool_alloc(&pool, &sums.hits, (size_t)plan->n, sizeof *sums.hits));
+  TRY(memory_pool_alloc(&pool, &predictions, (size_t)plan->micro_count, sizeof *predictions));
   int64_t planned = learnt_tokens(plan);
-  status_code_t status = STATUS_OK;
-  for (int32_t m = 0; m < plan->micro_count && status == STATUS_OK; m++) {
-    float *patches;
-    status = batch_patches(batch, m, &task->model.base.config, &patches);
-    if (status == STATUS_OK)
-      status = supervised_run_micro(task, batch, m, trained, patches,
-                                    planned > 0 ? 1.0 / (double)planned : 0.0, sums);
-    memory_free(patches);
+  double scale = planned > 0 ? 1.0 / (double)planned : 0.0;
+  status_code_t status = supervised_run_micros(task, batch, trained, scale, predictions);
+  for (int32_t m = 0; m < plan->micro_count; m++) {
+    if (status == STATUS_OK) supervised_add(&batch->micro[m], &predictions[m], sums);
+    predictions_free(&predictions[m]);
   }
   perf_begin(REGION_IMBALANCE);
   if (status == STATUS_OK)

@@ -38,6 +38,19 @@ static status_t count_synchronize(device_t *device) {
   return plain.synchronize(device);
 }
 
+/* The events recorded and waited for last. */
+static const void *recorded, *waited;
+
+static status_t note_event_record(device_t *device, void *own) {
+  recorded = own;
+  return plain.event_record(device, own);
+}
+
+static status_t note_event_wait(device_t *device, void *own) {
+  waited = own;
+  return plain.event_wait(device, own);
+}
+
 typedef struct {
   grid_t grid;
   device_t *device;
@@ -57,6 +70,8 @@ static void launches_open(launches_fixture_t *f, recompute_t recompute) {
   f->device->alloc = count_alloc;
   f->device->upload = count_upload;
   f->device->synchronize = count_synchronize;
+  f->device->event_record = note_event_record;
+  f->device->event_wait = note_event_wait;
 }
 
 static void launches_close(launches_fixture_t *f) {
@@ -133,10 +148,30 @@ static void a_training_step_is_eighteen_operations_a_layer(void **state) {
   assert_in_range(none, LAYERS * (FORWARD + BACKWARD), LAYERS * (FORWARD + BACKWARD) + OUTSIDE_MOST);
 }
 
+/* Between micro-batches the host waits for the end of the one before, not of the newest. */
+static void the_host_is_one_micro_batch_ahead(void **state) {
+  enum { MICRO_BATCHES = 4 };
+  launches_fixture_t f = {.array_count = 0};
+  const void *before = NULL;
+  (void)state;
+  launches_open(&f, RECOMPUTE_NONE);
+  memset(&counts, 0, sizeof counts);
+  recorded = waited = NULL;
+  for (int m = 0; m < MICRO_BATCHES; m++) {
+    assert_ok(pass_pace(f.tiny.pass));
+    assert_ptr_equal(waited, before);
+    assert_ptr_not_equal(recorded, before);
+    before = recorded;
+  }
+  assert_int_equal(counts.waits, 0);
+  launches_close(&f);
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_decode_step_is_nine_operations_a_layer),
       cmocka_unit_test(a_training_step_is_eighteen_operations_a_layer),
+      cmocka_unit_test(the_host_is_one_micro_batch_ahead),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }
