@@ -198,6 +198,19 @@ static void a_killed_rank_loses_what_it_was_writing(void **state) {
   }
 }
 
+/* One rank of two that share a model keeps what both have drawn. */
+static void ranks_of_a_tp_group_go_on(void **state) {
+  (void)state;
+  run_killed(&generate, 2, "split", 0, 9);
+  copy("split", "split_more");
+  run(&generate, 2, "split", "parallel.tp=2", 0);
+  same_bytes(&generate, "split");
+  run(&generate, 4, "split_more", "parallel.tp=2", 0);
+  same_bytes(&generate, "split_more");
+  assert_int_equal(number_before("split_more", "answers of earlier starts and"),
+                   number_before("split", "answers of earlier starts and"));
+}
+
 /* Twice, on other ranks: nothing that was finished once is made again. */
 static void starts_that_are_all_killed_come_to_an_end(void **state) {
   (void)state;
@@ -299,6 +312,17 @@ static void evaluations_go_on(void **state) {
   same_bytes(&evaluate, "evaluate_killed");
   same_text("evaluate_killed", "evaluate", "pope_1.jsonl");
   same_text("evaluate_killed", "evaluate", "evaluation.json");
+  goes_on_task_t second = evaluate;
+  second.output = "pope_1.jsonl";
+  run_killed(&second, 2, "evaluate_second", 0, 4);
+  assert_true(cli_exists("evaluate_second/answers_1.jsonl"));
+  assert_int_equal(kept_count("evaluate_second/answers_1.jsonl"), TOTAL_ANSWERS);
+  run(&evaluate, 2, "evaluate_second", NULL, 0);
+  assert_non_null(strstr(log_of("evaluate_second"), "40 answers of earlier starts and 0 of this one"));
+  same_text("evaluate_second", "evaluate", "pope_1.jsonl");
+  same_text("evaluate_second", "evaluate", "evaluation.json");
+  assert_false(kept_is_there("evaluate_second/answers_1.jsonl"));
+  assert_false(kept_is_there("evaluate_second/pope_1.jsonl"));
 }
 
 static void images_are_decoded_once(void **state) {
@@ -316,6 +340,7 @@ static void images_are_decoded_once(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_killed_rank_loses_what_it_was_writing),
+      cmocka_unit_test(ranks_of_a_tp_group_go_on),
       cmocka_unit_test(starts_that_are_all_killed_come_to_an_end),
       cmocka_unit_test(all_ranks_may_be_killed_at_once),
       cmocka_unit_test(a_signal_keeps_all_that_is_finished),
