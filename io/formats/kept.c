@@ -18,7 +18,7 @@ static const double sync_seconds = 5.0;
 
 struct kept {
   comm_t *comm, *readers;
-  char folder[FILE_MAX_PATH];
+  char path[FILE_MAX_PATH], folder[FILE_MAX_PATH]; /* of the output; PATH.kept */
   char *identity;
   const char *what;
   /* What earlier starts have left: its files, and the records that this rank reads. */
@@ -133,6 +133,7 @@ static status_t kept_create(comm_t *comm, const kept_options_t *options, kept_t 
   kept->readers = options->readers;
   kept->what = options->what;
   kept->writes = options->writes;
+  TRY(file_join(kept->path, options->path, NULL, NULL));
   TRY(kept_folder_path(kept->folder, options->path, ""));
   TRY(memory_copy_text(&kept->identity, ARENA_IO, options->identity, strlen(options->identity)));
   memory_hand_over(out, &kept);
@@ -163,28 +164,37 @@ void kept_close(kept_t *kept) {
   memory_free(kept);
 }
 
-/* FOUND records of KEPT, of which this start has ADDED more, are no longer needed. */
-static status_t kept_clear(const char *folder, const char *what, int64_t found, int64_t added) {
-  if (found > 0)
-    log_info("kept       %" PRId64 " %s of earlier starts and %" PRId64 " of this one are complete", found,
-             what, added);
-  return file_exists(folder) ? kept_folder_remove(folder) : STATUS_OK;
-}
-
-status_t kept_remove(kept_t **kept) {
-  char folder[FILE_MAX_PATH];
-  if (!*kept) return STATUS_OK;
-  comm_t *comm = (*kept)->comm;
-  const char *what = (*kept)->what;
-  int64_t found = (*kept)->found, added = (*kept)->added;
-  memcpy(folder, (*kept)->folder, sizeof folder);
+status_t kept_finish(kept_t **kept) {
+  const kept_t *done = *kept;
+  if (!done) return STATUS_OK;
+  int64_t added = done->added;
+  TRY(comm_allreduce(done->comm, &added, 1, COMM_I64, COMM_SUM));
+  if (done->found > 0)
+    log_info("kept       %" PRId64 " %s of earlier starts and %" PRId64 " of this one are complete",
+             done->found, done->what, added);
   kept_close(*kept);
   *kept = NULL;
-  TRY(comm_allreduce(comm, &added, 1, COMM_I64, COMM_SUM)); /* and no file is open any more */
-  if (comm_rank(comm) != 0 || kept_clear(folder, what, found, added) == STATUS_OK) return STATUS_OK;
+  return STATUS_OK;
+}
+
+status_t kept_drop(comm_t *comm, const char *path) {
+  char folder[FILE_MAX_PATH];
+  TRY(kept_folder_path(folder, path, ""));
+  TRY(comm_barrier(comm)); /* no rank has a file open any more */
+  if (comm_rank(comm) != 0 || !file_exists(folder) || kept_folder_remove(folder) == STATUS_OK)
+    return STATUS_OK;
   log_warning("%s", error_message());
   error_clear();
   return STATUS_OK;
+}
+
+status_t kept_remove(kept_t **kept) {
+  char path[FILE_MAX_PATH];
+  if (!*kept) return STATUS_OK;
+  comm_t *comm = (*kept)->comm;
+  memcpy(path, (*kept)->path, sizeof path);
+  TRY(kept_finish(kept));
+  return kept_drop(comm, path);
 }
 
 /* ---- What there is ---- */

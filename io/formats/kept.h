@@ -41,6 +41,11 @@ SCOPED_POINTER(kept_close, kept_t)
  * refuses is a warning. Collective on kept_open's COMM. */
 status_t kept_remove(kept_t **kept);
 
+/* The two halves of it, where several outputs are kept until the last one is complete: says what it has come
+ * to and closes it; removes what is kept beside PATH, which no rank has open. Collective. */
+status_t kept_finish(kept_t **kept);
+status_t kept_drop(comm_t *comm, const char *path);
+
 /* Samples that earlier starts have kept (of all ranks); those that this start has added to them, on this
  * rank. NULL has none. Local. */
 int64_t kept_found(const kept_t *kept);

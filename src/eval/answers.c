@@ -303,7 +303,7 @@ static status_t evaluation_open_files(evaluation_t *evaluation, const char *path
                            : STATUS_OK;
 }
 
-/* Answers that are written are kept beside their file until it is complete. Other weights are a matter of
+/* Answers that are written are kept beside their file, and stay there. Other weights are a matter of
  * course in training alone. */
 static status_t evaluation_keep(const evaluation_t *evaluation, const role_t *role, const char *path) {
   evaluator_t *evaluator = evaluation->evaluator;
@@ -331,7 +331,8 @@ static status_t evaluation_write(evaluation_t *evaluation, const role_t *role, c
   status = evaluation_close(evaluation, &answers, status);
   json_reader_close(evaluation->reader);
   TRY(status);
-  return kept_remove(&evaluation->evaluator->prompts.kept);
+  kept_t **kept = &evaluation->evaluator->prompts.kept;
+  return *path ? kept_finish(kept) : kept_remove(kept);
 }
 
 status_t evaluate_answers(evaluator_t *evaluator, const role_t *role, const char *model, const char *path,

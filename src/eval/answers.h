@@ -48,8 +48,9 @@ void evaluator_close(evaluator_t *evaluator);
 /* Answers all questions under ROLE, a role of the evaluator's model, and judges them: TALLIES (judge_count),
  * the same on all ranks and layouts. PATH ("": none): JSON lines, in the order of the questions, of
  * question_id, image, text, answer, model (MODEL), stopped and what the judges say; with a file of questions
- * of their members, answer (as the benchmark calls it), model and what the judges say. Collective. Errors,
- * agreed: STATUS_DATA (no image is whole), STATUS_STOPPED, the judges' own. */
+ * of their members, answer (as the benchmark calls it), model and what the judges say. Finished answers are
+ * kept beside it (io/formats/kept.h), for the caller to drop. Collective. Errors, agreed: STATUS_DATA (no
+ * image is whole), STATUS_STOPPED, the judges' own. */
 status_t evaluate_answers(evaluator_t *evaluator, const role_t *role, const char *model, const char *path,
                           tally_t *tallies);
 

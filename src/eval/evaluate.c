@@ -117,11 +117,19 @@ static void output_estimate(const session_t *session, const source_t *source, in
   estimate_output_file(estimate, name, path);
 }
 
+/* The file of column INDEX's answers. */
+static status_t set_path(const evaluate_task_t *task, const question_set_t *set, int64_t index,
+                         char path[FILE_MAX_PATH]) {
+  char name[64];
+  snprintf(name, sizeof name, "%s_%lld.jsonl", set->stem, (long long)index + 1);
+  return session_path(task->session, name, path);
+}
+
 static status_t set_answer_opened(evaluate_task_t *task, const question_set_t *set, int64_t index,
                                   evaluate_candidate_t *candidate, source_t *source, evaluator_t *evaluator) {
   session_t *session = task->session;
   column_t *column = &task->comparison.columns[index];
-  char path[FILE_MAX_PATH], requests[FILE_MAX_PATH], name[64];
+  char path[FILE_MAX_PATH], requests[FILE_MAX_PATH];
   bool first = set == task->sets;
   evaluator_options_t options = set->options;
   TRY(requests_path(task, options.judge_count > 0 ? options.judges[0] : NULL, index, requests,
@@ -130,8 +138,7 @@ static status_t set_answer_opened(evaluate_task_t *task, const question_set_t *s
   TRY(evaluator_open(session, &candidate->model, source, &options, evaluator));
   if (first) column->questions = evaluator->prompts.count;
   if (first) column->dropped = evaluator->prompts.dropped;
-  snprintf(name, sizeof name, "%s_%lld.jsonl", set->stem, (long long)index + 1);
-  TRY(session_path(session, name, path));
+  TRY(set_path(task, set, index, path));
   TRY(evaluate_answers(evaluator, &candidate->role, column->model, path, &column->tallies[set->tally]));
   if (first && session->dry) output_estimate(session, source, index, path);
   return STATUS_OK;
@@ -220,6 +227,17 @@ static status_t comparison_store(const evaluate_task_t *task) {
   TRY(output_file_open(path, &file));
   comparison_write(&task->comparison, file.writer);
   return output_file_close(&file, STATUS_OK);
+}
+
+/* Answers to all sets are kept until the last of them is judged: a start after a stop goes on from there. */
+static status_t answers_drop(const evaluate_task_t *task) {
+  for (int64_t m = 0; m < task->comparison.count; m++)
+    for (int32_t s = 0; s < task->set_count; s++) {
+      char path[FILE_MAX_PATH];
+      TRY(set_path(task, &task->sets[s], m, path));
+      TRY(kept_drop(task->session->world, path));
+    }
+  return STATUS_OK;
 }
 
 /* ---- Answers that are there already ---- */
@@ -338,7 +356,8 @@ static status_t evaluate(evaluate_task_t *task) {
     comparison_log(comparison);
     status = comparison_store(task);
   }
-  return comm_agree(session->world, status);
+  TRY(comm_agree(session->world, status));
+  return session->dry ? STATUS_OK : answers_drop(task);
 }
 
 status_t evaluate_run(session_t *session) {

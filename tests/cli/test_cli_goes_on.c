@@ -25,11 +25,12 @@ typedef struct {
 } goes_on_task_t;
 
 /* One response after the other, so that some are finished before others begin. */
-static const goes_on_task_t generate = {
-    "generate", "answers.jsonl",
-    "&job task = 'generate' deterministic = .true. /\n&model base = 'model.h5' adapter = 'start/model.h5' /\n"
-    "&rollout slots = 1 /\n"
-    "&generate dataset = 'world/pretrain.h5' max_tokens = 12 temperature = 1.0 logprobs = .true. /\n"};
+#define GENERATE                                                                                             \
+  "&job task = 'generate' deterministic = .true. /\n&model base = 'model.h5' adapter = 'start/model.h5' /\n" \
+  "&rollout slots = 1 /\n"                                                                                   \
+  "&generate dataset = 'world/pretrain.h5' max_tokens = 12 temperature = 1.0 logprobs = .true. /\n"
+static const goes_on_task_t generate = {"generate", "answers.jsonl", GENERATE},
+                            split = {"split", "answers.jsonl", GENERATE "&parallel tp = 2 /\n"};
 static const goes_on_task_t score = {
     "score", "scores.h5",
     "&job task = 'score' /\n&model base = 'model.h5' adapter = 'rm/model.h5' /\n"
@@ -198,6 +199,18 @@ static void a_killed_rank_loses_what_it_was_writing(void **state) {
   }
 }
 
+/* One rank of two that share a model keeps what both have drawn. */
+static void ranks_of_a_tp_group_go_on(void **state) {
+  (void)state;
+  run(&split, 2, split.name, NULL, 0);
+  run_killed(&split, 2, "split_killed", 0, 9);
+  copy("split_killed", "split_more");
+  go_on(&split, 2, "split_killed", TOTAL_ANSWERS);
+  same_bytes(&split, "split_killed");
+  go_on(&split, 4, "split_more", TOTAL_ANSWERS);
+  same_bytes(&split, "split_more");
+}
+
 /* Twice, on other ranks: nothing that was finished once is made again. */
 static void starts_that_are_all_killed_come_to_an_end(void **state) {
   (void)state;
@@ -289,8 +302,7 @@ static void scores_go_on(void **state) {
   same_scores("score_signalled", true);
 }
 
-/* In the midst of the first set of questions, and of the second one; what is finished wholly is asked again.
- */
+/* In the midst of the first set of questions, and of the second one. */
 static void evaluations_go_on(void **state) {
   (void)state;
   run(&evaluate, 2, evaluate.name, NULL, 0);
@@ -299,6 +311,17 @@ static void evaluations_go_on(void **state) {
   same_bytes(&evaluate, "evaluate_killed");
   same_text("evaluate_killed", "evaluate", "pope_1.jsonl");
   same_text("evaluate_killed", "evaluate", "evaluation.json");
+  goes_on_task_t second = evaluate;
+  second.output = "pope_1.jsonl";
+  run_killed(&second, 2, "evaluate_second", 0, 4);
+  assert_true(cli_exists("evaluate_second/answers_1.jsonl"));
+  assert_int_equal(kept_count("evaluate_second/answers_1.jsonl"), TOTAL_ANSWERS);
+  run(&evaluate, 2, "evaluate_second", NULL, 0);
+  assert_non_null(strstr(log_of("evaluate_second"), "40 answers of earlier starts and 0 of this one"));
+  same_text("evaluate_second", "evaluate", "pope_1.jsonl");
+  same_text("evaluate_second", "evaluate", "evaluation.json");
+  assert_false(kept_is_there("evaluate_second/answers_1.jsonl"));
+  assert_false(kept_is_there("evaluate_second/pope_1.jsonl"));
 }
 
 static void images_are_decoded_once(void **state) {
@@ -316,6 +339,7 @@ static void images_are_decoded_once(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_killed_rank_loses_what_it_was_writing),
+      cmocka_unit_test(ranks_of_a_tp_group_go_on),
       cmocka_unit_test(starts_that_are_all_killed_come_to_an_end),
       cmocka_unit_test(all_ranks_may_be_killed_at_once),
       cmocka_unit_test(a_signal_keeps_all_that_is_finished),
