@@ -49,10 +49,12 @@ static int64_t piece_bytes(const params_t *params) {
 
 /* ---- Files that are read and written ---- */
 
-/* Notes that beside all that there is now, IO bytes of ARENA_IO and COMM of ARENA_COMM will be in use. */
+/* Notes that beside all that there is now, IO bytes of ARENA_IO will be in use, and COMM of ARENA_COMM, where
+ * the blank device keeps what reductions have taken in turn. */
 static void estimate_beside(estimate_t *estimate, int64_t io, int64_t comm) {
   size_t now = memory_usage_at(MEMORY_HOST, ARENA_COUNT).current +
-               memory_usage_at(MEMORY_DEVICE, ARENA_COUNT).current + (size_t)(io + comm);
+               memory_usage_at(MEMORY_DEVICE, ARENA_COUNT).current - memory_usage(ARENA_COMM).current +
+               (size_t)(io + comm);
   estimate->io = estimate_larger(estimate->io, io);
   estimate->comm = estimate_larger(estimate->comm, comm);
   if (now > estimate->together) estimate->together = now;
@@ -61,7 +63,7 @@ static void estimate_beside(estimate_t *estimate, int64_t io, int64_t comm) {
 /* Host memory in ARENA_IO for reading LOADED bytes of weights: a block or a round, and a piece. */
 static int64_t reading_bytes(const estimate_t *estimate, int64_t loaded, int64_t piece) {
   int64_t most = weights_reading_bytes(estimate->nodes);
-  int64_t least = estimate_smaller(loaded, WEIGHTS_BLOCK_BYTES) + piece;
+  int64_t least = WEIGHTS_BLOCK_BYTES + piece;
   return estimate->nodes == 1 ? least : estimate_smaller(most, least + loaded);
 }
 
@@ -129,7 +131,7 @@ void estimate_memory(const size_t *before, const size_t *during, estimate_t *est
   for (int a = 0; a < ARENA_COUNT; a++)
     memory[a] = during[a] > before[a] ? during[a] : before[a];
   if (memory[ARENA_IO] < (size_t)estimate->io) memory[ARENA_IO] = (size_t)estimate->io;
-  memory[ARENA_COMM] += (size_t)estimate->comm;
+  if (memory[ARENA_COMM] < (size_t)estimate->comm) memory[ARENA_COMM] = (size_t)estimate->comm;
 }
 
 double estimate_seconds(const perf_counter_t *counters, const estimate_speed_t *speed) {
