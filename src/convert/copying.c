@@ -54,8 +54,7 @@ void copying_estimate(const copy_list_t *list, session_t *session) {
     held += (double)copying_rows_of(&list->items[i]) * (double)cols_of(&list->items[i]) * sizeof(float);
   held /= session->grid.size;
   int64_t copied = (int64_t)(held < most ? held : most);
-  if (session->dry->copied < copied) session->dry->copied = copied;
-  session->dry->loaded = session->dry->copied;
+  estimate_staging(session->dry, copied + WEIGHTS_BLOCK_BYTES);
 }
 
 /* Rows of one tensor, and this rank's of them. */

@@ -250,8 +250,7 @@ static status_t import_all(import_t *import) {
       stored = outline_bytes * (double)import->matching.count + (double)import->source.tokenizer_size;
     double most = staged_blocks * (double)WEIGHTS_BLOCK_BYTES;
     estimate_output(import->session->dry, "model", stored);
-    import->session->dry->copied = (int64_t)(stored < most ? stored : most);
-    import->session->dry->loaded = import->session->dry->copied;
+    estimate_staging(import->session->dry, (int64_t)(stored < most ? stored : most));
     return STATUS_OK;
   }
   TRY(comm_agree(world, comm_rank(world) == 0 ? file_make_parent(import->output) : STATUS_OK));

@@ -69,12 +69,9 @@ static void dry_run_conclude(const session_t *session, const size_t *before, est
   perf_counter_t counters[REGION_COUNT];
   size_t during[ARENA_COUNT];
   dry_run_read_peaks(during);
-  size_t sum = 0;
-  for (int a = 0; a < ARENA_COUNT; a++)
-    sum += during[a];
-  estimate->apart = sum - memory_peak();
+  if (estimate->together < memory_peak()) estimate->together = memory_peak();
   perf_snapshot(counters);
-  estimate_memory(before, during, session->grid.size, session->grid.node_count, estimate);
+  estimate_memory(before, during, estimate);
   bool here = session->settings->parallel.gpu_memory == 0.0; /* else it's another machine's speed */
   const estimate_speed_t speed = {here ? session->sgemm_flops : 0.0, here ? session->stream_bytes : 0.0};
   double units = estimate->steps > 0 ? (double)estimate->steps : estimate->part;
@@ -96,7 +93,8 @@ static status_t dry_run_make_device(const session_t *session, device_t **out) {
 }
 
 status_t dry_run_estimate(session_t *session, status_t (*task)(session_t *session), estimate_t *estimate) {
-  *estimate = (estimate_t){.part = 1.0};
+  *estimate = (estimate_t){
+      .part = 1.0, .ranks = session->grid.size, .nodes = session->grid.node_count, .together = memory_peak()};
   session_t dry = *session;
   settings_t settings = dry_run_shortened(session, estimate);
   char folder[FILE_MAX_PATH];
@@ -140,7 +138,7 @@ static void dry_run_print_rank(const estimate_t *estimate, int rank) {
   for (int a = 0; a < ARENA_COUNT; a++)
     dry_run_append_megabytes(line, sizeof line, estimate->memory[a]);
   dry_run_append_megabytes(line, sizeof line, total_of(estimate));
-  dry_run_append_megabytes(line, sizeof line, total_of(estimate) - estimate->apart);
+  dry_run_append_megabytes(line, sizeof line, estimate->together);
   log_info("%s", line);
 }
 

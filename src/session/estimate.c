@@ -11,8 +11,6 @@ enum { STATES = 3, STATE_BYTES = 4, TENSOR_BYTES = 560 };
 /* Of measured speeds, what whole steps reach. */
 static const double reached = 0.5;
 
-const double estimate_margin = 1.1;
-
 void estimate_output(estimate_t *estimate, const char *name, double bytes) {
   int32_t i =
       estimate->output_count < ESTIMATE_OUTPUTS_MAX ? estimate->output_count++ : ESTIMATE_OUTPUTS_MAX - 1;
@@ -49,9 +47,33 @@ static int64_t piece_bytes(const params_t *params) {
   return estimate_smaller(most, WEIGHTS_PIECE_ELEMENTS) * (int64_t)sizeof(float);
 }
 
+/* ---- Files that are read and written ---- */
+
+/* Notes that beside all that there is now, IO bytes of ARENA_IO will be in use, and COMM of ARENA_COMM, where
+ * the blank device keeps what reductions have taken in turn. */
+static void estimate_beside(estimate_t *estimate, int64_t io, int64_t comm) {
+  size_t now = memory_usage_at(MEMORY_HOST, ARENA_COUNT).current +
+               memory_usage_at(MEMORY_DEVICE, ARENA_COUNT).current - memory_usage(ARENA_COMM).current +
+               (size_t)(io + comm);
+  estimate->io = estimate_larger(estimate->io, io);
+  estimate->comm = estimate_larger(estimate->comm, comm);
+  if (now > estimate->together) estimate->together = now;
+}
+
+/* Host memory in ARENA_IO for reading LOADED bytes of weights: a block or a round, and a piece. */
+static int64_t reading_bytes(const estimate_t *estimate, int64_t loaded, int64_t piece) {
+  int64_t most = weights_reading_bytes(estimate->nodes);
+  int64_t least = WEIGHTS_BLOCK_BYTES + piece;
+  return estimate->nodes == 1 ? least : estimate_smaller(most, least + loaded);
+}
+
 void estimate_reading(estimate_t *estimate, const params_t *params) {
-  estimate->loaded = estimate_larger(estimate->loaded, params->elements * (int64_t)sizeof(float));
-  estimate->piece = estimate_larger(estimate->piece, piece_bytes(params));
+  int64_t loaded = params->elements * (int64_t)sizeof(float);
+  estimate_beside(estimate, reading_bytes(estimate, loaded, piece_bytes(params)), 0);
+}
+
+void estimate_staging(estimate_t *estimate, int64_t bytes) {
+  estimate_beside(estimate, bytes, 0);
 }
 
 static void estimate_add_set(const params_t *params, estimate_files_t *files) {
@@ -95,42 +117,21 @@ static int64_t round_bytes(const estimate_files_t *files, int ranks) {
   return estimate_smaller(files->file, weights_round_bytes(ranks));
 }
 
-/* Host memory in ARENA_COMM for what a round of io/formats/weights.h receives. */
-static int64_t receiving_bytes(const estimate_files_t *files, int ranks) {
-  return (int64_t)((double)(round_bytes(files, ranks) / ranks) * estimate_margin);
-}
-
-/* Host memory in ARENA_IO for writing such a file: what a round sends and writes, and a piece. */
-static int64_t writing_bytes(const estimate_files_t *files, int ranks) {
-  int64_t round = round_bytes(files, ranks);
+void estimate_writing(estimate_t *estimate) {
+  const estimate_files_t *files = &estimate->files;
+  int64_t round = round_bytes(files, estimate->ranks), share = round / estimate->ranks;
   int64_t sent = estimate_smaller(files->given, estimate_smaller(round, WEIGHTS_GIVEN_BYTES));
-  int64_t bytes = sent + round / ranks + files->piece;
-  return (int64_t)((double)bytes * estimate_margin); /* blocks are dealt whole; names and hashes */
+  estimate_beside(estimate, sent + share + files->piece, share);
 }
 
-/* The same for reading weights: the task's copies, a block or a round, and a piece. */
-static int64_t reading_bytes(const estimate_t *estimate, int nodes) {
-  int64_t most = weights_reading_bytes(nodes), least = WEIGHTS_BLOCK_BYTES + estimate->piece;
-  int64_t bytes = estimate->copied + estimate_smaller(most, least + estimate->loaded);
-  if (nodes == 1) bytes = estimate->copied + least;
-  return estimate->loaded > 0 ? (int64_t)((double)bytes * estimate_margin) : 0;
-}
+/* ---- All of it ---- */
 
-static void raise_to(size_t *bytes, int64_t least) {
-  if (*bytes < (size_t)least) *bytes = (size_t)least;
-}
-
-void estimate_memory(const size_t *before, const size_t *during, int ranks, int nodes, estimate_t *estimate) {
-  static const bool grows[ARENA_COUNT] = {
-      [ARENA_ACTIVATIONS] = true, [ARENA_SCRATCH] = true, [ARENA_FEATURES] = true, [ARENA_ROLLOUT] = true};
+void estimate_memory(const size_t *before, const size_t *during, estimate_t *estimate) {
   size_t *memory = estimate->memory;
-  for (int a = 0; a < ARENA_COUNT; a++) {
-    memory[a] = grows[a] ? (size_t)((double)during[a] * estimate_margin) : during[a];
-    raise_to(&memory[a], (int64_t)before[a]);
-  }
-  raise_to(&memory[ARENA_IO], writing_bytes(&estimate->files, ranks));
-  raise_to(&memory[ARENA_IO], reading_bytes(estimate, nodes));
-  memory[ARENA_COMM] += (size_t)receiving_bytes(&estimate->files, ranks);
+  for (int a = 0; a < ARENA_COUNT; a++)
+    memory[a] = during[a] > before[a] ? during[a] : before[a];
+  if (memory[ARENA_IO] < (size_t)estimate->io) memory[ARENA_IO] = (size_t)estimate->io;
+  if (memory[ARENA_COMM] < (size_t)estimate->comm) memory[ARENA_COMM] = (size_t)estimate->comm;
 }
 
 double estimate_seconds(const perf_counter_t *counters, const estimate_speed_t *speed) {

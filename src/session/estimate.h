@@ -1,5 +1,5 @@
 /* What a run will take, for --dry-run: numbers that a few steps on a blank device have counted, and what
- * follows from them. Pure functions. */
+ * follows from them. */
 #ifndef RUN_ESTIMATE_H
 #define RUN_ESTIMATE_H
 
@@ -32,14 +32,13 @@ typedef struct estimate {
   int32_t output_count;
   estimate_output_t outputs[ESTIMATE_OUTPUTS_MAX];
   estimate_files_t files;
-  int64_t loaded;             /* bytes, as floats, of the largest set of weights that a rank reads */
-  int64_t piece;              /* of the largest piece of all of them that goes through memory at once */
-  int64_t copied;             /* bytes of the copies that the task makes of it on the host */
+  int ranks, nodes;           /* that read and write files */
+  int64_t io, comm;           /* bytes of ARENA_IO and ARENA_COMM that files will take */
   int64_t rollout;            /* bytes of a step's rollout file */
   size_t memory[ARENA_COUNT]; /* bytes, the peaks */
   blank_memory_t gpu;         /* with parallel.gpu_memory: what is on the GPU at one time */
   size_t host;                /* and on the host, at one time */
-  size_t apart;               /* bytes by which their sum is more than what is there at one time */
+  size_t together;            /* bytes of all arenas at one time */
   double flops;               /* of this rank in one step, or in the whole task */
   double tokens;
   double seconds; /* of one step, or of the whole task, by estimate_seconds; 0: the peaks are unknown */
@@ -56,21 +55,19 @@ void estimate_output_file(estimate_t *estimate, const char *name, const char *pa
  * the first WANTED (0: all). Local. */
 void estimate_part(estimate_t *estimate, int64_t all, int64_t wanted, int64_t gone);
 
-/* Notes that PARAMS are read from a file. Local. */
+/* Notes what reading PARAMS from a file would take now, beside all that there is; or copying whatever takes
+ * BYTES of host memory meanwhile; or writing estimate->files. Local. */
 void estimate_reading(estimate_t *estimate, const params_t *params);
+void estimate_staging(estimate_t *estimate, int64_t bytes);
+void estimate_writing(estimate_t *estimate);
 
 /* Sizes of a checkpoint of CONTENTS with the state of an optimiser that trains SETS (count), of which this
  * rank owns OWNED elements. Local. */
 estimate_files_t estimate_files(const store_contents_t *contents, params_t *const *sets, int32_t count,
                                 int64_t owned);
 
-/* What is allowed for above the steps gone through: later ones may have longer sequences. */
-extern const double estimate_margin;
-
-/* Fills estimate->memory: BEFORE are the peaks before the steps, DURING those of the steps, which grow by the
- * margin where they follow the sequences' lengths; files are read and written by RANKS ranks on NODES nodes.
- * Local. */
-void estimate_memory(const size_t *before, const size_t *during, int ranks, int nodes, estimate_t *estimate);
+/* Fills estimate->memory: BEFORE are the peaks before the steps, DURING those of the steps. Local. */
+void estimate_memory(const size_t *before, const size_t *during, estimate_t *estimate);
 
 /* This rank's speed. */
 typedef struct {

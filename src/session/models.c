@@ -183,6 +183,7 @@ static status_t models_load_role(session_t *session, const store_info_t *info, c
                                  const char *role, params_t *params) {
   char prefix[96];
   snprintf(prefix, sizeof prefix, "/%s/%s/", group, role);
+  if (session->dry) estimate_reading(session->dry, params);
   return session->dry ? STATUS_OK : store_load_params(session->world, info->path, prefix, params);
 }
 

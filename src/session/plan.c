@@ -110,6 +110,17 @@ status_t plan_recut(const grid_t *grid, int32_t slots, int64_t micro_tokens, pla
   return plan_cut(grid->dp_rank, plan, micro_tokens);
 }
 
+status_t plan_longest(const plan_t *plan, int64_t *positions) {
+  SCOPED_MEMORY int64_t *lengths = NULL;
+  *positions = 0;
+  TRY(memory_alloc(&lengths, ARENA_DATA, (size_t)plan->micro_count, sizeof *lengths));
+  for (int32_t i = 0; i < plan->n; i++)
+    if (plan->micro[i] >= 0) lengths[plan->micro[i]] += plan->lengths[i];
+  for (int32_t m = 0; m < plan->micro_count; m++)
+    if (lengths[m] > *positions) *positions = lengths[m];
+  return STATUS_OK;
+}
+
 /* Appends IMAGE to a list unless it is there; returns its place. */
 static int32_t plan_place_of(int64_t *images, int32_t *count, int64_t image) {
   for (int32_t i = 0; i < *count; i++)

@@ -31,6 +31,9 @@ status_t plan_create(const grid_t *grid, int32_t n, int32_t unit, int32_t slots,
                      plan_build_t build, void *context, plan_t *plan);
 void plan_free(plan_t *plan);
 
+/* Positions of this group's largest micro-batch. Local. Errors: STATUS_MEMORY. */
+status_t plan_longest(const plan_t *plan, int64_t *positions);
+
 /* Cuts this group's sequences anew for a model whose images take SLOTS positions; which sequences are the
  * group's stays as it is, and others' lengths remain those of plan_create. Local. */
 status_t plan_recut(const grid_t *grid, int32_t slots, int64_t micro_tokens, plan_t *plan);

@@ -278,6 +278,23 @@ static int64_t owned_elements(const optimizer_t *optimizer) {
   return elements;
 }
 
+/* What takes the most memory of all that the run does beside its first steps: the step with the largest
+ * micro-batch, as far as that is looked for, and the evaluation. */
+static status_t run_largest(session_t *session, loop_t *loop) {
+  enum { LOOKED_AT = 64 };
+  metrics_t metrics = {0};
+  int64_t largest = 0, most = 0, positions;
+  double score;
+  for (int64_t step = 1; loop->measure && step <= loop->total && step <= LOOKED_AT; step++) {
+    TRY(loop->measure(loop->context, step, &positions));
+    TRY(comm_allreduce(session->world, &positions, 1, COMM_I64, COMM_MAX));
+    if (positions > most) largest = step;
+    if (positions > most) most = positions;
+  }
+  if (session->settings->eval.every > 0) TRY(loop->evaluate(loop->context, 0, &metrics, &score));
+  return largest > 0 ? loop->update(loop->context, largest, 0.0, &metrics) : STATUS_OK;
+}
+
 /* A few steps that count for nothing. */
 static status_t run_dry(session_t *session, loop_t *loop) {
   enum { DRY_STEPS = 3 };
@@ -286,11 +303,13 @@ static status_t run_dry(session_t *session, loop_t *loop) {
   estimate->steps = loop->total < DRY_STEPS ? loop->total : DRY_STEPS;
   estimate->files = estimate_files(&loop->contents, loop->state.sets, loop->state.set_count,
                                    owned_elements(loop->state.optimizer));
+  TRY(run_largest(session, loop));
   perf_reset();
   for (int64_t step = 1; step <= estimate->steps; step++) {
     metrics_t metrics = {.step = step};
     TRY(loop->update(loop->context, step, 0.0, &metrics));
   }
+  estimate_writing(estimate);
   return STATUS_OK;
 }
 

@@ -16,6 +16,9 @@ typedef struct {
   /* Step STEP (from 1) at learning rate LR; adds what is logged. STATUS_STOPPED, on all ranks, after requests
    * (session_stop_requested): the step was given up, and what is trained is as before it. Collective. */
   status_t (*update)(void *context, int64_t step, double lr, metrics_t *metrics);
+  /* Positions of the largest micro-batch that STEP has in this group, for a dry run to find the largest of
+   * all; NULL: they are all about as large. Collective. */
+  status_t (*measure)(void *context, int64_t step, int64_t *positions);
   /* Periodic evaluation (eval.every): adds what is logged, and *SCORE, of which more is better.
    * STATUS_STOPPED as above: the next start evaluates. Collective. */
   status_t (*evaluate)(void *context, int64_t step, metrics_t *metrics, double *score);

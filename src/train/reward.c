@@ -322,6 +322,23 @@ static status_t run_pairs(reward_task_t *task, source_t *source, const int64_t *
   return status;
 }
 
+static status_t reward_measure(void *context, int64_t step, int64_t *positions) {
+  reward_task_t *task = context;
+  const int32_t pairs = task->batch_pairs;
+  int64_t *rows, position = (step - 1) * pairs;
+  SCOPED(plan_free) plan_t plan = {0};
+  POOL(pool, ARENA_OTHER);
+  pairs_t build = {.task = task, .source = &task->source, .use = position};
+  TRY(memory_pool_alloc(&pool, &rows, (size_t)pairs, sizeof *rows));
+  TRY(memory_pool_alloc(&pool, &build.preferred, (size_t)pairs, sizeof *build.preferred));
+  build.rows = rows;
+  TRY(order_rows(&task->order, position, pairs, rows));
+  TRY(plan_create(&task->session->grid, pairs * OUTPUTS, task->group * OUTPUTS,
+                  config_patches(&task->model.base.config), task->session->settings->optim.micro_tokens,
+                  reward_build, &build, &plan));
+  return comm_agree(task->session->world, plan_longest(&plan, positions));
+}
+
 static status_t reward_update(void *context, int64_t step, double lr, metrics_t *metrics) {
   reward_task_t *task = context;
   double norms[2];
@@ -467,6 +484,7 @@ static status_t reward_run(reward_task_t *task) {
                            .batch_setting = "optim.batch"},
                  .context = task,
                  .update = reward_update,
+                 .measure = reward_measure,
                  .evaluate = reward_evaluate,
                  .reload = reward_reload};
   resume_add_inputs(&loop.state, &task->model, &task->source);

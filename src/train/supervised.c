@@ -57,6 +57,16 @@ static status_t supervised_prepare_step(supervised_t *task, int64_t step) {
   return supervised_make_batch(task, &task->source, task->rows, task->batch_size, &task->next);
 }
 
+static status_t supervised_measure(void *context, int64_t step, int64_t *positions) {
+  supervised_t *task = context;
+  SCOPED(plan_free) plan_t plan = {0};
+  build_context_t build = {&task->source, task->rows};
+  TRY(order_rows(&task->order, (step - 1) * task->batch_size, task->batch_size, task->rows));
+  TRY(plan_create(&task->session->grid, task->batch_size, 1, config_patches(&task->model.base.config),
+                  task->session->settings->optim.micro_tokens, supervised_build, &build, &plan));
+  return comm_agree(task->session->world, plan_longest(&plan, positions));
+}
+
 /* The predictions of one micro-batch; arrays (n). */
 typedef struct {
   int32_t *rows, *targets, *owner, n;
@@ -349,6 +359,7 @@ static status_t supervised_run_inner(supervised_t *task) {
                            .batch_setting = "optim.batch"},
                  .context = task,
                  .update = supervised_update,
+                 .measure = supervised_measure,
                  .evaluate = supervised_evaluate,
                  .reload = supervised_reload};
   resume_add_inputs(&loop.state, &task->model, &task->source);
