@@ -46,6 +46,16 @@ int descriptor_read_at(int descriptor, void *bytes, size_t n, int64_t place, siz
   return problem;
 }
 
+/* Small ranges are not worth a call: the sync at the end writes them. */
+void descriptor_begin_sync(int descriptor, size_t n, int64_t place) {
+#ifdef SYNC_FILE_RANGE_WRITE
+  enum { LEAST = 1 << 20 };
+  if (n >= LEAST) sync_file_range(descriptor, place, (off_t)n, SYNC_FILE_RANGE_WRITE);
+#else
+  (void)descriptor, (void)n, (void)place;
+#endif
+}
+
 int descriptor_sync(int descriptor) {
   while (fsync(descriptor) != 0)
     if (errno != EINTR) return errno;

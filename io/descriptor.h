@@ -18,6 +18,9 @@ int descriptor_write_at(int descriptor, const void *bytes, size_t n, int64_t pla
 /* Reads N bytes from byte PLACE on. *FOUND is less than N where the file ends before. */
 int descriptor_read_at(int descriptor, void *bytes, size_t n, int64_t place, size_t *found);
 
+/* Asks the system to begin bringing the N bytes at PLACE to storage, where it can be asked: descriptor_sync,
+ * which is called all the same and meets what fails, has less to wait for then. */
+void descriptor_begin_sync(int descriptor, size_t n, int64_t place);
 int descriptor_sync(int descriptor);
 int descriptor_truncate(int descriptor, int64_t bytes);
 /* Closes it in any case. */

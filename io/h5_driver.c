@@ -20,8 +20,9 @@ static void disk_note(h5_disk_t *disk, int problem, bool writing, int64_t place)
 }
 
 void h5_disk_write(h5_disk_t *disk, const void *bytes, size_t n, int64_t place) {
-  if (disk->problem == 0)
-    disk_note(disk, descriptor_write_at(disk->descriptor, bytes, n, place), true, place);
+  if (disk->problem != 0) return;
+  disk_note(disk, descriptor_write_at(disk->descriptor, bytes, n, place), true, place);
+  descriptor_begin_sync(disk->descriptor, n, place);
 }
 
 void h5_disk_read(h5_disk_t *disk, void *bytes, size_t n, int64_t place, size_t *found) {

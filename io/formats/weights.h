@@ -140,6 +140,14 @@ bool weights_is_outline(weights_file_t *file);
 /* The error that says so of PATH. */
 status_t weights_refuse_outline(const char *path);
 
+/* Hands all of the tensors PATHS (count, the same list on all ranks) to TAKE as they are stored: of tensor
+ * number I elements FIRST .. FIRST + N - 1, row-major, verified as weights_read does; each block comes once,
+ * on one rank, and memory holds one at a time. Collective on the COMM of opening. Errors as weights_read. */
+typedef status_t (*weights_take_stored_t)(void *context, int64_t i, int64_t first, int64_t n,
+                                          const void *stored);
+status_t weights_read_stored(weights_file_t *file, const char *const *paths, int64_t count,
+                             weights_take_stored_t take, void *context);
+
 /* Host memory that a rank takes at most for reading on NODES nodes: pieces, and one block or a round, which
  * has one block of each node so that all read at once, within bounds. Local. */
 int64_t weights_reading_bytes(int nodes);

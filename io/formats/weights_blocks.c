@@ -91,8 +91,10 @@ static status_t weights_blocks_fill_block(filling_t *filling, int64_t b) {
   weights_block_t block = weights_plan_block(&filling->plan, b);
   const weights_tensor_t *tensor = &filling->tensors[block.tensor];
   const weights_given_t *given = filling->given;
-  TRY(given->give(given->context, block.tensor, block.begin, block.count, filling->values));
-  weights_encode(tensor->dtype, filling->values, block.count, filling->bytes);
+  bool stored = given->items[block.tensor].stored;
+  TRY(given->give(given->context, block.tensor, block.begin, block.count,
+                  stored ? (void *)filling->bytes : filling->values));
+  if (!stored) weights_encode(tensor->dtype, filling->values, block.count, filling->bytes);
   int64_t infinite = weights_find_infinite(tensor->dtype, filling->bytes, block.count);
   if (infinite < block.count)
     return error_set(STATUS_DATA, "%s: element %lld is not a finite number of the type that is stored",

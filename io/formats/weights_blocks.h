@@ -11,14 +11,15 @@
 typedef struct {
   weights_tensor_t tensor;
   const char *meaning; /* becomes the attribute `meaning`; NULL: none */
+  bool stored;         /* its values are given as they are stored, not as float */
 } weights_given_item_t;
 
-/* GIVE sets VALUES (n) to elements FIRST .. FIRST + N - 1, row-major, of item number ITEM; each element is
- * asked for once, on one rank, in the order of the items. Local. */
+/* GIVE sets VALUES (n), float or of the stored type, to elements FIRST .. FIRST + N - 1, row-major, of item
+ * number ITEM; each element is asked for once, on one rank, in the order of the items. Local. */
 typedef struct {
   const weights_given_item_t *items; /* (count) */
   int64_t count;
-  status_t (*give)(void *context, int64_t item, int64_t first, int64_t n, float *values);
+  status_t (*give)(void *context, int64_t item, int64_t first, int64_t n, void *values);
   void *context;
 } weights_given_t;
 

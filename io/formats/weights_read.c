@@ -287,6 +287,45 @@ status_t weights_read(weights_file_t *file, const weights_request_t *requests, i
   return weights_read_rounds_run(&reader);
 }
 
+/* ---- as stored ---- */
+
+/* This rank's share of the blocks of PATHS, which begin at byte *BEGIN of TOTAL. */
+static status_t stored_tensor_read(weights_file_t *file, const char *path, int64_t i, int64_t *begin,
+                                   int64_t total, char *bytes, weights_take_stored_t take, void *context) {
+  const weights_plan_t *plan = &file->plan;
+  int64_t tensor = weights_index(file, path);
+  for (int64_t b = plan->first[tensor]; b < plan->first[tensor + 1]; ++b) {
+    weights_block_t block = weights_plan_block(plan, b);
+    int owner = weights_deal(*begin, block.bytes, total, comm_size(file->comm));
+    *begin += block.bytes;
+    file->requested[b] = 1;
+    if (owner != comm_rank(file->comm)) continue;
+    TRY(weights_block_read(file, b, bytes));
+    TRY(take(context, i, block.begin, block.count, bytes));
+  }
+  return STATUS_OK;
+}
+
+static status_t stored_read(weights_file_t *file, const char *const *paths, int64_t count,
+                            weights_take_stored_t take, void *context) {
+  SCOPED_MEMORY char *bytes = NULL;
+  int64_t total = 0, begin = 0;
+  TRY(memory_alloc(&bytes, ARENA_IO, WEIGHTS_BLOCK_BYTES, 1));
+  for (int64_t i = 0; i < count; ++i) {
+    const weights_tensor_t *tensor = weights_find(file, paths[i]);
+    if (!tensor) return weights_missing(file, paths[i]);
+    total += weights_elements(tensor) * weights_dtype_size(tensor->dtype);
+  }
+  for (int64_t i = 0; i < count; ++i)
+    TRY(stored_tensor_read(file, paths[i], i, &begin, total, bytes, take, context));
+  return STATUS_OK;
+}
+
+status_t weights_read_stored(weights_file_t *file, const char *const *paths, int64_t count,
+                             weights_take_stored_t take, void *context) {
+  return comm_agree(file->comm, stored_read(file, paths, count, take, context));
+}
+
 /* ---- checks ---- */
 
 /* Tensors to be named: the first few, and how many. */

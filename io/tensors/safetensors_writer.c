@@ -134,8 +134,9 @@ static status_t safetensors_writer_write_bytes(safetensors_writer_t *writer,
   const safetensors_shard_t *shard = &writer->plan.shards[tensor->shard];
   int *descriptor = &writer->descriptors[tensor->shard], problem = 0;
   if (*descriptor < 0) problem = descriptor_open(shard->partial, O_WRONLY, descriptor);
-  if (problem == 0)
-    problem = descriptor_write_at(*descriptor, bytes, n, (int64_t)shard->header_bytes + tensor->offset + at);
+  int64_t place = (int64_t)shard->header_bytes + tensor->offset + at;
+  if (problem == 0) problem = descriptor_write_at(*descriptor, bytes, n, place);
+  if (problem == 0) descriptor_begin_sync(*descriptor, n, place);
   if (problem == 0) return STATUS_OK;
   return error_set(STATUS_DATA, "%s: cannot be written: %s", shard->partial, strerror(problem));
 }

@@ -10,6 +10,8 @@
 
 /* Floats that a rank holds of a piece. */
 static const int64_t piece_share = INT64_C(8) << 20;
+/* Bytes for each rank between two looks at whether to stop, where nothing changes. */
+static const double stored_share = 256e6;
 static const float f16_most = 65504.0f, f16_beyond = 65520.0f; /* what is rounded to infinity */
 
 status_t copy_list_add(copy_list_t *list, copy_t **out) {
@@ -97,12 +99,20 @@ static status_t piece_create(const copying_t *copying, int64_t begin, int64_t en
   return memory_alloc(&piece->b, ARENA_IO, (size_t)(piece->rows * copy->r), sizeof(float));
 }
 
+/* Whether COPY is written as it is stored. */
+static bool copy_is_stored(const copying_t *copying, const copy_t *copy) {
+  const weights_tensor_t *tensor =
+      *copy->path && !*copy->a ? weights_find(copying->weights, copy->path) : NULL;
+  return tensor && copy->type == (tensor->dtype == DTYPE_BF16 ? TENSOR_BF16 : TENSOR_F32);
+}
+
 /* Pieces of the tensors that come next, as many as fill what the ranks may hold. */
 static status_t copying_round_plan(copying_t *copying) {
   int64_t left = piece_share * copying->session->grid.size;
   copying->count = 0;
   while (copying->item < copying->list->count && left > 0) {
     const copy_t *copy = &copying->list->items[copying->item];
+    if (copy_is_stored(copying, copy)) break;
     int64_t cols = cols_of(copy), rows = copying_rows_of(copy), begin = copying->row;
     int64_t most = left / (cols > 0 ? cols : 1), end = rows - begin > most ? begin + most : rows;
     if (end == begin && rows > begin) {
@@ -206,8 +216,35 @@ static status_t round_write(copying_t *copying) {
 
 static status_t round_run(copying_t *copying) {
   TRY(comm_agree(copying->session->world, copying_round_plan(copying)));
+  if (copying->count == 0) return STATUS_OK;
   TRY(round_read(copying));
   return comm_agree(copying->session->world, round_write(copying));
+}
+
+/* ---- What is written as it is stored ---- */
+
+static status_t stored_write(void *context, int64_t i, int64_t first, int64_t n, const void *stored) {
+  copying_t *copying = context;
+  return safetensors_write(copying->writer, copying->item + i, first, n, stored);
+}
+
+/* The tensors from the next one on that nothing changes, as many as are worth a round, maybe none. */
+static status_t stored_run(copying_t *copying) {
+  SCOPED_MEMORY const char **paths = NULL;
+  comm_t *world = copying->session->world;
+  int64_t count = 0, left = copying->list->count - copying->item;
+  double bytes = 0.0, most = stored_share * copying->session->grid.size;
+  TRY(comm_agree(world, memory_alloc(&paths, ARENA_IO, (size_t)left, sizeof *paths)));
+  for (; count < left && bytes < most; count++) {
+    const copy_t *copy = &copying->list->items[copying->item + count];
+    if (!copy_is_stored(copying, copy)) break;
+    paths[count] = copy->path;
+    bytes += (double)(copying_rows_of(copy) * cols_of(copy)) * (double)tensor_type_size(copy->type);
+  }
+  TRY(weights_read_stored(copying->weights, paths, count, stored_write, copying));
+  copying->item += count;
+  copying->done += bytes;
+  return STATUS_OK;
 }
 
 /* ---- All of them ---- */
@@ -222,7 +259,8 @@ static status_t copying_rounds_run(copying_t *copying, const char *stem) {
   int64_t total = (int64_t)copy_list_bytes(copying->list) >> 20;
   while (copying->item < copying->list->count) {
     TRY(copying_go_on(copying->session));
-    status_code_t status = round_run(copying);
+    status_code_t status = stored_run(copying);
+    if (status == STATUS_OK) status = round_run(copying);
     for (int64_t p = 0; p < copying->count; p++)
       piece_free(&copying->pieces[p]);
     TRY(status);

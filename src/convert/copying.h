@@ -1,5 +1,5 @@
-/* Tensors of a model file on their way to safetensors: all ranks read and write shares of rows, a bounded
- * piece at a time. */
+/* Tensors of a model file on their way to safetensors, all ranks sharing the work, a bounded piece at a time:
+ * blocks of the file where nothing changes, else shares of rows. */
 #ifndef CONVERT_COPYING_H
 #define CONVERT_COPYING_H
 

@@ -189,9 +189,9 @@ static status_t list_last_norm(const export_t *export, naming_t naming, copy_lis
 
 /* ---- Writing ---- */
 
-/* LIST to FOLDER/STEM, counted. */
-static status_t export_write_list(export_t *export, const copy_list_t *list, const char *folder,
-                                  const char *stem) {
+/* LIST, of what lies in FILE, to FOLDER/STEM, counted. */
+static status_t export_write_list(export_t *export, weights_file_t *file, const copy_list_t *list,
+                                  const char *folder, const char *stem) {
   session_t *session = export->session;
   double bytes = copy_list_bytes(list), began = perf_now();
   export->bytes += bytes;
@@ -200,7 +200,7 @@ static status_t export_write_list(export_t *export, const copy_list_t *list, con
     copying_estimate(list, session);
     return STATUS_OK;
   }
-  TRY(copying_run(session, export->weights ? export->weights : export->lora, export->lora, list, folder, stem,
+  TRY(copying_run(session, file, export->lora, list, folder, stem,
                   export->settings->export.shard_size * megabyte));
   log_info("written    %s/%s: %lld tensors, %.1f MB, %.2f GB/s", folder, stem, (long long)list->count,
            mega * bytes, giga * bytes / (perf_now() - began));
@@ -220,7 +220,7 @@ static status_t export_write_model(export_t *export, naming_t naming, unsigned p
                                     .type = list.count > 0 ? list.items[list.count / 2].type : TENSOR_F32,
                                     .tower = tower,
                                     .pools = weights_find(export->weights, pooling_probe) != NULL};
-  if (status == STATUS_OK) status = export_write_list(export, &list, folder, "model");
+  if (status == STATUS_OK) status = export_write_list(export, export->weights, &list, folder, "model");
   copy_list_free(&list);
   TRY(status);
   bool writes = comm_rank(world) == 0 && !export->session->dry;
@@ -278,7 +278,7 @@ static status_t export_write_added(export_t *export, const char *group, const ch
                                    const char *folder, const char *stem) {
   copy_list_t list = {0};
   status_code_t status = comm_agree(export->session->world, list_added(export, group, role, adapter, &list));
-  if (status == STATUS_OK) status = export_write_list(export, &list, folder, stem);
+  if (status == STATUS_OK) status = export_write_list(export, export->lora, &list, folder, stem);
   copy_list_free(&list);
   return status;
 }

@@ -158,6 +158,7 @@ static void import_describe(const import_t *import, const wanted_t *wanted, weig
   for (int d = 0; d < H5_MAX_DIMS; d++)
     tensor->shape[d] = d >= tensor->ndim ? 1 : entry ? entry->shape[d] : wanted->param->shape[d];
   item->meaning = store_meaning(wanted->path);
+  item->stored = entry && entry->type == (tensor->dtype == DTYPE_BF16 ? TENSOR_BF16 : TENSOR_F32);
 }
 
 /* The list for the file, and its size. */
@@ -176,10 +177,12 @@ static status_t import_list_items(import_t *import, double *stored) {
 
 /* ---- Writing ---- */
 
-static status_t import_give(void *context, int64_t i, int64_t first, int64_t n, float *values) {
+static status_t import_give(void *context, int64_t i, int64_t first, int64_t n, void *values) {
   import_t *import = context;
   const wanted_t *wanted = &import->matching.items[i];
-  if (wanted->entry)
+  if (import->items[i].stored)
+    TRY(tensor_files_read(wanted->origin->files, wanted->entry, first, n, values));
+  else if (wanted->entry)
     TRY(tensor_files_read_f32(wanted->origin->files, wanted->entry, first, n, values));
   else
     param_initial(wanted->param, (uint64_t)import->settings->job.seed, first, n, values);

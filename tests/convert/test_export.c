@@ -137,6 +137,19 @@ static void adapter_alone_and_back(void **state) {
   convert_same(convert_test(), "@/first.h5", "@/second.h5");
 }
 
+/* The base and, from a file of its own, its adapter, in one export. */
+static void base_with_its_adapter_and_back(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llava_hf' output='@/base.h5' " TOKENIZER);
+  assert_ok(convert_run(convert_test(),
+                        "&job task='import' /\n&model base='@/base.h5' /\n"
+                        "&import adapter='$/convert/golden/adapter' output='@/adapter.h5' /\n",
+                        import_run));
+  export("base='@/base.h5' adapter='@/adapter.h5'", "output='@/out'");
+  import("weights='@/out' adapter='@/out/default' output='@/second.h5'");
+  convert_compare(convert_test(), "&model base='@/second.h5' /", "adapter");
+}
+
 static void merged_weights_compute_what_the_adapter_does(void **state) {
   (void)state;
   import("weights='$/convert/golden/llava_hf' output='@/base.h5' " TOKENIZER);
@@ -225,6 +238,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(siglip_and_back, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(no_token_begins_a_text, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(adapter_alone_and_back, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(base_with_its_adapter_and_back, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(merged_weights_compute_what_the_adapter_does, convert_set_up,
                                       convert_tear_down),
       cmocka_unit_test_setup_teardown(one_model_under_other_names, convert_set_up, convert_tear_down),

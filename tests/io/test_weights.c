@@ -105,6 +105,36 @@ static void texts_are_hashed_and_datasets_explained(void **state) {
   io_test_remove(folder);
 }
 
+typedef struct {
+  const dtype_t *types;
+  int64_t elements[2]; /* that have come of each tensor */
+} stored_t;
+
+static status_t stored_take(void *context, int64_t t, int64_t first, int64_t n, const void *bytes) {
+  stored_t *stored = context;
+  float *values = malloc((size_t)n * sizeof *values);
+  weights_decode(stored->types[t], bytes, n, values);
+  for (int64_t i = 0; i < n; ++i)
+    if (values[i] != (float)((first + i) % 241)) fail_msg("element %lld", (long long)(first + i));
+  stored->elements[t] += n;
+  free(values);
+  return STATUS_OK;
+}
+
+/* The bytes themselves, of element I % 241: all of them, once, on whichever rank. */
+static void check_stored(weights_file_t *file, int64_t elements) {
+  const char *const paths[] = {"/weights/h", "/weights/f"}, *const absent[] = {"/weights/h", "/weights/g"};
+  const dtype_t types[] = {DTYPE_BF16, DTYPE_F32};
+  stored_t stored = {.types = types};
+  assert_ok(weights_read_stored(file, paths, 2, stored_take, &stored));
+  bool some = stored.elements[0] + stored.elements[1] > 0;
+  assert_true(some || comm_size(mpi_test_world()) > 3); /* five blocks are dealt by their bytes */
+  assert_ok(comm_allreduce(mpi_test_world(), stored.elements, 2, COMM_I64, COMM_SUM));
+  assert_int_equal(stored.elements[0], elements);
+  assert_int_equal(stored.elements[1], elements);
+  assert_error_about(weights_read_stored(file, absent, 2, stored_take, &stored), STATUS_DATA, "/weights/g");
+}
+
 /* More than one block, cut in the middle of a row; columns over the ranks; 16-bit and 32-bit; values in place
  * and in pieces. */
 static void large_tensors_have_many_blocks(void **state) {
@@ -166,9 +196,34 @@ static void large_tensors_have_many_blocks(void **state) {
     free(read);
   }
   assert_ok(weights_verify(file));
+  check_stored(file, rows * cols);
   weights_close(file);
   free(data);
   io_test_remove(folder);
+}
+
+/* Wherever it is among many. */
+static void infinities_are_found(void **state) {
+  (void)state;
+  enum { N = 10000 };
+  static const int64_t places[] = {0, 1, 4095, 4096, N - 1};
+  static const float bad[] = {INFINITY, -INFINITY, NAN};
+  static float values[N];
+  static uint16_t halves[N];
+  for (int i = 0; i < N; ++i)
+    values[i] = i % 2 ? 3.0e38F : -1.0e-40F;
+  for (int p = 0; p < 15; ++p) {
+    int64_t place = places[p / 3];
+    float good = values[place];
+    values[place] = bad[p % 3];
+    weights_encode(DTYPE_BF16, values, N, halves);
+    assert_int_equal(weights_find_infinite(DTYPE_F32, values, N), place);
+    assert_int_equal(weights_find_infinite(DTYPE_BF16, halves, N), place);
+    values[place] = good;
+  }
+  weights_encode(DTYPE_BF16, values, N, halves);
+  assert_int_equal(weights_find_infinite(DTYPE_F32, values, N), N);
+  assert_int_equal(weights_find_infinite(DTYPE_BF16, halves, N), N);
 }
 
 static void bf16_rounds_to_nearest_even(void **state) {
@@ -315,6 +370,7 @@ static void damage_is_found(void **state) {
   assert_error(weights_read(file, &damaged, 1), STATUS_DATA);
   file->nodes = 2;
   assert_error(weights_read(file, &damaged, 1), STATUS_DATA);
+  assert_error(weights_read_stored(file, &damaged.path, 1, stored_take, NULL), STATUS_DATA);
   weights_close(file);
   io_test_cut(path, io_test_size(path) / 2);
   assert_error(weights_open(world, path, &samples_format, &file), STATUS_DATA);
@@ -330,6 +386,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(texts_are_hashed_and_datasets_explained),
       cmocka_unit_test(large_tensors_have_many_blocks),
       cmocka_unit_test(bf16_rounds_to_nearest_even),
+      cmocka_unit_test(infinities_are_found),
       cmocka_unit_test(what_does_not_fit_is_refused),
       cmocka_unit_test(a_function_may_refuse),
       cmocka_unit_test(damage_is_found),

@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# A language model with Vicuna-7B's shapes and random weights through import, score, generate and export, beside the disk's own rates.
+set -euo pipefail
+
+usage() {
+  cat <<'END'
+usage: benchmarks/large/run.sh [-l LAYERS] [-n RANKS] [-c] [-k] WORK_DIR
+  Makes a model of LAYERS layers (32: 13.5 GB in bf16) below WORK_DIR and prints, for making it, a plain copy of it, and the
+  tasks import, score, generate and export (parallel.dtype = 'bf16'): seconds, GB of the model moved a second, and the largest
+  resident set of a rank. Needs room for three copies of the model; files that no later step needs are removed. -k keeps the rest.
+
+  The copy is dd's, synced, once through the page cache and once past it (O_DIRECT). A step finds in memory what the one before
+  it has left there; -c drops the page cache before each, which takes root and slows whatever else runs on the machine.
+  The limits: import and export at 70 % of the plain copy, and 20 GB resident. exit status: 0 kept, 1 not kept, 2 wrong usage.
+END
+}
+
+layers=32 ranks=1 drop=no keep=no failures=0
+while getopts l:n:ckh option; do
+  case $option in
+    l) layers=$OPTARG ;;
+    n) ranks=$OPTARG ;;
+    c) drop=yes ;;
+    k) keep=yes ;;
+    h) usage && exit 0 ;;
+    *) usage >&2 && exit 2 ;;
+  esac
+done
+shift $((OPTIND - 1))
+[ $# = 1 ] || { usage >&2 && exit 2; }
+
+source_dir=$(cd "$(dirname "$0")/../.." && pwd)
+build=${LLAVA_RLHF_BUILD:-$source_dir/build/release}
+mkdir -p "$1"
+cd "$1"
+
+# The seconds that a command takes.
+timed() { # COMMAND...
+  local began
+  sync
+  [ $drop = no ] || echo 3 > /proc/sys/vm/drop_caches
+  began=$(date +%s.%N)
+  "$@" >&2
+  awk -v began="$began" -v now="$(date +%s.%N)" 'BEGIN { printf "%.2f", now - began }'
+}
+
+line() { # WHAT SECONDS RESIDENT_MB
+  awk -v what="$1" -v seconds="$2" -v resident="$3" -v bytes="$bytes" 'BEGIN {
+    printf "%-34s %9.2f s %7.2f GB/s", what, seconds, bytes / seconds / 1e9
+    if (resident != "") printf " %9.2f GB", resident / 1000
+    printf "\n"
+  }'
+}
+
+# Runs a task, whose input is standard input; prints its line. "seconds" is what it took.
+task() { # NAME
+  cat > "$1.nml"
+  rm -rf "runs/$1"
+  seconds=$(timed mpirun -np "$ranks" --bind-to none "$build/llava_rlhf" "$1.nml" 2> "$1.log") || { cat "$1.log" >&2 && exit 1; }
+  resident=$(sed -n 's/.*largest resident set of a rank: \([0-9.]*\) MB.*/\1/p' "$1.log")
+  line "$1" "$seconds" "$resident"
+  within "$1, resident GB" "$(awk -v mb="$resident" 'BEGIN { print mb / 1000 }')" 20
+}
+
+within() { # WHAT FOUND MOST
+  awk -v found="$2" -v most="$3" 'BEGIN { exit !(found <= most) }' && return
+  echo "FAIL $1: $2, at most $3"
+  failures=1
+}
+
+copy() { # FLAGS...
+  mkdir -p copy
+  for file in model/*.safetensors; do
+    dd if="$file" of="copy/${file##*/}" bs=16M conv=fsync status=none "$@"
+  done
+  rm -r copy
+}
+
+cat > talk.json <<'END'
+[{"id": "1", "conversations": [{"from": "human", "value": "What is red?"}, {"from": "gpt", "value": "A square."}]},
+ {"id": "2", "conversations": [{"from": "human", "value": "Is there a green star ?"}, {"from": "gpt", "value": "No, there is not."}]}]
+END
+
+seconds=$(timed "$build/benchmarks/large/make_model" -l "$layers" model)
+bytes=$(cat model/*.safetensors | wc -c)
+line "random weights written" "$seconds" ""
+copied=$(timed copy)
+line "plain copy" "$copied" ""
+direct=$(timed copy iflag=direct oflag=direct 2>/dev/null) && line "plain copy, O_DIRECT" "$direct" "" || true
+
+task import <<END
+&job task = 'import' run_dir = 'runs/import' /
+&import weights = 'model' tokenizer = '$source_dir/tests/text/golden/words.model' output = 'model.h5' /
+END
+within "import, seconds" "$seconds" "$(awk -v copied="$copied" 'BEGIN { print copied / 0.7 }')"
+cat > prepare.nml <<'END'
+&job task = 'prepare' run_dir = 'runs/prepare' restart = 'never' /
+&prepare conversations = 'talk.json' output = 'talk.h5' /
+END
+rm -rf runs/prepare
+mpirun -np 1 "$build/llava_rlhf" prepare.nml > prepare.log
+[ $keep = yes ] || rm -r model
+
+task score <<END
+&job task = 'score' run_dir = 'runs/score' /
+&parallel dtype = 'bf16' /
+&model base = 'model.h5' /
+&data dataset = 'talk.h5' /
+END
+
+task generate <<END
+&job task = 'generate' run_dir = 'runs/generate' /
+&parallel dtype = 'bf16' /
+&model base = 'model.h5' /
+&generate prompt = 'What is red?' greedy = .true. max_tokens = 16 /
+END
+
+task export <<END
+&job task = 'export' run_dir = 'runs/export' /
+&model base = 'model.h5' /
+&export output = 'exported' /
+END
+within "export, seconds" "$seconds" "$(awk -v copied="$copied" 'BEGIN { print copied / 0.7 }')"
+[ $keep = yes ] || rm -r model.h5 exported
+exit $failures
