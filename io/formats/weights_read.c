@@ -323,6 +323,7 @@ static status_t stored_read(weights_file_t *file, const char *const *paths, int6
 
 status_t weights_read_stored(weights_file_t *file, const char *const *paths, int64_t count,
                              weights_take_stored_t take, void *context) {
+  if (weights_is_outline(file)) return weights_refuse_outline(h5_path(file->h5));
   return comm_agree(file->comm, stored_read(file, paths, count, take, context));
 }
 

@@ -1,5 +1,6 @@
 /* Published models of every format through import: they compute what PyTorch, transformers and PEFT compute
  * with them (golden/make_models.py). */
+#include "convert/export.h"
 #include "convert/import.h"
 
 #include "base/memory.h"
@@ -283,6 +284,11 @@ static void no_run_takes_an_outline(void **state) {
                                  "&import adapter='$/convert/golden/adapter' /\n",
                                  import_run),
                      STATUS_DATA, "is an outline");
+  assert_error_about(
+      convert_run(convert_test(),
+                  "&job task='export' /\n&model base='@/outline.h5' /\n&export output='@/out' /\n",
+                  export_run),
+      STATUS_DATA, "is an outline");
 }
 
 int main(int argc, char **argv) {
