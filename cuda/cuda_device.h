@@ -6,7 +6,6 @@
 #include <cublasLt.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
-#include <tuple>
 
 extern "C" {
 #include "cuda/cuda.h"
@@ -120,25 +119,22 @@ static inline launch_t launch_over(int64_t n, int64_t per_block, unsigned thread
   return {dim3((unsigned)((n + per_block - 1) / per_block)), dim3(threads), 0};
 }
 
-/* The one place where kernels are started. An empty grid starts nothing. Errors: STATUS_DEVICE naming NAME
- * and the shape. */
-status_t launch_kernel(device_t *device, const char *name, const launch_t &shape, const void *kernel,
-                       void **arguments);
+/* Before and after the start of a kernel. Errors: STATUS_DEVICE naming NAME and the shape. */
+cudaError_t launch_begin(device_t *device, const launch_t &shape, const void *kernel,
+                         cudaLaunchConfig_t *config);
+status_t launch_end(device_t *device, const char *name, const launch_t &shape, cudaError_t error);
 
-/* KERNEL in the compute stream with ARGUMENTS, converted to its parameters' types. */
+/* KERNEL in the compute stream with ARGUMENTS, converted to its parameters' types: the one place where
+ * kernels are started. An empty grid starts nothing. */
 template <class... P, class... A>
 static inline status_code_t launch(device_t *device, const char *name, const launch_t &shape,
                                    void (*kernel)(P...), const A &...arguments) {
   static_assert(sizeof...(P) == sizeof...(A), "a kernel gets all of its arguments");
-  std::tuple<P...> values(static_cast<P>(arguments)...);
-  void *pointers[sizeof...(P) + 1] = {};
-  std::apply(
-      [&](auto &...value) {
-        int i = 0;
-        ((pointers[i++] = const_cast<void *>(static_cast<const void *>(&value))), ...);
-      },
-      values);
-  return launch_kernel(device, name, shape, reinterpret_cast<const void *>(kernel), pointers);
+  cudaLaunchConfig_t config = {};
+  if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return STATUS_OK;
+  cudaError_t error = launch_begin(device, shape, reinterpret_cast<const void *>(kernel), &config);
+  if (error == cudaSuccess) error = cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...);
+  return launch_end(device, name, shape, error);
 }
 
 /* ---- Each file adds its own to what the device offers ---- */

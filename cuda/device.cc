@@ -29,27 +29,27 @@ status_t cublas_status(cublasStatus_t error, const char *call) {
 
 /* ---- Launches and waits ---- */
 
-static status_t launch_failed(cudaError_t error, const char *name, const launch_t &shape) {
+cudaError_t launch_begin(device_t *device, const launch_t &shape, const void *kernel,
+                         cudaLaunchConfig_t *config) {
+  const size_t shared_free = 48 * 1024; /* more must be asked for, kernel by kernel */
+  config->gridDim = shape.grid;
+  config->blockDim = shape.block;
+  config->dynamicSmemBytes = shape.shared;
+  config->stream = cuda_state(device)->compute.raw;
+  if (shape.shared <= shared_free) return cudaSuccess;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shape.shared);
+}
+
+status_t launch_end(device_t *device, const char *name, const launch_t &shape, cudaError_t error) {
+  cuda_state_t *state = cuda_state(device);
+  if (error == cudaSuccess && state->options.check && !state->capturing)
+    error = cudaStreamSynchronize(state->compute.raw);
+  if (error == cudaSuccess) return STATUS_OK;
   (void)cudaGetLastError();
   return error_set(STATUS_DEVICE,
                    "device 'cuda': kernel '%s' (grid %u x %u x %u, block %u x %u x %u, %zu bytes shared): %s",
                    name, shape.grid.x, shape.grid.y, shape.grid.z, shape.block.x, shape.block.y,
                    shape.block.z, shape.shared, cudaGetErrorString(error));
-}
-
-status_t launch_kernel(device_t *device, const char *name, const launch_t &shape, const void *kernel,
-                       void **arguments) {
-  const size_t shared_free = 48 * 1024; /* more must be asked for, kernel by kernel */
-  cuda_state_t *state = cuda_state(device);
-  if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return STATUS_OK;
-  cudaError_t error = cudaSuccess;
-  if (shape.shared > shared_free)
-    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shape.shared);
-  if (error == cudaSuccess)
-    error = cudaLaunchKernel(kernel, shape.grid, shape.block, arguments, shape.shared, state->compute.raw);
-  if (error == cudaSuccess && state->options.check && !state->capturing)
-    error = cudaStreamSynchronize(state->compute.raw);
-  return error == cudaSuccess ? STATUS_OK : launch_failed(error, name, shape);
 }
 
 status_t cuda_wait(device_t *device, cudaEvent_t event) {

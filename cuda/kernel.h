@@ -7,6 +7,13 @@
 
 enum { WARP = 32 };
 
+/* NAME: the block's dynamic shared memory, of TYPE. */
+#ifndef DYNAMIC_SHARED
+#define DYNAMIC_SHARED(type, name)                                                                           \
+  extern __shared__ __align__(128) unsigned char dynamic_shared_bytes[];                                     \
+  type *name = reinterpret_cast<type *>(dynamic_shared_bytes)
+#endif
+
 static __device__ __forceinline__ float load_float(float value) {
   return value;
 }

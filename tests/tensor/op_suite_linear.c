@@ -357,8 +357,10 @@ static void linear_run(op_pair_t *pair, const linear_case_t *c) {
   compose_both(pair, c, &v, ORACLE);
   compose_both(pair, c, &parts, TESTED);
   expect_oracle(pair, c, &v);
-  expect_same_device(pair, c, &v, &parts, pair->tolerances.forward / FUSED,
-                     pair->tolerances.gradient / FUSED);
+  const double parts_tolerance = pair->tolerances.parts;
+  expect_same_device(pair, c, &v, &parts,
+                     parts_tolerance > 0.0 ? parts_tolerance : pair->tolerances.forward / FUSED,
+                     parts_tolerance > 0.0 ? parts_tolerance : pair->tolerances.gradient / FUSED);
   if (c->format == WEIGHT_BF16) {
     linear_case_t real = *c;
     real.format = WEIGHT_REAL;

@@ -1,0 +1,187 @@
+/* What the cuda device does besides operations: copies, events, graphs, collectives of ranks that share a
+ * GPU; on a GPU, or with the CUDA that the host carries out. */
+#include "base/memory.h"
+#include "cuda/cuda.h"
+#include "mpi_test.h"
+#include "tensor/event.h"
+#include "tensor/ops.h"
+
+#include <stdio.h>
+
+enum { SKIPPED = 77 };
+
+static device_t *open_device(dtype_t real_type) {
+  device_t *device;
+  comm_t *world = mpi_test_world();
+  const cuda_options_t options = {
+      .real_type = real_type, .node_rank = comm_rank(world), .node_size = comm_size(world)};
+  assert_ok(cuda_create(&options, &device));
+  return device;
+}
+
+/* More than the pinned memory holds, in both directions, from double to bf16 and back. */
+static void large_copies(void **state) {
+  enum { N = 17 * 1000 * 1000 + 7 };
+  device_t *device = open_device(DTYPE_BF16);
+  SCOPED_MEMORY double *sent = NULL, *received = NULL;
+  real_t *array;
+  (void)state;
+  assert_ok(memory_alloc(&sent, ARENA_OTHER, N, sizeof *sent));
+  assert_ok(memory_alloc(&received, ARENA_OTHER, N, sizeof *received));
+  for (int64_t i = 0; i < N; i++)
+    sent[i] = (double)(i % 251) - 125.0;
+  assert_ok(real_alloc(device, ARENA_OTHER, N, &array));
+  assert_ok(real_upload(device, array, sent, DTYPE_F64, N));
+  assert_ok(real_download(device, received, DTYPE_F64, array, N));
+  assert_ok(device_synchronize(device));
+  assert_memory_equal(sent, received, N * sizeof *sent);
+  device_release(device, array);
+  device_free(device);
+}
+
+/* Each download has what was there when it was asked for, however many there are; an event is behind those
+ * before it. */
+static void many_downloads(void **state) {
+  enum { COUNT = 10007, EVENT_AT = 5000 };
+  static int32_t received[COUNT];
+  device_t *device = open_device(DTYPE_F32);
+  device_event_t *event;
+  index_t *array;
+  (void)state;
+  assert_ok(index_alloc(device, ARENA_OTHER, 1, &array));
+  assert_ok(device_event_create(device, &event));
+  for (int32_t i = 0; i < COUNT; i++) {
+    assert_ok(index_upload(device, array, &i, 1));
+    assert_ok(index_download(device, &received[i], array, 1));
+    if (i == EVENT_AT) assert_ok(device_event_record(event));
+  }
+  assert_ok(device_event_wait(event));
+  for (int32_t i = 0; i <= EVENT_AT; i++)
+    assert_int_equal(received[i], i);
+  assert_ok(device_synchronize(device));
+  for (int32_t i = 0; i < COUNT; i++)
+    assert_int_equal(received[i], i);
+  device_event_free(event);
+  device_release(device, array);
+  device_free(device);
+}
+
+typedef struct {
+  device_t *device;
+  wide_t *sum;
+  real_t *x, *y;
+  int runs;
+} counting_t;
+
+/* y += x, and sum += the squares of nothing else than what is in sum: needs scratch. */
+static status_t count_body(void *context) {
+  counting_t *counting = context;
+  counting->runs++;
+  TRY(OP(counting->device, add, &(op_add_t){.n = 5, .x = counting->x, .y = counting->y}));
+  return OP(counting->device, sum_squares,
+            &(op_sum_squares_t){.n = 1, .x = counting->sum, .sum = counting->sum});
+}
+
+static void graphs(void **state) {
+  enum { CALLS = 6 };
+  counting_t counting = {.device = open_device(DTYPE_F32)};
+  const float ones[5] = {1, 1, 1, 1, 1}, start = 0.5F;
+  float expected = start, sum, y[5];
+  (void)state;
+  assert_true(device_replays(counting.device));
+  assert_ok(real_alloc(counting.device, ARENA_OTHER, 5, &counting.x));
+  assert_ok(real_alloc(counting.device, ARENA_OTHER, 5, &counting.y));
+  assert_ok(wide_alloc(counting.device, ARENA_OTHER, 1, &counting.sum));
+  assert_ok(real_upload(counting.device, counting.x, ones, DTYPE_F32, 5));
+  assert_ok(real_upload(counting.device, counting.y, ones, DTYPE_F32, 5));
+  assert_ok(wide_upload(counting.device, counting.sum, &start, DTYPE_F32, 1));
+  for (int i = 0; i < CALLS; i++) {
+    assert_ok(device_graph(counting.device, 77, count_body, &counting));
+    expected += expected * expected;
+  }
+  assert_int_equal(counting.runs, 3); /* the third is captured */
+  assert_ok(real_download(counting.device, y, DTYPE_F32, counting.y, 5));
+  assert_ok(wide_download(counting.device, &sum, DTYPE_F32, counting.sum, 1));
+  assert_ok(device_synchronize(counting.device));
+  for (int i = 0; i < 5; i++)
+    assert_true(y[i] == 1.0F + CALLS);
+  assert_true(sum == expected);
+  device_release(counting.device, counting.x);
+  device_release(counting.device, counting.y);
+  device_release(counting.device, counting.sum);
+  device_free(counting.device);
+}
+
+static void too_much_memory(void **state) {
+  device_t *device = open_device(DTYPE_F32);
+  wide_t *array;
+  (void)state;
+  assert_error_about(wide_alloc(device, ARENA_OTHER, (size_t)1 << 45, &array), STATUS_MEMORY, "bytes left");
+  assert_ok(wide_alloc(device, ARENA_OTHER, 100, &array)); /* it goes on */
+  device_release(device, array);
+  device_free(device);
+}
+
+/* Sums, largest values, shares of different sizes, and a sum that is divided. */
+static void collectives(void **state) {
+  enum { N = 1001, MOST = 8 };
+  comm_t *world = mpi_test_world();
+  const int rank = comm_rank(world), size = comm_size(world);
+  device_t *device = open_device(DTYPE_BF16);
+  float values[N * MOST], total = (float)(size * (size + 1) / 2);
+  size_t counts[MOST] = {0}, before = 0, all = 0;
+  device_request_t *request;
+  real_t *real;
+  wide_t *wide;
+  (void)state;
+  assert_true(size <= MOST);
+  assert_ok(device_comm_create(device, world));
+  assert_ok(real_alloc(device, ARENA_OTHER, N, &real));
+  assert_ok(wide_alloc(device, ARENA_OTHER, (size_t)(N * size), &wide));
+  for (int i = 0; i < N * size; i++)
+    values[i] = (float)(rank + 1);
+  assert_ok(real_upload(device, real, values, DTYPE_F32, N));
+  assert_ok(real_allreduce(device, world, real, N, COMM_SUM));
+  assert_ok(real_download(device, values, DTYPE_F32, real, N));
+  assert_ok(device_synchronize(device));
+  for (int i = 0; i < N; i++)
+    assert_true(values[i] == total);
+  for (int r = 0; r < size; r++) {
+    counts[r] = (size_t)(r * 3 + (r != 1)); /* one may give nothing */
+    before += r < rank ? counts[r] : 0;
+    all += counts[r];
+  }
+  for (size_t i = 0; i < counts[rank]; i++)
+    values[i] = (float)(100 * rank + (int)i);
+  assert_ok(wide_upload(device, wide_at(device, wide, (int64_t)before), values, DTYPE_F32, counts[rank]));
+  assert_ok(wide_allgatherv(device, world, wide_at(device, wide, (int64_t)before), wide, counts));
+  assert_ok(wide_download(device, values, DTYPE_F32, wide, all));
+  assert_ok(device_synchronize(device));
+  for (int r = 0, at = 0; r < size; r++)
+    for (size_t i = 0; i < counts[r]; i++)
+      assert_true(values[at++] == (float)(100 * r + (int)i));
+  for (int i = 0; i < N * size; i++)
+    values[i] = (float)((rank + 1) * (i % 7));
+  assert_ok(wide_upload(device, wide, values, DTYPE_F32, (size_t)(N * size)));
+  assert_ok(wide_reduce_scatter_begin(device, world, wide, N, &request));
+  assert_ok(wide_reduce_scatter_end(device, request));
+  assert_ok(wide_download(device, values, DTYPE_F32, wide_at(device, wide, rank * N), N));
+  assert_ok(device_synchronize(device));
+  for (int i = 0; i < N; i++)
+    assert_true(values[i] == total * (float)((rank * N + i) % 7));
+  device_release(device, real);
+  device_release(device, wide);
+  device_comm_free(device, world);
+  device_free(device);
+}
+
+int main(int argc, char **argv) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(large_copies), cmocka_unit_test(many_downloads),
+                                     cmocka_unit_test(graphs), cmocka_unit_test(too_much_memory),
+                                     cmocka_unit_test(collectives)};
+  if (cuda_count() == 0) {
+    printf("skipped: no GPU\n");
+    return SKIPPED;
+  }
+  return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
+}
