@@ -164,6 +164,8 @@ void cuda_fill_norm(ops_t *ops);
 void cuda_fill_rows(ops_t *ops);
 void cuda_fill_rotary(ops_t *ops);
 void cuda_fill_attention(ops_t *ops);
+status_t attention_backward_cuda(device_t *device, const op_attention_backward_t *op);
+int64_t cuda_list_work(device_t *device, const sequences_t *sequences, int32_t *list); /* attention's */
 void cuda_fill_attention_paged(ops_t *ops);
 void cuda_fill_vocab(ops_t *ops);
 void cuda_fill_loss(ops_t *ops);

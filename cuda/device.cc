@@ -239,6 +239,7 @@ static void fill_ops(ops_t *ops) {
   cuda_fill_norm(ops);
   cuda_fill_rows(ops);
   cuda_fill_rotary(ops);
+  cuda_fill_attention(ops);
 }
 
 /* All but memory for DEVICE and STATE. */
@@ -281,6 +282,7 @@ status_t cuda_create(const cuda_options_t *options, device_t **out) {
   device->release = cuda_release;
   device->synchronize = cuda_synchronize;
   device->free_memory = cuda_free_memory;
+  device->list_work = cuda_list_work;
   status = cuda_open(device);
   if (status != STATUS_OK) {
     cuda_destroy(device);
