@@ -23,7 +23,7 @@ static __device__ __forceinline__ int32_t lane_id() {
 template <int ROWS, int D>
 static __device__ __forceinline__ void tile_load(bf16 *to, const bf16 *from, int64_t ld, int32_t first,
                                                  int32_t length, const attention_t<bf16> &op) {
-#pragma unroll 4
+#pragma unroll 2
   for (int32_t i = threadIdx.x; i < ROWS * D / CHUNK; i += TILE_THREADS) {
     const int32_t row = i / (D / CHUNK), col = i % (D / CHUNK) * CHUNK;
     const bool is_there = first + row < length && col < op.head_size;
