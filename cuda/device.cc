@@ -243,6 +243,7 @@ static void fill_ops(ops_t *ops) {
   cuda_fill_vocab(ops);
   cuda_fill_loss(ops);
   cuda_fill_attention(ops);
+  cuda_fill_attention_paged(ops);
 }
 
 /* All but memory for DEVICE and STATE. */

@@ -1,6 +1,7 @@
 /* Rotary embedding with the write to the cache, and copies of the cache's pages: bound by memory. Bytes, b
  * those of the compute type: 2b for each element of queries and keys, 2b for each of values that are stored
  * (b more for each key stored); copies 2b. */
+#include "cuda/attention.h"
 #include "cuda/map.h"
 
 enum { ROTARY_THREADS = 256, PAIRS_MOST = 256 };
@@ -9,26 +10,32 @@ struct frequencies_t {
   double of[PAIRS_MOST]; /* angle per position of each pair */
 };
 
-template <class T> struct rotary_t {
+template <class T, class C> struct rotary_t {
   int32_t heads, kv_heads, head_size, page_size;
   T *qkv;
   int64_t ld;
   const int32_t *positions, *slots;
-  bool inverse;
-  T *k_cache, *v_cache;
+  bool inverse, half; /* half: what the cache may get is rounded to bf16 */
+  C *k_cache, *v_cache;
 };
 
 /* Where the row of key-value head KV of slot SLOT begins in the cache. */
-template <class T>
-static __device__ __forceinline__ int64_t cache_place(const rotary_t<T> &op, int32_t slot, int32_t kv) {
+template <class T, class C>
+static __device__ __forceinline__ int64_t cache_place(const rotary_t<T, C> &op, int32_t slot, int32_t kv) {
   const int64_t page = slot / op.page_size, in_page = slot % op.page_size;
   return ((page * op.kv_heads + kv) * op.page_size + in_page) * op.head_size;
 }
 
+template <int N> static __device__ __forceinline__ void round_to_half(float (&values)[N]) {
+#pragma unroll
+  for (int j = 0; j < N; j++)
+    values[j] = load_float(store_float<bf16>(values[j]));
+}
+
 /* A block for each row: cosines and sines once, from angles that are reduced in double. */
-template <class T, int PACK>
+template <class T, class C, int PACK>
 static __global__ void __launch_bounds__(ROTARY_THREADS)
-    rotary_kernel(const rotary_t<T> op, const __grid_constant__ frequencies_t frequency) {
+    rotary_kernel(const rotary_t<T, C> op, const __grid_constant__ frequencies_t frequency) {
   __shared__ float cosine[PAIRS_MOST], sine[PAIRS_MOST];
   const int64_t row = blockIdx.x;
   const int32_t half = op.head_size / 2, slot = op.k_cache ? op.slots[row] : -1;
@@ -53,19 +60,28 @@ static __global__ void __launch_bounds__(ROTARY_THREADS)
       a[j] = x * cosine[i + j] - y * sine[i + j];
       b[j] = y * cosine[i + j] + x * sine[i + j];
     }
+    if (op.half && head >= op.heads) {
+      round_to_half(a);
+      round_to_half(b);
+    }
     run_store<PACK>(left, a);
     run_store<PACK>(right, b);
     if (slot < 0 || head < op.heads) continue;
-    T *cached = op.k_cache + cache_place(op, slot, head - op.heads) + i;
+    C *cached = op.k_cache + cache_place(op, slot, head - op.heads) + i;
     run_store<PACK>(cached, a);
     run_store<PACK>(cached + half, b);
   }
-  if (slot < 0) return;
-  const T *values = qkv + (int64_t)(op.heads + op.kv_heads) * op.head_size;
+  if (slot < 0 && !op.half) return;
+  T *values = qkv + (int64_t)(op.heads + op.kv_heads) * op.head_size;
   for (int32_t item = threadIdx.x; item < op.kv_heads * 2 * packs; item += ROTARY_THREADS) {
     const int32_t kv = item / (2 * packs), i = item % (2 * packs) * PACK;
     float v[PACK];
     run_load<PACK>(values + (int64_t)kv * op.head_size + i, v);
+    if (op.half) {
+      round_to_half(v);
+      run_store<PACK>(values + (int64_t)kv * op.head_size + i, v);
+    }
+    if (slot < 0) continue;
     run_store<PACK>(op.v_cache + cache_place(op, slot, kv) + i, v);
   }
 }
@@ -78,24 +94,26 @@ static status_code_t rotary_cuda(device_t *device, const op_rotary_t *op) {
                      op->head_size, 2 * PAIRS_MOST);
   for (int32_t i = 0; i < op->head_size / 2; i++)
     frequency.of[i] = rope_frequency(op->base, &op->scaling, op->head_size, i);
-  return with_real(device, [&](auto zero) {
+  return with_cache(device, op, [&](auto zero, auto cache_zero) {
     using T = decltype(zero);
+    using C = decltype(cache_zero);
     constexpr int N = pack_t<T>::N;
-    const rotary_t<T> work = {op->heads,
-                              op->kv_heads,
-                              op->head_size,
-                              op->page_size,
-                              real<T>(op->qkv),
-                              op->ld,
-                              indices(op->positions),
-                              indices(op->slots),
-                              op->inverse,
-                              real<T>(op->k_cache),
-                              real<T>(op->v_cache)};
+    const rotary_t<T, C> work = {op->heads,
+                                 op->kv_heads,
+                                 op->head_size,
+                                 op->page_size,
+                                 real<T>(op->qkv),
+                                 op->ld,
+                                 indices(op->positions),
+                                 indices(op->slots),
+                                 op->inverse,
+                                 sizeof(C) < sizeof(T),
+                                 cache_as<C>(op->k_cache),
+                                 cache_as<C>(op->v_cache)};
     const bool packed = op->head_size % (2 * N) == 0 && op->ld % N == 0 && is_packed(op->qkv) &&
                         is_packed(op->k_cache) && is_packed(op->v_cache);
     return launch(device, "rotary", {dim3((unsigned)op->rows), dim3(ROTARY_THREADS), 0},
-                  packed ? rotary_kernel<T, N> : rotary_kernel<T, 1>, work, frequency);
+                  packed ? rotary_kernel<T, C, N> : rotary_kernel<T, C, 1>, work, frequency);
   });
 }
 
@@ -118,13 +136,14 @@ template <class T> struct cache_copy_t {
 
 static status_code_t cache_copy_cuda(device_t *device, const op_cache_copy_t *op) {
   if (op->count <= 0) return STATUS_OK;
-  return with_real(device, [&](auto zero) {
-    using T = decltype(zero);
-    const cache_copy_t<T> f = {op->count,       op->layer_elements,   op->page_elements,   indices(op->from),
-                               indices(op->to), real<T>(op->k_cache), real<T>(op->v_cache)};
-    return map_rows<T>(
+  return with_cache(device, op, [&](auto, auto zero) {
+    using C = decltype(zero);
+    const cache_copy_t<C> f = {
+        op->count,       op->layer_elements,       op->page_elements,       indices(op->from),
+        indices(op->to), cache_as<C>(op->k_cache), cache_as<C>(op->v_cache)};
+    return map_rows<C>(
         device, "cache_copy", (int64_t)op->count * 2 * op->layers, op->page_elements,
-        is_packed(op->k_cache) && is_packed(op->v_cache) && op->layer_elements % pack_t<T>::N == 0, f);
+        is_packed(op->k_cache) && is_packed(op->v_cache) && op->layer_elements % pack_t<C>::N == 0, f);
   });
 }
 
