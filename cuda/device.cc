@@ -243,6 +243,7 @@ static void fill_ops(ops_t *ops) {
   cuda_fill_decode(ops);
   cuda_fill_vocab(ops);
   cuda_fill_loss(ops);
+  cuda_fill_attention(ops);
 }
 
 /* All but memory for DEVICE and STATE. */
@@ -251,6 +252,7 @@ static status_t cuda_open(device_t *device) {
   TRY(choose_gpu(state));
   TRY(make_streams(state));
   fill_ops(&state->ops);
+  cuda_fill_nf4(state);
   TRY(cuda_fill_copies(device));
   TRY(cuda_fill_clock(device));
   TRY(cuda_fill_products(device));

@@ -18,7 +18,5 @@ typedef struct {
 /* Runs all cases on DEVICE as a CMocka group, one test per operation; an operation that DEVICE lacks fails.
  * Returns the number of failed tests, for main to return. MPI is not needed. Local. */
 int op_suite_run(device_t *device, op_suite_tolerances_t tolerances);
-/* The same without the cases named in LEFT_OUT (NULL at its end). */
-int op_suite_run_but(device_t *device, op_suite_tolerances_t tolerances, const char *const *left_out);
 
 #endif
