@@ -243,7 +243,6 @@ static void fill_ops(ops_t *ops) {
   cuda_fill_decode(ops);
   cuda_fill_vocab(ops);
   cuda_fill_loss(ops);
-  cuda_fill_attention(ops);
 }
 
 /* All but memory for DEVICE and STATE. */
