@@ -56,6 +56,10 @@ const float nf4_scale_map[256] = {
 /* A block smaller than this is divided by this instead, so that one of zeros gives zeros. */
 static const float absmax_least = 1e-38f;
 
+/* Values from which on other threads are worth being woken: some ten microseconds' work. Blocks and groups do
+ * not depend on each other. */
+static const int64_t worth_threads = 16384;
+
 int64_t nf4_row_blocks(int64_t cols) {
   return (cols + NF4_BLOCK - 1) / NF4_BLOCK;
 }
@@ -86,6 +90,7 @@ static float normalised(float value, float normal) {
 
 void nf4_absmax(const float *values, int64_t rows, int64_t cols, float *absmax) {
   int64_t blocks = nf4_row_blocks(cols);
+#pragma omp parallel for schedule(static) if (rows * cols > worth_threads)
   for (int64_t r = 0; r < rows; r++)
     for (int64_t b = 0; b < blocks; b++)
       absmax[r * blocks + b] = largest(values + r * cols + b * NF4_BLOCK, block_values(cols, b));
@@ -108,6 +113,7 @@ static void block_encode(const float *values, int64_t n, float absmax, uint8_t *
 
 void nf4_encode(const float *values, int64_t rows, int64_t cols, const float *absmax, uint8_t *codes) {
   int64_t blocks = nf4_row_blocks(cols);
+#pragma omp parallel for schedule(static) if (rows * cols > worth_threads)
   for (int64_t r = 0; r < rows; r++)
     for (int64_t b = 0; b < blocks; b++) {
       int64_t block = r * blocks + b;
@@ -137,6 +143,7 @@ static uint8_t scale_code(float x) {
 }
 
 void nf4_scales_encode(const float *absmax, int64_t blocks, float offset, uint8_t *scales, float *groups) {
+#pragma omp parallel for schedule(static) if (blocks > worth_threads / NF4_BLOCK)
   for (int64_t begin = 0; begin < blocks; begin += NF4_GROUP) {
     int64_t end = blocks - begin < NF4_GROUP ? blocks : begin + NF4_GROUP;
     float most = 0;

@@ -2,6 +2,7 @@
  * micro-kernel reads them, as in Goto and van de Geijn, "Anatomy of high-performance matrix multiplication"
  * (2008). */
 #include "tensor/cpu/kernels.h"
+#include "tensor/cpu/simd/few_rows.h"
 #include "tensor/cpu/simd/nf4.h"
 
 /* A block of b, DEPTH x COLS, fits the second cache; a panel of a, DEPTH x TILE_ROWS, the first. */
@@ -292,7 +293,49 @@ static void gemm_blocked(const gemm_part_t *part) {
   }
 }
 
-static void gemm_simd(const gemm_part_t *part) {
+/* Rows ROW .. ROW + ROWS - 1 times the whole tiles among columns BEGIN .. END - 1 of c; returns where they
+ * end. */
+ALWAYS_INLINE int64_t few_tiles(const op_gemm_t *op, int rows, bool half, int64_t row, int64_t begin,
+                                int64_t end) {
+  const int64_t step = few_panels(rows) * LANES, whole = begin + (end - begin) / TILE_COLS * TILE_COLS;
+  const float *a = (const float *)op->a + row * op->lda;
+  for (int64_t col = begin; col < whole; col += step) {
+    const void *b = op->weight ? op->weight->data : op->b;
+    b = half ? (const void *)((const uint16_t *)b + col * op->ldb) : (const float *)b + col * op->ldb;
+    float *c = (float *)op->c + row * op->ldc + col;
+    const float *before = op->before ? (const float *)op->before + row * op->ldc + col : c;
+    few_multiply(rows, half, op->k, a, op->lda, b, op->ldb, before, c, op->ldc, (float)op->beta);
+    if (op->bias || op->activation != ACTIVATION_NONE) finish_tile(op, row, col, rows, step);
+  }
+  return whole;
+}
+
+static bool is_few(const op_gemm_t *op, int64_t rows) {
+  return rows <= FEW_ROWS && op->trans_b && !op->trans_a && op->alpha == 1.0 && !is_nf4(op);
+}
+
+/* The same for a number of rows and a format that are known at run time. */
+static int64_t gemm_few(const gemm_part_t *part) {
+  const op_gemm_t *op = &part->op;
+  int64_t row = part->row_begin, begin = part->col_begin, end = part->col_end;
+  bool half = op->weight && op->weight->format == WEIGHT_BF16;
+#define FEW_CASE(n)                                                                                          \
+  case n:                                                                                                    \
+    return half ? few_tiles(op, n, true, row, begin, end) : few_tiles(op, n, false, row, begin, end);
+  switch (part->row_end - row) {
+    FEW_CASE(1)
+    FEW_CASE(2)
+    FEW_CASE(3)
+    FEW_CASE(4)
+  default:
+    return begin;
+  }
+#undef FEW_CASE
+}
+
+static void gemm_simd(const gemm_part_t *all) {
+  gemm_part_t rest = *all, *part = &rest;
+  if (is_few(&part->op, part->row_end - part->row_begin)) part->col_begin = gemm_few(part);
   if (is_resident(&part->op, part->row_end - part->row_begin))
     gemm_streaming(part);
   else

@@ -96,22 +96,67 @@ ALWAYS_INLINE void tile_multiply(int rows, int vecs, int64_t depth, const float 
 #undef TILE_CASE
 }
 
+/* In every group of four lanes: the lower two of A and B in turn, the upper two; the first two of A and then
+ * of B, the last two. */
+#if defined(__AVX512F__)
+#define VEC_LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
+#define VEC_HIGH(a, b)                                                                                       \
+  __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
+#define VEC_FIRST(a, b)                                                                                      \
+  __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+#define VEC_LAST(a, b)                                                                                       \
+  __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
+#elif defined(__AVX2__)
+#define VEC_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
+#define VEC_HIGH(a, b) __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
+#define VEC_FIRST(a, b) __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
+#define VEC_LAST(a, b) __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
+#else
+#define VEC_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define VEC_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define VEC_FIRST(a, b) __builtin_shufflevector(a, b, 0, 1, 4, 5)
+#define VEC_LAST(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7)
+#endif
+
+/* Words of 32 bits in a load: lanes are moved in groups of them at the least cost. */
+enum { VEC_WORDS = 4 };
+
+/* Transposes each square of four lanes of four vectors in place. */
+ALWAYS_INLINE void vec_transpose_words(vec_t v[VEC_WORDS]) {
+  vec_t a = VEC_LOW(v[0], v[1]), b = VEC_HIGH(v[0], v[1]);
+  vec_t c = VEC_LOW(v[2], v[3]), d = VEC_HIGH(v[2], v[3]);
+  v[0] = VEC_FIRST(a, c);
+  v[1] = VEC_LAST(a, c);
+  v[2] = VEC_FIRST(b, d);
+  v[3] = VEC_LAST(b, d);
+}
+
+/* Lane i of words[w]: word w of row i, rows STRIDE bytes apart from FROM on. */
+ALWAYS_INLINE void vec_load_words(const char *from, int64_t stride, vec_t words[VEC_WORDS]) {
+#pragma GCC unroll 4
+  for (int i = 0; i < VEC_WORDS; i++) {
+    const char *row = from + i * stride;
+#if defined(__AVX512F__)
+    vec_t v = _mm512_castps128_ps512(_mm_loadu_ps((const void *)row));
+    v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps((const void *)(row + 4 * stride)));
+    v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps((const void *)(row + 8 * stride)));
+    words[i] = _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps((const void *)(row + 12 * stride)));
+#elif defined(__AVX2__)
+    __m128 low = _mm_loadu_ps((const void *)row), high = _mm_loadu_ps((const void *)(row + 4 * stride));
+    words[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
+#else
+    words[i] = vec_load((const void *)row);
+#endif
+  }
+  vec_transpose_words(words);
+}
+
 /* Transposes the square of LANES vectors in place. */
 ALWAYS_INLINE void vec_transpose(vec_t v[LANES]) {
+#pragma GCC unroll 4
+  for (int i = 0; i < LANES; i += VEC_WORDS)
+    vec_transpose_words(v + i);
 #if defined(__AVX512F__)
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; i += 2) {
-    vec_t a = v[i], b = v[i + 1];
-    v[i] = __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30);
-    v[i + 1] = __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; i++)
-    if (!(i & 2)) {
-      vec_t a = v[i], b = v[i + 2];
-      v[i] = __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
-      v[i + 2] = __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
-    }
 #pragma GCC unroll 16
   for (int i = 0; i < 16; i++)
     if (!(i & 4)) {
@@ -127,36 +172,10 @@ ALWAYS_INLINE void vec_transpose(vec_t v[LANES]) {
   }
 #elif defined(__AVX2__)
 #pragma GCC unroll 8
-  for (int i = 0; i < 8; i += 2) {
-    vec_t a = v[i], b = v[i + 1];
-    v[i] = __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14);
-    v[i + 1] = __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; i++)
-    if (!(i & 2)) {
-      vec_t a = v[i], b = v[i + 2];
-      v[i] = __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
-      v[i + 2] = __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
-    }
-#pragma GCC unroll 8
   for (int i = 0; i < 4; i++) {
     vec_t a = v[i], b = v[i + 4];
     v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
     v[i + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
-  }
-#else
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; i += 2) {
-    vec_t a = v[i], b = v[i + 1];
-    v[i] = __builtin_shufflevector(a, b, 0, 4, 2, 6);
-    v[i + 1] = __builtin_shufflevector(a, b, 1, 5, 3, 7);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 2; i++) {
-    vec_t a = v[i], b = v[i + 2];
-    v[i] = __builtin_shufflevector(a, b, 0, 1, 4, 5);
-    v[i + 2] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
   }
 #endif
 }
