@@ -39,11 +39,6 @@ struct device_watcher {
   status_t (*run)(device_watcher_t *watcher, device_t *device, int number, const void *arguments);
 };
 
-/* What a device reaches at most, per second; 0: not known. */
-typedef struct {
-  double flops[DTYPE_COUNT]; /* of products with weights of each format */
-  double bytes;              /* of its memory, read and written ones */
-} device_peaks_t;
 /* Work that a device may replay: device_graph. */
 typedef status_t (*device_body_t)(void *context);
 
@@ -93,8 +88,6 @@ struct device {
   status_t (*event_record)(device_t *device, void *own);
   status_t (*event_query)(device_t *device, void *own, bool *done);
   status_t (*event_wait)(device_t *device, void *own);
-  /* Optional: PEAKS of the formats beside the compute type, measured as tensor/peaks.h does. */
-  status_t (*measure_peaks)(device_t *device, device_peaks_t *peaks);
   /* Optional, both or none: a clock of the device's own for regions of the run (perf/perf.h), for a device
    * that works behind the host. region_begin: what is asked of the device from now on belongs to REGION
    * (region_t). region_seconds: how long each of REGION_COUNT has lasted on the device so far; waits for what
@@ -108,6 +101,8 @@ struct device {
   status_t (*graph)(device_t *device, uint64_t key, bool capture, device_body_t body, void *context);
   /* Optional: bytes that this rank may still take; without it, host memory is taken. */
   size_t (*free_memory)(device_t *device);
+  /* Goes with it: bytes that the device has, for all ranks that share it. */
+  size_t (*total_memory)(device_t *device);
 };
 
 void device_free(device_t *device);
@@ -133,6 +128,9 @@ static inline bool device_replays(const device_t *device) {
 /* Bytes that this rank may still take on DEVICE, where RANKS ranks share the node's memory; 0 where the
  * system does not tell. Local. */
 size_t device_free_memory(device_t *device, int ranks);
+/* Bytes that DEVICE has in all, shared or not, or the node for its ranks; 0 where the system does not tell.
+ * Local. */
+size_t device_total_memory(device_t *device);
 
 /* Device memory: N elements of the compute type, accumulation type, 32-bit integers. Contents are undefined
  * (the checking mode of plain poisons them). N = 0 gives NULL. Counted in ARENA. Errors: STATUS_MEMORY.
