@@ -15,6 +15,7 @@ usage: benchmarks/memory/ppo.sh [options]
 
   --memory GB       of a GPU (80)
   --ranks "N ..."   for which it is done, each with a GPU (1 8)
+  --recompute "..." what is done again in the backward pass (none selective full)
   --set GROUP.NAME=VALUE
                     one more setting for all of them, for example --set optim.micro_tokens=4096
   --program FILE    the program (build/release/llava_rlhf in the source tree)
@@ -23,7 +24,7 @@ exit status: 0 done, 2 wrong usage, else that of the run that failed
 END
 }
 
-program=$root/build/release/llava_rlhf memory=80 ranks='1 8'
+program=$root/build/release/llava_rlhf memory=80 ranks='1 8' recomputed='none selective full'
 settings=()
 
 fail() {
@@ -38,11 +39,12 @@ read_options() {
       usage
       exit 0
       ;;
-    --memory | --ranks | --set | --program)
+    --memory | --ranks | --recompute | --set | --program)
       (($# > 1)) || fail "$1 needs a value (see --help)"
       case $1 in
       --memory) memory=$2 ;;
       --ranks) ranks=$2 ;;
+      --recompute) recomputed=$2 ;;
       --set) settings+=(--set "$2") ;;
       --program) program=$(realpath "$2") ;;
       esac
@@ -132,7 +134,7 @@ echo "|---|---|---|---|---|---|---|---|---|---|---|---|"
 for n in $ranks; do
   for size in 7 13; do
     for format in dtype nf4; do
-      for recompute in none selective full; do
+      for recompute in $recomputed; do
         row "$n" "$size" "$format" "$recompute"
       done
     done

@@ -189,6 +189,13 @@ size_t memory_available(void) {
   return available > 0 ? (size_t)available : 0;
 }
 
+size_t memory_total(void) {
+  int64_t machine = 1024 * system_number("/proc/meminfo", "MemTotal:");
+  int64_t most = system_number("/sys/fs/cgroup/memory.max", "");
+  int64_t total = most >= 0 && most < machine ? most : machine;
+  return total > 0 ? (size_t)total : 0;
+}
+
 void memory_free(void *pointer) {
   if (!pointer) return;
   memory_block_t *block = block_of(pointer);

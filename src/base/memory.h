@@ -90,6 +90,9 @@ size_t memory_resident_peak(void);
  * in, whichever is less; 0 where the system does not tell. Local. */
 size_t memory_available(void);
 
+/* The same of all host memory, taken or not. Local. */
+size_t memory_total(void);
+
 /* Use of one arena so far. Local. */
 memory_usage_t memory_usage(arena_t arena);
 

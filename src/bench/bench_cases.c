@@ -274,7 +274,7 @@ static status_t bench_update_peaks(bench_cases_bench_t *bench) {
   if (elements < STREAM_LEAST) elements = STREAM_LEAST;
   if (elements > STREAM_MOST) elements = STREAM_MOST;
   TRY(device_measure_peaks(bench->session->device, elements, &peaks));
-  double flops = peaks.flops[bench->session->device->real_type];
+  double flops = peaks.flops[WEIGHT_REAL];
   if (flops > result->sgemm_flops) result->sgemm_flops = flops;
   if (peaks.bytes > result->stream_bytes) result->stream_bytes = peaks.bytes;
   return STATUS_OK;

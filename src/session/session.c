@@ -84,7 +84,7 @@ status_t session_prepare(comm_t *world, const settings_t *settings, const device
   device_time_regions(session->device);
   device_peaks_t peaks;
   TRY(device_measure_peaks(session->device, 0, &peaks));
-  session->sgemm_flops = peaks.flops[session->device->real_type];
+  session->sgemm_flops = peaks.flops[WEIGHT_REAL];
   session->stream_bytes = peaks.bytes;
   perf_end(REGION_SETUP);
   return STATUS_OK;
@@ -100,14 +100,29 @@ static const char *job_id(void) {
   return NULL;
 }
 
+/* What the device can do beside its compute type, and how much memory there is. */
+static status_t session_log_device(const session_t *session) {
+  device_t *device = session->device;
+  device_peaks_t peaks = {0};
+  status_code_t status = device_measure_formats(device, &peaks);
+  TRY(comm_agree(session->world, status));
+  log_info("device     %s (%s), sgemm %.1f GFLOP/s, streaming %.1f GB/s", device->name, device->detail,
+           1e-9 * session->sgemm_flops, 1e-9 * session->stream_bytes);
+  if (peaks.flops[WEIGHT_BF16] > 0.0)
+    log_info("           products with weights in bf16 %.1f, in NF4 %.1f GFLOP/s",
+             1e-9 * peaks.flops[WEIGHT_BF16], 1e-9 * peaks.flops[WEIGHT_NF4]);
+  log_info("           %.1f GB of memory, %.1f GB of it free", 1e-9 * (double)device_total_memory(device),
+           1e-9 * (double)device_free_memory(device, 1));
+  return STATUS_OK;
+}
+
 status_t session_open(session_t *session, const char *build) {
   const char *job = job_id();
   TRY(session_open_run(session));
   log_start_clock(perf_now() - session->started);
   log_info("llava_rlhf %s%s%s", build, job ? ", job " : "", job ? job : "");
   log_info("task       %s in %s", session->settings->job.task, session->run_dir);
-  log_info("device     %s (%s), sgemm %.1f GFLOP/s, streaming %.1f GB/s", session->device->name,
-           session->device->detail, 1e-9 * session->sgemm_flops, 1e-9 * session->stream_bytes);
+  TRY(session_log_device(session));
   const record_machine_t machine = {build,
                                     &session->grid,
                                     &session->cores,

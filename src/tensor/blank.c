@@ -126,6 +126,11 @@ static size_t blank_free_memory(device_t *device) {
   return now < state->memory ? state->memory - now : 0;
 }
 
+static size_t blank_total_memory(device_t *device) {
+  const blank_state_t *state = device->state;
+  return state->memory;
+}
+
 /* Nothing is to be done when work is replayed; device_graph counts it. */
 static status_t blank_graph(device_t *device, uint64_t key, bool capture, device_body_t body, void *context) {
   (void)device;
@@ -159,6 +164,7 @@ static void blank_be_gpu(const blank_gpu_t *gpu, device_t *device) {
   device->vocabulary_unit = GPU_VOCABULARY_UNIT;
   device->graph = blank_graph;
   device->free_memory = blank_free_memory;
+  device->total_memory = blank_total_memory;
 }
 
 status_t blank_create(const device_t *like, const blank_gpu_t *gpu, device_t **out) {

@@ -153,6 +153,10 @@ size_t device_free_memory(device_t *device, int ranks) {
   return memory_available() / (size_t)ranks;
 }
 
+size_t device_total_memory(device_t *device) {
+  return device->total_memory ? device->total_memory(device) : memory_total();
+}
+
 void device_cores(device_t *device, core_set_t *cores) {
   core_set_of_process(cores);
   if (device->add_cores) device->add_cores(device, cores);

@@ -40,11 +40,6 @@ struct device_watcher {
   status_t (*run)(device_watcher_t *watcher, device_t *device, int number, const void *arguments);
 };
 
-/* What a device reaches at most, per second; 0: not known. */
-typedef struct {
-  double flops[DTYPE_COUNT]; /* of products with weights of each format */
-  double bytes;              /* of its memory, read and written ones */
-} device_peaks_t;
 /* Work that a device may replay: device_graph. */
 typedef status_t (*device_body_t)(void *context);
 
@@ -98,8 +93,6 @@ struct device {
    * follows from them are there: as many 32-bit integers as it returns, in LIST (host) where that is not
    * NULL. It is put into device memory once, for all layers and both directions. */
   int64_t (*list_work)(device_t *device, const struct sequences *sequences, int32_t *list);
-  /* Optional: PEAKS of the formats beside the compute type, measured as tensor/peaks.h does. */
-  status_t (*measure_peaks)(device_t *device, device_peaks_t *peaks);
   /* Optional, both or none: a clock of the device's own for regions of the run (perf/perf.h), for a device
    * that works behind the host. region_begin: what is asked of the device from now on belongs to REGION
    * (region_t). region_seconds: how long each of REGION_COUNT has lasted on the device so far; waits for what
@@ -113,6 +106,8 @@ struct device {
   status_t (*graph)(device_t *device, uint64_t key, bool capture, device_body_t body, void *context);
   /* Optional: bytes that this rank may still take; without it, host memory is taken. */
   size_t (*free_memory)(device_t *device);
+  /* Goes with it: bytes that the device has, for all ranks that share it. */
+  size_t (*total_memory)(device_t *device);
 };
 
 void device_free(device_t *device);
@@ -147,6 +142,9 @@ size_t device_free_memory(device_t *device, int ranks);
 /* Says that memory was put to another use without having been given back: what device_graph has captured is
  * forgotten. Local. */
 void device_memory_moved(device_t *device);
+/* Bytes that DEVICE has in all, shared or not, or the node for its ranks; 0 where the system does not tell.
+ * Local. */
+size_t device_total_memory(device_t *device);
 
 /* Device memory: N elements of the compute type, accumulation type, 32-bit integers. Contents are undefined
  * (the checking mode of plain poisons them). N = 0 gives NULL. Counted in ARENA. Errors: STATUS_MEMORY.

@@ -3,11 +3,12 @@
 #include "perf/perf.h"
 #include "tensor/ops.h"
 
-enum { TRIES = 3 };
+enum { TRIES = 3, FORMAT_TRIES = 2 };
 
-/* Seconds of an operation, the least of a few tries. Past the counters: this is no work. */
-static status_t least_seconds(device_t *device, op_number_t number, const void *arguments, double *least) {
-  for (int t = 0; t <= TRIES; t++) {
+/* Seconds of an operation, the least of TRIES. Past the counters: this is no work. */
+static status_t least_seconds(device_t *device, op_number_t number, const void *arguments, int tries,
+                              double *least) {
+  for (int t = 0; t <= tries; t++) {
     TRY(device_synchronize(device));
     double begin = perf_now();
     TRY(device->run(device, number, arguments));
@@ -18,9 +19,16 @@ static status_t least_seconds(device_t *device, op_number_t number, const void *
   return STATUS_OK;
 }
 
-/* The product of two square matrices in the compute type. */
-static status_t measure_gemm(device_t *device, real_t *block, device_peaks_t *peaks) {
+/* The product of two square matrices of the BLOCK, which has three; the second one a weight in FORMAT. */
+static status_t measure_gemm(device_t *device, real_t *block, weight_format_t format, int tries,
+                             device_peaks_t *peaks) {
   const int64_t n = device->peak_matrix;
+  const weight_t weight = {.format = format,
+                           .rows = n,
+                           .cols = n,
+                           .data = real_at(device, block, n * n),
+                           .whole_rows = n,
+                           .whole_cols = n};
   double seconds = 0.0;
   TRY(least_seconds(device, op_gemm,
                     &(op_gemm_t){.trans_b = true,
@@ -29,36 +37,49 @@ static status_t measure_gemm(device_t *device, real_t *block, device_peaks_t *pe
                                  .k = n,
                                  .a = block,
                                  .lda = n,
-                                 .b = real_at(device, block, n * n),
+                                 .weight = &weight,
                                  .ldb = n,
                                  .c = real_at(device, block, 2 * n * n),
                                  .ldc = n,
                                  .alpha = 1.0},
-                    &seconds));
-  peaks->flops[device->real_type] = 2.0 * (double)n * (double)n * (double)n / seconds;
+                    tries, &seconds));
+  peaks->flops[format] = 2.0 * (double)n * (double)n * (double)n / seconds;
   return STATUS_OK;
 }
 
 static status_t measure_copy(device_t *device, int64_t n, real_t *block, device_peaks_t *peaks) {
   double seconds = 0.0;
-  TRY(least_seconds(device, op_copy, &(op_copy_t){.n = n, .x = block, .y = real_at(device, block, n)},
+  TRY(least_seconds(device, op_copy, &(op_copy_t){.n = n, .x = block, .y = real_at(device, block, n)}, TRIES,
                     &seconds));
   peaks->bytes = 2.0 * (double)n * (double)dtype_size(device->real_type) / seconds;
   return STATUS_OK;
 }
 
+/* N numbers, which read as weights of any format are finite. */
+static status_t peaks_block(device_t *device, int64_t n, real_t **block) {
+  TRY(real_alloc(device, ARENA_SCRATCH, (size_t)n, block));
+  return OP(device, fill_real, &(op_fill_real_t){.n = n, .value = 0.5, .x = *block});
+}
+
 status_t device_measure_peaks(device_t *device, int64_t elements, device_peaks_t *peaks) {
   const int64_t matrices = 3 * device->peak_matrix * device->peak_matrix;
   const int64_t copied = elements > 0 ? elements : device->peak_elements;
-  const int64_t n = matrices > 2 * copied ? matrices : 2 * copied;
-  real_t *block;
+  real_t *block = NULL;
   *peaks = (device_peaks_t){0};
   if (device->peak_matrix == 0) return STATUS_OK;
-  TRY(real_alloc(device, ARENA_SCRATCH, (size_t)n, &block));
-  status_code_t status = OP(device, fill_real, &(op_fill_real_t){.n = n, .value = 0.5, .x = block});
-  if (status == STATUS_OK) status = measure_gemm(device, block, peaks);
-  if (status == STATUS_OK && device->measure_peaks) status = device->measure_peaks(device, peaks);
+  status_code_t status = peaks_block(device, matrices > 2 * copied ? matrices : 2 * copied, &block);
+  if (status == STATUS_OK) status = measure_gemm(device, block, WEIGHT_REAL, TRIES, peaks);
   if (status == STATUS_OK) status = measure_copy(device, copied, block, peaks);
+  device_release(device, block);
+  return status;
+}
+
+status_t device_measure_formats(device_t *device, device_peaks_t *peaks) {
+  real_t *block = NULL;
+  if (device->peak_matrix == 0) return STATUS_OK;
+  status_code_t status = peaks_block(device, 3 * device->peak_matrix * device->peak_matrix, &block);
+  for (int f = 0; f < WEIGHT_FORMATS && status == STATUS_OK; f++)
+    if (f != WEIGHT_REAL) status = measure_gemm(device, block, (weight_format_t)f, FORMAT_TRIES, peaks);
   device_release(device, block);
   return status;
 }

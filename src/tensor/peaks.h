@@ -2,12 +2,22 @@
 #ifndef TENSOR_PEAKS_H
 #define TENSOR_PEAKS_H
 
-#include "tensor/device.h"
+#include "tensor/weight.h"
+
+/* What a device reaches at most, per second; 0: not known. */
+typedef struct {
+  double flops[WEIGHT_FORMATS]; /* of products of activations with weights of each format */
+  double bytes;                 /* of its memory, read and written ones */
+} device_peaks_t;
 
 /* Measures what DEVICE reaches at most, the best of a few tries of this rank while the others measure too:
- * large products and a streaming copy of ELEMENTS numbers (0: as many as the device finds enough; takes twice
- * their memory for the while). With arrays far larger than the caches, the copy is what memory itself gives.
- * Takes about a fifth of a second. All 0 for a device that is not for speed (peak_matrix 0). Local. */
+ * large products in the compute type and a streaming copy of ELEMENTS numbers (0: as many as the device finds
+ * enough; takes twice their memory for the while). With arrays far larger than the caches, the copy is what
+ * memory itself gives. Takes about a fifth of a second. All 0 for a device that is not for speed (peak_matrix
+ * 0). Local. */
 status_t device_measure_peaks(device_t *device, int64_t elements, device_peaks_t *peaks);
+
+/* Measures the products with weights in the other formats, in the time of a few of them. Local. */
+status_t device_measure_formats(device_t *device, device_peaks_t *peaks);
 
 #endif
