@@ -7,6 +7,7 @@ void SIMD_NAME(kernels_fill_norm)(kernels_t *table);
 void SIMD_NAME(kernels_fill_elementwise)(kernels_t *table);
 void SIMD_NAME(kernels_fill_rows)(kernels_t *table);
 void SIMD_NAME(kernels_fill_attention)(kernels_t *table);
+void SIMD_NAME(kernels_fill_attention_paged)(kernels_t *table);
 void SIMD_NAME(kernels_fill_vocab)(kernels_t *table);
 
 void SIMD_NAME(kernels_fill)(kernels_t *table) {
@@ -15,5 +16,6 @@ void SIMD_NAME(kernels_fill)(kernels_t *table) {
   SIMD_NAME(kernels_fill_elementwise)(table);
   SIMD_NAME(kernels_fill_rows)(table);
   SIMD_NAME(kernels_fill_attention)(table);
+  SIMD_NAME(kernels_fill_attention_paged)(table);
   SIMD_NAME(kernels_fill_vocab)(table);
 }
