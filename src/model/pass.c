@@ -38,12 +38,12 @@ void pass_release(pass_t *pass) {
 
 void pass_free(pass_t *pass) {
   if (!pass) return;
-  sequences_free(&pass->sequences);
-  for (int i = 0; i < 2; i++)
-    device_event_free(pass->paces[i]);
   pass_free_buffers(pass);
   workspace_free(&pass->head_workspace);
   tower_pass_free(pass->tower);
+  sequences_free(&pass->sequences);
+  for (int i = 0; i < 2; i++)
+    device_event_free(pass->paces[i]);
   memory_free(pass->tp_counts);
   memory_free(pass);
 }
