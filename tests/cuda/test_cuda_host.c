@@ -6,7 +6,6 @@
 
 /* Cases of operations that have no kernel yet, or one that only a GPU can run. */
 static const char *const left_out[] = {"linear_nf4",
-                                       "cache",
                                        "decode_begin",
                                        "decode_advance",
                                        "vocab_statistics",
