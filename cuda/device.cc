@@ -240,6 +240,7 @@ static void fill_ops(ops_t *ops) {
   cuda_fill_rows(ops);
   cuda_fill_rotary(ops);
   cuda_fill_attention(ops);
+  cuda_fill_attention_paged(ops);
   cuda_fill_decode(ops);
   cuda_fill_vocab(ops);
   cuda_fill_loss(ops);

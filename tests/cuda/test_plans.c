@@ -1,4 +1,6 @@
-/* What the cuda device's host code computes: keys of products, and how sums over rows are divided. */
+/* What the cuda device's host code computes: keys of products, how sums over rows and attention are divided,
+ * and where lanes find elements. */
+#include "cuda/attention_plan.h"
 #include "cuda/product_key.h"
 #include "cuda/sum_plan.h"
 
@@ -85,11 +87,120 @@ static void chunks_cover_all_rows(void **state) {
     }
 }
 
+/* ---- Attention ---- */
+
+enum { SEQUENCES = 6, POSITIONS = 1000 };
+static const int32_t offsets[SEQUENCES + 1] = {0, 1, 1, 129, 257, 300, POSITIONS};
+
+/* Each position of each head is in exactly one block's tile, and a head's blocks follow each other in the
+ * order asked for. */
+static void check_blocks(int32_t rows, int32_t heads, bool ascending) {
+  attention_tile_t list[POSITIONS];
+  int32_t seen[POSITIONS * 3] = {0};
+  const int64_t tiles = attention_tiles(SEQUENCES, offsets, rows, list);
+  attention_block_t before = {{-1, 0, 0}, 0};
+  assert_int_equal(attention_tiles(SEQUENCES, offsets, rows, NULL), tiles);
+  for (int64_t block = 0; block < tiles * heads; block++) {
+    const attention_block_t work = attention_block(list[block / heads], block, heads, rows, ascending);
+    assert_in_range(work.head, 0, heads - 1);
+    assert_int_equal(work.tile.first % rows, 0);
+    for (int32_t i = work.tile.first; i < work.tile.first + rows && i < work.tile.length; i++)
+      seen[(work.tile.begin + i) * heads + work.head]++;
+    if (work.tile.begin == before.tile.begin && work.head == before.head)
+      assert_int_equal(work.tile.first - before.tile.first, ascending ? rows : -rows);
+    before = work;
+  }
+  for (int32_t i = 0; i < POSITIONS * heads; i++)
+    assert_int_equal(seen[i], 1);
+}
+
+static void blocks_cover_all_positions(void **state) {
+  (void)state;
+  static const int32_t rows[] = {PLAIN_ROWS, TENSOR_BACKWARD_ROWS, TENSOR_FORWARD_ROWS};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    for (int32_t heads = 1; heads <= 3; heads++) {
+      check_blocks(rows[i], heads, false);
+      check_blocks(rows[i], heads, true);
+    }
+}
+
+static void shapes_follow_type_and_head(void **state) {
+  (void)state;
+  assert_true(attention_shape(128, true).tensor_cores);
+  assert_int_equal(attention_shape(8, true).forward_rows, TENSOR_FORWARD_ROWS);
+  assert_int_equal(attention_shape(8, true).backward_rows, TENSOR_BACKWARD_ROWS);
+  assert_false(attention_shape(129, true).tensor_cores);
+  assert_false(attention_shape(64, false).tensor_cores);
+  assert_int_equal(attention_shape(64, false).forward_rows, PLAIN_ROWS);
+}
+
+static void parts_cover_a_sequence(void **state) {
+  (void)state;
+  assert_int_equal(split_count(0), 0);
+  assert_int_equal(split_count(1), 1);
+  assert_int_equal(split_count(SPLIT_POSITIONS), 1);
+  assert_int_equal(split_count(SPLIT_POSITIONS + 1), 2);
+}
+
+/* ---- Fragments ---- */
+
+enum { LANES = 32 };
+
+/* The lanes' results are all of 16 x 8, once. */
+static void results_cover_a_tile(void **state) {
+  (void)state;
+  bool seen[16][8] = {{false}};
+  for (int32_t lane = 0; lane < LANES; lane++)
+    for (int32_t i = 0; i < 4; i++) {
+      const int32_t row = result_row(lane, i), col = result_col(lane, i);
+      assert_in_range(row, 0, 15);
+      assert_in_range(col, 0, 7);
+      assert_false(seen[row][col]);
+      seen[row][col] = true;
+    }
+}
+
+/* Where element J of register I of LANE comes from, of the 16 x 16 elements whose rows of eight begin at
+ * ROW(lane), COL(lane): matrix i has the addresses of lanes 8i and on; a lane gets two neighbours of row lane
+ * / 4 of it, or of that column. */
+typedef struct {
+  int32_t row, col;
+} place_t;
+static place_t loaded(int32_t (*row)(int32_t), int32_t (*col)(int32_t), bool transposed, int32_t lane,
+                      int32_t i, int32_t j) {
+  const int32_t in_row = transposed ? lane % 4 * 2 + j : lane / 4,
+                in_col = transposed ? lane / 4 : lane % 4 * 2 + j;
+  return (place_t){row(8 * i + in_row), col(8 * i + in_row) + in_col};
+}
+
+static void expect_place(place_t found, int32_t row, int32_t col) {
+  assert_int_equal(found.row, row);
+  assert_int_equal(found.col, col);
+}
+
+/* As mma.m16n8k16 wants them: of the left factor (16 rows, 16 columns) register i has row lane / 4 + 8 (i %
+ * 2), columns 2 (lane % 4) + 8 (i / 2) and the next; of the right one (16 rows that are summed over, 8
+ * columns) rows 2 (lane % 4) + 8 i and the next, column lane / 4. */
+static void loads_make_fragments(void **state) {
+  (void)state;
+  for (int32_t lane = 0; lane < LANES; lane++)
+    for (int32_t i = 0; i < 4; i++)
+      for (int32_t j = 0; j < 2; j++) {
+        const int32_t pair = lane % 4 * 2 + j, outer = lane / 4;
+        expect_place(loaded(left_row, left_col, false, lane, i, j), outer + i % 2 * 8, pair + i / 2 * 8);
+        /* Registers 2n and 2n + 1 belong to the n-th of two products. Rows of b are its columns where b^T is
+         * the factor. */
+        expect_place(loaded(right_row, right_col, false, lane, i, j), outer + i / 2 * 8, pair + i % 2 * 8);
+        expect_place(loaded(left_row, left_col, true, lane, i, j), pair + i % 2 * 8, outer + i / 2 * 8);
+      }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(keys_tell_products_apart),
-      cmocka_unit_test(alignment_is_the_largest_power_of_two),
-      cmocka_unit_test(chunks_cover_all_rows),
+      cmocka_unit_test(keys_tell_products_apart),    cmocka_unit_test(alignment_is_the_largest_power_of_two),
+      cmocka_unit_test(chunks_cover_all_rows),       cmocka_unit_test(blocks_cover_all_positions),
+      cmocka_unit_test(shapes_follow_type_and_head), cmocka_unit_test(parts_cover_a_sequence),
+      cmocka_unit_test(results_cover_a_tile),        cmocka_unit_test(loads_make_fragments),
   };
   return cmocka_run_group_tests_name("plans of the cuda device", tests, NULL, NULL);
 }

@@ -8,14 +8,18 @@ enum { SEQUENCES_MAX = 8 };
 typedef struct {
   int32_t sequences, lengths[SEQUENCES_MAX], heads, kv_heads, head_size;
   bool causal;
+  int32_t pad; /* makes rows begin at multiples of 8 elements, or not */
 } op_suite_attention_case_t;
 
 static const op_suite_attention_case_t attention_cases[] = {
-    {1, {1}, 1, 1, 8, true},         {1, {5}, 2, 1, 16, false},
-    {3, {1, 17, 3}, 4, 4, 16, true}, {4, {33, 1, 64, 2}, 4, 2, 40, true},
-    {2, {70, 31}, 8, 1, 64, true},   {2, {65, 1}, 6, 3, 128, false},
-    {1, {130}, 3, 3, 24, true},      {3, {16, 0, 9}, 2, 2, 32, false},
-    {1, {197}, 2, 2, 64, false},     {5, {1, 1, 1, 1, 1}, 4, 2, 8, true},
+    {1, {1}, 1, 1, 8, true, 0},         {1, {5}, 2, 1, 16, false, 0},
+    {3, {1, 17, 3}, 4, 4, 16, true, 0}, {4, {33, 1, 64, 2}, 4, 2, 40, true, 0},
+    {2, {70, 31}, 8, 1, 64, true, 0},   {2, {65, 1}, 6, 3, 128, false, 0},
+    {1, {130}, 3, 3, 24, true, 0},      {3, {16, 0, 9}, 2, 2, 32, false, 0},
+    {1, {197}, 2, 2, 64, false, 0},     {5, {1, 1, 1, 1, 1}, 4, 2, 8, true, 0},
+    {2, {150, 31}, 2, 1, 64, true, 4},  {1, {135}, 2, 1, 128, true, 4},
+    {2, {3, 129}, 1, 1, 72, false, 4},  {2, {40, 9}, 2, 1, 160, true, 4},
+    {1, {33}, 1, 1, 250, false, 0},
 };
 enum { ATTENTION_CASES = sizeof attention_cases / sizeof *attention_cases };
 
@@ -34,7 +38,7 @@ static attention_arrays_t attention_arrays(op_pair_t *pair, const op_suite_atten
   for (int32_t b = 0; b < c->sequences; b++)
     arrays.offsets[b + 1] = arrays.offsets[b] + c->lengths[b];
   arrays.T = arrays.offsets[c->sequences];
-  arrays.ld = arrays.q_cols + 2 * arrays.kv_cols + 4;
+  arrays.ld = arrays.q_cols + 2 * arrays.kv_cols + 4 + c->pad;
   arrays.ldo = arrays.q_cols + 8;
   for (int s = 0; s < DEVICES; s++) {
     arrays.sequences[s] = sequences_create(pair->devices[s]);
@@ -321,7 +325,8 @@ void case_cache(void **state) {
     cache_run(*state, &padded[i]);
   static const cache_case_t cases[] = {
       {1, {1}, 1, 1, 8, 4},        {3, {1, 4, 13}, 4, 2, 16, 4}, {4, {33, 1, 16, 17}, 8, 1, 64, 16},
-      {2, {90, 31}, 3, 3, 40, 16}, {2, {5, 60}, 4, 4, 128, 16},
+      {2, {90, 31}, 3, 3, 40, 16}, {2, {5, 60}, 4, 4, 128, 16},  {2, {180, 31}, 11, 1, 72, 32},
+      {1, {140}, 4, 2, 160, 32},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     cache_run(*state, &cases[i]);
