@@ -4,9 +4,10 @@
 
 #include "tensor/device.h"
 
-/* Largest errors, of the largest number of each tensor. */
+/* Largest errors, of the largest number of each tensor, and no less than SMALL in gradients (a bias on keys
+ * has none). */
 typedef struct {
-  double forward, gradient;
+  double forward, gradient, small;
 } device_tolerances_t;
 
 /* Losses and gradients in the formats and ways that weights are kept and trained in. WORLD: one rank. Frees

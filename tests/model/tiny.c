@@ -58,7 +58,8 @@ static status_t roughen(params_t *params) {
     param->init = param->init == INIT_ONE ? INIT_ONE : INIT_NORMAL;
     if (param->init == INIT_NORMAL && param->init_scale == 0.0) param->init_scale = 0.3;
   }
-  return params_initialise(params, 11);
+  TRY(params_initialise(params, 11));
+  return params_clear_padding(params);
 }
 
 static status_t make_batch(tiny_t *tiny) {
