@@ -76,19 +76,22 @@ keeps_up() { # NAME
   within "$1, seconds for moving the bytes" "$moved" "$(awk -v copied="$copied" 'BEGIN { print copied / 0.7 }')"
 }
 
-copy() { # FLAGS FILE...
-  local flags=$1 file
+# Called by timed.
+# shellcheck disable=SC2317
+copy() { # cached|direct FILE...
+  local flags=() file
+  [ "$1" = cached ] || flags=(iflag=direct oflag=direct)
   shift
   mkdir -p copy
   for file; do
-    dd if="$file" of="copy/${file##*/}" bs=16M conv=fsync status=none $flags
+    dd if="$file" of="copy/${file##*/}" bs=16M conv=fsync status=none "${flags[@]}" || return
   done
   rm -r copy
 }
 
 # The rate that import and export are held against, measured right before each: on a machine with other work it changes by the minute.
 plain_copy() { # FILE...
-  copied=$(timed copy "" "$@")
+  copied=$(timed copy cached "$@")
   line "plain copy" "$copied" ""
 }
 
@@ -100,7 +103,7 @@ END
 seconds=$(timed "$build/benchmarks/large/make_model" -l "$layers" model)
 bytes=$(cat model/*.safetensors | wc -c)
 line "random weights written" "$seconds" ""
-direct=$(timed copy "iflag=direct oflag=direct" model/*.safetensors 2>/dev/null) && line "plain copy, O_DIRECT" "$direct" "" || true
+if direct=$(timed copy direct model/*.safetensors 2>/dev/null); then line "plain copy, O_DIRECT" "$direct" ""; fi
 
 plain_copy model/*.safetensors
 task import <<END
