@@ -5,11 +5,22 @@
 #include <stdio.h>
 
 /* Cases of operations that have no kernel yet, or one that only a GPU can run. */
-static const char *const left_out[] = {
-    "linear_nf4",           "decode_begin",    "decode_advance", "vocab_statistics",
-    "vocab_infinities",     "vocab_ties",      "vocab_backward", "sample",
-    "sample_cut",           "vocab_histogram", "vocab_walk",     "policy_loss",
-    "policy_loss_overflow", "value_loss",      "pair_loss",      NULL};
+static const char *const left_out[] = {"linear_nf4",
+                                       "decode_begin",
+                                       "decode_advance",
+                                       "vocab_statistics",
+                                       "vocab_infinities",
+                                       "vocab_ties",
+                                       "vocab_backward",
+                                       "sample",
+                                       "sample_cut",
+                                       "vocab_histogram",
+                                       "vocab_walk",
+                                       "policy_loss",
+                                       "policy_loss_overflow",
+                                       "value_loss",
+                                       "pair_loss",
+                                       NULL};
 
 static int run(dtype_t real_type, op_suite_tolerances_t tolerances) {
   device_t *device = NULL;
