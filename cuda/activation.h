@@ -40,8 +40,7 @@ template <class F> static inline status_code_t with_activation(activation_t kind
   if (kind == ACTIVATION_QUICK_GELU)
     return call(std::integral_constant<activation_t, ACTIVATION_QUICK_GELU>{});
   if (kind == ACTIVATION_GELU) return call(std::integral_constant<activation_t, ACTIVATION_GELU>{});
-  if (kind == ACTIVATION_GELU_TANH)
-    return call(std::integral_constant<activation_t, ACTIVATION_GELU_TANH>{});
+  if (kind == ACTIVATION_GELU_TANH) return call(std::integral_constant<activation_t, ACTIVATION_GELU_TANH>{});
   return call(std::integral_constant<activation_t, ACTIVATION_NONE>{});
 }
 

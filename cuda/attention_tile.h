@@ -111,9 +111,9 @@ tile_store(const float (&c)[TILES][D / 8][4], const float (&factor)[TILES][2], b
     for (int d = 0; d < D / 8; d++)
 #pragma unroll
       for (int i = 0; i < 4; i += 2) {
-        const uint32_t pair = pack_two(c[t][d][i] * factor[t][i / 2], c[t][d][i + 1] * factor[t][i / 2]);
-        memcpy(rows + (t * FRAGMENT + result_row(lane, i)) * tile_ld<D> + d * 8 + result_col(lane, i), &pair,
-               sizeof pair);
+        bf16 *place = rows + (t * FRAGMENT + result_row(lane, i)) * tile_ld<D> + d * 8 + result_col(lane, i);
+        *reinterpret_cast<uint32_t *>(place) =
+            pack_two(c[t][d][i] * factor[t][i / 2], c[t][d][i + 1] * factor[t][i / 2]);
       }
   __syncwarp();
   for (int32_t i = lane; i < TILES * FRAGMENT * D / CHUNK; i += WARP) {

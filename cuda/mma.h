@@ -5,18 +5,17 @@
 
 #include "cuda/kernel.h"
 
-/* Two elements in 32 bits, the first in the low half. */
-static __device__ __forceinline__ uint32_t pack_two(float first, float second) {
-  const bf16 pair[2] = {__float2bfloat16_rn(first), __float2bfloat16_rn(second)};
-  uint32_t bits;
-  memcpy(&bits, pair, sizeof bits);
-  return bits;
-}
-
 #ifdef __CUDACC__
 
 static __device__ __forceinline__ uint32_t shared_address(const void *pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+/* Two elements in 32 bits, the first in the low half. */
+static __device__ __forceinline__ uint32_t pack_two(float first, float second) {
+  uint32_t bits;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(second), "f"(first));
+  return bits;
 }
 
 /* Four 8 x 8 matrices: lanes 8i .. 8i+7 give the addresses of the rows of matrix i, to[i] are two neighbours
@@ -66,6 +65,13 @@ static __device__ __forceinline__ float power_of_two(float x) {
 #else
 
 enum { HOST_WARPS = 32 };
+
+static inline uint32_t pack_two(float first, float second) {
+  const bf16 pair[2] = {__float2bfloat16_rn(first), __float2bfloat16_rn(second)};
+  uint32_t bits;
+  memcpy(&bits, pair, sizeof bits);
+  return bits;
+}
 
 /* What all lanes of the warp gave; valid until the next barrier of the warp. */
 template <class T> static inline const T *host_exchange(const T &own) {
