@@ -2,6 +2,7 @@
 #include "session/dry_run.h"
 
 #include "base/log.h"
+#include "model/pass.h"
 #include "tensor/blank.h"
 
 #include <errno.h>
@@ -111,6 +112,7 @@ status_t dry_run_estimate(session_t *session, status_t (*task)(session_t *sessio
     status = task(&dry);
     if (status == STATUS_OK) dry_run_conclude(session, before, estimate);
     if (status == STATUS_OK && settings.parallel.gpu_memory > 0.0) dry_run_conclude_gpu(dry.device, estimate);
+    pass_free(dry.pass);
     device_free(dry.device);
   }
   if (comm_rank(session->world) == 0 && nftw(folder, dry_run_remove_one, 8, FTW_DEPTH | FTW_PHYS) != 0)
