@@ -97,7 +97,7 @@ static status_t exchange_start(comm_message_messages_t *messages, comm_t *comm, 
       own = send;
     send = comm_place_behind(send, send_counts[r]);
   }
-  if (send_counts[comm->rank] > 0) memcpy(own_place, own, send_counts[comm->rank]);
+  if (own_place && own) memcpy(own_place, own, send_counts[comm->rank]);
   return STATUS_OK;
 }
 

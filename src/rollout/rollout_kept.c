@@ -103,8 +103,8 @@ static status_t responses_take(rollout_t *rollout, kept_loaded_t *loaded, const 
 
 status_t rollout_take_kept(rollout_t *rollout, int32_t *which, int64_t *count) {
   SCOPED(kept_loaded_free) kept_loaded_t loaded = {0};
-  int64_t n = rollout->n * rollout->samples, taken = 0, *keys;
-  int32_t *owner;
+  int64_t n = rollout->n * rollout->samples, taken = 0, *keys = NULL;
+  int32_t *owner = NULL;
   POOL(pool, ARENA_ROLLOUT);
   status_code_t status = memory_pool_alloc(&pool, &keys, (size_t)n, sizeof *keys);
   if (status == STATUS_OK) status = memory_pool_alloc(&pool, &owner, (size_t)n, sizeof *owner);
