@@ -145,12 +145,17 @@ static void without_memory_nothing_is_left(void **state) {
 }
 
 /* Phases with tables of their own share one block, which grows to the larger of them; what of it a table
- * leaves is counted too, so that all arenas together say what is taken. */
+ * leaves is counted too, so that all arenas together say what is taken. (Under a sanitizer buffers have
+ * blocks of their own.) */
 static void phases_share_a_block(void **state) {
   buffers_t b;
   bool fresh;
   (void)state;
   device_t *device = device_open(false);
+  if (device->alignment == 0) {
+    device_free(device);
+    return;
+  }
   workspace_t w = workspace_create(device, "test");
   size_t before = in_use(ARENA_ACTIVATIONS) + in_use(ARENA_SCRATCH);
   assert_ok(describe(&w, 64, true, &b, &fresh));

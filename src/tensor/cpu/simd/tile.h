@@ -145,7 +145,7 @@ ALWAYS_INLINE void vec_load_words(const char *from, int64_t stride, vec_t words[
     __m128 low = _mm_loadu_ps((const void *)row), high = _mm_loadu_ps((const void *)(row + 4 * stride));
     words[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
 #else
-    words[i] = vec_load((const void *)row);
+    memcpy(&words[i], row, sizeof words[i]); /* of 16-bit numbers: not even aligned like a float */
 #endif
   }
   vec_transpose_words(words);
