@@ -51,8 +51,8 @@ status_t prompts_keep(prompts_t *prompts, const role_t *role, const prompts_samp
 /* What &generate asks for. Local. */
 prompts_sampling_t prompts_sampling(const settings_t *settings);
 
-/* A generator for these questions under ROLE, with the slots, pages and cache of &rollout; NULL where they are
- * answered by letter. Free with generator_free. Collective on tp. */
+/* A generator for these questions under ROLE, with the slots, pages and cache of &rollout; NULL where they
+ * are answered by letter. Free with generator_free. Collective on tp. */
 status_t prompts_generator(const prompts_t *prompts, const role_t *role, const prompts_sampling_t *sampling,
                            generator_t **out);
 
