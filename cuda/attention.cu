@@ -1,7 +1,7 @@
 /* Attention over packed sequences, forward, and the work list. On tensor cores a block works on 128 queries
  * of a head, 32 a warp, and goes over 64 keys a step with a running maximum and sum of each query; the keys
  * of a step are fetched during the sums over values of the step before, its values during its scores. */
-#include "cuda/attention_tile.h"
+#include "cuda/attention_hopper.h"
 
 enum { FORWARD_TILES = TENSOR_FORWARD_ROWS / (TILE_WARPS * FRAGMENT), FORWARD_KEYS = 64 };
 
@@ -130,8 +130,10 @@ static status_code_t attention_cuda(device_t *device, const op_attention_t *op) 
     using T = decltype(zero);
     attention_t<T> work;
     TRY(attention_operands(op, &work));
-    if constexpr (sizeof(T) == sizeof(bf16))
+    if constexpr (sizeof(T) == sizeof(bf16)) {
+      if (hopper_takes(device, work)) return attention_hopper(device, all, tiles, work);
       if (shape.tensor_cores) return attention_tensor(device, tiles, work);
+    }
     return attention_any(device, tiles, work);
   });
 }

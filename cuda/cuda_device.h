@@ -51,6 +51,7 @@ struct cuda_state_t {
   cuda_options_t options;
   int ordinal, ranks_sharing;      /* the GPU, and how many ranks of the node it has */
   int multiprocessors, capability; /* capability: 10 * major + minor */
+  bool has_warpgroups;             /* products of warpgroups: capability 90, and kernels for it were built */
   size_t l2_bytes, shared_most;    /* shared memory that one block may have */
   char detail[192];
   compute_stream_t compute;

@@ -178,6 +178,9 @@ static status_t choose_gpu(cuda_state_t *state) {
   TRY_CUDA(cudaGetDeviceProperties(&of, state->ordinal));
   state->multiprocessors = of.multiProcessorCount;
   state->capability = 10 * of.major + of.minor;
+#ifdef LLAVA_HAS_SM90A
+  state->has_warpgroups = state->capability == 90;
+#endif
   state->l2_bytes = (size_t)of.l2CacheSize;
   state->shared_most = of.sharedMemPerBlockOptin;
   snprintf(state->detail, sizeof state->detail, "%.80s, GPU %d of %d, sm_%d, %d SMs, %.1f GiB", of.name,

@@ -5,3 +5,7 @@ target_compile_options(llava_cuda PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wno-missing
 if(LLAVA_HAS_NCCL)
   target_compile_definitions(llava_cuda PRIVATE LLAVA_HAS_NCCL)
 endif()
+# Kernels for products of warpgroups are sm_90a's alone.
+if(CMAKE_CUDA_ARCHITECTURES MATCHES "90a")
+  target_compile_definitions(llava_cuda PRIVATE LLAVA_HAS_SM90A)
+endif()

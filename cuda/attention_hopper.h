@@ -1,0 +1,54 @@
+/* What the attention kernels for compute capability 9.0 share. */
+#ifndef CUDA_ATTENTION_HOPPER_H
+#define CUDA_ATTENTION_HOPPER_H
+
+#include "cuda/attention_tile.h"
+#include "cuda/hopper.h"
+
+/* *MAP: of ROWS rows of COLS elements at FROM, LD apart (all multiples of 16 bytes), in boxes of BOX_ROWS
+ * rows and RUN_COLS columns. Errors: STATUS_DEVICE. */
+status_t hopper_map(CUtensorMap *map, const bf16 *from, int64_t rows, int64_t cols, int64_t ld,
+                    int32_t box_rows);
+
+/* Whether there are kernels for OP on this device, and they: TILES as attention_any's. */
+bool hopper_takes(const device_t *device, const attention_t<bf16> &op);
+status_code_t attention_hopper(device_t *device, const sequences_t *all, int64_t tiles,
+                               const attention_t<bf16> &op);
+
+#ifdef HAS_WARPGROUPS
+
+/* WORDS of chunks 0 .. 3 on each of four lanes become, on lane J, the words of chunk J of all four. */
+static __device__ __forceinline__ uint4 quad_transpose(const uint32_t (&words)[4]) {
+  const int32_t lane = lane_id() % 4;
+  uint32_t got[4];
+  const auto pick = [](const uint32_t(&from)[4], int32_t i) {
+    return i & 2 ? (i & 1 ? from[3] : from[2]) : (i & 1 ? from[1] : from[0]);
+  };
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+    got[i] = __shfl_xor_sync(0xffffffffu, pick(words, lane ^ i), i);
+  return make_uint4(pick(got, lane), pick(got, 1 ^ lane), pick(got, 2 ^ lane), pick(got, 3 ^ lane));
+}
+
+/* A worker's 64 rows of D columns, times FACTOR of the thread's two, as bf16 to row ROW (the thread's first
+ * one) of TO; rows from LENGTH on are left out. */
+template <int D>
+static __device__ __forceinline__ void fragments_store(const float (&c)[D / 8][4], const float (&factor)[2],
+                                                       bf16 *to, int64_t ld, int32_t row, int32_t length) {
+#pragma unroll
+  for (int half = 0; half < 2; half++)
+#pragma unroll
+    for (int d = 0; d < D / 8; d += 4) {
+      uint32_t words[4];
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+        words[i] = pack_two(c[d + i][2 * half] * factor[half], c[d + i][2 * half + 1] * factor[half]);
+      const uint4 eight = quad_transpose(words);
+      if (row + half * 8 < length)
+        *reinterpret_cast<uint4 *>(to + (int64_t)(row + half * 8) * ld + (d + lane_id() % 4) * CHUNK) = eight;
+    }
+}
+
+#endif
+
+#endif
