@@ -2,20 +2,36 @@
  * dq = scale ds k, by blocks of queries that go over keys; dk = scale ds^T q and dv = p^T dout, by blocks of
  * keys that go over the queries of all their heads. No sum is shared by blocks: the same bits in every run,
  * for seven products where sums shared by blocks would need five. */
-#include "cuda/attention_tile.h"
+#include "cuda/attention_hopper.h"
+#include "cuda/map.h"
 
-/* dout out of each row and head, a warp each: DOTS (T, H). */
-template <class T>
+/* dout out of each row and head: DOTS (T, H). LANES share a head of up to 8 LANES elements. */
+template <class T, int LANES>
 static __global__ void __launch_bounds__(TILE_THREADS)
     dots_kernel(const attention_t<T> op, int64_t rows, float *dots) {
-  const int64_t item = (int64_t)blockIdx.x * TILE_WARPS + threadIdx.x / WARP;
-  if (item >= rows * op.heads) return;
-  const int64_t place = item / op.heads * op.ldo + item % op.heads * op.head_size;
-  float sum = 0.0f;
-  for (int32_t d = lane_id(); d < op.head_size; d += WARP)
-    sum += load_float(op.out[place + d]) * load_float(op.dout[place + d]);
-  sum = warp_sum(sum);
-  if (lane_id() == 0) dots[item] = sum;
+  const int64_t item = (int64_t)blockIdx.x * (TILE_THREADS / LANES) + threadIdx.x / LANES;
+  const int32_t col = (int32_t)threadIdx.x % LANES * CHUNK;
+  float sum = 0.0f, out[CHUNK] = {}, dout[CHUNK] = {};
+  if (item < rows * op.heads) {
+    const int64_t place = item / op.heads * op.ldo + item % op.heads * op.head_size;
+    if (op.packed && col < op.head_size) {
+      run_load<CHUNK>(op.out + place + col, out);
+      run_load<CHUNK>(op.dout + place + col, dout);
+    } else {
+#pragma unroll
+      for (int i = 0; i < CHUNK; i++) {
+        out[i] = col + i < op.head_size ? load_float(op.out[place + col + i]) : 0.0f;
+        dout[i] = col + i < op.head_size ? load_float(op.dout[place + col + i]) : 0.0f;
+      }
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < CHUNK; i++)
+    sum = fmaf(out[i], dout[i], sum);
+#pragma unroll
+  for (int step = LANES / 2; step > 0; step /= 2)
+    sum += __shfl_xor_sync(0xffffffffu, sum, step);
+  if (col == 0 && item < rows * op.heads) dots[item] = sum;
 }
 
 /* Rows of the other side in a step, of which two are in shared memory: that of the step, and the next one. */
@@ -153,24 +169,39 @@ static status_code_t backward_tensor(device_t *device, int64_t tiles, const atte
   });
 }
 
-/* What the backward pass has beside the forward pass's; the dots come first. */
 template <class T>
-static status_code_t backward_operands(device_t *device, const op_attention_backward_t *op, int64_t tiles,
-                                       attention_t<T> *work) {
+static status_code_t attention_dots(device_t *device, int64_t rows, const attention_t<T> &op, float *dots) {
+  const auto with_lanes = [&](auto lanes) {
+    constexpr int LANES = decltype(lanes)::value;
+    return launch(device, "attention_backward dots",
+                  launch_over(rows * op.heads, TILE_THREADS / LANES, TILE_THREADS), dots_kernel<T, LANES>, op,
+                  rows, dots);
+  };
+  if (op.head_size <= 64) return with_lanes(std::integral_constant<int, 8>());
+  if (op.head_size <= 128) return with_lanes(std::integral_constant<int, 16>());
+  return with_lanes(std::integral_constant<int, 32>());
+}
+
+/* What the backward pass has beside the forward pass's; the dots come first. NEXT: numbers that kernels hand
+ * their work out by. */
+template <class T>
+static status_code_t backward_operands(device_t *device, const op_attention_backward_t *op,
+                                       attention_t<T> *work, uint32_t **next) {
   const int64_t rows = sequences_positions(op->forward.sequences);
-  void *dots = nullptr;
+  void *scratch = nullptr;
+  enum { NEXT_BYTES = 256 };
   TRY(attention_operands(&op->forward, work));
-  TRY(cuda_scratch(device, (size_t)(rows * work->heads) * sizeof(float), &dots));
-  work->tiles += tiles;
+  TRY(cuda_scratch(device, (size_t)(rows * work->heads) * sizeof(float) + NEXT_BYTES, &scratch));
+  *next = static_cast<uint32_t *>(scratch);
+  float *dots = static_cast<float *>(scratch) + NEXT_BYTES / sizeof(float);
   work->dout = real<T>(op->dout);
-  work->dots = static_cast<const float *>(dots);
+  work->dots = dots;
   work->dq = real<T>(op->dq);
   work->dk = real<T>(op->dk);
   work->dv = real<T>(op->dv);
   work->packed =
       work->packed && is_packed(op->dout) && is_packed(op->dq) && is_packed(op->dk) && is_packed(op->dv);
-  return launch(device, "attention_backward dots", launch_over(rows * work->heads, TILE_WARPS, TILE_THREADS),
-                dots_kernel<T>, *work, rows, static_cast<float *>(dots));
+  return attention_dots(device, rows, *work, dots);
 }
 
 status_code_t attention_backward_cuda(device_t *device, const op_attention_backward_t *op) {
@@ -182,7 +213,11 @@ status_code_t attention_backward_cuda(device_t *device, const op_attention_backw
   return with_real(device, [&](auto zero) -> status_code_t {
     using T = decltype(zero);
     attention_t<T> work;
-    TRY(backward_operands(device, op, before, &work));
+    uint32_t *next;
+    TRY(backward_operands(device, op, &work, &next));
+    if constexpr (sizeof(T) == sizeof(bf16))
+      if (hopper_takes(device, work)) return attention_backward_hopper(device, all, before, work, next);
+    work.tiles += before;
     if constexpr (sizeof(T) == sizeof(bf16))
       if (shape.tensor_cores) return backward_tensor(device, tiles, work);
     return attention_backward_any(device, tiles, work);

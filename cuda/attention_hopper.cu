@@ -6,14 +6,7 @@
  * last to the first, so that only the first step has to leave out what a query does not see. */
 #include "cuda/attention_hopper.h"
 
-enum {
-  FORWARD_ROWS = TENSOR_FORWARD_ROWS,
-  FORWARD_STEP = 128,
-  FORWARD_STAGES = 2,
-  WORKERS = 2,
-  WORKER_WARPS = WORKERS * 4
-};
-enum { FORWARD_THREADS = (1 + WORKERS) * WARPGROUP, LOADER_REGISTERS = 24, WORKER_REGISTERS = 240 };
+enum { FORWARD_ROWS = TENSOR_FORWARD_ROWS, FORWARD_STEP = 128, FORWARD_STAGES = 2 };
 
 template <int D> struct forward_shared_t {
   bf16 q[FORWARD_ROWS * D];
@@ -32,15 +25,6 @@ struct forward_maps_t {
 static __device__ __forceinline__ int32_t forward_steps(const attention_tile_t &tile, bool causal) {
   const int32_t keys = causal ? smaller(tile.length, tile.first + FORWARD_ROWS) : tile.length;
   return (keys + FORWARD_STEP - 1) / FORWARD_STEP;
-}
-
-/* ROWS rows of D columns from ROW, COL on, run by run. */
-template <int ROWS, int D>
-static __device__ __forceinline__ void tile_fetch(bf16 *to, const CUtensorMap *map, int32_t col, int32_t row,
-                                                  uint64_t *full) {
-#pragma unroll
-  for (int c = 0; c < D; c += RUN_COLS)
-    box_load(to + c * ROWS, map, col + c, row, full);
 }
 
 template <int D>
@@ -147,24 +131,10 @@ static __device__ __forceinline__ void powers(float (&s)[FORWARD_STEP / 8][4], r
   }
 }
 
-static __device__ __forceinline__ void powers_pack(uint32_t (&p)[FORWARD_STEP / FRAGMENT][4],
-                                                   const float (&s)[FORWARD_STEP / 8][4]) {
-#pragma unroll
-  for (int k = 0; k < FORWARD_STEP / FRAGMENT; k++)
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-      p[k][i] = pack_two(s[2 * k + i / 2][i % 2 * 2], s[2 * k + i / 2][i % 2 * 2 + 1]);
-}
-
-static __device__ __forceinline__ void release(uint64_t *used) {
-  if (lane_id() == 0) barrier_arrive(used);
-}
-
 template <int D>
 static __device__ void forward_work(forward_shared_t<D> *shared, const attention_t<bf16> &op,
                                     int32_t worker) {
-  const int32_t warp = (int32_t)threadIdx.x % WARPGROUP / WARP, lane = lane_id(),
-                mine = worker * 64 + warp * FRAGMENT + lane / 4;
+  const int32_t lane = lane_id(), mine = worker * 64 + worker_row();
   const float scale = op.scale * LOG2_E;
   const bf16 *q = shared->q + worker * 64 * RUN_COLS;
   uint32_t steps = 0;
@@ -186,7 +156,7 @@ static __device__ void forward_work(forward_shared_t<D> *shared, const attention
     products_hold(s);
     release(&shared->k_used[steps % FORWARD_STAGES]);
     powers(s, state, factor, row, step * FORWARD_STEP, length, scale, op.causal, true);
-    powers_pack(p, s);
+    fragments_pack<FORWARD_STEP>(p, s);
     for (step--, steps++; step >= 0; step--, steps++) {
       const uint32_t stage = steps % FORWARD_STAGES, before = (steps - 1) % FORWARD_STAGES;
       barrier_wait(&shared->k_full[stage], steps / FORWARD_STAGES & 1);
@@ -207,7 +177,7 @@ static __device__ void forward_work(forward_shared_t<D> *shared, const attention
 #pragma unroll
         for (int i = 0; i < 4; i++)
           out[d][i] *= factor[i / 2];
-      powers_pack(p, s);
+      fragments_pack<FORWARD_STEP>(p, s);
     }
     release(&shared->q_used);
     const uint32_t before = (steps - 1) % FORWARD_STAGES;
@@ -234,13 +204,12 @@ static __device__ void forward_work(forward_shared_t<D> *shared, const attention
 #endif
 
 template <int D>
-static __global__ void __launch_bounds__(FORWARD_THREADS, 1)
+static __global__ void __launch_bounds__(TENSOR_THREADS, 1)
     attention_hopper_kernel(const __grid_constant__ forward_maps_t maps,
                             const __grid_constant__ attention_t<bf16> op, int64_t blocks, uint32_t *next) {
 #ifdef HAS_WARPGROUPS
   DYNAMIC_SHARED(unsigned char, bytes);
-  forward_shared_t<D> *shared =
-      reinterpret_cast<forward_shared_t<D> *>(bytes + (1024 - shared_address(bytes) % 1024) % 1024);
+  forward_shared_t<D> *shared = aligned_shared<forward_shared_t<D>>(bytes);
   if (threadIdx.x == 0) {
     barrier_init(&shared->q_full, 1);
     barrier_init(&shared->q_used, WORKER_WARPS);
@@ -276,8 +245,8 @@ static status_code_t forward(device_t *device, const sequences_t *all, int64_t t
   TRY(cuda_scratch(device, sizeof(uint32_t), &next));
   TRY_CUDA(cudaMemsetAsync(next, 0, sizeof(uint32_t), state->compute.raw));
   return launch(device, "attention",
-                {dim3((unsigned)(blocks < most ? blocks : most)), dim3(FORWARD_THREADS),
-                 sizeof(forward_shared_t<D>) + 1024},
+                {dim3((unsigned)(blocks < most ? blocks : most)), dim3(TENSOR_THREADS),
+                 sizeof(forward_shared_t<D>) + SWIZZLE_ALIGNMENT},
                 attention_hopper_kernel<D>, maps, op, blocks, static_cast<uint32_t *>(next));
 }
 

@@ -5,6 +5,16 @@
 #include "cuda/attention_tile.h"
 #include "cuda/hopper.h"
 
+/* A block: a warpgroup for copies, and workers for 64 rows each. */
+enum {
+  WORKERS = 2,
+  WORKER_WARPS = WORKERS * 4,
+  TENSOR_THREADS = (1 + WORKERS) * WARPGROUP,
+  LOADER_REGISTERS = 24,
+  WORKER_REGISTERS = 240,
+  SWIZZLE_ALIGNMENT = SWIZZLED_ROWS * RUN_ROW_BYTES
+};
+
 /* *MAP: of ROWS rows of COLS elements at FROM, LD apart (all multiples of 16 bytes), in boxes of BOX_ROWS
  * rows and RUN_COLS columns. Errors: STATUS_DEVICE. */
 status_t hopper_map(CUtensorMap *map, const bf16 *from, int64_t rows, int64_t cols, int64_t ld,
@@ -14,8 +24,47 @@ status_t hopper_map(CUtensorMap *map, const bf16 *from, int64_t rows, int64_t co
 bool hopper_takes(const device_t *device, const attention_t<bf16> &op);
 status_code_t attention_hopper(device_t *device, const sequences_t *all, int64_t tiles,
                                const attention_t<bf16> &op);
+/* The gradients; op.dots is there, TILES are the forward pass's. NEXT: two numbers in scratch. */
+status_code_t attention_backward_hopper(device_t *device, const sequences_t *all, int64_t tiles,
+                                        const attention_t<bf16> &op, uint32_t *next);
 
 #ifdef HAS_WARPGROUPS
+
+/* The block's memory, which tiles need aligned. */
+template <class T> static __device__ __forceinline__ T *aligned_shared(unsigned char *bytes) {
+  const uint32_t over = shared_address(bytes) % SWIZZLE_ALIGNMENT;
+  return reinterpret_cast<T *>(bytes + (SWIZZLE_ALIGNMENT - over) % SWIZZLE_ALIGNMENT);
+}
+
+/* The first of a thread's two rows of its worker's 64; the other one is 8 further. */
+static __device__ __forceinline__ int32_t worker_row() {
+  return (int32_t)threadIdx.x % WARPGROUP / WARP * FRAGMENT + lane_id() / 4;
+}
+
+/* ROWS rows of D columns from ROW, COL on, run by run. */
+template <int ROWS, int D>
+static __device__ __forceinline__ void tile_fetch(bf16 *to, const CUtensorMap *map, int32_t col, int32_t row,
+                                                  uint64_t *full) {
+#pragma unroll
+  for (int c = 0; c < D; c += RUN_COLS)
+    box_load(to + c * ROWS, map, col + c, row, full);
+}
+
+/* The warp has used what BARRIER is about. */
+static __device__ __forceinline__ void release(uint64_t *barrier) {
+  if (lane_id() == 0) barrier_arrive(barrier);
+}
+
+/* A result of COLS columns as left factors of products that sum over them. */
+template <int COLS>
+static __device__ __forceinline__ void fragments_pack(uint32_t (&to)[COLS / FRAGMENT][4],
+                                                      const float (&from)[COLS / 8][4]) {
+#pragma unroll
+  for (int k = 0; k < COLS / FRAGMENT; k++)
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+      to[k][i] = pack_two(from[2 * k + i / 2][i % 2 * 2], from[2 * k + i / 2][i % 2 * 2 + 1]);
+}
 
 /* WORDS of chunks 0 .. 3 on each of four lanes become, on lane J, the words of chunk J of all four. */
 static __device__ __forceinline__ uint4 quad_transpose(const uint32_t (&words)[4]) {
