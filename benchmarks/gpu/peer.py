@@ -1,0 +1,509 @@
+"""What PyTorch reaches on one GPU in bf16, at the shapes that the program's own benchmarks use.
+
+    python3 benchmarks/gpu/peer.py --output peer.json
+    python3 benchmarks/gpu/peer.py --sections peaks,decode --compile
+    python3 benchmarks/gpu/peer.py --device cpu --tiny       # does the script work? no figures to speak of
+
+Needs torch, and transformers and peft for `training` and `prefill`; no network: weights and inputs are random.
+One line for each figure, all of them in the file of --output. A case that fails is a line, too, and leaves the
+others running. Times are the median of several repetitions between CUDA events, after a warm-up.
+
+peaks       a product of 8192^3, and a copy on the device (bytes read and written); shares of the other sections refer to them
+attention   scaled_dot_product_attention, causal, by its flash and its cuDNN backend; backward is both less forward
+training    LoRA on all seven projections of a decoder in Vicuna-7B's shapes, and all weights of a 1B-sized one (LlamaForCausalLM)
+decode      a step of one token for each sequence, static cache, in a CUDA graph
+prefill     forward without gradients and without the head
+
+FLOPs: 2 per weight and token forward, 2 backward for the gradient of the input, 2 for that of trained weights, and causal
+attention; what checkpointing computes again and the adapters themselves are not counted. Weights are those of the decoder
+with its head and without the embedding.
+"""
+import argparse
+import contextlib
+import dataclasses
+import functools
+import gc
+import json
+import pathlib
+import signal
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+BF16 = torch.bfloat16
+LORA_R = 64
+COMPILE_SECONDS = 40
+PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """Of a decoder."""
+    hidden: int
+    heads: int
+    mlp: int
+    vocabulary: int
+    layers: int
+
+    @property
+    def layer_weights(self):
+        return self.layers * (4 * self.hidden**2 + 3 * self.hidden * self.mlp)
+
+    @property
+    def weights(self):
+        return self.layer_weights + self.vocabulary * self.hidden
+
+    def attention_flops(self, sequences, length):
+        return self.layers * causal_flops(sequences, self.heads, length, self.hidden // self.heads)
+
+
+VICUNA_7B = Shape(hidden=4096, heads=32, mlp=11008, vocabulary=32000, layers=32)
+DECODER_1B = Shape(hidden=2048, heads=16, mlp=5632, vocabulary=32000, layers=24)
+TINY = Shape(hidden=64, heads=4, mlp=176, vocabulary=256, layers=3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Of everything that is measured."""
+    product: int = 8192
+    copy_bytes: int = 4 * 10**9
+    attention: tuple = ((16, 2048), (4, 8192))  # sequences, their length
+    attention_heads: tuple = ((32, 128), (32, 64))  # heads, their size
+    policy: Shape = VICUNA_7B
+    small: Shape = DECODER_1B
+    sequences: int = 8
+    length: int = 2048
+    decode_sequences: tuple = (1, 64)
+    context: int = 600
+
+
+TINY_SIZES = Sizes(product=128, copy_bytes=10**6, attention=((2, 32), (1, 64)), attention_heads=((4, 16),), policy=TINY,
+                   small=TINY, sequences=2, length=32, decode_sequences=(1, 3), context=20)
+
+
+def causal_flops(sequences, heads, length, head_size):
+    """Forward; backward takes 2.5 times as many."""
+    return 0.5 * 4 * sequences * heads * length**2 * head_size
+
+
+class Report:
+    """The figures so far, in a file after each section and on the screen at once."""
+
+    def __init__(self, path, facts):
+        self.path, self.facts = path, facts
+        self.figures, self.failures, self.peaks = [], [], {}
+
+    def add(self, name, milliseconds, tokens=None, flops=None, moved=None, **more):
+        """A figure: of one repetition the time, and what it did in it."""
+        seconds = milliseconds / 1e3
+        figure = {"name": name, "ms": milliseconds}
+        if tokens is not None:
+            figure["tokens_per_s"] = tokens / seconds
+        for unit, work, scale in (("tflops", flops, 1e12), ("gb_per_s", moved, 1e9)):
+            if work is None:
+                continue
+            figure[unit] = work / seconds / scale
+            if unit in self.peaks:
+                figure[f"{unit}_share_of_peak"] = figure[unit] / self.peaks[unit]
+        figure.update(more)
+        self.figures.append(figure)
+        print(f"{name:58}" + "  ".join(f"{key} {value:.5g}" for key, value in figure.items() if key != "name"), flush=True)
+        return figure
+
+    @contextlib.contextmanager
+    def case(self, name):
+        """What fails within is reported, and its memory is free afterwards."""
+        try:
+            yield
+        except Exception as error:  # whatever it is, the other cases can still be measured
+            words = f"{type(error).__name__}: {error}"
+            self.failures.append({"name": name, "error": words})
+            print(f"{name:58}FAILED {words.splitlines()[0][:200]}", flush=True)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def write(self):
+        if self.path:
+            text = json.dumps({**self.facts, "figures": self.figures, "failures": self.failures}, indent=1)
+            self.path.write_text(text + "\n")
+
+
+class Bench:
+    """The device, the sizes, and how times are taken."""
+
+    def __init__(self, options, report):
+        self.device = torch.device(options.device)
+        self.on_gpu = self.device.type == "cuda"
+        self.sizes = TINY_SIZES if options.tiny else Sizes()
+        self.layers = min(options.layers, self.sizes.policy.layers)
+        self.compile = options.compile
+        self.report = report
+
+    def median(self, function, repetitions=10, warmup=3):
+        """Milliseconds of a call."""
+        for _ in range(warmup):
+            function()
+        if not self.on_gpu:
+            return statistics.median(wall_milliseconds(function) for _ in range(repetitions))
+        events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(repetitions)]
+        torch.cuda.synchronize()
+        for start, end in events:
+            start.record()
+            function()
+            end.record()
+        torch.cuda.synchronize()
+        return statistics.median(start.elapsed_time(end) for start, end in events)
+
+    def random(self, *shape, scale=1.0):
+        return torch.randn(*shape, device=self.device, dtype=BF16).mul_(scale)
+
+    def tokens(self, shape, *counts):
+        return torch.randint(shape.vocabulary, counts, device=self.device)
+
+    def start_memory(self):
+        if self.on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+
+    def memory(self):
+        """Gigabytes, the most since start_memory."""
+        return {"peak_memory_gb": torch.cuda.max_memory_allocated() / 1e9} if self.on_gpu else {}
+
+    def has_room(self, count):
+        return not self.on_gpu or torch.cuda.mem_get_info()[0] > count
+
+    def variants(self):
+        """How to run a function: as it is, and compiled if that is asked for."""
+        return ("eager", "compiled") if self.compile else ("eager",)
+
+
+def wall_milliseconds(function):
+    start = time.perf_counter()
+    function()
+    return 1e3 * (time.perf_counter() - start)
+
+
+@contextlib.contextmanager
+def time_limit(seconds):
+    """Raises TimeoutError within what takes longer."""
+    def give_up(_signal, _frame):
+        raise TimeoutError(f"not done after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def first_call(function, variant):
+    """Compiles what is to be compiled."""
+    with time_limit(COMPILE_SECONDS) if variant == "compiled" else contextlib.nullcontext():
+        function()
+
+
+# ---- peaks -----------------------------------------------------------------------------------------------------------------
+
+
+def measure_peaks(bench):
+    size = bench.sizes.product
+    with bench.report.case("product"):
+        a, b = bench.random(size, size), bench.random(size, size)
+        out = torch.empty_like(a)
+        milliseconds = bench.median(lambda: torch.mm(a, b, out=out), repetitions=20)
+        figure = bench.report.add(f"product, {size}^3", milliseconds, flops=2 * size**3)
+        bench.report.peaks["tflops"] = figure["tflops"]
+        del a, b, out
+    with bench.report.case("copy"):
+        source = bench.random(bench.sizes.copy_bytes // 2)
+        target = torch.empty_like(source)
+        milliseconds = bench.median(lambda: target.copy_(source), repetitions=20)
+        figure = bench.report.add(f"copy, {bench.sizes.copy_bytes / 1e9:g} GB", milliseconds, moved=2 * bench.sizes.copy_bytes)
+        bench.report.peaks["gb_per_s"] = figure["gb_per_s"]
+        del source, target
+
+
+# ---- attention -------------------------------------------------------------------------------------------------------------
+
+
+def measure_attention(bench):
+    backends = {"flash": SDPBackend.FLASH_ATTENTION}
+    if bench.on_gpu:
+        backends["cuDNN"] = SDPBackend.CUDNN_ATTENTION
+    for heads, head_size in bench.sizes.attention_heads:
+        for sequences, length in bench.sizes.attention:
+            for name, backend in backends.items():
+                name = f"attention, {name}, {sequences} x {length}, {heads} x {head_size}"
+                with bench.report.case(name), sdpa_kernel(backend):
+                    attention_case(bench, name, (sequences, heads, length, head_size))
+
+
+def attention_case(bench, name, shape):
+    # (B, T, H, D) in memory, as a projection leaves them; attention sees (B, H, T, D).
+    sequences, heads, length, head_size = shape
+    q, k, v = (bench.random(sequences, length, heads, head_size).transpose(1, 2).requires_grad_() for _ in range(3))
+    gradient = bench.random(sequences, length, heads, head_size).transpose(1, 2)
+
+    def forward():
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    def both():
+        torch.autograd.grad(forward(), (q, k, v), gradient)
+
+    flops = causal_flops(*shape)
+    forward_ms = bench.median(forward)
+    bench.report.add(f"{name}, forward", forward_ms, flops=flops)
+    both_ms = bench.median(both)
+    bench.report.add(f"{name}, backward", max(both_ms - forward_ms, 1e-6), flops=2.5 * flops)
+
+
+# ---- training and prefill: transformers ------------------------------------------------------------------------------------
+
+
+def make_llama(bench, shape, dtype=BF16):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(vocab_size=shape.vocabulary, hidden_size=shape.hidden, intermediate_size=shape.mlp,
+                         num_hidden_layers=shape.layers, num_attention_heads=shape.heads, tie_word_embeddings=False,
+                         max_position_embeddings=max(2048, bench.sizes.length), attn_implementation="sdpa", use_cache=False)
+    torch.set_default_dtype(dtype)
+    try:
+        with bench.device:
+            return LlamaForCausalLM(config)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def training_figure(bench, name, shape, flops_per_weight, step, variant):
+    first_call(step, variant)
+    bench.start_memory()
+    milliseconds = bench.median(step, repetitions=5, warmup=2)
+    tokens = bench.sizes.sequences * bench.sizes.length
+    attention = 3.5 * shape.attention_flops(bench.sizes.sequences, bench.sizes.length)
+    bench.report.add(f"{name}, {variant}", milliseconds, tokens=tokens,
+                     flops=flops_per_weight * shape.weights * tokens + attention, **bench.memory())
+
+
+def measure_training(bench):
+    policy = dataclasses.replace(bench.sizes.policy, layers=bench.layers)
+    for checkpointing in (False, True):
+        for variant in bench.variants():
+            name = f"training, LoRA, {policy.layers} layers{', checkpointing' if checkpointing else ''}"
+            with bench.report.case(f"{name}, {variant}"):
+                lora_case(bench, name, policy, checkpointing, variant)
+    # Weights in bf16 with moments in bf16 are the least that this can take; fp32 weights beside products in bf16 are what is
+    # usually trained.
+    for dtype, checkpointing in ((BF16, False), (BF16, True), (torch.float32, True)):
+        for variant in bench.variants():
+            weights = "bf16" if dtype == BF16 else "fp32"
+            name = f"training, all, weights {weights}{', checkpointing' if checkpointing else ''}"
+            with bench.report.case(f"{name}, {variant}"):
+                full_case(bench, name, bench.sizes.small, dtype, checkpointing, variant)
+
+
+def checkpoint_layers(model):
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def lora_case(bench, name, shape, checkpointing, variant):
+    """Forward and backward, without an optimiser step. Frozen weights and adapters in bf16."""
+    from peft import LoraConfig, get_peft_model
+
+    model = make_llama(bench, shape)
+    if checkpointing:
+        checkpoint_layers(model)
+    # Both factors random: with b = 0, the first step of training, half of the products would be of zeros.
+    config = LoraConfig(r=LORA_R, lora_alpha=LORA_R, target_modules=PROJECTIONS, lora_dropout=0.0, init_lora_weights=False)
+    model = get_peft_model(model, config, autocast_adapter_dtype=False).to(bench.device, BF16).train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    run = torch.compile(model, dynamic=False) if variant == "compiled" else model
+    ids = bench.tokens(shape, bench.sizes.sequences, bench.sizes.length)
+
+    def step():
+        run(input_ids=ids, labels=ids).loss.backward()
+        for p in trained:
+            p.grad = None
+
+    training_figure(bench, name, shape, 4, step, variant)
+
+
+def full_case(bench, name, shape, dtype, checkpointing, variant):
+    """Forward, backward and AdamW."""
+    model = make_llama(bench, shape, dtype).train()
+    if checkpointing:
+        checkpoint_layers(model)
+    run = torch.compile(model, dynamic=False) if variant == "compiled" else model
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+    ids = bench.tokens(shape, bench.sizes.sequences, bench.sizes.length)
+
+    def step():
+        with torch.autocast(bench.device.type, BF16, enabled=dtype != BF16):
+            loss = run(input_ids=ids, labels=ids).loss
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    training_figure(bench, name, shape, 6, step, variant)
+
+
+def measure_prefill(bench):
+    shape = dataclasses.replace(bench.sizes.policy, layers=bench.layers)
+    sequences, length = bench.sizes.sequences, bench.sizes.length
+    for variant in bench.variants():
+        name = f"prefill, {shape.layers} layers, {sequences} x {length}, {variant}"
+        with bench.report.case(name), torch.no_grad():
+            model = make_llama(bench, shape).model.eval()
+            run = torch.compile(model, dynamic=False) if variant == "compiled" else model
+            ids = bench.tokens(shape, sequences, length)
+            first_call(lambda: run(input_ids=ids), variant)
+            milliseconds = bench.median(lambda: run(input_ids=ids), repetitions=5, warmup=2)
+            tokens = sequences * length
+            flops = 2 * shape.layer_weights * tokens + shape.attention_flops(sequences, length)
+            bench.report.add(name, milliseconds, tokens=tokens, flops=flops)
+            del model, run
+
+
+# ---- decode ----------------------------------------------------------------------------------------------------------------
+
+
+def rotate(x, cosine, sine):
+    """Rotary embedding of the rows x (B, H, 1, D) at one position; cosine and sine are (D / 2)."""
+    first, second = x.float().chunk(2, dim=-1)
+    return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1).to(x.dtype)
+
+
+def decode_layer(x, weights, keys, values, position, cosine, sine):
+    """One layer for one new token of each sequence, x (B, C); its key and value go to position of the cache (B, H, T, D)."""
+    sequences, heads, _, head_size = keys.shape
+    width = (x.shape[-1],)
+    qkv = F.linear(F.rms_norm(x, width, weights["attention_norm"]), weights["qkv"])
+    q, k, v = qkv.view(sequences, 3, heads, 1, head_size).unbind(1)
+    keys.index_copy_(2, position, rotate(k, cosine, sine))
+    values.index_copy_(2, position, v)
+    attended = F.scaled_dot_product_attention(rotate(q, cosine, sine), keys, values)
+    x = x + F.linear(attended.reshape(x.shape), weights["o"])
+    gate, up = F.linear(F.rms_norm(x, width, weights["mlp_norm"]), weights["gate_up"]).chunk(2, dim=-1)
+    return x + F.linear(F.silu(gate) * up, weights["down"])
+
+
+class Decoder:
+    """A Llama decoder that makes one token at a time and keeps nothing but its weights and a cache of one length."""
+
+    def __init__(self, bench, shape):
+        self.bench, self.shape = bench, shape
+        hidden, mlp = shape.hidden, shape.mlp
+        make = functools.partial(bench.random, scale=0.02)
+        self.embedding, self.head = make(shape.vocabulary, hidden), make(shape.vocabulary, hidden)
+        self.norm = 1 + make(hidden)
+        self.layers = [{"attention_norm": 1 + make(hidden), "qkv": make(3 * hidden, hidden), "o": make(hidden, hidden),
+                        "mlp_norm": 1 + make(hidden), "gate_up": make(2 * mlp, hidden), "down": make(hidden, mlp)}
+                       for _ in range(shape.layers)]
+
+    def step_at(self, sequences, context, variant):
+        """A function that decodes the last of context tokens of every sequence, in a CUDA graph where there are any."""
+        head_size = self.shape.hidden // self.shape.heads
+        cache = [(self.bench.random(sequences, self.shape.heads, context, head_size),
+                  self.bench.random(sequences, self.shape.heads, context, head_size)) for _ in self.layers]
+        ids = self.bench.tokens(self.shape, sequences)
+        position = torch.tensor([context - 1], device=self.bench.device)
+        angles = (context - 1) / 10000 ** (torch.arange(0, head_size, 2, device=self.bench.device) / head_size)
+        cosine, sine = angles.cos(), angles.sin()
+        layer = torch.compile(decode_layer, dynamic=False) if variant == "compiled" else decode_layer
+
+        def step():
+            x = F.embedding(ids, self.embedding)
+            for weights, (keys, values) in zip(self.layers, cache):
+                x = layer(x, weights, keys, values, position, cosine, sine)
+            logits = F.linear(F.rms_norm(x, (self.shape.hidden,), self.norm), self.head)
+            ids.copy_(logits.argmax(dim=-1))
+
+        first_call(step, variant)
+        return graph_of(step) if self.bench.on_gpu else step
+
+    def bytes_of_step(self, sequences, context):
+        """Weights once, and the cache: two bytes each."""
+        return 2 * (self.shape.weights + sequences * context * self.shape.layers * 2 * self.shape.hidden)
+
+
+def graph_of(function):
+    """The function's kernels, to be launched all at once."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(2):
+            function()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        function()
+    return graph.replay
+
+
+def measure_decode(bench):
+    context, most = bench.sizes.context, max(bench.sizes.decode_sequences)
+    shape = bench.sizes.policy
+    needed = 1.1 * (2 * shape.vocabulary * shape.hidden + 2 * shape.weights
+                    + 4 * most * context * shape.layers * shape.hidden)
+    if not bench.has_room(needed):
+        shape = dataclasses.replace(shape, layers=bench.layers)
+    with torch.no_grad():
+        decoder = Decoder(bench, shape)
+        for sequences in bench.sizes.decode_sequences:
+            for variant in bench.variants():
+                name = f"decode, {shape.layers} layers, {sequences} at context {context}, {variant}"
+                with bench.report.case(name):
+                    step = decoder.step_at(sequences, context, variant)
+                    milliseconds = bench.median(step, repetitions=30)
+                    bench.report.add(name, milliseconds, tokens=sequences, moved=decoder.bytes_of_step(sequences, context))
+                    del step
+
+
+SECTIONS = {"peaks": measure_peaks, "attention": measure_attention, "training": measure_training, "decode": measure_decode,
+            "prefill": measure_prefill}
+
+
+def facts_of(options):
+    """What the figures depend on."""
+    facts = {"device": torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else options.device,
+             "torch": torch.__version__, "cuda": torch.version.cuda, "tiny": options.tiny}
+    for name in ("transformers", "peft"):
+        with contextlib.suppress(ImportError):
+            facts[name] = __import__(name).__version__
+    return facts
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sections", default=",".join(SECTIONS), help="of them, separated by commas (default: %(default)s)")
+    parser.add_argument("--layers", type=int, default=8, help="of the 7B decoder in training and prefill (default: 8)")
+    parser.add_argument("--compile", action="store_true", help=f"torch.compile, too, where it takes {COMPILE_SECONDS} s at most")
+    parser.add_argument("--device", default="cuda", help="cuda (default) or cpu")
+    parser.add_argument("--tiny", action="store_true", help="tiny sizes, to try the script")
+    parser.add_argument("--output", type=pathlib.Path, help="JSON file for the figures")
+    options = parser.parse_args()
+    sections = options.sections.split(",")
+    unknown = [name for name in sections if name not in SECTIONS]
+    if unknown:
+        parser.error(f"--sections has {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+
+    torch.manual_seed(1)
+    report = Report(options.output, facts_of(options))
+    print("  ".join(f"{key} {value}" for key, value in report.facts.items()), flush=True)
+    bench = Bench(options, report)
+    for name in SECTIONS:
+        if name in sections:
+            start = time.perf_counter()
+            with report.case(name):
+                SECTIONS[name](bench)
+            print(f"{'':58}({name}: {time.perf_counter() - start:.1f} s)", flush=True)
+            report.write()
+    return 1 if report.failures else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
