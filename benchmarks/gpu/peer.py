@@ -8,15 +8,16 @@ Needs torch, and transformers and peft for `training` and `prefill`; no network:
 One line for each figure, all of them in the file of --output. A case that fails is a line, too, and leaves the
 others running. Times are the median of several repetitions between CUDA events, after a warm-up.
 
-peaks       a product of 8192^3, and a copy on the device (bytes read and written); shares of the other sections refer to them
+peaks       a product of 8192^3, and a copy on the device (bytes read and written); the others show their share of these
 attention   scaled_dot_product_attention, causal, by its flash and its cuDNN backend; backward is both less forward
-training    LoRA on all seven projections of a decoder in Vicuna-7B's shapes, and all weights of a 1B-sized one (LlamaForCausalLM)
+training    LlamaForCausalLM: LoRA on all seven projections in Vicuna-7B's shapes, and all weights of a 1B-sized decoder
 decode      a step of one token for each sequence, static cache, in a CUDA graph
 prefill     forward without gradients and without the head
 
-FLOPs: 2 per weight and token forward, 2 backward for the gradient of the input, 2 for that of trained weights, and causal
-attention; what checkpointing computes again and the adapters themselves are not counted. Weights are those of the decoder
-with its head and without the embedding.
+FLOPs: 2 per weight and token forward, 2 backward for the gradient of the input, 2 for that of trained weights, and
+causal attention; what checkpointing computes again and the adapters themselves are not counted. Weights are those of
+the decoder with its head and without the embedding. Attention's backward counts twice its forward in training, as in
+the program's own figures, and 2.5 times (scores are computed again) in section attention, as is usual there.
 """
 import argparse
 import contextlib
@@ -24,17 +25,22 @@ import dataclasses
 import functools
 import gc
 import json
+import os
 import pathlib
 import signal
 import statistics
 import time
 
-import torch
-import torch.nn.functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
+# Training nearly fills the device, and cases of other sizes come before it.
+os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
 
 BF16 = torch.bfloat16
 LORA_R = 64
+NORM_EPSILON = 1e-5
 COMPILE_SECONDS = 40
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -85,7 +91,7 @@ TINY_SIZES = Sizes(product=128, copy_bytes=10**6, attention=((2, 32), (1, 64)), 
 
 
 def causal_flops(sequences, heads, length, head_size):
-    """Forward; backward takes 2.5 times as many."""
+    """Of the forward pass."""
     return 0.5 * 4 * sequences * heads * length**2 * head_size
 
 
@@ -110,7 +116,8 @@ class Report:
                 figure[f"{unit}_share_of_peak"] = figure[unit] / self.peaks[unit]
         figure.update(more)
         self.figures.append(figure)
-        print(f"{name:58}" + "  ".join(f"{key} {value:.5g}" for key, value in figure.items() if key != "name"), flush=True)
+        values = "  ".join(f"{key} {value:.5g}" for key, value in figure.items() if key != "name")
+        print(f"{name:58}{values}", flush=True)
         return figure
 
     @contextlib.contextmanager
@@ -122,6 +129,7 @@ class Report:
             words = f"{type(error).__name__}: {error}"
             self.failures.append({"name": name, "error": words})
             print(f"{name:58}FAILED {words.splitlines()[0][:200]}", flush=True)
+        torch.compiler.reset()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -149,7 +157,7 @@ class Bench:
             function()
         if not self.on_gpu:
             return statistics.median(wall_milliseconds(function) for _ in range(repetitions))
-        events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(repetitions)]
+        events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repetitions)]
         torch.cuda.synchronize()
         for start, end in events:
             start.record()
@@ -207,7 +215,7 @@ def first_call(function, variant):
         function()
 
 
-# ---- peaks -----------------------------------------------------------------------------------------------------------------
+# ---- peaks -----------------------------------------------------------------------------------------------------------
 
 
 def measure_peaks(bench):
@@ -223,12 +231,13 @@ def measure_peaks(bench):
         source = bench.random(bench.sizes.copy_bytes // 2)
         target = torch.empty_like(source)
         milliseconds = bench.median(lambda: target.copy_(source), repetitions=20)
-        figure = bench.report.add(f"copy, {bench.sizes.copy_bytes / 1e9:g} GB", milliseconds, moved=2 * bench.sizes.copy_bytes)
+        size = bench.sizes.copy_bytes
+        figure = bench.report.add(f"copy, {size / 1e9:g} GB", milliseconds, moved=2 * size)
         bench.report.peaks["gb_per_s"] = figure["gb_per_s"]
         del source, target
 
 
-# ---- attention -------------------------------------------------------------------------------------------------------------
+# ---- attention -------------------------------------------------------------------------------------------------------
 
 
 def measure_attention(bench):
@@ -262,7 +271,7 @@ def attention_case(bench, name, shape):
     bench.report.add(f"{name}, backward", max(both_ms - forward_ms, 1e-6), flops=2.5 * flops)
 
 
-# ---- training and prefill: transformers ------------------------------------------------------------------------------------
+# ---- training and prefill: transformers ------------------------------------------------------------------------------
 
 
 def make_llama(bench, shape, dtype=BF16):
@@ -270,7 +279,8 @@ def make_llama(bench, shape, dtype=BF16):
 
     config = LlamaConfig(vocab_size=shape.vocabulary, hidden_size=shape.hidden, intermediate_size=shape.mlp,
                          num_hidden_layers=shape.layers, num_attention_heads=shape.heads, tie_word_embeddings=False,
-                         max_position_embeddings=max(2048, bench.sizes.length), attn_implementation="sdpa", use_cache=False)
+                         max_position_embeddings=bench.sizes.length, rms_norm_eps=NORM_EPSILON,
+                         attn_implementation="sdpa", use_cache=False)
     torch.set_default_dtype(dtype)
     try:
         with bench.device:
@@ -284,7 +294,7 @@ def training_figure(bench, name, shape, flops_per_weight, step, variant):
     bench.start_memory()
     milliseconds = bench.median(step, repetitions=5, warmup=2)
     tokens = bench.sizes.sequences * bench.sizes.length
-    attention = 3.5 * shape.attention_flops(bench.sizes.sequences, bench.sizes.length)
+    attention = 3 * shape.attention_flops(bench.sizes.sequences, bench.sizes.length)
     bench.report.add(f"{name}, {variant}", milliseconds, tokens=tokens,
                      flops=flops_per_weight * shape.weights * tokens + attention, **bench.memory())
 
@@ -296,8 +306,8 @@ def measure_training(bench):
             name = f"training, LoRA, {policy.layers} layers{', checkpointing' if checkpointing else ''}"
             with bench.report.case(f"{name}, {variant}"):
                 lora_case(bench, name, policy, checkpointing, variant)
-    # Weights in bf16 with moments in bf16 are the least that this can take; fp32 weights beside products in bf16 are what is
-    # usually trained.
+    # Weights and moments in bf16 are the least that this can take; fp32 weights and products in bf16 are what is usually
+    # trained.
     for dtype, checkpointing in ((BF16, False), (BF16, True), (torch.float32, True)):
         for variant in bench.variants():
             weights = "bf16" if dtype == BF16 else "fp32"
@@ -318,8 +328,9 @@ def lora_case(bench, name, shape, checkpointing, variant):
     if checkpointing:
         checkpoint_layers(model)
     # Both factors random: with b = 0, the first step of training, half of the products would be of zeros.
-    config = LoraConfig(r=LORA_R, lora_alpha=LORA_R, target_modules=PROJECTIONS, lora_dropout=0.0, init_lora_weights=False)
-    model = get_peft_model(model, config, autocast_adapter_dtype=False).to(bench.device, BF16).train()
+    config = LoraConfig(r=LORA_R, lora_alpha=LORA_R, target_modules=PROJECTIONS, lora_dropout=0.0,
+                        init_lora_weights=False)
+    model = get_peft_model(model, config, autocast_adapter_dtype=False).train()
     trained = [p for p in model.parameters() if p.requires_grad]
     run = torch.compile(model, dynamic=False) if variant == "compiled" else model
     ids = bench.tokens(shape, bench.sizes.sequences, bench.sizes.length)
@@ -368,7 +379,7 @@ def measure_prefill(bench):
             del model, run
 
 
-# ---- decode ----------------------------------------------------------------------------------------------------------------
+# ---- decode ----------------------------------------------------------------------------------------------------------
 
 
 def rotate(x, cosine, sine):
@@ -377,17 +388,20 @@ def rotate(x, cosine, sine):
     return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1).to(x.dtype)
 
 
+def normed(x, weight):
+    return F.rms_norm(x, weight.shape, weight, NORM_EPSILON)
+
+
 def decode_layer(x, weights, keys, values, position, cosine, sine):
-    """One layer for one new token of each sequence, x (B, C); its key and value go to position of the cache (B, H, T, D)."""
+    """One layer for a new token of each sequence, x (B, C); key and value go to position of the cache (B, H, T, D)."""
     sequences, heads, _, head_size = keys.shape
-    width = (x.shape[-1],)
-    qkv = F.linear(F.rms_norm(x, width, weights["attention_norm"]), weights["qkv"])
+    qkv = F.linear(normed(x, weights["attention_norm"]), weights["qkv"])
     q, k, v = qkv.view(sequences, 3, heads, 1, head_size).unbind(1)
     keys.index_copy_(2, position, rotate(k, cosine, sine))
     values.index_copy_(2, position, v)
     attended = F.scaled_dot_product_attention(rotate(q, cosine, sine), keys, values)
     x = x + F.linear(attended.reshape(x.shape), weights["o"])
-    gate, up = F.linear(F.rms_norm(x, width, weights["mlp_norm"]), weights["gate_up"]).chunk(2, dim=-1)
+    gate, up = F.linear(normed(x, weights["mlp_norm"]), weights["gate_up"]).chunk(2, dim=-1)
     return x + F.linear(F.silu(gate) * up, weights["down"])
 
 
@@ -419,7 +433,7 @@ class Decoder:
             x = F.embedding(ids, self.embedding)
             for weights, (keys, values) in zip(self.layers, cache):
                 x = layer(x, weights, keys, values, position, cosine, sine)
-            logits = F.linear(F.rms_norm(x, (self.shape.hidden,), self.norm), self.head)
+            logits = F.linear(normed(x, self.norm), self.head)
             ids.copy_(logits.argmax(dim=-1))
 
         first_call(step, variant)
@@ -431,7 +445,7 @@ class Decoder:
 
 
 def graph_of(function):
-    """The function's kernels, to be launched all at once."""
+    """The function's kernels, to be launched all at once. Keeps the function, whose tensors they work on."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -441,7 +455,11 @@ def graph_of(function):
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         function()
-    return graph.replay
+
+    def replay(_kept=function):
+        graph.replay()
+
+    return replay
 
 
 def measure_decode(bench):
@@ -459,17 +477,19 @@ def measure_decode(bench):
                 with bench.report.case(name):
                     step = decoder.step_at(sequences, context, variant)
                     milliseconds = bench.median(step, repetitions=30)
-                    bench.report.add(name, milliseconds, tokens=sequences, moved=decoder.bytes_of_step(sequences, context))
+                    bench.report.add(name, milliseconds, tokens=sequences,
+                                     moved=decoder.bytes_of_step(sequences, context))
                     del step
 
 
-SECTIONS = {"peaks": measure_peaks, "attention": measure_attention, "training": measure_training, "decode": measure_decode,
-            "prefill": measure_prefill}
+SECTIONS = {"peaks": measure_peaks, "attention": measure_attention, "training": measure_training,
+            "decode": measure_decode, "prefill": measure_prefill}
 
 
 def facts_of(options):
     """What the figures depend on."""
-    facts = {"device": torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else options.device,
+    on_gpu = options.device.startswith("cuda")
+    facts = {"device": torch.cuda.get_device_name(options.device) if on_gpu else options.device,
              "torch": torch.__version__, "cuda": torch.version.cuda, "tiny": options.tiny}
     for name in ("transformers", "peft"):
         with contextlib.suppress(ImportError):
@@ -479,9 +499,10 @@ def facts_of(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sections", default=",".join(SECTIONS), help="of them, separated by commas (default: %(default)s)")
+    parser.add_argument("--sections", default=",".join(SECTIONS), help="separated by commas (default: %(default)s)")
     parser.add_argument("--layers", type=int, default=8, help="of the 7B decoder in training and prefill (default: 8)")
-    parser.add_argument("--compile", action="store_true", help=f"torch.compile, too, where it takes {COMPILE_SECONDS} s at most")
+    parser.add_argument("--compile", action="store_true",
+                        help=f"also with torch.compile, where that takes {COMPILE_SECONDS} s at most")
     parser.add_argument("--device", default="cuda", help="cuda (default) or cpu")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes, to try the script")
     parser.add_argument("--output", type=pathlib.Path, help="JSON file for the figures")
