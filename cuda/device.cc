@@ -10,7 +10,7 @@ extern "C" {
 #include <string.h>
 #include <time.h>
 
-enum { ALIGNMENT = 256, VOCABULARY_UNIT = 64, PEAK_MATRIX = 8192, PEAK_ELEMENTS = 1 << 28, SPINS = 2000 };
+enum { ALIGNMENT = 256, VOCABULARY_UNIT = 64, PEAK_MATRIX = 8192, PEAK_ELEMENTS = 1 << 29, SPINS = 2000 };
 
 /* ---- Errors ---- */
 

@@ -57,10 +57,6 @@ static const gemm_cases_shape_t shapes[] = {
     {"gemm decode", false, true, 64, 4096, 4096, ACTIVATION_NONE},
 };
 
-static void call_gemm(bench_t *bench, const void *op) {
-  bench_check(OP(bench->device, gemm, (const op_gemm_t *)op));
-}
-
 static void call_blas(bench_t *bench, const void *argument) {
   const op_gemm_t *op = argument;
   (void)bench;
@@ -69,38 +65,38 @@ static void call_blas(bench_t *bench, const void *argument) {
               (const float *)op->b, (int)op->ldb, (float)op->beta, (float *)op->c, (int)op->ldc);
 }
 
-static void bench_shape(bench_t *bench, const gemm_cases_shape_t *shape) {
-  real_t *a = bench_real(bench, shape->m * shape->k), *b = bench_real(bench, shape->n * shape->k);
-  real_t *c = bench_real(bench, shape->m * shape->n), *bias = bench_real(bench, shape->n);
-  op_gemm_t op = {.trans_a = shape->trans_a,
+static void make_gemm(bench_t *bench, const void *of, void *arguments) {
+  const gemm_cases_shape_t *shape = of;
+  *(op_gemm_t *)arguments =
+      (op_gemm_t){.trans_a = shape->trans_a,
                   .trans_b = shape->trans_b,
                   .m = shape->m,
                   .n = shape->n,
                   .k = shape->k,
-                  .a = a,
+                  .a = bench_real(bench, shape->m * shape->k),
                   .lda = shape->trans_a ? shape->m : shape->k,
-                  .b = b,
+                  .b = bench_real(bench, shape->n * shape->k),
                   .ldb = shape->trans_b ? shape->k : shape->n,
-                  .c = c,
+                  .c = bench_real(bench, shape->m * shape->n),
                   .ldc = shape->n,
                   .alpha = 1.0,
                   .beta = shape->trans_a ? 1.0 : 0.0,
-                  .bias = shape->activation == ACTIVATION_NONE ? NULL : bias,
+                  .bias = shape->activation == ACTIVATION_NONE ? NULL : bench_real(bench, shape->n),
                   .activation = shape->activation};
-  double m = (double)shape->m, n = (double)shape->n, k = (double)shape->k;
-  double bytes = shape->m <= 64 ? 4.0 * n * k : 0.0;
-  char text[64];
+}
+
+static void bench_shape(bench_t *bench, const gemm_cases_shape_t *shape) {
+  op_gemm_t op;
+  if (!bench_wants(bench, shape->name)) return;
+  make_gemm(bench, shape, &op);
+  double flops = 2.0 * (double)shape->m * (double)shape->n * (double)shape->k;
   double blas = bench_time(bench, call_blas, &op);
-  snprintf(text, sizeof text, "%5lld %5lld %5lld  OpenBLAS %7.1f", (long long)shape->m, (long long)shape->n,
-           (long long)shape->k, 2e-9 * m * n * k / blas);
-  bench_line(bench, shape->name, text, call_gemm, &op, 2.0 * m * n * k, bytes);
-  device_release(bench->device, a);
-  device_release(bench->device, b);
-  device_release(bench->device, c);
-  device_release(bench->device, bias);
+  bench_release(bench);
+  BENCH_CASE(bench, shape->name, gemm, make_gemm, shape, "%5lld %5lld %5lld  OpenBLAS %7.1f",
+             (long long)shape->m, (long long)shape->n, (long long)shape->k, 1e-9 * flops / blas);
 }
 
 void bench_gemm(bench_t *bench) {
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
-    if (bench_wants(bench, shapes[i].name)) bench_shape(bench, &shapes[i]);
+    bench_shape(bench, &shapes[i]);
 }

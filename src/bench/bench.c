@@ -19,9 +19,9 @@ static void bench_log_case(const bench_result_t *result, const bench_case_t *c) 
   char memory[48] = "       -        -";
   if (c->bytes > 0.0)
     snprintf(memory, sizeof memory, "%8.1f %7.1f%%", 1e-9 * bytes,
-             100.0 * bench_share(bytes, result->stream_bytes));
+             100.0 * bench_share(bytes, result->peaks.bytes));
   log_info("%-24s %10.1f %10.1f %9.1f %7.1f%% %s", c->name, 1e3 * c->seconds, c->tokens / c->seconds,
-           1e-9 * flops, 100.0 * bench_share(flops, result->sgemm_flops), memory);
+           1e-9 * flops, 100.0 * bench_share(flops, result->peaks.flops[WEIGHT_REAL]), memory);
 }
 
 static void bench_log_operation(const bench_result_t *result, const bench_case_t *c, timed_t timed) {
@@ -30,7 +30,7 @@ static void bench_log_operation(const bench_result_t *result, const bench_case_t
   if (time->calls == 0) return;
   if (time->flops > 0.0)
     snprintf(rate, sizeof rate, "%9.1f %7.1f%%", 1e-9 * time->flops / time->seconds,
-             100.0 * bench_share(time->flops / time->seconds, result->sgemm_flops));
+             100.0 * bench_share(time->flops / time->seconds, result->peaks.flops[WEIGHT_REAL]));
   log_info("  %-22s %10.1f %7.1f%% %7lld %s", timed_name(timed), 1e3 * time->seconds,
            100.0 * time->seconds / c->operation_seconds, (long long)time->calls, rate);
 }
@@ -47,8 +47,11 @@ static void bench_log_operations(const bench_result_t *result, const bench_case_
 }
 
 static void bench_log_tables(const session_t *session, const bench_result_t *result) {
-  log_info("peaks      sgemm %.1f GFLOP/s, streaming %.1f GB/s (per rank, the best measured in this run)",
-           1e-9 * result->sgemm_flops, 1e-9 * result->stream_bytes);
+  const device_peaks_t *peaks = &result->peaks;
+  log_info("peaks      products %.1f GFLOP/s, streaming %.1f GB/s (per rank, the best measured in this run)",
+           1e-9 * peaks->flops[WEIGHT_REAL], 1e-9 * peaks->bytes);
+  log_info("           products with weights in bf16 %.1f, in NF4 %.1f GFLOP/s",
+           1e-9 * peaks->flops[WEIGHT_BF16], 1e-9 * peaks->flops[WEIGHT_NF4]);
   log_info("\n%-24s %10s %10s %9s %8s %8s %8s", "", "ms", "tokens/s", "GFLOP/s", "of peak", "GB/s",
            "of peak");
   for (int32_t i = 0; i < result->count; i++)
@@ -87,10 +90,11 @@ static void bench_write_case(json_writer_t *writer, const bench_result_t *result
   json_write_real_member(writer, "tokens_per_second", c->tokens / c->seconds);
   json_write_real_member(writer, "flops", c->flops);
   json_write_real_member(writer, "flops_per_second", c->flops / c->seconds);
-  json_write_real_member(writer, "flops_of_peak", bench_share(c->flops / c->seconds, result->sgemm_flops));
+  json_write_real_member(writer, "flops_of_peak",
+                         bench_share(c->flops / c->seconds, result->peaks.flops[WEIGHT_REAL]));
   json_write_real_member(writer, "bytes", c->bytes);
   json_write_real_member(writer, "bytes_per_second", c->bytes / c->seconds);
-  json_write_real_member(writer, "bytes_of_peak", bench_share(c->bytes / c->seconds, result->stream_bytes));
+  json_write_real_member(writer, "bytes_of_peak", bench_share(c->bytes / c->seconds, result->peaks.bytes));
   bench_write_operations(writer, c);
   json_write_object_end(writer);
 }
@@ -104,6 +108,8 @@ static void bench_write_sizes(json_writer_t *writer, const session_t *session) {
   json_write_int_member(writer, "vocab", settings->bench.vocab);
   json_write_int_member(writer, "sequences", settings->bench.sequences);
   json_write_int_member(writer, "length", settings->bench.length);
+  json_write_int_member(writer, "decode_sequences", settings->bench.decode_sequences);
+  json_write_int_member(writer, "decode_length", settings->bench.decode_length);
   json_write_int_member(writer, "decode_tokens", settings->bench.decode_tokens);
   json_write_int_member(writer, "repetitions", settings->bench.repetitions);
   json_write_int_member(writer, "dp", session->grid.dp_size);
@@ -120,9 +126,14 @@ static void bench_write_result(json_writer_t *writer, const session_t *session,
   json_write_int_member(writer, "format_version", 1);
   bench_write_sizes(writer, session);
   json_write_real_member(writer, "weights", result->weights);
+  json_write_member(writer, "weights_format", result->format);
+  json_write_member(writer, "recompute", session->settings->model.recompute);
+  json_write_int_member(writer, "lora_r", session->settings->adapter.r);
   json_write_real_member(writer, "initialise_seconds", result->initialise_seconds);
-  json_write_real_member(writer, "sgemm_flops", result->sgemm_flops);
-  json_write_real_member(writer, "stream_bytes", result->stream_bytes);
+  json_write_real_member(writer, "sgemm_flops", result->peaks.flops[WEIGHT_REAL]);
+  json_write_real_member(writer, "bf16_flops", result->peaks.flops[WEIGHT_BF16]);
+  json_write_real_member(writer, "nf4_flops", result->peaks.flops[WEIGHT_NF4]);
+  json_write_real_member(writer, "stream_bytes", result->peaks.bytes);
   json_write_key(writer, "cases");
   json_write_array_begin(writer);
   for (int32_t i = 0; i < result->count; i++)

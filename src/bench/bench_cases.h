@@ -1,10 +1,11 @@
 /* What task bench measures, and what came out. */
-#ifndef TRAIN_BENCH_CASES_H
-#define TRAIN_BENCH_CASES_H
+#ifndef BENCH_BENCH_CASES_H
+#define BENCH_BENCH_CASES_H
 
 #include "bench/bench_ops.h"
 #include "model/pass.h"
 #include "session/session.h"
+#include "tensor/peaks.h"
 
 enum { BENCH_CASES_MAX = 8, BENCH_NAME_MAX = 48 };
 
@@ -20,8 +21,9 @@ typedef struct {
 } bench_case_t;
 
 typedef struct {
-  double weights;                   /* of the decoder */
-  double sgemm_flops, stream_bytes; /* per rank and second: the best measured before, between and after */
+  double weights;       /* of the decoder */
+  char format[8];       /* of its projections where they are frozen: "f32", "bf16", "nf4" */
+  device_peaks_t peaks; /* per rank: the best measured before, between and after */
   double initialise_seconds;
   int32_t count;
   bench_case_t cases[BENCH_CASES_MAX];

@@ -300,8 +300,11 @@ typedef struct {
     int64_t vocab;
     int64_t sequences;
     int64_t length;
+    int64_t decode_sequences;
+    int64_t decode_length;
     int64_t decode_tokens;
     int64_t repetitions;
+    text_list_t cases;
   } bench;
 } settings_t;
 

@@ -11,9 +11,7 @@
 /* Logits of one chunk take at most this many elements. */
 enum { LARGEST_LOGITS = 1 << 24 };
 
-/* Frozen weights, keys and values in 16 bits where these are asked for and the device computes in something
- * else; projections in NF4 where FORMAT says so. */
-static base_storage_t storage_of(const session_t *session, const char *format) {
+base_storage_t model_storage(const session_t *session, const char *format) {
   const settings_t *settings = session->settings;
   bool narrow = strcmp(settings->parallel.dtype, "bf16") == 0 && session->device->real_type != DTYPE_BF16;
   weight_format_t frozen = narrow ? WEIGHT_BF16 : WEIGHT_REAL;
@@ -51,7 +49,7 @@ static status_t models_set_trained(const session_t *session, base_t *base) {
 static status_t models_open_model(session_t *session, const char *path, const char *format, model_t *model) {
   TRY(store_inspect(session->world, path, NULL, &model->info));
   if (model->info.outline && !session->dry) return weights_refuse_outline(model->info.base_path);
-  const base_storage_t storage = storage_of(session, format);
+  const base_storage_t storage = model_storage(session, format);
   TRY(base_create(session->device, &session->grid, &model->info.config, &storage, &model->base));
   TRY(models_set_trained(session, &model->base));
   if (session->dry)
@@ -114,7 +112,7 @@ static status_t new_model(session_t *session, model_t *model) {
   const settings_t *settings = session->settings;
   TRY(comm_agree(session->world, tokenizer_load(settings->model.tokenizer, &model->tokenizer)));
   model_config_t config = settings_config(settings, tokenizer_size(model->tokenizer));
-  const base_storage_t storage = storage_of(session, settings->model.base_format);
+  const base_storage_t storage = model_storage(session, settings->model.base_format);
   TRY(base_create(session->device, &session->grid, &config, &storage, &model->base));
   TRY(models_set_trained(session, &model->base));
   if (!session->dry) TRY(params_initialise(&model->base.params, (uint64_t)settings->job.seed));

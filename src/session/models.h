@@ -13,6 +13,10 @@ typedef struct {
   pass_t *pass; /* the session's */
 } model_t;
 
+/* How the settings want a base kept whose projections are in FORMAT (model.base_format): frozen weights, keys
+ * and values in 16 bits where parallel.dtype asks for these and the device computes in something else. */
+base_storage_t model_storage(const session_t *session, const char *format);
+
 /* Loads the base that PATH holds or refers to, its projections kept in FORMAT (model.base_format); of it,
  * tasks pretrain and sft train what model.train says. SETTING names where PATH came from, for messages.
  * Collective. Free with model_free. */

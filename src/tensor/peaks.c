@@ -3,18 +3,37 @@
 #include "perf/perf.h"
 #include "tensor/ops.h"
 
+/* Tries of each: at least so many, and for so long. */
 enum { TRIES = 3, FORMAT_TRIES = 2 };
+static const double tries_seconds = 0.02;
 
-/* Seconds of an operation, the least of TRIES. Past the counters: this is no work. */
+/* Operations of a try: on a device that works behind the host several, so that the wait for them is no part
+ * of what is measured. */
+static int calls_of_try(const device_t *device) {
+  enum { CALLS_BEHIND = 8 };
+  return device_works_behind(device) ? CALLS_BEHIND : 1;
+}
+
+static status_t try_seconds(device_t *device, op_number_t number, const void *arguments, double *seconds) {
+  const int calls = calls_of_try(device);
+  TRY(device_synchronize(device));
+  double begin = perf_now();
+  for (int c = 0; c < calls; c++)
+    TRY(device->run(device, number, arguments));
+  TRY(device_synchronize(device));
+  *seconds = (perf_now() - begin) / calls;
+  return STATUS_OK;
+}
+
+/* Seconds of an operation, the least of at least TRIES. Past the counters: this is no work. */
 static status_t least_seconds(device_t *device, op_number_t number, const void *arguments, int tries,
                               double *least) {
-  for (int t = 0; t <= tries; t++) {
-    TRY(device_synchronize(device));
-    double begin = perf_now();
-    TRY(device->run(device, number, arguments));
-    TRY(device_synchronize(device));
-    double seconds = perf_now() - begin;
-    if (t == 1 || seconds < *least) *least = seconds; /* the first one warms up */
+  double seconds;
+  TRY(try_seconds(device, number, arguments, least)); /* warms up */
+  const double end = perf_now() + tries_seconds;
+  for (int t = 0; t < tries || perf_now() < end; t++) {
+    TRY(try_seconds(device, number, arguments, &seconds));
+    if (t == 0 || seconds < *least) *least = seconds;
   }
   return STATUS_OK;
 }
@@ -61,9 +80,20 @@ static status_t peaks_block(device_t *device, int64_t n, real_t **block) {
   return OP(device, fill_real, &(op_fill_real_t){.n = n, .value = 0.5, .x = *block});
 }
 
+/* Both arrays take a quarter of the device's free memory at most, and begin where wide accesses may. */
+static int64_t copied_elements(device_t *device, int64_t wanted) {
+  enum { UNIT = 1024 };
+  int64_t n = wanted > device->peak_elements ? wanted : device->peak_elements;
+  if (device->free_memory) {
+    int64_t most = (int64_t)(device->free_memory(device) / (8 * dtype_size(device->real_type)));
+    if (n > most) n = most;
+  }
+  return n - n % UNIT;
+}
+
 status_t device_measure_peaks(device_t *device, int64_t elements, device_peaks_t *peaks) {
   const int64_t matrices = 3 * device->peak_matrix * device->peak_matrix;
-  const int64_t copied = elements > 0 ? elements : device->peak_elements;
+  const int64_t copied = copied_elements(device, elements);
   real_t *block = NULL;
   *peaks = (device_peaks_t){0};
   if (device->peak_matrix == 0) return STATUS_OK;

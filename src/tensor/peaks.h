@@ -11,9 +11,9 @@ typedef struct {
 } device_peaks_t;
 
 /* Measures what DEVICE reaches at most, the best of a few tries of this rank while the others measure too:
- * large products in the compute type and a streaming copy of ELEMENTS numbers (0: as many as the device finds
- * enough; takes twice their memory for the while). With arrays far larger than the caches, the copy is what
- * memory itself gives. Takes about a fifth of a second. All 0 for a device that is not for speed (peak_matrix
+ * large products in the compute type and a streaming copy of ELEMENTS numbers, or as many as the device finds
+ * enough where that is more, which no cache holds: what memory itself gives. Takes twice their memory for the
+ * while, and about a fifth of a second. All 0 for a device that is not for speed (peak_matrix
  * 0). Local. */
 status_t device_measure_peaks(device_t *device, int64_t elements, device_peaks_t *peaks);
 

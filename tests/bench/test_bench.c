@@ -25,8 +25,8 @@ static status_t create_cpu(const grid_t *grid, const settings_t *settings, devic
   return cpu_create(grid->threads, NULL, out);
 }
 
-/* Runs the task with TP in FOLDER; a run directory below it. */
-static void run_bench(const char *folder, int tp) {
+/* Runs the task with TP in FOLDER, a run directory below it; with N settings more. */
+static void run_bench(const char *folder, int tp, int n, const char *const *more) {
   static const device_entry_t devices[] = {{"cpu", create_cpu}};
   char text[1024];
   settings_t settings;
@@ -37,7 +37,7 @@ static void run_bench(const char *folder, int tp) {
       "&bench hidden = %d layers = %d heads = 4 mlp = %d vocab = %d sequences = %d length = %d "
       "decode_tokens = %d repetitions = 1 /\n",
       folder, tp, C, L, F, V, SEQUENCES, LENGTH, DECODED);
-  assert_ok(settings_read_text("test", text, 0, NULL, &settings, NULL));
+  assert_ok(settings_read_text("test", text, n, more, &settings, NULL));
   assert_ok(session_prepare(mpi_test_world(), &settings, devices, 1, &session));
   assert_ok(session_open(&session, "test"));
   status_code_t status = bench_run(&session);
@@ -60,14 +60,40 @@ static double number_of(const json_t *object, const char *key) {
   return value;
 }
 
-static void check_result(const char *folder, int tp) {
+static const json_t *cases_of(const char *folder, json_document_t *document) {
   char path[FILE_MAX_PATH];
-  json_document_t document;
   const json_t *cases;
-  int dp = comm_size(mpi_test_world()) / tp;
   assert_ok(file_join(path, folder, "run/bench.json", NULL));
-  assert_ok(json_parse_file(path, 1 << 20, &document));
-  assert_ok(json_array(document.root, "cases", "bench.json", &cases));
+  assert_ok(json_parse_file(path, 1 << 20, document));
+  assert_ok(json_array(document->root, "cases", "bench.json", &cases));
+  return cases;
+}
+
+/* Bytes that decoding one sequence behind LENGTH tokens moves at the least, of numbers of so many bytes: for
+ * each token every weight is read once, the positions so far, and the token's own is written first. */
+static double decode_bytes(int length, double projection, double matrix, double key) {
+  double projections = L * (4.0 * C * C + 3.0 * C * F);
+  double weights = projections * projection + L * 2.0 * C * 4.0 + C * 4.0 + (double)C * V * matrix;
+  double positions = DECODED * (length + 1 + 0.5 * (DECODED - 1)) + DECODED;
+  return DECODED * weights + positions * 2 * C * L * key;
+}
+
+/* Its operations took time, and no more than all of it. */
+static void check_operations(const json_t *one) {
+  const json_t *operations;
+  double sum = 0.0;
+  assert_ok(json_array(one, "operations", "bench.json", &operations));
+  assert_true(operations->count >= 5);
+  for (const json_t *operation = operations->u.first; operation; operation = operation->next)
+    sum += number_of(operation, "seconds");
+  assert_true(sum > 0.0 && sum <= number_of(one, "operation_seconds"));
+  assert_true(number_of(one, "seconds") > 0.0);
+}
+
+static void check_result(const char *folder, int tp) {
+  json_document_t document;
+  const json_t *cases = cases_of(folder, &document);
+  int dp = comm_size(mpi_test_world()) / tp;
   assert_int_equal(cases->count, 5);
   const json_t *all = json_at(cases, 0), *adapters = json_at(cases, 1), *decode = json_at(cases, 3);
   assert_true(number_of(all, "tokens") == dp * SEQUENCES * LENGTH);
@@ -75,21 +101,10 @@ static void check_result(const char *folder, int tp) {
   assert_true(flops > 0.999 * training_flops() && flops < 1.001 * training_flops());
   assert_true(number_of(adapters, "flops") > 0.0);
   assert_true(number_of(decode, "tokens") == dp * DECODED);
-  double weights = L * (4.0 * C * C + 3.0 * C * F + 2.0 * C) + C + (double)C * V;
-  /* For each token every weight is read once, the positions so far, and the token's own is written first. */
-  double positions = DECODED * (LENGTH + 1 + 0.5 * (DECODED - 1)) + DECODED;
-  double least = 4.0 * (DECODED * weights + positions * 2 * C * L);
+  double least = decode_bytes(LENGTH, 4.0, 4.0, 4.0);
   if (tp == 1) assert_true(number_of(decode, "bytes") > least && number_of(decode, "bytes") < 2.0 * least);
-  for (const json_t *one = cases->u.first; one; one = one->next) {
-    const json_t *operations;
-    double sum = 0.0;
-    assert_ok(json_array(one, "operations", "bench.json", &operations));
-    assert_true(operations->count >= 5);
-    for (const json_t *operation = operations->u.first; operation; operation = operation->next)
-      sum += number_of(operation, "seconds");
-    assert_true(sum > 0.0 && sum <= number_of(one, "operation_seconds"));
-    assert_true(number_of(one, "seconds") > 0.0);
-  }
+  for (const json_t *one = cases->u.first; one; one = one->next)
+    check_operations(one);
   json_free(&document);
 }
 
@@ -117,13 +132,16 @@ static void check_records(const char *folder) {
   }
 }
 
+static void make_folder(char *folder) {
+  if (comm_rank(mpi_test_world()) == 0) assert_non_null(mkdtemp(folder));
+  assert_ok(comm_broadcast(mpi_test_world(), folder, FILE_MAX_PATH, COMM_BYTE, 0));
+}
+
 static void bench_with(int tp) {
   char folder[FILE_MAX_PATH] = "/tmp/llava_bench_XXXXXX";
-  bool first = comm_rank(mpi_test_world()) == 0;
-  if (first) assert_non_null(mkdtemp(folder));
-  assert_ok(comm_broadcast(mpi_test_world(), folder, FILE_MAX_PATH, COMM_BYTE, 0));
-  run_bench(folder, tp);
-  if (!first) return;
+  make_folder(folder);
+  run_bench(folder, tp, 0, NULL);
+  if (comm_rank(mpi_test_world()) != 0) return;
   check_result(folder, tp);
   check_records(folder);
   check_resident(folder);
@@ -140,10 +158,48 @@ static void all_ranks_share_the_model(void **state) {
   bench_with(comm_size(mpi_test_world()));
 }
 
+/* Bytes of decoding, of a base whose projections are kept as MORE says: behind more tokens, of more sequences
+ * than training has. */
+static void check_decoding(const char *format, double projection, double matrix, double key,
+                           const char *setting) {
+  enum { TOKENS = 130, DECODED_SEQUENCES = 7 };
+  const char *const more[] = {"bench.cases='train_all','decode_1','decode_all'", "bench.decode_length=130",
+                              "bench.decode_sequences=7", setting};
+  char folder[FILE_MAX_PATH] = "/tmp/llava_bench_XXXXXX";
+  json_document_t document;
+  make_folder(folder);
+  run_bench(folder, 1, 4, more);
+  if (comm_rank(mpi_test_world()) != 0) return;
+  const json_t *cases = cases_of(folder, &document), *one = json_at(cases, 1), *all = json_at(cases, 2);
+  const char *found;
+  assert_ok(json_string(document.root, "weights_format", "bench.json", &found));
+  assert_string_equal(found, format);
+  assert_int_equal(cases->count, 3);
+  /* What is trained is kept in the compute type. */
+  double flops = number_of(json_at(cases, 0), "flops");
+  assert_true(flops > 0.999 * training_flops() && flops < 1.001 * training_flops());
+  double bytes = number_of(one, "bytes"), least = decode_bytes(TOKENS, projection, matrix, key);
+  assert_true(bytes > least && bytes < 1.35 * least);
+  int dp = comm_size(mpi_test_world());
+  assert_true(number_of(all, "tokens") == dp * DECODED_SEQUENCES * DECODED);
+  double cached = 2.0 * DECODED * TOKENS * C * L * key;
+  assert_true(number_of(all, "bytes") - bytes > (DECODED_SEQUENCES - 1) * cached);
+  json_free(&document);
+  nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void decoding_reads_what_is_kept(void **state) {
+  const double nf4 = 0.5 + 1.0 / 64;
+  (void)state;
+  check_decoding("bf16", 2.0, 2.0, 2.0, "parallel.dtype='bf16'");
+  check_decoding("nf4", nf4, 4.0, 4.0, "model.base_format='nf4'");
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_rank_for_itself),
       cmocka_unit_test(all_ranks_share_the_model),
+      cmocka_unit_test(decoding_reads_what_is_kept),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }
