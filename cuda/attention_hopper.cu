@@ -138,7 +138,7 @@ static __device__ void forward_work(forward_shared_t<D> *shared, const attention
   const float scale = op.scale * LOG2_E;
   const bf16 *q = shared->q + worker * 64 * RUN_COLS;
   uint32_t steps = 0;
-  if (worker == 1) numbered_arrive(1, WORKERS * WARPGROUP); /* worker 0 begins */
+  turns_begin(worker);
   for (uint32_t turn = 0;; turn++) {
     float out[D / 8][4] = {}, s[FORWARD_STEP / 8][4], factor[2];
     uint32_t p[FORWARD_STEP / FRAGMENT][4];
@@ -160,11 +160,11 @@ static __device__ void forward_work(forward_shared_t<D> *shared, const attention
     for (step--, steps++; step >= 0; step--, steps++) {
       const uint32_t stage = steps % FORWARD_STAGES, before = (steps - 1) % FORWARD_STAGES;
       barrier_wait(&shared->k_full[stage], steps / FORWARD_STAGES & 1);
-      numbered_wait(1 + worker, WORKERS * WARPGROUP);
+      turn_wait(worker);
       scores_begin<D>(s, q, shared->k[stage]);
       barrier_wait(&shared->v_full[before], (steps - 1) / FORWARD_STAGES & 1);
       values_begin<D>(out, p, shared->v[before]);
-      numbered_arrive(2 - worker, WORKERS * WARPGROUP);
+      turn_give(worker);
       products_wait<1>();
       products_hold(s);
       release(&shared->k_used[stage]);

@@ -55,6 +55,17 @@ static __device__ __forceinline__ void release(uint64_t *barrier) {
   if (lane_id() == 0) barrier_arrive(barrier);
 }
 
+/* Two workers that begin their products by turns, worker 0 first. */
+static __device__ __forceinline__ void turn_wait(int32_t worker) {
+  numbered_wait(1 + worker, WORKERS * WARPGROUP);
+}
+static __device__ __forceinline__ void turn_give(int32_t worker) {
+  numbered_arrive(2 - worker, WORKERS * WARPGROUP);
+}
+static __device__ __forceinline__ void turns_begin(int32_t worker) {
+  if (worker == 1) turn_give(worker);
+}
+
 /* A result of COLS columns as left factors of products that sum over them. */
 template <int COLS>
 static __device__ __forceinline__ void fragments_pack(uint32_t (&to)[COLS / FRAGMENT][4],

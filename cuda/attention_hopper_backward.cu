@@ -1,8 +1,8 @@
 /* Gradients of attention on GPUs of compute capability 9.0, heads of 64 and 128; formulas and division of the
  * work are those of attention_backward.cu: dq by blocks of 128 queries that go over keys, dk and dv by blocks
  * of 128 keys that go over the queries of all their heads. A thread of the first warpgroup asks for the
- * copies, the two others have 64 rows each.
- */
+ * copies, the two others have 64 rows each and begin
+ * their steps by turns, so that one has its products while the other has its exponentials. */
 #include "cuda/attention_hopper.h"
 
 enum { OWN_ROWS = TENSOR_FORWARD_ROWS, KEY_STEP = 128, QUERY_STEP = 64, KEY_STAGES = 2, QUERY_STAGES = 3 };
@@ -132,6 +132,7 @@ static __device__ void query_work(query_shared_t<D> *shared, const attention_t<b
   const int32_t mine = worker * 64 + worker_row();
   const float scale = op.scale * LOG2_E;
   uint32_t steps = 0;
+  turns_begin(worker);
   for (uint32_t turn = 0;; turn++) {
     float dq[D / 8][4] = {}, s[KEY_STEP / 8][4], dp[KEY_STEP / 8][4], lse[2], dots[2];
     uint32_t ds[KEY_STEP / FRAGMENT][4];
@@ -157,8 +158,10 @@ static __device__ void query_work(query_shared_t<D> *shared, const attention_t<b
       const uint32_t stage = steps % KEY_STAGES;
       const bf16 *k = shared->step[stage][0], *v = shared->step[stage][1];
       barrier_wait(&shared->full[stage], steps / KEY_STAGES & 1);
+      turn_wait(worker);
       rows_begin<D, KEY_STEP>(s, q, k);
       rows_begin<D, KEY_STEP>(dp, dout, v);
+      turn_give(worker);
       products_wait<0>();
       products_hold(s);
       products_hold(dp);
@@ -249,6 +252,7 @@ static __device__ void key_work(key_shared_t<D> *shared, const attention_t<bf16>
   const int32_t mine = worker * 64 + worker_row(), kv_heads = op.heads / op.group, lane = lane_id();
   const float scale = op.scale * LOG2_E;
   uint32_t number = 0;
+  turns_begin(worker);
   for (uint32_t turn = 0;; turn++) {
     float dk[D / 8][4] = {}, dv[D / 8][4] = {}, s[QUERY_STEP / 8][4], dp[QUERY_STEP / 8][4];
     uint32_t p[QUERY_STEP / FRAGMENT][4], ds[QUERY_STEP / FRAGMENT][4];
@@ -266,8 +270,10 @@ static __device__ void key_work(key_shared_t<D> *shared, const attention_t<bf16>
       const bf16 *q = shared->step[stage][0], *dout = shared->step[stage][1];
       const bool is_cut = op.causal && query < work.tile.first + OWN_ROWS;
       barrier_wait(&shared->full[stage], number / QUERY_STAGES & 1);
+      turn_wait(worker);
       rows_begin<D, QUERY_STEP>(s, k, q);
       rows_begin<D, QUERY_STEP>(dp, v, dout);
+      turn_give(worker);
       products_wait<1>();
       products_hold(s);
 #pragma unroll
