@@ -119,20 +119,24 @@ static inline launch_t launch_over(int64_t n, int64_t per_block, unsigned thread
   return {dim3((unsigned)((n + per_block - 1) / per_block)), dim3(threads), 0};
 }
 
-/* Before and after the start of a kernel. Errors: STATUS_DEVICE naming NAME and the shape. */
+/* Before and after the start of a kernel: CONFIG points to ATTRIBUTE. Errors: STATUS_DEVICE naming NAME and
+ * the shape. */
 cudaError_t launch_begin(device_t *device, const launch_t &shape, const void *kernel,
-                         cudaLaunchConfig_t *config);
+                         cudaLaunchAttribute *attribute, cudaLaunchConfig_t *config);
 status_t launch_end(device_t *device, const char *name, const launch_t &shape, cudaError_t error);
 
 /* KERNEL in the compute stream with ARGUMENTS, converted to its parameters' types: the one place where
- * kernels are started. An empty grid starts nothing. */
+ * kernels are started. A kernel may start while those before it run: it waits for them itself (kernel_wait in
+ * kernel.h). An empty grid starts nothing. */
 template <class... P, class... A>
 static inline status_code_t launch(device_t *device, const char *name, const launch_t &shape,
                                    void (*kernel)(P...), const A &...arguments) {
   static_assert(sizeof...(P) == sizeof...(A), "a kernel gets all of its arguments");
   cudaLaunchConfig_t config = {};
+  cudaLaunchAttribute attribute = {};
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return STATUS_OK;
-  cudaError_t error = launch_begin(device, shape, reinterpret_cast<const void *>(kernel), &config);
+  cudaError_t error =
+      launch_begin(device, shape, reinterpret_cast<const void *>(kernel), &attribute, &config);
   if (error == cudaSuccess) error = cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...);
   return launch_end(device, name, shape, error);
 }
