@@ -258,6 +258,7 @@ static status_t cuda_open(device_t *device) {
   TRY(make_streams(state));
   fill_ops(&state->ops);
   cuda_fill_nf4(state);
+  cuda_fill_matrix_vector(state);
   TRY(cuda_fill_copies(device));
   TRY(cuda_fill_clock(device));
   TRY(cuda_fill_products(device));
