@@ -57,6 +57,7 @@ softmax_step(float (&s)[FORWARD_TILES][FORWARD_KEYS / 8][4], float (&out)[FORWAR
 
 template <int D>
 static __global__ void __launch_bounds__(TILE_THREADS) attention_kernel(const attention_t<bf16> op) {
+  kernel_begin();
   constexpr int ROWS = TENSOR_FORWARD_ROWS, KEYS = FORWARD_KEYS, LD = tile_ld<D>;
   DYNAMIC_SHARED(bf16, q);
   bf16 *k = q + ROWS * LD, *v = k + KEYS * LD;

@@ -146,6 +146,7 @@ __device__ __forceinline__ float row_sum(float value) {
 
 template <class T, int D>
 __global__ void __launch_bounds__(ANY_THREADS) forward_kernel(const attention_t<T> op) {
+  kernel_begin();
   DYNAMIC_SHARED(float, q);
   float *k = q + tile_floats<D>, *v = k + tile_floats<D>, *passed = v + tile_floats<D>;
   const attention_block_t work =
@@ -207,6 +208,7 @@ __device__ __forceinline__ void score_gradient(float &s, float &dp, bool is_seen
 
 template <class T, int D>
 __global__ void __launch_bounds__(ANY_THREADS) query_kernel(const attention_t<T> op) {
+  kernel_begin();
   DYNAMIC_SHARED(float, q);
   float *dout = q + tile_floats<D>, *k = dout + tile_floats<D>, *v = k + tile_floats<D>,
         *passed = v + tile_floats<D>;
@@ -253,6 +255,7 @@ __global__ void __launch_bounds__(ANY_THREADS) query_kernel(const attention_t<T>
 }
 
 template <class T, int D> __global__ void __launch_bounds__(ANY_THREADS) key_kernel(const attention_t<T> op) {
+  kernel_begin();
   DYNAMIC_SHARED(float, k);
   float *v = k + tile_floats<D>, *q = v + tile_floats<D>, *dout = q + tile_floats<D>,
         *passed = dout + tile_floats<D>, *lse = passed + SCORES, *dots = lse + ROWS;

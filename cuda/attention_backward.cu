@@ -9,6 +9,7 @@
 template <class T, int LANES>
 static __global__ void __launch_bounds__(TILE_THREADS)
     dots_kernel(const attention_t<T> op, int64_t rows, float *dots) {
+  kernel_begin();
   const int64_t item = (int64_t)blockIdx.x * (TILE_THREADS / LANES) + threadIdx.x / LANES;
   const int32_t col = (int32_t)threadIdx.x % LANES * CHUNK;
   float sum = 0.0f, out[CHUNK] = {}, dout[CHUNK] = {};
@@ -45,6 +46,7 @@ constexpr size_t backward_shared =
 
 template <int D>
 static __global__ void __launch_bounds__(TILE_THREADS) query_kernel(const attention_t<bf16> op) {
+  kernel_begin();
   constexpr int ROWS = TENSOR_BACKWARD_ROWS, KEYS = step_rows<D>, LD = tile_ld<D>;
   DYNAMIC_SHARED(bf16, q);
   bf16 *dout = q + ROWS * LD, *stages = dout + ROWS * LD;
@@ -99,6 +101,7 @@ static __global__ void __launch_bounds__(TILE_THREADS) query_kernel(const attent
 /* Scores are transposed here: rows are keys, columns queries. */
 template <int D>
 static __global__ void __launch_bounds__(TILE_THREADS) key_kernel(const attention_t<bf16> op) {
+  kernel_begin();
   constexpr int ROWS = TENSOR_BACKWARD_ROWS, QUERIES = step_rows<D>, LD = tile_ld<D>;
   DYNAMIC_SHARED(bf16, k);
   bf16 *v = k + ROWS * LD, *stages = v + ROWS * LD;

@@ -207,6 +207,7 @@ template <int D>
 static __global__ void __launch_bounds__(TENSOR_THREADS, 1)
     attention_hopper_kernel(const __grid_constant__ forward_maps_t maps,
                             const __grid_constant__ attention_t<bf16> op, int64_t blocks, uint32_t *next) {
+  kernel_begin();
 #ifdef HAS_WARPGROUPS
   DYNAMIC_SHARED(unsigned char, bytes);
   forward_shared_t<D> *shared = aligned_shared<forward_shared_t<D>>(bytes);

@@ -319,6 +319,7 @@ template <int D>
 static __global__ void __launch_bounds__(TENSOR_THREADS, 1)
     hopper_query_kernel(const __grid_constant__ backward_maps_t maps,
                         const __grid_constant__ attention_t<bf16> op, int64_t blocks, uint32_t *next) {
+  kernel_begin();
 #ifdef HAS_WARPGROUPS
   DYNAMIC_SHARED(unsigned char, bytes);
   query_shared_t<D> *shared = aligned_shared<query_shared_t<D>>(bytes);
@@ -337,6 +338,7 @@ template <int D>
 static __global__ void __launch_bounds__(TENSOR_THREADS, 1)
     hopper_key_kernel(const __grid_constant__ backward_maps_t maps,
                       const __grid_constant__ attention_t<bf16> op, int64_t blocks, uint32_t *next) {
+  kernel_begin();
 #ifdef HAS_WARPGROUPS
   DYNAMIC_SHARED(unsigned char, bytes);
   key_shared_t<D> *shared = aligned_shared<key_shared_t<D>>(bytes);

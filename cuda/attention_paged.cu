@@ -44,6 +44,7 @@ static __device__ __forceinline__ void head_load(const E *from, int32_t col, int
  * heads, row. */
 template <class T, class C, int LANES, int GROUP>
 static __global__ void __launch_bounds__(PAGED_THREADS) paged_kernel(const paged_t<T, C> op) {
+  kernel_begin();
   enum { TEAMS = PAGED_THREADS / LANES, WARP_TEAMS = WARP / LANES, COLS = LANES * EACH };
   __shared__ float scores[GROUP][SPLIT_POSITIONS];
   __shared__ float sums[PAGED_WARPS][GROUP][COLS];
@@ -146,6 +147,7 @@ static __global__ void __launch_bounds__(PAGED_THREADS) paged_kernel(const paged
 /* A block for each row and head. */
 template <class T, class C>
 static __global__ void __launch_bounds__(PAGED_THREADS) paged_combine_kernel(const paged_t<T, C> op) {
+  kernel_begin();
   const int64_t row = blockIdx.y, item = row * op.heads + blockIdx.x;
   const int32_t splits = split_count(op.lengths[row]);
   const float2 *bounds = op.bounds + item * op.splits;

@@ -120,20 +120,24 @@ static inline launch_t launch_over(int64_t n, int64_t per_block, unsigned thread
   return {dim3((unsigned)((n + per_block - 1) / per_block)), dim3(threads), 0};
 }
 
-/* Before and after the start of a kernel. Errors: STATUS_DEVICE naming NAME and the shape. */
+/* Before and after the start of a kernel: CONFIG points to ATTRIBUTE. Errors: STATUS_DEVICE naming NAME and
+ * the shape. */
 cudaError_t launch_begin(device_t *device, const launch_t &shape, const void *kernel,
-                         cudaLaunchConfig_t *config);
+                         cudaLaunchAttribute *attribute, cudaLaunchConfig_t *config);
 status_t launch_end(device_t *device, const char *name, const launch_t &shape, cudaError_t error);
 
 /* KERNEL in the compute stream with ARGUMENTS, converted to its parameters' types: the one place where
- * kernels are started. An empty grid starts nothing. */
+ * kernels are started. A kernel may start while those before it run: it waits for them itself (kernel_wait in
+ * kernel.h). An empty grid starts nothing. */
 template <class... P, class... A>
 static inline status_code_t launch(device_t *device, const char *name, const launch_t &shape,
                                    void (*kernel)(P...), const A &...arguments) {
   static_assert(sizeof...(P) == sizeof...(A), "a kernel gets all of its arguments");
   cudaLaunchConfig_t config = {};
+  cudaLaunchAttribute attribute = {};
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return STATUS_OK;
-  cudaError_t error = launch_begin(device, shape, reinterpret_cast<const void *>(kernel), &config);
+  cudaError_t error =
+      launch_begin(device, shape, reinterpret_cast<const void *>(kernel), &attribute, &config);
   if (error == cudaSuccess) error = cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...);
   return launch_end(device, name, shape, error);
 }
@@ -174,8 +178,9 @@ void cuda_fill_decode(ops_t *ops);
 
 /* Kernels for weights in other formats than the compute type, NULL until their file has filled them in.
  * NF4_DECODE: the values (rows, cols) of a weight in NF4, in the compute type, to TO. MATRIX_VECTOR:
- * op_gemm_t with a weight in NF4 or bf16 and few rows of a, the weight read once where it lies; TAKEN says
- * whether there is a kernel for this product, and if not, nothing was done. */
+ * op_gemm_t with few rows of a, the weight read once where it lies; TAKEN says whether there is a kernel for
+ * this product, and if not, nothing was done. */
 void cuda_fill_nf4(cuda_state_t *state);
+void cuda_fill_matrix_vector(cuda_state_t *state);
 
 #endif

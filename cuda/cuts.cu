@@ -14,6 +14,7 @@ static __device__ __forceinline__ unsigned long long mass_units(float e) {
 static __global__ void __launch_bounds__(CUT_THREADS)
     vocab_histogram_kernel(const shard_t shard, const __grid_constant__ vocab_ids_t ids, const float *max,
                            const uint32_t *prefix, int32_t shift, float *histogram) {
+  kernel_begin();
   __shared__ unsigned counts[VOCAB_BUCKETS];
   __shared__ unsigned long long masses[VOCAB_BUCKETS];
   const int64_t row = blockIdx.x;
@@ -81,6 +82,7 @@ static __device__ __forceinline__ int32_t walk_find(const float *histogram, int 
 }
 
 static __global__ void __launch_bounds__(WARP) vocab_walk_kernel(const walk_t op) {
+  kernel_begin();
   const int64_t i = (int64_t)blockIdx.x * WARP + threadIdx.x;
   if (i >= op.rows) return;
   const float *histogram = op.histogram + i * VOCAB_BUCKETS * 2;

@@ -15,6 +15,7 @@ static __device__ __forceinline__ int32_t *state_of(const decode_sequences_t &se
 
 /* A block for each row, for its page table. */
 static __global__ void __launch_bounds__(DECODE_THREADS) decode_begin_kernel(const op_decode_begin_t op) {
+  kernel_begin();
   const decode_sequences_t &all = op.sequences;
   const int64_t i = blockIdx.x;
   const bool runs = sequence_runs(all, reinterpret_cast<const int32_t *>(op.which), i);
@@ -44,6 +45,7 @@ static status_code_t decode_begin_cuda(device_t *device, const op_decode_begin_t
 }
 
 static __global__ void __launch_bounds__(DECODE_THREADS) decode_advance_kernel(const op_decode_advance_t op) {
+  kernel_begin();
   const decode_sequences_t &all = op.sequences;
   const int64_t i = (int64_t)blockIdx.x * DECODE_THREADS + threadIdx.x;
   if (i >= op.rows || !sequence_runs(all, reinterpret_cast<const int32_t *>(op.which), i)) return;

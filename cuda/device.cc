@@ -30,12 +30,17 @@ status_t cublas_status(cublasStatus_t error, const char *call) {
 /* ---- Launches and waits ---- */
 
 cudaError_t launch_begin(device_t *device, const launch_t &shape, const void *kernel,
-                         cudaLaunchConfig_t *config) {
+                         cudaLaunchAttribute *attribute, cudaLaunchConfig_t *config) {
+  const int overlapping = 90;           /* the compute capability from which on kernels can start early */
   const size_t shared_free = 48 * 1024; /* more must be asked for, kernel by kernel */
   config->gridDim = shape.grid;
   config->blockDim = shape.block;
   config->dynamicSmemBytes = shape.shared;
   config->stream = cuda_state(device)->compute.raw;
+  attribute->id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute->val.programmaticStreamSerializationAllowed = 1;
+  config->attrs = attribute;
+  config->numAttrs = cuda_state(device)->capability >= overlapping ? 1 : 0;
   if (shape.shared <= shared_free) return cudaSuccess;
   return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shape.shared);
 }
@@ -256,6 +261,7 @@ static status_t cuda_open(device_t *device) {
   TRY(make_streams(state));
   fill_ops(&state->ops);
   cuda_fill_nf4(state);
+  cuda_fill_matrix_vector(state);
   TRY(cuda_fill_copies(device));
   TRY(cuda_fill_clock(device));
   TRY(cuda_fill_products(device));

@@ -150,8 +150,7 @@ static status_code_t gemm_cuda(device_t *device, const op_gemm_t *op) {
   bool done = false;
   if (op->m == 0 || op->n == 0) return STATUS_OK;
   if (op->k == 0) return cuda_epilogue(device, op, op->before ? op->before : op->c);
-  if (op->weight && cuda_state(device)->matrix_vector)
-    TRY(cuda_state(device)->matrix_vector(device, op, &done));
+  if (cuda_state(device)->matrix_vector) TRY(cuda_state(device)->matrix_vector(device, op, &done));
   if (done) return STATUS_OK;
   if (op->weight) TRY(weight_as_real(device, op->weight, &product.b));
   return cuda_gemm_real(device, &product);
@@ -180,6 +179,12 @@ status_t cuda_gemm_real(device_t *device, const op_gemm_t *op) {
   return cuda_epilogue(device, &rest, product.c);
 }
 
+static status_code_t linear_cuda(device_t *device, const op_linear_t *op) {
+  bool done = false;
+  TRY(cuda_linear_few(device, op, &done));
+  return done ? STATUS_OK : linear_by_products(device, op);
+}
+
 status_t cuda_fill_products(device_t *device) {
   cuda_state_t *state = cuda_state(device);
   TRY(memory_alloc(&state->products, ARENA_OTHER, 1, sizeof *state->products));
@@ -187,7 +192,7 @@ status_t cuda_fill_products(device_t *device) {
   TRY(device->alloc(device, WORKSPACE_BYTES, &state->products->workspace));
   memory_account(ARENA_SCRATCH, WORKSPACE_BYTES);
   state->ops.gemm = gemm_cuda;
-  state->ops.linear = linear_by_products;
+  state->ops.linear = linear_cuda;
   state->ops.linear_backward = linear_backward_by_products;
   return STATUS_OK;
 }

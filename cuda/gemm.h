@@ -18,6 +18,9 @@ status_t cuda_gemm_real(device_t *device, const op_gemm_t *op);
 status_t cuda_gemm_any(device_t *device, const op_gemm_t *op);
 /* c = f(beta * before + bias), of OP's activation, with pre kept: all of OP but its product. */
 status_t cuda_epilogue(device_t *device, const op_gemm_t *op, const void *before);
+/* All of OP, which has few rows, reading its weights where they lie (matrix_vector.cu); nothing was done
+ * where not TAKEN. */
+status_t cuda_linear_few(device_t *device, const op_linear_t *op, bool *taken);
 /* N numbers of bf16 to fp32. */
 status_t cuda_widen_half(device_t *device, int64_t n, const half_t *from, float *to);
 

@@ -19,6 +19,7 @@ template <class T, class C> struct any_t {
 
 template <class T, class C>
 static __global__ void __launch_bounds__(TILE *TILE) gemm_any_kernel(const any_t<T, C> p) {
+  kernel_begin();
   __shared__ float a[TILE][TILE + 1], b[TILE][TILE + 1];
   const int x = threadIdx.x, y = threadIdx.y;
   const int64_t row = (int64_t)blockIdx.x * TILE + y;

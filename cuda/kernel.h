@@ -14,6 +14,29 @@ enum { WARP = 32 };
   type *name = reinterpret_cast<type *>(dynamic_shared_bytes)
 #endif
 
+/* Kernels start while those before them in the stream still run (launch, in cuda_device.h), and wait for them
+ * before they touch memory that others write or read: kernel_begin is a kernel's first statement, or, in a
+ * kernel that has something to do before, kernel_release; kernel_wait then stands before the first access. A
+ * kernel that ended without it could be overtaken by the next, so that tests/structure/check_kernels.sh looks
+ * for it in each. On GPUs before compute capability 9.0 both are nothing, and kernels start one after
+ * another.
+ */
+static __device__ __forceinline__ void kernel_release() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+/* All kernels before this one have ended, and what they wrote can be read. */
+static __device__ __forceinline__ void kernel_wait() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+static __device__ __forceinline__ void kernel_begin() {
+  kernel_release();
+  kernel_wait();
+}
+
 static __device__ __forceinline__ float load_float(float value) {
   return value;
 }

@@ -13,6 +13,7 @@ static __device__ __forceinline__ double loss_clip(double x, double low, double 
 static __global__ void __launch_bounds__(LOSS_THREADS)
     policy_loss_kernel(int64_t n, const float *logprob, const float *old_logprob, const float *slope,
                        double clip, float *dlogprob) {
+  kernel_begin();
   const double largest_log_ratio = 700.0, largest = 3.4028234e38;
   const int64_t i = (int64_t)blockIdx.x * LOSS_THREADS + threadIdx.x;
   if (i >= n) return;
@@ -32,6 +33,7 @@ static status_code_t policy_loss_cuda(device_t *device, const op_policy_loss_t *
 static __global__ void __launch_bounds__(LOSS_THREADS)
     value_loss_kernel(int64_t n, const float *value, const float *old_value, const float *ret,
                       const float *weight, double clip, float *dvalue) {
+  kernel_begin();
   const int64_t i = (int64_t)blockIdx.x * LOSS_THREADS + threadIdx.x;
   if (i >= n) return;
   const double error = (double)value[i] - (double)ret[i], old = (double)old_value[i];
@@ -55,6 +57,7 @@ static __device__ __forceinline__ double loss_sigmoid(double x) {
 static __global__ void __launch_bounds__(LOSS_THREADS)
     pair_loss_kernel(int64_t groups, int64_t group, const float *rewards, const int32_t *preferred,
                      double center_coef, double weight, float *drewards) {
+  kernel_begin();
   const int64_t g = (int64_t)blockIdx.x * LOSS_THREADS + threadIdx.x, first = g * group;
   if (g >= groups) return;
   double sum = 0.0, count = 0.0;

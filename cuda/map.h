@@ -45,6 +45,7 @@ template <int N, class T> static __device__ __forceinline__ void run_store(T *to
 
 template <int PACK, class F>
 static __global__ void __launch_bounds__(MAP_THREADS) map_kernel(int64_t n, F f) {
+  kernel_begin();
   int64_t i = ((int64_t)blockIdx.x * MAP_THREADS + threadIdx.x) * PACK;
   if (i + PACK <= n) {
     f.template run<PACK>(i);
@@ -66,6 +67,7 @@ static status_code_t map(device_t *device, const char *name, int64_t n, bool pac
 
 template <int PACK, class F>
 static __global__ void __launch_bounds__(MAP_THREADS) map_rows_kernel(int64_t rows, int64_t cols, F f) {
+  kernel_begin();
   int64_t col = ((int64_t)blockIdx.x * MAP_THREADS + threadIdx.x) * PACK;
   if (col >= cols) return;
   for (int64_t row = blockIdx.y; row < rows; row += gridDim.y)

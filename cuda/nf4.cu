@@ -20,6 +20,7 @@ template <class T>
 static __global__ void __launch_bounds__(NF4_THREADS)
     nf4_decode_kernel(const nf4_view_t view, const __grid_constant__ nf4_tables_t tables, int64_t rows,
                       int64_t cols, T *to) {
+  kernel_begin();
   __shared__ nf4_tables_t table;
   for (int i = threadIdx.x; i < 256; i += NF4_THREADS) {
     table.scale_map[i] = tables.scale_map[i];

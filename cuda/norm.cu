@@ -17,6 +17,7 @@ template <class T> struct norm_t {
 /* MEANS: a LayerNorm. The variance is summed around the mean, in a pass of its own. */
 template <class T, int PACK, bool MEANS>
 static __global__ void __launch_bounds__(NORM_THREADS) norm_kernel(const norm_t<T> op) {
+  kernel_begin();
   const int64_t row = blockIdx.x, cols = op.cols;
   const T *x = op.x + row * cols;
   T *y = op.y + row * cols;
@@ -99,6 +100,7 @@ template <class T> struct norm_backward_t {
  * an RMSNorm. */
 template <class T, int PACK, bool MEANS>
 static __global__ void __launch_bounds__(NORM_THREADS) norm_backward_kernel(const norm_backward_t<T> op) {
+  kernel_begin();
   const int64_t row = blockIdx.x, cols = op.cols;
   const T *x = op.x + row * cols, *dy = op.dy + row * cols;
   T *dx = op.dx + row * cols;

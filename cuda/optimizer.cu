@@ -45,6 +45,7 @@ static __device__ __forceinline__ void adamw_update(const adamw_t &by, float *ma
 template <class T, int N>
 static __global__ void __launch_bounds__(MAP_THREADS)
     adamw_kernel(const __grid_constant__ adamw_runs_t runs, const adamw_t by) {
+  kernel_begin();
   int run = 0;
   for (int step = 64; step > 0; step /= 2) /* RUNS < 128 */
     if (run + step < runs.count && runs.first[run + step] <= (int32_t)blockIdx.x) run += step;
@@ -121,6 +122,7 @@ static status_code_t adamw_cuda(device_t *device, const op_adamw_t *op) {
 
 static __global__ void __launch_bounds__(SQUARES_THREADS)
     squares_kernel(int64_t n, bool packed, const float *x, double *parts) {
+  kernel_begin();
   float sum = 0.0f;
   int64_t rest = 0, first = (int64_t)blockIdx.x * SQUARES_THREADS + threadIdx.x;
   const int64_t stride = (int64_t)gridDim.x * SQUARES_THREADS;
@@ -138,6 +140,7 @@ static __global__ void __launch_bounds__(SQUARES_THREADS)
 }
 
 static __global__ void squares_total_kernel(int32_t count, const double *parts, float *sum) {
+  kernel_begin();
   double total = 0.0;
   for (int32_t i = threadIdx.x; i < count; i += WARP)
     total += parts[i];

@@ -37,6 +37,7 @@ static __device__ __forceinline__ int64_t cache_place(const rotary_t<T, C> &op, 
 template <class T, class C, int PACK>
 static __global__ void __launch_bounds__(ROTARY_THREADS)
     rotary_kernel(const rotary_t<T, C> op, const __grid_constant__ frequencies_t frequency) {
+  kernel_begin();
   __shared__ float cosine[PAIRS_MOST], sine[PAIRS_MOST];
   const int64_t row = blockIdx.x;
   const int32_t half = op.head_size / 2, slot = op.k_cache ? op.slots[row] : -1;

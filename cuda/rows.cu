@@ -41,6 +41,7 @@ template <class T>
 static __global__ void __launch_bounds__(FIND_THREADS)
     embedding_backward_kernel(int64_t rows, int64_t cols, int64_t begin, int64_t count, const int32_t *tokens,
                               const T *dy, float *dweight) {
+  kernel_begin();
   __shared__ int64_t found[FIND_THREADS];
   __shared__ int32_t in_warp[FIND_THREADS / WARP];
   const int64_t first = blockIdx.x, place = tokens[first] - begin;

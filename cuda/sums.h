@@ -16,6 +16,7 @@ template <class F>
 static __global__ void __launch_bounds__(SUM_COLS *SUM_ROWS)
     sums_kernel(int64_t rows, int64_t cols, int64_t period, int64_t chunk, F value, float *parts,
                 float *sums) {
+  kernel_begin();
   __shared__ float lanes[SUM_ROWS][SUM_COLS];
   const int64_t col = (int64_t)blockIdx.x * SUM_COLS + threadIdx.x;
   for (int64_t p = blockIdx.z; p < period; p += gridDim.z) {
@@ -40,6 +41,7 @@ static __global__ void __launch_bounds__(SUM_COLS *SUM_ROWS)
 
 static __global__ void __launch_bounds__(256)
     sums_total_kernel(int64_t n, int32_t chunks, const float *parts, float *sums) {
+  kernel_begin();
   const int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x;
   if (i >= n) return;
   float sum = 0.0f;

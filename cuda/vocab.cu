@@ -26,6 +26,7 @@ static __device__ __forceinline__ float row_max(const shard_t &shard, int64_t ro
 }
 
 static __global__ void __launch_bounds__(ROW_THREADS) vocab_max_kernel(const shard_t shard, float *max) {
+  kernel_begin();
   const float found = row_max(shard, blockIdx.x);
   if (threadIdx.x == 0) max[blockIdx.x] = found;
 }
@@ -99,6 +100,7 @@ static __device__ __forceinline__ winner_t draw_row(const shard_t &shard, const 
 static __global__ void __launch_bounds__(ROW_THREADS)
     vocab_statistics_kernel(const shard_t shard, const int32_t *targets, const __grid_constant__ draw_t draw,
                             float *records) {
+  kernel_begin();
   const int64_t row = blockIdx.x;
   const float max = row_max(shard, row), from = max > -INFINITY ? max : 0.0f;
   float sum = 0.0f, weighted = 0.0f, equal = 0.0f;
@@ -153,6 +155,7 @@ struct combine_t {
 };
 
 static __global__ void __launch_bounds__(WARP) vocab_combine_kernel(const combine_t op) {
+  kernel_begin();
   const int64_t i = (int64_t)blockIdx.x * WARP + threadIdx.x;
   if (i >= op.rows) return;
   double max = -INFINITY, sum = 0.0, weighted = 0.0, equal = 0.0, target_below = NAN,
@@ -196,6 +199,7 @@ template <class T>
 static __global__ void __launch_bounds__(ROW_THREADS)
     vocab_backward_kernel(const shard_t shard, const float *normaliser, const float *dlogprob,
                           const int32_t *targets, T *dlogits) {
+  kernel_begin();
   const int64_t row = blockIdx.x, target = targets[row] - shard.begin;
   const float max = normaliser[2 * row], sum = normaliser[2 * row + 1];
   const float gradient = dlogprob[row] * shard.scale;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The checks of arrows and settings find planted violations, and nothing else.
+# The checks of arrows, settings and kernels find planted violations, and nothing else.
 # usage: test_checks.sh
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -107,6 +107,27 @@ expect_violation "a setting that is only checked" "job.seed is read by nothing" 
 clean_settings
 plant src/input/settings_rows_x.inc '{1},'
 expect_violation "a table without settings" "no settings found" settings
+
+# ---- kernels ----
+
+kernels() { "$here/check_kernels.sh" "$tree"; }
+planted_kernel() { # LINE...
+  rm -rf "$tree"
+  plant cuda/x.h 'static void f() {' '}'
+  plant cuda/x.cu 'static __global__ void __launch_bounds__(32)' '    x_kernel(int n) {' "$@" '}' 'static void g() {' '  kernel_begin();' '}'
+}
+planted_kernel '  kernel_begin();' '  if (n) return;'
+expect_clean "a kernel that waits at once" kernels
+planted_kernel '  kernel_release();' '  prefetch();' '  kernel_wait();'
+expect_clean "a kernel that waits later" kernels
+planted_kernel '  if (n) return;' '  kernel_begin();'
+expect_violation "a kernel that may end before it waits" "does not wait" kernels
+planted_kernel '  kernel_release();' '  if (n) {' '    kernel_wait();' '  }'
+expect_violation "a kernel that waits only at times" "does not wait" kernels
+planted_kernel
+expect_violation "a kernel that does nothing" "does not wait" kernels
+plant cuda/x.cu '/* nothing */'
+expect_violation "a folder without kernels" "no kernels found" kernels
 
 # ---- the list itself ----
 

@@ -90,6 +90,18 @@ void case_gemm(void **state) {
   gemm_run(pair,
            &(gemm_case_t){
                .m = 300, .n = 520, .k = 70, .trans_a = true, .alpha = 1.0, .beta = 1.0, .c_wide = true});
+  /* Decode steps: few rows, and sums that are shared by all of a block. */
+  gemm_run(pair, &(gemm_case_t){.m = 1, .n = 40, .k = 2120, .trans_b = true, .alpha = 1.0, .c_wide = true});
+  gemm_run(pair, &(gemm_case_t){.m = 7,
+                                .n = 33,
+                                .k = 1032,
+                                .trans_b = true,
+                                .alpha = 0.5,
+                                .beta = 2.0,
+                                .bias = true,
+                                .before = true});
+  gemm_run(pair,
+           &(gemm_case_t){.m = 13, .n = 50, .k = 520, .pad = 8, .trans_b = true, .alpha = 1.0, .beta = 1.0});
 }
 
 /* ---- Elements ---- */

@@ -205,11 +205,18 @@ struct cudaDeviceProp {
   int major, minor, multiProcessorCount, l2CacheSize;
 };
 
+typedef enum { cudaLaunchAttributeProgrammaticStreamSerialization } cudaLaunchAttributeID;
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  union {
+    int programmaticStreamSerializationAllowed;
+  } val;
+};
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   size_t dynamicSmemBytes;
   cudaStream_t stream;
-  void *attrs;
+  cudaLaunchAttribute *attrs;
   unsigned numAttrs;
 };
 
