@@ -182,7 +182,7 @@ status_t cuda_gemm_real(device_t *device, const op_gemm_t *op) {
 static status_code_t linear_cuda(device_t *device, const op_linear_t *op) {
   bool done = false;
   TRY(cuda_linear_few(device, op, &done));
-  return done ? STATUS_OK : linear_by_products(device, op);
+  return done ? STATUS_OK : linear_adapters_first(device, op);
 }
 
 status_t cuda_fill_products(device_t *device) {
@@ -193,7 +193,7 @@ status_t cuda_fill_products(device_t *device) {
   memory_account(ARENA_SCRATCH, WORKSPACE_BYTES);
   state->ops.gemm = gemm_cuda;
   state->ops.linear = linear_cuda;
-  state->ops.linear_backward = linear_backward_by_products;
+  state->ops.linear_backward = linear_backward_adapters_first;
   return STATUS_OK;
 }
 

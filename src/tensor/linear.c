@@ -82,8 +82,8 @@ static void add_epilogue(const device_t *device, const op_linear_t *op, int64_t 
   gemm->pre = op->pre ? real_at(device, op->pre, col) : NULL;
 }
 
-/* y = residual + x W^T; with the epilogue if nothing else is added. */
-static status_t products_of_w(device_t *device, const op_linear_t *op, bool epilogue) {
+/* y = BEFORE + x W^T, BEFORE (NULL: nothing) as y lies; with the epilogue if nothing else is added. */
+static status_t products_of_w(device_t *device, const op_linear_t *op, const void *before, bool epilogue) {
   int64_t col = 0;
   for (int32_t i = 0, count; i < op->segments; i += count) {
     count = linear_weights(device, op, i);
@@ -94,8 +94,8 @@ static status_t products_of_w(device_t *device, const op_linear_t *op, bool epil
     gemm.lda = op->ldx;
     gemm.weight = &weight;
     gemm.ldb = weight.cols;
-    gemm.before = columns_of_y(device, op, (void *)op->residual, col);
-    gemm.beta = op->residual ? 1.0 : 0.0;
+    gemm.before = columns_of_y(device, op, (void *)before, col);
+    gemm.beta = before ? 1.0 : 0.0;
     if (epilogue) add_epilogue(device, op, col, &gemm);
     TRY(product(device, &gemm));
     col += weight.rows;
@@ -103,8 +103,8 @@ static status_t products_of_w(device_t *device, const op_linear_t *op, bool epil
   return STATUS_OK;
 }
 
-/* y += lora_scale * u b^T. */
-static status_t products_of_b(device_t *device, const op_linear_t *op) {
+/* y = BEFORE + lora_scale * u b^T, BEFORE (NULL: nothing) as y lies. */
+static status_t products_of_b(device_t *device, const op_linear_t *op, const void *before) {
   int64_t col = 0;
   for (int32_t i = 0; i < op->segments; i++) {
     const linear_segment_t *segment = &op->segment[i];
@@ -114,7 +114,8 @@ static status_t products_of_b(device_t *device, const op_linear_t *op) {
     gemm.lda = op->ldu;
     gemm.b = segment->b;
     gemm.alpha = op->lora_scale;
-    gemm.beta = 1.0;
+    gemm.before = columns_of_y(device, op, (void *)before, col + segment->b_begin);
+    gemm.beta = before ? 1.0 : 0.0;
     if (segment->b) TRY(product(device, &gemm));
     col += segment->weight.rows;
   }
@@ -137,10 +138,24 @@ status_t linear_by_products(device_t *device, const op_linear_t *op) {
   for (int32_t i = 0; i < op->segments; i++)
     adapted = adapted || op->segment[i].b;
   TRY(products_of_a(device, op));
-  TRY(products_of_w(device, op, !adapted));
+  TRY(products_of_w(device, op, op->residual, !adapted));
   if (!adapted) return STATUS_OK;
-  TRY(products_of_b(device, op));
+  TRY(products_of_b(device, op, op->y));
   return epilogue_alone(device, op);
+}
+
+/* Whether adapters reach all columns of y. */
+static bool all_adapted(const op_linear_t *op) {
+  for (int32_t i = 0; i < op->segments; i++)
+    if (!op->segment[i].b || op->segment[i].b_rows != op->segment[i].weight.rows) return false;
+  return true;
+}
+
+status_t linear_adapters_first(device_t *device, const op_linear_t *op) {
+  if (!all_adapted(op)) return linear_by_products(device, op);
+  TRY(products_of_a(device, op));
+  TRY(products_of_b(device, op, op->residual));
+  return products_of_w(device, op, op->y, true);
 }
 
 /* ---- Backward ---- */
@@ -194,8 +209,8 @@ static status_t products_for_dw(device_t *device, const op_linear_backward_t *op
                                                                 .sums = op->dbias});
 }
 
-/* dx = (+=) dy W. */
-static status_t products_for_dx(device_t *device, const op_linear_backward_t *op) {
+/* dx = dy W, or, ADDS, +=. */
+static status_t products_for_dx(device_t *device, const op_linear_backward_t *op, bool adds) {
   const op_linear_t *forward = &op->forward;
   int64_t col = 0;
   for (int32_t i = 0, count; i < forward->segments; i += count) {
@@ -211,7 +226,7 @@ static status_t products_for_dx(device_t *device, const op_linear_backward_t *op
                                      .c = op->dx,
                                      .ldc = op->lddx,
                                      .alpha = 1.0,
-                                     .beta = op->dx_add || i > 0 ? 1.0 : 0.0}));
+                                     .beta = adds || i > 0 ? 1.0 : 0.0}));
     col += weight.rows;
   }
   return STATUS_OK;
@@ -255,8 +270,8 @@ static int32_t gradients_of_a(const device_t *device, const op_linear_backward_t
   return count;
 }
 
-/* da += du^T x; dx += du A. */
-static status_t products_for_a(device_t *device, const op_linear_backward_t *op) {
+/* da += du^T x; dx = du A, or, *ADDS, which is true from then on, +=. */
+static status_t products_for_a(device_t *device, const op_linear_backward_t *op, bool *adds) {
   const op_linear_t *forward = &op->forward;
   int64_t r = forward->lora_rank;
   for (int32_t i = 0, next; i < forward->segments; i = next) {
@@ -276,14 +291,24 @@ static status_t products_for_a(device_t *device, const op_linear_backward_t *op)
                                      .c = op->dx,
                                      .ldc = op->lddx,
                                      .alpha = 1.0,
-                                     .beta = 1.0}));
+                                     .beta = *adds ? 1.0 : 0.0}));
+    *adds = true;
   }
   return STATUS_OK;
 }
 
 status_t linear_backward_by_products(device_t *device, const op_linear_backward_t *op) {
+  bool adds = true; /* behind the product by W */
   TRY(products_for_dw(device, op));
   TRY(products_for_b(device, op));
-  if (op->dx) TRY(products_for_dx(device, op));
-  return products_for_a(device, op);
+  if (op->dx) TRY(products_for_dx(device, op, op->dx_add));
+  return products_for_a(device, op, &adds);
+}
+
+status_t linear_backward_adapters_first(device_t *device, const op_linear_backward_t *op) {
+  bool adds = op->dx_add;
+  TRY(products_for_dw(device, op));
+  TRY(products_for_b(device, op));
+  TRY(products_for_a(device, op, &adds));
+  return op->dx ? products_for_dx(device, op, adds) : STATUS_OK;
 }

@@ -17,5 +17,9 @@ int32_t linear_adapters(const device_t *device, const op_linear_t *op, int32_t f
 /* The operations themselves, by DEVICE's gemm and sum_periodic. Local. Errors: theirs. */
 status_t linear_by_products(device_t *device, const op_linear_t *op);
 status_t linear_backward_by_products(device_t *device, const op_linear_backward_t *op);
+/* The same with the adapters' products before those by W, whose own reading of y (and dx) costs a device that
+ * is bound by arithmetic there little: y is written once and not read for the adapters. Other bits. */
+status_t linear_adapters_first(device_t *device, const op_linear_t *op);
+status_t linear_backward_adapters_first(device_t *device, const op_linear_backward_t *op);
 
 #endif

@@ -27,10 +27,10 @@ static const op_suite_attention_case_t attention_cases[] = {
     {2, {3, 129}, 1, 1, 72, false, 4},
     {2, {40, 9}, 2, 1, 160, true, 4},
     {1, {33}, 1, 1, 250, false, 0},
-    {2, {300, 257}, 4, 2, 128, true, 4},
-    {4, {128, 1, 256, 129}, 2, 1, 128, false, 4},
-    {3, {385, 64, 2}, 4, 2, 64, false, 4},
-    {2, {513, 130}, 2, 1, 64, true, 4},
+    {2, {200, 130}, 2, 1, 128, true, 4},
+    {3, {128, 1, 140}, 2, 1, 128, false, 4},
+    {2, {260, 64}, 2, 1, 64, false, 4},
+    {1, {270}, 2, 1, 64, true, 4},
 };
 enum { ATTENTION_CASES = sizeof attention_cases / sizeof *attention_cases };
 

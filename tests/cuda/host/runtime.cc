@@ -186,6 +186,12 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t begin, cudaEve
   *milliseconds = (float)(1e3 * (end->seconds - begin->seconds));
   return cudaSuccess;
 }
+cudaError_t cudaGetDriverEntryPointByVersion(const char *, void **out, unsigned, unsigned long long,
+                                             cudaDriverEntryPointQueryResult *result) {
+  *out = nullptr;
+  *result = cudaDriverEntryPointSymbolNotFound;
+  return cudaSuccess;
+}
 cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int) {
   return cudaSuccess;
 }
