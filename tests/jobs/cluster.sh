@@ -131,7 +131,7 @@ cluster_wait() {
       echo "waited in vain: $what"
       squeue --all || true
       sinfo || true
-      tail -n 40 "$cluster"/log/* || true
+      tail -n 15 "$cluster"/log/* || true
       exit 1
     fi
     sleep 0.2

@@ -14,7 +14,7 @@ cd "$work"
 
 fail() {
   echo "FAILED: $1"
-  tail -n 60 ./*_*.txt runs/*/log.txt || true
+  grep -h -E '^job|^slurm|^srun|error|restart|ranks =|DONE|stopped' ./*.txt | tail -n 40 || true
   exit 1
 }
 
@@ -62,20 +62,81 @@ expect_restarts() { # JOB NUMBER
   (($(job_field "$1" Restarts) >= $2)) || fail "job $1 was started again $(job_field "$1" Restarts) times, expected $2"
 }
 
-# A job runs on both nodes, one rank each.
-case_submit() {
+# The run that the others are compared with.
+undisturbed() { # STEPS
+  if has_steps undisturbed "$1"; then return; fi
   sft_submit undisturbed "$1"
   cluster_wait 300 "job $job is done" job_is "$job" COMPLETED
   expect_restarts "$job" 0
   grep -q '2 ranks = dp 2 x tp 1 on 2 nodes' runs/undisturbed/log.txt || fail "not one rank on each of two nodes"
 }
 
-date
-sft_arguments x 4
+# SIGUSR1 comes within half a minute of the start, with one minute's limit: the job stops, queues itself, and goes on.
+case_time_limit() {
+  undisturbed 80
+  sft_submit limited 80 --time=1 --signal=B:USR1@59
+  expect_same "$job" limited 80
+  expect_restarts "$job" 1
+  grep -q '^job: exit status 10$' "sft_$job.txt" || fail "the job did not stop by itself"
+  ! grep -q 'DUE TO TIME LIMIT' "sft_$job.txt" || fail "the job reached its limit"
+}
+
+# Whoever runs the cluster puts the job back into the queue: it is killed, and goes on from its newest checkpoint.
+case_requeue() {
+  undisturbed 30
+  sft_submit requeued 30
+  cluster_wait 300 "the job has a checkpoint" has_steps requeued 12
+  scontrol requeue "$job"
+  expect_same "$job" requeued 30
+  expect_restarts "$job" 1
+}
+
+# A job that matters more wants the nodes: this one is told so, leaves with a checkpoint of what it has done, and returns.
+case_preemption() {
+  undisturbed 30
+  sft_submit preempted 30
+  local low=$job steps
+  cluster_wait 300 "the job has begun" has_steps preempted 7
+  high=$(sbatch --parsable --partition=high --nodes=2 --ntasks-per-node=2 --output=high.txt --wrap 'sleep 3')
+  cluster_wait 60 "the job that matters more runs" job_is "$high" RUNNING
+  job_is "$low" PENDING || fail "job $low is $(job_field "$low" JobState) beside the one that took its place"
+  grep -q '^job: exit status 10$' "sft_$low.txt" || fail "the job was not told in time"
+  steps=$(steps_of preempted)
+  expect_same "$low" preempted 30
+  expect_restarts "$low" 1
+  grep -q "restart .* after step $steps\$" runs/preempted/log.txt || fail "after a notice it did not go on where it was, after step $steps"
+}
+
+# A node disappears, its rank with it: Slurm puts the job back into the queue, and on the node that is left it goes on with one rank.
+case_node_failure() {
+  undisturbed 30
+  sft_submit bereaved 30
+  cluster_wait 300 "the job has a checkpoint" has_steps bereaved 12
+  node_kill node2
+  cluster_wait 120 "the job waits for nodes" job_is "$job" PENDING
+  scontrol update "JobId=$job" NumNodes=1 NumTasks=1
+  cluster_wait 300 "job $job is done" job_is "$job" COMPLETED
+  expect_restarts "$job" 1
+  grep -q '1 rank = dp 1 x tp 1 on 1 node' runs/bereaved/log.txt || fail "the job did not go on with one rank"
+  expect_close bereaved 30
+  # When the node is back, it is used again.
+  node_start node2
+  sft_submit after 5
+  cluster_wait 120 "job $job is done on both nodes" job_is "$job" COMPLETED
+}
+
+# The losses of runs/NAME, STEPS of them, are those of the undisturbed run to 1e-4.
+expect_close() {
+  paste <(losses_of "$1") <(head -n "$2" <(losses_of undisturbed)) | awk -v steps="$2" -v name="$1" '
+    { difference = $1 - $2; if (difference < 0) difference = -difference }
+    !(difference <= 1e-4 * $2) { print name ": loss " $1 " of step " NR ", expected " $2; bad = 1 }
+    END { exit bad || NR != steps }' || fail "the losses of runs/$1 are not those of the undisturbed run"
+}
+losses_of() { sed -n 's/.*"sft\/loss":\([^,}]*\).*/\1/p' "runs/$1/metrics.jsonl"; }
+
 cluster_start "$work/cluster"
 make_world
-date
-case_submit "${1:-20}"
-date
-cat sft*.txt | tail -40
-cut -c 1-600 runs/undisturbed/metrics.jsonl | tail -2
+for name in "$@"; do
+  "case_$name"
+  echo "passed: $name"
+done
