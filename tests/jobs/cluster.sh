@@ -1,5 +1,6 @@
 # A Slurm cluster of two nodes on this machine, each with a network address, a host name, processes and a disk of its own; to be
-# sourced by a script that cluster_enter has put into namespaces of its own, with which all of it disappears.
+# sourced by a script that cluster_enter has put into namespaces of its own, with which all of it disappears. The script has a function
+# `fail`, which says what went wrong and ends it.
 # shellcheck shell=bash
 
 # Starts this SCRIPT with its ARGUMENTS anew, as root of its own namespaces; returns there.
@@ -28,7 +29,7 @@ cluster_start() {
   cluster=$1
   hostname head
   mount -t tmpfs tmpfs /run
-  mkdir -p "$cluster"/{state,log,spool/node1,spool/node2} /run/munge /run/node
+  mkdir -p "$cluster"/{state,log} /run/munge /run/node
   cluster_write_configuration
   cluster_connect
   export SLURM_CONF=$cluster/slurm.conf
@@ -56,7 +57,7 @@ CredType=cred/munge
 # A job that was put back into the queue rests as long as its old credentials hold.
 AuthInfo=socket=/run/munge/socket,cred_expire=5
 StateSaveLocation=$cluster/state
-SlurmdSpoolDir=$cluster/spool/%n
+SlurmdSpoolDir=/run/node/spool
 TmpFS=/run/node
 SlurmctldPidFile=/run/slurmctld.pid
 SlurmdPidFile=/run/slurmd_%n.pid
@@ -112,14 +113,16 @@ node_start() {
     hostname "$0"
     mount -t tmpfs tmpfs /run/node
     mount -t tmpfs tmpfs /dev/shm
+    mkdir /run/node/spool
     slurmd -D -N "$0"
     exit' "$1" >>"$cluster/log/$1" 2>&1 &
   echo $! >"$cluster/$1.pid"
 }
 
-# The node loses power.
+# The node loses power, and all that was on its disk.
 node_kill() {
   kill -KILL "$(<"$cluster/$1.pid")"
+  wait "$(<"$cluster/$1.pid")" 2>/dev/null || true
 }
 
 # SECONDS WHAT COMMAND...: waits until COMMAND succeeds; ends the test if that takes longer.
@@ -146,6 +149,16 @@ cluster_nodes_are() {
 # FIELD of JOB as scontrol shows it.
 job_field() {
   scontrol show job --oneliner "$1" | tr ' ' '\n' | sed -n "s/^$2=//p" | head -n 1
+}
+
+# Waits for JOB, and expects it to have ended well.
+job_wait() {
+  cluster_wait 300 "job $1 is over" job_is_over "$1"
+  job_is "$1" COMPLETED || fail "job $1 is $(job_field "$1" JobState)"
+}
+
+job_is_over() {
+  [[ $(job_field "$1" JobState) =~ ^(COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL|PREEMPTED)$ ]]
 }
 
 job_is() { # JOB STATE
