@@ -86,7 +86,8 @@ PartitionName=low Nodes=ALL Default=YES PriorityTier=1 GraceTime=60 MaxTime=60
 PartitionName=high Nodes=ALL PriorityTier=2 PreemptMode=OFF MaxTime=60
 END
   # Nothing is behind them; what counts is that Slurm hands them out.
-  printf 'Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n' >"$cluster/gres.conf"
+  touch "$cluster/gpu0" "$cluster/gpu1"
+  echo "Name=gpu File=$cluster/gpu[0-1]" >"$cluster/gres.conf"
 }
 
 # One network for head and nodes.

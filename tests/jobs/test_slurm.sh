@@ -6,7 +6,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 cluster_enter "${BASH_SOURCE[0]}" "$@"
 root=$1
-export LLAVA_RLHF_PROGRAM=$2
+program=$2
+export LLAVA_RLHF_PROGRAM=$program
 shift 2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -25,7 +26,7 @@ sizes=(pretrain_images=0 sft_images=64 pair_images=40 policy_init_images=32 ppo_
 make_world() {
   local size settings=()
   for size in "${sizes[@]}"; do settings+=(--set "world.$size"); done
-  "$LLAVA_RLHF_PROGRAM" "${settings[@]}" "$root/inputs/world.nml" >world.txt || fail "the world was not made: $(tail -n 3 world.txt)"
+  "$program" "${settings[@]}" "$root/inputs/world.nml" >world.txt || fail "the world was not made: $(tail -n 3 world.txt)"
 }
 
 # Fine-tuning in runs/NAME with STEPS; sets `arguments`. The first steps are the same whatever the number of all.
@@ -44,7 +45,7 @@ sft_submit() { # NAME STEPS OPTIONS...
 }
 
 # Lines of the metrics of runs/NAME.
-steps_of() { cat "runs/$1/metrics.jsonl" 2>/dev/null | wc -l; }
+steps_of() { if [[ -e runs/$1/metrics.jsonl ]]; then wc -l <"runs/$1/metrics.jsonl"; else echo 0; fi; }
 has_steps() { (($(steps_of "$1") >= $2)); }
 
 # Waits for JOB, of runs/NAME, and expects STEPS to be those of the undisturbed run, to the bit.
@@ -118,6 +119,96 @@ case_node_failure() {
   node_start node2
   expect_same "$job" bereaved 30
   expect_restarts "$job" 1
+}
+
+# --stage: each node has its own copy, which is gone after the job; with mpirun, too.
+case_stage() {
+  local launcher
+  cat >witness.sh <<'END'
+#!/bin/bash
+# The program, and a line about the node.
+copy=$(sed -n 's/.*--set data\.dataset=\([^ ]*\).*/\1/p' <<<"$*")
+echo "$(hostname) $copy $(xxd -p "$copy" | sha256sum | cut -c 1-8) $(df --output=target "$copy" | tail -n 1)" >>witness.txt
+exec "$WITNESSED" "$@"
+END
+  chmod +x witness.sh
+  for launcher in srun mpirun; do
+    rm -f witness.txt
+    sft_arguments "staged_$launcher" 4
+    job=$(LLAVA_RLHF_LAUNCHER=$launcher LLAVA_RLHF_JOBS=$root/jobs WITNESSED=$program LLAVA_RLHF_PROGRAM=$work/witness.sh \
+      OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+      sbatch --parsable "${shape[@]}" "$root/jobs/slurm/sft.sbatch" --stage data.dataset=runs/world/sft.h5 "${arguments[@]}")
+    job_wait "$job"
+    sort -u witness.txt >nodes.txt
+    diff - nodes.txt <<END || fail "not a copy on each node's own disk ($launcher)"
+node1 /run/node/llava_rlhf_$job/sft.h5 $(xxd -p runs/world/sft.h5 | sha256sum | cut -c 1-8) /run/node
+node2 /run/node/llava_rlhf_$job/sft.h5 $(xxd -p runs/world/sft.h5 | sha256sum | cut -c 1-8) /run/node
+END
+    [[ -z $(srun --nodes=2 --ntasks-per-node=1 bash -c 'ls /run/node | grep llava_rlhf || true') ]] || fail "copies were left behind"
+    grep -q '2 ranks = dp 2 x tp 1 on 2 nodes' "runs/staged_$launcher/log.txt" || fail "not one rank on each of two nodes ($launcher)"
+  done
+}
+
+# With GPUs: one rank for each, on the device cuda, bound to none by Slurm; another number of ranks is refused.
+case_gpus() {
+  cat >witness.sh <<'END'
+#!/bin/bash
+[[ "$*" == *"--set parallel.device=cuda"* ]] && echo "$(hostname) $SLURM_LOCALID $SLURM_GPUS_ON_NODE $SLURMD_TRES_BIND $NCCL_DEBUG $(taskset -cp $$ | sed 's/.*: //')" >>gpus.txt
+END
+  chmod +x witness.sh
+  job=$(LLAVA_RLHF_JOBS=$root/jobs LLAVA_RLHF_PROGRAM=$work/witness.sh sbatch --parsable --nodes=2 --gpus-per-node=2 --ntasks-per-node=2 \
+    --cpus-per-task=1 --time=30 "$root/jobs/slurm/ppo.sbatch" "$root/inputs/ppo.nml")
+  job_wait "$job"
+  diff - <(sort gpus.txt) <<'END' || fail "not one rank for each GPU, on a core of its own"
+node1 0 2 gpu:none WARN 0
+node1 1 2 gpu:none WARN 1
+node2 0 2 gpu:none WARN 0
+node2 1 2 gpu:none WARN 1
+END
+  job=$(LLAVA_RLHF_JOBS=$root/jobs LLAVA_RLHF_PROGRAM=$work/witness.sh sbatch --parsable --nodes=1 --gpus-per-node=2 --ntasks-per-node=1 \
+    --cpus-per-task=1 --time=30 "$root/jobs/slurm/ppo.sbatch" "$root/inputs/ppo.nml")
+  cluster_wait 60 "job $job is over" job_is_over "$job"
+  [[ $(job_field "$job" ExitCode) == 2:0 ]] || fail "one rank for two GPUs: exit code $(job_field "$job" ExitCode), expected 2:0"
+}
+
+# All phases, each after those that it needs. The first is asked to stop and queues itself again; the others wait for it.
+case_chain() {
+  local setting options=() sft
+  for setting in "sft:model.base=$root/inputs/base/shapes_base.h5" sft:optim.steps=30 sft:optim.batch=8 sft:checkpoint.every=5 sft:log.every=1 \
+    sample:generate.max_tokens=24 prepare:prepare.held_out=8 {rm,policy_init}:optim.{steps=4,batch=8} rm:eval.every=2 \
+    ppo:ppo.steps=2 ppo:rollout.batch=8 ppo:ppo.minibatch=4 ppo:rollout.response_len=24 evaluate:generate.max_tokens=24; do
+    options+=(--set "$setting")
+  done
+  "$root/jobs/chain.sh" slurm --phases sft,pairs,policy_init,rm,ppo,evaluate --inputs "$root/inputs" "${options[@]}" -- "${shape[@]}" | tee chain.txt
+  sft=$(awk '$1 == "sft" { print $3 }' chain.txt | tr -d ,)
+  cluster_wait 120 "fine-tuning has begun" has_steps sft 3
+  squeue | tee queue.txt
+  (($(grep -c 'Dependency' queue.txt) == 5)) || fail "not five jobs wait for another"
+  touch runs/sft/EXIT
+  cluster_wait 120 "fine-tuning is back in the queue" job_is "$sft" PENDING
+  (($(squeue --noheader | wc -l) == 6)) || fail "not all jobs are in the queue"
+  squeue
+  while read -r _ _ number _; do job_wait "${number%,}"; done <chain.txt
+  expect_restarts "$sft" 1
+  for step in sft sample annotate prepare rm policy_init ppo evaluate; do
+    tail -n 1 "runs/$step/log.txt" | grep -q '^DONE' || fail "runs/$step is not finished"
+  done
+  starts_after pairs sft
+  starts_after policy_init sft
+  starts_after rm pairs
+  starts_after ppo rm
+  starts_after ppo policy_init
+  starts_after evaluate ppo
+  # What cannot start any more leaves the queue.
+  "$root/jobs/chain.sh" slurm --phases policy_init,ppo --inputs "$root/inputs" --set policy_init:optim.batch=0 -- "${shape[@]}" >chain.txt
+  cluster_wait 120 "the queue is empty" queue_is_empty
+  job_is "$(chain_job policy_init)" FAILED || fail "policy_init is $(job_field "$(chain_job policy_init)" JobState), expected FAILED"
+  job_is "$(chain_job ppo)" CANCELLED || fail "ppo is $(job_field "$(chain_job ppo)" JobState), expected CANCELLED"
+}
+chain_job() { awk -v phase="$1" '$1 == phase { sub(",", "", $3); print $3 }' chain.txt; }
+queue_is_empty() { [[ -z $(squeue --noheader) ]]; }
+starts_after() { # PHASE BEFORE
+  [[ ! $(job_field "$(chain_job "$1")" StartTime) < $(job_field "$(chain_job "$2")" EndTime) ]] || fail "$1 began before $2 was done"
 }
 
 cluster_start "$work/cluster"
