@@ -5,8 +5,8 @@
 # where a job cannot be given arguments when it is submitted, LLAVA_RLHF_ARGUMENTS.
 # shellcheck disable=SC2154 # job_id and launcher: set by scheduler.sh
 
-# Debian's Open MPI is set to do without the one-sided communication that works over TCP; here Open MPI is to choose for itself.
-export OMPI_MCA_osc=${OMPI_MCA_osc-}
+# Debian's Open MPI is configured without any one-sided communication that works over TCP between nodes; it has one, pt2pt.
+if grep -qs '^osc = ^ucx,pt2pt' /etc/openmpi/openmpi-mca-params.conf; then export OMPI_MCA_osc=${OMPI_MCA_osc-^ucx}; fi
 
 job_program=${LLAVA_RLHF_PROGRAM:-llava_rlhf}
 job_options=() # settings that follow from the job's shape

@@ -15,6 +15,7 @@ cd "$work"
 
 fail() {
   echo "FAILED: $1"
+  grep -h -A 12 'Segmentation' ./*.txt | head -n 30 || true
   grep -h -E '^job|^slurm|^srun|error|restart|ranks =|DONE|stopped' ./*.txt | tail -n 40 || true
   exit 1
 }
