@@ -5,9 +5,9 @@
 # shellcheck disable=SC2034 # read by who sources this
 
 # What must be done before a phase.
-declare -A chain_needs=([sft]='' [pairs]='sft' [policy_init]='sft' [rm]='sft pairs' [ppo]='policy_init rm' [evaluate]='ppo')
+declare -gA chain_needs=([sft]='' [pairs]='sft' [policy_init]='sft' [rm]='sft pairs' [ppo]='policy_init rm' [evaluate]='ppo')
 # The inputs of a phase.
-declare -A chain_inputs=([sft]=sft [pairs]='sample annotate prepare' [policy_init]=policy_init [rm]=rm [ppo]=ppo [evaluate]=evaluate)
+declare -gA chain_inputs=([sft]=sft [pairs]='sample annotate prepare' [policy_init]=policy_init [rm]=rm [ppo]=ppo [evaluate]=evaluate)
 
 # Submits PHASE to start after the jobs of this chain that it needs and that are not done.
 chain_submit() {

@@ -41,7 +41,8 @@ job_warn() {
     sleep "$wait" &
     wait $! && kill -USR1 $$
   ) &
-  job_watch=$!
+  # shellcheck disable=SC2064 # that process
+  trap "kill $! 2>/dev/null" EXIT
 }
 
 # Starts COMMAND..., in the background so that this shell hears signals meanwhile, and waits for its exit status.
@@ -85,9 +86,18 @@ job_gpus() {
   export NCCL_SOCKET_IFNAME=${NCCL_SOCKET_IFNAME:-^lo,docker,virbr}
 }
 
-# The command that starts RANKS_PER_NODE ranks, each with CORES of its own, on the nodes of the job with mpirun.
+# The command that starts RANKS_PER_NODE ranks with mpirun, each with CORES of its own; OPTIONS say on which nodes, where mpirun
+# is not told by the scheduler.
 job_mpirun() {
-  launcher=(mpirun --map-by "ppr:$1:node:pe=$2" --bind-to core)
+  launcher=(mpirun "${@:3}" --map-by "ppr:$1:node:pe=$2" --bind-to core)
+}
+
+# Submits the present job of a chain again, for schedulers that cannot put a job back into the queue.
+job_submit_again() {
+  [[ -n ${LLAVA_RLHF_CHAIN:-} ]] || return 1
+  # shellcheck source-path=SCRIPTDIR source=chain.sh
+  source "$LLAVA_RLHF_JOBS/batch/chain.sh"
+  chain_submit_again "$LLAVA_RLHF_PHASE"
 }
 
 # One run of the program with ARGUMENTS.
@@ -108,7 +118,6 @@ job_task() {
 
 # The end of a job whose last task had STATUS.
 job_end() {
-  if [[ -n ${job_watch:-} ]]; then kill "$job_watch" 2>/dev/null; fi
   if [[ -n $job_staged ]]; then
     scheduler_node_launcher
     job_launch "${launcher[@]}" rm -rf "$job_staged"
@@ -127,6 +136,7 @@ job_end() {
 job_run() {
   local options=() arguments=("$@") word copy given=no
   trap job_stop USR1 TERM
+  scheduler_begin
   if [[ -n ${LLAVA_RLHF_ARGUMENTS:-} ]]; then read -r -a arguments <<<"$LLAVA_RLHF_ARGUMENTS"; fi
   for word in "${arguments[@]}"; do if [[ $word == *.nml ]]; then given=yes; fi; done
   if [[ $given == no ]]; then arguments+=("${job_inputs[@]}"); fi

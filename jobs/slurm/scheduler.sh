@@ -1,5 +1,6 @@
-# Slurm. Each jobs/SCHEDULER/scheduler.sh sets job_id inside a job, and has
-#   scheduler_submit PHASE ARGUMENTS...   to be called by jobs/chain.sh; prints the job's number
+# Slurm. Each jobs/SCHEDULER/scheduler.sh has
+#   scheduler_submit PHASE ARGUMENTS...   called by jobs/chain.sh (batch/chain.sh says with what); prints the job's number
+#   scheduler_begin                       called when a job begins: sets job_id
 #   scheduler_launcher                    sets `launcher` to the command that starts all ranks, and `job_options`
 #   scheduler_node_launcher               sets `launcher` to the one that starts a process on each node
 #   scheduler_again                       puts this job back into the queue
@@ -9,7 +10,9 @@
 # shellcheck source-path=SCRIPTDIR source=../batch/job.sh
 source "${LLAVA_RLHF_JOBS:-jobs}/batch/job.sh"
 
-job_id=${SLURM_JOB_ID:-}
+scheduler_begin() {
+  job_id=$SLURM_JOB_ID
+}
 
 # A job whose predecessor failed would wait for ever: Slurm is asked to remove it.
 scheduler_submit() {

@@ -45,6 +45,14 @@ cluster_start() {
   cluster_wait 60 "the nodes are idle" cluster_nodes_are idle
 }
 
+# Daemons that write into the folder of the cluster end; what runs on the nodes ends with this script.
+cluster_stop() {
+  if [[ -s /run/slurmctld.pid ]]; then kill "$(</run/slurmctld.pid)" || true; fi
+  node_kill node1
+  node_kill node2
+  if [[ -s /run/slurmctld.pid ]]; then timeout 10 tail --pid="$(</run/slurmctld.pid)" -f /dev/null || true; fi
+}
+
 cluster_write_configuration() {
   printf '127.0.0.1 localhost\n10.77.0.1 head\n10.77.0.11 node1\n10.77.0.12 node2\n' >"$cluster/hosts"
   mount --bind "$cluster/hosts" /etc/hosts
@@ -122,7 +130,7 @@ node_start() {
 
 # The node loses power, and all that was on its disk.
 node_kill() {
-  kill -KILL "$(<"$cluster/$1.pid")"
+  kill -KILL "$(<"$cluster/$1.pid")" 2>/dev/null || true
   wait "$(<"$cluster/$1.pid")" 2>/dev/null || true
 }
 

@@ -10,7 +10,7 @@ program=$2
 export LLAVA_RLHF_PROGRAM=$program
 shift 2
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'cluster_stop; rm -rf "$work"' EXIT
 cd "$work"
 
 fail() {
@@ -129,7 +129,7 @@ case_stage() {
 #!/bin/bash
 # The program, and a line about the node.
 copy=$(sed -n 's/.*--set data\.dataset=\([^ ]*\).*/\1/p' <<<"$*")
-echo "$(hostname) $copy $(xxd -p "$copy" | sha256sum | cut -c 1-8) $(df --output=target "$copy" | tail -n 1)" >>witness.txt
+echo "$(hostname) $copy $(sha256sum <"$copy" | cut -c 1-8) $(df --output=target "$copy" | tail -n 1)" >>witness.txt
 exec "$WITNESSED" "$@"
 END
   chmod +x witness.sh
@@ -142,8 +142,8 @@ END
     job_wait "$job"
     sort -u witness.txt >nodes.txt
     diff - nodes.txt <<END || fail "not a copy on each node's own disk ($launcher)"
-node1 /run/node/llava_rlhf_$job/sft.h5 $(xxd -p runs/world/sft.h5 | sha256sum | cut -c 1-8) /run/node
-node2 /run/node/llava_rlhf_$job/sft.h5 $(xxd -p runs/world/sft.h5 | sha256sum | cut -c 1-8) /run/node
+node1 /run/node/llava_rlhf_$job/sft.h5 $(sha256sum <runs/world/sft.h5 | cut -c 1-8) /run/node
+node2 /run/node/llava_rlhf_$job/sft.h5 $(sha256sum <runs/world/sft.h5 | cut -c 1-8) /run/node
 END
     [[ -z $(srun --nodes=2 --ntasks-per-node=1 bash -c 'ls /run/node | grep llava_rlhf || true') ]] || fail "copies were left behind"
     grep -q '2 ranks = dp 2 x tp 1 on 2 nodes' "runs/staged_$launcher/log.txt" || fail "not one rank on each of two nodes ($launcher)"
