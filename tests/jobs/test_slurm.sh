@@ -145,7 +145,8 @@ END
 node1 /run/node/llava_rlhf_$job/sft.h5 $(sha256sum <runs/world/sft.h5 | cut -c 1-8) /run/node
 node2 /run/node/llava_rlhf_$job/sft.h5 $(sha256sum <runs/world/sft.h5 | cut -c 1-8) /run/node
 END
-    [[ -z $(srun --nodes=2 --ntasks-per-node=1 bash -c 'ls /run/node | grep llava_rlhf || true') ]] || fail "copies were left behind"
+    srun --nodes=2 --ntasks-per-node=1 ls /run/node >left.txt
+    ! grep -q llava_rlhf left.txt || fail "copies were left behind"
     grep -q '2 ranks = dp 2 x tp 1 on 2 nodes' "runs/staged_$launcher/log.txt" || fail "not one rank on each of two nodes ($launcher)"
   done
 }
