@@ -9,7 +9,7 @@ usage: jobs/setup.sh [--develop] [--check | --list]
   (nothing)  installs what is missing; needs root or sudo, and only if something is missing
   --check    only says what is missing
   --list     prints all packages that are needed
-  --develop  all of this with what the checks of the sources need, too: clang and its tools, shellcheck
+  --develop  all of this with what more tests need: clang and its tools, shellcheck, Slurm
 exit status: 0 nothing is missing (any more), 2 something is, and it cannot be installed here
 END
 }
@@ -35,6 +35,7 @@ libraries=(
 )
 develop_commands=(
   clang:clang clang-tidy:clang-tidy clang-format:clang-format shellcheck:shellcheck
+  slurmctld:slurmctld slurmd:slurmd srun:slurm-client munged:munge ip:iproute2 # job scripts are tried in a Slurm of their own
 )
 develop_libraries=(
   libomp-dev       # threads in what clang builds

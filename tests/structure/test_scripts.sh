@@ -14,10 +14,11 @@ parsed=0
 while IFS= read -r script; do
   bash -n "$script" || fail "$script does not parse"
   parsed=$((parsed + 1))
-done < <(find "$root/jobs" "$root/tests" "$root/benchmarks" "$root/.ci" -name '*.sh' -o -path "$root/.ci/run" -o -name '*.sbatch')
+done < <(find "$root/jobs" "$root/tests" "$root/benchmarks" "$root/.ci" -name '*.sh' -o -path "$root/.ci/run" -o -name '*.sbatch' \
+  -o -name '*.pbs' -o -name '*.lsf' -o -name '*.flux')
 ((parsed >= 20)) || fail "$parsed scripts below $root, expected more"
 
-for script in jobs/setup.sh jobs/quickstart.sh jobs/make_base.sh jobs/local/run_until_done.sh tests/run.sh tests/photographs/fetch.sh \
+for script in jobs/setup.sh jobs/quickstart.sh jobs/make_base.sh jobs/local/run_until_done.sh jobs/chain.sh tests/run.sh tests/photographs/fetch.sh \
   benchmarks/quickstart/check.sh benchmarks/memory/ppo.sh; do
   [[ -x $root/$script ]] || fail "$script cannot be executed"
   "$root/$script" --help | grep -q "usage: $script" || fail "$script --help does not show its usage"

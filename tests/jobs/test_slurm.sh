@@ -1,0 +1,221 @@
+#!/usr/bin/env bash
+# jobs/slurm in a real Slurm on two nodes that this test starts for itself (cluster.sh). Skipped (status 77) where that cannot be.
+# usage: test_slurm.sh ROOT PROGRAM CASE...
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=cluster.sh
+source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
+cluster_enter "${BASH_SOURCE[0]}" "$@"
+root=$1
+program=$2
+export LLAVA_RLHF_PROGRAM=$program
+shift 2
+work=$(mktemp -d)
+trap 'cluster_stop; rm -rf "$work"' EXIT
+cd "$work"
+
+fail() {
+  echo "FAILED: $1"
+  grep -h -A 12 'Segmentation' ./*.txt | head -n 30 || true
+  grep -h -E '^job|^slurm|^srun|error|restart|ranks =|DONE|stopped' ./*.txt | tail -n 40 || true
+  exit 1
+}
+
+# Every rank has a node's two cores. Ranks compute with one thread: they share two cores in truth.
+shape=(--nodes=2 --ntasks-per-node=1 --cpus-per-task=2 --time=30)
+sizes=(pretrain_images=0 sft_images=64 pair_images=40 policy_init_images=32 ppo_images=32 ppo_held_out=8 eval_images=16)
+
+make_world() {
+  local size settings=()
+  for size in "${sizes[@]}"; do settings+=(--set "world.$size"); done
+  "$program" "${settings[@]}" "$root/inputs/world.nml" >world.txt || fail "the world was not made: $(tail -n 3 world.txt)"
+}
+
+# Fine-tuning in runs/NAME with STEPS; sets `arguments`. The first steps are the same whatever the number of all.
+sft_arguments() {
+  arguments=(--set "job.run_dir=runs/$1" --set "optim.steps=$2" --set job.deterministic=.true. --set "model.base=$root/inputs/base/shapes_base.h5"
+    --set optim.schedule=constant --set optim.batch=8 --set checkpoint.every=5 --set log.every=1 --set parallel.threads=1
+    "$root/inputs/sft.nml")
+}
+
+# Submits it with more OPTIONS of sbatch; sets `job`.
+sft_submit() { # NAME STEPS OPTIONS...
+  local name=$1
+  sft_arguments "$1" "$2"
+  shift 2
+  job=$(LLAVA_RLHF_JOBS=$root/jobs sbatch --parsable "${shape[@]}" "$@" "$root/jobs/slurm/sft.sbatch" "${arguments[@]}")
+}
+
+# Lines of the metrics of runs/NAME.
+steps_of() { if [[ -e runs/$1/metrics.jsonl ]]; then wc -l <"runs/$1/metrics.jsonl"; else echo 0; fi; }
+has_steps() { (($(steps_of "$1") >= $2)); }
+
+# Waits for JOB, of runs/NAME, and expects STEPS to be those of the undisturbed run, to the bit.
+expect_same() { # JOB NAME STEPS
+  local clock='s/"[a-z_/]*seconds[a-z_/]*":[^,}]*,\{0,1\}//g'
+  job_wait "$1"
+  tail -n 1 "runs/$2/log.txt" | grep -q '^DONE' || fail "runs/$2 is not finished"
+  (($(steps_of "$2") == $3)) || fail "runs/$2 has $(steps_of "$2") steps, expected $3"
+  if ! cmp <(head -n "$3" runs/undisturbed/metrics.jsonl | sed "$clock") <(sed "$clock" "runs/$2/metrics.jsonl"); then
+    fail "the metrics of runs/$2 are not those of the undisturbed run"
+  fi
+}
+
+expect_restarts() { # JOB NUMBER
+  (($(job_field "$1" Restarts) >= $2)) || fail "job $1 was started again $(job_field "$1" Restarts) times, expected $2"
+}
+
+# The run that the others are compared with.
+undisturbed() { # STEPS
+  if has_steps undisturbed "$1"; then return; fi
+  sft_submit undisturbed "$1"
+  job_wait "$job"
+  expect_restarts "$job" 0
+  grep -q '2 ranks = dp 2 x tp 1 on 2 nodes' runs/undisturbed/log.txt || fail "not one rank on each of two nodes"
+}
+
+# SIGUSR1 comes within half a minute of the start, with one minute's limit: the job stops, queues itself, and goes on.
+case_time_limit() {
+  undisturbed 80
+  sft_submit limited 80 --time=1 --signal=B:USR1@59
+  expect_same "$job" limited 80
+  expect_restarts "$job" 1
+  grep -q '^job: exit status 10$' "sft_$job.txt" || fail "the job did not stop by itself"
+  ! grep -q 'DUE TO TIME LIMIT' "sft_$job.txt" || fail "the job reached its limit"
+}
+
+# Whoever runs the cluster puts the job back into the queue: it is killed, and goes on from its newest checkpoint.
+case_requeue() {
+  undisturbed 30
+  sft_submit requeued 30
+  cluster_wait 300 "the job has a checkpoint" has_steps requeued 12
+  scontrol requeue "$job"
+  expect_same "$job" requeued 30
+  expect_restarts "$job" 1
+}
+
+# A job that matters more wants the nodes: this one is told so, leaves with a checkpoint of what it has done, and returns.
+case_preemption() {
+  undisturbed 30
+  sft_submit preempted 30
+  local low=$job steps
+  cluster_wait 300 "the job has begun" has_steps preempted 7
+  high=$(sbatch --parsable --partition=high --nodes=2 --ntasks-per-node=2 --output=high.txt --wrap 'sleep 3')
+  cluster_wait 60 "the job that matters more runs" job_is "$high" RUNNING
+  job_is "$low" PENDING || fail "job $low is $(job_field "$low" JobState) beside the one that took its place"
+  grep -q '^job: exit status 10$' "sft_$low.txt" || fail "the job was not told in time"
+  steps=$(steps_of preempted)
+  expect_same "$low" preempted 30
+  expect_restarts "$low" 1
+  grep -q "restart .* after step $steps\$" runs/preempted/log.txt || fail "after a notice it did not go on where it was, after step $steps"
+}
+
+# A node disappears, its rank with it: Slurm puts the job back into the queue. Once the node is there again the job goes on with it.
+case_node_failure() {
+  undisturbed 30
+  sft_submit bereaved 30
+  cluster_wait 300 "the job has a checkpoint" has_steps bereaved 12
+  node_kill node2
+  cluster_wait 120 "the job waits for a node" job_is "$job" PENDING
+  (($(steps_of bereaved) < 30)) || fail "the job went on without its other rank"
+  node_start node2
+  expect_same "$job" bereaved 30
+  expect_restarts "$job" 1
+}
+
+# --stage: each node has its own copy, which is gone after the job; with mpirun, too.
+case_stage() {
+  local launcher
+  cat >witness.sh <<'END'
+#!/bin/bash
+# The program, and a line about the node.
+copy=$(sed -n 's/.*--set data\.dataset=\([^ ]*\).*/\1/p' <<<"$*")
+echo "$(hostname) $copy $(sha256sum <"$copy" | cut -c 1-8) $(df --output=target "$copy" | tail -n 1)" >>witness.txt
+exec "$WITNESSED" "$@"
+END
+  chmod +x witness.sh
+  for launcher in srun mpirun; do
+    rm -f witness.txt
+    sft_arguments "staged_$launcher" 4
+    job=$(LLAVA_RLHF_LAUNCHER=$launcher LLAVA_RLHF_JOBS=$root/jobs WITNESSED=$program LLAVA_RLHF_PROGRAM=$work/witness.sh \
+      OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+      sbatch --parsable "${shape[@]}" "$root/jobs/slurm/sft.sbatch" --stage data.dataset=runs/world/sft.h5 "${arguments[@]}")
+    job_wait "$job"
+    sort -u witness.txt >nodes.txt
+    diff - nodes.txt <<END || fail "not a copy on each node's own disk ($launcher)"
+node1 /run/node/llava_rlhf_$job/sft.h5 $(sha256sum <runs/world/sft.h5 | cut -c 1-8) /run/node
+node2 /run/node/llava_rlhf_$job/sft.h5 $(sha256sum <runs/world/sft.h5 | cut -c 1-8) /run/node
+END
+    srun --nodes=2 --ntasks-per-node=1 ls /run/node >left.txt
+    ! grep -q llava_rlhf left.txt || fail "copies were left behind"
+    grep -q '2 ranks = dp 2 x tp 1 on 2 nodes' "runs/staged_$launcher/log.txt" || fail "not one rank on each of two nodes ($launcher)"
+  done
+}
+
+# With GPUs: one rank for each, on the device cuda, bound to none by Slurm; another number of ranks is refused.
+case_gpus() {
+  cat >witness.sh <<'END'
+#!/bin/bash
+[[ "$*" == *"--set parallel.device=cuda"* ]] && echo "$(hostname) $SLURM_LOCALID $SLURM_GPUS_ON_NODE $SLURMD_TRES_BIND $NCCL_DEBUG $(taskset -cp $$ | sed 's/.*: //')" >>gpus.txt
+END
+  chmod +x witness.sh
+  job=$(LLAVA_RLHF_JOBS=$root/jobs LLAVA_RLHF_PROGRAM=$work/witness.sh sbatch --parsable --nodes=2 --gpus-per-node=2 --ntasks-per-node=2 \
+    --cpus-per-task=1 --time=30 "$root/jobs/slurm/ppo.sbatch" "$root/inputs/ppo.nml")
+  job_wait "$job"
+  diff - <(sort gpus.txt) <<'END' || fail "not one rank for each GPU, on a core of its own"
+node1 0 2 gpu:none WARN 0
+node1 1 2 gpu:none WARN 1
+node2 0 2 gpu:none WARN 0
+node2 1 2 gpu:none WARN 1
+END
+  job=$(LLAVA_RLHF_JOBS=$root/jobs LLAVA_RLHF_PROGRAM=$work/witness.sh sbatch --parsable --nodes=1 --gpus-per-node=2 --ntasks-per-node=1 \
+    --cpus-per-task=1 --time=30 "$root/jobs/slurm/ppo.sbatch" "$root/inputs/ppo.nml")
+  cluster_wait 60 "job $job is over" job_is_over "$job"
+  [[ $(job_field "$job" ExitCode) == 2:0 ]] || fail "one rank for two GPUs: exit code $(job_field "$job" ExitCode), expected 2:0"
+}
+
+# All phases, each after those that it needs. The first is asked to stop and queues itself again; the others wait for it.
+case_chain() {
+  local setting options=() sft
+  for setting in "sft:model.base=$root/inputs/base/shapes_base.h5" sft:optim.steps=30 sft:optim.batch=8 sft:checkpoint.every=5 sft:log.every=1 \
+    sample:generate.max_tokens=24 prepare:prepare.held_out=8 {rm,policy_init}:optim.{steps=4,batch=8} rm:eval.every=2 \
+    ppo:ppo.steps=2 ppo:rollout.batch=8 ppo:ppo.minibatch=4 ppo:rollout.response_len=24 evaluate:generate.max_tokens=24; do
+    options+=(--set "$setting")
+  done
+  "$root/jobs/chain.sh" slurm --phases sft,pairs,policy_init,rm,ppo,evaluate --inputs "$root/inputs" "${options[@]}" -- "${shape[@]}" | tee chain.txt
+  sft=$(awk '$1 == "sft" { print $3 }' chain.txt | tr -d ,)
+  cluster_wait 120 "fine-tuning has begun" has_steps sft 3
+  squeue | tee queue.txt
+  (($(grep -c 'Dependency' queue.txt) == 5)) || fail "not five jobs wait for another"
+  touch runs/sft/EXIT
+  cluster_wait 120 "fine-tuning is back in the queue" job_is "$sft" PENDING
+  (($(squeue --noheader | wc -l) == 6)) || fail "not all jobs are in the queue"
+  squeue
+  while read -r _ _ number _; do job_wait "${number%,}"; done <chain.txt
+  expect_restarts "$sft" 1
+  for step in sft sample annotate prepare rm policy_init ppo evaluate; do
+    tail -n 1 "runs/$step/log.txt" | grep -q '^DONE' || fail "runs/$step is not finished"
+  done
+  starts_after pairs sft
+  starts_after policy_init sft
+  starts_after rm pairs
+  starts_after ppo rm
+  starts_after ppo policy_init
+  starts_after evaluate ppo
+  # What cannot start any more leaves the queue.
+  "$root/jobs/chain.sh" slurm --phases policy_init,ppo --inputs "$root/inputs" --set policy_init:optim.batch=0 -- "${shape[@]}" >chain.txt
+  cluster_wait 120 "the queue is empty" queue_is_empty
+  job_is "$(chain_job policy_init)" FAILED || fail "policy_init is $(job_field "$(chain_job policy_init)" JobState), expected FAILED"
+  job_is "$(chain_job ppo)" CANCELLED || fail "ppo is $(job_field "$(chain_job ppo)" JobState), expected CANCELLED"
+}
+chain_job() { awk -v phase="$1" '$1 == phase { sub(",", "", $3); print $3 }' chain.txt; }
+queue_is_empty() { [[ -z $(squeue --noheader) ]]; }
+starts_after() { # PHASE BEFORE
+  [[ ! $(job_field "$(chain_job "$1")" StartTime) < $(job_field "$(chain_job "$2")" EndTime) ]] || fail "$1 began before $2 was done"
+}
+
+cluster_start "$work/cluster"
+make_world
+for name in "$@"; do
+  "case_$name"
+  echo "passed: $name"
+done
