@@ -20,6 +20,7 @@ static const struct {
 } commands[] = {
     {"--check", COMMAND_CHECK},
     {"--dry-run", COMMAND_DRY_RUN},
+    {"--self-test", COMMAND_SELF_TEST},
     {"--help", COMMAND_HELP},
     {"-h", COMMAND_HELP},
     {"--version", COMMAND_VERSION},
@@ -32,6 +33,10 @@ enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 static bool needs_input(command_t command) {
   return command == COMMAND_RUN || command == COMMAND_CHECK || command == COMMAND_DRY_RUN;
+}
+
+static bool takes_settings(command_t command) {
+  return needs_input(command) || command == COMMAND_SELF_TEST;
 }
 
 static status_t set_command(command_line_t *line, const char *option, command_t command) {
@@ -100,9 +105,10 @@ static status_t options_take_words(command_line_t *line, const char *const *word
   if (needs_input(options->command) && !options->input)
     return error_set(STATUS_INPUT,
                      "no input file; usage: mpirun -np N llava_rlhf INPUT.nml (--help says more)");
-  if (!needs_input(options->command) && (options->input || options->override_count > 0))
-    return error_set(STATUS_INPUT, "%s takes no %s", line->command_option,
-                     options->input ? "input file" : "--set");
+  if (!needs_input(options->command) && options->input)
+    return error_set(STATUS_INPUT, "%s takes no input file", line->command_option);
+  if (!takes_settings(options->command) && options->override_count > 0)
+    return error_set(STATUS_INPUT, "%s takes no --set", line->command_option);
   return STATUS_OK;
 }
 

@@ -58,6 +58,10 @@ static void commands_without_input(void **state) {
   assert_int_equal(PARSE(&o, "--version"), STATUS_OK);
   assert_int_equal(o.command, COMMAND_VERSION);
   options_free(&o);
+  assert_int_equal(PARSE(&o, "--self-test", "--set", "parallel.tp=2"), STATUS_OK);
+  assert_int_equal(o.command, COMMAND_SELF_TEST);
+  assert_int_equal(o.override_count, 1);
+  options_free(&o);
   assert_int_equal(PARSE(&o, "--print-defaults"), STATUS_OK);
   assert_int_equal(o.command, COMMAND_PRINT_DEFAULTS);
   assert_null(o.task);
@@ -102,6 +106,7 @@ static void wrong_command_lines_are_refused(void **state) {
       {"--check", "--dry-run", "a.nml", NULL},
       {"--help", "a.nml", NULL},
       {"--version", "--set", "a.b=1", NULL},
+      {"--self-test", "a.nml", NULL},
       {"--print-defaults", "ppo", "a.nml", NULL},
       {"--verbose", "a.nml", NULL},
       {"--report", NULL},
