@@ -26,6 +26,7 @@ static const struct {
     {"--version", COMMAND_VERSION},
     {"--print-defaults", COMMAND_PRINT_DEFAULTS},
     {"--report", COMMAND_REPORT},
+    {"--print-manual", COMMAND_PRINT_MANUAL},
     {"--print-metrics", COMMAND_PRINT_METRICS},
     {"--print-metrics=markdown", COMMAND_PRINT_METRICS},
 };

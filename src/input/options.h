@@ -15,6 +15,7 @@ typedef enum {
   COMMAND_VERSION,
   COMMAND_PRINT_DEFAULTS,
   COMMAND_PRINT_METRICS,
+  COMMAND_PRINT_MANUAL,
   COMMAND_REPORT
 } command_t;
 
@@ -30,7 +31,7 @@ typedef struct {
   int override_count;
 } options_t;
 
-/* Reads the command line (see settings_print_help for its form). Free OPTIONS with options_free; on error
+/* Reads the command line (see help_print for its form). Free OPTIONS with options_free; on error
  * there is nothing to free. Errors: STATUS_INPUT (names the option and the nearest known one). Local. */
 status_t options_parse(int argc, char *const *argv, options_t *options);
 

@@ -350,7 +350,4 @@ status_t settings_compare(const settings_t *was, const settings_t *now, char **t
  * names the nearest), STATUS_DATA (write failed). */
 status_t settings_print_defaults(FILE *file, const char *task);
 
-/* Writes the text of --help. Local. Errors: STATUS_DATA (write failed). */
-status_t settings_print_help(FILE *file);
-
 #endif

@@ -2,6 +2,7 @@
  * place that ends the process. */
 #include "base/log.h"
 #include "base/memory.h"
+#include "input/help.h"
 #include "input/options.h"
 #include "main/devices.h"
 #include "main/judges.h"
@@ -67,11 +68,13 @@ static status_t main_check_input(const options_t *options) {
 static status_t main_answer(const options_t *options) {
   switch (options->command) {
   case COMMAND_HELP:
-    return settings_print_help(stdout);
+    return help_print(stdout);
   case COMMAND_VERSION:
     return version_print();
   case COMMAND_PRINT_DEFAULTS:
     return settings_print_defaults(stdout, options->task);
+  case COMMAND_PRINT_MANUAL:
+    return help_print_manual(stdout, version_number());
   case COMMAND_PRINT_METRICS:
     return metric_print(stdout, options->markdown);
   case COMMAND_REPORT:

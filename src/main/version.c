@@ -9,6 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
+const char *version_number(void) {
+  return BUILD_VERSION;
+}
+
 const char *version_line(void) {
   return BUILD_VERSION " (commit " BUILD_COMMIT ", " BUILD_TREE "), " BUILD_TYPE ", " BUILD_COMPILER;
 }

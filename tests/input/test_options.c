@@ -69,6 +69,9 @@ static void commands_without_input(void **state) {
   assert_int_equal(PARSE(&o, "--print-defaults", "ppo"), STATUS_OK);
   assert_string_equal(o.task, "ppo");
   options_free(&o);
+  assert_int_equal(PARSE(&o, "--print-manual"), STATUS_OK);
+  assert_int_equal(o.command, COMMAND_PRINT_MANUAL);
+  options_free(&o);
   assert_int_equal(PARSE(&o, "--print-metrics"), STATUS_OK);
   assert_int_equal(o.command, COMMAND_PRINT_METRICS);
   assert_false(o.markdown);
