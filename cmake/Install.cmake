@@ -13,3 +13,7 @@ install(FILES ${manual} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(DIRECTORY inputs jobs DESTINATION ${CMAKE_INSTALL_DATADIR}/llava_rlhf USE_SOURCE_PERMISSIONS)
 install(FILES README.md CHANGELOG.md CITATION.cff LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/llava_rlhf)
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/llava_rlhf)
+# Module files that find the program from where they lie, for Lmod and for Environment Modules.
+set(module_dir ${CMAKE_INSTALL_DATADIR}/llava_rlhf/modulefiles/llava_rlhf)
+install(FILES packaging/modules/llava_rlhf.lua DESTINATION ${module_dir} RENAME ${PROJECT_VERSION}.lua)
+install(FILES packaging/modules/llava_rlhf.tcl DESTINATION ${module_dir} RENAME ${PROJECT_VERSION})

@@ -21,6 +21,11 @@ if [[ ! -x $prefix/share/llava_rlhf/jobs/quickstart.sh ]]; then
   exit 1
 fi
 
+version=$("$prefix/bin/llava_rlhf" --version | awk 'NR == 1 { print $2 }')
+if [[ ! -s $prefix/share/llava_rlhf/modulefiles/llava_rlhf/$version || ! -s $prefix/share/llava_rlhf/modulefiles/llava_rlhf/$version.lua ]]; then
+  echo "no module files of version $version were installed"
+  exit 1
+fi
 mkdir "$prefix/elsewhere"
 cd "$prefix/elsewhere"
 "$prefix/bin/llava_rlhf" --version
