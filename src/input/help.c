@@ -11,6 +11,7 @@ const char *const help_synopses[] = {
     "mpirun -np N llava_rlhf --self-test [--set parallel.NAME=value ...]",
     "llava_rlhf --help | --version | --print-defaults [task] | --print-metrics[=markdown] | --print-manual",
     "llava_rlhf --report RUN_DIR [RUN_DIR ...] [--output PATH]",
+    "llava_rlhf --merge-trace RUN_DIR [--output PATH]",
     NULL,
 };
 
@@ -29,6 +30,9 @@ const help_row_t help_options[] = {
     {"--report",
      "writes RUN_DIR/report.html of a run, running, finished or dead; of several runs one page that compares "
      "them, report.html here; --output: another path"},
+    {"--merge-trace",
+     "puts the timelines that log.trace has left, one of each rank, together: RUN_DIR/trace/all.json.gz, for "
+     "ui.perfetto.dev; --output: another path"},
     {"--version", "version, compiler, libraries"},
     {"--help", "this text"},
     {NULL, NULL},

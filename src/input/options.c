@@ -26,6 +26,7 @@ static const struct {
     {"--version", COMMAND_VERSION},
     {"--print-defaults", COMMAND_PRINT_DEFAULTS},
     {"--report", COMMAND_REPORT},
+    {"--merge-trace", COMMAND_MERGE_TRACE},
     {"--print-manual", COMMAND_PRINT_MANUAL},
     {"--print-metrics", COMMAND_PRINT_METRICS},
     {"--print-metrics=markdown", COMMAND_PRINT_METRICS},
@@ -88,16 +89,26 @@ static status_t options_read_option(command_line_t *line, const char *option) {
   return options_reject_option(option);
 }
 
+static bool takes_run_dirs(command_t command) {
+  return command == COMMAND_REPORT || command == COMMAND_MERGE_TRACE;
+}
+
+static status_t options_take_run_dirs(command_line_t *line, int count) {
+  options_t *options = line->options;
+  options->run_dir_count = count;
+  if (count == 0)
+    return error_set(STATUS_INPUT, "%s expects run directories, found none", line->command_option);
+  if (count > 1 && options->command == COMMAND_MERGE_TRACE)
+    return error_set(STATUS_INPUT, "%s expects one run directory, found %d", line->command_option, count);
+  return options->override_count == 0 ? STATUS_OK
+                                      : error_set(STATUS_INPUT, "%s takes no --set", line->command_option);
+}
+
 /* Whether words and options fit the command. WORDS (count): what is no option. */
 static status_t options_take_words(command_line_t *line, const char *const *words, int count) {
   options_t *options = line->options;
-  if (options->output && options->command != COMMAND_REPORT)
-    return error_set(STATUS_INPUT, "--output belongs to --report");
-  if (options->command == COMMAND_REPORT) {
-    options->run_dir_count = count;
-    if (count == 0) return error_set(STATUS_INPUT, "--report expects run directories, found none");
-    return options->override_count == 0 ? STATUS_OK : error_set(STATUS_INPUT, "--report takes no --set");
-  }
+  if (takes_run_dirs(options->command)) return options_take_run_dirs(line, count);
+  if (options->output) return error_set(STATUS_INPUT, "--output belongs to --report and --merge-trace");
   if (count > 1)
     return error_set(STATUS_INPUT,
                      "expected one input file, found '%s' and '%s' (settings are changed by --set)", words[0],

@@ -16,7 +16,8 @@ typedef enum {
   COMMAND_PRINT_DEFAULTS,
   COMMAND_PRINT_METRICS,
   COMMAND_PRINT_MANUAL,
-  COMMAND_REPORT
+  COMMAND_REPORT,
+  COMMAND_MERGE_TRACE
 } command_t;
 
 typedef struct {
@@ -24,9 +25,9 @@ typedef struct {
   const char *input;     /* path; NULL where the command takes none. Texts are argv's. */
   const char *task;      /* of --print-defaults, NULL for all settings */
   bool markdown;         /* of --print-metrics */
-  const char **run_dirs; /* (run_dir_count): of --report */
+  const char **run_dirs; /* (run_dir_count): of --report, --merge-trace */
   int run_dir_count;
-  const char *output;     /* of --report, NULL where not given */
+  const char *output;     /* of the same, NULL where not given */
   const char **overrides; /* (override_count): "group.name=value" */
   int override_count;
 } options_t;

@@ -12,6 +12,7 @@
 #include "parallel/shutdown.h"
 #include "record/metric_print.h"
 #include "record/report.h"
+#include "record/trace.h"
 #include "selftest/selftest.h"
 #include "session/dry_run.h"
 #include "session/overwrite.h"
@@ -77,6 +78,8 @@ static status_t main_answer(const options_t *options) {
     return help_print_manual(stdout, version_number());
   case COMMAND_PRINT_METRICS:
     return metric_print(stdout, options->markdown);
+  case COMMAND_MERGE_TRACE:
+    return trace_merge(options->run_dirs[0], options->output);
   case COMMAND_REPORT:
     return report_make(options->run_dir_count, options->run_dirs, options->output);
   default:
