@@ -59,6 +59,14 @@ if(LLAVA_HAS_WEBP)
   target_link_libraries(libwebp::webp INTERFACE PkgConfig::WEBP)
 endif()
 
+set(LLAVA_RLHF_PAPI AUTO CACHE STRING "Count hardware events, with PAPI: ON, OFF, or AUTO, where it is there")
+pkg_optional(${LLAVA_RLHF_PAPI} PAPI papi)
+set(LLAVA_HAS_PAPI ${PAPI_FOUND})
+add_library(PAPI::PAPI INTERFACE IMPORTED GLOBAL)
+if(LLAVA_HAS_PAPI)
+  target_link_libraries(PAPI::PAPI INTERFACE PkgConfig::PAPI)
+endif()
+
 # The OpenMP build of OpenBLAS first: its threads are then the program's threads.
 find_library(OPENBLAS_LIBRARY NAMES openblas PATH_SUFFIXES openblas-openmp REQUIRED)
 find_path(OPENBLAS_INCLUDE NAMES cblas.h PATH_SUFFIXES openblas-openmp x86_64-linux-gnu/openblas-openmp openblas REQUIRED)

@@ -246,6 +246,7 @@ typedef struct {
     int64_t report_every; /* seconds; 0: only at the end */
     bool tensorboard;
     bool trace;
+    text_list_t hardware;
     char *level;
   } log;
   struct {

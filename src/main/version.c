@@ -3,6 +3,7 @@
 #include "build_info.h"
 #include "io/h5.h"
 #include "main/devices.h"
+#include "perf/hardware.h"
 #include "tensor/cpu/cpu.h"
 
 #include <mpi.h>
@@ -53,6 +54,7 @@ status_t version_print(void) {
   version_print_mpi();
   printf("HDF5        %s\n", hdf5);
   printf("BLAS        %s\n", cpu_blas_version());
+  printf("PAPI        %s\n", hardware_version());
   TRY(version_print_simd());
   version_print_devices();
   devices_describe_cuda(cuda, sizeof cuda);

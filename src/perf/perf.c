@@ -72,6 +72,7 @@ region_t perf_region(void) {
 static void perf_charge(void) {
   double now = perf_now();
   if (perf.mark > 0 && !perf.clock.begin) perf.counters[perf_region()].seconds += now - perf.mark;
+  if (hardware_count() > 0) hardware_take(perf.counters[perf_region()].hardware);
   perf.mark = now;
 }
 

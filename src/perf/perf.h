@@ -3,6 +3,8 @@
 #ifndef PERF_PERF_H
 #define PERF_PERF_H
 
+#include "perf/hardware.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -42,6 +44,7 @@ typedef struct {
   double background_seconds; /* in which collectives that run in the background were under way */
   double exposed_seconds; /* of these, what the main thread spent on starting, advancing and awaiting them */
   double tokens;
+  double hardware[HARDWARE_MOST]; /* events (perf/hardware.h), where they are counted */
 } perf_counter_t;
 
 /* Name in reports ("data wait"). */

@@ -18,6 +18,7 @@ class LlavaRlhf(CMakePackage, CudaPackage):
 
     variant("tests", default=False, description="Build the test suite, which spack install --test=root runs")
     variant("webp", default=True, description="Read WebP images")
+    variant("papi", default=False, description="Count hardware events of regions with PAPI")
 
     depends_on("c", type="build")
     depends_on("cxx", type="build")
@@ -38,6 +39,7 @@ class LlavaRlhf(CMakePackage, CudaPackage):
     depends_on("xxhash")
     depends_on("random123")
     depends_on("zlib-api")
+    depends_on("papi", when="+papi")
     depends_on("cmocka", when="+tests", type=("build", "link"))
     depends_on("cuda@12.8:", when="+cuda")
     # Collectives between GPUs go through MPI where its header was not there.
@@ -51,6 +53,7 @@ class LlavaRlhf(CMakePackage, CudaPackage):
             self.define_from_variant("LLAVA_RLHF_TESTS", "tests"),
             self.define_from_variant("LLAVA_RLHF_CUDA", "cuda"),
             self.define_from_variant("LLAVA_RLHF_WEBP", "webp"),
+            self.define_from_variant("LLAVA_RLHF_PAPI", "papi"),
             self.define("LLAVA_RLHF_BENCHMARKS", False),
         ]
         if self.spec.satisfies("+cuda"):
