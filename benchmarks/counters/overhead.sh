@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # What counters, timelines and hardware events cost: CPU time of one rank, in pairs of runs that follow each other, so that a machine
-# that changes its speed changes that of both. Prints, for each, the median of the pairs' ratios and their quartiles.
+# that changes its speed changes that of both. Prints, for each, the ratio of the fastest runs, which others disturb least, then the
+# median of the pairs' ratios and their quartiles.
 # usage: overhead.sh BUILD PAIRS ARGUMENTS..., from the folder in which the program is to run with ARGUMENTS
 set -euo pipefail
 if (($# < 3)); then
-  sed -n '2,4s/^# //p' "$0"
+  sed -n '2,5s/^# //p' "$0"
   exit 2
 fi
 build=$1 pairs=$2
@@ -31,10 +32,11 @@ compare() {
   shift
   for ((i = 0; i < pairs; i++)); do
     echo "$(cpu "${with[@]}") $(cpu "$@")"
-  done | awk '{ print $1 / $2, $2 }' | sort -n | awk -v what="$what" '
-    { ratio[NR] = $1; seconds += $2 }
+  done | awk '{ print $1 / $2, $1, $2 }' | sort -n | awk -v what="$what" '
+    { ratio[NR] = $1; if (NR == 1 || $2 < one) one = $2; if (NR == 1 || $3 < other) other = $3 }
     function at(share, i) { i = int(share * (NR - 1) + 1.5); return 100 * (ratio[i] - 1) }
-    END { printf "%-42s %+6.2f %%  (%+.2f to %+.2f)  %d pairs, %.2f s\n", what, at(0.5), at(0.25), at(0.75), NR, seconds / NR }'
+    END { printf "%-42s %+6.2f %%  pairs %+.2f (%+.2f to %+.2f), %d of them, %.2f s\n", what, 100 * (one / other - 1),
+            at(0.5), at(0.25), at(0.75), NR, other }'
 }
 
 counted=$build/llava_rlhf uncounted=$build/benchmarks/counters/llava_uncounted

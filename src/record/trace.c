@@ -91,7 +91,7 @@ status_t trace_write(const trace_t *trace, const char *path, int rank) {
   char partial[FILE_MAX_PATH];
   TRY(file_make_parent(path));
   TRY(file_partial(partial, path));
-  gzFile file = gzopen(partial, "wb");
+  gzFile file = gzopen(partial, "wb1"); /* the ranks wait for it at the end of the run */
   bool good = file && trace_write_events(trace, file, rank);
   if (file && gzclose(file) != Z_OK) good = false;
   if (good) return file_rename(partial, path);
