@@ -36,10 +36,12 @@ libraries=(
 develop_commands=(
   clang:clang clang-tidy:clang-tidy clang-format:clang-format shellcheck:shellcheck
   slurmctld:slurmctld slurmd:slurmd srun:slurm-client munged:munge ip:iproute2 # job scripts are tried in a Slurm of their own
+  mandoc:mandoc lua5.4:lua5.4 tclsh:tcl # the manual page, module files
 )
 develop_libraries=(
   libomp-dev       # threads in what clang builds
   libclang-rt-dev  # its sanitizers, and libFuzzer
+  libpapi-dev      # hardware events, which the program can do without
 )
 
 installed() {

@@ -10,7 +10,7 @@ usage: tests/run.sh [options] [-- CTEST OPTIONS]
   'N passed, N failed, N skipped'.
 
   --all             also the tests labelled slow: those that try more of what another test has tried already
-  --preset NAME     release (default), debug, clang, cuda, asan, ubsan, sanitizers (these three run each parallel test on 2 ranks
+  --preset NAME     release (default), debug, gcc, clang, mpich, cuda, asan, ubsan, sanitizers (these three run each parallel test on 2 ranks
                     only) or fuzz (the fuzz targets alone)
   --build-only      runs no tests
   --jobs N          builds with N processes and runs tests on N cores (as many as there are)
@@ -73,8 +73,8 @@ while (($#)); do
 done
 [[ $jobs =~ ^[1-9][0-9]*$ ]] || fail 2 "--jobs '$jobs': expected a whole number from 1"
 case $preset in
-release | debug | clang | cuda | asan | ubsan | sanitizers | fuzz) ;;
-*) fail 2 "no preset '$preset'; expected release, debug, clang, cuda, asan, ubsan, sanitizers or fuzz" ;;
+release | debug | gcc | clang | mpich | cuda | asan | ubsan | sanitizers | fuzz) ;;
+*) fail 2 "no preset '$preset'; expected release, debug, gcc, clang, mpich, cuda, asan, ubsan, sanitizers or fuzz" ;;
 esac
 if [[ $all == no ]]; then ctest_options+=(-LE '^slow$'); fi
 build=${build:-$root/build/$preset}

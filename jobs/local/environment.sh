@@ -16,7 +16,9 @@ mpirun_options() {
   local cores
   cores=$(nproc)
   mpirun_options=(-np "$1")
-  # mpirun counts cores where nproc counts hardware threads, so it may see fewer: then the ranks share them.
+  # Open MPI's mpirun counts cores where nproc counts hardware threads, so it may see fewer: then the ranks share them. MPICH's does
+  # not ask.
+  if [[ $(mpirun --version 2>/dev/null) != *'Open MPI'* ]]; then return; fi
   if (($1 > cores)) || (($1 > $(physical_cores))); then mpirun_options+=(--oversubscribe); fi
 }
 

@@ -20,11 +20,14 @@ static const struct {
 } commands[] = {
     {"--check", COMMAND_CHECK},
     {"--dry-run", COMMAND_DRY_RUN},
+    {"--self-test", COMMAND_SELF_TEST},
     {"--help", COMMAND_HELP},
     {"-h", COMMAND_HELP},
     {"--version", COMMAND_VERSION},
     {"--print-defaults", COMMAND_PRINT_DEFAULTS},
     {"--report", COMMAND_REPORT},
+    {"--merge-trace", COMMAND_MERGE_TRACE},
+    {"--print-manual", COMMAND_PRINT_MANUAL},
     {"--print-metrics", COMMAND_PRINT_METRICS},
     {"--print-metrics=markdown", COMMAND_PRINT_METRICS},
 };
@@ -32,6 +35,10 @@ enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 static bool needs_input(command_t command) {
   return command == COMMAND_RUN || command == COMMAND_CHECK || command == COMMAND_DRY_RUN;
+}
+
+static bool takes_settings(command_t command) {
+  return needs_input(command) || command == COMMAND_SELF_TEST;
 }
 
 static status_t set_command(command_line_t *line, const char *option, command_t command) {
@@ -82,16 +89,26 @@ static status_t options_read_option(command_line_t *line, const char *option) {
   return options_reject_option(option);
 }
 
+static bool takes_run_dirs(command_t command) {
+  return command == COMMAND_REPORT || command == COMMAND_MERGE_TRACE;
+}
+
+static status_t options_take_run_dirs(command_line_t *line, int count) {
+  options_t *options = line->options;
+  options->run_dir_count = count;
+  if (count == 0)
+    return error_set(STATUS_INPUT, "%s expects run directories, found none", line->command_option);
+  if (count > 1 && options->command == COMMAND_MERGE_TRACE)
+    return error_set(STATUS_INPUT, "%s expects one run directory, found %d", line->command_option, count);
+  return options->override_count == 0 ? STATUS_OK
+                                      : error_set(STATUS_INPUT, "%s takes no --set", line->command_option);
+}
+
 /* Whether words and options fit the command. WORDS (count): what is no option. */
 static status_t options_take_words(command_line_t *line, const char *const *words, int count) {
   options_t *options = line->options;
-  if (options->output && options->command != COMMAND_REPORT)
-    return error_set(STATUS_INPUT, "--output belongs to --report");
-  if (options->command == COMMAND_REPORT) {
-    options->run_dir_count = count;
-    if (count == 0) return error_set(STATUS_INPUT, "--report expects run directories, found none");
-    return options->override_count == 0 ? STATUS_OK : error_set(STATUS_INPUT, "--report takes no --set");
-  }
+  if (takes_run_dirs(options->command)) return options_take_run_dirs(line, count);
+  if (options->output) return error_set(STATUS_INPUT, "--output belongs to --report and --merge-trace");
   if (count > 1)
     return error_set(STATUS_INPUT,
                      "expected one input file, found '%s' and '%s' (settings are changed by --set)", words[0],
@@ -100,9 +117,10 @@ static status_t options_take_words(command_line_t *line, const char *const *word
   if (needs_input(options->command) && !options->input)
     return error_set(STATUS_INPUT,
                      "no input file; usage: mpirun -np N llava_rlhf INPUT.nml (--help says more)");
-  if (!needs_input(options->command) && (options->input || options->override_count > 0))
-    return error_set(STATUS_INPUT, "%s takes no %s", line->command_option,
-                     options->input ? "input file" : "--set");
+  if (!needs_input(options->command) && options->input)
+    return error_set(STATUS_INPUT, "%s takes no input file", line->command_option);
+  if (!takes_settings(options->command) && options->override_count > 0)
+    return error_set(STATUS_INPUT, "%s takes no --set", line->command_option);
   return STATUS_OK;
 }
 

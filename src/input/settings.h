@@ -246,6 +246,7 @@ typedef struct {
     int64_t report_every; /* seconds; 0: only at the end */
     bool tensorboard;
     bool trace;
+    text_list_t hardware;
     char *level;
   } log;
   struct {
@@ -352,8 +353,5 @@ status_t settings_compare(const settings_t *was, const settings_t *now, char **t
  * defaults it has there, or of all settings where TASK is NULL. Local. Errors: STATUS_INPUT (no such task;
  * names the nearest), STATUS_DATA (write failed). */
 status_t settings_print_defaults(FILE *file, const char *task);
-
-/* Writes the text of --help. Local. Errors: STATUS_DATA (write failed). */
-status_t settings_print_help(FILE *file);
 
 #endif

@@ -1,18 +1,14 @@
-/* What is written about settings: the echo of a run's input, the documented defaults, the text of --help. */
+/* What is written about settings: the echo of a run's input, the documented defaults. */
 #include "base/memory.h"
 #include "input/mistakes.h"
 #include "input/settings_table.h"
 #include "input/settings_value.h"
+#include "input/wrapping.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_WIDTH = 96, RANGE_BYTES = 512, DOC_BYTES = 2048 };
-
-static status_t settings_print_finish(FILE *file) {
-  if (fflush(file) != 0 || ferror(file)) return error_set(STATUS_DATA, "cannot write: the disk may be full");
-  return STATUS_OK;
-}
+enum { RANGE_BYTES = 512, DOC_BYTES = 2048 };
 
 status_t settings_echo(const settings_t *settings, FILE *file) {
   int group_count, count;
@@ -28,7 +24,7 @@ status_t settings_echo(const settings_t *settings, FILE *file) {
     }
     fputs("/\n", file);
   }
-  return settings_print_finish(file);
+  return wrapping_finish(file);
 }
 
 status_t settings_text(const settings_t *settings, char **text) {
@@ -42,25 +38,6 @@ status_t settings_text(const settings_t *settings, char **text) {
   if (status == STATUS_OK) status = memory_copy_text(text, ARENA_OTHER, echo, n);
   free(echo);
   return status;
-}
-
-/* Writes TEXT broken into lines, each behind PREFIX. */
-static void settings_print_write_wrapped(FILE *file, const char *prefix, const char *text) {
-  size_t column = 0;
-  while (*text) {
-    size_t word = strcspn(text, " ");
-    if (column > 0 && column + 1 + word > TEXT_WIDTH) {
-      fputc('\n', file);
-      column = 0;
-    }
-    if (column == 0)
-      column = (size_t)fprintf(file, "%s%.*s", prefix, (int)word, text);
-    else
-      column += (size_t)fprintf(file, " %.*s", (int)word, text);
-    text += word;
-    text += strspn(text, " ");
-  }
-  fputc('\n', file);
 }
 
 /* Adds "; TASK: default" for tasks with a default of their own. */
@@ -77,7 +54,7 @@ static void settings_print_setting(FILE *file, const setting_t *row, task_t task
   setting_describe_range(row, range, sizeof range);
   snprintf(text, sizeof text, "%s%s%s%s", row->doc, *range ? " (" : "", range, *range ? ")" : "");
   if (task == TASK_COUNT) settings_print_append_task_defaults(row, text, sizeof text);
-  settings_print_write_wrapped(file, "  ! ", text);
+  wrapping_write(file, "  ! ", "  ! ", text);
   const char *standard = setting_default(row, task);
   bool required = task == TASK_COUNT ? standard == NULL : (row->required >> task & 1) != 0;
   if (row->offset == offsetof(settings_t, job.task) && task < TASK_COUNT)
@@ -99,7 +76,7 @@ static void settings_print_group(FILE *file, const setting_group_t *group, task_
     printed += is_printed(&rows[i], group->name, task);
   if (printed == 0 && task != TASK_COUNT) return;
   fputc('\n', file);
-  settings_print_write_wrapped(file, "! ", group->doc);
+  wrapping_write(file, "! ", "! ", group->doc);
   fprintf(file, "&%s\n", group->name);
   for (int i = 0; i < count; i++)
     if (is_printed(&rows[i], group->name, task)) settings_print_setting(file, &rows[i], task);
@@ -129,56 +106,5 @@ status_t settings_print_defaults(FILE *file, const char *task) {
   const setting_group_t *groups = settings_groups(&count);
   for (int i = 0; i < count; i++)
     settings_print_group(file, &groups[i], which);
-  return settings_print_finish(file);
-}
-
-static const char help_head[] =
-    "llava_rlhf: aligns a vision-language model with human preferences (SFT, reward model, PPO)\n"
-    "\n"
-    "  mpirun -np N llava_rlhf [--check | --dry-run] [--set group.name=value ...] INPUT.nml\n"
-    "  llava_rlhf --help | --version | --print-defaults [task] | --print-metrics[=markdown]\n"
-    "  llava_rlhf --report RUN_DIR [RUN_DIR ...] [--output PATH]\n"
-    "\n"
-    "  --check                 reads and checks the input, opens no data\n"
-    "  --dry-run               opens the files too; prints layout, memory, disk and time per step\n"
-    "  --set group.name=value  changes a setting of the input; may be repeated, the last one wins\n"
-    "  --print-defaults        writes an input with every setting, its default and what it means;\n"
-    "                          with a task, only what that task uses\n"
-    "  --print-metrics         writes what is logged: name, unit, meaning; as text or as docs/metrics.md\n"
-    "  --report                writes RUN_DIR/report.html of a run, running, finished or dead; of several "
-    "runs one\n"
-    "                          page that compares them, report.html here; --output: another path\n"
-    "  --version               version, compiler, libraries\n"
-    "  --help                  this text\n"
-    "\n"
-    "The input is a file of Fortran namelists:\n"
-    "\n"
-    "  &job                    ! a comment\n"
-    "    task = 'sft'  run_dir = 'runs/sft'\n"
-    "  /\n"
-    "  &optim\n"
-    "    lr = 1e-4  betas = 0.9, 0.95\n"
-    "  /\n"
-    "\n";
-
-static const char help_tail[] =
-    "\n"
-    "Exit status: 0 done; 1 a mistake of the program itself; 2 input or command line wrong; 3 a data, model "
-    "or\n"
-    "checkpoint file missing or broken; 4 NaN, infinity or divergence; 5 device or communication failed;\n"
-    "10 stopped cleanly before the end, start again with the same command to continue.\n"
-    "To stop a run: signal USR1, job.max_seconds, or a file EXIT in its run directory.\n";
-
-status_t settings_print_help(FILE *file) {
-  int count;
-  const setting_group_t *groups = settings_groups(&count);
-  fputs(help_head, file);
-  fputs("Tasks:", file);
-  for (int i = 0; i < TASK_COUNT; i++)
-    fprintf(file, " %s", task_name(i));
-  fputs("\n\nGroups of settings:\n", file);
-  for (int i = 0; i < count; i++)
-    fprintf(file, "  &%-12s %s\n", groups[i].name, groups[i].doc);
-  fputs(help_tail, file);
-  return settings_print_finish(file);
+  return wrapping_finish(file);
 }

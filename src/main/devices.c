@@ -81,6 +81,10 @@ const device_entry_t *devices_table(int32_t *count) {
 }
 #endif
 
+status_t devices_create_oracle(device_t **out) {
+  return plain_create(PLAIN_DOUBLE, false, out);
+}
+
 void devices_describe_cuda(char *text, size_t capacity) {
 #ifdef LLAVA_RLHF_CUDA
   cuda_version(text, capacity);

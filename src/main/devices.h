@@ -10,6 +10,9 @@ const device_entry_t *devices_table(int32_t *count);
 /* Does this build have a device that computes what the settings ask for? Errors: STATUS_INPUT. Local. */
 status_t devices_check(const settings_t *settings);
 
+/* The device that tells what is right: plain, in double. Local. */
+status_t devices_create_oracle(device_t **out);
+
 /* What this build has for GPUs, and with which libraries, or that it has nothing, in a line cut to CAPACITY.
  * Local. */
 void devices_describe_cuda(char *text, size_t capacity);

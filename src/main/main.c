@@ -2,6 +2,7 @@
  * place that ends the process. */
 #include "base/log.h"
 #include "base/memory.h"
+#include "input/help.h"
 #include "input/options.h"
 #include "main/devices.h"
 #include "main/judges.h"
@@ -11,6 +12,8 @@
 #include "parallel/shutdown.h"
 #include "record/metric_print.h"
 #include "record/report.h"
+#include "record/trace.h"
+#include "selftest/selftest.h"
 #include "session/dry_run.h"
 #include "session/overwrite.h"
 #include "session/paths.h"
@@ -66,13 +69,17 @@ static status_t main_check_input(const options_t *options) {
 static status_t main_answer(const options_t *options) {
   switch (options->command) {
   case COMMAND_HELP:
-    return settings_print_help(stdout);
+    return help_print(stdout);
   case COMMAND_VERSION:
     return version_print();
   case COMMAND_PRINT_DEFAULTS:
     return settings_print_defaults(stdout, options->task);
+  case COMMAND_PRINT_MANUAL:
+    return help_print_manual(stdout, version_number());
   case COMMAND_PRINT_METRICS:
     return metric_print(stdout, options->markdown);
+  case COMMAND_MERGE_TRACE:
+    return trace_merge(options->run_dirs[0], options->output);
   case COMMAND_REPORT:
     return report_make(options->run_dir_count, options->run_dirs, options->output);
   default:
@@ -98,12 +105,18 @@ static status_t main_load_input(comm_t *world, const char *path, char **text) {
   return comm_broadcast(world, *text, (size_t)n, COMM_BYTE, 0);
 }
 
+/* The self-test's input: what --set changes is which device computes, how ranks share a model, how long they
+ * wait. */
+static const char self_test_input[] =
+    "&job task = 'bench' run_dir = 'self-test' /\n&parallel timeout = 60 /\n";
+
 static status_t main_read_input(comm_t *world, const options_t *options, settings_t *settings) {
   char *text = NULL, *warnings = NULL;
-  status_code_t read = main_load_input(world, options->input, &text);
+  bool own = options->command == COMMAND_SELF_TEST;
+  status_code_t read = own ? STATUS_OK : main_load_input(world, options->input, &text);
   if (read == STATUS_OK)
-    read = settings_read_text(options->input, text, options->override_count, options->overrides, settings,
-                              &warnings);
+    read = settings_read_text(own ? "the self-test's input" : options->input, own ? self_test_input : text,
+                              options->override_count, options->overrides, settings, &warnings);
   memory_free(text);
   status_code_t status = comm_agree(world, read);
   if (status == STATUS_OK && comm_rank(world) == 0) main_log_warnings(warnings);
@@ -112,11 +125,20 @@ static status_t main_read_input(comm_t *world, const options_t *options, setting
   return status;
 }
 
-static status_t run_task(session_t *session, bool dry) {
+static status_t main_self_test(const session_t *session) {
+  status_code_t results[SELFTEST_CHECKS];
+  const selftest_t test = {
+      .grid = &session->grid, .device = session->device, .make_oracle = devices_create_oracle};
+  log_info("llava_rlhf %s", version_line());
+  return selftest_run(&test, results);
+}
+
+static status_t run_task(session_t *session, command_t command) {
+  if (command == COMMAND_SELF_TEST) return main_self_test(session);
   TRY(judges_check(session->settings));
   TRY(paths_check(session->settings));
   TRY(overwrite_check(session->world, session->settings));
-  if (dry) return dry_run(session, tasks_run);
+  if (command == COMMAND_DRY_RUN) return dry_run(session, tasks_run);
   TRY(session_open(session, version_line()));
   TRY(overwrite_clear(session->world, session->settings));
   return tasks_run(session);
@@ -134,13 +156,13 @@ static status_t main_end_session(session_t *session, comm_t *shutdown, status_co
   return status;
 }
 
-static status_t run_session(comm_t *world, comm_t *shutdown, const settings_t *settings, bool dry) {
+static status_t run_session(comm_t *world, comm_t *shutdown, const settings_t *settings, command_t command) {
   session_t session;
   int32_t count;
   const device_entry_t *devices = devices_table(&count);
   status_code_t status = session_prepare(world, settings, devices, count, &session);
   session.judges = judges_table(&session.judge_count);
-  if (status == STATUS_OK) status = run_task(&session, dry);
+  if (status == STATUS_OK) status = run_task(&session, command);
   return main_end_session(&session, shutdown, status);
 }
 
@@ -156,7 +178,7 @@ static status_t run_ranks(comm_t *world, const options_t *options) {
   }
   status = comm_agree(world, comm_split(world, 0, comm_rank(world), "shutdown", &shutdown));
   if (status == STATUS_OK)
-    status = run_session(world, shutdown, &settings, options->command == COMMAND_DRY_RUN);
+    status = run_session(world, shutdown, &settings, options->command);
   else if (comm_rank(world) == 0)
     log_error("%s", error_message());
   comm_free(shutdown);
@@ -208,11 +230,15 @@ static void main_refuse(void) {
     sleep(2);
 }
 
+static bool main_needs_ranks(command_t command) {
+  return command == COMMAND_RUN || command == COMMAND_DRY_RUN || command == COMMAND_SELF_TEST;
+}
+
 int main(int argc, char **argv) {
   options_t options;
   memory_keep_freed();
   status_code_t status = options_parse(argc, argv, &options);
-  bool runs = status == STATUS_OK && (options.command == COMMAND_RUN || options.command == COMMAND_DRY_RUN);
+  bool runs = status == STATUS_OK && main_needs_ranks(options.command);
   if (runs)
     status = main_run(&argc, &argv, &options); /* says itself what went wrong */
   else if (status == STATUS_OK)

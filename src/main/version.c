@@ -3,11 +3,16 @@
 #include "build_info.h"
 #include "io/h5.h"
 #include "main/devices.h"
+#include "perf/hardware.h"
 #include "tensor/cpu/cpu.h"
 
 #include <mpi.h>
 #include <stdio.h>
 #include <string.h>
+
+const char *version_number(void) {
+  return BUILD_VERSION;
+}
 
 const char *version_line(void) {
   return BUILD_VERSION " (commit " BUILD_COMMIT ", " BUILD_TREE "), " BUILD_TYPE ", " BUILD_COMPILER;
@@ -49,6 +54,7 @@ status_t version_print(void) {
   version_print_mpi();
   printf("HDF5        %s\n", hdf5);
   printf("BLAS        %s\n", cpu_blas_version());
+  printf("PAPI        %s\n", hardware_version());
   TRY(version_print_simd());
   version_print_devices();
   devices_describe_cuda(cuda, sizeof cuda);

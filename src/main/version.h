@@ -4,6 +4,9 @@
 
 #include "base/status.h"
 
+/* "0.1.0". */
+const char *version_number(void);
+
 /* "0.1.0 (commit ..., clean), Release, GNU 12.2.0". */
 const char *version_line(void);
 

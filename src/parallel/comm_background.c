@@ -151,7 +151,7 @@ status_t comm_reduce_scatter_begin(comm_t *comm, void *data, size_t count, comm_
   background_add(request, start); /* it stays there after an error: MPI may work on it */
   TRY(background_go_on(start, 0));
   background_count(start);
-  perf_comm((double)share_bytes(request) * (comm->size - 1), perf_now() - start);
+  perf_comm_since("reduce-scatter begin", (double)share_bytes(request) * (comm->size - 1), start);
   *out = request;
   return STATUS_OK;
 }
@@ -199,6 +199,6 @@ status_t comm_wait(comm_request_t *request) {
     TRY(background_wait_once(&since));
   background_remove(request);
   memory_free(request);
-  perf_comm(0, perf_now() - start);
+  perf_comm_since("reduce-scatter wait", 0, start);
   return STATUS_OK;
 }

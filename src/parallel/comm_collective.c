@@ -37,7 +37,7 @@ status_t comm_barrier(comm_t *comm) {
   double start = perf_now();
   TRY_MPI(MPI_Ibarrier(comm->mpi, &request));
   TRY(comm_mpi_wait(&request, 1, "barrier"));
-  perf_comm(0, perf_now() - start);
+  perf_comm_since("barrier", 0, start);
   return STATUS_OK;
 }
 
@@ -58,7 +58,7 @@ status_t comm_broadcast(comm_t *comm, void *data, size_t count, comm_type_t type
   if (comm->size == 1 || count == 0) return STATUS_OK;
   double start = perf_now();
   TRY(comm_broadcast_as(comm, data, count, type, root, "broadcast"));
-  perf_comm(comm->rank == root ? (double)(count * comm_type_size(type)) : 0, perf_now() - start);
+  perf_comm_since("broadcast", comm->rank == root ? (double)(count * comm_type_size(type)) : 0, start);
   return STATUS_OK;
 }
 
@@ -128,7 +128,7 @@ status_t comm_allgatherv(comm_t *comm, const void *mine, void *all, const size_t
   } else {
     TRY(allgather_by_broadcast(comm, all, counts, type));
   }
-  perf_comm((double)(counts[comm->rank] * size), perf_now() - start);
+  perf_comm_since("allgather", (double)(counts[comm->rank] * size), start);
   return STATUS_OK;
 }
 

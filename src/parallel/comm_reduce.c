@@ -264,7 +264,7 @@ status_t comm_allreduce(comm_t *comm, void *data, size_t count, comm_type_t type
   if (type == COMM_BYTE) return error_set(STATUS_INTERNAL, "comm_allreduce does not reduce bytes");
   double start = perf_now();
   TRY(comm_reduce(comm, data, count, type, op));
-  perf_comm((double)(count * comm_type_size(type)), perf_now() - start);
+  perf_comm_since("allreduce", (double)(count * comm_type_size(type)), start);
   return STATUS_OK;
 }
 
@@ -276,7 +276,7 @@ status_t comm_allreduce_maxloc(comm_t *comm, comm_maxloc_t *data, size_t count) 
   } else {
     TRY(reduce_in_any_order(comm, data, count, sizeof *data, comm->maxloc_type, comm->maxloc_op));
   }
-  perf_comm((double)(count * sizeof *data), perf_now() - start);
+  perf_comm_since("allreduce maxloc", (double)(count * sizeof *data), start);
   return STATUS_OK;
 }
 

@@ -72,6 +72,7 @@ region_t perf_region(void) {
 static void perf_charge(void) {
   double now = perf_now();
   if (perf.mark > 0 && !perf.clock.begin) perf.counters[perf_region()].seconds += now - perf.mark;
+  if (hardware_count() > 0) hardware_take(perf.counters[perf_region()].hardware);
   perf.mark = now;
 }
 
@@ -125,10 +126,9 @@ static int is_open(region_t region) {
 }
 
 /* Only the main thread changes the observer, so that it may look at it without the lock. */
-static void perf_tell_of_main(region_t region, double begin) {
-  const perf_event_t event = {.region = region, .begin = begin, .end = perf.mark};
+static void perf_tell_of_main(const perf_event_t *event) {
   pthread_mutex_lock(&helpers.mutex);
-  helpers.observer(helpers.context, &event);
+  helpers.observer(helpers.context, event);
   pthread_mutex_unlock(&helpers.mutex);
 }
 
@@ -143,7 +143,8 @@ void perf_end(region_t region) {
   region_t left;
   do {
     left = perf.stack[--perf.depth];
-    if (helpers.observer) perf_tell_of_main(left, perf.begins[perf.depth]);
+    if (helpers.observer)
+      perf_tell_of_main(&(perf_event_t){.region = left, .begin = perf.begins[perf.depth], .end = perf.mark});
   } while (left != region);
   perf_tell_clock();
 }
@@ -160,6 +161,23 @@ void perf_comm(double bytes, double seconds) {
   perf_counter_t *counter = &perf.counters[perf_region()];
   counter->comm_bytes += bytes;
   counter->comm_seconds += seconds;
+}
+
+void perf_comm_since(const char *call, double bytes, double begin) {
+  double now = perf_now();
+  perf_comm(bytes, now - begin);
+  if (helpers.observer)
+    perf_tell_of_main(&(perf_event_t){
+        .kind = PERF_COLLECTIVE, .region = perf_region(), .name = call, .begin = begin, .end = now});
+}
+
+bool perf_observed(void) {
+  return helpers.observer != NULL;
+}
+
+void perf_operation(const char *name, double begin) {
+  perf_tell_of_main(&(perf_event_t){
+      .kind = PERF_OPERATION, .region = perf_region(), .name = name, .begin = begin, .end = perf_now()});
 }
 
 void perf_tokens(double tokens) {

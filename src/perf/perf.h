@@ -3,6 +3,9 @@
 #ifndef PERF_PERF_H
 #define PERF_PERF_H
 
+#include "perf/hardware.h"
+
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef enum {
@@ -41,6 +44,7 @@ typedef struct {
   double background_seconds; /* in which collectives that run in the background were under way */
   double exposed_seconds; /* of these, what the main thread spent on starting, advancing and awaiting them */
   double tokens;
+  double hardware[HARDWARE_MOST]; /* events (perf/hardware.h), where they are counted */
 } perf_counter_t;
 
 /* Name in reports ("data wait"). */
@@ -63,13 +67,25 @@ void perf_tokens(double tokens);
  * thread gave to them: the rest was hidden behind its own work. */
 void perf_background(double seconds, double exposed);
 
+/* The same of a collective that began at BEGIN (perf_now()) and ends now; observers hear of it as CALL, a
+ * string literal. */
+void perf_comm_since(const char *call, double bytes, double begin);
+/* Whether somebody observes: then perf_operation is worth calling, when operation NAME, a string literal,
+ * that began at BEGIN is done, or has been asked of a device that works behind the host. Main thread only. */
+bool perf_observed(void);
+void perf_operation(const char *name, double begin);
+
 /* Adds the work of a helper thread (image decoding) to REGION. Thread-safe. */
 void perf_thread(region_t region, double seconds, double bytes);
 
-/* A stretch of time that a region was open, inner regions included; times of perf_now(). THREAD: 0 is the
- * main thread, helper threads have the system's numbers. */
+/* A stretch of time that a region was open, inner regions included, or that an operation or a collective
+ * within it took; times of perf_now(). THREAD: 0 is the main thread, helper threads have the system's
+ * numbers. */
+typedef enum { PERF_REGION, PERF_OPERATION, PERF_COLLECTIVE } perf_kind_t;
 typedef struct {
+  perf_kind_t kind;
   region_t region;
+  const char *name; /* of an operation or a collective; NULL: the region's */
   double begin, end;
   int64_t thread;
 } perf_event_t;

@@ -28,6 +28,8 @@ perf_region_report_t perf_report_region(const perf_report_t *report, region_t re
     out.background_seconds += c->background_seconds;
     out.exposed_seconds += c->exposed_seconds;
     out.tokens += c->tokens;
+    for (int e = 0; e < HARDWARE_MOST; e++)
+      out.hardware[e] += c->hardware[e];
   }
   if (report->ranks == 0) out.min = 0;
   out.avg = perf_report_ratio(total, report->ranks);
@@ -69,7 +71,7 @@ static const struct {
     {"share", "%", 6},     {"max/min", "", 7},  {"compute", "GFLOP/s", 9}, {"of peak", "%", 8},
     {"memory", "GB/s", 8}, {"of peak", "%", 8}, {"sent", "MB", 10},        {"tokens", "1/s", 10},
 };
-enum { COLUMNS = sizeof columns / sizeof columns[0], NAME_WIDTH = 20 };
+enum { COLUMNS = sizeof columns / sizeof columns[0], NAME_WIDTH = 20, EVENT_WIDTH = 20 };
 
 /* A number with about four digits that fits its column. */
 static void perf_report_add_number(line_t *line, bool exists, double value) {
@@ -218,6 +220,23 @@ static void perf_report_write_hidden(FILE *file, const perf_report_t *report) {
   }
 }
 
+/* Hardware events of all ranks, region by region. */
+static void perf_report_write_hardware(FILE *file, const perf_report_t *report) {
+  if (hardware_count() == 0) return;
+  fprintf(file, "\n%-*s", NAME_WIDTH, "events of all ranks");
+  for (int e = 0; e < hardware_count(); e++)
+    fprintf(file, " %*s", EVENT_WIDTH, hardware_name(e));
+  fputc('\n', file);
+  for (int i = 0; i < REGION_COUNT; i++) {
+    perf_region_report_t region = perf_report_region(report, region_at(i));
+    if (!was_entered(&region)) continue;
+    fprintf(file, "%-*s", NAME_WIDTH, perf_region_name(region_at(i)));
+    for (int e = 0; e < hardware_count(); e++)
+      fprintf(file, " %*.4g", EVENT_WIDTH, region.hardware[e]);
+    fputc('\n', file);
+  }
+}
+
 static status_t perf_report_finish(FILE *file, const char *what) {
   if (fflush(file) != 0 || ferror(file))
     return error_set(STATUS_DATA, "cannot write %s: the disk may be full", what);
@@ -234,6 +253,7 @@ status_t perf_report_table(const perf_report_t *report, FILE *file) {
   perf_report_write_total(file, report);
   perf_report_write_notes(file, report);
   perf_report_write_hidden(file, report);
+  perf_report_write_hardware(file, report);
   return perf_report_finish(file, "the performance table");
 }
 
@@ -268,6 +288,8 @@ static void perf_report_write_json_region(FILE *file, region_t which, const perf
   perf_report_write_json_number(file, "tokens_per_second", region->tokens_per_second);
   perf_report_write_json_number(file, "flops_of_peak", region->flops_of_peak);
   perf_report_write_json_number(file, "bytes_of_peak", region->bytes_of_peak);
+  for (int e = 0; e < hardware_count(); e++)
+    perf_report_write_json_number(file, hardware_name(e), region->hardware[e]);
   fputc('}', file);
 }
 

@@ -27,9 +27,10 @@ typedef struct {
   double flops, bytes;   /* all ranks */
   double comm_bytes, comm_seconds;            /* all ranks */
   double background_seconds, exposed_seconds; /* of collectives in the background; all ranks */
-  double hidden;            /* share of background_seconds that is not exposed; 0 without any */
-  double tokens;            /* all ranks */
-  double flops_per_second;  /* of one rank while in the region */
+  double hidden;                  /* share of background_seconds that is not exposed; 0 without any */
+  double tokens;                  /* all ranks */
+  double hardware[HARDWARE_MOST]; /* all ranks */
+  double flops_per_second;        /* of one rank while in the region */
   double bytes_per_second;  /* of one rank while in the region (of one helper thread where those did it) */
   double tokens_per_second; /* of all ranks together while the slowest is in it */
   double flops_of_peak, bytes_of_peak; /* shares; 0 where not measured */
@@ -43,8 +44,9 @@ perf_region_report_t perf_report_region(const perf_report_t *report, region_t re
 status_t perf_report_table(const perf_report_t *report, FILE *file);
 
 /* Writes the same as JSON: {"format", "format_version", "ranks", "seconds", "peak_flops", "peak_bytes",
- * "resident_bytes", "resident_rank", "regions": [{"name", ...}]}, numbers in seconds, bytes and FLOPs; null
- * where a number does not exist. Local. Errors: STATUS_DATA (write failed). */
+ * "resident_bytes", "resident_rank", "regions": [{"name", ..., and hardware events under their names}]},
+ * numbers in seconds, bytes and FLOPs; null where a number does not exist. Local. Errors: STATUS_DATA (write
+ * failed). */
 status_t perf_report_json(const perf_report_t *report, FILE *file);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "perf/hardware.h"
 #include "perf/perf.h"
 #include "record/describe.h"
 #include "record/report.h"
@@ -18,6 +19,7 @@ static const double largest_share = 0.01; /* of the time, that goes into reports
 
 status_t record_start(const settings_t *settings, int rank, double started, record_t *record) {
   *record = (record_t){.settings = settings, .rank = rank, .started = started, .report_written = started};
+  TRY(hardware_start((const char *const *)settings->log.hardware.items, (int)settings->log.hardware.count));
   return settings->log.trace ? trace_open(0, &record->trace) : STATUS_OK;
 }
 
@@ -137,6 +139,7 @@ void record_close(record_t *record, status_code_t status) {
   snprintf(reason, sizeof reason, "%s", error_message());
   if (record->rundir) record_write_all(record, status, reason);
   trace_close(record->trace);
+  hardware_stop();
   tensorboard_close(record->tensorboard);
   record->trace = NULL;
   record->tensorboard = NULL;

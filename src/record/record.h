@@ -36,7 +36,8 @@ typedef struct {
   int64_t sample_count;
 } record_t;
 
-/* Starts the timeline if log.trace. STARTED: perf_now() when the run began. Local. */
+/* Starts the timeline if log.trace, and hardware events of log.hardware. STARTED: perf_now() when the run
+ * began. Local. */
 status_t record_start(const settings_t *settings, int rank, double started, record_t *record);
 
 /* From now on there is a run directory. Local. */

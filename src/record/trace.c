@@ -54,11 +54,16 @@ static void host_name(char host[HOST_MAX]) {
     if (*c == '"' || *c == '\\' || (unsigned char)*c < ' ' || (unsigned char)*c > '~') *c = '?';
 }
 
+static const char *const kinds[] = {
+    [PERF_REGION] = "region", [PERF_OPERATION] = "operation", [PERF_COLLECTIVE] = "collective"};
+
 static void trace_write_event(const trace_t *trace, gzFile file, int rank, const perf_event_t *event) {
   gzprintf(file,
-           ",\n{\"name\": \"%s\", \"ph\": \"X\", \"pid\": %d, \"tid\": %lld, \"ts\": %.1f, \"dur\": %.1f}",
-           perf_region_name(event->region), rank, (long long)event->thread,
-           1e6 * (event->begin + trace->to_1970), 1e6 * (event->end - event->begin));
+           ",\n{\"name\": \"%s\", \"cat\": \"%s\", \"ph\": \"X\", \"pid\": %d, \"tid\": %lld, \"ts\": %.1f, "
+           "\"dur\": %.1f}",
+           event->name ? event->name : perf_region_name(event->region), kinds[event->kind], rank,
+           (long long)event->thread, 1e6 * (event->begin + trace->to_1970),
+           1e6 * (event->end - event->begin));
 }
 
 static bool trace_write_events(const trace_t *trace, gzFile file, int rank) {
@@ -69,9 +74,11 @@ static bool trace_write_events(const trace_t *trace, gzFile file, int rank) {
       file,
       "{\"displayTimeUnit\": \"ms\", \"otherData\": {\"rank\": %d, \"host\": \"%s\", \"events\": %lld, "
       "\"dropped\": %lld},\n\"traceEvents\": [\n{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": %d, "
-      "\"args\": {\"name\": \"rank %d on %s\"}},\n{\"name\": \"thread_name\", \"ph\": \"M\", \"pid\": %d, "
+      "\"args\": {\"name\": \"rank %d on %s\"}},\n{\"name\": \"process_sort_index\", \"ph\": \"M\", \"pid\": "
+      "%d, "
+      "\"args\": {\"sort_index\": %d}},\n{\"name\": \"thread_name\", \"ph\": \"M\", \"pid\": %d, "
       "\"tid\": 0, \"args\": {\"name\": \"main\"}}",
-      rank, host, (long long)kept, (long long)(trace->count - kept), rank, rank, host, rank);
+      rank, host, (long long)kept, (long long)(trace->count - kept), rank, rank, host, rank, rank, rank);
   for (int64_t i = trace->count - kept; i < trace->count; i++)
     trace_write_event(trace, file, rank, &trace->events[i % trace->capacity]);
   gzprintf(file, "\n]}\n");
@@ -84,7 +91,7 @@ status_t trace_write(const trace_t *trace, const char *path, int rank) {
   char partial[FILE_MAX_PATH];
   TRY(file_make_parent(path));
   TRY(file_partial(partial, path));
-  gzFile file = gzopen(partial, "wb");
+  gzFile file = gzopen(partial, "wb1"); /* the ranks wait for it at the end of the run */
   bool good = file && trace_write_events(trace, file, rank);
   if (file && gzclose(file) != Z_OK) good = false;
   if (good) return file_rename(partial, path);

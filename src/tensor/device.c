@@ -168,6 +168,11 @@ status_t device_require(const device_t *device, const char *name, bool function_
                    device->name, name);
 }
 
+static status_t device_run_now(device_t *device, int number, const void *arguments) {
+  if (device->watcher) return device->watcher->run(device->watcher, device, number, arguments);
+  return device->run(device, number, arguments);
+}
+
 status_t device_run(device_t *device, int number, const void *arguments) {
   if (!device->uncounted) {
     const op_cost_t cost = op_cost(device, (op_number_t)number, arguments);
@@ -178,8 +183,11 @@ status_t device_run(device_t *device, int number, const void *arguments) {
       device->graphs->bytes += cost.bytes;
     }
   }
-  if (device->watcher) return device->watcher->run(device->watcher, device, number, arguments);
-  return device->run(device, number, arguments);
+  if (!perf_observed()) return device_run_now(device, number, arguments);
+  double begin = perf_now();
+  status_code_t status = device_run_now(device, number, arguments);
+  perf_operation(op_name((op_number_t)number), begin);
+  return status;
 }
 
 static void region_begin(void *context, region_t region) {

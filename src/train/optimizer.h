@@ -31,6 +31,7 @@ typedef struct optimizer optimizer_t;
 status_t optimizer_create(device_t *device, const grid_t *grid, const optimizer_set_t *sets, int32_t count,
                           const optimizer_options_t *options, optimizer_t **out);
 void optimizer_free(optimizer_t *optimizer);
+SCOPED_POINTER(optimizer_free, optimizer_t)
 
 /* During the last backward pass of GROUP before a step: LAYER and all behind it have their gradients (-1: all
  * of the group). Starts their reductions. Groups that are not announced are reduced by optimizer_step. Local.

@@ -10,6 +10,7 @@
 #include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 enum { C = 64, L = 2, F = 96, V = 300, SEQUENCES = 3, LENGTH = 20, DECODED = 5 };
 
@@ -137,6 +138,22 @@ static void make_folder(char *folder) {
   assert_ok(comm_broadcast(mpi_test_world(), folder, FILE_MAX_PATH, COMM_BYTE, 0));
 }
 
+/* The timeline has the operations that the task ran. */
+static void check_timeline(const char *folder) {
+  enum { MOST = 1 << 22 };
+  char path[FILE_MAX_PATH];
+  SCOPED_MEMORY char *text = NULL;
+  assert_ok(file_join(path, folder, "run/trace/rank_0.json.gz", NULL));
+  assert_ok(memory_alloc(&text, ARENA_OTHER, MOST, 1));
+  gzFile file = gzopen(path, "rb");
+  assert_non_null(file);
+  int n = gzread(file, text, MOST - 1);
+  assert_int_equal(gzclose(file), Z_OK);
+  assert_true(n > 0);
+  assert_non_null(strstr(text, "\"name\": \"linear\", \"cat\": \"operation\""));
+  assert_non_null(strstr(text, "\"name\": \"adamw\", \"cat\": \"operation\""));
+}
+
 static void bench_with(int tp) {
   char folder[FILE_MAX_PATH] = "/tmp/llava_bench_XXXXXX";
   make_folder(folder);
@@ -144,6 +161,7 @@ static void bench_with(int tp) {
   if (comm_rank(mpi_test_world()) != 0) return;
   check_result(folder, tp);
   check_records(folder);
+  check_timeline(folder);
   check_resident(folder);
   nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }

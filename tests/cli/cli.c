@@ -159,7 +159,7 @@ static _Noreturn void become(int ranks, const char *const *arguments, int out, i
   int n = 0;
   if (ranks > 0) {
     snprintf(count, sizeof count, "%d", ranks);
-    const char *const launcher[] = {MPIRUN, "--oversubscribe", "--bind-to", "none", "-np", count};
+    const char *const launcher[] = {MPIRUN, "--bind-to", "none", "-np", count};
     for (size_t i = 0; i < sizeof launcher / sizeof *launcher; i++)
       line[n++] = launcher[i];
   }

@@ -28,8 +28,8 @@ static bool has_word(const char *text, const char *word) {
 
 /* Whatever may be said is in the help; a version is told of all that a result may depend on. */
 static void questions_about_the_program_are_answered(void **state) {
-  static const char *const options[] = {"--check",          "--dry-run", "--set",
-                                        "--print-defaults", "--version", "--help"};
+  static const char *const options[] = {"--check",   "--dry-run", "--set",      "--print-defaults",
+                                        "--version", "--help",    "--self-test"};
   static const char *const parts[] = {"llava_rlhf", "commit", "compiler",   "build type", "MPI",
                                       "HDF5",       "BLAS",   "SIMD level", "devices"};
   cli_result_t result;
@@ -52,6 +52,23 @@ static void questions_about_the_program_are_answered(void **state) {
   CLI_RUN(0, &result, "--print-metrics");
   cli_expect(&result, 0);
   assert_non_null(strstr(result.out, "objective/rewards"));
+}
+
+/* On any number of ranks, from any folder, leaving nothing. */
+static void the_program_tests_itself(void **state) {
+  cli_result_t result;
+  (void)state;
+  for (int ranks = 0; ranks <= 3; ranks += 3) {
+    CLI_RUN(ranks, &result, "--self-test");
+    cli_expect(&result, 0);
+  }
+  CLI_RUN(2, &result, "--self-test", "--set", "parallel.device=plain", "--set", "parallel.tp=2");
+  cli_expect(&result, 0);
+  assert_false(cli_exists("self-test"));
+  CLI_RUN(2, &result, "--self-test", "--set", "parallel.tp=3");
+  cli_expect_one_message(&result, 2);
+  CLI_RUN(0, &result, "--self-test", "input.nml");
+  cli_expect_one_message(&result, 2);
 }
 
 /* Of runs that are dead: no mpirun, no lock. */
@@ -185,6 +202,7 @@ static void ranks_refuse_a_wrong_input_together(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(questions_about_the_program_are_answered),
+      cmocka_unit_test(the_program_tests_itself),
       cmocka_unit_test(reports_are_made_of_what_runs_left),
       cmocka_unit_test(defaults_are_an_input_for_every_task),
       cmocka_unit_test(what_this_build_lacks_is_refused),

@@ -58,12 +58,24 @@ static void commands_without_input(void **state) {
   assert_int_equal(PARSE(&o, "--version"), STATUS_OK);
   assert_int_equal(o.command, COMMAND_VERSION);
   options_free(&o);
+  assert_int_equal(PARSE(&o, "--self-test", "--set", "parallel.tp=2"), STATUS_OK);
+  assert_int_equal(o.command, COMMAND_SELF_TEST);
+  assert_int_equal(o.override_count, 1);
+  options_free(&o);
   assert_int_equal(PARSE(&o, "--print-defaults"), STATUS_OK);
   assert_int_equal(o.command, COMMAND_PRINT_DEFAULTS);
   assert_null(o.task);
   options_free(&o);
   assert_int_equal(PARSE(&o, "--print-defaults", "ppo"), STATUS_OK);
   assert_string_equal(o.task, "ppo");
+  options_free(&o);
+  assert_int_equal(PARSE(&o, "--merge-trace", "runs/a", "--output", "b.json.gz"), STATUS_OK);
+  assert_int_equal(o.command, COMMAND_MERGE_TRACE);
+  assert_string_equal(o.run_dirs[0], "runs/a");
+  assert_string_equal(o.output, "b.json.gz");
+  options_free(&o);
+  assert_int_equal(PARSE(&o, "--print-manual"), STATUS_OK);
+  assert_int_equal(o.command, COMMAND_PRINT_MANUAL);
   options_free(&o);
   assert_int_equal(PARSE(&o, "--print-metrics"), STATUS_OK);
   assert_int_equal(o.command, COMMAND_PRINT_METRICS);
@@ -102,6 +114,7 @@ static void wrong_command_lines_are_refused(void **state) {
       {"--check", "--dry-run", "a.nml", NULL},
       {"--help", "a.nml", NULL},
       {"--version", "--set", "a.b=1", NULL},
+      {"--self-test", "a.nml", NULL},
       {"--print-defaults", "ppo", "a.nml", NULL},
       {"--verbose", "a.nml", NULL},
       {"--report", NULL},
@@ -109,6 +122,8 @@ static void wrong_command_lines_are_refused(void **state) {
       {"--report", "a", "--set", "b.c=1"},
       {"--report", "--check", "a", NULL},
       {"--output", "x.html", "a.nml", NULL},
+      {"--merge-trace", NULL},
+      {"--merge-trace", "a", "b", NULL},
       {"--print-metrics", "a.nml", NULL},
       {"-x", "a.nml", NULL},
   };

@@ -16,8 +16,7 @@ static int run(const char *ranks, const char *name, const char *timeout) {
   pid_t child = fork();
   assert_true(child >= 0);
   if (child == 0) {
-    execl(MPIRUN, MPIRUN, "--oversubscribe", "--bind-to", "none", "-np", ranks, HANG, name, timeout,
-          (char *)NULL);
+    execl(MPIRUN, MPIRUN, "--bind-to", "none", "-np", ranks, HANG, name, timeout, (char *)NULL);
     _exit(127);
   }
   int status = 0;

@@ -125,11 +125,121 @@ static void memory_is_bounded_and_the_newest_stay(void **state) {
   run_test_remove(folder);
 }
 
+/* What is recorded of an operation and of a collective while somebody listens. */
+static void record_work(void) {
+  perf_begin(REGION_FORWARD);
+  double begin = perf_now();
+  if (perf_observed()) perf_operation("linear", begin);
+  perf_comm_since("allreduce", 8.0, begin);
+  perf_end(REGION_FORWARD);
+}
+
+static const char *kind_of(const json_t *root, const char *name) {
+  const json_t *events;
+  const char *kind = NULL;
+  assert_ok(json_array(root, "traceEvents", "trace", &events));
+  for (const json_t *event = events->u.first; event; event = event->next) {
+    const char *event_name;
+    assert_ok(json_string(event, "name", "trace", &event_name));
+    if (strcmp(event_name, name) == 0) assert_ok(json_string(event, "cat", "trace", &kind));
+  }
+  return kind ? kind : "none";
+}
+
+static void operations_and_collectives_are_told_apart(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  trace_t *trace;
+  run_test_folder(folder);
+  assert_false(perf_observed());
+  record_work();
+  assert_ok(trace_open(0, &trace));
+  record_work();
+  assert_ok(trace_write(trace, run_test_path(path, folder, "rank_0.json.gz"), 0));
+  trace_close(trace);
+  json_document_t document = read_trace(path);
+  assert_string_equal(kind_of(document.root, "linear"), "operation");
+  assert_string_equal(kind_of(document.root, "allreduce"), "collective");
+  assert_string_equal(kind_of(document.root, "forward"), "region");
+  assert_int_equal(find(document.root, "linear").stretches, 1);
+  json_free(&document);
+  run_test_remove(folder);
+}
+
+/* Timelines of RANKS ranks, each with RANK + 1 stretches, in FOLDER/trace. */
+static void leave_timelines(const char *folder, int ranks) {
+  char name[64], path[FILE_MAX_PATH];
+  for (int rank = 0; rank < ranks; rank++) {
+    trace_t *trace;
+    assert_ok(trace_open(0, &trace));
+    for (int i = 0; i <= rank; i++) {
+      perf_begin(REGION_REWARD);
+      perf_end(REGION_REWARD);
+    }
+    snprintf(name, sizeof name, "trace/rank_%d.json.gz", rank);
+    assert_ok(trace_write(trace, run_test_path(path, folder, name), rank));
+    trace_close(trace);
+  }
+}
+
+static void timelines_of_ranks_are_merged(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  enum { RANKS = 11 };
+  run_test_folder(folder);
+  leave_timelines(folder, RANKS);
+  assert_ok(trace_merge(folder, NULL));
+  json_document_t document = read_trace(run_test_path(path, folder, "trace/all.json.gz"));
+  const json_t *events;
+  int of_rank[RANKS] = {0};
+  assert_ok(json_array(document.root, "traceEvents", "trace", &events));
+  for (const json_t *event = events->u.first; event; event = event->next) {
+    int64_t rank;
+    const char *phase;
+    assert_ok(json_int(event, "pid", "trace", &rank));
+    assert_ok(json_string(event, "ph", "trace", &phase));
+    assert_in_range(rank, 0, RANKS - 1);
+    of_rank[rank] += strcmp(phase, "X") == 0;
+  }
+  for (int rank = 0; rank < RANKS; rank++)
+    assert_int_equal(of_rank[rank], rank + 1);
+  json_free(&document);
+  assert_ok(trace_merge(folder, NULL)); /* the merged one is not taken for a rank's */
+  assert_ok(trace_merge(folder, run_test_path(path, folder, "other.json.gz")));
+  assert_true(file_exists(path));
+  run_test_remove(folder);
+}
+
+static void assert_refused(const char *folder, const char *named) {
+  assert_int_equal(trace_merge(folder, NULL), STATUS_DATA);
+  assert_non_null(strstr(error_message(), named));
+  error_clear();
+}
+
+static void what_cannot_be_merged_is_refused(void **state) {
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  int64_t bytes;
+  run_test_folder(folder);
+  assert_refused(folder, "log.trace");
+  leave_timelines(folder, 2);
+  run_test_path(path, folder, "trace/rank_1.json.gz");
+  assert_ok(file_size(path, &bytes));
+  assert_int_equal(truncate(path, bytes / 2), 0);
+  assert_refused(folder, "rank_1.json.gz");
+  assert_false(file_exists(run_test_path(path, folder, "trace/all.json.gz")));
+  assert_false(file_exists(run_test_path(path, folder, "trace/all.json.gz.partial")));
+  run_test_remove(folder);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(regions_become_stretches),
       cmocka_unit_test(regions_left_open_end_too),
       cmocka_unit_test(memory_is_bounded_and_the_newest_stay),
+      cmocka_unit_test(operations_and_collectives_are_told_apart),
+      cmocka_unit_test(timelines_of_ranks_are_merged),
+      cmocka_unit_test(what_cannot_be_merged_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

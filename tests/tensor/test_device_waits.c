@@ -26,8 +26,7 @@ static int run(const char *ranks, const char *name) {
   pid_t child = fork();
   assert_true(child >= 0);
   if (child == 0) {
-    execl(MPIRUN, MPIRUN, "--oversubscribe", "--bind-to", "none", "-np", ranks, HANG_DEVICE, name, "0.3",
-          (char *)NULL);
+    execl(MPIRUN, MPIRUN, "--bind-to", "none", "-np", ranks, HANG_DEVICE, name, "0.3", (char *)NULL);
     _exit(127);
   }
   int status = 0;
