@@ -25,6 +25,15 @@ int comm_size(const comm_t *comm) {
   return comm->size;
 }
 
+void comm_count_as(comm_t *comm, traffic_t traffic) {
+  comm->traffic = traffic;
+}
+
+void comm_count(const comm_t *comm, collective_t collective, double bytes, double begin) {
+  perf_comm_since(perf_collective_name(collective), bytes, begin);
+  perf_collective(comm->traffic, collective, 1.0, bytes, perf_now() - begin);
+}
+
 MPI_Comm comm_mpi(const comm_t *comm) {
   return comm->mpi;
 }
@@ -88,6 +97,7 @@ static status_t comm_wrap(const comm_t *parent, MPI_Comm mpi, const char *name, 
   *out = NULL;
   TRY(memory_alloc(&comm, ARENA_COMM, 1, sizeof *comm));
   comm->mpi = MPI_COMM_NULL;
+  comm->traffic = parent != NULL ? parent->traffic : TRAFFIC_WORLD;
   comm->piece = parent != NULL ? parent->piece : piece_preset;
   comm->maxloc_type = parent != NULL ? parent->maxloc_type : MPI_DATATYPE_NULL;
   comm->maxloc_op = parent != NULL ? parent->maxloc_op : MPI_OP_NULL;

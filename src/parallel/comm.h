@@ -3,6 +3,7 @@
 #define PARALLEL_COMM_H
 
 #include "base/memory.h"
+#include "perf/perf.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,6 +22,13 @@ typedef struct {
 
 int comm_rank(const comm_t *comm);
 int comm_size(const comm_t *comm);
+
+/* From now on traffic on COMM, and on those split from it, is counted as TRAFFIC; at first all is the
+ * world's. Local. */
+void comm_count_as(comm_t *comm, traffic_t traffic);
+/* Counts a collective on COMM in the open perf region and by its kind, for what does not go through this
+ * header. Local. */
+void comm_count(const comm_t *comm, collective_t collective, double bytes, double begin);
 
 /* All collectives: collective on COMM, watched (parallel/watchdog.h), counted in the open perf region. Counts
  * are in elements, equal on all ranks unless said otherwise. The bytes counted are those this rank

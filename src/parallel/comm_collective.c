@@ -37,7 +37,7 @@ status_t comm_barrier(comm_t *comm) {
   double start = perf_now();
   TRY_MPI(MPI_Ibarrier(comm->mpi, &request));
   TRY(comm_mpi_wait(&request, 1, "barrier"));
-  perf_comm_since("barrier", 0, start);
+  comm_count(comm, COLLECTIVE_BARRIER, 0, start);
   return STATUS_OK;
 }
 
@@ -58,7 +58,8 @@ status_t comm_broadcast(comm_t *comm, void *data, size_t count, comm_type_t type
   if (comm->size == 1 || count == 0) return STATUS_OK;
   double start = perf_now();
   TRY(comm_broadcast_as(comm, data, count, type, root, "broadcast"));
-  perf_comm_since("broadcast", comm->rank == root ? (double)(count * comm_type_size(type)) : 0, start);
+  comm_count(comm, COLLECTIVE_BROADCAST, comm->rank == root ? (double)(count * comm_type_size(type)) : 0,
+             start);
   return STATUS_OK;
 }
 
@@ -78,7 +79,7 @@ status_t comm_agree(comm_t *comm, status_code_t status) {
   /* The worst status, and size - (lowest failing rank). */
   int32_t outcome[2] = {(int32_t)status, status == STATUS_OK ? 0 : comm->size - comm->rank};
   watchdog_failing(status);
-  status_code_t told = comm_allreduce(comm, outcome, 2, COMM_I32, COMM_MAX);
+  status_code_t told = comm_allreduce_as(comm, outcome, 2, COMM_I32, COMM_MAX, COLLECTIVE_AGREEMENT);
   watchdog_failing(STATUS_OK);
   TRY(told);
   if (outcome[0] == STATUS_OK) return STATUS_OK;
@@ -128,7 +129,7 @@ status_t comm_allgatherv(comm_t *comm, const void *mine, void *all, const size_t
   } else {
     TRY(allgather_by_broadcast(comm, all, counts, type));
   }
-  perf_comm_since("allgather", (double)(counts[comm->rank] * size), start);
+  comm_count(comm, COLLECTIVE_ALLGATHER, (double)(counts[comm->rank] * size), start);
   return STATUS_OK;
 }
 

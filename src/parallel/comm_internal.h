@@ -9,6 +9,7 @@ struct comm {
   int rank, size;
   int world_rank;
   size_t piece; /* see comm_set_piece */
+  traffic_t traffic;
   char name[32];
   int *counts;   /* (size): scratch for the v-collectives */
   size_t *equal; /* (size): the counts of an allgather */
@@ -53,6 +54,10 @@ void comm_sum_in_order(const comm_t *comm, char *others, char *own, size_t n, co
 
 /* Whether requests of COMM are under way that nobody has waited for. Local. */
 bool comm_is_busy(const comm_t *comm);
+
+/* comm_allreduce, counted as COLLECTIVE. */
+status_t comm_allreduce_as(comm_t *comm, void *data, size_t count, comm_type_t type, comm_op_t op,
+                           collective_t collective);
 
 /* comm_broadcast as a part of the collective CALL: not counted by itself. */
 status_t comm_broadcast_as(comm_t *comm, void *data, size_t count, comm_type_t type, int root,

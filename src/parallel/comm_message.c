@@ -61,7 +61,7 @@ status_t comm_gatherv(comm_t *comm, const void *mine, size_t my_count, void *all
     TRY(messages_start(&messages, comm, false, (void *)mine, my_count * size, root, TAG_GATHER));
   if (comm->size == 1) return STATUS_OK;
   TRY(messages_wait(&messages, "gather"));
-  perf_comm_since("gather", comm->rank == root ? 0 : (double)(my_count * size), start);
+  comm_count(comm, COLLECTIVE_GATHER, comm->rank == root ? 0 : (double)(my_count * size), start);
   return STATUS_OK;
 }
 
@@ -116,7 +116,7 @@ status_t comm_exchange_bytes(comm_t *comm, const void *send, const size_t *send_
   TRY(memory_alloc(&recv, ARENA_COMM, total, 1));
   TRY(exchange_start(&messages, comm, (char *)send, send_counts, recv, recv_counts));
   if (comm->size > 1) TRY(messages_wait(&messages, "exchange"));
-  if (comm->size > 1) perf_comm_since("exchange", (double)sent, start);
+  if (comm->size > 1) comm_count(comm, COLLECTIVE_EXCHANGE, (double)sent, start);
   memory_hand_over(out, &recv);
   return STATUS_OK;
 }

@@ -259,13 +259,18 @@ static status_t comm_reduce(comm_t *comm, void *data, size_t count, comm_type_t 
   return reduce_at_root(comm, data, count, type, op);
 }
 
-status_t comm_allreduce(comm_t *comm, void *data, size_t count, comm_type_t type, comm_op_t op) {
+status_t comm_allreduce_as(comm_t *comm, void *data, size_t count, comm_type_t type, comm_op_t op,
+                           collective_t collective) {
   if (comm->size == 1 || count == 0) return STATUS_OK;
   if (type == COMM_BYTE) return error_set(STATUS_INTERNAL, "comm_allreduce does not reduce bytes");
   double start = perf_now();
   TRY(comm_reduce(comm, data, count, type, op));
-  perf_comm_since("allreduce", (double)(count * comm_type_size(type)), start);
+  comm_count(comm, collective, (double)(count * comm_type_size(type)), start);
   return STATUS_OK;
+}
+
+status_t comm_allreduce(comm_t *comm, void *data, size_t count, comm_type_t type, comm_op_t op) {
+  return comm_allreduce_as(comm, data, count, type, op, COLLECTIVE_ALLREDUCE);
 }
 
 status_t comm_allreduce_maxloc(comm_t *comm, comm_maxloc_t *data, size_t count) {
@@ -276,13 +281,13 @@ status_t comm_allreduce_maxloc(comm_t *comm, comm_maxloc_t *data, size_t count) 
   } else {
     TRY(reduce_in_any_order(comm, data, count, sizeof *data, comm->maxloc_type, comm->maxloc_op));
   }
-  perf_comm_since("allreduce maxloc", (double)(count * sizeof *data), start);
+  comm_count(comm, COLLECTIVE_ALLREDUCE, (double)(count * sizeof *data), start);
   return STATUS_OK;
 }
 
 status_t comm_any(comm_t *comm, bool flag, bool *any) {
   int32_t value = flag;
-  TRY(comm_allreduce(comm, &value, 1, COMM_I32, COMM_MAX));
+  TRY(comm_allreduce_as(comm, &value, 1, COMM_I32, COMM_MAX, COLLECTIVE_AGREEMENT));
   *any = value != 0;
   return STATUS_OK;
 }

@@ -73,6 +73,9 @@ status_t grid_create(comm_t *world, int tp, int threads, grid_t *out) {
   TRY(comm_split(world, grid.tp_rank, grid.dp_rank, "dp", &grid.dp));
   TRY(comm_split(world, grid.tp_rank, grid.dp_rank, "vote", &grid.vote));
   TRY(comm_split(world, grid.dp_rank, grid.tp_rank, "tp", &grid.tp));
+  comm_count_as(grid.dp, TRAFFIC_DP);
+  comm_count_as(grid.vote, TRAFFIC_DP);
+  comm_count_as(grid.tp, TRAFFIC_TP);
   omp_set_num_threads(grid.threads);
   *out = grid;
   grid = (grid_t){0};

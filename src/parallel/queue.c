@@ -85,7 +85,7 @@ static status_t queue_take_shared(queue_t *queue, int64_t count, int64_t *items,
   if (queue->group == NULL || comm_rank(queue->group) == 0) {
     double start = perf_now();
     TRY(queue_fetch(queue, count, &first));
-    perf_comm_since("queue", sizeof count, start);
+    comm_count(queue->world, COLLECTIVE_FETCH, sizeof count, start);
   }
   if (queue->group != NULL) TRY(comm_broadcast(queue->group, &first, 1, COMM_I64, 0));
   while (*taken < count && first + *taken < queue->n) {

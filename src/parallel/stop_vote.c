@@ -123,7 +123,7 @@ static status_t idle_round(stop_vote_t *vote, bool requested, bool *stop, bool *
   if (!vote->pending) TRY(stop_vote_begin_round(vote, requested, false));
   TRY(comm_mpi_wait(&vote->request, 1, "a round of the groups"));
   vote->pending = false;
-  perf_comm_since("stop vote", sizeof vote->given, start);
+  comm_count(vote->groups, COLLECTIVE_VOTE, sizeof vote->given, start);
   *stop = vote->result[REQUESTED] != 0;
   *over = *stop || !vote->result[BUSY];
   return STATUS_OK;

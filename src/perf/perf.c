@@ -33,10 +33,22 @@ static const char *const region_names[REGION_COUNT] = {
     [REGION_IMBALANCE] = "imbalance",
 };
 
+static const char *const collective_names[COLLECTIVE_COUNT] = {
+    [COLLECTIVE_BARRIER] = "barrier",      [COLLECTIVE_BROADCAST] = "broadcast",
+    [COLLECTIVE_ALLREDUCE] = "all-reduce", [COLLECTIVE_REDUCE_SCATTER] = "reduce-scatter",
+    [COLLECTIVE_ALLGATHER] = "all-gather", [COLLECTIVE_GATHER] = "gather",
+    [COLLECTIVE_EXCHANGE] = "exchange",    [COLLECTIVE_AGREEMENT] = "agreement",
+    [COLLECTIVE_FETCH] = "fetch",          [COLLECTIVE_VOTE] = "vote",
+};
+
+static const char *const traffic_names[TRAFFIC_COUNT] = {
+    [TRAFFIC_WORLD] = "world", [TRAFFIC_DP] = "dp", [TRAFFIC_TP] = "tp"};
+
 /* Main thread: a stack of open regions; the time since MARK belongs to the innermost one. The stack's bottom
  * is REGION_OTHER. */
 static struct {
   perf_counter_t counters[REGION_COUNT];
+  perf_collective_t collectives[TRAFFIC_COUNT][COLLECTIVE_COUNT];
   region_t stack[DEPTH_MAX];
   double begins[DEPTH_MAX]; /* when each of the stack was entered */
   int depth;
@@ -62,6 +74,14 @@ double perf_now(void) {
 
 const char *perf_region_name(region_t region) {
   return region < REGION_COUNT ? region_names[region] : "unknown";
+}
+
+const char *perf_collective_name(collective_t collective) {
+  return collective < COLLECTIVE_COUNT ? collective_names[collective] : "unknown";
+}
+
+const char *perf_traffic_name(traffic_t traffic) {
+  return traffic < TRAFFIC_COUNT ? traffic_names[traffic] : "unknown";
 }
 
 region_t perf_region(void) {
@@ -184,6 +204,13 @@ void perf_tokens(double tokens) {
   perf.counters[perf_region()].tokens += tokens;
 }
 
+void perf_collective(traffic_t traffic, collective_t collective, double calls, double bytes, double seconds) {
+  perf_collective_t *counter = &perf.collectives[traffic][collective];
+  counter->calls += calls;
+  counter->bytes += bytes;
+  counter->seconds += seconds;
+}
+
 void perf_background(double seconds, double exposed) {
   perf_counter_t *counter = &perf.counters[perf_region()];
   counter->background_seconds += seconds;
@@ -224,11 +251,16 @@ void perf_snapshot(perf_counter_t *counters) {
   pthread_mutex_unlock(&helpers.mutex);
 }
 
+void perf_collectives(perf_collective_t *counters) {
+  memcpy(counters, perf.collectives, sizeof perf.collectives);
+}
+
 void perf_reset(void) {
   pthread_mutex_lock(&helpers.mutex);
   memset(helpers.counters, 0, sizeof helpers.counters);
   pthread_mutex_unlock(&helpers.mutex);
   perf_read_clock(false);
   memset(perf.counters, 0, sizeof perf.counters);
+  memset(perf.collectives, 0, sizeof perf.collectives);
   perf.mark = perf_now();
 }

@@ -47,8 +47,36 @@ typedef struct {
   double hardware[HARDWARE_MOST]; /* events (perf/hardware.h), where they are counted */
 } perf_counter_t;
 
+/* Kinds of traffic between ranks. An agreement is what ranks do before they go on together (comm_agree,
+ * comm_any); fetch and vote go at each group's own pace (parallel/queue.h, parallel/stop_vote.h). */
+typedef enum {
+  COLLECTIVE_BARRIER,
+  COLLECTIVE_BROADCAST,
+  COLLECTIVE_ALLREDUCE,
+  COLLECTIVE_REDUCE_SCATTER,
+  COLLECTIVE_ALLGATHER,
+  COLLECTIVE_GATHER,
+  COLLECTIVE_EXCHANGE,
+  COLLECTIVE_AGREEMENT,
+  COLLECTIVE_FETCH,
+  COLLECTIVE_VOTE,
+  COLLECTIVE_COUNT
+} collective_t;
+
+/* Among which ranks: all of them or those of a node, groups that share the samples, ranks that share a model.
+ */
+typedef enum { TRAFFIC_WORLD, TRAFFIC_DP, TRAFFIC_TP, TRAFFIC_COUNT } traffic_t;
+
+typedef struct {
+  double calls;
+  double bytes;   /* sent by this rank, as comm_bytes counts them */
+  double seconds; /* of the main thread */
+} perf_collective_t;
+
 /* Name in reports ("data wait"). */
 const char *perf_region_name(region_t region);
+const char *perf_collective_name(collective_t collective); /* "reduce-scatter" */
+const char *perf_traffic_name(traffic_t traffic);          /* "dp" */
 
 /* Enters / leaves a region of the main thread. Regions nest; time goes to the innermost one. Leaving a region
  * leaves those that an error kept open inside it. */
@@ -63,6 +91,8 @@ void perf_flops(double flops);
 void perf_bytes(double bytes);
 void perf_comm(double bytes, double seconds);
 void perf_tokens(double tokens);
+/* The same traffic once more, by its kind and whatever the region: CALLS is 0 for a wait that ends a call. */
+void perf_collective(traffic_t traffic, collective_t collective, double calls, double bytes, double seconds);
 /* Collectives in the background have been under way for SECONDS without a gap, EXPOSED of which the main
  * thread gave to them: the rest was hidden behind its own work. */
 void perf_background(double seconds, double exposed);
@@ -110,6 +140,9 @@ void perf_clock_remove(const void *context);
 
 /* Copies the counters; time of open regions up to now included. COUNTERS has REGION_COUNT elements. */
 void perf_snapshot(perf_counter_t *counters);
+
+/* Copies what perf_collective has counted. COUNTERS (TRAFFIC_COUNT, COLLECTIVE_COUNT). */
+void perf_collectives(perf_collective_t *counters);
 
 /* Sets all counters to zero and starts the clock. */
 void perf_reset(void);

@@ -237,6 +237,36 @@ static void perf_report_write_hardware(FILE *file, const perf_report_t *report) 
   }
 }
 
+/* The I-th kind of traffic that there was at all, of COLLECTIVE_COUNT kinds for each of TRAFFIC_COUNT; NULL
+ * where there was none. */
+static const perf_collective_t *collective_at(const perf_report_t *report, int i) {
+  const perf_collective_t *counter = report->collectives ? &report->collectives[i] : NULL;
+  return counter && counter->calls > 0 ? counter : NULL;
+}
+
+static const char *traffic_at(int i) {
+  return perf_traffic_name((traffic_t)(i / COLLECTIVE_COUNT));
+}
+
+static const char *collective_name_at(int i) {
+  return perf_collective_name((collective_t)(i % COLLECTIVE_COUNT));
+}
+
+/* Kinds of traffic that carry less than SHARE of all bytes are left to the JSON file. */
+static void perf_report_write_collectives(FILE *file, const perf_report_t *report) {
+  static const double share = 1e-3;
+  double all = 0;
+  for (int i = 0; i < TRAFFIC_COUNT * COLLECTIVE_COUNT; i++)
+    if (collective_at(report, i)) all += collective_at(report, i)->bytes;
+  for (int i = 0; i < TRAFFIC_COUNT * COLLECTIVE_COUNT; i++) {
+    const perf_collective_t *counter = collective_at(report, i);
+    if (!counter || counter->bytes <= share * all) continue;
+    fprintf(file, "Sent over %s by %s: %.4g MB in %.0f calls a rank, %.3f s of it.\n", traffic_at(i),
+            collective_name_at(i), counter->bytes / 1e6, counter->calls / report->ranks,
+            counter->seconds / report->ranks);
+  }
+}
+
 static status_t perf_report_finish(FILE *file, const char *what) {
   if (fflush(file) != 0 || ferror(file))
     return error_set(STATUS_DATA, "cannot write %s: the disk may be full", what);
@@ -254,6 +284,7 @@ status_t perf_report_table(const perf_report_t *report, FILE *file) {
   perf_report_write_notes(file, report);
   perf_report_write_hidden(file, report);
   perf_report_write_hardware(file, report);
+  perf_report_write_collectives(file, report);
   return perf_report_finish(file, "the performance table");
 }
 
@@ -268,6 +299,11 @@ static void perf_report_write_json_number(FILE *file, const char *name, double v
     fprintf(file, ", \"%s\": null", name);
 }
 
+/* To the byte. */
+static void perf_report_write_json_bytes(FILE *file, const char *name, double bytes) {
+  fprintf(file, ", \"%s\": %.0f", name, bytes);
+}
+
 static void perf_report_write_json_region(FILE *file, region_t which, const perf_region_report_t *region) {
   fprintf(file, "    {\"name\": \"%s\", \"count\": %" PRIu64, perf_region_name(which), region->count);
   perf_report_write_json_number(file, "min", region->min);
@@ -278,11 +314,11 @@ static void perf_report_write_json_region(FILE *file, region_t which, const perf
   perf_report_write_json_number(file, "imbalance", region->imbalance);
   perf_report_write_json_number(file, "flops", region->flops);
   perf_report_write_json_number(file, "bytes", region->bytes);
-  perf_report_write_json_number(file, "comm_bytes", region->comm_bytes);
+  perf_report_write_json_bytes(file, "comm_bytes", region->comm_bytes);
   perf_report_write_json_number(file, "comm_seconds", region->comm_seconds);
   perf_report_write_json_number(file, "background_seconds", region->background_seconds);
   perf_report_write_json_number(file, "exposed_seconds", region->exposed_seconds);
-  perf_report_write_json_number(file, "tokens", region->tokens);
+  perf_report_write_json_bytes(file, "tokens", region->tokens);
   perf_report_write_json_number(file, "flops_per_second", region->flops_per_second);
   perf_report_write_json_number(file, "bytes_per_second", region->bytes_per_second);
   perf_report_write_json_number(file, "tokens_per_second", region->tokens_per_second);
@@ -291,6 +327,23 @@ static void perf_report_write_json_region(FILE *file, region_t which, const perf
   for (int e = 0; e < hardware_count(); e++)
     perf_report_write_json_number(file, hardware_name(e), region->hardware[e]);
   fputc('}', file);
+}
+
+static void perf_report_write_json_collectives(FILE *file, const perf_report_t *report) {
+  bool first = true;
+  fputs(",\n  \"collectives\": [", file);
+  for (int i = 0; i < TRAFFIC_COUNT * COLLECTIVE_COUNT; i++) {
+    const perf_collective_t *counter = collective_at(report, i);
+    if (!counter) continue;
+    fprintf(file, "%s\n    {\"name\": \"%s\", \"among\": \"%s\"", first ? "" : ",", collective_name_at(i),
+            traffic_at(i));
+    perf_report_write_json_number(file, "calls", counter->calls);
+    perf_report_write_json_bytes(file, "bytes", counter->bytes);
+    perf_report_write_json_number(file, "seconds", counter->seconds);
+    fputc('}', file);
+    first = false;
+  }
+  fputs("\n  ]", file);
 }
 
 status_t perf_report_json(const perf_report_t *report, FILE *file) {
@@ -310,6 +363,8 @@ status_t perf_report_json(const perf_report_t *report, FILE *file) {
     perf_report_write_json_region(file, region_at(i), &region);
     first = false;
   }
-  fputs("\n  ]\n}\n", file);
+  fputs("\n  ]", file);
+  perf_report_write_json_collectives(file, report);
+  fputs("\n}\n", file);
   return perf_report_finish(file, "perf.json");
 }

@@ -10,7 +10,9 @@
 typedef struct {
   const perf_counter_t *all; /* (ranks, REGION_COUNT): the ranks' snapshots; not owned */
   int ranks;
-  double seconds;    /* wall-clock time of the run */
+  const perf_collective_t *collectives; /* (TRAFFIC_COUNT, COLLECTIVE_COUNT): sums over ranks; not owned;
+                                         * NULL: not known */
+  double seconds;                       /* wall-clock time of the run */
   double peak_flops; /* FLOP/s of one rank in sgemm, measured in the run; 0 = not measured */
   double peak_bytes; /* bytes/s of one rank in streaming; 0 = not measured */
   double resident;   /* bytes: the largest resident set that any rank's process has had; 0 = not known */
@@ -44,9 +46,9 @@ perf_region_report_t perf_report_region(const perf_report_t *report, region_t re
 status_t perf_report_table(const perf_report_t *report, FILE *file);
 
 /* Writes the same as JSON: {"format", "format_version", "ranks", "seconds", "peak_flops", "peak_bytes",
- * "resident_bytes", "resident_rank", "regions": [{"name", ..., and hardware events under their names}]},
- * numbers in seconds, bytes and FLOPs; null where a number does not exist. Local. Errors: STATUS_DATA (write
- * failed). */
+ * "resident_bytes", "resident_rank", "regions": [{"name", ..., and hardware events under their names}],
+ * "collectives": [{"name", "among", "calls", "bytes", "seconds"}]}, numbers in seconds, bytes and FLOPs; null
+ * where a number does not exist. Local. Errors: STATUS_DATA (write failed). */
 status_t perf_report_json(const perf_report_t *report, FILE *file);
 
 #endif

@@ -151,15 +151,19 @@ static status_t session_report(session_t *session) {
   comm_t *world = session->world;
   int ranks = comm_size(world);
   perf_counter_t mine[REGION_COUNT];
+  perf_collective_t collectives[TRAFFIC_COUNT * COLLECTIVE_COUNT];
   double mine_resident = (double)memory_resident_peak();
   status_code_t status = memory_alloc(&all, ARENA_OTHER, (size_t)ranks * REGION_COUNT, sizeof *all);
   if (status == STATUS_OK) status = memory_alloc(&resident, ARENA_OTHER, (size_t)ranks, sizeof *resident);
   TRY(comm_agree(world, status));
   perf_snapshot(mine);
+  perf_collectives(collectives);
   TRY(comm_allgather(world, mine, all, sizeof mine, COMM_BYTE));
   TRY(comm_allgather(world, &mine_resident, resident, 1, COMM_F64));
+  TRY(comm_allreduce(world, collectives, sizeof collectives / (sizeof(double)), COMM_F64, COMM_SUM));
   if (comm_rank(world) != 0) return STATUS_OK;
   perf_report_t report = {.all = all,
+                          .collectives = collectives,
                           .ranks = ranks,
                           .peak_flops = session->sgemm_flops,
                           .peak_bytes = session->stream_bytes,

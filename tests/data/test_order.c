@@ -78,6 +78,30 @@ static void rows_are_those_given(void **state) {
   order_free(&order);
 }
 
+/* A step of 4,096 ranks with 64 samples each, over a million samples: four steps and a bit are an epoch. */
+static void large_batches_use_each_sample_once_an_epoch(void **state) {
+  enum { SAMPLES = 1000003, BATCH = 4096 * 64 };
+  (void)state;
+  order_t order;
+  int64_t *rows = calloc(BATCH, sizeof *rows);
+  int32_t *seen = calloc(SAMPLES, sizeof *seen);
+  assert_true(rows && seen);
+  assert_int_equal(order_create(5, true, NULL, SAMPLES, &order), STATUS_OK);
+  for (int64_t position = 0; position < 2 * (int64_t)SAMPLES; position += BATCH) {
+    assert_int_equal(order_rows(&order, position, BATCH, rows), STATUS_OK);
+    for (int64_t i = 0; i < BATCH && position + i < 2 * (int64_t)SAMPLES; i++) {
+      assert_in_range(rows[i], 0, SAMPLES - 1);
+      seen[rows[i]]++;
+      assert_true(seen[rows[i]] <= 1 + (position + i) / SAMPLES);
+    }
+  }
+  for (int64_t i = 0; i < SAMPLES; i++)
+    assert_int_equal(seen[i], 2);
+  order_free(&order);
+  free(rows);
+  free(seen);
+}
+
 static void nothing_to_draw_is_an_error(void **state) {
   (void)state;
   order_t order;
@@ -89,6 +113,7 @@ int main(void) {
       cmocka_unit_test(each_epoch_is_a_permutation_of_its_own),
       cmocka_unit_test(a_batch_depends_on_its_number_alone),
       cmocka_unit_test(rows_are_those_given),
+      cmocka_unit_test(large_batches_use_each_sample_once_an_epoch),
       cmocka_unit_test(nothing_to_draw_is_an_error),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

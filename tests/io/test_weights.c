@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "io/formats/weights_file.h"
+#include "io/formats/weights_plan.h"
 #include "io_test.h"
 #include "weights_samples.h"
 
@@ -379,6 +380,28 @@ static void damage_is_found(void **state) {
   io_test_remove(folder);
 }
 
+/* Rounds of 1,000 and 4,096 ranks: whole ones, and the state of a small model in one. */
+static void blocks_are_dealt_to_a_thousand_ranks(void **state) {
+  static const int sizes[] = {1000, 4096};
+  (void)state;
+  for (int s = 0; s < 2; s++) {
+    const int64_t totals[] = {weights_round_bytes(sizes[s]), INT64_C(3) << 30};
+    for (int t = 0; t < 2; t++) {
+      int64_t bytes = 0, most = 0, share = totals[t] / sizes[s];
+      int owner = 0;
+      for (int64_t begin = 0; begin < totals[t]; begin += WEIGHTS_BLOCK_BYTES) {
+        int next = weights_deal(begin, WEIGHTS_BLOCK_BYTES, totals[t], sizes[s]);
+        assert_in_range(next, owner, sizes[s] - 1);
+        bytes = next == owner ? bytes + WEIGHTS_BLOCK_BYTES : WEIGHTS_BLOCK_BYTES;
+        if (bytes > most) most = bytes;
+        owner = next;
+      }
+      assert_true(most <= share + WEIGHTS_BLOCK_BYTES);
+      assert_true(owner >= sizes[s] - (int64_t)sizes[s] * WEIGHTS_BLOCK_BYTES / totals[t] - 1);
+    }
+  }
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(saved_on_n_loads_on_m),
@@ -390,6 +413,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(what_does_not_fit_is_refused),
       cmocka_unit_test(a_function_may_refuse),
       cmocka_unit_test(damage_is_found),
+      cmocka_unit_test(blocks_are_dealt_to_a_thousand_ranks),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

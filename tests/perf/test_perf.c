@@ -74,6 +74,8 @@ static void work_goes_to_the_innermost_region(void **state) {
   perf_begin(REGION_REDUCE);
   assert_int_equal(perf_region(), REGION_REDUCE);
   perf_comm(40, 0.5);
+  perf_collective(TRAFFIC_DP, COLLECTIVE_REDUCE_SCATTER, 1, 40, 0.25);
+  perf_collective(TRAFFIC_DP, COLLECTIVE_REDUCE_SCATTER, 0, 0, 0.25);
   perf_end(REGION_REDUCE);
   perf_flops(10);
   perf_end(REGION_BACKWARD);
@@ -86,6 +88,13 @@ static void work_goes_to_the_innermost_region(void **state) {
   assert_true(c[REGION_BACKWARD].comm_bytes == 0);
   assert_true(c[REGION_REDUCE].comm_bytes == 40);
   assert_true(c[REGION_REDUCE].comm_seconds == 0.5);
+  perf_collective_t kinds[TRAFFIC_COUNT * COLLECTIVE_COUNT];
+  perf_collectives(kinds);
+  const perf_collective_t *sums = &kinds[TRAFFIC_DP * COLLECTIVE_COUNT + COLLECTIVE_REDUCE_SCATTER];
+  assert_true(sums->calls == 1 && sums->bytes == 40 && sums->seconds == 0.5);
+  perf_reset();
+  perf_collectives(kinds);
+  assert_true(sums->calls == 0 && sums->bytes == 0 && sums->seconds == 0);
 }
 
 /* A function that returned early on an error left its regions open. */

@@ -15,6 +15,7 @@
 enum { RANKS = 3, LINE_MAX_WIDTH = 130 };
 
 static perf_counter_t counters[RANKS][REGION_COUNT];
+static perf_collective_t collectives[TRAFFIC_COUNT * COLLECTIVE_COUNT];
 
 static void assert_close(double found, double expected) {
   assert_true(fabs(found - expected) <= 1e-12 * fabs(expected));
@@ -36,8 +37,11 @@ static perf_report_t make_report(void) {
   counters[0][REGION_FORWARD].background_seconds = 3;
   counters[0][REGION_FORWARD].exposed_seconds = 2;
   counters[2][REGION_FORWARD].background_seconds = 5;
+  collectives[TRAFFIC_TP * COLLECTIVE_COUNT + COLLECTIVE_ALLREDUCE] =
+      (perf_collective_t){.calls = 30, .bytes = 12345678901.0, .seconds = 1.5};
   return (perf_report_t){.all = &counters[0][0],
                          .ranks = RANKS,
+                         .collectives = collectives,
                          .seconds = 10,
                          .peak_flops = 1e9,
                          .peak_bytes = 2e9,
@@ -171,6 +175,8 @@ static void json_holds_the_same_numbers(void **state) {
   assert_close(json_number(text, "forward", "flops"), 6e9);
   assert_close(json_number(text, "forward", "bytes_of_peak"), 0.5);
   assert_close(json_number(text, "image decode", "thread_seconds"), 4.5);
+  assert_close(json_number(text, "all-reduce", "bytes"), 12345678901.0);
+  assert_close(json_number(text, "all-reduce", "calls"), 30);
   assert_non_null(strstr(text, "\"resident_bytes\": 500000000,"));
   assert_non_null(strstr(text, "\"resident_rank\": 2,"));
   assert_null(strstr(text, "inf"));

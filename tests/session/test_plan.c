@@ -96,8 +96,53 @@ static void images_of_the_same_size_change_nothing(void **state) {
   grid_free(&grid);
 }
 
+/* Sequence I of many: 3 to 202 tokens. */
+static status_t build_short(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
+  (void)context;
+  *image = -1;
+  for (int32_t t = 0; t < 3 + i % 200; t++)
+    TRY(sequence_append(sequence, &t, 1, t > 1));
+  return STATUS_OK;
+}
+
+/* What group GROUP of GROUPS makes of a batch: sequences of its own and no other, near the mean length. */
+static void plan_of_group(int groups, int group) {
+  int32_t n = 4 * groups, mine = 0;
+  int64_t positions = 0, all = 0;
+  grid_t grid;
+  plan_t plan;
+  assert_ok(grid_create(mpi_test_world(), 1, 1, &grid));
+  grid_t like = grid;
+  like.dp_size = groups;
+  like.dp_rank = group;
+  assert_ok(plan_create(&like, n, 1, SMALL, 400, build_short, NULL, &plan));
+  for (int32_t i = 0; i < n; i++) {
+    bool own = plan.group[i] == group;
+    assert_in_range(plan.group[i], 0, groups - 1);
+    assert_int_equal(plan.lengths[i], 3 + i % 200);
+    assert_int_equal(plan.sequences[i].n, own ? plan.lengths[i] : 0);
+    assert_true(own ? plan.micro[i] >= 0 && plan.micro[i] < plan.micro_count : plan.micro[i] == -1);
+    mine += own;
+    positions += own ? plan.lengths[i] : 0;
+    all += plan.lengths[i];
+  }
+  assert_true(mine > 0 && (double)positions <= 1.05 * (double)all / groups);
+  plan_free(&plan);
+  grid_free(&grid);
+}
+
+static void a_thousand_groups_have_their_plans(void **state) {
+  static const int sizes[] = {1000, 4096};
+  (void)state;
+  for (int s = 0; s < 2; s++) {
+    plan_of_group(sizes[s], 0);
+    plan_of_group(sizes[s], sizes[s] - 1);
+  }
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_plan_is_cut_for_larger_images),
-                                     cmocka_unit_test(images_of_the_same_size_change_nothing)};
+                                     cmocka_unit_test(images_of_the_same_size_change_nothing),
+                                     cmocka_unit_test(a_thousand_groups_have_their_plans)};
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }
