@@ -128,10 +128,12 @@ static status_t disk_open(h5_file_t *file, int flags) {
 /* ---- Creating ---- */
 
 /* The one rank that holds the handle. */
-static status_t file_create(h5_file_t *file, const h5_format_t *format) {
+static status_t file_create(h5_file_t *file, const h5_format_t *format, int64_t alignment) {
   int64_t version = format->version;
   TRY(disk_open(file, O_RDWR | O_CREAT | O_TRUNC));
   H5_HANDLE(H5Pclose) access = h5_driver_access(&file->disk);
+  if (access >= 0 && H5Pset_alignment(access, (hsize_t)alignment, (hsize_t)alignment) < 0)
+    return h5_error("%s: HDF5 refuses an alignment of %lld", file->path, (long long)alignment);
   H5_HANDLE(H5Pclose) creation = h5_creation_open(H5P_FILE_CREATE);
   file->id = access < 0 || creation < 0 ? -1 : H5Fcreate(file->path, H5F_ACC_TRUNC, creation, access);
   TRY_H5(file->id, "%s: cannot be created as an HDF5 file", file->path);
@@ -140,19 +142,24 @@ static status_t file_create(h5_file_t *file, const h5_format_t *format) {
   return h5_disk_check(&file->disk, file->path);
 }
 
-status_t h5_create(const char *path, comm_t *comm, const h5_format_t *format, h5_file_t **out) {
+status_t h5_create_aligned(const char *path, comm_t *comm, const h5_format_t *format, int64_t alignment,
+                           h5_file_t **out) {
   SCOPED(h5_abandon_at) h5_file_t *file = NULL;
   bool lead = !comm || comm_rank(comm) == 0;
   *out = NULL;
   library_start();
   status_code_t status = file_alloc(path, comm, true, &file);
-  if (status == STATUS_OK && lead) status = file_create(file, format);
+  if (status == STATUS_OK && lead) status = file_create(file, format, alignment);
   if (comm) status = comm_agree(comm, status);
   if (status == STATUS_OK && !lead) status = disk_open(file, O_WRONLY);
   if (comm) status = comm_agree(comm, status);
   if (status == STATUS_OK) memory_hand_over(out, &file);
   if (status != STATUS_OK && lead && file && file->disk.descriptor >= 0) unlink(path);
   return status;
+}
+
+status_t h5_create(const char *path, comm_t *comm, const h5_format_t *format, h5_file_t **out) {
+  return h5_create_aligned(path, comm, format, 1, out);
 }
 
 /* ---- Opening ---- */
@@ -222,6 +229,17 @@ status_t h5_open(const char *path, h5_access_t access, const h5_format_t *format
 }
 
 /* ---- Closing ---- */
+
+status_t h5_complete(h5_file_t *file) {
+  hid_t id = file->id;
+  file->id = -1;
+  if (id >= 0) TRY_H5(H5Fclose(id), "%s: cannot be closed", file->path);
+  return h5_disk_check(&file->disk, file->path);
+}
+
+int h5_descriptor(const h5_file_t *file) {
+  return file->disk.descriptor;
+}
 
 status_t h5_close(h5_file_t *file) {
   if (!file || h5_guard_is_broken()) return STATUS_OK;

@@ -56,10 +56,21 @@ typedef struct {
  * *FILE. Errors, agreed over COMM: STATUS_DATA; there is no such file then. */
 status_t h5_create(const char *path, comm_t *comm, const h5_format_t *format, h5_file_t **file);
 
+/* The same, with data of ALIGNMENT bytes or more at multiples of that (1: anywhere). */
+status_t h5_create_aligned(const char *path, comm_t *comm, const h5_format_t *format, int64_t alignment,
+                           h5_file_t **file);
+
 /* Opens PATH for reading, or for changing rows and attributes, and checks that it is of FORMAT and its
  * version; NULL skips the check. Local. Errors: STATUS_DATA for a file that is missing, empty, cut short, not
  * HDF5, or of another format or version. */
 status_t h5_open(const char *path, h5_access_t access, const h5_format_t *format, h5_file_t **file);
+
+/* Ends HDF5's work on FILE, whose structure and attributes are complete: of all functions only h5_close,
+ * h5_abandon and h5_path are left, and writing to h5_descriptor. Local. Errors: STATUS_DATA, as h5_close. */
+status_t h5_complete(h5_file_t *file);
+
+/* This rank's descriptor of FILE: for writing to spans from another thread. Local. */
+int h5_descriptor(const h5_file_t *file);
 
 /* Closes and frees FILE; NULL is fine. What this rank wrote is on storage then. Local. Errors: STATUS_DATA on
  * the rank that met it, now or in an earlier call on FILE: agree before going on. FILE is freed all the same.

@@ -144,16 +144,49 @@ static status_t checkpoint_annotate(h5_file_t *file, void *context) {
   return annotation->spec->annotate ? annotation->spec->annotate(file, annotation->spec->context) : STATUS_OK;
 }
 
-status_t checkpoint_write(comm_t *comm, const char *run_dir, const checkpoint_place_t *place,
-                          const weights_spec_t *spec, const weights_item_t *items, int64_t count) {
+struct checkpoint_writing {
+  comm_t *comm;
+  char run_dir[FILE_MAX_PATH];
+  int64_t step;
+  weights_writing_t *file;
+};
+
+status_t checkpoint_write_begin(comm_t *comm, const char *run_dir, const checkpoint_place_t *place,
+                                const weights_spec_t *spec, const weights_item_t *items, int64_t count,
+                                checkpoint_writing_t **out) {
+  SCOPED_MEMORY checkpoint_writing_t *writing = NULL;
   char path[FILE_MAX_PATH];
-  bool lead = comm_rank(comm) == 0;
   checkpoint_annotation_t annotation = {spec, place};
-  const weights_spec_t annotated = {spec->format, checkpoint_annotate, &annotation};
+  const weights_spec_t annotated = {spec->format, checkpoint_annotate, &annotation, spec->disk};
+  *out = NULL;
   TRY(checkpoint_path(path, run_dir, place->step));
-  TRY(comm_agree(comm, lead ? file_make_parent(path) : STATUS_OK));
-  TRY(weights_write(comm, path, &annotated, items, count));
-  return comm_agree(comm, lead ? pointer_write(run_dir, "latest", place->step) : STATUS_OK);
+  status_code_t status = memory_alloc(&writing, ARENA_IO, 1, sizeof *writing);
+  if (status == STATUS_OK) status = file_join(writing->run_dir, run_dir, NULL, NULL);
+  if (status == STATUS_OK && comm_rank(comm) == 0) status = file_make_parent(path);
+  TRY(comm_agree(comm, status));
+  writing->comm = comm;
+  writing->step = place->step;
+  TRY(weights_write_begin(comm, path, &annotated, items, count, &writing->file));
+  memory_hand_over(out, &writing);
+  return STATUS_OK;
+}
+
+status_t checkpoint_write_end(checkpoint_writing_t *writing) {
+  comm_t *comm = writing->comm;
+  status_code_t status = weights_write_end(writing->file);
+  if (status == STATUS_OK && comm_rank(comm) == 0)
+    status = pointer_write(writing->run_dir, "latest", writing->step);
+  memory_free(writing);
+  return comm_agree(comm, status);
+}
+
+bool checkpoint_writing_is_done(const checkpoint_writing_t *writing) {
+  return weights_writing_is_done(writing->file);
+}
+
+void checkpoint_writing_drop(checkpoint_writing_t *writing) {
+  weights_writing_drop(writing->file);
+  memory_free(writing);
 }
 
 /* ---- removing ---- */

@@ -25,12 +25,17 @@ typedef struct {
 /* Writes the name of step STEP's checkpoint to PATH. Errors: STATUS_INPUT where it is too long. Local. */
 status_t checkpoint_path(char path[FILE_MAX_PATH], const char *run_dir, int64_t step);
 
-/* Writes ITEMS (count) as the checkpoint of PLACE (io/formats/weights.h: weights_write) and moves `latest` to
- * it. Collective on COMM. Errors, agreed: as weights_write; the checkpoints that were there are untouched
- * then.
- */
-status_t checkpoint_write(comm_t *comm, const char *run_dir, const checkpoint_place_t *place,
-                          const weights_spec_t *spec, const weights_item_t *items, int64_t count);
+/* Writes ITEMS (count) as the checkpoint of PLACE in two halves (io/formats/weights.h: weights_write_begin);
+ * the second makes it one that counts, and moves `latest` to it. Both are collective on COMM. Errors, agreed:
+ * as weights_write; the checkpoints that were there are untouched then. */
+typedef struct checkpoint_writing checkpoint_writing_t;
+status_t checkpoint_write_begin(comm_t *comm, const char *run_dir, const checkpoint_place_t *place,
+                                const weights_spec_t *spec, const weights_item_t *items, int64_t count,
+                                checkpoint_writing_t **out);
+status_t checkpoint_write_end(checkpoint_writing_t *writing);
+/* As of weights_writing_t: whether this rank's part is on storage; in place of the second half. Local. */
+bool checkpoint_writing_is_done(const checkpoint_writing_t *writing);
+void checkpoint_writing_drop(checkpoint_writing_t *writing);
 
 /* Removes the checkpoints of steps before STEP's beyond the KEEP newest, STEP's included (0: keeps all);
  * never the best. Those of later steps belong to a run that continued from there before it was taken back:

@@ -34,6 +34,13 @@ typedef struct {
   void *context;
 } weights_item_t;
 
+/* How a file's data reach the disk; all zero will do. */
+typedef struct {
+  int64_t alignment; /* large data lie at multiples of so many bytes; 0: of WRITE_BEHIND_ALIGNMENT */
+  bool cached;       /* through the page cache, not past it */
+  int64_t behind;    /* bytes on each rank that may wait to be written while the caller goes on */
+} weights_disk_t;
+
 /* What a file is called and holds besides tensors. */
 typedef struct {
   const h5_format_t *format;
@@ -41,16 +48,29 @@ typedef struct {
    * alone. May be NULL. */
   status_t (*annotate)(h5_file_t *file, void *context);
   void *context;
+  weights_disk_t disk;
 } weights_spec_t;
 
 /* Writes ITEMS (count) to PATH, which appears when it is complete and synced, replacing an older file in one
  * instant. Every rank lists the same paths in the same order; items of one path follow each other, and their
  * number may differ between ranks (at least one, with mine = false where a rank has nothing to give). Staging
- * memory is bounded (about 250 MB on a rank, far less for small files). Collective on COMM. Errors, agreed:
+ * memory is bounded (about 300 MB on a rank, far less for small files). Collective on COMM. Errors, agreed:
  * those of GIVE; STATUS_DATA (disk), STATUS_INTERNAL (items that do not fill a tensor, lists that differ),
  * STATUS_MEMORY. */
 status_t weights_write(comm_t *comm, const char *path, const weights_spec_t *spec,
                        const weights_item_t *items, int64_t count);
+
+/* The same in two halves: once the first is over, ITEMS may change, and so much as SPEC's disk.behind allows
+ * is still being written, by a thread; PATH appears in the second, which every first one without an error
+ * must be followed by. Both are collective; errors, agreed, as above. */
+typedef struct weights_writing weights_writing_t;
+status_t weights_write_begin(comm_t *comm, const char *path, const weights_spec_t *spec,
+                             const weights_item_t *items, int64_t count, weights_writing_t **out);
+status_t weights_write_end(weights_writing_t *writing);
+/* Whether this rank's part is on storage, so that the second half need not wait for it. Local. */
+bool weights_writing_is_done(weights_writing_t *writing);
+/* In place of the second half, where the ranks do not come together any more: no file appears. Local. */
+void weights_writing_drop(weights_writing_t *writing);
 
 /* Bytes that one round of writing moves at most on RANKS together, and those of them that one rank gives: a
  * round is larger the more ranks there are to give and to store. Local. */

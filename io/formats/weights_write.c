@@ -1,9 +1,11 @@
 #include "base/memory.h"
 #include "io/file.h"
 #include "io/formats/weights_blocks.h"
+#include "io/write_behind.h"
 #include "perf/perf.h"
 
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 /* Of which each gets about its share. */
@@ -23,11 +25,15 @@ typedef struct {
   int64_t *cols; /* of each tensor as its items see it */
   int64_t tensor_count;
   weights_plan_t plan;
-  h5_file_t *file;  /* NULL where only hashes are wanted */
-  h5_span_t *spans; /* (tensor_count): where each lies in the file */
-  uint64_t *hashes; /* (plan.blocks), zero for blocks of other ranks */
-  int64_t *given;   /* (plan.blocks): bytes in messages that this rank gives of each */
-  float *values;    /* of a piece */
+  h5_file_t *file;        /* NULL where only hashes are wanted */
+  h5_span_t *spans;       /* (tensor_count): where each lies in the file */
+  uint64_t *hashes;       /* (plan.blocks), zero for blocks of other ranks */
+  int64_t *given;         /* (plan.blocks): bytes in messages that this rank gives of each */
+  float *values;          /* of a piece */
+  write_behind_t *behind; /* NULL as FILE */
+  char *send, *blocks;    /* rounds', (send_room) and, where there is no file, (blocks_room) */
+  void *recv;             /* (recv_room) */
+  size_t send_room, recv_room, blocks_room;
 } writer_t;
 
 /* Consecutive blocks FIRST .. LAST - 1, moved at once. */
@@ -38,11 +44,11 @@ typedef struct {
   int64_t mine_last;
   size_t *send_counts, *recv_counts; /* (comm size) */
   size_t *cursor;                    /* (comm size): where the next bytes for each rank go in SEND */
-  char *send;
-  char *recv;
-  char *blocks;     /* this rank's blocks, end to end */
-  int64_t *offsets; /* (mine_last - mine_first + 1): where each begins in BLOCKS */
-  int64_t *covered; /* (mine_last - mine_first): elements that have come */
+  size_t own;                        /* bytes of SEND for this rank itself, which come last */
+  char *blocks;                      /* this rank's blocks, each at a multiple of WRITE_BEHIND_ALIGNMENT */
+  int64_t *offsets;                  /* (mine_last - mine_first + 1): where each begins in BLOCKS */
+  int64_t *covered;                  /* (mine_last - mine_first): elements that have come */
+  write_piece_t *pieces;             /* (mine_last - mine_first): where the blocks belong */
 } weights_write_round_t;
 
 /* Goes before the elements of a box: RUNS runs of RUN elements, the first at element FIRST of its tensor, the
@@ -87,6 +93,9 @@ static void weights_write_writer_free(writer_t *writer) {
   memory_free(writer->hashes);
   memory_free(writer->given);
   memory_free(writer->values);
+  memory_free(writer->send);
+  memory_free(writer->recv);
+  memory_free(writer->blocks);
 }
 
 /* Finds the tensors behind the items. */
@@ -182,11 +191,9 @@ static void round_free(weights_write_round_t *round) {
   memory_free(round->send_counts);
   memory_free(round->recv_counts);
   memory_free(round->cursor);
-  memory_free(round->send);
-  memory_free(round->recv);
-  memory_free(round->blocks);
   memory_free(round->offsets);
   memory_free(round->covered);
+  memory_free(round->pieces);
 }
 
 /* Takes blocks from FIRST on, as many as fit a round and no rank gives too much of. Collective. */
@@ -263,32 +270,62 @@ static status_t round_add_item(const writer_t *writer, weights_write_round_t *ro
     int n = weights_clip(item_box(item), item->cols, block.begin, block.count, boxes);
     size_t *cursor = &round->cursor[round->owner[b - round->first]];
     for (int k = 0; k < n; ++k) {
-      TRY(box_pack(writer, item, b, boxes[k], round->send + *cursor));
+      TRY(box_pack(writer, item, b, boxes[k], writer->send + *cursor));
       *cursor += box_bytes(boxes[k], item->dtype);
     }
   }
   return STATUS_OK;
 }
 
-static status_t round_pack(const writer_t *writer, weights_write_round_t *round) {
-  for (int64_t b = round->first; b < round->last; ++b)
-    round->send_counts[round->owner[b - round->first]] += (size_t)writer->given[b];
-  size_t total = 0;
-  for (int rank = 0; rank < comm_size(writer->comm); ++rank) {
-    round->cursor[rank] = total;
-    total += round->send_counts[rank];
-  }
-  TRY(memory_alloc(&round->send, ARENA_IO, total, 1));
-  for (int64_t i = 0; i < writer->count && total > 0; ++i)
-    if (writer->items[i].mine) TRY(round_add_item(writer, round, i));
-  perf_bytes(2.0 * (double)total); /* read from the items, written to the messages */
+/* Sees that a buffer whose contents are of no use any more has room for BYTES. */
+static status_t room_make(char **buffer, size_t *room, size_t bytes) {
+  if (bytes <= *room) return STATUS_OK;
+  memory_free(*buffer);
+  *room = 0;
+  TRY(memory_alloc(buffer, ARENA_IO, bytes, 1));
+  *room = bytes;
+  return STATUS_OK;
+}
+
+static int64_t aligned(int64_t bytes) {
+  return (bytes + WRITE_BEHIND_ALIGNMENT - 1) / WRITE_BEHIND_ALIGNMENT * WRITE_BEHIND_ALIGNMENT;
+}
+
+/* Room for this rank's blocks. */
+static status_t round_make_blocks(writer_t *writer, weights_write_round_t *round) {
   int64_t n = round->mine_last - round->mine_first;
   TRY(memory_alloc(&round->offsets, ARENA_IO, (size_t)n + 1, sizeof *round->offsets));
   TRY(memory_alloc(&round->covered, ARENA_IO, (size_t)n, sizeof *round->covered));
+  TRY(memory_alloc(&round->pieces, ARENA_IO, (size_t)n, sizeof *round->pieces));
   for (int64_t i = 0; i < n; ++i)
     round->offsets[i + 1] =
-        round->offsets[i] + weights_plan_block(&writer->plan, round->mine_first + i).bytes;
-  return memory_alloc(&round->blocks, ARENA_IO, (size_t)round->offsets[n], 1);
+        round->offsets[i] + aligned(weights_plan_block(&writer->plan, round->mine_first + i).bytes);
+  if (writer->behind)
+    return n > 0 ? write_behind_buffer(writer->behind, round->offsets[n], &round->blocks) : STATUS_OK;
+  TRY(room_make(&writer->blocks, &writer->blocks_room, (size_t)round->offsets[n]));
+  round->blocks = writer->blocks;
+  return STATUS_OK;
+}
+
+/* What goes to this rank itself comes last, and is no message. */
+static status_t round_pack(writer_t *writer, weights_write_round_t *round) {
+  int size = comm_size(writer->comm), self = comm_rank(writer->comm);
+  for (int64_t b = round->first; b < round->last; ++b)
+    round->send_counts[round->owner[b - round->first]] += (size_t)writer->given[b];
+  size_t total = 0;
+  round->own = round->send_counts[self];
+  round->send_counts[self] = 0;
+  for (int rank = 0; rank < size; ++rank) {
+    round->cursor[rank] = total;
+    total += round->send_counts[rank];
+  }
+  round->cursor[self] = total;
+  total += round->own;
+  TRY(room_make(&writer->send, &writer->send_room, total));
+  for (int64_t i = 0; i < writer->count && total > 0; ++i)
+    if (writer->items[i].mine) TRY(round_add_item(writer, round, i));
+  perf_bytes(2.0 * (double)total); /* read from the items, written to the messages */
+  return round_make_blocks(writer, round);
 }
 
 /* Puts a received box into its block; returns the bytes it took in the message. */
@@ -307,31 +344,42 @@ static size_t box_unpack(const writer_t *writer, weights_write_round_t *round, c
   return box_bytes((weights_box_t){.rows = header.runs, .cols = header.run}, tensor->dtype);
 }
 
-static status_t block_store(writer_t *writer, const weights_write_round_t *round, int64_t b) {
+/* Hashes block B, and notes where it belongs. */
+static status_t block_finish(writer_t *writer, weights_write_round_t *round, int64_t b) {
   weights_block_t block = weights_plan_block(&writer->plan, b);
   const weights_tensor_t *tensor = &writer->tensors[block.tensor];
-  const char *bytes = round->blocks + round->offsets[b - round->mine_first];
-  int64_t covered = round->covered[b - round->mine_first];
+  int64_t mine = b - round->mine_first, covered = round->covered[mine];
   if (covered != block.count)
     return error_set(STATUS_INTERNAL, "%s: the ranks gave %lld elements for the %lld from element %lld on",
                      tensor->path, (long long)covered, (long long)block.count, (long long)block.begin);
-  writer->hashes[b] = XXH3_64bits(bytes, (size_t)block.bytes);
-  perf_bytes((double)block.bytes);
-  if (!writer->file) return STATUS_OK;
-  return h5_write_span(writer->file, writer->spans[block.tensor],
-                       block.begin * weights_dtype_size(tensor->dtype), bytes, block.bytes);
+  writer->hashes[b] = XXH3_64bits(round->blocks + round->offsets[mine], (size_t)block.bytes);
+  perf_bytes((writer->file ? 2.0 : 1.0) * (double)block.bytes);
+  round->pieces[mine] = (write_piece_t){round->offsets[mine], block.bytes, 0};
+  if (writer->file)
+    round->pieces[mine].place =
+        writer->spans[block.tensor].begin + block.begin * weights_dtype_size(tensor->dtype);
+  return STATUS_OK;
+}
+
+static void boxes_unpack(const writer_t *writer, weights_write_round_t *round, const char *from,
+                         size_t bytes) {
+  perf_bytes(2.0 * (double)bytes); /* read from the messages, written to the blocks */
+  for (size_t place = 0; place < bytes;)
+    place += box_unpack(writer, round, from + place);
 }
 
 static status_t round_store(writer_t *writer, weights_write_round_t *round) {
-  size_t total = 0;
-  for (int rank = 0; rank < comm_size(writer->comm); ++rank)
-    total += round->recv_counts[rank];
-  perf_bytes(2.0 * (double)total); /* read from the messages, written to the blocks */
-  for (size_t place = 0; place < total;)
-    place += box_unpack(writer, round, round->recv + place);
+  size_t received = 0, sent = 0;
+  for (int rank = 0; rank < comm_size(writer->comm); ++rank) {
+    received += round->recv_counts[rank];
+    sent += round->send_counts[rank];
+  }
+  boxes_unpack(writer, round, writer->recv, received);
+  boxes_unpack(writer, round, writer->send + sent, round->own);
   for (int64_t b = round->mine_first; b < round->mine_last; ++b)
-    TRY(block_store(writer, round, b));
-  return STATUS_OK;
+    TRY(block_finish(writer, round, b));
+  if (!writer->behind || round->mine_first == round->mine_last) return STATUS_OK;
+  return write_behind_put(writer->behind, round->pieces, round->mine_last - round->mine_first);
 }
 
 /* Brings all blocks from the ranks that have their elements to those that hash and store them. Every step is
@@ -344,8 +392,8 @@ static status_t weights_write_rounds_run(writer_t *writer) {
     status_code_t status = weights_write_round_plan(writer, &round);
     if (status == STATUS_OK) status = round_pack(writer, &round);
     TRY(comm_agree(comm, status));
-    status =
-        comm_exchange_bytes(comm, round.send, round.send_counts, (void **)&round.recv, round.recv_counts);
+    status = comm_exchange_bytes(comm, writer->send, round.send_counts, &writer->recv, &writer->recv_room,
+                                 round.recv_counts);
     if (status == STATUS_OK) status = round_store(writer, &round);
     TRY(comm_agree(comm, status));
     first = round.last;
@@ -355,30 +403,89 @@ static status_t weights_write_rounds_run(writer_t *writer) {
 
 /* ---- all of it ---- */
 
-/* The contents of the open file. */
+struct weights_writing {
+  comm_t *comm;
+  char path[FILE_MAX_PATH], partial[FILE_MAX_PATH];
+  h5_file_t *file;
+  write_behind_t *behind; /* writes to it */
+};
+
+/* The contents of the open file, of which data may still be written afterwards. */
 static status_t file_fill(writer_t *writer, const weights_spec_t *spec) {
   comm_t *comm = writer->comm;
   bool lead = comm_rank(comm) == 0;
   TRY(comm_agree(comm, lead ? skeleton_write(writer, spec) : STATUS_OK));
   TRY(weights_find_spans(writer->file, comm, writer->tensors, writer->tensor_count, writer->spans));
   TRY(weights_write_rounds_run(writer));
-  return comm_agree(comm,
-                    lead ? weights_write_hashes(writer->file, &writer->plan, writer->hashes) : STATUS_OK);
+  status_code_t status = lead ? weights_write_hashes(writer->file, &writer->plan, writer->hashes) : STATUS_OK;
+  if (status == STATUS_OK) status = h5_complete(writer->file);
+  return comm_agree(comm, status);
 }
 
-static status_t writer_run(writer_t *writer, const weights_spec_t *spec) {
+static status_t writer_run(weights_writing_t *writing, writer_t *writer, const weights_spec_t *spec) {
+  const weights_disk_t *disk = &spec->disk;
+  int64_t alignment = disk->alignment > 0 ? disk->alignment : WRITE_BEHIND_ALIGNMENT;
+  int64_t waiting = disk->behind > 0 ? disk->behind : 0;
   TRY(writer_prepare(writer));
-  TRY(h5_create(writer->path, writer->comm, spec->format, &writer->file));
-  return h5_end(writer->file, file_fill(writer, spec));
+  TRY(h5_create_aligned(writing->partial, writing->comm, spec->format, alignment, &writing->file));
+  TRY(comm_agree(writing->comm, write_behind_create(writing->partial, h5_descriptor(writing->file),
+                                                    !disk->cached, waiting, &writing->behind)));
+  writer->file = writing->file;
+  writer->behind = writing->behind;
+  TRY(file_fill(writer, spec));
+  write_behind_seal(writing->behind);
+  return STATUS_OK;
+}
+
+bool weights_writing_is_done(weights_writing_t *writing) {
+  return write_behind_is_done(writing->behind);
+}
+
+void weights_writing_drop(weights_writing_t *writing) {
+  write_behind_free(writing->behind);
+  h5_abandon(writing->file);
+  if (comm_rank(writing->comm) == 0) unlink(writing->partial);
+  memory_free(writing);
+}
+
+/* Ends WRITING, which has come to STATUS on this rank. */
+static status_t writing_end(weights_writing_t *writing, status_code_t status) {
+  if (status == STATUS_OK) status = write_behind_wait(writing->behind);
+  write_behind_free(writing->behind);
+  status = file_commit(writing->comm, writing->path, h5_end(writing->file, status), false);
+  status = error_context(status, "while writing %s", writing->path);
+  memory_free(writing);
+  return status;
+}
+
+status_t weights_write_end(weights_writing_t *writing) {
+  return writing_end(writing, STATUS_OK);
+}
+
+status_t weights_write_begin(comm_t *comm, const char *path, const weights_spec_t *spec,
+                             const weights_item_t *items, int64_t count, weights_writing_t **out) {
+  SCOPED_MEMORY weights_writing_t *writing = NULL;
+  *out = NULL;
+  status_code_t status = memory_alloc(&writing, ARENA_IO, 1, sizeof *writing);
+  if (status == STATUS_OK) status = file_join(writing->path, path, NULL, NULL);
+  if (status == STATUS_OK) status = file_partial(writing->partial, path);
+  TRY(comm_agree(comm, status));
+  writing->comm = comm;
+  SCOPED(weights_write_writer_free)
+  writer_t writer = {.comm = comm, .path = writing->partial, .items = items, .count = count};
+  status = writer_run(writing, &writer, spec);
+  memory_hand_over(out, &writing);
+  if (status == STATUS_OK) return STATUS_OK;
+  status = writing_end(*out, status);
+  *out = NULL;
+  return status;
 }
 
 status_t weights_write(comm_t *comm, const char *path, const weights_spec_t *spec,
                        const weights_item_t *items, int64_t count) {
-  char partial[FILE_MAX_PATH];
-  TRY(file_partial(partial, path));
-  SCOPED(weights_write_writer_free)
-  writer_t writer = {.comm = comm, .path = partial, .items = items, .count = count};
-  return error_context(file_commit(comm, path, writer_run(&writer, spec), false), "while writing %s", path);
+  weights_writing_t *writing;
+  TRY(weights_write_begin(comm, path, spec, items, count, &writing));
+  return weights_write_end(writing);
 }
 
 status_t weights_items_identity(comm_t *comm, const weights_item_t *items, int64_t count,

@@ -238,6 +238,9 @@ typedef struct {
   struct {
     int64_t every; /* 0: only the result */
     int64_t keep;  /* 0: all */
+    double behind;
+    int64_t alignment;
+    bool direct;
   } checkpoint;
   struct {
     int64_t every;

@@ -104,6 +104,14 @@ static void settings_check_device(settings_reader_t *reader) {
              "parallel.check needs parallel.device = 'plain'; found '%s'", s->parallel.device);
 }
 
+static void settings_check_checkpoint(settings_reader_t *reader) {
+  const settings_t *s = reader->settings;
+  int64_t alignment = s->checkpoint.alignment;
+  if ((alignment & (alignment - 1)) != 0)
+    complain(reader, &s->checkpoint.alignment, &s->checkpoint.alignment,
+             "checkpoint.alignment = %" PRId64 " is not a power of two", alignment);
+}
+
 static void settings_check_decoder_sizes(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   int64_t kv_heads = s->model.kv_heads ? s->model.kv_heads : s->model.heads;
@@ -305,6 +313,7 @@ static const struct {
          TASK_BIT(TASK_GENERATE) | TASK_BIT(TASK_SCORE) | TASK_BIT(TASK_EVALUATE) | TASK_BIT(TASK_EXPORT),
      false, settings_check_model_source},
     {TASK_BIT(TASK_COUNT) - 1, false, settings_check_device},
+    {TASK_BIT(TASK_COUNT) - 1, false, settings_check_checkpoint},
     {TASK_BIT(TASK_COUNT) - 1, true, settings_check_decoder_sizes},
     {TASK_BIT(TASK_COUNT) - 1, true, settings_check_tower_sizes},
     {TASK_BIT(TASK_PRETRAIN) | TASK_BIT(TASK_SFT) | TASK_BIT(TASK_RM) | TASK_BIT(TASK_PPO), false,

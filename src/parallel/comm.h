@@ -27,7 +27,7 @@ int comm_size(const comm_t *comm);
  * world's. Local. */
 void comm_count_as(comm_t *comm, traffic_t traffic);
 /* Counts a collective on COMM in the open perf region and by its kind, for what does not go through this
- * header. Local. */
+ * header; it lasted from BEGIN (perf_now) on. Local. */
 void comm_count(const comm_t *comm, collective_t collective, double bytes, double begin);
 
 /* All collectives: collective on COMM, watched (parallel/watchdog.h), counted in the open perf region. Counts
@@ -48,11 +48,11 @@ status_t comm_allgatherv(comm_t *comm, const void *mine, void *all, const size_t
 /* ALL and COUNTS matter on ROOT only; each rank gives MY_COUNT elements. */
 status_t comm_gatherv(comm_t *comm, const void *mine, size_t my_count, void *all, const size_t *counts,
                       comm_type_t type, int root);
-/* Ragged all-to-all of bytes: SEND_COUNTS (size) bytes to each rank from contiguous SEND in rank order; the
- * received bytes, in rank order, are allocated in ARENA_COMM and given to the caller, with RECV_COUNTS (size)
- * filled in. */
+/* Ragged all-to-all of bytes: SEND_COUNTS (size) bytes to each rank from contiguous SEND in rank order. The
+ * received bytes, in rank order, go to *RECV, which has *ROOM bytes of ARENA_COMM (NULL and 0: none yet) and
+ * is replaced by more where that is too little; RECV_COUNTS (size) is filled in. */
 status_t comm_exchange_bytes(comm_t *comm, const void *send, const size_t *send_counts, void **recv,
-                             size_t *recv_counts);
+                             size_t *room, size_t *recv_counts);
 
 /* Sum of DATA (size * count, at most 2^31 - 1 a rank), started here and finished by comm_wait: then elements
  * rank * COUNT .. of DATA are this rank's share of the sum, and the others are undefined. DATA must not be

@@ -101,22 +101,30 @@ static status_t exchange_start(comm_message_messages_t *messages, comm_t *comm, 
   return STATUS_OK;
 }
 
-status_t comm_exchange_bytes(comm_t *comm, const void *send, const size_t *send_counts, void **out,
-                             size_t *recv_counts) {
+/* Not resized: what it holds is of no use. */
+static status_t exchange_room(void **recv, size_t *room, size_t total) {
+  if (total <= *room) return STATUS_OK;
+  memory_free(*recv);
+  *recv = NULL;
+  *room = 0;
+  TRY(memory_alloc(recv, ARENA_COMM, total, 1));
+  *room = total;
+  return STATUS_OK;
+}
+
+status_t comm_exchange_bytes(comm_t *comm, const void *send, const size_t *send_counts, void **recv,
+                             size_t *room, size_t *recv_counts) {
   SCOPED(messages_free) comm_message_messages_t messages = {0};
-  SCOPED_MEMORY void *recv = NULL;
   size_t total = 0, sent = 0;
   double start = perf_now();
-  *out = NULL;
   TRY(exchange_counts(comm, send_counts, recv_counts));
   for (int r = 0; r < comm->size; r++) {
     total += recv_counts[r];
     if (r != comm->rank) sent += send_counts[r];
   }
-  TRY(memory_alloc(&recv, ARENA_COMM, total, 1));
-  TRY(exchange_start(&messages, comm, (char *)send, send_counts, recv, recv_counts));
+  TRY(exchange_room(recv, room, total));
+  TRY(exchange_start(&messages, comm, (char *)send, send_counts, *recv, recv_counts));
   if (comm->size > 1) TRY(messages_wait(&messages, "exchange"));
   if (comm->size > 1) comm_count(comm, COLLECTIVE_EXCHANGE, (double)sent, start);
-  memory_hand_over(out, &recv);
   return STATUS_OK;
 }

@@ -102,10 +102,11 @@ static void staging_free(staging_t *staging) {
 status_t exchange_items(comm_t *comm, const exchange_item_t *items, int64_t count, exchange_t *out) {
   SCOPED(staging_free) staging_t staging = {0};
   SCOPED(exchange_free) exchange_t result = {0};
-  size_t ranks = (size_t)comm_size(comm), total = 0;
+  size_t ranks = (size_t)comm_size(comm), total = 0, room = 0;
   *out = (exchange_t){0};
   TRY(comm_agree(comm, staging_pack(&staging, ranks, items, count)));
-  TRY(comm_exchange_bytes(comm, staging.send, staging.send_counts, &result.storage, staging.recv_counts));
+  TRY(comm_exchange_bytes(comm, staging.send, staging.send_counts, &result.storage, &room,
+                          staging.recv_counts));
   for (size_t r = 0; r < ranks; r++)
     total += staging.recv_counts[r];
   TRY(comm_agree(comm, exchange_list_items(&result, total)));

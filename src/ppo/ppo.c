@@ -293,6 +293,7 @@ static status_t work_step(ppo_task_t *task, ppo_step_t *step, double lr, metrics
   ppo_objective_t objective = ppo_objective(&task->options, &samples, step->entropy, step->ref_entropy);
   if (settings->log.rollouts > 0 && step->step % settings->log.rollouts == 0) TRY(ppo_file_write(task, step));
   TRY(kept_remove(&step->kept));
+  TRY(kept_remove(&step->scores));
   TRY(comm_agree(task->session->world, ppo_show_answers(task, step)));
   ppo_add_objective(task, step, &objective, lr, metrics);
   TRY(ppo_check_divergence(task, &objective));
@@ -371,12 +372,11 @@ static status_t ppo_add_inputs(ppo_task_t *task, resume_state_t *state) {
   session_t *session = task->session;
   const char *reward = session->settings->reward.model,
              *reference = model_adapter_path(session, &task->model);
-  uint64_t rewarding, referred = 0;
-  TRY(added_identity(session, task->value_model, reward, &rewarding));
-  if (task->has_reference) TRY(added_identity(session, &task->model, reference, &referred));
+  TRY(added_identity(session, task->value_model, reward, &task->judge_identity));
+  if (task->has_reference) TRY(added_identity(session, &task->model, reference, &task->reference_identity));
   resume_add_inputs(state, &task->model, &task->source);
-  resume_add_file(state, "reward_model", "reward.model", reward, rewarding);
-  resume_add_file(state, "reference", "model.adapter", reference, referred);
+  resume_add_file(state, "reward_model", "reward.model", reward, task->judge_identity);
+  resume_add_file(state, "reference", "model.adapter", reference, task->reference_identity);
   return STATUS_OK;
 }
 

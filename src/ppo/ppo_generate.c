@@ -13,6 +13,7 @@ void ppo_step_free(ppo_step_t *step) {
   for (int32_t i = 0; i < step->n && step->data; i++)
     dataset_sample_free(&step->data[i]);
   kept_close(step->kept);
+  kept_close(step->scores);
   rollout_free(&step->rollout);
   memory_pool_free(&step->pool);
   *step = (ppo_step_t){0};

@@ -4,6 +4,7 @@
 
 #include "base/memory_pool.h"
 #include "perf/perf.h"
+#include "ppo/ppo_kept.h"
 
 #include <string.h>
 
@@ -12,6 +13,7 @@ typedef struct {
   ppo_task_t *task;
   ppo_step_t *step;
   plan_t plan;
+  bool *there; /* (plan.n): this group's sequences whose numbers an earlier start has kept */
 } scoring_t;
 
 /* The numbers FROM of a micro-batch's response tokens to their places in the step's array TO. */
@@ -125,17 +127,35 @@ static bool ppo_score_requested(void *context) {
   return session_stop_requested(context, 0.0);
 }
 
-/* WORK (works) on all micro-batches of this group, unless the run is to stop; then the other groups are
- * waited for. */
+/* Passes over the sequences that BUILD makes, with the features of MODEL. */
+typedef struct {
+  const model_t *model;
+  plan_build_t build;
+  micro_work_t work[2];
+  int32_t works;
+  ppo_numbers_t numbers; /* that they make */
+} passes_t;
+
+static bool ppo_score_is_there(const scoring_t *scoring, int32_t index) {
+  for (int32_t i = 0; i < scoring->plan.n; i++)
+    if (scoring->plan.micro[i] == index && !scoring->there[i]) return false;
+  return true;
+}
+
+/* PASSES over all micro-batches of this group, unless the run is to stop; then the other groups are waited
+ * for. A micro-batch that is kept in part, as on another layout, is worked on as a whole. */
 static status_t ppo_score_work_all(scoring_t *scoring, const ppo_features_t *features, stop_vote_t *vote,
-                                   const micro_work_t *work, int32_t works) {
+                                   const passes_t *passes) {
   bool stop = false;
-  for (int32_t m = 0; m < scoring->plan.micro_count; m++)
-    for (int32_t w = 0; w < works; w++) {
+  for (int32_t m = 0; m < scoring->plan.micro_count; m++) {
+    if (ppo_score_is_there(scoring, m)) continue;
+    for (int32_t w = 0; w < passes->works; w++) {
       TRY(stop_vote_poll(vote, &stop));
       if (stop) return STATUS_STOPPED;
-      TRY(work_micro(scoring, features, m, work[w]));
+      TRY(work_micro(scoring, features, m, passes->work[w]));
     }
+    TRY(ppo_scores_keep(scoring->step, &scoring->plan, m, scoring->there, &passes->numbers));
+  }
   perf_begin(REGION_IMBALANCE);
   status_code_t status = stop_vote_finish(vote, &stop);
   perf_end(REGION_IMBALANCE);
@@ -143,30 +163,53 @@ static status_t ppo_score_work_all(scoring_t *scoring, const ppo_features_t *fea
   return stop ? STATUS_STOPPED : STATUS_OK;
 }
 
-static status_t work_watched(scoring_t *scoring, const ppo_features_t *features, const micro_work_t *work,
-                             int32_t works) {
+static status_t work_watched(scoring_t *scoring, const ppo_features_t *features, const passes_t *passes) {
   session_t *session = scoring->task->session;
   stop_vote_t *vote;
   TRY(stop_vote_start(&session->grid, 1, ppo_score_requested, session, &vote));
-  status_code_t status = ppo_score_work_all(scoring, features, vote, work, works);
+  status_code_t status = ppo_score_work_all(scoring, features, vote, passes);
   stop_vote_free(vote);
   return status;
 }
 
-/* WORK on all micro-batches of the sequences that BUILD makes, with the features of MODEL. */
-static status_t score_all(ppo_task_t *task, ppo_step_t *step, const model_t *model, plan_build_t build,
-                          const micro_work_t *work, int32_t works) {
-  scoring_t scoring = {task, step, {0}};
-  ppo_build_t context = {task, step, NULL};
+static status_t ppo_score_planned(scoring_t *scoring, const passes_t *passes) {
   ppo_features_t features = {0};
-  const settings_t *settings = task->session->settings;
-  TRY(plan_create(&task->session->grid, step->n, 1, config_patches(&model->base.config),
-                  settings->optim.micro_tokens, build, &context, &scoring.plan));
-  status_code_t status = ppo_features_gather(task, step, model, &scoring.plan, NULL, &features);
-  if (status == STATUS_OK) status = work_watched(&scoring, &features, work, works);
+  SCOPED_MEMORY bool *there = NULL;
+  comm_t *world = scoring->task->session->world;
+  size_t n = (size_t)scoring->plan.n;
+  TRY(comm_agree(world, memory_alloc(&there, ARENA_ROLLOUT, n, sizeof *there)));
+  scoring->there = there;
+  TRY(ppo_scores_take(scoring->task, scoring->step, &scoring->plan, &passes->numbers, there));
+  status_code_t status =
+      ppo_features_gather(scoring->task, scoring->step, passes->model, &scoring->plan, NULL, &features);
+  if (status == STATUS_OK) status = work_watched(scoring, &features, passes);
   ppo_features_free(&features);
+  return status;
+}
+
+static status_t score_all(ppo_task_t *task, ppo_step_t *step, const passes_t *passes) {
+  scoring_t scoring = {.task = task, .step = step};
+  ppo_build_t context = {task, step, NULL};
+  const settings_t *settings = task->session->settings;
+  TRY(plan_create(&task->session->grid, step->n, 1, config_patches(&passes->model->base.config),
+                  settings->optim.micro_tokens, passes->build, &context, &scoring.plan));
+  status_code_t status = ppo_score_planned(&scoring, passes);
   plan_free(&scoring.plan);
   return status;
+}
+
+static passes_t policy_passes(const ppo_task_t *task, const ppo_step_t *step, bool value) {
+  passes_t passes = {.model = &task->model, .build = ppo_build_response, .work = {policy_micro}, .works = 1};
+  ppo_numbers_t *numbers = &passes.numbers;
+  numbers->of = PPO_SCORES_POLICY;
+  numbers->per_token[numbers->arrays++] = step->ref_logprob;
+  numbers->per_token[numbers->arrays++] = step->ref_entropy;
+  if (task->recompute_old) numbers->per_token[numbers->arrays++] = step->logprob;
+  if (task->recompute_old) numbers->per_token[numbers->arrays++] = step->entropy;
+  if (!value) return passes;
+  passes.work[passes.works++] = value_micro;
+  numbers->per_token[numbers->arrays++] = step->value;
+  return passes;
 }
 
 /* Every sample was scored by one group; the sum over groups is the whole. */
@@ -183,16 +226,32 @@ static status_t ppo_score_share(ppo_task_t *task, ppo_step_t *step) {
   return status;
 }
 
+/* All passes; the policy's and the value model's are one where they are on the same base. */
+static status_t score_passes(ppo_task_t *task, ppo_step_t *step) {
+  bool shared = task->value_model == &task->model;
+  const passes_t policy = policy_passes(task, step, shared);
+  const passes_t value = {.model = task->value_model,
+                          .build = ppo_build_response,
+                          .work = {value_micro},
+                          .works = 1,
+                          .numbers = {PPO_SCORES_VALUE, {step->value}, 1, NULL}};
+  const passes_t reward = {.model = task->value_model,
+                           .build = ppo_score_build_judged,
+                           .work = {reward_micro},
+                           .works = 1,
+                           .numbers = {PPO_SCORES_REWARD, {NULL}, 0, step->raw_reward}};
+  TRY(ppo_scores_open(task, step));
+  TRY(score_all(task, step, &policy));
+  if (!shared) TRY(score_all(task, step, &value));
+  return score_all(task, step, &reward);
+}
+
 status_t ppo_score(ppo_task_t *task, ppo_step_t *step) {
   size_t tokens = (size_t)step->rollout.offsets[step->n];
-  const micro_work_t both[] = {policy_micro, value_micro}, reward[] = {reward_micro};
-  bool shared = task->value_model == &task->model;
   /* The sampler's entropies stand in the array already; recomputed ones replace them. */
   for (size_t t = 0; t < tokens && task->recompute_old; t++)
     step->entropy[t] = 0.0;
-  TRY(score_all(task, step, &task->model, ppo_build_response, both, shared ? 2 : 1));
-  if (!shared) TRY(score_all(task, step, task->value_model, ppo_build_response, both + 1, 1));
-  TRY(score_all(task, step, task->value_model, ppo_score_build_judged, reward, 1));
+  TRY(score_passes(task, step));
   TRY(ppo_score_share(task, step));
   if (task->recompute_old) return STATUS_OK;
   for (size_t t = 0; t < tokens; t++)

@@ -22,6 +22,7 @@ typedef struct {
   rollout_t rollout;      /* queries, responses, features: question and response I is sample I */
   bool *stopped;          /* (n): holds the end-of-sequence token */
   kept_t *kept;    /* where its finished responses are kept until the step has all that an update needs */
+  kept_t *scores;  /* and what they are worth (ppo/ppo_kept.h); opened once they are drawn */
   int64_t skipped; /* prompts that were replaced by others of the step */
   /* Per token: at the rollout's offsets. */
   double *logprob, *entropy, *ref_logprob, *ref_entropy, *value, *kl, *shaped_reward, *advantage, *ret;
@@ -57,7 +58,9 @@ typedef struct {
   int32_t batch, minibatch;
   double scale;          /* 1 / temperature */
   double longest_update; /* seconds, of this run's steps so far */
-  bool recompute_old;    /* ppo.old_logprob = 'recompute' */
+  uint64_t judge_identity,
+      reference_identity; /* of the reward model's and the reference's own weights; 0: none */
+  bool recompute_old;     /* ppo.old_logprob = 'recompute' */
 } ppo_task_t;
 
 /* How responses are drawn. Local. */

@@ -99,7 +99,7 @@ static int64_t state_bytes(const params_t *params) {
 
 estimate_files_t estimate_files(const store_contents_t *contents, params_t *const *sets, int32_t count,
                                 int64_t owned) {
-  estimate_files_t files = {0};
+  estimate_files_t files = {.behind = contents->disk.behind};
   if (contents->weights) estimate_add_set(&contents->base->params, &files);
   for (int32_t i = 0; i < contents->adapter_count; i++)
     estimate_add_set(&contents->adapters[i]->params, &files);
@@ -121,7 +121,8 @@ void estimate_writing(estimate_t *estimate) {
   const estimate_files_t *files = &estimate->files;
   int64_t round = round_bytes(files, estimate->ranks), share = round / estimate->ranks;
   int64_t sent = estimate_smaller(files->given, estimate_smaller(round, WEIGHTS_GIVEN_BYTES));
-  estimate_beside(estimate, sent + share + files->piece, share);
+  int64_t waiting = estimate_smaller(files->file / estimate->ranks, share + files->behind);
+  estimate_beside(estimate, sent + share + waiting + files->piece, estimate->ranks > 1 ? share : 0);
 }
 
 /* ---- All of it ---- */

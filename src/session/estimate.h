@@ -14,6 +14,7 @@ typedef struct {
   int64_t result; /* of model.h5 */
   int64_t given;  /* what this rank gives to it */
   int64_t piece;  /* of the largest piece that goes through memory at once */
+  int64_t behind; /* that may wait to be written on this rank while steps are made */
 } estimate_files_t;
 
 /* Files that a task without steps leaves. */

@@ -392,6 +392,7 @@ typedef struct {
   const char *path; /* of the file; NULL: a checkpoint */
   const char *run_dir;
   const checkpoint_place_t *place;
+  checkpoint_writing_t **writing;
 } destination_t;
 
 static void writing_free(writing_t **writing) {
@@ -426,9 +427,9 @@ static status_t store_write_contents(comm_t *comm, const destination_t *to,
   for (int64_t i = 0; i < contents->extra_count; i++)
     items[count++] = contents->extra[i];
   store_contents_t copy = *contents;
-  const weights_spec_t spec = {.format = &store_format, .annotate = store_annotate, .context = &copy};
+  const weights_spec_t spec = {&store_format, store_annotate, &copy, contents->disk};
   return to->path ? weights_write(comm, to->path, &spec, items, count)
-                  : checkpoint_write(comm, to->run_dir, to->place, &spec, items, count);
+                  : checkpoint_write_begin(comm, to->run_dir, to->place, &spec, items, count, to->writing);
 }
 
 status_t store_write(comm_t *comm, const char *path, const store_contents_t *contents) {
@@ -436,8 +437,9 @@ status_t store_write(comm_t *comm, const char *path, const store_contents_t *con
 }
 
 status_t store_checkpoint(comm_t *comm, const char *run_dir, const checkpoint_place_t *place,
-                          const store_contents_t *contents) {
-  return store_write_contents(comm, &(destination_t){.run_dir = run_dir, .place = place}, contents);
+                          const store_contents_t *contents, checkpoint_writing_t **writing) {
+  const destination_t to = {.run_dir = run_dir, .place = place, .writing = writing};
+  return store_write_contents(comm, &to, contents);
 }
 
 status_t store_params_identity(comm_t *comm, const char *prefix, const params_t *params, uint64_t *identity) {

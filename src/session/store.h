@@ -79,6 +79,7 @@ typedef struct {
   int64_t extra_count;
   status_t (*annotate)(h5_file_t *file, void *context);
   void *context;
+  weights_disk_t disk; /* how the data reach it */
 } store_contents_t;
 
 /* What a file of CONTENTS (store_contents_t) has besides tensors, of which nothing but sizes is looked at:
@@ -89,8 +90,9 @@ const char *store_meaning(const char *path);
 
 /* Writes PATH in one instant (io/formats/weights.h). Collective on COMM. */
 status_t store_write(comm_t *comm, const char *path, const store_contents_t *contents);
-/* Writes the checkpoint of PLACE in RUN_DIR (io/formats/checkpoint.h). Collective on COMM. */
+/* Begins to write the checkpoint of PLACE in RUN_DIR (io/formats/checkpoint.h: checkpoint_write_begin).
+ * Collective on COMM. */
 status_t store_checkpoint(comm_t *comm, const char *run_dir, const checkpoint_place_t *place,
-                          const store_contents_t *contents);
+                          const store_contents_t *contents, checkpoint_writing_t **writing);
 
 #endif

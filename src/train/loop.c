@@ -103,13 +103,37 @@ static status_t loop_restart(session_t *session, loop_t *loop) {
 
 /* ---- Steps ---- */
 
-static status_t loop_save(session_t *session, loop_t *loop) {
-  double begin = perf_now();
-  TRY(resume_save(session, &loop->contents, &loop->state));
-  session->reserve = fmax(session->reserve, perf_now() - begin);
-  loop->saved = loop->state.step;
+/* The checkpoint that is being written, if there is one, becomes the newest. */
+static status_t loop_save_end(session_t *session, loop_t *loop) {
+  if (!loop->writing.file) return STATUS_OK;
+  int64_t step = loop->writing.place.step;
+  TRY(resume_save_end(&loop->writing, &loop->state));
+  /* A stop may meet one that is being written, and must write another. */
+  int at_once = loop->contents.disk.behind > 0 ? 2 : 1;
+  session->reserve = fmax(session->reserve, at_once * (perf_now() - loop->writing_began));
+  loop->saved = step;
   loop->own = loop->unproven = true;
   return STATUS_OK;
+}
+
+/* The same if it is on storage by now. */
+static status_t loop_save_look(session_t *session, loop_t *loop) {
+  bool writes = false;
+  if (!loop->writing.file) return STATUS_OK;
+  TRY(comm_any(session->world, !checkpoint_writing_is_done(loop->writing.file), &writes));
+  return writes ? STATUS_OK : loop_save_end(session, loop);
+}
+
+/* Begins a checkpoint of the present state: one at a time. */
+static status_t loop_save_begin(session_t *session, loop_t *loop) {
+  TRY(loop_save_end(session, loop));
+  loop->writing_began = perf_now();
+  return resume_save(session, &loop->contents, &loop->state, &loop->writing);
+}
+
+static status_t loop_save(session_t *session, loop_t *loop) {
+  TRY(loop_save_begin(session, loop));
+  return loop_save_end(session, loop);
 }
 
 /* Whether the newest checkpoint can be gone on from shows in the step after it: until then the ones before it
@@ -157,8 +181,8 @@ static resume_end_t loop_end_of(const session_t *session, const loop_t *loop) {
 
 /* A start that ends at a time limit must know how long a checkpoint takes: its first step is followed by one.
  */
-static bool must_time_a_checkpoint(const session_t *session) {
-  return session->settings->job.max_seconds > 0.0 && session->reserve == 0.0;
+static bool must_time_a_checkpoint(const session_t *session, const loop_t *loop) {
+  return session->settings->job.max_seconds > 0.0 && session->reserve == 0.0 && !loop->writing.file;
 }
 
 /* What follows an update: the evaluation that is due, a checkpoint of the best state whatever
@@ -184,8 +208,9 @@ static status_t complete_step(session_t *session, loop_t *loop) {
   int64_t shown = settings->log.every > 0 ? settings->log.every : 1, every = settings->checkpoint.every;
   TRY(comm_agree(session->world, session_log(session, &state->line, state->step % shown == 0 || last)));
   bool due = owed || (!last && state->step > 0 && every > 0 && state->step % every == 0);
-  due = due || (!last && state->step > 0 && must_time_a_checkpoint(session));
-  return due && !saved ? loop_save(session, loop) : STATUS_OK;
+  due = due || (!last && state->step > 0 && must_time_a_checkpoint(session, loop));
+  if (!due || saved) return STATUS_OK;
+  return loop->contents.disk.behind > 0 ? loop_save_begin(session, loop) : loop_save(session, loop);
 }
 
 static status_t one_step(session_t *session, loop_t *loop) {
@@ -194,6 +219,7 @@ static status_t one_step(session_t *session, loop_t *loop) {
   loop->step_began = perf_now();
   TRY(loop->update(loop->context, step, schedule_lr(&loop->schedule, step), &metrics));
   metrics_add(&metrics, "step_seconds", perf_now() - loop->step_began);
+  TRY(loop_save_look(session, loop));
   TRY(loop_prune(session, loop));
   loop->state.step = step;
   loop->state.line = metrics;
@@ -224,6 +250,7 @@ static status_t loop_stop_here(session_t *session, loop_t *loop) {
   TRY(session_stopped(session, &asked));
   if (!asked && !session->gained && loop->state.step == loop->first)
     return fail_without_progress(session, loop);
+  TRY(loop_save_end(session, loop));
   if (loop->state.step != loop->saved) TRY(loop_save(session, loop));
   return error_set(STATUS_STOPPED, "stopped after step %lld of %lld", (long long)loop->state.step,
                    (long long)loop->total);
@@ -245,6 +272,7 @@ static status_t loop_reload_best(session_t *session, loop_t *loop) {
 static status_t loop_finish(session_t *session, loop_t *loop) {
   char path[FILE_MAX_PATH];
   const resume_state_t *state = &loop->state;
+  TRY(loop_save_end(session, loop));
   if (state->step != loop->saved) TRY(loop_save(session, loop));
   TRY(loop_prune(session, loop));
   if (session->settings->eval.keep_best && state->best_step >= 0 && state->best_step != state->step)
@@ -359,8 +387,19 @@ static status_t fail_with_numbers(const session_t *session, const loop_t *loop) 
   return error_context(status, "there is no checkpoint from before: the next start begins anew");
 }
 
+/* As the settings say. */
+static weights_disk_t loop_disk(const settings_t *settings) {
+  const double gigabyte = 1e9;
+  return (weights_disk_t){.alignment = settings->checkpoint.alignment,
+                          .cached = !settings->checkpoint.direct,
+                          .behind = (int64_t)(settings->checkpoint.behind * gigabyte)};
+}
+
 status_t loop_run(session_t *session, loop_t *loop) {
+  loop->contents.disk = loop_disk(session->settings);
   if (session->dry) return run_dry(session, loop);
   status_code_t status = loop_run_inner(session, loop);
+  if (loop->writing.file) checkpoint_writing_drop(loop->writing.file);
+  loop->writing.file = NULL;
   return status == STATUS_NUMERIC ? fail_with_numbers(session, loop) : status;
 }

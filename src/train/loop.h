@@ -25,11 +25,13 @@ typedef struct {
   /* Loads the weights of what is trained from the checkpoint PATH. Collective. */
   status_t (*reload)(void *context, const char *path);
   /* Kept by loop_run. */
-  int64_t first;     /* finished steps when this start began */
-  int64_t saved;     /* of the newest checkpoint, or what a start without one begins with */
-  bool own;          /* that checkpoint is one of this run directory */
-  bool unproven;     /* no step has been made from it yet */
-  double step_began; /* perf_now() at the newest step, 0 before */
+  int64_t first;            /* finished steps when this start began */
+  int64_t saved;            /* of the newest checkpoint, or what a start without one begins with */
+  bool own;                 /* that checkpoint is one of this run directory */
+  bool unproven;            /* no step has been made from it yet */
+  double step_began;        /* perf_now() at the newest step, 0 before */
+  resume_writing_t writing; /* the checkpoint behind `saved`, while steps are made from its state */
+  double writing_began;
 } loop_t;
 
 /* Steps of EPOCHS epochs over COUNT samples in batches of BATCH, or STEPS if that is not 0. */

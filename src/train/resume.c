@@ -153,7 +153,7 @@ static status_t resume_annotate(h5_file_t *file, void *context) {
 }
 
 static status_t resume_save_file(session_t *session, const store_contents_t *contents,
-                                 const resume_state_t *state, const checkpoint_place_t *place) {
+                                 const resume_state_t *state, resume_writing_t *writing) {
   pieces_t pieces = {0};
   resume_annotation_t annotation = {session, state};
   status_code_t status = comm_agree(session->world, resume_collect(state, &pieces));
@@ -163,21 +163,30 @@ static status_t resume_save_file(session_t *session, const store_contents_t *con
     all.extra_count = pieces.count;
     all.annotate = resume_annotate;
     all.context = &annotation;
-    status = store_checkpoint(session->world, session->run_dir, place, &all);
+    status = store_checkpoint(session->world, session->run_dir, &writing->place, &all, &writing->file);
   }
   pieces_free(&pieces);
   return status;
 }
 
-status_t resume_save(session_t *session, const store_contents_t *contents, resume_state_t *state) {
-  checkpoint_place_t place = state->place;
-  place.step = state->step;
-  place.serial++;
+status_t resume_save(session_t *session, const store_contents_t *contents, const resume_state_t *state,
+                     resume_writing_t *writing) {
+  *writing = (resume_writing_t){.place = state->place};
+  writing->place.step = state->step;
+  writing->place.serial++;
   perf_begin(REGION_CHECKPOINT);
-  status_code_t status = resume_save_file(session, contents, state, &place);
+  status_code_t status = resume_save_file(session, contents, state, writing);
   perf_end(REGION_CHECKPOINT);
+  return status;
+}
+
+status_t resume_save_end(resume_writing_t *writing, resume_state_t *state) {
+  perf_begin(REGION_CHECKPOINT);
+  status_code_t status = checkpoint_write_end(writing->file);
+  perf_end(REGION_CHECKPOINT);
+  writing->file = NULL;
   TRY(status);
-  state->place = place;
+  state->place = writing->place;
   return STATUS_OK;
 }
 

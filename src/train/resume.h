@@ -55,9 +55,19 @@ void resume_add_file(resume_state_t *state, const char *name, const char *settin
 /* Adds model.base, with what MODEL came from, and the dataset of SOURCE. Local. */
 void resume_add_inputs(resume_state_t *state, const model_t *model, const source_t *source);
 
-/* Writes the checkpoint of state->step. Collective. Errors, agreed: STATUS_NUMERIC where a trained weight is
- * no number; STATUS_DATA. No file is left then. */
-status_t resume_save(session_t *session, const store_contents_t *contents, resume_state_t *state);
+/* A checkpoint that is being written. */
+typedef struct {
+  checkpoint_writing_t *file; /* NULL: none is */
+  checkpoint_place_t place;
+} resume_writing_t;
+
+/* Begins to write the checkpoint of state->step; as much of it as CONTENTS' disk.behind allows is still being
+ * written afterwards. Collective. Errors, agreed: STATUS_NUMERIC where a trained weight is no number;
+ * STATUS_DATA. No file is left then. */
+status_t resume_save(session_t *session, const store_contents_t *contents, const resume_state_t *state,
+                     resume_writing_t *writing);
+/* Ends WRITING: the checkpoint counts, and STATE->place is its. Collective. Errors, agreed: STATUS_DATA. */
+status_t resume_save_end(resume_writing_t *writing, resume_state_t *state);
 
 /* Finds what job.restart asks to continue from. A path that it names is where the run began: once this run
  * directory has a checkpoint that comes from there, the newest of those is the one. Sets STATE->place.

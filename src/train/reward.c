@@ -5,12 +5,10 @@
 #include "perf/perf.h"
 #include "session/batch.h"
 #include "session/held_out.h"
-#include "session/rewards.h"
-#include "session/screening.h"
+#include "session/parts.h"
 #include "train/loop.h"
 #include "train/reward_loss.h"
-
-enum { OUTPUTS = 2 };
+#include "train/reward_pairs.h"
 
 typedef struct {
   session_t *session;
@@ -25,100 +23,6 @@ typedef struct {
   role_t role;
   int32_t batch_pairs, group;
 } reward_task_t;
-
-/* A batch of pairs: sequence 2 i + k is output k of pair i. */
-typedef struct {
-  reward_task_t *task;
-  source_t *source;
-  const int64_t *rows; /* (pairs) */
-  int64_t use;         /* of pair 0: counts uses of facts */
-  int32_t *preferred;  /* (pairs): 0 or 1; filled for the pairs that this rank builds */
-} pairs_t;
-
-static status_t reward_check_pair(const dataset_sample_t *sample) {
-  if (!sample->paired) return error_set(STATUS_DATA, "it is no pair: 'output_1' and 'output_2' are expected");
-  if (sample->preference != 1 && sample->preference != 2)
-    return error_set(STATUS_DATA, "'preference' is %d, expected 1 or 2; annotate the pairs first",
-                     sample->preference);
-  return STATUS_OK;
-}
-
-/* Output OUTPUT of SAMPLE, row ROW, as it is scored; *IMAGE: the one it shows. */
-static status_t output_sequence(const reward_task_t *task, const source_t *source, int64_t row, uint64_t use,
-                                const dataset_sample_t *sample, int32_t output, sequence_t *sequence,
-                                int64_t *image) {
-  return rewards_sequence(&task->reward_prompt, source, sample, row, use * OUTPUTS + (uint64_t)output,
-                          sample->outputs[output], sequence, image);
-}
-
-static status_t reward_build(void *context, int32_t i, sequence_t *sequence, int64_t *image) {
-  const pairs_t *pairs = context;
-  const source_t *source = pairs->source;
-  dataset_sample_t sample;
-  int32_t pair = i / OUTPUTS;
-  int64_t row = pairs->rows[pair];
-  TRY(dataset_sample_read(source->dataset, row, &sample));
-  status_code_t status = output_sequence(pairs->task, source, row, (uint64_t)(pairs->use + pair), &sample,
-                                         i % OUTPUTS, sequence, image);
-  pairs->preferred[pair] = sample.preference - 1;
-  if (status != STATUS_OK) status = source_name_sample(source, row, sample.id.bytes, status);
-  dataset_sample_free(&sample);
-  return status;
-}
-
-/* ---- Which pairs are used ---- */
-
-typedef struct {
-  reward_task_t *task;
-  source_t *source;
-} look_t;
-
-/* Token FROM or a later one that is learnt; the sequence's end without one. */
-static int32_t next_learnt(const sequence_t *sequence, int32_t from) {
-  while (from < sequence->n && !sequence->learnt[from])
-    from++;
-  return from;
-}
-
-/* Is what is left of both answers the same? The conversation before them is. */
-static bool same_answers(const sequence_t *a, const sequence_t *b) {
-  int32_t i = next_learnt(a, 0), j = next_learnt(b, 0);
-  while (i < a->n && j < b->n && a->tokens[i] == b->tokens[j]) {
-    i = next_learnt(a, i + 1);
-    j = next_learnt(b, j + 1);
-  }
-  return i == a->n && j == b->n;
-}
-
-static status_t pair_look(void *context, int64_t row, const dataset_sample_t *sample, int32_t *found) {
-  const look_t *look = context;
-  sequence_t sequences[OUTPUTS] = {{0}};
-  int64_t image;
-  TRY(reward_check_pair(sample));
-  status_code_t status = STATUS_OK;
-  for (int32_t k = 0; k < OUTPUTS && status == STATUS_OK; k++)
-    status = output_sequence(look->task, look->source, row, 0, sample, k, &sequences[k], &image);
-  if (status == STATUS_OK && same_answers(&sequences[0], &sequences[1])) *found |= SCREENING_IDLE;
-  if (screening_has_facts(sample)) *found |= SCREENING_FACTS;
-  for (int32_t k = 0; k < OUTPUTS; k++)
-    sequence_free(&sequences[k]);
-  return status;
-}
-
-static status_t reward_choose_pairs(reward_task_t *task, source_t *source, const char *use, int64_t *rows,
-                                    int64_t *count, screening_counts_t *counts) {
-  session_t *session = task->session;
-  char idle[160];
-  look_t context = {task, source};
-  snprintf(
-      idle, sizeof idle,
-      "have two answers that are the same within data.max_len = %lld tokens, so nothing is learnt from them",
-      (long long)session->settings->data.max_len);
-  const screening_t screening = {.use = use, .idle = idle, .look = pair_look, .context = &context};
-  TRY(screening_run(session, source, &screening, rows, count, counts));
-  session_skipped(session, counts->bad, NULL);
-  return STATUS_OK;
-}
 
 /* Rewards and preferences of a batch, known to all ranks once run_pairs is through. */
 typedef struct {
@@ -308,11 +212,11 @@ static status_t run_pairs(reward_task_t *task, source_t *source, const int64_t *
   TRY(memory_pool_alloc(&pool, &outcome.rewards, (size_t)pairs * OUTPUTS, sizeof(double)));
   TRY(memory_pool_alloc(&pool, &outcome.loss, (size_t)(pairs / group), sizeof(double)));
   TRY(memory_pool_alloc(&pool, &outcome.preferred, (size_t)pairs, sizeof(int32_t)));
-  pairs_t context = {task, source, rows, use, outcome.preferred};
+  reward_pairs_t context = {&task->reward_prompt, source, rows, use, outcome.preferred};
   batch_t batch;
   status_code_t status =
       batch_create(&session->grid, source, &task->model.base.config, pairs * OUTPUTS, group * OUTPUTS,
-                   session->settings->optim.micro_tokens, reward_build, &context, &batch);
+                   session->settings->optim.micro_tokens, reward_pairs_build, &context, &batch);
   if (status == STATUS_OK) {
     status = reward_run_batch(task, &batch, trained, group, &outcome);
     if (status == STATUS_OK) *metrics = reward_summarise(&outcome, batch.broken, pairs, pairs / group);
@@ -328,14 +232,14 @@ static status_t reward_measure(void *context, int64_t step, int64_t *positions) 
   int64_t *rows, position = (step - 1) * pairs;
   SCOPED(plan_free) plan_t plan = {0};
   POOL(pool, ARENA_OTHER);
-  pairs_t build = {.task = task, .source = &task->source, .use = position};
+  reward_pairs_t build = {.prompt = &task->reward_prompt, .source = &task->source, .use = position};
   TRY(memory_pool_alloc(&pool, &rows, (size_t)pairs, sizeof *rows));
   TRY(memory_pool_alloc(&pool, &build.preferred, (size_t)pairs, sizeof *build.preferred));
   build.rows = rows;
   TRY(order_rows(&task->order, position, pairs, rows));
   TRY(plan_create(&task->session->grid, pairs * OUTPUTS, task->group * OUTPUTS,
                   config_patches(&task->model.base.config), task->session->settings->optim.micro_tokens,
-                  reward_build, &build, &plan));
+                  reward_pairs_build, &build, &plan));
   return comm_agree(task->session->world, plan_longest(&plan, positions));
 }
 
@@ -365,32 +269,48 @@ static status_t reward_update(void *context, int64_t step, double lr, metrics_t 
   return STATUS_OK;
 }
 
-/* Loss, without the centring term, and accuracy on the held-out pairs. */
+/* Sums over pairs, without the centring term in the loss. */
+typedef enum { SUM_LOSS, SUM_RIGHT, SUM_WHOLE, SUMS } reward_sum_t;
+
+/* Pairs BEGIN .. BEGIN + N - 1 of those held out: a part of an evaluation (session/parts.h). */
+static status_t reward_evaluate_part(void *context, int64_t begin, int32_t n, double *sums) {
+  reward_task_t *task = context;
+  const held_out_t *held = &task->held;
+  reward_metrics_t part;
+  int64_t skipped;
+  TRY(run_pairs(task, held->source, held->rows + begin, n, begin, false, 1, &part, &skipped));
+  sums[SUM_LOSS] = part.loss * part.whole;
+  sums[SUM_RIGHT] = part.accuracy * part.whole;
+  sums[SUM_WHOLE] = part.whole;
+  return STATUS_OK;
+}
+
+/* Loss and accuracy on the held-out pairs. */
 static status_t reward_evaluate(void *context, int64_t step, metrics_t *metrics, double *score) {
   reward_task_t *task = context;
   const held_out_t *held = &task->held;
-  double loss = 0.0, right = 0.0;
-  int64_t whole = 0;
-  (void)step;
-  for (int64_t begin = 0; begin < held->count; begin += task->batch_pairs) {
-    int64_t left = held->count - begin;
-    int32_t pairs = (int32_t)(left < task->batch_pairs ? left : task->batch_pairs);
-    reward_metrics_t part;
-    int64_t skipped;
-    TRY(session_continue(task->session, 0.0));
-    TRY(run_pairs(task, held->source, held->rows + begin, pairs, begin, false, 1, &part, &skipped));
-    loss += part.loss * part.whole;
-    right += part.accuracy * part.whole;
-    whole += part.whole;
-  }
-  if (whole == 0)
+  const params_t *const trained[] = {&task->adapter.params, &task->head.params};
+  double sums[SUMS];
+  const parts_t parts = {.step = step,
+                         .model = &task->model,
+                         .trained = trained,
+                         .trained_count = 2,
+                         .prompt = &task->reward_prompt,
+                         .held = held,
+                         .size = task->batch_pairs,
+                         .sums = SUMS,
+                         .work = reward_evaluate_part,
+                         .context = task};
+  TRY(parts_run(task->session, &parts, sums));
+  double whole = sums[SUM_WHOLE];
+  if (whole == 0.0)
     return error_set(STATUS_DATA,
                      "the images of all %lld pairs held out are broken: make %s again with task prepare",
                      (long long)held->count, dataset_path(held->source->dataset));
-  metrics_add(metrics, "eval/loss", loss / (double)whole);
-  metrics_add(metrics, "eval/accuracy", right / (double)whole);
+  metrics_add(metrics, "eval/loss", sums[SUM_LOSS] / whole);
+  metrics_add(metrics, "eval/accuracy", sums[SUM_RIGHT] / whole);
   /* Among equal accuracies the smaller loss. */
-  *score = (right - 1e-3 * loss) / (double)whole;
+  *score = (sums[SUM_RIGHT] - 1e-3 * sums[SUM_LOSS]) / whole;
   return STATUS_OK;
 }
 
@@ -420,7 +340,8 @@ static status_t reward_open_pairs(reward_task_t *task) {
   int64_t *rows, count;
   TRY(dataset_rows(task->source.dataset, false, &rows, &count));
   if (settings->data.limit > 0 && settings->data.limit < count) count = settings->data.limit;
-  status_code_t status = reward_choose_pairs(task, &task->source, "training", rows, &count, &counts);
+  status_code_t status =
+      reward_pairs_choose(session, &task->reward_prompt, &task->source, "training", rows, &count, &counts);
   if (status == STATUS_OK)
     reward_prompt_count_facts(session, &task->reward_prompt, "rm.facts", settings->data.dataset, counts.facts,
                               count);
@@ -435,7 +356,8 @@ static status_t reward_open_held_out(reward_task_t *task) {
   screening_counts_t counts;
   TRY(held_out_open(task->session, &task->model, &task->source, held));
   if (held->count == 0) return STATUS_OK;
-  return reward_choose_pairs(task, held->source, "evaluation", held->rows, &held->count, &counts);
+  return reward_pairs_choose(task->session, &task->reward_prompt, held->source, "evaluation", held->rows,
+                             &held->count, &counts);
 }
 
 static status_t reward_open_data(reward_task_t *task, int64_t *total) {

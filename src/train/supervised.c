@@ -5,6 +5,7 @@
 #include "perf/perf.h"
 #include "session/batch.h"
 #include "session/held_out.h"
+#include "session/parts.h"
 #include "session/screening.h"
 #include "train/loop.h"
 
@@ -225,41 +226,53 @@ static status_t supervised_update(void *context, int64_t step, double lr, metric
   return STATUS_OK;
 }
 
+/* The one trained set: the adapter, or the base. */
+static params_t *trained_set(supervised_t *task) {
+  return task->mode == TRAIN_LORA ? &task->adapter.params : &task->model.base.params;
+}
+
+/* Sums over learnt tokens. */
+typedef enum { SUM_LOSS, SUM_LEARNT, SUMS } supervised_sum_t;
+
+/* Samples BEGIN .. BEGIN + N - 1 of those held out: a part of an evaluation (session/parts.h). */
+static status_t supervised_evaluate_part(void *context, int64_t begin, int32_t n, double *sums) {
+  supervised_t *task = context;
+  const held_out_t *held = &task->held;
+  batch_t batch;
+  double hits;
+  int64_t learnt = 0, skipped;
+  TRY(supervised_make_batch(task, held->source, held->rows + begin, n, &batch));
+  status_code_t status = supervised_run_batch(task, &batch, false, &sums[SUM_LOSS], &hits, &learnt, &skipped);
+  batch_free(&batch);
+  sums[SUM_LEARNT] = (double)learnt;
+  return status;
+}
+
 /* Mean loss per learnt token over all samples held out. */
 static status_t supervised_evaluate(void *context, int64_t step, metrics_t *metrics, double *score) {
   supervised_t *task = context;
   const held_out_t *held = &task->held;
-  int64_t learnt = 0;
-  double loss = 0.0;
-  (void)step;
-  for (int64_t begin = 0; begin < held->count; begin += task->batch_size) {
-    int32_t n = (int32_t)(held->count - begin < task->batch_size ? held->count - begin : task->batch_size);
-    batch_t batch;
-    double batch_loss, hits;
-    int64_t batch_learnt, batch_skipped;
-    TRY(session_continue(task->session, 0.0));
-    TRY(supervised_make_batch(task, held->source, held->rows + begin, n, &batch));
-    status_code_t status =
-        supervised_run_batch(task, &batch, false, &batch_loss, &hits, &batch_learnt, &batch_skipped);
-    batch_free(&batch);
-    TRY(status);
-    loss += batch_loss;
-    learnt += batch_learnt;
-  }
-  if (learnt == 0)
+  const params_t *const trained[] = {trained_set(task)};
+  double sums[SUMS];
+  const parts_t parts = {.step = step,
+                         .model = &task->model,
+                         .trained = trained,
+                         .trained_count = 1,
+                         .held = held,
+                         .size = task->batch_size,
+                         .sums = SUMS,
+                         .work = supervised_evaluate_part,
+                         .context = task};
+  TRY(parts_run(task->session, &parts, sums));
+  if (sums[SUM_LEARNT] == 0.0)
     return error_set(STATUS_DATA,
                      "the images of all samples held out that have an answer within data.max_len are "
                      "broken: make %s again with task prepare",
                      dataset_path(held->source->dataset));
-  double mean = loss / (double)learnt;
+  double mean = sums[SUM_LOSS] / sums[SUM_LEARNT];
   metrics_add(metrics, "eval/loss", mean);
   *score = -mean;
   return STATUS_OK;
-}
-
-/* The one trained set: the adapter, or the base. */
-static params_t *trained_set(supervised_t *task) {
-  return task->mode == TRAIN_LORA ? &task->adapter.params : &task->model.base.params;
 }
 
 static status_t supervised_reload(void *context, const char *path) {

@@ -46,6 +46,30 @@ static const goes_on_task_t prepare = {
     "&job task = 'prepare' /\n"
     "&prepare conversations = 'world/pretrain.json' image_folder = 'world/images' workers = 1 /\n"};
 
+static const goes_on_task_t ppo = {
+    "ppo_whole", "interrupted_scores",
+    "&job task = 'ppo' deterministic = .true. /\n&model base = 'model.h5' adapter = 'start/model.h5' /\n"
+    "&adapter r = 4 alpha = 8 /\n&data dataset = 'world/pretrain.h5' query_len = 256 /\n"
+    "&reward model = 'rm/model.h5' allow_mismatch = .true. /\n&rollout batch = 12 response_len = 10 /\n"
+    "&ppo steps = 1 minibatch = 6 inner_epochs = 1 /\n"
+    "&optim lr = 1e-3 warmup_steps = 0 micro_tokens = 200 /\n"};
+enum { TOTAL_PPO = 24 }; /* two passes over 12 responses */
+
+/* Each with an evaluation before its only step, and one after it. */
+static const goes_on_task_t sft = {
+    "sft_whole", "interrupted_evaluation",
+    "&job task = 'sft' deterministic = .true. /\n&model base = 'model.h5' train = 'lora' /\n"
+    "&adapter r = 4 alpha = 8 /\n&data dataset = 'world/pretrain.h5' max_len = 160 /\n"
+    "&optim lr = 1e-3 warmup_ratio = 0 batch = 4 steps = 1 /\n"
+    "&eval every = 1 dataset = 'world/pretrain.h5' limit = 18 /\n"};
+static const goes_on_task_t rm = {
+    "rm_whole", "interrupted_evaluation",
+    "&job task = 'rm' deterministic = .true. /\n&model base = 'model.h5' /\n"
+    "&adapter r = 4 alpha = 8 /\n&data dataset = 'pairs.h5' /\n"
+    "&optim lr = 1e-3 warmup_ratio = 0 batch = 4 steps = 1 /\n"
+    "&rm center_group = 2 /\n&eval every = 1 dataset = 'pairs.h5' limit = 11 /\n"};
+enum { SFT_PARTS = 5, RM_PARTS = 3 };
+
 /* ---- Runs ---- */
 
 static void run_as(const char *program, const goes_on_task_t *task, int ranks, const char *folder,
@@ -163,7 +187,10 @@ static void go_on(const goes_on_task_t *task, int ranks, const char *folder, int
   run(task, ranks, folder, NULL, 0);
   assert_int_equal(number_before(folder, task == &score     ? "scores of earlier starts and"
                                          : task == &prepare ? "images of earlier starts and"
-                                                            : "answers of earlier starts and"),
+                                         : task == &ppo     ? "scores of responses of earlier starts and"
+                                         : task == &sft || task == &rm
+                                             ? "parts of an evaluation of earlier starts and"
+                                             : "answers of earlier starts and"),
                    kept);
   assert_int_equal(number_before(folder, "of this one are complete"), count - kept);
   assert_false(kept_is_there(path_of(task, folder)));
@@ -324,6 +351,57 @@ static void evaluations_go_on(void **state) {
   assert_false(kept_is_there("evaluate_second/pope_1.jsonl"));
 }
 
+/* Killed in the first pass, and in the second. */
+static void scores_of_a_ppo_step_go_on(void **state) {
+  (void)state;
+  run(&ppo, 2, ppo.name, NULL, 0);
+  for (int call = 4; call < 13; call += 6) {
+    char folder[64];
+    snprintf(folder, sizeof folder, "ppo_%d", call);
+    run_killed(&ppo, 2, folder, 1, call);
+    copy(folder, "ppo_alone");
+    go_on(&ppo, 2, folder, TOTAL_PPO);
+    assert_true(same_weights(folder, ppo.name, "model.h5") > 20);
+    same_metrics(folder, ppo.name);
+    go_on(&ppo, 1, "ppo_alone", TOTAL_PPO);
+    ppo_world_compare_rollouts("ppo_alone", ppo.name, 1);
+    ppo_world_compare_metrics("ppo_alone", ppo.name);
+  }
+}
+
+/* Kills rank 0 when it writes to what is kept for the CALL-th time, or the first one after that at which some
+ * of PARTS are there. */
+static void kill_in_evaluation(const goes_on_task_t *task, const char *folder, int call, int64_t parts) {
+  int64_t kept;
+  do {
+    if (cli_exists(folder)) cli_remove(folder);
+    run_killed(task, 2, folder, 0, call++);
+    kept = kept_count(path_of(task, folder));
+  } while (kept == 0 || kept == parts);
+}
+
+/* Killed in the evaluation before the step, and in the one after it; on another layout, too. */
+static void supervised_evaluations_go_on(void **state) {
+  static const goes_on_task_t *const tasks[] = {&sft, &rm};
+  static const int parts[] = {SFT_PARTS, RM_PARTS};
+  (void)state;
+  for (int t = 0; t < 2; t++) {
+    char folder[64], alone[80];
+    run(tasks[t], 2, tasks[t]->name, NULL, 0);
+    for (int second = 0; second < 2; second++) {
+      snprintf(folder, sizeof folder, "%s_%d", tasks[t]->name, second);
+      snprintf(alone, sizeof alone, "%s_alone", folder);
+      kill_in_evaluation(tasks[t], folder, second ? parts[t] + 4 : 4, parts[t]);
+      copy(folder, alone);
+      go_on(tasks[t], 2, folder, parts[t]);
+      assert_true(same_weights(folder, tasks[t]->name, "model.h5") > 2);
+      same_metrics(folder, tasks[t]->name);
+      go_on(tasks[t], 3, alone, parts[t]);
+      assert_int_equal(ppo_world_compare_metrics(alone, tasks[t]->name), 2);
+    }
+  }
+}
+
 static void images_are_decoded_once(void **state) {
   (void)state;
   run(&prepare, 2, prepare.name, NULL, 0);
@@ -336,7 +414,12 @@ static void images_are_decoded_once(void **state) {
   same_bytes(&prepare, "prepare_alone");
 }
 
-int main(void) {
+/* With an argument: the tasks that train. */
+int main(int argc, char **argv) {
+  const struct CMUnitTest training[] = {cmocka_unit_test(scores_of_a_ppo_step_go_on),
+                                        cmocka_unit_test(supervised_evaluations_go_on)};
+  (void)argv;
+  if (argc > 1) return cmocka_run_group_tests(training, ppo_world_enter, cli_leave);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_killed_rank_loses_what_it_was_writing),
       cmocka_unit_test(ranks_of_a_tp_group_go_on),

@@ -38,6 +38,8 @@ static int run(const char *task, int ranks, const char *folder, int rank, long c
   setenv("KILL_COUNT", "calls", 1);
   if (strcmp(task, "ppo") == 0)
     CLI_RUN(ranks, &result, "--set", set, PPO);
+  else if (strcmp(task, "behind") == 0)
+    CLI_RUN(ranks, &result, "--set", set, "--set", "checkpoint.behind=0.1", RM);
   else
     CLI_RUN(ranks, &result, "--set", set, RM);
   setenv("LLAVA_RLHF_BINARY", program, 1);
@@ -99,6 +101,14 @@ static void several_ranks_outlive_any_death(void **state) {
   check_task("rm", 2, 1, count > 0 ? count / 4 : 0);
 }
 
+/* Checkpoints that become complete while the next step is made. */
+static void checkpoints_behind_outlive_any_death(void **state) {
+  long calls, count = *(long *)*state;
+  check_task("behind", 0, 0, count > 0 ? count / 2 : 0);
+  run("rm", 0, "rm_at_once", 0, 0, &calls);
+  compare("rm", "behind_0", "rm_at_once");
+}
+
 /* With an argument: at every call. */
 int main(int argc, char **argv) {
   static long count;
@@ -108,6 +118,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_prestate(a_reward_model_outlives_any_death, &count),
       cmocka_unit_test_prestate(ppo_outlives_any_death, &count),
       cmocka_unit_test_prestate(several_ranks_outlive_any_death, &count),
+      cmocka_unit_test_prestate(checkpoints_behind_outlive_any_death, &count),
   };
   return cmocka_run_group_tests(tests, ppo_world_enter, cli_leave);
 }

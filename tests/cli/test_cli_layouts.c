@@ -1,13 +1,11 @@
 /* One PPO step on 1x1, 1x2, 2x1, 3x1, 2x2, 1x8, 4x2 ranks (dp x tp), with adapters whose B is not zero, a
  * policy that is not its reference, and a learning rate above zero: the same samples to the token; metrics,
  * gradient norms and the weights written afterwards to 1e-4. And with a reward model of another size on
- * another base. With the argument `many`: 8x8 ranks, far more than cores, and more groups than samples. */
+ * another base. With the argument `many`: 1x4, 4x1, 5x1, 3x2, 8x8 and 64x1
+ * besides, far more ranks than cores, and more groups than samples. */
+#include "cli/layouts.h"
 #include "cli/ppo_world.h"
 
-#include "base/memory.h"
-#include "io/h5.h"
-
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,11 +21,6 @@ static const double learning_rate = 1e-3;
 typedef struct {
   const char *base, *adapter, *reward;
 } models_t;
-
-typedef struct {
-  int ranks;
-  const char *tp;
-} cli_layouts_layout_t;
 
 /* A base of another size and image size, for the reward model of the second test. */
 static void make_other_base(void) {
@@ -52,58 +45,9 @@ static void make_wide_models(void) {
   cli_expect(&result, 0);
 }
 
-/* AdamW divides each gradient by its own size, so a weight whose gradient is next to zero moves by up to the
- * learning rate (times 1.006 in the first four updates, by Cauchy-Schwarz) in a direction that is rounding
- * error. Such weights are few, and no further apart than two moves to opposite sides in each update. */
-static void compare_dataset(h5_file_t *found, h5_file_t *expected, const char *object) {
-  h5_type_t type;
-  int ndim;
-  int64_t shape[H5_MAX_DIMS], n = 1;
-  assert_int_equal(h5_dataset_info(expected, object, &type, &ndim, shape), STATUS_OK);
-  for (int d = 0; d < ndim; d++)
-    n *= shape[d];
-  float *a, *b, largest = 0.0F;
-  assert_int_equal(memory_alloc(&a, ARENA_OTHER, (size_t)n, sizeof *a), STATUS_OK);
-  assert_int_equal(memory_alloc(&b, ARENA_OTHER, (size_t)n, sizeof *b), STATUS_OK);
-  assert_int_equal(h5_read_rows(found, object, H5TYPE_F32, 0, shape[0], a), STATUS_OK);
-  assert_int_equal(h5_read_rows(expected, object, H5TYPE_F32, 0, shape[0], b), STATUS_OK);
-  int64_t apart = 0;
-  for (int64_t i = 0; i < n; i++)
-    largest = fmaxf(largest, fabsf(b[i]));
-  for (int64_t i = 0; i < n; i++) {
-    double difference = fabs((double)a[i] - (double)b[i]);
-    apart += !(difference <= ppo_world_tolerance * fmax(largest, 1e-6));
-    if (!(difference <= 1.006 * 2.0 * UPDATES * learning_rate))
-      fail_msg("%s: weight %lld is %.9g, expected %.9g", object, (long long)i, (double)a[i], (double)b[i]);
-  }
-  if (apart * 100 > n) fail_msg("%s: %lld of %lld weights differ", object, (long long)apart, (long long)n);
-  memory_free(a);
-  memory_free(b);
-}
-
-static void compare_weights(const char *folder, const char *alone) {
-  h5_file_t *found, *expected;
-  char path[128], **paths;
-  int64_t count, compared = 0;
-  snprintf(path, sizeof path, "%s/model.h5", folder);
-  assert_int_equal(h5_open(path, H5_READ, NULL, &found), STATUS_OK);
-  snprintf(path, sizeof path, "%s/model.h5", alone);
-  assert_int_equal(h5_open(path, H5_READ, NULL, &expected), STATUS_OK);
-  assert_int_equal(h5_list(expected, "/", &paths, &count), STATUS_OK);
-  for (int64_t i = 0; i < count; i++) {
-    if (strncmp(paths[i], "/adapters/", 10) != 0 && strncmp(paths[i], "/heads/", 7) != 0) continue;
-    compare_dataset(found, expected, paths[i]);
-    compared++;
-  }
-  assert_true(compared > 10);
-  memory_free(paths);
-  assert_int_equal(h5_close(found), STATUS_OK);
-  assert_int_equal(h5_close(expected), STATUS_OK);
-}
-
 /* Runs up to step STEPS on LAYOUT into FOLDER, from checkpoint FROM ("auto": none). */
-static void run_layout(cli_layouts_layout_t layout, const models_t *models, const char *folder,
-                       const char *steps, const char *from) {
+static void run_layout(layout_t layout, const models_t *models, const char *folder, const char *steps,
+                       const char *from) {
   cli_result_t result;
   char run_dir[128], split[64], base[128], adapter[128], reward[128], total[64], restart[128];
   snprintf(run_dir, sizeof run_dir, "job.run_dir=%s", folder);
@@ -121,14 +65,14 @@ static void run_layout(cli_layouts_layout_t layout, const models_t *models, cons
 /* The second step, from the checkpoint that FIRST wrote after the first: the policy is no longer its
  * reference, so that no kl is zero, and the value head no longer zero. On one rank, and on LAYOUTS (count).
  */
-static void check_layouts(const models_t *models, const char *prefix, cli_layouts_layout_t first,
-                          const cli_layouts_layout_t *layouts, size_t count) {
+static void check_layouts(const models_t *models, const char *prefix, layout_t first, const layout_t *layouts,
+                          size_t count) {
   char start[64], from[128], alone[64], folder[64];
   snprintf(start, sizeof start, "%s_first", prefix);
   snprintf(from, sizeof from, "%s/checkpoints/step_00000001.h5", start);
   snprintf(alone, sizeof alone, "%s_alone", prefix);
   run_layout(first, models, start, "1", "auto");
-  run_layout((cli_layouts_layout_t){1, "1"}, models, alone, "2", from);
+  run_layout((layout_t){1, "1"}, models, alone, "2", from);
   assert_true(ppo_world_metric(alone, 0, "objective/kl_avg_seq") > 10.0 * ppo_world_tolerance);
   for (size_t l = 0; l < count; l++) {
     snprintf(folder, sizeof folder, "%s_%d_%s", prefix, layouts[l].ranks, layouts[l].tp);
@@ -136,12 +80,12 @@ static void check_layouts(const models_t *models, const char *prefix, cli_layout
     ppo_world_compare_rollouts(folder, alone, 2);
     assert_int_equal(ppo_world_compare_metrics(folder, alone), 1);
     assert_true(ppo_world_metric(folder, 0, "rollout/logprob_gap") <= 1e-5);
-    compare_weights(folder, alone);
+    layouts_compare_weights(folder, alone, UPDATES, learning_rate);
   }
 }
 
-static const cli_layouts_layout_t one_rank = {1, "1"};
-static const cli_layouts_layout_t few_ranks[] = {{2, "2"}, {2, "1"}, {3, "1"}, {4, "2"}};
+static const layout_t one_rank = {1, "1"};
+static const layout_t few_ranks[] = {{2, "2"}, {2, "1"}, {3, "1"}, {4, "2"}};
 
 static void one_base(void **state) {
   const models_t models = {"model.h5", "start/model.h5", "rm/model.h5"};
@@ -159,20 +103,19 @@ static void two_bases_of_different_sizes(void **state) {
 static const models_t wide_models = {"wide/model.h5", "wide_start/model.h5", "wide_rm/model.h5"};
 
 static void eight_ranks(void **state) {
-  static const cli_layouts_layout_t layouts[] = {{8, "8"}, {8, "2"}};
+  static const layout_t layouts[] = {{8, "8"}, {8, "2"}};
   (void)state;
   make_wide_models();
   check_layouts(&wide_models, "eight", one_rank, layouts, sizeof layouts / sizeof *layouts);
 }
 
-/* The checkpoint of 64 ranks goes on on one, on six and on 64. */
+/* The checkpoint of 64 ranks goes on on one, and on all others. */
 static void many_ranks(void **state) {
-  static const cli_layouts_layout_t layouts[] = {{6, "2"}, {64, "8"}};
+  static const layout_t layouts[] = {{4, "4"}, {4, "1"}, {5, "1"}, {6, "2"}, {64, "8"}, {64, "1"}};
   (void)state;
   make_wide_models();
   cli_set_patience(1500);
-  check_layouts(&wide_models, "many", (cli_layouts_layout_t){64, "8"}, layouts,
-                sizeof layouts / sizeof *layouts);
+  check_layouts(&wide_models, "many", (layout_t){64, "8"}, layouts, sizeof layouts / sizeof *layouts);
 }
 
 int main(int argc, char **argv) {

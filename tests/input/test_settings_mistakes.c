@@ -148,6 +148,8 @@ static void combinations_are_checked(void **state) {
       {"&job task='rm' run_dir='r' / &model base='b' train='all' / &data dataset='d' /\n", "", -46},
       {"&job task='sft' run_dir='r' / &model base='b' / &data dataset='d' /\n", "&eval keep_best = T /", 7},
       {"&job task='sft' run_dir='r' / &model base='b' / &data dataset='d' /\n", "&eval patience = 3 /", 7},
+      {"&job task='sft' run_dir='r' / &model base='b' / &data dataset='d' /\n",
+       "&checkpoint alignment = 12288 /", 13},
       {"&job task='sft' run_dir='r' / &data dataset='d' /\n",
        "&model base='b' from_scratch=T tokenizer='t' /", 17},
       {"&job task='sft' run_dir='r' / &data dataset='d' /\n", "&model from_scratch=T /", 8},

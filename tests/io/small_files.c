@@ -40,7 +40,7 @@ status_t small_weights_write(comm_t *comm, const char *path) {
                                 .data = k == 0 ? data + begin * COLS : data,
                                 .mine = k == 0 || comm_rank(comm) == 0,
                                 .meaning = "a weight"};
-  const weights_spec_t spec = {&small_weights_format, annotate, NULL};
+  const weights_spec_t spec = {.format = &small_weights_format, .annotate = annotate};
   return weights_write(comm, path, &spec, items, 4);
 }
 

@@ -12,7 +12,14 @@
 #include <sys/resource.h>
 
 static const h5_format_t format = {"test_checkpoint", 1, "make it again"};
-static const weights_spec_t spec = {&format, NULL, NULL};
+static const weights_spec_t spec = {.format = &format};
+
+static status_t write_whole(const char *run, const checkpoint_place_t *place, const weights_item_t *items,
+                            int64_t count) {
+  checkpoint_writing_t *writing;
+  TRY(checkpoint_write_begin(mpi_test_world(), run, place, &spec, items, count, &writing));
+  return checkpoint_write_end(writing);
+}
 
 /* Writes a checkpoint whose one tensor holds the step, the SERIAL-th of a run that began at ORIGIN; rank 0
  * gives the tensor. */
@@ -31,7 +38,7 @@ static status_t write_from(const char *run, int64_t step, int64_t serial, uint64
                                .mine = comm_rank(world) == 0};
   checkpoint_place_t place = {.step = step, .serial = serial, .origin.identity = origin};
   assert_ok(file_join(place.origin.path, path, NULL, NULL));
-  return checkpoint_write(world, run, &place, &spec, &item, 1);
+  return write_whole(run, &place, &item, 1);
 }
 
 static status_t write_step(const char *run, int64_t step, int64_t serial) {
@@ -242,30 +249,89 @@ static void failed_writing_leaves_the_old(void **state) {
   io_test_remove(run);
 }
 
+/* Four tensors that are large enough to be written behind; the caller frees their values. */
+enum { LARGE_ROWS = 1024, LARGE_COLS = 2048 };
+static float *large_items(weights_item_t items[4]) {
+  static const char *const names[4] = {"/weights/a", "/weights/b", "/weights/c", "/weights/d"};
+  float *data = malloc((size_t)LARGE_ROWS * LARGE_COLS * sizeof *data);
+  for (int64_t i = 0; i < (int64_t)LARGE_ROWS * LARGE_COLS; ++i)
+    data[i] = (float)(i % 251);
+  for (int i = 0; i < 4; ++i)
+    items[i] = (weights_item_t){.path = names[i],
+                                .ndim = 2,
+                                .shape = {LARGE_ROWS, LARGE_COLS},
+                                .dtype = DTYPE_F32,
+                                .rows = LARGE_ROWS,
+                                .cols = LARGE_COLS,
+                                .row_count = LARGE_ROWS,
+                                .col_count = LARGE_COLS,
+                                .data = data,
+                                .mine = comm_rank(mpi_test_world()) == 0};
+  return data;
+}
+
+/* Begins to write step STEP behind, and changes what it is of. */
+static checkpoint_writing_t *begin_behind(const char *run, int64_t step) {
+  weights_item_t items[4];
+  checkpoint_writing_t *writing;
+  const checkpoint_place_t place = {.step = step, .serial = step};
+  const weights_spec_t behind = {.format = &format, .disk.behind = 1 << 30};
+  float *data = large_items(items);
+  assert_ok(checkpoint_write_begin(mpi_test_world(), run, &place, &behind, items, 4, &writing));
+  memset(data, 0, (size_t)LARGE_ROWS * LARGE_COLS * sizeof *data);
+  free(data);
+  return writing;
+}
+
+/* Until it is complete the one before counts, and nothing is left of one that was given up. */
+static void a_checkpoint_counts_once_it_is_whole(void **state) {
+  (void)state;
+  char run[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  comm_t *world = mpi_test_world();
+  weights_file_t *file;
+  io_test_folder(run);
+  assert_ok(write_step(run, 1, 1));
+  checkpoint_writing_t *writing = begin_behind(run, 2);
+  assert_int_equal(found_step(run), 1);
+  while (!checkpoint_writing_is_done(writing))
+    usleep(1000);
+  assert_int_equal(found_step(run), 1);
+  assert_ok(comm_barrier(world));
+  checkpoint_writing_drop(writing);
+  assert_ok(comm_barrier(world));
+  assert_false(file_exists(io_test_path(path, run, "checkpoints/step_00000002.h5.partial")));
+  writing = begin_behind(run, 3);
+  assert_ok(checkpoint_write_end(writing));
+  assert_int_equal(found_step(run), 3); /* its hashes fit */
+  expect_pointer(run, "latest", "step_00000003.h5\n");
+  assert_ok(checkpoint_path(path, run, 3));
+  assert_ok(weights_open(world, path, &format, &file));
+  float *read = calloc((size_t)LARGE_ROWS * LARGE_COLS, sizeof *read);
+  const weights_request_t request = {.path = "/weights/d",
+                                     .rows = LARGE_ROWS,
+                                     .cols = LARGE_COLS,
+                                     .row_count = LARGE_ROWS,
+                                     .col_count = LARGE_COLS,
+                                     .data = read};
+  assert_ok(weights_read(file, &request, 1));
+  for (int64_t i = 0; i < (int64_t)LARGE_ROWS * LARGE_COLS; ++i)
+    if (read[i] != (float)(i % 251)) fail_msg("element %lld is %g", (long long)i, (double)read[i]);
+  free(read);
+  weights_close(file);
+  io_test_remove(run);
+}
+
 /* The disk takes no more, from the last rank or from all (a limit on the size of its files stands for that):
  * all ranks get the error with the file's name and the reason, nothing is lost. */
 static void full_disk_leaves_the_old(void **state) {
   (void)state;
-  enum { ROWS = 1024, COLS = 2048 };
   char run[FILE_MAX_PATH], path[FILE_MAX_PATH];
   comm_t *world = mpi_test_world();
-  float *data = calloc((size_t)ROWS * COLS, sizeof *data);
   struct rlimit before, small;
   weights_item_t items[4];
   io_test_folder(run);
   assert_ok(write_step(run, 1, 1));
-  static const char *const names[4] = {"/weights/a", "/weights/b", "/weights/c", "/weights/d"};
-  for (int i = 0; i < 4; ++i)
-    items[i] = (weights_item_t){.path = names[i],
-                                .ndim = 2,
-                                .shape = {ROWS, COLS},
-                                .dtype = DTYPE_F32,
-                                .rows = ROWS,
-                                .cols = COLS,
-                                .row_count = ROWS,
-                                .col_count = COLS,
-                                .data = data,
-                                .mine = comm_rank(world) == 0};
+  float *data = large_items(items);
   assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
   small = before;
   small.rlim_cur = 1 << 20;
@@ -274,7 +340,7 @@ static void full_disk_leaves_the_old(void **state) {
   for (int pass = 0; pass < 2; ++pass) {
     bool full = pass == 0 || comm_rank(world) == comm_size(world) - 1;
     if (full) assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-    status_code_t status = checkpoint_write(world, run, &place, &spec, items, 4);
+    status_code_t status = write_whole(run, &place, items, 4);
     if (full) assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     io_test_path(path, run, "checkpoints/step_00000002.h5.partial");
     assert_non_null(strstr(error_message(), strerror(EFBIG)));
@@ -285,7 +351,7 @@ static void full_disk_leaves_the_old(void **state) {
     assert_ok(comm_barrier(world));
   }
   /* With room again the same step is written. */
-  assert_ok(checkpoint_write(world, run, &place, &spec, items, 4));
+  assert_ok(write_whole(run, &place, items, 4));
   assert_int_equal(found_step(run), 2);
   free(data);
   io_test_remove(run);
@@ -293,10 +359,15 @@ static void full_disk_leaves_the_old(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(newest_complete_one_is_found),  cmocka_unit_test(a_run_goes_on_from_its_own),
-      cmocka_unit_test(damaged_ones_are_passed_over),  cmocka_unit_test(pruning_spares_the_best),
-      cmocka_unit_test(best_names_what_is_there),      cmocka_unit_test(a_broken_state_is_set_aside),
-      cmocka_unit_test(failed_writing_leaves_the_old), cmocka_unit_test(full_disk_leaves_the_old),
+      cmocka_unit_test(newest_complete_one_is_found),
+      cmocka_unit_test(a_run_goes_on_from_its_own),
+      cmocka_unit_test(damaged_ones_are_passed_over),
+      cmocka_unit_test(pruning_spares_the_best),
+      cmocka_unit_test(best_names_what_is_there),
+      cmocka_unit_test(a_broken_state_is_set_aside),
+      cmocka_unit_test(failed_writing_leaves_the_old),
+      cmocka_unit_test(full_disk_leaves_the_old),
+      cmocka_unit_test(a_checkpoint_counts_once_it_is_whole),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -9,6 +9,7 @@
 #include "io/formats/dataset.h"
 #include "io/formats/journal.h"
 #include "io/formats/kept.h"
+#include "io/formats/weights.h"
 #include "io/tensors/safetensors_writer.h"
 #include "io/tensors/tensor_file.h"
 #include "io_test.h"
@@ -150,6 +151,39 @@ static void writing_survives(work_t work, const char *name) {
 static void weights_survive(void **state) {
   (void)state;
   writing_survives(small_weights_write, "x.h5");
+}
+
+/* One tensor that a thread writes. */
+static status_t behind_write(comm_t *comm, const char *path, bool cached) {
+  enum { ROWS = 300, COLS = 1000 };
+  static float values[ROWS * COLS];
+  static const h5_format_t format = {"test_behind", 1, "make it again"};
+  const weights_spec_t spec = {.format = &format, .disk.cached = cached};
+  const weights_item_t item = {.path = "/weights/a",
+                               .ndim = 2,
+                               .shape = {ROWS, COLS},
+                               .dtype = DTYPE_F32,
+                               .rows = ROWS,
+                               .cols = COLS,
+                               .row_count = ROWS,
+                               .col_count = COLS,
+                               .data = values,
+                               .mine = comm_rank(comm) == 0};
+  return weights_write(comm, path, &spec, &item, 1);
+}
+
+static status_t direct_write(comm_t *comm, const char *path) {
+  return behind_write(comm, path, false);
+}
+
+static status_t cached_write(comm_t *comm, const char *path) {
+  return behind_write(comm, path, true);
+}
+
+static void large_weights_survive(void **state) {
+  (void)state;
+  writing_survives(direct_write, "x.h5");
+  writing_survives(cached_write, "x.h5");
 }
 
 static void datasets_survive(void **state) {
@@ -400,10 +434,11 @@ static void kept_samples_survive(void **state) {
 int main(int argc, char **argv) {
   if (access("/dev/shm", W_OK) == 0) setenv("TMPDIR", "/dev/shm", 1); /* thousands of small files */
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(weights_survive),  cmocka_unit_test(datasets_survive),
-      cmocka_unit_test(rollouts_survive), cmocka_unit_test(scores_survive),
-      cmocka_unit_test(readers_survive),  cmocka_unit_test(plain_files_survive),
-      cmocka_unit_test(tensors_survive),  cmocka_unit_test(kept_samples_survive),
+      cmocka_unit_test(weights_survive),      cmocka_unit_test(large_weights_survive),
+      cmocka_unit_test(datasets_survive),     cmocka_unit_test(rollouts_survive),
+      cmocka_unit_test(scores_survive),       cmocka_unit_test(readers_survive),
+      cmocka_unit_test(plain_files_survive),  cmocka_unit_test(tensors_survive),
+      cmocka_unit_test(kept_samples_survive),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

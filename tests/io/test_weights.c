@@ -167,7 +167,7 @@ static void large_tensors_have_many_blocks(void **state) {
   items[1].data = NULL;
   items[1].give = pieces_give;
   items[1].context = &given;
-  weights_spec_t plain = {&samples_format, NULL, NULL};
+  weights_spec_t plain = {.format = &samples_format};
   io_test_folder(folder);
   io_test_path(path, folder, "large.h5");
   assert_ok(weights_write(world, path, &plain, items, 2));
@@ -199,6 +199,63 @@ static void large_tensors_have_many_blocks(void **state) {
   assert_ok(weights_verify(file));
   check_stored(file, rows * cols);
   weights_close(file);
+  free(data);
+  io_test_remove(folder);
+}
+
+/* Past the page cache and through it, at once and behind, and where large data begin. Shapes whose bytes are
+ * no multiple of what a disk takes at once. */
+static void data_reach_the_disk_in_every_way(void **state) {
+  (void)state;
+  enum { ROWS = 1201, COLS = 999 };
+  static const weights_disk_t ways[] = {
+      {0}, {.cached = true}, {.behind = 1 << 30}, {.cached = true, .behind = 1}, {.alignment = 1 << 20}};
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
+  comm_t *world = mpi_test_world();
+  float *data = malloc((size_t)ROWS * COLS * sizeof *data),
+        *read = malloc((size_t)ROWS * COLS * sizeof *read);
+  int64_t begin, count;
+  share_of(ROWS, comm_rank(world), comm_size(world), &begin, &count);
+  for (int64_t i = 0; i < (int64_t)ROWS * COLS; ++i)
+    data[i] = (float)(i % 239);
+  weights_item_t items[3] = {{.path = "/weights/a",
+                              .ndim = 2,
+                              .shape = {ROWS, COLS},
+                              .dtype = DTYPE_F32,
+                              .rows = ROWS,
+                              .cols = COLS,
+                              .row_begin = begin,
+                              .row_count = count,
+                              .col_count = COLS,
+                              .data = data + begin * COLS,
+                              .mine = true}};
+  items[1] = items[2] = items[0];
+  items[1].path = "/weights/b";
+  items[1].dtype = DTYPE_BF16;
+  items[2].path = "/weights/c";
+  io_test_folder(folder);
+  for (size_t w = 0; w < sizeof ways / sizeof *ways; ++w) {
+    weights_file_t *file;
+    const weights_spec_t spec = {.format = &samples_format, .disk = ways[w]};
+    io_test_path(path, folder, "every_way.h5");
+    assert_ok(weights_write(world, path, &spec, items, 3));
+    assert_ok(weights_open(world, path, &samples_format, &file));
+    assert_ok(weights_verify(file));
+    for (int k = 0; k < 3; ++k) {
+      const weights_request_t request = {.path = items[k].path,
+                                         .rows = ROWS,
+                                         .cols = COLS,
+                                         .row_count = ROWS,
+                                         .col_count = COLS,
+                                         .data = read};
+      assert_ok(weights_read(file, &request, 1));
+      assert_memory_equal(read, data, (size_t)ROWS * COLS * sizeof *data);
+      assert_int_equal(io_test_place(path, items[k].path) % (ways[w].alignment ? ways[w].alignment : 4096),
+                       0);
+    }
+    weights_close(file);
+  }
+  free(read);
   free(data);
   io_test_remove(folder);
 }
@@ -410,6 +467,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(large_tensors_have_many_blocks),
       cmocka_unit_test(bf16_rounds_to_nearest_even),
       cmocka_unit_test(infinities_are_found),
+      cmocka_unit_test(data_reach_the_disk_in_every_way),
       cmocka_unit_test(what_does_not_fit_is_refused),
       cmocka_unit_test(a_function_may_refuse),
       cmocka_unit_test(damage_is_found),

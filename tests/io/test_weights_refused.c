@@ -120,7 +120,7 @@ static void weights_that_are_no_numbers_are_refused(void **state) {
                                        .row_count = comm_rank(world) == 0 ? N : 0,
                                        .col_count = 1,
                                        .data = out};
-    const weights_spec_t plain = {&format, NULL, NULL};
+    const weights_spec_t plain = {.format = &format};
     assert_ok(weights_write(world, path, &plain, &item, 1));
     for (int way = 0; way < 2; ++way) {
       assert_ok(weights_open(world, path, &format, &file));

@@ -92,7 +92,7 @@ static status_t annotate(h5_file_t *file, void *context) {
 }
 
 const h5_format_t samples_format = {"test_weights", 1, "make it again"};
-const weights_spec_t samples_spec = {&samples_format, annotate, "{}"};
+const weights_spec_t samples_spec = {.format = &samples_format, .annotate = annotate, .context = "{}"};
 
 status_t samples_give(comm_t *comm, const char *path, uint64_t *identity) {
   weights_item_t items[TENSORS * 2];

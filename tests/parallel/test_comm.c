@@ -224,7 +224,7 @@ static unsigned char mail_byte(int from, int to, size_t i) {
 
 static void check_exchange(comm_t *comm) {
   int size = comm_size(comm), rank = comm_rank(comm);
-  size_t send_counts[64], recv_counts[64], at = 0;
+  size_t send_counts[64], recv_counts[64], at = 0, room = 0;
   unsigned char send[64 * 4 * 37];
   void *recv = NULL;
   for (int r = 0; r < size; r++) {
@@ -232,12 +232,15 @@ static void check_exchange(comm_t *comm) {
     for (size_t i = 0; i < send_counts[r]; i++)
       send[at++] = mail_byte(rank, r, i);
   }
-  assert_ok(comm_exchange_bytes(comm, send, send_counts, &recv, recv_counts));
-  at = 0;
-  for (int r = 0; r < size; r++) {
-    assert_int_equal(recv_counts[r], mail_size(r, rank));
-    for (size_t i = 0; i < recv_counts[r]; i++)
-      assert_int_equal(((unsigned char *)recv)[at++], mail_byte(r, rank, i));
+  for (int again = 0; again < 2; again++) { /* first without room, then with enough */
+    assert_ok(comm_exchange_bytes(comm, send, send_counts, &recv, &room, recv_counts));
+    at = 0;
+    for (int r = 0; r < size; r++) {
+      assert_int_equal(recv_counts[r], mail_size(r, rank));
+      for (size_t i = 0; i < recv_counts[r]; i++)
+        assert_int_equal(((unsigned char *)recv)[at++], mail_byte(r, rank, i));
+    }
+    assert_int_equal(room, at);
   }
   memory_free(recv);
 }

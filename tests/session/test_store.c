@@ -210,7 +210,8 @@ static void files_stream_into_place(void **state) {
   int64_t round = weights_round_bytes(comm_size(world));
   int64_t given = round < WEIGHTS_GIVEN_BYTES ? round : WEIGHTS_GIVEN_BYTES;
   int64_t piece = WEIGHTS_PIECE_ELEMENTS * (int64_t)sizeof(float);
-  int64_t writing = given + round / comm_size(world) + WEIGHTS_BLOCK_BYTES + piece;
+  int64_t store = round / comm_size(world) + WEIGHTS_BLOCK_BYTES; /* of a round, and of the one before */
+  int64_t writing = given + 2 * store + piece;
   size_t before = memory_usage(ARENA_IO).current;
   memory_reset_peaks();
   assert_ok(store_write(world, f.path, &contents));
