@@ -95,13 +95,13 @@ static void settings_check_model_source(settings_reader_t *reader) {
 /* Devices differ in what they compute with. 'auto' is settled when the run starts. */
 static void settings_check_device(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
-  bool plain = strcmp(s->parallel.device, "plain") == 0;
+  bool plain = strcmp(s->parallel.device, "plain") == 0, cuda = strcmp(s->parallel.device, "cuda") == 0;
   if (!plain && strcmp(s->parallel.dtype, "f64") == 0)
     complain(reader, &s->parallel.dtype, &s->parallel.device,
              "parallel.dtype = 'f64' needs parallel.device = 'plain'; found '%s'", s->parallel.device);
-  if (!plain && s->parallel.check)
+  if (!plain && !cuda && s->parallel.check)
     complain(reader, &s->parallel.check, &s->parallel.device,
-             "parallel.check needs parallel.device = 'plain'; found '%s'", s->parallel.device);
+             "parallel.check needs parallel.device = 'plain' or 'cuda'; found '%s'", s->parallel.device);
 }
 
 static void settings_check_checkpoint(settings_reader_t *reader) {

@@ -130,9 +130,9 @@ void cli_make_world(void) {
   cli_result_t result;
   cli_write("world.nml", world_input, sizeof world_input - 1);
   cli_write("train.nml", train_input, sizeof train_input - 1);
-  CLI_RUN(1, &result, "world.nml");
+  CLI_RUN(1, &result, CLI_ON_CPU, "world.nml");
   cli_expect(&result, 0);
-  CLI_RUN(1, &result, "--set", "job.run_dir=base", "train.nml");
+  CLI_RUN(1, &result, CLI_ON_CPU, "--set", "job.run_dir=base", "train.nml");
   cli_expect(&result, 0);
   assert_int_equal(rename("base/model.h5", "model.h5"), 0);
 }
@@ -170,7 +170,7 @@ static _Noreturn void become(int ranks, const char *const *arguments, int out, i
   setpgid(0, 0);
   dup2(out, STDOUT_FILENO);
   dup2(err, STDERR_FILENO);
-  execv(line[0], (char *const *)(uintptr_t)line);
+  execvp(line[0], (char *const *)(uintptr_t)line);
   _exit(127);
 }
 

@@ -24,7 +24,7 @@ int cli_leave(void **state);
 /* As cli_enter, and makes a small world (world/) and a small model of it (model.h5), or takes those that are
  * kept. */
 int cli_enter_world(void **state);
-/* Makes them in the test's folder. */
+/* Makes them in the test's folder, on the CPU wherever that is. */
 void cli_make_world(void);
 
 /* Below the folder that the environment's LLAVA_RLHF_TEST_WORLDS names lies what several tests start from,
@@ -35,6 +35,8 @@ void cli_keep(const char *name);
 
 /* From now on a run may take so many SECONDS. */
 void cli_set_patience(double seconds);
+
+#define CLI_ON_CPU "--set", "parallel.device=cpu"
 
 /* Runs the program on RANKS ranks (0: without mpirun) with ARGUMENTS (ended by NULL). */
 void cli_run(int ranks, const char *const *arguments, cli_result_t *result);

@@ -40,7 +40,7 @@ static const char ppo_input[] = "&job task = 'ppo' /\n&model base = 'model.h5' a
 
 static void run_one(const char *input) {
   cli_result_t result;
-  CLI_RUN(1, &result, LORA, input);
+  CLI_RUN(1, &result, CLI_ON_CPU, LORA, input);
   cli_expect(&result, 0);
 }
 

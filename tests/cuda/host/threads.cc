@@ -1,7 +1,6 @@
 /* Threads of a block as fibers, which run until they wait for the others. */
 #include <cuda_runtime.h>
 
-#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -19,19 +18,30 @@ typedef struct {
   uint64_t generation;
 } meeting_t;
 
+/* Of values that lanes give each other there are two sets, used in turn: who writes to one again has met the
+ * others since, and they have read it. */
 typedef struct {
   meeting_t meeting;
-  uint64_t values[WARP_LANES];
+  uint64_t values[2][WARP_LANES];
   unsigned ballot, ballot_done;
 } warp_t;
 
-typedef enum { FIBER_NEW, FIBER_STARTED, FIBER_DONE } fiber_state_t;
+/* A place to go on at: __builtin_setjmp's. */
+typedef void *place_t[5];
+
+/* A fiber is begun once and runs its thread of each block from then on. */
+typedef struct {
+  bool is_begun, is_done; /* once at all; with this block */
+  const meeting_t *waits; /* NULL: for nothing */
+  uint64_t generation;    /* of the meeting that it waits for */
+  place_t place;
+} fiber_t;
 
 static struct {
   const std::function<void()> *kernel;
   unsigned threads, current;
-  fiber_state_t state[THREADS];
-  jmp_buf place[THREADS], scheduler;
+  fiber_t fibers[THREADS];
+  place_t scheduler;
   ucontext_t start, back;
   char *stacks;
   meeting_t block;
@@ -40,8 +50,20 @@ static struct {
   bool has_moved;
 } run;
 
-static void yield() {
-  if (_setjmp(run.place[run.current]) == 0) _longjmp(run.scheduler, 1);
+/* Other fibers run before such a function returns: nothing is to be concluded from what it does itself, of
+ * registers least. */
+#ifdef __clang__
+#define SWITCHES __attribute__((noinline))
+#else
+#define SWITCHES __attribute__((noipa))
+#endif
+
+SWITCHES __attribute__((noreturn)) static void go_on(place_t place) {
+  __builtin_longjmp(place, 1);
+}
+
+SWITCHES static void yield() {
+  if (__builtin_setjmp(run.fibers[run.current].place) == 0) go_on(run.scheduler);
 }
 
 static bool meeting_ends(meeting_t *meeting) {
@@ -58,8 +80,10 @@ template <class F> static void meet(meeting_t *meeting, F &&at_end) {
   meeting->arrived++;
   if (meeting->arrived == meeting->members) at_end();
   if (meeting_ends(meeting)) return;
-  while (meeting->generation == generation)
-    yield();
+  fiber_t *fiber = &run.fibers[run.current];
+  fiber->waits = meeting;
+  fiber->generation = generation;
+  yield();
 }
 
 static warp_t *warp_of_thread() {
@@ -103,31 +127,32 @@ unsigned __ballot_sync(unsigned, int value) {
 
 uint64_t host_shuffle(uint64_t value, unsigned from) {
   warp_t *warp = warp_of_thread();
-  warp->values[host_lane()] = value;
+  uint64_t *values = warp->values[warp->meeting.generation % 2];
+  values[host_lane()] = value;
   meet(&warp->meeting, [] {});
-  value = warp->values[from % WARP_LANES];
-  meet(&warp->meeting, [] {});
-  return value;
+  return values[from % WARP_LANES];
 }
 
-static void fiber_main() {
+static void run_thread() {
   (*run.kernel)();
-  run.state[run.current] = FIBER_DONE;
+  run.fibers[run.current].is_done = true;
   run.has_moved = true;
   meeting_t *meetings[] = {&run.block, &warp_of_thread()->meeting};
   for (meeting_t *meeting : meetings) {
     meeting->members--;
     (void)meeting_ends(meeting);
   }
-  _longjmp(run.scheduler, 1);
 }
 
-static void fiber_resume(unsigned thread) {
-  run.current = thread;
-  threadIdx = {thread % blockDim.x, thread / blockDim.x % blockDim.y, thread / blockDim.x / blockDim.y};
-  if (_setjmp(run.scheduler) != 0) return;
-  if (run.state[thread] == FIBER_STARTED) _longjmp(run.place[thread], 1);
-  run.state[thread] = FIBER_STARTED;
+static void fiber_main() {
+  for (;;) {
+    run_thread();
+    yield();
+  }
+}
+
+SWITCHES static void fiber_begin(unsigned thread) {
+  run.fibers[thread].is_begun = true;
   getcontext(&run.start);
   run.start.uc_stack.ss_sp = run.stacks + (size_t)thread * STACK_BYTES;
   run.start.uc_stack.ss_size = STACK_BYTES;
@@ -136,11 +161,24 @@ static void fiber_resume(unsigned thread) {
   setcontext(&run.start);
 }
 
+SWITCHES static void fiber_resume(unsigned thread) {
+  run.current = thread;
+  threadIdx = {thread % blockDim.x, thread / blockDim.x % blockDim.y, thread / blockDim.x / blockDim.y};
+  if (__builtin_setjmp(run.scheduler) != 0) return;
+  if (run.fibers[thread].is_begun) go_on(run.fibers[thread].place);
+  fiber_begin(thread);
+}
+
+static bool fiber_can_go_on(const fiber_t *fiber) {
+  return !fiber->is_done && !(fiber->waits && fiber->waits->generation == fiber->generation);
+}
+
 static void run_block() {
   run.block = {run.threads, 0, 0};
   run.any = 0;
   for (unsigned t = 0; t < run.threads; t++) {
-    run.state[t] = FIBER_NEW;
+    run.fibers[t].is_done = false;
+    run.fibers[t].waits = NULL;
     if (t % WARP_LANES == 0) run.warps[t / WARP_LANES] = {};
     run.warps[t / WARP_LANES].meeting.members++;
   }
@@ -148,8 +186,8 @@ static void run_block() {
     done = 0;
     run.has_moved = false;
     for (unsigned t = 0; t < run.threads; t++) {
-      if (run.state[t] != FIBER_DONE) fiber_resume(t);
-      done += run.state[t] == FIBER_DONE;
+      if (fiber_can_go_on(&run.fibers[t])) fiber_resume(t);
+      done += run.fibers[t].is_done;
     }
     if (run.has_moved) continue;
     fprintf(stderr, "block (%u, %u, %u): its threads wait at different barriers\n", blockIdx.x, blockIdx.y,
