@@ -39,6 +39,7 @@ static perf_report_t make_report(void) {
   return (perf_report_t){.all = &counters[0][0],
                          .ranks = RANKS,
                          .seconds = 10,
+                         .product_type = "fp32",
                          .peak_flops = 1e9,
                          .peak_bytes = 2e9,
                          .resident = 5e8,
