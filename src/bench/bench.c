@@ -130,7 +130,7 @@ static void bench_write_result(json_writer_t *writer, const session_t *session,
   json_write_member(writer, "recompute", session->settings->model.recompute);
   json_write_int_member(writer, "lora_r", session->settings->adapter.r);
   json_write_real_member(writer, "initialise_seconds", result->initialise_seconds);
-  json_write_real_member(writer, "sgemm_flops", result->peaks.flops[WEIGHT_REAL]);
+  json_write_real_member(writer, "product_flops", result->peaks.flops[WEIGHT_REAL]);
   json_write_real_member(writer, "bf16_flops", result->peaks.flops[WEIGHT_BF16]);
   json_write_real_member(writer, "nf4_flops", result->peaks.flops[WEIGHT_NF4]);
   json_write_real_member(writer, "stream_bytes", result->peaks.bytes);

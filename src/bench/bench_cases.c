@@ -238,13 +238,13 @@ static status_t bench_run_inner(bench_t *bench) {
 
 status_t bench_measure(session_t *session, bench_result_t *result) {
   bench_t bench;
-  *result = (bench_result_t){.peaks.flops[WEIGHT_REAL] = session->sgemm_flops};
+  *result = (bench_result_t){.peaks.flops[WEIGHT_REAL] = session->product_flops};
   status_code_t status = bench_set_up(session, result, &bench);
   if (status == STATUS_OK) status = bench_run_inner(&bench);
   bench_take_down(&bench);
   TRY(status);
   /* The performance table at the end shows the same peaks. */
-  session->sgemm_flops = result->peaks.flops[WEIGHT_REAL];
+  session->product_flops = result->peaks.flops[WEIGHT_REAL];
   session->stream_bytes = result->peaks.bytes;
   return STATUS_OK;
 }

@@ -200,7 +200,8 @@ static void perf_report_write_notes(FILE *file, const perf_report_t *report) {
       "and tokens are all ranks'.\n",
       report->ranks, report->ranks == 1 ? "" : "s", report->seconds);
   if (report->peak_flops > 0)
-    fprintf(file, "Peaks measured in this run, per rank: sgemm %.1f GFLOP/s", report->peak_flops / 1e9);
+    fprintf(file, "Peaks measured in this run, per rank: products in %s %.1f GFLOP/s", report->product_type,
+            report->peak_flops / 1e9);
   else
     fputs("Peaks were not measured in this run", file);
   if (report->peak_bytes > 0) fprintf(file, "; streaming %.1f GB/s", report->peak_bytes / 1e9);

@@ -13,7 +13,8 @@ typedef struct {
   const perf_collective_t *collectives; /* (TRAFFIC_COUNT, COLLECTIVE_COUNT): sums over ranks; not owned;
                                          * NULL: not known */
   double seconds;                       /* wall-clock time of the run */
-  double peak_flops; /* FLOP/s of one rank in sgemm, measured in the run; 0 = not measured */
+  const char *product_type;             /* of the products that the peak is measured with ("bf16") */
+  double peak_flops; /* FLOP/s of one rank in products, measured in the run; 0 = not measured */
   double peak_bytes; /* bytes/s of one rank in streaming; 0 = not measured */
   double resident;   /* bytes: the largest resident set that any rank's process has had; 0 = not known */
   int resident_rank; /* that rank */

@@ -45,7 +45,7 @@ static void describe_write_machine(const record_t *record, json_writer_t *writer
   json_write_int_member(writer, "core_count", core_set_count(machine->cores));
   json_write_member(writer, "device", machine->device);
   json_write_member(writer, "device_detail", machine->device_detail);
-  json_write_real_member(writer, "sgemm_flops", machine->sgemm_flops);
+  json_write_real_member(writer, "product_flops", machine->product_flops);
   json_write_real_member(writer, "stream_bytes", machine->stream_bytes);
 }
 

@@ -17,7 +17,7 @@ typedef struct {
   const grid_t *grid;
   const core_set_t *cores; /* that this rank's threads run on, as measured at the start */
   const char *device, *device_detail;
-  double sgemm_flops, stream_bytes; /* this rank's measured peaks, per second */
+  double product_flops, stream_bytes; /* this rank's measured peaks, per second */
 } record_machine_t;
 
 typedef struct {

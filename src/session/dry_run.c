@@ -74,7 +74,7 @@ static void dry_run_conclude(const session_t *session, const size_t *before, est
   perf_snapshot(counters);
   estimate_memory(before, during, estimate);
   bool here = session->settings->parallel.gpu_memory == 0.0; /* else it's another machine's speed */
-  const estimate_speed_t speed = {here ? session->sgemm_flops : 0.0, here ? session->stream_bytes : 0.0};
+  const estimate_speed_t speed = {here ? session->product_flops : 0.0, here ? session->stream_bytes : 0.0};
   double units = estimate->steps > 0 ? (double)estimate->steps : estimate->part;
   estimate->seconds = estimate_seconds(counters, &speed) / units;
   for (int r = 0; r < REGION_COUNT; r++) {
@@ -291,8 +291,9 @@ status_t dry_run(session_t *session, status_t (*task)(session_t *session)) {
   if (gpu_memory > 0.0)
     log_info("device     a GPU with %.1f GB for each rank (parallel.gpu_memory)", gpu_memory);
   else
-    log_info("device     %s (%s), sgemm %.1f GFLOP/s, streaming %.1f GB/s", session->device->name,
-             session->device->detail, giga * session->sgemm_flops, giga * session->stream_bytes);
+    log_info("device     %s (%s), products in %s %.1f GFLOP/s, streaming %.1f GB/s", session->device->name,
+             session->device->detail, dtype_name(session->device->real_type), giga * session->product_flops,
+             giga * session->stream_bytes);
   TRY(grid_describe(&session->grid, &session->cores));
   TRY(dry_run_estimate(session, task, &estimate));
   TRY(memory_alloc(&all, ARENA_OTHER, (size_t)session->grid.size, sizeof *all));

@@ -137,11 +137,11 @@ void estimate_memory(const size_t *before, const size_t *during, estimate_t *est
 
 double estimate_seconds(const perf_counter_t *counters, const estimate_speed_t *speed) {
   double flops = 0.0;
-  if (speed->sgemm_flops <= 0.0 || speed->stream_bytes <= 0.0) return 0.0;
+  if (speed->product_flops <= 0.0 || speed->stream_bytes <= 0.0) return 0.0;
   for (int r = 0; r < REGION_COUNT; r++)
     if (r != REGION_DECODE) flops += counters[r].flops;
   const perf_counter_t *decode = &counters[REGION_DECODE];
-  double computing = decode->flops / (reached * speed->sgemm_flops);
+  double computing = decode->flops / (reached * speed->product_flops);
   double reading = decode->bytes / (reached * speed->stream_bytes);
-  return flops / (reached * speed->sgemm_flops) + (computing > reading ? computing : reading);
+  return flops / (reached * speed->product_flops) + (computing > reading ? computing : reading);
 }

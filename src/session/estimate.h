@@ -72,7 +72,7 @@ void estimate_memory(const size_t *before, const size_t *during, estimate_t *est
 
 /* This rank's speed. */
 typedef struct {
-  double sgemm_flops, stream_bytes; /* measured, per second */
+  double product_flops, stream_bytes; /* measured, per second */
 } estimate_speed_t;
 
 /* Seconds for COUNTERS (REGION_COUNT) at half the measured speeds: products, or for decode steps the reading

@@ -84,7 +84,7 @@ status_t session_prepare(comm_t *world, const settings_t *settings, const device
   device_time_regions(session->device);
   device_peaks_t peaks;
   TRY(device_measure_peaks(session->device, 0, &peaks));
-  session->sgemm_flops = peaks.flops[WEIGHT_REAL];
+  session->product_flops = peaks.flops[WEIGHT_REAL];
   session->stream_bytes = peaks.bytes;
   perf_end(REGION_SETUP);
   return STATUS_OK;
@@ -106,8 +106,9 @@ static status_t session_log_device(const session_t *session) {
   device_peaks_t peaks = {0};
   status_code_t status = device_measure_formats(device, &peaks);
   TRY(comm_agree(session->world, status));
-  log_info("device     %s (%s), sgemm %.1f GFLOP/s, streaming %.1f GB/s", device->name, device->detail,
-           1e-9 * session->sgemm_flops, 1e-9 * session->stream_bytes);
+  log_info("device     %s (%s), products in %s %.1f GFLOP/s, streaming %.1f GB/s", device->name,
+           device->detail, dtype_name(device->real_type), 1e-9 * session->product_flops,
+           1e-9 * session->stream_bytes);
   if (peaks.flops[WEIGHT_BF16] > 0.0)
     log_info("           products with weights in bf16 %.1f, in NF4 %.1f GFLOP/s",
              1e-9 * peaks.flops[WEIGHT_BF16], 1e-9 * peaks.flops[WEIGHT_NF4]);
@@ -128,7 +129,7 @@ status_t session_open(session_t *session, const char *build) {
                                     &session->cores,
                                     session->device->name,
                                     session->device->detail,
-                                    session->sgemm_flops,
+                                    session->product_flops,
                                     session->stream_bytes};
   TRY(comm_agree(session->world, record_describe(&session->record, &machine)));
   return grid_describe(&session->grid, &session->cores);
@@ -165,7 +166,8 @@ static status_t session_report(session_t *session) {
   perf_report_t report = {.all = all,
                           .collectives = collectives,
                           .ranks = ranks,
-                          .peak_flops = session->sgemm_flops,
+                          .product_type = dtype_name(session->device->real_type),
+                          .peak_flops = session->product_flops,
                           .peak_bytes = session->stream_bytes,
                           .seconds = perf_now() - session->started};
   for (int rank = 0; rank < ranks; rank++)

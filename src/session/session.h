@@ -40,7 +40,7 @@ typedef struct {
   status_code_t stop_status;      /* what went wrong in looking */
   bool stop_told;
   bool gained; /* this start has left the next one something besides checkpoints (io/formats/kept.h) */
-  double sgemm_flops, stream_bytes; /* this rank's measured peaks, per second */
+  double product_flops, stream_bytes; /* this rank's measured peaks, per second */
   record_t record;                  /* what the run leaves for people */
   const struct judge_entry *judges; /* (judge_count) that main offers (eval/judge.h) */
   int32_t judge_count;

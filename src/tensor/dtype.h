@@ -11,4 +11,10 @@ static inline size_t dtype_size(dtype_t type) {
   return sizes[type];
 }
 
+/* Name in reports ("bf16"). */
+static inline const char *dtype_name(dtype_t type) {
+  static const char *const names[DTYPE_COUNT] = {"fp32", "fp64", "bf16", "int32"};
+  return names[type];
+}
+
 #endif

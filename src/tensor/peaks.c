@@ -1,5 +1,6 @@
 #include "tensor/peaks.h"
 
+#include "base/random.h"
 #include "perf/perf.h"
 #include "tensor/ops.h"
 
@@ -74,10 +75,40 @@ static status_t measure_copy(device_t *device, int64_t n, real_t *block, device_
   return STATUS_OK;
 }
 
-/* N numbers, which read as weights of any format are finite. */
+/* A bf16 in -1 .. -1/4 or 1/4 .. 1: sign, two exponents and all of the mantissa are random. */
+static uint32_t random_half(uint32_t word) {
+  return 0x3e80u + (word & 0xffu) + (word << 7 & 0x8000u);
+}
+
+/* Each number is two in bf16, so that it is one in either type. */
+static void pattern_fill(uint32_t *pattern, int64_t n) {
+  for (int64_t i = 0; i < n; i += 4) {
+    random_words_t words = random_words(0, RANDOM_TEST, 0, (uint64_t)i);
+    for (int64_t w = 0; w < 4 && i + w < n; w++)
+      pattern[i + w] = random_half(words.v[w]) << 16 | random_half(words.v[w] >> 16);
+  }
+}
+
+/* Rows of matrices of a power of two begin at other places of the pattern. */
+enum { PATTERN = (1 << 18) + 64 };
+
+status_t device_fill_random(device_t *device, int64_t n, real_t *x) {
+  SCOPED_MEMORY uint32_t *pattern = NULL;
+  int64_t done = n < PATTERN ? n : PATTERN;
+  TRY(memory_alloc(&pattern, ARENA_OTHER, (size_t)done, sizeof *pattern));
+  pattern_fill(pattern, done);
+  TRY(real_upload(device, x, pattern, DTYPE_F32, (size_t)done));
+  while (done < n) {
+    int64_t more = n - done < done ? n - done : done;
+    TRY(device->run(device, op_copy, &(op_copy_t){.n = more, .x = x, .y = real_at(device, x, done)}));
+    done += more;
+  }
+  return STATUS_OK;
+}
+
 static status_t peaks_block(device_t *device, int64_t n, real_t **block) {
   TRY(real_alloc(device, ARENA_SCRATCH, (size_t)n, block));
-  return OP(device, fill_real, &(op_fill_real_t){.n = n, .value = 0.5, .x = *block});
+  return device_fill_random(device, n, *block);
 }
 
 /* Both arrays take a quarter of the device's free memory at most, and begin where wide accesses may. */

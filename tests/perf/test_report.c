@@ -43,6 +43,7 @@ static perf_report_t make_report(void) {
                          .ranks = RANKS,
                          .collectives = collectives,
                          .seconds = 10,
+                         .product_type = "fp32",
                          .peak_flops = 1e9,
                          .peak_bytes = 2e9,
                          .resident = 5e8,

@@ -30,7 +30,7 @@ static status_t put_run(const char *folder, const char *task, const char *state,
       "\"0.1.0 (commit 5209bb9, clean), Release, GNU 12.2.0\", \"state\": \"%s\", \"reason\": null, "
       "\"started\": \"2026-11-23T08:12:09Z\", \"written\": \"2026-11-23T08:20:54Z\", \"seconds\": %g, "
       "\"host\": \"node017\", \"nodes\": 1, \"ranks\": 2, \"dp\": 2, \"tp\": 1, \"threads\": 1, "
-      "\"device\": \"cpu\", \"device_detail\": \"avx512\", \"sgemm_flops\": 1.41e11, "
+      "\"device\": \"cpu\", \"device_detail\": \"avx512\", \"product_flops\": 1.41e11, "
       "\"stream_bytes\": 2.2e10, \"seed\": 1}\n",
       task, state, seconds);
   return put(folder, "run.json", text, (size_t)n);
@@ -46,8 +46,12 @@ static status_t put_perf(const char *folder, const double seconds[REGION_COUNT],
                                                       .seconds = seconds[r] * (1.0 + 0.03 * rank),
                                                       .flops = seconds[r] * 6e10,
                                                       .tokens = seconds[r] * 4100.0};
-  const perf_report_t report = {
-      .all = all, .ranks = RANKS, .seconds = total, .peak_flops = 1.41e11, .peak_bytes = 2.2e10};
+  const perf_report_t report = {.all = all,
+                                .ranks = RANKS,
+                                .seconds = total,
+                                .product_type = "fp32",
+                                .peak_flops = 1.41e11,
+                                .peak_bytes = 2.2e10};
   char *text = NULL;
   size_t n = 0;
   FILE *file = open_memstream(&text, &n);

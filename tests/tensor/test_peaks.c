@@ -74,9 +74,47 @@ static void an_assumed_gpu_counts_its_memory(void **state) {
   device_free(plain);
 }
 
+/* Numbers that are random in either type: finite, of size one, of both signs, and hardly any twice in a row.
+ */
+static void check_random(const float *values, int64_t n) {
+  int64_t below = 0, repeated = 0;
+  double squares = 0.0;
+  for (int64_t i = 0; i < n; i++) {
+    assert_true(fabs(values[i]) >= 0.25 && fabs(values[i]) <= 1.0);
+    below += values[i] < 0.0f;
+    repeated += i > 0 && values[i] == values[i - 1];
+    squares += values[i] * values[i];
+  }
+  assert_true(below > 49 * n / 100 && below < 51 * n / 100);
+  assert_true(repeated < n / 100);
+  assert_true(squares > 0.3 * (double)n && squares < 0.5 * (double)n);
+}
+
+/* All of an array that is longer than what was drawn. */
+static void operands_are_random(void **state) {
+  enum { N = 700000, ROW = 1024 };
+  device_t *device;
+  real_t *array;
+  SCOPED_MEMORY float *values = NULL, *halves = NULL;
+  (void)state;
+  assert_int_equal(cpu_create(1, NULL, &device), STATUS_OK);
+  assert_int_equal(real_alloc(device, ARENA_OTHER, N, &array), STATUS_OK);
+  assert_int_equal(memory_alloc(&values, ARENA_OTHER, N, sizeof *values), STATUS_OK);
+  assert_int_equal(memory_alloc(&halves, ARENA_OTHER, 2 * N, sizeof *halves), STATUS_OK);
+  assert_int_equal(device_fill_random(device, N, array), STATUS_OK);
+  assert_int_equal(real_download(device, values, DTYPE_F32, array, N), STATUS_OK);
+  assert_int_equal(half_download(device, halves, DTYPE_F32, (const half_t *)array, 2 * N), STATUS_OK);
+  check_random(values, N);
+  check_random(halves, 2 * N);
+  for (int64_t row = 1; row < N / ROW; row++)
+    assert_memory_not_equal(values, values + row * ROW, ROW * sizeof *values);
+  device_release(device, array);
+  device_free(device);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(every_format_has_a_peak),
-                                     cmocka_unit_test(a_slow_device_has_none),
-                                     cmocka_unit_test(an_assumed_gpu_counts_its_memory)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(every_format_has_a_peak), cmocka_unit_test(a_slow_device_has_none),
+      cmocka_unit_test(operands_are_random), cmocka_unit_test(an_assumed_gpu_counts_its_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

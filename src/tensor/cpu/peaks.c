@@ -1,4 +1,5 @@
 /* Peaks: OpenBLAS for arithmetic, a sum of squares for memory. */
+#include "tensor/peaks.h"
 #include "tensor/cpu/cpu.h"
 #include "tensor/ops.h"
 
@@ -20,7 +21,7 @@ static status_t arrays_fill(peaks_arrays_t *arrays) {
   real_t **matrices[] = {&arrays->a, &arrays->b, &arrays->c};
   for (int i = 0; i < 3; i++) {
     TRY(real_alloc(device, ARENA_OTHER, (size_t)square, matrices[i]));
-    TRY(OP(device, fill_real, &(op_fill_real_t){.n = square, .value = 0.5, .x = *matrices[i]}));
+    TRY(device_fill_random(device, square, *matrices[i]));
   }
   TRY(wide_alloc(device, ARENA_OTHER, (size_t)floats, &arrays->x));
   TRY(wide_alloc(device, ARENA_OTHER, 1, &arrays->sum));
