@@ -22,8 +22,13 @@ static status_t queue_make_counter(queue_t *queue) {
   int64_t *counter = NULL;
   comm_t *world = queue->world;
   MPI_Aint bytes = comm_rank(world) == 0 ? (MPI_Aint)sizeof *counter : 0;
-  TRY_MPI(MPI_Win_allocate(bytes, (int)sizeof *counter, MPI_INFO_NULL, comm_mpi(world), (void *)&counter,
-                           &queue->window));
+  int code = MPI_Win_allocate(bytes, (int)sizeof *counter, MPI_INFO_NULL, comm_mpi(world), (void *)&counter,
+                              &queue->window);
+  if (code != MPI_SUCCESS)
+    return error_context(comm_mpi_error(code, "MPI_Win_allocate"),
+                         "the counter of a shared queue needs one-sided communication, which this MPI does "
+                         "not have between these nodes; "
+                         "Debian's Open MPI has it over TCP with OMPI_MCA_osc=^ucx in the environment");
   TRY_MPI(MPI_Win_set_errhandler(queue->window, MPI_ERRORS_RETURN));
   TRY_MPI(MPI_Win_lock_all(MPI_MODE_NOCHECK, queue->window));
   if (comm_rank(world) == 0) *counter = 0;

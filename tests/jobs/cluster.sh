@@ -126,12 +126,15 @@ node_start() {
     slurmd -D -N "$0"
     exit' "$1" >>"$cluster/log/$1" 2>&1 &
   echo $! >"$cluster/$1.pid"
+  disown
 }
 
 # The node loses power, and all that was on its disk.
 node_kill() {
-  kill -KILL "$(<"$cluster/$1.pid")" 2>/dev/null || true
-  wait "$(<"$cluster/$1.pid")" 2>/dev/null || true
+  local process
+  process=$(<"$cluster/$1.pid")
+  kill -KILL "$process" 2>/dev/null || true
+  timeout 10 tail --pid="$process" -f /dev/null || true
 }
 
 # SECONDS WHAT COMMAND...: waits until COMMAND succeeds; ends the test if that takes longer.

@@ -18,7 +18,9 @@ submit() { # MARK OF DIRECTIVES, AFTER, ARGUMENTS, OPTIONS...
   local number folder after
   number=$(($(find "$STAND_IN/jobs" -mindepth 1 -maxdepth 1 | wc -l) + 1))
   folder=$STAND_IN/jobs/$number
-  for after in $2; do [[ -d $STAND_IN/jobs/$after ]] || refuse "no job $after to wait for"; done
+  for after in $2; do
+    [[ $(<"$STAND_IN/jobs/$after/state") =~ ^(waiting|running)$ ]] || refuse "no job $after any more that could be waited for"
+  done
   mkdir "$folder"
   cat >"$folder/script"
   sed -n "s/^$1 //p" "$folder/script" >"$folder/directives"

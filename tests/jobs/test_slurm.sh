@@ -110,16 +110,20 @@ case_preemption() {
 }
 
 # A node disappears, its rank with it: Slurm puts the job back into the queue. Once the node is there again the job goes on with it.
+# The first node is the one of the job's script and of the rank that holds the run's directory.
 case_node_failure() {
+  local node
   undisturbed 30
-  sft_submit bereaved 30
-  cluster_wait 300 "the job has a checkpoint" has_steps bereaved 12
-  node_kill node2
-  cluster_wait 120 "the job waits for a node" job_is "$job" PENDING
-  (($(steps_of bereaved) < 30)) || fail "the job went on without its other rank"
-  node_start node2
-  expect_same "$job" bereaved 30
-  expect_restarts "$job" 1
+  for node in node2 node1; do
+    sft_submit "without_$node" 30
+    cluster_wait 300 "the job has a checkpoint" has_steps "without_$node" 12
+    node_kill "$node"
+    cluster_wait 120 "the job waits for a node" job_is "$job" PENDING
+    (($(steps_of "without_$node") < 30)) || fail "the job went on without its other rank"
+    node_start "$node"
+    expect_same "$job" "without_$node" 30
+    expect_restarts "$job" 1
+  done
 }
 
 # --stage: each node has its own copy, which is gone after the job; with mpirun, too.
