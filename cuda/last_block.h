@@ -6,7 +6,7 @@
 #include "cuda/kernel.h"
 
 /* Results that one launch can have: counters that are 0 whenever no kernel runs. */
-enum { SHARED_RESULTS_MOST = 8192 };
+enum { SHARED_RESULTS_MOST = 1 << 16 };
 static __device__ unsigned shared_results[SHARED_RESULTS_MOST];
 
 static inline int64_t shared_results_of(int64_t wanted) {
@@ -35,7 +35,11 @@ static __device__ __forceinline__ bool block_is_last(int64_t result, unsigned bl
 
 /* Past the first-level cache, which does not know what other multiprocessors write. */
 template <class T> static __device__ __forceinline__ T load_fresh(const T *from) {
-  return *static_cast<const volatile T *>(from);
+#ifdef __CUDACC__
+  return __ldcg(from);
+#else
+  return *from;
+#endif
 }
 
 #endif
