@@ -1,6 +1,5 @@
-/* Operations on a shard of the vocabulary, a block for each row: bound by memory. Bytes per logit: statistics
- * 4 (read twice, the second time from the cache), backward 4 + b, histogram 4; beside them, where tokens are
- * drawn, ten rounds of Philox and two logarithms in double for each id. */
+/* Operations on a shard of the vocabulary: bound by memory. Bytes per logit: statistics 4, backward 4 + b,
+ * histogram 4; beside them, where tokens are drawn, ten rounds of Philox and two logarithms for each id. */
 #include "cuda/last_block.h"
 #include "cuda/vocab.h"
 
