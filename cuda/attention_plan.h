@@ -86,7 +86,7 @@ PLAN_FUNCTION attention_block_t attention_block(attention_tile_t tile, int64_t b
 /* ---- Parts of a sequence in the cache ---- */
 
 /* Positions of a part: fixed, so that a sequence's sums do not depend on the others. */
-enum { SPLIT_POSITIONS = 128, SPLIT_GROUP_MOST = 8 };
+enum { SPLIT_POSITIONS = 64, SPLIT_GROUP_MOST = 8 };
 
 PLAN_FUNCTION int32_t split_count(int64_t positions) {
   return (int32_t)((positions + SPLIT_POSITIONS - 1) / SPLIT_POSITIONS);

@@ -4,6 +4,7 @@
  * calls k need only be the same in both operands, so that it takes 16 bytes of each. How k is shared out and
  * in which order it is summed depends on k alone, and not on the number of rows. */
 #include "cuda/gemm.h"
+#include "cuda/last_block.h"
 #include "cuda/mma.h"
 
 enum {
@@ -19,9 +20,11 @@ enum {
   FEW_LINE = 64 /* elements of 128 bytes, the unit of the second-level cache */
 };
 
-/* A weight, and the adapter on columns B_BEGIN .. B_END - 1 of its result. */
+/* A weight, and the adapter on columns B_BEGIN .. B_END - 1 of its result; or an adapter's A, with its result
+ * U_TO (NULL: a weight). */
 struct few_part_t {
   const bf16 *w;
+  bf16 *u_to;
   int64_t rows, ld;
   const bf16 *u, *b; /* NULL: none */
   int64_t b_begin, b_end;
@@ -34,7 +37,9 @@ template <class C> struct few_t {
   int32_t share;      /* warps that share a tile, each with a part of k: a power of two */
   int32_t tiles_each; /* of a block */
   int32_t fetched;    /* groups that a warp asks for before x is there */
-  few_part_t part[LINEAR_SEGMENTS];
+  bool streams;       /* and goes on asking for so many ahead */
+  int32_t a_blocks;   /* the first blocks, which multiply by A; the others wait for them before they add B */
+  few_part_t part[2 * LINEAR_SEGMENTS];
   int64_t k, ldx;
   const bf16 *x;
   int32_t rank;
@@ -104,8 +109,8 @@ static __device__ __forceinline__ void multiply_steps(float (&sum)[COLUMNS][4], 
       multiply_step(sum[c], low[s], high[s], x[c][s]);
 }
 
-/* One step at K, zeros where the lane IS not THERE. */
-template <int COLUMNS>
+/* One step at K, zeros where the lane IS not THERE. FRESH: x was written by blocks of this kernel. */
+template <int COLUMNS, bool FRESH>
 static __device__ __forceinline__ void multiply_rest(float (&sum)[COLUMNS][4], const lane_t<COLUMNS> &lane,
                                                      int64_t k, bool low_there, bool high_there,
                                                      bool x_there) {
@@ -114,7 +119,10 @@ static __device__ __forceinline__ void multiply_rest(float (&sum)[COLUMNS][4], c
               high = high_there ? load_once(lane.high + k) : none;
 #pragma unroll
   for (int c = 0; c < COLUMNS; c++)
-    multiply_step(sum[c], low, high, x_there ? load_shared_by_all(lane.x[c] + k) : none);
+    multiply_step(sum[c], low, high,
+                  !x_there ? none
+                  : FRESH  ? load_fresh(reinterpret_cast<const uint4 *>(lane.x[c] + k))
+                           : load_shared_by_all(lane.x[c] + k));
 }
 
 static __device__ __forceinline__ int64_t at_most(int64_t i, int64_t most) {
@@ -124,25 +132,29 @@ static __device__ __forceinline__ int64_t at_most(int64_t i, int64_t most) {
 /* The part that TILE belongs to. */
 template <class C>
 static __device__ __forceinline__ const few_part_t &part_of(const few_t<C> &op, int32_t tile) {
-  if (op.parts > 2 && tile >= op.part[2].tile) return op.part[2];
-  return op.parts > 1 && tile >= op.part[1].tile ? op.part[1] : op.part[0];
+  int32_t p = op.parts - 1;
+  while (p > 0 && tile < op.part[p].tile)
+    p--;
+  return op.part[p];
 }
 
 /* The part of k that falls to warp SHARE of a tile. */
 template <int COLUMNS, class C>
 static __device__ __forceinline__ void multiply_share(float (&sum)[COLUMNS][4], const few_t<C> &op,
                                                       const lane_t<COLUMNS> &lane, int32_t share,
-                                                      int32_t in_row) {
+                                                      int32_t in_row, const bf16 *lines, int64_t in_line) {
   constexpr int STEPS = COLUMNS == 1 ? FEW_GROUP : FEW_GROUP / 2;
-  const int64_t groups = op.k / FEW_SPAN;
-  for (int64_t group = share; group < groups; group += op.share)
+  const int32_t groups = (int32_t)(op.k / FEW_SPAN), ahead = op.streams ? op.fetched * op.share : groups;
+  for (int32_t group = share; group < groups; group += op.share) {
+    if (group + ahead < groups) fetch_line(lines + in_line + (int64_t)(group + ahead) * FEW_SPAN);
 #pragma unroll
     for (int s = 0; s < FEW_GROUP; s += STEPS)
-      multiply_steps<COLUMNS, STEPS>(sum, lane, group * FEW_SPAN + s * FEW_STEP);
+      multiply_steps<COLUMNS, STEPS>(sum, lane, (int64_t)group * FEW_SPAN + s * FEW_STEP);
+  }
   if ((groups & (op.share - 1)) != share) return;
-  for (int64_t k = groups * FEW_SPAN; k < op.k; k += FEW_STEP) {
+  for (int64_t k = (int64_t)groups * FEW_SPAN; k < op.k; k += FEW_STEP) {
     const bool there = k + in_row < op.k;
-    multiply_rest(sum, lane, k, there, there, there);
+    multiply_rest<COLUMNS, false>(sum, lane, k, there, there, there);
   }
 }
 
@@ -164,13 +176,36 @@ static __device__ __forceinline__ void add_adapter(float (&sum)[COLUMNS][4], con
     lane.x[c] = part.u + at_most(c * FEW_COLUMNS + g, op.rows - 1) * op.ldu + in_row;
   for (int32_t k = share * FEW_STEP; k < op.rank; k += op.share * FEW_STEP) {
     const bool there = k + in_row < op.rank;
-    multiply_rest(added, lane, k, there && low_there, there && high_there, there);
+    multiply_rest<COLUMNS, true>(added, lane, k, there && low_there, there && high_there, there);
   }
 #pragma unroll
   for (int c = 0; c < COLUMNS; c++)
 #pragma unroll
     for (int i = 0; i < 4; i++)
       sum[c][i] = op.alpha * sum[c][i] + op.scale * added[c][i];
+}
+
+/* Blocks that have multiplied by A, and others that have ended; both 0 whenever no kernel runs. Blocks start
+ * in the order of their numbers, so that those waited for are at work or done. */
+static __device__ unsigned few_arrived, few_left;
+
+static __device__ __forceinline__ void wait_for_a(int32_t a_blocks) {
+  if (threadIdx.x == 0) {
+    while (*static_cast<volatile unsigned *>(&few_arrived) < (unsigned)a_blocks) {
+    }
+    __threadfence();
+  }
+  __syncthreads();
+}
+
+static __device__ __forceinline__ void end_of_block(int32_t a_blocks) {
+  if ((int32_t)blockIdx.x < a_blocks) {
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) atomicAdd(&few_arrived, 1u);
+  } else if (threadIdx.x == 0 && atomicAdd(&few_left, 1u) == gridDim.x - (unsigned)a_blocks - 1u) {
+    few_arrived = few_left = 0;
+  }
 }
 
 template <class C, int COLUMNS>
@@ -183,10 +218,11 @@ static __global__ void __launch_bounds__(FEW_THREADS, FEW_BLOCKS)
                 first_tile = (int32_t)blockIdx.x * op.tiles_each;
   const int32_t tile = (int32_t)at_most(first_tile + warp * op.tiles_each / FEW_WARPS, op.tiles - 1);
   const few_part_t &part = part_of(op, tile);
-  const int64_t row = (int64_t)(tile - part.tile) * FEW_TILE;
+  const int64_t row = (int64_t)(tile - part.tile) * FEW_TILE, in_line = lane_number % 2 * FEW_LINE;
+  const bf16 *lines = part.w + at_most(row + lane_number / 2, part.rows - 1) * part.ld;
   for (int32_t i = 0; i < op.fetched; i++) {
-    const int64_t k = ((int64_t)i * op.share + share) * FEW_SPAN + lane_number % 2 * FEW_LINE;
-    if (k < op.k) fetch_line(part.w + at_most(row + lane_number / 2, part.rows - 1) * part.ld + k);
+    const int64_t k = ((int64_t)i * op.share + share) * FEW_SPAN + in_line;
+    if (k < op.k) fetch_line(lines + k);
   }
   kernel_wait();
 
@@ -197,7 +233,8 @@ static __global__ void __launch_bounds__(FEW_THREADS, FEW_BLOCKS)
 #pragma unroll
   for (int c = 0; c < COLUMNS; c++)
     lane.x[c] = op.x + at_most(c * FEW_COLUMNS + g, op.rows - 1) * op.ldx + in_row;
-  multiply_share(sum, op, lane, share, in_row);
+  multiply_share(sum, op, lane, share, in_row, lines, in_line);
+  if (op.a_blocks > 0 && (int32_t)blockIdx.x >= op.a_blocks) wait_for_a(op.a_blocks);
   if (part.b) {
     add_adapter(sum, op, part, row + g, share, in_row);
   } else {
@@ -225,10 +262,15 @@ static __global__ void __launch_bounds__(FEW_THREADS, FEW_BLOCKS)
     float value = 0.0f;
     for (int32_t w = 0; w < op.share; w++)
       value += sums[number * op.share + w][x_row / FEW_COLUMNS][in_tile][x_row % FEW_COLUMNS];
+    if (into.u_to) {
+      into.u_to[x_row * op.ldu + in_part] = store_float<bf16>(value);
+      continue;
+    }
     if (op.beta != 0.0f) value += op.beta * load_float(op.before[at]);
     if (op.bias) value += load_float(op.bias[col]);
     op.y[at] = store_float<C>(value);
   }
+  if (op.a_blocks > 0) end_of_block(op.a_blocks);
 }
 
 /* ---- Launches ---- */
@@ -253,10 +295,15 @@ template <class C> static status_code_t few_launch(device_t *device, few_t<C> *o
   op->share = share_of(op->k);
   op->tiles_each = FEW_WARPS / op->share;
   for (int32_t i = 0; i < op->parts; i++) {
-    op->part[i].tile = op->tiles;
-    op->part[i].col = col;
-    op->tiles += (int32_t)((op->part[i].rows + FEW_TILE - 1) / FEW_TILE);
-    col += op->part[i].rows;
+    few_part_t *part = &op->part[i];
+    if (i > 0 && !part->u_to && op->part[i - 1].u_to) { /* blocks are of the one kind or the other */
+      op->a_blocks = (op->tiles + op->tiles_each - 1) / op->tiles_each;
+      op->tiles = op->a_blocks * op->tiles_each;
+    }
+    part->tile = op->tiles;
+    part->col = col;
+    op->tiles += (int32_t)((part->rows + FEW_TILE - 1) / FEW_TILE);
+    if (!part->u_to) col += part->rows;
   }
   const launch_t shape = launch_over(op->tiles, op->tiles_each, FEW_THREADS);
   /* As many groups as a third of the cache holds for the blocks that run at once. */
@@ -265,6 +312,7 @@ template <class C> static status_code_t few_launch(device_t *device, few_t<C> *o
                 group_bytes = (int64_t)FEW_WARPS * FEW_TILE * FEW_SPAN * (int64_t)sizeof(bf16),
                 groups = (int64_t)state->l2_bytes / 3 / (blocks * group_bytes),
                 warp_groups = (op->k + FEW_SPAN - 1) / FEW_SPAN / op->share + 1;
+  op->streams = blocks < most;
   op->fetched = (int32_t)(groups < 1 ? 1 : groups < warp_groups ? groups : warp_groups);
   return launch(device, "product of few rows", shape,
                 op->rows <= FEW_COLUMNS ? few_kernel<C, 1> : few_kernel<C, FEW_ROWS_MOST / FEW_COLUMNS>, *op);
@@ -304,7 +352,7 @@ static status_code_t matrix_vector_cuda(device_t *device, const op_gemm_t *op, b
   return op->c_wide ? few_gemm<float>(device, op, w) : few_gemm<bf16>(device, op, w);
 }
 
-/* ---- Linear operations: one product for all A, one for all weights and B ---- */
+/* ---- Linear operations: all A, weights and B in one kernel ---- */
 
 static bool linear_fits(const device_t *device, const op_linear_t *op) {
   if (!few_fits(device, op->rows, op->in, op->activation) || !rows_packed(op->x, op->ldx)) return false;
@@ -318,27 +366,23 @@ static bool linear_fits(const device_t *device, const op_linear_t *op) {
   return true;
 }
 
-static status_code_t linear_products_of_a(device_t *device, const op_linear_t *op) {
+/* All A are the first parts. */
+template <class C> static void few_parts_of_a(few_t<C> *few, device_t *device, const op_linear_t *op) {
   for (int32_t i = 0, count; i<op->segments; i += count> 0 ? count : 1) {
     count = linear_adapters(device, op, i);
-    op_gemm_t gemm = {};
-    gemm.trans_b = true;
-    gemm.m = op->rows;
-    gemm.n = (int64_t)count * op->lora_rank;
-    gemm.k = gemm.ldb = op->in;
-    gemm.a = op->x;
-    gemm.lda = op->ldx;
-    gemm.c = op->segment[i].u;
-    gemm.ldc = op->ldu;
-    gemm.alpha = 1.0;
-    if (count > 0) TRY(few_gemm<bf16>(device, &gemm, real<bf16>(op->segment[i].a)));
+    if (count == 0) continue;
+    few_part_t *part = &few->part[few->parts++];
+    part->w = real<bf16>(op->segment[i].a);
+    part->u_to = real<bf16>(op->segment[i].u);
+    part->rows = (int64_t)count * op->lora_rank;
+    part->ld = op->in;
   }
-  return STATUS_OK;
 }
 
 template <class C> static status_code_t few_linear(device_t *device, const op_linear_t *op) {
   few_t<C> few = {};
   few.rows = (int32_t)op->rows;
+  few_parts_of_a(&few, device, op);
   for (int32_t i = 0, count; i < op->segments; i += count, few.parts++) {
     /* Weights that are one matrix are one part where no adapters lie between them. */
     const linear_segment_t *segment = &op->segment[i];
@@ -372,7 +416,6 @@ template <class C> static status_code_t few_linear(device_t *device, const op_li
 status_t cuda_linear_few(device_t *device, const op_linear_t *op, bool *taken) {
   *taken = linear_fits(device, op);
   if (!*taken || op->out == 0) return STATUS_OK;
-  TRY(linear_products_of_a(device, op));
   return op->y_wide ? few_linear<float>(device, op) : few_linear<bf16>(device, op);
 }
 

@@ -1,18 +1,18 @@
-/* Operations on a shard of the vocabulary, a block for each row: bound by memory. Bytes per logit: statistics
- * 4 (read twice, the second time from the cache), backward 4 + b, histogram 4; beside them, where tokens are
- * drawn, ten rounds of Philox and two logarithms in double for each id. */
+/* Operations on a shard of the vocabulary: bound by memory. Bytes per logit: statistics 4, backward 4 + b,
+ * histogram 4; beside them, where tokens are drawn, ten rounds of Philox and two logarithms for each id. */
+#include "cuda/last_block.h"
 #include "cuda/vocab.h"
 
 enum { ROW_THREADS = 512 };
 
-static __device__ __forceinline__ float block_max(float value) {
-  __shared__ float parts[ROW_THREADS / WARP];
+template <int THREADS> static __device__ __forceinline__ float block_max(float value) {
+  __shared__ float parts[THREADS / WARP];
   value = warp_max(value);
   if (threadIdx.x % WARP == 0) parts[threadIdx.x / WARP] = value;
   __syncthreads();
   float max = parts[0];
 #pragma unroll
-  for (int w = 1; w < ROW_THREADS / WARP; w++)
+  for (int w = 1; w < THREADS / WARP; w++)
     max = fmaxf(max, parts[w]);
   __syncthreads();
   return max;
@@ -22,7 +22,7 @@ static __device__ __forceinline__ float row_max(const shard_t &shard, int64_t ro
   float max = -INFINITY;
   for (int64_t j = threadIdx.x; j < shard.count; j += ROW_THREADS)
     max = fmaxf(max, scaled(shard, row, j));
-  return block_max(max);
+  return block_max<ROW_THREADS>(max);
 }
 
 static __global__ void __launch_bounds__(ROW_THREADS) vocab_max_kernel(const shard_t shard, float *max) {
@@ -36,7 +36,11 @@ static status_code_t vocab_max_cuda(device_t *device, const op_vocab_max_t *op) 
                 shard_of(op->shard), wide(op->max));
 }
 
-/* ---- Statistics and draws ---- */
+/* ---- Statistics and draws: a block for each part of a row, whose logits are kept in registers ---- */
+
+/* Parts are of one size, so that the sums of a row do not depend on the number of rows. */
+enum { PART_THREADS = 256, PART_PACK = 4, PART_PACKS = 2, PART_EACH = PART_PACK * PART_PACKS };
+enum { PART_IDS = PART_THREADS * PART_EACH };
 
 struct winner_t {
   int32_t id; /* -1: none */
@@ -48,23 +52,36 @@ static __device__ __forceinline__ winner_t better(winner_t a, winner_t b) {
   return b;
 }
 
-/* The winner of the block, on all of its threads. */
-static __device__ __forceinline__ winner_t block_winner(winner_t mine) {
-  __shared__ winner_t parts[ROW_THREADS / WARP];
+/* What a part of a row adds to its record; sums are relative to the part's own MAX. */
+struct part_t {
+  float max, sum, weighted, equal;
+  winner_t winner;
+};
+
+static __device__ __forceinline__ part_t together(const part_t &a, const part_t &b) {
+  const float max = fmaxf(a.max, b.max);
+  part_t both = {max, 0.0f, 0.0f, 0.0f, better(a.winner, b.winner)};
+  const part_t *parts[] = {&a, &b};
 #pragma unroll
-  for (int step = WARP / 2; step > 0; step /= 2) {
-    const winner_t other = {__shfl_xor_sync(0xffffffffu, mine.id, step),
-                            __shfl_xor_sync(0xffffffffu, mine.value, step)};
-    mine = better(mine, other);
+  for (int i = 0; i < 2; i++) {
+    const part_t &part = *parts[i];
+    if (part.max == max) both.equal += part.equal;
+    if (part.sum == 0.0f) continue; /* it has no ids, or none that is possible */
+    const float below = part.max - max, factor = expf(below);
+    both.sum += factor * part.sum;
+    both.weighted += factor * (part.weighted + below * part.sum);
   }
-  if (threadIdx.x % WARP == 0) parts[threadIdx.x / WARP] = mine;
-  __syncthreads();
-  winner_t best = parts[0];
-#pragma unroll
-  for (int w = 1; w < ROW_THREADS / WARP; w++)
-    best = better(best, parts[w]);
-  __syncthreads();
-  return best;
+  return both;
+}
+
+/* That of the lane whose number differs by bit STEP. */
+static __device__ __forceinline__ part_t shuffle_part(const part_t &part, int step) {
+  const unsigned all = 0xffffffffu;
+  return {__shfl_xor_sync(all, part.max, step),
+          __shfl_xor_sync(all, part.sum, step),
+          __shfl_xor_sync(all, part.weighted, step),
+          __shfl_xor_sync(all, part.equal, step),
+          {__shfl_xor_sync(all, part.winner.id, step), __shfl_xor_sync(all, part.winner.value, step)}};
 }
 
 struct draw_t {
@@ -75,63 +92,178 @@ struct draw_t {
   const uint32_t *cut;
 };
 
-static __device__ __forceinline__ winner_t draw_row(const shard_t &shard, const draw_t &draw, int64_t row) {
+/* The place in the shard of a thread's element E of the part that begins at BEGIN. */
+static __device__ __forceinline__ int64_t part_place(int64_t begin, int e) {
+  return begin + (e / PART_PACK * PART_THREADS + threadIdx.x) * PART_PACK + e % PART_PACK;
+}
+
+/* A bit for each element that may be drawn. */
+static __device__ __forceinline__ unsigned drawable(const shard_t &shard, const draw_t &draw, int64_t row,
+                                                    int64_t begin, const float (&z)[PART_EACH]) {
   const uint32_t cut = draw.cut ? draw.cut[row] : 0;
+  unsigned bits = 0;
+  for (int32_t r = 0; r < ranges_count(draw.ids); r++) {
+    const places_t places = range_places(shard, draw.ids, r);
+    if (places.end <= begin || places.begin >= begin + PART_IDS) continue;
+#pragma unroll
+    for (int e = 0; e < PART_EACH; e++) {
+      const int64_t j = part_place(begin, e);
+      if (j >= places.begin && j < places.end && key_of(z[e]) >= cut) bits |= 1u << e;
+    }
+  }
+  return bits;
+}
+
+/* The winner among a thread's elements Z. Values that are near enough choose the few that may be the block's
+ * winner, and only those are made in double. */
+static __device__ __forceinline__ winner_t draw_part(const shard_t &shard, const draw_t &draw, int64_t row,
+                                                     int64_t begin, const float (&z)[PART_EACH]) {
+  unsigned bits = drawable(shard, draw, row, begin, z);
   uint64_t sample = 0, position = 0;
+  float near[PART_EACH] = {}, most = -INFINITY;
   if (!draw.greedy) {
     sample = (uint64_t)(uint32_t)draw.samples[2 * row + 1] << 32 | (uint32_t)draw.samples[2 * row];
     position = (uint64_t)(uint32_t)draw.positions[row] << 32;
+#pragma unroll
+    for (int e = 0; e < PART_EACH; e++)
+      near[e] = gumbel_near(draw.seed, sample, position | (uint64_t)(shard.begin + part_place(begin, e)));
   }
+#pragma unroll
+  for (int e = 0; e < PART_EACH; e++) {
+    near[e] = bits >> e & 1u ? z[e] + near[e] : -INFINITY;
+    most = fmaxf(most, near[e]);
+  }
+  most = block_max<PART_THREADS>(most);
+  const float least = most - (2.0f * GUMBEL_NEAR + 1e-6f * fabsf(most));
+  bits = 0;
+#pragma unroll
+  for (int e = 0; e < PART_EACH; e++)
+    if (near[e] >= least && near[e] > -INFINITY) bits |= 1u << e;
   winner_t best = {-1, -INFINITY};
-  for (int32_t r = 0; r < ranges_count(draw.ids); r++) {
-    const places_t places = range_places(shard, draw.ids, r);
-    for (int64_t j = places.begin + threadIdx.x; j < places.end; j += ROW_THREADS) {
-      const float z = scaled(shard, row, j);
-      if (draw.cut && key_of(z) < cut) continue;
-      const int64_t id = shard.begin + j;
-      double value = (double)z;
-      if (!draw.greedy) value += gumbel(draw.seed, sample, position | (uint64_t)id);
-      if ((float)value > best.value) best = {(int32_t)id, (float)value};
-    }
+  for (; bits; bits &= bits - 1u) {
+    const int64_t j = part_place(begin, __ffs((int)bits) - 1), id = shard.begin + j;
+    double value = (double)scaled(shard, row, j);
+    if (!draw.greedy) value += gumbel(draw.seed, sample, position | (uint64_t)id);
+    if ((float)value > best.value) best = {(int32_t)id, (float)value};
   }
-  return block_winner(best);
+  return best;
 }
 
-static __global__ void __launch_bounds__(ROW_THREADS)
+/* Scaled logits of a thread; -inf beyond the shard's end. */
+template <bool PACKED>
+static __device__ __forceinline__ void part_load(const shard_t &shard, int64_t row, int64_t begin,
+                                                 float (&z)[PART_EACH]) {
+#pragma unroll
+  for (int p = 0; p < PART_PACKS; p++) {
+    const int64_t first = part_place(begin, p * PART_PACK);
+    if (PACKED && first + PART_PACK <= shard.count) {
+      const pack_t<float> pack = pack_load(shard.logits + row * shard.ld + first);
+#pragma unroll
+      for (int i = 0; i < PART_PACK; i++)
+        z[p * PART_PACK + i] = shard.scale * pack.v[i];
+    } else {
+#pragma unroll
+      for (int i = 0; i < PART_PACK; i++)
+        z[p * PART_PACK + i] = first + i < shard.count ? scaled(shard, row, first + i) : -INFINITY;
+    }
+  }
+}
+
+static __device__ __forceinline__ part_t part_of(const shard_t &shard, const draw_t &draw, int64_t row,
+                                                 int64_t begin, const float (&z)[PART_EACH]) {
+  float max = -INFINITY;
+#pragma unroll
+  for (int e = 0; e < PART_EACH; e++)
+    max = fmaxf(max, z[e]);
+  max = block_max<PART_THREADS>(max);
+  const float from = max > -INFINITY ? max : 0.0f;
+  part_t part = {max, 0.0f, 0.0f, 0.0f, {-1, -INFINITY}};
+#pragma unroll
+  for (int e = 0; e < PART_EACH; e++) {
+    const float below = z[e] - from, power = expf(below);
+    if (part_place(begin, e) < shard.count) part.equal += z[e] >= max ? 1.0f : 0.0f;
+    part.sum += power;
+    part.weighted += power > 0.0f ? power * below : 0.0f;
+  }
+  if (draw.is_wanted) part.winner = draw_part(shard, draw, row, begin, z);
+  return part;
+}
+
+/* That of the block, in its first thread. */
+static __device__ __forceinline__ part_t block_part(part_t part) {
+  __shared__ part_t warps[PART_THREADS / WARP];
+  const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+#pragma unroll
+  for (int step = WARP / 2; step > 0; step /= 2) {
+    const part_t other = shuffle_part(part, step);
+    part.sum += other.sum;
+    part.weighted += other.weighted;
+    part.equal += other.equal;
+    part.winner = better(part.winner, other.winner);
+  }
+  if (lane == 0) warps[warp] = part;
+  __syncthreads();
+  if (threadIdx.x != 0) return part;
+  for (int w = 1; w < PART_THREADS / WARP; w++) {
+    part.sum += warps[w].sum;
+    part.weighted += warps[w].weighted;
+    part.equal += warps[w].equal;
+    part.winner = better(part.winner, warps[w].winner);
+  }
+  return part;
+}
+
+static __device__ __forceinline__ part_t part_load_fresh(const part_t *from) {
+  return {load_fresh(&from->max),
+          load_fresh(&from->sum),
+          load_fresh(&from->weighted),
+          load_fresh(&from->equal),
+          {load_fresh(&from->winner.id), load_fresh(&from->winner.value)}};
+}
+
+/* The parts of a row, COUNT of them, put together in a fixed order by a warp: in its first lane. */
+static __device__ __forceinline__ part_t row_part(const part_t *parts, int count) {
+  part_t row = {-INFINITY, 0.0f, 0.0f, 0.0f, {-1, -INFINITY}};
+  for (int p = threadIdx.x; p < count; p += WARP)
+    row = together(row, part_load_fresh(parts + p));
+#pragma unroll
+  for (int step = WARP / 2; step > 0; step /= 2)
+    row = together(row, shuffle_part(row, step));
+  return row;
+}
+
+template <bool PACKED>
+static __global__ void __launch_bounds__(PART_THREADS)
     vocab_statistics_kernel(const shard_t shard, const int32_t *targets, const __grid_constant__ draw_t draw,
-                            float *records) {
+                            int64_t first, part_t *parts, float *records) {
   kernel_begin();
-  const int64_t row = blockIdx.x;
-  const float max = row_max(shard, row), from = max > -INFINITY ? max : 0.0f;
-  float sum = 0.0f, weighted = 0.0f, equal = 0.0f;
-  for (int64_t j = threadIdx.x; j < shard.count; j += ROW_THREADS) {
-    const float z = scaled(shard, row, j), below = z - from, e = expf(below);
-    equal += z >= max ? 1.0f : 0.0f;
-    sum += e;
-    weighted += e > 0.0f ? e * below : 0.0f;
-  }
-  sum = block_sum<ROW_THREADS>(sum);
-  weighted = block_sum<ROW_THREADS>(weighted);
-  equal = block_sum<ROW_THREADS>(equal);
-  winner_t target = {-1, -INFINITY};
-  if (draw.is_wanted) {
-    target = draw_row(shard, draw, row);
-  } else if (targets[row] >= shard.begin && targets[row] < shard.begin + shard.count) {
-    target = {targets[row], scaled(shard, row, targets[row] - shard.begin)};
-  }
+  const int64_t row = first + blockIdx.y, begin = (int64_t)blockIdx.x * PART_IDS;
+  part_t *own = parts + row * gridDim.x;
+  float z[PART_EACH];
+  part_load<PACKED>(shard, row, begin, z);
+  const part_t part = block_part(part_of(shard, draw, row, begin, z));
+  if (threadIdx.x == 0) own[blockIdx.x] = part;
+  if (!block_is_last(blockIdx.y, gridDim.x) || threadIdx.x >= WARP) return;
+  const part_t all = row_part(own, (int)gridDim.x);
   if (threadIdx.x != 0) return;
+  winner_t target = all.winner;
+  if (!draw.is_wanted && targets[row] >= shard.begin && targets[row] < shard.begin + shard.count)
+    target = {targets[row], scaled(shard, row, targets[row] - shard.begin)};
   float *record = records + row * VOCAB_RECORD;
-  record[VOCAB_RECORD_MAX] = max;
-  record[VOCAB_RECORD_SUM] = sum;
-  record[VOCAB_RECORD_WEIGHTED] = weighted;
-  record[VOCAB_RECORD_EQUAL] = equal;
-  record[VOCAB_RECORD_BELOW] = target.id >= 0 ? scaled(shard, row, target.id - shard.begin) - max : 0.0f;
+  record[VOCAB_RECORD_MAX] = all.max;
+  record[VOCAB_RECORD_SUM] = all.sum;
+  record[VOCAB_RECORD_WEIGHTED] = all.weighted;
+  record[VOCAB_RECORD_EQUAL] = all.equal;
+  record[VOCAB_RECORD_BELOW] = target.id >= 0 ? scaled(shard, row, target.id - shard.begin) - all.max : 0.0f;
   record[VOCAB_RECORD_VALUE] = target.value;
   record[VOCAB_RECORD_ID] = (float)target.id;
 }
 
 static status_code_t vocab_statistics_cuda(device_t *device, const op_vocab_statistics_t *op) {
+  const shard_t shard = shard_of(op->shard);
+  const int64_t rows = op->shard.rows, parts = shard.count > 0 ? (shard.count - 1) / PART_IDS + 1 : 1;
   draw_t draw = {};
+  void *scratch = nullptr;
   if (!op->targets) {
     draw.is_wanted = true;
     draw.greedy = op->draw->greedy;
@@ -141,8 +273,15 @@ static status_code_t vocab_statistics_cuda(device_t *device, const op_vocab_stat
     draw.positions = indices(op->draw->positions);
     draw.cut = reinterpret_cast<const uint32_t *>(indices(op->draw->cut));
   }
-  return launch(device, "vocab_statistics", {dim3((unsigned)op->shard.rows), dim3(ROW_THREADS), 0},
-                vocab_statistics_kernel, shard_of(op->shard), indices(op->targets), draw, wide(op->records));
+  TRY(cuda_scratch(device, (size_t)(rows * parts) * sizeof(part_t), &scratch));
+  const bool packed = is_packed(shard.logits) && shard.ld % PART_PACK == 0;
+  for (int64_t first = 0, count; first < rows; first += count) {
+    count = shared_results_of(rows - first);
+    TRY(launch(device, "vocab_statistics", {dim3((unsigned)parts, (unsigned)count), dim3(PART_THREADS), 0},
+               packed ? vocab_statistics_kernel<true> : vocab_statistics_kernel<false>, shard,
+               indices(op->targets), draw, first, static_cast<part_t *>(scratch), wide(op->records)));
+  }
+  return STATUS_OK;
 }
 
 /* ---- The shards together: a thread for each row, in double ---- */

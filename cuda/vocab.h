@@ -33,6 +33,16 @@ static __device__ __forceinline__ double gumbel(uint64_t seed, uint64_t sample, 
   return -log(-log(unit));
 }
 
+/* The same within GUMBEL_NEAR, in float. Where u is near 1, and winners are, -log(u) is made from 1 - u. */
+#define GUMBEL_NEAR 5e-5f
+static __device__ __forceinline__ float gumbel_near(uint64_t seed, uint64_t sample, uint64_t place) {
+  const uint32_t word = philox_word(seed, RANDOM_SAMPLING, sample, place);
+  const bool high = word >= 0xf0000000u;
+  const float f = ((float)(high ? ~word : word) + 0.5f) * 0x1p-32f;
+  const float series = f * (1.0f + f * (1.0f / 2.0f + f * (1.0f / 3.0f + f * (1.0f / 4.0f))));
+  return -__logf(high ? series : -__logf(f));
+}
+
 /* vocab_range_count and vocab_range_places. */
 struct places_t {
   int64_t begin, end;
