@@ -198,7 +198,7 @@ static void ppo_is_the_cpus(void **state) {
 static void answers_are_the_cpus(void **state) {
   (void)state;
   folders_t generated = run_both(&gpu, "generated", "generate.nml", SETTINGS("log.every=1"));
-  same_text(&generated, "answers.jsonl");
+  same_text(&generated, "pairs.json");
   folders_t evaluated = run_both(&gpu, "evaluated", "evaluate.nml", SETTINGS("log.every=1"));
   same_text(&evaluated, "answers_1.jsonl");
   same_text(&evaluated, "evaluation.json");
