@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Packs PROGRAMS with all they load, but for the C library, the NVIDIA driver and CUDA's libraries, into one archive that runs where
 # it is unpacked: on x86-64 Linux with a C library no older than the one here. Open MPI travels with the components that one machine
-# needs. In it, `run PROGRAM ...` starts a program, `run mpirun ...` several ranks of it, and `run check` the tests for GPUs.
+# needs, and the quickstart with its inputs. In it, `run PROGRAM ...` starts a program, `run mpirun ...` several ranks of it, `run check`
+# the tests for GPUs, and `run quickstart` the quickstart.
 # usage: bundle.sh ARCHIVE PROGRAM...
 set -euo pipefail
 (($# >= 2)) || { echo "usage: bundle.sh ARCHIVE PROGRAM..." >&2; exit 2; }
@@ -24,6 +25,11 @@ take_libraries() {
 }
 
 cp "$here/bundle_run.sh" "$root/run"
+mkdir -p "$root/inputs/base" "$root/jobs/local"
+cp "$here"/../inputs/*.nml "$root/inputs/"
+cp "$here"/../inputs/base/* "$root/inputs/base/"
+cp "$here/../jobs/quickstart.sh" "$root/jobs/"
+cp "$here"/../jobs/local/*.sh "$root/jobs/local/"
 for program in "$@" "$(command -v mpirun)" "$(command -v orted)"; do
   cp -L "$program" "$root/bin/"
   take_libraries "$program"

@@ -19,7 +19,9 @@ usage: jobs/quickstart.sh [options]
   --fresh           removes the results of all steps first
   --tiny            a rehearsal in two minutes: every step does almost nothing, in runs/tiny; the numbers mean nothing
   --set STEP:GROUP.NAME=VALUE
-                    one more setting for one step, for example --set ppo:ppo.steps=10
+                    one more setting for one step, for example --set ppo:ppo.steps=10; STEP all: for every step
+  --device NAME     where models run: cpu, cuda or auto (a GPU if there is one)
+  --max-seconds N   stops in time after N seconds, with exit status 10
   --work-dir DIR    where runs/ is made (the source tree)
   --build-dir DIR   where the program is built (build/release in the source tree)
   --program FILE    a program that is built already, instead of setting up and building
@@ -30,7 +32,7 @@ END
 
 base=$root/inputs/base/shapes_base.h5
 declare -A pipeline_settings=() own_settings=()
-fresh=no from_scratch=no tiny=no work_dir='' program=''
+fresh=no from_scratch=no tiny=no work_dir='' program='' device=''
 
 # Sizes of a rehearsal.
 use_tiny_settings() {
@@ -67,7 +69,7 @@ read_options() {
     --fresh) fresh=yes ;;
     --from-scratch) from_scratch=yes ;;
     --tiny) tiny=yes ;;
-    --np | --set | --base | --work-dir | --build-dir | --program)
+    --np | --set | --device | --max-seconds | --base | --work-dir | --build-dir | --program)
       (($# > 1)) || fail "$1 needs a value (see --help)"
       read_value "$1" "$2"
       shift
@@ -87,6 +89,14 @@ read_value() {
   --set)
     [[ $2 =~ ^[a-z_]+:[a-z_]+\.[a-z_]+=[^[:space:]]*$ ]] || fail "--set '$2': expected STEP:GROUP.NAME=VALUE without blanks"
     own_settings[${2%%:*}]+=" ${2#*:}"
+    ;;
+  --device)
+    [[ $2 =~ ^(auto|cpu|cuda|plain)$ ]] || fail "--device '$2': expected cpu, cuda or auto"
+    device=$2
+    ;;
+  --max-seconds)
+    [[ $2 =~ ^[1-9][0-9]*$ ]] || fail "--max-seconds '$2': expected a whole number from 1"
+    pipeline_seconds=$2
     ;;
   --base)
     [[ -r $2 ]] || fail "--base '$2': cannot be read"
@@ -117,6 +127,11 @@ choose_steps() {
   fi
   steps+=(sft sample annotate prepare rm policy_init ppo evaluate)
   local step
+  if [[ $device ]]; then for step in "${steps[@]}"; do add "$step" "parallel.device=$device"; done; fi
+  if [[ ${own_settings[all]:-} ]]; then
+    for step in "${steps[@]}"; do add "$step" "${own_settings[all]# }"; done
+    unset 'own_settings[all]'
+  fi
   for step in "${!own_settings[@]}"; do
     [[ " ${steps[*]} " == *" $step "* ]] || fail "--set $step:...: there is no such step; the steps are ${steps[*]}"
     add "$step" "${own_settings[$step]# }"

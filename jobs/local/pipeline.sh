@@ -9,6 +9,8 @@ source "$root/jobs/local/environment.sh"
 pipeline_np=2
 pipeline_build=$root/build/release
 pipeline_summary=()
+pipeline_seconds=0 # after so many the steps stop; 0: never
+pipeline_least_seconds=10 # with less time left no step is begun
 
 fail() {
   echo "$(basename "$0"): $1" >&2
@@ -36,6 +38,11 @@ pipeline_build_failed() {
   fail "the build failed; all of its output is in $pipeline_log"
 }
 
+pipeline_stop() {
+  echo "== $1; start again with the same command to continue"
+  exit 10
+}
+
 # Whether the run in directory $1 came to its end: the last line of its log says so.
 pipeline_finished() {
   [[ -s $1/log.txt ]] && tail -n 1 "$1/log.txt" | grep -q '^DONE'
@@ -58,14 +65,15 @@ pipeline_step() {
     fi
   done
   for step in "$@"; do settings+=(--set "$step"); done
+  if ((pipeline_seconds > 0)); then
+    if ((SECONDS + pipeline_least_seconds > pipeline_seconds)); then pipeline_stop "$name: not begun, for the time is up"; fi
+    settings+=(--set "job.max_seconds=$((pipeline_seconds - SECONDS))")
+  fi
   mpirun_options "$pipeline_np"
   echo
   echo "== $name: mpirun ${mpirun_options[*]} llava_rlhf${settings[*]:+ ${settings[*]}} $pipeline_inputs/$name.nml"
   mpirun "${mpirun_options[@]}" "$program" "${settings[@]}" "$pipeline_inputs/$name.nml" </dev/null || status=$?
-  if ((status == 10)); then
-    echo "== $name: stopped before its end; start again with the same command to continue"
-    exit 10
-  fi
+  if ((status == 10)); then pipeline_stop "$name: stopped before its end"; fi
   if ((status != 0)); then
     echo "== $name: failed with exit status $status after $((SECONDS - started)) s; see $PWD/runs/$name/log.txt" >&2
     exit "$status"

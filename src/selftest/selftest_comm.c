@@ -84,9 +84,11 @@ static status_t check_exchange(comm_t *comm) {
   memset(send, (int)(mine % 251), ranks * mine);
   for (size_t r = 0; r < ranks; r++)
     counts[r] = mine;
-  void *bytes;
-  TRY(comm_exchange_bytes(comm, send, counts, &bytes, counts + ranks));
+  void *bytes = NULL;
+  size_t room = 0;
+  status = comm_exchange_bytes(comm, send, counts, &bytes, &room, counts + ranks);
   received = bytes;
+  TRY(status);
   const uint8_t *next = received;
   for (size_t r = 0; r < ranks; r++)
     for (size_t i = 0; i <= r; i++)

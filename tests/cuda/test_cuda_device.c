@@ -1,11 +1,14 @@
 /* What the cuda device does besides operations: copies, events, graphs, collectives of ranks that share a
- * GPU; on a GPU, or with the CUDA that the host carries out. */
+ * GPU; and that its random numbers are the host's; on a GPU, or with the CUDA that the host carries out. */
 #include "base/memory.h"
+#include "base/random.h"
 #include "cuda/cuda.h"
 #include "mpi_test.h"
 #include "tensor/event.h"
 #include "tensor/ops.h"
+#include "tensor/ops_head.h"
 
+#include <math.h>
 #include <stdio.h>
 
 enum { SKIPPED = 77 };
@@ -175,10 +178,59 @@ static void collectives(void **state) {
   device_free(device);
 }
 
+/* The noise of each row for one id: all that a vocabulary of one token, whose logit is 0, is drawn by. */
+static void noise_is_the_hosts(void **state) {
+  enum { ROWS = 1000, SEED_IDS = 3 };
+  static const int32_t ids[SEED_IDS] = {0, 31999, (1 << 24) - 1};
+  static const uint64_t seeds[SEED_IDS] = {1, 0x123456789abcdef0, 77};
+  static int32_t samples[2 * ROWS], positions[ROWS];
+  static float zeros[ROWS], records[ROWS * VOCAB_RECORD];
+  device_t *device = open_device(DTYPE_F32);
+  wide_t *logits, *drawn;
+  index_t *sample, *position;
+  (void)state;
+  for (int i = 0; i < ROWS; i++) {
+    const random_words_t words = random_words(5, RANDOM_SAMPLING, (uint64_t)i, 0);
+    samples[2 * i] = (int32_t)words.v[0];
+    samples[2 * i + 1] = (int32_t)words.v[1];
+    positions[i] = (int32_t)(words.v[2] >> 1);
+  }
+  assert_ok(wide_alloc(device, ARENA_OTHER, ROWS, &logits));
+  assert_ok(wide_alloc(device, ARENA_OTHER, ROWS * VOCAB_RECORD, &drawn));
+  assert_ok(index_alloc(device, ARENA_OTHER, 2 * ROWS, &sample));
+  assert_ok(index_alloc(device, ARENA_OTHER, ROWS, &position));
+  assert_ok(wide_upload(device, logits, zeros, DTYPE_F32, ROWS));
+  assert_ok(index_upload(device, sample, samples, 2 * ROWS));
+  assert_ok(index_upload(device, position, positions, ROWS));
+  for (int k = 0; k < SEED_IDS; k++) {
+    const vocab_draw_t draw = {.seed = seeds[k], .samples = sample, .positions = position};
+    const op_vocab_statistics_t op = {
+        .shard = {.rows = ROWS, .ld = 1, .begin = ids[k], .count = 1, .logits = logits, .scale = 1.0},
+        .draw = &draw,
+        .records = drawn};
+    assert_ok(OP(device, vocab_statistics, &op));
+    assert_ok(wide_download(device, records, DTYPE_F32, drawn, ROWS * VOCAB_RECORD));
+    assert_ok(device_synchronize(device));
+    for (int i = 0; i < ROWS; i++) {
+      const uint64_t of = (uint64_t)(uint32_t)samples[2 * i] | (uint64_t)(uint32_t)samples[2 * i + 1] << 32;
+      const random_words_t words =
+          random_words(seeds[k], RANDOM_SAMPLING, of, (uint64_t)positions[i] << 32 | (uint64_t)ids[k]);
+      const double noise = -log(-log(random_open_unit(words.v[0])));
+      assert_true(fabs((double)records[i * VOCAB_RECORD + VOCAB_RECORD_VALUE] - noise) <=
+                  1e-7 * fmax(1.0, fabs(noise)));
+    }
+  }
+  device_release(device, logits);
+  device_release(device, drawn);
+  device_release(device, sample);
+  device_release(device, position);
+  device_free(device);
+}
+
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(large_copies), cmocka_unit_test(many_downloads),
-                                     cmocka_unit_test(graphs), cmocka_unit_test(too_much_memory),
-                                     cmocka_unit_test(collectives)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(large_copies),    cmocka_unit_test(many_downloads),     cmocka_unit_test(graphs),
+      cmocka_unit_test(too_much_memory), cmocka_unit_test(noise_is_the_hosts), cmocka_unit_test(collectives)};
   if (cuda_count() == 0) {
     printf("skipped: no GPU\n");
     return SKIPPED;

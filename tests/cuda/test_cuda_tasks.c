@@ -171,18 +171,21 @@ static void same_step(const char *folder, const char *expected) {
 /* ---- fp32: the CPU's numbers ---- */
 
 /* Two updates, so that the second loss is that of weights which the device has changed. */
+#define TWO_STEPS "optim.steps=2", "optim.batch=2"
+#define TWO_PAIRS TWO_STEPS, "rm.center_group=2"
+
 static void sft_is_the_cpus(void **state) {
   (void)state;
-  folders_t lora = run_both(&gpu, "lora", "start.nml", SETTINGS("optim.steps=2", "optim.batch=4"));
+  folders_t lora = run_both(&gpu, "lora", "start.nml", SETTINGS(TWO_STEPS));
   assert_int_equal(ppo_world_compare_metrics(lora.gpu, lora.cpu), 2);
-  folders_t all = run_both(&gpu, "all", "train.nml", SETTINGS("optim.steps=2", "optim.batch=4"));
+  folders_t all = run_both(&gpu, "all", "train.nml", SETTINGS(TWO_STEPS));
   assert_int_equal(ppo_world_compare_metrics(all.gpu, all.cpu), 2);
 }
 
 static void rm_is_the_cpus(void **state) {
   (void)state;
   folders_t rm = run_both(&gpu, "reward", "rm.nml",
-                          SETTINGS("optim.steps=2", "eval.dataset=pairs.h5", "eval.every=2", "eval.limit=2"));
+                          SETTINGS(TWO_PAIRS, "eval.dataset=pairs.h5", "eval.every=2", "eval.limit=1"));
   assert_true(ppo_world_compare_metrics(rm.gpu, rm.cpu) >= 3);
 }
 
@@ -195,7 +198,7 @@ static void ppo_is_the_cpus(void **state) {
 static void answers_are_the_cpus(void **state) {
   (void)state;
   folders_t generated = run_both(&gpu, "generated", "generate.nml", SETTINGS("log.every=1"));
-  same_text(&generated, "answers.jsonl");
+  same_text(&generated, "pairs.json");
   folders_t evaluated = run_both(&gpu, "evaluated", "evaluate.nml", SETTINGS("log.every=1"));
   same_text(&evaluated, "answers_1.jsonl");
   same_text(&evaluated, "evaluation.json");
@@ -225,11 +228,11 @@ static void compare_losses(const folders_t *folders, const char *name, int lines
 
 static void bf16_trains(void **state) {
   (void)state;
-  folders_t lora = run_both(&gpu_bf16, "lora16", "start.nml", SETTINGS("optim.steps=2", "optim.batch=4"));
+  folders_t lora = run_both(&gpu_bf16, "lora16", "start.nml", SETTINGS(TWO_STEPS));
   compare_losses(&lora, "sft/loss", 2);
-  folders_t all = run_both(&gpu_bf16, "all16", "train.nml", SETTINGS("optim.steps=2", "optim.batch=4"));
+  folders_t all = run_both(&gpu_bf16, "all16", "train.nml", SETTINGS(TWO_STEPS));
   compare_losses(&all, "sft/loss", 2);
-  folders_t rm = run_both(&gpu_bf16, "reward16", "rm.nml", SETTINGS("optim.steps=2"));
+  folders_t rm = run_both(&gpu_bf16, "reward16", "rm.nml", SETTINGS(TWO_PAIRS));
   compare_losses(&rm, "rm/loss", 2);
 }
 

@@ -76,6 +76,17 @@ expect_ran "--from-scratch" 'pretrain sft sample annotate prepare rm policy_init
 if grep -q 'model.base=' "$work/ran.txt"; then fail "--from-scratch used a base"; fi
 quickstart 0 --fresh --tiny
 expect_setting ppo ppo.steps=2
+quickstart 0 --fresh --device cuda --set all:parallel.dtype=f32 --set ppo:parallel.dtype=bf16 --max-seconds 1000
+for step in $all; do
+  expect_setting "$step" parallel.device=cuda
+  expect_setting "$step" parallel.dtype=f32
+  grep -Eq "^$step: .*--set job.max_seconds=[0-9]{3} " "$work/ran.txt" || fail "step $step ran without the time that is left"
+done
+grep -q '^ppo: .*--set parallel.dtype=f32 .*--set parallel.dtype=bf16 ' "$work/ran.txt" || fail "a step's setting does not come last"
+quickstart 10 --fresh --max-seconds 5
+expect_ran "no time" ''
+quickstart 2 --device abacus
+quickstart 2 --max-seconds 0
 quickstart 2 --set nosuchstep:ppo.steps=7
 quickstart 2 --set ppo.steps=7
 quickstart 2 --np 0
