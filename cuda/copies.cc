@@ -131,7 +131,7 @@ static status_t cuda_event_create(device_t *device, void **own) {
   event_t *event = NULL;
   (void)device;
   TRY(memory_alloc(&event, ARENA_OTHER, 1, sizeof *event));
-  cudaError_t error = cudaEventCreateWithFlags(&event->raw, cudaEventDisableTiming);
+  cudaError_t error = cudaEventCreate(&event->raw);
   if (error != cudaSuccess) memory_free(event);
   TRY_CUDA(error);
   *own = event;
@@ -165,6 +165,15 @@ static status_t cuda_event_wait(device_t *device, void *own) {
   event_t *event = static_cast<event_t *>(own);
   TRY(cuda_wait(device, event->raw));
   return copies_finish(device, event->downloads);
+}
+
+static status_t cuda_event_seconds(device_t *device, void *from, void *to, double *seconds) {
+  float milliseconds = 0.0f;
+  (void)device;
+  TRY_CUDA(cudaEventElapsedTime(&milliseconds, static_cast<event_t *>(from)->raw,
+                                static_cast<event_t *>(to)->raw));
+  *seconds = 1e-3 * (double)milliseconds;
+  return STATUS_OK;
 }
 
 /* ---- Making and freeing ---- */
@@ -205,6 +214,7 @@ status_t cuda_fill_copies(device_t *device) {
   device->event_record = cuda_event_record;
   device->event_query = cuda_event_query;
   device->event_wait = cuda_event_wait;
+  device->event_seconds = cuda_event_seconds;
   return STATUS_OK;
 }
 

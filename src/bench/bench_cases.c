@@ -121,13 +121,21 @@ static status_t bench_update_peaks(bench_t *bench) {
   return STATUS_OK;
 }
 
+static status_t by_operation_with(bench_t *bench, work_t work, op_timer_t *timer, bench_case_t *c) {
+  const base_t *base = &bench->base;
+  const op_timer_sizes_t sizes = {base->config.hidden, base->mlp, base->vocab_rows};
+  status_code_t status = op_timer_start(bench->session->device, &sizes, timer);
+  TRY(comm_agree(bench->session->world, status));
+  TRY(time_once(bench, work, &c->operation_seconds));
+  return op_timer_stop(timer);
+}
+
 static status_t by_operation(bench_t *bench, work_t work, bench_case_t *c) {
   op_timer_t *timer;
   TRY(memory_alloc(&timer, ARENA_OTHER, 1, sizeof *timer));
-  op_timer_start(bench->session->device, timer);
-  status_code_t status = time_once(bench, work, &c->operation_seconds);
-  op_timer_stop(bench->session->device);
+  status_code_t status = by_operation_with(bench, work, timer, c);
   memcpy(c->operations, timer->times, sizeof c->operations);
+  op_timer_free(timer);
   memory_free(timer);
   return status;
 }

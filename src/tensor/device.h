@@ -89,6 +89,7 @@ struct device {
   status_t (*event_record)(device_t *device, void *own);
   status_t (*event_query)(device_t *device, void *own, bool *done);
   status_t (*event_wait)(device_t *device, void *own);
+  status_t (*event_seconds)(device_t *device, void *from, void *to, double *seconds);
   /* Optional: the device's own list of attention's work over SEQUENCES, of which offsets_host, heads and what
    * follows from them are there: as many 32-bit integers as it returns, in LIST (host) where that is not
    * NULL. It is put into device memory once, for all layers and both directions. */

@@ -8,6 +8,7 @@
 #include "tensor/cpu/cpu.h"
 
 #include <ftw.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,6 +79,43 @@ static double decode_bytes(int length, double projection, double matrix, double 
   return DECODED * weights + positions * 2 * C * L * key;
 }
 
+static const json_t *operation_of(const json_t *one, const char *name) {
+  const json_t *operations;
+  assert_ok(json_array(one, "operations", "bench.json", &operations));
+  for (const json_t *operation = operations->u.first; operation; operation = operation->next) {
+    const char *found;
+    assert_ok(json_string(operation, "name", "bench.json", &found));
+    if (strcmp(found, name) == 0) return operation;
+  }
+  fail_msg("no operation '%s'", name);
+  return NULL;
+}
+
+/* Of a training step with all weights: CALLS of operation NAME, with so many FLOPs on all tp ranks, and the
+ * time that the peaks allow for them. */
+static void check_operation(const json_document_t *document, const json_t *one, const char *name, int calls,
+                            double flops) {
+  const json_t *operation = operation_of(one, name);
+  double least = flops / number_of(document->root, "product_flops");
+  double moving = number_of(operation, "bytes") / number_of(document->root, "stream_bytes");
+  double lower = least > moving ? least : moving;
+  assert_int_equal((int)number_of(operation, "calls"), calls);
+  assert_true(fabs(number_of(operation, "flops") - flops) < 1e-9 * flops);
+  assert_true(fabs(number_of(operation, "floor_seconds") - lower) < 1e-6 * lower);
+}
+
+static void check_linear(const json_document_t *document, const json_t *all, int tp) {
+  const double tokens = SEQUENCES * LENGTH, predictions = SEQUENCES * (LENGTH - 1), share = 2.0 * L / tp;
+  check_operation(document, all, "linear, q k v", L, share * tokens * 3 * C * C);
+  check_operation(document, all, "linear, o", L, share * tokens * C * C);
+  check_operation(document, all, "linear, gate up", L, share * tokens * 2 * C * F);
+  check_operation(document, all, "linear, down", L, share * tokens * C * F);
+  check_operation(document, all, "backward, q k v", L, 2 * share * tokens * 3 * C * C);
+  check_operation(document, all, "backward, down", L, 2 * share * tokens * C * F);
+  double head = number_of(operation_of(all, "linear, head"), "flops");
+  assert_true(head * tp >= 2.0 * predictions * C * V && head * tp < 1.1 * 2.0 * predictions * C * V);
+}
+
 /* Its operations took time, and no more than all of it. */
 static void check_operations(const json_t *one) {
   const json_t *operations;
@@ -105,6 +143,7 @@ static void check_result(const char *folder, int tp) {
   if (tp == 1) assert_true(number_of(decode, "bytes") > least && number_of(decode, "bytes") < 2.0 * least);
   for (const json_t *one = cases->u.first; one; one = one->next)
     check_operations(one);
+  check_linear(&document, all, tp);
   json_free(&document);
 }
 

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "cuda/cuda.h"
 #include "mpi_test.h"
+#include "perf/perf.h"
 #include "tensor/event.h"
 #include "tensor/ops.h"
 
@@ -45,11 +46,13 @@ static void many_downloads(void **state) {
   enum { COUNT = 10007, EVENT_AT = 5000 };
   static int32_t received[COUNT];
   device_t *device = open_device(DTYPE_F32);
-  device_event_t *event;
+  device_event_t *event, *last;
   index_t *array;
+  double seconds, begun = perf_now();
   (void)state;
   assert_ok(index_alloc(device, ARENA_OTHER, 1, &array));
   assert_ok(device_event_create(device, &event));
+  assert_ok(device_event_create(device, &last));
   for (int32_t i = 0; i < COUNT; i++) {
     assert_ok(index_upload(device, array, &i, 1));
     assert_ok(index_download(device, &received[i], array, 1));
@@ -61,6 +64,11 @@ static void many_downloads(void **state) {
   assert_ok(device_synchronize(device));
   for (int32_t i = 0; i < COUNT; i++)
     assert_int_equal(received[i], i);
+  assert_ok(device_event_record(last));
+  assert_ok(device_event_wait(last));
+  assert_ok(device_event_seconds(event, last, &seconds));
+  assert_true(seconds > 0.0 && seconds <= perf_now() - begun);
+  device_event_free(last);
   device_event_free(event);
   device_release(device, array);
   device_free(device);
