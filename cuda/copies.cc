@@ -4,6 +4,7 @@
 
 extern "C" {
 #include "parallel/watchdog.h"
+#include "perf/perf.h"
 #include "tensor/convert.h"
 }
 
@@ -93,6 +94,7 @@ static status_t cuda_upload(device_t *device, void *to, dtype_t to_type, const v
     size_t count = n - i < run ? n - i : run, bytes = count * dtype_size(to_type);
     char *place = NULL;
     TRY(ring_take(device, &state->copies->up, bytes, &place));
+    perf_copied((double)bytes);
     TRY(elements_convert(place, to_type, static_cast<const char *>(from) + i * dtype_size(from_type),
                          from_type, count));
     TRY_CUDA(cudaMemcpyAsync(static_cast<char *>(to) + i * dtype_size(to_type), place, bytes,
@@ -113,6 +115,7 @@ static status_t cuda_download(device_t *device, void *to, dtype_t to_type, const
     while (copies->asked - copies->finished == WAITING) /* many small ones: the oldest segment's end first */
       TRY(ring_advance(device, &copies->down));
     TRY(ring_take(device, &copies->down, bytes, &place));
+    perf_copied((double)bytes);
     TRY_CUDA(cudaMemcpyAsync(place, static_cast<const char *>(from) + i * dtype_size(from_type), bytes,
                              cudaMemcpyDeviceToHost, state->compute.raw));
     download_t *download = &copies->waiting[copies->asked++ % WAITING];

@@ -162,6 +162,10 @@ void perf_comm(double bytes, double seconds) {
   counter->comm_seconds += seconds;
 }
 
+void perf_copied(double bytes) {
+  perf.counters[perf_region()].copied_bytes += bytes;
+}
+
 void perf_tokens(double tokens) {
   perf.counters[perf_region()].tokens += tokens;
 }

@@ -25,6 +25,7 @@ perf_region_report_t perf_report_region(const perf_report_t *report, region_t re
     out.bytes += c->bytes;
     out.comm_bytes += c->comm_bytes;
     out.comm_seconds += c->comm_seconds;
+    out.copied_bytes += c->copied_bytes;
     out.background_seconds += c->background_seconds;
     out.exposed_seconds += c->exposed_seconds;
     out.tokens += c->tokens;
@@ -207,6 +208,16 @@ static void perf_report_write_notes(FILE *file, const perf_report_t *report) {
         file);
 }
 
+/* What went between hosts and devices, of those with memory of their own. */
+static void perf_report_write_copied(FILE *file, const perf_report_t *report) {
+  for (int i = 0; i < REGION_COUNT; i++) {
+    perf_region_report_t region = perf_report_region(report, region_at(i));
+    if (region.copied_bytes <= 0) continue;
+    fprintf(file, "Between hosts and devices (%s): %.1f MB.\n", perf_region_name(region_at(i)),
+            region.copied_bytes / 1e6);
+  }
+}
+
 /* How much of what went on in the background cost no time, region by region. */
 static void perf_report_write_hidden(FILE *file, const perf_report_t *report) {
   for (int i = 0; i < REGION_COUNT; i++) {
@@ -234,6 +245,7 @@ status_t perf_report_table(const perf_report_t *report, FILE *file) {
   perf_report_write_rule(file);
   perf_report_write_total(file, report);
   perf_report_write_notes(file, report);
+  perf_report_write_copied(file, report);
   perf_report_write_hidden(file, report);
   return perf_report_finish(file, "the performance table");
 }
@@ -261,6 +273,7 @@ static void perf_report_write_json_region(FILE *file, region_t which, const perf
   perf_report_write_json_number(file, "bytes", region->bytes);
   perf_report_write_json_number(file, "comm_bytes", region->comm_bytes);
   perf_report_write_json_number(file, "comm_seconds", region->comm_seconds);
+  perf_report_write_json_number(file, "copied_bytes", region->copied_bytes);
   perf_report_write_json_number(file, "background_seconds", region->background_seconds);
   perf_report_write_json_number(file, "exposed_seconds", region->exposed_seconds);
   perf_report_write_json_number(file, "tokens", region->tokens);

@@ -27,6 +27,7 @@ typedef struct {
   double imbalance;      /* max / min; INFINITY where a rank spent no time in it, 1 where none did */
   double flops, bytes;   /* all ranks */
   double comm_bytes, comm_seconds;            /* all ranks */
+  double copied_bytes;                        /* between hosts and devices; all ranks */
   double background_seconds, exposed_seconds; /* of collectives in the background; all ranks */
   double hidden;            /* share of background_seconds that is not exposed; 0 without any */
   double tokens;            /* all ranks */

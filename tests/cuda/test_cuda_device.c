@@ -25,8 +25,11 @@ static void large_copies(void **state) {
   enum { N = 17 * 1000 * 1000 + 7 };
   device_t *device = open_device(DTYPE_BF16);
   SCOPED_MEMORY double *sent = NULL, *received = NULL;
+  perf_counter_t counters[REGION_COUNT];
   real_t *array;
   (void)state;
+  perf_snapshot(counters);
+  const double before = counters[perf_region()].copied_bytes;
   assert_ok(memory_alloc(&sent, ARENA_OTHER, N, sizeof *sent));
   assert_ok(memory_alloc(&received, ARENA_OTHER, N, sizeof *received));
   for (int64_t i = 0; i < N; i++)
@@ -36,6 +39,9 @@ static void large_copies(void **state) {
   assert_ok(real_download(device, received, DTYPE_F64, array, N));
   assert_ok(device_synchronize(device));
   assert_memory_equal(sent, received, N * sizeof *sent);
+  /* Both ways, in bf16. */
+  perf_snapshot(counters);
+  assert_true(counters[perf_region()].copied_bytes - before == 2.0 * N * (double)dtype_size(DTYPE_BF16));
   device_release(device, array);
   device_free(device);
 }

@@ -74,6 +74,7 @@ static void work_goes_to_the_innermost_region(void **state) {
   perf_begin(REGION_REDUCE);
   assert_int_equal(perf_region(), REGION_REDUCE);
   perf_comm(40, 0.5);
+  perf_copied(50);
   perf_end(REGION_REDUCE);
   perf_flops(10);
   perf_end(REGION_BACKWARD);
@@ -86,6 +87,8 @@ static void work_goes_to_the_innermost_region(void **state) {
   assert_true(c[REGION_BACKWARD].comm_bytes == 0);
   assert_true(c[REGION_REDUCE].comm_bytes == 40);
   assert_true(c[REGION_REDUCE].comm_seconds == 0.5);
+  assert_true(c[REGION_BACKWARD].copied_bytes == 0);
+  assert_true(c[REGION_REDUCE].copied_bytes == 50);
 }
 
 /* A function that returned early on an error left its regions open. */

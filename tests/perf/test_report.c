@@ -29,6 +29,7 @@ static perf_report_t make_report(void) {
                                                       .bytes = 4e9,
                                                       .comm_bytes = 5e6,
                                                       .comm_seconds = 0.1,
+                                                      .copied_bytes = 1e6 * rank,
                                                       .tokens = 600};
     counters[rank][REGION_IMAGE_DECODE] = (perf_counter_t){.count = 7, .thread_seconds = 1.5, .bytes = 3e9};
   }
@@ -63,6 +64,7 @@ static void regions_are_put_together(void **state) {
   assert_close(r.bytes_of_peak, 0.5);
   assert_close(r.comm_bytes, 15e6);
   assert_close(r.comm_seconds, 0.3);
+  assert_close(r.copied_bytes, 3e6);
   assert_close(r.tokens_per_second, 1800.0 / 6);
   assert_close(r.background_seconds, 8);
   assert_close(r.hidden, 0.75);
