@@ -20,8 +20,10 @@ static void bench_log_case(const bench_result_t *result, const bench_case_t *c) 
   if (c->bytes > 0.0)
     snprintf(memory, sizeof memory, "%8.1f %7.1f%%", 1e-9 * bytes,
              100.0 * bench_share(bytes, result->peaks.bytes));
-  log_info("%-24s %10.1f %10.1f %9.1f %7.1f%% %s", c->name, 1e3 * c->seconds, c->tokens / c->seconds,
-           1e-9 * flops, 100.0 * bench_share(flops, result->peaks.flops[WEIGHT_REAL]), memory);
+  char energy[16] = "";
+  if (c->joules > 0.0) snprintf(energy, sizeof energy, "%9.1f", c->joules);
+  log_info("%-24s %10.1f %10.1f %9.1f %7.1f%% %s %s", c->name, 1e3 * c->seconds, c->tokens / c->seconds,
+           1e-9 * flops, 100.0 * bench_share(flops, result->peaks.flops[WEIGHT_REAL]), memory, energy);
 }
 
 /* The least time that the peaks allow. */
@@ -67,8 +69,8 @@ static void bench_log_tables(const session_t *session, const bench_result_t *res
            1e-9 * peaks->flops[WEIGHT_REAL], 1e-9 * peaks->bytes);
   log_info("           products with weights in bf16 %.1f, in NF4 %.1f GFLOP/s",
            1e-9 * peaks->flops[WEIGHT_BF16], 1e-9 * peaks->flops[WEIGHT_NF4]);
-  log_info("\n%-24s %10s %10s %9s %8s %8s %8s", "", "ms", "tokens/s", "GFLOP/s", "of peak", "GB/s",
-           "of peak");
+  log_info("\n%-24s %10s %10s %9s %8s %8s %8s %9s", "", "ms", "tokens/s", "GFLOP/s", "of peak", "GB/s",
+           "of peak", result->cases[0].joules > 0.0 ? "J" : "");
   for (int32_t i = 0; i < result->count; i++)
     bench_log_case(result, &result->cases[i]);
   log_info("(the fastest of %lld; FLOP/s and GB/s per rank; tokens/s of all ranks)",
@@ -115,6 +117,7 @@ static void bench_write_case(json_writer_t *writer, const bench_result_t *result
   json_write_real_member(writer, "bytes", c->bytes);
   json_write_real_member(writer, "bytes_per_second", c->bytes / c->seconds);
   json_write_real_member(writer, "bytes_of_peak", bench_share(c->bytes / c->seconds, result->peaks.bytes));
+  if (c->joules > 0.0) json_write_real_member(writer, "joules", c->joules);
   bench_write_operations(writer, result, c);
   json_write_object_end(writer);
 }

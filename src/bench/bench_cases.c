@@ -146,6 +146,7 @@ static status_t bench_measure_inner(bench_t *bench, const char *name, double tok
   snprintf(c->name, sizeof c->name, "%s", name);
   c->tokens = tokens * bench->session->grid.dp_size;
   if (!bench->session->dry) log_info("           %s", name);
+  const double joules = device_energy(bench->session->device);
   for (int64_t r = 0; r < repetitions; r++) {
     double seconds;
     bool stop;
@@ -158,6 +159,8 @@ static status_t bench_measure_inner(bench_t *bench, const char *name, double tok
     c->flops = after.flops - before.flops;
     c->bytes = after.bytes - before.bytes;
   }
+  c->joules = device_energy_since(bench->session->device, joules) / (double)repetitions;
+  TRY(comm_allreduce(bench->session->world, &c->joules, 1, COMM_F64, COMM_SUM));
   TRY(by_operation(bench, work, c));
   return bench_update_peaks(bench);
 }

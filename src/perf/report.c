@@ -245,6 +245,9 @@ status_t perf_report_table(const perf_report_t *report, FILE *file) {
   perf_report_write_rule(file);
   perf_report_write_total(file, report);
   perf_report_write_notes(file, report);
+  if (report->joules > 0)
+    fprintf(file, "Energy of the devices: %.4g kJ, %.1f W on average.\n", report->joules / 1e3,
+            perf_report_ratio(report->joules, report->seconds));
   perf_report_write_copied(file, report);
   perf_report_write_hidden(file, report);
   return perf_report_finish(file, "the performance table");
@@ -293,6 +296,7 @@ status_t perf_report_json(const perf_report_t *report, FILE *file) {
   perf_report_write_json_number(file, "peak_bytes", report->peak_bytes);
   perf_report_write_json_number(file, "resident_bytes", report->resident);
   fprintf(file, ", \"resident_rank\": %d", report->resident_rank);
+  perf_report_write_json_number(file, "joules", report->joules > 0 ? report->joules : NAN);
   fputs(",\n  \"regions\": [", file);
   bool first = true;
   for (int i = 0; i < REGION_COUNT; i++) {

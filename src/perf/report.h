@@ -16,6 +16,7 @@ typedef struct {
   double peak_bytes;        /* bytes/s of one rank in streaming; 0 = not measured */
   double resident;   /* bytes: the largest resident set that any rank's process has had; 0 = not known */
   int resident_rank; /* that rank */
+  double joules;     /* that the devices of all ranks have taken; 0 = not known */
 } perf_report_t;
 
 /* One region over all ranks. */
@@ -45,8 +46,8 @@ perf_region_report_t perf_report_region(const perf_report_t *report, region_t re
 status_t perf_report_table(const perf_report_t *report, FILE *file);
 
 /* Writes the same as JSON: {"format", "format_version", "ranks", "seconds", "peak_flops", "peak_bytes",
- * "resident_bytes", "resident_rank", "regions": [{"name", ...}]}, numbers in seconds, bytes and FLOPs; null
- * where a number does not exist. Local. Errors: STATUS_DATA (write failed). */
+ * "resident_bytes", "resident_rank", "joules", "regions": [{"name", ...}]}, numbers in seconds, bytes and
+ * FLOPs; null where a number does not exist. Local. Errors: STATUS_DATA (write failed). */
 status_t perf_report_json(const perf_report_t *report, FILE *file);
 
 #endif

@@ -21,9 +21,19 @@ static int remove_one(const char *path, const struct stat *info, int type, struc
   return remove(path);
 }
 
+/* Each look finds so many more. */
+enum { JOULES = 3 };
+static double count_energy(device_t *device) {
+  static double joules;
+  (void)device;
+  return joules += JOULES;
+}
+
 static status_t create_cpu(const grid_t *grid, const settings_t *settings, device_t **out) {
   (void)settings;
-  return cpu_create(grid->threads, NULL, out);
+  TRY(cpu_create(grid->threads, NULL, out));
+  (*out)->energy = count_energy;
+  return STATUS_OK;
 }
 
 /* Runs the task with TP in FOLDER, a run directory below it; with N settings more. */
@@ -144,6 +154,7 @@ static void check_result(const char *folder, int tp) {
   for (const json_t *one = cases->u.first; one; one = one->next)
     check_operations(one);
   check_linear(&document, all, tp);
+  assert_true(number_of(all, "joules") == JOULES * comm_size(mpi_test_world()));
   json_free(&document);
 }
 
@@ -157,6 +168,7 @@ static void check_resident(const char *folder) {
          rank = number_of(document.root, "resident_rank");
   assert_true(resident > 1e6 && resident < 1e12);
   assert_true(rank >= 0 && rank < comm_size(mpi_test_world()));
+  assert_true(number_of(document.root, "joules") > JOULES * comm_size(mpi_test_world()));
   json_free(&document);
 }
 

@@ -44,7 +44,8 @@ static perf_report_t make_report(void) {
                          .peak_flops = 1e9,
                          .peak_bytes = 2e9,
                          .resident = 5e8,
-                         .resident_rank = 2};
+                         .resident_rank = 2,
+                         .joules = 5000};
 }
 
 static void regions_are_put_together(void **state) {
@@ -176,6 +177,7 @@ static void json_holds_the_same_numbers(void **state) {
   assert_close(json_number(text, "image decode", "thread_seconds"), 4.5);
   assert_non_null(strstr(text, "\"resident_bytes\": 500000000,"));
   assert_non_null(strstr(text, "\"resident_rank\": 2,"));
+  assert_non_null(strstr(text, "\"joules\": 5000,"));
   assert_null(strstr(text, "inf"));
   assert_null(strstr(text, "nan"));
   int depth = 0;
