@@ -4,6 +4,7 @@
 
 extern "C" {
 #include "parallel/watchdog.h"
+#include "perf/perf.h"
 #include "tensor/convert.h"
 }
 
@@ -93,6 +94,7 @@ static status_t cuda_upload(device_t *device, void *to, dtype_t to_type, const v
     size_t count = n - i < run ? n - i : run, bytes = count * dtype_size(to_type);
     char *place = NULL;
     TRY(ring_take(device, &state->copies->up, bytes, &place));
+    perf_copied((double)bytes);
     TRY(elements_convert(place, to_type, static_cast<const char *>(from) + i * dtype_size(from_type),
                          from_type, count));
     TRY_CUDA(cudaMemcpyAsync(static_cast<char *>(to) + i * dtype_size(to_type), place, bytes,
@@ -113,6 +115,7 @@ static status_t cuda_download(device_t *device, void *to, dtype_t to_type, const
     while (copies->asked - copies->finished == WAITING) /* many small ones: the oldest segment's end first */
       TRY(ring_advance(device, &copies->down));
     TRY(ring_take(device, &copies->down, bytes, &place));
+    perf_copied((double)bytes);
     TRY_CUDA(cudaMemcpyAsync(place, static_cast<const char *>(from) + i * dtype_size(from_type), bytes,
                              cudaMemcpyDeviceToHost, state->compute.raw));
     download_t *download = &copies->waiting[copies->asked++ % WAITING];
@@ -131,7 +134,7 @@ static status_t cuda_event_create(device_t *device, void **own) {
   event_t *event = NULL;
   (void)device;
   TRY(memory_alloc(&event, ARENA_OTHER, 1, sizeof *event));
-  cudaError_t error = cudaEventCreateWithFlags(&event->raw, cudaEventDisableTiming);
+  cudaError_t error = cudaEventCreate(&event->raw);
   if (error != cudaSuccess) memory_free(event);
   TRY_CUDA(error);
   *own = event;
@@ -165,6 +168,15 @@ static status_t cuda_event_wait(device_t *device, void *own) {
   event_t *event = static_cast<event_t *>(own);
   TRY(cuda_wait(device, event->raw));
   return copies_finish(device, event->downloads);
+}
+
+static status_t cuda_event_seconds(device_t *device, void *from, void *to, double *seconds) {
+  float milliseconds = 0.0f;
+  (void)device;
+  TRY_CUDA(cudaEventElapsedTime(&milliseconds, static_cast<event_t *>(from)->raw,
+                                static_cast<event_t *>(to)->raw));
+  *seconds = 1e-3 * (double)milliseconds;
+  return STATUS_OK;
 }
 
 /* ---- Making and freeing ---- */
@@ -205,6 +217,7 @@ status_t cuda_fill_copies(device_t *device) {
   device->event_record = cuda_event_record;
   device->event_query = cuda_event_query;
   device->event_wait = cuda_event_wait;
+  device->event_seconds = cuda_event_seconds;
   return STATUS_OK;
 }
 

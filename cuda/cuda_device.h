@@ -64,6 +64,7 @@ struct cuda_state_t {
   products_t *products;
   graphs_t *graphs;
   groups_t *groups;
+  struct nvmlDevice_st *nvml; /* the GPU as NVML knows it (nvml.h); NULL: not */
   status_code_t (*nf4_decode)(device_t *device, const weight_t *weight, real_t *to);
   status_code_t (*matrix_vector)(device_t *device, const op_gemm_t *op, bool *taken);
 };

@@ -1,5 +1,6 @@
 /* The cuda device: its GPU, memory and table. */
 #include "cuda/cuda_device.h"
+#include "cuda/nvml.h"
 
 extern "C" {
 #include "base/log.h"
@@ -88,6 +89,11 @@ static size_t cuda_free_memory(device_t *device) {
   size_t kept = bytes_of_pool(state, cudaMemPoolAttrReservedMemCurrent) -
                 bytes_of_pool(state, cudaMemPoolAttrUsedMemCurrent);
   return available / (size_t)state->ranks_sharing + kept;
+}
+
+static double cuda_energy(device_t *device) {
+  const cuda_state_t *state = cuda_state(device);
+  return nvml_joules(state->nvml) / (double)state->ranks_sharing;
 }
 
 static status_t cuda_alloc(device_t *device, size_t bytes, void **out) {
@@ -188,6 +194,7 @@ static status_t choose_gpu(cuda_state_t *state) {
 #endif
   state->l2_bytes = (size_t)of.l2CacheSize;
   state->shared_most = of.sharedMemPerBlockOptin;
+  nvml_find(of.uuid.bytes, &state->nvml);
   snprintf(state->detail, sizeof state->detail, "%.80s, GPU %d of %d, sm_%d, %d SMs, %.1f GiB", of.name,
            state->ordinal, count, state->capability, of.multiProcessorCount,
            (double)of.totalGlobalMem / (1 << 30));
@@ -296,6 +303,7 @@ status_t cuda_create(const cuda_options_t *options, device_t **out) {
   device->release = cuda_release;
   device->synchronize = cuda_synchronize;
   device->free_memory = cuda_free_memory;
+  device->energy = cuda_energy;
   device->list_work = cuda_list_work;
   status = cuda_open(device);
   if (status != STATUS_OK) {

@@ -20,25 +20,42 @@ static void bench_log_case(const bench_result_t *result, const bench_case_t *c) 
   if (c->bytes > 0.0)
     snprintf(memory, sizeof memory, "%8.1f %7.1f%%", 1e-9 * bytes,
              100.0 * bench_share(bytes, result->peaks.bytes));
-  log_info("%-24s %10.1f %10.1f %9.1f %7.1f%% %s", c->name, 1e3 * c->seconds, c->tokens / c->seconds,
-           1e-9 * flops, 100.0 * bench_share(flops, result->peaks.flops[WEIGHT_REAL]), memory);
+  char energy[16] = "";
+  if (c->joules > 0.0) snprintf(energy, sizeof energy, "%9.1f", c->joules);
+  log_info("%-24s %10.1f %10.1f %9.1f %7.1f%% %s %s", c->name, 1e3 * c->seconds, c->tokens / c->seconds,
+           1e-9 * flops, 100.0 * bench_share(flops, result->peaks.flops[WEIGHT_REAL]), memory, energy);
+}
+
+/* The least time that the peaks allow. */
+static double floor_seconds(const device_peaks_t *peaks, const op_time_t *time) {
+  double computing = bench_share(time->flops, peaks->flops[WEIGHT_REAL]);
+  double moving = bench_share(time->bytes, peaks->bytes);
+  return computing > moving ? computing : moving;
+}
+
+/* "  RATE  SHARE" of AMOUNT in SECONDS, blank where there is none. */
+static void rate_text(double amount, double seconds, double peak, char text[48]) {
+  snprintf(text, 48, "%9s %8s", "", "");
+  if (amount > 0.0 && seconds > 0.0)
+    snprintf(text, 48, "%9.1f %7.1f%%", 1e-9 * amount / seconds, 100.0 * bench_share(amount / seconds, peak));
 }
 
 static void bench_log_operation(const bench_result_t *result, const bench_case_t *c, timed_t timed) {
   const op_time_t *time = &c->operations[timed];
-  char rate[48] = "";
+  char computing[48], moving[48];
   if (time->calls == 0) return;
-  if (time->flops > 0.0)
-    snprintf(rate, sizeof rate, "%9.1f %7.1f%%", 1e-9 * time->flops / time->seconds,
-             100.0 * bench_share(time->flops / time->seconds, result->peaks.flops[WEIGHT_REAL]));
-  log_info("  %-22s %10.1f %7.1f%% %7lld %s", timed_name(timed), 1e3 * time->seconds,
-           100.0 * time->seconds / c->operation_seconds, (long long)time->calls, rate);
+  rate_text(time->flops, time->seconds, result->peaks.flops[WEIGHT_REAL], computing);
+  rate_text(time->bytes, time->seconds, result->peaks.bytes, moving);
+  log_info("  %-22s %10.1f %7.1f%% %7lld %s %s %7.1f%%", timed_name(timed), 1e3 * time->seconds,
+           100.0 * time->seconds / c->operation_seconds, (long long)time->calls, computing, moving,
+           100.0 * bench_share(floor_seconds(&result->peaks, time), time->seconds));
 }
 
 /* One repetition, operation by operation; what is left is the host's own work. */
 static void bench_log_operations(const bench_result_t *result, const bench_case_t *c) {
   double rest = c->operation_seconds;
-  log_info("\n%-24s %10s %8s %7s %9s %8s", c->name, "ms", "share", "calls", "GFLOP/s", "of peak");
+  log_info("\n%-24s %10s %8s %7s %9s %8s %9s %8s %8s", c->name, "ms", "share", "calls", "GFLOP/s", "of peak",
+           "GB/s", "of peak", "floor");
   for (int t = 0; t < TIMED_COUNT; t++) {
     bench_log_operation(result, c, (timed_t)t);
     rest -= c->operations[t].seconds;
@@ -52,19 +69,22 @@ static void bench_log_tables(const session_t *session, const bench_result_t *res
            1e-9 * peaks->flops[WEIGHT_REAL], 1e-9 * peaks->bytes);
   log_info("           products with weights in bf16 %.1f, in NF4 %.1f GFLOP/s",
            1e-9 * peaks->flops[WEIGHT_BF16], 1e-9 * peaks->flops[WEIGHT_NF4]);
-  log_info("\n%-24s %10s %10s %9s %8s %8s %8s", "", "ms", "tokens/s", "GFLOP/s", "of peak", "GB/s",
-           "of peak");
+  log_info("\n%-24s %10s %10s %9s %8s %8s %8s %9s", "", "ms", "tokens/s", "GFLOP/s", "of peak", "GB/s",
+           "of peak", result->cases[0].joules > 0.0 ? "J" : "");
   for (int32_t i = 0; i < result->count; i++)
     bench_log_case(result, &result->cases[i]);
   log_info("(the fastest of %lld; FLOP/s and GB/s per rank; tokens/s of all ranks)",
            (long long)session->settings->bench.repetitions);
   for (int32_t i = 0; i < result->count; i++)
     bench_log_operations(result, &result->cases[i]);
+  log_info("(floor: the time that FLOPs or bytes take at the peaks, whichever is more, of the time taken; "
+           "above 100 %% where operands stay in caches)");
 }
 
 /* ---- bench.json ---- */
 
-static void bench_write_operations(json_writer_t *writer, const bench_case_t *c) {
+static void bench_write_operations(json_writer_t *writer, const bench_result_t *result,
+                                   const bench_case_t *c) {
   json_write_key(writer, "operations");
   json_write_array_begin(writer);
   for (int t = 0; t < TIMED_COUNT; t++) {
@@ -75,6 +95,8 @@ static void bench_write_operations(json_writer_t *writer, const bench_case_t *c)
     json_write_int_member(writer, "calls", c->operations[t].calls);
     json_write_real_member(writer, "seconds", c->operations[t].seconds);
     json_write_real_member(writer, "flops", c->operations[t].flops);
+    json_write_real_member(writer, "bytes", c->operations[t].bytes);
+    json_write_real_member(writer, "floor_seconds", floor_seconds(&result->peaks, &c->operations[t]));
     json_write_object_end(writer);
   }
   json_write_array_end(writer);
@@ -95,7 +117,8 @@ static void bench_write_case(json_writer_t *writer, const bench_result_t *result
   json_write_real_member(writer, "bytes", c->bytes);
   json_write_real_member(writer, "bytes_per_second", c->bytes / c->seconds);
   json_write_real_member(writer, "bytes_of_peak", bench_share(c->bytes / c->seconds, result->peaks.bytes));
-  bench_write_operations(writer, c);
+  if (c->joules > 0.0) json_write_real_member(writer, "joules", c->joules);
+  bench_write_operations(writer, result, c);
   json_write_object_end(writer);
 }
 

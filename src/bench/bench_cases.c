@@ -121,13 +121,21 @@ static status_t bench_update_peaks(bench_t *bench) {
   return STATUS_OK;
 }
 
+static status_t by_operation_with(bench_t *bench, work_t work, op_timer_t *timer, bench_case_t *c) {
+  const base_t *base = &bench->base;
+  const op_timer_sizes_t sizes = {base->config.hidden, base->mlp, base->vocab_rows};
+  status_code_t status = op_timer_start(bench->session->device, &sizes, timer);
+  TRY(comm_agree(bench->session->world, status));
+  TRY(time_once(bench, work, &c->operation_seconds));
+  return op_timer_stop(timer);
+}
+
 static status_t by_operation(bench_t *bench, work_t work, bench_case_t *c) {
   op_timer_t *timer;
   TRY(memory_alloc(&timer, ARENA_OTHER, 1, sizeof *timer));
-  op_timer_start(bench->session->device, timer);
-  status_code_t status = time_once(bench, work, &c->operation_seconds);
-  op_timer_stop(bench->session->device);
+  status_code_t status = by_operation_with(bench, work, timer, c);
   memcpy(c->operations, timer->times, sizeof c->operations);
+  op_timer_free(timer);
   memory_free(timer);
   return status;
 }
@@ -138,6 +146,7 @@ static status_t bench_measure_inner(bench_t *bench, const char *name, double tok
   snprintf(c->name, sizeof c->name, "%s", name);
   c->tokens = tokens * bench->session->grid.dp_size;
   if (!bench->session->dry) log_info("           %s", name);
+  const double joules = device_energy(bench->session->device);
   for (int64_t r = 0; r < repetitions; r++) {
     double seconds;
     bool stop;
@@ -150,6 +159,8 @@ static status_t bench_measure_inner(bench_t *bench, const char *name, double tok
     c->flops = after.flops - before.flops;
     c->bytes = after.bytes - before.bytes;
   }
+  c->joules = device_energy_since(bench->session->device, joules) / (double)repetitions;
+  TRY(comm_allreduce(bench->session->world, &c->joules, 1, COMM_F64, COMM_SUM));
   TRY(by_operation(bench, work, c));
   return bench_update_peaks(bench);
 }

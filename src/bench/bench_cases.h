@@ -16,6 +16,7 @@ typedef struct {
   double tokens;                     /* of all dp groups */
   double flops;                      /* recomputation is not work */
   double bytes;                      /* of the operations (tensor/op_cost.h) */
+  double joules;                     /* of all ranks' devices, the mean of all repetitions; 0: not known */
   op_time_t operations[TIMED_COUNT]; /* of one further repetition */
   double operation_seconds;          /* that repetition, all in all */
 } bench_case_t;

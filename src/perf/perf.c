@@ -200,6 +200,10 @@ void perf_operation(const char *name, double begin) {
       .kind = PERF_OPERATION, .region = perf_region(), .name = name, .begin = begin, .end = perf_now()});
 }
 
+void perf_copied(double bytes) {
+  perf.counters[perf_region()].copied_bytes += bytes;
+}
+
 void perf_tokens(double tokens) {
   perf.counters[perf_region()].tokens += tokens;
 }

@@ -41,6 +41,7 @@ typedef struct {
   double bytes;      /* moved by operations: each operand read or written once (tensor/op_cost.h) */
   double comm_bytes; /* sent by this rank, in the collectives called within the region */
   double comm_seconds;
+  double copied_bytes;       /* between the host and a device with memory of its own */
   double background_seconds; /* in which collectives that run in the background were under way */
   double exposed_seconds; /* of these, what the main thread spent on starting, advancing and awaiting them */
   double tokens;
@@ -90,6 +91,7 @@ region_t perf_region(void);
 void perf_flops(double flops);
 void perf_bytes(double bytes);
 void perf_comm(double bytes, double seconds);
+void perf_copied(double bytes);
 void perf_tokens(double tokens);
 /* The same traffic once more, by its kind and whatever the region: CALLS is 0 for a wait that ends a call. */
 void perf_collective(traffic_t traffic, collective_t collective, double calls, double bytes, double seconds);

@@ -25,6 +25,7 @@ perf_region_report_t perf_report_region(const perf_report_t *report, region_t re
     out.bytes += c->bytes;
     out.comm_bytes += c->comm_bytes;
     out.comm_seconds += c->comm_seconds;
+    out.copied_bytes += c->copied_bytes;
     out.background_seconds += c->background_seconds;
     out.exposed_seconds += c->exposed_seconds;
     out.tokens += c->tokens;
@@ -209,6 +210,16 @@ static void perf_report_write_notes(FILE *file, const perf_report_t *report) {
         file);
 }
 
+/* What went between hosts and devices, of those with memory of their own. */
+static void perf_report_write_copied(FILE *file, const perf_report_t *report) {
+  for (int i = 0; i < REGION_COUNT; i++) {
+    perf_region_report_t region = perf_report_region(report, region_at(i));
+    if (region.copied_bytes <= 0) continue;
+    fprintf(file, "Between hosts and devices (%s): %.1f MB.\n", perf_region_name(region_at(i)),
+            region.copied_bytes / 1e6);
+  }
+}
+
 /* How much of what went on in the background cost no time, region by region. */
 static void perf_report_write_hidden(FILE *file, const perf_report_t *report) {
   for (int i = 0; i < REGION_COUNT; i++) {
@@ -283,6 +294,10 @@ status_t perf_report_table(const perf_report_t *report, FILE *file) {
   perf_report_write_rule(file);
   perf_report_write_total(file, report);
   perf_report_write_notes(file, report);
+  if (report->joules > 0)
+    fprintf(file, "Energy of the devices: %.4g kJ, %.1f W on average.\n", report->joules / 1e3,
+            perf_report_ratio(report->joules, report->seconds));
+  perf_report_write_copied(file, report);
   perf_report_write_hidden(file, report);
   perf_report_write_hardware(file, report);
   perf_report_write_collectives(file, report);
@@ -317,6 +332,7 @@ static void perf_report_write_json_region(FILE *file, region_t which, const perf
   perf_report_write_json_number(file, "bytes", region->bytes);
   perf_report_write_json_bytes(file, "comm_bytes", region->comm_bytes);
   perf_report_write_json_number(file, "comm_seconds", region->comm_seconds);
+  perf_report_write_json_number(file, "copied_bytes", region->copied_bytes);
   perf_report_write_json_number(file, "background_seconds", region->background_seconds);
   perf_report_write_json_number(file, "exposed_seconds", region->exposed_seconds);
   perf_report_write_json_bytes(file, "tokens", region->tokens);
@@ -355,6 +371,7 @@ status_t perf_report_json(const perf_report_t *report, FILE *file) {
   perf_report_write_json_number(file, "peak_bytes", report->peak_bytes);
   perf_report_write_json_number(file, "resident_bytes", report->resident);
   fprintf(file, ", \"resident_rank\": %d", report->resident_rank);
+  perf_report_write_json_number(file, "joules", report->joules > 0 ? report->joules : NAN);
   fputs(",\n  \"regions\": [", file);
   bool first = true;
   for (int i = 0; i < REGION_COUNT; i++) {

@@ -18,6 +18,7 @@ typedef struct {
   double peak_bytes; /* bytes/s of one rank in streaming; 0 = not measured */
   double resident;   /* bytes: the largest resident set that any rank's process has had; 0 = not known */
   int resident_rank; /* that rank */
+  double joules;     /* that the devices of all ranks have taken; 0 = not known */
 } perf_report_t;
 
 /* One region over all ranks. */
@@ -29,6 +30,7 @@ typedef struct {
   double imbalance;      /* max / min; INFINITY where a rank spent no time in it, 1 where none did */
   double flops, bytes;   /* all ranks */
   double comm_bytes, comm_seconds;            /* all ranks */
+  double copied_bytes;                        /* between hosts and devices; all ranks */
   double background_seconds, exposed_seconds; /* of collectives in the background; all ranks */
   double hidden;                  /* share of background_seconds that is not exposed; 0 without any */
   double tokens;                  /* all ranks */
@@ -47,9 +49,9 @@ perf_region_report_t perf_report_region(const perf_report_t *report, region_t re
 status_t perf_report_table(const perf_report_t *report, FILE *file);
 
 /* Writes the same as JSON: {"format", "format_version", "ranks", "seconds", "peak_flops", "peak_bytes",
- * "resident_bytes", "resident_rank", "regions": [{"name", ..., and hardware events under their names}],
- * "collectives": [{"name", "among", "calls", "bytes", "seconds"}]}, numbers in seconds, bytes and FLOPs; null
- * where a number does not exist. Local. Errors: STATUS_DATA (write failed). */
+ * "resident_bytes", "resident_rank", "joules", "regions": [{"name", ..., and hardware events under their
+ * names}], "collectives": [{"name", "among", "calls", "bytes", "seconds"}]}, numbers in seconds, bytes and
+ * FLOPs; null where a number does not exist. Local. Errors: STATUS_DATA (write failed). */
 status_t perf_report_json(const perf_report_t *report, FILE *file);
 
 #endif

@@ -81,6 +81,7 @@ status_t session_prepare(comm_t *world, const settings_t *settings, const device
   if (status == STATUS_OK) status = device_comm_create(session->device, session->grid.dp);
   TRY(comm_agree(world, status));
   device_cores(session->device, &session->cores);
+  session->joules = device_energy(session->device);
   device_time_regions(session->device);
   device_peaks_t peaks;
   TRY(device_measure_peaks(session->device, 0, &peaks));
@@ -154,6 +155,7 @@ static status_t session_report(session_t *session) {
   perf_counter_t mine[REGION_COUNT];
   perf_collective_t collectives[TRAFFIC_COUNT * COLLECTIVE_COUNT];
   double mine_resident = (double)memory_resident_peak();
+  double joules = device_energy_since(session->device, session->joules);
   status_code_t status = memory_alloc(&all, ARENA_OTHER, (size_t)ranks * REGION_COUNT, sizeof *all);
   if (status == STATUS_OK) status = memory_alloc(&resident, ARENA_OTHER, (size_t)ranks, sizeof *resident);
   TRY(comm_agree(world, status));
@@ -162,6 +164,7 @@ static status_t session_report(session_t *session) {
   TRY(comm_allgather(world, mine, all, sizeof mine, COMM_BYTE));
   TRY(comm_allgather(world, &mine_resident, resident, 1, COMM_F64));
   TRY(comm_allreduce(world, collectives, sizeof collectives / (sizeof(double)), COMM_F64, COMM_SUM));
+  TRY(comm_allreduce(world, &joules, 1, COMM_F64, COMM_SUM));
   if (comm_rank(world) != 0) return STATUS_OK;
   perf_report_t report = {.all = all,
                           .collectives = collectives,
@@ -169,6 +172,7 @@ static status_t session_report(session_t *session) {
                           .product_type = dtype_name(session->device->real_type),
                           .peak_flops = session->product_flops,
                           .peak_bytes = session->stream_bytes,
+                          .joules = joules,
                           .seconds = perf_now() - session->started};
   for (int rank = 0; rank < ranks; rank++)
     if (resident[rank] > report.resident) {

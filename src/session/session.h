@@ -39,10 +39,11 @@ typedef struct {
   int32_t stop_why[STOP_REASONS]; /* 1: this rank has seen it; all ranks' once session_stopped has told */
   status_code_t stop_status;      /* what went wrong in looking */
   bool stop_told;
-  bool gained; /* this start has left the next one something besides checkpoints (io/formats/kept.h) */
+  bool gained;   /* this start has left the next one something besides checkpoints (io/formats/kept.h) */
+  double joules; /* device_energy at the start */
   double product_flops, stream_bytes; /* this rank's measured peaks, per second */
-  record_t record;                  /* what the run leaves for people */
-  const struct judge_entry *judges; /* (judge_count) that main offers (eval/judge.h) */
+  record_t record;                    /* what the run leaves for people */
+  const struct judge_entry *judges;   /* (judge_count) that main offers (eval/judge.h) */
   int32_t judge_count;
   struct estimate *dry; /* NULL in a run; in a dry run what it counts (session/estimate.h): then nothing is
                            read that is large, and nothing is written but below run_dir, which is temporary */

@@ -157,6 +157,15 @@ size_t device_total_memory(device_t *device) {
   return device->total_memory ? device->total_memory(device) : memory_total();
 }
 
+double device_energy(device_t *device) {
+  return device->energy ? device->energy(device) : 0.0;
+}
+
+double device_energy_since(device_t *device, double before) {
+  double now = device_energy(device);
+  return before > 0.0 && now > before ? now - before : 0.0;
+}
+
 void device_cores(device_t *device, core_set_t *cores) {
   core_set_of_process(cores);
   if (device->add_cores) device->add_cores(device, cores);

@@ -89,6 +89,7 @@ struct device {
   status_t (*event_record)(device_t *device, void *own);
   status_t (*event_query)(device_t *device, void *own, bool *done);
   status_t (*event_wait)(device_t *device, void *own);
+  status_t (*event_seconds)(device_t *device, void *from, void *to, double *seconds);
   /* Optional: the device's own list of attention's work over SEQUENCES, of which offsets_host, heads and what
    * follows from them are there: as many 32-bit integers as it returns, in LIST (host) where that is not
    * NULL. It is put into device memory once, for all layers and both directions. */
@@ -108,6 +109,9 @@ struct device {
   size_t (*free_memory)(device_t *device);
   /* Goes with it: bytes that the device has, for all ranks that share it. */
   size_t (*total_memory)(device_t *device);
+  /* Optional: joules that this rank's share of the device has taken since some moment, by its own counter; 0
+   * where that is not known. */
+  double (*energy)(device_t *device);
 };
 
 void device_free(device_t *device);
@@ -142,6 +146,11 @@ size_t device_free_memory(device_t *device, int ranks);
 /* Says that memory was put to another use without having been given back: what device_graph has captured is
  * forgotten. Local. */
 void device_memory_moved(device_t *device);
+/* Joules that this rank's share of DEVICE has taken since some moment, to be subtracted; 0 where it does not
+ * tell. Local. */
+double device_energy(device_t *device);
+/* Joules since device_energy told BEFORE; 0 where that is not known. Local. */
+double device_energy_since(device_t *device, double before);
 /* Bytes that DEVICE has in all, shared or not, or the node for its ranks; 0 where the system does not tell.
  * Local. */
 size_t device_total_memory(device_t *device);

@@ -1,11 +1,13 @@
 #include "tensor/event.h"
 
 #include "parallel/watchdog.h"
+#include "perf/perf.h"
 
 struct device_event {
   device_t *device;
   void *own; /* the device's */
   bool recorded;
+  double when; /* perf_now() when it was recorded */
 };
 
 status_t device_event_create(device_t *device, device_event_t **out) {
@@ -27,6 +29,7 @@ void device_event_free(device_event_t *event) {
 status_t device_event_record(device_event_t *event) {
   if (event->device->event_record) TRY(event->device->event_record(event->device, event->own));
   event->recorded = true;
+  event->when = perf_now();
   return STATUS_OK;
 }
 
@@ -49,4 +52,12 @@ status_t device_event_wait(device_event_t *event) {
   status_code_t status = event->device->event_wait(event->device, event->own);
   watchdog_leave();
   return status;
+}
+
+status_t device_event_seconds(device_event_t *from, device_event_t *to, double *seconds) {
+  TRY(event_check(from));
+  TRY(event_check(to));
+  *seconds = to->when - from->when;
+  if (!from->device->event_seconds) return STATUS_OK;
+  return from->device->event_seconds(from->device, from->own, to->own, seconds);
 }

@@ -22,5 +22,9 @@ status_t device_event_record(device_event_t *event);
 status_t device_event_query(device_event_t *event, bool *done);
 /* Waits for it, watched as device_synchronize is. Errors: as query. Local. */
 status_t device_event_wait(device_event_t *event);
+/* The device's time from FROM to TO, which is done: what the host takes for calls in between is no part of it
+ * as long as the device has enough to do; on a device without events, the host's time. Errors: as query.
+ * Local. */
+status_t device_event_seconds(device_event_t *from, device_event_t *to, double *seconds);
 
 #endif

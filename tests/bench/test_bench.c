@@ -8,6 +8,7 @@
 #include "tensor/cpu/cpu.h"
 
 #include <ftw.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -21,9 +22,19 @@ static int remove_one(const char *path, const struct stat *info, int type, struc
   return remove(path);
 }
 
+/* Each look finds so many more. */
+enum { JOULES = 3 };
+static double count_energy(device_t *device) {
+  static double joules;
+  (void)device;
+  return joules += JOULES;
+}
+
 static status_t create_cpu(const grid_t *grid, const settings_t *settings, device_t **out) {
   (void)settings;
-  return cpu_create(grid->threads, NULL, out);
+  TRY(cpu_create(grid->threads, NULL, out));
+  (*out)->energy = count_energy;
+  return STATUS_OK;
 }
 
 /* Runs the task with TP in FOLDER, a run directory below it; with N settings more. */
@@ -79,6 +90,43 @@ static double decode_bytes(int length, double projection, double matrix, double 
   return DECODED * weights + positions * 2 * C * L * key;
 }
 
+static const json_t *operation_of(const json_t *one, const char *name) {
+  const json_t *operations;
+  assert_ok(json_array(one, "operations", "bench.json", &operations));
+  for (const json_t *operation = operations->u.first; operation; operation = operation->next) {
+    const char *found;
+    assert_ok(json_string(operation, "name", "bench.json", &found));
+    if (strcmp(found, name) == 0) return operation;
+  }
+  fail_msg("no operation '%s'", name);
+  return NULL;
+}
+
+/* Of a training step with all weights: CALLS of operation NAME, with so many FLOPs on all tp ranks, and the
+ * time that the peaks allow for them. */
+static void check_operation(const json_document_t *document, const json_t *one, const char *name, int calls,
+                            double flops) {
+  const json_t *operation = operation_of(one, name);
+  double least = flops / number_of(document->root, "product_flops");
+  double moving = number_of(operation, "bytes") / number_of(document->root, "stream_bytes");
+  double lower = least > moving ? least : moving;
+  assert_int_equal((int)number_of(operation, "calls"), calls);
+  assert_true(fabs(number_of(operation, "flops") - flops) < 1e-9 * flops);
+  assert_true(fabs(number_of(operation, "floor_seconds") - lower) < 1e-6 * lower);
+}
+
+static void check_linear(const json_document_t *document, const json_t *all, int tp) {
+  const double tokens = SEQUENCES * LENGTH, predictions = SEQUENCES * (LENGTH - 1), share = 2.0 * L / tp;
+  check_operation(document, all, "linear, q k v", L, share * tokens * 3 * C * C);
+  check_operation(document, all, "linear, o", L, share * tokens * C * C);
+  check_operation(document, all, "linear, gate up", L, share * tokens * 2 * C * F);
+  check_operation(document, all, "linear, down", L, share * tokens * C * F);
+  check_operation(document, all, "backward, q k v", L, 2 * share * tokens * 3 * C * C);
+  check_operation(document, all, "backward, down", L, 2 * share * tokens * C * F);
+  double head = number_of(operation_of(all, "linear, head"), "flops");
+  assert_true(head * tp >= 2.0 * predictions * C * V && head * tp < 1.1 * 2.0 * predictions * C * V);
+}
+
 /* Its operations took time, and no more than all of it. */
 static void check_operations(const json_t *one) {
   const json_t *operations;
@@ -106,6 +154,8 @@ static void check_result(const char *folder, int tp) {
   if (tp == 1) assert_true(number_of(decode, "bytes") > least && number_of(decode, "bytes") < 2.0 * least);
   for (const json_t *one = cases->u.first; one; one = one->next)
     check_operations(one);
+  check_linear(&document, all, tp);
+  assert_true(number_of(all, "joules") == JOULES * comm_size(mpi_test_world()));
   json_free(&document);
 }
 
@@ -119,6 +169,7 @@ static void check_resident(const char *folder) {
          rank = number_of(document.root, "resident_rank");
   assert_true(resident > 1e6 && resident < 1e12);
   assert_true(rank >= 0 && rank < comm_size(mpi_test_world()));
+  assert_true(number_of(document.root, "joules") > JOULES * comm_size(mpi_test_world()));
   json_free(&document);
 }
 

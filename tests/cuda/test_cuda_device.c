@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "cuda/cuda.h"
 #include "mpi_test.h"
+#include "perf/perf.h"
 #include "tensor/event.h"
 #include "tensor/ops.h"
 #include "tensor/ops_head.h"
@@ -27,8 +28,11 @@ static void large_copies(void **state) {
   enum { N = 17 * 1000 * 1000 + 7 };
   device_t *device = open_device(DTYPE_BF16);
   SCOPED_MEMORY double *sent = NULL, *received = NULL;
+  perf_counter_t counters[REGION_COUNT];
   real_t *array;
   (void)state;
+  perf_snapshot(counters);
+  const double before = counters[perf_region()].copied_bytes;
   assert_ok(memory_alloc(&sent, ARENA_OTHER, N, sizeof *sent));
   assert_ok(memory_alloc(&received, ARENA_OTHER, N, sizeof *received));
   for (int64_t i = 0; i < N; i++)
@@ -38,6 +42,9 @@ static void large_copies(void **state) {
   assert_ok(real_download(device, received, DTYPE_F64, array, N));
   assert_ok(device_synchronize(device));
   assert_memory_equal(sent, received, N * sizeof *sent);
+  /* Both ways, in bf16. */
+  perf_snapshot(counters);
+  assert_true(counters[perf_region()].copied_bytes - before == 2.0 * N * (double)dtype_size(DTYPE_BF16));
   device_release(device, array);
   device_free(device);
 }
@@ -48,11 +55,13 @@ static void many_downloads(void **state) {
   enum { COUNT = 10007, EVENT_AT = 5000 };
   static int32_t received[COUNT];
   device_t *device = open_device(DTYPE_F32);
-  device_event_t *event;
+  device_event_t *event, *last;
   index_t *array;
+  double seconds, begun = perf_now();
   (void)state;
   assert_ok(index_alloc(device, ARENA_OTHER, 1, &array));
   assert_ok(device_event_create(device, &event));
+  assert_ok(device_event_create(device, &last));
   for (int32_t i = 0; i < COUNT; i++) {
     assert_ok(index_upload(device, array, &i, 1));
     assert_ok(index_download(device, &received[i], array, 1));
@@ -64,6 +73,11 @@ static void many_downloads(void **state) {
   assert_ok(device_synchronize(device));
   for (int32_t i = 0; i < COUNT; i++)
     assert_int_equal(received[i], i);
+  assert_ok(device_event_record(last));
+  assert_ok(device_event_wait(last));
+  assert_ok(device_event_seconds(event, last, &seconds));
+  assert_true(seconds > 0.0 && seconds <= perf_now() - begun);
+  device_event_free(last);
   device_event_free(event);
   device_release(device, array);
   device_free(device);

@@ -76,6 +76,7 @@ static void work_goes_to_the_innermost_region(void **state) {
   perf_comm(40, 0.5);
   perf_collective(TRAFFIC_DP, COLLECTIVE_REDUCE_SCATTER, 1, 40, 0.25);
   perf_collective(TRAFFIC_DP, COLLECTIVE_REDUCE_SCATTER, 0, 0, 0.25);
+  perf_copied(50);
   perf_end(REGION_REDUCE);
   perf_flops(10);
   perf_end(REGION_BACKWARD);
@@ -95,6 +96,8 @@ static void work_goes_to_the_innermost_region(void **state) {
   perf_reset();
   perf_collectives(kinds);
   assert_true(sums->calls == 0 && sums->bytes == 0 && sums->seconds == 0);
+  assert_true(c[REGION_BACKWARD].copied_bytes == 0);
+  assert_true(c[REGION_REDUCE].copied_bytes == 50);
 }
 
 /* A function that returned early on an error left its regions open. */

@@ -30,6 +30,7 @@ static perf_report_t make_report(void) {
                                                       .bytes = 4e9,
                                                       .comm_bytes = 5e6,
                                                       .comm_seconds = 0.1,
+                                                      .copied_bytes = 1e6 * rank,
                                                       .tokens = 600};
     counters[rank][REGION_IMAGE_DECODE] = (perf_counter_t){.count = 7, .thread_seconds = 1.5, .bytes = 3e9};
   }
@@ -47,7 +48,8 @@ static perf_report_t make_report(void) {
                          .peak_flops = 1e9,
                          .peak_bytes = 2e9,
                          .resident = 5e8,
-                         .resident_rank = 2};
+                         .resident_rank = 2,
+                         .joules = 5000};
 }
 
 static void regions_are_put_together(void **state) {
@@ -67,6 +69,7 @@ static void regions_are_put_together(void **state) {
   assert_close(r.bytes_of_peak, 0.5);
   assert_close(r.comm_bytes, 15e6);
   assert_close(r.comm_seconds, 0.3);
+  assert_close(r.copied_bytes, 3e6);
   assert_close(r.tokens_per_second, 1800.0 / 6);
   assert_close(r.background_seconds, 8);
   assert_close(r.hidden, 0.75);
@@ -180,6 +183,7 @@ static void json_holds_the_same_numbers(void **state) {
   assert_close(json_number(text, "all-reduce", "calls"), 30);
   assert_non_null(strstr(text, "\"resident_bytes\": 500000000,"));
   assert_non_null(strstr(text, "\"resident_rank\": 2,"));
+  assert_non_null(strstr(text, "\"joules\": 5000,"));
   assert_null(strstr(text, "inf"));
   assert_null(strstr(text, "nan"));
   int depth = 0;
