@@ -5,6 +5,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source-path=SCRIPTDIR source=../../jobs/local/environment.sh
 # shellcheck disable=SC2154  # mpirun_options: set by the function of that name
 source "$root/jobs/local/environment.sh"
+# shellcheck source-path=SCRIPTDIR source=outlines.sh
+source "$root/benchmarks/memory/outlines.sh"
 
 usage() {
   cat <<'END'
@@ -57,44 +59,6 @@ read_options() {
   [[ -x $program ]] || fail "$program cannot be executed; build it, or name it with --program"
 }
 
-# 512 questions about the pictures, each almost as long as data.query_len allows.
-write_prompts() {
-  awk 'BEGIN {
-    print "["
-    for (i = 0; i < 512; i++) {
-      text = "<image>\\n"
-      for (k = 0; k < 14; k++) text = text "Where is the blue cross? "
-      printf "%s{\"id\": \"%d\", \"image\": \"000/%06d.jpg\", \"caption_type\": 1, \"conversations\": [" \
-        "{\"from\": \"human\", \"value\": \"%s\"}, {\"from\": \"gpt\", \"value\": \"In the south.\"}]}\n",
-        i ? "," : "", i, i % 64, text
-    }
-    print "]"
-  }' >prompts.json
-}
-
-make_files() {
-  cat >world.nml <<'END'
-&job task = 'world' run_dir = 'world_run' /
-&world dir = 'world' ppo_images = 64 pretrain_images = 0 sft_images = 0 pair_images = 0 policy_init_images = 0
-  eval_images = 0 image_size = 48 /
-END
-  cat >prepare.nml <<'END'
-&job task = 'prepare' run_dir = 'prepare_run' /
-&prepare conversations = 'prompts.json' facts = 'world/facts.json' image_folder = 'world/images' output = 'prompts.h5' /
-END
-  "$program" world.nml >/dev/null
-  write_prompts
-  "$program" prepare.nml >/dev/null
-  local size part
-  for size in 7 13; do
-    for part in outline outline_rm; do
-      "$program" "$root/inputs/llava_${size}b/$part.nml" --set import.weights="$root/inputs/llava_${size}b/shapes" \
-        --set import.tokenizer=world/tokenizer.model --set import.output="${part}_$size.h5" \
-        --set job.run_dir="${part}_$size" >/dev/null
-    done
-  done
-}
-
 # A row: RANKS, size of the reward model, format of both bases, what is recomputed.
 row() { # RANKS SIZE FORMAT RECOMPUTE
   local report
@@ -128,7 +92,7 @@ read_options "$@"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
-make_files
+make_outlines "$root" "$program"
 echo "| ranks | policy + reward | bases | recompute | weights | gradients, optimiser | generating | scoring | updating | at one time | host | fits |"
 echo "|---|---|---|---|---|---|---|---|---|---|---|---|"
 for n in $ranks; do

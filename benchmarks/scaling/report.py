@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the runs of run.sh say: table, figures, scaling.json and scaling.svg in their folder.
 
-usage: benchmarks/scaling/report.py FOLDER --layouts "DPxTP ..." --tasks "NAME ..." --modes "NAME ..."
+usage: benchmarks/scaling/report.py FOLDER --layouts "DPxTP ..." --tasks "NAME ..." --modes "NAME ..." [--predict]
 exit status: 0, or 1 where what was sent is not what theory says
 """
 import argparse
@@ -12,6 +12,7 @@ import re
 import sys
 
 import chart
+import prediction
 
 SHARE_UNIT = 16  # elements: an owner's share of a gradient is a whole multiple (src/model/params.h)
 REAL, WIDE, INDEX = 4, 8, 4  # bytes
@@ -49,6 +50,7 @@ class Run:
         self.sent = {(c["among"], c["name"]): c["bytes"] for c in self.perf["collectives"]}
         self.model = Model(base, self.text, task != "generate")
         metrics = path / "metrics.jsonl"
+        self.dry = folder / "runs" / mode / task / f"{layout}.dry"
         self.steps = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
 
     def seconds(self):
@@ -121,6 +123,13 @@ class Run:
             out.update(self.tp_theory())
         return out
 
+    def predicted(self, first):
+        """Seconds by the cost model, whose only number that is fitted is what passes took in the run FIRST."""
+        _, seconds, passes, *_ = prediction.rows_of(self.dry)[0]
+        _, first_seconds, first_passes, *_ = prediction.rows_of(first.dry)[0]
+        slower = (first.seconds() - (first_seconds - first_passes)) / first_passes
+        return passes * slower + seconds - passes
+
     def name(self):
         return f"{self.task}.{self.mode}.{self.layout}"
 
@@ -153,6 +162,15 @@ def figures(runs, firsts):
     return equal
 
 
+def predictions(runs, firsts):
+    for run in runs:
+        first = firsts[run.task, run.mode]
+        if run is first or run.task == "generate":
+            continue
+        print(f"figure {run.name()}.predicted {run.predicted(first):.6f} s")
+        print(f"figure {run.name()}.predicted_error {run.predicted(first) / run.seconds() - 1:+.4f} 1")
+
+
 def as_json(runs, firsts):
     return {"format": "llava_rlhf scaling", "format_version": 1, "runs": [
         {"task": run.task, "mode": run.mode, "dp": run.dp, "tp": run.tp, "seconds": run.seconds(),
@@ -179,6 +197,7 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     for name in ("layouts", "tasks", "modes"):
         parser.add_argument(f"--{name}", required=True, type=str.split)
+    parser.add_argument("--predict", action="store_true")
     options = parser.parse_args()
     base = (options.folder / "base" / "input.nml").read_text()
     runs = [Run(options.folder, mode, task, layout, base)
@@ -188,6 +207,8 @@ def main():
         firsts.setdefault((run.task, run.mode), run)
     table(runs, firsts)
     equal = figures(runs, firsts)
+    if options.predict:
+        predictions(runs, firsts)
     (options.folder / "scaling.json").write_text(json.dumps(as_json(runs, firsts), indent=1) + "\n")
     draw(options.folder / "scaling.svg", runs, firsts, options.modes, options.tasks)
     print("success scaling" if equal else "failure scaling: what was sent is not what theory says")

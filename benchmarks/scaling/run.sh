@@ -21,6 +21,8 @@ usage: benchmarks/scaling/run.sh [options] [FOLDER]
   --batch N              samples of a step: of all groups (strong), of each (weak) (16)
   --steps N              of each run (4); the first is not counted
   --threads N            of a rank (1)
+  --predict              lets the cost model of --dry-run, fitted to the first layout of each task and mode alone (the share of the
+                         products' peak that is reached), predict the others, and tells its error (not of generate)
   --set GROUP.NAME=VALUE one more setting for all runs that are timed
   --launch "COMMAND"     in place of mpirun, with the number of ranks behind it, as in "srun --mpi=pmix -n"
   --program FILE         the program (build/release/llava_rlhf in the source tree)
@@ -30,7 +32,7 @@ END
 }
 
 program=$root/build/release/llava_rlhf layouts='1x1 2x1 1x2' tasks='sft rm generate ppo' modes='strong weak' size=tiny
-batch=16 steps=4 threads=1 launch='' folder=''
+batch=16 steps=4 threads=1 launch='' folder='' predict=''
 settings=()
 
 fail() {
@@ -61,6 +63,7 @@ read_options() {
       esac
       shift
       ;;
+    --predict) predict=--predict ;;
     -*) fail "unknown option '$1' (see --help)" ;;
     *) folder=$1 ;;
     esac
@@ -170,8 +173,11 @@ run_one() { # MODE TASK DP TP
   esac
   rm -rf "$dir"
   mkdir -p "$dir"
-  start $(($3 * $4)) "$dir.log" "$2.nml" --set job.run_dir="$dir" --set parallel.tp="$4" --set parallel.threads="$threads" \
-    --set job.deterministic=.true. "${options[@]}" "${settings[@]}"
+  options+=(--set job.run_dir="$dir" --set parallel.tp="$4" --set parallel.threads="$threads" --set job.deterministic=.true.)
+  start $(($3 * $4)) "$dir.log" "$2.nml" "${options[@]}" "${settings[@]}"
+  # All of a peak of 0.1 TFLOP/s, whatever is measured beside other jobs; memory never takes longer.
+  [[ -z $predict || $2 == generate ]] || start $(($3 * $4)) "$dir.dry" --dry-run "$2.nml" "${options[@]}" "${settings[@]}" \
+    --set machine.peak=0.1 --set machine.reached=1 --set machine.memory=1e6
 }
 
 read_options "$@"
@@ -184,4 +190,4 @@ for mode in $modes; do
     for layout in $layouts; do run_one "$mode" "$task" "${layout%x*}" "${layout#*x}"; done
   done
 done
-exec python3 "$root/benchmarks/scaling/report.py" . --layouts "$layouts" --tasks "$tasks" --modes "$modes"
+exec python3 "$root/benchmarks/scaling/report.py" . --layouts "$layouts" --tasks "$tasks" --modes "$modes" ${predict:+"$predict"}

@@ -52,6 +52,20 @@ typedef struct {
     double gpu_memory;
   } parallel;
   struct {
+    double peak;
+    double memory;
+    double reached;
+    double memory_reached;
+    int64_t node;
+    double latency;
+    double bandwidth;
+    double network_latency;
+    double network_bandwidth;
+    double sample_time;
+    double token_time;
+    int64_t ranks;
+  } machine;
+  struct {
     char *base;
     char *adapter;
     char *template;

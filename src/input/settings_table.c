@@ -48,6 +48,8 @@ enum {
 static const setting_group_t groups[] = {
     {"job", "What to do, where its files go, and when to stop."},
     {"parallel", "How the ranks share the work."},
+    {"machine",
+     "The machine that --dry-run tells the time of; runs do not read it (benchmarks/machines has some)."},
     {"model", "The model to start from, or the sizes of a new one."},
     {"adapter", "LoRA adapters."},
     {"data", "The dataset to train on or to read, and how it is loaded."},

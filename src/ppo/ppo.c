@@ -244,10 +244,11 @@ static status_t ppo_check_divergence(const ppo_task_t *task, const ppo_objective
 }
 
 /* One answer for the report. */
-static status_t ppo_show_answer(ppo_task_t *task, const ppo_step_t *step, int32_t i) {
+static status_t ppo_show_answer(ppo_task_t *task, ppo_step_t *step, int32_t i) {
   const tokenizer_t *tokenizer = task->source.tokenizer;
   const conversation_t *conversation = &step->data[i].conversation;
   char *answer;
+  TRY(ppo_prompt(task, step, i));
   TRY(tokenizer_decode(tokenizer, ppo_response(step, i), step->rollout.lengths[i], &answer, NULL));
   const record_sample_t sample = {.step = step->step,
                                   .model = "policy",
@@ -263,7 +264,7 @@ static status_t ppo_show_answer(ppo_task_t *task, const ppo_step_t *step, int32_
   return status;
 }
 
-static status_t ppo_show_answers(ppo_task_t *task, const ppo_step_t *step) {
+static status_t ppo_show_answers(ppo_task_t *task, ppo_step_t *step) {
   for (int32_t i = 0; i < step->n && record_wants_sample(&task->session->record, step->step, "policy"); i++)
     TRY(ppo_show_answer(task, step, i));
   return STATUS_OK;

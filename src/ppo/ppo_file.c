@@ -22,9 +22,8 @@ static bool ppo_file_writes(const ppo_task_t *task, const ppo_step_t *step, int3
 }
 
 static ppo_file_sizes_t ppo_file_measure(const ppo_task_t *task, const ppo_step_t *step) {
-  ppo_file_sizes_t sizes = {0};
+  ppo_file_sizes_t sizes = {.fact_width = step->fact_width};
   for (int32_t i = 0; i < step->n; i++) {
-    if (step->data[i].fact_count > sizes.fact_width) sizes.fact_width = step->data[i].fact_count;
     if (!ppo_file_writes(task, step, i)) continue;
     sizes.samples++;
     sizes.query_tokens += step->rollout.queries[i].n;
@@ -158,22 +157,26 @@ static status_t ppo_file_write_file(ppo_task_t *task, const ppo_step_t *step, co
  * settings are one) their own. */
 static int64_t file_bytes(const ppo_step_t *step) {
   enum { OWN_BYTES = 16 << 10, TOKEN_BYTES = 4, SAMPLE_BYTES = 73, FACT_BYTES = 4 };
-  int64_t bytes = OWN_BYTES, fact_width = 0;
+  int64_t bytes = OWN_BYTES;
   for (int32_t i = 0; i < step->n; i++) {
-    if (step->data[i].fact_count > fact_width) fact_width = step->data[i].fact_count;
     bytes += (step->rollout.queries[i].n + (int64_t)step->rollout.lengths[i]) * 2 * TOKEN_BYTES +
              (int64_t)step->rollout.lengths[i] * ROLLOUT_TOKEN_COUNT * (int64_t)sizeof(float);
   }
-  return bytes + (int64_t)step->n * (SAMPLE_BYTES + FACT_BYTES * fact_width);
+  return bytes + (int64_t)step->n * (SAMPLE_BYTES + FACT_BYTES * step->fact_width);
 }
 
-status_t ppo_file_write(ppo_task_t *task, const ppo_step_t *step) {
+/* Reads all prompts, whose lengths the file's size is made of. */
+static status_t ppo_file_estimate(ppo_task_t *task, ppo_step_t *step) {
+  for (int32_t i = 0; i < step->n; i++)
+    TRY(ppo_prompt(task, step, i));
+  task->session->dry->rollout = file_bytes(step);
+  return STATUS_OK;
+}
+
+status_t ppo_file_write(ppo_task_t *task, ppo_step_t *step) {
   rollout_file_t file = {0};
   text_buffer_t queries = {0}, responses = {0};
-  if (task->session->dry) {
-    task->session->dry->rollout = file_bytes(step);
-    return STATUS_OK;
-  }
+  if (task->session->dry) return comm_agree(task->session->world, ppo_file_estimate(task, step));
   POOL(pool, ARENA_ROLLOUT);
   perf_begin(REGION_ROLLOUT_WRITE);
   status_code_t status =

@@ -43,14 +43,13 @@ static status_t ppo_generate_allocate_tokens(ppo_step_t *step) {
   return STATUS_OK;
 }
 
-/* Text and query of sample I: every rank reads all prompts of a step, which are short. */
-static status_t ppo_generate_read_prompt(ppo_task_t *task, ppo_step_t *step, int32_t i) {
+status_t ppo_prompt(ppo_task_t *task, ppo_step_t *step, int32_t i) {
   const source_t *source = &task->source;
   dataset_sample_t *data = &step->data[i];
   sequence_t *query = &step->rollout.queries[i];
   bool fits;
+  if (query->n > 0) return STATUS_OK;
   TRY(dataset_sample_read(source->dataset, step->rows[i], data));
-  step->length_multiplier[i] = data->length_bonus;
   TRY(conversation_query(source->tokenizer, source->template, &data->conversation, 0,
                          (int32_t)task->session->settings->data.query_len, query, &fits));
   if (!fits)
@@ -63,16 +62,39 @@ static status_t ppo_generate_read_prompt(ppo_task_t *task, ppo_step_t *step, int
   return STATUS_OK;
 }
 
-/* What the symbolic rewards read of each response. */
+/* The question as the rollout asks for it. */
+static status_t ppo_generate_query(void *context, int64_t question, sequence_t *query) {
+  const ppo_build_t *build = context;
+  (void)query; /* one of the step's, where it goes to */
+  return ppo_prompt(build->task, build->step, (int32_t)question);
+}
+
+/* What the symbolic rewards read of sample I. */
+static status_t ppo_generate_read_response(ppo_task_t *task, ppo_step_t *step, int32_t i) {
+  const dataset_sample_t *data = &step->data[i];
+  char *text;
+  TRY(ppo_prompt(task, step, i));
+  TRY(tokenizer_decode(task->source.tokenizer, ppo_response(step, i), step->rollout.lengths[i], &text, NULL));
+  step->correct[i] = answer_correct((answer_type_t)data->caption_type, text_view(text));
+  step->length_multiplier[i] = data->length_bonus;
+  if (data->fact_count > step->fact_width) step->fact_width = data->fact_count;
+  memory_free(text);
+  return STATUS_OK;
+}
+
+/* Each rank reads texts of its share of the samples, and then all know what is in them. */
 static status_t ppo_generate_read_responses(ppo_task_t *task, ppo_step_t *step) {
+  const grid_t *grid = &task->session->grid;
+  status_code_t status = STATUS_OK;
+  for (int32_t i = grid->rank; i < step->n && status == STATUS_OK; i += grid->size)
+    status = ppo_generate_read_response(task, step, i);
+  TRY(comm_agree(grid->world, status));
+  TRY(comm_allreduce(grid->world, step->correct, (size_t)step->n, COMM_F64, COMM_SUM));
+  TRY(comm_allreduce(grid->world, step->length_multiplier, (size_t)step->n, COMM_F64, COMM_SUM));
+  TRY(comm_allreduce(grid->world, &step->fact_width, 1, COMM_I32, COMM_MAX));
   for (int32_t i = 0; i < step->n; i++) {
     int32_t length = step->rollout.lengths[i];
-    const int32_t *tokens = ppo_response(step, i);
-    char *text;
-    step->stopped[i] = length > 0 && response_completes(&task->end, tokens[length - 1]);
-    TRY(tokenizer_decode(task->source.tokenizer, tokens, length, &text, NULL));
-    step->correct[i] = answer_correct((answer_type_t)step->data[i].caption_type, text_view(text));
-    memory_free(text);
+    step->stopped[i] = length > 0 && response_completes(&task->end, ppo_response(step, i)[length - 1]);
   }
   return STATUS_OK;
 }
@@ -97,7 +119,6 @@ static status_t ppo_generate_replace_broken(ppo_task_t *task, ppo_step_t *step, 
     dataset_sample_free(&step->data[i]);
     step->data[i] = (dataset_sample_t){0};
     step->rows[i] = step->rows[whole];
-    TRY(ppo_generate_read_prompt(task, step, i));
     which[replaced++] = i;
   }
   memset(broken, 0, (size_t)step->n * sizeof *broken);
@@ -151,7 +172,7 @@ static status_t ppo_generate_draw(ppo_task_t *task, ppo_step_t *step) {
 /* ---- The step ---- */
 
 /* Numbered over the whole run: the same prompt is answered anew when it comes again. */
-static status_t ppo_generate_open_rollout(ppo_task_t *task, ppo_step_t *step) {
+static status_t ppo_generate_open_rollout(ppo_task_t *task, ppo_step_t *step, ppo_build_t *build) {
   int64_t *keys;
   TRY(memory_pool_alloc(&step->pool, &keys, (size_t)step->n, sizeof *keys));
   for (int32_t i = 0; i < step->n; i++)
@@ -164,6 +185,8 @@ static status_t ppo_generate_open_rollout(ppo_task_t *task, ppo_step_t *step) {
                   .samples = 1,
                   .rows = step->rows,
                   .keys = keys,
+                  .query = ppo_generate_query,
+                  .context = build,
                   .keep = true,
                   .scalars = true,
                   .all = step->n};
@@ -172,13 +195,13 @@ static status_t ppo_generate_open_rollout(ppo_task_t *task, ppo_step_t *step) {
 
 static status_t ppo_generate_inner(ppo_task_t *task, ppo_step_t *step) {
   TRY(ppo_generate_allocate(step));
-  TRY(ppo_generate_open_rollout(task, step));
+  ppo_build_t build = {task, step, NULL};
+  TRY(ppo_generate_open_rollout(task, step, &build));
   TRY(order_rows(&task->order, (step->step - 1) * step->n, step->n, step->rows));
-  status_code_t status = STATUS_OK;
-  for (int32_t i = 0; i < step->n && status == STATUS_OK; i++)
-    status = ppo_generate_read_prompt(task, step, i);
-  TRY(comm_agree(task->session->world, status));
-  TRY(ppo_generate_draw(task, step));
+  status_code_t status = ppo_generate_draw(task, step);
+  step->rollout.query = NULL;
+  step->rollout.context = NULL;
+  TRY(status);
   TRY(ppo_generate_allocate_tokens(step));
   return ppo_generate_read_responses(task, step);
 }
@@ -198,6 +221,7 @@ status_t ppo_build_response(void *context, int32_t i, sequence_t *sequence, int6
   const ppo_step_t *step = build->step;
   int32_t sample = build->which ? build->which[i] : i;
   const sequence_t *query = &step->rollout.queries[sample];
+  TRY(ppo_prompt(build->task, build->step, sample));
   *image = sequence_images(query) > 0 ? sample : -1;
   return sequence_respond(query, ppo_response(step, sample), step->rollout.lengths[sample], sequence);
 }

@@ -32,6 +32,13 @@ static status_t kept_begin(ppo_task_t *task, ppo_step_t *step) {
   return STATUS_OK;
 }
 
+/* The questions that this group has answered before: as if it had answered them now. */
+static status_t kept_look(ppo_task_t *task, ppo_step_t *step) {
+  for (int32_t i = 0; i < step->n; i++)
+    if (step->rollout.mine[i]) TRY(ppo_prompt(task, step, i));
+  return rollout_look_again(&step->rollout);
+}
+
 status_t ppo_kept_take(ppo_task_t *task, ppo_step_t *step, int32_t *which, int64_t *count) {
   TRY(kept_begin(task, step));
   TRY(rollout_take_kept(&step->rollout, which, count));
@@ -39,7 +46,7 @@ status_t ppo_kept_take(ppo_task_t *task, ppo_step_t *step, int32_t *which, int64
   if (taken == 0) return STATUS_OK;
   log_info("kept       %" PRId64 " of %d responses of step %" PRId64 " are those of the start before", taken,
            step->n, step->step);
-  return comm_agree(task->session->world, rollout_look_again(&step->rollout));
+  return comm_agree(task->session->world, kept_look(task, step));
 }
 
 /* ---- What they are worth ---- */

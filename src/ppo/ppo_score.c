@@ -102,8 +102,8 @@ static status_t ppo_score_build_judged(void *context, int32_t i, sequence_t *seq
   const ppo_build_t *build = context;
   ppo_step_t *step = build->step;
   ppo_task_t *task = build->task;
-  const dataset_sample_t *data = &step->data[i];
   TRY(ppo_build_response(context, i, sequence, image));
+  const dataset_sample_t *data = &step->data[i];
   return reward_prompt_append(&task->reward_prompt, task->source.tokenizer, data->facts, data->fact_count,
                               (uint64_t)step->rows[i], (uint64_t)step->step, sequence);
 }

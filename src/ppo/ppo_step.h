@@ -18,7 +18,8 @@ typedef struct {
   int64_t step;
   memory_pool_t pool;     /* of all arrays, but for the rollout's */
   int64_t *rows;          /* (n) rows of the dataset */
-  dataset_sample_t *data; /* (n) */
+  dataset_sample_t *data; /* (n): where ppo_prompt has read them */
+  int32_t fact_width;     /* most facts of a sample */
   rollout_t rollout;      /* queries, responses, features: question and response I is sample I */
   bool *stopped;          /* (n): holds the end-of-sequence token */
   kept_t *kept;    /* where its finished responses are kept until the step has all that an update needs */
@@ -71,6 +72,10 @@ prompts_sampling_t ppo_sampling(const settings_t *settings);
  * then); STATUS_NUMERIC, STATUS_DATA. */
 status_t ppo_generate(ppo_task_t *task, int64_t step, ppo_step_t *out);
 void ppo_step_free(ppo_step_t *step);
+
+/* Reads the prompt of sample I (step->data, the rollout's query) unless this rank has it already: each rank
+ * reads those that it works on. Local. Errors: STATUS_DATA. */
+status_t ppo_prompt(ppo_task_t *task, ppo_step_t *step, int32_t i);
 
 /* Log-probabilities of policy and reference, values, rewards. Collective. Errors: STATUS_STOPPED on all ranks
  * where the run is to end meanwhile. */

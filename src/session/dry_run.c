@@ -14,7 +14,7 @@
 /* Samples of each dp group that tasks without steps go through. */
 enum { SAMPLES_PER_GROUP = 64, LINES_MAX = 16, COLUMN = 13 };
 
-static const double mega = 1e-6, giga = 1e-9;
+static const double mega = 1e-6, giga = 1e-9, tera = 1e-12, micro = 1e-6, nano = 1e-9;
 
 /* ---- Going through ---- */
 
@@ -66,6 +66,61 @@ static void dry_run_conclude_gpu(const device_t *dry, estimate_t *estimate) {
   estimate->host = memory_usage_at(MEMORY_HOST, ARENA_COUNT).peak;
 }
 
+/* The machine that the settings describe, as one rank sees it. */
+static machine_t dry_run_machine(const session_t *session) {
+  const settings_t *settings = session->settings;
+  bool here = settings->parallel.gpu_memory == 0.0; /* else what was measured is another machine's */
+  double peak = settings->machine.peak / tera, memory = settings->machine.memory / giga;
+  if (peak == 0.0 && here) peak = session->sgemm_flops;
+  if (memory == 0.0 && here) memory = session->stream_bytes;
+  int64_t node = settings->machine.node;
+  return (machine_t){
+      .flops = settings->machine.reached * peak,
+      .bytes = settings->machine.memory_reached * memory,
+      .node_ranks = node > 0 ? (int)node : session->grid.node_size,
+      .latency = {micro * settings->machine.latency, micro * settings->machine.network_latency},
+      .bandwidth = {settings->machine.bandwidth / giga, settings->machine.network_bandwidth / giga},
+      .sample_seconds = micro * settings->machine.sample_time,
+      .token_seconds = nano * settings->machine.token_time};
+}
+
+/* What COUNTERS and the collectives so far have of one of UNITS. */
+static void dry_run_work(const session_t *session, const perf_counter_t *counters, double units,
+                         cost_work_t *work) {
+  const settings_t *settings = session->settings;
+  *work = (cost_work_t){.dp = session->grid.dp_size, .tp = session->grid.tp_size};
+  perf_collectives(&work->collectives[0][0]);
+  for (int r = 0; r < REGION_COUNT; r++) {
+    work->regions[r].flops = counters[r].flops / units;
+    work->regions[r].bytes = counters[r].bytes / units;
+  }
+  for (int i = 0; i < TRAFFIC_COUNT * COLLECTIVE_COUNT; i++) {
+    perf_collective_t *collective = &work->collectives[0][0] + i;
+    collective->calls /= units;
+    collective->bytes /= units;
+  }
+  if (strcmp(settings->model.recompute, "full") == 0) work->again = work->regions[REGION_FORWARD].flops;
+  if (settings_task(settings) != TASK_PPO) return;
+  work->samples = (double)settings->rollout.batch;
+  work->tokens = work->samples * (double)settings->rollout.response_len;
+}
+
+/* The time on this run's layout and on more of its dp groups. */
+static void dry_run_predict(const session_t *session, const perf_counter_t *counters, double units,
+                            estimate_t *estimate) {
+  const machine_t machine = dry_run_machine(session);
+  const grid_t *grid = &session->grid;
+  cost_work_t work;
+  if (machine.flops <= 0.0 || machine.bytes <= 0.0) return;
+  dry_run_work(session, counters, units, &work);
+  for (int64_t dp = grid->dp_size; estimate->cost_count < ESTIMATE_LAYOUTS_MAX; dp *= 2) {
+    if (estimate->cost_count > 0 &&
+        (dp * grid->tp_size > session->settings->machine.ranks || grid->dp_size == 1))
+      return;
+    estimate->costs[estimate->cost_count++] = cost_predict(&work, &machine, (int)dp);
+  }
+}
+
 static void dry_run_conclude(const session_t *session, const size_t *before, estimate_t *estimate) {
   perf_counter_t counters[REGION_COUNT];
   size_t during[ARENA_COUNT];
@@ -73,10 +128,8 @@ static void dry_run_conclude(const session_t *session, const size_t *before, est
   if (estimate->together < memory_peak()) estimate->together = memory_peak();
   perf_snapshot(counters);
   estimate_memory(before, during, estimate);
-  bool here = session->settings->parallel.gpu_memory == 0.0; /* else it's another machine's speed */
-  const estimate_speed_t speed = {here ? session->product_flops : 0.0, here ? session->stream_bytes : 0.0};
   double units = estimate->steps > 0 ? (double)estimate->steps : estimate->part;
-  estimate->seconds = estimate_seconds(counters, &speed) / units;
+  dry_run_predict(session, counters, units, estimate);
   for (int r = 0; r < REGION_COUNT; r++) {
     estimate->flops += counters[r].flops / units;
     estimate->tokens += counters[r].tokens / units;
@@ -252,27 +305,49 @@ static void dry_run_print_outputs(const estimate_t *first) {
   if (first->output_count > 1) log_info("           %10.3f MB  in all, besides logs", mega * all);
 }
 
-static void dry_run_print_time(const estimate_t *first, double seconds) {
-  if (first->steps == 0) {
-    log_info("time       %.3g s at half the speed that was measured", seconds);
+/* The slowest rank's cost on layout I of estimates ALL (ranks). */
+static const cost_t *dry_run_slowest(const estimate_t *all, int ranks, int32_t i) {
+  int slowest = 0;
+  for (int r = 0; r < ranks; r++)
+    if (all[r].costs[i].all > all[slowest].costs[i].all) slowest = r;
+  return &all[slowest].costs[i];
+}
+
+/* What a step's seconds are made of, for one layout after the other. */
+static void dry_run_print_layouts(const estimate_t *all, int ranks) {
+  log_info("           seconds a step where each dp group has as much work as here:");
+  log_info("    ranks %*s %*s %*s %*s %*s %*s", COLUMN, "all", COLUMN, "passes", COLUMN, "over tp", COLUMN,
+           "over dp", COLUMN, "over all", COLUMN, "whole batch");
+  for (int32_t i = 0; i < all[0].cost_count; i++) {
+    const cost_t *cost = dry_run_slowest(all, ranks, i);
+    log_info("  %7lld %*.4g %*.4g %*.4g %*.4g %*.4g %*.4g", (long long)ranks << i, COLUMN, cost->all, COLUMN,
+             cost->passes, COLUMN, cost->sent[TRAFFIC_TP], COLUMN, cost->sent[TRAFFIC_DP], COLUMN,
+             cost->sent[TRAFFIC_WORLD], COLUMN, cost->whole);
+  }
+}
+
+static void dry_run_print_time(const estimate_t *all, int ranks) {
+  double seconds = dry_run_slowest(all, ranks, 0)->all;
+  if (all[0].steps == 0) {
+    log_info("time       %.3g s by the model of &machine", seconds);
     return;
   }
-  double whole = seconds * (double)first->total;
+  double whole = seconds * (double)all[0].total;
   double unit = whole < 60.0 ? 1.0 : whole < 3600.0 ? 60.0 : 3600.0;
-  log_info("time       %.3g s a step at half the speed that was measured", seconds);
+  log_info("time       %.4g s a step by the model of &machine", seconds);
   log_info("           %.3g %s for %lld steps", whole / unit,
            unit == 1.0    ? "s"
            : unit == 60.0 ? "min"
                           : "h",
-           (long long)first->total);
+           (long long)all[0].total);
+  dry_run_print_layouts(all, ranks);
 }
 
 static void dry_run_print_work(const estimate_t *all, int ranks) {
-  double flops = 0.0, tokens = 0.0, seconds = 0.0;
+  double flops = 0.0, tokens = 0.0;
   for (int r = 0; r < ranks; r++) {
     flops += all[r].flops;
     tokens += all[r].tokens;
-    if (all[r].seconds > seconds) seconds = all[r].seconds;
   }
   if (flops == 0.0) {
     log_info("work       no model is run; the time goes into files");
@@ -280,7 +355,7 @@ static void dry_run_print_work(const estimate_t *all, int ranks) {
   }
   log_info("work       %.1f GFLOP and %.0f tokens%s, all ranks together", giga * flops, tokens,
            all[0].steps > 0 ? " a step" : "");
-  if (seconds > 0.0) dry_run_print_time(&all[0], seconds);
+  if (all[0].cost_count > 0) dry_run_print_time(all, ranks);
 }
 
 status_t dry_run(session_t *session, status_t (*task)(session_t *session)) {

@@ -8,9 +8,6 @@
  * what HDF5 and the attributes take for each array. */
 enum { STATES = 3, STATE_BYTES = 4, TENSOR_BYTES = 560 };
 
-/* Of measured speeds, what whole steps reach. */
-static const double reached = 0.5;
-
 void estimate_output(estimate_t *estimate, const char *name, double bytes) {
   int32_t i =
       estimate->output_count < ESTIMATE_OUTPUTS_MAX ? estimate->output_count++ : ESTIMATE_OUTPUTS_MAX - 1;
@@ -133,15 +130,4 @@ void estimate_memory(const size_t *before, const size_t *during, estimate_t *est
     memory[a] = during[a] > before[a] ? during[a] : before[a];
   if (memory[ARENA_IO] < (size_t)estimate->io) memory[ARENA_IO] = (size_t)estimate->io;
   if (memory[ARENA_COMM] < (size_t)estimate->comm) memory[ARENA_COMM] = (size_t)estimate->comm;
-}
-
-double estimate_seconds(const perf_counter_t *counters, const estimate_speed_t *speed) {
-  double flops = 0.0;
-  if (speed->product_flops <= 0.0 || speed->stream_bytes <= 0.0) return 0.0;
-  for (int r = 0; r < REGION_COUNT; r++)
-    if (r != REGION_DECODE) flops += counters[r].flops;
-  const perf_counter_t *decode = &counters[REGION_DECODE];
-  double computing = decode->flops / (reached * speed->product_flops);
-  double reading = decode->bytes / (reached * speed->stream_bytes);
-  return flops / (reached * speed->product_flops) + (computing > reading ? computing : reading);
 }

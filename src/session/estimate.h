@@ -4,7 +4,7 @@
 #define RUN_ESTIMATE_H
 
 #include "base/memory.h"
-#include "perf/perf.h"
+#include "session/cost.h"
 #include "session/store.h"
 #include "tensor/blank.h"
 
@@ -24,6 +24,9 @@ typedef struct {
   double bytes;
 } estimate_output_t;
 
+/* Layouts of which the time is told. */
+enum { ESTIMATE_LAYOUTS_MAX = 16 };
+
 /* One rank's counts. */
 typedef struct estimate {
   int64_t steps;                  /* that were gone through; 0: a task without steps */
@@ -42,7 +45,9 @@ typedef struct estimate {
   size_t together;            /* bytes of all arenas at one time */
   double flops;               /* of this rank in one step, or in the whole task */
   double tokens;
-  double seconds; /* of one step, or of the whole task, by estimate_seconds; 0: the peaks are unknown */
+  cost_t costs[ESTIMATE_LAYOUTS_MAX]; /* of one step, or of the whole task: on this run's dp groups, on twice
+                                         as many, ... */
+  int32_t cost_count;                 /* 0: the machine's peaks are unknown */
 } estimate_t;
 
 /* Adds to the files that the whole task leaves; those above the most are one with the last. Local. */
@@ -69,14 +74,5 @@ estimate_files_t estimate_files(const store_contents_t *contents, params_t *cons
 
 /* Fills estimate->memory: BEFORE are the peaks before the steps, DURING those of the steps. Local. */
 void estimate_memory(const size_t *before, const size_t *during, estimate_t *estimate);
-
-/* This rank's speed. */
-typedef struct {
-  double product_flops, stream_bytes; /* measured, per second */
-} estimate_speed_t;
-
-/* Seconds for COUNTERS (REGION_COUNT) at half the measured speeds: products, or for decode steps the reading
- * of weights and cache where that takes longer. 0 where the speeds are not known. Local. */
-double estimate_seconds(const perf_counter_t *counters, const estimate_speed_t *speed);
 
 #endif

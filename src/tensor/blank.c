@@ -67,12 +67,18 @@ static status_t blank_synchronize(device_t *device) {
   return STATUS_OK;
 }
 
+/* Nothing is sent, but counted as if it were. */
+static void blank_count(const device_comm_t *comm, collective_t collective, size_t bytes) {
+  if (comm_size(comm->host) > 1) comm_count(comm->host, collective, (double)bytes, 0.0);
+}
+
 static status_t blank_allreduce(device_t *device, const device_comm_t *comm, void *data, dtype_t type,
                                 size_t n, comm_op_t op) {
   blank_state_t *state = device->state;
   size_t bytes = n * dtype_size(type);
   (void)data;
   (void)op;
+  blank_count(comm, COLLECTIVE_ALLREDUCE, bytes);
   if (comm_size(comm->host) == 1 || bytes <= state->staged) return STATUS_OK;
   memory_account(ARENA_COMM, (int64_t)(bytes - state->staged));
   state->staged = bytes;
@@ -82,11 +88,9 @@ static status_t blank_allreduce(device_t *device, const device_comm_t *comm, voi
 static status_t blank_allgatherv(device_t *device, const device_comm_t *comm, const void *mine, void *all,
                                  const size_t *counts, dtype_t type) {
   (void)device;
-  (void)comm;
   (void)mine;
   (void)all;
-  (void)counts;
-  (void)type;
+  blank_count(comm, COLLECTIVE_ALLGATHER, counts[comm_rank(comm->host)] * dtype_size(type));
   return STATUS_OK;
 }
 
@@ -95,6 +99,7 @@ static status_t blank_reduce_scatter_begin(device_t *device, const device_comm_t
   blank_state_t *state = device->state;
   size_t each = comm_reduce_scatter_bytes(comm->host, n, type == DTYPE_F64 ? COMM_F64 : COMM_F32);
   (void)data;
+  blank_count(comm, COLLECTIVE_REDUCE_SCATTER, (size_t)(comm_size(comm->host) - 1) * n * dtype_size(type));
   state->under_way++;
   int running = state->under_way < COMM_IN_FLIGHT ? state->under_way : COMM_IN_FLIGHT;
   size_t bytes = (size_t)running * each;

@@ -77,6 +77,17 @@ static void compare_flops(const estimate_t *estimate) {
   assert_true(fabs(estimate->flops * 3.0 - flops) <= 1e-9 * flops);
 }
 
+/* What the three steps send by collectives of the device: over dp and tp the dry run has counted the same. */
+static void compare_traffic(const perf_collective_t *dry) {
+  perf_collective_t run[TRAFFIC_COUNT * COLLECTIVE_COUNT];
+  perf_collectives(run);
+  static const collective_t kinds[] = {COLLECTIVE_REDUCE_SCATTER, COLLECTIVE_ALLGATHER, COLLECTIVE_ALLREDUCE};
+  for (int k = 0; k < 3; k++) {
+    int i = TRAFFIC_DP * COLLECTIVE_COUNT + (int)kinds[k];
+    assert_true(run[i].calls == dry[i].calls && run[i].bytes == dry[i].bytes);
+  }
+}
+
 static void a_run_takes_what_was_estimated(void **state) {
   comm_t *world = mpi_test_world();
   char folder[FILE_MAX_PATH];
@@ -84,6 +95,7 @@ static void a_run_takes_what_was_estimated(void **state) {
   session_t session;
   estimate_t estimate;
   size_t prepared[ARENA_COUNT], prepared_together;
+  perf_collective_t dry[TRAFFIC_COUNT * COLLECTIVE_COUNT];
   int32_t count;
   (void)state;
   enter(folder);
@@ -96,6 +108,7 @@ static void a_run_takes_what_was_estimated(void **state) {
     prepared[a] = memory_usage((arena_t)a).peak;
   prepared_together = memory_peak();
   assert_ok(dry_run_estimate(&session, supervised_run, &estimate));
+  perf_collectives(dry);
   assert_int_not_equal(access("run", F_OK), 0);
   assert_ok(comm_barrier(world));
   memory_reset_peaks();
@@ -104,6 +117,7 @@ static void a_run_takes_what_was_estimated(void **state) {
   assert_ok(supervised_run(&session));
   compare(prepared, prepared_together, &estimate);
   compare_flops(&estimate);
+  compare_traffic(dry);
   session_close(&session, STATUS_OK);
   settings_free(&settings);
   leave(folder);
