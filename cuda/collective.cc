@@ -163,7 +163,8 @@ static status_t cuda_allreduce(device_t *device, const device_comm_t *comm, void
   TRY(check_type(type));
   if (comm_size(comm->host) == 1) return STATUS_OK;
   if (!group->nccl) return staged_allreduce(device, comm->host, data, type, n, op);
-  perf_comm((double)(n * dtype_size(type)), 0.0); /* its time is the device's */
+  /* Its time is the device's. */
+  comm_count(group->host, COLLECTIVE_ALLREDUCE, (double)(n * dtype_size(type)), perf_now());
   return nccl_allreduce(group->nccl, cuda_state(device)->compute.raw, data, type, n, op);
 }
 
@@ -179,7 +180,7 @@ static status_t cuda_allgatherv(device_t *device, const device_comm_t *comm, con
     return STATUS_OK;
   }
   if (!group->nccl) return staged_allgatherv(device, comm->host, mine, all, counts, type);
-  perf_comm((double)bytes, 0.0);
+  comm_count(group->host, COLLECTIVE_ALLGATHER, (double)bytes, perf_now());
   return nccl_allgatherv(group->nccl, stream, mine, all, counts, type);
 }
 
@@ -224,7 +225,9 @@ static status_t begin_by_nccl(device_t *device, request_t *request, dtype_t type
   TRY_CUDA(cudaEventRecord(request->begun, state->background.raw));
   TRY(nccl_reduce_scatter(request->group->nccl, state->background.raw, request->data, type, request->n));
   TRY_CUDA(cudaEventRecord(request->done, state->background.raw));
-  perf_comm((double)((size_t)(comm_size(request->group->host) - 1) * request->n * dtype_size(type)), 0.0);
+  comm_count(request->group->host, COLLECTIVE_REDUCE_SCATTER,
+             (double)((size_t)(comm_size(request->group->host) - 1) * request->n * dtype_size(type)),
+             perf_now());
   return STATUS_OK;
 }
 

@@ -71,7 +71,7 @@ static machine_t dry_run_machine(const session_t *session) {
   const settings_t *settings = session->settings;
   bool here = settings->parallel.gpu_memory == 0.0; /* else what was measured is another machine's */
   double peak = settings->machine.peak / tera, memory = settings->machine.memory / giga;
-  if (peak == 0.0 && here) peak = session->sgemm_flops;
+  if (peak == 0.0 && here) peak = session->product_flops;
   if (memory == 0.0 && here) memory = session->stream_bytes;
   int64_t node = settings->machine.node;
   return (machine_t){
