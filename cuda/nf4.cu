@@ -13,34 +13,91 @@ struct nf4_tables_t {
   float code[NF4_CODES], scale_map[256];
 };
 
-enum { NF4_THREADS = 256, NF4_RUN = 8 };
+/* A thread makes runs of NF4_RUN values, in NF4_ROWS rows at once. */
+enum {
+  NF4_THREADS = 256,
+  NF4_RUN = 8,
+  NF4_RUN_BYTES = NF4_RUN / 2,
+  NF4_ROWS = 4,
+  NF4_BLOCKS = 8 /* a multiprocessor */
+};
+static_assert(NF4_RUN_BYTES == sizeof(uint32_t), "the codes of a run are loaded at once");
 
-/* A thread makes NF4_RUN values of a row, whose scale is looked up again where a block begins. */
+/* Which codes are looked up lies in banks of its own: no two threads wait for each other. */
+static __device__ __forceinline__ void tables_load(nf4_tables_t *to, const nf4_tables_t &from) {
+  for (int i = threadIdx.x; i < 256; i += NF4_THREADS) {
+    to->scale_map[i] = from.scale_map[i];
+    if (i < NF4_CODES) to->code[i] = from.code[i];
+  }
+  __syncthreads();
+}
+
+static __device__ __forceinline__ float scale_of(const nf4_tables_t &table, uint8_t scale, float group,
+                                                 float offset) {
+  return __fadd_rn(__fmul_rn(table.scale_map[scale], group), offset);
+}
+
+/* The group of block BLOCK of a row. */
+static __device__ __forceinline__ float group_of(const nf4_view_t &view, int64_t row, int64_t block) {
+  return view.groups[(uint64_t)(view.first + row * view.whole_row_blocks + block) / NF4_GROUP];
+}
+
+/* Runs that lie within a block each: skip and cols are multiples of NF4_RUN. */
+template <class T>
+static __global__ void __launch_bounds__(NF4_THREADS)
+    nf4_decode_runs_kernel(const nf4_view_t view, const __grid_constant__ nf4_tables_t tables, int64_t rows,
+                           int64_t cols, T *to) {
+  kernel_begin();
+  __shared__ nf4_tables_t table;
+  tables_load(&table, tables);
+  const float offset = *view.offset;
+  const int64_t col = ((int64_t)blockIdx.x * NF4_THREADS + threadIdx.x) * NF4_RUN, at = view.skip + col,
+                block = at / NF4_BLOCK, step = (int64_t)gridDim.y * NF4_ROWS;
+  if (col >= cols) return;
+  for (int64_t first = (int64_t)blockIdx.y * NF4_ROWS; first < rows; first += step) {
+    uint32_t codes[NF4_ROWS];
+    uint8_t scales[NF4_ROWS];
+    float groups[NF4_ROWS];
+#pragma unroll
+    for (int i = 0; i < NF4_ROWS; i++) {
+      const int64_t row = first + i < rows ? first + i : first;
+      codes[i] =
+          *reinterpret_cast<const uint32_t *>(view.codes + row * view.row_blocks * NF4_BLOCK_BYTES + at / 2);
+      scales[i] = view.scales[row * view.row_blocks + block];
+      groups[i] = group_of(view, row, block);
+    }
+#pragma unroll
+    for (int i = 0; i < NF4_ROWS; i++) {
+      const float scale = scale_of(table, scales[i], groups[i], offset);
+      float values[NF4_RUN];
+#pragma unroll
+      for (int j = 0; j < NF4_RUN; j++) /* the first of a byte's two is the upper half */
+        values[j] = __fmul_rn(table.code[codes[i] >> (j / 2 * 8 + (j % 2 ? 0 : 4)) & 15u], scale);
+      if (first + i < rows) run_store<NF4_RUN>(to + (first + i) * cols + col, values);
+    }
+  }
+}
+
+/* Any columns: a value's scale is looked up again where a block begins. */
 template <class T>
 static __global__ void __launch_bounds__(NF4_THREADS)
     nf4_decode_kernel(const nf4_view_t view, const __grid_constant__ nf4_tables_t tables, int64_t rows,
                       int64_t cols, T *to) {
   kernel_begin();
   __shared__ nf4_tables_t table;
-  for (int i = threadIdx.x; i < 256; i += NF4_THREADS) {
-    table.scale_map[i] = tables.scale_map[i];
-    if (i < NF4_CODES) table.code[i] = tables.code[i];
-  }
-  __syncthreads();
+  tables_load(&table, tables);
   const float offset = *view.offset;
   const int64_t first = ((int64_t)blockIdx.x * NF4_THREADS + threadIdx.x) * NF4_RUN;
   for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
     const uint8_t *codes = view.codes + row * view.row_blocks * NF4_BLOCK_BYTES;
-    const uint8_t *scales = view.scales + row * view.row_blocks;
-    const int64_t number = view.first + row * view.whole_row_blocks;
     int64_t block = -1;
     float scale = 0.0f;
     for (int64_t col = first; col < first + NF4_RUN && col < cols; col++) {
       const int64_t at = view.skip + col;
       if (at / NF4_BLOCK != block) {
         block = at / NF4_BLOCK;
-        scale = __fadd_rn(
-            __fmul_rn(table.scale_map[scales[block]], view.groups[(number + block) / NF4_GROUP]), offset);
+        scale =
+            scale_of(table, view.scales[row * view.row_blocks + block], group_of(view, row, block), offset);
       }
       const uint8_t pair = codes[at / 2];
       to[row * cols + col] = store_float<T>(__fmul_rn(table.code[at % 2 ? pair & 15 : pair >> 4], scale));
@@ -53,12 +110,18 @@ static status_code_t nf4_decode_cuda(device_t *device, const weight_t *weight, r
   if (weight->rows <= 0 || weight->cols <= 0) return STATUS_OK;
   memcpy(tables.code, nf4_code, sizeof tables.code);
   memcpy(tables.scale_map, nf4_scale_map, sizeof tables.scale_map);
+  const nf4_view_t view = weight_nf4_view(weight);
+  const bool runs =
+      view.skip % NF4_RUN == 0 && weight->cols % NF4_RUN == 0 && is_packed(view.codes) && is_packed(to);
   return with_real(device, [&](auto zero) {
     using T = decltype(zero);
     launch_t shape = launch_over(weight->cols, NF4_THREADS * NF4_RUN, NF4_THREADS);
-    shape.grid.y = (unsigned)(weight->rows < MAP_ROWS_MOST ? weight->rows : MAP_ROWS_MOST);
-    return launch(device, "nf4_decode", shape, nf4_decode_kernel<T>, weight_nf4_view(weight), tables,
-                  weight->rows, weight->cols, real<T>(to));
+    /* As many blocks as run at once: each begins with the tables. */
+    const int64_t row_blocks = runs ? (weight->rows + NF4_ROWS - 1) / NF4_ROWS : weight->rows,
+                  most = (int64_t)cuda_state(device)->multiprocessors * NF4_BLOCKS / shape.grid.x + 1;
+    shape.grid.y = (unsigned)(row_blocks < most ? row_blocks : most);
+    return launch(device, "nf4_decode", shape, runs ? nf4_decode_runs_kernel<T> : nf4_decode_kernel<T>, view,
+                  tables, weight->rows, weight->cols, real<T>(to));
   });
 }
 

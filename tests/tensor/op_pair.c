@@ -231,7 +231,9 @@ wide_pair_t wide_rows(op_pair_t *pair, int64_t rows, int64_t cols, int64_t ld, d
 static weight_t nf4_part(op_pair_t *pair, int64_t rows, int64_t cols) {
   weight_t weight = {.format = WEIGHT_NF4, .rows = rows, .cols = cols};
   weight.row_begin = (int64_t)random_below(&pair->random, 5);
-  weight.col_begin = (int64_t)random_below(&pair->random, 70);
+  /* Where it begins with whole bytes of eight codes, devices take them together. */
+  weight.col_begin = pair_flip(pair) ? 8 * (int64_t)random_below(&pair->random, 9)
+                                     : (int64_t)random_below(&pair->random, 70);
   weight.whole_rows = weight.row_begin + rows + 1;
   weight.whole_cols = weight.col_begin + cols + (int64_t)random_below(&pair->random, 70);
   return weight;
