@@ -1,7 +1,10 @@
 # The program's headers are C, whose initializers leave out what is zero.
-target_compile_options(llava_cuda PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wno-missing-field-initializers>
-                       # Kernels keep the line of their source, for the profilers.
-                       $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo>)
+target_compile_options(llava_cuda PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wno-missing-field-initializers>)
+# Device code is a small part of what it would be uncompressed; with debugging symbols, kernels keep the line of their source.
+target_compile_options(llava_cuda PRIVATE $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<CONFIG:RelWithDebInfo,Debug>>:-lineinfo>)
+if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.8)
+  target_compile_options(llava_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--compress-mode=size>)
+endif()
 if(LLAVA_HAS_NCCL)
   target_compile_definitions(llava_cuda PRIVATE LLAVA_HAS_NCCL)
 endif()
