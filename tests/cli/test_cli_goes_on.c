@@ -67,8 +67,8 @@ static const goes_on_task_t rm = {
     "&job task = 'rm' deterministic = .true. /\n&model base = 'model.h5' /\n"
     "&adapter r = 4 alpha = 8 /\n&data dataset = 'pairs.h5' /\n"
     "&optim lr = 1e-3 warmup_ratio = 0 batch = 4 steps = 1 /\n"
-    "&rm center_group = 2 /\n&eval every = 1 dataset = 'pairs.h5' limit = 11 /\n"};
-enum { SFT_PARTS = 5, RM_PARTS = 3 };
+    "&rm center_group = 2 /\n&eval every = 1 dataset = 'pairs.h5' limit = 6 /\n"};
+enum { SFT_PARTS = 5, RM_PARTS = 2 };
 
 /* ---- Runs ---- */
 
