@@ -102,6 +102,9 @@ static status_t holder_look(const char *path, int descriptor, holder_t *holder) 
   return STATUS_OK;
 }
 
+/* Signs that a job which lives would have given meanwhile. */
+enum { WATCHED_RENEWALS = 3 };
+
 /* Is the owner of a lock file that was there gone? FLOCKED: the system gave us its lock. */
 static bool owner_is_gone(const char *path, const holder_t *holder, bool flocked) {
   owner_t owner;
@@ -113,8 +116,11 @@ static bool owner_is_gone(const char *path, const holder_t *holder, bool flocked
     return start == 0 || start != owner.start;
   }
   if (flocked && !known) return true;
-  return sign_age(path, holder->touched) >= RUNDIR_STALE_SECONDS ||
-         perf_now() - holder->since >= RUNDIR_STALE_SECONDS;
+  /* A clock that is set forward makes every sign old: then the next one comes soon. */
+  double watched = perf_now() - holder->since;
+  bool renewing = watched < WATCHED_RENEWALS * RUNDIR_RENEW_SECONDS;
+  return (!renewing && sign_age(path, holder->touched) >= RUNDIR_STALE_SECONDS) ||
+         watched >= RUNDIR_STALE_SECONDS;
 }
 
 /* Decides about a lock file that was there. */

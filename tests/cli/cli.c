@@ -230,7 +230,7 @@ static bool is_rank(int process, int rank) {
          memmem(text, sizeof text, wanted, (size_t)length) != NULL;
 }
 
-int cli_rank_process(const cli_child_t *child, int rank) {
+int cli_find_rank(const cli_child_t *child, int rank) {
   int found = 0;
   DIR *folder_of_processes = opendir("/proc");
   assert_non_null(folder_of_processes);
@@ -241,6 +241,11 @@ int cli_rank_process(const cli_child_t *child, int rank) {
       found = process;
   }
   closedir(folder_of_processes);
+  return found;
+}
+
+int cli_rank_process(const cli_child_t *child, int rank) {
+  int found = cli_find_rank(child, rank);
   assert_true(found > 0);
   return found;
 }
@@ -259,7 +264,7 @@ void cli_wait_process(int process) {
   }
 }
 
-static bool has_ended(cli_child_t *child) {
+bool cli_has_ended(cli_child_t *child) {
   if (!child->ended) child->ended = waitpid(child->pid, &child->status, WNOHANG) == child->pid;
   return child->ended;
 }
@@ -271,7 +276,7 @@ static void read_back(int descriptor, char *text, size_t size) {
 }
 
 void cli_wait(cli_child_t *child, cli_result_t *result) {
-  while (!has_ended(child) && now() < child->deadline)
+  while (!cli_has_ended(child) && now() < child->deadline)
     pause_briefly();
   bool late = !child->ended;
   if (late) {
@@ -356,7 +361,7 @@ static int lines_of(const char *path) {
 
 bool cli_wait_lines(cli_child_t *child, const char *file, int lines) {
   while (lines_of(file) < lines) {
-    if (has_ended(child) || now() > child->deadline) return false;
+    if (cli_has_ended(child) || now() > child->deadline) return false;
     pause_briefly();
   }
   return true;

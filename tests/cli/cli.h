@@ -49,8 +49,11 @@ cli_child_t *cli_start(int ranks, const char *const *arguments);
 void cli_signal(cli_child_t *child, int signal_number);
 int cli_process(const cli_child_t *child); /* that which was started: mpirun, or the program */
 void cli_wait(cli_child_t *child, cli_result_t *result);
-/* The process of rank RANK of a run that mpirun has started; fails if there is none. */
+/* The process of rank RANK of a run that mpirun has started; 0 if there is none (yet), or fails then. */
+int cli_find_rank(const cli_child_t *child, int rank);
 int cli_rank_process(const cli_child_t *child, int rank);
+/* Whether it has come to its end. */
+bool cli_has_ended(cli_child_t *child);
 /* Fails unless process PROCESS ends, if it has not yet; one that mpirun kills may outlive mpirun a little. */
 void cli_wait_process(int process);
 

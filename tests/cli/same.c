@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-enum { TEXT = 1 << 16, NAMES_MOST = 64 };
+enum { TEXT = 1 << 21, NAMES_MOST = 64 };
 
 /* Takes the times out of the lines of TEXT. */
 static void cut_times(char *text) {

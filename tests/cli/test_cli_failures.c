@@ -2,13 +2,16 @@
  * left waiting, and nothing harmed. */
 #define _GNU_SOURCE
 #include "cli/cli.h"
+#include "cli/same.h"
 
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -250,6 +253,79 @@ static void a_rank_that_stands_still_ends_the_run(void **state) {
   cli_wait_process(processes[1]);
 }
 
+/* ---- A clock that jumps ---- */
+
+/* As if its node were gone, on a machine whose time of day goes back and forth: no wait is longer or shorter
+ * for it. */
+static void no_clock_that_jumps_hides_a_rank_that_stands_still(void **state) {
+  cli_result_t result;
+  char *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  (void)state;
+  setenv("LLAVA_RLHF_BINARY", JUMPING, 1);
+  cli_child_t *child = CLI_START(2, "--set", "job.run_dir=jumping_still", "--set", "parallel.timeout=8",
+                                 "--set", "optim.steps=100000", "train.nml");
+  setenv("LLAVA_RLHF_BINARY", program, 1);
+  free(program);
+  assert_true(cli_wait_lines(child, "jumping_still/metrics.jsonl", 2));
+  int stopped = cli_rank_process(child, 1);
+  assert_int_equal(kill(stopped, SIGSTOP), 0);
+  cli_wait(child, &result);
+  cli_expect_one_message(&result, 5);
+  cli_wait_process(stopped);
+}
+
+static void run_for_some_seconds(const char *program, const char *run_dir) {
+  cli_result_t result;
+  char *own = strdup(getenv("LLAVA_RLHF_BINARY"));
+  setenv("LLAVA_RLHF_BINARY", program, 1);
+  CLI_RUN(2, &result, "--set", run_dir, "--set", "job.max_seconds=3000", "--set", "parallel.timeout=60",
+          "--set", "optim.steps=12", "--set", "checkpoint.every=4", "--set", "job.deterministic=T",
+          "train.nml");
+  setenv("LLAVA_RLHF_BINARY", own, 1);
+  free(own);
+  cli_expect(&result, 0);
+}
+
+/* Neither the limit of 50 minutes nor the timeout is over because the time of day says so. */
+static void a_clock_that_jumps_ends_no_run(void **state) {
+  (void)state;
+  run_for_some_seconds(JUMPING, "job.run_dir=jumping");
+  run_for_some_seconds(getenv("LLAVA_RLHF_BINARY"), "job.run_dir=steady");
+  same_metrics("jumping", "steady");
+}
+
+/* ---- A run directory that cannot be written ---- */
+
+/* Runs the program in FOLDER as somebody whom permissions hold. */
+static void expect_unwritable(const char *folder) {
+  cli_result_t result;
+  char script[1024], set[64], *own = strdup(getenv("LLAVA_RLHF_BINARY"));
+  int n = snprintf(
+      script, sizeof script,
+      "#!/bin/sh\n[ \"$(id -u)\" = 0 ] && exec setpriv --reuid=65534 --regid=65534 --clear-groups '%s' "
+      "\"$@\"\nexec '%s' \"$@\"\n",
+      own, own);
+  cli_write("nobody", script, (size_t)n);
+  assert_int_equal(chmod("nobody", 0755), 0);
+  snprintf(set, sizeof set, "job.run_dir=%s", folder);
+  setenv("LLAVA_RLHF_BINARY", "./nobody", 1);
+  CLI_RUN(0, &result, "--set", set, TRAIN);
+  setenv("LLAVA_RLHF_BINARY", own, 1);
+  free(own);
+  cli_expect_one_message(&result, 2);
+  if (!strstr(result.err, folder) || !strstr(result.err, "may not be written"))
+    fail_msg("'%s' does not say of %s that it may not be written", result.err, folder);
+}
+
+static void a_read_only_run_directory_is_refused(void **state) {
+  (void)state;
+  assert_int_equal(chmod(".", 0755), 0);
+  assert_int_equal(mkdir("read_only", 0555), 0);
+  expect_unwritable("read_only");
+  expect_unwritable("read_only/below");
+  assert_int_equal(rmdir("read_only"), 0); /* nothing has been put there */
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(layouts_that_do_not_fit_are_refused),
@@ -266,6 +342,9 @@ int main(void) {
       cmocka_unit_test(adapters_that_do_not_fit_are_refused),
       cmocka_unit_test(a_run_directory_in_use_is_refused),
       cmocka_unit_test(a_rank_that_stands_still_ends_the_run),
+      cmocka_unit_test(no_clock_that_jumps_hides_a_rank_that_stands_still),
+      cmocka_unit_test(a_clock_that_jumps_ends_no_run),
+      cmocka_unit_test(a_read_only_run_directory_is_refused),
   };
   return cmocka_run_group_tests(tests, cli_enter_world, cli_leave);
 }
