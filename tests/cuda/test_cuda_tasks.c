@@ -178,7 +178,7 @@ static void sft_is_the_cpus(void **state) {
   (void)state;
   folders_t lora = run_both(&gpu, "lora", "start.nml", SETTINGS(TWO_STEPS));
   assert_int_equal(ppo_world_compare_metrics(lora.gpu, lora.cpu), 2);
-  folders_t all = run_both(&gpu, "all", "train.nml", SETTINGS(TWO_STEPS));
+  folders_t all = run_both(&gpu, "all", "train.nml", SETTINGS(TWO_STEPS, "data.max_len=256"));
   assert_int_equal(ppo_world_compare_metrics(all.gpu, all.cpu), 2);
 }
 
@@ -213,9 +213,9 @@ static void scores_are_the_cpus(void **state) {
 /* ---- bf16 ---- */
 
 /* Of a loss, which is a mean over tokens, and of a log-probability: some ten roundings to 8 bits (2^-9 each)
- * in each of three layers, of numbers of the size of one. Means of entropies, which
- * depend on the samples, are less apart than single log-probabilities. */
-static const double mean_bound = 2e-2, gap_bound = 1e-1;
+ * in each of three layers, of numbers of the size of one. The mean of a step's entropies, of other samples
+ * than the CPU's, is no further apart than a loss. */
+static const double mean_bound = 2e-2, gap_bound = 5e-2;
 
 static void compare_losses(const folders_t *folders, const char *name, int lines) {
   for (int line = 0; line < lines; line++) {
@@ -230,7 +230,7 @@ static void bf16_trains(void **state) {
   (void)state;
   folders_t lora = run_both(&gpu_bf16, "lora16", "start.nml", SETTINGS(TWO_STEPS));
   compare_losses(&lora, "sft/loss", 2);
-  folders_t all = run_both(&gpu_bf16, "all16", "train.nml", SETTINGS(TWO_STEPS));
+  folders_t all = run_both(&gpu_bf16, "all16", "train.nml", SETTINGS(TWO_STEPS, "data.max_len=256"));
   compare_losses(&all, "sft/loss", 2);
   folders_t rm = run_both(&gpu_bf16, "reward16", "rm.nml", SETTINGS(TWO_PAIRS));
   compare_losses(&rm, "rm/loss", 2);

@@ -76,7 +76,7 @@ expect_ran "--from-scratch" 'pretrain sft sample annotate prepare rm policy_init
 if grep -q 'model.base=' "$work/ran.txt"; then fail "--from-scratch used a base"; fi
 quickstart 0 --fresh --tiny
 expect_setting ppo ppo.steps=2
-quickstart 0 --fresh --device cuda --set all:parallel.dtype=f32 --set ppo:parallel.dtype=bf16 --max-seconds 1000
+quickstart 0 --fresh --device cuda --set all:parallel.dtype=f32 --set ppo:parallel.dtype=bf16 --max-seconds 900
 for step in $all; do
   expect_setting "$step" parallel.device=cuda
   expect_setting "$step" parallel.dtype=f32
