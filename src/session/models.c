@@ -56,7 +56,7 @@ static status_t models_open_model(session_t *session, const char *path, const ch
   if (session->dry)
     estimate_reading(session->dry, &model->base.params);
   else if (random)
-    TRY(params_initialise(&model->base.params, (uint64_t)session->settings->job.seed));
+    TRY(params_randomise(&model->base.params, (uint64_t)session->settings->job.seed));
   else
     TRY(store_load_base(session->world, &model->info, &model->base));
   TRY(tokenizer_create(model->info.tokenizer_bytes, (size_t)model->info.tokenizer_size, &model->tokenizer));
@@ -190,7 +190,7 @@ static status_t models_load_role(session_t *session, const store_info_t *info, c
     return STATUS_OK;
   }
   if (info->outline && info->has_weights)
-    return params_initialise(params, (uint64_t)session->settings->job.seed);
+    return params_randomise(params, (uint64_t)session->settings->job.seed);
   return store_load_params(session->world, info->path, prefix, params);
 }
 
