@@ -14,7 +14,7 @@ usage: benchmarks/gpu/ppo.sh [options] PROGRAM...
   PROGRAM is the program with what comes before it: build/release/llava_rlhf, or `FOLDER/run llava_rlhf` of an unpacked bundle.
   Prints a line for each figure: NAME VALUE UNIT. Regions are means over the steps but for 'set-up'.
 
-  --steps N         of PPO; the last is taken for the speed (2)
+  --steps N         of PPO; the last is taken for the speed (2); with --set job.max_seconds=300 there may be fewer
   --batch N         questions of a step (64)
   --response N      tokens (896)
   --inner-epochs N  passes over a step's responses (2)
@@ -68,6 +68,59 @@ read_options() {
   program=("$(realpath "$1")" "${@:2}")
 }
 
+# A figure.
+line() { # NAME VALUE UNIT
+  printf '%-36s %12s %s\n' "$1" "$2" "$3"
+}
+
+# The memory in use on the GPU, with what CUDA itself takes, once a second.
+watch_gpu() {
+  while nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits 2>/dev/null; do sleep 1; done >gpu.txt
+}
+
+# Seconds by region of a step, from the table of the run.
+print_regions() {
+  awk -v steps="$steps" '
+    /^region / { inside = 1; next }
+    inside && /^$/ { exit }
+    inside && !/^-/ {
+      for (i = 2; i <= NF && $i !~ /^([0-9]+|-)$/; i++) $1 = $1 " " $i
+      if (i + 2 > NF || $(i + 2) !~ /^[0-9.]+$/ || $(i + 2) + 0 == 0) next
+      once = $1 ~ /^(set-up|checkpoint|other|total)$/
+      printf "%-36s %12.3f s%s\n", $1, $(i + 2) / (once ? 1 : steps), once ? " in all" : " a step"
+    }' run/log.txt
+}
+
+# Tokens of region NAME a step.
+tokens_of() { # NAME
+  sed -n "s/.*{\"name\": \"$1\",.* \"tokens\": \([0-9.e+]*\),.*/\1/p" run/perf.json | awk -v steps="$steps" '{ print $1 / steps }'
+}
+seconds_of() { # NAME
+  sed -n "s/.*{\"name\": \"$1\",.* \"avg\": \([0-9.e+-]*\),.*/\1/p" run/perf.json | awk -v steps="$steps" '{ print $1 / steps }'
+}
+metric() { # NAME
+  sed -n "\$s|.*\"$1\":\([-0-9.e+]*\).*|\1|p" run/metrics.jsonl
+}
+
+print_figures() {
+  local predicted found positions
+  print_regions
+  predicted=$(awk '/ at one time +host$/ { getline; print $(NF - 1) / 1e3; exit }' dry.txt)
+  found=$(sed -n 's/.*most that rank 0 had on the device: \([0-9.]*\) MB/\1/p' run/log.txt | awk '{ print $1 / 1e3 }')
+  positions=$(tokens_of reference)
+  line "peak, dry run" "$predicted" GB
+  line "peak, run" "$found" GB
+  line "peak, run / dry run" "$(awk -v a="$found" -v b="$predicted" 'BEGIN { printf "%.4f", a / b }')" ""
+  if [[ -s gpu.txt ]]; then line "peak, nvidia-smi" "$(sort -n gpu.txt | tail -n 1 | awk '{ printf "%.3f", $1 * 1.048576e-3 }')" GB; fi
+  line "mean response" "$(metric rollout/response_length)" tokens
+  line "responses that ended" "$(metric rollout/stopped)" "of 1"
+  line "positions of a step" "$positions" ""
+  line "step, the last" "$(metric step_seconds)" s
+  line "positions of policy / last step" "$(awk -v n="$positions" -v s="$(metric step_seconds)" 'BEGIN { printf "%.1f", n / s }')" 1/s
+  line "tokens decoded" "$(awk -v n="$(tokens_of decode)" -v s="$(seconds_of decode)" 'BEGIN { printf "%.1f", n / s }')" 1/s
+  awk -v a="$found" -v b="$predicted" 'BEGIN { exit !(a <= 1.05 * b && a >= 0.95 * b) }'
+}
+
 # Runs the program; what it says is shown only if it fails.
 quietly() { # ARGUMENT...
   "${program[@]}" "$@" >quiet.log 2>&1 || {
@@ -92,14 +145,10 @@ write_prompts() {
   }' >prompts.json
 }
 
-# SentencePiece's file is a list that may be longer: pieces (field 1) of a name that no text has and a score, to 32000 in all.
+# SentencePiece's file is a list that may be longer: to the world's 768 pieces at most come those of names that no text has, and a score.
 lengthen_vocabulary() { # FROM TO
-  local pieces
-  pieces=$("${program[@]}" --version >/dev/null 2>&1 && sed -n 's/.*tokenizer  *.* \([0-9][0-9]*\) pieces.*/\1/p' world_run/log.txt | head -n 1)
   cp "$1" "$2"
-  LC_ALL=C awk -v from="${pieces:-768}" 'BEGIN {
-    for (i = from; i < 32000; i++) printf "\n\017\n\010~%07d\025\301\301\301\301", i # a score of -24.2
-  }' >>"$2"
+  LC_ALL=C awk 'BEGIN { for (i = 768; i < 32000; i++) printf "\n\017\n\010~%07d\025\301\301\301\301", i }' >>"$2"
 }
 
 # The published shapes, with a tower of 256 places.
@@ -144,6 +193,7 @@ else
   trap 'rm -rf "$folder"' EXIT
 fi
 cd "$folder"
+began=$SECONDS
 make_files
 settings=(--set job.run_dir=run --set job.restart=never --set model.base=policy.h5 --set model.adapter= --set model.random=.true.
   --set model.recompute=selective --set data.dataset=prompts.h5 --set reward.model=reward.h5 --set reward.base_format=nf4
@@ -154,4 +204,16 @@ settings=(--set job.run_dir=run --set job.restart=never --set model.base=policy.
   cat dry.txt >&2
   exit 1
 }
-"${program[@]}" "$root/inputs/llava_7b/ppo.nml" "${settings[@]}" >&2
+line "files, dry run" $((SECONDS - began)) s
+began=$SECONDS watcher=''
+if command -v nvidia-smi >/dev/null; then
+  watch_gpu &
+  watcher=$!
+fi
+status=0
+"${program[@]}" "$root/inputs/llava_7b/ppo.nml" "${settings[@]}" >&2 || status=$?
+if [[ $watcher ]]; then kill "$watcher"; fi
+((status == 0 || status == 10)) || exit "$status" # 10: job.max_seconds had it stop
+steps=$(wc -l <run/metrics.jsonl)
+line "run" $((SECONDS - began)) s
+print_figures
