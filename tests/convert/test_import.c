@@ -278,8 +278,8 @@ static char *answer_of_outline(int seed) {
   json_document_t document;
   snprintf(text, sizeof text,
            "&job task='generate' seed=%d /\n&model base='@/outline.h5' random=.true. /\n"
-           "&generate prompt='What is it' greedy=.true. max_tokens=24 stop_at_question=.false. "
-           "output='@/answer.json' /\n",
+           "&generate image='$/convert/golden/image.jpg' prompt='What is it' greedy=.true. max_tokens=24 "
+           "stop_at_question=.false. output='@/answer.json' /\n",
            seed);
   assert_ok(convert_run(convert_test(), text, generate_run));
   assert_ok(json_parse_file(convert_fill(convert_test(), "@/answer.json", path), 1 << 20, &document));
@@ -291,7 +291,7 @@ static char *answer_of_outline(int seed) {
 
 static void random_numbers_fill_an_outline(void **state) {
   (void)state;
-  import("weights='$/convert/golden/llama' outline=.true. role='policy' output='@/outline.h5'");
+  import("weights='$/convert/golden/llava_hf' outline=.true. role='policy' output='@/outline.h5'");
   char *first = answer_of_outline(1), *again = answer_of_outline(1), *other = answer_of_outline(2);
   assert_true(strlen(first) > 0);
   assert_string_equal(again, first);
