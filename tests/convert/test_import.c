@@ -42,6 +42,15 @@ static void llama_without_a_tower(void **state) {
                      STATUS_INPUT, "no vision tower");
 }
 
+static void llama_answers_text(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llama'");
+  assert_ok(convert_run(convert_test(),
+                        "&job task='generate' /\n&model base='@/run/model.h5' /\n"
+                        "&generate prompt='What is it' greedy=.true. max_tokens=8 output='@/answer.json' /\n",
+                        generate_run));
+}
+
 /* LLaMA's attention_bias and mlp_bias; Qwen2, which says nothing of its biases. */
 static void biases(void **state) {
   (void)state;
@@ -325,6 +334,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(llama_with_a_tower, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(llama_without_a_tower, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(llama_answers_text, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(biases, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(tied_head_and_odd_head_size, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(scaled_rotary_embeddings, convert_set_up, convert_tear_down),
