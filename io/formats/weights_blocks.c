@@ -212,8 +212,10 @@ bool weights_is_outline(weights_file_t *file) {
 }
 
 status_t weights_refuse_outline(const char *path) {
-  return error_set(STATUS_DATA,
-                   "%s is an outline: it has names, shapes and a configuration, but no numbers, so that "
-                   "--dry-run alone can take it; import the weights (without import.outline) for a run",
-                   path);
+  return error_set(
+      STATUS_DATA,
+      "%s is an outline: it has names, shapes and a configuration, but no numbers, so that "
+      "--dry-run takes it, and a run with model.random = .true.; else import the weights (without "
+      "import.outline)",
+      path);
 }

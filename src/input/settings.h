@@ -73,6 +73,7 @@ typedef struct {
     char *base_format;
     char *recompute;
     bool from_scratch;
+    bool random;
     bool tied;
     char *tokenizer;
     int64_t hidden;

@@ -80,7 +80,8 @@ static status_t generator_create_cache(generator_t *generator, const role_t *rol
   int64_t rows = options->prefill_tokens < all ? options->prefill_tokens : all;
   if (rows < longest) rows = longest;
   if (rows < decoding_bucket(options->slots)) rows = decoding_bucket(options->slots);
-  int64_t images = rows / config_patches(&generator->base->config) + 1;
+  int32_t places = config_patches(&generator->base->config);
+  int64_t images = places > 0 ? rows / places + 1 : 0;
   const pass_cache_t cache = {.pages = pages,
                               .page_size = options->page_size,
                               .rows = rows,

@@ -48,12 +48,15 @@ static status_t models_set_trained(const session_t *session, base_t *base) {
 
 static status_t models_open_model(session_t *session, const char *path, const char *format, model_t *model) {
   TRY(store_inspect(session->world, path, NULL, &model->info));
-  if (model->info.outline && !session->dry) return weights_refuse_outline(model->info.base_path);
+  bool random = model->info.outline && session->settings->model.random;
+  if (model->info.outline && !random && !session->dry) return weights_refuse_outline(model->info.base_path);
   const base_storage_t storage = model_storage(session, format);
   TRY(base_create(session->device, &session->grid, &model->info.config, &storage, &model->base));
   TRY(models_set_trained(session, &model->base));
   if (session->dry)
     estimate_reading(session->dry, &model->base.params);
+  else if (random)
+    TRY(params_randomise(&model->base.params, (uint64_t)session->settings->job.seed));
   else
     TRY(store_load_base(session->world, &model->info, &model->base));
   TRY(tokenizer_create(model->info.tokenizer_bytes, (size_t)model->info.tokenizer_size, &model->tokenizer));
@@ -74,7 +77,7 @@ status_t model_open(session_t *session, const char *setting, const char *path, c
   log_info("model      %s: %.2f M weights, tower %.2f M%s", out->info.base_path,
            1e-6 * (double)config_decoder_weights(&out->base.config),
            1e-6 * (double)config_tower_weights(&out->base.config),
-           out->info.outline       ? " (an outline)"
+           out->info.outline       ? session->dry ? " (an outline)" : " (an outline, with random numbers)"
            : out->info.has_weights ? ""
                                    : " (referred to)");
   return STATUS_OK;
@@ -176,13 +179,19 @@ static const char *models_find_role(const store_info_t *info, const char *const 
   return NULL;
 }
 
-/* Fills PARAMS with what the file of INFO holds of ROLE in GROUP; not in a dry run. */
+/* Fills PARAMS with what the file of INFO holds of ROLE in GROUP, or at random where the file is an outline
+ * itself; not in a dry run. */
 static status_t models_load_role(session_t *session, const store_info_t *info, const char *group,
                                  const char *role, params_t *params) {
   char prefix[96];
   snprintf(prefix, sizeof prefix, "/%s/%s/", group, role);
-  if (session->dry) estimate_reading(session->dry, params);
-  return session->dry ? STATUS_OK : store_load_params(session->world, info->path, prefix, params);
+  if (session->dry) {
+    estimate_reading(session->dry, params);
+    return STATUS_OK;
+  }
+  if (info->outline && info->has_weights)
+    return params_randomise(params, (uint64_t)session->settings->job.seed);
+  return store_load_params(session->world, info->path, prefix, params);
 }
 
 /* The file has none of the roles, of which WANTED is the first, that were asked for. */

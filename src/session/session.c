@@ -139,6 +139,8 @@ status_t session_open(session_t *session, const char *build) {
 static void session_log_memory(const perf_report_t *report) {
   log_info("memory     largest resident set of a rank: %.1f MB (rank %d)", 1e-6 * report->resident,
            report->resident_rank);
+  log_info("           most that rank 0 had on the device: %.1f MB",
+           1e-6 * (double)memory_usage_at(MEMORY_DEVICE, ARENA_COUNT).peak);
   log_info("           peak per arena of rank 0, MB (at one time %.1f):", 1e-6 * (double)memory_peak());
   for (int a = 0; a < ARENA_COUNT; a++) {
     memory_usage_t usage = memory_usage((arena_t)a);

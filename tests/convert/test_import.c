@@ -42,6 +42,15 @@ static void llama_without_a_tower(void **state) {
                      STATUS_INPUT, "no vision tower");
 }
 
+static void llama_answers_text(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llama'");
+  assert_ok(convert_run(convert_test(),
+                        "&job task='generate' /\n&model base='@/run/model.h5' /\n"
+                        "&generate prompt='What is it' greedy=.true. max_tokens=8 output='@/answer.json' /\n",
+                        generate_run));
+}
+
 /* LLaMA's attention_bias and mlp_bias; Qwen2, which says nothing of its biases. */
 static void biases(void **state) {
   (void)state;
@@ -271,6 +280,36 @@ static void an_outline_has_what_its_role_needs(void **state) {
   store_info_free(&other);
 }
 
+/* What an outline says whose weights and adapter are random numbers of SEED. */
+static char *answer_of_outline(int seed) {
+  char text[CONVERT_TEXT], path[CONVERT_TEXT], *copy;
+  const char *answer;
+  json_document_t document;
+  snprintf(text, sizeof text,
+           "&job task='generate' seed=%d /\n&model base='@/outline.h5' random=.true. /\n"
+           "&generate image='$/convert/golden/image.jpg' prompt='What is it' greedy=.true. max_tokens=24 "
+           "stop_at_question=.false. output='@/answer.json' /\n",
+           seed);
+  assert_ok(convert_run(convert_test(), text, generate_run));
+  assert_ok(json_parse_file(convert_fill(convert_test(), "@/answer.json", path), 1 << 20, &document));
+  assert_ok(json_string(document.root, "answer", path, &answer));
+  assert_ok(memory_copy_text(&copy, ARENA_OTHER, answer, strlen(answer)));
+  json_free(&document);
+  return copy;
+}
+
+static void random_numbers_fill_an_outline(void **state) {
+  (void)state;
+  import("weights='$/convert/golden/llava_hf' outline=.true. role='policy' output='@/outline.h5'");
+  char *first = answer_of_outline(1), *again = answer_of_outline(1), *other = answer_of_outline(2);
+  assert_true(strlen(first) > 0);
+  assert_string_equal(again, first);
+  assert_string_not_equal(other, first);
+  memory_free(first);
+  memory_free(again);
+  memory_free(other);
+}
+
 static void no_run_takes_an_outline(void **state) {
   (void)state;
   import("weights='$/convert/golden/llama' outline=.true. output='@/outline.h5'");
@@ -295,6 +334,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(llama_with_a_tower, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(llama_without_a_tower, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(llama_answers_text, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(biases, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(tied_head_and_odd_head_size, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(scaled_rotary_embeddings, convert_set_up, convert_tear_down),
@@ -308,6 +348,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(an_outline_is_the_model_without_numbers, convert_set_up,
                                       convert_tear_down),
       cmocka_unit_test_setup_teardown(an_outline_has_what_its_role_needs, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(random_numbers_fill_an_outline, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(no_run_takes_an_outline, convert_set_up, convert_tear_down),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);

@@ -204,6 +204,82 @@ static void test_equals_share_a_hit(void **state) {
   grid_free(&grid);
 }
 
+/* ---- Random numbers for measuring ---- */
+
+static double *values_of(const params_t *params, int32_t id) {
+  double *values;
+  assert_ok(memory_alloc(&values, ARENA_OTHER, (size_t)params->items[id].elements, sizeof *values));
+  assert_ok(param_read(params, id, DTYPE_F64, values));
+  return values;
+}
+
+/* The shard has the whole weight's numbers, and zeros in its padding. */
+static void compare_values(const params_t *split, const params_t *whole, int32_t id) {
+  const partition_t *part = &split->items[id].partition;
+  double *mine = values_of(split, id), *all = values_of(whole, id);
+  for (int64_t r = 0; r < part->local_rows; r++)
+    for (int64_t c = 0; c < part->col_count; c++) {
+      bool padding = r >= part->row_count;
+      double expected = padding ? 0.0 : all[(part->row_begin + r) * part->cols + part->col_begin + c];
+      if (mine[r * part->local_cols + c] != expected)
+        fail_msg("%s[%lld, %lld]: %.15g, expected %.15g", split->items[id].name, (long long)r, (long long)c,
+                 mine[r * part->local_cols + c], expected);
+    }
+  memory_free(mine);
+  memory_free(all);
+}
+
+/* Rows differ from each other, and their numbers have the deviation that training begins with; what begins as
+ * ones or zeros does. */
+static void check_values(const params_t *params, int32_t id) {
+  const param_t *param = &params->items[id];
+  double *values = values_of(params, id), sum = 0.0;
+  int64_t rows = param->partition.rows, cols = param->partition.cols, equal = 0;
+  for (int64_t i = 0; i < rows * cols; i++) {
+    sum += values[i] * values[i];
+    if (i >= cols && values[i] == values[i - cols]) equal++;
+    if (param->init == INIT_ONE) assert_true(values[i] == 1.0);
+    if (param->init == INIT_ZERO) assert_true(values[i] == 0.0);
+  }
+  if (param->init == INIT_NORMAL) {
+    double share = sqrt(sum / (double)(rows * cols)) / param->init_scale;
+    if (rows * cols >= 400 && !(share > 0.85 && share < 1.15))
+      fail_msg("%s: %.3f of its deviation", param->name, share);
+    assert_true(equal == 0);
+  }
+  memory_free(values);
+}
+
+static void test_random_numbers(void **state) {
+  const model_config_t config = tiny_config(2, false, PROJECTOR_LINEAR);
+  comm_t *world = mpi_test_world(), *self;
+  grid_t grid, alone;
+  device_t *device;
+  base_t split, whole;
+  (void)state;
+  skip_unless_split(&config);
+  assert_ok(comm_split(world, comm_rank(world), 0, "self", &self));
+  assert_ok(grid_create(world, comm_size(world), 1, &grid));
+  assert_ok(grid_create(self, 1, 1, &alone));
+  assert_ok(plain_create(PLAIN_DOUBLE, true, &device));
+  device->vocabulary_unit = 16;
+  assert_ok(base_create(device, &grid, &config, NULL, &split));
+  device->vocabulary_unit = 0;
+  assert_ok(base_create(device, &alone, &config, NULL, &whole));
+  assert_ok(params_randomise(&split.params, 7));
+  assert_ok(params_randomise(&whole.params, 7));
+  for (int32_t i = 0; i < whole.params.count; i++) {
+    compare_values(&split.params, &whole.params, i);
+    check_values(&whole.params, i);
+  }
+  base_free(&split);
+  base_free(&whole);
+  device_free(device);
+  grid_free(&alone);
+  grid_free(&grid);
+  comm_free(self);
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_all_weights),
@@ -215,6 +291,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_all_weights_recomputed_in_part),
       cmocka_unit_test(test_equals_share_a_hit),
       cmocka_unit_test(test_padded_vocabulary),
+      cmocka_unit_test(test_random_numbers),
       cmocka_unit_test(test_biases_and_siglip),
       cmocka_unit_test(test_lora_beside_biases),
       cmocka_unit_test(test_biases_in_thirds),

@@ -19,7 +19,7 @@ done < <(find "$root/jobs" "$root/tests" "$root/benchmarks" "$root/.ci" -name '*
 ((parsed >= 20)) || fail "$parsed scripts below $root, expected more"
 
 for script in jobs/setup.sh jobs/quickstart.sh jobs/make_base.sh jobs/local/run_until_done.sh jobs/chain.sh tests/run.sh tests/photographs/fetch.sh \
-  benchmarks/quickstart/check.sh benchmarks/memory/ppo.sh benchmarks/scaling/run.sh benchmarks/scaling/predict.sh; do
+  benchmarks/quickstart/check.sh benchmarks/memory/ppo.sh benchmarks/scaling/run.sh benchmarks/scaling/predict.sh benchmarks/gpu/ppo.sh; do
   [[ -x $root/$script ]] || fail "$script cannot be executed"
   "$root/$script" --help | grep -q "usage: $script" || fail "$script --help does not show its usage"
   status=0
