@@ -50,8 +50,9 @@ static __device__ __forceinline__ void tile_fetch(bf16 *to, const CUtensorMap *m
     box_load(to + c * ROWS, map, col + c, row, full);
 }
 
-/* The warp has used what BARRIER is about. */
+/* All lanes of the warp have used what BARRIER is about. */
 static __device__ __forceinline__ void release(uint64_t *barrier) {
+  __syncwarp();
   if (lane_id() == 0) barrier_arrive(barrier);
 }
 

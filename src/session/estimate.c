@@ -114,12 +114,20 @@ static int64_t round_bytes(const estimate_files_t *files, int ranks) {
   return estimate_smaller(files->file, weights_round_bytes(ranks));
 }
 
+/* Of a SHARE to write, what other ranks give, if this one gives of it as much as of all; at most all of it.
+ */
+static int64_t from_others(const estimate_files_t *files, int64_t share) {
+  return files->file > 0 ? share - (int64_t)((double)share * (double)files->given / (double)files->file) : 0;
+}
+
 void estimate_writing(estimate_t *estimate) {
   const estimate_files_t *files = &estimate->files;
   int64_t round = round_bytes(files, estimate->ranks), share = round / estimate->ranks;
   int64_t sent = estimate_smaller(files->given, estimate_smaller(round, WEIGHTS_GIVEN_BYTES));
-  int64_t waiting = estimate_smaller(files->file / estimate->ranks, share + files->behind);
-  estimate_beside(estimate, sent + share + waiting + files->piece, estimate->ranks > 1 ? share : 0);
+  int64_t waiting = estimate_smaller(files->file / estimate->ranks - share, share + files->behind);
+  estimate_beside(estimate, sent + share + waiting + files->piece,
+                  estimate->ranks > 1 ? from_others(files, share) : 0);
+  if (estimate->ranks > 1) estimate->comm = estimate_larger(estimate->comm, share);
 }
 
 /* ---- All of it ---- */

@@ -199,13 +199,14 @@ static void ppo_over_dp(const layout_t *layout) {
 }
 
 /* Lengths and learnt tokens of each plan (policy's, reward's, the mini-batches'); each update's norms; and
- * what the files of kept responses know the policy by: a hash of each of its weights, and four numbers; what
- * texts of the samples say, two numbers of each, and the most facts of one. */
+ * what the files of kept responses and scores know the policy, and scores the value, by: a hash of each
+ * weight (the head has two), two numbers of each of these four sets, and six of the files; what texts of the
+ * samples say, two numbers of each, and the most facts of one. */
 static void ppo_over_world(const layout_t *layout) {
-  double ranks = (double)layout->dp * layout->tp, hashes = 7.0 * 2.0 * L;
+  double ranks = (double)layout->dp * layout->tp, hashes = 3.0 * 7.0 * 2.0 * L + 2.0;
   expect(layout, "the all-reduce over all ranks", step_sends("world", "all-reduce"),
          ranks == 1 ? 0.0
-                    : ranks * ((hashes + 4.0) * WIDE + SAMPLES * 2.0 * WIDE + INDEX +
+                    : ranks * ((hashes + 4.0 * 2.0 + 6.0) * WIDE + SAMPLES * 2.0 * WIDE + INDEX +
                                3.0 * SAMPLES * 2.0 * INDEX + MINIBATCHES * 2.0 * WIDE));
 }
 

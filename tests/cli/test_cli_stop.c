@@ -219,9 +219,7 @@ static void a_time_limit_without_progress_is_an_error(void **state) {
   (void)state;
   CLI_RUN(2, &result, "--set", "job.run_dir=none", "--set", "job.max_seconds=0.001", "train.nml");
   cli_expect_one_message(&result, 2);
-  /* Over before the prompts are read. */
-  CLI_RUN(2, &result, LORA, "--set", "job.run_dir=short", "--set", "job.max_seconds=1", "--set",
-          "rollout.batch=20000", "--set", "ppo.minibatch=20000", "ppo.nml");
+  CLI_RUN(2, &result, LORA, "--set", "job.run_dir=short", "--set", "job.max_seconds=0.001", "ppo.nml");
   cli_expect_one_message(&result, 2);
   assert_false(cli_exists("short/checkpoints/latest"));
   CLI_RUN(2, &result, "--set", "job.run_dir=none_sample", "--set", "job.max_seconds=0.001", "sample.nml");

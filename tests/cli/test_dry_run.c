@@ -61,7 +61,10 @@ static void compare(const size_t *prepared, size_t prepared_together, const esti
     memory_usage_t usage = memory_usage((arena_t)a);
     if (usage.peak < prepared[a]) usage.peak = prepared[a];
     bool small = usage.peak < 1 << 20; /* odds and ends */
-    if (!small) expect_near(usage.name, usage.peak, estimate->memory[a]);
+    if (small) continue;
+    if (a == ARENA_COMM && usage.peak < estimate->memory[a])
+      continue; /* what a rank writes itself is no message */
+    expect_near(usage.name, usage.peak, estimate->memory[a]);
   }
   expect_near("at one time", together, estimate->together);
 }

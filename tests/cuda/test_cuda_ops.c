@@ -2,7 +2,13 @@
 #include "cuda/cuda.h"
 #include "tensor/op_suite.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
+
+#include <cmocka.h>
 
 enum { SKIPPED = 77 };
 
@@ -20,11 +26,13 @@ static int run(const char *what, dtype_t real_type, op_suite_tolerances_t tolera
   return failed;
 }
 
-int main(void) {
+/* [PATTERN]: of the suite's tests those whose names match. */
+int main(int argc, char **argv) {
   if (cuda_count() == 0) {
     printf("skipped: no GPU\n");
     return SKIPPED;
   }
+  if (argc > 1) cmocka_set_test_filter(argv[1]);
   int failed = run("f32", DTYPE_F32, (op_suite_tolerances_t){.forward = 1e-5, .gradient = 1e-4});
   /* A result is rounded to 8 bits: 2^-9 of the largest. What is rounded on the way (probabilities, u of an
    * adapter, a gated activation) adds as much or a little more; gradients subtract nearly equal sums of such.
