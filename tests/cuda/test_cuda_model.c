@@ -20,8 +20,8 @@ static void test_f32(void **state) {
 }
 
 /* Two layers of about ten roundings to 8 bits each, one behind the other, and weights that are rounded as
- * well: the gradient of a query is the difference of probabilities, of which three bits are left; and the loss
- * is a sum of terms of both signs, smaller than the largest of them. */
+ * well: the gradient of a query is the difference of probabilities, of which three bits are left; and the
+ * loss is a sum of terms of both signs, smaller than the largest of them. */
 static void test_bf16(void **state) {
   (void)state;
   device_compare(mpi_test_world(), open_device(DTYPE_BF16),
