@@ -1,8 +1,8 @@
 /* Gradients of attention on GPUs of compute capability 9.0, heads of 64 and 128; formulas and division of the
  * work are those of attention_backward.cu: dq by blocks of 128 queries that go over keys, dk and dv by blocks
  * of 128 keys that go over the queries of all their heads. A thread of the first warpgroup asks for the
- * copies, the two others have 64 rows each and begin
- * their steps by turns, so that one has its products while the other has its exponentials. */
+ * copies, the two others have 64 rows each and begin their steps by turns, so that one has its products while
+ * the other has its exponentials. */
 #include "cuda/attention_hopper.h"
 
 enum { OWN_ROWS = TENSOR_FORWARD_ROWS, KEY_STEP = 128, QUERY_STEP = 64, KEY_STAGES = 2, QUERY_STAGES = 3 };

@@ -8,13 +8,13 @@
 
 #include <string.h>
 
-static void compare_forward(tiny_t *tiny, tiny_t *oracle, double tolerance) {
+static void compare_forward(tiny_t *tiny, tiny_t *oracle, device_tolerances_t tolerances) {
   double loss, oracle_loss, logprobs[64], oracle_logprobs[64], values[8], oracle_values[8];
   assert_ok(tiny_loss(tiny, &loss, logprobs, values));
   assert_ok(tiny_loss(oracle, &oracle_loss, oracle_logprobs, oracle_values));
-  compare_arrays("logprobs", logprobs, oracle_logprobs, oracle->n, 0.0, tolerance);
-  compare_arrays("values", values, oracle_values, oracle->scalars, 0.0, tolerance);
-  compare_arrays("loss", &loss, &oracle_loss, 1, 0.0, tolerance);
+  compare_arrays("logprobs", logprobs, oracle_logprobs, oracle->n, 0.0, tolerances.forward);
+  compare_arrays("values", values, oracle_values, oracle->scalars, 0.0, tolerances.forward);
+  compare_arrays("loss", &loss, &oracle_loss, 1, 0.0, tolerances.loss);
 }
 
 static void compare_gradients(tiny_t *tiny, tiny_t *oracle, device_tolerances_t tolerances) {
@@ -46,7 +46,7 @@ static void check_options(comm_t *world, device_t *device, device_tolerances_t t
   assert_ok(plain_create(PLAIN_DOUBLE, false, &plain));
   assert_ok(tiny_create(device, &grid, options, &tiny));
   assert_ok(tiny_create(plain, &grid, options, &oracle));
-  compare_forward(&tiny, &oracle, tolerances.forward);
+  compare_forward(&tiny, &oracle, tolerances);
   compare_gradients(&tiny, &oracle, tolerances);
   tiny_free(&tiny);
   tiny_free(&oracle);

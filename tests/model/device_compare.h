@@ -7,7 +7,7 @@
 /* Largest errors, of the largest number of each tensor, and no less than SMALL in gradients (a bias on keys
  * has none). */
 typedef struct {
-  double forward, gradient, small;
+  double forward, loss, gradient, small; /* loss: a sum of terms of both signs; forward: those terms */
 } device_tolerances_t;
 
 /* Losses and gradients in the formats and ways that weights are kept and trained in. WORLD: one rank. Frees
