@@ -33,13 +33,14 @@ struct write_behind {
   int descriptor, direct; /* -1: not open, or not to be had */
   int64_t waiting;
   job_t *filled; /* by the caller now */
+  int buffers;   /* there are, of ROOM bytes together */
+  int64_t room;
   pthread_t thread;
   bool started;
   pthread_mutex_t lock; /* guards all that follows */
   pthread_cond_t moved;
   job_t *first, *last; /* to be written; the first is being written */
   job_t *spare;        /* written */
-  int64_t queued;      /* bytes of buffers in the queue */
   int64_t written;     /* pieces so far */
   bool sealed, dropped, ended;
   int problem; /* errno of what went wrong first, and where */
@@ -93,7 +94,6 @@ static void first_write(write_behind_t *behind) {
   }
   behind->first = job->next;
   if (!behind->first) behind->last = NULL;
-  behind->queued -= job->room;
   job->next = behind->spare;
   behind->spare = job;
   pthread_cond_signal(&behind->moved);
@@ -174,17 +174,19 @@ static void job_free(job_t *job) {
   memory_free(job);
 }
 
-/* A written buffer of BYTES or more, or a new one; smaller ones are freed. The lock is held. */
+/* A written buffer of BYTES or more, or NULL; smaller ones are freed. The lock is held. */
 static job_t *spare_take(write_behind_t *behind, int64_t bytes) {
   for (job_t *job; (job = behind->spare);) {
     behind->spare = job->next;
     if (job->room >= bytes) return job;
+    behind->buffers--;
+    behind->room -= job->room;
     job_free(job);
   }
   return NULL;
 }
 
-static status_t job_create(int64_t bytes, job_t **out) {
+static status_t job_create(write_behind_t *behind, int64_t bytes, job_t **out) {
   job_t *job;
   TRY(memory_alloc(&job, ARENA_IO, 1, sizeof *job));
   status_code_t status = memory_alloc(&job->memory, ARENA_IO, (size_t)bytes + WRITE_BEHIND_ALIGNMENT, 1);
@@ -195,19 +197,23 @@ static status_t job_create(int64_t bytes, job_t **out) {
   uintptr_t past = (uintptr_t)job->memory % WRITE_BEHIND_ALIGNMENT;
   job->buffer = job->memory + (past ? WRITE_BEHIND_ALIGNMENT - past : 0);
   job->room = bytes;
+  behind->buffers++;
+  behind->room += bytes;
   *out = job;
   return STATUS_OK;
 }
 
+/* How many buffers there are does not depend on how fast the disk is, so that memory can be foretold. */
 status_t write_behind_buffer(write_behind_t *behind, int64_t bytes, char **buffer) {
+  bool more = behind->buffers < 2 || behind->room <= behind->waiting + bytes;
   pthread_mutex_lock(&behind->lock);
-  while (behind->first && behind->problem == 0 && behind->queued > behind->waiting)
+  while (!more && !behind->spare && behind->problem == 0)
     thread_await(behind);
   status_code_t status = write_behind_check(behind);
-  if (status == STATUS_OK) behind->filled = spare_take(behind, bytes);
+  if (status == STATUS_OK && !more) behind->filled = spare_take(behind, bytes);
   pthread_mutex_unlock(&behind->lock);
   TRY(status);
-  if (!behind->filled) TRY(job_create(bytes, &behind->filled));
+  if (!behind->filled) TRY(job_create(behind, bytes, &behind->filled));
   *buffer = behind->filled->buffer;
   return STATUS_OK;
 }
@@ -227,7 +233,6 @@ static void job_queue(write_behind_t *behind, job_t *job) {
   else
     behind->first = job;
   behind->last = job;
-  behind->queued += job->room;
   if (!behind->started) first_write(behind);
   pthread_cond_signal(&behind->moved);
   pthread_mutex_unlock(&behind->lock);

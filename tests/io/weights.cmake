@@ -2,6 +2,7 @@ add_llava_test(test_h5 SOURCES test_h5.c LINKS io_formats LABELS io mpi RANKS 1 
 add_llava_test(test_h5_refused SOURCES test_h5_refused.c LINKS io_formats LABELS io mpi RANKS 1)
 add_llava_test(test_weights SOURCES test_weights.c weights_samples.c LINKS io_formats LABELS io mpi RANKS 1 2 3 4)
 add_llava_test(test_weights_refused SOURCES test_weights_refused.c LINKS io_formats LABELS io mpi RANKS 1 2)
+add_llava_test(test_write_behind SOURCES test_write_behind.c LINKS io_formats LABELS unit)
 add_llava_test(test_checkpoint SOURCES test_checkpoint.c LINKS io_formats LABELS io mpi RANKS 1 2 3 4)
 add_llava_test(test_rundir SOURCES test_rundir.c LINKS io_formats LABELS io mpi RANKS 1 2)
 add_llava_test(test_kept SOURCES test_kept.c LINKS io_formats LABELS io mpi RANKS 1 2 3 4)
