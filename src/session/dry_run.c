@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "model/pass.h"
+#include "session/link.h"
 #include "tensor/blank.h"
 
 #include <errno.h>
@@ -15,6 +16,9 @@
 enum { SAMPLES_PER_GROUP = 64, LINES_MAX = 16, COLUMN = 13 };
 
 static const double mega = 1e-6, giga = 1e-9, tera = 1e-12, micro = 1e-6, nano = 1e-9;
+
+/* Within a node, where nothing was measured. */
+static const link_t usual_link = {2e-6, 2e9};
 
 /* ---- Going through ---- */
 
@@ -66,22 +70,25 @@ static void dry_run_conclude_gpu(const device_t *dry, estimate_t *estimate) {
   estimate->host = memory_usage_at(MEMORY_HOST, ARENA_COUNT).peak;
 }
 
-/* The machine that the settings describe, as one rank sees it. */
-static machine_t dry_run_machine(const session_t *session) {
+/* The machine that the settings describe, as one rank sees it; what they leave open is this one, where LINK
+ * was measured. */
+static machine_t dry_run_machine(const session_t *session, const link_t *link) {
   const settings_t *settings = session->settings;
   bool here = settings->parallel.gpu_memory == 0.0; /* else what was measured is another machine's */
   double peak = settings->machine.peak / tera, memory = settings->machine.memory / giga;
   if (peak == 0.0 && here) peak = session->product_flops;
   if (memory == 0.0 && here) memory = session->stream_bytes;
+  double latency = micro * settings->machine.latency, bandwidth = settings->machine.bandwidth / giga;
+  if (latency == 0.0) latency = link->latency > 0.0 ? link->latency : usual_link.latency;
+  if (bandwidth == 0.0) bandwidth = link->bandwidth > 0.0 ? link->bandwidth : usual_link.bandwidth;
   int64_t node = settings->machine.node;
-  return (machine_t){
-      .flops = settings->machine.reached * peak,
-      .bytes = settings->machine.memory_reached * memory,
-      .node_ranks = node > 0 ? (int)node : session->grid.node_size,
-      .latency = {micro * settings->machine.latency, micro * settings->machine.network_latency},
-      .bandwidth = {settings->machine.bandwidth / giga, settings->machine.network_bandwidth / giga},
-      .sample_seconds = micro * settings->machine.sample_time,
-      .token_seconds = nano * settings->machine.token_time};
+  return (machine_t){.flops = settings->machine.reached * peak,
+                     .bytes = settings->machine.memory_reached * memory,
+                     .node_ranks = node > 0 ? (int)node : session->grid.node_size,
+                     .latency = {latency, micro * settings->machine.network_latency},
+                     .bandwidth = {bandwidth, settings->machine.network_bandwidth / giga},
+                     .sample_seconds = micro * settings->machine.sample_time,
+                     .token_seconds = nano * settings->machine.token_time};
 }
 
 /* What COUNTERS and the collectives so far have of one of UNITS. */
@@ -106,22 +113,26 @@ static void dry_run_work(const session_t *session, const perf_counter_t *counter
 }
 
 /* The time on this run's layout and on more of its dp groups. */
-static void dry_run_predict(const session_t *session, const perf_counter_t *counters, double units,
-                            estimate_t *estimate) {
-  const machine_t machine = dry_run_machine(session);
+static status_t dry_run_predict(const session_t *session, const perf_counter_t *counters, double units,
+                                estimate_t *estimate) {
   const grid_t *grid = &session->grid;
   cost_work_t work;
-  if (machine.flops <= 0.0 || machine.bytes <= 0.0) return;
+  link_t link = {0};
   dry_run_work(session, counters, units, &work);
+  if (session->settings->parallel.gpu_memory == 0.0) TRY(link_measure(grid, &link));
+  const machine_t machine = dry_run_machine(session, &link);
+  if (machine.flops <= 0.0 || machine.bytes <= 0.0) return STATUS_OK;
+  estimate->link = (link_t){machine.latency[INSIDE_NODE], machine.bandwidth[INSIDE_NODE]};
   for (int64_t dp = grid->dp_size; estimate->cost_count < ESTIMATE_LAYOUTS_MAX; dp *= 2) {
     if (estimate->cost_count > 0 &&
         (dp * grid->tp_size > session->settings->machine.ranks || grid->dp_size == 1))
-      return;
+      break;
     estimate->costs[estimate->cost_count++] = cost_predict(&work, &machine, (int)dp);
   }
+  return STATUS_OK;
 }
 
-static void dry_run_conclude(const session_t *session, const size_t *before, estimate_t *estimate) {
+static status_t dry_run_conclude(const session_t *session, const size_t *before, estimate_t *estimate) {
   perf_counter_t counters[REGION_COUNT];
   size_t during[ARENA_COUNT];
   dry_run_read_peaks(during);
@@ -129,11 +140,11 @@ static void dry_run_conclude(const session_t *session, const size_t *before, est
   perf_snapshot(counters);
   estimate_memory(before, during, estimate);
   double units = estimate->steps > 0 ? (double)estimate->steps : estimate->part;
-  dry_run_predict(session, counters, units, estimate);
   for (int r = 0; r < REGION_COUNT; r++) {
     estimate->flops += counters[r].flops / units;
     estimate->tokens += counters[r].tokens / units;
   }
+  return dry_run_predict(session, counters, units, estimate);
 }
 
 /* A blank device like the session's, or like the GPU that the settings assume. */
@@ -163,7 +174,7 @@ status_t dry_run_estimate(session_t *session, status_t (*task)(session_t *sessio
     memory_reset_peaks();
     perf_reset();
     status = task(&dry);
-    if (status == STATUS_OK) dry_run_conclude(session, before, estimate);
+    if (status == STATUS_OK) status = dry_run_conclude(session, before, estimate);
     if (status == STATUS_OK && settings.parallel.gpu_memory > 0.0) dry_run_conclude_gpu(dry.device, estimate);
     pass_free(dry.pass);
     device_free(dry.device);
@@ -341,6 +352,9 @@ static void dry_run_print_time(const estimate_t *all, int ranks) {
                           : "h",
            (long long)all[0].total);
   dry_run_print_layouts(all, ranks);
+  if (ranks > 1)
+    log_info("           (a message between ranks of a node: %.3g us and %.3g GB/s)",
+             all[0].link.latency / micro, giga * all[0].link.bandwidth);
 }
 
 static void dry_run_print_work(const estimate_t *all, int ranks) {

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "session/cost.h"
+#include "session/link.h"
 #include "session/store.h"
 #include "tensor/blank.h"
 
@@ -48,6 +49,7 @@ typedef struct estimate {
   cost_t costs[ESTIMATE_LAYOUTS_MAX]; /* of one step, or of the whole task: on this run's dp groups, on twice
                                          as many, ... */
   int32_t cost_count;                 /* 0: the machine's peaks are unknown */
+  link_t link;                        /* within a node, as the costs take it */
 } estimate_t;
 
 /* Adds to the files that the whole task leaves; those above the most are one with the last. Local. */
