@@ -115,7 +115,7 @@ END
   cat >export.nml <<'END'
 &job task = 'export' /
 &model base = 'runs/sft/model.h5' /
-&export output = 'runs/published' /
+&export output = 'runs/published' naming = 'llava' /
 END
   both export export.nml
   cat >import.nml <<'END'
