@@ -10,8 +10,8 @@ usage: tests/run.sh [options] [-- CTEST OPTIONS]
   'N passed, N failed, N skipped'.
 
   --all             also the tests labelled slow: those that try more of what another test has tried already
-  --preset NAME     release (default), debug, gcc, clang, mpich, cuda, asan, ubsan, sanitizers (these three run each parallel test on 2 ranks
-                    only) or fuzz (the fuzz targets alone)
+  --preset NAME     release (default), debug, gcc, clang, mpich, cuda, asan, ubsan, sanitizers (these three run each parallel test on the fewest ranks
+                    above 1 only) or fuzz (the fuzz targets alone)
   --build-only      runs no tests
   --jobs N          builds with N processes and runs tests on N cores (as many as there are)
   --build-dir DIR   where to build (build/NAME in the source tree)
