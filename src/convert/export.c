@@ -219,8 +219,7 @@ static status_t export_write_list(export_t *export, weights_file_t *file, const 
   export->bytes += bytes;
   if (session->dry) {
     estimate_output(session->dry, stem, bytes);
-    copying_estimate(list, session);
-    return STATUS_OK;
+    return comm_agree(session->world, copying_estimate(list, file, session));
   }
   TRY(copying_run(session, file, export->lora, list, folder, stem,
                   export->settings->export.shard_size * megabyte));

@@ -21,12 +21,13 @@ typedef struct {
 
 /* An answer ends with `eos`. Batches are filled with the model's own token or, as LLaVA does, with the
  * unknown piece. */
-static special_texts_t special_texts(const written_config_t *config) {
+static special_texts_t special_texts(const written_config_t *config, bool sentencepiece) {
   const tokenizer_t *tokenizer = config->tokenizer;
-  int32_t end = template_end(config->template, tokenizer), unk = tokenizer_piece_id(tokenizer, unknown);
+  int32_t end = template_end(config->template, tokenizer);
   special_texts_t texts = {.bos = tokenizer_piece(tokenizer, tokenizer_bos(tokenizer)),
                            .eos = tokenizer_piece(tokenizer, end),
-                           .unk = unk >= 0 ? unknown : NULL,
+                           .unk =
+                               sentencepiece && tokenizer_piece_id(tokenizer, unknown) >= 0 ? unknown : NULL,
                            .pad_id = published_pad(config->published)};
   if (texts.pad_id >= 0) {
     texts.pad = tokenizer_piece(tokenizer, texts.pad_id);
@@ -126,7 +127,7 @@ static void write_config(json_writer_t *writer, const written_config_t *config, 
 
 static status_t write_json(const char *folder, const written_config_t *config, bool sentencepiece,
                            const added_list_t *added, const char *chat) {
-  special_texts_t texts = special_texts(config);
+  special_texts_t texts = special_texts(config, sentencepiece);
   json_writer_t *writer;
   TRY(json_writer_create(NULL, &writer));
   write_config(writer, config, sentencepiece, &texts, added, chat);
