@@ -188,17 +188,14 @@ static void import_base_check_ends(const published_tokens_t *ends, const tokeniz
           ends->eos[i]);
 }
 
-static status_t import_base_read_published(const settings_t *settings, import_base_t *base) {
-  SCOPED(published_free) published_t published = {0};
+static status_t import_base_take_tokens(const published_t *published, import_base_t *base) {
   SCOPED(tokenizer_free_at) tokenizer_t *tokenizer = NULL;
-  const char *folder = settings->import.weights;
   published_tokens_t ends;
-  TRY(config_read_published(folder, base->config.vocab, &published));
-  TRY(published_ends(&published, folder, &ends));
+  TRY(published_ends(published, "import.weights", &ends));
   TRY(tokenizer_create(base->tokenizer, (size_t)base->tokenizer_size, &tokenizer));
   import_base_check_ends(&ends, tokenizer);
-  if (ends.eos_count > 0) import_base_log_tokens(&published, &ends);
-  return published_to_text(&published, &base->published);
+  if (ends.eos_count > 0) import_base_log_tokens(published, &ends);
+  return published_to_text(published, &base->published);
 }
 
 /* ---- Outlines ---- */
@@ -236,9 +233,11 @@ static status_t import_base_find(const settings_t *settings, published_config_t 
 }
 
 status_t import_base_open(const settings_t *settings, import_base_t *out) {
+  SCOPED(published_free) published_t said = {0};
   published_config_t published;
   *out = (import_base_t){0};
   TRY(config_read(settings->import.weights, &published));
+  TRY(config_read_published(settings->import.weights, published.model.vocab, &said));
   if (!published.has_projector)
     published.model.vision_feature_layer = (int32_t)settings->model.vision_feature_layer;
   if (settings->import.outline)
@@ -246,7 +245,7 @@ status_t import_base_open(const settings_t *settings, import_base_t *out) {
   else
     TRY(import_base_find(settings, &published, out));
   TRY(import_base_read_tokenizer(settings, out));
-  return import_base_read_published(settings, out);
+  return import_base_take_tokens(&said, out);
 }
 
 void import_base_free(import_base_t *base) {

@@ -111,8 +111,8 @@ static status_t print_conversation(const tokenizer_t *tokenizer, template_t temp
   bool fits;
   TRY(memory_alloc(&turns, ARENA_OTHER, (size_t)list->count, sizeof *turns));
   for (const json_t *item = list->u.first; item; item = item->next, conversation.count++)
-    turns[conversation.count] = (turn_t){conversation.count % 2 == 0 ? TURN_HUMAN : TURN_GPT,
-                                         {item->u.string, (size_t)item->count}};
+    turns[conversation.count] =
+        (turn_t){conversation.count % 2 == 0 ? TURN_HUMAN : TURN_GPT, {item->u.string, (size_t)item->count}};
   conversation.turns = turns;
   if (conversation.count % 2 == 0)
     TRY(conversation_sequence(tokenizer, template, &conversation, 0, &sequence));
