@@ -60,7 +60,7 @@ static __global__ void __launch_bounds__(DECODE_THREADS) decode_advance_kernel(c
   state[DECODE_POSITION]++;
   state[DECODE_COUNT] = count;
   bool ends = token < 0 || count == all.max_tokens;
-  for (int e = 0; e < DECODE_ENDS; e++)
+  for (int e = 0; e < op.end_count; e++)
     ends = ends || token == op.ends[e];
   if (ends) reinterpret_cast<int32_t *>(all.ended)[s] = token < 0 ? -count : count;
 }

@@ -145,8 +145,7 @@ static status_t bench_make_decoding(bench_t *bench) {
                      &bench->sampler));
   const decoding_options_t decoding = {.slots = n,
                                        .max_pages = bench->max_pages,
-                                       .max_tokens = (int32_t)bench->session->settings->bench.decode_tokens,
-                                       .ends = {-1, -1, -1, -1}};
+                                       .max_tokens = (int32_t)bench->session->settings->bench.decode_tokens};
   return decoding_create(bench->pass, &bench->cache, bench->sampler, &decoding, &bench->decoding);
 }
 

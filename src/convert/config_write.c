@@ -27,13 +27,24 @@ static void config_write_type(json_writer_t *writer, tensor_type_t type) {
   json_write_member(writer, "torch_dtype", name);
 }
 
-/* A tokenizer that puts nothing in front has no such token, where LLaMA's configuration would assume one. */
-static void config_write_token(json_writer_t *writer, const char *key, int32_t token) {
-  json_write_key(writer, key);
-  if (token >= 0)
-    json_write_int(writer, token);
-  else
+/* The model's own, or the tokenizer's. */
+static published_tokens_t config_tokens(const written_config_t *config) {
+  published_tokens_t tokens = config->published->config;
+  if (tokens.bos < 0) tokens.bos = tokenizer_bos(config->tokenizer);
+  if (tokens.eos_count > 0) return tokens;
+  tokens.eos[0] = tokenizer_eos(config->tokenizer);
+  tokens.eos_count = 1;
+  return tokens;
+}
+
+/* Where a text has no token in front, LLaMA's configuration would assume one unless it is null. */
+static void config_write_tokens(json_writer_t *writer, const written_config_t *config) {
+  const published_tokens_t tokens = config_tokens(config);
+  if (tokens.bos < 0) {
+    json_write_key(writer, "bos_token_id");
     json_write_null(writer);
+  }
+  published_write_tokens(writer, &tokens);
 }
 
 /* Of the kinds that are written, Qwen2 alone has biases on q, k and v and none on o. */
@@ -54,8 +65,9 @@ static void config_write_decoder(json_writer_t *writer, const written_config_t *
   json_write_real_member(writer, "rms_norm_eps", model->norm_eps);
   json_write_real_member(writer, "rope_theta", model->rope_base);
   config_write_scaling(writer, &model->rope_scaling);
-  config_write_token(writer, "bos_token_id", tokenizer_bos(config->tokenizer));
-  config_write_token(writer, "eos_token_id", tokenizer_eos(config->tokenizer));
+  if (config->published->positions > 0)
+    json_write_int_member(writer, "max_position_embeddings", config->published->positions);
+  config_write_tokens(writer, config);
   if (is_qwen2(model)) {
     config_write_bool(writer, "use_sliding_window", false);
   } else {
@@ -107,17 +119,10 @@ static void config_write_language(json_writer_t *writer, const written_config_t 
   config_write_decoder(writer, config);
 }
 
-/* The id that stands for a patch in transformers' input: the first row of the embedding without a piece, else
- * the unknown piece's, which no text has. */
-static int32_t image_token(const written_config_t *config) {
-  int32_t pieces = tokenizer_size(config->tokenizer);
-  return config->model->vocab > pieces ? pieces : 0;
-}
-
 static void config_write_transformers(json_writer_t *writer, const written_config_t *config) {
   const model_config_t *model = config->model;
   config_write_architecture(writer, "LlavaForConditionalGeneration", "llava");
-  json_write_int_member(writer, "image_token_index", image_token(config));
+  json_write_int_member(writer, "image_token_index", config->image->id);
   json_write_int_member(writer, "image_seq_length", config_patches(model));
   json_write_member(writer, "projector_hidden_act", "gelu");
   config_write_bool(writer, "multimodal_projector_bias", true);
@@ -202,8 +207,7 @@ static void config_write_pixels(json_writer_t *writer, const model_config_t *mod
   json_write_object_end(writer);
 }
 
-/* What a writer in memory has written becomes FOLDER/NAME. */
-static status_t config_write_store(json_writer_t *writer, const char *folder, const char *name) {
+status_t config_write_store(json_writer_t *writer, const char *folder, const char *name) {
   char path[FILE_MAX_PATH], *text;
   size_t n;
   TRY(json_writer_finish(writer, &text, &n));
@@ -213,13 +217,47 @@ static status_t config_write_store(json_writer_t *writer, const char *folder, co
   return status;
 }
 
+/* Defaults of generation: the model's own, which end as config.json says where they name no EOS; and what
+ * ends answers under the template, on which generation stops here. */
+static status_t config_write_generation(const char *folder, const written_config_t *config) {
+  static const char name[] = "generation_config.json";
+  const published_tokens_t fallback = config_tokens(config);
+  published_tokens_t tokens = config->published->defaults;
+  json_writer_t *writer;
+  if (tokens.bos < 0) tokens.bos = fallback.bos;
+  if (tokens.pad < 0) tokens.pad = fallback.pad;
+  for (int32_t i = 0; i < fallback.eos_count; i++)
+    if (config->published->defaults.eos_count == 0) TRY(published_add_eos(&tokens, fallback.eos[i], name));
+  TRY(published_add_eos(&tokens, template_end(config->template, config->tokenizer), name));
+  TRY(json_writer_create(NULL, &writer));
+  published_write_generation(writer, config->published->generation, &tokens);
+  return config_write_store(writer, folder, name);
+}
+
+/* How transformers' LlavaProcessor puts images and texts together. */
+static status_t config_write_processor(const char *folder, const written_config_t *config) {
+  bool siglip = config->model->tower == TOWER_SIGLIP;
+  json_writer_t *writer;
+  TRY(json_writer_create(NULL, &writer));
+  json_write_object_begin(writer);
+  json_write_member(writer, "processor_class", "LlavaProcessor");
+  json_write_member(writer, "image_token", config->image->text);
+  json_write_int_member(writer, "patch_size", config->model->vision_patch);
+  json_write_int_member(writer, "num_additional_image_tokens", siglip ? 0 : 1);
+  json_write_member(writer, "vision_feature_select_strategy", siglip ? "full" : "default");
+  json_write_object_end(writer);
+  return config_write_store(writer, folder, "processor_config.json");
+}
+
 status_t config_write(const char *folder, naming_t naming, const written_config_t *config) {
   json_writer_t *writer;
   TRY(json_writer_create(NULL, &writer));
   config_write_config(writer, naming, config);
   TRY(config_write_store(writer, folder, "config.json"));
+  if (naming != NAMING_TOWER) TRY(config_write_generation(folder, config));
   if (naming == NAMING_LLAVA) return STATUS_OK;
   TRY(json_writer_create(NULL, &writer));
   config_write_pixels(writer, config->model);
-  return config_write_store(writer, folder, "preprocessor_config.json");
+  TRY(config_write_store(writer, folder, "preprocessor_config.json"));
+  return naming == NAMING_TRANSFORMERS ? config_write_processor(folder, config) : STATUS_OK;
 }

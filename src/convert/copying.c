@@ -50,15 +50,6 @@ double copy_list_bytes(const copy_list_t *list) {
   return bytes;
 }
 
-void copying_estimate(const copy_list_t *list, session_t *session) {
-  double held = 0.0, most = (double)(piece_share * (int64_t)sizeof(float));
-  for (int64_t i = 0; i < list->count; i++)
-    held += (double)copying_rows_of(&list->items[i]) * (double)cols_of(&list->items[i]) * sizeof(float);
-  held /= session->grid.size;
-  int64_t copied = (int64_t)(held < most ? held : most);
-  estimate_staging(session->dry, copied + WEIGHTS_BLOCK_BYTES);
-}
-
 /* Rows of one tensor, and this rank's of them. */
 typedef struct {
   int64_t item;
@@ -87,16 +78,27 @@ static void piece_free(copying_piece_t *piece) {
   memory_free(piece->b);
 }
 
-static status_t piece_create(const copying_t *copying, int64_t begin, int64_t end, copying_piece_t *piece) {
-  const copy_t *copy = &copying->list->items[copying->item];
+static copying_piece_t piece_of(const copying_t *copying, int64_t begin, int64_t end) {
   int64_t size = copying->session->grid.size, rank = copying->session->grid.rank, n = end - begin;
-  *piece =
-      (copying_piece_t){.item = copying->item, .begin = begin, .end = end, .row = begin + n * rank / size};
-  piece->rows = begin + n * (rank + 1) / size - piece->row;
+  copying_piece_t piece = {.item = copying->item, .begin = begin, .end = end, .row = begin + n * rank / size};
+  piece.rows = begin + n * (rank + 1) / size - piece.row;
+  return piece;
+}
+
+static status_t piece_allocate(const copying_t *copying, copying_piece_t *piece) {
+  const copy_t *copy = &copying->list->items[piece->item];
   TRY(memory_alloc(&piece->values, ARENA_IO, (size_t)(piece->rows * cols_of(copy)), sizeof(float)));
   if (!*copy->a) return STATUS_OK;
   TRY(memory_alloc(&piece->a, ARENA_IO, (size_t)(copy->r * cols_of(copy)), sizeof(float)));
   return memory_alloc(&piece->b, ARENA_IO, (size_t)(piece->rows * copy->r), sizeof(float));
+}
+
+/* What piece_allocate takes. */
+static int64_t piece_bytes(const copying_t *copying, const copying_piece_t *piece) {
+  const copy_t *copy = &copying->list->items[piece->item];
+  int64_t floats = piece->rows * cols_of(copy);
+  if (*copy->a) floats += copy->r * (cols_of(copy) + piece->rows);
+  return floats * (int64_t)sizeof(float);
 }
 
 /* Whether COPY is written as it is stored. */
@@ -120,8 +122,7 @@ static status_t copying_round_plan(copying_t *copying) {
       end = begin + 1;
     }
     TRY(memory_resize(&copying->pieces, ARENA_IO, (size_t)copying->count + 1, sizeof *copying->pieces));
-    copying->count++;
-    TRY(piece_create(copying, begin, end, &copying->pieces[copying->count - 1]));
+    copying->pieces[copying->count++] = piece_of(copying, begin, end);
     left -= (end - begin) * cols + 1;
     copying->row = end;
     if (end < rows) break;
@@ -214,8 +215,16 @@ static status_t round_write(copying_t *copying) {
   return STATUS_OK;
 }
 
+static status_t round_allocate(copying_t *copying) {
+  for (int64_t p = 0; p < copying->count; p++)
+    TRY(piece_allocate(copying, &copying->pieces[p]));
+  return STATUS_OK;
+}
+
 static status_t round_run(copying_t *copying) {
-  TRY(comm_agree(copying->session->world, copying_round_plan(copying)));
+  status_code_t status = copying_round_plan(copying);
+  if (status == STATUS_OK) status = round_allocate(copying);
+  TRY(comm_agree(copying->session->world, status));
   if (copying->count == 0) return STATUS_OK;
   TRY(round_read(copying));
   return comm_agree(copying->session->world, round_write(copying));
@@ -269,6 +278,37 @@ static status_t copying_rounds_run(copying_t *copying, const char *stem) {
   }
   return STATUS_OK;
 }
+
+/* ---- What it takes ---- */
+
+/* Of what is changed a round of pieces is in memory, of what is not a block, which a round is read through as
+ * well. */
+static status_t estimate_rounds(copying_t *copying, int64_t *most) {
+  while (copying->item < copying->list->count) {
+    if (copying->row == 0 && copy_is_stored(copying, &copying->list->items[copying->item])) {
+      copying->item++;
+      continue;
+    }
+    int64_t bytes = 0;
+    TRY(copying_round_plan(copying));
+    for (int64_t p = 0; p < copying->count; p++)
+      bytes += piece_bytes(copying, &copying->pieces[p]);
+    if (bytes > *most) *most = bytes;
+  }
+  return STATUS_OK;
+}
+
+status_t copying_estimate(const copy_list_t *list, weights_file_t *weights, session_t *session) {
+  copying_t copying = {.session = session, .weights = weights, .list = list};
+  int64_t most = 0;
+  status_code_t status = estimate_rounds(&copying, &most);
+  memory_free(copying.pieces);
+  TRY(status);
+  estimate_staging(session->dry, most + WEIGHTS_BLOCK_BYTES);
+  return STATUS_OK;
+}
+
+/* ---- All of them, for good ---- */
 
 static status_t copying_describe(const copy_list_t *list, tensor_spec_t **specs) {
   TRY(memory_alloc(specs, ARENA_IO, (size_t)list->count, sizeof **specs));

@@ -35,8 +35,9 @@ void copy_list_free(copy_list_t *list);
 /* Bytes that LIST takes as it will be written. Local. */
 double copy_list_bytes(const copy_list_t *list);
 
-/* Notes in the dry run SESSION the memory that copying LIST would take. Local. */
-void copying_estimate(const copy_list_t *list, session_t *session);
+/* Notes in the dry run SESSION the memory that copying LIST from WEIGHTS would take. Local. Errors:
+ * STATUS_MEMORY. */
+status_t copying_estimate(const copy_list_t *list, weights_file_t *weights, session_t *session);
 
 /* Writes LIST to FOLDER/STEM (safetensors_create) from WEIGHTS, and LORA (NULL: nothing is merged). Looks for
  * asks to stop. Collective. Errors, agreed: STATUS_DATA, also for a number that the type written cannot

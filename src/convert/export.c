@@ -5,6 +5,7 @@
 #include "convert/config_write.h"
 #include "convert/copying.h"
 #include "convert/peft.h"
+#include "convert/tokenizer_write.h"
 #include "io/formats/tokenizer_file.h"
 #include "perf/perf.h"
 #include "session/estimate.h"
@@ -29,6 +30,9 @@ typedef struct {
   naming_t naming;
   model_config_t config; /* as it is written */
   tokenizer_t *tokenizer;
+  published_t published; /* what the model's own configuration said */
+  template_t template;
+  image_token_t image;
   double bytes;
 } export_t;
 
@@ -67,6 +71,25 @@ static status_t export_check_naming(const export_t *export) {
                    export->model.base_path);
 }
 
+/* The tokenizer, and which tokens mean what outside. */
+static status_t export_read_tokens(export_t *export) {
+  const store_info_t *model = &export->model;
+  published_tokens_t ends;
+  TRY(tokenizer_create(model->tokenizer_bytes, (size_t)model->tokenizer_size, &export->tokenizer));
+  TRY(published_read(model->published, model->base_path, model->config.vocab, &export->published));
+  TRY(published_ends(&export->published, model->base_path, &ends));
+  TRY(tokenizer_set_ends(export->tokenizer, ends.eos, ends.eos_count));
+  if (export->published.config.eos_count == 0)
+    log_info("tokens     the model's own configuration names no EOS; the tokenizer's is written, %d ('%s')",
+             tokenizer_eos(export->tokenizer),
+             tokenizer_piece(export->tokenizer, tokenizer_eos(export->tokenizer)));
+  TRY(template_from_name(export->settings->model.template, &export->template));
+  TRY(template_check(export->template, export->tokenizer));
+  if (export->naming == NAMING_LLAVA) return STATUS_OK;
+  return image_token_choose(export->tokenizer, &export->config, &export->published, export->template,
+                            &export->image);
+}
+
 static status_t export_find_files(export_t *export) {
   comm_t *world = export->session->world;
   const settings_t *settings = export->settings;
@@ -82,8 +105,7 @@ static status_t export_find_files(export_t *export) {
   if (export->base) TRY(weights_open(world, export->model.base_path, &store_format, &export->weights));
   if (export->added.adapter_count + export->added.head_count > 0)
     TRY(weights_open(world, added, &store_format, &export->lora));
-  return comm_agree(world, tokenizer_create(export->model.tokenizer_bytes,
-                                            (size_t) export->model.tokenizer_size, &export->tokenizer));
+  return comm_agree(world, export->base ? export_read_tokens(export) : STATUS_OK);
 }
 
 /* ---- Lists ---- */
@@ -197,14 +219,19 @@ static status_t export_write_list(export_t *export, weights_file_t *file, const 
   export->bytes += bytes;
   if (session->dry) {
     estimate_output(session->dry, stem, bytes);
-    copying_estimate(list, session);
-    return STATUS_OK;
+    return comm_agree(session->world, copying_estimate(list, file, session));
   }
   TRY(copying_run(session, file, export->lora, list, folder, stem,
                   export->settings->export.shard_size * megabyte));
   log_info("written    %s/%s: %lld tensors, %.1f MB, %.2f GB/s", folder, stem, (long long)list->count,
            mega * bytes, giga * bytes / (perf_now() - began));
   return STATUS_OK;
+}
+
+/* Its configuration, and the tokenizer's beside a decoder. */
+static status_t export_write_config(const char *folder, naming_t naming, const written_config_t *config) {
+  TRY(config_write(folder, naming, config));
+  return naming == NAMING_TOWER ? STATUS_OK : tokenizer_write(folder, config);
 }
 
 /* One set of weights with its configuration. */
@@ -217,6 +244,9 @@ static status_t export_write_model(export_t *export, naming_t naming, unsigned p
   status = comm_agree(world, status);
   const written_config_t written = {.model = &export->config,
                                     .tokenizer = export->tokenizer,
+                                    .published = &export->published,
+                                    .template = export->template,
+                                    .image = naming == NAMING_TRANSFORMERS ? &export->image : NULL,
                                     .type = list.count > 0 ? list.items[list.count / 2].type : TENSOR_F32,
                                     .tower = tower,
                                     .pools = weights_find(export->weights, pooling_probe) != NULL};
@@ -224,32 +254,20 @@ static status_t export_write_model(export_t *export, naming_t naming, unsigned p
   copy_list_free(&list);
   TRY(status);
   bool writes = comm_rank(world) == 0 && !export->session->dry;
-  return comm_agree(world, writes ? config_write(folder, naming, &written) : STATUS_OK);
-}
-
-static status_t export_write_tokenizer(const export_t *export) {
-  char path[FILE_MAX_PATH];
-  const char *bytes = export->model.tokenizer_bytes;
-  size_t n = (size_t) export->model.tokenizer_size;
-  TRY(file_join(path, export->settings->export.output, tokenizer_file_name(bytes, n), NULL));
-  return file_replace(path, bytes, n);
+  return comm_agree(world, writes ? export_write_config(folder, naming, &written) : STATUS_OK);
 }
 
 static status_t export_write_base(export_t *export) {
   const unsigned tower = 1u << PART_TOWER, rest = 1u << PART_DECODER | 1u << PART_PROJECTOR;
   const char *folder = export->settings->export.output;
-  comm_t *world = export->session->world;
   char tower_folder[FILE_MAX_PATH];
   TRY(file_join(tower_folder, folder, "vision_tower", NULL));
   shorten_tower(export);
   if (export->naming == NAMING_LLAVA) {
     if (config_sees(&export->config)) TRY(export_write_model(export, NAMING_TOWER, tower, tower_folder, ""));
-    TRY(export_write_model(export, export->naming, rest, folder, tower_folder));
-  } else {
-    TRY(export_write_model(export, export->naming, rest | tower, folder, ""));
+    return export_write_model(export, export->naming, rest, folder, tower_folder);
   }
-  bool writes = comm_rank(world) == 0 && !export->session->dry;
-  return comm_agree(world, writes ? export_write_tokenizer(export) : STATUS_OK);
+  return export_write_model(export, export->naming, rest | tower, folder, "");
 }
 
 /* What modules are called in the program that loads the model. */
@@ -324,6 +342,7 @@ status_t export_run(session_t *session) {
   weights_close(export.weights);
   weights_close(export.lora);
   tokenizer_free(export.tokenizer);
+  published_free(&export.published);
   store_info_free(&export.model);
   store_info_free(&export.added);
   return status;

@@ -200,6 +200,7 @@ static void import_fill_contents(const import_t *import, store_contents_t *conte
   contents->base_identity = import->info.identity;
   contents->tokenizer_bytes = import->source.tokenizer;
   contents->tokenizer_size = import->source.tokenizer_size;
+  contents->published = import->source.published;
   if (has_adapter(import)) {
     contents->adapter_names[0] = role;
     contents->adapters[0] = &import->adapter;

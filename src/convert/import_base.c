@@ -2,13 +2,17 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "convert/config_published.h"
 #include "io/file.h"
 #include "io/formats/tokenizer_file.h"
 #include "text/tokenizer.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { TOKENIZER_BYTES_MOST = 256 << 20 };
+SCOPED_POINTER(tokenizer_free, tokenizer_t)
+
 static const unsigned all_parts = 1u << PART_DECODER | 1u << PART_PROJECTOR | 1u << PART_TOWER;
 
 status_t origin_open(const char *setting, const char *path, const char *prefix, unsigned parts,
@@ -165,6 +169,35 @@ static status_t import_base_read_tokenizer(const settings_t *settings, import_ba
   return status == STATUS_OK ? status : error_context(status, "while reading the tokenizer %s", path);
 }
 
+/* ---- Special tokens ---- */
+
+static void import_base_log_tokens(const published_t *published, const published_tokens_t *ends) {
+  char line[16 * (TOKENIZER_ENDS_MAX + 2)] = "";
+  for (int32_t i = 0; i < ends->eos_count; i++)
+    snprintf(line + strlen(line), sizeof line - strlen(line), " %d", ends->eos[i]);
+  log_info("tokens     answers end with%s, says the model's %s", ends->eos_count > 0 ? line : " nothing",
+           published->generation ? "config.json or generation_config.json" : "config.json");
+}
+
+/* An answer never ends with a token that has no piece: only those that have one are drawn. */
+static void import_base_check_ends(const published_tokens_t *ends, const tokenizer_t *tokenizer) {
+  for (int32_t i = 0; i < ends->eos_count; i++)
+    if (!tokenizer_piece(tokenizer, ends->eos[i]))
+      log_warning(
+          "the model ends answers with token %d, of which its tokenizer has no piece: it is never drawn",
+          ends->eos[i]);
+}
+
+static status_t import_base_take_tokens(const published_t *published, import_base_t *base) {
+  SCOPED(tokenizer_free_at) tokenizer_t *tokenizer = NULL;
+  published_tokens_t ends;
+  TRY(published_ends(published, "import.weights", &ends));
+  TRY(tokenizer_create(base->tokenizer, (size_t)base->tokenizer_size, &tokenizer));
+  import_base_check_ends(&ends, tokenizer);
+  if (ends.eos_count > 0) import_base_log_tokens(published, &ends);
+  return published_to_text(published, &base->published);
+}
+
 /* ---- Outlines ---- */
 
 /* The tower that is named, or whose sizes are known by its name; without any the model reads text alone. */
@@ -200,21 +233,25 @@ static status_t import_base_find(const settings_t *settings, published_config_t 
 }
 
 status_t import_base_open(const settings_t *settings, import_base_t *out) {
+  SCOPED(published_free) published_t said = {0};
   published_config_t published;
   *out = (import_base_t){0};
   TRY(config_read(settings->import.weights, &published));
+  TRY(config_read_published(settings->import.weights, published.model.vocab, &said));
   if (!published.has_projector)
     published.model.vision_feature_layer = (int32_t)settings->model.vision_feature_layer;
   if (settings->import.outline)
     TRY(import_base_outline(settings, &published, out));
   else
     TRY(import_base_find(settings, &published, out));
-  return import_base_read_tokenizer(settings, out);
+  TRY(import_base_read_tokenizer(settings, out));
+  return import_base_take_tokens(&said, out);
 }
 
 void import_base_free(import_base_t *base) {
   for (int o = 0; o < base->count; o++)
     tensor_files_close(base->origins[o].files);
   memory_free(base->tokenizer);
+  memory_free(base->published);
   *base = (import_base_t){0};
 }

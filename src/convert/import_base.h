@@ -15,6 +15,7 @@ typedef struct {
   unsigned fresh;  /* 1 << part_t: not in any of them, to be made new */
   void *tokenizer; /* bytes of tokenizer.model */
   int64_t tokenizer_size;
+  char *published; /* what no pass needs of the configurations (session/published.h); NULL: nothing */
 } import_base_t;
 
 /* Reads the configurations and headers that SETTINGS name; of an outline (import.outline) the configurations

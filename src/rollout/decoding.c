@@ -145,7 +145,8 @@ static status_t decoding_advance(decoding_t *d) {
                             .which = d->which,
                             .drawn = d->drawn,
                             .logprobs = d->logprobs,
-                            .entropies = d->entropies};
+                            .entropies = d->entropies,
+                            .end_count = d->options.end_count};
   memcpy(op.ends, d->options.ends, sizeof op.ends);
   TRY(sampler_draw(d->sampler, d->rows, d->row, d->samples, d->draws, d->drawn, d->logprobs, d->entropies));
   return OP(d->device, decode_advance, &op);

@@ -14,7 +14,8 @@ typedef struct {
   int32_t slots;     /* sequences in flight */
   int32_t max_pages; /* of one */
   int32_t max_tokens;
-  int32_t ends[DECODE_ENDS]; /* tokens that end a response; -1: none */
+  int32_t ends[DECODE_ENDS_MAX]; /* (end_count) tokens that end a response */
+  int32_t end_count;
 } decoding_options_t;
 
 /* Which sequences had ended at some time, on its way to the host. */

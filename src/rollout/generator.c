@@ -90,10 +90,11 @@ static status_t generator_create_cache(generator_t *generator, const role_t *rol
   return pass_create_cache(generator->pass, role, &cache, &generator->cache);
 }
 
+_Static_assert((int)RESPONSE_ENDS_MAX <= (int)DECODE_ENDS_MAX, "the device looks for all ends of a response");
+
 static status_t generator_build(generator_t *generator, const role_t *role, size_t cache_bytes) {
   device_t *device = generator->base->params.device;
   const generator_options_t *options = &generator->options;
-  const response_end_t *end = &options->end;
   places_options_t all = {
       .slots = options->slots, .page_size = options->page_size, .max_tokens = options->max_tokens};
   TRY(generator_choose_pages(generator, cache_bytes, &all));
@@ -101,10 +102,9 @@ static status_t generator_build(generator_t *generator, const role_t *role, size
   TRY(generator_create_cache(generator, role, all.pages));
   TRY(sampler_create(generator->pass, device, generator->base->params.grid, generator->base,
                      &options->sampler, decoding_bucket(options->slots), &generator->sampler));
-  const decoding_options_t decoding = {.slots = options->slots,
-                                       .max_pages = all.max_pages,
-                                       .max_tokens = options->max_tokens,
-                                       .ends = {end->answer, end->text, end->question[0], end->question[1]}};
+  decoding_options_t decoding = {
+      .slots = options->slots, .max_pages = all.max_pages, .max_tokens = options->max_tokens};
+  decoding.end_count = response_end_tokens(&options->end, decoding.ends);
   TRY(decoding_create(generator->pass, &generator->cache, generator->sampler, &decoding,
                       &generator->decoding));
   TRY(device_event_create(device, &generator->read));

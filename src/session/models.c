@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "io/formats/tokenizer_file.h"
 #include "session/estimate.h"
+#include "session/published.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -46,6 +47,16 @@ static status_t models_set_trained(const session_t *session, base_t *base) {
   return base_set_trainable(base, settings_train_mode(session->settings));
 }
 
+/* Answers end where the model's own configuration says, too. */
+static status_t models_set_ends(model_t *model) {
+  SCOPED(published_free) published_t published = {0};
+  published_tokens_t ends;
+  const char *path = model->info.base_path;
+  TRY(published_read(model->info.published, path, model->info.config.vocab, &published));
+  TRY(published_ends(&published, path, &ends));
+  return tokenizer_set_ends(model->tokenizer, ends.eos, ends.eos_count);
+}
+
 static status_t models_open_model(session_t *session, const char *path, const char *format, model_t *model) {
   TRY(store_inspect(session->world, path, NULL, &model->info));
   bool random = model->info.outline && session->settings->model.random;
@@ -60,6 +71,7 @@ static status_t models_open_model(session_t *session, const char *path, const ch
   else
     TRY(store_load_base(session->world, &model->info, &model->base));
   TRY(tokenizer_create(model->info.tokenizer_bytes, (size_t)model->info.tokenizer_size, &model->tokenizer));
+  TRY(models_set_ends(model));
   TRY(models_check_tokenizer(model, model->info.base_path));
   return models_add_pass(session, model);
 }
@@ -285,4 +297,5 @@ void model_contents(const model_t *model, bool weights, store_contents_t *conten
   size_t n;
   contents->tokenizer_bytes = tokenizer_bytes(model->tokenizer, &n);
   contents->tokenizer_size = (int64_t)n;
+  contents->published = model->info.published;
 }

@@ -23,6 +23,7 @@ void store_info_free(store_info_t *info) {
   memory_free(info->path);
   memory_free(info->base_path);
   memory_free(info->tokenizer_bytes);
+  memory_free(info->published);
   memory_free((void *)info->judging.prompt);
   memory_free((void *)info->judging.source);
   *info = (store_info_t){0};
@@ -118,6 +119,8 @@ status_t store_read_base(weights_file_t *file, store_info_t *info) {
   TRY(weights_read_text(weights_h5(file), "/weights", "config", &text, &hash));
   TRY(config_from_json(text, h5_path(weights_h5(file)), &info->config));
   TRY(weights_read_bytes(weights_h5(file), "/tokenizer", &info->tokenizer_bytes, &info->tokenizer_size));
+  if (h5_attr_exists(weights_h5(file), "/weights", "published"))
+    TRY(weights_read_text(weights_h5(file), "/weights", "published", &info->published, NULL));
   info->identity = weights_identity_add(weights_identity(file, weights_prefix, WEIGHTS_IDENTITY_START), hash);
   return STATUS_OK;
 }
@@ -358,6 +361,7 @@ static status_t annotate_base(h5_file_t *file, const store_contents_t *contents)
   TRY(h5_create_group(file, "/weights"));
   TRY(config_to_json(&contents->base->config, &text));
   TRY(weights_write_text(file, "/weights", "config", text));
+  if (contents->published) TRY(weights_write_text(file, "/weights", "published", contents->published));
   return weights_write_bytes(file, "/tokenizer", "bytes of tokenizer.model or tokenizer.json",
                              contents->tokenizer_bytes, contents->tokenizer_size);
 }

@@ -36,6 +36,7 @@ typedef struct {
   store_judging_t judging; /* of the head "reward"; all zero without one. The texts are this struct's */
   char *tokenizer_bytes;   /* of the base file */
   int64_t tokenizer_size;
+  char *published; /* of the base file (session/published.h); NULL: none */
 } store_info_t;
 
 /* Reads what PATH holds. A file without weights refers to a base, by a path and an identity: BASE (NULL:
@@ -67,6 +68,7 @@ typedef struct {
   uint64_t base_identity;
   const void *tokenizer_bytes; /* stored with weights */
   int64_t tokenizer_size;
+  const char *published; /* stored with weights (session/published.h); NULL: none */
   const char *adapter_names[STORE_ROLES_MAX];
   const adapter_t *adapters[STORE_ROLES_MAX];
   int32_t adapter_count;

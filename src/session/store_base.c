@@ -15,6 +15,8 @@ static status_t store_base_take_base(const store_info_t *base, store_info_t *inf
   TRY(memory_copy_text(&info->tokenizer_bytes, ARENA_OTHER, base->tokenizer_bytes,
                        (size_t)base->tokenizer_size));
   info->tokenizer_size = base->tokenizer_size;
+  if (base->published)
+    TRY(memory_copy_text(&info->published, ARENA_OTHER, base->published, strlen(base->published)));
   info->config = base->config;
   info->outline = base->outline;
   info->identity = base->identity;

@@ -265,14 +265,15 @@ typedef struct {
 
 /* What comes out of it: row i drew token drawn[i] for sequence which[i] (-1 or ended: nothing), with its
  * log-probability and entropy. They are noted, and the token goes in next, one position further on; or the
- * sequence has ended, where it has max_tokens or the token is one of ENDS (-1: none), or below 0. */
-enum { DECODE_ENDS = 4 };
+ * sequence has ended, where it has max_tokens or the token is one of ENDS (end_count), or below 0. */
+enum { DECODE_ENDS_MAX = 12 };
 typedef struct {
   decode_sequences_t sequences;
   int32_t rows;
   const index_t *which, *drawn;
   const wide_t *logprobs, *entropies;
-  int32_t ends[DECODE_ENDS];
+  int32_t ends[DECODE_ENDS_MAX];
+  int32_t end_count;
 } op_decode_advance_t;
 
 /* y (T, C) = rows tokens[t] - begin of weight (at least COUNT rows, C); zero where that is outside 0..count-1

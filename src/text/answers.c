@@ -12,6 +12,8 @@ static int32_t spaced_question(const tokenizer_t *tokenizer) {
 response_end_t response_end(const tokenizer_t *tokenizer, template_t template, bool stop_at_question) {
   response_end_t end = {
       .answer = template_end(template, tokenizer), .text = tokenizer_eos(tokenizer), .question = {-1, -1}};
+  const int32_t *own = tokenizer_ends(tokenizer, &end.own_count);
+  if (end.own_count > 0) memcpy(end.own, own, (size_t)end.own_count * sizeof *own);
   if (stop_at_question) {
     end.question[0] = spaced_question(tokenizer);
     end.question[1] = tokenizer_piece_id(tokenizer, "?");
@@ -20,12 +22,32 @@ response_end_t response_end(const tokenizer_t *tokenizer, template_t template, b
 }
 
 bool response_completes(const response_end_t *end, int32_t token) {
-  return token >= 0 && (token == end->answer || token == end->text);
+  bool own = false;
+  for (int32_t i = 0; i < end->own_count; i++)
+    own = own || token == end->own[i];
+  return token >= 0 && (own || token == end->answer || token == end->text);
 }
 
 bool response_ends(const response_end_t *end, int32_t token) {
   return response_completes(end, token) ||
          (token >= 0 && (token == end->question[0] || token == end->question[1]));
+}
+
+static int32_t response_add_end(int32_t *tokens, int32_t n, int32_t token) {
+  for (int32_t i = 0; i < n; i++)
+    if (tokens[i] == token) return n;
+  if (token < 0) return n;
+  tokens[n] = token;
+  return n + 1;
+}
+
+int32_t response_end_tokens(const response_end_t *end, int32_t tokens[RESPONSE_ENDS_MAX]) {
+  int32_t n = response_add_end(tokens, 0, end->answer);
+  n = response_add_end(tokens, n, end->text);
+  for (int32_t i = 0; i < end->own_count; i++)
+    n = response_add_end(tokens, n, end->own[i]);
+  n = response_add_end(tokens, n, end->question[0]);
+  return response_add_end(tokens, n, end->question[1]);
 }
 
 status_t answer_type_from_number(int64_t number, answer_type_t *out) {

@@ -7,8 +7,10 @@
 
 /* Tokens after which a response is cut. */
 typedef struct {
-  int32_t answer;      /* what ends answers under the template */
-  int32_t text;        /* the tokenizer's EOS, often the same */
+  int32_t answer;                  /* what ends answers under the template */
+  int32_t text;                    /* the tokenizer's EOS, often the same */
+  int32_t own[TOKENIZER_ENDS_MAX]; /* (own_count) what the model's published configuration names */
+  int32_t own_count;
   int32_t question[2]; /* the pieces " ?" and "?"; -1 where the model has no such piece or they do not stop */
 } response_end_t;
 
@@ -16,6 +18,10 @@ typedef struct {
  * Local.
  */
 response_end_t response_end(const tokenizer_t *tokenizer, template_t template, bool stop_at_question);
+
+/* All of them, each once, as TOKENS; returns how many. Local. */
+enum { RESPONSE_ENDS_MAX = TOKENIZER_ENDS_MAX + 4 };
+int32_t response_end_tokens(const response_end_t *end, int32_t tokens[RESPONSE_ENDS_MAX]);
 
 /* True if a response ends with TOKEN (which is kept). Local. */
 bool response_ends(const response_end_t *end, int32_t token);

@@ -144,6 +144,16 @@ static status_t bpe_fill(const bpe_definition_t *definition, bpe_t *bpe) {
   return pre_tokenizer_create(definition->steps, definition->step_count, &bpe->pre_tokenizer);
 }
 
+/* The first of the usual pieces that end a text: a special token or, if there is none, any piece. Qwen2's
+ * vocabulary has a "</s>", of which it is a word like others. */
+static int32_t bpe_usual_eos(const bpe_t *bpe, bool special) {
+  for (int i = 0; i < USUAL_EOS; i++) {
+    int32_t id = bpe_model_id(bpe->model, usual_eos[i]);
+    if (id >= 0 && (bpe->special[id] || !special)) return id;
+  }
+  return -1;
+}
+
 /* Ids of what begins and ends a text. */
 static status_t bpe_find_ends(const bpe_definition_t *definition, const bpe_t *bpe, int32_t *bos,
                               int32_t *eos) {
@@ -151,9 +161,8 @@ static status_t bpe_find_ends(const bpe_definition_t *definition, const bpe_t *b
   if (definition->bos && *bos < 0)
     return error_set(STATUS_DATA, "'%.60s', which the post_processor puts in front, is no piece",
                      definition->bos);
-  *eos = -1;
-  for (int i = 0; i < USUAL_EOS && *eos < 0; i++)
-    *eos = bpe_model_id(bpe->model, usual_eos[i]);
+  *eos = bpe_usual_eos(bpe, true);
+  if (*eos < 0) *eos = bpe_usual_eos(bpe, false);
   if (*eos >= 0) return STATUS_OK;
   return error_set(STATUS_DATA, "no piece ends a text; expected one of '%s', '%s', '%s', '%s', '%s'",
                    usual_eos[0], usual_eos[1], usual_eos[2], usual_eos[3], usual_eos[4]);

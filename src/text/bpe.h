@@ -26,9 +26,9 @@ typedef struct {
 } bpe_definition_t;
 
 /* Makes a tokenizer of DEFINITION; BYTES (n) are the file's, kept for tokenizer_bytes. EOS is the first of
- * the usual pieces "</s>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|im_end|>" that it has.
- * Placeholders among the added tokens are plain text. Errors: STATUS_DATA as those of the parts; no such EOS;
- * BOS is no piece. Local. */
+ * the usual pieces "</s>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|im_end|>" that is a special
+ * token or, with no such, a piece. Placeholders among the added tokens are plain text. Errors: STATUS_DATA as
+ * those of the parts; no such EOS; BOS is no piece. Local. */
 status_t bpe_create(const bpe_definition_t *definition, const void *bytes, size_t n, tokenizer_t **out);
 
 #endif

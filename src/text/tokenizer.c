@@ -13,6 +13,8 @@ struct tokenizer {
   int32_t size, bos, eos;
   token_range_t *drawable; /* (ranges) */
   int32_t ranges;
+  int32_t ends[TOKENIZER_ENDS_MAX]; /* (end_count) */
+  int32_t end_count;
 };
 
 static const char replacement[] = "\xEF\xBF\xBD";
@@ -97,6 +99,19 @@ int32_t tokenizer_bos(const tokenizer_t *tokenizer) {
 
 int32_t tokenizer_eos(const tokenizer_t *tokenizer) {
   return tokenizer->eos;
+}
+
+const int32_t *tokenizer_ends(const tokenizer_t *tokenizer, int32_t *count) {
+  *count = tokenizer->end_count;
+  return tokenizer->ends;
+}
+
+status_t tokenizer_set_ends(tokenizer_t *tokenizer, const int32_t *ids, int32_t count) {
+  if (count > TOKENIZER_ENDS_MAX)
+    return error_set(STATUS_DATA, "%d tokens end an answer, expected at most %d", count, TOKENIZER_ENDS_MAX);
+  tokenizer->end_count = count;
+  if (count > 0) memcpy(tokenizer->ends, ids, (size_t)count * sizeof *ids);
+  return STATUS_OK;
 }
 
 int32_t tokenizer_piece_id(const tokenizer_t *tokenizer, const char *piece) {

@@ -34,6 +34,13 @@ int32_t tokenizer_size(const tokenizer_t *tokenizer);
 int32_t tokenizer_bos(const tokenizer_t *tokenizer);
 int32_t tokenizer_eos(const tokenizer_t *tokenizer);
 
+/* Ids that end an answer by what the model's published configuration says (its eos_token_id), as IDS (*COUNT)
+ * owned by the tokenizer; none where nobody has set them. Local. */
+enum { TOKENIZER_ENDS_MAX = 8 };
+const int32_t *tokenizer_ends(const tokenizer_t *tokenizer, int32_t *count);
+/* Sets them to IDS (COUNT), which are copied. Errors: STATUS_DATA beyond TOKENIZER_ENDS_MAX. Local. */
+status_t tokenizer_set_ends(tokenizer_t *tokenizer, const int32_t *ids, int32_t count);
+
 /* Id of a piece as the file spells it ("\u2581?", "\u0120?", "<|im_end|>"); -1 if it has no such piece.
  * Local. */
 int32_t tokenizer_piece_id(const tokenizer_t *tokenizer, const char *piece);

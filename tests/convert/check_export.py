@@ -1,9 +1,15 @@
 """Loads what task export writes with transformers and PEFT: no key may be missing or unexpected, and the logits must be
 those of the models it was imported from (golden/make_models.py).
 
-Usage: pip install -r golden/requirements.txt; python check_export.py BINARY
-BINARY: llava_rlhf, run without mpirun on one rank. Needs no GPU; takes about a minute.
+Usage: pip install -r golden/requirements.txt; python check_export.py BINARY [--update]
+BINARY: llava_rlhf, run without mpirun on one rank; tests/text/tokenise_texts of the same build makes the program's
+tokens of conversations, which apply_chat_template must make too. Needs no GPU; takes about a minute. --update: the files
+around the tokenizer that have been compared go to golden/exported, for test_export.c.
 """
+
+import json
+import random
+import shutil
 
 import subprocess
 import sys
@@ -13,13 +19,18 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import (CLIPVisionModel, LlamaForCausalLM, LlavaForConditionalGeneration, Qwen2ForCausalLM,
+from PIL import Image
+from transformers import (AutoProcessor, AutoTokenizer, CLIPVisionModel, LlamaForCausalLM, LlavaForConditionalGeneration, Qwen2ForCausalLM,
                           SiglipVisionModel)
 
 GOLDEN = Path(__file__).parent / "golden"
 TOKENIZER = GOLDEN.parent.parent / "text" / "golden" / "over.model"
 IMAGE, PATCHES, SIGLIP_PATCHES = -200, 4, 9
 EXPECTED = load_file(GOLDEN / "expected.safetensors")
+TEXTS = TOKENIZER.parent
+TOKENISE = Path(sys.argv[1]).parent / "tests" / "text" / "tokenise_texts"
+COMPARED = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+            "processor_config.json"]
 
 
 def run(task, folder, **groups):
@@ -129,9 +140,84 @@ def check_original(folder):
     check("original LLaVA", "llava_linear", logits)
 
 
+# ---- Tokenizers and conversations ----
+
+PARTS = ["What is this?", " ", "  ", "\n", "\t", "\u00a0", "\u3000", "A dog", "two cats", "don't", "1,024", "x == y;", "\u00e9", "e\u0301",
+         "\u6f22\u5b57", "\U0001f600", "</s>", "<s>", "<unk>", "<|im_end|>", "<|eot_id|>", "USER:", "ASSISTANT:", "\\n", "'", "{{ x }}"]
+
+
+def conversations(sees, count=300):
+    """Of one to six turns; those of an odd number end with a question. Half of those of a model that SEES have an image."""
+    draw = random.Random(3)
+    for i in range(count):
+        turns = ["".join(draw.choice(PARTS) for _ in range(draw.randint(1, 10))) for _ in range(draw.randint(1, 6))]
+        if sees and i % 2 == 0:
+            turns[0] = draw.choice([f"<image>\n{turns[0]}", f"{turns[0]}\n<image>", f" {turns[0]}<image> and this", "<image>"])
+        yield turns
+
+
+def messages(turns):
+    return [{"role": "assistant" if i % 2 else "user", "content": text} for i, text in enumerate(turns)]
+
+
+def check_conversations(what, folder, tokenizer, template, sees):
+    read = AutoTokenizer.from_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    told = list(conversations(sees))
+    made = subprocess.run([TOKENISE, tokenizer, "chat", template], input="".join(json.dumps(t) + "\n" for t in told),
+                          capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len(made) == len(told)
+    for turns, line in zip(told, made):
+        ids = [config["image_token_index"] if int(i) == IMAGE else int(i) for i in line.split()]
+        found = read.apply_chat_template(messages(turns), add_generation_prompt=len(turns) % 2 == 1, return_dict=False)
+        assert found == ids, (what, turns, found, ids)
+    print(f"{what}: the tokens of {len(told)} conversations are the program's")
+
+
+def language_of(folder, rows):
+    """A language model of ROWS rows, more than any of the tokenizers has pieces."""
+    config = LlamaForCausalLM.config_class(vocab_size=rows, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
+                                           num_attention_heads=4, num_key_value_heads=2)
+    LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def check_templates(folder):
+    language_of(folder / "rows", 512)
+    for tokenizer, template in [("over.model", "v1"), ("words.model", "llava_v1"), ("bpe_qwen2.json", "chatml"),
+                                ("bpe_smollm2.json", "smollm2"), ("bpe_llama3.json", "llama3"),
+                                ("bpe_llama3.json", "llava_llama3"), ("bpe_gpt2.json", "v1")]:
+        run("import", folder, **{"import": dict(weights=f"{folder}/rows", tokenizer=str(TEXTS / tokenizer),
+                                                output=f"{folder}/rows.h5")})
+        run("export", folder, model=dict(base=f"{folder}/rows.h5", template=template),
+            export=dict(output=f"{folder}/{template}"))
+        check_conversations(f"{tokenizer} with '{template}'", folder / template, TEXTS / tokenizer, template, False)
+
+
+def check_processor(folder):
+    """Text and image together: as many tokens as the tower has patches, and its pixels."""
+    check_conversations("transformers' LLaVA", folder / "hf", TOKENIZER, "v1", True)
+    processor = AutoProcessor.from_pretrained(folder / "hf")
+    parts = [{"type": "image"}, {"type": "text", "text": "What is it"}]
+    prompt = processor.apply_chat_template([{"role": "user", "content": parts}], add_generation_prompt=True)
+    read = processor(text=prompt, images=Image.open(GOLDEN / "image.jpg"), add_special_tokens=False, return_tensors="pt")
+    assert (read["input_ids"] == processor.tokenizer.convert_tokens_to_ids(processor.image_token)).sum() == PATCHES
+    assert (read["pixel_values"].double() - EXPECTED["pixels"].double()).abs().max() < 1e-5
+    model = load(LlavaForConditionalGeneration, folder / "hf", dtype=torch.bfloat16)
+    made = model.generate(**{k: v.double() if v.is_floating_point() else v for k, v in read.items()}, do_sample=False,
+                          max_new_tokens=64)[0, read["input_ids"].shape[1]:]
+    assert [i for i in made.tolist() if i != 2] == EXPECTED["answer"].tolist()
+    print("the processor's prompt gives the expected answer")
+    if "--update" in sys.argv:
+        (GOLDEN / "exported").mkdir(exist_ok=True)
+        for name in COMPARED:
+            shutil.copy(folder / "hf" / name, GOLDEN / "exported" / name)
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         check_transformers(Path(folder))
+        check_processor(Path(folder))
+        check_templates(Path(folder))
         check_language(Path(folder), LlamaForCausalLM, "llama")
         check_language(Path(folder), LlamaForCausalLM, "biased")
         check_language(Path(folder), Qwen2ForCausalLM, "qwen2")

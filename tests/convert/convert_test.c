@@ -63,6 +63,28 @@ const char *convert_fill(const convert_test_t *test, const char *text, char out[
   return out;
 }
 
+void convert_copy(const convert_test_t *test, const char *from, const char *to, const char *find,
+                  const char *replace) {
+  enum { MOST = 1 << 20 };
+  char path[CONVERT_TEXT], *bytes, *at;
+  size_t n;
+  succeed(file_read(convert_fill(test, from, path), MOST, &bytes, &n));
+  if (!(at = find ? strstr(bytes, find) : bytes)) fail_msg("no '%s' in %s", find, from);
+  convert_fill(test, to, path);
+  FILE *file = NULL;
+  if (comm_rank(test->world) == 0) {
+    succeed(file_make_parent(path));
+    assert_non_null(file = fopen(path, "wb"));
+    fwrite(bytes, 1, (size_t)(at - bytes), file);
+    if (find) fputs(replace, file);
+    size_t from_here = (size_t)(at - bytes) + (find ? strlen(find) : 0);
+    fwrite(bytes + from_here, 1, n - from_here, file);
+    assert_int_equal(fclose(file), 0);
+  }
+  memory_free(bytes);
+  succeed(comm_agree(test->world, STATUS_OK));
+}
+
 static status_t create_plain(const grid_t *grid, const settings_t *settings, device_t **out) {
   (void)grid;
   (void)settings;

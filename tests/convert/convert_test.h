@@ -22,6 +22,11 @@ void convert_test_close(convert_test_t *test);
 /* TEXT with the test's folder for each '@' and that of the tests for each '$'. */
 const char *convert_fill(const convert_test_t *test, const char *text, char out[CONVERT_TEXT]);
 
+/* Copies the file FROM to TO (convert_fill), where FIND (NULL: nothing), which it must hold, is REPLACE.
+ * Collective. */
+void convert_copy(const convert_test_t *test, const char *from, const char *to, const char *find,
+                  const char *replace);
+
 /* Runs TASK with the input TEXT (convert_fill) on the plain device in double. Collective. */
 status_t convert_run(const convert_test_t *test, const char *text, status_t (*task)(session_t *session));
 

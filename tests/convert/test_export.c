@@ -85,12 +85,14 @@ static void siglip_and_back(void **state) {
   convert_compare_features(convert_test(), "&model base='@/third.h5' /", "llava_siglip/features");
 }
 
-/* Writes a tokenizer.json whose pieces are the printable characters of ASCII, a line end and "</s>"; no token
- * begins a text. */
+/* Writes a tokenizer.json whose pieces are the printable characters of ASCII, a line end, "</s>" (99) and
+ * what 'chatml' needs (100, 101); no token begins a text. */
 static void write_letters(void) {
   char path[CONVERT_TEXT], text[CONVERT_TEXT];
   size_t n = (size_t)snprintf(text, sizeof text,
-                              "{\"added_tokens\": [{\"id\": 99, \"content\": \"</s>\", \"special\": true}], "
+                              "{\"added_tokens\": [{\"id\": 99, \"content\": \"</s>\", \"special\": true}, "
+                              "{\"id\": 100, \"content\": \"<|im_start|>\", \"special\": true}, "
+                              "{\"id\": 101, \"content\": \"<|im_end|>\", \"special\": true}], "
                               "\"pre_tokenizer\": {\"type\": "
                               "\"ByteLevel\", \"add_prefix_space\": false}, \"decoder\": {\"type\": "
                               "\"ByteLevel\"}, \"model\": {\"type\": "
@@ -110,12 +112,151 @@ static void no_token_begins_a_text(void **state) {
   json_document_t config;
   int64_t eos;
   write_letters();
-  import("weights='$/convert/golden/llama' output='@/first.h5' tokenizer='@/letters.json'");
+  convert_copy(convert_test(), "$/convert/golden/biased/model.safetensors", "@/own/model.safetensors", NULL,
+               NULL);
+  convert_copy(convert_test(), "$/convert/golden/biased/config.json", "@/own/config.json",
+               "\"bos_token_id\": 1,\n \"eos_token_id\": 2,", "");
+  import("weights='@/own' output='@/first.h5' tokenizer='@/letters.json'");
   export("base='@/first.h5'", "output='@/out'");
   assert_ok(json_parse_file(convert_fill(convert_test(), "@/out/config.json", path), CONVERT_TEXT, &config));
   assert_null(json_get(config.root, "bos_token_id"));
   assert_ok(json_int(config.root, "eos_token_id", path, &eos));
   assert_int_equal(eos, 99);
+  json_free(&config);
+}
+
+/* ---- What no pass needs ---- */
+
+/* Writes golden/llava_hf to @/own with TOKENS in place of the EOS of its configuration, and
+ * generation_config.json where GENERATION is not NULL. */
+static void write_own(const char *tokens, const char *generation) {
+  char path[CONVERT_TEXT];
+  convert_copy(convert_test(), "$/convert/golden/llava_hf/model.safetensors", "@/own/model.safetensors", NULL,
+               NULL);
+  convert_copy(convert_test(), "$/convert/golden/llava_hf/config.json", "@/own/config.json",
+               "\"eos_token_id\": 2,", tokens);
+  if (comm_rank(mpi_test_world()) == 0 && generation)
+    assert_ok(file_write(convert_fill(convert_test(), "@/own/generation_config.json", path), generation,
+                         strlen(generation)));
+  assert_ok(comm_agree(mpi_test_world(), STATUS_OK));
+}
+
+/* Member KEY of OBJECT is the number IDS or, where LISTED, the list of IDS (count). */
+static void expect_ids(const json_t *object, const char *key, const int32_t *ids, int count, bool listed) {
+  const json_t *value = json_get(object, key);
+  assert_non_null(value);
+  assert_int_equal(value->type, listed ? JSON_ARRAY : JSON_INT);
+  if (listed) assert_int_equal(value->count, count);
+  for (int i = 0; i < count; i++)
+    assert_int_equal((listed ? json_at(value, i) : value)->u.integer, ids[i]);
+}
+
+static void open_json(const char *name, json_document_t *out) {
+  char path[CONVERT_TEXT];
+  assert_ok(json_parse_file(convert_fill(convert_test(), name, path), 1 << 20, out));
+}
+
+/* A model's own special tokens and defaults of generation, through its file and one of an adapter for it. */
+static void its_own_tokens_and_back(void **state) {
+  static const int32_t own[] = {2, 7, 300}, defaults[] = {9, 2};
+  static const char *const folders[] = {"@/out", "@/again", "@/merged"};
+  (void)state;
+  write_own("\"eos_token_id\": [2, 7, 300, 7], \"bos_token_id\": 5,",
+            "{\"eos_token_id\": [9, 2], \"pad_token_id\": 0, \"temperature\": 0.25, \"stop\": null}");
+  import("weights='@/own' adapter='$/convert/golden/adapter' output='@/first.h5' " TOKENIZER);
+  export("base='@/first.h5'", "output='@/out'");
+  import("weights='@/out' output='@/second.h5'");
+  assert_ok(convert_run(convert_test(),
+                        "&job task='import' /\n&model base='@/second.h5' /\n"
+                        "&import adapter='$/convert/golden/adapter' output='@/adapter.h5' /\n",
+                        import_run));
+  export("base='@/second.h5'", "output='@/again'");
+  export("base='@/adapter.h5'", "output='@/merged' merge=.true.");
+  for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+    char name[64];
+    json_document_t config, generation;
+    snprintf(name, sizeof name, "%s/config.json", folders[i]);
+    open_json(name, &config);
+    snprintf(name, sizeof name, "%s/generation_config.json", folders[i]);
+    open_json(name, &generation);
+    const json_t *text = json_get(config.root, "text_config");
+    expect_ids(text, "eos_token_id", own, 3, true);
+    expect_ids(text, "bos_token_id", (const int32_t[]){5}, 1, false);
+    expect_ids(text, "max_position_embeddings", (const int32_t[]){512}, 1, false);
+    assert_null(json_get(text, "pad_token_id"));
+    expect_ids(generation.root, "eos_token_id", defaults, 2, true);
+    expect_ids(generation.root, "pad_token_id", (const int32_t[]){0}, 1, false);
+    assert_true(json_get(generation.root, "temperature")->u.real == 0.25);
+    json_free(&config);
+    json_free(&generation);
+  }
+}
+
+/* Without any, or with ids of no row, at which transformers fails, they are the tokenizer's. */
+static void no_tokens_of_its_own(void **state) {
+  static const char *const none[] = {"", "\"eos_token_id\": null,", "\"eos_token_id\": [-1, 400],",
+                                     "\"eos_token_id\": [],"};
+  (void)state;
+  for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+    json_document_t config, generation;
+    write_own(none[i], NULL);
+    import("weights='@/own' output='@/first.h5' " TOKENIZER);
+    export("base='@/first.h5'", "output='@/out'");
+    open_json("@/out/config.json", &config);
+    open_json("@/out/generation_config.json", &generation);
+    expect_ids(json_get(config.root, "text_config"), "eos_token_id", (const int32_t[]){2}, 1, false);
+    expect_ids(generation.root, "eos_token_id", (const int32_t[]){2}, 1, false);
+    json_free(&config);
+    json_free(&generation);
+  }
+}
+
+/* The files that check_export.py has found to make transformers' tokens those of the program. */
+static void tokenizer_files_are_those_compared(void **state) {
+  static const char *const names[] = {"tokenizer.json",        "tokenizer_config.json",
+                                      "chat_template.jinja",   "special_tokens_map.json",
+                                      "processor_config.json", "tokenizer.model"};
+  (void)state;
+  import("weights='$/convert/golden/llava_hf' output='@/first.h5' " TOKENIZER);
+  export("base='@/first.h5'", "output='@/out'");
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    char path[CONVERT_TEXT], name[96], *expected, *found;
+    size_t n, m;
+    bool model = strcmp(names[i], "tokenizer.model") == 0;
+    snprintf(name, sizeof name, "$/convert/golden/exported/%s", names[i]);
+    assert_ok(file_read(convert_fill(convert_test(), model ? "$/text/golden/over.model" : name, path),
+                        1 << 20, &expected, &n));
+    snprintf(name, sizeof name, "@/out/%s", names[i]);
+    assert_ok(file_read(convert_fill(convert_test(), name, path), 1 << 20, &found, &m));
+    if (n != m || memcmp(expected, found, n) != 0)
+      fail_msg("%s is another than golden/exported has; run check_export.py --update", names[i]);
+    memory_free(expected);
+    memory_free(found);
+  }
+}
+
+/* The template's end is one more that transformers has to stop at; a template whose tokens are missing is
+ * refused. */
+static void the_template_is_the_runs(void **state) {
+  char path[CONVERT_TEXT];
+  json_document_t generation, config;
+  (void)state;
+  import("weights='$/convert/golden/llava_hf' output='@/first.h5' " TOKENIZER);
+  assert_error_about(convert_run(convert_test(),
+                                 "&job task='export' /\n&model base='@/first.h5' template='chatml' /\n"
+                                 "&export output='@/out' /\n",
+                                 export_run),
+                     STATUS_INPUT, "<|im_start|>");
+  export("base='@/first.h5' template='plain'", "output='@/plain'");
+  assert_false(file_exists(convert_fill(convert_test(), "@/plain/chat_template.jinja", path)));
+  write_letters();
+  import("weights='$/convert/golden/llama' output='@/second.h5' tokenizer='@/letters.json'");
+  export("base='@/second.h5' template='chatml'", "output='@/chat'");
+  open_json("@/chat/generation_config.json", &generation);
+  open_json("@/chat/config.json", &config);
+  expect_ids(config.root, "eos_token_id", (const int32_t[]){2}, 1, false);
+  expect_ids(generation.root, "eos_token_id", (const int32_t[]){2, 101}, 2, true);
+  json_free(&generation);
   json_free(&config);
 }
 
@@ -237,6 +378,10 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(biases_and_back, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(siglip_and_back, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(no_token_begins_a_text, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(its_own_tokens_and_back, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(no_tokens_of_its_own, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(tokenizer_files_are_those_compared, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(the_template_is_the_runs, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(adapter_alone_and_back, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(base_with_its_adapter_and_back, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(merged_weights_compute_what_the_adapter_does, convert_set_up,

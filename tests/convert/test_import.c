@@ -147,7 +147,8 @@ static void adapter_and_reward_head(void **state) {
   convert_compare(convert_test(), "&model base='@/reward.h5' /", "adapter");
 }
 
-static void expected_answer(const char *name, char **answer) {
+/* Of the answer NAME as transformers makes it the tokens up to the first END (-1: all), as text. */
+static void expected_answer(const char *name, int32_t end, char **answer) {
   const tensor_entry_t *entry = tensor_files_find(convert_test()->expected, name);
   char path[CONVERT_TEXT];
   int32_t ids[64];
@@ -156,12 +157,17 @@ static void expected_answer(const char *name, char **answer) {
   assert_true(entry->elements > 8 && entry->elements <= 64);
   assert_ok(tensor_files_read(convert_test()->expected, entry, 0, entry->elements, ids));
   assert_ok(tokenizer_load(convert_fill(convert_test(), "$/text/golden/over.model", path), &tokenizer));
-  assert_ok(tokenizer_decode(tokenizer, ids, (int32_t)entry->elements, answer, NULL));
+  int32_t n = 0, all = (int32_t)entry->elements;
+  while (n < all && (n == 0 || ids[n - 1] != end))
+    n++;
+  assert_true((end < 0) == (n == all));
+  assert_ok(tokenizer_decode(tokenizer, ids, n, answer, NULL));
   tokenizer_free(tokenizer);
 }
 
-/* From a JPEG and a question to the greedy answer EXPECTED_NAME of the imported model, token by token. */
-static void check_greedy_answer(const char *expected_name) {
+/* From a JPEG and a question to the greedy answer EXPECTED_NAME of the imported model, token by token, up to
+ * END. */
+static void check_greedy_answer(const char *expected_name, int32_t end) {
   char path[CONVERT_TEXT], *expected;
   const char *answer;
   json_document_t document;
@@ -170,7 +176,7 @@ static void check_greedy_answer(const char *expected_name) {
                         "&generate image='$/convert/golden/image.jpg' prompt='What is it' greedy=.true. "
                         "max_tokens=64 stop_at_question=.false. output='@/answer.json' /\n",
                         generate_run));
-  expected_answer(expected_name, &expected);
+  expected_answer(expected_name, end, &expected);
   assert_ok(json_parse_file(convert_fill(convert_test(), "@/answer.json", path), 1 << 20, &document));
   assert_ok(json_string(document.root, "answer", path, &answer));
   assert_string_equal(answer, expected);
@@ -181,9 +187,53 @@ static void check_greedy_answer(const char *expected_name) {
 static void the_greedy_answer_is_transformers(void **state) {
   (void)state;
   import("weights='$/convert/golden/llava_hf'");
-  check_greedy_answer("answer");
+  check_greedy_answer("answer", -1);
   import("weights='$/convert/golden/llava_siglip'");
-  check_greedy_answer("llava_siglip/answer");
+  check_greedy_answer("llava_siglip/answer", -1);
+}
+
+/* The token at PLACE of transformers' answer. */
+static int32_t answer_token(int64_t place) {
+  int32_t token;
+  assert_ok(tensor_files_read(convert_test()->expected, tensor_files_find(convert_test()->expected, "answer"),
+                              place, 1, &token));
+  return token;
+}
+
+/* Imports golden/llava_hf whose configuration names LIST as eos_token_id, with the generation_config.json
+ * DEFAULTS (""; none). */
+static void import_with_ends(const char *list, const char *defaults) {
+  char path[CONVERT_TEXT], text[128];
+  snprintf(text, sizeof text, "\"eos_token_id\": %s", list);
+  convert_copy(convert_test(), "$/convert/golden/llava_hf/model.safetensors", "@/own/model.safetensors", NULL,
+               NULL);
+  convert_copy(convert_test(), "$/convert/golden/llava_hf/config.json", "@/own/config.json",
+               "\"eos_token_id\": 2", text);
+  convert_fill(convert_test(), "@/own/generation_config.json", path);
+  if (comm_rank(mpi_test_world()) == 0) {
+    remove(path);
+    if (*defaults) assert_ok(file_write(path, defaults, strlen(defaults)));
+  }
+  assert_ok(comm_agree(mpi_test_world(), STATUS_OK));
+  import("weights='@/own'");
+}
+
+/* LLaMA 3 and Qwen2 have several tokens that end an answer: in config.json, or in generation_config.json. */
+static void answers_end_with_each_of_the_models_own_tokens(void **state) {
+  char text[128];
+  int32_t early = answer_token(3), later = answer_token(6);
+  (void)state;
+  snprintf(text, sizeof text, "[2, 331, %d]", early);
+  import_with_ends(text, "");
+  check_greedy_answer("answer", early);
+  snprintf(text, sizeof text, "{\"eos_token_id\": %d}", later);
+  import_with_ends("2", text);
+  check_greedy_answer("answer", later);
+  snprintf(text, sizeof text, "{\"eos_token_id\": [2, %d]}", later);
+  import_with_ends("null", text);
+  check_greedy_answer("answer", later);
+  import_with_ends("[2]", "{\"eos_token_id\": null}");
+  check_greedy_answer("answer", -1);
 }
 
 /* ---- Outlines ---- */
@@ -345,6 +395,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(transformers_llava_of_other_parts, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(adapter_and_reward_head, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(the_greedy_answer_is_transformers, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(answers_end_with_each_of_the_models_own_tokens, convert_set_up,
+                                      convert_tear_down),
       cmocka_unit_test_setup_teardown(an_outline_is_the_model_without_numbers, convert_set_up,
                                       convert_tear_down),
       cmocka_unit_test_setup_teardown(an_outline_has_what_its_role_needs, convert_set_up, convert_tear_down),

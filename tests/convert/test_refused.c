@@ -55,6 +55,12 @@ static void decoders_that_are_not_computed(void **state) {
       {"\"quantization_config\": {\"bits\": 4}", "quantization_config"},
       {"\"num_local_experts\": 8", "num_local_experts"},
       {"\"vocab_size\": \"many\"", "vocab_size"},
+      {"\"eos_token_id\": \"2\"", "eos_token_id"},
+      {"\"eos_token_id\": [2, null]", "eos_token_id"},
+      {"\"eos_token_id\": [1, 2, 3, 4, 5, 6, 7, 8, 9]", "eos_token_id"},
+      {"\"eos_token_id\": {\"id\": 2}", "eos_token_id"},
+      {"\"bos_token_id\": [1]", "bos_token_id"},
+      {"\"pad_token_id\": 0.5", "pad_token_id"},
       {"\"num_key_value_heads\": -1", "num_key_value_heads"},
       {"\"mm_vision_tower\": \"x\", \"mm_projector_type\": \"mlp3x_gelu\"", "mm_projector_type"},
       {"\"mm_vision_tower\": \"x\", \"mm_use_im_start_end\": true", "mm_use_im_start_end"},
@@ -63,6 +69,19 @@ static void decoders_that_are_not_computed(void **state) {
   (void)state;
   for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
     refuse_config(llama_fields, &refused[i], "{%s, %s}");
+}
+
+/* Defaults of generation that are none. */
+static void broken_defaults_of_generation(void **state) {
+  static const char *const texts[] = {"[2]", "{\"eos_token_id\": true}", "{\"eos_token_id\": [[2]]}", "{"};
+  char config[1024];
+  (void)state;
+  snprintf(config, sizeof config, "{%s}", llama_fields);
+  write_file("@/bad/config.json", config);
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    write_file("@/bad/generation_config.json", texts[i]);
+    assert_error_about(import("weights='@/bad'"), STATUS_DATA, "generation_config.json");
+  }
 }
 
 static void llavas_that_are_not_computed(void **state) {
@@ -273,6 +292,7 @@ static void a_linear_projector_has_no_name_in_transformers(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(decoders_that_are_not_computed, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(broken_defaults_of_generation, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(llavas_that_are_not_computed, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(towers_that_are_not_computed, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(other_pixels, convert_set_up, convert_tear_down),

@@ -87,6 +87,19 @@ static void test_what_is_refused(void **state) {
   memory_free(good);
 }
 
+/* Qwen2's vocabulary has "</s>", a word like others: what ends a text is a special token. */
+static void test_the_end_is_special(void **state) {
+  (void)state;
+  tokenizer_t *tokenizer;
+  char *text = golden("bpe_qwen2.json"), *with = replaced(text, "\"vocab\":{", "\"vocab\":{\"</s>\":4000,");
+  assert_int_equal(tokenizer_create(with, strlen(with), &tokenizer), STATUS_OK);
+  assert_true(tokenizer_piece_id(tokenizer, "</s>") == 4000);
+  assert_string_equal(tokenizer_piece(tokenizer, tokenizer_eos(tokenizer)), "<|endoftext|>");
+  tokenizer_free(tokenizer);
+  memory_free(with);
+  memory_free(text);
+}
+
 /* A file that is cut anywhere is an error, and so is one without what a tokenizer needs. */
 static void test_cut_files(void **state) {
   (void)state;
@@ -145,9 +158,8 @@ static void test_told_by_content(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_what_is_refused),
-      cmocka_unit_test(test_cut_files),
-      cmocka_unit_test(test_long_texts),
+      cmocka_unit_test(test_what_is_refused), cmocka_unit_test(test_the_end_is_special),
+      cmocka_unit_test(test_cut_files),       cmocka_unit_test(test_long_texts),
       cmocka_unit_test(test_told_by_content),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

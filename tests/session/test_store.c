@@ -45,12 +45,19 @@ static void fixture_close(store_fixture_t *f) {
   grid_free(&f->grid);
 }
 
+/* What a published configuration said. */
+static const char said[] = "{\"eos_token_id\":[2,7]}";
+
 /* Writes the whole model, and a vector of each name in EXTRA (ended by NULL). */
 static void write_with(store_fixture_t *f, const char *const *extra) {
   static const float values[HIDDEN] = {1};
   weights_item_t items[4];
-  store_contents_t contents = {
-      .base = &f->whole, .weights = true, .tokenizer_bytes = "-", .tokenizer_size = 1, .extra = items};
+  store_contents_t contents = {.base = &f->whole,
+                               .weights = true,
+                               .tokenizer_bytes = "-",
+                               .tokenizer_size = 1,
+                               .published = said,
+                               .extra = items};
   for (; extra[contents.extra_count]; contents.extra_count++)
     items[contents.extra_count] = (weights_item_t){.path = extra[contents.extra_count],
                                                    .ndim = 1,
@@ -104,6 +111,7 @@ static status_t load(store_fixture_t *f, int32_t *layers) {
   store_info_t info;
   base_t base;
   TRY(store_inspect(mpi_test_world(), f->path, NULL, &info));
+  assert_string_equal(info.published, said);
   assert_ok(base_create(f->device, &f->grid, &info.config, NULL, &base));
   fill(&base.params);
   *layers = config_tower_layers(&info.config);

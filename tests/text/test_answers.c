@@ -31,6 +31,23 @@ static void test_ends_of_a_model(void **state) {
   tokenizer_free(tokenizer);
 }
 
+/* Those that a model's configuration names come on top; generation looks for each of them once. */
+static void test_a_models_own_ends(void **state) {
+  (void)state;
+  static const int32_t own[] = {7, EOS, 9, 7};
+  int32_t tokens[RESPONSE_ENDS_MAX], many[TOKENIZER_ENDS_MAX + 1] = {0};
+  tokenizer_t *tokenizer = load_words();
+  assert_int_equal(tokenizer_eos(tokenizer), EOS);
+  assert_int_equal(tokenizer_set_ends(tokenizer, own, 4), STATUS_OK);
+  response_end_t end = response_end(tokenizer, TEMPLATE_V1, false);
+  assert_true(response_completes(&end, 7) && response_completes(&end, 9) && response_completes(&end, EOS));
+  assert_false(response_completes(&end, 0) || response_completes(&end, 8) || response_completes(&end, -1));
+  assert_int_equal(response_end_tokens(&end, tokens), 3);
+  assert_memory_equal(tokens, ((const int32_t[]){EOS, 7, 9}), 3 * sizeof *tokens);
+  assert_int_equal(tokenizer_set_ends(tokenizer, many, TOKENIZER_ENDS_MAX + 1), STATUS_DATA);
+  tokenizer_free(tokenizer);
+}
+
 static void assert_correct(int type, const char *response, double expected) {
   answer_type_t parsed;
   assert_int_equal(answer_type_from_number(type, &parsed), STATUS_OK);
@@ -119,9 +136,14 @@ static void test_mmhal(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_ends),   cmocka_unit_test(test_options), cmocka_unit_test(test_ends_of_a_model),
-      cmocka_unit_test(test_yes_no), cmocka_unit_test(test_types),   cmocka_unit_test(test_pope),
+      cmocka_unit_test(test_ends),
+      cmocka_unit_test(test_options),
+      cmocka_unit_test(test_ends_of_a_model),
+      cmocka_unit_test(test_yes_no),
+      cmocka_unit_test(test_types),
+      cmocka_unit_test(test_pope),
       cmocka_unit_test(test_mmhal),
+      cmocka_unit_test(test_a_models_own_ends),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

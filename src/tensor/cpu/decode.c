@@ -71,7 +71,7 @@ static status_t decode_begin_cpu(device_t *device, const op_decode_begin_t *op) 
 
 static bool token_ends(const op_decode_advance_t *op, int32_t token) {
   bool ends = token < 0;
-  for (int e = 0; e < DECODE_ENDS; e++)
+  for (int e = 0; e < op->end_count; e++)
     ends = ends || token == op->ends[e];
   return ends;
 }

@@ -1,0 +1,186 @@
+#include "convert/tokenizer_write.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "convert/chat_template.h"
+#include "convert/spm_json.h"
+#include "io/file.h"
+#include "io/formats/tokenizer_file.h"
+#include "text/script.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char unknown[] = "<unk>", padding[] = "<pad>";
+
+typedef struct {
+  const written_config_t *config;
+  bool sentencepiece; /* the tokenizer's file is a tokenizer.model */
+  bool converted;     /* it has become a tokenizer.json as well */
+  spm_added_t *added; /* (added_count): tokens for rows without a piece */
+  int32_t added_count;
+  text_buffer_t chat; /* the chat template; empty: none */
+} written_tokenizer_t;
+
+static void written_tokenizer_free(written_tokenizer_t *written) {
+  memory_free(written->added);
+  text_buffer_free(&written->chat);
+}
+
+/* ---- Special tokens ---- */
+
+/* An answer ends with eos_token. Batches are filled with the model's own token or, as LLaVA does, with the
+ * unknown piece. */
+static void write_special_texts(json_writer_t *writer, const written_tokenizer_t *written) {
+  const tokenizer_t *tokenizer = written->config->tokenizer;
+  int32_t end = template_end(written->config->template, tokenizer);
+  int32_t own = published_pad(written->config->published);
+  const char *unk = written->sentencepiece && tokenizer_piece_id(tokenizer, unknown) >= 0 ? unknown : NULL;
+  const char *pad = unk ? unk : tokenizer_piece(tokenizer, tokenizer_eos(tokenizer));
+  if (own >= 0) pad = tokenizer_piece(tokenizer, own) ? tokenizer_piece(tokenizer, own) : padding;
+  json_write_optional(writer, "bos_token", tokenizer_piece(tokenizer, tokenizer_bos(tokenizer)));
+  json_write_optional(writer, "eos_token", tokenizer_piece(tokenizer, end));
+  json_write_optional(writer, "unk_token", unk);
+  json_write_optional(writer, "pad_token", pad);
+}
+
+/* Tokens for the rows up to those of the image and of padding: programs number new tokens one after the
+ * other. */
+static status_t list_added(written_tokenizer_t *written) {
+  const written_config_t *config = written->config;
+  int32_t image = config->image ? config->image->id : -1, pad = published_pad(config->published);
+  int32_t first = tokenizer_size(config->tokenizer), last = image > pad ? image : pad;
+  if (last < first) return STATUS_OK;
+  TRY(memory_alloc(&written->added, ARENA_OTHER, (size_t)(last - first) + 1, sizeof *written->added));
+  for (int32_t id = first; id <= last; id++) {
+    spm_added_t *added = &written->added[written->added_count++];
+    added->id = id;
+    if (id == image || id == pad)
+      snprintf(added->text, sizeof added->text, "%s", id == image ? config->image->text : padding);
+    else
+      snprintf(added->text, sizeof added->text, "<unused_%d>", id);
+  }
+  return STATUS_OK;
+}
+
+static void write_flag(json_writer_t *writer, const char *key, bool value) {
+  json_write_key(writer, key);
+  json_write_bool(writer, value);
+}
+
+static void write_added_token(json_writer_t *writer, int32_t id, const char *text) {
+  static const char *const off[] = {"lstrip", "normalized", "rstrip", "single_word"};
+  char key[16];
+  if (id < 0) return;
+  snprintf(key, sizeof key, "%d", id);
+  json_write_key(writer, key);
+  json_write_object_begin(writer);
+  json_write_member(writer, "content", text);
+  for (size_t i = 0; i < sizeof off / sizeof *off; i++)
+    write_flag(writer, off[i], false);
+  write_flag(writer, "special", true);
+  json_write_object_end(writer);
+}
+
+static void write_added_tokens(json_writer_t *writer, const written_tokenizer_t *written) {
+  const tokenizer_t *tokenizer = written->config->tokenizer;
+  int32_t bos = tokenizer_bos(tokenizer), eos = tokenizer_eos(tokenizer);
+  json_write_key(writer, "added_tokens_decoder");
+  json_write_object_begin(writer);
+  if (written->sentencepiece) {
+    write_added_token(writer, tokenizer_piece_id(tokenizer, unknown), unknown);
+    write_added_token(writer, bos, tokenizer_piece(tokenizer, bos));
+    write_added_token(writer, eos, tokenizer_piece(tokenizer, eos));
+  }
+  for (int32_t i = 0; i < written->added_count; i++)
+    write_added_token(writer, written->added[i].id, written->added[i].text);
+  json_write_object_end(writer);
+}
+
+/* ---- Files ---- */
+
+/* LLaVA's own program loads LlamaTokenizer from tokenizer.model. transformers loads a tokenizer.json as it
+ * stands, but for a LLaMA's LlamaTokenizer, whose texts have one space less behind a special token. */
+static const char *tokenizer_class(const written_tokenizer_t *written) {
+  bool as_it_stands = written->converted && !config_sees(written->config->model);
+  return written->sentencepiece && !as_it_stands ? "LlamaTokenizer" : "PreTrainedTokenizerFast";
+}
+
+static void write_config(json_writer_t *writer, const written_tokenizer_t *written) {
+  json_write_object_begin(writer);
+  json_write_member(writer, "tokenizer_class", tokenizer_class(written));
+  if (written->sentencepiece) {
+    write_flag(writer, "legacy", true); /* each piece between special tokens has its space in front */
+    write_flag(writer, "add_bos_token", true);
+    write_flag(writer, "add_eos_token", false);
+  }
+  write_flag(writer, "clean_up_tokenization_spaces", false);
+  if (written->config->published->positions > 0)
+    json_write_int_member(writer, "model_max_length", written->config->published->positions);
+  write_special_texts(writer, written);
+  write_added_tokens(writer, written);
+  if (written->config->image) json_write_member(writer, "processor_class", "LlavaProcessor");
+  json_write_optional(writer, "chat_template", written->chat.bytes);
+  json_write_object_end(writer);
+}
+
+static status_t write_json(const char *folder, const written_tokenizer_t *written) {
+  json_writer_t *writer;
+  TRY(json_writer_create(NULL, &writer));
+  write_config(writer, written);
+  TRY(config_write_store(writer, folder, "tokenizer_config.json"));
+  TRY(json_writer_create(NULL, &writer));
+  json_write_object_begin(writer);
+  write_special_texts(writer, written);
+  json_write_object_end(writer);
+  return config_write_store(writer, folder, "special_tokens_map.json");
+}
+
+static status_t write_file(const char *folder, const char *name, const void *bytes, size_t n) {
+  char path[FILE_MAX_PATH];
+  TRY(file_join(path, folder, name, NULL));
+  return file_replace(path, bytes, n);
+}
+
+/* A SentencePiece model as tokenizer.json too: from tokenizer.model alone programs make tokenizers that
+ * differ in where a text's space in front goes. */
+static status_t write_converted(const char *folder, written_tokenizer_t *written) {
+  SCOPED(spm_model_free) spm_model_t model = {0};
+  const tokenizer_t *tokenizer = written->config->tokenizer;
+  json_writer_t *writer;
+  size_t n;
+  const void *bytes = tokenizer_bytes(tokenizer, &n);
+  TRY(spm_model_read(bytes, n, &model));
+  written->converted = spm_json_can(&model);
+  if (!written->converted) {
+    log_info(
+        "tokenizer  no tokenizer.json beside tokenizer.model, which is no BPE that takes texts as they are");
+    return STATUS_OK;
+  }
+  TRY(json_writer_create(NULL, &writer));
+  status_code_t status = spm_json_write(writer, &model, tokenizer, written->added, written->added_count);
+  if (status == STATUS_OK) return config_write_store(writer, folder, "tokenizer.json");
+  json_writer_free(writer);
+  return status;
+}
+
+static status_t write_chat(const char *folder, written_tokenizer_t *written) {
+  const written_config_t *config = written->config;
+  const char *image = config->image ? config->image->text : config_sees(config->model) ? IMAGE_MARK : NULL;
+  if (config->template == TEMPLATE_PLAIN) return STATUS_OK;
+  TRY(chat_template_append(config->template, config->tokenizer, image, &written->chat));
+  return write_file(folder, "chat_template.jinja", written->chat.bytes, written->chat.n);
+}
+
+status_t tokenizer_write(const char *folder, const written_config_t *config) {
+  SCOPED(written_tokenizer_free) written_tokenizer_t written = {.config = config};
+  size_t n;
+  const void *bytes = tokenizer_bytes(config->tokenizer, &n);
+  const char *name = tokenizer_file_name(bytes, n);
+  written.sentencepiece = strcmp(name, "tokenizer.model") == 0;
+  TRY(list_added(&written));
+  TRY(write_file(folder, name, bytes, n));
+  if (written.sentencepiece) TRY(write_converted(folder, &written));
+  TRY(write_chat(folder, &written));
+  return write_json(folder, &written);
+}
