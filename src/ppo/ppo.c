@@ -207,32 +207,6 @@ static void ppo_add_update(const ppo_update_t *update, metrics_t *metrics) {
   metrics_add(metrics, "ppo/val/var", mean->value_var);
 }
 
-static ppo_samples_t samples_of(const ppo_step_t *step) {
-  return (ppo_samples_t){.samples = step->n,
-                         .offsets = step->rollout.offsets,
-                         .logprob = step->logprob,
-                         .ref_logprob = step->ref_logprob,
-                         .value = step->value,
-                         .raw_reward = step->raw_reward,
-                         .length_multiplier = step->length_multiplier,
-                         .correct = step->correct,
-                         .stopped = step->stopped,
-                         .kl = step->kl,
-                         .shaped_reward = step->shaped_reward,
-                         .advantage = step->advantage,
-                         .ret = step->ret,
-                         .reward = step->reward,
-                         .length_bonus = step->length_bonus};
-}
-
-/* Largest |sampler - old| log-probability; 0 where the old ones are the sampler's. */
-static double logprob_gap(const ppo_step_t *step) {
-  double gap = 0.0;
-  for (int64_t t = 0; t < step->rollout.offsets[step->n]; t++)
-    gap = fmax(gap, fabs(step->logprob[t] - step->rollout.logprobs[t]));
-  return gap;
-}
-
 static status_t ppo_check_divergence(const ppo_task_t *task, const ppo_objective_t *objective) {
   double limit = task->session->settings->ppo.max_kl;
   if (limit <= 0.0 || objective->kl_sum_seq <= limit) return STATUS_OK;
@@ -243,13 +217,13 @@ static status_t ppo_check_divergence(const ppo_task_t *task, const ppo_objective
       objective->kl_sum_seq, limit);
 }
 
-/* One answer for the report. */
-static status_t ppo_show_answer(ppo_task_t *task, ppo_step_t *step, int32_t i) {
+/* One answer for the report, whose tokens SHOWN has. */
+static status_t ppo_show_answer(ppo_task_t *task, ppo_step_t *step, const ppo_tokens_t *shown, int32_t i) {
   const tokenizer_t *tokenizer = task->source.tokenizer;
   const conversation_t *conversation = &step->data[i].conversation;
-  char *answer;
+  SCOPED_MEMORY char *answer = NULL;
   TRY(ppo_prompt(task, step, i));
-  TRY(tokenizer_decode(tokenizer, ppo_response(step, i), step->rollout.lengths[i], &answer, NULL));
+  TRY(tokenizer_decode(tokenizer, ppo_response(shown, i), step->rollout.lengths[i], &answer, NULL));
   const record_sample_t sample = {.step = step->step,
                                   .model = "policy",
                                   .question = conversation->turns[0].text.bytes,
@@ -259,15 +233,31 @@ static status_t ppo_show_answer(ppo_task_t *task, ppo_step_t *step, int32_t i) {
                                   .note = step->stopped[i] ? NULL : "does not end",
                                   .dataset = dataset_path(task->source.dataset),
                                   .image = step->data[i].image};
-  status_code_t status = record_sample(&task->session->record, &sample);
-  memory_free(answer);
-  return status;
+  return record_sample(&task->session->record, &sample);
+}
+
+/* Room on rank 0's group for the first answers of the step. GROUP (n) out. */
+static status_t ppo_shown_create(const ppo_task_t *task, const ppo_step_t *step, int32_t *group,
+                                 ppo_tokens_t *shown) {
+  for (int32_t i = 0; i < step->n; i++)
+    group[i] = i < task->session->settings->log.samples ? 0 : -1;
+  return ppo_tokens_create(step->n, step->rollout.lengths, group, task->session->grid.dp_rank, PPO_TOKENS,
+                           shown);
 }
 
 static status_t ppo_show_answers(ppo_task_t *task, ppo_step_t *step) {
-  for (int32_t i = 0; i < step->n && record_wants_sample(&task->session->record, step->step, "policy"); i++)
-    TRY(ppo_show_answer(task, step, i));
-  return STATUS_OK;
+  session_t *session = task->session;
+  SCOPED(ppo_tokens_free) ppo_tokens_t shown = {0};
+  SCOPED_MEMORY int32_t *group = NULL;
+  status_code_t status = memory_alloc(&group, ARENA_ROLLOUT, (size_t)step->n, sizeof *group);
+  if (status == STATUS_OK) status = ppo_shown_create(task, step, group, &shown);
+  TRY(comm_agree(session->world, status));
+  status = ppo_tokens_send(session->grid.dp, &step->own, PPO_TOKENS, group, &shown);
+  for (int32_t i = 0; i < step->n && status == STATUS_OK; i++) {
+    if (!record_wants_sample(&session->record, step->step, "policy")) break;
+    status = ppo_show_answer(task, step, &shown, i);
+  }
+  return comm_agree(session->world, status);
 }
 
 /* The last moment to give a step up: nothing of it but the responses is kept, and the weights are those of
@@ -287,19 +277,20 @@ static status_t run_update(ppo_task_t *task, ppo_step_t *step, double lr, ppo_up
 static status_t work_step(ppo_task_t *task, ppo_step_t *step, double lr, metrics_t *metrics) {
   const settings_t *settings = task->session->settings;
   ppo_update_t update;
+  ppo_objective_t objective;
   TRY(ppo_score(task, step));
   TRY(ppo_stop_before_update(task));
-  ppo_samples_t samples = samples_of(step);
-  TRY(ppo_rewards(&task->options, &samples));
-  ppo_objective_t objective = ppo_objective(&task->options, &samples, step->entropy, step->ref_entropy);
+  TRY(ppo_step_rewards(task, step, &objective));
   if (settings->log.rollouts > 0 && step->step % settings->log.rollouts == 0) TRY(ppo_file_write(task, step));
   TRY(kept_remove(&step->kept));
   TRY(kept_remove(&step->scores));
-  TRY(comm_agree(task->session->world, ppo_show_answers(task, step)));
+  TRY(ppo_show_answers(task, step));
   ppo_add_objective(task, step, &objective, lr, metrics);
   TRY(ppo_check_divergence(task, &objective));
   TRY(run_update(task, step, lr, &update));
-  metrics_add(metrics, "rollout/logprob_gap", fmax(logprob_gap(step), update.logprob_gap));
+  double gap = fmax(ppo_logprob_gap(step), update.logprob_gap);
+  TRY(comm_allreduce(task->session->grid.dp, &gap, 1, COMM_F64, COMM_MAX));
+  metrics_add(metrics, "rollout/logprob_gap", gap);
   ppo_add_update(&update, metrics);
   return STATUS_OK;
 }
