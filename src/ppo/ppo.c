@@ -117,14 +117,13 @@ static status_t ppo_look(void *context, int64_t row, const dataset_sample_t *sam
   return STATUS_OK;
 }
 
-static status_t ppo_choose_prompts(ppo_task_t *task, int64_t *rows, int64_t *count,
-                                   screening_counts_t *counts) {
+static status_t ppo_choose_prompts(ppo_task_t *task, dataset_rows_t *rows, screening_counts_t *counts) {
   session_t *session = task->session;
   char dropped[96];
   snprintf(dropped, sizeof dropped, "are longer than data.query_len = %lld tokens and dropped",
            (long long)session->settings->data.query_len);
   const screening_t screening = {.use = "training", .dropped = dropped, .look = ppo_look, .context = task};
-  TRY(screening_run(session, &task->source, &screening, rows, count, counts));
+  TRY(screening_run(session, &task->source, &screening, rows, counts));
   session_skipped(session, counts->bad, NULL);
   return comm_allreduce(session->world, &task->longest_query, 1, COMM_I32, COMM_MAX);
 }
@@ -142,22 +141,26 @@ static status_t ppo_open_reward_prompt(ppo_task_t *task, const screening_counts_
   return status;
 }
 
-static status_t ppo_open_data(ppo_task_t *task, int64_t *count) {
+static status_t ppo_open_prompts(ppo_task_t *task) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
   screening_counts_t counts;
-  int64_t *rows;
+  SCOPED(dataset_rows_free) dataset_rows_t rows = {0};
+  TRY(dataset_rows(session->world, task->source.dataset, DATASET_TRAINING, &rows));
+  if (settings->data.limit > 0 && settings->data.limit < rows.count) rows.count = settings->data.limit;
+  TRY(ppo_choose_prompts(task, &rows, &counts));
+  TRY(ppo_open_reward_prompt(task, &counts, rows.count));
+  return order_create(session->world, (uint64_t)settings->job.seed, true, rows.rows, rows.count,
+                      &task->order);
+}
+
+static status_t ppo_open_data(ppo_task_t *task) {
+  session_t *session = task->session;
+  const settings_t *settings = session->settings;
   TRY(source_open(session, &task->model, "data.dataset", settings->data.dataset, &task->source));
   TRY(reward_prompt_open(session, settings->reward.prompt_file, settings->reward.facts,
                          &task->reward_prompt));
-  TRY(dataset_rows(task->source.dataset, false, &rows, count));
-  if (settings->data.limit > 0 && settings->data.limit < *count) *count = settings->data.limit;
-  status_code_t status = ppo_choose_prompts(task, rows, count, &counts);
-  if (status == STATUS_OK) status = ppo_open_reward_prompt(task, &counts, *count);
-  if (status == STATUS_OK)
-    status = order_create((uint64_t)settings->job.seed, true, rows, *count, &task->order);
-  memory_free(rows);
-  return status;
+  return ppo_open_prompts(task);
 }
 
 /* ---- One step ---- */
@@ -377,7 +380,6 @@ static status_t ppo_train(ppo_task_t *task) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
   params_t *sets[SETS];
-  int64_t count;
   task->options = options_of(settings);
   task->batch = (int32_t)settings->rollout.batch;
   task->minibatch = (int32_t)settings->ppo.minibatch;
@@ -385,11 +387,12 @@ static status_t ppo_train(ppo_task_t *task) {
   task->recompute_old = strcmp(settings->ppo.old_logprob, "recompute") == 0;
   TRY(ppo_open_policy(task));
   TRY(ppo_open_value(task));
-  TRY(ppo_open_data(task, &count));
+  TRY(ppo_open_data(task));
+  int64_t count = task->order.count;
   task->end = response_end(task->model.tokenizer, task->source.template, settings->rollout.stop_at_question);
   TRY(ppo_open_optimizer(task, sets));
   TRY(held_out_open(session, &task->model, &task->source, &task->held));
-  if (task->held.count > 0) TRY(ppo_evaluate_open(task));
+  if (task->held.rows.count > 0) TRY(ppo_evaluate_open(task));
   int64_t total = loop_steps(settings->ppo.steps, settings->ppo.epochs, count, task->batch);
   loop_t loop = {.label = "ppo",
                  .total = total,
