@@ -86,14 +86,13 @@ class Run:
         return {("dp", "reduce-scatter"): n * reduced, ("dp", "all-gather"): n * gathered}
 
     def dp_sums(self):
-        """Each rank's arrays of the whole batch: losses and hits of samples; what PPO knows of samples and tokens."""
+        """Each rank's arrays of the whole batch: losses and hits of samples; what PPO knows of samples: ends, owners,
+        rewards, sums of their tokens' numbers."""
         if self.task == "sft":
             batch = int(setting(self.text, "optim", "batch"))
             return self.ranks * len(self.steps) * batch * 2 * WIDE
         batch, inner = int(setting(self.text, "rollout", "batch")), int(setting(self.text, "ppo", "inner_epochs"))
-        tokens = sum(round(step["rollout/response_length"] * batch) for step in self.steps)
-        samples = len(self.steps) * batch * (2 * INDEX + WIDE)
-        return self.ranks * (samples + tokens * (INDEX + (2 + 5 + 3 * inner) * WIDE))
+        return self.ranks * len(self.steps) * (batch * (4 * INDEX + (1 + 2 + 4 + 13 * inner) * WIDE) + WIDE)
 
     def tp_theory(self):
         """Sums of the passes: embedding; behind O and down; the adapters' u. Backwards: in front of gate and up, in

@@ -18,6 +18,7 @@ struct dataset {
   dataset_info_t info;
   int64_t rows[PART_COUNT];     /* of each part */
   int64_t position[PART_COUNT]; /* byte in the file where each part begins */
+  node_memory_t *memory;        /* of the arrays below */
   int64_t *image_offsets;       /* (images + 1) */
   int64_t *images;              /* (samples) */
   uint8_t *held_out;            /* (samples) */
@@ -116,11 +117,15 @@ static status_t dataset_images_check(const dataset_t *dataset, h5_file_t *file, 
   return STATUS_OK;
 }
 
-static status_t dataset_arrays_alloc(dataset_t *dataset) {
-  const dataset_info_t *info = &dataset->info;
-  TRY(memory_alloc(&dataset->image_offsets, ARENA_DATA, (size_t)info->images + 1, sizeof(int64_t)));
-  TRY(memory_alloc(&dataset->images, ARENA_DATA, (size_t)info->samples, sizeof(int64_t)));
-  return memory_alloc(&dataset->held_out, ARENA_DATA, (size_t)info->samples, 1);
+/* Collective on COMM, which may be NULL. */
+static status_t dataset_arrays_alloc(comm_t *comm, dataset_t *dataset) {
+  size_t samples = (size_t)dataset->info.samples, offsets = (size_t)dataset->info.images + 1;
+  size_t flags = (samples + sizeof(int64_t) - 1) / sizeof(int64_t);
+  TRY(node_memory_create(comm, ARENA_DATA, offsets + samples + flags, sizeof(int64_t), &dataset->memory));
+  dataset->image_offsets = node_memory_data(dataset->memory);
+  dataset->images = dataset->image_offsets + offsets;
+  dataset->held_out = (uint8_t *)(dataset->images + samples);
+  return STATUS_OK;
 }
 
 static status_t dataset_column_read(const dataset_t *dataset, h5_file_t *file, part_t part, void *rows) {
@@ -167,15 +172,17 @@ static status_t parts_verify(const dataset_t *dataset, h5_file_t *file, int64_t 
                    dataset->path);
 }
 
-static status_t metadata_read(dataset_t *dataset) {
-  SCOPED(h5_abandon_at) h5_file_t *file = NULL;
-  SCOPED_MEMORY int64_t *block = NULL;
-  TRY(h5_open(dataset->path, H5_READ, &dataset_format, &file));
-  TRY(dataset_info_read(dataset, file));
+/* Where everything is, and how long. */
+static status_t metadata_find(dataset_t *dataset, h5_file_t **file) {
+  TRY(h5_open(dataset->path, H5_READ, &dataset_format, file));
+  TRY(dataset_info_read(dataset, *file));
   for (part_t part = 0; part < PART_COUNT; part++)
-    TRY(part_find(dataset, file, part));
-  TRY(shapes_check(dataset));
-  TRY(dataset_arrays_alloc(dataset));
+    TRY(part_find(dataset, *file, part));
+  return shapes_check(dataset);
+}
+
+static status_t metadata_read(dataset_t *dataset, h5_file_t *file) {
+  SCOPED_MEMORY int64_t *block = NULL;
   TRY(memory_alloc(&block, ARENA_IO, BLOCK, sizeof *block));
   TRY(parts_verify(dataset, file, block));
   TRY(offsets_check(dataset, file, PART_TEXT_OFFSETS, PART_TEXT_BYTES, block, NULL));
@@ -188,18 +195,23 @@ static status_t metadata_read(dataset_t *dataset) {
 
 /* ---- Opening ---- */
 
+static status_t agree(comm_t *comm, status_code_t status) {
+  return comm ? comm_agree(comm, status) : status;
+}
+
 /* Rank 0 reads, and all get it; COMM may be NULL. */
 static status_t metadata_get(comm_t *comm, dataset_t *dataset) {
-  if (comm == NULL) return metadata_read(dataset);
-  const dataset_info_t *info = &dataset->info;
-  TRY(comm_agree(comm, comm_rank(comm) == 0 ? metadata_read(dataset) : STATUS_OK));
-  TRY(comm_broadcast(comm, &dataset->info, sizeof dataset->info, COMM_BYTE, 0));
-  TRY(comm_broadcast(comm, dataset->rows, PART_COUNT, COMM_I64, 0));
-  TRY(comm_broadcast(comm, dataset->position, PART_COUNT, COMM_I64, 0));
-  TRY(comm_agree(comm, comm_rank(comm) == 0 ? STATUS_OK : dataset_arrays_alloc(dataset)));
-  TRY(comm_broadcast(comm, dataset->image_offsets, (size_t)info->images + 1, COMM_I64, 0));
-  TRY(comm_broadcast(comm, dataset->images, (size_t)info->samples, COMM_I64, 0));
-  return comm_broadcast(comm, dataset->held_out, (size_t)info->samples, COMM_BYTE, 0);
+  SCOPED(h5_abandon_at) h5_file_t *file = NULL;
+  bool reads = comm == NULL || comm_rank(comm) == 0;
+  TRY(agree(comm, reads ? metadata_find(dataset, &file) : STATUS_OK));
+  if (comm) {
+    TRY(comm_broadcast(comm, &dataset->info, sizeof dataset->info, COMM_BYTE, 0));
+    TRY(comm_broadcast(comm, dataset->rows, PART_COUNT, COMM_I64, 0));
+    TRY(comm_broadcast(comm, dataset->position, PART_COUNT, COMM_I64, 0));
+  }
+  TRY(dataset_arrays_alloc(comm, dataset));
+  TRY(agree(comm, reads ? metadata_read(dataset, file) : STATUS_OK));
+  return node_memory_settle(dataset->memory);
 }
 
 static status_t dataset_create(const char *path, dataset_t **out) {
@@ -211,23 +223,20 @@ static status_t dataset_create(const char *path, dataset_t **out) {
 status_t dataset_open(comm_t *comm, const char *path, dataset_t **out) {
   SCOPED(dataset_close_at) dataset_t *dataset = NULL;
   *out = NULL;
-  status_code_t status = dataset_create(path, &dataset);
-  if (comm != NULL) status = comm_agree(comm, status);
-  TRY(status);
+  TRY(agree(comm, dataset_create(path, &dataset)));
   TRY(metadata_get(comm, dataset));
+  status_code_t status = STATUS_OK;
   int problem = descriptor_open(path, O_RDONLY, &dataset->descriptor);
   if (problem != 0) status = error_set(STATUS_DATA, "%s: cannot be opened: %s", path, strerror(problem));
-  if (comm != NULL) status = comm_agree(comm, status);
-  if (status == STATUS_OK) memory_hand_over(out, &dataset);
-  return status;
+  TRY(agree(comm, status));
+  memory_hand_over(out, &dataset);
+  return STATUS_OK;
 }
 
 void dataset_close(dataset_t *dataset) {
   if (dataset == NULL) return;
   if (dataset->descriptor >= 0) descriptor_close(dataset->descriptor);
-  memory_free(dataset->image_offsets);
-  memory_free(dataset->images);
-  memory_free(dataset->held_out);
+  node_memory_free(dataset->memory);
   memory_free(dataset->path);
   memory_free(dataset);
 }
@@ -250,16 +259,28 @@ int64_t dataset_image_size(const dataset_t *dataset, int64_t i) {
   return dataset->image_offsets[i + 1] - dataset->image_offsets[i];
 }
 
-status_t dataset_rows(const dataset_t *dataset, bool held_out, int64_t **rows, int64_t *count) {
-  int64_t n = 0;
+static bool row_is_of(const dataset_t *dataset, int64_t i, dataset_part_t part) {
+  return part == DATASET_ALL || (dataset->held_out[i] != 0) == (part == DATASET_HELD_OUT);
+}
+
+status_t dataset_rows(comm_t *comm, const dataset_t *dataset, dataset_part_t part, dataset_rows_t *out) {
+  SCOPED(dataset_rows_free) dataset_rows_t rows = {0};
+  *out = rows;
   for (int64_t i = 0; i < dataset->info.samples; i++)
-    n += (dataset->held_out[i] != 0) == held_out;
-  *count = n;
-  TRY(memory_alloc(rows, ARENA_DATA, (size_t)n, sizeof **rows));
-  n = 0;
-  for (int64_t i = 0; i < dataset->info.samples; i++)
-    if ((dataset->held_out[i] != 0) == held_out) (*rows)[n++] = i;
+    rows.count += row_is_of(dataset, i, part);
+  TRY(node_memory_create(comm, ARENA_DATA, (size_t)rows.count, sizeof *rows.rows, &rows.memory));
+  rows.rows = node_memory_data(rows.memory);
+  for (int64_t i = 0, n = 0; i < dataset->info.samples && node_memory_writes(rows.memory); i++)
+    if (row_is_of(dataset, i, part)) rows.rows[n++] = i;
+  TRY(node_memory_meet(rows.memory));
+  *out = rows;
+  rows = (dataset_rows_t){0};
   return STATUS_OK;
+}
+
+void dataset_rows_free(dataset_rows_t *rows) {
+  node_memory_free(rows->memory);
+  *rows = (dataset_rows_t){0};
 }
 
 /* ---- From the file, by any thread ---- */

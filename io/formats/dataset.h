@@ -13,7 +13,7 @@
 #define IO_DATASET_H
 
 #include "base/memory.h"
-#include "parallel/comm.h"
+#include "parallel/node_memory.h"
 #include "text/conversation.h"
 
 #include <stdbool.h>
@@ -49,7 +49,7 @@ typedef struct {
 } dataset_info_t;
 
 /* Opens PATH: rank 0 reads and checks the metadata and gives them to all; each rank opens the file for its
- * reading. Collective on COMM; local where COMM is NULL. Memory per rank: 9 bytes per sample, 8 per image.
+ * reading. Collective on COMM; local where COMM is NULL. Memory per node: 9 bytes per sample, 8 per image.
  * Free with dataset_close. Errors, agreed over COMM: STATUS_DATA where the file is missing, cut short, not a
  * dataset, or its parts do not fit each other. */
 status_t dataset_open(comm_t *comm, const char *path, dataset_t **out);
@@ -62,9 +62,21 @@ dataset_info_t dataset_info(const dataset_t *dataset);
 /* Image of sample I, -1 if it has none. Local, from memory. */
 int64_t dataset_sample_image(const dataset_t *dataset, int64_t i);
 
-/* The samples that were held out, or those that were not, ascending: *ROWS (*COUNT), freed by the caller with
- * memory_free. Local. */
-status_t dataset_rows(const dataset_t *dataset, bool held_out, int64_t **rows, int64_t *count);
+/* Which samples. */
+typedef enum { DATASET_TRAINING, DATASET_HELD_OUT, DATASET_ALL } dataset_part_t;
+
+/* Rows of a dataset, in memory that the ranks of a node share: node_memory_writes says who may change them.
+ */
+typedef struct {
+  node_memory_t *memory;
+  int64_t *rows; /* (count) */
+  int64_t count;
+} dataset_rows_t;
+
+/* The samples of PART, ascending. Collective on COMM; local where COMM is NULL. Free with dataset_rows_free,
+ * likewise. Errors, agreed: STATUS_MEMORY. */
+status_t dataset_rows(comm_t *comm, const dataset_t *dataset, dataset_part_t part, dataset_rows_t *out);
+void dataset_rows_free(dataset_rows_t *rows);
 
 /* Reads sample I. Each text is followed by a '\0'. Free with dataset_sample_free. Errors: STATUS_DATA. Local,
  * thread-safe. */

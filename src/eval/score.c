@@ -345,13 +345,10 @@ static status_t score_look(void *context, int64_t row, const dataset_sample_t *s
 /* Bad samples keep their places, with no score; they are counted as they are come to. */
 static status_t look_at_samples(score_task_t *task, screening_counts_t *counts) {
   const screening_t screening = {.use = "scoring", .look = score_look, .context = task};
-  int64_t *rows, count = task->total;
-  TRY(memory_alloc(&rows, ARENA_DATA, (size_t)count, sizeof *rows));
-  for (int64_t i = 0; i < count; i++)
-    rows[i] = i;
-  status_code_t status = screening_run(task->session, &task->source, &screening, rows, &count, counts);
-  memory_free(rows);
-  return status;
+  SCOPED(dataset_rows_free) dataset_rows_t rows = {0};
+  TRY(dataset_rows(task->session->world, task->source.dataset, DATASET_ALL, &rows));
+  rows.count = task->total;
+  return screening_run(task->session, &task->source, &screening, &rows, counts);
 }
 
 /* INFO: of the file that the reward head comes from, if there is one. */

@@ -117,14 +117,13 @@ static status_t ppo_look(void *context, int64_t row, const dataset_sample_t *sam
   return STATUS_OK;
 }
 
-static status_t ppo_choose_prompts(ppo_task_t *task, int64_t *rows, int64_t *count,
-                                   screening_counts_t *counts) {
+static status_t ppo_choose_prompts(ppo_task_t *task, dataset_rows_t *rows, screening_counts_t *counts) {
   session_t *session = task->session;
   char dropped[96];
   snprintf(dropped, sizeof dropped, "are longer than data.query_len = %lld tokens and dropped",
            (long long)session->settings->data.query_len);
   const screening_t screening = {.use = "training", .dropped = dropped, .look = ppo_look, .context = task};
-  TRY(screening_run(session, &task->source, &screening, rows, count, counts));
+  TRY(screening_run(session, &task->source, &screening, rows, counts));
   session_skipped(session, counts->bad, NULL);
   return comm_allreduce(session->world, &task->longest_query, 1, COMM_I32, COMM_MAX);
 }
@@ -142,22 +141,26 @@ static status_t ppo_open_reward_prompt(ppo_task_t *task, const screening_counts_
   return status;
 }
 
-static status_t ppo_open_data(ppo_task_t *task, int64_t *count) {
+static status_t ppo_open_prompts(ppo_task_t *task) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
   screening_counts_t counts;
-  int64_t *rows;
+  SCOPED(dataset_rows_free) dataset_rows_t rows = {0};
+  TRY(dataset_rows(session->world, task->source.dataset, DATASET_TRAINING, &rows));
+  if (settings->data.limit > 0 && settings->data.limit < rows.count) rows.count = settings->data.limit;
+  TRY(ppo_choose_prompts(task, &rows, &counts));
+  TRY(ppo_open_reward_prompt(task, &counts, rows.count));
+  return order_create(session->world, (uint64_t)settings->job.seed, true, rows.rows, rows.count,
+                      &task->order);
+}
+
+static status_t ppo_open_data(ppo_task_t *task) {
+  session_t *session = task->session;
+  const settings_t *settings = session->settings;
   TRY(source_open(session, &task->model, "data.dataset", settings->data.dataset, &task->source));
   TRY(reward_prompt_open(session, settings->reward.prompt_file, settings->reward.facts,
                          &task->reward_prompt));
-  TRY(dataset_rows(task->source.dataset, false, &rows, count));
-  if (settings->data.limit > 0 && settings->data.limit < *count) *count = settings->data.limit;
-  status_code_t status = ppo_choose_prompts(task, rows, count, &counts);
-  if (status == STATUS_OK) status = ppo_open_reward_prompt(task, &counts, *count);
-  if (status == STATUS_OK)
-    status = order_create((uint64_t)settings->job.seed, true, rows, *count, &task->order);
-  memory_free(rows);
-  return status;
+  return ppo_open_prompts(task);
 }
 
 /* ---- One step ---- */
@@ -207,32 +210,6 @@ static void ppo_add_update(const ppo_update_t *update, metrics_t *metrics) {
   metrics_add(metrics, "ppo/val/var", mean->value_var);
 }
 
-static ppo_samples_t samples_of(const ppo_step_t *step) {
-  return (ppo_samples_t){.samples = step->n,
-                         .offsets = step->rollout.offsets,
-                         .logprob = step->logprob,
-                         .ref_logprob = step->ref_logprob,
-                         .value = step->value,
-                         .raw_reward = step->raw_reward,
-                         .length_multiplier = step->length_multiplier,
-                         .correct = step->correct,
-                         .stopped = step->stopped,
-                         .kl = step->kl,
-                         .shaped_reward = step->shaped_reward,
-                         .advantage = step->advantage,
-                         .ret = step->ret,
-                         .reward = step->reward,
-                         .length_bonus = step->length_bonus};
-}
-
-/* Largest |sampler - old| log-probability; 0 where the old ones are the sampler's. */
-static double logprob_gap(const ppo_step_t *step) {
-  double gap = 0.0;
-  for (int64_t t = 0; t < step->rollout.offsets[step->n]; t++)
-    gap = fmax(gap, fabs(step->logprob[t] - step->rollout.logprobs[t]));
-  return gap;
-}
-
 static status_t ppo_check_divergence(const ppo_task_t *task, const ppo_objective_t *objective) {
   double limit = task->session->settings->ppo.max_kl;
   if (limit <= 0.0 || objective->kl_sum_seq <= limit) return STATUS_OK;
@@ -243,13 +220,13 @@ static status_t ppo_check_divergence(const ppo_task_t *task, const ppo_objective
       objective->kl_sum_seq, limit);
 }
 
-/* One answer for the report. */
-static status_t ppo_show_answer(ppo_task_t *task, ppo_step_t *step, int32_t i) {
+/* One answer for the report, whose tokens SHOWN has. */
+static status_t ppo_show_answer(ppo_task_t *task, ppo_step_t *step, const ppo_tokens_t *shown, int32_t i) {
   const tokenizer_t *tokenizer = task->source.tokenizer;
   const conversation_t *conversation = &step->data[i].conversation;
-  char *answer;
+  SCOPED_MEMORY char *answer = NULL;
   TRY(ppo_prompt(task, step, i));
-  TRY(tokenizer_decode(tokenizer, ppo_response(step, i), step->rollout.lengths[i], &answer, NULL));
+  TRY(tokenizer_decode(tokenizer, ppo_response(shown, i), step->rollout.lengths[i], &answer, NULL));
   const record_sample_t sample = {.step = step->step,
                                   .model = "policy",
                                   .question = conversation->turns[0].text.bytes,
@@ -259,15 +236,31 @@ static status_t ppo_show_answer(ppo_task_t *task, ppo_step_t *step, int32_t i) {
                                   .note = step->stopped[i] ? NULL : "does not end",
                                   .dataset = dataset_path(task->source.dataset),
                                   .image = step->data[i].image};
-  status_code_t status = record_sample(&task->session->record, &sample);
-  memory_free(answer);
-  return status;
+  return record_sample(&task->session->record, &sample);
+}
+
+/* Room on rank 0's group for the first answers of the step. GROUP (n) out. */
+static status_t ppo_shown_create(const ppo_task_t *task, const ppo_step_t *step, int32_t *group,
+                                 ppo_tokens_t *shown) {
+  for (int32_t i = 0; i < step->n; i++)
+    group[i] = i < task->session->settings->log.samples ? 0 : -1;
+  return ppo_tokens_create(step->n, step->rollout.lengths, group, task->session->grid.dp_rank, PPO_TOKENS,
+                           shown);
 }
 
 static status_t ppo_show_answers(ppo_task_t *task, ppo_step_t *step) {
-  for (int32_t i = 0; i < step->n && record_wants_sample(&task->session->record, step->step, "policy"); i++)
-    TRY(ppo_show_answer(task, step, i));
-  return STATUS_OK;
+  session_t *session = task->session;
+  SCOPED(ppo_tokens_free) ppo_tokens_t shown = {0};
+  SCOPED_MEMORY int32_t *group = NULL;
+  status_code_t status = memory_alloc(&group, ARENA_ROLLOUT, (size_t)step->n, sizeof *group);
+  if (status == STATUS_OK) status = ppo_shown_create(task, step, group, &shown);
+  TRY(comm_agree(session->world, status));
+  status = ppo_tokens_send(session->grid.dp, &step->own, PPO_TOKENS, group, &shown);
+  for (int32_t i = 0; i < step->n && status == STATUS_OK; i++) {
+    if (!record_wants_sample(&session->record, step->step, "policy")) break;
+    status = ppo_show_answer(task, step, &shown, i);
+  }
+  return comm_agree(session->world, status);
 }
 
 /* The last moment to give a step up: nothing of it but the responses is kept, and the weights are those of
@@ -287,19 +280,20 @@ static status_t run_update(ppo_task_t *task, ppo_step_t *step, double lr, ppo_up
 static status_t work_step(ppo_task_t *task, ppo_step_t *step, double lr, metrics_t *metrics) {
   const settings_t *settings = task->session->settings;
   ppo_update_t update;
+  ppo_objective_t objective;
   TRY(ppo_score(task, step));
   TRY(ppo_stop_before_update(task));
-  ppo_samples_t samples = samples_of(step);
-  TRY(ppo_rewards(&task->options, &samples));
-  ppo_objective_t objective = ppo_objective(&task->options, &samples, step->entropy, step->ref_entropy);
+  TRY(ppo_step_rewards(task, step, &objective));
   if (settings->log.rollouts > 0 && step->step % settings->log.rollouts == 0) TRY(ppo_file_write(task, step));
   TRY(kept_remove(&step->kept));
   TRY(kept_remove(&step->scores));
-  TRY(comm_agree(task->session->world, ppo_show_answers(task, step)));
+  TRY(ppo_show_answers(task, step));
   ppo_add_objective(task, step, &objective, lr, metrics);
   TRY(ppo_check_divergence(task, &objective));
   TRY(run_update(task, step, lr, &update));
-  metrics_add(metrics, "rollout/logprob_gap", fmax(logprob_gap(step), update.logprob_gap));
+  double gap = fmax(ppo_logprob_gap(step), update.logprob_gap);
+  TRY(comm_allreduce(task->session->grid.dp, &gap, 1, COMM_F64, COMM_MAX));
+  metrics_add(metrics, "rollout/logprob_gap", gap);
   ppo_add_update(&update, metrics);
   return STATUS_OK;
 }
@@ -386,7 +380,6 @@ static status_t ppo_train(ppo_task_t *task) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
   params_t *sets[SETS];
-  int64_t count;
   task->options = options_of(settings);
   task->batch = (int32_t)settings->rollout.batch;
   task->minibatch = (int32_t)settings->ppo.minibatch;
@@ -394,11 +387,12 @@ static status_t ppo_train(ppo_task_t *task) {
   task->recompute_old = strcmp(settings->ppo.old_logprob, "recompute") == 0;
   TRY(ppo_open_policy(task));
   TRY(ppo_open_value(task));
-  TRY(ppo_open_data(task, &count));
+  TRY(ppo_open_data(task));
+  int64_t count = task->order.count;
   task->end = response_end(task->model.tokenizer, task->source.template, settings->rollout.stop_at_question);
   TRY(ppo_open_optimizer(task, sets));
   TRY(held_out_open(session, &task->model, &task->source, &task->held));
-  if (task->held.count > 0) TRY(ppo_evaluate_open(task));
+  if (task->held.rows.count > 0) TRY(ppo_evaluate_open(task));
   int64_t total = loop_steps(settings->ppo.steps, settings->ppo.epochs, count, task->batch);
   loop_t loop = {.label = "ppo",
                  .total = total,

@@ -87,8 +87,8 @@ static status_t reward_open(ppo_task_t *task, judge_t *out) {
 
 status_t ppo_evaluate_open(ppo_task_t *task) {
   TRY(session_path(task->session, "interrupted_evaluation", task->evaluation_path));
-  evaluator_options_t options = {.rows = task->held.rows,
-                                 .limit = task->held.count,
+  evaluator_options_t options = {.rows = task->held.rows.rows,
+                                 .limit = task->held.rows.count,
                                  .judges = {&task->reward_judge, &task->judge},
                                  .kept = task->evaluation_path,
                                  .shown = true};

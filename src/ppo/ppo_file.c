@@ -87,24 +87,14 @@ static void ppo_file_add_fact_order(const ppo_task_t *task, const ppo_step_t *st
 }
 
 static void ppo_file_add_tokens(const ppo_step_t *step, int32_t i, rollout_file_t *file, int64_t k) {
-  const double *const arrays[ROLLOUT_TOKEN_COUNT] = {[ROLLOUT_LOGPROB] = step->logprob,
-                                                     [ROLLOUT_SAMPLER_LOGPROB] = step->rollout.logprobs,
-                                                     [ROLLOUT_REF_LOGPROB] = step->ref_logprob,
-                                                     [ROLLOUT_VALUE] = step->value,
-                                                     [ROLLOUT_ENTROPY] = step->entropy,
-                                                     [ROLLOUT_REF_ENTROPY] = step->ref_entropy,
-                                                     [ROLLOUT_KL] = step->kl,
-                                                     [ROLLOUT_SHAPED_REWARD] = step->shaped_reward,
-                                                     [ROLLOUT_ADVANTAGE] = step->advantage,
-                                                     [ROLLOUT_RETURN] = step->ret};
   int64_t query = file->query_offsets[k], response = file->response_offsets[k];
   memcpy(file->query_tokens + query, step->rollout.queries[i].tokens,
          (size_t)step->rollout.queries[i].n * sizeof(int32_t));
-  memcpy(file->response_tokens + response, ppo_response(step, i),
+  memcpy(file->response_tokens + response, ppo_response(&step->own, i),
          (size_t)step->rollout.lengths[i] * sizeof(int32_t));
   for (int t = 0; t < ROLLOUT_TOKEN_COUNT; t++)
     for (int32_t p = 0; p < step->rollout.lengths[i]; p++)
-      file->token[t][response + p] = (float)arrays[t][step->rollout.offsets[i] + p];
+      file->token[t][response + p] = (float)step->own.numbers[t][step->own.at[i] + p];
   file->query_offsets[k + 1] = query + step->rollout.queries[i].n;
   file->response_offsets[k + 1] = response + step->rollout.lengths[i];
 }
@@ -131,8 +121,8 @@ static status_t ppo_file_fill(const ppo_task_t *task, const ppo_step_t *step, me
     ppo_file_add_tokens(step, i, file, k);
     TRY(ppo_file_add_text(task->source.tokenizer, step->rollout.queries[i].tokens, step->rollout.queries[i].n,
                           queries, &file->query_text_offsets[k + 1]));
-    TRY(ppo_file_add_text(task->source.tokenizer, ppo_response(step, i), step->rollout.lengths[i], responses,
-                          &file->response_text_offsets[k + 1]));
+    TRY(ppo_file_add_text(task->source.tokenizer, ppo_response(&step->own, i), step->rollout.lengths[i],
+                          responses, &file->response_text_offsets[k + 1]));
   }
   file->query_text = queries->bytes;
   file->response_text = responses->bytes;

@@ -15,31 +15,59 @@ void ppo_step_free(ppo_step_t *step) {
   kept_close(step->kept);
   kept_close(step->scores);
   rollout_free(&step->rollout);
+  ppo_tokens_free(&step->own);
   memory_pool_free(&step->pool);
   *step = (ppo_step_t){0};
 }
 
 /* Arrays for the samples. */
-static status_t ppo_generate_allocate(ppo_step_t *step) {
-  size_t n = (size_t)step->n;
+static status_t ppo_generate_allocate(const ppo_task_t *task, ppo_step_t *step) {
+  size_t n = (size_t)step->n, longest = (size_t)task->session->settings->rollout.response_len;
   double **per_sample[] = {&step->raw_reward, &step->reward, &step->length_bonus, &step->length_multiplier,
                            &step->correct};
   TRY(memory_pool_alloc(&step->pool, &step->rows, n, sizeof *step->rows));
   TRY(memory_pool_alloc(&step->pool, &step->data, n, sizeof *step->data));
+  TRY(memory_pool_alloc(&step->pool, &step->owner, 2 * n, sizeof *step->owner));
+  TRY(memory_pool_alloc(&step->pool, &step->blank, longest, sizeof *step->blank));
   TRY(memory_pool_alloc(&step->pool, &step->stopped, n, sizeof *step->stopped));
   for (size_t i = 0; i < sizeof per_sample / sizeof *per_sample; i++)
     TRY(memory_pool_alloc(&step->pool, per_sample[i], n, sizeof(double)));
   return STATUS_OK;
 }
 
-/* Arrays for the tokens; the sampler's entropies are the first. */
-static status_t ppo_generate_allocate_tokens(ppo_step_t *step) {
-  size_t tokens = (size_t)step->rollout.offsets[step->n];
-  double **per_token[] = {&step->logprob, &step->ref_logprob,   &step->ref_entropy, &step->value,
-                          &step->kl,      &step->shaped_reward, &step->advantage,   &step->ret};
-  for (size_t i = 0; i < sizeof per_token / sizeof *per_token; i++)
-    TRY(memory_pool_alloc(&step->pool, per_token[i], tokens, sizeof(double)));
-  step->entropy = step->rollout.entropies;
+/* Who has drawn which sample, how long it is and how it ends is known to all; the rest is the owner's. */
+static status_t ppo_generate_settle(ppo_task_t *task, ppo_step_t *step) {
+  const grid_t *grid = &task->session->grid;
+  const rollout_t *rollout = &step->rollout;
+  size_t n = (size_t)step->n;
+  int32_t *ends = step->owner + n;
+  TRY(rollout_share_lengths(&step->rollout));
+  for (size_t i = 0; i < n; i++) {
+    if (!rollout->mine[i]) continue;
+    const generator_response_t response = rollout_response(rollout, (int64_t)i);
+    step->owner[i] = grid->dp_rank;
+    ends[i] = response.n > 0 && response_completes(&task->end, response.tokens[response.n - 1]);
+  }
+  TRY(comm_allreduce(grid->dp, step->owner, 2 * n, COMM_I32, COMM_SUM));
+  for (size_t i = 0; i < n; i++)
+    step->stopped[i] = ends[i] != 0;
+  return STATUS_OK;
+}
+
+/* The responses as they were drawn, end to end. */
+static status_t ppo_generate_take_own(const ppo_task_t *task, ppo_step_t *step) {
+  ppo_tokens_t *own = &step->own;
+  TRY(ppo_tokens_create(step->n, step->rollout.lengths, step->owner, task->session->grid.dp_rank,
+                        PPO_ALL_ARRAYS, own));
+  for (int32_t k = 0; k < own->count; k++) {
+    const generator_response_t response = rollout_response(&step->rollout, own->which[k]);
+    size_t n = (size_t)response.n;
+    int64_t at = own->offsets[k];
+    memcpy(own->tokens + at, response.tokens, n * sizeof(int32_t));
+    memcpy(own->numbers[ROLLOUT_SAMPLER_LOGPROB] + at, response.logprobs, n * sizeof(double));
+    memcpy(own->numbers[ROLLOUT_ENTROPY] + at, response.entropies, n * sizeof(double));
+  }
+  rollout_drop_responses(&step->rollout);
   return STATUS_OK;
 }
 
@@ -72,31 +100,26 @@ static status_t ppo_generate_query(void *context, int64_t question, sequence_t *
 /* What the symbolic rewards read of sample I. */
 static status_t ppo_generate_read_response(ppo_task_t *task, ppo_step_t *step, int32_t i) {
   const dataset_sample_t *data = &step->data[i];
-  char *text;
+  SCOPED_MEMORY char *text = NULL;
   TRY(ppo_prompt(task, step, i));
-  TRY(tokenizer_decode(task->source.tokenizer, ppo_response(step, i), step->rollout.lengths[i], &text, NULL));
+  TRY(tokenizer_decode(task->source.tokenizer, ppo_response(&step->own, i), step->rollout.lengths[i], &text,
+                       NULL));
   step->correct[i] = answer_correct((answer_type_t)data->caption_type, text_view(text));
   step->length_multiplier[i] = data->length_bonus;
   if (data->fact_count > step->fact_width) step->fact_width = data->fact_count;
-  memory_free(text);
   return STATUS_OK;
 }
 
-/* Each rank reads texts of its share of the samples, and then all know what is in them. */
+/* The ranks of a group share out the texts of its samples, and then all know what is in them. */
 static status_t ppo_generate_read_responses(ppo_task_t *task, ppo_step_t *step) {
   const grid_t *grid = &task->session->grid;
   status_code_t status = STATUS_OK;
-  for (int32_t i = grid->rank; i < step->n && status == STATUS_OK; i += grid->size)
-    status = ppo_generate_read_response(task, step, i);
+  for (int32_t k = grid->tp_rank; k < step->own.count && status == STATUS_OK; k += grid->tp_size)
+    status = ppo_generate_read_response(task, step, step->own.which[k]);
   TRY(comm_agree(grid->world, status));
   TRY(comm_allreduce(grid->world, step->correct, (size_t)step->n, COMM_F64, COMM_SUM));
   TRY(comm_allreduce(grid->world, step->length_multiplier, (size_t)step->n, COMM_F64, COMM_SUM));
-  TRY(comm_allreduce(grid->world, &step->fact_width, 1, COMM_I32, COMM_MAX));
-  for (int32_t i = 0; i < step->n; i++) {
-    int32_t length = step->rollout.lengths[i];
-    step->stopped[i] = length > 0 && response_completes(&task->end, ppo_response(step, i)[length - 1]);
-  }
-  return STATUS_OK;
+  return comm_allreduce(grid->world, &step->fact_width, 1, COMM_I32, COMM_MAX);
 }
 
 /* ---- Prompts whose image is broken ---- */
@@ -142,7 +165,7 @@ static status_t ppo_generate_answer(ppo_task_t *task, ppo_step_t *step, generato
     TRY(rollout_run(rollout, generator, &task->policy, which, count));
     TRY(rollout_count_broken(rollout, &count));
   }
-  return rollout_share(rollout);
+  return STATUS_OK;
 }
 
 prompts_sampling_t ppo_sampling(const settings_t *settings) {
@@ -194,15 +217,16 @@ static status_t ppo_generate_open_rollout(ppo_task_t *task, ppo_step_t *step, pp
 }
 
 static status_t ppo_generate_inner(ppo_task_t *task, ppo_step_t *step) {
-  TRY(ppo_generate_allocate(step));
-  ppo_build_t build = {task, step, NULL};
+  TRY(ppo_generate_allocate(task, step));
+  ppo_build_t build = {.task = task, .step = step};
   TRY(ppo_generate_open_rollout(task, step, &build));
   TRY(order_rows(&task->order, (step->step - 1) * step->n, step->n, step->rows));
   status_code_t status = ppo_generate_draw(task, step);
   step->rollout.query = NULL;
   step->rollout.context = NULL;
   TRY(status);
-  TRY(ppo_generate_allocate_tokens(step));
+  TRY(ppo_generate_settle(task, step));
+  TRY(comm_agree(task->session->world, ppo_generate_take_own(task, step)));
   return ppo_generate_read_responses(task, step);
 }
 
@@ -221,9 +245,37 @@ status_t ppo_build_response(void *context, int32_t i, sequence_t *sequence, int6
   const ppo_step_t *step = build->step;
   int32_t sample = build->which ? build->which[i] : i;
   const sequence_t *query = &step->rollout.queries[sample];
+  const int32_t *tokens = ppo_response(build->here, sample);
   TRY(ppo_prompt(build->task, build->step, sample));
   *image = sequence_images(query) > 0 ? sample : -1;
-  return sequence_respond(query, ppo_response(step, sample), step->rollout.lengths[sample], sequence);
+  return sequence_respond(query, tokens ? tokens : step->blank, step->rollout.lengths[sample], sequence);
+}
+
+/* The groups that are to work on samples (n), where the sequences of a plan are dealt to GROUP; -1: none. */
+static void groups_of_samples(const ppo_step_t *step, const int32_t *group, const int32_t *which,
+                              int32_t sequences, int32_t *sample_group) {
+  for (int32_t s = 0; s < step->n; s++)
+    sample_group[s] = -1;
+  for (int32_t i = 0; i < sequences; i++)
+    sample_group[which ? which[i] : i] = group[i];
+}
+
+static status_t bring_prepare(const ppo_build_t *build, const int32_t *group, int32_t *sample_group) {
+  const ppo_step_t *step = build->step;
+  groups_of_samples(step, group, build->which, build->n, sample_group);
+  return ppo_tokens_create(step->n, step->rollout.lengths, sample_group, build->task->session->grid.dp_rank,
+                           build->brought | build->room, build->here);
+}
+
+status_t ppo_bring(void *context, const int32_t *group) {
+  const ppo_build_t *build = context;
+  const ppo_step_t *step = build->step;
+  comm_t *dp = build->task->session->grid.dp;
+  SCOPED_MEMORY int32_t *sample_group = NULL;
+  status_code_t status = memory_alloc(&sample_group, ARENA_ROLLOUT, (size_t)step->n, sizeof *sample_group);
+  if (status == STATUS_OK) status = bring_prepare(build, group, sample_group);
+  TRY(comm_agree(dp, status));
+  return ppo_tokens_send(dp, &step->own, build->brought, sample_group, build->here);
 }
 
 /* Sends each sample that this group HOLDS (n) and another works on. */
@@ -262,16 +314,12 @@ static status_t ppo_generate_gather_features(ppo_task_t *task, const ppo_step_t 
 status_t ppo_features_gather(ppo_task_t *task, const ppo_step_t *step, const model_t *model,
                              const plan_t *plan, const int32_t *which, ppo_features_t *out) {
   *out = (ppo_features_t){0};
-  int32_t *sample_group;
+  SCOPED_MEMORY int32_t *sample_group = NULL;
   TRY(memory_alloc(&sample_group, ARENA_OTHER, (size_t)step->n, sizeof *sample_group));
-  for (int32_t s = 0; s < step->n; s++)
-    sample_group[s] = -1;
-  for (int32_t i = 0; i < plan->n; i++)
-    sample_group[which ? which[i] : i] = plan->group[i];
+  groups_of_samples(step, plan->group, which, plan->n, sample_group);
   perf_begin(REGION_EXCHANGE);
   status_code_t status = ppo_generate_gather_features(task, step, model, sample_group, out);
   perf_end(REGION_EXCHANGE);
-  memory_free(sample_group);
   if (status != STATUS_OK) ppo_features_free(out);
   return status;
 }

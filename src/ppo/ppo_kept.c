@@ -78,87 +78,115 @@ status_t ppo_scores_open(ppo_task_t *task, ppo_step_t *step) {
                        &step->scores);
 }
 
+int ppo_numbers_arrays(const ppo_numbers_t *numbers) {
+  int arrays = 0;
+  for (int32_t a = 0; a < numbers->arrays; a++)
+    arrays |= 1 << numbers->per_token[a];
+  return arrays;
+}
+
 static int64_t scores_key(const ppo_numbers_t *numbers, int32_t i) {
   return PPO_SCORES * (int64_t)i + (int64_t)numbers->of;
 }
 
+/* Samples that a group works on, and the numbers that are kept of them. */
+typedef struct {
+  const ppo_step_t *step;
+  const ppo_tokens_t *here;
+  const ppo_numbers_t *numbers;
+} scores_t;
+
 /* Of sample I's row, query and response. */
-static uint64_t tokens_identity(const ppo_step_t *step, int32_t i) {
+static uint64_t tokens_identity(const scores_t *scores, int32_t i) {
+  const ppo_step_t *step = scores->step;
   const sequence_t *query = &step->rollout.queries[i];
+  const int32_t *response = ppo_response(scores->here, i);
   uint64_t identity = weights_identity_add(WEIGHTS_IDENTITY_START, (uint64_t)step->rows[i]);
   for (int32_t t = 0; t < query->n; t++)
     identity = weights_identity_add(identity, (uint64_t)query->tokens[t]);
   for (int32_t t = 0; t < step->rollout.lengths[i]; t++)
-    identity = weights_identity_add(identity, (uint64_t)ppo_response(step, i)[t]);
+    identity = weights_identity_add(identity, (uint64_t)response[t]);
   return identity;
 }
 
-/* As they are kept: the identity of their tokens, then the numbers. */
-static size_t numbers_bytes(const ppo_step_t *step, const ppo_numbers_t *numbers, int32_t i) {
-  size_t tokens = (size_t)step->rollout.lengths[i] * (size_t)numbers->arrays;
-  return sizeof(uint64_t) + (tokens + (numbers->per_sample ? 1 : 0)) * sizeof(double);
+static size_t array_bytes(const scores_t *scores, int32_t i) {
+  return (size_t)scores->step->rollout.lengths[i] * sizeof(double);
 }
 
-static void numbers_put(const ppo_step_t *step, const ppo_numbers_t *numbers, int32_t i, const char *from) {
-  size_t n = (size_t)step->rollout.lengths[i] * sizeof(double);
+/* Where array A has sample I's numbers. */
+static double *array_of(const scores_t *scores, int32_t a, int32_t i) {
+  return scores->here->numbers[scores->numbers->per_token[a]] + scores->here->at[i];
+}
+
+/* As they are kept: the identity of their tokens, then the numbers. */
+static size_t numbers_bytes(const scores_t *scores, int32_t i) {
+  size_t per_sample = scores->numbers->per_sample ? sizeof(double) : 0;
+  return sizeof(uint64_t) + array_bytes(scores, i) * (size_t)scores->numbers->arrays + per_sample;
+}
+
+static void numbers_put(const scores_t *scores, int32_t i, const char *from) {
+  const ppo_numbers_t *numbers = scores->numbers;
+  size_t n = array_bytes(scores, i);
   from += sizeof(uint64_t);
   for (int32_t a = 0; a < numbers->arrays; a++, from += n)
-    memcpy(numbers->per_token[a] + step->rollout.offsets[i], from, n);
+    memcpy(array_of(scores, a, i), from, n);
   if (numbers->per_sample) memcpy(&numbers->per_sample[i], from, sizeof(double));
 }
 
-static void numbers_take(const ppo_step_t *step, const ppo_numbers_t *numbers, int32_t i, char *to) {
-  size_t n = (size_t)step->rollout.lengths[i] * sizeof(double);
-  uint64_t identity = tokens_identity(step, i);
+static void numbers_take(const scores_t *scores, int32_t i, char *to) {
+  const ppo_numbers_t *numbers = scores->numbers;
+  size_t n = array_bytes(scores, i);
+  uint64_t identity = tokens_identity(scores, i);
   memcpy(to, &identity, sizeof identity);
   to += sizeof identity;
   for (int32_t a = 0; a < numbers->arrays; a++, to += n)
-    memcpy(to, numbers->per_token[a] + step->rollout.offsets[i], n);
+    memcpy(to, array_of(scores, a, i), n);
   if (numbers->per_sample) memcpy(to, &numbers->per_sample[i], sizeof(double));
 }
 
-static bool scores_fit(const ppo_step_t *step, const ppo_numbers_t *numbers,
-                       const exchange_received_t *item) {
+static bool scores_fit(const scores_t *scores, const exchange_received_t *item) {
   int32_t i = (int32_t)item->id;
   uint64_t identity;
-  if (item->size != numbers_bytes(step, numbers, i)) return false;
+  if (item->size != numbers_bytes(scores, i)) return false;
   memcpy(&identity, item->bytes, sizeof identity);
-  return identity == tokens_identity(step, i);
+  return identity == tokens_identity(scores, i);
 }
 
-static status_t scores_deal(const ppo_step_t *step, const plan_t *plan, const ppo_numbers_t *numbers,
-                            kept_loaded_t *loaded, bool *there) {
+static status_t scores_deal(const scores_t *scores, const plan_t *plan, kept_loaded_t *loaded, bool *there) {
   exchange_t received;
   TRY(kept_deal(loaded, plan->group, &received));
   for (int64_t k = 0; k < received.count; k++) {
     const exchange_received_t *item = &received.items[k];
-    there[item->id] = scores_fit(step, numbers, item);
-    if (there[item->id]) numbers_put(step, numbers, (int32_t)item->id, item->bytes);
+    there[item->id] = scores_fit(scores, item);
+    if (there[item->id]) numbers_put(scores, (int32_t)item->id, item->bytes);
   }
   exchange_free(&received);
   return STATUS_OK;
 }
 
-status_t ppo_scores_take(const ppo_task_t *task, const ppo_step_t *step, const plan_t *plan,
-                         const ppo_numbers_t *numbers, bool *there) {
+status_t ppo_scores_take(const ppo_task_t *task, const ppo_step_t *step, ppo_tokens_t *here,
+                         const plan_t *plan, const ppo_numbers_t *numbers, bool *there) {
   SCOPED(kept_loaded_free) kept_loaded_t loaded = {0};
   SCOPED_MEMORY int64_t *keys = NULL;
+  const scores_t scores = {step, here, numbers};
   if (kept_found(step->scores) == 0) return STATUS_OK;
   TRY(comm_agree(task->session->world, memory_alloc(&keys, ARENA_ROLLOUT, (size_t)plan->n, sizeof *keys)));
   for (int32_t i = 0; i < plan->n; i++)
     keys[i] = scores_key(numbers, i);
   TRY(kept_load(step->scores, keys, plan->n, &loaded));
-  return comm_agree(task->session->world, scores_deal(step, plan, numbers, &loaded, there));
+  return comm_agree(task->session->world, scores_deal(&scores, plan, &loaded, there));
 }
 
-status_t ppo_scores_keep(const ppo_step_t *step, const plan_t *plan, int32_t index, const bool *there,
-                         const ppo_numbers_t *numbers) {
-  for (int32_t i = 0; i < plan->n && step->scores; i++) {
+status_t ppo_scores_keep(const ppo_step_t *step, const ppo_tokens_t *here, const plan_t *plan, int32_t index,
+                         const bool *there, const ppo_numbers_t *numbers) {
+  const scores_t scores = {step, here, numbers};
+  for (int32_t k = 0; k < plan->mine_count && step->scores; k++) {
     SCOPED_MEMORY char *bytes = NULL;
+    int32_t i = plan->mine[k];
     if (plan->micro[i] != index || there[i]) continue;
-    size_t n = numbers_bytes(step, numbers, i);
+    size_t n = numbers_bytes(&scores, i);
     TRY(memory_alloc(&bytes, ARENA_IO, n, 1));
-    numbers_take(step, numbers, i, bytes);
+    numbers_take(&scores, i, bytes);
     kept_append(step->scores, scores_key(numbers, i), bytes, n);
   }
   return STATUS_OK;

@@ -13,29 +13,31 @@ status_t ppo_kept_take(ppo_task_t *task, ppo_step_t *step, int32_t *which, int64
 /* Passes over responses whose numbers are kept together, by sample. */
 typedef enum { PPO_SCORES_POLICY, PPO_SCORES_VALUE, PPO_SCORES_REWARD, PPO_SCORES } ppo_scores_t;
 
-/* What such passes leave: arrays of the step with a number for each response token, or one for each sample.
- */
+/* What such passes leave: arrays with a number for each response token, or one for each sample. */
 typedef struct {
   ppo_scores_t of;
-  double *per_token[5];
+  rollout_token_t per_token[5];
   int32_t arrays;
-  double *per_sample; /* NULL: none */
+  double *per_sample; /* (n of the step); NULL: none */
 } ppo_numbers_t;
 
-/* Finds the numbers that starts before this one kept of STEP, whose responses all ranks know. Those of other
+/* The arrays of NUMBERS together, as ppo_tokens_t counts them. Local. */
+int ppo_numbers_arrays(const ppo_numbers_t *numbers);
+
+/* Finds the numbers that starts before this one kept of STEP, whose responses are drawn. Those of other
  * weights, prompts or settings are removed. Collective. Errors, agreed: STATUS_MEMORY. */
 status_t ppo_scores_open(ppo_task_t *task, ppo_step_t *step);
 
-/* Puts those of PLAN's sequences of this group to their place in NUMBERS; THERE (plan->n): which have them.
- * They are of the very tokens that STEP has, whichever start drew those. Collective. Errors, agreed:
- * STATUS_MEMORY. */
-status_t ppo_scores_take(const ppo_task_t *task, const ppo_step_t *step, const plan_t *plan,
-                         const ppo_numbers_t *numbers, bool *there);
+/* Puts those of PLAN's sequences of this group to their place in HERE, which has the tokens; THERE (plan->n):
+ * which have them. They are of the very tokens that STEP has, whichever start drew those. Collective. Errors,
+ * agreed: STATUS_MEMORY. */
+status_t ppo_scores_take(const ppo_task_t *task, const ppo_step_t *step, ppo_tokens_t *here,
+                         const plan_t *plan, const ppo_numbers_t *numbers, bool *there);
 
 /* Keeps the numbers of the sequences of PLAN's micro-batch INDEX, but for those that are THERE. Local.
  * Errors: STATUS_MEMORY. */
-status_t ppo_scores_keep(const ppo_step_t *step, const plan_t *plan, int32_t index, const bool *there,
-                         const ppo_numbers_t *numbers);
+status_t ppo_scores_keep(const ppo_step_t *step, const ppo_tokens_t *here, const plan_t *plan, int32_t index,
+                         const bool *there, const ppo_numbers_t *numbers);
 
 /* Says how many responses STEP, which is given up, leaves to the next start. Returns STATUS_STOPPED.
  * Collective. */

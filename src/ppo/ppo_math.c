@@ -8,19 +8,38 @@ static const double whiten_eps = 1e-8;
  * advantage still makes a zero loss. */
 static const double largest_log_ratio = 700.0;
 
-static int64_t token_count(const ppo_samples_t *samples) {
-  return samples->offsets[samples->samples];
+/* Of all ranks. */
+static double token_count(const ppo_samples_t *samples) {
+  int64_t tokens = 0;
+  for (int32_t s = 0; s < samples->samples; s++)
+    tokens += samples->lengths[s];
+  return (double)tokens;
 }
 
-/* Mean and population standard deviation of VALUES (n). */
-static void mean_deviation(const double *values, int64_t n, double *mean, double *deviation) {
-  double sum = 0.0, squares = 0.0;
-  for (int64_t i = 0; i < n; i++)
-    sum += values[i];
-  *mean = n > 0 ? sum / (double)n : 0.0;
-  for (int64_t i = 0; i < n; i++)
-    squares += (values[i] - *mean) * (values[i] - *mean);
-  *deviation = n > 0 ? sqrt(squares / (double)n) : 0.0;
+/* Adds the rows of samples->sums. */
+static status_t add_samples(const ppo_samples_t *samples, int32_t columns, double *sums) {
+  return samples->adder.add(samples->adder.context, samples->sums, columns, sums);
+}
+
+/* Mean and population standard deviation of VALUES over all tokens, of which this rank has some. */
+static status_t mean_deviation(const ppo_samples_t *samples, const double *values, double *mean,
+                               double *deviation) {
+  double tokens = token_count(samples), total;
+  for (int32_t k = 0; k < samples->count; k++) {
+    samples->sums[k] = 0.0;
+    for (int64_t t = samples->offsets[k]; t < samples->offsets[k + 1]; t++)
+      samples->sums[k] += values[t];
+  }
+  TRY(add_samples(samples, 1, &total));
+  *mean = tokens > 0.0 ? total / tokens : 0.0;
+  for (int32_t k = 0; k < samples->count; k++) {
+    samples->sums[k] = 0.0;
+    for (int64_t t = samples->offsets[k]; t < samples->offsets[k + 1]; t++)
+      samples->sums[k] += (values[t] - *mean) * (values[t] - *mean);
+  }
+  TRY(add_samples(samples, 1, &total));
+  *deviation = tokens > 0.0 ? sqrt(total / tokens) : 0.0;
+  return STATUS_OK;
 }
 
 /* KL estimate of one token (Schulman, "Approximating KL divergence"); k1 without its negative part. */
@@ -29,8 +48,10 @@ static double kl_token(kl_estimator_t estimator, double logprob, double ref_logp
   return estimator == KL_K1 ? fmax(-log_ratio, 0.0) : expm1(log_ratio) - log_ratio;
 }
 
-static status_t ppo_math_check_token(const ppo_samples_t *samples, int32_t sample, int64_t token) {
-  int64_t place = token - samples->offsets[sample];
+/* TOKEN of the K-th sample that this rank has. */
+static status_t ppo_math_check_token(const ppo_samples_t *samples, int32_t k, int64_t token) {
+  int64_t place = token - samples->offsets[k];
+  int32_t sample = samples->which[k];
   if (!isfinite(samples->logprob[token]) || !isfinite(samples->ref_logprob[token]))
     return error_set(STATUS_NUMERIC,
                      "sample %d, response token %lld: log-probability %g, of the reference %g, expected "
@@ -45,7 +66,7 @@ static status_t ppo_math_check_token(const ppo_samples_t *samples, int32_t sampl
 }
 
 static status_t ppo_math_check_sample(const ppo_samples_t *samples, int32_t sample) {
-  if (samples->offsets[sample + 1] <= samples->offsets[sample])
+  if (samples->lengths[sample] < 1)
     return error_set(STATUS_INTERNAL, "sample %d has no response token, expected at least one", sample);
   if (!isfinite(samples->raw_reward[sample]))
     return error_set(STATUS_NUMERIC,
@@ -60,12 +81,23 @@ static status_t ppo_math_check_sample(const ppo_samples_t *samples, int32_t samp
   return STATUS_OK;
 }
 
-/* Shaped rewards of one sample: -kl_coef * kl per token, and everything else at its last token. */
-static status_t shape_sample(const ppo_options_t *options, const ppo_samples_t *samples, int32_t sample) {
+static status_t reward_sample(const ppo_options_t *options, const ppo_samples_t *samples, int32_t sample) {
   TRY(ppo_math_check_sample(samples, sample));
-  int64_t begin = samples->offsets[sample], end = samples->offsets[sample + 1];
+  double reward = samples->raw_reward[sample];
+  if (!samples->stopped[sample])
+    reward = options->relative_penalty ? reward + options->no_stop_penalty : options->no_stop_penalty;
+  samples->reward[sample] = reward;
+  samples->length_bonus[sample] = options->length_bonus * (double)samples->lengths[sample] /
+                                  (double)options->response_len * samples->length_multiplier[sample];
+  return STATUS_OK;
+}
+
+/* Shaped rewards of the K-th sample: -kl_coef * kl per token, and everything else at its last token. */
+static status_t shape_sample(const ppo_options_t *options, const ppo_samples_t *samples, int32_t k) {
+  int64_t begin = samples->offsets[k], end = samples->offsets[k + 1];
+  int32_t sample = samples->which[k];
   for (int64_t t = begin; t < end; t++) {
-    TRY(ppo_math_check_token(samples, sample, t));
+    TRY(ppo_math_check_token(samples, k, t));
     samples->kl[t] = kl_token(options->kl_estimator, samples->logprob[t], samples->ref_logprob[t]);
     if (!isfinite(samples->kl[t]))
       return error_set(STATUS_NUMERIC,
@@ -76,23 +108,17 @@ static status_t shape_sample(const ppo_options_t *options, const ppo_samples_t *
                        samples->ref_logprob[t]);
     samples->shaped_reward[t] = -options->kl_coef * samples->kl[t];
   }
-  double reward = samples->raw_reward[sample];
-  if (!samples->stopped[sample])
-    reward = options->relative_penalty ? reward + options->no_stop_penalty : options->no_stop_penalty;
-  samples->reward[sample] = reward;
-  samples->length_bonus[sample] = options->length_bonus * (double)(end - begin) /
-                                  (double)options->response_len * samples->length_multiplier[sample];
-  samples->shaped_reward[end - 1] += reward + samples->length_bonus[sample] +
+  samples->shaped_reward[end - 1] += samples->reward[sample] + samples->length_bonus[sample] +
                                      options->correct_bonus * samples->correct[sample] + options->bias;
   return STATUS_OK;
 }
 
-/* Generalised advantage estimation (Schulman et al. 2016) over one sample's rewards OFFSET + SCALE * shaped;
- * returns are advantages + values. */
-static void estimate_advantages(const ppo_options_t *options, const ppo_samples_t *samples, int32_t sample,
+/* Generalised advantage estimation (Schulman et al. 2016) over the K-th sample's rewards OFFSET + SCALE *
+ * shaped; returns are advantages + values. */
+static void estimate_advantages(const ppo_options_t *options, const ppo_samples_t *samples, int32_t k,
                                 double scale, double offset) {
   double advantage = 0.0, next_value = 0.0;
-  for (int64_t t = samples->offsets[sample + 1] - 1; t >= samples->offsets[sample]; t--) {
+  for (int64_t t = samples->offsets[k + 1] - 1; t >= samples->offsets[k]; t--) {
     double reward = offset + scale * samples->shaped_reward[t];
     double delta = reward + options->gamma * next_value - samples->value[t];
     advantage = delta + options->gamma * options->lam * advantage;
@@ -104,17 +130,23 @@ static void estimate_advantages(const ppo_options_t *options, const ppo_samples_
 
 status_t ppo_rewards(const ppo_options_t *options, const ppo_samples_t *samples) {
   for (int32_t s = 0; s < samples->samples; s++)
-    TRY(shape_sample(options, samples, s));
+    TRY(reward_sample(options, samples, s));
+  for (int32_t k = 0; k < samples->count; k++)
+    TRY(shape_sample(options, samples, k));
+  return STATUS_OK;
+}
+
+status_t ppo_advantages(const ppo_options_t *options, const ppo_samples_t *samples) {
   double mean, deviation, scale = options->reward_scale, offset = 0.0;
   if (options->whiten_rewards) {
-    mean_deviation(samples->shaped_reward, token_count(samples), &mean, &deviation);
+    TRY(mean_deviation(samples, samples->shaped_reward, &mean, &deviation));
     scale = 1.0 / (deviation + whiten_eps);
     offset = mean - mean * scale; /* the mean stays where it was */
   }
-  for (int32_t s = 0; s < samples->samples; s++)
-    estimate_advantages(options, samples, s, scale, offset);
-  mean_deviation(samples->advantage, token_count(samples), &mean, &deviation);
-  for (int64_t t = 0; t < token_count(samples); t++)
+  for (int32_t k = 0; k < samples->count; k++)
+    estimate_advantages(options, samples, k, scale, offset);
+  TRY(mean_deviation(samples, samples->advantage, &mean, &deviation));
+  for (int64_t t = 0; t < samples->offsets[samples->count]; t++)
     samples->advantage[t] = (samples->advantage[t] - mean) / (deviation + whiten_eps);
   return STATUS_OK;
 }
@@ -164,38 +196,50 @@ double ppo_weight(const ppo_options_t *options, int64_t length, int32_t samples,
   return 1.0 / (double)tokens;
 }
 
-static double ppo_math_mean_of(const double *values, int64_t n) {
-  double mean, deviation;
-  mean_deviation(values, n, &mean, &deviation);
-  return mean;
+static double ppo_math_mean_of(const double *values, int32_t n) {
+  double sum = 0.0;
+  for (int32_t i = 0; i < n; i++)
+    sum += values[i];
+  return sum / n;
 }
 
-ppo_objective_t ppo_objective(const ppo_options_t *options, const ppo_samples_t *samples,
-                              const double *entropy, const double *ref_entropy) {
-  int64_t tokens = token_count(samples);
+status_t ppo_objective(const ppo_options_t *options, const ppo_samples_t *samples, ppo_objective_t *out) {
+  enum { KL, SHAPED, ENTROPY, REF_ENTROPY };
+  const double *const arrays[PPO_SAMPLE_SUMS] = {
+      [KL] = samples->kl,
+      [SHAPED] = samples->shaped_reward,
+      [ENTROPY] = samples->entropy,
+      [REF_ENTROPY] = samples->ref_entropy,
+  };
   int32_t n = samples->samples;
-  if (n == 0) return (ppo_objective_t){0};
-  double kl = 0.0, shaped = 0.0;
-  for (int64_t t = 0; t < tokens; t++) {
-    kl += samples->kl[t];
-    shaped += samples->shaped_reward[t];
-  }
-  return (ppo_objective_t){
-      .kl_sum_seq = kl / n,
-      .kl_avg_seq = kl / (double)tokens,
+  double sums[PPO_SAMPLE_SUMS], tokens = token_count(samples);
+  *out = (ppo_objective_t){0};
+  if (n == 0) return STATUS_OK;
+  for (int32_t k = 0; k < samples->count; k++)
+    for (int a = 0; a < PPO_SAMPLE_SUMS; a++) {
+      double sum = 0.0;
+      for (int64_t t = samples->offsets[k]; t < samples->offsets[k + 1]; t++)
+        sum += arrays[a][t];
+      samples->sums[k * PPO_SAMPLE_SUMS + a] = sum;
+    }
+  TRY(add_samples(samples, PPO_SAMPLE_SUMS, sums));
+  *out = (ppo_objective_t){
+      .kl_sum_seq = sums[KL] / n,
+      .kl_avg_seq = sums[KL] / tokens,
       .length_bonus = ppo_math_mean_of(samples->length_bonus, n),
       .correct_bonus = options->correct_bonus * ppo_math_mean_of(samples->correct, n),
       .rewards = ppo_math_mean_of(samples->reward, n),
-      .shaped_rewards = shaped / n,
-      .non_score_rewards = 0.0 - options->kl_coef * kl / n, /* no -0 where kl is 0 */
-      .entropies = ppo_math_mean_of(entropy, tokens),
-      .ref_entropies = ppo_math_mean_of(ref_entropy, tokens),
+      .shaped_rewards = sums[SHAPED] / n,
+      .non_score_rewards = 0.0 - options->kl_coef * sums[KL] / n, /* no -0 where kl is 0 */
+      .entropies = sums[ENTROPY] / tokens,
+      .ref_entropies = sums[REF_ENTROPY] / tokens,
   };
+  return STATUS_OK;
 }
 
 void ppo_sums_add(ppo_sums_t *sums, const ppo_term_t *term, double weight, double entropy, double value,
                   double old_value, double ret) {
-  sums->tokens++;
+  sums->tokens += 1.0;
   sums->loss_policy += weight * term->policy_loss;
   sums->loss_value += weight * term->value_loss;
   sums->entropy += entropy;
@@ -218,8 +262,8 @@ static double ppo_math_variance(double sum, double sum2, double n) {
 }
 
 ppo_statistics_t ppo_statistics(const ppo_sums_t *sums) {
-  if (sums->tokens == 0) return (ppo_statistics_t){0};
-  double n = (double)sums->tokens;
+  double n = sums->tokens;
+  if (n == 0.0) return (ppo_statistics_t){0};
   return (ppo_statistics_t){
       .loss_policy = sums->loss_policy,
       .loss_value = sums->loss_value,

@@ -13,49 +13,54 @@ typedef struct {
   ppo_task_t *task;
   ppo_step_t *step;
   plan_t plan;
-  bool *there; /* (plan.n): this group's sequences whose numbers an earlier start has kept */
+  ppo_tokens_t here; /* of the samples that this group works on */
+  bool *there;       /* (plan.n): this group's sequences whose numbers an earlier start has kept */
 } scoring_t;
 
-/* The numbers FROM of a micro-batch's response tokens to their places in the step's array TO. */
-static void ppo_score_write_tokens(const scoring_t *scoring, const micro_t *micro, const double *from,
-                                   double *to) {
-  const ppo_step_t *step = scoring->step;
+/* The numbers FROM of a micro-batch's response tokens to their places in the array KIND. */
+static void ppo_score_write_tokens(scoring_t *scoring, const micro_t *micro, const double *from,
+                                   rollout_token_t kind) {
   for (int32_t s = 0; s < micro->count; s++) {
-    int32_t sample = micro->which[s], n = step->rollout.lengths[sample];
-    memcpy(to + step->rollout.offsets[sample], from, (size_t)n * sizeof *to);
+    int32_t sample = micro->which[s], n = scoring->step->rollout.lengths[sample];
+    memcpy(scoring->here.numbers[kind] + scoring->here.at[sample], from, (size_t)n * sizeof *from);
     from += n;
   }
 }
 
-/* Log-probabilities and entropies of one micro-batch's responses, or values (LOGPROB is NULL). */
+/* What is read from a pass: log-probabilities and entropies, or values. */
+typedef struct {
+  bool values;
+  rollout_token_t logprob, entropy;
+} reading_t;
+
 static status_t ppo_score_read_pass(scoring_t *scoring, const micro_t *micro, pass_t *pass,
-                                    const int32_t *rows, const int32_t *targets, int32_t n, double *logprob,
-                                    double *entropy) {
+                                    const int32_t *rows, const int32_t *targets, int32_t n,
+                                    const reading_t *reading) {
   double *numbers, *entropies;
   POOL(pool, ARENA_ROLLOUT);
   TRY(memory_pool_alloc(&pool, &numbers, (size_t)n, sizeof *numbers));
   TRY(memory_pool_alloc(&pool, &entropies, (size_t)n, sizeof *entropies));
-  if (!logprob) {
+  if (reading->values) {
     TRY(pass_scalars(pass, n, rows, numbers));
-    ppo_score_write_tokens(scoring, micro, numbers, scoring->step->value);
+    ppo_score_write_tokens(scoring, micro, numbers, ROLLOUT_VALUE);
     return STATUS_OK;
   }
   TRY(pass_logprobs(pass, n, rows, targets, scoring->task->scale, numbers, entropies));
-  ppo_score_write_tokens(scoring, micro, numbers, logprob);
-  ppo_score_write_tokens(scoring, micro, entropies, entropy);
+  ppo_score_write_tokens(scoring, micro, numbers, reading->logprob);
+  ppo_score_write_tokens(scoring, micro, entropies, reading->entropy);
   return STATUS_OK;
 }
 
 /* Forward pass of ROLE over a micro-batch of responses, and what is read from it. */
 static status_t ppo_score_run_role(scoring_t *scoring, const micro_t *micro, const pass_images_t *images,
-                                   region_t region, const model_t *model, const role_t *role, double *logprob,
-                                   double *entropy) {
+                                   region_t region, const model_t *model, const role_t *role,
+                                   const reading_t *reading) {
   int32_t *rows, *targets, *owner, n;
   TRY(micro_targets(&scoring->plan, micro, &rows, &targets, &owner, &n));
   perf_begin(region);
   status_code_t status = pass_forward(model->pass, role, &micro->packed, images, false, NULL, NULL);
   if (status == STATUS_OK)
-    status = ppo_score_read_pass(scoring, micro, model->pass, rows, targets, n, logprob, entropy);
+    status = ppo_score_read_pass(scoring, micro, model->pass, rows, targets, n, reading);
   perf_end(region);
   memory_free(rows);
   return status;
@@ -63,18 +68,19 @@ static status_t ppo_score_run_role(scoring_t *scoring, const micro_t *micro, con
 
 /* Policy (unless the sampler's log-probabilities are the old ones) and reference. */
 static status_t policy_micro(scoring_t *scoring, const micro_t *micro, const pass_images_t *images) {
+  static const reading_t old = {.logprob = ROLLOUT_LOGPROB, .entropy = ROLLOUT_ENTROPY},
+                         reference = {.logprob = ROLLOUT_REF_LOGPROB, .entropy = ROLLOUT_REF_ENTROPY};
   ppo_task_t *task = scoring->task;
-  ppo_step_t *step = scoring->step;
   if (task->recompute_old)
-    TRY(ppo_score_run_role(scoring, micro, images, REGION_POLICY, &task->model, &task->policy, step->logprob,
-                           step->entropy));
+    TRY(ppo_score_run_role(scoring, micro, images, REGION_POLICY, &task->model, &task->policy, &old));
   return ppo_score_run_role(scoring, micro, images, REGION_REFERENCE, &task->model, &task->reference,
-                            step->ref_logprob, step->ref_entropy);
+                            &reference);
 }
 
 static status_t value_micro(scoring_t *scoring, const micro_t *micro, const pass_images_t *images) {
+  static const reading_t values = {.values = true};
   return ppo_score_run_role(scoring, micro, images, REGION_VALUE, scoring->task->value_model,
-                            &scoring->task->value, NULL, NULL);
+                            &scoring->task->value, &values);
 }
 
 static status_t reward_micro(scoring_t *scoring, const micro_t *micro, const pass_images_t *images) {
@@ -137,8 +143,9 @@ typedef struct {
 } passes_t;
 
 static bool ppo_score_is_there(const scoring_t *scoring, int32_t index) {
-  for (int32_t i = 0; i < scoring->plan.n; i++)
-    if (scoring->plan.micro[i] == index && !scoring->there[i]) return false;
+  const plan_t *plan = &scoring->plan;
+  for (int32_t k = 0; k < plan->mine_count; k++)
+    if (plan->micro[plan->mine[k]] == index && !scoring->there[plan->mine[k]]) return false;
   return true;
 }
 
@@ -154,7 +161,7 @@ static status_t ppo_score_work_all(scoring_t *scoring, const ppo_features_t *fea
       if (stop) return STATUS_STOPPED;
       TRY(work_micro(scoring, features, m, passes->work[w]));
     }
-    TRY(ppo_scores_keep(scoring->step, &scoring->plan, m, scoring->there, &passes->numbers));
+    TRY(ppo_scores_keep(scoring->step, &scoring->here, &scoring->plan, m, scoring->there, &passes->numbers));
   }
   perf_begin(REGION_IMBALANCE);
   status_code_t status = stop_vote_finish(vote, &stop);
@@ -179,7 +186,7 @@ static status_t ppo_score_planned(scoring_t *scoring, const passes_t *passes) {
   size_t n = (size_t)scoring->plan.n;
   TRY(comm_agree(world, memory_alloc(&there, ARENA_ROLLOUT, n, sizeof *there)));
   scoring->there = there;
-  TRY(ppo_scores_take(scoring->task, scoring->step, &scoring->plan, &passes->numbers, there));
+  TRY(ppo_scores_take(scoring->task, scoring->step, &scoring->here, &scoring->plan, &passes->numbers, there));
   status_code_t status =
       ppo_features_gather(scoring->task, scoring->step, passes->model, &scoring->plan, NULL, &features);
   if (status == STATUS_OK) status = work_watched(scoring, &features, passes);
@@ -187,59 +194,76 @@ static status_t ppo_score_planned(scoring_t *scoring, const passes_t *passes) {
   return status;
 }
 
+/* What was made of the samples goes to their owners; every sample was scored by one group, so that the sum
+ * over groups is what all are to know. */
+static status_t ppo_score_hand_over(const scoring_t *scoring, const passes_t *passes) {
+  const session_t *session = scoring->task->session;
+  ppo_step_t *step = scoring->step;
+  const ppo_numbers_t *numbers = &passes->numbers;
+  status_code_t status = STATUS_OK;
+  if (numbers->per_sample) {
+    perf_begin(REGION_IMBALANCE);
+    status = comm_allreduce(session->grid.dp, numbers->per_sample, (size_t)step->n, COMM_F64, COMM_SUM);
+    perf_end(REGION_IMBALANCE);
+  }
+  if (numbers->arrays == 0) return status;
+  TRY(status);
+  return comm_agree(session->world, ppo_tokens_send(session->grid.dp, &scoring->here,
+                                                    ppo_numbers_arrays(numbers), step->owner, &step->own));
+}
+
+static status_t score_built(scoring_t *scoring, const passes_t *passes) {
+  ppo_task_t *task = scoring->task;
+  const settings_t *settings = task->session->settings;
+  ppo_build_t context = {.task = task,
+                         .step = scoring->step,
+                         .n = scoring->step->n,
+                         .brought = PPO_TOKENS,
+                         .room = ppo_numbers_arrays(&passes->numbers),
+                         .here = &scoring->here};
+  TRY(plan_create_bringing(&task->session->grid, context.n, 1, config_patches(&passes->model->base.config),
+                           settings->optim.micro_tokens, passes->build, ppo_bring, &context, &scoring->plan));
+  status_code_t status = ppo_score_planned(scoring, passes);
+  plan_free(&scoring->plan);
+  TRY(status);
+  return ppo_score_hand_over(scoring, passes);
+}
+
 static status_t score_all(ppo_task_t *task, ppo_step_t *step, const passes_t *passes) {
   scoring_t scoring = {.task = task, .step = step};
-  ppo_build_t context = {task, step, NULL};
-  const settings_t *settings = task->session->settings;
-  TRY(plan_create(&task->session->grid, step->n, 1, config_patches(&passes->model->base.config),
-                  settings->optim.micro_tokens, passes->build, &context, &scoring.plan));
-  status_code_t status = ppo_score_planned(&scoring, passes);
-  plan_free(&scoring.plan);
+  status_code_t status = score_built(&scoring, passes);
+  ppo_tokens_free(&scoring.here);
   return status;
 }
 
-static passes_t policy_passes(const ppo_task_t *task, const ppo_step_t *step, bool value) {
+static passes_t policy_passes(const ppo_task_t *task, bool value) {
   passes_t passes = {.model = &task->model, .build = ppo_build_response, .work = {policy_micro}, .works = 1};
   ppo_numbers_t *numbers = &passes.numbers;
   numbers->of = PPO_SCORES_POLICY;
-  numbers->per_token[numbers->arrays++] = step->ref_logprob;
-  numbers->per_token[numbers->arrays++] = step->ref_entropy;
-  if (task->recompute_old) numbers->per_token[numbers->arrays++] = step->logprob;
-  if (task->recompute_old) numbers->per_token[numbers->arrays++] = step->entropy;
+  numbers->per_token[numbers->arrays++] = ROLLOUT_REF_LOGPROB;
+  numbers->per_token[numbers->arrays++] = ROLLOUT_REF_ENTROPY;
+  if (task->recompute_old) numbers->per_token[numbers->arrays++] = ROLLOUT_LOGPROB;
+  if (task->recompute_old) numbers->per_token[numbers->arrays++] = ROLLOUT_ENTROPY;
   if (!value) return passes;
   passes.work[passes.works++] = value_micro;
-  numbers->per_token[numbers->arrays++] = step->value;
+  numbers->per_token[numbers->arrays++] = ROLLOUT_VALUE;
   return passes;
-}
-
-/* Every sample was scored by one group; the sum over groups is the whole. */
-static status_t ppo_score_share(ppo_task_t *task, ppo_step_t *step) {
-  comm_t *dp = task->session->grid.dp;
-  size_t tokens = (size_t)step->rollout.offsets[step->n];
-  double *arrays[] = {step->ref_logprob, step->ref_entropy, step->value, step->logprob, step->entropy};
-  size_t count = task->recompute_old ? 5 : 3;
-  perf_begin(REGION_IMBALANCE);
-  status_code_t status = comm_allreduce(dp, step->raw_reward, (size_t)step->n, COMM_F64, COMM_SUM);
-  for (size_t a = 0; a < count && status == STATUS_OK; a++)
-    status = comm_allreduce(dp, arrays[a], tokens, COMM_F64, COMM_SUM);
-  perf_end(REGION_IMBALANCE);
-  return status;
 }
 
 /* All passes; the policy's and the value model's are one where they are on the same base. */
 static status_t score_passes(ppo_task_t *task, ppo_step_t *step) {
   bool shared = task->value_model == &task->model;
-  const passes_t policy = policy_passes(task, step, shared);
+  const passes_t policy = policy_passes(task, shared);
   const passes_t value = {.model = task->value_model,
                           .build = ppo_build_response,
                           .work = {value_micro},
                           .works = 1,
-                          .numbers = {PPO_SCORES_VALUE, {step->value}, 1, NULL}};
+                          .numbers = {PPO_SCORES_VALUE, {ROLLOUT_VALUE}, 1, NULL}};
   const passes_t reward = {.model = task->value_model,
                            .build = ppo_score_build_judged,
                            .work = {reward_micro},
                            .works = 1,
-                           .numbers = {PPO_SCORES_REWARD, {NULL}, 0, step->raw_reward}};
+                           .numbers = {PPO_SCORES_REWARD, {0}, 0, step->raw_reward}};
   TRY(ppo_scores_open(task, step));
   TRY(score_all(task, step, &policy));
   if (!shared) TRY(score_all(task, step, &value));
@@ -247,14 +271,10 @@ static status_t score_passes(ppo_task_t *task, ppo_step_t *step) {
 }
 
 status_t ppo_score(ppo_task_t *task, ppo_step_t *step) {
-  size_t tokens = (size_t)step->rollout.offsets[step->n];
-  /* The sampler's entropies stand in the array already; recomputed ones replace them. */
-  for (size_t t = 0; t < tokens && task->recompute_old; t++)
-    step->entropy[t] = 0.0;
+  ppo_tokens_t *own = &step->own;
   TRY(score_passes(task, step));
-  TRY(ppo_score_share(task, step));
-  if (task->recompute_old) return STATUS_OK;
-  for (size_t t = 0; t < tokens; t++)
-    step->logprob[t] = step->rollout.logprobs[t];
+  if (!task->recompute_old)
+    memcpy(own->numbers[ROLLOUT_LOGPROB], own->numbers[ROLLOUT_SAMPLER_LOGPROB],
+           (size_t)own->offsets[own->count] * sizeof(double));
   return STATUS_OK;
 }

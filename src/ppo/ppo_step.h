@@ -4,6 +4,7 @@
 
 #include "eval/answers.h"
 #include "ppo/ppo_math.h"
+#include "ppo/ppo_tokens.h"
 #include "rollout/rollout.h"
 #include "session/held_out.h"
 #include "session/plan.h"
@@ -11,29 +12,31 @@
 #include "text/answers.h"
 #include "train/optimizer.h"
 
-/* All samples of a step. Texts, tokens and scalars are known to every rank, in sample order; features lie
- * where they were computed. */
+/* All samples of a step. What there is one of for each sample is known to every rank, in sample order;
+ * tokens, numbers of them and features lie with the group that has drawn the sample, texts where they were
+ * read. */
 typedef struct {
   int32_t n; /* samples: rollout.batch */
   int64_t step;
-  memory_pool_t pool;     /* of all arrays, but for the rollout's */
+  memory_pool_t pool;     /* of all arrays, but for the rollout's and the tokens' */
   int64_t *rows;          /* (n) rows of the dataset */
   dataset_sample_t *data; /* (n): where ppo_prompt has read them */
   int32_t fact_width;     /* most facts of a sample */
-  rollout_t rollout;      /* queries, responses, features: question and response I is sample I */
+  rollout_t rollout;      /* queries, features, lengths: question and response I is sample I */
+  int32_t *owner;         /* (n): dp group that has drawn it; another n are scratch */
+  ppo_tokens_t own;       /* of this group's samples: all arrays */
+  int32_t *blank;         /* (rollout.response_len): zeros, in the place of tokens that are elsewhere */
   bool *stopped;          /* (n): holds the end-of-sequence token */
   kept_t *kept;    /* where its finished responses are kept until the step has all that an update needs */
   kept_t *scores;  /* and what they are worth (ppo/ppo_kept.h); opened once they are drawn */
   int64_t skipped; /* prompts that were replaced by others of the step */
-  /* Per token: at the rollout's offsets. */
-  double *logprob, *entropy, *ref_logprob, *ref_entropy, *value, *kl, *shaped_reward, *advantage, *ret;
   /* Per sample. */
   double *raw_reward, *reward, *length_bonus, *length_multiplier, *correct;
 } ppo_step_t;
 
-/* Tokens of response I, rollout.lengths[i] of them. */
-static inline const int32_t *ppo_response(const ppo_step_t *step, int32_t i) {
-  return step->rollout.tokens + step->rollout.offsets[i];
+/* Tokens of response I, rollout.lengths[i] of them, which TOKENS has; NULL where it has not. */
+static inline const int32_t *ppo_response(const ppo_tokens_t *tokens, int32_t i) {
+  return tokens->at && tokens->at[i] >= 0 ? tokens->tokens + tokens->at[i] : NULL;
 }
 
 typedef struct {
@@ -67,9 +70,8 @@ typedef struct {
 /* How responses are drawn. Local. */
 prompts_sampling_t ppo_sampling(const settings_t *settings);
 
-/* Draws the prompts of STEP, answers them and makes all samples known to all ranks. Collective. Free with
- * ppo_step_free. Errors: STATUS_STOPPED on all ranks where the run is to end meanwhile (nothing to free
- * then); STATUS_NUMERIC, STATUS_DATA. */
+/* Draws the prompts of STEP and answers them. Collective. Free with ppo_step_free. Errors: STATUS_STOPPED on
+ * all ranks where the run is to end meanwhile (nothing to free then); STATUS_NUMERIC, STATUS_DATA. */
 status_t ppo_generate(ppo_task_t *task, int64_t step, ppo_step_t *out);
 void ppo_step_free(ppo_step_t *step);
 
@@ -81,12 +83,19 @@ status_t ppo_prompt(ppo_task_t *task, ppo_step_t *step, int32_t i);
  * where the run is to end meanwhile. */
 status_t ppo_score(ppo_task_t *task, ppo_step_t *step);
 
+/* Rewards and advantages of a step that is scored, and what is logged of them. Collective. Errors, agreed:
+ * STATUS_NUMERIC, STATUS_MEMORY. */
+status_t ppo_step_rewards(const ppo_task_t *task, ppo_step_t *step, ppo_objective_t *objective);
+/* Largest |sampler - old| log-probability of this group's samples; 0 where the old ones are the sampler's.
+ * Local. */
+double ppo_logprob_gap(const ppo_step_t *step);
+
 /* Statistics of all updates of a step: means over mini-batches. */
 typedef struct {
   ppo_statistics_t mean;
   double grad_norm, grad_norm_policy, grad_norm_value;
   double logprob_gap; /* largest |sampler - training| log-probability in the first mini-batch's forward pass,
-                         before any update */
+                         before any update, of what this group works on */
 } ppo_update_t;
 /* Inner epochs over mini-batches. Looks for no stop request: a checkpoint holds whole steps. Collective.
  * Errors: STATUS_NUMERIC, with some of the mini-batches' updates done. */
@@ -100,14 +109,21 @@ status_t ppo_evaluate_open(ppo_task_t *task);
 void ppo_evaluate_close(ppo_task_t *task);
 status_t ppo_evaluate(void *context, int64_t step, metrics_t *metrics, double *score);
 
-/* Plans the sequences I = 0 .. n-1, of samples WHICH[i], made by BUILD. Collective. */
+/* Sequences I = 0 .. n-1 of a plan (session/plan.h), of samples WHICH[i], made by ppo_build_response once
+ * ppo_bring has given HERE what this group is to work on. */
 typedef struct {
   ppo_task_t *task;
   ppo_step_t *step;
   const int32_t *which; /* NULL: sample i */
+  int32_t n;
+  int brought;        /* arrays that come from the samples' owners */
+  int room;           /* arrays that there is room for besides */
+  ppo_tokens_t *here; /* empty at first; freed by whose it is */
 } ppo_build_t;
 /* Query and response of sample which[i]; its image number is the sample. */
 status_t ppo_build_response(void *context, int32_t i, sequence_t *sequence, int64_t *image);
+/* A plan_bring_t: sequence I is worked on by GROUP[i]. */
+status_t ppo_bring(void *context, const int32_t *group);
 
 /* Features under MODEL's tower of all samples (WHICH[i], or I) of PLAN's micro-batches on this group: those
  * it holds and those it is sent. Collective on dp. */

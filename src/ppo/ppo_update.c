@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { POLICY_GROUP, VALUE_GROUP };
 
@@ -18,21 +19,21 @@ typedef struct expected {
   double *from, *to;
 } expected_t;
 
-/* One mini-batch. Token arrays run over its samples in order (offsets). */
+/* One mini-batch. */
 typedef struct {
   ppo_task_t *task;
   ppo_step_t *step;
   plan_t plan;
   const int32_t *which; /* (plan.n) samples of the step, ascending */
-  memory_pool_t pool;   /* of the arrays below */
-  int64_t *offsets;     /* (n + 1) */
-  int64_t tokens;
-  double *logprob, *entropy, *value; /* (tokens): as of this update; zero where another group works */
+  memory_pool_t pool;   /* of what follows */
+  int64_t tokens;       /* of all groups */
+  ppo_tokens_t here;    /* of the samples that this group works on: what the step knows of their tokens */
+  double *logprob, *entropy, *value; /* of the same tokens, as of this update */
   expected_t *expected;
   ppo_features_t policy_features, value_features;
 } minibatch_t;
 
-/* One micro-batch, and where its prediction I stands in the mini-batch's and the step's arrays. */
+/* One micro-batch, and where its prediction I stands in the mini-batch's arrays. */
 typedef struct {
   minibatch_t *minibatch;
   micro_t micro;
@@ -41,16 +42,9 @@ typedef struct {
   float *features; /* of the images */
   int32_t *rows, *targets, *owner, n;
   memory_pool_t pool;
-  int64_t *place; /* (n): in the mini-batch's arrays */
-  int64_t *token; /* (n): in the step's arrays */
+  int64_t *place; /* (n) */
   double *weight; /* (n) */
 } ppo_update_work_t;
-
-static ppo_term_t term_of(const ppo_task_t *task, const ppo_step_t *step, int64_t token, double logprob,
-                          double value) {
-  return ppo_term(&task->options, logprob, step->logprob[token], step->advantage[token], value,
-                  step->value[token], step->ret[token]);
-}
 
 static status_t policy_done(void *context, int32_t layer) {
   return optimizer_layer_done(context, POLICY_GROUP, layer);
@@ -89,15 +83,15 @@ static status_t expect_numbers(ppo_update_work_t *work, double *to, double **out
 /* Sets the loss of LOSS and where its log-probabilities and entropies go. */
 static status_t policy_loss(ppo_update_work_t *work, pass_token_loss_t *loss, pass_token_numbers_t *numbers) {
   const minibatch_t *minibatch = work->minibatch;
-  const ppo_step_t *step = minibatch->step;
+  double *const *known = minibatch->here.numbers;
   double *slopes, *old;
   TRY(work_numbers(work, &slopes));
   TRY(work_numbers(work, &old));
   TRY(expect_numbers(work, minibatch->logprob, &numbers->logprobs));
   TRY(expect_numbers(work, minibatch->entropy, &numbers->entropies));
   for (int32_t p = 0; p < work->n; p++) {
-    slopes[p] = -step->advantage[work->token[p]] * work->weight[p];
-    old[p] = step->logprob[work->token[p]];
+    slopes[p] = -known[ROLLOUT_ADVANTAGE][work->place[p]] * work->weight[p];
+    old[p] = known[ROLLOUT_LOGPROB][work->place[p]];
   }
   *loss =
       (pass_token_loss_t){.slopes = slopes, .old_logprobs = old, .clip = work->minibatch->task->options.clip};
@@ -126,7 +120,7 @@ static status_t policy_work(ppo_update_work_t *work) {
 
 /* Sets the loss of LOSS. */
 static status_t value_loss(ppo_update_work_t *work, pass_scalar_loss_t *loss) {
-  const ppo_step_t *step = work->minibatch->step;
+  double *const *known = work->minibatch->here.numbers;
   const ppo_options_t *options = &work->minibatch->task->options;
   double *weights, *old, *returns;
   TRY(work_numbers(work, &weights));
@@ -134,8 +128,8 @@ static status_t value_loss(ppo_update_work_t *work, pass_scalar_loss_t *loss) {
   TRY(work_numbers(work, &returns));
   for (int32_t p = 0; p < work->n; p++) {
     weights[p] = options->vf_coef * work->weight[p];
-    old[p] = step->value[work->token[p]];
-    returns[p] = step->ret[work->token[p]];
+    old[p] = known[ROLLOUT_VALUE][work->place[p]];
+    returns[p] = known[ROLLOUT_RETURN][work->place[p]];
   }
   *loss = (pass_scalar_loss_t){
       .weights = weights, .old_values = old, .returns = returns, .clip = options->clip_value};
@@ -170,14 +164,12 @@ static status_t place_predictions(ppo_update_work_t *work) {
   size_t n = (size_t)work->n;
   int32_t p = 0;
   TRY(memory_pool_alloc(&work->minibatch->pool, &work->place, n, sizeof *work->place));
-  TRY(memory_pool_alloc(&work->pool, &work->token, n, sizeof *work->token));
   TRY(memory_pool_alloc(&work->pool, &work->weight, n, sizeof *work->weight));
   for (int32_t s = 0; s < work->micro.count; s++) {
-    int32_t i = work->micro.which[s], sample = minibatch->which[i], length = step->rollout.lengths[sample];
+    int32_t sample = minibatch->which[work->micro.which[s]], length = step->rollout.lengths[sample];
     double share = ppo_weight(&minibatch->task->options, length, minibatch->plan.n, minibatch->tokens);
     for (int32_t t = 0; t < length; t++, p++) {
-      work->place[p] = minibatch->offsets[i] + t;
-      work->token[p] = step->rollout.offsets[sample] + t;
+      work->place[p] = minibatch->here.at[sample] + t;
       work->weight[p] = share;
     }
   }
@@ -217,9 +209,8 @@ static status_t ppo_update_run_role(minibatch_t *minibatch, const ppo_features_t
  * own. */
 static status_t run_value_role(minibatch_t *minibatch) {
   const ppo_task_t *task = minibatch->task;
-  const session_t *session = task->session;
-  TRY(plan_recut(&session->grid, config_patches(&task->value_model->base.config),
-                 session->settings->optim.micro_tokens, &minibatch->plan));
+  TRY(plan_recut(config_patches(&task->value_model->base.config), task->session->settings->optim.micro_tokens,
+                 &minibatch->plan));
   bool shared = task->value_model == &task->model;
   return ppo_update_run_role(minibatch, shared ? &minibatch->policy_features : &minibatch->value_features,
                              value_work);
@@ -246,69 +237,96 @@ static status_t run_roles(minibatch_t *minibatch) {
                             &minibatch->value_features));
   status_code_t status = ppo_update_run_role(minibatch, &minibatch->policy_features, policy_work);
   if (status == STATUS_OK) status = run_value_role(minibatch);
-  status = take_numbers(minibatch, status);
-  perf_begin(REGION_IMBALANCE);
-  double *const arrays[] = {minibatch->logprob, minibatch->entropy, minibatch->value};
-  for (int a = 0; a < 3 && status == STATUS_OK; a++)
-    status = comm_allreduce(task->session->grid.dp, arrays[a], (size_t)minibatch->tokens, COMM_F64, COMM_SUM);
-  perf_end(REGION_IMBALANCE);
-  return status;
+  return take_numbers(minibatch, status);
 }
 
-/* Statistics in sample order, the same on every rank. */
-static ppo_statistics_t statistics_of(const minibatch_t *minibatch, double *gap) {
-  const ppo_step_t *step = minibatch->step;
+/* Adds what sample WHICH[i], which this group works on, contributes; *GAP becomes the largest |present -
+ * sampler| log-probability. */
+static void sums_of_sample(const minibatch_t *minibatch, int32_t i, ppo_sums_t *sums, double *gap) {
   const ppo_options_t *options = &minibatch->task->options;
-  ppo_sums_t sums = {0};
-  for (int32_t i = 0; i < minibatch->plan.n; i++) {
-    int32_t sample = minibatch->which[i];
-    double weight = ppo_weight(options, step->rollout.lengths[sample], minibatch->plan.n, minibatch->tokens);
-    for (int32_t t = 0; t < step->rollout.lengths[sample]; t++) {
-      int64_t place = minibatch->offsets[i] + t, token = step->rollout.offsets[sample] + t;
-      ppo_term_t term =
-          term_of(minibatch->task, step, token, minibatch->logprob[place], minibatch->value[place]);
-      ppo_sums_add(&sums, &term, weight, minibatch->entropy[place], minibatch->value[place],
-                   step->value[token], step->ret[token]);
-      *gap = fmax(*gap, fabs(minibatch->logprob[place] - step->rollout.logprobs[token]));
-    }
+  double *const *known = minibatch->here.numbers;
+  int32_t sample = minibatch->which[i], length = minibatch->step->rollout.lengths[sample];
+  double weight = ppo_weight(options, length, minibatch->plan.n, minibatch->tokens);
+  int64_t begin = minibatch->here.at[sample];
+  for (int64_t t = begin; t < begin + length; t++) {
+    double value = known[ROLLOUT_VALUE][t], ret = known[ROLLOUT_RETURN][t];
+    ppo_term_t term = ppo_term(options, minibatch->logprob[t], known[ROLLOUT_LOGPROB][t],
+                               known[ROLLOUT_ADVANTAGE][t], minibatch->value[t], value, ret);
+    ppo_sums_add(sums, &term, weight, minibatch->entropy[t], minibatch->value[t], value, ret);
+    *gap = fmax(*gap, fabs(minibatch->logprob[t] - known[ROLLOUT_SAMPLER_LOGPROB][t]));
   }
-  return ppo_statistics(&sums);
 }
 
-static status_t ppo_update_allocate(minibatch_t *minibatch, int32_t n) {
-  const ppo_step_t *step = minibatch->step;
+/* The same on every rank. */
+static status_t statistics_of(const minibatch_t *minibatch, double *table, ppo_statistics_t *statistics,
+                              double *gap) {
+  const grid_t *grid = &minibatch->task->session->grid;
+  const plan_t *plan = &minibatch->plan;
+  double totals[PPO_SUMS];
+  ppo_sums_t sums;
+  for (int32_t k = 0; k < plan->mine_count; k++) {
+    int32_t i = plan->mine[k];
+    sums = (ppo_sums_t){0};
+    sums_of_sample(minibatch, i, &sums, gap);
+    memcpy(table + (size_t)i * PPO_SUMS, &sums, sizeof sums);
+  }
+  TRY(ppo_table_sums(grid->dp, table, plan->n, PPO_SUMS, totals));
+  memcpy(&sums, totals, sizeof sums);
+  *statistics = ppo_statistics(&sums);
+  return STATUS_OK;
+}
+
+static status_t ppo_update_allocate(minibatch_t *minibatch, double **table) {
   memory_pool_t *pool = &minibatch->pool;
-  TRY(memory_pool_alloc(pool, &minibatch->offsets, (size_t)n + 1, sizeof *minibatch->offsets));
-  for (int32_t i = 0; i < n; i++)
-    minibatch->offsets[i + 1] = minibatch->offsets[i] + step->rollout.lengths[minibatch->which[i]];
-  minibatch->tokens = minibatch->offsets[n];
-  size_t tokens = (size_t)minibatch->tokens;
-  TRY(memory_pool_alloc(pool, &minibatch->logprob, tokens, sizeof(double)));
-  TRY(memory_pool_alloc(pool, &minibatch->entropy, tokens, sizeof(double)));
-  return memory_pool_alloc(pool, &minibatch->value, tokens, sizeof(double));
+  size_t here = (size_t)minibatch->here.offsets[minibatch->here.count], n = (size_t)minibatch->plan.n;
+  TRY(memory_pool_alloc(pool, &minibatch->logprob, here, sizeof(double)));
+  TRY(memory_pool_alloc(pool, &minibatch->entropy, here, sizeof(double)));
+  TRY(memory_pool_alloc(pool, &minibatch->value, here, sizeof(double)));
+  return memory_pool_alloc(pool, table, n * PPO_SUMS, sizeof(double));
 }
 
-/* One update on the samples WHICH (n, ascending); NORMS (3). GAP: largest |present - sampler|
- * log-probability. */
+/* Who works on which of the N samples, with what is known of their tokens. */
+static status_t ppo_update_plan(minibatch_t *minibatch, int32_t n) {
+  ppo_task_t *task = minibatch->task;
+  ppo_build_t context = {.task = task,
+                         .step = minibatch->step,
+                         .which = minibatch->which,
+                         .n = n,
+                         .brought = PPO_TOKENS | PPO_LOGPROB | PPO_SAMPLER_LOGPROB | PPO_VALUE |
+                                    PPO_ADVANTAGE | PPO_RETURN,
+                         .here = &minibatch->here};
+  for (int32_t i = 0; i < n; i++)
+    minibatch->tokens += minibatch->step->rollout.lengths[minibatch->which[i]];
+  return plan_create_bringing(&task->session->grid, n, 1, config_patches(&task->model.base.config),
+                              task->session->settings->optim.micro_tokens, ppo_build_response, ppo_bring,
+                              &context, &minibatch->plan);
+}
+
+static status_t ppo_update_work(minibatch_t *minibatch, int32_t n, double lr, ppo_statistics_t *statistics,
+                                double *norms, double *gap) {
+  ppo_task_t *task = minibatch->task;
+  double *table;
+  TRY(ppo_update_plan(minibatch, n));
+  TRY(comm_agree(task->session->world, ppo_update_allocate(minibatch, &table)));
+  TRY(run_roles(minibatch));
+  TRY(statistics_of(minibatch, table, statistics, gap));
+  return optimizer_step(task->optimizer, lr, norms);
+}
+
+static void minibatch_free(minibatch_t *minibatch) {
+  ppo_features_free(&minibatch->policy_features);
+  ppo_features_free(&minibatch->value_features);
+  plan_free(&minibatch->plan);
+  ppo_tokens_free(&minibatch->here);
+  memory_pool_free(&minibatch->pool);
+}
+
+/* One update on the samples WHICH (n, ascending); NORMS (3). */
 static status_t ppo_update_minibatch(ppo_task_t *task, ppo_step_t *step, const int32_t *which, int32_t n,
                                      double lr, ppo_statistics_t *statistics, double *norms, double *gap) {
+  SCOPED(minibatch_free)
   minibatch_t minibatch = {.task = task, .step = step, .which = which, .pool.arena = ARENA_ROLLOUT};
-  ppo_build_t context = {task, step, which};
-  status_code_t status = ppo_update_allocate(&minibatch, n);
-  if (status == STATUS_OK)
-    status = plan_create(&task->session->grid, n, 1, config_patches(&task->model.base.config),
-                         task->session->settings->optim.micro_tokens, ppo_build_response, &context,
-                         &minibatch.plan);
-  if (status == STATUS_OK) status = run_roles(&minibatch);
-  if (status == STATUS_OK) {
-    *statistics = statistics_of(&minibatch, gap);
-    status = optimizer_step(task->optimizer, lr, norms);
-  }
-  ppo_features_free(&minibatch.policy_features);
-  ppo_features_free(&minibatch.value_features);
-  plan_free(&minibatch.plan);
-  memory_pool_free(&minibatch.pool);
-  return status;
+  return ppo_update_work(&minibatch, n, lr, statistics, norms, gap);
 }
 
 static int ppo_update_ascending(const void *a, const void *b) {

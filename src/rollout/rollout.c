@@ -315,18 +315,30 @@ static void place_own(rollout_t *rollout) {
     memcpy(rollout->logprobs + rollout->offsets[i], rollout->own_scalars[i], n * sizeof(double));
     memcpy(rollout->entropies + rollout->offsets[i], rollout->own_scalars[i] + n, n * sizeof(double));
   }
+  rollout_drop_responses(rollout);
+}
+
+void rollout_drop_responses(rollout_t *rollout) {
   memory_pool_free(&rollout->own);
+  rollout->own_tokens = NULL;
+  rollout->own_scalars = NULL;
 }
 
 /* Each group fills in its own; the sum over groups is the whole. */
-status_t rollout_share(rollout_t *rollout) {
+status_t rollout_share_lengths(rollout_t *rollout) {
   comm_t *dp = rollout->session->grid.dp;
   int64_t n = rollout->n * rollout->samples;
   TRY(comm_allreduce(dp, rollout->lengths, (size_t)n, COMM_I32, COMM_SUM));
   TRY(comm_allreduce(dp, rollout->stopped, (size_t)n, COMM_I32, COMM_SUM));
   for (int64_t i = 0; i < n; i++)
     rollout->offsets[i + 1] = rollout->offsets[i] + rollout->lengths[i];
-  size_t tokens = (size_t)rollout->offsets[n];
+  return STATUS_OK;
+}
+
+status_t rollout_share(rollout_t *rollout) {
+  comm_t *dp = rollout->session->grid.dp;
+  TRY(rollout_share_lengths(rollout));
+  size_t tokens = (size_t)rollout->offsets[rollout->n * rollout->samples];
   TRY(memory_pool_alloc(&rollout->pool, &rollout->tokens, tokens, sizeof *rollout->tokens));
   if (rollout->scalars) {
     TRY(memory_pool_alloc(&rollout->pool, &rollout->logprobs, tokens, sizeof(double)));

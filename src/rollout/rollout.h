@@ -60,11 +60,11 @@ typedef struct {
   int32_t *broken;  /* (n): 1 where the image is broken (and bad samples are skipped): the responses are
                        to no image */
   int32_t *mine;    /* (n * samples): 1 where this group has answered */
-  int32_t *lengths; /* (n * samples): tokens; this group's, after rollout_share all */
+  int32_t *lengths; /* (n * samples): tokens; this group's, after rollout_share(_lengths) all */
   int32_t *stopped; /* (n * samples): 1 where a response ended by itself, 0 where max_tokens cut it;
                        likewise */
-  int64_t *offsets; /* (n * samples + 1): after rollout_share, as all of the following */
-  int32_t *tokens;  /* (offsets[n * samples]); what ended a response is its last token */
+  int64_t *offsets; /* (n * samples + 1): after rollout_share(_lengths) */
+  int32_t *tokens;  /* (offsets[n * samples]): after rollout_share; what ended a response is its last token */
   double *logprobs, *entropies; /* likewise: the sampler's; NULL unless wanted */
 
   /* While it runs. */
@@ -107,5 +107,10 @@ status_t rollout_count_broken(rollout_t *rollout, int64_t *count);
 
 /* Makes the responses known to all ranks. Collective on dp. */
 status_t rollout_share(rollout_t *rollout);
+
+/* Makes known to all ranks how long they are and how they end; the responses stay with the groups that have
+ * drawn them (rollout_response), until those drop them. Collective on dp. */
+status_t rollout_share_lengths(rollout_t *rollout);
+void rollout_drop_responses(rollout_t *rollout);
 
 #endif

@@ -6,10 +6,9 @@
 #include "session/source.h"
 
 typedef struct {
-  source_t separate; /* eval.dataset, if given */
-  source_t *source;  /* the caller's or &separate; NULL where eval.every = 0 */
-  int64_t *rows;     /* (count): rows of the source's dataset, ascending */
-  int64_t count;
+  source_t separate;   /* eval.dataset, if given */
+  source_t *source;    /* the caller's or &separate; NULL where eval.every = 0 */
+  dataset_rows_t rows; /* of the source's dataset, ascending */
 } held_out_t;
 
 /* Opens them; DATA, the source of data.dataset, is the caller's, and OUT stays where it is until it is

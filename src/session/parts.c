@@ -13,8 +13,8 @@ static status_t parts_identity(session_t *session, const parts_t *parts, text_bu
   char lines[512];
   const settings_t *settings = session->settings;
   uint64_t rows = WEIGHTS_IDENTITY_START, weights;
-  for (int64_t i = 0; i < parts->held->count; i++)
-    rows = weights_identity_add(rows, (uint64_t)parts->held->rows[i]);
+  for (int64_t i = 0; i < parts->held->rows.count; i++)
+    rows = weights_identity_add(rows, (uint64_t)parts->held->rows.rows[i]);
   snprintf(lines, sizeof lines,
            "step = %" PRId64 "\nmodel.base = %016" PRIx64
            "\nmodel.base_format = %s\nparallel.device = %s\nparallel.dtype = %s\ndata.max_len = %" PRId64
@@ -63,7 +63,7 @@ static status_t part_take(session_t *session, const parts_t *parts, kept_t *kept
 
 static status_t part_make(session_t *session, const parts_t *parts, kept_t *kept, int64_t begin,
                           double *sums) {
-  int64_t left = parts->held->count - begin;
+  int64_t left = parts->held->rows.count - begin;
   bool there;
   TRY(part_take(session, parts, kept, begin, sums, &there));
   if (there) return STATUS_OK;
@@ -74,7 +74,7 @@ static status_t part_make(session_t *session, const parts_t *parts, kept_t *kept
 }
 
 static status_t parts_make(session_t *session, const parts_t *parts, kept_t *kept, double *total) {
-  for (int64_t begin = 0; begin < parts->held->count; begin += parts->size) {
+  for (int64_t begin = 0; begin < parts->held->rows.count; begin += parts->size) {
     double sums[PARTS_SUMS_MAX] = {0};
     TRY(part_make(session, parts, kept, begin, sums));
     for (int32_t s = 0; s < parts->sums; s++)
@@ -85,7 +85,7 @@ static status_t parts_make(session_t *session, const parts_t *parts, kept_t *kep
 
 status_t parts_run(session_t *session, const parts_t *parts, double *total) {
   SCOPED(kept_close_at) kept_t *kept = NULL;
-  int64_t count = (parts->held->count + parts->size - 1) / parts->size;
+  int64_t count = (parts->held->rows.count + parts->size - 1) / parts->size;
   memset(total, 0, (size_t)parts->sums * sizeof *total);
   TRY(parts_open(session, parts, &kept));
   status_code_t status = parts_make(session, parts, kept, total);

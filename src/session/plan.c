@@ -23,7 +23,8 @@ static status_t plan_allocate(plan_t *plan) {
 void plan_free(plan_t *plan) {
   for (int32_t i = 0; i < plan->n && plan->sequences; i++)
     sequence_free(&plan->sequences[i]);
-  void *all[] = {plan->lengths, plan->learnt, plan->group, plan->micro, plan->sequences, plan->images};
+  void *all[] = {plan->lengths, plan->learnt,    plan->group, plan->mine,
+                 plan->micro,   plan->sequences, plan->images};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     memory_free(all[i]);
   *plan = (plan_t){0};
@@ -56,66 +57,92 @@ static status_t plan_deal(const grid_t *grid, plan_t *plan) {
   for (int32_t i = 0; i < plan->n; i++)
     lengths[i / plan->unit] += plan->lengths[i];
   TRY(deal_by_length(lengths, units, grid->dp_size, group));
-  for (int32_t i = 0; i < plan->n; i++)
-    plan->group[i] = group[i / plan->unit];
-  return STATUS_OK;
-}
-
-static status_t plan_cut(int dp_rank, plan_t *plan, int64_t micro_tokens) {
-  SCOPED_MEMORY int64_t *mine = NULL;
-  int64_t count = 0;
-  TRY(memory_alloc(&mine, ARENA_DATA, (size_t)plan->n, sizeof *mine + sizeof(int32_t)));
-  int32_t *micro = (int32_t *)(mine + plan->n);
-  for (int32_t i = 0; i < plan->n; i++)
-    if (plan->group[i] == dp_rank) mine[count++] = i;
-  TRY(deal_micro_batches(plan->lengths, mine, count, plan->unit, micro_tokens, micro, &plan->micro_count));
-  for (int64_t k = 0; k < count; k++)
-    plan->micro[mine[k]] = micro[k];
-  return STATUS_OK;
-}
-
-/* Builds what this group was dealt and has not built yet, and drops the rest. */
-static status_t plan_settle(const grid_t *grid, plan_t *plan, plan_build_t build, void *context) {
   for (int32_t i = 0; i < plan->n; i++) {
-    bool mine = plan->group[i] == grid->dp_rank, built = i % grid->size == grid->rank;
-    if (mine && !built) TRY(plan_build_one(plan, build, context, i));
-    if (mine || !built) continue;
-    sequence_free(&plan->sequences[i]);
-    plan->sequences[i] = (sequence_t){0};
-    plan->images[i] = -1;
+    plan->group[i] = group[i / plan->unit];
+    plan->mine_count += plan->group[i] == grid->dp_rank;
   }
   return STATUS_OK;
 }
 
-status_t plan_create(const grid_t *grid, int32_t n, int32_t unit, int32_t slots, int64_t micro_tokens,
-                     plan_build_t build, void *context, plan_t *out) {
+static status_t plan_list(const grid_t *grid, plan_t *plan) {
+  int32_t k = 0;
+  TRY(memory_alloc(&plan->mine, ARENA_DATA, (size_t)plan->mine_count, sizeof *plan->mine));
+  for (int32_t i = 0; i < plan->n; i++)
+    if (plan->group[i] == grid->dp_rank) plan->mine[k++] = i;
+  return STATUS_OK;
+}
+
+static status_t plan_cut(plan_t *plan, int64_t micro_tokens) {
+  SCOPED_MEMORY int64_t *mine = NULL;
+  size_t count = (size_t)plan->mine_count;
+  TRY(memory_alloc(&mine, ARENA_DATA, count, sizeof *mine + sizeof(int32_t)));
+  int32_t *micro = (int32_t *)(mine + count);
+  for (size_t k = 0; k < count; k++)
+    mine[k] = plan->mine[k];
+  TRY(deal_micro_batches(plan->lengths, mine, (int64_t)count, plan->unit, micro_tokens, micro,
+                         &plan->micro_count));
+  for (size_t k = 0; k < count; k++)
+    plan->micro[mine[k]] = micro[k];
+  return STATUS_OK;
+}
+
+static void plan_drop_one(plan_t *plan, int32_t i) {
+  sequence_free(&plan->sequences[i]);
+  plan->sequences[i] = (sequence_t){0};
+  plan->images[i] = -1;
+}
+
+/* Builds what this group was dealt and has not built yet, all of it where something was BROUGHT since, and
+ * drops the rest. */
+static status_t plan_settle(const grid_t *grid, plan_t *plan, plan_build_t build, bool brought,
+                            void *context) {
+  for (int32_t i = 0; i < plan->n; i++) {
+    bool mine = plan->group[i] == grid->dp_rank, built = i % grid->size == grid->rank;
+    if (built && (brought || !mine)) plan_drop_one(plan, i);
+    if (mine && (brought || !built)) TRY(plan_build_one(plan, build, context, i));
+  }
+  return STATUS_OK;
+}
+
+status_t plan_create_bringing(const grid_t *grid, int32_t n, int32_t unit, int32_t slots,
+                              int64_t micro_tokens, plan_build_t build, plan_bring_t bring, void *context,
+                              plan_t *out) {
   SCOPED(plan_free) plan_t plan = {.n = n, .unit = unit, .slots = slots};
   *out = (plan_t){0};
   TRY(plan_allocate(&plan));
   TRY(plan_measure(grid, &plan, build, context));
   TRY(plan_deal(grid, &plan));
-  TRY(plan_cut(grid->dp_rank, &plan, micro_tokens));
-  TRY(comm_agree(grid->world, plan_settle(grid, &plan, build, context)));
+  TRY(plan_list(grid, &plan));
+  TRY(plan_cut(&plan, micro_tokens));
+  status_code_t status = bring ? bring(context, plan.group) : STATUS_OK;
+  if (status == STATUS_OK) status = plan_settle(grid, &plan, build, bring != NULL, context);
+  TRY(comm_agree(grid->world, status));
   *out = plan;
   plan = (plan_t){0};
   return STATUS_OK;
 }
 
-status_t plan_recut(const grid_t *grid, int32_t slots, int64_t micro_tokens, plan_t *plan) {
+status_t plan_create(const grid_t *grid, int32_t n, int32_t unit, int32_t slots, int64_t micro_tokens,
+                     plan_build_t build, void *context, plan_t *out) {
+  return plan_create_bringing(grid, n, unit, slots, micro_tokens, build, NULL, context, out);
+}
+
+status_t plan_recut(int32_t slots, int64_t micro_tokens, plan_t *plan) {
   if (slots == plan->slots) return STATUS_OK;
   plan->slots = slots;
-  for (int32_t i = 0; i < plan->n; i++)
-    if (plan->group[i] == grid->dp_rank)
-      plan->lengths[i] = packed_length(plan->sequences[i].tokens, plan->sequences[i].n, slots);
-  return plan_cut(grid->dp_rank, plan, micro_tokens);
+  for (int32_t k = 0; k < plan->mine_count; k++) {
+    const sequence_t *sequence = &plan->sequences[plan->mine[k]];
+    plan->lengths[plan->mine[k]] = packed_length(sequence->tokens, sequence->n, slots);
+  }
+  return plan_cut(plan, micro_tokens);
 }
 
 status_t plan_longest(const plan_t *plan, int64_t *positions) {
   SCOPED_MEMORY int64_t *lengths = NULL;
   *positions = 0;
   TRY(memory_alloc(&lengths, ARENA_DATA, (size_t)plan->micro_count, sizeof *lengths));
-  for (int32_t i = 0; i < plan->n; i++)
-    if (plan->micro[i] >= 0) lengths[plan->micro[i]] += plan->lengths[i];
+  for (int32_t k = 0; k < plan->mine_count; k++)
+    lengths[plan->micro[plan->mine[k]]] += plan->lengths[plan->mine[k]];
   for (int32_t m = 0; m < plan->micro_count; m++)
     if (lengths[m] > *positions) *positions = lengths[m];
   return STATUS_OK;
@@ -131,10 +158,14 @@ static int32_t plan_place_of(int64_t *images, int32_t *count, int64_t image) {
 
 static status_t micro_fill(const plan_t *plan, int32_t index, micro_t *micro) {
   SCOPED_MEMORY packed_source_t *sources = NULL;
-  TRY(memory_alloc(&micro->which, ARENA_DATA, (size_t)plan->n, sizeof *micro->which));
-  TRY(memory_alloc(&micro->images, ARENA_DATA, (size_t)plan->n, sizeof *micro->images));
-  TRY(memory_alloc(&sources, ARENA_DATA, (size_t)plan->n, sizeof *sources));
-  for (int32_t i = 0; i < plan->n; i++) {
+  size_t count = 0;
+  for (int32_t k = 0; k < plan->mine_count; k++)
+    count += plan->micro[plan->mine[k]] == index;
+  TRY(memory_alloc(&micro->which, ARENA_DATA, count, sizeof *micro->which));
+  TRY(memory_alloc(&micro->images, ARENA_DATA, count, sizeof *micro->images));
+  TRY(memory_alloc(&sources, ARENA_DATA, count, sizeof *sources));
+  for (int32_t k = 0; k < plan->mine_count; k++) {
+    int32_t i = plan->mine[k];
     if (plan->micro[i] != index) continue;
     const sequence_t *sequence = &plan->sequences[i];
     int32_t place =

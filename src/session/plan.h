@@ -13,12 +13,14 @@
 typedef status_t (*plan_build_t)(void *context, int32_t i, sequence_t *sequence, int64_t *image);
 
 typedef struct {
-  int32_t n;             /* sequences of the whole batch */
-  int32_t unit;          /* divides n */
-  int32_t slots;         /* positions of an image */
-  int32_t *lengths;      /* (n) positions, images expanded */
-  int32_t *learnt;       /* (n) learnt tokens */
-  int32_t *group;        /* (n) dp group */
+  int32_t n;        /* sequences of the whole batch */
+  int32_t unit;     /* divides n */
+  int32_t slots;    /* positions of an image */
+  int32_t *lengths; /* (n) positions, images expanded */
+  int32_t *learnt;  /* (n) learnt tokens */
+  int32_t *group;   /* (n) dp group */
+  int32_t *mine;    /* (mine_count) this group's sequences, ascending */
+  int32_t mine_count;
   int32_t *micro;        /* (n) micro-batch of this group's sequences; -1 for others' */
   int32_t micro_count;   /* of this group; may be 0 */
   sequence_t *sequences; /* (n) this group's; empty for others' */
@@ -29,6 +31,14 @@ typedef struct {
  * with plan_free. Errors of BUILD are agreed. */
 status_t plan_create(const grid_t *grid, int32_t n, int32_t unit, int32_t slots, int64_t micro_tokens,
                      plan_build_t build, void *context, plan_t *plan);
+
+/* The same of sequences whose contents lie with some ranks only. Sequence I is to be worked on by GROUP[i]
+ * (n): what it holds is brought there. Collective on the grid's world. */
+typedef status_t (*plan_bring_t)(void *context, const int32_t *group);
+/* BUILD makes sequences of the right lengths, whatever their tokens, until BRING has been called, once. */
+status_t plan_create_bringing(const grid_t *grid, int32_t n, int32_t unit, int32_t slots,
+                              int64_t micro_tokens, plan_build_t build, plan_bring_t bring, void *context,
+                              plan_t *plan);
 void plan_free(plan_t *plan);
 
 /* Positions of this group's largest micro-batch. Local. Errors: STATUS_MEMORY. */
@@ -36,7 +46,7 @@ status_t plan_longest(const plan_t *plan, int64_t *positions);
 
 /* Cuts this group's sequences anew for a model whose images take SLOTS positions; which sequences are the
  * group's stays as it is, and others' lengths remain those of plan_create. Local. */
-status_t plan_recut(const grid_t *grid, int32_t slots, int64_t micro_tokens, plan_t *plan);
+status_t plan_recut(int32_t slots, int64_t micro_tokens, plan_t *plan);
 
 /* One micro-batch, packed. */
 typedef struct {

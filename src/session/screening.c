@@ -1,7 +1,7 @@
 #include "session/screening.h"
 
 #include "base/log.h"
-#include "base/memory.h"
+#include "base/memory_pool.h"
 #include "perf/perf.h"
 
 #include <math.h>
@@ -24,8 +24,9 @@ typedef struct {
   session_t *session;
   source_t *source;
   const screening_t *screening;
-  int64_t *rows;
+  dataset_rows_t *rows;
   int64_t total, kept;
+  bool writes; /* the rows, for all that share them */
   screening_counts_t *counts;
   screening_names_t bad, dropped, idle; /* rank 0's */
 } screening_work_t;
@@ -81,21 +82,30 @@ static status_t screening_settle_row(screening_work_t *work, int64_t row, int32_
     counts->dropped++;
     return screening_add_name(work, row, &work->dropped);
   }
-  work->rows[work->kept++] = row;
+  if (work->writes) work->rows->rows[work->kept] = row;
+  work->kept++;
   counts->facts += (found & SCREENING_FACTS) != 0;
   if (!(found & SCREENING_IDLE)) return STATUS_OK;
   counts->idle++;
   return screening_add_name(work, row, &work->idle);
 }
 
-/* ROWS begin .. begin + n - 1: every rank looks at its share, and then all know what was FOUND (n). */
-static status_t work_block(screening_work_t *work, int64_t begin, int64_t n, int32_t *found) {
+/* What is looked at before the ranks meet. */
+typedef struct {
+  int32_t *found; /* (n) */
+  int64_t *rows;  /* (n): this rank's own copy, for those that are left move up meanwhile */
+} screening_block_t;
+
+/* Rows begin .. begin + n - 1: every rank looks at its share, and then all know what was found. */
+static status_t work_block(screening_work_t *work, int64_t begin, int64_t n, const screening_block_t *block) {
   const grid_t *grid = &work->session->grid;
+  int32_t *found = block->found;
   status_code_t status = STATUS_OK;
   memset(found, 0, (size_t)n * sizeof *found);
+  memcpy(block->rows, work->rows->rows + begin, (size_t)n * sizeof *block->rows);
   for (int64_t i = grid->rank; i < n && status == STATUS_OK; i += grid->size) {
     bool bad;
-    status = screening_look(work, work->rows[begin + i], &found[i], &bad);
+    status = screening_look(work, block->rows[i], &found[i], &bad);
     if (!bad) continue;
     error_clear();
     found[i] = BAD;
@@ -104,7 +114,7 @@ static status_t work_block(screening_work_t *work, int64_t begin, int64_t n, int
   TRY(comm_agree(grid->world, status));
   TRY(comm_allreduce(grid->world, found, (size_t)n, COMM_I32, COMM_SUM));
   for (int64_t i = 0; i < n && status == STATUS_OK; i++)
-    status = screening_settle_row(work, work->rows[begin + i], found[i]);
+    status = screening_settle_row(work, block->rows[i], found[i]);
   return comm_agree(grid->world, status);
 }
 
@@ -121,15 +131,15 @@ static status_t screening_stop_here(session_t *session) {
       session->settings->job.max_seconds, passed, ceil(2.0 * passed));
 }
 
-static status_t screening_work_all(screening_work_t *work, int64_t block, int32_t *found) {
+static status_t screening_work_all(screening_work_t *work, int64_t size, const screening_block_t *block) {
   session_t *session = work->session;
-  bool shown = work->total > block && !session->dry, stop;
+  bool shown = work->total > size && !session->dry, stop;
   if (shown) log_progress("samples", 0, work->total, "looked at", NULL);
-  for (int64_t begin = 0; begin < work->total; begin += block) {
-    int64_t n = work->total - begin < block ? work->total - begin : block;
+  for (int64_t begin = 0; begin < work->total; begin += size) {
+    int64_t n = work->total - begin < size ? work->total - begin : size;
     TRY(comm_any(session->world, session_stop_requested(session, 0.0), &stop));
     if (stop) return screening_stop_here(session);
-    TRY(work_block(work, begin, n, found));
+    TRY(work_block(work, begin, n, block));
     if (shown) log_progress("samples", begin + n, work->total, "looked at", NULL);
   }
   return STATUS_OK;
@@ -162,21 +172,26 @@ static status_t screening_conclude(const screening_work_t *work) {
   return STATUS_OK;
 }
 
-status_t screening_run(session_t *session, source_t *source, const screening_t *screening, int64_t *rows,
-                       int64_t *count, screening_counts_t *counts) {
+status_t screening_run(session_t *session, source_t *source, const screening_t *screening,
+                       dataset_rows_t *rows, screening_counts_t *counts) {
   *counts = (screening_counts_t){0};
   screening_work_t work = {.session = session,
                            .source = source,
                            .screening = screening,
                            .rows = rows,
-                           .total = *count,
+                           .total = rows->count,
+                           .writes = node_memory_writes(rows->memory),
                            .counts = counts};
-  int64_t block = (int64_t)BLOCK * session->grid.size;
-  SCOPED_MEMORY int32_t *found = NULL;
-  if (block > *count) block = *count;
-  TRY(comm_agree(session->world, memory_alloc(&found, ARENA_DATA, (size_t)block + 1, sizeof *found)));
-  if (*count > 0) TRY(screening_work_all(&work, block, found));
-  *count = work.kept;
+  int64_t size = (int64_t)BLOCK * session->grid.size;
+  screening_block_t block = {0};
+  POOL(pool, ARENA_DATA);
+  if (size > rows->count) size = rows->count;
+  status_code_t status = memory_pool_alloc(&pool, &block.found, (size_t)size, sizeof *block.found);
+  if (status == STATUS_OK) status = memory_pool_alloc(&pool, &block.rows, (size_t)size, sizeof *block.rows);
+  TRY(comm_agree(session->world, status));
+  if (work.total > 0) TRY(screening_work_all(&work, size, &block));
+  rows->count = work.kept;
+  TRY(node_memory_meet(rows->memory));
   return screening_conclude(&work);
 }
 

@@ -32,14 +32,14 @@ typedef struct {
   int64_t idle, facts;
 } screening_counts_t;
 
-/* Looks at ROWS (*COUNT) of SOURCE's dataset, each once, by all ranks in turn, and leaves out of ROWS those
- * that are bad, where data.bad_sample = 'skip', or dropped: the rest moves up, *COUNT of them, the same on
- * any layout. What is left out or idle is counted and the first few are named in warnings. Asks for stop
- * requests as it goes. Collective on the world. Errors, agreed: STATUS_DATA (the first bad sample, where bad
- * samples are not skipped; no sample is left; all that are left are idle); STATUS_STOPPED; STATUS_INPUT where
+/* Looks at ROWS of SOURCE's dataset, each once, by all ranks in turn, and leaves out of ROWS those that are
+ * bad, where data.bad_sample = 'skip', or dropped: the rest moves up, rows->count of them, the same on any
+ * layout. What is left out or idle is counted and the first few are named in warnings. Asks for stop requests
+ * as it goes. Collective on the world. Errors, agreed: STATUS_DATA (the first bad sample, where bad samples
+ * are not skipped; no sample is left; all that are left are idle); STATUS_STOPPED; STATUS_INPUT where
  * job.max_seconds is over before the first step could begin. */
-status_t screening_run(session_t *session, source_t *source, const screening_t *screening, int64_t *rows,
-                       int64_t *count, screening_counts_t *counts);
+status_t screening_run(session_t *session, source_t *source, const screening_t *screening,
+                       dataset_rows_t *rows, screening_counts_t *counts);
 
 /* True if one of SAMPLE's facts says something. Local. */
 bool screening_has_facts(const dataset_sample_t *sample);

@@ -278,7 +278,7 @@ static status_t reward_evaluate_part(void *context, int64_t begin, int32_t n, do
   const held_out_t *held = &task->held;
   reward_metrics_t part;
   int64_t skipped;
-  TRY(run_pairs(task, held->source, held->rows + begin, n, begin, false, 1, &part, &skipped));
+  TRY(run_pairs(task, held->source, held->rows.rows + begin, n, begin, false, 1, &part, &skipped));
   sums[SUM_LOSS] = part.loss * part.whole;
   sums[SUM_RIGHT] = part.accuracy * part.whole;
   sums[SUM_WHOLE] = part.whole;
@@ -306,7 +306,7 @@ static status_t reward_evaluate(void *context, int64_t step, metrics_t *metrics,
   if (whole == 0.0)
     return error_set(STATUS_DATA,
                      "the images of all %lld pairs held out are broken: make %s again with task prepare",
-                     (long long)held->count, dataset_path(held->source->dataset));
+                     (long long)held->rows.count, dataset_path(held->source->dataset));
   metrics_add(metrics, "eval/loss", sums[SUM_LOSS] / whole);
   metrics_add(metrics, "eval/accuracy", sums[SUM_RIGHT] / whole);
   /* Among equal accuracies the smaller loss. */
@@ -337,27 +337,23 @@ static status_t reward_open_pairs(reward_task_t *task) {
   session_t *session = task->session;
   const settings_t *settings = session->settings;
   screening_counts_t counts;
-  int64_t *rows, count;
-  TRY(dataset_rows(task->source.dataset, false, &rows, &count));
-  if (settings->data.limit > 0 && settings->data.limit < count) count = settings->data.limit;
-  status_code_t status =
-      reward_pairs_choose(session, &task->reward_prompt, &task->source, "training", rows, &count, &counts);
-  if (status == STATUS_OK)
-    reward_prompt_count_facts(session, &task->reward_prompt, "rm.facts", settings->data.dataset, counts.facts,
-                              count);
-  if (status == STATUS_OK)
-    status = order_create((uint64_t)settings->job.seed, true, rows, count, &task->order);
-  memory_free(rows);
-  return status;
+  SCOPED(dataset_rows_free) dataset_rows_t rows = {0};
+  TRY(dataset_rows(session->world, task->source.dataset, DATASET_TRAINING, &rows));
+  if (settings->data.limit > 0 && settings->data.limit < rows.count) rows.count = settings->data.limit;
+  TRY(reward_pairs_choose(session, &task->reward_prompt, &task->source, "training", &rows, &counts));
+  reward_prompt_count_facts(session, &task->reward_prompt, "rm.facts", settings->data.dataset, counts.facts,
+                            rows.count);
+  return order_create(session->world, (uint64_t)settings->job.seed, true, rows.rows, rows.count,
+                      &task->order);
 }
 
 static status_t reward_open_held_out(reward_task_t *task) {
   held_out_t *held = &task->held;
   screening_counts_t counts;
   TRY(held_out_open(task->session, &task->model, &task->source, held));
-  if (held->count == 0) return STATUS_OK;
-  return reward_pairs_choose(task->session, &task->reward_prompt, held->source, "evaluation", held->rows,
-                             &held->count, &counts);
+  if (held->rows.count == 0) return STATUS_OK;
+  return reward_pairs_choose(task->session, &task->reward_prompt, held->source, "evaluation", &held->rows,
+                             &counts);
 }
 
 static status_t reward_open_data(reward_task_t *task, int64_t *total) {

@@ -75,7 +75,7 @@ static status_t pair_look(void *context, int64_t row, const dataset_sample_t *sa
 }
 
 status_t reward_pairs_choose(session_t *session, const reward_prompt_t *prompt, source_t *source,
-                             const char *use, int64_t *rows, int64_t *count, screening_counts_t *counts) {
+                             const char *use, dataset_rows_t *rows, screening_counts_t *counts) {
   char idle[160];
   look_t context = {prompt, source};
   snprintf(
@@ -83,7 +83,7 @@ status_t reward_pairs_choose(session_t *session, const reward_prompt_t *prompt, 
       "have two answers that are the same within data.max_len = %lld tokens, so nothing is learnt from them",
       (long long)session->settings->data.max_len);
   const screening_t screening = {.use = use, .idle = idle, .look = pair_look, .context = &context};
-  TRY(screening_run(session, source, &screening, rows, count, counts));
+  TRY(screening_run(session, source, &screening, rows, counts));
   session_skipped(session, counts->bad, NULL);
   return STATUS_OK;
 }

@@ -20,9 +20,9 @@ typedef struct {
 /* Sequence I of the reward_pairs_t CONTEXT: a plan_build_t (session/plan.h). */
 status_t reward_pairs_build(void *context, int32_t i, sequence_t *sequence, int64_t *image);
 
-/* Sees which of SOURCE's ROWS (*COUNT) are pairs that something is learnt from: as screening_run, of which
+/* Sees which of SOURCE's ROWS are pairs that something is learnt from: as screening_run, of which
  * USE and COUNTS are. Collective. */
 status_t reward_pairs_choose(session_t *session, const reward_prompt_t *prompt, source_t *source,
-                             const char *use, int64_t *rows, int64_t *count, screening_counts_t *counts);
+                             const char *use, dataset_rows_t *rows, screening_counts_t *counts);
 
 #endif

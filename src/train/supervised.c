@@ -241,7 +241,7 @@ static status_t supervised_evaluate_part(void *context, int64_t begin, int32_t n
   batch_t batch;
   double hits;
   int64_t learnt = 0, skipped;
-  TRY(supervised_make_batch(task, held->source, held->rows + begin, n, &batch));
+  TRY(supervised_make_batch(task, held->source, held->rows.rows + begin, n, &batch));
   status_code_t status = supervised_run_batch(task, &batch, false, &sums[SUM_LOSS], &hits, &learnt, &skipped);
   batch_free(&batch);
   sums[SUM_LEARNT] = (double)learnt;
@@ -304,7 +304,7 @@ static status_t sample_look(void *context, int64_t row, const dataset_sample_t *
 }
 
 static status_t supervised_choose_samples(supervised_t *task, source_t *source, const char *use,
-                                          int64_t *rows, int64_t *count) {
+                                          dataset_rows_t *rows) {
   session_t *session = task->session;
   screening_counts_t counts;
   char idle[128];
@@ -312,28 +312,26 @@ static status_t supervised_choose_samples(supervised_t *task, source_t *source, 
            "have no answer within data.max_len = %lld tokens, so nothing is learnt from them",
            (long long)session->settings->data.max_len);
   const screening_t screening = {.use = use, .idle = idle, .look = sample_look, .context = source};
-  TRY(screening_run(session, source, &screening, rows, count, &counts));
+  TRY(screening_run(session, source, &screening, rows, &counts));
   session_skipped(session, counts.bad, NULL);
   return STATUS_OK;
 }
 
 static status_t supervised_open_samples(supervised_t *task) {
   const settings_t *settings = task->session->settings;
-  int64_t *rows, count;
-  TRY(dataset_rows(task->source.dataset, false, &rows, &count));
-  if (settings->data.limit > 0 && settings->data.limit < count) count = settings->data.limit;
-  status_code_t status = supervised_choose_samples(task, &task->source, "training", rows, &count);
-  if (status == STATUS_OK)
-    status = order_create((uint64_t)settings->job.seed, true, rows, count, &task->order);
-  memory_free(rows);
-  return status;
+  comm_t *world = task->session->world;
+  SCOPED(dataset_rows_free) dataset_rows_t rows = {0};
+  TRY(dataset_rows(world, task->source.dataset, DATASET_TRAINING, &rows));
+  if (settings->data.limit > 0 && settings->data.limit < rows.count) rows.count = settings->data.limit;
+  TRY(supervised_choose_samples(task, &task->source, "training", &rows));
+  return order_create(world, (uint64_t)settings->job.seed, true, rows.rows, rows.count, &task->order);
 }
 
 static status_t supervised_open_held_out(supervised_t *task) {
   held_out_t *held = &task->held;
   TRY(held_out_open(task->session, &task->model, &task->source, held));
-  if (held->count == 0) return STATUS_OK;
-  return supervised_choose_samples(task, held->source, "evaluation", held->rows, &held->count);
+  if (held->rows.count == 0) return STATUS_OK;
+  return supervised_choose_samples(task, held->source, "evaluation", &held->rows);
 }
 
 static status_t supervised_open_data(supervised_t *task) {

@@ -24,14 +24,14 @@ static void each_epoch_is_a_permutation_of_its_own(void **state) {
   (void)state;
   order_t order;
   int64_t first[COUNT], second[COUNT];
-  assert_int_equal(order_create(7, true, NULL, COUNT, &order), STATUS_OK);
+  assert_int_equal(order_create(NULL, 7, true, NULL, COUNT, &order), STATUS_OK);
   assert_int_equal(order_rows(&order, 0, COUNT, first), STATUS_OK);
   assert_int_equal(order_rows(&order, COUNT, COUNT, second), STATUS_OK);
   assert_permutation(first, COUNT);
   assert_permutation(second, COUNT);
   assert_memory_not_equal(first, second, sizeof first);
   order_free(&order);
-  assert_int_equal(order_create(8, true, NULL, COUNT, &order), STATUS_OK);
+  assert_int_equal(order_create(NULL, 8, true, NULL, COUNT, &order), STATUS_OK);
   assert_int_equal(order_rows(&order, 0, COUNT, second), STATUS_OK);
   assert_memory_not_equal(first, second, sizeof first);
   order_free(&order);
@@ -43,11 +43,11 @@ static void a_batch_depends_on_its_number_alone(void **state) {
   enum { BATCH = 10, BATCHES = 30 };
   order_t straight, fresh;
   int64_t all[BATCH * BATCHES], batch[BATCH];
-  assert_int_equal(order_create(3, true, NULL, COUNT, &straight), STATUS_OK);
+  assert_int_equal(order_create(NULL, 3, true, NULL, COUNT, &straight), STATUS_OK);
   for (int64_t p = 0; p < BATCH * BATCHES; p++)
     assert_int_equal(order_rows(&straight, p, 1, &all[p]), STATUS_OK);
   for (int64_t k = BATCHES - 1; k >= 0; k--) {
-    assert_int_equal(order_create(3, true, NULL, COUNT, &fresh), STATUS_OK);
+    assert_int_equal(order_create(NULL, 3, true, NULL, COUNT, &fresh), STATUS_OK);
     assert_int_equal(order_rows(&fresh, k * BATCH, BATCH, batch), STATUS_OK);
     assert_memory_equal(batch, all + k * BATCH, sizeof batch);
     order_free(&fresh);
@@ -62,12 +62,12 @@ static void rows_are_those_given(void **state) {
   const int64_t rows[] = {5, 9, 11, 40};
   order_t order;
   int64_t found[8];
-  assert_int_equal(order_create(1, false, rows, 4, &order), STATUS_OK);
+  assert_int_equal(order_create(NULL, 1, false, rows, 4, &order), STATUS_OK);
   assert_int_equal(order_rows(&order, 2, 6, found), STATUS_OK);
   const int64_t expected[] = {11, 40, 5, 9, 11, 40};
   assert_memory_equal(found, expected, sizeof expected);
   order_free(&order);
-  assert_int_equal(order_create(1, true, rows, 4, &order), STATUS_OK);
+  assert_int_equal(order_create(NULL, 1, true, rows, 4, &order), STATUS_OK);
   assert_int_equal(order_rows(&order, 4, 4, found), STATUS_OK);
   int64_t sum = 0;
   for (int i = 0; i < 4; i++)
@@ -86,7 +86,7 @@ static void large_batches_use_each_sample_once_an_epoch(void **state) {
   int64_t *rows = calloc(BATCH, sizeof *rows);
   int32_t *seen = calloc(SAMPLES, sizeof *seen);
   assert_true(rows && seen);
-  assert_int_equal(order_create(5, true, NULL, SAMPLES, &order), STATUS_OK);
+  assert_int_equal(order_create(NULL, 5, true, NULL, SAMPLES, &order), STATUS_OK);
   for (int64_t position = 0; position < 2 * (int64_t)SAMPLES; position += BATCH) {
     assert_int_equal(order_rows(&order, position, BATCH, rows), STATUS_OK);
     for (int64_t i = 0; i < BATCH && position + i < 2 * (int64_t)SAMPLES; i++) {
@@ -105,7 +105,7 @@ static void large_batches_use_each_sample_once_an_epoch(void **state) {
 static void nothing_to_draw_is_an_error(void **state) {
   (void)state;
   order_t order;
-  assert_int_equal(order_create(1, true, NULL, 0, &order), STATUS_DATA);
+  assert_int_equal(order_create(NULL, 1, true, NULL, 0, &order), STATUS_DATA);
 }
 
 int main(void) {

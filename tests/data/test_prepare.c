@@ -126,10 +126,10 @@ static void held_out_samples_are_marked(void **state) {
   dataset_t *dataset = prepared(&setting, &counts);
   assert_int_equal(counts.held_out, 6);
   assert_int_equal(dataset_info(dataset).held_out, 6);
-  int64_t *rows, n;
-  assert_ok(dataset_rows(dataset, false, &rows, &n));
-  assert_int_equal(n, TALKS - 6);
-  memory_free(rows);
+  dataset_rows_t rows;
+  assert_ok(dataset_rows(NULL, dataset, DATASET_TRAINING, &rows));
+  assert_int_equal(rows.count, TALKS - 6);
+  dataset_rows_free(&rows);
   for (int i = 0; i < TALKS; i++)
     check_talk(dataset, i, i, false);
   dataset_close(dataset);

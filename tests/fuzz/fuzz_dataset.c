@@ -57,7 +57,7 @@ static volatile uint64_t total;
 
 static void use(const dataset_t *dataset) {
   const dataset_info_t info = dataset_info(dataset);
-  int64_t *rows, count;
+  dataset_rows_t rows;
   for (int64_t i = 0; i < info.samples && i < READ_MOST; i++) {
     dataset_sample_t sample;
     FUZZ_EXPECT(dataset_sample_image(dataset, i) < info.images);
@@ -67,8 +67,9 @@ static void use(const dataset_t *dataset) {
   }
   for (int64_t i = 0; i < info.images && i < READ_MOST; i++)
     read_image(dataset, i);
-  FUZZ_EXPECT(dataset_rows(dataset, true, &rows, &count) == STATUS_OK && count <= info.samples);
-  memory_free(rows);
+  FUZZ_EXPECT(dataset_rows(NULL, dataset, DATASET_HELD_OUT, &rows) == STATUS_OK &&
+              rows.count <= info.samples);
+  dataset_rows_free(&rows);
 }
 
 /* The status of opening the file that INPUT makes. */

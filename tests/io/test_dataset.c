@@ -179,15 +179,17 @@ static void check_image(const dataset_t *dataset, int64_t i) {
   memory_free(name);
 }
 
-static void check_rows(const dataset_t *dataset, bool held_out) {
-  int64_t *rows, count;
-  assert_ok(dataset_rows(dataset, held_out, &rows, &count));
-  for (int64_t i = 0, at = 0; i < SAMPLES; i++)
-    if ((i % 5 == 0) == held_out) {
-      assert_true(at < count);
-      assert_int_equal(rows[at++], i);
+static void check_rows(const dataset_t *dataset, dataset_part_t part) {
+  dataset_rows_t rows;
+  int64_t at = 0;
+  assert_ok(dataset_rows(NULL, dataset, part, &rows));
+  for (int64_t i = 0; i < SAMPLES; i++)
+    if (part == DATASET_ALL || (i % 5 == 0) == (part == DATASET_HELD_OUT)) {
+      assert_true(at < rows.count);
+      assert_int_equal(rows.rows[at++], i);
     }
-  memory_free(rows);
+  assert_int_equal(rows.count, at);
+  dataset_rows_free(&rows);
 }
 
 static void check_all(const dataset_t *dataset) {
@@ -201,8 +203,9 @@ static void check_all(const dataset_t *dataset) {
     check_sample(dataset, i);
   for (int64_t i = 0; i < IMAGES; i++)
     check_image(dataset, i);
-  check_rows(dataset, true);
-  check_rows(dataset, false);
+  check_rows(dataset, DATASET_TRAINING);
+  check_rows(dataset, DATASET_HELD_OUT);
+  check_rows(dataset, DATASET_ALL);
 }
 
 static void what_is_written_is_read(void **state) {

@@ -1,6 +1,7 @@
 /* The arithmetic of PPO against golden/ppo.txt, a transcription of the method's equations in numpy
  * (golden/make_ppo_golden.py): every array and every statistic. */
 #include "ppo/golden_options.h"
+#include "ppo/one_rank.h"
 #include "tensor/golden_file.h"
 
 #include <math.h>
@@ -25,6 +26,7 @@ typedef struct {
   bool stopped[SAMPLES];
   double kl[TOKENS], shaped_reward[TOKENS], advantage[TOKENS], ret[TOKENS];
   double reward[SAMPLES], length_bonus[SAMPLES];
+  one_rank_t rank;
   ppo_samples_t samples;
 } ppo_golden_case_t;
 
@@ -53,11 +55,12 @@ static void case_open(ppo_golden_case_t *c, const char *prefix) {
     c->stopped[s] = stopped[s] != 0.0;
   }
   assert_int_equal(c->offsets[SAMPLES], TOKENS);
-  c->samples = (ppo_samples_t){.samples = SAMPLES,
-                               .offsets = c->offsets,
+  c->samples = (ppo_samples_t){.offsets = c->offsets,
                                .logprob = get(c, "logprob", TOKENS),
                                .ref_logprob = get(c, "ref_logprob", TOKENS),
                                .value = get(c, "value", TOKENS),
+                               .entropy = get(c, "entropy", TOKENS),
+                               .ref_entropy = get(c, "ref_entropy", TOKENS),
                                .raw_reward = get(c, "raw_reward", SAMPLES),
                                .length_multiplier = get(c, "multiplier", SAMPLES),
                                .correct = get(c, "correct", SAMPLES),
@@ -68,7 +71,9 @@ static void case_open(ppo_golden_case_t *c, const char *prefix) {
                                .ret = c->ret,
                                .reward = c->reward,
                                .length_bonus = c->length_bonus};
+  one_rank(&c->rank, SAMPLES, &c->samples);
   if (ppo_rewards(&c->options, &c->samples) != STATUS_OK) fail_msg("%s", error_message());
+  if (ppo_advantages(&c->options, &c->samples) != STATUS_OK) fail_msg("%s", error_message());
 }
 
 static void compare_rewards(const ppo_golden_case_t *c) {
@@ -81,8 +86,8 @@ static void compare_rewards(const ppo_golden_case_t *c) {
 }
 
 static void compare_objective(const ppo_golden_case_t *c) {
-  ppo_objective_t o =
-      ppo_objective(&c->options, &c->samples, get(c, "entropy", TOKENS), get(c, "ref_entropy", TOKENS));
+  ppo_objective_t o;
+  assert_int_equal(ppo_objective(&c->options, &c->samples, &o), STATUS_OK);
   const double found[] = {o.kl_sum_seq,     o.kl_avg_seq,        o.length_bonus, o.correct_bonus, o.rewards,
                           o.shaped_rewards, o.non_score_rewards, o.entropies,    o.ref_entropies};
   compare(c, "objective", found, sizeof found / sizeof *found);

@@ -1,5 +1,6 @@
 /* The arithmetic of PPO on cases written out by hand: rewards, advantages, the terms of the loss and their
  * derivatives, at the edges too. */
+#include "ppo/one_rank.h"
 #include "ppo/ppo_math.h"
 
 #include "tensor/loss_derivatives.h"
@@ -46,6 +47,7 @@ typedef struct {
   bool stopped[SAMPLES_MAX];
   double kl[TOKENS_MAX], shaped[TOKENS_MAX], advantage[TOKENS_MAX], ret[TOKENS_MAX];
   double reward[SAMPLES_MAX], bonus[SAMPLES_MAX];
+  one_rank_t rank;
   ppo_samples_t samples;
 } ppo_math_rollout_t;
 
@@ -56,9 +58,21 @@ static void rollout_make(ppo_math_rollout_t *r, int32_t count, const int64_t *le
     r->multiplier[s] = 1.0;
     r->stopped[s] = true;
   }
-  r->samples = (ppo_samples_t){count,         r->offsets,    r->logprob, r->ref_logprob, r->value,
-                               r->raw_reward, r->multiplier, r->correct, r->stopped,     r->kl,
-                               r->shaped,     r->advantage,  r->ret,     r->reward,      r->bonus};
+  r->samples = (ppo_samples_t){.offsets = r->offsets,
+                               .logprob = r->logprob,
+                               .ref_logprob = r->ref_logprob,
+                               .value = r->value,
+                               .raw_reward = r->raw_reward,
+                               .length_multiplier = r->multiplier,
+                               .correct = r->correct,
+                               .stopped = r->stopped,
+                               .kl = r->kl,
+                               .shaped_reward = r->shaped,
+                               .advantage = r->advantage,
+                               .ret = r->ret,
+                               .reward = r->reward,
+                               .length_bonus = r->bonus};
+  one_rank(&r->rank, count, &r->samples);
 }
 
 static void rollout_one(ppo_math_rollout_t *r, int64_t length) {
@@ -66,7 +80,8 @@ static void rollout_one(ppo_math_rollout_t *r, int64_t length) {
 }
 
 static void rewards_made(const ppo_options_t *options, const ppo_math_rollout_t *r) {
-  if (ppo_rewards(options, &r->samples) != STATUS_OK) fail_msg("%s", error_message());
+  if (ppo_rewards(options, &r->samples) != STATUS_OK || ppo_advantages(options, &r->samples) != STATUS_OK)
+    fail_msg("%s", error_message());
 }
 
 static void rewards_refused(const ppo_math_rollout_t *r, status_code_t status) {
@@ -244,7 +259,8 @@ static void test_no_samples(void **state) {
   ppo_math_rollout_t r;
   rollout_make(&r, 0, NULL);
   rewards_made(&published, &r);
-  ppo_objective_t objective = ppo_objective(&published, &r.samples, NULL, NULL);
+  ppo_objective_t objective;
+  assert_int_equal(ppo_objective(&published, &r.samples, &objective), STATUS_OK);
   near(objective.rewards, 0.0, 0.0);
 }
 
@@ -398,7 +414,10 @@ static void test_objective(void **state) {
   r.stopped[1] = false;
   rewards_made(&published, &r);
   const double entropy[] = {1.0, 2.0, 3.0, 6.0}, ref_entropy[] = {0.0, 0.0, 0.0, 2.0};
-  ppo_objective_t o = ppo_objective(&published, &r.samples, entropy, ref_entropy);
+  ppo_objective_t o;
+  r.samples.entropy = entropy;
+  r.samples.ref_entropy = ref_entropy;
+  assert_int_equal(ppo_objective(&published, &r.samples, &o), STATUS_OK);
   near(o.kl_sum_seq, 2.0, tiny);
   near(o.kl_avg_seq, 1.0, tiny);
   near(o.rewards, (4.0 + 2.0 - 8.0) / 2.0, tiny);
@@ -417,7 +436,9 @@ static void test_objective_without_kl(void **state) {
   rollout_make(&r, 1, (const int64_t[]){2});
   rewards_made(&published, &r);
   const double entropy[] = {1.0, 1.0};
-  ppo_objective_t o = ppo_objective(&published, &r.samples, entropy, entropy);
+  ppo_objective_t o;
+  r.samples.entropy = r.samples.ref_entropy = entropy;
+  assert_int_equal(ppo_objective(&published, &r.samples, &o), STATUS_OK);
   assert_true(o.kl_sum_seq == 0.0 && o.non_score_rewards == 0.0);
   assert_false(signbit(o.non_score_rewards));
 }

@@ -13,7 +13,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { SAMPLES = 6, STATISTICS = 15, TOKEN_ARRAYS = 10 };
+enum { SAMPLES = 6, STATISTICS = 15, SAMPLE_ARRAYS = 5 };
 
 typedef struct {
   const arrays_t *arrays;
@@ -38,7 +38,8 @@ static void *take(ppo_step_t *step, size_t count, size_t size) {
   return block;
 }
 
-static void fill_tokens(const arrays_t *arrays, ppo_step_t *step) {
+/* Group dp_rank has drawn every dp_size-th sample. */
+static void fill_tokens(const arrays_t *arrays, const grid_t *grid, ppo_step_t *step) {
   int32_t *lengths = arrays_integers(arrays, "ppo/query/lengths", SAMPLES);
   int32_t *responses = arrays_integers(arrays, "ppo/response_lengths", SAMPLES);
   int32_t *query = arrays_integers(arrays, "ppo/query/tokens", arrays_size(arrays, "ppo/query/tokens"));
@@ -47,15 +48,22 @@ static void fill_tokens(const arrays_t *arrays, ppo_step_t *step) {
   rollout_t *rollout = &step->rollout;
   *rollout = (rollout_t){.n = SAMPLES, .samples = 1};
   assert_ok(rollout_create(rollout));
+  step->owner = take(step, SAMPLES, sizeof *step->owner);
   for (int32_t s = 0; s < SAMPLES; s++) {
     assert_ok(sequence_append(&rollout->queries[s], next_query, lengths[s], false));
     rollout->lengths[s] = responses[s];
     rollout->offsets[s + 1] = rollout->offsets[s] + responses[s];
     next_query += lengths[s];
+    step->owner[s] = s % grid->dp_size;
   }
-  size_t n = (size_t)rollout->offsets[SAMPLES];
-  rollout->tokens = take(step, n, sizeof *response);
-  memcpy(rollout->tokens, response, n * sizeof *response);
+  step->blank = take(step, (size_t)rollout->offsets[SAMPLES], sizeof *step->blank);
+  assert_ok(
+      ppo_tokens_create(SAMPLES, rollout->lengths, step->owner, grid->dp_rank, PPO_ALL_ARRAYS, &step->own));
+  for (int32_t k = 0; k < step->own.count; k++) {
+    int32_t s = step->own.which[k];
+    memcpy(step->own.tokens + step->own.offsets[k], response + rollout->offsets[s],
+           (size_t)responses[s] * sizeof *response);
+  }
   memory_free(lengths);
   memory_free(responses);
   memory_free(query);
@@ -66,23 +74,27 @@ static void copy(const ppo_update_case_t *c, const char *name, double *to, int64
   memcpy(to, get(c, name, n), (size_t)n * sizeof *to);
 }
 
+/* What this group's samples have of the array NAME of all tokens. */
+static void copy_own(const ppo_update_case_t *c, const ppo_step_t *step, const char *name,
+                     rollout_token_t kind) {
+  const double *all = get(c, name, step->rollout.offsets[SAMPLES]);
+  for (int32_t k = 0; k < step->own.count; k++) {
+    int32_t s = step->own.which[k];
+    memcpy(step->own.numbers[kind] + step->own.offsets[k], all + step->rollout.offsets[s],
+           (size_t)step->rollout.lengths[s] * sizeof *all);
+  }
+}
+
 static void fill_numbers(const ppo_update_case_t *c, ppo_step_t *step) {
-  int64_t n = step->rollout.offsets[SAMPLES];
-  double **arrays[] = {&step->logprob,       &step->entropy,
-                       &step->ref_logprob,   &step->ref_entropy,
-                       &step->value,         &step->kl,
-                       &step->shaped_reward, &step->advantage,
-                       &step->ret,           &step->rollout.logprobs,
-                       &step->raw_reward,    &step->reward,
-                       &step->length_bonus,  &step->length_multiplier,
-                       &step->correct};
-  for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
-    *arrays[i] = take(step, i < TOKEN_ARRAYS ? (size_t)n : SAMPLES, sizeof(double));
+  double **arrays[SAMPLE_ARRAYS] = {&step->raw_reward, &step->reward, &step->length_bonus,
+                                    &step->length_multiplier, &step->correct};
+  for (size_t i = 0; i < SAMPLE_ARRAYS; i++)
+    *arrays[i] = take(step, SAMPLES, sizeof(double));
   step->stopped = take(step, SAMPLES, sizeof *step->stopped);
-  copy(c, "logprob", step->logprob, n);
-  copy(c, "logprob", step->rollout.logprobs, n);
-  copy(c, "ref_logprob", step->ref_logprob, n);
-  copy(c, "value", step->value, n);
+  copy_own(c, step, "logprob", ROLLOUT_LOGPROB);
+  copy_own(c, step, "logprob", ROLLOUT_SAMPLER_LOGPROB);
+  copy_own(c, step, "ref_logprob", ROLLOUT_REF_LOGPROB);
+  copy_own(c, step, "value", ROLLOUT_VALUE);
   copy(c, "raw_reward", step->raw_reward, SAMPLES);
   copy(c, "multiplier", step->length_multiplier, SAMPLES);
   copy(c, "correct", step->correct, SAMPLES);
@@ -157,7 +169,7 @@ static void fixture_open(ppo_update_fixture_t *f, const ppo_update_case_t *c, de
   f->step.n = SAMPLES;
   f->step.step = 1;
   f->step.pool.arena = ARENA_ROLLOUT;
-  fill_tokens(c->arrays, &f->step);
+  fill_tokens(c->arrays, &f->session.grid, &f->step);
   fill_numbers(c, &f->step);
   fill_features(c->arrays, &f->model, &f->session.grid, &f->step.rollout);
 }
@@ -171,30 +183,24 @@ static void fixture_close(ppo_update_fixture_t *f) {
 
 /* ---- Comparisons ---- */
 
-static void check_rewards(const ppo_update_case_t *c, ppo_update_fixture_t *f) {
-  ppo_step_t *step = &f->step;
-  const ppo_samples_t samples = {SAMPLES,
-                                 step->rollout.offsets,
-                                 step->logprob,
-                                 step->ref_logprob,
-                                 step->value,
-                                 step->raw_reward,
-                                 step->length_multiplier,
-                                 step->correct,
-                                 step->stopped,
-                                 step->kl,
-                                 step->shaped_reward,
-                                 step->advantage,
-                                 step->ret,
-                                 step->reward,
-                                 step->length_bonus};
+static void compare_own(const ppo_update_case_t *c, const ppo_step_t *step, const char *name,
+                        rollout_token_t kind) {
   const double single = 1e-6; /* the file holds single precision */
-  int64_t n = step->rollout.offsets[SAMPLES];
-  assert_ok(ppo_rewards(&f->task.options, &samples));
-  compare_arrays("kl", step->kl, get(c, "kl", n), n, 0.0, single);
-  compare_arrays("shaped_reward", step->shaped_reward, get(c, "shaped_reward", n), n, 0.0, single);
-  compare_arrays("advantage", step->advantage, get(c, "advantage", n), n, 0.0, single);
-  compare_arrays("ret", step->ret, get(c, "ret", n), n, 0.0, single);
+  const double *all = get(c, name, step->rollout.offsets[SAMPLES]);
+  for (int32_t k = 0; k < step->own.count; k++) {
+    int32_t s = step->own.which[k];
+    compare_arrays(name, step->own.numbers[kind] + step->own.offsets[k], all + step->rollout.offsets[s],
+                   step->rollout.lengths[s], 0.0, single);
+  }
+}
+
+static void check_rewards(const ppo_update_case_t *c, ppo_update_fixture_t *f) {
+  ppo_objective_t objective;
+  assert_ok(ppo_step_rewards(&f->task, &f->step, &objective));
+  compare_own(c, &f->step, "kl", ROLLOUT_KL);
+  compare_own(c, &f->step, "shaped_reward", ROLLOUT_SHAPED_REWARD);
+  compare_own(c, &f->step, "advantage", ROLLOUT_ADVANTAGE);
+  compare_own(c, &f->step, "ret", ROLLOUT_RETURN);
 }
 
 static void compare_statistics(const ppo_update_case_t *c, const ppo_update_t *update, double tolerance) {

@@ -76,7 +76,7 @@ static void a_plan_is_cut_for_larger_images(void **state) {
   int32_t count = check_micro_batches(&plan, SMALL);
   if (grid.size == 1) assert_true(largest(&plan, LARGE) > MICRO_TOKENS);
   memcpy(group, plan.group, sizeof group);
-  assert_ok(plan_recut(&grid, LARGE, MICRO_TOKENS, &plan));
+  assert_ok(plan_recut(LARGE, MICRO_TOKENS, &plan));
   assert_int_equal(check_micro_batches(&plan, LARGE), count);
   assert_memory_equal(plan.group, group, sizeof group);
   plan_free(&plan);
@@ -90,7 +90,7 @@ static void images_of_the_same_size_change_nothing(void **state) {
   (void)state;
   open_plan(&grid, &plan);
   memcpy(micro, plan.micro, sizeof micro);
-  assert_ok(plan_recut(&grid, SMALL, MICRO_TOKENS, &plan));
+  assert_ok(plan_recut(SMALL, MICRO_TOKENS, &plan));
   assert_memory_equal(plan.micro, micro, sizeof micro);
   plan_free(&plan);
   grid_free(&grid);

@@ -128,18 +128,19 @@ static status_t check_held_out(session_t *session) {
   held_out_t held;
   const settings_t *settings = session->settings;
   bool separate = *settings->eval.dataset != '\0';
-  int64_t all = separate ? FIXTURE_QUESTIONS : HELD_OUT, *rows = NULL, count;
+  int64_t all = separate ? FIXTURE_QUESTIONS : HELD_OUT;
+  dataset_rows_t rows;
   int64_t expected = settings->eval.limit > 0 ? settings->eval.limit : all;
   assert_ok(source_open(session, &model, "data.dataset", settings->data.dataset, &source));
-  assert_ok(dataset_rows(source.dataset, true, &rows, &count));
-  assert_int_equal(count, HELD_OUT);
+  assert_ok(dataset_rows(session->world, source.dataset, DATASET_HELD_OUT, &rows));
+  assert_int_equal(rows.count, HELD_OUT);
   assert_ok(held_out_open(session, &model, &source, &held));
   assert_true((held.source == &source) == !separate);
-  assert_int_equal(held.count, expected);
+  assert_int_equal(held.rows.count, expected);
   for (int64_t i = 0; i < expected; i++)
-    assert_int_equal(held.rows[i], separate ? i : rows[i]);
+    assert_int_equal(held.rows.rows[i], separate ? i : rows.rows[i]);
   held_out_close(&held);
-  memory_free(rows);
+  dataset_rows_free(&rows);
   source_close(&source);
   return STATUS_OK;
 }

@@ -119,14 +119,14 @@ static void held_out_samples_are_drawn(void **state) {
     snprintf(folder, sizeof folder, "seed%d", seed);
     make_world(folder, seed, ".true.");
     open_set(folder, RL, &dataset);
-    int64_t *rows, count;
-    assert_ok(dataset_rows(dataset, true, &rows, &count));
-    assert_int_equal(count, HELD_OUT);
-    for (int64_t i = 0; i < count; i++)
-      snprintf(held + strlen(held), sizeof held - strlen(held), "%lld ", (long long)rows[i]);
+    dataset_rows_t rows;
+    assert_ok(dataset_rows(NULL, dataset, DATASET_HELD_OUT, &rows));
+    assert_int_equal(rows.count, HELD_OUT);
+    for (int64_t i = 0; i < rows.count; i++)
+      snprintf(held + strlen(held), sizeof held - strlen(held), "%lld ", (long long)rows.rows[i]);
     if (*before) differ += strcmp(before, held) != 0;
     strcpy(before, held);
-    memory_free(rows);
+    dataset_rows_free(&rows);
     dataset_close(dataset);
     assert_ok(comm_barrier(world));
   }

@@ -7,6 +7,7 @@
 #include "io/h5.h"
 #include "io/io_test.h"
 #include "io/json.h"
+#include "ppo/one_rank.h"
 #include "ppo/ppo.h"
 #include "ppo/ppo_math.h"
 #include "rollout/task_fixture.h"
@@ -214,15 +215,24 @@ static void check_rewards(const ppo_options_t *options, const rollout_file_t *fi
     assert_ok(memory_alloc(&out[k], ARENA_OTHER, (size_t)tokens, sizeof **out));
   for (int i = 0; i < SAMPLES; i++)
     stopped[i] = file->stopped[i] != 0;
-  const ppo_samples_t samples = {SAMPLES, file->response_offsets,
-                                 in[0],   in[1],
-                                 in[2],   in[3],
-                                 in[4],   in[5],
-                                 stopped, out[0],
-                                 out[1],  out[2],
-                                 out[3],  reward,
-                                 bonus};
+  ppo_samples_t samples = {.offsets = file->response_offsets,
+                           .logprob = in[0],
+                           .ref_logprob = in[1],
+                           .value = in[2],
+                           .raw_reward = in[3],
+                           .length_multiplier = in[4],
+                           .correct = in[5],
+                           .stopped = stopped,
+                           .kl = out[0],
+                           .shaped_reward = out[1],
+                           .advantage = out[2],
+                           .ret = out[3],
+                           .reward = reward,
+                           .length_bonus = bonus};
+  one_rank_t rank;
+  one_rank(&rank, SAMPLES, &samples);
   assert_ok(ppo_rewards(options, &samples));
+  assert_ok(ppo_advantages(options, &samples));
   for (int k = 0; k < 4; k++)
     for (int64_t t = 0; t < tokens; t++)
       close_to(results[k].name, file->token[results[k].token][t], out[k][t], 1.0);
