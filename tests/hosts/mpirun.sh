@@ -2,9 +2,10 @@
 # Lies over Open MPI's mpirun on the hosts that run.sh makes, and calls it with what starts ranks on both of them. They are divided by
 # HOSTS_PLACES: `halves`, the first half of the ranks on node1 and the others on node2, or `pairs`, two on each before there are more,
 # so that neighbours share a host (parallel.tp).
+# shellcheck disable=SC2054 # commas are Open MPI's
 set -euo pipefail
 network=10.77.0.0/24
-options=(--mca plm rsh --mca plm_rsh_agent "$HOSTS_AGENT" --mca orte_leave_session_attached 1 --mca orte_tmpdir_base /run/node
+options=(--mca plm rsh --mca plm_rsh_agent "$HOSTS_AGENT" --mca orte_leave_session_attached 1
   --mca oob_tcp_if_include "$network" --mca btl_tcp_if_include "$network" --mca pml ob1 --mca btl self,vader,tcp --mca osc '^ucx')
 case ${HOSTS_PLACES:-halves} in
 halves) options+=(--host node1:1000,node2:1000 --map-by node --rank-by slot) ;;

@@ -10,7 +10,7 @@ usage() {
 usage: tests/hosts/run.sh [options] COMMAND...
   Runs COMMAND on node1, one of two hosts with addresses, names, processes, /dev/shm and disks (/run/node) of their own. mpirun starts
   ranks on both of them (mpirun.sh), which reach each other by TCP. /tmp is a file system that they share, as over NFS: each mounts one
-  folder for itself (bindfs), with a cache of its own, and locks (flock) do not reach the other. The rest of the disk is the same for
+  folder for itself (bindfs), sees what the other does up to three seconds late, and locks (flock) do not reach the other. The rest of the disk is the same for
   both. Needs root.
 
   --places WAY   halves (default): half of the ranks on each host; pairs: two on each before there are more
@@ -28,10 +28,8 @@ fail() {
 }
 
 arguments=("$@")
-delay=0
-rate=0
 mount_options=()
-export HOSTS_PLACES=halves
+export HOSTS_PLACES=halves HOSTS_DELAY=0 HOSTS_RATE=0
 while (($#)); do
   case $1 in
   -h | --help)
@@ -42,8 +40,8 @@ while (($#)); do
     (($# > 1)) || fail 2 "$1 needs a value (see --help)"
     case $1 in
     --places) HOSTS_PLACES=$2 ;;
-    --delay) delay=$2 ;;
-    --rate) rate=$2 ;;
+    --delay) HOSTS_DELAY=$2 ;;
+    --rate) HOSTS_RATE=$2 ;;
     esac
     shift 2
     ;;
@@ -57,7 +55,7 @@ while (($#)); do
 done
 (($#)) || fail 2 "no command (see --help)"
 [[ $HOSTS_PLACES == halves || $HOSTS_PLACES == pairs ]] || fail 2 "--places $HOSTS_PLACES: expected halves or pairs"
-[[ $delay =~ ^[0-9]+$ && $rate =~ ^[0-9]+$ ]] || fail 2 "--delay '$delay', --rate '$rate': expected whole numbers"
+[[ $HOSTS_DELAY =~ ^[0-9]+$ && $HOSTS_RATE =~ ^[0-9]+$ ]] || fail 2 "--delay '$HOSTS_DELAY', --rate '$HOSTS_RATE': expected whole numbers"
 hosts_enter "bindfs mpirun" "$here/run.sh" "${arguments[@]}"
 [[ $(mpirun --version 2>/dev/null) == *'Open MPI'* ]] || { echo "skipped: mpirun is not Open MPI's"; exit 77; }
 [[ -r /dev/fuse ]] || { echo "skipped: no FUSE here (/dev/fuse)"; exit 77; }
@@ -72,8 +70,8 @@ end() {
 trap end EXIT
 mkdir -m 1777 "$work/shared"
 hosts_connect "$work" node1 node2
-if ((delay || rate)); then hosts_slow node2 "$delay" "$rate"; fi
-share=(bindfs -o nonempty "${mount_options[@]}" "$work/shared" /tmp)
+if ((HOSTS_DELAY || HOSTS_RATE)); then hosts_slow node2 "$HOSTS_DELAY" "$HOSTS_RATE"; fi
+share=(bindfs -o nonempty -o attr_timeout=3 -o entry_timeout=3 -o negative_timeout=3 "${mount_options[@]}" "$work/shared" /tmp)
 "${share[@]}"
 export HOSTS_MPIRUN=/run/node/mpirun HOSTS_AGENT=$here/agent.sh
 program=$(readlink -f "$(command -v mpirun)")
@@ -82,5 +80,5 @@ mount --bind "$here/mpirun.sh" "$program"
 hosts_start node2 "${share[*]} && touch /tmp/node2 && sleep infinity"
 hosts_wait 10 test -e "$work/shared/node2" || fail 1 "node2 does not start: $(<"$work/log/node2")"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMP_WAIT_POLICY=passive
-export OMPI_MCA_btl_vader_single_copy_mechanism=none
+export OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_orte_tmpdir_base=/run/node
 "$@"

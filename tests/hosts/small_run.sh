@@ -1,6 +1,7 @@
 # A small world and fine-tuning in it, for scripts that watch a run from outside; to be sourced by one that has set `root`, the source
 # tree, and `program`, and has a function `fail`.
 # shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154 # `arguments` is for whoever sources it; root, program are its own
 
 # Makes runs/world, with these numbers of images, as kind=number.
 world_make() {
