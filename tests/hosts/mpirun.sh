@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Lies over Open MPI's mpirun on the hosts that run.sh makes, and calls it with what starts ranks on both of them. They are divided by
-# HOSTS_PLACES: `halves`, the first half of the ranks on node1 and the others on node2, or `pairs`, two on each before there are more,
-# so that neighbours share a host (parallel.tp).
+# Lies over Open MPI's mpirun on the hosts that run.sh makes, and calls it with what starts ranks on both of them, divided by
+# HOSTS_PLACES: see there.
 # shellcheck disable=SC2054 # commas are Open MPI's
 set -euo pipefail
 network=10.77.0.0/24
@@ -10,8 +9,9 @@ options=(--mca plm rsh --mca plm_rsh_agent "$HOSTS_AGENT" --mca orte_leave_sessi
 case ${HOSTS_PLACES:-halves} in
 halves) options+=(--host node1:1000,node2:1000 --map-by node --rank-by slot) ;;
 pairs) options+=(--host node1:2,node2:2 --map-by slot --oversubscribe) ;;
+far) options+=(--host node2:1000) ;;
 *)
-  echo "HOSTS_PLACES=$HOSTS_PLACES: expected halves or pairs" >&2
+  echo "HOSTS_PLACES=$HOSTS_PLACES: expected halves, pairs or far" >&2
   exit 2
   ;;
 esac

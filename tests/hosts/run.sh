@@ -10,11 +10,13 @@ usage() {
 usage: tests/hosts/run.sh [options] COMMAND...
   Runs COMMAND on node1, one of two hosts with addresses, names, processes, /dev/shm and disks (/run/node) of their own. mpirun starts
   ranks on both of them (mpirun.sh), which reach each other by TCP. /tmp is a file system that they share, as over NFS: each mounts one
-  folder for itself (bindfs), sees what the other does up to three seconds late, and locks (flock) do not reach the other. The rest of the disk is the same for
+  folder for itself (bindfs), with a cache of its own, and locks (flock) do not reach the other. The rest of the disk is the same for
   both. Needs root.
 
-  --places WAY   halves (default): half of the ranks on each host; pairs: two on each before there are more
+  --places WAY   halves (default): the first half of the ranks on node1, the others on node2; pairs: two on each before there are
+                 more; far: all on node2
   --locks        locks reach the other host
+  --late         a host that has looked for a file in vain learns up to three seconds late that the other one has made it
   --delay US     a message between the hosts takes so many microseconds more (slow_link.c)
   --rate MBIT    so many megabits pass in a second, each way
   --help         this text
@@ -46,7 +48,11 @@ while (($#)); do
     shift 2
     ;;
   --locks)
-    mount_options=(--enable-lock-forwarding --multithreaded)
+    mount_options+=(--enable-lock-forwarding --multithreaded)
+    shift
+    ;;
+  --late)
+    mount_options+=(-o negative_timeout=3)
     shift
     ;;
   -*) fail 2 "unknown option '$1' (see --help)" ;;
@@ -54,7 +60,7 @@ while (($#)); do
   esac
 done
 (($#)) || fail 2 "no command (see --help)"
-[[ $HOSTS_PLACES == halves || $HOSTS_PLACES == pairs ]] || fail 2 "--places $HOSTS_PLACES: expected halves or pairs"
+[[ $HOSTS_PLACES =~ ^(halves|pairs|far)$ ]] || fail 2 "--places $HOSTS_PLACES: expected halves, pairs or far"
 [[ $HOSTS_DELAY =~ ^[0-9]+$ && $HOSTS_RATE =~ ^[0-9]+$ ]] || fail 2 "--delay '$HOSTS_DELAY', --rate '$HOSTS_RATE': expected whole numbers"
 hosts_enter "bindfs mpirun" "$here/run.sh" "${arguments[@]}"
 [[ $(mpirun --version 2>/dev/null) == *'Open MPI'* ]] || { echo "skipped: mpirun is not Open MPI's"; exit 77; }
@@ -71,7 +77,7 @@ trap end EXIT
 mkdir -m 1777 "$work/shared"
 hosts_connect "$work" node1 node2
 if ((HOSTS_DELAY || HOSTS_RATE)); then hosts_slow node2 "$HOSTS_DELAY" "$HOSTS_RATE"; fi
-share=(bindfs -o nonempty -o attr_timeout=3 -o entry_timeout=3 -o negative_timeout=3 "${mount_options[@]}" "$work/shared" /tmp)
+share=(bindfs -o nonempty -o attr_timeout=0 -o entry_timeout=0 "${mount_options[@]}" "$work/shared" /tmp)
 "${share[@]}"
 export HOSTS_MPIRUN=/run/node/mpirun HOSTS_AGENT=$here/agent.sh
 program=$(readlink -f "$(command -v mpirun)")
