@@ -36,6 +36,7 @@ libraries=(
 develop_commands=(
   clang:clang clang-tidy:clang-tidy clang-format:clang-format shellcheck:shellcheck
   slurmctld:slurmctld slurmd:slurmd srun:slurm-client munged:munge ip:iproute2 # job scripts are tried in a Slurm of their own
+  bindfs:bindfs # a file system that two hosts mount, each for itself (tests/hosts)
   mandoc:mandoc lua5.4:lua5.4 tclsh:tcl # the manual page, module files
 )
 develop_libraries=(

@@ -87,8 +87,12 @@ job_gpus() {
 }
 
 # The command that starts RANKS_PER_NODE ranks with mpirun, each with CORES of its own; OPTIONS say on which nodes, where mpirun
-# is not told by the scheduler.
+# is not told by the scheduler. Open MPI's notices within 90 s that a node has vanished without a word, and ends the job: before the
+# ranks lose their patience (parallel.timeout), after which it would wait for that node until TCP gives up.
 job_mpirun() {
+  export OMPI_MCA_oob_tcp_keepalive_time=${OMPI_MCA_oob_tcp_keepalive_time:-60}
+  export OMPI_MCA_oob_tcp_keepalive_intvl=${OMPI_MCA_oob_tcp_keepalive_intvl:-10}
+  export OMPI_MCA_oob_tcp_keepalive_probes=${OMPI_MCA_oob_tcp_keepalive_probes:-3}
   launcher=(mpirun "${@:3}" --map-by "ppr:$1:node:pe=$2" --bind-to core)
 }
 

@@ -10,8 +10,10 @@
  * loop holds it up. Each puts in whether it has got on since the round before; all get the largest. */
 typedef struct rounds rounds_t;
 
-/* INTERVAL: seconds between two rounds. Collective on WORLD. Errors: STATUS_COMM, STATUS_MEMORY. */
-status_t rounds_start(comm_t *world, double interval, rounds_t **out);
+/* INTERVAL: seconds between two rounds; PATIENCE: how long one may last until its ranks tell each other that
+ * they are there (parallel/roll_call.h), 0: for ever. Collective on WORLD. Errors: STATUS_COMM,
+ * STATUS_MEMORY. */
+status_t rounds_start(comm_t *world, double interval, double patience, rounds_t **out);
 
 /* Joins the next round if it is due, and lets the one under way progress. MOVES grows whenever this rank gets
  * on; NOW is perf_now(). Cheap. Main thread. */
@@ -24,6 +26,11 @@ double rounds_seen(const rounds_t *rounds);
 /* For how many seconds rounds have been over, with all ranks taking part, in which none had got on: all wait
  * for each other. Main thread. */
 double rounds_still(const rounds_t *rounds);
+
+/* Where the round under way lasts longer than PATIENCE: appends a line to TEXT for each rank that holds it
+ * up, as far as this rank knows (rank 0 knows all, others know of rank 0), and returns how many; else 0. Any
+ * thread. */
+int rounds_describe(const rounds_t *rounds, char *text, size_t capacity);
 
 /* Ends the round under way with the others. Collective on the WORLD of rounds_start; NULL is fine. */
 void rounds_stop(rounds_t *rounds);

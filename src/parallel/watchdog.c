@@ -171,7 +171,8 @@ static int watchdog_describe_ranks(bool all, double now, char *text, size_t capa
 }
 
 static _Noreturn void report(double now, double since, double silent) {
-  char head[640], ranks[4096] = "", call[CALL_MAX], message[sizeof head + sizeof ranks + 128];
+  char head[640], ranks[4096] = "", absent[1024] = "", call[CALL_MAX];
+  char message[sizeof head + sizeof ranks + sizeof absent + 256];
   const char *title = "Ranks of this node that lag:";
   watchdog_read_call(watch.mine, call);
   snprintf(head, sizeof head,
@@ -185,7 +186,11 @@ static _Noreturn void report(double now, double since, double silent) {
     if (watchdog_describe_ranks(true, now, ranks, sizeof ranks) == 0)
       title = "It is the only rank of this node.";
   }
-  snprintf(message, sizeof message, "%s %s%s", head, title, ranks);
+  int count = watch.rounds != NULL ? rounds_describe(watch.rounds, absent, sizeof absent) : 0;
+  snprintf(message, sizeof message, "%s %s%s%s%s", head, title, ranks,
+           count > 0 ? "\nNothing comes from (gone with its host, cut off, stopped, or in an endless loop):"
+                     : "",
+           absent);
   end_run(STATUS_COMM, message);
 }
 
@@ -197,13 +202,19 @@ static double newest_sign(double since) {
   return seen > since ? seen : since;
 }
 
-/* Looks once; ends the run if the current wait is overdue. The first rank of a node to notice reports; the
- * others leave it the time to do so. */
+/* Seconds between two looks, which cost nothing. */
+static double watchdog_period(void) {
+  return fmin(fmax(watch.timeout / 10, 0.01), 1);
+}
+
+/* Looks once; ends the run if the current wait is overdue. The first rank of a node to notice reports, the
+ * node's first one if it does at all, for rank 0 knows most; the others leave it the time to do so. */
 static void watchdog_look(void) {
+  double precedence = watch.mine == watch.entries[0] ? 0 : 2 * watchdog_period();
   double since = atomic_load_explicit(&watch.mine->since, memory_order_acquire), now = perf_now();
   if (since <= 0) return;
   double silent = now - newest_sign(since);
-  if (silent < watch.timeout) return;
+  if (silent < watch.timeout + precedence) return;
   if (atomic_exchange(&watch.entries[0]->reporting, 1) == 0) report(now, since, silent);
   nanosleep(&(struct timespec){.tv_sec = 2}, NULL);
   comm_abort(status_exit(STATUS_COMM));
@@ -211,11 +222,10 @@ static void watchdog_look(void) {
 
 static void *watch_thread(void *unused) {
   (void)unused;
-  double period = fmin(fmax(watch.timeout / 10, 0.01), 1); /* seconds between two looks, which cost nothing */
   pthread_mutex_lock(&watch.mutex);
   while (!watch.stop) {
     struct timespec until;
-    double wake = perf_now() + period;
+    double wake = perf_now() + watchdog_period();
     until.tv_sec = (time_t)wake;
     until.tv_nsec = (long)((wake - (double)until.tv_sec) * 1e9);
     pthread_cond_timedwait(&watch.wake, &watch.mutex, &until);
@@ -286,7 +296,7 @@ static status_t watchdog_start_watching(comm_t *world) {
 
 static status_t watchdog_start_inner(comm_t *world) {
   double interval = watch.timeout > 0 ? fmin(watch.timeout / 10, round_interval) : round_interval;
-  if (comm_size(world) > 1) TRY(rounds_start(world, interval, &watch.rounds));
+  if (comm_size(world) > 1) TRY(rounds_start(world, interval, watch.timeout / 2, &watch.rounds));
   return watch.timeout > 0 ? watchdog_start_watching(world) : STATUS_OK;
 }
 

@@ -1,5 +1,6 @@
 /* Ends a run in which a rank waits while no rank has shown a sign of life for parallel.timeout, naming the
- * call, the perf region and the ranks that lag (those of this node whose count of calls is behind).
+ * call, the perf region, the ranks that lag (those of this node whose count of calls is behind), and those
+ * that nothing comes from any more, with their hosts.
  *
  * A rank shows a sign of life when a wait of its begins or ends and when it says so (watchdog_alive); waiting
  * is none. All ranks learn of it, on other nodes too, by rounds in the background (parallel/rounds.h) that

@@ -230,15 +230,22 @@ static bool is_rank(int process, int rank) {
          memmem(text, sizeof text, wanted, (size_t)length) != NULL;
 }
 
+/* By however many processes in between: mpirun starts those on another host by way of others. */
+static bool descends_from(int process, int ancestor) {
+  char state;
+  int parent = 0;
+  while (process > 1 && process != ancestor && read_state(process, &state, &parent))
+    process = parent;
+  return process == ancestor;
+}
+
 int cli_find_rank(const cli_child_t *child, int rank) {
   int found = 0;
   DIR *folder_of_processes = opendir("/proc");
   assert_non_null(folder_of_processes);
   for (struct dirent *entry; !found && (entry = readdir(folder_of_processes)) != NULL;) {
-    char state;
-    int process = atoi(entry->d_name), parent;
-    if (process > 0 && read_state(process, &state, &parent) && parent == child->pid && is_rank(process, rank))
-      found = process;
+    int process = atoi(entry->d_name);
+    if (process > 0 && is_rank(process, rank) && descends_from(process, child->pid)) found = process;
   }
   closedir(folder_of_processes);
   return found;

@@ -1,37 +1,21 @@
-# A Slurm cluster of two nodes on this machine, each with a network address, a host name, processes and a disk of its own; to be
-# sourced by a script that cluster_enter has put into namespaces of its own, with which all of it disappears. The script has a function
-# `fail`, which says what went wrong and ends it.
+# A Slurm cluster of two nodes on this machine (tests/hosts/hosts.sh), and a head where its script runs; to be sourced by a script
+# that cluster_enter has put into namespaces of its own, with which all of it disappears. The script has a function `fail`, which says
+# what went wrong and ends it.
 # shellcheck shell=bash
+# shellcheck source-path=SCRIPTDIR source=../hosts/hosts.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../hosts/hosts.sh"
 
 # Starts this SCRIPT with its ARGUMENTS anew, as root of its own namespaces; returns there.
 cluster_enter() {
-  if [[ ${CLUSTER_INSIDE:-} == yes ]]; then return 0; fi
-  local need
-  for need in slurmctld slurmd srun munged ip unshare; do
-    command -v "$need" >/dev/null || {
-      echo "skipped: $need is not installed (jobs/setup.sh --develop)"
-      exit 77
-    }
-  done
-  [[ $(id -u) == 0 ]] || {
-    echo "skipped: Slurm's daemons are started as root only"
-    exit 77
-  }
-  unshare --net --pid --mount --uts --fork true 2>/dev/null || {
-    echo "skipped: the kernel lets nobody have namespaces here"
-    exit 77
-  }
-  CLUSTER_INSIDE=yes exec unshare --net --pid --mount --uts --fork --kill-child --mount-proc "$@"
+  hosts_enter "slurmctld slurmd srun munged" "$@"
 }
 
 # WORK: a folder that all nodes see.
 cluster_start() {
   cluster=$1
-  hostname head
-  mount -t tmpfs tmpfs /run
-  mkdir -p "$cluster"/{state,log} /run/munge /run/node
+  hosts_connect "$cluster" head node1 node2
+  mkdir -p "$cluster/state" /run/munge
   cluster_write_configuration
-  cluster_connect
   export SLURM_CONF=$cluster/slurm.conf
   export TMPDIR=/run/node
   # Everything that has this key is one cluster. Its owner is who runs munged.
@@ -48,14 +32,12 @@ cluster_start() {
 # Daemons that write into the folder of the cluster end; what runs on the nodes ends with this script.
 cluster_stop() {
   if [[ -s /run/slurmctld.pid ]]; then kill "$(</run/slurmctld.pid)" || true; fi
-  node_kill node1
-  node_kill node2
+  hosts_kill node1
+  hosts_kill node2
   if [[ -s /run/slurmctld.pid ]]; then timeout 10 tail --pid="$(</run/slurmctld.pid)" -f /dev/null || true; fi
 }
 
 cluster_write_configuration() {
-  printf '127.0.0.1 localhost\n10.77.0.1 head\n10.77.0.11 node1\n10.77.0.12 node2\n' >"$cluster/hosts"
-  mount --bind "$cluster/hosts" /etc/hosts
   cat >"$cluster/slurm.conf" <<END
 ClusterName=test
 SlurmctldHost=head(10.77.0.1)
@@ -98,59 +80,22 @@ END
   echo "Name=gpu File=$cluster/gpu[0-1]" >"$cluster/gres.conf"
 }
 
-# One network for head and nodes.
-cluster_connect() {
-  local node
-  ip link set lo up
-  ip link add cluster type bridge
-  ip address add 10.77.0.1/24 dev cluster
-  ip link set cluster up
-  for node in 1 2; do
-    ip netns add "node$node"
-    ip link add "to$node" type veth peer name eth0 netns "node$node"
-    ip link set "to$node" master cluster up
-    ip netns exec "node$node" ip address add "10.77.0.1$node/24" dev eth0
-    ip netns exec "node$node" ip link set eth0 up
-    ip netns exec "node$node" ip link set lo up
-  done
-}
-
-# Starts NODE's daemon, in a shell that ends with it.
+# Starts NODE with its daemon.
 node_start() {
   # shellcheck disable=SC2016 # expanded on the node
-  nsenter "--net=/run/netns/$1" unshare --pid --mount --uts --fork --kill-child --mount-proc bash -c '
-    hostname "$0"
-    mount -t tmpfs tmpfs /run/node
-    mount -t tmpfs tmpfs /dev/shm
-    mkdir /run/node/spool
-    slurmd -D -N "$0"
-    exit' "$1" >>"$cluster/log/$1" 2>&1 &
-  echo $! >"$cluster/$1.pid"
-  disown
-}
-
-# The node loses power, and all that was on its disk.
-node_kill() {
-  local process
-  process=$(<"$cluster/$1.pid")
-  kill -KILL "$process" 2>/dev/null || true
-  timeout 10 tail --pid="$process" -f /dev/null || true
+  hosts_start "$1" 'mkdir /run/node/spool; slurmd -D -N "$0"'
 }
 
 # SECONDS WHAT COMMAND...: waits until COMMAND succeeds; ends the test if that takes longer.
 cluster_wait() {
-  local limit=$((SECONDS + $1)) what=$2
+  local limit=$1 what=$2
   shift 2
-  until "$@"; do
-    if ((SECONDS > limit)); then
-      echo "waited in vain: $what"
-      squeue --all || true
-      sinfo || true
-      tail -n 15 "$cluster"/log/* || true
-      exit 1
-    fi
-    sleep 0.2
-  done
+  if hosts_wait "$limit" "$@"; then return; fi
+  echo "waited in vain: $what"
+  squeue --all || true
+  sinfo || true
+  tail -n 15 "$cluster"/log/* || true
+  exit 1
 }
 
 # Whether both nodes are in STATE.

@@ -129,7 +129,10 @@ flux)
   *) refuse "$*" ;;
   esac
   ;;
-mpirun) launch "$@" ;;
+mpirun)
+  echo "${OMPI_MCA_oob_tcp_keepalive_time:-}" >"$STAND_IN/looks_after"
+  launch "$@"
+  ;;
 llava_rlhf) program "$@" ;;
 *) refuse "nothing stands in for it" ;;
 esac

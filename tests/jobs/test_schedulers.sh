@@ -144,6 +144,7 @@ lsf) options='mpirun --hostfile /nodes --map-by ppr:8:node:pe=8 --bind-to core' 
 flux) options='flux run --nodes=4 --ntasks=32 --cores-per-task=8 --setopt=cpu-affinity=per-task' ;;
 esac
 grep -qF "$options /bin/llava_rlhf --set parallel.threads=8 " <(sed "s#$STAND_IN/#/#g" "$STAND_IN/out") || fail "the ranks are not started by '$options'"
+if [[ $scheduler != flux ]]; then [[ $(<"$STAND_IN/looks_after") == 60 ]] || fail "mpirun does not look after its nodes"; fi
 
 # --- Time is nearly up: LSF says so itself, for the others the job looks at the clock ---
 last=$(numbers | tail -n 1)

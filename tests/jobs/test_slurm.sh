@@ -4,6 +4,8 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=cluster.sh
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
+# shellcheck source-path=SCRIPTDIR source=../hosts/small_run.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../hosts/small_run.sh"
 cluster_enter "${BASH_SOURCE[0]}" "$@"
 root=$1
 program=$2
@@ -24,20 +26,7 @@ fail() {
 shape=(--nodes=2 --ntasks-per-node=1 --cpus-per-task=2 --time=30)
 sizes=(pretrain_images=0 sft_images=64 pair_images=40 policy_init_images=32 ppo_images=32 ppo_held_out=8 eval_images=16)
 
-make_world() {
-  local size settings=()
-  for size in "${sizes[@]}"; do settings+=(--set "world.$size"); done
-  "$program" "${settings[@]}" "$root/inputs/world.nml" >world.txt || fail "the world was not made: $(tail -n 3 world.txt)"
-}
-
-# Fine-tuning in runs/NAME with STEPS; sets `arguments`. The first steps are the same whatever the number of all.
-sft_arguments() {
-  arguments=(--set "job.run_dir=runs/$1" --set "optim.steps=$2" --set job.deterministic=.true. --set "model.base=$root/inputs/base/shapes_base.h5"
-    --set optim.schedule=constant --set optim.batch=8 --set checkpoint.every=5 --set log.every=1 --set parallel.threads=1
-    "$root/inputs/sft.nml")
-}
-
-# Submits it with more OPTIONS of sbatch; sets `job`.
+# Submits fine-tuning with more OPTIONS of sbatch; sets `job`.
 sft_submit() { # NAME STEPS OPTIONS...
   local name=$1
   sft_arguments "$1" "$2"
@@ -45,19 +34,10 @@ sft_submit() { # NAME STEPS OPTIONS...
   job=$(LLAVA_RLHF_JOBS=$root/jobs sbatch --parsable "${shape[@]}" "$@" "$root/jobs/slurm/sft.sbatch" "${arguments[@]}")
 }
 
-# Lines of the metrics of runs/NAME.
-steps_of() { if [[ -e runs/$1/metrics.jsonl ]]; then wc -l <"runs/$1/metrics.jsonl"; else echo 0; fi; }
-has_steps() { (($(steps_of "$1") >= $2)); }
-
 # Waits for JOB, of runs/NAME, and expects STEPS to be those of the undisturbed run, to the bit.
 expect_same() { # JOB NAME STEPS
-  local clock='s/"[a-z_/]*seconds[a-z_/]*":[^,}]*,\{0,1\}//g'
   job_wait "$1"
-  tail -n 1 "runs/$2/log.txt" | grep -q '^DONE' || fail "runs/$2 is not finished"
-  (($(steps_of "$2") == $3)) || fail "runs/$2 has $(steps_of "$2") steps, expected $3"
-  if ! cmp <(head -n "$3" runs/undisturbed/metrics.jsonl | sed "$clock") <(sed "$clock" "runs/$2/metrics.jsonl"); then
-    fail "the metrics of runs/$2 are not those of the undisturbed run"
-  fi
+  expect_same_steps "$2" "$3"
 }
 
 expect_restarts() { # JOB NUMBER
@@ -117,7 +97,7 @@ case_node_failure() {
   for node in node2 node1; do
     sft_submit "without_$node" 30
     cluster_wait 300 "the job has a checkpoint" has_steps "without_$node" 12
-    node_kill "$node"
+    hosts_kill "$node"
     cluster_wait 120 "the job waits for a node" job_is "$job" PENDING
     (($(steps_of "without_$node") < 30)) || fail "the job went on without its other rank"
     node_start "$node"
@@ -218,7 +198,7 @@ starts_after() { # PHASE BEFORE
 }
 
 cluster_start "$work/cluster"
-make_world
+world_make "${sizes[@]}"
 for name in "$@"; do
   "case_$name"
   echo "passed: $name"

@@ -1,10 +1,12 @@
 /* Run by test_watchdog under mpirun: hang CASE TIMEOUT. Exits with 0 if nothing ends it before. */
+#define _GNU_SOURCE
 #include "base/log.h"
 #include "parallel/comm.h"
 #include "parallel/watchdog.h"
 #include "perf/perf.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -84,8 +86,35 @@ static status_t failing(comm_t *world) {
   return comm_barrier(other);
 }
 
+/* ---- What is said of it ---- */
+
+typedef struct {
+  int rank, missing; /* this rank; the one that holds all up, -1 where they hold up each other */
+} hang_expected_t;
+
+/* Ends the run with 1 where the message does not name the rank that nothing comes from, and its host. Only
+ * rank 0 knows of others than itself. */
+static void hang_tell(void *context, status_code_t status, const char *message) {
+  const hang_expected_t *expected = context;
+  char host[64] = "", line[128];
+  gethostname(host, sizeof host - 1);
+  snprintf(line, sizeof line, "\n  rank %d on %s", expected->missing, host);
+  bool named = strstr(message, expected->missing < 0 ? "Nothing comes from" : line) != NULL;
+  bool knows = expected->missing <= 0 || expected->rank == 0;
+  fprintf(stderr, "%s: %s\n", status_name(status), message);
+  if (knows && named != (expected->missing >= 0)) comm_abort(1);
+}
+
+static int hang_missing(const char *name, int size) {
+  if (strcmp(name, "absent") == 0 || strcmp(name, "stopped") == 0) return size - 1;
+  return strcmp(name, "absent_from_split") == 0 ? 0 : -1;
+}
+
 static status_t run(comm_t *world, const char *name, double timeout) {
+  static hang_expected_t expected;
+  expected = (hang_expected_t){comm_rank(world), hang_missing(name, comm_size(world))};
   TRY(watchdog_start(world, timeout));
+  watchdog_on_end(hang_tell, &expected);
   if (strcmp(name, "late") == 0) TRY(late(world, 5 * timeout));
   if (strcmp(name, "stopped") == 0) TRY(stopped(world, 2 * timeout));
   if (strcmp(name, "crossed") == 0) TRY(crossed(world));
