@@ -6,7 +6,8 @@
 #include "tensor/plain/plain.h"
 
 /* Sums of a few hundred float products each. */
-static const device_tolerances_t tolerances = {.forward = 1e-5, .loss = 1e-5, .gradient = 1e-4, .small = 1e-2};
+static const device_tolerances_t tolerances = {
+    .forward = 1e-5, .loss = 1e-5, .gradient = 1e-4, .small = 1e-2};
 
 static void test_recomputed(void **state) {
   device_t *device;
