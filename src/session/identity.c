@@ -34,12 +34,26 @@ status_t identity_add_role(session_t *session, const model_t *model, const role_
   return role->head ? identity_add_params(session, "head", &role->head->params, text) : STATUS_OK;
 }
 
+/* Where the model's own configuration ends answers, beside the tokenizer's EOS. */
+static status_t identity_add_ends(const tokenizer_t *tokenizer, text_buffer_t *text) {
+  int32_t count;
+  const int32_t *ends = tokenizer_ends(tokenizer, &count);
+  for (int32_t i = 0; i < count; i++) {
+    char line[32];
+    if (ends[i] == tokenizer_eos(tokenizer)) continue;
+    snprintf(line, sizeof line, "eos = %d\n", ends[i]);
+    TRY(text_buffer_append_string(text, line));
+  }
+  return STATUS_OK;
+}
+
 status_t identity_add_source(const session_t *session, const source_t *source, text_buffer_t *text) {
   char lines[256];
   snprintf(lines, sizeof lines, "dataset = %016" PRIx64 "\nmodel.template = %s\nimage.aspect = %s\n",
            dataset_info(source->dataset).identity, session->settings->model.template,
            session->settings->image.aspect);
-  return text_buffer_append_string(text, lines);
+  TRY(text_buffer_append_string(text, lines));
+  return identity_add_ends(source->tokenizer, text);
 }
 
 status_t identity_add_judging(const reward_prompt_t *reward_prompt, text_buffer_t *text) {
