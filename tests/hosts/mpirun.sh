@@ -5,7 +5,7 @@
 set -euo pipefail
 network=10.77.0.0/24
 options=(--mca plm rsh --mca plm_rsh_agent "$HOSTS_AGENT" --mca orte_leave_session_attached 1
-  --mca oob_tcp_if_include "$network" --mca btl_tcp_if_include "$network" --mca pml ob1 --mca btl self,vader,tcp --mca osc '^ucx')
+  --mca oob_tcp_if_include "$network" --mca btl_tcp_if_include "$network" --mca mpi_yield_when_idle 1 --mca pml ob1 --mca btl self,vader,tcp --mca osc '^ucx')
 case ${HOSTS_PLACES:-halves} in
 halves) options+=(--host node1:1000,node2:1000 --map-by node --rank-by slot) ;;
 pairs) options+=(--host node1:2,node2:2 --map-by slot --oversubscribe) ;;
