@@ -61,6 +61,25 @@ static inline comm_t *mpi_test_world(void) {
   return *mpi_test_world_place();
 }
 
+/* Whether the ranks divide into groups of TP, none of them on two hosts (tests/hosts). Collective on all
+ * ranks. */
+static inline bool mpi_test_fits(int tp) {
+  comm_t *world = mpi_test_world(), *part;
+  int32_t first = comm_rank(world), last;
+  bool spans;
+  if (comm_size(world) % tp != 0) return false;
+  assert_ok(comm_split_node(world, "node", &part));
+  assert_ok(comm_allreduce(part, &first, 1, COMM_I32, COMM_MIN));
+  comm_free(part);
+  last = first;
+  assert_ok(comm_split(world, comm_rank(world) / tp, comm_rank(world), "group", &part));
+  assert_ok(comm_allreduce(part, &first, 1, COMM_I32, COMM_MIN));
+  assert_ok(comm_allreduce(part, &last, 1, COMM_I32, COMM_MAX));
+  comm_free(part);
+  assert_ok(comm_any(world, first != last, &spans));
+  return !spans;
+}
+
 /* Keeps back what this rank prints from now on; returns the file it goes to, or NULL (it is printed at once
  * then). */
 static inline FILE *mpi_test_capture(void) {

@@ -117,6 +117,10 @@ int roll_call_describe(const roll_call_t *roll, int64_t round, char *text, size_
   return missing;
 }
 
+bool roll_call_led(const roll_call_t *roll, int64_t round) {
+  return roll->comm->rank > 0 && atomic_load(&roll->heard[0]) >= round;
+}
+
 /* Rank 0 has all that was sent to it, and each other rank an answer to each message of its own. */
 static bool roll_call_drain(roll_call_t *roll) {
   int64_t expected = roll->comm->rank == 0 ? 0 : roll->sent, total = expected;

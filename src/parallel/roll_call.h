@@ -22,6 +22,9 @@ bool roll_call_look(roll_call_t *roll);
  * many there are. Rank 0 knows of all ranks, the others of rank 0 alone. Any thread. */
 int roll_call_describe(const roll_call_t *roll, int64_t round, char *text, size_t capacity);
 
+/* Whether rank 0, which is another one, has been heard of in ROUND. Any thread. */
+bool roll_call_led(const roll_call_t *roll, int64_t round);
+
 /* Waits until what was sent has been received. NULL is fine. Collective on COMM. */
 void roll_call_stop(roll_call_t *roll);
 

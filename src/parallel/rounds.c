@@ -102,6 +102,11 @@ int rounds_describe(const rounds_t *rounds, char *text, size_t capacity) {
   return round > 0 ? roll_call_describe(rounds->roll, round, text, capacity) : 0;
 }
 
+bool rounds_led(const rounds_t *rounds) {
+  int64_t round = atomic_load(&rounds->overdue);
+  return round > 0 && roll_call_led(rounds->roll, round);
+}
+
 /* Ranks have joined equally many rounds, or some one more, which the others must join for it to end. */
 static void rounds_finish(rounds_t *rounds, int64_t last) {
   while (rounds->pending || rounds->joined < last) {

@@ -32,6 +32,10 @@ double rounds_still(const rounds_t *rounds);
  * thread. */
 int rounds_describe(const rounds_t *rounds, char *text, size_t capacity);
 
+/* Whether rank 0, another one, waits for the round under way as this rank does, for longer than PATIENCE. Any
+ * thread. */
+bool rounds_led(const rounds_t *rounds);
+
 /* Ends the round under way with the others. Collective on the WORLD of rounds_start; NULL is fine. */
 void rounds_stop(rounds_t *rounds);
 

@@ -19,6 +19,8 @@ enum { CALL_MAX = 40, RANKS_SHOWN = 8 };
 
 /* Seconds that a rank which has failed waits for others that all wait for each other. */
 static const double failing_patience = 3;
+/* Seconds by which the ranks of other nodes leave rank 0 the first word. */
+static const double leader_precedence = 4;
 /* Most seconds between two rounds. */
 static const double round_interval = 1;
 
@@ -48,6 +50,7 @@ static struct {
   int node_size;
   int depth; /* open waits of the main thread; the outermost is the one watched */
   double timeout;
+  double looked, resumed; /* the thread's newest look; its newest one after a time in which it did not run */
   comm_t *node;
   MPI_Win window;
   watchdog_entry_t *alone; /* the entry where there is one rank and thus no window */
@@ -194,11 +197,13 @@ static _Noreturn void report(double now, double since, double silent) {
   end_run(STATUS_COMM, message);
 }
 
-/* When any rank has shown a sign of life, as far as this one knows. */
+/* When any rank has shown a sign of life, as far as this one knows; a process that was stopped (a suspended
+ * job) does not count that time. */
 static double newest_sign(double since) {
   double moved = atomic_load_explicit(&watch.mine->moved, memory_order_relaxed);
   double seen = watch.rounds != NULL ? rounds_seen(watch.rounds) : 0;
   if (moved > since) since = moved;
+  if (watch.resumed > since) since = watch.resumed;
   return seen > since ? seen : since;
 }
 
@@ -207,14 +212,26 @@ static double watchdog_period(void) {
   return fmin(fmax(watch.timeout / 10, 0.01), 1);
 }
 
-/* Looks once; ends the run if the current wait is overdue. The first rank of a node to notice reports, the
- * node's first one if it does at all, for rank 0 knows most; the others leave it the time to do so. */
-static void watchdog_look(void) {
+/* Seconds that this rank leaves others to notice first: its node's first one, and rank 0, which knows most.
+ */
+static double watchdog_precedence(void) {
   double precedence = watch.mine == watch.entries[0] ? 0 : 2 * watchdog_period();
+  return precedence + (watch.rounds != NULL && rounds_led(watch.rounds) ? leader_precedence : 0);
+}
+
+static void watchdog_notice_stop(double now) {
+  if (now - watch.looked > 10 * watchdog_period()) watch.resumed = now;
+  watch.looked = now;
+}
+
+/* Looks once; ends the run if the current wait is overdue. The first rank of a node to notice reports; the
+ * others leave it the time to do so. */
+static void watchdog_look(void) {
   double since = atomic_load_explicit(&watch.mine->since, memory_order_acquire), now = perf_now();
+  watchdog_notice_stop(now);
   if (since <= 0) return;
   double silent = now - newest_sign(since);
-  if (silent < watch.timeout + precedence) return;
+  if (silent < watch.timeout || silent < watch.timeout + watchdog_precedence()) return;
   if (atomic_exchange(&watch.entries[0]->reporting, 1) == 0) report(now, since, silent);
   nanosleep(&(struct timespec){.tv_sec = 2}, NULL);
   comm_abort(status_exit(STATUS_COMM));
@@ -290,6 +307,8 @@ static status_t watchdog_start_watching(comm_t *world) {
   atomic_store(&own->world_rank, comm_rank(world));
   TRY(comm_barrier(world));
   watch.depth = 0;
+  watch.looked = perf_now();
+  watch.resumed = 0;
   watch.mine = own;
   return watchdog_start_thread();
 }

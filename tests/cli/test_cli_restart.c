@@ -104,8 +104,10 @@ static void a_time_limit_has_a_checkpoint_timed_at_once(void **state) {
   cli_child_t *child = CLI_START(1, "--set", "job.run_dir=early", "--set", "job.max_seconds=100000", "--set",
                                  "checkpoint.every=0", "--set", "optim.steps=100000", "train.nml");
   assert_true(cli_wait_lines(child, "early/metrics.jsonl", 3));
+  int process = cli_rank_process(child, 0);
   cli_signal(child, SIGKILL);
   cli_wait(child, &result);
+  cli_wait_process(process); /* it has files open in the folder */
   assert_true(cli_exists("early/checkpoints/step_00000001.h5"));
 }
 

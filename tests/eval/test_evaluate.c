@@ -122,7 +122,7 @@ static void test_evaluation(void **state) {
   static const char *const names[] = {"evaluate/evaluation.json", "evaluate/answers_1.jsonl",
                                       "evaluate/answers_2.jsonl"};
   for (int tp = 1; tp <= 4; tp *= 2) {
-    if (comm_size(world) % tp != 0) continue;
+    if (!mpi_test_fits(tp)) continue;
     assert_ok(fixture_run(fixture(), world, tp, input, evaluate_run));
     if (comm_rank(world) == 0) check_evaluation();
     for (int i = 0; i < 3; i++) {

@@ -34,7 +34,8 @@ hosts_connect() { # FOLDER HERE NAME...
   hostname "$2"
   mount -t tmpfs tmpfs /run
   mount -t tmpfs tmpfs /dev/shm
-  mkdir -p "$HOSTS_FOLDER/log" /run/node
+  mkdir -p "$HOSTS_FOLDER/log"
+  mkdir -m 1777 /run/node
   printf '127.0.0.1 localhost\n10.77.0.1 %s\n' "$2" >"$HOSTS_FOLDER/hosts"
   ip link set lo up
   ip link add cluster type bridge
@@ -75,7 +76,7 @@ hosts_start() { # NAME COMMANDS
   # shellcheck disable=SC2016 # expanded on the host
   nsenter "--net=/run/netns/$1" unshare --pid --mount --uts --fork --kill-child --mount-proc bash -c '
     hostname "$0"
-    mount -t tmpfs tmpfs /run/node
+    mount -t tmpfs -o mode=1777 tmpfs /run/node
     mount -t tmpfs tmpfs /dev/shm
     eval "$1"
     exit' "$1" "$2" >>"$HOSTS_FOLDER/log/$1" 2>&1 &

@@ -5,9 +5,16 @@
 set -euo pipefail
 network=10.77.0.0/24
 options=(--mca plm rsh --mca plm_rsh_agent "$HOSTS_AGENT" --mca orte_leave_session_attached 1
-  --mca oob_tcp_if_include "$network" --mca btl_tcp_if_include "$network" --mca pml ob1 --mca btl self,vader,tcp --mca osc '^ucx')
+  --mca oob_tcp_if_include "$network" --mca btl_tcp_if_include "$network" --mca mpi_yield_when_idle 1 --mca pml ob1 --mca btl self,vader,tcp --mca osc '^ucx')
 case ${HOSTS_PLACES:-halves} in
-halves) options+=(--host node1:1000,node2:1000 --map-by node --rank-by slot) ;;
+halves)
+  ranks=1 tp=1
+  if [[ "$*" =~ -np\ ([0-9]+) ]]; then ranks=${BASH_REMATCH[1]}; fi
+  if [[ "$*" =~ parallel\.tp=([1-9][0-9]*) ]]; then tp=${BASH_REMATCH[1]}; fi
+  groups=$(((ranks / tp + 1) / 2)) # whole groups of parallel.tp ranks
+  first=$((groups * tp))
+  options+=(--host "node1:$((first ? first : 1)),node2:1000" --map-by slot)
+  ;;
 pairs) options+=(--host node1:2,node2:2 --map-by slot --oversubscribe) ;;
 far) options+=(--host node2:1000) ;;
 *)

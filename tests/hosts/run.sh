@@ -13,8 +13,8 @@ usage: tests/hosts/run.sh [options] COMMAND...
   folder for itself (bindfs), with a cache of its own, and locks (flock) do not reach the other. The rest of the disk is the same for
   both. Needs root.
 
-  --places WAY   halves (default): the first half of the ranks on node1, the others on node2; pairs: two on each before there are
-                 more; far: all on node2
+  --places WAY   halves (default): half of the ranks, or of the groups of parallel.tp ranks, on node1, the others on node2; pairs:
+                 two on each before there are more; far: all on node2
   --locks        locks reach the other host
   --late         a host that has looked for a file in vain learns up to three seconds late that the other one has made it
   --delay US     a message between the hosts takes so many microseconds more (slow_link.c)

@@ -9,15 +9,17 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 # Once the hosts are there.
 suite_run() { # BUILD LATE CTEST OPTIONS...
-  local log=$1/Testing/Temporary/LastTest.log labels=(-L '^mpi$' -LE '^(slow|program)$') others refused
+  local folder=$HOSTS_FOLDER/ctest log=$HOSTS_FOLDER/ctest/Testing/Temporary/LastTest.log labels=(-L '^mpi$' -LE '^(slow|program)$') others refused
+  mkdir "$folder"
+  echo "subdirs(\"$1\")" >"$folder/CTestTestfile.cmake" # what ctest keeps of its runs stays out of the build
   if [[ $2 == late ]]; then labels=(-L '^program$' -LE '^slow$'); fi
-  suite_ctest "$1" "${labels[@]}" -E '_np1$' "${@:3}"
+  suite_ctest "${labels[@]}" -E '_np1$' "${@:3}"
   mapfile -t others < <(suite_failed no)
   for HOSTS_PLACES in pairs far; do
     mapfile -t refused < <(suite_failed yes)
     if ((${#refused[@]} == 0)); then break; fi
     echo "$HOSTS_PLACES, because of their tp groups: ${refused[*]}"
-    suite_ctest "$1" -R "^($(IFS='|' && echo "${refused[*]}"))\$"
+    suite_ctest -R "^($(IFS='|' && echo "${refused[*]}"))\$"
     mapfile -t -O "${#others[@]}" others < <(suite_failed no)
   done
   mapfile -t -O "${#others[@]}" others < <(suite_failed yes)
@@ -25,9 +27,9 @@ suite_run() { # BUILD LATE CTEST OPTIONS...
   ((${#others[@]} == 0))
 }
 
-suite_ctest() { # BUILD OPTIONS...
+suite_ctest() { # OPTIONS...
   rm -f "$log"
-  ctest --test-dir "$1" --output-on-failure "${@:2}" || true
+  ctest --test-dir "$folder" --output-on-failure "$@" || true
 }
 
 # Names of the tests that failed in the newest run because a tp group would span two nodes (REFUSED yes), or otherwise (no).

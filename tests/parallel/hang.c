@@ -1,5 +1,4 @@
 /* Run by test_watchdog under mpirun: hang CASE TIMEOUT. Exits with 0 if nothing ends it before. */
-#define _GNU_SOURCE
 #include "base/log.h"
 #include "parallel/comm.h"
 #include "parallel/watchdog.h"
@@ -68,6 +67,22 @@ static status_t stopped(comm_t *world, double seconds) {
   return busy(world, seconds);
 }
 
+/* All ranks are stopped while they wait, as in a job that the scheduler suspends, and go on after SECONDS. */
+static status_t suspended(comm_t *world, double seconds) {
+  pid_t self = getpid();
+  TRY(comm_barrier(world));
+  watchdog_enter("outer");
+  if (fork() == 0) {
+    usleep((useconds_t)(1e6 * seconds));
+    kill(self, SIGCONT);
+    _exit(0);
+  }
+  raise(SIGSTOP);
+  usleep((useconds_t)(2e5 * seconds));
+  watchdog_leave();
+  return comm_barrier(world);
+}
+
 /* The ranks wait for each other, in different calls. */
 static status_t crossed(comm_t *world) {
   comm_t *other = NULL;
@@ -96,9 +111,8 @@ typedef struct {
  * rank 0 knows of others than itself. */
 static void hang_tell(void *context, status_code_t status, const char *message) {
   const hang_expected_t *expected = context;
-  char host[64] = "", line[128];
-  gethostname(host, sizeof host - 1);
-  snprintf(line, sizeof line, "\n  rank %d on %s", expected->missing, host);
+  char line[64];
+  snprintf(line, sizeof line, "\n  rank %d on ", expected->missing);
   bool named = strstr(message, expected->missing < 0 ? "Nothing comes from" : line) != NULL;
   bool knows = expected->missing <= 0 || expected->rank == 0;
   fprintf(stderr, "%s: %s\n", status_name(status), message);
@@ -117,6 +131,7 @@ static status_t run(comm_t *world, const char *name, double timeout) {
   watchdog_on_end(hang_tell, &expected);
   if (strcmp(name, "late") == 0) TRY(late(world, 5 * timeout));
   if (strcmp(name, "stopped") == 0) TRY(stopped(world, 2 * timeout));
+  if (strcmp(name, "suspended") == 0) TRY(suspended(world, 2 * timeout));
   if (strcmp(name, "crossed") == 0) TRY(crossed(world));
   if (strcmp(name, "failing") == 0) TRY(failing(world));
   if (strcmp(name, "absent") == 0) TRY(absent(world));

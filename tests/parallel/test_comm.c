@@ -384,7 +384,9 @@ static void splits(void **state) {
   assert_int_equal(best.index, rank % 2 + 2 * (members - 1));
   comm_free(half);
   assert_ok(comm_split_node(world, "node", &node));
-  assert_int_equal(comm_size(node), size); /* the tests run on one machine */
+  const char *places = getenv("HOSTS_PLACES"); /* on two hosts (tests/hosts), else on one */
+  if (places == NULL) assert_int_equal(comm_size(node), size);
+  if (places != NULL && strcmp(places, "halves") == 0 && size > 1) assert_true(comm_size(node) < size);
   comm_free(node);
 }
 

@@ -8,29 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Whether a group of TP ranks has some on another node (tests/hosts). */
-static bool spans_nodes(comm_t *world, int tp) {
-  int32_t node = comm_rank(world), other;
-  comm_t *part;
-  bool any;
-  assert_ok(comm_split_node(world, "node", &part));
-  assert_ok(comm_allreduce(part, &node, 1, COMM_I32, COMM_MIN));
-  comm_free(part);
-  other = node;
-  assert_ok(comm_split(world, comm_rank(world) / tp, comm_rank(world), "group", &part));
-  assert_ok(comm_allreduce(part, &other, 1, COMM_I32, COMM_MAX));
-  comm_free(part);
-  assert_ok(comm_any(world, other != node, &any));
-  return any;
-}
-
 static void ranks_find_their_places(void **state) {
   (void)state;
   comm_t *world = mpi_test_world();
   int size = comm_size(world);
   for (int tp = 1; tp <= size; tp++) {
     grid_t grid;
-    if (size % tp != 0 || spans_nodes(world, tp)) {
+    if (!mpi_test_fits(tp)) {
       assert_error(grid_create(world, tp, 1, &grid), STATUS_INPUT);
       continue;
     }

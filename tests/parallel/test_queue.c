@@ -53,7 +53,7 @@ static void check_layout(int tp, bool deterministic) {
 static void check_layouts(bool deterministic) {
   int size = comm_size(mpi_test_world());
   for (int tp = 1; tp <= size; tp++) {
-    if (size % tp == 0) check_layout(tp, deterministic);
+    if (mpi_test_fits(tp)) check_layout(tp, deterministic);
   }
 }
 

@@ -55,6 +55,12 @@ static void a_stopped_rank_ends_the_run(void **state) {
   assert_int_equal(run("4", "stopped", "0.5"), 5);
 }
 
+static void a_suspended_run_goes_on(void **state) {
+  (void)state;
+  assert_int_equal(run("1", "suspended", "1"), 0);
+  assert_int_equal(run("3", "suspended", "1"), 0);
+}
+
 static void ranks_that_wait_for_each_other_end_the_run(void **state) {
   (void)state;
   assert_int_equal(run("3", "crossed", "0.5"), 5);
@@ -79,6 +85,7 @@ int main(void) {
       cmocka_unit_test(short_waits_do_not),
       cmocka_unit_test(a_rank_at_work_is_waited_for),
       cmocka_unit_test(a_stopped_rank_ends_the_run),
+      cmocka_unit_test(a_suspended_run_goes_on),
       cmocka_unit_test(ranks_that_wait_for_each_other_end_the_run),
       cmocka_unit_test(a_failure_that_nobody_comes_to_hear_of_ends_the_run),
       cmocka_unit_test(nothing_is_watched_without_a_timeout),

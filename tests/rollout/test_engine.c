@@ -47,7 +47,7 @@ static void for_each(void (*check)(engine_t *e)) {
   for (int variant = 0; variant < VARIANTS; variant++)
     for (int tp = 1; tp <= size && tp <= 2; tp++) {
       engine_t e;
-      if (size % tp != 0) continue;
+      if (!mpi_test_fits(tp)) continue;
       set_up(&e, (variant_t)variant, tp);
       check(&e);
       tear_down(&e);
