@@ -297,19 +297,21 @@ static int run_nf4(const char *name, device_t *device) {
   return failed;
 }
 
-int main(void) {
-  static const char *const levels[] = {"generic", "avx2", "avx512"};
+/* The plain device, and every SIMD level that this machine has or those that the command line names. */
+int main(int argc, char **argv) {
+  static const char *const all[] = {"generic", "avx2", "avx512"};
   device_t *device = NULL;
   if (plain_create(PLAIN_DOUBLE, true, &device) != STATUS_OK) return 1;
-  int failed = run_nf4("plain", device);
-  for (int i = 0; i < 3; i++) {
-    if (cpu_create(2, levels[i], &device) == STATUS_OK) {
-      failed += run_nf4(levels[i], device);
+  int failed = run_nf4("plain", device), named = argc - 1;
+  for (int i = 0; i < (named ? named : 3); i++) {
+    const char *level = named ? argv[1 + i] : all[i];
+    if (cpu_create(2, level, &device) == STATUS_OK) {
+      failed += run_nf4(level, device);
       continue;
     }
-    printf("level %s not run: %s\n", levels[i], error_message());
+    printf("level %s not run: %s\n", level, error_message());
     error_clear();
-    failed += i == 0;
+    failed += named || i == 0;
   }
   return failed;
 }
