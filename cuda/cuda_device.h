@@ -159,6 +159,9 @@ status_t cuda_fill_products(device_t *device);
 void cuda_free_products(device_t *device);
 status_t cuda_fill_collectives(device_t *device);
 void cuda_free_collectives(device_t *device);
+/* The sum, or the largest, by NCCL or MPI, in an order that they choose. */
+status_t cuda_allreduce(device_t *device, const device_comm_t *comm, void *data, dtype_t type, size_t n,
+                        comm_op_t op);
 /* Whether a communicator goes through the host, which no graph can hold; whether all are well. */
 bool collectives_staged(const device_t *device);
 status_t collectives_check(device_t *device);
@@ -179,8 +182,9 @@ void cuda_fill_decode(ops_t *ops);
 
 /* Kernels for weights in other formats than the compute type, NULL until their file has filled them in.
  * NF4_DECODE: the values (rows, cols) of a weight in NF4, in the compute type, to TO. MATRIX_VECTOR:
- * op_gemm_t with few rows of a, the weight read once where it lies; TAKEN says whether there is a kernel for
- * this product, and if not, nothing was done. */
+ * op_gemm_t with few rows of a, the weight read once where it lies (with options.batch_invariant those of a
+ * forward pass, with any number of rows); TAKEN says whether there is a kernel for this product, and if not,
+ * nothing was done. */
 void cuda_fill_nf4(cuda_state_t *state);
 void cuda_fill_matrix_vector(cuda_state_t *state);
 

@@ -117,6 +117,9 @@ status_t cuda_product(device_t *device, const product_key_t *key, const op_gemm_
   const float alpha = (float)op->alpha, beta = (float)op->beta;
   const void *before = op->before ? op->before : op->c;
   matmul_t matmul;
+  /* The algorithm depends on the shape, and with it how sums over k are divided. */
+  *done = false;
+  if (cuda_state(device)->options.batch_invariant && !op->trans_a && op->trans_b) return STATUS_OK;
   TRY(describe(device, key, op, &matmul));
   if (!plan->is_taken || memcmp(&plan->key, key, sizeof *key) != 0)
     TRY(plan_make(device, key, &matmul, plan));
@@ -130,8 +133,7 @@ status_t cuda_product(device_t *device, const product_key_t *key, const op_gemm_
   return STATUS_OK;
 }
 
-/* B in the compute type, if WEIGHT is in another: in scratch. */
-static status_t weight_as_real(device_t *device, const weight_t *weight, const real_t **out) {
+status_t cuda_weight_as_real(device_t *device, const weight_t *weight, const real_t **out) {
   const size_t bytes = (size_t)(weight->rows * weight->cols) * dtype_size(device->real_type);
   const bool is_nf4 = weight->format == WEIGHT_NF4;
   void *made = NULL;
@@ -152,7 +154,7 @@ static status_code_t gemm_cuda(device_t *device, const op_gemm_t *op) {
   if (op->k == 0) return cuda_epilogue(device, op, op->before ? op->before : op->c);
   if (cuda_state(device)->matrix_vector) TRY(cuda_state(device)->matrix_vector(device, op, &done));
   if (done) return STATUS_OK;
-  if (op->weight) TRY(weight_as_real(device, op->weight, &product.b));
+  if (op->weight) TRY(cuda_weight_as_real(device, op->weight, &product.b));
   return cuda_gemm_real(device, &product);
 }
 

@@ -21,6 +21,8 @@ status_t cuda_epilogue(device_t *device, const op_gemm_t *op, const void *before
 /* All of OP, which has few rows, reading its weights where they lie (matrix_vector.cu); nothing was done
  * where not TAKEN. */
 status_t cuda_linear_few(device_t *device, const op_linear_t *op, bool *taken);
+/* *OUT: WEIGHT in the compute type, in scratch where it is in another. */
+status_t cuda_weight_as_real(device_t *device, const weight_t *weight, const real_t **out);
 /* N numbers of bf16 to fp32. */
 status_t cuda_widen_half(device_t *device, int64_t n, const half_t *from, float *to);
 
