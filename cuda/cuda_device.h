@@ -182,9 +182,8 @@ void cuda_fill_decode(ops_t *ops);
 
 /* Kernels for weights in other formats than the compute type, NULL until their file has filled them in.
  * NF4_DECODE: the values (rows, cols) of a weight in NF4, in the compute type, to TO. MATRIX_VECTOR:
- * op_gemm_t with few rows of a, the weight read once where it lies (with options.batch_invariant those of a
- * forward pass, with any number of rows); TAKEN says whether there is a kernel for this product, and if not,
- * nothing was done. */
+ * op_gemm_t with few rows of a, the weight read once where it lies; TAKEN says whether there is a kernel for
+ * this product, and if not, nothing was done. */
 void cuda_fill_nf4(cuda_state_t *state);
 void cuda_fill_matrix_vector(cuda_state_t *state);
 

@@ -264,7 +264,7 @@ static void fill_ops(ops_t *ops) {
 
 /* Other kernels for what depends on the batch. */
 static void make_invariant(device_t *device) {
-  cuda_fill_invariant_products(device);
+  cuda_fill_invariant_products(&cuda_state(device)->ops);
   cuda_fill_invariant_attention(&cuda_state(device)->ops);
   cuda_fill_invariant_collectives(device);
 }

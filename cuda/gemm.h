@@ -11,8 +11,9 @@ extern "C" {
 
 /* alpha a b + beta before (+ bias) of KEY's shape by cuBLASLt; not DONE where it has no algorithm for it. */
 status_t cuda_product(device_t *device, const product_key_t *key, const op_gemm_t *op, bool *done);
-/* OP, its b in the compute type (no weight is looked at). */
-status_t cuda_gemm_real(device_t *device, const op_gemm_t *op);
+/* OP: BY_SHAPE by the kernel or the algorithm of the library that suits its shape; else by the one that takes
+ * any, which sums each number in order. */
+status_t cuda_gemm(device_t *device, const op_gemm_t *op, bool by_shape);
 
 /* The same product by a kernel that takes any shape and alignment, slowly (gemm_any.cu). */
 status_t cuda_gemm_any(device_t *device, const op_gemm_t *op);

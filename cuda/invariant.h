@@ -7,7 +7,7 @@
 #include "cuda/cuda_device.h"
 
 /* Each file replaces what the device has, when the device is made. */
-void cuda_fill_invariant_products(device_t *device);
+void cuda_fill_invariant_products(ops_t *ops);
 void cuda_fill_invariant_attention(ops_t *ops);
 void cuda_fill_invariant_collectives(device_t *device);
 

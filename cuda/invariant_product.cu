@@ -18,36 +18,6 @@ template <class C> static status_code_t product_launch(device_t *device, invaria
   return op->rows <= INVARIANT_FEW_MOST ? invariant_few(device, op) : invariant_many(device, op);
 }
 
-template <class C> static status_code_t invariant_gemm(device_t *device, const op_gemm_t *op, const bf16 *w) {
-  invariant_t<C> product = {};
-  product.rows = op->m;
-  product.parts = 1;
-  product.part[0].w = w;
-  product.part[0].rows = op->n;
-  product.k = op->k;
-  product.x = real<bf16>(op->a);
-  product.ldx = op->lda;
-  product.residual = op->beta == 0.0 ? nullptr : static_cast<const C *>(op->before ? op->before : op->c);
-  product.bias = real<bf16>(op->bias);
-  product.y = static_cast<C *>(op->c);
-  product.ldy = op->ldc;
-  return product_launch(device, &product);
-}
-
-/* Takes products of a forward pass, x W^T with all that there is besides but an activation; others, and
- * those of odd shapes, are cuda_gemm_any's, which cuda_product leaves them to. */
-static status_code_t gemm_invariant(device_t *device, const op_gemm_t *op, bool *taken) {
-  const real_t *w = op->b;
-  *taken = !op->trans_a && op->trans_b && op->activation == ACTIVATION_NONE && op->ldb == op->k &&
-           op->alpha == 1.0 && (op->beta == 0.0 || op->beta == 1.0) &&
-           invariant_fits(device, op->k, op->a, op->lda) &&
-           (op->weight ? weight_fits(op->weight) : is_packed(op->b));
-  if (!*taken) return STATUS_OK;
-  if (op->weight) TRY(cuda_weight_as_real(device, op->weight, &w));
-  return op->c_wide ? invariant_gemm<float>(device, op, real<bf16>(w))
-                    : invariant_gemm<bf16>(device, op, real<bf16>(w));
-}
-
 static bool linear_fits(const device_t *device, const op_linear_t *op) {
   if (!invariant_fits(device, op->in, op->x, op->ldx)) return false;
   for (int32_t i = 0; i < op->segments; i++) {
@@ -64,16 +34,17 @@ static status_code_t adapters_of(device_t *device, const op_linear_t *op) {
   for (int32_t i = 0, count; i<op->segments; i += count> 0 ? count : 1) {
     count = linear_adapters(device, op, i);
     if (count == 0) continue;
-    const op_gemm_t product = {.trans_b = true,
-                               .m = op->rows,
-                               .n = (int64_t)count * op->lora_rank,
-                               .k = op->in,
-                               .a = op->x,
-                               .lda = op->ldx,
-                               .ldb = op->in,
-                               .c = op->segment[i].u,
-                               .ldc = op->ldu};
-    TRY(invariant_gemm<bf16>(device, &product, real<bf16>(op->segment[i].a)));
+    invariant_t<bf16> product = {};
+    product.rows = op->rows;
+    product.parts = 1;
+    product.part[0].w = real<bf16>(op->segment[i].a);
+    product.part[0].rows = (int64_t)count * op->lora_rank;
+    product.k = op->in;
+    product.x = real<bf16>(op->x);
+    product.ldx = op->ldx;
+    product.y = real<bf16>(op->segment[i].u);
+    product.ldy = op->ldu;
+    TRY(product_launch(device, &product));
   }
   return STATUS_OK;
 }
@@ -133,14 +104,26 @@ template <class C> static status_code_t invariant_linear(device_t *device, const
   return cuda_epilogue(device, &rest, before);
 }
 
+static status_code_t gemm_invariant(device_t *device, const op_gemm_t *op) {
+  return cuda_gemm(device, op, false);
+}
+
+/* By linear_by_products, whose products are not chosen by shape meanwhile. */
+static status_code_t linear_of_products(device_t *device, const op_linear_t *op) {
+  ops_t *ops = &cuda_state(device)->ops;
+  const auto gemm = ops->gemm;
+  ops->gemm = gemm_invariant;
+  status_code_t status = linear_by_products(device, op);
+  ops->gemm = gemm;
+  return status;
+}
+
 static status_code_t linear_invariant(device_t *device, const op_linear_t *op) {
   if (op->rows == 0 || op->out == 0) return STATUS_OK;
-  if (!linear_fits(device, op)) return linear_by_products(device, op);
+  if (!linear_fits(device, op)) return linear_of_products(device, op);
   return op->y_wide ? invariant_linear<float>(device, op) : invariant_linear<bf16>(device, op);
 }
 
-void cuda_fill_invariant_products(device_t *device) {
-  cuda_state_t *state = cuda_state(device);
-  state->matrix_vector = gemm_invariant;
-  state->ops.linear = linear_invariant;
+void cuda_fill_invariant_products(ops_t *ops) {
+  ops->linear = linear_invariant;
 }
