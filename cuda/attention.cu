@@ -2,58 +2,9 @@
  * of a head, 32 a warp, and goes over 64 keys a step with a running maximum and sum of each query; the keys
  * of a step are fetched during the sums over values of the step before, its values during its scores. */
 #include "cuda/attention_hopper.h"
+#include "cuda/attention_softmax.h"
 
-enum { FORWARD_TILES = TENSOR_FORWARD_ROWS / (TILE_WARPS * FRAGMENT), FORWARD_KEYS = 64 };
-
-/* Running maximum (of scores times log2 e) and sum of a thread's rows; of the sum, the thread's columns only.
- */
-struct softmax_t {
-  float max[FORWARD_TILES][2], sum[FORWARD_TILES][2];
-};
-
-/* Scores S, of rows ROW .. and keys KEY .., become powers under the running maximum; OUT is rescaled to it.
- */
-template <int D>
-static __device__ __forceinline__ void
-softmax_step(float (&s)[FORWARD_TILES][FORWARD_KEYS / 8][4], float (&out)[FORWARD_TILES][D / 8][4],
-             softmax_t &state, int32_t row, int32_t key, int32_t length, const attention_t<bf16> &op) {
-  const int32_t lane = lane_id();
-  const float scale = op.scale * LOG2_E;
-  const bool is_cut = key + FORWARD_KEYS > length || (op.causal && key + FORWARD_KEYS > row + 1);
-#pragma unroll
-  for (int t = 0; t < FORWARD_TILES; t++)
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      const int32_t at = row + t * FRAGMENT + result_row(lane, 2 * half);
-      float top = state.max[t][half], sum = 0.0f;
-#pragma unroll
-      for (int n = 0; n < FORWARD_KEYS / 8; n++)
-#pragma unroll
-        for (int i = 2 * half; i < 2 * half + 2; i++) {
-          const int32_t col = key + n * 8 + result_col(lane, i);
-          s[t][n][i] = is_cut && (col >= length || (op.causal && col > at)) ? -INFINITY : s[t][n][i] * scale;
-          top = fmaxf(top, s[t][n][i]);
-        }
-      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
-      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2)); /* finite: key 0 is seen by all */
-#pragma unroll
-      for (int n = 0; n < FORWARD_KEYS / 8; n++)
-#pragma unroll
-        for (int i = 2 * half; i < 2 * half + 2; i++) {
-          s[t][n][i] = power_of_two(s[t][n][i] - top);
-          sum += s[t][n][i];
-        }
-      const float factor = power_of_two(state.max[t][half] - top);
-      state.max[t][half] = top;
-      state.sum[t][half] = state.sum[t][half] * factor + sum;
-      if (__any_sync(0xffffffffu, factor != 1.0f))
-#pragma unroll
-        for (int d = 0; d < D / 8; d++) {
-          out[t][d][2 * half] *= factor;
-          out[t][d][2 * half + 1] *= factor;
-        }
-    }
-}
+enum { FORWARD_TILES = TENSOR_FORWARD_ROWS / (TILE_WARPS * FRAGMENT) };
 
 template <int D>
 static __global__ void __launch_bounds__(TILE_THREADS) attention_kernel(const attention_t<bf16> op) {
@@ -69,14 +20,8 @@ static __global__ void __launch_bounds__(TILE_THREADS) attention_kernel(const at
                 place = begin * op.ldkv + (int64_t)(work.head / op.group) * op.head_size;
   const int32_t keys = op.causal ? smaller(length, work.tile.first + ROWS) : length;
   float out[FORWARD_TILES][D / 8][4] = {}, s[FORWARD_TILES][KEYS / 8][4];
-  softmax_t state;
-#pragma unroll
-  for (int t = 0; t < FORWARD_TILES; t++)
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      state.max[t][half] = -INFINITY;
-      state.sum[t][half] = 0.0f;
-    }
+  softmax_t<FORWARD_TILES> state;
+  state.clear();
   tile_load<ROWS, D>(q, op.q + begin * op.ldq + column, op.ldq, work.tile.first, length, op);
   tile_load<KEYS, D>(k, op.k + place, op.ldkv, 0, length, op);
   for (int32_t key = 0; key < keys; key += KEYS) {
@@ -86,7 +31,7 @@ static __global__ void __launch_bounds__(TILE_THREADS) attention_kernel(const at
     tile_load<KEYS, D>(v, op.v + place, op.ldkv, key, length, op);
     if (!is_idle) {
       multiply_rows<FORWARD_TILES, KEYS / 8, D>(s, q + mine * LD, k);
-      softmax_step<D>(s, out, state, row, key, length, op);
+      softmax_step(s, out, state, row, key, length, op);
     }
     copy_end();
     __syncthreads(); /* values are there, and keys are used */
@@ -99,9 +44,7 @@ static __global__ void __launch_bounds__(TILE_THREADS) attention_kernel(const at
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       const int32_t at = row + t * FRAGMENT + result_row(lane, 2 * half);
-      float sum = state.sum[t][half];
-      sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-      sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+      const float sum = state.total(t, half);
       factor[t][half] = 1.0f / sum;
       if (op.lse && at < length && lane % 4 == 0)
         op.lse[(begin + at) * op.heads + work.head] = state.max[t][half] * LOG_2 + logf(sum);
@@ -132,7 +75,8 @@ static status_code_t attention_cuda(device_t *device, const op_attention_t *op) 
     attention_t<T> work;
     TRY(attention_operands(op, &work));
     if constexpr (sizeof(T) == sizeof(bf16)) {
-      if (hopper_takes(device, work)) return attention_hopper(device, all, tiles, work);
+      const bool is_free = !cuda_state(device)->options.batch_invariant; /* else as paged attention does it */
+      if (is_free && hopper_takes(device, work)) return attention_hopper(device, all, tiles, work);
       if (shape.tensor_cores) return attention_tensor(device, tiles, work);
     }
     return attention_any(device, tiles, work);

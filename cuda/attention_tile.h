@@ -70,10 +70,10 @@ static __device__ __forceinline__ void multiply_rows(float (&c)[TILES][COLS][4],
   }
 }
 
-/* c (TILES of 16 rows, D columns) += a b: A as multiply_rows leaves it (rounded to bf16), B has as many rows
- * as that has columns. */
-template <int TILES, int COLS, int D>
-static __device__ __forceinline__ void multiply_scores(float (&c)[TILES][D / 8][4],
+/* c (TILES of 16 rows, OUTS of 8 columns) += a b: A as multiply_rows leaves it (rounded to bf16), B has as
+ * many rows of D elements as that has columns. */
+template <int TILES, int COLS, int D, int OUTS>
+static __device__ __forceinline__ void multiply_scores(float (&c)[TILES][OUTS][4],
                                                        const float (&a)[TILES][COLS][4], const bf16 *b) {
   const int32_t lane = lane_id();
   const bf16 *right = b + left_row(lane) * tile_ld<D> + left_col(lane);
@@ -86,7 +86,7 @@ static __device__ __forceinline__ void multiply_scores(float (&c)[TILES][D / 8][
       for (int i = 0; i < 4; i++)
         left_of[t][i] = pack_two(a[t][n + i / 2][i % 2 * 2], a[t][n + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
-    for (int d = 0; d < D / 8; d += 2) {
+    for (int d = 0; d < OUTS; d += 2) {
       load_matrices_transposed(right_of, right + n * 8 * tile_ld<D> + d * 8);
 #pragma unroll
       for (int t = 0; t < TILES; t++) {

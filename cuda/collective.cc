@@ -157,8 +157,8 @@ static status_t staged_allgatherv(device_t *device, comm_t *comm, const void *mi
 
 /* ---- The collectives ---- */
 
-static status_t cuda_allreduce(device_t *device, const device_comm_t *comm, void *data, dtype_t type,
-                               size_t n, comm_op_t op) {
+status_t cuda_allreduce(device_t *device, const device_comm_t *comm, void *data, dtype_t type, size_t n,
+                        comm_op_t op) {
   const group_t *group = group_of(comm);
   TRY(check_type(type));
   if (comm_size(comm->host) == 1) return STATUS_OK;

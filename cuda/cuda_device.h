@@ -159,6 +159,9 @@ status_t cuda_fill_products(device_t *device);
 void cuda_free_products(device_t *device);
 status_t cuda_fill_collectives(device_t *device);
 void cuda_free_collectives(device_t *device);
+/* The sum, or the largest, by NCCL or MPI, in an order that they choose. */
+status_t cuda_allreduce(device_t *device, const device_comm_t *comm, void *data, dtype_t type, size_t n,
+                        comm_op_t op);
 /* Whether a communicator goes through the host, which no graph can hold; whether all are well. */
 bool collectives_staged(const device_t *device);
 status_t collectives_check(device_t *device);

@@ -1,5 +1,6 @@
 /* The cuda device: its GPU, memory and table. */
 #include "cuda/cuda_device.h"
+#include "cuda/invariant.h"
 #include "cuda/nvml.h"
 
 extern "C" {
@@ -195,9 +196,9 @@ static status_t choose_gpu(cuda_state_t *state) {
   state->l2_bytes = (size_t)of.l2CacheSize;
   state->shared_most = of.sharedMemPerBlockOptin;
   nvml_find(of.uuid.bytes, &state->nvml);
-  snprintf(state->detail, sizeof state->detail, "%.80s, GPU %d of %d, sm_%d, %d SMs, %.1f GiB", of.name,
+  snprintf(state->detail, sizeof state->detail, "%.80s, GPU %d of %d, sm_%d, %d SMs, %.1f GiB%s", of.name,
            state->ordinal, count, state->capability, of.multiProcessorCount,
-           (double)of.totalGlobalMem / (1 << 30));
+           (double)of.totalGlobalMem / (1 << 30), options->batch_invariant ? ", batch-invariant" : "");
   if (of.major < 8)
     return error_set(STATUS_DEVICE, "GPU %d (%s) has compute capability %d.%d; 8.0 (A100) is the least",
                      state->ordinal, of.name, of.major, of.minor);
@@ -261,6 +262,13 @@ static void fill_ops(ops_t *ops) {
   cuda_fill_loss(ops);
 }
 
+/* Other kernels for what depends on the batch. */
+static void make_invariant(device_t *device) {
+  cuda_fill_invariant_products(&cuda_state(device)->ops);
+  cuda_fill_invariant_attention(&cuda_state(device)->ops);
+  cuda_fill_invariant_collectives(device);
+}
+
 /* All but memory for DEVICE and STATE. */
 static status_t cuda_open(device_t *device) {
   cuda_state_t *state = cuda_state(device);
@@ -273,7 +281,9 @@ static status_t cuda_open(device_t *device) {
   TRY(cuda_fill_clock(device));
   TRY(cuda_fill_products(device));
   TRY(cuda_fill_graph(device));
-  return cuda_fill_collectives(device);
+  TRY(cuda_fill_collectives(device));
+  if (state->options.batch_invariant) make_invariant(device);
+  return STATUS_OK;
 }
 
 status_t cuda_create(const cuda_options_t *options, device_t **out) {

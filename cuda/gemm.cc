@@ -130,8 +130,7 @@ status_t cuda_product(device_t *device, const product_key_t *key, const op_gemm_
   return STATUS_OK;
 }
 
-/* B in the compute type, if WEIGHT is in another: in scratch. */
-static status_t weight_as_real(device_t *device, const weight_t *weight, const real_t **out) {
+status_t cuda_weight_as_real(device_t *device, const weight_t *weight, const real_t **out) {
   const size_t bytes = (size_t)(weight->rows * weight->cols) * dtype_size(device->real_type);
   const bool is_nf4 = weight->format == WEIGHT_NF4;
   void *made = NULL;
@@ -145,18 +144,8 @@ static status_t weight_as_real(device_t *device, const weight_t *weight, const r
                          static_cast<float *>(made));
 }
 
-static status_code_t gemm_cuda(device_t *device, const op_gemm_t *op) {
-  op_gemm_t product = *op;
-  bool done = false;
-  if (op->m == 0 || op->n == 0) return STATUS_OK;
-  if (op->k == 0) return cuda_epilogue(device, op, op->before ? op->before : op->c);
-  if (cuda_state(device)->matrix_vector) TRY(cuda_state(device)->matrix_vector(device, op, &done));
-  if (done) return STATUS_OK;
-  if (op->weight) TRY(weight_as_real(device, op->weight, &product.b));
-  return cuda_gemm_real(device, &product);
-}
-
-status_t cuda_gemm_real(device_t *device, const op_gemm_t *op) {
+/* OP, its b in the compute type (no weight is looked at). */
+static status_t gemm_real(device_t *device, const op_gemm_t *op, bool by_shape) {
   /* Before the activation, where there is one: in pre, or where c will be. */
   op_gemm_t product = *op;
   bool done = false;
@@ -168,7 +157,7 @@ status_t cuda_gemm_real(device_t *device, const op_gemm_t *op) {
   }
   if (!library_bias) product.bias = NULL;
   const product_key_t key = product_key(&product);
-  TRY(cuda_product(device, &key, &product, &done));
+  if (by_shape) TRY(cuda_product(device, &key, &product, &done));
   if (!done) TRY(cuda_gemm_any(device, &product));
   if (!activates && product.bias == op->bias) return STATUS_OK;
   op_gemm_t rest = *op; /* what the product has not done yet */
@@ -177,6 +166,22 @@ status_t cuda_gemm_real(device_t *device, const op_gemm_t *op) {
   rest.bias = product.bias == op->bias ? NULL : op->bias;
   rest.pre = NULL;
   return cuda_epilogue(device, &rest, product.c);
+}
+
+status_t cuda_gemm(device_t *device, const op_gemm_t *op, bool by_shape) {
+  op_gemm_t product = *op;
+  bool done = false;
+  if (op->m == 0 || op->n == 0) return STATUS_OK;
+  if (op->k == 0) return cuda_epilogue(device, op, op->before ? op->before : op->c);
+  if (by_shape && cuda_state(device)->matrix_vector)
+    TRY(cuda_state(device)->matrix_vector(device, op, &done));
+  if (done) return STATUS_OK;
+  if (op->weight) TRY(cuda_weight_as_real(device, op->weight, &product.b));
+  return gemm_real(device, &product, by_shape);
+}
+
+static status_code_t gemm_cuda(device_t *device, const op_gemm_t *op) {
+  return cuda_gemm(device, op, true);
 }
 
 static status_code_t linear_cuda(device_t *device, const op_linear_t *op) {

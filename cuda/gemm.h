@@ -11,8 +11,9 @@ extern "C" {
 
 /* alpha a b + beta before (+ bias) of KEY's shape by cuBLASLt; not DONE where it has no algorithm for it. */
 status_t cuda_product(device_t *device, const product_key_t *key, const op_gemm_t *op, bool *done);
-/* OP, its b in the compute type (no weight is looked at). */
-status_t cuda_gemm_real(device_t *device, const op_gemm_t *op);
+/* OP: BY_SHAPE by the kernel or the algorithm of the library that suits its shape; else by the one that takes
+ * any, which sums each number in order. */
+status_t cuda_gemm(device_t *device, const op_gemm_t *op, bool by_shape);
 
 /* The same product by a kernel that takes any shape and alignment, slowly (gemm_any.cu). */
 status_t cuda_gemm_any(device_t *device, const op_gemm_t *op);
@@ -21,6 +22,8 @@ status_t cuda_epilogue(device_t *device, const op_gemm_t *op, const void *before
 /* All of OP, which has few rows, reading its weights where they lie (matrix_vector.cu); nothing was done
  * where not TAKEN. */
 status_t cuda_linear_few(device_t *device, const op_linear_t *op, bool *taken);
+/* *OUT: WEIGHT in the compute type, in scratch where it is in another. */
+status_t cuda_weight_as_real(device_t *device, const weight_t *weight, const real_t **out);
 /* N numbers of bf16 to fp32. */
 status_t cuda_widen_half(device_t *device, int64_t n, const half_t *from, float *to);
 

@@ -55,6 +55,15 @@ static __device__ __forceinline__ void copy_end() {
   asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
+/* Those that the thread has begun since the last call become a group; waits until the LEFT newest groups are
+ * left. */
+static __device__ __forceinline__ void copy_group() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int LEFT> static __device__ __forceinline__ void copy_wait() {
+  asm volatile("cp.async.wait_group %0;" : : "n"(LEFT) : "memory");
+}
+
 /* 2^x; 0 for minus infinity. */
 static __device__ __forceinline__ float power_of_two(float x) {
   float y;
@@ -129,6 +138,8 @@ static inline void copy_begin(void *to, const void *from, bool is_there) {
     memset(to, 0, 16);
 }
 static inline void copy_end() {}
+static inline void copy_group() {}
+template <int LEFT> static inline void copy_wait() {}
 
 static inline float power_of_two(float x) {
   return exp2f(x);

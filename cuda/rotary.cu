@@ -59,8 +59,9 @@ static __global__ void __launch_bounds__(ROTARY_THREADS)
 #pragma unroll
     for (int j = 0; j < PACK; j++) {
       const float x = a[j], y = b[j];
-      a[j] = x * cosine[i + j] - y * sine[i + j];
-      b[j] = y * cosine[i + j] + x * sine[i + j];
+      /* Not left to the compiler, which may choose otherwise where a cache takes the other kernel. */
+      a[j] = fmaf(x, cosine[i + j], -__fmul_rn(y, sine[i + j]));
+      b[j] = fmaf(y, cosine[i + j], __fmul_rn(x, sine[i + j]));
     }
     if (op.half && head >= op.heads) {
       run_round(a);

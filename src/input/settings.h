@@ -48,6 +48,7 @@ typedef struct {
     char *device;
     char *dtype;
     bool check;
+    bool batch_invariant;
     double timeout;
     double gpu_memory;
   } parallel;

@@ -18,9 +18,18 @@ static status_t devices_refuse_dtype(const settings_t *settings, const char *dev
                    settings->parallel.dtype, device, expected);
 }
 
+/* Of two ranks there is one sum, in either order; of more MPI chooses the order by the size of the array. */
+static status_t devices_check_invariant(const settings_t *settings, const char *device) {
+  if (!settings->parallel.batch_invariant || settings->parallel.tp <= 2) return STATUS_OK;
+  return error_set(STATUS_INPUT,
+                   "parallel.batch_invariant on device '%s' with parallel.tp = %lld: sums over more than two "
+                   "ranks are in an order that depends on the batch; use parallel.tp = 1 or 2",
+                   device, (long long)settings->parallel.tp);
+}
+
 static status_t devices_check_cpu(const settings_t *settings) {
-  return dtype_is(settings, "f64") ? devices_refuse_dtype(settings, "cpu", "'auto', 'f32' or 'bf16'")
-                                   : STATUS_OK;
+  if (dtype_is(settings, "f64")) return devices_refuse_dtype(settings, "cpu", "'auto', 'f32' or 'bf16'");
+  return devices_check_invariant(settings, "cpu");
 }
 
 static status_t devices_create_cpu(const grid_t *grid, const settings_t *settings, device_t **out) {
@@ -28,10 +37,9 @@ static status_t devices_create_cpu(const grid_t *grid, const settings_t *setting
   return cpu_create(grid->threads, NULL, out);
 }
 
-/* It computes in all of them. */
+/* It computes in all types. */
 static status_t devices_check_plain(const settings_t *settings) {
-  (void)settings;
-  return STATUS_OK;
+  return devices_check_invariant(settings, "plain");
 }
 
 static status_t devices_create_plain(const grid_t *grid, const settings_t *settings, device_t **out) {
@@ -51,7 +59,8 @@ static status_t devices_create_cuda(const grid_t *grid, const settings_t *settin
                                        .node_rank = grid->node_rank,
                                        .node_size = grid->node_size,
                                        .deterministic = settings->job.deterministic,
-                                       .check = settings->parallel.check},
+                                       .check = settings->parallel.check,
+                                       .batch_invariant = settings->parallel.batch_invariant},
                      out);
 }
 #endif

@@ -26,9 +26,10 @@ status_t identity_add_role(session_t *session, const model_t *model, const role_
   char lines[256];
   const settings_t *settings = session->settings;
   snprintf(lines, sizeof lines,
-           "model.base = %016" PRIx64 "\nmodel.base_format = %s\nparallel.device = %s\nparallel.dtype = %s\n",
-           model->info.identity, settings->model.base_format, session->device->name,
-           settings->parallel.dtype);
+           "model.base = %016" PRIx64 "\nmodel.base_format = %s\nparallel.device = %s\nparallel.dtype = %s\n"
+           "parallel.batch_invariant = %d\n",
+           model->info.identity, settings->model.base_format, session->device->name, settings->parallel.dtype,
+           settings->parallel.batch_invariant);
   TRY(comm_agree(session->world, text_buffer_append_string(text, lines)));
   if (role->adapter) TRY(identity_add_adapter(session, role->adapter, text));
   return role->head ? identity_add_params(session, "head", &role->head->params, text) : STATUS_OK;

@@ -124,6 +124,13 @@ static void what_this_build_lacks_is_refused(void **state) {
     cli_expect_one_message(&result, 2);
     CLI_RUN(0, &result, "--check", path);
     cli_expect(&result, 0);
+    /* Of two ranks there is one sum; of more MPI chooses the order. */
+    CLI_RUN(0, &result, "--check", path, CLI_ON_CPU, "--set", "parallel.batch_invariant=T", "--set",
+            "parallel.tp=2");
+    cli_expect(&result, 0);
+    CLI_RUN(0, &result, "--check", path, CLI_ON_CPU, "--set", "parallel.batch_invariant=T", "--set",
+            "parallel.tp=4");
+    cli_expect_one_message(&result, 2);
   }
   write_text("device.nml", "&job task = 'bench' run_dir = 'x' /\n&parallel device = 'cuda' /\n");
   CLI_RUN(0, &result, "--check", "device.nml");

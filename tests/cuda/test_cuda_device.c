@@ -14,13 +14,19 @@
 
 enum { SKIPPED = 77 };
 
-static device_t *open_device(dtype_t real_type) {
+static device_t *open_mode(dtype_t real_type, bool batch_invariant) {
   device_t *device;
   comm_t *world = mpi_test_world();
-  const cuda_options_t options = {
-      .real_type = real_type, .node_rank = comm_rank(world), .node_size = comm_size(world)};
+  const cuda_options_t options = {.real_type = real_type,
+                                  .node_rank = comm_rank(world),
+                                  .node_size = comm_size(world),
+                                  .batch_invariant = batch_invariant};
   assert_ok(cuda_create(&options, &device));
   return device;
+}
+
+static device_t *open_device(dtype_t real_type) {
+  return open_mode(real_type, false);
 }
 
 /* More than the pinned memory holds, in both directions, from double to bf16 and back. */
@@ -192,6 +198,34 @@ static void collectives(void **state) {
   device_free(device);
 }
 
+/* Sums over ranks in the order of the ranks, of an array that is gathered in pieces. */
+static void sums_in_order(void **state) {
+  enum { N = (1 << 22) + 5 };
+  comm_t *world = mpi_test_world();
+  device_t *device = open_mode(DTYPE_F32, true);
+  SCOPED_MEMORY float *values = NULL, *expected = NULL;
+  wide_t *wide;
+  (void)state;
+  assert_ok(memory_alloc(&values, ARENA_OTHER, N, sizeof *values));
+  assert_ok(memory_alloc(&expected, ARENA_OTHER, N, sizeof *expected));
+  for (int r = 0; r < comm_size(world); r++)
+    for (int i = 0; i < N; i++) {
+      const float value = (float)(i % 1013 + 1) * (r == 1 ? -1e5F : 0.37F) / (float)(r + 3);
+      expected[i] = r == 0 ? value : expected[i] + value;
+      if (r == comm_rank(world)) values[i] = value;
+    }
+  assert_ok(device_comm_create(device, world));
+  assert_ok(wide_alloc(device, ARENA_OTHER, N, &wide));
+  assert_ok(wide_upload(device, wide, values, DTYPE_F32, N));
+  assert_ok(wide_allreduce(device, world, wide, N, COMM_SUM));
+  assert_ok(wide_download(device, values, DTYPE_F32, wide, N));
+  assert_ok(device_synchronize(device));
+  assert_memory_equal(values, expected, N * sizeof *values);
+  device_release(device, wide);
+  device_comm_free(device, world);
+  device_free(device);
+}
+
 /* The noise of each row for one id: all that a vocabulary of one token, whose logit is 0, is drawn by. */
 static void noise_is_the_hosts(void **state) {
   enum { ROWS = 1000, SEED_IDS = 3 };
@@ -244,7 +278,8 @@ static void noise_is_the_hosts(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(large_copies),    cmocka_unit_test(many_downloads),     cmocka_unit_test(graphs),
-      cmocka_unit_test(too_much_memory), cmocka_unit_test(noise_is_the_hosts), cmocka_unit_test(collectives)};
+      cmocka_unit_test(too_much_memory), cmocka_unit_test(noise_is_the_hosts), cmocka_unit_test(collectives),
+      cmocka_unit_test(sums_in_order)};
   if (cuda_count() == 0) {
     printf("skipped: no GPU\n");
     return SKIPPED;

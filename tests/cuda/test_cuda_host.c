@@ -2,11 +2,18 @@
 #include "cuda/cuda.h"
 #include "tensor/op_suite.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
-static int run(dtype_t real_type, op_suite_tolerances_t tolerances) {
+#include <cmocka.h>
+
+static int run(dtype_t real_type, bool batch_invariant, op_suite_tolerances_t tolerances) {
   device_t *device = NULL;
-  const cuda_options_t options = {.real_type = real_type, .node_size = 1, .check = true};
+  const cuda_options_t options = {
+      .real_type = real_type, .node_size = 1, .check = true, .batch_invariant = batch_invariant};
   if (cuda_create(&options, &device) != STATUS_OK) {
     printf("%s\n", error_message());
     return 1;
@@ -16,8 +23,21 @@ static int run(dtype_t real_type, op_suite_tolerances_t tolerances) {
   return failed;
 }
 
+/* What the mode changes. */
+static int run_invariant(dtype_t real_type, op_suite_tolerances_t tolerances) {
+  static const char *const changed[] = {"*linear*", "half*", "attention*", "cache"};
+  int failed = 0;
+  for (size_t i = 0; i < sizeof changed / sizeof *changed; i++) {
+    cmocka_set_test_filter(changed[i]);
+    failed += run(real_type, true, tolerances);
+  }
+  return failed;
+}
+
 /* Tolerances: tests/cuda/test_cuda_ops.c. */
 int main(void) {
-  return run(DTYPE_F32, (op_suite_tolerances_t){.forward = 1e-5, .gradient = 1e-4}) +
-         run(DTYPE_BF16, (op_suite_tolerances_t){.forward = 1e-2, .gradient = 2e-2, .parts = 1.5e-2});
+  const op_suite_tolerances_t f32 = {.forward = 1e-5, .gradient = 1e-4},
+                              bf16 = {.forward = 1e-2, .gradient = 2e-2, .parts = 1.5e-2};
+  return run(DTYPE_F32, false, f32) + run(DTYPE_BF16, false, bf16) + run_invariant(DTYPE_F32, f32) +
+         run_invariant(DTYPE_BF16, bf16);
 }

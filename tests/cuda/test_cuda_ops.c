@@ -12,10 +12,13 @@
 
 enum { SKIPPED = 77 };
 
-static int run(const char *what, dtype_t real_type, op_suite_tolerances_t tolerances) {
+static int run(const char *what, dtype_t real_type, bool batch_invariant, op_suite_tolerances_t tolerances) {
   device_t *device = NULL;
-  const cuda_options_t options = {
-      .real_type = real_type, .node_size = 1, .deterministic = true, .check = true};
+  const cuda_options_t options = {.real_type = real_type,
+                                  .node_size = 1,
+                                  .deterministic = true,
+                                  .check = true,
+                                  .batch_invariant = batch_invariant};
   if (cuda_create(&options, &device) != STATUS_OK) {
     printf("%s\n", error_message());
     return 1;
@@ -33,11 +36,14 @@ int main(int argc, char **argv) {
     return SKIPPED;
   }
   if (argc > 1) cmocka_set_test_filter(argv[1]);
-  int failed = run("f32", DTYPE_F32, (op_suite_tolerances_t){.forward = 1e-5, .gradient = 1e-4});
+  const op_suite_tolerances_t f32 = {.forward = 1e-5, .gradient = 1e-4};
   /* A result is rounded to 8 bits: 2^-9 of the largest. What is rounded on the way (probabilities, u of an
    * adapter, a gated activation) adds as much or a little more; gradients subtract nearly equal sums of such.
    */
-  failed +=
-      run("bf16", DTYPE_BF16, (op_suite_tolerances_t){.forward = 1e-2, .gradient = 2e-2, .parts = 1.5e-2});
+  const op_suite_tolerances_t bf16 = {.forward = 1e-2, .gradient = 2e-2, .parts = 1.5e-2};
+  int failed = run("f32", DTYPE_F32, false, f32);
+  failed += run("bf16", DTYPE_BF16, false, bf16);
+  failed += run("f32, batch-invariant", DTYPE_F32, true, f32);
+  failed += run("bf16, batch-invariant", DTYPE_BF16, true, bf16);
   return failed;
 }

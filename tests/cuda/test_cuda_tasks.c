@@ -248,6 +248,23 @@ static void bf16_samples_as_it_trains(void **state) {
   assert_true(fabs(found - expected) <= mean_bound * expected);
 }
 
+/* With batch-invariant operations they are the same to the bit. */
+static void bf16_samples_to_the_bit(void **state) {
+  static const place_t two = {"cuda", "bf16", 2, "2"};
+  static const struct {
+    const char *folder, *setting;
+    const place_t *place;
+  } cases[] = {{"invariant", "model.recompute=full", &gpu_bf16},
+               {"invariant_nf4", "model.base_format=nf4", &gpu_bf16},
+               {"invariant_two", "rollout.top_p=0.6", &two}};
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    run(cases[i].place, cases[i].folder, "ppo.nml",
+        SETTINGS(SECOND_STEP, "parallel.batch_invariant=T", cases[i].setting));
+    assert_true(ppo_world_metric(cases[i].folder, 0, "rollout/logprob_gap") == 0.0);
+  }
+}
+
 static void bf16_answers(void **state) {
   (void)state;
   run(&gpu_bf16, "generated16", "generate.nml", SETTINGS("log.every=1"));
@@ -360,6 +377,7 @@ int main(int argc, char **argv) {
                                      cmocka_unit_test(scores_are_the_cpus),
                                      cmocka_unit_test(bf16_trains),
                                      cmocka_unit_test(bf16_samples_as_it_trains),
+                                     cmocka_unit_test(bf16_samples_to_the_bit),
                                      cmocka_unit_test(bf16_answers),
                                      cmocka_unit_test(ranks_share_a_gpu),
                                      cmocka_unit_test(stopped_runs_go_on_anywhere),

@@ -89,7 +89,9 @@ static status_t make_batch(tiny_t *tiny) {
 
 status_t tiny_create(device_t *device, const grid_t *grid, const tiny_options_t *options, tiny_t *out) {
   *out = (tiny_t){.options = *options};
-  const adapter_config_t lora = {.r = 3, .alpha = 5.0, .targets = {true, true, true, true, true, true, true}};
+  const adapter_config_t lora = {.r = options->lora_r ? options->lora_r : 3,
+                                 .alpha = 5.0,
+                                 .targets = {true, true, true, true, true, true, true}};
   TRY(base_create(device, grid, &options->config, &options->storage, &out->base));
   TRY(roughen(&out->base.params));
   TRY(adapter_create(&out->base, &lora, "policy", &out->adapter));

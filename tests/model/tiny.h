@@ -11,6 +11,7 @@ typedef struct {
   base_storage_t storage; /* all zero: the compute type */
   recompute_t recompute;
   int64_t largest_logits; /* small: several chunks */
+  int32_t lora_r;         /* 0: 3 */
 } tiny_options_t;
 
 /* Sizes that nothing divides by accident: hidden 24, 2 layers, 4 heads of 6 on KV_HEADS key-value heads,
