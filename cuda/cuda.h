@@ -10,7 +10,9 @@ typedef struct {
   dtype_t real_type;        /* BF16 or F32 */
   int node_rank, node_size; /* of this rank: GPU node_rank % (GPUs of the node) is its */
   bool deterministic;       /* the same bits in every run on one layout */
-  bool check; /* wait after each kernel, so that an error names the one that caused it (slow, for tests) */
+  bool check;    /* wait after each kernel, so that an error names the one that caused it (slow, for tests) */
+  bool measured; /* kernels that were measured instead of those that took their place and were not yet (bench)
+                  */
 } cuda_options_t;
 
 /* Makes the device. Free with device_free. Local. Errors: STATUS_DEVICE where there is no GPU, or none that

@@ -54,6 +54,13 @@ static __device__ __forceinline__ void copy_begin(void *to, const void *from, bo
 static __device__ __forceinline__ void copy_end() {
   asm volatile("cp.async.wait_all;" ::: "memory");
 }
+/* What the thread has begun since the last call is a group; waits for all but its last N groups. */
+static __device__ __forceinline__ void copies_close() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int N> static __device__ __forceinline__ void copies_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
 
 /* 2^x; 0 for minus infinity. */
 static __device__ __forceinline__ float power_of_two(float x) {
@@ -129,6 +136,8 @@ static inline void copy_begin(void *to, const void *from, bool is_there) {
     memset(to, 0, 16);
 }
 static inline void copy_end() {}
+static inline void copies_close() {}
+template <int N> static inline void copies_wait() {}
 
 static inline float power_of_two(float x) {
   return exp2f(x);
