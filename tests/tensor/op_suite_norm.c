@@ -55,7 +55,7 @@ void case_rmsnorm(void **state) {
   rmsnorm_run(*state, 2, 2056, true, true);
   rmsnorm_run(*state, 3, 4104, false, true);
   rmsnorm_run(*state, 2, 8200, true, true);
-  rmsnorm_run(*state, 1100, 24, true, true);
+  rmsnorm_run(*state, 520, 24, true, true);
 }
 
 static void layernorm_run(op_pair_t *pair, int64_t T, int64_t C, bool dx_add, bool weight_grad) {
@@ -108,7 +108,7 @@ void case_layernorm(void **state) {
     layernorm_run(*state, row_counts[i % ROW_COUNTS], col_counts[i / ROW_COUNTS], i & 1, i & 2);
   layernorm_run(*state, 3, 2056, true, true); /* as above */
   layernorm_run(*state, 2, 8200, false, true);
-  layernorm_run(*state, 1100, 24, true, true);
+  layernorm_run(*state, 520, 24, true, true);
 }
 
 /* ---- Rotary embedding ---- */
