@@ -320,6 +320,33 @@ static __global__ void __launch_bounds__(PART_THREADS)
   record_write(shard, targets, draw.is_wanted, row, own, (int)gridDim.x, records);
 }
 
+/* As part_load; all packs are asked for before the first is looked at. */
+template <bool PACKED, int PARTS>
+static __device__ __forceinline__ void parts_load(const shard_t &shard, int64_t row, int64_t begin,
+                                                  float (&z)[PARTS][PART_EACH]) {
+  const float *logits = shard.logits + row * shard.ld;
+  pack_t<float> packs[PARTS * PART_PACKS];
+  const auto place = [&](int p) {
+    return part_place(begin + p / PART_PACKS * PART_IDS, p % PART_PACKS * PART_PACK);
+  };
+  const auto is_whole = [&](int p) { return PACKED && place(p) + PART_PACK <= shard.count; };
+#pragma unroll
+  for (int p = 0; p < PARTS * PART_PACKS; p++)
+    packs[p] = is_whole(p) ? pack_load(logits + place(p)) : pack_t<float>{};
+#pragma unroll
+  for (int p = 0; p < PARTS * PART_PACKS; p++)
+    if (!is_whole(p))
+#pragma unroll
+      for (int i = 0; i < PART_PACK; i++)
+        packs[p].v[i] = place(p) + i < shard.count ? logits[place(p) + i] : 0.0f;
+#pragma unroll
+  for (int p = 0; p < PARTS * PART_PACKS; p++)
+#pragma unroll
+    for (int i = 0; i < PART_PACK; i++)
+      z[p / PART_PACKS][p % PART_PACKS * PART_PACK + i] =
+          place(p) + i < shard.count ? shard.scale * packs[p].v[i] : -INFINITY;
+}
+
 /* The same for many rows whose targets are given: a block has PARTS of COUNT parts, all of them loaded before
  * the first is looked at, so that 32 KiB are on their way for each block, of which there are 3 or 4. */
 template <bool PACKED, int PARTS>
@@ -330,9 +357,7 @@ static __global__ void __launch_bounds__(PART_THREADS, 3)
   const int64_t row = first + blockIdx.y, begin = (int64_t)blockIdx.x * PARTS * PART_IDS;
   part_t *own = parts + row * count;
   float z[PARTS][PART_EACH];
-#pragma unroll
-  for (int p = 0; p < PARTS; p++)
-    part_load<PACKED>(shard, row, begin + p * PART_IDS, z[p]);
+  parts_load<PACKED, PARTS>(shard, row, begin, z);
   parts_of(shard, begin, z, own + blockIdx.x * PARTS, count - (int)blockIdx.x * PARTS);
   if (!block_is_last(blockIdx.y, gridDim.x)) return;
   record_write(shard, targets, false, row, own, count, records);
