@@ -68,33 +68,6 @@ struct running_t {
   float max[2], sum[2];
 };
 
-template <int D>
-static __device__ __forceinline__ void scores_begin(float (&s)[FORWARD_STEP / 8][4], const bf16 *q,
-                                                    const bf16 *k) {
-  const uint64_t left = tile_descriptor(q, 0), right = tile_descriptor(k, 0);
-  products_hold(s);
-  products_begin();
-#pragma unroll
-  for (int d = 0; d < D; d += FRAGMENT) {
-    const int run = d / RUN_COLS, inside = d % RUN_COLS * (int)sizeof(bf16);
-    multiply_tiles(s, further(left, run * FORWARD_ROWS * RUN_ROW_BYTES + inside),
-                   further(right, run * FORWARD_STEP * RUN_ROW_BYTES + inside), d != 0);
-  }
-  products_commit();
-}
-
-template <int D>
-static __device__ __forceinline__ void
-values_begin(float (&out)[D / 8][4], const uint32_t (&p)[FORWARD_STEP / FRAGMENT][4], const bf16 *v) {
-  const uint64_t right = tile_descriptor(v, FORWARD_STEP);
-  products_hold(out);
-  products_begin();
-#pragma unroll
-  for (int k = 0; k < FORWARD_STEP / FRAGMENT; k++)
-    multiply_rows_of(out, p[k], further(right, k * FRAGMENT * RUN_ROW_BYTES));
-  products_commit();
-}
-
 /* Scores become powers under the running maximum; FACTOR: of what was summed under the one before. IS_CUT:
  * keys from LENGTH on, and those behind a row where CAUSAL, are left out. */
 static __device__ __forceinline__ void powers(float (&s)[FORWARD_STEP / 8][4], running_t &state,
@@ -151,7 +124,7 @@ static __device__ void forward_work(forward_shared_t<D> *shared, const attention
     const int32_t length = work.tile.length, row = work.tile.first + mine;
     int32_t step = forward_steps(work.tile, op.causal) - 1;
     barrier_wait(&shared->k_full[steps % FORWARD_STAGES], steps / FORWARD_STAGES & 1);
-    scores_begin<D>(s, q, shared->k[steps % FORWARD_STAGES]);
+    rows_begin<D, FORWARD_STEP>(s, q, shared->k[steps % FORWARD_STAGES]);
     products_wait<0>();
     products_hold(s);
     release(&shared->k_used[steps % FORWARD_STAGES]);
@@ -161,9 +134,9 @@ static __device__ void forward_work(forward_shared_t<D> *shared, const attention
       const uint32_t stage = steps % FORWARD_STAGES, before = (steps - 1) % FORWARD_STAGES;
       barrier_wait(&shared->k_full[stage], steps / FORWARD_STAGES & 1);
       turn_wait(worker);
-      scores_begin<D>(s, q, shared->k[stage]);
+      rows_begin<D, FORWARD_STEP>(s, q, shared->k[stage]);
       barrier_wait(&shared->v_full[before], (steps - 1) / FORWARD_STAGES & 1);
-      values_begin<D>(out, p, shared->v[before]);
+      sums_begin<D, FORWARD_STEP>(out, p, shared->v[before]);
       turn_give(worker);
       products_wait<1>();
       products_hold(s);
@@ -182,7 +155,7 @@ static __device__ void forward_work(forward_shared_t<D> *shared, const attention
     release(&shared->q_used);
     const uint32_t before = (steps - 1) % FORWARD_STAGES;
     barrier_wait(&shared->v_full[before], (steps - 1) / FORWARD_STAGES & 1);
-    values_begin<D>(out, p, shared->v[before]);
+    sums_begin<D, FORWARD_STEP>(out, p, shared->v[before]);
     const int64_t begin = work.tile.begin;
     float each[2];
 #pragma unroll

@@ -67,6 +67,34 @@ static __device__ __forceinline__ void turns_begin(int32_t worker) {
   if (worker == 1) turn_give(worker);
 }
 
+/* c = a b^T: a worker's 64 rows of the TENSOR_FORWARD_ROWS that a block has of A, and STEP rows of B. */
+template <int D, int STEP>
+static __device__ __forceinline__ void rows_begin(float (&c)[STEP / 8][4], const bf16 *a, const bf16 *b) {
+  const uint64_t left = tile_descriptor(a, 0), right = tile_descriptor(b, 0);
+  products_hold(c);
+  products_begin();
+#pragma unroll
+  for (int d = 0; d < D; d += FRAGMENT) {
+    const int run = d / RUN_COLS, inside = d % RUN_COLS * (int)sizeof(bf16);
+    multiply_tiles(c, further(left, run * TENSOR_FORWARD_ROWS * RUN_ROW_BYTES + inside),
+                   further(right, run * STEP * RUN_ROW_BYTES + inside), d != 0);
+  }
+  products_commit();
+}
+
+/* c += a b: A in registers, B of STEP rows. */
+template <int D, int STEP>
+static __device__ __forceinline__ void sums_begin(float (&c)[D / 8][4],
+                                                  const uint32_t (&a)[STEP / FRAGMENT][4], const bf16 *b) {
+  const uint64_t right = tile_descriptor(b, STEP);
+  products_hold(c);
+  products_begin();
+#pragma unroll
+  for (int k = 0; k < STEP / FRAGMENT; k++)
+    multiply_rows_of(c, a[k], further(right, k * FRAGMENT * RUN_ROW_BYTES));
+  products_commit();
+}
+
 /* A result of COLS columns as left factors of products that sum over them. */
 template <int COLS>
 static __device__ __forceinline__ void fragments_pack(uint32_t (&to)[COLS / FRAGMENT][4],

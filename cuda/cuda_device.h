@@ -170,6 +170,7 @@ const char *collectives_version(void); /* of the library */
 void cuda_fill_elementwise(ops_t *ops);
 void cuda_fill_optimizer(ops_t *ops);
 void cuda_fill_norm(ops_t *ops);
+void cuda_fill_norm_backward(ops_t *ops);
 void cuda_fill_rows(ops_t *ops);
 void cuda_fill_rotary(ops_t *ops);
 void cuda_fill_attention(ops_t *ops);

@@ -54,7 +54,6 @@ static __device__ __forceinline__ void copy_begin(void *to, const void *from, bo
 static __device__ __forceinline__ void copy_end() {
   asm volatile("cp.async.wait_all;" ::: "memory");
 }
-
 /* Those that the thread has begun since the last call become a group; waits until the LEFT newest groups are
  * left. */
 static __device__ __forceinline__ void copy_group() {

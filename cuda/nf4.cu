@@ -1,17 +1,7 @@
 /* Weights in NF4 to the compute type, for the products of training and prefill: 0.5 + 1/64 bytes read and b
  * written per value (b those of the compute type). Each step rounds to fp32, as on the host. */
 #include "cuda/map.h"
-
-extern "C" {
-#include "tensor/weight_nf4.h"
-}
-
-#include <string.h>
-
-/* The code book and the map of scales, by value. */
-struct nf4_tables_t {
-  float code[NF4_CODES], scale_map[256];
-};
+#include "cuda/nf4.h"
 
 /* A thread makes runs of NF4_RUN values, in NF4_ROWS rows at once. */
 enum {
@@ -30,16 +20,6 @@ static __device__ __forceinline__ void tables_load(nf4_tables_t *to, const nf4_t
     if (i < NF4_CODES) to->code[i] = from.code[i];
   }
   __syncthreads();
-}
-
-static __device__ __forceinline__ float scale_of(const nf4_tables_t &table, uint8_t scale, float group,
-                                                 float offset) {
-  return __fadd_rn(__fmul_rn(table.scale_map[scale], group), offset);
-}
-
-/* The group of block BLOCK of a row. */
-static __device__ __forceinline__ float group_of(const nf4_view_t &view, int64_t row, int64_t block) {
-  return view.groups[(uint64_t)(view.first + row * view.whole_row_blocks + block) / NF4_GROUP];
 }
 
 /* Runs that lie within a block each: skip and cols are multiples of NF4_RUN. */
@@ -64,11 +44,11 @@ static __global__ void __launch_bounds__(NF4_THREADS)
       codes[i] =
           *reinterpret_cast<const uint32_t *>(view.codes + row * view.row_blocks * NF4_BLOCK_BYTES + at / 2);
       scales[i] = view.scales[row * view.row_blocks + block];
-      groups[i] = group_of(view, row, block);
+      groups[i] = nf4_group_of(view, row, block);
     }
 #pragma unroll
     for (int i = 0; i < NF4_ROWS; i++) {
-      const float scale = scale_of(table, scales[i], groups[i], offset);
+      const float scale = nf4_scale_of(table.scale_map, scales[i], groups[i], offset);
       float values[NF4_RUN];
 #pragma unroll
       for (int j = 0; j < NF4_RUN; j++) /* the first of a byte's two is the upper half */
@@ -96,8 +76,8 @@ static __global__ void __launch_bounds__(NF4_THREADS)
       const int64_t at = view.skip + col;
       if (at / NF4_BLOCK != block) {
         block = at / NF4_BLOCK;
-        scale =
-            scale_of(table, view.scales[row * view.row_blocks + block], group_of(view, row, block), offset);
+        scale = nf4_scale_of(table.scale_map, view.scales[row * view.row_blocks + block],
+                             nf4_group_of(view, row, block), offset);
       }
       const uint8_t pair = codes[at / 2];
       to[row * cols + col] = store_float<T>(__fmul_rn(table.code[at % 2 ? pair & 15 : pair >> 4], scale));
@@ -106,10 +86,8 @@ static __global__ void __launch_bounds__(NF4_THREADS)
 }
 
 static status_code_t nf4_decode_cuda(device_t *device, const weight_t *weight, real_t *to) {
-  nf4_tables_t tables;
   if (weight->rows <= 0 || weight->cols <= 0) return STATUS_OK;
-  memcpy(tables.code, nf4_code, sizeof tables.code);
-  memcpy(tables.scale_map, nf4_scale_map, sizeof tables.scale_map);
+  const nf4_tables_t tables = nf4_tables();
   const nf4_view_t view = weight_nf4_view(weight);
   const bool runs =
       view.skip % NF4_RUN == 0 && weight->cols % NF4_RUN == 0 && is_packed(view.codes) && is_packed(to);

@@ -1,5 +1,5 @@
-/* Operations on a shard of the vocabulary: bound by memory. Bytes per logit: statistics 4, backward 4 + b,
- * histogram 4; beside them, where tokens are drawn, ten rounds of Philox and two logarithms for each id. */
+/* Operations on a shard of the vocabulary: bound by memory. Bytes per logit: 4 each; beside them, where
+ * tokens are drawn, ten rounds of Philox and two logarithms for each id. */
 #include "cuda/last_block.h"
 #include "cuda/vocab.h"
 
@@ -41,6 +41,7 @@ static status_code_t vocab_max_cuda(device_t *device, const op_vocab_max_t *op) 
 /* Parts are of one size, so that the sums of a row do not depend on the number of rows. */
 enum { PART_THREADS = 256, PART_PACK = 4, PART_PACKS = 2, PART_EACH = PART_PACK * PART_PACKS };
 enum { PART_IDS = PART_THREADS * PART_EACH };
+enum { BLOCK_PARTS = 4 }; /* of a block, where rows are many */
 
 struct winner_t {
   int32_t id; /* -1: none */
@@ -169,13 +170,9 @@ static __device__ __forceinline__ void part_load(const shard_t &shard, int64_t r
   }
 }
 
-static __device__ __forceinline__ part_t part_of(const shard_t &shard, const draw_t &draw, int64_t row,
-                                                 int64_t begin, const float (&z)[PART_EACH]) {
-  float max = -INFINITY;
-#pragma unroll
-  for (int e = 0; e < PART_EACH; e++)
-    max = fmaxf(max, z[e]);
-  max = block_max<PART_THREADS>(max);
+/* What a thread's elements Z add to a part whose maximum is MAX. */
+static __device__ __forceinline__ part_t part_sums(const shard_t &shard, int64_t begin,
+                                                   const float (&z)[PART_EACH], float max) {
   const float from = max > -INFINITY ? max : 0.0f;
   part_t part = {max, 0.0f, 0.0f, 0.0f, {-1, -INFINITY}};
 #pragma unroll
@@ -185,6 +182,16 @@ static __device__ __forceinline__ part_t part_of(const shard_t &shard, const dra
     part.sum += power;
     part.weighted += power > 0.0f ? power * below : 0.0f;
   }
+  return part;
+}
+
+static __device__ __forceinline__ part_t part_of(const shard_t &shard, const draw_t &draw, int64_t row,
+                                                 int64_t begin, const float (&z)[PART_EACH]) {
+  float max = -INFINITY;
+#pragma unroll
+  for (int e = 0; e < PART_EACH; e++)
+    max = fmaxf(max, z[e]);
+  part_t part = part_sums(shard, begin, z, block_max<PART_THREADS>(max));
   if (draw.is_wanted) part.winner = draw_part(shard, draw, row, begin, z);
   return part;
 }
@@ -232,6 +239,72 @@ static __device__ __forceinline__ part_t row_part(const part_t *parts, int count
   return row;
 }
 
+/* Several parts by one block, each as part_of and block_part make it, to the bit: what threads wait for is
+ * shared by all. To TO, COUNT of them. */
+template <int PARTS>
+static __device__ __forceinline__ void parts_of(const shard_t &shard, int64_t begin,
+                                                const float (&z)[PARTS][PART_EACH], part_t *to, int count) {
+  constexpr int WARPS = PART_THREADS / WARP;
+  __shared__ float maxima[PARTS][WARPS], sums[PARTS][WARPS], weighted[PARTS][WARPS], equal[PARTS][WARPS];
+  const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+#pragma unroll
+  for (int p = 0; p < PARTS; p++) {
+    float max = -INFINITY;
+#pragma unroll
+    for (int e = 0; e < PART_EACH; e++)
+      max = fmaxf(max, z[p][e]);
+    max = warp_max(max);
+    if (lane == 0) maxima[p][warp] = max;
+  }
+  __syncthreads();
+#pragma unroll
+  for (int p = 0; p < PARTS; p++) {
+    float max = maxima[p][0];
+#pragma unroll
+    for (int w = 1; w < WARPS; w++)
+      max = fmaxf(max, maxima[p][w]);
+    part_t part = part_sums(shard, begin + p * PART_IDS, z[p], max);
+    part.sum = warp_sum(part.sum);
+    part.weighted = warp_sum(part.weighted);
+    part.equal = warp_sum(part.equal);
+    if (lane != 0) continue;
+    sums[p][warp] = part.sum;
+    weighted[p][warp] = part.weighted;
+    equal[p][warp] = part.equal;
+  }
+  __syncthreads();
+  if ((int)threadIdx.x >= PARTS || (int)threadIdx.x >= count) return;
+  const int p = threadIdx.x;
+  part_t part = {maxima[p][0], sums[p][0], weighted[p][0], equal[p][0], {-1, -INFINITY}};
+  for (int w = 1; w < WARPS; w++) {
+    part.max = fmaxf(part.max, maxima[p][w]);
+    part.sum += sums[p][w];
+    part.weighted += weighted[p][w];
+    part.equal += equal[p][w];
+  }
+  to[p] = part;
+}
+
+/* The record of ROW from its PARTS: by the last of its blocks. */
+static __device__ __forceinline__ void record_write(const shard_t &shard, const int32_t *targets,
+                                                    bool is_drawn, int64_t row, const part_t *parts,
+                                                    int count, float *records) {
+  if (threadIdx.x >= WARP) return;
+  const part_t all = row_part(parts, count);
+  if (threadIdx.x != 0) return;
+  winner_t target = all.winner;
+  if (!is_drawn && targets[row] >= shard.begin && targets[row] < shard.begin + shard.count)
+    target = {targets[row], scaled(shard, row, targets[row] - shard.begin)};
+  float *record = records + row * VOCAB_RECORD;
+  record[VOCAB_RECORD_MAX] = all.max;
+  record[VOCAB_RECORD_SUM] = all.sum;
+  record[VOCAB_RECORD_WEIGHTED] = all.weighted;
+  record[VOCAB_RECORD_EQUAL] = all.equal;
+  record[VOCAB_RECORD_BELOW] = target.id >= 0 ? scaled(shard, row, target.id - shard.begin) - all.max : 0.0f;
+  record[VOCAB_RECORD_VALUE] = target.value;
+  record[VOCAB_RECORD_ID] = (float)target.id;
+}
+
 template <bool PACKED>
 static __global__ void __launch_bounds__(PART_THREADS)
     vocab_statistics_kernel(const shard_t shard, const int32_t *targets, const __grid_constant__ draw_t draw,
@@ -243,20 +316,57 @@ static __global__ void __launch_bounds__(PART_THREADS)
   part_load<PACKED>(shard, row, begin, z);
   const part_t part = block_part(part_of(shard, draw, row, begin, z));
   if (threadIdx.x == 0) own[blockIdx.x] = part;
-  if (!block_is_last(blockIdx.y, gridDim.x) || threadIdx.x >= WARP) return;
-  const part_t all = row_part(own, (int)gridDim.x);
-  if (threadIdx.x != 0) return;
-  winner_t target = all.winner;
-  if (!draw.is_wanted && targets[row] >= shard.begin && targets[row] < shard.begin + shard.count)
-    target = {targets[row], scaled(shard, row, targets[row] - shard.begin)};
-  float *record = records + row * VOCAB_RECORD;
-  record[VOCAB_RECORD_MAX] = all.max;
-  record[VOCAB_RECORD_SUM] = all.sum;
-  record[VOCAB_RECORD_WEIGHTED] = all.weighted;
-  record[VOCAB_RECORD_EQUAL] = all.equal;
-  record[VOCAB_RECORD_BELOW] = target.id >= 0 ? scaled(shard, row, target.id - shard.begin) - all.max : 0.0f;
-  record[VOCAB_RECORD_VALUE] = target.value;
-  record[VOCAB_RECORD_ID] = (float)target.id;
+  if (!block_is_last(blockIdx.y, gridDim.x)) return;
+  record_write(shard, targets, draw.is_wanted, row, own, (int)gridDim.x, records);
+}
+
+/* As part_load; all packs are asked for before the first is looked at. */
+template <bool PACKED, int PARTS>
+static __device__ __forceinline__ void parts_load(const shard_t &shard, int64_t row, int64_t begin,
+                                                  float (&z)[PARTS][PART_EACH]) {
+  const float *logits = shard.logits + row * shard.ld;
+  pack_t<float> packs[PARTS * PART_PACKS];
+  const auto place = [&](int p) {
+    return part_place(begin + p / PART_PACKS * PART_IDS, p % PART_PACKS * PART_PACK);
+  };
+  const auto is_whole = [&](int p) { return PACKED && place(p) + PART_PACK <= shard.count; };
+#pragma unroll
+  for (int p = 0; p < PARTS * PART_PACKS; p++)
+    packs[p] = is_whole(p) ? pack_load(logits + place(p)) : pack_t<float>{};
+#pragma unroll
+  for (int p = 0; p < PARTS * PART_PACKS; p++)
+    if (!is_whole(p))
+#pragma unroll
+      for (int i = 0; i < PART_PACK; i++)
+        packs[p].v[i] = place(p) + i < shard.count ? logits[place(p) + i] : 0.0f;
+#pragma unroll
+  for (int p = 0; p < PARTS * PART_PACKS; p++)
+#pragma unroll
+    for (int i = 0; i < PART_PACK; i++)
+      z[p / PART_PACKS][p % PART_PACKS * PART_PACK + i] =
+          place(p) + i < shard.count ? shard.scale * packs[p].v[i] : -INFINITY;
+}
+
+/* The same for many rows whose targets are given: a block has PARTS of COUNT parts, all of them loaded before
+ * the first is looked at, so that 32 KiB are on their way for each block, of which there are 3 or 4. */
+template <bool PACKED, int PARTS>
+static __global__ void __launch_bounds__(PART_THREADS, 3)
+    vocab_parts_kernel(const shard_t shard, const int32_t *targets, int64_t first, int count, part_t *parts,
+                       float *records) {
+  kernel_begin();
+  const int64_t row = first + blockIdx.y, begin = (int64_t)blockIdx.x * PARTS * PART_IDS;
+  part_t *own = parts + row * count;
+  float z[PARTS][PART_EACH];
+  parts_load<PACKED, PARTS>(shard, row, begin, z);
+  parts_of(shard, begin, z, own + blockIdx.x * PARTS, count - (int)blockIdx.x * PARTS);
+  if (!block_is_last(blockIdx.y, gridDim.x)) return;
+  record_write(shard, targets, false, row, own, count, records);
+}
+
+/* Whether blocks that have several parts each are still more than run at once. */
+static bool rows_are_many(const device_t *device, int64_t rows, int64_t parts) {
+  enum { BLOCKS = 4 };
+  return rows * (parts / BLOCK_PARTS) >= (int64_t)cuda_state(device)->multiprocessors * BLOCKS;
 }
 
 static status_code_t vocab_statistics_cuda(device_t *device, const op_vocab_statistics_t *op) {
@@ -274,12 +384,23 @@ static status_code_t vocab_statistics_cuda(device_t *device, const op_vocab_stat
     draw.cut = reinterpret_cast<const uint32_t *>(indices(op->draw->cut));
   }
   TRY(cuda_scratch(device, (size_t)(rows * parts) * sizeof(part_t), &scratch));
-  const bool packed = is_packed(shard.logits) && shard.ld % PART_PACK == 0;
+  part_t *made = static_cast<part_t *>(scratch);
+  const bool packed = is_packed(shard.logits) && shard.ld % PART_PACK == 0,
+             many =
+                 op->targets && rows_are_many(device, rows, parts) && !cuda_state(device)->options.measured;
   for (int64_t first = 0, count; first < rows; first += count) {
     count = shared_results_of(rows - first);
-    TRY(launch(device, "vocab_statistics", {dim3((unsigned)parts, (unsigned)count), dim3(PART_THREADS), 0},
-               packed ? vocab_statistics_kernel<true> : vocab_statistics_kernel<false>, shard,
-               indices(op->targets), draw, first, static_cast<part_t *>(scratch), wide(op->records)));
+    launch_t shape = {dim3((unsigned)parts, (unsigned)count), dim3(PART_THREADS), 0};
+    if (many) {
+      shape.grid.x = (unsigned)((parts + BLOCK_PARTS - 1) / BLOCK_PARTS);
+      TRY(launch(device, "vocab_statistics", shape,
+                 packed ? vocab_parts_kernel<true, BLOCK_PARTS> : vocab_parts_kernel<false, BLOCK_PARTS>,
+                 shard, indices(op->targets), first, (int)parts, made, wide(op->records)));
+    } else {
+      TRY(launch(device, "vocab_statistics", shape,
+                 packed ? vocab_statistics_kernel<true> : vocab_statistics_kernel<false>, shard,
+                 indices(op->targets), draw, first, made, wide(op->records)));
+    }
   }
   return STATUS_OK;
 }
@@ -332,37 +453,10 @@ static status_code_t vocab_combine_cuda(device_t *device, const op_vocab_combine
   return launch(device, "vocab_combine", launch_over(op->rows, WARP, WARP), vocab_combine_kernel, work);
 }
 
-/* ---- Gradient ---- */
-
-template <class T>
-static __global__ void __launch_bounds__(ROW_THREADS)
-    vocab_backward_kernel(const shard_t shard, const float *normaliser, const float *dlogprob,
-                          const int32_t *targets, T *dlogits) {
-  kernel_begin();
-  const int64_t row = blockIdx.x, target = targets[row] - shard.begin;
-  const float max = normaliser[2 * row], sum = normaliser[2 * row + 1];
-  const float gradient = dlogprob[row] * shard.scale;
-  for (int64_t j = threadIdx.x; j < shard.ld; j += ROW_THREADS) {
-    float value = 0.0f;
-    if (j < shard.count)
-      value = gradient * ((j == target ? 1.0f : 0.0f) - expf(scaled(shard, row, j) - max) / sum);
-    dlogits[row * shard.ld + j] = store_float<T>(value);
-  }
-}
-
-static status_code_t vocab_backward_cuda(device_t *device, const op_vocab_backward_t *op) {
-  return with_real(device, [&](auto zero) {
-    using T = decltype(zero);
-    return launch(device, "vocab_backward", {dim3((unsigned)op->shard.rows), dim3(ROW_THREADS), 0},
-                  vocab_backward_kernel<T>, shard_of(op->shard), wide(op->normaliser), wide(op->dlogprob),
-                  indices(op->targets), real<T>(op->dlogits));
-  });
-}
-
 void cuda_fill_vocab(ops_t *ops) {
   ops->vocab_max = vocab_max_cuda;
   ops->vocab_statistics = vocab_statistics_cuda;
   ops->vocab_combine = vocab_combine_cuda;
-  ops->vocab_backward = vocab_backward_cuda;
+  cuda_fill_vocab_backward(ops);
   cuda_fill_cuts(ops);
 }

@@ -60,7 +60,8 @@ static __device__ __forceinline__ places_t range_places(const shard_t &shard, co
   return places;
 }
 
-/* Cuts of top-k and top-p (cuts.cu). */
+/* Gradients (vocab_backward.cu); cuts of top-k and top-p (cuts.cu). */
+void cuda_fill_vocab_backward(ops_t *ops);
 void cuda_fill_cuts(ops_t *ops);
 
 #endif

@@ -10,10 +10,11 @@
 
 #include <cmocka.h>
 
-static int run(dtype_t real_type, bool batch_invariant, op_suite_tolerances_t tolerances) {
+/* The suite on a device with these OPTIONS; how many tests failed. */
+static int run(cuda_options_t options, op_suite_tolerances_t tolerances) {
   device_t *device = NULL;
-  const cuda_options_t options = {
-      .real_type = real_type, .node_size = 1, .check = true, .batch_invariant = batch_invariant};
+  options.node_size = 1;
+  options.check = true;
   if (cuda_create(&options, &device) != STATUS_OK) {
     printf("%s\n", error_message());
     return 1;
@@ -29,7 +30,7 @@ static int run_invariant(dtype_t real_type, op_suite_tolerances_t tolerances) {
   int failed = 0;
   for (size_t i = 0; i < sizeof changed / sizeof *changed; i++) {
     cmocka_set_test_filter(changed[i]);
-    failed += run(real_type, true, tolerances);
+    failed += run((cuda_options_t){.real_type = real_type, .batch_invariant = true}, tolerances);
   }
   return failed;
 }
@@ -38,6 +39,8 @@ static int run_invariant(dtype_t real_type, op_suite_tolerances_t tolerances) {
 int main(void) {
   const op_suite_tolerances_t f32 = {.forward = 1e-5, .gradient = 1e-4},
                               bf16 = {.forward = 1e-2, .gradient = 2e-2, .parts = 1.5e-2};
-  return run(DTYPE_F32, false, f32) + run(DTYPE_BF16, false, bf16) + run_invariant(DTYPE_F32, f32) +
-         run_invariant(DTYPE_BF16, bf16);
+  return run((cuda_options_t){.real_type = DTYPE_F32}, f32) +
+         run((cuda_options_t){.real_type = DTYPE_BF16}, bf16) +
+         run((cuda_options_t){.real_type = DTYPE_BF16, .measured = true}, bf16) +
+         run_invariant(DTYPE_F32, f32) + run_invariant(DTYPE_BF16, bf16);
 }

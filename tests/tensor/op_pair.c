@@ -227,13 +227,15 @@ wide_pair_t wide_rows(op_pair_t *pair, int64_t rows, int64_t cols, int64_t ld, d
   return array;
 }
 
-/* A part of a larger matrix, whose blocks begin neither with its first column nor with its first row. */
-static weight_t nf4_part(op_pair_t *pair, int64_t rows, int64_t cols) {
+/* A part of a larger matrix, whose blocks begin neither with its first row nor, but AT_BLOCK, with its first
+ * column. */
+static weight_t nf4_part(op_pair_t *pair, int64_t rows, int64_t cols, bool at_block) {
   weight_t weight = {.format = WEIGHT_NF4, .rows = rows, .cols = cols};
   weight.row_begin = (int64_t)random_below(&pair->random, 5);
   /* Where it begins with whole bytes of eight codes, devices take them together. */
   weight.col_begin = pair_flip(pair) ? 8 * (int64_t)random_below(&pair->random, 9)
                                      : (int64_t)random_below(&pair->random, 70);
+  if (at_block) weight.col_begin = NF4_BLOCK * (int64_t)random_below(&pair->random, 2);
   weight.whole_rows = weight.row_begin + rows + 1;
   weight.whole_cols = weight.col_begin + cols + (int64_t)random_below(&pair->random, 70);
   return weight;
@@ -259,8 +261,8 @@ static void nf4_write(device_t *device, const weight_t *weight, const float *val
   memory_free(whole_absmax);
 }
 
-weight_pair_t nf4_random(op_pair_t *pair, int64_t rows, int64_t cols) {
-  weight_t weight = nf4_part(pair, rows, cols);
+weight_pair_t nf4_random(op_pair_t *pair, int64_t rows, int64_t cols, bool at_block) {
+  weight_t weight = nf4_part(pair, rows, cols, at_block);
   int64_t n = weight.whole_rows * weight.whole_cols;
   float *values = NULL;
   EXPECT_OK(memory_alloc(&values, ARENA_OTHER, (size_t)n, sizeof *values));

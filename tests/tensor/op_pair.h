@@ -83,8 +83,9 @@ half_pair_t half_of(op_pair_t *pair, const double *values, int64_t n);
 index_pair_t index_of(op_pair_t *pair, const int32_t *values, int64_t n);
 /* N normal random numbers that bf16 holds exactly; on the host. Free with memory_free. */
 double *host_halves(op_pair_t *pair, int64_t n, double scale);
-/* A weight of normal random numbers in NF4: a part of a larger matrix. */
-weight_pair_t nf4_random(op_pair_t *pair, int64_t rows, int64_t cols);
+/* A weight of normal random numbers in NF4: a part of a larger matrix, whose columns begin with a block where
+ * AT_BLOCK. */
+weight_pair_t nf4_random(op_pair_t *pair, int64_t rows, int64_t cols, bool at_block);
 
 /* Host copies (n) from one side; the caller frees with memory_free. */
 double *real_host(op_pair_t *pair, const real_pair_t *array, int side);
@@ -135,6 +136,7 @@ void case_periodic(void **state);
 void case_vocab_statistics(void **state);
 void case_vocab_infinities(void **state);
 void case_vocab_ties(void **state);
+void case_vocab_many(void **state);
 void case_vocab_backward(void **state);
 void case_sample(void **state);
 void case_sample_cut(void **state);

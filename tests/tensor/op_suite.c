@@ -92,6 +92,8 @@ void case_gemm(void **state) {
                .m = 300, .n = 520, .k = 70, .trans_a = true, .alpha = 1.0, .beta = 1.0, .c_wide = true});
   /* Decode steps: few rows, and sums that are shared by all of a block. */
   gemm_run(pair, &(gemm_case_t){.m = 1, .n = 40, .k = 2120, .trans_b = true, .alpha = 1.0, .c_wide = true});
+  gemm_run(pair, &(gemm_case_t){.m = 3, .n = 20, .k = 5128, .trans_b = true, .alpha = 1.0});
+  gemm_run(pair, &(gemm_case_t){.m = 11, .n = 18, .k = 4104, .trans_b = true, .alpha = 1.0, .c_wide = true});
   gemm_run(pair, &(gemm_case_t){.m = 7,
                                 .n = 33,
                                 .k = 1032,
@@ -321,6 +323,7 @@ int op_suite_run(device_t *device, op_suite_tolerances_t tolerances) {
       CASE(vocab_statistics),
       CASE(vocab_infinities),
       CASE(vocab_ties),
+      CASE(vocab_many),
       CASE(vocab_backward),
       CASE(sample),
       CASE(sample_cut),

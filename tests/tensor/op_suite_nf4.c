@@ -2,12 +2,12 @@
  */
 #include "tensor/op_pair.h"
 
-enum { RANK = 5 };
-
 typedef struct {
   int64_t rows, in, outs[LINEAR_SEGMENTS];
   int32_t segments;
   int adapters; /* bit i: segment i has one */
+  int32_t rank;
+  int64_t pad;  /* behind each row of x; 0: and weights begin with a block */
   bool u_given; /* as over tp: no A, and B for some of the columns */
   bool residual, bias, pre, y_wide;
   activation_t activation;
@@ -43,9 +43,9 @@ static int64_t b_rows(const linear_case_t *c, int i) {
 }
 
 static linear_operands_t operands_make(op_pair_t *pair, const linear_case_t *c) {
-  linear_operands_t o = {.out = columns_before(c, c->segments), .ldx = c->in + 3};
+  linear_operands_t o = {.out = columns_before(c, c->segments), .ldx = c->in + c->pad};
   o.ldy = o.out + 2;
-  o.ldu = (int64_t)c->segments * RANK;
+  o.ldu = (int64_t)c->segments * c->rank;
   o.x = real_random(pair, c->rows * o.ldx, 1.0);
   o.y = real_untouched(pair, c->rows * o.ldy);
   o.y_wide = wide_untouched(pair, c->rows * o.ldy);
@@ -60,9 +60,9 @@ static linear_operands_t operands_make(op_pair_t *pair, const linear_case_t *c) 
   o.da = wide_random(pair, o.ldu * c->in, 1.0);
   o.dbias = wide_random(pair, o.out, 1.0);
   for (int i = 0; i < c->segments; i++) {
-    o.b[i] = real_random(pair, c->outs[i] * RANK, 1.0);
-    o.db[i] = wide_random(pair, c->outs[i] * RANK, 1.0);
-    o.weights[i] = nf4_random(pair, c->outs[i], c->in);
+    o.b[i] = real_random(pair, c->outs[i] * c->rank, 1.0);
+    o.db[i] = wide_random(pair, c->outs[i] * c->rank, 1.0);
+    o.weights[i] = nf4_random(pair, c->outs[i], c->in, c->pad == 0);
   }
   return o;
 }
@@ -75,7 +75,7 @@ static op_linear_t forward_of(op_pair_t *pair, const linear_case_t *c, const lin
                     .x = o->x.on[side],
                     .ldx = o->ldx,
                     .segments = c->segments,
-                    .lora_rank = RANK,
+                    .lora_rank = c->rank,
                     .lora_scale = 0.25,
                     .ldu = o->ldu,
                     .residual = c->residual ? o->residual.on[side] : NULL,
@@ -89,11 +89,11 @@ static op_linear_t forward_of(op_pair_t *pair, const linear_case_t *c, const lin
     linear_segment_t *segment = &op.segment[i];
     segment->weight = o->weights[i].on[side];
     if (!adapted(c, i)) continue;
-    segment->a = c->u_given ? NULL : real_at(device, o->a.on[side], i * RANK * c->in);
+    segment->a = c->u_given ? NULL : real_at(device, o->a.on[side], (int64_t)i * c->rank * c->in);
     segment->b = o->b[i].on[side];
     segment->b_begin = b_begin(c, i);
     segment->b_rows = b_rows(c, i);
-    segment->u = real_at(device, o->u.on[side], (int64_t)i * RANK);
+    segment->u = real_at(device, o->u.on[side], (int64_t)i * c->rank);
   }
   return op;
 }
@@ -111,9 +111,9 @@ static op_linear_backward_t backward_of(op_pair_t *pair, const linear_case_t *c,
                              .dbias = c->bias ? o->dbias.on[side] : NULL};
   for (int i = 0; i < c->segments; i++) {
     if (!adapted(c, i)) continue;
-    op.segment[i].da = c->u_given ? NULL : wide_at(device, o->da.on[side], i * RANK * c->in);
+    op.segment[i].da = c->u_given ? NULL : wide_at(device, o->da.on[side], (int64_t)i * c->rank * c->in);
     op.segment[i].db = o->db[i].on[side];
-    op.segment[i].du = real_at(device, o->du.on[side], (int64_t)i * RANK);
+    op.segment[i].du = real_at(device, o->du.on[side], (int64_t)i * c->rank);
   }
   return op;
 }
@@ -129,9 +129,10 @@ static void expect_all(op_pair_t *pair, const linear_case_t *c, const linear_ope
   wide_expect_close(pair, "linear dbias", &o->dbias, 0, 1, o->out, o->out, gradient);
   wide_expect_close(pair, "linear da", &o->da, 0, 1, o->ldu * c->in, o->ldu * c->in, gradient);
   for (int i = 0; i < c->segments; i++) {
-    real_expect_close(pair, "linear u", &o->u, (int64_t)i * RANK, c->rows, RANK, o->ldu, forward);
-    real_expect_close(pair, "linear du", &o->du, (int64_t)i * RANK, c->rows, RANK, o->ldu, gradient);
-    wide_expect_close(pair, "linear db", &o->db[i], 0, 1, c->outs[i] * RANK, c->outs[i] * RANK, gradient);
+    real_expect_close(pair, "linear u", &o->u, (int64_t)i * c->rank, c->rows, c->rank, o->ldu, forward);
+    real_expect_close(pair, "linear du", &o->du, (int64_t)i * c->rank, c->rows, c->rank, o->ldu, gradient);
+    wide_expect_close(pair, "linear db", &o->db[i], 0, 1, c->outs[i] * c->rank, c->outs[i] * c->rank,
+                      gradient);
   }
 }
 
@@ -154,6 +155,8 @@ void case_linear_nf4(void **state) {
     linear_case_t c = {.rows = pair_choose(pair, rows, ROWS),
                        .in = pair_choose(pair, widths, WIDTHS),
                        .segments = 1 + (int32_t)random_below(&pair->random, LINEAR_SEGMENTS),
+                       .rank = 5,
+                       .pad = 3,
                        .adapters = (int)random_below(&pair->random, 1 << LINEAR_SEGMENTS),
                        .u_given = pair_flip(pair),
                        .bias = pair_flip(pair),
@@ -168,4 +171,14 @@ void case_linear_nf4(void **state) {
     }
     linear_run(pair, &c);
   }
+  /* Decode steps: few rows that lie as a fast device wants them, and sums that are shared by all of a block,
+   * the last of them cut. */
+  const linear_case_t steps[] = {
+      {.rows = 1, .in = 10304, .outs = {17}, .segments = 1, .y_wide = true},
+      {.rows = 3, .in = 4128, .outs = {40, 33}, .segments = 2, .adapters = 3, .rank = 8, .residual = true},
+      {.rows = 12, .in = 1184, .outs = {50, 9, 70}, .segments = 3, .adapters = 5, .rank = 16, .bias = true},
+      {.rows = 16, .in = 96, .outs = {130}, .segments = 1, .adapters = 1, .rank = 8, .u_given = true},
+  };
+  for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+    linear_run(pair, &steps[i]);
 }

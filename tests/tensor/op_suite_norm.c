@@ -50,6 +50,12 @@ static void rmsnorm_run(op_pair_t *pair, int64_t T, int64_t C, bool dx_add, bool
 void case_rmsnorm(void **state) {
   for (int i = 0; i < ROW_COUNTS * COL_COUNTS; i++)
     rmsnorm_run(*state, row_counts[i % ROW_COUNTS], col_counts[i / ROW_COUNTS], i & 1, i & 2);
+  /* Rows of one and of several blocks of a fast device, and one that its registers do not hold; more rows
+   * than it has blocks. */
+  rmsnorm_run(*state, 2, 2056, true, true);
+  rmsnorm_run(*state, 3, 4104, false, true);
+  rmsnorm_run(*state, 2, 8200, true, true);
+  rmsnorm_run(*state, 520, 24, true, true);
 }
 
 static void layernorm_run(op_pair_t *pair, int64_t T, int64_t C, bool dx_add, bool weight_grad) {
@@ -100,6 +106,9 @@ static void layernorm_run(op_pair_t *pair, int64_t T, int64_t C, bool dx_add, bo
 void case_layernorm(void **state) {
   for (int i = 0; i < ROW_COUNTS * COL_COUNTS; i++)
     layernorm_run(*state, row_counts[i % ROW_COUNTS], col_counts[i / ROW_COUNTS], i & 1, i & 2);
+  layernorm_run(*state, 3, 2056, true, true); /* as above */
+  layernorm_run(*state, 2, 8200, false, true);
+  layernorm_run(*state, 520, 24, true, true);
 }
 
 /* ---- Rotary embedding ---- */

@@ -2,7 +2,7 @@
 #include "tensor/op_pair.h"
 #include "tensor/packed.h"
 
-enum { TOKENS_MAX = 64 };
+enum { TOKENS_MAX = 64, TOKENS_MANY = 1100 };
 
 /* Tokens of a vocabulary of V, some of them repeated, some image slots. */
 static void random_tokens(op_pair_t *pair, int32_t *tokens, int64_t T, int32_t V) {
@@ -12,7 +12,7 @@ static void random_tokens(op_pair_t *pair, int32_t *tokens, int64_t T, int32_t V
 }
 
 static void embedding_run(op_pair_t *pair, int64_t T, int64_t C, int64_t begin, int64_t count, int32_t V) {
-  int32_t tokens[TOKENS_MAX];
+  int32_t tokens[TOKENS_MANY];
   random_tokens(pair, tokens, T, V);
   index_pair_t index = index_of(pair, tokens, T);
   real_pair_t weight = real_random(pair, count * C, 1.0), y = real_untouched(pair, T * C);
@@ -48,6 +48,10 @@ void case_embedding(void **state) {
     embedding_run(*state, 1 + 21 * i, cols[i], 7, 6, 19); /* a shard in the middle */
     embedding_run(*state, 1 + 21 * i, cols[i], 13, 6, 19);
   }
+  /* More columns, and rows between those of a token, than a block of a fast device has at once. */
+  embedding_run(*state, 9, 1032, 0, 5, 5);
+  embedding_run(*state, 9, 131, 0, 5, 5);
+  embedding_run(*state, TOKENS_MANY, 8, 3, 150, 200);
 }
 
 static void rows_run(op_pair_t *pair, bool scatter, bool add, int64_t n, int64_t C, int64_t pad) {

@@ -1,6 +1,6 @@
 # The suite of operations, used by the tests of every device.
 add_library(llava_op_suite STATIC op_suite.c op_suite_linear.c op_suite_nf4.c op_suite_half.c op_suite_attention.c op_suite_decode.c op_suite_norm.c
-            op_suite_rows.c op_suite_vocab.c op_suite_walk.c op_suite_loss.c op_pair.c)
+            op_suite_rows.c op_suite_vocab.c op_suite_vocab_many.c op_suite_walk.c op_suite_loss.c op_pair.c)
 target_link_libraries(llava_op_suite PUBLIC llava_tensor_plain PkgConfig::CMOCKA)
 target_include_directories(llava_op_suite PUBLIC ${PROJECT_SOURCE_DIR}/tests)
 
