@@ -6,7 +6,7 @@
 #include "cuda/kernel.h"
 
 /* Results that one launch can have: counters that are 0 whenever no kernel runs. */
-enum { SHARED_RESULTS_MOST = 1 << 16 };
+enum { SHARED_RESULTS_MOST = (1 << 16) - 1 }; /* as a grid's y */
 static __device__ unsigned shared_results[SHARED_RESULTS_MOST];
 
 static inline int64_t shared_results_of(int64_t wanted) {

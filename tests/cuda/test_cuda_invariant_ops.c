@@ -96,7 +96,7 @@ static linear_arrays_t linear_arrays(const linear_case_t *c) {
   linear_arrays_t v = {.x = real_random(&pair, ROWS * c->in, 1.0)};
   for (int32_t i = 0; i < c->segments; i++) {
     if (c->format == WEIGHT_NF4)
-      v.nf4[i] = nf4_random(&pair, c->out[i], c->in);
+      v.nf4[i] = nf4_random(&pair, c->out[i], c->in, true);
     else
       v.w[i] = real_random(&pair, c->out[i] * c->in, 1.0);
     if (has_adapter(c, i)) v.b[i] = real_random(&pair, c->out[i] * c->rank, 1.0);
