@@ -10,16 +10,15 @@ around the tokenizer that have been compared go to golden/exported, for test_exp
 import json
 import random
 import shutil
-
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
+from PIL import Image
 from peft import PeftModel
 from safetensors.torch import load_file
-from PIL import Image
 from transformers import (AutoProcessor, AutoTokenizer, CLIPVisionModel, LlamaForCausalLM, LlavaForConditionalGeneration,
                           Qwen2ForCausalLM, SiglipVisionModel)
 
