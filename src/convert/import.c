@@ -18,7 +18,6 @@
 enum { ORIGINS_MAX = BASE_ORIGINS_MAX + 2, PREFIX_MAX = 64 };
 static const double mega = 1e-6, giga = 1e-9;
 static const double outline_bytes = 1300.0; /* of a tensor in an outline: its header and its meaning */
-static const double staged_blocks = 3.0;    /* one of bf16 as float, and as it is stored */
 
 typedef struct {
   session_t *session;
@@ -37,6 +36,7 @@ typedef struct {
   weights_given_item_t *items; /* (matching.count) */
   int64_t mine, done;          /* stored bytes of this rank's blocks: guessed, and given */
   double bytes;                /* read by all ranks */
+  int64_t block;               /* elements of the largest block that is written */
   char output[FILE_MAX_PATH];
 } import_t;
 
@@ -169,7 +169,11 @@ static status_t import_list_items(import_t *import, double *stored) {
     const tensor_entry_t *entry = matching->items[i].entry;
     import_describe(import, &matching->items[i], &import->items[i]);
     const weights_tensor_t *tensor = &import->items[i].tensor;
-    *stored += (double)weights_elements(tensor) * (double)weights_dtype_size(tensor->dtype);
+    int64_t elements = weights_elements(tensor),
+            most = WEIGHTS_BLOCK_BYTES / weights_dtype_size(tensor->dtype);
+    *stored += (double)elements * (double)weights_dtype_size(tensor->dtype);
+    if (elements > most) elements = most;
+    if (elements > import->block) import->block = elements;
     if (entry) import->bytes += (double)entry->elements * (double)tensor_type_size(entry->type);
   }
   return STATUS_OK;
@@ -241,6 +245,14 @@ static status_t import_find_output(import_t *import) {
   return file_join(import->output, output, NULL, NULL);
 }
 
+/* A block is in memory as floats and as it is stored; an outline has none. */
+static void import_estimate(const import_t *import, double stored) {
+  bool outline = import->settings->import.outline;
+  double names = outline_bytes * (double)import->matching.count + (double)import->source.tokenizer_size;
+  estimate_output(import->session->dry, "model", outline ? names : stored);
+  if (!outline) estimate_staging(import->session->dry, 2 * import->block * (int64_t)sizeof(float));
+}
+
 static status_t import_all(import_t *import) {
   comm_t *world = import->session->world;
   double stored = 0.0;
@@ -250,11 +262,7 @@ static status_t import_all(import_t *import) {
   if (status == STATUS_OK) status = import_list_items(import, &stored);
   TRY(comm_agree(world, status));
   if (import->session->dry) {
-    if (import->settings->import.outline)
-      stored = outline_bytes * (double)import->matching.count + (double)import->source.tokenizer_size;
-    double most = staged_blocks * (double)WEIGHTS_BLOCK_BYTES;
-    estimate_output(import->session->dry, "model", stored);
-    estimate_staging(import->session->dry, (int64_t)(stored < most ? stored : most));
+    import_estimate(import, stored);
     return STATUS_OK;
   }
   TRY(comm_agree(world, comm_rank(world) == 0 ? file_make_parent(import->output) : STATUS_OK));

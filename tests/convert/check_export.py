@@ -10,18 +10,17 @@ around the tokenizer that have been compared go to golden/exported, for test_exp
 import json
 import random
 import shutil
-
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
+from PIL import Image
 from peft import PeftModel
 from safetensors.torch import load_file
-from PIL import Image
-from transformers import (AutoProcessor, AutoTokenizer, CLIPVisionModel, LlamaForCausalLM, LlavaForConditionalGeneration, Qwen2ForCausalLM,
-                          SiglipVisionModel)
+from transformers import (AutoProcessor, AutoTokenizer, CLIPVisionModel, LlamaForCausalLM, LlavaForConditionalGeneration,
+                          Qwen2ForCausalLM, SiglipVisionModel)
 
 GOLDEN = Path(__file__).parent / "golden"
 TOKENIZER = GOLDEN.parent.parent / "text" / "golden" / "over.model"
@@ -142,8 +141,9 @@ def check_original(folder):
 
 # ---- Tokenizers and conversations ----
 
-PARTS = ["What is this?", " ", "  ", "\n", "\t", "\u00a0", "\u3000", "A dog", "two cats", "don't", "1,024", "x == y;", "\u00e9", "e\u0301",
-         "\u6f22\u5b57", "\U0001f600", "</s>", "<s>", "<unk>", "<|im_end|>", "<|eot_id|>", "USER:", "ASSISTANT:", "\\n", "'", "{{ x }}"]
+PARTS = ["What is this?", " ", "  ", "\n", "\t", "\u00a0", "\u3000", "A dog", "two cats", "don't", "1,024", "x == y;", "\u00e9",
+         "e\u0301", "\u6f22\u5b57", "\U0001f600", "</s>", "<s>", "<unk>", "<|im_end|>", "<|eot_id|>", "USER:", "ASSISTANT:",
+         "\\n", "'", "{{ x }}"]
 
 
 def conversations(sees, count=300):
@@ -152,7 +152,8 @@ def conversations(sees, count=300):
     for i in range(count):
         turns = ["".join(draw.choice(PARTS) for _ in range(draw.randint(1, 10))) for _ in range(draw.randint(1, 6))]
         if sees and i % 2 == 0:
-            turns[0] = draw.choice([f"<image>\n{turns[0]}", f"{turns[0]}\n<image>", f" {turns[0]}<image> and this", "<image>"])
+            turns[0] = draw.choice([f"<image>\n{turns[0]}", f"{turns[0]}\n<image>", f" {turns[0]}<image> and this",
+                                    "<image>"])
         yield turns
 
 

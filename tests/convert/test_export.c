@@ -8,6 +8,7 @@
 #include "io/file.h"
 #include "io/json.h"
 #include "io/tensors/safetensors_writer.h"
+#include "session/published.h"
 
 #define TOKENIZER "tokenizer='$/text/golden/over.model'"
 
@@ -156,6 +157,24 @@ static void open_json(const char *name, json_document_t *out) {
   assert_ok(json_parse_file(convert_fill(convert_test(), name, path), 1 << 20, out));
 }
 
+/* What training would write of model.base, whose answers end with what its configuration says. */
+static status_t look_at_contents(session_t *session) {
+  model_t model;
+  store_contents_t contents = {0};
+  published_t published;
+  int32_t count;
+  TRY(model_from_settings(session, &model));
+  tokenizer_ends(model.tokenizer, &count);
+  assert_int_equal(count, 4);
+  model_contents(&model, true, &contents);
+  assert_ok(published_read(contents.published, "contents", 336, &published));
+  assert_int_equal(published.config.eos_count, 3);
+  assert_int_equal(published.defaults.eos[0], 9);
+  published_free(&published);
+  model_free(&model);
+  return STATUS_OK;
+}
+
 /* A model's own special tokens and defaults of generation, through its file and one of an adapter for it. */
 static void its_own_tokens_and_back(void **state) {
   static const int32_t own[] = {2, 7, 300}, defaults[] = {9, 2};
@@ -170,6 +189,10 @@ static void its_own_tokens_and_back(void **state) {
                         "&job task='import' /\n&model base='@/second.h5' /\n"
                         "&import adapter='$/convert/golden/adapter' output='@/adapter.h5' /\n",
                         import_run));
+  assert_ok(convert_run(convert_test(),
+                        "&job task='generate' /\n&model base='@/second.h5' /\n"
+                        "&generate prompt='a' output='@/answer.json' /\n",
+                        look_at_contents));
   export("base='@/second.h5'", "output='@/again'");
   export("base='@/adapter.h5'", "output='@/merged' merge=.true.");
   for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
