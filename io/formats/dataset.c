@@ -264,17 +264,18 @@ static bool row_is_of(const dataset_t *dataset, int64_t i, dataset_part_t part) 
 }
 
 status_t dataset_rows(comm_t *comm, const dataset_t *dataset, dataset_part_t part, dataset_rows_t *out) {
-  SCOPED(dataset_rows_free) dataset_rows_t rows = {0};
-  *out = rows;
+  SCOPED(node_memory_free_at) node_memory_t *memory = NULL;
+  int64_t count = 0, n = 0;
+  *out = (dataset_rows_t){0};
   for (int64_t i = 0; i < dataset->info.samples; i++)
-    rows.count += row_is_of(dataset, i, part);
-  TRY(node_memory_create(comm, ARENA_DATA, (size_t)rows.count, sizeof *rows.rows, &rows.memory));
-  rows.rows = node_memory_data(rows.memory);
-  for (int64_t i = 0, n = 0; i < dataset->info.samples && node_memory_writes(rows.memory); i++)
-    if (row_is_of(dataset, i, part)) rows.rows[n++] = i;
-  TRY(node_memory_meet(rows.memory));
-  *out = rows;
-  rows = (dataset_rows_t){0};
+    count += row_is_of(dataset, i, part);
+  TRY(node_memory_create(comm, ARENA_DATA, (size_t)count, sizeof *out->rows, &memory));
+  int64_t *rows = node_memory_data(memory);
+  for (int64_t i = 0; i < dataset->info.samples && node_memory_writes(memory); i++)
+    if (row_is_of(dataset, i, part)) rows[n++] = i;
+  TRY(node_memory_meet(memory));
+  *out = (dataset_rows_t){.rows = rows, .count = count};
+  memory_hand_over(&out->memory, &memory);
   return STATUS_OK;
 }
 

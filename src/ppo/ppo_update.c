@@ -29,6 +29,7 @@ typedef struct {
   int64_t tokens;       /* of all groups */
   ppo_tokens_t here;    /* of the samples that this group works on: what the step knows of their tokens */
   double *logprob, *entropy, *value; /* of the same tokens, as of this update */
+  double *table;                     /* (plan.n, PPO_SUMS): sums of each sample */
   expected_t *expected;
   ppo_features_t policy_features, value_features;
 } minibatch_t;
@@ -258,8 +259,7 @@ static void sums_of_sample(const minibatch_t *minibatch, int32_t i, ppo_sums_t *
 }
 
 /* The same on every rank. */
-static status_t statistics_of(const minibatch_t *minibatch, double *table, ppo_statistics_t *statistics,
-                              double *gap) {
+static status_t statistics_of(const minibatch_t *minibatch, ppo_statistics_t *statistics, double *gap) {
   const grid_t *grid = &minibatch->task->session->grid;
   const plan_t *plan = &minibatch->plan;
   double totals[PPO_SUMS];
@@ -268,21 +268,21 @@ static status_t statistics_of(const minibatch_t *minibatch, double *table, ppo_s
     int32_t i = plan->mine[k];
     sums = (ppo_sums_t){0};
     sums_of_sample(minibatch, i, &sums, gap);
-    memcpy(table + (size_t)i * PPO_SUMS, &sums, sizeof sums);
+    memcpy(minibatch->table + (size_t)i * PPO_SUMS, &sums, sizeof sums);
   }
-  TRY(ppo_table_sums(grid->dp, table, plan->n, PPO_SUMS, totals));
+  TRY(ppo_table_sums(grid->dp, minibatch->table, plan->n, PPO_SUMS, totals));
   memcpy(&sums, totals, sizeof sums);
   *statistics = ppo_statistics(&sums);
   return STATUS_OK;
 }
 
-static status_t ppo_update_allocate(minibatch_t *minibatch, double **table) {
+static status_t ppo_update_allocate(minibatch_t *minibatch) {
   memory_pool_t *pool = &minibatch->pool;
   size_t here = (size_t)minibatch->here.offsets[minibatch->here.count], n = (size_t)minibatch->plan.n;
   TRY(memory_pool_alloc(pool, &minibatch->logprob, here, sizeof(double)));
   TRY(memory_pool_alloc(pool, &minibatch->entropy, here, sizeof(double)));
   TRY(memory_pool_alloc(pool, &minibatch->value, here, sizeof(double)));
-  return memory_pool_alloc(pool, table, n * PPO_SUMS, sizeof(double));
+  return memory_pool_alloc(pool, &minibatch->table, n * PPO_SUMS, sizeof(double));
 }
 
 /* Who works on which of the N samples, with what is known of their tokens. */
@@ -305,11 +305,10 @@ static status_t ppo_update_plan(minibatch_t *minibatch, int32_t n) {
 static status_t ppo_update_work(minibatch_t *minibatch, int32_t n, double lr, ppo_statistics_t *statistics,
                                 double *norms, double *gap) {
   ppo_task_t *task = minibatch->task;
-  double *table;
   TRY(ppo_update_plan(minibatch, n));
-  TRY(comm_agree(task->session->world, ppo_update_allocate(minibatch, &table)));
+  TRY(comm_agree(task->session->world, ppo_update_allocate(minibatch)));
   TRY(run_roles(minibatch));
-  TRY(statistics_of(minibatch, table, statistics, gap));
+  TRY(statistics_of(minibatch, statistics, gap));
   return optimizer_step(task->optimizer, lr, norms);
 }
 

@@ -58,20 +58,11 @@ static void rollout_make(ppo_math_rollout_t *r, int32_t count, const int64_t *le
     r->multiplier[s] = 1.0;
     r->stopped[s] = true;
   }
-  r->samples = (ppo_samples_t){.offsets = r->offsets,
-                               .logprob = r->logprob,
-                               .ref_logprob = r->ref_logprob,
-                               .value = r->value,
-                               .raw_reward = r->raw_reward,
-                               .length_multiplier = r->multiplier,
-                               .correct = r->correct,
-                               .stopped = r->stopped,
-                               .kl = r->kl,
-                               .shaped_reward = r->shaped,
-                               .advantage = r->advantage,
-                               .ret = r->ret,
-                               .reward = r->reward,
-                               .length_bonus = r->bonus};
+  ppo_samples_t *to = &r->samples;
+  to->offsets = r->offsets, to->stopped = r->stopped, to->reward = r->reward, to->length_bonus = r->bonus;
+  to->logprob = r->logprob, to->ref_logprob = r->ref_logprob, to->value = r->value;
+  to->raw_reward = r->raw_reward, to->length_multiplier = r->multiplier, to->correct = r->correct;
+  to->kl = r->kl, to->shaped_reward = r->shaped, to->advantage = r->advantage, to->ret = r->ret;
   one_rank(&r->rank, count, &r->samples);
 }
 
@@ -415,8 +406,7 @@ static void test_objective(void **state) {
   rewards_made(&published, &r);
   const double entropy[] = {1.0, 2.0, 3.0, 6.0}, ref_entropy[] = {0.0, 0.0, 0.0, 2.0};
   ppo_objective_t o;
-  r.samples.entropy = entropy;
-  r.samples.ref_entropy = ref_entropy;
+  r.samples.entropy = entropy, r.samples.ref_entropy = ref_entropy;
   assert_int_equal(ppo_objective(&published, &r.samples, &o), STATUS_OK);
   near(o.kl_sum_seq, 2.0, tiny);
   near(o.kl_avg_seq, 1.0, tiny);

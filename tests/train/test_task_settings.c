@@ -215,20 +215,11 @@ static void check_rewards(const ppo_options_t *options, const rollout_file_t *fi
     assert_ok(memory_alloc(&out[k], ARENA_OTHER, (size_t)tokens, sizeof **out));
   for (int i = 0; i < SAMPLES; i++)
     stopped[i] = file->stopped[i] != 0;
-  ppo_samples_t samples = {.offsets = file->response_offsets,
-                           .logprob = in[0],
-                           .ref_logprob = in[1],
-                           .value = in[2],
-                           .raw_reward = in[3],
-                           .length_multiplier = in[4],
-                           .correct = in[5],
-                           .stopped = stopped,
-                           .kl = out[0],
-                           .shaped_reward = out[1],
-                           .advantage = out[2],
-                           .ret = out[3],
-                           .reward = reward,
-                           .length_bonus = bonus};
+  ppo_samples_t samples = {.offsets = file->response_offsets, .stopped = stopped};
+  samples.logprob = in[0], samples.ref_logprob = in[1], samples.value = in[2];
+  samples.raw_reward = in[3], samples.length_multiplier = in[4], samples.correct = in[5];
+  samples.kl = out[0], samples.shaped_reward = out[1], samples.advantage = out[2], samples.ret = out[3];
+  samples.reward = reward, samples.length_bonus = bonus;
   one_rank_t rank;
   one_rank(&rank, SAMPLES, &samples);
   assert_ok(ppo_rewards(options, &samples));
