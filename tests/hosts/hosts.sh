@@ -93,6 +93,11 @@ hosts_become() { # NAME COMMAND...
   exec nsenter --target="$first" --net --pid --mount --uts sh -c 'cd "$0" && exec "$@"' "$PWD" "$@"
 }
 
+# Whether COMMANDS of hosts_start have come to their end, `sleep infinity`.
+hosts_answers() { # NAME
+  (hosts_become "$1" pgrep sleep) >/dev/null 2>&1
+}
+
 # The host loses power, and all that was on its disk.
 hosts_kill() { # NAME
   local process

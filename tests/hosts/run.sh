@@ -83,8 +83,9 @@ export HOSTS_MPIRUN=/run/node/mpirun HOSTS_AGENT=$here/agent.sh
 program=$(readlink -f "$(command -v mpirun)")
 cp "$program" "$HOSTS_MPIRUN"
 mount --bind "$here/mpirun.sh" "$program"
-hosts_start node2 "${share[*]} && touch /tmp/node2 && sleep infinity"
-hosts_wait 10 test -e "$work/shared/node2" || fail 1 "node2 does not start: $(<"$work/log/node2")"
+export HOSTS_START="${share[*]} && sleep infinity"
+hosts_start node2 "$HOSTS_START"
+hosts_wait 10 hosts_answers node2 || fail 1 "node2 does not start: $(<"$work/log/node2")"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMP_WAIT_POLICY=passive
 export OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_orte_tmpdir_base=/run/node
 "$@"
