@@ -37,13 +37,15 @@ int main(int argc, char **argv) {
   }
   if (argc > 1) cmocka_set_test_filter(argv[1]);
   const op_suite_tolerances_t f32 = {.forward = 1e-5, .gradient = 1e-4};
+  /* A linear operation has another order of sums than the product that its parts are compared with. */
+  const op_suite_tolerances_t f32_invariant = {.forward = 1e-5, .gradient = 1e-4, .parts = 1e-5};
   /* A result is rounded to 8 bits: 2^-9 of the largest. What is rounded on the way (probabilities, u of an
    * adapter, a gated activation) adds as much or a little more; gradients subtract nearly equal sums of such.
    */
   const op_suite_tolerances_t bf16 = {.forward = 1e-2, .gradient = 2e-2, .parts = 1.5e-2};
   int failed = run("f32", DTYPE_F32, false, f32);
   failed += run("bf16", DTYPE_BF16, false, bf16);
-  failed += run("f32, batch-invariant", DTYPE_F32, true, f32);
+  failed += run("f32, batch-invariant", DTYPE_F32, true, f32_invariant);
   failed += run("bf16, batch-invariant", DTYPE_BF16, true, bf16);
   return failed;
 }
