@@ -83,13 +83,13 @@ while (($#)); do
 done
 [[ $minutes =~ ^[1-9][0-9]*$ ]] || fail 2 "--minutes '$minutes': expected a whole number from 1"
 if ((${#wanted[@]})); then
-  chosen=()
+  chosen=() names=("${tests[@]%% *}")
   for name in "${wanted[@]}"; do
     found=
     for test in "${tests[@]}"; do
       if [[ ${test%% *} == */"$name" ]]; then found=$test; fi
     done
-    [[ -n $found ]] || fail 2 "no test '$name' here; expected some of ${tests[*]##*/}"
+    [[ -n $found ]] || fail 2 "no test '$name' here; expected some of ${names[*]##*/}"
     chosen+=("$found")
   done
   tests=("${chosen[@]}")
