@@ -113,26 +113,23 @@ static void dry_run_work(const session_t *session, const perf_counter_t *counter
 }
 
 /* The time on this run's layout and on more of its dp groups. */
-static status_t dry_run_predict(const session_t *session, const perf_counter_t *counters, double units,
-                                estimate_t *estimate) {
+static void dry_run_predict(const session_t *session, const perf_counter_t *counters, double units,
+                            estimate_t *estimate) {
   const grid_t *grid = &session->grid;
   cost_work_t work;
-  link_t link = {0};
+  const machine_t machine = dry_run_machine(session, &estimate->link);
+  if (machine.flops <= 0.0 || machine.bytes <= 0.0) return;
   dry_run_work(session, counters, units, &work);
-  if (session->settings->parallel.gpu_memory == 0.0) TRY(link_measure(grid, &link));
-  const machine_t machine = dry_run_machine(session, &link);
-  if (machine.flops <= 0.0 || machine.bytes <= 0.0) return STATUS_OK;
   estimate->link = (link_t){machine.latency[INSIDE_NODE], machine.bandwidth[INSIDE_NODE]};
   for (int64_t dp = grid->dp_size; estimate->cost_count < ESTIMATE_LAYOUTS_MAX; dp *= 2) {
     if (estimate->cost_count > 0 &&
         (dp * grid->tp_size > session->settings->machine.ranks || grid->dp_size == 1))
-      break;
+      return;
     estimate->costs[estimate->cost_count++] = cost_predict(&work, &machine, (int)dp);
   }
-  return STATUS_OK;
 }
 
-static status_t dry_run_conclude(const session_t *session, const size_t *before, estimate_t *estimate) {
+static void dry_run_conclude(const session_t *session, const size_t *before, estimate_t *estimate) {
   perf_counter_t counters[REGION_COUNT];
   size_t during[ARENA_COUNT];
   dry_run_read_peaks(during);
@@ -144,7 +141,7 @@ static status_t dry_run_conclude(const session_t *session, const size_t *before,
     estimate->flops += counters[r].flops / units;
     estimate->tokens += counters[r].tokens / units;
   }
-  return dry_run_predict(session, counters, units, estimate);
+  dry_run_predict(session, counters, units, estimate);
 }
 
 /* A blank device like the session's, or like the GPU that the settings assume. */
@@ -165,6 +162,7 @@ status_t dry_run_estimate(session_t *session, status_t (*task)(session_t *sessio
   char folder[FILE_MAX_PATH];
   size_t before[ARENA_COUNT];
   TRY(dry_run_make_folder(session->world, folder));
+  if (session->settings->parallel.gpu_memory == 0.0) TRY(link_measure(&session->grid, &estimate->link));
   status_code_t status = dry_run_make_device(session, &dry.device);
   if (status == STATUS_OK) {
     dry.settings = &settings;
@@ -174,7 +172,7 @@ status_t dry_run_estimate(session_t *session, status_t (*task)(session_t *sessio
     memory_reset_peaks();
     perf_reset();
     status = task(&dry);
-    if (status == STATUS_OK) status = dry_run_conclude(session, before, estimate);
+    if (status == STATUS_OK) dry_run_conclude(session, before, estimate);
     if (status == STATUS_OK && settings.parallel.gpu_memory > 0.0) dry_run_conclude_gpu(dry.device, estimate);
     pass_free(dry.pass);
     device_free(dry.device);

@@ -1,10 +1,8 @@
 #include "session/link.h"
 
-#include "base/memory.h"
 #include "perf/perf.h"
 
 #include <math.h>
-#include <string.h>
 
 /* Floats of a large sum, about what a layer's sums over tp have; calls that are timed together, of which the
  * fastest of TRIES counts. */
@@ -27,12 +25,10 @@ static status_t sum_seconds(comm_t *comm, float *values, size_t n, double *secon
 
 status_t link_measure(const grid_t *grid, link_t *link) {
   comm_t *comm = grid->tp_size > 1 ? grid->tp : grid->dp;
-  SCOPED_MEMORY float *values = NULL;
+  static float values[LARGE]; /* no part of what a run takes */
   double small, large, ranks = comm_size(comm), rounds = 2.0 * ceil(log2(ranks));
   *link = (link_t){0};
   if (ranks < 2.0 || grid->node_count > 1) return STATUS_OK;
-  TRY(comm_agree(comm, memory_alloc(&values, ARENA_OTHER, LARGE, sizeof *values)));
-  memset(values, 0, LARGE * sizeof *values);
   TRY(sum_seconds(comm, values, 1, &small));
   TRY(sum_seconds(comm, values, LARGE, &large));
   double sent = 2.0 * LARGE * sizeof *values * (ranks - 1.0) / ranks;
