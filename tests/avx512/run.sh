@@ -25,7 +25,8 @@ usage() {
 usage: tests/avx512/run.sh [options] [TEST ...]
   Builds tests of the cpu device with preset release, starts them in an emulated PC whose processor has AVX-512, and ends with the
   line 'N passed, N failed, N skipped'. It is for those who change src/tensor/cpu/simd on a machine without AVX-512, where the other
-  tests skip that level. The emulator computes 50 to 100 times slower than a processor: all tests take about half an hour of one core.
+  tests skip that level. The emulator is some hundred times slower than a processor: test_cpu_few_rows, a tenth of a second
+  there, takes one or two minutes, and test_cpu_ops is the longest by far.
 
   TEST            one or more of the tests by name, such as test_cpu_few_rows; all by default
   --build-dir DIR where to build (build/release in the source tree)
@@ -34,7 +35,7 @@ usage: tests/avx512/run.sh [options] [TEST ...]
   --minutes N     gives up after N minutes (180)
   --help          this text
   Debian's packages that it needs: bochs bochs-term isolinux syslinux-common xorriso busybox-static cpio. BOCHS and BXSHARE name another
-  build of Bochs (configured with --enable-evex --with-term; without its debugger it is twice as fast) and the folder of its BIOS files.
+  build of Bochs (configured with --enable-evex --with-term; without Debian's debugger it is faster) and the folder of its BIOS files.
 exit status: 0 all passed, 1 tests failed or the build did, 2 wrong usage, 77 skipped: something is missing that the message names
 END
 }
