@@ -190,9 +190,9 @@ static status_t main_run(int *argc, char ***argv, const options_t *options) {
   comm_t *world;
   cores_restore();
   status_code_t status = comm_init(argc, argv, &world);
-  if (status != STATUS_OK) {
+  if (status != STATUS_OK) { /* others may wait for this rank, and nothing watches them yet */
     log_error("%s", error_message());
-    return status;
+    comm_abort(status_exit(status));
   }
   status = run_ranks(world, options);
   comm_finish(world);

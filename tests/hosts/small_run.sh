@@ -13,7 +13,7 @@ world_make() {
 # Fine-tuning in runs/NAME with STEPS; sets `arguments`. The first steps are the same whatever the number of all.
 sft_arguments() {
   arguments=(--set "job.run_dir=runs/$1" --set "optim.steps=$2" --set job.deterministic=.true. --set "model.base=$root/inputs/base/shapes_base.h5"
-    --set optim.schedule=constant --set optim.batch=8 --set checkpoint.every=5 --set log.every=1 --set parallel.threads=1
+    --set optim.schedule=constant --set optim.warmup_ratio=0 --set optim.batch=8 --set checkpoint.every=5 --set log.every=1 --set parallel.threads=1
     "$root/inputs/sft.nml")
 }
 

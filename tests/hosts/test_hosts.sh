@@ -54,23 +54,24 @@ expect_text() { # TEXT FILE
 # Steps, checkpoint and log are those of ranks of one host; a file EXIT that the other host makes stops the run, which goes on on
 # one host.
 case_layout() {
-  HOSTS_PLACES=pairs start 2 undisturbed 12
-  expect_end 0 120
-  expect_text '2 ranks = dp 2 x tp 1 on 1 node' runs/undisturbed/log.txt
-  start 2 apart 12
+  local steps
+  start 2 apart 100000
   hosts_wait 60 has_steps apart 3 || fail "the run makes no steps"
   (hosts_become node2 touch runs/apart/EXIT)
   expect_end 10 60
-  (($(steps_of apart) < 12)) || fail "the run was over before it was stopped"
+  steps=$(($(steps_of apart) + 6))
   expect_text '2 ranks = dp 2 x tp 1 on 2 nodes' runs/apart/log.txt
   expect_text ' 0 *0 *0 .* node1 ' runs/apart/log.txt
   expect_text ' 1 *1 *0 .* node2 ' runs/apart/log.txt
-  HOSTS_PLACES=pairs start 2 apart 12
+  HOSTS_PLACES=pairs start 2 undisturbed "$steps"
+  expect_end 0 120
+  expect_text '2 ranks = dp 2 x tp 1 on 1 node' runs/undisturbed/log.txt
+  HOSTS_PLACES=pairs start 2 apart "$steps"
   expect_end 0 60
-  expect_same_steps apart 12
-  start 2 both 12
+  expect_same_steps apart "$steps"
+  start 2 both "$steps"
   expect_end 0 60
-  expect_same_steps both 12
+  expect_same_steps both "$steps"
 }
 
 # Two jobs in one run directory, where the second one's host does not see the first one's lock.

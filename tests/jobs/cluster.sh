@@ -13,6 +13,7 @@ cluster_enter() {
 # WORK: a folder that all nodes see.
 cluster_start() {
   cluster=$1
+  unset OMPI_MCA_btl # ranks of one machine are told to use nothing but its memory (jobs/local/environment.sh)
   hosts_connect "$cluster" head node1 node2
   mkdir -p "$cluster/state" /run/munge
   cluster_write_configuration

@@ -135,6 +135,17 @@ END
   done
 }
 
+# A rank that MPI leaves without a way to the others ends them, though nothing watches them yet. What it says may be lost with the step;
+# what Open MPI says is not.
+case_unreachable() {
+  local status=0
+  sft_arguments unreachable 4
+  OMPI_MCA_btl=self timeout 60 srun --mpi=pmix --kill-on-bad-exit=0 "${shape[@]}" "$program" "${arguments[@]}" \
+    >unreachable.txt 2>&1 || status=$?
+  ((status != 0 && status != 124)) || fail "a job whose ranks cannot reach each other ended with $status"
+  grep -Eq 'error: MPI_|unable to reach each other' unreachable.txt || fail "a job whose ranks cannot reach each other does not say what failed"
+}
+
 # With GPUs: one rank for each, on the device cuda, bound to none by Slurm; another number of ranks is refused.
 case_gpus() {
   cat >witness.sh <<'END'
