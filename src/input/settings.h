@@ -63,7 +63,6 @@ typedef struct {
     double network_latency;
     double network_bandwidth;
     double sample_time;
-    double token_time;
     int64_t ranks;
   } machine;
   struct {

@@ -74,8 +74,7 @@ cost_t cost_predict(const cost_work_t *work, const machine_t *machine, int dp) {
            moving = work->regions[r].bytes / machine->bytes;
     cost.passes += computing > moving ? computing : moving;
   }
-  double batch = (double)dp / work->dp;
-  cost.whole = batch * (work->samples * machine->sample_seconds + work->tokens * machine->token_seconds);
+  cost.whole = (double)dp / work->dp * work->samples * machine->sample_seconds;
   cost.all = cost.passes + cost.whole;
   for (int g = 0; g < TRAFFIC_COUNT; g++) {
     cost.sent[g] = cost_of_group(work, machine, (traffic_t)g, dp);

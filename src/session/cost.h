@@ -13,8 +13,7 @@ typedef struct {
   int node_ranks;               /* that share a node */
   double latency[COST_LINKS];   /* seconds of a message */
   double bandwidth[COST_LINKS]; /* bytes per second that a rank sends */
-  double sample_seconds,
-      token_seconds; /* which every rank spends on each sample, and each token, of a whole batch */
+  double sample_seconds;        /* which every rank spends on each sample of a whole batch */
 } machine_t;
 
 /* One rank's work in one step on DP x TP ranks. */
@@ -22,9 +21,8 @@ typedef struct {
   perf_counter_t regions[REGION_COUNT];
   perf_collective_t collectives[TRAFFIC_COUNT][COLLECTIVE_COUNT];
   int dp, tp;
-  double samples,
-      tokens;   /* of the whole batch of all groups, of which every rank knows all; 0: nothing is done so */
-  double again; /* FLOPs of forward passes that the backward pass repeats, which no region counts */
+  double samples; /* of the whole batch of all groups, of which every rank knows all; 0: nothing is done so */
+  double again;   /* FLOPs of forward passes that the backward pass repeats, which no region counts */
 } cost_work_t;
 
 /* Seconds. */

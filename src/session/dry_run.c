@@ -15,7 +15,7 @@
 /* Samples of each dp group that tasks without steps go through. */
 enum { SAMPLES_PER_GROUP = 64, LINES_MAX = 16, COLUMN = 13 };
 
-static const double mega = 1e-6, giga = 1e-9, tera = 1e-12, micro = 1e-6, nano = 1e-9;
+static const double mega = 1e-6, giga = 1e-9, tera = 1e-12, micro = 1e-6;
 
 /* Within a node, where nothing was measured. */
 static const link_t usual_link = {2e-6, 2e9};
@@ -87,8 +87,7 @@ static machine_t dry_run_machine(const session_t *session, const link_t *link) {
                      .node_ranks = node > 0 ? (int)node : session->grid.node_size,
                      .latency = {latency, micro * settings->machine.network_latency},
                      .bandwidth = {bandwidth, settings->machine.network_bandwidth / giga},
-                     .sample_seconds = micro * settings->machine.sample_time,
-                     .token_seconds = nano * settings->machine.token_time};
+                     .sample_seconds = micro * settings->machine.sample_time};
 }
 
 /* What COUNTERS and the collectives so far have of one of UNITS. */
@@ -107,9 +106,7 @@ static void dry_run_work(const session_t *session, const perf_counter_t *counter
     collective->bytes /= units;
   }
   if (strcmp(settings->model.recompute, "full") == 0) work->again = work->regions[REGION_FORWARD].flops;
-  if (settings_task(settings) != TASK_PPO) return;
-  work->samples = (double)settings->rollout.batch;
-  work->tokens = work->samples * (double)settings->rollout.response_len;
+  if (settings_task(settings) == TASK_PPO) work->samples = (double)settings->rollout.batch;
 }
 
 /* The time on this run's layout and on more of its dp groups. */

@@ -11,7 +11,7 @@ typedef struct {
 
 /* Sums over tp, or where that is one rank over dp, small and large ones, turned into a message's numbers as
  * cost_collective counts them. *LINK is {0, 0} where there is one rank, or several nodes, or large sums
- * took no longer than small ones. Collective on GRID's ranks; the same on all of them. Errors: STATUS_MEMORY,
+ * took no longer than small ones. Collective on GRID's ranks; the same on all of them. Errors:
  * STATUS_INTERNAL. */
 status_t link_measure(const grid_t *grid, link_t *link);
 
