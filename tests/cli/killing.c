@@ -1,8 +1,8 @@
-/* The program with a death at a chosen moment: the KILL_CALL-th time (from 1) that rank KILL_RANK is about to
- * change a file below the folder KILL_FOLDER, it is killed; of a write, half has been done. Writes
- * to one file that follow each other count once, unless KILL_EACH is set. These functions
- * come before the C library's, also for the libraries. KILL_COUNT names a file that gets the number of such
- * calls of that rank. */
+/* The program with a death at a chosen moment: the KILL_CALL-th time (from 1) that rank KILL_RANK (any: each
+ * for itself) is about to change a file below the folder KILL_FOLDER, it is killed; of a write, half has been
+ * done. Writes to one file that follow each other count once, unless KILL_EACH is set. These functions come
+ * before the C library's, also for the libraries. KILL_COUNT names a file that gets the number of such calls
+ * of that rank. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
@@ -30,7 +30,8 @@ static void write_count(void) {
 static bool is_ours(const char *path) {
   const char *rank = getenv("KILL_RANK"), *mine = getenv("OMPI_COMM_WORLD_RANK"),
              *folder = getenv("KILL_FOLDER");
-  return rank && folder && strcmp(rank, mine ? mine : "0") == 0 && path && strstr(path, folder);
+  if (!rank || !folder || !path || !strstr(path, folder)) return false;
+  return strcmp(rank, "any") == 0 || strcmp(rank, mine ? mine : "0") == 0;
 }
 
 /* Counts a call; true if it is the last one. */
