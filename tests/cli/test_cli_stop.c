@@ -6,6 +6,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,9 +26,16 @@ typedef struct {
 static const cli_stop_layout_t wide = {2, "parallel.tp=1", "whole_wide"},
                                split = {2, "parallel.tp=2", "whole_split"};
 
+static long count_looks(void) {
+  char text[64];
+  cli_read("looks", text, sizeof text);
+  return atol(text);
+}
+
 /* Runs the program of stopping.c: rank RANK gets a signal at look LOOK (0: never), and leaves the number of
- * its looks in the file `looks`. */
-static void run(const cli_stop_layout_t *layout, const char *folder, int rank, long look, int status) {
+ * its looks in the file `looks`. How often a rank looks depends on the samples that it happens to draw; false
+ * where the run was through before look LOOK. */
+static bool run(const cli_stop_layout_t *layout, const char *folder, int rank, long look) {
   cli_result_t result;
   char set[64], number[32], place[32], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
   snprintf(set, sizeof set, "job.run_dir=%s", folder);
@@ -40,13 +48,9 @@ static void run(const cli_stop_layout_t *layout, const char *folder, int rank, l
   CLI_RUN(layout->ranks, &result, "--set", set, "--set", layout->tp, RUN);
   setenv("LLAVA_RLHF_BINARY", program, 1);
   free(program);
-  cli_expect(&result, status);
-}
-
-static long count_looks(void) {
-  char text[64];
-  cli_read("looks", text, sizeof text);
-  return atol(text);
+  bool stops = look > 0 && count_looks() >= look;
+  cli_expect(&result, stops ? 10 : 0);
+  return stops;
 }
 
 static void compare_checkpoints(const char *folder, const char *whole) {
@@ -69,17 +73,19 @@ static int count_lines(const char *folder) {
   return lines;
 }
 
-/* Stops at the share SHARE of all looks of rank RANK, goes on, and compares with the run that was not
- * stopped, which takes LOOKS. Returns the lines of metrics.jsonl at the stop. */
-static int check_stop(const cli_stop_layout_t *layout, long looks, int rank, double share) {
+/* Stops at look LOOK of rank RANK or, where that does not come, at the one before; goes on, and compares with
+ * the run that was not stopped. Returns the lines of metrics.jsonl at the stop. */
+static int check_stop(const cli_stop_layout_t *layout, int rank, long look) {
   char folder[64], path[128];
-  long look = 1 + (long)(share * (double)looks);
   snprintf(folder, sizeof folder, "stop_%s_%d_%ld", layout->whole, rank, look);
-  run(layout, folder, rank, look, 10);
+  while (!run(layout, folder, rank, look)) {
+    cli_remove(folder);
+    assert_true(--look > 0);
+  }
   snprintf(path, sizeof path, "%s/model.h5", folder);
   assert_false(cli_exists(path));
   int lines = count_lines(folder);
-  run(layout, folder, rank, 0, 0);
+  run(layout, folder, rank, 0);
   same_metrics(folder, layout->whole);
   same_text(folder, layout->whole, "samples.jsonl");
   compare_checkpoints(folder, layout->whole);
@@ -87,13 +93,13 @@ static int check_stop(const cli_stop_layout_t *layout, long looks, int rank, dou
 }
 
 static void check_layout(const cli_stop_layout_t *layout) {
-  run(layout, layout->whole, 1, 0, 0);
-  long looks = count_looks();
+  run(layout, layout->whole, 1, 0);
+  double looks = (double)count_looks();
   assert_true(looks > 4 * STEPS);
   /* In the first step, one rank's request alone; in the second, or its evaluation; in the third. */
-  int first = check_stop(layout, looks, 1, 0.1);
-  int middle = check_stop(layout, looks, 0, 0.5);
-  int last = check_stop(layout, looks, 1, 0.9);
+  int first = check_stop(layout, 1, 1 + (long)(0.1 * looks));
+  int middle = check_stop(layout, 0, 1 + (long)(0.5 * looks));
+  int last = check_stop(layout, 1, 1 + (long)(0.9 * looks));
   assert_true(first <= 1 && first <= middle && middle <= last && last < count_lines(layout->whole));
 }
 
@@ -147,11 +153,11 @@ static void a_run_begun_at_a_checkpoint_comes_to_its_end(void **state) {
  * every *STATE-th. */
 static void a_stop_may_come_at_any_look(void **state) {
   const long *stride = *state;
-  run(&wide, "whole_wide_again", 0, 0, 0);
+  run(&wide, "whole_wide_again", 0, 0);
   compare_checkpoints("whole_wide_again", "whole_wide");
   long looks = count_looks();
   for (long look = looks - 12; look <= looks; look += *stride)
-    check_stop(&wide, looks, 0, ((double)look - 0.5) / (double)looks);
+    check_stop(&wide, 0, look);
 }
 
 /* Runs of two steps, of which the second is evaluated: signalled at look LOOK. Returns the looks. */
