@@ -104,15 +104,15 @@ static status_t storage_find(const h5_file_t *file, const char *object, hid_t id
 /* Sizes are products of what the file says: they must be numbers at all. */
 static status_t sizes_find(const h5_file_t *file, const char *object, h5_rows_facts_t *facts) {
   int64_t size = facts->known ? (int64_t)h5_type_size(facts->type) : 1;
-  bool fits = true;
+  if (!memory_shape_fits(facts->shape, H5_MAX_DIMS, size))
+    return error_set(STATUS_DATA, "%s: dataset %s has an impossible shape; the file is damaged", file->path,
+                     object);
   facts->row_elements = 1;
   for (int d = 1; d < facts->ndim; ++d)
-    fits = fits && !__builtin_mul_overflow(facts->row_elements, facts->shape[d], &facts->row_elements);
-  fits = fits && !__builtin_mul_overflow(facts->row_elements, facts->shape[0], &facts->elements) &&
-         !__builtin_mul_overflow(facts->elements, size, &facts->bytes);
-  if (fits) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s: dataset %s has an impossible shape; the file is damaged", file->path,
-                   object);
+    facts->row_elements *= facts->shape[d];
+  facts->elements = facts->row_elements * facts->shape[0];
+  facts->bytes = facts->elements * size;
+  return STATUS_OK;
 }
 
 static status_t shape_find(const h5_file_t *file, const char *object, hid_t id, h5_rows_facts_t *facts) {
@@ -124,12 +124,8 @@ static status_t shape_find(const h5_file_t *file, const char *object, hid_t id, 
                      facts->ndim, H5_MAX_DIMS);
   TRY_H5(H5Sget_simple_extent_dims(space, dims, NULL), "%s: dataset %s has no readable shape", file->path,
          object);
-  for (int d = 0; d < H5_MAX_DIMS; ++d) {
+  for (int d = 0; d < H5_MAX_DIMS; ++d)
     facts->shape[d] = d < facts->ndim ? (int64_t)dims[d] : 1;
-    if (facts->shape[d] < 0)
-      return error_set(STATUS_DATA, "%s: dataset %s has an impossible shape; the file is damaged", file->path,
-                       object);
-  }
   return STATUS_OK;
 }
 

@@ -409,6 +409,9 @@ static status_t sample_table_column_read(h5_file_t *file, table_t *table, int c,
                        h5_path(file), column->path, (long long)rows);
     rows = elements = wanted;
   } else {
+    if (begin > rows - table->samples)
+      return error_set(STATUS_DATA, "%s: %s has %lld rows for %lld samples; the file is damaged",
+                       h5_path(file), column->path, (long long)rows, (long long)(begin + table->samples));
     rows = table->samples;
     elements = rows * column->width;
   }

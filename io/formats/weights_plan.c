@@ -25,11 +25,7 @@ int64_t weights_elements(const weights_tensor_t *tensor) {
 }
 
 bool weights_shape_fits(const weights_tensor_t *tensor) {
-  int64_t bytes = weights_dtype_size(tensor->dtype);
-  bool fits = true;
-  for (int d = 0; d < tensor->ndim; ++d)
-    fits = fits && tensor->shape[d] >= 0 && !__builtin_mul_overflow(bytes, tensor->shape[d], &bytes);
-  return fits;
+  return memory_shape_fits(tensor->shape, tensor->ndim, weights_dtype_size(tensor->dtype));
 }
 
 bool weights_view_fits(const weights_tensor_t *tensor, int64_t rows, int64_t cols) {

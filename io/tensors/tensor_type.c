@@ -1,5 +1,7 @@
 #include "io/tensors/tensor_type.h"
 
+#include "base/memory.h"
+
 #include <string.h>
 
 static const struct {
@@ -37,9 +39,10 @@ bool tensor_type_is_real(tensor_type_t type) {
 
 bool tensor_count_elements(tensor_type_t type, int dims, const int64_t *shape, int64_t *elements,
                            int64_t *bytes) {
-  int64_t n = 1;
+  if (!memory_shape_fits(shape, dims, (int64_t)types[type].size)) return false;
+  *elements = 1;
   for (int d = 0; d < dims; d++)
-    if (shape[d] < 0 || __builtin_mul_overflow(n, shape[d], &n)) return false;
-  *elements = n;
-  return !__builtin_mul_overflow(n, (int64_t)types[type].size, bytes);
+    *elements *= shape[d];
+  *bytes = *elements * (int64_t)types[type].size;
+  return true;
 }

@@ -163,6 +163,12 @@ status_t memory_reserve(void *inout, arena_t arena, size_t count, size_t size) {
   return memory_resize(inout, arena, larger > count ? larger : count, size);
 }
 
+bool memory_shape_fits(const int64_t *shape, int dims, int64_t size) {
+  for (int d = 0; d < dims; d++)
+    if (shape[d] < 0 || (shape[d] > 0 && __builtin_mul_overflow(size, shape[d], &size))) return false;
+  return true;
+}
+
 size_t memory_resident_peak(void) {
   struct rusage use;
   return getrusage(RUSAGE_SELF, &use) == 0 ? (size_t)use.ru_maxrss * 1024 : 0;

@@ -77,6 +77,18 @@ static void sizes_that_overflow_are_refused(void **state) {
   error_clear();
 }
 
+static void shapes_that_overflow_anywhere_do_not_fit(void **state) {
+  const int64_t large = INT64_C(1) << 61, hidden[][3] = {{0, large, 9}, {large, 0, 9}, {large, 9, 0}};
+  (void)state;
+  for (int i = 0; i < 3; i++)
+    assert_false(memory_shape_fits(hidden[i], 3, 1));
+  assert_true(memory_shape_fits((const int64_t[]){0, large}, 2, 1));
+  assert_true(memory_shape_fits((const int64_t[]){0, large}, 2, 3));
+  assert_false(memory_shape_fits((const int64_t[]){0, large}, 2, 4));
+  assert_false(memory_shape_fits((const int64_t[]){0, -1}, 2, 1));
+  assert_true(memory_shape_fits(NULL, 0, 8));
+}
+
 static void resizing_keeps_contents_and_zeroes_the_rest(void **state) {
   (void)state;
   int32_t *block = NULL;
@@ -132,6 +144,7 @@ int main(void) {
       cmocka_unit_test(use_is_counted_by_arena),
       cmocka_unit_test(device_memory_is_counted_too),
       cmocka_unit_test(sizes_that_overflow_are_refused),
+      cmocka_unit_test(shapes_that_overflow_anywhere_do_not_fit),
       cmocka_unit_test(resizing_keeps_contents_and_zeroes_the_rest),
       cmocka_unit_test(a_failed_resize_leaves_the_block),
       cmocka_unit_test(texts_are_copied_and_ended),

@@ -123,12 +123,14 @@ static void texts_have_fixed_length(void **state) {
   io_test_remove(folder);
 }
 
-/* Products of these overflow 64 bits; no such file needs to be large. */
+/* Products of these overflow 64 bits, all of them or without the 0; no such file needs to be large. */
 static void impossible_shapes_are_refused(void **state) {
   (void)state;
   static const hsize_t shapes[][4] = {{UINT64_C(1) << 62, 2, 1, 1},
                                       {UINT64_C(1) << 32, UINT64_C(1) << 32, 1, 1},
-                                      {3, UINT64_C(1) << 61, 1, 1}};
+                                      {3, UINT64_C(1) << 61, 1, 1},
+                                      {UINT64_C(1) << 61, 9, 0, 1},
+                                      {0, UINT64_C(1) << 61, 9, 1}};
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH];
   float out[4];
   h5_type_t type;

@@ -233,6 +233,7 @@ static void tensors_stay_in_their_storages(void **state) {
   t = sound, t.shape[0] = -4, put_tensor(t), refuse_file("negative");
   t = sound, t.shape[0] = t.shape[1] = INT64_C(1) << 32, put_tensor(t), refuse_file("2^63");
   t = sound, t.shape[0] = INT64_C(1) << 40, t.shape[1] = 0, put_tensor(t), accept_file(1);
+  t = sound, t.shape[0] = INT64_C(1) << 62, t.shape[1] = 0, put_tensor(t), refuse_file("2^63");
 }
 
 static void storages_are_checked(void **state) {
