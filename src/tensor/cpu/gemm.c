@@ -6,26 +6,52 @@
 
 /* Multiply-adds of a thread in about a nanosecond, and in the time of packing an element. */
 static const double products_per_ns = 60.0, products_per_packed = 16.0;
+/* The part of a share by which the last thread is late as a rule. */
+static const double share_held_up = 0.06;
 
 /* Shares along each dimension of c. */
 typedef struct {
   int64_t rows, cols;
 } grid_shape_t;
 
-/* The shape of at most SHARES shares that costs least: each packs its own rows of a and columns of b. */
-static grid_shape_t choose_shape(const cpu_state_t *state, const op_gemm_t *op, int64_t shares) {
+/* Time of one of the shares of SHAPE: each packs its own rows of a and columns of b. */
+static double cost_of_share(const cpu_state_t *state, const op_gemm_t *op, grid_shape_t shape) {
+  int64_t tile_rows = state->kernels.gemm_tile_rows, tile_cols = state->kernels.gemm_tile_cols;
+  int64_t row_tiles = (op->m + tile_rows - 1) / tile_rows, col_tiles = (op->n + tile_cols - 1) / tile_cols;
+  double high = (double)((row_tiles + shape.rows - 1) / shape.rows * tile_rows);
+  double wide = (double)((col_tiles + shape.cols - 1) / shape.cols * tile_cols);
+  return high * wide / products_per_packed + high + wide;
+}
+
+/* The shape of about SHARES shares, or of fewer where c has no more tiles, that costs least. */
+static grid_shape_t shape_of_shares(const cpu_state_t *state, const op_gemm_t *op, int64_t shares) {
   int64_t tile_rows = state->kernels.gemm_tile_rows, tile_cols = state->kernels.gemm_tile_cols;
   int64_t row_tiles = (op->m + tile_rows - 1) / tile_rows, col_tiles = (op->n + tile_cols - 1) / tile_cols;
   grid_shape_t best = {1, 1};
   double best_cost = INFINITY;
   for (int64_t rows = 1; rows <= shares && rows <= row_tiles; rows++) {
-    int64_t cols = shares / rows < col_tiles ? shares / rows : col_tiles;
-    double high = (double)((row_tiles + rows - 1) / rows * tile_rows);
-    double wide = (double)((col_tiles + cols - 1) / cols * tile_cols);
-    double cost = high * wide / products_per_packed + high + wide;
+    grid_shape_t shape = {rows, shares / rows < col_tiles ? shares / rows : col_tiles};
+    double cost = cost_of_share(state, op, shape);
     if (cost < best_cost) {
       best_cost = cost;
-      best = (grid_shape_t){rows, cols};
+      best = shape;
+    }
+  }
+  return best;
+}
+
+/* The shape of at most MOST shares that THREADS threads are through with first: more shares pack more, fewer
+ * leave more undone where a thread is held up. */
+static grid_shape_t choose_shape(const cpu_state_t *state, const op_gemm_t *op, int threads, int64_t most) {
+  grid_shape_t best = {1, 1};
+  double best_cost = INFINITY;
+  for (int64_t shares = threads; shares <= most; shares *= 2) {
+    grid_shape_t shape = shape_of_shares(state, op, shares);
+    double rounds = (double)((shape.rows * shape.cols + threads - 1) / threads);
+    double cost = cost_of_share(state, op, shape) * (rounds + share_held_up);
+    if (cost < best_cost) {
+      best_cost = cost;
+      best = shape;
     }
   }
   return best;
@@ -66,7 +92,7 @@ static status_t gemm_cpu(device_t *device, const op_gemm_t *op) {
   double work = (double)op->m * (double)op->n * (double)op->k / products_per_ns;
   int threads = cpu_threads(state, work);
   gemm_job_t job = {.state = state, .op = op, .shape = {1, 1}};
-  if (threads > 1) job.shape = choose_shape(state, op, cpu_shares(work, threads, INT32_MAX));
+  if (threads > 1) job.shape = choose_shape(state, op, threads, cpu_shares(work, threads, INT32_MAX));
   pool_run(state->pool, threads, job.shape.rows * job.shape.cols, make_share, &job);
   return STATUS_OK;
 }
