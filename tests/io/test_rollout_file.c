@@ -8,6 +8,7 @@
 #include "io/formats/scores_file.h"
 #include "io_test.h"
 
+#include <hdf5.h>
 #include <stdlib.h>
 
 enum { TOTAL = 13, FACTS = 3, MOST = 4096 };
@@ -152,6 +153,32 @@ static void rollouts_return_in_order(void **state) {
   assert_error(rollout_file_write(world, path, &info, &mine), STATUS_INTERNAL);
   range_compare(path, 0, TOTAL);
   rollout_file_free(&mine);
+  io_test_remove(folder);
+}
+
+/* One row instead of a row per sample; as many elements as that row has there cannot be for all of them. */
+static void a_column_with_few_rows_is_refused(void **state) {
+  const hsize_t shape[] = {1, INT64_C(1) << 60};
+  (void)state;
+  char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], hash[] = "abc", settings[] = "&job /\n";
+  comm_t *world = mpi_test_world();
+  rollout_info_t info = {1, hash, settings};
+  rollout_file_t mine, read;
+  io_test_folder(folder);
+  assert_ok(rollout_file_path(path, folder, 1));
+  rollout_make(&mine);
+  rollout_deal(&mine, comm_rank(world), comm_size(world));
+  assert_ok(rollout_file_write(world, path, &info, &mine));
+  rollout_file_free(&mine);
+  if (comm_rank(world) == 0) {
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), space = H5Screate_simple(2, shape, NULL);
+    assert_true(H5Ldelete(file, "/sample/fact_order", H5P_DEFAULT) >= 0);
+    hid_t column =
+        H5Dcreate2(file, "/sample/fact_order", H5T_STD_I32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    assert_true(column >= 0 && H5Dclose(column) >= 0 && H5Sclose(space) >= 0 && H5Fclose(file) >= 0);
+  }
+  assert_ok(comm_barrier(world));
+  assert_error_about(rollout_file_read(path, 0, -1, NULL, &read), STATUS_DATA, "1 rows for 13 samples");
   io_test_remove(folder);
 }
 
@@ -303,9 +330,8 @@ static void broken_scores_leave_no_file(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(rollouts_return_in_order),
-      cmocka_unit_test(no_samples_at_all),
-      cmocka_unit_test(scores_return),
+      cmocka_unit_test(rollouts_return_in_order),    cmocka_unit_test(a_column_with_few_rows_is_refused),
+      cmocka_unit_test(no_samples_at_all),           cmocka_unit_test(scores_return),
       cmocka_unit_test(broken_scores_leave_no_file),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
