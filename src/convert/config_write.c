@@ -107,7 +107,7 @@ static void config_write_original(json_writer_t *writer, const written_config_t 
   config_write_bool(writer, "mm_use_im_start_end", false);
   config_write_bool(writer, "mm_use_im_patch_token", false);
   config_write_bool(writer, "use_mm_proj", true);
-  json_write_member(writer, "image_aspect_ratio", "pad");
+  json_write_member(writer, "image_aspect_ratio", config->pads ? "pad" : "square");
 }
 
 /* The language model alone. */
@@ -187,11 +187,20 @@ static void config_write_clip_size(json_writer_t *writer, int32_t side) {
   config_write_square(writer, "crop_size", side);
 }
 
-static void config_write_pixels(json_writer_t *writer, const model_config_t *model) {
+/* Of transformers' processors only LLaVA's pads. That of a tower alone is the tower's, whatever is made of
+ * images before (original LLaVA pads them by itself). */
+static void config_write_processor_type(json_writer_t *writer, bool siglip, bool pads) {
+  const char *type = siglip ? "SiglipImageProcessor" : "CLIPImageProcessor";
+  json_write_member(writer, "image_processor_type", pads ? "LlavaImageProcessor" : type);
+  if (pads) config_write_bool(writer, "do_pad", true);
+  if (pads && siglip) config_write_bool(writer, "do_center_crop", false); /* SigLIP's own does not know it */
+}
+
+static void config_write_pixels(json_writer_t *writer, const model_config_t *model, bool pads) {
   bool siglip = model->tower == TOWER_SIGLIP;
   const pixels_norm_t *norm = &pixels_norms[siglip ? PIXELS_SIGLIP : PIXELS_CLIP];
   json_write_object_begin(writer);
-  json_write_member(writer, "image_processor_type", siglip ? "SiglipImageProcessor" : "CLIPImageProcessor");
+  config_write_processor_type(writer, siglip, pads);
   config_write_bool(writer, "do_convert_rgb", true);
   config_write_bool(writer, "do_resize", true);
   if (siglip)
@@ -257,7 +266,7 @@ status_t config_write(const char *folder, naming_t naming, const written_config_
   if (naming != NAMING_TOWER) TRY(config_write_generation(folder, config));
   if (naming == NAMING_LLAVA) return STATUS_OK;
   TRY(json_writer_create(NULL, &writer));
-  config_write_pixels(writer, config->model);
+  config_write_pixels(writer, config->model, config->pads && naming == NAMING_TRANSFORMERS);
   TRY(config_write_store(writer, folder, "preprocessor_config.json"));
   return naming == NAMING_TRANSFORMERS ? config_write_processor(folder, config) : STATUS_OK;
 }

@@ -17,6 +17,7 @@ typedef struct {
   tensor_type_t type;           /* of most weights */
   const char *tower;            /* folder of the tower, for original LLaVA (mm_vision_tower) */
   bool pools;                   /* the tower is written with SigLIP's pooling head */
+  bool pads;                    /* images to a square; else they are resized and cropped */
 } written_config_t;
 
 /* Writes FOLDER/config.json in the fields of NAMING (NAMING_TOWER: of the tower alone; LLaMA's for a model

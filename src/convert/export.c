@@ -249,7 +249,8 @@ static status_t export_write_model(export_t *export, naming_t naming, unsigned p
                                     .image = naming == NAMING_TRANSFORMERS ? &export->image : NULL,
                                     .type = list.count > 0 ? list.items[list.count / 2].type : TENSOR_F32,
                                     .tower = tower,
-                                    .pools = weights_find(export->weights, pooling_probe) != NULL};
+                                    .pools = weights_find(export->weights, pooling_probe) != NULL,
+                                    .pads = strcmp(export->settings->image.aspect, "pad") == 0};
   if (status == STATUS_OK) status = export_write_list(export, export->weights, &list, folder, "model");
   copy_list_free(&list);
   TRY(status);

@@ -19,8 +19,9 @@ import torch
 from PIL import Image
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import (AutoProcessor, AutoTokenizer, CLIPVisionModel, LlamaForCausalLM, LlavaForConditionalGeneration,
-                          Qwen2ForCausalLM, SiglipVisionModel)
+from transformers import (AutoImageProcessor, AutoProcessor, AutoTokenizer, CLIPImageProcessor, CLIPVisionModel,
+                          LlamaForCausalLM, LlavaForConditionalGeneration, Qwen2ForCausalLM, SiglipImageProcessor,
+                          SiglipVisionModel)
 
 GOLDEN = Path(__file__).parent / "golden"
 TOKENIZER = GOLDEN.parent.parent / "text" / "golden" / "over.model"
@@ -29,7 +30,7 @@ EXPECTED = load_file(GOLDEN / "expected.safetensors")
 TEXTS = TOKENIZER.parent
 TOKENISE = Path(sys.argv[1]).parent / "tests" / "text" / "tokenise_texts"
 COMPARED = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
-            "processor_config.json"]
+            "processor_config.json", "preprocessor_config.json"]
 
 
 def run(task, folder, **groups):
@@ -194,6 +195,26 @@ def check_templates(folder):
         check_conversations(f"{tokenizer} with '{template}'", folder / template, TEXTS / tokenizer, template, False)
 
 
+def check_aspect(folder):
+    """Images that are not square: padded with the mean colour, as original LLaVA does before the tower's processor, or cropped."""
+    image = Image.open(GOLDEN / "image.jpg").convert("RGB").resize((61, 38), Image.BICUBIC)
+    for source, kind in (("hf", CLIPImageProcessor), ("siglip", SiglipImageProcessor)):
+        for aspect in ("pad", "square"):
+            run("export", folder, model=dict(base=f"{folder}/{source}.h5"), image=dict(aspect=aspect),
+                export=dict(output=f"{folder}/{source}_{aspect}"))
+            found = AutoImageProcessor.from_pretrained(folder / f"{source}_{aspect}")
+            size = found.to_dict()["size"]
+            own = kind(size={k: v for k, v in size.items() if v}, image_mean=found.image_mean, image_std=found.image_std,
+                       resample=found.resample, **({"crop_size": found.crop_size} if source == "hf" else {}))
+            shown = image
+            if aspect == "pad":
+                shown = Image.new("RGB", (61, 61), tuple(int(255 * mean) for mean in found.image_mean))
+                shown.paste(image, (0, (61 - 38) // 2))
+            pixels, expected = (p(i, return_tensors="pt")["pixel_values"] for p, i in ((found, image), (own, shown)))
+            assert pixels.shape == expected.shape and (pixels - expected).abs().max() < 1e-5
+    print("images that are not square are padded and cropped as asked")
+
+
 def check_processor(folder):
     """Text and image together: as many tokens as the tower has patches, and its pixels."""
     check_conversations("transformers' LLaVA", folder / "hf", TOKENIZER, "v1", True)
@@ -223,6 +244,7 @@ def main():
         check_language(Path(folder), LlamaForCausalLM, "biased")
         check_language(Path(folder), Qwen2ForCausalLM, "qwen2")
         check_siglip(Path(folder))
+        check_aspect(Path(folder))
         check_original(Path(folder))
     print("ok")
 

@@ -236,9 +236,9 @@ static void no_tokens_of_its_own(void **state) {
 
 /* The files that check_export.py has found to make transformers' tokens those of the program. */
 static void tokenizer_files_are_those_compared(void **state) {
-  static const char *const names[] = {"tokenizer.json",        "tokenizer_config.json",
-                                      "chat_template.jinja",   "special_tokens_map.json",
-                                      "processor_config.json", "tokenizer.model"};
+  static const char *const names[] = {
+      "tokenizer.json",        "tokenizer_config.json",    "chat_template.jinja", "special_tokens_map.json",
+      "processor_config.json", "preprocessor_config.json", "tokenizer.model"};
   (void)state;
   import("weights='$/convert/golden/llava_hf' output='@/first.h5' " TOKENIZER);
   export("base='@/first.h5'", "output='@/out'");
