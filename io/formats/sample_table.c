@@ -387,8 +387,9 @@ static status_t offsets_read(h5_file_t *file, const table_t *table, int ragged, 
   TRY(h5_read_rows(file, group->path, H5TYPE_I64, begin, table->samples + 1, offsets));
   *first = offsets[0];
   for (int64_t i = 0; i <= table->samples; ++i) {
-    if (offsets[i] < *first || (i > 0 && offsets[i] - *first < offsets[i - 1]))
-      return error_set(STATUS_DATA, "%s: the offsets %s fall at sample %lld; the file is damaged",
+    if (*first < 0 || offsets[i] < *first || (i > 0 && offsets[i] - *first < offsets[i - 1]))
+      return error_set(STATUS_DATA,
+                       "%s: the offsets %s are negative or fall at sample %lld; the file is damaged",
                        h5_path(file), group->path, (long long)(begin + i));
     offsets[i] -= *first;
   }

@@ -156,8 +156,9 @@ static void rollouts_return_in_order(void **state) {
   io_test_remove(folder);
 }
 
-/* One row instead of a row per sample; as many elements as that row has there cannot be for all of them. */
-static void a_column_with_few_rows_is_refused(void **state) {
+/* One row instead of a row per sample, and as many elements as it has there cannot be for all of them;
+ * offsets whose difference is no number. */
+static void sizes_that_overflow_are_refused(void **state) {
   const hsize_t shape[] = {1, INT64_C(1) << 60};
   (void)state;
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], hash[] = "abc", settings[] = "&job /\n";
@@ -179,6 +180,17 @@ static void a_column_with_few_rows_is_refused(void **state) {
   }
   assert_ok(comm_barrier(world));
   assert_error_about(rollout_file_read(path, 0, -1, NULL, &read), STATUS_DATA, "1 rows for 13 samples");
+  assert_ok(comm_barrier(world));
+  if (comm_rank(world) == 0) {
+    int64_t offsets[TOTAL + 1] = {INT64_MIN / 2, INT64_MAX};
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT),
+          column = H5Dopen2(file, "/query/offsets", H5P_DEFAULT);
+    assert_true(H5Dwrite(column, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, offsets) >= 0);
+    assert_true(H5Dclose(column) >= 0 && H5Fclose(file) >= 0);
+  }
+  assert_ok(comm_barrier(world));
+  assert_error_about(rollout_file_read(path, 0, -1, NULL, &read), STATUS_DATA,
+                     "negative or fall at sample 0");
   io_test_remove(folder);
 }
 
@@ -330,7 +342,7 @@ static void broken_scores_leave_no_file(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(rollouts_return_in_order),    cmocka_unit_test(a_column_with_few_rows_is_refused),
+      cmocka_unit_test(rollouts_return_in_order),    cmocka_unit_test(sizes_that_overflow_are_refused),
       cmocka_unit_test(no_samples_at_all),           cmocka_unit_test(scores_return),
       cmocka_unit_test(broken_scores_leave_no_file),
   };
