@@ -86,7 +86,8 @@ static double seconds_now(void) {
   return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* One start: stopped by a signal, or killed, unless it ends before. True once the run is through. */
+/* One start: stopped by a signal, or killed, within SECONDS, unless it ends before. True once the run is
+ * through. */
 static bool run_stopped(const char *folder, double seconds) {
   cli_result_t result;
   cli_child_t *child = start(folder);
@@ -114,7 +115,7 @@ static void steps_take_no_more_and_more(void **state) {
                 usage.pages[0] / megabyte, usage.pages[1] / megabyte, usage.files[0], usage.files[1]);
   assert_true(usage.pages[1] <= usage.pages[0] + 2 * megabyte);
   assert_true(usage.files[1] <= usage.files[0]);
-  while (starts < STARTS_MOST && !run_stopped("soak_stopped", seconds))
+  while (starts < STARTS_MOST && !run_stopped("soak_stopped", seconds / 4))
     starts++;
   cli_result_t result;
   cli_wait(start("soak_stopped"), &result);
