@@ -46,14 +46,14 @@ status_t memory_alloc(void *out, arena_t arena, size_t count, size_t size);
  * **)INOUT may be NULL. On error the old block is untouched. Local, thread-safe. */
 status_t memory_resize(void *inout, arena_t arena, size_t count, size_t size);
 
+/* Sees that a block that grows, *(void **)INOUT, has room for COUNT * SIZE bytes: at least doubles it where
+ * it has not. Otherwise as memory_resize. Local, thread-safe. */
+status_t memory_reserve(void *inout, arena_t arena, size_t count, size_t size);
+
 /* Whether a tensor of SHAPE (DIMS dimensions), of elements of SIZE bytes, has a number of bytes that int64_t
  * holds, and so have all of its parts: a dimension of 0 does not hide what overflows in the others. False
  * where a dimension is negative. Local, thread-safe. */
 bool memory_shape_fits(const int64_t *shape, int dims, int64_t size);
-
-/* Sees that a block that grows, *(void **)INOUT, has room for COUNT * SIZE bytes: at least doubles it where
- * it has not. Otherwise as memory_resize. Local, thread-safe. */
-status_t memory_reserve(void *inout, arena_t arena, size_t count, size_t size);
 
 /* Frees a block of memory_alloc; NULL is fine. Local, thread-safe. */
 void memory_free(void *pointer);

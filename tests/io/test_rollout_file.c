@@ -127,6 +127,16 @@ static void range_compare(const char *path, int64_t begin, int64_t count) {
   rollout_info_free(&info);
 }
 
+/* All samples, dealt over the ranks: PATH is step INFO->step in FOLDER, MINE this rank's. */
+static void write_dealt(const char *folder, const rollout_info_t *info, char path[FILE_MAX_PATH],
+                        rollout_file_t *mine) {
+  comm_t *world = mpi_test_world();
+  assert_ok(rollout_file_path(path, folder, info->step));
+  rollout_make(mine);
+  rollout_deal(mine, comm_rank(world), comm_size(world));
+  assert_ok(rollout_file_write(world, path, info, mine));
+}
+
 static void rollouts_return_in_order(void **state) {
   (void)state;
   char folder[FILE_MAX_PATH], path[FILE_MAX_PATH], hash[] = "abc", settings[] = "&job /\n";
@@ -134,10 +144,7 @@ static void rollouts_return_in_order(void **state) {
   rollout_info_t info = {42, hash, settings};
   rollout_file_t mine, read;
   io_test_folder(folder);
-  assert_ok(rollout_file_path(path, folder, 42));
-  rollout_make(&mine);
-  rollout_deal(&mine, comm_rank(world), comm_size(world));
-  assert_ok(rollout_file_write(world, path, &info, &mine));
+  write_dealt(folder, &info, path, &mine);
   range_compare(path, 0, TOTAL);
   range_compare(path, 3, 5);
   range_compare(path, TOTAL - 1, 1);
@@ -166,10 +173,7 @@ static void sizes_that_overflow_are_refused(void **state) {
   rollout_info_t info = {1, hash, settings};
   rollout_file_t mine, read;
   io_test_folder(folder);
-  assert_ok(rollout_file_path(path, folder, 1));
-  rollout_make(&mine);
-  rollout_deal(&mine, comm_rank(world), comm_size(world));
-  assert_ok(rollout_file_write(world, path, &info, &mine));
+  write_dealt(folder, &info, path, &mine);
   rollout_file_free(&mine);
   if (comm_rank(world) == 0) {
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), space = H5Screate_simple(2, shape, NULL);

@@ -14,24 +14,26 @@ typedef struct {
   int64_t rows, cols;
 } grid_shape_t;
 
+/* The micro-tiles of c. */
+static grid_shape_t tiles_of(const cpu_state_t *state, const op_gemm_t *op) {
+  int64_t rows = state->kernels.gemm_tile_rows, cols = state->kernels.gemm_tile_cols;
+  return (grid_shape_t){(op->m + rows - 1) / rows, (op->n + cols - 1) / cols};
+}
+
 /* Time of one of the shares of SHAPE: each packs its own rows of a and columns of b. */
-static double cost_of_share(const cpu_state_t *state, const op_gemm_t *op, grid_shape_t shape) {
-  int64_t tile_rows = state->kernels.gemm_tile_rows, tile_cols = state->kernels.gemm_tile_cols;
-  int64_t row_tiles = (op->m + tile_rows - 1) / tile_rows, col_tiles = (op->n + tile_cols - 1) / tile_cols;
-  double high = (double)((row_tiles + shape.rows - 1) / shape.rows * tile_rows);
-  double wide = (double)((col_tiles + shape.cols - 1) / shape.cols * tile_cols);
+static double cost_of_share(const cpu_state_t *state, grid_shape_t tiles, grid_shape_t shape) {
+  double high = (double)((tiles.rows + shape.rows - 1) / shape.rows * state->kernels.gemm_tile_rows);
+  double wide = (double)((tiles.cols + shape.cols - 1) / shape.cols * state->kernels.gemm_tile_cols);
   return high * wide / products_per_packed + high + wide;
 }
 
 /* The shape of about SHARES shares, or of fewer where c has no more tiles, that costs least. */
-static grid_shape_t shape_of_shares(const cpu_state_t *state, const op_gemm_t *op, int64_t shares) {
-  int64_t tile_rows = state->kernels.gemm_tile_rows, tile_cols = state->kernels.gemm_tile_cols;
-  int64_t row_tiles = (op->m + tile_rows - 1) / tile_rows, col_tiles = (op->n + tile_cols - 1) / tile_cols;
+static grid_shape_t shape_of_shares(const cpu_state_t *state, grid_shape_t tiles, int64_t shares) {
   grid_shape_t best = {1, 1};
   double best_cost = INFINITY;
-  for (int64_t rows = 1; rows <= shares && rows <= row_tiles; rows++) {
-    grid_shape_t shape = {rows, shares / rows < col_tiles ? shares / rows : col_tiles};
-    double cost = cost_of_share(state, op, shape);
+  for (int64_t rows = 1; rows <= shares && rows <= tiles.rows; rows++) {
+    grid_shape_t shape = {rows, shares / rows < tiles.cols ? shares / rows : tiles.cols};
+    double cost = cost_of_share(state, tiles, shape);
     if (cost < best_cost) {
       best_cost = cost;
       best = shape;
@@ -43,12 +45,12 @@ static grid_shape_t shape_of_shares(const cpu_state_t *state, const op_gemm_t *o
 /* The shape of at most MOST shares that THREADS threads are through with first: more shares pack more, fewer
  * leave more undone where a thread is held up. */
 static grid_shape_t choose_shape(const cpu_state_t *state, const op_gemm_t *op, int threads, int64_t most) {
-  grid_shape_t best = {1, 1};
+  grid_shape_t tiles = tiles_of(state, op), best = {1, 1};
   double best_cost = INFINITY;
   for (int64_t shares = threads; shares <= most; shares *= 2) {
-    grid_shape_t shape = shape_of_shares(state, op, shares);
+    grid_shape_t shape = shape_of_shares(state, tiles, shares);
     double rounds = (double)((shape.rows * shape.cols + threads - 1) / threads);
-    double cost = cost_of_share(state, op, shape) * (rounds + share_held_up);
+    double cost = cost_of_share(state, tiles, shape) * (rounds + share_held_up);
     if (cost < best_cost) {
       best_cost = cost;
       best = shape;
