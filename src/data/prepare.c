@@ -111,13 +111,11 @@ static status_t counts_text(const prepare_t *prepare, char **text) {
   return json_writer_finish(writer, text, NULL);
 }
 
-/* Room for the numbers of the elements, if OUTPUT is the dataset whose rows' are asked for; then the texts.
- */
+/* Room to note which elements are rows, if that is asked for and of OUTPUT; then the texts. */
 static status_t texts_write(output_t *output) {
   const prepare_options_t *options = output->prepare->options;
   if (options->elements != NULL && output->path == options->output)
-    TRY(memory_alloc(&output->elements, ARENA_DATA, (size_t)output->planned.samples,
-                     sizeof *output->elements));
+    TRY(selection_create(ARENA_DATA, output->prepare->note_count, &output->elements));
   return output_write_texts(output);
 }
 
@@ -173,7 +171,7 @@ static void output_free(output_t *output) {
   memory_free(output->sizes);
   memory_free(output->problems);
   memory_free(output->problem_bytes);
-  memory_free(output->elements);
+  selection_free(&output->elements);
 }
 
 static status_t output_run(prepare_t *prepare, const char *path, bool all, bool held_out) {
@@ -181,7 +179,11 @@ static status_t output_run(prepare_t *prepare, const char *path, bool all, bool 
   output_t output = {.prepare = prepare, .path = path, .all = all, .held_out = held_out};
   if (prepare->options->plan) return output_count(&output);
   TRY(output_make(&output));
-  if (output.elements != NULL) memory_hand_over(prepare->options->elements, &output.elements);
+  if (output.elements.n > 0) {
+    selection_count(&output.elements);
+    *prepare->options->elements = output.elements;
+    output.elements = (selection_t){0};
+  }
   log_info("%s: %" PRId64 " images", path, output.image_count);
   return STATUS_OK;
 }

@@ -9,6 +9,7 @@
 #ifndef DATA_PREPARE_H
 #define DATA_PREPARE_H
 
+#include "base/selection.h"
 #include "parallel/stop_vote.h"
 
 #include <stdbool.h>
@@ -45,15 +46,15 @@ typedef struct {
   bool split_images;           /* samples are drawn one by one: an image may be on both sides */
   const char *held_out_output; /* dataset for them; without, they stay in OUTPUT, marked */
   uint64_t seed;
-  bool skip_bad;      /* leave bad samples out and go on, instead of stopping at the first */
-  const char *report; /* JSON lines about the samples that were left out: file, line, sample, reason */
-  int workers;        /* threads of a rank that check images; 1 if less */
-  stop_vote_t *vote;  /* asked between samples and images whether to stop; NULL: never */
-  bool plan;          /* writes nothing: reads the JSON, measures the images' files, and counts */
-  int64_t **elements; /* NULL, or becomes on rank 0 for each row of OUTPUT the number of its sample, counted
-                         through all sources; freed by the caller with memory_free. Not in a plan. */
-  char **summary;     /* NULL, or becomes on rank 0 a JSON text: what there was in each source and what became
-                         of it; freed by the caller with memory_free */
+  bool skip_bad;         /* leave bad samples out and go on, instead of stopping at the first */
+  const char *report;    /* JSON lines about the samples that were left out: file, line, sample, reason */
+  int workers;           /* threads of a rank that check images; 1 if less */
+  stop_vote_t *vote;     /* asked between samples and images whether to stop; NULL: never */
+  bool plan;             /* writes nothing: reads the JSON, measures the images' files, and counts */
+  selection_t *elements; /* NULL, or on rank 0 the samples, counted through all sources, that are the rows of
+                            OUTPUT; freed by the caller with selection_free. Not in a plan. */
+  char **summary; /* NULL, or becomes on rank 0 a JSON text: what there was in each source and what became
+                  of it; freed by the caller with memory_free */
 } prepare_options_t;
 
 typedef struct {

@@ -92,9 +92,8 @@ typedef struct {
   char *problem_bytes;
   found_whole_t *whole; /* (image_count), of earlier starts; NULL where there is none */
   dataset_counts_t planned;
-  int64_t facts;     /* written */
-  int64_t *elements; /* (planned.samples) rank 0, where asked for: which element each row is */
-  int64_t rows;      /* written */
+  int64_t facts;        /* written */
+  selection_t elements; /* rank 0, where asked for: those that are rows */
   dataset_writer_t *writer;
 } output_t;
 

@@ -56,7 +56,7 @@ static status_t sample_write(output_t *output, int64_t number, const sample_note
     prepare->counts.without_facts++;
   prepare->counts.samples++;
   prepare->counts.held_out += note->held_out;
-  if (output->elements != NULL) output->elements[output->rows++] = number;
+  if (output->elements.n > 0) selection_add(&output->elements, number);
   return dataset_writer_sample(output->writer, sample);
 }
 

@@ -51,7 +51,7 @@ static prompts_sampling_t evaluator_sampling(const settings_t *settings) {
 typedef struct {
   const dataset_t *dataset;
   const questions_t *questions; /* NULL: it was made of none */
-  const int64_t *rows;          /* (count); NULL: the first ones */
+  const prompts_t *prompts;     /* whose COUNT questions they are; NULL: the first COUNT */
   int64_t count;
 } judged_rows_t;
 
@@ -72,7 +72,7 @@ static status_t judge_check_rows(const judged_rows_t *rows, const judge_t *judge
   if (rows->questions) TRY(json_reader_open(rows->questions->json, JSON_ELEMENTS, &reader));
   for (int64_t i = 0; i < rows->count; i++) {
     dataset_sample_t sample;
-    int64_t row = rows->rows ? rows->rows[i] : i;
+    int64_t row = rows->prompts ? prompts_row(rows->prompts, i) : i;
     TRY(dataset_sample_read(rows->dataset, row, &sample));
     status_code_t status = judge_check_sample(rows, judge, reader, row, &sample);
     dataset_sample_free(&sample);
@@ -82,8 +82,8 @@ static status_t judge_check_rows(const judged_rows_t *rows, const judge_t *judge
 }
 
 static status_t judges_check_questions(const evaluator_t *evaluator) {
-  const judged_rows_t rows = {evaluator->source->dataset, evaluator->options.questions,
-                              evaluator->prompts.rows, evaluator->prompts.count};
+  const judged_rows_t rows = {evaluator->source->dataset, evaluator->options.questions, &evaluator->prompts,
+                              evaluator->prompts.count};
   for (int32_t j = 0; j < evaluator->options.judge_count; j++)
     TRY(judge_check_rows(&rows, evaluator->options.judges[j]));
   return STATUS_OK;
@@ -223,7 +223,7 @@ static status_t round_add(const evaluation_t *evaluation, const responses_t *res
   const evaluator_t *evaluator = evaluation->evaluator;
   for (int64_t i = 0; i < responses->n; i++) {
     dataset_sample_t sample;
-    int64_t row = evaluator->prompts.rows[responses->begin + i];
+    int64_t row = prompts_row(&evaluator->prompts, responses->begin + i);
     if (responses->broken[i]) continue;
     TRY(dataset_sample_read(evaluator->source->dataset, row, &sample));
     status_code_t status = response_add(evaluation, responses, i, row, &sample);

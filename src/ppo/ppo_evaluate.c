@@ -28,7 +28,7 @@ static status_t judged_build(void *context, int32_t i, sequence_t *sequence, int
   const judged_t *judged = context;
   ppo_task_t *task = judged->task;
   prompts_t *prompts = &task->evaluator.prompts;
-  int64_t row = prompts->rows[judged->responses->begin + i];
+  int64_t row = prompts_row(prompts, judged->responses->begin + i);
   dataset_sample_t sample;
   TRY(prompts_answered(prompts, judged->responses, i, sequence, image));
   TRY(dataset_sample_read(task->held.source->dataset, row, &sample));

@@ -108,7 +108,7 @@ static status_t generate_write_responses(generate_task_t *task, const responses_
                                          char *const *texts) {
   const json_t *question = NULL;
   json_element_t element;
-  int64_t row = task->prompts.rows[responses->begin + i];
+  int64_t row = prompts_row(&task->prompts, responses->begin + i);
   if (task->reader) {
     TRY(questions_find(&task->questions, task->reader, row, sample->id.bytes, &element));
     question = questions_record(&task->questions, element.value);
@@ -139,7 +139,7 @@ static status_t generate_write_sample(generate_task_t *task, const responses_t *
 static status_t generate_write_row(generate_task_t *task, const responses_t *responses, int64_t i) {
   dataset_sample_t sample;
   char **texts;
-  TRY(dataset_sample_read(task->source.dataset, task->prompts.rows[responses->begin + i], &sample));
+  TRY(dataset_sample_read(task->source.dataset, prompts_row(&task->prompts, responses->begin + i), &sample));
   status_code_t status = memory_alloc(&texts, ARENA_OTHER, (size_t)responses->samples, sizeof *texts);
   if (status == STATUS_OK) {
     status = generate_write_sample(task, responses, i, &sample, texts);

@@ -71,7 +71,7 @@ static status_t letters_build(void *context, int32_t i, sequence_t *sequence, in
 /* Question I, whose letters have the log-probabilities LOGPROBS. */
 static void letters_choose(letters_round_t *round, int32_t i, const double logprobs[MMBENCH_OPTIONS]) {
   const prompts_t *prompts = round->prompts;
-  const int32_t offered = prompts->options.letters[prompts->rows[round->responses->begin + i]];
+  const int32_t offered = prompts->options.letters[prompts_row(prompts, round->responses->begin + i)];
   int32_t best = 0;
   for (int32_t k = 1; k < offered; k++)
     if (logprobs[k] > logprobs[best]) best = k;
@@ -140,11 +140,12 @@ static status_t letters_take(const letters_round_t *round, const batch_t *batch)
     responses->tokens[i] = round->answers[i];
     if (responses->logprobs) responses->logprobs[i] = round->logprobs[i];
     if (!isfinite(round->logprobs[i]))
-      return error_set(
-          STATUS_NUMERIC,
-          "question %" PRId64 " of %s: the letters have log-probabilities like %g, expected finite "
-          "numbers; the model or its adapter is broken",
-          prompts->rows[responses->begin + i], dataset_path(prompts->source->dataset), round->logprobs[i]);
+      return error_set(STATUS_NUMERIC,
+                       "question %" PRId64
+                       " of %s: the letters have log-probabilities like %g, expected finite "
+                       "numbers; the model or its adapter is broken",
+                       prompts_row(prompts, responses->begin + i), dataset_path(prompts->source->dataset),
+                       round->logprobs[i]);
   }
   return STATUS_OK;
 }

@@ -72,9 +72,13 @@ static int64_t row_of(const prompts_t *prompts, int64_t i) {
   return prompts->options.rows ? prompts->options.rows[i] : i;
 }
 
+int64_t prompts_row(const prompts_t *prompts, int64_t question) {
+  return row_of(prompts, selection_find(&prompts->asked, question));
+}
+
 status_t prompts_answered(prompts_t *prompts, const responses_t *responses, int64_t number,
                           sequence_t *sequence, int64_t *image) {
-  int64_t row = prompts->rows[responses->begin + number / responses->samples],
+  int64_t row = prompts_row(prompts, responses->begin + number / responses->samples),
           begin = responses->offsets[number];
   sequence_t query;
   bool fits;
@@ -92,29 +96,35 @@ status_t prompts_none_whole(const prompts_t *prompts) {
                    (long long)prompts->count, dataset_path(prompts->source->dataset));
 }
 
-/* Positions of the queries of all candidates (n), 0 for those that are not asked, to LENGTHS (n). */
-static status_t prompts_measure(prompts_t *prompts, int64_t n, int32_t *lengths) {
-  const grid_t *grid = &prompts->session->grid;
-  int32_t patches = config_patches(&prompts->model->base.config);
-  status_code_t status = STATUS_OK;
-  for (int64_t i = grid->rank; i < n && status == STATUS_OK; i += grid->size) {
-    sequence_t query = {0};
-    bool fits;
-    status = row_query(prompts, row_of(prompts, i), &query, &fits);
-    if (status == STATUS_OK && fits) lengths[i] = packed_length(query.tokens, query.n, patches);
-    sequence_free(&query);
-  }
-  TRY(comm_agree(grid->world, status));
-  return comm_allreduce(grid->world, lengths, (size_t)n, COMM_I32, COMM_SUM);
+/* Candidate I, with an image as PATCHES positions. */
+static status_t candidate_measure(prompts_t *prompts, int64_t i, int32_t patches) {
+  SCOPED(sequence_free) sequence_t query = {0};
+  bool fits;
+  TRY(row_query(prompts, row_of(prompts, i), &query, &fits));
+  int32_t length = fits ? packed_length(query.tokens, query.n, patches) : 0;
+  if (length > 0) selection_add(&prompts->asked, i);
+  if (length > prompts->longest) prompts->longest = length;
+  return STATUS_OK;
 }
 
-static status_t prompts_choose(prompts_t *prompts, int64_t n, const int32_t *lengths) {
-  TRY(memory_alloc(&prompts->rows, ARENA_DATA, (size_t)n, sizeof *prompts->rows));
-  for (int64_t i = 0; i < n; i++) {
-    if (lengths[i] == 0) continue;
-    prompts->rows[prompts->count++] = row_of(prompts, i);
-    if (lengths[i] > prompts->longest) prompts->longest = lengths[i];
-  }
+/* Finds out which of the N candidates are asked, and the longest of their queries. */
+static status_t prompts_measure(prompts_t *prompts, int64_t n) {
+  const grid_t *grid = &prompts->session->grid;
+  selection_t *asked = &prompts->asked;
+  int32_t patches = config_patches(&prompts->model->base.config);
+  status_code_t status = selection_create(ARENA_DATA, n, asked);
+  for (int64_t i = grid->rank; i < n && status == STATUS_OK; i += grid->size)
+    status = candidate_measure(prompts, i, patches);
+  TRY(comm_agree(grid->world, status));
+  /* Each bit is one rank's, so that the sum has them all. */
+  TRY(comm_allreduce(grid->world, asked->words, (size_t)asked->word_count, COMM_U64, COMM_SUM));
+  return comm_allreduce(grid->world, &prompts->longest, 1, COMM_I32, COMM_MAX);
+}
+
+static status_t prompts_choose(prompts_t *prompts, int64_t n) {
+  TRY(prompts_measure(prompts, n));
+  selection_count(&prompts->asked);
+  prompts->count = prompts->asked.count;
   prompts->dropped = n - prompts->count;
   if (prompts->dropped > 0)
     log_warning("%lld of %lld questions are left out: longer than %d tokens, or bad",
@@ -145,19 +155,15 @@ status_t prompts_open(session_t *session, model_t *model, source_t *source, cons
   *out = (prompts_t){.session = session, .model = model, .source = source, .options = *options};
   int64_t n = dataset_info(source->dataset).samples;
   if (options->limit > 0 && options->limit < n) n = options->limit;
-  int32_t *lengths;
   TRY(prompts_check_letters(out));
-  TRY(memory_alloc(&lengths, ARENA_DATA, (size_t)n, sizeof *lengths));
-  status_code_t status = prompts_measure(out, n, lengths);
-  if (status == STATUS_OK) status = prompts_choose(out, n, lengths);
-  memory_free(lengths);
+  status_code_t status = prompts_choose(out, n);
   if (status != STATUS_OK) prompts_close(out);
   return status;
 }
 
 void prompts_close(prompts_t *prompts) {
   kept_close(prompts->kept);
-  memory_free(prompts->rows);
+  selection_free(&prompts->asked);
   *prompts = (prompts_t){0};
 }
 
@@ -219,7 +225,7 @@ typedef struct {
 static status_t round_query(void *context, int64_t question, sequence_t *query) {
   const prompts_round_t *round = context;
   bool fits;
-  TRY(row_query(round->prompts, round->prompts->rows[round->begin + question], query, &fits));
+  TRY(row_query(round->prompts, prompts_row(round->prompts, round->begin + question), query, &fits));
   return fits ? STATUS_OK : error_set(STATUS_INTERNAL, "a query that does not fit was not left out");
 }
 
@@ -271,11 +277,15 @@ static status_t draw_round(prompts_t *prompts, rollout_t *rollout, generator_t *
 
 static status_t run_round(prompts_t *prompts, rollout_t *rollout, generator_t *generator, const role_t *role,
                           responses_t *out) {
-  int64_t *keys;
+  int64_t *rows, *keys;
   TRY(rollout_create(rollout));
+  TRY(memory_pool_alloc(&rollout->pool, &rows, (size_t)rollout->n, sizeof *rows));
   TRY(memory_pool_alloc(&rollout->pool, &keys, (size_t)rollout->n, sizeof *keys));
-  for (int64_t i = 0; i < rollout->n; i++)
-    keys[i] = rollout->rows[i] << SAMPLE_KEY_SHIFT;
+  for (int64_t i = 0; i < rollout->n; i++) {
+    rows[i] = prompts_row(prompts, out->begin + i);
+    keys[i] = rows[i] << SAMPLE_KEY_SHIFT;
+  }
+  rollout->rows = rows;
   rollout->keys = keys;
   TRY(draw_round(prompts, rollout, generator, role));
   TRY(rollout_count_broken(rollout, &out->skipped));
@@ -291,7 +301,6 @@ static status_t prompts_generate(prompts_t *prompts, generator_t *generator, con
                        .models = {prompts->model},
                        .n = n,
                        .samples = samples,
-                       .rows = prompts->rows + begin,
                        .query = round_query,
                        .context = &round,
                        .scalars = prompts->options.logprobs,

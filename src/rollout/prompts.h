@@ -3,6 +3,7 @@
 #ifndef ROLLOUT_PROMPTS_H
 #define ROLLOUT_PROMPTS_H
 
+#include "base/selection.h"
 #include "rollout/rollout.h"
 #include "text/answers.h"
 
@@ -15,7 +16,7 @@ typedef struct {
   int64_t limit;          /* rows (0: all of the dataset) */
   const char *suffix;     /* appended to the question; NULL: nothing */
   bool logprobs;          /* the responses' log-probabilities are wanted */
-  const int32_t *letters; /* (samples of the dataset) how many letters each question offers: the likeliest one
+  const uint8_t *letters; /* (samples of the dataset) how many letters each question offers: the likeliest one
                              is its answer (rollout/letters.h); NULL: answers are generated */
 } prompts_options_t;
 
@@ -25,13 +26,13 @@ typedef struct {
   model_t *model;
   source_t *source;
   prompts_options_t options;
-  int64_t *rows;   /* (count) rows of the dataset that are asked, ascending */
-  int64_t count;   /* questions */
-  int64_t dropped; /* questions whose query is too long, or that are bad and skipped */
-  int32_t longest; /* positions of the longest query, images expanded */
-  kept_t *kept;    /* finished responses, for a later start; NULL: they are not kept */
-  bool alone;      /* prompts_respond failed on this rank, the others may still be at work: nothing collective
-                      may follow, the error goes up to main */
+  selection_t asked; /* of the candidates that the options name */
+  int64_t count;     /* questions: candidates that are asked */
+  int64_t dropped;   /* questions whose query is too long, or that are bad and skipped */
+  int32_t longest;   /* positions of the longest query, images expanded */
+  kept_t *kept;      /* finished responses, for a later start; NULL: they are not kept */
+  bool alone; /* prompts_respond failed on this rank, the others may still be at work: nothing collective may
+                 follow, the error goes up to main */
 } prompts_t;
 
 /* Measures all queries, shared out over the ranks; those that are too long are dropped and counted before
@@ -41,6 +42,9 @@ typedef struct {
 status_t prompts_open(session_t *session, model_t *model, source_t *source, const prompts_options_t *options,
                       prompts_t *out);
 void prompts_close(prompts_t *prompts);
+
+/* The row of the dataset that QUESTION, 0 .. count - 1, is; rows ascend with questions. Local. */
+int64_t prompts_row(const prompts_t *prompts, int64_t question);
 
 /* From now on finished responses under ROLE, drawn with SAMPLING, are kept beside PATH; those that earlier
  * starts have kept there are taken over. ROUTINE as in kept_options_t. Collective on the world. End with

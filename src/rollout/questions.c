@@ -77,8 +77,8 @@ static status_t questions_recognise(session_t *session, const char *path, benchm
   return STATUS_OK;
 }
 
-/* How many options the question of each of COUNT rows has. Rank 0. */
-static status_t questions_read_letters(const questions_t *questions, int64_t count) {
+/* How many options the question of each of COUNT rows has, to LETTERS (count). Rank 0. */
+static status_t questions_read_letters(const questions_t *questions, int64_t count, uint8_t *letters) {
   SCOPED(json_reader_close_at) json_reader_t *reader = NULL;
   json_element_t element;
   mmbench_options_t options;
@@ -86,23 +86,28 @@ static status_t questions_read_letters(const questions_t *questions, int64_t cou
   for (int64_t row = 0; row < count;) {
     TRY(json_reader_next(reader, &element));
     if (!element.value) return error_set(STATUS_DATA, "%s: has changed since it was read", questions->json);
-    if (element.index < questions->elements[row]) continue;
+    if (element.index < selection_find(&questions->elements, row)) continue;
     TRY(mmbench_options(questions_record(questions, element.value), questions->json, &options));
-    questions->letters[row++] = options.count;
+    letters[row++] = (uint8_t)options.count;
   }
   return STATUS_OK;
 }
 
 static status_t questions_count_letters(session_t *session, questions_t *questions) {
-  const bool first = comm_rank(session->world) == 0;
+  SCOPED(node_memory_free_at) node_memory_t *memory = NULL;
+  comm_t *world = session->world;
   dataset_t *dataset;
-  TRY(dataset_open(session->world, questions->dataset, &dataset));
+  TRY(dataset_open(world, questions->dataset, &dataset));
   const int64_t count = dataset_info(dataset).samples;
   dataset_close(dataset);
-  TRY(comm_agree(session->world,
-                 memory_alloc(&questions->letters, ARENA_DATA, (size_t)count, sizeof *questions->letters)));
-  TRY(comm_agree(session->world, first ? questions_read_letters(questions, count) : STATUS_OK));
-  return comm_broadcast(session->world, questions->letters, (size_t)count, COMM_I32, 0);
+  TRY(node_memory_create(world, ARENA_DATA, (size_t)count, sizeof *questions->letters, &memory));
+  uint8_t *letters = node_memory_data(memory);
+  TRY(comm_agree(world,
+                 comm_rank(world) == 0 ? questions_read_letters(questions, count, letters) : STATUS_OK));
+  TRY(node_memory_settle(memory));
+  questions->letters = letters;
+  memory_hand_over(&questions->letter_memory, &memory);
+  return STATUS_OK;
 }
 
 status_t questions_prepare(session_t *session, const char *path, const char *image_folder, const char *name,
@@ -130,8 +135,8 @@ status_t questions_prepare(session_t *session, const char *path, const char *ima
 }
 
 void questions_free(questions_t *questions) {
-  memory_free(questions->elements);
-  memory_free(questions->letters);
+  selection_free(&questions->elements);
+  node_memory_free(questions->letter_memory);
   *questions = (questions_t){0};
 }
 
@@ -183,7 +188,7 @@ static bool has_id(const json_t *element, const char *id) {
 
 status_t questions_find(const questions_t *questions, json_reader_t *reader, int64_t row, const char *id,
                         json_element_t *element) {
-  int64_t number = questions->elements[row];
+  int64_t number = selection_find(&questions->elements, row);
   do
     TRY(json_reader_next(reader, element));
   while (element->value && element->index < number);

@@ -3,6 +3,7 @@
 #ifndef ROLLOUT_QUESTIONS_H
 #define ROLLOUT_QUESTIONS_H
 
+#include "base/selection.h"
 #include "io/formats/dataset.h"
 #include "io/json.h"
 #include "rollout/benchmark.h"
@@ -17,8 +18,9 @@ typedef struct {
   bool listed;              /* false: the questions came as a dataset, and what follows is not there */
   benchmark_t benchmark;    /* whose questions they are */
   char json[FILE_MAX_PATH]; /* the user's file, or its translation (rollout/benchmark.h) */
-  int64_t *elements;        /* rank 0: which element of JSON each row of the dataset is */
-  int32_t *letters;         /* (rows): with generate.letters how many options each question has; else NULL */
+  selection_t elements;     /* rank 0: those of JSON that are the rows of the dataset */
+  const uint8_t *letters;   /* (rows): with generate.letters how many options each question has; else NULL */
+  node_memory_t *letter_memory;
 } questions_t;
 
 /* Makes the dataset NAME in the run directory of the file PATH (JSON array or lines, or a table).
