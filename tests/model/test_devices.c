@@ -45,6 +45,11 @@ static void test_cpu_avx512(void **state) {
   check_level("avx512", false);
 }
 
+static void test_cpu_amx(void **state) {
+  (void)state;
+  check_level("amx", false);
+}
+
 static void test_plain_float(void **state) {
   (void)state;
   device_t *device;
@@ -55,8 +60,8 @@ static void test_plain_float(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_cpu_generic), cmocka_unit_test(test_cpu_avx2),
-      cmocka_unit_test(test_cpu_avx512),  cmocka_unit_test(test_plain_float),
-      cmocka_unit_test(test_recomputed),
+      cmocka_unit_test(test_cpu_avx512),  cmocka_unit_test(test_cpu_amx),
+      cmocka_unit_test(test_plain_float), cmocka_unit_test(test_recomputed),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

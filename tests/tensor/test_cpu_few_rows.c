@@ -1,7 +1,10 @@
-/* Products of few rows, as decoding makes them, have the bits of the same rows among others. */
+/* Products of few rows, as decoding makes them, have the bits of the same rows among others; those with
+ * weights in bf16 lose nothing of the other factor. */
 #include "tensor/cpu_arrays.h"
 
 #include <string.h>
+
+static const char *const levels[] = {"generic", "avx2", "avx512", "amx"};
 
 /* The first M rows of a (m, K) times a weight (N, K), and what else a product may do, added to before. */
 static float *multiply_few(device_t *device, int64_t m, int64_t n, int64_t k, const real_t *a,
@@ -33,9 +36,11 @@ static float *multiply_few(device_t *device, int64_t m, int64_t n, int64_t k, co
   return values;
 }
 
-/* One to six rows of a product by a weight in FORMAT have the bits of the same rows among nine. */
+/* Some rows of a product by a weight in FORMAT have the bits of the same rows among more than any level takes
+ * for few. */
 static void expect_few(device_t *device, weight_format_t format, int64_t n, int64_t k, bool adds) {
-  enum { M = 9, MOST = 6 };
+  enum { M = 37 };
+  static const int64_t few[] = {1, 2, 3, 4, 5, 6, 15, 16, 17, 33};
   real_t *a = real_new(device, 1, M * k), *real = real_new(device, 2, n * k);
   float *values = real_get(device, real, n * k);
   const arena_t arena = ARENA_OTHER;
@@ -45,7 +50,8 @@ static void expect_few(device_t *device, weight_format_t format, int64_t n, int6
   const weight_t weight = {
       .format = format, .rows = n, .cols = k, .data = format == WEIGHT_BF16 ? half : (void *)real};
   float *expected = multiply_few(device, M, n, k, a, &weight, adds);
-  for (int64_t m = 1; m <= MOST; m++) {
+  for (size_t i = 0; i < sizeof few / sizeof *few; i++) {
+    int64_t m = few[i];
     float *found = multiply_few(device, m, n, k, a, &weight, adds);
     assert_memory_equal(found, expected, (size_t)(m * n) * sizeof *found);
     memory_free(found);
@@ -59,10 +65,10 @@ static void expect_few(device_t *device, weight_format_t format, int64_t n, int6
 
 /* On each level; columns and depths that are whole tiles and lines, and not. */
 static void test_few_rows(void **context) {
-  static const char *const levels[] = {"generic", "avx2", "avx512"};
-  static const int64_t shapes[][2] = {{64, 512}, {203, 517}, {32, 31}, {7, 64}, {96, 0}, {33, 300}};
+  static const int64_t shapes[][2] = {{64, 512}, {203, 517}, {32, 31},   {7, 64},
+                                      {96, 0},   {33, 300},  {1090, 600}};
   (void)context;
-  for (int i = 0; i < 3; i++) {
+  for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
     device_t *device = NULL;
     if (cpu_create(2, levels[i], &device) != STATUS_OK) {
       error_clear();
@@ -77,7 +83,63 @@ static void test_few_rows(void **context) {
   }
 }
 
+/* A product with the unit matrix in bf16, in both directions, gives the other factor, all 24 bits of it, from
+ * M rows of numbers between 2^-60 and 2^60. */
+static void expect_exact(device_t *device, int64_t m, int64_t n) {
+  enum { EXPONENTS = 121, LEAST = -60 };
+  float *values = normal_new(3, m * n), *unit = NULL;
+  OK(memory_alloc(&unit, ARENA_OTHER, (size_t)(n * n), sizeof *unit));
+  for (int64_t i = 0; i < m * n; i++)
+    values[i] = ldexpf(values[i], (int)(i % EXPONENTS) + LEAST);
+  for (int64_t i = 0; i < n; i++)
+    unit[i * n + i] = 1.0f;
+  const arena_t arena = ARENA_OTHER;
+  void *half = NULL;
+  real_t *a = real_new(device, 0, m * n), *c = real_new(device, 0, m * n);
+  OK(device_alloc(device, &arena, (size_t)(n * n) * dtype_size(DTYPE_BF16), &half));
+  OK(half_upload(device, half, unit, DTYPE_F32, (size_t)(n * n)));
+  OK(real_upload(device, a, values, DTYPE_F32, (size_t)(m * n)));
+  const weight_t weight = {.format = WEIGHT_BF16, .rows = n, .cols = n, .data = half};
+  for (int trans_b = 0; trans_b < 2; trans_b++) {
+    op_gemm_t op = {.trans_b = trans_b != 0,
+                    .m = m,
+                    .n = n,
+                    .k = n,
+                    .a = a,
+                    .lda = n,
+                    .weight = &weight,
+                    .ldb = n,
+                    .c = c,
+                    .ldc = n,
+                    .alpha = 1.0};
+    OK(OP(device, gemm, &op));
+    float *found = real_get(device, c, m * n);
+    assert_memory_equal(found, values, (size_t)(m * n) * sizeof *found);
+    memory_free(found);
+  }
+  memory_free(values);
+  memory_free(unit);
+  device_release(device, half);
+  device_release(device, a);
+  device_release(device, c);
+}
+
+static void test_exact(void **context) {
+  (void)context;
+  for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
+    device_t *device = NULL;
+    if (cpu_create(2, levels[i], &device) != STATUS_OK) {
+      error_clear();
+      continue;
+    }
+    expect_exact(device, 1, 530);
+    expect_exact(device, 5, 64);
+    expect_exact(device, 50, 130);
+    device_free(device);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_few_rows)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_few_rows), cmocka_unit_test(test_exact)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,14 +41,14 @@ static void sample_ids(device_t *device, int64_t rows, int64_t count, int64_t be
 static void test_samples(void **context) {
   enum { ROWS = 32, COUNT = 3001, BEGIN = 40000 };
   (void)context;
-  const char *const levels[] = {"generic", "avx2", "avx512"};
+  const char *const levels[] = {"generic", "avx2", "avx512", "amx"};
   int32_t expected[ROWS], found[ROWS];
   float expected_value[ROWS], found_value[ROWS];
   device_t *oracle = NULL;
   OK(plain_create(PLAIN_DOUBLE, false, &oracle));
   sample_ids(oracle, ROWS, COUNT, BEGIN, expected, expected_value);
   device_free(oracle);
-  for (int i = 0; i < 3; i++) {
+  for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
     device_t *device = NULL;
     if (cpu_create(2, levels[i], &device) != STATUS_OK) {
       error_clear();

@@ -299,11 +299,11 @@ static int run_nf4(const char *name, device_t *device) {
 
 /* The plain device, and every SIMD level that this machine has or those that the command line names. */
 int main(int argc, char **argv) {
-  static const char *const all[] = {"generic", "avx2", "avx512"};
+  static const char *const all[] = {"generic", "avx2", "avx512", "amx"};
   device_t *device = NULL;
   if (plain_create(PLAIN_DOUBLE, true, &device) != STATUS_OK) return 1;
   int failed = run_nf4("plain", device), named = argc - 1;
-  for (int i = 0; i < (named ? named : 3); i++) {
+  for (int i = 0; i < (named ? named : (int)(sizeof all / sizeof *all)); i++) {
     const char *level = named ? argv[1 + i] : all[i];
     if (cpu_create(2, level, &device) == STATUS_OK) {
       failed += run_nf4(level, device);

@@ -1,4 +1,4 @@
-/* The cpu device: float, OpenMP and SIMD loops; the SIMD level (generic, avx2, avx512) is chosen at run time.
+/* The cpu device: float, OpenMP and SIMD loops; the SIMD level (generic, avx2, avx512, amx) is chosen at run time.
  *
  * Beyond what every device promises: results do not depend on the number of threads; a row of a product, and
  * a position of attention, have the same bits whether they are computed alone (decoding) or with others

@@ -6,6 +6,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#ifdef CPU_HAS_AMX
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 enum { LINE_BYTES = 64, PEAK_MATRIX = 768, PEAK_ELEMENTS = 1 << 23 };
 static const size_t huge_page = (size_t)2 << 20;
@@ -37,8 +42,23 @@ static bool has_avx512(void) {
 }
 #endif
 
+#ifdef CPU_HAS_AMX
+/* Tiles of bf16: the processor has them, and the system, which keeps them for a process that asks, gives
+ * leave. */
+static bool has_amx(void) {
+  enum { FEATURES = 7, BF16 = 1 << 22, TILE = 1 << 24, REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+  unsigned a, b, c, d;
+  if (!has_avx512() || !__get_cpuid_count(FEATURES, 0, &a, &b, &c, &d)) return false;
+  if (!(d & BF16) || !(d & TILE)) return false;
+  return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+#endif
+
 /* Best first. */
 static const level_t levels[] = {
+#ifdef CPU_HAS_AMX
+    {"amx", kernels_fill_amx, has_amx},
+#endif
 #ifdef CPU_HAS_X86_LEVELS
     {"avx512", kernels_fill_avx512, has_avx512},
     {"avx2", kernels_fill_avx2, has_avx2},
@@ -59,7 +79,7 @@ static status_t choose_level(const char *name, const level_t **out) {
                        "SIMD level '%s' is more than this processor has; choose another or none", name);
   }
   return error_set(STATUS_INPUT,
-                   "SIMD level '%s' does not exist for this processor; expected generic, avx2 or avx512",
+                   "SIMD level '%s' does not exist for this processor; expected generic, avx2, avx512 or amx",
                    name ? name : "");
 }
 

@@ -32,8 +32,18 @@ typedef struct {
 typedef struct {
   op_gemm_t op;
   int64_t row_begin, row_end, col_begin, col_end;
-  float *scratch; /* gemm_scratch() floats */
+  float *scratch; /* of the kernel's own size */
 } gemm_part_t;
+
+/* A way to make products: the micro-tile, of which shares of the work are multiples, and rates by which they
+ * are chosen. */
+typedef struct {
+  int64_t tile_rows, tile_cols;
+  double products_per_ns;     /* multiply-adds of a thread, about */
+  double products_per_packed; /* multiply-adds in the time of packing an element, about */
+  int64_t (*scratch)(void);   /* floats of a thread */
+  void (*run)(const gemm_part_t *part);
+} gemm_kernel_t;
 
 /* Query rows of one (sequence, key-value head): the forward pass's work list (tensor/sequences.h) has one
  * after the other. */
@@ -58,9 +68,7 @@ typedef struct {
 } adamw_job_t;
 
 typedef struct {
-  int64_t gemm_tile_rows, gemm_tile_cols; /* the micro-tile: shares are multiples of it */
-  int64_t (*gemm_scratch)(void);          /* floats */
-  void (*gemm)(const gemm_part_t *part);
+  gemm_kernel_t gemm, gemm_half; /* gemm_half: where b is a weight in bf16 */
 
   range_kernel_t rmsnorm, layernorm;                      /* rows */
   range_kernel_t rmsnorm_backward, layernorm_backward;    /* block_op_t: blocks of rows */
@@ -89,5 +97,6 @@ typedef struct {
 void kernels_fill_generic(kernels_t *table);
 void kernels_fill_avx2(kernels_t *table);
 void kernels_fill_avx512(kernels_t *table);
+void kernels_fill_amx(kernels_t *table);
 
 #endif

@@ -1,8 +1,8 @@
 /* Matrix product with epilogue: blocks of a and b are copied ("packed") into the order in which the
  * micro-kernel reads them, as in Goto and van de Geijn, "Anatomy of high-performance matrix multiplication"
  * (2008). */
-#include "tensor/cpu/kernels.h"
 #include "tensor/cpu/simd/few_rows.h"
+#include "tensor/cpu/simd/gemm_steps.h"
 #include "tensor/cpu/simd/nf4.h"
 
 /* A block of b, DEPTH x COLS, fits the second cache; a panel of a, DEPTH x TILE_ROWS, the first. */
@@ -20,53 +20,6 @@ enum { RESIDENT_FLOATS = 96 * 1024 };
 /* Columns of c up to which packing a costs more than reading it in place. */
 enum { IN_PLACE_COLS = TILE_COLS };
 enum { SLACK = LANES }; /* the last packed row is written as a whole vector */
-
-typedef struct {
-  int64_t depth; /* of this block */
-  float init;    /* of c */
-  bool first;
-  bool last; /* the block that completes the sums: then comes the epilogue */
-} gemm_step_t;
-
-static int64_t gemm_min_int_simd(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-
-ALWAYS_INLINE float activate(activation_t activation, float x) {
-  if (activation == ACTIVATION_QUICK_GELU) return x * sigmoid_float(1.702f * x);
-  if (activation == ACTIVATION_GELU_TANH) return x * sigmoid_float(gelu_tanh_argument(x));
-  return 0.5f * x * (1.0f + erf_float(x * 0.70710678118654752f));
-}
-
-/* Bias, copy before the activation, activation on columns begin .. end-1 of one row. */
-ALWAYS_INLINE void finish_row(activation_t activation, int64_t n, const float *bias, float *pre, float *c) {
-  if (bias) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-      c[i] += bias[i];
-  }
-  if (activation == ACTIVATION_NONE) return;
-  if (pre) memcpy(pre, c, (size_t)n * sizeof *c);
-#pragma omp simd
-  for (int64_t i = 0; i < n; i++)
-    c[i] = activate(activation, c[i]);
-}
-
-static void finish_tile(const op_gemm_t *op, int64_t row, int64_t col, int64_t rows, int64_t cols) {
-  const float *bias = op->bias ? (const float *)op->bias + col : NULL;
-  for (int64_t r = row; r < row + rows; r++) {
-    float *c = (float *)op->c + r * op->ldc + col;
-    float *pre = op->pre ? (float *)op->pre + r * op->ldc + col : NULL;
-    if (op->activation == ACTIVATION_NONE)
-      finish_row(ACTIVATION_NONE, cols, bias, pre, c);
-    else if (op->activation == ACTIVATION_QUICK_GELU)
-      finish_row(ACTIVATION_QUICK_GELU, cols, bias, pre, c);
-    else if (op->activation == ACTIVATION_GELU_TANH)
-      finish_row(ACTIVATION_GELU_TANH, cols, bias, pre, c);
-    else
-      finish_row(ACTIVATION_GELU, cols, bias, pre, c);
-  }
-}
 
 /* A panel (depth, TILE_ROWS) of rows row .. row + rows - 1 (at most TILE_ROWS) of alpha * op(a). */
 static void pack_a(const op_gemm_t *op, int64_t row, int64_t rows, int64_t k, int64_t depth, float *to) {
@@ -92,7 +45,7 @@ static void pack_a(const op_gemm_t *op, int64_t row, int64_t rows, int64_t k, in
 ALWAYS_INLINE void pack_b_panel_of(const op_gemm_t *op, const void *b, bool half, int64_t col, int64_t cols,
                                    int64_t k, int64_t depth, float *to) {
   for (int64_t v = 0; v < cols; v += LANES, to += LANES) {
-    int64_t count = gemm_min_int_simd(LANES, cols - v);
+    int64_t count = gemm_min_int(LANES, cols - v);
     if (op->trans_b) {
       int64_t at = (col + v) * op->ldb + k;
       const void *from = half ? (const void *)((const uint16_t *)b + at) : (const float *)b + at;
@@ -117,7 +70,7 @@ static void pack_b_nf4(const op_gemm_t *op, int64_t col, int64_t cols, int64_t k
     return;
   }
   for (int64_t c = 0; c < cols; c += LANES)
-    pack_nf4_transposed(&view, col + c, gemm_min_int_simd(LANES, cols - c), k, depth,
+    pack_nf4_transposed(&view, col + c, gemm_min_int(LANES, cols - c), k, depth,
                         to + c / TILE_COLS * TILE_COLS * depth + c % TILE_COLS);
 }
 
@@ -144,7 +97,7 @@ static void pack_b(const op_gemm_t *op, int64_t col, int64_t cols, int64_t k, in
     return;
   }
   for (int64_t c = 0; c < cols; c += TILE_COLS, to += depth * TILE_COLS)
-    pack_b_panel(op, col + c, gemm_min_int_simd(TILE_COLS, cols - c), k, depth, to);
+    pack_b_panel(op, col + c, gemm_min_int(TILE_COLS, cols - c), k, depth, to);
 }
 
 /* Where the micro-kernel finds its rows of a: packed in a panel (stride TILE_ROWS along the depth), or in
@@ -210,20 +163,15 @@ static void make_tile(const op_gemm_t *op, const gemm_step_t *step, const gemm_r
     multiply_simd(a, (int)rows, (int)(cols / LANES), step->depth, b, &tile, step->init);
   else
     multiply_edge(a, step, rows, cols, b, &tile);
-  if (step->last && (op->bias || op->activation != ACTIVATION_NONE)) finish_tile(op, row, col, rows, cols);
+  if (step->last && (op->bias || op->activation != ACTIVATION_NONE))
+    gemm_finish_tile(op, row, col, rows, cols);
 }
 
 /* A strip of rows of c from one panel of a, which stays in the first cache, and packed b. */
 static void make_strip(const op_gemm_t *op, const gemm_step_t *step, const gemm_rows_t *a, int64_t row,
                        int64_t col, int64_t rows, int64_t cols, const float *b) {
   for (int64_t j = 0; j < cols; j += TILE_COLS)
-    make_tile(op, step, a, row, col + j, rows, gemm_min_int_simd(TILE_COLS, cols - j), b + j * step->depth);
-}
-
-static gemm_step_t step_at(const op_gemm_t *op, int64_t k) {
-  int64_t depth = gemm_min_int_simd(BLOCK_DEPTH, op->k - k);
-  return (gemm_step_t){
-      .depth = depth, .init = k == 0 ? (float)op->beta : 1.0f, .first = k == 0, .last = k + depth == op->k};
+    make_tile(op, step, a, row, col + j, rows, gemm_min_int(TILE_COLS, cols - j), b + j * step->depth);
 }
 
 /* Rows per tile, so that all tiles are about equally high. */
@@ -241,9 +189,9 @@ static bool is_resident(const op_gemm_t *op, int64_t rows) {
  * HEIGHT rows. */
 static void pack_a_whole(const op_gemm_t *op, int64_t begin, int64_t end, int64_t height, float *to) {
   for (int64_t k = 0; k < op->k; k += BLOCK_DEPTH) {
-    int64_t depth = gemm_min_int_simd(BLOCK_DEPTH, op->k - k);
+    int64_t depth = gemm_min_int(BLOCK_DEPTH, op->k - k);
     for (int64_t row = begin; row < end; row += height, to += depth * TILE_ROWS)
-      pack_a(op, row, gemm_min_int_simd(height, end - row), k, depth, to);
+      pack_a(op, row, gemm_min_int(height, end - row), k, depth, to);
   }
 }
 
@@ -255,14 +203,14 @@ static void gemm_streaming(const gemm_part_t *part) {
   float *a = part->scratch, *b = a + panels * TILE_ROWS * op->k + SLACK;
   pack_a_whole(op, part->row_begin, part->row_end, height, a);
   for (int64_t col = part->col_begin; col < part->col_end; col += TILE_COLS) {
-    int64_t cols = gemm_min_int_simd(TILE_COLS, part->col_end - col);
+    int64_t cols = gemm_min_int(TILE_COLS, part->col_end - col);
     for (int64_t k = 0; k == 0 || k < op->k; k += BLOCK_DEPTH) {
-      gemm_step_t step = step_at(op, k);
+      gemm_step_t step = gemm_step_at(op, k, BLOCK_DEPTH);
       pack_b_panel(op, col, cols, k, step.depth, b);
       for (int64_t i = 0; i < panels; i++) {
         gemm_rows_t rows = {.from = a + TILE_ROWS * (panels * k + i * step.depth)};
-        make_tile(op, &step, &rows, part->row_begin + i * height, col,
-                  gemm_min_int_simd(height, all - i * height), cols, b);
+        make_tile(op, &step, &rows, part->row_begin + i * height, col, gemm_min_int(height, all - i * height),
+                  cols, b);
       }
     }
   }
@@ -276,12 +224,12 @@ static void gemm_blocked(const gemm_part_t *part) {
   float *a = part->scratch, *b = a + TILE_ROWS * BLOCK_DEPTH + SLACK;
   bool in_place = !op->trans_a && op->alpha == 1.0 && part->col_end - part->col_begin <= IN_PLACE_COLS;
   for (int64_t col = part->col_begin; col < part->col_end; col += BLOCK_COLS) {
-    int64_t cols = gemm_min_int_simd(BLOCK_COLS, part->col_end - col);
+    int64_t cols = gemm_min_int(BLOCK_COLS, part->col_end - col);
     for (int64_t k = 0; k == 0 || k < op->k; k += BLOCK_DEPTH) {
-      gemm_step_t step = step_at(op, k);
+      gemm_step_t step = gemm_step_at(op, k, BLOCK_DEPTH);
       pack_b(op, col, cols, k, step.depth, b);
       for (int64_t row = part->row_begin; row < part->row_end; row += TILE_ROWS) {
-        int64_t rows = gemm_min_int_simd(TILE_ROWS, part->row_end - row);
+        int64_t rows = gemm_min_int(TILE_ROWS, part->row_end - row);
         gemm_rows_t from = {.from = a};
         if (in_place)
           from = (gemm_rows_t){.from = (const float *)op->a + row * op->lda + k, .row_stride = op->lda};
@@ -305,7 +253,7 @@ ALWAYS_INLINE int64_t few_tiles(const op_gemm_t *op, int rows, bool half, int64_
     float *c = (float *)op->c + row * op->ldc + col;
     const float *before = op->before ? (const float *)op->before + row * op->ldc + col : c;
     few_multiply(rows, half, op->k, a, op->lda, b, op->ldb, before, c, op->ldc, (float)op->beta);
-    if (op->bias || op->activation != ACTIVATION_NONE) finish_tile(op, row, col, rows, step);
+    if (op->bias || op->activation != ACTIVATION_NONE) gemm_finish_tile(op, row, col, rows, step);
   }
   return whole;
 }
@@ -349,8 +297,11 @@ static int64_t gemm_scratch(void) {
 }
 
 void SIMD_NAME(kernels_fill_gemm)(kernels_t *table) {
-  table->gemm_tile_rows = TILE_ROWS;
-  table->gemm_tile_cols = TILE_COLS;
-  table->gemm_scratch = gemm_scratch;
-  table->gemm = gemm_simd;
+  table->gemm = (gemm_kernel_t){.tile_rows = TILE_ROWS,
+                                .tile_cols = TILE_COLS,
+                                .products_per_ns = 60.0,
+                                .products_per_packed = 16.0,
+                                .scratch = gemm_scratch,
+                                .run = gemm_simd};
+  table->gemm_half = table->gemm;
 }
