@@ -1,4 +1,6 @@
 # Writes OUT with version, commit, compiler and build type; leaves it alone where nothing changed.
+cmake_minimum_required(VERSION 3.25)
+
 execute_process(COMMAND git -C ${SOURCE} rev-parse --short=12 HEAD OUTPUT_VARIABLE commit OUTPUT_STRIP_TRAILING_WHITESPACE
                 ERROR_QUIET RESULT_VARIABLE found)
 if(found EQUAL 0)

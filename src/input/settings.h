@@ -47,6 +47,7 @@ typedef struct {
     int64_t threads;
     char *device;
     char *dtype;
+    char *simd;
     bool check;
     bool batch_invariant;
     double timeout;

@@ -32,9 +32,13 @@ static status_t devices_check_cpu(const settings_t *settings) {
   return devices_check_invariant(settings, "cpu");
 }
 
+/* All ranks compute at one SIMD level, so that their numbers are the same bits. */
 static status_t devices_create_cpu(const grid_t *grid, const settings_t *settings, device_t **out) {
+  const char *level = settings->parallel.simd;
+  int32_t best = cpu_levels();
   TRY(devices_check_cpu(settings));
-  return cpu_create(grid->threads, NULL, out);
+  TRY(comm_allreduce(grid->world, &best, 1, COMM_I32, COMM_MIN));
+  return cpu_create(grid->threads, strcmp(level, "auto") == 0 ? cpu_level_name(best - 1) : level, out);
 }
 
 /* It computes in all types. */

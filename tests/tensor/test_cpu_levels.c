@@ -3,6 +3,10 @@
 
 #include "tensor/plain/plain.h"
 
+#include <string.h>
+
+static const char *const levels[] = {"generic", "avx2", "avx512", "amx"};
+
 /* Ids sampled on DEVICE from (rows, count) logits, ids of the shard starting at BEGIN. */
 static void sample_ids(device_t *device, int64_t rows, int64_t count, int64_t begin, int32_t *ids,
                        float *values) {
@@ -41,7 +45,6 @@ static void sample_ids(device_t *device, int64_t rows, int64_t count, int64_t be
 static void test_samples(void **context) {
   enum { ROWS = 32, COUNT = 3001, BEGIN = 40000 };
   (void)context;
-  const char *const levels[] = {"generic", "avx2", "avx512", "amx"};
   int32_t expected[ROWS], found[ROWS];
   float expected_value[ROWS], found_value[ROWS];
   device_t *oracle = NULL;
@@ -71,6 +74,21 @@ static void test_levels(void **context) {
   OK(cpu_create(1, "generic", &device));
   assert_string_equal(device->detail, "generic");
   device_free(device);
+  int supported = cpu_levels();
+  assert_string_equal(cpu_level_name(0), "generic");
+  OK(cpu_create(1, NULL, &device));
+  assert_string_equal(device->detail, cpu_level_name(supported - 1));
+  device_free(device);
+  for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
+    bool there = false;
+    for (int j = 0; j < supported; j++)
+      there = there || strcmp(levels[i], cpu_level_name(j)) == 0;
+    assert_int_equal(cpu_create(1, levels[i], &device), there ? STATUS_OK : STATUS_INPUT);
+    if (there)
+      device_free(device);
+    else
+      error_clear();
+  }
 }
 
 int main(void) {

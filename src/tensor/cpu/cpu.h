@@ -1,4 +1,5 @@
-/* The cpu device: float, OpenMP and SIMD loops; the SIMD level (generic, avx2, avx512, amx) is chosen at run time.
+/* The cpu device: float, OpenMP and SIMD loops; the SIMD level (generic, avx2, avx512, amx) is chosen at run
+ * time.
  *
  * Beyond what every device promises: results do not depend on the number of threads; a row of a product, and
  * a position of attention, have the same bits whether they are computed alone (decoding) or with others
@@ -7,6 +8,11 @@
 #define TENSOR_CPU_H
 
 #include "tensor/device.h"
+
+/* How many of the SIMD levels this processor has, at least 1; each has what those before it have. Local. */
+int cpu_levels(void);
+/* Level I of this build, the slowest first; static. Local. */
+const char *cpu_level_name(int i);
 
 /* Makes the device. THREADS of OpenMP, at least 1. LEVEL NULL takes the best the processor has, else that
  * level by name; STATUS_INPUT where it does not exist or the processor lacks it. Free with device_free.

@@ -54,33 +54,46 @@ static bool has_amx(void) {
 }
 #endif
 
-/* Best first. */
+/* Slowest first: a processor that has one has those before it. */
 static const level_t levels[] = {
+    {"generic", kernels_fill_generic, has_generic},
+#ifdef CPU_HAS_X86_LEVELS
+    {"avx2", kernels_fill_avx2, has_avx2},
+    {"avx512", kernels_fill_avx512, has_avx512},
+#endif
 #ifdef CPU_HAS_AMX
     {"amx", kernels_fill_amx, has_amx},
 #endif
-#ifdef CPU_HAS_X86_LEVELS
-    {"avx512", kernels_fill_avx512, has_avx512},
-    {"avx2", kernels_fill_avx2, has_avx2},
-#endif
-    {"generic", kernels_fill_generic, has_generic},
 };
 enum { LEVELS = sizeof levels / sizeof levels[0] };
 
+int cpu_levels(void) {
+  int count = 0;
+  while (count < LEVELS && levels[count].is_supported())
+    count++;
+  return count;
+}
+
+const char *cpu_level_name(int i) {
+  return levels[i].name;
+}
+
 static status_t choose_level(const char *name, const level_t **out) {
-  for (size_t i = 0; i < LEVELS; i++) {
-    if (name && strcmp(name, levels[i].name) != 0) continue;
-    if (levels[i].is_supported()) {
+  int supported = cpu_levels();
+  for (int i = 0; i < LEVELS; i++) {
+    if (name ? strcmp(name, levels[i].name) != 0 : i + 1 < supported) continue;
+    if (i < supported) {
       *out = &levels[i];
       return STATUS_OK;
     }
-    if (name)
-      return error_set(STATUS_INPUT,
-                       "SIMD level '%s' is more than this processor has; choose another or none", name);
+    return error_set(
+        STATUS_INPUT,
+        "SIMD level '%s' is more than this processor has, which is '%s'; choose that or less with "
+        "parallel.simd",
+        name, levels[supported - 1].name);
   }
-  return error_set(STATUS_INPUT,
-                   "SIMD level '%s' does not exist for this processor; expected generic, avx2, avx512 or amx",
-                   name ? name : "");
+  return error_set(STATUS_INPUT, "this build has no SIMD level '%s'; its best one is '%s'", name ? name : "",
+                   levels[LEVELS - 1].name);
 }
 
 static status_t cpu_alloc(device_t *device, size_t bytes, void **out) {
