@@ -129,8 +129,8 @@ static status_t run(comm_t *world, const char *name, double timeout) {
   expected = (hang_expected_t){comm_rank(world), hang_missing(name, comm_size(world))};
   TRY(watchdog_start(world, timeout));
   watchdog_on_end(hang_tell, &expected);
-  if (strcmp(name, "late") == 0) TRY(late(world, 5 * timeout));
-  if (strcmp(name, "stopped") == 0) TRY(stopped(world, 2 * timeout));
+  if (strcmp(name, "late") == 0) TRY(late(world, 2 * timeout));
+  if (strcmp(name, "stopped") == 0) TRY(stopped(world, timeout));
   if (strcmp(name, "suspended") == 0) TRY(suspended(world, 2 * timeout));
   if (strcmp(name, "crossed") == 0) TRY(crossed(world));
   if (strcmp(name, "failing") == 0) TRY(failing(world));
