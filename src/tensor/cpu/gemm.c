@@ -91,12 +91,19 @@ static void make_share(const void *context, int64_t item, int thread) {
   if (part.row_begin < part.row_end && part.col_begin < part.col_end) job->kernel->run(&part);
 }
 
+/* Nanoseconds of one thread, about: of few rows most is to read the weight. */
+static double work_of(const gemm_kernel_t *kernel, const op_gemm_t *op) {
+  double read = (double)(op->m + op->n) * (double)op->k;
+  double products = (double)op->m * (double)op->n * (double)op->k;
+  return (products + kernel->products_per_packed * read) / kernel->products_per_ns;
+}
+
 static status_t gemm_cpu(device_t *device, const op_gemm_t *op) {
   cpu_state_t *state = cpu_state(device);
   if (op->m <= 0 || op->n <= 0) return STATUS_OK;
   const gemm_kernel_t *kernel = kernel_of(state, op);
   TRY(cpu_scratch(state, kernel->scratch()));
-  double work = (double)op->m * (double)op->n * (double)op->k / kernel->products_per_ns;
+  double work = work_of(kernel, op);
   int threads = cpu_threads(state, work);
   gemm_job_t job = {.state = state, .kernel = kernel, .op = op, .shape = {1, 1}};
   if (threads > 1) job.shape = choose_shape(kernel, op, threads, cpu_shares(work, threads, INT32_MAX));
