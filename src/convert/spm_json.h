@@ -13,8 +13,9 @@ typedef struct {
   char text[SPM_ADDED_MAX];
 } spm_added_t;
 
-/* Whether the library can do what MODEL does: BPE that takes texts as they are. Local. */
-bool spm_json_can(const spm_model_t *model);
+/* Why the library cannot do what MODEL, of which TOKENIZER has been made, does; NULL where it can: BPE that
+ * takes texts as they are, and unigram models. Local. */
+const char *spm_json_hindrance(const spm_model_t *model, const tokenizer_t *tokenizer);
 
 /* Writes MODEL, of which TOKENIZER has been made, with ADDED (count) as special tokens besides its own. As
  * here, special tokens split a text, and each piece between them has its space in front. Local. Errors:

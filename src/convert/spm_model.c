@@ -17,6 +17,10 @@ typedef struct {
   wire_t bytes;
 } wire_field_t;
 
+static size_t wire_length(wire_t wire) {
+  return (size_t)(wire.end - wire.at);
+}
+
 static bool wire_varint(wire_t *wire, uint64_t *out) {
   *out = 0;
   for (int shift = 0; shift < 64 && wire->at < wire->end; shift += 7) {
@@ -28,7 +32,7 @@ static bool wire_varint(wire_t *wire, uint64_t *out) {
 }
 
 static bool wire_take(wire_t *wire, uint64_t n, wire_t *out) {
-  if (n > (uint64_t)(wire->end - wire->at)) return false;
+  if (n > wire_length(*wire)) return false;
   *out = (wire_t){wire->at, wire->at + n};
   wire->at += n;
   return true;
@@ -60,8 +64,8 @@ static bool wire_next(wire_t *wire, wire_field_t *field) {
 
 enum { MODEL_PIECE = 1, MODEL_TRAINER, MODEL_NORMALIZER };
 enum { PIECE_TEXT = 1, PIECE_SCORE, PIECE_KIND };
-enum { TRAINER_MODEL = 3, TRAINER_SUFFIX = 24, TRAINER_BYTES = 35, MODEL_BPE = 2 };
-enum { NORMALIZER_MAP = 2, NORMALIZER_PREFIX, NORMALIZER_REMOVE, NORMALIZER_ESCAPE };
+enum { TRAINER_MODEL = 3, TRAINER_SUFFIX = 24, TRAINER_BYTES = 35 };
+enum { NORMALIZER_NAME = 1, NORMALIZER_MAP, NORMALIZER_PREFIX, NORMALIZER_REMOVE, NORMALIZER_ESCAPE };
 
 static void read_piece(wire_t wire, spm_piece_t *out) {
   wire_field_t field;
@@ -69,9 +73,9 @@ static void read_piece(wire_t wire, spm_piece_t *out) {
   while (wire_next(&wire, &field)) {
     if (field.number == PIECE_TEXT) {
       out->text = (const char *)field.bytes.at;
-      out->n = (size_t)(field.bytes.end - field.bytes.at);
+      out->n = wire_length(field.bytes);
     }
-    if (field.number == PIECE_SCORE && field.bytes.end - field.bytes.at == sizeof out->score)
+    if (field.number == PIECE_SCORE && wire_length(field.bytes) == sizeof out->score)
       memcpy(&out->score, field.bytes.at, sizeof out->score);
     if (field.number == PIECE_KIND) out->kind = (spm_kind_t)field.value;
   }
@@ -80,22 +84,32 @@ static void read_piece(wire_t wire, spm_piece_t *out) {
 static void read_trainer(wire_t wire, spm_model_t *out) {
   wire_field_t field;
   while (wire_next(&wire, &field)) {
-    if (field.number == TRAINER_MODEL) out->bpe = field.value == MODEL_BPE;
+    if (field.number == TRAINER_MODEL) out->algorithm = (spm_algorithm_t)field.value;
     if (field.number == TRAINER_SUFFIX) out->suffixing = field.value != 0;
     if (field.number == TRAINER_BYTES) out->byte_fallback = field.value != 0;
   }
 }
 
+static bool is_known_map(wire_t name) {
+  static const char *const known[] = {"nfkc", "nmt_nfkc", "nfkc_cf", "nmt_nfkc_cf"};
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    if (wire_length(name) == strlen(known[i]) && memcmp(name.at, known[i], wire_length(name)) == 0)
+      return true;
+  return false;
+}
+
 static void read_normalizer(wire_t wire, spm_model_t *out) {
-  bool mapped = false, removes = true, escapes = true;
   wire_field_t field;
   while (wire_next(&wire, &field)) {
-    if (field.number == NORMALIZER_MAP) mapped = field.bytes.at < field.bytes.end;
+    if (field.number == NORMALIZER_NAME) out->map_known = is_known_map(field.bytes);
+    if (field.number == NORMALIZER_MAP) {
+      out->map = field.bytes.at;
+      out->map_n = wire_length(field.bytes);
+    }
     if (field.number == NORMALIZER_PREFIX) out->prefix = field.value != 0;
-    if (field.number == NORMALIZER_REMOVE) removes = field.value != 0;
-    if (field.number == NORMALIZER_ESCAPE) escapes = field.value != 0;
+    if (field.number == NORMALIZER_REMOVE) out->removes = field.value != 0;
+    if (field.number == NORMALIZER_ESCAPE) out->escapes = field.value != 0;
   }
-  out->plain = !mapped && !removes && escapes;
 }
 
 /* Pieces are counted first, where OUT has no room for them. */
@@ -114,7 +128,7 @@ static bool read_all(wire_t wire, spm_model_t *out) {
 
 status_t spm_model_read(const void *bytes, size_t n, spm_model_t *out) {
   const wire_t wire = {bytes, (const unsigned char *)bytes + n};
-  *out = (spm_model_t){.prefix = true};
+  *out = (spm_model_t){.algorithm = SPM_UNIGRAM, .prefix = true, .removes = true, .escapes = true};
   if (!read_all(wire, out)) return error_set(STATUS_DATA, "the SentencePiece model is cut short");
   TRY(memory_alloc(&out->pieces, ARENA_OTHER, (size_t)out->count, sizeof *out->pieces));
   read_all(wire, out);

@@ -17,6 +17,7 @@ typedef struct {
   const written_config_t *config;
   bool sentencepiece; /* the tokenizer's file is a tokenizer.model */
   bool converted;     /* it has become a tokenizer.json as well */
+  bool unigram;       /* its model is no BPE, which transformers' LlamaTokenizer would make of it */
   spm_added_t *added; /* (added_count): tokens for rows without a piece */
   int32_t added_count;
   text_buffer_t chat; /* the chat template; empty: none */
@@ -100,9 +101,10 @@ static void write_added_tokens(json_writer_t *writer, const written_tokenizer_t 
 /* ---- Files ---- */
 
 /* LLaVA's own program loads LlamaTokenizer from tokenizer.model. transformers loads a tokenizer.json as it
- * stands, but for a LLaMA's LlamaTokenizer, whose texts have one space less behind a special token. */
+ * stands, but for a LLaMA's LlamaTokenizer, whose texts have one space less behind a special token, and which
+ * makes a BPE of any vocabulary. */
 static const char *tokenizer_class(const written_tokenizer_t *written) {
-  bool as_it_stands = written->converted && !config_sees(written->config->model);
+  bool as_it_stands = written->converted && (written->unigram || !config_sees(written->config->model));
   return written->sentencepiece && !as_it_stands ? "LlamaTokenizer" : "PreTrainedTokenizerFast";
 }
 
@@ -151,12 +153,13 @@ static status_t write_converted(const char *folder, written_tokenizer_t *written
   size_t n;
   const void *bytes = tokenizer_bytes(tokenizer, &n);
   TRY(spm_model_read(bytes, n, &model));
-  written->converted = spm_json_can(&model);
-  if (!written->converted) {
-    log_info(
-        "tokenizer  no tokenizer.json beside tokenizer.model, which is no BPE that takes texts as they are");
+  const char *hindrance = spm_json_hindrance(&model, tokenizer);
+  if (hindrance) {
+    log_info("tokenizer  no tokenizer.json beside tokenizer.model: %s", hindrance);
     return STATUS_OK;
   }
+  written->converted = true;
+  written->unigram = model.algorithm == SPM_UNIGRAM;
   TRY(json_writer_create(NULL, &writer));
   status_code_t status = spm_json_write(writer, &model, tokenizer, written->added, written->added_count);
   if (status == STATUS_OK) return config_write_store(writer, folder, "tokenizer.json");

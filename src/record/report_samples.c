@@ -1,11 +1,11 @@
 /* Sample answers with their images. */
+#include "base/base64.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "io/formats/dataset.h"
 #include "io/image_decode.h"
 #include "io/image_kind.h"
 #include "io/jpeg.h"
-#include "record/base64.h"
 #include "record/report_data.h"
 #include "vision/image.h"
 

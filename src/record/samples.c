@@ -1,8 +1,8 @@
 #include "record/samples.h"
 
+#include "base/base64.h"
 #include "base/memory.h"
 #include "io/json.h"
-#include "record/base64.h"
 
 #include <math.h>
 

@@ -1,8 +1,8 @@
 /* MMBench: a table whose rows hold a question, its options and its image, in base64. */
 #include "rollout/benchmark.h"
 
+#include "base/base64.h"
 #include "io/table.h"
-#include "record/base64.h"
 #include "text/buffer.h"
 
 #include <inttypes.h>

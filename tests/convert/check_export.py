@@ -185,8 +185,8 @@ def language_of(folder, rows):
 
 def check_templates(folder):
     language_of(folder / "rows", 512)
-    for tokenizer, template in [("over.model", "v1"), ("words.model", "llava_v1"), ("bpe_qwen2.json", "chatml"),
-                                ("bpe_smollm2.json", "smollm2"), ("bpe_llama3.json", "llama3"),
+    for tokenizer, template in [("over.model", "v1"), ("words.model", "llava_v1"), ("unigram.model", "v1"),
+                                ("bpe_qwen2.json", "chatml"), ("bpe_smollm2.json", "smollm2"), ("bpe_llama3.json", "llama3"),
                                 ("bpe_llama3.json", "llava_llama3"), ("bpe_gpt2.json", "v1")]:
         run("import", folder, **{"import": dict(weights=f"{folder}/rows", tokenizer=str(TEXTS / tokenizer),
                                                 output=f"{folder}/rows.h5")})

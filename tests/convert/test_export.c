@@ -234,28 +234,135 @@ static void no_tokens_of_its_own(void **state) {
   }
 }
 
+/* @/out/NAME holds what the file EXPECTED does, which SCRIPT writes. */
+static void expect_same_bytes(const char *name, const char *expected, const char *script) {
+  char path[CONVERT_TEXT], out[96], *wanted, *found;
+  size_t n, m;
+  assert_ok(file_read(convert_fill(convert_test(), expected, path), 1 << 20, &wanted, &n));
+  snprintf(out, sizeof out, "@/out/%s", name);
+  assert_ok(file_read(convert_fill(convert_test(), out, path), 1 << 20, &found, &m));
+  if (n != m || memcmp(wanted, found, n) != 0)
+    fail_msg("%s is another than %s; run %s --update", name, expected, script);
+  memory_free(wanted);
+  memory_free(found);
+}
+
+static void expect_same_file(const char *name, const char *folder, const char *script) {
+  char expected[96];
+  snprintf(expected, sizeof expected, "%s/%s", folder, name);
+  expect_same_bytes(name, expected, script);
+}
+
 /* The files that check_export.py has found to make transformers' tokens those of the program. */
 static void tokenizer_files_are_those_compared(void **state) {
-  static const char *const names[] = {
-      "tokenizer.json",        "tokenizer_config.json",    "chat_template.jinja", "special_tokens_map.json",
-      "processor_config.json", "preprocessor_config.json", "tokenizer.model"};
+  static const char *const names[] = {"tokenizer.json",        "tokenizer_config.json",
+                                      "chat_template.jinja",   "special_tokens_map.json",
+                                      "processor_config.json", "preprocessor_config.json"};
   (void)state;
   import("weights='$/convert/golden/llava_hf' output='@/first.h5' " TOKENIZER);
   export("base='@/first.h5'", "output='@/out'");
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-    char path[CONVERT_TEXT], name[96], *expected, *found;
-    size_t n, m;
-    bool model = strcmp(names[i], "tokenizer.model") == 0;
-    snprintf(name, sizeof name, "$/convert/golden/exported/%s", names[i]);
-    assert_ok(file_read(convert_fill(convert_test(), model ? "$/text/golden/over.model" : name, path),
-                        1 << 20, &expected, &n));
-    snprintf(name, sizeof name, "@/out/%s", names[i]);
-    assert_ok(file_read(convert_fill(convert_test(), name, path), 1 << 20, &found, &m));
-    if (n != m || memcmp(expected, found, n) != 0)
-      fail_msg("%s is another than golden/exported has; run check_export.py --update", names[i]);
-    memory_free(expected);
-    memory_free(found);
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    expect_same_file(names[i], "$/convert/golden/exported", "check_export.py");
+  expect_same_bytes("tokenizer.model", "$/text/golden/over.model", "make_text.py");
+}
+
+/* What check_unigram.py has found to make transformers' ids those of the SentencePiece library. */
+static void unigram_models_are_written_as_compared(void **state) {
+  static const char *const names[] = {"tokenizer.json", "tokenizer_config.json"};
+  (void)state;
+  import("weights='$/convert/golden/llava_hf' output='@/first.h5' tokenizer='$/text/golden/unigram.model'");
+  export("base='@/first.h5'", "output='@/out'");
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    expect_same_file(names[i], "$/convert/golden/unigram", "check_unigram.py");
+}
+
+/* Appends fields, TAIL (n bytes), to unigram.model, whose own give way to them, and opens the tokenizer.json
+ * that is exported with it; false where there is none. */
+static bool export_changed(const char *tail, size_t n, json_document_t *out) {
+  char path[CONVERT_TEXT], *bytes;
+  size_t count;
+  assert_ok(
+      file_read(convert_fill(convert_test(), "$/text/golden/unigram.model", path), 1 << 20, &bytes, &count));
+  assert_ok(memory_resize(&bytes, ARENA_IO, count + n, 1));
+  memcpy(bytes + count, tail, n);
+  if (comm_rank(mpi_test_world()) == 0) {
+    assert_ok(file_write(convert_fill(convert_test(), "@/changed.model", path), bytes, count + n));
+    remove(convert_fill(convert_test(), "@/out/tokenizer.json", path));
   }
+  memory_free(bytes);
+  assert_ok(comm_agree(mpi_test_world(), STATUS_OK));
+  import("weights='$/convert/golden/llama' output='@/first.h5' tokenizer='@/changed.model'");
+  export("base='@/first.h5'", "output='@/out'");
+  bool written = file_exists(convert_fill(convert_test(), "@/out/tokenizer.json", path));
+  if (written) open_json("@/out/tokenizer.json", out);
+  assert_ok(comm_agree(mpi_test_world(), STATUS_OK)); /* before the next removes it */
+  return written;
+}
+
+/* The type of the normalizer at INDEX. */
+static const char *normalizer_type(const json_document_t *document, int64_t index) {
+  const json_t *list = json_get(json_get(document->root, "normalizer"), "normalizers");
+  assert_true(index < list->count);
+  return json_get(json_at(list, index), "type")->u.string;
+}
+
+/* Fields of SentencePiece's normalizer_spec (3): 1 name, 2 map, 3 prefix, 4 removal of spaces; of its
+ * trainer_spec (2): 24 spaces behind words; of a piece (1): 1 text, 3 kind. */
+enum { CHANGED_MAX = 2048 };
+
+/* Appends a field of bytes, KEY, of N to follow. */
+static size_t put_key(char *at, int key, size_t n) {
+  at[0] = (char)key;
+  at[1] = (char)((n & 0x7F) | 0x80);
+  at[2] = (char)(n >> 7);
+  return 3;
+}
+
+/* A map of characters called NAME with an empty trie, and the removal of spaces. */
+static size_t put_map(char out[CHANGED_MAX], const char *name) {
+  enum { TRIE = 1024, MAP = 4 + TRIE + 4 };
+  const size_t length = strlen(name);
+  memset(out, 0, CHANGED_MAX);
+  size_t n = put_key(out, 0x1A, 3 + length + 3 + MAP + 2);
+  n += put_key(out + n, 0x0A, length);
+  memcpy(out + n, name, length);
+  n += length;
+  n += put_key(out + n, 0x12, MAP);
+  out[n + 1] = TRIE >> 8; /* its length, lowest byte first */
+  n += MAP;
+  out[n++] = 0x20;
+  out[n++] = 1;
+  return n;
+}
+
+static void expect_normalizers(const json_document_t *document, const char *const types[], int64_t count) {
+  for (int64_t i = 0; i < count; i++)
+    assert_string_equal(normalizer_type(document, i), types[i]);
+}
+
+static void unigram_models_that_change_texts(void **state) {
+  static const char *const mapped[] = {"NFC",     "Replace", "Precompiled", "Replace", "NFC",
+                                       "Replace", "Replace", "Prepend",     "Replace"};
+  static const char *const removed[] = {"Replace", "Replace", "Replace"};
+  static const struct {
+    const char *bytes;
+    size_t n;
+  } refused[] = {{"\x12\x03\xC0\x01\x01", 5},        /* spaces behind words */
+                 {"\x12\x02\x18\x04", 4},            /* characters */
+                 {"\x0A\x05\x0A\x01@\x18\x04", 7},   /* "@", defined by a user */
+                 {"\x0A\x06\x0A\x02@@\x18\x01", 8}}; /* a character that is no piece */
+  char changed[CHANGED_MAX];
+  json_document_t json;
+  (void)state;
+  assert_true(export_changed("\x1A\x04\x18\x00\x20\x01", 6, &json)); /* no prefix, spaces removed */
+  expect_normalizers(&json, removed, 3);
+  json_free(&json);
+  assert_true(export_changed(changed, put_map(changed, "nfkc"), &json));
+  expect_normalizers(&json, mapped, 9);
+  json_free(&json);
+  assert_false(export_changed(changed, put_map(changed, "own"), &json));
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+    assert_false(export_changed(refused[i].bytes, refused[i].n, &json));
 }
 
 /* The template's end is one more that transformers has to stop at; a template whose tokens are missing is
@@ -404,6 +511,9 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(its_own_tokens_and_back, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(no_tokens_of_its_own, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(tokenizer_files_are_those_compared, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(unigram_models_are_written_as_compared, convert_set_up,
+                                      convert_tear_down),
+      cmocka_unit_test_setup_teardown(unigram_models_that_change_texts, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(the_template_is_the_runs, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(adapter_alone_and_back, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(base_with_its_adapter_and_back, convert_set_up, convert_tear_down),

@@ -2,6 +2,7 @@
  * computed by the published rules; questions are asked and answered in the forms of their graders. */
 #include "eval/evaluation_test.h"
 
+#include "base/base64.h"
 #include "base/memory.h"
 #include "eval/amber.h"
 #include "eval/chair.h"
@@ -11,7 +12,6 @@
 #include "eval/mmhal.h"
 #include "eval/pope.h"
 #include "io/table.h"
-#include "record/base64.h"
 #include "rollout/generate.h"
 
 #define GOLDEN TEST_SOURCE_DIR "/eval/golden/"

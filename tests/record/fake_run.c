@@ -1,13 +1,13 @@
 #define _GNU_SOURCE
 #include "fake_run.h"
 
+#include "base/base64.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "io/file.h"
 #include "io/jpeg.h"
 #include "io/json.h"
 #include "perf/report.h"
-#include "record/base64.h"
 
 #include <math.h>
 #include <stdarg.h>

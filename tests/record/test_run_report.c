@@ -1,9 +1,9 @@
 /* What report.html is made of, on runs that are made up: the data that the page's script draws. How it looks
  * is for eyes. */
 #define _GNU_SOURCE
+#include "base/base64.h"
 #include "fake_run.h"
 #include "io/json.h"
-#include "record/base64.h"
 #include "record/report.h"
 #include "record/report_template.h"
 #include "run_test.h"

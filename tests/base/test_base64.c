@@ -1,5 +1,5 @@
 /* Base64, by RFC 4648's test vectors. */
-#include "record/base64.h"
+#include "base/base64.h"
 
 #include "base/memory.h"
 

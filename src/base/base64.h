@@ -1,6 +1,6 @@
-/* Bytes as text, RFC 4648 (for images inside JSON and HTML). */
-#ifndef RECORD_BASE64_H
-#define RECORD_BASE64_H
+/* Bytes as text, RFC 4648 (for images and bytes inside JSON and HTML). */
+#ifndef BASE_BASE64_H
+#define BASE_BASE64_H
 
 #include "base/status.h"
 
