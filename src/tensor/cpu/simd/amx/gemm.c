@@ -20,6 +20,12 @@ typedef struct __attribute__((packed)) {
   uint8_t rows[16];
 } tile_config_t;
 
+/* Has what was written to OF in memory. Tiles and their configuration are loaded by assembler of which GCC
+ * before version 14 does not know that it reads memory. */
+ALWAYS_INLINE void settle(const void *of) {
+  __asm__ volatile("" : : "r"(of) : "memory");
+}
+
 /* Tiles 0 to 4 get rows of COLS words, the others whole ones. */
 static void configure_tiles(int64_t cols) {
   tile_config_t config = {.palette = 1};
@@ -27,6 +33,7 @@ static void configure_tiles(int64_t cols) {
     config.rows[i] = AMX_TILE;
     config.row_bytes[i] = (uint16_t)(i <= 4 ? cols * 4 : AMX_LINE);
   }
+  settle(&config);
   _tile_loadconfig(&config);
 }
 
@@ -37,6 +44,9 @@ static void configure_tiles(int64_t cols) {
 static void few_micro(int64_t steps, const char *b, int64_t stride, int64_t ahead, const uint16_t *x,
                       int64_t cols, float *c) {
   const int64_t line = cols * 4, part = AMX_DEPTH * cols;
+  settle(b);
+  settle(x);
+  settle(c);
   _tile_loadd(0, c, line);
   _tile_loadd(1, c + AMX_TILE * cols, line);
   for (int64_t k = 0; k < steps; k++, b += AMX_LINE, x += AMX_PARTS * part) {
@@ -122,8 +132,11 @@ typedef struct {
 ALWAYS_INLINE void multiply_tiles(int high, int wide, int64_t steps, const uint16_t *a, int64_t a_panel,
                                   const uint16_t *b, const micro_tile_t *tile) {
   const int64_t line = tile->ldc * (int64_t)sizeof(float);
-  const float *before = tile->before, *lower = before + AMX_TILE * tile->ldc;
-  if (before) {
+  settle(a);
+  settle(b);
+  settle(tile->before);
+  if (tile->before) {
+    const float *before = tile->before, *lower = before + AMX_TILE * tile->ldc;
     _tile_loadd(0, before, line);
     if (wide > 1) _tile_loadd(1, before + AMX_TILE, line);
     if (high > 1) _tile_loadd(2, lower, line);
