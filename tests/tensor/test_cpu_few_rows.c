@@ -63,24 +63,33 @@ static void expect_few(device_t *device, weight_format_t format, int64_t n, int6
   device_release(device, real);
 }
 
-/* On each level; columns and depths that are whole tiles and lines, and not. */
-static void test_few_rows(void **context) {
-  static const int64_t shapes[][2] = {{64, 512}, {203, 517}, {32, 31},   {7, 64},
-                                      {96, 0},   {33, 300},  {1090, 600}};
-  (void)context;
+/* Runs CHECK on each level that this processor has. */
+static void on_each_level(void (*check)(device_t *device)) {
   for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
     device_t *device = NULL;
     if (cpu_create(2, levels[i], &device) != STATUS_OK) {
       error_clear();
       continue;
     }
-    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-      for (int adds = 0; adds < 2; adds++) {
-        expect_few(device, WEIGHT_REAL, shapes[s][0], shapes[s][1], adds != 0);
-        expect_few(device, WEIGHT_BF16, shapes[s][0], shapes[s][1], adds != 0);
-      }
+    check(device);
     device_free(device);
   }
+}
+
+/* Columns and depths that are whole tiles and lines, and not. */
+static void check_few_rows(device_t *device) {
+  static const int64_t shapes[][2] = {{64, 512}, {203, 517}, {32, 31},   {7, 64},
+                                      {96, 0},   {33, 300},  {1090, 600}};
+  for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+    for (int adds = 0; adds < 2; adds++) {
+      expect_few(device, WEIGHT_REAL, shapes[s][0], shapes[s][1], adds != 0);
+      expect_few(device, WEIGHT_BF16, shapes[s][0], shapes[s][1], adds != 0);
+    }
+}
+
+static void test_few_rows(void **context) {
+  (void)context;
+  on_each_level(check_few_rows);
 }
 
 /* A product with the unit matrix in bf16, in both directions, gives the other factor, all 24 bits of it, from
@@ -124,19 +133,15 @@ static void expect_exact(device_t *device, int64_t m, int64_t n) {
   device_release(device, c);
 }
 
+static void check_exact(device_t *device) {
+  expect_exact(device, 1, 530);
+  expect_exact(device, 5, 64);
+  expect_exact(device, 50, 130);
+}
+
 static void test_exact(void **context) {
   (void)context;
-  for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
-    device_t *device = NULL;
-    if (cpu_create(2, levels[i], &device) != STATUS_OK) {
-      error_clear();
-      continue;
-    }
-    expect_exact(device, 1, 530);
-    expect_exact(device, 5, 64);
-    expect_exact(device, 50, 130);
-    device_free(device);
-  }
+  on_each_level(check_exact);
 }
 
 int main(void) {

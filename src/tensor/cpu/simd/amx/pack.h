@@ -27,11 +27,8 @@ static inline int64_t amx_steps(int64_t depth) {
 
 /* The upper 16 bits of the floats of A, then of B. */
 ALWAYS_INLINE __m512i amx_upper_halves(vec_t a, vec_t b) {
-  const __m512i odd = _mm512_add_epi16(
-      _mm512_slli_epi16(_mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15,
-                                         14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
-                        1),
-      _mm512_set1_epi16(1));
+  const __m512i odd = _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29,
+                                       27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
   return _mm512_permutex2var_epi16((__m512i)a, odd, (__m512i)b);
 }
 
