@@ -4,6 +4,8 @@
 #define TESTS_CONVERT_CONVERT_FIXTURE_H
 
 #include "convert/convert_test.h"
+#include "convert/export.h"
+#include "convert/import.h"
 #include "mpi_test.h"
 
 static inline convert_test_t *convert_test(void) {
@@ -22,6 +24,19 @@ static inline int convert_tear_down(void **state) {
   (void)state;
   convert_test_close(convert_test());
   return 0;
+}
+
+/* Task import, or export of the model that MODEL (settings of its group) names, with SETTINGS of its own. */
+static inline void convert_import(const char *settings) {
+  char text[CONVERT_TEXT];
+  snprintf(text, sizeof text, "&job task='import' /\n&import %s /\n", settings);
+  assert_ok(convert_run(convert_test(), text, import_run));
+}
+
+static inline void convert_export(const char *model, const char *settings) {
+  char text[CONVERT_TEXT];
+  snprintf(text, sizeof text, "&job task='export' /\n&model %s /\n&export %s /\n", model, settings);
+  assert_ok(convert_run(convert_test(), text, export_run));
 }
 
 #endif
