@@ -1,4 +1,4 @@
-# The CUDA Toolkit (nvcc, cudart, cublasLt) and, where it is there, NCCL, without which collectives go through MPI.
+# The CUDA Toolkit (nvcc, cudart, cublasLt) and, where they are there, NCCL, without which collectives go through MPI, and cuDNN.
 find_program(LLAVA_NVCC NAMES nvcc HINTS ENV CUDA_PATH ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)
 if(NOT LLAVA_NVCC AND NOT CMAKE_CUDA_COMPILER)
   message(FATAL_ERROR "LLAVA_RLHF_CUDA is ON, but there is no nvcc: install the CUDA Toolkit or name it with -DCMAKE_CUDA_COMPILER")
@@ -21,4 +21,11 @@ set(LLAVA_HAS_NCCL OFF)
 if(NCCL_INCLUDE)
   set(LLAVA_HAS_NCCL ON)
   target_include_directories(CUDA::device INTERFACE ${NCCL_INCLUDE})
+endif()
+# cuDNN's headers and those of its frontend, which are the whole of that: attention by it where both are found.
+find_path(CUDNN_INCLUDE NAMES cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ENV CUDNN_PATH PATH_SUFFIXES include)
+find_path(CUDNN_FRONTEND_INCLUDE NAMES cudnn_frontend.h HINTS ENV CUDNN_FRONTEND_PATH ${PROJECT_SOURCE_DIR}/build/cudnn_frontend PATH_SUFFIXES include)
+set(LLAVA_HAS_CUDNN OFF)
+if(CUDNN_INCLUDE AND CUDNN_FRONTEND_INCLUDE)
+  set(LLAVA_HAS_CUDNN ON)
 endif()

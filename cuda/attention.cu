@@ -1,6 +1,7 @@
 /* Attention over packed sequences, forward, and the work list. On tensor cores a block works on 128 queries
  * of a head, 32 a warp, and goes over 64 keys a step with a running maximum and sum of each query; the keys
  * of a step are fetched during the sums over values of the step before, its values during its scores. */
+#include "cuda/attention_cudnn.h"
 #include "cuda/attention_hopper.h"
 #include "cuda/attention_softmax.h"
 
@@ -70,6 +71,7 @@ static status_code_t attention_cuda(device_t *device, const op_attention_t *op) 
   const sequences_t *all = op->sequences;
   const attention_shape_t shape = shape_of(device, all);
   const int64_t tiles = attention_tiles(all->count, all->offsets_host, shape.forward_rows, nullptr);
+  if (cudnn_takes(device, op)) return attention_cudnn(device, op);
   return with_real(device, [&](auto zero) -> status_code_t {
     using T = decltype(zero);
     attention_t<T> work;

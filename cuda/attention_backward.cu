@@ -2,6 +2,7 @@
  * dq = scale ds k, by blocks of queries that go over keys; dk = scale ds^T q and dv = p^T dout, by blocks of
  * keys that go over the queries of all their heads. No sum is shared by blocks: the same bits in every run,
  * for seven products where sums shared by blocks would need five. */
+#include "cuda/attention_cudnn.h"
 #include "cuda/attention_hopper.h"
 #include "cuda/map.h"
 
@@ -213,6 +214,7 @@ status_code_t attention_backward_cuda(device_t *device, const op_attention_backw
   const int64_t tiles = attention_tiles(all->count, all->offsets_host, shape.backward_rows, nullptr),
                 before = shape.forward_rows == shape.backward_rows ? 0 : all->listed / TILE_NUMBERS - tiles;
   if (tiles == 0) return STATUS_OK;
+  if (cudnn_takes_backward(device, op)) return attention_backward_cudnn(device, op);
   return with_real(device, [&](auto zero) -> status_code_t {
     using T = decltype(zero);
     attention_t<T> work;

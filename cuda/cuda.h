@@ -12,6 +12,7 @@ typedef struct {
   bool deterministic;       /* the same bits in every run on one layout */
   bool check; /* wait after each kernel, so that an error names the one that caused it (slow, for tests) */
   bool batch_invariant; /* the same bits of a row of a forward pass in any batch, decoded or not */
+  bool cudnn;           /* attention by cuDNN where it has a kernel for it; in bf16, not batch-invariant */
   bool measured; /* kernels that were measured instead of those that took their place and were not yet (bench)
                   */
 } cuda_options_t;

@@ -37,6 +37,7 @@ struct clock_t_;   /* clock.cc: times of regions */
 struct products_t; /* gemm.cc: cuBLASLt and the algorithms chosen */
 struct graphs_t;   /* graph.cc: captured work */
 struct groups_t;   /* collective.cc: communicators */
+struct cudnn_t;    /* attention_cudnn.cc: its plans */
 
 enum { SCRATCH_BLOCKS = 32 };
 struct scratch_t {
@@ -64,6 +65,7 @@ struct cuda_state_t {
   products_t *products;
   graphs_t *graphs;
   groups_t *groups;
+  cudnn_t *cudnn;             /* NULL: attention is by own kernels */
   struct nvmlDevice_st *nvml; /* the GPU as NVML knows it (nvml.h); NULL: not */
   status_code_t (*nf4_decode)(device_t *device, const weight_t *weight, real_t *to);
   status_code_t (*matrix_vector)(device_t *device, const op_gemm_t *op, bool *taken);
@@ -101,6 +103,11 @@ static inline int32_t *indices(index_t *pointer) {
 }
 static inline const int32_t *indices(const index_t *pointer) {
   return reinterpret_cast<const int32_t *>(pointer);
+}
+
+/* Whether it can be accessed by 16 bytes. */
+static inline bool is_packed(const void *pointer) {
+  return (reinterpret_cast<uintptr_t>(pointer) & 15) == 0;
 }
 
 /* CALL with a value of the compute type: `with_real(device, [&](auto zero) { using T = decltype(zero); ...`.

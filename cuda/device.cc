@@ -1,4 +1,5 @@
 /* The cuda device: its GPU, memory and table. */
+#include "cuda/attention_cudnn.h"
 #include "cuda/cuda_device.h"
 #include "cuda/invariant.h"
 #include "cuda/nvml.h"
@@ -167,9 +168,9 @@ void cuda_version(char *text, size_t capacity) {
   (void)cudaDriverGetVersion(&driver); /* 0: there is none */
   (void)cudaGetLastError();
   size_t blas = cublasLtGetVersion();
-  snprintf(text, capacity, "%d.%d, cuBLASLt %zu.%zu.%zu, %s, driver %d.%d, %d GPUs", runtime / 1000,
-           runtime % 1000 / 10, blas / 10000, blas / 100 % 100, blas % 100, collectives_version(),
-           driver / 1000, driver % 1000 / 10, cuda_count());
+  snprintf(text, capacity, "%d.%d, cuBLASLt %zu.%zu.%zu, %s, %s, driver %d.%d, %d GPUs", runtime / 1000,
+           runtime % 1000 / 10, blas / 10000, blas / 100 % 100, blas % 100, cudnn_version(),
+           collectives_version(), driver / 1000, driver % 1000 / 10, cuda_count());
 }
 
 static status_t choose_gpu(cuda_state_t *state) {
@@ -196,9 +197,10 @@ static status_t choose_gpu(cuda_state_t *state) {
   state->l2_bytes = (size_t)of.l2CacheSize;
   state->shared_most = of.sharedMemPerBlockOptin;
   nvml_find(of.uuid.bytes, &state->nvml);
-  snprintf(state->detail, sizeof state->detail, "%.80s, GPU %d of %d, sm_%d, %d SMs, %.1f GiB%s", of.name,
+  snprintf(state->detail, sizeof state->detail, "%.80s, GPU %d of %d, sm_%d, %d SMs, %.1f GiB%s%s", of.name,
            state->ordinal, count, state->capability, of.multiProcessorCount,
-           (double)of.totalGlobalMem / (1 << 30), options->batch_invariant ? ", batch-invariant" : "");
+           (double)of.totalGlobalMem / (1 << 30), options->batch_invariant ? ", batch-invariant" : "",
+           options->cudnn ? ", attention by cuDNN" : "");
   if (of.major < 8)
     return error_set(STATUS_DEVICE, "GPU %d (%s) has compute capability %d.%d; 8.0 (A100) is the least",
                      state->ordinal, of.name, of.major, of.minor);
@@ -234,6 +236,7 @@ static void cuda_destroy(device_t *device) {
   if (state->compute.raw) (void)cudaStreamSynchronize(state->compute.raw);
   if (state->background.raw) (void)cudaStreamSynchronize(state->background.raw);
   cuda_free_graph(device);
+  cuda_free_cudnn(device);
   cuda_free_collectives(device);
   cuda_free_products(device);
   cuda_free_clock(device);
@@ -283,7 +286,7 @@ static status_t cuda_open(device_t *device) {
   TRY(cuda_fill_graph(device));
   TRY(cuda_fill_collectives(device));
   if (state->options.batch_invariant) make_invariant(device);
-  return STATUS_OK;
+  return state->options.cudnn ? cuda_fill_cudnn(device) : STATUS_OK;
 }
 
 status_t cuda_create(const cuda_options_t *options, device_t **out) {

@@ -64,11 +64,6 @@ template <class T> static __device__ __forceinline__ pack_t<T> pack_load(const T
 template <class T> static __device__ __forceinline__ void pack_store(T *to, const pack_t<T> &pack) {
   *reinterpret_cast<uint4 *>(to) = *reinterpret_cast<const uint4 *>(&pack);
 }
-/* Whether all of POINTERS, and rows of LD elements behind them, can be accessed so. */
-static inline bool is_packed(const void *pointer) {
-  return (reinterpret_cast<uintptr_t>(pointer) & 15) == 0;
-}
-
 /* The sum over the warp, on all of its lanes: the same tree in every run. */
 static __device__ __forceinline__ float warp_sum(float value) {
 #pragma unroll

@@ -50,6 +50,7 @@ typedef struct {
     char *simd;
     bool check;
     bool batch_invariant;
+    char *attention;
     double timeout;
     double gpu_memory;
   } parallel;

@@ -104,6 +104,24 @@ static void settings_check_device(settings_reader_t *reader) {
              "parallel.check needs parallel.device = 'plain' or 'cuda'; found '%s'", s->parallel.device);
 }
 
+/* Own kernels of device 'cuda' compute all; cuDNN does not. */
+static void settings_check_attention(settings_reader_t *reader) {
+  const settings_t *s = reader->settings;
+  const char *device = s->parallel.device;
+  if (strcmp(s->parallel.attention, "cudnn") != 0) return;
+  if (strcmp(device, "cuda") != 0 && strcmp(device, "auto") != 0)
+    complain(reader, &s->parallel.attention, &s->parallel.device,
+             "parallel.attention = 'cudnn' needs parallel.device = 'cuda'; found '%s'", device);
+  if (strcmp(s->parallel.dtype, "f32") == 0)
+    complain(reader, &s->parallel.attention, &s->parallel.dtype,
+             "parallel.attention = 'cudnn' computes in bf16; found parallel.dtype = 'f32'");
+  if (s->parallel.batch_invariant)
+    complain(
+        reader, &s->parallel.attention, &s->parallel.batch_invariant,
+        "parallel.attention = 'cudnn' and parallel.batch_invariant exclude each other: its bits depend on "
+        "the batch");
+}
+
 static void settings_check_checkpoint(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   int64_t alignment = s->checkpoint.alignment;
@@ -313,6 +331,7 @@ static const struct {
          TASK_BIT(TASK_GENERATE) | TASK_BIT(TASK_SCORE) | TASK_BIT(TASK_EVALUATE) | TASK_BIT(TASK_EXPORT),
      false, settings_check_model_source},
     {TASK_BIT(TASK_COUNT) - 1, false, settings_check_device},
+    {TASK_BIT(TASK_COUNT) - 1, false, settings_check_attention},
     {TASK_BIT(TASK_COUNT) - 1, false, settings_check_checkpoint},
     {TASK_BIT(TASK_COUNT) - 1, true, settings_check_decoder_sizes},
     {TASK_BIT(TASK_COUNT) - 1, true, settings_check_tower_sizes},

@@ -27,8 +27,19 @@ static status_t devices_check_invariant(const settings_t *settings, const char *
                    device, (long long)settings->parallel.tp);
 }
 
+static bool devices_use_cudnn(const settings_t *settings) {
+  return strcmp(settings->parallel.attention, "cudnn") == 0;
+}
+
+static status_t devices_check_attention(const settings_t *settings, const char *device) {
+  if (!devices_use_cudnn(settings)) return STATUS_OK;
+  return error_set(STATUS_INPUT,
+                   "parallel.attention = 'cudnn' is for device 'cuda', and this is '%s'; use 'own'", device);
+}
+
 static status_t devices_check_cpu(const settings_t *settings) {
   if (dtype_is(settings, "f64")) return devices_refuse_dtype(settings, "cpu", "'auto', 'f32' or 'bf16'");
+  TRY(devices_check_attention(settings, "cpu"));
   return devices_check_invariant(settings, "cpu");
 }
 
@@ -43,6 +54,7 @@ static status_t devices_create_cpu(const grid_t *grid, const settings_t *setting
 
 /* It computes in all types. */
 static status_t devices_check_plain(const settings_t *settings) {
+  TRY(devices_check_attention(settings, "plain"));
   return devices_check_invariant(settings, "plain");
 }
 
@@ -64,7 +76,8 @@ static status_t devices_create_cuda(const grid_t *grid, const settings_t *settin
                                        .node_size = grid->node_size,
                                        .deterministic = settings->job.deterministic,
                                        .check = settings->parallel.check,
-                                       .batch_invariant = settings->parallel.batch_invariant},
+                                       .batch_invariant = settings->parallel.batch_invariant,
+                                       .cudnn = devices_use_cudnn(settings)},
                      out);
 }
 #endif

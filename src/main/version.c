@@ -45,7 +45,7 @@ static void version_print_mpi(void) {
 }
 
 status_t version_print(void) {
-  char hdf5[H5_VERSION_TEXT], cuda[256];
+  char hdf5[H5_VERSION_TEXT], cuda[320];
   h5_version(hdf5);
   printf("llava_rlhf  %s\n", BUILD_VERSION);
   printf("commit      %s (%s)\n", BUILD_COMMIT, BUILD_TREE);

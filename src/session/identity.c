@@ -23,13 +23,13 @@ static status_t identity_add_adapter(session_t *session, const adapter_t *adapte
 
 status_t identity_add_role(session_t *session, const model_t *model, const role_t *role,
                            text_buffer_t *text) {
-  char lines[256];
+  char lines[320];
   const settings_t *settings = session->settings;
   snprintf(lines, sizeof lines,
            "model.base = %016" PRIx64 "\nmodel.base_format = %s\nparallel.device = %s\nparallel.dtype = %s\n"
-           "parallel.batch_invariant = %d\n",
+           "parallel.batch_invariant = %d\nparallel.attention = %s\n",
            model->info.identity, settings->model.base_format, session->device->name, settings->parallel.dtype,
-           settings->parallel.batch_invariant);
+           settings->parallel.batch_invariant, settings->parallel.attention);
   TRY(comm_agree(session->world, text_buffer_append_string(text, lines)));
   if (role->adapter) TRY(identity_add_adapter(session, role->adapter, text));
   return role->head ? identity_add_params(session, "head", &role->head->params, text) : STATUS_OK;

@@ -168,6 +168,10 @@ static const struct {
     {"&job task = 'bench' run_dir = 'x'\n", 1},
     {"&job task = 'bnech' run_dir = 'x' /\n", 1},
     {"&job task = 'bench' run_dir = 'x' /\n&parallel device = 'cpu' dtype = 'f64' check = .true. /\n", 2},
+    {"&job task = 'bench' run_dir = 'x' /\n&parallel device = 'cpu' attention = 'cudnn' dtype = 'f32' "
+     "batch_invariant = "
+     ".true. /\n",
+     3},
 };
 
 /* Lines that begin with the input's name: one mistake each; a single one stands in the first line. */

@@ -35,6 +35,12 @@ static int run_invariant(dtype_t real_type, op_suite_tolerances_t tolerances) {
   return failed;
 }
 
+/* Attention by cuDNN, whose part the host does in loops. */
+static int run_cudnn(op_suite_tolerances_t tolerances) {
+  cmocka_set_test_filter("attention*");
+  return run((cuda_options_t){.real_type = DTYPE_BF16, .cudnn = true}, tolerances);
+}
+
 /* Tolerances: tests/cuda/test_cuda_ops.c. */
 int main(void) {
   const op_suite_tolerances_t f32 = {.forward = 1e-5, .gradient = 1e-4},
@@ -43,5 +49,5 @@ int main(void) {
   return run((cuda_options_t){.real_type = DTYPE_F32}, f32) +
          run((cuda_options_t){.real_type = DTYPE_BF16}, bf16) +
          run((cuda_options_t){.real_type = DTYPE_BF16, .measured = true}, bf16) +
-         run_invariant(DTYPE_F32, f32_invariant) + run_invariant(DTYPE_BF16, bf16);
+         run_invariant(DTYPE_F32, f32_invariant) + run_invariant(DTYPE_BF16, bf16) + run_cudnn(bf16);
 }

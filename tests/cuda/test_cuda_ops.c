@@ -7,18 +7,17 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 enum { SKIPPED = 77 };
 
-static int run(const char *what, dtype_t real_type, bool batch_invariant, op_suite_tolerances_t tolerances) {
+static int run(const char *what, cuda_options_t options, op_suite_tolerances_t tolerances) {
   device_t *device = NULL;
-  const cuda_options_t options = {.real_type = real_type,
-                                  .node_size = 1,
-                                  .deterministic = true,
-                                  .check = true,
-                                  .batch_invariant = batch_invariant};
+  options.node_size = 1;
+  options.deterministic = true;
+  options.check = true;
   if (cuda_create(&options, &device) != STATUS_OK) {
     printf("%s\n", error_message());
     return 1;
@@ -27,6 +26,19 @@ static int run(const char *what, dtype_t real_type, bool batch_invariant, op_sui
   int failed = op_suite_run(device, tolerances);
   device_free(device);
   return failed;
+}
+
+/* Attention by cuDNN, in builds that have it, where the library is. */
+static int run_cudnn(const char *pattern, op_suite_tolerances_t tolerances) {
+  char versions[320];
+  cuda_version(versions, sizeof versions);
+  if (strstr(versions, "cuDNN 9.") == NULL) {
+    printf("not with cuDNN: %s\n", versions);
+    return 0;
+  }
+  cmocka_set_test_filter(pattern);
+  return run("bf16, attention by cuDNN", (cuda_options_t){.real_type = DTYPE_BF16, .cudnn = true},
+             tolerances);
 }
 
 /* [PATTERN]: of the suite's tests those whose names match. */
@@ -43,9 +55,11 @@ int main(int argc, char **argv) {
    * adapter, a gated activation) adds as much or a little more; gradients subtract nearly equal sums of such.
    */
   const op_suite_tolerances_t bf16 = {.forward = 1e-2, .gradient = 2e-2, .parts = 1.5e-2};
-  int failed = run("f32", DTYPE_F32, false, f32);
-  failed += run("bf16", DTYPE_BF16, false, bf16);
-  failed += run("f32, batch-invariant", DTYPE_F32, true, f32_invariant);
-  failed += run("bf16, batch-invariant", DTYPE_BF16, true, bf16);
-  return failed;
+  int failed = run("f32", (cuda_options_t){.real_type = DTYPE_F32}, f32);
+  failed += run("bf16", (cuda_options_t){.real_type = DTYPE_BF16}, bf16);
+  failed += run("f32, batch-invariant", (cuda_options_t){.real_type = DTYPE_F32, .batch_invariant = true},
+                f32_invariant);
+  failed +=
+      run("bf16, batch-invariant", (cuda_options_t){.real_type = DTYPE_BF16, .batch_invariant = true}, bf16);
+  return failed + run_cudnn(argc > 1 ? argv[1] : "attention*", bf16);
 }

@@ -1,6 +1,7 @@
 /* What the cuda device's host code computes: keys of products, how sums over rows and attention are divided,
  * and where lanes find elements. */
 #include "cuda/attention_plan.h"
+#include "cuda/cudnn_shape.h"
 #include "cuda/product_key.h"
 #include "cuda/sum_plan.h"
 
@@ -195,12 +196,29 @@ static void loads_make_fragments(void **state) {
       }
 }
 
+/* Four an octave: no batch is below its plan, and none far below. */
+static void few_plans_serve_all_batches(void **state) {
+  int32_t bounds = 0;
+  int64_t last = 0;
+  (void)state;
+  for (int64_t n = 1; n <= 1 << 16; n++) {
+    const int64_t bound = cudnn_bound(n);
+    assert_true(n <= bound && 4 * bound <= 5 * n && bound >= last);
+    assert_int_equal(cudnn_bound(bound), bound);
+    bounds += bound > last;
+    last = bound;
+  }
+  assert_int_equal(cudnn_bound(0), 1);
+  assert_int_equal(bounds, 8 + 4 * (16 - 3));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(keys_tell_products_apart),    cmocka_unit_test(alignment_is_the_largest_power_of_two),
       cmocka_unit_test(chunks_cover_all_rows),       cmocka_unit_test(blocks_cover_all_positions),
       cmocka_unit_test(shapes_follow_type_and_head), cmocka_unit_test(parts_cover_a_sequence),
       cmocka_unit_test(results_cover_a_tile),        cmocka_unit_test(loads_make_fragments),
+      cmocka_unit_test(few_plans_serve_all_batches),
   };
   return cmocka_run_group_tests_name("plans of the cuda device", tests, NULL, NULL);
 }
