@@ -43,11 +43,11 @@ status_t comm_allreduce_maxloc(comm_t *comm, comm_maxloc_t *data, size_t count);
 /* Every rank gives COUNT elements; ALL (size * count) in rank order on all ranks. MINE may be its own place
  * in ALL. */
 status_t comm_allgather(comm_t *comm, const void *mine, void *all, size_t count, comm_type_t type);
+/* The same, counted as COLLECTIVE, of which it is a part. */
+status_t comm_allgather_as(comm_t *comm, const void *mine, void *all, size_t count, comm_type_t type,
+                           collective_t collective);
 /* As allgather with a count of its own per rank: COUNTS (size), the same on all ranks. */
 status_t comm_allgatherv(comm_t *comm, const void *mine, void *all, const size_t *counts, comm_type_t type);
-/* The same, counted as COLLECTIVE, of which it is a part. */
-status_t comm_allgatherv_as(comm_t *comm, const void *mine, void *all, const size_t *counts, comm_type_t type,
-                            collective_t collective);
 /* Elements r * COUNT .. of SEND (size * count, COUNT at most 2^31 - 1) go to rank r, and what rank r sends
  * arrives at r * COUNT of RECEIVE (size * count). The own share stays in SEND: its place in RECEIVE is
  * undefined. Counted as COLLECTIVE. */
@@ -81,8 +81,9 @@ status_t comm_poll(void);
 /* Waits for one request (NULL is fine). An error leaves it under way. */
 status_t comm_wait(comm_request_t *request);
 
-/* Whether MPI says that it reads and writes memory of NVIDIA's GPUs. comm_alltoall, comm_alltoall_begin, and
- * comm_allgatherv with MINE in its place in ALL, take such memory then: all pointers go to MPI as they are.
+/* Whether MPI says that it reads and writes memory of NVIDIA's GPUs. comm_alltoall, comm_alltoall_begin,
+ * comm_allgatherv and comm_allgather_as with MINE in its place in ALL take such memory then: pointers go to
+ * MPI as they are.
  * After comm_init. Local. */
 bool comm_takes_cuda_memory(void);
 
