@@ -36,7 +36,7 @@ struct copies_t;   /* copies.cc: pinned staging, downloads that wait for their e
 struct clock_t_;   /* clock.cc: times of regions */
 struct products_t; /* gemm.cc: cuBLASLt and the algorithms chosen */
 struct graphs_t;   /* graph.cc: captured work */
-struct groups_t;   /* collective.cc: communicators */
+struct groups_t;   /* collective.h: communicators */
 struct cudnn_t;    /* attention_cudnn.cc: its plans */
 
 enum { SCRATCH_BLOCKS = 32 };
@@ -169,8 +169,9 @@ void cuda_free_collectives(device_t *device);
 /* The sum, or the largest, by NCCL or MPI, in an order that they choose. */
 status_t cuda_allreduce(device_t *device, const device_comm_t *comm, void *data, dtype_t type, size_t n,
                         comm_op_t op);
-/* Whether a communicator goes through the host, which no graph can hold; whether all are well. */
-bool collectives_staged(const device_t *device);
+/* Whether the CPU takes part in a communicator's collectives, which no graph can hold; whether all are well.
+ */
+bool collectives_need_host(const device_t *device);
 status_t collectives_check(device_t *device);
 const char *collectives_version(void); /* of the library */
 

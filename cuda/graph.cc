@@ -55,7 +55,7 @@ static status_t graph_capture(device_t *device, int place, device_body_t body, v
   return status;
 }
 
-/* Where a collective goes through the host, the body is run each time; its work has been counted. */
+/* Where a collective needs the host, the body is run each time; its work has been counted. */
 static status_t graph_run_body(device_t *device, bool capture, device_body_t body, void *context) {
   bool was_uncounted = device->uncounted;
   device->uncounted = was_uncounted || !capture;
@@ -66,7 +66,7 @@ static status_t graph_run_body(device_t *device, bool capture, device_body_t bod
 
 static status_t cuda_graph(device_t *device, uint64_t key, bool capture, device_body_t body, void *context) {
   cuda_state_t *state = cuda_state(device);
-  if (collectives_staged(device)) return graph_run_body(device, capture, body, context);
+  if (collectives_need_host(device)) return graph_run_body(device, capture, body, context);
   int place = graph_place(state->graphs, key);
   if (capture) TRY(graph_capture(device, place, body, context));
   state->graphs->graph[place].key = key;

@@ -38,6 +38,13 @@ MPI_Comm comm_mpi(const comm_t *comm) {
   return comm->mpi;
 }
 
+/* An extension of Open MPI, MPICH and those made from them; where the library has none it is NULL. */
+extern int MPIX_Query_cuda_support(void) __attribute__((weak));
+
+bool comm_takes_cuda_memory(void) {
+  return MPIX_Query_cuda_support != NULL && MPIX_Query_cuda_support() == 1;
+}
+
 void comm_set_piece(comm_t *comm, size_t bytes) {
   comm->piece = bytes;
 }

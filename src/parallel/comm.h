@@ -1,4 +1,4 @@
-/* Communicators and collectives on host memory. MPI stays behind this header. */
+/* Communicators and collectives on host memory, some of them on a GPU's. MPI stays behind this header. */
 #ifndef PARALLEL_COMM_H
 #define PARALLEL_COMM_H
 
@@ -43,8 +43,16 @@ status_t comm_allreduce_maxloc(comm_t *comm, comm_maxloc_t *data, size_t count);
 /* Every rank gives COUNT elements; ALL (size * count) in rank order on all ranks. MINE may be its own place
  * in ALL. */
 status_t comm_allgather(comm_t *comm, const void *mine, void *all, size_t count, comm_type_t type);
+/* The same, counted as COLLECTIVE, of which it is a part. */
+status_t comm_allgather_as(comm_t *comm, const void *mine, void *all, size_t count, comm_type_t type,
+                           collective_t collective);
 /* As allgather with a count of its own per rank: COUNTS (size), the same on all ranks. */
 status_t comm_allgatherv(comm_t *comm, const void *mine, void *all, const size_t *counts, comm_type_t type);
+/* Elements r * COUNT .. of SEND (size * count, COUNT at most 2^31 - 1) go to rank r, and what rank r sends
+ * arrives at r * COUNT of RECEIVE (size * count). The own share stays in SEND: its place in RECEIVE is
+ * undefined. Counted as COLLECTIVE. */
+status_t comm_alltoall(comm_t *comm, const void *send, void *receive, size_t count, comm_type_t type,
+                       collective_t collective);
 /* ALL and COUNTS matter on ROOT only; each rank gives MY_COUNT elements. */
 status_t comm_gatherv(comm_t *comm, const void *mine, size_t my_count, void *all, const size_t *counts,
                       comm_type_t type, int root);
@@ -61,6 +69,10 @@ status_t comm_exchange_bytes(comm_t *comm, const void *send, const size_t *send_
 typedef struct comm_request comm_request_t;
 status_t comm_reduce_scatter_begin(comm_t *comm, void *data, size_t count, comm_type_t type,
                                    comm_request_t **request);
+/* comm_alltoall in the background, in turn with such sums: neither SEND nor RECEIVE may be touched before
+ * comm_wait has returned. */
+status_t comm_alltoall_begin(comm_t *comm, const void *send, void *receive, size_t count, comm_type_t type,
+                             collective_t collective, comm_request_t **request);
 /* Bytes of ARENA_COMM that one of those which MPI works on takes. Local. */
 enum { COMM_IN_FLIGHT = 8 };
 size_t comm_reduce_scatter_bytes(const comm_t *comm, size_t count, comm_type_t type);
@@ -68,6 +80,12 @@ size_t comm_reduce_scatter_bytes(const comm_t *comm, size_t count, comm_type_t t
 status_t comm_poll(void);
 /* Waits for one request (NULL is fine). An error leaves it under way. */
 status_t comm_wait(comm_request_t *request);
+
+/* Whether MPI says that it reads and writes memory of NVIDIA's GPUs. comm_alltoall, comm_alltoall_begin,
+ * comm_allgatherv and comm_allgather_as with MINE in its place in ALL take such memory then: pointers go to
+ * MPI as they are.
+ * After comm_init. Local. */
+bool comm_takes_cuda_memory(void);
 
 /* Agreement on success: every rank passes the STATUS of what it just did locally; returns the worst (largest)
  * of all on all ranks. On ranks that had no error of their own the message becomes that of the lowest failing

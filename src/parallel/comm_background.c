@@ -1,6 +1,7 @@
-/* Reductions in the background. Few ranks: each sends every other its share of the elements and adds what it
- * gets in the order of the ranks, when it has come: on 2 and 4 ranks of a node this took a sixth to a half of
- * the time of MPI_Ireduce_scatter_block (Open MPI 4.1.4), which sums at one rank. Many ranks: that one. */
+/* Reductions and exchanges in the background. Reductions, few ranks: each sends every other its share of the
+ * elements and adds what it gets in the order of the ranks, when it has come: on 2 and 4 ranks of a node this
+ * took a sixth to a half of the time of MPI_Ireduce_scatter_block (Open MPI 4.1.4), which sums at one rank.
+ * Many ranks: that one. */
 #include "base/memory.h"
 #include "parallel/comm_internal.h"
 #include "parallel/watchdog.h"
@@ -9,7 +10,7 @@
 #include <limits.h>
 #include <string.h>
 
-enum { TAG_REDUCE_SCATTER = 5 };
+enum { TAG_BACKGROUND = 5 };
 
 typedef enum { REQUEST_WAITS, REQUEST_RUNS, REQUEST_DONE } request_state_t;
 
@@ -17,12 +18,13 @@ struct comm_request {
   comm_request_t *next; /* a later one */
   comm_t *comm;
   request_state_t state;
-  char *data;
-  size_t count; /* elements of a rank's share */
+  collective_t collective; /* what it is counted as */
+  char *sum;               /* (size, count) to be summed; NULL: an exchange of what is in SEND */
+  const char *send;
+  char *receive; /* the others' elements of this rank's share, by rank; a sum's own, NULL where MPI sums */
+  size_t count;  /* elements of a rank's share */
   comm_type_t type;
-  MPI_Request messages[2 * COMM_DIRECT_RANKS]; /* or the one of MPI's own collective */
-  int message_count;
-  char *others; /* the others' elements of this rank's share, by rank; NULL: MPI sums */
+  comm_messages_t messages;
 };
 
 /* Of this process, for MPI's progress is of a process too: comm_poll has no argument for that reason. Main
@@ -53,49 +55,39 @@ static void background_count(double start) {
 
 /* --- one request --- */
 
-/* Messages to and from every other rank; each begins with its neighbour. */
-static status_t request_exchange(comm_request_t *request) {
-  comm_t *comm = request->comm;
-  size_t bytes = share_bytes(request);
-  TRY(memory_alloc(&request->others, ARENA_COMM,
-                   comm_reduce_scatter_bytes(comm, request->count, request->type), 1));
-  for (int step = 1; step < comm->size; step++) {
-    int from = (comm->rank + comm->size - step) % comm->size;
-    TRY_MPI(MPI_Irecv(request->others + (size_t)from * bytes, (int)request->count,
-                      comm_type_mpi(request->type), from, TAG_REDUCE_SCATTER, comm->mpi,
-                      &request->messages[request->message_count]));
-    request->message_count++;
-  }
-  for (int step = 1; step < comm->size; step++) {
-    int to = (comm->rank + step) % comm->size;
-    TRY_MPI(MPI_Isend(request->data + (size_t)to * bytes, (int)request->count, comm_type_mpi(request->type),
-                      to, TAG_REDUCE_SCATTER, comm->mpi, &request->messages[request->message_count]));
-    request->message_count++;
-  }
-  return STATUS_OK;
-}
-
 static status_t request_start(comm_request_t *request) {
+  comm_t *comm = request->comm;
   request->state = REQUEST_RUNS;
   background.running++;
-  if (request->comm->size <= COMM_DIRECT_RANKS) return request_exchange(request);
-  request->message_count = 1;
-  TRY_MPI(MPI_Ireduce_scatter_block(MPI_IN_PLACE, request->data, (int)request->count,
-                                    comm_type_mpi(request->type), MPI_SUM, request->comm->mpi,
-                                    &request->messages[0]));
-  return STATUS_OK;
+  if (request->sum != NULL && comm->size > COMM_DIRECT_RANKS) {
+    TRY_MPI(MPI_Ireduce_scatter_block(MPI_IN_PLACE, request->sum, (int)request->count,
+                                      comm_type_mpi(request->type), MPI_SUM, comm->mpi,
+                                      &request->messages.requests[0]));
+    request->messages.count = 1;
+    return STATUS_OK;
+  }
+  if (request->sum != NULL)
+    TRY(memory_alloc(&request->receive, ARENA_COMM,
+                     comm_reduce_scatter_bytes(comm, request->count, request->type), 1));
+  return comm_alltoall_start(comm, request->send, request->receive, request->count, request->type,
+                             TAG_BACKGROUND, &request->messages);
 }
 
-/* MPI is done with it: the sum goes to its place. */
-static void request_finish(comm_request_t *request) {
+/* The sum of this rank's share goes to its place. */
+static void request_sum(comm_request_t *request) {
   size_t bytes = share_bytes(request);
-  char *own = request->data + (size_t)request->comm->rank * bytes;
-  if (request->others != NULL)
-    comm_sum_in_order(request->comm, request->others, own, request->count, request->type);
-  else if (own != request->data)
-    memcpy(own, request->data, bytes);
-  memory_free(request->others);
-  request->others = NULL;
+  char *own = request->sum + (size_t)request->comm->rank * bytes;
+  if (request->receive != NULL)
+    comm_sum_in_order(request->comm, request->receive, own, request->count, request->type);
+  else if (own != request->sum)
+    memcpy(own, request->sum, bytes);
+  memory_free(request->receive);
+  request->receive = NULL;
+}
+
+/* MPI is done with it. */
+static void request_finish(comm_request_t *request) {
+  if (request->sum != NULL) request_sum(request);
   request->state = REQUEST_DONE;
   background.running--;
 }
@@ -131,6 +123,21 @@ static void background_remove(const comm_request_t *request) {
   *link = request->next;
 }
 
+/* Takes what WANTED says, with COUNT > 0 on several ranks. */
+static status_t background_begin(const comm_request_t *wanted, comm_request_t **out) {
+  comm_request_t *request = NULL;
+  double start = perf_now();
+  TRY(memory_alloc(&request, ARENA_COMM, 1, sizeof *request));
+  *request = *wanted;
+  background_add(request, start); /* it stays there after an error: MPI may work on it */
+  TRY(background_go_on(start, 0));
+  background_count(start);
+  comm_count(request->comm, request->collective,
+             comm_alltoall_bytes(request->comm, request->count, request->type), start);
+  *out = request;
+  return STATUS_OK;
+}
+
 status_t comm_reduce_scatter_begin(comm_t *comm, void *data, size_t count, comm_type_t type,
                                    comm_request_t **out) {
   *out = NULL;
@@ -141,19 +148,27 @@ status_t comm_reduce_scatter_begin(comm_t *comm, void *data, size_t count, comm_
         "a rank's share of a sum has %zu elements of type %d; at most %d floating-point numbers can "
         "be sent",
         count, (int)type, INT_MAX);
-  comm_request_t *request = NULL;
-  double start = perf_now();
-  TRY(memory_alloc(&request, ARENA_COMM, 1, sizeof *request));
-  request->comm = comm;
-  request->data = data;
-  request->count = count;
-  request->type = type;
-  background_add(request, start); /* it stays there after an error: MPI may work on it */
-  TRY(background_go_on(start, 0));
-  background_count(start);
-  comm_count(comm, COLLECTIVE_REDUCE_SCATTER, (double)share_bytes(request) * (comm->size - 1), start);
-  *out = request;
-  return STATUS_OK;
+  return background_begin(&(comm_request_t){.comm = comm,
+                                            .collective = COLLECTIVE_REDUCE_SCATTER,
+                                            .sum = data,
+                                            .send = data,
+                                            .count = count,
+                                            .type = type},
+                          out);
+}
+
+status_t comm_alltoall_begin(comm_t *comm, const void *send, void *receive, size_t count, comm_type_t type,
+                             collective_t collective, comm_request_t **out) {
+  *out = NULL;
+  if (comm->size == 1 || count == 0) return STATUS_OK;
+  TRY(comm_alltoall_check(count));
+  return background_begin(&(comm_request_t){.comm = comm,
+                                            .collective = collective,
+                                            .send = send,
+                                            .receive = receive,
+                                            .count = count,
+                                            .type = type},
+                          out);
 }
 
 bool comm_is_busy(const comm_t *comm) {
@@ -169,7 +184,7 @@ status_t comm_poll(void) {
   for (comm_request_t *request = background.first; request != NULL; request = request->next) {
     int done = 0;
     if (request->state != REQUEST_RUNS) continue;
-    TRY_MPI(MPI_Testall(request->message_count, request->messages, &done, MPI_STATUSES_IGNORE));
+    TRY_MPI(MPI_Testall(request->messages.count, request->messages.requests, &done, MPI_STATUSES_IGNORE));
     if (!done) continue;
     request_finish(request);
     finished++;
@@ -184,7 +199,8 @@ static status_t background_wait_once(double *start) {
   comm_request_t *oldest = background.first;
   while (oldest->state != REQUEST_RUNS)
     oldest = oldest->next;
-  TRY(comm_mpi_wait(oldest->messages, oldest->message_count, "reduce-scatter"));
+  TRY(comm_mpi_wait(oldest->messages.requests, oldest->messages.count,
+                    perf_collective_name(oldest->collective)));
   request_finish(oldest);
   TRY(background_go_on(*start, 1));
   background_count(*start);
@@ -192,13 +208,18 @@ static status_t background_wait_once(double *start) {
   return STATUS_OK;
 }
 
+/* As timelines show it. */
+static const char *wait_name(collective_t collective) {
+  return collective == COLLECTIVE_REDUCE_SCATTER ? "reduce-scatter wait" : "exchange wait";
+}
+
 status_t comm_wait(comm_request_t *request) {
   if (request == NULL) return STATUS_OK;
   double start = perf_now(), since = start;
   while (request->state != REQUEST_DONE)
     TRY(background_wait_once(&since));
-  perf_comm_since("reduce-scatter wait", 0, start);
-  perf_collective(request->comm->traffic, COLLECTIVE_REDUCE_SCATTER, 0, 0, perf_now() - start);
+  perf_comm_since(wait_name(request->collective), 0, start);
+  perf_collective(request->comm->traffic, request->collective, 0, 0, perf_now() - start);
   background_remove(request);
   memory_free(request);
   return STATUS_OK;

@@ -48,6 +48,20 @@ comm_piece_t comm_piece_at(const comm_t *comm, void *data, size_t size, size_t c
 /* Up to so many ranks talk to each other directly. */
 enum { COMM_DIRECT_RANKS = 16 };
 
+/* Messages to and from every other rank, or the one request of a collective of MPI's. */
+typedef struct {
+  MPI_Request requests[2 * COMM_DIRECT_RANKS];
+  int count;
+} comm_messages_t;
+
+/* What comm_alltoall does with COUNT > 0 on several ranks, up to its wait for MESSAGES, which are set. TAG
+ * keeps it apart from others under way on COMM. */
+status_t comm_alltoall_start(comm_t *comm, const char *send, char *receive, size_t count, comm_type_t type,
+                             int tag, comm_messages_t *messages);
+/* Whether MPI can be given shares of COUNT elements; the bytes that this rank then sends. Local. */
+status_t comm_alltoall_check(size_t count);
+double comm_alltoall_bytes(const comm_t *comm, size_t count, comm_type_t type);
+
 /* OWN (n) += what the others sent, by rank in OTHERS (size * n, this rank's place there unused), added in the
  * order of the ranks. OTHERS is overwritten. TYPE is floating-point. Local. */
 void comm_sum_in_order(const comm_t *comm, char *others, char *own, size_t n, comm_type_t type);

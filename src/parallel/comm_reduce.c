@@ -125,15 +125,9 @@ static status_t comm_reduce_reserve(comm_t *comm, size_t bytes) {
   return STATUS_OK;
 }
 
-/* Messages to and from every other rank; ranks are visited from this one on, so that not all begin with the
- * same. */
-typedef struct {
-  MPI_Request requests[2 * COMM_DIRECT_RANKS];
-  int count;
-} comm_reduce_messages_t;
-
-/* Starts to RECEIVE, or send, BYTES. */
-static status_t comm_reduce_start(comm_reduce_messages_t *messages, comm_t *comm, bool receive, char *data,
+/* Starts to RECEIVE, or send, BYTES. Ranks are visited from this one on, so that not all begin with the same.
+ */
+static status_t comm_reduce_start(comm_messages_t *messages, comm_t *comm, bool receive, char *data,
                                   size_t bytes, int rank, int tag) {
   if (bytes == 0) return STATUS_OK;
   MPI_Request *request = &messages->requests[messages->count];
@@ -150,7 +144,7 @@ static int other_rank(const comm_t *comm, int step) {
 /* Everyone sends everything (N elements of SIZE bytes) to everyone and reduces it all. */
 static status_t reduce_short(comm_t *comm, char *data, size_t n, size_t size, combine_t *combine) {
   size_t bytes = n * size;
-  comm_reduce_messages_t messages = {.count = 0};
+  comm_messages_t messages = {.count = 0};
   TRY(comm_reduce_reserve(comm, bytes * (size_t)comm->size));
   for (int step = 1; step < comm->size; step++) {
     int r = other_rank(comm, comm->size - step);
@@ -171,7 +165,7 @@ static size_t comm_reduce_share_begin(const comm_t *comm, size_t n, int r) {
 
 /* Sends each rank its share of this rank's elements; receives the others' elements of the own share. */
 static status_t spread_shares(comm_t *comm, char *data, size_t n, size_t size) {
-  comm_reduce_messages_t messages = {.count = 0};
+  comm_messages_t messages = {.count = 0};
   size_t own =
       comm_reduce_share_begin(comm, n, comm->rank + 1) - comm_reduce_share_begin(comm, n, comm->rank);
   TRY(comm_reduce_reserve(comm, own * size * (size_t)comm->size));
@@ -190,7 +184,7 @@ static status_t spread_shares(comm_t *comm, char *data, size_t n, size_t size) {
 
 /* Every rank's reduced share reaches all. */
 static status_t comm_reduce_collect_results(comm_t *comm, char *data, size_t n, size_t size) {
-  comm_reduce_messages_t messages = {.count = 0};
+  comm_messages_t messages = {.count = 0};
   size_t own_begin = comm_reduce_share_begin(comm, n, comm->rank),
          own_end = comm_reduce_share_begin(comm, n, comm->rank + 1);
   for (int step = 1; step < comm->size; step++) {

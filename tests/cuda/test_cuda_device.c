@@ -11,6 +11,8 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { SKIPPED = 77 };
 
@@ -145,8 +147,16 @@ static void too_much_memory(void **state) {
   device_free(device);
 }
 
-/* Sums, largest values, shares of different sizes, and a sum that is divided. */
-static void collectives(void **state) {
+/* The ways of collectives that the host's CUDA knows, by what its MPI says. A GPU's MPI says what it says:
+ * both are the same there. */
+typedef enum { THROUGH_HOST, ON_DEVICE, WAYS } way_t;
+
+static void choose_way(way_t way) {
+  assert_int_equal(setenv("LLAVA_TEST_CUDA_AWARE", way == ON_DEVICE ? "1" : "0", 1), 0);
+}
+
+/* Sums, shares of different sizes, and a sum that is divided. */
+static void check_collectives(void) {
   enum { N = 1001, MOST = 8 };
   comm_t *world = mpi_test_world();
   const int rank = comm_rank(world), size = comm_size(world);
@@ -156,7 +166,6 @@ static void collectives(void **state) {
   device_request_t *request;
   real_t *real;
   wide_t *wide;
-  (void)state;
   assert_true(size <= MOST);
   assert_ok(device_comm_create(device, world));
   assert_ok(real_alloc(device, ARENA_OTHER, N, &real));
@@ -198,10 +207,187 @@ static void collectives(void **state) {
   device_free(device);
 }
 
+static void collectives(void **state) {
+  (void)state;
+  for (way_t way = THROUGH_HOST; way < WAYS; way++) {
+    choose_way(way);
+    check_collectives();
+  }
+}
+
+/* Element I of what RANK gives: their sum depends on its order. */
+static float given(int rank, size_t i) {
+  return (float)(i % 1013 + 1) * (rank % 2 ? -1e5F : 0.37F) / (float)(rank + 3);
+}
+
+/* A collective whose bits are compared: its device, and what this rank gives it. */
+typedef struct {
+  device_t *device;
+  comm_t *world;
+  real_t *array; /* (n) */
+  float *values; /* (n): what it is filled with, and then the result */
+  size_t n;
+} trial_t;
+
+static void trial_begin(way_t way, dtype_t type, size_t n, trial_t *trial) {
+  choose_way(way);
+  *trial = (trial_t){.device = open_device(type), .world = mpi_test_world(), .n = n};
+  assert_ok(device_comm_create(trial->device, trial->world));
+  assert_ok(memory_alloc(&trial->values, ARENA_OTHER, n, sizeof *trial->values));
+  assert_ok(real_alloc(trial->device, ARENA_OTHER, n, &trial->array));
+  for (size_t i = 0; i < n; i++)
+    trial->values[i] = given(comm_rank(trial->world), i);
+  assert_ok(real_upload(trial->device, trial->array, trial->values, DTYPE_F32, n));
+}
+
+/* VALUES have what is in the array now; the caller frees them. */
+static float *trial_end(trial_t *trial) {
+  assert_ok(real_download(trial->device, trial->values, DTYPE_F32, trial->array, trial->n));
+  assert_ok(device_synchronize(trial->device));
+  device_release(trial->device, trial->array);
+  device_comm_free(trial->device, trial->world);
+  device_free(trial->device);
+  return trial->values;
+}
+
+static double copied_bytes(void) {
+  perf_counter_t counters[REGION_COUNT];
+  perf_snapshot(counters);
+  return counters[perf_region()].copied_bytes;
+}
+
+/* BEFORE bytes had been copied between device and host: on the device none are added. */
+static void check_copies(way_t way, double before) {
+  if (EMULATED && way == ON_DEVICE) assert_true(copied_bytes() == before);
+}
+
+static float *reduced(way_t way, dtype_t type, size_t n, comm_op_t op) {
+  trial_t trial;
+  trial_begin(way, type, n, &trial);
+  const double before = copied_bytes();
+  assert_ok(real_allreduce(trial.device, trial.world, trial.array, n, op));
+  check_copies(way, before);
+  return trial_end(&trial);
+}
+
+static void check_reduced(dtype_t type, size_t n, comm_op_t op) {
+  SCOPED_MEMORY float *on_host = reduced(THROUGH_HOST, type, n, op);
+  SCOPED_MEMORY float *on_device = reduced(ON_DEVICE, type, n, op);
+  assert_memory_equal(on_host, on_device, n * sizeof *on_host);
+}
+
+/* Whole, by shares (of odd sizes too), and in pieces. */
+static void reductions_have_the_same_bits(void **state) {
+  static const size_t sizes[] = {1, 7, 4096, 30011, 100003};
+  (void)state;
+  if (comm_size(mpi_test_world()) == 1) skip(); /* nothing is sent */
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    for (comm_op_t op = COMM_SUM; op <= COMM_MIN; op++) {
+      check_reduced(DTYPE_F32, sizes[i], op);
+      check_reduced(DTYPE_BF16, sizes[i], op);
+    }
+  check_reduced(DTYPE_F32, ((size_t)1 << 22) + 5, COMM_SUM);
+}
+
+enum { IN_PIECES = 4, GATHERS, RANKS_MOST = 8 };
+
+/* Elements that each rank gives to gather NUMBER; all of them. */
+static size_t gather_counts(int number, int size, size_t *counts) {
+  size_t total = 0;
+  for (int r = 0; r < size; r++) {
+    const size_t of[GATHERS] = {
+        (size_t)r * 3 + (r != 1),         /* one may give nothing */
+        r == size - 1 ? 1001 : 0,         /* one gives all */
+        0,                                /* nobody gives any */
+        500,                              /* all the same */
+        r == 0 ? 5000003 : 1 + (size_t)r, /* more than goes at a time */
+    };
+    counts[r] = of[number];
+    total += counts[r];
+  }
+  return total;
+}
+
+/* IN_PLACE: what this rank gives lies where it goes to; else at the end of the array. */
+static float *gathered(way_t way, dtype_t type, int number, bool in_place) {
+  trial_t trial;
+  size_t counts[RANKS_MOST], before = 0;
+  const size_t n = gather_counts(number, comm_size(mpi_test_world()), counts);
+  for (int r = 0; r < comm_rank(mpi_test_world()); r++)
+    before += counts[r];
+  trial_begin(way, type, 2 * n + 1, &trial);
+  const double copied = copied_bytes();
+  const real_t *mine = real_at(trial.device, trial.array, (int64_t)(in_place ? before : n));
+  assert_ok(real_allgatherv(trial.device, trial.world, mine, trial.array, counts));
+  check_copies(way, copied);
+  return trial_end(&trial);
+}
+
+static void check_gathered(dtype_t type, int number, bool in_place) {
+  SCOPED_MEMORY float *on_host = gathered(THROUGH_HOST, type, number, in_place);
+  SCOPED_MEMORY float *on_device = gathered(ON_DEVICE, type, number, in_place);
+  size_t counts[RANKS_MOST], at = 0;
+  const int size = comm_size(mpi_test_world());
+  const size_t n = gather_counts(number, size, counts);
+  assert_memory_equal(on_host, on_device, (2 * n + 1) * sizeof *on_host);
+  for (int r = 0; r < size && type == DTYPE_F32; r++)
+    for (size_t i = 0; i < counts[r]; i++, at++)
+      assert_true(on_device[at] == given(r, in_place ? at : n + i));
+}
+
+static void gathers_have_the_same_bits(void **state) {
+  (void)state;
+  if (comm_size(mpi_test_world()) == 1) skip(); /* nothing is sent */
+  assert_true(comm_size(mpi_test_world()) <= RANKS_MOST);
+  for (int number = 0; number < IN_PIECES; number++)
+    for (int in_place = 0; in_place < 2; in_place++) {
+      check_gathered(DTYPE_F32, number, in_place);
+      check_gathered(DTYPE_BF16, number, in_place);
+    }
+  check_gathered(DTYPE_F32, IN_PIECES, false);
+}
+
+/* More sums under way than there is memory for at a time, of several sizes, ended in another order. */
+static float *reduced_in_background(way_t way, size_t *n) {
+  enum { SUMS = 11, SHARE = 1003, STRIDE = SHARE * RANKS_MOST, STEP = 37 };
+  device_request_t *requests[SUMS];
+  trial_t trial;
+  *n = (size_t)SUMS * STRIDE;
+  trial_begin(way, DTYPE_F32, *n, &trial);
+  const double before = copied_bytes();
+  for (int b = 0; b < SUMS; b++) {
+    wide_t *sum = wide_at(trial.device, (wide_t *)(void *)trial.array, b * STRIDE);
+    assert_ok(
+        wide_reduce_scatter_begin(trial.device, trial.world, sum, (size_t)(SHARE - b * STEP), &requests[b]));
+    assert_ok(comm_poll());
+  }
+  for (int b = 0; b < SUMS; b++)
+    assert_ok(wide_reduce_scatter_end(trial.device, requests[(b + 3) % SUMS]));
+  check_copies(way, before);
+  float *values = trial_end(&trial);
+  /* Beside this rank's share the rest is undefined. */
+  for (int b = 0; b < SUMS; b++) {
+    const size_t share = (size_t)(SHARE - b * STEP), begin = (size_t)comm_rank(trial.world) * share;
+    for (size_t i = 0; i < STRIDE; i++)
+      if (i < begin || i >= begin + share) values[(size_t)b * STRIDE + i] = 0;
+  }
+  return values;
+}
+
+static void sums_in_background_have_the_same_bits(void **state) {
+  size_t n;
+  (void)state;
+  if (comm_size(mpi_test_world()) == 1) skip(); /* nothing is sent */
+  SCOPED_MEMORY float *on_host = reduced_in_background(THROUGH_HOST, &n);
+  SCOPED_MEMORY float *on_device = reduced_in_background(ON_DEVICE, &n);
+  assert_memory_equal(on_host, on_device, n * sizeof *on_host);
+}
+
 /* Sums over ranks in the order of the ranks, of an array that is gathered in pieces. */
 static void sums_in_order(void **state) {
   enum { N = (1 << 22) + 5 };
   comm_t *world = mpi_test_world();
+  choose_way(ON_DEVICE);
   device_t *device = open_mode(DTYPE_F32, true);
   SCOPED_MEMORY float *values = NULL, *expected = NULL;
   wide_t *wide;
@@ -210,7 +396,7 @@ static void sums_in_order(void **state) {
   assert_ok(memory_alloc(&expected, ARENA_OTHER, N, sizeof *expected));
   for (int r = 0; r < comm_size(world); r++)
     for (int i = 0; i < N; i++) {
-      const float value = (float)(i % 1013 + 1) * (r == 1 ? -1e5F : 0.37F) / (float)(r + 3);
+      const float value = given(r, (size_t)i);
       expected[i] = r == 0 ? value : expected[i] + value;
       if (r == comm_rank(world)) values[i] = value;
     }
@@ -276,10 +462,16 @@ static void noise_is_the_hosts(void **state) {
 }
 
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(large_copies),    cmocka_unit_test(many_downloads),     cmocka_unit_test(graphs),
-      cmocka_unit_test(too_much_memory), cmocka_unit_test(noise_is_the_hosts), cmocka_unit_test(collectives),
-      cmocka_unit_test(sums_in_order)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(large_copies),
+                                     cmocka_unit_test(many_downloads),
+                                     cmocka_unit_test(graphs),
+                                     cmocka_unit_test(too_much_memory),
+                                     cmocka_unit_test(noise_is_the_hosts),
+                                     cmocka_unit_test(collectives),
+                                     cmocka_unit_test(reductions_have_the_same_bits),
+                                     cmocka_unit_test(gathers_have_the_same_bits),
+                                     cmocka_unit_test(sums_in_background_have_the_same_bits),
+                                     cmocka_unit_test(sums_in_order)};
   if (cuda_count() == 0) {
     printf("skipped: no GPU\n");
     return SKIPPED;

@@ -93,6 +93,12 @@ cudaError_t cudaFreeAsync(void *pointer, cudaStream_t) {
   free(block);
   return cudaSuccess;
 }
+cudaError_t cudaMalloc(void **out, size_t bytes) {
+  return cudaMallocAsync(out, bytes, NULL);
+}
+cudaError_t cudaFree(void *pointer) {
+  return cudaFreeAsync(pointer, NULL);
+}
 cudaError_t cudaHostAlloc(void **out, size_t bytes, unsigned) {
   *out = malloc(bytes);
   return *out ? cudaSuccess : cudaErrorMemoryAllocation;
@@ -194,6 +200,14 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char *, void **out, unsigned,
 }
 cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int) {
   return cudaSuccess;
+}
+
+/* ---- MPI: takes this device's memory, which is the host's, where the environment says so ---- */
+
+extern "C" int MPIX_Query_cuda_support(void);
+int MPIX_Query_cuda_support(void) {
+  const char *wanted = getenv("LLAVA_TEST_CUDA_AWARE");
+  return wanted && strcmp(wanted, "1") == 0;
 }
 
 /* ---- cuBLASLt ---- */
