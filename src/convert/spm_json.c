@@ -246,16 +246,18 @@ static void write_normalizer(json_writer_t *writer, const spm_model_t *model, co
   write_sequence_end(writer);
 }
 
+/* SentencePiece takes the space in front of a text away again; all of them, where it removes spaces. */
 static void write_decoder(json_writer_t *writer, const spm_model_t *model) {
+  const int64_t all = 1 << 20;
   write_sequence_begin(writer, "decoder", "decoders");
   write_replace(writer, SPACE, " ");
   write_type(writer, "ByteFallback");
   write_type(writer, "Fuse");
-  if (model->prefix) {
+  if (model->prefix || model->removes) {
     json_write_object_begin(writer);
     json_write_member(writer, "type", "Strip");
     json_write_member(writer, "content", " ");
-    json_write_int_member(writer, "start", 1);
+    json_write_int_member(writer, "start", model->removes ? all : 1);
     json_write_int_member(writer, "stop", 0);
     json_write_object_end(writer);
   }

@@ -4,7 +4,7 @@ those of the models it was imported from (golden/make_models.py).
 Usage: pip install -r golden/requirements.txt; python check_export.py BINARY [--update]
 BINARY: llava_rlhf, run without mpirun on one rank; tests/text/tokenise_texts of the same build makes the program's
 tokens of conversations, which apply_chat_template must make too. Needs no GPU; takes about a minute. --update: the files
-around the tokenizer that have been compared go to golden/exported, for test_export.c.
+around the tokenizer that have been compared go to golden/exported, for test_export_tokens.c.
 """
 
 import json

@@ -1,10 +1,10 @@
 """Trains unigram SentencePiece models of several kinds, and checks that AutoTokenizer reads the ids of the SentencePiece library
-from what task export writes beside a model that has them.
+from what task export writes beside a model that has them, and the texts of ids.
 
 Usage: pip install -r golden/requirements.txt; python check_unigram.py BINARY [--lines N] [--update]
 BINARY: llava_rlhf, run without mpirun on one rank. N lines for each kind (10000 unless said otherwise): all scripts, emoji,
 white space, code, special tokens, broken UTF-8. Needs no GPU; takes a few minutes. --update: unigram.model is trained anew, and the
-files that have been compared go to golden/unigram, for test_export.c.
+files that have been compared go to golden/unigram, for test_export_tokens.c.
 
 SentencePiece adds scores in single precision and tokenizers in double, so that they choose differently among the same tokens in
 another order: such lines are counted, and may be 2 %. Where characters are mapped, 0.1 % of the lines may have other tokens: marks in
@@ -84,8 +84,19 @@ def library_ids(tokenizer):
     return ids
 
 
+def compare_texts(what, read, tokenizer, texts, ids):
+    """What answers are read from: texts of ids, but for unknown ones, for which the library writes a sign of its own."""
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer))
+    known = [found for found in map(ids, texts) if processor.unk_id() not in found]
+    for found in known:
+        wanted, text = processor.decode(found), read.decode(found, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert text == wanted, (what, found, wanted, text)
+    print(f"{what}: the ids of {len(known)} lines are the same texts", flush=True)
+
+
 def compare(what, out, tokenizer, texts, mapped):
     read, ids = AutoTokenizer.from_pretrained(out), library_ids(tokenizer)
+    compare_texts(what, read, tokenizer, texts, ids)
     assert read("a").input_ids == [1] + ids("a")
     order, other = 0, []
     for text, found in zip(texts, read(texts, add_special_tokens=False).input_ids):

@@ -260,6 +260,13 @@ static void expect_normalizers(const json_document_t *document, const char *cons
     assert_string_equal(normalizer_type(document, i), types[i]);
 }
 
+/* How many spaces are taken away in front of a decoded text. */
+static int64_t stripped(const json_document_t *document) {
+  const json_t *list = json_get(json_get(document->root, "decoder"), "decoders"),
+               *last = json_at(list, list->count - 1);
+  return strcmp(json_get(last, "type")->u.string, "Strip") == 0 ? json_get(last, "start")->u.integer : 0;
+}
+
 static void unigram_models_that_change_texts(void **state) {
   static const char *const mapped[] = {"NFC",     "Replace", "Precompiled", "Replace", "NFC",
                                        "Replace", "Replace", "Prepend",     "Replace"};
@@ -274,8 +281,12 @@ static void unigram_models_that_change_texts(void **state) {
   char changed[CHANGED_MAX];
   json_document_t json;
   (void)state;
+  assert_true(export_changed("\x1A\x04\x18\x00\x20\x00", 6, &json)); /* no prefix, spaces kept */
+  assert_int_equal(stripped(&json), 0);
+  json_free(&json);
   assert_true(export_changed("\x1A\x04\x18\x00\x20\x01", 6, &json)); /* no prefix, spaces removed */
   expect_normalizers(&json, removed, 3);
+  assert_true(stripped(&json) > 1000);
   json_free(&json);
   assert_true(export_changed(changed, put_map(changed, "nfkc"), &json));
   expect_normalizers(&json, mapped, 9);
