@@ -5,10 +5,7 @@
 
 #include "cuda/cuda_device.h"
 
-/* The library's name and version, or why there is none. */
-const char *cudnn_version(void);
-
-/* Loads the library for DEVICE. Errors: STATUS_DEVICE where it is not there or too old. */
+/* Errors: those of cudnn_open. */
 status_t cuda_fill_cudnn(device_t *device);
 void cuda_free_cudnn(device_t *device);
 

@@ -1,6 +1,7 @@
 /* The cuda device: its GPU, memory and table. */
 #include "cuda/attention_cudnn.h"
 #include "cuda/cuda_device.h"
+#include "cuda/cudnn.h"
 #include "cuda/invariant.h"
 #include "cuda/nvml.h"
 

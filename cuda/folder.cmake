@@ -12,8 +12,7 @@ endif()
 if(LLAVA_HAS_CUDNN)
   target_compile_definitions(llava_cuda PRIVATE LLAVA_HAS_CUDNN)
   target_include_directories(llava_cuda SYSTEM PRIVATE ${CUDNN_INCLUDE} ${CUDNN_FRONTEND_INCLUDE})
-  set_source_files_properties(${PROJECT_SOURCE_DIR}/cuda/attention_cudnn.cc ${PROJECT_SOURCE_DIR}/cuda/cudnn_graph.cc
-                              PROPERTIES COMPILE_OPTIONS "-O0")
+  set_source_files_properties(${PROJECT_SOURCE_DIR}/cuda/cudnn.cc PROPERTIES COMPILE_OPTIONS "-O0")
 endif()
 # Kernels for products of warpgroups are sm_90a's alone.
 if(CMAKE_CUDA_ARCHITECTURES MATCHES "90a")

@@ -1,32 +1,26 @@
 /* cuDNN takes what it is asked for: plans are made, and kernels compiled, for GPUs that need not be there, by
  * the library itself over a driver that does nothing (no_driver.c). Skipped without the library. */
-#include "cuda/attention_cudnn.h"
-#include "cuda/cudnn_graph.h"
+#include "cuda/cudnn.h"
 
 #include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 extern "C" {
 #include <cmocka.h>
 }
 
-namespace fe = cudnn_frontend;
-enum { SKIPPED = 77 };
+enum { SKIPPED = 77, PROPERTIES_MAX = 1024 };
 
-struct gpu_t {
-  int capability, multiprocessors, shared_most;
-  std::shared_ptr<fe::DeviceProperties> properties;
-};
-static gpu_t a100 = {80, 108, 166912, nullptr}, h100 = {90, 132, 232448, nullptr},
-             b200 = {100, 148, 232448, nullptr};
+static char texts[3][PROPERTIES_MAX];
+static const cudnn_gpu_t a100 = {80, 108, texts[0]}, h100 = {90, 132, texts[1]}, b200 = {100, 148, texts[2]};
 
 /* As cuDNN writes a GPU's properties down itself. */
-static bool describe(gpu_t *gpu) {
-  char text[1024];
-  snprintf(text, sizeof text,
+static void describe(const cudnn_gpu_t &gpu, int shared_most, char to[PROPERTIES_MAX]) {
+  snprintf(to, PROPERTIES_MAX,
            "{\"deviceName\": \"\", \"cudaDeviceId\": 0, \"deviceVer\": %d, \"multiProcessorCount\": %d, "
            "\"driverVer\": 13000, \"maxSharedMemoryPerBlockOptin\": %d, \"totalGlobalMem\": 85017493504, "
            "\"maxGridSize\": [2147483647, 65535, 65535], \"maxBlockSize\": [1024, 1024, 64], "
@@ -35,25 +29,15 @@ static bool describe(gpu_t *gpu) {
            "\"maxThreadsPerBlock\": 1024, \"maxThreadsPerSM\": 2048, \"pciDeviceId\": 0, \"isTccDriver\": 0, "
            "\"supportCoopLaunch\": 1, \"smClockRateKHz\": 1755000, \"memClockRateKHz\": 2619000, "
            "\"l2CacheSize\": 52428800}",
-           10 * gpu->capability, gpu->multiprocessors, gpu->shared_most);
-  gpu->properties = std::make_shared<fe::DeviceProperties>();
-  return gpu->properties->deserialize(std::vector<uint8_t>(text, text + strlen(text))).is_good();
+           10 * gpu.capability, gpu.multiprocessors, shared_most);
 }
 
-/* A plan is made; its workspace in MB. */
-static double workspace(const gpu_t &gpu, const cudnn_shape_t &shape,
-                        const std::shared_ptr<fe::KernelCache> &kernels) {
-  int64_t bytes = 0;
-  fe::graph::Graph graph;
-  graph.set_device_properties(gpu.properties)
-      .set_sm_version(gpu.capability)
-      .set_sm_count(gpu.multiprocessors);
-  cudnn_describe(shape, kernels, graph);
-  auto error = graph.build({fe::HeurMode_t::A});
-  if (!error.is_good() || !graph.get_workspace_size(bytes).is_good())
+static cudnn_plan_t *plan(const cudnn_gpu_t &gpu, const cudnn_shape_t &shape, const cudnn_plan_t *kin) {
+  cudnn_plan_t *made = NULL;
+  if (cudnn_plan_create(NULL, &gpu, shape, kin, &made) != STATUS_OK)
     fail_msg("sm_%d, %s, heads of %d: %s", gpu.capability, shape.is_backward ? "backward" : "forward",
-             (int)shape.head_size, error.get_message().c_str());
-  return 1e-6 * (double)bytes;
+             (int)shape.head_size, error_message());
+  return made;
 }
 
 /* Packed as the model's projections leave them. */
@@ -80,25 +64,27 @@ static const cudnn_shape_t shapes[] = {
     shape_of(7, 577, 16, 16, 64, false),   shape_of(3, 729, 16, 16, 72, false),
     shape_of(1, 100, 32, 32, 128, true),   shape_of(5, 300, 8, 4, 256, true)};
 
-static void forward(const gpu_t &gpu) {
+static void forward(const cudnn_gpu_t &gpu) {
   for (cudnn_shape_t shape : shapes) {
-    auto kernels = std::make_shared<fe::KernelCache>();
-    workspace(gpu, shape, kernels);
+    cudnn_plan_t *first = plan(gpu, shape, NULL);
     shape.longest = cudnn_bound(2 * shape.longest);
     shape.sequences = cudnn_bound(shape.sequences + 1);
-    workspace(gpu, shape, kernels); /* by the same kernel */
+    cudnn_plan_free(plan(gpu, shape, first));
     shape.keeps_lse = false;
-    workspace(gpu, shape, std::make_shared<fe::KernelCache>());
+    cudnn_plan_free(plan(gpu, shape, NULL));
+    cudnn_plan_free(first);
   }
 }
 
-static void backward(const gpu_t &gpu) {
+static void backward(const cudnn_gpu_t &gpu) {
   for (cudnn_shape_t shape : shapes) {
     if (shape.head_size > CUDNN_BACKWARD_HEAD_MOST) continue;
     shape.is_backward = true;
+    cudnn_plan_t *made = plan(gpu, shape, NULL);
     printf("sm_%d, %d sequences of %d, %d and %d heads of %d: workspace %.0f MB\n", gpu.capability,
            (int)shape.sequences, (int)shape.longest, (int)shape.heads, (int)shape.kv_heads,
-           (int)shape.head_size, workspace(gpu, shape, nullptr));
+           (int)shape.head_size, 1e-6 * (double)cudnn_plan_workspace(made));
+    cudnn_plan_free(made);
   }
 }
 
@@ -123,9 +109,12 @@ int main(void) {
     printf("%s\n", dlerror());
     return 1;
   }
+  describe(a100, 166912, texts[0]);
+  describe(h100, 232448, texts[1]);
+  describe(b200, 232448, texts[2]);
   printf("%s\n", cudnn_version());
-  if (!fe::cudnn_dlhandle || !describe(&a100) || !describe(&h100) || !describe(&b200)) {
-    printf("skipped: no cuDNN here that makes plans for GPUs which are described to it\n");
+  if (!strstr(cudnn_version(), "cuDNN 9.") || cudnn_gpu_check(h100) != STATUS_OK) {
+    printf("skipped: no cuDNN here that reads these descriptions of GPUs\n");
     return SKIPPED;
   }
   const struct CMUnitTest tests[] = {cmocka_unit_test(forward_on_a100), cmocka_unit_test(forward_on_h100),

@@ -33,6 +33,14 @@ struct error_t {
   }
 };
 
+/* No GPU is described here. */
+class DeviceProperties {
+public:
+  error_t deserialize(const std::vector<uint8_t> &) {
+    return {"no description of a GPU is taken"};
+  }
+};
+
 namespace detail {
 size_t get_backend_version();
 const char *get_error_string(cudnnStatus_t status);
@@ -150,6 +158,15 @@ public:
   Graph &set_compute_data_type(DataType_t) {
     return *this;
   }
+  Graph &set_device_properties(const std::shared_ptr<DeviceProperties> &) {
+    return *this;
+  }
+  Graph &set_sm_version(int) {
+    return *this;
+  }
+  Graph &set_sm_count(int) {
+    return *this;
+  }
   Graph &set_dynamic_shape_enabled(bool) {
     return *this;
   }
@@ -163,6 +180,9 @@ public:
   std::array<tensor_p, 3> sdpa_backward(tensor_p q, tensor_p k, tensor_p v, tensor_p out, tensor_p dout,
                                         tensor_p lse, const SDPA_backward_attributes &options);
   error_t build(cudnnHandle_t handle, const std::vector<HeurMode_t> &modes);
+  error_t build(const std::vector<HeurMode_t> &modes) {
+    return build(nullptr, modes);
+  }
   error_t get_workspace_size(int64_t &bytes) const;
   error_t execute(cudnnHandle_t handle, std::unordered_map<int64_t, void *> &operands, void *workspace) const;
 
