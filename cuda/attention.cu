@@ -70,8 +70,8 @@ static attention_shape_t shape_of(const device_t *device, const sequences_t *all
 static status_code_t attention_cuda(device_t *device, const op_attention_t *op) {
   const sequences_t *all = op->sequences;
   const attention_shape_t shape = shape_of(device, all);
-  const int64_t tiles = attention_tiles(all->count, all->offsets_host, shape.forward_rows, nullptr);
   if (cudnn_takes(device, op)) return attention_cudnn(device, op);
+  const int64_t tiles = attention_tiles(all->count, all->offsets_host, shape.forward_rows, nullptr);
   return with_real(device, [&](auto zero) -> status_code_t {
     using T = decltype(zero);
     attention_t<T> work;

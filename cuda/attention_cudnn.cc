@@ -16,6 +16,8 @@ struct cudnn_entry_t {
 struct cudnn_t {
   cudnn_library_t *library;
   bool has_backward;
+  void *memory; /* offsets, lengths and workspace of one run; no graph holds it, so that it can be freed */
+  size_t bytes;
   int count;
   cudnn_entry_t plans[PLANS];
 };
@@ -25,11 +27,18 @@ status_t cuda_fill_cudnn(device_t *device) {
   TRY(memory_alloc(&state->cudnn, ARENA_OTHER, 1, sizeof *state->cudnn));
   cudnn_t *cudnn = state->cudnn;
   TRY(cudnn_open(state->compute.raw, &cudnn->library));
-  /* Elsewhere its gradients of packed sequences differ from run to run. */
-  cudnn->has_backward = state->capability / 10 == 9 || state->capability / 10 == 10;
+  cudnn->has_backward = cudnn_has_gradients(state->capability);
   log_info("device cuda: attention by %s%s", cudnn_version(),
            cudnn->has_backward ? "" : ", its gradients by own kernels (they would differ from run to run)");
   return STATUS_OK;
+}
+
+static void release(device_t *device) {
+  cudnn_t *cudnn = cuda_state(device)->cudnn;
+  if (cudnn->memory) device->release(device, cudnn->memory, cudnn->bytes);
+  memory_account(ARENA_SCRATCH, -(int64_t)cudnn->bytes);
+  cudnn->memory = NULL;
+  cudnn->bytes = 0;
 }
 
 static void forget_plans(cudnn_t *cudnn) {
@@ -42,6 +51,7 @@ void cuda_free_cudnn(device_t *device) {
   cudnn_t *cudnn = cuda_state(device)->cudnn;
   if (!cudnn) return;
   forget_plans(cudnn);
+  release(device);
   cudnn_close(cudnn->library);
   memory_free(cudnn);
 }
@@ -126,37 +136,52 @@ static cudnn_operands_t operands_of(const op_attention_t *op) {
   return all;
 }
 
-/* Runs the plan for SHAPE on OPERANDS and the sequences of OP. Scratch: offsets, lengths, workspace. */
+/* Sees that there are BYTES of memory; what was in it is lost where it grows. */
+static status_t reserve(device_t *device, size_t bytes) {
+  cudnn_t *cudnn = cuda_state(device)->cudnn;
+  if (bytes <= cudnn->bytes) return STATUS_OK;
+  release(device);
+  TRY(device->alloc(device, bytes, &cudnn->memory));
+  memory_account(ARENA_SCRATCH, (int64_t)bytes);
+  cudnn->bytes = bytes;
+  return STATUS_OK;
+}
+
+static size_t aligned(size_t bytes) {
+  return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+/* Runs the plan for SHAPE on OPERANDS and the sequences of OP. */
 static status_t run(device_t *device, const op_attention_t *op, const cudnn_shape_t &shape,
                     cudnn_operands_t operands) {
   cuda_state_t *state = cuda_state(device);
+  const size_t pitch = aligned(((size_t)shape.sequences + 1) * sizeof(int64_t)),
+               lengths = aligned((size_t)shape.sequences * sizeof(int32_t)),
+               own = RAGGED_MATRICES * pitch + lengths;
   const cudnn_plan_t *plan;
-  void *scratch = nullptr;
   TRY(find_plan(device, shape, &plan));
-  const size_t rows = (size_t)shape.sequences + 1,
-               own = rows * (RAGGED_MATRICES * sizeof(int64_t) + sizeof(int32_t)),
-               begin = (own + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-  TRY(cuda_scratch(device, begin + cudnn_plan_workspace(plan), &scratch));
-  int64_t *offsets = static_cast<int64_t *>(scratch);
+  TRY(reserve(device, own + cudnn_plan_workspace(plan)));
+  char *memory = static_cast<char *>(state->cudnn->memory);
   const ragged_t ragged = {{shape.ldq, shape.ldkv, shape.ldo, shape.heads},
-                           offsets,
-                           reinterpret_cast<int32_t *>(offsets + RAGGED_MATRICES * rows)};
+                           reinterpret_cast<int64_t *>(memory),
+                           (int64_t)(pitch / sizeof(int64_t)),
+                           reinterpret_cast<int32_t *>(memory + RAGGED_MATRICES * pitch)};
   TRY(ragged_write(device, op->sequences, shape.sequences, ragged));
   for (size_t m = 0; m < RAGGED_MATRICES; m++) /* in this order */
-    operands.at[CUDNN_OFFSETS_Q + m] = offsets + m * rows;
+    operands.at[CUDNN_OFFSETS_Q + m] = memory + m * pitch;
   if (!shape.keeps_lse) operands.at[CUDNN_OFFSETS_LSE] = nullptr;
   operands.at[CUDNN_LENGTHS] = ragged.lengths;
-  TRY(cudnn_plan_run(state->cudnn->library, plan, operands, static_cast<char *>(scratch) + begin));
+  TRY(cudnn_plan_run(state->cudnn->library, plan, operands, memory + own));
   if (state->options.check && !state->capturing) TRY_CUDA(cudaStreamSynchronize(state->compute.raw));
   return STATUS_OK;
 }
 
 static bool is_taken(const device_t *device, const op_attention_t *op, int32_t head_most) {
   const sequences_t *all = op->sequences;
-  return cuda_state(device)->cudnn && all->count > 0 && all->longest > 0 && all->head_size <= head_most &&
-         all->head_size % CUDNN_HEAD_UNIT == 0 && op->ldq % STRIDE_UNIT == 0 && op->ldkv % STRIDE_UNIT == 0 &&
-         op->ldo % STRIDE_UNIT == 0 && is_packed(op->q) && is_packed(op->k) && is_packed(op->v) &&
-         is_packed(op->out);
+  return cuda_state(device)->cudnn && device->real_type == DTYPE_BF16 && all->count > 0 && all->longest > 0 &&
+         all->head_size <= head_most && all->head_size % CUDNN_HEAD_UNIT == 0 && op->ldq % STRIDE_UNIT == 0 &&
+         op->ldkv % STRIDE_UNIT == 0 && op->ldo % STRIDE_UNIT == 0 && is_packed(op->q) && is_packed(op->k) &&
+         is_packed(op->v) && is_packed(op->out);
 }
 
 bool cudnn_takes(const device_t *device, const op_attention_t *op) {

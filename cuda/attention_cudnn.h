@@ -19,12 +19,12 @@ status_code_t attention_cudnn(device_t *device, const op_attention_t *op);
 status_code_t attention_backward_cudnn(device_t *device, const op_attention_backward_t *op);
 
 /* attention_ragged.cu: where each of COUNT sequences begins in the matrices of cuDNN's plan, for BOUND
- * sequences, those behind COUNT being empty. OFFSETS (MATRICES, bound + 1): offsets of SEQUENCES times the
- * matrix's stride; LENGTHS (bound). */
+ * sequences, those behind COUNT being empty. OFFSETS (MATRICES, pitch; bound + 1 of each): offsets of
+ * SEQUENCES times the matrix's stride; LENGTHS (bound). */
 enum { RAGGED_MATRICES = 4 };
 struct ragged_t {
   int64_t strides[RAGGED_MATRICES];
-  int64_t *offsets;
+  int64_t *offsets, pitch;
   int32_t *lengths;
 };
 status_code_t ragged_write(device_t *device, const sequences_t *sequences, int64_t bound,

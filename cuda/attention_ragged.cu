@@ -4,13 +4,14 @@
 
 enum { RAGGED_THREADS = 128 };
 
+/* What follows is not of this program, and may not know that it could start before this has ended. */
 static __global__ void ragged_kernel(const int32_t *begins, int32_t count, int64_t bound, ragged_t ragged) {
-  kernel_begin();
+  kernel_wait();
   const int64_t i = (int64_t)blockIdx.x * RAGGED_THREADS + threadIdx.x;
   if (i > bound) return;
   const int32_t begin = begins[i < count ? i : count];
   for (int m = 0; m < RAGGED_MATRICES; m++)
-    ragged.offsets[m * (bound + 1) + i] = begin * ragged.strides[m];
+    ragged.offsets[m * ragged.pitch + i] = begin * ragged.strides[m];
   if (i < bound) ragged.lengths[i] = i < count ? begins[i + 1] - begin : 0;
 }
 

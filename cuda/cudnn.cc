@@ -20,8 +20,8 @@ using tensor_p = std::shared_ptr<tensor_t>;
 
 void *fe::cudnn_dlhandle = nullptr;
 
-/* The first version with all that is asked for here. */
-enum { LEAST_VERSION = 91100 };
+/* The first version with what is asked for here; with gradients for capabilities 10.x. */
+enum { LEAST_VERSION = 91100, GRADIENTS_100_VERSION = 91800 };
 
 struct cudnn_library_t {
   cudnnHandle_t handle;
@@ -35,9 +35,17 @@ struct cudnn_plan_t {
 
 /* ---- The library ---- */
 
+/* 0: there is none that can be used. */
 static size_t loaded_version(void) {
-  static const bool is_loaded = (fe::cudnn_dlhandle = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_LOCAL));
-  return is_loaded ? fe::detail::get_backend_version() : 0;
+  static size_t version = [] {
+    fe::cudnn_dlhandle = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_LOCAL);
+    try {
+      return fe::cudnn_dlhandle ? fe::detail::get_backend_version() : 0;
+    } catch (const std::exception &) {
+      return (size_t)0;
+    }
+  }();
+  return version;
 }
 
 const char *cudnn_version(void) {
@@ -71,7 +79,7 @@ template <class F> static status_code_t caught(const char *what, F &&call) {
   }
 }
 
-status_t cudnn_open(cudaStream_t stream, cudnn_library_t **out) {
+static status_t library_open(cudaStream_t stream, cudnn_library_t **out) {
   SCOPED_MEMORY cudnn_library_t *library = nullptr;
   if (loaded_version() < LEAST_VERSION)
     return error_set(STATUS_DEVICE,
@@ -89,10 +97,19 @@ status_t cudnn_open(cudaStream_t stream, cudnn_library_t **out) {
   return STATUS_OK;
 }
 
+status_t cudnn_open(cudaStream_t stream, cudnn_library_t **out) {
+  return caught("its start", [&]() -> status_code_t { return library_open(stream, out); });
+}
+
 void cudnn_close(cudnn_library_t *library) {
   if (!library) return;
   (void)fe::detail::destroy_handle(library->handle);
   memory_free(library);
+}
+
+bool cudnn_has_gradients(int capability) {
+  const int major = capability / 10;
+  return major == 9 || (major == 10 && loaded_version() >= GRADIENTS_100_VERSION);
 }
 
 /* ---- What is asked of it ---- */
@@ -284,6 +301,10 @@ status_t cudnn_open(cudaStream_t, cudnn_library_t **) {
 }
 
 void cudnn_close(cudnn_library_t *) {}
+
+bool cudnn_has_gradients(int) {
+  return false;
+}
 
 /* Nobody calls what follows: the library is not open. */
 static status_t cudnn_missing(void) {

@@ -18,6 +18,10 @@ struct cudnn_library_t;
 status_t cudnn_open(cudaStream_t stream, cudnn_library_t **out);
 void cudnn_close(cudnn_library_t *library);
 
+/* Whether the library has gradients of packed sequences with the same bits in every run for GPUs of
+ * CAPABILITY. */
+bool cudnn_has_gradients(int capability);
+
 /* What a plan is given: matrices in bf16, lse (positions, heads) in fp32; where each sequence begins in the
  * matrices (sequences + 1, int64_t, in elements of each one's stride) and its length (sequences, int32_t). */
 enum cudnn_operand_t {

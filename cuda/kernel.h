@@ -16,10 +16,10 @@ enum { WARP = 32 };
 
 /* Kernels start while those before them in the stream still run (launch, in cuda_device.h), and wait for them
  * before they touch memory that others write or read: kernel_begin is a kernel's first statement, or, in a
- * kernel that has something to do before, kernel_release; kernel_wait then stands before the first access. A
- * kernel that ended without it could be overtaken by the next, so that tests/structure/check_kernels.sh looks
- * for it in each. On GPUs before compute capability 9.0 both are nothing, and kernels start one after
- * another.
+ * kernel that has something to do before, kernel_release; kernel_wait then stands before the first access.
+ * Before a kernel of a library stands one that only waits. A kernel that ended without it could be overtaken
+ * by the next, so that tests/structure/check_kernels.sh looks for it in each. On GPUs before compute
+ * capability 9.0 both are nothing, and kernels start one after another.
  */
 static __device__ __forceinline__ void kernel_release() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
@@ -64,6 +64,7 @@ template <class T> static __device__ __forceinline__ pack_t<T> pack_load(const T
 template <class T> static __device__ __forceinline__ void pack_store(T *to, const pack_t<T> &pack) {
   *reinterpret_cast<uint4 *>(to) = *reinterpret_cast<const uint4 *>(&pack);
 }
+
 /* The sum over the warp, on all of its lanes: the same tree in every run. */
 static __device__ __forceinline__ float warp_sum(float value) {
 #pragma unroll

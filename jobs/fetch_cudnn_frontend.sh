@@ -14,8 +14,11 @@ case ${1:-} in
     ;;
 esac
 to=${1:-$root/build/cudnn_frontend}
-if [[ -f $to/include/cudnn_frontend.h ]]; then exit 0; fi
-mkdir -p "$to"
-python3 -m pip install --quiet --no-deps --disable-pip-version-check --root-user-action ignore --target "$to" "nvidia-cudnn-frontend==$version"
-find "$to" -mindepth 1 -maxdepth 1 ! -name include -exec rm -r {} +
-test -f "$to/include/cudnn_frontend.h"
+if [[ $(cat "$to/include/cudnn_frontend.version" 2>/dev/null) == "$version" ]]; then exit 0; fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+python3 -m pip install --quiet --no-deps --disable-pip-version-check --root-user-action ignore --target "$work" "nvidia-cudnn-frontend==$version"
+test -f "$work/include/cudnn_frontend.h"
+mkdir -p "$to/include"
+cp -r "$work/include/." "$to/include"
+echo "$version" >"$to/include/cudnn_frontend.version"

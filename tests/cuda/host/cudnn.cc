@@ -192,6 +192,8 @@ error_t Graph::execute(cudnnHandle_t, std::unordered_map<int64_t, void *> &opera
                  find(out, operands), find(lse, operands), find(dout, operands),
                  find(dq, operands),  find(dk, operands),  find(dv, operands)};
   int64_t sum = 0;
+  for (const auto &one : operands)
+    if (reinterpret_cast<uintptr_t>(one.second) % 16 != 0) return {"an operand that is not aligned"};
   work.size = q->dim[3];
   work.scale = (double)scale;
   work.is_causal = is_causal;
