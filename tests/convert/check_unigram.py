@@ -7,7 +7,7 @@ white space, code, special tokens, broken UTF-8. Needs no GPU; takes a few minut
 files that have been compared go to golden/unigram, for test_export_tokens.c.
 
 SentencePiece adds scores in single precision and tokenizers in double, so that they choose differently among the same tokens in
-another order: such lines are counted. Where characters are mapped, 0.1 % of the lines may have other tokens: marks in
+another order, of the same text: such lines are counted. Where characters are mapped, 0.5 % of the lines may have other tokens: marks in
 no canonical order or behind characters that the map removes, and U+FDD0, which tokenizer.json cuts graphemes with. Elsewhere none may.
 """
 import io
@@ -101,13 +101,14 @@ def compare(what, out, tokenizer, texts, mapped):
     order, other = 0, []
     for text, found in zip(texts, read(texts, add_special_tokens=False).input_ids):
         wanted = ids(text)
-        if found != wanted and sorted(found) == sorted(wanted):
+        if found == wanted:
+            continue
+        if sorted(found) == sorted(wanted) and read.decode(found) == read.decode(wanted):
             order += 1
-            assert read.decode(found) == read.decode(wanted), (found, wanted)
-        if sorted(found) != sorted(wanted):
+        else:
             other.append((text, wanted, found))
     print(f"{what}: of {len(texts)} lines {order} have the tokens in another order, {len(other)} other tokens", flush=True)
-    assert len(other) <= (0.001 * len(texts) if mapped else 0), other[:3]
+    assert len(other) <= (0.005 * len(texts) if mapped else 0), other[:3]
 
 
 def main():
