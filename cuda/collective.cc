@@ -1,6 +1,6 @@
 /* Collectives on device memory: which way a communicator's go. By NCCL where each of its ranks has a GPU of
  * its own; else (NCCL refuses ranks that share one, or is not there) by MPI, which is given device memory
- * where it takes it, and host memory where not. */
+ * where it takes it in messages from each rank to each, and host memory where not. */
 #include "cuda/collective.h"
 #include "cuda/nccl.h"
 
@@ -61,7 +61,7 @@ static status_t choose_way(comm_t *comm, int sharing, const collective_way_t **o
   TRY(comm_any(comm, sharing > 1 || !nccl_is_there(), &any));
   if (!any) return STATUS_OK;
   *out = &collective_mpi;
-  TRY(comm_any(comm, !comm_takes_cuda_memory(), &any));
+  TRY(comm_any(comm, !comm_is_direct(comm) || !comm_takes_cuda_memory(), &any));
   if (any) *out = &collective_host;
   return STATUS_OK;
 }

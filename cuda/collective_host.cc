@@ -3,7 +3,8 @@
 
 struct host_request_t : request_t {
   comm_request_t *summed;
-  float *values; /* (size * n): what MPI works on */
+  float *values; /* (size * n): what is summed */
+  bool is_given; /* MPI may work on them */
 };
 
 static status_t staging_reserve(groups_t *groups, size_t count) {
@@ -44,19 +45,23 @@ static status_t host_reduce_begin(device_t *device, request_t *begun) {
   const size_t all = (size_t)comm_size(request->group->host) * request->n;
   TRY(memory_alloc(&request->values, ARENA_COMM, all, sizeof *request->values));
   TRY(to_host(device, request->values, request->data, DTYPE_F32, all));
+  request->is_given = true;
   return comm_reduce_scatter_begin(request->group->host, request->values, request->n, COMM_F32,
                                    &request->summed);
 }
 
+/* Numbers that MPI may work on stay: after an error only, which ends the run. */
 static void host_request_free(request_t *begun) {
-  memory_free(static_cast<host_request_t *>(begun)->values);
+  const host_request_t *request = static_cast<const host_request_t *>(begun);
+  if (!request->is_given) memory_free(request->values);
   memory_free(begun);
 }
 
 static status_t host_reduce_end(device_t *device, request_t *begun) {
-  const host_request_t *request = static_cast<const host_request_t *>(begun);
+  host_request_t *request = static_cast<host_request_t *>(begun);
   const size_t own = (size_t)comm_rank(request->group->host) * request->n;
   TRY(comm_wait(request->summed));
+  request->is_given = false;
   status_code_t status = device->upload(device, static_cast<float *>(request->data) + own, DTYPE_F32,
                                         request->values + own, DTYPE_F32, request->n);
   host_request_free(begun);

@@ -25,6 +25,10 @@ int comm_size(const comm_t *comm) {
   return comm->size;
 }
 
+bool comm_is_direct(const comm_t *comm) {
+  return comm->size <= COMM_DIRECT_RANKS;
+}
+
 void comm_count_as(comm_t *comm, traffic_t traffic) {
   comm->traffic = traffic;
 }

@@ -23,6 +23,11 @@ typedef struct {
 int comm_rank(const comm_t *comm);
 int comm_size(const comm_t *comm);
 
+/* Whether the ranks of COMM, up to COMM_DIRECT_RANKS, send what they have directly from each to each. Local.
+ */
+enum { COMM_DIRECT_RANKS = 16 };
+bool comm_is_direct(const comm_t *comm);
+
 /* From now on traffic on COMM, and on those split from it, is counted as TRAFFIC; at first all is the
  * world's. Local. */
 void comm_count_as(comm_t *comm, traffic_t traffic);
@@ -43,16 +48,18 @@ status_t comm_allreduce_maxloc(comm_t *comm, comm_maxloc_t *data, size_t count);
 /* Every rank gives COUNT elements; ALL (size * count) in rank order on all ranks. MINE may be its own place
  * in ALL. */
 status_t comm_allgather(comm_t *comm, const void *mine, void *all, size_t count, comm_type_t type);
-/* The same, counted as COLLECTIVE, of which it is a part. */
-status_t comm_allgather_as(comm_t *comm, const void *mine, void *all, size_t count, comm_type_t type,
-                           collective_t collective);
 /* As allgather with a count of its own per rank: COUNTS (size), the same on all ranks. */
 status_t comm_allgatherv(comm_t *comm, const void *mine, void *all, const size_t *counts, comm_type_t type);
-/* Elements r * COUNT .. of SEND (size * count, COUNT at most 2^31 - 1) go to rank r, and what rank r sends
- * arrives at r * COUNT of RECEIVE (size * count). The own share stays in SEND: its place in RECEIVE is
- * undefined. Counted as COLLECTIVE. */
+/* By messages from each to each, for a COMM that is direct (else STATUS_INTERNAL). They are parts of
+ * COLLECTIVE, to which their time is added: its call and bytes are the caller's to count (comm_count).
+ * comm_alltoall: elements r * COUNT .. of SEND (size * count, COUNT at most 2^31 - 1) go to rank r, and what
+ * rank r sends arrives at r * COUNT of RECEIVE (size * count). The own share stays in SEND: its place in
+ * RECEIVE is undefined.
+ * comm_allgatherv_direct: BYTES (size, the same on all ranks, each at most 2^31 - 1) are each rank's block of
+ * ALL, in rank order; the own one lies there already. */
 status_t comm_alltoall(comm_t *comm, const void *send, void *receive, size_t count, comm_type_t type,
                        collective_t collective);
+status_t comm_allgatherv_direct(comm_t *comm, void *all, const size_t *bytes, collective_t collective);
 /* ALL and COUNTS matter on ROOT only; each rank gives MY_COUNT elements. */
 status_t comm_gatherv(comm_t *comm, const void *mine, size_t my_count, void *all, const size_t *counts,
                       comm_type_t type, int root);
@@ -69,10 +76,10 @@ status_t comm_exchange_bytes(comm_t *comm, const void *send, const size_t *send_
 typedef struct comm_request comm_request_t;
 status_t comm_reduce_scatter_begin(comm_t *comm, void *data, size_t count, comm_type_t type,
                                    comm_request_t **request);
-/* comm_alltoall in the background, in turn with such sums: neither SEND nor RECEIVE may be touched before
- * comm_wait has returned. */
+/* comm_alltoall in the background, in turn with such sums, and counted as one, which it is the messages of:
+ * neither SEND nor RECEIVE may be touched before comm_wait has returned. */
 status_t comm_alltoall_begin(comm_t *comm, const void *send, void *receive, size_t count, comm_type_t type,
-                             collective_t collective, comm_request_t **request);
+                             comm_request_t **request);
 /* Bytes of ARENA_COMM that one of those which MPI works on takes. Local. */
 enum { COMM_IN_FLIGHT = 8 };
 size_t comm_reduce_scatter_bytes(const comm_t *comm, size_t count, comm_type_t type);
@@ -81,9 +88,9 @@ status_t comm_poll(void);
 /* Waits for one request (NULL is fine). An error leaves it under way. */
 status_t comm_wait(comm_request_t *request);
 
-/* Whether MPI says that it reads and writes memory of NVIDIA's GPUs. comm_alltoall, comm_alltoall_begin,
- * comm_allgatherv and comm_allgather_as with MINE in its place in ALL take such memory then: pointers go to
- * MPI as they are.
+/* Whether MPI says that it reads and writes memory of NVIDIA's GPUs. comm_alltoall, comm_alltoall_begin and
+ * comm_allgatherv_direct take such memory then, and nothing else does: pointers go to MPI as they are, in
+ * messages only, for Open MPI's own transport takes no such memory in collectives that do not block.
  * After comm_init. Local. */
 bool comm_takes_cuda_memory(void);
 

@@ -1,7 +1,7 @@
-/* Reductions and exchanges in the background. Reductions, few ranks: each sends every other its share of the
- * elements and adds what it gets in the order of the ranks, when it has come: on 2 and 4 ranks of a node this
- * took a sixth to a half of the time of MPI_Ireduce_scatter_block (Open MPI 4.1.4), which sums at one rank.
- * Many ranks: that one. */
+/* Reductions in the background, and the messages of those whose sums are made elsewhere. Few ranks: each
+ * sends every other its share of the elements and adds what it gets in the order of the ranks, when it has
+ * come: on 2 and 4 ranks of a node this took a sixth to a half of the time of MPI_Ireduce_scatter_block (Open
+ * MPI 4.1.4), which sums at one rank. Many ranks: that one. */
 #include "base/memory.h"
 #include "parallel/comm_internal.h"
 #include "parallel/watchdog.h"
@@ -18,8 +18,7 @@ struct comm_request {
   comm_request_t *next; /* a later one */
   comm_t *comm;
   request_state_t state;
-  collective_t collective; /* what it is counted as */
-  char *sum;               /* (size, count) to be summed; NULL: an exchange of what is in SEND */
+  char *sum; /* (size, count) to be summed; NULL: only what is in SEND is sent */
   const char *send;
   char *receive; /* the others' elements of this rank's share, by rank; a sum's own, NULL where MPI sums */
   size_t count;  /* elements of a rank's share */
@@ -43,9 +42,7 @@ static size_t share_bytes(const comm_request_t *request) {
 }
 
 size_t comm_reduce_scatter_bytes(const comm_t *comm, size_t count, comm_type_t type) {
-  return comm->size == 1 || comm->size > COMM_DIRECT_RANKS
-             ? 0
-             : (size_t)comm->size * count * comm_type_size(type);
+  return comm->size == 1 || !comm_is_direct(comm) ? 0 : (size_t)comm->size * count * comm_type_size(type);
 }
 
 /* The main thread has been in one of this file's functions from START on. */
@@ -59,7 +56,7 @@ static status_t request_start(comm_request_t *request) {
   comm_t *comm = request->comm;
   request->state = REQUEST_RUNS;
   background.running++;
-  if (request->sum != NULL && comm->size > COMM_DIRECT_RANKS) {
+  if (request->sum != NULL && !comm_is_direct(comm)) {
     TRY_MPI(MPI_Ireduce_scatter_block(MPI_IN_PLACE, request->sum, (int)request->count,
                                       comm_type_mpi(request->type), MPI_SUM, comm->mpi,
                                       &request->messages.requests[0]));
@@ -132,8 +129,8 @@ static status_t background_begin(const comm_request_t *wanted, comm_request_t **
   background_add(request, start); /* it stays there after an error: MPI may work on it */
   TRY(background_go_on(start, 0));
   background_count(start);
-  comm_count(request->comm, request->collective,
-             comm_alltoall_bytes(request->comm, request->count, request->type), start);
+  comm_count(request->comm, COLLECTIVE_REDUCE_SCATTER,
+             (double)share_bytes(request) * (request->comm->size - 1), start);
   *out = request;
   return STATUS_OK;
 }
@@ -148,27 +145,17 @@ status_t comm_reduce_scatter_begin(comm_t *comm, void *data, size_t count, comm_
         "a rank's share of a sum has %zu elements of type %d; at most %d floating-point numbers can "
         "be sent",
         count, (int)type, INT_MAX);
-  return background_begin(&(comm_request_t){.comm = comm,
-                                            .collective = COLLECTIVE_REDUCE_SCATTER,
-                                            .sum = data,
-                                            .send = data,
-                                            .count = count,
-                                            .type = type},
-                          out);
+  return background_begin(
+      &(comm_request_t){.comm = comm, .sum = data, .send = data, .count = count, .type = type}, out);
 }
 
 status_t comm_alltoall_begin(comm_t *comm, const void *send, void *receive, size_t count, comm_type_t type,
-                             collective_t collective, comm_request_t **out) {
+                             comm_request_t **out) {
   *out = NULL;
   if (comm->size == 1 || count == 0) return STATUS_OK;
-  TRY(comm_alltoall_check(count));
-  return background_begin(&(comm_request_t){.comm = comm,
-                                            .collective = collective,
-                                            .send = send,
-                                            .receive = receive,
-                                            .count = count,
-                                            .type = type},
-                          out);
+  TRY(comm_alltoall_check(comm, count));
+  return background_begin(
+      &(comm_request_t){.comm = comm, .send = send, .receive = receive, .count = count, .type = type}, out);
 }
 
 bool comm_is_busy(const comm_t *comm) {
@@ -200,7 +187,7 @@ static status_t background_wait_once(double *start) {
   while (oldest->state != REQUEST_RUNS)
     oldest = oldest->next;
   TRY(comm_mpi_wait(oldest->messages.requests, oldest->messages.count,
-                    perf_collective_name(oldest->collective)));
+                    perf_collective_name(COLLECTIVE_REDUCE_SCATTER)));
   request_finish(oldest);
   TRY(background_go_on(*start, 1));
   background_count(*start);
@@ -208,18 +195,13 @@ static status_t background_wait_once(double *start) {
   return STATUS_OK;
 }
 
-/* As timelines show it. */
-static const char *wait_name(collective_t collective) {
-  return collective == COLLECTIVE_REDUCE_SCATTER ? "reduce-scatter wait" : "exchange wait";
-}
-
 status_t comm_wait(comm_request_t *request) {
   if (request == NULL) return STATUS_OK;
   double start = perf_now(), since = start;
   while (request->state != REQUEST_DONE)
     TRY(background_wait_once(&since));
-  perf_comm_since(wait_name(request->collective), 0, start);
-  perf_collective(request->comm->traffic, request->collective, 0, 0, perf_now() - start);
+  perf_comm_since("reduce-scatter wait", 0, start);
+  perf_collective(request->comm->traffic, COLLECTIVE_REDUCE_SCATTER, 0, 0, perf_now() - start);
   background_remove(request);
   memory_free(request);
   return STATUS_OK;

@@ -114,8 +114,7 @@ static status_t allgather_at_once(comm_t *comm, char *all, const size_t *counts,
   return comm_mpi_wait(&request, 1, "allgather");
 }
 
-static status_t allgather_as(comm_t *comm, const void *mine, void *all, const size_t *counts,
-                             comm_type_t type, collective_t collective) {
+status_t comm_allgatherv(comm_t *comm, const void *mine, void *all, const size_t *counts, comm_type_t type) {
   size_t size = comm_type_size(type), before = 0, total = 0;
   for (int r = 0; r < comm->size; r++) {
     if (r < comm->rank) before += counts[r];
@@ -130,21 +129,12 @@ static status_t allgather_as(comm_t *comm, const void *mine, void *all, const si
   } else {
     TRY(allgather_by_broadcast(comm, all, counts, type));
   }
-  comm_count(comm, collective, (double)(counts[comm->rank] * size), start);
+  comm_count(comm, COLLECTIVE_ALLGATHER, (double)(counts[comm->rank] * size), start);
   return STATUS_OK;
 }
 
-status_t comm_allgatherv(comm_t *comm, const void *mine, void *all, const size_t *counts, comm_type_t type) {
-  return allgather_as(comm, mine, all, counts, type, COLLECTIVE_ALLGATHER);
-}
-
-status_t comm_allgather_as(comm_t *comm, const void *mine, void *all, size_t count, comm_type_t type,
-                           collective_t collective) {
+status_t comm_allgather(comm_t *comm, const void *mine, void *all, size_t count, comm_type_t type) {
   for (int r = 0; r < comm->size; r++)
     comm->equal[r] = count;
-  return allgather_as(comm, mine, all, comm->equal, type, collective);
-}
-
-status_t comm_allgather(comm_t *comm, const void *mine, void *all, size_t count, comm_type_t type) {
-  return comm_allgather_as(comm, mine, all, count, type, COLLECTIVE_ALLGATHER);
+  return comm_allgatherv(comm, mine, all, comm->equal, type);
 }

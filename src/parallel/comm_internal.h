@@ -45,22 +45,28 @@ typedef struct {
 /* The piece that begins at element DONE of DATA (count elements of SIZE bytes). Local. */
 comm_piece_t comm_piece_at(const comm_t *comm, void *data, size_t size, size_t count, size_t done);
 
-/* Up to so many ranks talk to each other directly. */
-enum { COMM_DIRECT_RANKS = 16 };
-
 /* Messages to and from every other rank, or the one request of a collective of MPI's. */
 typedef struct {
   MPI_Request requests[2 * COMM_DIRECT_RANKS];
   int count;
 } comm_messages_t;
 
-/* What comm_alltoall does with COUNT > 0 on several ranks, up to its wait for MESSAGES, which are set. TAG
- * keeps it apart from others under way on COMM. */
+/* Starts to RECEIVE, or send, COUNT elements (at most 2^31 - 1; nothing for 0) from or to RANK. TAG keeps the
+ * message apart from others under way on COMM. Local. */
+status_t comm_message_start(comm_messages_t *messages, comm_t *comm, bool receive, char *data, size_t count,
+                            comm_type_t type, int rank, int tag);
+
+/* The rank STEP behind this one: ranks are visited from there on, so that not all begin with the same. Local.
+ */
+static inline int comm_other_rank(const comm_t *comm, int step) {
+  return (comm->rank + step) % comm->size;
+}
+
+/* What comm_alltoall does on several ranks, up to its wait for MESSAGES, which are set. */
 status_t comm_alltoall_start(comm_t *comm, const char *send, char *receive, size_t count, comm_type_t type,
                              int tag, comm_messages_t *messages);
-/* Whether MPI can be given shares of COUNT elements; the bytes that this rank then sends. Local. */
-status_t comm_alltoall_check(size_t count);
-double comm_alltoall_bytes(const comm_t *comm, size_t count, comm_type_t type);
+/* Whether COMM is direct, and a message can have COUNT elements. Local. */
+status_t comm_alltoall_check(const comm_t *comm, size_t count);
 
 /* OWN (n) += what the others sent, by rank in OTHERS (size * n, this rank's place there unused), added in the
  * order of the ranks. OTHERS is overwritten. TYPE is floating-point. Local. */

@@ -125,34 +125,19 @@ static status_t comm_reduce_reserve(comm_t *comm, size_t bytes) {
   return STATUS_OK;
 }
 
-/* Starts to RECEIVE, or send, BYTES. Ranks are visited from this one on, so that not all begin with the same.
- */
-static status_t comm_reduce_start(comm_messages_t *messages, comm_t *comm, bool receive, char *data,
-                                  size_t bytes, int rank, int tag) {
-  if (bytes == 0) return STATUS_OK;
-  MPI_Request *request = &messages->requests[messages->count];
-  TRY_MPI(receive ? MPI_Irecv(data, (int)bytes, MPI_BYTE, rank, tag, comm->mpi, request)
-                  : MPI_Isend(data, (int)bytes, MPI_BYTE, rank, tag, comm->mpi, request));
-  messages->count++;
-  return STATUS_OK;
-}
-
-static int other_rank(const comm_t *comm, int step) {
-  return (comm->rank + step) % comm->size;
-}
-
 /* Everyone sends everything (N elements of SIZE bytes) to everyone and reduces it all. */
 static status_t reduce_short(comm_t *comm, char *data, size_t n, size_t size, combine_t *combine) {
   size_t bytes = n * size;
   comm_messages_t messages = {.count = 0};
   TRY(comm_reduce_reserve(comm, bytes * (size_t)comm->size));
   for (int step = 1; step < comm->size; step++) {
-    int r = other_rank(comm, comm->size - step);
-    TRY(comm_reduce_start(&messages, comm, true, (char *)comm->scratch + (size_t)r * bytes, bytes, r,
-                          TAG_SHARE));
+    int r = comm_other_rank(comm, comm->size - step);
+    TRY(comm_message_start(&messages, comm, true, (char *)comm->scratch + (size_t)r * bytes, bytes, COMM_BYTE,
+                           r, TAG_SHARE));
   }
   for (int step = 1; step < comm->size; step++)
-    TRY(comm_reduce_start(&messages, comm, false, data, bytes, other_rank(comm, step), TAG_SHARE));
+    TRY(comm_message_start(&messages, comm, false, data, bytes, COMM_BYTE, comm_other_rank(comm, step),
+                           TAG_SHARE));
   TRY(comm_mpi_wait(messages.requests, messages.count, "allreduce"));
   combine_in_order(comm, comm->scratch, data, n, size, combine);
   return STATUS_OK;
@@ -170,14 +155,15 @@ static status_t spread_shares(comm_t *comm, char *data, size_t n, size_t size) {
       comm_reduce_share_begin(comm, n, comm->rank + 1) - comm_reduce_share_begin(comm, n, comm->rank);
   TRY(comm_reduce_reserve(comm, own * size * (size_t)comm->size));
   for (int step = 1; step < comm->size; step++) {
-    int r = other_rank(comm, comm->size - step);
-    TRY(comm_reduce_start(&messages, comm, true, (char *)comm->scratch + (size_t)r * own * size, own * size,
-                          r, TAG_SHARE));
+    int r = comm_other_rank(comm, comm->size - step);
+    TRY(comm_message_start(&messages, comm, true, (char *)comm->scratch + (size_t)r * own * size, own * size,
+                           COMM_BYTE, r, TAG_SHARE));
   }
   for (int step = 1; step < comm->size; step++) {
-    int r = other_rank(comm, step);
+    int r = comm_other_rank(comm, step);
     size_t begin = comm_reduce_share_begin(comm, n, r), end = comm_reduce_share_begin(comm, n, r + 1);
-    TRY(comm_reduce_start(&messages, comm, false, data + begin * size, (end - begin) * size, r, TAG_SHARE));
+    TRY(comm_message_start(&messages, comm, false, data + begin * size, (end - begin) * size, COMM_BYTE, r,
+                           TAG_SHARE));
   }
   return comm_mpi_wait(messages.requests, messages.count, "allreduce");
 }
@@ -188,13 +174,14 @@ static status_t comm_reduce_collect_results(comm_t *comm, char *data, size_t n, 
   size_t own_begin = comm_reduce_share_begin(comm, n, comm->rank),
          own_end = comm_reduce_share_begin(comm, n, comm->rank + 1);
   for (int step = 1; step < comm->size; step++) {
-    int r = other_rank(comm, comm->size - step);
+    int r = comm_other_rank(comm, comm->size - step);
     size_t begin = comm_reduce_share_begin(comm, n, r), end = comm_reduce_share_begin(comm, n, r + 1);
-    TRY(comm_reduce_start(&messages, comm, true, data + begin * size, (end - begin) * size, r, TAG_RESULT));
+    TRY(comm_message_start(&messages, comm, true, data + begin * size, (end - begin) * size, COMM_BYTE, r,
+                           TAG_RESULT));
   }
   for (int step = 1; step < comm->size; step++)
-    TRY(comm_reduce_start(&messages, comm, false, data + own_begin * size, (own_end - own_begin) * size,
-                          other_rank(comm, step), TAG_RESULT));
+    TRY(comm_message_start(&messages, comm, false, data + own_begin * size, (own_end - own_begin) * size,
+                           COMM_BYTE, comm_other_rank(comm, step), TAG_RESULT));
   return comm_mpi_wait(messages.requests, messages.count, "allreduce");
 }
 
@@ -249,7 +236,7 @@ static status_t comm_reduce(comm_t *comm, void *data, size_t count, comm_type_t 
   combine_t *combine = combiners[type][op];
   size_t size = comm_type_size(type);
   if (combine == NULL) return reduce_in_any_order(comm, data, count, size, comm_type_mpi(type), op_mpi(op));
-  if (comm->size <= COMM_DIRECT_RANKS) return reduce_directly(comm, data, count, size, combine);
+  if (comm_is_direct(comm)) return reduce_directly(comm, data, count, size, combine);
   return reduce_at_root(comm, data, count, type, op);
 }
 
@@ -270,7 +257,7 @@ status_t comm_allreduce(comm_t *comm, void *data, size_t count, comm_type_t type
 status_t comm_allreduce_maxloc(comm_t *comm, comm_maxloc_t *data, size_t count) {
   if (comm->size == 1 || count == 0) return STATUS_OK;
   double start = perf_now();
-  if (comm->size <= COMM_DIRECT_RANKS) {
+  if (comm_is_direct(comm)) {
     TRY(reduce_directly(comm, (char *)data, count, sizeof *data, comm_reduce_maxloc));
   } else {
     TRY(reduce_in_any_order(comm, data, count, sizeof *data, comm->maxloc_type, comm->maxloc_op));

@@ -261,12 +261,20 @@ static void check_copies(way_t way, double before) {
   if (EMULATED && way == ON_DEVICE) assert_true(copied_bytes() == before);
 }
 
+/* Calls of COLLECTIVE so far, among all ranks. */
+static double calls(collective_t collective) {
+  perf_collective_t counters[TRAFFIC_COUNT][COLLECTIVE_COUNT];
+  perf_collectives(counters[0]);
+  return counters[TRAFFIC_WORLD][collective].calls;
+}
+
 static float *reduced(way_t way, dtype_t type, size_t n, comm_op_t op) {
   trial_t trial;
   trial_begin(way, type, n, &trial);
-  const double before = copied_bytes();
+  const double before = copied_bytes(), called = calls(COLLECTIVE_ALLREDUCE);
   assert_ok(real_allreduce(trial.device, trial.world, trial.array, n, op));
   check_copies(way, before);
+  assert_true(calls(COLLECTIVE_ALLREDUCE) == called + 1); /* in however many pieces */
   return trial_end(&trial);
 }
 
@@ -316,10 +324,11 @@ static float *gathered(way_t way, dtype_t type, int number, bool in_place) {
   for (int r = 0; r < comm_rank(mpi_test_world()); r++)
     before += counts[r];
   trial_begin(way, type, 2 * n + 1, &trial);
-  const double copied = copied_bytes();
+  const double copied = copied_bytes(), called = calls(COLLECTIVE_ALLGATHER);
   const real_t *mine = real_at(trial.device, trial.array, (int64_t)(in_place ? before : n));
   assert_ok(real_allgatherv(trial.device, trial.world, mine, trial.array, counts));
   check_copies(way, copied);
+  assert_true(calls(COLLECTIVE_ALLGATHER) <= called + 1);
   return trial_end(&trial);
 }
 
@@ -347,9 +356,10 @@ static void gathers_have_the_same_bits(void **state) {
   check_gathered(DTYPE_F32, IN_PIECES, false);
 }
 
-/* More sums under way than there is memory for at a time, of several sizes, ended in another order. */
+/* More sums under way than there is memory for at a time, each larger than those before, ended in another
+ * order. */
 static float *reduced_in_background(way_t way, size_t *n) {
-  enum { SUMS = 11, SHARE = 1003, STRIDE = SHARE * RANKS_MOST, STEP = 37 };
+  enum { SUMS = 11, LEAST = 633, STEP = 37, STRIDE = (LEAST + SUMS * STEP) * RANKS_MOST };
   device_request_t *requests[SUMS];
   trial_t trial;
   *n = (size_t)SUMS * STRIDE;
@@ -358,7 +368,7 @@ static float *reduced_in_background(way_t way, size_t *n) {
   for (int b = 0; b < SUMS; b++) {
     wide_t *sum = wide_at(trial.device, (wide_t *)(void *)trial.array, b * STRIDE);
     assert_ok(
-        wide_reduce_scatter_begin(trial.device, trial.world, sum, (size_t)(SHARE - b * STEP), &requests[b]));
+        wide_reduce_scatter_begin(trial.device, trial.world, sum, (size_t)(LEAST + b * STEP), &requests[b]));
     assert_ok(comm_poll());
   }
   for (int b = 0; b < SUMS; b++)
@@ -367,7 +377,7 @@ static float *reduced_in_background(way_t way, size_t *n) {
   float *values = trial_end(&trial);
   /* Beside this rank's share the rest is undefined. */
   for (int b = 0; b < SUMS; b++) {
-    const size_t share = (size_t)(SHARE - b * STEP), begin = (size_t)comm_rank(trial.world) * share;
+    const size_t share = (size_t)(LEAST + b * STEP), begin = (size_t)comm_rank(trial.world) * share;
     for (size_t i = 0; i < STRIDE; i++)
       if (i < begin || i >= begin + share) values[(size_t)b * STRIDE + i] = 0;
   }

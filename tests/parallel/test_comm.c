@@ -275,6 +275,7 @@ static void shares_to_all(void **state) {
   comm_request_t *exchanges[EXCHANGES], *sums[EXCHANGES];
   float *sum;
   (void)state;
+  if (!comm_is_direct(comm)) skip();
   assert_ok(memory_alloc(&sum, ARENA_COMM, EXCHANGES * size, sizeof *sum));
   for (int n = 0; n < EXCHANGES; n++) {
     assert_ok(memory_alloc(&send[n], ARENA_COMM, size * SHARE, sizeof *send[n]));
@@ -282,8 +283,7 @@ static void shares_to_all(void **state) {
     write_letters(comm, n, SHARE, send[n]);
     for (size_t r = 0; r < size; r++)
       sum[(size_t)n * size + r] = (float)n;
-    assert_ok(
-        comm_alltoall_begin(comm, send[n], received[n], SHARE, COMM_I32, COLLECTIVE_EXCHANGE, &exchanges[n]));
+    assert_ok(comm_alltoall_begin(comm, send[n], received[n], SHARE, COMM_I32, &exchanges[n]));
     assert_ok(comm_reduce_scatter_begin(comm, sum + (size_t)n * size, 1, COMM_F32, &sums[n]));
     assert_ok(comm_poll());
   }
@@ -302,6 +302,58 @@ static void shares_to_all(void **state) {
     memory_free(received[n]);
   }
   memory_free(sum);
+}
+
+/* A block of each rank to all: by COUNTS (size), of which some or all may be 0. */
+static void check_blocks(comm_t *comm, const size_t *counts) {
+  size_t at = 0, begin = 0, total = 0;
+  unsigned char *all;
+  for (int r = 0; r < comm_size(comm); r++) {
+    if (r < comm_rank(comm)) begin += counts[r];
+    total += counts[r];
+  }
+  assert_ok(memory_alloc(&all, ARENA_COMM, total + 1, 1));
+  for (size_t i = 0; i < counts[comm_rank(comm)]; i++)
+    all[begin + i] = mail_byte(comm_rank(comm), 0, i);
+  assert_ok(comm_allgatherv_direct(comm, all, counts, COLLECTIVE_ALLGATHER));
+  for (int r = 0; r < comm_size(comm); r++)
+    for (size_t i = 0; i < counts[r]; i++)
+      assert_int_equal(all[at++], mail_byte(r, 0, i));
+  assert_int_equal(all[total], 0);
+  memory_free(all);
+}
+
+static void blocks_to_all(void **state) {
+  enum { KINDS = 4 };
+  comm_t *comm = mpi_test_world();
+  size_t counts[COMM_DIRECT_RANKS];
+  (void)state;
+  if (!comm_is_direct(comm)) skip();
+  for (int kind = 0; kind < KINDS; kind++) {
+    for (int r = 0; r < comm_size(comm); r++) {
+      const size_t of[KINDS] = {100003, mail_size(r, 0), r == comm_size(comm) - 1 ? 7 : 0, 0};
+      counts[r] = of[kind];
+    }
+    check_blocks(comm, counts);
+  }
+}
+
+/* Their call and bytes are others' to count. */
+static void parts_are_not_counted(void **state) {
+  comm_t *comm = mpi_test_world();
+  perf_collective_t before[TRAFFIC_COUNT * COLLECTIVE_COUNT], after[TRAFFIC_COUNT * COLLECTIVE_COUNT];
+  size_t counts[COMM_DIRECT_RANKS];
+  char send[COMM_DIRECT_RANKS] = {0}, received[COMM_DIRECT_RANKS];
+  (void)state;
+  if (!comm_is_direct(comm)) skip();
+  for (int r = 0; r < comm_size(comm); r++)
+    counts[r] = 1;
+  perf_collectives(before);
+  assert_ok(comm_alltoall(comm, send, received, 1, COMM_BYTE, COLLECTIVE_ALLREDUCE));
+  assert_ok(comm_allgatherv_direct(comm, send, counts, COLLECTIVE_ALLREDUCE));
+  perf_collectives(after);
+  for (int i = 0; i < TRAFFIC_COUNT * COLLECTIVE_COUNT; i++)
+    assert_true(after[i].calls == before[i].calls && after[i].bytes == before[i].bytes);
 }
 
 /* Several sums at once, polled, and waited for in another order than they began; each rank gets its share. */
@@ -484,8 +536,10 @@ static void mpi_errors_are_returned(void **state) {
   if (comm_size(world) == 1) skip(); /* nothing is sent */
   assert_error(comm_broadcast(world, &data, 1, COMM_I32, comm_size(world) + 5), STATUS_COMM);
   assert_error(comm_allreduce(world, &data, 1, COMM_BYTE, COMM_SUM), STATUS_INTERNAL);
-  assert_error(comm_alltoall(world, NULL, NULL, (size_t)1 << 31, COMM_BYTE, COLLECTIVE_EXCHANGE),
-               STATUS_INTERNAL);
+  /* Too much for a message, or too many ranks for messages from each to each. */
+  size_t counts[64] = {comm_is_direct(world) ? (size_t)1 << 31 : 1};
+  assert_error(comm_alltoall(world, NULL, NULL, counts[0], COMM_BYTE, COLLECTIVE_EXCHANGE), STATUS_INTERNAL);
+  assert_error(comm_allgatherv_direct(world, NULL, counts, COLLECTIVE_ALLGATHER), STATUS_INTERNAL);
 }
 
 static void traffic_is_counted(void **state) {
@@ -508,6 +562,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(gathers),
       cmocka_unit_test(exchanges),
       cmocka_unit_test(shares_to_all),
+      cmocka_unit_test(blocks_to_all),
+      cmocka_unit_test(parts_are_not_counted),
       cmocka_unit_test(sums_in_background),
       cmocka_unit_test(time_in_background_is_counted),
       cmocka_unit_test(zeros_have_one_sign),
