@@ -17,7 +17,7 @@ to=${1:-$root/build/cudnn_frontend}
 if [[ $(cat "$to/include/cudnn_frontend.version" 2>/dev/null) == "$version" ]]; then exit 0; fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m pip install --quiet --no-deps --disable-pip-version-check --root-user-action ignore --target "$work" "nvidia-cudnn-frontend==$version"
+python3 -m pip install --quiet --no-deps --disable-pip-version-check --retries 1 --timeout 20 --root-user-action ignore --target "$work" "nvidia-cudnn-frontend==$version"
 test -f "$work/include/cudnn_frontend.h"
 mkdir -p "$to/include"
 cp -r "$work/include/." "$to/include"
