@@ -7,8 +7,9 @@ white space, code, special tokens, broken UTF-8. Needs no GPU; takes a few minut
 files that have been compared go to golden/unigram, for test_export_tokens.c.
 
 SentencePiece adds scores in single precision and tokenizers in double, so that they choose differently among the same tokens in
-another order, of the same text: such lines are counted. Where characters are mapped, 0.5 % of the lines may have other tokens: marks in
-no canonical order or behind characters that the map removes, and U+FDD0, which tokenizer.json cuts graphemes with. Elsewhere none may.
+another order, of the same text: such lines are counted, and may be 3 %. Where characters are mapped, 0.3 % of the lines may have other
+tokens: marks in no canonical order or behind characters that the map removes, and U+FDD0, which tokenizer.json cuts graphemes with.
+Elsewhere none may.
 """
 import io
 import json
@@ -108,7 +109,7 @@ def compare(what, out, tokenizer, texts, mapped):
         else:
             other.append((text, wanted, found))
     print(f"{what}: of {len(texts)} lines {order} have the tokens in another order, {len(other)} other tokens", flush=True)
-    assert len(other) <= (0.005 * len(texts) if mapped else 0), other[:3]
+    assert order <= 0.03 * len(texts) and len(other) <= (0.003 * len(texts) if mapped else 0), other[:3]
 
 
 def main():
