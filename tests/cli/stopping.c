@@ -1,8 +1,11 @@
 /* The program with a signal that arrives at a chosen moment: the STOP_LOOK-th time (from 1) that rank
  * STOP_RANK looks for one. Linked with --wrap=stop_signal, which sends the looks through here. STOP_COUNT
- * names a file that gets the number of looks of that rank. Or with memory that is used up at a chosen moment:
- * the MEMORY_FAILS-th block that rank 1 asks for (--wrap=memory_alloc). */
+ * names a file that gets the number of looks of that rank. With STOP_SECONDS the moment brings no signal: the
+ * clock of that thread is so many seconds ahead from there on (--wrap=perf_now), however fast the machine is.
+ * Or with memory that is used up at a chosen moment: the MEMORY_FAILS-th block that rank 1 asks for
+ * (--wrap=memory_alloc). */
 #include "base/memory.h"
+#include "perf/perf.h"
 #include "session/stop.h"
 
 #include <signal.h>
@@ -15,10 +18,18 @@
 int __real_stop_signal(void);
 int __wrap_stop_signal(void);
 
+double __real_perf_now(void);
+double __wrap_perf_now(void);
+
 status_code_t __real_memory_alloc(void *out, arena_t arena, size_t count, size_t size);
 status_code_t __wrap_memory_alloc(void *out, arena_t arena, size_t count, size_t size);
 
 static int64_t looks, blocks;
+static _Thread_local double ahead; /* of the thread that looks: the watchdog's keeps the time */
+
+double __wrap_perf_now(void) {
+  return __real_perf_now() + ahead;
+}
 
 status_code_t __wrap_memory_alloc(void *out, arena_t arena, size_t count, size_t size) {
   const char *at = getenv("MEMORY_FAILS"), *mine = getenv("OMPI_COMM_WORLD_RANK");
@@ -38,9 +49,11 @@ static void write_count(void) {
 }
 
 int __wrap_stop_signal(void) {
-  const char *at = getenv("STOP_LOOK"), *rank = getenv("STOP_RANK"), *mine = getenv("OMPI_COMM_WORLD_RANK");
+  const char *at = getenv("STOP_LOOK"), *seconds = getenv("STOP_SECONDS");
+  const char *rank = getenv("STOP_RANK"), *mine = getenv("OMPI_COMM_WORLD_RANK");
   if (!rank || strcmp(rank, mine ? mine : "0") != 0) return __real_stop_signal();
   if (looks++ == 0) atexit(write_count);
-  if (at && looks == atoll(at)) raise(SIGUSR1);
+  if (at && looks == atoll(at) && seconds) ahead = atof(seconds);
+  if (at && looks == atoll(at) && !seconds) raise(SIGUSR1);
   return __real_stop_signal();
 }
