@@ -180,7 +180,8 @@ static status_t choose_gpu(cuda_state_t *state) {
   if (error != cudaSuccess || count == 0) {
     (void)cudaGetLastError();
     return error_set(STATUS_DEVICE,
-                     "parallel.device = 'cuda': no GPU can be used here (%s); use 'cpu', or a node with one",
+                     "parallel.device = 'cuda': no GPU can be used here (%s); use 'cpu', or a node with one "
+                     "(--dry-run needs none with parallel.gpu_memory)",
                      error != cudaSuccess ? cudaGetErrorString(error) : "the driver knows none");
   }
   const cuda_options_t *options = &state->options;

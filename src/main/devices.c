@@ -63,12 +63,18 @@ static status_t devices_create_plain(const grid_t *grid, const settings_t *setti
   return plain_create(dtype_is(settings, "f64") ? PLAIN_DOUBLE : PLAIN_FLOAT, settings->parallel.check, out);
 }
 
-#ifdef LLAVA_RLHF_CUDA
 static status_t devices_check_cuda(const settings_t *settings) {
   return dtype_is(settings, "f64") ? devices_refuse_dtype(settings, "cuda", "'auto', 'bf16' or 'f32'")
                                    : STATUS_OK;
 }
 
+/* For a GPU that a dry run assumes: nothing is computed on what is made. */
+static status_t devices_create_assumed(const grid_t *grid, const settings_t *settings, device_t **out) {
+  TRY(devices_check_cuda(settings));
+  return cpu_create(grid->threads, cpu_level_name(cpu_levels() - 1), out);
+}
+
+#ifdef LLAVA_RLHF_CUDA
 static status_t devices_create_cuda(const grid_t *grid, const settings_t *settings, device_t **out) {
   TRY(devices_check_cuda(settings));
   return cuda_create(&(cuda_options_t){.real_type = dtype_is(settings, "f32") ? DTYPE_F32 : DTYPE_BF16,
@@ -106,6 +112,13 @@ const device_entry_t *devices_table(int32_t *count) {
   return devices;
 }
 #endif
+
+const device_entry_t *devices_assumed_table(int32_t *count) {
+  static const device_entry_t assumed[] = {
+      {"cuda", devices_create_assumed}, {"cpu", devices_create_cpu}, {"plain", devices_create_plain}};
+  *count = (int32_t)(sizeof assumed / sizeof *assumed);
+  return assumed;
+}
 
 status_t devices_create_oracle(device_t **out) {
   return plain_create(PLAIN_DOUBLE, false, out);

@@ -159,7 +159,8 @@ static status_t main_end_session(session_t *session, comm_t *shutdown, status_co
 static status_t run_session(comm_t *world, comm_t *shutdown, const settings_t *settings, command_t command) {
   session_t session;
   int32_t count;
-  const device_entry_t *devices = devices_table(&count);
+  bool assumes = command == COMMAND_DRY_RUN && settings->parallel.gpu_memory > 0.0;
+  const device_entry_t *devices = assumes ? devices_assumed_table(&count) : devices_table(&count);
   status_code_t status = session_prepare(world, settings, devices, count, &session);
   session.judges = judges_table(&session.judge_count);
   if (status == STATUS_OK) status = run_task(&session, command);

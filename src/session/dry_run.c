@@ -231,7 +231,9 @@ static void dry_run_print_gpu_regions(const estimate_t *estimate, int rank) {
                mega * (double)estimate->gpu.regions[r]);
 }
 
-static void dry_run_print_gpu(const estimate_t *all, int ranks, double memory) {
+static void dry_run_print_gpu(const estimate_t *all, int ranks, const settings_t *settings) {
+  const double memory = settings->parallel.gpu_memory;
+  const bool cudnn = strcmp(settings->parallel.attention, "cudnn") == 0;
   char head[256] = "  rank";
   int most = 0;
   for (int a = 0; a < ARENA_COUNT; a++) {
@@ -250,6 +252,8 @@ static void dry_run_print_gpu(const estimate_t *all, int ranks, double memory) {
   log_info("           %.1f of %.1f GB: %s", takes, memory,
            takes <= memory ? "it fits"
                            : "it does not fit; more ranks (parallel.tp), NF4 or model.recompute help");
+  log_info("           not counted: what CUDA takes itself (1.3 GB on an H100), buffers of NCCL or MPI%s",
+           cudnn ? ", cuDNN's workspace (gradients of long batches: GB)" : "");
 }
 
 /* ---- Printing ---- */
@@ -384,7 +388,7 @@ status_t dry_run(session_t *session, status_t (*task)(session_t *session)) {
   TRY(comm_allgather(session->world, &estimate, all, sizeof estimate, COMM_BYTE));
   if (comm_rank(session->world) != 0) return STATUS_OK;
   if (gpu_memory > 0.0)
-    dry_run_print_gpu(all, session->grid.size, gpu_memory);
+    dry_run_print_gpu(all, session->grid.size, session->settings);
   else
     dry_run_print_memory(all, session->grid.size);
   if (all[0].steps > 0)

@@ -26,7 +26,7 @@ status_t device_choose(const settings_t *settings, const device_entry_t *devices
   return error_set(
       STATUS_INPUT,
       "parallel.device = '%s' is not in this build (--version lists the devices); use 'auto', or "
-      "build with it (README.md, cuda/README.md)",
+      "build with it (README.md, cuda/README.md; --dry-run needs none with parallel.gpu_memory)",
       wanted);
 }
 

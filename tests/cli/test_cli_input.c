@@ -139,6 +139,22 @@ static void what_this_build_lacks_is_refused(void **state) {
   cli_expect_one_message(&result, 2);
 }
 
+/* It computes nothing: a machine without a GPU, and a build without the toolkit, tell what one would take. */
+static void a_dry_run_may_assume_a_gpu_anywhere(void **state) {
+  cli_result_t result;
+  (void)state;
+  write_text("assumed.nml", "&job task = 'bench' run_dir = 'x' /\n"
+                            "&parallel device = 'cuda' attention = 'cudnn' /\n&bench layers = 1 /\n");
+  CLI_RUN(2, &result, "--dry-run", "assumed.nml", "--set", "parallel.gpu_memory=80");
+  cli_expect(&result, 0);
+  assert_non_null(strstr(result.out, "of 80.0 GB: it fits"));
+  assert_non_null(strstr(result.out, "cuDNN's workspace"));
+  CLI_RUN(1, &result, "--dry-run", "assumed.nml", "--set", "parallel.gpu_memory=80", "--set",
+          "parallel.device=cpu");
+  cli_expect_one_message(&result, 2);
+  assert_false(cli_exists("x"));
+}
+
 static void a_wrong_command_line_is_refused(void **state) {
   cli_result_t result;
   (void)state;
@@ -217,6 +233,7 @@ int main(void) {
       cmocka_unit_test(reports_are_made_of_what_runs_left),
       cmocka_unit_test(defaults_are_an_input_for_every_task),
       cmocka_unit_test(what_this_build_lacks_is_refused),
+      cmocka_unit_test(a_dry_run_may_assume_a_gpu_anywhere),
       cmocka_unit_test(a_wrong_command_line_is_refused),
       cmocka_unit_test(all_mistakes_of_an_input_are_told_at_once),
       cmocka_unit_test(ranks_refuse_a_wrong_input_together),
