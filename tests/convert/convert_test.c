@@ -277,26 +277,49 @@ void convert_compare_features(const convert_test_t *test, const char *text, cons
 
 /* ---- Files ---- */
 
-static void same_tensor(weights_file_t *const files[2], int64_t i) {
-  const weights_tensor_t *tensors[2] = {weights_at(files[0], i), weights_at(files[1], i)};
-  float *values[2];
+static int64_t same_shape(const weights_tensor_t *tensor, const weights_tensor_t *other) {
   int64_t n = 1;
-  assert_string_equal(tensors[0]->path, tensors[1]->path);
-  assert_int_equal(tensors[0]->ndim, tensors[1]->ndim);
-  assert_int_equal(tensors[0]->dtype, tensors[1]->dtype);
-  for (int d = 0; d < tensors[0]->ndim; d++) {
-    assert_int_equal(tensors[0]->shape[d], tensors[1]->shape[d]);
-    n *= tensors[0]->shape[d];
+  assert_string_equal(tensor->path, other->path);
+  assert_int_equal(tensor->ndim, other->ndim);
+  assert_int_equal(tensor->dtype, other->dtype);
+  for (int d = 0; d < tensor->ndim; d++) {
+    assert_int_equal(tensor->shape[d], other->shape[d]);
+    n *= tensor->shape[d];
   }
-  for (int f = 0; f < 2; f++) {
-    succeed(memory_alloc(&values[f], ARENA_OTHER, (size_t)n, sizeof(float)));
-    const weights_request_t request = {
-        .path = tensors[f]->path, .rows = n, .cols = 1, .row_count = n, .col_count = 1, .data = values[f]};
-    succeed(weights_read(files[f], &request, 1));
-  }
-  assert_memory_equal(values[0], values[1], (size_t)n * sizeof(float));
+  return n;
+}
+
+/* All tensors of FILE whole, one behind the other; sizes[i] values each, TOTAL together. */
+static float *read_whole(weights_file_t *file, const int64_t *sizes, int64_t total) {
+  weights_request_t *requests;
+  float *values;
+  int64_t count = weights_count(file), at = 0;
+  succeed(memory_alloc(&requests, ARENA_OTHER, (size_t)count, sizeof *requests));
+  succeed(memory_alloc(&values, ARENA_OTHER, (size_t)total, sizeof *values));
+  for (int64_t i = 0; i < count; at += sizes[i++])
+    requests[i] = (weights_request_t){.path = weights_at(file, i)->path,
+                                      .rows = sizes[i],
+                                      .cols = 1,
+                                      .row_count = sizes[i],
+                                      .col_count = 1,
+                                      .data = values + at};
+  succeed(weights_read(file, requests, count));
+  memory_free(requests);
+  return values;
+}
+
+static void same_values(weights_file_t *const files[2]) {
+  int64_t *sizes, count = weights_count(files[0]), total = 0;
+  succeed(memory_alloc(&sizes, ARENA_OTHER, (size_t)count, sizeof *sizes));
+  for (int64_t i = 0; i < count; i++)
+    total += sizes[i] = same_shape(weights_at(files[0], i), weights_at(files[1], i));
+  float *values[2] = {read_whole(files[0], sizes, total), read_whole(files[1], sizes, total)};
+  for (int64_t i = 0, at = 0; i < count; at += sizes[i++])
+    if (memcmp(values[0] + at, values[1] + at, (size_t)sizes[i] * sizeof(float)) != 0)
+      fail_msg("%s has other values", weights_at(files[0], i)->path);
   memory_free(values[0]);
   memory_free(values[1]);
+  memory_free(sizes);
 }
 
 void convert_same(const convert_test_t *test, const char *path, const char *other) {
@@ -305,8 +328,7 @@ void convert_same(const convert_test_t *test, const char *path, const char *othe
   succeed(weights_open(test->world, convert_fill(test, path, filled), &store_format, &files[0]));
   succeed(weights_open(test->world, convert_fill(test, other, filled), &store_format, &files[1]));
   assert_int_equal(weights_count(files[0]), weights_count(files[1]));
-  for (int64_t i = 0; i < weights_count(files[0]); i++)
-    same_tensor(files, i);
+  same_values(files);
   weights_close(files[0]);
   weights_close(files[1]);
 }
