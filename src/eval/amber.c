@@ -154,6 +154,7 @@ status_t amber_open(session_t *session, judge_t *out) {
   *out = (judge_t){.metrics = metrics,
                    .metric_count = CLASS_METRICS,
                    .score = JUDGE_NO_SCORE,
+                   .answer_key = "response",
                    .type_count = AMBER_TYPES,
                    .type_name = amber_type_name,
                    .accept = amber_accept,

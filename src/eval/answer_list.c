@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "io/table.h"
+#include "rollout/benchmark.h"
 #include "rollout/questions.h"
 
 #include <inttypes.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 
 typedef struct {
+  const judge_t *judge;
   answer_visit_t visit;
   void *context;
 } listing_t;
@@ -43,26 +45,47 @@ static const char *image_of_record(const json_t *record) {
   return slash ? slash + 1 : source;
 }
 
-static const char *answer_of(const json_t *record) {
-  static const char *const own[] = {"prediction", "model_answer", "model_prediction",
-                                    "response",   "caption",      NULL};
-  static const char *const beside_prompt[] = {"text", NULL}, *const plain[] = {"answer", NULL};
-  const char *text = text_of(record, own);
-  if (!text && json_get(record, "prompt")) text = text_of(record, beside_prompt);
-  return text ? text : text_of(record, plain);
+static const char *string_of(const json_t *record, const char *key) {
+  const char *const keys[] = {key, NULL};
+  return text_of(record, keys);
+}
+
+/* Of a program of its own, or of a person: JUDGE tells what graders read. */
+static const char *foreign_answer_of(const judge_t *judge, const json_t *record) {
+  static const char *const others[] = {"answer",           "prediction", "model_answer",
+                                       "model_prediction", "response",   "caption"};
+  const char *text = string_of(record, judge->answer_key ? judge->answer_key : others[0]);
+  if (!text && json_get(record, "prompt")) text = string_of(record, "text");
+  for (size_t i = 0; i < sizeof others / sizeof *others && !text; i++)
+    if (!judge->truth_key || strcmp(others[i], judge->truth_key) != 0) text = string_of(record, others[i]);
+  return text;
+}
+
+static const char *answer_of(const judge_t *judge, const json_t *record) {
+  const json_t *stopped = json_get(record, "stopped");
+  const char *key = benchmark_answer_key(benchmark_of_question(record)), *own = NULL;
+  bool is_truth = judge->truth_key && strcmp(key, judge->truth_key) == 0;
+  if (stopped && stopped->type == JSON_BOOL && !is_truth) own = string_of(record, key);
+  return own ? own : foreign_answer_of(judge, record);
+}
+
+static status_t no_answer(const judge_t *judge, const char *where) {
+  if (judge->truth_key)
+    return error_set(STATUS_DATA, "%s: found no answer, expected member or column '%s' ('%s' is the truth)",
+                     where, judge->answer_key, judge->truth_key);
+  return error_set(STATUS_DATA,
+                   "%s: found no answer, expected one of the members prediction, model_answer, "
+                   "model_prediction, response, caption, text (beside prompt), answer",
+                   where);
 }
 
 static status_t record_visit(void *context, const json_element_t *element, const char *where) {
   static const char *const asked[] = {"prompt", "text", "question", "query", NULL};
   SCOPED_MEMORY char *stripped = NULL;
   const listing_t *listing = context;
-  const char *text = answer_of(element->value), *question = text_of(element->value, asked);
+  const char *text = answer_of(listing->judge, element->value), *question = text_of(element->value, asked);
   char id[32];
-  if (!text)
-    return error_set(STATUS_DATA,
-                     "%s: found no answer, expected one of the members prediction, model_answer, "
-                     "model_prediction, response, caption, text (beside prompt), answer",
-                     where);
+  if (!text) return no_answer(listing->judge, where);
   text_view_t view = text_strip(text_view(text));
   TRY(memory_copy_text(&stripped, ARENA_OTHER, view.bytes, view.n));
   const answer_t answer = {.row = element->index,
@@ -109,14 +132,16 @@ static status_t table_visit(const char *path, listing_t *listing) {
   }
 }
 
-status_t answer_list_visit(const char *path, answer_visit_t visit, void *context) {
-  listing_t listing = {visit, context};
+status_t answer_list_visit(const char *path, const judge_t *judge, answer_visit_t visit, void *context) {
+  listing_t listing = {judge, visit, context};
   size_t n = strlen(path);
   if (n >= 4 && strcmp(path + n - 4, ".tsv") == 0) return table_visit(path, &listing);
   return json_elements_visit(path, record_visit, &listing);
 }
 
 void answer_list_copy(json_writer_t *writer, const json_t *record, const char *key) {
-  const char *const own[] = {key, "model", "read", "invented", NULL};
+  const char *own[6] = {"model", "read", "invented"};
+  if (key) own[3] = key;
+  if (key) own[4] = "stopped";
   questions_copy(writer, record, own);
 }

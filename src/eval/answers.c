@@ -139,15 +139,19 @@ typedef struct {
   json_writer_t *requests; /* NULL: nobody elsewhere is asked */
 } evaluation_t;
 
+static void answer_write_end(const evaluation_t *evaluation, const answer_t *answer) {
+  json_write_member(evaluation->writer, "model", evaluation->model);
+  json_write_key(evaluation->writer, "stopped");
+  json_write_bool(evaluation->writer, answer->stopped);
+}
+
 static void answer_write(const evaluation_t *evaluation, const answer_t *answer) {
   json_writer_t *writer = evaluation->writer;
   json_write_member(writer, "question_id", answer->id);
   json_write_member(writer, "image", answer->image);
   json_write_member(writer, "text", answer->question);
   json_write_member(writer, "answer", answer->text);
-  json_write_member(writer, "model", evaluation->model);
-  json_write_key(writer, "stopped");
-  json_write_bool(writer, answer->stopped);
+  answer_write_end(evaluation, answer);
 }
 
 /* Behind the members of its question. */
@@ -155,7 +159,7 @@ static void answer_write_with_question(const evaluation_t *evaluation, const ans
   const char *key = benchmark_answer_key(evaluation->evaluator->options.questions->benchmark);
   answer_list_copy(evaluation->writer, answer->record, key);
   json_write_member(evaluation->writer, key, answer->text);
-  json_write_member(evaluation->writer, "model", evaluation->model);
+  answer_write_end(evaluation, answer);
 }
 
 /* All judges; *SHOWN gets the score of the first one that gives one. */

@@ -247,6 +247,7 @@ status_t chair_open(session_t *session, judge_t *out) {
   *out = (judge_t){.metrics = metrics,
                    .metric_count = CHAIR_METRICS,
                    .score = JUDGE_NO_SCORE,
+                   .answer_key = "caption",
                    .rule = "an object counts as often as it is mentioned, by a word of eval.synonyms, and is "
                            "there if eval.annotations show or mention it",
                    .accept = chair_accept,

@@ -65,12 +65,13 @@ static void line_append_answers(char line[LINE_MAX_BYTES], double least, double 
 }
 
 static void line_append_value(char line[LINE_MAX_BYTES], const interval_t *value, bool percent) {
-  char text[96];
+  char text[96]; /* cut, where the numbers are beyond all scales */
   double scale = percent ? 100.0 : 1.0;
   int digits = percent ? 1 : 2;
-  int used = snprintf(text, sizeof text, "%.*f%s", digits, scale * value->value, percent ? " %" : "");
+  snprintf(text, sizeof text, "%.*f%s", digits, scale * value->value, percent ? " %" : "");
+  size_t used = strlen(text);
   if (isfinite(value->low))
-    snprintf(text + used, sizeof text - (size_t)used, " (%.*f-%.*f)", digits, scale * value->low, digits,
+    snprintf(text + used, sizeof text - used, " (%.*f-%.*f)", digits, scale * value->low, digits,
              scale * value->high);
   line_append(line, text, COLUMN_WIDTH);
 }

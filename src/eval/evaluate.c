@@ -247,6 +247,7 @@ typedef struct {
   evaluate_task_t *task;
   column_t *column;
   json_writer_t *writer, *requests;
+  int64_t empty; /* answers without a character */
 } judging_t;
 
 static status_t answer_judge_listed(void *context, const answer_t *answer) {
@@ -256,16 +257,26 @@ static status_t answer_judge_listed(void *context, const answer_t *answer) {
   int64_t limit = judging->task->session->settings->eval.limit;
   if (limit > 0 && answer->row >= limit) return STATUS_OK;
   judging->column->questions++;
+  judging->empty += *answer->text == '\0';
   if (judge->accept) TRY(judge->accept(judge, answer));
   if (judging->requests)
     return request_write(judge, answer, judging->task->session->settings->eval.judge_model,
                          judging->requests);
   json_write_object_begin(judging->writer);
-  answer_list_copy(judging->writer, answer->record, "");
+  answer_list_copy(judging->writer, answer->record, NULL);
   TRY(judge->judge(judge, answer, judging->writer, &verdict));
   json_write_object_end(judging->writer);
   json_write_line(judging->writer);
   tally_add(&judging->column->tallies[0], judge, &verdict);
+  return STATUS_OK;
+}
+
+static status_t answers_check(const judging_t *judging, const char *path) {
+  int64_t count = judging->column->questions;
+  if (count == 0) return error_set(STATUS_DATA, "%s holds no answers", path);
+  if (judging->empty > 0)
+    log_warning("%s: %lld of %lld answers are empty, and judged as they are", path, (long long)judging->empty,
+                (long long)count);
   return STATUS_OK;
 }
 
@@ -280,8 +291,10 @@ static status_t answers_judge(evaluate_task_t *task, const char *path, int64_t i
   snprintf(name, sizeof name, "answers_%lld.jsonl", (long long)index + 1);
   if (!requests) TRY(session_path(task->session, name, output));
   TRY(output_file_open(output, &file));
-  judging_t judging = {task, column, file.writer, requests ? file.writer : NULL};
-  status_code_t status = answer_list_visit(path, answer_judge_listed, &judging);
+  judging_t judging = {
+      .task = task, .column = column, .writer = file.writer, .requests = requests ? file.writer : NULL};
+  status_code_t status = answer_list_visit(path, judge, answer_judge_listed, &judging);
+  if (status == STATUS_OK) status = answers_check(&judging, path);
   if (status == STATUS_OK && judge->finish) status = judge->finish(judge, &column->tallies[0]);
   return output_file_close(&file, status);
 }

@@ -126,6 +126,7 @@ status_t hallusion_open(session_t *session, judge_t *out) {
   *out = (judge_t){.metrics = metrics,
                    .metric_count = HALLUSION_METRICS,
                    .score = JUDGE_NO_SCORE,
+                   .answer_key = "model_prediction",
                    .type_count = TYPES,
                    .type_name = hallusion_type_name,
                    .accept = hallusion_accept,

@@ -75,7 +75,10 @@ struct judge {
   int32_t type_count; /* types of questions; 0: they are not told apart */
   const char *(*type_name)(int32_t type);
   const char *rule; /* how it judges, in a sentence for the log and evaluation.json; NULL: nothing to say */
-  void *state;      /* the judge's own */
+  /* Members of a file of answers: the one that the published grader reads the answer in (NULL: "answer"), and
+   * one that may look like an answer but is the truth (NULL: none). */
+  const char *answer_key, *truth_key;
+  void *state; /* the judge's own */
 
   /* Whether an answer to this question, which has no text yet, can be judged: asked of all questions before
    * the first one is answered. NULL: all can. Rank 0. Errors: STATUS_DATA. */

@@ -144,6 +144,11 @@ static status_t llava_bench_ask(judge_t *judge, const answer_t *answer, const ch
 
 /* ---- Hearing ---- */
 
+/* What the prompt asks for, a scale of 1 to 10: other numbers are no scores. */
+static bool is_on_scale(double score) {
+  return score >= 1.0 && score <= 10.0;
+}
+
 bool llava_bench_scores(const char *reply, double scores[2]) {
   char line[64];
   const char *at = line;
@@ -152,7 +157,7 @@ bool llava_bench_scores(const char *reply, double scores[2]) {
     char *end;
     at += strspn(at, ", ");
     scores[i] = strtod(at, &end);
-    if (end == at || !isfinite(scores[i])) return false;
+    if (end != at + strspn(at, "0123456789.") || !is_on_scale(scores[i])) return false;
     at = end;
     if (i == 0 && *at != ' ' && *at != ',') return false;
   }
@@ -165,7 +170,7 @@ static bool scores_take(const json_t *list, double scores[2]) {
   for (int i = 0; i < 2; i++, item = item->next) {
     if (!item || (item->type != JSON_INT && item->type != JSON_REAL)) return false;
     scores[i] = item->type == JSON_INT ? (double)item->u.integer : item->u.real;
-    if (scores[i] < 0.0) return false;
+    if (!is_on_scale(scores[i])) return false;
   }
   return item == NULL;
 }
@@ -181,7 +186,8 @@ static status_t llava_bench_hear(judge_t *judge, const reply_t *reply, verdict_t
         "batch's results begins or as reviews have it",
         reply->where, reply->type ? reply->type : "");
   out->counts[LLAVA_BENCH_UNREAD] = (judge_count_t){!found, 1.0};
-  if (!found) log_warning("%s: found no two scores on the first line; it does not count", reply->where);
+  if (!found)
+    log_warning("%s: found no two scores of 1 to 10 on the first line; it does not count", reply->where);
   if (!found) return STATUS_OK;
   out->counts[LLAVA_BENCH_RELATIVE] = (judge_count_t){scores[1], scores[0]};
   out->counts[LLAVA_BENCH_MODEL] = (judge_count_t){scores[1], 1.0};
@@ -200,17 +206,17 @@ static void llava_bench_close(judge_t *judge) {
   memory_free(bench);
 }
 
-const judge_t llava_bench_judge = {
-    .metrics = metrics,
-    .metric_count = LLAVA_BENCH_METRICS,
-    .score = JUDGE_NO_SCORE,
-    .type_count = TYPES,
-    .type_name = llava_bench_type_name,
-    .rule = "a reply scores by the two numbers on its first line, the reference's first; others do not count",
-    .accept = llava_bench_accept,
-    .ask = llava_bench_ask,
-    .hear = llava_bench_hear,
-    .close = llava_bench_close};
+const judge_t llava_bench_judge = {.metrics = metrics,
+                                   .metric_count = LLAVA_BENCH_METRICS,
+                                   .score = JUDGE_NO_SCORE,
+                                   .type_count = TYPES,
+                                   .type_name = llava_bench_type_name,
+                                   .rule = "a reply scores by the two numbers of 1 to 10 on its first line, "
+                                           "the reference's first; others do not count",
+                                   .accept = llava_bench_accept,
+                                   .ask = llava_bench_ask,
+                                   .hear = llava_bench_hear,
+                                   .close = llava_bench_close};
 
 static status_t llava_bench_read(const settings_t *settings, judge_t *out) {
   llava_bench_t *bench;

@@ -174,6 +174,8 @@ status_t mmbench_open(session_t *session, judge_t *out) {
       (judge_t){.metrics = metrics,
                 .metric_count = MMBENCH_METRICS,
                 .score = JUDGE_NO_SCORE,
+                .answer_key = "prediction",
+                .truth_key = "answer",
                 .type_count = ABILITIES,
                 .type_name = mmbench_type_name,
                 .rule = "exact matching: an answer gives the option whose letter is the only one among its "

@@ -105,6 +105,7 @@ static void mmhal_close(judge_t *judge) {
 }
 
 const judge_t mmhal_judge = {
+    .answer_key = "model_answer",
     .metrics = metrics,
     .metric_count = MMHAL_METRICS,
     .score = JUDGE_NO_SCORE,

@@ -1,6 +1,7 @@
 #include "eval/requests.h"
 
 #include "base/memory.h"
+#include "eval/lookup.h"
 #include "io/file.h"
 #include "io/json_elements.h"
 
@@ -106,6 +107,7 @@ typedef struct {
   judge_t *judge;
   tally_t *tally;
   int64_t count;
+  lookup_t places; /* by custom_id: where it is */
 } hearing_t;
 
 static status_t completion_text(const json_t *completion, const char *where, const char **text) {
@@ -117,6 +119,22 @@ static status_t completion_text(const json_t *completion, const char *where, con
   return json_string(message, "content", where, text);
 }
 
+/* What HOLDER's member `error` says; NULL: there is none. */
+static const char *failure_of(const json_t *holder) {
+  const json_t *failure = json_get(holder, "error");
+  const json_t *message = failure && failure->type == JSON_OBJECT ? json_get(failure, "message") : failure;
+  if (!failure || failure->type == JSON_NULL) return NULL;
+  return message && message->type == JSON_STRING ? message->u.string : "no message";
+}
+
+static status_t refuse_failed(const json_t *holder, const char *id, const char *where) {
+  const char *failure = failure_of(holder);
+  if (!failure) return STATUS_OK;
+  return error_set(STATUS_DATA,
+                   "%s: request '%.80s' has failed (%.200s); have it answered and put its reply here", where,
+                   id, failure);
+}
+
 /* A line of a batch's results; TYPE gets what its custom_id begins with. */
 static status_t batch_read(const json_t *element, reply_t *reply, char type[TYPE_BYTES]) {
   const json_t *response, *body;
@@ -125,8 +143,10 @@ static status_t batch_read(const json_t *element, reply_t *reply, char type[TYPE
   const char *dash = strrchr(id, '-');
   snprintf(type, TYPE_BYTES, "%.*s", dash ? (int)(dash - id) : 0, id);
   if (dash) reply->type = type;
+  TRY(refuse_failed(element, id, reply->where));
   TRY(json_object(element, "response", reply->where, &response));
   TRY(json_object(response, "body", reply->where, &body));
+  TRY(refuse_failed(body, id, reply->where));
   return completion_text(body, reply->where, &reply->text);
 }
 
@@ -145,21 +165,36 @@ static status_t reply_hear(void *context, const json_element_t *element, const c
   reply_t reply = {.where = where, .index = element->index};
   verdict_t verdict = {0};
   char type[TYPE_BYTES];
-  if (json_get(element->value, "custom_id"))
+  const json_t *id = json_get(element->value, "custom_id");
+  if (id)
     TRY(batch_read(element->value, &reply, type));
   else if (json_get(element->value, "category"))
     TRY(review_read(element->value, &reply));
   else
     TRY(completion_text(element->value, where, &reply.text));
+  if (id) TRY(lookup_add(&hearing->places, id->u.string, where));
   TRY(hearing->judge->hear(hearing->judge, &reply, &verdict));
   tally_add(hearing->tally, hearing->judge, &verdict);
   hearing->count++;
   return STATUS_OK;
 }
 
+/* A batch that was sent twice is not to count twice. */
+static status_t replies_check(hearing_t *hearing, const char *path) {
+  const lookup_entry_t *entries = hearing->places.entries;
+  lookup_sort(&hearing->places);
+  for (int64_t i = 1; i < hearing->places.count; i++)
+    if (strcmp(entries[i - 1].key, entries[i].key) == 0)
+      return error_set(STATUS_DATA, "%s: custom_id '%.80s' is there twice, expected one reply to a request",
+                       entries[i].value, entries[i].key);
+  return hearing->count > 0 ? STATUS_OK : error_set(STATUS_DATA, "%s holds no replies", path);
+}
+
 status_t replies_judge(const char *path, judge_t *judge, tally_t *tally, int64_t *count) {
   hearing_t hearing = {.judge = judge, .tally = tally};
   status_code_t status = json_elements_visit(path, reply_hear, &hearing);
+  if (status == STATUS_OK) status = replies_check(&hearing, path);
+  lookup_free(&hearing.places);
   *count = hearing.count;
   return status;
 }

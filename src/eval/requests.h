@@ -27,7 +27,8 @@ status_t request_write(judge_t *judge, const answer_t *answer, const char *model
 
 /* Counts the replies of PATH to TALLY, *COUNT of them: a JSON list of chat completions, or JSON lines of a
  * batch's results (custom_id, response) or of LLaVA-Bench's reviews (category, content, tuple). Errors:
- * STATUS_DATA naming the line. Local. */
+ * STATUS_DATA naming the line, or PATH where there are none; a failed request and a second reply to one are
+ * errors too. Local. */
 status_t replies_judge(const char *path, judge_t *judge, tally_t *tally, int64_t *count);
 
 #endif

@@ -38,7 +38,7 @@ static bool has_category_of_llava_bench(const json_t *element) {
          strcmp(category->u.string, "complex") == 0;
 }
 
-static benchmark_t element_recognise(const json_t *element) {
+benchmark_t benchmark_of_question(const json_t *element) {
   if (json_get(element, "text") || json_get(element, "conversations"))
     return json_get(element, "text") && has_category_of_llava_bench(element) ? BENCHMARK_LLAVA_BENCH
                                                                              : BENCHMARK_NONE;
@@ -60,7 +60,7 @@ status_t benchmark_recognise(const char *path, benchmark_t *out) {
   if (is_table(path)) return STATUS_OK;
   TRY(json_reader_open(path, JSON_ELEMENTS, &reader));
   TRY(json_reader_next(reader, &element));
-  *out = element.value ? element_recognise(element.value) : BENCHMARK_NONE;
+  *out = element.value ? benchmark_of_question(element.value) : BENCHMARK_NONE;
   return STATUS_OK;
 }
 

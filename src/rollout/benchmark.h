@@ -24,6 +24,9 @@ const char *benchmark_answer_key(benchmark_t benchmark);
  * (cannot be read, holds nothing). Local. */
 status_t benchmark_recognise(const char *path, benchmark_t *out);
 
+/* What a question with the members of ELEMENT is of, but for MMBench, whose are rows of a table. */
+benchmark_t benchmark_of_question(const json_t *element);
+
 /* True if questions of BENCHMARK are asked in other words or under other names than they are published. */
 bool benchmark_is_translated(benchmark_t benchmark);
 

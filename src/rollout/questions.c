@@ -175,14 +175,14 @@ status_t questions_prepare_one(session_t *session, const char *image, const char
   return questions_prepare_inner(session, folder, "question", out);
 }
 
-static bool has_id(const json_t *element, const char *id) {
+/* As sample_read (data/sample.h) takes ids: where there is none, the element's number is it. */
+static bool has_id(const json_element_t *element, const char *id) {
   char number[32];
-  const json_t *found = json_get(element, "id");
-  if (!found) found = json_get(element, "question_id");
-  if (!found) return false;
-  if (found->type == JSON_STRING) return strcmp(found->u.string, id) == 0;
-  if (found->type != JSON_INT) return false;
-  snprintf(number, sizeof number, "%" PRId64, found->u.integer);
+  const json_t *found = json_get(element->value, "id");
+  if (!found) found = json_get(element->value, "question_id");
+  if (found && found->type == JSON_STRING) return strcmp(found->u.string, id) == 0;
+  if (found && found->type != JSON_INT) return false;
+  snprintf(number, sizeof number, "%" PRId64, found ? found->u.integer : element->index);
   return strcmp(number, id) == 0;
 }
 
@@ -192,7 +192,7 @@ status_t questions_find(const questions_t *questions, json_reader_t *reader, int
   do
     TRY(json_reader_next(reader, element));
   while (element->value && element->index < number);
-  if (element->value && element->index == number && has_id(element->value, id)) return STATUS_OK;
+  if (element->value && element->index == number && has_id(element, id)) return STATUS_OK;
   return error_set(STATUS_DATA,
                    "%s: element %" PRId64
                    " is not the one with the id '%.80s' any more; the file has changed "

@@ -114,13 +114,60 @@ static void test_golden_scores(void **state) {
   check_golden("again", "pope", "pope");
 }
 
+/* Wrong data, of which the message says TEXT. */
+static void expect_refused(const char *eval, const char *text) {
+  assert_int_equal(evaluate_files("bad", eval), STATUS_DATA);
+  if (comm_rank(mpi_test_world()) == 0 && !strstr(error_message(), text))
+    fail_msg("'%s' is not in '%s'", text, error_message());
+  error_clear();
+}
+
+#define REPLY(id, message)                                                                                   \
+  "{\"custom_id\": \"" id "\", \"response\": {\"body\": {\"choices\": [{\"message\": " message "}]}}}\n"
+
 static void test_refused(void **state) {
   (void)state;
+  write_file("none.json", "[]");
+  expect_refused("judge='pope' answers='@/none.json'", "holds no answers");
+  expect_refused("judge='mmhal' replies='@/none.json'", "holds no replies");
+  write_file("twice.jsonl", REPLY("attribute-0", "{\"content\": \"Rating: 3\"}")
+                                REPLY("attribute-0", "{\"content\": \"Rating: 4\"}"));
+  expect_refused("judge='mmhal' replies='@/twice.jsonl'", "'attribute-0' is there twice");
+  write_file("failed.jsonl", "{\"custom_id\": \"attribute-0\", \"response\": null, \"error\": {\"message\": "
+                             "\"over the limit\"}}\n");
+  expect_refused("judge='mmhal' replies='@/failed.jsonl'", "over the limit");
   assert_error(evaluate_files("bad", "judge='amber' answers='" GOLDEN "amber.json'"), STATUS_INPUT);
   assert_error(evaluate_files("bad", "judge='pope' answers='" GOLDEN "chair.jsonl'"), STATUS_DATA);
   assert_error(evaluate_files("bad", "judge='none' answers='" GOLDEN "pope.jsonl'"), STATUS_INPUT);
   assert_error(evaluate_files("bad", "judge='pope' replies='" GOLDEN "pope.jsonl'"), STATUS_INPUT);
   assert_error(evaluate_files("bad", "judge='pope' answers='" GOLDEN "chair_captions.json'"), STATUS_DATA);
+}
+
+/* A question may have members that are called as answers are elsewhere: the answer is where generate has
+ * written it, or where the benchmark's grader reads it. The truth is none. */
+static void test_where_the_answer_is(void **state) {
+  static const char *const members[] = {"caption", "response", "prediction", "model_answer",
+                                        "model_prediction"};
+  static const char *const ends[] = {"", ", \"model\": \"m\", \"stopped\": true"};
+  char line[256];
+  (void)state;
+  for (size_t i = 0; i < 2 * sizeof members / sizeof *members; i++) {
+    json_document_t document;
+    const json_t *scores;
+    snprintf(line, sizeof line,
+             "{\"question_id\": 1, \"image\": \"a.jpg\", \"text\": \"Is there a dog?\", \"label\": \"yes\", "
+             "\"%s\": \"No cat is here.\", \"answer\": \"Yes\"%s}\n",
+             members[i / 2], ends[i % 2]);
+    write_file("own.jsonl", line);
+    assert_ok(evaluate_files("own", "judge='pope' answers='@/own.jsonl'"));
+    const json_t *models = open_models("own/evaluation.json", 1, &document);
+    assert_ok(json_object(json_at(models, 0), "pope", "evaluation", &scores));
+    check_interval(scores, "accuracy", interval_share(1, 1));
+    json_free(&document);
+    assert_ok(comm_barrier(mpi_test_world()));
+  }
+  write_file("truth.tsv", "index\tquestion\tA\tB\tanswer\n1\tWhich?\tone\ttwo\tB\n");
+  expect_refused("judge='mmbench' answers='@/truth.tsv'", "'prediction'");
 }
 
 /* COCO's annotations that would make something else of objects, or nothing. */
@@ -139,12 +186,9 @@ static void test_chair_refused(void **state) {
   (void)state;
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     write_file("bad.json", bad[i][0]);
-    status_code_t status =
-        evaluate_files("bad", "judge='chair' synonyms='" GOLDEN
-                              "chair_synonyms.txt' annotations='@/bad.json' answers='" GOLDEN "chair.jsonl'");
-    assert_int_equal(status, STATUS_DATA);
-    if (comm_rank(mpi_test_world()) == 0) assert_non_null(strstr(error_message(), bad[i][1]));
-    error_clear();
+    expect_refused("judge='chair' synonyms='" GOLDEN
+                   "chair_synonyms.txt' annotations='@/bad.json' answers='" GOLDEN "chair.jsonl'",
+                   bad[i][1]);
   }
 }
 
@@ -331,6 +375,10 @@ static void test_forms(void **state) {
   assert_ok(
       generate_as("form_lines", "dataset='@/bench.jsonl' image_folder='@/world/images' format='jsonl'"));
   check_answered("form_lines/answers.jsonl", 0, "answer", "text", "What?");
+  write_file("chat.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"Why?\"}]}\n"
+                           "{\"messages\": [{\"role\": \"user\", \"content\": \"How?\"}]}\n");
+  assert_ok(generate_as("form_chat", "dataset='@/chat.jsonl'")); /* the elements' numbers are their ids */
+  check_answered("form_chat/answers.jsonl", 1, "answer", NULL, NULL);
   assert_ok(comm_barrier(mpi_test_world()));
   assert_error(generate_as("form_bad", "dataset='@/amber.json' image_folder='@/world/images' circular=T"),
                STATUS_INPUT);
@@ -361,11 +409,12 @@ static void test_model_is_judged(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(fixture_set_up),       cmocka_unit_test(test_golden_scores),
-      cmocka_unit_test(test_refused),         cmocka_unit_test(test_chair_refused),
-      cmocka_unit_test(test_requests),        cmocka_unit_test(test_replies),
-      cmocka_unit_test(test_mmbench),         cmocka_unit_test(test_forms),
-      cmocka_unit_test(test_model_is_judged), cmocka_unit_test(fixture_tear_down),
+      cmocka_unit_test(fixture_set_up),     cmocka_unit_test(test_golden_scores),
+      cmocka_unit_test(test_refused),       cmocka_unit_test(test_where_the_answer_is),
+      cmocka_unit_test(test_chair_refused), cmocka_unit_test(test_requests),
+      cmocka_unit_test(test_replies),       cmocka_unit_test(test_mmbench),
+      cmocka_unit_test(test_forms),         cmocka_unit_test(test_model_is_judged),
+      cmocka_unit_test(fixture_tear_down),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -66,7 +66,7 @@ static status_t visit_answer(void *context, const answer_t *answer) {
 static status_t judge_files(fuzz_judging_t *judging, const char *answers) {
   judge_t *judge = &judging->judge;
   int64_t count;
-  TRY(answer_list_visit(answers, visit_answer, judging));
+  TRY(answer_list_visit(answers, judge, visit_answer, judging));
   if (judge->finish) TRY(judge->finish(judge, &judging->tally));
   for (int32_t m = 0; m < judge->metric_count; m++)
     tally_metric(&judging->tally, judge, m);
