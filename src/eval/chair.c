@@ -170,6 +170,7 @@ static bool objects_find(const chair_t *chair, int64_t image, bool objects[CHAIR
 static int64_t image_of(const answer_t *answer) {
   const json_t *number = json_get(answer->record, "image_id");
   if (number && number->type == JSON_INT) return number->u.integer;
+  if (number && number->type == JSON_STRING) return chair_image_number(number->u.string);
   return answer->image ? chair_image_number(answer->image) : -1;
 }
 

@@ -239,8 +239,10 @@ static void settings_check_evaluate(settings_reader_t *reader) {
   const settings_t *s = reader->settings;
   bool files = s->eval.answers.count > 0 || s->eval.replies.count > 0;
   if (!*s->eval.dataset && !files)
-    complain(reader, &s->eval.dataset, &s->eval.answers,
-             "nothing to evaluate: give eval.dataset for models to answer, eval.answers, or eval.replies");
+    complain(
+        reader, &s->eval.dataset, &s->eval.answers,
+        "nothing to evaluate: give eval.dataset for models to answer (POPE's file alone goes there, with "
+        "eval.judge = 'pope'; eval.pope is answered beside it), eval.answers, or eval.replies");
   if (s->eval.answers.count > 0 && s->eval.replies.count > 0)
     complain(reader, &s->eval.answers, &s->eval.replies, "eval.answers and eval.replies exclude each other");
   if (files && (*s->eval.dataset || *s->eval.pope))

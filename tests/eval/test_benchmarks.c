@@ -166,6 +166,10 @@ static void test_where_the_answer_is(void **state) {
     json_free(&document);
     assert_ok(comm_barrier(mpi_test_world()));
   }
+  write_file("texts.jsonl", "{\"image_id\": \"6\", \"caption\": \"Nothing.\"}\n"); /* a number as text */
+  assert_ok(evaluate_files("texts",
+                           "judge='chair' synonyms='" GOLDEN "chair_synonyms.txt' annotations='" GOLDEN
+                           "chair_instances.json' answers='@/texts.jsonl'"));
   write_file("truth.tsv", "index\tquestion\tA\tB\tanswer\n1\tWhich?\tone\ttwo\tB\n");
   expect_refused("judge='mmbench' answers='@/truth.tsv'", "'prediction'");
 }
