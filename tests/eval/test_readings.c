@@ -88,8 +88,9 @@ static void test_llava_bench_scores(void **state) {
   assert_true(scores[0] == 8.0 && scores[1] == 9.5);
   assert_true(llava_bench_scores("8, 7", scores) && scores[1] == 7.0);
   assert_true(llava_bench_scores("8,7 ", scores) && scores[1] == 7.0);
-  static const char *const bad[] = {"", "8", "8 9 7", "Answer 1: 8 9", "8/10 9/10", "\n8 9", "nan 3",
-                                    "0 5", "-1 -1", "80 90", "1e1 9", "0x8 9", "1e300 1e300", ". 9"};
+  static const char *const bad[] = {
+      "",    "8",     "8 9 7", "Answer 1: 8 9", "8/10 9/10", "\n8 9",       "nan 3",
+      "0 5", "-1 -1", "80 90", "1e1 9",         "0x8 9",     "1e300 1e300", ". 9"};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
     assert_false(llava_bench_scores(bad[i], scores));
 }
