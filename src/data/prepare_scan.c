@@ -36,7 +36,11 @@ status_t sample_take(prepare_t *prepare, prepare_source_t *source, int64_t line,
   note->held_out = sample->held_out;
   note->choice = sample->caption_type >= 2 && sample->caption_type <= 5;
   TRY(record_write(prepare, line, sample, note));
-  return image == NULL ? STATUS_OK : names_add(&prepare->names, image, sample->id.bytes, &note->image);
+  if (image == NULL) return STATUS_OK;
+  SCOPED_MEMORY char *name = NULL;
+  TRY(memory_copy_text(&name, ARENA_DATA, image, strlen(image)));
+  image_file_tidy(name);
+  return names_add(&prepare->names, name, sample->id.bytes, &note->image);
 }
 
 /* ---- Bad samples ---- */
