@@ -43,7 +43,7 @@ static void split_free(split_t *split) {
   memory_free(split->chosen);
 }
 
-/* Where it stands what is known of the note's image; NULL if it has none. */
+/* The entry of the note's image in of_image; NULL if it has none. */
 static int64_t *split_image(const split_t *split, const sample_note_t *note) {
   return note->image < 0 ? NULL : &split->of_image[split->key[note->image]];
 }

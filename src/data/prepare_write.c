@@ -68,7 +68,8 @@ static status_t note_write(output_t *output, int64_t number, record_t *record) {
   char reason[1200];
   const char *id = record->sample.id.bytes;
   snprintf(reason, sizeof reason, "sample '%.80s': %s", id, output->problems[output->place[note->image]]);
-  return sample_refuse(prepare, &prepare->sources[note->source], record->line, id, reason);
+  prepare_source_t *source = &prepare->sources[note->source];
+  return sample_refuse(prepare, source, source->path, record->line, id, reason);
 }
 
 static status_t samples_write(output_t *output) {
