@@ -128,17 +128,43 @@ static status_t sample_read_choice(sample_reader_t *reader, const json_t *elemen
                        where, out);
 }
 
+static bool json_equal(const json_t *a, const json_t *b);
+
+/* Whether A has all members of B, which are equal; null is none. */
+static bool json_holds(const json_t *a, const json_t *b) {
+  for (const json_t *member = b->u.first; member != NULL; member = member->next) {
+    const json_t *other = json_get(a, member->key);
+    if (member->type != JSON_NULL && (other == NULL || !json_equal(other, member))) return false;
+  }
+  return true;
+}
+
 static bool json_equal(const json_t *a, const json_t *b) {
-  if (a->type != b->type || a->count != b->count) return false;
+  if (a->type != b->type) return false;
+  if (a->type == JSON_OBJECT) return json_holds(a, b) && json_holds(b, a);
+  if (a->count != b->count) return false;
   if (a->type == JSON_STRING) return memcmp(a->u.string, b->u.string, (size_t)a->count) == 0;
-  if (a->type != JSON_ARRAY && a->type != JSON_OBJECT) return true; /* messages hold texts */
+  if (a->type != JSON_ARRAY) return true; /* messages hold texts */
   const json_t *x = a->u.first, *y = b->u.first;
-  for (; x != NULL && y != NULL; x = x->next, y = y->next)
-    if ((x->key != NULL && strcmp(x->key, y->key) != 0) || !json_equal(x, y)) return false;
+  while (x != NULL && y != NULL && json_equal(x, y)) {
+    x = x->next;
+    y = y->next;
+  }
   return x == NULL && y == NULL;
 }
 
-/* Without `prompt` both choices are whole conversations that differ in their last message. */
+static bool member_equal(const json_t *a, const json_t *b, const char *key) {
+  const json_t *x = json_get(a, key), *y = json_get(b, key);
+  return x == NULL || y == NULL ? x == y : json_equal(x, y);
+}
+
+/* Whether two messages say the same: their other members do not count. */
+static bool message_equal(const json_t *a, const json_t *b) {
+  return member_equal(a, b, "role") && member_equal(a, b, "content") && member_equal(a, b, "from") &&
+         member_equal(a, b, "value");
+}
+
+/* Both choices are whole conversations that differ in their last message. */
 static status_t sample_read_common_turns(sample_reader_t *reader, const json_t *element, int64_t *before) {
   const json_t *chosen, *rejected;
   TRY(json_array(element, "chosen", reader->where, &chosen));
@@ -146,7 +172,7 @@ static status_t sample_read_common_turns(sample_reader_t *reader, const json_t *
   *before = chosen->count - 1;
   const json_t *a = chosen->u.first, *b = rejected->u.first;
   for (int64_t i = 0; i < *before; i++, a = a->next, b = b->next)
-    if (b == NULL || !json_equal(a, b))
+    if (b == NULL || !message_equal(a, b))
       return error_set(STATUS_DATA,
                        "%s: 'chosen' and 'rejected' differ in message %" PRId64
                        " already; expected conversations that differ in the last one, or a 'prompt'",
@@ -156,20 +182,43 @@ static status_t sample_read_common_turns(sample_reader_t *reader, const json_t *
   return STATUS_OK;
 }
 
+/* The same with a prompt that is a text: the first message of both says it, too. */
+static status_t sample_read_repeated_prompt(sample_reader_t *reader, const json_t *element, int64_t *before) {
+  const text_view_t prompt = view_of(json_get(element, "prompt"));
+  TRY(sample_read_common_turns(reader, element, before));
+  const messages_t *messages = &reader->messages;
+  if (messages->count > 0 && messages->turns[0].role == TURN_HUMAN &&
+      text_equal(messages->turns[0].text, prompt.bytes))
+    return STATUS_OK;
+  return error_set(STATUS_DATA,
+                   "%s: 'chosen' and 'rejected' are conversations, but 'prompt' is not their first question; "
+                   "expected the same text, or answers alone, or no 'prompt'",
+                   reader->where);
+}
+
+/* What is said before the choices, to the reader's turns; *BEFORE: how many messages of it they repeat. */
+static status_t sample_read_prompt(sample_reader_t *reader, const json_t *element, int64_t *before) {
+  const json_t *prompt = json_get(element, "prompt"), *chosen = json_get(element, "chosen");
+  if (prompt == NULL) return sample_read_common_turns(reader, element, before);
+  if (prompt->type == JSON_STRING && chosen->type == JSON_ARRAY && chosen->count > 1)
+    return sample_read_repeated_prompt(reader, element, before);
+  if (prompt->type == JSON_STRING) return messages_ask(&reader->messages, view_of(prompt));
+  TRY(json_array(element, "prompt", reader->where, &prompt));
+  return messages_read(&reader->messages, prompt, reader->where);
+}
+
 /* A pair as TRL has it: `prompt`, `chosen`, `rejected`; the chosen answer is output 1. */
 static status_t sample_read_chosen(sample_reader_t *reader, const json_t *element) {
-  const json_t *prompt = json_get(element, "prompt");
-  int64_t before = 0;
-  if (prompt == NULL) {
-    TRY(sample_read_common_turns(reader, element, &before));
-  } else if (prompt->type == JSON_STRING) {
-    TRY(messages_ask(&reader->messages, view_of(prompt)));
-  } else {
-    TRY(json_array(element, "prompt", reader->where, &prompt));
-    TRY(messages_read(&reader->messages, prompt, reader->where));
-  }
   dataset_sample_t *sample = &reader->sample;
+  int64_t before = 0;
+  TRY(sample_read_prompt(reader, element, &before));
   TRY(conversation_take(reader));
+  if (reader->messages.turns[reader->messages.count - 1].role == TURN_GPT)
+    return error_set(
+        STATUS_DATA,
+        "%s: the message before 'chosen' and 'rejected' is the model's; expected a question that "
+        "both answer: an answer that was begun cannot be continued",
+        reader->where);
   TRY(sample_read_choice(reader, element, "chosen", before, &sample->outputs[0]));
   TRY(sample_read_choice(reader, element, "rejected", before, &sample->outputs[1]));
   sample->paired = true;
