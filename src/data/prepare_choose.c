@@ -114,11 +114,15 @@ static status_t filter_source(prepare_t *prepare, const prepare_source_t *source
   if (count == 0) return STATUS_OK;
   qsort(scored, (size_t)count, sizeof *scored, scored_compare);
   const int64_t kept = (int64_t)llround(prepare->options->keep * (double)count);
+  if (kept == 0)
+    return error_set(STATUS_INPUT,
+                     "a share of %g of the %" PRId64 " samples with a reward is none of them; keep more "
+                     "(prepare.keep)",
+                     prepare->options->keep, count);
   for (int64_t i = kept; i < count; i++)
     prepare->notes[scored[i].note].fate = FATE_FILTERED;
-  if (kept > 0)
-    log_info("rewards of the %" PRId64 " samples kept of %" PRId64 ": %.4g to %.4g", kept, count,
-             scored[kept - 1].reward, scored[0].reward);
+  log_info("rewards of the %" PRId64 " samples kept of %" PRId64 ": %.4g to %.4g", kept, count,
+           scored[kept - 1].reward, scored[0].reward);
   return STATUS_OK;
 }
 

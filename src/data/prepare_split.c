@@ -111,12 +111,18 @@ static status_t split_make(prepare_t *prepare, int64_t good) {
 static int64_t held_out_count(const prepare_t *prepare) {
   int64_t count = 0;
   for (int64_t i = 0; i < prepare->note_count; i++)
-    count += prepare->notes[i].held_out;
+    count += prepare->notes[i].fate == FATE_KEPT && prepare->notes[i].held_out;
   return count;
 }
 
 status_t samples_hold_out(prepare_t *prepare, int64_t good) {
   const int64_t wanted = prepare->options->held_out, marked = held_out_count(prepare);
+  if (marked == good)
+    return error_set(STATUS_INPUT,
+                     "all %" PRId64
+                     " samples that are left of %s are held out: none is left to train on; leave "
+                     "more of them (limits, prepare.apart_from, prepare.scores)",
+                     good, prepare->options->dataset);
   if (wanted == 0) return STATUS_OK;
   if (marked > 0)
     return error_set(STATUS_INPUT,
