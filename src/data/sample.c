@@ -13,6 +13,33 @@ static text_view_t view_of(const json_t *string) {
   return (text_view_t){string->u.string, (size_t)string->count};
 }
 
+/* The member of ELEMENT that is a list of objects, though not one of turns, if there is one only; else NULL:
+ * such an object is a file's envelope rather than a sample. */
+static const json_t *list_within(const json_t *element) {
+  const json_t *list = NULL;
+  if (element->type != JSON_OBJECT || json_get(element, "conversations") != NULL) return NULL;
+  for (const json_t *member = element->u.first; member != NULL; member = member->next) {
+    if (member->type != JSON_ARRAY || member->count == 0 || member->u.first->type != JSON_OBJECT) continue;
+    if (list != NULL) return NULL;
+    list = member;
+  }
+  return list;
+}
+
+static status_t id_refuse(const sample_reader_t *reader, const json_t *element, const json_t *id) {
+  const json_t *list = id == NULL ? list_within(element) : NULL;
+  if (list != NULL)
+    return error_set(
+        STATUS_DATA,
+        "%s: found an object with the member '%.80s', an array of %" PRId64
+        " objects; expected an array of samples [...], or one sample a line: write that array alone "
+        "to a file",
+        reader->where, list->key, list->count);
+  return error_set(STATUS_DATA, "%s: field 'id': found %s, expected a string or an integer", reader->where,
+                   id == NULL ? element->type == JSON_OBJECT ? "nothing" : json_type_name(element->type)
+                              : json_type_name(id->type));
+}
+
 /* `id`, or `question_id` of the benchmarks; where it MAY_LACK, the element's number stands for it. */
 static status_t sample_read_id(sample_reader_t *reader, const json_t *element, int64_t index, bool may_lack) {
   snprintf(reader->where, sizeof reader->where, "sample %" PRId64, index);
@@ -23,10 +50,7 @@ static status_t sample_read_id(sample_reader_t *reader, const json_t *element, i
     reader->sample.id = text_view(reader->number);
     return STATUS_OK;
   }
-  if (id == NULL || (id->type != JSON_STRING && id->type != JSON_INT))
-    return error_set(STATUS_DATA, "%s: field 'id': found %s, expected a string or an integer", reader->where,
-                     id == NULL ? element->type == JSON_OBJECT ? "nothing" : json_type_name(element->type)
-                                : json_type_name(id->type));
+  if (id == NULL || (id->type != JSON_STRING && id->type != JSON_INT)) return id_refuse(reader, element, id);
   reader->sample.id = id->type == JSON_STRING ? view_of(id) : text_view(reader->number);
   if (id->type == JSON_INT) {
     snprintf(reader->number, sizeof reader->number, "%" PRId64, id->u.integer);
