@@ -29,6 +29,26 @@ void image_folder_close(image_folder_t *folder) {
   folder->root = NULL;
 }
 
+void image_file_tidy(char *name) {
+  const char *from = name;
+  char *to = name;
+  if (*from == '/') *to++ = *from++;
+  while (*from != '\0') {
+    const size_t n = strcspn(from, "/"), next = n + (from[n] == '/');
+    const bool counts = n > 1 || (n == 1 && *from != '.');
+    if (counts) memmove(to, from, next);
+    to += counts ? next : 0;
+    from += next;
+  }
+  *to = '\0';
+}
+
+const char *image_file_key(const char *name) {
+  const char *slash = strrchr(name, '/'), *base = slash == NULL ? name : slash + 1;
+  const char *number = strrchr(base, '_');
+  return strncmp(base, "COCO_", 5) == 0 && number != NULL ? number + 1 : base;
+}
+
 static bool has_parent_step(const char *name) {
   for (const char *at = name; at != NULL;) {
     if (strncmp(at, "..", 2) == 0 && (at[2] == '/' || at[2] == '\0')) return true;

@@ -7,6 +7,13 @@
 
 #include <stdint.h>
 
+/* Takes out of NAME what leads nowhere: steps "." and empty ones, so that one file has one name. A '/' in
+ * front and steps ".." stay, for they are refused later on. Local. */
+void image_file_tidy(char *name);
+/* What tells whether two names stand for one image: the file's name without its folder, and without what COCO
+ * has put in front of the number in some years. A part of NAME. Local. */
+const char *image_file_key(const char *name);
+
 enum { IMAGE_FILE_MAX_BYTES = 256 << 20 };
 
 typedef struct {

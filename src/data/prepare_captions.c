@@ -38,17 +38,25 @@ static uint64_t caption_order(const char *image, const char *caption, size_t n, 
 
 /* ---- COCO ---- */
 
-static status_t coco_caption_add(prepare_t *prepare, const json_element_t *element, const char *path,
-                                 gathering_t *captions) {
-  char where[512], number[32];
+static status_t coco_caption_read(const json_element_t *element, int64_t *image, text_view_t *caption) {
+  char where[64];
   const char *text;
-  int64_t image;
-  snprintf(where, sizeof where, "%.400s: line %" PRId64 ", element %" PRId64, path, element->line,
-           element->index);
-  TRY(json_int(element->value, "image_id", where, &image));
+  snprintf(where, sizeof where, "element %" PRId64, element->index);
+  TRY(json_int(element->value, "image_id", where, image));
   TRY(json_string(element->value, "caption", where, &text));
-  const text_view_t caption =
-      text_strip((text_view_t){text, (size_t)json_get(element->value, "caption")->count});
+  *caption = text_strip((text_view_t){text, (size_t)json_get(element->value, "caption")->count});
+  if (caption->n > 0) return STATUS_OK;
+  return error_set(STATUS_DATA, "%s: a caption of image %" PRId64 " is empty", where, *image);
+}
+
+static status_t coco_caption_add(prepare_t *prepare, prepare_source_t *source, const json_element_t *element,
+                                 gathering_t *captions) {
+  char number[32];
+  text_view_t caption;
+  int64_t image;
+  status_code_t status = coco_caption_read(element, &image, &caption);
+  if (status == STATUS_DATA) return sample_take_bad(prepare, source, source->path, element->line, NULL);
+  TRY(status);
   snprintf(number, sizeof number, "%" PRId64, image);
   const gathered_t row = {.group = image,
                           .order = caption_order(number, caption.bytes, caption.n, prepare->options->seed),
@@ -56,14 +64,14 @@ static status_t coco_caption_add(prepare_t *prepare, const json_element_t *eleme
   return gathering_add(captions, &prepare->spool, row, caption.bytes);
 }
 
-static status_t coco_captions_read(prepare_t *prepare, const char *path, gathering_t *captions) {
+static status_t coco_captions_read(prepare_t *prepare, prepare_source_t *source, gathering_t *captions) {
   SCOPED(json_reader_close_at) json_reader_t *file = NULL;
   json_element_t element;
-  TRY(json_reader_open_list(path, "annotations", NULL, &file));
+  TRY(json_reader_open_list(source->path, "annotations", NULL, &file));
   for (;;) {
-    TRY(source_next(prepare, path, file, &element));
+    TRY(source_next(prepare, source->path, file, &element));
     if (element.value == NULL) break;
-    TRY(coco_caption_add(prepare, &element, path, captions));
+    TRY(coco_caption_add(prepare, source, &element, captions));
   }
   gathering_sort(captions);
   return STATUS_OK;
@@ -83,7 +91,7 @@ static status_t coco_caption_take(prepare_t *prepare, prepare_source_t *source, 
 status_t source_read_captions(prepare_t *prepare, prepare_source_t *source) {
   SCOPED(composing_free) composing_t sample = {0};
   SCOPED(gathering_free) gathering_t captions = {0};
-  TRY(coco_captions_read(prepare, source->path, &captions));
+  TRY(coco_captions_read(prepare, source, &captions));
   for (int64_t begin = 0, end; begin < captions.count; begin = end) {
     end = gathering_end(&captions, begin);
     source->passed_over += end - begin - 1;
@@ -101,6 +109,7 @@ typedef struct {
   FILE *stream;
   const char *path;
   int64_t line, bytes, size; /* read so far, in all */
+  size_t n;                  /* bytes of the line, of which TEXT holds as many as it can */
   char text[LINE_MAX_BYTES];
   names_t names;                /* of the images so far; the last one's lines are being read */
   char caption[LINE_MAX_BYTES]; /* its caption that is drawn by now */
@@ -126,90 +135,107 @@ static status_t flickr_open(const char *path, flickr_t **out) {
   return STATUS_OK;
 }
 
-static status_t flickr_refuse(const flickr_t *flickr, const char *problem) {
-  return error_set(STATUS_DATA, "%s: line %" PRId64 ": %s", flickr->path, flickr->line, problem);
-}
-
-/* The bytes up to the next line end, N of them, with '\0' behind; *FOUND false at the file's end. */
+/* The bytes up to the next line end, N of them, as many as there is room for and '\0' to TEXT; *FOUND false
+ * at the file's end. */
 static status_t flickr_bytes(flickr_t *flickr, size_t *n, bool *found) {
+  enum { ROOM = sizeof flickr->text - 1 };
   int c;
-  *n = 0;
-  while ((c = getc(flickr->stream)) != EOF && c != '\n') {
-    if (*n + 1 == sizeof flickr->text) return flickr_refuse(flickr, "longer than a caption could be");
-    flickr->text[(*n)++] = (char)c;
-  }
+  for (*n = 0; (c = getc(flickr->stream)) != EOF && c != '\n'; ++*n)
+    if (*n < ROOM) flickr->text[*n] = (char)c;
   if (ferror(flickr->stream)) return error_set(STATUS_DATA, "%s: cannot be read", flickr->path);
-  flickr->text[*n] = '\0';
+  flickr->text[*n < ROOM ? *n : ROOM] = '\0';
   *found = c != EOF || *n > 0;
   flickr->bytes += (int64_t)*n + (c != EOF);
   return STATUS_OK;
 }
 
-/* The next line that is not empty; *FOUND false at the end. */
+/* The next line that is not empty, without its end; *FOUND false at the file's end. */
 static status_t flickr_line(flickr_t *flickr, bool *found) {
   size_t n;
   do {
     flickr->line++;
     TRY(flickr_bytes(flickr, &n, found));
-    if (!*found) return STATUS_OK;
-    if (memchr(flickr->text, '\0', n) != NULL) return flickr_refuse(flickr, "holds a NUL");
-    while (n > 0 && flickr->text[n - 1] == '\r')
+    while (n > 0 && n < sizeof flickr->text && flickr->text[n - 1] == '\r')
       flickr->text[--n] = '\0';
-  } while (n == 0);
-  return text_is_utf8(text_view(flickr->text), NULL) ? STATUS_OK : flickr_refuse(flickr, "is not UTF-8");
+  } while (*found && n == 0);
+  flickr->n = n;
+  return STATUS_OK;
 }
 
 static const char *flickr_name(const flickr_t *flickr) {
   return flickr->names.count == 0 ? "" : names_name(&flickr->names, flickr->names.count - 1);
 }
 
-/* The image whose lines have ended. */
-static status_t flickr_take(prepare_t *prepare, prepare_source_t *source, flickr_t *flickr,
-                            composing_t *sample) {
-  const char *name = flickr_name(flickr);
-  if (name[0] == '\0') return STATUS_OK;
-  const size_t n = strlen(flickr->caption);
-  TRY(caption_start(sample, "flickr", name, n, prepare->options->seed));
-  if (snprintf(sample->image, sizeof sample->image, "%s%s", text_or_none(prepare->options->flickr_prefix),
-               name) >= (int)sizeof sample->image)
-    return error_set(STATUS_INPUT, "prepare.flickr_prefix: too long");
-  composing_put(sample, flickr->caption, n);
-  return sample_take(prepare, source, flickr->first_line, composing_end(sample), sample->image);
+/* Whether NAME is that of an image whose lines have ended: an image's lines stand together. */
+static bool flickr_has_ended(const flickr_t *flickr, const char *name) {
+  return strcmp(name, flickr_name(flickr)) != 0 && names_find(&flickr->names, name) >= 0;
 }
 
-/* Begins with image NAME: an image's lines stand together. */
-static status_t flickr_begin(flickr_t *flickr, const char *name) {
-  const int64_t before = flickr->names.count;
-  int64_t number;
-  TRY(names_add(&flickr->names, name, "", &number));
-  if (number < before)
-    return error_set(STATUS_DATA,
-                     "%s: line %" PRId64
-                     ": a caption of '%.200s', apart from its others; expected an image's "
-                     "captions one after the other",
-                     flickr->path, flickr->line, name);
-  flickr->first_line = flickr->line;
-  flickr->order = UINT64_MAX;
-  return STATUS_OK;
-}
-
-/* "IMAGE#N", a tab, the caption. */
-static status_t flickr_line_take(prepare_t *prepare, prepare_source_t *source, flickr_t *flickr,
-                                 composing_t *sample) {
+/* "IMAGE#N", a tab, the caption. NAME and CAPTION are parts of the line. */
+static status_t flickr_line_read(flickr_t *flickr, const char **name, text_view_t *caption) {
+  if (flickr->n >= sizeof flickr->text) return error_set(STATUS_DATA, "longer than a caption could be");
+  if (memchr(flickr->text, '\0', flickr->n) != NULL) return error_set(STATUS_DATA, "holds a NUL");
+  if (!text_is_utf8(text_view(flickr->text), NULL)) return error_set(STATUS_DATA, "is not UTF-8");
   char *tab = strchr(flickr->text, '\t'), *mark = NULL;
   if (tab != NULL) *tab = '\0';
   if (tab != NULL) mark = strrchr(flickr->text, '#');
   if (mark == NULL || mark == flickr->text)
-    return flickr_refuse(flickr, "expected IMAGE#NUMBER, a tab and a caption");
+    return error_set(STATUS_DATA, "expected IMAGE#NUMBER, a tab and a caption");
   *mark = '\0';
-  if (strcmp(flickr->text, flickr_name(flickr)) != 0) {
+  *name = flickr->text;
+  *caption = text_strip(text_view(tab + 1));
+  if (caption->n == 0) return error_set(STATUS_DATA, "the caption of '%.200s' is empty", *name);
+  if (!flickr_has_ended(flickr, *name)) return STATUS_OK;
+  return error_set(STATUS_DATA,
+                   "a caption of '%.200s', apart from its others; expected an image's captions one after the "
+                   "other",
+                   *name);
+}
+
+static status_t flickr_compose(const prepare_options_t *options, const flickr_t *flickr,
+                               composing_t *sample) {
+  const char *name = flickr_name(flickr);
+  const size_t n = strlen(flickr->caption);
+  TRY(caption_start(sample, "flickr", name, n, options->seed));
+  if (snprintf(sample->image, sizeof sample->image, "%s%s", text_or_none(options->flickr_prefix), name) >=
+      (int)sizeof sample->image)
+    return error_set(STATUS_INPUT, "prepare.flickr_prefix: too long");
+  composing_put(sample, flickr->caption, n);
+  return STATUS_OK;
+}
+
+/* The image whose lines have ended. */
+static status_t flickr_take(prepare_t *prepare, prepare_source_t *source, const flickr_t *flickr,
+                            composing_t *sample) {
+  if (flickr->names.count == 0) return STATUS_OK;
+  status_code_t status = flickr_compose(prepare->options, flickr, sample);
+  if (status == STATUS_DATA)
+    return sample_take_bad(prepare, source, source->path, flickr->first_line, flickr_name(flickr));
+  TRY(status);
+  return sample_take(prepare, source, flickr->first_line, composing_end(sample), sample->image);
+}
+
+static status_t flickr_begin(flickr_t *flickr, const char *name) {
+  int64_t number;
+  flickr->first_line = flickr->line;
+  flickr->order = UINT64_MAX;
+  return names_add(&flickr->names, name, "", &number);
+}
+
+static status_t flickr_line_take(prepare_t *prepare, prepare_source_t *source, flickr_t *flickr,
+                                 composing_t *sample) {
+  const char *name;
+  text_view_t caption;
+  status_code_t status = flickr_line_read(flickr, &name, &caption);
+  if (status == STATUS_DATA) return sample_take_bad(prepare, source, source->path, flickr->line, NULL);
+  TRY(status);
+  if (strcmp(name, flickr_name(flickr)) != 0) {
     TRY(flickr_take(prepare, source, flickr, sample));
-    TRY(flickr_begin(flickr, flickr->text));
+    TRY(flickr_begin(flickr, name));
   } else {
     source->passed_over++;
   }
-  const text_view_t caption = text_strip(text_view(tab + 1));
-  const uint64_t order = caption_order(flickr_name(flickr), caption.bytes, caption.n, prepare->options->seed);
+  const uint64_t order = caption_order(name, caption.bytes, caption.n, prepare->options->seed);
   if (order >= flickr->order) return STATUS_OK;
   flickr->order = order;
   memcpy(flickr->caption, caption.bytes, caption.n);

@@ -16,14 +16,6 @@
 
 /* ---- Apart from other datasets ---- */
 
-/* What tells whether two names stand for one image: the file's name without its folder, and without what COCO
- * has put in front of the number in some years. */
-static const char *image_key(const char *name) {
-  const char *slash = strrchr(name, '/'), *base = slash == NULL ? name : slash + 1;
-  const char *number = strrchr(base, '_');
-  return strncmp(base, "COCO_", 5) == 0 && number != NULL ? number + 1 : base;
-}
-
 static status_t apart_add(prepare_t *prepare, const char *path, names_t *apart) {
   SCOPED(dataset_close_at) dataset_t *dataset = NULL;
   TRY(dataset_open(NULL, path, &dataset));
@@ -32,7 +24,7 @@ static status_t apart_add(prepare_t *prepare, const char *path, names_t *apart) 
     int64_t number;
     TRY(stop_vote_continue(prepare->options->vote));
     TRY(dataset_image_name(dataset, i, &name));
-    TRY(names_add(apart, image_key(name), "", &number));
+    TRY(names_add(apart, image_file_key(name), "", &number));
   }
   return STATUS_OK;
 }
@@ -52,7 +44,8 @@ static status_t choose_apart(prepare_t *prepare) {
     sample_note_t *note = &prepare->notes[i];
     if (note->fate != FATE_KEPT || note->image < 0) continue;
     if (!is_apart_source(options, &prepare->sources[note->source])) continue;
-    if (names_find(&apart, image_key(names_name(&prepare->names, note->image))) >= 0) note->fate = FATE_APART;
+    if (names_find(&apart, image_file_key(names_name(&prepare->names, note->image))) >= 0)
+      note->fate = FATE_APART;
   }
   return STATUS_OK;
 }
@@ -121,11 +114,15 @@ static status_t filter_source(prepare_t *prepare, const prepare_source_t *source
   if (count == 0) return STATUS_OK;
   qsort(scored, (size_t)count, sizeof *scored, scored_compare);
   const int64_t kept = (int64_t)llround(prepare->options->keep * (double)count);
+  if (kept == 0)
+    return error_set(STATUS_INPUT,
+                     "a share of %g of the %" PRId64 " samples with a reward is none of them; keep more "
+                     "(prepare.keep)",
+                     prepare->options->keep, count);
   for (int64_t i = kept; i < count; i++)
     prepare->notes[scored[i].note].fate = FATE_FILTERED;
-  if (kept > 0)
-    log_info("rewards of the %" PRId64 " samples kept of %" PRId64 ": %.4g to %.4g", kept, count,
-             scored[kept - 1].reward, scored[0].reward);
+  log_info("rewards of the %" PRId64 " samples kept of %" PRId64 ": %.4g to %.4g", kept, count,
+           scored[kept - 1].reward, scored[0].reward);
   return STATUS_OK;
 }
 
@@ -160,7 +157,7 @@ static int ticket_compare(const void *a, const void *b) {
 static ticket_t ticket_of(const prepare_t *prepare, int64_t i) {
   const sample_note_t *note = &prepare->notes[i];
   if (note->image < 0) return (ticket_t){note->key, note->key, i};
-  const char *key = image_key(names_name(&prepare->names, note->image));
+  const char *key = image_file_key(names_name(&prepare->names, note->image));
   return (ticket_t){XXH3_64bits_withSeed(key, strlen(key), prepare->options->seed), note->key, i};
 }
 

@@ -78,6 +78,25 @@ static void source_log(const prepare_t *prepare, const prepare_source_t *source)
   log_info("%s: %s", source->path, text);
 }
 
+/* Limits count samples before their images are read: those whose images are unusable are missing. */
+static void missing_log(const prepare_t *prepare) {
+  const int64_t held_out = prepare->counts.held_out, wanted = prepare->options->held_out;
+  for (int s = 0; s < prepare->source_count; s++) {
+    const prepare_source_t *source = &prepare->sources[s];
+    const int64_t drawn = source->fates[FATE_KEPT], kept = fate_count(source, FATE_KEPT);
+    if (kept < drawn && kept < source->limit)
+      log_warning("%s: of the %" PRId64 " samples drawn, %" PRId64 " were left out for their images: %" PRId64
+                  " are kept where %" PRId64
+                  " were asked for; samples are drawn before their images are read, "
+                  "so mend the images, or ask for more",
+                  source->path, drawn, drawn - kept, kept, source->limit);
+  }
+  if (held_out < wanted)
+    log_warning("%" PRId64 " samples are held out where %" PRId64 " were asked for: the images of the others "
+                "are unusable",
+                held_out, wanted);
+}
+
 static void warnings_log(const prepare_t *prepare) {
   const prepare_counts_t *counts = &prepare->counts;
   if (counts->shared > 0)
@@ -103,5 +122,6 @@ void counts_log(const prepare_t *prepare) {
   log_info("prepared %" PRId64 " samples with %" PRId64 " images; %" PRId64 " held out, %" PRId64
            " left out, %" PRId64 " images broken",
            counts->samples, counts->images, counts->held_out, counts->skipped, counts->broken_images);
+  missing_log(prepare);
   warnings_log(prepare);
 }

@@ -52,6 +52,12 @@ static status_t fact_add(facts_t *facts, int64_t place, int64_t entry, text_view
   return gathering_add(&facts->texts, prepare->options->plan ? NULL : &prepare->spool, row, text.bytes);
 }
 
+/* Number of the image NAME, which is put in order; -1 if no sample shows it. */
+static int64_t image_of(const facts_t *facts, char *name) {
+  image_file_tidy(name);
+  return names_find(&facts->prepare->names, name);
+}
+
 /* ---- Facts by image name ---- */
 
 /* One text, or a list of texts. */
@@ -75,7 +81,7 @@ static status_t prepare_facts_take_entry(facts_t *facts, const char *key, bool c
   const json_t *value = entry->value;
   char name[FILE_MAX_PATH];
   snprintf(name, sizeof name, "%s%s", text_or_none(facts->prepare->options->image_prefix), key);
-  const int64_t image = names_find(&facts->prepare->names, name);
+  const int64_t image = image_of(facts, name);
   const int64_t place = image < 0 ? -1 : place_of(image, choice);
   if (place < 0 || !facts->needed[place]) return STATUS_OK;
   const int64_t number = facts->entries + entry->index;
@@ -123,7 +129,7 @@ static status_t caption_take(facts_t *facts, const json_element_t *element) {
   TRY(json_string(element->value, "caption", where, &caption));
   snprintf(name, sizeof name, "%s%012" PRId64 ".jpg", text_or_none(facts->prepare->options->coco_prefix),
            number);
-  const int64_t image = names_find(&facts->prepare->names, name);
+  const int64_t image = image_of(facts, name);
   if (image < 0 || !facts->needed[place_of(image, false)]) return STATUS_OK;
   const text_view_t text =
       text_strip((text_view_t){caption, (size_t)json_get(element->value, "caption")->count});

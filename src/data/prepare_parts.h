@@ -125,12 +125,14 @@ status_t source_next(const prepare_t *prepare, const char *path, json_reader_t *
  * LINE: of the file, for messages. Rank 0. */
 status_t sample_take(prepare_t *prepare, prepare_source_t *source, int64_t line,
                      const dataset_sample_t *sample, const char *image);
-/* Notes a bad sample (of which the id at most is known): an error to return, or a line of the report, as the
- * options ask. The reason is the thread's error message, which is cleared. Rank 0. */
-status_t sample_take_bad(prepare_t *prepare, prepare_source_t *source, int64_t line, const char *id);
+/* Notes a bad sample of SOURCE (of which the id at most is known, else NULL), or what cannot become a part of
+ * one, at LINE of its file PATH: an error to return, or a line of the report, as the options ask. The reason
+ * is the thread's error message, which is cleared. Rank 0. */
+status_t sample_take_bad(prepare_t *prepare, prepare_source_t *source, const char *path, int64_t line,
+                         const char *id);
 /* The same for a sample that turns out to be bad later. */
-status_t sample_refuse(prepare_t *prepare, prepare_source_t *source, int64_t line, const char *id,
-                       const char *reason);
+status_t sample_refuse(prepare_t *prepare, prepare_source_t *source, const char *path, int64_t line,
+                       const char *id, const char *reason);
 
 /* ---- Texts in the spool ---- */
 

@@ -17,13 +17,14 @@ enum { TYPE_FIRST_CHOICE = 2, TYPE_NO = 6, TYPE_YES = 7, CHOICES_MAX = 4 };
 
 /* ---- VQA-v2: answers ---- */
 
+/* What all annotations of a question say. */
 typedef struct {
   int64_t question;
-  bool yes;
+  bool yes, no;
 } vqa_answer_t;
 
 typedef struct {
-  vqa_answer_t *rows; /* (count), ascending once they are sorted */
+  vqa_answer_t *rows; /* (count), ascending once they are joined */
   int64_t count;
 } vqa_answers_t;
 
@@ -36,82 +37,125 @@ static int vqa_answer_compare(const void *a, const void *b) {
   return x->question < y->question ? -1 : x->question > y->question;
 }
 
-/* Answers other than yes and no, to whatever type of question, do not count. */
-static status_t vqa_answer_add(vqa_answers_t *answers, const json_t *element, const char *where) {
+/* Answers other than yes and no, to whatever type of question, do not count: they are neither. */
+static status_t vqa_answer_read(const json_element_t *element, vqa_answer_t *out) {
+  char where[64];
   const char *answer, *type;
-  int64_t question;
-  TRY(json_int(element, "question_id", where, &question));
-  TRY(json_string(element, "answer_type", where, &type));
-  TRY(json_string(element, "multiple_choice_answer", where, &answer));
-  const bool yes = strcmp(answer, "yes") == 0;
-  if (strcmp(type, "yes/no") != 0 || (!yes && strcmp(answer, "no") != 0)) return STATUS_OK;
-  TRY(memory_reserve(&answers->rows, ARENA_DATA, (size_t)answers->count + 1, sizeof *answers->rows));
-  answers->rows[answers->count++] = (vqa_answer_t){question, yes};
+  *out = (vqa_answer_t){0};
+  snprintf(where, sizeof where, "element %" PRId64, element->index);
+  TRY(json_int(element->value, "question_id", where, &out->question));
+  TRY(json_string(element->value, "answer_type", where, &type));
+  TRY(json_string(element->value, "multiple_choice_answer", where, &answer));
+  if (strcmp(type, "yes/no") != 0) return STATUS_OK;
+  out->yes = strcmp(answer, "yes") == 0;
+  out->no = strcmp(answer, "no") == 0;
   return STATUS_OK;
 }
 
-static void where_of(char where[512], const char *path, const json_element_t *element) {
-  snprintf(where, 512, "%.400s: line %" PRId64 ", element %" PRId64, path, element->line, element->index);
+static status_t vqa_answer_add(prepare_t *prepare, prepare_source_t *source, const json_element_t *element,
+                               vqa_answers_t *answers) {
+  vqa_answer_t answer;
+  status_code_t status = vqa_answer_read(element, &answer);
+  if (status == STATUS_DATA)
+    return sample_take_bad(prepare, source, prepare->options->vqa_annotations, element->line, NULL);
+  TRY(status);
+  if (!answer.yes && !answer.no) return STATUS_OK;
+  TRY(memory_reserve(&answers->rows, ARENA_DATA, (size_t)answers->count + 1, sizeof *answers->rows));
+  answers->rows[answers->count++] = answer;
+  return STATUS_OK;
 }
 
-static status_t vqa_answers_read(const prepare_t *prepare, vqa_answers_t *answers) {
+/* Makes one row of each question's. */
+static void vqa_answers_join(vqa_answers_t *answers) {
+  int64_t joined = 0;
+  if (answers->count > 0)
+    qsort(answers->rows, (size_t)answers->count, sizeof *answers->rows, vqa_answer_compare);
+  for (int64_t i = 0; i < answers->count; i++) {
+    const vqa_answer_t row = answers->rows[i];
+    if (joined == 0 || answers->rows[joined - 1].question != row.question)
+      answers->rows[joined++] = (vqa_answer_t){.question = row.question};
+    answers->rows[joined - 1].yes |= row.yes;
+    answers->rows[joined - 1].no |= row.no;
+  }
+  answers->count = joined;
+}
+
+static const vqa_answer_t *vqa_answer_find(const vqa_answers_t *answers, int64_t question) {
+  const vqa_answer_t wanted = {.question = question};
+  if (answers->count == 0) return NULL;
+  return bsearch(&wanted, answers->rows, (size_t)answers->count, sizeof wanted, vqa_answer_compare);
+}
+
+static status_t vqa_answers_read(prepare_t *prepare, prepare_source_t *source, vqa_answers_t *answers) {
   SCOPED(json_reader_close_at) json_reader_t *file = NULL;
   const char *path = prepare->options->vqa_annotations;
   json_element_t element;
-  char where[512];
   TRY(json_reader_open_list(path, "annotations", NULL, &file));
   for (;;) {
     TRY(source_next(prepare, path, file, &element));
     if (element.value == NULL) break;
-    where_of(where, path, &element);
-    TRY(vqa_answer_add(answers, element.value, where));
+    TRY(vqa_answer_add(prepare, source, &element, answers));
   }
-  if (answers->count > 0)
-    qsort(answers->rows, (size_t)answers->count, sizeof *answers->rows, vqa_answer_compare);
+  vqa_answers_join(answers);
   return STATUS_OK;
 }
 
 /* ---- VQA-v2: questions ---- */
 
-static status_t vqa_question_add(prepare_t *prepare, prepare_source_t *source, const vqa_answers_t *answers,
-                                 const json_t *element, const char *where, gathering_t *questions) {
-  vqa_answer_t wanted = {0};
-  int64_t image;
+typedef struct {
+  int64_t id, image;
+  text_view_t text;
+  const vqa_answer_t *answer; /* NULL: neither yes nor no */
+} vqa_question_t;
+
+static status_t vqa_question_read(const json_element_t *element, const vqa_answers_t *answers,
+                                  vqa_question_t *question) {
+  char where[64];
   const char *text;
-  TRY(json_int(element, "question_id", where, &wanted.question));
-  TRY(json_int(element, "image_id", where, &image));
-  TRY(json_string(element, "question", where, &text));
-  const vqa_answer_t *answer = answers->count == 0 ? NULL
-                                                   : bsearch(&wanted, answers->rows, (size_t)answers->count,
-                                                             sizeof wanted, vqa_answer_compare);
-  if (answer == NULL) {
+  snprintf(where, sizeof where, "element %" PRId64, element->index);
+  TRY(json_int(element->value, "question_id", where, &question->id));
+  TRY(json_int(element->value, "image_id", where, &question->image));
+  TRY(json_string(element->value, "question", where, &text));
+  question->text = (text_view_t){text, (size_t)json_get(element->value, "question")->count};
+  question->answer = vqa_answer_find(answers, question->id);
+  if (question->answer == NULL || question->answer->yes != question->answer->no) return STATUS_OK;
+  return error_set(STATUS_DATA,
+                   "%s: question %" PRId64 " is annotated with 'yes' and with 'no'; expected one of them",
+                   where, question->id);
+}
+
+static status_t vqa_question_add(prepare_t *prepare, prepare_source_t *source, const vqa_answers_t *answers,
+                                 const json_element_t *element, gathering_t *questions) {
+  vqa_question_t question;
+  status_code_t status = vqa_question_read(element, answers, &question);
+  if (status == STATUS_DATA) return sample_take_bad(prepare, source, source->path, element->line, NULL);
+  TRY(status);
+  if (question.answer == NULL) {
     source->passed_over++;
     return STATUS_OK;
   }
-  const gathered_t row = {.group = image,
-                          .order = (uint64_t)wanted.question,
-                          .n = (int32_t)json_get(element, "question")->count,
-                          .value = answer->yes};
-  return gathering_add(questions, &prepare->spool, row, text);
+  const gathered_t row = {.group = question.image,
+                          .order = (uint64_t)question.id,
+                          .n = (int32_t)question.text.n,
+                          .value = question.answer->yes};
+  return gathering_add(questions, &prepare->spool, row, question.text.bytes);
 }
 
 static status_t vqa_questions_read(prepare_t *prepare, prepare_source_t *source, const vqa_answers_t *answers,
                                    gathering_t *questions) {
   SCOPED(json_reader_close_at) json_reader_t *file = NULL;
   json_element_t element;
-  char where[512];
   TRY(json_reader_open_list(source->path, "questions", NULL, &file));
   for (;;) {
     TRY(source_next(prepare, source->path, file, &element));
     if (element.value == NULL) break;
-    where_of(where, source->path, &element);
-    TRY(vqa_question_add(prepare, source, answers, element.value, where, questions));
+    TRY(vqa_question_add(prepare, source, answers, &element, questions));
   }
   gathering_sort(questions);
   if (questions->count > 0) return STATUS_OK;
   return error_set(
       STATUS_DATA,
-      "%s: none of its questions is answered with yes or no in %s; do the files belong together?",
+      "%s: none of its questions has one answer, yes or no, in %s; do the files belong together?",
       source->path, prepare->options->vqa_annotations);
 }
 
@@ -150,7 +194,7 @@ static status_t vqa_samples_take(prepare_t *prepare, prepare_source_t *source, c
 status_t source_read_vqa(prepare_t *prepare, prepare_source_t *source) {
   SCOPED(vqa_answers_free) vqa_answers_t answers = {0};
   SCOPED(gathering_free) gathering_t questions = {0};
-  TRY(vqa_answers_read(prepare, &answers));
+  TRY(vqa_answers_read(prepare, source, &answers));
   TRY(vqa_questions_read(prepare, source, &answers, &questions));
   return vqa_samples_take(prepare, source, &questions);
 }
@@ -262,7 +306,7 @@ static status_t choice_take(prepare_t *prepare, prepare_source_t *source, const 
   if (status == STATUS_OK && prepare->options->choices_rationale && choice.fact_count == 0)
     status = error_set(STATUS_DATA, "%s: has no rationale; expected one (prepare.choices_rationale)",
                        choice.where);
-  if (status == STATUS_DATA) return sample_take_bad(prepare, source, element->line, choice.id);
+  if (status == STATUS_DATA) return sample_take_bad(prepare, source, source->path, element->line, choice.id);
   TRY(status);
   TRY(choice_compose(prepare->options, &choice, sample));
   return sample_take(prepare, source, element->line, composing_end(sample), sample->image);

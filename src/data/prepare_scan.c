@@ -36,17 +36,21 @@ status_t sample_take(prepare_t *prepare, prepare_source_t *source, int64_t line,
   note->held_out = sample->held_out;
   note->choice = sample->caption_type >= 2 && sample->caption_type <= 5;
   TRY(record_write(prepare, line, sample, note));
-  return image == NULL ? STATUS_OK : names_add(&prepare->names, image, sample->id.bytes, &note->image);
+  if (image == NULL) return STATUS_OK;
+  SCOPED_MEMORY char *name = NULL;
+  TRY(memory_copy_text(&name, ARENA_DATA, image, strlen(image)));
+  image_file_tidy(name);
+  return names_add(&prepare->names, name, sample->id.bytes, &note->image);
 }
 
 /* ---- Bad samples ---- */
 
-static status_t prepare_scan_report_line(const prepare_t *prepare, const prepare_source_t *source,
-                                         int64_t line, const char *id, const char *reason) {
+static status_t prepare_scan_report_line(const prepare_t *prepare, const char *path, int64_t line,
+                                         const char *id, const char *reason) {
   json_writer_t *writer = NULL;
   TRY(json_writer_create(prepare->report, &writer));
   json_write_object_begin(writer);
-  json_write_member(writer, "file", source->path);
+  json_write_member(writer, "file", path);
   json_write_int_member(writer, "line", line);
   json_write_member(writer, "sample", id);
   json_write_member(writer, "reason", reason);
@@ -55,30 +59,31 @@ static status_t prepare_scan_report_line(const prepare_t *prepare, const prepare
   return error_context(json_writer_finish(writer, NULL, NULL), "while writing %s", prepare->options->report);
 }
 
-status_t sample_refuse(prepare_t *prepare, prepare_source_t *source, int64_t line, const char *id,
-                       const char *reason) {
+status_t sample_refuse(prepare_t *prepare, prepare_source_t *source, const char *path, int64_t line,
+                       const char *id, const char *reason) {
   if (!prepare->options->skip_bad)
     return error_set(STATUS_DATA,
                      "%s: line %" PRId64 ": %s; mend it, or leave bad samples out with bad_sample = 'skip'",
-                     source->path, line, reason);
+                     path, line, reason);
   source->fates[FATE_BAD]++;
   prepare->counts.skipped++;
   if (prepare->counts.skipped <= WARNINGS_SHOWN)
-    log_warning("left out: %s: line %" PRId64 ": %s", source->path, line, reason);
+    log_warning("left out: %s: line %" PRId64 ": %s", path, line, reason);
   if (prepare->counts.skipped == WARNINGS_SHOWN + 1)
     log_warning("more samples are left out%s%s", prepare->report == NULL ? "" : "; all are listed in ",
                 prepare->report == NULL ? "" : prepare->options->report);
-  return prepare->report == NULL ? STATUS_OK : prepare_scan_report_line(prepare, source, line, id, reason);
+  return prepare->report == NULL ? STATUS_OK : prepare_scan_report_line(prepare, path, line, id, reason);
 }
 
-status_t sample_take_bad(prepare_t *prepare, prepare_source_t *source, int64_t line, const char *id) {
+status_t sample_take_bad(prepare_t *prepare, prepare_source_t *source, const char *path, int64_t line,
+                         const char *id) {
   char reason[1024];
   sample_note_t *note;
   snprintf(reason, sizeof reason, "%s", error_message());
   error_clear();
   TRY(note_add(prepare, source, &note));
   note->fate = FATE_BAD;
-  return sample_refuse(prepare, source, line, id, reason);
+  return sample_refuse(prepare, source, path, line, id, reason);
 }
 
 /* ---- Reading all ---- */

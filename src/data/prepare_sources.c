@@ -29,7 +29,8 @@ static status_t source_read_element(prepare_t *prepare, prepare_source_t *source
   const sample_kind_t kind =
       strcmp(source->kind, "preferences") == 0 ? SAMPLE_PREFERENCE : SAMPLE_CONVERSATION;
   status_code_t status = sample_read(reader, element->value, element->index, kind);
-  if (status == STATUS_DATA) return sample_take_bad(prepare, source, element->line, reader->sample.id.bytes);
+  if (status == STATUS_DATA)
+    return sample_take_bad(prepare, source, source->path, element->line, reader->sample.id.bytes);
   TRY(status);
   char image[FILE_MAX_PATH];
   if (reader->image != NULL &&

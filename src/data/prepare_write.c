@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 bool output_wants(const output_t *output, const sample_note_t *note) {
@@ -14,13 +15,28 @@ static bool is_kept(const output_t *output, const sample_note_t *note) {
   return note->image < 0 || output->problems[output->place[note->image]] == NULL;
 }
 
+/* TRAINED: samples of the dataset that are not held out. */
+static status_t none_missing(const output_t *output, int64_t trained) {
+  if (output->planned.samples == 0)
+    return error_set(STATUS_DATA, "%s: no sample is left, for all their images are unusable (the first: %s)",
+                     output->path,
+                     output->image_count > 0 && output->problems[0] != NULL ? output->problems[0] : "none");
+  if (output->held_out || trained > 0) return STATUS_OK;
+  return error_set(STATUS_DATA,
+                   "%s: all %" PRId64 " samples that are left are held out, for the images of the others are "
+                   "unusable: none is left to train on; hold out fewer, or mend the images",
+                   output->path, output->planned.samples);
+}
+
 status_t output_plan(output_t *output, int64_t *name_bytes) {
   const prepare_t *prepare = output->prepare;
   dataset_counts_t *planned = &output->planned;
+  int64_t trained = 0;
   for (int64_t i = 0; i < prepare->note_count; i++) {
     const sample_note_t *note = &prepare->notes[i];
     if (!is_kept(output, note)) continue;
     planned->samples++;
+    trained += !note->held_out;
     planned->texts += note->texts;
     planned->text_bytes += note->bytes;
     planned->facts += note->facts;
@@ -30,10 +46,7 @@ status_t output_plan(output_t *output, int64_t *name_bytes) {
   for (int64_t i = 0; i < output->image_count; i++)
     *name_bytes += (int64_t)strlen(names_name(&prepare->names, output->images[i]));
   if (prepare->facts != NULL) facts_plan(prepare->facts, output, planned);
-  if (planned->samples > 0) return STATUS_OK;
-  return error_set(STATUS_DATA, "%s: no sample is left, for all their images are unusable (the first: %s)",
-                   output->path,
-                   output->image_count > 0 && output->problems[0] != NULL ? output->problems[0] : "none");
+  return none_missing(output, trained);
 }
 
 static status_t own_facts_write(output_t *output, dataset_sample_t *sample) {
@@ -68,7 +81,8 @@ static status_t note_write(output_t *output, int64_t number, record_t *record) {
   char reason[1200];
   const char *id = record->sample.id.bytes;
   snprintf(reason, sizeof reason, "sample '%.80s': %s", id, output->problems[output->place[note->image]]);
-  return sample_refuse(prepare, &prepare->sources[note->source], record->line, id, reason);
+  prepare_source_t *source = &prepare->sources[note->source];
+  return sample_refuse(prepare, source, source->path, record->line, id, reason);
 }
 
 static status_t samples_write(output_t *output) {

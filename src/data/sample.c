@@ -13,6 +13,33 @@ static text_view_t view_of(const json_t *string) {
   return (text_view_t){string->u.string, (size_t)string->count};
 }
 
+/* The member of ELEMENT that is a list of objects, though not one of turns, if there is one only; else NULL:
+ * such an object is a file's envelope rather than a sample. */
+static const json_t *list_within(const json_t *element) {
+  const json_t *list = NULL;
+  if (element->type != JSON_OBJECT || json_get(element, "conversations") != NULL) return NULL;
+  for (const json_t *member = element->u.first; member != NULL; member = member->next) {
+    if (member->type != JSON_ARRAY || member->count == 0 || member->u.first->type != JSON_OBJECT) continue;
+    if (list != NULL) return NULL;
+    list = member;
+  }
+  return list;
+}
+
+static status_t id_refuse(const sample_reader_t *reader, const json_t *element, const json_t *id) {
+  const json_t *list = id == NULL ? list_within(element) : NULL;
+  if (list != NULL)
+    return error_set(
+        STATUS_DATA,
+        "%s: found an object with the member '%.80s', an array of %" PRId64
+        " objects; expected an array of samples [...], or one sample a line: write that array alone "
+        "to a file",
+        reader->where, list->key, list->count);
+  return error_set(STATUS_DATA, "%s: field 'id': found %s, expected a string or an integer", reader->where,
+                   id == NULL ? element->type == JSON_OBJECT ? "nothing" : json_type_name(element->type)
+                              : json_type_name(id->type));
+}
+
 /* `id`, or `question_id` of the benchmarks; where it MAY_LACK, the element's number stands for it. */
 static status_t sample_read_id(sample_reader_t *reader, const json_t *element, int64_t index, bool may_lack) {
   snprintf(reader->where, sizeof reader->where, "sample %" PRId64, index);
@@ -23,10 +50,7 @@ static status_t sample_read_id(sample_reader_t *reader, const json_t *element, i
     reader->sample.id = text_view(reader->number);
     return STATUS_OK;
   }
-  if (id == NULL || (id->type != JSON_STRING && id->type != JSON_INT))
-    return error_set(STATUS_DATA, "%s: field 'id': found %s, expected a string or an integer", reader->where,
-                     id == NULL ? element->type == JSON_OBJECT ? "nothing" : json_type_name(element->type)
-                                : json_type_name(id->type));
+  if (id == NULL || (id->type != JSON_STRING && id->type != JSON_INT)) return id_refuse(reader, element, id);
   reader->sample.id = id->type == JSON_STRING ? view_of(id) : text_view(reader->number);
   if (id->type == JSON_INT) {
     snprintf(reader->number, sizeof reader->number, "%" PRId64, id->u.integer);
@@ -128,17 +152,43 @@ static status_t sample_read_choice(sample_reader_t *reader, const json_t *elemen
                        where, out);
 }
 
+static bool json_equal(const json_t *a, const json_t *b);
+
+/* Whether A has all members of B, which are equal; null is none. */
+static bool json_holds(const json_t *a, const json_t *b) {
+  for (const json_t *member = b->u.first; member != NULL; member = member->next) {
+    const json_t *other = json_get(a, member->key);
+    if (member->type != JSON_NULL && (other == NULL || !json_equal(other, member))) return false;
+  }
+  return true;
+}
+
 static bool json_equal(const json_t *a, const json_t *b) {
-  if (a->type != b->type || a->count != b->count) return false;
+  if (a->type != b->type) return false;
+  if (a->type == JSON_OBJECT) return json_holds(a, b) && json_holds(b, a);
+  if (a->count != b->count) return false;
   if (a->type == JSON_STRING) return memcmp(a->u.string, b->u.string, (size_t)a->count) == 0;
-  if (a->type != JSON_ARRAY && a->type != JSON_OBJECT) return true; /* messages hold texts */
+  if (a->type != JSON_ARRAY) return true; /* messages hold texts */
   const json_t *x = a->u.first, *y = b->u.first;
-  for (; x != NULL && y != NULL; x = x->next, y = y->next)
-    if ((x->key != NULL && strcmp(x->key, y->key) != 0) || !json_equal(x, y)) return false;
+  while (x != NULL && y != NULL && json_equal(x, y)) {
+    x = x->next;
+    y = y->next;
+  }
   return x == NULL && y == NULL;
 }
 
-/* Without `prompt` both choices are whole conversations that differ in their last message. */
+static bool member_equal(const json_t *a, const json_t *b, const char *key) {
+  const json_t *x = json_get(a, key), *y = json_get(b, key);
+  return x == NULL || y == NULL ? x == y : json_equal(x, y);
+}
+
+/* Whether two messages say the same: their other members do not count. */
+static bool message_equal(const json_t *a, const json_t *b) {
+  return member_equal(a, b, "role") && member_equal(a, b, "content") && member_equal(a, b, "from") &&
+         member_equal(a, b, "value");
+}
+
+/* Both choices are whole conversations that differ in their last message. */
 static status_t sample_read_common_turns(sample_reader_t *reader, const json_t *element, int64_t *before) {
   const json_t *chosen, *rejected;
   TRY(json_array(element, "chosen", reader->where, &chosen));
@@ -146,7 +196,7 @@ static status_t sample_read_common_turns(sample_reader_t *reader, const json_t *
   *before = chosen->count - 1;
   const json_t *a = chosen->u.first, *b = rejected->u.first;
   for (int64_t i = 0; i < *before; i++, a = a->next, b = b->next)
-    if (b == NULL || !json_equal(a, b))
+    if (b == NULL || !message_equal(a, b))
       return error_set(STATUS_DATA,
                        "%s: 'chosen' and 'rejected' differ in message %" PRId64
                        " already; expected conversations that differ in the last one, or a 'prompt'",
@@ -156,20 +206,43 @@ static status_t sample_read_common_turns(sample_reader_t *reader, const json_t *
   return STATUS_OK;
 }
 
+/* The same with a prompt that is a text: the first message of both says it, too. */
+static status_t sample_read_repeated_prompt(sample_reader_t *reader, const json_t *element, int64_t *before) {
+  const text_view_t prompt = view_of(json_get(element, "prompt"));
+  TRY(sample_read_common_turns(reader, element, before));
+  const messages_t *messages = &reader->messages;
+  if (messages->count > 0 && messages->turns[0].role == TURN_HUMAN &&
+      text_equal(messages->turns[0].text, prompt.bytes))
+    return STATUS_OK;
+  return error_set(STATUS_DATA,
+                   "%s: 'chosen' and 'rejected' are conversations, but 'prompt' is not their first question; "
+                   "expected the same text, or answers alone, or no 'prompt'",
+                   reader->where);
+}
+
+/* What is said before the choices, to the reader's turns; *BEFORE: how many messages of it they repeat. */
+static status_t sample_read_prompt(sample_reader_t *reader, const json_t *element, int64_t *before) {
+  const json_t *prompt = json_get(element, "prompt"), *chosen = json_get(element, "chosen");
+  if (prompt == NULL) return sample_read_common_turns(reader, element, before);
+  if (prompt->type == JSON_STRING && chosen->type == JSON_ARRAY && chosen->count > 1)
+    return sample_read_repeated_prompt(reader, element, before);
+  if (prompt->type == JSON_STRING) return messages_ask(&reader->messages, view_of(prompt));
+  TRY(json_array(element, "prompt", reader->where, &prompt));
+  return messages_read(&reader->messages, prompt, reader->where);
+}
+
 /* A pair as TRL has it: `prompt`, `chosen`, `rejected`; the chosen answer is output 1. */
 static status_t sample_read_chosen(sample_reader_t *reader, const json_t *element) {
-  const json_t *prompt = json_get(element, "prompt");
-  int64_t before = 0;
-  if (prompt == NULL) {
-    TRY(sample_read_common_turns(reader, element, &before));
-  } else if (prompt->type == JSON_STRING) {
-    TRY(messages_ask(&reader->messages, view_of(prompt)));
-  } else {
-    TRY(json_array(element, "prompt", reader->where, &prompt));
-    TRY(messages_read(&reader->messages, prompt, reader->where));
-  }
   dataset_sample_t *sample = &reader->sample;
+  int64_t before = 0;
+  TRY(sample_read_prompt(reader, element, &before));
   TRY(conversation_take(reader));
+  if (reader->messages.turns[reader->messages.count - 1].role == TURN_GPT)
+    return error_set(
+        STATUS_DATA,
+        "%s: the message before 'chosen' and 'rejected' is the model's; expected a question that "
+        "both answer: an answer that was begun cannot be continued",
+        reader->where);
   TRY(sample_read_choice(reader, element, "chosen", before, &sample->outputs[0]));
   TRY(sample_read_choice(reader, element, "rejected", before, &sample->outputs[1]));
   sample->paired = true;

@@ -228,6 +228,57 @@ static void images_are_kept_together(void **state) {
   setting_end(&setting);
 }
 
+/* ---- One picture under several names ---- */
+
+static const char *const namings[] = {"sub/%d.jpg", "./sub//%d.jpg", "other/COCO_train2014_%d.jpg"};
+
+/* A talk about each picture under each of its names; the last one is another file. */
+static void write_namings(const prepare_setting_t *setting) {
+  FILE *file = fopen(setting->talks, "w");
+  assert_non_null(file);
+  for (int i = 0; i < 3 * PICTURES; i++) {
+    char name[64];
+    snprintf(name, sizeof name, namings[i / PICTURES], i % PICTURES);
+    fprintf(file, "{\"id\": \"%d\", \"image\": \"%s\", ", i % PICTURES, name);
+    fputs("\"conversations\": [{\"from\": \"human\", \"value\": \"<image>\"}]}\n", file);
+    if (i >= 2 * PICTURES) data_test_image(setting->images, name, i, 0);
+  }
+  fclose(file);
+}
+
+/* A file is stored once, whatever steps its path has, and a picture is on one side whatever its file's name.
+ */
+static void names_of_a_picture_are_kept_together(void **state) {
+  (void)state;
+  prepare_setting_t setting;
+  prepare_counts_t counts;
+  char other[FILE_MAX_PATH];
+  int seen[PICTURES] = {0};
+  setting_start(&setting);
+  if (data_test_first()) {
+    assert_ok(file_make_folder(io_test_path(other, setting.images, "other")));
+    write_namings(&setting);
+  }
+  io_test_write(setting.facts, "{\"sub/./1.jpg\": \"a fact\"}");
+  setting.options.facts = setting.facts;
+  setting.options.held_out = 7;
+  dataset_t *dataset = prepared(&setting, &counts);
+  assert_int_equal(counts.images, 2 * PICTURES);
+  assert_int_equal(counts.shared, 0);
+  assert_int_equal(counts.held_out, 9);
+  for (int64_t row = 0; row < counts.samples; row++) {
+    dataset_sample_t sample;
+    assert_ok(dataset_sample_read(dataset, row, &sample));
+    seen[atoi(sample.id.bytes)] += sample.held_out;
+    assert_int_equal(sample.fact_count, sample.id.bytes[0] == '1' && row < 2 * PICTURES);
+    dataset_sample_free(&sample);
+  }
+  for (int i = 0; i < PICTURES; i++)
+    assert_true(seen[i] == 0 || seen[i] == 3);
+  dataset_close(dataset);
+  setting_end(&setting);
+}
+
 /* ---- Bad samples ---- */
 
 static void bad_samples_stop_or_are_left_out(void **state) {
@@ -296,10 +347,15 @@ static void broken_files_are_refused(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(conversations_come_through),  cmocka_unit_test(facts_and_pairs_come_through),
-      cmocka_unit_test(held_out_samples_are_marked), cmocka_unit_test(held_out_samples_have_a_dataset),
-      cmocka_unit_test(images_are_kept_together),    cmocka_unit_test(bad_samples_stop_or_are_left_out),
-      cmocka_unit_test(nothing_left_is_an_error),    cmocka_unit_test(broken_files_are_refused),
+      cmocka_unit_test(conversations_come_through),
+      cmocka_unit_test(facts_and_pairs_come_through),
+      cmocka_unit_test(held_out_samples_are_marked),
+      cmocka_unit_test(held_out_samples_have_a_dataset),
+      cmocka_unit_test(images_are_kept_together),
+      cmocka_unit_test(names_of_a_picture_are_kept_together),
+      cmocka_unit_test(bad_samples_stop_or_are_left_out),
+      cmocka_unit_test(nothing_left_is_an_error),
+      cmocka_unit_test(broken_files_are_refused),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

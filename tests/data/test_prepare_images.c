@@ -80,6 +80,42 @@ static void bad_images_stop_or_are_left_out(void **state) {
   setting_end(&setting);
 }
 
+/* Of four talks about four pictures, of which PICTURE alone is there, three are held out. */
+static status_code_t prepare_one_of_four(const prepare_setting_t *setting, int picture,
+                                         prepare_counts_t *counts) {
+  char text[1024];
+  size_t n = 0;
+  for (int i = 0; i < 4; i++)
+    n += (size_t)snprintf(text + n, sizeof text - n,
+                          "{\"id\": %d, \"image\": \"%s/%d.jpg\", \"conversations\": [{\"from\": \"human\", "
+                          "\"value\": \"<image>\"}]}\n",
+                          i, i == picture ? "sub" : "missing", i);
+  io_test_write(setting->talks, text);
+  return prepare_run(mpi_test_world(), &setting->options, counts);
+}
+
+/* Held out is drawn before images are read: where none but such samples are left, there is no dataset. */
+static void broken_images_leave_something_to_train_on(void **state) {
+  (void)state;
+  prepare_setting_t setting;
+  prepare_counts_t counts;
+  int made = 0;
+  setting_start(&setting);
+  setting.options.held_out = 3;
+  setting.options.skip_bad = true;
+  for (int i = 0; i < 4; i++) {
+    status_code_t status = prepare_one_of_four(&setting, i, &counts);
+    made += status == STATUS_OK;
+    assert_true(status == STATUS_OK || status == STATUS_DATA);
+    assert_int_equal(io_test_size(setting.output) > 0, made > 0);
+    if (status == STATUS_OK) assert_int_equal(counts.samples - counts.held_out, 1);
+    error_clear();
+    assert_ok(comm_barrier(mpi_test_world()));
+  }
+  assert_int_equal(made, 1);
+  setting_end(&setting);
+}
+
 /* Links to images and to folders are followed, out of the image folder as well; so is one to that folder. */
 static void links_are_followed(void **state) {
   (void)state;
@@ -195,6 +231,7 @@ static void names_do_not_matter(void **state) {
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(bad_images_stop_or_are_left_out),
+      cmocka_unit_test(broken_images_leave_something_to_train_on),
       cmocka_unit_test(links_are_followed),
       cmocka_unit_test(names_do_not_matter),
       cmocka_unit_test(turned_images_are_counted),

@@ -119,9 +119,36 @@ static void samples_with_high_rewards_are_kept(void **state) {
   setting_end(&setting);
 }
 
+/* What leaves nothing but held-out samples is refused: a share of none, a limit. */
+static void something_is_left_to_train_on(void **state) {
+  (void)state;
+  enum { SEEDS = 40 };
+  prepare_setting_t setting;
+  char scored[FILE_MAX_PATH], scores[FILE_MAX_PATH];
+  int64_t refused = 0;
+  rewards_start(&setting, scored, scores);
+  prepare_options_t *options = &setting.options;
+  options->keep = 0.01;
+  assert_prepare_fails(&setting, STATUS_INPUT, "is none of them");
+  assert_int_equal(io_test_size(setting.output), -1);
+  options->scores = NULL;
+  options->dataset_limit = 1;
+  for (options->seed = 0; options->seed < SEEDS; options->seed++) {
+    prepare_counts_t counts;
+    status_code_t status = prepare_run(mpi_test_world(), options, &counts);
+    if (status == STATUS_OK) assert_int_equal(counts.samples - counts.held_out, 1);
+    if (status != STATUS_OK) assert_int_equal(status, STATUS_INPUT);
+    refused += status != STATUS_OK;
+    error_clear();
+  }
+  assert_true(refused > 0 && refused < SEEDS);
+  setting_end(&setting);
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(samples_with_high_rewards_are_kept),
+      cmocka_unit_test(something_is_left_to_train_on),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

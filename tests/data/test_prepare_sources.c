@@ -279,6 +279,129 @@ static void flickr_captions_are_samples(void **state) {
   setting_end(&sources.common);
 }
 
+/* ---- Bad elements ---- */
+
+/* The report says REASON of LINE of FILE. */
+static void assert_reported(const prepare_setting_t *setting, const char *file, int64_t line,
+                            const char *reason) {
+  if (!data_test_first()) return;
+  json_reader_t *reader;
+  json_element_t element;
+  bool found = false;
+  assert_ok(json_reader_open(setting->report, JSON_ELEMENTS, &reader));
+  for (;;) {
+    const char *path, *text;
+    int64_t at;
+    assert_ok(json_reader_next(reader, &element));
+    if (element.value == NULL) break;
+    assert_ok(json_string(element.value, "file", "report", &path));
+    assert_ok(json_int(element.value, "line", "report", &at));
+    assert_ok(json_string(element.value, "reason", "report", &text));
+    found = found || (strcmp(path, file) == 0 && at == line && strstr(text, reason) != NULL);
+  }
+  json_reader_close(reader);
+  if (!found) fail_msg("no '%s' of line %d of %s", reason, (int)line, file);
+}
+
+/* What ends the run with HINT is left out BAD times, and SAMPLES are left. */
+static dataset_t *prepared_without(sources_t *sources, const char *hint, int64_t bad, int64_t samples) {
+  prepare_counts_t counts;
+  sources->common.options.skip_bad = false;
+  assert_prepare_fails(&sources->common, STATUS_DATA, hint);
+  sources->common.options.skip_bad = true;
+  sources->common.options.report = sources->common.report;
+  dataset_t *dataset = prepared(&sources->common, &counts);
+  assert_int_equal(counts.skipped, bad);
+  assert_int_equal(counts.samples, samples);
+  return dataset;
+}
+
+static void bad_questions_are_left_out(void **state) {
+  (void)state;
+  sources_t sources;
+  dataset_sample_t sample;
+  sources_start(&sources);
+  sources.common.options.vqa_questions = sources.vqa_questions;
+  sources.common.options.vqa_annotations = sources.vqa_annotations;
+  io_test_write(sources.vqa_questions,
+                "{\"questions\": [{\"image_id\": 1, \"question\": \"Is it?\", \"question_id\": 10},\n"
+                "{\"image_id\": 1, \"question\": null, \"question_id\": 11},\n"
+                "{\"image_id\": 1, \"question\": \"Both?\", \"question_id\": 12},\n"
+                "{\"image_id\": 2, \"question\": \"Unanswered?\", \"question_id\": 13}]}");
+  io_test_write(
+      sources.vqa_annotations,
+      "{\"annotations\": [{\"question_id\": 12, \"answer_type\": \"yes/no\", \"multiple_choice_answer\": "
+      "\"yes\"},\n"
+      "{\"question_id\": 10, \"answer_type\": \"yes/no\", \"multiple_choice_answer\": \"no\"},\n"
+      "{\"question_id\": 10, \"answer_type\": \"yes/no\", \"multiple_choice_answer\": \"no\"},\n"
+      "{\"question_id\": 13, \"answer_type\": \"yes/no\", \"multiple_choice_answer\": null},\n"
+      "{\"question_id\": 11, \"answer_type\": \"yes/no\", \"multiple_choice_answer\": \"no\"},\n"
+      "{\"question_id\": 12, \"answer_type\": \"yes/no\", \"multiple_choice_answer\": \"no\"}]}");
+  dataset_t *dataset = prepared_without(&sources, "line 4: element 3", 3, 1);
+  assert_reported(&sources.common, sources.vqa_annotations, 4, "'multiple_choice_answer'");
+  assert_reported(&sources.common, sources.vqa_questions, 2, "'question'");
+  assert_reported(&sources.common, sources.vqa_questions, 3, "question 12");
+  assert_ok(dataset_sample_read(dataset, 0, &sample));
+  assert_int_equal(sample.conversation.count, 2);
+  assert_turn(&sample, 0, "<image>\nIs it?");
+  assert_turn(&sample, 1, "No.");
+  dataset_sample_free(&sample);
+  dataset_close(dataset);
+  setting_end(&sources.common);
+}
+
+static void bad_captions_are_left_out(void **state) {
+  (void)state;
+  sources_t sources;
+  sources_start(&sources);
+  sources.common.options.captions = sources.captions;
+  io_test_write(sources.captions, "{\"annotations\": [{\"image_id\": 1, \"caption\": \"good\"},\n"
+                                  "{\"image_id\": 1, \"caption\": null},\n"
+                                  "{\"image_id\": 2, \"caption\": \" \\n\"},\n"
+                                  "{\"caption\": \"of nothing\"}]}");
+  dataset_t *dataset = prepared_without(&sources, "line 2: element 1", 3, 1);
+  assert_reported(&sources.common, sources.captions, 2, "'caption'");
+  assert_reported(&sources.common, sources.captions, 3, "empty");
+  assert_reported(&sources.common, sources.captions, 4, "'image_id'");
+  dataset_close(dataset);
+  setting_end(&sources.common);
+}
+
+/* Captions of two images among lines that are none; one is longer than any caption. */
+static void write_bad_lines(const char *path) {
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fputs("1.jpg#0\tA man .\nbroken\n1.jpg#1\t \n2.jpg#0\t", file);
+  for (int i = 0; i < 1 << 17; i++)
+    fputc('x', file);
+  fputs("\n2.jpg#1\t\xff\n2.jpg#2\tA dog .\n1.jpg#2\tA man, again\n2.jpg#3\tA dog .\n", file);
+  fprintf(file, "%0200d.jpg#0\tA long name\n3.jpg#0\t\r\n", 1);
+  fclose(file);
+}
+
+static void bad_lines_are_left_out(void **state) {
+  (void)state;
+  sources_t sources;
+  sources_start(&sources);
+  sources.common.options.flickr = sources.flickr;
+  if (data_test_first()) write_bad_lines(sources.flickr);
+  assert_ok(comm_barrier(mpi_test_world()));
+  dataset_t *dataset = prepared_without(&sources, "line 2: expected IMAGE#NUMBER", 7, 2);
+  static const char *const reasons[] = {
+      [2] = "IMAGE#NUMBER", [3] = "empty",      [4] = "longer", [5] = "UTF-8",
+      [7] = "apart",        [9] = "image name", [10] = "empty"};
+  for (size_t line = 0; line < sizeof reasons / sizeof *reasons; line++)
+    if (reasons[line] != NULL) assert_reported(&sources.common, sources.flickr, (int64_t)line, reasons[line]);
+  for (int64_t row = 0; row < 2; row++) {
+    dataset_sample_t sample;
+    assert_ok(dataset_sample_read(dataset, row, &sample));
+    assert_turn(&sample, 1, row == 0 ? "A man ." : "A dog .");
+    dataset_sample_free(&sample);
+  }
+  dataset_close(dataset);
+  setting_end(&sources.common);
+}
+
 /* ---- Limits, and datasets apart ---- */
 
 /* Which talks the dataset PATH has, as bits. */
@@ -448,6 +571,9 @@ int main(int argc, char **argv) {
       cmocka_unit_test(choices_have_rationales),
       cmocka_unit_test(captions_are_samples_and_facts),
       cmocka_unit_test(flickr_captions_are_samples),
+      cmocka_unit_test(bad_questions_are_left_out),
+      cmocka_unit_test(bad_captions_are_left_out),
+      cmocka_unit_test(bad_lines_are_left_out),
       cmocka_unit_test(limits_draw_by_contents),
       cmocka_unit_test(datasets_share_no_image),
       cmocka_unit_test(images_are_known_by_their_files),

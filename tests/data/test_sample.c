@@ -124,6 +124,14 @@ static void chosen_and_rejected_are_a_pair(void **state) {
       "\"text\", \"text\": \"Why?\"}]}], \"chosen\": [{\"role\": \"assistant\", \"content\": [{\"type\": "
       "\"text\", "
       "\"text\": \"good\"}]}], \"rejected\": [" MODEL("bad") "]}",
+      "{\"image\": \"a.jpg\", \"prompt\": \"Why?\", \"chosen\": [" USER
+      ", " MODEL("good") "], \"rejected\": [" USER ", " MODEL("bad") "]}",
+      "{\"image\": \"a.jpg\", \"chosen\": [{\"content\": \"Why?\", \"name\": null, \"role\": "
+      "\"user\"}, " MODEL("good") "], \"rejected\": [" USER ", " MODEL("bad") "]}",
+      "{\"image\": \"a.jpg\", \"chosen\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": "
+      "\"Why?\"}]}, " MODEL("good") "], \"rejected\": [{\"role\": \"user\", \"name\": \"x\", \"content\": "
+                                    "[{\"text\": \"Why?\", \"image\": null, \"type\": \"text\"}]}, " MODEL(
+                                        "bad") "]}",
   };
   sample_reader_t reader = {0};
   (void)state;
@@ -173,6 +181,9 @@ static void bad_samples_are_refused(void **state) {
       {"[]", "an array"},
       {"3", "id"},
       {"{" TURNS "}", "'id'"},
+      {"{\"version\": 1, \"data\": [{\"id\": 1, " TURNS "}, {\"id\": 2, " TURNS "}]}",
+       "'data', an array of 2 objects; expected an array of samples"},
+      {"{\"data\": [{\"id\": 1}], \"more\": [{\"id\": 2}]}", "'id'"},
       {"{\"id\": [1], " TURNS "}", "'id'"},
       {"{\"id\": \"x\"}", "conversations"},
       {"{\"id\": \"x\", \"conversations\": {}}", "an array"},
@@ -197,6 +208,19 @@ static void bad_samples_are_refused(void **state) {
       {"{\"id\": \"x\", \"chosen\": [" USER
        ", " MODEL("a") "], \"rejected\": [" MODEL("a") ", " MODEL("b") "]}",
        "differ in message 1"},
+      {"{\"id\": \"x\", \"chosen\": [{\"role\": \"user\", \"content\": [{\"type\": \"image\"}]}, " MODEL(
+           "a") "], \"rejected\": [{\"role\": \"user\", \"content\": [{\"type\": \"image\", \"text\": "
+                "\"b\"}]}, " MODEL("b") "]}",
+       "differ in message 1"},
+      {"{\"id\": \"x\", \"prompt\": [" USER
+       ", " MODEL("Sure,") "], \"chosen\": [" MODEL("a") "], \"rejected\": [" MODEL("b") "]}",
+       "is the model's"},
+      {"{\"id\": \"x\", \"chosen\": [" USER
+       ", " MODEL("Sure,") ", " MODEL("a") "], \"rejected\": [" USER ", " MODEL("Sure,") ", " MODEL("b") "]}",
+       "is the model's"},
+      {"{\"id\": \"x\", \"prompt\": \"What?\", \"chosen\": [" USER ", " MODEL("a") "], \"rejected\": [" USER
+                                                                                   ", " MODEL("b") "]}",
+       "not their first question"},
       {"{\"id\": \"x\", \"chosen\": [" USER ", " MODEL("a") "], \"rejected\": [" USER "]}", "expected 2"},
       {"{\"id\": \"x\", \"conversations\": [{\"from\": \"human\", \"value\": \"a\"}, {\"from\": \"human\", "
        "\"value\": \"b\"}]}",

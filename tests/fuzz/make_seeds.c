@@ -67,6 +67,15 @@ static const char *const prepare[] = {
     "4A{\"annotations\": [{\"image_id\": 1, \"id\": 2, \"caption\": \" A dog.\\n\"}, {\"image_id\": 3, "
     "\"caption\": \"B\"}]}",
     "5C1.jpg#0\tA man .\n1.jpg#1\tOne man .\r\n\n000000000001.jpg#0\tA dog .\n",
+    "1C{\"prompt\": \"q\", \"chosen\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", "
+    "\"content\": \"a\"}], \"rejected\": [{\"content\": \"q\", \"name\": null, \"role\": \"user\"}, "
+    "{\"role\": "
+    "\"assistant\", \"content\": \"b\"}]}\n",
+    "2C{\"questions\": [{\"image_id\": 1, \"question\": \"Is it?\", \"question_id\": 10}, {\"image_id\": 1, "
+    "\"question\": null, \"question_id\": 11}]}\036{\"annotations\": [{\"question_id\": 10, \"answer_type\": "
+    "\"yes/no\", \"multiple_choice_answer\": \"yes\"}, {\"question_id\": 10, \"answer_type\": \"yes/no\", "
+    "\"multiple_choice_answer\": \"no\"}]}",
+    "5C1.jpg#0\t \nbroken\n000000000001.jpg#0\tA dog .\n1.jpg#1\tA man .\n000000000001.jpg#1\tA dog .\n",
     "6A{\"000000000001.jpg\": [\"a\", \"b\"], \"aok_000000000001.jpg\": \"c\", \"x\": []}",
     "7A{\"annotations\": [{\"image_id\": 1, \"caption\": \"A dog.\"}]}",
     NULL};
