@@ -80,7 +80,7 @@ case_preemption() {
   local low=$job steps
   cluster_wait 300 "the job has begun" has_steps preempted 7
   high=$(sbatch --parsable --partition=high --nodes=2 --ntasks-per-node=2 --output=high.txt --wrap 'sleep 3')
-  cluster_wait 60 "the job that matters more runs" job_is "$high" RUNNING
+  cluster_wait 300 "the job that matters more runs" job_is "$high" RUNNING
   job_is "$low" PENDING || fail "job $low is $(job_field "$low" JobState) beside the one that took its place"
   grep -q '^job: exit status 10$' "sft_$low.txt" || fail "the job was not told in time"
   steps=$(steps_of preempted)
@@ -98,7 +98,7 @@ case_node_failure() {
     sft_submit "without_$node" 30
     cluster_wait 300 "the job has a checkpoint" has_steps "without_$node" 12
     hosts_kill "$node"
-    cluster_wait 120 "the job waits for a node" job_is "$job" PENDING
+    cluster_wait 300 "the job waits for a node" job_is "$job" PENDING
     (($(steps_of "without_$node") < 30)) || fail "the job went on without its other rank"
     node_start "$node"
     expect_same "$job" "without_$node" 30
@@ -140,7 +140,7 @@ END
 case_unreachable() {
   local status=0
   sft_arguments unreachable 4
-  OMPI_MCA_btl=self timeout 60 srun --mpi=pmix --kill-on-bad-exit=0 "${shape[@]}" "$program" "${arguments[@]}" \
+  OMPI_MCA_btl=self timeout 600 srun --mpi=pmix --kill-on-bad-exit=0 "${shape[@]}" "$program" "${arguments[@]}" \
     >unreachable.txt 2>&1 || status=$?
   ((status != 0 && status != 124)) || fail "a job whose ranks cannot reach each other ended with $status"
   grep -Eq 'error: MPI_|unable to reach each other' unreachable.txt || fail "a job whose ranks cannot reach each other does not say what failed"
@@ -164,7 +164,7 @@ node2 1 2 gpu:none WARN 1
 END
   job=$(LLAVA_RLHF_JOBS=$root/jobs LLAVA_RLHF_PROGRAM=$work/witness.sh sbatch --parsable --nodes=1 --gpus-per-node=2 --ntasks-per-node=1 \
     --cpus-per-task=1 --time=30 "$root/jobs/slurm/ppo.sbatch" "$root/inputs/ppo.nml")
-  cluster_wait 60 "job $job is over" job_is_over "$job"
+  cluster_wait 300 "job $job is over" job_is_over "$job"
   [[ $(job_field "$job" ExitCode) == 2:0 ]] || fail "one rank for two GPUs: exit code $(job_field "$job" ExitCode), expected 2:0"
 }
 
@@ -178,11 +178,11 @@ case_chain() {
   done
   "$root/jobs/chain.sh" slurm --phases sft,pairs,policy_init,rm,ppo,evaluate --inputs "$root/inputs" "${options[@]}" -- "${shape[@]}" | tee chain.txt
   sft=$(awk '$1 == "sft" { print $3 }' chain.txt | tr -d ,)
-  cluster_wait 120 "fine-tuning has begun" has_steps sft 3
+  cluster_wait 300 "fine-tuning has begun" has_steps sft 3
   squeue | tee queue.txt
   (($(grep -c 'Dependency' queue.txt) == 5)) || fail "not five jobs wait for another"
   touch runs/sft/EXIT
-  cluster_wait 120 "fine-tuning is back in the queue" job_is "$sft" PENDING
+  cluster_wait 300 "fine-tuning is back in the queue" job_is "$sft" PENDING
   (($(squeue --noheader | wc -l) == 6)) || fail "not all jobs are in the queue"
   squeue
   while read -r _ _ number _; do job_wait "${number%,}"; done <chain.txt
@@ -198,7 +198,7 @@ case_chain() {
   starts_after evaluate ppo
   # What cannot start any more leaves the queue.
   "$root/jobs/chain.sh" slurm --phases policy_init,ppo --inputs "$root/inputs" --set policy_init:optim.batch=0 -- "${shape[@]}" >chain.txt
-  cluster_wait 120 "the queue is empty" queue_is_empty
+  cluster_wait 300 "the queue is empty" queue_is_empty
   job_is "$(chain_job policy_init)" FAILED || fail "policy_init is $(job_field "$(chain_job policy_init)" JobState), expected FAILED"
   job_is "$(chain_job ppo)" CANCELLED || fail "ppo is $(job_field "$(chain_job ppo)" JobState), expected CANCELLED"
 }
