@@ -269,7 +269,7 @@ static void all_ranks_may_be_killed_at_once(void **state) {
   setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
   setenv("STOP_LOOK", "100", 1);
   setenv("STOP_RANK", "0", 1);
-  setenv("STOP_WAITS", "1", 1);
+  setenv("STOP_WAITS", "go", 1);
   cli_child_t *child =
       CLI_START(2, "--set", "job.run_dir=at_once", "--set", "generate.max_tokens=60", "generate.nml");
   setenv("LLAVA_RLHF_BINARY", program, 1);

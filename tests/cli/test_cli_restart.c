@@ -71,7 +71,7 @@ static cli_child_t *start_waiting(int ranks, const char *folder, int lines) {
   setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
   setenv("STOP_LOOK", look, 1);
   setenv("STOP_RANK", "0", 1);
-  setenv("STOP_WAITS", "1", 1);
+  setenv("STOP_WAITS", "go", 1);
   cli_child_t *child = CLI_START(ranks, "--set", set, TRAIN);
   setenv("LLAVA_RLHF_BINARY", program, 1);
   unsetenv("STOP_WAITS");

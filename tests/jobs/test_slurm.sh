@@ -34,6 +34,13 @@ sft_submit() { # NAME STEPS OPTIONS...
   job=$(LLAVA_RLHF_JOBS=$root/jobs sbatch --parsable "${shape[@]}" "$@" "$root/jobs/slurm/sft.sbatch" "${arguments[@]}")
 }
 
+# The same, where the program of tests/cli/stopping.c waits, two steps before its LOOK-th one, for a signal or until it is let go.
+sft_submit_waiting() { # LOOK NAME STEPS OPTIONS...
+  rm -f "$work/go"
+  LLAVA_RLHF_PROGRAM=$STOPPING STOP_LOOK=$1 STOP_RANK=0 STOP_WAITS=$work/go sft_submit "${@:2}"
+}
+let_go() { touch "$work/go"; }
+
 # Waits for JOB, of runs/NAME, and expects STEPS to be those of the undisturbed run, to the bit.
 expect_same() { # JOB NAME STEPS
   job_wait "$1"
@@ -42,6 +49,10 @@ expect_same() { # JOB NAME STEPS
 
 expect_restarts() { # JOB NUMBER
   (($(job_field "$1" Restarts) >= $2)) || fail "job $1 was started again $(job_field "$1" Restarts) times, expected $2"
+}
+
+has_begun_again() { # JOB
+  (($(job_field "$1" Restarts) >= 1)) && job_is "$1" RUNNING
 }
 
 # The run that the others are compared with.
@@ -55,9 +66,11 @@ undisturbed() { # STEPS
 
 # SIGUSR1 comes within half a minute of the start, with one minute's limit: the job stops, queues itself, and goes on.
 case_time_limit() {
-  undisturbed 80
-  sft_submit limited 80 --time=1 --signal=B:USR1@59
-  expect_same "$job" limited 80
+  undisturbed 30
+  sft_submit_waiting 16 limited 30 --time=1 --signal=B:USR1@59
+  cluster_wait 300 "the job has begun again" has_begun_again "$job"
+  let_go
+  expect_same "$job" limited 30
   expect_restarts "$job" 1
   grep -q '^job: exit status 10$' "sft_$job.txt" || fail "the job did not stop by itself"
   ! grep -q 'DUE TO TIME LIMIT' "sft_$job.txt" || fail "the job reached its limit"
@@ -66,9 +79,11 @@ case_time_limit() {
 # Whoever runs the cluster puts the job back into the queue: it is killed, and goes on from its newest checkpoint.
 case_requeue() {
   undisturbed 30
-  sft_submit requeued 30
+  sft_submit_waiting 16 requeued 30
   cluster_wait 300 "the job has a checkpoint" has_steps requeued 12
   scontrol requeue "$job"
+  cluster_wait 300 "the job has begun again" has_begun_again "$job"
+  let_go
   expect_same "$job" requeued 30
   expect_restarts "$job" 1
 }
@@ -76,7 +91,7 @@ case_requeue() {
 # A job that matters more wants the nodes: this one is told so, leaves with a checkpoint of what it has done, and returns.
 case_preemption() {
   undisturbed 30
-  sft_submit preempted 30
+  sft_submit_waiting 12 preempted 30
   local low=$job steps
   cluster_wait 300 "the job has begun" has_steps preempted 7
   high=$(sbatch --parsable --partition=high --nodes=2 --ntasks-per-node=2 --output=high.txt --wrap 'sleep 3')
@@ -84,6 +99,7 @@ case_preemption() {
   job_is "$low" PENDING || fail "job $low is $(job_field "$low" JobState) beside the one that took its place"
   grep -q '^job: exit status 10$' "sft_$low.txt" || fail "the job was not told in time"
   steps=$(steps_of preempted)
+  let_go
   expect_same "$low" preempted 30
   expect_restarts "$low" 1
   grep -q "restart .* after step $steps\$" runs/preempted/log.txt || fail "after a notice it did not go on where it was, after step $steps"
@@ -95,11 +111,12 @@ case_node_failure() {
   local node
   undisturbed 30
   for node in node2 node1; do
-    sft_submit "without_$node" 30
+    sft_submit_waiting 16 "without_$node" 30
     cluster_wait 300 "the job has a checkpoint" has_steps "without_$node" 12
     hosts_kill "$node"
     cluster_wait 300 "the job waits for a node" job_is "$job" PENDING
     (($(steps_of "without_$node") < 30)) || fail "the job went on without its other rank"
+    let_go
     node_start "$node"
     expect_same "$job" "without_$node" 30
     expect_restarts "$job" 1
