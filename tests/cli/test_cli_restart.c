@@ -61,11 +61,29 @@ static void results_do_not_depend_on_the_layout(void **state) {
   expect_metrics_as_unstopped("split/metrics.jsonl");
 }
 
+/* Starts the program of stopping.c on RANKS in FOLDER, and waits until it has made LINES steps. Rank 0 makes
+ * no more than five others before it waits for what is done to it: nobody need be fast. */
+static cli_child_t *start_waiting(int ranks, const char *folder, int lines) {
+  char set[64], path[64], look[32], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  snprintf(set, sizeof set, "job.run_dir=%s", folder);
+  snprintf(path, sizeof path, "%s/metrics.jsonl", folder);
+  snprintf(look, sizeof look, "%d", lines + 5); /* it looks once a step, and once before the first */
+  setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
+  setenv("STOP_LOOK", look, 1);
+  setenv("STOP_RANK", "0", 1);
+  setenv("STOP_WAITS", "go", 1);
+  cli_child_t *child = CLI_START(ranks, "--set", set, TRAIN);
+  setenv("LLAVA_RLHF_BINARY", program, 1);
+  unsetenv("STOP_WAITS");
+  free(program);
+  assert_true(cli_wait_lines(child, path, lines));
+  return child;
+}
+
 static void a_signal_stops_a_run(void **state) {
   cli_result_t result;
   (void)state;
-  cli_child_t *child = CLI_START(2, "--set", "job.run_dir=usr1", TRAIN);
-  assert_true(cli_wait_lines(child, "usr1/metrics.jsonl", 5));
+  cli_child_t *child = start_waiting(2, "usr1", 5);
   cli_signal(child, SIGUSR1); /* mpirun hands it on */
   cli_wait(child, &result);
   cli_expect(&result, 10);
@@ -79,20 +97,29 @@ static void a_signal_stops_a_run(void **state) {
 static void a_killed_run_goes_on_from_its_checkpoint(void **state) {
   cli_result_t result;
   (void)state;
-  cli_child_t *child = CLI_START(1, "--set", "job.run_dir=killed", TRAIN);
-  assert_true(cli_wait_lines(child, "killed/metrics.jsonl", 13));
+  cli_child_t *child = start_waiting(1, "killed", 13);
   cli_signal(child, SIGKILL);
   cli_wait(child, &result);
+  assert_false(cli_exists("killed/model.h5"));
   CLI_RUN(2, &result, "--set", "job.run_dir=killed", TRAIN);
   cli_expect(&result, 0);
   expect_metrics_as_unstopped("killed/metrics.jsonl");
 }
 
+/* By a clock that is five minutes ahead from one look on: how fast the machine is does not matter. */
 static void the_time_limit_stops_a_run_in_time(void **state) {
   cli_result_t result;
+  char *program = strdup(getenv("LLAVA_RLHF_BINARY"));
   (void)state;
-  CLI_RUN(2, &result, "--set", "job.run_dir=timed", "--set", "job.max_seconds=3", "--set",
+  setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
+  setenv("STOP_LOOK", "10", 1);
+  setenv("STOP_RANK", "0", 1);
+  setenv("STOP_SECONDS", "300", 1);
+  CLI_RUN(2, &result, "--set", "job.run_dir=timed", "--set", "job.max_seconds=300", "--set",
           "optim.steps=100000", "train.nml");
+  setenv("LLAVA_RLHF_BINARY", program, 1);
+  unsetenv("STOP_SECONDS");
+  free(program);
   cli_expect(&result, 10);
   assert_true(cli_exists("timed/checkpoints/latest"));
 }

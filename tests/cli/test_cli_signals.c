@@ -47,7 +47,8 @@ static const cli_signals_task_t tasks[] = {
 };
 enum { TASKS = sizeof tasks / sizeof *tasks };
 
-/* Pairs for the annotator, so many that it is not done before another rank is heard. */
+/* Pairs for the annotator, so many that it is not done before another rank is heard: a minute and a half with
+ * the delay of run_stopping. */
 static void write_pairs(void) {
   FILE *file = fopen("pairs.json", "w");
   assert_non_null(file);
@@ -73,7 +74,8 @@ static int enter(void **state) {
   return 0;
 }
 
-/* Runs the program of stopping.c: rank RANK gets a signal at its look LOOK. */
+/* Runs the program of stopping.c: rank RANK gets a signal at its look LOOK. The other one takes five
+ * milliseconds more for each of its own, so that there is work left when it hears of it. */
 static void run_stopping(int ranks, int rank, int look, const char *input, int status) {
   cli_result_t result;
   char number[32], place[32], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
@@ -82,8 +84,10 @@ static void run_stopping(int ranks, int rank, int look, const char *input, int s
   setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
   setenv("STOP_LOOK", number, 1);
   setenv("STOP_RANK", place, 1);
+  setenv("STOP_SLOW", "5", 1);
   CLI_RUN(ranks, &result, input);
   setenv("LLAVA_RLHF_BINARY", program, 1);
+  unsetenv("STOP_SLOW");
   unsetenv("STOP_LOOK");
   unsetenv("STOP_RANK");
   free(program);

@@ -65,7 +65,7 @@ hosts_slow() { # NAME DELAY RATE
   cc -O2 -o /run/slow_link "$(dirname "${BASH_SOURCE[0]}")/slow_link.c"
   ip link delete "to$1"
   /run/slow_link "to$1" slow "$2" "$3" >"$HOSTS_FOLDER/log/slow_link" 2>&1 &
-  hosts_wait 10 grep -sq ready "$HOSTS_FOLDER/log/slow_link" || { cat "$HOSTS_FOLDER/log/slow_link"; return 1; }
+  hosts_wait 120 grep -sq ready "$HOSTS_FOLDER/log/slow_link" || { cat "$HOSTS_FOLDER/log/slow_link"; return 1; }
   ip link set slow netns "$1" name eth0 mtu 9000
   ip link set "to$1" mtu 9000
   hosts_plug "$1"

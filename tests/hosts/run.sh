@@ -85,7 +85,7 @@ cp "$program" "$HOSTS_MPIRUN"
 mount --bind "$here/mpirun.sh" "$program"
 export HOSTS_START="${share[*]} && sleep infinity"
 hosts_start node2 "$HOSTS_START"
-hosts_wait 10 hosts_answers node2 || fail 1 "node2 does not start: $(<"$work/log/node2")"
+hosts_wait 120 hosts_answers node2 || fail 1 "node2 does not start: $(<"$work/log/node2")"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMP_WAIT_POLICY=passive
 export OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_orte_tmpdir_base=/run/node
 "$@"

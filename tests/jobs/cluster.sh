@@ -27,7 +27,7 @@ cluster_start() {
   slurmctld -c -L "$cluster/log/slurmctld" >/dev/null
   node_start node1
   node_start node2
-  cluster_wait 60 "the nodes are idle" cluster_nodes_are idle
+  cluster_wait 300 "the nodes are idle" cluster_nodes_are idle
 }
 
 # Daemons that write into the folder of the cluster end; what runs on the nodes ends with this script.

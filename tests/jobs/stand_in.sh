@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# Stands in for the commands of PBS, LSF and Flux, and for what they start: called by each of their names. STAND_IN is its folder.
+# Stands in for the commands of PBS, LSF and Flux, for what they start, and for the clock: called by each of their names. STAND_IN is
+# its folder.
 #   jobs/N/      script, directives (a line each), options (of the submit command), arguments, after (numbers), state, phase, and
 #                the environment that it takes along
 #   ran          a line for each start of the program: number of the job, arguments
+#   waits        is there while a program waits: no `sleep` ends before
+#   slept        the seconds of the newest one that has
 #   answers/X    what the program answers to X.nml, a line per start: an exit status, or `wait` for SIGUSR1 and then 10
 # A command line that the real one would refuse ends with a message and status 1.
 set -euo pipefail
@@ -51,10 +54,11 @@ program() {
   input=$(basename "${*: -1}" .nml)
   answer=$(head -n 1 "$STAND_IN/answers/$input" 2>/dev/null || echo 0)
   sed -i 1d "$STAND_IN/answers/$input" 2>/dev/null || true
-  if [[ $answer == wait ]]; then trap 'exit 10' USR1; fi
+  if [[ $answer == wait ]]; then trap 'rm "$STAND_IN/waits"; exit 10' USR1; fi
   echo "$STAND_IN_JOB $*" >>"$STAND_IN/ran"
   if [[ $answer == wait ]]; then
-    for ((i = 0; i < 300; i++)); do sleep 0.1; done
+    touch "$STAND_IN/waits"
+    for ((i = 0; i < 3000; i++)); do /bin/sleep 0.1; done
     answer=1
   fi
   exit "${answer:-0}"
@@ -128,6 +132,10 @@ flux)
   run*) launch "${@:2}" ;;
   *) refuse "$*" ;;
   esac
+  ;;
+sleep)
+  while [[ -d $STAND_IN && ! -e $STAND_IN/waits ]]; do /bin/sleep 0.1; done
+  echo "$1" >"$STAND_IN/slept"
   ;;
 mpirun)
   echo "${OMPI_MCA_oob_tcp_keepalive_time:-}" >"$STAND_IN/looks_after"

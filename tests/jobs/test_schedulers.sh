@@ -9,7 +9,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 STAND_IN=$(mktemp -d)
 trap 'rm -rf "$STAND_IN"' EXIT
 mkdir -p "$STAND_IN"/{bin,jobs,answers,work,local}
-for name in qsub qdel qstat bsub flux mpirun llava_rlhf; do ln -s "$here/stand_in.sh" "$STAND_IN/bin/$name"; done
+for name in qsub qdel qstat bsub flux mpirun llava_rlhf sleep; do ln -s "$here/stand_in.sh" "$STAND_IN/bin/$name"; done
 export STAND_IN PATH=$STAND_IN/bin:$PATH LLAVA_RLHF_PROGRAM=$STAND_IN/bin/llava_rlhf LLAVA_RLHF_LOCAL=$STAND_IN/local
 touch "$STAND_IN/ran"
 cd "$STAND_IN/work"
@@ -153,13 +153,14 @@ echo wait >"$STAND_IN/answers/rm"
 chain --phases rm
 if [[ $scheduler == lsf ]]; then
   (
-    until grep -q "^$number .*rm.nml" "$STAND_IN/ran"; do sleep 0.1; done
+    until [[ -e $STAND_IN/waits ]]; do /bin/sleep 0.1; done
     kill -USR1 "$(<"$STAND_IN/job")"
   ) &
 fi
 LLAVA_RLHF_AHEAD=43197 run_job "$number"
 ((status == 10)) || fail "when its time was up the job ended with $status, expected 10"
 grep -q "^$number .*rm.nml" "$STAND_IN/ran" || fail "the program was not started"
+if [[ $scheduler != lsf ]]; then [[ $(<"$STAND_IN/slept") == 3 ]] || fail "the job waited for $(<"$STAND_IN/slept") s, expected 3"; fi
 again=$([[ $scheduler == lsf ]] && echo "$number" || echo $((number + 1)))
 [[ $(queue waiting) == "$again rm: " ]] || fail "the job was not submitted again: '$(queue waiting)'"
 run_queue

@@ -34,6 +34,13 @@ sft_submit() { # NAME STEPS OPTIONS...
   job=$(LLAVA_RLHF_JOBS=$root/jobs sbatch --parsable "${shape[@]}" "$@" "$root/jobs/slurm/sft.sbatch" "${arguments[@]}")
 }
 
+# The same, where the program of tests/cli/stopping.c waits, two steps before its LOOK-th one, for a signal or until it is let go.
+sft_submit_waiting() { # LOOK NAME STEPS OPTIONS...
+  rm -f "$work/go"
+  LLAVA_RLHF_PROGRAM=$STOPPING STOP_LOOK=$1 STOP_RANK=0 STOP_WAITS=$work/go sft_submit "${@:2}"
+}
+let_go() { touch "$work/go"; }
+
 # Waits for JOB, of runs/NAME, and expects STEPS to be those of the undisturbed run, to the bit.
 expect_same() { # JOB NAME STEPS
   job_wait "$1"
@@ -42,6 +49,10 @@ expect_same() { # JOB NAME STEPS
 
 expect_restarts() { # JOB NUMBER
   (($(job_field "$1" Restarts) >= $2)) || fail "job $1 was started again $(job_field "$1" Restarts) times, expected $2"
+}
+
+has_begun_again() { # JOB
+  (($(job_field "$1" Restarts) >= 1)) && job_is "$1" RUNNING
 }
 
 # The run that the others are compared with.
@@ -55,9 +66,11 @@ undisturbed() { # STEPS
 
 # SIGUSR1 comes within half a minute of the start, with one minute's limit: the job stops, queues itself, and goes on.
 case_time_limit() {
-  undisturbed 80
-  sft_submit limited 80 --time=1 --signal=B:USR1@59
-  expect_same "$job" limited 80
+  undisturbed 30
+  sft_submit_waiting 16 limited 30 --time=1 --signal=B:USR1@59
+  cluster_wait 300 "the job has begun again" has_begun_again "$job"
+  let_go
+  expect_same "$job" limited 30
   expect_restarts "$job" 1
   grep -q '^job: exit status 10$' "sft_$job.txt" || fail "the job did not stop by itself"
   ! grep -q 'DUE TO TIME LIMIT' "sft_$job.txt" || fail "the job reached its limit"
@@ -66,9 +79,11 @@ case_time_limit() {
 # Whoever runs the cluster puts the job back into the queue: it is killed, and goes on from its newest checkpoint.
 case_requeue() {
   undisturbed 30
-  sft_submit requeued 30
+  sft_submit_waiting 16 requeued 30
   cluster_wait 300 "the job has a checkpoint" has_steps requeued 12
   scontrol requeue "$job"
+  cluster_wait 300 "the job has begun again" has_begun_again "$job"
+  let_go
   expect_same "$job" requeued 30
   expect_restarts "$job" 1
 }
@@ -76,14 +91,15 @@ case_requeue() {
 # A job that matters more wants the nodes: this one is told so, leaves with a checkpoint of what it has done, and returns.
 case_preemption() {
   undisturbed 30
-  sft_submit preempted 30
+  sft_submit_waiting 12 preempted 30
   local low=$job steps
   cluster_wait 300 "the job has begun" has_steps preempted 7
   high=$(sbatch --parsable --partition=high --nodes=2 --ntasks-per-node=2 --output=high.txt --wrap 'sleep 3')
-  cluster_wait 60 "the job that matters more runs" job_is "$high" RUNNING
+  cluster_wait 300 "the job that matters more runs" job_is "$high" RUNNING
   job_is "$low" PENDING || fail "job $low is $(job_field "$low" JobState) beside the one that took its place"
   grep -q '^job: exit status 10$' "sft_$low.txt" || fail "the job was not told in time"
   steps=$(steps_of preempted)
+  let_go
   expect_same "$low" preempted 30
   expect_restarts "$low" 1
   grep -q "restart .* after step $steps\$" runs/preempted/log.txt || fail "after a notice it did not go on where it was, after step $steps"
@@ -95,11 +111,12 @@ case_node_failure() {
   local node
   undisturbed 30
   for node in node2 node1; do
-    sft_submit "without_$node" 30
+    sft_submit_waiting 16 "without_$node" 30
     cluster_wait 300 "the job has a checkpoint" has_steps "without_$node" 12
     hosts_kill "$node"
-    cluster_wait 120 "the job waits for a node" job_is "$job" PENDING
+    cluster_wait 300 "the job waits for a node" job_is "$job" PENDING
     (($(steps_of "without_$node") < 30)) || fail "the job went on without its other rank"
+    let_go
     node_start "$node"
     expect_same "$job" "without_$node" 30
     expect_restarts "$job" 1
@@ -140,7 +157,7 @@ END
 case_unreachable() {
   local status=0
   sft_arguments unreachable 4
-  OMPI_MCA_btl=self timeout 60 srun --mpi=pmix --kill-on-bad-exit=0 "${shape[@]}" "$program" "${arguments[@]}" \
+  OMPI_MCA_btl=self timeout 600 srun --mpi=pmix --kill-on-bad-exit=0 "${shape[@]}" "$program" "${arguments[@]}" \
     >unreachable.txt 2>&1 || status=$?
   ((status != 0 && status != 124)) || fail "a job whose ranks cannot reach each other ended with $status"
   grep -Eq 'error: MPI_|unable to reach each other' unreachable.txt || fail "a job whose ranks cannot reach each other does not say what failed"
@@ -164,7 +181,7 @@ node2 1 2 gpu:none WARN 1
 END
   job=$(LLAVA_RLHF_JOBS=$root/jobs LLAVA_RLHF_PROGRAM=$work/witness.sh sbatch --parsable --nodes=1 --gpus-per-node=2 --ntasks-per-node=1 \
     --cpus-per-task=1 --time=30 "$root/jobs/slurm/ppo.sbatch" "$root/inputs/ppo.nml")
-  cluster_wait 60 "job $job is over" job_is_over "$job"
+  cluster_wait 300 "job $job is over" job_is_over "$job"
   [[ $(job_field "$job" ExitCode) == 2:0 ]] || fail "one rank for two GPUs: exit code $(job_field "$job" ExitCode), expected 2:0"
 }
 
@@ -178,11 +195,11 @@ case_chain() {
   done
   "$root/jobs/chain.sh" slurm --phases sft,pairs,policy_init,rm,ppo,evaluate --inputs "$root/inputs" "${options[@]}" -- "${shape[@]}" | tee chain.txt
   sft=$(awk '$1 == "sft" { print $3 }' chain.txt | tr -d ,)
-  cluster_wait 120 "fine-tuning has begun" has_steps sft 3
+  cluster_wait 300 "fine-tuning has begun" has_steps sft 3
   squeue | tee queue.txt
   (($(grep -c 'Dependency' queue.txt) == 5)) || fail "not five jobs wait for another"
   touch runs/sft/EXIT
-  cluster_wait 120 "fine-tuning is back in the queue" job_is "$sft" PENDING
+  cluster_wait 300 "fine-tuning is back in the queue" job_is "$sft" PENDING
   (($(squeue --noheader | wc -l) == 6)) || fail "not all jobs are in the queue"
   squeue
   while read -r _ _ number _; do job_wait "${number%,}"; done <chain.txt
@@ -198,7 +215,7 @@ case_chain() {
   starts_after evaluate ppo
   # What cannot start any more leaves the queue.
   "$root/jobs/chain.sh" slurm --phases policy_init,ppo --inputs "$root/inputs" --set policy_init:optim.batch=0 -- "${shape[@]}" >chain.txt
-  cluster_wait 120 "the queue is empty" queue_is_empty
+  cluster_wait 300 "the queue is empty" queue_is_empty
   job_is "$(chain_job policy_init)" FAILED || fail "policy_init is $(job_field "$(chain_job policy_init)" JobState), expected FAILED"
   job_is "$(chain_job ppo)" CANCELLED || fail "ppo is $(job_field "$(chain_job ppo)" JobState), expected CANCELLED"
 }

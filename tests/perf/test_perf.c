@@ -194,11 +194,13 @@ static void another_clock_times_regions(void **state) {
   perf_end(REGION_BACKWARD);
   perf_snapshot(c);
   assert_true(c[REGION_FORWARD].seconds == 0.0 && c[REGION_BACKWARD].seconds == 1.0);
+  double removed = perf_now();
   perf_clock_remove(&marks);
   perf_begin(REGION_BACKWARD);
   perf_end(REGION_BACKWARD);
   perf_snapshot(c);
-  assert_true(c[REGION_BACKWARD].seconds > 1.0 && c[REGION_BACKWARD].seconds < 1.5);
+  assert_true(c[REGION_BACKWARD].seconds > 1.0);
+  assert_true(c[REGION_BACKWARD].seconds <= 1.0 + (perf_now() - removed) + 1e-9);
 }
 
 static void every_region_has_a_name_of_its_own(void **state) {
