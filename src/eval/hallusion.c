@@ -20,18 +20,24 @@ enum { TYPE_DEPENDENT, TYPE_SUPPLEMENT, TYPES };
 typedef struct {
   yes_no_rule_t rule;
   char text[256];
-  groups_t figures, pairs;
+  groups_t figures, pairs, edited;
 } hallusion_t;
 
 static const char *hallusion_type_name(int32_t type) {
   return type == TYPE_DEPENDENT ? "VD" : "VS";
 }
 
+static void groups_forget(hallusion_t *hallusion) {
+  groups_free(&hallusion->figures);
+  groups_free(&hallusion->pairs);
+  groups_free(&hallusion->edited);
+}
+
 /* What a question says of itself. */
 typedef struct {
   const char *category, *subcategory, *set, *figure, *question;
   bool yes; /* is right */
-  bool figure_shown;
+  bool figure_shown, original;
   int32_t type;
 } place_t;
 
@@ -50,6 +56,7 @@ static status_t question_place(const answer_t *answer, place_t *out) {
   TRY(json_string(answer->record, "gt_answer", where, &truth));
   out->type = strcmp(out->category, "VD") == 0 ? TYPE_DEPENDENT : TYPE_SUPPLEMENT;
   out->figure_shown = out->type == TYPE_DEPENDENT || strcmp(out->figure, "0") != 0;
+  out->original = strcmp(out->figure, "0") == 0;
   out->yes = strcmp(truth, "1") == 0;
   if (out->type == TYPE_SUPPLEMENT && strcmp(out->category, "VS") != 0)
     return error_set(STATUS_DATA, "%s: field 'category': found '%.40s', expected 'VD' or 'VS'", where,
@@ -70,13 +77,14 @@ static bool is_right(const place_t *place, says_t says) {
   return (says == SAYS_YES) == place->yes;
 }
 
-/* A figure's questions count together, and so does a question with all figures. A supplement's missing figure
- * is none. */
+/* A figure's questions count together, and so does a question with all figures, and with all edited ones. A
+ * supplement's missing figure is none. */
 static status_t places_add(hallusion_t *hallusion, const place_t *place, bool right) {
   char key[512];
   snprintf(key, sizeof key, "%s_%s_%s_%s", place->category, place->subcategory, place->set, place->figure);
   if (place->figure_shown) TRY(groups_add(&hallusion->figures, key, place->type, right));
   snprintf(key, sizeof key, "%s_%s_%s_%s", place->category, place->subcategory, place->set, place->question);
+  if (!place->original) TRY(groups_add(&hallusion->edited, key, place->type, right));
   return groups_add(&hallusion->pairs, key, place->type, right);
 }
 
@@ -86,10 +94,10 @@ static status_t hallusion_judge_answer(judge_t *judge, const answer_t *answer, j
   place_t place;
   TRY(question_place(answer, &place));
   says_t says = yes_no_read(hallusion->rule, text_view(answer->text));
-  bool right = is_right(&place, says), original = strcmp(place.figure, "0") == 0;
+  bool right = is_right(&place, says);
   out->type = place.type;
   out->counts[HALLUSION_ALL] = (judge_count_t){right, 1.0};
-  out->counts[original ? HALLUSION_EASY : HALLUSION_HARD] = (judge_count_t){right, 1.0};
+  if (place.original) out->counts[HALLUSION_EASY] = (judge_count_t){right, 1.0};
   if (writer) json_write_member(writer, "read", says_name(says));
   return places_add(hallusion, &place, right);
 }
@@ -98,15 +106,14 @@ static status_t hallusion_finish(judge_t *judge, tally_t *tally) {
   hallusion_t *hallusion = judge->state;
   groups_count(&hallusion->figures, tally, HALLUSION_FIGURE);
   groups_count(&hallusion->pairs, tally, HALLUSION_PAIR);
-  groups_free(&hallusion->figures);
-  groups_free(&hallusion->pairs);
+  groups_count(&hallusion->edited, tally, HALLUSION_HARD);
+  groups_forget(hallusion);
   return STATUS_OK;
 }
 
 static void hallusion_close(judge_t *judge) {
   hallusion_t *hallusion = judge->state;
-  if (hallusion) groups_free(&hallusion->figures);
-  if (hallusion) groups_free(&hallusion->pairs);
+  if (hallusion) groups_forget(hallusion);
   memory_free(hallusion);
 }
 

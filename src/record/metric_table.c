@@ -269,7 +269,7 @@ static const metric_t rows[] = {
                 "edited."},
     {"hallusion/hard_accuracy", "HallusionBench, edited", .better = BETTER_UP, .format = METRIC_SHARE,
      .compared = true,
-     .meaning = "Share of questions about edited or added figures that are answered right."},
+     .meaning = "Share of questions that are answered right for all edited or added figures of their set."},
     {"hallusion/easy_accuracy", "HallusionBench, original", .better = BETTER_UP, .format = METRIC_SHARE,
      .compared = true,
      .meaning = "Share of questions about original figures, or asked without one, that are answered right."},
