@@ -2,18 +2,18 @@
 
 #include "base/memory.h"
 #include "eval/groups.h"
+#include "text/lower_case.h"
+#include "text/utf8.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 static const judge_metric_t metrics[MMBENCH_METRICS] = {
     [MMBENCH_ACCURACY] = {.name = "mmbench/accuracy", .estimator = ESTIMATOR_SHARE, .by_type = true},
-    [MMBENCH_CIRCULAR] = {.name = "mmbench/circular_accuracy", .estimator = ESTIMATOR_SHARE, .by_type = true},
     [MMBENCH_UNREAD] = {.name = "mmbench/unread", .estimator = ESTIMATOR_COUNT},
+    [MMBENCH_CIRCULAR] = {.name = "mmbench/circular_accuracy", .estimator = ESTIMATOR_SHARE, .by_type = true},
 };
 
 /* The abilities of l2-category. */
@@ -32,59 +32,100 @@ static const char *mmbench_type_name(int32_t type) {
 
 /* ---- Matching ---- */
 
-static bool is_blank(char c) {
-  return c == ' ' || (c >= '\t' && c <= '\r');
+enum { LETTER_WORDS = 4 /* the last words, which an option's letter must be among */ };
+
+/* Bytes of the character at AT, where it parts words; else 0. */
+static size_t gap_at(text_view_t text, size_t at) {
+  uint32_t character;
+  size_t length = utf8_decode((const unsigned char *)text.bytes + at, text.n - at, &character);
+  if (length == 0) return 0;
+  bool mark = length == 1 && character != 0 && strchr(".()[],:;!*#{}", (int)character);
+  return mark || text_is_space(character) ? length : 0;
 }
 
-static bool parts_words(char c) {
-  return is_blank(c) || (c != '\0' && strchr(".()[],:;!*#{}", c) != NULL);
+/* The next word of TEXT at or behind *AT; empty at the end. */
+static text_view_t word_next(text_view_t text, size_t *at) {
+  for (size_t gap; *at < text.n && (gap = gap_at(text, *at)) > 0;)
+    *at += gap;
+  size_t begin = *at;
+  while (*at < text.n && gap_at(text, *at) == 0)
+    ++*at;
+  return text_slice(text, begin, *at);
 }
 
-/* The words of ANSWER: how many, and of which options the letter is among them (bits). */
-static int words_look(text_view_t answer, int32_t count, unsigned *letters) {
-  int words = 0;
-  *letters = 0;
-  for (size_t i = 0, begin; i < answer.n;) {
-    while (i < answer.n && parts_words(answer.bytes[i]))
-      i++;
-    for (begin = i; i < answer.n && !parts_words(answer.bytes[i]);)
-      i++;
-    if (i == begin) break;
-    words++;
-    int32_t option = answer.bytes[begin] - 'A';
-    if (i == begin + 1 && option >= 0 && option < count) *letters |= 1u << option;
+/* The words of an answer. */
+typedef struct {
+  int count;
+  unsigned options; /* whose letters are among them: bits */
+  int first;        /* place of the first such letter, from 0 */
+  bool has_z;       /* the letter Z is, which stands for no option */
+} answer_words_t;
+
+static answer_words_t words_look(text_view_t answer, int32_t options) {
+  answer_words_t words = {0};
+  size_t at = 0;
+  for (text_view_t word; (word = word_next(answer, &at)).n > 0; words.count++) {
+    int32_t option = word.n == 1 ? word.bytes[0] - 'A' : MMBENCH_NO_OPTION;
+    words.has_z = words.has_z || option == 'Z' - 'A';
+    if (option < 0 || option >= options) continue;
+    if (words.options == 0) words.first = words.count;
+    words.options |= 1u << option;
   }
   return words;
 }
 
-/* The first place of WORD in TEXT, in any case of ASCII letters. */
-static bool occurs(text_view_t text, const char *word) {
-  size_t n = strlen(word);
-  for (size_t i = 0; i + n <= text.n; i++)
-    if (strncasecmp(text.bytes + i, word, n) == 0) return true;
+/* The published list. */
+static bool has_refusal(text_view_t answer) {
+  static const char *const refusals[] = {
+      "Sorry, I can't help with images of people yet.", "I can't process this file.",
+      "I'm sorry, but without the image provided", "Cannot determine the answer"};
+  for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
+    if (text_contains(answer, refusals[i])) return true;
   return false;
 }
 
-static int32_t text_match(const mmbench_options_t *options, text_view_t answer) {
-  size_t all = 0;
-  int32_t found = MMBENCH_NO_OPTION, count = 0;
-  for (int32_t i = 0; i < options->count; i++)
-    all += strlen(options->text[i]);
-  if (answer.n > 2 * all) return MMBENCH_NO_OPTION;
-  for (int32_t i = 0; i < options->count; i++) {
-    if (!occurs(answer, options->text[i])) continue;
-    found = i;
-    count++;
-  }
-  return count == 1 ? found : MMBENCH_NO_OPTION;
+static size_t character_count(text_view_t text) {
+  size_t count = 0;
+  for (size_t i = 0; i < text.n; i++)
+    count += (text.bytes[i] & 0xC0) != 0x80;
+  return count;
 }
 
-int32_t mmbench_match(const mmbench_options_t *options, text_view_t answer) {
-  unsigned letters;
-  int words = words_look(answer, options->count, &letters);
-  bool one = letters != 0 && (letters & (letters - 1)) == 0;
-  bool article = letters == 1 && words > 3;
-  return one && !article ? __builtin_ctz(letters) : text_match(options, answer);
+/* *OCCURS: TEXT, in lower case, has OPTION in it, in any case. */
+static status_t option_look(text_view_t text, const char *option, bool *occurs) {
+  SCOPED(text_buffer_free) text_buffer_t lower = {0};
+  TRY(lower_case_append(text_view(option), &lower));
+  *occurs = text_contains(text, lower.bytes);
+  return STATUS_OK;
+}
+
+static status_t text_match(const mmbench_options_t *options, text_view_t answer, int32_t *out) {
+  SCOPED(text_buffer_free) text_buffer_t lower = {0};
+  size_t all = 0;
+  int32_t found = MMBENCH_NO_OPTION, count = 0;
+  *out = MMBENCH_NO_OPTION;
+  TRY(lower_case_append(answer, &lower));
+  for (int32_t i = 0; i < options->count; i++)
+    all += character_count(text_view(options->text[i]));
+  if (character_count(text_buffer_view(&lower)) > 2 * all) return STATUS_OK;
+  for (int32_t i = 0; i < options->count; i++) {
+    bool occurs;
+    TRY(option_look(text_buffer_view(&lower), options->text[i], &occurs));
+    if (occurs) found = i;
+    count += occurs;
+  }
+  if (count == 1) *out = found;
+  return STATUS_OK;
+}
+
+status_t mmbench_match(const mmbench_options_t *options, text_view_t answer, int32_t *out) {
+  answer_words_t words = words_look(answer, options->count);
+  bool one = words.options != 0 && (words.options & (words.options - 1)) == 0;
+  *out = MMBENCH_REFUSED;
+  if (has_refusal(answer) || (words.options == 0 && words.has_z)) return STATUS_OK;
+  if (!one || words.first < words.count - LETTER_WORDS) return text_match(options, answer, out);
+  *out = __builtin_ctz(words.options);
+  return STATUS_OK;
 }
 
 /* ---- Judging ---- */
@@ -140,25 +181,35 @@ static status_t mmbench_accept(const judge_t *judge, const answer_t *question) {
   return mmbench_question(question, &read);
 }
 
+/* Of a refusal the published script says Z. */
+static void read_write(json_writer_t *writer, int32_t given) {
+  const char letter[] = {given == MMBENCH_REFUSED ? 'Z' : (char)('A' + given), '\0'};
+  json_write_member(writer, "read", given == MMBENCH_NO_OPTION ? "neither" : letter);
+}
+
 /* STATE: the groups of circular evaluation. */
 static status_t mmbench_judge_answer(judge_t *judge, const answer_t *answer, json_writer_t *writer,
                                      verdict_t *out) {
   mmbench_question_t question;
-  char key[32], letter[2] = "";
+  char key[32];
+  int32_t given;
   TRY(mmbench_question(answer, &question));
-  int32_t given = mmbench_match(&question.options, text_view(answer->text));
+  TRY(mmbench_match(&question.options, text_view(answer->text), &given));
   bool right = given == question.right;
   out->type = question.type;
   out->counts[MMBENCH_ACCURACY] = (judge_count_t){right, 1.0};
   out->counts[MMBENCH_UNREAD] = (judge_count_t){given == MMBENCH_NO_OPTION, 1.0};
-  if (given >= 0) letter[0] = (char)('A' + given);
-  if (writer) json_write_member(writer, "read", given >= 0 ? letter : "neither");
+  if (writer) read_write(writer, given);
   snprintf(key, sizeof key, "%" PRId64, question.index % MMBENCH_ROUND);
   return groups_add(judge->state, key, question.type, right);
 }
 
+/* Without copies there is no circular accuracy to tell. */
 static status_t mmbench_finish(judge_t *judge, tally_t *tally) {
-  if (groups_any(judge->state)) groups_count(judge->state, tally, MMBENCH_CIRCULAR);
+  if (groups_any(judge->state)) {
+    judge->metric_count = MMBENCH_METRICS;
+    groups_count(judge->state, tally, MMBENCH_CIRCULAR);
+  }
   groups_free(judge->state);
   return STATUS_OK;
 }
@@ -172,14 +223,15 @@ status_t mmbench_open(session_t *session, judge_t *out) {
   groups_t *groups = NULL;
   *out =
       (judge_t){.metrics = metrics,
-                .metric_count = MMBENCH_METRICS,
+                .metric_count = MMBENCH_CIRCULAR,
                 .score = JUDGE_NO_SCORE,
                 .answer_key = "prediction",
                 .truth_key = "answer",
                 .type_count = ABILITIES,
                 .type_name = mmbench_type_name,
                 .rule = "exact matching: an answer gives the option whose letter is the only one among its "
-                        "words, or whose text is the only one in it; others are wrong",
+                        "words, and among its last four, or whose text is the only one in it; others are "
+                        "wrong",
                 .accept = mmbench_accept,
                 .judge = mmbench_judge_answer,
                 .finish = mmbench_finish,

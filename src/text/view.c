@@ -3,7 +3,6 @@
 
 #include "text/utf8.h"
 
-#include <stdint.h>
 #include <string.h>
 
 text_view_t text_view(const char *string) {
@@ -14,8 +13,8 @@ text_view_t text_slice(text_view_t text, size_t begin, size_t end) {
   return begin < end ? (text_view_t){text.bytes + begin, end - begin} : (text_view_t){text.bytes, 0};
 }
 
-/* Python's str.strip() takes the four separators of ASCII as well. */
-static bool is_space(uint32_t c) {
+/* Python takes the four separators of ASCII as well. */
+bool text_is_space(uint32_t c) {
   return (c >= 0x1C && c <= 0x1F) || unicode_white_space(c);
 }
 
@@ -25,14 +24,15 @@ text_view_t text_strip(text_view_t text) {
   uint32_t character;
   while (begin < end) {
     size_t length = utf8_decode(bytes + begin, end - begin, &character);
-    if (length == 0 || !is_space(character)) break;
+    if (length == 0 || !text_is_space(character)) break;
     begin += length;
   }
   while (end > begin) {
     size_t start = end - 1;
     while (start > begin && end - start < 4 && (bytes[start] & 0xC0) == 0x80)
       start--;
-    if (utf8_decode(bytes + start, end - start, &character) != end - start || !is_space(character)) break;
+    if (utf8_decode(bytes + start, end - start, &character) != end - start || !text_is_space(character))
+      break;
     end = start;
   }
   return text_slice(text, begin, end);

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct {
   const char *bytes; /* may be NULL where n is 0 */
@@ -16,8 +17,11 @@ text_view_t text_view(const char *string);
 /* TEXT from byte BEGIN up to, not including, byte END. Local. */
 text_view_t text_slice(text_view_t text, size_t begin, size_t end);
 
-/* TEXT without white space at both ends; white space is what Unicode and Python's str.strip() call so, U+00A0
- * and U+3000 included. Local. */
+/* White space as Unicode and Python's str.strip() and str.split() have it, U+00A0 and U+3000 included. Local.
+ */
+bool text_is_space(uint32_t character);
+
+/* TEXT without white space at both ends. Local. */
 text_view_t text_strip(text_view_t text);
 
 bool text_equal(text_view_t text, const char *string);

@@ -346,6 +346,28 @@ static void test_mmbench(void **state) {
   assert_error(generate_as("mmbench_twice", "dataset='@/mmbench_run/answers.tsv' circular=T"), STATUS_DATA);
 }
 
+/* Nothing is said of circular evaluation where nobody asked for it. */
+static void test_mmbench_without_copies(void **state) {
+  (void)state;
+  json_document_t document;
+  const json_t *scores, *types, *type;
+  write_file("plain.tsv", "index\tquestion\tA\tB\tanswer\tl2-category\tprediction\n"
+                          "1\tWhich?\tthis\tthat\tA\tlogic_reasoning\tA\n"
+                          "2\tWhich?\tthis\tthat\tA\tlogic_reasoning\tCannot determine the answer\n"
+                          "3\tWhich?\tthis\tthat\tB\tlogic_reasoning\twhatever\n");
+  assert_ok(evaluate_files("plain", "judge='mmbench' answers='@/plain.tsv'"));
+  const json_t *models = open_models("plain/evaluation.json", 1, &document);
+  assert_ok(json_object(json_at(models, 0), "mmbench", "evaluation", &scores));
+  check_interval(scores, "accuracy", interval_share(1, 3));
+  check_real(scores, "unread", 1); /* a refusal is wrong, but read */
+  assert_null(json_get(scores, "circular_accuracy"));
+  assert_ok(json_object(scores, "types", "evaluation", &types));
+  assert_ok(json_object(types, "logic_reasoning", "evaluation", &type));
+  assert_null(json_get(type, "circular_accuracy"));
+  json_free(&document);
+  assert_ok(comm_barrier(mpi_test_world()));
+}
+
 /* The one text of an answer that KEY holds, of element I of a JSON file. */
 static void check_answered(const char *name, int64_t i, const char *key, const char *kept,
                            const char *value) {
@@ -413,11 +435,17 @@ static void test_model_is_judged(void **state) {
 
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(fixture_set_up),     cmocka_unit_test(test_golden_scores),
-      cmocka_unit_test(test_refused),       cmocka_unit_test(test_where_the_answer_is),
-      cmocka_unit_test(test_chair_refused), cmocka_unit_test(test_requests),
-      cmocka_unit_test(test_replies),       cmocka_unit_test(test_mmbench),
-      cmocka_unit_test(test_forms),         cmocka_unit_test(test_model_is_judged),
+      cmocka_unit_test(fixture_set_up),
+      cmocka_unit_test(test_golden_scores),
+      cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_where_the_answer_is),
+      cmocka_unit_test(test_chair_refused),
+      cmocka_unit_test(test_requests),
+      cmocka_unit_test(test_replies),
+      cmocka_unit_test(test_mmbench),
+      cmocka_unit_test(test_mmbench_without_copies),
+      cmocka_unit_test(test_forms),
+      cmocka_unit_test(test_model_is_judged),
       cmocka_unit_test(fixture_tear_down),
   };
   return mpi_test_main(argc, argv, tests, sizeof tests / sizeof *tests);

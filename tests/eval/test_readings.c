@@ -52,6 +52,13 @@ static void test_yes_no(void **state) {
 
 /* ---- MMBench ---- */
 
+static void check_match(const mmbench_options_t *options, const char *answer, int32_t expected) {
+  int32_t option;
+  assert_int_equal(mmbench_match(options, text_view(answer), &option), STATUS_OK);
+  if (option != expected) print_error("'%s'\n", answer);
+  assert_int_equal(option, expected);
+}
+
 static void test_mmbench_match(void **state) {
   const mmbench_options_t options = {{"a teddy bear", "a rabbit", "cat", ""}, 3};
   static const struct {
@@ -60,23 +67,53 @@ static void test_mmbench_match(void **state) {
   } cases[] = {{"B", 1},
                {"(C)", 2},
                {"The answer is B.", 1},
-               {"A. a teddy bear", MMBENCH_NO_OPTION}, /* the words teddy, bear make A an article; text: A */
+               {"A. a teddy bear", 0},
                {"A", 0},
                {"D", MMBENCH_NO_OPTION}, /* no such option */
                {"A or B", MMBENCH_NO_OPTION},
-               {"A Rabbit!", 0}, /* three words at most: A is the letter */
+               {"A Rabbit!", 0},
+               {"A rabbit sits down there", 1}, /* A is not among the last four words */
+               {"B, as I have said", MMBENCH_NO_OPTION},
+               {"B, as I said", 1},
+               {"B\xC2\xA0rabbit", 1}, /* U+00A0 parts words */
+               {"\xE3\x80\x80"
+                "C\xE3\x80\x80",
+                2},
+               {"Z", MMBENCH_REFUSED},
+               {"Z, or B", 1},
+               {"Cannot determine the answer. B", MMBENCH_REFUSED},
+               {"I'm sorry, but without the image provided a rabbit", MMBENCH_REFUSED},
+               {"I can't process this file. C", MMBENCH_REFUSED},
+               {"Sorry, I can't help with images of people yet. A", MMBENCH_REFUSED},
                {"It is a Rabbit", 1},
                {"it shows a cat", 2},
                {"a cat and a rabbit", MMBENCH_NO_OPTION},
                {"it is a cat, if I may say so, that sits here and looks away", MMBENCH_NO_OPTION},
                {"", MMBENCH_NO_OPTION}};
   (void)state;
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    int32_t expected = i == 3 ? 0 : cases[i].option; /* matched by its text */
-    assert_int_equal(mmbench_match(&options, text_view(cases[i].answer)), expected);
-  }
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    check_match(&options, cases[i].answer, cases[i].option);
   assert_true(mmbench_is_blank("") && mmbench_is_blank("NaN") && mmbench_is_blank("None"));
   assert_false(mmbench_is_blank("none of them"));
+}
+
+/* Characters count, not bytes, and have two cases in all scripts. */
+static void test_mmbench_scripts(void **state) {
+  const mmbench_options_t options = {{"\xC3\x89"
+                                      "cole",
+                                      "\xCE\xBB\xCF\x8C\xCE\xB3\xCE\xBF", "\xE7\x8C\xAB", ""},
+                                     3};
+  (void)state;
+  check_match(&options,
+              "\xC3\xA9"
+              "COLE",
+              0);
+  check_match(&options, "\xCE\x9B\xCE\x8C\xCE\x93\xCE\x9F", 1);
+  check_match(
+      &options,
+      "\xE7\x8C\xAB\xE7\x8C\xAB\xE7\x8C\xAB\xE7\x8C\xAB\xE7\x8C\xAB\xE7\x8C\xAB\xE7\x8C\xAB\xE7\x8C\xAB", 2);
+  check_match(&options, "12345678901234567890\xE7\x8C\xAB", MMBENCH_NO_OPTION);
+  check_match(&options, "1234567890123456789\xE7\x8C\xAB", 2);
 }
 
 /* ---- LLaVA-Bench ---- */
@@ -176,8 +213,11 @@ static void test_prompts(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_yes_no),      cmocka_unit_test(test_mmbench_match),
-      cmocka_unit_test(test_chair_words), cmocka_unit_test(test_llava_bench_scores),
+      cmocka_unit_test(test_yes_no),
+      cmocka_unit_test(test_mmbench_match),
+      cmocka_unit_test(test_mmbench_scripts),
+      cmocka_unit_test(test_chair_words),
+      cmocka_unit_test(test_llava_bench_scores),
       cmocka_unit_test(test_prompts),
   };
   log_set_level(LOG_ERROR);

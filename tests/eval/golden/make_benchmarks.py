@@ -1,7 +1,7 @@
 """Answers to made-up questions of benchmarks, and what their graders would say of them, for tests/eval/test_benchmarks.c.
 
 The scores are computed here by the published rules, independently of the program: those of POPE's evaluate.py, AMBER's
-inference.py, HallusionBench's utils.py (with a rule in place of GPT-4), VLMEvalKit's exact matching of MMBench, and CHAIR.
+inference.py, HallusionBench's utils.py (with a rule in place of GPT-4), VLMEvalKit's exact matching of MMBench (of August 2025), and CHAIR.
 Python 3.11; inflect==7.5.0 gives CHAIR's singulars.
 
 usage: python3 make_benchmarks.py   (writes beside itself)
@@ -121,11 +121,19 @@ def write_hallusion():
                           "pair_accuracy": mean([all(p) for p in pairs.values()])}}
 
 
+REFUSALS = ["Sorry, I can't help with images of people yet.", "I can't process this file.",
+            "I'm sorry, but without the image provided", "Cannot determine the answer"]
+
+
 def option_of(answer, choices):
+    if any(refusal in answer for refusal in REFUSALS):
+        return "Z"
     split = re.sub(r"[.()\[\],:;!*#{}]", " ", answer).split()
     letters = [c for c in choices if c in split]
-    if len(letters) == 1 and not ("A" in split and len(split) > 3):
+    if len(letters) == 1 and split.index(letters[0]) > len(split) - 5:
         return letters[0]
+    if not letters and "Z" in split:
+        return "Z"
     if len(answer) > 2 * sum(len(v) for v in choices.values()):
         return None
     texts = [c for c in choices if choices[c].lower() in answer.lower()]
@@ -134,7 +142,7 @@ def option_of(answer, choices):
 
 def write_mmbench():
     abilities = ["logic_reasoning", "coarse_perception", "relation_reasoning"]
-    things = ["a red ball", "the blue box", "a dog", "two cats", "Nobody knows", "a \"quoted\"\tthing"]
+    things = ["a red ball", "the blue box", "a dog", "two cats", "Nobody knows", "a \"quoted\"\tthing", "L'École"]
     hits, rounds, unread, by_ability = [], defaultdict(list), 0, defaultdict(list)
     with open(HERE / "mmbench.tsv", "w", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
@@ -148,7 +156,8 @@ def write_mmbench():
                 answer = "ABCD"[(truth - k) % count]
                 other = draw.choice(list(choices))
                 said = draw.choice([answer, answer + ".", choices[answer], f"The answer is {answer}"] if draw.random() < bias
-                                   else [other, f"It shows {choices[other]}!", "A or B", "I see nothing", "A dog is in it"])
+                                   else [other, f"It shows {choices[other]}!", "A or B", "I see nothing", "A dog is in it", "Z", choices[answer].upper(),
+                                         f"Cannot determine the answer. {answer}", f"{answer}, as anybody can see here"])
                 table.writerow([i + k * 1000000, "What is\nit?"] + turned + [""] * (4 - count) + [answer, ability, said])
                 found = option_of(said, choices)
                 unread += found is None
