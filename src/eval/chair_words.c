@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "io/file.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,11 +75,12 @@ int32_t chair_words_kind(const chair_words_t *words, const char *name) {
 typedef struct {
   char form[FORMS_MAX][WORD_BYTES]; /* as it stands, then what it may be the plural of */
   int32_t count;
+  bool follows; /* the word before it, with nothing but white space between */
 } word_t;
 
-/* The first KEEP bytes of the word, and END, which is no longer than what it stands for, or a whole word. */
+/* The first KEEP bytes of the word, and END, if there is room. */
 static void form_add(word_t *word, size_t keep, const char *end) {
-  if (word->count == FORMS_MAX) return;
+  if (word->count == FORMS_MAX || keep + strlen(end) >= WORD_BYTES) return;
   char *form = word->form[word->count++];
   memcpy(form, word->form[0], keep);
   memcpy(form + keep, end, strlen(end) + 1);
@@ -86,24 +88,31 @@ static void form_add(word_t *word, size_t keep, const char *end) {
 
 static bool ends_with(const char *text, size_t n, const char *end) {
   size_t m = strlen(end);
-  return n > m && strcmp(text + n - m, end) == 0;
+  return n >= m && memcmp(text + n - m, end, m) == 0;
+}
+
+/* After these sounds a plural has -es, where its singular need not end in -e. */
+static bool takes_es(const char *text, size_t n) {
+  static const char *const ends[] = {"ses", "xes", "zes", "ches", "shes", "oes"};
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+    if (ends_with(text, n, ends[i])) return true;
+  return false;
 }
 
 /* What WORD may be the plural of. Which of them is a word is up to the file. */
 static void word_singular(word_t *word) {
-  static const char *const odd[][2] = {
-      {"men", "man"}, {"people", "person"}, {"children", "child"}, {"mice", "mouse"},  {"geese", "goose"},
-      {"oxen", "ox"}, {"teeth", "tooth"},   {"feet", "foot"},      {"calves", "calf"}, {"buses", "bus"}};
+  static const char *const odd[][2] = {{"men", "man"},     {"people", "person"}, {"children", "child"},
+                                       {"mice", "mouse"},  {"geese", "goose"},   {"oxen", "ox"},
+                                       {"teeth", "tooth"}, {"feet", "foot"}};
   const char *text = word->form[0];
   size_t n = strlen(text);
   for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
-    if (strcmp(text, odd[i][0]) == 0) form_add(word, 0, odd[i][1]);
-  if (ends_with(text, n, "men")) form_add(word, n - 3, "man");
+    if (ends_with(text, n, odd[i][0])) form_add(word, n - strlen(odd[i][0]), odd[i][1]);
   if (ends_with(text, n, "ies")) form_add(word, n - 3, "y");
   if (ends_with(text, n, "ves")) form_add(word, n - 3, "fe");
   if (ends_with(text, n, "ves")) form_add(word, n - 3, "f");
   if (ends_with(text, n, "s") && !ends_with(text, n, "ss")) form_add(word, n - 1, "");
-  if (ends_with(text, n, "es")) form_add(word, n - 2, "");
+  if (takes_es(text, n)) form_add(word, n - 2, "");
 }
 
 /* ---- Words ---- */
@@ -118,8 +127,8 @@ static bool is_letter(char c) {
  * has room for is cut: it means nothing here. */
 static bool word_next(text_view_t text, size_t *at, word_t *word) {
   size_t n = 0;
-  while (*at < text.n && !is_letter(text.bytes[*at]))
-    ++*at;
+  for (word->follows = true; *at < text.n && !is_letter(text.bytes[*at]); ++*at)
+    word->follows = word->follows && isspace((unsigned char)text.bytes[*at]);
   if (*at == text.n) return false;
   for (; *at < text.n && is_letter(text.bytes[*at]); ++*at) {
     char c = text.bytes[*at];
@@ -147,7 +156,7 @@ static bool is_form(const word_t *word, const char *text) {
   return false;
 }
 
-/* The published pairs of words that mean what one of them does; NULL: these are none. */
+/* The published pairs of words that mean what one of them does, or nothing; NULL: these are none. */
 static const char *pair_means(const word_t *first, const word_t *second) {
   static const char *const animals[] = {"bird",     "cat",  "dog",   "horse",   "sheep",  "cow",
                                         "elephant", "bear", "zebra", "giraffe", "animal", "cub"};
@@ -158,6 +167,7 @@ static const char *pair_means(const word_t *first, const word_t *second) {
   for (size_t i = 0; is_form(first, "passenger") && i < sizeof vehicles / sizeof *vehicles; i++)
     if (is_form(second, vehicles[i])) return vehicles[i];
   if (is_form(first, "bow") && is_form(second, "tie")) return "tie";
+  if (is_form(first, "train") && is_form(second, "track")) return "train track";
   return is_form(first, "toilet") && is_form(second, "seat") ? "toilet" : NULL;
 }
 
@@ -191,7 +201,7 @@ static void mentions_look(const chair_words_t *words, text_view_t text, bool sea
     const char *form;
     int32_t kind;
     bool has_next = word_next(text, &at, &following);
-    bool pair = has_next && pair_kind(words, &word, &following, &kind, &form);
+    bool pair = has_next && following.follows && pair_kind(words, &word, &following, &kind, &form);
     if (!pair) kind = word_kind(words, &word, &form);
     *toilet = *toilet || (kind != CHAIR_NO_OBJECT && strcmp(form, "toilet") == 0);
     bool counts = kind != CHAIR_NO_OBJECT && (seat_counts || pair || strcmp(form, "seat") != 0);

@@ -22,10 +22,9 @@ void chair_words_free(chair_words_t *words);
 int32_t chair_words_kind(const chair_words_t *words, const char *name);
 
 /* The kinds that TEXT mentions, one for each mention, in order, to MENTIONS (CHAIR_MENTIONS_MAX; more are
- * dropped); *COUNT of them. Words are compared in the singular and two words before one, with the published
- * special cases: a baby or adult animal and a passenger train are no persons, a toilet's seat is no chair.
- * Local.
- */
+ * dropped); *COUNT of them. Words are compared in the singular, and two words with nothing but white space
+ * between before one, with the published special cases: a baby or adult animal and a passenger train are no
+ * persons, a train track is no train, a toilet's seat is no chair. Local. */
 void chair_words_mentions(const chair_words_t *words, text_view_t text, int32_t *mentions, int32_t *count);
 
 #endif

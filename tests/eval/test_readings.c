@@ -160,7 +160,7 @@ static void test_chair_words(void **state) {
   char path[64];
   chair_words_t words;
   (void)state;
-  assert_int_equal(chair_words_read(file_of("person, man, woman, child, baby, passenger\n"
+  assert_int_equal(chair_words_read(file_of("person, man, woman, child, grandchild, baby, passenger\n"
                                             "dog, puppy\n"
                                             "train\n\n"
                                             "chair, seat\n"
@@ -183,6 +183,12 @@ static void test_chair_words(void **state) {
   check_mentions(&words, "a toilet seat, and seats", "toilet");
   check_mentions(&words, "the man's bow tie, children", "person,tie,person");
   check_mentions(&words, "doghouse and trains", "train");
+  check_mentions(&words, "trains on train tracks, a train track and a passenger train track", "train,train");
+  /* Words with more than white space between are no pair. */
+  check_mentions(&words, "a baby, dogs", "person,dog");
+  check_mentions(&words, "It is hot. Dogs run", "dog");
+  check_mentions(&words, "a passenger. Trains pass", "person,train");
+  check_mentions(&words, "hot\n dogs, a wine (glass), a train's track", "hot dog,wine glass,train");
   check_mentions(&words, "", "");
   chair_words_free(&words);
   assert_int_equal(chair_words_read(file_of("\n \n", path), &words), STATUS_DATA);
@@ -191,6 +197,34 @@ static void test_chair_words(void **state) {
   assert_int_equal(chair_image_number("COCO_val2014_000000310196.jpg"), 310196);
   assert_int_equal(chair_image_number("a/000000000139.jpg"), 139);
   assert_int_equal(chair_image_number("photo.jpg"), -1);
+}
+
+/* -es is a plural's where the singular's end asks for it. */
+static void test_chair_singular(void **state) {
+  static const char *const cases[][2] = {
+      {"cares, copes, manes, vanes, does", ""},
+      {"cars cops men women policemen vans", "car,cop,man,man,man,van"},
+      {"buses couches foxes potatoes brushes horses vases", "bus,couch,fox,potato,brush,horse,vase"},
+      {"knives wolves gloves stoves", "knife,wolf,glove,stove"},
+      {"puppies ties oxen mice geese grandchildren people", "puppy,tie,ox,mouse,goose,grandchild,person"},
+      {"bus glass skis", "bus,glass,ski"},
+      {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaamice", ""}, /* no room for mouse */
+      {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaamice", ""},
+  };
+  char path[64];
+  chair_words_t words;
+  (void)state;
+  assert_int_equal(
+      chair_words_read(file_of("car\ncop\nman, woman, policeman\nvan\nbus\ncouch\nfox\npotato\nbrush\nhorse\n"
+                               "vase\nknife\nwolf\nglove\nstove\npuppy\ntie\nox\nmouse\ngoose\ngrandchild\n"
+                               "person\nglass\nski\n",
+                               path),
+                       &words),
+      STATUS_OK);
+  unlink(path);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    check_mentions(&words, cases[i][0], cases[i][1]);
+  chair_words_free(&words);
 }
 
 /* ---- Requests ---- */
@@ -213,11 +247,9 @@ static void test_prompts(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_yes_no),
-      cmocka_unit_test(test_mmbench_match),
-      cmocka_unit_test(test_mmbench_scripts),
-      cmocka_unit_test(test_chair_words),
-      cmocka_unit_test(test_llava_bench_scores),
+      cmocka_unit_test(test_yes_no),          cmocka_unit_test(test_mmbench_match),
+      cmocka_unit_test(test_mmbench_scripts), cmocka_unit_test(test_chair_singular),
+      cmocka_unit_test(test_chair_words),     cmocka_unit_test(test_llava_bench_scores),
       cmocka_unit_test(test_prompts),
   };
   log_set_level(LOG_ERROR);

@@ -177,17 +177,20 @@ toilet
 knife
 bus
 traffic light, stop light
+hot dog
 """
 SENTENCES = ["Two men with puppies.", "A baby dog beside the passenger train", "Knives on a chair; a woman sits.",
              "Buses wait at the traffic lights.", "A toilet seat.", "A toilet, its seat and a boy", "Nothing is here.",
-             "The children play with dogs, and a man looks", "Three seats in a bus."]
+             "The children play with dogs, and a man looks", "Three seats in a bus.",
+             "A train track beside dogs.", "The weather is hot. Dogs run, and she cares.", "He is a passenger. Trains pass a baby, dogs."]
 
 
 def chair_objects(text, nodes):
     singular = inflect.engine().singular_noun
-    tokens = [w if w in nodes else singular(w) or w for w in re.findall(r"[\w-]+", text.lower())]
+    tokens = [w if w in nodes else singular(w) or w for w in re.findall(r"[\w-]+|[.,;]", text.lower())]
     doubles = {f"{q} {a}": a for q in ("baby", "adult") for a in ("dog", "cat", "bear")}
-    doubles |= {"passenger train": "train", "toilet seat": "toilet", "traffic light": "traffic light", "stop light": "stop light"}
+    doubles |= {"passenger train": "train", "toilet seat": "toilet", "traffic light": "traffic light", "stop light": "stop light",
+                "hot dog": "hot dog", "train track": "train track"}
     found, i = [], 0
     while i < len(tokens):
         pair = " ".join(tokens[i:i + 2])
