@@ -169,7 +169,7 @@ static status_t run_session(comm_t *world, comm_t *shutdown, const settings_t *s
 
 /* Everything between the start and the end of MPI. Prints what went wrong. */
 static status_t run_ranks(comm_t *world, const options_t *options) {
-  settings_t settings;
+  settings_t settings = {0};
   comm_t *shutdown = NULL;
   log_set_rank(comm_rank(world), comm_size(world));
   status_code_t status = main_read_input(world, options, &settings);
