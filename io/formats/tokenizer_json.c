@@ -74,6 +74,34 @@ static status_t tokenizer_json_read_vocabulary(tokenizer_json_reader_t *reader, 
   return STATUS_OK;
 }
 
+/* The tokenizers library numbers added tokens anew, whatever ids the file gives them: those of the vocabulary
+ * keep their piece's, others follow it one after the other. TAKEN: (largest id + 1) all false. */
+static status_t tokenizer_json_check_numbers(const bpe_definition_t *definition, bool *taken) {
+  int32_t own = definition->piece_count - definition->added_count, next = own;
+  for (int32_t i = 0; i < own; i++)
+    taken[definition->pieces[i].id] = true;
+  for (int32_t i = 0; i < definition->added_count; i++) {
+    const added_token_t *token = &definition->added[i];
+    if (!taken[token->id] && token->id != next)
+      return error_set(STATUS_DATA,
+                       "%s: the added token '%.60s' has the id %d, but the tokenizers library gives it %d; "
+                       "expected that those beyond the vocabulary's %d pieces follow one after the other",
+                       where, token->text, token->id, next, own);
+    taken[token->id] = true;
+    if (token->id >= next) next = token->id + 1;
+  }
+  return STATUS_OK;
+}
+
+static status_t tokenizer_json_check_added(const bpe_definition_t *definition) {
+  SCOPED_MEMORY bool *taken = NULL;
+  int32_t size = 0;
+  for (int32_t i = 0; i < definition->piece_count; i++)
+    if (definition->pieces[i].id >= size) size = definition->pieces[i].id + 1;
+  TRY(memory_alloc(&taken, ARENA_IO, (size_t)size, sizeof *taken));
+  return tokenizer_json_check_numbers(definition, taken);
+}
+
 /* "a b": the halves are put one behind the other, each ended by '\0', at *SPACE. */
 static status_t split_merge(const json_t *value, int32_t rank, char **space, bpe_merge_t *merge) {
   const char *text;
@@ -151,6 +179,7 @@ static status_t tokenizer_json_read_model(tokenizer_json_reader_t *reader) {
   if (json_get(model, "unk_token"))
     TRY(json_string(model, "unk_token", where, &reader->definition.unknown.piece));
   TRY(tokenizer_json_read_vocabulary(reader, model));
+  TRY(tokenizer_json_check_added(&reader->definition));
   return tokenizer_json_read_merges(reader, model);
 }
 

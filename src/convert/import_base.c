@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "convert/config_published.h"
+#include "convert/tokens_beside.h"
 #include "io/file.h"
 #include "io/formats/tokenizer_file.h"
 #include "text/tokenizer.h"
@@ -133,11 +134,10 @@ static status_t import_base_open_projector(const settings_t *settings, import_ba
 /* ---- Tokenizer ---- */
 
 static status_t import_base_check_tokenizer(const import_base_t *base, const char *path) {
-  tokenizer_t *tokenizer;
+  SCOPED(tokenizer_free_at) tokenizer_t *tokenizer = NULL;
   TRY(tokenizer_create(base->tokenizer, (size_t)base->tokenizer_size, &tokenizer));
   int32_t pieces = tokenizer_size(tokenizer);
-  tokenizer_free(tokenizer);
-  if (pieces <= base->config.vocab) return STATUS_OK;
+  if (pieces <= base->config.vocab) return tokens_beside_check(path, tokenizer, base->config.vocab);
   return error_set(
       STATUS_DATA,
       "%s: the tokenizer has %d pieces, the model's vocabulary %d rows; they do not belong together", path,

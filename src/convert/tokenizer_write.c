@@ -20,11 +20,13 @@ typedef struct {
   bool unigram;       /* its model is no BPE, which transformers' LlamaTokenizer would make of it */
   spm_added_t *added; /* (added_count): tokens for rows without a piece */
   int32_t added_count;
-  text_buffer_t chat; /* the chat template; empty: none */
+  json_document_t file; /* the tokenizer's file where it is a tokenizer.json */
+  text_buffer_t chat;   /* the chat template; empty: none */
 } written_tokenizer_t;
 
 static void written_tokenizer_free(written_tokenizer_t *written) {
   memory_free(written->added);
+  json_free(&written->file);
   text_buffer_free(&written->chat);
 }
 
@@ -69,32 +71,59 @@ static void write_flag(json_writer_t *writer, const char *key, bool value) {
   json_write_bool(writer, value);
 }
 
-static void write_added_token(json_writer_t *writer, int32_t id, const char *text) {
-  static const char *const off[] = {"lstrip", "normalized", "rstrip", "single_word"};
+static void write_added_begin(json_writer_t *writer, int32_t id, const char *text) {
   char key[16];
-  if (id < 0) return;
   snprintf(key, sizeof key, "%d", id);
   json_write_key(writer, key);
   json_write_object_begin(writer);
   json_write_member(writer, "content", text);
-  for (size_t i = 0; i < sizeof off / sizeof *off; i++)
-    write_flag(writer, off[i], false);
+}
+
+static const char *const ways[] = {"lstrip", "normalized", "rstrip", "single_word"};
+enum { WAYS = sizeof ways / sizeof *ways };
+
+static void write_special_token(json_writer_t *writer, int32_t id, const char *text) {
+  if (id < 0) return;
+  write_added_begin(writer, id, text);
+  for (int i = 0; i < WAYS; i++)
+    write_flag(writer, ways[i], false);
   write_flag(writer, "special", true);
   json_write_object_end(writer);
 }
 
+/* The member KEY of TOKEN, STANDARD where it is absent. */
+static bool token_flag(const json_t *token, const char *key, bool standard) {
+  const json_t *value = json_get(token, key);
+  return value ? value->u.boolean : standard;
+}
+
+/* TOKEN of a tokenizer.json, of which the tokenizer has been made. */
+static void write_file_token(json_writer_t *writer, const json_t *token) {
+  bool special = token_flag(token, "special", false);
+  write_added_begin(writer, (int32_t)json_get(token, "id")->u.integer, json_get(token, "content")->u.string);
+  for (int i = 0; i < WAYS; i++)
+    write_flag(writer, ways[i], token_flag(token, ways[i], strcmp(ways[i], "normalized") == 0 && !special));
+  write_flag(writer, "special", special);
+  json_write_object_end(writer);
+}
+
+/* All of them: what transformers makes a tokenizer of by the model's type (Qwen2) has the added tokens that
+ * stand here, and no longer those of tokenizer.json. */
 static void write_added_tokens(json_writer_t *writer, const written_tokenizer_t *written) {
   const tokenizer_t *tokenizer = written->config->tokenizer;
   int32_t bos = tokenizer_bos(tokenizer), eos = tokenizer_eos(tokenizer);
+  const json_t *own = written->sentencepiece ? NULL : json_get(written->file.root, "added_tokens");
   json_write_key(writer, "added_tokens_decoder");
   json_write_object_begin(writer);
   if (written->sentencepiece) {
-    write_added_token(writer, tokenizer_piece_id(tokenizer, unknown), unknown);
-    write_added_token(writer, bos, tokenizer_piece(tokenizer, bos));
-    write_added_token(writer, eos, tokenizer_piece(tokenizer, eos));
+    write_special_token(writer, tokenizer_piece_id(tokenizer, unknown), unknown);
+    write_special_token(writer, bos, tokenizer_piece(tokenizer, bos));
+    write_special_token(writer, eos, tokenizer_piece(tokenizer, eos));
   }
+  for (const json_t *token = own ? own->u.first : NULL; token; token = token->next)
+    write_file_token(writer, token);
   for (int32_t i = 0; i < written->added_count; i++)
-    write_added_token(writer, written->added[i].id, written->added[i].text);
+    write_special_token(writer, written->added[i].id, written->added[i].text);
   json_write_object_end(writer);
 }
 
@@ -183,7 +212,7 @@ status_t tokenizer_write(const char *folder, const written_config_t *config) {
   written.sentencepiece = strcmp(name, "tokenizer.model") == 0;
   TRY(list_added(&written));
   TRY(write_file(folder, name, bytes, n));
-  if (written.sentencepiece) TRY(write_converted(folder, &written));
+  TRY(written.sentencepiece ? write_converted(folder, &written) : json_parse(bytes, n, name, &written.file));
   TRY(write_chat(folder, &written));
   return write_json(folder, &written);
 }

@@ -170,14 +170,26 @@ static status_t tokenizer_decode_inner(const tokenizer_t *tokenizer, const int32
   return STATUS_OK;
 }
 
+/* A model may spell its pieces in any bytes; 0, which would end a text, is replaced like those that are no
+ * UTF-8. */
+static status_t append_text(text_buffer_t *buffer, text_view_t found) {
+  for (;;) {
+    const char *zero = memchr(found.bytes, '\0', found.n);
+    size_t n = zero ? (size_t)(zero - found.bytes) : found.n;
+    TRY(text_buffer_append_repaired(buffer, text_slice(found, 0, n)));
+    if (!zero) return STATUS_OK;
+    TRY(text_buffer_append_string(buffer, replacement));
+    found = text_slice(found, n + 1, found.n);
+  }
+}
+
 status_t tokenizer_decode(const tokenizer_t *tokenizer, const int32_t *ids, int32_t n, char **text,
                           size_t *length) {
   text_buffer_t found = {0}, buffer = {0};
   *text = NULL;
   if (length) *length = 0;
   status_code_t status = tokenizer_decode_inner(tokenizer, ids, n, &found);
-  /* A model may spell its pieces in any bytes. */
-  if (status == STATUS_OK) status = text_buffer_append_repaired(&buffer, text_buffer_view(&found));
+  if (status == STATUS_OK) status = append_text(&buffer, text_buffer_view(&found));
   text_buffer_free(&found);
   if (status != STATUS_OK) {
     text_buffer_free(&buffer);

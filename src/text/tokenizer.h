@@ -65,7 +65,8 @@ status_t tokenizer_encode(const tokenizer_t *tokenizer, const char *text, size_t
 
 /* Text of IDS (N): *TEXT, '\0'-terminated, of *LENGTH bytes (may be NULL), always UTF-8; the caller frees
  * with memory_free. Special tokens leave no trace; TOKEN_IMAGE (tensor/packed.h) becomes "<image>"; an id
- * without a piece (rows of an embedding may outnumber the pieces) becomes U+FFFD. Local, thread-safe. */
+ * without a piece (rows of an embedding may outnumber the pieces) becomes U+FFFD, and so does the byte 0.
+ * Local, thread-safe. */
 status_t tokenizer_decode(const tokenizer_t *tokenizer, const int32_t *ids, int32_t n, char **text,
                           size_t *length);
 

@@ -143,7 +143,7 @@ def check_original(folder):
 # ---- Tokenizers and conversations ----
 
 PARTS = ["What is this?", " ", "  ", "\n", "\t", "\u00a0", "\u3000", "A dog", "two cats", "don't", "1,024", "x == y;", "\u00e9",
-         "e\u0301", "\u6f22\u5b57", "\U0001f600", "</s>", "<s>", "<unk>", "<|im_end|>", "<|eot_id|>", "USER:", "ASSISTANT:",
+         "e\u0301", "\u6f22\u5b57", "\U0001f600", "</s>", "<s>", "<unk>", "<|im_end|>", "<|eot_id|>", "<|im_start|>", "<tool_call>", "USER:", "ASSISTANT:",
          "\\n", "'", "{{ x }}"]
 
 
@@ -173,26 +173,33 @@ def check_conversations(what, folder, tokenizer, template, sees):
         ids = [config["image_token_index"] if int(i) == IMAGE else int(i) for i in line.split()]
         found = read.apply_chat_template(messages(turns), add_generation_prompt=len(turns) % 2 == 1, return_dict=False)
         assert found == ids, (what, turns, found, ids)
-    print(f"{what}: the tokens of {len(told)} conversations are the program's")
+    ends = json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
+    assert read.eos_token_id in (ends if isinstance(ends, list) else [ends]), (what, read.eos_token_id, ends)
+    print(f"{what}: the tokens of {len(told)} conversations are the program's ({type(read).__name__})")
 
 
-def language_of(folder, rows):
+def language_of(folder, kind, rows):
     """A language model of ROWS rows, more than any of the tokenizers has pieces."""
-    config = LlamaForCausalLM.config_class(vocab_size=rows, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
-                                           num_attention_heads=4, num_key_value_heads=2)
-    LlamaForCausalLM(config).save_pretrained(folder)
+    config = kind.config_class(vocab_size=rows, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
+                               num_attention_heads=4, num_key_value_heads=2)
+    kind(config).save_pretrained(folder)
 
 
 def check_templates(folder):
-    language_of(folder / "rows", 512)
-    for tokenizer, template in [("over.model", "v1"), ("words.model", "llava_v1"), ("unigram.model", "v1"),
-                                ("bpe_qwen2.json", "chatml"), ("bpe_smollm2.json", "smollm2"), ("bpe_llama3.json", "llama3"),
-                                ("bpe_llama3.json", "llava_llama3"), ("bpe_gpt2.json", "v1")]:
+    """transformers makes a tokenizer of its own for Qwen2, whatever tokenizer_config.json names."""
+    for kind, tokenizer, template in [(LlamaForCausalLM, "over.model", "v1"), (LlamaForCausalLM, "words.model", "llava_v1"),
+                                      (LlamaForCausalLM, "unigram.model", "v1"), (LlamaForCausalLM, "bpe_qwen2.json", "chatml"),
+                                      (LlamaForCausalLM, "bpe_smollm2.json", "smollm2"),
+                                      (LlamaForCausalLM, "bpe_llama3.json", "llama3"),
+                                      (LlamaForCausalLM, "bpe_llama3.json", "llava_llama3"),
+                                      (LlamaForCausalLM, "bpe_gpt2.json", "v1"), (Qwen2ForCausalLM, "bpe_qwen2.json", "chatml")]:
+        name = f"{kind.config_class.model_type}_{template}"
+        language_of(folder / "rows", kind, 640)
         run("import", folder, **{"import": dict(weights=f"{folder}/rows", tokenizer=str(TEXTS / tokenizer),
                                                 output=f"{folder}/rows.h5")})
         run("export", folder, model=dict(base=f"{folder}/rows.h5", template=template),
-            export=dict(output=f"{folder}/{template}"))
-        check_conversations(f"{tokenizer} with '{template}'", folder / template, TEXTS / tokenizer, template, False)
+            export=dict(output=f"{folder}/{name}"))
+        check_conversations(f"{tokenizer} with '{name}'", folder / name, TEXTS / tokenizer, template, False)
 
 
 def check_aspect(folder):

@@ -7,14 +7,15 @@
 
 #define TOKENIZER "tokenizer='$/text/golden/over.model'"
 
-/* Writes a tokenizer.json whose pieces are the printable characters of ASCII, a line end, "</s>" (99) and
- * what 'chatml' needs (100, 101); no token begins a text. */
+/* Writes a tokenizer.json whose pieces are the printable characters of ASCII and a line end; added are "</s>"
+ * (96), what 'chatml' needs (97, 98) and "<tool>" (99), which is not special. No token begins a text. */
 static void write_letters(void) {
   char path[CONVERT_TEXT], text[CONVERT_TEXT];
   size_t n = (size_t)snprintf(text, sizeof text,
-                              "{\"added_tokens\": [{\"id\": 99, \"content\": \"</s>\", \"special\": true}, "
-                              "{\"id\": 100, \"content\": \"<|im_start|>\", \"special\": true}, "
-                              "{\"id\": 101, \"content\": \"<|im_end|>\", \"special\": true}], "
+                              "{\"added_tokens\": [{\"id\": 96, \"content\": \"</s>\", \"special\": true}, "
+                              "{\"id\": 97, \"content\": \"<|im_start|>\", \"special\": true}, "
+                              "{\"id\": 98, \"content\": \"<|im_end|>\", \"special\": true}, "
+                              "{\"id\": 99, \"content\": \"<tool>\", \"lstrip\": true}], "
                               "\"pre_tokenizer\": {\"type\": "
                               "\"ByteLevel\", \"add_prefix_space\": false}, \"decoder\": {\"type\": "
                               "\"ByteLevel\"}, \"model\": {\"type\": "
@@ -43,7 +44,37 @@ static void no_token_begins_a_text(void **state) {
   assert_ok(json_parse_file(convert_fill(convert_test(), "@/out/config.json", path), CONVERT_TEXT, &config));
   assert_null(json_get(config.root, "bos_token_id"));
   assert_ok(json_int(config.root, "eos_token_id", path, &eos));
-  assert_int_equal(eos, 99);
+  assert_int_equal(eos, 96);
+  json_free(&config);
+}
+
+/* The added token ID of tokenizer_config.json is TEXT, and only the flags NAMED are set. */
+static void expect_added(const json_t *added, const char *id, const char *text, const char *named) {
+  static const char *const flags[] = {"lstrip", "normalized", "rstrip", "single_word", "special"};
+  const json_t *token = json_get(added, id);
+  assert_non_null(token);
+  assert_string_equal(json_get(token, "content")->u.string, text);
+  for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+    assert_int_equal(json_get(token, flags[i])->u.boolean, strstr(named, flags[i]) != NULL);
+}
+
+/* transformers makes Qwen2's tokenizer with the added tokens of tokenizer_config.json alone. */
+static void added_tokens_are_all_in_the_configuration(void **state) {
+  char path[CONVERT_TEXT];
+  json_document_t config;
+  (void)state;
+  write_letters();
+  convert_import("weights='$/convert/golden/qwen2' output='@/first.h5' tokenizer='@/letters.json'");
+  convert_export("base='@/first.h5' template='chatml'", "output='@/out'");
+  assert_ok(json_parse_file(convert_fill(convert_test(), "@/out/tokenizer_config.json", path), CONVERT_TEXT,
+                            &config));
+  const json_t *added = json_get(config.root, "added_tokens_decoder");
+  assert_int_equal(added->count, 4);
+  expect_added(added, "96", "</s>", "special");
+  expect_added(added, "97", "<|im_start|>", "special");
+  expect_added(added, "98", "<|im_end|>", "special");
+  expect_added(added, "99", "<tool>", "lstrip normalized");
+  assert_string_equal(json_get(config.root, "eos_token")->u.string, "<|im_end|>");
   json_free(&config);
 }
 
@@ -316,13 +347,16 @@ static void the_template_is_the_runs(void **state) {
   open_json("@/chat/generation_config.json", &generation);
   open_json("@/chat/config.json", &config);
   expect_ids(config.root, "eos_token_id", (const int32_t[]){2}, 1, false);
-  expect_ids(generation.root, "eos_token_id", (const int32_t[]){2, 101}, 2, true);
+  expect_ids(generation.root, "eos_token_id", (const int32_t[]){2, 98}, 2, true);
   json_free(&generation);
   json_free(&config);
 }
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(no_token_begins_a_text, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(added_tokens_are_all_in_the_configuration, convert_set_up,
+                                      convert_tear_down),
       cmocka_unit_test_setup_teardown(its_own_tokens_and_back, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(no_tokens_of_its_own, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(tokenizer_files_are_those_compared, convert_set_up, convert_tear_down),

@@ -289,6 +289,38 @@ static void a_linear_projector_has_no_name_in_transformers(void **state) {
                      STATUS_INPUT, "linear");
 }
 
+/* Imports @/own, in whose folder the file NAME holds TEXT and goes afterwards. */
+static status_code_t import_beside(const char *name, const char *text) {
+  char path[CONVERT_TEXT];
+  write_file(name, text);
+  status_code_t status =
+      convert_run(convert_test(), "&job task='import' /\n&import weights='@/own' /\n", import_run);
+  remove(convert_fill(convert_test(), name, path));
+  return status;
+}
+
+/* Of 336 rows the tokenizer has pieces for 332. */
+static void added_tokens_beside_a_tokenizer(void **state) {
+  static const char published[] = "{\"<image>\": 332, \"<pad>\": 333, \"<unused_334>\": 334, \"<s>\": 1, "
+                                  "\"<|beyond|>\": 336, \"<|none|>\": -1, \"\": 335}";
+  static const char *const refused[][3] = {
+      {"@/own/added_tokens.json", "{\"<image>\": 332, \"<|im_end|>\": 335}", "'<|im_end|>' (335)"},
+      {"@/own/added_tokens.json", "{\"<|im_end|>\": 5}", "'<|im_end|>' (5)"},
+      {"@/own/tokenizer_config.json", "{\"added_tokens_decoder\": {\"334\": {\"content\": \"<x>\"}}}",
+       "'<x>' (334)"},
+      {"@/own/tokenizer.json", "{\"added_tokens\": [{\"id\": 332, \"content\": \"<y>\"}]}", "'<y>' (332)"}};
+  (void)state;
+  convert_copy(convert_test(), "$/convert/golden/llava_hf/model.safetensors", "@/own/model.safetensors", NULL,
+               NULL);
+  convert_copy(convert_test(), "$/convert/golden/llava_hf/config.json", "@/own/config.json", NULL, NULL);
+  convert_copy(convert_test(), "$/text/golden/over.model", "@/own/tokenizer.model", NULL, NULL);
+  assert_ok(import_beside("@/own/added_tokens.json", published));
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+    assert_error_about(import_beside(refused[i][0], refused[i][1]), STATUS_DATA, refused[i][2]);
+  write_file(refused[0][0], refused[0][1]);
+  assert_ok(import("weights='@/own'")); /* a tokenizer in a folder of its own */
+}
+
 int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(decoders_that_are_not_computed, convert_set_up, convert_tear_down),
@@ -300,6 +332,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(tensors_that_do_not_fit, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(adapters_that_are_not_computed, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(parts_that_are_missing, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(added_tokens_beside_a_tokenizer, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(a_linear_projector_has_no_name_in_transformers, convert_set_up,
                                       convert_tear_down),
   };

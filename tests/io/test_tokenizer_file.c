@@ -62,7 +62,7 @@ static void test_what_is_refused(void **state) {
       {"\\\\s+(?!\\\\S)", "[z-a]", "not valid"},
       {"\\\\s+(?!\\\\S)", "(?<n>a)", "a group of another kind"},
       {"\\\\s+(?!\\\\S)", "(a", "a group without end"},
-      {"\"!\":0,", "", "0x21 has no piece"},
+      {"\"!\":0,", "\"!q!\":0,", "0x21 has no piece"},
       {"\"unk_token\":null", "\"unk_token\":7", "unk_token"},
       {"\"!\":0,", "\"!\":1,", "the same id 1"},
       {"\"!\":0,", "\"!\":-1,", "'!' has no id"},
@@ -77,6 +77,9 @@ static void test_what_is_refused(void **state) {
       {"\"content\":\"<|end_of_text|>\"", "\"content\":\"\"", "is empty"},
       {"\"content\":\"<|end_of_text|>\"", "\"content\":\"!\"", "has the ids"},
       {"\"content\":\"<|end_of_text|>\"", "\"content\":\"<|eot_id|>\"", "has the ids"},
+      {"\"id\":467,\"content\"", "\"id\":900,\"content\"", "gives it 467"},
+      {"\"id\":470,\"content\"", "\"id\":5,\"content\"", "the same id 5"},
+      {"\"!\":0,", "\"!\":0,\"!q!\":5000,", "gives it 467"},
   };
   char *good = golden("bpe_llama3.json");
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -87,13 +90,13 @@ static void test_what_is_refused(void **state) {
   memory_free(good);
 }
 
-/* Qwen2's vocabulary has "</s>", a word like others: what ends a text is a special token. */
+/* "</s>" may be a word like others, as in Qwen2's vocabulary: what ends a text is a special token. */
 static void test_the_end_is_special(void **state) {
   (void)state;
   tokenizer_t *tokenizer;
-  char *text = golden("bpe_qwen2.json"), *with = replaced(text, "\"vocab\":{", "\"vocab\":{\"</s>\":4000,");
+  char *text = golden("bpe_qwen2.json"), *with = replaced(text, "\"<tool_call>\"", "\"</s>\"");
   assert_int_equal(tokenizer_create(with, strlen(with), &tokenizer), STATUS_OK);
-  assert_true(tokenizer_piece_id(tokenizer, "</s>") == 4000);
+  assert_true(tokenizer_piece_id(tokenizer, "</s>") == 467);
   assert_string_equal(tokenizer_piece(tokenizer, tokenizer_eos(tokenizer)), "<|endoftext|>");
   tokenizer_free(tokenizer);
   memory_free(with);
@@ -120,7 +123,7 @@ static void test_cut_files(void **state) {
 static void test_long_texts(void **state) {
   (void)state;
   enum { LONG = 10 << 20 };
-  char *good = golden("bpe_qwen2.json"), *word = malloc(LONG + 1), *to = malloc(LONG + 64), *bad;
+  char *good = golden("bpe_sparse.json"), *word = malloc(LONG + 1), *to = malloc(LONG + 64), *bad;
   tokenizer_t *tokenizer;
   memset(word, 'a', LONG);
   word[LONG] = '\0';

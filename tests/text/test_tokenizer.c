@@ -206,7 +206,7 @@ static void test_pieces_of_any_bytes(void **state) {
   tokenizer_free(odd);
 }
 
-/* Any bytes are tokenised; what comes back is UTF-8. */
+/* Any bytes are tokenised; what comes back is UTF-8 that no 0 ends early. */
 static void test_any_bytes(void **state) {
   (void)state;
   tokenizer_t *tokenizer = load_words();
@@ -222,6 +222,7 @@ static void test_any_bytes(void **state) {
     assert_int_equal(tokenizer_encode(tokenizer, text, length, &ids, &n), STATUS_OK);
     assert_int_equal(tokenizer_decode(tokenizer, ids, n, &back, &m), STATUS_OK);
     assert_true(text_is_utf8((text_view_t){back, m}, NULL));
+    assert_int_equal(strlen(back), m);
     memory_free(ids);
     memory_free(back);
   }

@@ -70,7 +70,7 @@ def shapes(base):
     yield "qwen2", {"merges": pairs, "continuing_subword_prefix": "", "end_of_word_suffix": ""}, {
         "normalizer": {"type": "NFC"}, "pre_tokenizer": sequence(split(QWEN2), BYTES), "post_processor": BYTES,
         "added_tokens": [added(n + i, text) for i, text in enumerate(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])]
-        + [added(n + 5, "<tool_call>", special=False), added(n + 9, "<|image_pad|>")]}
+        + [added(n + 3, "<tool_call>", special=False), added(n + 4, "<|image_pad|>")]}
     yield "smollm2", {"merges": texts}, {
         "pre_tokenizer": sequence({"type": "Digits", "individual_digits": True}, BYTES | {"use_regex": True}),
         "added_tokens": [added(n + i, text) for i, text in enumerate(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])]}
@@ -80,10 +80,10 @@ def shapes(base):
         "added_tokens": [added(n, "</s>", lstrip=True), added(n + 1, "<s>", rstrip=True), added(n + 2, "foo", single_word=True,
                          special=False), added(n + 3, "=b", normalized=True, special=False), added(n + 4, "<|im_", special=False),
                          added(n + 5, "<|im_start|>", lstrip=True, rstrip=True), added(n + 6, "<unk>", single_word=True)]}
-    sparse = {piece: id for piece, id in base["model"]["vocab"].items() if piece not in ABSENT}
+    sparse = {piece: id for piece, id in base["model"]["vocab"].items() if piece not in ABSENT} | {"<|endoftext|>": n}
     ends = {"pre_tokenizer": BYTES | {"use_regex": True}, "added_tokens": [added(n, "<|endoftext|>")]}
     yield "sparse", {"merges": texts, "vocab": sparse}, ends
-    yield "unknown", {"merges": texts, "vocab": sparse | {"<|endoftext|>": n}, "unk_token": "<|endoftext|>", "fuse_unk": True}, ends
+    yield "unknown", {"merges": texts, "vocab": sparse, "unk_token": "<|endoftext|>", "fuse_unk": True}, ends
 
 
 def texts_of(lines):
