@@ -10,8 +10,8 @@ enum { SAMPLES = 1000000, HELD_OUT_EVERY = 100, TRAINING = SAMPLES - SAMPLES / H
 static const char question[] = "?";
 
 /* One image, which every other sample shows. */
-static void make_sample(int64_t i, char id[16], turn_t *turn, dataset_sample_t *out) {
-  snprintf(id, 16, "%lld", (long long)i);
+static void make_sample(int64_t i, char id[24], turn_t *turn, dataset_sample_t *out) {
+  snprintf(id, 24, "%lld", (long long)i);
   *turn = (turn_t){.role = TURN_HUMAN, .text = text_view(question)};
   *out = (dataset_sample_t){.id = text_view(id),
                             .conversation = {.turns = turn, .count = 1},
@@ -24,7 +24,7 @@ static void make_sample(int64_t i, char id[16], turn_t *turn, dataset_sample_t *
 static void write_samples(dataset_writer_t *writer) {
   assert_ok(dataset_writer_name(writer, text_view("a.jpg")));
   for (int64_t i = 0; i < SAMPLES; i++) {
-    char id[16];
+    char id[24];
     turn_t turn;
     dataset_sample_t sample;
     make_sample(i, id, &turn, &sample);
