@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "convert/import_base.h"
 #include "convert/peft.h"
+#include "convert/tied_head.h"
 #include "io/formats/weights_blocks.h"
 #include "perf/perf.h"
 #include "session/estimate.h"
@@ -139,6 +140,7 @@ static status_t import_match(import_t *import) {
   if (has_head(import)) TRY(matching_want(matching, import->head_prefix, &import->head.params, fresh));
   for (int o = 0; o < import->origin_count; o++)
     TRY(matching_take(matching, &import->origins[o], o < import->source.count ? &import->base.config : NULL));
+  matching_settle_head(matching);
   return matching_complete(matching, import->origins, import->origin_count);
 }
 
@@ -265,6 +267,7 @@ static status_t import_all(import_t *import) {
     import_estimate(import, stored);
     return STATUS_OK;
   }
+  TRY(tied_head_check(import->session, &import->matching));
   TRY(comm_agree(world, comm_rank(world) == 0 ? file_make_parent(import->output) : STATUS_OK));
   return import_write(import, stored);
 }

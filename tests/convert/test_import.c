@@ -8,6 +8,7 @@
 #include "io/file.h"
 #include "io/formats/tokenizer_file.h"
 #include "io/json.h"
+#include "io/tensors/safetensors_writer.h"
 #include "rollout/generate.h"
 
 #include <string.h>
@@ -102,6 +103,63 @@ static void scaled_rotary_embeddings(void **state) {
         "\"original_max_position_embeddings\": 128}");
     convert_compare(convert_test(), model_base, "llama3");
   }
+}
+
+/* ---- Tied heads ---- */
+
+typedef enum { HEAD_ALONE, HEAD_EQUAL, HEAD_OTHER } head_kind_t;
+
+/* @/own: golden/tied with a head of KIND beside its embedding, or in its place. */
+static void write_tied(head_kind_t kind) {
+  enum { TENSORS_MAX = 64, MOST = 1 << 14 };
+  static float values[MOST];
+  tensor_spec_t specs[TENSORS_MAX];
+  const tensor_entry_t *entries[TENSORS_MAX], *embedding;
+  tensor_files_t *files;
+  safetensors_writer_t *writer;
+  char path[CONVERT_TEXT];
+  int64_t n = 0;
+  assert_ok(tensor_files_open(convert_fill(convert_test(), "$/convert/golden/tied", path), &files));
+  assert_non_null(embedding = tensor_files_find(files, "model.embed_tokens.weight"));
+  entries[n++] = embedding;
+  for (int64_t i = 0; i < tensor_files_count(files); i++)
+    if (kind != HEAD_ALONE || tensor_files_at(files, i) != embedding)
+      entries[n++] = tensor_files_at(files, i);
+  for (int64_t i = 0; i < n; i++) {
+    specs[i] = (tensor_spec_t){
+        .name = i == 0 ? "lm_head.weight" : entries[i]->name, .type = TENSOR_F32, .dims = entries[i]->dims};
+    memcpy(specs[i].shape, entries[i]->shape, sizeof specs[i].shape);
+  }
+  assert_ok(safetensors_create(mpi_test_world(), convert_fill(convert_test(), "@/own", path), "model", specs,
+                               n, 0, &writer));
+  for (int64_t i = 0; i < n && comm_rank(mpi_test_world()) == 0; i++) {
+    assert_ok(tensor_files_read_f32(files, entries[i], 0, entries[i]->elements, values));
+    if (i == 0 && kind == HEAD_OTHER) values[entries[i]->elements - 1] += 1.0F;
+    assert_ok(safetensors_write_f32(writer, i, 0, entries[i]->elements, values));
+  }
+  assert_ok(safetensors_finish(writer, STATUS_OK));
+  tensor_files_close(files);
+  convert_copy(convert_test(), "$/convert/golden/tied/config.json", "@/own/config.json", NULL, NULL);
+}
+
+static void a_tied_head_is_the_embedding(void **state) {
+  (void)state;
+  if (convert_test()->tp == 1) {
+    write_tied(HEAD_ALONE);
+    import("weights='@/own'");
+    convert_compare(convert_test(), model_base, "tied");
+    write_tied(HEAD_EQUAL);
+    import("weights='@/own'");
+    convert_compare(convert_test(), model_base, "tied");
+  }
+}
+
+static void a_tied_head_that_differs_is_refused(void **state) {
+  (void)state;
+  write_tied(HEAD_OTHER);
+  assert_error_about(
+      convert_run(convert_test(), "&job task='import' /\n&import weights='@/own'" TOKENIZER, import_run),
+      STATUS_DATA, "tie_word_embeddings");
 }
 
 static void projector_in_a_file_of_its_own(void **state) {
@@ -388,6 +446,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(biases, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(tied_head_and_odd_head_size, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(scaled_rotary_embeddings, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(a_tied_head_is_the_embedding, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(a_tied_head_that_differs_is_refused, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(projector_in_a_file_of_its_own, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(original_llava_with_a_linear_projector, convert_set_up,
                                       convert_tear_down),
