@@ -14,18 +14,29 @@ enum { CONFIG_BYTES_MOST = 16 << 20 };
 
 /* ---- Decoder ---- */
 
-/* What transformers' configurations have where a field is absent, as in the text_config of a LLaVA. */
+enum { NO_WINDOW = INT32_MAX };
+
+/* What the configurations of transformers' kinds of decoders have where a field is absent, as in the
+ * text_config of a LLaVA. */
 typedef struct {
   int32_t hidden, mlp, layers, heads, vocab;
+  int32_t kv_heads; /* 0: as many as there are heads */
+  int32_t window;   /* of tokens that attention sees; NO_WINDOW: all */
   double eps, rope_base;
 } decoder_standard_t;
-static const decoder_standard_t llama_standard = {4096, 11008, 32, 32, 32000, 1e-6, 10000.0};
-static const decoder_standard_t qwen2_standard = {4096, 22016, 32, 32, 151936, 1e-6, 10000.0};
+static const decoder_standard_t llama_standard = {4096, 11008, 32, 32, 32000, 0, NO_WINDOW, 1e-6, 10000.0};
+static const decoder_standard_t mistral_standard = {4096, 14336, 32, 32, 32000, 8, 4096, 1e-6, 10000.0};
+static const decoder_standard_t qwen2_standard = {4096, 22016, 32, 32, 151936, 32, 4096, 1e-6, 10000.0};
+
+static const decoder_standard_t *decoder_standard(const char *model_type) {
+  if (strcmp(model_type, "qwen2") == 0 || strcmp(model_type, "llava_qwen") == 0) return &qwen2_standard;
+  return strcmp(model_type, "mistral") == 0 ? &mistral_standard : &llama_standard;
+}
 
 static const only_t decoder_only[] = {
-    {.key = "hidden_act", .kind = ONLY_TEXT, .text = "silu"},
+    {.key = "hidden_act", .kind = ONLY_TEXT, .text = "silu|swish"}, /* two names of one */
+    {.key = "is_causal", .kind = ONLY_TRUE},
     {.key = "partial_rotary_factor", .kind = ONLY_NUMBER, .number = 1.0},
-    {.key = "use_sliding_window", .kind = ONLY_FALSE},
     {.key = "quantization_config", .kind = ONLY_ABSENT},
     {.key = "qk_layernorm", .kind = ONLY_FALSE},
     {.key = "num_local_experts", .kind = ONLY_ABSENT},
@@ -33,8 +44,7 @@ static const only_t decoder_only[] = {
     {.key = "logits_scaling", .kind = ONLY_NUMBER, .number = 1.0},
 };
 
-/* Qwen2 names a window where it uses none. */
-static const only_t window_only[] = {{.key = "sliding_window", .kind = ONLY_ABSENT}};
+static const only_t window_only[] = {{.key = "use_sliding_window", .kind = ONLY_FALSE}};
 
 static const only_t rope_only[] = {
     {.key = "partial_rotary_factor", .kind = ONLY_NUMBER, .number = 1.0},
@@ -66,18 +76,44 @@ static status_t config_read_biases(const fields_t *text, bool qwen2, model_confi
   return field_bool(text, "mlp_bias", false, &config->mlp_bias);
 }
 
+/* Where attention sees a window of tokens it sees all of them in texts that are no longer than the window,
+ * and so in all that the model is for where it has no fewer tokens than max_position_embeddings. Qwen2 names
+ * a window where it uses none. */
+static status_t config_read_check_window(const fields_t *text, const decoder_standard_t *standard) {
+  int32_t window, positions;
+  bool used = true, said = json_get(text->object, "sliding_window") != NULL;
+  if (standard == &qwen2_standard)
+    TRY(field_bool(text, "use_sliding_window", false, &used));
+  else
+    TRY(fields_only(text, window_only, COUNT(window_only)));
+  TRY(field_int_unless_null(text, "sliding_window", standard->window, NO_WINDOW, &window));
+  if (!used || window == NO_WINDOW) return STATUS_OK;
+  TRY(field_int(text, "max_position_embeddings", INT32_MAX, &positions));
+  if (window >= positions) {
+    log_info("window     of %d tokens, not computed: answers are the same in texts of up to %d tokens",
+             window, window);
+    return STATUS_OK;
+  }
+  return error_set(
+      STATUS_DATA,
+      "%s: field 'sliding_window': found %s%d; such a model is not computed here, only null or no "
+      "less than max_position_embeddings",
+      text->where, said ? "" : "none, which means ", window);
+}
+
 static status_t config_read_decoder(const fields_t *text, model_config_t *config) {
   const char *kind;
   TRY(field_text(text, "model_type", "llama", &kind));
-  bool qwen2 = strcmp(kind, "qwen2") == 0 || strcmp(kind, "llava_qwen") == 0;
-  const decoder_standard_t *standard = qwen2 ? &qwen2_standard : &llama_standard;
+  const decoder_standard_t *standard = decoder_standard(kind);
   TRY(fields_only(text, decoder_only, COUNT(decoder_only)));
-  if (!qwen2) TRY(fields_only(text, window_only, COUNT(window_only)));
-  TRY(config_read_biases(text, qwen2, config));
+  TRY(config_read_check_window(text, standard));
+  TRY(config_read_biases(text, standard == &qwen2_standard, config));
   TRY(field_int(text, "hidden_size", standard->hidden, &config->hidden));
   TRY(field_int(text, "num_hidden_layers", standard->layers, &config->layers));
   TRY(field_int(text, "num_attention_heads", standard->heads, &config->heads));
-  TRY(field_int(text, "num_key_value_heads", config->heads, &config->kv_heads));
+  TRY(field_int_unless_null(text, "num_key_value_heads",
+                            standard->kv_heads > 0 ? standard->kv_heads : config->heads, config->heads,
+                            &config->kv_heads));
   TRY(field_int(text, "intermediate_size", standard->mlp, &config->mlp));
   TRY(field_int(text, "vocab_size", standard->vocab, &config->vocab));
   TRY(field_int(text, "head_dim", config->heads > 0 ? config->hidden / config->heads : 0,
