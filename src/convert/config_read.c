@@ -2,11 +2,10 @@
 
 #include "base/log.h"
 #include "convert/fields.h"
+#include "convert/processor_check.h"
 #include "io/file.h"
 #include "session/config_json.h"
-#include "vision/image.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -273,49 +272,6 @@ static status_t config_read_root(const fields_t *root, published_config_t *confi
   return STATUS_OK;
 }
 
-/* ---- Pixels ---- */
-
-static const only_t pixels_only[] = {
-    {.key = "resample", .kind = ONLY_NUMBER, .number = PILLOW_BICUBIC},
-    {.key = "do_normalize", .kind = ONLY_TRUE},
-    {.key = "do_rescale", .kind = ONLY_TRUE},
-    {.key = "do_resize", .kind = ONLY_TRUE},
-};
-
-/* SigLIP's processor resizes both sides. */
-static const only_t whole_only[] = {{.key = "do_center_crop", .kind = ONLY_FALSE}};
-
-static status_t config_read_check_numbers(const fields_t *fields, const char *key, const double expected[3]) {
-  const json_t *list = json_get(fields->object, key);
-  if (!list) return STATUS_OK;
-  for (int i = 0; i < 3; i++) {
-    const json_t *item = json_at(list, i);
-    double value = !item ? NAN : item->type == JSON_INT ? (double)item->u.integer : item->u.real;
-    if (!(fabs(value - expected[i]) < 1e-6))
-      return error_set(STATUS_DATA, "%s: field '%s': found %g in place %d, expected the tower's %g",
-                       fields->where, key, value, i, expected[i]);
-  }
-  return STATUS_OK;
-}
-
-/* The pixels must be those that the tower's kind reads; no such file, no check. */
-static status_t config_read_check_pixels(const char *folder, tower_kind_t kind) {
-  const pixels_norm_t *norm = &pixels_norms[kind == TOWER_SIGLIP ? PIXELS_SIGLIP : PIXELS_CLIP];
-  char path[FILE_MAX_PATH];
-  json_document_t document;
-  TRY(file_join(path, folder, "preprocessor_config.json", NULL));
-  if (!file_exists(path)) return STATUS_OK;
-  TRY(json_parse_file(path, CONFIG_BYTES_MOST, &document));
-  const fields_t fields = {document.root, path};
-  status_code_t status = fields_only(&fields, pixels_only, COUNT(pixels_only));
-  if (status == STATUS_OK && kind == TOWER_SIGLIP)
-    status = fields_only(&fields, whole_only, COUNT(whole_only));
-  if (status == STATUS_OK) status = config_read_check_numbers(&fields, "image_mean", norm->mean);
-  if (status == STATUS_OK) status = config_read_check_numbers(&fields, "image_std", norm->std);
-  json_free(&document);
-  return status;
-}
-
 /* ---- Files ---- */
 
 static status_t config_read_open_config(const char *folder, char path[FILE_MAX_PATH],
@@ -337,7 +293,7 @@ status_t config_read(const char *folder, published_config_t *out) {
   status_code_t status = config_read_root(&root, out);
   json_free(&document);
   TRY(status);
-  return config_read_check_pixels(folder, out->model.tower);
+  return processor_check(folder, &out->model);
 }
 
 status_t config_read_tower(const char *folder, published_config_t *config) {
@@ -350,5 +306,5 @@ status_t config_read_tower(const char *folder, published_config_t *config) {
   if (status == STATUS_OK) status = config_read_tower_inner(vision.object ? &vision : &root, &root, config);
   json_free(&document);
   TRY(status);
-  return config_read_check_pixels(folder, config->model.tower);
+  return processor_check(folder, &config->model);
 }

@@ -154,6 +154,43 @@ static void other_pixels(void **state) {
                      "do_center_crop");
 }
 
+/* Of a CLIP tower of 16 pixels a side. */
+static void pixels_of_another_processor(void **state) {
+  static const refused_t refused[] = {
+      {"\"rescale_factor\": 0.00784313725490196", "rescale_factor"},
+      {"\"do_resize\": false", "do_resize"},
+      {"\"do_rescale\": false", "do_rescale"},
+      {"\"do_normalize\": false", "do_normalize"},
+      {"\"do_center_crop\": false", "do_center_crop"},
+      {"\"size\": 32", "'size'"},
+      {"\"size\": {\"shortest_edge\": 32}", "'size'"},
+      {"\"size\": {\"height\": 16, \"width\": 16}", "'size'"},
+      {"\"size\": {\"shortest_edge\": 16, \"longest_edge\": 20}", "'size'"},
+      {"\"crop_size\": 12", "crop_size"},
+      {"\"crop_size\": {\"height\": 16, \"width\": 12}", "crop_size"},
+      {"\"do_pad\": true, \"size\": {\"height\": 16, \"width\": 32}", "'size'"},
+      {"\"do_pad\": true, \"crop_size\": 12", "crop_size"}};
+  static const char *const taken[] = {
+      "\"rescale_factor\": 0.00392156862745098, \"size\": 16, \"crop_size\": 16",
+      "\"size\": {\"shortest_edge\": 16}, \"crop_size\": {\"height\": 16, \"width\": 16}",
+      "\"do_pad\": true, \"do_center_crop\": false, \"size\": {\"height\": 16, \"width\": 16}"};
+  static const char settings[] =
+      "weights='$/convert/golden/llama' vision_tower='@/tower' new_projector='linear' outline=.true.";
+  char text[512];
+  (void)state;
+  convert_copy(convert_test(), "$/convert/golden/clip/config.json", "@/tower/config.json", NULL, NULL);
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    snprintf(text, sizeof text, "{%s}", refused[i].field);
+    write_file("@/tower/preprocessor_config.json", text);
+    assert_error_about(import(settings), STATUS_DATA, refused[i].named);
+  }
+  for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
+    snprintf(text, sizeof text, "{%s}", taken[i]);
+    write_file("@/tower/preprocessor_config.json", text);
+    assert_ok(import(settings));
+  }
+}
+
 /* ---- Tensors ---- */
 
 enum { TENSORS_MAX = 64 };
@@ -334,6 +371,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(llavas_that_are_not_computed, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(towers_that_are_not_computed, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(other_pixels, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(pixels_of_another_processor, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(features_that_are_no_tokens, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(tensors_that_do_not_fit, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(adapters_that_are_not_computed, convert_set_up, convert_tear_down),
