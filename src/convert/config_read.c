@@ -197,11 +197,13 @@ static const only_t original_only[] = {
     {.key = "image_aspect_ratio", .kind = ONLY_TEXT, .text = "pad|square"},
     {.key = "mm_patch_merge_type", .kind = ONLY_TEXT, .text = "flat"},
     {.key = "mm_projector_type", .kind = ONLY_TEXT, .text = "linear|mlp2x_gelu"},
+    {.key = "mm_resampler_type", .kind = ONLY_ABSENT},
 };
 
 static const only_t llava_only[] = {
     {.key = "projector_hidden_act", .kind = ONLY_TEXT, .text = "gelu"},
     {.key = "multimodal_projector_bias", .kind = ONLY_TRUE},
+    {.key = "quantization_config", .kind = ONLY_ABSENT},
 };
 
 /* All tokens of the tower are features but CLIP's class token. */
@@ -224,6 +226,7 @@ static status_t config_read_original(const fields_t *root, published_config_t *c
   TRY(field_text(root, "mm_vision_tower", "", &tower));
   config->model.projector = strcmp(projector, "linear") == 0 ? PROJECTOR_LINEAR : PROJECTOR_MLP2X_GELU;
   config->has_projector = true;
+  config->says_projector = json_get(root->object, "mm_projector_type") != NULL;
   snprintf(config->tower_name, sizeof config->tower_name, "%s", tower);
   config_read_find_published_tower(config);
   return STATUS_OK;

@@ -69,6 +69,7 @@ static void decoders_that_are_not_computed(void **state) {
       {"\"pad_token_id\": 0.5", "pad_token_id"},
       {"\"num_key_value_heads\": -1", "num_key_value_heads"},
       {"\"mm_vision_tower\": \"x\", \"mm_projector_type\": \"mlp3x_gelu\"", "mm_projector_type"},
+      {"\"mm_vision_tower\": \"x\", \"mm_resampler_type\": \"spatial_pool\"", "mm_resampler_type"},
       {"\"mm_vision_tower\": \"x\", \"mm_use_im_start_end\": true", "mm_use_im_start_end"},
       {"\"mm_vision_tower\": \"x\", \"mm_vision_select_feature\": \"cls_patch\"", "mm_vision_select_feature"},
       {"\"mm_vision_tower\": \"x\", \"image_aspect_ratio\": \"anyres\"", "image_aspect_ratio"}};
@@ -96,6 +97,7 @@ static void llavas_that_are_not_computed(void **state) {
       {"\"vision_feature_layer\": [-2, -5]", "vision_feature_layer"},
       {"\"projector_hidden_act\": \"relu\"", "projector_hidden_act"},
       {"\"multimodal_projector_bias\": false", "multimodal_projector_bias"},
+      {"\"quantization_config\": {\"load_in_4bit\": true}", "quantization_config"},
       {"\"text_config\": {\"model_type\": \"qwen9\"}", "qwen9"}};
   (void)state;
   for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
@@ -276,6 +278,26 @@ static void tensors_that_do_not_fit(void **state) {
   }
 }
 
+/* A configuration that says another projector than the tensors make. */
+static void a_projector_of_another_kind(void **state) {
+  static const char *const files[] = {"pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin",
+                                      "pytorch_model-00002-of-00002.bin"};
+  static const char settings[] = "weights='@/own' vision_tower='$/convert/golden/clip'";
+  char from[128], to[128];
+  (void)state;
+  for (int i = 0; i < 3; i++) {
+    snprintf(from, sizeof from, "$/convert/golden/llava_linear/%s", files[i]);
+    snprintf(to, sizeof to, "@/own/%s", files[i]);
+    convert_copy(convert_test(), from, to, NULL, NULL);
+  }
+  convert_copy(convert_test(), "$/convert/golden/llava_linear/config.json", "@/own/config.json",
+               "\"mm_hidden_size\": 16", "\"mm_projector_type\": \"mlp2x_gelu\"");
+  assert_error_about(import(settings), STATUS_DATA, "mm_projector_type");
+  convert_copy(convert_test(), "$/convert/golden/llava_linear/config.json", "@/own/config.json",
+               "\"mm_hidden_size\": 16", "\"mm_projector_type\": \"linear\"");
+  assert_ok(import(settings));
+}
+
 /* ---- Adapters, parts, names ---- */
 
 static void adapters_that_are_not_computed(void **state) {
@@ -374,6 +396,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(pixels_of_another_processor, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(features_that_are_no_tokens, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(tensors_that_do_not_fit, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(a_projector_of_another_kind, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(adapters_that_are_not_computed, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(parts_that_are_missing, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(added_tokens_beside_a_tokenizer, convert_set_up, convert_tear_down),
