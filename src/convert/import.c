@@ -88,7 +88,7 @@ static status_t import_read_adapter(import_t *import, adapter_config_t *config) 
   origin_t *origin = &import->origins[import->origin_count];
   TRY(origin_open("import.adapter", settings->import.adapter, import->adapter_prefix, ~0u, origin));
   import->origin_count++;
-  TRY(peft_read(settings->import.adapter, origin->files, config, base));
+  TRY(peft_read(settings->import.adapter, origin->files, import->base.config.layers, config, base));
   log_info("adapter    %s, r %d, alpha %g%s%s", settings->import.role, config->r, config->alpha,
            *base ? ", made with " : "", base);
   return STATUS_OK;

@@ -300,6 +300,13 @@ static void a_projector_of_another_kind(void **state) {
 
 /* ---- Adapters, parts, names ---- */
 
+static status_code_t import_adapter(const char *field) {
+  char text[2048];
+  snprintf(text, sizeof text, "{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 6, %s}", field);
+  write_file("@/adapter/adapter_config.json", text);
+  return import("weights='$/convert/golden/llava_hf' adapter='@/adapter'");
+}
+
 static void adapters_that_are_not_computed(void **state) {
   static const refused_t refused[] = {{"\"bias\": \"lora_only\"", "bias"},
                                       {"\"use_dora\": true", "use_dora"},
@@ -309,25 +316,63 @@ static void adapters_that_are_not_computed(void **state) {
                                       {"\"modules_to_save\": [\"lm_head\"]", "modules_to_save"},
                                       {"\"init_lora_weights\": \"pissa\"", "pissa"},
                                       {"\"peft_type\": \"IA3\"", "IA3"},
+                                      {"\"target_modules\": [\"q_proj\", \"v_proj\"]", "target_modules"},
+                                      {"\"layers_to_transform\": 1", "layers_to_transform"},
+                                      {"\"target_modules\": [\"oj\"]", "target_modules"},
                                       {"\"r\": 0", "'r'"},
                                       {"\"r\": 8", "(4, 24), expected (8, 24)"}};
-  char text[2048], path[CONVERT_TEXT], *weights;
-  size_t n;
   (void)state;
+  convert_copy(convert_test(), "$/convert/golden/adapter/adapter_model.safetensors",
+               "@/adapter/adapter_model.safetensors", NULL, NULL);
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+    assert_error_about(import_adapter(refused[i].field), STATUS_DATA, refused[i].named);
+}
+
+/* What the weights say as well. */
+static void fields_of_adapters_that_change_nothing(void **state) {
+  (void)state;
+  convert_copy(convert_test(), "$/convert/golden/adapter/adapter_model.safetensors",
+               "@/adapter/adapter_model.safetensors", NULL, NULL);
   assert_ok(
-      file_read(convert_fill(convert_test(), "$/convert/golden/adapter/adapter_model.safetensors", path),
-                1 << 20, &weights, &n));
-  assert_ok(file_make_folder(convert_fill(convert_test(), "@/adapter", path)));
-  assert_ok(
-      file_write(convert_fill(convert_test(), "@/adapter/adapter_model.safetensors", path), weights, n));
-  memory_free(weights);
-  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-    snprintf(text, sizeof text, "{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 6, %s}",
-             refused[i].field);
-    write_file("@/adapter/adapter_config.json", text);
-    assert_error_about(import("weights='$/convert/golden/llava_hf' adapter='@/adapter'"), STATUS_DATA,
-                       refused[i].named);
+      import_adapter("\"target_modules\": [\"q_proj\", \"self_attn.v_proj\", \"o_proj\", \"gate_proj\", "
+                     "\"down_proj\"], \"exclude_modules\": [\"lm_head\"]"));
+  assert_ok(import_adapter("\"layers_to_transform\": [0, 1], \"layers_pattern\": \"layers\""));
+}
+
+/* golden/adapter without its second layer. */
+static void write_adapter_of_one_layer(void) {
+  static float values[1 << 12];
+  tensor_spec_t specs[TENSORS_MAX];
+  const tensor_entry_t *entries[TENSORS_MAX];
+  tensor_files_t *files;
+  safetensors_writer_t *writer;
+  char path[CONVERT_TEXT];
+  int64_t n = 0;
+  assert_ok(tensor_files_open(convert_fill(convert_test(), "$/convert/golden/adapter", path), &files));
+  for (int64_t i = 0; i < tensor_files_count(files); i++) {
+    const tensor_entry_t *entry = tensor_files_at(files, i);
+    if (strstr(entry->name, ".layers.1.")) continue;
+    specs[n] = (tensor_spec_t){.name = entry->name, .type = entry->type, .dims = entry->dims};
+    memcpy(specs[n].shape, entry->shape, sizeof specs[n].shape);
+    entries[n++] = entry;
   }
+  assert_true(n > 0 && n < tensor_files_count(files));
+  assert_ok(safetensors_create(mpi_test_world(), convert_fill(convert_test(), "@/adapter", path),
+                               "adapter_model", specs, n, 0, &writer));
+  for (int64_t i = 0; i < n; i++) {
+    assert_ok(tensor_files_read(files, entries[i], 0, entries[i]->elements, values));
+    assert_ok(safetensors_write(writer, i, 0, entries[i]->elements, values));
+  }
+  assert_ok(safetensors_finish(writer, STATUS_OK));
+  tensor_files_close(files);
+}
+
+static void adapters_of_some_layers(void **state) {
+  (void)state;
+  write_adapter_of_one_layer();
+  assert_error_about(import_adapter("\"layers_to_transform\": [0]"), STATUS_DATA, "layers_to_transform");
+  assert_error_about(import_adapter("\"target_modules\": \".*layers\\\\.0\\\\..*_proj\""), STATUS_DATA,
+                     "target_modules");
 }
 
 static void parts_that_are_missing(void **state) {
@@ -398,6 +443,9 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(tensors_that_do_not_fit, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(a_projector_of_another_kind, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(adapters_that_are_not_computed, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(fields_of_adapters_that_change_nothing, convert_set_up,
+                                      convert_tear_down),
+      cmocka_unit_test_setup_teardown(adapters_of_some_layers, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(parts_that_are_missing, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(added_tokens_beside_a_tokenizer, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(a_linear_projector_has_no_name_in_transformers, convert_set_up,
