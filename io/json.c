@@ -112,6 +112,11 @@ const json_t *json_get(const json_t *object, const char *key) {
   return found != NULL && found->type == JSON_NULL ? NULL : found;
 }
 
+bool json_is_null(const json_t *object, const char *key) {
+  const json_t *found = json_member(object, key);
+  return found != NULL && found->type == JSON_NULL;
+}
+
 const json_t *json_at(const json_t *array, int64_t i) {
   if (array == NULL || (array->type != JSON_ARRAY && array->type != JSON_OBJECT)) return NULL;
   const json_t *at = array->u.first;

@@ -60,6 +60,9 @@ const char *json_type_name(json_type_t type);
 /* The member KEY of OBJECT; NULL if it is absent or null, or if OBJECT is no object. Local. */
 const json_t *json_get(const json_t *object, const char *key);
 
+/* Whether OBJECT has the member KEY, and it is null. Local. */
+bool json_is_null(const json_t *object, const char *key);
+
 /* The I-th item of an array, or member of an object; NULL beyond the end. Takes I steps: walk long arrays by
  * ->next. */
 const json_t *json_at(const json_t *array, int64_t i);

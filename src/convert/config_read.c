@@ -2,11 +2,10 @@
 
 #include "base/log.h"
 #include "convert/fields.h"
+#include "convert/processor_check.h"
 #include "io/file.h"
 #include "session/config_json.h"
-#include "vision/image.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,18 +13,29 @@ enum { CONFIG_BYTES_MOST = 16 << 20 };
 
 /* ---- Decoder ---- */
 
-/* What transformers' configurations have where a field is absent, as in the text_config of a LLaVA. */
+enum { NO_WINDOW = INT32_MAX };
+
+/* What the configurations of transformers' kinds of decoders have where a field is absent, as in the
+ * text_config of a LLaVA. */
 typedef struct {
   int32_t hidden, mlp, layers, heads, vocab;
+  int32_t kv_heads; /* 0: as many as there are heads */
+  int32_t window;   /* of tokens that attention sees; NO_WINDOW: all */
   double eps, rope_base;
 } decoder_standard_t;
-static const decoder_standard_t llama_standard = {4096, 11008, 32, 32, 32000, 1e-6, 10000.0};
-static const decoder_standard_t qwen2_standard = {4096, 22016, 32, 32, 151936, 1e-6, 10000.0};
+static const decoder_standard_t llama_standard = {4096, 11008, 32, 32, 32000, 0, NO_WINDOW, 1e-6, 10000.0};
+static const decoder_standard_t mistral_standard = {4096, 14336, 32, 32, 32000, 8, 4096, 1e-6, 10000.0};
+static const decoder_standard_t qwen2_standard = {4096, 22016, 32, 32, 151936, 32, 4096, 1e-6, 10000.0};
+
+static const decoder_standard_t *decoder_standard(const char *model_type) {
+  if (strcmp(model_type, "qwen2") == 0 || strcmp(model_type, "llava_qwen") == 0) return &qwen2_standard;
+  return strcmp(model_type, "mistral") == 0 ? &mistral_standard : &llama_standard;
+}
 
 static const only_t decoder_only[] = {
-    {.key = "hidden_act", .kind = ONLY_TEXT, .text = "silu"},
+    {.key = "hidden_act", .kind = ONLY_TEXT, .text = "silu|swish"}, /* two names of one */
+    {.key = "is_causal", .kind = ONLY_TRUE},
     {.key = "partial_rotary_factor", .kind = ONLY_NUMBER, .number = 1.0},
-    {.key = "use_sliding_window", .kind = ONLY_FALSE},
     {.key = "quantization_config", .kind = ONLY_ABSENT},
     {.key = "qk_layernorm", .kind = ONLY_FALSE},
     {.key = "num_local_experts", .kind = ONLY_ABSENT},
@@ -33,8 +43,7 @@ static const only_t decoder_only[] = {
     {.key = "logits_scaling", .kind = ONLY_NUMBER, .number = 1.0},
 };
 
-/* Qwen2 names a window where it uses none. */
-static const only_t window_only[] = {{.key = "sliding_window", .kind = ONLY_ABSENT}};
+static const only_t window_only[] = {{.key = "use_sliding_window", .kind = ONLY_FALSE}};
 
 static const only_t rope_only[] = {
     {.key = "partial_rotary_factor", .kind = ONLY_NUMBER, .number = 1.0},
@@ -66,18 +75,44 @@ static status_t config_read_biases(const fields_t *text, bool qwen2, model_confi
   return field_bool(text, "mlp_bias", false, &config->mlp_bias);
 }
 
+/* Where attention sees a window of tokens it sees all of them in texts that are no longer than the window,
+ * and so in all that the model is for where it has no fewer tokens than max_position_embeddings. Qwen2 names
+ * a window where it uses none. */
+static status_t config_read_check_window(const fields_t *text, const decoder_standard_t *standard) {
+  int32_t window, positions;
+  bool used = true, said = json_get(text->object, "sliding_window") != NULL;
+  if (standard == &qwen2_standard)
+    TRY(field_bool(text, "use_sliding_window", false, &used));
+  else
+    TRY(fields_only(text, window_only, COUNT(window_only)));
+  TRY(field_int_unless_null(text, "sliding_window", standard->window, NO_WINDOW, &window));
+  if (!used || window == NO_WINDOW) return STATUS_OK;
+  TRY(field_int(text, "max_position_embeddings", INT32_MAX, &positions));
+  if (window >= positions) {
+    log_info("window     of %d tokens, not computed: answers are the same in texts of up to %d tokens",
+             window, window);
+    return STATUS_OK;
+  }
+  return error_set(
+      STATUS_DATA,
+      "%s: field 'sliding_window': found %s%d; such a model is not computed here, only null or no "
+      "less than max_position_embeddings",
+      text->where, said ? "" : "none, which means ", window);
+}
+
 static status_t config_read_decoder(const fields_t *text, model_config_t *config) {
   const char *kind;
   TRY(field_text(text, "model_type", "llama", &kind));
-  bool qwen2 = strcmp(kind, "qwen2") == 0 || strcmp(kind, "llava_qwen") == 0;
-  const decoder_standard_t *standard = qwen2 ? &qwen2_standard : &llama_standard;
+  const decoder_standard_t *standard = decoder_standard(kind);
   TRY(fields_only(text, decoder_only, COUNT(decoder_only)));
-  if (!qwen2) TRY(fields_only(text, window_only, COUNT(window_only)));
-  TRY(config_read_biases(text, qwen2, config));
+  TRY(config_read_check_window(text, standard));
+  TRY(config_read_biases(text, standard == &qwen2_standard, config));
   TRY(field_int(text, "hidden_size", standard->hidden, &config->hidden));
   TRY(field_int(text, "num_hidden_layers", standard->layers, &config->layers));
   TRY(field_int(text, "num_attention_heads", standard->heads, &config->heads));
-  TRY(field_int(text, "num_key_value_heads", config->heads, &config->kv_heads));
+  TRY(field_int_unless_null(text, "num_key_value_heads",
+                            standard->kv_heads > 0 ? standard->kv_heads : config->heads, config->heads,
+                            &config->kv_heads));
   TRY(field_int(text, "intermediate_size", standard->mlp, &config->mlp));
   TRY(field_int(text, "vocab_size", standard->vocab, &config->vocab));
   TRY(field_int(text, "head_dim", config->heads > 0 ? config->hidden / config->heads : 0,
@@ -162,11 +197,13 @@ static const only_t original_only[] = {
     {.key = "image_aspect_ratio", .kind = ONLY_TEXT, .text = "pad|square"},
     {.key = "mm_patch_merge_type", .kind = ONLY_TEXT, .text = "flat"},
     {.key = "mm_projector_type", .kind = ONLY_TEXT, .text = "linear|mlp2x_gelu"},
+    {.key = "mm_resampler_type", .kind = ONLY_ABSENT},
 };
 
 static const only_t llava_only[] = {
     {.key = "projector_hidden_act", .kind = ONLY_TEXT, .text = "gelu"},
     {.key = "multimodal_projector_bias", .kind = ONLY_TRUE},
+    {.key = "quantization_config", .kind = ONLY_ABSENT},
 };
 
 /* All tokens of the tower are features but CLIP's class token. */
@@ -189,6 +226,7 @@ static status_t config_read_original(const fields_t *root, published_config_t *c
   TRY(field_text(root, "mm_vision_tower", "", &tower));
   config->model.projector = strcmp(projector, "linear") == 0 ? PROJECTOR_LINEAR : PROJECTOR_MLP2X_GELU;
   config->has_projector = true;
+  config->says_projector = json_get(root->object, "mm_projector_type") != NULL;
   snprintf(config->tower_name, sizeof config->tower_name, "%s", tower);
   config_read_find_published_tower(config);
   return STATUS_OK;
@@ -237,49 +275,6 @@ static status_t config_read_root(const fields_t *root, published_config_t *confi
   return STATUS_OK;
 }
 
-/* ---- Pixels ---- */
-
-static const only_t pixels_only[] = {
-    {.key = "resample", .kind = ONLY_NUMBER, .number = PILLOW_BICUBIC},
-    {.key = "do_normalize", .kind = ONLY_TRUE},
-    {.key = "do_rescale", .kind = ONLY_TRUE},
-    {.key = "do_resize", .kind = ONLY_TRUE},
-};
-
-/* SigLIP's processor resizes both sides. */
-static const only_t whole_only[] = {{.key = "do_center_crop", .kind = ONLY_FALSE}};
-
-static status_t config_read_check_numbers(const fields_t *fields, const char *key, const double expected[3]) {
-  const json_t *list = json_get(fields->object, key);
-  if (!list) return STATUS_OK;
-  for (int i = 0; i < 3; i++) {
-    const json_t *item = json_at(list, i);
-    double value = !item ? NAN : item->type == JSON_INT ? (double)item->u.integer : item->u.real;
-    if (!(fabs(value - expected[i]) < 1e-6))
-      return error_set(STATUS_DATA, "%s: field '%s': found %g in place %d, expected the tower's %g",
-                       fields->where, key, value, i, expected[i]);
-  }
-  return STATUS_OK;
-}
-
-/* The pixels must be those that the tower's kind reads; no such file, no check. */
-static status_t config_read_check_pixels(const char *folder, tower_kind_t kind) {
-  const pixels_norm_t *norm = &pixels_norms[kind == TOWER_SIGLIP ? PIXELS_SIGLIP : PIXELS_CLIP];
-  char path[FILE_MAX_PATH];
-  json_document_t document;
-  TRY(file_join(path, folder, "preprocessor_config.json", NULL));
-  if (!file_exists(path)) return STATUS_OK;
-  TRY(json_parse_file(path, CONFIG_BYTES_MOST, &document));
-  const fields_t fields = {document.root, path};
-  status_code_t status = fields_only(&fields, pixels_only, COUNT(pixels_only));
-  if (status == STATUS_OK && kind == TOWER_SIGLIP)
-    status = fields_only(&fields, whole_only, COUNT(whole_only));
-  if (status == STATUS_OK) status = config_read_check_numbers(&fields, "image_mean", norm->mean);
-  if (status == STATUS_OK) status = config_read_check_numbers(&fields, "image_std", norm->std);
-  json_free(&document);
-  return status;
-}
-
 /* ---- Files ---- */
 
 static status_t config_read_open_config(const char *folder, char path[FILE_MAX_PATH],
@@ -301,7 +296,7 @@ status_t config_read(const char *folder, published_config_t *out) {
   status_code_t status = config_read_root(&root, out);
   json_free(&document);
   TRY(status);
-  return config_read_check_pixels(folder, out->model.tower);
+  return processor_check(folder, &out->model);
 }
 
 status_t config_read_tower(const char *folder, published_config_t *config) {
@@ -314,5 +309,5 @@ status_t config_read_tower(const char *folder, published_config_t *config) {
   if (status == STATUS_OK) status = config_read_tower_inner(vision.object ? &vision : &root, &root, config);
   json_free(&document);
   TRY(status);
-  return config_read_check_pixels(folder, config->model.tower);
+  return processor_check(folder, &config->model);
 }

@@ -11,6 +11,7 @@ typedef struct {
   model_config_t model;
   bool has_tower;                  /* the tower's sizes are known */
   bool has_projector;              /* it is a LLaVA: which projector and which hidden states are known */
+  bool says_projector;             /* original LLaVA's mm_projector_type says which */
   char tower_name[TOWER_NAME_MAX]; /* mm_vision_tower: a published name, or a folder; "" */
 } published_config_t;
 

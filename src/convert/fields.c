@@ -20,6 +20,11 @@ status_t field_int(const fields_t *fields, const char *key, int32_t standard, in
   return fields_whole(fields, key, 0, standard, out);
 }
 
+status_t field_int_unless_null(const fields_t *fields, const char *key, int32_t standard, int32_t null,
+                               int32_t *out) {
+  return field_int(fields, key, json_is_null(fields->object, key) ? null : standard, out);
+}
+
 status_t field_signed(const fields_t *fields, const char *key, int32_t standard, int32_t *out) {
   return fields_whole(fields, key, -INT32_MAX, standard, out);
 }

@@ -13,6 +13,9 @@ typedef struct {
 /* The member KEY, or STANDARD. Whole numbers are 0 .. INT32_MAX or, signed, -INT32_MAX .. INT32_MAX. Local.
  * Errors: STATUS_DATA where it is of another type or out of range. */
 status_t field_int(const fields_t *fields, const char *key, int32_t standard, int32_t *out);
+/* Where null means something else than absence. */
+status_t field_int_unless_null(const fields_t *fields, const char *key, int32_t standard, int32_t null,
+                               int32_t *out);
 status_t field_signed(const fields_t *fields, const char *key, int32_t standard, int32_t *out);
 status_t field_real(const fields_t *fields, const char *key, double standard, double *out);
 status_t field_bool(const fields_t *fields, const char *key, bool standard, bool *out);

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "convert/import_base.h"
 #include "convert/peft.h"
+#include "convert/tied_head.h"
 #include "io/formats/weights_blocks.h"
 #include "perf/perf.h"
 #include "session/estimate.h"
@@ -87,7 +88,7 @@ static status_t import_read_adapter(import_t *import, adapter_config_t *config) 
   origin_t *origin = &import->origins[import->origin_count];
   TRY(origin_open("import.adapter", settings->import.adapter, import->adapter_prefix, ~0u, origin));
   import->origin_count++;
-  TRY(peft_read(settings->import.adapter, origin->files, config, base));
+  TRY(peft_read(settings->import.adapter, origin->files, import->base.config.layers, config, base));
   log_info("adapter    %s, r %d, alpha %g%s%s", settings->import.role, config->r, config->alpha,
            *base ? ", made with " : "", base);
   return STATUS_OK;
@@ -139,6 +140,7 @@ static status_t import_match(import_t *import) {
   if (has_head(import)) TRY(matching_want(matching, import->head_prefix, &import->head.params, fresh));
   for (int o = 0; o < import->origin_count; o++)
     TRY(matching_take(matching, &import->origins[o], o < import->source.count ? &import->base.config : NULL));
+  matching_settle_head(matching);
   return matching_complete(matching, import->origins, import->origin_count);
 }
 
@@ -265,6 +267,7 @@ static status_t import_all(import_t *import) {
     import_estimate(import, stored);
     return STATUS_OK;
   }
+  TRY(tied_head_check(import->session, &import->matching));
   TRY(comm_agree(world, comm_rank(world) == 0 ? file_make_parent(import->output) : STATUS_OK));
   return import_write(import, stored);
 }

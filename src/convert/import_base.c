@@ -118,8 +118,27 @@ static status_t new_projector(const settings_t *settings, import_base_t *base) {
   return STATUS_OK;
 }
 
+static const char *projector_name(projector_t projector) {
+  return projector == PROJECTOR_LINEAR ? "linear" : "mlp2x_gelu";
+}
+
+/* A projector's tensors are named by its layers. */
+static status_t import_base_check_projector(const settings_t *settings, const published_config_t *published,
+                                            const import_base_t *base) {
+  bool own = published->says_projector && !*settings->import.projector;
+  if (!own || published->model.projector == base->config.projector) return STATUS_OK;
+  return error_set(
+      STATUS_DATA,
+      "import.weights = '%s': its config.json says mm_projector_type = '%s', but the projector's "
+      "tensors are those of '%s'; mend mm_projector_type, or name the projector's file as "
+      "import.projector",
+      settings->import.weights, projector_name(published->model.projector),
+      projector_name(base->config.projector));
+}
+
 /* Which projector it is, the tensors say. */
-static status_t import_base_open_projector(const settings_t *settings, import_base_t *base) {
+static status_t import_base_open_projector(const settings_t *settings, const published_config_t *published,
+                                           import_base_t *base) {
   if (!config_sees(&base->config)) return STATUS_OK;
   if (*settings->import.projector) {
     base->origins[0].parts &= ~(1u << PART_PROJECTOR);
@@ -128,7 +147,7 @@ static status_t import_base_open_projector(const settings_t *settings, import_ba
   if (!import_base_holds(base, PART_PROJECTOR, NULL)) return new_projector(settings, base);
   bool linear = import_base_holds(base, PART_PROJECTOR, "model.mm_projector.weight");
   base->config.projector = linear ? PROJECTOR_LINEAR : PROJECTOR_MLP2X_GELU;
-  return STATUS_OK;
+  return import_base_check_projector(settings, published, base);
 }
 
 /* ---- Tokenizer ---- */
@@ -229,7 +248,7 @@ static status_t import_base_find(const settings_t *settings, published_config_t 
   TRY(import_base_add_origin(out, "import.weights", settings->import.weights, all_parts));
   TRY(import_base_open_tower(settings, published, out));
   out->config = published->model;
-  return import_base_open_projector(settings, out);
+  return import_base_open_projector(settings, published, out);
 }
 
 status_t import_base_open(const settings_t *settings, import_base_t *out) {

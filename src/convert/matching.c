@@ -58,6 +58,11 @@ static wanted_t *matching_find(const matching_t *matching, const char *prefix, c
   return NULL;
 }
 
+wanted_t *matching_embedding(const matching_t *matching) {
+  int64_t from = 0;
+  return matching_find(matching, "/weights/", "model.embed_tokens.weight", &from);
+}
+
 /* ---- Names in reports ---- */
 
 static status_t name_list_add(name_list_t *list, const char *name) {
@@ -172,6 +177,13 @@ static status_t matching_keep(taking_t *taking, const char *ours, const tensor_e
   return name_list_add(&taking->kept, entry->name);
 }
 
+/* Of a tied model the files may hold the output head beside the embedding, or instead of it. */
+static status_t matching_take_tied(taking_t *taking, const tensor_entry_t *entry) {
+  wanted_t *head = &taking->matching->head;
+  head->param = matching_embedding(taking->matching)->param;
+  return matching_take_wanted(taking, head, entry);
+}
+
 /* Heads are files of their own: the weights of one linear layer, maybe behind its name. */
 static void head_name(const char *outside, char ours[PARAM_NAME_MAX]) {
   const char *dot = strrchr(outside, '.');
@@ -194,8 +206,8 @@ static status_t matching_take_inner(taking_t *taking, const tensor_entry_t *entr
   if (wanted) return matching_take_wanted(taking, wanted, entry);
   if (!taking->config) return name_list_add(&taking->unknown, entry->name);
   if (base_leaves_unused(taking->config, ours)) return matching_keep(taking, ours, entry);
-  bool second = taking->config->tied && strcmp(ours, "lm_head.weight") == 0; /* the embedding once more */
-  return name_list_add(second ? &taking->ignored : &taking->unknown, entry->name);
+  if (taking->config->tied && strcmp(ours, "lm_head.weight") == 0) return matching_take_tied(taking, entry);
+  return name_list_add(&taking->unknown, entry->name);
 }
 
 /* Up to LISTED_MOST of NAMES in TEXT. */
@@ -260,6 +272,17 @@ status_t matching_take(matching_t *matching, const origin_t *origin, const model
   name_list_free(&taking.elsewhere);
   name_list_free(&taking.unknown);
   return status;
+}
+
+/* ---- Tied heads ---- */
+
+void matching_settle_head(matching_t *matching) {
+  wanted_t *head = &matching->head, *embedding = matching_embedding(matching);
+  if (!head->entry || embedding->entry) return;
+  embedding->entry = head->entry;
+  embedding->origin = head->origin;
+  *head = (wanted_t){0};
+  log_info("           %s is the embedding too, which the head is tied to", embedding->entry->name);
 }
 
 /* ---- Missing ---- */

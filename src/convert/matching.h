@@ -32,6 +32,7 @@ typedef struct {
 typedef struct {
   wanted_t *items; /* (count) */
   int64_t count;
+  wanted_t head; /* the output head that files hold for a tied model; without an entry: they hold none */
 } matching_t;
 
 /* Adds all of PARAMS (which must outlive MATCHING) below PREFIX to what is wanted; those whose part is in
@@ -43,6 +44,12 @@ status_t matching_want(matching_t *matching, const char *prefix, const params_t 
  * Errors: STATUS_DATA for tensors of another shape, of a type that is no number, given twice, or that no
  * model of these sizes has: such a model would not be computed as it was meant. Local. */
 status_t matching_take(matching_t *matching, const origin_t *origin, const model_config_t *config);
+
+/* The embedding among what is wanted; NULL where no base is. Local. */
+wanted_t *matching_embedding(const matching_t *matching);
+
+/* Where the files of a tied model hold no embedding but the head, it becomes the embedding. Local. */
+void matching_settle_head(matching_t *matching);
 
 /* STATUS_DATA where something wanted was found nowhere: names it, and the tensor of ORIGINS (count) whose
  * name is nearest. Local. */

@@ -9,9 +9,10 @@
 enum { PEFT_BASE_MAX = 512 };
 
 /* Rank and scale of FOLDER/adapter_config.json, and its targets: the projections that FILES, its weights, are
- * for. BASE (PEFT_BASE_MAX): base_model_name_or_path, for the log. Errors: STATUS_DATA, for what such an
- * adapter computes beside alpha / r * B A x too. Local. */
-status_t peft_read(const char *folder, const tensor_files_t *files, adapter_config_t *config,
+ * for in all LAYERS of the base. BASE (PEFT_BASE_MAX): base_model_name_or_path, for the log. Errors:
+ * STATUS_DATA, for what such an adapter computes beside alpha / r * B A x too, for an adapter of some layers,
+ * and for weights of modules that it does not name. Local. */
+status_t peft_read(const char *folder, const tensor_files_t *files, int32_t layers, adapter_config_t *config,
                    char base[PEFT_BASE_MAX]);
 
 /* Writes FOLDER/adapter_config.json for an adapter on a model of NAMING that is called BASE outside ("":

@@ -68,6 +68,10 @@ status_t config_read_scaling(const json_t *object, const char *where, rope_scali
                      "only default, linear and llama3",
                      where, key, kind);
   TRY(json_real(object, "factor", where, &out->factor));
+  if (!(out->factor > 0.0))
+    return error_set(STATUS_DATA,
+                     "%s: field 'factor' of the rotary embedding: found %g, expected more than 0", where,
+                     out->factor);
   if (!llama3) return STATUS_OK;
   TRY(json_real(object, "low_freq_factor", where, &out->low));
   TRY(json_real(object, "high_freq_factor", where, &out->high));

@@ -8,6 +8,7 @@
 #include "io/file.h"
 #include "io/formats/tokenizer_file.h"
 #include "io/json.h"
+#include "io/tensors/safetensors_writer.h"
 #include "rollout/generate.h"
 
 #include <string.h>
@@ -102,6 +103,76 @@ static void scaled_rotary_embeddings(void **state) {
         "\"original_max_position_embeddings\": 128}");
     convert_compare(convert_test(), model_base, "llama3");
   }
+}
+
+/* Fields that change nothing: windows that hold all that the model is for, and SiLU by its other name. */
+static void windows_that_hold_all(void **state) {
+  (void)state;
+  if (convert_test()->tp == 1) {
+    import_scaled("\"hidden_act\": \"swish\", \"sliding_window\": 512, \"max_position_embeddings\": 512");
+    convert_compare(convert_test(), model_base, "tied");
+    import_scaled("\"model_type\": \"mistral\", \"max_position_embeddings\": 4096");
+    convert_compare(convert_test(), model_base, "tied");
+    import_scaled("\"model_type\": \"mistral\", \"sliding_window\": null");
+    convert_compare(convert_test(), model_base, "tied");
+  }
+}
+
+/* ---- Tied heads ---- */
+
+typedef enum { HEAD_ALONE, HEAD_EQUAL, HEAD_OTHER } head_kind_t;
+
+/* @/own: golden/tied with a head of KIND beside its embedding, or in its place. */
+static void write_tied(head_kind_t kind) {
+  enum { TENSORS_MAX = 64, MOST = 1 << 14 };
+  static float values[MOST];
+  tensor_spec_t specs[TENSORS_MAX];
+  const tensor_entry_t *entries[TENSORS_MAX], *embedding;
+  tensor_files_t *files;
+  safetensors_writer_t *writer;
+  char path[CONVERT_TEXT];
+  int64_t n = 0;
+  assert_ok(tensor_files_open(convert_fill(convert_test(), "$/convert/golden/tied", path), &files));
+  assert_non_null(embedding = tensor_files_find(files, "model.embed_tokens.weight"));
+  entries[n++] = embedding;
+  for (int64_t i = 0; i < tensor_files_count(files); i++)
+    if (kind != HEAD_ALONE || tensor_files_at(files, i) != embedding)
+      entries[n++] = tensor_files_at(files, i);
+  for (int64_t i = 0; i < n; i++) {
+    specs[i] = (tensor_spec_t){
+        .name = i == 0 ? "lm_head.weight" : entries[i]->name, .type = TENSOR_F32, .dims = entries[i]->dims};
+    memcpy(specs[i].shape, entries[i]->shape, sizeof specs[i].shape);
+  }
+  assert_ok(safetensors_create(mpi_test_world(), convert_fill(convert_test(), "@/own", path), "model", specs,
+                               n, 0, &writer));
+  for (int64_t i = 0; i < n && comm_rank(mpi_test_world()) == 0; i++) {
+    assert_ok(tensor_files_read_f32(files, entries[i], 0, entries[i]->elements, values));
+    if (i == 0 && kind == HEAD_OTHER) values[entries[i]->elements - 1] += 1.0F;
+    assert_ok(safetensors_write_f32(writer, i, 0, entries[i]->elements, values));
+  }
+  assert_ok(safetensors_finish(writer, STATUS_OK));
+  tensor_files_close(files);
+  convert_copy(convert_test(), "$/convert/golden/tied/config.json", "@/own/config.json", NULL, NULL);
+}
+
+static void a_tied_head_is_the_embedding(void **state) {
+  (void)state;
+  if (convert_test()->tp == 1) {
+    write_tied(HEAD_ALONE);
+    import("weights='@/own'");
+    convert_compare(convert_test(), model_base, "tied");
+    write_tied(HEAD_EQUAL);
+    import("weights='@/own'");
+    convert_compare(convert_test(), model_base, "tied");
+  }
+}
+
+static void a_tied_head_that_differs_is_refused(void **state) {
+  (void)state;
+  write_tied(HEAD_OTHER);
+  assert_error_about(
+      convert_run(convert_test(), "&job task='import' /\n&import weights='@/own'" TOKENIZER, import_run),
+      STATUS_DATA, "tie_word_embeddings");
 }
 
 static void projector_in_a_file_of_its_own(void **state) {
@@ -264,6 +335,45 @@ static void compare_tensors(const model_config_t *config, const weights_file_t *
   assert_int_equal(weights_count(outline), weights_count(file) - unused);
 }
 
+/* Sizes of the outline of a decoder of KIND whose config.json says no more than FIELDS. */
+static model_config_t outline_of_kind(const char *kind, const char *fields) {
+  store_info_t info;
+  weights_file_t *file;
+  char text[512], path[CONVERT_TEXT];
+  snprintf(text, sizeof text,
+           "{\"model_type\": \"%s\", \"hidden_size\": 64, \"num_attention_heads\": 32, "
+           "\"num_hidden_layers\": 1, \"sliding_window\": null%s}",
+           kind, fields);
+  if (comm_rank(mpi_test_world()) == 0) {
+    convert_fill(convert_test(), "@/kind/config.json", path);
+    assert_ok(file_make_parent(path));
+    assert_ok(file_write(path, text, strlen(text)));
+  }
+  assert_ok(comm_agree(mpi_test_world(), STATUS_OK));
+  import("weights='@/kind' outline=.true. output='@/outline.h5'");
+  inspect("@/outline.h5", &info, &file);
+  model_config_t config = info.config;
+  weights_close(file);
+  store_info_free(&info);
+  return config;
+}
+
+/* Where a field is absent it is what transformers has there, which null need not be. */
+static void each_kind_has_its_own_defaults(void **state) {
+  model_config_t config = outline_of_kind("mistral", "");
+  (void)state;
+  assert_int_equal(config.kv_heads, 8);
+  assert_int_equal(config.mlp, 14336);
+  assert_int_equal(outline_of_kind("mistral", ", \"num_key_value_heads\": null").kv_heads, 32);
+  config = outline_of_kind("qwen2", "");
+  assert_int_equal(config.kv_heads, 32);
+  assert_int_equal(config.mlp, 22016);
+  assert_int_equal(config.vocab, 151936);
+  config = outline_of_kind("llama", "");
+  assert_int_equal(config.kv_heads, 32);
+  assert_int_equal(config.mlp, 11008);
+}
+
 /* All but the numbers of what the same files give, and nothing reads numbers from it. */
 static void an_outline_is_the_model_without_numbers(void **state) {
   static const char *const weights = "weights='$/convert/golden/llama' vision_tower='$/convert/golden/clip' "
@@ -388,6 +498,10 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(biases, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(tied_head_and_odd_head_size, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(scaled_rotary_embeddings, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(windows_that_hold_all, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(a_tied_head_is_the_embedding, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(a_tied_head_that_differs_is_refused, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(each_kind_has_its_own_defaults, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(projector_in_a_file_of_its_own, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(original_llava_with_a_linear_projector, convert_set_up,
                                       convert_tear_down),

@@ -43,6 +43,7 @@ static void decoders_that_are_not_computed(void **state) {
   static const refused_t refused[] = {
       {"\"hidden_act\": \"gelu\"", "hidden_act"},
       {"\"attention_bias\": 1", "attention_bias"},
+      {"\"is_causal\": false", "is_causal"},
       {"\"use_sliding_window\": true", "use_sliding_window"},
       {"\"model_type\": \"gemma\"", "gemma"},
       {"\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}", "dynamic"},
@@ -50,8 +51,13 @@ static void decoders_that_are_not_computed(void **state) {
       {"\"rope_parameters\": {\"rope_type\": \"longrope\", \"rope_theta\": 1e4}", "longrope"},
       {"\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8.0}", "low_freq_factor"},
       {"\"rope_scaling\": {\"rope_type\": \"linear\"}", "factor"},
+      {"\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 0.0}", "'factor'"},
       {"\"partial_rotary_factor\": 0.5", "partial_rotary_factor"},
       {"\"sliding_window\": 4096", "sliding_window"},
+      {"\"sliding_window\": 4096, \"max_position_embeddings\": 4097", "sliding_window"},
+      {"\"model_type\": \"mistral\"", "sliding_window"},
+      {"\"model_type\": \"mistral\", \"max_position_embeddings\": 32768", "sliding_window"},
+      {"\"model_type\": \"qwen2\", \"use_sliding_window\": true", "sliding_window"},
       {"\"quantization_config\": {\"bits\": 4}", "quantization_config"},
       {"\"num_local_experts\": 8", "num_local_experts"},
       {"\"vocab_size\": \"many\"", "vocab_size"},
@@ -63,6 +69,7 @@ static void decoders_that_are_not_computed(void **state) {
       {"\"pad_token_id\": 0.5", "pad_token_id"},
       {"\"num_key_value_heads\": -1", "num_key_value_heads"},
       {"\"mm_vision_tower\": \"x\", \"mm_projector_type\": \"mlp3x_gelu\"", "mm_projector_type"},
+      {"\"mm_vision_tower\": \"x\", \"mm_resampler_type\": \"spatial_pool\"", "mm_resampler_type"},
       {"\"mm_vision_tower\": \"x\", \"mm_use_im_start_end\": true", "mm_use_im_start_end"},
       {"\"mm_vision_tower\": \"x\", \"mm_vision_select_feature\": \"cls_patch\"", "mm_vision_select_feature"},
       {"\"mm_vision_tower\": \"x\", \"image_aspect_ratio\": \"anyres\"", "image_aspect_ratio"}};
@@ -90,6 +97,7 @@ static void llavas_that_are_not_computed(void **state) {
       {"\"vision_feature_layer\": [-2, -5]", "vision_feature_layer"},
       {"\"projector_hidden_act\": \"relu\"", "projector_hidden_act"},
       {"\"multimodal_projector_bias\": false", "multimodal_projector_bias"},
+      {"\"quantization_config\": {\"load_in_4bit\": true}", "quantization_config"},
       {"\"text_config\": {\"model_type\": \"qwen9\"}", "qwen9"}};
   (void)state;
   for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
@@ -146,6 +154,43 @@ static void other_pixels(void **state) {
   write_file("@/tower/preprocessor_config.json", "{\"do_center_crop\": true}");
   assert_error_about(import("weights='$/convert/golden/llama' vision_tower='@/tower'"), STATUS_DATA,
                      "do_center_crop");
+}
+
+/* Of a CLIP tower of 16 pixels a side. */
+static void pixels_of_another_processor(void **state) {
+  static const refused_t refused[] = {
+      {"\"rescale_factor\": 0.00784313725490196", "rescale_factor"},
+      {"\"do_resize\": false", "do_resize"},
+      {"\"do_rescale\": false", "do_rescale"},
+      {"\"do_normalize\": false", "do_normalize"},
+      {"\"do_center_crop\": false", "do_center_crop"},
+      {"\"size\": 32", "'size'"},
+      {"\"size\": {\"shortest_edge\": 32}", "'size'"},
+      {"\"size\": {\"height\": 16, \"width\": 16}", "'size'"},
+      {"\"size\": {\"shortest_edge\": 16, \"longest_edge\": 20}", "'size'"},
+      {"\"crop_size\": 12", "crop_size"},
+      {"\"crop_size\": {\"height\": 16, \"width\": 12}", "crop_size"},
+      {"\"do_pad\": true, \"size\": {\"height\": 16, \"width\": 32}", "'size'"},
+      {"\"do_pad\": true, \"crop_size\": 12", "crop_size"}};
+  static const char *const taken[] = {
+      "\"rescale_factor\": 0.00392156862745098, \"size\": 16, \"crop_size\": 16",
+      "\"size\": {\"shortest_edge\": 16}, \"crop_size\": {\"height\": 16, \"width\": 16}",
+      "\"do_pad\": true, \"do_center_crop\": false, \"size\": {\"height\": 16, \"width\": 16}"};
+  static const char settings[] =
+      "weights='$/convert/golden/llama' vision_tower='@/tower' new_projector='linear' outline=.true.";
+  char text[512];
+  (void)state;
+  convert_copy(convert_test(), "$/convert/golden/clip/config.json", "@/tower/config.json", NULL, NULL);
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    snprintf(text, sizeof text, "{%s}", refused[i].field);
+    write_file("@/tower/preprocessor_config.json", text);
+    assert_error_about(import(settings), STATUS_DATA, refused[i].named);
+  }
+  for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
+    snprintf(text, sizeof text, "{%s}", taken[i]);
+    write_file("@/tower/preprocessor_config.json", text);
+    assert_ok(import(settings));
+  }
 }
 
 /* ---- Tensors ---- */
@@ -233,7 +278,34 @@ static void tensors_that_do_not_fit(void **state) {
   }
 }
 
+/* A configuration that says another projector than the tensors make. */
+static void a_projector_of_another_kind(void **state) {
+  static const char *const files[] = {"pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin",
+                                      "pytorch_model-00002-of-00002.bin"};
+  static const char settings[] = "weights='@/own' vision_tower='$/convert/golden/clip'";
+  char from[128], to[128];
+  (void)state;
+  for (int i = 0; i < 3; i++) {
+    snprintf(from, sizeof from, "$/convert/golden/llava_linear/%s", files[i]);
+    snprintf(to, sizeof to, "@/own/%s", files[i]);
+    convert_copy(convert_test(), from, to, NULL, NULL);
+  }
+  convert_copy(convert_test(), "$/convert/golden/llava_linear/config.json", "@/own/config.json",
+               "\"mm_hidden_size\": 16", "\"mm_projector_type\": \"mlp2x_gelu\"");
+  assert_error_about(import(settings), STATUS_DATA, "mm_projector_type");
+  convert_copy(convert_test(), "$/convert/golden/llava_linear/config.json", "@/own/config.json",
+               "\"mm_hidden_size\": 16", "\"mm_projector_type\": \"linear\"");
+  assert_ok(import(settings));
+}
+
 /* ---- Adapters, parts, names ---- */
+
+static status_code_t import_adapter(const char *field) {
+  char text[2048];
+  snprintf(text, sizeof text, "{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 6, %s}", field);
+  write_file("@/adapter/adapter_config.json", text);
+  return import("weights='$/convert/golden/llava_hf' adapter='@/adapter'");
+}
 
 static void adapters_that_are_not_computed(void **state) {
   static const refused_t refused[] = {{"\"bias\": \"lora_only\"", "bias"},
@@ -244,25 +316,63 @@ static void adapters_that_are_not_computed(void **state) {
                                       {"\"modules_to_save\": [\"lm_head\"]", "modules_to_save"},
                                       {"\"init_lora_weights\": \"pissa\"", "pissa"},
                                       {"\"peft_type\": \"IA3\"", "IA3"},
+                                      {"\"target_modules\": [\"q_proj\", \"v_proj\"]", "target_modules"},
+                                      {"\"layers_to_transform\": 1", "layers_to_transform"},
+                                      {"\"target_modules\": [\"oj\"]", "target_modules"},
                                       {"\"r\": 0", "'r'"},
                                       {"\"r\": 8", "(4, 24), expected (8, 24)"}};
-  char text[2048], path[CONVERT_TEXT], *weights;
-  size_t n;
   (void)state;
+  convert_copy(convert_test(), "$/convert/golden/adapter/adapter_model.safetensors",
+               "@/adapter/adapter_model.safetensors", NULL, NULL);
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+    assert_error_about(import_adapter(refused[i].field), STATUS_DATA, refused[i].named);
+}
+
+/* What the weights say as well. */
+static void fields_of_adapters_that_change_nothing(void **state) {
+  (void)state;
+  convert_copy(convert_test(), "$/convert/golden/adapter/adapter_model.safetensors",
+               "@/adapter/adapter_model.safetensors", NULL, NULL);
   assert_ok(
-      file_read(convert_fill(convert_test(), "$/convert/golden/adapter/adapter_model.safetensors", path),
-                1 << 20, &weights, &n));
-  assert_ok(file_make_folder(convert_fill(convert_test(), "@/adapter", path)));
-  assert_ok(
-      file_write(convert_fill(convert_test(), "@/adapter/adapter_model.safetensors", path), weights, n));
-  memory_free(weights);
-  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-    snprintf(text, sizeof text, "{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 6, %s}",
-             refused[i].field);
-    write_file("@/adapter/adapter_config.json", text);
-    assert_error_about(import("weights='$/convert/golden/llava_hf' adapter='@/adapter'"), STATUS_DATA,
-                       refused[i].named);
+      import_adapter("\"target_modules\": [\"q_proj\", \"self_attn.v_proj\", \"o_proj\", \"gate_proj\", "
+                     "\"down_proj\"], \"exclude_modules\": [\"lm_head\"]"));
+  assert_ok(import_adapter("\"layers_to_transform\": [0, 1], \"layers_pattern\": \"layers\""));
+}
+
+/* golden/adapter without its second layer. */
+static void write_adapter_of_one_layer(void) {
+  static float values[1 << 12];
+  tensor_spec_t specs[TENSORS_MAX];
+  const tensor_entry_t *entries[TENSORS_MAX];
+  tensor_files_t *files;
+  safetensors_writer_t *writer;
+  char path[CONVERT_TEXT];
+  int64_t n = 0;
+  assert_ok(tensor_files_open(convert_fill(convert_test(), "$/convert/golden/adapter", path), &files));
+  for (int64_t i = 0; i < tensor_files_count(files); i++) {
+    const tensor_entry_t *entry = tensor_files_at(files, i);
+    if (strstr(entry->name, ".layers.1.")) continue;
+    specs[n] = (tensor_spec_t){.name = entry->name, .type = entry->type, .dims = entry->dims};
+    memcpy(specs[n].shape, entry->shape, sizeof specs[n].shape);
+    entries[n++] = entry;
   }
+  assert_true(n > 0 && n < tensor_files_count(files));
+  assert_ok(safetensors_create(mpi_test_world(), convert_fill(convert_test(), "@/adapter", path),
+                               "adapter_model", specs, n, 0, &writer));
+  for (int64_t i = 0; i < n; i++) {
+    assert_ok(tensor_files_read(files, entries[i], 0, entries[i]->elements, values));
+    assert_ok(safetensors_write(writer, i, 0, entries[i]->elements, values));
+  }
+  assert_ok(safetensors_finish(writer, STATUS_OK));
+  tensor_files_close(files);
+}
+
+static void adapters_of_some_layers(void **state) {
+  (void)state;
+  write_adapter_of_one_layer();
+  assert_error_about(import_adapter("\"layers_to_transform\": [0]"), STATUS_DATA, "layers_to_transform");
+  assert_error_about(import_adapter("\"target_modules\": \".*layers\\\\.0\\\\..*_proj\""), STATUS_DATA,
+                     "target_modules");
 }
 
 static void parts_that_are_missing(void **state) {
@@ -328,9 +438,14 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(llavas_that_are_not_computed, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(towers_that_are_not_computed, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(other_pixels, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(pixels_of_another_processor, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(features_that_are_no_tokens, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(tensors_that_do_not_fit, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(a_projector_of_another_kind, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(adapters_that_are_not_computed, convert_set_up, convert_tear_down),
+      cmocka_unit_test_setup_teardown(fields_of_adapters_that_change_nothing, convert_set_up,
+                                      convert_tear_down),
+      cmocka_unit_test_setup_teardown(adapters_of_some_layers, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(parts_that_are_missing, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(added_tokens_beside_a_tokenizer, convert_set_up, convert_tear_down),
       cmocka_unit_test_setup_teardown(a_linear_projector_has_no_name_in_transformers, convert_set_up,

@@ -68,7 +68,7 @@ void fuzz_one(const uint8_t *bytes, size_t n) {
   if (status == STATUS_OK) status = config_check(&config.model);
   FUZZ_EXPECT(status == STATUS_OK || status == STATUS_DATA || status == STATUS_INPUT);
   if (status == STATUS_OK) FUZZ_EXPECT(config_decoder_weights(&config.model) > 0);
-  status = peft_read(folder, weights, &adapter, base);
+  status = peft_read(folder, weights, 1, &adapter, base);
   FUZZ_EXPECT(status == STATUS_OK || status == STATUS_DATA);
   error_clear();
 }
