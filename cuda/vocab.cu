@@ -69,8 +69,8 @@ static __device__ __forceinline__ part_t together(const part_t &a, const part_t 
     if (part.max == max) both.equal += part.equal;
     if (part.sum == 0.0f) continue; /* it has no ids, or none that is possible */
     const float below = part.max - max, factor = expf(below);
-    both.sum += factor * part.sum;
-    both.weighted += factor * (part.weighted + below * part.sum);
+    both.sum = fmaf(factor, part.sum, both.sum);
+    both.weighted = fmaf(factor, fmaf(below, part.sum, part.weighted), both.weighted);
   }
   return both;
 }
@@ -161,7 +161,7 @@ static __device__ __forceinline__ void part_load(const shard_t &shard, int64_t r
       const pack_t<float> pack = pack_load(shard.logits + row * shard.ld + first);
 #pragma unroll
       for (int i = 0; i < PART_PACK; i++)
-        z[p * PART_PACK + i] = shard.scale * pack.v[i];
+        z[p * PART_PACK + i] = scaled(shard, pack.v[i]);
     } else {
 #pragma unroll
       for (int i = 0; i < PART_PACK; i++)
@@ -179,8 +179,8 @@ static __device__ __forceinline__ part_t part_sums(const shard_t &shard, int64_t
   for (int e = 0; e < PART_EACH; e++) {
     const float below = z[e] - from, power = expf(below);
     if (part_place(begin, e) < shard.count) part.equal += z[e] >= max ? 1.0f : 0.0f;
-    part.sum += power;
-    part.weighted += power > 0.0f ? power * below : 0.0f;
+    part.sum = __fadd_rn(part.sum, power);
+    part.weighted = __fadd_rn(part.weighted, power > 0.0f ? __fmul_rn(power, below) : 0.0f);
   }
   return part;
 }
@@ -344,7 +344,7 @@ static __device__ __forceinline__ void parts_load(const shard_t &shard, int64_t 
 #pragma unroll
     for (int i = 0; i < PART_PACK; i++)
       z[p / PART_PACKS][p % PART_PACKS * PART_PACK + i] =
-          place(p) + i < shard.count ? shard.scale * packs[p].v[i] : -INFINITY;
+          place(p) + i < shard.count ? scaled(shard, packs[p].v[i]) : -INFINITY;
 }
 
 /* The same for many rows whose targets are given: a block has PARTS of COUNT parts, all of them loaded before

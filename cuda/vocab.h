@@ -18,8 +18,13 @@ static inline shard_t shard_of(const vocab_shard_t &shard) {
   return {shard.ld, shard.begin, shard.count, wide(shard.logits), (float)shard.scale};
 }
 
+/* Rounded, whatever is done with it: of a row's largest one less that maximum nothing is left. */
+static __device__ __forceinline__ float scaled(const shard_t &shard, float logit) {
+  return __fmul_rn(shard.scale, logit);
+}
+
 static __device__ __forceinline__ float scaled(const shard_t &shard, int64_t row, int64_t j) {
-  return shard.scale * shard.logits[row * shard.ld + j];
+  return scaled(shard, shard.logits[row * shard.ld + j]);
 }
 
 /* vocab_key. */

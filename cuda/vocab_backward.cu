@@ -31,7 +31,7 @@ static __global__ void __launch_bounds__(GRADIENT_THREADS)
 #pragma unroll
   for (int j = 0; j < RUN; j++)
     z[j] = first + j < shard.count
-               ? gradient * logit_gradient(shard.scale * z[j], max, inverse, first + j == target)
+               ? gradient * logit_gradient(scaled(shard, z[j]), max, inverse, first + j == target)
                : 0.0f;
   run_store<RUN>(dlogits + row * shard.ld + first, z);
 }
