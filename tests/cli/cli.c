@@ -153,6 +153,12 @@ static int output_file(void) {
   return descriptor;
 }
 
+static const char *used; /* NULL: the program */
+
+void cli_use(const char *program) {
+  used = program;
+}
+
 static _Noreturn void become(int ranks, const char *const *arguments, int out, int err) {
   const char *line[CLI_ARGUMENTS_MAX + 8];
   char count[16];
@@ -163,7 +169,7 @@ static _Noreturn void become(int ranks, const char *const *arguments, int out, i
     for (size_t i = 0; i < sizeof launcher / sizeof *launcher; i++)
       line[n++] = launcher[i];
   }
-  line[n++] = getenv("LLAVA_RLHF_BINARY");
+  line[n++] = used ? used : getenv("LLAVA_RLHF_BINARY");
   for (int i = 0; arguments[i] && i < CLI_ARGUMENTS_MAX; i++)
     line[n++] = arguments[i];
   line[n] = NULL;
@@ -172,6 +178,12 @@ static _Noreturn void become(int ranks, const char *const *arguments, int out, i
   dup2(err, STDERR_FILENO);
   execvp(line[0], (char *const *)(uintptr_t)line);
   _exit(127);
+}
+
+long cli_looks(void) {
+  char text[64];
+  cli_read("looks", text, sizeof text);
+  return atol(text);
 }
 
 static double patience = CLI_SECONDS;

@@ -33,6 +33,12 @@ void cli_make_world(void);
 bool cli_take(const char *name);
 void cli_keep(const char *name);
 
+/* From now on runs are of PROGRAM, a path that stays valid; NULL: of the program that is tested. */
+void cli_use(const char *program);
+
+/* What a run of stopping.c has written to the file `looks` (STOP_COUNT). */
+long cli_looks(void);
+
 /* From now on a run may take so many SECONDS. */
 void cli_set_patience(double seconds);
 

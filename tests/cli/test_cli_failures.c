@@ -259,13 +259,11 @@ static void a_rank_that_stands_still_ends_the_run(void **state) {
  * for it. */
 static void no_clock_that_jumps_hides_a_rank_that_stands_still(void **state) {
   cli_result_t result;
-  char *program = strdup(getenv("LLAVA_RLHF_BINARY"));
   (void)state;
-  setenv("LLAVA_RLHF_BINARY", JUMPING, 1);
+  cli_use(JUMPING);
   cli_child_t *child = CLI_START(2, "--set", "job.run_dir=jumping_still", "--set", "parallel.timeout=8",
                                  "--set", "optim.steps=100000", "train.nml");
-  setenv("LLAVA_RLHF_BINARY", program, 1);
-  free(program);
+  cli_use(NULL);
   assert_true(cli_wait_lines(child, "jumping_still/metrics.jsonl", 2));
   int stopped = cli_rank_process(child, 1);
   assert_int_equal(kill(stopped, SIGSTOP), 0);
@@ -276,13 +274,11 @@ static void no_clock_that_jumps_hides_a_rank_that_stands_still(void **state) {
 
 static void run_for_some_seconds(const char *program, const char *run_dir) {
   cli_result_t result;
-  char *own = strdup(getenv("LLAVA_RLHF_BINARY"));
-  setenv("LLAVA_RLHF_BINARY", program, 1);
+  cli_use(program);
   CLI_RUN(2, &result, "--set", run_dir, "--set", "job.max_seconds=3000", "--set", "parallel.timeout=60",
           "--set", "optim.steps=12", "--set", "checkpoint.every=4", "--set", "job.deterministic=T",
           "train.nml");
-  setenv("LLAVA_RLHF_BINARY", own, 1);
-  free(own);
+  cli_use(NULL);
   cli_expect(&result, 0);
 }
 
@@ -290,7 +286,7 @@ static void run_for_some_seconds(const char *program, const char *run_dir) {
 static void a_clock_that_jumps_ends_no_run(void **state) {
   (void)state;
   run_for_some_seconds(JUMPING, "job.run_dir=jumping");
-  run_for_some_seconds(getenv("LLAVA_RLHF_BINARY"), "job.run_dir=steady");
+  run_for_some_seconds(NULL, "job.run_dir=steady");
   same_metrics("jumping", "steady");
 }
 
@@ -299,7 +295,8 @@ static void a_clock_that_jumps_ends_no_run(void **state) {
 /* Runs the program in FOLDER as somebody whom permissions hold. */
 static void expect_unwritable(const char *folder) {
   cli_result_t result;
-  char script[1024], set[64], *own = strdup(getenv("LLAVA_RLHF_BINARY"));
+  char script[1024], set[64];
+  const char *own = getenv("LLAVA_RLHF_BINARY");
   int n = snprintf(
       script, sizeof script,
       "#!/bin/sh\n[ \"$(id -u)\" = 0 ] && exec setpriv --reuid=65534 --regid=65534 --clear-groups '%s' "
@@ -308,10 +305,9 @@ static void expect_unwritable(const char *folder) {
   cli_write("nobody", script, (size_t)n);
   assert_int_equal(chmod("nobody", 0755), 0);
   snprintf(set, sizeof set, "job.run_dir=%s", folder);
-  setenv("LLAVA_RLHF_BINARY", "./nobody", 1);
+  cli_use("./nobody");
   CLI_RUN(0, &result, "--set", set, TRAIN);
-  setenv("LLAVA_RLHF_BINARY", own, 1);
-  free(own);
+  cli_use(NULL);
   cli_expect_one_message(&result, 2);
   if (!strstr(result.err, folder) || !strstr(result.err, "may not be written"))
     fail_msg("'%s' does not say of %s that it may not be written", result.err, folder);

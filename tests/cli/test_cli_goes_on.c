@@ -74,17 +74,16 @@ enum { SFT_PARTS = 5, RM_PARTS = 2, ANY = -1 };
 
 static void run_as(cli_result_t *result, const char *program, const goes_on_task_t *task, int ranks,
                    const char *folder, const char *set) {
-  char place[PATH], input[PATH], output[PATH], *own = strdup(getenv("LLAVA_RLHF_BINARY"));
+  char place[PATH], input[PATH], output[PATH];
   bool prepares = task == &prepare;
   snprintf(place, sizeof place, "job.run_dir=%s", folder);
   snprintf(output, sizeof output, "prepare.output=%s/data.h5", folder);
   snprintf(input, sizeof input, "%s.nml", task->name);
   cli_write(input, task->input, strlen(task->input));
-  if (program) setenv("LLAVA_RLHF_BINARY", program, 1);
+  cli_use(program);
   CLI_RUN(ranks, result, "--set", place, "--set", prepares ? output : "log.every=1", "--set",
           set ? set : "log.every=1", input);
-  setenv("LLAVA_RLHF_BINARY", own, 1);
-  free(own);
+  cli_use(NULL);
 }
 
 static void run(const goes_on_task_t *task, int ranks, const char *folder, const char *set, int status) {
@@ -117,12 +116,6 @@ static void run_killed(const goes_on_task_t *task, int ranks, const char *folder
   assert_int_not_equal(result.status, 0);
 }
 
-static long count_looks(void) {
-  char text[64];
-  cli_read("looks", text, sizeof text);
-  return atol(text);
-}
-
 /* Signals rank 0 of two at its look LOOK; LOOK 0: never. Its looks are counted. False where the run was
  * through before look LOOK: a rank that waits for a slower one looks more often. */
 static bool run_stopped(const goes_on_task_t *task, const char *folder, long look) {
@@ -133,7 +126,7 @@ static bool run_stopped(const goes_on_task_t *task, const char *folder, long loo
   setenv("STOP_RANK", "0", 1);
   setenv("STOP_COUNT", "looks", 1);
   run_as(&result, STOPPING, task, 2, folder, NULL);
-  bool stops = look > 0 && count_looks() >= look;
+  bool stops = look > 0 && cli_looks() >= look;
   cli_expect(&result, stops ? 10 : 0);
   return stops;
 }
@@ -264,17 +257,15 @@ static void starts_that_are_all_killed_come_to_an_end(void **state) {
 /* Rank 0 waits for that at one of its looks; the other one gets on. */
 static void all_ranks_may_be_killed_at_once(void **state) {
   cli_result_t result;
-  char *program = strdup(getenv("LLAVA_RLHF_BINARY"));
   (void)state;
-  setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
+  cli_use(STOPPING);
   setenv("STOP_LOOK", "100", 1);
   setenv("STOP_RANK", "0", 1);
   setenv("STOP_WAITS", "go", 1);
   cli_child_t *child =
       CLI_START(2, "--set", "job.run_dir=at_once", "--set", "generate.max_tokens=60", "generate.nml");
-  setenv("LLAVA_RLHF_BINARY", program, 1);
+  cli_use(NULL);
   unsetenv("STOP_WAITS");
-  free(program);
   while (kept_count("at_once/answers.jsonl") < 3)
     assert_false(cli_exists("at_once/answers.jsonl") || cli_has_ended(child));
   int processes[] = {cli_rank_process(child, 0), cli_rank_process(child, 1)};
@@ -291,7 +282,7 @@ static void a_signal_keeps_all_that_is_finished(void **state) {
   (void)state;
   run_stopped(&generate, "looked", 0);
   same_bytes(&generate, "looked");
-  assert_true(run_stopped(&generate, "signalled", count_looks() * 7 / 10));
+  assert_true(run_stopped(&generate, "signalled", cli_looks() * 7 / 10));
   assert_non_null(strstr(log_of("signalled"), "the next start of task generate makes the rest"));
   assert_int_equal(number_before("signalled", "of 40 answers for the next start"),
                    kept_count("signalled/answers.jsonl"));
@@ -342,7 +333,7 @@ static void scores_go_on(void **state) {
     same_scores("score_alone", false);
   }
   run_stopped(&score, "score_looked", 0);
-  long look = count_looks();
+  long look = cli_looks();
   do {
     if (cli_exists("score_signalled")) cli_remove("score_signalled");
     assert_true(--look > 0);

@@ -19,18 +19,17 @@ static long whole_looks; /* of rank 0 in a run that is not stopped */
 /* Runs stopping.c on RANKS: rank 0 gets a signal at look LOOK (0: never), and leaves the number of its looks
  * in the file `looks`. One response after the other, so that some are finished before others begin. */
 static void start(cli_result_t *result, int ranks, const char *folder, long look, const char *set) {
-  char place[64], number[32], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  char place[64], number[32];
   snprintf(place, sizeof place, "job.run_dir=%s", folder);
   snprintf(number, sizeof number, "%ld", look);
-  setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
+  cli_use(STOPPING);
   setenv("STOP_LOOK", number, 1);
   setenv("STOP_RANK", "0", 1);
   setenv("STOP_COUNT", "looks", 1);
   CLI_RUN(ranks, result, LORA, "--set", "job.deterministic=T", "--set", "ppo.steps=2", "--set",
           "checkpoint.every=1", "--set", "rollout.slots=1", "--set", "log.rollouts=1", "--set", place,
           "--set", set ? set : "log.every=1", "ppo.nml");
-  setenv("LLAVA_RLHF_BINARY", program, 1);
-  free(program);
+  cli_use(NULL);
 }
 
 static void run(int ranks, const char *folder, long look, const char *set, int status) {
@@ -72,12 +71,10 @@ static void copy_cut(const char *folder) {
 /* Makes `whole`, not stopped, and `cut`, stopped on two ranks in the second step when some of its responses,
  * and not all, were finished. */
 static int enter(void **state) {
-  char text[64];
   if (ppo_world_enter(state) != 0) return -1;
   run(2, "whole", 0, NULL, 0);
   assert_false(has_kept("whole"));
-  cli_read("looks", text, sizeof text);
-  whole_looks = atol(text);
+  whole_looks = cli_looks();
   for (long look = whole_looks * 6 / 10; look < whole_looks; look += 2) {
     if (cli_exists(cut)) cli_remove(cut);
     run(2, cut, look, NULL, 10);

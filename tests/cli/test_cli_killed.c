@@ -26,12 +26,12 @@ enum { FEW = 12 };
  * status; *CALLS: of a run that was not killed. */
 static int run(const char *task, int ranks, const char *folder, int rank, long call, long *calls) {
   cli_result_t result;
-  char set[128], number[32], place[32], text[64], below[128], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  char set[128], number[32], place[32], text[64], below[128];
   snprintf(set, sizeof set, "job.run_dir=%s", folder);
   snprintf(number, sizeof number, "%ld", call);
   snprintf(place, sizeof place, "%d", rank);
   snprintf(below, sizeof below, "%s/", folder);
-  setenv("LLAVA_RLHF_BINARY", KILLING, 1);
+  cli_use(KILLING);
   setenv("KILL_CALL", number, 1);
   setenv("KILL_RANK", place, 1);
   setenv("KILL_FOLDER", below, 1);
@@ -42,8 +42,7 @@ static int run(const char *task, int ranks, const char *folder, int rank, long c
     CLI_RUN(ranks, &result, "--set", set, "--set", "checkpoint.behind=0.1", RM);
   else
     CLI_RUN(ranks, &result, "--set", set, RM);
-  setenv("LLAVA_RLHF_BINARY", program, 1);
-  free(program);
+  cli_use(NULL);
   if (call == 0) {
     cli_expect(&result, 0);
     cli_read("calls", text, sizeof text);

@@ -133,14 +133,13 @@ static double norms_apart(const training_t *training, const char *folder, const 
 /* Trains with a wrong rule for weights whose name holds WRONG: something that was compared above must be
  * apart. */
 static void expect_noticed(const training_t *training, const char *tp, const char *wrong) {
-  char alone[64], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  char alone[64];
   train_alone(training, alone);
-  setenv("LLAVA_RLHF_BINARY", MUTATING, 1);
+  cli_use(MUTATING);
   setenv("MUTATE_RULE", wrong, 1);
   train(training, (layout_t){atoi(tp), tp}, "wrong");
-  setenv("LLAVA_RLHF_BINARY", program, 1);
+  cli_use(NULL);
   unsetenv("MUTATE_RULE");
-  free(program);
   char name[LAYOUTS_NAME];
   double norms = norms_apart(training, "wrong", alone),
          weights = layouts_weights_apart("wrong", alone, STEPS, learning_rate, name);
@@ -174,13 +173,12 @@ static void a_wrong_rule_is_noticed(void **state) {
 
 /* No rule, and nothing is apart: what stands in the way changes nothing else. */
 static void no_wrong_rule_is_none(void **state) {
-  char alone[64], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  char alone[64];
   (void)state;
   train_alone(&trainings[3], alone);
-  setenv("LLAVA_RLHF_BINARY", MUTATING, 1);
+  cli_use(MUTATING);
   train(&trainings[3], (layout_t){2, "2"}, "right");
-  setenv("LLAVA_RLHF_BINARY", program, 1);
-  free(program);
+  cli_use(NULL);
   assert_true(norms_apart(&trainings[3], "right", alone) <= ppo_world_tolerance);
 }
 

@@ -22,18 +22,17 @@ typedef struct {
  * that rank's allocations goes to the file `allocations`. */
 static void run(const cli_memory_job_t *job, const char *folder, int rank, long allocation,
                 cli_result_t *result) {
-  char set[64], number[32], place[32], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  char set[64], number[32], place[32];
   snprintf(set, sizeof set, "job.run_dir=%s", folder);
   snprintf(number, sizeof number, "%ld", allocation);
   snprintf(place, sizeof place, "%d", rank);
-  setenv("LLAVA_RLHF_BINARY", STARVING, 1);
+  cli_use(STARVING);
   setenv("ALLOC_FAIL", number, 1);
   setenv("ALLOC_RANK", place, 1);
   setenv("ALLOC_COUNT", "allocations", 1);
   CLI_RUN(2, result, LORA, "--set", set, "--set", job->tp, "--set", "parallel.timeout=600", "--set",
           "checkpoint.every=1", job->input);
-  setenv("LLAVA_RLHF_BINARY", program, 1);
-  free(program);
+  cli_use(NULL);
 }
 
 /* Allocations of a rank in a whole run. Rank 0 makes a few more. */

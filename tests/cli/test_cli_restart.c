@@ -64,18 +64,17 @@ static void results_do_not_depend_on_the_layout(void **state) {
 /* Starts the program of stopping.c on RANKS in FOLDER, and waits until it has made LINES steps. Rank 0 makes
  * no more than five others before it waits for what is done to it: nobody need be fast. */
 static cli_child_t *start_waiting(int ranks, const char *folder, int lines) {
-  char set[64], path[64], look[32], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  char set[64], path[64], look[32];
   snprintf(set, sizeof set, "job.run_dir=%s", folder);
   snprintf(path, sizeof path, "%s/metrics.jsonl", folder);
   snprintf(look, sizeof look, "%d", lines + 5); /* it looks once a step, and once before the first */
-  setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
+  cli_use(STOPPING);
   setenv("STOP_LOOK", look, 1);
   setenv("STOP_RANK", "0", 1);
   setenv("STOP_WAITS", "go", 1);
   cli_child_t *child = CLI_START(ranks, "--set", set, TRAIN);
-  setenv("LLAVA_RLHF_BINARY", program, 1);
+  cli_use(NULL);
   unsetenv("STOP_WAITS");
-  free(program);
   assert_true(cli_wait_lines(child, path, lines));
   return child;
 }
@@ -109,17 +108,15 @@ static void a_killed_run_goes_on_from_its_checkpoint(void **state) {
 /* By a clock that is five minutes ahead from one look on: how fast the machine is does not matter. */
 static void the_time_limit_stops_a_run_in_time(void **state) {
   cli_result_t result;
-  char *program = strdup(getenv("LLAVA_RLHF_BINARY"));
   (void)state;
-  setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
+  cli_use(STOPPING);
   setenv("STOP_LOOK", "10", 1);
   setenv("STOP_RANK", "0", 1);
   setenv("STOP_SECONDS", "300", 1);
   CLI_RUN(2, &result, "--set", "job.run_dir=timed", "--set", "job.max_seconds=300", "--set",
           "optim.steps=100000", "train.nml");
-  setenv("LLAVA_RLHF_BINARY", program, 1);
+  cli_use(NULL);
   unsetenv("STOP_SECONDS");
-  free(program);
   cli_expect(&result, 10);
   assert_true(cli_exists("timed/checkpoints/latest"));
 }

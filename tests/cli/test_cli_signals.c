@@ -78,19 +78,18 @@ static int enter(void **state) {
  * milliseconds more for each of its own, so that there is work left when it hears of it. */
 static void run_stopping(int ranks, int rank, int look, const char *input, int status) {
   cli_result_t result;
-  char number[32], place[32], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  char number[32], place[32];
   snprintf(number, sizeof number, "%d", look);
   snprintf(place, sizeof place, "%d", rank);
-  setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
+  cli_use(STOPPING);
   setenv("STOP_LOOK", number, 1);
   setenv("STOP_RANK", place, 1);
   setenv("STOP_SLOW", "5", 1);
   CLI_RUN(ranks, &result, input);
-  setenv("LLAVA_RLHF_BINARY", program, 1);
+  cli_use(NULL);
   unsetenv("STOP_SLOW");
   unsetenv("STOP_LOOK");
   unsetenv("STOP_RANK");
-  free(program);
   cli_expect(&result, status);
 }
 
@@ -325,9 +324,8 @@ static void a_start_after_a_killed_one_waits_for_its_ranks(void **state) {
  * rank waits for it somewhere else each time. */
 static void a_rank_without_memory_ends_the_run(void **state) {
   static const char *const blocks[] = {"20", "150", "300", "545", "700"};
-  char *program = strdup(getenv("LLAVA_RLHF_BINARY"));
   (void)state;
-  setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
+  cli_use(STOPPING);
   for (size_t b = 0; b < sizeof blocks / sizeof *blocks; b++) {
     cli_result_t result;
     setenv("MEMORY_FAILS", blocks[b], 1);
@@ -335,8 +333,7 @@ static void a_rank_without_memory_ends_the_run(void **state) {
     cli_expect(&result, 5);
   }
   unsetenv("MEMORY_FAILS");
-  setenv("LLAVA_RLHF_BINARY", program, 1);
-  free(program);
+  cli_use(NULL);
 }
 
 int main(void) {

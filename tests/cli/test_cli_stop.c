@@ -26,29 +26,22 @@ typedef struct {
 static const cli_stop_layout_t wide = {2, "parallel.tp=1", "whole_wide"},
                                split = {2, "parallel.tp=2", "whole_split"};
 
-static long count_looks(void) {
-  char text[64];
-  cli_read("looks", text, sizeof text);
-  return atol(text);
-}
-
 /* Runs the program of stopping.c: rank RANK gets a signal at look LOOK (0: never), and leaves the number of
  * its looks in the file `looks`. How often a rank looks depends on the samples that it happens to draw; false
  * where the run was through before look LOOK. */
 static bool run(const cli_stop_layout_t *layout, const char *folder, int rank, long look) {
   cli_result_t result;
-  char set[64], number[32], place[32], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  char set[64], number[32], place[32];
   snprintf(set, sizeof set, "job.run_dir=%s", folder);
   snprintf(number, sizeof number, "%ld", look);
   snprintf(place, sizeof place, "%d", rank);
-  setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
+  cli_use(STOPPING);
   setenv("STOP_LOOK", number, 1);
   setenv("STOP_RANK", place, 1);
   setenv("STOP_COUNT", "looks", 1);
   CLI_RUN(layout->ranks, &result, "--set", set, "--set", layout->tp, RUN);
-  setenv("LLAVA_RLHF_BINARY", program, 1);
-  free(program);
-  bool stops = look > 0 && count_looks() >= look;
+  cli_use(NULL);
+  bool stops = look > 0 && cli_looks() >= look;
   cli_expect(&result, stops ? 10 : 0);
   return stops;
 }
@@ -94,7 +87,7 @@ static int check_stop(const cli_stop_layout_t *layout, int rank, long look) {
 
 static void check_layout(const cli_stop_layout_t *layout) {
   run(layout, layout->whole, 1, 0);
-  double looks = (double)count_looks();
+  double looks = (double)cli_looks();
   assert_true(looks > 4 * STEPS);
   /* In the first step, one rank's request alone; in the second, or its evaluation; in the third. */
   int first = check_stop(layout, 1, 1 + (long)(0.1 * looks));
@@ -117,7 +110,7 @@ static void ranks_of_a_tp_group_stop_together(void **state) {
  * it was stopped, after a step or more; a start that has another checkpoint to begin at begins there. */
 static void a_run_begun_at_a_checkpoint_comes_to_its_end(void **state) {
   cli_result_t result;
-  char text[TEXT], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  char text[TEXT];
   (void)state;
 #define BEGUN "--set", "optim.steps=10", "--set", "job.deterministic=T", "--set", "checkpoint.keep=1"
   CLI_RUN(0, &result, "--set", "job.run_dir=from", "--set", "optim.steps=4", "--set", "job.deterministic=T",
@@ -126,12 +119,12 @@ static void a_run_begun_at_a_checkpoint_comes_to_its_end(void **state) {
   CLI_RUN(0, &result, BEGUN, "--set", "job.run_dir=begun_whole", "--set",
           "job.restart=from/checkpoints/step_00000002.h5", "train.nml");
   cli_expect(&result, 0);
-  setenv("LLAVA_RLHF_BINARY", TEST_SOURCE_DIR "/../jobs/local/run_until_done.sh", 1);
+  cli_use(TEST_SOURCE_DIR "/../jobs/local/run_until_done.sh");
   setenv("STOP_LOOK", "4", 1);
   setenv("STOP_RANK", "0", 1);
   CLI_RUN(0, &result, STOPPING, BEGUN, "--set", "job.run_dir=begun", "--set",
           "job.restart=from/checkpoints/step_00000002.h5", "train.nml");
-  setenv("LLAVA_RLHF_BINARY", program, 1);
+  cli_use(NULL);
   cli_expect(&result, 0);
   assert_non_null(strstr(result.out, "start 3"));
   same_metrics("begun", "begun_whole");
@@ -146,7 +139,6 @@ static void a_run_begun_at_a_checkpoint_comes_to_its_end(void **state) {
     assert_non_null(strstr(result.out, i == 0 ? "after step 2\n" : "after step 6\n"));
     assert_false(cli_exists("from/checkpoints/step_00000002.h5"));
   }
-  free(program);
 }
 
 /* At any look: of some in a row, which fall on generation, scoring, what lies between them, and evaluation,
@@ -155,7 +147,7 @@ static void a_stop_may_come_at_any_look(void **state) {
   const long *stride = *state;
   run(&wide, "whole_wide_again", 0, 0);
   compare_checkpoints("whole_wide_again", "whole_wide");
-  long looks = count_looks();
+  long looks = cli_looks();
   for (long look = looks - 12; look <= looks; look += *stride)
     check_stop(&wide, 0, look);
 }
@@ -164,10 +156,10 @@ static void a_stop_may_come_at_any_look(void **state) {
  * where the run was through before look LOOK. */
 static bool run_evaluated(bool ppo, const char *folder, long look) {
   cli_result_t result;
-  char set[64], number[32], *program = strdup(getenv("LLAVA_RLHF_BINARY"));
+  char set[64], number[32];
   snprintf(set, sizeof set, "job.run_dir=%s", folder);
   snprintf(number, sizeof number, "%ld", look);
-  setenv("LLAVA_RLHF_BINARY", STOPPING, 1);
+  cli_use(STOPPING);
   setenv("STOP_LOOK", number, 1);
   setenv("STOP_RANK", "0", 1);
   setenv("STOP_COUNT", "looks", 1);
@@ -175,9 +167,8 @@ static bool run_evaluated(bool ppo, const char *folder, long look) {
           "eval.limit=4", "--set", ppo ? "eval.dataset=world/eval.h5" : "eval.dataset=pairs.h5", "--set",
           ppo ? "rollout.slots=1" : "log.every=1", "--set", ppo ? "ppo.steps=2" : "optim.steps=2",
           ppo ? "ppo.nml" : "rm.nml");
-  setenv("LLAVA_RLHF_BINARY", program, 1);
-  free(program);
-  bool stops = look > 0 && count_looks() >= look;
+  cli_use(NULL);
+  bool stops = look > 0 && cli_looks() >= look;
   cli_expect(&result, stops ? 10 : 0);
   return stops;
 }
@@ -203,7 +194,7 @@ static void a_stop_inside_an_evaluation_loses_no_step(void **state) {
     snprintf(kept, sizeof kept, "%s/interrupted_evaluation", folder);
     snprintf(path, sizeof path, "%s/log.txt", folder);
     run_evaluated(ppo, whole, 0);
-    long look = count_looks() + 1;
+    long look = cli_looks() + 1;
     do {
       if (cli_exists(folder)) cli_remove(folder);
       assert_true(--look > 0);
