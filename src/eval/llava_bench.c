@@ -7,7 +7,6 @@
 #include "io/json_elements.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
